@@ -1,0 +1,143 @@
+"""States, reasons and the one table of exit codes.
+
+A run moves::
+
+    PENDING -> RUNNING <-> RECOVERING        (restarts inside one attempt)
+       |          |
+       |          +-> SUCCEEDED
+       |          +-> STOPPED   (resumable, nothing alive) -> next attempt -> PENDING
+       +----------+-> FAILED | CANCELLED
+    UNKNOWN: the service said something no table knows, or cannot be asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class State(StrEnum):
+    """Where a run is. Everything but PENDING, RUNNING, RECOVERING and UNKNOWN has ended."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    RECOVERING = "RECOVERING"
+    STOPPED = "STOPPED"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of the attempt is alive any more."""
+        return self in _ENDED
+
+
+_ENDED = frozenset({State.STOPPED, State.SUCCEEDED, State.FAILED, State.CANCELLED})
+
+
+class Reason(StrEnum):
+    """Why an attempt ended as it did."""
+
+    USER_ERROR = "user_error"
+    INFRA = "infra"
+    PREEMPTED = "preempted"
+    CAPACITY = "capacity"
+    QUOTA = "quota"
+    TIMEOUT = "timeout"
+    COST = "cost"
+    FABRIC = "fabric"
+    UNKNOWN = "unknown"
+
+
+class Exit(IntEnum):
+    """Exit codes of every command. Only `wait` and `submit --wait` return a job's outcome."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    CAPACITY = 3
+    QUOTA = 4
+    AUTH = 5
+    FABRIC = 6
+    NOT_FOUND = 7
+    LOST_SIGHT = 8
+    INTERNAL = 70
+    STOPPED = 75
+    TIMEOUT = 124
+    INTERRUPTED = 130
+
+
+MEANING: dict[Exit, str] = {
+    Exit.OK: "recorded or succeeded",
+    Exit.FAILED: "the job failed or was cancelled; its own code is in the JSON",
+    Exit.USAGE: "bad spec or usage; nothing was created or changed",
+    Exit.CAPACITY: "no capacity (queue_timeout included)",
+    Exit.QUOTA: "quota",
+    Exit.AUTH: "authentication or permission",
+    Exit.FABRIC: "fabric below its floor",
+    Exit.NOT_FOUND: "not found",
+    Exit.LOST_SIGHT: "lost sight of a job that may still run",
+    Exit.INTERNAL: "a fault of gpuyard's own",
+    Exit.STOPPED: "stopped, resumable",
+    Exit.TIMEOUT: "timed out",
+    Exit.INTERRUPTED: "interrupted; the job goes on",
+}
+
+_FAILED_BY_REASON = {
+    Reason.TIMEOUT: Exit.TIMEOUT,
+    Reason.CAPACITY: Exit.CAPACITY,
+    Reason.QUOTA: Exit.QUOTA,
+    Reason.FABRIC: Exit.FABRIC,
+}
+
+# A job's own exit codes (launch and train hold copies, pinned by a test).
+JOB_DONE = 0
+JOB_BAD_CONFIG = 64
+JOB_FABRIC = 69
+JOB_RESUMABLE = 75
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended: state, reason, and the code that decided it."""
+
+    state: State
+    reason: Reason | None
+    exit_code: int | None
+
+
+def exit_for(state: State, reason: Reason | None) -> Exit:
+    """The exit code with which a waiting command returns an ended run's outcome."""
+    if state is State.SUCCEEDED:
+        return Exit.OK
+    if state is State.STOPPED:
+        return Exit.STOPPED
+    if state is State.UNKNOWN:
+        return Exit.LOST_SIGHT
+    if state is State.FAILED and reason is not None:
+        return _FAILED_BY_REASON.get(reason, Exit.FAILED)
+    return Exit.FAILED
+
+
+def classify(node_codes: list[int | None]) -> Outcome:
+    """What the exit codes of an attempt's nodes mean together.
+
+    `None` stands for a node that vanished without leaving a code (killed, machine lost).
+    A bad configuration outranks a failure, which outranks a lost node, which outranks a resumable
+    end: the strongest statement about what a retry would meet decides.
+    """
+    codes = [code for code in node_codes if code is not None]
+    for special, reason in ((JOB_BAD_CONFIG, Reason.USER_ERROR), (JOB_FABRIC, Reason.FABRIC)):
+        if special in codes:
+            return Outcome(State.FAILED, reason, special)
+    failed = next((code for code in codes if code not in (JOB_DONE, JOB_RESUMABLE)), None)
+    lost = len(codes) < len(node_codes)
+    if failed is not None and not lost:
+        return Outcome(State.FAILED, Reason.USER_ERROR, failed)
+    if lost:
+        return Outcome(State.FAILED, Reason.INFRA, failed)
+    if JOB_RESUMABLE in codes:
+        return Outcome(State.STOPPED, Reason.PREEMPTED, JOB_RESUMABLE)
+    return Outcome(State.SUCCEEDED, None, JOB_DONE)

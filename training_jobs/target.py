@@ -1,0 +1,128 @@
+"""JobTarget v1: where a job can go. Built as plain data by components, validated here.
+
+A target holds ids, sizes, prices and references; never a secret.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from .errors import NotFoundError, Problem, UsageError, did_you_mean, problems_from
+
+VERSION = 1
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Limits(_Model):
+    """What one job of this yard may take at most."""
+
+    gpus: int | None = Field(None, ge=1, description="GPUs of all its nodes together; none = no limit")
+    usd_per_job: float | None = Field(None, gt=0, description="caps max_cost_usd, in USD; none = no limit")
+
+
+class Price(_Model):
+    """What one node costs while it runs."""
+
+    usd_per_node_hour: float | None = Field(description="USD for one node and hour; null = unknown, never guessed")
+    source: str = Field(description="where the price comes from, with its date")
+
+
+class Fabric(_Model):
+    """What the preflight holds the network between nodes to."""
+
+    transport: str = Field(description="the transport NCCL must report, as in its own log, e.g. NET/OFI")
+    line_rate_gbps: float = Field(gt=0, description="line rate of one node's fast network, in Gb/s")
+    floor: float = Field(gt=0, le=1, description="fraction of the line rate below which a job is refused")
+
+
+class _Target(_Model):
+    version: Literal[1] = VERSION
+    stack: str = Field(pattern=r"^[^/]+/[^/]+$", description="project/stack that declared the pool")
+    pool: str = Field(min_length=1, description="name of the pool in that stack")
+    run_bucket: str = Field(description="URL of the bucket that holds runs and code")
+    buckets: dict[str, str] = Field(description="logical name -> URL, for yard://<name>/<path>")
+    machine: str
+    accelerator: str | None = Field(description="GPU model, e.g. H100; null = no GPUs")
+    gpus_per_node: int = Field(ge=0)
+    nics_per_node: int = Field(0, ge=0, description="NICs of the fast network")
+    min_nodes: int = Field(ge=0)
+    max_nodes: int = Field(ge=1)
+    limits: Limits = Limits(gpus=None, usd_per_job=None)
+    fabric: Fabric | None = Field(None, description="null = nothing to hold the network to")
+    price: Price
+    secrets: dict[str, str] = Field(default_factory=dict, description="logical name -> reference, never a value")
+    default_image: str | None = Field(None, description="container image of a job that names none")
+
+    @property
+    def slots(self) -> int:
+        """Processes per node when the job does not say: one for each GPU."""
+        return max(self.gpus_per_node, 1)
+
+
+class LocalTarget(_Target):
+    """A pool of nodes on this machine."""
+
+    kind: Literal["local"]
+    pool_dir: str = Field(description="directory that holds pool.json and leases/ (docs/local-pool.md)")
+    slots_per_node: int = Field(ge=1, description="GPUs, or CPU slots where there are none")
+
+    @property
+    def slots(self) -> int:
+        """Processes per node when the job does not say: one for each GPU or CPU slot."""
+        return self.slots_per_node
+
+
+# A cloud adds its own kind here: Annotated[LocalTarget | BatchTarget | ..., Field(discriminator="kind")].
+JobTarget = Annotated[LocalTarget, Field()]
+
+_ADAPTER: TypeAdapter[LocalTarget] = TypeAdapter(JobTarget)
+KINDS = ("local",)
+
+
+def parse_target(data: Mapping[str, Any], name: str = "target") -> LocalTarget:
+    """Validate one target. Raises UsageError for a newer version, an unknown kind or a malformed one."""
+    version, kind = data.get("version"), data.get("kind")
+    if isinstance(version, int) and version > VERSION:
+        fix = "upgrade gpuyard here, or run the older `pulumi up` again"
+        raise UsageError(
+            f"{name} was written by a newer gpuyard", [Problem("version", "too new", f"{version}", f"<= {VERSION}", fix)]
+        )
+    if kind not in KINDS:
+        raise UsageError(f"{name} is not valid", [Problem("kind", "unknown", repr(kind), ", ".join(KINDS))])
+    try:
+        return _ADAPTER.validate_python(data)
+    except ValidationError as error:
+        raise UsageError(f"{name} is not valid", problems_from(error, LocalTarget)) from None
+
+
+def parse_targets(text: str | Mapping[str, Any], source: str) -> dict[str, LocalTarget]:
+    """`job_targets`, the export of a stack or its targets.json: {pool: JobTarget}."""
+    try:
+        data = json.loads(text) if isinstance(text, str) else text
+    except ValueError as error:
+        raise UsageError(f"{source} is not JSON: {error}") from None
+    if not isinstance(data, Mapping) or not all(isinstance(value, Mapping) for value in data.values()):
+        raise UsageError(f"{source} holds no job targets: expected {{pool: target}}")
+    return {pool: parse_target(value, f"target '{pool}' of {source}") for pool, value in data.items()}
+
+
+def pick_target(targets: Mapping[str, LocalTarget], pool: str | None, source: str) -> LocalTarget:
+    """The target of a pool; without a name the only one there is."""
+    if not targets:
+        raise NotFoundError(f"{source} has no pool that takes jobs (a `vms` pool takes none: run torchrun on it yourself)")
+    if pool is None:
+        if len(targets) == 1:
+            return next(iter(targets.values()))
+        fix = "set pool: in the job file, or pass --pool"
+        raise UsageError(f"{source} has several pools", [Problem("pool", "not named", allowed=", ".join(targets), fix=fix)])
+    if pool not in targets:
+        problem = Problem("pool", "no such pool that takes jobs", pool, ", ".join(targets), did_you_mean(pool, targets))
+        raise UsageError(f"{source} has no pool '{pool}'", [problem])
+    return targets[pool]

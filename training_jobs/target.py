@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import NotFoundError, Problem, UsageError, did_you_mean, problems_from
 
@@ -79,14 +79,11 @@ class LocalTarget(_Target):
         return self.slots_per_node
 
 
-# A cloud adds its own kind here: Annotated[LocalTarget | BatchTarget | ..., Field(discriminator="kind")].
-JobTarget = Annotated[LocalTarget, Field()]
-
-_ADAPTER: TypeAdapter[LocalTarget] = TypeAdapter(JobTarget)
-KINDS = ("local",)
+JobTarget: TypeAlias = LocalTarget  # each cloud adds its kind: a union told apart by `kind`
+_KINDS = ("local",)
 
 
-def parse_target(data: Mapping[str, Any], name: str = "target") -> LocalTarget:
+def parse_target(data: Mapping[str, Any], name: str = "target") -> JobTarget:
     """Validate one target. Raises UsageError for a newer version, an unknown kind or a malformed one."""
     version, kind = data.get("version"), data.get("kind")
     if isinstance(version, int) and version > VERSION:
@@ -94,15 +91,15 @@ def parse_target(data: Mapping[str, Any], name: str = "target") -> LocalTarget:
         raise UsageError(
             f"{name} was written by a newer gpuyard", [Problem("version", "too new", f"{version}", f"<= {VERSION}", fix)]
         )
-    if kind not in KINDS:
-        raise UsageError(f"{name} is not valid", [Problem("kind", "unknown", repr(kind), ", ".join(KINDS))])
+    if kind not in _KINDS:
+        raise UsageError(f"{name} is not valid", [Problem("kind", "unknown", repr(kind), ", ".join(_KINDS))])
     try:
-        return _ADAPTER.validate_python(data)
+        return JobTarget.model_validate(data)
     except ValidationError as error:
-        raise UsageError(f"{name} is not valid", problems_from(error, LocalTarget)) from None
+        raise UsageError(f"{name} is not valid", problems_from(error, JobTarget)) from None
 
 
-def parse_targets(text: str | Mapping[str, Any], source: str) -> dict[str, LocalTarget]:
+def parse_targets(text: str | Mapping[str, Any], source: str) -> dict[str, JobTarget]:
     """`job_targets`, the export of a stack or its targets.json: {pool: JobTarget}."""
     try:
         data = json.loads(text) if isinstance(text, str) else text
@@ -113,7 +110,7 @@ def parse_targets(text: str | Mapping[str, Any], source: str) -> dict[str, Local
     return {pool: parse_target(value, f"target '{pool}' of {source}") for pool, value in data.items()}
 
 
-def pick_target(targets: Mapping[str, LocalTarget], pool: str | None, source: str) -> LocalTarget:
+def pick_target(targets: Mapping[str, JobTarget], pool: str | None, source: str) -> JobTarget:
     """The target of a pool; without a name the only one there is."""
     if not targets:
         raise NotFoundError(f"{source} has no pool that takes jobs (a `vms` pool takes none: run torchrun on it yourself)")

@@ -1,0 +1,114 @@
+"""The code tarball: content-addressed and deterministic, so that equal code is uploaded once.
+
+Layout: `code/` the user's files; `.gpuyard/` launch (and the trainer, when the command names it) with the
+module `gpuyard_hook`. Equal files give an equal archive: sorted, no times, no owners.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import Problem, UsageError
+
+MAX_BYTES = 200 * 2**20
+_ALWAYS_LEFT_OUT = {".git", ".venv", ".yard", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+_HOOK_SHIM = 'import sys\n\nfrom training_jobs.launch import hook\n\nsys.modules["gpuyard_hook"] = hook\n'
+
+
+@dataclass(frozen=True)
+class Package:
+    """A packed tarball. `digest` covers what the user runs; `sha256` names the archive, launch included."""
+
+    digest: str
+    sha256: str
+    data: bytes
+
+
+def pack(code: Path | None, command: Sequence[str]) -> Package:
+    """Pack the user's folder (None = no code) with what the nodes need to start it.
+
+    Raises UsageError when the folder is missing, holds nothing, or is above the size cap.
+    """
+    user = [(f"code/{name}", data, mode) for name, data, mode in (_user_files(code) if code else ())]
+    trainer = list(_own_files("train")) if any(part.startswith("training_jobs.train") for part in command) else []
+    digest = hashlib.sha256()
+    for name, data, mode in [*user, *trainer]:
+        digest.update(f"{name}\0{mode:o}\0{len(data)}\0".encode() + data)
+    archive = _archive([*user, *trainer, *_launch_files()])
+    return Package(digest.hexdigest(), hashlib.sha256(archive).hexdigest(), archive)
+
+
+@functools.cache
+def _launch_files() -> tuple[tuple[str, bytes, int], ...]:
+    shim = (".gpuyard/gpuyard_hook.py", _HOOK_SHIM.encode(), 0o644)
+    init = (".gpuyard/training_jobs/__init__.py", (_HERE / "__init__.py").read_bytes(), 0o644)
+    return (shim, init, *_own_files("launch"))
+
+
+_HERE = Path(__file__).parent
+
+
+def _own_files(package: str) -> Iterator[tuple[str, bytes, int]]:
+    for path in sorted((_HERE / package).rglob("*.py")):
+        yield f".gpuyard/training_jobs/{path.relative_to(_HERE).as_posix()}", path.read_bytes(), 0o644
+
+
+def _user_files(folder: Path) -> list[tuple[str, bytes, int]]:
+    if not folder.is_dir():
+        fix = "code: is relative to the job file"
+        raise UsageError("the job's code is not there", [Problem("code", "no such folder", str(folder), fix=fix)])
+    found = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
+    total = sum(path.stat().st_size for path in found)
+    if total > MAX_BYTES:
+        biggest = sorted(found, key=lambda path: -path.stat().st_size)[:5]
+        names = ", ".join(f"{path.relative_to(folder)} ({path.stat().st_size / 2**20:.0f} MiB)" for path in biggest)
+        fix = f"name data in .gitignore and pass it by data:; the biggest are {names}"
+        raise UsageError(
+            "the job's code is too large", [Problem("code", "too large", f"{total / 2**20:.0f} MiB", f"<= {MAX_BYTES >> 20} MiB", fix)]
+        )
+    return [_entry(folder, path) for path in found]
+
+
+def _entry(folder: Path, path: Path) -> tuple[str, bytes, int]:
+    mode = 0o755 if os.access(path, os.X_OK) else 0o644
+    return path.relative_to(folder).as_posix(), path.read_bytes(), mode
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files of a folder that no .gitignore in it names. Links to files count as the files; links to folders are skipped."""
+    from pathspec import GitIgnoreSpec
+
+    specs: dict[Path, GitIgnoreSpec] = {}
+    for root, folders, files in os.walk(folder):
+        here = Path(root)
+        if ".gitignore" in files:
+            specs[here] = GitIgnoreSpec.from_lines((here / ".gitignore").read_text(errors="replace").splitlines())
+
+        def ignored(path: Path, suffix: str = "") -> bool:
+            verdict = False
+            for base, spec in specs.items():
+                if path.is_relative_to(base):
+                    result = spec.check_file(path.relative_to(base).as_posix() + suffix)
+                    verdict = verdict if result.include is None else result.include
+            return verdict
+
+        folders[:] = sorted(d for d in folders if d not in _ALWAYS_LEFT_OUT and not ignored(here / d, "/"))
+        yield from (here / name for name in files if (here / name).is_file() and not ignored(here / name))
+
+
+def _archive(entries: Sequence[tuple[str, bytes, int]]) -> bytes:
+    raw = io.BytesIO()
+    with gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, compresslevel=6) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, data, mode in sorted(entries):
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(data), mode
+            tar.addfile(info, io.BytesIO(data))
+    return raw.getvalue()

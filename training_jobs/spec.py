@@ -1,0 +1,205 @@
+"""JobSpec: one job, from YAML or Python, checked before anything is created.
+
+    spec, base = load_job("jobs/nightly.yaml")     # base: the folder that `code:` is relative to
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+
+from .errors import Problem, UsageError, problems_from, show
+from .yaml_traps import read_yaml
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d+d)?(\d+h)?(\d+m)?(\d+s)?")
+_SECRET_NAME = re.compile(r"(?i)(^|_)(password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)(_|$)")
+_SECRET_VALUE = re.compile(
+    r"^(AKIA|ASIA)[A-Z0-9]{16}$|^gh[pousr]_\w{20,}|^github_pat_\w+|^sk-[\w-]{20,}|^hf_\w{20,}|^xox[abprs]-|^eyJ[\w-]+\.eyJ|^AIza[\w-]{30,}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\s:@]+:[^/\s@]+@"
+)
+
+
+def seconds(value: object) -> int:
+    """A duration with units (`90s`, `10m`, `12h`, `1d`, `1h30m`) in seconds. Raises ValueError for anything else."""
+    allowed = 'a quoted or plain number with a unit: "90s", "10m", "12h", "1d", "1h30m"'
+    if isinstance(value, bool) or not isinstance(value, str):
+        raise ValueError(f"wrong value, got {show(value)}, allowed: {allowed}")
+    match = _DURATION.fullmatch(value.strip())
+    if not match or not any(match.groups()):
+        raise ValueError(f"wrong value, got {show(value)}, allowed: {allowed}")
+    total = sum(int(part[:-1]) * _UNITS[part[-1]] for part in match.groups() if part)
+    if total == 0:
+        raise ValueError(f"wrong value, got {show(value)}: a duration is longer than zero")
+    return total
+
+
+def duration(total: float) -> str:
+    """Seconds as people write them: 5400 -> `1h30m`."""
+    left, parts = int(total), []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+Duration = Annotated[
+    int,
+    BeforeValidator(seconds),
+    PlainSerializer(duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$", "examples": ["90s", "1h30m"]}),
+]
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+def _default(text: str, description: str) -> Any:
+    """A duration field whose default is written as users write it."""
+    return Field(text, description=description)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, validate_default=True)
+
+
+class Checkpoint(_Model):
+    """How often the script should save, and how many checkpoints to keep."""
+
+    every: Duration = _default("10m", "time between saves")
+    keep: int = Field(3, ge=1, description="newest checkpoints to keep")
+
+
+class Retries(_Model):
+    """New attempts from the newest checkpoint, by what ended the last one; one allowance for the run."""
+
+    preempted: int = Field(3, ge=0, description="after a preemption")
+    infra: int = Field(0, ge=0, description="after a machine, network or fabric fault")
+    user_error: int = Field(0, ge=0, description="after the script failed by itself")
+
+
+class JobSpec(_Model):
+    """A distributed PyTorch job. Durations are strings with units."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", description="lower case letters, digits and -, at most 40"
+    )
+    pool: str | None = Field(None, description="pool of the stack; default: the stack's only pool; --pool overrides")
+    gpus: str | None = Field(
+        None,
+        pattern=r"^([A-Za-z][A-Za-z0-9-]*:)?[0-9]+$",
+        description="GPUs per node, only checked: `H100:8` or `8`; default: not checked",
+    )
+    nodes: int = Field(1, ge=1, description="nodes that start together")
+    nproc_per_node: int | None = Field(None, ge=1, description="processes per node; default: one per GPU or CPU slot")
+    image: str | None = Field(None, description="container image by digest; default: the target's")
+    code: str | None = Field(
+        None, description="folder, relative to the job file, sent by content with .gitignore honoured; default: no code"
+    )
+    setup: list[str] | None = Field(None, min_length=1, description="argv run once per node before any rank starts")
+    launcher: Literal["torchrun", "none"] = Field("torchrun", description="`none` runs the command once per node")
+    command: list[str] = Field(min_length=1, description="argv: what follows `torchrun`, e.g. [train.py, --lr, 3e-4]")
+    env: dict[EnvName, str] = Field(default_factory=dict, description="plain variables; secrets go under secrets:")
+    secrets: dict[EnvName, str] = Field(default_factory=dict, description="variable: logical name in the stack")
+    data: dict[EnvName, str] = Field(
+        default_factory=dict, description="name: URL or yard://<bucket>/<path>; the job reads GPUYARD_DATA_<NAME>"
+    )
+    checkpoint: Checkpoint = Field(Checkpoint(), description="{every, keep}")
+    max_restarts: int = Field(0, ge=0, le=100, description="torchrun's: restarts of the workers inside one attempt")
+    retries: Retries = Field(Retries(), description="{preempted, infra, user_error}: new attempts")
+    timeout: Duration = _default("24h", "over all attempts since the last --retry")
+    queue_timeout: Duration | None = Field(None, description="longest wait for nodes; default: no limit of its own")
+    max_cost_usd: float | None = Field(None, gt=0, description="in USD over all attempts; default: the stack's limit")
+    preflight: Literal["required", "skip", "only"] = Field("required", description="check fabric and storage first")
+    labels: dict[str, str] = Field(default_factory=dict, description="your own; on the service's job where it has labels")
+
+    @field_validator("command")
+    @classmethod
+    def _command_follows_torchrun(cls, command: list[str], info: ValidationInfo) -> list[str]:
+        problem = _command_problem(command, info.data.get("launcher"))
+        if problem:
+            raise ValueError(problem)
+        return command
+
+    @field_validator("env")
+    @classmethod
+    def _env_holds_no_secrets(cls, env: dict[str, str]) -> dict[str, str]:
+        names = sorted(name for name, value in env.items() if _looks_secret(name, value))
+        if names:
+            raise ValueError(
+                f"the value of {', '.join(names)} looks like a secret (not shown); "
+                f"put it into the stack's secret store and write secrets: {{{names[0]}: <logical name>}}"
+            )
+        reserved = sorted(name for name in env if name.startswith("GPUYARD_"))
+        if reserved:
+            raise ValueError(f"{', '.join(reserved)}: names beginning with GPUYARD_ are set by gpuyard; rename")
+        return env
+
+    @field_validator("secrets")
+    @classmethod
+    def _secrets_are_not_in_env(cls, secrets: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        both = sorted(secrets.keys() & (info.data.get("env") or {}).keys())
+        if both:
+            raise ValueError(f"{', '.join(both)} stands in env: too; keep one")
+        return secrets
+
+
+def _command_problem(command: list[str], launcher: str | None) -> str | None:
+    first, name = command[0], Path(command[0]).name
+    if name == "torchrun" or command[:2] == ["-m", "torch.distributed.run"]:
+        return "torchrun is started for you: write what follows it (launcher: none starts something else)"
+    if not first:
+        return "the first element is empty"
+    if launcher == "none":
+        return None
+    if re.fullmatch(r"python(3(\.\d+)?)?", name):
+        return f"got {first}, allowed: [train.py, ...] or [-m, module, ...]; torchrun starts Python itself"
+    if first == "-m" and len(command) == 1:
+        return "-m needs a module: [-m, package.module, ...]"
+    if first.startswith("-") and first != "-m":
+        return f"must begin with a script or -m, got {first}; torchrun's flags are keys here: nodes, max_restarts, ..."
+    return None
+
+
+def _looks_secret(name: str, value: str) -> bool:
+    if _SECRET_VALUE.search(value):
+        return True
+    return bool(_SECRET_NAME.search(name)) and len(value) >= 16 and not set(value) & set("/ ")
+
+
+def parse_job(data: Mapping[str, Any], source: str = "job") -> JobSpec:
+    """Validate a job. Raises UsageError with every problem at once."""
+    try:
+        return JobSpec.model_validate(data)
+    except ValidationError as error:
+        raise UsageError(f"{source} is not a valid job", problems_from(error, JobSpec)) from None
+
+
+def load_job(path: str | Path) -> tuple[JobSpec, Path]:
+    """Read a job file. Returns the spec and the folder that `code:` is relative to.
+
+    Raises UsageError with every problem at once, YAML's own traps among them.
+    """
+    file = Path(path)
+    data, traps = read_yaml(file)
+    problems: list[Problem] = []
+    try:
+        spec = JobSpec.model_validate(data)
+    except ValidationError as error:
+        problems = problems_from(error, JobSpec)
+    if traps or problems:
+        raise UsageError(f"{file} is not a valid job", [*traps, *problems])
+    return spec, file.resolve().parent

@@ -1,0 +1,73 @@
+"""Reads YAML and names YAML's own traps instead of falling into them.
+
+YAML 1.1 reads `on` as true, `1:30` as 90, `010` as 8 and a plain date as a date; PyYAML keeps the last of two equal keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import Problem, UsageError, show
+
+_BOOL, _INT, _FLOAT, _TIME = (f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "timestamp"))
+_STR = "tag:yaml.org,2002:str"
+_PLAIN_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """The mapping in a YAML file and the traps found in it. Raises UsageError where there is no mapping to read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(node, yaml.MappingNode):
+        raise UsageError(f"{path} holds no mapping: expected `key: value` lines")
+    traps = list(_traps(node, ""))
+    try:
+        data = yaml.SafeLoader("").construct_document(node)
+    except (yaml.YAMLError, ValueError) as error:
+        raise UsageError(f"{path} is not YAML that can be read: {' '.join(str(error).split())}", traps) from None
+    return dict(data), traps
+
+
+def _traps(node: yaml.Node, key: str) -> Iterator[Problem]:
+    if isinstance(node, yaml.ScalarNode):
+        yield from _scalar_trap(node, key)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _traps(item, f"{key}.{index}" if key else str(index))
+    elif isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for name, value in node.value:
+            child = f"{key}.{name.value}" if key else str(name.value)
+            if name.value in seen:
+                yield Problem(child, f"is there twice (line {name.start_mark.line + 1})", fix="keep one")
+            seen.add(str(name.value))
+            yield from _scalar_trap(name, child)
+            yield from _traps(value, child)
+
+
+def _scalar_trap(node: yaml.Node, key: str) -> Iterator[Problem]:
+    if not isinstance(node, yaml.ScalarNode) or node.style is not None:
+        return
+    text, tag = node.value, node.tag
+    trapped = (
+        (tag == _BOOL and text.lower() not in {"true", "false"})
+        or (tag == _INT and not _PLAIN_INT.fullmatch(text))
+        or (tag == _FLOAT and ":" in text)
+        or tag == _TIME
+    )
+    if trapped:
+        read = "a date" if tag == _TIME else show(yaml.safe_load(text))
+        line = node.start_mark.line + 1
+        yield Problem(key, f"YAML reads the plain {text} as {read} (line {line})", fix=f'quote it: "{text}"')
+        node.tag = _STR  # go on with the text as written, so that the other checks see it too
+

@@ -1,0 +1,173 @@
+"""Conditional object storage: the one thing that idempotency needs and that every cloud has.
+
+`create` succeeds once, `replace` only if nothing changed since the tag was read. The local store keeps the
+same promises with link(2) and a lock, so that the journal is the same code everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from .errors import AuthError, GpuyardError, Problem, QuotaError, UsageError
+
+
+class ExistsError(Exception):
+    """The object is there already."""
+
+
+class ChangedError(Exception):
+    """The object changed since its tag was read."""
+
+
+class Store(Protocol):
+    """A bucket. Paths are relative to its root; a tag is opaque and changes with the content."""
+
+    def create(self, path: str, data: bytes) -> str:
+        """Write a new object and return its tag. Raises ExistsError."""
+
+    def read(self, path: str) -> tuple[bytes, str] | None:
+        """An object's content and tag; None when there is none."""
+
+    def replace(self, path: str, data: bytes, tag: str) -> str:
+        """Overwrite an object that still has this tag, and return the new tag. Raises ChangedError."""
+
+    def names(self, folder: str) -> list[str]:
+        """The names directly in a folder, sorted; empty when there is no such folder."""
+
+    def download(self, folder: str, into: Path) -> list[str]:
+        """Copy everything below a folder. Returns the relative paths written."""
+
+
+def open_store(url: str) -> Store:
+    """The store of a bucket URL. Raises UsageError for a scheme that nothing here serves."""
+    scheme = urlsplit(url).scheme
+    if scheme not in _STORES:
+        raise UsageError("the bucket cannot be used", [Problem("url", "unknown scheme", url, ", ".join(_STORES))])
+    return _STORES[scheme](url)
+
+
+class LocalStore:
+    """A folder as a bucket, for file:// URLs.
+
+    Raises AuthError where the folder may not be written, QuotaError where the disk is full.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._root = Path(unquote(urlsplit(url).path))
+
+    def create(self, path: str, data: bytes) -> str:
+        """Write beside and link into place: the name appears once, whole."""
+        target = self._root / path
+        with _plain_errors(target), _written_beside(target, data) as written:
+            try:
+                os.link(written, target)
+            except FileExistsError:
+                raise ExistsError(path) from None
+            _sync_folder(target.parent)
+        return _tag(data)
+
+    def read(self, path: str) -> tuple[bytes, str] | None:
+        """The content now."""
+        try:
+            data = (self._root / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return data, _tag(data)
+
+    def replace(self, path: str, data: bytes, tag: str) -> str:
+        """Compare and swap under a lock of the folder."""
+        target = self._root / path
+        with _plain_errors(target), _locked(target.parent):
+            found = self.read(path)
+            if found is None or found[1] != tag:
+                raise ChangedError(path)
+            with _written_beside(target, data) as written:
+                os.rename(written, target)
+            _sync_folder(target.parent)
+        return _tag(data)
+
+    def names(self, folder: str) -> list[str]:
+        """Names directly in a folder, what is being written left out."""
+        try:
+            return sorted(name for name in os.listdir(self._root / folder) if not name.startswith(".tmp-"))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def download(self, folder: str, into: Path) -> list[str]:
+        """Copy a folder."""
+        source = self._root / folder
+        files = sorted(path for path in source.rglob("*") if path.is_file())
+        with _plain_errors(into):
+            for path in files:
+                copy = into / path.relative_to(source)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, copy)
+        return [path.relative_to(source).as_posix() for path in files]
+
+
+_STORES = {"file": LocalStore}  # each cloud adds its scheme with its conditional write
+
+
+def _tag(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@contextlib.contextmanager
+def _written_beside(target: Path, data: bytes) -> Iterator[Path]:
+    """A finished, synced temporary file beside the target; removed when it is still there at the end."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.parent / f".tmp-{target.name}-{os.getpid()}-{os.urandom(4).hex()}"
+    try:
+        with beside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield beside
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's own lock; it goes with the process, however that ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _plain_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+
+
+def explain_os_error(error: OSError, path: Path) -> GpuyardError:
+    """An operating system's refusal in words, with the exit code that fits."""
+    text = f"cannot write {path}: {error.strerror}"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return QuotaError(f"{text}; free some space, nothing that was saved before is touched")
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return AuthError(f"{text}; make the folder writable for this user")
+    return UsageError(f"{text}; is the stack up? `pulumi up` makes the folder")

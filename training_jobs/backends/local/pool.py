@@ -1,0 +1,216 @@
+"""The pool's directory: leases, the queue, and what a crash left (docs/local-pool.md).
+
+Everything that changes it holds the lock; the lock goes with the process that holds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...errors import LostSightError, NotFoundError
+from .process import MARK, is_alive, start_of, sweep
+
+_LOCK_PATIENCE_S = 30.0
+
+
+class Pool:
+    """One local pool. Methods whose name begins with an underscore expect the lock to be held."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The nodes of pool.json. Raises NotFoundError when the pool is not there."""
+        data = read_json(self.directory / "pool.json")
+        if data is None:
+            raise NotFoundError(f"the pool {self.directory} is not there; `pulumi up` makes it")
+        nodes: list[dict[str, Any]] = data["nodes"]
+        return nodes
+
+    def job(self, name: str) -> dict[str, Any] | None:
+        """A job's state, as its last writer left it."""
+        return read_json(self.job_dir(name) / "job.json")
+
+    def job_dir(self, name: str) -> Path:
+        """Where a job keeps its state and its nodes' logs."""
+        return self.directory / "jobs" / name
+
+    def lease_path(self, run_id: str) -> Path:
+        """The lease of a run. Its path is the mark of every process of the run."""
+        return self.directory / "leases" / f"{run_id}.json"
+
+    def leases(self) -> list[dict[str, Any]]:
+        """All leases, dead ones included."""
+        found = (read_json(path) for path in sorted((self.directory / "leases").glob("*.json")))
+        return [lease for lease in found if lease is not None]
+
+    def holds_nodes(self, name: str, run_id: str) -> bool:
+        """Whether this job, rather than an earlier one of its run, has the run's lease."""
+        lease = read_json(self.lease_path(run_id))
+        return lease is not None and lease["job"] == name
+
+    def tickets(self) -> list[Path]:
+        """The waiting jobs, first come first."""
+        return sorted(path for path in (self.directory / "queue").glob("*") if not path.name.startswith("."))
+
+    def free(self) -> list[int]:
+        """Indices of the nodes that no lease holds."""
+        held = {index for lease in self.leases() for index in lease["nodes"]}
+        return [node["index"] for node in self.nodes() if node["index"] not in held]
+
+    # -- changing --------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the pool. Raises LostSightError when somebody else does for too long."""
+        self.nodes()
+        with (self.directory / "lock").open("a") as file:
+            deadline = time.monotonic() + _LOCK_PATIENCE_S
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise LostSightError(f"the pool {self.directory} stays locked; who holds {file.name}?") from None
+                    time.sleep(0.005)
+            yield
+
+    def settle(self) -> None:
+        """Recover what a crash left and start what can start."""
+        with self.lock():
+            self._recover()
+            self._dispatch()
+
+    def enqueue(self, name: str, job: dict[str, Any]) -> None:
+        """Accept a job, once, and start it if its turn has come."""
+        with self.lock():
+            self._recover()
+            if self.job(name) is None:
+                sequence = max([time.time_ns(), *(int(t.name.split("-")[0]) + 1 for t in self.tickets()[-1:])])
+                ticket = f"{sequence:020d}-{name}"
+                # The ticket first: a job without one would wait for ever, a ticket without a job is dropped.
+                write_json(self.directory / "queue" / ticket, {"job": name})
+                write_json(self.job_dir(name) / "job.json", {**job, "ticket": ticket, "state": "PENDING"})
+            self._dispatch()
+
+    def end_pending(self, name: str, **outcome: Any) -> bool:
+        """End a job that has no nodes yet. Returns False when it has."""
+        with self.lock():
+            self._recover()
+            job = self.job(name)
+            if job is None or job["state"] != "PENDING" or self.holds_nodes(name, job["run_id"]):
+                return False
+            self._end(name, job, **outcome)
+            return True
+
+    def _end(self, name: str, job: dict[str, Any], **outcome: Any) -> None:
+        """Record how a job ended, then give back its place."""
+        ended = {"ended_at": time.time(), "reason": None, "exit_code": None, "detail": None, **outcome}
+        write_json(self.job_dir(name) / "job.json", {**job, **ended})
+        (self.directory / "queue" / job["ticket"]).unlink(missing_ok=True)
+        if self.holds_nodes(name, job["run_id"]):
+            self.lease_path(job["run_id"]).unlink(missing_ok=True)
+
+    def _recover(self) -> None:
+        for lease in self.leases():
+            if is_alive(lease["pid"], lease["started"]):
+                continue
+            path = self.lease_path(lease["run_id"])
+            sweep(path)
+            name = lease["job"]
+            job = self.job(name)
+            if job is None or job.get("ended_at"):
+                path.unlink(missing_ok=True)
+            elif (self.job_dir(name) / "cancel").exists():
+                self._end(name, job, state="CANCELLED")
+            elif job["state"] == "PENDING":  # no node was started: back to its old place
+                write_json(self.directory / "queue" / job["ticket"], {"job": name})
+                path.unlink(missing_ok=True)
+            else:
+                self._end(name, job, state="FAILED", reason="infra", detail="its supervisor was killed")
+
+    def _dispatch(self) -> None:
+        free, size = self.free(), len(self.nodes())
+        for ticket in self.tickets():
+            name = ticket.name.partition("-")[2]
+            job = self.job(name)
+            if job is None or job.get("ended_at") or self.holds_nodes(name, job["run_id"]):
+                ticket.unlink(missing_ok=True)
+            elif job["expires_at"] is not None and time.time() >= job["expires_at"]:
+                detail = "queue_timeout: no nodes came free in time"
+                self._end(name, job, state="FAILED", reason="capacity", detail=detail, ended_at=job["expires_at"])
+            elif job["nodes"] > size:
+                detail = f"wants {job['nodes']} nodes, the pool has {size} now"
+                self._end(name, job, state="FAILED", reason="capacity", detail=detail)
+            elif job["nodes"] > len(free) or self.lease_path(job["run_id"]).exists():
+                return  # strictly in order: what comes later does not overtake
+            else:
+                taken, free = free[: job["nodes"]], free[job["nodes"] :]
+                self._start(name, job["run_id"], taken)
+                ticket.unlink(missing_ok=True)
+
+    def _start(self, name: str, run_id: str, nodes: list[int]) -> None:
+        """Spawn the supervisor and give it the lease. It does nothing before it holds the lock and sees its lease."""
+        lease = self.lease_path(run_id)
+        with (self.job_dir(name) / "supervisor.log").open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", "training_jobs.backends.local.supervisor", str(self.directory), name],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**_environment(), MARK: str(lease)},
+                cwd="/",
+                start_new_session=True,
+            )
+        started = start_of(process.pid)
+        _reap(process)
+        if started is not None:
+            entry = {"version": 1, "run_id": run_id, "pid": process.pid, "started": started, "nodes": nodes, "job": name}
+            write_json(lease, entry)
+
+
+_spawned: list[subprocess.Popen[bytes]] = []
+
+
+def _reap(started: subprocess.Popen[bytes]) -> None:
+    """Supervisors outlive whoever starts them; a process that lives longer must not collect zombies."""
+    _spawned[:] = [process for process in (*_spawned, started) if process.poll() is None]
+
+
+def _environment() -> dict[str, str]:
+    """What a job sees of the machine: not the variables of whoever happened to start it."""
+    kept = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+    root = str(Path(__file__).parents[3])
+    return {"PYTHONPATH": root, **{name: os.environ[name] for name in kept if name in os.environ}}
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None when there is none."""
+    try:
+        data: dict[str, Any] = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return data
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Replace a file as a whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.parent / f".{path.name}-{os.getpid()}"
+    try:
+        beside.write_text(json.dumps(data))
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

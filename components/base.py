@@ -1,0 +1,52 @@
+"""The base of every component: type token, child names, tags, errors for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+import pulumi
+from pydantic import ValidationError
+
+from .problems import explain
+from .spec import Spec
+
+_S = TypeVar("_S", bound=Spec)
+Tags = Mapping[str, str]
+
+
+class Component(pulumi.ComponentResource):
+    """A component `gpuyard-<cloud>:index:<Name>`; tokens and child names are frozen contracts.
+
+    A subclass validates its spec first, then calls this constructor, makes its children with
+    `self.child_name(suffix)` and `self.child_options()`, and ends with `register_outputs`.
+    """
+
+    cloud: ClassVar[str]
+    logical_name: str
+    tags: dict[str, str]
+
+    def __init__(self, kind: str, name: str, props: Mapping[str, Any], tags: Tags | None, opts: pulumi.ResourceOptions | None) -> None:
+        parent = opts.parent if opts else None
+        tags = {**(parent.tags if isinstance(parent, Component) else {}), **(tags or {})}
+        super().__init__(f"gpuyard-{self.cloud}:index:{kind}", name, {**props, "tags": tags}, opts)
+        self.logical_name = name
+        self.tags = tags
+
+    def child_name(self, suffix: str) -> str:
+        """The name of a child: URNs are not relative to the parent, so the parent's name comes first."""
+        return f"{self.logical_name}-{suffix}"
+
+    def child_options(self, **options: Any) -> pulumi.ResourceOptions:
+        """Options of a child: this component is its parent."""
+        return pulumi.ResourceOptions(parent=self, **options)
+
+
+def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str) -> _S:
+    """The spec as its model. A wrong one ends the program with every problem and no traceback."""
+    if isinstance(spec, model):
+        return spec
+    try:
+        return model.model_validate(dict(spec or {}))
+    except ValidationError as error:
+        raise pulumi.RunError(explain(error, model, subject)) from None

@@ -1,0 +1,90 @@
+"""A pool of nodes on this machine: its GPUs divided over them, or CPU slots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from ..base import Component, Tags, checked
+from ..spec import GpuPoolSpec
+from .disk import PoolProvider
+from .gpus import find_gpus
+from .network import Network
+from .root import pool_path
+
+_CPU_SLOTS = 2  # per node without GPUs: enough to be a distributed job
+
+
+class GpuPool(Component):
+    """N equal nodes on this machine; a directory under `<local:root>/pools` records them and their jobs."""
+
+    cloud = "local"
+    machine: str
+    accelerator: str | None
+    """Model of the GPUs, such as H100; None where the nodes have CPU slots."""
+    gpus_per_node: int
+    slots_per_node: int
+    nodes: list[dict[str, Any]]
+    """What pool.json says of each node: index, address, slots, gpus."""
+    path: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        spec: GpuPoolSpec | Mapping[str, Any],
+        *,
+        network: Network,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the pool with the addresses of `network`."""
+        self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}")
+        super().__init__("GpuPool", name, self.spec.model_dump(), tags, opts)
+        found = find_gpus()
+        document = plan_pool(name, self.spec, found.models, network.addresses(self.spec.max_nodes))
+        self.machine, self.accelerator = self.spec.machine, document["accelerator"]
+        self.nodes = document["nodes"]
+        self.gpus_per_node, self.slots_per_node = len(self.nodes[0]["gpus"]), self.nodes[0]["slots"]
+        self._warn(found.models, found.problem)
+        directory = _Directory(self.child_name("directory"), pool_path(name), document, self.child_options())
+        self.path = self.id = directory.path
+        self.register_outputs({"id": self.id, "machine": self.machine, "nodes": self.nodes})
+
+    def _warn(self, models: Sequence[str], problem: str | None) -> None:
+        """Say when GPUs that are there are not used, unless that was asked for."""
+        if self.machine == "auto" and (problem or (models and not self.gpus_per_node)):
+            few = f"{len(models)} GPU cannot be divided over {len(self.nodes)} nodes, so it has CPU slots; lower max_nodes"
+            pulumi.log.warn(f"pool {self.logical_name}: {problem or few}", self)
+
+
+class _Directory(dynamic.Resource, module="gpuyard-local", name="GpuPool"):
+    path: pulumi.Output[str]
+
+    def __init__(self, name: str, path: str, document: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+        # the old one goes first, and with it the refusal while a job runs
+        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True))
+        super().__init__(PoolProvider(), name, {"path": path, "document": document}, opts)
+
+
+def plan_pool(name: str, spec: GpuPoolSpec, gpus: Sequence[str], addresses: Sequence[str]) -> dict[str, Any]:
+    """The content of pool.json: equal nodes, each with the same number of GPUs or else CPU slots."""
+    share = len(gpus) // spec.max_nodes if spec.machine == "auto" else 0
+    used = sorted(set(gpus[: share * spec.max_nodes]))
+    return {
+        "version": 1,
+        "pool": name,
+        "machine": spec.machine,
+        "accelerator": "+".join(used) or None,  # of two models: a name no job asks for by accident
+        "nodes": [
+            {
+                "index": index,
+                "address": address,
+                "slots": share or _CPU_SLOTS,
+                "gpus": list(range(index * share, (index + 1) * share)),
+            }
+            for index, address in enumerate(addresses)
+        ],
+    }

@@ -1,0 +1,69 @@
+"""The network of a local yard: loopback addresses for its nodes. Nothing is made, nothing is left."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+
+from ..base import Component, Tags, checked
+from ..spec import NetworkSpec
+
+_FIRST = 10  # as on the clouds, the first addresses of a network are not handed out
+_ONLY = "127.0.0.1"
+
+
+class Network(Component):
+    """Loopback addresses: each node its own, where this system can bind them; otherwise 127.0.0.1 for all.
+
+    Pools share the addresses: node 0 of each pool is at the same one, told apart by port.
+    """
+
+    cloud = "local"
+    cidr: str
+    distinct: bool
+    """Whether each node has an address of its own (macOS binds only 127.0.0.1)."""
+
+    def __init__(
+        self,
+        name: str,
+        spec: NetworkSpec | Mapping[str, Any] | None = None,
+        *,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Plan the network; `spec` defaults to 127.77.0.0/24."""
+        spec = checked(NetworkSpec, spec, f"Network {name}")
+        super().__init__("Network", name, spec.model_dump(), tags, opts)
+        self.cidr = spec.cidr
+        self.distinct = _can_bind(plan_addresses(spec.cidr, 1)[0])
+        self.id = pulumi.Output.from_input(name)
+        self.register_outputs({"id": self.id, "cidr": self.cidr, "distinct": self.distinct})
+
+    def addresses(self, count: int) -> list[str]:
+        """The addresses of a pool's nodes."""
+        return plan_addresses(self.cidr, count) if self.distinct else [_ONLY] * count
+
+
+def plan_addresses(cidr: str, count: int) -> list[str]:
+    """The first `count` addresses of the network that are handed out.
+
+    >>> plan_addresses("127.77.0.0/24", 2)
+    ['127.77.0.10', '127.77.0.11']
+    """
+    network = ipaddress.IPv4Network(cidr)
+    if not 1 <= count <= network.num_addresses - _FIRST - 1:
+        raise ValueError(f"{cidr} has {network.num_addresses - _FIRST - 1} addresses for nodes, asked for {count}")
+    return [str(network[_FIRST + index]) for index in range(count)]
+
+
+def _can_bind(address: str) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True

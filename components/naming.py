@@ -1,0 +1,28 @@
+"""Names that are legal where they are used, always the same for the same input: pure functions."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+NAME_LIMIT = 40  # of a bucket's or pool's logical name: leaves room for the prefixes and suffixes of child names
+_DIRECTORY_LIMIT = 63
+_DIGEST = 8
+
+
+def directory_name(name: str) -> str:
+    """The directory of a bucket or pool: its name, or where that is not legal on every file system a stand-in.
+
+    >>> directory_name("runs")
+    'runs'
+    >>> directory_name("My Runs")
+    'my-runs-8e14f7fa'
+    """
+    legal = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return name if legal == name and len(name) <= _DIRECTORY_LIMIT else shorten(legal, name, _DIRECTORY_LIMIT)
+
+
+def shorten(text: str, identity: str, limit: int) -> str:
+    """`text` cut so that it ends in a digest of `identity` and fits `limit`: unlike identities stay unlike."""
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:_DIGEST]
+    return f"{text[: limit - _DIGEST - 1].rstrip('-') or 'x'}-{digest}"

@@ -1,0 +1,29 @@
+"""A pydantic validation error as text for people: every problem with what was got, what is allowed and the fix."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+
+def explain(error: ValidationError, model: type[BaseModel], subject: str) -> str:
+    """All problems of `error`, one a line, under a line that names the subject."""
+    lines = [f"  - {_line(item, model)}" for item in error.errors(include_url=False)]
+    return "\n".join([f"{subject}: {len(lines)} problem{'s' if len(lines) > 1 else ''}, nothing was changed", *lines])
+
+
+def _line(item: Any, model: type[BaseModel]) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    fields = model.model_fields
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, list(fields), n=1)
+        fix = f"did you mean '{near[0]}'?" if near else "remove it"
+        return f"{key}: unknown key, allowed: {', '.join(sorted(fields))}; {fix}"
+    description = fields[key].description if key in fields else None
+    if item["type"] == "missing":
+        return f"{key}: required, not given; give it ({description})"
+    got = repr(item["input"])
+    allowed = str(item["msg"]).removeprefix("Input should be ")
+    return f"{key}: got {got[:80]}, allowed: {allowed}" + (f"; {description}" if description else "")

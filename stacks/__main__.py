@@ -1,0 +1,5 @@
+"""What `pulumi` runs: settings -> components -> exports."""
+
+from stacks.program import run
+
+run()

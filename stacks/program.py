@@ -1,0 +1,78 @@
+"""The stock Pulumi program: settings -> components of the chosen cloud -> the exports `yard` and `job_targets`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import pulumi
+from pulumi.runtime import config as pulumi_config
+
+from components import registry
+from components.spec import BucketSpec
+from training_jobs.errors import UsageError
+from training_jobs.target import parse_targets
+
+from .settings import StackBucket, StackSettings, load
+
+_JOB_SERVICE = "train"
+_NETWORK = "net"
+
+
+def run() -> None:
+    """Declare the yard that the selected stack's settings describe, and export it."""
+    declare(_settings())
+
+
+def declare(settings: StackSettings) -> None:
+    """Make the components of a yard and export what users and `gpuyard` need of it."""
+    cloud, tags = registry.cloud(settings.cloud), settings.all_tags
+    network = cloud.Network(_NETWORK, settings.network, tags=tags)
+    buckets = {name: _bucket(cloud, name, bucket, tags) for name, bucket in settings.buckets.items()}
+    pools = {name: cloud.GpuPool(name, spec, network=network, tags=tags) for name, spec in settings.pools.items()}
+    jobs = cloud.JobService(
+        _JOB_SERVICE,
+        pools=list(pools.values()),
+        reads=[buckets[name] for name in settings.read_buckets],
+        writes=[buckets[settings.run_bucket]],
+        secrets=settings.secrets,
+        limits=settings.limits,
+        tags=tags,
+    )
+    pulumi.export("yard", _summary(settings, buckets))
+    pulumi.export("job_targets", jobs.targets.apply(_valid))
+
+
+def _settings() -> StackSettings:
+    config = pulumi_config.CONFIG.get() or pulumi_config.get_config_env()
+    secret = {key for key in config if pulumi_config.is_config_secret(key)}
+    try:
+        return load(config, secret, stack=pulumi.get_stack())
+    except UsageError as error:
+        raise pulumi.RunError(str(error)) from None
+
+
+def _bucket(cloud: ModuleType, name: str, bucket: StackBucket, tags: Mapping[str, str]) -> Any:
+    if bucket.existing is not None:
+        return cloud.Bucket.adopt(name, bucket=bucket.existing, tags=tags)
+    return cloud.Bucket(name, BucketSpec(on_destroy=bucket.on_destroy), tags=tags)
+
+
+def _summary(settings: StackSettings, buckets: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "cloud": settings.cloud,
+        "owner": settings.owner,
+        "expires": settings.expires,
+        "pools": {name: spec.model_dump(exclude_none=True) for name, spec in settings.pools.items()},
+        "buckets": {name: bucket.url for name, bucket in buckets.items()},
+    }
+
+
+def _valid(targets: dict[str, Any]) -> dict[str, Any]:
+    """The targets as they are, once the other room accepts them: a broken contract fails here, not on submit."""
+    try:
+        parse_targets(targets, "the stack's export job_targets")
+    except UsageError as error:
+        raise pulumi.RunError(f"{error}\nThis is a fault of gpuyard: please report it") from None
+    return targets

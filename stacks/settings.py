@@ -1,0 +1,106 @@
+"""All settings of a stack, the namespace gpuyard of Pulumi.<stack>.yaml, as one validated model; every error at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from components.spec import BucketSpec, Name, YardSpec
+from training_jobs.errors import Problem, UsageError, problems_from, show
+
+NAMESPACE = "gpuyard:"
+
+
+class StackBucket(BucketSpec):
+    """A bucket in a stack file: made by the yard or existing, and what jobs may do with it."""
+
+    jobs: Literal["read", "write"] | None = Field(
+        None, description="what jobs may do: read, or write (the run bucket, exactly one); default nothing"
+    )
+    existing: str | None = Field(None, description="use this bucket as it is (on `local`: a directory), never changed; default: make one")
+
+
+class StackSettings(YardSpec):
+    """A yard as a stack file declares it."""
+
+    buckets: Mapping[Name, StackBucket] = Field(description="buckets by logical name, one of them with jobs: write")
+
+    @property
+    def run_bucket(self) -> str:
+        """The name of the bucket with jobs: write."""
+        return next(name for name, bucket in self.buckets.items() if bucket.jobs == "write")
+
+    @property
+    def read_buckets(self) -> list[str]:
+        """The names of the buckets with jobs: read."""
+        return [name for name, bucket in self.buckets.items() if bucket.jobs == "read"]
+
+
+def load(config: Mapping[str, str], secret_keys: Collection[str] = (), *, stack: str) -> StackSettings:
+    """The settings in a stack's configuration (key -> text, as Pulumi hands it). Raises UsageError with every problem."""
+    problems: list[Problem] = []
+    raw: dict[str, Any] = {}
+    for key, text in sorted(config.items()):
+        if key.startswith(NAMESPACE):
+            field = key.removeprefix(NAMESPACE)
+            try:
+                raw[field] = _value(field, text)
+            except ValueError:
+                problems.append(Problem(key, "wrong value", show(text), "a mapping in YAML", _description(field)))
+    unread = {problem.key for problem in problems}
+    try:
+        settings = StackSettings.model_validate(raw)
+    except ValidationError as error:
+        found = problems_from(error, StackSettings, NAMESPACE)
+        problems += [problem for problem in found if problem.key not in unread]
+    problems += _across(raw)
+    if problems:
+        raise UsageError(f"the settings of stack {stack} are not valid", [_hidden(p, secret_keys) for p in problems])
+    return settings
+
+
+def _value(field: str, text: str) -> Any:
+    """Words stay text; everything else arrives as JSON."""
+    known = StackSettings.model_fields.get(field)
+    return text if known and _is_word(known.annotation) else json.loads(text) if known else text
+
+
+def _is_word(annotation: object) -> bool:
+    """Whether a field holds a word: str, a choice of words, or either or nothing."""
+    inner = [part for part in typing.get_args(annotation) if part is not type(None)]
+    return annotation is str or (bool(inner) and all(isinstance(part, str) or _is_word(part) for part in inner))
+
+
+def _description(field: str) -> str | None:
+    known = StackSettings.model_fields.get(field)
+    return known.description if known else None
+
+
+def _across(raw: Mapping[str, Any]) -> list[Problem]:
+    """What concerns several entries; asked of the raw values, so that it is told with the other problems."""
+    key = f"{NAMESPACE}buckets"
+    buckets = raw.get("buckets")
+    if not isinstance(buckets, Mapping):
+        return []
+    entries = {name: entry for name, entry in buckets.items() if isinstance(entry, Mapping)}
+    writes = [name for name, entry in entries.items() if entry.get("jobs") == "write"]
+    problems = [
+        Problem(f"{key}.{name}.on_destroy", "an existing bucket is never destroyed", fix="remove on_destroy")
+        for name, entry in entries.items()
+        if entry.get("existing") is not None and "on_destroy" in entry
+    ]
+    if len(writes) != 1:
+        got, fix = ", ".join(writes) or "none", "give one bucket `jobs: write`, the others `jobs: read`"
+        problems.append(Problem(key, "jobs: write", got, "exactly one, the run bucket", fix))
+    return problems
+
+
+def _hidden(problem: Problem, secret_keys: Collection[str]) -> Problem:
+    """A problem without the value, where the user marked the key as secret."""
+    secret = any(problem.key == key or problem.key.startswith(f"{key}.") for key in secret_keys)
+    return dataclasses.replace(problem, got="(secret)") if secret and problem.got else problem

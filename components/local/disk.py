@@ -24,7 +24,7 @@ from .leases import Lease, live_leases
 
 PRIVATE = "0700"
 _LOCK_WAIT_S = 30.0
-_POOL_ENTRIES = {"pool.json", "pool.json.new", "lock", "leases"}  # what an interrupted create can have left
+_POOL_ENTRIES = {"pool.json", "pool.json.new", "lock", "leases", "queue", "jobs"}
 
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -59,7 +59,7 @@ class _OnDisk(ResourceProvider):
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Compare what is recorded (after a refresh: what is on disk) with what is wanted."""
-        changed = [key for key in _news if key != "__provider" and whole(_olds.get(key)) != whole(_news[key])]
+        changed = [key for key in _news if key != "__provider" and _olds.get(key) != _news[key]]
         return DiffResult(changes=bool(changed), replaces=["path"] if "path" in changed else [])
 
 
@@ -71,8 +71,7 @@ class BucketProvider(_OnDisk):
         """Make the directory; an empty one is taken, a full one refused."""
         path = Path(props["path"])
         _refuse_foreign(path, set(), f"to use it as it is, set `existing: {path}` on the bucket")
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(int(props["mode"], 8))
+        _make_private(path)
         return CreateResult(str(path), {"path": str(path), "mode": props["mode"]})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
@@ -85,9 +84,7 @@ class BucketProvider(_OnDisk):
     @_told
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Restore the mode."""
-        path = Path(_id)
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(int(_news["mode"], 8))
+        _make_private(Path(_id))
         return UpdateResult({"path": _id, "mode": _news["mode"]})
 
     @_told
@@ -97,28 +94,27 @@ class BucketProvider(_OnDisk):
 
 
 class PoolProvider(_OnDisk):
-    """A pool: the directory both rooms know (docs/local-pool.md). Inputs: path, document (= pool.json)."""
+    """A pool: the directory both rooms know (docs/local-pool.md). Inputs: path, content (of pool.json)."""
 
     @_told
     def create(self, props: dict[str, Any]) -> CreateResult:
-        """Make the directory; one that an interrupted create left is taken over."""
-        path, document = Path(props["path"]), whole(props["document"])
-        ours = (path / "pool.json").is_file()
-        if not ours:
+        """Make the directory; what an interrupted create or a lost pool.json left is taken over."""
+        path = Path(props["path"])
+        if not (path / "pool.json").is_file():
             _refuse_foreign(path, _POOL_ENTRIES, "set `local:root` to another place")
-        return CreateResult(str(path), self._write(path, document))
+        return CreateResult(str(path), self._write(path, props["content"]))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """Gone when pool.json is; otherwise what it says now."""
         file = Path(id_) / "pool.json"
         if not file.is_file():
             return ReadResult(None, {})
-        return ReadResult(id_, {"path": id_, "document": _load(file)})
+        return ReadResult(id_, {"path": id_, "content": file.read_text(errors="replace")})
 
     @_told
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Rewrite pool.json; refuses to take a node away from a running job."""
-        return UpdateResult(self._write(Path(_id), whole(_news["document"])))
+        return UpdateResult(self._write(Path(_id), _news["content"]))
 
     @_told
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
@@ -130,19 +126,18 @@ class PoolProvider(_OnDisk):
                 (path / "pool.json").unlink(missing_ok=True)  # who waits for the lock must find no pool
                 _remove_tree(path)
 
-    def _write(self, path: Path, document: dict[str, Any]) -> dict[str, Any]:
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(int(PRIVATE, 8))
+    def _write(self, path: Path, content: str) -> dict[str, Any]:
+        _make_private(path)
         with _locked(path):
-            nodes = len(document["nodes"])
+            nodes = len(json.loads(content)["nodes"])
             _refuse_live(path, (lease for lease in _running(path) if max(lease.nodes, default=0) >= nodes))
-            (path / "leases").mkdir(mode=int(PRIVATE, 8), exist_ok=True)
-            _write_json(path / "pool.json", document)
-        return {"path": str(path), "document": document}
+            _make_private(path / "leases")
+            _write(path / "pool.json", content)
+        return {"path": str(path), "content": content}
 
 
 class TargetsProvider(_OnDisk):
-    """targets.json in the run bucket. Inputs: path, targets.
+    """targets.json in the run bucket. Inputs: path, content.
 
     It goes before the buckets and pools it names, so it is also what keeps them while a job needs them.
     """
@@ -150,48 +145,51 @@ class TargetsProvider(_OnDisk):
     @_told
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Write the file; another stack's file is refused."""
-        path, targets = Path(props["path"]), whole(props["targets"])
-        others = {target.get("stack") for target in _load(path).values()} - {_stack(targets)} if path.is_file() else set()
+        path, content = Path(props["path"]), props["content"]
+        others = _stacks(path.read_text(errors="replace")) - _stacks(content) if path.is_file() else set()
         if others:
             raise Refused(
-                f"{path} belongs to the stack {', '.join(map(str, others))}: "
+                f"{path} belongs to the stack {', '.join(sorted(others))}: "
                 "a run bucket serves one stack; give this one a bucket of its own with `jobs: write`"
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_json(path, targets)
-        return CreateResult(str(path), {"path": str(path), "targets": targets})
+        _write(path, content)
+        return CreateResult(str(path), {"path": str(path), "content": content})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """Gone when the file is; otherwise what it says now."""
         path = Path(id_)
-        return ReadResult(id_, {"path": id_, "targets": _load(path)}) if path.is_file() else ReadResult(None, {})
+        if not path.is_file():
+            return ReadResult(None, {})
+        return ReadResult(id_, {"path": id_, "content": path.read_text(errors="replace")})
 
     @_told
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Rewrite the file; refuses to take a bucket or the pool away from a running job."""
-        path, olds, news = Path(_id), whole(_olds["targets"]), whole(_news["targets"])
-        _refuse_orphans(olds, news)
+        path, content = Path(_id), _news["content"]
+        _refuse_orphans(_parsed(_olds["content"]), _parsed(content))
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_json(path, news)
-        return UpdateResult({"path": _id, "targets": news})
+        _write(path, content)
+        return UpdateResult({"path": _id, "content": content})
 
     @_told
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Remove the file; refuses while a job runs on one of the pools."""
         path = Path(_id)
-        _refuse_orphans(whole(_props["targets"]), {})
+        _refuse_orphans(_parsed(_props["content"]), {})
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # runs and code may still lie there
             path.parent.rmdir()
 
 
-def whole(value: Any) -> Any:
-    """The value with whole numbers as int: the engine knows only floats."""
-    if isinstance(value, dict):
-        return {key: whole(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [whole(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def as_content(data: Any) -> str:
+    """Data as the text of a file. The engine drops nulls and turns whole numbers into floats; text it keeps."""
+    return json.dumps(data, indent=2, sort_keys=True) + "\n"
+
+
+def _make_private(path: Path) -> None:
+    path.mkdir(mode=int(PRIVATE, 8), parents=True, exist_ok=True)
+    path.chmod(int(PRIVATE, 8))  # of one that was there
 
 
 def _refuse_foreign(path: Path, ours: set[str], fix: str) -> None:
@@ -231,8 +229,8 @@ def _running(path: Path) -> list[Lease]:
         raise Refused(str(error)) from None
 
 
-def _stack(targets: Mapping[str, Any]) -> str | None:
-    return next((target["stack"] for target in targets.values()), None)
+def _stacks(content: str) -> set[str]:
+    return {str(target.get("stack")) for target in _parsed(content).values()}
 
 
 @contextlib.contextmanager
@@ -253,20 +251,19 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _load(file: Path) -> dict[str, Any]:
-    """The file's object; an unreadable one counts as empty, so that the next `up` rewrites it."""
+def _parsed(content: str) -> dict[str, Any]:
+    """The targets in a file; what somebody made unreadable names none."""
     try:
-        data = json.loads(file.read_text())
+        data = json.loads(content)
     except ValueError:
         return {}
     return data if isinstance(data, dict) else {}
 
 
-def _write_json(file: Path, data: Mapping[str, Any]) -> None:
+def _write(file: Path, content: str) -> None:
     new = file.with_name(file.name + ".new")
     with new.open("w") as stream:
-        json.dump(data, stream, indent=2, sort_keys=True)
-        stream.write("\n")
+        stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
     new.replace(file)

@@ -10,7 +10,7 @@ from pulumi import dynamic
 
 from ..base import Component, Tags, checked
 from ..spec import GpuPoolSpec
-from .disk import PoolProvider
+from .disk import PoolProvider, as_content
 from .gpus import find_gpus
 from .network import Network
 from .root import pool_path
@@ -66,7 +66,7 @@ class _Directory(dynamic.Resource, module="gpuyard-local", name="GpuPool"):
     def __init__(self, name: str, path: str, document: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
         # the old one goes first, and with it the refusal while a job runs
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True))
-        super().__init__(PoolProvider(), name, {"path": path, "document": document}, opts)
+        super().__init__(PoolProvider(), name, {"path": path, "content": as_content(document)}, opts)
 
 
 def plan_pool(name: str, spec: GpuPoolSpec, gpus: Sequence[str], addresses: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from ..base import Component, Tags, checked
 from ..spec import LimitsSpec, SecretReference, Spec
 from .bucket import Bucket
-from .disk import TargetsProvider
+from .disk import TargetsProvider, as_content
 from .gpu_pool import GpuPool
 
 
@@ -87,7 +87,7 @@ class _File(dynamic.Resource, module="gpuyard-local", name="Targets"):
         opts: pulumi.ResourceOptions,
     ) -> None:
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True))
-        super().__init__(TargetsProvider(), name, {"path": path, "targets": targets}, opts)
+        super().__init__(TargetsProvider(), name, {"path": path, "content": targets.apply(as_content)}, opts)
 
 
 def _target(pool: GpuPool, pool_dir: str, stack: str, run_bucket: str, buckets: Mapping[str, str], given: _Given) -> dict[str, Any]:

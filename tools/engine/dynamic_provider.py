@@ -1,0 +1,14 @@
+"""Serves dynamic resources for an engine without its Python pieces: the SDK's own provider, which ends with its engine."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[2]))  # started with -P; last, so that it shadows nothing of the program's
+from tools.engine.orphan import exit_with_parent
+
+if __name__ == "__main__":
+    exit_with_parent()
+    runpy.run_module("pulumi.dynamic", run_name="__main__", alter_sys=True)

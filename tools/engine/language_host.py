@@ -1,0 +1,171 @@
+"""The Python language host, for engines that come without one: serves the engine's LanguageRuntime and runs the program in a child.
+
+Started by the engine as `pulumi-language-python [flags] <engine address>`; the first line on stdout is the port it serves on.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent import futures
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import grpc
+from google.protobuf import empty_pb2
+from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
+
+sys.path.append(str(Path(__file__).parents[2]))  # started with -P
+from tools.engine.orphan import exit_with_parent
+
+ALREADY_REPORTED = 32  # the program's exit code when its error is in the engine's diagnostics already
+MAX_MESSAGE = 400 * 1024 * 1024  # what the engine itself allows
+_EXECUTOR = Path(__file__).with_name("run_program.py")
+
+
+def interpreter(options: Mapping[str, Any], root: str) -> str:
+    """The Python that runs the program: the project's `virtualenv` option if it exists there, else the one running this host."""
+    if named := options.get("virtualenv"):
+        candidate = Path(root, str(named), "bin", "python")
+        if candidate.exists():
+            return str(candidate)
+    return sys.executable
+
+
+def program_path(directory: str, entry_point: str) -> str:
+    """What to run: the entry point (a folder with `__main__.py`, or a file) inside the program's directory."""
+    return str(Path(directory, entry_point)) if entry_point not in ("", ".") else directory
+
+
+def request_for_child(request: language_pb2.RunRequest, engine: str) -> dict[str, Any]:
+    """Everything the child needs to be the program of this request, as plain data."""
+    return {
+        "project": request.project,
+        "stack": request.stack,
+        "organization": request.organization or "organization",
+        "root_directory": request.info.root_directory,
+        "monitor": request.monitor_address,
+        "engine": engine,
+        "parallel": request.parallel,
+        "dry_run": request.dryRun,
+        "pwd": request.pwd,
+        "program": program_path(request.info.program_directory, request.info.entry_point),
+        "args": list(request.args),
+    }
+
+
+def verdict(returncode: int) -> language_pb2.RunResponse:
+    """The engine's answer for a program that ended with this code."""
+    if returncode == 0:
+        return language_pb2.RunResponse()
+    if returncode == ALREADY_REPORTED:
+        return language_pb2.RunResponse(bail=True)
+    how = f"was ended by signal {-returncode}" if returncode < 0 else f"ended with exit code {returncode}"
+    return language_pb2.RunResponse(error=f"the program {how}")
+
+
+class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
+    """What the engine asks of a language; what it never asks for a program on disk stays unimplemented."""
+
+    def __init__(self, engine: str) -> None:
+        self.engine = engine
+        self._children: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+
+    def stop(self) -> None:
+        """End every program that still runs."""
+        with self._lock:
+            for child in self._children:
+                child.kill()
+
+    def Handshake(self, request: language_pb2.LanguageHandshakeRequest, context: Any) -> language_pb2.LanguageHandshakeResponse:  # noqa: N802
+        """Learn the engine's address the newer way."""
+        self.engine = request.engine_address or self.engine
+        return language_pb2.LanguageHandshakeResponse()
+
+    def GetPluginInfo(self, request: empty_pb2.Empty, context: Any) -> plugin_pb2.PluginInfo:  # noqa: N802
+        """The SDK's version stands for the host's: it brings the protocol's classes."""
+        return plugin_pb2.PluginInfo(version=importlib.metadata.version("pulumi"))
+
+    def GetRequiredPackages(self, request: Any, context: Any) -> language_pb2.GetRequiredPackagesResponse:  # noqa: N802
+        """Nothing to install ahead: providers are found when a resource asks for them."""
+        return language_pb2.GetRequiredPackagesResponse()
+
+    def GetRequiredPlugins(self, request: Any, context: Any) -> language_pb2.GetRequiredPluginsResponse:  # noqa: N802
+        """The older form of the same question."""
+        return language_pb2.GetRequiredPluginsResponse()
+
+    def RuntimeOptionsPrompts(self, request: Any, context: Any) -> language_pb2.RuntimeOptionsResponse:  # noqa: N802
+        """`pulumi new` has nothing to ask."""
+        return language_pb2.RuntimeOptionsResponse()
+
+    def InstallDependencies(self, request: Any, context: Any) -> Iterator[language_pb2.InstallDependenciesResponse]:  # noqa: N802
+        """Nothing to install: `make` keeps .venv."""
+        return iter(())
+
+    def About(self, request: Any, context: Any) -> language_pb2.AboutResponse:  # noqa: N802
+        """For `pulumi about`."""
+        return language_pb2.AboutResponse(executable=sys.executable, version=platform.python_version())
+
+    def GetProgramDependencies(self, request: Any, context: Any) -> language_pb2.GetProgramDependenciesResponse:  # noqa: N802
+        """For `pulumi about`: what is installed beside the program."""
+        found = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
+        listed = [language_pb2.DependencyInfo(name=name, version=version) for name, version in sorted(found.items())]
+        return language_pb2.GetProgramDependenciesResponse(dependencies=listed)
+
+    def Cancel(self, request: empty_pb2.Empty, context: Any) -> empty_pb2.Empty:  # noqa: N802
+        """The user asked to stop: the program ends, the engine finishes what is under way."""
+        self.stop()
+        return empty_pb2.Empty()
+
+    def Run(self, request: language_pb2.RunRequest, context: Any) -> language_pb2.RunResponse:  # noqa: N802
+        """Run the program to its end."""
+        options = dict(request.info.options.items())
+        env = {
+            **os.environ,
+            "PULUMI_CONFIG": json.dumps(dict(request.config)),
+            "PULUMI_CONFIG_SECRET_KEYS": json.dumps(list(request.configSecretKeys)),
+            "GPUYARD_PULUMI_RUN": json.dumps(request_for_child(request, self.engine)),
+        }
+        # -P: this folder must not shadow the program's own modules.
+        argv = [interpreter(options, request.info.root_directory), "-u", "-P", str(_EXECUTOR)]
+        child = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL)
+        with self._lock:
+            self._children.add(child)
+        try:
+            return verdict(child.wait())
+        finally:
+            with self._lock:
+                self._children.discard(child)
+
+
+def main() -> None:
+    """Serve until the engine stops us or is gone."""
+    host = LanguageHost(engine=sys.argv[-1] if len(sys.argv) > 1 else "")
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        # No lock and no clean-up: the children watch for their parent's end themselves.
+        os._exit(0)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+    exit_with_parent(host.stop)
+    limits = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.max_send_message_length", MAX_MESSAGE)]
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=8), options=limits)
+    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(port, flush=True)
+    server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    main()

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import GpuyardError, UsageError
-    from .runner import Runner, RunStatus, Submitted
+    from .runner import Runner, Submitted
     from .spec import JobSpec, load_job
     from .state import Exit, Reason, State
+    from .status import RunStatus
     from .target import JobTarget, parse_target, parse_targets
 
 _HOME = {
@@ -21,7 +22,7 @@ _HOME = {
     "JobSpec": "spec",
     "JobTarget": "target",
     "Reason": "state",
-    "RunStatus": "runner",
+    "RunStatus": "status",
     "Runner": "runner",
     "State": "state",
     "Submitted": "runner",

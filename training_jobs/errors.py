@@ -1,13 +1,13 @@
 """Errors for people: what went wrong, the value got, the values allowed, the fix.
 
-    GpuyardError            exit 70
-    |- UsageError           2    bad spec or usage, all problems at once
-    |  `- ConflictError     2    one request key, two different jobs
-    |- CapacityError        3
-    |- QuotaError           4
-    |- AuthError            5
-    |- NotFoundError        7
-    `- LostSightError       8
+GpuyardError            exit 70
+|- UsageError           2    bad spec or usage, all problems at once
+|  `- ConflictError     2    one request key, two different jobs
+|- CapacityError        3
+|- QuotaError           4
+|- AuthError            5
+|- NotFoundError        7
+`- LostSightError       8
 """
 
 from __future__ import annotations

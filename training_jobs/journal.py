@@ -6,6 +6,7 @@ Everything of a run lies in the run bucket under gpuyard/runs/<run_id>/: `run.js
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,11 @@ class Ended(_Model):
     started_at: float | None = Field(description="Unix time at which its nodes started; null = never")
     ended_at: float = Field(description="Unix time")
     detail: str | None = None
+
+    @property
+    def ran_s(self) -> float:
+        """Seconds its nodes were held."""
+        return 0.0 if self.started_at is None else max(0.0, self.ended_at - self.started_at)
 
 
 class Submission(_Model):
@@ -149,17 +155,23 @@ class Journal:
 
     def keep_code(self, sha256: str, data: bytes) -> str:
         """Store a tarball under its own digest, once. Returns its URL."""
-        path = f"gpuyard/code/{sha256}.tar.gz"
-        if f"{sha256}.tar.gz" not in self._store.names("gpuyard/code"):
-            try:
+        path = _code_path(sha256)
+        if not self._store.exists(path):
+            with contextlib.suppress(ExistsError):  # another submit was quicker, with the same content
                 self._store.create(path, data)
-            except ExistsError:
-                pass  # another submit was quicker, with the same content
-        return f"{self.url.rstrip('/')}/{path}"
+        return self.code_url(sha256)
+
+    def code_url(self, sha256: str) -> str:
+        """Where a tarball is, or would be."""
+        return f"{self.url.rstrip('/')}/{_code_path(sha256)}"
 
     def fetch(self, run_id: str, folder: str, into: Path) -> list[str]:
         """Copy a folder of a run to this machine."""
         return self._store.download(f"{_RUNS}/{run_id}/{folder}", into)
+
+
+def _code_path(sha256: str) -> str:
+    return f"gpuyard/code/{sha256}.tar.gz"
 
 
 def _path(run_id: str) -> str:

@@ -67,11 +67,8 @@ def digest(value: object) -> str:
 
 def run_id(spec: JobSpec, code_digest: str, stack: str, pool: str, key: str | None) -> str:
     """The id of a logical job: the same input gives the same id, everywhere and always."""
-    if key is not None:
-        identity = digest([stack, pool, spec.name, key])
-    else:
-        identity = digest([canonical(spec), code_digest, stack, pool])
-    return f"{spec.name}-{identity[:12]}"
+    identity = [canonical(spec), code_digest, stack, pool] if key is None else [stack, pool, spec.name, key]
+    return f"{spec.name}-{digest(identity)[:12]}"
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[Problem]:

@@ -1,6 +1,6 @@
 """JobSpec: one job, from YAML or Python, checked before anything is created.
 
-    spec, base = load_job("jobs/nightly.yaml")     # base: the folder that `code:` is relative to
+spec, base = load_job("jobs/nightly.yaml")     # base: the folder that `code:` is relative to
 """
 
 from __future__ import annotations

@@ -40,6 +40,9 @@ class Store(Protocol):
     def replace(self, path: str, data: bytes, tag: str) -> str:
         """Overwrite an object that still has this tag, and return the new tag. Raises ChangedError."""
 
+    def exists(self, path: str) -> bool:
+        """Whether there is such an object."""
+
     def names(self, folder: str) -> list[str]:
         """The names directly in a folder, sorted; empty when there is no such folder."""
 
@@ -94,6 +97,10 @@ class LocalStore:
                 os.rename(written, target)
             _sync_folder(target.parent)
         return _tag(data)
+
+    def exists(self, path: str) -> bool:
+        """Whether the file is there."""
+        return (self._root / path).is_file()
 
     def names(self, folder: str) -> list[str]:
         """Names directly in a folder, what is being written left out."""

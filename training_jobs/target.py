@@ -43,7 +43,7 @@ class Fabric(_Model):
 
 
 class _Target(_Model):
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     stack: str = Field(pattern=r"^[^/]+/[^/]+$", description="project/stack that declared the pool")
     pool: str = Field(min_length=1, description="name of the pool in that stack")
     run_bucket: str = Field(description="URL of the bucket that holds runs and code")

@@ -126,7 +126,7 @@ def _new_lines(log: Path, node: int, places: dict[Path, int]) -> Iterator[LogLin
         return
     whole = data[: data.rfind(b"\n") + 1]
     places[log] = places.get(log, 0) + len(whole)
-    for raw in whole.decode("utf-8", "replace").splitlines():
+    for raw in whole.decode("utf-8", "replace").split("\n")[:-1]:
         stamp, _, text = raw.partition(" ")
         try:
             moment = datetime.fromisoformat(stamp).timestamp()

@@ -165,7 +165,7 @@ class Pool:
         """Spawn the supervisor and give it the lease. It does nothing before it holds the lock and sees its lease."""
         lease = self.lease_path(run_id)
         with (self.job_dir(name) / "supervisor.log").open("ab") as log:
-            process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(
                 [sys.executable, "-m", "training_jobs.backends.local.supervisor", str(self.directory), name],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -78,7 +78,7 @@ class _Supervisor:
         nodes = [by_index[index] for index in self.job["assigned"]]
         port = _free_port(nodes[0]["address"])
         for rank, node in enumerate(nodes):
-            process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(
                 [sys.executable, "-u", "-c", self.job["bootstrap"]],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -86,7 +86,7 @@ class _Supervisor:
                 env=self._node_environment(rank, nodes, port),
                 cwd=self._work_dir(rank),
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - no thread exists yet when the first node starts
+                preexec_fn=die_with_parent,
             )
             log = self.pool.job_dir(self.name) / f"node-{rank}.log"
             pump = threading.Thread(target=_pump, args=(process.stdout, log), daemon=True)

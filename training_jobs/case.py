@@ -1,0 +1,126 @@
+"""A run in hand: its record, the service it goes to, and the steps that move it on, each one conditional."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .backends.base import Backend, ServiceStatus
+from .journal import Ended, Journal, RunRecord, Submission
+from .resubmit import allowance_left, apply_allowance
+from .run import Code, Run, canonical, cost_usd, digest, resolved_job, time_limit
+from .spec import JobSpec
+from .state import Reason, State
+from .status import RunStatus, build_status
+from .store import ChangedError
+from .target import JobTarget
+
+
+@dataclass
+class Case:
+    """One run as it was last read. A step raises store.ChangedError when somebody else moved the run first."""
+
+    journal: Journal
+    backend: Backend
+    target: JobTarget
+    record: RunRecord
+    tag: str
+    clock: Callable[[], float]
+
+    def save(self, record: RunRecord) -> None:
+        """Replace the record, if nobody else did."""
+        self.tag = self.journal.replace(record, self.tag)
+        self.record = record
+
+    def look(self) -> ServiceStatus:
+        """What the service says of the newest submission; its end is kept in the record, because services forget."""
+        last = self.record.last
+        if last.ended is not None:
+            ended = last.ended
+            return ServiceStatus(ended.state, ended.reason, ended.exit_code, ended.started_at, ended.ended_at, ended.detail)
+        if last.service_id is None:
+            return ServiceStatus(State.PENDING, detail="being submitted")
+        status = apply_allowance(self.backend.status(last.service_id), self.record)
+        if not status.state.ended:
+            return status
+        try:
+            self.save(self.record.with_last(ended=self._ended(status)))
+        except ChangedError:
+            self.record, self.tag = self.journal.get(self.record.run_id)
+            return self.look()
+        return status
+
+    def status(self) -> RunStatus:
+        """Where the run is now."""
+        service = self.look()
+        return build_status(self.journal, self.record, self.target, service, self.clock())
+
+    def start(self) -> bool:
+        """Call the service for the newest submission and write its id down. False when no time or money is left for it."""
+        last = self.record.last
+        if last.limit_s <= 0:
+            spent = ServiceStatus(State.FAILED, Reason(last.limit_reason), detail=f"earlier attempts used up the {last.limit_reason} limit")
+            self.save(self.record.with_last(ended=self._ended(spent)))
+            return False
+        self.save(self.record.with_last(service_id=self.backend.submit(self._run())))
+        return True
+
+    def take_over(self) -> bool:
+        """Finish what a writer left that died between the record and the call. True when the call had not been made."""
+        self.save(self.record.with_last(written_at=self.clock()))
+        service_id = self.backend.find(self._run())
+        if service_id is None:
+            return self.start()
+        self.save(self.record.with_last(service_id=service_id))
+        return False
+
+    def next(self, spec: JobSpec, code: Code, *, fresh: bool) -> bool:
+        """Write the next attempt down and start it."""
+        attempt = max([*self.journal.claims(self.record.run_id), self.record.last.attempt]) + 1
+        before = () if fresh else self.record.current
+        following = submission(spec, self.target, code, before, attempt=attempt, fresh=fresh, now=self.clock())
+        self.save(self.record.with_next(following))
+        return self.start()
+
+    def resume(self) -> bool:
+        """Start the next attempt of a stopped run as it was, if its allowance pays for one."""
+        last = self.record.last
+        if last.ended is None or last.ended.state is not State.STOPPED or not allowance_left(self.record, last.ended.reason):
+            return False
+        return self.next(last.spec, Code(last.code_digest, last.code_url), fresh=False)
+
+    def _run(self) -> Run:
+        last, index = self.record.last, len(self.record.submissions) - 1
+        code = Code(last.code_digest, last.code_url)
+        return Run(self.record.run_id, index, last.attempt, last.spec, self.target, code, last.limit_s, last.limit_reason)
+
+    def _ended(self, status: ServiceStatus) -> Ended:
+        return Ended(
+            state=status.state,
+            reason=status.reason,
+            exit_code=status.exit_code,
+            started_at=status.started_at,
+            ended_at=status.ended_at or self.clock(),
+            detail=status.detail,
+        )
+
+
+def submission(
+    spec: JobSpec, target: JobTarget, code: Code, before: Sequence[Submission], *, attempt: int, fresh: bool, now: float
+) -> Submission:
+    """A submission with what `before` left of its time and money."""
+    ran = [earlier.ended.ran_s if earlier.ended else 0.0 for earlier in before]
+    usd = sum(cost_usd(target, earlier.spec.nodes, seconds) or 0.0 for earlier, seconds in zip(before, ran, strict=True))
+    limit_s, reason = time_limit(spec, target, sum(ran), usd)
+    return Submission(
+        attempt=attempt,
+        spec=spec,
+        spec_digest=digest(canonical(spec)),
+        code_digest=code.digest,
+        code_url=code.url,
+        job=resolved_job(spec, target),
+        limit_s=limit_s,
+        limit_reason=reason,
+        fresh=fresh,
+        written_at=now,
+    )

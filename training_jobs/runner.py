@@ -1,0 +1,223 @@
+"""Submit once, wait, classify, retry, resume.
+
+    runner = Runner(targets)
+    submitted = runner.submit(spec, Path("."), key="2026-11-22")
+    status = runner.wait(submitted.status.run_id)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .backends import load_backend
+from .backends.base import Backend, Capacity, LogLine, Request
+from .case import Case, submission
+from .errors import LostSightError, NotFoundError, UsageError
+from .journal import Journal, RunRecord
+from .packaging import pack
+from .resubmit import TAKE_OVER_AFTER_S, Action, decide
+from .run import Code, Run, check, run_id, time_limit
+from .spec import JobSpec
+from .state import State
+from .status import RunStatus
+from .store import ChangedError
+from .target import JobTarget, pick_target
+
+_BLIND_PATIENCE_S = 300.0  # how long a wait goes on while the service cannot be asked
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What a submit found or made. `created` is true for the one submit that made the service start something."""
+
+    created: bool
+    note: str
+    status: RunStatus
+
+
+class Runner:
+    """Runs of the targets of one stack ({pool: target}). `backend_for`, `clock` and `sleep` are injected by tests."""
+
+    def __init__(
+        self,
+        targets: Mapping[str, JobTarget],
+        *,
+        source: str = "the targets",
+        backend_for: Callable[[JobTarget], Backend] = load_backend,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._targets, self._source = targets, source
+        self._backend_for, self._clock, self._sleep = backend_for, clock, sleep
+
+    def plan(self, spec: JobSpec, code_dir: Path | None, *, key: str | None = None) -> tuple[str, list[Request]]:
+        """The run id and the exact requests of a first submit. Nothing is written anywhere."""
+        target = pick_target(self._targets, spec.pool, self._source)
+        check(spec, target)
+        package = pack(code_dir, spec.command)
+        name = run_id(spec, package.digest, target.stack, target.pool, key)
+        code = Code(package.digest, Journal(target.run_bucket).code_url(package.sha256))
+        limit_s, reason = time_limit(spec, target, 0, 0)
+        return name, self._backend_for(target).request(Run(name, 0, 1, spec, target, code, limit_s, reason))
+
+    def submit(
+        self, spec: JobSpec, code_dir: Path | None, *, key: str | None = None, retry: bool = False, again: bool = False
+    ) -> Submitted:
+        """Start a run, or adopt it if it is there: the same input twice, at any time, starts it once.
+
+        Without `key` the content decides what is the same. `retry` starts the next attempt of a run that failed;
+        `again` starts a new run of the same content. Raises UsageError for a job that the target cannot run, and
+        ConflictError when the key is another job's.
+        """
+        if again and key is not None:
+            raise UsageError("--again starts a new run under a random key; with --request-key choose another key instead")
+        target = pick_target(self._targets, spec.pool, self._source)
+        check(spec, target)
+        package = pack(code_dir, spec.command)
+        key = secrets.token_hex(8) if again else key
+        name = run_id(spec, package.digest, target.stack, target.pool, key)
+        journal = Journal(target.run_bucket)
+        code = Code(package.digest, journal.keep_code(package.sha256, package.data))
+        while True:
+            found = journal.find(name)
+            with contextlib.suppress(ChangedError):  # somebody moved it meanwhile: look again
+                if found is None:
+                    submitted = self._first(journal, name, spec, target, code, key)
+                else:
+                    case = self._case(journal, *found)
+                    submitted = self._resubmit(case, spec, code, retry=retry)
+                if submitted is not None:
+                    return submitted
+
+    def _first(
+        self, journal: Journal, name: str, spec: JobSpec, target: JobTarget, code: Code, key: str | None
+    ) -> Submitted | None:
+        """Write a new run down, then start it. None when another submit wrote it first."""
+        now = self._clock()
+        record = RunRecord(
+            run_id=name,
+            name=spec.name,
+            stack=target.stack,
+            pool=target.pool,
+            request_key=key,
+            created_at=now,
+            submissions=(submission(spec, target, code, (), attempt=1, fresh=True, now=now),),
+        )
+        tag = journal.create(record)
+        if tag is None:
+            return None
+        case = self._case(journal, record, tag)
+        return Submitted(case.start(), "created", case.status())
+
+    def _resubmit(self, case: Case, spec: JobSpec, code: Code, *, retry: bool) -> Submitted | None:
+        """Do what the resubmit table says about a run that is there. None = look again soon."""
+        submitted = case.record.last.service_id is not None or case.record.last.ended is not None
+        service = case.look() if submitted else None
+        choice = decide(case.record, service, spec, code.digest, retry=retry, now=self._clock())
+        if choice.action is Action.POLL:
+            self._sleep(0.05)
+            return None
+        created = False
+        if choice.action is Action.TAKE_OVER:
+            created = case.take_over()
+        elif choice.action is Action.NEXT:
+            created = case.next(spec, code, fresh=choice.fresh)
+        return Submitted(created, choice.note, case.status())
+
+    def status(self, run: str) -> RunStatus:
+        """Where a run is. Raises NotFoundError for an unknown one."""
+        return self._find(run).status()
+
+    def wait(self, run: str, on_status: Callable[[RunStatus], None] = lambda _: None) -> RunStatus:
+        """Wait for the end, starting new attempts while the allowance pays for them.
+
+        Raises LostSightError when the service could not be asked for five minutes: the job may still run.
+        """
+        blind_since: float | None = None
+        pause = 0.1
+        while True:
+            try:
+                case = self._find(run)
+                status = case.status()
+                blind_since = None
+            except LostSightError:
+                blind_since = blind_since or self._clock()
+                if self._clock() - blind_since > _BLIND_PATIENCE_S:
+                    raise
+                self._sleep(pause)
+                continue
+            on_status(status)
+            if status.state is State.STOPPED:
+                with contextlib.suppress(ChangedError):  # somebody else resumed it
+                    if not case.resume():
+                        return status
+            elif status.state.ended or status.state is State.UNKNOWN:
+                return status
+            pause = min(pause * 1.5, case.backend.poll_s * 5)
+            self._sleep(pause)
+
+    def cancel(self, run: str) -> RunStatus:
+        """End a run. One that has ended stays as it ended."""
+        case = self._find(run)
+        while case.record.last.service_id is None and case.record.last.ended is None:
+            if self._clock() - case.record.last.written_at > TAKE_OVER_AFTER_S:
+                with contextlib.suppress(ChangedError):
+                    case.take_over()
+            self._sleep(0.05)
+            case = self._find(run)
+        if case.record.last.service_id is not None and case.record.last.ended is None:
+            case.backend.cancel(case.record.last.service_id)
+        return case.status()
+
+    def logs(self, run: str, *, node: int | None = None, since: float | None = None, follow: bool = False) -> Iterator[LogLine]:
+        """Output of the newest attempt's nodes, from `since` (Unix time). Raises UsageError for a node it does not have."""
+        case = self._find(run)
+        nodes = case.record.last.spec.nodes
+        if node is not None and not 0 <= node < nodes:
+            raise UsageError(f"run {run} has no node {node}, allowed: 0..{nodes - 1}")
+        if case.record.last.service_id is not None:
+            yield from case.backend.logs(case.record.last.service_id, node=node, since=since, follow=follow)
+
+    def runs(self) -> list[RunStatus]:
+        """All runs of the targets' pools, newest first."""
+        found = []
+        for bucket in self._buckets():
+            journal = Journal(bucket)
+            for run in journal.run_ids():
+                there = journal.find(run)
+                if there is not None and there[0].pool in self._targets:
+                    found.append(self._case(journal, *there).status())
+        return sorted(found, key=lambda status: -status.submitted_at)
+
+    def fetch(self, run: str, into: Path) -> list[str]:
+        """Copy a run's output and checkpoints below a folder. Returns the paths written, relative to it."""
+        journal = self._find(run).journal
+        return [f"{part}/{name}" for part in ("output", "checkpoints") for name in journal.fetch(run, part, into / part)]
+
+    def capacity(self) -> dict[str, Capacity]:
+        """How much of each pool is free."""
+        return {pool: self._backend_for(target).capacity() for pool, target in self._targets.items()}
+
+    def _case(self, journal: Journal, record: RunRecord, tag: str) -> Case:
+        target = self._targets.get(record.pool)
+        if target is None:
+            raise NotFoundError(f"run {record.run_id} belongs to pool '{record.pool}', which {self._source} no longer has")
+        return Case(journal, self._backend_for(target), target, record, tag, self._clock)
+
+    def _find(self, run: str) -> Case:
+        missing = NotFoundError(f"no run '{run}': {self._source} has no pool that takes jobs")
+        for bucket in self._buckets():
+            journal = Journal(bucket)
+            try:
+                return self._case(journal, *journal.get(run))
+            except NotFoundError as error:
+                missing = error
+        raise missing
+
+    def _buckets(self) -> list[str]:
+        return sorted({target.run_bucket for target in self._targets.values()})

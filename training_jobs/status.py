@@ -1,0 +1,209 @@
+"""What `status --json` says of a run: the record, the service's word and what the nodes left, put together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .backends.base import ServiceStatus
+from .journal import Journal, RunRecord, Submission
+from .run import cost_usd
+from .state import Reason, State
+from .target import JobTarget
+
+SCHEMA = "gpuyard.status/1"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Metrics(_Model):
+    """The newest figures the job reported; what was not measured is null."""
+
+    step: int | None = None
+    steps: int | None = Field(None, description="steps in all")
+    loss: float | None = None
+    val_loss: float | None = None
+    tokens_per_s: float | None = None
+    mfu: float | None = Field(None, description="model FLOPs utilisation, 0..1")
+    goodput: float | None = Field(None, description="productive share of the wall time over all attempts, 0..1")
+    lost_steps: int | None = Field(None, description="steps computed more than once over all attempts")
+    other: dict[str, Any] = Field(default_factory=dict, description="the script's own, as it reported them")
+
+
+class FabricVerdict(_Model):
+    """What the preflight measured between the nodes."""
+
+    transport: str | None = None
+    nics: int | None = None
+    busbw_gbs: float | None = Field(None, description="bus bandwidth of the all-reduce, in GB/s")
+    verdict: str | None = None
+
+
+class Cost(_Model):
+    """What the run cost so far."""
+
+    usd: float | None
+    basis: str
+
+
+class Attempt(_Model):
+    """One submission of the run to its service."""
+
+    attempt: int
+    state: State
+    reason: Reason | None
+    exit_code: int | None
+    submitted_at: float
+    started_at: float | None
+    ended_at: float | None
+    step: int | None = None
+    restarts: int = 0
+    detail: str | None = None
+    tail: list[str] = Field(default_factory=list, description="last lines of the worker that failed")
+
+
+class Service(_Model):
+    """Where the newest attempt is at its service."""
+
+    kind: str
+    id: str | None
+    console_url: str | None
+
+
+class RunStatus(_Model):
+    """One documented shape for every command that prints a run. Times are Unix times."""
+
+    schema_: str = Field(SCHEMA, alias="schema", serialization_alias="schema")
+    run_id: str
+    name: str
+    spec_digest: str
+    stack: str
+    pool: str
+    state: State
+    reason: Reason | None
+    detail: str | None
+    attempt: int
+    attempts: list[Attempt]
+    nodes: int
+    submitted_at: float
+    started_at: float | None
+    ended_at: float | None
+    exit_code: int | None = Field(description="the job's own")
+    phase: str | None = Field(description="setup, preflight, running, recovering; null before the start")
+    first_step_at: float | None
+    metrics: Metrics
+    fabric: FabricVerdict
+    cost: Cost
+    checkpoint_url: str
+    output_url: str
+    service: Service
+
+
+def build_status(
+    journal: Journal, record: RunRecord, target: JobTarget, service: ServiceStatus, now: float
+) -> RunStatus:
+    """Put a run's status together. `service` is what its service says of the newest submission."""
+    attempts = [_attempt(journal, record, submission) for submission in record.submissions[:-1]]
+    attempts.append(_attempt(journal, record, record.last, service))
+    number = attempts[-1].attempt
+    progress = _documents(journal, record.run_id, number, "progress.json")
+    folder = f"{journal.url.rstrip('/')}/gpuyard/runs/{record.run_id}"
+    starts = [attempt.started_at for attempt in attempts if attempt.started_at is not None]
+    recovering = service.state is State.RUNNING and progress.get("phase") == "recovering"
+    return RunStatus(
+        schema=SCHEMA,
+        run_id=record.run_id,
+        name=record.name,
+        spec_digest=record.last.spec_digest,
+        stack=record.stack,
+        pool=record.pool,
+        state=State.RECOVERING if recovering else service.state,
+        reason=service.reason,
+        detail=service.detail,
+        attempt=number,
+        attempts=attempts,
+        nodes=record.last.spec.nodes,
+        submitted_at=record.created_at,
+        started_at=min(starts) if starts else None,
+        ended_at=service.ended_at if service.state.ended else None,
+        exit_code=service.exit_code,
+        phase=progress.get("phase"),
+        first_step_at=_unix(progress.get("first_step_at")),
+        metrics=_metrics(progress),
+        fabric=_fabric(_documents(journal, record.run_id, number, "preflight.json")),
+        cost=_cost(record, target, attempts, now),
+        checkpoint_url=f"{folder}/checkpoints",
+        output_url=f"{folder}/output",
+        service=Service(kind=target.kind, id=record.last.service_id, console_url=service.console_url),
+    )
+
+
+def _attempt(
+    journal: Journal, record: RunRecord, submission: Submission, service: ServiceStatus | None = None
+) -> Attempt:
+    ended = submission.ended
+    said = service or (
+        ServiceStatus(ended.state, ended.reason, ended.exit_code, ended.started_at, ended.ended_at, ended.detail)
+        if ended
+        else ServiceStatus(State.UNKNOWN)
+    )
+    progress = _documents(journal, record.run_id, submission.attempt, "progress.json")
+    nodes = [
+        _documents(journal, record.run_id, submission.attempt, f"node-{rank}.json")
+        for rank in range(submission.spec.nodes if said.state.ended else 0)
+    ]
+    failed = next((node for node in nodes if node.get("tail") and node.get("exit_code") == said.exit_code), {})
+    return Attempt(
+        attempt=submission.attempt,
+        state=said.state,
+        reason=said.reason,
+        exit_code=said.exit_code,
+        submitted_at=submission.written_at,
+        started_at=said.started_at,
+        ended_at=said.ended_at,
+        step=progress.get("step"),
+        restarts=progress.get("restarts", 0),
+        detail=said.detail,
+        tail=list(failed.get("tail", [])) if said.state is State.FAILED else [],
+    )
+
+
+def _documents(journal: Journal, run_id: str, attempt: int, name: str) -> dict[str, Any]:
+    return journal.document(run_id, f"output/attempt-{attempt}/{name}") or {}
+
+
+def _metrics(progress: dict[str, Any]) -> Metrics:
+    reported = dict(progress.get("metrics") or {})
+    known = {name: reported.pop(name, None) for name in Metrics.model_fields if name not in {"step", "steps", "other"}}
+    return Metrics(step=progress.get("step"), steps=progress.get("steps"), other=reported, **known)
+
+
+def _fabric(preflight: dict[str, Any]) -> FabricVerdict:
+    checks = preflight.get("checks") or {}
+    found = {name: checks.get(name) for name in ("transport", "nics", "busbw_gbs")}
+    return FabricVerdict(verdict=preflight.get("verdict"), **found)
+
+
+def _cost(record: RunRecord, target: JobTarget, attempts: list[Attempt], now: float) -> Cost:
+    usd = 0.0
+    for attempt, submission in zip(attempts, record.submissions, strict=True):
+        if attempt.started_at is None:
+            continue
+        cost = cost_usd(target, submission.spec.nodes, (attempt.ended_at or now) - attempt.started_at)
+        if cost is None:
+            return Cost(usd=None, basis=target.price.source)
+        usd += cost
+    return Cost(usd=round(usd, 4), basis=target.price.source)
+
+
+def _unix(moment: object) -> float | None:
+    if isinstance(moment, int | float):
+        return float(moment)
+    if not isinstance(moment, str):
+        return None
+    from datetime import datetime
+
+    return datetime.fromisoformat(moment).timestamp()

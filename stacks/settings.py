@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import typing
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
@@ -14,6 +13,8 @@ from components.spec import BucketSpec, Name, YardSpec
 from training_jobs.errors import Problem, UsageError, problems_from, show
 
 NAMESPACE = "gpuyard:"
+_WORDS = frozenset({"cloud", "owner", "expires"})
+_SECRET = f"{NAMESPACE}secrets"  # holds references, but who errs puts a value there
 
 
 class StackBucket(BucketSpec):
@@ -65,15 +66,8 @@ def load(config: Mapping[str, str], secret_keys: Collection[str] = (), *, stack:
 
 
 def _value(field: str, text: str) -> Any:
-    """Words stay text; everything else arrives as JSON."""
-    known = StackSettings.model_fields.get(field)
-    return text if known and _is_word(known.annotation) else json.loads(text) if known else text
-
-
-def _is_word(annotation: object) -> bool:
-    """Whether a field holds a word: str, a choice of words, or either or nothing."""
-    inner = [part for part in typing.get_args(annotation) if part is not type(None)]
-    return annotation is str or (bool(inner) and all(isinstance(part, str) or _is_word(part) for part in inner))
+    """Words stay text; everything else arrives as JSON; an unknown key's value does not matter."""
+    return text if field in _WORDS or field not in StackSettings.model_fields else json.loads(text)
 
 
 def _description(field: str) -> str | None:
@@ -101,6 +95,6 @@ def _across(raw: Mapping[str, Any]) -> list[Problem]:
 
 
 def _hidden(problem: Problem, secret_keys: Collection[str]) -> Problem:
-    """A problem without the value, where the user marked the key as secret."""
-    secret = any(problem.key == key or problem.key.startswith(f"{key}.") for key in secret_keys)
+    """A problem without the value, where that may be a secret."""
+    secret = any(problem.key == key or problem.key.startswith(f"{key}.") for key in (*secret_keys, _SECRET))
     return dataclasses.replace(problem, got="(secret)") if secret and problem.got else problem

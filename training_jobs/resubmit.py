@@ -33,9 +33,7 @@ class Choice:
     fresh: bool = False
 
 
-def decide(
-    record: RunRecord, status: ServiceStatus | None, spec: JobSpec, code_digest: str, *, retry: bool, now: float
-) -> Choice:
+def decide(record: RunRecord, status: ServiceStatus | None, spec: JobSpec, code_digest: str, *, retry: bool, now: float) -> Choice:
     """The row of the resubmit table that applies. `status` is None while the record has no service id.
 
     Raises ConflictError when the run's key belongs to another spec or other code and nobody said --retry.
@@ -67,9 +65,7 @@ def _refuse_another_job(record: RunRecord, spec: JobSpec, code_digest: str, *, r
     if problems:
         running = "wait until it ended, then use" if retry else "use another key, or"
         fix = f"{running} --retry to go on with this run under the new spec"
-        raise ConflictError(
-            f"run {record.run_id} (key {record.request_key!r}) is bound to another job; {fix}", problems
-        )
+        raise ConflictError(f"run {record.run_id} (key {record.request_key!r}) is bound to another job; {fix}", problems)
 
 
 def allowance_left(record: RunRecord, reason: Reason | None) -> bool:

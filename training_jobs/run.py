@@ -124,9 +124,7 @@ def _name_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
         bucket = _yard_bucket(url)
         if bucket is not None and bucket not in target.buckets:
             fix = did_you_mean(bucket, target.buckets)
-            problems.append(
-                Problem(f"data.{name}", "the stack has no such bucket", bucket, ", ".join(sorted(target.buckets)), fix)
-            )
+            problems.append(Problem(f"data.{name}", "the stack has no such bucket", bucket, ", ".join(sorted(target.buckets)), fix))
         elif "://" not in url:
             problems.append(Problem(f"data.{name}", "is no URL", url, "yard://<bucket>/<path>, s3://, gs://, file://"))
     return problems

@@ -1,8 +1,8 @@
 """Submit once, wait, classify, retry, resume.
 
-    runner = Runner(targets)
-    submitted = runner.submit(spec, Path("."), key="2026-11-22")
-    status = runner.wait(submitted.status.run_id)
+runner = Runner(targets)
+submitted = runner.submit(spec, Path("."), key="2026-11-22")
+status = runner.wait(submitted.status.run_id)
 """
 
 from __future__ import annotations
@@ -94,9 +94,7 @@ class Runner:
                 if submitted is not None:
                     return submitted
 
-    def _first(
-        self, journal: Journal, name: str, spec: JobSpec, target: JobTarget, code: Code, key: str | None
-    ) -> Submitted | None:
+    def _first(self, journal: Journal, name: str, spec: JobSpec, target: JobTarget, code: Code, key: str | None) -> Submitted | None:
         """Write a new run down, then start it. None when another submit wrote it first."""
         now = self._clock()
         record = RunRecord(

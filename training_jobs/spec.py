@@ -94,9 +94,7 @@ class Retries(_Model):
 class JobSpec(_Model):
     """A distributed PyTorch job. Durations are strings with units."""
 
-    name: str = Field(
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", description="lower case letters, digits and -, at most 40"
-    )
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", description="lower case letters, digits and -, at most 40")
     pool: str | None = Field(None, description="pool of the stack; default: the stack's only pool; --pool overrides")
     gpus: str | None = Field(
         None,

@@ -102,9 +102,7 @@ class RunStatus(_Model):
     service: Service
 
 
-def build_status(
-    journal: Journal, record: RunRecord, target: JobTarget, service: ServiceStatus, now: float
-) -> RunStatus:
+def build_status(journal: Journal, record: RunRecord, target: JobTarget, service: ServiceStatus, now: float) -> RunStatus:
     """Put a run's status together. `service` is what its service says of the newest submission."""
     attempts = [_attempt(journal, record, submission) for submission in record.submissions[:-1]]
     attempts.append(_attempt(journal, record, record.last, service))
@@ -141,9 +139,7 @@ def build_status(
     )
 
 
-def _attempt(
-    journal: Journal, record: RunRecord, submission: Submission, service: ServiceStatus | None = None
-) -> Attempt:
+def _attempt(journal: Journal, record: RunRecord, submission: Submission, service: ServiceStatus | None = None) -> Attempt:
     ended = submission.ended
     said = service or (
         ServiceStatus(ended.state, ended.reason, ended.exit_code, ended.started_at, ended.ended_at, ended.detail)

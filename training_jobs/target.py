@@ -88,9 +88,7 @@ def parse_target(data: Mapping[str, Any], name: str = "target") -> JobTarget:
     version, kind = data.get("version"), data.get("kind")
     if isinstance(version, int) and version > VERSION:
         fix = "upgrade gpuyard here, or run the older `pulumi up` again"
-        raise UsageError(
-            f"{name} was written by a newer gpuyard", [Problem("version", "too new", f"{version}", f"<= {VERSION}", fix)]
-        )
+        raise UsageError(f"{name} was written by a newer gpuyard", [Problem("version", "too new", f"{version}", f"<= {VERSION}", fix)])
     if kind not in _KINDS:
         raise UsageError(f"{name} is not valid", [Problem("kind", "unknown", repr(kind), ", ".join(_KINDS))])
     try:

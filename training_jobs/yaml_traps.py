@@ -70,4 +70,3 @@ def _scalar_trap(node: yaml.Node, key: str) -> Iterator[Problem]:
         line = node.start_mark.line + 1
         yield Problem(key, f"YAML reads the plain {text} as {read} (line {line})", fix=f'quote it: "{text}"')
         node.tag = _STR  # go on with the text as written, so that the other checks see it too
-

@@ -133,5 +133,3 @@ def _new_lines(log: Path, node: int, places: dict[Path, int]) -> Iterator[LogLin
         except ValueError:  # a line torn by a full disk
             continue
         yield LogLine(moment, node, text)
-
-

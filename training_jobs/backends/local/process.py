@@ -22,9 +22,7 @@ def start_of(pid: int) -> str | None:
         except OSError:
             return None
         return None if fields[0] in {"Z", "X"} else f"{boot}/{fields[19]}"
-    listing = subprocess.run(
-        ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    ).stdout
+    listing = subprocess.run(["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
     state, _, started = listing.strip().partition(" ")
     return None if not started or state.startswith("Z") else started.strip()
 

@@ -1,0 +1,107 @@
+"""The JSON documents that `--json` prints, each with its name and version in `schema`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from training_jobs.status import RunStatus
+from training_jobs.target import JobTarget
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class SubmitDocument(_Document):
+    """`submit --json`."""
+
+    schema_: Literal["gpuyard.submit/1"] = Field("gpuyard.submit/1", alias="schema")
+    run_id: str
+    created: bool = Field(description="true for the one submit that made the service start something")
+    note: str
+    status: RunStatus
+
+
+class PlanDocument(_Document):
+    """`submit --dry-run --json`."""
+
+    schema_: Literal["gpuyard.plan/1"] = Field("gpuyard.plan/1", alias="schema")
+    run_id: str
+    requests: list[dict[str, Any]] = Field(description="operation and exact body of each call")
+
+
+class ListDocument(_Document):
+    """`list --json`."""
+
+    schema_: Literal["gpuyard.list/1"] = Field("gpuyard.list/1", alias="schema")
+    runs: list[RunStatus]
+
+
+class FetchDocument(_Document):
+    """`fetch --json`."""
+
+    schema_: Literal["gpuyard.fetch/1"] = Field("gpuyard.fetch/1", alias="schema")
+    run_id: str
+    folder: str
+    files: list[str]
+
+
+class PoolDocument(_Document):
+    """One pool that takes jobs."""
+
+    pool: str
+    nodes: int
+    free: int
+    waiting: int
+    target: JobTarget
+
+
+class PoolsDocument(_Document):
+    """`pools --json`."""
+
+    schema_: Literal["gpuyard.pools/1"] = Field("gpuyard.pools/1", alias="schema")
+    pools: list[PoolDocument]
+
+
+class CheckDocument(_Document):
+    """One thing that `doctor` looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str | None
+
+
+class DoctorDocument(_Document):
+    """`doctor --json`."""
+
+    schema_: Literal["gpuyard.doctor/1"] = Field("gpuyard.doctor/1", alias="schema")
+    checks: list[CheckDocument]
+
+
+class ProblemDocument(_Document):
+    """One mistake in the input."""
+
+    key: str
+    what: str
+    got: str | None
+    allowed: str | None
+    fix: str | None
+
+
+class ErrorDocument(_Document):
+    """What any command with --json prints when it could not answer."""
+
+    schema_: Literal["gpuyard.error/1"] = Field("gpuyard.error/1", alias="schema")
+    error: str
+    exit_code: int
+    problems: list[ProblemDocument]
+
+
+def emit(document: BaseModel) -> None:
+    """Print a document as the one thing on stdout."""
+    sys.stdout.write(document.model_dump_json(by_alias=True, indent=2) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,20 @@
+"""`gpuyard list`: the runs of a stack, newest first."""
+
+from __future__ import annotations
+
+from . import options
+
+
+def command(stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
+    """List the runs of a stack, newest first."""
+    from . import yard
+    from .documents import ListDocument, emit
+    from .view import table
+
+    runs = yard.runner(stack, targets).runs()
+    if json:
+        emit(ListDocument(runs=runs))
+    elif runs:
+        print(table(runs))
+    else:
+        print("no runs yet; `gpuyard submit JOB.yaml` starts one")

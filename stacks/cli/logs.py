@@ -1,0 +1,47 @@
+"""`gpuyard logs`: what the nodes of a run printed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from . import options
+
+
+def command(
+    run: options.Run,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+    node: Annotated[int | None, typer.Option(help="One node only; default: all, merged by time.", show_default=False)] = None,
+    since: Annotated[str | None, typer.Option(help="`10m` ago, or an ISO time such as 2026-11-22T03:00.", show_default=False)] = None,
+    stack: options.Stack = None,
+    targets: options.Targets = None,
+) -> None:
+    """Print the output of a run's newest attempt. Ctrl-C leaves the run going."""
+    from . import yard
+    from .view import said_goodbye
+
+    start = _moment(since) if since is not None else None
+    runner = yard.runner(stack, targets)
+    with said_goodbye(run):
+        for line in runner.logs(run, node=node, since=start, follow=follow):
+            print(f"[node {line.node}] {line.text}", flush=follow)
+
+
+def _moment(text: str) -> float:
+    """A Unix time from a duration ago or an ISO time in this machine's zone."""
+    import time
+    from datetime import datetime
+
+    from training_jobs.errors import Problem, UsageError
+    from training_jobs.spec import seconds
+
+    try:
+        return time.time() - seconds(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        allowed = "a duration such as 10m, or an ISO time such as 2026-11-22T03:00"
+        raise UsageError("cannot tell since when", [Problem("--since", "wrong value", text, allowed)]) from None

@@ -1,0 +1,21 @@
+"""The options that several commands share, each defined once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Run id, as `gpuyard list` shows it.", show_default=False)]
+Stack = Annotated[str | None, typer.Option("--stack", "-s", help="Pulumi stack that declared the pools.", show_default=False)]
+Targets = Annotated[
+    str | None,
+    typer.Option(
+        "--targets",
+        help="File or URL of the job targets (targets.json in the run bucket), instead of a stack.",
+        envvar="GPUYARD_TARGETS",
+        show_envvar=True,
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout (see `gpuyard schema`).")]

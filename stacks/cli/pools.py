@@ -1,0 +1,27 @@
+"""`gpuyard pools`: the pools that take jobs, and how much of each is free."""
+
+from __future__ import annotations
+
+from . import options
+
+
+def command(stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
+    """List the pools that take jobs, and how much of each is free."""
+    from training_jobs.runner import Runner
+
+    from . import yard
+    from .documents import PoolDocument, PoolsDocument, emit
+
+    found, source = yard.find_targets(stack, targets)
+    capacity = Runner(found, source=source).capacity()
+    pools = [
+        PoolDocument(pool=name, nodes=capacity[name].nodes, free=capacity[name].free, waiting=capacity[name].waiting, target=target)
+        for name, target in found.items()
+    ]
+    if json:
+        emit(PoolsDocument(pools=pools))
+        return
+    for pool in pools:
+        target = pool.target
+        what = f"{target.gpus_per_node} {target.accelerator}" if target.accelerator else f"{target.slots} CPU slots"
+        print(f"{pool.pool}  {target.kind}  {what} per node   nodes {pool.free} of {pool.nodes} free, {pool.waiting} jobs waiting")

@@ -1,0 +1,50 @@
+"""`gpuyard schema`: JSON Schema of the job file, the stack's settings and every --json document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(help="Which one; default: list the names.", show_default=False)] = None,
+) -> None:
+    """Print the JSON Schema of a file or document, for editors and for pipelines."""
+    import json
+
+    from training_jobs.errors import Problem, UsageError, did_you_mean
+
+    models = _models()
+    if name is None:
+        print("\n".join(models))
+        return
+    if name not in models:
+        problem = Problem("NAME", "no such schema", name, ", ".join(models), did_you_mean(name, models))
+        raise UsageError("there is no such schema", [problem])
+    print(json.dumps(models[name].model_json_schema(by_alias=True), indent=2))
+
+
+def _models() -> dict[str, Any]:
+    from training_jobs.spec import JobSpec
+    from training_jobs.status import RunStatus
+    from training_jobs.target import JobTarget
+
+    from ..settings import StackSettings
+    from . import documents
+
+    return {
+        "job": JobSpec,
+        "stack": StackSettings,
+        "target": JobTarget,
+        "submit": documents.SubmitDocument,
+        "plan": documents.PlanDocument,
+        "status": RunStatus,
+        "wait": RunStatus,
+        "cancel": RunStatus,
+        "list": documents.ListDocument,
+        "fetch": documents.FetchDocument,
+        "pools": documents.PoolsDocument,
+        "doctor": documents.DoctorDocument,
+        "error": documents.ErrorDocument,
+    }

@@ -1,0 +1,18 @@
+"""`gpuyard status`: where a run is, attempt by attempt."""
+
+from __future__ import annotations
+
+from . import options
+
+
+def command(run: options.Run, stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
+    """Show a run: its state, every attempt, metrics and cost. Exit 0 when it could answer."""
+    from . import yard
+    from .documents import emit
+    from .view import summary
+
+    status = yard.runner(stack, targets).status(run)
+    if json:
+        emit(status)
+    else:
+        print(summary(status))

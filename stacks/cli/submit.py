@@ -1,0 +1,71 @@
+"""`gpuyard submit`: start a job once, whoever asks and however often."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options
+
+if TYPE_CHECKING:
+    from training_jobs.backends.base import Request
+
+
+def command(
+    job: Annotated[str, typer.Argument(metavar="JOB.yaml", help="Job file (examples/template.yaml names every key).", show_default=False)],
+    pool: Annotated[str | None, typer.Option(help="Pool to use instead of the job file's.", show_default=False)] = None,
+    stack: options.Stack = None,
+    targets: options.Targets = None,
+    request_key: Annotated[
+        str | None,
+        typer.Option(help="One key, one job: a pipeline that tries again adopts its own run.", show_default=False),
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Start the next attempt of a run that failed or was cancelled.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Start a new run of the same content (a random key).")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and return the job's outcome.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the run id and the exact requests; create nothing.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Submit a job. The same job twice starts it once; exit 0 means recorded."""
+    from training_jobs.spec import load_job
+
+    from . import yard
+    from .documents import SubmitDocument, emit
+    from .view import follow, head
+
+    spec, base = load_job(job)
+    if pool is not None:
+        spec = spec.model_copy(update={"pool": pool})
+    code_dir = base / spec.code if spec.code is not None else None
+    runner = yard.runner(stack, targets)
+    if dry_run:
+        _print_plan(*runner.plan(spec, code_dir, key=request_key), as_json=json)
+        return
+    submitted = runner.submit(spec, code_dir, key=request_key, retry=retry, again=again)
+    run = submitted.status.run_id
+    head(run, submitted.note, quiet=json)
+    outcome = follow(runner, run, quiet=json) if wait else None
+    if json:
+        status = outcome or submitted.status
+        emit(SubmitDocument(run_id=run, created=submitted.created, note=submitted.note, status=status))
+    if outcome is not None:
+        from training_jobs.state import exit_for
+
+        raise typer.Exit(exit_for(outcome.state, outcome.reason))
+
+
+def _print_plan(run: str, requests: Sequence[Request], *, as_json: bool) -> None:
+    import dataclasses
+    import json
+
+    from .documents import PlanDocument, emit
+
+    plain = [dataclasses.asdict(request) for request in requests]
+    if as_json:
+        emit(PlanDocument(run_id=run, requests=plain))
+        return
+    print(f"run {run}   nothing was created; the calls would be")
+    for request in plain:
+        print(f"{request['operation']} {json.dumps(request['body'], indent=2)}")

@@ -1,0 +1,172 @@
+"""What people see: one line per state, a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, TextIO
+
+import typer
+
+from training_jobs.state import Exit, State
+from training_jobs.status import Attempt, RunStatus
+
+if TYPE_CHECKING:
+    from training_jobs.runner import Runner
+
+_PLAIN_EVERY_S = 10.0
+
+
+def head(run: str, note: str, *, quiet: bool) -> None:
+    """The line that names the run and says how to come back to it."""
+    print(f"run {run}  {note}   logs: gpuyard logs -f {run}", file=sys.stderr if quiet else sys.stdout, flush=True)
+
+
+@contextlib.contextmanager
+def said_goodbye(run: str) -> Iterator[None]:
+    """Ctrl-C leaves the run going and says how to come back (exit 130)."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nstill running. Back: gpuyard wait {run}   Stop: gpuyard cancel {run}", file=sys.stderr)
+        raise typer.Exit(Exit.INTERRUPTED) from None
+
+
+def follow(runner: Runner, run: str, *, quiet: bool) -> RunStatus:
+    """Wait for a run's end and show the way there; on stderr when stdout is for a document."""
+    stream = sys.stderr if quiet else sys.stdout
+    started = time.monotonic()
+    with said_goodbye(run):
+        if stream.isatty():
+            status = _follow_live(runner, run, stream is sys.stderr, started)
+        else:
+            printed = _Printed(stream)
+            status = runner.wait(run, lambda seen: printed.show(seen, time.monotonic() - started))
+    for attempt in status.attempts[-1:]:
+        for line in attempt.tail:
+            print(f"  | {line}", file=stream)
+    return status
+
+
+class _Printed:
+    """Prints a line when something worth a line happened."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._last: tuple[object, ...] = ()
+        self._at = 0.0
+
+    def show(self, status: RunStatus, elapsed: float) -> None:
+        key = (status.state, status.phase, status.attempt, status.reason)
+        stepped = status.metrics.step is not None and elapsed - self._at >= _PLAIN_EVERY_S
+        if key != self._last or stepped:
+            self._last, self._at = key, elapsed
+            print(line(status, elapsed), file=self._stream, flush=True)
+
+
+def _follow_live(runner: Runner, run: str, to_stderr: bool, started: float) -> RunStatus:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(stderr=to_stderr), auto_refresh=False, transient=False) as live:
+        state: list[object] = []
+
+        def show(status: RunStatus) -> None:
+            text = line(status, time.monotonic() - started)
+            if state and state[0] != (status.state, status.attempt):
+                live.console.print(Text(str(state[1])))
+            state[:] = [(status.state, status.attempt), text]
+            live.update(Text(text), refresh=True)
+
+        return runner.wait(run, show)
+
+
+def line(status: RunStatus, elapsed: float) -> str:
+    """A run on one line: state, time, and what there is to say in that state."""
+    return f"{status.state:<10} {_clock(elapsed):>5}  {_doing(status)}".rstrip()
+
+
+def _doing(status: RunStatus) -> str:
+    metrics = status.metrics
+    if status.state.ended or status.state is State.UNKNOWN:
+        return "  ".join(part for part in (_outcome(status), _figures(status)) if part)
+    if status.state is State.PENDING:
+        return status.detail or ""
+    if metrics.step is None or status.state is State.RECOVERING:
+        return f"{status.phase or 'starting'}" + (f"  from step {metrics.step}" if metrics.step is not None else "")
+    left = _time_left(status)
+    return "  ".join(part for part in (_figures(status), f"{_clock(left)} left" if left is not None else "") if part)
+
+
+def _outcome(status: RunStatus) -> str:
+    reason = f"({status.reason})" if status.reason else ""
+    code = f"exit code {status.exit_code}" if status.exit_code else ""
+    return " ".join(part for part in (reason, code, status.detail or "") if part)
+
+
+def _figures(status: RunStatus) -> str:
+    metrics = status.metrics
+    step = None if metrics.step is None else f"step {metrics.step:,}" + (f"/{metrics.steps:,}" if metrics.steps else "")
+    parts = [
+        step,
+        None if metrics.loss is None else f"loss {metrics.loss:.3f}",
+        None if metrics.val_loss is None else f"val loss {metrics.val_loss:.3f}",
+        None if metrics.tokens_per_s is None else f"{metrics.tokens_per_s / 1000:.1f}k tok/s",
+        None if metrics.mfu is None else f"MFU {metrics.mfu:.0%}",
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def _time_left(status: RunStatus) -> float | None:
+    metrics, since = status.metrics, status.first_step_at
+    first = int(metrics.other.get("first_step") or 0)
+    if since is None or not metrics.step or not metrics.steps or metrics.step <= first:
+        return None
+    return (time.time() - since) / (metrics.step - first) * (metrics.steps - metrics.step)
+
+
+def summary(status: RunStatus) -> str:
+    """A run with one line per attempt."""
+    took = (status.ended_at or time.time()) - status.submitted_at
+    lines = [
+        f"{status.state}  {status.pool} ({status.service.kind})  {status.nodes} nodes  {_clock(took)}  attempt {status.attempt}",
+        *(f"  {attempt.attempt}  {_attempt(attempt)}" for attempt in status.attempts),
+    ]
+    figures = _figures(status)
+    lines += [f"  {figures}"] if figures else []
+    lines += [f"  | {text}" for text in status.attempts[-1].tail]
+    usd = "unknown" if status.cost.usd is None else f"${status.cost.usd:,.2f}"
+    return "\n".join([*lines, f"  cost  {usd} ({status.cost.basis})", f"  checkpoints  {status.checkpoint_url}"])
+
+
+def _attempt(attempt: Attempt) -> str:
+    waited = f"PENDING {_clock((attempt.started_at or attempt.ended_at or time.time()) - attempt.submitted_at)}"
+    ran = "" if attempt.started_at is None else f"  RUNNING {_clock((attempt.ended_at or time.time()) - attempt.started_at)}"
+    end = "" if not attempt.state.ended else f" -> {'done' if attempt.state is State.SUCCEEDED else attempt.reason or attempt.state}"
+    code = f" (exit code {attempt.exit_code})" if attempt.exit_code else ""
+    extra = [f"step {attempt.step:,}" if attempt.step is not None else "", f"{attempt.restarts} restarts" if attempt.restarts else ""]
+    return "  ".join([f"{waited}{ran}{end}{code}", *(part for part in (*extra, attempt.detail or "") if part)])
+
+
+def table(runs: Sequence[RunStatus]) -> str:
+    """Runs, one line each."""
+    width = max(len(run.run_id) for run in runs)
+    rows = (
+        f"{run.run_id:<{width}}  {run.state:<10} {run.pool}  attempt {run.attempt}  {_when(run.submitted_at)}  {_figures(run)}"
+        for run in runs
+    )
+    return "\n".join(row.rstrip() for row in rows)
+
+
+def _when(moment: float) -> str:
+    return datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _clock(total: float) -> str:
+    minutes, seconds = divmod(max(0, int(total)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -6,8 +6,10 @@ import runpy
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[2]))  # started with -P; last, so that it shadows nothing of the program's
+sys.path.insert(0, str(Path(__file__).parents[2]))  # started with -P
 from tools.engine.orphan import exit_with_parent
+
+sys.path.append(sys.path.pop(0))  # last from here on: this checkout shadows nothing of the program's
 
 if __name__ == "__main__":
     exit_with_parent()

@@ -23,8 +23,10 @@ import grpc
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
-sys.path.append(str(Path(__file__).parents[2]))  # started with -P
+sys.path.insert(0, str(Path(__file__).parents[2]))  # started with -P
 from tools.engine.orphan import exit_with_parent
+
+sys.path.append(sys.path.pop(0))  # last from here on: this checkout shadows nothing of the program's
 
 ALREADY_REPORTED = 32  # the program's exit code when its error is in the engine's diagnostics already
 MAX_MESSAGE = 400 * 1024 * 1024  # what the engine itself allows

@@ -15,8 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[2]))  # started with -P; last, so that it shadows nothing of the program's
+sys.path.insert(0, str(Path(__file__).parents[2]))  # started with -P
 from tools.engine.orphan import exit_with_parent
+
+sys.path.append(sys.path.pop(0))  # last from here on: this checkout shadows nothing of the program's
 
 ALREADY_REPORTED = 32  # as in language_host.py, which must start without importing this file
 

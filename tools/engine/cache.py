@@ -1,0 +1,80 @@
+"""This user's cache of engines: one folder per version, made whole or not at all, also by several processes at once."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tools.engine import versions
+from tools.engine.search import NotUsableError, check_version
+
+_SEAL = "complete.json"  # written last, before the rename: names the binary's size and sha256
+
+
+def folder(cache: Path) -> Path:
+    """Where the pinned engine lies in this cache."""
+    return cache / "engine" / f"v{versions.ENGINE}"
+
+
+def look(cache: Path) -> str:
+    """Where the cached engine comes from; raises NotUsableError when there is none, or not a whole one."""
+    place = folder(cache)
+    try:
+        seal = json.loads((place / _SEAL).read_text(encoding="utf-8"))
+        size = (place / "pulumi").stat().st_size
+    except (OSError, ValueError) as error:
+        raise NotUsableError(f"nothing usable in {place}") from error
+    if size != seal["size"]:
+        raise NotUsableError(f"{place / 'pulumi'} is damaged: {size} bytes, {seal['size']} expected")
+    check_version(place / "pulumi")
+    return str(seal["origin"])
+
+
+def fill(cache: Path, make: Callable[[Path], str], say: Callable[[str], None]) -> None:
+    """Put an engine into the cache: `make` fills an empty folder and returns the origin. Two at once: one makes, the other waits."""
+    place = folder(cache)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(place.with_name(f"{place.name}.lock"), say):
+        for left in place.parent.glob(f"{place.name}.tmp-*"):  # of a process that was killed: we hold its lock
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            look(cache)
+        except NotUsableError:
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            return  # another process made it while we waited
+        new = place.with_name(f"{place.name}.tmp-{os.getpid()}")
+        new.mkdir()
+        try:
+            origin = make(new)
+            check_version(new / "pulumi")
+            _seal(new, origin)
+            new.rename(place)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+
+def _seal(place: Path, origin: str) -> None:
+    with (place / "pulumi").open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+        size = os.fstat(file.fileno()).st_size
+    text = json.dumps({"version": versions.ENGINE, "origin": origin, "sha256": digest, "size": size}, indent=1)
+    (place / _SEAL).write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another process is getting the engine: waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield  # the lock goes with the file, also when this process is killed

@@ -1,0 +1,73 @@
+"""Looks for an engine that can be used as it is: on PATH, or in this user's cache."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.engine import versions
+
+PIECES = ("pulumi-language-python", "pulumi-resource-pulumi-python")  # without these, an engine runs no Python program
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that works: the folder to put first on PATH, its version, and where it comes from."""
+
+    folder: Path
+    version: str
+    origin: str
+
+
+class NotUsableError(Exception):
+    """Why one of the ways to an engine did not lead to one; the text completes "<way>: "."""
+
+
+def version_of(binary: Path) -> str:
+    """What this binary says its version is; raises NotUsableError when it cannot be run."""
+    with tempfile.TemporaryDirectory(prefix="gpuyard-") as home:  # even `pulumi version` may write to its home
+        env = {**os.environ, "PULUMI_HOME": home, "PULUMI_SKIP_UPDATE_CHECK": "true"}
+        try:
+            ran = subprocess.run([str(binary), "version"], env=env, capture_output=True, text=True, timeout=60, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise NotUsableError(f"{binary} cannot be run ({error})") from error
+    if ran.returncode:
+        raise NotUsableError(f"{binary} cannot be run (exit code {ran.returncode}: {ran.stderr.strip()[-200:]})")
+    return ran.stdout.strip()
+
+
+def check_version(binary: Path) -> str:
+    """The version of this binary if our programs run on it; raises NotUsableError otherwise."""
+    version = version_of(binary)
+    if not versions.good_engine(version):
+        major = versions.ENGINE.split(".")[0]
+        raise NotUsableError(
+            f"{binary} is {version or 'of unknown version'}, needed is v{versions.ENGINE} or newer, below v{int(major) + 1}"
+        )
+    return version
+
+
+def on_path(env: Mapping[str, str]) -> Engine:
+    """The engine on PATH; raises NotUsableError when there is none that runs Python programs."""
+    path = env.get("PATH", "")
+    found = shutil.which("pulumi", path=path)
+    if not found:
+        raise NotUsableError("no pulumi there")
+    version = check_version(Path(found))
+    beside = str(Path(found).resolve().parent)
+    missing = [name for name in PIECES if not shutil.which(name, path=os.pathsep.join([beside, path]))]
+    if missing:
+        raise NotUsableError(f"{found} has no {' and no '.join(missing)} beside it or on PATH: it runs no Python programs")
+    return Engine(Path(found).absolute().parent, version, "found on PATH")
+
+
+def cache_root(env: Mapping[str, str]) -> Path:
+    """This user's cache for engines."""
+    base = env.get("XDG_CACHE_HOME", "")
+    # A relative XDG_CACHE_HOME is to be ignored, says its specification.
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "gpuyard"

@@ -1,0 +1,53 @@
+"""One line that says what a long step is doing and for how long: rewritten on a terminal, repeated now and then elsewhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from typing import TextIO
+
+_REPEAT_S = 15.0
+
+
+def clock(seconds: float) -> str:
+    """0:31, 2:09, 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Progress:
+    """Where the long steps of one tool report; the time shown is that of the step, which is the text without its numbers."""
+
+    def __init__(self, stream: TextIO, prefix: str = "") -> None:
+        self._stream, self._prefix = stream, prefix
+        self._terminal = stream.isatty()
+        self._step = ""
+        self._since = self._shown = 0.0
+        self._open = False
+
+    def say(self, text: str) -> None:
+        """Show `text` now if it is a new step, or if it is time to show a sign of life."""
+        now = time.monotonic()
+        step = re.sub(r"\d+", "", text)
+        if step != self._step:
+            self._step, self._since, self._shown = step, now, 0.0
+        if not self._terminal and self._shown and now - self._shown < _REPEAT_S:
+            return
+        self._shown = now
+        line = f"{self._prefix}{text}  {clock(now - self._since)}"
+        if self._terminal:
+            width = shutil.get_terminal_size().columns
+            self._stream.write("\r\x1b[K" + line[: width - 1])
+            self._open = True
+        else:
+            self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def end(self) -> None:
+        """Clear the line, so that the next thing printed starts at the left."""
+        if self._open:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._open = False

@@ -1,0 +1,18 @@
+"""Says in one line which Python is needed, on any Python that is not: `python3 tools/python_gate.py`."""
+
+import sys
+
+NEEDED = (3, 11)
+
+
+def complaint(have):  # type: ignore[no-untyped-def]  # annotations of today do not run on the Pythons this is for
+    """What to tell the user of this version, or None when it is new enough."""
+    if tuple(have[:2]) >= NEEDED:
+        return None
+    return "error: this is Python {}.{}, needed is {}.{} or newer. fix: install one and name it, e.g. `make demo PYTHON=python3.12`".format(
+        have[0], have[1], *NEEDED
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(complaint(sys.version_info))

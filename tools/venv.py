@@ -1,0 +1,178 @@
+"""Makes and keeps .venv from a lock with hashes: `python3 tools/venv.py demo|dev`. Does nothing when nothing changed.
+
+Standard library only: it is started by the system's Python, which python_gate.py has found to be new enough.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a file, by any Python
+from tools.progress import Progress
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCKS = {"demo": "requirements.lock", "dev": "requirements-dev.lock"}
+TOOLS_LOCK = "tools/requirements.lock"
+_MARKER = "gpuyard.json"  # in .venv: which locks are installed; written last
+_UNFINISHED = "gpuyard-unfinished"  # in .venv: an installation is under way, or was interrupted
+
+
+class VenvError(Exception):
+    """.venv cannot be made; the text says why and what to do."""
+
+
+def digest(root: Path, kind: str) -> str:
+    """What .venv must be made from, for this kind and this Python."""
+    total = hashlib.sha256(repr((sys.version_info[:3], str(root))).encode())
+    for name in (LOCKS[kind], TOOLS_LOCK, "pyproject.toml"):
+        total.update((root / name).read_bytes())
+    return total.hexdigest()
+
+
+def is_current(root: Path, kind: str) -> bool:
+    """Whether .venv is made, and from the files as they are now. The dev lock has all that the demo needs."""
+    try:
+        made = json.loads((root / ".venv" / _MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    enough = ("demo", "dev") if kind == "demo" else ("dev",)
+    return any(made.get(name) == digest(root, name) for name in enough) and (root / ".venv" / "bin" / "python").exists()
+
+
+def ensure(root: Path, kind: str, say: Callable[[str], None]) -> bool:
+    """Make .venv what `kind` needs. False: it already was. Raises VenvError."""
+    if is_current(root, kind):
+        return False
+    if missing := [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]:
+        raise VenvError(
+            f"this Python ({sys.executable}) lacks its {' and '.join(missing)} module.\n"
+            f"fix: install it (Debian, Ubuntu: apt install python3-venv), or name another Python, e.g. `make demo PYTHON=python3.12`"
+        )
+    with _locked(root, say):
+        if is_current(root, kind):
+            return False  # another process made it while we waited
+        _make(root, kind, say)
+    return True
+
+
+def _make(root: Path, kind: str, say: Callable[[str], None]) -> None:
+    venv = root / ".venv"
+    python = str(venv / "bin" / "python")
+    log = root / ".yard" / "venv.log"
+    log.unlink(missing_ok=True)
+    if not _usable(venv):
+        say("making .venv")
+        if venv.exists():
+            shutil.rmtree(venv)
+        _run([sys.executable, "-m", "venv", str(venv)], log, say, "making .venv", {})
+    (venv / _UNFINISHED).touch()
+    (venv / _MARKER).unlink(missing_ok=True)
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--require-hashes", "--no-deps"]
+    _run([*pip, "-r", str(root / TOOLS_LOCK)], log, say, f"installing {TOOLS_LOCK}", {})
+    uv = [str(venv / "bin" / "uv"), "pip", "install", "--python", python]
+    first = " (the first time a download of gigabytes: torch)"
+    env = _indexes(python)
+    # Bytecode now, once: a command line tool that compiles its libraries at each start takes three times as long to start.
+    _run([*uv, "--require-hashes", "--compile-bytecode", "-r", str(root / LOCKS[kind])], log, say, f"installing {LOCKS[kind]}{first}", env)
+    _run([*uv, "--no-deps", "--no-build-isolation", "--editable", str(root)], log, say, "installing gpuyard itself", env)
+    new = venv / f"{_MARKER}.tmp"
+    new.write_text(json.dumps({kind: digest(root, kind)}) + "\n", encoding="utf-8")
+    new.replace(venv / _MARKER)
+    (venv / _UNFINISHED).unlink()
+    log.unlink(missing_ok=True)
+
+
+def _usable(venv: Path) -> bool:
+    """Whether .venv can be brought up to date: a whole environment of this Python, no interrupted installation."""
+    python = venv / "bin" / "python"
+    if (venv / _UNFINISHED).exists() or not python.exists():
+        return False
+    code = f"import sys, pip; sys.exit(sys.version_info[:3] != {tuple(sys.version_info[:3])})"
+    ran = subprocess.run([str(python), "-c", code], capture_output=True, check=False)
+    pip = venv / "bin" / "pip"  # a checkout that was moved has scripts that point nowhere
+    return ran.returncode == 0 and pip.exists() and str(venv) in pip.read_text(encoding="utf-8", errors="replace")
+
+
+def _indexes(python: str) -> dict[str, str]:
+    """The package indexes this user's pip is set to use, for uv, which does not read pip's settings."""
+    if any(name in os.environ for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_CONFIG_FILE")):
+        return {}
+    listed = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False).stdout
+    found = {}
+    for line in listed.splitlines():
+        key, _, value = line.partition("=")
+        name = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS"}.get(key.rpartition(".")[2])
+        if name:
+            found[name] = value.strip("'\"").replace("\\n", " ")
+    return found
+
+
+def _run(argv: list[str], log: Path, say: Callable[[str], None], what: str, env: Mapping[str, str]) -> None:
+    log.parent.mkdir(exist_ok=True)
+    clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    with log.open("ab") as out:
+        process = subprocess.Popen(argv, env={**clean, **env}, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            while process.poll() is None:
+                say(what)
+                time.sleep(0.2)
+        finally:
+            process.terminate()  # a no-op unless we were interrupted
+            process.wait()
+    if process.returncode:
+        tail = "\n".join(f"  {line}" for line in log.read_text("utf-8", "replace").splitlines()[-12:])
+        raise VenvError(
+            f"{what} failed with exit code {process.returncode} (all of it: {log}):\n{tail}\nfix: see its last lines, then run this again"
+        )
+
+
+@contextmanager
+def _locked(root: Path, say: Callable[[str], None]) -> Iterator[None]:
+    path = root / ".yard" / "venv.lock"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another process is making .venv: waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield  # the lock goes with the file, also when this process is killed
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=LOCKS, help="demo: what running needs; dev: what the tests need too")
+    kind = parser.parse_args().kind
+    progress = Progress(sys.stderr, "python: ")
+    begun = time.monotonic()
+    try:
+        made = ensure(ROOT, kind, progress.say)
+    except VenvError as error:
+        progress.end()
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        progress.end()
+        print("interrupted; run it again", file=sys.stderr)
+        return 130
+    progress.end()
+    if made:
+        print(f"python: .venv from {LOCKS[kind]}, {time.monotonic() - begun:.0f} s", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -88,8 +88,8 @@ class GpuPoolSpec(Spec):
     )
     max_nodes: int = Field(ge=1, le=240, description="number of nodes; on `local` they are always there, 1 to 240")
     service: Literal["local"] = Field(description="what runs jobs on the pool: local")
-    zone: str | None = Field(None, description="zone of the machines; a local pool has none: remove the key there")
-    capacity: Literal["on_demand"] = Field("on_demand", description="how the machines are bought; local: on_demand")
+    zone: str | None = Field(None, description="zone of the machines; default none; a local pool has none: remove the key there")
+    capacity: Literal["on_demand"] = Field("on_demand", description="how machines are bought; default on_demand, the only word on `local`")
 
     @field_validator("zone")
     @classmethod
@@ -110,12 +110,12 @@ class YardSpec(Spec):
     """One yard: what one Pulumi stack declares."""
 
     cloud: Literal["local"] = Field(description="where the yard is: local (this machine)")
-    owner: str | None = Field(None, min_length=1, description="who answers for the yard; `local` needs none")
+    owner: str | None = Field(None, min_length=1, description="who answers for the yard; default nobody, fine on `local`")
     expires: Annotated[str, AfterValidator(_date_or_never)] | None = Field(
-        None, description='quoted date after which the yard should go, "2027-03-31", or never; `local` needs none'
+        None, description='quoted date after which the yard should go, "2027-03-31", or never; default none, fine on `local`'
     )
     network: NetworkSpec = Field(NetworkSpec(), description="addresses; default 127.77.0.0/24")
-    buckets: Mapping[Name, BucketSpec] = Field(default_factory=dict, description="buckets by logical name")
+    buckets: Mapping[Name, BucketSpec] = Field(default_factory=dict, description="buckets by logical name; default none")
     pools: Mapping[Name, GpuPoolSpec] = Field(min_length=1, description="pools by name, at least one")
     secrets: Mapping[str, SecretReference] = Field(
         default_factory=dict, description="references to secrets by logical name, file:/absolute/path; default none"

@@ -24,6 +24,7 @@ from .leases import Lease, live_leases
 
 PRIVATE = "0700"
 _LOCK_WAIT_S = 30.0
+_MADE_ON_THE_WAY = {"buckets", "pools", ".yard"}  # a root of the user's own choice is the user's
 _POOL_ENTRIES = {"pool.json", "pool.json.new", "lock", "leases", "queue", "jobs"}
 
 
@@ -274,6 +275,7 @@ def _remove_tree(path: Path) -> None:
         raise Refused(f"{path} has become a link: its target is not this stack's to remove; remove the link")
     if path.exists():
         shutil.rmtree(path)
-    for parent in (path.parent, path.parent.parent):  # buckets/ or pools/, then the yard: made by create
-        with contextlib.suppress(OSError):  # not empty: something else still lives there
-            parent.rmdir()
+    for parent in path.parents[:2]:
+        if parent.name in _MADE_ON_THE_WAY:
+            with contextlib.suppress(OSError):  # not empty: something else still lives there
+                parent.rmdir()

@@ -1,0 +1,56 @@
+"""docs/local-pool.md, the component's side: what GpuPool and JobService write is what training_jobs reads."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from components.local.disk import PoolProvider, as_content
+from components.local.gpu_pool import plan_pool
+from components.local.leases import live_leases, process_start
+from components.local.network import plan_addresses
+from components.spec import GpuPoolSpec
+
+SPEC = GpuPoolSpec(max_nodes=2, service="local")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "accelerator", "nodes"),
+    [
+        ([], None, [([], 2), ([], 2)]),
+        (["H200"], None, [([], 2), ([], 2)]),
+        (["H200"] * 5, "H200", [([0, 1], 2), ([2, 3], 2)]),
+    ],
+)
+def test_pool_json(tmp_path: Path, gpus: list[str], accelerator: str | None, nodes: list[tuple[list[int], int]]) -> None:
+    pool = plan_pool("local", SPEC, gpus, plan_addresses("127.77.0.0/24", 2))
+    PoolProvider().create({"path": str(tmp_path / "p"), "content": as_content(pool)})
+    assert json.loads((tmp_path / "p" / "pool.json").read_text()) == {
+        "version": 1,
+        "pool": "local",
+        "machine": "auto",
+        "accelerator": accelerator,
+        "nodes": [
+            {"index": index, "address": f"127.77.0.{10 + index}", "slots": slots, "gpus": indices}
+            for index, (indices, slots) in enumerate(nodes)
+        ],
+    }
+    assert sorted(entry.name for entry in (tmp_path / "p").iterdir()) == ["leases", "lock", "pool.json"]
+
+
+def test_a_lease_as_the_backend_writes_it(tmp_path: Path) -> None:
+    """With keys of its own beside those of the contract, which this side must not mind."""
+    (tmp_path / "leases").mkdir()
+    mine = {"version": 1, "run_id": "gpt-3f9a1c0b77d2", "pid": os.getpid(), "started": process_start(os.getpid()), "nodes": [0, 1]}
+    (tmp_path / "leases" / "gpt-3f9a1c0b77d2.json").write_text(json.dumps({**mine, "job": "gpt-3f9a1c0b77d2-0"}))
+    [lease] = live_leases(tmp_path)
+    assert (lease.run_id, lease.pid, lease.nodes) == ("gpt-3f9a1c0b77d2", os.getpid(), (0, 1))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the Linux form of a process's start")
+def test_the_start_of_a_process() -> None:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert process_start(os.getpid()) == f"{boot}/{Path('/proc/self/stat').read_text().rpartition(')')[2].split()[19]}"

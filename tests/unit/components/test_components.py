@@ -1,0 +1,156 @@
+"""Every component of `local` under the recording monitor, in an update and in a preview where nothing is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+
+from components.local import Bucket, GpuPool, JobService, Network
+from components.local.gpus import Gpus
+
+DYNAMIC = "pulumi-python:dynamic/gpuyard-local:"
+
+
+@pytest.fixture(autouse=True)
+def _no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.local.gpu_pool.find_gpus", Gpus)
+
+
+def yard() -> None:
+    tags = {"owner": "me"}
+    network = Network("net", tags=tags)
+    data, runs = Bucket("data", {"on_destroy": "delete"}, tags=tags), Bucket("runs", tags=tags)
+    pools = [GpuPool(name, {"max_nodes": 2, "service": "local"}, network=network, tags=tags) for name in ("a", "b")]
+    jobs = JobService("train", pools=pools, reads=[data], writes=[runs], secrets={"wandb": "file:/run/wandb"}, tags=tags)
+    pulumi.export("job_targets", jobs.targets)
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) -> None:
+    recorded = record(yard, preview=preview)
+    assert sorted((request.type, request.name) for request in recorded.resources.values()) == [
+        ("gpuyard-local:index:Bucket", "data"),
+        ("gpuyard-local:index:Bucket", "runs"),
+        ("gpuyard-local:index:GpuPool", "a"),
+        ("gpuyard-local:index:GpuPool", "b"),
+        ("gpuyard-local:index:JobService", "train"),
+        ("gpuyard-local:index:Network", "net"),
+        (f"{DYNAMIC}Bucket", "data-directory"),
+        (f"{DYNAMIC}Bucket", "runs-directory"),
+        (f"{DYNAMIC}GpuPool", "a-directory"),
+        (f"{DYNAMIC}GpuPool", "b-directory"),
+        (f"{DYNAMIC}Targets", "train-targets"),
+    ]
+    children = [request for request in recorded.resources.values() if request.type.startswith(DYNAMIC)]
+    assert all(request.parent.endswith(f"::{request.name.rpartition('-')[0]}") for request in children)
+    assert all(request.deleteBeforeReplace for request in children)
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_every_component_registers_its_outputs_once(record: Any, preview: bool) -> None:
+    recorded = record(yard, preview=preview)
+    kinds = sorted(urn.split("::")[2].rpartition(":")[2] for urn in recorded.component_outputs if "gpuyard-local:index" in urn)
+    assert kinds == ["Bucket", "Bucket", "GpuPool", "GpuPool", "JobService", "Network"]
+    assert set(recorded.outputs("JobService")) == {"targets"}
+
+
+def test_a_preview_knows_nothing_and_creates_nothing(record: Any, tmp_path: Path) -> None:
+    recorded = record(yard, preview=True)
+    assert recorded.unknown == {"job_targets"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_follow_the_projects_directory_and_local_root(record: Any, tmp_path: Path) -> None:
+    assert record(yard).inputs(f"{DYNAMIC}Bucket", "runs-directory")["path"] == f"{tmp_path}/.yard/buckets/runs"
+    assert record(yard).inputs(f"{DYNAMIC}GpuPool", "a-directory")["path"] == f"{tmp_path}/.yard/pools/a"
+    moved = record(yard, config={"local:root": "/srv/yards/one"})
+    assert moved.inputs(f"{DYNAMIC}GpuPool", "a-directory")["path"] == "/srv/yards/one/pools/a"
+    beside = record(yard, config={"local:root": "elsewhere"})
+    assert beside.inputs(f"{DYNAMIC}GpuPool", "a-directory")["path"] == f"{tmp_path}/elsewhere/pools/a"
+
+
+def test_keep_keeps_the_whole_bucket_and_delete_does_not(record: Any) -> None:
+    recorded = record(yard)
+    assert recorded.one("gpuyard-local:index:Bucket", "runs").retainOnDelete  # the engine hands it down to the children
+    assert not recorded.one("gpuyard-local:index:Bucket", "data").retainOnDelete
+
+
+def test_the_targets_file_holds_what_the_export_holds(record: Any) -> None:
+    recorded = record(yard)
+    content = recorded.inputs(f"{DYNAMIC}Targets", "train-targets")["content"]
+    assert json.loads(content) == recorded.exports["job_targets"]
+    assert set(recorded.exports["job_targets"]) == {"a", "b"}
+    assert recorded.exports["job_targets"]["a"]["stack"] == "gpuyard/local"
+
+
+def test_providers_are_referenced_by_name_and_readable(record: Any) -> None:
+    """State holds the reference; a long or secret one means that the code itself was pickled into it."""
+    for request in record(yard).resources.values():
+        if request.type.startswith(DYNAMIC):
+            assert len(request.object["__provider"]) < 100
+
+
+def test_tags_are_inherited_from_a_parent(record: Any) -> None:
+    def program() -> None:
+        parent = Bucket("outer", tags={"owner": "me", "team": "nlp"})
+        Bucket("inner", tags={"team": "cv"}, opts=pulumi.ResourceOptions(parent=parent))
+
+    assert record(program).inputs("gpuyard-local:index:Bucket", "inner")["tags"] == {"owner": "me", "team": "cv"}
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_an_adopted_bucket_is_named_and_never_managed(record: Any, tmp_path: Path, preview: bool) -> None:
+    (tmp_path / "mine").mkdir()
+    for program in (
+        lambda: Bucket.adopt("data", bucket="mine"),
+        lambda: Bucket.adopt("data", bucket=pulumi.Output.from_input(str(tmp_path / "mine"))),
+    ):
+        recorded = record(program, preview=preview)
+        assert [request.type for request in recorded.resources.values()] == ["gpuyard-local:index:Bucket"]
+        assert recorded.outputs("Bucket")["url"] == f"file://{tmp_path}/mine"
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        (lambda: Bucket("b", {"on_destory": "keep"}), ["Bucket b", "on_destory: unknown key", "did you mean 'on_destroy'?"]),
+        (lambda: Bucket.adopt("b", bucket="nowhere"), ["existing: got 'nowhere'", "make it, or correct the path"]),
+        (lambda: Network("n", {"cidr": "10.0.0.0/8"}), ["cidr: got '10.0.0.0/8'", "127.77.0.0/24"]),
+        (
+            lambda: GpuPool("p", {"service": "local", "max_nodes": 0, "zone": "a"}, network=Network("n")),
+            ["2 problems", "max_nodes: got 0", "greater than or equal to 1", "zone: got 'a'", "remove the key"],
+        ),
+        (lambda: JobService("j", pools=[], writes=[]), ["writes: got none", "exactly one bucket, the run bucket"]),
+        (lambda: JobService("j", pools=[], writes=[Bucket("a"), Bucket("b")]), ["writes: got a, b"]),
+        (
+            lambda: JobService("j", pools=[], writes=[Bucket("a")], secrets={"k": "hunter2"}, submitters=["me"], limits={"gpu": 1}),
+            ["3 problems", "secrets.k: got (hidden)", "submitters: got ['me']", "limits.gpu: unknown key"],
+        ),
+    ],
+)
+def test_a_wrong_spec_is_told_whole_and_without_a_traceback(record: Any, program: Callable[[], Any], told: list[str]) -> None:
+    with pytest.raises(pulumi.RunError) as caught:
+        record(program)
+    assert all(text in str(caught.value) for text in told), str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("found", "warning"),
+    [
+        (Gpus(("H100",)), "1 GPU cannot be divided over 2 nodes"),
+        (Gpus(problem="nvidia-smi failed"), "nvidia-smi failed"),
+        (Gpus(("H100",) * 2), None),
+        (Gpus(), None),
+    ],
+)
+def test_gpus_that_are_not_used_are_mentioned(record: Any, monkeypatch: pytest.MonkeyPatch, found: Gpus, warning: str | None) -> None:
+    monkeypatch.setattr("components.local.gpu_pool.find_gpus", lambda: found)
+    told = record(lambda: GpuPool("p", {"service": "local", "max_nodes": 2}, network=Network("n"))).warnings
+    assert [warning in line for line in told] == [True] if warning else not told

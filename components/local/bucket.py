@@ -12,7 +12,7 @@ from pulumi import dynamic
 from ..base import Component, Tags, checked
 from ..spec import BucketSpec
 from .disk import PRIVATE, BucketProvider
-from .root import bucket_path, project_directory
+from .root import bucket_path, project_directory, url_safe
 
 
 class Bucket(Component):
@@ -22,7 +22,7 @@ class Bucket(Component):
     name: pulumi.Output[str]
     """The directory's own name."""
     url: pulumi.Output[str]
-    """Its fsspec URL: file:// and the path as it is, not percent-encoded."""
+    """Its fsspec URL: file:// and the path as it is: fsspec decodes nothing."""
     path: pulumi.Output[str]
 
     def __init__(
@@ -79,4 +79,4 @@ def _existing(path: str, name: str) -> str:
     directory = project_directory() / Path(path).expanduser()
     if not directory.is_dir():
         raise pulumi.RunError(f"Bucket {name}: existing: got {path!r}, allowed: a directory that exists; make it, or correct the path")
-    return str(directory)
+    return url_safe(str(directory))

@@ -115,27 +115,35 @@ def test_an_adopted_bucket_is_named_and_never_managed(record: Any, tmp_path: Pat
         assert recorded.outputs("Bucket")["url"] == f"file://{tmp_path}/mine"
 
 
+def some(name: str) -> Bucket:
+    return Bucket.adopt(name, bucket="/tmp")
+
+
 @pytest.mark.parametrize(
     ("program", "told"),
     [
         (lambda: Bucket("b", {"on_destory": "keep"}), ["Bucket b", "on_destory: unknown key", "did you mean 'on_destroy'?"]),
         (lambda: Bucket.adopt("b", bucket="nowhere"), ["existing: got 'nowhere'", "make it, or correct the path"]),
+        (lambda: Bucket("b"), ["must not hold %, # or ?", "set `local:root`"]),
         (lambda: Network("n", {"cidr": "10.0.0.0/8"}), ["cidr: got '10.0.0.0/8'", "127.77.0.0/24"]),
         (
             lambda: GpuPool("p", {"service": "local", "max_nodes": 0, "zone": "a"}, network=Network("n")),
             ["2 problems", "max_nodes: got 0", "greater than or equal to 1", "zone: got 'a'", "remove the key"],
         ),
         (lambda: JobService("j", pools=[], writes=[]), ["writes: got none", "exactly one bucket, the run bucket"]),
-        (lambda: JobService("j", pools=[], writes=[Bucket("a"), Bucket("b")]), ["writes: got a, b"]),
         (
-            lambda: JobService("j", pools=[], writes=[Bucket("a")], secrets={"k": "hunter2"}, submitters=["me"], limits={"gpu": 1}),
+            lambda: JobService("j", pools=[], writes=[some("a"), some("b")]),
+            ["writes: got a, b"],
+        ),
+        (
+            lambda: JobService("j", pools=[], writes=[some("a")], secrets={"k": "hunter2"}, submitters=["me"], limits={"gpu": 1}),
             ["3 problems", "secrets.k: got (hidden)", "submitters: got ['me']", "limits.gpu: unknown key"],
         ),
     ],
 )
 def test_a_wrong_spec_is_told_whole_and_without_a_traceback(record: Any, program: Callable[[], Any], told: list[str]) -> None:
     with pytest.raises(pulumi.RunError) as caught:
-        record(program)
+        record(program, config={"local:root": "/tmp/50%"})
     assert all(text in str(caught.value) for text in told), str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None

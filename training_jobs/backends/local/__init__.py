@@ -68,7 +68,9 @@ class Backend:
         if job is None:
             return ServiceStatus(State.UNKNOWN, Reason.UNKNOWN, detail="the pool does not know it (was it made anew?)")
         detail = job.get("detail")
-        if job["state"] == State.PENDING:
+        if job["state"] == State.PENDING and self._pool.holds_nodes(service_id, job["run_id"]):
+            detail = "nodes taken, starting"
+        elif job["state"] == State.PENDING:
             capacity = self.capacity()
             detail = f"nodes {capacity.free} of {capacity.nodes} free, wants {job['nodes']}; {capacity.waiting} waiting"
         return ServiceStatus(

@@ -1,0 +1,123 @@
+"""Run ids, digests, checks against a target, and the time a job has left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.local_yard import job, make_target, target_document
+from training_jobs.errors import UsageError
+from training_jobs.run import canonical, check, difference, digest, resolve_url, resolved_job, run_id, time_limit
+from training_jobs.target import JobTarget, parse_target
+
+
+def target(**changes: Any) -> JobTarget:
+    return parse_target(target_document(Path("/yard")) | changes)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"timeout": "1h"},
+        {"queue_timeout": "5m"},
+        {"max_cost_usd": 3},
+        {"retries": {"infra": 2}},
+        {"max_restarts": 2},
+        {"labels": {"team": "nlp"}},
+        {"pool": "local"},
+        {"code": "src"},
+    ],
+)
+def test_patience_and_price_do_not_change_the_id(change: dict[str, Any]) -> None:
+    assert run_id(job(**change), "c", "p/s", "pool", None) == run_id(job(), "c", "p/s", "pool", None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"nodes": 2}, {"command": ["other.py"]}, {"env": {"A": "1"}}, {"data": {"t": "yard://runs/x"}}, {"checkpoint": {"keep": 9}}],
+)
+def test_what_is_computed_changes_the_id_unless_a_key_says_it_is_the_same(change: dict[str, Any]) -> None:
+    assert run_id(job(**change), "c", "p/s", "pool", None) != run_id(job(), "c", "p/s", "pool", None)
+    assert run_id(job(**change), "other", "p/s", "pool", "k") == run_id(job(), "c", "p/s", "pool", "k")
+
+
+def test_stack_pool_code_and_key_are_part_of_the_id() -> None:
+    ids = {
+        run_id(job(), code, stack, pool, key)
+        for code, stack, pool, key in [
+            ("c", "p/s", "a", None),
+            ("d", "p/s", "a", None),
+            ("c", "p/t", "a", None),
+            ("c", "p/s", "b", None),
+            ("c", "p/s", "a", "k"),
+            ("c", "p/s", "b", "k"),
+            ("c", "p/t", "a", "k"),
+            ("c", "p/s", "a", "l"),
+        ]
+    }
+    assert len(ids) == 8
+
+
+def test_ids_are_frozen() -> None:
+    # sha256 of ["gpuyard/local","local","nightly","2026-11-22"]: a change of the recipe would lose every run there is.
+    assert run_id(job("nightly"), "c0de", "gpuyard/local", "local", "2026-11-22") == "nightly-d44dd10541ec"
+
+
+def test_differences_are_named_key_by_key() -> None:
+    found = difference(canonical(job(checkpoint={"keep": 2})), canonical(job(checkpoint={"keep": 5}, nodes=2)))
+    assert [str(problem) for problem in found] == ["checkpoint.keep: was 2, is 5", "nodes: was 1, is 2"]
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers(), max_size=4))
+def test_a_digest_does_not_depend_on_order(data: dict[str, int]) -> None:
+    assert digest(data) == digest(dict(reversed(data.items())))
+
+
+def test_everything_that_does_not_fit_is_said_at_once() -> None:
+    spec = job(nodes=3, nproc_per_node=9, gpus="H100:8", secrets={"W": "wandb"}, data={"a": "yard://rnus/x", "b": "plain"})
+    with pytest.raises(UsageError) as caught:
+        check(spec, target())
+    assert [problem.key for problem in caught.value.problems] == ["nodes", "nproc_per_node", "gpus", "secrets.W", "data.a", "data.b"]
+    assert "did you mean 'runs'?" in str(caught.value)
+    assert "allowed: 1..2" in str(caught.value)
+
+
+@pytest.mark.parametrize(("gpus", "fits"), [("H100:8", True), ("h100:8", True), ("8", True), ("A100:8", False), ("H100:4", False), ("0", False)])
+def test_gpus_are_checked_by_model_and_count(gpus: str, fits: bool) -> None:
+    pool = target(accelerator="H100", gpus_per_node=8, slots_per_node=8)
+    if fits:
+        check(job(gpus=gpus), pool)
+    else:
+        with pytest.raises(UsageError, match="H100:8"):
+            check(job(gpus=gpus), pool)
+
+
+def test_limits_of_the_stack_cap_a_job() -> None:
+    pool = target(accelerator="H100", gpus_per_node=8, slots_per_node=8, limits={"gpus": 8, "usd_per_job": 100})
+    with pytest.raises(UsageError) as caught:
+        check(job(nodes=2, max_cost_usd=500), pool)
+    assert [problem.key for problem in caught.value.problems] == ["nodes", "max_cost_usd"]
+
+
+def test_urls_and_secrets_are_resolved_to_references(tmp_path: Path) -> None:
+    pool = make_target(tmp_path, secrets={"wandb": "file:/run/wandb"})
+    resolved = resolved_job(job(secrets={"W": "wandb"}, data={"t": "yard://runs/a/b", "u": "s3://x/y"}), pool)
+    assert resolved["secrets"] == {"W": "file:/run/wandb"}
+    assert resolved["data"] == {"t": f"file://{tmp_path}/bucket/a/b", "u": "s3://x/y"}
+    assert resolved["nproc_per_node"] == 2
+    assert resolve_url("yard://runs", pool) == f"file://{tmp_path}/bucket"
+
+
+def test_time_left_is_what_timeout_and_money_allow() -> None:
+    paid = target(price={"usd_per_node_hour": 10.0, "source": "test"})
+    assert time_limit(job(timeout="2h"), target(), 1800, 0) == (5400, "timeout")
+    assert time_limit(job(timeout="2h", nodes=2, max_cost_usd=10), paid, 0, 0) == (1800, "cost")
+    assert time_limit(job(timeout="2h", nodes=2, max_cost_usd=10), paid, 900, 5) == (900, "cost")
+    assert time_limit(job(timeout="10m", max_cost_usd=10), paid, 0, 0) == (600, "timeout")
+    assert time_limit(job(timeout="10m", max_cost_usd=10), target(), 0, 0) == (600, "timeout")  # nothing is billed here
+    with pytest.raises(UsageError, match="price_usd_per_hour"):
+        time_limit(job(max_cost_usd=1), target(price={"usd_per_node_hour": None, "source": "unknown"}), 0, 0)

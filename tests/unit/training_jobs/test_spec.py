@@ -1,0 +1,156 @@
+"""JobSpec: what a job file may say, and how everything else is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training_jobs.errors import UsageError
+from training_jobs.spec import JobSpec, duration, load_job, parse_job, seconds
+
+
+def refused(tmp_path: Path, text: str) -> list[str]:
+    file = tmp_path / "job.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load_job(file)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    spec = parse_job({"name": "a", "command": ["train.py"]})
+    assert (spec.nodes, spec.timeout, spec.max_restarts, spec.launcher, spec.preflight) == (1, 86400, 0, "torchrun", "required")
+    assert (spec.retries.preempted, spec.retries.infra, spec.retries.user_error) == (3, 0, 0)
+    assert (spec.checkpoint.every, spec.checkpoint.keep) == (600, 3)
+
+
+def test_a_spec_survives_json() -> None:
+    spec = parse_job({"name": "a", "command": ["train.py", 3], "timeout": "1d2h", "queue_timeout": "90s"})
+    assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+@given(st.integers(min_value=1, max_value=10**8))
+def test_durations_read_what_they_write(total: int) -> None:
+    assert seconds(duration(total)) == total
+
+
+@pytest.mark.parametrize("value", ["", "0s", "10", "10 m", "1:30", "-1h", "1.5h", "h", "1m1h", 600, True, None, 1.5])
+def test_a_duration_needs_a_unit(value: object) -> None:
+    with pytest.raises(ValueError, match=r"allowed|longer than zero"):
+        seconds(value)
+
+
+def test_all_problems_come_at_once(tmp_path: Path) -> None:
+    problems = refused(
+        tmp_path,
+        "name: Nightly\ncommand: [torchrun, train.py]\nnodez: 2\nnodes: two\ncheckpoint: {evry: 10m}\nlauncher: mpirun\n",
+    )
+    text = "\n".join(problems)
+    assert "name: wrong value, got 'Nightly'" in text
+    assert "nodez: unknown key" in text
+    assert "did you mean 'nodes'?" in text
+    assert "checkpoint.evry: unknown key, allowed: every, keep; did you mean 'every'?" in text
+    assert "nodes: wrong value, got 'two'" in text
+    assert "launcher: wrong value, got 'mpirun'" in text
+    assert "command: torchrun is started for you" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "fix"),
+    [
+        ("env: {A: on}", "env.A", '"on"'),
+        ("env: {A: No}", "env.A", '"No"'),
+        ("env: {off: a}", "env.off", '"off"'),
+        ("timeout: 1:30", "timeout", '"1:30"'),
+        ("command: [x.py, 1:30]", "command.1", '"1:30"'),
+        ("command: [x.py, 010]", "command.1", '"010"'),
+        ("command: [x.py, 2027-03-31]", "command.1", '"2027-03-31"'),
+    ],
+)
+def test_yaml_traps_are_named(tmp_path: Path, line: str, key: str, fix: str) -> None:
+    base = "name: a\n" if line.startswith("command") else "name: a\ncommand: [x.py]\n"
+    problems = refused(tmp_path, base + line + "\n")
+    assert any(problem.startswith(f"{key}: YAML reads") and problem.endswith(f"quote it: {fix}") for problem in problems), problems
+
+
+def test_plain_numbers_and_quoted_words_are_no_traps(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text('name: a\ncommand: [x.py, 10, 0.5, "on", true]\nenv: {A: "off", B: 1}\n')
+    with pytest.raises(UsageError, match=r"command\.4"):
+        load_job(file)  # a boolean is no argument
+    file.write_text('name: a\ncommand: [x.py, 10, 0.5, "on"]\nenv: {A: "off", B: 1}\n')
+    spec, base = load_job(file)
+    assert spec.command == ["x.py", "10", "0.5", "on"]
+    assert spec.env == {"A": "off", "B": "1"}
+    assert base == tmp_path
+
+
+def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:
+    assert refused(tmp_path, "name: a\nnodes: 1\nnodes: 2\ncommand: [x.py]\n") == ["nodes: is there twice (line 3); keep one"]
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "name: [\n", "plain\n", "\tname: a\n"])
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    assert refused(tmp_path, text) == []
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read .*nope\.yaml: No such file"):
+        load_job(tmp_path / "nope.yaml")
+
+
+@pytest.mark.parametrize(
+    ("command", "part"),
+    [
+        ([], "at least 1"),
+        ([""], "empty"),
+        (["torchrun", "x.py"], "torchrun is started for you"),
+        (["/usr/bin/torchrun"], "torchrun is started for you"),
+        (["-m", "torch.distributed.run", "x.py"], "torchrun is started for you"),
+        (["python3", "x.py"], "torchrun starts Python"),
+        (["-m"], "needs a module"),
+        (["--nnodes=2", "x.py"], "keys here"),
+        ("train.py", "valid list"),
+    ],
+)
+def test_commands_that_cannot_follow_torchrun(command: object, part: str) -> None:
+    with pytest.raises(UsageError, match=part):
+        parse_job({"name": "a", "command": command})
+
+
+def test_without_torchrun_any_argv_goes() -> None:
+    assert parse_job({"name": "a", "launcher": "none", "command": ["python3", "x.py"]}).command == ["python3", "x.py"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("KEY", "AKIAIOSFODNN7EXAMPLE"),
+        ("X", "ghp_abcdefghijklmnopqrstuvwxyz0123456789"),
+        ("HF", "hf_abcdefghijklmnopqrstuvwxyz"),
+        ("URL", "postgres://user:hunter22@db/x"),
+        ("WANDB_API_KEY", "0123456789abcdef0123456789abcdef01234567"),
+        ("PEM", "-----BEGIN RSA PRIVATE KEY-----"),
+    ],
+)
+def test_values_that_look_like_secrets_are_refused_and_not_shown(name: str, value: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_job({"name": "a", "command": ["x.py"], "env": {name: value}})
+    assert "secrets: {" in str(caught.value)
+    assert name in str(caught.value)
+    assert value not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "value"), [("TOKENIZERS_PARALLELISM", "false"), ("TOKEN_FILE", "/run/secrets/token-of-mine"), ("KEYS", "a")])
+def test_ordinary_values_pass(name: str, value: str) -> None:
+    assert parse_job({"name": "a", "command": ["x.py"], "env": {name: value}}).env == {name: value}
+
+
+def test_reserved_and_doubled_names_are_refused() -> None:
+    with pytest.raises(UsageError, match="set by gpuyard"):
+        parse_job({"name": "a", "command": ["x.py"], "env": {"GPUYARD_ATTEMPT": "1"}})
+    with pytest.raises(UsageError, match="stands in env"):
+        parse_job({"name": "a", "command": ["x.py"], "env": {"A": "1"}, "secrets": {"A": "wandb"}})

@@ -1,0 +1,119 @@
+"""A run directory and its nodes, started as a backend would, through the real bootstrap text: no queue, no supervisor."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+_SHIM = 'import sys\n\nfrom training_jobs.launch import hook\n\nsys.modules["gpuyard_hook"] = hook\n'
+JOB: dict[str, Any] = {
+    "name": "test", "command": ["train.py"], "setup": None, "launcher": "torchrun", "nodes": 2, "nproc_per_node": 2, "env": {},
+    "secrets": {}, "data": {}, "checkpoint": {"every_s": 600, "keep": 3}, "max_restarts": 0, "preflight": "skip", "fabric": None,
+}  # fmt: skip
+
+
+@dataclass
+class FakeRun:
+    """One run in a folder: its code, its job, its submissions."""
+
+    folder: Path
+    job: Mapping[str, Any]
+    code: Mapping[str, str] = field(default_factory=dict)
+    submissions: int = 0
+
+    @property
+    def run(self) -> Path:
+        """The run's folder in the run bucket."""
+        return self.folder / "bucket/gpuyard/runs/test-1"
+
+    def output(self, attempt: int, name: str) -> Any:
+        """A JSON document that launch left in an attempt's output."""
+        return json.loads((self.run / f"output/attempt-{attempt}" / name).read_bytes())
+
+    def log(self, node: int) -> str:
+        """What a node of the newest submission said."""
+        return (self.folder / f"{self.submissions - 1}-{node}.log").read_text()
+
+    def submit(self, grace_s: float = 30, **changes: Any) -> list[subprocess.Popen[bytes]]:
+        """Start the nodes of a new submission."""
+        self.submissions += 1
+        job = {**JOB, **self.job, **changes}
+        self.run.mkdir(parents=True, exist_ok=True)
+        record = {"submissions": [{"job": job, "attempt": 1}] * self.submissions}
+        (self.run / "run.json").write_text(json.dumps(record))
+        url, port = self._pack(), _free_port()
+        return [self._start(node, job["nodes"], url, port, grace_s) for node in range(job["nodes"])]
+
+    def _pack(self) -> str:
+        raw = io.BytesIO()
+        with tarfile.open(fileobj=raw, mode="w:gz") as tar:
+            for name, text in {**{f"code/{name}": text for name, text in self.code.items()}, ".gpuyard/gpuyard_hook.py": _SHIM}.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(text.encode())
+                tar.addfile(info, io.BytesIO(text.encode()))
+            for path in ("__init__.py", "launch", "train"):
+                tar.add(CHECKOUT / "training_jobs" / path, f".gpuyard/training_jobs/{path}")
+        target = self.folder / "bucket/gpuyard/code" / f"{hashlib.sha256(raw.getvalue()).hexdigest()}.tar.gz"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(raw.getvalue())
+        return target.as_uri()
+
+    def _start(self, node: int, nodes: int, code_url: str, port: int, grace_s: float) -> subprocess.Popen[bytes]:
+        work = self.folder / f"{self.submissions - 1}-{node}"
+        env = {
+            "PATH": os.environ["PATH"], "HOME": str(self.folder), "GPUYARD_SERVICE": "local", "GPUYARD_RUN_ID": "test-1",
+            "GPUYARD_RUN_URL": self.run.as_uri(), "GPUYARD_CODE_URL": code_url, "GPUYARD_SUBMISSION": str(self.submissions - 1),
+            "GPUYARD_NODE_RANK": str(node), "GPUYARD_NUM_NODES": str(nodes), "GPUYARD_MAIN_ADDRESS": _address(0),
+            "GPUYARD_NODE_ADDRESS": _address(node), "GPUYARD_PORT": str(port), "GPUYARD_GRACE_S": str(grace_s),
+            "GPUYARD_WORKDIR": str(work),
+        }  # fmt: skip
+        bootstrap = (CHECKOUT / "training_jobs/launch/bootstrap.py").read_text()
+        with open(work.with_suffix(".log"), "wb") as log:
+            return subprocess.Popen([sys.executable, "-c", bootstrap], env=env, stdout=log, stderr=log, start_new_session=True)
+
+
+def finish(nodes: list[subprocess.Popen[bytes]], timeout_s: float = 90) -> list[int]:
+    """The exit codes of all nodes; nothing is left alive when they do not come in time."""
+    deadline = time.monotonic() + timeout_s
+    try:
+        return [node.wait(max(0.1, deadline - time.monotonic())) for node in nodes]
+    finally:
+        for node in nodes:
+            if node.poll() is None:
+                os.killpg(node.pid, signal.SIGKILL)
+                node.wait()
+
+
+def wait_for(what: Callable[[], Any], timeout_s: float = 60) -> Any:
+    """The first truthy value, asked for every 20 ms."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            if found := what():
+                return found
+        except (FileNotFoundError, json.JSONDecodeError, KeyError):
+            pass
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not come true in {timeout_s:.0f} s")
+
+
+def _address(node: int) -> str:
+    return f"127.0.77.{10 + node}" if sys.platform == "linux" else "127.0.0.1"
+
+
+def _free_port() -> int:
+    with socket.create_server((_address(0), 0)) as probe:
+        return int(probe.getsockname()[1])

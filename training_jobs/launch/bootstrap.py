@@ -1,0 +1,45 @@
+"""Fetches the code tarball, checks it, unpacks it and becomes training_jobs.launch; sent to each node as text."""
+
+import hashlib
+import os
+import sys
+import tarfile
+import tempfile
+import urllib.parse
+
+try:
+    url = os.environ["GPUYARD_CODE_URL"]
+    parts = urllib.parse.urlsplit(url)
+    root = os.path.abspath(os.environ.get("GPUYARD_WORKDIR") or os.getcwd())
+    os.makedirs(root, exist_ok=True)
+    # Never unpack over files that were here before: an image may have a folder named code.
+    taken = any(os.path.lexists(os.path.join(root, name)) for name in ("code", ".gpuyard"))
+    work = tempfile.mkdtemp(prefix="gpuyard-", dir=root) if taken else root
+    archive = os.path.join(work, ".code.tar.gz")
+    if parts.scheme == "file":
+        archive = urllib.parse.unquote(parts.path)
+    else:
+        import fsspec
+
+        fs, path = fsspec.core.url_to_fs(url)
+        fs.get_file(path, archive)
+    digest = hashlib.sha256()
+    with open(archive, "rb") as packed:
+        for block in iter(lambda: packed.read(1 << 20), b""):
+            digest.update(block)
+    wanted = os.path.basename(parts.path).split(".")[0]
+    if digest.hexdigest() != wanted:
+        raise ValueError(f"the tarball's sha256 is {digest.hexdigest()}, its name says {wanted}: submit the job again")
+    with tarfile.open(archive) as tar:
+        tar.extractall(work, filter="data")  # the filter refuses what leaves the folder
+except ModuleNotFoundError as error:
+    sys.exit(f"gpuyard: this image cannot fetch {url}: pip install fsspec and its file system for {parts.scheme}:// ({error})")
+except (OSError, ValueError, KeyError, tarfile.TarError) as error:
+    sys.exit(f"gpuyard: the job's code cannot be unpacked: {type(error).__name__}: {error}")
+os.makedirs(os.path.join(work, "code"), exist_ok=True)
+own = os.path.join(work, ".gpuyard")
+os.environ["GPUYARD_WORKDIR"] = work
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [own, os.environ.get("PYTHONPATH")]))
+os.chdir(os.path.join(work, "code"))
+# -P: a user's file named json.py must not become launch's json.
+os.execv(sys.executable, [sys.executable, "-P", "-m", "training_jobs.launch"])  # noqa: S606

@@ -1,0 +1,56 @@
+"""Where this node stands: one row per service, from its environment variables to one shape."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .ended import EndedError
+from .hook import BAD_CONFIG
+
+
+@dataclass(frozen=True)
+class Place:
+    """This node among the others. `interface` is what gloo binds to; None lets it choose."""
+
+    rank: int
+    nodes: int
+    main_address: str
+    address: str
+    port: int
+    interface: str | None
+
+
+Row = Callable[[Mapping[str, str]], Place]
+
+
+def place(env: Mapping[str, str]) -> Place:
+    """Read this node's place. Raises EndedError (64) for an unknown service or a variable that is missing or wrong."""
+    service = env.get("GPUYARD_SERVICE", "")
+    if service not in ROWS:
+        known = ", ".join(sorted(ROWS))
+        raise EndedError(BAD_CONFIG, f"GPUYARD_SERVICE names no service this version knows: got {service!r}, allowed: {known}")
+    try:
+        found = ROWS[service](env)
+    except KeyError as error:
+        raise EndedError(BAD_CONFIG, f"the service '{service}' did not set {error.args[0]} on this node") from None
+    except ValueError as error:
+        raise EndedError(BAD_CONFIG, f"a variable of the service '{service}' is no number: {error}") from None
+    if not 0 <= found.rank < found.nodes:
+        raise EndedError(BAD_CONFIG, f"node rank {found.rank} is not among {found.nodes} nodes")
+    return found
+
+
+def _local(env: Mapping[str, str]) -> Place:
+    return Place(
+        rank=int(env["GPUYARD_NODE_RANK"]),
+        nodes=int(env["GPUYARD_NUM_NODES"]),
+        main_address=env["GPUYARD_MAIN_ADDRESS"],
+        address=env["GPUYARD_NODE_ADDRESS"],
+        port=int(env["GPUYARD_PORT"]),
+        interface="lo0" if sys.platform == "darwin" else "lo",
+    )
+
+
+ROWS: dict[str, Row] = {"local": _local}

@@ -1,0 +1,29 @@
+"""The shim around each process of a job: it dies with the process that started it, also when that one is killed with -9.
+
+Usage: worker.py PARENT_PID COMMAND...; run as a plain file with -I -S, so that it costs a few milliseconds.
+"""
+
+import os
+import sys
+
+_PR_SET_PDEATHSIG = 1
+_SIGKILL = 9
+
+
+def _main() -> None:
+    parent, command = int(sys.argv[1]), sys.argv[2:]
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died before the line above: no signal will come
+            os._exit(128 + _SIGKILL)
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - an argv list, no shell
+    except OSError as error:
+        print(f"gpuyard: cannot start {command[0]!r}: {error.strerror}", file=sys.stderr)
+        os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,170 @@
+"""The stack `local` driven by the real engine, the way a user does: commands in, files and state out."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from components.local.leases import process_start
+from training_jobs.target import parse_targets
+
+pytestmark = pytest.mark.engine
+UP = ("up", "--yes", "--skip-preview")
+DOWN = ("destroy", "--yes", "--skip-preview")
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_the_life_of_a_yard(project: Any) -> None:
+    before = project.stack_file.read_text()
+    project.pulumi("stack", "init", "local")
+    assert project.stack_file.read_text() == before, "the salt is committed: a clone stays clean"
+    assert project.json("config")["gpuyard:pools"]["objectValue"] == {"local": {"max_nodes": 2, "service": "local"}}
+
+    plan = project.json("preview")
+    assert plan["changeSummary"] == {"create": 8}
+    assert not project.yard.exists(), "a preview touches nothing"
+
+    project.pulumi(*UP)
+    pool, runs = project.yard / "pools" / "local", project.yard / "buckets" / "runs"
+    assert files(project.yard) == [
+        "buckets",
+        "buckets/runs",
+        "buckets/runs/gpuyard",
+        "buckets/runs/gpuyard/targets.json",
+        "pools",
+        "pools/local",
+        "pools/local/leases",
+        "pools/local/lock",
+        "pools/local/pool.json",
+    ]
+    assert stat.S_IMODE(runs.stat().st_mode) == stat.S_IMODE(pool.stat().st_mode) == 0o700
+    outputs = project.json("stack", "output", below="stacks")
+    written = json.loads((runs / "gpuyard" / "targets.json").read_text())
+    assert outputs["job_targets"] == written
+    target = parse_targets(outputs["job_targets"], "the export")["local"]
+    assert (target.stack, target.pool_dir, target.run_bucket) == ("gpuyard/local", str(pool), f"file://{runs}")
+    assert json.loads((pool / "pool.json").read_text())["nodes"][1]["address"] in {"127.77.0.11", "127.0.0.1"}
+
+    assert "unchanged" in project.pulumi("up", "--yes", "--expect-no-changes", "--skip-preview", below="stacks")
+
+    shutil.rmtree(runs / "gpuyard")
+    runs.chmod(0o755)
+    (pool / "pool.json").write_text("{}")
+    assert "1 deleted" in project.pulumi("refresh", "--yes", "--skip-preview")
+    drift = project.json("preview")
+    assert drift["changeSummary"] == {"create": 1, "same": 5, "update": 2}
+    project.pulumi(*UP)
+    assert json.loads((runs / "gpuyard" / "targets.json").read_text()) == written
+    assert stat.S_IMODE(runs.stat().st_mode) == 0o700
+    assert len(json.loads((pool / "pool.json").read_text())["nodes"]) == 2
+
+    (runs / "gpuyard" / "code").mkdir()
+    project.pulumi(*DOWN, below="stacks")
+    assert not project.yard.exists(), files(project.yard)
+    assert "resources" not in json.loads(project.pulumi("stack", "export"))["deployment"]
+
+
+def test_a_running_job_keeps_its_yard_and_kept_data_survives(project: Any) -> None:
+    project.change("on_destroy: delete", "on_destroy: keep")
+    project.pulumi("stack", "init", "local")
+    project.pulumi(*UP)
+    pool, runs = project.yard / "pools" / "local", project.yard / "buckets" / "runs"
+    job = subprocess.Popen(["sleep", "300"])
+    try:
+        lease = {"version": 1, "run_id": "gpt-1", "pid": job.pid, "started": process_start(job.pid), "nodes": [0, 1]}
+        (pool / "leases" / "gpt-1.json").write_text(json.dumps(lease))
+        before = {path: (project.yard / path).stat().st_mtime_ns for path in files(project.yard)}
+
+        told = project.pulumi(*DOWN, ok=False)
+        assert f"run gpt-1 (pid {job.pid}) uses node 0, 1" in told
+        assert "gpuyard cancel gpt-1" in told
+        assert "Traceback" not in told
+        project.change("max_nodes: 2", "max_nodes: 1")
+        told = project.pulumi(*UP, ok=False)
+        assert f"run gpt-1 (pid {job.pid})" in told
+        assert "Traceback" not in told
+        after = {path: (project.yard / path).stat().st_mtime_ns for path in files(project.yard)}
+        assert after == before
+    finally:
+        job.kill()
+        job.wait()
+    (runs / "results").write_text("mine")
+    project.pulumi(*DOWN)
+    assert files(project.yard) == ["buckets", "buckets/runs", "buckets/runs/results"]
+    told = project.pulumi(*UP, ok=False)
+    assert "holds files this stack did not make (results)" in told
+    assert f"`existing: {runs}`" in told
+    assert (runs / "results").read_text() == "mine"
+
+
+def test_every_mistake_in_the_settings_is_told_at_once(project: Any) -> None:
+    project.pulumi("stack", "init", "local")
+    project.change("{max_nodes: 2, service: local}", "{max_nods: 2, service: locl}\n  gpuyard:expires: 2027-03-31\n  gpuyard:cluod: local")
+    told = project.pulumi("preview", ok=False)
+    expected = [
+        "gpuyard:pools.local.max_nodes: required",
+        "did you mean 'max_nodes'?",
+        "got 'locl'",
+        "a quoted date",
+        "did you mean 'cloud'?",
+    ]
+    for text in expected:
+        assert text in told
+    assert "Traceback" not in told
+    assert not project.yard.exists()
+
+
+def test_kill_9_in_the_middle_of_an_up(project: Any) -> None:
+    project.pulumi("stack", "init", "local")
+    pool = project.yard / "pools" / "local"
+    pool.mkdir(parents=True)
+    with (pool / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the pool's create waits here
+        up = project.start(*UP, start_new_session=True)
+        wait_for(lambda: (project.yard / "buckets" / "runs").exists() and len(processes_below(up.pid)) >= 3, "the up to be under way")
+        time.sleep(0.5)  # into the wait for the lock
+        children = processes_below(up.pid)
+        up.send_signal(signal.SIGKILL)
+        up.communicate()
+        wait_for(lambda: not [child for child in children if alive(child)], "the engine's orphans to go")
+    assert not (pool / "pool.json").exists()
+
+    told = project.pulumi(*UP, ok=False)
+    assert "lock" in told
+    project.pulumi("cancel", "--yes")
+    project.pulumi(*UP)
+    assert (pool / "pool.json").exists()
+    assert parse_targets(project.json("stack", "output", "job_targets"), "the export")
+    project.pulumi(*DOWN)
+    assert not project.yard.exists(), files(project.yard)
+
+
+def processes_below(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def wait_for(condition: Any, what: str, limit_s: float = 30.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {limit_s:.0f} s for {what}"
+        time.sleep(0.05)

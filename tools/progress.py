@@ -51,3 +51,22 @@ class Progress:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
             self._open = False
+
+
+class Speed:
+    """Steps per second over the last seconds, and the time left; a step that goes back (a recovery) starts anew."""
+
+    _WINDOW_S = 20.0
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[float, int]] = []
+
+    def left(self, step: int, steps: int, now: float | None = None) -> float | None:
+        """Seconds until `steps` at the present speed; None while that is not known."""
+        now = time.monotonic() if now is None else now
+        if self._seen and step < self._seen[-1][1]:
+            self._seen.clear()
+        self._seen = [(then, was) for then, was in self._seen if now - then <= self._WINDOW_S]
+        self._seen.append((now, step))
+        (then, was) = self._seen[0]
+        return (steps - step) * (now - then) / (step - was) if step > was else None

@@ -5,9 +5,9 @@ import sys
 NEEDED = (3, 11)
 
 
-def complaint(have):  # type: ignore[no-untyped-def]  # annotations of today do not run on the Pythons this is for
+def complaint(have: "tuple[object, ...]") -> "str | None":  # quoted: older Pythons cannot read it
     """What to tell the user of this version, or None when it is new enough."""
-    if tuple(have[:2]) >= NEEDED:
+    if have[:2] >= NEEDED:
         return None
     return "error: this is Python {}.{}, needed is {}.{} or newer. fix: install one and name it, e.g. `make demo PYTHON=python3.12`".format(
         have[0], have[1], *NEEDED

@@ -1,0 +1,45 @@
+# gpuyard: what can be done in this checkout. `make help` lists it. Only ./.venv, ./.yard and the user's cache are written.
+
+PYTHON ?= python3
+ARGS ?=
+
+# __pycache__ folders are neither .venv, nor .yard, nor the cache.
+export PYTHONDONTWRITEBYTECODE := 1
+unexport PYTHONPATH PYTHONHOME
+
+.DEFAULT_GOAL := help
+.PHONY: help demo down test check env venv lock soak bench
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-7s %s\n", $$1, $$2}' Makefile
+
+demo: .python ## a yard on this machine and a distributed job on it; a second time adopts the finished run
+	@$(PYTHON) tools/demo.py
+
+down: .python ## stop the demo's runs, destroy its yard, remove ./.yard
+	@$(PYTHON) tools/down.py
+
+test: .python ## every test and check, with a time budget per step (ARGS go to pytest)
+	@$(PYTHON) tools/test.py all $(ARGS)
+
+check: .python ## formatting, lint and types only
+	@$(PYTHON) tools/test.py check
+
+env: .python ## print the local stack's environment: eval "$$(make -s env)", then pulumi and gpuyard just work
+	@$(PYTHON) tools/local_env.py
+
+venv: .python ## make .venv with all that tests and checks need
+	@$(PYTHON) tools/venv.py dev
+
+lock: venv ## pin what pyproject.toml asks for, with hashes (ARGS=--upgrade for the newest)
+	@$(PYTHON) tools/lock.py $(ARGS)
+
+soak: venv ## hundreds of seeded faults; takes hours
+	@.venv/bin/python -m pytest -m soak --timeout=0 $(ARGS)
+
+bench: venv ## each benchmark prints a ratio against a named baseline of the same run
+	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; .venv/bin/python "$$file" $(ARGS); done
+
+.PHONY: .python
+.python:
+	@$(PYTHON) tools/python_gate.py

@@ -1,0 +1,96 @@
+"""Removes the demo yard: stops its runs, destroys the stack, and takes ./.yard away, data included. `make down`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a file, by any Python
+from tools import local_env, stack_lock, venv
+from tools.engine import bootstrap
+from tools.progress import Progress
+
+ROOT = local_env.ROOT
+
+
+class DownError(Exception):
+    """The yard could not be removed; the text says what stands in the way."""
+
+
+def down(root: Path, progress: Progress) -> None:
+    """Remove everything. Raises DownError, and the errors of what it needs for it."""
+    if (root / ".yard" / "state" / ".pulumi").exists():
+        venv.ensure(root, "demo", progress.say)
+        engine = bootstrap.ensure(root, say=progress.say)
+        progress.end()
+        env = local_env.environment(root, engine.folder, os.environ)
+        stack_lock.recover(root, local_env.STACK, env)
+        cancel_runs(root, env)
+        destroy(root, env)
+    if (root / ".yard").exists():
+        shutil.rmtree(root / ".yard")
+        print("removed ./.yard; left are ./.venv and the user's cache")
+    else:
+        print("nothing to remove: there is no ./.yard")
+
+
+def cancel_runs(root: Path, env: Mapping[str, str]) -> None:
+    """Stop the runs that are still alive: destroy would refuse while they hold the pool."""
+    targets = root / ".yard" / "buckets" / "runs" / "gpuyard" / "targets.json"
+    if not targets.exists():
+        return
+    gpuyard = [str(root / ".venv" / "bin" / "gpuyard")]
+    listed = subprocess.run([*gpuyard, "list", "--targets", str(targets), "--json"], env=env, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        raise DownError(f"the runs cannot be listed: {listed.stderr.strip()}")
+    for run in json.loads(listed.stdout)["runs"]:
+        if run["state"] in ("PENDING", "RUNNING", "RECOVERING", "UNKNOWN"):
+            print(f"stopping {run['run_id']}")
+            subprocess.run(
+                [*gpuyard, "cancel", run["run_id"], "--targets", str(targets), "--json"], env=env, capture_output=True, check=False
+            )
+
+
+def destroy(root: Path, env: Mapping[str, str]) -> None:
+    """Destroy the stack and forget it; its committed settings file stays."""
+    known = subprocess.run(
+        ["pulumi", "stack", "ls", "--json", "--non-interactive"], cwd=root, env=env, capture_output=True, text=True, check=False
+    )
+    if known.returncode:
+        raise DownError(f"the stacks cannot be listed: {known.stderr.strip()}")
+    if local_env.STACK not in {stack["name"].rpartition("/")[2] for stack in json.loads(known.stdout)}:
+        return
+    stack = ["--stack", local_env.STACK, "--yes", "--non-interactive"]
+    if subprocess.run(["pulumi", "destroy", "--skip-preview", *stack], cwd=root, env=env, check=False).returncode:
+        raise DownError("pulumi destroy did not finish, so ./.yard stays; fix: see its message above, then `make down` again")
+    removed = subprocess.run(
+        ["pulumi", "stack", "rm", local_env.STACK, "--preserve-config", "--yes", "--non-interactive"],
+        cwd=root, env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if removed.returncode:
+        raise DownError(f"the stack cannot be removed: {removed.stderr.strip()}")
+
+
+def main() -> int:
+    """Command line."""
+    progress = Progress(sys.stderr)
+    try:
+        down(ROOT, progress)
+    except (DownError, stack_lock.StackBusyError, bootstrap.NoEngineError, venv.VenvError) as error:
+        progress.end()
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        progress.end()
+        print("interrupted; `make down` goes on where it was", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""The demo's drill: finds one worker of a run among this machine's processes, kills it with -9, and times the recovery."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One worker killed: where the run was, and when."""
+
+    rank: int
+    step: int
+    restarts: int
+    lost_steps: int
+    at: float
+
+
+def due(status: Mapping[str, Any]) -> bool:
+    """Whether the run is in its middle: trained long enough to have a checkpoint, far enough from its end to show a recovery."""
+    step, steps = status["metrics"]["step"], status["metrics"]["steps"]
+    return status["state"] == "RUNNING" and bool(step and steps) and 0.4 * steps <= step <= 0.75 * steps
+
+
+def kill(run: str, rank: int, status: Mapping[str, Any]) -> Kill | None:
+    """Kill this rank of the run with -9; None when it has no process just now."""
+    pid = worker(run, rank)
+    if pid is None:
+        return None
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return None
+    return Kill(rank, status["metrics"]["step"], restarts(status), status["metrics"]["lost_steps"] or 0, time.monotonic())
+
+
+def recovered(killed: Kill, status: Mapping[str, Any]) -> str | None:
+    """What to say once the run trains beyond the step it was killed at; None until then."""
+    step = status["metrics"]["step"] or 0
+    if status["state"] != "RUNNING" or restarts(status) <= killed.restarts or step <= killed.step:
+        return None
+    took = time.monotonic() - killed.at
+    lost = status["metrics"]["lost_steps"]
+    redone = f" ({lost - killed.lost_steps} steps redone)" if lost is not None else ""
+    return f"beyond step {killed.step} again in {took:.1f} s{redone}"
+
+
+def restarts(status: Mapping[str, Any]) -> int:
+    """How often torchrun restarted the newest attempt."""
+    return int(status["attempts"][-1]["restarts"])
+
+
+def worker(run: str, rank: int) -> int | None:
+    """The process of this rank: the topmost one whose environment names the run and the rank."""
+    wanted = (f"GPUYARD_RUN_ID={run}", f"RANK={rank}")
+    found = {pid: parent for pid, parent, environ in _processes() if all(entry in environ for entry in wanted)}
+    return next((pid for pid, parent in found.items() if parent not in found), None)
+
+
+def _processes() -> Iterator[tuple[int, int, list[str]]]:
+    """Pid, parent and environment of each process of this user that tells them."""
+    if not _PROC.joinpath("self", "environ").exists():
+        yield from _processes_of_ps()
+        return
+    for folder in _PROC.iterdir():
+        if folder.name.isdigit():
+            try:
+                environ = folder.joinpath("environ").read_bytes().decode("utf-8", "replace").split("\0")
+                parent = int(folder.joinpath("stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+            except (OSError, ValueError, IndexError):  # it is another user's, or just ended
+                continue
+            yield int(folder.name), parent, environ
+
+
+def _processes_of_ps() -> Iterator[tuple[int, int, list[str]]]:
+    ran = subprocess.run(["ps", "eww", "-x", "-o", "pid=,ppid=,command="], capture_output=True, text=True, check=False)
+    for line in ran.stdout.splitlines():
+        pid, parent, *words = line.split()
+        yield int(pid), int(parent), words

@@ -1,0 +1,33 @@
+"""Pins what pyproject.toml asks for into the locks, with hashes and without naming a host: `make lock`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMON = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--quiet"]
+# In this order: each lock is held to the pins of the one before it, so that .venv can go from one to the next.
+LOCKS = [
+    ["--extra", "train", "-o", "requirements.lock", "pyproject.toml"],
+    ["--extra", "train", "--extra", "dev", "-c", "requirements.lock", "-o", "requirements-dev.lock", "pyproject.toml"],
+    ["-c", "requirements-dev.lock", "-o", "tools/requirements.lock", "tools/requirements.in"],
+]
+
+
+def main() -> int:
+    """Make all locks; what is pinned stays as it is unless `--upgrade` is given."""
+    for arguments in LOCKS:
+        lock = arguments[arguments.index("-o") + 1]
+        print(f"{lock} ...", flush=True)
+        header = ["--custom-compile-command", "make lock"]
+        argv = [str(ROOT / ".venv" / "bin" / "uv"), "pip", "compile", *COMMON, *header, *sys.argv[1:], *arguments]
+        code = subprocess.run(argv, cwd=ROOT, check=False).returncode
+        if code:
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Locks that a killed `pulumi` left on the local stack: removed when their process is dead, respected when it lives."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_LOCKS = Path(".yard/state/.pulumi/locks/organization/gpuyard")
+
+
+class StackBusyError(Exception):
+    """Another `pulumi` works on the stack; the text says which one."""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """One lock file, as the engine writes it."""
+
+    pid: int
+    host: str
+    since: str
+
+
+def locks(root: Path, stack: str) -> Iterator[Lock]:
+    """The locks on this stack."""
+    for path in sorted((root / _LOCKS / stack).glob("*.json")):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            yield Lock(int(found["pid"]), str(found["hostname"]), str(found["timestamp"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # it is gone, or half written: the engine will say so
+
+
+def is_alive(lock: Lock) -> bool:
+    """Whether the engine that took this lock still runs. A lock of another host counts as alive: nothing here can tell."""
+    if lock.host != socket.gethostname():
+        return True
+    ran = subprocess.run(["ps", "-o", "stat=,command=", "-p", str(lock.pid)], capture_output=True, text=True, check=False)
+    stat, _, command = ran.stdout.strip().partition(" ")
+    return bool(stat) and not stat.startswith("Z") and "pulumi" in command  # else the number is some other process's by now
+
+
+def recover(root: Path, stack: str, env: Mapping[str, str]) -> bool:
+    """Free the stack from the locks of dead processes; True when there were any. Raises StackBusyError for a live one."""
+    found = list(locks(root, stack))
+    for lock in found:
+        if is_alive(lock):
+            raise StackBusyError(
+                f"another pulumi works on stack '{stack}' (pid {lock.pid} on {lock.host}, since {lock.since}).\n"
+                f'fix: wait for it, or stop it; if it is sure to be gone: eval "$(make -s env)"; pulumi cancel --stack {stack}'
+            )
+    if not found:
+        return False
+    for arguments in (
+        ["cancel", "--yes"],
+        # A create that was cut off stays in the state as pending, and is warned of for ever, until a refresh clears it.
+        ["refresh", "--yes", "--skip-preview", "--clear-pending-creates"],
+    ):
+        subprocess.run(["pulumi", *arguments, "--stack", stack, "--non-interactive"], cwd=root, env=env, capture_output=True, check=False)
+    return True

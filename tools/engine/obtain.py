@@ -77,7 +77,7 @@ def _unpack(file: IO[bytes], place: Path) -> None:
     with tarfile.open(fileobj=file, mode="r:gz") as archive:
         for member in archive:
             name = Path(member.name).name
-            if name in wanted and (source := archive.extractfile(member)) is not None:
+            if member.isfile() and name in wanted and (source := archive.extractfile(member)):
                 with source, (place / name).open("wb") as target:
                     shutil.copyfileobj(source, target)
                 (place / name).chmod(0o755)
@@ -123,7 +123,7 @@ def _go(argv: list[str], env: Mapping[str, str], log: Path, tick: Callable[[], N
         try:
             while process.poll() is None:
                 tick()
-                time.sleep(0.5)
+                time.sleep(0.2)
         finally:
             process.terminate()  # a no-op unless we were interrupted
             process.wait()

@@ -1,0 +1,58 @@
+"""A pulumi on PATH counts only when it runs Python programs and is new enough; otherwise the reason is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.tools.engines import engine, script
+from tools.engine.search import PIECES, NotUsableError, cache_root, on_path
+
+
+def _env(*folders: Path) -> dict[str, str]:
+    return {"PATH": ":".join(str(folder) for folder in folders)}
+
+
+def test_a_whole_engine_is_taken(tmp_path: Path) -> None:
+    engine(tmp_path / "a b")
+    found = on_path(_env(tmp_path / "empty", tmp_path / "a b"))
+    assert (found.folder, found.version, found.origin) == (tmp_path / "a b", "v3.259.0", "found on PATH")
+
+
+def test_its_pieces_may_lie_elsewhere_on_path_or_beside_what_a_link_points_to(tmp_path: Path) -> None:
+    engine(tmp_path / "one", pieces=PIECES[:1])
+    script(tmp_path / "two" / PIECES[1], "exit 0")
+    assert on_path(_env(tmp_path / "one", tmp_path / "two")).folder == tmp_path / "one"
+    engine(tmp_path / "opt")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "pulumi").symlink_to(tmp_path / "opt" / "pulumi")
+    assert on_path(_env(tmp_path / "bin")).folder == tmp_path / "bin"
+
+
+@pytest.mark.parametrize(
+    ("version", "pieces", "reason"),
+    [
+        ("v3.100.0", PIECES, r"is v3\.100\.0, needed is v3\.259\.0 or newer, below v4"),
+        ("v3.259.0", (), r"no pulumi-language-python and no pulumi-resource-pulumi-python"),
+        ("v3.259.0", PIECES[:1], r"has no pulumi-resource-pulumi-python beside it or on PATH: it runs no Python"),
+    ],
+)
+def test_half_an_engine_is_not_taken(tmp_path: Path, version: str, pieces: tuple[str, ...], reason: str) -> None:
+    engine(tmp_path, version, pieces)
+    with pytest.raises(NotUsableError, match=reason):
+        on_path(_env(tmp_path))
+
+
+def test_an_engine_that_cannot_run_is_not_taken(tmp_path: Path) -> None:
+    script(tmp_path / "pulumi", "echo broken >&2; exit 3")
+    with pytest.raises(NotUsableError, match=r"cannot be run \(exit code 3: broken\)"):
+        on_path(_env(tmp_path))
+    with pytest.raises(NotUsableError, match="no pulumi there"):
+        on_path(_env(tmp_path / "nothing"))
+
+
+def test_the_cache_follows_xdg_and_ignores_a_relative_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_root({"XDG_CACHE_HOME": "/x"}) == Path("/x/gpuyard")
+    assert cache_root({"XDG_CACHE_HOME": "x"}) == cache_root({}) == tmp_path / ".cache" / "gpuyard"

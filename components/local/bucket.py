@@ -11,7 +11,8 @@ from pulumi import dynamic
 
 from ..base import Component, Tags, checked
 from ..spec import BucketSpec
-from .disk import PRIVATE, BucketProvider
+from .disk import BucketProvider
+from .files import PRIVATE
 from .root import bucket_path, project_directory, url_safe
 
 

@@ -10,7 +10,8 @@ from pulumi import dynamic
 
 from ..base import Component, Tags, checked
 from ..spec import GpuPoolSpec
-from .disk import PoolProvider, as_content
+from .disk import PoolProvider
+from .files import as_content
 from .gpus import find_gpus
 from .network import Network
 from .root import pool_path

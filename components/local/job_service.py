@@ -13,7 +13,8 @@ from pydantic_core import PydanticCustomError
 from ..base import Component, Tags, checked
 from ..spec import LimitsSpec, SecretReference, Spec
 from .bucket import Bucket
-from .disk import TargetsProvider, as_content
+from .disk import TargetsProvider
+from .files import as_content
 from .gpu_pool import GpuPool
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from components.local.disk import PoolProvider, as_content
+from components.local.disk import PoolProvider
+from components.local.files import as_content
 from components.local.gpu_pool import plan_pool
 from components.local.leases import live_leases, process_start
 from components.local.network import plan_addresses
 from components.spec import GpuPoolSpec
 
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "local-pool.md").read_text()
+POOL, LEASE = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL))
 SPEC = GpuPoolSpec(max_nodes=2, service="local")
 
 
@@ -41,10 +45,14 @@ def test_pool_json(tmp_path: Path, gpus: list[str], accelerator: str | None, nod
     assert sorted(entry.name for entry in (tmp_path / "p").iterdir()) == ["leases", "lock", "pool.json"]
 
 
+def test_the_page_shows_what_is_written() -> None:
+    assert plan_pool("local", SPEC, [], plan_addresses("127.77.0.0/24", 2)) == POOL
+
+
 def test_a_lease_as_the_backend_writes_it(tmp_path: Path) -> None:
     """With keys of its own beside those of the contract, which this side must not mind."""
     (tmp_path / "leases").mkdir()
-    mine = {"version": 1, "run_id": "gpt-3f9a1c0b77d2", "pid": os.getpid(), "started": process_start(os.getpid()), "nodes": [0, 1]}
+    mine = LEASE | {"pid": os.getpid(), "started": process_start(os.getpid())}
     (tmp_path / "leases" / "gpt-3f9a1c0b77d2.json").write_text(json.dumps({**mine, "job": "gpt-3f9a1c0b77d2-0"}))
     [lease] = live_leases(tmp_path)
     assert (lease.run_id, lease.pid, lease.nodes) == ("gpt-3f9a1c0b77d2", os.getpid(), (0, 1))

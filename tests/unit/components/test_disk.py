@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
 import os
@@ -17,8 +18,9 @@ import pytest
 from pulumi.dynamic import ResourceProvider
 from pulumi.dynamic.dynamic import serialize_provider
 
-from components.local import disk
-from components.local.disk import BucketProvider, PoolProvider, Refused, TargetsProvider, as_content
+from components.local import files
+from components.local.disk import BucketProvider, PoolProvider, TargetsProvider
+from components.local.files import Refused, as_content
 from components.local.leases import process_start
 
 PROVIDERS = [BucketProvider, PoolProvider, TargetsProvider]
@@ -58,7 +60,10 @@ def mode(path: Path) -> int:
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_the_reference_in_state_is_short(provider: type[ResourceProvider]) -> None:
-    assert len(serialize_provider(provider())) <= 80
+    reference = serialize_provider(provider())
+    assert len(reference) <= 80
+    assert provider.__name__.encode() in base64.b64decode(reference)
+    assert b"components.local.disk" in base64.b64decode(reference), "a frozen contract: `destroy` looks the class up there"
     assert provider.serialize_as_secret_always is False
 
 
@@ -133,10 +138,10 @@ def test_what_the_file_system_refuses_is_told(tmp_path: Path) -> None:
 
 def test_full_disk_keeps_the_old_pool(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_fd: int) -> None:
-        raise OSError(28, os.strerror(28), "disk")
+        raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(Refused, match="No space left on device; make room"):
+    with pytest.raises(Refused, match=f"{pool}: No space left on device; make room"):
         PoolProvider().update(str(pool), {}, {"content": document(3)})
     assert (pool / "pool.json").read_text() == document(2)
 
@@ -205,7 +210,7 @@ def test_the_lock_is_waited_for_and_its_absence_of_an_end_told(pool: Path, monke
         PoolProvider().update(str(pool), {}, {"content": document(3)})
         release.join()
         fcntl.flock(held, fcntl.LOCK_EX)
-        monkeypatch.setattr(disk, "_LOCK_WAIT_S", 0.05)
+        monkeypatch.setattr(files, "_LOCK_WAIT_S", 0.05)
         with pytest.raises(Refused, match="lock was held by another process"):
             PoolProvider().delete(str(pool), {})
     assert (pool / "pool.json").exists()

@@ -112,10 +112,13 @@ class Journal:
         found = self._store.read(_path(run_id))
         if found is None:
             return None
-        data = json.loads(found[0])
-        if data.get("version", 0) > VERSION:
-            raise UsageError(f"run {run_id} was written by a newer gpuyard; upgrade gpuyard here")
-        return RunRecord.model_validate(data), found[1]
+        try:
+            data = json.loads(found[0])
+            if data["version"] > VERSION:
+                raise UsageError(f"run {run_id} was written by a newer gpuyard; upgrade gpuyard here")
+            return RunRecord.model_validate(data), found[1]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{self.url}/{_path(run_id)} is not a run record of gpuyard's: {error}") from None
 
     def get(self, run_id: str) -> tuple[RunRecord, str]:
         """A record and its tag. Raises NotFoundError, with the nearest known run."""

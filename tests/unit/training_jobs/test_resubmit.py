@@ -31,9 +31,7 @@ def record(spec: JobSpec | None = None, ends: tuple[tuple[State, Reason | None] 
         )
         for i, end in enumerate(ends)
     )
-    made = RunRecord(
-        run_id="job-1", name="job", stack="p/s", pool="local", request_key="k", created_at=1000.0, submissions=submissions
-    )
+    made = RunRecord(run_id="job-1", name="job", stack="p/s", pool="local", request_key="k", created_at=1000.0, submissions=submissions)
     return made.with_last(**last) if last else made
 
 

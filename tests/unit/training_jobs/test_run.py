@@ -86,7 +86,9 @@ def test_everything_that_does_not_fit_is_said_at_once() -> None:
     assert "allowed: 1..2" in str(caught.value)
 
 
-@pytest.mark.parametrize(("gpus", "fits"), [("H100:8", True), ("h100:8", True), ("8", True), ("A100:8", False), ("H100:4", False), ("0", False)])
+@pytest.mark.parametrize(
+    ("gpus", "fits"), [("H100:8", True), ("h100:8", True), ("8", True), ("A100:8", False), ("H100:4", False), ("0", False)]
+)
 def test_gpus_are_checked_by_model_and_count(gpus: str, fits: bool) -> None:
     pool = target(accelerator="H100", gpus_per_node=8, slots_per_node=8)
     if fits:

@@ -144,7 +144,9 @@ def test_values_that_look_like_secrets_are_refused_and_not_shown(name: str, valu
     assert value not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "value"), [("TOKENIZERS_PARALLELISM", "false"), ("TOKEN_FILE", "/run/secrets/token-of-mine"), ("KEYS", "a")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("TOKENIZERS_PARALLELISM", "false"), ("TOKEN_FILE", "/run/secrets/token-of-mine"), ("KEYS", "a")]
+)
 def test_ordinary_values_pass(name: str, value: str) -> None:
     assert parse_job({"name": "a", "command": ["x.py"], "env": {name: value}}).env == {name: value}
 

@@ -158,10 +158,11 @@ class Pool:
                 return  # strictly in order: what comes later does not overtake
             else:
                 taken, free = free[: job["nodes"]], free[job["nodes"] :]
-                self._start(name, job["run_id"], taken)
+                if not self._start(name, job["run_id"], taken):
+                    return  # it died at once: the ticket stays, and whoever asks next tries again
                 ticket.unlink(missing_ok=True)
 
-    def _start(self, name: str, run_id: str, nodes: list[int]) -> None:
+    def _start(self, name: str, run_id: str, nodes: list[int]) -> bool:
         """Spawn the supervisor and give it the lease. It does nothing before it holds the lock and sees its lease."""
         lease = self.lease_path(run_id)
         with (self.job_dir(name) / "supervisor.log").open("ab") as log:
@@ -176,9 +177,11 @@ class Pool:
             )
         started = start_of(process.pid)
         _reap(process)
-        if started is not None:
-            entry = {"version": 1, "run_id": run_id, "pid": process.pid, "started": started, "nodes": nodes, "job": name}
-            write_json(lease, entry)
+        if started is None:
+            return False
+        entry = {"version": 1, "run_id": run_id, "pid": process.pid, "started": started, "nodes": nodes, "job": name}
+        write_json(lease, entry)
+        return True
 
 
 _spawned: list[subprocess.Popen[bytes]] = []

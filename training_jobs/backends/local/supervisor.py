@@ -23,7 +23,6 @@ from ...state import Outcome, Reason, State, classify
 from .pool import Pool, read_json, write_json
 from .process import MARK, die_with_parent, sweep
 
-_PEER_PATIENCE_S = 15.0  # after one node failed, the others may end by themselves this long
 _TICK_S = 0.05
 
 
@@ -136,7 +135,8 @@ class _Supervisor:
             if time.time() > limit:
                 reason = Reason(self.job["limit_reason"])
                 return _Verdict(self._stop(Outcome(State.FAILED, reason, None)), f"{reason} after {self.job['limit_s']} s")
-            if failed_at is not None and time.monotonic() - failed_at > _PEER_PATIENCE_S:
+            # After one node failed the others get half the grace to end by themselves.
+            if failed_at is not None and time.monotonic() - failed_at > self.job["grace_s"] / 2:
                 return _Verdict()
             time.sleep(_TICK_S)
         return _Verdict()

@@ -82,7 +82,7 @@ def _processes() -> Iterator[tuple[int, int, list[str]]]:
 
 
 def _processes_of_ps() -> Iterator[tuple[int, int, list[str]]]:
-    ran = subprocess.run(["ps", "eww", "-x", "-o", "pid=,ppid=,command="], capture_output=True, text=True, check=False)
+    ran = subprocess.run(["ps", "axeww", "-o", "pid=,ppid=,command="], capture_output=True, text=True, check=False)
     for line in ran.stdout.splitlines():
         pid, parent, *words = line.split()
         yield int(pid), int(parent), words

@@ -182,7 +182,7 @@ class Node:
         return None
 
     def _pass_on_stop(self) -> None:
-        left = any(ending["code"] == RESUMABLE for ending in self._meeting.endings.values())
+        left = any(ending["code"] == RESUMABLE and ending["phase"] != "cut" for ending in self._meeting.endings.values())
         if self._meeting.stop or left:
             self._notice.ask()
         if self._notice.asked and not self._told_stop:

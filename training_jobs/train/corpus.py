@@ -1,0 +1,62 @@
+"""Real text without a network: the bytes of Python's own standard library, split by file, the same on every rank."""
+
+from __future__ import annotations
+
+import hashlib
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes = npt.NDArray[np.uint8]
+_LEFT_OUT = {"site-packages", "dist-packages", "__pycache__", "test", "tests", "idlelib", "lib2to3"}
+_VALIDATION_SHARE = 12  # one file in so many
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Bytes to train on, other files' bytes to validate on, and what both are worth to a bigram model."""
+
+    train: Bytes
+    validation: Bytes
+    bigram_entropy: float
+
+
+def load(corpus_bytes: int, val_bytes: int) -> Corpus:
+    """Read the standard library's files in order of their path, up to a size; a file's path decides its side."""
+    root = Path(sysconfig.get_paths()["stdlib"])
+    sides: dict[bool, bytearray] = {False: bytearray(), True: bytearray()}
+    for name in sorted(path.relative_to(root).as_posix() for path in root.rglob("*.py")):
+        if _LEFT_OUT.isdisjoint(name.split("/")) and sum(map(len, sides.values())) < corpus_bytes:
+            held_out = hashlib.sha256(name.encode()).digest()[0] % _VALIDATION_SHARE == 0
+            sides[held_out] += (root / name).read_bytes()
+    train, validation = (np.frombuffer(bytes(sides[side]), dtype=np.uint8) for side in (False, True))
+    validation = validation[:val_bytes]
+    return Corpus(train, validation, bigram_entropy(validation))
+
+
+def bigram_entropy(data: Bytes) -> float:
+    """The empirical entropy of a byte given the one before it, in nats: no bigram model does better on these very bytes."""
+    pairs = np.bincount(data[:-1].astype(np.int64) * 256 + data[1:], minlength=65536).reshape(256, 256).astype(np.float64)
+    share = pairs / pairs.sum(axis=1, keepdims=True).clip(min=1)
+    return float(-(pairs[pairs > 0] * np.log(share[pairs > 0])).sum() / pairs.sum())
+
+
+def batch(data: Bytes, seed: int, step: int, size: int, context: int) -> npt.NDArray[np.int64]:
+    """The windows of one step, `context` + 1 bytes each: a pure function of seed and step, so that a resume needs no state."""
+    starts = np.random.Generator(np.random.Philox(key=[seed, step])).integers(0, len(data) - context, size)
+    return _cut(data, starts, context)
+
+
+def windows(data: Bytes, context: int, rank: int, world: int) -> npt.NDArray[np.int64]:
+    """A rank's share of all the windows that lie end to end in the data."""
+    count = (len(data) - 1) // context
+    starts = np.arange(rank, count, world) * context
+    return _cut(data, starts, context)
+
+
+def _cut(data: Bytes, starts: npt.NDArray[np.int64], context: int) -> npt.NDArray[np.int64]:
+    windows: npt.NDArray[np.int64] = data[starts[:, None] + np.arange(context + 1)].astype(np.int64)
+    return windows

@@ -121,9 +121,10 @@ def _go(argv: list[str], env: Mapping[str, str], log: Path, tick: Callable[[], N
     with log.open("wb") as out:
         process = subprocess.Popen(argv, cwd=Path(__file__).parent, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
         try:
+            tick()
             while process.poll() is None:
-                tick()
                 time.sleep(0.2)
+                tick()
         finally:
             process.terminate()  # a no-op unless we were interrupted
             process.wait()

@@ -16,6 +16,7 @@ from torch._C._distributed_c10d import HashStore
 
 from ..launch import hook
 from .config import ConfigError, Surroundings, parse
+from .corpus import bigram_entropy
 from .loop import IO_ERROR, Trainer
 
 _TEARDOWN_S = 10.0
@@ -65,7 +66,8 @@ def _part() -> None:
 
 def _result(trainer: Trainer, figures: dict[str, Any]) -> dict[str, Any]:
     """The run's figures under their lasting names; what is not measured yet is null."""
-    entropy, config, around = trainer.data.bigram_entropy, trainer.config, trainer.around
+    config, around = trainer.config, trainer.around
+    entropy = bigram_entropy(trainer.data.validation)
     val_loss = trainer.validate()
     verdict = "beaten" if val_loss < entropy else "not beaten"
     if trainer.rank == 0:

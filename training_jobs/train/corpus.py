@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,24 +18,31 @@ _VALIDATION_SHARE = 12  # one file in so many
 
 @dataclass(frozen=True)
 class Corpus:
-    """Bytes to train on, other files' bytes to validate on, and what both are worth to a bigram model."""
+    """Bytes to train on, and other files' bytes to validate on."""
 
     train: Bytes
     validation: Bytes
-    bigram_entropy: float
 
 
 def load(corpus_bytes: int, val_bytes: int) -> Corpus:
     """Read the standard library's files in order of their path, up to a size; a file's path decides its side."""
     root = Path(sysconfig.get_paths()["stdlib"])
     sides: dict[bool, bytearray] = {False: bytearray(), True: bytearray()}
-    for name in sorted(path.relative_to(root).as_posix() for path in root.rglob("*.py")):
-        if _LEFT_OUT.isdisjoint(name.split("/")) and sum(map(len, sides.values())) < corpus_bytes:
-            held_out = hashlib.sha256(name.encode()).digest()[0] % _VALIDATION_SHARE == 0
-            sides[held_out] += (root / name).read_bytes()
+    for name in _files(root):
+        if sum(map(len, sides.values())) >= corpus_bytes:
+            break
+        held_out = hashlib.sha256(name.encode()).digest()[0] % _VALIDATION_SHARE == 0
+        sides[held_out] += (root / name).read_bytes()
     train, validation = (np.frombuffer(bytes(sides[side]), dtype=np.uint8) for side in (False, True))
-    validation = validation[:val_bytes]
-    return Corpus(train, validation, bigram_entropy(validation))
+    return Corpus(train, validation[:val_bytes])
+
+
+def _files(root: Path) -> list[str]:
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name not in _LEFT_OUT]
+        found += [(Path(folder) / name).relative_to(root).as_posix() for name in files if name.endswith(".py")]
+    return sorted(found)
 
 
 def bigram_entropy(data: Bytes) -> float:

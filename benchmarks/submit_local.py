@@ -1,0 +1,74 @@
+"""Submitting to a local pool, the journal on, against starting one bare Python process: `python benchmarks/submit_local.py [N]`.
+
+The pool's only node is held by a sleeping job, so that what is measured is the submit: packing, journal, queue.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from training_jobs.runner import Runner
+from training_jobs.spec import parse_job
+from training_jobs.target import JobTarget, parse_target
+
+
+def make_target(folder: Path) -> JobTarget:
+    """A pool of one node, as `pulumi up` leaves it."""
+    (folder / "pool" / "leases").mkdir(parents=True)
+    (folder / "bucket").mkdir()
+    node = {"index": 0, "address": "127.0.0.1", "slots": 1, "gpus": []}
+    document = {"version": 1, "pool": "local", "machine": "auto", "accelerator": None, "nodes": [node]}
+    (folder / "pool" / "pool.json").write_text(json.dumps(document))
+    bucket = f"file://{folder}/bucket"
+    common = {"version": 1, "kind": "local", "stack": "gpuyard/local", "pool": "local", "machine": "auto", "accelerator": None}
+    sizes = {"gpus_per_node": 0, "slots_per_node": 1, "min_nodes": 0, "max_nodes": 1}
+    price = {"usd_per_node_hour": 0.0, "source": "this machine"}
+    place = {"pool_dir": str(folder / "pool"), "run_bucket": bucket, "buckets": {"runs": bucket}}
+    return parse_target({**common, **sizes, **place, "price": price})
+
+
+def milliseconds(values: list[float]) -> str:
+    """Median and 95th percentile."""
+    ordered = sorted(values)
+    return f"median {statistics.median(ordered) * 1e3:6.1f} ms   p95 {ordered[int(len(ordered) * 0.95)] * 1e3:6.1f} ms"
+
+
+def main(count: int) -> None:
+    """Submit `count` different jobs one after another through one process."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        runner = Runner({"local": make_target(folder)})
+        nap = {"launcher": "none", "command": ["sleep", "3600"], "preflight": "skip"}
+        holder = runner.submit(parse_job({"name": "holder", **nap}), None).status.run_id
+        taken = []
+        for number in range(count):
+            spec = parse_job({"name": "job", **nap, "env": {"NUMBER": str(number)}})
+            begun = time.perf_counter()
+            runner.submit(spec, None)
+            taken.append(time.perf_counter() - begun)
+        bare = []
+        for _ in range(30):
+            begun = time.perf_counter()
+            subprocess.run([sys.executable, "-S", "-c", "pass"], check=True)
+            bare.append(time.perf_counter() - begun)
+        tenth = max(1, count // 10)
+        for ticket in (folder / "pool" / "queue").iterdir():
+            ticket.unlink()
+        runner.cancel(holder)
+    print(
+        f"submit, {count} jobs            {milliseconds(taken)}   {3600 / statistics.mean(taken):,.0f} an hour   (goal: <= 100 ms, 20,000 an hour)"
+    )
+    print(f"  the first {tenth} / last {tenth}  {milliseconds(taken[:tenth])}  /  {milliseconds(taken[-tenth:])}")
+    print(f"one bare `python -S -c pass`  {milliseconds(bare)}")
+    print(f"ratio submit / bare process: {statistics.median(taken) / statistics.median(bare):.2f}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)

@@ -1,0 +1,244 @@
+"""The commands as a pipeline uses them: exit codes, documents on stdout, messages on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stacks.cli import main
+from tests.support.local_yard import make_target, target_document
+from training_jobs.runner import Runner
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+ROOT = Path(__file__).resolve().parents[4]
+_MAIN = "from stacks.cli import main; main()"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    target = make_target(tmp_path)
+    (tmp_path / "targets.json").write_text(json.dumps({"local": target_document(tmp_path)}))
+    yield tmp_path
+    watcher = Runner({"local": target})
+    for status in watcher.runs():
+        watcher.cancel(status.run_id)
+
+
+def spawn(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "GPUYARD_TARGETS": str(folder / "targets.json"), **environment}
+    command = [sys.executable, "-c", _MAIN, *arguments]
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def cli(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run a command in this process (a process of its own costs a second each time)."""
+    monkeypatch.chdir(folder)
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        with monkeypatch.context() as patch:
+            patch.setenv("GPUYARD_TARGETS", str(folder / "targets.json"))
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["gpuyard", *arguments])
+            with pytest.raises(SystemExit) as left:
+                main()
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err, printed.err
+        code = left.value.code
+        return subprocess.CompletedProcess(arguments, code if isinstance(code, int) else 0, printed.out, printed.err)
+
+    return run
+
+
+def write_job(folder: Path, **keys: Any) -> str:
+    plain = [sys.executable, "-c", "print('hello')"]
+    document = {"name": "job", "launcher": "none", "command": plain, "preflight": "skip", **keys}
+    (folder / "job.yaml").write_text(json.dumps(document))  # JSON is YAML
+    return "job.yaml"
+
+
+def test_a_pipelines_night(folder: Path, cli: Cli) -> None:
+    job = write_job(folder)
+    first = cli("submit", job, "--request-key", "2026-11-22", "--json")
+    assert (first.returncode, json.loads(first.stdout)["created"]) == (0, True)
+    run = json.loads(first.stdout)["run_id"]
+    second = cli("submit", job, "--request-key", "2026-11-22", "--wait", "--json")
+    document = json.loads(second.stdout)
+    assert (second.returncode, document["created"], document["run_id"]) == (0, False, run)
+    assert document["status"]["state"] == "SUCCEEDED"
+    status = json.loads(cli("status", run, "--json").stdout)
+    assert status["schema"] == "gpuyard.status/1"
+    assert (status["attempt"], status["exit_code"], status["service"]["kind"]) == (1, 0, "local")
+    assert status["metrics"] == dict.fromkeys(("step", "steps", "loss", "val_loss", "tokens_per_s", "mfu", "goodput", "lost_steps")) | {
+        "other": {}
+    }
+    assert [r["run_id"] for r in json.loads(cli("list", "--json").stdout)["runs"]] == [run]
+    assert cli("logs", run).stdout == "[node 0] hello\n"
+    assert run in cli("list").stdout
+    assert "-> done" in cli("status", run).stdout
+    fetched = json.loads(cli("fetch", run, "--into", "results", "--json").stdout)
+    assert "output/attempt-1/node-0.json" in fetched["files"]
+    assert (folder / "results/output/attempt-1/node-0.json").is_file()
+
+
+def test_the_jobs_own_code_is_in_the_document_and_the_outcome_is_the_exit_code(folder: Path, cli: Cli) -> None:
+    job = write_job(folder, command=[sys.executable, "-c", "print('last words'); raise SystemExit(42)"])
+    done = cli("submit", job, "--wait", "--json")
+    status = json.loads(done.stdout)["status"]
+    assert (done.returncode, status["state"], status["reason"], status["exit_code"]) == (1, "FAILED", "user_error", 42)
+    assert status["attempts"][0]["tail"] == ["last words"]
+    again = cli("submit", job)
+    assert again.returncode == 0
+    assert "--retry" in again.stdout
+    assert cli("wait", status["run_id"]).returncode == 1
+    retried = cli("submit", job, "--retry", "--wait", "--json")
+    assert json.loads(retried.stdout)["status"]["attempt"] == 2
+    new = json.loads(cli("submit", job, "--again", "--json").stdout)
+    assert new["created"]
+    assert new["run_id"] != status["run_id"]
+
+
+def test_another_job_under_one_key_is_refused_with_the_difference(folder: Path, cli: Cli) -> None:
+    assert cli("submit", write_job(folder), "--request-key", "k").returncode == 0
+    other = cli("submit", write_job(folder, env={"A": "1"}), "--request-key", "k", "--json")
+    document = json.loads(other.stdout)
+    assert (other.returncode, document["schema"], document["exit_code"]) == (2, "gpuyard.error/1", 2)
+    assert document["problems"][0] == {"key": "env.A", "what": 'was null, is "1"', "got": None, "allowed": None, "fix": None}
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"nodez": 2}, ["nodez", "did you mean 'nodes'?"]),
+        ({"nodes": 3}, ["nodes: more than the pool has, got 3, allowed: 1..2"]),
+        ({"gpus": "H100:8"}, ["gpus", "no GPUs"]),
+        ({"command": []}, ["command"]),
+        ({"launcher": "torchrun", "command": ["torchrun", "x.py"]}, ["torchrun is started for you"]),
+        ({"code": "nowhere"}, ["no such folder"]),
+        ({"env": {"K": "AKIAABCDEFGHIJKLMNOP"}}, ["looks like a secret", "secrets:"]),
+        ({"pool": "lokal"}, ["lokal", "did you mean 'local'?"]),
+        ({"timeout": "forever", "nodes": "two"}, ["timeout", "nodes"]),
+    ],
+)
+def test_bad_input_is_exit_2_and_leaves_nothing(folder: Path, cli: Cli, keys: dict[str, Any], words: list[str]) -> None:
+    done = cli("submit", write_job(folder, **keys))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    for word in words:
+        assert word in done.stderr
+    assert list((folder / "bucket").iterdir()) == []
+
+
+def test_a_dry_run_shows_the_requests_and_writes_nothing(folder: Path, cli: Cli) -> None:
+    document = json.loads(cli("submit", write_job(folder), "--dry-run", "--json").stdout)
+    assert document["requests"][0]["operation"] == "enqueue"
+    assert document["requests"][0]["body"]["environment"]["GPUYARD_RUN_ID"] == document["run_id"]
+    assert list((folder / "bucket").iterdir()) == []
+
+
+def test_what_is_not_there(folder: Path, cli: Cli) -> None:
+    unknown = cli("status", "nope-123456789abc")
+    assert unknown.returncode == 7
+    assert "gpuyard list" in unknown.stderr
+    assert cli("list").stdout.startswith("no runs yet")
+    missing = cli("list", GPUYARD_TARGETS=str(folder / "nowhere.json"))
+    assert missing.returncode == 2
+    assert "pulumi up" in missing.stderr
+
+
+def test_targets_of_a_newer_version(folder: Path, cli: Cli) -> None:
+    document = {"local": target_document(folder) | {"version": 2}}
+    (folder / "targets.json").write_text(json.dumps(document))
+    done = cli("pools")
+    assert done.returncode == 2
+    assert "newer gpuyard" in done.stderr
+
+
+def test_a_stack_that_is_not_up(folder: Path, cli: Cli) -> None:
+    (folder / "pulumi").write_text("#!/bin/sh\necho \"error: no stack named 'local' found\" >&2\nexit 255\n")
+    (folder / "pulumi").chmod(0o755)
+    done = cli("pools", "--stack", "local", PATH=f"{folder}:{os.environ['PATH']}")
+    assert done.returncode == 2
+    assert "is not up" in done.stderr
+    assert "make demo" in done.stderr
+
+
+def test_the_order_in_which_targets_are_found(folder: Path, cli: Cli) -> None:
+    """--stack before GPUYARD_TARGETS, then the selected stack, then local. The stand-in for pulumi writes down what it was asked."""
+    outputs = json.dumps({"local": target_document(folder)})
+    (folder / "outputs").write_text(outputs)
+    (folder / "pulumi").write_text(
+        f'#!/bin/sh\necho "$*" >> {folder}/asked\nif [ "$2" = "--show-name" ]; then echo "$SELECTED"; exit 0; fi\ncat {folder}/outputs\n'
+    )
+    (folder / "pulumi").chmod(0o755)
+    path = f"{folder}:{os.environ['PATH']}"
+
+    def asked(*options: str, **environment: str) -> list[str]:
+        (folder / "asked").write_text("")
+        assert cli("pools", *options, PATH=path, **environment).returncode == 0
+        return (folder / "asked").read_text().splitlines()
+
+    assert asked() == []  # GPUYARD_TARGETS
+    assert "--stack prod" in asked("--stack", "prod")[-1]
+    assert "--stack dev" in asked(GPUYARD_TARGETS="", SELECTED="dev")[-1]
+    assert "--stack local" in asked(GPUYARD_TARGETS="", SELECTED="")[-1]
+    both = cli("pools", "--stack", "prod", "--targets", "other.json", PATH=path)
+    assert both.returncode == 2
+
+
+def test_ctrl_c_leaves_the_run_going_and_says_how_to_come_back(folder: Path, cli: Cli) -> None:
+    job = write_job(folder, command=[sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"])
+    run = json.loads(cli("submit", job, "--json").stdout)["run_id"]
+    waiting, reading = spawn(folder, "wait", run), spawn(folder, "logs", "-f", run)
+    assert reading.stdout is not None
+    assert waiting.stdout is not None
+    assert reading.stdout.readline() == "[node 0] up\n"
+    assert "RUNNING" in waiting.stdout.readline()
+    for process in (waiting, reading):
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert f"gpuyard wait {run}" in err
+        assert f"gpuyard cancel {run}" in err
+    assert json.loads(cli("status", run, "--json").stdout)["state"] == "RUNNING"
+    assert "1 of 2 free" in cli("pools").stdout
+    begun = time.monotonic()
+    cancelled = cli("cancel", run, "--json")
+    assert (cancelled.returncode, json.loads(cancelled.stdout)["state"]) == (0, "CANCELLED")
+    assert time.monotonic() - begun < 20  # it does not ignore SIGTERM, so the grace is not used up
+    assert cli("wait", run).returncode == 1
+
+
+def test_every_document_validates_against_the_schema_that_gpuyard_prints(folder: Path, cli: Cli) -> None:
+    names = cli("schema").stdout.split()
+    assert names[:3] == ["job", "stack", "target"]
+    for name in names:
+        schema = json.loads(cli("schema", name).stdout)
+        assert schema["type"] == "object"
+        assert all("description" in field or "$ref" in field for field in schema["properties"].values()) or name not in {"job", "stack"}
+    assert cli("schema", "statsu").returncode == 2
+
+
+def test_doctor_answers_without_a_yard(folder: Path, cli: Cli) -> None:
+    document = json.loads(cli("doctor", "--json").stdout)
+    checks = {check["name"]: check for check in document["checks"]}
+    assert {"python", "pulumi", "project", "torch", "aws", "gcp", "azure", "local yard"} <= set(checks)
+    assert all(check["ok"] or check["fix"] for check in checks.values())
+
+
+def test_since_takes_durations_and_times(folder: Path, cli: Cli) -> None:
+    run = json.loads(cli("submit", write_job(folder), "--wait", "--json").stdout)["run_id"]
+    assert cli("logs", run, "--since", "10m").stdout == "[node 0] hello\n"
+    assert cli("logs", run, "--since", "2099-01-01T00:00").stdout == ""
+    assert cli("logs", run, "--since", "yesterday").returncode == 2
+    assert cli("logs", run, "--node", "3").returncode == 2

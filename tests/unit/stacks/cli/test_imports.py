@@ -1,0 +1,35 @@
+"""What may not be loaded: SDKs, pulumi and torch when a package is imported or --help is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[4]
+_HEAVY = ("pulumi", "torch", "boto3", "botocore", "google", "azure", "grpc", "numpy", "fsspec")
+_LIGHT = "import json, sys; print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})), file=sys.stderr)"
+
+
+@pytest.mark.parametrize(
+    ("code", "more"),
+    [
+        ("import components", ("pydantic",)),
+        ("import training_jobs", ("pydantic",)),
+        ("import training_jobs.launch", ("pydantic", "yaml")),
+        (
+            "import sys; sys.argv = ['gpuyard', '--help']\ntry:\n import stacks.cli; stacks.cli.main()\nexcept SystemExit: pass",
+            ("pydantic", "yaml"),
+        ),
+        ("import training_jobs; training_jobs.Runner, training_jobs.load_job, training_jobs.parse_targets", ()),
+    ],
+)
+def test_nothing_heavy_is_loaded(code: str, more: tuple[str, ...]) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{_LIGHT}"], capture_output=True, text=True, check=True, env=env)
+    loaded = json.loads(done.stderr.splitlines()[-1])
+    assert [name for name in (*_HEAVY, *more) if name in loaded] == []

@@ -85,6 +85,7 @@ class Pool:
                     if time.monotonic() > deadline:
                         raise LostSightError(f"the pool {self.directory} stays locked; who holds {file.name}?") from None
                     time.sleep(0.005)
+            self.nodes()  # it may have been destroyed while we waited
             yield
 
     def settle(self) -> None:

@@ -26,7 +26,7 @@ SHAPE = "2 nodes x 2 processes"  # of that job file
 KEY = "demo"
 RANK = 3  # the second process of node 1
 _WIDTH = 86
-_ENDED = ("SUCCEEDED", "FAILED", "CANCELLED", "STOPPED")
+_ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")  # STOPPED goes on: `gpuyard wait` starts the next attempt
 
 
 class DemoError(Exception):
@@ -43,7 +43,7 @@ def main() -> int:
         env = _engine(progress)
         _up(env)
         run, adopted = _submit(env)
-        status = _follow(env, run, progress, with_drill=not adopted)
+        status = _follow(env, run, with_drill=not adopted)
         _result(run, status, begun)
     except (DemoError, venv.VenvError, bootstrap.NoEngineError, stack_lock.StackBusyError) as error:
         progress.end()
@@ -85,7 +85,7 @@ def _up(env: Mapping[str, str]) -> None:
     selected = subprocess.run(select, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     if selected.returncode:
         raise DemoError(f"the stack cannot be made: {selected.stderr.strip()}")
-    up = ["pulumi", "up", "--stack", local_env.STACK, "--yes", "--skip-preview", "--suppress-permalink"]
+    up = ["pulumi", "up", "--stack", local_env.STACK, "--yes", "--skip-preview", "--suppress-permalink=true", "--suppress-outputs"]
     if not sys.stdout.isatty():
         up.append("--non-interactive")
     if _run_to_its_end(up, env):
@@ -131,30 +131,40 @@ def _gpuyard(env: Mapping[str, str], arguments: list[str]) -> Any:
     return json.loads(ran.stdout)
 
 
-def _follow(env: Mapping[str, str], run: str, progress: Progress, *, with_drill: bool) -> Any:
+def _follow(env: Mapping[str, str], run: str, *, with_drill: bool) -> Any:
     """Show the run until it ends; kill one worker in its middle. Starts new attempts as `gpuyard wait` does."""
     argv = [str(ROOT / ".venv" / "bin" / "gpuyard"), "wait", run, "--targets", _targets(), "--json"]
     waiter = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    speed, killed, told = Speed(), None, False
+    progress, speed, shown = Progress(sys.stdout, "      ", timed=False), Speed(), not with_drill
     try:
         while True:
             over = waiter.poll() is not None
             status = _gpuyard(env, ["status", run, "--targets", _targets()])
-            if killed and not told and (said := drill.recovered(killed, status)):
-                told = _say(progress, f"drill: kill -9 rank {killed.rank} on node 1 ... {said}")
-            if with_drill and not killed and drill.due(status):
-                progress.say(_line(status, speed))
-                if killed := drill.kill(run, RANK, status):
-                    _say(progress, f"drill: kill -9 rank {RANK} on node 1 at step {killed.step}")
-            if over or status["state"] in _ENDED[:3]:
+            if over or status["state"] in _ENDED:
                 break
-            progress.say(_line(status, speed))
-            time.sleep(0.2 if killed and not told else 1.0)
+            progress.say(_line(status, speed), status["state"])
+            if not shown and drill.due(status) and (killed := drill.kill(run, RANK, status)):
+                progress.end()
+                shown = _drill(env, run, killed)
+            time.sleep(1.0)
     finally:
         waiter.terminate()
         waiter.wait()
-    _say(progress, _line(status, speed))
-    return _succeeded(run, status, missed=with_drill and not told)
+    progress.end()
+    print(f"      {_line(status, speed)}", flush=True)
+    return _succeeded(run, status, missed=not shown)
+
+
+def _drill(env: Mapping[str, str], run: str, killed: drill.Kill) -> bool:
+    """Watch closely until the run trains again; False when it ended instead."""
+    print(f"      drill: kill -9 rank {RANK} on node 1 ... ", end="", flush=True)
+    while (status := _gpuyard(env, ["status", run, "--targets", _targets()]))["state"] not in _ENDED:
+        if said := drill.recovered(killed, status):
+            print(said, flush=True)
+            return True
+        time.sleep(0.1)
+    print(f"the run is {status['state']}", flush=True)
+    return False
 
 
 def _succeeded(run: str, status: Any, *, missed: bool) -> Any:
@@ -165,12 +175,6 @@ def _succeeded(run: str, status: Any, *, missed: bool) -> Any:
     if missed:
         raise DemoError(f"run {run} ended before the drill could be shown. fix: `make down`, then `make demo`")
     return status
-
-
-def _say(progress: Progress, text: str) -> bool:
-    progress.end()
-    print(f"      {text}", flush=True)
-    return True
 
 
 def _line(status: Mapping[str, Any], speed: Speed) -> str:

@@ -16,10 +16,8 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Kill:
-    """One worker killed: where the run was, and when."""
+    """One worker killed: what the run counted before, and when."""
 
-    rank: int
-    step: int
     restarts: int
     lost_steps: int
     at: float
@@ -40,18 +38,17 @@ def kill(run: str, rank: int, status: Mapping[str, Any]) -> Kill | None:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return None
-    return Kill(rank, status["metrics"]["step"], restarts(status), status["metrics"]["lost_steps"] or 0, time.monotonic())
+    return Kill(restarts(status), status["metrics"]["lost_steps"] or 0, time.monotonic())
 
 
 def recovered(killed: Kill, status: Mapping[str, Any]) -> str | None:
-    """What to say once the run trains beyond the step it was killed at; None until then."""
-    step = status["metrics"]["step"] or 0
-    if status["state"] != "RUNNING" or restarts(status) <= killed.restarts or step <= killed.step:
+    """What to say once the run trains again, which it does when its first step after the restart is reported; None until then."""
+    if status["state"] != "RUNNING" or restarts(status) <= killed.restarts:
         return None
     took = time.monotonic() - killed.at
     lost = status["metrics"]["lost_steps"]
     redone = f" ({lost - killed.lost_steps} steps redone)" if lost is not None else ""
-    return f"beyond step {killed.step} again in {took:.1f} s{redone}"
+    return f"training again in {took:.1f} s at step {status['metrics']['step']}{redone}"
 
 
 def restarts(status: Mapping[str, Any]) -> int:

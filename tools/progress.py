@@ -20,23 +20,23 @@ def clock(seconds: float) -> str:
 class Progress:
     """Where the long steps of one tool report; the time shown is that of the step, which is the text without its numbers."""
 
-    def __init__(self, stream: TextIO, prefix: str = "") -> None:
-        self._stream, self._prefix = stream, prefix
+    def __init__(self, stream: TextIO, prefix: str = "", *, timed: bool = True) -> None:
+        self._stream, self._prefix, self._timed = stream, prefix, timed
         self._terminal = stream.isatty()
         self._step = ""
         self._since = self._shown = 0.0
         self._open = False
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, step: str | None = None) -> None:
         """Show `text` now if it is a new step, or if it is time to show a sign of life."""
         now = time.monotonic()
-        step = re.sub(r"\d+", "", text)
+        step = re.sub(r"\d+", "", text) if step is None else step
         if step != self._step:
             self._step, self._since, self._shown = step, now, 0.0
         if not self._terminal and self._shown and now - self._shown < _REPEAT_S:
             return
         self._shown = now
-        line = f"{self._prefix}{text}  {clock(now - self._since)}"
+        line = f"{self._prefix}{text}" + (f"  {clock(now - self._since)}" if self._timed else "")
         if self._terminal:
             width = shutil.get_terminal_size().columns
             self._stream.write("\r\x1b[K" + line[: width - 1])

@@ -52,6 +52,14 @@ def test_progress_without_a_terminal_is_one_line_per_step_not_per_call() -> None
     assert stream.getvalue().splitlines() == ["pulumi: step 1 of 2: compiling, 0 packages  0:00", "pulumi: linking  0:00"]
 
 
+def test_the_lines_of_a_run_carry_no_clock_and_follow_its_state() -> None:
+    stream = io.StringIO()
+    progress = Progress(stream, timed=False)
+    for text, state in [("step 1/9", "RUNNING"), ("step 2/9  0:05 left", "RUNNING"), ("step 2/9  RECOVERING", "RECOVERING")]:
+        progress.say(text, state)
+    assert stream.getvalue().splitlines() == ["step 1/9", "step 2/9  RECOVERING"]
+
+
 def test_a_step_ends_with_its_seconds_in_one_column(capsys: pytest.CaptureFixture[str]) -> None:
     demo.step(1, "python", ".venv from requirements.lock", 38.4)
     demo.step(2, "pulumi", "v3.259.0 found on PATH", 0.2)

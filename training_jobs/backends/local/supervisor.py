@@ -96,7 +96,8 @@ class _Supervisor:
     def _node_environment(self, rank: int, nodes: Sequence[Mapping[str, Any]], port: int) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         node = nodes[rank]
-        gpus = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, node["gpus"]))} if node["gpus"] else {}
+        visible = ",".join(map(str, node["gpus"]))  # by PCI bus, as nvidia-smi counts; CUDA's own order is by speed
+        gpus = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": visible} if visible else {}
         return {
             **inherited,
             **self.job["environment"],

@@ -1,0 +1,83 @@
+"""The trainer and a user's own script on two nodes: killed, stopped and resumed, they end as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.fake_nodes import CHECKOUT, FakeRun, finish, wait_for
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
+SETTINGS = ["steps=40", "batch=8", "context=32", "width=32", "layers=1", "corpus_bytes=400000", "val_bytes=8192", "save_every_steps=5"]
+
+# The trainer, with a rank that dies once at a known step, and slow enough to be stopped in time.
+DISTURBED = """
+import os, sys, time
+from training_jobs.launch import hook
+from training_jobs.train.__main__ import main
+report = hook.report
+def disturbed(step, **metrics):
+    report(step, **metrics)
+    first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and os.environ["GPUYARD_ATTEMPT"] == "1"
+    if first and step == 12 and os.environ["RANK"] == "3":
+        os.kill(os.getpid(), 9)
+    if not first and os.environ["GPUYARD_ATTEMPT"] == "1":
+        time.sleep(0.2)
+hook.report = disturbed
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def _result(run: FakeRun) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run.run / "output/result.json").read_text())
+    return found
+
+
+def test_a_killed_rank_and_a_stopped_node_change_nothing(tmp_path: Path) -> None:
+    plain = FakeRun(tmp_path / "plain", {"command": ["-m", "training_jobs.train", *SETTINGS]})
+    plain.folder.mkdir()
+    assert finish(plain.submit()) == [0, 0], plain.log(0)
+
+    run = FakeRun(tmp_path / "disturbed", {"command": ["disturbed.py", *SETTINGS], "max_restarts": 3}, {"disturbed.py": DISTURBED})
+    run.folder.mkdir()
+    nodes = run.submit()
+    progress = wait_for(lambda: (p := run.output(1, "progress.json"))["restarts"] == 1 and p["phase"] == "running" and p["step"] > 12 and p)
+    assert progress["metrics"]["lost_steps"] == 2  # killed after step 12, saved at step 10
+    nodes[1].send_signal(signal.SIGTERM)
+    assert finish(nodes) == [75, 75], run.log(0)
+    stopped_at = run.output(1, "progress.json")["step"]
+    assert 12 < stopped_at < 40
+    assert (run.run / f"checkpoints/{stopped_at}/commit-1.json").exists()
+    assert [run.output(1, f"node-{node}.json")["stopped"] for node in (0, 1)] == [True, True]
+    assert [run.output(1, f"node-{node}.json")["restarts"] for node in (0, 1)] == [1, 1]
+
+    assert finish(run.submit()) == [0, 0], run.log(0)
+    assert f"resumed from step {stopped_at}, saved by attempt 1" in run.log(0)
+    undisturbed, disturbed = _result(plain), _result(run)
+    assert (disturbed["loss"], disturbed["val_loss"]) == (undisturbed["loss"], undisturbed["val_loss"])
+    assert (disturbed["attempt"], disturbed["lost_steps"], undisturbed["lost_steps"]) == (2, 2, 0)
+    assert undisturbed["mfu"] is None
+    assert sorted(path.name for path in (run.run / "checkpoints").iterdir()) == ["30", "35", "40"]
+    assert json.loads((run.run / "attempts/2.json").read_text())["submission"] == 1
+
+
+def test_the_example_survives_a_stop(tmp_path: Path) -> None:
+    example = (CHECKOUT / "examples/own-script/train.py").read_text()
+    assert sum("# gpuyard " in line for line in example.splitlines()) == 5
+    slow = example.replace("        optimizer.step()\n", "        optimizer.step()\n        __import__('time').sleep(0.01)\n")
+    run = FakeRun(tmp_path, {"nproc_per_node": 1}, {"train.py": slow})
+    nodes = run.submit()
+    wait_for(lambda: run.output(1, "progress.json")["step"])
+    nodes[0].send_signal(signal.SIGTERM)
+    assert finish(nodes) == [75, 75], run.log(0)
+    stopped_at = run.output(1, "progress.json")["step"]
+    assert f"step {stopped_at}/300" in run.log(0)
+    run.code = {"train.py": example}
+    assert finish(run.submit()) == [0, 0], run.log(0)
+    assert f"step {stopped_at}/300" not in run.log(0)
+    assert "step 300/300" in run.log(0)

@@ -135,7 +135,7 @@ def _follow(env: Mapping[str, str], run: str, *, with_drill: bool) -> Any:
     """Show the run until it ends; kill one worker in its middle. Starts new attempts as `gpuyard wait` does."""
     argv = [str(ROOT / ".venv" / "bin" / "gpuyard"), "wait", run, "--targets", _targets(), "--json"]
     waiter = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    progress, speed, shown = Progress(sys.stdout, "      ", timed=False), Speed(), not with_drill
+    progress, speed, shown = Progress(sys.stdout, "      ", timed=False), Speed(), False
     try:
         while True:
             over = waiter.poll() is not None
@@ -143,7 +143,8 @@ def _follow(env: Mapping[str, str], run: str, *, with_drill: bool) -> Any:
             if over or status["state"] in _ENDED:
                 break
             progress.say(_line(status, speed), status["state"])
-            if not shown and drill.due(status) and (killed := drill.kill(run, RANK, status)):
+            # A run of an interrupted demo has had its drill when it was restarted before.
+            if not shown and drill.due(status) and not drill.restarts(status) and (killed := drill.kill(run, RANK, status)):
                 progress.end()
                 shown = _drill(env, run, killed)
             time.sleep(1.0)
@@ -152,7 +153,7 @@ def _follow(env: Mapping[str, str], run: str, *, with_drill: bool) -> Any:
         waiter.wait()
     progress.end()
     print(f"      {_line(status, speed)}", flush=True)
-    return _succeeded(run, status, missed=not shown)
+    return _succeeded(run, status, missed=with_drill and not shown)
 
 
 def _drill(env: Mapping[str, str], run: str, killed: drill.Kill) -> bool:

@@ -195,7 +195,7 @@ def _reap(started: subprocess.Popen[bytes]) -> None:
 
 def _environment() -> dict[str, str]:
     """What a job sees of the machine: not the variables of whoever happened to start it."""
-    kept = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+    kept = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "PYTHONDONTWRITEBYTECODE")
     root = str(Path(__file__).parents[3])
     return {"PYTHONPATH": root, **{name: os.environ[name] for name in kept if name in os.environ}}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -40,15 +41,18 @@ def write(url: str, data: bytes) -> None:
 
 def create(url: str, data: bytes) -> bool:
     """Write a new object; False when it is there already, and then it is left alone."""
-    try:
-        if not is_local(url):
-            fs, path = _remote(url)
+    if not is_local(url):
+        fs, path = _remote(url)
+        try:
             fs.pipe_file(path, data, mode="create")
-            return True
-        with _beside(_path(url), data) as written:
+        except FileExistsError:
+            return False
+        return True
+    with _beside(_path(url), data) as written:
+        try:
             os.link(written, _path(url))
-    except FileExistsError:
-        return False
+        except FileExistsError:
+            return False
     return True
 
 
@@ -89,7 +93,7 @@ def _remote(url: str) -> tuple[Any, str]:
 
 
 @contextlib.contextmanager
-def _beside(path: Path, data: bytes) -> Any:
+def _beside(path: Path, data: bytes) -> Iterator[str]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
     try:

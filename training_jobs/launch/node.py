@@ -165,7 +165,7 @@ class Node:
                 follow()
             cause = self._cause_to_cut(running=follow is not None)
             if cause is not None and child.code is None:
-                child.end(_CUT_PATIENCE_S)
+                child.end(min(_CUT_PATIENCE_S, self._notice.left_s) if self._notice.asked else _CUT_PATIENCE_S)
                 raise EndedError(RESUMABLE, cause, cut=True)
         child.end(0.0)
 

@@ -9,13 +9,13 @@ from types import FrameType
 
 
 class Notice:
-    """Whether this node was asked to stop, by whom it may be, and how long its workers may still take."""
+    """Whether this node was asked to stop, and how long its workers may still take."""
 
     def __init__(self, stop_file: Path, grace_s: float) -> None:
         self.stop_file = stop_file
+        self._grace_s = grace_s
         self._patience_s = max(grace_s - 5.0, grace_s / 2)
         self._since: float | None = None
-        self.by_signal = False
 
     @property
     def asked(self) -> bool:
@@ -26,6 +26,12 @@ class Notice:
     def overdue(self) -> bool:
         """Whether the workers used up their grace: they get SIGTERM, then SIGKILL."""
         return self._since is not None and time.monotonic() - self._since > self._patience_s
+
+    @property
+    def left_s(self) -> float:
+        """Seconds between SIGTERM and SIGKILL for what is overdue."""
+        spent = 0.0 if self._since is None else time.monotonic() - self._since
+        return max(0.5, self._grace_s - spent - 1.0)
 
     def listen(self) -> None:
         """Take SIGTERM and SIGINT as a request to stop."""
@@ -39,5 +45,4 @@ class Notice:
             self.stop_file.touch()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.by_signal = True
         self.ask()

@@ -1,0 +1,124 @@
+"""How a node's life ends when things go wrong: real processes, the real bootstrap, two nodes on loopback addresses."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.fake_nodes import FakeRun, finish, wait_for
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
+
+CRASHES = """
+import os, sys, time
+if os.environ["RANK"] == "1":
+    for line in range(40):
+        print("line", line)
+    sys.exit(int(sys.argv[1]))
+time.sleep(120)
+"""
+SLEEPS = """
+import os, pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path(sys.argv[1], f"{os.environ.get('RANK', os.environ['GPUYARD_NODE_RANK'])}.pid").write_text(str(os.getpid()))
+time.sleep(120)
+"""
+
+
+def _alive(folder: Path) -> list[int]:
+    pids = [int(path.read_text()) for path in folder.glob("*.pid")]
+    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_crash_is_told_with_its_own_code_and_last_lines(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, {"command": ["crash.py", "7"], "nproc_per_node": 1, "max_restarts": 1}, {"crash.py": CRASHES})
+    assert finish(run.submit()) == [7, 7], run.log(0)
+    for node in (0, 1):
+        result = run.output(1, f"node-{node}.json")
+        assert (result["exit_code"], result["rank"], result["signal"], result["restarts"], result["stopped"]) == (7, 1, None, 1, False)
+        assert result["tail"] == [f"line {line}" for line in range(10, 40)]
+    assert run.log(1).count("line 39") == 2  # the first try and the one restart
+
+
+def test_a_bad_configuration_is_not_tried_again(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, {"command": ["crash.py", "64"], "nproc_per_node": 1, "max_restarts": 3}, {"crash.py": CRASHES})
+    assert finish(run.submit()) == [64, 64], run.log(0)
+    assert [run.output(1, f"node-{node}.json")["restarts"] for node in (0, 1)] == [0, 0]
+
+
+def test_a_node_killed_with_9_leaves_no_worker_and_ends_the_others(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, {"command": ["sleep.py", str(tmp_path)], "nproc_per_node": 1, "max_restarts": 2}, {"sleep.py": SLEEPS})
+    nodes = run.submit()
+    wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+    began = time.monotonic()
+    nodes[0].send_signal(signal.SIGKILL)
+    assert finish(nodes) == [-signal.SIGKILL, 75], run.log(1)
+    assert time.monotonic() - began < 20
+    wait_for(lambda: not _alive(tmp_path), 5)
+    assert run.output(1, "node-1.json")["tail"] == ["gpuyard: node 0 was lost"]
+
+
+def test_what_ignores_a_stop_is_ended_within_the_grace(tmp_path: Path) -> None:
+    argv = [sys.executable, "sleep.py", str(tmp_path)]
+    run = FakeRun(tmp_path, {"command": argv, "launcher": "none"}, {"sleep.py": SLEEPS})
+    nodes = run.submit(grace_s=2)
+    wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+    began = time.monotonic()
+    nodes[1].send_signal(signal.SIGTERM)
+    assert finish(nodes) == [75, 75], run.log(0)
+    assert time.monotonic() - began < 20
+    assert not _alive(tmp_path)
+    assert [run.output(1, f"node-{node}.json")["stopped"] for node in (0, 1)] == [True, True]
+
+
+def test_setup_secrets_and_the_environment(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("s3cret\n")
+    secret.chmod(0o600)
+    script = """
+import os, gpuyard_hook
+assert gpuyard_hook.__name__ == "training_jobs.launch.hook" and os.path.exists("made-by-setup")
+gpuyard_hook.report(3, steps=9, loss=1.5)
+names = ("TOKEN", "COLOUR", "GPUYARD_ATTEMPT", "GPUYARD_DATA_BIG_TEXT", "GPUYARD_CHECKPOINT_KEEP")
+print("sees", *(os.environ[name] for name in names))
+"""
+    job = {
+        "launcher": "none", "command": [sys.executable, "see.py"], "setup": ["touch", "made-by-setup"],
+        "secrets": {"TOKEN": f"file:{secret}"}, "env": {"COLOUR": "red", "GPUYARD_ATTEMPT": "99"}, "data": {"big-text": "file:///d"},
+    }  # fmt: skip
+    run = FakeRun(tmp_path / "run", job, {"see.py": script})
+    run.folder.mkdir()
+    assert finish(run.submit()) == [0, 0], run.log(0)
+    assert "sees s3cret red 1 file:///d 3" in run.log(1)
+    progress = run.output(1, "progress.json")
+    assert (progress["phase"], progress["step"], progress["steps"], progress["metrics"]) == ("ended", 3, 9, {"loss": 1.5})
+    assert not [path for path in run.folder.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes() and path.suffix != ".log"]
+    secret.chmod(0o644)
+    assert finish(run.submit()) == [64, 64]
+    assert "has mode 0644: others can read it" in run.log(0)
+    assert finish(run.submit(setup=["sh", "-c", "echo no such package; exit 3"], secrets={})) == [3, 3]
+    assert run.output(3, "node-0.json")["tail"][0] == "no such package"
+
+
+def test_preflight_only_measures_and_ends(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, {"preflight": "only", "command": ["never.py"]})
+    assert finish(run.submit()) == [0, 0], run.log(0)
+    verdict = run.output(1, "preflight.json")
+    assert verdict["verdict"] == "ok"
+    assert verdict["checks"]["all_reduce"]["busbw_gbs"] > 0
+    assert verdict["checks"]["storage"]["write_mbs"] > 0
+    assert verdict["skipped"] == ["GPU", "NCCL"]
+    assert "preflight ok: gloo all-reduce" in run.log(0)
+
+
+def test_an_unwritable_run_is_a_clear_error(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, {"nodes": 1, "launcher": "none", "command": ["true"]})
+    run.run.mkdir(parents=True)
+    (run.run / "attempts").write_text("in the way")  # works for root too, whom modes do not stop
+    assert finish(run.submit()) == [74]
+    assert "the run's storage fails" in run.log(0)

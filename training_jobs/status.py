@@ -178,9 +178,13 @@ def _metrics(progress: dict[str, Any]) -> Metrics:
 
 
 def _fabric(preflight: dict[str, Any]) -> FabricVerdict:
-    checks = preflight.get("checks") or {}
-    found = {name: checks.get(name) for name in ("transport", "nics", "busbw_gbs")}
-    return FabricVerdict(verdict=preflight.get("verdict"), **found)
+    measured = (preflight.get("checks") or {}).get("all_reduce") or {}
+    return FabricVerdict(
+        transport=measured.get("transport", measured.get("backend")),
+        nics=measured.get("nics"),
+        busbw_gbs=measured.get("busbw_gbs"),
+        verdict=preflight.get("verdict"),
+    )
 
 
 def _cost(record: RunRecord, target: JobTarget, attempts: list[Attempt], now: float) -> Cost:

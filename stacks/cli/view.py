@@ -97,9 +97,18 @@ def _doing(status: RunStatus) -> str:
     if status.state is State.PENDING:
         return status.detail or ""
     if metrics.step is None or status.state is State.RECOVERING:
-        return f"{status.phase or 'starting'}" + (f"  from step {metrics.step}" if metrics.step is not None else "")
+        words = [status.phase or "starting", f"from step {metrics.step}" if metrics.step is not None else "", _preflight(status)]
+        return "  ".join(word for word in words if word)
     left = _time_left(status)
     return "  ".join(part for part in (_figures(status), f"{_clock(left)} left" if left is not None else "") if part)
+
+
+def _preflight(status: RunStatus) -> str:
+    fabric = status.fabric
+    if fabric.verdict in (None, "skipped"):
+        return ""
+    rate = "" if fabric.busbw_gbs is None else f": {fabric.transport} all-reduce {fabric.busbw_gbs:.1f} GB/s"
+    return f"preflight {fabric.verdict}{rate}"
 
 
 def _outcome(status: RunStatus) -> str:

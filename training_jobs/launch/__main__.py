@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -33,7 +34,8 @@ def main() -> int:
         submission = _submission(run_url, index)
         meeting = Meeting(where, f"{os.environ['GPUYARD_RUN_ID']}.{index}", lambda: notice.asked)
         meeting.join(_MEETING_TIMEOUT_S)
-        attempt = int(meeting.agree(_claim(run_url, index, submission) if where.rank == 0 else None)["attempt"])
+        claimed = claim(run_url, index, os.environ["GPUYARD_SERVICE"], submission) if where.rank == 0 else None
+        attempt = int(meeting.agree(claimed)["attempt"])
     except EndedError as end:
         print(f"gpuyard: {end}", file=sys.stderr, flush=True)
         return end.code
@@ -41,7 +43,8 @@ def main() -> int:
         print(f"gpuyard: the run's storage fails: {error}", file=sys.stderr, flush=True)
         return IO_ERROR
     code = work / "code"
-    return Node(where, submission["job"], attempt, run_url, state, code if code.is_dir() else work, meeting, notice).live()
+    with contextlib.closing(meeting):
+        return Node(where, submission["job"], attempt, run_url, state, code if code.is_dir() else work, meeting, notice).live()
 
 
 def _submission(run_url: str, index: int) -> dict[str, Any]:
@@ -55,22 +58,16 @@ def _submission(run_url: str, index: int) -> dict[str, Any]:
     return found
 
 
-def _claim(run_url: str, index: int, submission: dict[str, Any]) -> dict[str, int]:
+def claim(run_url: str, index: int, service: str, submission: dict[str, Any]) -> dict[str, int]:
     """Take the next attempt number for good: two claims never share one, whoever makes them."""
     folder = f"{run_url}/attempts"
     number = int(submission["attempt"])
     while True:
         claimed = [int(name.removesuffix(".json")) for name in files.names(folder) if name.removesuffix(".json").isdigit()]
-        number = max([number, *(taken + 1 for taken in claimed)])
+        number = max([number, *(other + 1 for other in claimed)])
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        claim = {
-            "attempt": number,
-            "submission": index,
-            "service": os.environ["GPUYARD_SERVICE"],
-            "nodes": submission["job"]["nodes"],
-            "claimed_at": at,
-        }
-        if files.create(f"{folder}/{number}.json", json.dumps(claim).encode()):
+        taken = {"attempt": number, "submission": index, "service": service, "nodes": submission["job"]["nodes"], "claimed_at": at}
+        if files.create(f"{folder}/{number}.json", json.dumps(taken).encode()):
             return {"attempt": number}
 
 

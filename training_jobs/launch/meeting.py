@@ -6,6 +6,7 @@ a stop for all, and how each node ended. A node whose line breaks before it said
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import socket
@@ -84,6 +85,13 @@ class Meeting:
             raise EndedError(int(ending["code"]), f"node {node} ended before the workers were started", cut=True)
         for node in self.lost:
             raise EndedError(RESUMABLE, f"node {node} was lost before the workers were started", cut=True)
+
+    def close(self) -> None:
+        """Hang up."""
+        for connection in self._peers.values():
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
     def _wait(self) -> None:
         self.listen(0.1)

@@ -47,7 +47,7 @@ def recovered(killed: Kill, status: Mapping[str, Any]) -> str | None:
         return None
     took = time.monotonic() - killed.at
     lost = status["metrics"]["lost_steps"]
-    redone = f" ({lost - killed.lost_steps} steps redone)" if lost is not None else ""
+    redone = f" (steps redone: {lost - killed.lost_steps})" if lost is not None else ""
     return f"training again in {took:.1f} s at step {status['metrics']['step']}{redone}"
 
 

@@ -32,7 +32,7 @@ def test_recovered_means_restarted_and_a_step_reported_since() -> None:
     killed = drill.Kill(restarts=0, lost_steps=2, at=time.monotonic() - 3)
     assert drill.recovered(killed, _status(181)) is None
     assert drill.recovered(killed, _status(180, restarts=1, state="RECOVERING")) is None
-    assert drill.recovered(killed, _status(176, restarts=1, lost=7)) == "training again in 3.0 s at step 176 (5 steps redone)"
+    assert drill.recovered(killed, _status(176, restarts=1, lost=7)) == "training again in 3.0 s at step 176 (steps redone: 5)"
     assert drill.recovered(killed, _status(176, restarts=1, lost=None)) == "training again in 3.0 s at step 176"
 
 

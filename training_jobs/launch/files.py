@@ -86,7 +86,7 @@ def _remote(url: str) -> tuple[Any, str]:
         import fsspec
 
         fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # fsspec's words for a missing package and for an unknown scheme
         fix = f"pip install fsspec and its file system for {urlsplit(url).scheme}://"
         raise EndedError(64, f"the job's image cannot reach {url}: {error}. Fix: {fix}") from None
     return fs, path

@@ -90,8 +90,7 @@ class Meeting:
         """Hang up."""
         for connection in self._peers.values():
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
+                connection.shutdown(socket.SHUT_RDWR)  # its reader closes it
 
     def _wait(self) -> None:
         self.listen(0.1)
@@ -113,8 +112,8 @@ class Meeting:
     def _welcome(self, connection: socket.socket) -> None:
         try:
             connection.settimeout(_HELLO_TIMEOUT_S)
-            line = connection.makefile("rb", buffering=0).readline(4096)
-            hello = json.loads(line)
+            with connection.makefile("rb", buffering=0) as lines:
+                hello = json.loads(lines.readline(4096))
             node = int(hello["node"])
             if hello["run"] != self._run or not 0 < node < self._place.nodes or node in self._peers:
                 raise ValueError("not one of this run")
@@ -150,10 +149,11 @@ class Meeting:
 
     def _read(self, node: int, connection: socket.socket) -> None:
         try:
-            for line in connection.makefile("rb"):
-                message = json.loads(line)
-                self._relay(node, line)
-                self._inbox.put((node if self._place.rank == 0 else int(message["node"]), message))
+            with connection, connection.makefile("rb") as lines:
+                for line in lines:
+                    message = json.loads(line)
+                    self._relay(node, line)
+                    self._inbox.put((node if self._place.rank == 0 else int(message["node"]), message))
         except (OSError, ValueError, KeyError):
             pass  # a broken line is a lost node, whatever broke it
         self._relay(node, (json.dumps({"kind": "lost", "node": node}) + "\n").encode())

@@ -1,4 +1,4 @@
-"""Real text without a network: the bytes of Python's own standard library, split by file, the same on every rank."""
+"""Real text without a network: the bytes of Python's own standard library, held out by file, the same on every rank."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from .config import ConfigError
+
 Bytes = npt.NDArray[np.uint8]
 _LEFT_OUT = {"site-packages", "dist-packages", "__pycache__", "test", "tests", "idlelib", "lib2to3"}
-_VALIDATION_SHARE = 12  # one file in so many
 
 
 @dataclass(frozen=True)
@@ -25,24 +26,28 @@ class Corpus:
 
 
 def load(corpus_bytes: int, val_bytes: int) -> Corpus:
-    """Read the standard library's files in order of their path, up to a size; a file's path decides its side."""
+    """Read the standard library's files in the order of their paths' digests: the first are held out, the rest trained on.
+
+    Raises ConfigError when there is less text than asked to hold out.
+    """
     root = Path(sysconfig.get_paths()["stdlib"])
-    sides: dict[bool, bytearray] = {False: bytearray(), True: bytearray()}
+    train, validation = bytearray(), bytearray()
     for name in _files(root):
-        if sum(map(len, sides.values())) >= corpus_bytes:
+        if len(train) >= corpus_bytes:
             break
-        held_out = hashlib.sha256(name.encode()).digest()[0] % _VALIDATION_SHARE == 0
-        sides[held_out] += (root / name).read_bytes()
-    train, validation = (np.frombuffer(bytes(sides[side]), dtype=np.uint8) for side in (False, True))
-    return Corpus(train, validation[:val_bytes])
+        (validation if len(validation) < val_bytes else train).extend((root / name).read_bytes())
+    if not train:
+        raise ConfigError(f"val_bytes: got {val_bytes}, but all the text below {root} is {len(validation)} bytes")
+    return Corpus(np.frombuffer(bytes(train), np.uint8)[:corpus_bytes], np.frombuffer(bytes(validation), np.uint8)[:val_bytes])
 
 
 def _files(root: Path) -> list[str]:
+    """The files' paths in an order that has nothing to do with what is in them, and is the same everywhere."""
     found = []
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name not in _LEFT_OUT]
         found += [(Path(folder) / name).relative_to(root).as_posix() for name in files if name.endswith(".py")]
-    return sorted(found)
+    return sorted(found, key=lambda name: hashlib.sha256(name.encode()).digest())
 
 
 def bigram_entropy(data: Bytes) -> float:

@@ -146,6 +146,7 @@ def _follow(env: Mapping[str, str], run: str, *, with_drill: bool) -> Any:
             # A run of an interrupted demo has had its drill when it was restarted before.
             if not shown and drill.due(status) and not drill.restarts(status) and (killed := drill.kill(run, RANK, status)):
                 progress.end()
+                print(f"      {_line(status, speed)}", flush=True)
                 shown = _drill(env, run, killed)
             time.sleep(1.0)
     finally:
@@ -182,7 +183,8 @@ def _line(status: Mapping[str, Any], speed: Speed) -> str:
     """The run in one line."""
     metrics = status["metrics"]
     if not metrics["step"]:
-        return f"{status['state']} {status['phase'] or ''}".rstrip()
+        state, phase = status["state"], status["phase"]
+        return state if phase in (None, state.lower()) else f"{state} {phase}"
     parts = [f"step {metrics['step']}/{metrics['steps']}"]
     parts += [f"loss {metrics['loss']:.2f}"] if metrics["loss"] is not None else []
     parts += [f"{metrics['tokens_per_s'] / 1000:.1f}k tok/s"] if metrics["tokens_per_s"] else []

@@ -23,6 +23,7 @@ def test_the_line_of_a_run() -> None:
     speed = Speed()
     assert demo._line(_status(), speed) == "RUNNING setup"
     assert demo._line({**_status(), "state": "PENDING", "phase": None}, speed) == "PENDING"
+    assert demo._line({**_status(), "phase": "running"}, speed) == "RUNNING"
     speed.left(130, 400, now=0.0)
     line = demo._line(_status(step=180, steps=400, loss=2.714, tokens_per_s=41_300.0), speed)
     assert line.startswith("step 180/400  loss 2.71  41.3k tok/s")

@@ -1,0 +1,19 @@
+"""The wheel's top level is exactly the three packages, with the data they read and nothing of the checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from hatchling.builders.wheel import WheelBuilder
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+def test_what_the_wheel_holds() -> None:
+    files = [PurePosixPath(file.distribution_path) for file in WheelBuilder(str(CHECKOUT)).recurse_included_files()]
+    assert {file.parts[0] for file in files} == {"components", "stacks", "training_jobs"}
+    on_disk = {
+        path.relative_to(CHECKOUT).as_posix() for room in ("components", "training_jobs") for path in (CHECKOUT / room).rglob("*.py*")
+    }
+    assert {str(file) for file in files} >= {name for name in on_disk if "__pycache__" not in name}
+    assert not [file for file in files if file.name.startswith("Pulumi.")]

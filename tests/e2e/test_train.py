@@ -40,6 +40,7 @@ def _result(run: FakeRun) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.timeout(400)
 def test_a_killed_rank_and_a_stopped_node_change_nothing(tmp_path: Path) -> None:
     command = ["-m", "training_jobs.train", *SETTINGS]
     plain = FakeRun(tmp_path / "plain", {"command": command, "nodes": 1, "nproc_per_node": 4})  # the same four ranks

@@ -85,7 +85,7 @@ class FakeRun:
             return subprocess.Popen([sys.executable, "-c", bootstrap], env=env, stdout=log, stderr=log, start_new_session=True)
 
 
-def finish(nodes: list[subprocess.Popen[bytes]], timeout_s: float = 90) -> list[int]:
+def finish(nodes: list[subprocess.Popen[bytes]], timeout_s: float = 120) -> list[int]:
     """The exit codes of all nodes; nothing is left alive when they do not come in time."""
     deadline = time.monotonic() + timeout_s
     try:

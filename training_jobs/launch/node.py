@@ -15,7 +15,7 @@ from typing import Any
 from . import files, secrets
 from .agent import AgentPlan, AgentState, read_state
 from .children import Child
-from .ended import EndedError
+from .ended import IO_ERROR, EndedError
 from .hook import BAD_CONFIG, DONE, FABRIC, RESUMABLE
 from .meeting import Meeting, free_port
 from .notice import Notice
@@ -48,13 +48,16 @@ class Node:
         try:
             ending = self._steps()
         except EndedError as end:
-            print(f"gpuyard: {end}", file=sys.stderr, flush=True)
-            ending = AgentState("ended", self._restarts, time.time(), end.code, tail=tuple(end.tail))
-            if end.cut:
-                ending = AgentState("cut", self._restarts, time.time(), end.code, tail=tuple(end.tail))
+            ending = self._cut_short(end)
+        except OSError as error:
+            ending = self._cut_short(EndedError(IO_ERROR, f"this node's disk or the run's storage fails: {error}"))
         self._meeting.tell("ended", **asdict(ending))
         self._wait_for_others(ending)
         return self._conclude(ending, began)
+
+    def _cut_short(self, end: EndedError) -> AgentState:
+        print(f"gpuyard: {end}", file=sys.stderr, flush=True)
+        return AgentState("cut" if end.cut else "ended", self._restarts, time.time(), end.code, tail=tuple(end.tail))
 
     def _steps(self) -> AgentState:
         self._enter("setup")
@@ -65,7 +68,7 @@ class Node:
             self._enter("preflight")
             self._preflight(env)
         else:
-            leave(f"{self._attempt_url}/preflight.json", {"verdict": "skipped", "checks": {}, "skipped": ["all: preflight: skip"]})
+            leave(f"{self._attempt_url}/preflight.json", {"verdict": "skipped", "checks": {}, "skipped": ["all: the job says so"]})
         if self._job["preflight"] == "only":
             return AgentState("ended", 0, time.time(), DONE)
         return self._torchrun(env) if self._job["launcher"] == "torchrun" else self._plain(env)
@@ -90,7 +93,7 @@ class Node:
         }
         default = {"PYTHONUNBUFFERED": "1"}
         if self._where.interface:
-            default["GLOO_SOCKET_IFNAME"] = self._where.interface
+            default |= {"GLOO_SOCKET_IFNAME": self._where.interface, "NCCL_SOCKET_IFNAME": self._where.interface}
         if job["launcher"] == "torchrun" and job["nproc_per_node"] > 1:
             default["OMP_NUM_THREADS"] = "1"  # as torchrun does: ranks share the cores
         self._seed_report()
@@ -187,6 +190,7 @@ class Node:
             self._notice.ask()
         if self._notice.asked and not self._told_stop:
             self._told_stop = True
+            print("gpuyard: a stop was asked: the workers are told, and ended when the grace is over", flush=True)
             self._meeting.tell("stop")
 
     def _follow(self) -> None:

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from datetime import timedelta
+from glob import glob
 from typing import Any
 
 from . import files
@@ -26,7 +27,7 @@ def main(argv: list[str]) -> int:
     """Measure, print one line on node 0, leave the verdict. Returns 0, 69 (nodes cannot talk) or 74 (storage)."""
     plan = json.loads(argv[0])
     checks: dict[str, Any] = {}
-    skipped = ["GPU", "NCCL"]
+    skipped = [f"GPU, NCCL: {'not measured yet' if glob('/dev/nvidia[0-9]*') else 'none here'}"]
     code = DONE
     for name, check, failed in (("all_reduce", _all_reduce, FABRIC), ("storage", _storage, IO_ERROR)):
         try:
@@ -48,12 +49,12 @@ def main(argv: list[str]) -> int:
 
 def _all_reduce(plan: dict[str, Any]) -> dict[str, Any] | str:
     if plan["nodes"] == 1:
-        return "all-reduce (one node)"
+        return "all-reduce: one node"
     try:
         import torch
         import torch.distributed as dist
     except ModuleNotFoundError:
-        return "all-reduce (torch is not installed on the node)"
+        return "all-reduce: torch is not installed on the node"
     where = f"tcp://{plan['main_address']}:{plan['port']}"
     dist.init_process_group("gloo", init_method=where, rank=plan["rank"], world_size=plan["nodes"], timeout=timedelta(seconds=60))
     tensor = torch.ones(_TENSOR_MIB * _MIB // 4)
@@ -91,7 +92,7 @@ def _sentence(verdict: str, checks: dict[str, Any], skipped: list[str]) -> str:
         parts.append(f"gloo all-reduce {checks['all_reduce']['busbw_gbs']:.1f} GB/s")
     if "write_mbs" in checks.get("storage", {}):
         parts.append(f"storage {checks['storage']['write_mbs']:.0f} MB/s")
-    return f"preflight {verdict}: {', '.join(parts) or 'nothing measured'} (skipped: {', '.join(skipped)}: none here)"
+    return f"preflight {verdict}: {', '.join(parts) or 'nothing measured'} (skipped: {'; '.join(skipped)})"
 
 
 if __name__ == "__main__":

@@ -35,13 +35,15 @@ def main(words: list[str]) -> int:
     except ConfigError as error:
         if rank == 0:
             print(f"train: {error}", file=sys.stderr, flush=True)
+        if dist.is_initialized():
+            _part(hook.BAD_CONFIG)
         return hook.BAD_CONFIG
     result = _result(trainer, figures)
     code = hook.DONE
     if rank == 0:
         hook.report(trainer.step, val_loss=result["val_loss"], steps=config.steps, lost_steps=trainer.lost_steps)
         code = _leave(around.output_url, result)
-    _part()
+    _part(code)
     return code
 
 
@@ -55,10 +57,10 @@ def _join() -> None:
         dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
 
 
-def _part() -> None:
+def _part(code: int) -> None:
     """Leave together, and for certain: a gloo rank that leaves early hangs the others, teardown can hang by itself."""
     dist.barrier()
-    watchdog = threading.Timer(_TEARDOWN_S, os._exit, [hook.DONE])
+    watchdog = threading.Timer(_TEARDOWN_S, os._exit, [code])
     watchdog.daemon = True
     watchdog.start()
     dist.destroy_process_group()

@@ -19,7 +19,7 @@ class Config:
     """What is trained and how. The defaults fit a few CPU cores and a minute."""
 
     steps: int = 400
-    batch: int = 64  # windows in one step, over all ranks
+    batch: int = 48  # windows in one step, over all ranks
     context: int = 64  # bytes in a window
     width: int = 96
     layers: int = 2
@@ -30,7 +30,7 @@ class Config:
     weight_decay: float = 0.1
     seed: int = 0
     corpus_bytes: int = 4 * 2**20
-    val_bytes: int = 128 * 2**10
+    val_bytes: int = 256 * 2**10
     save_every_steps: int = 0  # 0: by the clock alone, GPUYARD_CHECKPOINT_EVERY_S
     threads: int = 1  # of each rank on the CPU
     out: str = ""  # a URL; empty: GPUYARD_OUTPUT_URL, else ./gpuyard-train

@@ -18,7 +18,6 @@ from . import corpus
 from .checkpoint import Checkpoints, State, SupersededError
 from .config import Config, ConfigError, Surroundings
 from .model import Gpt
-from .optim import AdamW
 
 IO_ERROR = 74
 _LINE_EVERY_S = 2.0
@@ -37,7 +36,9 @@ class Trainer:
         self.data = corpus.load(config.corpus_bytes, config.val_bytes)
         torch.manual_seed(config.seed)
         self.model = Gpt(config).to(self.device)
-        self.optimizer = AdamW(self.model, config.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=config.lr, betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True
+        )
         self.checkpoints = Checkpoints(around.checkpoint_url, around.attempt, around.checkpoint_keep)
         self._resume()
         self.ddp = DistributedDataParallel(self.model)
@@ -86,7 +87,10 @@ class Trainer:
         loss = self.ddp(self._batch(self.step))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step(_learning_rate(config, self.step))
+        for group in self.optimizer.param_groups:
+            group["lr"] = _learning_rate(config, self.step)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
         self.step += 1
         vote = torch.tensor([loss.item() / self.world, float(hook.stop_asked()), float(due)], dtype=torch.float64)
         self._sum(vote)
@@ -139,16 +143,23 @@ class Trainer:
         self._say(f"resumed from step {self.step}, saved by attempt {choice[0].attempt} ({self.lost_steps} steps lost so far)")
 
     def _state(self) -> State:
-        parts = {"model": self.model.state_dict(), "optimizer": self.optimizer.state()}
-        return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+        state = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            state |= {f"optimizer/{index}/{name}": tensor for name, tensor in moments.items()}
+        return state
 
     def _take(self, state: State) -> None:
-        parts: dict[str, State] = {"model": {}, "optimizer": {}}
+        weights: State = {}
+        moments: dict[int, State] = {}
         for name, tensor in state.items():
             part, _, rest = name.partition("/")
-            parts[part][rest] = tensor
-        self.model.load_state_dict(parts["model"])
-        self.optimizer.take(parts["optimizer"])
+            if part == "model":
+                weights[rest] = tensor
+            else:
+                index, _, key = rest.partition("/")
+                moments.setdefault(int(index), {})[key] = tensor
+        self.model.load_state_dict(weights)
+        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
     def _settle_buckets(self) -> None:
         """Let DDP lay out its buckets before the first step that counts.
@@ -157,7 +168,7 @@ class Trainer:
         a resumed run would differ from an undisturbed one in the last bit of one step.
         """
         self.ddp(self._batch(0)).backward()
-        self.optimizer.forget()
+        self.optimizer.zero_grad()
 
     def _sum(self, values: Tensor) -> None:
         """Sum over the ranks in place; the values lie on the CPU."""

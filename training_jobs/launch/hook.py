@@ -21,7 +21,8 @@ FABRIC = 69
 RESUMABLE = 75
 
 _EXIT_WATCHDOG_S = 10.0
-_state: dict[str, Any] = {}
+_state: dict[str, bool] = {}
+_metrics: dict[str, Any] = {}
 
 
 def stop_requested() -> bool:
@@ -40,7 +41,12 @@ def stop_requested() -> bool:
 def stop_asked() -> bool:
     """Whether this node was told to stop: one rank's view, for a script that votes in a reduction of its own."""
     stop_file = os.environ.get("GPUYARD_STOP_FILE")
-    return stop_file is not None and os.path.exists(stop_file)
+    if stop_file is None:
+        return False
+    if not _state.get("listens"):
+        _state["listens"] = True
+        Path(stop_file).with_name("listens").touch()  # who never asks gets SIGTERM at once, not at the end of the grace
+    return os.path.exists(stop_file)
 
 
 def report(step: int, **metrics: float | None) -> None:
@@ -51,8 +57,8 @@ def report(step: int, **metrics: float | None) -> None:
     path = os.environ.get("GPUYARD_REPORT_FILE")
     if path is None or os.environ.get("RANK", "0") != "0":
         return
-    _state.update({name: _plain(value) for name, value in metrics.items()})
-    told = {"step": int(step), "metrics": dict(_state), "at": time.time(), "restart": os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")}
+    _metrics.update({name: _plain(value) for name, value in metrics.items()})
+    told = {"step": int(step), "metrics": dict(_metrics), "at": time.time(), "restart": os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")}
     beside = f"{path}.{os.getpid()}"
     with open(beside, "w", encoding="utf-8") as file:
         json.dump(told, file)

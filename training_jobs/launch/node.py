@@ -168,13 +168,13 @@ class Node:
                 follow()
             cause = self._cause_to_cut(running=follow is not None)
             if cause is not None and child.code is None:
-                child.end(min(_CUT_PATIENCE_S, self._notice.left_s) if self._notice.asked else _CUT_PATIENCE_S)
+                child.end(self._notice.left_s if self._notice.asked else _CUT_PATIENCE_S)
                 raise EndedError(RESUMABLE, cause, cut=True)
         child.end(0.0)
 
     def _cause_to_cut(self, running: bool) -> str | None:
         if self._notice.overdue:
-            return "the grace is over: what was still running was ended"
+            return "a stop was asked: what did not leave by itself was ended"
         if self._notice.asked and not running:
             return "stopped before the workers were started"
         for node in self._meeting.lost:

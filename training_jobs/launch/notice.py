@@ -24,8 +24,11 @@ class Notice:
 
     @property
     def overdue(self) -> bool:
-        """Whether the workers used up their grace: they get SIGTERM, then SIGKILL."""
-        return self._since is not None and time.monotonic() - self._since > self._patience_s
+        """Whether the workers get SIGTERM now, and SIGKILL when the grace is over: they used it up, or never asked the hook."""
+        if self._since is None:
+            return False
+        listens = self.stop_file.with_name("listens").exists()
+        return not listens or time.monotonic() - self._since > self._patience_s
 
     @property
     def left_s(self) -> float:

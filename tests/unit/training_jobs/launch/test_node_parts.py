@@ -86,6 +86,7 @@ def test_secrets_come_from_private_files_only(tmp_path: Path) -> None:
 
 def test_a_stop_asked_twice_starts_one_clock(tmp_path: Path) -> None:
     notice = Notice(tmp_path / "stop", grace_s=30)
+    (tmp_path / "listens").touch()
     assert not notice.asked
     notice.ask()
     left = notice.left_s
@@ -94,6 +95,18 @@ def test_a_stop_asked_twice_starts_one_clock(tmp_path: Path) -> None:
     assert (tmp_path / "stop").exists()
     assert not notice.overdue
     assert notice.left_s <= left <= 29
+
+
+def test_who_never_asks_the_hook_gets_sigterm_at_once_and_the_whole_grace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notice = Notice(tmp_path / "stop", grace_s=30)
+    assert not notice.overdue
+    notice.ask()
+    assert notice.overdue
+    assert notice.left_s > 28
+    monkeypatch.setenv("GPUYARD_STOP_FILE", str(tmp_path / "stop"))
+    monkeypatch.setattr(hook, "_state", {})
+    assert hook.stop_asked()
+    assert not notice.overdue  # it listens: it may save and leave by itself
 
 
 def test_claims_never_share_a_number(tmp_path: Path) -> None:

@@ -1,0 +1,135 @@
+"""README is a test: its program runs, its job is valid, its tables are the code's, and every command on it is typed here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from components.spec import LimitsSpec
+from tests.unit.conftest import Record, record
+from tools import venv
+from training_jobs.errors import UsageError
+from training_jobs.spec import JobSpec, load_job
+from training_jobs.state import MEANING
+
+__all__ = ["record"]  # a fixture of the unit tests, used here too
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_the_ten_lines_of_python_declare_a_yard(record: Record, preview: bool) -> None:
+    (program,) = blocks("python")
+    assert len([line for line in program.splitlines() if line.strip()]) <= 10
+    recording = record(lambda: exec(compile(program, "README.md", "exec"), {}), preview=preview)  # noqa: S102 our own page
+    assert set(recording.exports) == {"job_targets"}
+    if not preview:
+        assert recording.exports["job_targets"]["gpus"]["stack"] == "gpuyard/local"
+
+
+def test_the_job_on_the_page_is_valid(tmp_path: Path) -> None:
+    (text,) = blocks("yaml")
+    (tmp_path / "nightly.yaml").write_text(text)
+    spec, _ = load_job(tmp_path / "nightly.yaml")
+    assert spec.retries.preempted == 20
+
+
+def test_the_template_names_every_key() -> None:
+    text = (ROOT / "examples/template.yaml").read_text()
+    named = set(re.findall(r"^#? ?([a-z_]+):", text, re.MULTILINE))
+    assert named >= set(JobSpec.model_fields)
+    spec, _ = load_job(ROOT / "examples/template.yaml")
+    assert spec.name == "template"
+
+
+def test_the_error_on_the_page_is_what_a_user_sees(tmp_path: Path) -> None:
+    shown = next(block for block in blocks("text") if block.startswith("$ gpuyard submit job.yaml"))
+    job = "name: a\ncommand: [train.py]\ntimeout: 1:30\nnodez: 2\nenv: {WANDB_API_KEY: 0123456789abcdef0123456789abcdef01234567}\n"
+    (tmp_path / "job.yaml").write_text(job)
+    with pytest.raises(UsageError) as caught:
+        load_job(tmp_path / "job.yaml")
+    said = set(f"error: {caught.value}".replace(f"{tmp_path}/", "").splitlines())
+    for line in shown.splitlines()[1:]:
+        start, _, end = line.partition("...")
+        assert any(real.startswith(start) and real.endswith(end) for real in said), line
+
+
+def test_the_exit_codes_are_the_tables() -> None:
+    rows = dict(re.findall(r"^\| (\d+) \| (.+?) \|$", README, re.MULTILINE))
+    assert rows == {str(int(code)): meaning for code, meaning in MEANING.items()}
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page in (README, (ROOT / "docs/adr/README.md").read_text()):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page):
+            assert (ROOT / target).exists() or (ROOT / "docs/adr" / target).exists(), target
+
+
+def test_limits_are_spelled_alike_in_both_rooms() -> None:
+    """stacks hands one to the other without a table in between."""
+    from training_jobs.target import Limits
+
+    assert set(Limits.model_fields) == set(LimitsSpec.model_fields)
+
+
+def copied_checkout(folder: Path) -> Path:
+    """This checkout as a clone would be, with the environment it already has (a clone's own costs minutes and gigabytes)."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    (folder / ".venv").mkdir()
+    for entry in ("bin", "lib", "pyvenv.cfg"):
+        (folder / ".venv" / entry).symlink_to(ROOT / ".venv" / entry)
+    (folder / ".venv" / "gpuyard.json").write_text(json.dumps({"demo": venv.digest(folder, "demo")}))
+    return folder
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(600)
+def test_every_command_on_the_page(tmp_path: Path) -> None:
+    """In order, in one shell, in a path with a space; `make test` is what runs this."""
+    folder = tmp_path / "a clone"
+    folder.mkdir()
+    copied_checkout(folder)
+    commands = [line for block in blocks("bash") for line in block.splitlines()]
+    assert "make test" in commands
+    assert "make test" in (ROOT / ".ci/run").read_text()
+    typed = [line for line in commands if line != "make test"]
+    assert typed[0] == "make demo"
+    assert typed[-1] == "make down"
+    typed.insert(1, "make demo")  # "again, it adopts the finished run"
+    script = "set -e\n" + "\n".join(f"printf '\\001%s\\n' '{line}'\n{line}" for line in typed)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "COV", "PYTEST"))}
+    done = subprocess.run(["bash", "-c", script], cwd=folder, env=kept, capture_output=True, text=True, timeout=580, check=False)
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    said = [part.partition("\n")[2] for part in done.stdout.split("\001")[1:]]
+    first, second = said[0], said[1]
+    assert re.search(r"drill: kill -9 rank 3 on node 1 \.\.\. training again in \d+\.\d s from step \d+", first), first
+    assert "beaten" in first
+    assert "adopted: it is SUCCEEDED" in second
+    assert "drill" not in second
+    answers = dict(zip(typed, said, strict=True))
+    submits = [answers[line] for line in typed if "try-1" in line]
+    assert "created" in submits[0]
+    again = json.loads(submits[1])
+    assert (again["created"], again["status"]["state"]) == (False, "SUCCEEDED")
+    assert not (folder / ".yard").exists()
+    left = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True, check=False).stdout
+    assert left == ""
+    unchanged = [name for name in ("stacks/Pulumi.local.yaml", "Pulumi.yaml") if (folder / name).read_bytes() == (ROOT / name).read_bytes()]
+    assert len(unchanged) == 2

@@ -77,7 +77,7 @@ def test_every_link_leads_somewhere() -> None:
 
 
 def test_limits_are_spelled_alike_in_both_rooms() -> None:
-    """stacks hands one to the other without a table in between."""
+    """Stacks hands one to the other without a table in between."""
     from training_jobs.target import Limits
 
     assert set(Limits.model_fields) == set(LimitsSpec.model_fields)

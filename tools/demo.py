@@ -23,7 +23,6 @@ from tools.progress import Progress, Speed, clock
 ROOT = local_env.ROOT
 JOB = "examples/gpt-local.yaml"
 SHAPE = "2 nodes x 2 processes"  # of that job file
-KEY = "demo"
 RANK = 3  # the second process of node 1
 _WIDTH = 86
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")  # STOPPED goes on: `gpuyard wait` starts the next attempt
@@ -104,7 +103,7 @@ def _run_to_its_end(argv: list[str], env: Mapping[str, str]) -> int:
 
 def _submit(env: Mapping[str, str]) -> tuple[str, bool]:
     """The run of this checkout's demo, and whether it is an earlier one, finished or still running."""
-    submit = ["submit", JOB, "--stack", local_env.STACK, "--request-key", KEY]
+    submit = ["submit", JOB, "--stack", local_env.STACK]  # no key: the content decides, so an edited trainer is a new run
     answer = _gpuyard(env, submit)
     if not answer["created"] and answer["status"]["state"] in ("FAILED", "CANCELLED"):
         answer = _gpuyard(env, [*submit, "--retry"])

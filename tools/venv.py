@@ -106,15 +106,17 @@ def _usable(venv: Path) -> bool:
 
 
 def _indexes(python: str) -> dict[str, str]:
-    """The package indexes this user's pip is set to use, for uv, which does not read pip's settings."""
+    """The package indexes and the certificates this user's pip is set to use, for uv, which does not read pip's settings."""
     if any(name in os.environ for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_CONFIG_FILE")):
         return {}
     listed = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False).stdout
     found = {}
     for line in listed.splitlines():
         key, _, value = line.partition("=")
-        name = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS"}.get(key.rpartition(".")[2])
-        if name:
+        name = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS", "cert": "SSL_CERT_FILE"}.get(
+            key.rpartition(".")[2]
+        )
+        if name and name not in os.environ:
             found[name] = value.strip("'\"").replace("\\n", " ")
     return found
 

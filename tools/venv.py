@@ -25,6 +25,7 @@ from tools.progress import Progress
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = {"demo": "requirements.lock", "dev": "requirements-dev.lock"}
 TOOLS_LOCK = "tools/requirements.lock"
+_PIP_TO_UV = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS", "cert": "SSL_CERT_FILE"}
 _MARKER = "gpuyard.json"  # in .venv: which locks are installed; written last
 _UNFINISHED = "gpuyard-unfinished"  # in .venv: an installation is under way, or was interrupted
 
@@ -113,9 +114,7 @@ def _indexes(python: str) -> dict[str, str]:
     found = {}
     for line in listed.splitlines():
         key, _, value = line.partition("=")
-        name = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS", "cert": "SSL_CERT_FILE"}.get(
-            key.rpartition(".")[2]
-        )
+        name = _PIP_TO_UV.get(key.rpartition(".")[2])
         if name and name not in os.environ:
             found[name] = value.strip("'\"").replace("\\n", " ")
     return found

@@ -142,7 +142,9 @@ class Agent(LocalElasticAgent):
         super()._restart_workers(worker_group)
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
-        super()._shutdown(death_sig, min(timeout, _WORKER_PATIENCE_S))
+        stopping = os.path.exists(os.environ.get("GPUYARD_STOP_FILE", ""))
+        # On a stop the whole grace is the workers': launch watches the clock, and they end with this process.
+        super()._shutdown(death_sig, int(float(os.environ.get("GPUYARD_GRACE_S", "30"))) if stopping else _WORKER_PATIENCE_S)
 
     def _tell(self, phase: str) -> None:
         write_state(self._folder, AgentState(phase, self._restarts, time.time()))

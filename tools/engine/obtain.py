@@ -88,19 +88,11 @@ def build(place: Path, say: Callable[[str], None], env: Mapping[str, str], cache
     go = shutil.which("go", path=env.get("PATH", ""))
     if not go:
         raise NotUsableError(f"no go on PATH (needed: {versions.GO} or newer)")
-    have = subprocess.run([go, "version"], capture_output=True, text=True, check=False).stdout.strip()
+    kept = cache / "go"
+    go_env = _go_environment(env, kept)
+    have = subprocess.run([go, "version"], env=go_env, capture_output=True, text=True, check=False).stdout.strip()
     if not versions.good_go(have):
         raise NotUsableError(f"{go} is {have or 'of unknown version'}, needed is {versions.GO} or newer")
-    kept = cache / "go"
-    go_env = {
-        # Only this user's cache is written, unless the user has said where Go's caches are.
-        "GOMODCACHE": str(kept / "mod"),
-        "GOCACHE": str(kept / "build"),
-        **env,
-        "GOFLAGS": "-mod=readonly -modcacherw",  # readonly: go.sum is law; rw: the cache can be removed
-        "GOTOOLCHAIN": "local",
-        "CGO_ENABLED": "0",
-    }
     log = cache / "engine" / "build.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
@@ -115,6 +107,21 @@ def build(place: Path, say: Callable[[str], None], env: Mapping[str, str], cache
     log.unlink()
     shutil.rmtree(kept, ignore_errors=True)  # gigabytes that no later run would read
     return "built from its Go modules"
+
+
+def _go_environment(env: Mapping[str, str], kept: Path) -> dict[str, str]:
+    """Go told to write below `kept` only, unless the user has said where Go's caches are."""
+    config = Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME", "/")) / ".config")
+    return {
+        "GOMODCACHE": str(kept / "mod"),
+        "GOCACHE": str(kept / "build"),
+        "GOENV": str(config / "go" / "env"),  # the user's settings, read where they are
+        **env,
+        "XDG_CONFIG_HOME": str(kept / "config"),  # Go's telemetry counters
+        "GOFLAGS": "-mod=readonly -modcacherw",  # readonly: go.sum is law; rw: the cache can be removed
+        "GOTOOLCHAIN": "local",
+        "CGO_ENABLED": "0",
+    }
 
 
 def _go(argv: list[str], env: Mapping[str, str], log: Path, tick: Callable[[], None]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .backends.base import Backend, ServiceStatus
 from .journal import Ended, Journal, RunRecord, Submission
-from .resubmit import allowance_left, apply_allowance
+from .resubmit import TAKE_OVER_AFTER_S, allowance_left, apply_allowance
 from .run import Code, Run, canonical, cost_usd, digest, resolved_job, time_limit
 from .spec import JobSpec
 from .state import Reason, State
@@ -39,7 +40,12 @@ class Case:
             ended = last.ended
             return ServiceStatus(ended.state, ended.reason, ended.exit_code, ended.started_at, ended.ended_at, ended.detail)
         if last.service_id is None:
-            return ServiceStatus(State.PENDING, detail="being submitted")
+            if self.clock() - last.written_at < TAKE_OVER_AFTER_S:
+                return ServiceStatus(State.PENDING, detail="being submitted")
+            with contextlib.suppress(ChangedError):
+                self.take_over()
+            self.record, self.tag = self.journal.get(self.record.run_id)
+            return self.look()
         status = apply_allowance(self.backend.status(last.service_id), self.record)
         if not status.state.ended:
             return status
@@ -88,6 +94,13 @@ class Case:
         if last.ended is None or last.ended.state is not State.STOPPED or not allowance_left(self.record, last.ended.reason):
             return False
         return self.next(last.spec, Code(last.code_digest, last.code_url), fresh=False)
+
+    def cancel(self) -> None:
+        """End the run for good: at the service, or in the record where nothing is alive but a submit would resume it."""
+        if self.look().state is State.STOPPED and self.record.last.ended is not None:
+            self.save(self.record.with_last(ended=self.record.last.ended.model_copy(update={"state": State.CANCELLED})))
+        elif self.record.last.service_id is not None and self.record.last.ended is None:
+            self.backend.cancel(self.record.last.service_id)
 
     def _run(self) -> Run:
         last, index = self.record.last, len(self.record.submissions) - 1

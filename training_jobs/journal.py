@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import NotFoundError, UsageError, did_you_mean
-from .spec import JobSpec
+from .spec import RECORDED, JobSpec
 from .state import Reason, State
 from .store import ExistsError, open_store
 
@@ -116,9 +116,12 @@ class Journal:
             data = json.loads(found[0])
             if data["version"] > VERSION:
                 raise UsageError(f"run {run_id} was written by a newer gpuyard; upgrade gpuyard here")
-            return RunRecord.model_validate(data), found[1]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{self.url}/{_path(run_id)} is not a run record of gpuyard's: {error}") from None
+            return RunRecord.model_validate(data, context=RECORDED), found[1]
+        except ValidationError as error:
+            wrong = ", ".join(sorted({".".join(map(str, item["loc"])) for item in error.errors()}))
+            raise UsageError(f"{self.url}/{_path(run_id)} is not a run record of gpuyard's: {wrong}") from None
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(f"{self.url}/{_path(run_id)} is not a run record of gpuyard's") from None
 
     def get(self, run_id: str) -> tuple[RunRecord, str]:
         """A record and its tag. Raises NotFoundError, with the nearest known run."""

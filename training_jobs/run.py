@@ -119,7 +119,7 @@ def _name_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
         if logical not in target.secrets:
             known = ", ".join(sorted(target.secrets)) or "none: add it to the stack's secrets"
             fix = did_you_mean(logical, target.secrets)
-            problems.append(Problem(f"secrets.{variable}", "the stack has no such secret", logical, known, fix))
+            problems.append(Problem(f"secrets.{variable}", "names no secret of the stack (not shown)", allowed=known, fix=fix))
     for name, url in spec.data.items():
         bucket = _yard_bucket(url)
         if bucket is not None and bucket not in target.buckets:

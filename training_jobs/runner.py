@@ -19,8 +19,8 @@ from .backends.base import Backend, Capacity, LogLine, Request
 from .case import Case, submission
 from .errors import LostSightError, NotFoundError, UsageError
 from .journal import Journal, RunRecord
-from .packaging import pack
-from .resubmit import TAKE_OVER_AFTER_S, Action, decide
+from .packaging import Package, pack
+from .resubmit import Action, decide
 from .run import Code, Run, check, run_id, time_limit
 from .spec import JobSpec
 from .state import State
@@ -40,6 +40,23 @@ class Submitted:
     status: RunStatus
 
 
+@dataclass(frozen=True)
+class _Order:
+    """A job that was checked, and the run that it is."""
+
+    run_id: str
+    spec: JobSpec
+    target: JobTarget
+    key: str | None
+    journal: Journal
+    package: Package
+    code: Code
+
+    def keep_code(self) -> None:
+        """Upload the code, unless the same is there."""
+        self.journal.keep_code(self.package.sha256, self.package.data)
+
+
 class Runner:
     """Runs of the targets of one stack ({pool: target}). `backend_for`, `clock` and `sleep` are injected by tests."""
 
@@ -57,13 +74,10 @@ class Runner:
 
     def plan(self, spec: JobSpec, code_dir: Path | None, *, key: str | None = None) -> tuple[str, list[Request]]:
         """The run id and the exact requests of a first submit. Nothing is written anywhere."""
-        target = pick_target(self._targets, spec.pool, self._source)
-        check(spec, target)
-        package = pack(code_dir, spec.command)
-        name = run_id(spec, package.digest, target.stack, target.pool, key)
-        code = Code(package.digest, Journal(target.run_bucket).code_url(package.sha256))
-        limit_s, reason = time_limit(spec, target, 0, 0)
-        return name, self._backend_for(target).request(Run(name, 0, 1, spec, target, code, limit_s, reason))
+        order = self._order(spec, code_dir, key)
+        limit_s, reason = time_limit(spec, order.target, 0, 0)
+        run = Run(order.run_id, 0, 1, spec, order.target, order.code, limit_s, reason)
+        return order.run_id, self._backend_for(order.target).request(run)
 
     def submit(
         self, spec: JobSpec, code_dir: Path | None, *, key: str | None = None, retry: bool = False, again: bool = False
@@ -76,47 +90,50 @@ class Runner:
         """
         if again and key is not None:
             raise UsageError("--again starts a new run under a random key; with --request-key choose another key instead")
-        target = pick_target(self._targets, spec.pool, self._source)
-        check(spec, target)
-        package = pack(code_dir, spec.command)
-        key = secrets.token_hex(8) if again else key
-        name = run_id(spec, package.digest, target.stack, target.pool, key)
-        journal = Journal(target.run_bucket)
-        code = Code(package.digest, journal.keep_code(package.sha256, package.data))
+        order = self._order(spec, code_dir, secrets.token_hex(8) if again else key)
         while True:
-            found = journal.find(name)
+            found = order.journal.find(order.run_id)
             with contextlib.suppress(ChangedError):  # somebody moved it meanwhile: look again
                 if found is None:
-                    submitted = self._first(journal, name, spec, target, code, key)
+                    submitted = self._first(order)
                 else:
-                    case = self._case(journal, *found)
-                    submitted = self._resubmit(case, spec, code, retry=retry)
+                    submitted = self._resubmit(self._case(order.journal, *found), order, retry=retry)
                 if submitted is not None:
                     return submitted
 
-    def _first(self, journal: Journal, name: str, spec: JobSpec, target: JobTarget, code: Code, key: str | None) -> Submitted | None:
+    def _order(self, spec: JobSpec, code_dir: Path | None, key: str | None) -> _Order:
+        """Check a job and work out which run it is; nothing is written."""
+        target = pick_target(self._targets, spec.pool, self._source)
+        check(spec, target)
+        package, journal = pack(code_dir, spec.command), Journal(target.run_bucket)
+        name = run_id(spec, package.digest, target.stack, target.pool, key)
+        return _Order(name, spec, target, key, journal, package, Code(package.digest, journal.code_url(package.sha256)))
+
+    def _first(self, order: _Order) -> Submitted | None:
         """Write a new run down, then start it. None when another submit wrote it first."""
-        now = self._clock()
+        spec, target, now = order.spec, order.target, self._clock()
         record = RunRecord(
-            run_id=name,
+            run_id=order.run_id,
             name=spec.name,
             stack=target.stack,
             pool=target.pool,
-            request_key=key,
+            request_key=order.key,
             created_at=now,
-            submissions=(submission(spec, target, code, (), attempt=1, fresh=True, now=now),),
+            submissions=(submission(spec, target, order.code, (), attempt=1, fresh=True, now=now),),
         )
-        tag = journal.create(record)
+        self._backend_for(target).capacity()  # a service that is not there is found out before anything is written
+        order.keep_code()
+        tag = order.journal.create(record)
         if tag is None:
             return None
-        case = self._case(journal, record, tag)
+        case = self._case(order.journal, record, tag)
         return Submitted(case.start(), "created", case.status())
 
-    def _resubmit(self, case: Case, spec: JobSpec, code: Code, *, retry: bool) -> Submitted | None:
+    def _resubmit(self, case: Case, order: _Order, *, retry: bool) -> Submitted | None:
         """Do what the resubmit table says about a run that is there. None = look again soon."""
-        submitted = case.record.last.service_id is not None or case.record.last.ended is not None
-        service = case.look() if submitted else None
-        choice = decide(case.record, service, spec, code.digest, retry=retry, now=self._clock())
+        written = case.record.last.service_id is not None or case.record.last.ended is not None
+        service = case.look() if written else None
+        choice = decide(case.record, service, order.spec, order.code.digest, retry=retry, now=self._clock())
         if choice.action is Action.POLL:
             self._sleep(0.05)
             return None
@@ -124,7 +141,8 @@ class Runner:
         if choice.action is Action.TAKE_OVER:
             created = case.take_over()
         elif choice.action is Action.NEXT:
-            created = case.next(spec, code, fresh=choice.fresh)
+            order.keep_code()
+            created = case.next(order.spec, order.code, fresh=choice.fresh)
         return Submitted(created, choice.note, case.status())
 
     def status(self, run: str) -> RunStatus:
@@ -142,35 +160,33 @@ class Runner:
             try:
                 case = self._find(run)
                 status = case.status()
+                on_status(status)
+                if (status.state.ended or status.state is State.UNKNOWN) and not self._resumed(case):
+                    return status
                 blind_since = None
+                pause = min(pause * 1.5, case.backend.poll_s * 5)
             except LostSightError:
                 blind_since = blind_since or self._clock()
                 if self._clock() - blind_since > _BLIND_PATIENCE_S:
                     raise
-                self._sleep(pause)
-                continue
-            on_status(status)
-            if status.state is State.STOPPED:
-                with contextlib.suppress(ChangedError):  # somebody else resumed it
-                    if not case.resume():
-                        return status
-            elif status.state.ended or status.state is State.UNKNOWN:
-                return status
-            pause = min(pause * 1.5, case.backend.poll_s * 5)
             self._sleep(pause)
+
+    def _resumed(self, case: Case) -> bool:
+        """Whether a run that ended goes on, by us or by somebody who was quicker."""
+        try:
+            return case.resume()
+        except ChangedError:
+            return True
 
     def cancel(self, run: str) -> RunStatus:
         """End a run. One that has ended stays as it ended."""
-        case = self._find(run)
-        while case.record.last.service_id is None and case.record.last.ended is None:
-            if self._clock() - case.record.last.written_at > TAKE_OVER_AFTER_S:
-                with contextlib.suppress(ChangedError):
-                    case.take_over()
-            self._sleep(0.05)
+        while True:
             case = self._find(run)
-        if case.record.last.service_id is not None and case.record.last.ended is None:
-            case.backend.cancel(case.record.last.service_id)
-        return case.status()
+            with contextlib.suppress(ChangedError):  # a submit or a wait moved it on meanwhile
+                case.cancel()
+                if case.record.last.service_id is not None or case.record.last.ended is not None:
+                    return case.status()
+            self._sleep(0.05)
 
     def logs(self, run: str, *, node: int | None = None, since: float | None = None, follow: bool = False) -> Iterator[LogLine]:
         """Output of the newest attempt's nodes, from `since` (Unix time). Raises UsageError for a node it does not have."""
@@ -181,13 +197,17 @@ class Runner:
         if case.record.last.service_id is not None:
             yield from case.backend.logs(case.record.last.service_id, node=node, since=since, follow=follow)
 
-    def runs(self) -> list[RunStatus]:
-        """All runs of the targets' pools, newest first."""
+    def runs(self, on_damaged: Callable[[str], None] = lambda _: None) -> list[RunStatus]:
+        """All runs of the targets' pools, newest first. A record that cannot be read is named to `on_damaged` and left out."""
         found = []
         for bucket in self._buckets():
             journal = Journal(bucket)
             for run in journal.run_ids():
-                there = journal.find(run)
+                try:
+                    there = journal.find(run)
+                except UsageError as error:
+                    on_damaged(str(error))
+                    continue
                 if there is not None and there[0].pool in self._targets:
                     found.append(self._case(journal, *there).status())
         return sorted(found, key=lambda status: -status.submitted_at)

@@ -25,9 +25,14 @@ from pydantic import (
 from .errors import Problem, UsageError, problems_from, show
 from .yaml_traps import read_yaml
 
+RECORDED = {"recorded": True}
+"""Validation context of specs that were accepted before: rules about secrets may have become stricter since."""
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+d)?(\d+h)?(\d+m)?(\d+s)?")
 _SECRET_NAME = re.compile(r"(?i)(^|_)(password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)(_|$)")
+_PLACE = re.compile(r"^(~|\.{0,2}/|[a-z][a-z0-9+.-]*://)")
+_HARMLESS = {"", "0", "1", "true", "false"}
 _SECRET_VALUE = re.compile(
     r"^(AKIA|ASIA)[A-Z0-9]{16}$|^gh[pousr]_\w{20,}|^github_pat_\w+|^sk-[\w-]{20,}|^hf_\w{20,}|^xox[abprs]-|^eyJ[\w-]+\.eyJ|^AIza[\w-]{30,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\s:@]+:[^/\s@]+@"
@@ -134,7 +139,9 @@ class JobSpec(_Model):
 
     @field_validator("env")
     @classmethod
-    def _env_holds_no_secrets(cls, env: dict[str, str]) -> dict[str, str]:
+    def _env_holds_no_secrets(cls, env: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if info.context == RECORDED:
+            return env
         names = sorted(name for name, value in env.items() if _looks_secret(name, value))
         if names:
             raise ValueError(
@@ -145,6 +152,16 @@ class JobSpec(_Model):
         if reserved:
             raise ValueError(f"{', '.join(reserved)}: names beginning with GPUYARD_ are set by gpuyard; rename")
         return env
+
+    @field_validator("command", "setup", "data")
+    @classmethod
+    def _words_hold_no_secrets(cls, words: list[str] | dict[str, str] | None, info: ValidationInfo) -> list[str] | dict[str, str] | None:
+        values = words.values() if isinstance(words, dict) else words or ()
+        if info.context != RECORDED and any(_SECRET_VALUE.search(value) for value in values):
+            raise ValueError(
+                "holds what looks like a secret (not shown); put it into the stack's secret store and write secrets: {NAME: ...}"
+            )
+        return words
 
     @field_validator("secrets")
     @classmethod
@@ -175,7 +192,9 @@ def _command_problem(command: list[str], launcher: str | None) -> str | None:
 def _looks_secret(name: str, value: str) -> bool:
     if _SECRET_VALUE.search(value):
         return True
-    return bool(_SECRET_NAME.search(name)) and len(value) >= 16 and not set(value) & set("/ ")
+    if not _SECRET_NAME.search(name) or _PLACE.match(value) or value.lower() in _HARMLESS:
+        return False
+    return "password" in name.lower() or "secret" in name.lower() or len(value) >= 16
 
 
 def parse_job(data: Mapping[str, Any], source: str = "job") -> JobSpec:

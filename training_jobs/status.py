@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .backends.base import ServiceStatus
 from .journal import Journal, RunRecord, Submission
@@ -160,7 +160,7 @@ def _attempt(journal: Journal, record: RunRecord, submission: Submission, servic
         submitted_at=submission.written_at,
         started_at=said.started_at,
         ended_at=said.ended_at,
-        step=progress.get("step"),
+        step=_metrics(progress).step,
         restarts=progress.get("restarts", 0),
         detail=said.detail,
         tail=list(failed.get("tail", [])) if said.state is State.FAILED else [],
@@ -172,9 +172,17 @@ def _documents(journal: Journal, run_id: str, attempt: int, name: str) -> dict[s
 
 
 def _metrics(progress: dict[str, Any]) -> Metrics:
-    reported = dict(progress.get("metrics") or {})
-    known = {name: reported.pop(name, None) for name in Metrics.model_fields if name not in {"step", "steps", "other"}}
-    return Metrics(step=progress.get("step"), steps=progress.get("steps"), other=reported, **known)
+    """What the job reported; a figure that does not fit its field is the script's own business and goes to `other`."""
+    reported = {**(progress.get("metrics") or {}), "step": progress.get("step"), "steps": progress.get("steps")}
+    fitting: dict[str, Any] = {}
+    for name in [name for name in Metrics.model_fields if name != "other" and reported.get(name) is not None]:
+        try:
+            Metrics.model_validate({name: reported[name]})
+        except ValidationError:
+            continue
+        fitting[name] = reported[name]
+    other = {name: value for name, value in reported.items() if name not in fitting and value is not None}
+    return Metrics(**fitting, other=other)
 
 
 def _fabric(preflight: dict[str, Any]) -> FabricVerdict:

@@ -65,12 +65,15 @@ class LocalStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._root = Path(unquote(urlsplit(url).path))
+        parts = urlsplit(url)
+        if parts.netloc not in {"", "localhost"}:
+            raise UsageError("the bucket cannot be used", [Problem("url", "names a host", url, "file:///absolute/path")])
+        self._root = Path(unquote(parts.path))
 
     def create(self, path: str, data: bytes) -> str:
         """Write beside and link into place: the name appears once, whole."""
         target = self._root / path
-        with _plain_errors(target), _written_beside(target, data) as written:
+        with plain_errors(target), _written_beside(target, data) as written:
             try:
                 os.link(written, target)
             except FileExistsError:
@@ -80,16 +83,17 @@ class LocalStore:
 
     def read(self, path: str) -> tuple[bytes, str] | None:
         """The content now."""
-        try:
-            data = (self._root / path).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        with plain_errors(self._root / path, "read"):
+            try:
+                data = (self._root / path).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
         return data, _tag(data)
 
     def replace(self, path: str, data: bytes, tag: str) -> str:
         """Compare and swap under a lock of the folder."""
         target = self._root / path
-        with _plain_errors(target), _locked(target.parent):
+        with plain_errors(target), _locked(target.parent):
             found = self.read(path)
             if found is None or found[1] != tag:
                 raise ChangedError(path)
@@ -104,21 +108,30 @@ class LocalStore:
 
     def names(self, folder: str) -> list[str]:
         """Names directly in a folder, what is being written left out."""
-        try:
-            return sorted(name for name in os.listdir(self._root / folder) if not name.startswith(".tmp-"))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        with plain_errors(self._root / folder, "read"):
+            try:
+                return sorted(name for name in os.listdir(self._root / folder) if not name.startswith(".tmp-"))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
 
     def download(self, folder: str, into: Path) -> list[str]:
         """Copy a folder."""
         source = self._root / folder
         files = sorted(path for path in source.rglob("*") if path.is_file())
-        with _plain_errors(into):
-            for path in files:
-                copy = into / path.relative_to(source)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, copy)
-        return [path.relative_to(source).as_posix() for path in files]
+        with plain_errors(into):
+            return [name for path in files if (name := _copied(path, path.relative_to(source), into))]
+
+
+def _copied(path: Path, name: Path, into: Path) -> str | None:
+    """Copy one file; None when it vanished meanwhile, as old checkpoints do."""
+    (into / name).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copy2(path, into / name)
+    except FileNotFoundError:
+        if path.exists():
+            raise
+        return None
+    return name.as_posix()
 
 
 _STORES = {"file": LocalStore}  # each cloud adds its scheme with its conditional write
@@ -163,18 +176,19 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _plain_errors(path: Path) -> Iterator[None]:
+def plain_errors(path: Path, verb: str = "write") -> Iterator[None]:
+    """What the operating system refuses inside, in words and with an exit code."""
     try:
         yield
     except OSError as error:
-        raise explain_os_error(error, path) from error
+        raise explain_os_error(error, path, verb) from error
 
 
-def explain_os_error(error: OSError, path: Path) -> GpuyardError:
+def explain_os_error(error: OSError, path: Path, verb: str = "write") -> GpuyardError:
     """An operating system's refusal in words, with the exit code that fits."""
-    text = f"cannot write {path}: {error.strerror}"
+    text = f"cannot {verb} {error.filename or path}: {error.strerror}"
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return QuotaError(f"{text}; free some space, nothing that was saved before is touched")
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return AuthError(f"{text}; make the folder writable for this user")
-    return UsageError(f"{text}; is the stack up? `pulumi up` makes the folder")
+        return AuthError(f"{text}; this user needs to be able to {verb} there")
+    return UsageError(text)

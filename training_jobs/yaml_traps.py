@@ -26,11 +26,16 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], list[Problem]]:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except RecursionError:
+        raise UsageError(f"{path} is nested too deeply, or into itself") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(node, yaml.MappingNode):
         raise UsageError(f"{path} holds no mapping: expected `key: value` lines")
-    traps = list(_traps(node, ""))
+    try:
+        traps = list(_traps(node, ""))
+    except RecursionError:
+        raise UsageError(f"{path} is nested too deeply, or into itself") from None
     try:
         data = yaml.SafeLoader("").construct_document(node)
     except (yaml.YAMLError, ValueError) as error:
@@ -47,6 +52,8 @@ def _traps(node: yaml.Node, key: str) -> Iterator[Problem]:
     elif isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for name, value in node.value:
+            if not isinstance(name, yaml.ScalarNode):
+                raise UsageError(f"line {name.start_mark.line + 1}: a key is no word; is `{{{{ ... }}}}` a template that was not rendered?")
             child = f"{key}.{name.value}" if key else str(name.value)
             if name.value in seen:
                 yield Problem(child, f"is there twice (line {name.start_mark.line + 1})", fix="keep one")

@@ -66,7 +66,7 @@ class Backend:
         self._pool.settle()
         job = self._pool.job(service_id)
         if job is None:
-            return ServiceStatus(State.UNKNOWN, Reason.UNKNOWN, detail="the pool does not know it (was it made anew?)")
+            return ServiceStatus(State.FAILED, Reason.INFRA, detail="the pool was made anew since")
         detail = job.get("detail")
         if job["state"] == State.PENDING and self._pool.holds_nodes(service_id, job["run_id"]):
             detail = "nodes taken, starting"

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LostSightError, NotFoundError
+from ...store import plain_errors
 from .process import MARK, is_alive, start_of, sweep
 
 _LOCK_PATIENCE_S = 30.0
+_MAX_STARTS = 3  # of a supervisor that never comes to start a node
 
 
 class Pool:
@@ -73,9 +75,9 @@ class Pool:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the pool. Raises LostSightError when somebody else does for too long."""
+        """Hold the pool. Raises LostSightError when somebody else does for too long, and what store.py raises for a disk's refusals."""
         self.nodes()
-        with (self.directory / "lock").open("a") as file:
+        with plain_errors(self.directory), (self.directory / "lock").open("a") as file:
             deadline = time.monotonic() + _LOCK_PATIENCE_S
             while True:
                 try:
@@ -129,7 +131,8 @@ class Pool:
             if is_alive(lease["pid"], lease["started"]):
                 continue
             path = self.lease_path(lease["run_id"])
-            sweep(path)
+            if sweep(path):
+                continue  # something of the job will not die: its nodes are not free
             name = lease["job"]
             job = self.job(name)
             if job is None or job.get("ended_at"):
@@ -140,32 +143,54 @@ class Pool:
                 write_json(self.directory / "queue" / job["ticket"], {"job": name})
                 path.unlink(missing_ok=True)
             else:
-                self._end(name, job, state="FAILED", reason="infra", detail="its supervisor was killed")
+                detail = "its supervisor was killed, or the machine went down"
+                self._end(name, job, state="FAILED", reason="infra", detail=detail, ended_at=self._last_sign(name, job))
+
+    def _last_sign(self, name: str, job: dict[str, Any]) -> float:
+        """When a job was last known to run: the time since then was nobody's, and is not charged to it."""
+        logs = [path.stat().st_mtime for path in self.job_dir(name).glob("node-*.log")]
+        return float(max([job["started_at"], *logs]))
 
     def _dispatch(self) -> None:
-        free, size = self.free(), len(self.nodes())
-        for ticket in self.tickets():
-            name = ticket.name.partition("-")[2]
-            job = self.job(name)
-            if job is None or job.get("ended_at") or self.holds_nodes(name, job["run_id"]):
-                ticket.unlink(missing_ok=True)
-            elif job["expires_at"] is not None and time.time() >= job["expires_at"]:
-                detail = "queue_timeout: no nodes came free in time"
-                self._end(name, job, state="FAILED", reason="capacity", detail=detail, ended_at=job["expires_at"])
-            elif job["nodes"] > size:
-                detail = f"wants {job['nodes']} nodes, the pool has {size} now"
-                self._end(name, job, state="FAILED", reason="capacity", detail=detail)
-            elif job["nodes"] > len(free) or self.lease_path(job["run_id"]).exists():
+        waiting = [(ticket, ticket.name.partition("-")[2]) for ticket in self.tickets()]
+        jobs = [(ticket, name, job) for ticket, name in waiting if (job := self._waiting(ticket, name)) is not None]
+        free = self.free()
+        for ticket, name, job in jobs:
+            if job["nodes"] > len(free) or self.lease_path(job["run_id"]).exists():
                 return  # strictly in order: what comes later does not overtake
-            else:
-                taken, free = free[: job["nodes"]], free[job["nodes"] :]
-                if not self._start(name, job["run_id"], taken):
-                    return  # it died at once: the ticket stays, and whoever asks next tries again
-                ticket.unlink(missing_ok=True)
+            taken, free = free[: job["nodes"]], free[job["nodes"] :]
+            if not self._start(name, job, taken):
+                return  # it died at once: the ticket stays, and whoever asks next tries again
+            ticket.unlink(missing_ok=True)
 
-    def _start(self, name: str, run_id: str, nodes: list[int]) -> bool:
+    def _waiting(self, ticket: Path, name: str) -> dict[str, Any] | None:
+        """The job of a ticket; None, and no ticket, where there is nothing to wait for any more."""
+        job, size = self.job(name), len(self.nodes())
+        if job is None or job.get("ended_at") or self.holds_nodes(name, job["run_id"]):
+            ticket.unlink(missing_ok=True)
+            return None
+        if job["expires_at"] is not None and time.time() >= job["expires_at"]:
+            outcome = {"reason": "capacity", "detail": "queue_timeout: no nodes came free in time", "ended_at": job["expires_at"]}
+        elif job["nodes"] > size:
+            outcome = {"reason": "capacity", "detail": f"wants {job['nodes']} nodes, the pool has {size} now"}
+        elif job.get("starts", 0) >= _MAX_STARTS:
+            outcome = {
+                "reason": "infra",
+                "detail": f"its supervisor died {_MAX_STARTS} times before it could start: {self._complaint(name)}",
+            }
+        else:
+            return job
+        self._end(name, job, state="FAILED", **outcome)
+        return None
+
+    def _complaint(self, name: str) -> str:
+        lines = (self.job_dir(name) / "supervisor.log").read_text(errors="replace").splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+    def _start(self, name: str, job: dict[str, Any], nodes: list[int]) -> bool:
         """Spawn the supervisor and give it the lease. It does nothing before it holds the lock and sees its lease."""
-        lease = self.lease_path(run_id)
+        lease = self.lease_path(job["run_id"])
+        write_json(self.job_dir(name) / "job.json", {**job, "starts": job.get("starts", 0) + 1})
         with (self.job_dir(name) / "supervisor.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "training_jobs.backends.local.supervisor", str(self.directory), name],
@@ -180,7 +205,7 @@ class Pool:
         _reap(process)
         if started is None:
             return False
-        entry = {"version": 1, "run_id": run_id, "pid": process.pid, "started": started, "nodes": nodes, "job": name}
+        entry = {"version": 1, "run_id": job["run_id"], "pid": process.pid, "started": started, "nodes": nodes, "job": name}
         write_json(lease, entry)
         return True
 
@@ -201,20 +226,25 @@ def _environment() -> dict[str, str]:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None when there is none."""
+    """A JSON object; None when there is none. Raises LostSightError for one that cannot be read."""
     try:
         data: dict[str, Any] = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except (OSError, ValueError) as error:
+        raise LostSightError(f"{path} cannot be read: {error}; when no job of the pool runs, remove the file") from None
     return data
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Replace a file as a whole."""
+    """Replace a file as a whole, also for a machine that goes down right after."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.parent / f".{path.name}-{os.getpid()}"
     try:
-        beside.write_text(json.dumps(data))
+        with beside.open("w", encoding="utf-8") as file:
+            json.dump(data, file)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

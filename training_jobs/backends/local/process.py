@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -59,10 +60,8 @@ def sweep(lease: Path, spare: frozenset[int] = frozenset(), patience_s: float = 
     deadline = time.monotonic() + patience_s
     while left := [pid for pid in marked(lease) if pid not in spare]:
         for pid in left:
-            try:
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # gone, or another user's now: it counts as left
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
         if time.monotonic() > deadline:
             return left
         time.sleep(0.02)

@@ -57,7 +57,10 @@ class _Supervisor:
             verdict = self._watch()
         except OSError as error:
             verdict = _Verdict(Outcome(State.FAILED, Reason.INFRA, None), f"the supervisor could not go on: {error}")
-        self._kill()
+        left = self._kill()
+        if left:  # without an end in the books the lease stays, and so do the nodes, until a later sweep gets them
+            print(f"processes {left} would not die; the nodes stay taken", file=sys.stderr)
+            return
         with self.pool.lock():
             outcome = verdict.outcome or classify(self.order)
             if (self.pool.job_dir(self.name) / "cancel").exists() and outcome.state is not State.SUCCEEDED:
@@ -155,15 +158,17 @@ class _Supervisor:
             return Outcome(State.SUCCEEDED, None, 0)
         return outcome
 
-    def _kill(self) -> None:
-        """Nothing of the job stays: nodes, workers, and whatever those started."""
+    def _kill(self) -> list[int]:
+        """Nothing of the job stays: nodes, workers, and whatever those started. Returns what would not go."""
         for node in self.nodes:
             if node.process.poll() is None:
                 node.process.kill()
-        sweep(self.pool.lease_path(self.job["run_id"]))
+        left = sweep(self.pool.lease_path(self.job["run_id"]))
         for node in self.nodes:
-            node.process.wait()
+            if not left:
+                node.process.wait()
             node.pump.join(timeout=5)
+        return left
 
 
 def _pump(stream: IO[bytes], log: Path) -> None:

@@ -30,8 +30,12 @@ def down(root: Path, progress: Progress) -> None:
         progress.end()
         env = local_env.environment(root, engine.folder, os.environ)
         stack_lock.recover(root, local_env.STACK, env)
+        names = stack_names(root, env)
+        if others := sorted(names - {local_env.STACK}):
+            raise DownError(f"./.yard also keeps the state of {', '.join(others)}; destroy and remove these first (`pulumi stack rm`)")
         cancel_runs(root, env)
-        destroy(root, env)
+        if local_env.STACK in names:
+            destroy(root, env)
     if (root / ".yard").exists():
         shutil.rmtree(root / ".yard")
         print("removed ./.yard; left are ./.venv and the user's cache")
@@ -49,22 +53,26 @@ def cancel_runs(root: Path, env: Mapping[str, str]) -> None:
     if listed.returncode:
         raise DownError(f"the runs cannot be listed: {listed.stderr.strip()}")
     for run in json.loads(listed.stdout)["runs"]:
-        if run["state"] in ("PENDING", "RUNNING", "RECOVERING", "UNKNOWN"):
+        if run["state"] in ("PENDING", "RUNNING", "RECOVERING", "STOPPED", "UNKNOWN"):
             print(f"stopping {run['run_id']}")
-            subprocess.run(
-                [*gpuyard, "cancel", run["run_id"], "--targets", str(targets), "--json"], env=env, capture_output=True, check=False
-            )
+            cancel = [*gpuyard, "cancel", run["run_id"], "--targets", str(targets), "--json"]
+            cancelled = subprocess.run(cancel, env=env, capture_output=True, text=True, check=False)
+            if cancelled.returncode:
+                raise DownError(f"{run['run_id']} cannot be stopped: {cancelled.stderr.strip()}")
 
 
-def destroy(root: Path, env: Mapping[str, str]) -> None:
-    """Destroy the stack and forget it; its committed settings file stays."""
+def stack_names(root: Path, env: Mapping[str, str]) -> set[str]:
+    """The stacks whose state ./.yard keeps."""
     known = subprocess.run(
         ["pulumi", "stack", "ls", "--json", "--non-interactive"], cwd=root, env=env, capture_output=True, text=True, check=False
     )
     if known.returncode:
         raise DownError(f"the stacks cannot be listed: {known.stderr.strip()}")
-    if local_env.STACK not in {stack["name"].rpartition("/")[2] for stack in json.loads(known.stdout)}:
-        return
+    return {stack["name"].rpartition("/")[2] for stack in json.loads(known.stdout)}
+
+
+def destroy(root: Path, env: Mapping[str, str]) -> None:
+    """Destroy the stack and forget it; its committed settings file stays."""
     stack = ["--stack", local_env.STACK, "--yes", "--non-interactive"]
     if subprocess.run(["pulumi", "destroy", "--skip-preview", *stack], cwd=root, env=env, check=False).returncode:
         raise DownError("pulumi destroy did not finish, so ./.yard stays; fix: see its message above, then `make down` again")

@@ -94,10 +94,8 @@ class Runner:
         while True:
             found = order.journal.find(order.run_id)
             with contextlib.suppress(ChangedError):  # somebody moved it meanwhile: look again
-                if found is None:
-                    submitted = self._first(order)
-                else:
-                    submitted = self._resubmit(self._case(order.journal, *found), order, retry=retry)
+                there = self._case(order.journal, *found) if found is not None else None
+                submitted = self._first(order) if there is None else self._resubmit(there, order, retry=retry)
                 if submitted is not None:
                     return submitted
 

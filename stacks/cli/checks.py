@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -58,12 +57,11 @@ def _torch() -> CheckDocument:
 
 
 def _gpus() -> CheckDocument:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return CheckDocument(name="gpus", ok=True, detail="none here (no nvidia-smi); pools of `local` use CPU slots", fix=None)
-    done = subprocess.run([tool, "--list-gpus"], capture_output=True, text=True, timeout=30, check=False)
-    count = len(done.stdout.splitlines())
-    return CheckDocument(name="gpus", ok=done.returncode == 0, detail=f"{count} GPUs", fix=None if count else done.stderr.strip() or None)
+    from components.local.gpus import find_gpus
+
+    found = find_gpus()
+    detail = found.problem or ", ".join(found.models) or "none here (no nvidia-smi); pools of `local` use CPU slots"
+    return CheckDocument(name="gpus", ok=found.problem is None, detail=detail, fix="nvidia-smi has to answer" if found.problem else None)
 
 
 def _cloud(name: str) -> CheckDocument:

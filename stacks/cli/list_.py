@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from . import options
 
 
@@ -11,7 +13,7 @@ def command(stack: options.Stack = None, targets: options.Targets = None, json: 
     from .documents import ListDocument, emit
     from .view import table
 
-    runs = yard.runner(stack, targets).runs()
+    runs = yard.runner(stack, targets).runs(lambda damage: print(f"left out: {damage}", file=sys.stderr))
     if json:
         emit(ListDocument(runs=runs))
     elif runs:

@@ -29,12 +29,15 @@ def command(
     json: options.Json = False,
 ) -> None:
     """Submit a job. The same job twice starts it once; exit 0 means recorded."""
+    from training_jobs.errors import UsageError
     from training_jobs.spec import load_job
 
     from . import yard
     from .documents import SubmitDocument, emit
     from .view import follow, head
 
+    if dry_run and (retry or again or wait):
+        raise UsageError("--dry-run shows a first submit and creates nothing; leave --retry, --again and --wait out")
     spec, base = load_job(job)
     if pool is not None:
         spec = spec.model_copy(update={"pool": pool})

@@ -22,7 +22,7 @@ _PLAIN_EVERY_S = 10.0
 
 def head(run: str, note: str, *, quiet: bool) -> None:
     """The line that names the run and says how to come back to it."""
-    print(f"run {run}  {note}   logs: gpuyard logs -f {run}", file=sys.stderr if quiet else sys.stdout, flush=True)
+    print(f"run {run}  {note}   logs: gpuyard logs -f {run}{_same_yard()}", file=sys.stderr if quiet else sys.stdout, flush=True)
 
 
 @contextlib.contextmanager
@@ -31,8 +31,21 @@ def said_goodbye(run: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(f"\nstill running. Back: gpuyard wait {run}   Stop: gpuyard cancel {run}", file=sys.stderr)
+        yard = _same_yard()
+        print(f"\nstill running. Back: gpuyard wait {run}{yard}   Stop: gpuyard cancel {run}{yard}", file=sys.stderr)
         raise typer.Exit(Exit.INTERRUPTED) from None
+
+
+def _same_yard() -> str:
+    """The option with which this command found its yard, for the next one."""
+    from shlex import quote
+
+    words = sys.argv[1:]
+    for index, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in {"--stack", "-s", "--targets"} and (equals or index + 1 < len(words)):
+            return f" {name} {quote(value if equals else words[index + 1])}"
+    return ""
 
 
 def follow(runner: Runner, run: str, *, quiet: bool) -> RunStatus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from training_jobs.errors import AuthError, GpuyardError, NotFoundError, UsageError
+from training_jobs.errors import AuthError, LostSightError, UsageError
 from training_jobs.target import JobTarget, parse_targets
 
 if TYPE_CHECKING:
     from training_jobs.runner import Runner
 
 _LOCAL = "local"
+_VERSION = re.compile(r"v\d+(\.\d+)*")
 
 
 def runner(stack: str | None, targets: str | None) -> Runner:
@@ -40,26 +42,24 @@ def find_targets(stack: str | None, targets: str | None) -> tuple[dict[str, JobT
 
 def _read(location: str) -> str:
     """The text of a file or an object."""
-    if urlsplit(location).scheme in {"", "file"}:
-        path = Path(location.removeprefix("file://"))
-        try:
-            return path.read_text(encoding="utf-8")
-        except PermissionError as error:
-            raise AuthError(f"cannot read the targets {path}: {error.strerror}") from None
-        except OSError as error:
-            hint = "`pulumi up` writes them to gpuyard/targets.json of the run bucket"
-            raise UsageError(f"cannot read the targets {path}: {error.strerror}; {hint}") from None
-    import fsspec
-
+    hint = "`pulumi up` writes them to gpuyard/targets.json of the run bucket"
     try:
-        with fsspec.open(location, "rt") as file:
+        if urlsplit(location).scheme in {"", "file"}:
+            return Path(location.removeprefix("file://")).read_text(encoding="utf-8")
+        import fsspec
+
+        with fsspec.open(location, "rt", encoding="utf-8") as file:
             return str(file.read())
     except ImportError as error:
         raise UsageError(f"cannot read {location}: {error}; install the extra of its cloud, e.g. gpuyard[aws]") from None
-    except FileNotFoundError:
-        raise NotFoundError(f"there are no targets at {location}; `pulumi up` writes them") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{location} is not text; {hint}") from None
     except PermissionError as error:
-        raise AuthError(f"not permitted to read {location}: {error}") from None
+        raise AuthError(f"not permitted to read the targets {location}: {error.strerror or error}") from None
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
+        raise UsageError(f"cannot read the targets {location}: {getattr(error, 'strerror', None) or error}; {hint}") from None
+    except Exception as error:  # every cloud's client has its own words for no credentials and no network
+        raise LostSightError(f"cannot read the targets {location}: {type(error).__name__}: {error}") from None
 
 
 def _outputs(stack: str) -> str:
@@ -84,7 +84,9 @@ def _pulumi(arguments: list[str], stack: str | None) -> subprocess.CompletedProc
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        raise GpuyardError("pulumi did not answer within 60 s; use --targets to go without it") from None
+        raise LostSightError("pulumi did not answer within 60 s; use --targets to go without it") from None
+    except OSError as error:
+        raise UsageError(f"{command[0]} cannot be run: {error.strerror}; `gpuyard doctor` says more") from None
 
 
 def find_pulumi() -> Path:
@@ -93,10 +95,10 @@ def find_pulumi() -> Path:
     if on_path:
         return Path(on_path)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    kept = sorted(cache.glob("gpuyard/engine/*/pulumi")) + sorted(cache.glob("gpuyard/engine/*/bin/pulumi"))
-    if not kept:
+    whole = [seal.parent for seal in cache.glob("gpuyard/engine/v*/complete.json") if _VERSION.fullmatch(seal.parent.name)]
+    if not whole:
         raise UsageError("the pulumi CLI is not here; install it, run `make demo` once, or use --targets, which needs none")
-    return kept[-1]
+    return max(whole, key=lambda folder: [int(part) for part in folder.name[1:].split(".")]) / "pulumi"
 
 
 def project_root() -> Path | None:

@@ -132,6 +132,15 @@ def test_a_young_record_is_left_to_its_writer(folder: Path) -> None:
     assert answer(waiting)["created"] is True
 
 
+def test_a_wait_finishes_what_a_dead_submit_left(folder: Path) -> None:
+    submit(folder, "before the call").communicate(timeout=30)
+    age_records(folder, 61)
+    watcher = runner(folder)
+    (run,) = (folder / "bucket/gpuyard/runs").iterdir()
+    assert watcher.wait(run.name).state is State.SUCCEEDED
+    assert starts(folder, run.name) == [(0, 0)]
+
+
 def kill_the_supervisor(folder: Path, seed: int) -> None:
     """One life: submit, kill the supervisor after a seeded delay, recover by asking, and look at what is left."""
     chance = random.Random(seed)  # noqa: S311 - a moment, not a secret

@@ -60,9 +60,12 @@ def report(step: int, **metrics: float | None) -> None:
     _metrics.update({name: _plain(value) for name, value in metrics.items()})
     told = {"step": int(step), "metrics": dict(_metrics), "at": time.time(), "restart": os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")}
     beside = f"{path}.{os.getpid()}"
-    with open(beside, "w", encoding="utf-8") as file:
-        json.dump(told, file)
-    os.replace(beside, path)
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            json.dump(told, file)
+        os.replace(beside, path)
+    except OSError as error:  # a full node disk must not end a training for want of a progress line
+        print(f"gpuyard: progress is not reported: {error}", file=sys.stderr, flush=True)
 
 
 def last_report() -> tuple[int, dict[str, Any]] | None:
@@ -95,8 +98,10 @@ def _process_group() -> Any:
     return dist if dist is not None and dist.is_available() and dist.is_initialized() else None
 
 
-def _plain(value: Any) -> float | int | None:
+def _plain(value: Any) -> float | int | str | None:
     number = value.item() if hasattr(value, "item") else value
-    if isinstance(number, float) and not math.isfinite(number):
-        return None  # JSON has no NaN
-    return None if number is None else int(number) if isinstance(number, int) else float(number)
+    if number is None or isinstance(number, int):
+        return None if number is None else int(number)
+    if isinstance(number, float):
+        return number if math.isfinite(number) else None  # JSON has no NaN
+    return str(number)

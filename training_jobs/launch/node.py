@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -103,7 +104,9 @@ class Node:
     def _seed_report(self) -> None:
         """Let rank 0 know how far the attempt before came, so that it can count what is done again."""
         before = files.read(f"{self._run_url}/output/attempt-{self._attempt - 1}/progress.json")
-        if self._where.rank == 0 and before:
+        if self._where.rank != 0 or not before:
+            return
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # torn by the end of the attempt before: nothing is known of it
             told = json.loads(before)
             if told["step"] is not None:
                 self._report_file.write_text(json.dumps({"step": told["step"], "metrics": told["metrics"], "at": None}), encoding="utf-8")

@@ -98,6 +98,13 @@ def test_gpus_are_checked_by_model_and_count(gpus: str, fits: bool) -> None:
             check(job(gpus=gpus), pool)
 
 
+def test_a_secret_given_instead_of_its_name_is_not_shown() -> None:
+    with pytest.raises(UsageError) as caught:
+        check(job(secrets={"OPENAI_API_KEY": "sk-proj-aaaaaaaaaaaaaaaaaaaa"}), target())
+    assert "secrets.OPENAI_API_KEY" in str(caught.value)
+    assert "sk-proj" not in str(caught.value)
+
+
 def test_limits_of_the_stack_cap_a_job() -> None:
     pool = target(accelerator="H100", gpus_per_node=8, slots_per_node=8, limits={"gpus": 8, "usd_per_job": 100})
     with pytest.raises(UsageError) as caught:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training_jobs.errors import UsageError
-from training_jobs.spec import JobSpec, duration, load_job, parse_job, seconds
+from training_jobs.spec import RECORDED, JobSpec, duration, load_job, parse_job, seconds
 
 
 def refused(tmp_path: Path, text: str) -> list[str]:
@@ -134,6 +134,8 @@ def test_without_torchrun_any_argv_goes() -> None:
         ("URL", "postgres://user:hunter22@db/x"),
         ("WANDB_API_KEY", "0123456789abcdef0123456789abcdef01234567"),
         ("PEM", "-----BEGIN RSA PRIVATE KEY-----"),
+        ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+        ("DB_PASSWORD", "hunter2"),
     ],
 )
 def test_values_that_look_like_secrets_are_refused_and_not_shown(name: str, value: str) -> None:
@@ -149,6 +151,25 @@ def test_values_that_look_like_secrets_are_refused_and_not_shown(name: str, valu
 )
 def test_ordinary_values_pass(name: str, value: str) -> None:
     assert parse_job({"name": "a", "command": ["x.py"], "env": {name: value}}).env == {name: value}
+
+
+@pytest.mark.parametrize("keys", [{"data": {"a": "s3://user:hunter22@host/x"}}, {"command": ["x.py", "AKIAIOSFODNN7EXAMPLE"]}])
+def test_secrets_elsewhere_are_refused_too(keys: dict[str, object]) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_job({"name": "a", "command": ["x.py"], **keys})
+    assert "looks like a secret" in str(caught.value)
+    assert "hunter22" not in str(caught.value)
+    assert "AKIA" not in str(caught.value)
+
+
+def test_a_recorded_spec_stays_readable_when_rules_become_stricter() -> None:
+    old = {"name": "a", "command": ["x.py"], "env": {"DB_PASSWORD": "hunter2"}}
+    assert JobSpec.model_validate(old, context=RECORDED).env == {"DB_PASSWORD": "hunter2"}
+
+
+@pytest.mark.parametrize("text", ["name: a\npool: {{ pool }}\n", "name: a\n? [a, b]\n: c\n", "name: &a [*a]\n"])
+def test_templates_and_loops_are_named(tmp_path: Path, text: str) -> None:
+    refused(tmp_path, text)
 
 
 def test_reserved_and_doubled_names_are_refused() -> None:

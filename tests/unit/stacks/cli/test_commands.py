@@ -36,7 +36,11 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def spawn(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "GPUYARD_TARGETS": str(folder / "targets.json"), **environment}
     command = [sys.executable, "-c", _MAIN, *arguments]
-    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def hear_ctrl_c() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores it, and children inherit that
+
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c)
 
 
 @pytest.fixture
@@ -139,6 +143,15 @@ def test_bad_input_is_exit_2_and_leaves_nothing(folder: Path, cli: Cli, keys: di
     assert list((folder / "bucket").iterdir()) == []
 
 
+def test_a_conflict_leaves_no_code_behind(folder: Path, cli: Cli) -> None:
+    (folder / "src").mkdir()
+    (folder / "src/a.py").write_text("1")
+    assert cli("submit", write_job(folder, code="src"), "--request-key", "k").returncode == 0
+    (folder / "src/a.py").write_text("2")
+    assert cli("submit", write_job(folder, code="src"), "--request-key", "k").returncode == 2
+    assert len(list((folder / "bucket/gpuyard/code").iterdir())) == 1
+
+
 def test_a_dry_run_shows_the_requests_and_writes_nothing(folder: Path, cli: Cli) -> None:
     document = json.loads(cli("submit", write_job(folder), "--dry-run", "--json").stdout)
     assert document["requests"][0]["operation"] == "enqueue"
@@ -162,6 +175,13 @@ def test_targets_of_a_newer_version(folder: Path, cli: Cli) -> None:
     done = cli("pools")
     assert done.returncode == 2
     assert "newer gpuyard" in done.stderr
+
+
+@pytest.mark.parametrize("where", ["foo://x/targets.json", "/bin/ls", "/", "no/such/file.json"])
+def test_targets_that_cannot_be_read(folder: Path, cli: Cli, where: str) -> None:
+    done = cli("pools", "--targets", where)
+    assert done.returncode == 2
+    assert where in done.stderr
 
 
 def test_a_stack_that_is_not_up(folder: Path, cli: Cli) -> None:
@@ -210,6 +230,8 @@ def test_ctrl_c_leaves_the_run_going_and_says_how_to_come_back(folder: Path, cli
         assert process.returncode == 130
         assert f"gpuyard wait {run}" in err
         assert f"gpuyard cancel {run}" in err
+    named = cli("submit", job, "--targets", str(folder / "targets.json"))
+    assert f"gpuyard logs -f {run} --targets {folder}/targets.json" in named.stdout
     assert json.loads(cli("status", run, "--json").stdout)["state"] == "RUNNING"
     assert "1 of 2 free" in cli("pools").stdout
     begun = time.monotonic()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 from ...errors import LostSightError, NotFoundError
 from ...store import plain_errors
+from .files import Ticket, read_json, write_json
 from .process import MARK, is_alive, start_of, sweep
 
 _LOCK_PATIENCE_S = 30.0
@@ -62,9 +62,13 @@ class Pool:
         lease = read_json(self.lease_path(run_id))
         return lease is not None and lease["job"] == name
 
-    def tickets(self) -> list[Path]:
+    def tickets(self) -> list[Ticket]:
         """The waiting jobs, first come first."""
-        return sorted(path for path in (self.directory / "queue").glob("*") if not path.name.startswith("."))
+        try:
+            names = sorted(name for name in os.listdir(self.directory / "queue") if not name.startswith("."))
+        except FileNotFoundError:
+            return []
+        return [Ticket.read(name) for name in names]
 
     def free(self) -> list[int]:
         """Indices of the nodes that no lease holds."""
@@ -101,8 +105,9 @@ class Pool:
         with self.lock():
             self._recover()
             if self.job(name) is None:
-                sequence = max([time.time_ns(), *(int(t.name.split("-")[0]) + 1 for t in self.tickets()[-1:])])
-                ticket = f"{sequence:020d}-{name}"
+                tickets = self.tickets()
+                sequence = max(time.time_ns(), tickets[-1].sequence + 1 if tickets else 0)
+                ticket = str(Ticket(sequence, job["expires_at"] or 0, name))
                 # The ticket first: a job without one would wait for ever, a ticket without a job is dropped.
                 write_json(self.directory / "queue" / ticket, {"job": name})
                 write_json(self.job_dir(name) / "job.json", {**job, "ticket": ticket, "state": "PENDING"})
@@ -152,24 +157,33 @@ class Pool:
         return float(max([job["started_at"], *logs]))
 
     def _dispatch(self) -> None:
-        waiting = [(ticket, ticket.name.partition("-")[2]) for ticket in self.tickets()]
-        jobs = [(ticket, name, job) for ticket, name in waiting if (job := self._waiting(ticket, name)) is not None]
+        tickets, now = self.tickets(), time.time()
+        for ticket in tickets:
+            if ticket.expires_at and now >= ticket.expires_at:
+                self._waiting(ticket)
         free = self.free()
-        for ticket, name, job in jobs:
+        for ticket in tickets:
+            job = self._waiting(ticket)
+            if job is None:
+                continue
             if job["nodes"] > len(free) or self.lease_path(job["run_id"]).exists():
                 return  # strictly in order: what comes later does not overtake
             taken, free = free[: job["nodes"]], free[job["nodes"] :]
-            if not self._start(name, job, taken):
+            if not self._start(ticket.job, job, taken):
                 return  # it died at once: the ticket stays, and whoever asks next tries again
-            ticket.unlink(missing_ok=True)
+            self._drop(ticket)
 
-    def _waiting(self, ticket: Path, name: str) -> dict[str, Any] | None:
+    def _drop(self, ticket: Ticket) -> None:
+        (self.directory / "queue" / str(ticket)).unlink(missing_ok=True)
+
+    def _waiting(self, ticket: Ticket) -> dict[str, Any] | None:
         """The job of a ticket; None, and no ticket, where there is nothing to wait for any more."""
+        name = ticket.job
         job, size = self.job(name), len(self.nodes())
         if job is None or job.get("ended_at") or self.holds_nodes(name, job["run_id"]):
-            ticket.unlink(missing_ok=True)
+            self._drop(ticket)
             return None
-        if job["expires_at"] is not None and time.time() >= job["expires_at"]:
+        if ticket.expires_at and time.time() >= ticket.expires_at:
             outcome = {"reason": "capacity", "detail": "queue_timeout: no nodes came free in time", "ended_at": job["expires_at"]}
         elif job["nodes"] > size:
             outcome = {"reason": "capacity", "detail": f"wants {job['nodes']} nodes, the pool has {size} now"}
@@ -223,28 +237,3 @@ def _environment() -> dict[str, str]:
     kept = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "PYTHONDONTWRITEBYTECODE")
     root = str(Path(__file__).parents[3])
     return {"PYTHONPATH": root, **{name: os.environ[name] for name in kept if name in os.environ}}
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None when there is none. Raises LostSightError for one that cannot be read."""
-    try:
-        data: dict[str, Any] = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
-        raise LostSightError(f"{path} cannot be read: {error}; when no job of the pool runs, remove the file") from None
-    return data
-
-
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Replace a file as a whole, also for a machine that goes down right after."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.parent / f".{path.name}-{os.getpid()}"
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            json.dump(data, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from ...state import Outcome, Reason, State, classify
-from .pool import Pool, read_json, write_json
+from .files import read_json, write_json
+from .pool import Pool
 from .process import MARK, die_with_parent, sweep
 
 _TICK_S = 0.05

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.fake_metadata import GCP, metadata
 from tests.support.fake_nodes import FakeRun, finish, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
@@ -74,6 +75,34 @@ def test_what_ignores_a_stop_is_ended_within_the_grace(tmp_path: Path) -> None:
     assert time.monotonic() - began < 20
     assert not _alive(tmp_path)
     assert [run.output(1, f"node-{node}.json")["stopped"] for node in (0, 1)] == [True, True]
+
+
+def test_a_cloud_notice_on_one_node_stops_all_in_the_time_it_gives(tmp_path: Path) -> None:
+    script = """
+import os, pathlib, sys, time, gpuyard_hook
+gpuyard_hook.report(1, save_s=500.0)
+pathlib.Path(sys.argv[1], os.environ["GPUYARD_NODE_RANK"] + ".pid").touch()
+while not gpuyard_hook.stop_requested():
+    time.sleep(0.02)
+print("saves within", round(gpuyard_hook.seconds_left(), -1), flush=True)
+sys.exit(75)
+"""
+    with metadata("gcp") as service:
+        env = {1: {"GPUYARD_NOTICE": "gcp", "GPUYARD_METADATA_URL": service.url}}
+        job = {"command": [sys.executable, "train.py", str(tmp_path)], "launcher": "none"}
+        run = FakeRun(tmp_path, job, {"train.py": script}, node_env=env)
+        nodes = run.submit(grace_s=3)
+        # Node 0 watches nothing but SIGTERM; it says what that gives as soon as it knows what a save takes.
+        wait_for(lambda: "an emergency checkpoint needs 500.0 s, a notice gives 3 s: too long" in run.log(0))
+        wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+        service.says[f"{GCP}/maintenance-event"] = b"TERMINATE_ON_HOST_MAINTENANCE"
+        assert finish(nodes) == [75, 75], run.log(0)
+    assert f"gpuyard: node 1: maintenance: TERMINATE_ON_HOST_MAINTENANCE (3600 s are given; {service.url}" in run.log(1)
+    for node in (0, 1):
+        assert "a stop was asked: the workers are told, and ended in 600 s" in run.log(node)  # not in the 3 s of a SIGTERM
+        assert "saves within 600" in run.log(node)
+        assert run.output(1, f"node-{node}.json")["stopped"]
+    assert "an emergency checkpoint needs 500.0 s, a notice gives 600 s\n" in run.log(0)
 
 
 def test_setup_secrets_and_the_environment(tmp_path: Path) -> None:

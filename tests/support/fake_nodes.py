@@ -33,6 +33,7 @@ class FakeRun:
     job: Mapping[str, Any]
     code: Mapping[str, str] = field(default_factory=dict)
     submissions: int = 0
+    node_env: Mapping[int, Mapping[str, str]] = field(default_factory=dict)  # node -> what its service sets besides
 
     @property
     def run(self) -> Path:
@@ -78,7 +79,7 @@ class FakeRun:
             "GPUYARD_RUN_URL": self.run.as_uri(), "GPUYARD_CODE_URL": code_url, "GPUYARD_SUBMISSION": str(self.submissions - 1),
             "GPUYARD_NODE_RANK": str(node), "GPUYARD_NUM_NODES": str(nodes), "GPUYARD_MAIN_ADDRESS": _address(0),
             "GPUYARD_NODE_ADDRESS": _address(node), "GPUYARD_PORT": str(port), "GPUYARD_GRACE_S": str(grace_s),
-            "GPUYARD_WORKDIR": str(work),
+            "GPUYARD_WORKDIR": str(work), **self.node_env.get(node, {}),
         }  # fmt: skip
         bootstrap = (CHECKOUT / "training_jobs/launch/bootstrap.py").read_text()
         with open(work.with_suffix(".log"), "wb") as log:

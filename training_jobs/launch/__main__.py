@@ -16,7 +16,8 @@ from .hook import BAD_CONFIG
 from .meeting import Meeting
 from .node import Node
 from .notice import Notice
-from .topology import place
+from .topology import ROWS, place
+from .watch import Watcher, watcher
 
 _MEETING_TIMEOUT_S = 900.0
 
@@ -28,8 +29,12 @@ def main() -> int:
     state.mkdir(exist_ok=True)
     notice = Notice(state / "stop", float(os.environ.get("GPUYARD_GRACE_S", "30")))
     notice.listen()
+    watch: Watcher | None = None
     try:
         where = place(os.environ)
+        watch = watcher(os.environ, ROWS[os.environ["GPUYARD_SERVICE"]].cloud, notice, where.rank)
+        if watch:
+            watch.start()
         run_url, index = os.environ["GPUYARD_RUN_URL"].rstrip("/"), int(os.environ.get("GPUYARD_SUBMISSION", "0"))
         submission = _submission(run_url, index)
         meeting = Meeting(where, f"{os.environ['GPUYARD_RUN_ID']}.{index}", lambda: notice.asked)
@@ -43,8 +48,9 @@ def main() -> int:
         print(f"gpuyard: the run's storage fails: {error}", file=sys.stderr, flush=True)
         return IO_ERROR
     code = work / "code"
-    with contextlib.closing(meeting):
-        return Node(where, submission["job"], attempt, run_url, state, code if code.is_dir() else work, meeting, notice).live()
+    lead_s = watch.lead_s if watch else notice.grace_s
+    with contextlib.closing(meeting), contextlib.closing(watch) if watch else contextlib.nullcontext():
+        return Node(where, submission["job"], attempt, run_url, state, code if code.is_dir() else work, meeting, notice, lead_s).live()
 
 
 def _submission(run_url: str, index: int) -> dict[str, Any]:

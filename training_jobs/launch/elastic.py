@@ -22,7 +22,7 @@ from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousIn
 
 from .agent import FINAL, AgentPlan, AgentState, write_state
 from .children import TAIL_LINES
-from .hook import DONE
+from .hook import DONE, seconds_left
 
 _JOIN_TIMEOUT = timedelta(minutes=10)
 _LEAVE_TIMEOUT = timedelta(seconds=10)
@@ -142,9 +142,9 @@ class Agent(LocalElasticAgent):
         super()._restart_workers(worker_group)
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
-        stopping = os.path.exists(os.environ.get("GPUYARD_STOP_FILE", ""))
-        # On a stop the whole grace is the workers': launch watches the clock, and they end with this process.
-        super()._shutdown(death_sig, int(float(os.environ.get("GPUYARD_GRACE_S", "30"))) if stopping else _WORKER_PATIENCE_S)
+        # On a stop the whole time given is the workers': launch watches the clock, and they end with this process.
+        left_s = seconds_left()
+        super()._shutdown(death_sig, _WORKER_PATIENCE_S if left_s is None else max(1, int(left_s)))
 
     def _tell(self, phase: str) -> None:
         write_state(self._folder, AgentState(phase, self._restarts, time.time()))

@@ -49,10 +49,22 @@ def stop_asked() -> bool:
     return os.path.exists(stop_file)
 
 
+def seconds_left() -> float | None:
+    """Seconds until this node's workers are ended, as the notice gave them; None while no stop was asked."""
+    try:
+        said = Path(os.environ["GPUYARD_STOP_FILE"]).read_text(encoding="ascii")
+        return max(0.0, float(said) - time.time())
+    except (KeyError, FileNotFoundError):
+        return None
+    except ValueError:  # asked for this very moment
+        return float(os.environ.get("GPUYARD_GRACE_S", "30"))
+
+
 def report(step: int, **metrics: float | None) -> None:
     """Tell how far the run is; `steps=` is the total. Any rank may call it, rank 0 is heard.
 
-    A metric keeps its last value until it is reported again.
+    A metric keeps its last value until it is reported again. `save_s=`, the seconds that a save takes, lets launch say
+    whether a preemption's notice is long enough for one.
     """
     path = os.environ.get("GPUYARD_REPORT_FILE")
     if path is None or os.environ.get("RANK", "0") != "0":

@@ -24,10 +24,11 @@ _HELLO_TIMEOUT_S = 5.0
 
 
 class Meeting:
-    """This node's end of the line. What the others did is in `stop`, `endings` and `lost`."""
+    """This node's end of the line. What the others did is in `stop`, `endings` and `lost`; a stop came with the seconds `given_s`."""
 
     def __init__(self, place: Place, run: str, stopping: Callable[[], bool]) -> None:
         self.stop = False
+        self.given_s: float | None = None
         self.endings: dict[int, Message] = {}
         self.lost: set[int] = set()
         self._place, self._run, self._stopping = place, run, stopping
@@ -179,7 +180,7 @@ class Meeting:
         elif kind == "order":
             self._orders.append(message)
         elif kind == "stop":
-            self.stop = True
+            self.stop, self.given_s = True, message.get("given_s")
         elif kind == "ended":
             self.endings[node] = message
         elif kind == "lost" and node not in self.endings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import sys
@@ -13,10 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from . import files, secrets
+from . import files
 from .agent import AgentPlan, AgentState, read_state
 from .children import Child
 from .ended import IO_ERROR, EndedError
+from .environment import workers_environment
 from .hook import BAD_CONFIG, DONE, FABRIC, RESUMABLE
 from .meeting import Meeting, free_port
 from .notice import Notice
@@ -26,22 +28,24 @@ from .topology import Place
 _CUT_PATIENCE_S = 8.0
 _LAST_WORDS_S = 45.0
 """How long to wait for how the others ended, once this node failed: torchrun's own 30 s for its workers and some."""
-_HOME = Path(__file__).resolve().parents[2]
 
 
 class Node:
     """This node's part of an attempt."""
 
     def __init__(
-        self, where: Place, job: dict[str, Any], attempt: int, run_url: str, state: Path, cwd: Path, meeting: Meeting, notice: Notice
-    ) -> None:
+        self, where: Place, job: dict[str, Any], attempt: int, run_url: str, state: Path, cwd: Path, meeting: Meeting, notice: Notice,
+        lead_s: float,
+    ) -> None:  # fmt: skip
         self._where, self._job, self._attempt, self._run_url = where, job, attempt, run_url
         self._state, self._cwd, self._meeting, self._notice = state, cwd, meeting, notice
         self._attempt_url = f"{run_url}/output/attempt-{attempt}"
         self._report_file = state / "report.json"
         self._progress = Progress(self._attempt_url, attempt, self._report_file) if where.rank == 0 else None
         self._restarts = 0
-        self._told_stop = False
+        self._told_until = math.inf
+        self._lead_s = lead_s
+        self._weighed = False
 
     def live(self) -> int:
         """Run everything; the exit code that all nodes share."""
@@ -62,7 +66,9 @@ class Node:
 
     def _steps(self) -> AgentState:
         self._enter("setup")
-        env = self._environment()
+        self._seed_report()
+        stop_file = self._notice.stop_file
+        env = workers_environment(self._where, self._job, self._attempt, self._run_url, stop_file, self._report_file)
         if self._job["setup"]:
             self._command(self._job["setup"], env, "setup")
         if self._job["preflight"] != "skip":
@@ -73,33 +79,6 @@ class Node:
         if self._job["preflight"] == "only":
             return AgentState("ended", 0, time.time(), DONE)
         return self._torchrun(env) if self._job["launcher"] == "torchrun" else self._plain(env)
-
-    def _environment(self) -> dict[str, str]:
-        """What the workers see. A job's own variables cannot replace gpuyard's."""
-        job, checkpoint = self._job, self._job["checkpoint"]
-        asked = {**os.environ, **job["env"]}
-        own = {
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(_HOME), asked.get("PYTHONPATH")])),
-            "GPUYARD_NODE_RANK": str(self._where.rank),
-            "GPUYARD_NUM_NODES": str(self._where.nodes),
-            "GPUYARD_MAIN_ADDRESS": self._where.main_address,
-            "GPUYARD_ATTEMPT": str(self._attempt),
-            "GPUYARD_OUTPUT_URL": f"{self._run_url}/output",
-            "GPUYARD_CHECKPOINT_URL": f"{self._run_url}/checkpoints",
-            "GPUYARD_CHECKPOINT_EVERY_S": str(checkpoint["every_s"]),
-            "GPUYARD_CHECKPOINT_KEEP": str(checkpoint["keep"]),
-            "GPUYARD_STOP_FILE": str(self._notice.stop_file),
-            "GPUYARD_REPORT_FILE": str(self._report_file),
-            **{f"GPUYARD_DATA_{name.upper().replace('-', '_')}": url for name, url in job["data"].items()},
-        }
-        default = {"PYTHONUNBUFFERED": "1"}
-        if self._where.interface:
-            default |= {"GLOO_SOCKET_IFNAME": self._where.interface, "NCCL_SOCKET_IFNAME": self._where.interface}
-        if job["launcher"] == "torchrun" and job["nproc_per_node"] > 1:
-            default["OMP_NUM_THREADS"] = "1"  # as torchrun does: ranks share the cores
-        self._seed_report()
-        kept = {name: value for name, value in os.environ.items() if name.startswith("GPUYARD_")}
-        return {**default, **asked, **secrets.resolve(job["secrets"]), **kept, **own}
 
     def _seed_report(self) -> None:
         """Let rank 0 know how far the attempt before came, so that it can count what is done again."""
@@ -120,6 +99,7 @@ class Node:
             raise EndedError(code, text, tail=[*child.tail(), f"gpuyard: {text}"][-30:])
 
     def _preflight(self, env: dict[str, str]) -> None:
+        self._weigh(self._lead_s)  # by what the attempt before told
         order = self._meeting.agree({"port": free_port(self._where.main_address)} if self._where.rank == 0 else None)
         plan = {
             "rank": self._where.rank, "nodes": self._where.nodes, "main_address": self._where.main_address,
@@ -155,7 +135,7 @@ class Node:
         self._meeting.agree({} if self._where.rank == 0 else None)
         child = Child(self._job["command"], env, self._cwd, keep_tail=True)
         self._enter("running")
-        self._watch(child, lambda: self._progress.follow("running", 0, 0.0) if self._progress else None)
+        self._watch(child, lambda: self._follow_report("running", 0, 0.0))
         code = _exit_code(child.code)
         if code == DONE:
             return AgentState("ended", 0, time.time(), DONE)
@@ -189,20 +169,35 @@ class Node:
 
     def _pass_on_stop(self) -> None:
         left = any(ending["code"] == RESUMABLE and ending["phase"] != "cut" for ending in self._meeting.endings.values())
-        if self._meeting.stop or left:
+        if self._meeting.stop:
+            self._notice.ask(self._meeting.given_s)
+        elif left and not self._notice.asked:
             self._notice.ask()
-        if self._notice.asked and not self._told_stop:
-            self._told_stop = True
-            print("gpuyard: a stop was asked: the workers are told, and ended when the grace is over", flush=True)
-            self._meeting.tell("stop")
+        if self._notice.until < self._told_until - 1.0:  # the first word, or a notice that leaves less time
+            self._told_until, given_s = self._notice.until, self._notice.given_s
+            print(f"gpuyard: a stop was asked: the workers are told, and ended in {given_s:.0f} s", flush=True)
+            self._meeting.tell("stop", given_s=given_s)
+            self._weigh(given_s)
+
+    def _weigh(self, given_s: float) -> None:
+        """Say whether an emergency checkpoint fits into a notice, where the job has told how long it saves."""
+        self._weighed = self._progress is not None and self._progress.save_s is not None
+        if self._progress and self._progress.save_s is not None:
+            print(f"gpuyard: {weigh(self._progress.save_s, given_s)}", flush=True)
 
     def _follow(self) -> None:
         state = read_state(self._state)
         if state is None:
             return
         self._restarts = state.restarts
-        if self._progress:
-            self._progress.follow(state.phase, state.restarts, state.changed_at)
+        self._follow_report(state.phase, state.restarts, state.changed_at)
+
+    def _follow_report(self, phase: str, restarts: int, changed_at: float) -> None:
+        if not self._progress:
+            return
+        self._progress.follow(phase, restarts, changed_at)
+        if not self._weighed:
+            self._weigh(self._lead_s)  # once, while there is time to save more often
 
     def _enter(self, phase: str) -> None:
         if self._progress:
@@ -238,6 +233,12 @@ def verdict(endings: list[AgentState]) -> AgentState:
     failed = sorted((e for e in endings if e.code != DONE), key=lambda e: (e.phase == "cut", e.changed_at))
     final = [e for e in failed if e.code in (BAD_CONFIG, FABRIC)]
     return (final or failed or endings)[0]
+
+
+def weigh(save_s: float, given_s: float) -> str:
+    """The sentence that sets an emergency checkpoint beside a notice."""
+    fits = "" if save_s <= given_s else ": too long, a preemption falls back to the last periodic one; save more often, or faster"
+    return f"an emergency checkpoint needs {save_s:.1f} s, a notice gives {given_s:.0f} s{fits}"
 
 
 def _own(module: str) -> list[str]:

@@ -1,51 +1,65 @@
-"""The request to stop: SIGTERM becomes a file that the workers' hook sees, and a clock that ends their patience."""
+"""The request to stop: SIGTERM or the cloud's notice becomes a file that the workers' hook sees, and a clock that ends their patience."""
 
 from __future__ import annotations
 
+import contextlib
+import math
 import signal
 import time
 from pathlib import Path
 from types import FrameType
 
+_SHORTEST_S, _LONGEST_S = 2.0, 600.0
+"""What is given lies between: a notice of an hour is no reason to pay an hour for workers that hang."""
+
 
 class Notice:
-    """Whether this node was asked to stop, and how long its workers may still take."""
+    """Whether this node was asked to stop, and how long its workers may still take: `until`, on the monotonic clock."""
 
     def __init__(self, stop_file: Path, grace_s: float) -> None:
         self.stop_file = stop_file
-        self._grace_s = grace_s
-        self._patience_s = max(grace_s - 5.0, grace_s / 2)
-        self._since: float | None = None
+        self.grace_s = grace_s
+        self.until = math.inf
+        self._patience_s = 0.0
 
     @property
     def asked(self) -> bool:
         """Whether a stop was asked."""
-        return self._since is not None
+        return self.until < math.inf
+
+    @property
+    def given_s(self) -> float:
+        """Seconds until everything here is over; infinite while no stop was asked."""
+        return max(0.0, self.until - time.monotonic())
 
     @property
     def overdue(self) -> bool:
         """Whether the workers get SIGTERM now, and SIGKILL when the grace is over: they used it up, or never asked the hook."""
-        if self._since is None:
+        if not self.asked:
             return False
         listens = self.stop_file.with_name("listens").exists()
-        return not listens or time.monotonic() - self._since > self._patience_s
+        return not listens or self.given_s < self._patience_s
 
     @property
     def left_s(self) -> float:
         """Seconds between SIGTERM and SIGKILL for what is overdue."""
-        spent = 0.0 if self._since is None else time.monotonic() - self._since
-        return max(0.5, self._grace_s - spent - 1.0)
+        return max(0.5, (self.given_s if self.asked else self.grace_s) - 1.0)
 
     def listen(self) -> None:
         """Take SIGTERM and SIGINT as a request to stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
-    def ask(self) -> None:
-        """Ask the workers of this node to stop; asking again changes nothing."""
-        if self._since is None:
-            self._since = time.monotonic()
-            self.stop_file.touch()
+    def ask(self, given_s: float | None = None) -> None:
+        """Ask the workers of this node to stop in that many seconds (the grace if not given). A later call can only shorten the time."""
+        given_s = self.grace_s if given_s is None else min(max(given_s, _SHORTEST_S), _LONGEST_S)
+        until = time.monotonic() + given_s
+        if until >= self.until:
+            return
+        self.until, self._patience_s = until, min(5.0, given_s / 2)
+        self.stop_file.touch()
+        with contextlib.suppress(OSError):  # on a full disk the empty file still says stop
+            self.stop_file.write_text(f"{time.time() + given_s:.3f}", encoding="ascii")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.ask()

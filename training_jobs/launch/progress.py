@@ -17,6 +17,7 @@ class Progress:
     """progress.json of one attempt, written by node 0 from what rank 0 last reported."""
 
     def __init__(self, attempt_url: str, attempt: int, report_file: Path) -> None:
+        self.save_s: float | None = None  # what a save takes, as rank 0 last reported it
         self._url = f"{attempt_url}/progress.json"
         self._every_s = _EVERY_LOCAL_S if files.is_local(attempt_url) else _EVERY_REMOTE_S
         self._report_file = report_file
@@ -29,6 +30,7 @@ class Progress:
     def phase(self, name: str) -> None:
         """Enter a phase, and say so at once."""
         self._now["phase"] = name
+        self._report()
         self._publish(force=True)
 
     def follow(self, phase: str, restarts: int, restarted_at: float) -> None:
@@ -50,7 +52,11 @@ class Progress:
             report = json.loads(self._report_file.read_bytes())
         except (FileNotFoundError, ValueError):
             return {}
-        return report if isinstance(report, dict) else {}
+        if not isinstance(report, dict):
+            return {}
+        save_s = report.get("metrics", {}).get("save_s")
+        self.save_s = save_s if isinstance(save_s, int | float) else self.save_s
+        return report
 
     def _publish(self, force: bool = False) -> None:
         due = time.monotonic() - self._written_at > self._every_s

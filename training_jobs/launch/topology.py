@@ -22,7 +22,12 @@ class Place:
     interface: str | None
 
 
-Row = Callable[[Mapping[str, str]], Place]
+@dataclass(frozen=True)
+class Row:
+    """One service. `cloud`: whose metadata service tells its nodes that they are taken away, see clouds.py; off = nobody's."""
+
+    place: Callable[[Mapping[str, str]], Place]
+    cloud: str
 
 
 def place(env: Mapping[str, str]) -> Place:
@@ -32,7 +37,7 @@ def place(env: Mapping[str, str]) -> Place:
         known = ", ".join(sorted(ROWS))
         raise EndedError(BAD_CONFIG, f"GPUYARD_SERVICE names no service this version knows: got {service!r}, allowed: {known}")
     try:
-        found = ROWS[service](env)
+        found = ROWS[service].place(env)
     except KeyError as error:
         raise EndedError(BAD_CONFIG, f"the service '{service}' did not set {error.args[0]} on this node") from None
     except ValueError as error:
@@ -53,4 +58,4 @@ def _local(env: Mapping[str, str]) -> Place:
     )
 
 
-ROWS: dict[str, Row] = {"local": _local}
+ROWS: dict[str, Row] = {"local": Row(_local, cloud="off")}

@@ -21,6 +21,7 @@ from .topology import Place
 
 Message = dict[str, Any]
 _HELLO_TIMEOUT_S = 5.0
+_CLOCK_ROUNDS = 5
 
 
 class Meeting:
@@ -35,6 +36,7 @@ class Meeting:
         self._peers: dict[int, socket.socket] = {}
         self._inbox: queue.SimpleQueue[tuple[int, Message]] = queue.SimpleQueue()
         self._sending = threading.Lock()
+        self._clocks: queue.SimpleQueue[tuple[float, float]] = queue.SimpleQueue()
         self._ready: set[int] = set()
         self._orders: list[Message] = []
 
@@ -72,6 +74,19 @@ class Meeting:
                 self._note(*self._inbox.get_nowait())
         except queue.Empty:
             return
+
+    def clock(self) -> tuple[float, float] | None:
+        """Seconds that this node's clock is ahead of node 0's, and how sure that is; None when node 0 does not answer."""
+        answers = []
+        for _ in range(_CLOCK_ROUNDS if self._place.rank else 0):
+            sent = time.time()
+            self.tell("clock")
+            try:
+                at, received = self._clocks.get(timeout=_HELLO_TIMEOUT_S)
+            except queue.Empty:
+                break
+            answers.append(offset(sent, at, received))
+        return min(answers, key=lambda answer: answer[1], default=None if self._place.rank else (0.0, 0.0))
 
     def everyone_ended(self) -> bool:
         """Whether nobody is left to wait for. Behind a lost node 0 nobody can be heard."""
@@ -153,12 +168,22 @@ class Meeting:
             with connection, connection.makefile("rb") as lines:
                 for line in lines:
                     message = json.loads(line)
+                    if message.get("kind") == "clock":
+                        self._tell_time(node, message)
+                        continue
                     self._relay(node, line)
                     self._inbox.put((node if self._place.rank == 0 else int(message["node"]), message))
         except (OSError, ValueError, KeyError):
             pass  # a broken line is a lost node, whatever broke it
         self._relay(node, (json.dumps({"kind": "lost", "node": node}) + "\n").encode())
         self._inbox.put((node, {"kind": "lost"}))
+
+    def _tell_time(self, node: int, message: Message) -> None:
+        now = time.time()  # at once, in the reader's thread: how long it takes is how wrong it is
+        if self._place.rank == 0:
+            self._send(node, (json.dumps({"kind": "clock", "at": now}) + "\n").encode())
+        else:
+            self._clocks.put((float(message["at"]), now))
 
     def _relay(self, source: int, line: bytes) -> None:
         if self._place.rank == 0:
@@ -185,6 +210,11 @@ class Meeting:
             self.endings[node] = message
         elif kind == "lost" and node not in self.endings:
             self.lost.add(node)
+
+
+def offset(sent: float, at: float, received: float) -> tuple[float, float]:
+    """How far a clock that sent and received is ahead of the one that said `at` in between, and the most that can be wrong."""
+    return (sent + received) / 2 - at, (received - sent) / 2
 
 
 def free_port(address: str) -> int:

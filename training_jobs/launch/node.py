@@ -101,9 +101,11 @@ class Node:
     def _preflight(self, env: dict[str, str]) -> None:
         self._weigh(self._lead_s)  # by what the attempt before told
         order = self._meeting.agree({"port": free_port(self._where.main_address)} if self._where.rank == 0 else None)
+        clock = self._meeting.clock()
         plan = {
             "rank": self._where.rank, "nodes": self._where.nodes, "main_address": self._where.main_address,
-            "port": order["port"], "attempt_url": self._attempt_url,
+            "port": order["port"], "attempt_url": self._attempt_url, "fabric": self._job["fabric"],
+            "clock": {"ahead_s": round(clock[0], 4), "within_s": round(clock[1], 4)} if clock else None,
         }  # fmt: skip
         self._command([*_own("preflight"), json.dumps(plan)], env, "preflight")
 

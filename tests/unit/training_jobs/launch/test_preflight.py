@@ -1,0 +1,216 @@
+"""The preflight's decisions: what nvidia-smi and NCCL say, what the nodes' reports come to, how clocks are compared."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training_jobs.launch import preflight
+from training_jobs.launch.judge import Verdict, bus_gbs, judge
+from training_jobs.launch.meeting import offset
+from training_jobs.launch.nvidia import inventory, parse_nccl, parse_smi
+from training_jobs.launch.preflight import nccl_report
+
+# The forms of NCCL 2.12 to 2.28 and aws-ofi-nccl 1.5 to 1.17, as they stand in public reports; hosts and addresses made up.
+EFA = """
+h1:14:14 [0] NCCL INFO Bootstrap : Using eth0:10.0.0.5<0>
+h1:14:14 [0] NCCL INFO NET/OFI Initializing aws-ofi-nccl 1.16.3
+h1:14:14 [0] NCCL INFO NET/OFI Selected provider is efa, fabric is efa-direct (found 16 nics)
+h1:14:14 [0] NCCL INFO Initialized NET plugin Libfabric
+h1:14:14 [0] NCCL INFO Using network Libfabric
+h1:14:30 [0] NCCL INFO Channel 00/0 : 3[3] -> 14[6] [send] via NET/Libfabric/3/GDRDMA
+"""
+OLD_EFA = """
+h1:21:21 [0] NCCL INFO NET/OFI Selected Provider is efa (found 4 nics)
+h1:21:21 [0] NCCL INFO Using network AWS Libfabric
+h1:21:40 [0] NCCL INFO Channel 00 : 7[b0] -> 8[c0] [send] via NET/AWS Libfabric/1/GDRDMA
+"""
+OFI_OVER_TCP = """
+h1:24:24 [0] NCCL INFO NET/OFI Selected Provider is tcp;ofi_rxm (found 2 nics)
+h1:24:24 [0] NCCL INFO Using network AWS Libfabric
+"""
+INFINIBAND = """
+h4:46:84 [0] NCCL INFO NET/Plugin : No plugin found (libnccl-net.so), using internal implementation
+h4:46:84 [0] NCCL INFO NET/IB : Using [0]mlx5_3:1/IB [1]mlx5_2:1/IB [2]mlx5_1:1/IB [3]mlx5_0:1/IB [RO]; OOB ib0:10.0.0.1<0>
+h4:46:84 [0] NCCL INFO Using network IB
+h4:46:84 [0] NCCL INFO Channel 00/0 : 0[0] -> 8[0] [send] via NET/IB/0/GDRDMA
+"""
+MERGED = """
+h4:18:22 [0] NCCL INFO P2P plugin IBext_v8
+h4:18:22 [0] NCCL INFO NET/IB : Using [0]={[0] mlx5_2:1/RoCE, [1] mlx5_3:1/RoCE} [1]={[2] mlx5_0:1/RoCE, [3] mlx5_1:1/RoCE} [RO]; OOB b0.5:10.0.0.9<0>
+h4:18:22 [0] NCCL INFO Using network IBext_v8
+h4:18:22 [0] NCCL INFO Channel 00/0 : 1[0] -> 2[0] [receive] via NET/IBext_v8/1
+"""  # noqa: E501 one line of NCCL
+SOCKET = """
+h2:77:77 [0] NCCL INFO NET/IB : No device found.
+h2:77:77 [0] NCCL INFO NET/IB : Using [RO]; OOB eth0:10.0.0.2<0>
+h2:77:77 [0] NCCL INFO Failed to initialize NET plugin IB
+h2:77:77 [0] NCCL INFO NET/Socket : Using [0]eth0:10.0.0.2<0> [1]eth1:10.0.1.2<0>
+h2:77:77 [0] NCCL INFO Using network Socket
+h2:77:80 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[0] [send] via NET/Socket/0
+"""
+FELL_BACK = "h1:14:14 [0] NCCL INFO NET/OFI Selected provider is efa, fabric is efa (found 4 nics)\n" + SOCKET
+
+
+@pytest.mark.parametrize(
+    ("log", "transport", "nics", "gdrdma"),
+    [
+        (EFA, "NET/OFI", 16, True),
+        (OLD_EFA, "NET/OFI", 4, True),
+        (OFI_OVER_TCP, "NET/OFI over tcp;ofi_rxm", 2, False),
+        (INFINIBAND, "NET/IB", 4, True),
+        (MERGED, "NET/IB", 4, False),
+        (SOCKET, "NET/Socket", 2, False),
+        (FELL_BACK, "NET/Socket", 2, False),
+        ("h1:1:1 [0] NCCL INFO Using network gIB\n", "NET/gIB", None, False),
+        ("", None, None, False),
+    ],
+)
+def test_the_transport_is_what_nccl_built(log: str, transport: str | None, nics: int | None, gdrdma: bool) -> None:
+    assert parse_nccl(log) == {"transport": transport, "nics": nics, "gdrdma": gdrdma}
+
+
+def test_nvidia_smi_is_read_with_what_it_does_not_know() -> None:
+    text = (
+        "0, NVIDIA H100 80GB HBM3, 81559, 570.124.06, 34, 0, 0, 0, 0x0000000000000000\n"
+        "1, NVIDIA H100 80GB HBM3, 81559, 570.124.06, 91, 2, 1, 0, 0x0000000000000048\n"
+        "2, NVIDIA L4, 23034, 570.124.06, 40, [N/A], [N/A], [Not Supported], 0x0000000000000001\n"
+        "3, NVIDIA A100-SXM4-40GB, 40960, 535.1, [Unknown Error], 0, No, Yes, [N/A]\n\n"
+        "No devices were found\n"
+    )
+    one, two, three, four = parse_smi(text)
+    assert one == {
+        "index": 0, "name": "NVIDIA H100 80GB HBM3", "memory_mib": 81559, "driver": "570.124.06", "celsius": 34, "ecc_uncorrected": 0,
+        "remap_pending": 0, "remap_failed": 0, "throttled": [],
+    }  # fmt: skip
+    assert (two["ecc_uncorrected"], two["remap_pending"], two["throttled"]) == (2, 1, ["hardware slowdown", "hardware thermal"])
+    assert (three["ecc_uncorrected"], three["remap_failed"], three["throttled"]) == (None, None, [])  # idle is no trouble
+    assert (four["celsius"], four["remap_pending"], four["remap_failed"], four["throttled"]) == (None, 0, 1, None)
+
+
+def _fake_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    path = folder / "nvidia-smi"
+    path.write_text(f"#!{sys.executable}\nimport sys\n{body}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+def test_a_driver_that_refuses_a_field_is_asked_for_less_and_none_at_all_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuses = 'if "remapped" in sys.argv[1]: sys.exit(2)\nprint("0, NVIDIA L4, 23034, 535.1, 40")'
+    _fake_smi(tmp_path, monkeypatch, refuses)
+    assert inventory() == [{"index": 0, "name": "NVIDIA L4", "memory_mib": 23034, "driver": "535.1", "celsius": 40}]
+    _fake_smi(tmp_path, monkeypatch, "sys.exit(9)")
+    assert inventory() == []
+    (tmp_path / "nvidia-smi").unlink()
+    assert inventory() == []
+
+
+FABRIC = {"transport": "NET/OFI", "line_rate_gbps": 3200.0, "floor": 0.4}
+H100 = "NVIDIA H100 80GB HBM3"
+
+
+def _report(node: int = 0, **changes: Any) -> dict[str, Any]:
+    network = {"backend": "nccl", "transport": "NET/OFI", "nics": 32, "busbw_gbs": 300.0}
+    gpus = [{"index": 0, "name": H100, "celsius": 40, "ecc_uncorrected": 0, "remap_pending": 0, "remap_failed": 0, "throttled": []}]
+    speed = {"measured": [{"index": 0, "name": H100, "gemm_tflops": 720.0, "copy_gbs": 2900.0}]}
+    clock = {"ahead_s": 0.01, "within_s": 0.002}
+    return {"node": node, "gpus": gpus, "gpu": speed, "all_reduce": network, "storage": {"write_mbs": 1.0}, "clock": clock, **changes}
+
+
+def _net(busbw_gbs: float, transport: str = "NET/OFI") -> dict[str, Any]:
+    return {"all_reduce": {"backend": "nccl", "transport": transport, "busbw_gbs": busbw_gbs}}
+
+
+def _gpu(**changes: Any) -> dict[str, Any]:
+    return {"gpus": [{"index": 0, "name": H100, **changes}]}
+
+
+def _speed(gemm: float, copy: float, name: str = H100) -> dict[str, Any]:
+    return {"gpu": {"measured": [{"index": 0, "name": name, "gemm_tflops": gemm, "copy_gbs": copy}]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "word", "code", "says"),
+    [
+        ({}, "ok", 0, ""),
+        (_net(239.0), "warned", 0, "all-reduce between nodes 239.0 GB/s: 60% of 3200 Gb/s, near the floor of 40%"),
+        (_net(159.0), "failed", 69, "159.0 GB/s: 40% of 3200 Gb/s, the floor is 40%"),
+        (_net(300.0, "NET/Socket"), "failed", 69, "the nodes talk over NET/Socket, not over NET/OFI"),
+        ({"all_reduce": {"backend": "gloo", "busbw_gbs": 300.0}}, "failed", 69, "over gloo"),
+        ({"all_reduce": {"backend": "nccl", "transport": None, "busbw_gbs": 300.0}}, "warned", 0, "does not tell its transport"),
+        ({"all_reduce": {"error": "Connection closed by peer"}}, "failed", 69, "node 1: all_reduce: Connection closed"),
+        ({"gpu": {"error": "a GPU's process ended with code 1: NCCL error"}}, "failed", 69, "node 1: gpu: a GPU's process ended"),
+        ({"storage": {"error": "No space left on device"}}, "failed", 74, "node 1: storage: No space left"),
+        ({"gpus": []}, "failed", 69, "not have the same number of GPUs: node 0: 1, node 1: 0"),
+        (_gpu(ecc_uncorrected=3), "failed", 69, "node 1 GPU 0: uncorrected memory errors (3)"),
+        (_gpu(remap_pending=1), "failed", 69, "needs a reset"),
+        (_gpu(remap_failed=1), "failed", 69, "could not be remapped"),
+        (_gpu(throttled=["hardware thermal"]), "warned", 0, "node 1 GPU 0: throttled: hardware thermal"),
+        (_gpu(celsius=91), "warned", 0, "node 1 GPU 0: 91 C"),
+        (_gpu(celsius=None, throttled=None), "ok", 0, ""),
+        (_speed(680.0, 2900.0), "warned", 0, "680 TFLOP/s, below 70% of the data sheet's 989"),
+        (_speed(300.0, 2900.0), "failed", 69, "300 TFLOP/s, below 40% of the data sheet's 989"),
+        (_speed(720.0, 2000.0), "warned", 0, "2000 GB/s, below 80% of the data sheet's 3350"),
+        (_speed(500.0, 2800.0, "NVIDIA X1"), "warned", 0, "500 TFLOP/s, the median is 610: it will hold up the others"),
+        (_speed(530.0, 2900.0, "NVIDIA H100 PCIe"), "warned", 0, "530 TFLOP/s, the median is 625"),  # its own data sheet
+        ({"clock": {"ahead_s": -4.2, "within_s": 0.1}}, "warned", 0, "node 1: its clock is -4.2 s off node 0's"),
+        ({"clock": {"ahead_s": 1.5, "within_s": 0.8}}, "ok", 0, ""),  # it may be less than a second
+        ({"clock": None}, "ok", 0, ""),
+    ],
+)
+def test_the_verdict_on_two_nodes(changes: dict[str, Any], word: str, code: int, says: str) -> None:
+    verdict = judge([_report(), _report(1, **changes)], FABRIC)
+    assert (verdict.word, verdict.code) == (word, code), verdict
+    assert says in "\n".join(verdict.failures + verdict.warnings)
+    assert len(verdict.failures + verdict.warnings) == (word != "ok")
+
+
+def test_without_an_expectation_any_network_will_do_and_without_a_measurement_none_is_held_to_it() -> None:
+    slow = {"backend": "gloo", "busbw_gbs": 0.01}
+    assert judge([_report(all_reduce=slow), _report(1, all_reduce=slow)], None) == Verdict()
+    bare: list[dict[str, Any]] = [{"node": node, "gpus": [], "clock": None, "storage": {}} for node in (0, 1)]
+    assert judge(bare, FABRIC).warnings == ["the network was not measured: its floor is not checked"]
+    assert judge(bare[:1], FABRIC).word == "ok"  # one node: there is no network to hold
+
+
+def test_the_first_failure_gives_the_code() -> None:
+    verdict = judge([_report(storage={"error": "full"}), _report(1, all_reduce={"error": "gone"})], FABRIC)
+    assert (verdict.code, len(verdict.failures)) == (74, 2)
+
+
+def test_bus_bandwidth_is_counted_as_nccl_tests_count_it() -> None:
+    assert bus_gbs(10**9, 2, 1.0) == pytest.approx(1.0)
+    assert bus_gbs(10**9, 16, 0.5) == pytest.approx(3.75)
+
+
+def test_clocks_are_compared_through_one_question() -> None:
+    assert offset(100.0, 100.5, 101.0) == (0.0, 0.5)
+    ahead, within = offset(105.0, 100.1, 105.2)
+    assert (ahead, within) == pytest.approx((5.0, 0.1))
+
+
+def test_what_the_gpus_found_becomes_a_report() -> None:
+    ranks = [
+        {"index": 0, "name": H100, "gemm_tflops": 700.0, "copy_gbs": 2900.0, "inside_gbs": 460.0, "across_gbs": 310.0},
+        {"index": 1, "name": H100, "gemm_tflops": 710.0, "copy_gbs": 2910.0, "inside_gbs": 455.0, "across_gbs": 312.0},
+    ]
+    report = nccl_report(ranks, EFA, nodes=2)
+    assert report["all_reduce"] == {"backend": "nccl", "busbw_gbs": 310.0, "nodes": 2, "transport": "NET/OFI", "nics": 16, "gdrdma": True}
+    assert report["all_reduce_inside"] == {"backend": "nccl", "busbw_gbs": 455.0, "nodes": 1}
+    assert nccl_report([{"index": 0, "name": H100}], "", nodes=1) == {"gpu": {"measured": [{"index": 0, "name": H100}]}}
+
+
+def test_a_gpu_process_that_fails_is_told_by_its_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    found = preflight._nccl({"rank": 0, "nodes": 1, "main_address": "127.0.0.1"}, 1, 1)
+    assert found["gpu"]["error"].startswith("a GPU's process ended with code 1: ")
+    monkeypatch.setattr(preflight, "_GPUS_TIMEOUT_S", -1)
+    found = preflight._nccl({"rank": 0, "nodes": 1, "main_address": "127.0.0.1"}, 1, 1)
+    assert "did not come to an end" in found["gpu"]["error"]

@@ -97,6 +97,22 @@ def test_a_stop_asked_twice_starts_one_clock(tmp_path: Path) -> None:
     assert notice.left_s <= left <= 29
 
 
+def test_a_stop_gives_seconds_within_bounds_that_only_shrink_and_the_hook_tells_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPUYARD_STOP_FILE", str(tmp_path / "stop"))
+    notice = Notice(tmp_path / "stop", grace_s=30)
+    assert hook.seconds_left() is None
+    (tmp_path / "stop").touch()  # a full disk holds the file and not the number
+    assert hook.seconds_left() == 30
+    for given_s, left_s in ((3600, 600), (120, 120), (500, 120), (None, 30), (0, 2)):
+        notice.ask(given_s)
+        assert notice.given_s == pytest.approx(left_s, abs=1)
+        assert hook.seconds_left() == pytest.approx(left_s, abs=1)
+    monkeypatch.delenv("GPUYARD_STOP_FILE")
+    assert hook.seconds_left() is None
+
+
 def test_who_never_asks_the_hook_gets_sigterm_at_once_and_the_whole_grace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notice = Notice(tmp_path / "stop", grace_s=30)
     assert not notice.overdue

@@ -66,6 +66,7 @@ FELL_BACK = "h1:14:14 [0] NCCL INFO NET/OFI Selected provider is efa, fabric is 
         (MERGED, "NET/IB", 4, False),
         (SOCKET, "NET/Socket", 2, False),
         (FELL_BACK, "NET/Socket", 2, False),
+        (SOCKET.replace("Using network Socket", "Using network IB"), "NET/Socket", 2, False),  # announced is not built
         ("h1:1:1 [0] NCCL INFO Using network gIB\n", "NET/gIB", None, False),
         ("", None, None, False),
     ],

@@ -74,6 +74,17 @@ def test_a_node_that_vanishes_is_lost_for_all_and_one_that_said_goodbye_is_not()
                 meeting.refuse_to_go_on()
 
 
+def test_clocks_are_compared_with_node_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training_jobs.launch.meeting._HELLO_TIMEOUT_S", 0.5)
+    with _meet(2) as (zero, one):
+        assert zero.clock() == (0.0, 0.0)
+        compared = one.clock()
+        assert compared is not None
+        assert abs(compared[0]) <= compared[1] + 1e-3
+        zero.close()
+        assert one.clock() is None
+
+
 def test_strangers_and_other_runs_are_turned_away() -> None:
     port = free_port(HOST)
     zero = Meeting(Place(0, 2, HOST, HOST, port, "lo"), "r.0", lambda: False)

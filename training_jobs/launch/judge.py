@@ -18,10 +18,11 @@ _STRAGGLER = 0.90
 _SKEW_S = 1.0
 _HOT_C = 88
 _PEAKS = {
-    "B200": (2250.0, 8000.0), "GB200": (2450.0, 8000.0), "H200": (989.0, 4800.0), "GH200": (989.0, 4000.0), "H100 PCIe": (756.0, 2000.0),
+    "B200": (2250.0, 8000.0), "H200": (989.0, 4800.0), "H100 PCIe": (756.0, 2000.0),
     "H100": (989.0, 3350.0), "A100": (312.0, 1555.0), "L40S": (362.0, 864.0), "L4": (121.0, 300.0), "A10G": (70.0, 600.0),
 }  # fmt: skip
-"""TFLOP/s and GB/s, from NVIDIA's data sheets as of 2026-11; the smallest variant of each name."""
+"""Dense bf16 TFLOP/s and GB/s of the smallest variant of each name, as NVIDIA's product pages give them; not checked on any GPU here.
+A device that is not in the table is held to the median of the job's GPUs alone."""
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import signal
 import time
@@ -57,9 +56,12 @@ class Notice:
         if until >= self.until:
             return
         self.until, self._patience_s = until, min(5.0, given_s / 2)
-        self.stop_file.touch()
-        with contextlib.suppress(OSError):  # on a full disk the empty file still says stop
-            self.stop_file.write_text(f"{time.time() + given_s:.3f}", encoding="ascii")
+        beside = self.stop_file.with_name(f"{self.stop_file.name}.new")
+        try:
+            beside.write_text(f"{time.time() + given_s:.3f}", encoding="ascii")
+            beside.replace(self.stop_file)  # whole or not at all: the workers look while we write
+        except OSError:
+            self.stop_file.touch()  # on a full disk the empty file still says stop
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.ask()

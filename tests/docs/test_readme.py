@@ -15,6 +15,9 @@ from components.spec import LimitsSpec
 from tests.unit.conftest import Record, record
 from tools import venv
 from training_jobs.errors import UsageError
+from training_jobs.launch import hook
+from training_jobs.launch.environment import workers_environment
+from training_jobs.launch.topology import Place
 from training_jobs.spec import JobSpec, load_job
 from training_jobs.state import MEANING
 
@@ -68,6 +71,18 @@ def test_the_error_on_the_page_is_what_a_user_sees(tmp_path: Path) -> None:
 def test_the_exit_codes_are_the_tables() -> None:
     rows = dict(re.findall(r"^\| (\d+) \| (.+?) \|$", README, re.MULTILINE))
     assert rows == {str(int(code)): meaning for code, meaning in MEANING.items()}
+
+
+def test_the_page_on_jobs_names_what_there_is(tmp_path: Path) -> None:
+    page = (ROOT / "docs/job.md").read_text()
+    where = Place(0, 1, "127.0.0.1", "127.0.0.1", 1, None)
+    job = {"env": {}, "data": {"tokens": "s3://b/t"}, "checkpoint": {"every_s": 1, "keep": 1}, "launcher": "none", "secrets": {}}
+    seen = workers_environment(where, job, 1, "file:///r", tmp_path / "stop", tmp_path / "report") | {"GPUYARD_RUN_ID": ""}
+    named = {name for name in re.findall(r"`(GPUYARD_[A-Z_]+)`", page) if not name.endswith("_")}
+    assert named <= set(seen)
+    assert "GPUYARD_DATA_TOKENS" in seen
+    for call in re.findall(r"^\| `(\w+)\(", page, re.MULTILINE):
+        assert callable(getattr(hook, call)), call
 
 
 def test_every_link_leads_somewhere() -> None:

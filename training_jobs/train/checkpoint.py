@@ -1,138 +1,221 @@
-"""Checkpoints that survive what may happen: committed by a marker written last, checked on load, fenced by attempt.
+"""Saves and loads a run's tensors by torch's distributed checkpoint, as safetensors, on any number of ranks.
 
-    <url>/400/state-2.safetensors   the tensors of step 400, by attempt 2
-    <url>/400/commit-2.json         written after it: digest, step, attempt and what else is needed to go on
-
-Each attempt writes names of its own, so an old attempt that is still alive cannot overwrite a newer one's, and
-the order is by attempt first: what it still writes is passed over.
+Torch plans: which rank writes what (what all hold is shared out), and which parts a rank of another layout needs.
+Here is how the parts lie on storage: safetensors files and one JSON marker, so that loading runs nobody's code.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-import fsspec
+import torch
+import torch.distributed as dist
 from safetensors.torch import load, save
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata, MetadataIndex, TensorProperties, TensorStorageMetadata
+from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner, SavePlan, SavePlanner
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+from torch.distributed.checkpoint.state_dict_loader import load as load_state
+from torch.distributed.checkpoint.state_dict_saver import async_save
+from torch.distributed.checkpoint.state_dict_saver import save as save_state
+from torch.distributed.checkpoint.storage import StorageReader, StorageWriter, WriteResult
+from torch.futures import Future
 
-State = dict[str, Tensor]
+from .storage import Checkpoints, Commit, SupersededError
+
+State = dict[str, Any]  # names and tensors, whole or sharded
+_FILE_BYTES = 2**30
+_THREADS = 4
 
 
-class SupersededError(Exception):
-    """A newer attempt of this run has taken over."""
+class StorageError(Exception):
+    """Storage failed; the checkpoints before this one are as they were."""
+
+    def __init__(self, step: int, reason: str) -> None:
+        super().__init__(f"cannot save step {step}: {reason}")
+        self.step, self.reason = step, reason
 
 
-@dataclass(frozen=True, order=True)
-class Commit:
-    """One committed checkpoint. They are ordered by attempt, then by step."""
+class Saver:
+    """Saves states one after the other: at once, or staged to host memory and written while training goes on."""
 
-    attempt: int
-    step: int
+    def __init__(self, checkpoints: Checkpoints, asynchronous: bool) -> None:
+        self._checkpoints, self._async = checkpoints, asynchronous
+        self._group: Any = dist.new_group(backend="gloo")  # of its own: its thread must not mix with the loop's collectives
+        self._pending: tuple[int, Any] | None = None
+        on_gpu = torch.cuda.is_available()
+        options = StagingOptions(use_pinned_memory=on_gpu, use_shared_memory=False, use_async_staging=False, use_non_blocking_copy=on_gpu)
+        self._stager = DefaultStager(options) if asynchronous else None
+        self.blocked_s: list[float] = []  # by each save, for how long the loop stood still
 
+    def save(self, step: int, state: State, notes: dict[str, Any], wait: bool = False) -> None:
+        """Save a state. Raises SupersededError or StorageError on all ranks alike, of this save or of the one before."""
+        began = time.monotonic()
+        self.finish()
+        writer = _Writer(self._checkpoints, step, notes)
+        if self._stager is not None and not wait:
+            written = async_save(state, storage_writer=writer, process_group=self._group, async_stager=self._stager)
+            self._pending = step, written
+        else:
+            self._settle(step, lambda: save_state(state, storage_writer=writer, process_group=self._group))
+        self.blocked_s.append(time.monotonic() - began)
 
-class Checkpoints:
-    """The checkpoints of a run below one URL, as one attempt sees them."""
+    def finish(self) -> None:
+        """Wait for the save that is still being written."""
+        if self._pending is not None:
+            (step, written), self._pending = self._pending, None
+            self._settle(step, written.result)
 
-    def __init__(self, url: str, attempt: int, keep: int) -> None:
-        local = urlsplit(url).scheme == "file"
-        self._fs, self._root = fsspec.core.url_to_fs(unquote(urlsplit(url).path) if local else url)
-        self._local = local
-        self._attempt, self._keep = attempt, max(keep, 1)
+    def close(self) -> None:
+        """Free the host memory that states were staged in."""
+        if self._stager is not None:
+            self._stager.close()
 
-    def save(self, step: int, state: State, notes: dict[str, Any]) -> None:
-        """Write a checkpoint, commit it, then drop what is too old.
-
-        Raises SupersededError, or OSError when storage fails; the checkpoints before it are then as they were.
-        """
-        found = self.committed()
-        if found and found[0].attempt > self._attempt:
-            raise SupersededError(
-                f"attempt {found[0].attempt} has saved step {found[0].step}: this is attempt {self._attempt}, it ends here"
-            )
-        data = save({name: tensor.contiguous() for name, tensor in state.items()})
-        self._put(f"{step}/state-{self._attempt}.safetensors", data)
-        marker = {**notes, "step": step, "attempt": self._attempt, "sha256": hashlib.sha256(data).hexdigest()}
-        self._put(f"{step}/commit-{self._attempt}.json", json.dumps(marker).encode())
-        self._drop_old()
-
-    def committed(self) -> list[Commit]:
-        """All that are committed, best first."""
-        found = []
-        for step, name in self._entries():
-            if name.startswith("commit-") and name.endswith(".json"):
-                with contextlib.suppress(ValueError):
-                    found.append(Commit(int(name[len("commit-") : -len(".json")]), step))
-        return sorted(found, reverse=True)
-
-    def newest(self) -> Commit | None:
-        """The best one that is whole; each that is not is named and passed over."""
-        for commit in self.committed():
-            try:
-                self.load(commit)
-            except (OSError, ValueError, KeyError) as error:
-                print(f"checkpoint of step {commit.step} (attempt {commit.attempt}) is damaged, falling back: {error}", flush=True)
-            else:
-                return commit
-        return None
-
-    def load(self, commit: Commit) -> tuple[State, dict[str, Any]]:
-        """The tensors and notes of a checkpoint. Raises OSError, ValueError or KeyError when it is not whole."""
-        folder = f"{self._root}/{commit.step}"
-        marker = json.loads(self._fs.cat_file(f"{folder}/commit-{commit.attempt}.json"))
-        data = self._fs.cat_file(f"{folder}/state-{commit.attempt}.safetensors")
-        digest = hashlib.sha256(data).hexdigest()
-        if digest != marker["sha256"]:
-            raise ValueError(f"{len(data)} bytes with sha256 {digest[:12]}, committed was {marker['sha256'][:12]}")
-        return load(data), marker
-
-    def _entries(self) -> Iterator[tuple[int, str]]:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            for folder in self._names(self._root):
-                if folder.isdigit():
-                    for name in self._names(f"{self._root}/{folder}"):
-                        yield int(folder), name
-
-    def _names(self, folder: str) -> list[str]:
-        return [
-            str(path).rstrip("/").rsplit("/", 1)[-1]
-            for path in self._fs.ls(folder, detail=False, **({} if self._local else {"refresh": True}))
-        ]
-
-    def _put(self, name: str, data: bytes) -> None:
-        """Write a file whole or not at all. On object stores a put is that; on disk it takes a rename."""
-        path = f"{self._root}/{name}"
-        if not self._local:
-            self._fs.pipe_file(path, data)
-            return
-        folder, base = os.path.split(path)
-        os.makedirs(folder, exist_ok=True)
-        beside = f"{folder}/.tmp-{base}"
+    def _settle(self, step: int, act: Any) -> None:
         try:
-            with open(beside, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(beside)
+            act()
+        except CheckpointException as error:
+            causes = [cause for cause, _ in error.failures.values()]
+            newer = next((cause for cause in causes if isinstance(cause, SupersededError)), None)
+            if newer is not None:
+                raise newer from None
+            failed = next((cause for cause in causes if isinstance(cause, OSError)), None)
+            if failed is None:
+                raise
+            raise StorageError(step, failed.strerror or str(failed)) from None
 
-    def _drop_old(self) -> None:
-        """Keep the newest few; drop of the others what no newer attempt wrote, markers first."""
-        kept = {(commit.step, commit.attempt) for commit in self.committed()[: self._keep]}
-        entries = sorted(self._entries(), key=lambda entry: (not entry[1].startswith("commit-"), entry))
-        for step, name in entries:
-            attempt = name.rpartition("-")[2].split(".")[0]
-            if attempt.isdigit() and int(attempt) <= self._attempt and (step, int(attempt)) not in kept:
-                self._fs.rm_file(f"{self._root}/{step}/{name}")
-        if self._local:
-            for step in {step for step, _ in entries}:
-                with contextlib.suppress(OSError):  # not empty
-                    os.rmdir(f"{self._root}/{step}")
+
+def read(checkpoints: Checkpoints, commit: Commit, marker: dict[str, Any], state: State) -> None:
+    """Fill a state's tensors in place, all ranks together. Raises ValueError on all of them when a file is not whole."""
+    try:
+        load_state(state, storage_reader=_Reader(checkpoints, commit, marker))
+    except CheckpointException as error:
+        cause = next(iter(error.failures.values()))[0]
+        raise ValueError(str(cause)) from None
+
+
+class _Writer(StorageWriter):
+    def __init__(self, checkpoints: Checkpoints, step: int, notes: dict[str, Any]) -> None:
+        self._checkpoints, self._step, self._notes = checkpoints, step, notes
+
+    def reset(self, checkpoint_id: str | os.PathLike[str] | None = None) -> None:
+        pass
+
+    def set_up_storage_writer(self, is_coordinator: bool, *_args: Any, **_more: Any) -> None:
+        pass
+
+    def prepare_local_plan(self, plan: SavePlan) -> SavePlan:
+        return plan
+
+    def prepare_global_plan(self, plans: list[SavePlan]) -> list[SavePlan]:
+        self._checkpoints.check_fence()
+        return [replace(plan, storage_data=rank) for rank, plan in enumerate(plans)]
+
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
+        def write(numbered: tuple[int, list[Any]]) -> list[WriteResult]:
+            number, items = numbered
+            parts: list[tuple[str, Any]] = [(_key(item.index), planner.resolve_data(item)) for item in items]
+            tensors = {key: part.detach().cpu().contiguous() for key, part in parts}
+            data = save(tensors)
+            file = f"state-{self._checkpoints.attempt}-{plan.storage_data}-{number}.safetensors"
+            self._checkpoints.put(self._step, file, data)
+            facts = {"file": file, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            return [WriteResult(item.index, tensors[_key(item.index)].nbytes, facts) for item in items]
+
+        with ThreadPoolExecutor(_THREADS) as pool:
+            results = [result for part in pool.map(write, enumerate(_grouped(plan.items))) for result in part]
+        done: Future[list[WriteResult]] = Future()
+        done.set_result(results)
+        return done
+
+    def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
+        written = {_key(result.index): result.storage_data for part in results for result in part}
+        tensors = {}
+        for name, about in metadata.state_dict_metadata.items():
+            chunks = about.chunks  # type: ignore[union-attr]
+            parts = [(list(chunk.offsets), list(chunk.sizes)) for chunk in chunks]
+            files = [written[_key(MetadataIndex(name, offsets))]["file"] for offsets, _ in parts]
+            dtype = str(about.properties.dtype).removeprefix("torch.")  # type: ignore[union-attr]
+            tensors[name] = {"dtype": dtype, "shape": list(about.size), "chunks": list(zip(parts, files, strict=True))}  # type: ignore[union-attr]
+        digests = {facts["file"]: {"sha256": facts["sha256"], "bytes": facts["bytes"]} for facts in written.values()}
+        self._checkpoints.commit(self._step, {**self._notes, "files": digests, "tensors": tensors})
+
+    @classmethod
+    def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike[str]) -> bool:
+        return True
+
+
+class _Reader(StorageReader):
+    def __init__(self, checkpoints: Checkpoints, commit: Commit, marker: dict[str, Any]) -> None:
+        self._checkpoints, self._commit, self._marker = checkpoints, commit, marker
+        self._places: dict[str, str] = {}
+
+    def reset(self, checkpoint_id: str | os.PathLike[str] | None = None) -> None:
+        pass
+
+    def read_metadata(self, *_args: Any, **_more: Any) -> Metadata:
+        tensors: dict[str, Any] = {}
+        for name, about in self._marker["tensors"].items():
+            chunks = [ChunkStorageMetadata(torch.Size(offsets), torch.Size(sizes)) for (offsets, sizes), _ in about["chunks"]]
+            self._places |= {_key(MetadataIndex(name, offsets)): file for (offsets, _), file in about["chunks"]}
+            dtype = getattr(torch, about["dtype"])
+            tensors[name] = TensorStorageMetadata(TensorProperties(dtype=dtype), torch.Size(about["shape"]), chunks)
+        return Metadata(tensors)
+
+    def set_up_storage_reader(self, metadata: Metadata, is_coordinator: bool, *_args: Any, **_more: Any) -> None:
+        if not self._places:  # this rank's metadata came from the coordinator
+            self.read_metadata()
+
+    def prepare_local_plan(self, plan: LoadPlan) -> LoadPlan:
+        return plan
+
+    def prepare_global_plan(self, plans: list[LoadPlan]) -> list[LoadPlan]:
+        return plans
+
+    def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
+        per_file: dict[str, list[Any]] = {}
+        for item in plan.items:
+            per_file.setdefault(self._places[_key(item.storage_index)], []).append(item)
+        for file, items in sorted(per_file.items()):
+            tensors = load(self._checkpoints.read(self._commit.step, file, self._marker["files"][file]["sha256"]))
+            for item in items:
+                source: Tensor = tensors[_key(item.storage_index)]
+                for dim, (offset, length) in enumerate(zip(item.storage_offsets, item.lengths, strict=True)):
+                    source = source.narrow(dim, offset, length)
+                target = planner.resolve_tensor(item).detach()
+                target.copy_(source)
+                planner.commit_tensor(item, target)
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+    @classmethod
+    def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike[str]) -> bool:
+        return True
+
+
+def _key(index: MetadataIndex) -> str:
+    return f"{index.fqn}@{','.join(str(offset) for offset in index.offset or ())}"
+
+
+def _grouped(items: list[Any]) -> Iterator[list[Any]]:
+    """The items of one file each: as many as fit its size, one at least."""
+    group: list[Any] = []
+    size = 0
+    for item in items:
+        data = item.tensor_data
+        length = data.chunk.sizes.numel() * data.properties.dtype.itemsize
+        if group and size + length > _FILE_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(item)
+        size += length
+    if group:
+        yield group

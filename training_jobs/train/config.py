@@ -1,13 +1,17 @@
-"""The trainer's settings: one dataclass, and `key=value` words over its defaults."""
+"""The trainer's settings: one dataclass, a preset under a name, and `key=value` words over it."""
 
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+
+from .presets import PRESETS
 
 
 class ConfigError(Exception):
@@ -16,24 +20,72 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class Config:
-    """What is trained and how. The defaults fit a few CPU cores and a minute."""
+    """What is trained and how. The defaults are the preset gpt_tiny: a few CPU cores and a minute."""
 
-    steps: int = 400
-    batch: int = 48  # windows in one step, over all ranks
-    context: int = 64  # bytes in a window
-    width: int = 96
-    layers: int = 2
+    preset: str = "gpt_tiny"
+    task: str = "gpt"
+    # the data
+    data: str = "stdlib"  # stdlib | digits | synthetic | the URL of a folder that `prepare` made
+    corpus_bytes: int = 4 * 2**20  # of the stdlib text: how much to train on, and to hold out
+    val_bytes: int = 256 * 2**10
+    cache_gib: float = 64.0  # shards kept on this node's disk; the longest unused go first
+    # the model
+    context: int = 64  # tokens in a window
+    width: int = 96  # of a GPT; of a ResNet the channels of its first stage
+    layers: int = 2  # of a GPT; of a ResNet the blocks in each of its three stages
     heads: int = 2
+    vocab: int = 256  # the matrix is padded to a multiple of 128
     dropout: float = 0.0
+    # the optimisation
+    steps: int = 400
+    batch: int = 48  # windows or images in one step, over all ranks
+    micro: int = 0  # of them in one forward pass of one rank; 0: all of its share
     lr: float = 6e-3
     warmup: int = 20
+    schedule: str = "cosine"  # cosine: down to a tenth | wsd: warm-up, stable, the last fifth down to nothing
     weight_decay: float = 0.1
+    clip: float = 1.0
+    label_smoothing: float = 0.0
+    shift: int = 0  # images are moved by up to so many pixels
     seed: int = 0
-    corpus_bytes: int = 4 * 2**20
-    val_bytes: int = 256 * 2**10
-    save_every_steps: int = 0  # 0: by the clock alone, GPUYARD_CHECKPOINT_EVERY_S
+    # the machine
+    strategy: str = "auto"  # auto: by size, the reason is printed | single | ddp | fsdp | hsdp
+    precision: str = "auto"  # auto: bf16 on a GPU, fp32 on a CPU; the weights stay fp32
+    compile: str = "auto"  # auto: on a GPU
+    loss: str = "auto"  # auto: chunked on a GPU where torch has it | chunked | plain
+    attention: str = "cudnn,flash,efficient,math"  # the order in which the backends are tried
+    recompute: str = "none"  # none | block: activations are computed again in the backward pass
     threads: int = 1  # of each rank on the CPU
+    # the cadence
+    save_every_steps: int = 0  # 0: by the clock alone, GPUYARD_CHECKPOINT_EVERY_S
+    keep_every: int = 0  # keep the checkpoints of steps that are multiples of it for good
+    saving: str = "auto"  # auto: async on a GPU | async | sync
+    eval_every: int = 0  # 0: at the end alone
+    log_every: int = 10  # steps in a line of metrics.jsonl
+    profile: str = ""  # first:last, the steps whose trace is written
+    tensorboard: str = "auto"  # auto: where the service names a folder | on | off
     out: str = ""  # a URL; empty: GPUYARD_OUTPUT_URL, else ./gpuyard-train
+
+
+CHOICES = {
+    "task": ("gpt", "resnet"),
+    "schedule": ("cosine", "wsd"),
+    "strategy": ("auto", "single", "ddp", "fsdp", "hsdp"),
+    "precision": ("auto", "fp32", "bf16"),
+    "compile": ("auto", "on", "off"),
+    "loss": ("auto", "chunked", "plain"),
+    "recompute": ("none", "block"),
+    "saving": ("auto", "async", "sync"),
+    "tensorboard": ("auto", "on", "off"),
+}
+
+# What a resumed run may change: where and how fast it runs and how long, not what it computes.
+FREE = frozenset(
+    (
+        *("preset", "steps", "micro", "strategy", "compile", "loss", "attention", "recompute", "threads", "cache_gib"),
+        *("save_every_steps", "keep_every", "saving", "eval_every", "log_every", "profile", "tensorboard", "out"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -62,44 +114,71 @@ class Surroundings:
         )
 
 
-def parse(words: Sequence[str], world: int) -> Config:
-    """A Config from `key=value` words, checked for `world` ranks. Raises ConfigError with every problem at once."""
-    known = {field.name: field for field in fields(Config)}
+def parse(words: Sequence[str]) -> Config:
+    """A Config from `key=value` words. Raises ConfigError with every problem at once."""
+    known: dict[str, Any] = {field.name: type(field.default) for field in fields(Config)}
     values: dict[str, Any] = {}
     problems = []
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or key not in known:
-            close = difflib.get_close_matches(key, known, 1)
-            hint = f"; did you mean {close[0]}=?" if close else f"; allowed: {', '.join(known)}"
-            problems.append(f"{word!r} is no key=value that train knows{hint}")
+            problems.append(f"{word!r} is no key=value that train knows{_hint(key, known, '=')}")
             continue
-        kind: type[Any] = type(known[key].default)
         try:
-            values[key] = kind(text)
+            values[key] = known[key](text)
         except ValueError:
-            problems.append(f"{key}: got {text!r}, wants {'a whole number' if kind is int else 'a number'}")
-    config = Config(**values)
-    problems += _impossible(config, world)
+            problems.append(f"{key}: got {text!r}, wants {'a whole number' if known[key] is int else 'a number'}")
+    name = values.get("preset", "gpt_tiny")
+    if name not in PRESETS:
+        problems.append(f"preset: got {name!r}{_hint(name, PRESETS)}")
+    config = Config(**{**PRESETS.get(name, {}), **values})
+    problems += _impossible(config)
     if problems:
         raise ConfigError("\n".join(problems))
     return config
 
 
-def _impossible(config: Config, world: int) -> list[str]:
+def digest(config: Config | Mapping[str, Any]) -> str:
+    """A fingerprint of what the config computes; what is FREE does not count."""
+    values = config if isinstance(config, Mapping) else asdict(config)
+    return hashlib.sha256(json.dumps({k: v for k, v in sorted(values.items()) if k not in FREE}).encode()).hexdigest()[:16]
+
+
+def differences(config: Config, other: Mapping[str, Any]) -> list[str]:
+    """What another run's config has otherwise, of what matters."""
+    mine = asdict(config)
+    keys = sorted((mine.keys() | other.keys()) - FREE)
+    return [f"{key}: {other.get(key)} there, {mine.get(key)} here" for key in keys if other.get(key) != mine.get(key)]
+
+
+def resolved(config: Config, **decided: Any) -> Config:
+    """The config with what `auto` came to."""
+    return replace(config, **decided)
+
+
+def _hint(got: str, allowed: Mapping[str, Any], end: str = "") -> str:
+    close = difflib.get_close_matches(got, allowed, 1)
+    return f"; did you mean {close[0]}{end}?" if close else f"; allowed: {', '.join(allowed)}"
+
+
+def _impossible(config: Config) -> list[str]:
+    least = dict.fromkeys(("steps", "batch", "context", "width", "layers", "heads", "vocab", "threads", "corpus_bytes", "val_bytes"), 1)
+    least |= dict.fromkeys(("micro", "warmup", "shift", "seed", "save_every_steps", "keep_every", "eval_every"), 0) | {"log_every": 1}
     problems = [
-        f"{name}: got {getattr(config, name)}, must be at least 1"
-        for name in ("steps", "batch", "context", "width", "layers", "heads", "threads", "corpus_bytes", "val_bytes")
-        if getattr(config, name) < 1
+        f"{name}: got {getattr(config, name)}, must be at least {bound}" for name, bound in least.items() if getattr(config, name) < bound
     ]
-    if problems:
-        return problems
-    if config.width % (2 * config.heads):
+    for name, allowed in CHOICES.items():
+        if (got := getattr(config, name)) not in allowed:
+            problems.append(f"{name}: got {got!r}, allowed: {', '.join(allowed)}")
+    unknown = set(config.attention.split(",")) - {"cudnn", "flash", "efficient", "math"}
+    if unknown:
+        problems.append(f"attention: got {', '.join(sorted(unknown))!r}, allowed: cudnn, flash, efficient, math")
+    if config.task == "gpt" and config.heads > 0 and config.width % (2 * config.heads):
         problems.append(f"width: got {config.width}, must be a multiple of 2 x heads ({2 * config.heads})")
-    if config.batch % world:
-        problems.append(f"batch: got {config.batch}, must be a multiple of the {world} ranks")
-    if config.val_bytes <= config.context * world:
-        problems.append(f"val_bytes: got {config.val_bytes}, must be more than one window per rank ({config.context * world})")
+    if config.data == "stdlib" and config.val_bytes <= config.context:
+        problems.append(f"val_bytes: got {config.val_bytes}, must be more than one window ({config.context})")
     if not 0 <= config.dropout < 1:
         problems.append(f"dropout: got {config.dropout}, allowed: 0 to below 1")
+    if config.profile and not all(part.isdigit() for part in config.profile.split(":", 1)):
+        problems.append(f"profile: got {config.profile!r}, wants first:last")
     return problems

@@ -50,26 +50,11 @@ def _files(root: Path) -> list[str]:
     return sorted(found, key=lambda name: hashlib.sha256(name.encode()).digest())
 
 
-def bigram_entropy(data: Bytes) -> float:
-    """The empirical entropy of a byte given the one before it, in nats: no bigram model does better on these very bytes."""
-    pairs = np.bincount(data[:-1].astype(np.int64) * 256 + data[1:], minlength=65536).reshape(256, 256).astype(np.float64)
-    share = pairs / pairs.sum(axis=1, keepdims=True).clip(min=1)
-    return float(-(pairs[pairs > 0] * np.log(share[pairs > 0])).sum() / pairs.sum())
-
-
-def batch(data: Bytes, seed: int, step: int, size: int, context: int) -> npt.NDArray[np.int64]:
-    """The windows of one step, `context` + 1 bytes each: a pure function of seed and step, so that a resume needs no state."""
-    starts = np.random.Generator(np.random.Philox(key=[seed, step])).integers(0, len(data) - context, size)
-    return _cut(data, starts, context)
-
-
-def windows(data: Bytes, context: int, rank: int, world: int) -> npt.NDArray[np.int64]:
-    """A rank's share of all the windows that lie end to end in the data."""
-    count = (len(data) - 1) // context
-    starts = np.arange(rank, count, world) * context
-    return _cut(data, starts, context)
-
-
-def _cut(data: Bytes, starts: npt.NDArray[np.int64], context: int) -> npt.NDArray[np.int64]:
-    windows: npt.NDArray[np.int64] = data[starts[:, None] + np.arange(context + 1)].astype(np.int64)
-    return windows
+def entropy(data: Bytes, order: int) -> float:
+    """The empirical entropy of a byte given the `order` - 1 before it, in nats: no such model does better on these very bytes."""
+    wide = data.astype(np.int64)
+    grams = sum(wide[place : len(wide) - order + 1 + place] * 256 ** (order - 1 - place) for place in range(order))
+    found, counts = np.unique(np.asarray(grams), return_counts=True)
+    _, group = np.unique(found // 256, return_inverse=True)
+    before = np.bincount(group, counts)[group]
+    return float(-(counts * np.log(counts / before)).sum() / counts.sum())

@@ -1,192 +1,241 @@
-"""The training loop: one step after the other, the stop vote in the loss's reduction, a save when it is due, exact resume."""
+"""The training loop: one step after the other, the stop vote in the loss's reduction, a save when it is due."""
 
 from __future__ import annotations
 
 import math
-import os
+import statistics
 import time
-from dataclasses import asdict
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from ..launch import hook
-from . import corpus
-from .checkpoint import Checkpoints, State, SupersededError
-from .config import Config, ConfigError, Surroundings
-from .model import Gpt
+from .checkpoint import StorageError
+from .config import Config, Surroundings
+from .metrics import Metrics, Output, memory
+from .parallel import Place, lower_patience
+from .run import Run
+from .speed import peak, shares
+from .storage import SupersededError
+from .watch import Feeder, Garbage, Profile, Stopwatch, Stragglers, Votes
 
 IO_ERROR = 74
 _LINE_EVERY_S = 2.0
-_SAVED, _SUPERSEDED, _FAILED = range(3)
+
+
+class NotFiniteError(Exception):
+    """The gradients are not finite; the weights of the step before are untouched."""
 
 
 class Trainer:
-    """A model, its optimizer and the step they are at, on every rank alike."""
+    """A run and the loop over its steps, on every rank alike."""
 
     def __init__(self, config: Config, around: Surroundings) -> None:
-        self.config, self.around = config, around
-        self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        self.step = 0
-        self.lost_steps = 0
-        self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")
-        self.data = corpus.load(config.corpus_bytes, config.val_bytes)
-        torch.manual_seed(config.seed)
-        self.model = Gpt(config).to(self.device)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.lr, betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True
-        )
-        self.checkpoints = Checkpoints(around.checkpoint_url, around.attempt, around.checkpoint_keep)
-        self._resume()
-        self.ddp = DistributedDataParallel(self.model)
-        self._settle_buckets()
+        self.begun = time.monotonic()
+        self.place = Place.here()
+        self.run = Run(config, around, self.place, self.say)
+        self.config, self.around, self.task = self.run.config, around, self.run.task
+        self.output = Output(around.output_url, self.place.rank == 0)
+        self.metrics = Metrics(self.output, config.tensorboard, self.run.step, self.place.rank == 0)
+        self._feeder = Feeder(lambda step: self.task.batch(step, self.place.rank, self.place.world), self.place.device)
+        self._votes, self._watch, self._stragglers = Votes(self.place.device), Stopwatch(self.place.device), Stragglers(self.place)
+        self._work, self._peak = self.task.work(), peak(self.place.device)
+        self._rates: list[float] = []
+        self._loss, self._norm, self._saved_at = math.nan, math.nan, time.monotonic()
+        self._first_step_s: float | None = None
+
+    @property
+    def step(self) -> int:
+        """The steps that are done."""
+        return self.run.step
 
     def train(self) -> dict[str, Any]:
         """Train to the last step. Returns the run's figures; leaves with 75 when a stop was voted."""
-        began, first = time.monotonic(), self.step
-        saved_at = told_at = began
-        told_step, loss, rate = first, math.nan, 0.0
-        while self.step < self.config.steps:
-            due = self.rank == 0 and time.monotonic() - saved_at > self.around.checkpoint_every_s
-            loss, stop, due = self._one_step(due)
-            if due or stop or self.step == self.config.steps or self._due_by_count():
-                self._save()
-                saved_at = time.monotonic()
-            now = time.monotonic()
-            if now - told_at > _LINE_EVERY_S or self.step == self.config.steps or stop:
-                rate = (self.step - told_step) * self.config.batch * self.config.context / (now - told_at)
-                told_at, told_step = now, self.step
-                self._say(f"step {self.step}/{self.config.steps}  loss {loss:.4f}  {rate / 1000:.1f}k tok/s")
-            hook.report(self.step, loss=loss, tokens_per_s=rate or None, steps=self.config.steps, lost_steps=self.lost_steps)
-            if stop:
-                self._say(f"stop asked: step {self.step} is saved, leaving to be resumed")
-                hook.leave_resumable()
-        tokens = (self.step - first) * self.config.batch * self.config.context
-        return {"loss": None if math.isnan(loss) else loss, "tokens_per_s": tokens / (time.monotonic() - began) if tokens else None}
+        profile = Profile(self.config.profile if self.place.rank == 0 else "", self.output.leave)
+        window = self._window = _Window(self.run.step)
+        said_at = self._saved_at = time.monotonic()
+        with Garbage() as garbage:
+            while self.run.step < self.config.steps:
+                began, last = time.monotonic(), self.run.step + 1 == self.config.steps
+                profile.step(self.run.step)
+                self._one_step()
+                stop, due = self._hear(last)
+                self.run.account.productive_s += time.monotonic() - began
+                self._after_first()
+                if self._log_is_due(last or stop):
+                    window = self._log(window)
+                if self._evaluate_is_due(last):
+                    due = self._evaluate() or due
+                if due or stop or last or self._due_by_count():
+                    self._save(wait=stop or last)
+                if time.monotonic() - said_at > _LINE_EVERY_S or last or stop:
+                    said_at = time.monotonic()
+                    rate = f"{self._rates[-1] / 1000:.1f}k {self.task.unit}/s" if self._rates else ""
+                    self.say(f"step {self.run.step}/{self.config.steps}  loss {self._loss:.4f}  {rate}")
+                self._report()
+                if stop:
+                    self._leave()
+                garbage.step(self.run.step)
+        self._feeder.close()
+        self.run.saver.close()
+        return self._figures()
 
-    @torch.no_grad()
-    def validate(self) -> float:
-        """The mean loss over the whole validation text, in nats per byte."""
-        self.model.eval()
-        windows = torch.from_numpy(corpus.windows(self.data.validation, self.config.context, self.rank, self.world))
-        total = torch.zeros(2, dtype=torch.float64)
-        for part in torch.split(windows, max(self.config.batch // self.world, 1)):
-            total += torch.tensor([self.model(part.to(self.device)).item() * len(part), len(part)], dtype=torch.float64)
-        self._sum(total)
-        self.model.train()
-        return float(total[0] / total[1])
+    def validate(self) -> dict[str, Any]:
+        """The task's figures over the whole validation split."""
+        net = self.run.net
+        net.model.eval()
+        with torch.no_grad(), net.running():
+            found = self.task.validate(net.model, self.place.rank, self.place.world, self._sum)
+        net.model.train()
+        return found
 
-    def _one_step(self, due: bool) -> tuple[float, bool, bool]:
-        """One step of all ranks; the mean loss, and whether any rank saw a stop and rank 0 wants a save."""
-        config = self.config
-        if config.dropout:  # random numbers, like batches, depend on seed, step and rank alone
-            torch.manual_seed(hash((config.seed, self.step, self.rank)))
-        loss = self.ddp(self._batch(self.step))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = _learning_rate(config, self.step)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.step += 1
-        vote = torch.tensor([loss.item() / self.world, float(hook.stop_asked()), float(due)], dtype=torch.float64)
-        self._sum(vote)
-        return float(vote[0]), bool(vote[1] > 0), bool(vote[2] > 0)
+    def say(self, text: str) -> None:
+        """Print on rank 0."""
+        if self.place.rank == 0:
+            print(text, flush=True)
 
-    def _batch(self, step: int) -> Tensor:
-        mine = self.config.batch // self.world
-        windows = corpus.batch(self.data.train, self.config.seed, step, self.config.batch, self.config.context)
-        return torch.from_numpy(windows[self.rank * mine : (self.rank + 1) * mine]).to(self.device)
+    def _one_step(self) -> None:
+        """A step of all ranks: the batch in parts, the gradients summed over all targets that count, one update."""
+        run, config = self.run, self.config
+        inputs, targets = self._feeder.get(run.step)
+        size = config.micro or len(inputs)
+        parts = list(zip(torch.split(inputs, size), torch.split(targets, size), strict=True))
+        total = torch.zeros((), device=self.place.device)
+        for number, part in enumerate(parts):
+            with run.net.accumulating(number + 1 == len(parts)):
+                with run.net.running(), self._watch.timing():
+                    loss: Tensor = run.net.net(*part)
+                (loss * (self.place.world / self.task.counted)).backward()  # type: ignore[no-untyped-call]  # the ranks' mean is taken
+                total += loss.detach()
+        norm = run.net.clip(config.clip)
+        self._guard(norm)
+        run.update()
+        due = self.place.rank == 0 and time.monotonic() - self._saved_at > self.around.checkpoint_every_s
+        if due:
+            self._saved_at = time.monotonic()  # vote once
+        self._votes.cast([total / self.task.counted, norm / self.place.world, float(hook.stop_asked()), float(due)])
+
+    def _guard(self, norm: Tensor) -> None:
+        """Refuse to update from gradients that are not finite, without making the host wait for a GPU."""
+        message = f"step {self.run.step + 1}: the gradients are not finite. fix: a lower lr=, or look at the data of this step"
+        if norm.device.type == "cuda":
+            torch._assert_async(torch.isfinite(norm), message)
+        elif not torch.isfinite(norm):
+            raise NotFiniteError(message)
+
+    def _hear(self, last: bool) -> tuple[bool, bool]:
+        stop = due = False
+        for loss, norm, stops, dues in self._votes.hear(last):
+            self._loss, self._norm = loss, norm
+            stop, due = stop or stops > 0, due or dues > 0
+        return stop, due
+
+    def _after_first(self) -> None:
+        if self._first_step_s is None:
+            self._first_step_s = time.monotonic() - self.begun
+            if self.place.device.type == "cuda":
+                self.say(lower_patience())
+
+    def _log_is_due(self, ends: bool) -> bool:
+        return ends or self.run.step % self.config.log_every == 0
+
+    def _log(self, window: _Window) -> _Window:
+        """Write a line of metrics and begin the next window."""
+        passed = time.monotonic() - window.began
+        steps = self.run.step - window.step
+        rate = steps * self.task.counted / passed
+        skew, slow = self._stragglers.compare(self._watch.read())
+        for name in slow:
+            self.say(f"straggler: {name}")
+        self._rates.append(rate)
+        account = self.run.account
+        self.metrics.write(
+            self.run.step,
+            {
+                "loss": _plain(self._loss),
+                "lr": self.run.learning_rate(),
+                "grad_norm": _plain(self._norm),
+                f"{self.task.unit}_per_s": rate,
+                "step_s": passed / max(steps, 1),
+                "data_wait": (self._feeder.waited_s - window.waited_s) / passed,
+                "skew": skew,
+                "goodput": account.goodput(),
+                "lost_steps": account.lost_steps,
+                **shares(self._work, rate, self.place.world, self._peak),
+                **memory(self.place.device),
+            },
+        )
+        return _Window(self.run.step, self._feeder.waited_s)
+
+    def _evaluate_is_due(self, last: bool) -> bool:
+        return self.config.eval_every > 0 and self.run.step % self.config.eval_every == 0 and not last
+
+    def _evaluate(self) -> bool:
+        """Validate in between; whether it was the best so far, which is kept."""
+        found = self.validate()
+        self.metrics.write(self.run.step, {name: value for name, value in found.items() if isinstance(value, float)})
+        account, loss = self.run.account, found["val_loss"]
+        better = loss is not None and (account.best_loss is None or loss < account.best_loss)
+        if better:
+            account.best_loss, account.best_step = loss, self.run.step
+        return better
 
     def _due_by_count(self) -> bool:
         every = self.config.save_every_steps
-        return every > 0 and self.step % every == 0
+        return every > 0 and self.run.step % every == 0
 
-    def _save(self) -> None:
-        """Rank 0 writes, all learn how it went. Raises SystemExit: 75 when superseded, 74 when storage failed."""
-        outcome = torch.tensor([_SAVED])
-        if self.rank == 0:
-            notes = {"lost_steps": self.lost_steps, "config": asdict(self.config), "torch": torch.__version__, "world": self.world}
-            try:
-                self.checkpoints.save(self.step, self._state(), notes)
-            except SupersededError as error:
-                self._say(str(error))
-                outcome[0] = _SUPERSEDED
-            except OSError as error:
-                reason = error.strerror or str(error)
-                self._say(f"cannot save step {self.step} below {self.around.checkpoint_url}: {reason}. Earlier checkpoints are intact")
-                outcome[0] = _FAILED
-        dist.broadcast(outcome.to(self.device), 0) if self.device.type == "cuda" else dist.broadcast(outcome, 0)
-        if outcome.item() == _SUPERSEDED:
-            hook.leave_resumable()
-        if outcome.item() == _FAILED:
-            raise SystemExit(IO_ERROR)
-
-    def _resume(self) -> None:
-        """Go on from the newest whole checkpoint: rank 0 chooses, all load the same."""
-        choice: list[Any] = [self.checkpoints.newest() if self.rank == 0 else None]
-        dist.broadcast_object_list(choice, 0)
-        if choice[0] is None:
-            return
-        state, notes = self.checkpoints.load(choice[0])
+    def _save(self, wait: bool) -> None:
+        """All ranks save, and learn how it went. Raises SystemExit: 75 when superseded, 74 when storage failed."""
         try:
-            self._take(state)
-        except (RuntimeError, KeyError) as error:
-            raise ConfigError(f"the checkpoint of step {choice[0].step} is of another model: {str(error).splitlines()[0]}") from None
-        self.step, self.lost_steps = int(notes["step"]), int(notes["lost_steps"])
-        before = hook.last_report()
-        if before is not None:
-            self.lost_steps = int(before[1].get("lost_steps") or 0) + max(0, before[0] - self.step)
-        self._say(f"resumed from step {self.step}, saved by attempt {choice[0].attempt} ({self.lost_steps} steps lost so far)")
+            self.run.save(wait)
+            self.metrics.flush()
+        except SupersededError as error:
+            self.say(str(error))
+            self._leave()
+        except StorageError as error:
+            self.say(f"cannot save step {error.step} below {self.around.checkpoint_url}: {error.reason}. Earlier checkpoints are intact")
+            raise SystemExit(IO_ERROR) from None
+        self._saved_at = time.monotonic()
 
-    def _state(self) -> State:
-        state = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            state |= {f"optimizer/{index}/{name}": tensor for name, tensor in moments.items()}
-        return state
+    def _report(self) -> None:
+        account = self.run.account
+        rate = self._rates[-1] if self._rates else None
+        more = {"steps": self.config.steps, "lost_steps": account.lost_steps, "restarts": account.restarts}
+        hook.report(self.run.step, loss=self._loss, tokens_per_s=rate, goodput=account.goodput(), **more)
 
-    def _take(self, state: State) -> None:
-        weights: State = {}
-        moments: dict[int, State] = {}
-        for name, tensor in state.items():
-            part, _, rest = name.partition("/")
-            if part == "model":
-                weights[rest] = tensor
-            else:
-                index, _, key = rest.partition("/")
-                moments.setdefault(int(index), {})[key] = tensor
-        self.model.load_state_dict(weights)
-        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+    def _leave(self) -> None:
+        self._feeder.close()
+        self.say(f"leaving at step {self.run.step}, to be resumed")
+        hook.leave_resumable()
 
-    def _settle_buckets(self) -> None:
-        """Let DDP lay out its buckets before the first step that counts.
+    def _figures(self) -> dict[str, Any]:
+        rate = statistics.median(self._rates) if self._rates else None
+        blocked = self.run.saver.blocked_s
+        return {
+            "loss": _plain(self._loss),
+            f"{self.task.unit}_per_s": rate,
+            **shares(self._work, rate, self.place.world, self._peak),
+            "first_step_s": self._first_step_s,
+            "data_wait_s": self._feeder.waited_s,
+            "saves": len(blocked),
+            "save_blocked_s": max(blocked) if blocked else None,
+            "save_blocked_median_s": statistics.median(blocked) if blocked else None,
+        }
 
-        It does so after its first backward pass, and the layout decides the order in which gradients are summed:
-        a resumed run would differ from an undisturbed one in the last bit of one step.
-        """
-        self.ddp(self._batch(0)).backward()
-        self.optimizer.zero_grad()
-
-    def _sum(self, values: Tensor) -> None:
-        """Sum over the ranks in place; the values lie on the CPU."""
-        if self.device.type == "cpu":
-            dist.all_reduce(values)
-            return
-        moved = values.to(self.device)
-        dist.all_reduce(moved)
-        values.copy_(moved)
-
-    def _say(self, text: str) -> None:
-        if self.rank == 0:
-            print(text, flush=True)
+    def _sum(self, values: Tensor) -> Tensor:
+        """The sum over the ranks of values that lie on the CPU."""
+        dist.all_reduce(values)
+        return values
 
 
-def _learning_rate(config: Config, step: int) -> float:
-    """Linear warm-up, then half a cosine down to a tenth."""
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    share = (step - config.warmup) / max(config.steps - config.warmup, 1)
-    return config.lr * (0.55 + 0.45 * math.cos(math.pi * share))
+class _Window:
+    """The steps of one line of metrics."""
+
+    def __init__(self, step: int, waited_s: float = 0.0) -> None:
+        self.step, self.waited_s, self.began = step, waited_s, time.monotonic()
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None

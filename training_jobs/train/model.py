@@ -1,36 +1,72 @@
-"""A small GPT over bytes: pre-norm blocks, rotary positions, one matrix for input and output."""
+"""A GPT: pre-norm blocks, rotary positions, normalised queries and keys, no biases, one matrix for input and output."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from .config import Config
 
-_VOCABULARY = 256
+IGNORED = -100  # a target that does not count
+
+
+def padded(vocab: int) -> int:
+    """The rows of the vocabulary's matrix: a multiple of 128 keeps matrix units busy."""
+    return -(-vocab // 128) * 128
 
 
 class Gpt(nn.Module):
-    """Windows of bytes in, the mean loss over them out."""
+    """Tokens and the tokens after them in, the sum of their losses out."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(_VOCABULARY, config.width)
+        self.vocab, self.recompute, self.chunked = config.vocab, config.recompute == "block", config.loss == "chunked"
+        self.smoothing = config.label_smoothing
+        self.embedding = nn.Embedding(padded(config.vocab), config.width)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.width)
         cos, sin = _rotation(config.context, config.width // config.heads)
+        self.cos: Tensor
+        self.sin: Tensor
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
-        self.apply(_initialise)
 
-    def forward(self, windows: Tensor) -> Tensor:
-        """The mean cross-entropy, in nats per byte, of each byte given those before it in its window."""
-        x = self.embedding(windows[:, :-1])
+    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """The sum of the cross-entropies, in nats, of each target given the tokens up to its place."""
+        x = self._features(tokens)
+        weight = self.embedding.weight
+        if self.chunked:
+            return chunked_loss(x.flatten(0, 1), weight.to(x.dtype), targets.flatten(), self.smoothing)
+        logits = functional.linear(x, weight).float().flatten(0, 1)
+        return functional.cross_entropy(
+            logits, targets.flatten(), ignore_index=IGNORED, reduction="sum", label_smoothing=self.smoothing if self.training else 0.0
+        )
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """What may come after each of the tokens; the rows that only pad the vocabulary are left out."""
+        return functional.linear(self._features(tokens), self.embedding.weight)[..., : self.vocab].float()
+
+    def initial(self, name: str, parameter: Tensor) -> float | None:
+        """The standard deviation to start a parameter with; None: ones. What leads back to the stream starts at zero."""
+        if "norm" in name:
+            return None
+        if name.endswith(("out.weight", "down.weight")):
+            return 0.0
+        return 0.05 if name.startswith("embedding") else float(parameter.shape[1] ** -0.5 / 2)
+
+    def _features(self, tokens: Tensor) -> Tensor:
+        x: Tensor = self.embedding(tokens)
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))  # the stream between blocks, not just the products in them
+        cos, sin = self.cos[: tokens.shape[1]], self.sin[: tokens.shape[1]]
         for block in self.blocks:
-            x = block(x, self.cos, self.sin)
-        logits = functional.linear(self.norm(x), self.embedding.weight)
-        return functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+            x = checkpoint(block, x, cos, sin, use_reentrant=False) if self.recompute and self.training else block(x, cos, sin)
+        normed: Tensor = self.norm(x)
+        return normed.to(x.dtype)
 
 
 class _Block(nn.Module):
@@ -45,9 +81,9 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         batch, length, width = x.shape
-        shape = (batch, length, 3, self.heads, width // self.heads)
-        q, k, v = self.qkv(self.norm_1(x)).view(shape).permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(_rotate(q, cos, sin), _rotate(k, cos, sin), v, is_causal=True)
+        q, k, v = self.qkv(self.norm_1(x)).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        q, k = (functional.rms_norm(_rotate(part, cos, sin), part.shape[-1:]).to(v.dtype) for part in (q, k))
+        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self._drop(self.out(attended.transpose(1, 2).reshape(batch, length, width)))
         return x + self._drop(self.down(functional.relu(self.up(self.norm_2(x))).square()))
 
@@ -55,19 +91,47 @@ class _Block(nn.Module):
         return functional.dropout(x, self.dropout, self.training)
 
 
+def chunked_loss_missing() -> str | None:
+    """Why torch's chunked linear cross entropy cannot be used; None when it can."""
+    if not hasattr(functional, "linear_cross_entropy") or not hasattr(nn, "LinearCrossEntropyOptions"):
+        return f"torch {torch.__version__} has no chunked linear_cross_entropy"
+    return None
+
+
+def chunked_loss(x: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    """The same sum without the whole matrix of logits ever being there."""
+    newer: Any = functional, nn  # than the oldest torch that is supported
+    options = newer[1].LinearCrossEntropyOptions()
+    total: Tensor = newer[0].linear_cross_entropy(
+        x, weight, targets, reduction="sum", ignore_index=IGNORED, label_smoothing=smoothing, options=options
+    )
+    return total.float()
+
+
 def _rotation(length: int, width: int) -> tuple[Tensor, Tensor]:
-    speed = 1.0 / 10_000 ** (torch.arange(0, width, 2).float() / width)
-    angle = torch.outer(torch.arange(length).float(), speed)
+    speed = 1.0 / 10_000 ** (torch.arange(0, width, 2, device="cpu").float() / width)
+    angle = torch.outer(torch.arange(length, device="cpu").float(), speed)
     return angle.cos(), angle.sin()
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    a, b = x.chunk(2, dim=-1)
+    a, b = x.float().chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
 
 
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Embedding):
-        nn.init.normal_(module.weight, std=0.05)
-    elif isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=module.in_features**-0.5 / 2)
+def initialise(model: nn.Module, seed: int) -> None:
+    """Fill the parameters from the seed and their names alone: the same on any number of ranks, whole or sharded."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    rule: Any = model.initial
+    for index, (name, parameter) in enumerate(model.named_parameters()):
+        std = rule(name, parameter)
+        whole = torch.ones(parameter.shape, device=parameter.device)
+        if std is not None:
+            generator = torch.Generator(parameter.device).manual_seed(seed * 1_000_003 + index)
+            whole = whole.normal_(0.0, std, generator=generator) if std else whole.zero_()
+        with torch.no_grad():
+            if isinstance(parameter, DTensor):
+                parameter.copy_(distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None))
+            else:
+                parameter.copy_(whole)

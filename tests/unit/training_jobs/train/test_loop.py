@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +13,10 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
-from training_jobs.train.checkpoint import Checkpoints
+from training_jobs.train.checkpoint import Saver
 from training_jobs.train.config import Config, ConfigError, Surroundings
-from training_jobs.train.loop import Trainer
+from training_jobs.train.loop import NotFiniteError, Trainer
+from training_jobs.train.storage import Checkpoints
 
 CONFIG = Config(steps=6, batch=4, context=16, width=16, layers=1, corpus_bytes=50_000, val_bytes=4096, save_every_steps=2, dropout=0.1)
 
@@ -50,14 +54,56 @@ def test_storage_that_fails_ends_the_job_with_a_clear_error(tmp_path: Path, caps
 
 def test_a_superseded_attempt_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trainer = _trainer(tmp_path, attempt=1)
-    Checkpoints(trainer.around.checkpoint_url, 2, 3).save(1, {"model/x": torch.zeros(1)}, {})
+    Saver(Checkpoints(trainer.around.checkpoint_url, 2, 3), False).save(1, {"model/x": torch.zeros(1)}, {})
     with pytest.raises(SystemExit) as ended:
         trainer.train()
     assert ended.value.code == 75
     assert "attempt 2 has saved step 1: this is attempt 1" in capsys.readouterr().out
 
 
-def test_a_checkpoint_of_another_model_is_a_bad_configuration(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_config_is_refused(tmp_path: Path) -> None:
     _trainer(tmp_path).train()
-    with pytest.raises(ConfigError, match="the checkpoint of step 6 is of another model"):
-        _trainer(tmp_path, attempt=2, config=Config(width=32, batch=4, corpus_bytes=50_000, val_bytes=4096))
+    with pytest.raises(ConfigError, match="the checkpoint of step 6 is of another config: width: 16 there, 32 here"):
+        _trainer(tmp_path, attempt=2, config=replace(CONFIG, width=32))
+    assert _trainer(tmp_path, attempt=2, config=replace(CONFIG, steps=8)).step == 6
+
+
+def test_when_all_checkpoints_are_damaged_it_begins_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = _trainer(tmp_path).train()
+    for state in tmp_path.glob("checkpoints/*/state-*"):
+        state.write_bytes(state.read_bytes()[:-1] + b"?")
+    again = _trainer(tmp_path, attempt=2)
+    assert again.step == 0
+    assert again.train()["loss"] == whole["loss"]
+    assert "checkpoint of step 2 (attempt 1) is damaged, falling back" in capsys.readouterr().out
+
+
+def test_parts_of_a_batch_are_one_batch(tmp_path: Path) -> None:
+    plain = replace(CONFIG, dropout=0.0)
+    one, two = (_trainer(tmp_path / str(micro), config=replace(plain, micro=micro)).train()["loss"] for micro in (0, 1))
+    assert two == pytest.approx(one, rel=1e-6)
+
+
+def test_gradients_that_are_not_finite_stop_the_run(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path)
+    with torch.no_grad():
+        trainer.run.model.get_parameter("embedding.weight")[:] = math.nan
+    before = trainer.run.model.get_parameter("norm.weight").clone()
+    with pytest.raises(NotFiniteError, match="step 1: the gradients are not finite"):
+        trainer.train()
+    assert torch.equal(trainer.run.model.get_parameter("norm.weight"), before)
+
+
+def test_metrics_go_on_where_the_checkpoint_was(tmp_path: Path) -> None:
+    config = replace(CONFIG, log_every=1, eval_every=2, profile="1:3")
+    _trainer(tmp_path, config=config).train()
+    (tmp_path / "checkpoints/6/commit-1.json").unlink()
+    resumed = _trainer(tmp_path, attempt=2, config=config)
+    resumed.train()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in lines if "val_loss" in line] == [2, 4]
+    assert lines[0]["mfu"] is None
+    assert 0 < lines[-1]["goodput"] <= 1
+    assert resumed.run.account.restarts == 1
+    assert json.loads((tmp_path / "profile-1-3.json").read_text())["traceEvents"]

@@ -1,0 +1,117 @@
+"""Several ranks: exact resume, other numbers of ranks, sharded as copied, whole batches as parts. The processes start once."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training_jobs.train.config import Config, Surroundings
+
+BASE = Config(steps=6, batch=6, context=16, width=16, layers=2, corpus_bytes=60_000, val_bytes=4096, save_every_steps=2)
+DROPS = replace(BASE, dropout=0.2)
+Job = tuple[int, str, Config, int]  # ranks, folder, settings, attempt
+Crew = Callable[..., list[dict[str, Any]]]
+
+
+def _work(rank: int, folder: str, jobs: Any, told: Any) -> None:
+    """One process: trains what it is given, as one rank of as many as the job wants."""
+    import torch
+    import torch.distributed as dist
+    from torch._C._distributed_c10d import FileStore
+
+    from training_jobs.train.loop import Trainer
+
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    for number, (world, where, config, attempt) in enumerate(iter(jobs.get, None)):
+        if rank >= world:
+            continue
+        store = FileStore(f"{folder}/store-{number}", world)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
+        try:
+            trainer = Trainer(config, Surroundings(where, f"{where}/checkpoints", 600, 9, attempt, None))
+            began = trainer.step
+            found = {"began": began, **trainer.train(), **trainer.validate(), "strategy": trainer.config.strategy}
+        except BaseException as error:  # noqa: BLE001: it is told
+            found = {"error": repr(error)}
+        if rank == 0:
+            told.put(found)
+        if "error" not in found:
+            dist.barrier()
+        dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
+    """Trains jobs one after the other on processes that import torch once."""
+    context = multiprocessing.get_context("spawn")
+    folder = tmp_path_factory.mktemp("crew")
+    told = context.Queue()
+    queues = [context.Queue() for _ in range(4)]
+    workers = [context.Process(target=_work, args=(rank, str(folder), queue, told), daemon=True) for rank, queue in enumerate(queues)]
+    for worker in workers:
+        worker.start()
+
+    def train(*jobs: Job) -> list[dict[str, Any]]:
+        found = []
+        for job in jobs:
+            for queue in queues:
+                queue.put(job)
+            found.append(told.get(timeout=120))
+            assert "error" not in found[-1], found[-1]["error"]
+        return found
+
+    yield train
+    for queue in queues:
+        queue.put(None)
+    for worker in workers:
+        worker.join(20)
+        worker.kill()
+
+
+def _undo(folder: Path, *steps: int) -> None:
+    """As if the run had been killed before these steps were committed."""
+    for step in steps:
+        for marker in folder.glob(f"checkpoints/{step}/commit-*.json"):
+            marker.unlink()
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("saving", ["sync", "async"])
+def test_a_resumed_run_ends_in_the_same_bits(crew: Crew, tmp_path: Path, strategy: str, saving: str) -> None:
+    config = replace(DROPS, strategy=strategy, saving=saving)
+    (whole,) = crew((2, tmp_path.as_uri(), config, 1))
+    _undo(tmp_path, 4, 6)
+    (resumed,) = crew((2, tmp_path.as_uri(), config, 2))
+    assert (whole["began"], resumed["began"]) == (0, 2)
+    assert (resumed["loss"], resumed["val_loss"]) == (whole["loss"], whole["val_loss"])
+
+
+def test_any_number_of_ranks_and_any_strategy_go_on_alike(crew: Crew, tmp_path: Path) -> None:
+    (whole,) = crew((2, (tmp_path / "whole").as_uri(), replace(BASE, strategy="ddp"), 1))
+    there = tmp_path / "moved"
+    moves = [(2, "ddp", 2), (4, "fsdp", 4), (1, "single", 6)]  # of 6 windows four ranks take 1, 2, 1 and 2; all steps are in the warm-up
+    results = crew(*[(n, there.as_uri(), replace(BASE, strategy=s, steps=upto), at) for at, (n, s, upto) in enumerate(moves, 1)])
+    assert [result["began"] for result in results] == [0, 2, 4]
+    for name in ("loss", "val_loss"):
+        assert results[-1][name] == pytest.approx(whole[name], rel=1e-6)
+
+
+def test_sharded_equals_copied_and_parts_equal_the_whole(crew: Crew, tmp_path: Path) -> None:
+    ways = {
+        "ddp": replace(BASE, strategy="ddp"),
+        "fsdp": replace(BASE, strategy="fsdp"),
+        "ddp in parts": replace(BASE, strategy="ddp", micro=1),
+        "fsdp in parts": replace(BASE, strategy="fsdp", micro=1),
+        "recomputed": replace(BASE, strategy="fsdp", recompute="block"),
+    }
+    found = dict(zip(ways, crew(*[(2, (tmp_path / name).as_uri(), config, 1) for name, config in ways.items()]), strict=True))
+    assert found["fsdp"]["loss"] == found["ddp"]["loss"] == found["recomputed"]["loss"]
+    for name in ("ddp in parts", "fsdp in parts"):
+        assert found[name]["loss"] == pytest.approx(found["ddp"]["loss"], rel=1e-6)

@@ -1,0 +1,122 @@
+"""Checkpoints that survive what may happen to them: one rank, a state of two tensors, and every kind of damage."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
+
+from training_jobs.train.checkpoint import Saver, StorageError, read
+from training_jobs.train.storage import Checkpoints, Commit, SupersededError
+
+STATE = {"model/w": torch.arange(4.0), "optimizer/w/step": torch.tensor(3.0)}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_rank() -> Iterator[None]:
+    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def _saved(url: str, attempt: int, *steps: int, keep: int = 3, keep_every: int = 0, asynchronous: bool = False) -> Checkpoints:
+    checkpoints = Checkpoints(url, attempt, keep, keep_every)
+    saver = Saver(checkpoints, asynchronous)
+    for step in steps:
+        saver.save(step, STATE, {"lost_steps": 0})
+    saver.finish()
+    saver.close()
+    return checkpoints
+
+
+def _whole(checkpoints: Checkpoints) -> Commit | None:
+    """The newest checkpoint that can be read."""
+    for commit in checkpoints.committed():
+        state = {name: torch.zeros_like(tensor) for name, tensor in STATE.items()}
+        try:
+            read(checkpoints, commit, checkpoints.marker(commit), state)
+        except (OSError, ValueError):
+            continue
+        assert all(torch.equal(state[name], tensor) for name, tensor in STATE.items())
+        return commit
+    return None
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("place", ["disk", "memory"])
+def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path, place: str, asynchronous: bool) -> None:
+    url = (tmp_path / "with space").as_uri() if place == "disk" else f"memory://store-{asynchronous}/checkpoints"
+    checkpoints = _saved(url, 2, 200, 400, asynchronous=asynchronous)
+    assert _whole(checkpoints) == Commit(2, 400)
+    marker = checkpoints.marker(Commit(2, 400))
+    assert (marker["step"], marker["attempt"], marker["lost_steps"]) == (400, 2, 0)
+    if place == "disk":
+        names = sorted(path.name for path in (tmp_path / "with space/400").iterdir())
+        assert names == ["commit-2.json", "state-2-0-0.safetensors"]
+
+
+def test_what_is_kept(tmp_path: Path) -> None:
+    checkpoints = _saved(tmp_path.as_uri(), 1, 5, 10, 15, 20, 25, keep=2, keep_every=10)
+    assert [commit.step for commit in checkpoints.committed()] == [25, 20, 10]
+    checkpoints.best = 10
+    checkpoints._keep_every = 0
+    checkpoints.drop_old()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "20", "25"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "no state", "no marker", "torn marker"])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, damage: str) -> None:
+    checkpoints = _saved(tmp_path.as_uri(), 1, 5, 10)
+    state, marker = tmp_path / "10/state-1-0-0.safetensors", tmp_path / "10/commit-1.json"
+    whole = state.read_bytes()
+    if damage == "cut":
+        state.write_bytes(whole[:-3])
+    elif damage == "flipped":
+        state.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    elif damage == "torn marker":
+        marker.write_text(marker.read_text()[:20])
+    else:
+        (state if damage == "no state" else marker).unlink()
+    assert _whole(checkpoints) == Commit(1, 5)
+
+
+def test_an_old_attempt_neither_overwrites_nor_leads(tmp_path: Path) -> None:
+    old = _saved(tmp_path.as_uri(), 1, 5, 10)
+    new = _saved(tmp_path.as_uri(), 2, 10)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*-2*")}
+    with pytest.raises(SupersededError, match="attempt 2 has saved step 10: this is attempt 1"):
+        Saver(old, False).save(15, STATE, {})
+    # The old attempt had looked before attempt 2 saved anything, and writes all the same:
+    old.put(15, "state-1-0-0.safetensors", b"late")
+    old.put(15, "commit-1.json", json.dumps({"files": {}}).encode())
+    old.drop_old()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*-2*")} == before
+    assert _whole(new) == Commit(2, 10)
+
+
+def _save_and_wait(saver: Saver) -> None:
+    saver.save(10, STATE, {})
+    saver.finish()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_a_save_that_fails_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, asynchronous: bool) -> None:
+    checkpoints = _saved(tmp_path.as_uri(), 1, 5)
+
+    def fail(handle: int) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr("os.fsync", fail)
+    saver = Saver(checkpoints, asynchronous)
+    with pytest.raises(StorageError, match="cannot save step 10: no"):
+        _save_and_wait(saver)
+    monkeypatch.undo()
+    assert _whole(checkpoints) == Commit(1, 5)
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".tmp-")]

@@ -1,0 +1,59 @@
+"""The loss curve and the confusion matrix as PNG, where matplotlib is installed."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from .optional import get
+
+
+def curve(points: list[dict[str, Any]], marks: dict[str, float]) -> bytes | None:
+    """The loss over the steps, the validations as dots, known bounds as dashed lines; None without matplotlib."""
+    figure, axes = _figure(7, 4)
+    if figure is None:
+        return None
+    for name, style in (("loss", {"linewidth": 1.2}), ("val_loss", {"marker": "o", "linestyle": "", "markersize": 4})):
+        known = [(point["step"], point[name]) for point in points if point.get(name) is not None]
+        if known:
+            axes.plot(*zip(*known, strict=True), label=name.replace("val_", "validation "), **style)
+    for name, value in marks.items():
+        axes.axhline(value, linestyle="--", linewidth=0.8, color="grey")
+        axes.annotate(name.replace("_", " "), (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
+    axes.set(xlabel="step", ylabel="loss in nats")
+    if points:
+        axes.legend(frameon=False)
+    return _png(figure)
+
+
+def confusion(matrix: list[list[int]], classes: list[str]) -> bytes | None:
+    """Rows are what was, columns what was said; None without matplotlib."""
+    side = min(3 + 0.4 * len(matrix), 20)
+    figure, axes = _figure(side, side)
+    if figure is None:
+        return None
+    axes.imshow([[count / max(sum(row), 1) for count in row] for row in matrix], cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="predicted", ylabel="actual", xticks=range(len(matrix)), yticks=range(len(matrix)))
+    if classes:
+        axes.set_xticklabels(classes, rotation=45 if max(map(len, classes)) > 3 else 0)
+        axes.set_yticklabels(classes)
+    if len(matrix) <= 40:
+        for row, counts in enumerate(matrix):
+            for column, count in enumerate(counts):
+                dark = count > sum(counts) / 2
+                axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    return _png(figure)
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    module = get("matplotlib.figure")
+    if module is None:
+        return None, None
+    figure = module.Figure((width, height), dpi=120, layout="constrained")
+    return figure, figure.subplots()
+
+
+def _png(figure: Any) -> bytes:
+    data = io.BytesIO()
+    figure.savefig(data, format="png")
+    return data.getvalue()

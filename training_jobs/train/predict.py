@@ -1,0 +1,47 @@
+"""Names the class of images with an exported ResNet: `python -m training_jobs.train.predict model=URL image.png ...`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from . import export
+from .config import ConfigError
+from .prepare import picture
+
+
+@torch.no_grad()
+def predict(model: Any, images: npt.NDArray[np.uint8]) -> tuple[list[int], list[float]]:
+    """The likeliest class of each image (bytes, channels last), and how sure the model is."""
+    device = next(model.parameters()).device
+    sure, which = model.logits(torch.from_numpy(images).to(device)).softmax(1).max(1)
+    return which.tolist(), sure.tolist()
+
+
+def main(words: list[str]) -> int:
+    """Print a line per image. Returns an exit code."""
+    urls = [word.removeprefix("model=") for word in words if word.startswith("model=")]
+    paths = [Path(word) for word in words if not word.startswith("model=")]
+    if len(urls) != 1 or not paths:
+        print("usage: python -m training_jobs.train.predict model=URL IMAGE...", file=sys.stderr)
+        return 64
+    try:
+        model, config, index = export.load(urls[0])
+        if config.task != "resnet":
+            raise ConfigError(f"model: got {urls[0]}, a {config.task}. fix: python -m training_jobs.train.generate")
+        which, sure = predict(model, np.stack([picture(path, index.shape) for path in paths]))
+    except (ConfigError, OSError) as error:
+        print(f"predict: {error}", file=sys.stderr)
+        return 64
+    for path, found, share in zip(paths, which, sure, strict=True):
+        print(f"{path}  {index.classes[found] if index.classes else found}  {share:.3f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,204 @@
+"""Makes data folders: `python -m training_jobs.train.prepare INPUT... out=URL [kind=text|jsonl|images] [key=value ...]`.
+
+    prepare docs/ out=file:///data/docs                               every file below docs/, as bytes
+    prepare pile.jsonl out=s3://b/pile kind=jsonl field=text tokenizer=gpt2.json
+    prepare photos/ out=file:///data/photos kind=images size=64       photos/<class>/<image>
+
+Which split a document or an image is in follows from its content alone: it never changes sides, and copies never part.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .config import ConfigError
+from .data import split_of
+from .optional import need
+from .shards import Index, filesystem, write_index
+
+_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to make a data folder."""
+
+    out: str = ""
+    kind: str = "text"  # text | jsonl | images
+    field: str = "text"  # of a JSONL line
+    tokenizer: str = "bytes"  # or the path of a `tokenizers` file
+    end: str = "<|endoftext|>"  # the tokenizer's token between documents; bytes have a zero
+    held_out: float = 0.1
+    shard_mib: int = 128
+    size: int = 32  # images become squares of so many pixels
+    channels: int = 3
+
+
+def main(words: list[str]) -> int:
+    """Make a data folder. Returns an exit code."""
+    try:
+        inputs, settings = _parse(words)
+        index = prepare(inputs, settings)
+    except (ConfigError, OSError, ValueError) as error:
+        print(f"prepare: {error}", file=sys.stderr)
+        return 64
+    counts = {split: sum(file["count"] for file in files) for split, files in index.splits.items()}
+    print(f"{settings.out}: {index.kind} of {index.vocab} {'tokens' if index.kind == 'tokens' else 'classes'}, {counts}")
+    return 0
+
+
+def prepare(inputs: list[Path], settings: Settings) -> Index:
+    """Write the shards, then index.json. Raises ConfigError when there is nothing for one of the splits."""
+    index = _images(inputs, settings) if settings.kind == "images" else _tokens(inputs, settings)
+    for split in ("train", "val"):
+        if not index.splits[split]:
+            raise ConfigError(f"no input fell into the split {split}. fix: more input, or another held_out= than {settings.held_out}")
+    write_index(settings.out, index)
+    return index
+
+
+class _Shard:
+    """Collects the records of one split and writes a file whenever there are enough."""
+
+    def __init__(self, out: str, split: str, limit: int, record: np.dtype[Any]) -> None:
+        self._fs, self._root = filesystem(out.rstrip("/"))
+        self._split, self._limit, self._record = split, limit, record
+        self._data = bytearray()
+        self.files: list[dict[str, Any]] = []
+
+    def add(self, records: npt.NDArray[Any]) -> None:
+        """Add records; a document may go on in the next file."""
+        self._data += records.astype(self._record).tobytes()
+        whole = max(self._limit // self._record.itemsize, 1) * self._record.itemsize
+        while len(self._data) >= whole:
+            self._write(whole)
+
+    def close(self) -> list[dict[str, Any]]:
+        """Write what is left; the files."""
+        if self._data:
+            self._write(len(self._data))
+        return self.files
+
+    def _write(self, length: int) -> None:
+        data = bytes(self._data[:length])
+        del self._data[:length]
+        name = f"{self._split}-{len(self.files):05d}.bin"
+        self._fs.makedirs(self._root, exist_ok=True)
+        self._fs.pipe_file(f"{self._root}/{name}", data)
+        self.files.append({"file": name, "count": length // self._record.itemsize, "sha256": hashlib.sha256(data).hexdigest()})
+
+
+def _tokens(inputs: list[Path], settings: Settings) -> Index:
+    encode, vocab, name = _encoder(settings)
+    record = np.dtype("<u1" if vocab <= 256 else "<u2" if vocab <= 65536 else "<u4")
+    shards = {split: _Shard(settings.out, split, settings.shard_mib * 2**20, record) for split in ("train", "val")}
+    sizes = [0, 0]
+    for document in _documents(inputs, settings):
+        tokens = encode(document)
+        shards[split_of(document, settings.held_out)].add(tokens)
+        sizes[0] += len(document) + 1
+        sizes[1] += len(tokens)
+    splits = {split: shard.close() for split, shard in shards.items()}
+    return Index("tokens", record.str, vocab, splits, tokenizer=name, bytes_per_token=sizes[0] / max(sizes[1], 1))
+
+
+def _encoder(settings: Settings) -> tuple[Any, int, str]:
+    """What turns a document into tokens, how many there are, and the tokenizer's file beside the index."""
+    if settings.tokenizer == "bytes":
+        return lambda document: np.frombuffer(document + b"\0", np.uint8), 256, "bytes"
+    text = Path(settings.tokenizer).read_text(encoding="utf-8")
+    tokenizer = need("tokenizers", f"tokenizer={settings.tokenizer}").Tokenizer.from_str(text)
+    end = tokenizer.token_to_id(settings.end)
+    if end is None:
+        raise ConfigError(f"end: got {settings.end!r}, which {settings.tokenizer} does not have. fix: name its end-of-text token")
+    fs, root = filesystem(settings.out.rstrip("/"))
+    fs.makedirs(root, exist_ok=True)
+    fs.pipe_file(f"{root}/tokenizer.json", text.encode())
+    return (
+        lambda document: np.array([*tokenizer.encode(document.decode(errors="replace")).ids, end]),
+        tokenizer.get_vocab_size(),
+        "tokenizer.json",
+    )
+
+
+def _documents(inputs: list[Path], settings: Settings) -> Iterator[bytes]:
+    for path in _files(inputs):
+        if settings.kind == "text":
+            yield path.read_bytes()
+            continue
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    yield str(json.loads(line)[settings.field]).encode()
+                except (ValueError, KeyError, TypeError) as error:
+                    raise ConfigError(f"{path} line {number}: no JSON object with {settings.field!r} ({error})") from None
+
+
+def _images(inputs: list[Path], settings: Settings) -> Index:
+    files = [path for path in _files(inputs) if path.suffix.lower() in _IMAGES]
+    classes = sorted({path.parent.name for path in files})
+    shape = [settings.size, settings.size, settings.channels]
+    index = Index("images", "|u1", len(classes), {}, shape=shape, classes=classes)
+    shards = {split: _Shard(settings.out, split, settings.shard_mib * 2**20, index.record) for split in ("train", "val")}
+    sums = np.zeros((2, settings.channels))
+    pixels = 0
+    for path in files:
+        image = picture(path, shape)
+        split = split_of(path.read_bytes(), settings.held_out)
+        record = np.zeros(1, index.record)
+        record["label"], record["image"] = classes.index(path.parent.name), image
+        shards[split].add(record)
+        if split == "train":
+            flat = image.reshape(-1, settings.channels).astype(np.float64)
+            sums += [flat.sum(0), (flat**2).sum(0)]
+            pixels += len(flat)
+    mean = sums[0] / max(pixels, 1)
+    std = np.sqrt(np.maximum(sums[1] / max(pixels, 1) - mean**2, 1e-6))
+    splits = {split: shard.close() for split, shard in shards.items()}
+    return Index("images", "|u1", len(classes), splits, shape=shape, classes=classes, mean=mean.tolist(), std=std.tolist())
+
+
+def picture(path: Path, shape: list[int]) -> npt.NDArray[np.uint8]:
+    """An image file as bytes of a shape: height, width, channels."""
+    opened = need("PIL.Image", "reading images").open(path).convert("L" if shape[2] == 1 else "RGB").resize((shape[1], shape[0]))
+    return np.asarray(opened, np.uint8).reshape(shape)
+
+
+def _files(inputs: Iterable[Path]) -> Iterator[Path]:
+    for path in inputs:
+        if not path.exists():
+            raise ConfigError(f"input: got {path}, which is not there")
+        yield from sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+
+
+def _parse(words: list[str]) -> tuple[list[Path], Settings]:
+    known: dict[str, Any] = {field.name: type(field.default) for field in fields(Settings)}
+    values: dict[str, Any] = {}
+    inputs = []
+    for word in words:
+        key, equals, text = word.partition("=")
+        if equals and key not in known and not Path(word).exists():
+            close = difflib.get_close_matches(key, known, 1)
+            raise ConfigError(f"{word!r} is no setting; " + (f"did you mean {close[0]}=?" if close else f"allowed: {', '.join(known)}"))
+        if equals and key in known:
+            values[key] = known[key](text)
+        else:
+            inputs.append(Path(word))
+    settings = Settings(**values)
+    if not inputs or not settings.out or settings.kind not in ("text", "jsonl", "images"):
+        raise ConfigError("usage: prepare INPUT... out=URL [kind=text|jsonl|images] [" + "=] [".join(list(known)[2:]) + "=]")
+    return inputs, settings
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,50 @@
+"""Settings under a name: what each preset changes of Config's defaults. Yours is one more row.
+
+The batch of the larger ones is about half a million tokens; `micro` is what one 80 GB GPU holds of it at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _gpt(width: int, layers: int, context: int, micro: int, lr: float, steps: int) -> dict[str, Any]:
+    """A GPT of heads of 128, with GPT-2's vocabulary, on the synthetic source until `data=` names a folder of shards."""
+    tokens = 2**19
+    return {
+        "data": "synthetic",
+        "width": width,
+        "layers": layers,
+        "heads": width // 128,
+        "context": context,
+        "vocab": 50257,
+        "batch": tokens // context,
+        "micro": micro,
+        "lr": lr,
+        "warmup": 200,
+        "schedule": "wsd",
+        "steps": steps,
+    }
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "gpt_tiny": {},
+    "gpt_124m": {"preset": "gpt_124m", **_gpt(768, 12, 1024, 32, 1e-3, 5_000)},
+    "gpt_350m": {"preset": "gpt_350m", **_gpt(1024, 24, 1024, 32, 8e-4, 14_000)},
+    "gpt_1b3": {"preset": "gpt_1b3", **_gpt(2048, 24, 2048, 8, 4e-4, 50_000)},
+    "gpt_7b": {"preset": "gpt_7b", **_gpt(4096, 32, 4096, 1, 3e-4, 260_000), "recompute": "block"},
+    "resnet_digits": {
+        "preset": "resnet_digits",
+        "task": "resnet",
+        "data": "digits",
+        "width": 32,
+        "layers": 1,
+        "vocab": 10,
+        "batch": 64,
+        "steps": 400,
+        "lr": 4e-3,
+        "warmup": 20,
+        "label_smoothing": 0.05,
+        "shift": 1,
+    },
+}

@@ -1,0 +1,133 @@
+"""A run's checkpoints below one URL: committed by a marker written last, fenced by attempt, the old ones dropped.
+
+    <url>/400/state-2-0-0.safetensors   tensors of step 400 that rank 0 wrote in attempt 2
+    <url>/400/commit-2.json             written after all of them: their digests, and what else is needed to go on
+
+Each attempt writes names of its own, so an old attempt that is still alive cannot overwrite a newer one's, and
+the order is by attempt first: what it still writes is passed over. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from .shards import filesystem
+
+
+class SupersededError(Exception):
+    """A newer attempt of this run has taken over."""
+
+
+@dataclass(frozen=True, order=True)
+class Commit:
+    """One committed checkpoint. They are ordered by attempt, then by step."""
+
+    attempt: int
+    step: int
+
+
+class Checkpoints:
+    """The checkpoints of a run below one URL, as one attempt sees them."""
+
+    def __init__(self, url: str, attempt: int, keep: int, keep_every: int = 0) -> None:
+        self._fs, self._root = filesystem(url)
+        self._local = urlsplit(url).scheme == "file"
+        self.attempt, self._keep, self._keep_every = attempt, max(keep, 1), keep_every
+        self.best: int | None = None  # a step that is kept too
+
+    def check_fence(self) -> None:
+        """Raise SupersededError when a newer attempt has saved anything."""
+        found = self.committed()
+        if found and found[0].attempt > self.attempt:
+            raise SupersededError(
+                f"attempt {found[0].attempt} has saved step {found[0].step}: this is attempt {self.attempt}, it ends here"
+            )
+
+    def committed(self) -> list[Commit]:
+        """All that are committed, best first."""
+        found = []
+        for step, name in self._entries():
+            if name.startswith("commit-") and name.endswith(".json"):
+                with contextlib.suppress(ValueError):
+                    found.append(Commit(int(name[len("commit-") : -len(".json")]), step))
+        return sorted(found, reverse=True)
+
+    def marker(self, commit: Commit) -> dict[str, Any]:
+        """What was committed. Raises OSError or ValueError when the marker is torn or a file is missing or cut."""
+        marker: dict[str, Any] = json.loads(self._fs.cat_file(f"{self._root}/{commit.step}/commit-{commit.attempt}.json"))
+        for name, wants in marker["files"].items():
+            size = self._fs.size(f"{self._root}/{commit.step}/{name}")
+            if size != wants["bytes"]:
+                raise ValueError(f"{name} has {size} bytes, committed were {wants['bytes']}")
+        return marker
+
+    def read(self, step: int, name: str, sha256: str) -> bytes:
+        """A file's bytes. Raises OSError, or ValueError when they are not those that were committed."""
+        data: bytes = self._fs.cat_file(f"{self._root}/{step}/{name}")
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != sha256:
+            raise ValueError(f"{name}: {len(data)} bytes with sha256 {digest[:12]}, committed was {sha256[:12]}")
+        return data
+
+    def put(self, step: int, name: str, data: bytes) -> None:
+        """Write a file whole or not at all. On object stores a put is that; on disk it takes a rename."""
+        put(self._fs, f"{self._root}/{step}/{name}", data, self._local)
+
+    def commit(self, step: int, marker: dict[str, Any]) -> None:
+        """Write the marker, then drop what is too old."""
+        self.put(step, f"commit-{self.attempt}.json", json.dumps({**marker, "step": step, "attempt": self.attempt}).encode())
+        self.drop_old()
+
+    def drop_old(self) -> None:
+        """Keep the newest few, every M-th and the best; drop of the others what no newer attempt wrote, markers first."""
+        found = self.committed()
+        kept = {(commit.step, commit.attempt) for commit in found[: self._keep]}
+        kept |= {(c.step, c.attempt) for c in found if c.step == self.best or (self._keep_every and c.step % self._keep_every == 0)}
+        entries = sorted(self._entries(), key=lambda entry: (not entry[1].startswith("commit-"), entry))
+        for step, name in entries:
+            attempt = name.split("-")[1].split(".")[0] if "-" in name else ""
+            if attempt.isdigit() and int(attempt) <= self.attempt and (step, int(attempt)) not in kept:
+                self._fs.rm_file(f"{self._root}/{step}/{name}")
+        if self._local:
+            for step in {step for step, _ in entries}:
+                with contextlib.suppress(OSError):  # not empty
+                    os.rmdir(f"{self._root}/{step}")
+
+    def _entries(self) -> Iterator[tuple[int, str]]:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for folder in self._names(self._root):
+                if folder.isdigit():
+                    for name in self._names(f"{self._root}/{folder}"):
+                        yield int(folder), name
+
+    def _names(self, folder: str) -> list[str]:
+        return [
+            str(path).rstrip("/").rsplit("/", 1)[-1]
+            for path in self._fs.ls(folder, detail=False, **({} if self._local else {"refresh": True}))
+        ]
+
+
+def put(fs: Any, path: str, data: bytes, local: bool) -> None:
+    """Write a file whole or not at all, on disk or in an object store."""
+    if not local:
+        fs.pipe_file(path, data)
+        return
+    folder, base = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    beside = f"{folder}/.tmp-{base}"
+    try:
+        with open(beside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)

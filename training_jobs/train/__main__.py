@@ -24,7 +24,6 @@ from .parallel import join, part
 FAILED = 1
 
 
-@record
 def main(words: list[str]) -> int:
     """Train, validate, leave result.json and the model. Returns a job's exit code."""
     rank = int(os.environ.get("RANK", "0"))
@@ -94,4 +93,4 @@ def _agreed(code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(record(main)(sys.argv[1:]))  # torchrun hears what went wrong

@@ -1,0 +1,105 @@
+"""What a run leaves: the classifier's figures against scikit-learn's, the digits learnt, the export used alone, the drawings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch.distributed as dist
+
+from training_jobs.train import charts, classify, generate, optional, predict
+from training_jobs.train.__main__ import main
+from training_jobs.train.config import ConfigError
+
+TINY = ["steps=4", "batch=4", "context=16", "width=16", "layers=1", "corpus_bytes=50000", "val_bytes=4096", "threads=2"]
+
+
+@pytest.fixture(autouse=True)
+def _no_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trainer ends its process if leaving hangs; here that is pytest's."""
+    monkeypatch.setattr("training_jobs.train.__main__.part", lambda code: dist.destroy_process_group())
+
+
+def test_figures_by_hand() -> None:
+    found = classify.figures(np.array([[3, 1, 0], [0, 0, 0], [2, 0, 4]]))
+    assert found["accuracy"] == pytest.approx(0.7)
+    assert found["recall_macro"] == pytest.approx((3 / 4 + 0 + 4 / 6) / 3)  # the second class was said, but never was
+    assert found["precision_weighted"] == pytest.approx((3 / 5 * 4 + 1 * 6) / 10)
+    assert classify.csv([[1, 2], [3, 4]], ["a,b", "c"]) == b'actual \\ predicted,"a,b",c\n"a,b",1,2\nc,3,4\n'
+
+
+def test_figures_are_those_of_scikit_learn() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    random = np.random.default_rng(0)
+    actual = random.integers(0, 7, 500)
+    said = np.where(random.random(500) < 0.7, actual, random.integers(0, 7, 500))
+    found = classify.figures(metrics.confusion_matrix(actual, said))
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(actual, said))
+    for average in ("macro", "weighted"):
+        precision, recall, f1, _ = metrics.precision_recall_fscore_support(actual, said, average=average)
+        assert [found[f"{name}_{average}"] for name in ("precision", "recall", "f1")] == pytest.approx([precision, recall, f1])
+
+
+def test_a_run_leaves_all_its_files_and_the_export_writes_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, f"out={tmp_path.as_uri()}"]) == 0
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["val_loss"] > result["bigram_entropy"] > result["trigram_entropy"]
+    assert result["perplexity"] == pytest.approx(np.exp(result["val_loss"]))
+    assert result["bits_per_byte"] == pytest.approx(result["val_loss"] / np.log(2))
+    assert (result["mfu"], result["hfu"], result["saves"], result["restarts"], result["strategy"]) == (None, None, 1, 0, "single")
+    assert 0 < result["save_blocked_s"] < 60
+    assert 0 < result["first_step_s"] < 60
+    about = json.loads((tmp_path / "config.json").read_text())
+    assert (about["config"]["saving"], about["config"]["precision"]) == ("sync", "fp32")
+    assert {"model.safetensors", "config.json", "README.md"} == {path.name for path in (tmp_path / "model").iterdir()}
+    assert "| val_loss |" in (tmp_path / "model/README.md").read_text()
+    capsys.readouterr()
+    for _ in range(2):
+        assert generate.main([f"model={(tmp_path / 'model').as_uri()}", "prompt=def ", "tokens=5"]) == 0
+    one, two = capsys.readouterr().out[:-1].split("def ")[1:]
+    assert one.strip() == two.strip()
+    with pytest.raises(FileNotFoundError):
+        generate.open_model((tmp_path / "nothing").as_uri())
+    assert predict.main([f"model={(tmp_path / 'model').as_uri()}", "x.png"]) == 64
+
+
+def test_what_cannot_be_done_ends_with_its_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stesp=3"]) == 64
+    assert "did you mean steps=?" in capsys.readouterr().err
+    (tmp_path / "file").write_text("in the way")
+    assert main([*TINY, f"out={(tmp_path / 'file').as_uri()}"]) == 74
+    assert "cannot write below" in capsys.readouterr().err
+
+
+def test_the_digits_are_learnt(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    assert main(["preset=resnet_digits", "threads=2", f"out={tmp_path.as_uri()}"]) == 0
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["accuracy"] >= 0.98
+    assert result["f1_macro"] >= 0.98
+    table = (tmp_path / "confusion.csv").read_text().splitlines()
+    assert sum(int(count) for row in table[1:] for count in row.split(",")[1:]) == np.sum(result["confusion"])
+    assert (tmp_path / "confusion.png").exists() == (optional.get("matplotlib") is not None)
+
+
+def test_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charts, "get", lambda module: None)
+    assert charts.curve([], {}) is charts.confusion([[1]], []) is None
+    monkeypatch.undo()
+    pytest.importorskip("matplotlib")
+    for drawn in (
+        charts.curve([{"step": 1, "loss": 2.0}, {"step": 1, "val_loss": 3.0}], {"x": 1.0}),
+        charts.confusion([[1, 0], [0, 2]], ["a", "b"]),
+    ):
+        assert drawn is not None
+        assert drawn.startswith(b"\x89PNG")
+
+
+def test_optional_packages_are_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LookupError, match="requests is not in the table"):
+        optional.get("requests")
+    monkeypatch.setitem(optional.OPTIONAL, "no_such_module", "no-such-package")
+    with pytest.raises(ConfigError, match="fix: pip install no-such-package"):
+        optional.need("no_such_module", "this")

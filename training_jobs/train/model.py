@@ -28,7 +28,7 @@ class Gpt(nn.Module):
         self.smoothing = config.label_smoothing
         self.embedding = nn.Embedding(padded(config.vocab), config.width)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.width)
+        self.norm = _Norm(config.width)
         cos, sin = _rotation(config.context, config.width // config.heads)
         self.cos: Tensor
         self.sin: Tensor
@@ -38,13 +38,11 @@ class Gpt(nn.Module):
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """The sum of the cross-entropies, in nats, of each target given the tokens up to its place."""
         x = self._features(tokens)
-        weight = self.embedding.weight
+        weight, smoothing = self.embedding.weight, self.smoothing if self.training else 0.0
         if self.chunked:
-            return chunked_loss(x.flatten(0, 1), weight.to(x.dtype), targets.flatten(), self.smoothing)
+            return chunked_loss(x.flatten(0, 1), weight.to(x.dtype), targets.flatten(), smoothing)
         logits = functional.linear(x, weight).float().flatten(0, 1)
-        return functional.cross_entropy(
-            logits, targets.flatten(), ignore_index=IGNORED, reduction="sum", label_smoothing=self.smoothing if self.training else 0.0
-        )
+        return functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing)
 
     def logits(self, tokens: Tensor) -> Tensor:
         """What may come after each of the tokens; the rows that only pad the vocabulary are left out."""
@@ -66,14 +64,25 @@ class Gpt(nn.Module):
         for block in self.blocks:
             x = checkpoint(block, x, cos, sin, use_reentrant=False) if self.recompute and self.training else block(x, cos, sin)
         normed: Tensor = self.norm(x)
-        return normed.to(x.dtype)
+        return normed
+
+
+class _Norm(nn.Module):
+    """RMSNorm in the type of what comes in: a weight of another type would cost the fused kernel."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.rms_norm(x, self.weight.shape, self.weight.to(x.dtype))
 
 
 class _Block(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.heads, self.dropout = config.heads, config.dropout
-        self.norm_1, self.norm_2 = nn.RMSNorm(config.width), nn.RMSNorm(config.width)
+        self.norm_1, self.norm_2 = _Norm(config.width), _Norm(config.width)
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
         self.up = nn.Linear(config.width, 4 * config.width, bias=False)
@@ -99,13 +108,16 @@ def chunked_loss_missing() -> str | None:
 
 
 def chunked_loss(x: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """The same sum without the whole matrix of logits ever being there."""
+    """The same sum without the whole matrix of logits ever being there.
+
+    Summed here in fp32, not by torch: its sum comes in the type of what goes in, and bf16 has three digits.
+    """
     newer: Any = functional, nn  # than the oldest torch that is supported
     options = newer[1].LinearCrossEntropyOptions()
     total: Tensor = newer[0].linear_cross_entropy(
-        x, weight, targets, reduction="sum", ignore_index=IGNORED, label_smoothing=smoothing, options=options
+        x, weight, targets, reduction="none", ignore_index=IGNORED, label_smoothing=smoothing, options=options
     )
-    return total.float()
+    return total.float().sum()
 
 
 def _rotation(length: int, width: int) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +28,8 @@ from .config import ConfigError
 
 Records = npt.NDArray[Any]
 _OPEN = 8  # shards of one split mapped at a time
+_PAUSES_S = (0.1, 0.5, 2.0, 5.0)  # between the tries of a far filesystem
+_CERTAIN = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 _AHEAD = 2  # shards fetched before they are needed
 
 
@@ -60,7 +63,28 @@ class Index:
 
 def filesystem(url: str) -> tuple[Any, str]:
     """The filesystem of a URL and the path in it; a file:// URL may have spaces quoted."""
-    return fsspec.core.url_to_fs(unquote(urlsplit(url).path) if urlsplit(url).scheme == "file" else url)  # type: ignore[no-any-return]
+    fs, path = fsspec.core.url_to_fs(unquote(urlsplit(url).path) if urlsplit(url).scheme == "file" else url)
+    return (fs if isinstance(fs, fsspec.implementations.local.LocalFileSystem) else _Patient(fs)), path
+
+
+class _Patient:
+    """A far filesystem whose calls are tried again: stores fail now and then. What is certain is not."""
+
+    def __init__(self, fs: Any) -> None:
+        self._fs = fs
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any, **more: Any) -> Any:
+            for pause in _PAUSES_S:
+                try:
+                    return getattr(self._fs, name)(*args, **more)
+                except _CERTAIN:
+                    raise
+                except OSError:
+                    time.sleep(pause)
+            return getattr(self._fs, name)(*args, **more)
+
+        return call
 
 
 def read_index(url: str) -> Index:

@@ -52,7 +52,8 @@ def test_storage_that_fails_ends_the_job_with_a_clear_error(tmp_path: Path, caps
     assert "Earlier checkpoints are intact" in said
 
 
-def test_a_superseded_attempt_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_superseded_attempt_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training_jobs.launch.hook._EXIT_WATCHDOG_S", 86_400)  # it ends a process that does not leave: here pytest's
     trainer = _trainer(tmp_path, attempt=1)
     Saver(Checkpoints(trainer.around.checkpoint_url, 2, 3), False).save(1, {"model/x": torch.zeros(1)}, {})
     with pytest.raises(SystemExit) as ended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -32,6 +33,7 @@ def _work(rank: int, folder: str, jobs: Any, told: Any) -> None:
     for number, (world, where, config, attempt) in enumerate(iter(jobs.get, None)):
         if rank >= world:
             continue
+        os.environ["LOCAL_WORLD_SIZE"] = "2"  # of four ranks: two nodes
         store = FileStore(f"{folder}/store-{number}", world)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
         try:
@@ -109,9 +111,14 @@ def test_sharded_equals_copied_and_parts_equal_the_whole(crew: Crew, tmp_path: P
         "fsdp": replace(BASE, strategy="fsdp"),
         "ddp in parts": replace(BASE, strategy="ddp", micro=1),
         "fsdp in parts": replace(BASE, strategy="fsdp", micro=1),
+        "hsdp": replace(BASE, strategy="hsdp"),
         "recomputed": replace(BASE, strategy="fsdp", recompute="block"),
     }
-    found = dict(zip(ways, crew(*[(2, (tmp_path / name).as_uri(), config, 1) for name, config in ways.items()]), strict=True))
+    found = dict(
+        zip(
+            ways, crew(*[(4 if name == "hsdp" else 2, (tmp_path / name).as_uri(), config, 1) for name, config in ways.items()]), strict=True
+        )
+    )
     assert found["fsdp"]["loss"] == found["ddp"]["loss"] == found["recomputed"]["loss"]
-    for name in ("ddp in parts", "fsdp in parts"):
+    for name in ("ddp in parts", "fsdp in parts", "hsdp"):
         assert found[name]["loss"] == pytest.approx(found["ddp"]["loss"], rel=1e-6)

@@ -6,10 +6,12 @@ import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
+from fsspec.implementations.memory import MemoryFileSystem
 from torch._C._distributed_c10d import HashStore
 
 from training_jobs.train.checkpoint import Saver, StorageError, read
@@ -59,6 +61,26 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path, place: str, asynchron
     if place == "disk":
         names = sorted(path.name for path in (tmp_path / "with space/400").iterdir())
         assert names == ["commit-2.json", "state-2-0-0.safetensors"]
+
+
+def test_a_store_that_fails_now_and_then_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+
+    def flaky(real: Any) -> Any:
+        def call(*args: Any, **more: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls % 3 == 0:
+                raise OSError("try again")
+            return real(*args, **more)
+
+        return call
+
+    for name in ("pipe_file", "cat_file", "ls", "rm_file"):
+        monkeypatch.setattr(MemoryFileSystem, name, flaky(getattr(MemoryFileSystem, name)))
+    monkeypatch.setattr("training_jobs.train.shards._PAUSES_S", (0.0,) * 4)
+    assert _whole(_saved("memory://flaky/checkpoints", 1, 5, 10, 15, keep=1)) == Commit(1, 15)
+    assert calls > 12
 
 
 def test_what_is_kept(tmp_path: Path) -> None:

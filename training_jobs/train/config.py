@@ -25,7 +25,7 @@ class Config:
     preset: str = "gpt_tiny"
     task: str = "gpt"
     # the data
-    data: str = "stdlib"  # stdlib | digits | synthetic | the URL of a folder that `prepare` made
+    data: str = "stdlib"  # stdlib | digits | synthetic | a folder that `prepare` made: its URL, or its name in the job's `data:`
     corpus_bytes: int = 4 * 2**20  # of the stdlib text: how much to train on, and to hold out
     val_bytes: int = 256 * 2**10
     cache_gib: float = 64.0  # shards kept on this node's disk; the longest unused go first

@@ -175,7 +175,9 @@ def _synthetic(config: Config) -> Data:
 
 
 def _folder(config: Config) -> Data:
-    index = read_index(config.data)
+    """A folder of shards, by its URL or by the name that a job's `data:` gives it."""
+    url = os.environ.get(f"GPUYARD_DATA_{config.data.upper().replace('-', '_')}", config.data)
+    index = read_index(url)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or tempfile.gettempdir()) / "gpuyard-data"
-    train, validation = (Shards(config.data, index, split, cache, config.cache_gib) for split in ("train", "val"))
-    return Data(index, train, validation, url=config.data)
+    train, validation = (Shards(url, index, split, cache, config.cache_gib) for split in ("train", "val"))
+    return Data(index, train, validation, url=url)

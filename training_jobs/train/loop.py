@@ -115,7 +115,7 @@ class Trainer:
         due = self.place.rank == 0 and time.monotonic() - self._saved_at > self.around.checkpoint_every_s
         if due:
             self._saved_at = time.monotonic()  # vote once
-        self._votes.cast([total / self.task.counted, norm / self.place.world, float(hook.stop_asked()), float(due)])
+        self._votes.cast([total / self.task.counted, norm / self.place.world], [hook.stop_asked(), due])
 
     def _guard(self, norm: Tensor) -> None:
         """Refuse to update from gradients that are not finite, without making the host wait for a GPU."""

@@ -59,9 +59,10 @@ class Votes:
         self._device = device
         self._pending: deque[tuple[Tensor, Any]] = deque()
 
-    def cast(self, values: list[Tensor | float]) -> None:
-        """Put in this rank's values."""
-        told = torch.stack([torch.as_tensor(value, dtype=torch.float64, device=self._device) for value in values])
+    def cast(self, measured: list[Tensor], votes: list[bool]) -> None:
+        """Put in this rank's values: what the device measured, then what the host votes. Neither waits for the other."""
+        ours = torch.tensor(votes, dtype=torch.float64, pin_memory=self._device.type == "cuda").to(self._device, non_blocking=True)
+        told = torch.cat([torch.stack(measured).double(), ours])
         dist.all_reduce(told)
         event = None
         if self._device.type == "cuda":

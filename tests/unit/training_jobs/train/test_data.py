@@ -62,11 +62,12 @@ def _text(folder: Path, **more: Any) -> str:
     return (folder / "data").as_uri()
 
 
-def test_text_becomes_shards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_becomes_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = _text(tmp_path)
     index = read_index(url)
     assert (index.kind, index.dtype, index.vocab, index.bytes_per_token) == ("tokens", "|u1", 256, 1.0)
-    data = load(Config(data=url, context=16))
+    monkeypatch.setenv("GPUYARD_DATA_MY_DOCS", url)
+    data = load(Config(data="my-docs", context=16))
     assert data.train is not None
     assert data.validation is not None
     assert sum(data.train.sizes) > sum(data.validation.sizes) > 0

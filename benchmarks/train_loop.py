@@ -1,0 +1,68 @@
+"""Steps per second of the trainer's loop against the plainest PyTorch loop of the same model: `python benchmarks/train_loop.py`.
+
+One process, one thread, gpt_tiny, the standard library's text. Both are measured by CPU time, turn about: a busy machine slows both.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+import torch.distributed as dist
+
+from training_jobs.train.config import Config, Surroundings
+from training_jobs.train.loop import Trainer
+from training_jobs.train.parallel import join
+
+STEPS = 40
+
+
+def plain(trainer: Trainer) -> None:
+    """What one would write first: random windows, a backward pass, clipping, an update, the loss read."""
+    config, text = trainer.config, trainer.run.data.train
+    data = torch.from_numpy(text[0].copy()) if text else torch.zeros(0)
+    model = trainer.task.model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, fused=True)
+    for _ in range(STEPS):
+        starts = torch.randint(0, len(data) - config.context - 1, (config.batch,))
+        rows = data[starts[:, None] + torch.arange(config.context + 1)].long()
+        loss = model(rows[:, :-1], rows[:, 1:]) / (config.batch * config.context)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        loss.item()
+
+
+def main(runs: int = 5) -> None:
+    """Alternate the two, drop a warm-up each, print medians and the ratio."""
+    torch.set_num_threads(1)
+    join()
+    taken: dict[str, list[float]] = {"plain": [], "trainer": []}
+    for turn in range(runs + 1):
+        with tempfile.TemporaryDirectory() as folder:
+            url = Path(folder).as_uri()
+            trainer = Trainer(replace(Config(), steps=STEPS), Surroundings(url, f"{url}/checkpoints", 600, 1, 1, None))
+            trainer.run.save = lambda wait: None  # type: ignore[method-assign]  # the loop, not the disk
+            for name, act in (("plain", partial(plain, trainer)), ("trainer", trainer.train)):
+                began = time.process_time()
+                act()
+                if turn:
+                    taken[name].append(STEPS / (time.process_time() - began))
+    dist.destroy_process_group()
+    medians = {name: statistics.median(values) for name, values in taken.items()}
+    for name, values in taken.items():
+        print(f"{name:<8} median {medians[name]:.1f} steps/s of CPU   min {min(values):.1f}   max {max(values):.1f}   ({runs} runs)")
+    print(f"ratio trainer / plain: {medians['trainer'] / medians['plain']:.2f}   (goal: at least 0.95)")
+
+
+if __name__ == "__main__":
+    main()

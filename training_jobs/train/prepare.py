@@ -53,7 +53,7 @@ def main(words: list[str]) -> int:
         print(f"prepare: {error}", file=sys.stderr)
         return 64
     counts = {split: sum(file["count"] for file in files) for split, files in index.splits.items()}
-    print(f"{settings.out}: {index.kind} of {index.vocab} {'tokens' if index.kind == 'tokens' else 'classes'}, {counts}")
+    print(f"{settings.out}: {index.kind}, {index.vocab} different {'ones' if index.kind == 'tokens' else 'classes'}, {counts}")
     return 0
 
 

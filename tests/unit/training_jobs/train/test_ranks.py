@@ -40,7 +40,7 @@ def _work(rank: int, folder: str, jobs: Any, told: Any) -> None:
             trainer = Trainer(config, Surroundings(where, f"{where}/checkpoints", 600, 9, attempt, None))
             began = trainer.step
             found = {"began": began, **trainer.train(), **trainer.validate(), "strategy": trainer.config.strategy}
-        except BaseException as error:  # noqa: BLE001: it is told
+        except BaseException as error:  # told to the parent instead
             found = {"error": repr(error)}
         if rank == 0:
             told.put(found)

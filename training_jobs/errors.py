@@ -61,12 +61,6 @@ class ConflictError(UsageError):
     """A request key (or a run) is already bound to another spec or other code."""
 
 
-class CapacityError(GpuyardError):
-    """The service has no room for the job."""
-
-    exit_code = Exit.CAPACITY
-
-
 class QuotaError(GpuyardError):
     """A limit of the account forbids the job."""
 

@@ -116,3 +116,15 @@ def test_refusals_of_the_system_have_the_exit_code_that_fits(tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"cannot write .*file.*Not a directory"):
         LocalStore(f"file://{tmp_path}/file").create("a/b", b"")
+
+
+def test_a_url_that_names_a_host_is_refused() -> None:
+    with pytest.raises(UsageError, match="names a host"):
+        open_store("file://bucket/runs")
+
+
+def test_copying_onto_a_file_names_the_file(store: LocalStore, tmp_path: Path) -> None:
+    store.create("run/a.json", b"a")
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UsageError, match="taken"):
+        store.download("run", tmp_path / "taken")

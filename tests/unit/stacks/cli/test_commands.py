@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from stacks.cli import main
+from stacks.cli.yard import find_pulumi
 from tests.support.local_yard import make_target, target_document
 from training_jobs.runner import Runner
 
@@ -264,3 +265,14 @@ def test_since_takes_durations_and_times(folder: Path, cli: Cli) -> None:
     assert cli("logs", run, "--since", "2099-01-01T00:00").stdout == ""
     assert cli("logs", run, "--since", "yesterday").returncode == 2
     assert cli("logs", run, "--node", "3").returncode == 2
+
+
+def test_the_newest_whole_engine_of_the_cache_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, whole in (("v3.99.0", True), ("v3.259.0", True), ("v3.300.0", False), ("v3.259.0.tmp-7", True)):
+        folder = tmp_path / "gpuyard/engine" / name
+        folder.mkdir(parents=True)
+        if whole:
+            (folder / "complete.json").write_text("{}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert find_pulumi() == tmp_path / "gpuyard/engine/v3.259.0/pulumi"

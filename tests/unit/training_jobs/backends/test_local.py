@@ -5,72 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import shutil
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.local_yard import NODE_PROGRAM, job, make_target, run_dir, starts
-from training_jobs.backends import local
-from training_jobs.backends.local.process import is_alive, marked, start_of, sweep
+from tests.support.local_processes import Start, left, processes, until
+from tests.support.local_yard import job, starts
+from training_jobs.backends.local.process import is_alive
 from training_jobs.runner import Runner
 from training_jobs.state import Reason, State
-from training_jobs.status import RunStatus
-
-Start = Callable[..., str]
-
-
-@pytest.fixture(autouse=True)
-def node_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "node_program.py"
-    program.write_text(NODE_PROGRAM)
-    monkeypatch.setattr(local, "_BOOTSTRAP", program)
-    monkeypatch.setattr(local, "GRACE_S", 1)
-
-
-@pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Runner]:
-    runner = Runner({"local": make_target(tmp_path)})
-    yield runner
-    for status in runner.runs():
-        runner.cancel(status.run_id)
-    assert left(tmp_path) == []
-
-
-@pytest.fixture
-def start(runner: Runner) -> Start:
-    def submit(name: str = "job", **keys: Any) -> str:
-        return runner.submit(job(name, **keys), None).status.run_id
-
-    return submit
-
-
-def processes(folder: Path) -> list[int]:
-    """Every live process of any run of the pool."""
-    pool = folder / "pool"
-    runs = [path.name.rpartition(".")[0] for path in (pool / "jobs").glob("*")]
-    return [pid for run in runs for pid in marked(pool / "leases" / f"{run}.json")]
-
-
-def left(folder: Path) -> list[int]:
-    """What is still there after a moment: a supervisor that has recorded the end still has to exit."""
-    deadline = time.monotonic() + 5
-    while processes(folder) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return processes(folder)
-
-
-def until(runner: Runner, run: str, *states: State) -> RunStatus:
-    deadline = time.monotonic() + 20
-    while (status := runner.status(run)).state not in states:
-        assert time.monotonic() < deadline, f"still {status.state} ({status.detail})"
-        time.sleep(0.02)
-    return status
 
 
 def test_a_job_runs_on_its_nodes_and_leaves_nothing(runner: Runner, start: Start, tmp_path: Path) -> None:
@@ -168,37 +112,6 @@ def test_a_failing_node_ends_the_job_with_its_own_code(
     assert time.monotonic() - begun < 25  # the peer's patience, not the nap
 
 
-def test_a_lost_node_is_infra(runner: Runner, start: Start, tmp_path: Path) -> None:
-    run = start(nodes=1, env={"NAP": "60"})
-    until(runner, run, State.RUNNING)
-    deadline = time.monotonic() + 10
-    while not starts(tmp_path, run) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    lease = json.loads((tmp_path / f"pool/leases/{run}.json").read_text())
-    for pid in processes(tmp_path):
-        if pid != lease["pid"]:
-            os.kill(pid, signal.SIGKILL)
-    status = runner.wait(run)
-    assert (status.state, status.reason) == (State.FAILED, Reason.INFRA)
-
-
-def test_the_infra_allowance_is_spent_by_wait(runner: Runner, start: Start, tmp_path: Path) -> None:
-    run = start(nodes=1, env={"NAP": "60"}, retries={"infra": 1})
-    for submission in range(2):
-        deadline = time.monotonic() + 20
-        while (submission, 0) not in starts(tmp_path, run):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-            runner.status(run)
-        os.kill(json.loads((tmp_path / f"pool/leases/{run}.json").read_text())["pid"], signal.SIGKILL)
-        if submission == 0:
-            assert until(runner, run, State.STOPPED).reason is Reason.INFRA
-            assert runner.submit(job(env={"NAP": "60"}, retries={"infra": 1}), None).status.attempt == 2
-    status = runner.wait(run)
-    assert (status.state, status.reason) == (State.FAILED, Reason.INFRA)
-    assert [attempt.state for attempt in status.attempts] == [State.STOPPED, State.FAILED]
-
-
 def test_a_job_does_not_see_the_submitters_variables(runner: Runner, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mine")
     run = start(env={"NAP": "30"})
@@ -227,80 +140,9 @@ def test_queue_timeout_also_counts_behind_a_job_that_waits(runner: Runner, start
     assert (status.state, status.reason) == (State.FAILED, Reason.CAPACITY)
 
 
-def test_a_supervisor_that_can_never_start_is_given_up_with_its_last_words(
-    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    broken = tmp_path / "python"
-    broken.write_text("#!/bin/sh\necho no such interpreter >&2\nexit 1\n")
-    broken.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(broken))
-    status = runner.wait(runner.submit(job(), None).status.run_id)
-    assert (status.state, status.reason) == (State.FAILED, Reason.INFRA)
-    assert status.detail == "its supervisor died 3 times before it could start: no such interpreter"
-
-
 def test_a_stopped_run_can_be_cancelled_for_good(runner: Runner, start: Start, tmp_path: Path) -> None:
     run = start(env={"CODE": "75"}, retries={"preempted": 0})
     assert runner.wait(run).state is State.STOPPED
     assert runner.cancel(run).state is State.CANCELLED
     assert runner.submit(job(env={"CODE": "75"}, retries={"preempted": 0}), None).created is False
     assert starts(tmp_path, run) == [(0, 0)]
-
-
-def test_a_job_of_a_pool_that_was_made_anew_is_lost_not_unknown(runner: Runner, start: Start, tmp_path: Path) -> None:
-    run = start(env={"NAP": "60"})
-    until(runner, run, State.RUNNING)
-    lease = tmp_path / f"pool/leases/{run}.json"
-    os.kill(json.loads(lease.read_text())["pid"], signal.SIGKILL)
-    sweep(lease)
-    lease.unlink()
-    shutil.rmtree(tmp_path / "pool/jobs")
-    assert runner.status(run).reason is Reason.INFRA
-    assert runner.submit(job(env={"NAP": "0"}), None, retry=True).created  # another job now, under another id
-    assert runner.submit(job(env={"NAP": "60"}), None, retry=True).status.attempt == 2
-
-
-def test_time_that_nobody_watched_is_not_charged(runner: Runner, start: Start, tmp_path: Path) -> None:
-    """The machine goes down; hours later somebody asks."""
-    run = start(env={"NAP": "60"}, retries={"infra": 1})
-    until(runner, run, State.RUNNING)
-    sweep(tmp_path / f"pool/leases/{run}.json")
-    state = tmp_path / f"pool/jobs/{run}.0/job.json"
-    document = json.loads(state.read_text())
-    state.write_text(json.dumps(document | {"started_at": document["started_at"] - 36000}))
-    for log in state.parent.glob("node-*.log"):
-        os.utime(log, (time.time() - 35990, time.time() - 35990))
-    status = runner.status(run)
-    assert status.state is State.STOPPED
-    assert status.started_at is not None
-    assert status.attempts[0].ended_at is not None
-    assert 0 <= status.attempts[0].ended_at - status.started_at < 60
-
-
-def test_what_a_script_reports_never_hides_its_run(runner: Runner, start: Start, tmp_path: Path) -> None:
-    run = start()
-    runner.wait(run)
-    folder = run_dir(tmp_path, run) / "output" / "attempt-1"
-    folder.mkdir(parents=True)
-    (folder / "progress.json").write_text(json.dumps({"step": 3, "steps": 270.5, "metrics": {"loss": "high", "lr": 0.1, "mfu": 0.4}}))
-    metrics = runner.runs()[0].metrics
-    assert (metrics.step, metrics.steps, metrics.loss, metrics.mfu) == (3, None, None, 0.4)
-    assert metrics.other == {"steps": 270.5, "loss": "high", "lr": 0.1}
-
-
-def test_a_damaged_record_hides_no_other_run(runner: Runner, start: Start, tmp_path: Path) -> None:
-    good, bad = start("good"), start("bad")
-    runner.wait(bad)
-    (run_dir(tmp_path, bad) / "run.json").write_text("{}")
-    said: list[str] = []
-    assert [status.run_id for status in runner.runs(said.append)] == [good]
-    assert bad in said[0]
-    shutil.rmtree(run_dir(tmp_path, bad))
-
-
-def test_a_process_number_used_again_is_another_process() -> None:
-    started = start_of(os.getpid())
-    assert started is not None
-    assert is_alive(os.getpid(), started)
-    assert not is_alive(os.getpid(), started + "0")
-    assert start_of(2**22 + 1) is None

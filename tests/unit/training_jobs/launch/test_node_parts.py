@@ -230,3 +230,12 @@ def test_the_hook_reports_and_hears_a_stop(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(SystemExit) as left:
         hook.leave_resumable()
     assert left.value.code == 75
+
+
+def test_a_progress_line_that_cannot_be_written_ends_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GPUYARD_REPORT_FILE", str(tmp_path / "gone" / "report"))
+    monkeypatch.setenv("RANK", "0")
+    hook.report(1, phase="warmup")  # type: ignore[arg-type]
+    assert "progress is not reported" in capsys.readouterr().err

@@ -1,0 +1,39 @@
+"""A runner over a local pool whose nodes run a small program of the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.local_processes import Start, left
+from tests.support.local_yard import NODE_PROGRAM, job, make_target
+from training_jobs.backends import local
+from training_jobs.runner import Runner
+
+
+@pytest.fixture(autouse=True)
+def node_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "node_program.py"
+    program.write_text(NODE_PROGRAM)
+    monkeypatch.setattr(local, "_BOOTSTRAP", program)
+    monkeypatch.setattr(local, "GRACE_S", 1)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    runner = Runner({"local": make_target(tmp_path)})
+    yield runner
+    for status in runner.runs():
+        runner.cancel(status.run_id)
+    assert left(tmp_path) == []
+
+
+@pytest.fixture
+def start(runner: Runner) -> Start:
+    def submit(name: str = "job", **keys: Any) -> str:
+        return runner.submit(job(name, **keys), None).status.run_id
+
+    return submit

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import pulumi
 from pydantic import ValidationError
 
-from .problems import explain
-from .spec import Spec
+from .problems import explain, told
+from .spec import Spec, in_cloud
 
 _S = TypeVar("_S", bound=Spec)
 Tags = Mapping[str, str]
@@ -42,11 +42,16 @@ class Component(pulumi.ComponentResource):
         return pulumi.ResourceOptions(parent=self, **options)
 
 
-def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str) -> _S:
-    """The spec as its model. A wrong one ends the program with every problem and no traceback."""
-    if isinstance(spec, model):
-        return spec
+def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str, cloud: str) -> _S:
+    """The spec as its model, held to a cloud's words. A wrong one ends the program with every problem and no traceback."""
+    data = spec.model_dump(exclude_unset=True) if isinstance(spec, model) else dict(spec or {})
     try:
-        return model.model_validate(dict(spec or {}))
+        return model.model_validate(data, context=in_cloud(cloud))
     except ValidationError as error:
         raise pulumi.RunError(explain(error, model, subject)) from None
+
+
+def refuse(subject: str, problems: Sequence[str]) -> None:
+    """End the program with every problem (key: got ..., allowed: ...; fix), if there is any."""
+    if problems:
+        raise pulumi.RunError(told(subject, problems))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -10,8 +11,13 @@ from pydantic import BaseModel, ValidationError
 
 def explain(error: ValidationError, model: type[BaseModel], subject: str) -> str:
     """All problems of `error`, one a line, under a line that names the subject."""
-    lines = [f"  - {_line(item, model)}" for item in error.errors(include_url=False)]
-    return "\n".join([f"{subject}: {len(lines)} problem{'s' if len(lines) > 1 else ''}, nothing was changed", *lines])
+    return told(subject, [_line(item, model) for item in error.errors(include_url=False)])
+
+
+def told(subject: str, problems: Sequence[str]) -> str:
+    """The problems, one a line, under a line that names the subject."""
+    head = f"{subject}: {len(problems)} problem{'s' if len(problems) > 1 else ''}, nothing was changed"
+    return "\n".join([head, *(f"  - {problem}" for problem in problems)])
 
 
 def _line(item: Any, model: type[BaseModel]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-_CLOUDS = {"local": ".local"}
+_CLOUDS = {"aws": ".aws", "local": ".local"}
 
 
 def clouds() -> list[str]:

@@ -10,11 +10,11 @@ import pulumi
 from pulumi.runtime import config as pulumi_config
 
 from components import registry
-from components.spec import BucketSpec
+from components.spec import BucketSpec, NetworkSpec
 from training_jobs.errors import UsageError
 from training_jobs.target import parse_targets
 
-from .settings import StackBucket, StackSettings, load
+from .settings import StackBucket, StackNetwork, StackSettings, load
 
 _JOB_SERVICE = "train"
 _NETWORK = "net"
@@ -28,7 +28,7 @@ def run() -> None:
 def declare(settings: StackSettings) -> None:
     """Make the components of a yard and export what users and `gpuyard` need of it."""
     cloud, tags = registry.cloud(settings.cloud), settings.all_tags
-    network = cloud.Network(_NETWORK, settings.network, tags=tags)
+    network = _network(cloud, settings.network, tags)
     buckets = {name: _bucket(cloud, name, bucket, tags) for name, bucket in settings.buckets.items()}
     pools = {name: cloud.GpuPool(name, spec, network=network, tags=tags) for name, spec in settings.pools.items()}
     jobs = cloud.JobService(
@@ -53,6 +53,12 @@ def _settings() -> StackSettings:
         raise pulumi.RunError(str(error)) from None
 
 
+def _network(cloud: ModuleType, network: StackNetwork, tags: Mapping[str, str]) -> Any:
+    if network.existing is not None:
+        return cloud.Network.adopt(_NETWORK, vpc_id=network.existing.vpc_id, subnet_ids=network.existing.subnet_ids, tags=tags)
+    return cloud.Network(_NETWORK, NetworkSpec(**network.model_dump(exclude={"existing"}, exclude_unset=True)), tags=tags)
+
+
 def _bucket(cloud: ModuleType, name: str, bucket: StackBucket, tags: Mapping[str, str]) -> Any:
     if bucket.existing is not None:
         return cloud.Bucket.adopt(name, bucket=bucket.existing, tags=tags)
@@ -64,7 +70,7 @@ def _summary(settings: StackSettings, buckets: Mapping[str, Any]) -> dict[str, A
         "cloud": settings.cloud,
         "owner": settings.owner,
         "expires": settings.expires,
-        "pools": {name: spec.model_dump(exclude_none=True) for name, spec in settings.pools.items()},
+        "pools": {name: spec.model_dump(exclude_unset=True) for name, spec in settings.pools.items()},
         "buckets": {name: bucket.url for name, bucket in buckets.items()},
     }
 

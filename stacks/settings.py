@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from components.spec import BucketSpec, Name, YardSpec
+from components.spec import BucketSpec, Name, NetworkSpec, Spec, YardSpec, in_cloud
 from training_jobs.errors import Problem, UsageError, problems_from, show
 
 NAMESPACE = "gpuyard:"
@@ -26,8 +26,30 @@ class StackBucket(BucketSpec):
     existing: str | None = Field(None, description="use this bucket as it is (on `local`: a directory), never changed; default: make one")
 
 
+class ExistingNetwork(Spec):
+    """A network that is there already: used, never changed."""
+
+    vpc_id: str = Field(min_length=1, description="id of the network")
+    subnet_ids: Mapping[str, str] = Field(min_length=1, description="private subnet by zone")
+
+
+class StackNetwork(NetworkSpec):
+    """A network in a stack file: made by the yard, or existing."""
+
+    existing: ExistingNetwork | None = Field(None, description="use this network as it is, never changed; default: make one")
+
+    @property
+    def known_zones(self) -> list[str]:
+        """The zones a pool can be in."""
+        return list(self.existing.subnet_ids) if self.existing else self.zones
+
+
 class StackSettings(YardSpec):
     """A yard as a stack file declares it."""
+
+    network: StackNetwork = Field(
+        StackNetwork(), description="addresses, zones and the way out, or an existing network; default: see there"
+    )
 
     buckets: Mapping[Name, StackBucket] = Field(description="buckets by logical name, one of them with jobs: write")
 
@@ -55,11 +77,11 @@ def load(config: Mapping[str, str], secret_keys: Collection[str] = (), *, stack:
                 problems.append(Problem(key, "wrong value", show(text), "a mapping in YAML", _description(field)))
     unread = {problem.key for problem in problems}
     try:
-        settings = StackSettings.model_validate(raw)
+        settings = StackSettings.model_validate(raw, context=in_cloud(raw.get("cloud")))
     except ValidationError as error:
         found = problems_from(error, StackSettings, NAMESPACE)
         problems += [problem for problem in found if problem.key not in unread]
-    problems += _across(raw)
+    problems += [*_across_buckets(raw), *_across_network(raw)]
     if problems:
         raise UsageError(f"the settings of stack {stack} are not valid", [_hidden(p, secret_keys) for p in problems])
     return settings
@@ -75,7 +97,7 @@ def _description(field: str) -> str | None:
     return known.description if known else None
 
 
-def _across(raw: Mapping[str, Any]) -> list[Problem]:
+def _across_buckets(raw: Mapping[str, Any]) -> list[Problem]:
     """What concerns several entries; asked of the raw values, so that it is told with the other problems."""
     key = f"{NAMESPACE}buckets"
     buckets = raw.get("buckets")
@@ -92,6 +114,20 @@ def _across(raw: Mapping[str, Any]) -> list[Problem]:
         got, fix = ", ".join(writes) or "none", "give one bucket `jobs: write`, the others `jobs: read`"
         problems.append(Problem(key, "jobs: write", got, "exactly one, the run bucket", fix))
     return problems
+
+
+def _across_network(raw: Mapping[str, Any]) -> list[Problem]:
+    key = f"{NAMESPACE}network"
+    network = raw.get("network", {})
+    if not isinstance(network, Mapping):
+        return []
+    made = sorted(network.keys() & NetworkSpec.model_fields.keys())
+    if network.get("existing") is not None:
+        fix = f"remove {', '.join(made)}"
+        return [Problem(key, "an existing network is never changed", ", ".join(made), "existing alone", fix)] if made else []
+    if raw.get("cloud") not in (None, "local") and not network.get("zones"):
+        return [Problem(f"{key}.zones", "no zone for a subnet", allowed="at least one, or existing", fix="give the zones of the pools")]
+    return []
 
 
 def _hidden(problem: Problem, secret_keys: Collection[str]) -> Problem:

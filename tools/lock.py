@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMON = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--quiet"]
 # In this order: each lock is held to the pins of the one before it, so that .venv can go from one to the next.
 LOCKS = [
-    ["--extra", "train", "-o", "requirements.lock", "pyproject.toml"],
-    ["--extra", "train", "--extra", "dev", "-c", "requirements.lock", "-o", "requirements-dev.lock", "pyproject.toml"],
+    ["--extra", "train", "--extra", "aws", "-o", "requirements.lock", "pyproject.toml"],
+    ["--extra", "train", "--extra", "aws", "--extra", "dev", "-c", "requirements.lock", "-o", "requirements-dev.lock", "pyproject.toml"],
     ["-c", "requirements-dev.lock", "-o", "tools/requirements.lock", "tools/requirements.in"],
 ]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -79,8 +79,46 @@ class LocalTarget(_Target):
         return self.slots_per_node
 
 
-JobTarget: TypeAlias = LocalTarget  # each cloud adds its kind: a union told apart by `kind`
-_KINDS = ("local",)
+class _AwsTarget(_Target):
+    """What the AWS services share."""
+
+    region: str = Field(min_length=1, description="region of the pool")
+    account_id: str = Field(pattern=r"^[0-9]{12}$", description="account of the pool")
+    spot: bool = Field(description="machines that can be taken back at two minutes' notice")
+    available_until: str | None = Field(None, description="UTC time at which the machines go (end of a capacity block, the yard's expiry)")
+    encryption_key: str | None = Field(None, description="ARN of the key of the run bucket; null = the bucket's own choice")
+
+
+class BatchTarget(_AwsTarget):
+    """A pool behind an AWS Batch queue."""
+
+    kind: Literal["batch"]
+    job_queue: str = Field(description="ARN of the queue")
+    job_role: str = Field(description="ARN of the role a job's containers have")
+    execution_role: str = Field(description="ARN of the role that pulls the image and writes the log")
+    log_group: str = Field(description="log group of the jobs")
+    vcpus: int = Field(ge=1, description="vCPUs of one node")
+    memory_mib: int = Field(ge=1, description="memory a job may reserve on one node, in MiB")
+
+
+class SageMakerTarget(_AwsTarget):
+    """A pool whose machines SageMaker holds."""
+
+    kind: Literal["sagemaker"]
+    instance_type: str = Field(pattern=r"^ml\.", description="SageMaker's name of the machine")
+    role: str = Field(description="ARN of the role of training jobs")
+    subnet_ids: list[str] = Field(min_length=1)
+    security_group_ids: list[str] = Field(min_length=1)
+    log_group: str = Field(description="log group of the jobs")
+    model_package_group: str | None = Field(None, description="where finished models are registered; null = nowhere")
+
+
+JobTarget: TypeAlias = Annotated[LocalTarget | BatchTarget | SageMakerTarget, Field(discriminator="kind")]
+_KINDS: dict[str, type[LocalTarget | BatchTarget | SageMakerTarget]] = {
+    "local": LocalTarget,
+    "batch": BatchTarget,
+    "sagemaker": SageMakerTarget,
+}
 
 
 def parse_target(data: Mapping[str, Any], name: str = "target") -> JobTarget:
@@ -92,9 +130,9 @@ def parse_target(data: Mapping[str, Any], name: str = "target") -> JobTarget:
     if kind not in _KINDS:
         raise UsageError(f"{name} is not valid", [Problem("kind", "unknown", repr(kind), ", ".join(_KINDS))])
     try:
-        return JobTarget.model_validate(data)
+        return _KINDS[kind].model_validate(data)
     except ValidationError as error:
-        raise UsageError(f"{name} is not valid", problems_from(error, JobTarget)) from None
+        raise UsageError(f"{name} is not valid", problems_from(error, _KINDS[kind])) from None
 
 
 def parse_targets(text: str | Mapping[str, Any], source: str) -> dict[str, JobTarget]:

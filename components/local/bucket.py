@@ -35,7 +35,7 @@ class Bucket(Component):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Make the directory; `spec` defaults to keeping it and its data on destroy."""
-        spec = checked(BucketSpec, spec, f"Bucket {name}")
+        spec = checked(BucketSpec, spec, f"Bucket {name}", self.cloud)
         if spec.on_destroy == "keep":
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
         super().__init__("Bucket", name, spec.model_dump(), tags, opts)

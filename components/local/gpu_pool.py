@@ -42,11 +42,11 @@ class GpuPool(Component):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Make the pool with the addresses of `network`."""
-        self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}")
-        super().__init__("GpuPool", name, self.spec.model_dump(), tags, opts)
+        self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud)
+        super().__init__("GpuPool", name, self.spec.model_dump(exclude_unset=True), tags, opts)
         found = find_gpus()
         document = plan_pool(name, self.spec, found.models, network.addresses(self.spec.max_nodes))
-        self.machine, self.accelerator = self.spec.machine, document["accelerator"]
+        self.machine, self.accelerator = document["machine"], document["accelerator"]
         self.nodes = document["nodes"]
         self.gpus_per_node, self.slots_per_node = len(self.nodes[0]["gpus"]), self.nodes[0]["slots"]
         self._warn(found.models, found.problem)

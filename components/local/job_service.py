@@ -55,6 +55,7 @@ class JobService(Component):
             _Given,
             {"secrets": dict(secrets or {}), "submitters": list(submitters), "limits": limits or {}},
             f"JobService {name}",
+            self.cloud,
         )
         if len(writes) != 1:
             got = ", ".join(bucket.logical_name for bucket in writes) or "none"

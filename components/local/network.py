@@ -14,6 +14,7 @@ from ..spec import NetworkSpec
 
 _FIRST = 10  # as on the clouds, the first addresses of a network are not handed out
 _ONLY = "127.0.0.1"
+_DEFAULT = "127.77.0.0/24"
 
 
 class Network(Component):
@@ -36,10 +37,11 @@ class Network(Component):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Plan the network; `spec` defaults to 127.77.0.0/24."""
-        spec = checked(NetworkSpec, spec, f"Network {name}")
-        super().__init__("Network", name, spec.model_dump(), tags, opts)
-        self.cidr = spec.cidr
-        self.distinct = _can_bind(plan_addresses(spec.cidr, 1)[0])
+        spec = checked(NetworkSpec, spec, f"Network {name}", self.cloud)
+        cidr = spec.cidr or _DEFAULT
+        super().__init__("Network", name, {"cidr": cidr}, tags, opts)
+        self.cidr = cidr
+        self.distinct = _can_bind(plan_addresses(self.cidr, 1)[0])
         self.id = pulumi.Output.from_input(name)
         self.register_outputs({"id": self.id, "cidr": self.cidr, "distinct": self.distinct})
 

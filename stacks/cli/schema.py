@@ -13,6 +13,8 @@ def command(
     """Print the JSON Schema of a file or document, for editors and for pipelines."""
     import json
 
+    from pydantic import TypeAdapter
+
     from training_jobs.errors import Problem, UsageError, did_you_mean
 
     models = _models()
@@ -22,7 +24,7 @@ def command(
     if name not in models:
         problem = Problem("NAME", "no such schema", name, ", ".join(models), did_you_mean(name, models))
         raise UsageError("there is no such schema", [problem])
-    print(json.dumps(models[name].model_json_schema(by_alias=True), indent=2))
+    print(json.dumps(TypeAdapter(models[name]).json_schema(by_alias=True), indent=2))
 
 
 def _models() -> dict[str, Any]:

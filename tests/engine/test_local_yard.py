@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from components.local.leases import process_start
-from training_jobs.target import parse_targets
+from training_jobs.target import LocalTarget, parse_targets
 
 pytestmark = pytest.mark.engine
 UP = ("up", "--yes", "--skip-preview")
@@ -55,6 +55,7 @@ def test_the_life_of_a_yard(project: Any) -> None:
     written = json.loads((runs / "gpuyard" / "targets.json").read_text())
     assert outputs["job_targets"] == written
     target = parse_targets(outputs["job_targets"], "the export")["local"]
+    assert isinstance(target, LocalTarget)
     assert (target.stack, target.pool_dir, target.run_bucket) == ("gpuyard/local", str(pool), f"file://{runs}")
     assert json.loads((pool / "pool.json").read_text())["nodes"][1]["address"] in {"127.77.0.11", "127.0.0.1"}
 

@@ -21,7 +21,7 @@ from components.local import gpus, network
 from components.local.gpu_pool import plan_pool
 from components.local.gpus import find_gpus, model, parse
 from components.naming import NAME_LIMIT, directory_name
-from components.spec import BucketSpec, GpuPoolSpec, LimitsSpec, NetworkSpec, YardSpec
+from components.spec import BucketSpec, BudgetSpec, GpuPoolSpec, LimitsSpec, NetworkSpec, PinsSpec, YardSpec, in_cloud
 
 LEGAL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 names = st.text(min_size=1, max_size=120)
@@ -149,7 +149,7 @@ def test_one_address_for_all_where_no_other_can_be_bound(monkeypatch: pytest.Mon
     assert only.addresses(3) == ["127.0.0.1"] * 3
 
 
-@pytest.mark.parametrize("spec", [NetworkSpec, BucketSpec, GpuPoolSpec, LimitsSpec, YardSpec])
+@pytest.mark.parametrize("spec", [NetworkSpec, BucketSpec, BudgetSpec, GpuPoolSpec, LimitsSpec, PinsSpec, YardSpec])
 def test_every_field_is_described_frozen_and_closed(spec: type[components.BucketSpec]) -> None:
     for name, field in spec.model_fields.items():
         assert field.description, name
@@ -176,7 +176,7 @@ def test_every_field_is_described_frozen_and_closed(spec: type[components.Bucket
 )
 def test_wrong_specs_are_refused(spec: type[components.BucketSpec], wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        spec.model_validate(wrong)
+        spec.model_validate(wrong, context=in_cloud("local"))
 
 
 def test_clouds_are_found_by_name() -> None:

@@ -12,7 +12,7 @@ import yaml
 
 from components.local.gpus import Gpus
 from stacks import program
-from training_jobs.target import parse_targets
+from training_jobs.target import LocalTarget, parse_targets
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -36,11 +36,13 @@ def test_the_committed_stack_is_a_yard(record: Any, tmp_path: Path) -> None:
         "cloud": "local",
         "owner": None,
         "expires": None,
-        "pools": {"local": {"machine": "auto", "max_nodes": 2, "service": "local", "capacity": "on_demand"}},
+        "pools": {"local": {"max_nodes": 2, "service": "local"}},
         "buckets": {"runs": f"file://{yard}/buckets/runs"},
     }
     assert recorded.exports["job_targets"]["local"]["pool_dir"] == f"{yard}/pools/local"
-    assert parse_targets(recorded.exports["job_targets"], "the export")["local"].slots_per_node == 2
+    target = parse_targets(recorded.exports["job_targets"], "the export")["local"]
+    assert isinstance(target, LocalTarget)
+    assert target.slots_per_node == 2
 
 
 def test_in_a_preview_the_targets_are_not_known_and_nothing_is_made(record: Any, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...run import Run
 from ...state import Reason, State
-from ...target import JobTarget
+from ...target import LocalTarget
 from ..base import Capacity, LogLine, Request, ServiceStatus
 from .pool import Pool
 
@@ -26,7 +26,7 @@ class Backend:
 
     poll_s = 0.2
 
-    def __init__(self, target: JobTarget) -> None:
+    def __init__(self, target: LocalTarget) -> None:
         self._pool = Pool(Path(target.pool_dir))
 
     def request(self, run: Run) -> list[Request]:

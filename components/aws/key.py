@@ -12,8 +12,23 @@ from ..base import Tags, refuse
 from .account import Account, AwsComponent, account
 
 # What the account's own IAM policies may hand out. Named one by one: a key policy is the outer limit of what any of them can grant.
-_ADMINISTER = ["CancelKeyDeletion","CreateAlias","CreateGrant","DeleteAlias","DescribeKey","DisableKey","DisableKeyRotation","EnableKey","EnableKeyRotation","GetKeyPolicy","GetKeyRotationStatus","ListGrants","ListKeyPolicies","ListKeyRotations","ListResourceTags","PutKeyPolicy","RetireGrant","RevokeGrant","RotateKeyOnDemand","ScheduleKeyDeletion","TagResource","UntagResource","UpdateAlias","UpdateKeyDescription",]
-_USE = ["Decrypt","DescribeKey","Encrypt","GenerateDataKey","GenerateDataKeyWithoutPlaintext","ReEncryptFrom","ReEncryptTo",]
+# fmt: off
+_ADMINISTER = [
+    "CancelKeyDeletion", "CreateAlias", "CreateGrant", "DeleteAlias", "DescribeKey", "DisableKey", "DisableKeyRotation",
+    "EnableKey", "EnableKeyRotation", "GetKeyPolicy", "GetKeyRotationStatus", "ListGrants", "ListKeyPolicies", "ListKeyRotations",
+    "ListResourceTags", "PutKeyPolicy", "RetireGrant", "RevokeGrant", "RotateKeyOnDemand", "ScheduleKeyDeletion", "TagResource",
+    "UntagResource", "UpdateAlias", "UpdateKeyDescription",
+]
+# fmt: on
+_USE = [
+    "Decrypt",
+    "DescribeKey",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext",
+    "ReEncryptFrom",
+    "ReEncryptTo",
+]
 _ALLOWED = ("keep", "delete")
 _WINDOW_DAYS = 30  # the longest there is: a key that is gone takes every byte under it along
 
@@ -62,7 +77,8 @@ class EncryptionKey(AwsComponent):
 
 
 def _policy(where: Account, for_logs: bool) -> pulumi.Output[str]:
-    return pulumi.Output.all(where.id, where.region, where.partition).apply(lambda known: json.dumps(key_policy(known[0], known[1], known[2], for_logs)))
+    known = pulumi.Output.all(where.id, where.region, where.partition)
+    return known.apply(lambda words: json.dumps(key_policy(words[0], words[1], words[2], for_logs)))
 
 
 def key_policy(account_id: str, region: str, partition: str, for_logs: bool) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from .policy import Place, PolicyError, Statement, policy_document
 
@@ -16,7 +16,8 @@ _VENDOR_REPOSITORY = "repository/pytorch-training"
 _PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 
 
-class Storage(NamedTuple):
+@dataclass(frozen=True)
+class Storage:
     """A bucket as policies name it."""
 
     arn: str
@@ -110,7 +111,9 @@ def sagemaker_job(
     register = ("sagemaker:CreateModelPackage", "sagemaker:DescribeModelPackage")
     group = place.arn("logs", f"log-group:{TRAINING_JOBS}")
     grant = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
-    disks = [Statement(("kms:CreateGrant", "kms:DescribeKey"), (run.key_arn,), grant, "encrypts its machines' disks")] if run.key_arn else []
+    disks = (
+        [Statement(("kms:CreateGrant", "kms:DescribeKey"), (run.key_arn,), grant, "encrypts its machines' disks")] if run.key_arn else []
+    )
     return [
         *pull(place, image),
         Statement(("s3:GetBucketLocation",), (run.arn,), why="SageMaker looks up where the bucket is before it copies checkpoints"),

@@ -1,21 +1,24 @@
-"""Policy documents from statements: pure; a wildcard that the table does not explain is refused."""
+"""Policy documents from statements: pure; a wildcard that the table does not explain is refused.
+
+Plain classes, not tuples: Pulumi would take a tuple inside an output apart.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 from .wildcards import explained
 
 Conditions = Mapping[str, Mapping[str, str | Sequence[str]]]
 _LIMIT = 10_240  # characters of all inline policies of a role: docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 _TRUST_LIMIT = 2_048  # of a trust policy, unless the account asked for more
-NO_CONDITIONS: Conditions = MappingProxyType({})
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """Account, region and partition, known. The order is that of account.Account."""
 
     account: str
@@ -31,13 +34,14 @@ class Place(NamedTuple):
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
 
 
-class Statement(NamedTuple):
+@dataclass(frozen=True)
+class Statement:
     """What is allowed on what. There is no denying: what is not allowed is denied."""
 
     actions: tuple[str, ...]
     resources: tuple[str, ...]
     """ARNs, all of them known: build statements where ids are known (inside `apply`)."""
-    conditions: Conditions = NO_CONDITIONS
+    conditions: Conditions = field(default_factory=dict)
     """Operator -> key -> values, all of which must hold."""
     why: str = ""
     """For people: what needs it. Required; docs/aws-permissions.md prints it."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from .permissions import TRAINING_JOBS, Storage, use_keys
-from .policy import Place, Statement
+from .policy import Conditions, Place, Statement
 
 
-class BatchSide(NamedTuple):
+@dataclass(frozen=True)
+class BatchSide:
     """What submitting to Batch concerns."""
 
     queues: Sequence[str]
@@ -18,7 +19,8 @@ class BatchSide(NamedTuple):
     """Those of a job's containers; nothing else can be passed."""
 
 
-class SageMakerSide(NamedTuple):
+@dataclass(frozen=True)
+class SageMakerSide:
     """What submitting to SageMaker concerns."""
 
     role: str
@@ -80,7 +82,7 @@ def _batch(place: Place, stack: str, prefix: str, side: BatchSide) -> list[State
 def _sagemaker(place: Place, prefix: str, side: SageMakerSide) -> list[Statement]:
     jobs = (place.arn("sagemaker", f"training-job/{prefix}*"),)
     within = {"sagemaker:VpcSubnets": sorted(side.subnet_ids), "sagemaker:VpcSecurityGroupIds": sorted(side.security_group_ids)}
-    inside = {"ForAllValues:StringEquals": within, "Null": dict.fromkeys(within, "false")}
+    inside: Conditions = {"ForAllValues:StringEquals": within, "Null": dict.fromkeys(within, "false")}
     watch = ("sagemaker:DescribeTrainingJob", "sagemaker:StopTrainingJob")
     return [
         Statement(("sagemaker:CreateTrainingJob",), jobs, inside, "submits training jobs inside the yard's network alone"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from .policy import Place, trust_document
 
@@ -29,7 +30,8 @@ PRINCIPALS: Mapping[str, str | None] = MappingProxyType(
 )
 
 
-class Trust(NamedTuple):
+@dataclass(frozen=True)
+class Trust:
     """Who may take a role. Exactly one of the two: a service principal of PRINCIPALS, or CI subjects."""
 
     service: str | None = None
@@ -62,7 +64,7 @@ def _service(principal: str, place: Place) -> dict[str, Any]:
     source = PRINCIPALS[principal]
     entry: dict[str, Any] = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": principal}}
     if source is not None:
-        arn = source.format(**place._asdict())
+        arn = source.format(**asdict(place))
         entry["Condition"] = {"StringEquals": {"aws:SourceAccount": place.account}, "ArnLike": {"aws:SourceArn": arn}}
     return entry
 

@@ -34,12 +34,19 @@ buckets = st.builds(Storage, words.map(lambda word: f"arn:aws:s3:::{word}"), key
 def documents(draw: Any) -> list[list[Statement]]:
     """The policies of all roles of a yard of any shape."""
     place, run, name = draw(places), draw(buckets), draw(words)
-    reads, secrets = draw(st.lists(buckets, max_size=3)), draw(st.lists(words.map(lambda word: place.arn("secretsmanager", word)), max_size=3))
+    reads, secrets = (
+        draw(st.lists(buckets, max_size=3)),
+        draw(st.lists(words.map(lambda word: place.arn("secretsmanager", word)), max_size=3)),
+    )
     group, prefix = place.arn("logs", f"log-group:/gpuyard/{name}"), job_prefix(f"gpuyard/{name}")
-    image = draw(st.sampled_from([None, "pytorch/pytorch@sha256:00", f"444455556666.dkr.ecr.{place.region}.amazonaws.com/{name}/x@sha256:00"]))
+    image = draw(
+        st.sampled_from([None, "pytorch/pytorch@sha256:00", f"444455556666.dkr.ecr.{place.region}.amazonaws.com/{name}/x@sha256:00"])
+    )
     arns = [place.arn("ec2", f"subnet/subnet-{name}")]
     model_group = place.arn("sagemaker", f"model-package-group/{name}")
-    batch = draw(st.none() | st.just(BatchSide([place.arn("batch", f"job-queue/{name}")], group, [f"arn:aws:iam::{place.account}:role/{name}"])))
+    batch = draw(
+        st.none() | st.just(BatchSide([place.arn("batch", f"job-queue/{name}")], group, [f"arn:aws:iam::{place.account}:role/{name}"]))
+    )
     trains = draw(st.none() | st.just(SageMakerSide(f"arn:aws:iam::{place.account}:role/{name}", [name], ["sg-1"])))
     own = permissions.sagemaker_job(
         place, run, prefix, subnet_arns=arns, security_group_arns=arns, model_group_arn=model_group, image=image
@@ -76,7 +83,13 @@ def test_no_policy_holds_a_wildcard_that_the_table_does_not_explain(statements: 
 def everything() -> list[Statement]:
     group = PLACE.arn("logs", "log-group:/gpuyard/train")
     own = permissions.sagemaker_job(
-        PLACE, RUN, job_prefix(STACK), subnet_arns=["arn:a"], security_group_arns=["arn:b"], model_group_arn=f"{PLACE.arn('sagemaker', 'model-package-group/g')}", image=None
+        PLACE,
+        RUN,
+        job_prefix(STACK),
+        subnet_arns=["arn:a"],
+        security_group_arns=["arn:b"],
+        model_group_arn=f"{PLACE.arn('sagemaker', 'model-package-group/g')}",
+        image=None,
     )
     batch, trains = BatchSide(["arn:q"], group, ["arn:r"]), SageMakerSide("arn:r", ["subnet-1"], ["sg-1"])
     return [
@@ -91,7 +104,12 @@ def everything() -> list[Statement]:
 def test_every_row_of_the_table_is_needed() -> None:
     used = set(wild(policy_document_unlimited(everything())))
     trusts = [Trust(service=principal).document(PLACE) for principal in PRINCIPALS]
-    used |= {("aws:SourceArn", entry["Condition"]["ArnLike"]["aws:SourceArn"]) for trust in trusts for entry in trust["Statement"] if "Condition" in entry}
+    used |= {
+        ("aws:SourceArn", entry["Condition"]["ArnLike"]["aws:SourceArn"])
+        for trust in trusts
+        for entry in trust["Statement"]
+        if "Condition" in entry
+    }
     for row in WILDCARDS:
         for action in row.actions:
             assert any(key == action and explained(pattern, [action]) for key, pattern in used), f"{action} on {row.pattern}"

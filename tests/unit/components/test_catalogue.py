@@ -116,11 +116,11 @@ def test_looking_up() -> None:
     [("p5.48xlrge", "did you mean p5.48xlarge"), ("g6.12large", "did you mean g6.12xlarge"), ("??", "known: g5.12xlarge, g5.48xlarge")],
 )
 def test_an_unknown_machine_is_told_with_near_ones(name: str, hint: str) -> None:
-    with pytest.raises(catalogue.UnknownMachine) as caught:
+    with pytest.raises(catalogue.UnknownMachineError) as caught:
         catalogue.machine(name)
     assert str(caught.value).startswith(hint)
 
 
 def test_other_clouds_machines_are_not_among_these() -> None:
-    with pytest.raises(catalogue.UnknownMachine):
+    with pytest.raises(catalogue.UnknownMachineError):
         catalogue.machine("g6.12xlarge", ("gcp",))

@@ -144,7 +144,7 @@ def _fits(word: str, value: Any) -> bool:
         return isinstance(value, list)
     if isinstance(value, bool) and word != "bool":
         return False
-    return isinstance(value, _PLAIN[word]) and (word != "int" or float(value).is_integer())
+    return isinstance(value, _PLAIN[word]) and (word != "int" or not isinstance(value, float) or value.is_integer())
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 _TABLES = Path(__file__).with_name("catalogue")
 
 
-class UnknownMachine(LookupError):
+class UnknownMachineError(LookupError):
     """No such machine in the catalogue; the text names near ones."""
 
 
@@ -92,11 +92,11 @@ def clouds() -> list[str]:
 
 
 def machine(name: str, among: tuple[str, ...] = ()) -> Machine:
-    """A machine by its cloud's own name. Raises UnknownMachine, which names near ones; `among` narrows the clouds."""
+    """A machine by its cloud's own name. Raises UnknownMachineError, which names near ones; `among` narrows the clouds."""
     known = {found.name: found for cloud in clouds() if not among or cloud in among for found in table(cloud).machines.values()}
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        raise UnknownMachine(f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}")
+        raise UnknownMachineError(f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}")
     return known[name]
 
 

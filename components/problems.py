@@ -30,6 +30,6 @@ def _line(item: Any, model: type[BaseModel]) -> str:
     description = fields[key].description if key in fields else None
     if item["type"] == "missing":
         return f"{key}: required, not given; give it ({description})"
-    got = "(hidden)" if item["loc"][0] == "secrets" else repr(item["input"])
+    got = "(hidden)" if item["loc"][0] == "secrets" else "nothing" if item["input"] is None else repr(item["input"])
     allowed = str(item["msg"]).removeprefix("Input should be ")
     return f"{key}: got {got[:80]}, allowed: {allowed}" + (f"; {description}" if description else "")

@@ -10,7 +10,7 @@ import pulumi
 from pulumi.runtime import config as pulumi_config
 
 from components import registry
-from components.spec import BucketSpec, NetworkSpec
+from components.spec import BucketSpec, GpuPoolSpec, NetworkSpec
 from training_jobs.errors import UsageError
 from training_jobs.target import parse_targets
 
@@ -18,6 +18,7 @@ from .settings import StackBucket, StackNetwork, StackSettings, load
 
 _JOB_SERVICE = "train"
 _NETWORK = "net"
+_BUDGET = "budget"
 
 
 def run() -> None:
@@ -30,16 +31,20 @@ def declare(settings: StackSettings) -> None:
     cloud, tags = registry.cloud(settings.cloud), settings.all_tags
     network = _network(cloud, settings.network, tags)
     buckets = {name: _bucket(cloud, name, bucket, tags) for name, bucket in settings.buckets.items()}
-    pools = {name: cloud.GpuPool(name, spec, network=network, tags=tags) for name, spec in settings.pools.items()}
+    pools = {name: cloud.GpuPool(name, _pinned(settings, name), network=network, tags=tags) for name in settings.pools}
     jobs = cloud.JobService(
         _JOB_SERVICE,
         pools=list(pools.values()),
         reads=[buckets[name] for name in settings.read_buckets],
         writes=[buckets[settings.run_bucket]],
         secrets=settings.secrets,
+        submitters=settings.submitters,
         limits=settings.limits,
+        **({"image": settings.pins.job_image} if settings.pins.job_image else {}),
         tags=tags,
     )
+    if settings.budget is not None:
+        cloud.Budget(_BUDGET, owner=settings.owner, **settings.budget.model_dump(), tags=tags)
     pulumi.export("yard", _summary(settings, buckets))
     pulumi.export("job_targets", jobs.targets.apply(_valid))
 
@@ -57,6 +62,12 @@ def _network(cloud: ModuleType, network: StackNetwork, tags: Mapping[str, str]) 
     if network.existing is not None:
         return cloud.Network.adopt(_NETWORK, vpc_id=network.existing.vpc_id, subnet_ids=network.existing.subnet_ids, tags=tags)
     return cloud.Network(_NETWORK, NetworkSpec(**network.model_dump(exclude={"existing"}, exclude_unset=True)), tags=tags)
+
+
+def _pinned(settings: StackSettings, pool: str) -> GpuPoolSpec:
+    """A pool with the machine image that was pinned, unless the pool names its own."""
+    spec, image = settings.pools[pool], settings.pins.machine_images.get(pool)
+    return spec.model_copy(update={"image": image}) if image and spec.image is None else spec
 
 
 def _bucket(cloud: ModuleType, name: str, bucket: StackBucket, tags: Mapping[str, str]) -> Any:

@@ -81,7 +81,7 @@ def load(config: Mapping[str, str], secret_keys: Collection[str] = (), *, stack:
     except ValidationError as error:
         found = problems_from(error, StackSettings, NAMESPACE)
         problems += [problem for problem in found if problem.key not in unread]
-    problems += [*_across_buckets(raw), *_across_network(raw)]
+    problems += [*_across_buckets(raw), *_across_network(raw), *_only_on_clouds(raw)]
     if problems:
         raise UsageError(f"the settings of stack {stack} are not valid", [_hidden(p, secret_keys) for p in problems])
     return settings
@@ -128,6 +128,14 @@ def _across_network(raw: Mapping[str, Any]) -> list[Problem]:
     if raw.get("cloud") not in (None, "local") and not network.get("zones"):
         return [Problem(f"{key}.zones", "no zone for a subnet", allowed="at least one, or existing", fix="give the zones of the pools")]
     return []
+
+
+def _only_on_clouds(raw: Mapping[str, Any]) -> list[Problem]:
+    """Keys that mean nothing on this machine."""
+    if raw.get("cloud", "local") != "local":
+        return []
+    keys = [key for key in ("budget", "pins") if key in raw]
+    return [Problem(f"{NAMESPACE}{key}", "nothing to do on `local`", fix=f"remove {key}") for key in keys]
 
 
 def _hidden(problem: Problem, secret_keys: Collection[str]) -> Problem:

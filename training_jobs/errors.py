@@ -119,7 +119,8 @@ def _problem(item: typing.Any, model: type[BaseModel], prefix: str) -> Problem:
     message = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if kind in {"value_error", "assertion_error"}:
         return Problem(key, message)
-    return Problem(key, "wrong value", got=f"{show(got)} ({type(got).__name__})", allowed=message, fix=_describe(model, location))
+    shown = "nothing" if got is None else f"{show(got)} ({type(got).__name__})"
+    return Problem(key, "wrong value", got=shown, allowed=message, fix=_describe(model, location))
 
 
 def _is_noise(part: object) -> bool:

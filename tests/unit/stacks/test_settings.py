@@ -34,7 +34,7 @@ def test_the_least_there_is() -> None:
     settings = load(config(), stack="dev")
     assert (settings.run_bucket, settings.read_buckets, settings.all_tags) == ("runs", [], {})
     assert settings.pools["local"].machine == "auto"
-    assert settings.network.cidr == "127.77.0.0/24"
+    assert settings.network.cidr is None
 
 
 def test_everything_there_is() -> None:
@@ -66,14 +66,14 @@ def test_words_are_the_fields_that_are_no_mapping() -> None:
     assert (settings.owner, settings.expires) == ("null", "never")
     assert load(config(owner="007"), stack="dev").owner == "007"
     schema = StackSettings.model_json_schema()["properties"]
-    words = [key for key, field in schema.items() if not ({"$ref", "additionalProperties"} & field.keys())]
+    words = [key for key, field in schema.items() if "string" in {part.get("type") for part in (field, *field.get("anyOf", []))}]
     assert sorted(words) == ["cloud", "expires", "owner"]
 
 
 def test_every_error_at_once() -> None:
     found = problems(
         config(
-            cloud="aws",
+            cloud="azure",
             expires="2027-03-31 00:00:00 +0000 UTC",  # what YAML makes of an unquoted date
             network=3,
             limits={"gpu": 1},
@@ -83,7 +83,7 @@ def test_every_error_at_once() -> None:
         | {"gpuyard:bucket": "{}"}
     )
     expected = [
-        "gpuyard:cloud: wrong value, got 'aws' (str), allowed: 'local'",
+        "gpuyard:cloud: wrong value, got 'azure' (str), allowed: 'local' or 'aws'",
         "gpuyard:expires: wrong value, got '2027-03-31 00:00:00 +0000 UTC' (str), allowed: a quoted date such as \"2027-03-31\", or never",
         "gpuyard:network: wrong value, got 3 (int)",
         "gpuyard:limits.gpu: unknown key, allowed: gpus, usd_per_job; did you mean 'gpus'?",
@@ -91,9 +91,10 @@ def test_every_error_at_once() -> None:
         "gpuyard:buckets.Data: wrong value, got 'Data' (str), allowed: a name of a-z, 0-9 and -",
         "gpuyard:buckets.Data.on_destory: unknown key, allowed: existing, jobs, on_destroy; did you mean 'on_destroy'?",
         "gpuyard:pools.l4.max_nodes: required key is missing; number of nodes",
-        "gpuyard:pools.l4.max_nods: unknown key, allowed: capacity, machine, max_nodes, service, zone; did you mean 'max_nodes'?",
+        "gpuyard:pools.l4.max_nods: unknown key, allowed: accelerator, capacity, disk_gib, fabric_floor, image, machine, "
+        "max_nodes, min_nodes, price_usd_per_hour, service, zone; did you mean 'max_nodes'?",
         "gpuyard:pools.l4.zone: wrong value, got 'a' (str), allowed: nothing where service is local",
-        "gpuyard:pools.l4.capacity: wrong value, got 'spot' (str), allowed: 'on_demand'",
+        "gpuyard:pools.l4.capacity: wrong value, got 'spot' (str), allowed: on_demand where service is local",
         "gpuyard:bucket: unknown key",
         "gpuyard:buckets: jobs: write, got none, allowed: exactly one, the run bucket; give one bucket `jobs: write`",
     ]
@@ -127,6 +128,97 @@ def test_one_error_is_one_line(changes: dict[str, Any], told: str) -> None:
 
 def test_what_may_be_a_secret_is_not_shown() -> None:
     found = problems(config(secrets={"wandb": "hunter2"}))
-    assert found[0].startswith("gpuyard:secrets.wandb: wrong value, got (secret), allowed: a reference to the secret, file:")
+    assert found[0].startswith(
+        "gpuyard:secrets.wandb: wrong value, got (secret), allowed: a reference to the secret, never its value: file:"
+    )
     found = problems(config(owner="x", pools={"p": {"service": "hunter2", "max_nodes": 1}}), secret=("gpuyard:pools",))
     assert "hunter2" not in " ".join(found)
+
+
+AWS: dict[str, Any] = {
+    "cloud": "aws",
+    "owner": "ml@acme.io",
+    "expires": "2027-03-31",
+    "network": {"cidr": "10.40.0.0/16", "zones": ["us-east-1a", "us-east-1b"]},
+    "buckets": {"runs": {"jobs": "write"}},
+}
+L4: dict[str, Any] = {"machine": "g6.12xlarge", "zone": "us-east-1a", "max_nodes": 2, "service": "batch"}
+BLOCK = {"mode": "capacity_block", "reservation": "cr-1", "ends": "2026-12-19T11:30:00Z"}
+
+
+def aws(pool: dict[str, Any] | None = None, **changes: Any) -> dict[str, str]:
+    merged = {key: value for key, value in {**L4, **(pool or {})}.items() if value is not None}
+    return config(**{**AWS, "pools": {"l4": merged}, **changes})
+
+
+def test_a_yard_on_aws() -> None:
+    settings = load(
+        aws({"capacity": BLOCK}, budget={"usd_per_month": 1500}, secrets={"wandb": "arn:aws:secretsmanager:a:b:c"}), stack="dev"
+    )
+    assert settings.pools["l4"].mode == "capacity_block"
+    assert settings.pools["l4"].row("aws").gpus == 4
+    assert settings.budget is not None
+    assert settings.budget.alert_at_percent == [50, 80, 100]
+    by_model = load(aws({"machine": None, "accelerator": "h100:8"}), stack="dev").pools["l4"]
+    assert by_model.row("aws").name == "p5.48xlarge"
+    existing = load(aws(network={"existing": {"vpc_id": "vpc-1", "subnet_ids": {"us-east-1a": "subnet-1"}}}), stack="dev")
+    assert existing.network.known_zones == ["us-east-1a"]
+
+
+@pytest.mark.parametrize(
+    ("pool", "key", "told"),
+    [
+        ({"capacity": "spot"}, "capacity", "on_demand, reservation, capacity_block for more than one node where service is batch"),
+        ({"capacity": "spot"}, "capacity", "spot with several nodes: service: sagemaker or service: vms; or max_nodes: 1"),
+        ({"service": "sagemaker", "capacity": BLOCK}, "capacity", "allowed: on_demand, spot where service is sagemaker"),
+        ({"capacity": "spott"}, "capacity", "on_demand, spot or a mapping with mode: reservation or capacity_block"),
+        ({"capacity": {"mode": "block"}}, "capacity", "a mapping with mode: reservation or capacity_block"),
+        ({"capacity": {**BLOCK, "ends": "2026-12-19"}}, "capacity.ends", 'a quoted time in UTC such as "2026-12-19T11:30:00Z"'),
+        ({"machine": "g6.12xlarg"}, "machine", "a machine of the catalogue; did you mean g6.12xlarge"),
+        ({"machine": None}, "accelerator", "one of machine (p5.48xlarge) and accelerator (H100:8)"),
+        ({"accelerator": "L4:4"}, "accelerator", "nothing where machine is given"),
+        ({"machine": None, "accelerator": "H100"}, "accelerator", "a GPU model and how many of them a node has, such as H100:8"),
+        ({"machine": None, "accelerator": "H999:8"}, "accelerator", "allowed: one of "),
+        ({"zone": None}, "zone", "got nothing, allowed: a zone where service is batch: a pool is one zone"),
+        ({"zone": "us-east-1c"}, "zone", "allowed: a zone of the network: us-east-1a, us-east-1b"),
+        ({"service": "local"}, "service", "allowed: batch, sagemaker, vms where cloud is aws"),
+        ({"min_nodes": 3}, "max_nodes", "allowed: min_nodes (3) or more"),
+    ],
+)
+def test_a_pool_that_cannot_be_is_one_line_that_says_what_can(pool: dict[str, Any], key: str, told: str) -> None:
+    found = problems(aws(pool))
+    assert len(found) == 1, found
+    assert found[0].startswith(f"gpuyard:pools.l4.{key}: wrong value, got ")
+    assert told in found[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"owner": None, "expires": None}, ["gpuyard:owner: wrong value, got nothing", "gpuyard:expires: wrong value, got nothing"]),
+        (
+            {"network": {"zones": ["us-east-1a"], "cidr": "8.8.0.0/16"}},
+            ["gpuyard:network.cidr: wrong value, got '8.8.0.0/16' (str), allowed: a priv"],
+        ),
+        ({"network": {"zones": ["us-east-1a"] * 2}}, ["gpuyard:network.zones: wrong value"]),
+        ({"network": {}}, ["gpuyard:network.zones: no zone for a subnet"]),
+        (
+            {"network": {"existing": {"vpc_id": "vpc-1", "subnet_ids": {"us-east-1a": "s"}}, "egress": "nat"}},
+            ["gpuyard:network: an existing network is never changed, got egress, allowed: existing alone; remove egress"],
+        ),
+        ({"pins": {"job_image": "repo/train:latest"}}, ["gpuyard:pins.job_image: wrong value"]),
+        (
+            {"secrets": {"wandb": "file:/run/wandb"}},
+            ["gpuyard:secrets.wandb: wrong value, got (secret), allowed: a reference to the secret, never"],
+        ),
+    ],
+)
+def test_a_yard_that_cannot_be(changes: dict[str, Any], told: list[str]) -> None:
+    found = problems(aws(**changes))
+    assert len(found) == len(told), found
+    assert all(line.startswith(start) for line, start in zip(found, told, strict=True)), found
+
+
+def test_what_means_nothing_on_this_machine_is_refused_there() -> None:
+    found = problems(config(budget={"usd_per_month": 1}, pins={}, network={"zones": ["a"]}))
+    assert sorted(line.partition(":")[2].partition(":")[0] for line in found) == ["budget", "network.zones", "pins"]

@@ -1,0 +1,226 @@
+"""A strict recording monitor: runs a Pulumi program without an engine and keeps everything it asked of one.
+
+In a preview it knows what a real preview knows when nothing exists yet: no ids, no computed outputs, no answers to look-ups.
+It rests on the mock classes that the SDK gives for tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi.runtime import mocks, rpc, set_all_config, settings
+from pulumi.runtime.proto import resource_pb2
+from pulumi.runtime.stack import run_pulumi_func
+
+_STACK = "pulumi:pulumi:Stack"
+_REFERENCE = "pulumi:pulumi:StackReference"
+_DYNAMIC = "pulumi-python:"  # these providers have no preview: the engine knows no output of theirs before the first `up`
+
+
+@dataclass
+class Recording:
+    """What a program registered: resources with their options, outputs, and what it asked that nobody here can answer."""
+
+    resources: dict[str, Any] = field(default_factory=dict)  # urn -> request
+    component_outputs: dict[str, Any] = field(default_factory=dict)  # urn -> outputs
+    exports: dict[str, Any] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)  # exports that are not known yet
+    warnings: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """What a real engine would refuse: two resources of one URN, a URN that nothing has."""
+    lookups: list[str] = field(default_factory=list)
+    """Functions of providers that the program called, in that order; unknown in a preview."""
+    references: list[str] = field(default_factory=list)
+    """Other stacks whose outputs the program reads; unknown in a preview."""
+    reads: list[str] = field(default_factory=list)
+    """Resources that exist already and are only read (`Name.get`); unknown in a preview."""
+
+    def one(self, kind: str, name: str) -> Any:
+        """The only resource of a type and name."""
+        found = [request for request in self.resources.values() if request.type == kind and request.name == name]
+        return _only(found, f"resources {kind} {name}")
+
+    def inputs(self, kind: str, name: str) -> dict[str, Any]:
+        """Its inputs, as they go over the wire."""
+        return properties(self.one(kind, name).object)
+
+    def outputs(self, kind: str) -> dict[str, Any]:
+        """The outputs of the only component of a type."""
+        found = [outputs for urn, outputs in self.component_outputs.items() if urn.split("::")[2].endswith(kind)]
+        return dict(_only(found, f"components {kind}"))
+
+
+def _only(found: list[Any], what: str) -> Any:
+    if len(found) != 1:
+        raise LookupError(f"{len(found)} {what}")
+    return found[0]
+
+
+def properties(wire: Any) -> dict[str, Any]:
+    """Properties of a request as plain data; what is not known yet is a `pulumi.output.Unknown`."""
+    return dict(rpc.deserialize_properties(wire, keep_unknowns=True))
+
+
+class Answers(mocks.Mocks):
+    """What providers answer. These know nothing, as before the first `up`."""
+
+    preview = True
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        """The id and the outputs of a resource."""
+        return "", {}
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """The result of a look-up; never asked in a preview."""
+        raise LookupError(f"no answer to {args.token}")
+
+
+class _Monitor(mocks.MockMonitor):
+    def __init__(self, answers: Answers, recording: Recording) -> None:
+        super().__init__(answers)
+        self._recording = recording
+        self._preview = answers.preview
+        self._urns: set[str] = set()
+
+    def make_urn(self, parent: str, type_: str, name: str) -> str:
+        """As the engine makes it: the types of all parents but the stack's come first (the mock keeps one)."""
+        above = parent.split("::")[2] if parent else _STACK
+        kind = type_ if above == _STACK else f"{above}${type_}"
+        return f"urn:pulumi:{settings.get_stack()}::{settings.get_project()}::{kind}::{name}"
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 the name in the protocol
+        if request.type != _STACK:
+            self._check_references(request)
+        answer: Any = super().RegisterResource(request)  # type: ignore[no-untyped-call]
+        if answer.urn in self._urns:
+            self._recording.problems.append(f"two resources {_short(answer.urn)}: give one another name, or another parent")
+        self._urns.add(answer.urn)
+        if request.type != _STACK:
+            self._recording.resources[answer.urn] = request
+        if self._preview and request.custom and not request.type.startswith(_DYNAMIC):
+            answer.object.CopyFrom(request.object)  # a provider echoes what it was given; what it computes is missing: unknown
+        return answer
+
+    def ReadResource(self, request: Any) -> Any:  # noqa: N802
+        answer: Any = super().ReadResource(request)  # type: ignore[no-untyped-call]
+        self._urns.add(answer.urn)
+        if request.type != _REFERENCE:
+            self._recording.reads.append(f"{request.type} {request.name}")
+            return answer
+        self._recording.references.append(request.id)
+        outputs: dict[str, Any] = {"outputs": rpc.UNKNOWN, "secretOutputNames": rpc.UNKNOWN}
+        if not self._preview:
+            outputs = {"outputs": {}, "secretOutputNames": []}
+        answer.properties.update(outputs)
+        return answer
+
+    def Invoke(self, request: Any) -> Any:  # noqa: N802
+        own = request.tok.startswith("pulumi:")  # the engine's own: what the SDK asks of its registered resources
+        if not own:
+            self._recording.lookups.append(request.tok)
+        if self._preview and not own:
+            return resource_pb2.ResourceInvokeResponse(unknown=True)
+        return super().Invoke(request)  # type: ignore[no-untyped-call]
+
+    def Call(self, request: Any) -> Any:  # noqa: N802
+        self._recording.lookups.append(request.tok)
+        raise LookupError(f"{request.tok}: a method of a remote component cannot be called without an engine")
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
+        if request.urn not in self._urns:
+            self._recording.problems.append(f"outputs of {_short(request.urn)}, which is not registered")
+        self._recording.component_outputs[request.urn] = properties(request.outputs)
+        return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
+
+    def _check_references(self, request: Any) -> None:
+        """A URN that nothing has: the engine would fail, or quietly lose the order."""
+        named = {"parent": [request.parent], "depends_on": request.dependencies, "deleted_with": [request.deletedWith]}
+        providers = [request.provider, *request.providers.values()]
+        named["provider"] = [reference.rpartition("::")[0] for reference in providers if reference]
+        for word, urns in named.items():
+            for urn in urns:
+                if urn and urn not in self._urns:
+                    self._recording.problems.append(f"{request.type} {request.name}: {word} is {_short(urn)}, which is not registered")
+
+
+def _short(urn: str) -> str:
+    """Type and name of a URN: what people look for."""
+    parts = urn.split("::")
+    return f"{parts[2].rpartition('$')[2]} {parts[-1]}" if len(parts) > 3 else repr(urn)
+
+
+class _Warnings(logging.Handler):
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(record.getMessage())
+
+
+def record(
+    program: Callable[[], Any],
+    answers: Answers | None = None,
+    *,
+    project: str,
+    stack: str,
+    config: Mapping[str, str] | None = None,
+    secret: Collection[str] = (),
+    root: Path,
+) -> Recording:
+    """Run a program and return what it registered. What it raises passes through. `root` is the folder of its Pulumi.yaml."""
+    recording = Recording()
+
+    def inside() -> None:
+        logger = logging.Logger("recording")
+        logger.addHandler(_Warnings(recording.warnings))
+        told = answers or Answers()
+        monitor = _Monitor(told, recording)
+        mocks.set_mocks(told, project=project, stack=stack, preview=told.preview, monitor=monitor, logger=logger)
+        settings.SETTINGS.root_directory = str(root)
+        set_all_config(dict(config or {}), list(secret))
+        _run(program, recording)
+
+    contextvars.Context().run(_in_a_loop, inside)
+    return recording
+
+
+def _in_a_loop(inside: Callable[[], None]) -> None:
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    theirs: list[asyncio.AbstractEventLoop] = []  # the mock monitor opens one in each thread and leaves it
+
+    def loop_of_thread() -> None:
+        theirs.append(asyncio.new_event_loop())
+        asyncio.set_event_loop(theirs[-1])
+
+    loop.set_default_executor(ThreadPoolExecutor(2, initializer=loop_of_thread))
+    try:
+        inside()
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        for each in (loop, *theirs):
+            each.close()
+        asyncio.set_event_loop(None)
+
+
+def _run(program: Callable[[], Any], recording: Recording) -> None:
+    async def body() -> None:
+        program()
+        stack: Any = settings.get_root_resource()
+        for name, value in dict(stack.outputs).items():
+            output = pulumi.Output.from_input(value)
+            if await output.is_known():
+                recording.exports[name] = await output.future()
+            else:
+                recording.unknown.add(name)
+
+    asyncio.get_event_loop().run_until_complete(run_pulumi_func(body))

@@ -78,7 +78,8 @@ def job(run: Storage, reads: Sequence[Storage], secrets: Sequence[str]) -> list[
             (f"{run.arn}/gpuyard/runs/*",),
             why="writes records, checkpoints and results, and drops old checkpoints; targets.json and code are beyond it",
         ),
-        *use_keys([*reads, run], write=True),
+        *use_keys(reads, write=False),
+        *use_keys([run], write=True),
         *_read_secrets(secrets),
     ]
 

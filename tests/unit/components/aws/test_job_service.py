@@ -111,7 +111,11 @@ def test_targets_json_lies_encrypted_in_the_run_bucket_as_exported(record: Any) 
 
 
 def test_a_bucket_whose_key_is_not_known_keeps_its_own_encryption(record: Any) -> None:
-    recorded = record(lambda: JobService("train", pools=[GpuPool("l4", BATCH)], writes=[Bucket("runs")]))
+    def program() -> None:
+        runs: Any = Bucket("runs")
+        JobService("train", pools=[GpuPool("l4", BATCH)], writes=[runs])
+
+    recorded = record(program)
     assert "kmsKeyId" not in recorded.inputs("aws:s3/bucketObjectv2:BucketObjectv2", "train-targets")
     assert "kms:" not in recorded.inputs(POLICY, "train-job-policy")["policy"]
 
@@ -171,7 +175,8 @@ def test_what_is_wrong_is_told_at_once_and_nothing_is_made(record: Any, change: 
 
 def test_names_are_unique_and_a_log_key_is_one(record: Any) -> None:
     def program() -> None:
-        runs, pools = Bucket("runs"), [GpuPool("a", BATCH), GpuPool("b", BATCH)]
+        runs: Any = Bucket("runs")
+        pools = [GpuPool("a", BATCH), GpuPool("b", BATCH)]
         pools[1].logical_name = "a"
         JobService("train", pools=pools, reads=[runs], writes=[runs], key=EncryptionKey("k"))
 

@@ -246,3 +246,21 @@ def test_a_job_leaves_memory_to_the_host() -> None:
 def test_a_stacks_jobs_have_a_prefix_of_their_own() -> None:
     assert job_prefix("gpuyard/dev") != job_prefix("gpuyard/prod")
     assert len(job_prefix("gpuyard/dev")) == 17
+
+
+def test_the_same_program_asks_for_the_same(record: Any) -> None:
+    once, again = record(declare), record(declare)
+    assert once.resources.keys() == again.resources.keys()
+    for request in once.resources.values():
+        assert once.inputs(request.type, request.name) == again.inputs(request.type, request.name)
+
+
+def test_another_pool_changes_nothing_of_the_first(record: Any) -> None:
+    one, two = (record(lambda names=names: declare(pools=dict.fromkeys(names, BATCH))) for names in (("a",), ("b", "a")))
+    changed = {
+        request.name
+        for urn, request in one.resources.items()
+        if one.inputs(request.type, request.name) != two.inputs(request.type, two.resources[urn].name)
+    }
+    assert changed == {"train", "train-targets", "train-submitter-policy"}
+    assert {request.name for urn, request in two.resources.items() if urn not in one.resources} == {"b", "train-b-queue", "train-b-logs"}

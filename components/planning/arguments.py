@@ -38,7 +38,11 @@ def _arguments(token: str) -> type | None:
     if known is None or token not in known["classes"]:
         return None
     kind = getattr(sys.modules.get(known["fqn"]), known["classes"][token], None)
-    found = getattr(sys.modules[kind.__module__], f"{kind.__name__}Args", None) if kind else None
+    if kind is None:
+        return None
+    home = sys.modules[kind.__module__]
+    names = (f"{kind.__name__}InitArgs", f"{kind.__name__}Args")  # the first where the second is a nested type's name
+    found = next((getattr(home, name) for name in names if hasattr(home, name)), None)
     return found if isinstance(found, type) and _types.is_input_type(found) else None
 
 

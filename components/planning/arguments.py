@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import difflib
+import inspect
 import sys
 import types
 import typing
@@ -40,9 +41,9 @@ def _arguments(token: str) -> type | None:
     kind = getattr(sys.modules.get(known["fqn"]), known["classes"][token], None)
     if kind is None:
         return None
-    home = sys.modules[kind.__module__]
-    names = (f"{kind.__name__}InitArgs", f"{kind.__name__}Args")  # the first where the second is a nested type's name
-    found = next((getattr(home, name) for name in names if hasattr(home, name)), None)
+    module = sys.modules[kind.__module__]
+    # where a nested type has taken the name (s3.BucketVersioningArgs), the resource's is called InitArgs
+    found = getattr(module, f"{kind.__name__}InitArgs", None) or getattr(module, f"{kind.__name__}Args", None)
     return found if isinstance(found, type) and _types.is_input_type(found) else None
 
 
@@ -82,6 +83,11 @@ def _check_object(value: Any, hint: type, path: str) -> Iterator[str]:
         elif not key.startswith("__"):
             near = difflib.get_close_matches(key, known, n=1)
             yield f"{here}: unknown argument, allowed: {', '.join(sorted(known))}" + (f"; did you mean {near[0]}?" if near else "")
+    names = _types.input_type_py_to_pulumi_names(hint)
+    for parameter in inspect.signature(hint).parameters.values():
+        name = names.get(parameter.name)
+        if path and name and parameter.default is parameter.empty and value.get(name) is None:  # at the top Python itself tells
+            yield f"{path}.{name}: missing; give it"
 
 
 def _elements(value: Any, kind: type, word: str, hint: Any, path: str) -> Iterator[str]:

@@ -144,6 +144,8 @@ def test_right_arguments_are_not(run: Run) -> None:
             tags=pulumi.Output.secret({"a": "b"}),
         )
         aws.s3.BucketObjectv2("targets", bucket="b", content="{}", source=None)
+        rule = {"apply_server_side_encryption_by_default": {"sse_algorithm": "aws:kms"}, "bucket_key_enabled": True}
+        aws.s3.BucketServerSideEncryptionConfiguration("named as a nested type is", bucket="b", rules=[rule])
         aws.batch.JobQueue("q", priority=1, state="ENABLED", compute_environment_orders=[{"order": 1, "compute_environment": vpc.arn}])
         pulumi.ComponentResource("t:index:Any", "any", {"whatever": 1})
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .policy import Place, PolicyError, Statement, policy_document
-
-__all__ = ["Place", "PolicyError", "Statement", "Storage", "execution", "job", "node", "policy_document", "sagemaker_job", "shell"]
+from .policy import Place, Statement
 
 TRAINING_JOBS = "/aws/sagemaker/TrainingJobs"
 """The log group of all training jobs of an account: SageMaker's choice."""
@@ -40,7 +38,7 @@ def node(place: Place, log_group_arns: Sequence[str] = ()) -> list[Statement]:
         Statement(("ecs:DiscoverPollEndpoint",), ("*",), why="the machine's agent asks where its service is"),
         Statement((*register, *report), cluster, why="the agent joins the cluster of its Batch environment and reports on jobs"),
         Statement(serve, instance, why="the agent receives jobs and sends figures"),
-        *_write_logs(log_group_arns, "the container runtime ships the output of jobs with the machine's role"),
+        *write_logs(log_group_arns, "the container runtime ships the output of jobs with the machine's role"),
         *pull(place, None),
         *shell(place),
     ]
@@ -87,7 +85,7 @@ def job(run: Storage, reads: Sequence[Storage], secrets: Sequence[str]) -> list[
 
 def execution(place: Place, log_group_arn: str, image: str | None) -> list[Statement]:
     """What starts a container: pulls the image and opens its log. `image`: the default one, which may be of another account."""
-    return [*pull(place, image), *_write_logs([log_group_arn], "the output of the job")]
+    return [*pull(place, image), *write_logs([log_group_arn], "the output of the job")]
 
 
 def sagemaker_job(
@@ -122,7 +120,7 @@ def sagemaker_job(
         Statement(tuple(f"ec2:Describe{what}" for what in describe), ("*",), why="looks the network up first"),
         Statement(("logs:CreateLogGroup",), (group,), why="makes the group of all training jobs, should this be the account's first"),
         Statement(("logs:DescribeLogStreams",), (group, f"{group}:*"), why="looks for the job's stream"),
-        *_write_logs([group], "the output of the job", prefix),
+        *write_logs([group], "the output of the job", prefix),
         Statement(("cloudwatch:PutMetricData",), ("*",), namespaces, "how busy its machines are"),
         Statement(register, (model_group_arn, package), why="a job registers the model it trained"),
         *disks,
@@ -172,7 +170,8 @@ def _read_secrets(secrets: Sequence[str]) -> list[Statement]:
     return [Statement(("secretsmanager:GetSecretValue",), tuple(sorted(set(secrets))), why="the values of exactly the yard's secrets")]
 
 
-def _write_logs(groups: Sequence[str], why: str, prefix: str = "") -> list[Statement]:
+def write_logs(groups: Sequence[str], why: str, prefix: str = "") -> list[Statement]:
+    """Write to log groups; with a `prefix` only to streams that begin so. Without groups: nothing."""
     if not groups:
         return []
     streams = tuple(f"{group}:log-stream:{prefix}*" for group in groups)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import traceback
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ import pulumi
 from pulumi.runtime import mocks, rpc, set_all_config, settings
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_pulumi_func
+
+from .arguments import wrong_arguments
+from .encrypted import unknown_config
 
 _STACK = "pulumi:pulumi:Stack"
 _REFERENCE = "pulumi:pulumi:StackReference"
@@ -35,7 +39,7 @@ class Recording:
     unknown: set[str] = field(default_factory=set)  # exports that are not known yet
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    """What a real engine would refuse: two resources of one URN, a URN that nothing has."""
+    """What an engine or a provider would refuse: two resources of one URN, a URN that nothing has, arguments the SDK does not know."""
     lookups: list[str] = field(default_factory=list)
     """Functions of providers that the program called, in that order; unknown in a preview."""
     references: list[str] = field(default_factory=list)
@@ -105,7 +109,11 @@ class _Monitor(mocks.MockMonitor):
         self._urns.add(answer.urn)
         if request.type != _STACK:
             self._recording.resources[answer.urn] = request
-        if self._preview and request.custom and not request.type.startswith(_DYNAMIC):
+        wrong = wrong_arguments(request.type, properties(request.object)) if request.custom else []
+        self._recording.problems += [f"{request.type} {request.name}: {problem}" for problem in wrong]
+        if wrong:
+            answer.object.Clear()  # the SDK would fail on them
+        elif self._preview and request.custom and not request.type.startswith(_DYNAMIC):
             answer.object.CopyFrom(request.object)  # a provider echoes what it was given; what it computes is missing: unknown
         return answer
 
@@ -174,9 +182,14 @@ def record(
     stack: str,
     config: Mapping[str, str] | None = None,
     secret: Collection[str] = (),
+    encrypted: Collection[str] = (),
     root: Path,
 ) -> Recording:
-    """Run a program and return what it registered. What it raises passes through. `root` is the folder of its Pulumi.yaml."""
+    """Run a program and return what it registered. What it raises passes through, as a `pulumi.RunError` where there is a better word.
+
+    `config` is key -> text as Pulumi hands it, `secret` its secret keys, `encrypted` those whose value nobody here knows.
+    `root` is the folder of the program's Pulumi.yaml.
+    """
     recording = Recording()
 
     def inside() -> None:
@@ -186,10 +199,19 @@ def record(
         monitor = _Monitor(told, recording)
         mocks.set_mocks(told, project=project, stack=stack, preview=told.preview, monitor=monitor, logger=logger)
         settings.SETTINGS.root_directory = str(root)
-        set_all_config(dict(config or {}), list(secret))
-        _run(program, recording)
+        set_all_config(dict(config or {}), [*secret, *encrypted])
+        with unknown_config(encrypted):
+            _run(program, recording)
 
-    contextvars.Context().run(_in_a_loop, inside)
+    try:
+        contextvars.Context().run(_in_a_loop, inside)
+    except (AssertionError, AttributeError, TypeError) as error:
+        if not recording.lookups or not any(
+            frame.name == "get" and "pulumi" in frame.filename for frame in traceback.extract_tb(error.__traceback__)
+        ):
+            raise
+        told = f"look-up {recording.lookups[-1]} has no answer without an account: use its `_output` form, whose result may be unknown"
+        raise pulumi.RunError(told) from None
     return recording
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tests.security.translate import Row
-from tests.support.aws_yard import Origin
+from tests.support.aws_stacks import Origin
 
 _OPEN = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 _ANYBODY = {

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from components.planning.monitor import Recording, properties
-from tests.support.aws_yard import Origin
+from tests.support.aws_stacks import Origin
 from tests.support.standin import sdk
 
 _MAP = Path(__file__).with_name("aws_terraform.json")

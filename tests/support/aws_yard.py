@@ -1,71 +1,60 @@
-"""The yards of the committed AWS stacks, recorded as updates; of each id, ARN and name it is known whose it is."""
+"""A small AWS yard with a pool of each service, for tests of what stands on networks, buckets and pools."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-import yaml
-from pulumi.runtime import mocks
+import pulumi
 
-from components.planning.monitor import Answers, Recording, record
-from stacks.program import declare
-from stacks.settings import load
-from tests.support.standin import sdk, shapes
+from components.aws import JobService
+from components.aws.account import AwsComponent
+from components.base import checked
+from components.spec import GpuPoolSpec
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-YARDS = ("dev-aws", "prod-aws")
-
-
-def config(stack: str) -> dict[str, str]:
-    """The configuration of a stack file, as the engine hands it to the program."""
-    document = yaml.safe_load((CHECKOUT / "stacks" / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in document["config"].items()}
+TAGS = {"owner": "ml@acme.io", "expires": "2027-03-31"}
+SECRET = "arn:aws:secretsmanager:us-east-1:111122223333:secret:wandb-AbCdEf"
+SUBJECT = "repo:acme/nlp-train:ref:refs/heads/main"
+DIGEST = "0" * 64
+BATCH = {"machine": "g6.12xlarge", "zone": "us-east-1a", "max_nodes": 2, "service": "batch"}
+TRAINING = {"machine": "p5.48xlarge", "max_nodes": 4, "service": "sagemaker", "capacity": "spot", "price_usd_per_hour": 26.5}
+MACHINES = {"machine": "p5.48xlarge", "zone": "us-east-1a", "max_nodes": 2, "service": "vms"}
 
 
-class Origin(NamedTuple):
-    """Where a value comes from: an output of a resource."""
+class Bucket(AwsComponent):
+    """Stands in for the real one: outputs without resources."""
 
-    token: str
-    name: str
-    attribute: str
-
-
-class Referring(Answers):
-    """Answers of an update, shaped as AWS shapes them; each id, ARN and name is one resource's own, and `origins` says whose."""
-
-    preview = False
-
-    def __init__(self) -> None:
-        self.origins: dict[str, Origin] = {}
-
-    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
-        """Inputs as they are; a name where the provider gives one; what AWS computes: a text of its own, a number 1, or empty."""
-        if not args.typ.startswith("aws:"):
-            return f"{args.name}-id", args.inputs
-        model, label, outputs = sdk.resource(args.typ), shapes.NAME_OF.get(args.typ, "name"), dict(args.inputs)
-        if label in model.inputs and label not in outputs and not outputs.get(f"{label}Prefix"):
-            outputs[label] = f"{args.name}-{shapes.digits(args.typ, args.name)[:7]}"
-        made_id, arn = shapes.made(args.typ, f"{args.typ}::{args.name}", outputs)
-        empty = {"str": f"{made_id}/", "int": 1, "float": 1.0, "bool": False, "list": []}
-        for name, each in model.outputs.items():
-            if each.required and name not in outputs:
-                value = empty.get(each.kind.word, {})
-                outputs[name] = arn if name == "arn" else value + name if isinstance(value, str) else value
-        self.origins.update({made_id: Origin(args.typ, args.name, "id"), arn: Origin(args.typ, args.name, "arn")})
-        return made_id, outputs
-
-    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """The stand-in's answers."""
-        return {**shapes.LOOK_UPS[args.token], **args.args}, []
+    def __init__(self, name: str, key_arn: str | None = None, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("Bucket", name, {}, TAGS, opts)
+        self.name = _known(f"{name}-1a2b")
+        self.url, self.arn = _known(f"s3://{name}-1a2b"), _known(f"arn:aws:s3:::{name}-1a2b")
+        self.key_arn = _known(key_arn) if key_arn else None
+        self.register_outputs({})
 
 
-def recorded(stack: str, answers: Answers | None = None) -> Recording:
-    """What the stock program registers for a stack."""
-    given = config(stack)
-    found = record(
-        lambda: declare(load(given, stack=stack)), answers or Referring(), project="gpuyard", stack=stack, config=given, root=CHECKOUT
-    )
-    assert found.problems == []
-    return found
+class GpuPool(AwsComponent):
+    """Stands in for the real one."""
+
+    def __init__(self, name: str, spec: Mapping[str, Any], tags: Mapping[str, str] = TAGS) -> None:
+        self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud)
+        super().__init__("GpuPool", name, self.spec.model_dump(exclude_unset=True), tags, None)
+        held = self.spec.service == "sagemaker"
+        self.node_role_name = None if held else _known(f"{name}-node-role-1a2b")
+        self.compute_environment_arn = _known(f"arn:aws:batch:us-east-1:111122223333:compute-environment/{name}") if not held else None
+        self.security_group_id, self.subnet_ids = _known("sg-0a"), [_known("subnet-0b"), _known("subnet-0a")]
+        self.register_outputs({})
+
+
+def _known(value: str) -> pulumi.Output[str]:
+    return pulumi.Output.from_input(value)
+
+
+def declare(*, submitters: tuple[str, ...] = (SUBJECT,), pools: Mapping[str, Mapping[str, Any]] | None = None, **more: Any) -> JobService:
+    """The yard; exports what stacks/program.py exports of it."""
+    specs = {"l4": BATCH, "h100": TRAINING, "lab": MACHINES} if pools is None else pools
+    data, runs = Bucket("data"), Bucket("runs", "arn:aws:kms:us-east-1:111122223333:key/runs")
+    given = {"reads": [data], "writes": [runs], "secrets": {"wandb": SECRET}, "limits": {"gpus": 32}, "tags": TAGS, **more}
+    jobs = JobService("train", pools=[GpuPool(name, spec) for name, spec in specs.items()], submitters=submitters, **given)
+    pulumi.export("job_targets", jobs.targets)
+    pulumi.export("submitter_role", jobs.submitter_role)
+    return jobs

@@ -123,7 +123,7 @@ def _member(call: Call, shape: StructureShape, name: str, where: str) -> str:
     """The API's name of a property: as the row says, or the same letters, in the singular or the plural."""
     if name in call.names and call.names[name] in shape.members:
         return call.names[name]
-    folded = {member.lower(): member for member in shape.members}
+    folded = {str(member).lower(): str(member) for member in shape.members}
     for guess in (name.lower(), name.lower().removesuffix("s"), name.lower() + "s"):
         if guess in folded:
             return folded[guess]

@@ -47,12 +47,13 @@ class Referring(Answers):
         model, label, outputs = sdk.resource(args.typ), shapes.NAME_OF.get(args.typ, "name"), dict(args.inputs)
         if label in model.inputs and label not in outputs and not outputs.get(f"{label}Prefix"):
             outputs[label] = f"{args.name}-{shapes.digits(args.typ, args.name)[:7]}"
-        made_id, arn = shapes.made(args.typ, f"{args.typ}::{args.name}", outputs)
+        named = {key: outputs[key] for key in (label, "modelPackageGroupName", "url") if key in outputs}
+        made_id, arn = shapes.made(args.typ, f"{args.typ}::{args.name}", named)
         empty = {"str": f"{made_id}/", "int": 1, "float": 1.0, "bool": False, "list": []}
         for name, each in model.outputs.items():
             if each.required and name not in outputs:
                 value = empty.get(each.kind.word, {})
-                outputs[name] = arn if name == "arn" else value + name if isinstance(value, str) else value
+                outputs[name] = {"arn": arn, "keyId": made_id}.get(name) or (value + name if isinstance(value, str) else value)
         self.origins.update({made_id: Origin(args.typ, args.name, "id"), arn: Origin(args.typ, args.name, "arn")})
         return made_id, outputs
 

@@ -96,6 +96,8 @@ WILDCARDS: tuple[Wildcard, ...] = (
              "the tasks of this account: Batch makes them", _CONFUSED),
     Wildcard("arn:{partition}:sagemaker:{region}:{account}:*", ("aws:SourceArn",),
              "the training jobs of this account: named when submitted", _CONFUSED),
+    Wildcard("arn:{partition}:ec2:{region}:{account}:vpc-flow-log/*", ("aws:SourceArn",),
+             "the flow logs of this account: the role must be there before its flow log has an id", _CONFUSED),
 )
 # fmt: on
 

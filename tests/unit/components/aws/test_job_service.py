@@ -8,8 +8,8 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.aws import EncryptionKey, JobService
-from tests.support.aws_yard import BATCH, MACHINES, SECRET, SUBJECT, TAGS, TRAINING, Bucket, GpuPool, declare
+from components.aws import Bucket, EncryptionKey, JobService
+from tests.support.aws_yard import BATCH, MACHINES, SECRET, SUBJECT, TAGS, TRAINING, GpuPool, declare
 from tests.support.iam import allows
 
 POLICY = "aws:iam/rolePolicy:RolePolicy"
@@ -97,18 +97,18 @@ def test_targets_json_lies_encrypted_in_the_run_bucket_as_exported(record: Any) 
     assert json.loads(file["content"]) == recorded.exports["job_targets"]
     assert file["content"] == json.dumps(json.loads(file["content"]), indent=2, sort_keys=True) + "\n"
     assert {key: value for key, value in file.items() if key != "content"} == {
-        "bucket": "runs-1a2b",
+        "bucket": "runs-bucket-id",
         "key": "gpuyard/targets.json",
         "contentType": "application/json",
         "serverSideEncryption": "aws:kms",
-        "kmsKeyId": "arn:aws:kms:us-east-1:111122223333:key/runs",
+        "kmsKeyId": "arn:aws:kms:us-east-1:111122223333:runs-key-key",
         "bucketKeyEnabled": True,
     }
 
 
 def test_a_bucket_whose_key_is_not_known_keeps_its_own_encryption(record: Any) -> None:
     def program() -> None:
-        runs: Any = Bucket("runs")
+        runs = Bucket.adopt("runs", bucket="acme-runs")
         JobService("train", pools=[GpuPool("l4", BATCH)], writes=[runs])
 
     recorded = record(program)
@@ -119,7 +119,7 @@ def test_a_bucket_whose_key_is_not_known_keeps_its_own_encryption(record: Any) -
 def test_each_role_is_given_what_it_needs(record: Any) -> None:
     recorded = record(declare)
     policies = {name: json.loads(recorded.inputs(POLICY, name)["policy"]) for kind, name in made(recorded) if kind == POLICY}
-    runs = "arn:aws:s3:::runs-1a2b/gpuyard/runs/x/run.json"
+    runs = "arn:aws:s3:::runs-bucket-id/gpuyard/runs/x/run.json"
     can_write = {name for name, policy in policies.items() if allows(policy, "s3:PutObject", runs)}
     assert can_write == {"train-job-policy", "train-training-policy", "train-lab-buckets", "train-submitter-policy"}
     can_read_secrets = {name for name, policy in policies.items() if allows(policy, "secretsmanager:GetSecretValue", SECRET)}
@@ -171,7 +171,7 @@ def test_what_is_wrong_is_told_at_once_and_nothing_is_made(record: Any, change: 
 
 def test_names_are_unique_and_a_log_key_is_one(record: Any) -> None:
     def program() -> None:
-        runs: Any = Bucket("runs")
+        runs = Bucket("runs")
         pools = [GpuPool("a", BATCH), GpuPool("b", BATCH)]
         pools[1].logical_name = "a"
         JobService("train", pools=pools, reads=[runs], writes=[runs], key=EncryptionKey("k"))

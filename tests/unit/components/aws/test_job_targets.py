@@ -51,7 +51,7 @@ def test_a_price_has_a_source_or_a_reason(change: dict[str, Any], region: str, u
         ("on_demand", None, None),
         ("on_demand", "never", None),
         ("on_demand", "2027-03-31", "2027-03-31T00:00:00Z"),
-        (BLOCK, "2027-03-31", "2026-12-19T11:00:00Z"),
+        (BLOCK, "2027-03-31", "2026-12-19T10:50:00Z"),
         (BLOCK, "2026-12-01", "2026-12-01T00:00:00Z"),
     ],
 )

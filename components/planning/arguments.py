@@ -41,9 +41,9 @@ def _arguments(token: str) -> type | None:
     kind = getattr(sys.modules.get(known["fqn"]), known["classes"][token], None)
     if kind is None:
         return None
-    module = sys.modules[kind.__module__]
+    home = sys.modules[kind.__module__]
     # where a nested type has taken the name (s3.BucketVersioningArgs), the resource's is called InitArgs
-    found = getattr(module, f"{kind.__name__}InitArgs", None) or getattr(module, f"{kind.__name__}Args", None)
+    found = getattr(home, f"{kind.__name__}InitArgs", None) or getattr(home, f"{kind.__name__}Args", None)
     return found if isinstance(found, type) and _types.is_input_type(found) else None
 
 

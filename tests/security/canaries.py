@@ -116,27 +116,29 @@ CANARIES = (
     Canary("aws:sns/topic:Topic", ("CKV_AWS_26",), {"displayName": "x"}),
 )
 # Types that Checkov has no rule of its own for: nothing it says about them means anything. The rules in own_rules.py look at those that could hurt.
-BLIND = frozenset({
-    "aws:autoscaling/schedule:Schedule",
-    "aws:batch/computeEnvironment:ComputeEnvironment",
-    "aws:batch/jobQueue:JobQueue",
-    "aws:budgets/budget:Budget",
-    "aws:ec2/flowLog:FlowLog",
-    "aws:ec2/internetGateway:InternetGateway",
-    "aws:ec2/natGateway:NatGateway",
-    "aws:ec2/placementGroup:PlacementGroup",
-    "aws:ec2/route:Route",
-    "aws:ec2/routeTable:RouteTable",
-    "aws:ec2/routeTableAssociation:RouteTableAssociation",
-    "aws:ec2/vpcEndpoint:VpcEndpoint",
-    "aws:iam/instanceProfile:InstanceProfile",
-    "aws:iam/openIdConnectProvider:OpenIdConnectProvider",
-    "aws:iam/serviceLinkedRole:ServiceLinkedRole",
-    "aws:kms/alias:Alias",
-    "aws:s3/bucketLogging:BucketLogging",
-    "aws:s3/bucketObjectv2:BucketObjectv2",
-    "aws:sagemaker/modelPackageGroup:ModelPackageGroup",
-})
+BLIND = frozenset(
+    {
+        "aws:autoscaling/schedule:Schedule",
+        "aws:batch/computeEnvironment:ComputeEnvironment",
+        "aws:batch/jobQueue:JobQueue",
+        "aws:budgets/budget:Budget",
+        "aws:ec2/flowLog:FlowLog",
+        "aws:ec2/internetGateway:InternetGateway",
+        "aws:ec2/natGateway:NatGateway",
+        "aws:ec2/placementGroup:PlacementGroup",
+        "aws:ec2/route:Route",
+        "aws:ec2/routeTable:RouteTable",
+        "aws:ec2/routeTableAssociation:RouteTableAssociation",
+        "aws:ec2/vpcEndpoint:VpcEndpoint",
+        "aws:iam/instanceProfile:InstanceProfile",
+        "aws:iam/openIdConnectProvider:OpenIdConnectProvider",
+        "aws:iam/serviceLinkedRole:ServiceLinkedRole",
+        "aws:kms/alias:Alias",
+        "aws:s3/bucketLogging:BucketLogging",
+        "aws:s3/bucketObjectv2:BucketObjectv2",
+        "aws:sagemaker/modelPackageGroup:ModelPackageGroup",
+    }
+)
 
 
 def row(canary: Canary) -> Row:

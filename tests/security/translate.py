@@ -53,7 +53,9 @@ def plan(resources: list[Row]) -> dict[str, Any]:
         "format_version": "1.2",
         "terraform_version": "1.9.0",
         "planned_values": {"root_module": {"resources": [{**address, "values": values} for address, values, _ in blocks]}},
-        "resource_changes": [{**address, "change": {"actions": ["create"], "before": None, "after": values}} for address, values, _ in blocks],
+        "resource_changes": [
+            {**address, "change": {"actions": ["create"], "before": None, "after": values}} for address, values, _ in blocks
+        ],
         "configuration": {"root_module": {"resources": [{**address, "expressions": expressions} for address, _, expressions in blocks]}},
     }
 
@@ -87,7 +89,9 @@ def _value(token: str, kind: sdk.Kind, value: Any, *, top: bool = False) -> Any:
         if kind.parts[0].word == "object":
             return [each for item in items for each in item]
         # None is where Checkov puts a reference in a list
-        return [None if top and isinstance(item, str) and _REFERENCE.fullmatch(item) else new for item, new in zip(value, items, strict=True)]
+        return [
+            None if top and isinstance(item, str) and _REFERENCE.fullmatch(item) else new for item, new in zip(value, items, strict=True)
+        ]
     return value
 
 

@@ -25,7 +25,7 @@ _ROLE = "arn:aws:iam::ACCOUNT:role"
 
 _HEAD = """# What each role of an AWS yard may do
 
-Written by `python -m tools.docs_permissions` from the code that makes the policies; a test holds this page to it. Words in capitals
+Written by `make docs` from the code that makes the policies; a test holds this page to it. Words in capitals
 stand for what a yard made or was given. A role may do what its table says and nothing else: there are no other policies on it,
 except where a user's own program adds one. Actions are named one by one; a `*` in a resource is in the last table with its reason,
 and a policy with any other `*` is refused before it leaves the program (`components/aws/policy.py`).

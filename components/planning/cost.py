@@ -66,12 +66,12 @@ def node_rate(pool: Pool, region: str | None) -> tuple[Amount, str]:
     spec, machine = pool.spec, pool.machine
     words = spec.mode.replace("_", " ")
     if spec.price_usd_per_hour is not None:
-        return exact(spec.price_usd_per_hour), f"{spec.price_usd_per_hour:g} {words}, own rate"
+        return exact(spec.price_usd_per_hour), f"{spec.price_usd_per_hour:.10g} {words}, own rate"
     if machine is None:
         return UNKNOWN, "price unknown"
     rate = machine.rate(region, spec.mode, spec.service)
     if rate:
-        return exact(rate.usd_per_hour), f"{rate.usd_per_hour:g} {words}"
+        return exact(rate.usd_per_hour), f"{rate.usd_per_hour:.10g} {words}"
     bound = machine.rate(region, "on_demand", spec.service) if spec.mode == "spot" else None
     return (at_most(bound.usd_per_hour) if bound else UNKNOWN), f"{words}: price unknown"
 

@@ -81,10 +81,17 @@ def run_recorded(project: Project) -> Recording:
         raise UsageError(
             f"the program of {project.root} needs a package: {error}; install gpuyard where the program's packages are"
         ) from None
-    except Exception:
-        raise UsageError(f"the program of {project.root} failed:\n{traceback.format_exc()}") from None
+    except Exception as error:
+        raise UsageError(f"the program of {project.root} failed:\n{_told(error)}") from None
     except SystemExit as left:
         raise UsageError(f"the program of {project.root} left with {left.code}") from None
+
+
+def _told(error: Exception) -> str:
+    """A traceback from the program on: how it was started is of no use to its author."""
+    frames = traceback.extract_tb(error.__traceback__)
+    start = max((number + 1 for number, frame in enumerate(frames) if "runpy" in frame.filename), default=0)
+    return "".join([*traceback.format_list(frames[start:]), *traceback.format_exception_only(error)]).rstrip()
 
 
 @contextlib.contextmanager

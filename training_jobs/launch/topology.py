@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from .ended import EndedError
 from .hook import BAD_CONFIG
@@ -41,7 +43,7 @@ def place(env: Mapping[str, str]) -> Place:
     except KeyError as error:
         raise EndedError(BAD_CONFIG, f"the service '{service}' did not set {error.args[0]} on this node") from None
     except ValueError as error:
-        raise EndedError(BAD_CONFIG, f"a variable of the service '{service}' is no number: {error}") from None
+        raise EndedError(BAD_CONFIG, f"a variable of the service '{service}' is malformed: {error}") from None
     if not 0 <= found.rank < found.nodes:
         raise EndedError(BAD_CONFIG, f"node rank {found.rank} is not among {found.nodes} nodes")
     return found
@@ -58,4 +60,24 @@ def _local(env: Mapping[str, str]) -> Place:
     )
 
 
-ROWS: dict[str, Row] = {"local": Row(_local, cloud="off")}
+_SAGEMAKER_CONFIG = Path("/opt/ml/input/config/resourceconfig.json")
+_PORT = 29400
+
+
+def _sagemaker(env: Mapping[str, str]) -> Place:
+    """From the service's own file, or the variables that SageMaker's training toolkit makes of it."""
+    if "SM_HOSTS" in env:
+        hosts, current, interface = json.loads(env["SM_HOSTS"]), env["SM_CURRENT_HOST"], env.get("SM_NETWORK_INTERFACE_NAME")
+    else:
+        try:
+            said = json.loads(_SAGEMAKER_CONFIG.read_bytes())
+        except FileNotFoundError:
+            raise KeyError(f"{_SAGEMAKER_CONFIG} or SM_HOSTS") from None
+        hosts, current, interface = said["hosts"], said["current_host"], said.get("network_interface_name")
+    hosts = sorted(hosts)  # every node sorts alike: the first is the main one
+    port = int(env.get("GPUYARD_PORT", _PORT))
+    return Place(hosts.index(current), len(hosts), hosts[0], current, port, interface)
+
+
+# A spot notice reaches a SageMaker container as SIGTERM; its metadata service is not there to be asked.
+ROWS: dict[str, Row] = {"local": Row(_local, cloud="off"), "sagemaker": Row(_sagemaker, cloud="off")}

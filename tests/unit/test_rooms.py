@@ -68,7 +68,7 @@ TABLE = {
     "training_jobs.launch": Row(set(), {"torch", "fsspec"}),
     "training_jobs.launch.bootstrap": Row({"fsspec"}),  # a script: it has no functions, and branches to this import
     "training_jobs.launch.elastic": Row({"torch", "training_jobs.launch"}),  # subclasses of torch's; imported inside a function
-    "training_jobs.launch.secrets": Row({"training_jobs.launch"}, {"torch", "fsspec", "boto3", "google", "azure"}),
+    "training_jobs.launch.secrets": Row({"training_jobs.launch"}, {"torch", "fsspec", "boto3", "botocore", "google", "azure"}),
     "training_jobs.train": Row({"torch", "numpy", "fsspec", "safetensors", "training_jobs.launch.hook", "gpuyard_hook"}),
     "stacks": Row({"components", "training_jobs", "pulumi", "rich", "typer", "click", "psutil", "fsspec", "tenacity", *_NEUTRAL}),
 }

@@ -155,7 +155,7 @@ def test_a_sagemaker_host_finds_its_place_in_variables_or_in_the_services_file(t
     assert place({**HOSTS, "SM_CURRENT_HOST": "algo-1", "GPUYARD_PORT": "4000"}) == Place(0, 2, "algo-1", "algo-1", 4000, None)
     config = tmp_path / "resourceconfig.json"
     monkeypatch.setattr(topology, "_SAGEMAKER_CONFIG", config)
-    with pytest.raises(EndedError, match="did not set .*resourceconfig.json or SM_HOSTS"):
+    with pytest.raises(EndedError, match=r"did not set .*resourceconfig\.json or SM_HOSTS"):
         place({"GPUYARD_SERVICE": "sagemaker"})
     config.write_text(json.dumps({"current_host": "algo-1", "hosts": ["algo-1", "algo-2", "algo-3"], "network_interface_name": "eth0"}))
     assert place({"GPUYARD_SERVICE": "sagemaker"}) == Place(0, 3, "algo-1", "algo-1", 29400, "eth0")

@@ -37,8 +37,8 @@ def _cloud(name: str, *sdk: str) -> Row:
     return Row({"pulumi", *_NEUTRAL, *_ABOVE_CLOUDS, *sdk}, set())
 
 
-def _backend(*sdk: str) -> Row:
-    return Row({"tenacity", "psutil", "training_jobs.backends.base", *_NEUTRAL, *_STORED}, set(sdk))
+def _backend(*sdk: str, shared: str = "training_jobs.backends.base") -> Row:
+    return Row({"tenacity", "psutil", "training_jobs.backends.base", shared, *_NEUTRAL, *_STORED}, set(sdk))
 
 
 TABLE = {
@@ -61,8 +61,9 @@ TABLE = {
     },
     "training_jobs.backends": Row(_NEUTRAL | _STORED),
     "training_jobs.backends.local": _backend(),
-    "training_jobs.backends.aws_batch": _backend("boto3", "botocore"),
-    "training_jobs.backends.sagemaker": _backend("boto3", "botocore"),
+    "training_jobs.backends.aws": _backend("boto3", "botocore"),
+    "training_jobs.backends.aws_batch": _backend("boto3", "botocore", shared="training_jobs.backends.aws"),
+    "training_jobs.backends.sagemaker": _backend("boto3", "botocore", shared="training_jobs.backends.aws"),
     "training_jobs.backends.vertex": _backend("google"),
     "training_jobs.backends.azureml": _backend("azure"),
     "training_jobs.launch": Row(set(), {"torch", "fsspec"}),

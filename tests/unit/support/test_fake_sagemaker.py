@@ -154,7 +154,7 @@ def test_the_longest_runtime_stops_it(client: Any) -> None:
 
 def test_spot_machines_are_taken_and_given_again(fake: FakeSageMaker, client: Any) -> None:
     stopping = {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60}
-    program = "import os\nif os.path.basename(os.getcwd()).startswith('1-'): raise SystemExit(0)" + LEAVES
+    program = "import os\nif os.path.basename(os.getcwd()).startswith('1-'): raise SystemExit(print('again'))" + LEAVES
     client.create_training_job(**{**body(program=program, hosts=1), **SPOT, "StoppingCondition": stopping})
     until_running(fake, 1)
     fake.interrupt("a")

@@ -119,7 +119,7 @@ class Runner:
             created_at=now,
             submissions=(submission(spec, target, order.code, (), attempt=1, fresh=True, now=now),),
         )
-        self._backend_for(target).capacity()  # a service that is not there is found out before anything is written
+        self._backend_for(target).ready()  # a service that is not there is found out before anything is written
         order.keep_code()
         tag = order.journal.create(record)
         if tag is None:

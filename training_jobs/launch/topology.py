@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .address import interface_of, own_address
 from .ended import EndedError
 from .hook import BAD_CONFIG
 
@@ -79,5 +80,21 @@ def _sagemaker(env: Mapping[str, str]) -> Place:
     return Place(hosts.index(current), len(hosts), hosts[0], current, port, interface)
 
 
+def _batch(env: Mapping[str, str]) -> Place:
+    """From the variables of a multi-node parallel job; a job of one node has none of them, and the main node not its own address."""
+    port = int(env.get("GPUYARD_PORT", _PORT))
+    if "AWS_BATCH_JOB_NUM_NODES" not in env:
+        return Place(0, 1, "127.0.0.1", "127.0.0.1", port, None)
+    nodes, main = int(env["AWS_BATCH_JOB_NUM_NODES"]), int(env["AWS_BATCH_JOB_MAIN_NODE_INDEX"])
+    rank = (int(env["AWS_BATCH_JOB_NODE_INDEX"]) - main) % nodes
+    told = env["AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS"] if rank else None
+    address = own_address(env, told)
+    return Place(rank, nodes, told or address, address, port, interface_of(address))
+
+
 # A spot notice reaches a SageMaker container as SIGTERM; its metadata service is not there to be asked.
-ROWS: dict[str, Row] = {"local": Row(_local, cloud="off"), "sagemaker": Row(_sagemaker, cloud="off")}
+ROWS: dict[str, Row] = {
+    "local": Row(_local, cloud="off"),
+    "batch": Row(_batch, cloud="aws"),
+    "sagemaker": Row(_sagemaker, cloud="off"),
+}

@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo down test check env venv lock soak bench
+.PHONY: help demo down test check env venv lock soak bench docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-7s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,9 @@ venv: .python ## make .venv with all that tests and checks need
 
 lock: venv ## pin what pyproject.toml asks for, with hashes (ARGS=--upgrade for the newest)
 	@$(PYTHON) tools/lock.py $(ARGS)
+
+docs: venv ## write the pages of docs/ that are made from code
+	@.venv/bin/python -m tools.docs_tables
 
 soak: venv ## hundreds of seeded faults; takes hours
 	@.venv/bin/python -m pytest -m soak --timeout=0 $(ARGS)

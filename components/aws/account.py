@@ -68,7 +68,7 @@ def after(value: pulumi.Output[str], parts: Sequence[pulumi.Output[str]]) -> pul
     return pulumi.Output.all(value, *parts).apply(lambda known: str(known[0]))
 
 
-def tag_problems(tags: Tags) -> list[str]:
+def tag_problems(tags: Mapping[str, Any]) -> list[str]:
     """What AWS would refuse of tags, a line each. IAM holds keys equal that differ only in case, so this does too.
 
     >>> tag_problems({"owner": "ml-platform@acme.io", "expires": "2027-03-31"})

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from ..base import Tags, refuse
-from .account import Account, AwsComponent, account
+from .account import Account, AwsComponent, account, after
 from .policy import Place, Statement, policy_document
 from .trust import Trust, subject_problems
 
@@ -58,7 +58,7 @@ class Identity(AwsComponent):
             opts=self.child_options(),
         )
         parts = [policy.id, *(self._attach(role, path, place) for path in managed)]
-        self.role_arn, self.role_name = _after(role.arn, parts), _after(role.name, parts)
+        self.role_arn, self.role_name = after(role.arn, parts), after(role.name, parts)
         self.instance_profile_arn = self._profile(parts) if instance_profile else None
         outputs = {"role_arn": self.role_arn, "role_name": self.role_name, "instance_profile_arn": self.instance_profile_arn}
         self.register_outputs(outputs)
@@ -76,13 +76,9 @@ class Identity(AwsComponent):
         profile = aws.iam.InstanceProfile(
             self.child_name("profile"), role=self.role_name, tags=self.aws_tags("profile"), opts=self.child_options()
         )
-        return _after(profile.arn, parts)
+        return after(profile.arn, parts)
 
 
 def place_of(where: Account) -> pulumi.Output[Place]:
     """The account's words together, for pure functions that build ARNs."""
     return pulumi.Output.all(*where).apply(lambda words: Place(*words))
-
-
-def _after(value: pulumi.Output[str], parts: Sequence[pulumi.Output[str]]) -> pulumi.Output[str]:
-    return pulumi.Output.all(value, *parts).apply(lambda known: str(known[0]))

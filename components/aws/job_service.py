@@ -18,7 +18,7 @@ from ..naming import job_prefix
 from ..spec import LimitsSpec, Spec
 from ..targets import Given, run_bucket_problems
 from ..values import ImageDigest
-from .account import Account, AwsComponent, account
+from .account import Account, AwsComponent, account, this_stack
 from .identity import Identity, place_of
 from .job_targets import Yard
 from .key import EncryptionKey
@@ -85,7 +85,7 @@ class JobService(AwsComponent):
         props = {**given.model_dump(), "submitters": list(submitters), "pools": [pool.logical_name for pool in pools]}
         super().__init__("JobService", name, props, tags, opts)
         self._where = account(self)
-        self._given = Given(f"{pulumi.get_project()}/{pulumi.get_stack()}", given.limits, given.secrets, given.image)
+        self._given = Given(this_stack(), given.limits, given.secrets, given.image)
         yard = self._yard(reads, writes[0])
         buckets = Buckets(_storage(writes[0], self._where), [_storage(bucket, self._where) for bucket in reads])
         by_service = {word: [pool for pool in pools if pool.spec.service == word] for word in ("batch", "sagemaker", "vms")}

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from ..base import Tags, refuse
-from .account import Account, AwsComponent, account
+from .account import Account, AwsComponent, account, this_stack
 
 # What the account's own IAM policies may hand out. Named one by one: a key policy is the outer limit of what any of them can grant.
 # fmt: off
@@ -49,10 +49,14 @@ class EncryptionKey(AwsComponent):
         *,
         for_logs: bool = False,
         on_destroy: Literal["keep", "delete"] = "keep",
+        where: Account | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the key. `on_destroy` keep (default) leaves it when the yard goes; delete schedules its deletion, 30 days ahead."""
+        """Make the key. `on_destroy` keep (default) leaves it when the yard goes; delete schedules its deletion, 30 days ahead.
+
+        `where` spares the look-up of the account to a caller that has done it.
+        """
         refuse(
             f"EncryptionKey {name}",
             [] if on_destroy in _ALLOWED else [f"on_destroy: got {on_destroy!r}, allowed: {' or '.join(_ALLOWED)}; use one of them"],
@@ -63,15 +67,14 @@ class EncryptionKey(AwsComponent):
         self.for_logs = for_logs
         key = aws.kms.Key(
             self.child_name("key"),
-            description=f"gpuyard {pulumi.get_project()}/{pulumi.get_stack()} {name}",
+            description=f"gpuyard {this_stack()} {name}",
             enable_key_rotation=True,
             deletion_window_in_days=_WINDOW_DAYS,
-            policy=_policy(account(self), for_logs),
+            policy=_policy(where or account(self), for_logs),
             tags=self.aws_tags("key"),
             opts=self.child_options(),
         )
-        # the auto-named alias is what people see in the console
-        aws.kms.Alias(self.child_name("alias"), target_key_id=key.key_id, opts=self.child_options())
+        aws.kms.Alias(self.child_name("alias"), target_key_id=key.id, opts=self.child_options())  # what people see of a key
         self.arn = key.arn
         self.register_outputs({"arn": self.arn})
 

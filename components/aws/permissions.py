@@ -34,10 +34,13 @@ def node(place: Place, log_group_arns: Sequence[str] = ()) -> list[Statement]:
     report = ("ecs:SubmitAttachmentStateChanges", "ecs:SubmitContainerStateChange", "ecs:SubmitTaskStateChange")
     serve = ("ecs:Poll", "ecs:StartTelemetrySession", "ecs:UpdateContainerInstancesState")
     instance = (place.arn("ecs", "container-instance/AWSBatch-*"),)
+    registering = {"StringEquals": {"ecs:CreateAction": "RegisterContainerInstance"}}
     return [
         Statement(("ecs:DiscoverPollEndpoint",), ("*",), why="the machine's agent asks where its service is"),
         Statement((*register, *report), cluster, why="the agent joins the cluster of its Batch environment and reports on jobs"),
         Statement(serve, instance, why="the agent receives jobs and sends figures"),
+        Statement(("ecs:TagResource",), instance, registering, "the agent registers the machine with its tags"),
+        Statement(("ec2:DescribeTags",), ("*",), why="the agent reads the machine's tags before it registers"),
         *write_logs(log_group_arns, "the container runtime ships the output of jobs with the machine's role"),
         *pull(place, None),
         *shell(place),
@@ -78,7 +81,8 @@ def job(run: Storage, reads: Sequence[Storage], secrets: Sequence[str]) -> list[
             (f"{run.arn}/gpuyard/runs/*",),
             why="writes records, checkpoints and results, and drops old checkpoints; targets.json and code are beyond it",
         ),
-        *use_keys([*reads, run], write=True),
+        *use_keys(reads, write=False),
+        *use_keys([run], write=True),
         *_read_secrets(secrets),
     ]
 

@@ -11,7 +11,7 @@ import pulumi
 import pulumi_aws as aws
 
 from ..naming import directory_name, job_prefix, shorten
-from .account import Account, AwsComponent
+from .account import Account, AwsComponent, this_stack
 from .identity import Identity
 from .job_targets import Yard, batch_target, sagemaker_target
 from .key import EncryptionKey
@@ -57,7 +57,7 @@ class BatchService:
         key: EncryptionKey | None,
     ) -> None:
         """Make them as children of `parent`."""
-        group = _log_group(parent, key)
+        group = _log_group(parent, key, where)
         jobs = _identity(parent, "job", "ecs-tasks.amazonaws.com", job_statements(yard, buckets), where)
         arn = pulumi.Output.all(yard, group.name).apply(lambda known: str(known[0].place.arn("logs", f"log-group:{known[1]}")))
         starts = pulumi.Output.all(yard, arn).apply(lambda known: execution(known[0].place, known[1], known[0].given.image))
@@ -84,7 +84,7 @@ class SageMakerService:
         models = aws.sagemaker.ModelPackageGroup(
             parent.child_name("models"),
             model_package_group_name=_group_name(parent.logical_name),
-            model_package_group_description=f"models of {pulumi.get_project()}/{pulumi.get_stack()}",
+            model_package_group_description=f"models of {this_stack()}",
             tags=parent.aws_tags("models"),
             opts=parent.child_options(),
         )
@@ -115,13 +115,13 @@ def job_statements(yard: pulumi.Output[Yard], buckets: Buckets) -> pulumi.Output
 
 def _group_name(name: str) -> str:
     """SageMaker wants a name from us, at most 63 letters, digits and hyphens."""
-    prefix, legal = job_prefix(f"{pulumi.get_project()}/{pulumi.get_stack()}"), directory_name(name)
+    prefix, legal = job_prefix(this_stack()), directory_name(name)
     room = 63 - len(prefix)
     return f"{prefix}{legal if len(legal) <= room else shorten(legal, name, room)}"
 
 
-def _log_group(parent: AwsComponent, key: EncryptionKey | None) -> aws.cloudwatch.LogGroup:
-    key = key or EncryptionKey(parent.child_name("log-key"), for_logs=True, on_destroy="delete", opts=parent.child_options())
+def _log_group(parent: AwsComponent, key: EncryptionKey | None, where: Account) -> aws.cloudwatch.LogGroup:
+    key = key or EncryptionKey(parent.child_name("log-key"), for_logs=True, on_destroy="delete", where=where, opts=parent.child_options())
     return aws.cloudwatch.LogGroup(
         parent.child_name("logs"),
         retention_in_days=_LOG_DAYS,

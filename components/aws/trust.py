@@ -24,6 +24,8 @@ PRINCIPALS: Mapping[str, str | None] = MappingProxyType(
         "ecs-tasks.amazonaws.com": "arn:{partition}:ecs:{region}:{account}:*",
         # docs.aws.amazon.com/sagemaker/latest/dg/security-confused-deputy-prevention.html
         "sagemaker.amazonaws.com": "arn:{partition}:sagemaker:{region}:{account}:*",
+        # docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html
+        "vpc-flow-logs.amazonaws.com": "arn:{partition}:ec2:{region}:{account}:vpc-flow-log/*",
         # docs.aws.amazon.com/scheduler/latest/UserGuide/cross-service-confused-deputy-prevention.html: the group, not the schedule
         "scheduler.amazonaws.com": "arn:{partition}:scheduler:{region}:{account}:schedule-group/default",
     }

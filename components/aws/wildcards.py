@@ -32,6 +32,7 @@ WILDCARDS: tuple[Wildcard, ...] = (
              "no resource types: a token alone opens no repository", f"{_REFERENCE}amazonelasticcontainerregistry.html"),
     Wildcard("*", ("ecs:DiscoverPollEndpoint",),
              "no resource types: it returns the address of the service", f"{_REFERENCE}amazonelasticcontainerservice.html"),
+    Wildcard("*", ("ec2:DescribeTags",), "no resource types: it reads tags", f"{_REFERENCE}amazonec2.html"),
     Wildcard("*", ("ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel", "ssmmessages:OpenControlChannel",
                    "ssmmessages:OpenDataChannel"),
              "no resource types: the channels of the machine's own agent", f"{_REFERENCE}amazonsessionmanagermessagegatewayservice.html"),
@@ -50,7 +51,7 @@ WILDCARDS: tuple[Wildcard, ...] = (
              "Batch names the cluster of a compute environment, and makes it after the environment, which needs this role first; "
              "no cluster of others begins so", "docs.aws.amazon.com/aws-managed-policy/latest/reference/BatchServiceRolePolicy.html"),
     Wildcard("arn:{partition}:ecs:{region}:{account}:container-instance/AWSBatch-*",
-             ("ecs:Poll", "ecs:StartTelemetrySession", "ecs:UpdateContainerInstancesState"),
+             ("ecs:Poll", "ecs:StartTelemetrySession", "ecs:TagResource", "ecs:UpdateContainerInstancesState"),
              "machines that register later, in a cluster that Batch names",
              "docs.aws.amazon.com/aws-managed-policy/latest/reference/BatchServiceRolePolicy.html"),
     Wildcard("arn:{partition}:ecr:{region}:{account}:repository/*",
@@ -95,6 +96,8 @@ WILDCARDS: tuple[Wildcard, ...] = (
              "the tasks of this account: Batch makes them", _CONFUSED),
     Wildcard("arn:{partition}:sagemaker:{region}:{account}:*", ("aws:SourceArn",),
              "the training jobs of this account: named when submitted", _CONFUSED),
+    Wildcard("arn:{partition}:ec2:{region}:{account}:vpc-flow-log/*", ("aws:SourceArn",),
+             "the flow logs of this account: the role must be there before its flow log has an id", _CONFUSED),
 )
 # fmt: on
 

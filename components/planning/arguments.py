@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import difflib
+import inspect
 import sys
 import types
 import typing
@@ -38,7 +39,11 @@ def _arguments(token: str) -> type | None:
     if known is None or token not in known["classes"]:
         return None
     kind = getattr(sys.modules.get(known["fqn"]), known["classes"][token], None)
-    found = getattr(sys.modules[kind.__module__], f"{kind.__name__}Args", None) if kind else None
+    if kind is None:
+        return None
+    home = sys.modules[kind.__module__]
+    # where a nested type has taken the name (s3.BucketVersioningArgs), the resource's is called InitArgs
+    found = getattr(home, f"{kind.__name__}InitArgs", None) or getattr(home, f"{kind.__name__}Args", None)
     return found if isinstance(found, type) and _types.is_input_type(found) else None
 
 
@@ -78,6 +83,11 @@ def _check_object(value: Any, hint: type, path: str) -> Iterator[str]:
         elif not key.startswith("__"):
             near = difflib.get_close_matches(key, known, n=1)
             yield f"{here}: unknown argument, allowed: {', '.join(sorted(known))}" + (f"; did you mean {near[0]}?" if near else "")
+    names = _types.input_type_py_to_pulumi_names(hint)
+    for parameter in inspect.signature(hint).parameters.values():
+        name = names.get(parameter.name)
+        if path and name and parameter.default is parameter.empty and value.get(name) is None:  # at the top Python itself tells
+            yield f"{path}.{name}: missing; give it"
 
 
 def _elements(value: Any, kind: type, word: str, hint: Any, path: str) -> Iterator[str]:

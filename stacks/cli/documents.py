@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from components.planning.document import Plan
 from training_jobs.status import RunStatus
 from training_jobs.target import JobTarget
 
@@ -31,6 +32,10 @@ class PlanDocument(_Document):
     schema_: Literal["gpuyard.plan/1"] = Field("gpuyard.plan/1", alias="schema")
     run_id: str
     requests: list[dict[str, Any]] = Field(description="operation and exact body of each call")
+
+
+class YardPlanDocument(Plan):
+    """`plan --json`."""
 
 
 class ListDocument(_Document):

@@ -41,6 +41,7 @@ def _models() -> dict[str, Any]:
         "target": JobTarget,
         "submit": documents.SubmitDocument,
         "plan": documents.PlanDocument,
+        "yard-plan": documents.YardPlanDocument,
         "status": RunStatus,
         "wait": RunStatus,
         "cancel": RunStatus,

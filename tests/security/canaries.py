@@ -1,4 +1,4 @@
-"""A deliberately bad example of each type that Checkov can judge, and the rule that must say so: a translation that loses a block is seen here.
+"""A deliberately bad example of each type that Checkov can judge, and the rules that must say so: a lost block is seen here.
 
 Also how many checks each type gets at least: a check that stops evaluating is seen too.
 """
@@ -9,14 +9,15 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tests.security.translate import Row, reference
+from tests.security.translate import Row
+from tests.support.aws_stacks import Origin
 
 _OPEN = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 _ANYBODY = {
     "Version": "2012-10-17",
     "Statement": [
         {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"}, "Action": "sts:AssumeRole"},
-        {"Effect": "Allow", "Principal": {"Service": "*"}, "Action": "sts:AssumeRole"},
+        {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"},
     ],
 }
 _PUBLIC_KEY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}]}
@@ -24,6 +25,7 @@ _PUBLIC_BUCKET = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Pr
 _SSH = {"fromPort": 22, "toPort": 22, "protocol": "tcp", "cidrBlocks": ["0.0.0.0/0"]}
 _VPC = ("aws:ec2/vpc:Vpc", "canary-vpc")
 _BUCKET = ("aws:s3/bucket:Bucket", "canary-bucket")
+ORIGINS = {"vpc-canary": Origin(*_VPC, "id"), "the-canary-bucket": Origin(*_BUCKET, "id")}
 
 
 class Canary(NamedTuple):
@@ -45,10 +47,10 @@ CANARIES = (
     Canary(
         "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",
         ("CKV2_AWS_12",),
-        {"vpcId": reference(*_VPC, "id"), "ingress": [{**_SSH}]},
+        {"vpcId": "vpc-canary", "ingress": [{**_SSH}]},
         _VPC,
     ),
-    Canary("aws:ec2/subnet:Subnet", ("CKV_AWS_130",), {"vpcId": reference(*_VPC, "id"), "mapPublicIpOnLaunch": True}),
+    Canary("aws:ec2/subnet:Subnet", ("CKV_AWS_130",), {"vpcId": "vpc-canary", "mapPublicIpOnLaunch": True}),
     Canary("aws:ec2/eip:Eip", ("CKV2_AWS_19",), {"domain": "vpc"}),
     Canary(
         "aws:ec2/securityGroup:SecurityGroup",
@@ -86,27 +88,25 @@ CANARIES = (
     Canary(
         "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
         ("CKV_AWS_53", "CKV_AWS_54", "CKV_AWS_55", "CKV_AWS_56"),
-        {"bucket": reference(*_BUCKET, "id"), "blockPublicAcls": False, "restrictPublicBuckets": False},
+        {"bucket": "the-canary-bucket", "blockPublicAcls": False, "restrictPublicBuckets": False},
     ),
-    Canary(
-        "aws:s3/bucketPolicy:BucketPolicy", ("CKV_AWS_70",), {"bucket": reference(*_BUCKET, "id"), "policy": json.dumps(_PUBLIC_BUCKET)}
-    ),
+    Canary("aws:s3/bucketPolicy:BucketPolicy", ("CKV_AWS_70",), {"bucket": "the-canary-bucket", "policy": json.dumps(_PUBLIC_BUCKET)}),
     Canary(
         "aws:s3/bucketVersioning:BucketVersioning",
         ("CKV_AWS_21",),
-        {"bucket": reference(*_BUCKET, "id"), "versioningConfiguration": {"status": "Suspended"}},
+        {"bucket": "the-canary-bucket", "versioningConfiguration": {"status": "Suspended"}},
         _BUCKET,
     ),
     Canary(
         "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
         ("CKV_AWS_145",),
-        {"bucket": reference(*_BUCKET, "id"), "rules": [{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}}]},
+        {"bucket": "the-canary-bucket", "rules": [{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}}]},
         _BUCKET,
     ),
     Canary(
         "aws:s3/bucketOwnershipControls:BucketOwnershipControls",
         ("CKV2_AWS_65",),
-        {"bucket": reference(*_BUCKET, "id"), "rule": {"objectOwnership": "ObjectWriter"}},
+        {"bucket": "the-canary-bucket", "rule": {"objectOwnership": "ObjectWriter"}},
     ),
     Canary(
         "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration",
@@ -115,28 +115,30 @@ CANARIES = (
     ),
     Canary("aws:sns/topic:Topic", ("CKV_AWS_26",), {"displayName": "x"}),
 )
-# Types that Checkov has no rule of its own for: nothing it says about them means anything. The rules in own_rules.py look at those that could hurt.
-BLIND = frozenset({
-    "aws:autoscaling/schedule:Schedule",
-    "aws:batch/computeEnvironment:ComputeEnvironment",
-    "aws:batch/jobQueue:JobQueue",
-    "aws:budgets/budget:Budget",
-    "aws:ec2/flowLog:FlowLog",
-    "aws:ec2/internetGateway:InternetGateway",
-    "aws:ec2/natGateway:NatGateway",
-    "aws:ec2/placementGroup:PlacementGroup",
-    "aws:ec2/route:Route",
-    "aws:ec2/routeTable:RouteTable",
-    "aws:ec2/routeTableAssociation:RouteTableAssociation",
-    "aws:ec2/vpcEndpoint:VpcEndpoint",
-    "aws:iam/instanceProfile:InstanceProfile",
-    "aws:iam/openIdConnectProvider:OpenIdConnectProvider",
-    "aws:iam/serviceLinkedRole:ServiceLinkedRole",
-    "aws:kms/alias:Alias",
-    "aws:s3/bucketLogging:BucketLogging",
-    "aws:s3/bucketObjectv2:BucketObjectv2",
-    "aws:sagemaker/modelPackageGroup:ModelPackageGroup",
-})
+# Types that Checkov has no rule of its own for. The rules in own_rules.py look at those that could hurt.
+BLIND = frozenset(
+    {
+        "aws:autoscaling/schedule:Schedule",
+        "aws:batch/computeEnvironment:ComputeEnvironment",
+        "aws:batch/jobQueue:JobQueue",
+        "aws:budgets/budget:Budget",
+        "aws:ec2/flowLog:FlowLog",
+        "aws:ec2/internetGateway:InternetGateway",
+        "aws:ec2/natGateway:NatGateway",
+        "aws:ec2/placementGroup:PlacementGroup",
+        "aws:ec2/route:Route",
+        "aws:ec2/routeTable:RouteTable",
+        "aws:ec2/routeTableAssociation:RouteTableAssociation",
+        "aws:ec2/vpcEndpoint:VpcEndpoint",
+        "aws:iam/instanceProfile:InstanceProfile",
+        "aws:iam/openIdConnectProvider:OpenIdConnectProvider",
+        "aws:iam/serviceLinkedRole:ServiceLinkedRole",
+        "aws:kms/alias:Alias",
+        "aws:s3/bucketLogging:BucketLogging",
+        "aws:s3/bucketObjectv2:BucketObjectv2",
+        "aws:sagemaker/modelPackageGroup:ModelPackageGroup",
+    }
+)
 
 
 def row(canary: Canary) -> Row:

@@ -48,6 +48,7 @@ class _Updated(Answers):
                 "name": name,
                 "bucket": args.name,
                 "latestVersion": 1,
+                "prefixListId": f"pl-{args.name}",
             }
         return args.inputs.get("path", f"{args.name}-id"), {**computed, **args.inputs}
 

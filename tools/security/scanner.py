@@ -1,4 +1,4 @@
-"""Makes and keeps the security scanner's own environment, .yard/cache/checkov, from its lock with hashes. Does nothing when nothing changed."""
+"""Makes and keeps the security scanner's own environment, .yard/cache/checkov, from its lock with hashes."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def test_the_marker_comes_last_and_a_failure_leaves_the_unfinished_mark(root: Pa
         if len(steps) == fail_at:
             raise venv.VenvError("no way out")
 
-    monkeypatch.setattr(venv, "_run", run)
+    monkeypatch.setattr(venv, "run", run)
     fail_at = 3
     with pytest.raises(venv.VenvError):
         venv.ensure(root, "dev", _quiet)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import botocore.session
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -151,9 +152,10 @@ def test_jobs_cannot_change_targets_or_code_and_use_keys_through_s3_alone() -> N
     by_action = {action: entry for entry in document["Statement"] for action in entry["Action"]}
     assert by_action["s3:PutObject"]["Resource"] == by_action["s3:DeleteObject"]["Resource"] == ["arn:aws:s3:::runs-1a2b/gpuyard/runs/*"]
     use = [entry for entry in document["Statement"] if "kms:Decrypt" in entry["Action"]]
-    assert [(entry["Resource"], entry["Condition"]) for entry in use] == [
-        (["arn:aws:kms:eu-west-1:444455556666:key/d"], {"StringEquals": {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}}),
-        ([RUN.key_arn], {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}),
+    data = ["arn:aws:kms:eu-west-1:444455556666:key/d"]
+    assert [(entry["Action"], entry["Resource"], entry["Condition"]) for entry in use] == [
+        (["kms:Decrypt"], data, {"StringEquals": {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}}),
+        (["kms:Decrypt", "kms:GenerateDataKey"], [RUN.key_arn], {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}),
     ]
     assert "secretsmanager" not in json.dumps(document)
 
@@ -163,3 +165,21 @@ def test_an_image_of_another_account_can_be_pulled_by_its_exact_repository() -> 
     resources = permissions.pull(PLACE, image)[1].resources
     assert "arn:aws:ecr:eu-west-1:444455556666:repository/team/train" in resources
     assert permissions.pull(PLACE, "pytorch/pytorch@sha256:00")[1].resources == permissions.pull(PLACE, None)[1].resources
+
+
+def test_every_action_is_one_that_aws_knows() -> None:
+    """Most are named as the operation of the API; those that are not are listed with their service's reference."""
+    session = botocore.session.get_session()
+    named_otherwise = {
+        *("ecs:Poll", "ecs:StartTelemetrySession", "iam:PassRole", "s3:ListBucket", "s3:ListMultipartUploadParts"),
+        *("ssm:UpdateInstanceInformation", "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel"),
+        *("ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel"),
+    }
+    actions = {action for statement in everything() for action in statement.actions}
+    unknown = set()
+    for action in actions - named_otherwise:
+        service, _, operation = action.partition(":")
+        if operation not in session.get_service_model(service).operation_names:
+            unknown.add(action)
+    assert unknown == set()
+    assert named_otherwise <= actions

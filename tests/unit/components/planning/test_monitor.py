@@ -125,8 +125,16 @@ def test_wrong_arguments_are_told(run: Run, arguments: dict[str, Any], problem: 
     assert problem in told
 
 
+def test_a_nested_argument_that_is_missing_is_told(run: Run) -> None:
+    def program() -> None:
+        aws.s3.BucketLifecycleConfiguration("l", bucket="b", rules=[{"id": "old"}])
+
+    assert run(program).problems == ["aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration l: rules.0.status: missing; give it"]
+
+
 def test_right_arguments_are_not(run: Run) -> None:
     def program() -> None:
+        aws.s3.BucketVersioning("versions", bucket="b", versioning_configuration={"status": "Enabled"})
         vpc = aws.ec2.Vpc("v", cidr_block="10.0.0.0/16", tags={"a": pulumi.Output.secret("b")})
         aws.ec2.LaunchTemplate(
             "lt",
@@ -136,6 +144,8 @@ def test_right_arguments_are_not(run: Run) -> None:
             tags=pulumi.Output.secret({"a": "b"}),
         )
         aws.s3.BucketObjectv2("targets", bucket="b", content="{}", source=None)
+        rule = {"apply_server_side_encryption_by_default": {"sse_algorithm": "aws:kms"}, "bucket_key_enabled": True}
+        aws.s3.BucketServerSideEncryptionConfiguration("named as a nested type is", bucket="b", rules=[rule])
         aws.batch.JobQueue("q", priority=1, state="ENABLED", compute_environment_orders=[{"order": 1, "compute_environment": vpc.arn}])
         pulumi.ComponentResource("t:index:Any", "any", {"whatever": 1})
 

@@ -26,6 +26,7 @@ from .encrypted import unknown_config
 
 _STACK = "pulumi:pulumi:Stack"
 _REFERENCE = "pulumi:pulumi:StackReference"
+_PATIENCE_S = 1.0
 _DYNAMIC = "pulumi-python:"  # these providers have no preview: the engine knows no output of theirs before the first `up`
 
 
@@ -257,5 +258,6 @@ async def _forget_the_rest() -> None:
     left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     for task in left:
         task.cancel()
-    await asyncio.gather(*left, *settings.SETTINGS.outputs, return_exceptions=True)
+    if left:
+        await asyncio.wait(left, timeout=_PATIENCE_S)  # some do not let themselves be cancelled
     settings.SETTINGS.outputs.clear()

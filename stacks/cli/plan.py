@@ -42,13 +42,14 @@ def command(
 
 def plan(stack: str, folder: Path) -> YardPlanDocument:
     """The plan of a stack's program. Raises UsageError when it cannot be run or finds something wrong itself."""
-    from components.planning.facts import Yard
+    from components.planning.facts import Yard, region_of
     from components.planning.plan import make_plan
 
     from .documents import YardPlanDocument
     from .project import load_project, run_recorded
 
     project = load_project(folder.resolve(), stack)
-    yard = Yard(project.name, project.stack, project.config.get("aws:region"), run_recorded(project))
+    recording = run_recorded(project)
+    yard = Yard(project.name, project.stack, region_of(project.config.get("aws:region"), recording), recording)
     made = make_plan(yard, datetime.datetime.now(datetime.UTC), project.encrypted)
     return YardPlanDocument.model_validate(made.model_dump())

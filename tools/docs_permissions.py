@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from components.aws import permissions
+from components.aws.flow_log import flow_log_statements
 from components.aws.permissions import Storage
 from components.aws.policy import Conditions, Place, Statement
 from components.aws.submitter import BatchSide, SageMakerSide, submitter
@@ -76,6 +77,7 @@ def _roles() -> list[_Role]:
         _Role("Job on Batch", "ecs-tasks.amazonaws.com", job),
         _Role("Execution: what starts a job's container on Batch", "ecs-tasks.amazonaws.com", permissions.execution(_PLACE, _LOGS, None)),
         _Role("Training job on SageMaker", "sagemaker.amazonaws.com", [*job, *training]),
+        _Role("Flow logs of the network", "vpc-flow-logs.amazonaws.com", flow_log_statements(_PLACE, "FLOW-LOGS")),
         _Role("Submitter: CI", "CI subjects", submitter(_PLACE, _RUN, "PROJECT/STACK", _PREFIX, batch, trains)),
     ]
 

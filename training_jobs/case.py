@@ -61,6 +61,10 @@ class Case:
         service = self.look()
         return build_status(self.journal, self.record, self.target, service, self.clock())
 
+    def unknown(self, why: str) -> RunStatus:
+        """What the record alone tells, while the service cannot be asked."""
+        return build_status(self.journal, self.record, self.target, ServiceStatus(State.UNKNOWN, detail=why), self.clock())
+
     def start(self) -> bool:
         """Call the service for the newest submission and write its id down. False when no time or money is left for it."""
         last = self.record.last

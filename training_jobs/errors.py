@@ -61,6 +61,12 @@ class ConflictError(UsageError):
     """A request key (or a run) is already bound to another spec or other code."""
 
 
+class CapacityError(GpuyardError):
+    """The service has no machines for the job now."""
+
+    exit_code = Exit.CAPACITY
+
+
 class QuotaError(GpuyardError):
     """A limit of the account forbids the job."""
 

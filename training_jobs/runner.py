@@ -17,7 +17,7 @@ from pathlib import Path
 from .backends import load_backend
 from .backends.base import Backend, Capacity, LogLine, Request
 from .case import Case, submission
-from .errors import LostSightError, NotFoundError, UsageError
+from .errors import AuthError, LostSightError, NotFoundError, UsageError
 from .journal import Journal, RunRecord
 from .packaging import Package, pack
 from .resubmit import Action, decide
@@ -119,7 +119,7 @@ class Runner:
             created_at=now,
             submissions=(submission(spec, target, order.code, (), attempt=1, fresh=True, now=now),),
         )
-        self._backend_for(target).capacity()  # a service that is not there is found out before anything is written
+        self._backend_for(target).ready()  # a service that is not there is found out before anything is written
         order.keep_code()
         tag = order.journal.create(record)
         if tag is None:
@@ -196,7 +196,11 @@ class Runner:
             yield from case.backend.logs(case.record.last.service_id, node=node, since=since, follow=follow)
 
     def runs(self, on_damaged: Callable[[str], None] = lambda _: None) -> list[RunStatus]:
-        """All runs of the targets' pools, newest first. A record that cannot be read is named to `on_damaged` and left out."""
+        """All runs of the targets' pools, on whatever services, newest first.
+
+        A record that cannot be read is named to `on_damaged` and left out; a run whose service cannot be asked is named
+        there too and UNKNOWN, so that one service that is down does not hide the others.
+        """
         found = []
         for bucket in self._buckets():
             journal = Journal(bucket)
@@ -204,11 +208,18 @@ class Runner:
                 try:
                     there = journal.find(run)
                 except UsageError as error:
-                    on_damaged(str(error))
+                    on_damaged(f"left out: {error}")
                     continue
                 if there is not None and there[0].pool in self._targets:
-                    found.append(self._case(journal, *there).status())
+                    found.append(self._status_or_unknown(self._case(journal, *there), on_damaged))
         return sorted(found, key=lambda status: -status.submitted_at)
+
+    def _status_or_unknown(self, case: Case, on_damaged: Callable[[str], None]) -> RunStatus:
+        try:
+            return case.status()
+        except (LostSightError, AuthError) as error:
+            on_damaged(f"{case.record.run_id}: {error}")
+            return case.unknown(str(error))
 
     def fetch(self, run: str, into: Path) -> list[str]:
         """Copy a run's output and checkpoints below a folder. Returns the paths written, relative to it."""

@@ -57,7 +57,7 @@ class BatchService:
         key: EncryptionKey | None,
     ) -> None:
         """Make them as children of `parent`."""
-        group = _log_group(parent, key)
+        group = _log_group(parent, key, where)
         jobs = _identity(parent, "job", "ecs-tasks.amazonaws.com", job_statements(yard, buckets), where)
         arn = pulumi.Output.all(yard, group.name).apply(lambda known: str(known[0].place.arn("logs", f"log-group:{known[1]}")))
         starts = pulumi.Output.all(yard, arn).apply(lambda known: execution(known[0].place, known[1], known[0].given.image))
@@ -120,8 +120,8 @@ def _group_name(name: str) -> str:
     return f"{prefix}{legal if len(legal) <= room else shorten(legal, name, room)}"
 
 
-def _log_group(parent: AwsComponent, key: EncryptionKey | None) -> aws.cloudwatch.LogGroup:
-    key = key or EncryptionKey(parent.child_name("log-key"), for_logs=True, on_destroy="delete", opts=parent.child_options())
+def _log_group(parent: AwsComponent, key: EncryptionKey | None, where: Account) -> aws.cloudwatch.LogGroup:
+    key = key or EncryptionKey(parent.child_name("log-key"), for_logs=True, on_destroy="delete", where=where, opts=parent.child_options())
     return aws.cloudwatch.LogGroup(
         parent.child_name("logs"),
         retention_in_days=_LOG_DAYS,

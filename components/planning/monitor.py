@@ -221,4 +221,17 @@ def _run(program: Callable[[], Any], recording: Recording) -> None:
             else:
                 recording.unknown.add(name)
 
-    asyncio.get_event_loop().run_until_complete(run_pulumi_func(body))
+    loop = asyncio.get_event_loop()
+    try:
+        loop.run_until_complete(run_pulumi_func(body))
+    finally:
+        loop.run_until_complete(_forget_the_rest())
+
+
+async def _forget_the_rest() -> None:
+    """End what a program that failed left waiting: the SDK keeps such tasks for the whole process, and the next run would meet them."""
+    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, *settings.SETTINGS.outputs, return_exceptions=True)
+    settings.SETTINGS.outputs.clear()

@@ -13,7 +13,7 @@ def command(stack: options.Stack = None, targets: options.Targets = None, json: 
     from .documents import ListDocument, emit
     from .view import table
 
-    runs = yard.runner(stack, targets).runs(lambda damage: print(f"left out: {damage}", file=sys.stderr))
+    runs = yard.runner(stack, targets).runs(lambda damage: print(damage, file=sys.stderr))
     if json:
         emit(ListDocument(runs=runs))
     elif runs:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from training_jobs.errors import AuthError, LostSightError, UsageError
+from training_jobs.errors import AuthError, GpuyardError, LostSightError, UsageError
 from training_jobs.target import JobTarget, parse_targets
 
 if TYPE_CHECKING:
@@ -46,6 +46,13 @@ def _read(location: str) -> str:
     try:
         if urlsplit(location).scheme in {"", "file"}:
             return Path(location.removeprefix("file://")).read_text(encoding="utf-8")
+        if urlsplit(location).scheme == "s3":
+            from training_jobs.store import read_url
+
+            data = read_url(location)
+            if data is None:
+                raise UsageError(f"cannot read the targets {location}: there is no such object; {hint}")
+            return data.decode("utf-8")
         import fsspec
 
         with fsspec.open(location, "rt", encoding="utf-8") as file:
@@ -58,6 +65,8 @@ def _read(location: str) -> str:
         raise AuthError(f"not permitted to read the targets {location}: {error.strerror or error}") from None
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
         raise UsageError(f"cannot read the targets {location}: {getattr(error, 'strerror', None) or error}; {hint}") from None
+    except GpuyardError:
+        raise
     except Exception as error:  # every cloud's client has its own words for no credentials and no network
         raise LostSightError(f"cannot read the targets {location}: {type(error).__name__}: {error}") from None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pulumi
 
-from components.aws import JobService
+from components.aws import Bucket, JobService
 from components.aws.account import AwsComponent
 from components.base import checked
 from components.spec import GpuPoolSpec
@@ -19,17 +19,6 @@ DIGEST = "0" * 64
 BATCH = {"machine": "g6.12xlarge", "zone": "us-east-1a", "max_nodes": 2, "service": "batch"}
 TRAINING = {"machine": "p5.48xlarge", "max_nodes": 4, "service": "sagemaker", "capacity": "spot", "price_usd_per_hour": 26.5}
 MACHINES = {"machine": "p5.48xlarge", "zone": "us-east-1a", "max_nodes": 2, "service": "vms"}
-
-
-class Bucket(AwsComponent):
-    """Stands in for the real one: outputs without resources."""
-
-    def __init__(self, name: str, key_arn: str | None = None, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("Bucket", name, {}, TAGS, opts)
-        self.name = _known(f"{name}-1a2b")
-        self.url, self.arn = _known(f"s3://{name}-1a2b"), _known(f"arn:aws:s3:::{name}-1a2b")
-        self.key_arn = _known(key_arn) if key_arn else None
-        self.register_outputs({})
 
 
 class GpuPool(AwsComponent):
@@ -52,7 +41,7 @@ def _known(value: str) -> pulumi.Output[str]:
 def declare(*, submitters: tuple[str, ...] = (SUBJECT,), pools: Mapping[str, Mapping[str, Any]] | None = None, **more: Any) -> JobService:
     """The yard; exports what stacks/program.py exports of it."""
     specs = {"l4": BATCH, "h100": TRAINING, "lab": MACHINES} if pools is None else pools
-    data, runs = Bucket("data"), Bucket("runs", "arn:aws:kms:us-east-1:111122223333:key/runs")
+    data, runs = Bucket.adopt("data", bucket="acme-datasets", tags=TAGS), Bucket("runs", tags=TAGS)
     given = {"reads": [data], "writes": [runs], "secrets": {"wandb": SECRET}, "limits": {"gpus": 32}, "tags": TAGS, **more}
     jobs = JobService("train", pools=[GpuPool(name, spec) for name, spec in specs.items()], submitters=submitters, **given)
     pulumi.export("job_targets", jobs.targets)

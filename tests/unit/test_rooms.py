@@ -39,8 +39,8 @@ def _cloud(name: str, *sdk: str) -> Row:
     return Row({"pulumi", *_NEUTRAL, *_ABOVE_CLOUDS, *sdk}, set())
 
 
-def _backend(*sdk: str) -> Row:
-    return Row({"tenacity", "psutil", "training_jobs.backends.base", *_NEUTRAL, *_STORED}, set(sdk))
+def _backend(*sdk: str, shared: str = "training_jobs.backends.base") -> Row:
+    return Row({"tenacity", "psutil", "training_jobs.backends.base", shared, *_NEUTRAL, *_STORED}, set(sdk))
 
 
 TABLE = {
@@ -63,14 +63,15 @@ TABLE = {
     },
     "training_jobs.backends": Row(_NEUTRAL | _STORED),
     "training_jobs.backends.local": _backend(),
-    "training_jobs.backends.aws_batch": _backend("boto3", "botocore"),
-    "training_jobs.backends.sagemaker": _backend("boto3", "botocore"),
+    "training_jobs.backends.aws": _backend("boto3", "botocore"),
+    "training_jobs.backends.aws_batch": _backend("boto3", "botocore", shared="training_jobs.backends.aws"),
+    "training_jobs.backends.sagemaker": _backend("boto3", "botocore", shared="training_jobs.backends.aws"),
     "training_jobs.backends.vertex": _backend("google"),
     "training_jobs.backends.azureml": _backend("azure"),
     "training_jobs.launch": Row(set(), {"torch", "fsspec"}),
     "training_jobs.launch.bootstrap": Row({"fsspec"}),  # a script: it has no functions, and branches to this import
     "training_jobs.launch.elastic": Row({"torch", "training_jobs.launch"}),  # subclasses of torch's; imported inside a function
-    "training_jobs.launch.secrets": Row({"training_jobs.launch"}, {"torch", "fsspec", "boto3", "google", "azure"}),
+    "training_jobs.launch.secrets": Row({"training_jobs.launch"}, {"torch", "fsspec", "boto3", "botocore", "google", "azure"}),
     "training_jobs.train": Row({"torch", "numpy", "fsspec", "safetensors", "training_jobs.launch.hook", "gpuyard_hook"}),
     "stacks": Row({"components", "training_jobs", "pulumi", "rich", "typer", "click", "psutil", "fsspec", "tenacity", *_NEUTRAL}),
 }

@@ -77,3 +77,6 @@ class Backend(Protocol):
 
     def capacity(self) -> Capacity:
         """How much of the pool is free."""
+
+    def ready(self) -> None:
+        """Raise what a submit would meet if the service is not there or takes no jobs: asked before anything is written."""

@@ -12,6 +12,8 @@ try:
     parts = urllib.parse.urlsplit(url)
     root = os.path.abspath(os.environ.get("GPUYARD_WORKDIR") or os.getcwd())
     os.makedirs(root, exist_ok=True)
+    if not os.access(root, os.W_OK):  # an image's own folder, for a user who is not root
+        root = tempfile.mkdtemp(prefix="gpuyard-")
     # Never unpack over files that were here before: an image may have a folder named code.
     taken = any(os.path.lexists(os.path.join(root, name)) for name in ("code", ".gpuyard"))
     work = tempfile.mkdtemp(prefix="gpuyard-", dir=root) if taken else root
@@ -34,7 +36,7 @@ try:
         tar.extractall(work, filter="data")  # the filter refuses what leaves the folder
 except ModuleNotFoundError as error:
     sys.exit(f"gpuyard: this image cannot fetch {url}: pip install fsspec and its file system for {parts.scheme}:// ({error})")
-except (OSError, ValueError, KeyError, tarfile.TarError) as error:
+except Exception as error:  # each cloud's client has classes of its own for no credentials and no network
     sys.exit(f"gpuyard: the job's code cannot be unpacked: {type(error).__name__}: {error}")
 os.makedirs(os.path.join(work, "code"), exist_ok=True)
 own = os.path.join(work, ".gpuyard")

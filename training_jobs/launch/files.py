@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
+import random
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from .ended import EndedError
+
+_TRIES = 8  # of a conditional put that collides with another one in flight
 
 
 def is_local(url: str) -> bool:
@@ -23,8 +28,8 @@ def read(url: str) -> bytes | None:
     try:
         if is_local(url):
             return _path(url).read_bytes()
-        fs, path = _remote(url)
-        return bytes(fs.cat_file(path))
+        with _remote(url) as (fs, path):
+            return bytes(fs.cat_file(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -32,8 +37,8 @@ def read(url: str) -> bytes | None:
 def write(url: str, data: bytes) -> None:
     """Write an object whole: a reader sees the old content or the new."""
     if not is_local(url):
-        fs, path = _remote(url)
-        fs.pipe_file(path, data)
+        with _remote(url) as (fs, path):
+            fs.pipe_file(path, data)
         return
     with _beside(_path(url), data) as written:
         os.replace(written, _path(url))
@@ -42,12 +47,7 @@ def write(url: str, data: bytes) -> None:
 def create(url: str, data: bytes) -> bool:
     """Write a new object; False when it is there already, and then it is left alone."""
     if not is_local(url):
-        fs, path = _remote(url)
-        try:
-            fs.pipe_file(path, data, mode="create")
-        except FileExistsError:
-            return False
-        return True
+        return _create_remote(url, data)
     with _beside(_path(url), data) as written:
         try:
             os.link(written, _path(url))
@@ -61,8 +61,9 @@ def names(url: str) -> list[str]:
     try:
         if is_local(url):
             return sorted(os.listdir(_path(url)))
-        fs, path = _remote(url)
-        return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False))
+        with _remote(url) as (fs, path):
+            entries = fs.ls(path, detail=False)
+        return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries)
     except (FileNotFoundError, NotADirectoryError):
         return []
 
@@ -73,15 +74,46 @@ def remove(url: str) -> None:
         if is_local(url):
             _path(url).unlink()
         else:
-            fs, path = _remote(url)
-            fs.rm_file(path)
+            with _remote(url) as (fs, path):
+                fs.rm_file(path)
 
 
 def _path(url: str) -> Path:
     return Path(unquote(urlsplit(url).path))
 
 
-def _remote(url: str) -> tuple[Any, str]:
+def _create_remote(url: str, data: bytes) -> bool:
+    """A conditional put. Where the answer of one that succeeded is lost, its repetition finds the object there: False, and no harm."""
+    with _remote(url) as (fs, path):
+        _refuse_blind_put(fs, url)
+        for turn in range(_TRIES):
+            try:
+                fs.pipe_file(path, data, mode="create")
+                return True
+            except FileExistsError:
+                return False
+            except OSError as error:
+                code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
+                if code in ("PreconditionFailed", "412"):
+                    return False
+                if code not in ("ConditionalRequestConflict", "409") or turn == _TRIES - 1:
+                    raise
+            time.sleep(random.uniform(0, 0.05 * 2**turn))  # noqa: S311 jitter
+    raise AssertionError  # the last turn has raised
+
+
+def _refuse_blind_put(fs: Any, url: str) -> None:
+    """Old versions of s3fs and botocore drop the condition without a word, and then two claims could share a number."""
+    if urlsplit(url).scheme not in ("s3", "s3a"):
+        return
+    takes_mode = "mode" in inspect.signature(fs._pipe_file).parameters
+    if not takes_mode or "IfNoneMatch" not in fs.s3.meta.service_model.operation_model("PutObject").input_shape.members:
+        raise EndedError(64, f"the job's image cannot write {url} safely: its s3fs or botocore is too old. Fix: pip install 's3fs>=2025.3'")
+
+
+@contextlib.contextmanager
+def _remote(url: str) -> Iterator[tuple[Any, str]]:
+    """The file system and the path in it. What its client raises in words of its own comes out as an OSError."""
     try:
         import fsspec
 
@@ -89,7 +121,12 @@ def _remote(url: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:  # fsspec's words for a missing package and for an unknown scheme
         fix = f"pip install fsspec and its file system for {urlsplit(url).scheme}://"
         raise EndedError(64, f"the job's image cannot reach {url}: {error}. Fix: {fix}") from None
-    return fs, path
+    try:
+        yield fs, path
+    except (OSError, EndedError):
+        raise
+    except Exception as error:  # no credentials, no such host: each cloud's client has classes of its own
+        raise OSError(f"{url}: {type(error).__name__}: {error}") from error
 
 
 @contextlib.contextmanager

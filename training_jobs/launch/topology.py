@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from .address import interface_of, own_address
 from .ended import EndedError
 from .hook import BAD_CONFIG
 
@@ -41,7 +44,7 @@ def place(env: Mapping[str, str]) -> Place:
     except KeyError as error:
         raise EndedError(BAD_CONFIG, f"the service '{service}' did not set {error.args[0]} on this node") from None
     except ValueError as error:
-        raise EndedError(BAD_CONFIG, f"a variable of the service '{service}' is no number: {error}") from None
+        raise EndedError(BAD_CONFIG, f"a variable of the service '{service}' is malformed: {error}") from None
     if not 0 <= found.rank < found.nodes:
         raise EndedError(BAD_CONFIG, f"node rank {found.rank} is not among {found.nodes} nodes")
     return found
@@ -58,4 +61,40 @@ def _local(env: Mapping[str, str]) -> Place:
     )
 
 
-ROWS: dict[str, Row] = {"local": Row(_local, cloud="off")}
+_SAGEMAKER_CONFIG = Path("/opt/ml/input/config/resourceconfig.json")
+_PORT = 29400
+
+
+def _sagemaker(env: Mapping[str, str]) -> Place:
+    """From the service's own file, or the variables that SageMaker's training toolkit makes of it."""
+    if "SM_HOSTS" in env:
+        hosts, current, interface = json.loads(env["SM_HOSTS"]), env["SM_CURRENT_HOST"], env.get("SM_NETWORK_INTERFACE_NAME")
+    else:
+        try:
+            said = json.loads(_SAGEMAKER_CONFIG.read_bytes())
+        except FileNotFoundError:
+            raise KeyError(f"{_SAGEMAKER_CONFIG} or SM_HOSTS") from None
+        hosts, current, interface = said["hosts"], said["current_host"], said.get("network_interface_name")
+    hosts = sorted(hosts)  # every node sorts alike: the first is the main one
+    port = int(env.get("GPUYARD_PORT", _PORT))
+    return Place(hosts.index(current), len(hosts), hosts[0], current, port, interface)
+
+
+def _batch(env: Mapping[str, str]) -> Place:
+    """From the variables of a multi-node parallel job; a job of one node has none of them, and the main node not its own address."""
+    port = int(env.get("GPUYARD_PORT", _PORT))
+    if "AWS_BATCH_JOB_NUM_NODES" not in env:
+        return Place(0, 1, "127.0.0.1", "127.0.0.1", port, None)
+    nodes, main = int(env["AWS_BATCH_JOB_NUM_NODES"]), int(env["AWS_BATCH_JOB_MAIN_NODE_INDEX"])
+    rank = (int(env["AWS_BATCH_JOB_NODE_INDEX"]) - main) % nodes
+    told = env["AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS"] if rank else None
+    address = own_address(env, told)
+    return Place(rank, nodes, told or address, address, port, interface_of(address))
+
+
+# A spot notice reaches a SageMaker container as SIGTERM; its metadata service is not there to be asked.
+ROWS: dict[str, Row] = {
+    "local": Row(_local, cloud="off"),
+    "batch": Row(_batch, cloud="aws"),
+    "sagemaker": Row(_sagemaker, cloud="off"),
+}

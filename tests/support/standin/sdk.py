@@ -9,6 +9,7 @@ import ast
 import functools
 import importlib.util
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ SECRET = "1b47061264138c4ac30d75fd1eb44270"
 _ASSETS = ("c44067f5952c0a294b673a41bacd8c17", "0def7320c3a5731c473e5ecbe6d01bc7")
 _CLASS = re.compile(r"^class (\w+)", re.MULTILINE)
 _MODULE = re.compile(r'"mod": "([^"]+)",\s*"fqn": "([^"]+)",\s*"classes": \{([^}]*)\}')
+_PARSING = threading.Lock()  # CPython's own parser counts its depth for all threads together (gh-106905)
 _PLAIN: Mapping[str, tuple[type, ...]] = {"str": (str,), "bool": (bool,), "int": (int, float), "float": (int, float)}
 
 
@@ -176,8 +178,7 @@ def _classes(file: Path) -> Mapping[str, str]:
 
 
 def _inputs(text: str, home: str) -> Mapping[str, Property]:
-    body = ast.parse(text).body[0]
-    assert isinstance(body, ast.ClassDef)
+    body = _parsed(text)
     wire, init = _getters(body), next(item for item in body.body if isinstance(item, ast.FunctionDef) and item.name == "__init__")
     given = init.args.kwonlyargs
     return {
@@ -187,12 +188,18 @@ def _inputs(text: str, home: str) -> Mapping[str, Property]:
 
 
 def _outputs(text: str, home: str) -> Mapping[str, Property]:
-    body = ast.parse(text).body[0]
-    assert isinstance(body, ast.ClassDef)
+    body = _parsed(text)
     return {
         name: Property(_kind(returns, home), required=not ast.unparse(returns).startswith("pulumi.Output[Optional["))
         for name, returns in _getters(body).values()
     }
+
+
+def _parsed(text: str) -> ast.ClassDef:
+    with _PARSING:
+        body = ast.parse(text).body[0]
+    assert isinstance(body, ast.ClassDef)
+    return body
 
 
 def _getters(body: ast.ClassDef) -> dict[str, tuple[str, ast.expr]]:

@@ -117,6 +117,10 @@ class Backend:
         """Nodes that no lease holds, and jobs in the queue."""
         return Capacity(len(self._pool.nodes()), len(self._pool.free()), len(self._pool.tickets()))
 
+    def ready(self) -> None:
+        """The pool is there."""
+        self._pool.nodes()
+
 
 def _new_lines(log: Path, node: int, places: dict[Path, int]) -> Iterator[LogLine]:
     """Whole lines written since the last call."""

@@ -8,12 +8,8 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.aws import EncryptionKey, JobService
-from components.aws.job_targets import available_until, fabric, price, reservable_mib
-from components.catalogue import table
-from components.naming import job_prefix
-from components.spec import GpuPoolSpec
-from tests.support.aws_yard import BATCH, MACHINES, SECRET, SUBJECT, TAGS, TRAINING, Bucket, GpuPool, declare
+from components.aws import Bucket, EncryptionKey, JobService
+from tests.support.aws_yard import BATCH, MACHINES, SECRET, SUBJECT, TAGS, TRAINING, GpuPool, declare
 from tests.support.iam import allows
 
 POLICY = "aws:iam/rolePolicy:RolePolicy"
@@ -101,18 +97,18 @@ def test_targets_json_lies_encrypted_in_the_run_bucket_as_exported(record: Any) 
     assert json.loads(file["content"]) == recorded.exports["job_targets"]
     assert file["content"] == json.dumps(json.loads(file["content"]), indent=2, sort_keys=True) + "\n"
     assert {key: value for key, value in file.items() if key != "content"} == {
-        "bucket": "runs-1a2b",
+        "bucket": "runs-bucket-id",
         "key": "gpuyard/targets.json",
         "contentType": "application/json",
         "serverSideEncryption": "aws:kms",
-        "kmsKeyId": "arn:aws:kms:us-east-1:111122223333:key/runs",
+        "kmsKeyId": "arn:aws:kms:us-east-1:111122223333:runs-key-key",
         "bucketKeyEnabled": True,
     }
 
 
 def test_a_bucket_whose_key_is_not_known_keeps_its_own_encryption(record: Any) -> None:
     def program() -> None:
-        runs: Any = Bucket("runs")
+        runs = Bucket.adopt("runs", bucket="acme-runs")
         JobService("train", pools=[GpuPool("l4", BATCH)], writes=[runs])
 
     recorded = record(program)
@@ -123,7 +119,7 @@ def test_a_bucket_whose_key_is_not_known_keeps_its_own_encryption(record: Any) -
 def test_each_role_is_given_what_it_needs(record: Any) -> None:
     recorded = record(declare)
     policies = {name: json.loads(recorded.inputs(POLICY, name)["policy"]) for kind, name in made(recorded) if kind == POLICY}
-    runs = "arn:aws:s3:::runs-1a2b/gpuyard/runs/x/run.json"
+    runs = "arn:aws:s3:::runs-bucket-id/gpuyard/runs/x/run.json"
     can_write = {name for name, policy in policies.items() if allows(policy, "s3:PutObject", runs)}
     assert can_write == {"train-job-policy", "train-training-policy", "train-lab-buckets", "train-submitter-policy"}
     can_read_secrets = {name for name, policy in policies.items() if allows(policy, "secretsmanager:GetSecretValue", SECRET)}
@@ -175,7 +171,7 @@ def test_what_is_wrong_is_told_at_once_and_nothing_is_made(record: Any, change: 
 
 def test_names_are_unique_and_a_log_key_is_one(record: Any) -> None:
     def program() -> None:
-        runs: Any = Bucket("runs")
+        runs = Bucket("runs")
         pools = [GpuPool("a", BATCH), GpuPool("b", BATCH)]
         pools[1].logical_name = "a"
         JobService("train", pools=pools, reads=[runs], writes=[runs], key=EncryptionKey("k"))
@@ -188,64 +184,6 @@ def test_names_are_unique_and_a_log_key_is_one(record: Any) -> None:
 def test_no_input_holds_more_than_references(record: Any, preview: bool) -> None:
     recorded = record(declare, preview=preview, config={"gpuyard:token": "hunter2"}, secret=("gpuyard:token",))
     assert all("hunter2" not in str(request.object) for request in recorded.resources.values())
-
-
-H100 = table("aws").machines["p5.48xlarge"]
-
-
-def pool(**change: Any) -> GpuPoolSpec:
-    return GpuPoolSpec.model_validate({**BATCH, "machine": "p5.48xlarge", **change})
-
-
-def test_the_fabric_is_held_where_nodes_talk_over_fast_cards() -> None:
-    assert fabric(pool(fabric_floor=0.5), H100) == {"transport": "NET/OFI", "line_rate_gbps": 3200, "floor": 0.5}
-    assert fabric(pool(max_nodes=1), H100) is None
-    assert fabric(pool(), H100.model_copy(update={"fast_nics": 0, "transport": None})) is None
-
-
-BLOCK = {"mode": "capacity_block", "reservation": "cr-0a", "ends": "2026-12-19T11:30:00Z"}
-
-
-@pytest.mark.parametrize(
-    ("change", "region", "usd", "source"),
-    [
-        ({}, "us-east-1", 55.04, "on-demand list price"),
-        ({"capacity": {"mode": "reservation", "reservation": "cr-0a"}}, "us-east-1", 55.04, "2026-07-20"),
-        ({"price_usd_per_hour": 0.0}, "us-east-1", 0.0, "the stack's own rate"),
-        ({}, "mars-1", None, "no price known for p5.48xlarge in mars-1, on_demand on batch: set price_usd_per_hour"),
-        ({"capacity": BLOCK}, "us-east-1", None, "capacity_block on batch"),
-        ({"service": "sagemaker"}, "us-east-1", None, "on_demand on sagemaker"),
-    ],
-)
-def test_a_price_has_a_source_or_a_reason(change: dict[str, Any], region: str, usd: float | None, source: str) -> None:
-    found = price(pool(**change), H100, region)
-    assert found["usd_per_node_hour"] == usd
-    assert source in found["source"]
-
-
-@pytest.mark.parametrize(
-    ("capacity", "expires", "until"),
-    [
-        ("on_demand", None, None),
-        ("on_demand", "never", None),
-        ("on_demand", "2027-03-31", "2027-03-31T00:00:00Z"),
-        (BLOCK, "2027-03-31", "2026-12-19T11:00:00Z"),
-        (BLOCK, "2026-12-01", "2026-12-01T00:00:00Z"),
-    ],
-)
-def test_machines_are_there_until_the_earlier_end(capacity: Any, expires: str | None, until: str | None) -> None:
-    assert available_until(pool(capacity=capacity), expires) == until
-
-
-def test_a_job_leaves_memory_to_the_host() -> None:
-    for machine in table("aws").machines.values():
-        share = reservable_mib(machine.memory_gib) / (machine.memory_gib * 1024)
-        assert 0.93 < share < 1 - 1 / 64
-
-
-def test_a_stacks_jobs_have_a_prefix_of_their_own() -> None:
-    assert job_prefix("gpuyard/dev") != job_prefix("gpuyard/prod")
-    assert len(job_prefix("gpuyard/dev")) == 17
 
 
 def test_the_same_program_asks_for_the_same(record: Any) -> None:

@@ -1,8 +1,4 @@
-"""Conditional object storage: the one thing that idempotency needs and that every cloud has.
-
-`create` succeeds once, `replace` only if nothing changed since the tag was read. The local store keeps the
-same promises with link(2) and a lock, so that the journal is the same code everywhere.
-"""
+"""A folder as a bucket, for file:// URLs: the promises of a conditional store kept with link(2) and a lock."""
 
 from __future__ import annotations
 
@@ -14,52 +10,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from .errors import AuthError, GpuyardError, Problem, QuotaError, UsageError
-
-
-class ExistsError(Exception):
-    """The object is there already."""
-
-
-class ChangedError(Exception):
-    """The object changed since its tag was read."""
-
-
-class Store(Protocol):
-    """A bucket. Paths are relative to its root; a tag is opaque and changes with the content."""
-
-    def create(self, path: str, data: bytes) -> str:
-        """Write a new object and return its tag. Raises ExistsError."""
-
-    def read(self, path: str) -> tuple[bytes, str] | None:
-        """An object's content and tag; None when there is none."""
-
-    def replace(self, path: str, data: bytes, tag: str) -> str:
-        """Overwrite an object that still has this tag, and return the new tag. Raises ChangedError."""
-
-    def exists(self, path: str) -> bool:
-        """Whether there is such an object."""
-
-    def names(self, folder: str) -> list[str]:
-        """The names directly in a folder, sorted; empty when there is no such folder."""
-
-    def download(self, folder: str, into: Path) -> list[str]:
-        """Copy everything below a folder. Returns the relative paths written."""
-
-
-def open_store(url: str) -> Store:
-    """The store of a bucket URL. Raises UsageError for a scheme that nothing here serves."""
-    scheme = urlsplit(url).scheme
-    if scheme not in _STORES:
-        raise UsageError("the bucket cannot be used", [Problem("url", "unknown scheme", url, ", ".join(_STORES))])
-    return _STORES[scheme](url)
+from ..errors import AuthError, GpuyardError, Problem, QuotaError, UsageError
+from .base import ChangedError, ExistsError
 
 
 class LocalStore:
-    """A folder as a bucket, for file:// URLs.
+    """One folder.
 
     Raises AuthError where the folder may not be written, QuotaError where the disk is full.
     """
@@ -132,9 +90,6 @@ def _copied(path: Path, name: Path, into: Path) -> str | None:
             raise
         return None
     return name.as_posix()
-
-
-_STORES = {"file": LocalStore}  # each cloud adds its scheme with its conditional write
 
 
 def _tag(data: bytes) -> str:

@@ -1,0 +1,108 @@
+"""What every store promises, on a folder and on S3: once is once, a stale tag is refused, whoever races."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support.aws.moto_server import moto
+from training_jobs.errors import UsageError
+from training_jobs.journal import Journal
+from training_jobs.store import ChangedError, ExistsError, Store, open_store
+
+
+@pytest.fixture(params=["local", "s3", "s3-prefix"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    if request.param == "local":
+        (tmp_path / "bucket").mkdir()
+        yield (tmp_path / "bucket").as_uri()
+    else:
+        with moto(monkeypatch, "runs"):
+            yield "s3://runs" if request.param == "s3" else "s3://runs/team/a"
+
+
+@pytest.fixture
+def store(url: str) -> Store:
+    return open_store(url)
+
+
+def test_create_happens_once_however_many_try(store: Store) -> None:
+    def attempt(number: int) -> str | None:
+        try:
+            return store.create("runs/a/run.json", str(number).encode() * 1000)
+        except ExistsError:
+            return None
+
+    with ThreadPoolExecutor(16) as pool:
+        won = {number: tag for number, tag in enumerate(pool.map(attempt, range(48))) if tag is not None}
+    ((number, tag),) = won.items()
+    assert store.read("runs/a/run.json") == (str(number).encode() * 1000, tag)
+    assert store.names("runs/a") == ["run.json"]
+
+
+def test_of_many_replacements_of_one_tag_one_wins(store: Store) -> None:
+    tag = store.create("a", b"start")
+
+    def attempt(number: int) -> str | None:
+        try:
+            return store.replace("a", str(number).encode(), tag)
+        except ChangedError:
+            return None
+
+    with ThreadPoolExecutor(16) as pool:
+        won = {number: tag for number, tag in enumerate(pool.map(attempt, range(48))) if tag is not None}
+    ((number, new),) = won.items()
+    assert store.read("a") == (str(number).encode(), new)
+
+
+def test_replace_needs_the_tag_that_was_read(store: Store) -> None:
+    first = store.create("a", b"1")
+    second = store.replace("a", b"2", first)
+    with pytest.raises(ChangedError):
+        store.replace("a", b"3", first)
+    assert store.read("a") == (b"2", second)
+    with pytest.raises(ChangedError):
+        store.replace("nope", b"3", first)
+    assert not store.exists("nope")
+
+
+def test_what_is_not_there(store: Store, tmp_path: Path) -> None:
+    assert store.read("nope") is None
+    assert store.names("nope") == []
+    assert not store.exists("nope")
+    assert store.download("nope", tmp_path / "into") == []
+
+
+def test_names_are_those_directly_in_the_folder(store: Store) -> None:
+    for path in ("runs/b/run.json", "runs/a/run.json", "runs/a/output/deep/x", "runs/c", "runs2/d"):
+        store.create(path, b"1")
+    assert store.names("runs") == ["a", "b", "c"]
+    assert store.names("runs/a") == ["output", "run.json"]
+    assert store.exists("runs/a/run.json")
+
+
+def test_a_folder_is_copied_whole(store: Store, tmp_path: Path) -> None:
+    big = bytes(range(256)) * 40_000  # more than one part
+    store.create("run/output/a.json", b"a")
+    store.create("run/output/deep/b.bin", big)
+    store.create("run/output2/c", b"c")
+    assert store.download("run/output", tmp_path / "into") == ["a.json", "deep/b.bin"]
+    assert (tmp_path / "into/a.json").read_bytes() == b"a"
+    assert (tmp_path / "into/deep/b.bin").read_bytes() == big
+
+
+def test_copying_onto_a_file_names_the_file(store: Store, tmp_path: Path) -> None:
+    store.create("run/a.json", b"a")
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UsageError, match="taken"):
+        store.download("run", tmp_path / "taken")
+
+
+def test_code_is_kept_once_and_found_by_its_digest(url: str) -> None:
+    journal = Journal(url)
+    with ThreadPoolExecutor(8) as pool:
+        urls = set(pool.map(lambda _: journal.keep_code("0" * 64, b"tarball"), range(8)))
+    assert urls == {f"{url}/gpuyard/code/{'0' * 64}.tar.gz"}

@@ -1,0 +1,92 @@
+"""A Batch node's place: from the service's variables, the container agent and the kernel."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from training_jobs.launch import topology
+from training_jobs.launch.address import interface_of, own_address
+from training_jobs.launch.ended import EndedError
+from training_jobs.launch.topology import Place, place
+
+MAIN = {
+    "GPUYARD_SERVICE": "batch", "AWS_BATCH_JOB_NUM_NODES": "3", "AWS_BATCH_JOB_NODE_INDEX": "0", "AWS_BATCH_JOB_MAIN_NODE_INDEX": "0",
+}  # fmt: skip
+CHILD = {**MAIN, "AWS_BATCH_JOB_NODE_INDEX": "2", "AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS": "127.0.9.2"}
+
+
+class _Agent(BaseHTTPRequestHandler):
+    said: bytes = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.said)))
+        self.end_headers()
+        self.wfile.write(self.said)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    networks = [{"NetworkMode": "awsvpc", "IPv4Addresses": ["127.0.9.4"]}]
+    monkeypatch.setattr(_Agent, "said", json.dumps({"Networks": networks}).encode())
+    with HTTPServer(("127.0.0.1", 0), _Agent) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/v4/task"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_child_is_told_the_main_nodes_address_and_asks_for_its_own(agent: str) -> None:
+    found = place({**CHILD, "ECS_CONTAINER_METADATA_URI_V4": agent})
+    assert found == Place(2, 3, "127.0.9.2", "127.0.9.4", 29400, interface_of("127.0.0.1"))
+
+
+def test_the_main_node_is_not_told_its_own_address(agent: str) -> None:
+    found = place({**MAIN, "ECS_CONTAINER_METADATA_URI_V4": agent})
+    assert (found.rank, found.main_address, found.address) == (0, "127.0.9.4", "127.0.9.4")
+
+
+def test_another_main_node_is_still_rank_0(agent: str) -> None:
+    env = {**CHILD, "AWS_BATCH_JOB_MAIN_NODE_INDEX": "1", "ECS_CONTAINER_METADATA_URI_V4": agent}
+    assert place(env).rank == 1
+    assert place({**env, "AWS_BATCH_JOB_NODE_INDEX": "1"}).rank == 0
+    assert place({**env, "AWS_BATCH_JOB_NODE_INDEX": "0"}).rank == 2
+
+
+def test_a_job_of_one_node_has_no_node_variables() -> None:
+    assert place({"GPUYARD_SERVICE": "batch"}) == Place(0, 1, "127.0.0.1", "127.0.0.1", 29400, None)
+    assert topology.ROWS["batch"].cloud == "aws"
+
+
+@pytest.mark.parametrize("missing", ["AWS_BATCH_JOB_NODE_INDEX", "AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS"])
+def test_a_variable_that_is_missing_is_named(missing: str) -> None:
+    with pytest.raises(EndedError, match=missing):
+        place({name: value for name, value in CHILD.items() if name != missing})
+
+
+@pytest.mark.parametrize("said", [b"", b"[]", b'{"Networks": [{"NetworkMode": "host"}]}'])
+def test_without_the_agents_word_the_route_to_the_main_node_decides(agent: str, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    monkeypatch.setattr(_Agent, "said", said)
+    assert own_address({"ECS_CONTAINER_METADATA_URI_V4": agent}, "127.0.0.1") == "127.0.0.1"
+    assert own_address({}, "127.0.0.1") == "127.0.0.1"
+
+
+def test_an_agent_that_is_not_there_is_no_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    assert own_address({"ECS_CONTAINER_METADATA_URI_V4": f"http://127.0.0.1:{port}/v4/t"}, "127.0.0.1") == "127.0.0.1"
+
+
+def test_the_interface_of_an_address() -> None:
+    assert interface_of("127.0.9.4") in ("lo", "lo0")
+    assert interface_of("192.0.2.77") is None

@@ -1,0 +1,103 @@
+"""The runner with its record on S3: the same answers as on a folder, and one service that is down hides no other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from stacks.cli.yard import find_targets
+from tests.support.aws.moto_server import moto
+from tests.support.local_yard import job, make_target, target_document
+from training_jobs.backends.base import ServiceStatus
+from training_jobs.backends.local import Backend as LocalBackend
+from training_jobs.errors import AuthError, LostSightError, NotFoundError, UsageError
+from training_jobs.runner import Runner
+from training_jobs.spec import JobSpec
+from training_jobs.state import State
+from training_jobs.store import open_store
+from training_jobs.target import JobTarget
+
+
+@pytest.fixture
+def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobTarget]:
+    with moto(monkeypatch, "runs"):
+        yield make_target(tmp_path, nodes=1, run_bucket="s3://runs", buckets={"runs": "s3://runs"})
+
+
+class Held(LocalBackend):
+    """The local queue, without nodes: what is submitted waits, unless a test says otherwise."""
+
+    down: Exception | None = None
+    submitted: list[str] = []  # noqa: RUF012 shared on purpose: every poll makes a backend
+
+    def submit(self, run: object) -> str:
+        self.submitted.append(run.name)  # type: ignore[attr-defined]
+        return str(run.name)  # type: ignore[attr-defined]
+
+    def status(self, service_id: str) -> ServiceStatus:
+        if Held.down is not None:
+            raise Held.down
+        return ServiceStatus(State.RUNNING, started_at=1.0)
+
+
+@pytest.fixture
+def runner(yard: JobTarget, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    monkeypatch.setattr(Held, "down", None)
+    monkeypatch.setattr(Held, "submitted", [])
+    return Runner({"local": yard}, backend_for=Held)  # type: ignore[arg-type]
+
+
+def spec(name: str = "job") -> JobSpec:
+    return job(name)
+
+
+def test_sixteen_submits_of_one_key_start_one_job(runner: Runner) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda _: runner.submit(spec(), None, key="nightly"), range(16)))
+    assert [submitted.created for submitted in found].count(True) == 1
+    assert len({submitted.status.run_id for submitted in found}) == 1
+    assert Held.submitted == [f"{found[0].status.run_id}.0"]
+
+
+def test_another_job_under_the_same_key_shows_the_difference(runner: Runner) -> None:
+    runner.submit(spec(), None, key="nightly")
+    other = spec().model_copy(update={"command": ["other.py"]})
+    with pytest.raises(UsageError, match=r'command: was \["train.py"\], is \["other.py"\]'):
+        runner.submit(other, None, key="nightly")
+
+
+def test_a_list_goes_on_where_a_service_cannot_be_asked(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner.submit(spec(), None).status.run_id
+    (status,) = runner.runs()
+    assert (status.run_id, status.state) == (run, State.RUNNING)
+    for error in (LostSightError("no answer"), AuthError("expired")):
+        monkeypatch.setattr(Held, "down", error)
+        said: list[str] = []
+        (status,) = runner.runs(said.append)
+        assert (status.run_id, status.state, status.detail) == (run, State.UNKNOWN, str(error))
+        assert said == [f"{run}: {error}"]
+
+
+def test_what_a_run_left_is_fetched(runner: Runner, tmp_path: Path) -> None:
+    run = runner.submit(spec(), None).status.run_id
+    store = open_store("s3://runs")
+    store.create(f"gpuyard/runs/{run}/output/result.json", b"{}")
+    store.create(f"gpuyard/runs/{run}/checkpoints/400/commit-1.json", b"{}")
+    assert runner.fetch(run, tmp_path / "into") == ["output/result.json", "checkpoints/400/commit-1.json"]
+    with pytest.raises(NotFoundError, match=f"did you mean '{run}'"):
+        runner.fetch(run + "x", tmp_path)
+
+
+def test_targets_are_read_from_the_run_bucket(yard: JobTarget, tmp_path: Path) -> None:
+    url = "s3://runs/gpuyard/targets.json"
+    with pytest.raises(UsageError, match=r"no such object; `pulumi up` writes them"):
+        find_targets(None, url)
+    open_store("s3://runs").create("gpuyard/targets.json", json.dumps({"local": target_document(tmp_path)}).encode())
+    targets, source = find_targets(None, url)
+    assert (list(targets), source) == (["local"], url)
+    with pytest.raises(NotFoundError, match="s3://nowhere"):
+        find_targets(None, "s3://nowhere/gpuyard/targets.json")

@@ -1,0 +1,169 @@
+"""S3's own: long listings, lost answers, conflicts, refusals in words, hostile names, credentials renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.s3.models import s3_backends
+
+from tests.support.aws.moto_server import SECRET_KEY, Moto, moto
+from training_jobs.errors import AuthError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
+from training_jobs.store import ChangedError, ExistsError, S3Store, s3
+from training_jobs.store.aws_errors import explain
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Moto]:
+    with moto(monkeypatch, "runs") as found:
+        yield found
+
+
+@pytest.fixture
+def store(server: Moto) -> S3Store:
+    return S3Store("s3://runs")
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    monkeypatch.setattr(s3, "_pause", lambda turn: None)
+
+
+def _xml(status: str, code: str, message: str = "said the service") -> tuple[str, bytes]:
+    return status, f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+
+
+def test_a_listing_of_many_pages(store: S3Store) -> None:
+    inside = s3_backends["123456789012"]["aws"]  # a thousand puts by the door take ten seconds
+    for number in range(1003):
+        inside.put_object("runs", f"runs/{number:04d}/run.json", b"1")
+    assert store.names("runs") == [f"{number:04d}" for number in range(1003)]
+
+
+def boto3_put(key: str) -> None:
+    s3.client().put_object(Bucket="runs", Key=key, Body=b"1")
+
+
+@pytest.mark.parametrize("how", ["create", "replace"])
+def test_a_put_whose_answer_was_lost_is_not_taken_for_somebody_elses(server: Moto, store: S3Store, how: str) -> None:
+    """The server has written, the client saw a 503 and repeats: the second put is refused, by the client's own object."""
+    tag = store.create("b", b"old")
+    lost = iter([_xml("503 Service Unavailable", "ServiceUnavailable")])
+    server.lose(lambda method, path: next(lost, None) if method == "PUT" else None)
+    found = store.create("a", b"mine") if how == "create" else store.replace("b", b"mine", tag)
+    assert store.read("a" if how == "create" else "b") == (b"mine", found)
+    assert [method for method, _ in server.calls].count("PUT") == 4  # the bucket, "b", and twice the one that counts
+
+
+def test_a_conflict_is_tried_again_and_then_said(server: Moto, store: S3Store) -> None:
+    answers = iter([_xml("409 Conflict", "ConditionalRequestConflict")] * 2)
+    server.fail(lambda method, path: next(answers, None) if method == "PUT" else None)
+    store.create("a", b"1")
+    server.fail(lambda method, path: _xml("409 Conflict", "ConditionalRequestConflict") if method == "PUT" else None)
+    with pytest.raises(LostSightError, match="others write it"):
+        store.create("b", b"1")
+
+
+def test_somebody_elses_object_after_a_conflict_is_somebody_elses(server: Moto, store: S3Store) -> None:
+    boto3_put("a")
+    answers = iter([_xml("409 Conflict", "ConditionalRequestConflict")])
+    server.fail(lambda method, path: next(answers, None) if method == "PUT" else None)
+    with pytest.raises(ExistsError):
+        store.create("a", b"1")
+    with pytest.raises(ChangedError):
+        store.replace("gone", b"1", '"tag"')
+
+
+def test_passing_faults_are_survived(server: Moto, store: S3Store) -> None:
+    answers = iter([_xml("503 Slow Down", "SlowDown")] * 3 + [_xml("500 Internal Server Error", "InternalError")] * 2)
+    server.fail(lambda method, path: next(answers, None))
+    tag = store.create("a", b"1")
+    assert store.read("a") == (b"1", tag)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (_xml("403 Forbidden", "AccessDenied"), AuthError, "not permitted"),
+        (_xml("400 Bad Request", "ExpiredToken"), AuthError, "expired"),
+        (
+            _xml("403 Forbidden", "SignatureDoesNotMatch", "It differs.\nWe signed x-amz-security-token:SECRET"),
+            AuthError,
+            "It differs",
+        ),
+        (_xml("404 Not Found", "NoSuchBucket"), NotFoundError, "NoSuchBucket"),
+        (_xml("503 Slow Down", "SlowDown"), LostSightError, "at present"),
+        (_xml("400 Bad Request", "QuotaExceeded"), QuotaError, "Service Quotas"),
+        (_xml("400 Bad Request", "InvalidArgument"), UsageError, "InvalidArgument"),
+    ],
+)
+def test_a_refusal_in_words(server: Moto, store: S3Store, answer: tuple[str, bytes], error: type[GpuyardError], words: str) -> None:
+    server.fail(lambda method, path: answer)
+    for act in (lambda: store.create("a", b"1"), lambda: store.read("a"), lambda: store.names("a")):
+        with pytest.raises(error, match=words) as refused:
+            act()
+        assert "s3://runs/a" in str(refused.value)
+        assert "SECRET" not in str(refused.value)
+        assert SECRET_KEY not in str(refused.value)
+
+
+def test_a_server_that_is_gone_is_lost_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+    with moto(monkeypatch, "runs") as server:
+        url = server.url
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", url)
+    s3.client.cache_clear()
+    with pytest.raises(LostSightError, match="at present"):
+        S3Store("s3://runs").read("a")
+    s3.client.cache_clear()
+
+
+def test_no_credentials_is_an_authentication_error(server: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    s3.client.cache_clear()
+    with pytest.raises(AuthError, match="no usable AWS credentials"):
+        S3Store("s3://runs").read("a")
+
+
+def test_renewed_credentials_are_taken_up(server: Moto, store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user signs in again while a wait runs: what asks next reads the credentials anew."""
+    server.fail(lambda method, path: _xml("400 Bad Request", "ExpiredToken"))
+    before = s3.client()
+    with pytest.raises(AuthError):
+        store.read("a")
+    server.fail(lambda method, path: None)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIARENEWED000000000")
+    assert store.read("a") is None
+    assert s3.client() is not before
+    assert s3.client()._request_signer._credentials.access_key == "AKIARENEWED000000000"
+
+
+@pytest.mark.parametrize("key", ["run/../../outside", "run//etc/passwd"])
+def test_a_name_that_would_leave_the_folder_is_refused(store: S3Store, tmp_path: Path, key: str) -> None:
+    boto3_put(key)
+    with pytest.raises(UsageError, match="would leave the folder"):
+        store.download("run", tmp_path / "a/b/into")
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize("url", ["s3:///path", "s3://", "s3://user:pw@bucket", "s3://bucket?versionId=1"])
+def test_a_url_that_is_no_bucket(url: str) -> None:
+    with pytest.raises(UsageError, match="is no bucket"):
+        S3Store(url)
+
+
+def test_a_bucket_that_is_not_there(server: Moto) -> None:
+    with pytest.raises(NotFoundError, match="s3://elsewhere"):
+        S3Store("s3://elsewhere").create("a", b"1")
+    boto3.client("s3").create_bucket(Bucket="elsewhere")
+    S3Store("s3://elsewhere").create("a", b"1")
+
+
+def test_a_signed_url_in_a_clients_words_loses_its_signature() -> None:
+    from botocore.exceptions import EndpointConnectionError
+
+    error = explain(EndpointConnectionError(endpoint_url="https://s3/x?X-Amz-Signature=abc"), "read s3://a/b")
+    assert "X-Amz-Signature" not in str(error)

@@ -1,0 +1,201 @@
+"""What the AWS services share: clients, how their errors read, calls that must not happen twice, names and images."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from ..errors import AuthError, CapacityError, GpuyardError, LostSightError, Problem, QuotaError, UsageError
+from ..run import Run
+
+T = TypeVar("T")
+_THROTTLED = {"Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+_UNSIGNED = {"SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature"}
+"""Their messages repeat the signed request, session token included: never shown."""
+_DENIED = {
+    "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnrecognizedClientException", "InvalidClientTokenId",
+    "InvalidAccessKeyId", "AuthFailure", "NotAuthorized", "MissingAuthenticationToken", "MissingAuthenticationTokenException",
+    "OptInRequired", "SubscriptionRequiredException", *_UNSIGNED,
+}  # fmt: skip
+_QUOTA = {"LimitExceededException", "LimitExceeded", "ServiceQuotaExceededException", "ResourceLimitExceeded", "VcpuLimitExceeded"}
+_CAPACITY = {"InsufficientInstanceCapacity", "InsufficientCapacityException", "CapacityError"}
+_AGAIN_S = (1.0, 2.0, 4.0, 8.0)
+"""Between the tries of a call that starts something, and between the looks for what it may have started."""
+
+
+class Aws:
+    """Clients of one region, made when first used. `session` and `endpoints` {service: URL} are injected by tests and proxies."""
+
+    def __init__(self, region: str, *, session: Any = None, endpoints: Mapping[str, str] | None = None) -> None:
+        self.region = region
+        self._session, self._endpoints = session, dict(endpoints or {})
+        self._clients: dict[tuple[str, bool], Any] = {}
+        self._making = threading.Lock()  # making a client is not safe between threads, using one is
+
+    def call(self, service: str, operation: str, body: Mapping[str, Any], *, watching: bool = False, once: bool = False) -> dict[str, Any]:
+        """One call, named as boto3 names it. Raises a GpuyardError whose cause is botocore's own.
+
+        `watching`: a job may be running already, so what ran out is only the sight of it. `once`: nothing is tried again here.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        renewed = False
+        while True:
+            try:
+                return dict(getattr(self._client(service, once), operation)(**body))
+            except (BotoCoreError, ClientError) as error:
+                if kind_of(error) != "expired" or renewed:
+                    raise explain(error, f"{service} {operation}", watching=watching) from error
+            renewed = True  # whoever renews the credentials may have done so: a new session reads them once more
+            with self._making:
+                self._clients.clear()
+
+    def _client(self, service: str, once: bool) -> Any:
+        with self._making:
+            if (service, once) not in self._clients:
+                import boto3
+                from botocore.config import Config
+
+                session = self._session or boto3.session.Session()
+                retries = {"mode": "standard", "total_max_attempts": 1 if once else 8}
+                config = Config(retries=retries, connect_timeout=5, read_timeout=20, max_pool_connections=32)
+                endpoint = self._endpoints.get(service)
+                self._clients[service, once] = session.client(service, region_name=self.region, endpoint_url=endpoint, config=config)
+            return self._clients[service, once]
+
+
+def shared(region: str) -> Aws:
+    """The clients of this process for a region. Another profile, other keys or endpoints in the environment get clients of their own."""
+    return _shared(region, tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))))
+
+
+@functools.lru_cache(maxsize=16)
+def _shared(region: str, environment: tuple[tuple[str, str], ...]) -> Aws:
+    return Aws(region)
+
+
+def once(attempt: Callable[[], T], find: Callable[[], T | None], sleep: Callable[[float], None] = time.sleep) -> T:
+    """Make a call that starts something and carries no token of its own, so that it starts it once.
+
+    A call that was refused is made again. After an answer that says nothing, or that never came, `find` looks whether it was
+    made all the same. Raises LostSightError where that stays open: the record of the run is there, and the next submit looks again.
+    """
+    for pause in (*_AGAIN_S, None):
+        try:
+            return attempt()
+        except GpuyardError as error:
+            kind = kind_of(error.__cause__)
+            if kind not in {"throttled", "unsent", "server", "lost"} or pause is None:
+                raise
+        if kind in {"throttled", "unsent"}:
+            sleep(pause)
+            continue
+        found = _look(find, sleep)
+        if found is not None:
+            return found
+        if kind == "lost":
+            text = "the service never answered whether it took the job, and does not list it yet; submit again in a minute: it is looked up"
+            raise LostSightError(text)
+    raise AssertionError("the last try returns or raises")
+
+
+def _look(find: Callable[[], T | None], sleep: Callable[[float], None]) -> T | None:
+    for pause in _AGAIN_S[:3]:
+        sleep(pause)
+        found = find()
+        if found is not None:
+            return found
+    return None
+
+
+def code_of(error: BaseException | None) -> str:
+    """The service's own code of an error, or the class of botocore's."""
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else type(error).__name__
+
+
+def kind_of(error: BaseException | None) -> str:
+    """What an error means for us: throttled, server, lost, unsent, expired, denied, quota, capacity or other."""
+    from botocore import exceptions as known
+
+    code = code_of(error)
+    if isinstance(error, known.ClientError):
+        table = (("throttled", _THROTTLED), ("expired", _EXPIRED), ("denied", _DENIED), ("quota", _QUOTA), ("capacity", _CAPACITY))
+        found = next((kind for kind, codes in table if code in codes), None)
+        server = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
+        return found or ("server" if server else "other")
+    credentials = (known.NoCredentialsError, known.PartialCredentialsError, known.CredentialRetrievalError, known.TokenRetrievalError,
+                   known.SSOError, known.ProfileNotFound, known.NoAuthTokenError)  # fmt: skip
+    if isinstance(error, credentials):
+        return "denied"
+    if isinstance(error, known.EndpointConnectionError | known.ConnectTimeoutError | known.ProxyConnectionError):
+        return "unsent"
+    return "lost" if isinstance(error, known.HTTPClientError | known.ResponseStreamingError) else "other"
+
+
+def explain(error: BaseException, doing: str, *, watching: bool) -> GpuyardError:
+    """An error of botocore's in words, with the exit code that fits."""
+    kind, code = kind_of(error), code_of(error)
+    said = f"{doing}: {code}" + ("" if code in _UNSIGNED else f": {_message(error)}")
+    if kind in {"throttled", "server", "lost", "unsent"}:
+        return LostSightError(f"AWS cannot be asked at present: {said}")
+    if kind == "expired" or (kind == "denied" and watching and not hasattr(error, "response")):
+        fix = "renew the credentials (aws sso login, or the pipeline's role)"
+        return LostSightError(f"{said}; {fix}; the job may still run") if watching else AuthError(f"{said}; {fix}")
+    if kind == "denied":
+        return AuthError(f"{said}; the caller needs this permission: the stack's submitter role has it")
+    if kind == "quota":
+        return QuotaError(f"{said}; `gpuyard plan` names the quota to raise")
+    if kind == "capacity":
+        return CapacityError(said)
+    return UsageError(f"AWS refused: {said}")
+
+
+def _message(error: BaseException) -> str:
+    response = getattr(error, "response", None)
+    text = response.get("Error", {}).get("Message", "") if isinstance(response, dict) else str(error)
+    return re.sub(r"\?\S+", "", " ".join(str(text).split()))[:300]  # no query of a URL: it may be a signature
+
+
+def job_prefix(stack: str) -> str:
+    """With which the names of a stack's job definitions and training jobs begin (components/naming.py: the submitter's policy names it)."""
+    return f"gpuyard-{hashlib.sha256(stack.encode()).hexdigest()[:8]}-"
+
+
+def image_of(run: Run) -> str:
+    """The image of a run: the job's own, by digest, or the target's. Raises UsageError with the line that pins it."""
+    own, default = run.spec.image, run.target.default_image
+    if own is not None and not re.search(r"@sha256:[0-9a-f]{64}$", own):
+        fix = "pin it: gpuyard pin <job file>"
+        raise UsageError(
+            "the image can change under the job", [Problem("image", "not named by digest", own, "<name>@sha256:<digest>", fix)]
+        )
+    image = own or default
+    if image is None:
+        fix = "set image: in the job file and pin it: gpuyard pin <job file>; or set pins.job_image in the stack"
+        raise UsageError("no image to run", [Problem("image", f"neither the job nor pool '{run.target.pool}' names one", fix=fix)])
+    return image
+
+
+def tags_of(run: Run) -> dict[str, str]:
+    """The tags of everything that is made for a run: the stack's, by which policies tell whose it is, and the job's labels."""
+    own = {"stack": run.target.stack, "pool": run.target.pool, "run": run.id, "limit": run.limit_reason}
+    problems = []
+    for key, value in run.spec.labels.items():
+        if key in own or key.lower().startswith("aws:"):
+            problems.append(Problem(f"labels.{key}", "is set by gpuyard or AWS", fix="rename it"))
+        elif not (re.fullmatch(r"[\w .:/=+@-]{1,128}", key) and re.fullmatch(r"[\w .:/=+@-]{0,256}", value)):
+            allowed = "letters, digits, spaces and _ . : / = + - @; 128 for the key, 256 for the value"
+            problems.append(Problem(f"labels.{key}", "cannot be a tag", f"{key}={value}", allowed))
+    if len(run.spec.labels) > 40:
+        problems.append(Problem("labels", "too many", str(len(run.spec.labels)), "<= 40"))
+    if problems:
+        raise UsageError(f"job '{run.spec.name}' has labels that cannot be tags on AWS", problems)
+    return {**run.spec.labels, **own}

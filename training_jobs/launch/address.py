@@ -1,0 +1,64 @@
+"""This node's own address and network interface, where the service does not say them in a variable."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import struct
+import sys
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+_TIMEOUT_S = 5.0
+_ANYWHERE = "192.0.2.1"  # reserved for documentation: nothing is sent there, the kernel only picks a route
+_SIOCGIFADDR = 0x8915
+
+
+def own_address(env: Mapping[str, str], towards: str | None) -> str:
+    """The address that the container agent of AWS gives this container; else the one from which the main node, or anything, is reached."""
+    agent = env.get("ECS_CONTAINER_METADATA_URI_V4")
+    told = _from_agent(agent) if agent else None
+    if told is not None:
+        return told
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((towards or _ANYWHERE, 9))
+        except OSError:
+            return "127.0.0.1"  # no network at all: only a job of one node can run so
+        return str(probe.getsockname()[0])
+
+
+def interface_of(address: str) -> str | None:
+    """The interface that has an address; None where the system does not tell."""
+    if address.startswith("127."):
+        return "lo0" if sys.platform == "darwin" else "lo"
+    if sys.platform != "linux":
+        return None
+    import fcntl
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            try:
+                answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+            except OSError:  # it has no address
+                continue
+            if socket.inet_ntoa(answer[20:24]) == address:
+                return name
+    return None
+
+
+def _from_agent(uri: str) -> str | None:
+    """The container's address by the agent's task metadata; None on the host's own network, or when the agent does not answer."""
+    parts = urlsplit(uri)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=_TIMEOUT_S)  # no proxy: it is on this machine
+    try:
+        connection.request("GET", parts.path)
+        response = connection.getresponse()
+        networks = json.loads(response.read(1 << 20)).get("Networks", []) if response.status == 200 else []
+        found = [address for network in networks for address in network.get("IPv4Addresses", [])]
+    except (OSError, http.client.HTTPException, ValueError, AttributeError):
+        return None
+    finally:
+        connection.close()
+    return str(found[0]) if found else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,9 +36,24 @@ def command(
     else:
         from components.planning import render
 
-        print(render.markdown(document) if markdown else render.text(document))
+        _show(render.markdown(document) if markdown else render.text(document), plain=markdown)
     if document.refused:
         raise typer.Exit(2)
+
+
+def _show(text: str, *, plain: bool) -> None:
+    """Lines in colour on a terminal, else as they are."""
+    if plain or not sys.stdout.isatty():
+        print(text)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    from components.planning.render import style
+
+    console = Console()
+    for line in text.splitlines():
+        console.print(Text(line, style=style(line)), soft_wrap=True)
 
 
 def plan(stack: str, folder: Path) -> YardPlanDocument:

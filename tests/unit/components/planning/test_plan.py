@@ -55,6 +55,14 @@ def test_the_text(yard: MakeYard) -> None:
     assert not plan.refused
 
 
+def test_what_matters_stands_out() -> None:
+    assert {line.split()[0]: render.style(line) for line in DEV.splitlines() if render.style(line)} == {
+        "budget": "yellow",
+        "warning": "yellow",
+    }
+    assert render.style("  VIOLATED budget: idle") == render.style("  REFUSED two resources") == "bold red"
+
+
 def test_two_plans_are_one(yard: MakeYard) -> None:
     assert planned(yard(dev)) == planned(yard(dev))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -87,6 +88,16 @@ def test_any_program_runs_as_pulumi_would_run_it(cli: Cli, project: Path) -> Non
     assert "1 KMS key" in out
     assert "encrypted config: acme:token" in out
     assert (Path.cwd(), sys.path) == (before, path)
+
+
+def test_a_terminal_gets_the_same_lines_in_colour(cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "infra" / "__main__.py").write_text("import pulumi_aws as aws\naws.cloudwatch.LogGroup('logs')\n")
+    plain = cli("--stack", "dev", "-C", str(project))[1]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    coloured = cli("--stack", "dev", "-C", str(project))[1]
+    assert "\x1b[1;31m  VIOLATED encryption" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
 
 
 def test_a_fully_named_stack_is_found(cli: Cli, project: Path) -> None:

@@ -137,8 +137,9 @@ def test_a_violation_is_exit_2_and_the_plan_is_shown(cli: Cli, project: Path) ->
         ({"infra/__main__.py": "import pulumi_aws; pulumi_aws.get_region()"}, "use its `_output` form"),
         ({"Pulumi.yaml": "name: acme\nruntime: nodejs"}, "runtime is nodejs"),
         ({"Pulumi.yaml": "name: acme\nruntime: python\nmain: nowhere"}, "neither a file nor a folder with a __main__.py"),
-        ({"Pulumi.yaml": "a: b: c"}, "cannot read"),
-        ({"Pulumi.yaml": "- a"}, "is not a mapping"),
+        ({"Pulumi.yaml": "a: b: c"}, "is not YAML"),
+        ({"Pulumi.yaml": "- a"}, "holds no mapping"),
+        ({"Pulumi.dev.yaml": "config: {acme:until: 2027-03-31}"}, "config.acme:until: "),
         ({"Pulumi.dev.yaml": "config: {gpuyard:owner: {secure: abc}}"}, "gpuyard:owner: encrypted; state it in plain"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -82,6 +83,7 @@ def moto(monkeypatch: pytest.MonkeyPatch, *buckets: str) -> Iterator[Moto]:
     """Moto with these buckets, and this process's variables pointing at it."""
     app = _OneAtATime(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request hides what a failing test says
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     found = Moto(f"http://127.0.0.1:{server.server_port}", app)

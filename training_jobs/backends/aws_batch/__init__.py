@@ -33,7 +33,7 @@ class Backend:
 
     poll_s = 5.0
 
-    def __init__(self, target: BatchTarget, aws: Aws | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, target: BatchTarget, *, aws: Aws | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
         self._target, self._sleep = target, sleep
         self._aws = aws or shared(target.region)
         self._definitions = Definitions(self._aws, target)

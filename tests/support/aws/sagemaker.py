@@ -1,0 +1,221 @@
+"""SageMaker training jobs on 127.0.0.1: the documented rules, states and reasons, and each host of a job as a real process."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .logs import FakeLogs
+from .model import Body, FakeService, RefusalError
+from .sagemaker_hosts import Hosts
+
+GROUP = "/aws/sagemaker/TrainingJobs"
+_ECR = re.compile(r"^[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/[^@:]+(:[\w.-]+|@sha256:[0-9a-f]{64})$")
+_OWN_DISKS = re.compile(r"^ml\.(g4dn|g5|g6|g6e|p4d|p5|p5en)\.")
+_LONGEST_S = 28 * 86400
+
+
+@dataclass
+class Job:
+    """One training job: what was asked, where it is, and what is asked of the thread that runs it."""
+
+    body: Body
+    status: str = "InProgress"
+    secondary: str = "Starting"
+    reason: str | None = None
+    created_at: float = field(default_factory=time.time)
+    started_at: float | None = None
+    ended_at: float | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    interruptions: int = 0
+    interrupted: int = 0
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.body["TrainingJobName"])
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.status in {"Completed", "Failed", "Stopped"}
+
+
+class FakeSageMaker(FakeService):
+    """`environment` is what the role and the network give a container. `grace_s` stands for the service's 120 s.
+
+    `machines`: whether there are any; without them a job waits, and ends with the reason that the service gives.
+    """
+
+    name = "sagemaker"
+
+    def __init__(self, folder: Path, logs: FakeLogs, environment: Mapping[str, str], *, grace_s: float = 30.0) -> None:
+        super().__init__()
+        self.folder, self.logs, self.environment, self.grace_s = folder, logs, dict(environment), grace_s
+        self.jobs: dict[str, Job] = {}
+        self.machines = True
+        self.group = logs.group(GROUP)
+        self.longest_pending_s: Callable[[Body], float | None] = lambda stopping: stopping.get("MaxPendingTimeInSeconds")
+        self._lives: list[threading.Thread] = []
+
+    def create_training_job(self, body: Body) -> Body:
+        """Accept a job under a name that nobody had."""
+        arn = self.arn(f"training-job/{body['TrainingJobName'].lower()}")
+        self._check(body)
+        with self.lock:
+            if body["TrainingJobName"] in self.jobs:
+                text = (
+                    "Training Job names must be unique within an AWS account and region, and a training job with this name already exists"
+                )
+                raise RefusalError("ResourceInUse", f"{text} ({arn})")
+            job = self.jobs[body["TrainingJobName"]] = Job(body)
+        thread = threading.Thread(target=self._run, args=(job,), daemon=True)
+        self._lives.append(thread)
+        thread.start()
+        return {"TrainingJobArn": arn}
+
+    def describe_training_job(self, body: Body) -> Body:
+        """What the service tells of it."""
+        job = self._job(body)
+        told = self.model.shape_for("DescribeTrainingJobResponse").members  # tags are not among them
+        asked = {name: value for name, value in job.body.items() if name in told}
+        return {
+            **asked,
+            "TrainingJobArn": self.arn(f"training-job/{job.name}"),
+            "ModelArtifacts": {"S3ModelArtifacts": f"{job.body['OutputDataConfig']['S3OutputPath']}/{job.name}/output/model.tar.gz"},
+            "TrainingJobStatus": job.status,
+            "SecondaryStatus": job.secondary,
+            "FailureReason": job.reason,
+            "CreationTime": datetime.fromtimestamp(job.created_at, UTC),
+            "LastModifiedTime": datetime.fromtimestamp(job.ended_at or time.time(), UTC),
+            "TrainingStartTime": datetime.fromtimestamp(job.started_at, UTC) if job.started_at else None,
+            "TrainingEndTime": datetime.fromtimestamp(job.ended_at, UTC) if job.ended_at else None,
+        }
+
+    def stop_training_job(self, body: Body) -> None:
+        """Ask for the end; one that has ended refuses."""
+        job = self._job(body)
+        with self.lock:
+            if job.over:
+                text = f"The request was rejected because the training job is in status {job.status}"
+                raise RefusalError("ValidationException", text)
+            if job.status == "InProgress":
+                job.status = job.secondary = "Stopping"
+            job.stop.set()
+
+    def interrupt(self, name: str) -> None:
+        """Take the spot machines of a job."""
+        job = self.jobs[name]
+        assert job.body.get("EnableManagedSpotTraining"), "only spot machines are taken"
+        job.interruptions += 1
+
+    def __exit__(self, *error: object) -> None:
+        for job in self.jobs.values():
+            job.stop.set()
+        for thread in self._lives:
+            thread.join(60)
+        super().__exit__(*error)
+
+    def _job(self, body: Body) -> Job:
+        with self.lock:
+            if body["TrainingJobName"] not in self.jobs:
+                raise RefusalError("ValidationException", "Requested resource not found.")  # the code that the service really gives
+            return self.jobs[body["TrainingJobName"]]
+
+    def _check(self, body: Body) -> None:
+        spot, stopping = body.get("EnableManagedSpotTraining", False), body.get("StoppingCondition", {})
+        runtime, wait = stopping.get("MaxRuntimeInSeconds", 86400), stopping.get("MaxWaitTimeInSeconds")
+        resources = body.get("ResourceConfig", {})
+        rules = [
+            (spot and wait is None, "MaxWaitTimeInSeconds must be specified when EnableManagedSpotTraining is true"),
+            (not spot and wait is not None, "MaxWaitTimeInSeconds must not be specified when EnableManagedSpotTraining is false"),
+            (wait is not None and wait < runtime, "MaxWaitTimeInSeconds must be equal to or greater than MaxRuntimeInSeconds"),
+            (runtime > _LONGEST_S, "MaxRuntimeInSeconds must be at most 28 days"),
+            (
+                resources.get("InstanceCount", 0) < 1 or "InstanceType" not in resources,
+                "ResourceConfig needs InstanceType and InstanceCount",
+            ),
+            (spot and resources.get("KeepAlivePeriodInSeconds"), "KeepAlivePeriodInSeconds cannot be used with managed spot training"),
+            ("VolumeKmsKeyId" in resources and _OWN_DISKS.match(resources["InstanceType"]), "VolumeKmsKeyId: the type has local storage"),
+            (not _ECR.match(body["AlgorithmSpecification"].get("TrainingImage", "")), "TrainingImage is not in Amazon ECR"),
+            (len({tag["Key"] for tag in body.get("Tags", ())}) != len(body.get("Tags", ())), "Duplicate tag keys"),
+        ]
+        for broken, text in rules:
+            if broken:
+                raise RefusalError("ValidationException", text)
+
+    def _run(self, job: Job) -> None:
+        """The life of a job: machines, hosts, an end; and for spot machines that are taken, the same again."""
+        stopping, spot = job.body.get("StoppingCondition", {}), job.body.get("EnableManagedSpotTraining", False)
+        deadline = job.created_at + stopping["MaxWaitTimeInSeconds"] if spot else None
+        run_s, turn = 0.0, 0
+        while True:
+            if not self._wait_for_machines(job, deadline):
+                return
+            began = time.time()
+            job.started_at = job.started_at or began
+            self._say(job, "Training")
+            hosts = Hosts(self, job.body, turn)
+            left = stopping.get("MaxRuntimeInSeconds", 86400) - run_s
+            cause = self._watch(job, hosts, began + left, deadline)
+            hosts.end(self.grace_s)
+            run_s, turn = run_s + time.time() - began, turn + 1
+            if cause != "Interrupted":
+                self._conclude(job, cause, hosts.failed)
+                return
+            job.interrupted += 1
+            self._say(job, "Interrupted")
+
+    def _wait_for_machines(self, job: Job, deadline: float | None) -> bool:
+        patience = self.longest_pending_s(job.body.get("StoppingCondition", {}))
+        while not self.machines:
+            if job.interrupted == 0:
+                self._say(job, "Pending")
+            if job.stop.wait(0.02):
+                self._end(job, "Stopped", "Stopped")
+                return False
+            if deadline is not None and time.time() > deadline:
+                self._end(job, "Stopped", "MaxWaitTimeExceeded")
+                return False
+            if patience is not None and time.time() > job.created_at + patience:
+                self._end(job, "Failed", "Failed", "CapacityError: Unable to provision requested ML compute capacity. Please retry.")
+                return False
+        return True
+
+    def _watch(self, job: Job, hosts: Hosts, until: float, deadline: float | None) -> str | None:
+        """Why the hosts are ended; None = they ended by themselves."""
+        while not hosts.ended:
+            if job.stop.is_set():
+                return "Stopped"
+            if job.interruptions > job.interrupted:
+                return "Interrupted"
+            if time.time() > until:
+                return "MaxRuntimeExceeded"
+            if deadline is not None and time.time() > deadline:
+                return "MaxWaitTimeExceeded"
+            time.sleep(0.02)
+        return None
+
+    def _conclude(self, job: Job, cause: str | None, failed: int | None) -> None:
+        if cause is not None:
+            self._end(job, "Stopped", cause)
+        elif failed is not None:
+            self._end(job, "Failed", "Failed", f"AlgorithmError: , exit code: {failed}")
+        else:
+            self._end(job, "Completed", "Completed")
+
+    def _say(self, job: Job, secondary: str) -> None:
+        with self.lock:
+            if job.status == "InProgress":
+                job.secondary = secondary
+
+    def _end(self, job: Job, status: str, secondary: str, reason: str | None = None) -> None:
+        with self.lock:
+            job.ended_at = time.time()
+            job.secondary, job.reason = secondary, reason
+            job.status = status  # last: whoever sees it ended sees all

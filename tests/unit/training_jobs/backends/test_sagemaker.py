@@ -1,0 +1,250 @@
+"""The service `sagemaker` through the runner, real boto3 in front of the fakes: every end a job can come to, once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import boto3
+import pytest
+
+from tests.support.aws.model import DENIED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
+from tests.support.aws.sagemaker_yard import Yard, yard
+from tests.support.local_yard import job
+from training_jobs.case import Case
+from training_jobs.errors import AuthError, ConflictError, QuotaError
+from training_jobs.runner import Runner
+from training_jobs.spec import JobSpec
+from training_jobs.state import Exit, Reason, State, exit_for
+from training_jobs.status import RunStatus
+
+# What a container runs here: it says where it is, and does what the run's name tells. Attempts are claimed as launch
+# does it, and numbered by the container's folder.
+PROGRAM = """
+import json, os, signal, sys, time
+import boto3
+name, host = os.environ["GPUYARD_RUN_ID"], os.environ["SM_CURRENT_HOST"]
+rank = sorted(json.loads(os.environ["SM_HOSTS"])).index(host)
+bucket, run = boto3.client("s3"), os.environ["GPUYARD_RUN_URL"].removeprefix("s3://runs/")
+def put(path, data): bucket.put_object(Bucket="runs", Key=f"{run}/{path}", Body=json.dumps(data).encode())
+attempt = int(os.environ["GPUYARD_SUBMISSION"]) + int(os.path.basename(os.getcwd()).split("-")[0]) + 1
+if rank == 0:
+    put(f"attempts/{attempt}.json", {"attempt": attempt, "submission": int(os.environ["GPUYARD_SUBMISSION"])})
+print("host", rank, "runs", flush=True)
+def leave(*_):
+    print("host", rank, "leaves", flush=True)
+    sys.exit(75)
+signal.signal(signal.SIGTERM, leave)
+if name.startswith("fails") and rank == 1:
+    put(f"output/attempt-{attempt}/node-1.json", {"exit_code": 7, "tail": ["boom"]})
+    sys.exit(7)
+if name.startswith("stays") or (name.startswith("returns") and attempt == 1):
+    time.sleep(300)
+if name.startswith("resumes") and attempt == 1:
+    sys.exit(75)
+print("host", rank, "is done", flush=True)
+"""
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    with yard(tmp_path, monkeypatch, program=PROGRAM, grace_s=10) as found:
+        yield found
+
+
+def spec(name: str, **keys: object) -> JobSpec:
+    return job(name, **{"nodes": 2, **keys})
+
+
+def until(look: Callable[[], RunStatus], *states: State) -> RunStatus:
+    deadline = time.monotonic() + 60
+    while (status := look()).state not in states:
+        assert time.monotonic() < deadline, f"still {status.state} ({status.detail})"
+        time.sleep(0.05)
+    return status
+
+
+def said(service: Yard, words: str) -> None:
+    deadline = time.monotonic() + 60
+    while words not in service.logs.text():
+        assert time.monotonic() < deadline, service.logs.text()
+        time.sleep(0.05)
+
+
+def ends(runner: Runner, name: str, **keys: object) -> tuple[RunStatus, Exit]:
+    status = runner.wait(runner.submit(spec(name, **keys), None).status.run_id)
+    return status, exit_for(status.state, status.reason)
+
+
+def test_two_hosts_run_to_the_end(service: Yard) -> None:
+    runner = service.runner()
+    status, code = ends(runner, "works")
+    assert (status.state, status.exit_code, code) == (State.SUCCEEDED, 0, Exit.OK)
+    assert status.service.id is not None
+    assert (
+        status.service.console_url == f"https://us-east-1.console.aws.amazon.com/sagemaker/home?region=us-east-1#/jobs/{status.service.id}"
+    )
+    lines = list(runner.logs(status.run_id))
+    assert sorted((line.node, line.text) for line in lines) == [
+        (0, "host 0 is done"), (0, "host 0 runs"), (1, "host 1 is done"), (1, "host 1 runs"),
+    ]  # fmt: skip
+    assert {line.node for line in runner.logs(status.run_id, node=1)} == {1}
+    assert list(runner.logs(status.run_id, since=time.time() + 60)) == []
+    assert runner.capacity()["h100"].nodes == 2
+
+
+def test_a_script_that_fails_is_the_users_error_with_its_own_code(service: Yard) -> None:
+    status, code = ends(service.runner(), "fails")
+    assert (status.state, status.reason, status.exit_code, code) == (State.FAILED, Reason.USER_ERROR, 7, Exit.FAILED)
+    assert status.attempts[-1].tail == ["boom"]
+
+
+def test_a_code_that_the_service_does_not_tell_is_read_from_what_the_nodes_left(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail = service.sagemaker._end
+    quiet = "AlgorithmError: framework error"
+    monkeypatch.setattr(service.sagemaker, "_end", lambda job, status, secondary, reason=None: fail(job, status, secondary, quiet))
+    status, _ = ends(service.runner(), "fails")
+    assert (status.state, status.reason, status.exit_code) == (State.FAILED, Reason.USER_ERROR, 7)
+
+
+def test_the_time_limit(service: Yard) -> None:
+    status, code = ends(service.runner(), "stays", timeout="3s")
+    assert (status.state, status.reason, code) == (State.FAILED, Reason.TIMEOUT, Exit.TIMEOUT)
+    said(service, "host 1 leaves")
+
+
+def test_the_cost_limit(service: Yard) -> None:
+    status, code = ends(service.runner(), "stays", max_cost_usd=0.06)  # two nodes at a cent a second
+    assert (status.state, status.reason, code) == (State.FAILED, Reason.COST, Exit.FAILED)
+
+
+def test_machines_that_never_come(service: Yard) -> None:
+    service.sagemaker.machines = False
+    service.sagemaker.longest_pending_s = lambda stopping: 0.5
+    status, code = ends(service.runner(), "works")
+    assert (status.state, status.reason, code) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
+    assert status.started_at is None
+    assert (status.cost.usd, status.detail) == (0.0, "CapacityError: Unable to provision requested ML compute capacity. Please retry.")
+
+
+def test_spot_machines_that_never_come(service: Yard) -> None:
+    service.sagemaker.machines = False
+    status, code = ends(service.runner(spot=True), "works", timeout="1s", queue_timeout="1s")
+    assert (status.state, status.reason, code) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
+
+
+def test_the_accounts_limit_is_a_quota(service: Yard) -> None:
+    text = "The account-level service limit 'ml.g6.12xlarge for training job usage' is 0 Instances, with current utilization of 0"
+    service.sagemaker.fail("CreateTrainingJob", Fault(RefusalError("ResourceLimitExceeded", text)))
+    with pytest.raises(QuotaError, match="account-level service limit"):
+        service.runner().submit(spec("works"), None)
+
+
+def test_a_caller_who_may_not(service: Yard) -> None:
+    service.sagemaker.fail("CreateTrainingJob", DENIED)
+    with pytest.raises(AuthError, match="not authorized"):
+        service.runner().submit(spec("works"), None)
+
+
+def test_spot_machines_that_are_taken_are_replaced_by_the_service(service: Yard) -> None:
+    runner = service.runner(spot=True)
+    run = runner.submit(spec("returns"), None).status.run_id
+    said(service, "host 1 runs")
+    (name,) = service.sagemaker.jobs
+    service.sagemaker.machines = False
+    service.sagemaker.interrupt(name)
+    assert until(lambda: runner.status(run), State.RECOVERING).detail == "spot machines were taken; SageMaker waits for others"
+    service.sagemaker.machines = True
+    assert runner.wait(run).state is State.SUCCEEDED
+    texts = [line.text for line in runner.logs(run, node=0)]
+    assert texts == ["host 0 runs", "host 0 leaves", "host 0 runs", "host 0 is done"]
+    assert service.sagemaker.count("CreateTrainingJob") == 1
+
+
+def test_a_job_that_leaves_to_be_resumed_is_submitted_again_under_the_next_name(service: Yard) -> None:
+    runner = service.runner()
+    status, code = ends(runner, "resumes", nodes=1)
+    assert (status.state, code, status.attempt) == (State.SUCCEEDED, Exit.OK, 2)
+    assert [(a.attempt, a.state, a.reason) for a in status.attempts] == [
+        (1, State.STOPPED, Reason.PREEMPTED),
+        (2, State.SUCCEEDED, None),
+    ]
+    assert [name.rpartition("-")[2] for name in service.sagemaker.jobs] == ["0", "1"]
+
+
+def test_logs_are_followed_to_the_end_from_any_time(service: Yard) -> None:
+    runner = service.runner()
+    run = runner.submit(spec("returns"), None).status.run_id
+    began = time.time()
+    said(service, "host 1 runs")
+    with ThreadPoolExecutor(1) as pool:
+        followed = pool.submit(lambda: [line.text for line in runner.logs(run, follow=True)])
+        runner.cancel(run)
+        assert sorted(followed.result(60)) == ["host 0 leaves", "host 0 runs", "host 1 leaves", "host 1 runs"]
+    assert len(list(runner.logs(run, since=began))) == 4
+
+
+@pytest.mark.parametrize("when", ["waiting", "running", "ended"])
+def test_a_cancel_in_every_state(service: Yard, when: str) -> None:
+    runner = service.runner()
+    service.sagemaker.machines = when != "waiting"
+    run = runner.submit(spec("works" if when == "ended" else "stays"), None).status.run_id
+    if when == "running":
+        said(service, "host 1 runs")
+    if when == "ended":
+        until(lambda: runner.status(run), State.SUCCEEDED)
+    runner.cancel(run)
+    runner.cancel(run)
+    expected = State.SUCCEEDED if when == "ended" else State.CANCELLED
+    assert runner.wait(run).state is expected
+    assert service.sagemaker.count("CreateTrainingJob") == 1
+
+
+@pytest.mark.parametrize("fault", [LOST, THROTTLED, UNAVAILABLE])
+def test_a_create_that_goes_wrong_makes_one_job(service: Yard, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    service.sagemaker.fail("CreateTrainingJob", fault)
+    status, code = ends(service.runner(), "works")
+    assert (status.state, code, len(service.sagemaker.jobs)) == (State.SUCCEEDED, Exit.OK, 1)
+
+
+def test_many_submits_at_the_same_instant_make_one_job(service: Yard) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        found = list(pool.map(lambda _: service.runner().submit(spec("works"), None, key="nightly"), range(12)))
+    assert [submitted.created for submitted in found].count(True) == 1
+    assert len(service.sagemaker.jobs) == 1
+    assert service.runner().wait(found[0].status.run_id).state is State.SUCCEEDED
+
+
+def test_a_submit_that_died_after_the_call_is_finished_by_the_next_one(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = Case.save
+    monkeypatch.setattr(Case, "save", lambda case, record: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        service.runner().submit(spec("works"), None, key="nightly")
+    monkeypatch.setattr(Case, "save", save)
+    later = Runner(service.runner()._targets, clock=lambda: time.time() + 61)
+    submitted = later.submit(spec("works"), None, key="nightly")
+    assert (submitted.created, submitted.note) == (False, "taken over from a submit that died")
+    assert len(service.sagemaker.jobs) == 1
+    assert later.wait(submitted.status.run_id).state is State.SUCCEEDED
+
+
+def test_somebody_elses_training_job_of_that_name_is_not_adopted(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = service.runner()
+    run = runner.submit(spec("works"), None, key="nightly").status.run_id
+    runner.wait(run)
+    (made,) = service.sagemaker.jobs.values()
+    made.body["Environment"]["GPUYARD_RUN_URL"] = "s3://other/gpuyard/runs/x"
+    boto3.client("s3").delete_object(Bucket="runs", Key=f"gpuyard/runs/{run}/run.json")
+    with pytest.raises(ConflictError, match="is not run"):
+        service.runner().submit(spec("works"), None, key="nightly")
+
+
+def test_a_job_that_the_service_forgot_is_unknown_and_never_a_success(service: Yard) -> None:
+    runner = service.runner()
+    run = runner.submit(spec("works"), None).status.run_id
+    service.sagemaker.jobs.clear()
+    status = runner.wait(run)
+    assert (status.state, exit_for(status.state, status.reason)) == (State.UNKNOWN, Exit.LOST_SIGHT)

@@ -1,0 +1,123 @@
+"""The exact CreateTrainingJob of a submission. Pure.
+
+Network isolation stays off: it cuts the container off from S3, from the secrets and from the checkpoint, without which no job
+of ours starts or goes on. The boundary is the VPC: the target's subnets, its security group that admits only itself, and the
+job's own narrow role.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+from ...errors import Problem, UsageError
+from ...run import Run
+from ...target import SageMakerTarget
+from ..aws import image_of, job_prefix, tags_of
+
+_NAME = 63  # characters of a training job's name
+_ARGUMENT = 256  # characters of one container argument
+_LONGEST_S = 28 * 86400  # that a training job may run, or wait and run
+_SHORTEST_PENDING_S = 1800
+_DISK_GIB = 200
+_GRACE_S = 110
+"""Of the 120 s between SageMaker's SIGTERM and the end; the rest is for the upload of the last words."""
+_LOADER = 'import base64,sys,zlib;exec(zlib.decompress(base64.b64decode("".join(sys.argv[1:]))))'
+_BOOTSTRAP = Path(__file__).parents[2] / "launch" / "bootstrap.py"
+_ECR = re.compile(r"^[0-9]{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/")
+# Machines with disks of their own, which their hardware encrypts: a key for the volume is refused (CreateTrainingJob, VolumeKmsKeyId).
+_OWN_DISKS = re.compile(r"^ml\.(g4dn|g5|g6e?|g7e?|p3dn|p4de?|p5(en?)?|p6.*|trn.*|r5d)\.")
+
+
+def name_of(run: Run) -> str:
+    """The training job's name: the stack's prefix, the run and the submission; a long job name is cut, its digest is not."""
+    slug, digest = run.id.rsplit("-", 1)
+    prefix, suffix = job_prefix(run.target.stack), f"-{digest}-{run.submission}"
+    return prefix + slug[: _NAME - len(prefix) - len(suffix)].rstrip("-") + suffix
+
+
+def body_of(run: Run, target: SageMakerTarget) -> dict[str, Any]:
+    """The body. Raises UsageError for what SageMaker cannot do, every problem at once."""
+    image = image_of(run)
+    _check(run, image)
+    body: dict[str, Any] = {
+        "TrainingJobName": name_of(run),
+        "AlgorithmSpecification": {
+            "TrainingImage": image,
+            "TrainingInputMode": "File",
+            "ContainerEntrypoint": ["python3", "-c", _LOADER],
+            "ContainerArguments": _bootstrap_arguments(),
+        },
+        "RoleArn": target.role,
+        "OutputDataConfig": {"S3OutputPath": f"{run.url}/sagemaker", **_key("KmsKeyId", target.encryption_key)},
+        "ResourceConfig": {
+            "InstanceType": target.instance_type,
+            "InstanceCount": run.spec.nodes,
+            "VolumeSizeInGB": _DISK_GIB,
+            **_key("VolumeKmsKeyId", None if _OWN_DISKS.match(target.instance_type) else target.encryption_key),
+        },
+        "VpcConfig": {"Subnets": target.subnet_ids, "SecurityGroupIds": target.security_group_ids},
+        "StoppingCondition": _stopping(run, target),
+        "EnableNetworkIsolation": False,
+        "EnableInterContainerTrafficEncryption": run.spec.nodes > 1,
+        "EnableManagedSpotTraining": target.spot,
+        "Environment": _environment(run, target),
+        "Tags": [{"Key": key, "Value": value} for key, value in sorted(tags_of(run).items())],
+    }
+    if target.spot:  # for scripts that write there; gpuyard's own checkpoints go straight to the run's folder
+        body["CheckpointConfig"] = {"S3Uri": f"{run.url}/sagemaker-checkpoints", "LocalPath": "/opt/ml/checkpoints"}
+    if run.spec.retries.infra:  # SageMaker's own internal errors, without a new submission
+        body["RetryStrategy"] = {"MaximumRetryAttempts": min(run.spec.retries.infra, 30)}
+    return body
+
+
+def _check(run: Run, image: str) -> None:
+    problems = []
+    if not _ECR.match(image) or len(image) > 255:
+        what, fix = "SageMaker pulls from ECR alone, 255 characters at most", "push it to a repository of the account and name that"
+        problems.append(Problem("image", what, image, "<account>.dkr.ecr.<region>.amazonaws.com/<name>@sha256:<digest>", fix))
+    if run.limit_s > _LONGEST_S:
+        problems.append(Problem("timeout", "SageMaker runs no job longer", f"{run.limit_s / 86400:.1f}d", "<= 28d"))
+    too_long = [name for name, value in _environment(run, run.target).items() if len(value) > 512]
+    problems += [Problem(name, "too long for SageMaker", allowed="512 characters", fix="shorten the run bucket's URL") for name in too_long]
+    if problems:
+        raise UsageError(f"job '{run.spec.name}' cannot run on SageMaker", problems)
+
+
+def _stopping(run: Run, target: SageMakerTarget) -> dict[str, int]:
+    """How long it may run, and how long wait: SageMaker takes no wait under 30 minutes, a shorter one is the runner's to keep."""
+    patience = run.spec.queue_timeout
+    found = {"MaxRuntimeInSeconds": run.limit_s}
+    if target.spot:
+        found["MaxWaitTimeInSeconds"] = min(_LONGEST_S, run.limit_s + (_LONGEST_S if patience is None else patience))
+    elif patience is not None:
+        found["MaxPendingTimeInSeconds"] = min(max(patience, _SHORTEST_PENDING_S), _LONGEST_S)
+    return found
+
+
+def _environment(run: Run, target: Any) -> dict[str, str]:
+    return {
+        "AWS_DEFAULT_REGION": target.region,
+        "GPUYARD_SERVICE": "sagemaker",
+        "GPUYARD_RUN_ID": run.id,
+        "GPUYARD_RUN_URL": run.url,
+        "GPUYARD_SUBMISSION": str(run.submission),
+        "GPUYARD_CODE_URL": run.code.url,
+        "GPUYARD_GRACE_S": str(_GRACE_S),
+        "GPUYARD_LIMIT_REASON": run.limit_reason,
+    }
+
+
+@functools.cache
+def _bootstrap_arguments() -> list[str]:
+    """The bootstrap as arguments of the length that SageMaker takes, for the loader to put together again."""
+    packed = base64.b64encode(zlib.compress(_BOOTSTRAP.read_bytes(), 9)).decode()
+    return [packed[start : start + _ARGUMENT] for start in range(0, len(packed), _ARGUMENT)]
+
+
+def _key(name: str, key: str | None) -> dict[str, str]:
+    return {} if key is None else {name: key}

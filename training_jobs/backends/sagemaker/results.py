@@ -1,0 +1,48 @@
+"""The exit codes that the nodes of a training job left in the run bucket: SageMaker itself tells only text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import GpuyardError
+from ...store import Store, open_store
+
+
+def exit_codes(job: Mapping[str, Any]) -> list[int | None]:
+    """One for each node of the newest attempt that this training job claimed; None for a node that left none."""
+    environment = job.get("Environment", {})
+    url, submission = environment.get("GPUYARD_RUN_URL", ""), environment.get("GPUYARD_SUBMISSION", "")
+    bucket, _, run = url.partition("/gpuyard/runs/")
+    nodes = int(job["ResourceConfig"]["InstanceCount"])
+    if not run or not submission.isdigit():
+        return [None] * nodes
+    try:
+        store = open_store(bucket)
+        attempt = _newest(store, f"gpuyard/runs/{run}/attempts", int(submission))
+        folder = f"gpuyard/runs/{run}/output/attempt-{attempt}"
+        return [_code(store, f"{folder}/node-{node}.json") if attempt else None for node in range(nodes)]
+    except GpuyardError:  # the bucket cannot be read: the service's own word has to do
+        return [None] * nodes
+
+
+def _newest(store: Store, folder: str, submission: int) -> int | None:
+    numbers = sorted(
+        (int(name.removesuffix(".json")) for name in store.names(folder) if name.removesuffix(".json").isdigit()), reverse=True
+    )
+    return next((number for number in numbers if _object(store, f"{folder}/{number}.json").get("submission") == submission), None)
+
+
+def _code(store: Store, path: str) -> int | None:
+    code = _object(store, path).get("exit_code")
+    return code if isinstance(code, int) else None
+
+
+def _object(store: Store, path: str) -> dict[str, Any]:
+    found = store.read(path)
+    try:
+        data = json.loads(found[0]) if found else {}
+    except ValueError:  # torn by the end of the node
+        return {}
+    return data if isinstance(data, dict) else {}

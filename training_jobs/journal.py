@@ -58,6 +58,7 @@ class Submission(_Model):
     fresh: bool = Field(description="starts the clocks and allowances anew (the first, and every --retry)")
     written_at: float = Field(description="Unix time of this record's last writer before the call")
     service_id: str | None = Field(None, description="null = written down, not yet submitted")
+    cut: Reason | None = Field(None, description="why gpuyard itself asked the service to end it; written before it asks")
     ended: Ended | None = None
 
 

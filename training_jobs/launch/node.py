@@ -142,7 +142,7 @@ class Node:
         self._meeting.agree({} if self._where.rank == 0 else None)
         child = Child(self._job["command"], env, self._cwd, keep_tail=True)
         self._enter("running")
-        self._watch(child, lambda: self._follow_report("running", 0, 0.0))
+        self._watch(child, lambda: self._follow_report("running", 0))
         code = _exit_code(child.code)
         if code == DONE:
             return AgentState("ended", 0, time.time(), DONE)
@@ -205,12 +205,12 @@ class Node:
         if state is None:
             return
         self._restarts = state.restarts
-        self._follow_report(state.phase, state.restarts, state.changed_at)
+        self._follow_report(state.phase, state.restarts)
 
-    def _follow_report(self, phase: str, restarts: int, changed_at: float) -> None:
+    def _follow_report(self, phase: str, restarts: int) -> None:
         if not self._progress:
             return
-        self._progress.follow(phase, restarts, changed_at)
+        self._progress.follow(phase, restarts)
         if not self._weighed:
             self._weigh(self._lead_s)  # once, while there is time to save more often
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -132,13 +133,20 @@ def test_launch_is_told_what_a_save_takes(tmp_path: Path, monkeypatch: pytest.Mo
 def test_who_cannot_leave_is_ended_shortly_before_the_time_is_over(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    left, codes = iter([None, 100.0, 99.8, 9.0, 7.5, 6.2]), list[int]()  # a second notice gave less
-    monkeypatch.setattr(hook, "seconds_left", lambda: next(left))
+    moments: Iterator[tuple[float, float | None]] = iter([(0, None), (1, 100), (2, 99), (3, 9), (4.5, 7.5), (5.8, 6.2)])
+    clock, codes = [0.0], list[int]()
+
+    def seconds_left() -> float | None:  # the notice of 100 s is followed by one of 9 s
+        clock[0], left_s = next(moments)
+        return left_s
+
+    monkeypatch.setattr(hook, "seconds_left", seconds_left)
+    monkeypatch.setattr("training_jobs.train.watch.time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr("training_jobs.train.watch._LOOK_EVERY_S", 0.0)
     grace = Grace(codes.append)
     grace._watch()
     assert codes == [75]
-    assert next(left, "all were asked for") == "all were asked for"
+    assert next(moments, None) is None
     assert "6.2 s left, and the step does not end" in (said := capfd.readouterr().err)
     assert "in test_who_cannot_leave" in said  # where every thread is
 

@@ -54,7 +54,7 @@ class Config:
     compile: str = "auto"  # auto: on a GPU
     loss: str = "auto"  # auto: chunked on a GPU where torch has it | chunked | plain
     attention: str = "cudnn,flash,efficient,math"  # the order in which the backends are tried
-    recompute: str = "none"  # none | block: activations are computed again in the backward pass
+    recompute: str = "none"  # in the backward pass, for memory: none | selective: all but matrix products and attention | block: all
     threads: int = 1  # of each rank on the CPU
     # the cadence
     save_every_steps: int = 0  # 0: by the clock alone, GPUYARD_CHECKPOINT_EVERY_S
@@ -74,7 +74,7 @@ CHOICES = {
     "precision": ("auto", "fp32", "bf16"),
     "compile": ("auto", "on", "off"),
     "loss": ("auto", "chunked", "plain"),
-    "recompute": ("none", "block"),
+    "recompute": ("none", "selective", "block"),
     "saving": ("auto", "async", "sync"),
     "tensorboard": ("auto", "on", "off"),
 }

@@ -147,7 +147,8 @@ class Net:
         """Wrap the model that has its weights now; only copies need it, shards are in place."""
         if self._config.strategy == "ddp":
             ids = [self._place.device.index] if self._place.device.type == "cuda" else None
-            self.net = DistributedDataParallel(self.model, device_ids=ids, gradient_as_bucket_view=True)
+            # The buffers are constants: to send them around would make every forward pass wait for rank 0.
+            self.net = DistributedDataParallel(self.model, device_ids=ids, gradient_as_bucket_view=True, broadcast_buffers=False)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:

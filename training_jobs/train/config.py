@@ -51,7 +51,7 @@ class Config:
     # the machine
     strategy: str = "auto"  # auto: by size, the reason is printed | single | ddp | fsdp | hsdp
     precision: str = "auto"  # auto: bf16 on a GPU, fp32 on a CPU; the weights stay fp32
-    compile: str = "auto"  # auto: on a GPU
+    compile: str = "auto"  # auto: on a GPU | off | on: block by block | max: autotuned | graphs: with CUDA graphs
     loss: str = "auto"  # auto: chunked on a GPU where torch has it | chunked | plain
     attention: str = "cudnn,flash,efficient,math"  # the order in which the backends are tried
     recompute: str = "none"  # in the backward pass, for memory: none | selective: all but matrix products and attention | block: all
@@ -72,7 +72,7 @@ CHOICES = {
     "schedule": ("cosine", "wsd"),
     "strategy": ("auto", "single", "ddp", "fsdp", "hsdp"),
     "precision": ("auto", "fp32", "bf16"),
-    "compile": ("auto", "on", "off"),
+    "compile": ("auto", "off", "on", "max", "graphs"),
     "loss": ("auto", "chunked", "plain"),
     "recompute": ("none", "selective", "block"),
     "saving": ("auto", "async", "sync"),

@@ -34,6 +34,8 @@ _BACKENDS = {
     "math": SDPBackend.MATH,
 }
 
+_MODES = {"on": None, "max": "max-autotune-no-cudagraphs", "graphs": "reduce-overhead"}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -137,10 +139,10 @@ class Net:
         if config.strategy in ("fsdp", "hsdp"):
             _shard(model, config, place)
         _materialise(model, place.device)
-        if config.compile == "on":
+        if config.compile in _MODES:
             blocks: Any = model.blocks
             for block in blocks:  # what is inside of FSDP2's hooks, not the hooks
-                block.forward = torch.compile(block.forward)
+                block.forward = torch.compile(block.forward, mode=_MODES[config.compile])
         self.net: nn.Module = model
 
     def copy_to_ranks(self) -> None:

@@ -48,7 +48,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_a_lost_node_that_comes_back_changes_nothing(tmp_path: Path, undisturbed: dict[str, Any], strategy: str, lost: int) -> None:
     command = ["stays.py", *SETTINGS, f"strategy={strategy}", "save_every_steps=5"]
     returns = {"GPUYARD_RETURN_S": "60"}
-    run = FakeRun(tmp_path, {"command": command, "nproc_per_node": 1, "setup": ["sh", "-c", "echo set up"]}, {"stays.py": STAYS})
+    run = FakeRun(
+        tmp_path, {"command": command, "nproc_per_node": 1, "max_restarts": 3, "setup": ["sh", "-c", "echo set up"]}, {"stays.py": STAYS}
+    )
     run.node_env = {0: returns, 1: returns}
     nodes = run.submit()
     wait_for(lambda: run.output(1, "progress.json")["step"] == 7)

@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo down test check env venv lock soak bench bench-gpu
+.PHONY: help demo down test check env venv lock soak quality bench bench-gpu
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ lock: venv ## pin what pyproject.toml asks for, with hashes (ARGS=--upgrade for 
 
 soak: venv ## hundreds of seeded faults; takes hours
 	@.venv/bin/python -m pytest -m soak --timeout=0 $(ARGS)
+
+quality: venv ## train the tiny GPT until it beats trigrams; takes minutes
+	@.venv/bin/python -m pytest -m quality --timeout=0 $(ARGS)
 
 bench: venv ## each benchmark prints a ratio against a named baseline of the same run
 	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; .venv/bin/python "$$file" $(ARGS); done

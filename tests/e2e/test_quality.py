@@ -14,7 +14,7 @@ from tests.support.fake_nodes import CHECKOUT
 
 @pytest.mark.quality
 def test_the_tiny_gpt_knows_more_than_trigrams(tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "training_jobs.train", "steps=1200", "threads=2", f"out={tmp_path.as_uri()}"]
+    argv = [sys.executable, "-m", "training_jobs.train", "steps=1200", f"out={tmp_path.as_uri()}"]
     subprocess.run(argv, cwd=CHECKOUT, check=True)
     result = json.loads((tmp_path / "result.json").read_text())
     print(f"validation loss {result['val_loss']:.4f}, trigrams {result['trigram_entropy']:.4f} nats per byte")

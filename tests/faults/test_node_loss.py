@@ -73,6 +73,24 @@ def test_a_lost_node_that_comes_back_changes_nothing(tmp_path: Path, undisturbed
     assert not list(tmp_path.rglob(".tmp-*"))
 
 
+@pytest.mark.parametrize("lost", [[0], [2], [1, 2]])
+def test_all_that_are_left_meet_again(tmp_path: Path, lost: list[int]) -> None:
+    command = ["sh", "-c", "test $GPUYARD_ATTEMPT = 2 || exec sleep 600"]
+    returns = {"GPUYARD_RETURN_S": "30"}
+    run = FakeRun(tmp_path, {"command": command, "launcher": "none", "nodes": 3}, node_env=dict.fromkeys(range(3), returns))
+    nodes = run.submit()
+    wait_for(lambda: run.output(1, "progress.json")["phase"] == "running")
+    for node in lost:
+        nodes[node].kill()
+        nodes[node].wait()
+    for node in lost:
+        nodes[node] = run.start(node)
+    assert finish(nodes, 30) == [0, 0, 0], run.log(0)
+    assert [run.output(2, f"node-{node}.json")["exit_code"] for node in range(3)] == [0, 0, 0]
+    assert not (run.run / "attempts/3.json").exists()
+    wait_for(lambda: not run.processes(), 5)
+
+
 def test_a_lost_node_is_waited_for_so_long_and_no_longer(tmp_path: Path) -> None:
     run = FakeRun(tmp_path, {"command": ["sleep", "600"], "launcher": "none"}, node_env={0: {"GPUYARD_RETURN_S": "1.5"}})
     nodes = run.submit()

@@ -80,6 +80,31 @@ def test_this_machine_s_yard_costs_nothing(cli: Cli) -> None:
     assert "policy  12 passed, 0 violated, 0 warnings" in out
 
 
+def test_the_yards_that_we_ship_have_plans(cli: Cli) -> None:
+    code, out, _ = cli("--stack", "dev-aws", "-C", str(ROOT))
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0].startswith("dev-aws  aws us-east-1  owner ml-platform@acme.io  expires 2027-03-31   ")
+    assert [line.split()[:2] for line in lines[1:8]] == [
+        ["Network", "net"],
+        ["Bucket", "data"],
+        ["Bucket", "runs"],
+        ["GpuPool", "l4"],
+        ["GpuPool", "l4-spot"],
+        ["JobService", "train"],
+        ["Budget", "budget"],
+    ]
+    assert any("2 x 4.6016 on demand" in line and "6,718" in line for line in lines)
+    assert any("1 x spot: price unknown" in line and line.endswith("<=3,359  bounded by on demand") for line in lines)
+    assert "   the rest buys >=106 h with everything on   WARN full month exceeds it" in out
+    assert "L-DB2E81BA Running On-Demand G and VT instances 96 vCPU   L-3819A6DF All G and VT Spot Instance Requests 48 vCPU" in out
+    assert " 0 violated, " in out
+    code, out, _ = cli("--stack", "prod-aws", "-C", str(ROOT))
+    assert code == 0
+    assert "8 x 39.8 capacity block, own rate" in out
+    assert "sagemaker: ml.p5.48xlarge for spot training job usage 4 nodes" in out
+
+
 def test_any_program_runs_as_pulumi_would_run_it(cli: Cli, project: Path) -> None:
     before, path = Path.cwd(), list(sys.path)
     code, out, err = cli("--stack", "dev", "-C", str(project))

@@ -142,7 +142,7 @@ def test_every_rule_is_described_and_nothing_else_is_open(record: Any, egress: s
     found = {(kind, name): recorded.inputs(kind, name) for kind, name in rules}
     assert all(rule.pop("description") and rule.pop("tags") for rule in found.values())
     itself = {"securityGroupId": "net-nodes-id", "referencedSecurityGroupId": "net-nodes-id", "ipProtocol": "-1"}
-    wanted = {(IN, "net-nodes-in-self"): itself, (OUT, "net-nodes-out-self"): itself}
+    wanted: dict[tuple[str, str], dict[str, object]] = {(IN, "net-nodes-in-self"): {**itself}, (OUT, "net-nodes-out-self"): {**itself}}
     wanted |= {(OUT, f"net-nodes-out-{name}"): {"securityGroupId": "net-nodes-id", **HTTPS, **to} for name, to in out.items()}
     if egress == "endpoints":
         wanted[IN, "net-endpoints-in-nodes"] = {

@@ -17,7 +17,7 @@ from components.aws.endpoints import INTERFACE
 ZONES = ["us-east-1a", "us-east-1c"]
 TAGS = {"owner": "ml-platform@acme.io", "expires": "2027-03-31"}
 IN, OUT = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
-HTTPS = {"ipProtocol": "tcp", "fromPort": 443, "toPort": 443}
+HTTPS: dict[str, Any] = {"ipProtocol": "tcp", "fromPort": 443, "toPort": 443}
 COMMON = [
     ("aws:cloudwatch/logGroup:LogGroup", "net-flow-log"),
     ("aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "net-default"),

@@ -86,10 +86,8 @@ def _check_object(value: Any, hint: type, path: str) -> Iterator[str]:
         elif not key.startswith("__"):
             near = difflib.get_close_matches(key, known, n=1)
             yield f"{here}: unknown argument, allowed: {', '.join(sorted(known))}" + (f"; did you mean {near[0]}?" if near else "")
-    names = _types.input_type_py_to_pulumi_names(hint)
-    for parameter in inspect.signature(hint).parameters.values():
-        name = names.get(parameter.name)
-        if path and name and parameter.default is parameter.empty and value.get(name) is None:  # at the top Python itself tells
+    for name in _required(hint) if path else ():  # at the top Python itself tells
+        if value.get(name) is None:
             yield f"{path}.{name}: missing; give it"
 
 
@@ -100,6 +98,14 @@ def _fields(hint: type) -> dict[str, Any]:
             return dict(_types.input_type_types(hint))
         time.sleep(_PAUSE_S)
     return dict(_types.input_type_types(hint))
+
+
+@cache
+def _required(hint: type) -> tuple[str, ...]:
+    """The names on the wire of what a nested type cannot be without."""
+    names = _types.input_type_py_to_pulumi_names(hint)
+    given = inspect.signature(hint).parameters.values()
+    return tuple(names[each.name] for each in given if each.name in names and each.default is each.empty)
 
 
 def _elements(value: Any, kind: type, word: str, hint: Any, path: str) -> Iterator[str]:

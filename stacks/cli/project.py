@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import yaml
-
 from training_jobs.errors import Problem, UsageError, did_you_mean
+from training_jobs.yaml_traps import read_yaml
 
 if TYPE_CHECKING:
     from components.planning.monitor import Recording
@@ -118,13 +117,13 @@ def _stack_file(folder: Path, stack: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from None
-    if not isinstance(data, dict | None):
-        raise UsageError(f"{path} is not a mapping")
-    return data or {}
+    """A file's mapping. What YAML's own traps would turn into something else than the CLI reads is refused."""
+    if path.is_file() and not path.read_bytes().strip():
+        return {}
+    data, traps = read_yaml(path)
+    if traps:
+        raise UsageError(f"{path} does not say what it seems to", traps)
+    return data
 
 
 def _config(project: str, defaults: Mapping[str, Any], stated: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
@@ -153,4 +152,4 @@ def _is_encrypted(value: Any) -> bool:
 
 def _text(value: Any) -> str:
     """Words stay words, all else is JSON: that is how Pulumi hands configuration to a program."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return value if isinstance(value, str) else json.dumps(value)

@@ -27,6 +27,7 @@ _LOOKUPS: dict[str, dict[str, Any]] = {
         "partition": _PARTITION,
         "reverseDnsPrefix": "com.amazonaws",
     },
+    "aws:ec2/getAmi:getAmi": {"rootDeviceName": "/dev/sda1"},
     "aws:ssm/getParameter:getParameter": {"type": "String", "value": "ami-0123456789abcdef0", "insecureValue": "ami-0123456789abcdef0"},
 }
 

@@ -5,93 +5,14 @@ from __future__ import annotations
 import dataclasses
 import email
 import json
-import shutil
 import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from components.boot import Boot, boot_script, multipart
-
-HEALTHY = Boot(gpus=8, fast_nics=2, nic_driver="efa", disks="/dev/disk/by-id/nvme-local_*", gpu_wait_s=0)
-_GPUS = 'for i in $(seq "${FAKE_GPUS:-8}"); do echo "GPU $i: H100 (UUID: GPU-$i)"; done'
-_MOUNTPOINT = 'grep -qxF "${@: -1}" "$FAKE/mounted" 2>/dev/null'
-_MOUNT = '[ -z "${FAKE_NO_MOUNT:-}" ] && echo "${@: -1}" >>"$FAKE/mounted"'
-_COMMANDS = {
-    "nvidia-smi": _GPUS,
-    "nvidia-ctk": "",
-    "docker": "",
-    "modprobe": "",
-    "shutdown": "",
-    "systemctl": "",
-    "mdadm": '[ -z "${FAKE_NO_ARRAY:-}" ] && touch "$2"',
-    "mkfs.xfs": "",
-    "blkid": "exit 2",
-    "mount": _MOUNT,
-    "mountpoint": _MOUNTPOINT,
-    "dnf": "exit 1",
-    "apt-get": "exit 1",
-}
-_REAL = ("bash", "cat", "echo", "grep", "mkdir", "readlink", "seq", "sleep", "sort", "timeout", "touch")
-
-
-class Machine:
-    """A root directory with disks and cards, and a PATH of stand-ins that write down how they were called."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.bin, self.fake = root / "root", root / "bin", root / "fake"
-        for folder in (self.root / "etc", self.root / "dev", self.bin, self.fake):
-            folder.mkdir(parents=True)
-        for name in _REAL:
-            (self.bin / name).symlink_to(shutil.which(name) or name)
-        (self.bin / "python3").symlink_to(Path(sys.executable).resolve())
-        for name, body in _COMMANDS.items():
-            self.command(name, body)
-        self.disks(2)
-        self.cards(["efa", "efa", "mlx5_core"])
-
-    def command(self, name: str, body: str) -> None:
-        script = self.bin / name
-        script.write_text(f'#!/bin/bash\necho "{name} $*" >>"$FAKE/calls"\n{body}\n')
-        script.chmod(0o755)
-
-    def without(self, *names: str) -> None:
-        for name in names:
-            (self.bin / name).unlink()
-
-    def disks(self, count: int) -> None:
-        names = self.root / "dev/disk/by-id"
-        shutil.rmtree(names, ignore_errors=True)
-        names.mkdir(parents=True)
-        for index in range(count):
-            (self.root / f"dev/nvme{index}n1").touch()
-            for name in (f"nvme-local_{index}", f"nvme-local_{index}_1"):  # udev names a disk twice
-                (names / name).symlink_to(self.root / f"dev/nvme{index}n1")
-
-    def cards(self, drivers: list[str]) -> None:
-        known = self.root / "sys/class/infiniband"
-        shutil.rmtree(known, ignore_errors=True)
-        for index, driver in enumerate(drivers):
-            (self.root / "sys/drivers" / driver).mkdir(parents=True, exist_ok=True)
-            device = known / f"card{index}" / "device"
-            device.mkdir(parents=True)
-            (device / "driver").symlink_to(self.root / "sys/drivers" / driver)
-
-    def boot(self, boot: Boot = HEALTHY, **environment: str) -> subprocess.CompletedProcess[str]:
-        script = self.fake / "script"
-        script.write_text(boot_script(dataclasses.replace(boot, root=str(self.root))))
-        env = {"PATH": str(self.bin), "FAKE": str(self.fake), **environment}
-        return subprocess.run([str(self.bin / "bash"), str(script)], env=env, capture_output=True, text=True, check=False, timeout=60)
-
-    @property
-    def calls(self) -> list[str]:
-        calls = self.fake / "calls"
-        return calls.read_text().replace(str(self.root), "").splitlines() if calls.exists() else []
-
-    @property
-    def ready(self) -> bool:
-        return (self.root / "run/gpuyard/ready").exists()
+from components.boot import boot_script, multipart
+from tests.support.fake_machine import GPUS, HEALTHY, Machine
 
 
 @pytest.fixture
@@ -138,7 +59,7 @@ def test_the_script_runs_again_without_harm(machine: Machine) -> None:
 
 
 def test_a_gpu_is_missing(machine: Machine) -> None:
-    done = machine.boot(FAKE_GPUS="7")
+    done = machine.boot(FAKEGPUS="7")
     assert ended(machine, done, "unhealthy: nvidia-smi shows 7 GPUs, this type of machine has 8")
     assert not any("mount" in call for call in machine.calls)
 
@@ -149,7 +70,7 @@ def test_the_driver_is_missing(machine: Machine) -> None:
 
 
 def test_drivers_may_take_their_time(machine: Machine) -> None:
-    late = f'if [ -e "$FAKE/loaded" ]; then {_GPUS}; fi; touch "$FAKE/loaded"'
+    late = f'if [ -e "$FAKE/loaded" ]; then {GPUS}; fi; touch "$FAKE/loaded"'
     machine.command("nvidia-smi", late)
     (machine.bin / "sleep").unlink()
     machine.command("sleep", "")
@@ -211,11 +132,11 @@ def test_an_image_without_mdadm_uses_one_disk(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "because"),
-    [({"FAKE_NO_ARRAY": "1"}, "its 2 local disks cannot be made one"), ({"FAKE_NO_MOUNT": "1"}, "/dev/md0 cannot be mounted")],
+    ("fault", "because"),
+    [("FAKE_NO_ARRAY", "its 2 local disks cannot be made one"), ("FAKE_NO_MOUNT", "/dev/md0 cannot be mounted")],
 )
-def test_broken_disks(machine: Machine, environment: dict[str, str], because: str) -> None:
-    assert ended(machine, machine.boot(**environment), because)
+def test_broken_disks(machine: Machine, fault: str, because: str) -> None:
+    assert ended(machine, machine.boot(HEALTHY, **{fault: "1"}), because)
 
 
 def test_broken_file_system(machine: Machine) -> None:
@@ -263,8 +184,8 @@ def test_as_one_part_of_a_multi_part_text() -> None:
     script = boot_script(HEALTHY)
     message = email.message_from_string(multipart(script))
     assert message.get_content_type() == "multipart/mixed"
-    [part] = message.get_payload()
-    assert isinstance(part, email.message.Message)
+    part: Any = message.get_payload(0)
+    assert len(message.get_payload()) == 1
     assert part.get_content_type() == "text/x-shellscript"
     assert part.get_payload() == script
     with pytest.raises(ValueError, match="==gpuyard=="):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -89,6 +90,16 @@ def test_any_program_runs_as_pulumi_would_run_it(cli: Cli, project: Path) -> Non
     assert (Path.cwd(), sys.path) == (before, path)
 
 
+def test_a_terminal_gets_the_same_lines_in_colour(cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "infra" / "__main__.py").write_text("import pulumi_aws as aws\naws.cloudwatch.LogGroup('logs')\n")
+    plain = cli("--stack", "dev", "-C", str(project))[1]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    coloured = cli("--stack", "dev", "-C", str(project))[1]
+    assert "\x1b[1;31m  VIOLATED encryption" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
+
+
 def test_a_fully_named_stack_is_found(cli: Cli, project: Path) -> None:
     assert cli("--stack", "org/acme/dev", "-C", str(project / "infra"))[0] == 0
 
@@ -126,8 +137,9 @@ def test_a_violation_is_exit_2_and_the_plan_is_shown(cli: Cli, project: Path) ->
         ({"infra/__main__.py": "import pulumi_aws; pulumi_aws.get_region()"}, "use its `_output` form"),
         ({"Pulumi.yaml": "name: acme\nruntime: nodejs"}, "runtime is nodejs"),
         ({"Pulumi.yaml": "name: acme\nruntime: python\nmain: nowhere"}, "neither a file nor a folder with a __main__.py"),
-        ({"Pulumi.yaml": "a: b: c"}, "cannot read"),
-        ({"Pulumi.yaml": "- a"}, "is not a mapping"),
+        ({"Pulumi.yaml": "a: b: c"}, "is not YAML"),
+        ({"Pulumi.yaml": "- a"}, "holds no mapping"),
+        ({"Pulumi.dev.yaml": "config: {acme:until: 2027-03-31}"}, "config.acme:until: "),
         ({"Pulumi.dev.yaml": "config: {gpuyard:owner: {secure: abc}}"}, "gpuyard:owner: encrypted; state it in plain"),
     ],
 )

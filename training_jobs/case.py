@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from .backends.base import Backend, ServiceStatus
 from .errors import CapacityError, GpuyardError, LostSightError, QuotaError
 from .journal import Ended, Journal, RunRecord, Submission
-from .resubmit import TAKE_OVER_AFTER_S, allowance_left, apply_allowance
+from .resubmit import TAKE_OVER_AFTER_S, allowance_left, apply_allowance, retries_left
 from .run import Code, Run, canonical, cost_usd, digest, resolved_job, time_limit
 from .spec import JobSpec
 from .state import Reason, State
@@ -142,7 +142,17 @@ class Case:
     def _run(self) -> Run:
         last, index = self.record.last, len(self.record.submissions) - 1
         code = Code(last.code_digest, last.code_url)
-        return Run(self.record.run_id, index, last.attempt, last.spec, self.target, code, last.limit_s, last.limit_reason)
+        return Run(
+            self.record.run_id,
+            index,
+            last.attempt,
+            last.spec,
+            self.target,
+            code,
+            last.limit_s,
+            last.limit_reason,
+            retries_left(self.record),
+        )
 
     def _ended(self, status: ServiceStatus) -> Ended:
         return Ended(
@@ -152,6 +162,7 @@ class Case:
             started_at=status.started_at,
             ended_at=status.ended_at or self.clock(),
             detail=status.detail,
+            restarts=status.restarts,
         )
 
 

@@ -32,11 +32,11 @@ def put(path, data): bucket.put_object(Bucket="runs", Key=f"{run}/{path}", Body=
 attempt = int(os.environ["GPUYARD_SUBMISSION"]) + int(os.path.basename(os.getcwd()).split("-")[0]) + 1
 if rank == 0:
     put(f"attempts/{attempt}.json", {"attempt": attempt, "submission": int(os.environ["GPUYARD_SUBMISSION"])})
-print("host", rank, "runs", flush=True)
 def leave(*_):
     print("host", rank, "leaves", flush=True)
     sys.exit(75)
 signal.signal(signal.SIGTERM, leave)
+print("host", rank, "runs", flush=True)
 if name.startswith("fails") and rank == 1:
     put(f"output/attempt-{attempt}/node-1.json", {"exit_code": 7, "tail": ["boom"]})
     sys.exit(7)
@@ -178,6 +178,7 @@ def test_logs_are_followed_to_the_end_from_any_time(service: Yard) -> None:
     runner = service.runner()
     run = runner.submit(spec("returns"), None).status.run_id
     began = time.time()
+    said(service, "host 0 runs")
     said(service, "host 1 runs")
     with ThreadPoolExecutor(1) as pool:
         followed = pool.submit(lambda: [line.text for line in runner.logs(run, follow=True)])

@@ -35,6 +35,8 @@ class Project(NamedTuple):
     """Full key -> text, as Pulumi hands it to the program."""
     encrypted: tuple[str, ...]
     """Keys whose value only the stack's secrets provider knows; their text is empty."""
+    file: Path
+    """The stack file."""
 
 
 def load_project(folder: Path, stack: str) -> Project:
@@ -48,7 +50,8 @@ def load_project(folder: Path, stack: str) -> Project:
     if language != "python":
         raise UsageError(f"{root / _FILE}: a plan runs the program, and it can run Python; runtime is {language}")
     name, stack = str(project.get("name")), stack.rpartition("/")[2]
-    stated = _read(_stack_file(root / str(project.get("stackConfigDir", "")), stack))
+    file = _stack_file(root / str(project.get("stackConfigDir", "")), stack)
+    stated = _read(file)
     program = (root / str(project.get("main", "."))).resolve()
     if not (program.is_file() or (program / "__main__.py").is_file()):
         raise UsageError(f"{root / _FILE}: main is {program}, which is neither a file nor a folder with a __main__.py")
@@ -57,7 +60,7 @@ def load_project(folder: Path, stack: str) -> Project:
     if own:
         problems = [Problem(key, "encrypted", fix="state it in plain: it holds no secret, only references to some") for key in own]
         raise UsageError(f"a plan cannot read all settings of stack {stack}", problems)
-    return Project(name, stack, root.resolve(), program, config, tuple(encrypted))
+    return Project(name, stack, root.resolve(), program, config, tuple(encrypted), file.resolve())
 
 
 def run_recorded(project: Project) -> Recording:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from components import catalogue
 from components.catalogue import Machine, Rate, Table
+from components.planning.policy import RULES
 from components.problems import lines, told
 from components.services import SERVICES, Mode, services_of
 from components.spec import GpuPoolSpec, in_cloud
@@ -32,6 +33,54 @@ _COMBINATIONS_HEAD = """## Every machine, service and way to buy
 
 A cell says for how many nodes a pool of that kind is valid: `any`, `1` (a pool of several nodes is refused with the message of that
 number), or `-` (refused with the message of that number). Messages are what `pulumi up` and `gpuyard plan` say; nothing is created.
+"""
+
+_PLAN_HEAD = """# gpuyard plan
+
+Written by `make docs`; a test holds this page to the code.
+
+```bash
+gpuyard plan --stack dev-aws              # text
+gpuyard plan --stack dev-aws --markdown   # for a comment on a pull request
+gpuyard plan --stack dev-aws --json       # one document (`gpuyard schema yard-plan`)
+gpuyard plan --stack prod -C ../infra     # any Pulumi program in Python
+```
+
+It runs the program without an engine, an account or a network, as a first preview would: ids, computed outputs, look-ups, other
+stacks' outputs and encrypted configuration are unknown, and the last line names those that the program asks for. It shows the tree,
+the money, the quota to ask for, the fabric and what the rules below say. Components whose pools are known are read by what they were
+given; NAT gateways, addresses, interface endpoints and keys are counted whoever declared them.
+
+In a pipeline, on a pull request:
+
+```bash
+gpuyard plan --stack dev-aws --markdown > plan.md && code=0 || code=$?
+gh pr comment --body-file plan.md
+exit $code
+```
+
+Exit codes: 0 there is a plan; 2 a rule is violated, an engine or a provider would refuse the program, or the program says itself what
+is wrong with its settings. Warnings change nothing.
+
+## Money
+
+Idle: what stands while no job runs (`min_nodes` and what is listed as standing). Full: every pool at `max_nodes`. A month has 730 h.
+A pool's own `price_usd_per_hour` comes first, then the dated list price of its region ([machines](aws-machines.md)). `<=` is a bound (a
+spot price is at most the on-demand one), `>=` a sum with an unknown part, `unknown` is unknown. Not in it: traffic, storage, requests,
+taxes and discounts; things that cost and are in no catalogue are named.
+
+## Rules
+
+Each looks at facts alone and is told with the thing that breaks it.
+
+| rule | asks that |
+|---|---|"""
+_PLAN_TAIL = """
+## What a plan cannot know
+
+Whether there is capacity, what the account is already granted, what its policies forbid, and what the service itself refuses later.
+A program that branches on an unknown value takes the branch it would take before the first `up`. The names that Pulumi invents, and
+defaults that a provider adds, are unknown. Transforms run in the engine: a plan says that there are some.
 """
 
 
@@ -132,9 +181,15 @@ def _shown(value: Any) -> str:
     return "" if value is None else f"{value:,g}" if isinstance(value, int | float) else str(value).replace("|", "\\|")
 
 
+def plan() -> str:
+    """The page about `gpuyard plan`."""
+    return "\n".join([_PLAN_HEAD, *(f"| {name} | {what} |" for name, (what, _) in RULES.items()), _PLAN_TAIL])
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "aws-machines.md": machines,
     "aws-permissions.md": docs_permissions.text,
+    "plan.md": plan,
 }
 
 

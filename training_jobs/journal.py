@@ -36,6 +36,7 @@ class Ended(_Model):
     started_at: float | None = Field(description="Unix time at which its nodes started; null = never")
     ended_at: float = Field(description="Unix time")
     detail: str | None = None
+    restarts: tuple[Reason, ...] = Field((), description="why the service started its nodes anew by itself, each time")
 
     @property
     def ran_s(self) -> float:
@@ -57,6 +58,7 @@ class Submission(_Model):
     fresh: bool = Field(description="starts the clocks and allowances anew (the first, and every --retry)")
     written_at: float = Field(description="Unix time of this record's last writer before the call")
     service_id: str | None = Field(None, description="null = written down, not yet submitted")
+    cut: Reason | None = Field(None, description="why gpuyard itself asked the service to end it; written before it asks")
     ended: Ended | None = None
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from .backends.base import ServiceStatus
 from .errors import ConflictError, Problem
-from .journal import RunRecord
+from .journal import RunRecord, Submission
 from .run import canonical, difference, digest
-from .spec import JobSpec
+from .spec import JobSpec, Retries
 from .state import JOB_BAD_CONFIG, Reason, State
 
 TAKE_OVER_AFTER_S = 60.0
@@ -68,18 +69,35 @@ def _refuse_another_job(record: RunRecord, spec: JobSpec, code_digest: str, *, r
         raise ConflictError(f"run {record.run_id} (key {record.request_key!r}) is bound to another job; {fix}", problems)
 
 
-def allowance_left(record: RunRecord, reason: Reason | None) -> bool:
-    """Whether `retries` still pays for a new attempt after an end for this reason."""
-    retries = record.last.spec.retries
-    group = {Reason.PREEMPTED: "preempted", Reason.INFRA: "infra", Reason.FABRIC: "infra", Reason.USER_ERROR: "user_error"}
-    if reason not in group:
+_GROUPS = {Reason.PREEMPTED: "preempted", Reason.INFRA: "infra", Reason.FABRIC: "infra", Reason.USER_ERROR: "user_error"}
+
+
+def allowance_left(record: RunRecord, reason: Reason | None, restarts: Sequence[Reason] = ()) -> bool:
+    """Whether `retries` still pays for a new attempt after an end for this reason.
+
+    What the service spent by itself counts too: in `restarts` while the newest submission's end is not yet recorded.
+    """
+    if reason not in _GROUPS:
         return False
-    same = [s for s in record.current if s.ended and s.ended.reason in group and group[s.ended.reason] == group[reason]]
-    allowed: int = getattr(retries, group[reason])
-    return len(same) <= allowed if record.last.ended is not None else len(same) < allowed
+    group = _GROUPS[reason]
+    ends = _ends(record.current, group) + sum(_GROUPS.get(restart) == group for restart in restarts)
+    allowed: int = getattr(record.last.spec.retries, group)
+    return ends <= allowed if record.last.ended is not None else ends < allowed
+
+
+def retries_left(record: RunRecord) -> Retries:
+    """What the newest submission may spend of the allowance: all of it, less what ended the submissions before it."""
+    retries = record.last.spec.retries
+    left = {group: max(0, getattr(retries, group) - _ends(record.current[:-1], group)) for group in set(_GROUPS.values())}
+    return Retries(**left)
+
+
+def _ends(submissions: Sequence[Submission], group: str) -> int:
+    reasons = [reason for submission in submissions if submission.ended for reason in (*submission.ended.restarts, submission.ended.reason)]
+    return sum(reason is not None and _GROUPS.get(reason) == group for reason in reasons)
 
 
 def apply_allowance(status: ServiceStatus, record: RunRecord) -> ServiceStatus:
     """A failure that the allowance pays for is a stop: resumable, not final. A bad configuration never is."""
-    paid = status.state is State.FAILED and status.exit_code != JOB_BAD_CONFIG and allowance_left(record, status.reason)
-    return replace(status, state=State.STOPPED) if paid else status
+    failed = status.state is State.FAILED and status.exit_code != JOB_BAD_CONFIG
+    return replace(status, state=State.STOPPED) if failed and allowance_left(record, status.reason, status.restarts) else status

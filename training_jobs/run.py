@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import Problem, UsageError, did_you_mean
-from .spec import JobSpec
+from .spec import JobSpec, Retries
 from .target import JobTarget
 
 # Keys that change how patiently or how dearly a job is run, not what it computes; `pool` is the target's,
@@ -38,6 +38,12 @@ class Run:
     code: Code
     limit_s: int
     limit_reason: str
+    retries_left: Retries | None = None  # of the allowance, when this submission begins; None = all of it
+
+    @property
+    def retries(self) -> Retries:
+        """What a service may spend by itself."""
+        return self.spec.retries if self.retries_left is None else self.retries_left
 
     @property
     def name(self) -> str:

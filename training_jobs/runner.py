@@ -23,12 +23,10 @@ from .packaging import Package, pack
 from .resubmit import Action, decide
 from .run import Code, Run, check, run_id, time_limit
 from .spec import JobSpec
-from .state import State
 from .status import RunStatus
 from .store import ChangedError
 from .target import JobTarget, pick_target
-
-_BLIND_PATIENCE_S = 300.0  # how long a wait goes on while the service cannot be asked
+from .waiting import wait_for
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,7 @@ class Runner:
     def plan(self, spec: JobSpec, code_dir: Path | None, *, key: str | None = None) -> tuple[str, list[Request]]:
         """The run id and the exact requests of a first submit. Nothing is written anywhere."""
         order = self._order(spec, code_dir, key)
-        limit_s, reason = time_limit(spec, order.target, 0, 0)
-        run = Run(order.run_id, 0, 1, spec, order.target, order.code, limit_s, reason)
-        return order.run_id, self._backend_for(order.target).request(run)
+        return order.run_id, self._backend_for(order.target).request(self._run(order))
 
     def submit(
         self, spec: JobSpec, code_dir: Path | None, *, key: str | None = None, retry: bool = False, again: bool = False
@@ -107,6 +103,11 @@ class Runner:
         name = run_id(spec, package.digest, target.stack, target.pool, key)
         return _Order(name, spec, target, key, journal, package, Code(package.digest, journal.code_url(package.sha256)))
 
+    def _run(self, order: _Order) -> Run:
+        """The first submission of an order."""
+        limit_s, reason = time_limit(order.spec, order.target, 0, 0)
+        return Run(order.run_id, 0, 1, order.spec, order.target, order.code, limit_s, reason)
+
     def _first(self, order: _Order) -> Submitted | None:
         """Write a new run down, then start it. None when another submit wrote it first."""
         spec, target, now = order.spec, order.target, self._clock()
@@ -119,7 +120,9 @@ class Runner:
             created_at=now,
             submissions=(submission(spec, target, order.code, (), attempt=1, fresh=True, now=now),),
         )
-        self._backend_for(target).ready()  # a service that is not there is found out before anything is written
+        backend = self._backend_for(target)
+        backend.request(self._run(order))  # what the service cannot do, and
+        backend.ready()  # a service that is not there, are found out before anything is written
         order.keep_code()
         tag = order.journal.create(record)
         if tag is None:
@@ -150,31 +153,10 @@ class Runner:
     def wait(self, run: str, on_status: Callable[[RunStatus], None] = lambda _: None) -> RunStatus:
         """Wait for the end, starting new attempts while the allowance pays for them.
 
-        Raises LostSightError when the service could not be asked for five minutes: the job may still run.
+        Raises LostSightError when the service or the record could not be asked for five minutes, be it for throttling, an outage
+        or credentials that ran out: the job may still run. UNKNOWN for as long is returned; it is an end for nobody.
         """
-        blind_since: float | None = None
-        pause = 0.1
-        while True:
-            try:
-                case = self._find(run)
-                status = case.status()
-                on_status(status)
-                if (status.state.ended or status.state is State.UNKNOWN) and not self._resumed(case):
-                    return status
-                blind_since = None
-                pause = min(pause * 1.5, case.backend.poll_s * 5)
-            except LostSightError:
-                blind_since = blind_since or self._clock()
-                if self._clock() - blind_since > _BLIND_PATIENCE_S:
-                    raise
-            self._sleep(pause)
-
-    def _resumed(self, case: Case) -> bool:
-        """Whether a run that ended goes on, by us or by somebody who was quicker."""
-        try:
-            return case.resume()
-        except ChangedError:
-            return True
+        return wait_for(lambda: self._find(run), on_status, self._clock, self._sleep)
 
     def cancel(self, run: str) -> RunStatus:
         """End a run. One that has ended stays as it ended."""

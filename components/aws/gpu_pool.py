@@ -19,9 +19,9 @@ from .account import Account, AwsComponent, account
 from .batch_environment import close_environment, compute_environment
 from .end import End, end_of, warning
 from .identity import Identity, place_of
-from .images import image_of, image_parameter
+from .images import image_parameter
 from .key import EncryptionKey
-from .launch_template import boot_of, launch_template, placement_group, user_data
+from .launch_template import boot_of, image_of, launch_template, placement_group, user_data
 from .machine_group import close_group, launcher_lines, machine_group, machine_statements
 from .network import Network
 from .permissions import node

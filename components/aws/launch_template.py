@@ -13,6 +13,7 @@ from .. import catalogue
 from ..boot import Boot, boot_script, multipart
 from ..pool_spec import CapacityBlock, GpuPoolSpec, Reservation
 from .account import AwsComponent
+from .images import AMAZON_LINUX_ROOT, image_parameter
 from .nics import network_interfaces
 
 _DISK_GIB = 200
@@ -38,6 +39,21 @@ def boot_of(row: catalogue.Machine, service: str, log_group: str = "") -> Boot:
 def user_data(boot: Boot) -> str:
     """The boot script as EC2 takes it: multi-part, because Batch adds a part of its own, in base64."""
     return base64.b64encode(multipart(boot_script(boot)).encode("ascii")).decode("ascii")
+
+
+def image_of(pool: AwsComponent, spec: GpuPoolSpec) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+    """The id of a pool's image and its root device: of the one it names (looked up), else of the newest that AWS has today.
+
+    A wrong root device would add a second disk and leave the first as the image has it, not encrypted: so it is asked, not guessed.
+    """
+    opts = pulumi.InvokeOptions(parent=pool)
+    if spec.image is not None:
+        by_id = [{"name": "image-id", "values": [spec.image]}]
+        found = aws.ec2.get_ami_output(filters=by_id, include_deprecated=True, opts=opts)
+        return pulumi.Output.from_input(spec.image), found.apply(lambda image: str(image.root_device_name))
+    parameter = aws.ssm.get_parameter_output(name=image_parameter(spec.service, spec.row("aws").architecture), opts=opts)
+    # not a secret, though the provider marks every parameter's value as one
+    return parameter.apply(lambda known: str(known.insecure_value)), pulumi.Output.from_input(AMAZON_LINUX_ROOT)
 
 
 def root_disk(spec: GpuPoolSpec, device: pulumi.Input[str]) -> dict[str, Any]:

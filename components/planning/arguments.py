@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import difflib
 import inspect
 import sys
+import time
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -18,6 +20,7 @@ from pulumi import _types
 from pulumi.runtime import rpc
 
 _PLUMBING = (collections.abc.Awaitable, pulumi.Output)
+_TRIES, _PAUSE_S = 100, 0.1
 _WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
 
 
@@ -72,7 +75,7 @@ def _check_one(value: Any, hint: Any, path: str) -> Iterator[str]:
 
 
 def _check_object(value: Any, hint: type, path: str) -> Iterator[str]:
-    known = _types.input_type_types(hint)
+    known = _fields(hint)
     if not isinstance(value, dict):
         yield f"{path}: got {value!r}, allowed: a mapping with {', '.join(sorted(known))}"
         return
@@ -83,11 +86,26 @@ def _check_object(value: Any, hint: type, path: str) -> Iterator[str]:
         elif not key.startswith("__"):
             near = difflib.get_close_matches(key, known, n=1)
             yield f"{here}: unknown argument, allowed: {', '.join(sorted(known))}" + (f"; did you mean {near[0]}?" if near else "")
-    names = _types.input_type_py_to_pulumi_names(hint)
-    for parameter in inspect.signature(hint).parameters.values():
-        name = names.get(parameter.name)
-        if path and name and parameter.default is parameter.empty and value.get(name) is None:  # at the top Python itself tells
+    for name in _required(hint) if path else ():  # at the top Python itself tells
+        if value.get(name) is None:
             yield f"{path}.{name}: missing; give it"
+
+
+def _fields(hint: type) -> dict[str, Any]:
+    """The fields of a type. The SDK loads its modules on use and not thread-safely: another thread may be half-way through one."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(AttributeError):
+            return dict(_types.input_type_types(hint))
+        time.sleep(_PAUSE_S)
+    return dict(_types.input_type_types(hint))
+
+
+@cache
+def _required(hint: type) -> tuple[str, ...]:
+    """The names on the wire of what a nested type cannot be without."""
+    names = _types.input_type_py_to_pulumi_names(hint)
+    given = inspect.signature(hint).parameters.values()
+    return tuple(names[each.name] for each in given if each.name in names and each.default is each.empty)
 
 
 def _elements(value: Any, kind: type, word: str, hint: Any, path: str) -> Iterator[str]:

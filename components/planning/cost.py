@@ -55,7 +55,7 @@ def money(yard: Yard) -> Money:
         month=full.times(HOURS_PER_MONTH),
         idle_month=idle.times(HOURS_PER_MONTH),
         budget=yard.budget,
-        hours=_hours(yard.budget, idle, full),
+        hours=hours_that_fit(yard.budget, idle, full),
         prices_of=_dates(yard),
         not_priced=_not_priced(yard),
     )
@@ -151,8 +151,12 @@ def _zones(endpoint: Resource) -> int | None:
     return len(subnets) if known(subnets) else None
 
 
-def _hours(budget: float | None, idle: Amount, full: Amount) -> Amount | None:
-    """How long everything may be on: the idle cost is paid anyway, the rest buys what running adds."""
+def hours_that_fit(budget: float | None, idle: Amount, full: Amount) -> Amount | None:
+    """How many hours of a month everything may be on: the idle cost is paid anyway, the rest buys what running adds.
+
+    `idle` and `full` are in USD per hour, `budget` in USD per month. None: no budget, or running adds nothing. The lower bound holds
+    whatever the unknown prices are, within theirs; the idle cost alone above the budget leaves none.
+    """
     if budget is None or full.high == idle.high == full.low == idle.low:
         return None
     rest = [budget - month for month in (idle.low * HOURS_PER_MONTH, (idle.high or 0) * HOURS_PER_MONTH)]

@@ -16,6 +16,7 @@ from ..spec import GpuPoolSpec, in_cloud
 from .arguments import plain
 from .monitor import Recording, properties
 
+_PROVIDER = "pulumi:providers:aws"
 _COMPONENT = re.compile(r"gpuyard-([a-z]+):index:([A-Za-z]+)")
 
 
@@ -136,6 +137,12 @@ class Yard:
     def _tag(self, key: str) -> str | None:
         found = {str(component.tags[key]) for component in self.components if isinstance(component.tags.get(key), str)}
         return " and ".join(sorted(found)) or None
+
+
+def region_of(configured: str | None, recording: Recording) -> str | None:
+    """Where AWS is asked to make things: the stack's aws:region, else the region of the one provider that the program makes."""
+    made = [properties(request.object).get("region") for request in recording.resources.values() if request.type == _PROVIDER]
+    return configured or (made[0] if len(made) == 1 and isinstance(made[0], str) else None)
 
 
 def known(value: Any) -> bool:

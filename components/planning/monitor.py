@@ -12,7 +12,6 @@ import logging
 import traceback
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,54 +22,14 @@ from pulumi.runtime.stack import run_pulumi_func
 
 from .arguments import wrong_arguments
 from .encrypted import unknown_config
+from .recording import Recording, properties
+
+__all__ = ["Answers", "Recording", "properties", "record"]
 
 _STACK = "pulumi:pulumi:Stack"
 _REFERENCE = "pulumi:pulumi:StackReference"
+_PATIENCE_S = 1.0
 _DYNAMIC = "pulumi-python:"  # these providers have no preview: the engine knows no output of theirs before the first `up`
-
-
-@dataclass
-class Recording:
-    """What a program registered: resources with their options, outputs, and what it asked that nobody here can answer."""
-
-    resources: dict[str, Any] = field(default_factory=dict)  # urn -> request
-    component_outputs: dict[str, Any] = field(default_factory=dict)  # urn -> outputs
-    exports: dict[str, Any] = field(default_factory=dict)
-    unknown: set[str] = field(default_factory=set)  # exports that are not known yet
-    warnings: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    """What an engine or a provider would refuse: two resources of one URN, a URN that nothing has, arguments the SDK does not know."""
-    lookups: list[str] = field(default_factory=list)
-    """Functions of providers that the program called, in that order; unknown in a preview."""
-    references: list[str] = field(default_factory=list)
-    """Other stacks whose outputs the program reads; unknown in a preview."""
-    reads: list[str] = field(default_factory=list)
-    """Resources that exist already and are only read (`Name.get`); unknown in a preview."""
-
-    def one(self, kind: str, name: str) -> Any:
-        """The only resource of a type and name."""
-        found = [request for request in self.resources.values() if request.type == kind and request.name == name]
-        return _only(found, f"resources {kind} {name}")
-
-    def inputs(self, kind: str, name: str) -> dict[str, Any]:
-        """Its inputs, as they go over the wire."""
-        return properties(self.one(kind, name).object)
-
-    def outputs(self, kind: str) -> dict[str, Any]:
-        """The outputs of the only component of a type."""
-        found = [outputs for urn, outputs in self.component_outputs.items() if urn.split("::")[2].endswith(kind)]
-        return dict(_only(found, f"components {kind}"))
-
-
-def _only(found: list[Any], what: str) -> Any:
-    if len(found) != 1:
-        raise LookupError(f"{len(found)} {what}")
-    return found[0]
-
-
-def properties(wire: Any) -> dict[str, Any]:
-    """Properties of a request as plain data; what is not known yet is a `pulumi.output.Unknown`."""
-    return dict(rpc.deserialize_properties(wire, keep_unknowns=True))
 
 
 class Answers(mocks.Mocks):
@@ -103,6 +62,7 @@ class _Monitor(mocks.MockMonitor):
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 the name in the protocol
         if request.type != _STACK:
             self._check_references(request)
+            self._tell_unseen(request)
         answer: Any = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         if answer.urn in self._urns:
             self._recording.problems.append(f"two resources {_short(answer.urn)}: give one another name, or another parent")
@@ -147,6 +107,19 @@ class _Monitor(mocks.MockMonitor):
             self._recording.problems.append(f"outputs of {_short(request.urn)}, which is not registered")
         self._recording.component_outputs[request.urn] = properties(request.outputs)
         return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
+
+    def RegisterStackTransform(self, request: Any) -> Any:  # noqa: N802
+        self._recording.warnings.append("a transform of the stack is not run here: what it changes is not in the plan")
+        return super().RegisterStackTransform(request)  # type: ignore[no-untyped-call]
+
+    def _tell_unseen(self, request: Any) -> None:
+        """What an engine would do with a resource that nobody does here."""
+        if request.remote:
+            self._recording.lookups.append(f"remote component {request.type} {request.name}")
+        if request.transforms:
+            self._recording.warnings.append(
+                f"{request.type} {request.name}: its transforms are not run here: what they change is not in the plan"
+            )
 
     def _check_references(self, request: Any) -> None:
         """A URN that nothing has: the engine would fail, or quietly lose the order."""
@@ -236,8 +209,12 @@ def _in_a_loop(inside: Callable[[], None]) -> None:
 
 def _run(program: Callable[[], Any], recording: Recording) -> None:
     async def body() -> None:
-        program()
         stack: Any = settings.get_root_resource()
+        stack._async_program_registration_closed = False  # the mocks close it before the program has begun
+        program()
+        entry = stack._take_async_program()  # what the program gave to `pulumi.run`
+        if entry is not None:
+            stack._add_program_outputs(await entry())
         for name, value in dict(stack.outputs).items():
             output = pulumi.Output.from_input(value)
             if await output.is_known():
@@ -257,5 +234,9 @@ async def _forget_the_rest() -> None:
     left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     for task in left:
         task.cancel()
-    await asyncio.gather(*left, *settings.SETTINGS.outputs, return_exceptions=True)
+    if left:
+        await asyncio.wait(left, timeout=_PATIENCE_S)  # some do not let themselves be cancelled
+    for task in (*left, *settings.SETTINGS.outputs):
+        if task.done() and not task.cancelled():
+            task.exception()  # seen: or Python prints it when the task goes
     settings.SETTINGS.outputs.clear()

@@ -14,6 +14,12 @@ def text(plan: Plan) -> str:
     return "\n".join(line.rstrip() for line in (*_head(plan), *_tree(plan), *_money(plan), *_needs(plan), *_policy(plan), *_unknown(plan)))
 
 
+def style(line: str) -> str:
+    """How a terminal shows a line of the text: what stops a pipeline, what is worth a thought, the rest as it is."""
+    words = set(line.split())
+    return "bold red" if words & {"VIOLATED", "REFUSED"} else "yellow" if words & {"WARN", "warning", "warns:"} else ""
+
+
 def _head(plan: Plan) -> list[str]:
     where = " ".join([*plan.clouds, plan.region or ""]).strip() or "no cloud"
     facts = [plan.stack, where, f"owner {plan.owner}" if plan.owner else "", f"expires {plan.expires}" if plan.expires else ""]

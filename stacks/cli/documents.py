@@ -38,6 +38,18 @@ class YardPlanDocument(Plan):
     """`plan --json`."""
 
 
+class PinDocument(_Document):
+    """`pin --json`."""
+
+    schema_: Literal["gpuyard.pin/1"] = Field("gpuyard.pin/1", alias="schema")
+    stack: str
+    file: str = Field(description="the stack file")
+    changed: bool = Field(description="false: the file held exactly this already")
+    machine_images: dict[str, str] = Field(description="pool -> machine image; pools that name their own image, or need none, are not here")
+    job_image: str | None = Field(description="container image of jobs that name none; null = not pinned")
+    diff: str = Field(description="what changed in the file, as a unified diff")
+
+
 class ListDocument(_Document):
     """`list --json`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,20 +36,36 @@ def command(
     else:
         from components.planning import render
 
-        print(render.markdown(document) if markdown else render.text(document))
+        _show(render.markdown(document) if markdown else render.text(document), plain=markdown)
     if document.refused:
         raise typer.Exit(2)
 
 
+def _show(text: str, *, plain: bool) -> None:
+    """Lines in colour on a terminal, else as they are."""
+    if plain or not sys.stdout.isatty():
+        print(text)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    from components.planning.render import style
+
+    console = Console()
+    for line in text.splitlines():
+        console.print(Text(line, style=style(line)), soft_wrap=True)
+
+
 def plan(stack: str, folder: Path) -> YardPlanDocument:
     """The plan of a stack's program. Raises UsageError when it cannot be run or finds something wrong itself."""
-    from components.planning.facts import Yard
+    from components.planning.facts import Yard, region_of
     from components.planning.plan import make_plan
 
     from .documents import YardPlanDocument
     from .project import load_project, run_recorded
 
     project = load_project(folder.resolve(), stack)
-    yard = Yard(project.name, project.stack, project.config.get("aws:region"), run_recorded(project))
+    recording = run_recorded(project)
+    yard = Yard(project.name, project.stack, region_of(project.config.get("aws:region"), recording), recording)
     made = make_plan(yard, datetime.datetime.now(datetime.UTC), project.encrypted)
     return YardPlanDocument.model_validate(made.model_dump())

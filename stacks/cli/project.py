@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import yaml
-
 from training_jobs.errors import Problem, UsageError, did_you_mean
+from training_jobs.yaml_traps import read_yaml
 
 if TYPE_CHECKING:
     from components.planning.monitor import Recording
@@ -36,6 +35,8 @@ class Project(NamedTuple):
     """Full key -> text, as Pulumi hands it to the program."""
     encrypted: tuple[str, ...]
     """Keys whose value only the stack's secrets provider knows; their text is empty."""
+    file: Path
+    """The stack file."""
 
 
 def load_project(folder: Path, stack: str) -> Project:
@@ -49,7 +50,8 @@ def load_project(folder: Path, stack: str) -> Project:
     if language != "python":
         raise UsageError(f"{root / _FILE}: a plan runs the program, and it can run Python; runtime is {language}")
     name, stack = str(project.get("name")), stack.rpartition("/")[2]
-    stated = _read(_stack_file(root / str(project.get("stackConfigDir", "")), stack))
+    file = _stack_file(root / str(project.get("stackConfigDir", "")), stack)
+    stated = _read(file)
     program = (root / str(project.get("main", "."))).resolve()
     if not (program.is_file() or (program / "__main__.py").is_file()):
         raise UsageError(f"{root / _FILE}: main is {program}, which is neither a file nor a folder with a __main__.py")
@@ -58,7 +60,7 @@ def load_project(folder: Path, stack: str) -> Project:
     if own:
         problems = [Problem(key, "encrypted", fix="state it in plain: it holds no secret, only references to some") for key in own]
         raise UsageError(f"a plan cannot read all settings of stack {stack}", problems)
-    return Project(name, stack, root.resolve(), program, config, tuple(encrypted))
+    return Project(name, stack, root.resolve(), program, config, tuple(encrypted), file.resolve())
 
 
 def run_recorded(project: Project) -> Recording:
@@ -118,13 +120,13 @@ def _stack_file(folder: Path, stack: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from None
-    if not isinstance(data, dict | None):
-        raise UsageError(f"{path} is not a mapping")
-    return data or {}
+    """A file's mapping. What YAML's own traps would turn into something else than the CLI reads is refused."""
+    if path.is_file() and not path.read_bytes().strip():
+        return {}
+    data, traps = read_yaml(path)
+    if traps:
+        raise UsageError(f"{path} does not say what it seems to", traps)
+    return data
 
 
 def _config(project: str, defaults: Mapping[str, Any], stated: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
@@ -153,4 +155,4 @@ def _is_encrypted(value: Any) -> bool:
 
 def _text(value: Any) -> str:
     """Words stay words, all else is JSON: that is how Pulumi hands configuration to a program."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return value if isinstance(value, str) else json.dumps(value)

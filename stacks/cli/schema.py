@@ -45,6 +45,7 @@ def _models() -> dict[str, Any]:
         "status": RunStatus,
         "wait": RunStatus,
         "cancel": RunStatus,
+        "pin": documents.PinDocument,
         "list": documents.ListDocument,
         "fetch": documents.FetchDocument,
         "pools": documents.PoolsDocument,

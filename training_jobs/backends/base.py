@@ -20,7 +20,7 @@ class Request:
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """What a service says of one submission, in our words."""
+    """What a service says of one submission, in our words. `restarts`: why it started the nodes anew by itself, each time."""
 
     state: State
     reason: Reason | None = None
@@ -29,6 +29,7 @@ class ServiceStatus:
     ended_at: float | None = None
     detail: str | None = None
     console_url: str | None = None
+    restarts: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class Job:
     started_at: float | None = None
     ended_at: float | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    history: list[tuple[str, float]] = field(default_factory=lambda: [("Starting", time.time())])
     interruptions: int = 0
     interrupted: int = 0
 
@@ -91,6 +92,7 @@ class FakeSageMaker(FakeService):
             "TrainingJobStatus": job.status,
             "SecondaryStatus": job.secondary,
             "FailureReason": job.reason,
+            "SecondaryStatusTransitions": [{"Status": word, "StartTime": datetime.fromtimestamp(at, UTC)} for word, at in job.history],
             "CreationTime": datetime.fromtimestamp(job.created_at, UTC),
             "LastModifiedTime": datetime.fromtimestamp(job.ended_at or time.time(), UTC),
             "TrainingStartTime": datetime.fromtimestamp(job.started_at, UTC) if job.started_at else None,
@@ -211,11 +213,13 @@ class FakeSageMaker(FakeService):
 
     def _say(self, job: Job, secondary: str) -> None:
         with self.lock:
-            if job.status == "InProgress":
+            if job.status == "InProgress" and job.secondary != secondary:
                 job.secondary = secondary
+                job.history.append((secondary, time.time()))
 
     def _end(self, job: Job, status: str, secondary: str, reason: str | None = None) -> None:
         with self.lock:
             job.ended_at = time.time()
             job.secondary, job.reason = secondary, reason
+            job.history.append((secondary, job.ended_at))
             job.status = status  # last: whoever sees it ended sees all

@@ -12,7 +12,7 @@ from training_jobs.backends.base import ServiceStatus
 from training_jobs.case import submission
 from training_jobs.errors import ConflictError
 from training_jobs.journal import Ended, RunRecord
-from training_jobs.resubmit import Action, allowance_left, apply_allowance, decide
+from training_jobs.resubmit import Action, allowance_left, apply_allowance, decide, retries_left
 from training_jobs.run import Code
 from training_jobs.spec import JobSpec
 from training_jobs.state import Reason, State
@@ -129,3 +129,21 @@ def test_retry_starts_the_allowance_anew() -> None:
     assert not allowance_left(spent, Reason.INFRA)
     fresh = spent.with_next(spent.last.model_copy(update={"fresh": True, "ended": None}))
     assert allowance_left(fresh, Reason.INFRA)
+
+
+def test_what_the_service_spent_by_itself_counts() -> None:
+    """Batch started it three times, of the three that are allowed beside the first."""
+    running = record(job(retries={"preempted": 3, "infra": 1}))
+    again = (Reason.PREEMPTED,) * 3
+    assert not allowance_left(running, Reason.PREEMPTED, again)
+    assert allowance_left(running, Reason.PREEMPTED, again[:2])
+    assert apply_allowance(ServiceStatus(State.FAILED, Reason.INFRA, restarts=again), running).state is State.STOPPED
+    assert apply_allowance(ServiceStatus(State.FAILED, Reason.INFRA, restarts=(Reason.FABRIC,)), running).state is State.FAILED
+    assert retries_left(running) == running.last.spec.retries
+    stopped = record(job(retries={"preempted": 3, "infra": 1}), ((State.STOPPED, Reason.PREEMPTED),))
+    ended = stopped.submissions[0].ended
+    assert ended is not None
+    first = stopped.submissions[0].model_copy(update={"ended": ended.model_copy(update={"restarts": (Reason.PREEMPTED, Reason.FABRIC)})})
+    second = first.model_copy(update={"ended": None, "fresh": False})
+    left = retries_left(stopped.model_copy(update={"submissions": (first, second)}))
+    assert (left.preempted, left.infra, left.user_error) == (1, 0, 0)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.planning.cost import UNKNOWN, exact, money
+from components.planning.cost import HOURS_PER_MONTH, UNKNOWN, exact, hours_that_fit, money
 from components.planning.document import Amount, Money
 
 from .conftest import L4, MakeYard, dev, make_bucket, make_budget, make_network, make_pool
@@ -151,3 +151,20 @@ def test_the_cloud_s_own_budget_counts_too(yard: MakeYard) -> None:
     assert found.budget == 9000
     assert found.hours is None  # everything is always on
     assert money(yard(partial(budget, "EUR"))).budget is None
+
+
+@given(st.floats(1, 1e5), amounts, amounts)
+def test_the_hours_that_fit_never_break_the_budget(budget: float, idle: Amount, running: Amount) -> None:
+    found = hours_that_fit(budget, idle, idle + running)
+    if found is None or idle.high is None or running.high is None:
+        return
+    dearest = idle.high * HOURS_PER_MONTH + found.low * running.high
+    assert dearest <= max(budget, idle.high * HOURS_PER_MONTH) * (1 + 1e-6)
+    assert found.high is None or found.low <= found.high * (1 + 1e-6)
+
+
+def test_an_idle_cost_above_the_budget_leaves_no_hours() -> None:
+    assert hours_that_fit(10, exact(1), exact(2)) == exact(0)
+    assert hours_that_fit(None, exact(1), exact(2)) is None
+    assert hours_that_fit(1000, exact(1), exact(1)) is None
+    assert hours_that_fit(1460, exact(1), exact(2)) == exact(730)

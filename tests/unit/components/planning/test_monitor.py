@@ -58,6 +58,24 @@ def test_a_plain_look_up_says_which_form_to_use(run: Run) -> None:
         run(lambda: aws.get_region().region)
 
 
+def test_what_only_an_engine_does_is_told(run: Run) -> None:
+    def program() -> None:
+        pulumi.runtime.register_resource_transform(lambda args: None)
+        pulumi.ComponentResource("t:index:Remote", "far", {}, remote=True)
+
+    recorded = run(program)
+    assert recorded.warnings == ["a transform of the stack is not run here: what it changes is not in the plan"]
+    assert recorded.lookups == ["remote component t:index:Remote far"]
+
+
+def test_an_asynchronous_program_is_awaited(run: Run) -> None:
+    async def main() -> dict[str, Any]:
+        key = aws.kms.Key("key", description="later")
+        return {"what": key.description}
+
+    assert run(lambda: pulumi.run(main)).exports == {"what": "later"}
+
+
 def test_urns_are_the_engines(run: Run) -> None:
     def program() -> None:
         outer = pulumi.ComponentResource("t:index:Outer", "outer")

@@ -12,7 +12,7 @@ import pulumi_aws as aws
 
 from components.planning import render
 from components.planning.document import Amount, Plan
-from components.planning.facts import Yard
+from components.planning.facts import Yard, region_of
 from components.planning.monitor import record
 from components.planning.plan import make_plan
 
@@ -53,6 +53,14 @@ def test_the_text(yard: MakeYard) -> None:
     plan = planned(yard(dev))
     assert render.text(plan) == DEV
     assert not plan.refused
+
+
+def test_what_matters_stands_out() -> None:
+    assert {line.split()[0]: render.style(line) for line in DEV.splitlines() if render.style(line)} == {
+        "budget": "yellow",
+        "warning": "yellow",
+    }
+    assert render.style("  VIOLATED budget: idle") == render.style("  REFUSED two resources") == "bold red"
 
 
 def test_two_plans_are_one(yard: MakeYard) -> None:
@@ -161,6 +169,15 @@ def test_plain_pulumi_programs_have_a_plan_too(yard: MakeYard) -> None:
     ]
     assert "1 KMS key" in render.text(plan)
     assert line_of(plan, "budget") == "budget none"
+
+
+def test_the_region_is_the_stack_s_or_the_one_provider_s(yard: MakeYard) -> None:
+    def program(*regions: str) -> None:
+        for region in regions:
+            aws.Provider(region, region=region)
+
+    one, two = yard(lambda: program("us-west-2")).recording, yard(lambda: program("us-west-2", "us-east-2")).recording
+    assert [region_of(None, one), region_of("us-east-1", one), region_of(None, two)] == ["us-west-2", "us-east-1", None]
 
 
 def test_an_adopted_network_says_so(yard: MakeYard) -> None:

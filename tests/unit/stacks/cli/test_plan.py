@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,6 +80,31 @@ def test_this_machine_s_yard_costs_nothing(cli: Cli) -> None:
     assert "policy  12 passed, 0 violated, 0 warnings" in out
 
 
+def test_the_yards_that_we_ship_have_plans(cli: Cli) -> None:
+    code, out, _ = cli("--stack", "dev-aws", "-C", str(ROOT))
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0].startswith("dev-aws  aws us-east-1  owner ml-platform@acme.io  expires 2027-03-31   ")
+    assert [line.split()[:2] for line in lines[1:8]] == [
+        ["Network", "net"],
+        ["Bucket", "data"],
+        ["Bucket", "runs"],
+        ["GpuPool", "l4"],
+        ["GpuPool", "l4-spot"],
+        ["JobService", "train"],
+        ["Budget", "budget"],
+    ]
+    assert any("2 x 4.6016 on demand" in line and "6,718" in line for line in lines)
+    assert any("1 x spot: price unknown" in line and line.endswith("<=3,359  bounded by on demand") for line in lines)
+    assert "   the rest buys >=106 h with everything on   WARN full month exceeds it" in out
+    assert "L-DB2E81BA Running On-Demand G and VT instances 96 vCPU   L-3819A6DF All G and VT Spot Instance Requests 48 vCPU" in out
+    assert " 0 violated, " in out
+    code, out, _ = cli("--stack", "prod-aws", "-C", str(ROOT))
+    assert code == 0
+    assert "8 x 39.8 capacity block, own rate" in out
+    assert "sagemaker: ml.p5.48xlarge for spot training job usage 4 nodes" in out
+
+
 def test_any_program_runs_as_pulumi_would_run_it(cli: Cli, project: Path) -> None:
     before, path = Path.cwd(), list(sys.path)
     code, out, err = cli("--stack", "dev", "-C", str(project))
@@ -87,6 +113,16 @@ def test_any_program_runs_as_pulumi_would_run_it(cli: Cli, project: Path) -> Non
     assert "1 KMS key" in out
     assert "encrypted config: acme:token" in out
     assert (Path.cwd(), sys.path) == (before, path)
+
+
+def test_a_terminal_gets_the_same_lines_in_colour(cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "infra" / "__main__.py").write_text("import pulumi_aws as aws\naws.cloudwatch.LogGroup('logs')\n")
+    plain = cli("--stack", "dev", "-C", str(project))[1]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    coloured = cli("--stack", "dev", "-C", str(project))[1]
+    assert "\x1b[1;31m  VIOLATED encryption" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
 
 
 def test_a_fully_named_stack_is_found(cli: Cli, project: Path) -> None:
@@ -126,8 +162,9 @@ def test_a_violation_is_exit_2_and_the_plan_is_shown(cli: Cli, project: Path) ->
         ({"infra/__main__.py": "import pulumi_aws; pulumi_aws.get_region()"}, "use its `_output` form"),
         ({"Pulumi.yaml": "name: acme\nruntime: nodejs"}, "runtime is nodejs"),
         ({"Pulumi.yaml": "name: acme\nruntime: python\nmain: nowhere"}, "neither a file nor a folder with a __main__.py"),
-        ({"Pulumi.yaml": "a: b: c"}, "cannot read"),
-        ({"Pulumi.yaml": "- a"}, "is not a mapping"),
+        ({"Pulumi.yaml": "a: b: c"}, "is not YAML"),
+        ({"Pulumi.yaml": "- a"}, "holds no mapping"),
+        ({"Pulumi.dev.yaml": "config: {acme:until: 2027-03-31}"}, "config.acme:until: "),
         ({"Pulumi.dev.yaml": "config: {gpuyard:owner: {secure: abc}}"}, "gpuyard:owner: encrypted; state it in plain"),
     ],
 )

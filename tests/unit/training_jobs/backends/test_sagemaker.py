@@ -32,11 +32,11 @@ def put(path, data): bucket.put_object(Bucket="runs", Key=f"{run}/{path}", Body=
 attempt = int(os.environ["GPUYARD_SUBMISSION"]) + int(os.path.basename(os.getcwd()).split("-")[0]) + 1
 if rank == 0:
     put(f"attempts/{attempt}.json", {"attempt": attempt, "submission": int(os.environ["GPUYARD_SUBMISSION"])})
-print("host", rank, "runs", flush=True)
 def leave(*_):
     print("host", rank, "leaves", flush=True)
     sys.exit(75)
 signal.signal(signal.SIGTERM, leave)
+print("host", rank, "runs", flush=True)
 if name.startswith("fails") and rank == 1:
     put(f"output/attempt-{attempt}/node-1.json", {"exit_code": 7, "tail": ["boom"]})
     sys.exit(7)
@@ -178,6 +178,7 @@ def test_logs_are_followed_to_the_end_from_any_time(service: Yard) -> None:
     runner = service.runner()
     run = runner.submit(spec("returns"), None).status.run_id
     began = time.time()
+    said(service, "host 0 runs")
     said(service, "host 1 runs")
     with ThreadPoolExecutor(1) as pool:
         followed = pool.submit(lambda: [line.text for line in runner.logs(run, follow=True)])
@@ -246,5 +247,7 @@ def test_a_job_that_the_service_forgot_is_unknown_and_never_a_success(service: Y
     runner = service.runner()
     run = runner.submit(spec("works"), None).status.run_id
     service.sagemaker.jobs.clear()
-    status = runner.wait(run)
+    later = iter(range(0, 100_000, 60))  # a minute passes from each look to the next
+    hasty = Runner(runner._targets, clock=lambda: float(next(later)), sleep=lambda _: None)
+    status = hasty.wait(run)
     assert (status.state, exit_for(status.state, status.reason)) == (State.UNKNOWN, Exit.LOST_SIGHT)

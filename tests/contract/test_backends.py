@@ -1,0 +1,317 @@
+"""One set of expectations for every service: what Runner may rely on, whatever runs the job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.aws.batch import FakeBatch
+from tests.support.aws.batch_yard import GROUP, batch_target, call_as_a_pipeline
+from tests.support.aws.logs import FakeLogs
+from tests.support.local_yard import job, make_target
+from training_jobs.backends import aws_batch, load_backend, local
+from training_jobs.backends.aws_batch import request as batch_request
+from training_jobs.backends.base import Backend
+from training_jobs.errors import ConflictError
+from training_jobs.runner import Runner
+from training_jobs.state import Exit, Reason, State, exit_for
+from training_jobs.status import RunStatus
+from training_jobs.target import BatchTarget, JobTarget
+
+pytestmark = pytest.mark.timeout(600)  # of a busy machine
+
+# What a node runs: it takes its orders from the job's env, one after the other at every start, and says that it runs.
+PROGRAM = """
+import json, os, sys, time, urllib.parse
+run = urllib.parse.urlsplit(os.environ["GPUYARD_RUN_URL"]).path
+record = json.load(open(os.path.join(run, "run.json")))["submissions"][int(os.environ["GPUYARD_SUBMISSION"])]
+rank = int(os.environ.get("AWS_BATCH_JOB_NODE_INDEX", os.environ.get("GPUYARD_NODE_RANK", "0")))
+file = os.path.join(run, f"ran-{rank}")
+before = open(file).read().count("x") if os.path.exists(file) else 0
+open(file, "a").write("x")
+print("node", rank, "runs", flush=True)
+orders = record["job"]["env"].get("ORDERS", "0:0").split(",")
+nap, code = orders[min(before, len(orders) - 1)].split(":")
+time.sleep(float(nap))
+print("node", rank, "ends", flush=True)
+open(os.path.join(run, f"done-{rank}"), "a").write("x")
+others = [os.path.join(run, f"done-{other}") for other in range(1, record["job"]["nodes"])]
+until = time.time() + 60
+while rank == 0 and time.time() < until and not all(os.path.exists(name) and open(name).read().count("x") > before for name in others):
+    time.sleep(0.02)  # as launch's node 0 does: its end is the job's
+sys.exit(int(code))
+"""
+
+
+@dataclass
+class Yard:
+    """One service with two nodes, and what tests need to know of it."""
+
+    target: JobTarget
+    backend_for: Callable[[JobTarget], Backend]
+    folder: Path
+    short: str  # a time limit that is over in about a second
+    dry_up: Callable[[], dict[str, str]]  # no machines from now on; the job's keys with which the service gives up waiting
+    now: float = 0.0
+
+    @property
+    def runner(self) -> Runner:
+        """As a process of its own would have it."""
+        return Runner({self.target.pool: self.target}, backend_for=self.backend_for, clock=lambda: time.time() + self.now)
+
+    def start(self, orders: str = "0:0", key: str | None = None, **keys: Any) -> str:
+        """Submit a job whose nodes do as ordered: `nap:code` for each start."""
+        return self.runner.submit(job(env={"ORDERS": orders}, **keys), None, key=key).status.run_id
+
+    def starts(self, run: str, node: int = 0) -> int:
+        """How often a node was started."""
+        file = self.folder / "bucket/gpuyard/runs" / run / f"ran-{node}"
+        return file.read_text().count("x") if file.exists() else 0
+
+    def until(self, run: str, state: State) -> RunStatus:
+        """Wait for a state."""
+        deadline = time.monotonic() + 120
+        while (status := self.runner.status(run)).state is not state:
+            assert time.monotonic() < deadline, f"still {status.state} ({status.detail})"
+            time.sleep(0.05)
+        return status
+
+    def until_started(self, run: str, nodes: int = 1) -> None:
+        """Wait until the nodes' programs run: a signal before that finds no program to hear it."""
+        deadline = time.monotonic() + 120
+        while not all(self.starts(run, node) for node in range(nodes)):
+            assert time.monotonic() < deadline
+            self.runner.status(run)
+            time.sleep(0.05)
+
+
+def _local(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
+    monkeypatch.setattr(local, "_BOOTSTRAP", folder / "program.py")
+    monkeypatch.setattr(local, "GRACE_S", 1)
+    yard = Yard(make_target(folder), load_backend, folder, "1s", lambda: {})
+
+    def dry_up() -> dict[str, str]:
+        yard.start("120:0", nodes=2, name="first")
+        return {"queue_timeout": "1s"}
+
+    yard.dry_up = dry_up
+    return yard
+
+
+def _batch(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
+    monkeypatch.setattr(batch_request, "_BOOTSTRAP", folder / "program.py")
+    batch_request._bootstrap.cache_clear()
+    stack.callback(batch_request._bootstrap.cache_clear)
+    logs = stack.enter_context(FakeLogs(page=3, gaps=True))
+    logs.group(GROUP)
+    fake = stack.enter_context(FakeBatch(folder / "nodes", logs, speed=60, stop_s=1))
+    limit = {"reason": "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY", "state": "RUNNABLE", "maxTimeSeconds": 60, "action": "CANCEL"}
+    queue = fake.add_queue("yard-p5", nodes=2, limits=[limit])
+    call_as_a_pipeline(monkeypatch, batch=fake.url, cloudwatch_logs=logs.url)
+    (folder / "bucket").mkdir()
+
+    def backend(target: JobTarget) -> Backend:
+        assert isinstance(target, BatchTarget)
+        made = aws_batch.Backend(target, sleep=lambda _: None)
+        made.poll_s = 0.05
+        return made
+
+    def dry_up() -> dict[str, str]:
+        queue.starved = True
+        return {}
+
+    return Yard(batch_target(f"file://{folder}/bucket", max_nodes=2), backend, folder, "60s", dry_up)
+
+
+@pytest.fixture(params=[_local, _batch], ids=["local", "batch"])
+def yard(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    with ExitStack() as stack:
+        found: Yard = request.param(tmp_path, monkeypatch, stack)
+        yield found
+        for status in found.runner.runs():
+            found.runner.cancel(status.run_id)
+        for status in found.runner.runs():
+            found.runner.wait(status.run_id)
+
+
+def test_a_job_runs_on_all_its_nodes(yard: Yard) -> None:
+    run = yard.start(nodes=2)
+    status = yard.runner.wait(run)
+    assert (status.state, status.reason, status.exit_code, status.attempt) == (State.SUCCEEDED, None, 0, 1)
+    assert (yard.starts(run, 0), yard.starts(run, 1)) == (1, 1)
+    assert status.submitted_at <= (status.started_at or 0) + 0.01 <= (status.ended_at or 0) + 0.02
+    assert (status.service.kind, status.service.id is not None) == (yard.target.kind, True)
+
+
+def test_the_same_submit_starts_one_job(yard: Yard) -> None:
+    spec = job(env={"ORDERS": "1:0"})
+    first, second = (yard.runner.submit(spec, None, key="nightly") for _ in range(2))
+    assert (first.created, second.created) == (True, False)
+    assert first.status.service.id == second.status.service.id
+    with pytest.raises(ConflictError):
+        yard.runner.submit(job(env={"ORDERS": "2:0"}), None, key="nightly")
+    assert yard.runner.wait(first.status.run_id).state is State.SUCCEEDED
+    assert yard.runner.submit(spec, None, key="nightly").created is False
+    assert yard.starts(first.status.run_id) == 1
+
+
+def test_a_submission_is_found_by_whoever_comes_after_a_crash(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call was made, its answer never written down."""
+    real = yard.backend_for
+
+    class Dead(Exception):  # noqa: N818 - the process, not an error
+        pass
+
+    def dying(target: JobTarget) -> Backend:
+        backend = real(target)
+        submit = backend.submit
+
+        def submit_and_die(run: Any) -> str:
+            submit(run)
+            raise Dead
+
+        monkeypatch.setattr(backend, "submit", submit_and_die)
+        return backend
+
+    yard.backend_for = dying
+    with pytest.raises(Dead):
+        yard.start("1:0", key="nightly")
+    yard.backend_for = real
+    yard.now = 61
+    submitted = yard.runner.submit(job(env={"ORDERS": "1:0"}), None, key="nightly")
+    assert submitted.created is False
+    assert yard.runner.wait(submitted.status.run_id).state is State.SUCCEEDED
+    assert yard.starts(submitted.status.run_id) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "reason", "exit_code"),
+    [
+        (7, State.FAILED, Reason.USER_ERROR, Exit.FAILED),
+        (64, State.FAILED, Reason.USER_ERROR, Exit.FAILED),
+        (69, State.FAILED, Reason.FABRIC, Exit.FABRIC),
+        (75, State.STOPPED, Reason.PREEMPTED, Exit.STOPPED),
+    ],
+)
+def test_a_nodes_exit_code_is_told_and_graded(yard: Yard, code: int, state: State, reason: Reason, exit_code: Exit) -> None:
+    status = yard.runner.wait(yard.start(f"0:{code}", retries={"preempted": 0}))
+    assert (status.state, status.reason, status.exit_code) == (state, reason, code)
+    assert exit_for(status.state, status.reason) is exit_code
+
+
+def test_a_preempted_job_goes_on_until_it_is_done(yard: Yard) -> None:
+    run = yard.start("0:75,0:0", retries={"preempted": 1})
+    status = yard.runner.wait(run)
+    assert (status.state, status.exit_code) == (State.SUCCEEDED, 0)
+    assert yard.starts(run) == 2
+
+
+def test_the_allowance_for_preemptions_is_kept(yard: Yard) -> None:
+    run = yard.start("0:75", retries={"preempted": 1})
+    status = yard.runner.wait(run)
+    assert (status.state, status.reason) == (State.STOPPED, Reason.PREEMPTED)
+    assert yard.starts(run) == 2
+
+
+def test_a_stopped_run_is_resumed_by_the_next_submit(yard: Yard) -> None:
+    keys: dict[str, Any] = {"env": {"ORDERS": "0:75,0:0"}, "retries": {"preempted": 0}}
+    run = yard.runner.submit(job(**keys), None).status.run_id
+    assert yard.runner.wait(run).state is State.STOPPED
+    again = yard.runner.submit(job(**keys), None)
+    assert (again.created, again.status.run_id, again.status.attempt) == (True, run, 2)
+    status = yard.runner.wait(run)
+    assert [attempt.state for attempt in status.attempts] == [State.STOPPED, State.SUCCEEDED]
+    assert yard.starts(run) == 2
+
+
+def test_what_failed_by_itself_is_not_tried_again_unless_asked(yard: Yard) -> None:
+    run = yard.start("0:3,0:0")
+    assert yard.runner.wait(run).state is State.FAILED
+    assert yard.runner.submit(job(env={"ORDERS": "0:3,0:0"}), None).created is False
+    assert yard.runner.submit(job(env={"ORDERS": "0:3,0:0"}), None, retry=True).created is True
+    assert yard.runner.wait(run).state is State.SUCCEEDED
+    assert yard.starts(run) == 2
+
+
+def test_the_time_limit_ends_a_job(yard: Yard) -> None:
+    status = yard.runner.wait(yard.start("120:0", timeout=yard.short))
+    assert (status.state, status.reason) == (State.FAILED, Reason.TIMEOUT)
+    assert exit_for(status.state, status.reason) is Exit.TIMEOUT
+
+
+def test_no_machines_is_a_lack_of_capacity(yard: Yard) -> None:
+    run = yard.start(**yard.dry_up())
+    status = yard.runner.wait(run)
+    assert (status.state, status.reason) == (State.FAILED, Reason.CAPACITY)
+    assert exit_for(status.state, status.reason) is Exit.CAPACITY
+    assert yard.starts(run) == 0
+
+
+def test_a_running_job_is_cancelled_once_and_for_all(yard: Yard) -> None:
+    run = yard.start("120:0", nodes=2)
+    yard.until_started(run, 2)
+    assert yard.until(run, State.RUNNING).ended_at is None
+    yard.runner.cancel(run)
+    status = yard.runner.wait(run)
+    assert (status.state, status.reason) == (State.CANCELLED, None)
+    assert yard.runner.cancel(run).state is State.CANCELLED
+    assert yard.runner.submit(job(nodes=2, env={"ORDERS": "120:0"}), None).created is False
+
+
+def test_a_waiting_job_is_cancelled_before_it_starts(yard: Yard) -> None:
+    first = yard.start("120:0", name="first", nodes=2)
+    yard.until(first, State.RUNNING)
+    waiting = yard.start(name="waiting", nodes=2)
+    assert yard.until(waiting, State.PENDING).started_at is None
+    yard.runner.cancel(waiting)
+    assert yard.runner.wait(waiting).state is State.CANCELLED
+    yard.runner.cancel(first)
+    yard.runner.wait(first)
+    assert yard.starts(waiting) == 0
+
+
+def test_what_has_ended_stays_as_it_ended(yard: Yard) -> None:
+    run = yard.start()
+    assert yard.runner.wait(run).state is State.SUCCEEDED
+    assert yard.runner.cancel(run).state is State.SUCCEEDED
+
+
+def test_logs_of_every_node_of_one_and_from_a_time_on(yard: Yard) -> None:
+    run = yard.start("0.5:0", nodes=2)
+    yard.runner.wait(run)
+    lines = list(yard.runner.logs(run))
+    assert sorted((line.node, line.text) for line in lines) == [
+        (node, f"node {node} {word}") for node in (0, 1) for word in ("ends", "runs")
+    ]
+    assert [line.time for line in lines] == sorted(line.time for line in lines)
+    assert [line.text for line in yard.runner.logs(run, node=1)] == ["node 1 runs", "node 1 ends"]
+    middle = (lines[0].time + lines[-1].time) / 2
+    assert {line.text for line in yard.runner.logs(run, since=middle)} <= {"node 0 ends", "node 1 ends", "node 1 runs", "node 0 runs"}
+    assert len(list(yard.runner.logs(run, since=middle))) < len(lines)
+    assert list(yard.runner.logs(run, since=time.time() + 60)) == []
+
+
+def test_logs_are_followed_to_the_end(yard: Yard) -> None:
+    run = yard.start("1.5:0")
+    yard.until_started(run)
+    came = [(time.time(), line.text) for line in yard.runner.logs(run, follow=True)]
+    assert [text for _, text in came] == ["node 0 runs", "node 0 ends"]
+    assert came[1][0] - came[0][0] > 0.5  # as they were said, not all at the end
+
+
+def test_the_pool_says_what_is_free(yard: Yard) -> None:
+    pool = yard.target.pool
+    assert (yard.runner.capacity()[pool].nodes, yard.runner.capacity()[pool].free) == (2, 2)
+    run = yard.start("120:0", nodes=2)
+    yard.until(run, State.RUNNING)
+    waiting = yard.start(name="waiting")
+    yard.until(waiting, State.PENDING)
+    found = yard.runner.capacity()[pool]
+    assert (found.nodes, found.free, found.waiting) == (2, 0, 1)

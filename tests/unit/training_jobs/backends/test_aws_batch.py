@@ -1,0 +1,241 @@
+"""The Batch backend's pure parts: requests, byte for byte, and what the service's words mean."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.aws.batch_rules import decide
+from tests.support.aws.batch_yard import IMAGE, batch_target
+from tests.support.local_yard import job
+from training_jobs.backends.aws import job_prefix
+from training_jobs.backends.aws_batch.request import definitions_prefix, job_name, requests
+from training_jobs.backends.aws_batch.states import CANCELLED, OVERTIME, is_overtime, status_of
+from training_jobs.errors import UsageError
+from training_jobs.run import Code, Run
+from training_jobs.state import Exit, Reason, State, exit_for
+from training_jobs.target import BatchTarget
+
+GOLDEN = Path(__file__).parent / "golden"
+CODE = Code("c" * 64, "s3://runs/gpuyard/code/" + "d" * 64 + ".tar.gz")
+L4 = {
+    "pool": "l4",
+    "machine": "g6.12xlarge",
+    "accelerator": "L4",
+    "gpus_per_node": 4,
+    "nics_per_node": 0,
+    "vcpus": 48,
+    "memory_mib": 180_000,
+}
+
+
+def run(target: BatchTarget, submission: int = 0, limit_s: int = 86400, **keys: Any) -> Run:
+    return Run("job-0123456789ab", submission, submission + 1, job(**keys), target, CODE, limit_s, "timeout")
+
+
+GOLDEN_RUNS = {
+    "batch-3-nodes-efa": run(batch_target("s3://runs"), nodes=3, retries={"preempted": 3, "infra": 2}, labels={"team": "nlp"}),
+    "batch-1-node": run(batch_target("s3://runs", **L4), timeout="1h", limit_s=3600),
+    "batch-1-node-spot": run(batch_target("s3://runs", **L4, spot=True), submission=1),
+    "batch-cpu": run(batch_target("s3://runs", **{**L4, "accelerator": None, "gpus_per_node": 0}), image=IMAGE),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN_RUNS)
+def test_requests_are_the_golden_ones(name: str) -> None:
+    """GOLDEN=write writes them anew; the bootstrap's text is named, not repeated."""
+    the_run = GOLDEN_RUNS[name]
+    assert isinstance(the_run.target, BatchTarget)
+    found = [{"operation": request.operation, "body": request.body} for request in requests(the_run, the_run.target)]
+    bootstrap = json.dumps((Path(__file__).parents[4] / "training_jobs/launch/bootstrap.py").read_text())
+    text = json.dumps(found, indent=1, sort_keys=True).replace(bootstrap, '"<bootstrap.py>"')
+    # The definition's name is a digest of its content, the bootstrap's text among it.
+    definition = str(requests(the_run, the_run.target)[0].body["jobDefinitionName"])
+    text = text.replace(definition, definition[:-16] + "<digest>") + "\n"
+    if os.environ.get("GOLDEN") == "write":
+        (GOLDEN / f"{name}.json").write_text(text)
+    assert text == (GOLDEN / f"{name}.json").read_text()
+
+
+def test_the_largest_machine_fits_into_a_definition() -> None:
+    target = batch_target(nics_per_node=32)
+    body = requests(run(target, nodes=3), target)[0].body
+    [group] = body["nodeProperties"]["nodeRangeProperties"]
+    assert [device["hostPath"] for device in group["container"]["linuxParameters"]["devices"]][::31] == [
+        "/dev/infiniband/uverbs0",
+        "/dev/infiniband/uverbs31",
+    ]
+    assert len(json.dumps(body)) < 24 * 1024
+
+
+def definition(target: BatchTarget, **keys: Any) -> str:
+    return str(requests(run(target, **keys), target)[0].body["jobDefinitionName"])
+
+
+def test_what_belongs_to_one_run_is_not_in_the_definition() -> None:
+    target = batch_target()
+    same = {
+        definition(target, nodes=3),
+        definition(target, nodes=2, submission=4, limit_s=7, retries={"infra": 5}, labels={"a": "b"}, env={"A": "1"}, command=["other.py"]),
+    }
+    assert len(same) == 1
+    assert len({*same, definition(target), definition(target, nodes=2, image="i@sha256:" + "1" * 64)}) == 3
+    assert definition(batch_target(memory_mib=1000)) != definition(target)
+
+
+def test_names_are_what_the_submitters_policy_allows() -> None:
+    target = batch_target()
+    assert job_prefix("gpuyard/prod") == "gpuyard-d6d45572-"  # as components/naming.py has it
+    assert definition(target).startswith(definitions_prefix(target))
+    assert definitions_prefix(target).startswith(job_prefix(target.stack))
+    assert job_name(run(target, submission=2)) == "job-0123456789ab-2"
+    body = requests(run(target), target)[1].body
+    assert body["tags"]["stack"] == target.stack
+
+
+def test_several_nodes_on_spot_are_refused_with_a_way_out() -> None:
+    target = batch_target(spot=True)
+    requests(run(target), target)
+    with pytest.raises(UsageError, match="service: sagemaker"):
+        requests(run(target, nodes=2), target)
+
+
+@pytest.mark.parametrize(("image", "default", "said"), [(None, None, "gpuyard pin"), ("train:latest", IMAGE, "gpuyard pin")])
+def test_an_image_that_is_missing_or_can_change_is_refused(image: str | None, default: str | None, said: str) -> None:
+    target = batch_target(default_image=default)
+    with pytest.raises(UsageError, match=said):
+        requests(run(target, image=image), target)
+
+
+@pytest.mark.parametrize("labels", [{"stack": "other"}, {"aws:x": "1"}, {"a": "ü?"}, {f"k{index}": "v" for index in range(41)}])
+def test_labels_that_cannot_be_tags_are_refused(labels: dict[str, str]) -> None:
+    target = batch_target()
+    with pytest.raises(UsageError, match="labels"):
+        requests(run(target, labels=labels), target)
+
+
+def test_nothing_shell_like_and_nothing_that_batch_would_replace_is_in_the_command() -> None:
+    target = batch_target()
+    [python, flag, text] = requests(run(target), target)[0].body["containerProperties"]["command"]
+    assert (python, flag) == ("python3", "-c")
+    assert len(text.encode()) <= 3000
+    assert not any(word in text for word in ("Ref::", "$(", "$$"))
+
+
+HOST = "Host EC2 (instance i-0123456789abcdef0) terminated."
+
+
+@pytest.mark.parametrize(
+    ("retries", "spot", "attempts", "again"),
+    [
+        ({"preempted": 3, "infra": 0}, False, 4, {75}),
+        ({"preempted": 3, "infra": 0}, True, 4, {75, HOST}),
+        ({"preempted": 3, "infra": 2}, False, 3, {75, 69, HOST}),
+        ({"preempted": 0, "infra": 2}, False, 3, {69, HOST}),
+        ({"preempted": 0, "infra": 0}, False, 1, set()),
+        ({"preempted": 30, "infra": 0}, True, 10, {75, HOST}),
+        ({"preempted": 0, "infra": 0, "user_error": 5}, False, 1, set()),
+    ],
+)
+def test_the_service_tries_again_what_the_allowance_pays_for(
+    retries: dict[str, int], spot: bool, attempts: int, again: set[object]
+) -> None:
+    target = batch_target(spot=spot)
+    strategy = requests(run(target, retries=retries), target)[1].body["retryStrategy"]
+    rules = strategy["evaluateOnExit"]
+    assert strategy["attempts"] == attempts
+    assert rules[-1] == {"onReason": "*", "action": "EXIT"}
+    assert len(rules) <= 5
+    exited = "Essential container in task exited"
+    tried = {code for code in (0, 1, 7, 64, 69, 75, 137, 143) if decide(rules, code, None, exited) == "RETRY"}
+    assert tried | ({HOST} if decide(rules, None, None, HOST) == "RETRY" else set()) == again
+
+
+def said(status: str = "FAILED", code: int | None = None, reason: str | None = None, **more: Any) -> dict[str, Any]:
+    container = {key: value for key, value in {"exitCode": code, "reason": more.pop("container", None)}.items() if value is not None}
+    attempts = [{"container": container, "startedAt": 1000, "stoppedAt": 9000, "statusReason": reason}] if status == "FAILED" else []
+    return {"status": status, "statusReason": reason, "attempts": attempts, "startedAt": 1000, "stoppedAt": 9000, "tags": {}, **more}
+
+
+LIMIT = "Canceled by JobStateTimeLimit action due to reason: "
+EXITED = "Essential container in task exited"
+OVER = "Job attempt duration exceeded timeout"
+
+
+@pytest.mark.parametrize(
+    ("job", "spot", "state", "reason", "exit_code"),
+    [
+        (said("SUBMITTED"), False, State.PENDING, None, None),
+        (said("RUNNABLE"), False, State.PENDING, None, None),
+        (said("STARTING"), False, State.PENDING, None, None),
+        (said("RUNNING"), False, State.RUNNING, None, None),
+        (said("SUCCEEDED"), False, State.SUCCEEDED, None, Exit.OK),
+        (said("PAUSED"), False, State.UNKNOWN, None, Exit.LOST_SIGHT),
+        (said(code=7, reason=EXITED), False, State.FAILED, Reason.USER_ERROR, Exit.FAILED),
+        (said(code=64, reason=EXITED), False, State.FAILED, Reason.USER_ERROR, Exit.FAILED),
+        (said(code=69, reason=EXITED), False, State.FAILED, Reason.FABRIC, Exit.FABRIC),
+        (said(code=75, reason=EXITED), False, State.STOPPED, Reason.PREEMPTED, Exit.STOPPED),
+        (said(code=0, reason="something"), False, State.FAILED, Reason.INFRA, Exit.FAILED),
+        (said(reason=HOST), False, State.FAILED, Reason.INFRA, Exit.FAILED),
+        (said(reason=HOST), True, State.STOPPED, Reason.PREEMPTED, Exit.STOPPED),
+        (said(code=137, reason=EXITED, container="OutOfMemoryError: killed"), False, State.FAILED, Reason.USER_ERROR, Exit.FAILED),
+        (
+            said(reason="Task failed to start", container="CannotPullContainerError: no"),
+            False,
+            State.FAILED,
+            Reason.USER_ERROR,
+            Exit.FAILED,
+        ),
+        (said(code=143, reason=OVER), False, State.FAILED, Reason.TIMEOUT, Exit.TIMEOUT),
+        (said(code=143, reason=OVER, tags={"limit": "cost"}), False, State.FAILED, Reason.COST, Exit.FAILED),
+        (said(reason=f"{LIMIT}CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY"), False, State.FAILED, Reason.CAPACITY, Exit.CAPACITY),
+        (said(reason=f"{LIMIT}MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE"), False, State.FAILED, Reason.CAPACITY, Exit.CAPACITY),
+        (said(reason="VcpuLimitExceeded: you have requested more vCPU"), False, State.FAILED, Reason.QUOTA, Exit.QUOTA),
+        (said(code=75, reason=CANCELLED, isTerminated=True), False, State.CANCELLED, None, Exit.FAILED),
+        (said(code=143, reason="stopped in the console", isTerminated=True), False, State.CANCELLED, None, Exit.FAILED),
+    ],
+)
+def test_what_batch_says(job: dict[str, Any], spot: bool, state: State, reason: Reason | None, exit_code: Exit | None) -> None:
+    found = status_of(job, spot=spot, console_url="https://console")
+    assert (found.state, found.reason) == (state, reason)
+    if state.ended or state is State.UNKNOWN:
+        assert exit_for(found.state, found.reason) is exit_code
+    assert found.console_url == "https://console"
+
+
+def test_times_codes_and_words_are_kept() -> None:
+    found = status_of(said(code=7, reason=EXITED), spot=False, console_url="")
+    assert (found.exit_code, found.started_at, found.ended_at, found.detail) == (7, 1.0, 9.0, EXITED)
+    waiting = status_of(said("RUNNABLE", reason="CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - none"), spot=False, console_url="")
+    assert waiting.detail == "RUNNABLE: CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - none"
+    assert waiting.ended_at is None
+    again = said("RUNNABLE", attempts=[{"container": {"exitCode": 75}, "startedAt": 500}])
+    assert (status_of(again, spot=False, console_url="").detail or "").startswith("attempt 2 at the service")
+
+
+def attempt(code: int | None, reason: str, seconds: int) -> dict[str, Any]:
+    return {"container": {} if code is None else {"exitCode": code}, "startedAt": 0, "stoppedAt": seconds * 1000, "statusReason": reason}
+
+
+def test_what_the_service_tried_again_is_told_with_the_reasons() -> None:
+    before = [attempt(75, EXITED, 5), attempt(None, HOST, 5), attempt(69, EXITED, 5)]
+    last = said(code=75, reason=EXITED)
+    ended = status_of({**last, "attempts": [*before, *last["attempts"]]}, spot=False, console_url="")
+    assert (ended.reason, ended.restarts) == (Reason.PREEMPTED, (Reason.PREEMPTED, Reason.INFRA, Reason.FABRIC))
+    running = status_of({**said("RUNNING"), "attempts": before[:1]}, spot=False, console_url="")
+    assert running.restarts == (Reason.PREEMPTED,)
+
+
+def test_attempts_at_the_service_share_one_time_limit() -> None:
+    job = {**said("RUNNING"), "startedAt": 1_000_000, "timeout": {"attemptDurationSeconds": 100}}
+    assert not is_overtime(job, 1101)  # the first one is Batch's own business
+    job["attempts"] = [attempt(75, EXITED, 60)]
+    assert not is_overtime(job, 1039)
+    assert is_overtime(job, 1041)
+    assert not is_overtime({**job, "status": "RUNNABLE"}, 1041)
+    ended = status_of({**said(code=143, reason=OVERTIME, isTerminated=True)}, spot=False, console_url="")
+    assert (ended.state, ended.reason) == (State.FAILED, Reason.TIMEOUT)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.aws_stacks import CHECKOUT
 from tests.support.standin import project
+from tests.support.standin.record_state import stack
 from training_jobs.target import parse_targets
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]  # minutes where other work takes the cores
 
 OWN_PROGRAM = """
 import pulumi
@@ -29,14 +29,6 @@ jobs = JobService("train", pools=[pool], reads=[data], writes=[runs], tags=TAGS)
 pulumi.export("job_targets", jobs.targets)
 """
 SECRET = "bucket-nobody-may-know"
-
-
-def stack(folder: Path, environment: dict[str, str], name: str) -> project.Project:
-    """The project of this checkout with one of its stacks, initialised."""
-    files = ("Pulumi.yaml", "stacks/__main__.py", f"stacks/Pulumi.{name}.yaml")
-    made = project.make(folder, environment, {file: (CHECKOUT / file).read_text(encoding="utf-8") for file in files})
-    made.pulumi("stack", "init", name)
-    return made
 
 
 def test_the_life_of_dev_aws(tmp_path: Path, engine_environment: dict[str, str]) -> None:

@@ -121,7 +121,7 @@ def test_the_cost_limit(service: Yard) -> None:
 
 
 def test_machines_that_never_come(service: Yard) -> None:
-    service.sagemaker.machines = False
+    service.sagemaker.machines = 0
     service.sagemaker.longest_pending_s = lambda stopping: 0.5
     status, code = ends(service.runner(), "works")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
@@ -130,7 +130,7 @@ def test_machines_that_never_come(service: Yard) -> None:
 
 
 def test_spot_machines_that_never_come(service: Yard) -> None:
-    service.sagemaker.machines = False
+    service.sagemaker.machines = 0
     status, code = ends(service.runner(spot=True), "works", timeout="1s", queue_timeout="1s")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
 
@@ -153,10 +153,10 @@ def test_spot_machines_that_are_taken_are_replaced_by_the_service(service: Yard)
     run = runner.submit(spec("returns"), None).status.run_id
     said(service, "host 1 runs")
     (name,) = service.sagemaker.jobs
-    service.sagemaker.machines = False
+    service.sagemaker.machines = 0
     service.sagemaker.interrupt(name)
     assert until(lambda: runner.status(run), State.RECOVERING).detail == "spot machines were taken; SageMaker waits for others"
-    service.sagemaker.machines = True
+    service.sagemaker.machines = 2
     assert runner.wait(run).state is State.SUCCEEDED
     texts = [line.text for line in runner.logs(run, node=0)]
     assert texts == ["host 0 runs", "host 0 leaves", "host 0 runs", "host 0 is done"]
@@ -190,7 +190,7 @@ def test_logs_are_followed_to_the_end_from_any_time(service: Yard) -> None:
 @pytest.mark.parametrize("when", ["waiting", "running", "ended"])
 def test_a_cancel_in_every_state(service: Yard, when: str) -> None:
     runner = service.runner()
-    service.sagemaker.machines = when != "waiting"
+    service.sagemaker.machines = 0 if when == "waiting" else 2
     run = runner.submit(spec("works" if when == "ended" else "stays"), None).status.run_id
     if when == "running":
         said(service, "host 1 runs")

@@ -47,6 +47,8 @@ def declare(settings: StackSettings) -> None:
         cloud.Budget(_BUDGET, owner=settings.owner, **settings.budget.model_dump(), tags=tags)
     pulumi.export("yard", _summary(settings, buckets))
     pulumi.export("job_targets", jobs.targets.apply(_valid))
+    if settings.submitters:
+        pulumi.export("submitter_role", jobs.submitter_role)
     launchers = {name: _launcher(pool) for name, pool in pools.items() if settings.pools[name].service == "vms"}
     if launchers:
         pulumi.export("launchers", launchers)

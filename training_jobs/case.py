@@ -17,6 +17,10 @@ from .status import RunStatus, build_status
 from .store import ChangedError
 from .target import JobTarget
 
+_CUTS = {  # what gpuyard itself ends: how it counts, and why
+    Reason.CAPACITY: (State.FAILED, "queue_timeout: no nodes came free in time"),
+    Reason.PREEMPTED: (State.STOPPED, "preempted more often than retries.preempted pays for"),
+}
 _REFUSED = {QuotaError: Reason.QUOTA, CapacityError: Reason.CAPACITY}
 
 
@@ -49,7 +53,7 @@ class Case:
                 self.take_over()
             self.record, self.tag = self.journal.get(self.record.run_id)
             return self.look()
-        status = apply_allowance(self._held_to_queue_timeout(self.backend.status(last.service_id), last.service_id), self.record)
+        status = apply_allowance(self._held_to_limits(self.backend.status(last.service_id), last.service_id), self.record)
         if not status.state.ended:
             return status
         try:
@@ -59,23 +63,31 @@ class Case:
             return self.look()
         return status
 
-    def _held_to_queue_timeout(self, status: ServiceStatus, service_id: str) -> ServiceStatus:
-        """End a job that waits for longer than it may, where the service has not; its end is then ours to name.
+    def _held_to_limits(self, status: ServiceStatus, service_id: str) -> ServiceStatus:
+        """End what waits longer or starts more often than it may, where the service does not; the end is then ours to name.
 
-        That it was cut is written down before the service is asked, so that whoever looks next names it the same.
+        That it is cut is written down before the service is asked, so that whoever looks next names it the same.
         """
-        last = self.record.last
-        patience = last.spec.queue_timeout
-        if last.cut is None and patience is not None and status.state is State.PENDING and self.clock() - last.written_at > patience:
-            self.save(self.record.with_last(cut=Reason.CAPACITY))
-        if self.record.last.cut is None:
+        if self.record.last.cut is None and (cause := self._beyond_limits(status)) is not None:
+            self.save(self.record.with_last(cut=cause))
+        cut = self.record.last.cut
+        if cut is None:
             return status
         if not status.state.ended:
             self.backend.cancel(service_id)
-            return replace(status, detail="queue_timeout: it is being ended")
+            return replace(status, detail=f"{_CUTS[cut][1]}; it is being ended")
         if status.state in {State.CANCELLED, State.STOPPED}:
-            return replace(status, state=State.FAILED, reason=self.record.last.cut, detail="queue_timeout: no nodes came free in time")
+            return replace(status, state=_CUTS[cut][0], reason=cut, detail=_CUTS[cut][1])
         return status
+
+    def _beyond_limits(self, status: ServiceStatus) -> Reason | None:
+        last = self.record.last
+        patience = last.spec.queue_timeout
+        if patience is not None and status.state is State.PENDING and self.clock() - last.written_at > patience:
+            return Reason.CAPACITY
+        # While it waits for machines again, not once it runs: then the machines of one restart too many are paid for already.
+        spent = status.restarts.count(Reason.PREEMPTED) > retries_left(self.record).preempted
+        return Reason.PREEMPTED if spent and status.state is State.RECOVERING else None
 
     def status(self) -> RunStatus:
         """Where the run is now."""

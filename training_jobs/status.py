@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -104,8 +105,8 @@ class RunStatus(_Model):
 
 def build_status(journal: Journal, record: RunRecord, target: JobTarget, service: ServiceStatus, now: float) -> RunStatus:
     """Put a run's status together. `service` is what its service says of the newest submission."""
-    attempts = [_attempt(journal, record, submission) for submission in record.submissions[:-1]]
-    attempts.append(_attempt(journal, record, record.last, service))
+    rows = _rows(journal, record, service)
+    attempts = [attempt for attempt, _ in rows]
     number = attempts[-1].attempt
     progress = _documents(journal, record.run_id, number, "progress.json")
     folder = f"{journal.url.rstrip('/')}/gpuyard/runs/{record.run_id}"
@@ -132,28 +133,60 @@ def build_status(journal: Journal, record: RunRecord, target: JobTarget, service
         first_step_at=_unix(progress.get("first_step_at")),
         metrics=_metrics(progress),
         fabric=_fabric(_documents(journal, record.run_id, number, "preflight.json")),
-        cost=_cost(record, target, attempts, now),
+        cost=_cost(rows, target, now),
         checkpoint_url=f"{folder}/checkpoints",
         output_url=f"{folder}/output",
         service=Service(kind=target.kind, id=record.last.service_id, console_url=service.console_url),
     )
 
 
-def _attempt(journal: Journal, record: RunRecord, submission: Submission, service: ServiceStatus | None = None) -> Attempt:
-    ended = submission.ended
-    said = service or (
-        ServiceStatus(ended.state, ended.reason, ended.exit_code, ended.started_at, ended.ended_at, ended.detail)
-        if ended
-        else ServiceStatus(State.UNKNOWN)
+def _rows(journal: Journal, record: RunRecord, service: ServiceStatus) -> list[tuple[Attempt, Submission]]:
+    """One row for each start of the nodes: a submission whose service started them anew by itself has several, the newest its own."""
+    claims = journal.claims(record.run_id)
+    ends = [*(submission.attempt for submission in record.submissions[1:]), math.inf]
+    rows = []
+    for submission, end in zip(record.submissions, ends, strict=True):
+        said = service if submission is record.last else _recorded(submission)
+        numbers = [number for number in claims if submission.attempt <= number < end] or [submission.attempt]
+        reasons = [*said.restarts, *[None] * len(numbers)]  # a service tells late, and not always, why it started again
+        for number, reason in zip(numbers[:-1], reasons, strict=False):
+            rows.append((_restarted(journal, record, submission, number, reason), submission))
+        rows.append((_attempt(journal, record, submission, numbers[-1], said), submission))
+    return rows
+
+
+def _recorded(submission: Submission) -> ServiceStatus:
+    end = submission.ended
+    if end is None:
+        return ServiceStatus(State.UNKNOWN)
+    return ServiceStatus(end.state, end.reason, end.exit_code, end.started_at, end.ended_at, end.detail, restarts=end.restarts)
+
+
+def _restarted(journal: Journal, record: RunRecord, submission: Submission, number: int, reason: Reason | None) -> Attempt:
+    """A start that the service replaced by another: its time is part of the whole submission's, in the row of the newest."""
+    progress = _documents(journal, record.run_id, number, "progress.json")
+    return Attempt(
+        attempt=number,
+        state=State.STOPPED,
+        reason=reason,
+        exit_code=_documents(journal, record.run_id, number, "node-0.json").get("exit_code"),
+        submitted_at=submission.written_at,
+        started_at=None,
+        ended_at=None,
+        step=_metrics(progress).step,
+        restarts=progress.get("restarts", 0),
+        detail="started again by the service",
     )
-    progress = _documents(journal, record.run_id, submission.attempt, "progress.json")
+
+
+def _attempt(journal: Journal, record: RunRecord, submission: Submission, number: int, said: ServiceStatus) -> Attempt:
+    progress = _documents(journal, record.run_id, number, "progress.json")
     nodes = [
-        _documents(journal, record.run_id, submission.attempt, f"node-{rank}.json")
-        for rank in range(submission.spec.nodes if said.state.ended else 0)
+        _documents(journal, record.run_id, number, f"node-{rank}.json") for rank in range(submission.spec.nodes if said.state.ended else 0)
     ]
     failed = next((node for node in nodes if node.get("tail") and node.get("exit_code") == said.exit_code), {})
     return Attempt(
-        attempt=submission.attempt,
+        attempt=number,
         state=said.state,
         reason=said.reason,
         exit_code=said.exit_code,
@@ -195,9 +228,9 @@ def _fabric(preflight: dict[str, Any]) -> FabricVerdict:
     )
 
 
-def _cost(record: RunRecord, target: JobTarget, attempts: list[Attempt], now: float) -> Cost:
+def _cost(rows: list[tuple[Attempt, Submission]], target: JobTarget, now: float) -> Cost:
     usd = 0.0
-    for attempt, submission in zip(attempts, record.submissions, strict=True):
+    for attempt, submission in rows:
         if attempt.started_at is None:
             continue
         cost = cost_usd(target, submission.spec.nodes, (attempt.ended_at or now) - attempt.started_at)

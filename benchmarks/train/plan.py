@@ -68,8 +68,8 @@ CPU = Plan(  # proves that the path works; its figures mean nothing
     base={"loss": "plain"},
     axes={"loss": ("chunked",)},
     micros={"gpt_tiny": (8, 4)},
-    short_s=10.0,
-    long_s={"gpt_tiny": 20.0},
+    short_s=60.0,
+    long_s={"gpt_tiny": 90.0},
 )
 _SHORT, _LONG = (16, 8), (60, 20)  # steps, and the first that counts
 

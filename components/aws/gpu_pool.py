@@ -174,6 +174,11 @@ def _problems(spec: GpuPoolSpec | Mapping[str, Any], network: Network, expires: 
     if isinstance(zone, str) and zone not in network.subnet_ids:
         known = ", ".join(network.subnet_ids)
         problems.append(f"zone: got {zone!r}, allowed: a zone of network {network.logical_name}: {known}; or give the network that zone")
+    if network.egress == "none" and raw.get("service") == "batch":
+        problems.append(
+            f"service: got 'batch', allowed: sagemaker or vms in network {network.logical_name} without a way out: Batch machines "
+            "could not join their cluster; give the network egress: nat or endpoints"
+        )
     if image is not None and raw.get("service") == "sagemaker":
         problems.append(f"image: got {image!r}, allowed: nothing where service is sagemaker: the machines are its own; remove image")
     elif isinstance(image, str) and not _AMI.fullmatch(image):

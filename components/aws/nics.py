@@ -8,18 +8,17 @@ from .. import catalogue
 
 
 def nic_layout(row: catalogue.Machine) -> list[dict[str, Any]]:
-    """Card by card: `network_card_index`, `device_index`, `interface_type` (absent: plain ENA).
+    """Interface by interface: `network_card_index`, `device_index`, `interface_type` (absent: plain ENA).
 
-    Card 0 carries IP, so it is never efa-only: `efa` where it can be, plain where there is one card more than EFA (p6-b300). Every other
-    card is `efa-only` on device 1, which takes no address of the subnet. Without EFA there is one plain card.
-    docs.aws.amazon.com/AWSEC2/latest/UserGuide/efa-acc-inst-types.html
+    One plain interface carries IP: card 0, device 0. Every card with EFA has one `efa-only` interface, which takes no address of the
+    subnet: card 0 as its device 1, unless there is one card more than EFA (p6-b300: its card 0 has none), the others as device 0.
+    docs.aws.amazon.com/AWSEC2/latest/UserGuide/efa-acc-inst-types.html; the older layout (`efa` on card 0, device 1 elsewhere) is what
+    aws-parallelcluster left with its pull request 7262.
     """
-    if not row.fast_nics:
-        return [{"network_card_index": 0, "device_index": 0}]
-    first_has_it = row.fast_nics >= row.network_cards
-    first = {"network_card_index": 0, "device_index": 0, **({"interface_type": "efa"} if first_has_it else {})}
-    others = range(1, row.fast_nics + (0 if first_has_it else 1))
-    return [first, *({"network_card_index": card, "device_index": 1, "interface_type": "efa-only"} for card in others)]
+    first = 0 if row.fast_nics >= row.network_cards else 1
+    fast = [(card, 1 if card == 0 else 0) for card in range(first, first + row.fast_nics)]
+    plain = {"network_card_index": 0, "device_index": 0}
+    return [plain, *({"network_card_index": card, "device_index": device, "interface_type": "efa-only"} for card, device in fast)]
 
 
 def network_interfaces(row: catalogue.Machine, security_group_id: Any) -> list[dict[str, Any]]:

@@ -236,4 +236,7 @@ async def _forget_the_rest() -> None:
         task.cancel()
     if left:
         await asyncio.wait(left, timeout=_PATIENCE_S)  # some do not let themselves be cancelled
+    for task in (*left, *settings.SETTINGS.outputs):
+        if task.done() and not task.cancelled():
+            task.exception()  # seen: or Python prints it when the task goes
     settings.SETTINGS.outputs.clear()

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.standin import project, shapes
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]  # minutes where other work takes the cores
 
 PROJECT = "name: small\nruntime: python\nmain: program\nconfig:\n  aws:region: {value: us-east-1}\n"
 PROGRAM = """

@@ -113,6 +113,11 @@ CANARIES = (
         ("CKV_AWS_300",),
         {"bucket": "other", "rules": [{"id": "a", "status": "Enabled", "expiration": {"days": 1}}]},
     ),
+    Canary(
+        "aws:scheduler/schedule:Schedule",
+        ("CKV_AWS_297",),
+        {"flexibleTimeWindow": {"mode": "OFF"}, "scheduleExpression": "rate(1 day)", "target": {"arn": "a", "roleArn": "r"}},
+    ),
     Canary("aws:sns/topic:Topic", ("CKV_AWS_26",), {"displayName": "x"}),
 )
 # Types that Checkov has no rule of its own for. The rules in own_rules.py look at those that could hurt.

@@ -215,6 +215,7 @@ CALLS: Mapping[str, tuple[Call, ...]] = {
     ),
     f"{_S3}Versioning:BucketVersioning": (Call("s3", "PutBucketVersioning"),),
     "aws:sagemaker/modelPackageGroup:ModelPackageGroup": (Call("sagemaker", "CreateModelPackageGroup"),),
+    "aws:scheduler/schedule:Schedule": (Call("scheduler", "CreateSchedule"),),
     "aws:sns/topic:Topic": (Call("sns", "CreateTopic", result="TopicArn"),),
     "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": (
         Call(

@@ -7,6 +7,7 @@ everything else is found by name, at any depth, and a name that the operation do
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,6 +62,14 @@ def requests(token: str, inputs: Inputs, made_id: str) -> list[Request]:
         if mine or not call.takes:
             made.append(Request(call.service, call.operation, _parameters(call, mine, made_id, token), call.result))
     return made
+
+
+def called(arn: str, text: str) -> Request:
+    """The request that a schedule makes, of its universal target's ARN and its JSON: AWS writes that in PascalCase. Raises Misfit."""
+    service, operation = arn.split(":")[-2:]
+    name = operation[:1].upper() + operation[1:]
+    call = Call(service, name)
+    return Request(service, name, dict(_convert(call, _operation(service, name).input_shape, json.loads(text), arn)), "")
 
 
 def problems(request: Request) -> list[str]:

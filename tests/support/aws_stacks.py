@@ -54,7 +54,9 @@ class Referring(Answers):
             if each.required and name not in outputs:
                 value = empty.get(each.kind.word, {})
                 outputs[name] = {"arn": arn, "keyId": made_id}.get(name) or (value + name if isinstance(value, str) else value)
-        self.origins.update({made_id: Origin(args.typ, args.name, "id"), arn: Origin(args.typ, args.name, "arn")})
+        if made_id not in args.inputs.values():  # a name that the program itself gave is in others without being of this one
+            self.origins[made_id] = Origin(args.typ, args.name, "id")
+        self.origins[arn] = Origin(args.typ, args.name, "arn")
         return made_id, outputs
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:

@@ -19,11 +19,11 @@ TEMPLATE, ENVIRONMENT = "aws:ec2/launchTemplate:LaunchTemplate", "aws:batch/comp
 GROUP, PLACEMENT = "aws:autoscaling/group:Group", "aws:ec2/placementGroup:PlacementGroup"
 
 
-def network() -> Any:
+def network(egress: str = "nat") -> Any:
     """A network as a pool sees it; subnets and group are other resources' outputs."""
     made = pulumi.Output.from_input
     subnets = {zone: made(f"subnet-{zone}") for zone in ("us-east-1a", "us-east-1b")}
-    return SimpleNamespace(logical_name="net", subnet_ids=subnets, security_group_id=made("sg-nodes"))
+    return SimpleNamespace(logical_name="net", subnet_ids=subnets, security_group_id=made("sg-nodes"), egress=egress)
 
 
 def pool(spec: dict[str, Any], tags: dict[str, str] | None = None, name: str = "pool") -> Any:

@@ -43,6 +43,7 @@ _ARNS = {
     "aws:kms/key:Key": "kms:{region}:{account}:key/{id}",
     "aws:s3/bucket:Bucket": "s3:::{name}",
     "aws:sagemaker/modelPackageGroup:ModelPackageGroup": "sagemaker:{region}:{account}:model-package-group/{name}",
+    "aws:scheduler/schedule:Schedule": "scheduler:{region}:{account}:schedule/default/{name}",
     "aws:sns/topic:Topic": "sns:{region}:{account}:{name}",
 }
 ID_IS_ARN = {

@@ -41,6 +41,12 @@ def test_a_yard_with_every_service(record: Any, preview: bool) -> None:
     assert exports >= {"yard", "job_targets", "launchers"}
 
 
+def test_the_role_of_pipelines_is_exported_where_there_are_any(record: Any) -> None:
+    assert "submitter_role" not in record(program()).exports
+    named = record(program(**{"gpuyard:submitters": ["repo:acme/nlp-train:ref:refs/heads/main"]})).exports["submitter_role"]
+    assert named == "arn:aws:iam:us-east-1:111122223333:train-submitter-role"
+
+
 def test_the_lines_for_other_launchers_are_exported(record: Any) -> None:
     lines = record(program()).exports["launchers"]["lab"]
     assert set(lines) == {"scale", "hostfile", "torchrun"}

@@ -108,7 +108,8 @@ def test_what_passes_is_survived(yard: Yard, fault: ServiceStatus | GpuyardError
 
 
 def test_many_short_outages_are_not_one_long_one(yard: Yard) -> None:
-    assert yard.wait(*[RUNNING, *[FAULT] * 8] * 30, DONE).state is State.SUCCEEDED
+    outage: list[ServiceStatus | GpuyardError] = [RUNNING, *[FAULT] * 8]
+    assert yard.wait(*outage * 30, DONE).state is State.SUCCEEDED
     assert yard.now - 1_000_000 > 10 * BLIND_PATIENCE_S
 
 
@@ -168,9 +169,20 @@ def test_that_it_was_cut_is_known_to_whoever_looks_next(yard: Yard) -> None:
     run = yard.submit(queue_timeout="10m")
     yard.now += 601
     yard.service.answers = deque([PENDING])
-    assert yard.runner.status(run).detail == "queue_timeout: it is being ended"
+    assert yard.runner.status(run).detail == "queue_timeout: no nodes came free in time; it is being ended"
     yard.service.answers = deque([ServiceStatus(State.CANCELLED, ended_at=2.0)])
     assert yard.runner.status(run).reason is Reason.CAPACITY
+
+
+def test_a_service_that_restarts_more_often_than_is_paid_for_is_stopped(yard: Yard) -> None:
+    run = yard.submit(retries={"preempted": 1})
+    again = ServiceStatus(State.RECOVERING, started_at=0.0, restarts=(Reason.PREEMPTED,))
+    once_more = ServiceStatus(State.RECOVERING, started_at=0.0, restarts=(Reason.PREEMPTED,) * 2)
+    yard.service.answers = deque([again, RUNNING, once_more, ServiceStatus(State.CANCELLED, restarts=(Reason.PREEMPTED,) * 2)])
+    status = yard.runner.wait(run)
+    assert (status.state, status.reason, exit_for(status.state, status.reason)) == (State.STOPPED, Reason.PREEMPTED, Exit.STOPPED)
+    assert yard.service.cancelled == [f"{run}.0"]
+    assert len(yard.service.submitted) == 1
 
 
 def test_a_job_that_was_done_before_it_was_cut_is_done(yard: Yard) -> None:

@@ -88,8 +88,9 @@ def test_the_golden_template(record: Any) -> None:
             "instanceMetadataTags": "disabled",
         },
         "networkInterfaces": [
-            {**card, "networkCardIndex": 0, "deviceIndex": 0, "interfaceType": "efa"},
-            *({**card, "networkCardIndex": index, "deviceIndex": 1, "interfaceType": "efa-only"} for index in range(1, 16)),
+            {**card, "networkCardIndex": 0, "deviceIndex": 0},
+            {**card, "networkCardIndex": 0, "deviceIndex": 1, "interfaceType": "efa-only"},
+            *({**card, "networkCardIndex": index, "deviceIndex": 0, "interfaceType": "efa-only"} for index in range(1, 16)),
         ],
         "tagSpecifications": [{"resourceType": kind, "tags": machine_tags} for kind in ("instance", "volume", "network-interface")],
         "tags": {**TAGS, "stack": "gpuyard/local", "Name": "pool-template"},

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from components.aws.batch_environment import close_request
 from components.aws.end import End, end_of, warning
+from components.aws.gpu_pool import GpuPool
 from components.pool_spec import GpuPoolSpec
-from tests.support.gpu_pools import BATCH, BLOCK, LATER, RESERVED, TAGS, TEMPLATE, VMS, changed, kinds, pool
+from tests.support.gpu_pools import BATCH, BLOCK, LATER, RESERVED, TAGS, TEMPLATE, VMS, changed, kinds, network, pool
 
 
 def test_the_end_of_a_batch_pool(record: Any) -> None:
@@ -115,6 +116,15 @@ def test_only_the_pool_that_changes_changes(record: Any) -> None:
         return lambda: [pool(BATCH, name="left")(), pool({**BATCH, "max_nodes": nodes}, name="right")()]
 
     assert changed(record, yard(2), yard(4)) == ["right-environment"]
+
+
+def test_batch_machines_need_a_way_out(record: Any) -> None:
+    def yard(service: str) -> Any:
+        return lambda: GpuPool("pool", {**BATCH, "service": service}, network=network("none"), tags=TAGS)
+
+    with pytest.raises(pulumi.RunError, match="service: got 'batch', allowed: sagemaker or vms in network net without a way out"):
+        record(yard("batch"))
+    record(yard("vms"))
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pulumi
-import pulumi_aws as aws
 import pytest
-from pulumi.output import Unknown
 
 from components.aws import EncryptionKey, Network
 from components.aws.endpoints import INTERFACE
@@ -17,7 +15,7 @@ from components.aws.endpoints import INTERFACE
 ZONES = ["us-east-1a", "us-east-1c"]
 TAGS = {"owner": "ml-platform@acme.io", "expires": "2027-03-31"}
 IN, OUT = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
-HTTPS = {"ipProtocol": "tcp", "fromPort": 443, "toPort": 443}
+HTTPS: dict[str, Any] = {"ipProtocol": "tcp", "fromPort": 443, "toPort": 443}
 COMMON = [
     ("aws:cloudwatch/logGroup:LogGroup", "net-flow-log"),
     ("aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "net-default"),
@@ -142,7 +140,7 @@ def test_every_rule_is_described_and_nothing_else_is_open(record: Any, egress: s
     found = {(kind, name): recorded.inputs(kind, name) for kind, name in rules}
     assert all(rule.pop("description") and rule.pop("tags") for rule in found.values())
     itself = {"securityGroupId": "net-nodes-id", "referencedSecurityGroupId": "net-nodes-id", "ipProtocol": "-1"}
-    wanted = {(IN, "net-nodes-in-self"): itself, (OUT, "net-nodes-out-self"): itself}
+    wanted: dict[tuple[str, str], dict[str, object]] = {(IN, "net-nodes-in-self"): {**itself}, (OUT, "net-nodes-out-self"): {**itself}}
     wanted |= {(OUT, f"net-nodes-out-{name}"): {"securityGroupId": "net-nodes-id", **HTTPS, **to} for name, to in out.items()}
     if egress == "endpoints":
         wanted[IN, "net-endpoints-in-nodes"] = {
@@ -235,73 +233,3 @@ def test_tags_reach_everything_that_can_have_them(record: Any) -> None:
         "Name": "net-private-us-east-1a",
         "stack": "gpuyard/local",
     }
-
-
-def adopted() -> None:
-    found = Network.adopt("net", vpc_id="vpc-1", subnet_ids={"us-east-1-atl-2a": pulumi.Output.from_input("subnet-1")}, tags=TAGS)
-    assert (found.zones, found.egress) == (["us-east-1-atl-2a"], None)
-    pulumi.export("all", [found.id, found.subnet_ids["us-east-1-atl-2a"]])
-
-
-@pytest.mark.parametrize("preview", [False, True])
-def test_an_adopted_network_gets_the_nodes_group_and_nothing_else(record: Any, preview: bool) -> None:
-    recorded = record(adopted, preview=preview)
-    assert names(recorded) == [
-        ("aws:ec2/securityGroup:SecurityGroup", "net-nodes"),
-        (OUT, "net-nodes-out-internet"),
-        (OUT, "net-nodes-out-self"),
-        (IN, "net-nodes-in-self"),
-        ("gpuyard-aws:index:Network", "net"),
-    ]
-    assert recorded.lookups == []
-    assert recorded.exports["all"] == ["vpc-1", "subnet-1"]
-    assert recorded.inputs("aws:ec2/securityGroup:SecurityGroup", "net-nodes")["vpcId"] == "vpc-1"
-    assert recorded.inputs(OUT, "net-nodes-out-internet")["cidrIpv4"] == "0.0.0.0/0"
-
-
-def test_ids_of_another_stack_are_unknown_in_a_preview(record: Any) -> None:
-    def program() -> None:
-        company = pulumi.StackReference("acme/network/prod")
-        Network.adopt("net", vpc_id=company.get_output("vpc"), subnet_ids={"us-east-1b": company.get_output("b")})
-
-    recorded = record(program, preview=True)
-    assert isinstance(recorded.inputs("aws:ec2/securityGroup:SecurityGroup", "net-nodes")["vpcId"], Unknown)
-    with pytest.raises(pulumi.RunError, match=r"vpc_id: got None, allowed: an id that begins with vpc-"):
-        record(program)  # the other stack has no such output: EC2 would take the default VPC
-
-
-@pytest.mark.parametrize(
-    ("program", "told"),
-    [
-        (lambda: Network("net"), ["Network net: 1 problem", "zones: got none, allowed: at least one"]),
-        (
-            lambda: Network("sg-x", {"cidr": "10.0.0.0/24", "zones": ["us-west-2a", "us-east-1-atl-2a"]}, key=EncryptionKey("k")),
-            [
-                "Network sg-x: 5 problems, nothing was changed",
-                "name: got 'sg-x', allowed: one that does not begin with sg-",
-                "cidr: got '10.0.0.0/24', allowed: a network of /16 to /20; give 10.0.0.0/20",
-                "give us-east-1a",
-                "Network.adopt",
-                "for_logs=True",
-            ],
-        ),
-        (lambda: Network("net", {"cidr": "8.8.0.0/16", "zones": [1]}), ["cidr: got '8.8.0.0/16'", "zones.0: got 1"]),
-        (lambda: Network.adopt("net", vpc_id="net-1", subnet_ids={}), ["vpc_id: got 'net-1'", "subnet_ids: got none"]),
-        (lambda: Network.adopt("sg", vpc_id="vpc-1", subnet_ids={"a": "eni-1"}), ["name: got 'sg'", "subnet_ids.a: got 'eni-1'"]),
-        (lambda: Network("net", {"zones": ZONES}, tags={"Stack": "x"}), ["tags: got the key 'Stack'"]),
-    ],
-)
-def test_bad_input_is_told_whole_and_nothing_is_made(record: Any, program: Callable[[], Any], told: list[str]) -> None:
-    with pytest.raises(pulumi.RunError) as caught:
-        record(program, config={"aws:region": "us-east-1"})
-    assert all(text in str(caught.value) for text in told), str(caught.value)
-    assert caught.value.__cause__ is None
-
-
-def test_the_settings_region_does_not_bind_a_network_with_another_provider(record: Any) -> None:
-    def program() -> None:
-        west = aws.Provider("west", region="us-west-2")
-        Network("net", {"zones": ["us-west-2a"]}, opts=pulumi.ResourceOptions(provider=west))
-        Network("two", {"zones": ["us-west-2a"]}, opts=pulumi.ResourceOptions(providers={"aws": west}))
-
-    record(program, config={"aws:region": "us-east-1"})

@@ -32,11 +32,11 @@ def put(path, data): bucket.put_object(Bucket="runs", Key=f"{run}/{path}", Body=
 attempt = int(os.environ["GPUYARD_SUBMISSION"]) + int(os.path.basename(os.getcwd()).split("-")[0]) + 1
 if rank == 0:
     put(f"attempts/{attempt}.json", {"attempt": attempt, "submission": int(os.environ["GPUYARD_SUBMISSION"])})
-print("host", rank, "runs", flush=True)
 def leave(*_):
     print("host", rank, "leaves", flush=True)
     sys.exit(75)
 signal.signal(signal.SIGTERM, leave)
+print("host", rank, "runs", flush=True)
 if name.startswith("fails") and rank == 1:
     put(f"output/attempt-{attempt}/node-1.json", {"exit_code": 7, "tail": ["boom"]})
     sys.exit(7)
@@ -121,7 +121,7 @@ def test_the_cost_limit(service: Yard) -> None:
 
 
 def test_machines_that_never_come(service: Yard) -> None:
-    service.sagemaker.machines = False
+    service.sagemaker.machines = 0
     service.sagemaker.longest_pending_s = lambda stopping: 0.5
     status, code = ends(service.runner(), "works")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
@@ -130,7 +130,7 @@ def test_machines_that_never_come(service: Yard) -> None:
 
 
 def test_spot_machines_that_never_come(service: Yard) -> None:
-    service.sagemaker.machines = False
+    service.sagemaker.machines = 0
     status, code = ends(service.runner(spot=True), "works", timeout="1s", queue_timeout="1s")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
 
@@ -153,10 +153,10 @@ def test_spot_machines_that_are_taken_are_replaced_by_the_service(service: Yard)
     run = runner.submit(spec("returns"), None).status.run_id
     said(service, "host 1 runs")
     (name,) = service.sagemaker.jobs
-    service.sagemaker.machines = False
+    service.sagemaker.machines = 0
     service.sagemaker.interrupt(name)
     assert until(lambda: runner.status(run), State.RECOVERING).detail == "spot machines were taken; SageMaker waits for others"
-    service.sagemaker.machines = True
+    service.sagemaker.machines = 2
     assert runner.wait(run).state is State.SUCCEEDED
     texts = [line.text for line in runner.logs(run, node=0)]
     assert texts == ["host 0 runs", "host 0 leaves", "host 0 runs", "host 0 is done"]
@@ -178,6 +178,7 @@ def test_logs_are_followed_to_the_end_from_any_time(service: Yard) -> None:
     runner = service.runner()
     run = runner.submit(spec("returns"), None).status.run_id
     began = time.time()
+    said(service, "host 0 runs")
     said(service, "host 1 runs")
     with ThreadPoolExecutor(1) as pool:
         followed = pool.submit(lambda: [line.text for line in runner.logs(run, follow=True)])
@@ -189,7 +190,7 @@ def test_logs_are_followed_to_the_end_from_any_time(service: Yard) -> None:
 @pytest.mark.parametrize("when", ["waiting", "running", "ended"])
 def test_a_cancel_in_every_state(service: Yard, when: str) -> None:
     runner = service.runner()
-    service.sagemaker.machines = when != "waiting"
+    service.sagemaker.machines = 0 if when == "waiting" else 2
     run = runner.submit(spec("works" if when == "ended" else "stays"), None).status.run_id
     if when == "running":
         said(service, "host 1 runs")

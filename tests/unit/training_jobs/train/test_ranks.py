@@ -59,7 +59,7 @@ def _slow_down(block: Any) -> None:
     forward = block.forward
 
     def slow(*args: Any) -> Any:
-        time.sleep(0.05)
+        time.sleep(0.15)
         return forward(*args)
 
     block.forward = slow

@@ -1,0 +1,188 @@
+"""Jobs through the fake Batch as they would run there: the real bootstrap, launch and torchrun, with the run bucket on S3."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.aws.batch import FakeBatch
+from tests.support.aws.batch_yard import GROUP, batch_target
+from tests.support.aws.logs import FakeLogs
+from tests.support.aws.moto_server import SECRET_KEY, Moto, moto
+from training_jobs.backends import aws_batch
+from training_jobs.backends.base import Backend
+from training_jobs.runner import Runner
+from training_jobs.spec import parse_job
+from training_jobs.state import Exit, Reason, State, exit_for
+from training_jobs.status import RunStatus
+from training_jobs.target import BatchTarget, JobTarget
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own is Linux's"),
+    pytest.mark.timeout(900),  # nine processes that import torch, on a machine that has other work
+]
+
+SMALL: dict[str, Any] = {"accelerator": "L4", "gpus_per_node": 2, "nics_per_node": 0, "vcpus": 2, "memory_mib": 4000}
+
+TRAINS = """
+import json, os, fsspec, torch, torch.distributed as dist, gpuyard_hook
+dist.init_process_group("gloo")
+rank, world = dist.get_rank(), dist.get_world_size()
+total = torch.tensor([float(rank + 1)])
+dist.all_reduce(total)
+print(f"rank {rank} of {world} on node {os.environ['GPUYARD_NODE_RANK']}: sum {total.item():.0f}", flush=True)
+if rank == 0:
+    with fsspec.open(os.environ["GPUYARD_CHECKPOINT_URL"] + "/3/model.json", "w") as file:
+        json.dump({"sum": total.item()}, file)
+    gpuyard_hook.report(3, steps=3, loss=0.5)
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+# Counts steps, saves every one, and stops when asked: a preemption loses none.
+COUNTS = """
+import json, os, sys, time, fsspec, gpuyard_hook
+url, attempt = os.environ["GPUYARD_CHECKPOINT_URL"] + "/steps.json", os.environ["GPUYARD_ATTEMPT"]
+fs, path = fsspec.core.url_to_fs(url)
+step = json.loads(fs.cat_file(path))["step"] if fs.exists(path) else 0
+main = os.environ["GPUYARD_NODE_RANK"] == "0"
+print("attempt", attempt, "begins at step", step, flush=True)
+while step < 4 or attempt == "1":
+    if gpuyard_hook.stop_requested():
+        print("attempt", attempt, "leaves at step", step, flush=True)
+        sys.exit(75)
+    step += 1
+    if main:
+        fs.pipe_file(path, json.dumps({"step": step}).encode())
+        gpuyard_hook.report(step, steps=4)
+    time.sleep(0.3)
+"""
+
+FAILS = """
+import os, sys, time
+if os.environ["GPUYARD_NODE_RANK"] == sys.argv[1]:
+    print("no such file: corpus.txt", flush=True)
+    sys.exit(int(sys.argv[2]))
+time.sleep(300)
+"""
+
+
+@dataclass
+class Yard:
+    """The fakes, and a caller in front of them."""
+
+    s3: Moto
+    batch: FakeBatch
+    logs: FakeLogs
+    folder: Path
+
+    def runner(self) -> Runner:
+        """As a process of its own would have it."""
+        return Runner({"p5": batch_target("s3://runs", **SMALL)}, backend_for=_backend)
+
+    def submit(self, script: str, **keys: Any) -> str:
+        """Submit a job of one script, its preflight left out."""
+        code = self.folder / "code"
+        code.mkdir(exist_ok=True)
+        (code / "train.py").write_text(script)
+        document = {"name": "e2e", "preflight": "skip", "timeout": "20m", "command": ["train.py"], **keys}
+        return self.runner().submit(parse_job(document), code).status.run_id
+
+    def wait(self, run: str) -> RunStatus:
+        """The end of a run; what its nodes said is in the failure of a test."""
+        status = self.runner().wait(run)
+        print(self.logs.text())
+        return status
+
+    def until(self, what: Callable[[], object]) -> None:
+        """Wait for something."""
+        deadline = time.monotonic() + 300
+        while not what():
+            assert time.monotonic() < deadline, self.logs.text()
+            time.sleep(0.1)
+
+
+def _backend(target: JobTarget) -> Backend:
+    assert isinstance(target, BatchTarget)
+    backend = aws_batch.Backend(target)
+    backend.poll_s = 0.2
+    return backend
+
+
+@pytest.fixture
+def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    with moto(monkeypatch, "runs") as s3, FakeLogs() as logs:
+        logs.group(GROUP)
+        # What the image holds: where S3 is, and no metadata service to ask for notices. Credentials are the job role's.
+        image = {"AWS_ENDPOINT_URL_S3": s3.url, "GPUYARD_NOTICE": "off", "AWS_EC2_METADATA_DISABLED": "true"}
+        with FakeBatch(tmp_path / "nodes", logs, image_env=image) as batch:
+            batch.add_queue("yard-p5", nodes=3)
+            monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", batch.url)
+            monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", logs.url)
+            yield Yard(s3, batch, logs, tmp_path)
+
+
+def test_three_nodes_of_two_processes_train_and_leave_a_checkpoint(yard: Yard) -> None:
+    run = yard.submit(TRAINS, nodes=3)
+    status = yard.wait(run)
+    assert (status.state, status.exit_code) == (State.SUCCEEDED, 0), yard.logs.text()
+    said = sorted(line.text for line in yard.runner().logs(run) if " of 6 on node " in line.text)
+    assert said == [f"[rank {rank}] rank {rank} of 6 on node {rank // 2}: sum 21" for rank in range(6)]
+    assert (status.metrics.step, status.metrics.loss, status.phase) == (3, 0.5, "ended")
+    fetched = yard.runner().fetch(run, yard.folder / "fetched")
+    assert "checkpoints/3/model.json" in fetched
+    assert json.loads((yard.folder / "fetched/checkpoints/3/model.json").read_text()) == {"sum": 21.0}
+    results = [json.loads((yard.folder / f"fetched/output/attempt-1/node-{node}.json").read_text()) for node in range(3)]
+    assert [result["exit_code"] for result in results] == [0, 0, 0]
+    no_secret_anywhere(yard)
+
+
+def no_secret_anywhere(yard: Yard) -> None:
+    """Neither the caller's keys nor the job role's are in what was sent, kept or said."""
+    secrets = [SECRET_KEY, "of-the-job-role", "X-Amz-Signature", "x-amz-security-token"]
+    kept = [path.read_text() for path in (yard.folder / "fetched").rglob("*") if path.is_file()]
+    sent = [call.raw.decode() for call in (*yard.batch.calls, *yard.logs.calls)]
+    for text in [*kept, *sent, yard.logs.text()]:
+        assert not [secret for secret in secrets if secret in text]
+
+
+def test_a_preempted_job_is_started_again_by_the_service_and_loses_no_step(yard: Yard) -> None:
+    run = yard.submit(COUNTS, nodes=2, launcher="none", command=["python3", "train.py"], retries={"preempted": 1})
+    yard.until(lambda: (yard.runner().status(run).metrics.step or 0) >= 2)
+    [job] = yard.batch.jobs.values()
+    assert job.live is not None
+    job.live.nodes[1].signal(signal.SIGTERM)  # as the agent passes a notice on
+    status = yard.wait(run)
+    assert (status.state, status.exit_code) == (State.SUCCEEDED, 0), yard.logs.text()
+    left = next(line for line in yard.logs.text().splitlines() if "leaves at step" in line)
+    began = [line for line in yard.logs.text().splitlines() if line.startswith("attempt 2 begins")]
+    assert int(began[0].split()[-1]) >= int(left.split()[-1])
+    assert len(job.attempts) == 2
+    assert len(yard.batch.jobs) == 1
+
+
+@pytest.mark.parametrize("node", [0, 1])
+def test_a_node_that_fails_ends_the_job_with_its_code_whichever_it_is(yard: Yard, node: int) -> None:
+    run = yard.submit(FAILS, nodes=2, launcher="none", command=["python3", "train.py", str(node), "7"])
+    status = yard.wait(run)
+    assert (status.state, status.reason, status.exit_code) == (State.FAILED, Reason.USER_ERROR, 7), yard.logs.text()
+    assert exit_for(status.state, status.reason) is Exit.FAILED
+    assert "no such file: corpus.txt" in status.attempts[0].tail
+    assert "no such file: corpus.txt" in [line.text for line in yard.runner().logs(run, node=node)]
+
+
+def test_a_machine_that_is_lost_ends_the_job_for_all(yard: Yard) -> None:
+    run = yard.submit(FAILS, nodes=2, launcher="none", command=["python3", "train.py", "9", "7"], retries={"preempted": 0})
+    yard.until(lambda: yard.runner().status(run).phase == "running")
+    [job] = yard.batch.jobs
+    yard.batch.lose(job, 1)
+    status = yard.wait(run)
+    assert (status.state, status.reason) == (State.STOPPED, Reason.PREEMPTED), yard.logs.text()

@@ -1,0 +1,247 @@
+"""The Batch backend in front of the fake: definitions, calls counted, and what goes wrong at the service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.aws.batch import FakeBatch
+from tests.support.aws.batch_yard import GROUP, NODE_PROGRAM, batch_target, call_as_a_pipeline, starts
+from tests.support.aws.logs import FakeLogs
+from tests.support.aws.model import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
+from tests.support.local_yard import job
+from training_jobs.backends import aws_batch
+from training_jobs.backends.aws_batch import definitions
+from training_jobs.backends.aws_batch import request as batch_request
+from training_jobs.backends.base import Backend
+from training_jobs.errors import AuthError, GpuyardError, LostSightError, QuotaError, UsageError
+from training_jobs.runner import Runner
+from training_jobs.state import Exit, State
+from training_jobs.target import BatchTarget, JobTarget
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBatch]:
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "batch_program.py").write_text(NODE_PROGRAM)
+    monkeypatch.setattr(batch_request, "_BOOTSTRAP", tmp_path / "batch_program.py")
+    batch_request._bootstrap.cache_clear()
+    aws_batch._seen_well.clear()
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)  # boto3's own pauses
+    with FakeLogs() as logs, FakeBatch(tmp_path / "nodes", logs, speed=60, stop_s=1) as fake:
+        logs.group(GROUP)
+        fake.add_queue("yard-p5", nodes=3)
+        call_as_a_pipeline(monkeypatch, batch=fake.url, cloudwatch_logs=logs.url)
+        yield fake
+    batch_request._bootstrap.cache_clear()
+
+
+def _backend(target: JobTarget) -> Backend:
+    assert isinstance(target, BatchTarget)
+    backend = aws_batch.Backend(target, sleep=lambda _: None)
+    backend.poll_s = 0.05
+    return backend
+
+
+def pool(tmp_path: Path, **changes: Any) -> Runner:
+    return Runner(
+        {"p5": batch_target(f"file://{tmp_path}/bucket", **changes)},
+        backend_for=_backend,
+        sleep=lambda s: time.sleep(min(s, 0.05)),
+    )
+
+
+def records(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "bucket").rglob("run.json"))
+
+
+def names(fake: FakeBatch) -> list[str]:
+    return [call.operation for call in fake.calls]
+
+
+def test_a_definition_is_registered_once_and_a_later_submit_is_one_call(fake: FakeBatch, tmp_path: Path) -> None:
+    runner = pool(tmp_path)
+    runner.submit(job("first"), None)
+    assert names(fake) == [
+        "DescribeJobQueues", "SubmitJob", "DescribeJobDefinitions", "RegisterJobDefinition", "DescribeJobDefinitions", "SubmitJob",
+        "DescribeJobs",
+    ]  # fmt: skip
+    fake.calls.clear()
+    runner.submit(job("second"), None)
+    assert names(fake) == ["SubmitJob", "DescribeJobs"]
+    assert len(fake.definitions) == 1
+
+
+def test_a_definition_that_was_retired_is_registered_again(fake: FakeBatch, tmp_path: Path) -> None:
+    runner = pool(tmp_path)
+    runner.submit(job("first"), None)
+    fake.definitions[0]["status"] = "INACTIVE"
+    assert runner.submit(job("second"), None).created
+    assert [definition["status"] for definition in fake.definitions] == ["INACTIVE", "ACTIVE"]
+
+
+def test_old_definitions_are_retired_and_those_of_others_left_alone(
+    fake: FakeBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(definitions, "KEPT", 3)
+    other = {"jobDefinitionName": "somebody-elses", "jobDefinitionArn": "arn", "revision": 1, "status": "ACTIVE", "type": "container"}
+    fake.definitions.append(other)
+    for memory in range(1000, 7000, 1000):
+        pool(tmp_path, memory_mib=memory).submit(job(f"m-{memory}"), None)
+    active = [definition for definition in fake.definitions if definition["status"] == "ACTIVE"]
+    assert other in active
+    assert len(active) == 1 + 3
+    assert active[-1]["containerProperties"]["resourceRequirements"][1]["value"] == "6000"
+
+
+def test_tidying_that_is_not_allowed_does_not_keep_a_job_out(fake: FakeBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(definitions, "KEPT", 1)
+    pool(tmp_path, memory_mib=1000).submit(job("first"), None)
+    fake.fail("DeregisterJobDefinition", DENIED)
+    assert pool(tmp_path, memory_mib=2000).submit(job("second"), None).created
+    assert fake.count("DeregisterJobDefinition") == 1
+
+
+@pytest.mark.parametrize("fault", [THROTTLED, UNAVAILABLE, LOST])
+def test_one_job_comes_of_a_submit_that_met_trouble(fake: FakeBatch, tmp_path: Path, fault: Fault) -> None:
+    runner = pool(tmp_path)
+    runner.submit(job("first"), None)
+    fake.fail("SubmitJob", fault)
+    submitted = runner.submit(job("second"), None)
+    assert submitted.created
+    assert runner.wait(submitted.status.run_id).state is State.SUCCEEDED
+    assert len(fake.jobs) == 2
+
+
+def test_an_answer_lost_and_not_yet_listed_is_found_later(fake: FakeBatch, tmp_path: Path) -> None:
+    runner = pool(tmp_path)
+    runner.submit(job("first"), None)
+    fake.listing_lag = 100
+    fake.fail("SubmitJob", LOST)
+    with pytest.raises(LostSightError, match="submit again"):
+        runner.submit(job("second"), None)
+    fake.listing_lag = 0
+    target = batch_target(f"file://{tmp_path}/bucket")
+    later = Runner({"p5": target}, backend_for=_backend, clock=lambda: time.time() + 61)
+    assert later.submit(job("second"), None).created is False
+    assert len(fake.jobs) == 2
+
+
+@pytest.mark.parametrize(
+    ("operation", "fault", "expected"),
+    [
+        ("DescribeJobQueues", DENIED, AuthError),
+        ("DescribeJobQueues", Fault(RefusalError("ExpiredTokenException", "gone")), AuthError),
+        ("SubmitJob", DENIED, AuthError),
+    ],
+)
+def test_who_may_not_is_told_so(fake: FakeBatch, tmp_path: Path, operation: str, fault: Fault, expected: type[GpuyardError]) -> None:
+    fake.fail(operation, fault, times=2)
+    with pytest.raises(expected) as refused:
+        pool(tmp_path).submit(job(), None)
+    assert refused.value.exit_code is Exit.AUTH
+    assert fake.jobs == {}
+    assert bool(records(tmp_path)) is (operation == "SubmitJob")
+
+
+def test_a_quota_is_a_quota(fake: FakeBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = {"Error": {"Code": "ServiceQuotaExceededException", "Message": "too many"}, "ResponseMetadata": {"HTTPStatusCode": 402}}
+
+    def refuse(self: object, operation: str, *_: object) -> object:
+        from botocore.exceptions import ClientError
+
+        raise ClientError(refused, operation)
+
+    monkeypatch.setattr("botocore.client.BaseClient._make_api_call", refuse)
+    with pytest.raises(QuotaError):
+        pool(tmp_path).submit(job(), None)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [({"state": "DISABLED"}, "DISABLED"), ({"status": "INVALID"}, "INVALID"), (None, "has no queue")]
+)
+def test_a_queue_that_takes_no_jobs_is_found_out_before_anything_is_written(
+    fake: FakeBatch, tmp_path: Path, change: dict[str, str] | None, said: str
+) -> None:
+    if change is None:
+        fake.queues.clear()
+    for name, value in (change or {}).items():
+        setattr(fake.queues["yard-p5"], name, value)
+    with pytest.raises(UsageError, match=said):
+        pool(tmp_path).submit(job(), None)
+    assert records(tmp_path) == []
+    assert fake.jobs == {}
+
+
+def test_a_wait_outlives_throttling_errors_and_credentials_that_are_renewed(fake: FakeBatch, tmp_path: Path) -> None:
+    runner = pool(tmp_path)
+    run = runner.submit(job(env={"NAP": "2"}), None).status.run_id
+    fake.fail("DescribeJobs", THROTTLED, times=6)  # more than one call's own tries
+    fake.fail("DescribeJobs", UNAVAILABLE, call=7, times=2)
+    fake.fail("DescribeJobs", EXPIRED, call=9, times=4)  # two calls in a row, each with its second try
+    assert runner.wait(run).state is State.SUCCEEDED
+    assert fake.count("DescribeJobs") > 12
+
+
+def test_credentials_that_stay_expired_lose_sight_and_call_nothing_failed(fake: FakeBatch, tmp_path: Path) -> None:
+    runner = pool(tmp_path)
+    run = runner.submit(job(env={"NAP": "60"}), None).status.run_id
+    fake.fail("DescribeJobs", EXPIRED, times=100)
+    with pytest.raises(LostSightError) as lost:
+        runner.status(run)
+    assert lost.value.exit_code is Exit.LOST_SIGHT
+
+
+def test_a_job_that_batch_forgot_or_does_not_name_is_unknown(fake: FakeBatch, tmp_path: Path) -> None:
+    runner = pool(tmp_path)
+    run = runner.submit(job(env={"NAP": "60"}), None).status.run_id
+    [there] = fake.jobs.values()
+    there.status = "PAUSED"
+    found = runner.status(run)
+    assert found.state is State.UNKNOWN
+    assert "PAUSED" in (found.detail or "")
+    there.status = "RUNNING"
+    forgotten = fake.jobs.pop(there.id)
+    assert runner.status(run).state is State.UNKNOWN
+    fake.jobs[there.id] = forgotten
+
+
+def test_the_oldest_of_several_is_the_one(fake: FakeBatch, tmp_path: Path) -> None:
+    """It cannot happen by our own doing; by somebody's who copied a request it can."""
+    runner = pool(tmp_path)
+    first = runner.submit(job(env={"NAP": "1"}), None).status
+    submission = next(call.body for call in fake.calls if call.operation == "SubmitJob")
+    for _ in range(3):
+        fake.submit_job(submission)
+    run = _runs_of(fake, tmp_path, first.run_id)
+    assert _backend(batch_target()).find(run) == first.service.id
+
+
+def _runs_of(fake: FakeBatch, tmp_path: Path, run_id: str) -> Any:
+    runner = pool(tmp_path)
+    return runner._find(run_id)._run()
+
+
+def test_the_service_spends_the_allowance_and_the_submits_after_it_the_rest(fake: FakeBatch, tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"env": {"CODE": "75"}, "retries": {"preempted": 2}}
+    runner = pool(tmp_path)
+    run = runner.submit(job(**keys), None).status.run_id
+    status = runner.wait(run)
+    assert status.state is State.STOPPED
+    assert starts(tmp_path / "bucket", run) == [(0, 0)] * 3
+    assert len(fake.jobs) == 1
+    runner.submit(job(**keys), None)  # by hand, beyond the allowance: one more start, and the service none of its own
+    runner.wait(run)
+    assert starts(tmp_path / "bucket", run) == [(0, 0)] * 3 + [(1, 0)]
+
+
+def test_the_time_limit_counts_over_all_attempts_at_the_service(fake: FakeBatch, tmp_path: Path) -> None:
+    """60 s of Batch are 1 s here: the first attempt takes 0.8 s, so the second is over its share after 0.2 s."""
+    runner = pool(tmp_path)
+    run = runner.submit(job(env={"NAP": "0.8,60", "CODE": "75,0"}, timeout="60s", retries={"preempted": 1}), None).status.run_id
+    status = runner.wait(run)
+    assert (status.state, status.reason) == (State.FAILED, "timeout")

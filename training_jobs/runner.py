@@ -128,7 +128,8 @@ class Runner:
         if tag is None:
             return None
         case = self._case(order.journal, record, tag)
-        return Submitted(case.start(), "created", case.status())
+        created = case.start()
+        return Submitted(created, "created", case.submitted() if created else case.status())
 
     def _resubmit(self, case: Case, order: _Order, *, retry: bool) -> Submitted | None:
         """Do what the resubmit table says about a run that is there. None = look again soon."""

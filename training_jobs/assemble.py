@@ -42,8 +42,24 @@ class NothingLeft:
         return None
 
 
+class _ReadOnce:
+    """Each document is asked for once for one status: in a far bucket every look is a call."""
+
+    def __init__(self, left: Left) -> None:
+        self._left, self.url, self._documents = left, left.url, dict[tuple[str, str], dict[str, Any] | None]()
+
+    def claims(self, run_id: str) -> list[int]:
+        return self._left.claims(run_id)
+
+    def document(self, run_id: str, path: str) -> dict[str, Any] | None:
+        if (run_id, path) not in self._documents:
+            self._documents[run_id, path] = self._left.document(run_id, path)
+        return self._documents[run_id, path]
+
+
 def build_status(journal: Left, record: RunRecord, target: JobTarget, service: ServiceStatus, now: float) -> RunStatus:
     """Put a run's status together. `service` is what its service says of the newest submission."""
+    journal = _ReadOnce(journal)
     rows = _rows(journal, record, service)
     attempts = [attempt for attempt, _ in rows]
     number = attempts[-1].attempt

@@ -8,10 +8,10 @@ export PYTHONDONTWRITEBYTECODE := 1
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo down test check env venv lock soak bench
+.PHONY: help demo down test check env venv lock docs soak quality bench bench-gpu
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-9s %s\n", $$1, $$2}' Makefile
 
 demo: .python ## a yard on this machine and a distributed job on it; a second time adopts the finished run
 	@$(PYTHON) tools/demo.py
@@ -34,11 +34,20 @@ venv: .python ## make .venv with all that tests and checks need
 lock: venv ## pin what pyproject.toml asks for, with hashes (ARGS=--upgrade for the newest)
 	@$(PYTHON) tools/lock.py $(ARGS)
 
+docs: venv ## write the pages of docs/ that are made from code
+	@.venv/bin/python -m tools.docs_tables
+
 soak: venv ## hundreds of seeded faults; takes hours
 	@.venv/bin/python -m pytest -m soak --timeout=0 $(ARGS)
 
+quality: venv ## train the tiny GPT until it beats trigrams; takes minutes
+	@.venv/bin/python -m pytest -m quality --timeout=0 $(ARGS)
+
 bench: venv ## each benchmark prints a ratio against a named baseline of the same run
 	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; .venv/bin/python "$$file" $(ARGS); done
+
+bench-gpu: venv ## the trainer's whole table on one GPU, in under 8 minutes
+	@.venv/bin/python -m benchmarks.train.gpu $(ARGS)
 
 .PHONY: .python
 .python:

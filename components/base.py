@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 import pulumi
 from pydantic import ValidationError
 
-from .problems import explain, told
+from .problems import lines, told
 from .spec import Spec, in_cloud
 
 _S = TypeVar("_S", bound=Spec)
@@ -42,13 +42,18 @@ class Component(pulumi.ComponentResource):
         return pulumi.ResourceOptions(parent=self, **options)
 
 
-def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str, cloud: str) -> _S:
-    """The spec as its model, held to a cloud's words. A wrong one ends the program with every problem and no traceback."""
+def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str, cloud: str, also: Sequence[str] = ()) -> _S:
+    """The spec as its model, held to a cloud's words. A wrong one ends the program with every problem and no traceback.
+
+    `also`: problems that the model cannot see, to be told with its own.
+    """
     data = spec.model_dump(exclude_unset=True) if isinstance(spec, model) else dict(spec or {})
     try:
-        return model.model_validate(data, context=in_cloud(cloud))
+        valid = model.model_validate(data, context=in_cloud(cloud))
     except ValidationError as error:
-        raise pulumi.RunError(explain(error, model, subject)) from None
+        raise pulumi.RunError(told(subject, [*lines(error, model), *also])) from None
+    refuse(subject, also)
+    return valid
 
 
 def refuse(subject: str, problems: Sequence[str]) -> None:

@@ -12,6 +12,8 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from .services import SERVICES
+
 _TABLES = Path(__file__).with_name("catalogue")
 
 
@@ -28,7 +30,7 @@ class Source(_Row):
 
     what: str
     url: str
-    date: datetime.date = Field(description="day the figures were taken")
+    date: datetime.date | None = Field(description="day the figures were taken; null = the source does not say")
 
 
 class Rate(_Row):
@@ -68,6 +70,16 @@ class Machine(_Row):
     prices: Mapping[str, Mapping[str, Rate]] = Field(description="region -> on_demand or spot -> rate; missing = not known")
     source: str = Field(description="key in the table's sources, of everything but prices")
 
+    def rate(self, region: str | None, mode: str, service: str) -> Rate | None:
+        """The list price of one node, or None where it is not known.
+
+        `mode` is the capacity word. Reserved machines cost what on demand costs; a block is paid in advance, at its own price.
+        A service that holds its machines itself (zone not required) has rates of its own, which the catalogue does not know.
+        """
+        if service not in SERVICES or SERVICES[service].zone != "required":
+            return None
+        return self.prices.get(region or "", {}).get("on_demand" if mode == "reservation" else mode)
+
 
 class Table(_Row):
     """One cloud's catalogue."""
@@ -77,11 +89,17 @@ class Table(_Row):
     machines: Mapping[str, Machine]
     items: Mapping[str, Mapping[str, Rate]] = Field(description="what else costs while it stands: item -> region or '*' -> rate")
 
+    def item(self, name: str, region: str | None) -> Rate | None:
+        """What one of an item costs in a region, or None where that is not known."""
+        rates = self.items.get(name, {})
+        return rates.get(region or "", rates.get("*"))
+
 
 @cache
 def table(cloud: str) -> Table:
     """The catalogue of a cloud."""
     data = yaml.safe_load((_TABLES / f"{cloud}.yaml").read_text(encoding="utf-8"))
+    data.pop("quota_families", None)  # anchors that the rows were made of
     machines = {name: {"name": name, "cloud": cloud, **row} for name, row in data["machines"].items()}
     return Table.model_validate({**data, "machines": machines})
 

@@ -26,3 +26,12 @@ def shorten(text: str, identity: str, limit: int) -> str:
     """`text` cut so that it ends in a digest of `identity` and fits `limit`: unlike identities stay unlike."""
     digest = hashlib.sha256(identity.encode()).hexdigest()[:_DIGEST]
     return f"{text[: limit - _DIGEST - 1].rstrip('-') or 'x'}-{digest}"
+
+
+def job_prefix(stack: str) -> str:
+    """With which the names of a stack's job definitions and training jobs begin, so that a policy can name them.
+
+    >>> job_prefix("gpuyard/prod")
+    'gpuyard-d6d45572-'
+    """
+    return f"gpuyard-{hashlib.sha256(stack.encode()).hexdigest()[:_DIGEST]}-"

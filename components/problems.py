@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 
-def explain(error: ValidationError, model: type[BaseModel], subject: str) -> str:
-    """All problems of `error`, one a line, under a line that names the subject."""
-    return told(subject, [_line(item, model) for item in error.errors(include_url=False)])
+def lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """All problems of `error`, a line each."""
+    return [_line(item, model) for item in error.errors(include_url=False)]
 
 
 def told(subject: str, problems: Sequence[str]) -> str:

@@ -47,6 +47,11 @@ def declare(settings: StackSettings) -> None:
         cloud.Budget(_BUDGET, owner=settings.owner, **settings.budget.model_dump(), tags=tags)
     pulumi.export("yard", _summary(settings, buckets))
     pulumi.export("job_targets", jobs.targets.apply(_valid))
+    if settings.submitters:
+        pulumi.export("submitter_role", jobs.submitter_role)
+    launchers = {name: _launcher(pool) for name, pool in pools.items() if settings.pools[name].service == "vms"}
+    if launchers:
+        pulumi.export("launchers", launchers)
 
 
 def _settings() -> StackSettings:
@@ -68,6 +73,11 @@ def _pinned(settings: StackSettings, pool: str) -> GpuPoolSpec:
     """A pool with the machine image that was pinned, unless the pool names its own."""
     spec, image = settings.pools[pool], settings.pins.machine_images.get(pool)
     return spec.model_copy(update={"image": image}) if image and spec.image is None else spec
+
+
+def _launcher(pool: Any) -> dict[str, Any]:
+    """The lines for a launcher of one's own: `pulumi stack output launchers`."""
+    return {"scale": pool.scale_command, "hostfile": pool.hostfile_command, "torchrun": pool.torchrun}
 
 
 def _bucket(cloud: ModuleType, name: str, bucket: StackBucket, tags: Mapping[str, str]) -> Any:

@@ -13,6 +13,7 @@ LOCKS = [
     ["--extra", "train", "--extra", "aws", "-o", "requirements.lock", "pyproject.toml"],
     ["--extra", "train", "--extra", "aws", "--extra", "dev", "-c", "requirements.lock", "-o", "requirements-dev.lock", "pyproject.toml"],
     ["-c", "requirements-dev.lock", "-o", "tools/requirements.lock", "tools/requirements.in"],
+    ["-o", "tools/security/requirements.lock", "tools/security/requirements.in"],
 ]
 
 

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a fil
 from tools import venv
 from tools.engine import bootstrap
 from tools.progress import Progress
+from tools.security import scanner
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = str(ROOT / ".venv" / "bin" / "python")
@@ -35,7 +36,7 @@ CHECKS = [
     Step("types", 60, [PYTHON, "-m", "mypy", *(name for name in CODE if (ROOT / name).is_dir())]),
 ]
 TESTS = Step("tests", 360, [PYTHON, "-m", "pytest", "-n", "auto", "--dist", "worksteal", "--durations=10"])
-SETUP_BUDGET_S = {"python": 300, "engine": 600}  # the first time; seconds afterwards
+SETUP_BUDGET_S = {"python": 300, "engine": 600, "scanner": 60}  # the first time; seconds afterwards
 
 
 def main() -> int:
@@ -48,6 +49,7 @@ def main() -> int:
         steps = list(CHECKS)
         if what == "all":
             _timed(rows, "engine", lambda: bootstrap.ensure(ROOT, say=progress.say))
+            _timed(rows, "scanner", lambda: scanner.ensure(ROOT, progress.say))
             steps.append(Step(TESTS.name, TESTS.budget_s, [*TESTS.argv, *arguments]))
         progress.end()
         for step in steps:

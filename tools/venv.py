@@ -77,17 +77,17 @@ def _make(root: Path, kind: str, say: Callable[[str], None]) -> None:
         say("making .venv")
         if venv.exists():
             shutil.rmtree(venv)
-        _run([sys.executable, "-m", "venv", str(venv)], log, say, "making .venv", {})
+        run([sys.executable, "-m", "venv", str(venv)], log, say, "making .venv", {})
     (venv / _UNFINISHED).touch()
     (venv / _MARKER).unlink(missing_ok=True)
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--require-hashes", "--no-deps"]
-    _run([*pip, "-r", str(root / TOOLS_LOCK)], log, say, f"installing {TOOLS_LOCK}", {})
+    run([*pip, "-r", str(root / TOOLS_LOCK)], log, say, f"installing {TOOLS_LOCK}", {})
     uv = [str(venv / "bin" / "uv"), "pip", "install", "--python", python]
     first = " (the first time a download of gigabytes: torch)"
-    env = _indexes(python)
+    env = indexes(python)
     # Bytecode now, once: a command line tool that compiles its libraries at each start takes three times as long to start.
-    _run([*uv, "--require-hashes", "--compile-bytecode", "-r", str(root / LOCKS[kind])], log, say, f"installing {LOCKS[kind]}{first}", env)
-    _run([*uv, "--no-deps", "--no-build-isolation", "--editable", str(root)], log, say, "installing gpuyard itself", env)
+    run([*uv, "--require-hashes", "--compile-bytecode", "-r", str(root / LOCKS[kind])], log, say, f"installing {LOCKS[kind]}{first}", env)
+    run([*uv, "--no-deps", "--no-build-isolation", "--editable", str(root)], log, say, "installing gpuyard itself", env)
     new = venv / f"{_MARKER}.tmp"
     new.write_text(json.dumps({kind: digest(root, kind)}) + "\n", encoding="utf-8")
     new.replace(venv / _MARKER)
@@ -106,7 +106,7 @@ def _usable(venv: Path) -> bool:
     return ran.returncode == 0 and pip.exists() and str(venv) in pip.read_text(encoding="utf-8", errors="replace")
 
 
-def _indexes(python: str) -> dict[str, str]:
+def indexes(python: str) -> dict[str, str]:
     """The package indexes and the certificates this user's pip is set to use, for uv, which does not read pip's settings."""
     if any(name in os.environ for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_CONFIG_FILE")):
         return {}
@@ -120,7 +120,8 @@ def _indexes(python: str) -> dict[str, str]:
     return found
 
 
-def _run(argv: list[str], log: Path, say: Callable[[str], None], what: str, env: Mapping[str, str]) -> None:
+def run(argv: list[str], log: Path, say: Callable[[str], None], what: str, env: Mapping[str, str]) -> None:
+    """Run a command, saying what it does meanwhile; all it prints goes to the log. Raises VenvError with the last of it."""
     log.parent.mkdir(exist_ok=True)
     clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     with log.open("ab") as out:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from .assemble import NothingLeft, build_status, recorded
 from .backends.base import Backend, ServiceStatus
+from .errors import CapacityError, GpuyardError, LostSightError, QuotaError
 from .journal import Ended, Journal, RunRecord, Submission
 from .resubmit import TAKE_OVER_AFTER_S, allowance_left, apply_allowance, retries_left
 from .run import Code, Run, canonical, cost_usd, digest, resolved_job, time_limit
 from .spec import JobSpec
 from .state import Reason, State
-from .status import RunStatus, build_status
+from .status import RunStatus
 from .store import ChangedError
 from .target import JobTarget
+
+_CUTS = {  # what gpuyard itself ends: how it counts, and why
+    Reason.CAPACITY: (State.FAILED, "queue_timeout: no nodes came free in time"),
+    Reason.PREEMPTED: (State.STOPPED, "preempted more often than retries.preempted pays for"),
+}
+_REFUSED = {QuotaError: Reason.QUOTA, CapacityError: Reason.CAPACITY}
 
 
 @dataclass
@@ -37,8 +45,7 @@ class Case:
         """What the service says of the newest submission; its end is kept in the record, because services forget."""
         last = self.record.last
         if last.ended is not None:
-            ended = last.ended
-            return ServiceStatus(ended.state, ended.reason, ended.exit_code, ended.started_at, ended.ended_at, ended.detail)
+            return recorded(last.ended)
         if last.service_id is None:
             if self.clock() - last.written_at < TAKE_OVER_AFTER_S:
                 return ServiceStatus(State.PENDING, detail="being submitted")
@@ -46,7 +53,7 @@ class Case:
                 self.take_over()
             self.record, self.tag = self.journal.get(self.record.run_id)
             return self.look()
-        status = apply_allowance(self.backend.status(last.service_id), self.record)
+        status = apply_allowance(self._held_to_limits(self.backend.status(last.service_id), last.service_id), self.record)
         if not status.state.ended:
             return status
         try:
@@ -56,10 +63,41 @@ class Case:
             return self.look()
         return status
 
+    def _held_to_limits(self, status: ServiceStatus, service_id: str) -> ServiceStatus:
+        """End what waits longer or starts more often than it may, where the service does not; the end is then ours to name.
+
+        That it is cut is written down before the service is asked, so that whoever looks next names it the same.
+        """
+        if self.record.last.cut is None and (cause := self._beyond_limits(status)) is not None:
+            self.save(self.record.with_last(cut=cause))
+        cut = self.record.last.cut
+        if cut is None:
+            return status
+        if not status.state.ended:
+            self.backend.cancel(service_id)
+            return replace(status, detail=f"{_CUTS[cut][1]}; it is being ended")
+        if status.state in {State.CANCELLED, State.STOPPED}:
+            return replace(status, state=_CUTS[cut][0], reason=cut, detail=_CUTS[cut][1])
+        return status
+
+    def _beyond_limits(self, status: ServiceStatus) -> Reason | None:
+        last = self.record.last
+        patience = last.spec.queue_timeout
+        if patience is not None and status.state is State.PENDING and self.clock() - last.written_at > patience:
+            return Reason.CAPACITY
+        # While it waits for machines again, not once it runs: then the machines of one restart too many are paid for already.
+        spent = status.restarts.count(Reason.PREEMPTED) > retries_left(self.record).preempted
+        return Reason.PREEMPTED if spent and status.state is State.RECOVERING else None
+
     def status(self) -> RunStatus:
         """Where the run is now."""
         service = self.look()
         return build_status(self.journal, self.record, self.target, service, self.clock())
+
+    def submitted(self) -> RunStatus:
+        """A run that was submitted just now: nobody need be asked, its nodes have left nothing yet."""
+        service = ServiceStatus(State.PENDING, detail="submitted")
+        return build_status(NothingLeft(self.journal.url), self.record, self.target, service, self.clock())
 
     def unknown(self, why: str) -> RunStatus:
         """What the record alone tells, while the service cannot be asked."""
@@ -72,8 +110,20 @@ class Case:
             spent = ServiceStatus(State.FAILED, Reason(last.limit_reason), detail=f"earlier attempts used up the {last.limit_reason} limit")
             self.save(self.record.with_last(ended=self._ended(spent)))
             return False
-        self.save(self.record.with_last(service_id=self.backend.submit(self._run())))
+        try:
+            service_id = self.backend.submit(self._run())
+        except LostSightError:
+            raise  # it may have been started: the record stays as it is, and whoever comes next looks it up
+        except GpuyardError as refused:
+            self._refused(refused)
+            raise
+        self.save(self.record.with_last(service_id=service_id))
         return True
+
+    def _refused(self, error: GpuyardError) -> None:
+        """Nothing was started, and nothing may start later behind the back of who was told so: the next submit tries again."""
+        reason = _REFUSED.get(type(error), Reason.UNKNOWN)
+        self.save(self.record.with_last(ended=self._ended(ServiceStatus(State.STOPPED, reason, detail=f"refused: {error}"))))
 
     def take_over(self) -> bool:
         """Finish what a writer left that died between the record and the call. True when the call had not been made."""
@@ -130,6 +180,7 @@ class Case:
             started_at=status.started_at,
             ended_at=status.ended_at or self.clock(),
             detail=status.detail,
+            console_url=status.console_url,
             restarts=status.restarts,
         )
 

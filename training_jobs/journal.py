@@ -21,6 +21,7 @@ from .store import ExistsError, open_store
 
 VERSION = 1
 _RUNS = "gpuyard/runs"
+_kept: set[str] = set()  # tarballs that this process has seen in far buckets: asking again costs a call with each submission
 
 
 class _Model(BaseModel):
@@ -36,6 +37,7 @@ class Ended(_Model):
     started_at: float | None = Field(description="Unix time at which its nodes started; null = never")
     ended_at: float = Field(description="Unix time")
     detail: str | None = None
+    console_url: str | None = None
     restarts: tuple[Reason, ...] = Field((), description="why the service started its nodes anew by itself, each time")
 
     @property
@@ -58,6 +60,7 @@ class Submission(_Model):
     fresh: bool = Field(description="starts the clocks and allowances anew (the first, and every --retry)")
     written_at: float = Field(description="Unix time of this record's last writer before the call")
     service_id: str | None = Field(None, description="null = written down, not yet submitted")
+    cut: Reason | None = Field(None, description="why gpuyard itself asked the service to end it; written before it asks")
     ended: Ended | None = None
 
 
@@ -162,11 +165,14 @@ class Journal:
 
     def keep_code(self, sha256: str, data: bytes) -> str:
         """Store a tarball under its own digest, once. Returns its URL."""
-        path = _code_path(sha256)
+        path, url = _code_path(sha256), self.code_url(sha256)
+        if url in _kept and not url.startswith("file:"):
+            return url
         if not self._store.exists(path):
             with contextlib.suppress(ExistsError):  # another submit was quicker, with the same content
                 self._store.create(path, data)
-        return self.code_url(sha256)
+        _kept.add(url)
+        return url
 
     def code_url(self, sha256: str) -> str:
         """Where a tarball is, or would be."""

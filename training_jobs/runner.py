@@ -8,9 +8,11 @@ status = runner.wait(submitted.status.run_id)
 from __future__ import annotations
 
 import contextlib
+import functools
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +25,12 @@ from .packaging import Package, pack
 from .resubmit import Action, decide
 from .run import Code, Run, check, run_id, time_limit
 from .spec import JobSpec
-from .state import State
 from .status import RunStatus
 from .store import ChangedError
 from .target import JobTarget, pick_target
+from .waiting import wait_for
 
-_BLIND_PATIENCE_S = 300.0  # how long a wait goes on while the service cannot be asked
+_LOOKS_AT_ONCE = 16  # at runs in a far bucket, each of which is a handful of calls
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,7 @@ class Runner:
     def plan(self, spec: JobSpec, code_dir: Path | None, *, key: str | None = None) -> tuple[str, list[Request]]:
         """The run id and the exact requests of a first submit. Nothing is written anywhere."""
         order = self._order(spec, code_dir, key)
-        limit_s, reason = time_limit(spec, order.target, 0, 0)
-        run = Run(order.run_id, 0, 1, spec, order.target, order.code, limit_s, reason)
-        return order.run_id, self._backend_for(order.target).request(run)
+        return order.run_id, self._backend_for(order.target).request(self._run(order))
 
     def submit(
         self, spec: JobSpec, code_dir: Path | None, *, key: str | None = None, retry: bool = False, again: bool = False
@@ -107,6 +107,11 @@ class Runner:
         name = run_id(spec, package.digest, target.stack, target.pool, key)
         return _Order(name, spec, target, key, journal, package, Code(package.digest, journal.code_url(package.sha256)))
 
+    def _run(self, order: _Order) -> Run:
+        """The first submission of an order."""
+        limit_s, reason = time_limit(order.spec, order.target, 0, 0)
+        return Run(order.run_id, 0, 1, order.spec, order.target, order.code, limit_s, reason)
+
     def _first(self, order: _Order) -> Submitted | None:
         """Write a new run down, then start it. None when another submit wrote it first."""
         spec, target, now = order.spec, order.target, self._clock()
@@ -119,13 +124,16 @@ class Runner:
             created_at=now,
             submissions=(submission(spec, target, order.code, (), attempt=1, fresh=True, now=now),),
         )
-        self._backend_for(target).ready()  # a service that is not there is found out before anything is written
+        backend = self._backend_for(target)
+        backend.request(self._run(order))  # what the service cannot do, and
+        backend.ready()  # a service that is not there, are found out before anything is written
         order.keep_code()
         tag = order.journal.create(record)
         if tag is None:
             return None
         case = self._case(order.journal, record, tag)
-        return Submitted(case.start(), "created", case.status())
+        created = case.start()
+        return Submitted(created, "created", case.submitted() if created else case.status())
 
     def _resubmit(self, case: Case, order: _Order, *, retry: bool) -> Submitted | None:
         """Do what the resubmit table says about a run that is there. None = look again soon."""
@@ -150,31 +158,10 @@ class Runner:
     def wait(self, run: str, on_status: Callable[[RunStatus], None] = lambda _: None) -> RunStatus:
         """Wait for the end, starting new attempts while the allowance pays for them.
 
-        Raises LostSightError when the service could not be asked for five minutes: the job may still run.
+        Raises LostSightError when the service or the record could not be asked for five minutes, be it for throttling, an outage
+        or credentials that ran out: the job may still run. UNKNOWN for as long is returned; it is an end for nobody.
         """
-        blind_since: float | None = None
-        pause = 0.1
-        while True:
-            try:
-                case = self._find(run)
-                status = case.status()
-                on_status(status)
-                if (status.state.ended or status.state is State.UNKNOWN) and not self._resumed(case):
-                    return status
-                blind_since = None
-                pause = min(pause * 1.5, case.backend.poll_s * 5)
-            except LostSightError:
-                blind_since = blind_since or self._clock()
-                if self._clock() - blind_since > _BLIND_PATIENCE_S:
-                    raise
-            self._sleep(pause)
-
-    def _resumed(self, case: Case) -> bool:
-        """Whether a run that ended goes on, by us or by somebody who was quicker."""
-        try:
-            return case.resume()
-        except ChangedError:
-            return True
+        return wait_for(lambda: self._find(run), on_status, self._clock, self._sleep)
 
     def cancel(self, run: str) -> RunStatus:
         """End a run. One that has ended stays as it ended."""
@@ -201,18 +188,24 @@ class Runner:
         A record that cannot be read is named to `on_damaged` and left out; a run whose service cannot be asked is named
         there too and UNKNOWN, so that one service that is down does not hide the others.
         """
-        found = []
+        found: list[RunStatus | None] = []
         for bucket in self._buckets():
             journal = Journal(bucket)
-            for run in journal.run_ids():
-                try:
-                    there = journal.find(run)
-                except UsageError as error:
-                    on_damaged(f"left out: {error}")
-                    continue
-                if there is not None and there[0].pool in self._targets:
-                    found.append(self._status_or_unknown(self._case(journal, *there), on_damaged))
-        return sorted(found, key=lambda status: -status.submitted_at)
+            look = functools.partial(self._look_at, journal, on_damaged)
+            workers = 1 if bucket.startswith("file:") else _LOOKS_AT_ONCE
+            with ThreadPoolExecutor(workers) as pool:
+                found += pool.map(look, journal.run_ids())
+        return sorted((status for status in found if status is not None), key=lambda status: -status.submitted_at)
+
+    def _look_at(self, journal: Journal, on_damaged: Callable[[str], None], run: str) -> RunStatus | None:
+        try:
+            there = journal.find(run)
+        except UsageError as error:
+            on_damaged(f"left out: {error}")
+            return None
+        if there is None or there[0].pool not in self._targets:
+            return None
+        return self._status_or_unknown(self._case(journal, *there), on_damaged)
 
     def _status_or_unknown(self, case: Case, on_damaged: Callable[[str], None]) -> RunStatus:
         try:

@@ -1,16 +1,12 @@
-"""What `status --json` says of a run: the record, the service's word and what the nodes left, put together."""
+"""What `status --json` says of a run: one documented shape."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from .backends.base import ServiceStatus
-from .journal import Journal, RunRecord, Submission
-from .run import cost_usd
 from .state import Reason, State
-from .target import JobTarget
 
 SCHEMA = "gpuyard.status/1"
 
@@ -100,118 +96,3 @@ class RunStatus(_Model):
     checkpoint_url: str
     output_url: str
     service: Service
-
-
-def build_status(journal: Journal, record: RunRecord, target: JobTarget, service: ServiceStatus, now: float) -> RunStatus:
-    """Put a run's status together. `service` is what its service says of the newest submission."""
-    attempts = [_attempt(journal, record, submission) for submission in record.submissions[:-1]]
-    attempts.append(_attempt(journal, record, record.last, service))
-    number = attempts[-1].attempt
-    progress = _documents(journal, record.run_id, number, "progress.json")
-    folder = f"{journal.url.rstrip('/')}/gpuyard/runs/{record.run_id}"
-    starts = [attempt.started_at for attempt in attempts if attempt.started_at is not None]
-    recovering = service.state is State.RUNNING and progress.get("phase") == "recovering"
-    return RunStatus(
-        schema=SCHEMA,
-        run_id=record.run_id,
-        name=record.name,
-        spec_digest=record.last.spec_digest,
-        stack=record.stack,
-        pool=record.pool,
-        state=State.RECOVERING if recovering else service.state,
-        reason=service.reason,
-        detail=service.detail,
-        attempt=number,
-        attempts=attempts,
-        nodes=record.last.spec.nodes,
-        submitted_at=record.created_at,
-        started_at=min(starts) if starts else None,
-        ended_at=service.ended_at if service.state.ended else None,
-        exit_code=service.exit_code,
-        phase=progress.get("phase"),
-        first_step_at=_unix(progress.get("first_step_at")),
-        metrics=_metrics(progress),
-        fabric=_fabric(_documents(journal, record.run_id, number, "preflight.json")),
-        cost=_cost(record, target, attempts, now),
-        checkpoint_url=f"{folder}/checkpoints",
-        output_url=f"{folder}/output",
-        service=Service(kind=target.kind, id=record.last.service_id, console_url=service.console_url),
-    )
-
-
-def _attempt(journal: Journal, record: RunRecord, submission: Submission, service: ServiceStatus | None = None) -> Attempt:
-    ended = submission.ended
-    said = service or (
-        ServiceStatus(ended.state, ended.reason, ended.exit_code, ended.started_at, ended.ended_at, ended.detail)
-        if ended
-        else ServiceStatus(State.UNKNOWN)
-    )
-    progress = _documents(journal, record.run_id, submission.attempt, "progress.json")
-    nodes = [
-        _documents(journal, record.run_id, submission.attempt, f"node-{rank}.json")
-        for rank in range(submission.spec.nodes if said.state.ended else 0)
-    ]
-    failed = next((node for node in nodes if node.get("tail") and node.get("exit_code") == said.exit_code), {})
-    return Attempt(
-        attempt=submission.attempt,
-        state=said.state,
-        reason=said.reason,
-        exit_code=said.exit_code,
-        submitted_at=submission.written_at,
-        started_at=said.started_at,
-        ended_at=said.ended_at,
-        step=_metrics(progress).step,
-        restarts=progress.get("restarts", 0),
-        detail=said.detail,
-        tail=list(failed.get("tail", [])) if said.state is State.FAILED else [],
-    )
-
-
-def _documents(journal: Journal, run_id: str, attempt: int, name: str) -> dict[str, Any]:
-    return journal.document(run_id, f"output/attempt-{attempt}/{name}") or {}
-
-
-def _metrics(progress: dict[str, Any]) -> Metrics:
-    """What the job reported; a figure that does not fit its field is the script's own business and goes to `other`."""
-    reported = {**(progress.get("metrics") or {}), "step": progress.get("step"), "steps": progress.get("steps")}
-    fitting: dict[str, Any] = {}
-    for name in [name for name in Metrics.model_fields if name != "other" and reported.get(name) is not None]:
-        try:
-            Metrics.model_validate({name: reported[name]})
-        except ValidationError:
-            continue
-        fitting[name] = reported[name]
-    other = {name: value for name, value in reported.items() if name not in fitting and value is not None}
-    return Metrics(**fitting, other=other)
-
-
-def _fabric(preflight: dict[str, Any]) -> FabricVerdict:
-    measured = (preflight.get("checks") or {}).get("all_reduce") or {}
-    return FabricVerdict(
-        transport=measured.get("transport", measured.get("backend")),
-        nics=measured.get("nics"),
-        busbw_gbs=measured.get("busbw_gbs"),
-        verdict=preflight.get("verdict"),
-    )
-
-
-def _cost(record: RunRecord, target: JobTarget, attempts: list[Attempt], now: float) -> Cost:
-    usd = 0.0
-    for attempt, submission in zip(attempts, record.submissions, strict=True):
-        if attempt.started_at is None:
-            continue
-        cost = cost_usd(target, submission.spec.nodes, (attempt.ended_at or now) - attempt.started_at)
-        if cost is None:
-            return Cost(usd=None, basis=target.price.source)
-        usd += cost
-    return Cost(usd=round(usd, 4), basis=target.price.source)
-
-
-def _unix(moment: object) -> float | None:
-    if isinstance(moment, int | float):
-        return float(moment)
-    if not isinstance(moment, str):
-        return None
-    from datetime import datetime
-
-    return datetime.fromisoformat(moment).timestamp()

@@ -87,6 +87,10 @@ class _AwsTarget(_Target):
     spot: bool = Field(description="machines that can be taken back at two minutes' notice")
     available_until: str | None = Field(None, description="UTC time at which the machines go (end of a capacity block, the yard's expiry)")
     encryption_key: str | None = Field(None, description="ARN of the key of the run bucket; null = the bucket's own choice")
+    job_prefix: str = Field(
+        pattern=r"^[a-z0-9-]{1,23}-$",
+        description="with which the names of job definitions and training jobs begin: the submitter's role reaches no others",
+    )
 
 
 class BatchTarget(_AwsTarget):

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from ..base import Component, Tags, checked
 from ..spec import LimitsSpec, SecretReference, Spec
+from ..targets import Given, run_bucket_problems, shared
 from .bucket import Bucket
 from .disk import TargetsProvider
 from .files import as_content
@@ -56,21 +57,17 @@ class JobService(Component):
             {"secrets": dict(secrets or {}), "submitters": list(submitters), "limits": limits or {}},
             f"JobService {name}",
             self.cloud,
+            run_bucket_problems([bucket.logical_name for bucket in writes]),
         )
-        if len(writes) != 1:
-            got = ", ".join(bucket.logical_name for bucket in writes) or "none"
-            raise pulumi.RunError(
-                f"JobService {name}: writes: got {got}, allowed: exactly one bucket, the run bucket; list the others in reads"
-            )
         super().__init__("JobService", name, {"secrets": given.secrets, "limits": given.limits.model_dump()}, tags, opts)
-        stack = f"{pulumi.get_project()}/{pulumi.get_stack()}"
+        all_share = Given(f"{pulumi.get_project()}/{pulumi.get_stack()}", given.limits, given.secrets, image=None)
         self.targets = pulumi.Output.all(
             run_bucket=writes[0].url,
             buckets={bucket.logical_name: bucket.url for bucket in (*reads, *writes)},
             pools={pool.logical_name: pool.path for pool in pools},
         ).apply(
             lambda known: {
-                pool.logical_name: _target(pool, known["pools"][pool.logical_name], stack, known["run_bucket"], known["buckets"], given)
+                pool.logical_name: _target(pool, known["pools"][pool.logical_name], all_share, known["run_bucket"], known["buckets"])
                 for pool in pools
             }
         )
@@ -92,16 +89,11 @@ class _File(dynamic.Resource, module="gpuyard-local", name="Targets"):
         super().__init__(TargetsProvider(), name, {"path": path, "content": targets.apply(as_content)}, opts)
 
 
-def _target(pool: GpuPool, pool_dir: str, stack: str, run_bucket: str, buckets: Mapping[str, str], given: _Given) -> dict[str, Any]:
-    """JobTarget v1 of kind local (training_jobs.target validates it)."""
+def _target(pool: GpuPool, pool_dir: str, given: Given, run_bucket: str, buckets: Mapping[str, str]) -> dict[str, Any]:
+    """JobTarget v1 of kind local."""
     return {
-        "version": 1,
-        "kind": "local",
-        "stack": stack,
-        "pool": pool.logical_name,
+        **shared("local", pool.logical_name, given, run_bucket, buckets),
         "pool_dir": pool_dir,
-        "run_bucket": run_bucket,
-        "buckets": dict(buckets),
         "machine": pool.machine,
         "accelerator": pool.accelerator,
         "gpus_per_node": pool.gpus_per_node,
@@ -109,9 +101,6 @@ def _target(pool: GpuPool, pool_dir: str, stack: str, run_bucket: str, buckets: 
         "nics_per_node": 0,
         "min_nodes": 0,
         "max_nodes": len(pool.nodes),
-        "limits": given.limits.model_dump(),
         "fabric": None,
         "price": {"usd_per_node_hour": 0.0, "source": "this machine: not billed"},
-        "secrets": dict(given.secrets),
-        "default_image": None,
     }

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from . import cancel, doctor, fetch, list_, logs, pools, schema, status, submit, wait
+from . import cancel, doctor, fetch, list_, logs, pin, plan, pools, schema, status, submit, wait
 
 app = typer.Typer(
     name="gpuyard",
@@ -29,6 +29,8 @@ for name, module in {
     "list": list_,
     "fetch": fetch,
     "pools": pools,
+    "plan": plan,
+    "pin": pin,
     "schema": schema,
     "doctor": doctor,
 }.items():

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from components.planning.document import Plan
 from training_jobs.status import RunStatus
 from training_jobs.target import JobTarget
 
@@ -31,6 +32,22 @@ class PlanDocument(_Document):
     schema_: Literal["gpuyard.plan/1"] = Field("gpuyard.plan/1", alias="schema")
     run_id: str
     requests: list[dict[str, Any]] = Field(description="operation and exact body of each call")
+
+
+class YardPlanDocument(Plan):
+    """`plan --json`."""
+
+
+class PinDocument(_Document):
+    """`pin --json`."""
+
+    schema_: Literal["gpuyard.pin/1"] = Field("gpuyard.pin/1", alias="schema")
+    stack: str
+    file: str = Field(description="the stack file")
+    changed: bool = Field(description="false: the file held exactly this already")
+    machine_images: dict[str, str] = Field(description="pool -> machine image; pools that name their own image, or need none, are not here")
+    job_image: str | None = Field(description="container image of jobs that name none; null = not pinned")
+    diff: str = Field(description="what changed in the file, as a unified diff")
 
 
 class ListDocument(_Document):

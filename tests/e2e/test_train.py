@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -54,6 +55,7 @@ def test_a_killed_rank_and_a_stopped_node_change_nothing(tmp_path: Path) -> None
     assert progress["metrics"]["lost_steps"] == 2  # killed after step 12, saved at step 10
     nodes[1].send_signal(signal.SIGTERM)
     assert finish(nodes) == [75, 75], run.log(0)
+    assert re.search(r"an emergency checkpoint needs \d+\.\d s, a notice gives 30 s\n", run.log(0))
     stopped_at = run.output(1, "progress.json")["step"]
     assert 12 < stopped_at < 40
     assert (run.run / f"checkpoints/{stopped_at}/commit-1.json").exists()

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 _SHIM = 'import sys\n\nfrom training_jobs.launch import hook\n\nsys.modules["gpuyard_hook"] = hook\n'
 JOB: dict[str, Any] = {
@@ -34,6 +36,7 @@ class FakeRun:
     code: Mapping[str, str] = field(default_factory=dict)
     submissions: int = 0
     node_env: Mapping[int, Mapping[str, str]] = field(default_factory=dict)  # node -> what its service sets besides
+    _place: tuple[int, str, int, float] = (0, "", 0, 0.0)  # of the newest submission: nodes, code, port, grace
 
     @property
     def run(self) -> Path:
@@ -55,8 +58,24 @@ class FakeRun:
         self.run.mkdir(parents=True, exist_ok=True)
         record = {"submissions": [{"job": job, "attempt": 1}] * self.submissions}
         (self.run / "run.json").write_text(json.dumps(record))
-        url, port = self._pack(), _free_port()
-        return [self._start(node, job["nodes"], url, port, grace_s) for node in range(job["nodes"])]
+        self._place = job["nodes"], self._pack(), _free_port(), grace_s
+        return [self.start(node) for node in range(job["nodes"])]
+
+    def processes(self) -> list[int]:
+        """What is alive of this run: every process with the run's URL in its environment, and none that has only to be buried."""
+        return [process.pid for process in psutil.process_iter() if self._is_ours(process)]
+
+    def listening(self) -> bool:
+        """Whether somebody still holds the port at which the nodes meet."""
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex((_address(0), self._place[2])) == 0
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get("GPUYARD_RUN_URL") == self.run.as_uri() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
 
     def _pack(self) -> str:
         raw = io.BytesIO()
@@ -72,7 +91,9 @@ class FakeRun:
         target.write_bytes(raw.getvalue())
         return target.as_uri()
 
-    def _start(self, node: int, nodes: int, code_url: str, port: int, grace_s: float) -> subprocess.Popen[bytes]:
+    def start(self, node: int) -> subprocess.Popen[bytes]:
+        """Start a node of the newest submission, again where its service does that."""
+        nodes, code_url, port, grace_s = self._place
         work = self.folder / f"{self.submissions - 1}-{node}"
         env = {
             "PATH": os.environ["PATH"], "HOME": str(self.folder), "GPUYARD_SERVICE": "local", "GPUYARD_RUN_ID": "test-1",
@@ -82,7 +103,7 @@ class FakeRun:
             "GPUYARD_WORKDIR": str(work), **self.node_env.get(node, {}),
         }  # fmt: skip
         bootstrap = (CHECKOUT / "training_jobs/launch/bootstrap.py").read_text()
-        with open(work.with_suffix(".log"), "wb") as log:
+        with open(work.with_suffix(".log"), "ab") as log:
             return subprocess.Popen([sys.executable, "-c", bootstrap], env=env, stdout=log, stderr=log, start_new_session=True)
 
 

@@ -18,11 +18,13 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 ROOMS = ("components", "stacks", "training_jobs")
 _STORAGE = {"fsspec", "s3fs", "gcsfs", "adlfs", "boto3", "botocore", "google", "azure"}
 _NEUTRAL = {"pydantic", "pydantic_core", "yaml"}
-_COMPONENTS = {f"components.{name}" for name in ("spec", "pool_spec", "values", "services", "catalogue", "naming", "boot", "problems")}
+_COMPONENTS = {
+    f"components.{name}" for name in ("spec", "pool_spec", "values", "services", "catalogue", "naming", "boot", "problems", "targets")
+}
 _ABOVE_CLOUDS = _COMPONENTS | {"components.base", "components.registry"}
 _JOBS = {f"training_jobs.{name}" for name in ("spec", "target", "run", "state", "errors", "packaging", "yaml_traps")}
 _STORED = _JOBS | {"training_jobs.journal", "training_jobs.store"}
-_RUNNER = {f"training_jobs.{name}" for name in ("runner", "case", "resubmit", "status")}
+_RUNNER = {f"training_jobs.{name}" for name in ("runner", "case", "resubmit", "status", "assemble", "waiting")}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""A node's life: run.json -> meet -> claim the attempt -> secrets -> setup -> preflight -> run -> node result -> exit code."""
+"""A node's life: run.json -> meet -> claim the attempt -> secrets -> setup -> preflight -> run -> node result -> exit code.
+
+When another node is lost and the service starts lost nodes again (GPUYARD_RETURN_S), those that are left meet it anew: the next attempt.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ from typing import Any
 
 from . import files
 from .ended import IO_ERROR, EndedError
-from .hook import BAD_CONFIG
+from .hook import BAD_CONFIG, RESUMABLE
 from .meeting import Meeting
 from .node import Node
 from .notice import Notice
-from .topology import ROWS, place
+from .topology import ROWS, Place, place
 from .watch import Watcher, watcher
 
 _MEETING_TIMEOUT_S = 900.0
@@ -35,22 +38,33 @@ def main() -> int:
         watch = watcher(os.environ, ROWS[os.environ["GPUYARD_SERVICE"]].cloud, notice, where.rank)
         if watch:
             watch.start()
-        run_url, index = os.environ["GPUYARD_RUN_URL"].rstrip("/"), int(os.environ.get("GPUYARD_SUBMISSION", "0"))
-        submission = _submission(run_url, index)
-        meeting = Meeting(where, f"{os.environ['GPUYARD_RUN_ID']}.{index}", lambda: notice.asked)
-        meeting.join(_MEETING_TIMEOUT_S)
-        claimed = claim(run_url, index, os.environ["GPUYARD_SERVICE"], submission) if where.rank == 0 else None
-        attempt = int(meeting.agree(claimed)["attempt"])
+        with contextlib.closing(watch) if watch else contextlib.nullcontext():
+            return _attempts(where, work, notice, watch.lead_s if watch else notice.grace_s)
     except EndedError as end:
         print(f"gpuyard: {end}", file=sys.stderr, flush=True)
         return end.code
     except OSError as error:
         print(f"gpuyard: the run's storage fails: {error}", file=sys.stderr, flush=True)
         return IO_ERROR
-    code = work / "code"
-    lead_s = watch.lead_s if watch else notice.grace_s
-    with contextlib.closing(meeting), contextlib.closing(watch) if watch else contextlib.nullcontext():
-        return Node(where, submission["job"], attempt, run_url, state, code if code.is_dir() else work, meeting, notice, lead_s).live()
+
+
+def _attempts(where: Place, work: Path, notice: Notice, lead_s: float) -> int:
+    """Live one attempt after the other, as long as one ends by the loss of a node that may come back."""
+    run_url, index = os.environ["GPUYARD_RUN_URL"].rstrip("/"), int(os.environ.get("GPUYARD_SUBMISSION", "0"))
+    returns_s = float(os.environ.get("GPUYARD_RETURN_S", "0"))
+    submission, code = _submission(run_url, index), work / "code"
+    patience_s = _MEETING_TIMEOUT_S
+    while True:
+        with contextlib.closing(Meeting(where, f"{os.environ['GPUYARD_RUN_ID']}.{index}", lambda: notice.asked)) as meeting:
+            meeting.join(patience_s)
+            claimed = claim(run_url, index, os.environ["GPUYARD_SERVICE"], submission) if where.rank == 0 else None
+            attempt = int(meeting.agree(claimed)["attempt"])
+            cwd = code if code.is_dir() else work
+            ended = Node(where, submission["job"], attempt, run_url, work / ".state", cwd, meeting, notice, lead_s).live()
+        if ended != RESUMABLE or not meeting.lost or notice.asked or not returns_s:
+            return ended
+        patience_s = returns_s
+        print(f"gpuyard: node(s) {sorted(meeting.lost)} may come back within {returns_s:.0f} s: waiting", flush=True)
 
 
 def _submission(run_url: str, index: int) -> dict[str, Any]:

@@ -57,6 +57,11 @@ def read_state(folder: Path) -> AgentState | None:
         return None
 
 
+def forget_state(folder: Path) -> None:
+    """Before a new agent's first word."""
+    (folder / "agent.json").unlink(missing_ok=True)
+
+
 def write_state(folder: Path, state: AgentState) -> None:
     """Say where the agent is."""
     beside = folder / ".agent.json"

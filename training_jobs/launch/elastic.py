@@ -18,7 +18,7 @@ from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, W
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
-from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
+from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo, RendezvousTimeoutError
 
 from .agent import FINAL, AgentPlan, AgentState, write_state
 from .children import TAIL_LINES
@@ -62,10 +62,18 @@ class Lockstep(RendezvousHandler):
         store = PrefixStore(f"round/{self.round}", self._store)
         store.set("begun", "1")
         store.set(f"node/{self._plan.rank}", "1")
-        store.wait([f"node/{node}" for node in range(self._plan.nodes)], _JOIN_TIMEOUT)
+        self._wait(store)
         # The workers get a store of their own: what they share with the agents goes stale over restarts.
         bootstrap = RendezvousStoreInfo.build(self._plan.rank, store, self._plan.address)
         return RendezvousInfo(store, self._plan.rank, self._plan.nodes, bootstrap)
+
+    def _wait(self, store: PrefixStore) -> None:
+        """Ask again and again: a wait inside of the store would not hear launch's SIGTERM when the others never come."""
+        deadline = time.monotonic() + _JOIN_TIMEOUT.total_seconds()
+        while not store.check([f"node/{node}" for node in range(self._plan.nodes)]):
+            if time.monotonic() > deadline:
+                raise RendezvousTimeoutError(f"not all {self._plan.nodes} nodes came to round {self.round} in {_JOIN_TIMEOUT}")
+            time.sleep(0.05)
 
     def leave(self) -> None:
         """After success: node 0 holds the store until the others are through with it."""

@@ -53,7 +53,7 @@ def seconds_left() -> float | None:
     """Seconds until this node's workers are ended, as the notice gave them; None while no stop was asked."""
     try:
         said = Path(os.environ["GPUYARD_STOP_FILE"]).read_text(encoding="ascii")
-        return max(0.0, float(said) - time.time())
+        return max(0.0, float(said) - time.monotonic())  # of this machine since its start: nobody sets that clock
     except (KeyError, FileNotFoundError):
         return None
     except ValueError:  # asked for this very moment

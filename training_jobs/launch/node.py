@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files
-from .agent import AgentPlan, AgentState, read_state
+from .agent import FINAL, AgentPlan, AgentState, forget_state, read_state
 from .children import Child
 from .ended import IO_ERROR, EndedError
 from .environment import workers_environment
@@ -69,8 +69,10 @@ class Node:
         self._seed_report()
         stop_file = self._notice.stop_file
         env = workers_environment(self._where, self._job, self._attempt, self._run_url, stop_file, self._report_file)
-        if self._job["setup"]:
+        done = self._state / "set-up"
+        if self._job["setup"] and not done.exists():  # once per node, also when it lives several attempts
             self._command(self._job["setup"], env, "setup")
+            done.touch()
         if self._job["preflight"] != "skip":
             self._enter("preflight")
             self._preflight(env)
@@ -118,15 +120,18 @@ class Node:
             os.environ["GPUYARD_RUN_ID"], where.rank, where.nodes, job["nproc_per_node"], job["command"], job["max_restarts"],
             where.main_address, where.address, order["port"], fd, str(self._state),
         )  # fmt: skip
+        forget_state(self._state)  # an earlier attempt's
         child = Child([*_own("agent"), json.dumps(asdict(plan))], env, self._cwd, pass_fds=() if fd is None else (fd,))
         if listener:
             listener.close()
         self._enter("running")
         self._watch(child, self._follow)
         state = read_state(self._state)
+        if state is not None and state.code in (DONE, *FINAL):
+            return state
+        self._hear_of_a_loss()
         if state is not None and state.code is not None:
             return state
-        self._meeting.listen(0.5)  # the agents' store is in node 0's agent: with that one gone, this one fails too
         cause = self._cause_to_cut(running=True)
         if cause is not None:
             raise EndedError(RESUMABLE, cause, cut=True)
@@ -137,10 +142,12 @@ class Node:
         self._meeting.agree({} if self._where.rank == 0 else None)
         child = Child(self._job["command"], env, self._cwd, keep_tail=True)
         self._enter("running")
-        self._watch(child, lambda: self._follow_report("running", 0, 0.0))
+        self._watch(child, lambda: self._follow_report("running", 0))
         code = _exit_code(child.code)
         if code == DONE:
             return AgentState("ended", 0, time.time(), DONE)
+        if code not in FINAL:
+            self._hear_of_a_loss()
         number = -child.code if child.code is not None and child.code < 0 else None
         return AgentState("ended", 0, time.time(), code, self._where.rank, number, tuple(child.tail()))
 
@@ -156,6 +163,12 @@ class Node:
                 child.end(self._notice.left_s if self._notice.asked else _CUT_PATIENCE_S)
                 raise EndedError(RESUMABLE, cause, cut=True)
         child.end(0.0)
+
+    def _hear_of_a_loss(self) -> None:
+        """What failed here may have failed for want of another node: its collectives can break before its line is seen to break."""
+        self._meeting.listen(0.5)
+        for node in self._meeting.lost:
+            raise EndedError(RESUMABLE, f"node {node} was lost", cut=True)
 
     def _cause_to_cut(self, running: bool) -> str | None:
         if self._notice.overdue:
@@ -192,12 +205,12 @@ class Node:
         if state is None:
             return
         self._restarts = state.restarts
-        self._follow_report(state.phase, state.restarts, state.changed_at)
+        self._follow_report(state.phase, state.restarts)
 
-    def _follow_report(self, phase: str, restarts: int, changed_at: float) -> None:
+    def _follow_report(self, phase: str, restarts: int) -> None:
         if not self._progress:
             return
-        self._progress.follow(phase, restarts, changed_at)
+        self._progress.follow(phase, restarts)
         if not self._weighed:
             self._weigh(self._lead_s)  # once, while there is time to save more often
 

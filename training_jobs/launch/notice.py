@@ -58,7 +58,7 @@ class Notice:
         self.until, self._patience_s = until, min(5.0, given_s / 2)
         beside = self.stop_file.with_name(f"{self.stop_file.name}.new")
         try:
-            beside.write_text(f"{time.time() + given_s:.3f}", encoding="ascii")
+            beside.write_text(f"{until:.3f}", encoding="ascii")
             beside.replace(self.stop_file)  # whole or not at all: the workers look while we write
         except OSError:
             self.stop_file.touch()  # on a full disk the empty file still says stop

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,7 +20,8 @@ from typing import Any
 
 from . import files
 from .children import shim
-from .ended import EndedError
+from .ended import IO_ERROR, EndedError
+from .hook import FABRIC
 from .judge import Report, Verdict, bus_gbs, judge
 from .meeting import free_port
 from .nvidia import inventory, parse_nccl
@@ -28,29 +30,36 @@ from .progress import leave
 _MIB = 2**20
 _TENSOR_MIB, _ROUNDS = 8, 5
 _OBJECT_MIB = 16
-_NODES_TIMEOUT_S, _GPUS_TIMEOUT_S = 60, 50
+_LIMIT_S, _GPUS_TIMEOUT_S = 60.0, 50
 Exchange = Callable[[Any], list[Any]]
 """Gives every node's object to every node, in their order."""
 
 
 def main(argv: list[str]) -> int:
-    """Measure, say and leave the verdict. Returns 0, 69 (devices or network) or 74 (storage)."""
+    """Measure, say and leave the verdict. Returns 0, 69 (devices or network) or 74 (storage, or too late)."""
     plan, began = json.loads(argv[0]), time.monotonic()
+    limit = _Limit(_LIMIT_S)
     skipped: list[str] = []
-    report: Report = {"node": plan["rank"], "gpus": inventory(), "clock": plan["clock"], "storage": _storage(plan)}
+    report: Report = {"node": plan["rank"], "gpus": inventory(), "clock": plan["clock"]}
+    limit.enter("storage")
+    report["storage"] = _storage(plan)
     reports = [report]
     if not report["gpus"]:
         skipped.append("GPU, NCCL: none here")
     try:
+        limit.enter("waiting for the other nodes")
         dist, exchange = _others(plan, skipped)
         counts = exchange([len(report["gpus"]), free_port(plan["main_address"]) if plan["rank"] == 0 else 0])
+        limit.enter("the network", FABRIC)
         report |= _network(plan, [count for count, _ in counts], counts[0][1], dist, skipped)
+        limit.enter("waiting for the other nodes")
         reports = exchange(report)
         if dist:
             dist.barrier()  # node 0 holds what they exchange
             dist.destroy_process_group()
     except (OSError, RuntimeError) as error:
         report["all_reduce"] = {"error": str(error).splitlines()[0]}
+    limit.enter("leaving the verdict")
     verdict = judge(reports, plan["fabric"])
     for text in verdict.failures:
         print(f"gpuyard: preflight failed: {text}", file=sys.stderr, flush=True)
@@ -60,7 +69,29 @@ def main(argv: list[str]) -> int:
         document = _document(verdict, reports, skipped, time.monotonic() - began)
         leave(f"{plan['attempt_url']}/preflight.json", document)
         print(_sentence(document), flush=True)
+    limit.over()
     return verdict.code
+
+
+class _Limit:
+    """One limit for all of it: whatever hangs, this process ends in time, and says in what it was."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._doing, self._code = seconds, "devices", FABRIC
+        self._timer = threading.Timer(seconds, self._give_up)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def enter(self, doing: str, code: int = IO_ERROR) -> None:
+        """Go on to something else; `code` is what its hanging ends in. Who waits for others is not the one at fault."""
+        self._doing, self._code = doing, code
+
+    def over(self) -> None:
+        self._timer.cancel()
+
+    def _give_up(self) -> None:
+        print(f"gpuyard: preflight failed: not done after {self._seconds:.0f} s, in: {self._doing}", file=sys.stderr, flush=True)
+        os._exit(self._code)  # whatever it started dies with it
 
 
 def _others(plan: dict[str, Any], skipped: list[str]) -> tuple[Any, Exchange]:
@@ -74,7 +105,7 @@ def _others(plan: dict[str, Any], skipped: list[str]) -> tuple[Any, Exchange]:
     except ModuleNotFoundError:
         skipped.append("all-reduce: torch is not installed on the node")
         return None, lambda own: [own]
-    rank, nodes, limit = plan["rank"], plan["nodes"], timedelta(seconds=_NODES_TIMEOUT_S)
+    rank, nodes, limit = plan["rank"], plan["nodes"], timedelta(seconds=2 * _LIMIT_S)
     store = TCPStore(plan["main_address"], plan["port"], nodes, rank == 0, limit)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=nodes, timeout=limit)
     rounds = iter(range(1000))

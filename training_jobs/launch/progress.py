@@ -33,15 +33,15 @@ class Progress:
         self._report()
         self._publish(force=True)
 
-    def follow(self, phase: str, restarts: int, restarted_at: float) -> None:
-        """Take in the agent's state and rank 0's report; a restart is over when a step after it was reported."""
+    def follow(self, phase: str, restarts: int) -> None:
+        """Take in the agent's state and rank 0's report; a restart is over when a step after it was reported: by count, clocks are set."""
         report = self._report()
         at = report.get("at") or 0.0
         if report and at:
             metrics = dict(report["metrics"])
             self._now |= {"step": report["step"], "steps": metrics.pop("steps", None), "metrics": metrics}
             self._now["first_step_at"] = self._now["first_step_at"] or _iso(at)
-        waiting = phase == "recovering" and at < restarted_at and self._now["first_step_at"] is not None
+        waiting = phase == "recovering" and int(report.get("restart") or 0) < restarts and self._now["first_step_at"] is not None
         phase = "recovering" if waiting else "running"
         changed = (phase, restarts) != (self._now["phase"], self._now["restarts"])
         self._now |= {"phase": phase, "restarts": restarts}

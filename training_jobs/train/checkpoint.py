@@ -54,17 +54,21 @@ class Saver:
         options = StagingOptions(use_pinned_memory=on_gpu, use_shared_memory=False, use_async_staging=False, use_non_blocking_copy=on_gpu)
         self._stager = DefaultStager(options) if asynchronous else None
         self.blocked_s: list[float] = []  # by each save, for how long the loop stood still
+        self.took_s: float | None = None  # by the last one, from its beginning until it was committed
 
     def save(self, step: int, state: State, notes: dict[str, Any], wait: bool = False) -> None:
         """Save a state. Raises SupersededError or StorageError on all ranks alike, of this save or of the one before."""
         began = time.monotonic()
         self.finish()
+        begun = time.monotonic()
         writer = _Writer(self._checkpoints, step, notes)
         if self._stager is not None and not wait:
             written = async_save(state, storage_writer=writer, process_group=self._group, async_stager=self._stager)
             self._pending = step, written
+            written.add_done_callback(lambda _: self._took(begun))  # type: ignore[union-attr]  # a future, with this stager
         else:
             self._settle(step, lambda: save_state(state, storage_writer=writer, process_group=self._group))
+            self._took(begun)
         self.blocked_s.append(time.monotonic() - began)
 
     def finish(self) -> None:
@@ -77,6 +81,9 @@ class Saver:
         """Free the host memory that states were staged in."""
         if self._stager is not None:
             self._stager.close()
+
+    def _took(self, begun: float) -> None:
+        self.took_s = time.monotonic() - begun
 
     def _settle(self, step: int, act: Any) -> None:
         try:

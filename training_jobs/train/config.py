@@ -51,10 +51,10 @@ class Config:
     # the machine
     strategy: str = "auto"  # auto: by size, the reason is printed | single | ddp | fsdp | hsdp
     precision: str = "auto"  # auto: bf16 on a GPU, fp32 on a CPU; the weights stay fp32
-    compile: str = "auto"  # auto: on a GPU
+    compile: str = "auto"  # auto: on a GPU | off | on: block by block | max: autotuned | graphs: with CUDA graphs
     loss: str = "auto"  # auto: chunked on a GPU where torch has it | chunked | plain
     attention: str = "cudnn,flash,efficient,math"  # the order in which the backends are tried
-    recompute: str = "none"  # none | block: activations are computed again in the backward pass
+    recompute: str = "none"  # in the backward pass, for memory: none | selective: all but matrix products and attention | block: all
     threads: int = 1  # of each rank on the CPU
     # the cadence
     save_every_steps: int = 0  # 0: by the clock alone, GPUYARD_CHECKPOINT_EVERY_S
@@ -72,9 +72,9 @@ CHOICES = {
     "schedule": ("cosine", "wsd"),
     "strategy": ("auto", "single", "ddp", "fsdp", "hsdp"),
     "precision": ("auto", "fp32", "bf16"),
-    "compile": ("auto", "on", "off"),
+    "compile": ("auto", "off", "on", "max", "graphs"),
     "loss": ("auto", "chunked", "plain"),
-    "recompute": ("none", "block"),
+    "recompute": ("none", "selective", "block"),
     "saving": ("auto", "async", "sync"),
     "tensorboard": ("auto", "on", "off"),
 }

@@ -19,7 +19,7 @@ from .parallel import Place, lower_patience
 from .run import Run
 from .speed import peak, shares
 from .storage import SupersededError
-from .watch import Feeder, Garbage, Profile, Stopwatch, Stragglers, Votes
+from .watch import Feeder, Garbage, Grace, Profile, Stopwatch, Stragglers, Votes
 
 IO_ERROR = 74
 _LINE_EVERY_S = 2.0
@@ -56,7 +56,7 @@ class Trainer:
         profile = Profile(self.config.profile if self.place.rank == 0 else "", self.output.leave)
         window = self._window = _Window(self.run.step)
         said_at = self._saved_at = time.monotonic()
-        with Garbage() as garbage:
+        with Garbage() as garbage, Grace():
             while self.run.step < self.config.steps:
                 began, last = time.monotonic(), self.run.step + 1 == self.config.steps
                 profile.step(self.run.step)
@@ -202,7 +202,9 @@ class Trainer:
     def _report(self) -> None:
         account = self.run.account
         rate = self._rates[-1] if self._rates else None
-        more = {"steps": self.config.steps, "lost_steps": account.lost_steps, "restarts": account.restarts}
+        more: dict[str, float | None] = {"steps": self.config.steps, "lost_steps": account.lost_steps, "restarts": account.restarts}
+        if self.run.saver.took_s is not None:
+            more["save_s"] = self.run.saver.took_s
         hook.report(self.run.step, loss=self._loss, tokens_per_s=rate, goodput=account.goodput(), **more)
 
     def _leave(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from .config import Config
 
@@ -24,8 +24,7 @@ class Gpt(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.vocab, self.recompute, self.chunked = config.vocab, config.recompute == "block", config.loss == "chunked"
-        self.smoothing = config.label_smoothing
+        self.vocab, self.chunked, self.smoothing = config.vocab, config.loss == "chunked", config.label_smoothing
         self.embedding = nn.Embedding(padded(config.vocab), config.width)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = _Norm(config.width)
@@ -62,7 +61,7 @@ class Gpt(nn.Module):
             x = x.to(torch.get_autocast_dtype(x.device.type))  # the stream between blocks, not just the products in them
         cos, sin = self.cos[: tokens.shape[1]], self.sin[: tokens.shape[1]]
         for block in self.blocks:
-            x = checkpoint(block, x, cos, sin, use_reentrant=False) if self.recompute and self.training else block(x, cos, sin)
+            x = block(x, cos, sin)
         normed: Tensor = self.norm(x)
         return normed
 
@@ -81,7 +80,7 @@ class _Norm(nn.Module):
 class _Block(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.heads, self.dropout = config.heads, config.dropout
+        self.heads, self.dropout, self.recompute = config.heads, config.dropout, config.recompute
         self.norm_1, self.norm_2 = _Norm(config.width), _Norm(config.width)
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
@@ -89,6 +88,14 @@ class _Block(nn.Module):
         self.down = nn.Linear(4 * config.width, config.width, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        if self.recompute == "none" or not self.training:
+            return self._work(x, cos, sin)
+        # In here, not around the block: so it is inside of what torch compiles and of what FSDP2 gathers.
+        more: dict[str, Any] = {"context_fn": _keep_products} if self.recompute == "selective" else {}
+        done: Tensor = checkpoint(self._work, x, cos, sin, use_reentrant=False, **more)
+        return done
+
+    def _work(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         batch, length, width = x.shape
         q, k, v = self.qkv(self.norm_1(x)).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         q, k = (functional.rms_norm(_rotate(part, cos, sin), part.shape[-1:]).to(v.dtype) for part in (q, k))
@@ -98,6 +105,14 @@ class _Block(nn.Module):
 
     def _drop(self, x: Tensor) -> Tensor:
         return functional.dropout(x, self.dropout, self.training)
+
+
+def _keep_products() -> Any:
+    """For selective recomputation: what matrix products and attention gave is kept, the cheap rest is computed again."""
+    aten: Any = torch.ops.aten
+    attention = ("flash_attention", "efficient_attention", "cudnn_attention", "flash_attention_for_cpu")
+    kept = [aten.mm.default, *(getattr(aten, f"_scaled_dot_product_{name}").default for name in attention)]
+    return create_selective_checkpoint_contexts(kept)  # type: ignore[no-untyped-call]
 
 
 def chunked_loss_missing() -> str | None:

@@ -34,6 +34,8 @@ _BACKENDS = {
     "math": SDPBackend.MATH,
 }
 
+_MODES = {"on": None, "max": "max-autotune-no-cudagraphs", "graphs": "reduce-overhead"}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -137,17 +139,18 @@ class Net:
         if config.strategy in ("fsdp", "hsdp"):
             _shard(model, config, place)
         _materialise(model, place.device)
-        if config.compile == "on":
+        if config.compile in _MODES:
             blocks: Any = model.blocks
             for block in blocks:  # what is inside of FSDP2's hooks, not the hooks
-                block.forward = torch.compile(block.forward)
+                block.forward = torch.compile(block.forward, mode=_MODES[config.compile])
         self.net: nn.Module = model
 
     def copy_to_ranks(self) -> None:
         """Wrap the model that has its weights now; only copies need it, shards are in place."""
         if self._config.strategy == "ddp":
             ids = [self._place.device.index] if self._place.device.type == "cuda" else None
-            self.net = DistributedDataParallel(self.model, device_ids=ids, gradient_as_bucket_view=True)
+            # The buffers are constants: to send them around would make every forward pass wait for rank 0.
+            self.net = DistributedDataParallel(self.model, device_ids=ids, gradient_as_bucket_view=True, broadcast_buffers=False)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:

@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 
 from .shards import filesystem
 
+_BESIDE = ".tmp-"  # before the name of a file that is being written; a killed process leaves it so
+
 
 class SupersededError(Exception):
     """A newer attempt of this run has taken over."""
@@ -92,7 +94,7 @@ class Checkpoints:
         kept |= {(c.step, c.attempt) for c in found if c.step == self.best or (self._keep_every and c.step % self._keep_every == 0)}
         entries = sorted(self._entries(), key=lambda entry: (not entry[1].startswith("commit-"), entry))
         for step, name in entries:
-            attempt = name.split("-")[1].split(".")[0] if "-" in name else ""
+            attempt = name.removeprefix(_BESIDE).partition("-")[2].split("-")[0].split(".")[0]
             if attempt.isdigit() and int(attempt) <= self.attempt and (step, int(attempt)) not in kept:
                 self._fs.rm_file(f"{self._root}/{step}/{name}")
         if self._local:
@@ -121,7 +123,7 @@ def put(fs: Any, path: str, data: bytes, local: bool) -> None:
         return
     folder, base = os.path.split(path)
     os.makedirs(folder, exist_ok=True)
-    beside = f"{folder}/.tmp-{base}"
+    beside = f"{folder}/{_BESIDE}{base}"
     try:
         with open(beside, "wb") as file:
             file.write(data)

@@ -1,11 +1,16 @@
-"""What goes on beside the steps: batches made ahead, votes without waiting, garbage, slow ranks, a profiler's window."""
+"""What goes on beside the steps: batches made ahead, votes without waiting, garbage, slow ranks, a stop's last seconds, a profile."""
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
+import math
+import os
 import socket
+import sys
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,11 +22,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..launch import hook
 from .parallel import Place
 from .tasks import Batch
 
 _SLOW, _SLOW_WINDOWS = 1.15, 3  # a straggler needs this times the median, for so many windows in a row
 _COLLECT_EVERY = 50
+_MARGIN_S, _MARGIN_SHARE, _LOOK_EVERY_S = 7.0, 0.7, 0.25  # launch sends SIGTERM 5 s before the end, or when half of a short time is over
 _Event: Any = torch.cuda.Event
 
 
@@ -157,6 +164,35 @@ class Garbage:
     def __exit__(self, *_: object) -> None:
         if self._was:
             gc.enable()
+
+
+class Grace:
+    """Ends this process as resumable before launch has to, when a stop was asked and the loop does not leave: a collective may hang."""
+
+    def __init__(self, leave: Callable[[int], None] = os._exit) -> None:
+        self._leave, self._ended = leave, threading.Event()
+
+    def __enter__(self) -> Grace:
+        threading.Thread(target=self._watch, name="grace", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+
+    def _watch(self) -> None:
+        over_at = math.inf
+        while not self._ended.wait(_LOOK_EVERY_S):
+            left_s = hook.seconds_left()
+            if left_s is None:
+                continue
+            if time.monotonic() + left_s < over_at - 1.0:  # the first word, or one that leaves less time
+                over_at = time.monotonic() + left_s
+                margin_s = min(_MARGIN_S, left_s * _MARGIN_SHARE)
+            if left_s < margin_s:
+                print(f"train: asked to stop, {left_s:.1f} s left, and the step does not end: leaving without a save", file=sys.stderr)
+                faulthandler.dump_traceback()  # where it hangs
+                self._leave(hook.RESUMABLE)
+                return
 
 
 class Profile:

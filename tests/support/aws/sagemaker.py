@@ -32,6 +32,8 @@ class Job:
     started_at: float | None = None
     ended_at: float | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    history: list[tuple[str, float]] = field(default_factory=lambda: [("Starting", time.time())])
+    holds: int = 0
     interruptions: int = 0
     interrupted: int = 0
 
@@ -49,7 +51,7 @@ class Job:
 class FakeSageMaker(FakeService):
     """`environment` is what the role and the network give a container. `grace_s` stands for the service's 120 s.
 
-    `machines`: whether there are any; without them a job waits, and ends with the reason that the service gives.
+    `machines`: how many there are for all jobs together; a job without enough of them waits, and ends as the service ends it.
     """
 
     name = "sagemaker"
@@ -58,7 +60,7 @@ class FakeSageMaker(FakeService):
         super().__init__()
         self.folder, self.logs, self.environment, self.grace_s = folder, logs, dict(environment), grace_s
         self.jobs: dict[str, Job] = {}
-        self.machines = True
+        self.machines = 1000
         self.group = logs.group(GROUP)
         self.longest_pending_s: Callable[[Body], float | None] = lambda stopping: stopping.get("MaxPendingTimeInSeconds")
         self._lives: list[threading.Thread] = []
@@ -91,6 +93,7 @@ class FakeSageMaker(FakeService):
             "TrainingJobStatus": job.status,
             "SecondaryStatus": job.secondary,
             "FailureReason": job.reason,
+            "SecondaryStatusTransitions": [{"Status": word, "StartTime": datetime.fromtimestamp(at, UTC)} for word, at in job.history],
             "CreationTime": datetime.fromtimestamp(job.created_at, UTC),
             "LastModifiedTime": datetime.fromtimestamp(job.ended_at or time.time(), UTC),
             "TrainingStartTime": datetime.fromtimestamp(job.started_at, UTC) if job.started_at else None,
@@ -164,6 +167,7 @@ class FakeSageMaker(FakeService):
             left = stopping.get("MaxRuntimeInSeconds", 86400) - run_s
             cause = self._watch(job, hosts, began + left, deadline)
             hosts.end(self.grace_s)
+            job.holds = 0
             run_s, turn = run_s + time.time() - began, turn + 1
             if cause != "Interrupted":
                 self._conclude(job, cause, hosts.failed)
@@ -173,7 +177,7 @@ class FakeSageMaker(FakeService):
 
     def _wait_for_machines(self, job: Job, deadline: float | None) -> bool:
         patience = self.longest_pending_s(job.body.get("StoppingCondition", {}))
-        while not self.machines:
+        while not self._takes_machines(job):
             if job.interrupted == 0:
                 self._say(job, "Pending")
             if job.stop.wait(0.02):
@@ -186,6 +190,14 @@ class FakeSageMaker(FakeService):
                 self._end(job, "Failed", "Failed", "CapacityError: Unable to provision requested ML compute capacity. Please retry.")
                 return False
         return True
+
+    def _takes_machines(self, job: Job) -> bool:
+        with self.lock:
+            count = int(job.body["ResourceConfig"]["InstanceCount"])
+            if sum(other.holds for other in self.jobs.values()) + count > self.machines:
+                return False
+            job.holds = count
+            return True
 
     def _watch(self, job: Job, hosts: Hosts, until: float, deadline: float | None) -> str | None:
         """Why the hosts are ended; None = they ended by themselves."""
@@ -211,11 +223,13 @@ class FakeSageMaker(FakeService):
 
     def _say(self, job: Job, secondary: str) -> None:
         with self.lock:
-            if job.status == "InProgress":
+            if job.status == "InProgress" and job.secondary != secondary:
                 job.secondary = secondary
+                job.history.append((secondary, time.time()))
 
     def _end(self, job: Job, status: str, secondary: str, reason: str | None = None) -> None:
         with self.lock:
             job.ended_at = time.time()
             job.secondary, job.reason = secondary, reason
+            job.history.append((secondary, job.ended_at))
             job.status = status  # last: whoever sees it ended sees all

@@ -32,8 +32,8 @@ def target_document(**changes: Any) -> dict[str, Any]:
         "run_bucket": "s3://runs",
         "buckets": {"runs": "s3://runs"},
         "machine": "g6.12xlarge",
-        "accelerator": None,
-        "gpus_per_node": 0,
+        "accelerator": "L4",
+        "gpus_per_node": 4,
         "nics_per_node": 0,
         "min_nodes": 0,
         "max_nodes": 2,
@@ -73,14 +73,16 @@ class Yard:
 
 
 @contextmanager
-def yard(folder: Path, monkeypatch: pytest.MonkeyPatch, *, program: str | None = None, grace_s: float = 30.0) -> Iterator[Yard]:
+def yard(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, program: str | None = None, grace_s: float = 30.0, **logs_as: Any
+) -> Iterator[Yard]:
     """All of it. `program`: what a container runs instead of the bootstrap, for tests of the service alone."""
     if program is not None:
         (folder / "program.py").write_text(program)
         monkeypatch.setattr(request, "_BOOTSTRAP", folder / "program.py")
     request._bootstrap_arguments.cache_clear()
     monkeypatch.setattr(Backend, "poll_s", 0.05)
-    with moto(monkeypatch, "runs") as server, FakeLogs() as logs:
+    with moto(monkeypatch, "runs") as server, FakeLogs(**logs_as) as logs:
         environment = {**server.environment(), "AWS_ENDPOINT_URL_LOGS": logs.url}
         with FakeSageMaker(folder / "hosts", logs, environment, grace_s=grace_s) as fake:
             monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER", fake.url)

@@ -108,7 +108,7 @@ def test_the_marker_comes_last_and_a_failure_leaves_the_unfinished_mark(root: Pa
         if len(steps) == fail_at:
             raise venv.VenvError("no way out")
 
-    monkeypatch.setattr(venv, "_run", run)
+    monkeypatch.setattr(venv, "run", run)
     fail_at = 3
     with pytest.raises(venv.VenvError):
         venv.ensure(root, "dev", _quiet)
@@ -144,16 +144,16 @@ def test_two_at_once_make_it_once(root: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_step_that_fails_shows_its_last_lines(root: Path) -> None:
     log = root / ".yard" / "venv.log"
     with pytest.raises(venv.VenvError, match=r"(?s)installing x failed with exit code 3.*hash mismatch"):
-        venv._run(["sh", "-c", "echo hash mismatch; exit 3"], log, _quiet, "installing x", {})
+        venv.run(["sh", "-c", "echo hash mismatch; exit 3"], log, _quiet, "installing x", {})
 
 
 def test_uv_is_told_the_indexes_that_pip_is_set_to_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_CONFIG_FILE"):
         monkeypatch.delenv(name, raising=False)
     python = script(tmp_path / "python", "echo \"global.index-url='https://mirror.example/simple'\"; echo \":env:.timeout='9'\"")
-    assert venv._indexes(str(python)) == {"UV_DEFAULT_INDEX": "https://mirror.example/simple"}
+    assert venv.indexes(str(python)) == {"UV_DEFAULT_INDEX": "https://mirror.example/simple"}
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://own.example")
-    assert venv._indexes(str(python)) == {}
+    assert venv.indexes(str(python)) == {}
 
 
 def _pins(name: str) -> set[tuple[str, str]]:

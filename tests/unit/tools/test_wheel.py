@@ -14,6 +14,6 @@ def test_what_the_wheel_holds() -> None:
     assert {file.parts[0] for file in files} == {"components", "stacks", "training_jobs"}
     on_disk = {
         path.relative_to(CHECKOUT).as_posix() for room in ("components", "training_jobs") for path in (CHECKOUT / room).rglob("*.py*")
-    }
+    } | {path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "components" / "catalogue").glob("*.yaml")}
     assert {str(file) for file in files} >= {name for name in on_disk if "__pycache__" not in name}
     assert not [file for file in files if file.name.startswith("Pulumi.")]

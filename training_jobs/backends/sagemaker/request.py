@@ -70,8 +70,8 @@ def body_of(run: Run, target: SageMakerTarget) -> dict[str, Any]:
     }
     if target.spot:  # for scripts that write there; gpuyard's own checkpoints go straight to the run's folder
         body["CheckpointConfig"] = {"S3Uri": f"{run.url}/sagemaker-checkpoints", "LocalPath": "/opt/ml/checkpoints"}
-    if run.spec.retries.infra:  # SageMaker's own internal errors, without a new submission
-        body["RetryStrategy"] = {"MaximumRetryAttempts": min(run.spec.retries.infra, 30)}
+    if run.retries.infra:  # SageMaker's own internal errors, without a new submission
+        body["RetryStrategy"] = {"MaximumRetryAttempts": min(run.retries.infra, 30)}
     return body
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -55,21 +56,34 @@ _EXIT_CODE = re.compile(r"exit code:?\s*([0-9]{1,3})", re.IGNORECASE)
 def status_of(job: Mapping[str, Any], exit_codes: Callable[[], list[int | None]], console_url: str) -> ServiceStatus:
     """What a description means. `exit_codes` is asked for what the nodes left only where the service's own text does not tell."""
     status, secondary = job["TrainingJobStatus"], job.get("SecondaryStatus", "")
+    restarts = _restarts(job)
     started = _unix(job.get("TrainingStartTime"))
     ended = _unix(job.get("TrainingEndTime") or job.get("LastModifiedTime"))
     if status == "Failed":
         said = job.get("FailureReason", "")
         state, reason, code = _failed(said, exit_codes)
-        return ServiceStatus(state, reason, code, started, ended, " ".join(said.split())[:500], console_url)
+        return ServiceStatus(state, reason, code, started, ended, " ".join(said.split())[:500], console_url, restarts)
     found = _STATES.get((status, secondary)) or _STATES.get((status, _ANY))
     if found is None:
         detail = f"SageMaker says {status}/{secondary}, which this version does not know"
-        return ServiceStatus(State.UNKNOWN, started_at=started, detail=detail, console_url=console_url)
+        return ServiceStatus(State.UNKNOWN, started_at=started, detail=detail, console_url=console_url, restarts=restarts)
     reason = found.reason
     if reason is Reason.TIMEOUT:
         reason = Reason(job.get("Environment", {}).get("GPUYARD_LIMIT_REASON", reason))
     code = JOB_DONE if found.state is State.SUCCEEDED else None
-    return ServiceStatus(found.state, reason, code, started, ended if found.state.ended else None, found.detail, console_url)
+    return ServiceStatus(found.state, reason, code, started, ended if found.state.ended else None, found.detail, console_url, restarts)
+
+
+def _restarts(job: Mapping[str, Any]) -> tuple[Reason, ...]:
+    """Why SageMaker started the hosts anew, each time: its spot machines were taken, or it met an error of its own (RetryStrategy)."""
+    history = [transition["Status"] for transition in job.get("SecondaryStatusTransitions", ())]
+    found = []
+    for before, now in itertools.pairwise(history):
+        if now == "Interrupted":
+            found.append(Reason.PREEMPTED)
+        elif now == "Starting" and before in {"Downloading", "Training", "Uploading"}:
+            found.append(Reason.INFRA)
+    return tuple(found)
 
 
 def _failed(text: str, exit_codes: Callable[[], list[int | None]]) -> tuple[State, Reason | None, int | None]:

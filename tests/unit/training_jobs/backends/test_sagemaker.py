@@ -13,7 +13,6 @@ import pytest
 from tests.support.aws.model import DENIED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
 from tests.support.aws.sagemaker_yard import Yard, yard
 from tests.support.local_yard import job
-from training_jobs.case import Case
 from training_jobs.errors import AuthError, ConflictError, QuotaError
 from training_jobs.runner import Runner
 from training_jobs.spec import JobSpec
@@ -32,11 +31,11 @@ def put(path, data): bucket.put_object(Bucket="runs", Key=f"{run}/{path}", Body=
 attempt = int(os.environ["GPUYARD_SUBMISSION"]) + int(os.path.basename(os.getcwd()).split("-")[0]) + 1
 if rank == 0:
     put(f"attempts/{attempt}.json", {"attempt": attempt, "submission": int(os.environ["GPUYARD_SUBMISSION"])})
-print("host", rank, "runs", flush=True)
 def leave(*_):
     print("host", rank, "leaves", flush=True)
     sys.exit(75)
 signal.signal(signal.SIGTERM, leave)
+print("host", rank, "runs", flush=True)
 if name.startswith("fails") and rank == 1:
     put(f"output/attempt-{attempt}/node-1.json", {"exit_code": 7, "tail": ["boom"]})
     sys.exit(7)
@@ -121,7 +120,7 @@ def test_the_cost_limit(service: Yard) -> None:
 
 
 def test_machines_that_never_come(service: Yard) -> None:
-    service.sagemaker.machines = False
+    service.sagemaker.machines = 0
     service.sagemaker.longest_pending_s = lambda stopping: 0.5
     status, code = ends(service.runner(), "works")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
@@ -130,7 +129,7 @@ def test_machines_that_never_come(service: Yard) -> None:
 
 
 def test_spot_machines_that_never_come(service: Yard) -> None:
-    service.sagemaker.machines = False
+    service.sagemaker.machines = 0
     status, code = ends(service.runner(spot=True), "works", timeout="1s", queue_timeout="1s")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
 
@@ -151,12 +150,13 @@ def test_a_caller_who_may_not(service: Yard) -> None:
 def test_spot_machines_that_are_taken_are_replaced_by_the_service(service: Yard) -> None:
     runner = service.runner(spot=True)
     run = runner.submit(spec("returns"), None).status.run_id
+    said(service, "host 0 runs")
     said(service, "host 1 runs")
     (name,) = service.sagemaker.jobs
-    service.sagemaker.machines = False
+    service.sagemaker.machines = 0
     service.sagemaker.interrupt(name)
     assert until(lambda: runner.status(run), State.RECOVERING).detail == "spot machines were taken; SageMaker waits for others"
-    service.sagemaker.machines = True
+    service.sagemaker.machines = 2
     assert runner.wait(run).state is State.SUCCEEDED
     texts = [line.text for line in runner.logs(run, node=0)]
     assert texts == ["host 0 runs", "host 0 leaves", "host 0 runs", "host 0 is done"]
@@ -178,6 +178,7 @@ def test_logs_are_followed_to_the_end_from_any_time(service: Yard) -> None:
     runner = service.runner()
     run = runner.submit(spec("returns"), None).status.run_id
     began = time.time()
+    said(service, "host 0 runs")
     said(service, "host 1 runs")
     with ThreadPoolExecutor(1) as pool:
         followed = pool.submit(lambda: [line.text for line in runner.logs(run, follow=True)])
@@ -189,7 +190,7 @@ def test_logs_are_followed_to_the_end_from_any_time(service: Yard) -> None:
 @pytest.mark.parametrize("when", ["waiting", "running", "ended"])
 def test_a_cancel_in_every_state(service: Yard, when: str) -> None:
     runner = service.runner()
-    service.sagemaker.machines = when != "waiting"
+    service.sagemaker.machines = 0 if when == "waiting" else 2
     run = runner.submit(spec("works" if when == "ended" else "stays"), None).status.run_id
     if when == "running":
         said(service, "host 1 runs")
@@ -218,19 +219,6 @@ def test_many_submits_at_the_same_instant_make_one_job(service: Yard) -> None:
     assert service.runner().wait(found[0].status.run_id).state is State.SUCCEEDED
 
 
-def test_a_submit_that_died_after_the_call_is_finished_by_the_next_one(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    save = Case.save
-    monkeypatch.setattr(Case, "save", lambda case, record: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        service.runner().submit(spec("works"), None, key="nightly")
-    monkeypatch.setattr(Case, "save", save)
-    later = Runner(service.runner()._targets, clock=lambda: time.time() + 61)
-    submitted = later.submit(spec("works"), None, key="nightly")
-    assert (submitted.created, submitted.note) == (False, "taken over from a submit that died")
-    assert len(service.sagemaker.jobs) == 1
-    assert later.wait(submitted.status.run_id).state is State.SUCCEEDED
-
-
 def test_somebody_elses_training_job_of_that_name_is_not_adopted(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = service.runner()
     run = runner.submit(spec("works"), None, key="nightly").status.run_id
@@ -246,5 +234,7 @@ def test_a_job_that_the_service_forgot_is_unknown_and_never_a_success(service: Y
     runner = service.runner()
     run = runner.submit(spec("works"), None).status.run_id
     service.sagemaker.jobs.clear()
-    status = runner.wait(run)
+    later = iter(range(0, 100_000, 60))  # a minute passes from each look to the next
+    hasty = Runner(runner._targets, clock=lambda: float(next(later)), sleep=lambda _: None)
+    status = hasty.wait(run)
     assert (status.state, exit_for(status.state, status.reason)) == (State.UNKNOWN, Exit.LOST_SIGHT)

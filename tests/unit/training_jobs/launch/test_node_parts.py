@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -113,6 +114,17 @@ def test_a_stop_gives_seconds_within_bounds_that_only_shrink_and_the_hook_tells_
     assert hook.seconds_left() is None
 
 
+@pytest.mark.parametrize("jump_s", [-86_400, 86_400])
+def test_a_clock_that_is_set_changes_nothing_of_the_seconds_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_s: float) -> None:
+    monkeypatch.setenv("GPUYARD_STOP_FILE", str(tmp_path / "stop"))
+    notice = Notice(tmp_path / "stop", grace_s=30)
+    notice.ask()
+    clock = time.time
+    monkeypatch.setattr("time.time", lambda: clock() + jump_s)
+    assert hook.seconds_left() == pytest.approx(30, abs=2)
+    assert notice.given_s == pytest.approx(30, abs=2)
+
+
 def test_who_never_asks_the_hook_gets_sigterm_at_once_and_the_whole_grace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notice = Notice(tmp_path / "stop", grace_s=30)
     assert not notice.overdue
@@ -190,13 +202,13 @@ def test_progress_follows_the_report_and_a_restart(tmp_path: Path) -> None:
 
     assert (told()["phase"], told()["attempt"], told()["step"]) == ("setup", 4, None)
     report.write_text(json.dumps({"step": 9, "metrics": {"loss": 2.0}, "at": None}))  # what the attempt before left
-    progress.follow("running", 0, 1.0)
+    progress.follow("running", 0)
     assert (told()["phase"], told()["step"], told()["first_step_at"]) == ("running", None, None)
     report.write_text(json.dumps({"step": 3, "metrics": {"loss": 1.0, "steps": 8}, "at": 100.0}))
-    progress.follow("recovering", 1, 200.0)
+    progress.follow("recovering", 1)
     assert (told()["phase"], told()["restarts"], told()["step"], told()["steps"]) == ("recovering", 1, 3, 8)
-    report.write_text(json.dumps({"step": 2, "metrics": {"loss": 1.5, "steps": 8}, "at": 201.0}))
-    progress.follow("recovering", 1, 200.0)
+    report.write_text(json.dumps({"step": 2, "metrics": {"loss": 1.5, "steps": 8}, "at": 99.0, "restart": "1"}))
+    progress.follow("recovering", 1)
     assert (told()["phase"], told()["step"], told()["metrics"]) == ("running", 2, {"loss": 1.5})
     assert told()["first_step_at"] == "1970-01-01T00:01:40.000Z"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from training_jobs.launch import preflight
 from training_jobs.launch.judge import Verdict, bus_gbs, judge
-from training_jobs.launch.meeting import offset
+from training_jobs.launch.meeting import free_port, offset
 from training_jobs.launch.nvidia import inventory, parse_nccl, parse_smi
 from training_jobs.launch.preflight import nccl_report
 
@@ -215,3 +217,28 @@ def test_a_gpu_process_that_fails_is_told_by_its_last_word(monkeypatch: pytest.M
     monkeypatch.setattr(preflight, "_GPUS_TIMEOUT_S", -1)
     found = preflight._nccl({"rank": 0, "nodes": 1, "main_address": "127.0.0.1"}, 1, 1)
     assert "did not come to an end" in found["gpu"]["error"]
+
+
+@pytest.mark.parametrize(
+    ("hangs", "nodes", "code", "says"),
+    [
+        ("preflight.files.write = hang", 1, 74, "storage"),
+        ("pass", 2, 74, "waiting for the other nodes"),
+        ("preflight._others = lambda *_: (None, lambda own: [own]); preflight._network = hang", 2, 69, "the network"),
+    ],
+)
+def test_whatever_hangs_the_preflight_ends_in_time(tmp_path: Path, hangs: str, nodes: int, code: int, says: str) -> None:
+    plan = {
+        "rank": 0, "nodes": nodes, "main_address": "127.0.0.1", "port": free_port("127.0.0.1"), "attempt_url": tmp_path.as_uri(),
+        "fabric": None, "clock": None,
+    }  # fmt: skip
+    program = f"""
+import sys, time
+from training_jobs.launch import preflight
+def hang(*_): time.sleep(60)
+preflight._LIMIT_S = 1.5
+{hangs}
+sys.exit(preflight.main(sys.argv[1:]))
+"""
+    done = subprocess.run([sys.executable, "-c", program, json.dumps(plan)], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (code, f"gpuyard: preflight failed: not done after 2 s, in: {says}\n")

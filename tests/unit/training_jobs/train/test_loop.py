@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
+from training_jobs.launch import hook
+from training_jobs.train import storage
 from training_jobs.train.checkpoint import Saver
 from training_jobs.train.config import Config, ConfigError, Surroundings
 from training_jobs.train.loop import NotFiniteError, Trainer
 from training_jobs.train.storage import Checkpoints
+from training_jobs.train.watch import Grace
 
 CONFIG = Config(steps=6, batch=4, context=16, width=16, layers=1, corpus_bytes=50_000, val_bytes=4096, save_every_steps=2, dropout=0.1)
 
@@ -93,6 +99,56 @@ def test_gradients_that_are_not_finite_stop_the_run(tmp_path: Path) -> None:
     with pytest.raises(NotFiniteError, match="step 1: the gradients are not finite"):
         trainer.train()
     assert torch.equal(trainer.run.model.get_parameter("norm.weight"), before)
+
+
+@pytest.mark.parametrize("jump_s", [-7200, 7200])
+def test_a_clock_that_is_set_changes_nothing_but_the_goodput(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_s: float) -> None:
+    whole = _trainer(tmp_path / "whole").train()
+    trainer, clock = _trainer(tmp_path / "set", config=replace(CONFIG, log_every=1)), time.time
+    monkeypatch.setattr("time.time", lambda: clock() + jump_s * (trainer.step >= 3))
+    assert trainer.train()["loss"] == whole["loss"]
+    lines = [json.loads(line) for line in (tmp_path / "set/metrics.jsonl").read_text().splitlines()]
+    assert [line["goodput"] is not None for line in lines] == [True, True, *[jump_s > 0] * 4]
+    assert all(line["goodput"] is None or 0 < line["goodput"] <= 1 for line in lines)
+    assert sorted(path.name for path in (tmp_path / "set/checkpoints").iterdir()) == ["2", "4", "6"]
+
+
+@pytest.mark.parametrize("saving", ["sync", "async"])
+def test_launch_is_told_what_a_save_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saving: str) -> None:
+    monkeypatch.setenv("GPUYARD_REPORT_FILE", str(tmp_path / "report"))
+    monkeypatch.setattr(hook, "_metrics", {})
+    put = storage.put
+
+    def slow(*args: Any) -> None:
+        time.sleep(0.1)  # for the file, and for its marker
+        put(*args)
+
+    monkeypatch.setattr(storage, "put", slow)
+    _trainer(tmp_path, config=replace(CONFIG, saving=saving)).train()
+    told = hook.last_report()
+    assert told is not None
+    assert 0.2 <= told[1]["save_s"] < 5
+
+
+def test_who_cannot_leave_is_ended_shortly_before_the_time_is_over(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    moments: Iterator[tuple[float, float | None]] = iter([(0, None), (1, 100), (2, 99), (3, 9), (4.5, 7.5), (5.8, 6.2)])
+    clock, codes = [0.0], list[int]()
+
+    def seconds_left() -> float | None:  # the notice of 100 s is followed by one of 9 s
+        clock[0], left_s = next(moments)
+        return left_s
+
+    monkeypatch.setattr(hook, "seconds_left", seconds_left)
+    monkeypatch.setattr("training_jobs.train.watch.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("training_jobs.train.watch._LOOK_EVERY_S", 0.0)
+    grace = Grace(codes.append)
+    grace._watch()
+    assert codes == [75]
+    assert next(moments, None) is None
+    assert "6.2 s left, and the step does not end" in (said := capfd.readouterr().err)
+    assert "in test_who_cannot_leave" in said  # where every thread is
 
 
 def test_metrics_go_on_where_the_checkpoint_was(tmp_path: Path) -> None:

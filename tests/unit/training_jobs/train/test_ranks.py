@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
+import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -38,8 +41,11 @@ def _work(rank: int, folder: str, jobs: Any, told: Any) -> None:
         dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
         try:
             trainer = Trainer(config, Surroundings(where, f"{where}/checkpoints", 600, 9, attempt, None))
-            began = trainer.step
-            found = {"began": began, **trainer.train(), **trainer.validate(), "strategy": trainer.config.strategy}
+            began, said = trainer.step, list[str]()
+            setattr(trainer, "say", said.append)  # noqa: B010 mypy holds methods to be constant
+            if where.endswith(f"slow-{rank}"):
+                _slow_down(trainer.run.model.get_submodule("blocks.0"))
+            found = {"began": began, **trainer.train(), **trainer.validate(), "strategy": trainer.config.strategy, "said": said}
         except BaseException as error:  # told to the parent instead
             found = {"error": repr(error)}
         if rank == 0:
@@ -47,6 +53,16 @@ def _work(rank: int, folder: str, jobs: Any, told: Any) -> None:
         if "error" not in found:
             dist.barrier()
         dist.destroy_process_group()
+
+
+def _slow_down(block: Any) -> None:
+    forward = block.forward
+
+    def slow(*args: Any) -> Any:
+        time.sleep(0.15)
+        return forward(*args)
+
+    block.forward = slow
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +129,23 @@ def test_sharded_equals_copied_and_parts_equal_the_whole(crew: Crew, tmp_path: P
         "fsdp in parts": replace(BASE, strategy="fsdp", micro=1),
         "hsdp": replace(BASE, strategy="hsdp"),
         "recomputed": replace(BASE, strategy="fsdp", recompute="block"),
+        "recomputed in part": replace(BASE, strategy="fsdp", recompute="selective"),
     }
     found = dict(
         zip(
             ways, crew(*[(4 if name == "hsdp" else 2, (tmp_path / name).as_uri(), config, 1) for name, config in ways.items()]), strict=True
         )
     )
-    assert found["fsdp"]["loss"] == found["ddp"]["loss"] == found["recomputed"]["loss"]
+    assert found["fsdp"]["loss"] == found["ddp"]["loss"] == found["recomputed"]["loss"] == found["recomputed in part"]["loss"]
     for name in ("ddp in parts", "fsdp in parts", "hsdp"):
         assert found[name]["loss"] == pytest.approx(found["ddp"]["loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_slow_rank_is_named_after_three_windows(crew: Crew, tmp_path: Path, rank: int) -> None:
+    (found,) = crew((2, (tmp_path / f"slow-{rank}").as_uri(), replace(BASE, strategy="ddp", log_every=2, save_every_steps=0), 1))
+    (told,) = [text for text in found["said"] if text.startswith("straggler: ")]  # once, not in each window after it
+    assert told.startswith(f"straggler: rank {rank} on {socket.gethostname()} takes ")
+    assert told.endswith(" x the median, 3 windows in a row")
+    lines = [json.loads(line) for line in (tmp_path / f"slow-{rank}/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["skew"] > 1.15] == [2, 4, 6]

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from training_jobs.train import corpus
 from training_jobs.train.config import Config, ConfigError, differences, digest, parse
@@ -100,6 +101,32 @@ def test_the_chunked_loss_is_the_plain_one() -> None:
     loss = chunked_loss(rows, weight, targets)
     for got, want in zip((loss, *torch.autograd.grad(loss, [rows, weight])), (plain, *wanted), strict=True):
         assert (got - want).abs().max() <= 1e-5 * want.abs().max()
+
+
+def test_what_is_recomputed_is_the_same_and_selectively_no_product_is_computed_twice() -> None:
+    tokens = torch.randint(0, 256, (2, 17))
+    found = {}
+    for recompute in ("none", "selective", "block"):
+        model = Gpt(Config(width=32, layers=2, context=16, dropout=0.2, recompute=recompute))
+        initialise(model, 0)
+        for name, parameter in model.named_parameters():
+            if name.endswith(("out.weight", "down.weight")):
+                torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
+        torch.manual_seed(0)
+        with FlopCounterMode(display=False) as counter:
+            loss = model(tokens[:, :-1], tokens[:, 1:])
+            loss.backward()
+        gradients = torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
+        found[recompute] = (
+            loss.detach(),
+            torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]),
+            counter.get_total_flops(),
+        )
+    loss, gradients, work = found["none"]
+    for other, theirs, _ in found.values():
+        assert torch.equal(other, loss)
+        assert torch.equal(theirs, gradients)
+    assert found["selective"][2] == work < found["block"][2]
 
 
 def test_the_corpus_is_the_same_every_time_and_its_sides_are_apart() -> None:

@@ -1,0 +1,168 @@
+"""The baseline of plan_program.py: recorded resources written again in plain pulumi_aws, with outputs handed on as outputs.
+
+Texts with an ARN, an account or a region in them are put together from outputs, as by hand, and each component at the top asks for its
+account, region and partition itself, with itself as parent: it cannot know which provider its user gives it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi import _types
+
+from components.planning.monitor import Recording, properties
+from tests.support.aws_stacks import Origin
+from tests.support.standin import shapes
+
+# What a look-up answers, where it stands in texts: pattern -> (look-up, attribute).
+_PLACE = {
+    shapes.ACCOUNT: ("get_caller_identity_output", "account_id"),
+    rf"\b{shapes.REGION}(?![a-z])": ("get_region_output", "region"),
+    rf"(?<=arn:){shapes.PARTITION}(?=:)": ("get_partition_output", "partition"),
+}
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One registration: what to call, and what with. `parts` are properties that hold outputs of others."""
+
+    urn: str
+    make: Callable[..., Any]
+    name: str
+    parent: str
+    inputs: Mapping[str, Any]
+    parts: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A text with outputs in it: pieces, and the origins between them."""
+
+    pieces: tuple[str | Origin, ...]
+
+
+def program(recording: Recording, origins: Mapping[str, Origin]) -> Callable[[], None]:
+    """A program that makes the same resources."""
+    pattern = re.compile("|".join([*(re.escape(value) for value in sorted(origins, key=len, reverse=True)), *_PLACE]))
+    by_token = {(request.type, request.name): urn for urn, request in recording.resources.items()}
+    lines = [_line(urn, request, origins, pattern) for urn, request in recording.resources.items()]
+    tops = {line.urn: _top(line.urn, recording) for line in lines}
+    depth = {line.urn: line.urn.split("::")[2].count("$") for line in lines}
+
+    def run() -> None:
+        import pulumi_aws as aws
+
+        made: dict[str, Any] = {}
+        asked: dict[tuple[str, str], Any] = {}
+
+        def output(origin: Origin, top: str) -> Any:
+            if origin.token:
+                return getattr(made[by_token[origin.token, origin.name]], origin.attribute)
+            if (top, origin.name) not in asked:
+                asked[top, origin.name] = getattr(aws, origin.name)(opts=pulumi.InvokeOptions(parent=made[top]))
+            return getattr(asked[top, origin.name], origin.attribute)
+
+        for line in lines:
+            given = {name: _filled(value, functools.partial(output, top=tops[line.urn])) for name, value in line.parts.items()}
+            options = pulumi.ResourceOptions(parent=made.get(line.parent), **line.options)
+            made[line.urn] = _inside(depth[line.urn], functools.partial(line.make, line.name, opts=options, **line.inputs, **given))
+
+    return run
+
+
+def _inside(depth: int, make: Callable[[], Any]) -> Any:
+    """Call from as many frames as there are components around it, each one's __init__ by hand: Pulumi records every frame's source."""
+    return _inside(depth - 1, make) if depth else make()
+
+
+def _top(urn: str, recording: Recording) -> str:
+    """The component below the stack that a resource is in."""
+    parent = recording.resources[urn].parent
+    return _top(parent, recording) if parent in recording.resources else urn
+
+
+def _origin(text: str, origins: Mapping[str, Origin]) -> Origin:
+    """Whose a text is; without a token: a look-up's."""
+    if text in origins:
+        return origins[text]
+    look_up, attribute = next(found for pattern, found in _PLACE.items() if text in pattern)
+    return Origin("", look_up, attribute)
+
+
+def check_same(one: Recording, other: Recording) -> None:
+    """Raise unless both registered the same resources with the same inputs."""
+    if set(one.resources) != set(other.resources):
+        raise AssertionError(sorted(set(one.resources) ^ set(other.resources))[:5])
+    for urn, request in one.resources.items():
+        if request.custom and properties(request.object) != properties(other.resources[urn].object):
+            raise AssertionError(f"{urn}\n{properties(request.object)}\n{properties(other.resources[urn].object)}")
+
+
+def _line(urn: str, request: Any, origins: Mapping[str, Origin], pattern: re.Pattern[str]) -> _Line:
+    make = _resource(request.type) if request.custom else functools.partial(_component, request.type)
+    wire = properties(request.object)
+    named = {_python(make, name): value for name, value in wire.items()} if request.custom else {"props": wire}
+    parsed = {name: _parsed(value, origins, pattern) for name, value in named.items()} if request.custom else named
+    parts = {name: value for name, value in parsed.items() if _has_output(value)}
+    options = {"retain_on_delete": True} if request.retainOnDelete else {}
+    return _Line(urn, make, request.name, request.parent, {name: named[name] for name in named if name not in parts}, parts, options)
+
+
+def _component(token: str, name: str, *, opts: pulumi.ResourceOptions, props: Mapping[str, Any]) -> pulumi.ComponentResource:
+    made = pulumi.ComponentResource(token, name, dict(props), opts)
+    made.register_outputs({})
+    return made
+
+
+@functools.cache
+def _resource(token: str) -> Any:
+    service, _, name = token.removeprefix("aws:").partition("/")
+    return getattr(importlib.import_module(f"pulumi_aws.{service}"), name.rpartition(":")[2])
+
+
+def _python(make: Any, wire: str) -> str:
+    """The SDK's name of a property."""
+    return _names(make)[wire]
+
+
+@functools.cache
+def _names(make: Any) -> dict[str, str]:
+    return {wire: python for python, wire, _ in _types._py_properties(make)}
+
+
+def _parsed(value: Any, origins: Mapping[str, Origin], pattern: re.Pattern[str]) -> Any:
+    if isinstance(value, str):
+        found = list(pattern.finditer(value))
+        if not found:
+            return value
+        pieces: list[str | Origin] = []
+        at = 0
+        for match in found:
+            pieces += [value[at : match.start()], _origin(match[0], origins)]
+            at = match.end()
+        return _Text(tuple(piece for piece in [*pieces, value[at:]] if piece != ""))
+    if isinstance(value, Mapping):
+        return {key: _parsed(item, origins, pattern) for key, item in value.items()}
+    return [_parsed(item, origins, pattern) for item in value] if isinstance(value, list) else value
+
+
+def _has_output(value: Any) -> bool:
+    if isinstance(value, Mapping | list):
+        return any(_has_output(item) for item in (value.values() if isinstance(value, Mapping) else value))
+    return isinstance(value, _Text)
+
+
+def _filled(value: Any, output: Callable[[Origin], Any]) -> Any:
+    if isinstance(value, _Text):
+        pieces = [output(piece) if isinstance(piece, Origin) else piece for piece in value.pieces]
+        return pieces[0] if len(pieces) == 1 else pulumi.Output.concat(*pieces)
+    if isinstance(value, Mapping):
+        return {key: _filled(item, output) for key, item in value.items()}
+    return [_filled(item, output) for item in value] if isinstance(value, list) else value

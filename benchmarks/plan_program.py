@@ -1,0 +1,117 @@
+"""The program of the dev-aws yard against the same resources in plain pulumi_aws, under the same recording monitor; and growth with pools.
+
+`plain` makes the same components (bare ComponentResources) and resources, with the same names, parents, options and inputs, and hands
+outputs on as a hand-written program does. So the ratio is the price of our specs, catalogue, planners and policies, not of
+Pulumi. Times are CPU time of the process.
+
+python benchmarks/plan_program.py --max 100
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(CHECKOUT))
+from benchmarks import plan_plain  # noqa: E402 after the path: this file is started as a script
+from components.planning.monitor import Recording, record  # noqa: E402
+from stacks.program import declare  # noqa: E402
+from stacks.settings import load  # noqa: E402
+from tests.support import aws_stacks  # noqa: E402
+
+RATIO, GROWTH = 1.05, 0.05
+Program = Callable[[], None]
+
+
+def main() -> int:
+    """Print the ratio of dev-aws, a row per number of pools and the growth exponents; exit 1 where one is over its limit."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--max", type=int, default=1000, help="largest number of pools: 1, 10, 100, ... up to this (default 1000)")
+    parser.add_argument("--repeats", type=int, default=20, help="runs of the yard of each kind, in turns (default 20)")
+    arguments = parser.parse_args()
+    ratio = _yard(arguments.repeats)
+    sizes = [10**power for power in range(int(math.log10(arguments.max)) + 1)]
+    excess = _growth(sizes)
+    return 0 if ratio <= RATIO and (excess is None or excess <= GROWTH) else 1
+
+
+def _yard(repeats: int) -> float:
+    ours, plain = _programs(1)
+    seconds: dict[str, list[float]] = {"gpuyard": [], "plain": []}
+    for _ in range(repeats):
+        for name, program in (("gpuyard", ours), ("plain", plain)):  # in turns, so that what else the machine does hits both
+            seconds[name].append(_time(program))
+    ratio = min(seconds["gpuyard"]) / min(seconds["plain"])
+    for name, values in seconds.items():
+        print(f"dev-aws {name:>8}: fastest {min(values) * 1000:.0f} ms, median {statistics.median(values) * 1000:.0f} ms of {repeats}")
+    print(f"dev-aws gpuyard / plain (fastest of each): {ratio:.3f} (at most {RATIO})", flush=True)
+    return ratio
+
+
+def _growth(sizes: list[int]) -> float | None:
+    best: dict[tuple[str, int], float] = {}
+    print(f"{'pools':>6} {'gpuyard s':>10} {'plain s':>10} {'ratio':>6}")
+    for size in sizes:
+        ours, plain = _programs(size)
+        for _ in range(3 if size < 1000 else 2):
+            for name, program in (("gpuyard", ours), ("plain", plain)):
+                best[name, size] = min(best.get((name, size), math.inf), _time(program))
+        one, other = best["gpuyard", size], best["plain", size]
+        print(f"{size:>6} {one:>10.3f} {other:>10.3f} {one / other:>6.2f}", flush=True)
+    if len(sizes) < 3:
+        return None
+    exponents = {name: _exponent([best[name, size] for size in sizes], sizes) for name in ("gpuyard", "plain")}
+    excess = exponents["gpuyard"] - exponents["plain"]
+    print(f"growth exponent: gpuyard {exponents['gpuyard']:.3f}, plain {exponents['plain']:.3f}, excess {excess:+.3f} (at most +{GROWTH})")
+    return excess
+
+
+def _programs(pools: int) -> tuple[Program, Program]:
+    """The yard of dev-aws with so many pools like its first, ours and plain. Made outside the time: both are then warm."""
+    config = aws_stacks.config("dev-aws")
+    settings = load(config, stack="dev-aws")
+    if pools > 1:
+        first = next(iter(settings.pools.values()))
+        settings = settings.model_copy(update={"pools": {f"pool-{index}": first for index in range(pools)}})
+
+    def ours() -> None:
+        declare(settings)
+
+    answers = aws_stacks.Referring()
+    recording = record(ours, answers, project="gpuyard", stack="dev-aws", config=config, root=CHECKOUT)
+    return ours, _checked_plain(recording, answers)
+
+
+def _checked_plain(recording: Recording, answers: aws_stacks.Referring) -> Program:
+    """The same resources by hand, checked to be the same."""
+    program = plan_plain.program(recording, answers.origins)
+    again = record(program, aws_stacks.Referring(), project="gpuyard", stack="dev-aws", root=CHECKOUT)
+    plan_plain.check_same(recording, again)
+    return program
+
+
+def _time(program: Program) -> float:
+    """CPU seconds of one run. The SDK's own million objects are kept from the collector: a walk over them costs as much as a yard."""
+    answers = aws_stacks.Referring()
+    gc.collect()
+    gc.freeze()
+    begun = time.process_time()
+    record(program, answers, project="gpuyard", stack="dev-aws", root=CHECKOUT)
+    return time.process_time() - begun
+
+
+def _exponent(seconds: list[float], sizes: list[int]) -> float:
+    """The slope between the two largest sizes on log scales, without the fixed cost (that of the smallest, less its pool's share)."""
+    fixed = max(0.0, seconds[0] - (seconds[1] - seconds[0]) / (sizes[1] - sizes[0]))
+    return math.log((seconds[-1] - fixed) / (seconds[-2] - fixed)) / math.log(sizes[-1] / sizes[-2])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

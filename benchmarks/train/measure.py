@@ -1,0 +1,107 @@
+"""Measures one candidate in a process of its own: `python -m benchmarks.train.measure '<JSON of plan.Candidate>'`; the last line is JSON.
+
+It is the trainer's own loop: speeds are those of its metrics.jsonl, whose host only ever waits for the step before. A step is one
+microbatch, so the optimizer's share is larger than in training.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from training_jobs.train.config import Surroundings, parse
+from training_jobs.train.loop import Trainer
+from training_jobs.train.parallel import join
+
+_SMI = ("nvidia-smi", "--query-gpu=power.draw,clocks.sm,temperature.gpu", "--format=csv,noheader,nounits", "--id=0")
+_WINDOW = 4
+_BETWEEN_SAVES = 1000  # steps
+
+
+def main(argv: list[str]) -> int:
+    """Measure and print."""
+    candidate = json.loads(argv[0])
+    words, first = candidate["words"], candidate["first"]
+    micro = int(words["micro"])
+    asked = {"preset": candidate["preset"], **words, "batch": micro, "steps": candidate["steps"], "log_every": _WINDOW, "saving": "async"}
+    config = parse([f"{key}={value}" for key, value in asked.items()])
+    join()
+    with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
+        url = Path(folder).as_uri()
+        trainer = Trainer(config, Surroundings(url, f"{url}/checkpoints", 86_400, 1, 1, None))
+        save, close = trainer.run.save, trainer.run.saver.close
+        trainer.run.save = lambda wait: None  # type: ignore[method-assign]  # not while the speed is measured
+        trainer.run.saver.close = lambda: None  # type: ignore[method-assign]  # nor before it is measured too
+        with _Samples() as samples:
+            trainer.train()
+        found = figures(trainer.metrics.lines, first, trainer.config.context * micro, samples.seen)
+        found |= {"strategy": trainer.config.strategy, "precision": trainer.config.precision, "parameters": trainer.run.parameters}
+        if candidate["saves"]:
+            for _ in range(2):  # the first one allocates the pinned memory
+                save(False)
+                trainer.run.saver.finish()
+            blocked_s = trainer.run.saver.blocked_s[-1]
+            found |= {"save_blocked_s": blocked_s, "save_s": trainer.run.saver.took_s}
+            found["save_share"] = blocked_s / (_BETWEEN_SAVES * found["step_s"])
+        close()
+    dist.destroy_process_group()
+    print(json.dumps(found), flush=True)
+    return 0
+
+
+def figures(lines: list[dict[str, Any]], first: int, tokens: int, samples: list[list[float]]) -> dict[str, Any]:
+    """The medians over the windows that begin at step `first` or later."""
+    counted = [line for line in lines if line["step"] - _WINDOW >= first and "tokens_per_s" in line]
+    rate = statistics.median(line["tokens_per_s"] for line in counted)
+    middle = [statistics.median(values) for values in zip(*samples, strict=True)] or [None] * 3
+    return {
+        "tokens_per_s": rate,
+        "step_s": tokens / rate,
+        **{name: _median(counted, name) for name in ("mfu", "mfu_causal", "hfu", "data_wait")},
+        "memory_gib": max((line["memory_gib"] for line in lines if "memory_gib" in line), default=None),
+        **dict(zip(("watts", "mhz", "celsius"), middle, strict=True)),
+        "windows": len(counted),
+    }
+
+
+def _median(lines: list[dict[str, Any]], name: str) -> float | None:
+    values = [line[name] for line in lines if line[name] is not None]
+    return statistics.median(values) if values else None
+
+
+def _scratch() -> str | None:
+    """Memory where there is some: what is measured is for how long a save blocks, not the disk."""
+    return next((folder for folder in ("/dev/shm",) if Path(folder).is_dir()), None)  # noqa: S108 a private folder is made in it
+
+
+class _Samples:
+    """The GPU's power, clock and temperature, once a second; none where there is no nvidia-smi."""
+
+    def __enter__(self) -> _Samples:
+        self.seen: list[list[float]] = []
+        self._ended = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+
+    def _run(self) -> None:
+        while not self._ended.wait(1.0):
+            try:
+                said = subprocess.run(_SMI, capture_output=True, text=True, timeout=5, check=True).stdout
+                self.seen.append([float(value) for value in said.split(",")])
+            except (OSError, ValueError, subprocess.SubprocessError):
+                return
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,108 @@
+"""What is measured and in which order, within a budget of seconds: pure, so that it is tested without a device.
+
+One axis after the other, each beginning from the best of the axes before: on one preset for what depends on the device and the
+shapes of a block, on every preset for the microbatch. Then every preset once for long, with its best. What there is no time
+for is left out and said; the long measurements have their time set aside.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+Words = dict[str, str]  # settings of the trainer
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One setting to measure. `steps` of them run; what counts begins at step `first`."""
+
+    preset: str
+    words: Words
+    steps: int
+    first: int
+    saves: bool = False  # asynchronous saves are measured too
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of it. `tokens_per_s` is None when it failed, and `error` says why."""
+
+    candidate: Candidate
+    tokens_per_s: float | None = None
+    error: str | None = None
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a kind of device is measured with. The seconds are reserves, from what such a run took or must take."""
+
+    presets: tuple[str, ...]
+    swept: str  # the preset of the axes
+    base: Words
+    axes: dict[str, tuple[str, ...]]
+    micros: dict[str, tuple[int, ...]]
+    short_s: float  # a sweep's candidate
+    long_s: dict[str, float]  # a preset's long measurement
+
+
+GPU = Plan(
+    presets=("gpt_124m", "gpt_350m", "gpt_1b3"),
+    swept="gpt_350m",
+    base={"attention": "cudnn,flash,efficient,math", "compile": "on", "loss": "chunked"},
+    axes={"attention": ("flash,efficient,math",), "loss": ("plain",), "compile": ("max", "graphs", "off")},
+    micros={"gpt_124m": (32, 64, 128), "gpt_350m": (32, 64), "gpt_1b3": (8, 16)},
+    short_s=30.0,
+    long_s={"gpt_124m": 40.0, "gpt_350m": 50.0, "gpt_1b3": 100.0},
+)
+CPU = Plan(  # proves that the path works; its figures mean nothing
+    presets=("gpt_tiny",),
+    swept="gpt_tiny",
+    base={"loss": "plain"},
+    axes={"loss": ("chunked",)},
+    micros={"gpt_tiny": (8, 4)},
+    short_s=60.0,
+    long_s={"gpt_tiny": 90.0},
+)
+_SHORT, _LONG = (16, 8), (60, 20)  # steps, and the first that counts
+
+
+def sweep(
+    plan: Plan, measure: Callable[[Candidate, float], Result], budget_s: float, clock: Callable[[], float] = time.monotonic
+) -> list[Result]:
+    """Measure within the budget. `measure` gets a candidate and the seconds that it may take."""
+    over, found = clock() + budget_s, list[Result]()
+    best: dict[str, Words] = {preset: {**plan.base, "micro": str(plan.micros[preset][0])} for preset in plan.presets}
+
+    def attempt(preset: str, words: Words) -> Result:
+        left_s = over - sum(plan.long_s.values()) - clock()
+        candidate = Candidate(preset, words, *_SHORT)
+        result = measure(candidate, left_s) if left_s >= plan.short_s else Result(candidate, error="left out: no time")
+        found.append(result)
+        return result
+
+    def fastest(preset: str, axis: str, values: tuple[str, ...], known: Result | None) -> Result | None:
+        tried = [*([known] if known else []), *(attempt(preset, {**best[preset], axis: value}) for value in values)]
+        winner = max((one for one in tried if one.tokens_per_s), key=lambda one: one.tokens_per_s or 0.0, default=None)
+        if winner:
+            best[preset] = winner.candidate.words
+        return winner
+
+    winner: Result | None = attempt(plan.swept, best[plan.swept])
+    for axis, values in plan.axes.items():
+        winner = fastest(plan.swept, axis, values, winner)
+    for preset in plan.presets:
+        micros = [str(micro) for micro in plan.micros[preset]]
+        best[preset] = {**best[plan.swept], "micro": micros[0]} if preset != plan.swept else best[preset]
+        fastest(preset, "micro", tuple(micros[1:] if preset == plan.swept else micros), winner if preset == plan.swept else None)
+    for number, preset in enumerate(plan.presets):
+        later_s = sum(plan.long_s[other] for other in plan.presets[number + 1 :])
+        found.append(measure(Candidate(preset, best[preset], *_LONG, saves=True), over - later_s - clock()))
+    return found

@@ -1,0 +1,72 @@
+"""The sweep's data as a table and as a chart."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+_COLUMNS = (
+    ("tokens/s", "tokens_per_s", "{:,.0f}"),
+    ("MFU", "mfu", "{:.1%}"),
+    ("causal", "mfu_causal", "{:.1%}"),
+    ("GiB", "memory_gib", "{:.1f}"),
+    ("W", "watts", "{:.0f}"),
+    ("MHz", "mhz", "{:.0f}"),
+    ("async save blocks", "save_blocked_s", "{:.2f} s"),
+    ("of 1,000 steps", "save_share", "{:.2%}"),
+)
+
+
+def name(result: dict[str, Any]) -> str:
+    """A candidate in a few words."""
+    words = result["candidate"]["words"]
+    return " ".join([result["candidate"]["preset"], *(f"{key}={value.split(',')[0]}" for key, value in words.items())])
+
+
+def line(result: dict[str, Any]) -> str:
+    """One result, as it comes."""
+    if result["error"]:
+        return f"{name(result)}: {result['error']}"
+    mfu = result["figures"].get("mfu")
+    return f"{name(result)}: {result['tokens_per_s']:,.0f} tokens/s" + (f", MFU {mfu:.1%}" if mfu else "")
+
+
+def table(document: dict[str, Any]) -> str:
+    """Markdown: the long measurement of every preset, then the sweep."""
+    changed = " with changes" if document["changed"] else ""
+    rows = [f"{document['device']}, torch {document['torch']}, commit {document['commit'][:10]}{changed}, {document['took_s']:.0f} s", ""]
+    rows += [f"| settings | {' | '.join(title for title, _, _ in _COLUMNS)} |", f"|---|{'---|' * len(_COLUMNS)}"]
+    rows += [_row(result) for result in document["results"] if result["candidate"]["saves"]]
+    rows += ["", "Tried:", *(f"- {line(result)}" for result in document["results"] if not result["candidate"]["saves"])]
+    return "\n".join(rows)
+
+
+def chart(document: dict[str, Any], path: Path) -> bool:
+    """Every candidate's speed beside the best of its preset; False when there is nothing to draw with."""
+    try:
+        figure: Any = importlib.import_module("matplotlib.figure")
+    except ImportError:
+        return False
+    results = [result for result in document["results"] if result["tokens_per_s"]]
+    best: dict[str, float] = {}
+    for result in results:
+        preset = result["candidate"]["preset"]
+        best[preset] = max(best.get(preset, 0.0), result["tokens_per_s"])
+    drawn = figure.Figure(figsize=(10, 1 + 0.35 * len(results)), layout="constrained")
+    axes = drawn.subplots()
+    axes.barh(
+        [f"{name(result)}{' (long)' if result['candidate']['saves'] else ''}" for result in results],
+        [result["tokens_per_s"] / best[result["candidate"]["preset"]] for result in results],
+    )
+    axes.invert_yaxis()
+    axes.set_xlabel("speed, the best of its preset = 1")
+    axes.set_title(f"{document['device']}, commit {document['commit'][:10]}")
+    drawn.savefig(path, dpi=110)
+    return True
+
+
+def _row(result: dict[str, Any]) -> str:
+    figures = {"tokens_per_s": result["tokens_per_s"], **result["figures"]}
+    cells = [form.format(figures[key]) if figures.get(key) is not None else "-" for _, key, form in _COLUMNS]
+    return f"| {name(result)} | {' | '.join(cells)} |" if not result["error"] else f"| {name(result)} | {result['error']} |"

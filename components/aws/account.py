@@ -1,0 +1,90 @@
+"""Which account, region and partition the provider works in, and the base of every AWS component with its tags."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import pulumi
+import pulumi_aws as aws
+
+from ..base import Component, Tags, refuse
+
+_TEXT = re.compile(r"[\w .:/=+\-@]*")  # letters and digits of any language: docs.aws.amazon.com/tag-editor/latest/userguide/tagging.html
+_OWN = ("name", "stack")
+_KEY_LIMIT, _VALUE_LIMIT = 128, 256
+_MOST = 50 - len(_OWN)
+
+
+class Account(NamedTuple):
+    """Where a component's resources go. Asked of the provider, so written nowhere; unknown until the account answers."""
+
+    id: pulumi.Output[str]
+    """The account's 12 digits."""
+    region: pulumi.Output[str]
+    """Such as us-east-1."""
+    partition: pulumi.Output[str]
+    """First part of every ARN: aws, aws-cn, aws-us-gov."""
+
+
+class AwsComponent(Component):
+    """A component on AWS. Its children are tagged with `aws_tags`."""
+
+    cloud: ClassVar[str] = "aws"
+
+    def __init__(self, kind: str, name: str, props: Mapping[str, Any], tags: Tags | None, opts: pulumi.ResourceOptions | None) -> None:
+        refuse(f"{kind} {name}", tag_problems(tags or {}))
+        super().__init__(kind, name, props, tags, opts)
+
+    def aws_tags(self, child: str) -> dict[str, str]:
+        """The tags of a child, named by its suffix: the component's own, `stack` (project/stack) and `Name` (the child's name)."""
+        return {**self.tags, "stack": this_stack(), "Name": self.child_name(child)}
+
+
+def account(parent: Component) -> Account:
+    """The account of the component's own provider. Ask once in a component: each call is three look-ups."""
+    opts = pulumi.InvokeOptions(parent=parent)
+    return Account(
+        id=aws.get_caller_identity_output(opts=opts).apply(lambda found: str(found.account_id)),
+        region=aws.get_region_output(opts=opts).apply(lambda found: str(found.region)),
+        partition=partition(parent),
+    )
+
+
+def partition(parent: Component) -> pulumi.Output[str]:
+    """The partition alone: one look-up."""
+    found = aws.get_partition_output(opts=pulumi.InvokeOptions(parent=parent))
+    return pulumi.Output.from_input(found.apply(lambda found: str(found.partition)))
+
+
+def this_stack() -> str:
+    """The value of the tag `stack`: project/stack, as in job targets."""
+    return f"{pulumi.get_project()}/{pulumi.get_stack()}"
+
+
+def after(value: pulumi.Output[str], parts: Sequence[pulumi.Output[str]]) -> pulumi.Output[str]:
+    """The value, known once all parts are there: whoever uses it finds them in place."""
+    return pulumi.Output.all(value, *parts).apply(lambda known: str(known[0]))
+
+
+def tag_problems(tags: Mapping[str, Any]) -> list[str]:
+    """What AWS would refuse of tags, a line each. IAM holds keys equal that differ only in case, so this does too.
+
+    >>> tag_problems({"owner": "ml-platform@acme.io", "expires": "2027-03-31"})
+    []
+    """
+    problems = []
+    lower = [str(key).lower() for key in tags]
+    for key, value in tags.items():
+        if not isinstance(value, str) or len(value) > _VALUE_LIMIT or not _TEXT.fullmatch(value):
+            problems.append(f"tags.{key}: got {value!r}, allowed: at most {_VALUE_LIMIT} letters, digits, spaces and _.:/=+-@; change it")
+        if not 0 < len(str(key)) <= _KEY_LIMIT or not _TEXT.fullmatch(str(key)):
+            problems.append(f"tags: got the key {key!r}, allowed: 1 to {_KEY_LIMIT} letters, digits, spaces and _.:/=+-@; change it")
+        elif str(key).lower() in _OWN or str(key).lower().startswith("aws:"):
+            problems.append(f"tags: got the key {key!r}, allowed: any but Name, stack and aws:..., which are set already; choose another")
+        elif lower.count(str(key).lower()) > 1:
+            problems.append(f"tags: got the key {key!r} twice, allowed: once whatever the case; remove one")
+    if len(tags) > _MOST:
+        problems.append(f"tags: got {len(tags)}, allowed: at most {_MOST}; remove some")
+    return problems

@@ -1,0 +1,147 @@
+"""A bucket of an AWS yard: S3, private, encrypted, versioned; or an existing one, used as it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from ..base import Tags, checked, refuse
+from ..naming import NAME_LIMIT
+from ..spec import BucketSpec
+from .account import AwsComponent, account, after, partition
+from .bucket_rules import data_lifecycle, log_lifecycle, log_policy, name_problems, tls_only
+from .key import EncryptionKey
+
+_LOGICAL = re.compile(rf"[a-z][a-z0-9-]{{0,{NAME_LIMIT - 1}}}")
+
+
+class Bucket(AwsComponent):
+    """A private S3 bucket: encrypted under a key, versioned, TLS only, its accesses logged to a second bucket beside it.
+
+    What a job overwrites or deletes stays recoverable for days (bucket_rules.py says how many); current objects never expire.
+    Or an existing bucket (`adopt`), never changed.
+    """
+
+    name: pulumi.Output[str]
+    """Chosen by Pulumi: the logical name and some digits. Known once the bucket is safe to write to."""
+    url: pulumi.Output[str]
+    """Its fsspec URL: s3://name."""
+    arn: pulumi.Output[str]
+    key_arn: pulumi.Output[str] | None
+    """The key its objects are under; None: an adopted bucket whose key was not told."""
+
+    def __init__(
+        self,
+        name: str,
+        spec: BucketSpec | Mapping[str, Any] | None = None,
+        *,
+        key: EncryptionKey | None = None,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the bucket; `spec` defaults to keeping it and its data on destroy, `key` to one of its own.
+
+        Kept are the bucket, its logs, its key and everything that guards them. With on_destroy delete all of it goes, data too.
+        """
+        spec = checked(BucketSpec, spec, f"Bucket {name}", self.cloud)
+        if not _LOGICAL.fullmatch(name):
+            wants = f"a-z, 0-9 and -, first a letter, at most {NAME_LIMIT} characters"
+            refuse(f"Bucket {name}", [f"name: got {name!r}, allowed: {wants}; bucket names at AWS begin with it"])
+        if spec.on_destroy == "keep":
+            opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
+        super().__init__("Bucket", name, spec.model_dump(), tags, opts)
+        where = account(self)
+        if key is None:
+            key = EncryptionKey(self.child_name("key"), on_destroy=spec.on_destroy, where=where, opts=self.child_options())
+        deletes = spec.on_destroy == "delete"
+        data, guards = self._private_bucket("bucket", key, deletes)
+        logs, log_guards = self._private_bucket("access-logs", None, deletes)
+        policy = pulumi.Output.all(logs.arn, data.arn, where.id).apply(lambda known: json.dumps(log_policy(*known)))
+        delivery = self._policy("access-logs", logs, policy, log_guards)
+        guards.append(self._policy("bucket", data, data.arn.apply(lambda arn: json.dumps(tls_only(arn))), guards))
+        # S3 checks when logging is switched on that it may write there
+        aws.s3.BucketLogging(
+            self.child_name("bucket-logging"),
+            bucket=data.id,
+            target_bucket=logs.id,
+            target_prefix=f"{name}/",
+            opts=self.child_options(depends_on=[delivery]),
+        )
+        safe = [guard.id for guard in guards]
+        self._expose(after(data.id, safe), after(data.arn, safe), key.arn)
+
+    @classmethod
+    def adopt(
+        cls,
+        name: str,
+        *,
+        bucket: pulumi.Input[str],
+        key_arn: pulumi.Input[str] | None = None,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> Bucket:
+        """Use an existing bucket: jobs are granted what they need, the bucket is not changed.
+
+        `bucket` is its name. `key_arn`: the KMS key its objects are under, where it is one of your own; jobs are granted its use.
+        """
+        if isinstance(bucket, str):
+            refuse(f"Bucket {name}", name_problems(bucket))  # now, where a mistake ends the program with one line
+        self = cls.__new__(cls)
+        AwsComponent.__init__(self, "Bucket", name, {"existing": bucket, "key_arn": key_arn}, tags, opts)
+        known = pulumi.Output.from_input(bucket).apply(lambda found: _existing(found, name))
+        arn = pulumi.Output.all(known, partition(self)).apply(lambda words: f"arn:{words[1]}:s3:::{words[0]}")
+        self._expose(known, arn, None if key_arn is None else pulumi.Output.from_input(key_arn))
+        return self
+
+    def _expose(self, name: pulumi.Output[str], arn: pulumi.Output[str], key_arn: pulumi.Output[str] | None) -> None:
+        self.name, self.arn, self.key_arn = name, arn, key_arn
+        self.url = name.apply(lambda text: f"s3://{text}")
+        self.register_outputs({"name": self.name, "url": self.url, "arn": self.arn, "key_arn": self.key_arn})
+
+    def _private_bucket(self, suffix: str, key: EncryptionKey | None, deletes: bool) -> tuple[Any, list[Any]]:
+        """A bucket that nobody else can read, and what makes it so. Without a key S3's own: access logs can be under no other."""
+        name = self.child_name(suffix)
+        bucket = aws.s3.Bucket(name, force_destroy=deletes, tags=self.aws_tags(suffix), opts=self.child_options())
+        private = aws.s3.BucketPublicAccessBlock(
+            f"{name}-private",
+            bucket=bucket.id,
+            block_public_acls=True,
+            block_public_policy=True,
+            ignore_public_acls=True,
+            restrict_public_buckets=True,
+            opts=self.child_options(),
+        )
+        owner = aws.s3.BucketOwnershipControls(
+            f"{name}-owner", bucket=bucket.id, rule={"object_ownership": "BucketOwnerEnforced"}, opts=self.child_options()
+        )
+        own = {"sse_algorithm": "aws:kms", "kms_master_key_id": key.arn} if key else {"sse_algorithm": "AES256"}
+        # the bucket key spares a call to KMS, and its price, for each object
+        rule = {"apply_server_side_encryption_by_default": own, **({"bucket_key_enabled": True} if key else {})}
+        encryption = aws.s3.BucketServerSideEncryptionConfiguration(
+            f"{name}-encryption", bucket=bucket.id, rules=[rule], opts=self.child_options()
+        )
+        versions = aws.s3.BucketVersioning(
+            f"{name}-versions", bucket=bucket.id, versioning_configuration={"status": "Enabled"}, opts=self.child_options()
+        )
+        aws.s3.BucketLifecycleConfiguration(
+            f"{name}-lifecycle",
+            bucket=bucket.id,
+            rules=data_lifecycle() if key else log_lifecycle(),
+            opts=self.child_options(depends_on=[versions]),  # rules about versions need them on
+        )
+        return bucket, [private, owner, encryption, versions]
+
+    def _policy(self, suffix: str, bucket: Any, policy: pulumi.Output[str], guards: list[Any]) -> Any:
+        """After the other settings: S3 refuses some of them while another is being changed."""
+        options = self.child_options(depends_on=list(guards))
+        return aws.s3.BucketPolicy(f"{self.child_name(suffix)}-policy", bucket=bucket.id, policy=policy, opts=options)
+
+
+def _existing(bucket: Any, name: str) -> str:
+    refuse(f"Bucket {name}", name_problems(bucket))
+    return str(bucket)

@@ -1,0 +1,81 @@
+"""A monthly budget that mails the owner."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from ..base import Tags, refuse
+from .account import AwsComponent, this_stack
+
+_MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
+_MOST = 9  # AWS takes ten notifications of a budget; the forecast is one
+
+
+class Budget(AwsComponent):
+    """Mails the owner when the yard's cost of a calendar month passes percentages of the budget, or is forecast to pass it.
+
+    An alert, not a brake: nothing is stopped, and figures come hours late; what stops machines is `expires` and `limits`.
+    It counts what carries the tag `stack`. AWS does so only after the cost allocation tag `stack` was activated, once for the
+    account that pays (Billing and Cost Management, Cost allocation tags), and from that day on; until then it sees 0 USD.
+    """
+
+    id: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        owner: str,
+        usd_per_month: float,
+        alert_at_percent: Sequence[int] = (50, 80, 100),
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the budget. `owner`: the mail address; `alert_at_percent`: 1 to 9 percentages of the budget, each told once a month."""
+        refuse(f"Budget {name}", _problems(owner, usd_per_month, alert_at_percent))
+        props = {"owner": owner, "usd_per_month": usd_per_month, "alert_at_percent": list(alert_at_percent)}
+        super().__init__("Budget", name, props, tags, opts)
+        budget = aws.budgets.Budget(
+            self.child_name("budget"),
+            budget_type="COST",
+            time_unit="MONTHLY",
+            limit_amount=f"{usd_per_month:.2f}",
+            limit_unit="USD",
+            cost_filters=[{"name": "TagKeyValue", "values": [f"user:stack${this_stack()}"]}],
+            notifications=[
+                *(_notification(owner, "ACTUAL", percent) for percent in sorted(alert_at_percent)),
+                _notification(owner, "FORECASTED", 100),
+            ],
+            tags=self.aws_tags("budget"),
+            opts=self.child_options(),
+        )
+        self.id = budget.id
+        self.register_outputs({"id": self.id})
+
+
+def _notification(owner: str, kind: str, percent: int) -> dict[str, Any]:
+    return {
+        "notification_type": kind,
+        "comparison_operator": "GREATER_THAN",
+        "threshold": percent,
+        "threshold_type": "PERCENTAGE",
+        "subscriber_email_addresses": [owner],
+    }
+
+
+def _problems(owner: Any, usd_per_month: Any, alert_at_percent: Sequence[Any]) -> list[str]:
+    problems = []
+    if not isinstance(owner, str) or not _MAIL.fullmatch(owner):
+        problems.append(f"owner: got {owner!r}, allowed: a mail address such as ml-platform@acme.io; the budget mails its owner")
+    if isinstance(usd_per_month, bool) or not isinstance(usd_per_month, int | float) or not 0.01 <= usd_per_month < float("inf"):
+        problems.append(f"usd_per_month: got {usd_per_month!r}, allowed: an amount of 0.01 USD or more; correct it")
+    percents = list(alert_at_percent)
+    right = all(isinstance(percent, int) and not isinstance(percent, bool) and 1 <= percent <= 1000 for percent in percents)
+    if not right or not 1 <= len(percents) <= _MOST or len(set(percents)) < len(percents):
+        problems.append(f"alert_at_percent: got {percents!r}, allowed: 1 to {_MOST} whole numbers of 1 to 1000, each once; correct it")
+    return problems

@@ -1,0 +1,53 @@
+"""Flow logs of a network: who spoke with whom, kept for a year under a key."""
+
+from __future__ import annotations
+
+import pulumi
+import pulumi_aws as aws
+
+from .account import Account, AwsComponent
+from .identity import Identity, place_of
+from .key import EncryptionKey
+from .policy import Place, Statement
+from .trust import Trust
+
+_RETENTION_DAYS = 365  # what Checkov (CKV_AWS_338) and Security Hub ask for
+_INTERVAL_S = 60  # the shortest there is
+_WHY = "the flow log service writes to this group alone"
+
+
+def make_flow_log(parent: AwsComponent, vpc_id: pulumi.Input[str], key: EncryptionKey, where: Account) -> None:
+    """The flow log of a VPC, all traffic, with its log group and role."""
+    name = parent.child_name("flow-log")
+    group = aws.cloudwatch.LogGroup(
+        name,
+        kms_key_id=key.arn,
+        retention_in_days=_RETENTION_DAYS,
+        tags=parent.aws_tags("flow-log"),
+        opts=parent.child_options(),
+    )
+    statements = pulumi.Output.all(place_of(where), group.name).apply(lambda known: flow_log_statements(*known))
+    writer = Identity(
+        name, trust=Trust(service="vpc-flow-logs.amazonaws.com"), statements=statements, where=where, opts=parent.child_options()
+    )
+    aws.ec2.FlowLog(
+        name,
+        vpc_id=vpc_id,
+        traffic_type="ALL",
+        max_aggregation_interval=_INTERVAL_S,
+        log_destination_type="cloud-watch-logs",
+        log_destination=group.arn,
+        iam_role_arn=writer.role_arn,
+        tags=parent.aws_tags("flow-log"),
+        opts=parent.child_options(),
+    )
+
+
+def flow_log_statements(place: Place, group: str) -> list[Statement]:
+    """What the flow log service may do: docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html, less making groups."""
+    arn = place.arn("logs", f"log-group:{group}")
+    return [
+        Statement(("logs:CreateLogStream", "logs:PutLogEvents"), (f"{arn}:log-stream:*",), why=_WHY),
+        Statement(("logs:DescribeLogStreams",), (f"{arn}:*",), why=_WHY),
+        Statement(("logs:DescribeLogGroups",), (arn,), why=_WHY),
+    ]

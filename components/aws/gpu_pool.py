@@ -1,0 +1,218 @@
+"""A pool of equal GPU machines in one zone: held by AWS Batch, by SageMaker, or by an Auto Scaling group for other launchers."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+from pydantic import TypeAdapter, ValidationError
+
+from .. import catalogue
+from ..base import Tags, checked
+from ..pool_spec import CapacityBlock, GpuPoolSpec, Reservation
+from ..values import Date
+from .account import Account, AwsComponent, account
+from .batch_environment import close_environment, compute_environment
+from .end import End, end_of, warning
+from .identity import Identity, place_of
+from .images import image_parameter
+from .key import EncryptionKey
+from .launch_template import boot_of, image_of, launch_template, placement_group, user_data
+from .machine_group import close_group, launcher_lines, machine_group, machine_statements
+from .network import Network
+from .permissions import node
+from .trust import Trust
+
+_AMI = re.compile(r"ami-(?:[0-9a-f]{8}|[0-9a-f]{17})")
+_RESERVATION = re.compile(r"cr-(?:[0-9a-f]{8}|[0-9a-f]{17})")
+_LOG_DAYS = 365
+
+
+class GpuPool(AwsComponent):
+    """N equal machines. `expires` in its tags, or the end of its capacity block, takes it to zero nodes by itself.
+
+    What is None below is not there for the pool's service.
+    """
+
+    spec: GpuPoolSpec
+    machine: catalogue.Machine
+    network: Network
+    id: pulumi.Output[str]
+    """ARN of the compute environment (batch), name of the Auto Scaling group (vms), the pool's own name (sagemaker)."""
+    nodes: int
+    """At most."""
+    subnet_ids: list[pulumi.Output[str]]
+    """Where its nodes are: one subnet; without a zone (sagemaker) all of the network's."""
+    security_group_id: pulumi.Output[str]
+    node_role_name: pulumi.Output[str] | None
+    compute_environment_arn: pulumi.Output[str] | None
+    autoscaling_group_name: pulumi.Output[str] | None
+    scale_command: pulumi.Output[str] | None
+    """vms: a shell line that starts all machines."""
+    hostfile_command: pulumi.Output[str] | None
+    """vms: a shell line that writes the addresses of the running machines to `hosts`."""
+    torchrun: pulumi.Output[str] | None
+    """vms: the line to run on every machine, with `hosts` beside it."""
+
+    def __init__(
+        self,
+        name: str,
+        spec: GpuPoolSpec | Mapping[str, Any],
+        *,
+        network: Network,
+        key: EncryptionKey | None = None,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the pool in `network`. `key`: what the log group of a `vms` pool is under, made with `for_logs` (default: its own)."""
+        expires = {**getattr(opts.parent if opts else None, "tags", {}), **(tags or {})}.get("expires")
+        self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, _problems(spec, network, expires, key))
+        super().__init__("GpuPool", name, self.spec.model_dump(exclude_unset=True), tags, opts)
+        self.machine, self.network, self.nodes = self.spec.row(self.cloud), network, self.spec.max_nodes
+        zone = self.spec.zone
+        self.subnet_ids = [network.subnet_ids[zone]] if zone else list(network.subnet_ids.values())
+        self.security_group_id = network.security_group_id
+        self.node_role_name = self.compute_environment_arn = self.autoscaling_group_name = None
+        self.scale_command = self.hostfile_command = self.torchrun = None
+        end = end_of(self.spec, expires)
+        self._warn(end)
+        if self.spec.service == "batch":
+            self._hold_in_batch(end)
+        elif self.spec.service == "vms":
+            self._hold_in_a_group(end, key)
+        else:
+            self.id = pulumi.Output.from_input(name)  # SageMaker holds the machines: nothing is made, nothing is paid
+        self.register_outputs(
+            {
+                "id": self.id,
+                "machine": self.machine.name,
+                "nodes": self.nodes,
+                "scale": self.scale_command,
+                "hostfile": self.hostfile_command,
+                "torchrun": self.torchrun,
+            }
+        )
+
+    def _warn(self, end: End | None) -> None:
+        told = warning(end, datetime.datetime.now(datetime.UTC))
+        if told:
+            pulumi.log.warn(f"pool {self.logical_name}: {told}", self)
+
+    def _hold_in_batch(self, end: End | None) -> None:
+        where = account(self)
+        role = self._node_role(where, place_of(where).apply(node))
+        image, device = image_of(self, self.spec)
+        template = self._template(device, user_data(boot_of(self.machine, self.spec.service)), {})
+        environment = compute_environment(
+            self,
+            self.spec,
+            self.machine,
+            template=template,
+            image=image,
+            subnet_id=self.subnet_ids[0],
+            security_group_id=self.security_group_id,
+            nodes=role,
+            placement=placement_group(self, self.spec, self.machine),
+        )
+        self.compute_environment_arn = self.id = environment.arn
+        if end is not None:
+            close_environment(self, end, environment.arn, where)
+
+    def _hold_in_a_group(self, end: End | None, key: EncryptionKey | None) -> None:
+        where, logs = account(self), self._log_group(key)
+        statements = pulumi.Output.all(place_of(where), logs.name).apply(lambda known: machine_statements(known[0], known[1]))
+        role = self._node_role(where, statements)
+        placement = placement_group(self, self.spec, self.machine)
+        image, device = image_of(self, self.spec)
+        more = {  # of a Batch pool the environment says all this
+            "image_id": image,
+            "instance_type": self.machine.name,
+            "iam_instance_profile": {"arn": role.instance_profile_arn},
+            **({"placement": {"group_name": placement.name}} if placement else {}),
+        }
+        data = logs.name.apply(lambda group: user_data(boot_of(self.machine, self.spec.service, group)))
+        template = self._template(device, data, more)
+        group = machine_group(self, self.spec, self.machine, template=template, subnet_id=self.subnet_ids[0])
+        self.autoscaling_group_name = self.id = group.name
+        lines = pulumi.Output.all(group.name, where.region).apply(
+            lambda known: launcher_lines(known[0], known[1], self.nodes, self.machine.gpus)._asdict()
+        )
+        self.scale_command, self.hostfile_command, self.torchrun = lines["scale"], lines["hostfile"], lines["torchrun"]
+        if end is not None:
+            close_group(self, end, group)
+
+    def _template(self, root_device: pulumi.Input[str], data: pulumi.Input[str], more: Mapping[str, Any]) -> aws.ec2.LaunchTemplate:
+        group = self.security_group_id
+        return launch_template(self, self.spec, self.machine, root_device=root_device, security_group_id=group, user_data=data, more=more)
+
+    def _node_role(self, where: Account, statements: pulumi.Output[Any]) -> Identity:
+        trust, options = Trust(service="ec2.amazonaws.com"), self.child_options()
+        role = Identity(self.child_name("node"), trust=trust, statements=statements, instance_profile=True, where=where, opts=options)
+        self.node_role_name = role.role_name
+        return role
+
+    def _log_group(self, key: EncryptionKey | None) -> aws.cloudwatch.LogGroup:
+        key = key or EncryptionKey(self.child_name("log-key"), for_logs=True, on_destroy="delete", opts=self.child_options())
+        return aws.cloudwatch.LogGroup(
+            self.child_name("logs"),
+            retention_in_days=_LOG_DAYS,
+            kms_key_id=key.arn,
+            tags=self.aws_tags("logs"),
+            opts=self.child_options(),
+        )
+
+
+def _problems(spec: GpuPoolSpec | Mapping[str, Any], network: Network, expires: str | None, key: EncryptionKey | None) -> list[str]:
+    """What the neutral spec cannot see: ids in AWS's form, the network's zones, the date in the tags."""
+    raw = spec.model_dump(exclude_unset=True) if isinstance(spec, GpuPoolSpec) else dict(spec)
+    zone, image, capacity = raw.get("zone"), raw.get("image"), raw.get("capacity")
+    problems = []
+    if isinstance(zone, str) and zone not in network.subnet_ids:
+        known = ", ".join(network.subnet_ids)
+        problems.append(f"zone: got {zone!r}, allowed: a zone of network {network.logical_name}: {known}; or give the network that zone")
+    if network.egress == "none" and raw.get("service") == "batch":
+        problems.append(
+            f"service: got 'batch', allowed: sagemaker or vms in network {network.logical_name} without a way out: Batch machines "
+            "could not join their cluster; give the network egress: nat or endpoints"
+        )
+    if image is not None and raw.get("service") == "sagemaker":
+        problems.append(f"image: got {image!r}, allowed: nothing where service is sagemaker: the machines are its own; remove image")
+    elif isinstance(image, str) and not _AMI.fullmatch(image):
+        problems.append(f"image: got {image!r}, allowed: the id of a machine image, ami- and 8 or 17 hex digits; `gpuyard pin` finds one")
+    if isinstance(capacity, Reservation | CapacityBlock):
+        capacity = capacity.model_dump()
+    reserved = capacity.get("reservation") if isinstance(capacity, Mapping) else None
+    if isinstance(reserved, str) and reserved and not _RESERVATION.fullmatch(reserved):
+        problems.append(
+            f"capacity.reservation: got {reserved!r}, allowed: the id of a capacity reservation, cr- and 8 or 17 hex digits; "
+            "the console shows it under EC2, Capacity Reservations"
+        )
+    if key is not None and not key.for_logs:
+        problems.append(f"key: got {key.logical_name}, allowed: a key that log groups can be under; make it with for_logs=True")
+    return [*problems, *_image_problems(raw), *_date_problems(expires)]
+
+
+def _image_problems(raw: Mapping[str, Any]) -> list[str]:
+    """A machine that AWS has no image for needs one named. The model tells what is wrong with the machine's name itself."""
+    try:
+        spec = GpuPoolSpec.model_validate(raw, context={"cloud": "aws"})
+    except ValidationError:
+        return []
+    row = spec.row("aws")
+    if spec.service == "sagemaker" or spec.image or image_parameter(spec.service, row.architecture):
+        return []
+    return [f"image: got nothing, allowed: an image of your own: AWS has none for {row.architecture} machines and {spec.service}; give one"]
+
+
+def _date_problems(expires: str | None) -> list[str]:
+    if expires is None:
+        return []
+    try:
+        TypeAdapter(Date).validate_python(expires)
+    except ValidationError as error:
+        return [f"tags.expires: got {expires!r}, allowed: {error.errors()[0]['msg']}; the pool goes to zero nodes on that day"]
+    return []

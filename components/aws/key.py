@@ -1,0 +1,105 @@
+"""A KMS key with rotation and a policy that names what may be done with it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import pulumi
+import pulumi_aws as aws
+
+from ..base import Tags, refuse
+from .account import Account, AwsComponent, account, this_stack
+
+# What the account's own IAM policies may hand out. Named one by one: a key policy is the outer limit of what any of them can grant.
+# fmt: off
+_ADMINISTER = [
+    "CancelKeyDeletion", "CreateAlias", "CreateGrant", "DeleteAlias", "DescribeKey", "DisableKey", "DisableKeyRotation",
+    "EnableKey", "EnableKeyRotation", "GetKeyPolicy", "GetKeyRotationStatus", "ListGrants", "ListKeyPolicies", "ListKeyRotations",
+    "ListResourceTags", "PutKeyPolicy", "RetireGrant", "RevokeGrant", "RotateKeyOnDemand", "ScheduleKeyDeletion", "TagResource",
+    "UntagResource", "UpdateAlias", "UpdateKeyDescription",
+]
+# fmt: on
+_USE = [
+    "Decrypt",
+    "DescribeKey",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext",
+    "ReEncryptFrom",
+    "ReEncryptTo",
+]
+_ALLOWED = ("keep", "delete")
+_WINDOW_DAYS = 30  # the longest there is: a key that is gone takes every byte under it along
+
+
+class EncryptionKey(AwsComponent):
+    """A key that rotates each year. Who may use it is said by IAM policies of this account alone; nobody else is let in.
+
+    With `for_logs` the log service may use it too, for log groups of this account and region.
+    """
+
+    arn: pulumi.Output[str]
+    for_logs: bool
+    """Whether log groups can be under it."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        for_logs: bool = False,
+        on_destroy: Literal["keep", "delete"] = "keep",
+        where: Account | None = None,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the key. `on_destroy` keep (default) leaves it when the yard goes; delete schedules its deletion, 30 days ahead.
+
+        `where` spares the look-up of the account to a caller that has done it.
+        """
+        refuse(
+            f"EncryptionKey {name}",
+            [] if on_destroy in _ALLOWED else [f"on_destroy: got {on_destroy!r}, allowed: {' or '.join(_ALLOWED)}; use one of them"],
+        )
+        if on_destroy == "keep":
+            opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
+        super().__init__("EncryptionKey", name, {"for_logs": for_logs, "on_destroy": on_destroy}, tags, opts)
+        self.for_logs = for_logs
+        key = aws.kms.Key(
+            self.child_name("key"),
+            description=f"gpuyard {this_stack()} {name}",
+            enable_key_rotation=True,
+            deletion_window_in_days=_WINDOW_DAYS,
+            policy=_policy(where or account(self), for_logs),
+            tags=self.aws_tags("key"),
+            opts=self.child_options(),
+        )
+        aws.kms.Alias(self.child_name("alias"), target_key_id=key.id, opts=self.child_options())  # what people see of a key
+        self.arn = key.arn
+        self.register_outputs({"arn": self.arn})
+
+
+def _policy(where: Account, for_logs: bool) -> pulumi.Output[str]:
+    known = pulumi.Output.all(where.id, where.region, where.partition)
+    return known.apply(lambda words: json.dumps(key_policy(words[0], words[1], words[2], for_logs)))
+
+
+def key_policy(account_id: str, region: str, partition: str, for_logs: bool) -> dict[str, Any]:
+    """The key's policy. `Resource: *` is this key: a key policy knows no other.
+
+    >>> [statement["Sid"] for statement in key_policy("111122223333", "us-east-1", "aws", True)["Statement"]]
+    ['AccountAdministers', 'AccountUses', 'LogGroupsUse']
+    """
+    root = {"AWS": f"arn:{partition}:iam::{account_id}:root"}
+    statements = [_allow("AccountAdministers", root, _ADMINISTER), _allow("AccountUses", root, _USE)]
+    if for_logs:
+        # docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
+        groups = f"arn:{partition}:logs:{region}:{account_id}:log-group:*"
+        condition = {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}}
+        service = {"Service": f"logs.{region}.amazonaws.com"}
+        statements.append({**_allow("LogGroupsUse", service, _USE), "Condition": condition})
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _allow(sid: str, principal: dict[str, str], actions: list[str]) -> dict[str, Any]:
+    return {"Sid": sid, "Effect": "Allow", "Principal": principal, "Action": [f"kms:{action}" for action in actions], "Resource": "*"}

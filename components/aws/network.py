@@ -1,0 +1,248 @@
+"""The network of an AWS yard: a VPC without public addresses; or the nodes' security group in an existing one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from ..base import Tags, checked, refuse
+from ..spec import NetworkSpec
+from .account import AwsComponent, account, after
+from .cidr import DEFAULT_CIDR, Plan, cidr_problems, plan_subnets, zone_problems
+from .endpoints import GATEWAY, INTERFACE, service_name
+from .flow_log import make_flow_log
+from .key import EncryptionKey
+from .security_group import ANYWHERE, HTTPS, allow_in, allow_out, make_group, make_node_group
+
+
+class Network(AwsComponent):
+    """Private subnets, one for each zone, and the security group of the nodes.
+
+    Nodes reach each other on every protocol (EFA needs that both ways), and port 443 of what `egress` lets them reach: nat = the
+    internet, through one NAT gateway in the first zone; endpoints = the services in endpoints.py; none = S3 and DynamoDB, which
+    every network reaches. Nothing reaches them from elsewhere. All traffic is in flow logs, kept for a year.
+    """
+
+    id: pulumi.Output[str]
+    """Of the VPC."""
+    subnet_ids: dict[str, pulumi.Output[str]]
+    """Private subnet by zone. Known once it has its way out."""
+    security_group_id: pulumi.Output[str]
+    """Of the nodes: everything to and from each other, 443 out."""
+    zones: list[str]
+    egress: str | None
+    """The way out: nat, endpoints or none; None: an adopted network, which has its own."""
+
+    def __init__(
+        self,
+        name: str,
+        spec: NetworkSpec | Mapping[str, Any] | None = None,
+        *,
+        key: EncryptionKey | None = None,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the network: `spec` needs zones, its cidr (/16 to /20) defaults to 10.0.0.0/16.
+
+        `key` (default: one of its own) is what the flow logs are under; it needs for_logs.
+        """
+        spec = checked(NetworkSpec, spec, f"Network {name}", self.cloud)
+        cidr = spec.cidr or DEFAULT_CIDR
+        unfit = key is not None and not key.for_logs
+        problems = [
+            *_name_problems(name),
+            *cidr_problems(cidr),
+            *zone_problems(spec.zones, _configured_region(opts)),
+            *(["key: got one that log groups cannot be under, allowed: one made with for_logs=True; make it so"] if unfit else []),
+        ]
+        refuse(f"Network {name}", problems)
+        props = {"cidr": cidr, "zones": spec.zones, "egress": spec.egress}
+        super().__init__("Network", name, props, tags, opts)
+        self.zones, self.egress = list(spec.zones), spec.egress
+        plan, where = plan_subnets(cidr, spec.zones), account(self)
+        self.id = self._vpc(cidr)
+        self.security_group_id = make_node_group(self, self.id)
+        key = key or EncryptionKey(self.child_name("key"), for_logs=True, on_destroy="delete", where=where, opts=self.child_options())
+        make_flow_log(self, self.id, key, where)
+        table = self._route_table("private")
+        subnets = {zone: self._subnet(f"private-{zone}", zone, plan.private[zone], table) for zone in self.zones}
+        ways = [*self._gateways(where.region, table), *self._way_out(plan, table, where.region, [subnet for subnet, _ in subnets.values()])]
+        self.subnet_ids = {zone: after(subnet, [linked, *ways]) for zone, (subnet, linked) in subnets.items()}
+        self._register()
+
+    @classmethod
+    def adopt(
+        cls,
+        name: str,
+        *,
+        vpc_id: pulumi.Input[str],
+        subnet_ids: Mapping[str, pulumi.Input[str]],
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> Network:
+        """Use an existing network: makes the nodes' security group in it and changes nothing else.
+
+        `subnet_ids`: private subnet by zone, at least one; local zones too. Nodes may open port 443 to anywhere: what they reach is
+        for the network's routes to say.
+        """
+        problems = [*_name_problems(name), *_id_problems("vpc_id", vpc_id, "vpc-")]
+        problems += [problem for zone, subnet in subnet_ids.items() for problem in _id_problems(f"subnet_ids.{zone}", subnet, "subnet-")]
+        problems += [] if subnet_ids else ["subnet_ids: got none, allowed: at least one; give the private subnet of each pool's zone"]
+        refuse(f"Network {name}", problems)
+        self = cls.__new__(cls)
+        AwsComponent.__init__(self, "Network", name, {"existing": {"vpc_id": vpc_id, "subnet_ids": dict(subnet_ids)}}, tags, opts)
+        self.zones, self.egress = list(subnet_ids), None
+        self.id = _existing(name, "vpc_id", vpc_id, "vpc-")
+        self.subnet_ids = {zone: _existing(name, f"subnet_ids.{zone}", subnet, "subnet-") for zone, subnet in subnet_ids.items()}
+        self.security_group_id = make_node_group(self, self.id)
+        self._nodes_out("internet", "where the routes of this network lead", cidr_ipv4=ANYWHERE)
+        self._register()
+        return self
+
+    def _register(self) -> None:
+        self.register_outputs({"id": self.id, "subnet_ids": self.subnet_ids, "security_group_id": self.security_group_id})
+
+    def _vpc(self, cidr: str) -> pulumi.Output[str]:
+        """The VPC, its default security group emptied: Batch would use it for jobs whose environment names none."""
+        vpc = aws.ec2.Vpc(
+            self.child_name("vpc"),
+            cidr_block=cidr,
+            enable_dns_support=True,
+            enable_dns_hostnames=True,  # private names of endpoints need both
+            tags=self.aws_tags("vpc"),
+            opts=self.child_options(),
+        )
+        aws.ec2.DefaultSecurityGroup(
+            self.child_name("default"),
+            vpc_id=vpc.id,
+            ingress=[],
+            egress=[],
+            tags=self.aws_tags("default"),
+            opts=self.child_options(),
+        )
+        return pulumi.Output.from_input(vpc.id)
+
+    def _route_table(self, suffix: str) -> Any:
+        """One for all zones of a kind: adding a zone changes no route of another."""
+        return aws.ec2.RouteTable(
+            self.child_name(suffix), vpc_id=self.id, tags=self.aws_tags(suffix), opts=self.child_options()
+        )  # routes are resources of their own: lines in the table itself would fight with the gateway endpoints'
+
+    def _subnet(self, suffix: str, zone: str, cidr: str, table: Any) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+        """A subnet, and what links it to its routes."""
+        subnet = aws.ec2.Subnet(
+            self.child_name(suffix),
+            vpc_id=self.id,
+            availability_zone=zone,
+            cidr_block=cidr,
+            map_public_ip_on_launch=False,  # the public one too: a NAT gateway brings its own address
+            tags=self.aws_tags(suffix),
+            opts=self.child_options(),
+        )
+        linked = aws.ec2.RouteTableAssociation(
+            self.child_name(suffix), subnet_id=subnet.id, route_table_id=table.id, opts=self.child_options()
+        )
+        return subnet.id, linked.id
+
+    def _nat(self, plan: Plan, table: Any) -> pulumi.Output[str]:
+        """One NAT gateway, in the first zone: a second would double the idle price; its zone lost, nodes elsewhere lose the internet."""
+        zone = self.zones[0]
+        internet = aws.ec2.InternetGateway(
+            self.child_name("internet"), vpc_id=self.id, tags=self.aws_tags("internet"), opts=self.child_options()
+        )
+        public = self._route_table("public")
+        subnet, _ = self._subnet(f"public-{zone}", zone, plan.public[zone], public)
+        outward = aws.ec2.Route(
+            self.child_name("public-out"),
+            route_table_id=public.id,
+            destination_cidr_block=ANYWHERE,
+            gateway_id=internet.id,
+            opts=self.child_options(),
+        )
+        options = self.child_options(depends_on=[outward])  # AWS wants the internet gateway in place before the address and the NAT
+        address = aws.ec2.Eip(self.child_name("nat"), domain="vpc", tags=self.aws_tags("nat"), opts=options)
+        gateway = aws.ec2.NatGateway(
+            self.child_name("nat"), allocation_id=address.id, subnet_id=subnet, tags=self.aws_tags("nat"), opts=options
+        )
+        route = aws.ec2.Route(
+            self.child_name("private-out"),
+            route_table_id=table.id,
+            destination_cidr_block=ANYWHERE,
+            nat_gateway_id=gateway.id,
+            opts=self.child_options(),
+        )
+        return pulumi.Output.from_input(route.id)
+
+    def _way_out(
+        self, plan: Plan, table: Any, region: pulumi.Output[str], subnets: Sequence[pulumi.Output[str]]
+    ) -> list[pulumi.Output[str]]:
+        """What egress adds, and what must be there before a node can use it."""
+        if self.egress == "nat":
+            self._nodes_out("internet", "the internet, through the NAT gateway", cidr_ipv4=ANYWHERE)
+            return [self._nat(plan, table)]
+        return self._interfaces(region, subnets) if self.egress == "endpoints" else []
+
+    def _gateways(self, region: pulumi.Output[str], table: Any) -> list[pulumi.Output[str]]:
+        """The endpoints that cost nothing. Behind a NAT gateway the rule for the internet covers them."""
+        endpoints = {service: self._endpoint(service, "Gateway", region, route_table_ids=[table.id]) for service in GATEWAY}
+        if self.egress != "nat":
+            for service, endpoint in endpoints.items():
+                self._nodes_out(service, service, prefix_list_id=endpoint.prefix_list_id)
+        return [endpoint.id for endpoint in endpoints.values()]
+
+    def _interfaces(self, region: pulumi.Output[str], subnets: Sequence[pulumi.Output[str]]) -> list[pulumi.Output[str]]:
+        group = make_group(self, "endpoints", self.id, "Endpoints of AWS services, for the nodes alone")
+        allow_in(self, "endpoints-in-nodes", group, "HTTPS from the nodes", source=self.security_group_id, **HTTPS)
+        self._nodes_out("endpoints", "the endpoints of AWS services", referenced_security_group_id=group)
+        where = {"private_dns_enabled": True, "subnet_ids": list(subnets), "security_group_ids": [group]}
+        return [self._endpoint(service, "Interface", region, **where).id for service in INTERFACE]
+
+    def _endpoint(self, service: str, kind: str, region: pulumi.Output[str], **where: Any) -> Any:
+        suffix = service.replace(".", "-")
+        return aws.ec2.VpcEndpoint(
+            self.child_name(suffix),
+            vpc_id=self.id,
+            vpc_endpoint_type=kind,
+            service_name=region.apply(partial(service_name, service)),
+            **where,
+            tags=self.aws_tags(suffix),
+            opts=self.child_options(),
+        )
+
+    def _nodes_out(self, suffix: str, where: str, **to: Any) -> None:
+        allow_out(self, f"nodes-out-{suffix}", self.security_group_id, f"HTTPS to {where}", **HTTPS, **to)
+
+
+def _configured_region(opts: pulumi.ResourceOptions | None) -> str | None:
+    """The region of the stack's own provider; None where another provider was handed in, or the region is not in the settings."""
+    opts = opts or pulumi.ResourceOptions()
+    inherited = opts.parent.get_provider("aws:ec2/vpc:Vpc") if opts.parent else None
+    return None if opts.provider or opts.providers or inherited else pulumi.Config("aws").get("region")
+
+
+def _name_problems(name: str) -> list[str]:
+    if name != "sg" and not name.startswith("sg-"):
+        return []
+    return [f"name: got {name!r}, allowed: one that does not begin with sg-; EC2 refuses security groups named so: choose another"]
+
+
+def _id_problems(key: str, value: Any, prefix: str) -> list[str]:
+    if isinstance(value, str | None) and not str(value).startswith(prefix):
+        return [
+            f"{key}: got {value!r}, allowed: an id that begins with {prefix}; look it up in the console or in the other stack's outputs"
+        ]
+    return []
+
+
+def _existing(name: str, key: str, value: pulumi.Input[str], prefix: str) -> pulumi.Output[str]:
+    """The id, once known. An output that is missing in the other stack arrives as None, and EC2 would then take the default VPC."""
+
+    def known(found: Any) -> str:
+        refuse(f"Network {name}", _id_problems(key, found, prefix))
+        return str(found)
+
+    return pulumi.Output.from_input(value).apply(known)

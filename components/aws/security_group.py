@@ -1,0 +1,50 @@
+"""Security groups and their rules: each described, each a resource of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from .account import AwsComponent
+
+ANYWHERE = "0.0.0.0/0"
+HTTPS: Mapping[str, Any] = MappingProxyType({"ip_protocol": "tcp", "from_port": 443, "to_port": 443})
+_ALL: Mapping[str, Any] = MappingProxyType({"ip_protocol": "-1"})
+
+
+def make_group(parent: AwsComponent, suffix: str, vpc_id: pulumi.Input[str], description: str) -> pulumi.Output[str]:
+    """A group without any rule."""
+    group = aws.ec2.SecurityGroup(
+        parent.child_name(suffix), vpc_id=vpc_id, description=description, tags=parent.aws_tags(suffix), opts=parent.child_options()
+    )
+    return pulumi.Output.from_input(group.id)
+
+
+def make_node_group(parent: AwsComponent, vpc_id: pulumi.Input[str]) -> pulumi.Output[str]:
+    """The nodes' group: everything to and from each other. EFA needs the rule in both directions, on all protocols."""
+    group = make_group(parent, "nodes", vpc_id, "Nodes: everything to and from each other, 443 out")
+    allow_in(parent, "nodes-in-self", group, "Everything from other nodes: EFA needs it", source=group, **_ALL)
+    allow_out(parent, "nodes-out-self", group, "Everything to other nodes: EFA needs it", referenced_security_group_id=group, **_ALL)
+    return group
+
+
+def allow_in(
+    parent: AwsComponent, suffix: str, group: pulumi.Input[str], description: str, *, source: pulumi.Input[str], **what: Any
+) -> None:
+    """A rule for what comes in. The source is a group: nothing of ours lets in addresses."""
+    what = {"referenced_security_group_id": source, **what}
+    _rule(aws.vpc.SecurityGroupIngressRule, parent, suffix, group, description, what)
+
+
+def allow_out(parent: AwsComponent, suffix: str, group: pulumi.Input[str], description: str, **what: Any) -> None:
+    """A rule for what goes out."""
+    _rule(aws.vpc.SecurityGroupEgressRule, parent, suffix, group, description, what)
+
+
+def _rule(kind: Any, parent: AwsComponent, suffix: str, group: pulumi.Input[str], description: str, what: Mapping[str, Any]) -> None:
+    name, tags = parent.child_name(suffix), parent.aws_tags(suffix)
+    kind(name, security_group_id=group, description=description, **what, tags=tags, opts=parent.child_options())

@@ -1,0 +1,214 @@
+"""The parts of a job service, one for each service of AWS: what it makes for its pools and the targets of those."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+import pulumi_aws as aws
+
+from ..naming import directory_name, job_prefix, shorten
+from .account import Account, AwsComponent, this_stack
+from .identity import Identity
+from .job_targets import Yard, batch_target, sagemaker_target
+from .key import EncryptionKey
+from .permissions import Storage, execution, job, sagemaker_job, write_logs
+from .policy import Statement, policy_document
+from .submitter import BatchSide, SageMakerSide
+from .trust import Trust
+
+if TYPE_CHECKING:
+    from .gpu_pool import GpuPool
+
+_LOG_DAYS = 365
+_CANCEL_AFTER_S: Mapping[str, int] = {
+    # what no waiting mends goes at once; for capacity a job may wait a day, the most there is (submit's queue_timeout is shorter):
+    # docs.aws.amazon.com/batch/latest/userguide/job_stuck_in_runnable_time_limit_actions.html
+    "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT": 600,
+    "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE": 600,
+    "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY": 86_400,
+}
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """The buckets of a job service, as they become known."""
+
+    run: pulumi.Output[Storage]
+    reads: list[pulumi.Output[Storage]]
+
+
+class BatchService:
+    """A queue for each pool, one log group, the role of jobs and the role that starts them."""
+
+    targets: pulumi.Output[dict[str, Any]]
+    side: pulumi.Output[BatchSide]
+
+    def __init__(
+        self,
+        parent: AwsComponent,
+        pools: Sequence[GpuPool],
+        where: Account,
+        yard: pulumi.Output[Yard],
+        buckets: Buckets,
+        key: EncryptionKey | None,
+    ) -> None:
+        """Make them as children of `parent`."""
+        group = _log_group(parent, key, where)
+        jobs = _identity(parent, "job", "ecs-tasks.amazonaws.com", job_statements(yard, buckets), where)
+        arn = pulumi.Output.all(yard, group.name).apply(lambda known: str(known[0].place.arn("logs", f"log-group:{known[1]}")))
+        starts = pulumi.Output.all(yard, arn).apply(lambda known: execution(known[0].place, known[1], known[0].given.image))
+        starter = _identity(parent, "execution", "ecs-tasks.amazonaws.com", starts, where)
+        queues = {pool.logical_name: _queue(parent, pool) for pool in pools}
+        for pool in pools:
+            _ship_logs(parent, pool, arn)
+        made = {"queues": queues, "job": jobs.role_arn, "execution": starter.role_arn, "name": group.name, "arn": arn}
+        known = pulumi.Output.all(yard=yard, **made)
+        self.targets = known.apply(lambda found: {pool.logical_name: _batch(pool, found) for pool in pools})
+        self.side = known.apply(
+            lambda found: BatchSide(sorted(found["queues"].values()), found["arn"], sorted([found["job"], found["execution"]]))
+        )
+
+
+class SageMakerService:
+    """The role of training jobs and a group for the models they finish; SageMaker holds the machines."""
+
+    targets: pulumi.Output[dict[str, Any]]
+    side: pulumi.Output[SageMakerSide]
+
+    def __init__(self, parent: AwsComponent, pools: Sequence[GpuPool], where: Account, yard: pulumi.Output[Yard], buckets: Buckets) -> None:
+        """Make them as children of `parent`."""
+        models = aws.sagemaker.ModelPackageGroup(
+            parent.child_name("models"),
+            model_package_group_name=_group_name(parent.logical_name),
+            model_package_group_description=f"models of {this_stack()}",
+            tags=parent.aws_tags("models"),
+            opts=parent.child_options(),
+        )
+        places = {pool.logical_name: {"subnets": list(pool.subnet_ids), "group": pool.security_group_id} for pool in pools}
+        own = pulumi.Output.all(yard=yard, run=buckets.run, models=models.model_package_group_name, places=places).apply(
+            _training_statements
+        )
+        statements = pulumi.Output.all(job_statements(yard, buckets), own).apply(lambda parts: [*parts[0], *parts[1]])
+        role = _identity(parent, "training", "sagemaker.amazonaws.com", statements, where)
+        made = {"role": role.role_arn, "places": places, "models": models.model_package_group_name}
+        known = pulumi.Output.all(yard=yard, **made)
+        self.targets = known.apply(lambda found: {pool.logical_name: _sagemaker(pool, found) for pool in pools})
+        self.side = known.apply(lambda found: SageMakerSide(found["role"], *_subnets_and_groups(found["places"])))
+
+
+def grant_machines(parent: AwsComponent, pools: Sequence[GpuPool], buckets: Buckets, secrets: Sequence[str]) -> None:
+    """A job's rights for the machines of `vms` pools: whatever launcher runs there has the machine's role."""
+    for pool in pools:
+        statements = pulumi.Output.all(buckets.run, buckets.reads).apply(lambda known: job(known[0], known[1], secrets))
+        _policy(parent, f"{pool.logical_name}-buckets", pool, statements)
+
+
+def job_statements(yard: pulumi.Output[Yard], buckets: Buckets) -> pulumi.Output[list[Statement]]:
+    """What a job may do in this yard."""
+    known = pulumi.Output.all(yard=yard, run=buckets.run, reads=buckets.reads)
+    return known.apply(lambda found: job(found["run"], found["reads"], sorted(found["yard"].given.secrets.values())))
+
+
+def _group_name(name: str) -> str:
+    """SageMaker wants a name from us, at most 63 letters, digits and hyphens."""
+    prefix, legal = job_prefix(this_stack()), directory_name(name)
+    room = 63 - len(prefix)
+    return f"{prefix}{legal if len(legal) <= room else shorten(legal, name, room)}"
+
+
+def _log_group(parent: AwsComponent, key: EncryptionKey | None, where: Account) -> aws.cloudwatch.LogGroup:
+    key = key or EncryptionKey(parent.child_name("log-key"), for_logs=True, on_destroy="delete", where=where, opts=parent.child_options())
+    return aws.cloudwatch.LogGroup(
+        parent.child_name("logs"),
+        retention_in_days=_LOG_DAYS,
+        kms_key_id=key.arn,
+        tags=parent.aws_tags("logs"),
+        opts=parent.child_options(),
+    )
+
+
+def _identity(parent: AwsComponent, suffix: str, service: str, statements: pulumi.Output[list[Statement]], where: Account) -> Identity:
+    name, trust = parent.child_name(suffix), Trust(service=service)
+    return Identity(name, trust=trust, statements=statements, where=where, opts=parent.child_options())
+
+
+def _queue(parent: AwsComponent, pool: GpuPool) -> pulumi.Output[str]:
+    suffix = f"{pool.logical_name}-queue"
+    queue = aws.batch.JobQueue(
+        parent.child_name(suffix),
+        state="ENABLED",
+        priority=1,
+        compute_environment_orders=[{"order": 1, "compute_environment": pool.compute_environment_arn}],
+        job_state_time_limit_actions=[
+            {"action": "CANCEL", "state": "RUNNABLE", "reason": reason, "max_time_seconds": seconds}
+            for reason, seconds in _CANCEL_AFTER_S.items()
+        ],
+        tags=parent.aws_tags(suffix),
+        opts=parent.child_options(),
+    )
+    return pulumi.Output.from_input(queue.arn)
+
+
+def _ship_logs(parent: AwsComponent, pool: GpuPool, group_arn: pulumi.Output[str]) -> None:
+    """On EC2 the container runtime ships a job's output with the machine's role, not with the execution role."""
+    statements = group_arn.apply(lambda arn: write_logs([arn], "the container runtime ships the output of jobs with the machine's role"))
+    _policy(parent, f"{pool.logical_name}-logs", pool, statements)
+
+
+def _policy(parent: AwsComponent, suffix: str, pool: GpuPool, statements: pulumi.Output[list[Statement]]) -> None:
+    aws.iam.RolePolicy(
+        parent.child_name(suffix),
+        role=pool.node_role_name,
+        policy=statements.apply(lambda known: json.dumps(policy_document(known))),
+        opts=parent.child_options(),
+    )
+
+
+def _batch(pool: GpuPool, found: Mapping[str, Any]) -> dict[str, Any]:
+    return batch_target(
+        pool.logical_name,
+        pool.spec,
+        pool.tags.get("expires"),
+        found["yard"],
+        queue=found["queues"][pool.logical_name],
+        job_role=found["job"],
+        execution_role=found["execution"],
+        log_group=found["name"],
+    )
+
+
+def _sagemaker(pool: GpuPool, found: Mapping[str, Any]) -> dict[str, Any]:
+    at = found["places"][pool.logical_name]
+    return sagemaker_target(
+        pool.logical_name,
+        pool.spec,
+        pool.tags.get("expires"),
+        found["yard"],
+        role=found["role"],
+        subnet_ids=at["subnets"],
+        security_group_id=at["group"],
+        model_package_group=found["models"],
+    )
+
+
+def _subnets_and_groups(places: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    return sorted({subnet for at in places.values() for subnet in at["subnets"]}), sorted({at["group"] for at in places.values()})
+
+
+def _training_statements(found: Mapping[str, Any]) -> list[Statement]:
+    yard: Yard = found["yard"]
+    run: Storage = found["run"]
+    subnets, groups = _subnets_and_groups(found["places"])
+    return sagemaker_job(
+        yard.place,
+        run,
+        job_prefix(yard.given.stack),
+        subnet_arns=[yard.place.arn("ec2", f"subnet/{subnet}") for subnet in subnets],
+        security_group_arns=[yard.place.arn("ec2", f"security-group/{group}") for group in groups],
+        model_group_arn=yard.place.arn("sagemaker", f"model-package-group/{found['models']}"),
+        image=yard.given.image,
+    )

@@ -1,0 +1,128 @@
+# What a machine does once, at its first boot: is it healthy, where do containers live, where does their output go.
+# The settings above this line are all it knows; boot.py says what they mean. A machine that is not healthy ends itself.
+set -uo pipefail
+
+SCRATCH=$ROOT/scratch
+FSTAB=$ROOT/etc/fstab
+
+say() { echo "gpuyard: $*"; }
+
+give_up() {
+  say "unhealthy: $*; this machine ends itself"
+  shutdown -h now # its template says that shutting down is terminating
+  exit 1
+}
+
+count_gpus() { timeout 60 nvidia-smi -L 2>/dev/null | grep -c '^GPU '; }
+
+check_gpus() {
+  local found waited=0
+  while found=$(count_gpus) || true; [ "$found" != "$GPUS" ]; do # drivers may still be loading
+    [ "$waited" -lt "$GPU_WAIT_S" ] || give_up "nvidia-smi shows $found GPUs, this type of machine has $GPUS"
+    sleep 5
+    waited=$((waited + 5))
+  done
+}
+
+count_fast_nics() {
+  local device driver found=0
+  for device in "$ROOT"/sys/class/infiniband/*; do
+    driver=$(readlink -f "$device/device/driver") || continue
+    if [ "${driver##*/}" = "$NIC_DRIVER" ]; then found=$((found + 1)); fi
+  done
+  echo "$found"
+}
+
+check_fast_nics() {
+  local found
+  [ "$FAST_NICS" -gt 0 ] || return 0
+  modprobe "$NIC_DRIVER" || say "the image has no driver $NIC_DRIVER"
+  found=$(count_fast_nics)
+  [ "$found" -ge "$FAST_NICS" ] || give_up "$found network cards with the driver $NIC_DRIVER, this type of machine has $FAST_NICS"
+}
+
+local_disks() { # each disk once: it has several names
+  local name
+  for name in "$ROOT"$DISKS; do # a pattern, so not quoted
+    [ -e "$name" ] && readlink -f "$name"
+  done | sort -u
+}
+
+remember() { grep -qF " $2 " "$FSTAB" 2>/dev/null || echo "$1 $2 $3 0 0" >>"$FSTAB"; }
+
+bind() {
+  mkdir -p "$1" "$2"
+  mountpoint -q "$2" || mount --bind "$1" "$2" || give_up "$2 cannot be put on $1"
+  remember "$1" "$2" "none bind,nofail,x-systemd.requires-mounts-for=$SCRATCH"
+}
+
+stripe() { # all local disks as one; prints the device
+  local array=$ROOT/dev/md0
+  if [ "$#" -eq 1 ]; then echo "$1"; return; fi
+  command -v mdadm >/dev/null || dnf install -y -q mdadm >&2 || apt-get install -y -q mdadm >&2
+  if ! command -v mdadm >/dev/null; then
+    say "no mdadm in this image: 1 of $# local disks is used" >&2
+    echo "$1"
+    return
+  fi
+  [ -e "$array" ] || mdadm --create "$array" --run --level=0 --raid-devices="$#" "$@" >&2 || return 1
+  echo "$array"
+}
+
+set_up_scratch() { # 1 where there is no local disk
+  local device disks
+  if [ -n "$IMAGE_UNIT" ]; then systemctl start "$IMAGE_UNIT" 2>/dev/null || true; fi
+  if [ -n "$IMAGE_MOUNT" ] && mountpoint -q "$ROOT$IMAGE_MOUNT"; then
+    say "the image has mounted the local disks at $IMAGE_MOUNT"
+    bind "$ROOT$IMAGE_MOUNT" "$SCRATCH"
+    return 0
+  fi
+  if mountpoint -q "$SCRATCH"; then return 0; fi
+  mapfile -t disks < <(local_disks)
+  if [ "${#disks[@]}" -eq 0 ]; then
+    say "no local disks: containers stay on the root disk"
+    return 1
+  fi
+  device=$(stripe "${disks[@]}") || give_up "its ${#disks[@]} local disks cannot be made one"
+  blkid "$device" >/dev/null || mkfs.xfs -q -L gpuyard "$device" || give_up "no file system can be made on $device"
+  mkdir -p "$SCRATCH"
+  mount -t xfs -o noatime "$device" "$SCRATCH" || give_up "$device cannot be mounted"
+  remember LABEL=gpuyard "$SCRATCH" "xfs noatime,nofail"
+  say "${#disks[@]} local disks at $SCRATCH"
+}
+
+ship_output() { # without an agent: the runtime's own driver, with the machine's role
+  python3 - "$ROOT/etc/docker/daemon.json" "$LOG_GROUP" <<'PYTHON' || give_up "the log driver cannot be set"
+import json, os, sys
+
+path, group = sys.argv[1:]
+settings = json.load(open(path)) if os.path.exists(path) else {}
+settings.update({"log-driver": "awslogs", "log-opts": {"awslogs-group": group, "mode": "non-blocking"}})
+os.makedirs(os.path.dirname(path), exist_ok=True)
+with open(path, "w") as file:
+    json.dump(settings, file, indent=2)
+PYTHON
+}
+
+set_up_containers() { # $1: whether there is scratch space
+  local name
+  if ! command -v docker >/dev/null; then
+    [ "$CONTAINERS" = optional ] || give_up "no docker in this image"
+    say "no docker in this image: left as it is"
+    return
+  fi
+  command -v nvidia-ctk >/dev/null || command -v nvidia-container-cli >/dev/null || give_up "no NVIDIA container toolkit in this image"
+  systemctl stop docker.socket docker containerd 2>/dev/null || true
+  if [ "$1" -eq 0 ]; then
+    for name in docker containerd; do bind "$SCRATCH/$name" "$ROOT/var/lib/$name"; done
+  fi
+  if [ -n "$LOG_GROUP" ]; then ship_output; fi
+  systemctl start containerd docker || give_up "docker does not start"
+}
+
+check_gpus
+check_fast_nics
+set_up_scratch
+set_up_containers "$?"
+mkdir -p "$ROOT/run/gpuyard" && touch "$ROOT/run/gpuyard/ready"
+say "healthy: $GPUS GPUs, $FAST_NICS fast network cards"

@@ -1,0 +1,144 @@
+"""Holds the arguments of recorded resources to the installed SDK: names and types, nested ones too. A provider would refuse them later."""
+
+from __future__ import annotations
+
+import collections.abc
+import contextlib
+import difflib
+import inspect
+import sys
+import time
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from functools import cache
+from typing import Any
+
+import pulumi
+from pulumi import _types
+from pulumi.runtime import rpc
+
+_PLUMBING = (collections.abc.Awaitable, pulumi.Output)
+_TRIES, _PAUSE_S = 100, 0.1
+_WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def wrong_arguments(token: str, given: Mapping[str, Any]) -> list[str]:
+    """What a resource was given that its class in the SDK does not take: `key: got ..., allowed: ...`.
+
+    A type whose SDK is not loaded (a dynamic resource) is not judged: there is nothing to hold it to.
+    """
+    arguments = _arguments(token)
+    return [] if arguments is None else list(_check(dict(given), arguments, ""))
+
+
+@cache
+def _arguments(token: str) -> type | None:
+    """The class of a resource's arguments, found through what the SDK registered when it was imported."""
+    package, module, _ = token.split(":")
+    registered: Any = rpc.get_resource_module(package, module, "")
+    known = getattr(registered, "mod_info", None)
+    if known is None or token not in known["classes"]:
+        return None
+    kind = getattr(sys.modules.get(known["fqn"]), known["classes"][token], None)
+    if kind is None:
+        return None
+    home = sys.modules[kind.__module__]
+    # where a nested type has taken the name (s3.BucketVersioningArgs), the resource's is called InitArgs
+    found = getattr(home, f"{kind.__name__}InitArgs", None) or getattr(home, f"{kind.__name__}Args", None)
+    return found if isinstance(found, type) and _types.is_input_type(found) else None
+
+
+def _check(value: Any, hint: Any, path: str) -> Iterator[str]:
+    value = plain(value)
+    if value is None or isinstance(value, pulumi.output.Unknown | pulumi.Asset | pulumi.Archive):
+        return
+    choices = _choices(hint)
+    if not choices or any(choice is Any for choice in choices):
+        return
+    told = [list(_check_one(value, choice, path)) for choice in choices]
+    if all(told):
+        yield from min(told, key=len)
+
+
+def _check_one(value: Any, hint: Any, path: str) -> Iterator[str]:
+    origin, below = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(hint, type) and _types.is_input_type(hint):
+        yield from _check_object(value, hint, path)
+    elif origin is not None and issubclass(origin, collections.abc.Mapping):
+        yield from _elements(value, dict, "a mapping", below[-1], path)
+    elif origin is not None and issubclass(origin, collections.abc.Sequence):
+        yield from _elements(value, list, "a list", below[-1], path)
+    elif isinstance(hint, type) and not _fits(value, hint):
+        yield f"{path}: got {value!r}, allowed: {_WORDS.get(hint, hint.__name__)}"
+
+
+def _check_object(value: Any, hint: type, path: str) -> Iterator[str]:
+    known = _fields(hint)
+    if not isinstance(value, dict):
+        yield f"{path}: got {value!r}, allowed: a mapping with {', '.join(sorted(known))}"
+        return
+    for key, entry in value.items():
+        here = f"{path}.{key}" if path else key
+        if key in known:
+            yield from _check(entry, known[key], here)
+        elif not key.startswith("__"):
+            near = difflib.get_close_matches(key, known, n=1)
+            yield f"{here}: unknown argument, allowed: {', '.join(sorted(known))}" + (f"; did you mean {near[0]}?" if near else "")
+    for name in _required(hint) if path else ():  # at the top Python itself tells
+        if value.get(name) is None:
+            yield f"{path}.{name}: missing; give it"
+
+
+def _fields(hint: type) -> dict[str, Any]:
+    """The fields of a type. The SDK loads its modules on use and not thread-safely: another thread may be half-way through one."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(AttributeError):
+            return dict(_types.input_type_types(hint))
+        time.sleep(_PAUSE_S)
+    return dict(_types.input_type_types(hint))
+
+
+@cache
+def _required(hint: type) -> tuple[str, ...]:
+    """The names on the wire of what a nested type cannot be without."""
+    names = _types.input_type_py_to_pulumi_names(hint)
+    given = inspect.signature(hint).parameters.values()
+    return tuple(names[each.name] for each in given if each.name in names and each.default is each.empty)
+
+
+def _elements(value: Any, kind: type, word: str, hint: Any, path: str) -> Iterator[str]:
+    if not isinstance(value, kind):
+        yield f"{path}: got {value!r}, allowed: {word}"
+        return
+    whole: Any = value
+    for key, entry in dict(whole if kind is dict else enumerate(whole)).items():
+        yield from _check(entry, hint, f"{path}.{key}")
+
+
+def _choices(hint: Any) -> list[Any]:
+    """What a hint allows, without what only carries it: Awaitable, Output, None and the dictionary twins of typed arguments."""
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return [hint]
+    parts = [part for part in typing.get_args(hint) if part is not type(None)]
+    kept = [part for part in parts if not (isinstance(_class(part), type) and issubclass(_class(part), _PLUMBING))]
+    return [part for part in kept if not typing.is_typeddict(part)]
+
+
+def _class(hint: Any) -> Any:
+    return typing.get_origin(hint) or hint
+
+
+def _fits(value: Any, kind: type) -> bool:
+    if issubclass(kind, Enum):
+        return isinstance(value, str | int | float)
+    if kind in (int, float):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and (kind is float or float(value).is_integer())
+    return isinstance(value, kind) if kind in (str, bool) else True
+
+
+def plain(value: Any) -> Any:
+    """A value without its wrapper as a secret."""
+    return rpc.unwrap_rpc_secret(value) if rpc.is_rpc_secret(value) else value

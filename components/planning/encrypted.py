@@ -1,0 +1,52 @@
+"""Encrypted configuration in a plan: nobody here can read it, so a secret of it is unknown and a plain read of it is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pulumi
+
+_SECRET_FORMS = [f"{verb}_secret{kind}" for verb in ("get", "require") for kind in ("", "_bool", "_int", "_float", "_object")]
+
+
+@contextmanager
+def unknown_config(keys: Collection[str]) -> Iterator[None]:
+    """While this lasts, `pulumi.Config` knows no value of these keys (full ones, such as acme:token)."""
+    forms: dict[str, Callable[..., Any]] = {name: getattr(pulumi.Config, name) for name in (*_SECRET_FORMS, "_get")}
+
+    def secret(real: Callable[..., Any]) -> Callable[..., Any]:
+        def read(self: pulumi.Config, key: str, *rest: Any, **options: Any) -> Any:
+            return _unknown() if self.full_key(key) in keys else real(self, key, *rest, **options)
+
+        return read
+
+    def plain(self: pulumi.Config, key: str, *rest: Any) -> Any:
+        if self.full_key(key) in keys:
+            raise pulumi.RunError(
+                f"config {self.full_key(key)} is encrypted, and a plan cannot read it: use require_secret, whose value may be unknown"
+            )
+        return forms["_get"](self, key, *rest)
+
+    try:
+        for name in _SECRET_FORMS if keys else ():
+            setattr(pulumi.Config, name, secret(forms[name]))
+        if keys:
+            setattr(pulumi.Config, "_get", plain)  # noqa: B010 mypy would have us repeat its signature
+        yield
+    finally:
+        for name, real in forms.items():
+            setattr(pulumi.Config, name, real)
+
+
+def _unknown() -> pulumi.Output[Any]:
+    loop = asyncio.get_event_loop()
+
+    def settled(value: Any) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = loop.create_future()
+        future.set_result(value)
+        return future
+
+    return pulumi.Output(settled(set()), settled(None), settled(False), settled(True))

@@ -1,0 +1,132 @@
+"""The plan of a yard: what it makes, costs, needs and breaks, as one document made from a recording alone."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .cost import money
+from .document import Branch, Plan, Planned, Unknowns
+from .facts import Component, Pool, Yard
+from .policy import verdicts
+from .quota import fabrics, needs
+
+
+def make_plan(yard: Yard, now: datetime.datetime, encrypted: Sequence[str] = ()) -> Plan:
+    """The plan of what was recorded, judged at `now`. `encrypted` are the keys of encrypted configuration."""
+    recording = yard.recording
+    return Plan(
+        project=yard.project,
+        stack=yard.stack,
+        clouds=yard.clouds,
+        region=yard.region,
+        owner=yard.owner,
+        expires=yard.expires,
+        tree=_tree(yard),
+        money=money(yard),
+        quota=needs(yard),
+        fabric=fabrics(yard),
+        policy=verdicts(yard, now),
+        unknown=Unknowns(
+            lookups=sorted(set(recording.lookups)),
+            references=sorted(set(recording.references)),
+            reads=sorted(set(recording.reads)),
+            encrypted=sorted(encrypted),
+        ),
+        problems=list(recording.problems),
+        warnings=list(recording.warnings),
+        resources=[Planned(urn=resource.urn, type=resource.kind, name=resource.name) for resource in yard.resources],
+    )
+
+
+def _tree(yard: Yard) -> list[Branch]:
+    """The stack's own children: gpuyard's components each, everything else by type."""
+    below = _below(yard)
+    components = {component.urn: component for component in yard.components}
+    pools = {pool.name: pool for pool in yard.pools}
+    branches, others = [], Counter[str]()
+    for resource in yard.resources:
+        if resource.urn in below and resource.urn in components:
+            found = components[resource.urn]
+            what = _WHAT.get(found.kind, _nothing)(found, pools.get(found.name), below[resource.urn])
+            branches.append(Branch(kind=found.kind, name=found.name, what=what, resources=below[resource.urn].total()))
+        elif resource.urn in below:
+            others[resource.kind] += below[resource.urn].total()
+    branches.sort(key=lambda branch: (list(_WHAT).index(branch.kind) if branch.kind in _WHAT else -1, branch.name))
+    return branches + [Branch(kind=kind, name="", what="", resources=number) for kind, number in others.items()]
+
+
+def _below(yard: Yard) -> dict[str, Counter[str]]:
+    """Of each resource at the top: the types of it and of all below it."""
+    parents = {resource.urn: resource.parent for resource in yard.resources}
+    below: dict[str, Counter[str]] = {}
+    for resource in yard.resources:
+        top = resource.urn
+        while parents.get(top) in parents:
+            top = parents[top]
+        below.setdefault(top, Counter())[resource.kind] += 1
+    return below
+
+
+def _nothing(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
+    return ""
+
+
+def _network(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
+    if component.cloud == "local":
+        return str(component.inputs.get("cidr", "loopback addresses"))
+    if not below.get("aws:ec2/vpc:Vpc"):
+        return "adopted"
+    zones: Any = component.inputs.get("zones", [])
+    parts = [
+        str(component.inputs.get("cidr") or "10.0.0.0/16"),
+        f"{len(zones)} private subnet{'s' if len(zones) != 1 else ''}" if isinstance(zones, list) else "",
+        f"egress {component.inputs.get('egress') or 'nat'}",
+        f"{below['aws:ec2/natGateway:NatGateway']} NAT" if below.get("aws:ec2/natGateway:NatGateway") else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _bucket(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
+    keep = f"on_destroy {component.inputs.get('on_destroy') or 'keep'}"
+    if component.cloud == "local":
+        return "adopted" if component.inputs.get("existing") else keep
+    if not below.get("aws:s3/bucket:Bucket"):
+        return "adopted"
+    parts = [
+        "s3",
+        "encrypted" if any("ncryption" in kind for kind in below) else "",
+        "versioned" if below.get("aws:s3/bucketVersioning:BucketVersioning") else "",
+        keep,
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _gpu_pool(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
+    if pool is None:
+        return "not known yet"
+    spec = pool.spec
+    if pool.machine is None:
+        return f"{spec.max_nodes} nodes on this machine"
+    zone = f", {spec.zone}" if spec.zone else ""
+    return f"{spec.min_nodes}..{spec.max_nodes} {pool.machine.name}{zone}, {spec.service}, {spec.mode.replace('_', ' ')}"
+
+
+def _job_service(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
+    submitters: Any = component.inputs.get("submitters") or []
+    number = len(submitters) if isinstance(submitters, list) else 0
+    return (
+        f"jobs from people and {number} pipeline{'' if number == 1 else 's'}"
+        if component.cloud != "local"
+        else "jobs of this machine's users"
+    )
+
+
+def _budget(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
+    amount = component.inputs.get("usd_per_month")
+    return f"{amount:,.0f} USD a month" if isinstance(amount, int | float) else ""
+
+
+_WHAT = {"Network": _network, "Bucket": _bucket, "GpuPool": _gpu_pool, "JobService": _job_service, "Budget": _budget}

@@ -1,0 +1,50 @@
+"""What the account must be granted before the pools can fill, and what fabric the nodes have."""
+
+from __future__ import annotations
+
+from ..catalogue import Machine
+from ..services import SERVICES
+from ..spec import GpuPoolSpec
+from .document import Fabric, Need
+from .facts import Yard
+
+
+def needs(yard: Yard) -> list[Need]:
+    """The quotas of all pools, those of one code together."""
+    found: dict[tuple[str | None, str, str, str | None], list[tuple[str, int]]] = {}
+    for pool in yard.pools:
+        if pool.machine:
+            key, amount = _need(pool.spec, pool.machine)
+            found.setdefault(key, []).append((pool.name, amount))
+    return [
+        Need(code=code, name=name, unit=unit, amount=sum(n for _, n in asked), pools=[pool for pool, _ in asked], granted=why)
+        for (code, name, unit, why), asked in found.items()
+    ]
+
+
+def _need(spec: GpuPoolSpec, machine: Machine) -> tuple[tuple[str | None, str, str, str | None], int]:
+    """Code, name, unit and why it need not be asked for; and the amount."""
+    if SERVICES[spec.service].zone != "required":
+        kind = "spot training job" if spec.mode == "spot" else "training job"
+        return (None, f"{spec.service}: ml.{machine.name} for {kind} usage", "nodes", None), spec.max_nodes
+    if spec.mode == "capacity_block":
+        return (None, f"capacity block of {machine.name}", "nodes", "granted with the block"), spec.max_nodes
+    quota = machine.quotas.get("on_demand" if spec.mode == "reservation" else spec.mode)
+    if quota is None:
+        return (None, f"{machine.name} {spec.mode}", "nodes", None), spec.max_nodes
+    return (quota.code, quota.name, quota.unit, None), quota.per_node * spec.max_nodes
+
+
+def fabrics(yard: Yard) -> list[Fabric]:
+    """Of each pool."""
+    return [
+        Fabric(
+            pool=pool.name,
+            nics=pool.machine.fast_nics,
+            gbps=pool.machine.network_gbps,
+            transport=pool.machine.transport,
+            floor=pool.spec.fabric_floor,
+        )
+        for pool in yard.pools
+        if pool.machine
+    ]

@@ -1,0 +1,71 @@
+"""`gpuyard plan`: what a stack makes, costs and needs, before anything exists. No engine, no account, no network."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options
+
+if TYPE_CHECKING:
+    from .documents import YardPlanDocument
+
+
+def command(
+    stack: Annotated[str, typer.Option("--stack", "-s", help="Stack to plan: the one of Pulumi.STACK.yaml.", show_default=False)],
+    directory: Annotated[
+        Path | None, typer.Option("--cwd", "-C", metavar="DIR", help="Pulumi project to plan; default: the one here.", show_default=False)
+    ] = None,
+    json: options.Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request.")] = False,
+) -> None:
+    """Show offline what a stack makes, costs and needs; exit 2 when a policy is violated."""
+    from training_jobs.errors import UsageError
+
+    if json and markdown:
+        raise UsageError("--json and --markdown are two forms of one plan; keep one")
+    document = plan(stack, directory or Path.cwd())
+    if json:
+        from .documents import emit
+
+        emit(document)
+    else:
+        from components.planning import render
+
+        _show(render.markdown(document) if markdown else render.text(document), plain=markdown)
+    if document.refused:
+        raise typer.Exit(2)
+
+
+def _show(text: str, *, plain: bool) -> None:
+    """Lines in colour on a terminal, else as they are."""
+    if plain or not sys.stdout.isatty():
+        print(text)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    from components.planning.render import style
+
+    console = Console()
+    for line in text.splitlines():
+        console.print(Text(line, style=style(line)), soft_wrap=True)
+
+
+def plan(stack: str, folder: Path) -> YardPlanDocument:
+    """The plan of a stack's program. Raises UsageError when it cannot be run or finds something wrong itself."""
+    from components.planning.facts import Yard, region_of
+    from components.planning.plan import make_plan
+
+    from .documents import YardPlanDocument
+    from .project import load_project, run_recorded
+
+    project = load_project(folder.resolve(), stack)
+    recording = run_recorded(project)
+    yard = Yard(project.name, project.stack, region_of(project.config.get("aws:region"), recording), recording)
+    made = make_plan(yard, datetime.datetime.now(datetime.UTC), project.encrypted)
+    return YardPlanDocument.model_validate(made.model_dump())

@@ -1,0 +1,179 @@
+"""What the AWS components declare, as requests of AWS's own API: botocore's validators accept them, and moto makes what it can of them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import boto3
+import jmespath  # type: ignore[import-untyped]
+import moto
+import pytest
+
+from tests.security import translate
+from tests.support import aws_requests, aws_stacks
+from tests.support.standin import sdk, shapes
+
+TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
+# What moto does not make, or makes in another order than the cloud: validated above all the same.
+NOT_IN_MOTO = frozenset({"CreatePlacementGroup", "ScheduleKeyDeletion", "UpdateComputeEnvironment"})
+
+
+def refused(token: str, inputs: Mapping[str, Any]) -> str:
+    """Everything the API's model refuses, as one text."""
+    try:
+        return "\n".join(line for request in aws_requests.requests(token, inputs, "id") for line in aws_requests.problems(request))
+    except aws_requests.Misfit as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    ("token", "inputs", "told"),
+    [
+        (TEMPLATE, {"networkInterfaces": [{"networkCard": 1}]}, "the API has no networkCard"),
+        (TEMPLATE, {"networkInterfaces": [{"interfaceType": 7}]}, "Invalid type for parameter"),
+        (TEMPLATE, {"metadataOptions": {"httpTokens": "require"}}, "got 'require', the API has optional, required"),
+        (TEMPLATE, {"networkInterfaces": {"deviceIndex": 1}}, "a list in the API"),
+        ("aws:batch/computeEnvironment:ComputeEnvironment", {"type": "MANAGD"}, "got 'MANAGD'"),
+        (
+            "aws:batch/jobQueue:JobQueue",
+            {"name": "q", "priority": 1, "computeEnvironmentOrders": [{"order": 1}]},
+            "Missing required parameter",
+        ),
+        ("aws:s3/bucketVersioning:BucketVersioning", {"bucket": "b", "versioningConfiguration": {"status": "On"}}, "got 'On'"),
+        ("aws:kms/nothing:Nothing", {}, "no row says how it is made"),
+    ],
+)
+def test_a_wrong_request_is_refused(token: str, inputs: dict[str, Any], told: str) -> None:
+    assert told in refused(token, inputs)
+
+
+@pytest.fixture(scope="module", params=aws_stacks.YARDS)
+def yard(request: pytest.FixtureRequest) -> tuple[list[translate.Row], dict[str, aws_stacks.Origin]]:
+    answers = aws_stacks.Referring()
+    return translate.rows(aws_stacks.recorded(request.param, answers)), answers.origins
+
+
+def test_every_property_is_one_the_sdk_has(yard: tuple[list[translate.Row], Any]) -> None:
+    assert [f"{row.name} {line}" for row in yard[0] for line in sdk.problems(row.token, row.inputs)] == []
+
+
+def test_every_request_is_one_the_api_has(yard: tuple[list[translate.Row], Any]) -> None:
+    assert [f"{row.name}: {text}" for row in yard[0] if (text := refused(row.token, _named(row)))] == []
+
+
+def test_what_a_schedule_calls_is_one_the_api_has(yard: tuple[list[translate.Row], Any]) -> None:
+    targets = [row.inputs["target"] for row in yard[0] if row.token == "aws:scheduler/schedule:Schedule"]
+    assert targets, "dev-aws expires, and the block of prod-aws ends"
+    for target in targets:
+        assert aws_requests.problems(aws_requests.called(target["arn"], target["input"])) == []
+
+
+def _named(row: translate.Row) -> dict[str, Any]:
+    """The inputs with the name that the provider gives where the program gave none."""
+    label = shapes.NAME_OF.get(row.token, "name")
+    inputs = dict(row.inputs)
+    if label in sdk.resource(row.token).inputs and label not in inputs:
+        name = f"{row.name}-{shapes.digits(row.token, row.name)[:7]}"
+        inputs[label] = f"alias/{name}" if row.token.endswith(":Alias") else name
+    return inputs
+
+
+class Account:
+    """moto's AWS, filled from recorded resources in the order in which they were declared."""
+
+    def __init__(self, origins: Mapping[str, aws_stacks.Origin]) -> None:
+        self.ids: dict[aws_stacks.Origin, str] = {}  # whose id or ARN -> the one moto gave
+        self._origins = origins
+        self._pattern = re.compile("|".join(re.escape(value) for value in sorted(origins, key=len, reverse=True)))
+        self._recorded = {origin: value for value, origin in origins.items()}
+
+    def make(self, row: translate.Row) -> None:
+        """Make one resource."""
+        origin = aws_stacks.Origin(row.token, row.name, "id")
+        inputs = self._resolved(_named(row))
+        for request in aws_requests.requests(row.token, inputs, "THE-NEW-ID"):
+            if request.operation in NOT_IN_MOTO:
+                continue
+            made_id = self.ids.get(origin) or self._recorded.get(origin, "")
+            parameters = json.loads(json.dumps(request.parameters).replace("THE-NEW-ID", made_id))
+            if request.operation == "CreateComputeEnvironment":
+                parameters.setdefault("serviceRole", _service_role())
+            answer = getattr(client(request.service), _method(request.operation))(**parameters)
+            if request.result:
+                self.ids[origin] = str(jmespath.search(request.result, answer))
+                arn = _arn(answer)
+                if arn:
+                    self.ids[origin._replace(attribute="arn")] = arn
+
+    def _resolved(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._pattern.sub(lambda match: self.ids.get(self._origins[match[0]], match[0]), value)
+        if isinstance(value, Mapping):
+            return {key: self._resolved(item) for key, item in value.items()}
+        return [self._resolved(item) for item in value] if isinstance(value, list) else value
+
+
+@functools.cache
+def client(service: str) -> Any:
+    """A client of moto's AWS, first asked for while moto is on."""
+    return boto3.client(service, region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing")
+
+
+def _service_role() -> str:
+    """AWS takes its own service-linked role where none is named; moto wants one named."""
+    iam = client("iam")
+    if not (found := [role["Arn"] for role in iam.list_roles()["Roles"] if role["RoleName"] == "AWSServiceRoleForBatch"]):
+        found = [iam.create_role(RoleName="AWSServiceRoleForBatch", AssumeRolePolicyDocument="{}")["Role"]["Arn"]]
+    return str(found[0])
+
+
+def _method(operation: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", operation).lower()
+
+
+def _arn(answer: Any) -> str | None:
+    """The ARN in an answer, whatever the service calls it."""
+    found = [value for key, value in _items(answer) if key.lower().endswith("arn") and isinstance(value, str)]
+    return found[0] if found else None
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield key, item
+            yield from _items(item)
+
+
+@pytest.mark.parametrize("stack", ["dev-aws"])
+def test_moto_makes_the_yard(stack: str) -> None:
+    answers = aws_stacks.Referring()
+    rows = translate.rows(aws_stacks.recorded(stack, answers))
+    with moto.mock_aws():
+        account = Account(answers.origins)
+        # moto reads a bucket's policy without its conditions, so once that is there it refuses objects; but logging needs it
+        late = ["aws:s3/bucketPolicy:BucketPolicy", "aws:s3/bucketLogging:BucketLogging"]
+        for row in sorted(rows, key=lambda row: late.index(row.token) + 1 if row.token in late else 0):
+            account.make(row)
+        ec2, s3 = client("ec2"), client("s3")
+        subnets = ec2.describe_subnets(Filters=[{"Name": "tag:stack", "Values": [f"gpuyard/{stack}"]}])["Subnets"]
+        assert {subnet["AvailabilityZone"] for subnet in subnets} == {"us-east-1a", "us-east-1b"}
+        assert not any(subnet["MapPublicIpOnLaunch"] for subnet in subnets)
+        groups = [row for row in rows if row.token == "aws:ec2/securityGroup:SecurityGroup"]
+        for group in groups:
+            found = account.ids[aws_stacks.Origin(group.token, group.name, "id")]
+            rules = ec2.describe_security_groups(GroupIds=[found])["SecurityGroups"][0]["IpPermissions"]
+            assert not any(rule.get("IpRanges") for rule in rules)
+        for row in [row for row in rows if row.token == TEMPLATE]:
+            made = account.ids[aws_stacks.Origin(row.token, row.name, "id")]
+            data = ec2.describe_launch_template_versions(LaunchTemplateId=made)["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+            assert data["MetadataOptions"]["HttpTokens"] == "required"
+            assert all(mapping["Ebs"]["Encrypted"] for mapping in data["BlockDeviceMappings"])
+        for bucket in [row for row in rows if row.token == "aws:s3/bucket:Bucket"]:
+            name = _named(bucket)["bucket"]
+            assert all(s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"].values())
+            assert s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]
+            assert s3.get_bucket_policy(Bucket=name)["Policy"]

@@ -1,0 +1,9 @@
+"""docs/aws-permissions.md is what the code says."""
+
+from __future__ import annotations
+
+from tools import docs_permissions
+
+
+def test_the_page_is_the_generated_one() -> None:
+    assert docs_permissions.FILE.read_text() == docs_permissions.text(), "run: python -m tools.docs_permissions"

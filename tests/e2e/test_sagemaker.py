@@ -1,0 +1,135 @@
+"""Two SageMaker hosts with the real launch and trainer, checkpoints on S3, spot machines taken midway; then nothing secret anywhere."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.support.aws.moto_server import KEY_ID, SECRET_KEY
+from tests.support.aws.sagemaker_yard import Yard, yard
+from training_jobs.errors import GpuyardError
+from training_jobs.runner import Runner
+from training_jobs.spec import JobSpec, parse_job
+from training_jobs.state import Exit, Reason, State, exit_for
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="a host address of its own and PR_SET_PDEATHSIG are Linux's"),
+    pytest.mark.timeout(900),  # of a busy machine
+]
+SECRET = "hunter2-gpuyard-secret-value"  # what no request, log or record may hold
+STEPS = 600
+SETTINGS = [
+    f"steps={STEPS}", "batch=8", "context=32", "width=32", "layers=1", "corpus_bytes=400000", "val_bytes=8192", "save_every_steps=200",
+]  # fmt: skip
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    with yard(tmp_path, monkeypatch, grace_s=120) as found:
+        yield found
+
+
+def trainer(**keys: Any) -> JobSpec:
+    command = ["-m", "training_jobs.train", *SETTINGS]
+    return parse_job({"name": "gpt", "nodes": 2, "nproc_per_node": 2, "command": command, "preflight": "skip", **keys})
+
+
+def wait_for(what: Callable[[], Any], say: Callable[[], str]) -> Any:
+    deadline = time.monotonic() + 300
+    while not (found := what()):
+        assert time.monotonic() < deadline, say()
+        time.sleep(0.2)
+    return found
+
+
+def scan(service: Yard, *more: str) -> None:
+    """Nothing secret in what was sent, said, written down or kept in the bucket, headers that carry a signature by design aside."""
+    places = {f"{call.operation} request": call.raw for fake in (service.sagemaker, service.logs) for call in fake.calls}
+    places |= {"logs": service.logs.text().encode(), "errors": "\n".join(more).encode()}
+    places |= {f"environment of {job.name}": json.dumps(job.body).encode() for job in service.sagemaker.jobs.values()}
+    client = boto3.client("s3")
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket="runs"):
+        for entry in page.get("Contents", ()):
+            data = client.get_object(Bucket="runs", Key=entry["Key"])["Body"].read()
+            places[entry["Key"]] = data
+            if entry["Key"].endswith(".tar.gz"):
+                with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+                    places |= {f"{entry['Key']}/{member.name}": tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
+    assert len(places) > 5
+    for place, data in places.items():
+        for secret in (SECRET, KEY_ID, SECRET_KEY, "X-Amz-Signature=", "X-Amz-Security-Token", "AWSAccessKeyId="):
+            assert secret.encode() not in data, f"{secret!r} in {place}"
+
+
+def test_spot_hosts_train_are_taken_resume_and_their_result_is_read_back(service: Yard, tmp_path: Path) -> None:
+    arn = boto3.client("secretsmanager").create_secret(Name="wandb", SecretString=SECRET)["ARN"]
+    runner = service.runner(spot=True, secrets={"wandb": arn})
+    run = runner.submit(trainer(secrets={"WANDB_API_KEY": "wandb"}), None, key="nightly").status.run_id
+    (name,) = service.sagemaker.jobs
+    wait_for(lambda: (runner.status(run).metrics.step or 0) > 10, service.logs.text)
+    service.sagemaker.interrupt(name)
+    status = runner.wait(run)
+    assert (status.state, status.exit_code, exit_for(status.state, status.reason)) == (State.SUCCEEDED, 0, Exit.OK), service.logs.text()
+    written = runner.fetch(run, tmp_path / "into")
+    result = json.loads((tmp_path / "into/output/result.json").read_text())
+    assert (result["attempt"], result["lost_steps"]) == (2, 0)
+    assert f"checkpoints/{STEPS}/commit-2.json" in written
+    assert "resumed from step" in service.logs.text()
+    assert service.sagemaker.count("CreateTrainingJob") == 1
+    assert (status.attempt, status.metrics.step) == (2, STEPS)
+    first, second = status.attempts
+    assert (first.attempt, first.state, first.reason, first.exit_code) == (1, State.STOPPED, Reason.PREEMPTED, 75)
+    assert (second.attempt, second.state) == (2, State.SUCCEEDED)
+    assert 10 < (first.step or 0) < STEPS
+    again = runner.submit(trainer(secrets={"WANDB_API_KEY": "wandb"}), None, key="nightly")
+    assert (again.created, again.note) == (False, "adopted: it is SUCCEEDED")
+    scan(service)
+
+
+# A script of a user's own: proves that it has the secret without saying it, and ends as it was told.
+SCRIPT = """
+import os, sys
+assert len(os.environ["TOKEN"]) == 28
+print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], "has it", flush=True)
+sys.exit(int(sys.argv[1]) if os.environ["RANK"] == "3" else 0)
+"""
+
+
+def own_script(service: Yard, folder: Path, code: int, **changes: Any) -> tuple[Runner, str]:
+    (folder / "code").mkdir()
+    (folder / "code/script.py").write_text(SCRIPT)
+    runner = service.runner(**changes)
+    keys = {"name": "own", "command": ["script.py", str(code)], "secrets": {"TOKEN": "token"}, "nodes": 2, "nproc_per_node": 2}
+    return runner, runner.submit(parse_job({**keys, "preflight": "skip"}), folder / "code").status.run_id
+
+
+def test_a_script_that_fails_on_one_host_is_told_with_its_own_code_and_no_secret(service: Yard, tmp_path: Path) -> None:
+    arn = boto3.client("secretsmanager").create_secret(Name="token", SecretString=SECRET)["ARN"]
+    runner, run = own_script(service, tmp_path, 7, secrets={"token": arn})
+    status = runner.wait(run)
+    assert (status.state, status.exit_code, exit_for(status.state, status.reason)) == (State.FAILED, 7, Exit.FAILED), service.logs.text()
+    assert {line.node for line in runner.logs(run)} == {0, 1}
+    assert all(f"rank {rank} of 4 has it" in service.logs.text() for rank in range(4))
+    scan(service, status.model_dump_json())
+
+
+def test_a_secret_that_cannot_be_read_is_a_bad_configuration_and_is_not_shown(service: Yard, tmp_path: Path) -> None:
+    missing = "arn:aws:secretsmanager:us-east-1:123456789012:secret:gone-AbCdEf"
+    runner, run = own_script(service, tmp_path, 0, secrets={"token": missing})
+    status = runner.wait(run)
+    assert (status.state, status.exit_code, exit_for(status.state, status.reason)) == (State.FAILED, 64, Exit.FAILED), service.logs.text()
+    assert "ResourceNotFoundException" in " ".join(status.attempts[-1].tail)
+    service.moto.fail(lambda method, path: ("403 Forbidden", b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"))
+    with pytest.raises(GpuyardError) as refused:
+        runner.status(run)
+    service.moto.fail(lambda method, path: None)
+    scan(service, status.model_dump_json(), str(refused.value))

@@ -1,0 +1,47 @@
+"""What importing and using the AWS components loads of the SDK: its services cost seconds each, so only those in use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from tests.support.aws_stacks import CHECKOUT
+
+_LOADED = """
+import json, sys
+print(json.dumps(sorted(name for name in sys.modules if name.startswith("pulumi_aws"))))
+"""
+_NETWORK = """
+from pathlib import Path
+from components.aws import Network
+from components.planning.monitor import record
+def program():
+    Network("net", {"zones": ["us-east-1a"]}, tags={"owner": "ml@acme.io", "expires": "never"})
+found = record(program, project="gpuyard", stack="test", root=Path("."))
+assert len(found.resources) > 10 and not found.problems, found.problems
+"""
+
+
+def loaded(program: str) -> set[str]:
+    """The modules of pulumi_aws that are there after a program, in a process of its own."""
+    ran = subprocess.run([sys.executable, "-c", program + _LOADED], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return set(json.loads(ran.stdout.splitlines()[-1]))
+
+
+def services(modules: set[str]) -> set[str]:
+    """The services whose files are loaded; one that was only named lies there lazily, as a module without any file of its own."""
+    return {name.split(".")[1] for name in modules if name.count(".") > 1}
+
+
+def test_importing_loads_no_sdk() -> None:
+    assert loaded("import components.aws") == set()
+
+
+def test_naming_a_component_loads_no_service() -> None:
+    assert services(loaded("import components.aws; components.aws.JobService; components.aws.GpuPool; components.aws.Network")) == set()
+
+
+def test_a_network_loads_only_what_it_is_made_of() -> None:
+    assert services(loaded(_NETWORK)) <= {"cloudwatch", "ec2", "iam", "kms", "vpc"}

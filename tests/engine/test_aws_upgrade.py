@@ -1,0 +1,28 @@
+"""States that earlier versions left behind: this version takes each over and replaces or deletes nothing of it."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from tests.support.standin import record_state
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+STATES = sorted(record_state.FOLDER.glob("*.json.gz"))
+
+
+def test_there_are_states() -> None:
+    assert STATES, "record one for each release: tests/support/standin/record_state.py"
+
+
+@pytest.mark.parametrize("state", STATES, ids=[state.name.removesuffix(".json.gz") for state in STATES])
+def test_an_earlier_state_is_taken_over(state: Path, tmp_path: Path, engine_environment: dict[str, str]) -> None:
+    yard = record_state.stack(tmp_path, engine_environment, record_state.STACK)
+    file = tmp_path / "state.json"
+    file.write_bytes(gzip.decompress(state.read_bytes()))
+    yard.pulumi("stack", "import", "--file", str(file))
+    steps = yard.json("preview")["steps"]
+    changed = {step["urn"]: step["op"] for step in steps if step["op"] not in ("same", "update", "create", "read", "refresh")}
+    assert changed == {}, "a user of that version would lose what is named here: keep names and parents, or give aliases"

@@ -1,0 +1,148 @@
+"""The trainer under launch, disturbed at a chosen moment: a stop in each phase, a collective that hangs, a kill while it saves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.fake_nodes import FakeRun, finish, wait_for
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
+SETTINGS = ["steps=5", "batch=4", "context=16", "width=16", "layers=1", "corpus_bytes=50000", "val_bytes=4096", "dropout=0.1"]
+
+# The trainer in its first attempt, which at a chosen moment waits until it was asked to stop, and then goes on.
+HELD = """
+import os, pathlib, sys, time
+moment, words, disturbed = sys.argv[1], sys.argv[2:], os.environ["GPUYARD_ATTEMPT"] == "1"
+def hold():
+    pathlib.Path("held").touch()
+    while moment in ("import", "compile") or not os.path.exists(os.environ["GPUYARD_STOP_FILE"]):
+        time.sleep(0.01)  # who imports or compiles for long does not hear of a stop
+def hold_at(owner, name, when=lambda *args: True):
+    real = getattr(owner, name)
+    def held(*args, **more):
+        if disturbed and when(*args):
+            hold()
+        return real(*args, **more)
+    setattr(owner, name, held)
+if moment == "import" and disturbed:
+    hold()
+import torch
+from training_jobs.train import __main__, export, loop, storage
+if moment == "compile":  # is when a block is called first
+    def compiled(forward, mode):
+        block = type("Block", (), {"forward": staticmethod(forward)})
+        hold_at(block, "forward")
+        return block.forward
+    torch.compile = compiled
+if moment == "first step":
+    hold_at(loop.Trainer, "_hear", lambda self, last: self.step == 1)
+if moment == "save":
+    hold_at(storage.Checkpoints, "put", lambda self, step, *_: step == 2)
+if moment == "export":
+    hold_at(export, "leave")
+sys.exit(__main__.main(words))
+"""
+SLEEPING_SMI = """#!/bin/sh
+touch "$GPUYARD_WORKDIR/code/held"
+exec sleep 60
+"""
+
+
+def _run(folder: Path, script: str, moment: str, *more: str) -> FakeRun:
+    argv = [sys.executable, "train.py", moment, *SETTINGS, "save_every_steps=2", *more]
+    run = FakeRun(folder, {"command": argv, "launcher": "none", "nodes": 1}, {"train.py": script})
+    folder.mkdir(exist_ok=True)
+    return run
+
+
+def _result(run: FakeRun) -> dict[str, object]:
+    found = json.loads((run.run / "output/result.json").read_text())
+    return {name: found[name] for name in ("step", "loss", "val_loss")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    run = _run(tmp_path_factory.mktemp("undisturbed"), HELD, "never")
+    assert finish(run.submit()) == [0], run.log(0)
+    return _result(run)
+
+
+@pytest.mark.parametrize(
+    ("moment", "code", "saved"),
+    [("import", 75, 0), ("preflight", 75, 0), ("compile", 75, 0), ("first step", 75, 2), ("save", 75, 3), ("export", 0, 5)],
+)
+def test_a_stop_in_any_phase(tmp_path: Path, undisturbed: dict[str, object], moment: str, code: int, saved: int) -> None:
+    run = _run(tmp_path, HELD, moment, *(["compile=on"] if moment == "compile" else []))
+    if moment == "preflight":
+        smi = tmp_path / "nvidia-smi"
+        smi.write_text(SLEEPING_SMI)
+        smi.chmod(0o755)
+        run.node_env = {0: {"PATH": f"{tmp_path}:{os.environ['PATH']}"}}
+    nodes = run.submit(grace_s=30, preflight="required" if moment == "preflight" else "skip")
+    wait_for(lambda: (tmp_path / "0-0/code/held").exists())
+    nodes[0].send_signal(signal.SIGTERM)
+    assert finish(nodes, 40) == [code], run.log(0)
+    assert run.output(1, "node-0.json")["stopped"]
+    assert sorted(int(path.parent.name) for path in run.run.glob("checkpoints/*/commit-1.json"))[-1:] == [saved][: saved > 0]
+    assert not run.processes()
+    if moment == "save":
+        assert finish(run.submit()) == [0], run.log(0)
+        assert "resumed from step 3, saved by attempt 1" in run.log(0)
+    if moment in ("save", "export"):
+        assert _result(run) == undisturbed
+
+
+HANGS = """
+import os, sys, time
+from training_jobs.launch import hook
+from training_jobs.train.__main__ import main
+report = hook.report
+def hang(step, **metrics):
+    report(step, **metrics)
+    if step == 2 and os.environ["RANK"] == "1":
+        time.sleep(600)  # the other rank waits for it in the next step
+hook.report = hang
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_stop_is_obeyed_in_time_though_a_collective_hangs(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, {"command": ["hangs.py", *SETTINGS], "nodes": 1}, {"hangs.py": HANGS})
+    nodes = run.submit(grace_s=8)
+    wait_for(lambda: run.output(1, "progress.json")["step"] == 2)
+    nodes[0].send_signal(signal.SIGTERM)
+    assert finish(nodes, 20) == [75], run.log(0)
+    assert "and the step does not end: leaving without a save" in run.log(0)
+    assert "in _one_step" in run.log(0)  # where it hangs is told
+    wait_for(lambda: not run.processes(), 5)
+
+
+TEARS = """
+import os, signal, sys
+from training_jobs.train import __main__, storage
+put = storage.put
+def torn(fs, path, data, local):
+    if os.environ["GPUYARD_ATTEMPT"] == "1" and "/4/state-" in path:
+        put(fs, path.replace("state-", ".tmp-state-"), data[: len(data) // 2], local)
+        os.kill(os.getpid(), signal.SIGKILL)
+    put(fs, path, data, local)
+storage.put = torn
+sys.exit(__main__.main(sys.argv[2:]))
+"""
+
+
+def test_a_kill_in_the_middle_of_an_asynchronous_write_changes_nothing(tmp_path: Path, undisturbed: dict[str, object]) -> None:
+    run = _run(tmp_path, TEARS, "", "saving=async")
+    assert finish(run.submit()) == [137], run.log(0)
+    torn = run.run / "checkpoints/4/.tmp-state-1-0-0.safetensors"
+    assert torn.stat().st_size > 0
+    assert finish(run.submit()) == [0], run.log(0)
+    assert "resumed from step 2, saved by attempt 1" in run.log(0)
+    assert _result(run) == undisturbed
+    assert not torn.exists()

@@ -1,0 +1,173 @@
+"""Rules of our own over what Checkov is blind to: pure predicates over recorded resources, each a line of what is wrong."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tests.security.translate import Row
+
+Rule = Callable[[Row, Sequence[Row]], Iterator[str]]
+_SECRET = re.compile(r"AKIA[0-9A-Z]{16}|-----BEGIN|(?i:(secret|token|passw)\w*\s*[:=]\s*['\"]?[A-Za-z0-9/+]{16,})")
+_WORLD = ("0.0.0.0/0", "::/0")
+
+
+def wrong(resources: Sequence[Row]) -> list[str]:
+    """Everything the rules refuse: `type name: what`."""
+    return [
+        f"{row.token.rpartition(':')[2]} {row.name}: {problem}"
+        for row in resources
+        for token, rules in RULES.items()
+        if row.token == token
+        for rule in rules
+        for problem in rule(row, resources)
+    ]
+
+
+def _disks_are_encrypted(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    mappings = row.inputs.get("blockDeviceMappings") or []
+    if not mappings:
+        yield "no disk is declared, so the image's own, unencrypted, is used"
+    for mapping in mappings:
+        if (mapping.get("ebs") or {}).get("encrypted") != "true":
+            yield f"disk {mapping.get('deviceName')} is not encrypted"
+
+
+def _nobody_logs_in(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    if row.inputs.get("keyName") or (row.inputs.get("computeResources") or {}).get("ec2KeyPair"):
+        yield "it has a key pair: machines are reached through SSM, or not at all"
+
+
+def _no_public_address(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    for card in row.inputs.get("networkInterfaces") or []:
+        if card.get("associatePublicIpAddress") not in (None, "false") or card.get("associateCarrierIpAddress") == "true":
+            yield f"network card {card.get('networkCardIndex', 0)} gets a public address"
+    if row.inputs.get("mapPublicIpOnLaunch"):
+        yield "machines in it get public addresses"
+
+
+def _metadata_by_token(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    options = row.inputs.get("metadataOptions") or {}
+    if options.get("httpTokens") != "required" or options.get("httpPutResponseHopLimit") != 1:
+        yield f"metadata must ask for a token and be one hop away, got {options}"
+
+
+def _no_secret_at_boot(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    data = str(row.inputs.get("userData") or "")
+    try:
+        text = base64.b64decode(data, validate=True).decode()
+    except ValueError:
+        text = data
+    if found := _SECRET.search(text):
+        yield f"its boot script has what looks like a secret: {found[0][:12]}..."
+
+
+def _managed_and_guarded(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    resources = row.inputs.get("computeResources") or {}
+    if row.inputs.get("type") != "MANAGED":
+        yield "it is not managed"
+    if not resources.get("securityGroupIds") and not resources.get("launchTemplate"):
+        yield "it has no security group: machines fall into the default one"
+    if not resources.get("instanceRole"):
+        yield "its machines have no role of their own"
+
+
+def _harmless_containers(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    node = json.loads(row.inputs.get("nodeProperties") or "{}")
+    containers = [each.get("container") or {} for each in node.get("nodeRangeProperties", [])]
+    for container in [*containers, json.loads(row.inputs.get("containerProperties") or "{}")]:
+        if container.get("privileged"):
+            yield "a container is privileged"
+        for volume in container.get("volumes", []):
+            if (path := (volume.get("host") or {}).get("sourcePath")) in ("/", "/var/run/docker.sock", "/run/docker.sock"):
+                yield f"a container gets the machine's {path}"
+
+
+def _no_address_comes_in(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    for rule in [row.inputs, *(row.inputs.get("ingress") or [])]:
+        if any(rule.get(key) for key in ("cidrIpv4", "cidrIpv6", "cidrBlocks", "ipv6CidrBlocks", "prefixListId", "prefixListIds")):
+            yield "it lets addresses in: name a security group"
+
+
+def _what_goes_out(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    if row.inputs.get("cidrIpv4") in _WORLD or row.inputs.get("cidrIpv6") in _WORLD:
+        ports = (row.inputs.get("ipProtocol"), row.inputs.get("fromPort"), row.inputs.get("toPort"))
+        if ports != ("tcp", 443, 443):
+            yield f"everything may go out to the internet, not HTTPS alone: {ports}"
+
+
+def _actions_by_name(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    for statement in _statements(row.inputs.get("policy")):
+        actions = _listed(statement.get("Action", []))
+        allowed = statement.get("Effect") == "Allow"
+        if allowed and (not actions or any("*" in action for action in actions)):
+            yield f"actions are not named one by one: {actions or sorted(statement)}"
+
+
+def _strangers_need_a_condition(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    for statement in _statements(row.inputs.get("assumeRolePolicy")):
+        principal, conditions = statement.get("Principal", {}), statement.get("Condition", {})
+        keys = {key for test in conditions.values() for key in test}
+        if principal == "*" or "*" in _listed(principal.get("AWS", [])):
+            yield "anybody may take it"
+        elif "Federated" in principal and not any(key.endswith(":sub") for key in keys):
+            yield "whoever has a token of that issuer may take it: no subject is named"
+        elif "Federated" in principal and not any(key.endswith(":aud") for key in keys):
+            yield "a token made for another audience may take it"
+
+
+def _tls_alone(row: Row, resources: Sequence[Row]) -> Iterator[str]:
+    """Of a bucket: some policy of it refuses plain HTTP. Policies name it by its id, which is its name."""
+    policies = [other for other in resources if other.token == "aws:s3/bucketPolicy:BucketPolicy"]
+    for policy in policies:
+        for statement in _statements(policy.inputs.get("policy")):
+            insecure = (statement.get("Condition") or {}).get("Bool", {}).get("aws:SecureTransport")
+            on = json.dumps(statement.get("Resource"))
+            if statement.get("Effect") == "Deny" and str(insecure).lower() == "false" and row.name in on:
+                return
+    yield "no policy refuses plain HTTP to it"
+
+
+def _all_traffic(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    if row.inputs.get("trafficType") != "ALL":
+        yield "it leaves traffic out"
+
+
+def _tags_reach_machines(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    if not all(tag.get("propagateAtLaunch") for tag in row.inputs.get("tags") or []):
+        yield "tags do not reach its machines"
+
+
+def _statements(document: Any) -> list[Mapping[str, Any]]:
+    parsed = json.loads(document) if isinstance(document, str) else document or {}
+    return [dict(statement) for statement in _listed(parsed.get("Statement", []))]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "aws:autoscaling/group:Group": (_tags_reach_machines,),
+    "aws:batch/computeEnvironment:ComputeEnvironment": (_managed_and_guarded, _nobody_logs_in),
+    "aws:batch/jobDefinition:JobDefinition": (_harmless_containers,),
+    "aws:ec2/flowLog:FlowLog": (_all_traffic,),
+    "aws:ec2/launchTemplate:LaunchTemplate": (
+        _disks_are_encrypted,
+        _nobody_logs_in,
+        _no_public_address,
+        _metadata_by_token,
+        _no_secret_at_boot,
+    ),
+    "aws:ec2/securityGroup:SecurityGroup": (_no_address_comes_in,),
+    "aws:ec2/subnet:Subnet": (_no_public_address,),
+    "aws:iam/policy:Policy": (_actions_by_name,),
+    "aws:iam/role:Role": (_strangers_need_a_condition,),
+    "aws:iam/rolePolicy:RolePolicy": (_actions_by_name,),
+    "aws:s3/bucket:Bucket": (_tls_alone,),
+    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": (_what_goes_out,),
+    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": (_no_address_comes_in,),
+}

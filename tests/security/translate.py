@@ -1,0 +1,105 @@
+"""Recorded AWS resources as the JSON of a Terraform plan, the form that Checkov reads.
+
+Names differ in two ways: camelCase, and lists which Pulumi's bridge writes in the plural (aws_terraform.json has each one: without
+it a block is not seen, and a check that sees nothing passes). References, which graph checks follow, are told from values by `origins`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from components.planning.monitor import Recording, properties
+from tests.support.aws_stacks import Origin
+from tests.support.standin import sdk
+
+_MAP = Path(__file__).with_name("aws_terraform.json")
+
+
+class Row(NamedTuple):
+    """A resource: its type token, its name in the plan, and its inputs as they go over the wire."""
+
+    token: str
+    name: str
+    inputs: Mapping[str, Any]
+
+
+@functools.cache
+def table() -> Mapping[str, Any]:
+    """Type token -> its Terraform type and the Terraform names of its lists."""
+    types: Mapping[str, Any] = json.loads(_MAP.read_text(encoding="utf-8"))["types"]
+    return types
+
+
+def rows(recording: Recording) -> list[Row]:
+    """The AWS resources of a recording."""
+    requests = [request for request in recording.resources.values() if request.custom and request.type.startswith("aws:")]
+    return [Row(request.type, request.name, sdk.plain(properties(request.object))) for request in requests]
+
+
+def plan(resources: list[Row], origins: Mapping[str, Origin]) -> dict[str, Any]:
+    """The plan of creating them."""
+    pattern = re.compile("|".join(re.escape(value) for value in sorted(origins, key=len, reverse=True)) or "$^")
+    blocks = [_resource(row, origins, pattern) for row in resources]
+    changes = [{**address, "change": {"actions": ["create"], "before": None, "after": values}} for address, values, _ in blocks]
+    return {
+        "format_version": "1.2",
+        "terraform_version": "1.9.0",
+        "planned_values": {"root_module": {"resources": [{**address, "values": values} for address, values, _ in blocks]}},
+        "resource_changes": changes,
+        "configuration": {"root_module": {"resources": [{**address, "expressions": expressions} for address, _, expressions in blocks]}},
+    }
+
+
+def address(token: str, name: str) -> str:
+    """A resource's address in the plan."""
+    return f"{table()[token]['terraform']}.{name}"
+
+
+def _resource(row: Row, origins: Mapping[str, Origin], pattern: re.Pattern[str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    kind, known = table()[row.token]["terraform"], sdk.resource(row.token).inputs
+    head = {"address": address(row.token, row.name), "mode": "managed", "type": kind, "name": row.name, "provider_name": "aws"}
+    values: dict[str, Any] = {}
+    expressions: dict[str, Any] = {}
+    for name, value in row.inputs.items():
+        terraform = _name(row.token, name)
+        found = [origins[text] for text in dict.fromkeys(_found(value, pattern))]
+        if found:
+            whose = [(address(each.token, each.name), _snake(each.attribute)) for each in found]
+            expressions[terraform] = {"references": [part for at, word in whose for part in (f"{at}.{word}", at)]}
+        if isinstance(value, str) and value in origins:
+            continue  # Checkov puts the reference in its place
+        if isinstance(value, list):
+            value = [None if isinstance(item, str) and item in origins else item for item in value]  # there too
+        values[terraform] = _value(row.token, known[name].kind, value)
+    return head, values, expressions
+
+
+def _value(token: str, kind: sdk.Kind, value: Any) -> Any:
+    if isinstance(value, Mapping) and kind.word == "object":
+        fields = sdk.fields(kind.home, kind.name)
+        return [{_name(token, name): _value(token, fields[name].kind, item) for name, item in value.items()}]
+    if isinstance(value, list) and kind.word == "list":
+        items = [_value(token, kind.parts[0], item) for item in value]
+        return [each for item in items for each in item] if kind.parts[0].word == "object" else items
+    return value
+
+
+def _found(value: Any, pattern: re.Pattern[str]) -> Iterator[str]:
+    if isinstance(value, str):
+        yield from pattern.findall(value)
+    elif isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _found(item, pattern)
+
+
+def _name(token: str, name: str) -> str:
+    return str(table()[token]["lists"].get(name) or _snake(name))
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

@@ -1,0 +1,61 @@
+"""What every AWS component has: the account it works in, and tags that AWS takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+import pytest
+
+from components.aws.account import AwsComponent, account, after, tag_problems
+
+
+class Thing(AwsComponent):
+    """A component."""
+
+    def __init__(self, name: str, tags: Any = None, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("Thing", name, {}, tags, opts)
+        self.register_outputs({"tags": self.aws_tags("part")})
+
+
+def test_the_account_is_asked_of_the_provider_and_unknown_in_a_preview(record: Any) -> None:
+    def program() -> None:
+        pulumi.export("account", list(account(Thing("t"))))
+
+    assert record(program).exports["account"] == ["111122223333", "us-east-1", "aws"]
+    recorded = record(program, preview=True)
+    assert recorded.unknown == {"account"}
+    assert len(recorded.lookups) == 3
+
+
+def test_a_child_is_tagged_with_what_the_component_has_its_stack_and_its_name(record: Any) -> None:
+    def program() -> None:
+        outer = Thing("outer", {"owner": "me", "team": "nlp"})
+        Thing("inner", {"team": "cv"}, pulumi.ResourceOptions(parent=outer))
+
+    recorded = record(program)
+    found = {urn.rpartition("::")[2]: outputs["tags"] for urn, outputs in recorded.component_outputs.items() if "Thing" in urn}
+    assert found["inner"] == {"owner": "me", "team": "cv", "stack": "gpuyard/local", "Name": "inner-part"}
+
+
+def test_a_value_waits_for_others(record: Any) -> None:
+    recorded = record(lambda: pulumi.export("it", after(pulumi.Output.from_input("a"), [pulumi.Output.from_input("b")])))
+    assert recorded.exports["it"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        ({"owner": "ml-platform@acme.io", "expires": "2027-03-31", "Kostenstelle": "Größe 1+2 = a/b:c_d", "empty": ""}, []),
+        ({"cost": 3}, ["tags.cost: got 3"]),
+        ({"a": "x;y", "b": "y" * 257}, ["tags.a: got 'x;y'", "tags.b: got 'yyy"]),
+        ({"": "a", "k" * 129: "b", "a?": "c"}, ["got the key ''", "got the key 'kkk", "got the key 'a?'"]),
+        ({"Name": "a", "STACK": "b", "AWS:c": "d"}, ["got the key 'Name'", "got the key 'STACK'", "got the key 'AWS:c'"]),
+        ({"team": "a", "Team": "b"}, ["got the key 'team' twice", "got the key 'Team' twice"]),
+        ({f"t{index}": "" for index in range(49)}, ["tags: got 49, allowed: at most 48"]),
+    ],
+)
+def test_tags_that_aws_would_refuse_are_told(tags: dict[str, Any], told: list[str]) -> None:
+    found = tag_problems(tags)
+    assert len(found) == len(told), found
+    assert all(text in line for line, text in zip(found, told, strict=True)), found

@@ -1,0 +1,127 @@
+"""Policies and lifecycles of buckets: what they can remove and whom they let in; and that AWS's own API takes them (moto)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from moto import mock_aws
+
+from components.aws.bucket_rules import data_lifecycle, log_lifecycle, log_policy, name_problems, tls_only
+
+
+def removable(rules: list[dict[str, Any]], key: str, current: bool, days: int) -> bool:
+    """Whether S3 removes a version of an object that has been current, or superseded, for so many days."""
+    for rule in rules:
+        if rule["status"] == "Enabled" and key.startswith(rule["filter"]["prefix"]):
+            limit = (
+                rule.get("expiration", {}).get("days") if current else rule.get("noncurrent_version_expiration", {}).get("noncurrent_days")
+            )
+            if limit is not None and days >= limit:
+                return True
+    return False
+
+
+keys = st.sampled_from(
+    [
+        "gpuyard/runs/llm-3f9a1c0b77d2/checkpoints/400/commit-2.json",
+        "gpuyard/runs/llm-3f9a1c0b77d2/checkpoints/400/state-2-0-0.safetensors",
+        "gpuyard/runs/llm-3f9a1c0b77d2/run.json",
+        "gpuyard/targets.json",
+        "tokens/part-0.bin",
+    ]
+)
+
+
+@given(keys, st.integers(0, 10_000))
+def test_what_is_current_stays_however_old_so_the_last_good_checkpoint_does(key: str, days: int) -> None:
+    assert not removable(data_lifecycle(), key, current=True, days=days)
+    assert all(not {"date", "days"} & rule.get("expiration", {}).keys() for rule in data_lifecycle())
+    assert all("transitions" not in rule for rule in data_lifecycle())
+
+
+@given(keys, st.integers(0, 10_000))
+def test_what_is_superseded_stays_for_days_and_then_goes(key: str, days: int) -> None:
+    assert removable(data_lifecycle(), key, current=False, days=days) == (days >= (7 if key.startswith("gpuyard/runs/") else 30))
+    assert all("newer_noncurrent_versions" not in rule.get("noncurrent_version_expiration", {}) for rule in data_lifecycle())
+
+
+def test_access_logs_stay_for_a_year() -> None:
+    assert not removable(log_lifecycle(), "runs/2026-11-22", current=True, days=364)
+    assert removable(log_lifecycle(), "runs/2026-11-22", current=True, days=365)
+
+
+def test_a_policy_denies_what_is_not_tls_and_allows_nobody() -> None:
+    document = tls_only("arn:aws:s3:::b")
+    assert [(statement["Effect"], statement["Condition"]) for statement in document["Statement"]] == [
+        ("Deny", {"Bool": {"aws:SecureTransport": "false"}}),
+        ("Deny", {"NumericLessThan": {"s3:TlsVersion": "1.2"}}),
+    ]
+    assert all(statement["Resource"] == ["arn:aws:s3:::b", "arn:aws:s3:::b/*"] for statement in document["Statement"])
+    assert all((statement["Principal"], statement["Action"]) == ("*", "s3:*") for statement in document["Statement"])
+
+
+def test_only_the_log_service_may_write_logs_and_only_of_this_bucket() -> None:
+    allowed = [one for one in log_policy("arn:aws:s3:::l", "arn:aws:s3:::b", "1")["Statement"] if one["Effect"] == "Allow"]
+    assert allowed == [
+        {
+            "Sid": "AccessLogs",
+            "Effect": "Allow",
+            "Principal": {"Service": "logging.s3.amazonaws.com"},
+            "Action": "s3:PutObject",
+            "Resource": "arn:aws:s3:::l/*",
+            "Condition": {"ArnEquals": {"aws:SourceArn": "arn:aws:s3:::b"}, "StringEquals": {"aws:SourceAccount": "1"}},
+        }
+    ]
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        client = boto3.client("s3", region_name="us-east-1")
+        for bucket in ("data-1", "logs-1"):
+            client.create_bucket(Bucket=bucket)
+        yield client
+        client.close()
+
+
+def camel(value: Any) -> Any:
+    """As S3's API writes it."""
+    if isinstance(value, dict):
+        return {("ID" if key == "id" else "".join(word.title() for word in key.split("_"))): camel(part) for key, part in value.items()}
+    return [camel(part) for part in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("rules", [data_lifecycle(), log_lifecycle()])
+def test_s3_takes_the_lifecycle(s3: Any, rules: list[dict[str, Any]]) -> None:
+    s3.put_bucket_lifecycle_configuration(Bucket="data-1", LifecycleConfiguration={"Rules": camel(rules)})
+    found = s3.get_bucket_lifecycle_configuration(Bucket="data-1")["Rules"]
+    assert [rule["ID"] for rule in found] == [rule["id"] for rule in rules]
+
+
+def test_s3_takes_the_policies_and_the_logging_they_allow(s3: Any) -> None:
+    data, logs = "arn:aws:s3:::data-1", "arn:aws:s3:::logs-1"
+    s3.put_bucket_policy(Bucket="data-1", Policy=json.dumps(tls_only(data)))
+    s3.put_bucket_policy(Bucket="logs-1", Policy=json.dumps(log_policy(logs, data, "123456789012")))
+    s3.put_bucket_ownership_controls(Bucket="logs-1", OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]})
+    wanted = {"LoggingEnabled": {"TargetBucket": "logs-1", "TargetPrefix": "data/"}}
+    s3.put_bucket_logging(Bucket="data-1", BucketLoggingStatus=wanted)
+    assert s3.get_bucket_logging(Bucket="data-1")["LoggingEnabled"]["TargetBucket"] == "logs-1"
+
+
+@pytest.mark.parametrize("name", ["acme-ml-datasets", "a.b.c", "123", "x" * 63])
+def test_a_legal_name_passes(name: str) -> None:
+    assert name_problems(name) == []
+
+
+@pytest.mark.parametrize("name", ["ab", "x" * 64, "Acme", "acme_ml", "-acme", "acme-", "a..b", "10.0.0.1", "s3://acme", "", None, 7])
+def test_an_illegal_name_is_told(name: Any) -> None:
+    (told,) = name_problems(name)
+    assert told.startswith(f"existing: got {name!r}, allowed: the name of an S3 bucket")

@@ -1,0 +1,251 @@
+"""Pools: what is made for each service and capacity, in an update and in a preview where nothing is known."""
+
+from __future__ import annotations
+
+import base64
+import email
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components import catalogue
+from components.aws.images import PARAMETERS
+from components.aws.launch_template import boot_of, user_data
+from components.aws.machine_group import launcher_lines
+from components.services import SERVICES
+from tests.support.gpu_pools import BATCH, BLOCK, ENVIRONMENT, GROUP, LATER, PLACEMENT, RESERVED, TAGS, TEMPLATE, VMS, kinds, pool
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_what_a_batch_pool_is(record: Any, preview: bool) -> None:
+    recorded = record(pool(BATCH), preview=preview)
+    assert kinds(recorded) == [
+        "ComputeEnvironment pool-environment",
+        "GpuPool pool",
+        "Identity pool-node",
+        "Identity pool-scheduler",
+        "LaunchTemplate pool-template",
+        "PlacementGroup pool-placement",
+        "Schedule pool-end",
+    ]
+    assert recorded.warnings == []
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_what_a_pool_of_machines_is(record: Any, preview: bool) -> None:
+    recorded = record(pool(VMS), preview=preview)
+    assert kinds(recorded) == [
+        "EncryptionKey pool-log-key",
+        "GpuPool pool",
+        "Group pool-machines",
+        "Identity pool-node",
+        "LaunchTemplate pool-template",
+        "LogGroup pool-logs",
+        "PlacementGroup pool-placement",
+        "Schedule pool-end",
+    ]
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_sagemaker_holds_its_own_machines(record: Any, preview: bool) -> None:
+    made: list[Any] = []
+    recorded = record(lambda: made.append(pool({**BATCH, "service": "sagemaker", "zone": None, "capacity": "spot"})()), preview=preview)
+    assert kinds(recorded) == ["GpuPool pool"]
+    assert recorded.lookups == []
+    assert (made[0].node_role_name, made[0].compute_environment_arn, len(made[0].subnet_ids)) == (None, None, 2)
+    assert recorded.outputs("GpuPool") == {"id": "pool", "machine": "p5en.48xlarge", "nodes": 4}
+
+
+def test_the_golden_template(record: Any) -> None:
+    given_to = record(pool(BATCH)).inputs(TEMPLATE, "pool-template")
+    script = base64.b64decode(given_to.pop("userData")).decode()
+    part: Any = email.message_from_string(script).get_payload(0)
+    assert "GPUS=8\nFAST_NICS=16\nNIC_DRIVER=efa\n" in part.get_payload()
+    card = {"associatePublicIpAddress": "false", "deleteOnTermination": "true", "securityGroups": ["sg-nodes"]}
+    machine_tags = {"owner": "me@acme.io", "team": "nlp", "stack": "gpuyard/local", "Name": "pool-node"}
+    assert given_to == {
+        "blockDeviceMappings": [
+            {
+                "deviceName": "/dev/xvda",
+                "ebs": {
+                    "deleteOnTermination": "true",
+                    "encrypted": "true",
+                    "iops": 3000,
+                    "throughput": 500,
+                    "volumeSize": 200,
+                    "volumeType": "gp3",
+                },
+            }
+        ],
+        "instanceInitiatedShutdownBehavior": "terminate",
+        "metadataOptions": {
+            "httpEndpoint": "enabled",
+            "httpPutResponseHopLimit": 1,
+            "httpTokens": "required",
+            "instanceMetadataTags": "disabled",
+        },
+        "networkInterfaces": [
+            {**card, "networkCardIndex": 0, "deviceIndex": 0},
+            {**card, "networkCardIndex": 0, "deviceIndex": 1, "interfaceType": "efa-only"},
+            *({**card, "networkCardIndex": index, "deviceIndex": 0, "interfaceType": "efa-only"} for index in range(1, 16)),
+        ],
+        "tagSpecifications": [{"resourceType": kind, "tags": machine_tags} for kind in ("instance", "volume", "network-interface")],
+        "tags": {**TAGS, "stack": "gpuyard/local", "Name": "pool-template"},
+        "updateDefaultVersion": True,
+    }
+
+
+def test_the_environment_takes_changes_in_place(record: Any) -> None:
+    given_to = record(pool({**BATCH, "min_nodes": 1})).inputs(ENVIRONMENT, "pool-environment")
+    profile = given_to["computeResources"].pop("instanceRole")
+    assert profile.startswith("arn:aws:iam")
+    assert given_to == {
+        "type": "MANAGED",
+        "state": "ENABLED",
+        "computeResources": {
+            "type": "EC2",
+            "allocationStrategy": "BEST_FIT_PROGRESSIVE",
+            "minVcpus": 192,
+            "maxVcpus": 768,
+            "instanceTypes": ["p5en.48xlarge"],
+            "subnets": ["subnet-us-east-1a"],
+            "securityGroupIds": ["sg-nodes"],
+            "ec2Configurations": [{"imageType": "ECS_AL2023_NVIDIA", "imageIdOverride": "ami-0123456789abcdef0"}],
+            "launchTemplate": {"launchTemplateId": "pool-template-id", "version": "1"},
+            "placementGroup": "pool-placement",
+        },
+        "updatePolicy": {"jobExecutionTimeoutMinutes": 360, "terminateJobsOnUpdate": False},
+        "tags": {**TAGS, "stack": "gpuyard/local", "Name": "pool-environment"},
+    }
+
+
+def test_the_group_waits_for_nothing(record: Any) -> None:
+    recorded = record(pool({**VMS, "min_nodes": 2}))
+    given_to = recorded.inputs(GROUP, "pool-machines")
+    tags = {tag["key"]: (tag["value"], tag["propagateAtLaunch"]) for tag in given_to.pop("tags")}
+    assert tags == {
+        "owner": ("me@acme.io", True),
+        "expires": (LATER, True),
+        "team": ("nlp", True),
+        "stack": ("gpuyard/local", True),
+        "Name": ("pool-machines", False),
+    }
+    assert given_to == {
+        "minSize": 2,
+        "maxSize": 4,
+        "desiredCapacity": 2,
+        "vpcZoneIdentifiers": ["subnet-us-east-1a"],
+        "waitForCapacityTimeout": "0",
+        "suspendedProcesses": ["AZRebalance"],
+        "healthCheckType": "EC2",
+        "launchTemplate": {"id": "pool-template-id", "version": "1"},
+    }
+    template = recorded.inputs(TEMPLATE, "pool-template")
+    assert (template["imageId"], template["instanceType"]) == ("ami-0123456789abcdef0", "p5en.48xlarge")
+    assert template["placement"] == {"groupName": "pool-placement"}
+    assert template["iamInstanceProfile"]["arn"].startswith("arn:aws:iam")
+    assert "LOG_GROUP=pool-logs\n" in base64.b64decode(template["userData"]).decode()
+    assert recorded.inputs("aws:cloudwatch/logGroup:LogGroup", "pool-logs")["retentionInDays"] == 365
+    assert set(recorded.outputs("GpuPool")) == {"id", "machine", "nodes", "scale", "hostfile", "torchrun"}
+
+
+def test_spot(record: Any) -> None:
+    batch = record(pool({**BATCH, "max_nodes": 1, "capacity": "spot"})).inputs(ENVIRONMENT, "pool-environment")["computeResources"]
+    assert (batch["type"], batch["allocationStrategy"]) == ("SPOT", "SPOT_PRICE_CAPACITY_OPTIMIZED")
+    recorded = record(pool({**VMS, "capacity": "spot"}))
+    given_to = recorded.inputs(GROUP, "pool-machines")
+    assert "launchTemplate" not in given_to
+    assert given_to["mixedInstancesPolicy"] == {
+        "instancesDistribution": {
+            "onDemandBaseCapacity": 0,
+            "onDemandPercentageAboveBaseCapacity": 0,
+            "spotAllocationStrategy": "price-capacity-optimized",
+        },
+        "launchTemplate": {
+            "launchTemplateSpecification": {"launchTemplateId": "pool-template-id", "version": "1"},
+            "overrides": [{"instanceType": "p5en.48xlarge"}],
+        },
+    }
+    assert "instanceMarketOptions" not in recorded.inputs(TEMPLATE, "pool-template")  # said twice, EC2 refuses it
+
+
+@pytest.mark.parametrize("service", ["batch", "vms"])
+def test_reserved_machines_and_no_others(record: Any, service: str) -> None:
+    for capacity, market in ((RESERVED, None), (BLOCK, {"marketType": "capacity-block"})):
+        recorded = record(pool({**BATCH, "service": service, "capacity": capacity}))
+        template = recorded.inputs(TEMPLATE, "pool-template")
+        assert template["capacityReservationSpecification"] == {
+            "capacityReservationPreference": "capacity-reservations-only",
+            "capacityReservationTarget": {"capacityReservationId": "cr-0123456789abcdef0"},
+        }
+        assert template.get("instanceMarketOptions") == market
+        assert "placement" not in template
+        assert not [line for line in kinds(recorded) if line.startswith("PlacementGroup")]
+
+
+@pytest.mark.parametrize(
+    ("machine", "nodes", "together"), [("p5en.48xlarge", 2, True), ("p5en.48xlarge", 1, False), ("g5.xlarge", 4, False)]
+)
+def test_machines_stand_together_where_it_helps(record: Any, machine: str, nodes: int, together: bool) -> None:
+    recorded = record(pool({**BATCH, "machine": machine, "max_nodes": nodes}))
+    assert ("PlacementGroup pool-placement" in kinds(recorded)) == together
+    if together:
+        assert recorded.inputs(PLACEMENT, "pool-placement")["strategy"] == "cluster"
+
+
+def test_an_image_of_ones_own_brings_its_root_device(record: Any) -> None:
+    own = {**VMS, "image": "ami-0fedcba9876543210"}
+    recorded = record(pool(own))
+    template = recorded.inputs(TEMPLATE, "pool-template")
+    assert (template["imageId"], template["blockDeviceMappings"][0]["deviceName"]) == ("ami-0fedcba9876543210", "/dev/sda1")
+    assert "aws:ssm/getParameter:getParameter" not in recorded.lookups
+
+
+def test_every_machine_of_the_catalogue_in_every_service(record: Any) -> None:
+    rows = catalogue.table("aws").machines.values()
+    specs = [{**BATCH, "machine": row.name, "service": service} for row in rows for service in row.services]
+    recorded = record(lambda: [pool(spec, name=f"p{index}")() for index, spec in enumerate(specs)])
+    assert len([line for line in kinds(recorded) if line.startswith("GpuPool")]) == len(specs) > 50
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_every_capacity_in_every_service(record: Any, preview: bool) -> None:
+    """The table of services says what goes; what goes is made."""
+    capacities: dict[str, Any] = {"on_demand": "on_demand", "spot": "spot", "reservation": RESERVED, "capacity_block": BLOCK}
+    modes = {name: row.multi_node_modes for name, row in SERVICES.items() if "aws" in row.clouds}
+    specs = [{**BATCH, "service": service, "capacity": capacities[mode]} for service, known in modes.items() for mode in known]
+    recorded = record(lambda: [pool(spec, name=f"p{index}")() for index, spec in enumerate(specs)], preview=preview)
+    assert len([line for line in kinds(recorded) if line.startswith("GpuPool")]) == len(specs) == 9
+
+
+def test_user_data_fits_every_machine() -> None:
+    for row in catalogue.table("aws").machines.values():
+        assert len(base64.b64decode(user_data(boot_of(row, "vms", "g" * 512)))) < 12_000
+    assert boot_of(catalogue.machine("g5.xlarge"), "batch").fast_nics == 0
+
+
+def test_every_service_with_machines_has_images() -> None:
+    assert {name for name, row in SERVICES.items() if "aws" in row.clouds and row.zone == "required"} == set(PARAMETERS)
+
+
+def test_the_lines_for_other_launchers(tmp_path: Path) -> None:
+    lines = launcher_lines("pool-machines-1a2b", "us-east-1", 4, 8)
+    assert lines.scale.endswith("--auto-scaling-group-name pool-machines-1a2b --desired-capacity 4")
+    for name, body in {"aws": r"printf '10.0.0.9\t10.0.0.12\n10.0.0.1\n'", "torchrun": 'printf "%s\\n" "$@"'}.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    shell = f"{lines.hostfile}\n{lines.torchrun}"
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-ec", shell], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    assert (tmp_path / "hosts").read_text().splitlines() == ["10.0.0.1", "10.0.0.12", "10.0.0.9"]
+    assert done.stdout.splitlines() == [
+        "--nnodes=3",
+        "--nproc-per-node=8",
+        "--rdzv-backend=c10d",
+        "--rdzv-id=pool-machines-1a2b",
+        "--rdzv-endpoint=10.0.0.1:29400",
+        "train.py",
+    ]

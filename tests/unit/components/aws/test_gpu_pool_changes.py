@@ -1,0 +1,150 @@
+"""Pools over time: their end, what a change changes and what it leaves, what is refused before anything is made."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any
+
+import pulumi
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.aws.batch_environment import close_request
+from components.aws.end import End, end_of, warning
+from components.aws.gpu_pool import GpuPool
+from components.pool_spec import GpuPoolSpec
+from tests.support.gpu_pools import BATCH, BLOCK, LATER, RESERVED, TAGS, TEMPLATE, VMS, changed, kinds, network, pool
+
+
+def test_the_end_of_a_batch_pool(record: Any) -> None:
+    recorded = record(pool(BATCH))
+    schedule = recorded.inputs("aws:scheduler/schedule:Schedule", "pool-end")
+    environment = "arn:aws:batch:us-east-1:111122223333:pool-environment"
+    assert (schedule["scheduleExpression"], schedule["scheduleExpressionTimezone"]) == ("at(2999-03-31T00:00:00)", "UTC")
+    assert schedule["flexibleTimeWindow"] == {"mode": "OFF"}
+    assert schedule["target"]["arn"] == "arn:aws:scheduler:::aws-sdk:batch:updateComputeEnvironment"
+    policy = json.loads(recorded.inputs("aws:iam/rolePolicy:RolePolicy", "pool-scheduler-policy")["policy"])
+    assert policy["Statement"] == [{"Effect": "Allow", "Action": ["batch:UpdateComputeEnvironment"], "Resource": [environment]}]
+    assert json.loads(schedule["target"]["input"])["ComputeEnvironment"] == environment
+
+
+def test_the_call_at_the_end_is_one_that_batch_takes() -> None:
+    """The scheduler's spelling is the API's with a capital first."""
+    from botocore.session import Session
+    from botocore.validate import validate_parameters
+
+    body = {key[0].lower() + key[1:]: value for key, value in json.loads(close_request("arn:aws:batch:::ce")).items()}
+    body["computeResources"] = {key[0].lower() + key[1:]: value for key, value in body["computeResources"].items()}
+    operation = Session().get_service_model("batch").operation_model("UpdateComputeEnvironment")
+    validate_parameters(body, operation.input_shape)
+    assert body["state"] in operation.input_shape.members["state"].enum
+
+
+def test_the_end_of_a_group_is_before_the_machines_are_taken(record: Any) -> None:
+    given_to = record(pool({**VMS, "capacity": BLOCK})).inputs("aws:autoscaling/schedule:Schedule", "pool-end")
+    assert given_to == {
+        "autoscalingGroupName": "pool-machines",
+        "scheduledActionName": "end",
+        "startTime": "2999-01-19T10:50:00Z",
+        "minSize": 0,
+        "maxSize": 0,
+        "desiredCapacity": 0,
+    }
+
+
+@pytest.mark.parametrize("tags", [{}, {"expires": "never"}])
+def test_a_pool_without_an_end(record: Any, tags: dict[str, str]) -> None:
+    for spec in (BATCH, VMS):
+        assert not [line for line in kinds(record(pool(spec, tags))) if "Schedule" in line or "scheduler" in line]
+
+
+@given(
+    st.datetimes(datetime.datetime(2026, 1, 1), datetime.datetime(2030, 1, 1)),
+    st.dates(datetime.date(2026, 1, 1), datetime.date(2030, 1, 1)),
+)
+def test_the_first_end_counts(block: datetime.datetime, day: datetime.date) -> None:
+    text = block.strftime("%Y-%m-%dT%H:%M:%SZ")
+    spec = GpuPoolSpec.model_validate({**VMS, "capacity": {**BLOCK, "ends": text}})
+    found = [end_of(spec, expires) for expires in (day.isoformat(), "never", None)]
+    assert all(end is not None for end in found)
+    both, block_alone, same = (end.at for end in found if end)
+    assert block_alone == same
+    assert block_alone.replace(tzinfo=None) + datetime.timedelta(minutes=40) == block.replace(microsecond=0)
+    assert both <= block_alone
+    assert both.replace(tzinfo=None) <= datetime.datetime.combine(day, datetime.time())
+
+
+def test_people_are_warned_of_an_end() -> None:
+    at = datetime.datetime(2027, 3, 31, tzinfo=datetime.UTC)
+    end, day = End(at, "the yard expires on 2027-03-31"), datetime.timedelta(days=1)
+    assert warning(None, at) is None
+    assert warning(end, at - 8 * day) is None
+    assert warning(end, at - 6 * day) == "goes to zero nodes at 2027-03-31T00:00Z: the yard expires on 2027-03-31"
+    assert "pulumi up --refresh" in (warning(end, at + day) or "")
+
+
+def test_a_past_end_is_told_and_changes_nothing(record: Any) -> None:
+    past, later = ({**TAGS, "expires": date} for date in ("2020-01-01", LATER))
+    recorded = record(pool(BATCH, past))
+    assert [line for line in recorded.warnings if "pool pool: went to zero nodes at 2020-01-01T00:00Z" in line]
+    assert kinds(recorded) == kinds(record(pool(BATCH, later)))
+
+
+@pytest.mark.parametrize("spec", [BATCH, VMS, {**BATCH, "capacity": BLOCK}])
+def test_the_second_run_is_the_first(record: Any, spec: dict[str, Any]) -> None:
+    assert changed(record, pool(spec), pool(spec)) == []
+
+
+@pytest.mark.parametrize("service", ["batch", "vms"])
+def test_another_block_is_another_version_of_the_template(record: Any, service: str) -> None:
+    spec = {**BATCH, "service": service, "capacity": BLOCK}
+    other = {**BLOCK, "reservation": "cr-fedcba98765432100", "ends": "2999-02-19T11:30:00Z"}
+    assert changed(record, pool(spec), pool({**spec, "capacity": other})) == ["pool-end", "pool-template"]
+
+
+def test_a_later_end_is_no_other_template(record: Any) -> None:
+    later = {**TAGS, "expires": "2999-12-31"}
+    before = record(pool(BATCH)).inputs(TEMPLATE, "pool-template")
+    after = record(pool(BATCH, later)).inputs(TEMPLATE, "pool-template")
+    assert {key for key in before if before[key] != after[key]} == {"tags"}  # of the template itself: no new version
+
+
+def test_only_the_pool_that_changes_changes(record: Any) -> None:
+    def yard(nodes: int) -> Any:
+        return lambda: [pool(BATCH, name="left")(), pool({**BATCH, "max_nodes": nodes}, name="right")()]
+
+    assert changed(record, yard(2), yard(4)) == ["right-environment"]
+
+
+def test_batch_machines_need_a_way_out(record: Any) -> None:
+    def yard(service: str) -> Any:
+        return lambda: GpuPool("pool", {**BATCH, "service": service}, network=network("none"), tags=TAGS)
+
+    with pytest.raises(pulumi.RunError, match="service: got 'batch', allowed: sagemaker or vms in network net without a way out"):
+        record(yard("batch"))
+    record(yard("vms"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "tags", "told"),
+    [
+        ({"zone": "us-east-1f"}, {}, ["zone: got 'us-east-1f', allowed: a zone of network net: us-east-1a, us-east-1b"]),
+        ({"image": "ubuntu"}, {}, ["image: got 'ubuntu', allowed: the id of a machine image"]),
+        ({"capacity": {**RESERVED, "reservation": "block-7"}}, {}, ["capacity.reservation: got 'block-7'"]),
+        ({"service": "sagemaker", "image": "ami-01234567"}, {}, ["image: got 'ami-01234567', allowed: nothing where service is sagemaker"]),
+        ({}, {"expires": "tomorrow"}, ["tags.expires: got 'tomorrow', allowed: a quoted date"]),
+        ({"capacity": "spot"}, {}, ["capacity: got 'spot'", "service: sagemaker"]),
+        (
+            {"machine": "p5en.48xlarg", "zone": "x", "image": "y", "disk_gib": 1},
+            {},
+            ["did you mean p5en.48xlarge", "zone:", "image:", "disk_gib:"],
+        ),
+    ],
+)
+def test_bad_input_is_told_at_once_and_nothing_is_made(record: Any, spec: dict[str, Any], tags: dict[str, str], told: list[str]) -> None:
+    with pytest.raises(pulumi.RunError) as error:
+        record(pool({**BATCH, **spec}, tags))
+    assert str(error.value).startswith("GpuPool pool: ")
+    assert [words for words in told if words not in str(error.value)] == []

@@ -1,0 +1,70 @@
+"""Job targets of AWS pools: fabric, price, end and memory, each a pure function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from components.aws.job_targets import available_until, fabric, price, reservable_mib
+from components.catalogue import table
+from components.naming import job_prefix
+from components.spec import GpuPoolSpec
+from tests.support.aws_yard import BATCH
+
+H100 = table("aws").machines["p5.48xlarge"]
+
+
+def pool(**change: Any) -> GpuPoolSpec:
+    return GpuPoolSpec.model_validate({**BATCH, "machine": "p5.48xlarge", **change})
+
+
+def test_the_fabric_is_held_where_nodes_talk_over_fast_cards() -> None:
+    assert fabric(pool(fabric_floor=0.5), H100) == {"transport": "NET/OFI", "line_rate_gbps": 3200, "floor": 0.5}
+    assert fabric(pool(max_nodes=1), H100) is None
+    assert fabric(pool(), H100.model_copy(update={"fast_nics": 0, "transport": None})) is None
+
+
+BLOCK = {"mode": "capacity_block", "reservation": "cr-0a", "ends": "2026-12-19T11:30:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("change", "region", "usd", "source"),
+    [
+        ({}, "us-east-1", 55.04, "on-demand list price"),
+        ({"capacity": {"mode": "reservation", "reservation": "cr-0a"}}, "us-east-1", 55.04, "2026-07-20"),
+        ({"price_usd_per_hour": 0.0}, "us-east-1", 0.0, "the stack's own rate"),
+        ({}, "mars-1", None, "no price known for p5.48xlarge in mars-1, on_demand on batch: set price_usd_per_hour"),
+        ({"capacity": BLOCK}, "us-east-1", None, "capacity_block on batch"),
+        ({"service": "sagemaker"}, "us-east-1", None, "on_demand on sagemaker"),
+    ],
+)
+def test_a_price_has_a_source_or_a_reason(change: dict[str, Any], region: str, usd: float | None, source: str) -> None:
+    found = price(pool(**change), H100, region)
+    assert found["usd_per_node_hour"] == usd
+    assert source in found["source"]
+
+
+@pytest.mark.parametrize(
+    ("capacity", "expires", "until"),
+    [
+        ("on_demand", None, None),
+        ("on_demand", "never", None),
+        ("on_demand", "2027-03-31", "2027-03-31T00:00:00Z"),
+        (BLOCK, "2027-03-31", "2026-12-19T10:50:00Z"),
+        (BLOCK, "2026-12-01", "2026-12-01T00:00:00Z"),
+    ],
+)
+def test_machines_are_there_until_the_earlier_end(capacity: Any, expires: str | None, until: str | None) -> None:
+    assert available_until(pool(capacity=capacity), expires) == until
+
+
+def test_a_job_leaves_memory_to_the_host() -> None:
+    for machine in table("aws").machines.values():
+        share = reservable_mib(machine.memory_gib) / (machine.memory_gib * 1024)
+        assert 0.93 < share < 1 - 1 / 64
+
+
+def test_a_stacks_jobs_have_a_prefix_of_their_own() -> None:
+    assert job_prefix("gpuyard/dev") != job_prefix("gpuyard/prod")
+    assert len(job_prefix("gpuyard/dev")) == 17

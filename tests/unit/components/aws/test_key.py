@@ -1,0 +1,69 @@
+"""AWS's EncryptionKey: rotation, the window, and a policy that lets in the account and, where asked, its log groups."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pulumi
+import pytest
+
+from components.aws import EncryptionKey
+from components.aws.key import key_policy
+
+ROOT = {"AWS": "arn:aws:iam::111122223333:root"}
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) -> None:
+    recorded = record(lambda: pulumi.export("arn", EncryptionKey("data").arn), preview=preview)
+    assert sorted((request.type, request.name) for request in recorded.resources.values()) == [
+        ("aws:kms/alias:Alias", "data-alias"),
+        ("aws:kms/key:Key", "data-key"),
+        ("gpuyard-aws:index:EncryptionKey", "data"),
+    ]
+    assert set(recorded.outputs("EncryptionKey")) == {"arn"}
+    assert recorded.unknown == ({"arn"} if preview else set())
+
+
+def test_a_key_rotates_and_its_deletion_can_be_called_off_for_long(record: Any) -> None:
+    recorded = record(lambda: EncryptionKey("data", tags={"owner": "me"}))
+    key = recorded.inputs("aws:kms/key:Key", "data-key")
+    assert json.loads(key.pop("policy")) == key_policy("111122223333", "us-east-1", "aws", False)
+    assert key == {
+        "description": "gpuyard gpuyard/local data",
+        "enableKeyRotation": True,
+        "deletionWindowInDays": 30,
+        "tags": {"owner": "me", "stack": "gpuyard/local", "Name": "data-key"},
+    }
+    assert recorded.inputs("aws:kms/alias:Alias", "data-alias") == {"targetKeyId": "data-key-id"}
+
+
+@pytest.mark.parametrize("for_logs", [False, True])
+def test_the_policy_lets_in_the_account_and_its_own_log_groups_and_names_every_action(for_logs: bool) -> None:
+    statements = key_policy("111122223333", "us-east-1", "aws", for_logs)["Statement"]
+    assert [statement["Principal"] for statement in statements] == [ROOT, ROOT, {"Service": "logs.us-east-1.amazonaws.com"}][: 2 + for_logs]
+    assert all("*" not in action for statement in statements for action in statement["Action"])
+    assert {"kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:EnableKeyRotation"} <= set(statements[0]["Action"])
+    assert {"kms:Decrypt", "kms:GenerateDataKey"} <= set(statements[1]["Action"])
+    if for_logs:
+        assert statements[2]["Condition"] == {
+            "ArnLike": {"kms:EncryptionContext:aws:logs:arn": "arn:aws:logs:us-east-1:111122223333:log-group:*"}
+        }
+        assert "kms:PutKeyPolicy" not in statements[2]["Action"]
+
+
+def test_keep_keeps_and_delete_does_not(record: Any) -> None:
+    def program() -> None:
+        EncryptionKey("kept")
+        EncryptionKey("gone", on_destroy="delete")
+
+    recorded = record(program)
+    assert recorded.one("gpuyard-aws:index:EncryptionKey", "kept").retainOnDelete
+    assert not recorded.one("gpuyard-aws:index:EncryptionKey", "gone").retainOnDelete
+
+
+def test_a_wrong_word_is_told(record: Any) -> None:
+    word: Any = "burn"
+    with pytest.raises(pulumi.RunError, match=r"EncryptionKey k: 1 problem.*\n.*on_destroy: got 'burn', allowed: keep or delete"):
+        record(lambda: EncryptionKey("k", on_destroy=word))

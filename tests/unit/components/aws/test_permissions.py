@@ -1,0 +1,185 @@
+"""Policies: named actions on named resources, every wildcard in the table, every row of the table in use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import botocore.session
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.aws import permissions
+from components.aws.permissions import Storage
+from components.aws.policy import Place, PolicyError, Statement, policy_document
+from components.aws.submitter import BatchSide, SageMakerSide, submitter
+from components.aws.trust import PRINCIPALS, Trust
+from components.aws.wildcards import WILDCARDS, explained
+from components.naming import job_prefix
+
+PLACE = Place("111122223333", "us-east-1", "aws")
+RUN = Storage("arn:aws:s3:::runs-1a2b", "arn:aws:kms:us-east-1:111122223333:key/run")
+STACK = "gpuyard/prod"
+
+words = st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True)
+places = st.builds(
+    Place, st.from_regex(r"[0-9]{12}", fullmatch=True), st.sampled_from(["us-east-1", "cn-north-1"]), st.sampled_from(["aws", "aws-cn"])
+)
+keys = st.none() | words.map(lambda word: f"arn:aws:kms:eu-west-1:111122223333:key/{word}")
+buckets = st.builds(Storage, words.map(lambda word: f"arn:aws:s3:::{word}"), keys)
+
+
+@st.composite
+def documents(draw: Any) -> list[list[Statement]]:
+    """The policies of all roles of a yard of any shape."""
+    place, run, name = draw(places), draw(buckets), draw(words)
+    reads, secrets = (
+        draw(st.lists(buckets, max_size=3)),
+        draw(st.lists(words.map(lambda word: place.arn("secretsmanager", word)), max_size=3)),
+    )
+    group, prefix = place.arn("logs", f"log-group:/gpuyard/{name}"), job_prefix(f"gpuyard/{name}")
+    image = draw(
+        st.sampled_from([None, "pytorch/pytorch@sha256:00", f"444455556666.dkr.ecr.{place.region}.amazonaws.com/{name}/x@sha256:00"])
+    )
+    arns = [place.arn("ec2", f"subnet/subnet-{name}")]
+    model_group = place.arn("sagemaker", f"model-package-group/{name}")
+    batch = draw(
+        st.none() | st.just(BatchSide([place.arn("batch", f"job-queue/{name}")], group, [f"arn:aws:iam::{place.account}:role/{name}"]))
+    )
+    trains = draw(st.none() | st.just(SageMakerSide(f"arn:aws:iam::{place.account}:role/{name}", [name], ["sg-1"])))
+    own = permissions.sagemaker_job(
+        place, run, prefix, subnet_arns=arns, security_group_arns=arns, model_group_arn=model_group, image=image
+    )
+    return [
+        permissions.node(place, draw(st.sampled_from([[], [group]]))),
+        permissions.job(run, reads, secrets),
+        permissions.execution(place, group, image),
+        [*permissions.job(run, reads, secrets), *own],
+        submitter(place, run, f"gpuyard/{name}", prefix, batch, trains),
+    ]
+
+
+def wild(document: Any) -> Iterator[tuple[str, str]]:
+    """Every (action or condition key, pattern) of a document that holds a `*`, found without the code under test."""
+    for statement in document["Statement"]:
+        for action in statement["Action"]:
+            assert "*" not in action
+            yield from ((action, resource) for resource in statement["Resource"] if "*" in resource or "?" in resource)
+        for condition in statement.get("Condition", {}).values():
+            for key, values in condition.items():
+                yield from ((key, value) for value in ([values] if isinstance(values, str) else values) if "*" in value)
+
+
+@given(documents())
+def test_no_policy_holds_a_wildcard_that_the_table_does_not_explain(statements: list[list[Statement]]) -> None:
+    for each in statements:
+        document = policy_document(each)
+        for action, pattern in wild(document):
+            assert explained(pattern, [action])
+        assert all(statement["Effect"] == "Allow" and statement["Resource"] for statement in document["Statement"])
+
+
+def everything() -> list[Statement]:
+    group = PLACE.arn("logs", "log-group:/gpuyard/train")
+    own = permissions.sagemaker_job(
+        PLACE,
+        RUN,
+        job_prefix(STACK),
+        subnet_arns=["arn:a"],
+        security_group_arns=["arn:b"],
+        model_group_arn=f"{PLACE.arn('sagemaker', 'model-package-group/g')}",
+        image=None,
+    )
+    batch, trains = BatchSide(["arn:q"], group, ["arn:r"]), SageMakerSide("arn:r", ["subnet-1"], ["sg-1"])
+    return [
+        *permissions.node(PLACE, [group]),
+        *permissions.job(RUN, [Storage("arn:aws:s3:::data", None)], ["arn:s"]),
+        *permissions.execution(PLACE, group, None),
+        *own,
+        *submitter(PLACE, RUN, STACK, job_prefix(STACK), batch, trains),
+    ]
+
+
+def test_every_row_of_the_table_is_needed() -> None:
+    used = set(wild(policy_document_unlimited(everything())))
+    trusts = [Trust(service=principal).document(PLACE) for principal in PRINCIPALS]
+    used |= {
+        ("aws:SourceArn", entry["Condition"]["ArnLike"]["aws:SourceArn"])
+        for trust in trusts
+        for entry in trust["Statement"]
+        if "Condition" in entry
+    }
+    for row in WILDCARDS:
+        for action in row.actions:
+            assert any(key == action and explained(pattern, [action]) for key, pattern in used), f"{action} on {row.pattern}"
+    assert all(row.why and row.source.startswith("docs.aws.amazon.com/") for row in WILDCARDS)
+
+
+def policy_document_unlimited(statements: list[Statement]) -> dict[str, Any]:
+    """All roles together are more than one may hold."""
+    return {"Statement": [entry for statement in statements for entry in policy_document([statement])["Statement"]]}
+
+
+@pytest.mark.parametrize(
+    ("statement", "part"),
+    [
+        (Statement(("s3:*",), ("arn:aws:s3:::a",), why="x"), "named one by one"),
+        (Statement(("s3:GetObject",), ("*",), why="x"), "no row"),
+        (Statement(("s3:DeleteObject",), ("arn:aws:s3:::a/*",), why="x"), "no row"),
+        (Statement(("s3:PutObject",), ("arn:aws:s3:::*/gpuyard/runs/*",), why="x"), "no row"),
+        (Statement(("iam:PassRole",), ("arn:aws:iam::111122223333:role/gpuyard-?",), why="x"), "no row"),
+        (Statement(("batch:DescribeJobs", "batch:SubmitJob"), ("*",), why="x"), "no row"),
+        (Statement(("s3:ListBucket",), ("arn:aws:s3:::a",), {"StringLike": {"s3:prefix": ["gpuyard/*", "*"]}}, "x"), "s3:prefix"),
+        (Statement(("s3:ListBucket",), ("arn:aws:s3:::a",)), "why"),
+        (Statement((), ("arn:aws:s3:::a",), why="x"), "required"),
+        (Statement(("s3:ListBucket",), tuple(f"arn:aws:s3:::{n:060}" for n in range(200)), why="x"), "10240"),
+    ],
+)
+def test_what_is_too_wide_is_refused(statement: Statement, part: str) -> None:
+    with pytest.raises(PolicyError, match=part):
+        policy_document([statement])
+
+
+def test_a_role_that_may_do_nothing_is_refused() -> None:
+    with pytest.raises(PolicyError, match="no statement"):
+        policy_document([])
+
+
+def test_jobs_cannot_change_targets_or_code_and_use_keys_through_s3_alone() -> None:
+    document = policy_document(permissions.job(RUN, [Storage("arn:aws:s3:::data", "arn:aws:kms:eu-west-1:444455556666:key/d")], []))
+    by_action = {action: entry for entry in document["Statement"] for action in entry["Action"]}
+    assert by_action["s3:PutObject"]["Resource"] == by_action["s3:DeleteObject"]["Resource"] == ["arn:aws:s3:::runs-1a2b/gpuyard/runs/*"]
+    use = [entry for entry in document["Statement"] if "kms:Decrypt" in entry["Action"]]
+    data = ["arn:aws:kms:eu-west-1:444455556666:key/d"]
+    assert [(entry["Action"], entry["Resource"], entry["Condition"]) for entry in use] == [
+        (["kms:Decrypt"], data, {"StringEquals": {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}}),
+        (["kms:Decrypt", "kms:GenerateDataKey"], [RUN.key_arn], {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}),
+    ]
+    assert "secretsmanager" not in json.dumps(document)
+
+
+def test_an_image_of_another_account_can_be_pulled_by_its_exact_repository() -> None:
+    image = "444455556666.dkr.ecr.eu-west-1.amazonaws.com/team/train@sha256:" + "0" * 64
+    resources = permissions.pull(PLACE, image)[1].resources
+    assert "arn:aws:ecr:eu-west-1:444455556666:repository/team/train" in resources
+    assert permissions.pull(PLACE, "pytorch/pytorch@sha256:00")[1].resources == permissions.pull(PLACE, None)[1].resources
+
+
+def test_every_action_is_one_that_aws_knows() -> None:
+    """Most are named as the operation of the API; those that are not are listed with their service's reference."""
+    session = botocore.session.get_session()
+    named_otherwise = {
+        *("ecs:Poll", "ecs:StartTelemetrySession", "iam:PassRole", "s3:ListBucket", "s3:ListMultipartUploadParts"),
+        *("ssm:UpdateInstanceInformation", "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel"),
+        *("ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel"),
+    }
+    actions = {action for statement in everything() for action in statement.actions}
+    unknown = set()
+    for action in actions - named_otherwise:
+        service, _, operation = action.partition(":")
+        if operation not in session.get_service_model(service).operation_names:
+            unknown.add(action)
+    assert unknown == set()
+    assert named_otherwise <= actions

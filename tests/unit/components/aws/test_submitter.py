@@ -1,0 +1,118 @@
+"""The submitter's role, the boundary of a yard: its policy word for word, what it lets through and what not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.aws import permissions
+from components.aws.permissions import Storage
+from components.aws.policy import Place, policy_document
+from components.aws.submitter import BatchSide, SageMakerSide, submitter
+from components.naming import job_prefix
+from tests.support.iam import allows
+
+PLACE = Place("111122223333", "us-east-1", "aws")
+RUN = Storage("arn:aws:s3:::runs-1a2b", "arn:aws:kms:us-east-1:111122223333:key/run")
+STACK = "gpuyard/prod"
+PREFIX = job_prefix(STACK)
+QUEUE, OTHER_QUEUE = PLACE.arn("batch", "job-queue/train-l4"), PLACE.arn("batch", "job-queue/payroll")
+JOB_ROLE, START_ROLE, TRAIN_ROLE = (f"arn:aws:iam::111122223333:role/{name}" for name in ("train-job", "train-execution", "train-training"))
+GROUP = PLACE.arn("logs", "log-group:train-logs")
+SHARED = PLACE.arn("logs", f"log-group:{permissions.TRAINING_JOBS}")
+OURS, THEIRS = PLACE.arn("batch", f"job-definition/{PREFIX}llm-0a1b:3"), PLACE.arn("batch", "job-definition/gpuyard-00000000-llm:3")
+JOB = PLACE.arn("batch", "job/6f0c")
+TRAINING, FOREIGN = PLACE.arn("sagemaker", f"training-job/{PREFIX}llm-0a1b"), PLACE.arn("sagemaker", "training-job/payroll")
+INSIDE = {"sagemaker:VpcSubnets": ["subnet-0a"], "sagemaker:VpcSecurityGroupIds": ["sg-0a"]}
+TASKS, ROOT = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}, "arn:aws:s3:::runs-1a2b"
+GOLDEN = Path(__file__).with_name("submitter_policy.json")
+
+
+def document() -> dict[str, Any]:
+    batch = BatchSide([QUEUE], GROUP, [JOB_ROLE, START_ROLE])
+    trains = SageMakerSide(TRAIN_ROLE, ["subnet-0a", "subnet-0b"], ["sg-0a"])
+    return policy_document(submitter(PLACE, RUN, STACK, PREFIX, batch, trains))
+
+
+def test_the_policy_is_the_reviewed_one() -> None:
+    """A change here widens or narrows who submits: review it as such, then write the file anew from `document()`."""
+    assert json.dumps(document(), indent=2) + "\n" == GOLDEN.read_text()
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "context"),
+    [
+        ("batch:SubmitJob", QUEUE, {}),
+        ("batch:SubmitJob", OURS, {}),
+        ("batch:RegisterJobDefinition", OURS.rpartition(":")[0], {}),
+        ("batch:RegisterJobDefinition", OURS, {"batch:Privileged": "false"}),
+        ("batch:DeregisterJobDefinition", OURS, {}),
+        ("batch:TagResource", JOB, {"aws:RequestTag/stack": STACK}),
+        ("batch:TagResource", JOB, {"aws:RequestTag/stack": STACK, "aws:ResourceTag/stack": STACK}),
+        ("batch:TerminateJob", JOB, {"aws:ResourceTag/stack": STACK}),
+        ("batch:CancelJob", JOB, {"aws:ResourceTag/stack": STACK}),
+        ("batch:DescribeJobs", "*", {}),
+        ("iam:PassRole", JOB_ROLE, TASKS),
+        ("iam:PassRole", TRAIN_ROLE, {"iam:PassedToService": "sagemaker.amazonaws.com"}),
+        ("s3:ListBucket", ROOT, {"s3:prefix": "gpuyard/runs/"}),
+        ("s3:ListBucket", ROOT, {}),  # what S3 asks itself before it answers 404
+        ("s3:GetObject", f"{ROOT}/gpuyard/targets.json", {}),
+        ("s3:PutObject", f"{ROOT}/gpuyard/runs/llm-0a1b/run.json", {}),
+        ("s3:PutObject", f"{ROOT}/gpuyard/code/00.tar.gz", {}),
+        ("kms:GenerateDataKey", str(RUN.key_arn), {"kms:ViaService": "s3.us-east-1.amazonaws.com"}),
+        ("logs:GetLogEvents", f"{GROUP}:log-stream:llm/default/6f0c", {}),
+        ("logs:FilterLogEvents", f"{GROUP}:*", {}),
+        ("logs:GetLogEvents", f"{SHARED}:log-stream:{PREFIX}llm-0a1b/algo-1-1", {}),
+        ("sagemaker:CreateTrainingJob", TRAINING, INSIDE),
+        ("sagemaker:StopTrainingJob", TRAINING, {}),
+    ],
+)
+def test_it_can_make_the_calls_of_a_submission(action: str, resource: str, context: Any) -> None:
+    assert allows(document(), action, resource, context)
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "context"),
+    [
+        ("batch:SubmitJob", OTHER_QUEUE, {}),
+        ("batch:SubmitJob", THEIRS, {}),
+        ("batch:RegisterJobDefinition", PLACE.arn("batch", "job-definition/payroll"), {}),
+        ("batch:RegisterJobDefinition", OURS, {"batch:Privileged": "true"}),
+        ("batch:DeregisterJobDefinition", THEIRS, {}),
+        ("batch:TerminateJob", JOB, {}),
+        ("batch:TerminateJob", JOB, {"aws:ResourceTag/stack": "gpuyard/dev"}),
+        ("batch:TagResource", JOB, {"aws:RequestTag/stack": STACK, "aws:ResourceTag/stack": "gpuyard/dev"}),
+        ("batch:TagResource", QUEUE, {"aws:RequestTag/stack": STACK}),
+        ("batch:UpdateJobQueue", QUEUE, {}),
+        ("iam:PassRole", "arn:aws:iam::111122223333:role/admin", TASKS),
+        ("iam:PassRole", JOB_ROLE, {"iam:PassedToService": "ec2.amazonaws.com"}),
+        ("iam:PassRole", TRAIN_ROLE, TASKS),
+        ("iam:PassRole", JOB_ROLE, {}),
+        ("s3:PutObject", f"{ROOT}/gpuyard/targets.json", {}),
+        ("s3:DeleteObject", f"{ROOT}/gpuyard/runs/llm-0a1b/run.json", {}),
+        ("s3:GetObject", f"{ROOT}/private/x", {}),
+        ("s3:ListBucket", ROOT, {"s3:prefix": "private/"}),
+        ("s3:ListBucket", "arn:aws:s3:::data", {}),
+        ("kms:Decrypt", str(RUN.key_arn), {"kms:ViaService": "secretsmanager.us-east-1.amazonaws.com"}),
+        ("secretsmanager:GetSecretValue", PLACE.arn("secretsmanager", "secret:wandb-AbCdEf"), {}),
+        ("logs:GetLogEvents", PLACE.arn("logs", "log-group:payroll:log-stream:a"), {}),
+        ("logs:GetLogEvents", f"{SHARED}:log-stream:payroll/algo-1", {}),
+        ("logs:FilterLogEvents", SHARED, {}),
+        ("sagemaker:CreateTrainingJob", TRAINING, {}),
+        ("sagemaker:CreateTrainingJob", TRAINING, INSIDE | {"sagemaker:VpcSubnets": ["subnet-0a", "subnet-99"]}),
+        ("sagemaker:CreateTrainingJob", FOREIGN, INSIDE),
+        ("sagemaker:StopTrainingJob", FOREIGN, {}),
+    ],
+)
+def test_and_no_others(action: str, resource: str, context: Any) -> None:
+    assert not allows(document(), action, resource, context)
+
+
+def test_a_yard_without_a_service_grants_nothing_of_it() -> None:
+    only_batch = json.dumps(policy_document(submitter(PLACE, RUN, STACK, PREFIX, BatchSide([QUEUE], GROUP, [JOB_ROLE]), None)))
+    assert "sagemaker" not in only_batch
+    only_training = json.dumps(policy_document(submitter(PLACE, RUN, STACK, PREFIX, None, SageMakerSide(TRAIN_ROLE, ["s"], ["g"]))))
+    assert "batch:" not in only_training

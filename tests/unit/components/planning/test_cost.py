@@ -1,0 +1,170 @@
+"""The money: sums of bounds, idle and full, own rates first, unknown said to be unknown, the budget's hours."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pulumi_aws as aws
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.planning.cost import HOURS_PER_MONTH, UNKNOWN, exact, hours_that_fit, money
+from components.planning.document import Amount, Money
+
+from .conftest import L4, MakeYard, dev, make_bucket, make_budget, make_network, make_pool
+
+H200 = {"machine": "p5en.48xlarge", "zone": "us-east-2b", "max_nodes": 8, "service": "batch"}
+BLOCK = {"mode": "capacity_block", "reservation": "cr-1", "ends": "2026-12-19T11:30:00Z"}
+H100 = {"machine": "p5.48xlarge", "max_nodes": 4, "service": "sagemaker", "capacity": "spot"}
+
+amounts = st.tuples(st.floats(0, 1e6), st.none() | st.floats(0, 1e6)).map(
+    lambda pair: Amount(low=pair[0], high=None if pair[1] is None else pair[0] + pair[1])
+)
+
+
+@given(amounts, amounts, amounts)
+def test_bounds_stay_bounds(a: Amount, b: Amount, c: Amount) -> None:
+    total = a + b
+    assert total.low == a.low + b.low
+    assert total == b + a
+    assert total.high is None or total.high >= total.low
+    assert (total.high is None) == (a.high is None or b.high is None)
+    left, right = (a + b) + c, a + (b + c)
+    assert left.low == pytest.approx(right.low)
+
+
+@given(amounts, st.integers(1, 1000))
+def test_so_many_times(amount: Amount, number: int) -> None:
+    assert amount.times(number).low == amount.low * number
+    assert (amount.times(number).high is None) == (amount.high is None)
+    assert amount.times(0) == exact(0)  # nothing of an unknown price is nothing
+
+
+def line(found: Money, name: str) -> Any:
+    return next(each for each in found.lines if each.name == name)
+
+
+def test_the_promised_yard(yard: MakeYard) -> None:
+    found = money(yard(dev))
+    l4, spot, standing = (line(found, name) for name in ("l4", "l4-spot", "standing"))
+    assert (l4.what, l4.idle, l4.full.low, l4.full.high) == ("2 x 4.6016 on demand", exact(0), 9.2032, 9.2032)
+    assert l4.month.high == pytest.approx(6718.3, abs=0.1)
+    assert (spot.what, spot.full, spot.note) == ("1 x spot: price unknown", Amount(low=0, high=4.6016), "bounded by on demand")
+    assert standing.what == "1 NAT gateway, 1 public IPv4 address, 1 KMS key"
+    assert standing.full.high == pytest.approx(0.045 + 0.005 + 1 / 730, abs=1e-6)
+    assert found.idle == standing.full
+    assert found.month.low == pytest.approx(6755.8, abs=0.1)
+    assert found.month.high == pytest.approx(10115, abs=1)
+    assert found.hours is not None
+    assert found.hours.low == pytest.approx((1500 - 37.5) / (9.2032 + 4.6016), abs=0.1)
+    assert found.prices_of == "2026-07-20"
+
+
+def test_nodes_that_are_held_cost_while_idle(yard: MakeYard) -> None:
+    found = money(yard(partial(make_pool, "l4", {**L4, "min_nodes": 1})))
+    assert found.idle == exact(4.6016)
+    assert found.full == exact(9.2032)
+
+
+@pytest.mark.parametrize(
+    ("spec", "what", "high", "note"),
+    [
+        ({**H200, "capacity": BLOCK, "price_usd_per_hour": 39.8}, "8 x 39.8 capacity block, own rate", 318.4, "a block is paid in advance"),
+        ({**H200, "capacity": BLOCK}, "8 x capacity block: price unknown", None, "say its rate with price_usd_per_hour"),
+        (
+            {**H200, "capacity": {"mode": "reservation", "reservation": "cr-1"}},
+            "8 x 63.296 reservation",
+            506.368,
+            "paid whether used or not",
+        ),
+        ({**H100, "price_usd_per_hour": 26.5}, "4 x 26.5 spot, own rate", 106.0, None),
+        (H100, "4 x spot: price unknown", None, "sagemaker has rates of its own"),
+        ({**H100, "capacity": "on_demand"}, "4 x on demand: price unknown", None, "sagemaker has rates of its own"),
+        ({**H200, "machine": "p5e.48xlarge"}, "8 x on demand: price unknown", None, "no list price in us-east-2"),
+        ({**H200, "machine": "p5e.48xlarge", "capacity": "spot", "max_nodes": 1}, "1 x spot: price unknown", None, "no list price"),
+        ({**H200, "machine": None, "accelerator": "H100:1"}, "8 x 6.88 on demand", 55.04, None),
+    ],
+)
+def test_where_a_price_comes_from(yard: MakeYard, spec: dict[str, Any], what: str, high: float | None, note: str | None) -> None:
+    given = {key: value for key, value in spec.items() if value is not None}
+    (found,) = money(yard(partial(make_pool, "p", given), "us-east-2")).lines
+    assert found.what == what
+    assert found.full.high == (high and pytest.approx(high))
+    assert found.note is None if note is None else note in str(found.note)
+
+
+def test_a_region_that_is_not_stated_has_no_prices(yard: MakeYard) -> None:
+    found = money(yard(dev, None))
+    assert line(found, "l4").full == UNKNOWN
+    assert line(found, "l4").note == "no list price in an unknown region; say yours with price_usd_per_hour"
+    assert line(found, "standing").full.high is None
+    assert found.full.high is None
+    assert found.prices_of is None
+
+
+def test_endpoints_cost_in_each_zone(yard: MakeYard) -> None:
+    (found,) = money(yard(lambda: make_network(nats=0, endpoints=3, zones=2))).lines
+    assert found.what == "6 interface endpoint x zones"
+    assert found.full.high == pytest.approx(0.06)
+
+
+def test_what_cannot_be_counted_is_said(yard: MakeYard) -> None:
+    (found,) = money(yard(lambda: aws.ec2.NatGateway("nat", availability_mode="regional", vpc_id="vpc-1"))).lines
+    assert found.what == "? NAT gateways"
+    assert found.full == UNKNOWN
+    assert "not known: NAT gateway" in (found.note or "")
+
+
+def test_other_things_that_cost_are_told(yard: MakeYard) -> None:
+    found = money(yard(lambda: aws.ec2.Instance("bastion", ami="ami-1", instance_type="t3.micro")))
+    assert found.not_priced == ["1 x EC2 instance"]
+    assert found.lines == []
+
+
+def test_a_free_yard_is_free(yard: MakeYard) -> None:
+    found = money(yard(make_bucket))
+    assert found.lines == []
+    assert found.month == exact(0)
+    assert found.hours is None
+
+
+def test_a_pool_whose_spec_is_not_known_is_not_left_out(yard: MakeYard) -> None:
+    def program() -> None:
+        region = aws.get_region_output()
+        make_pool("p", {**L4, "zone": region.apply(lambda found: f"{found.region}a")})
+        make_budget(100)
+
+    found = money(yard(program))
+    assert line(found, "p").what == "pool: not known"
+    assert found.month.high is None
+    assert found.hours == Amount(low=0, high=None)
+
+
+def test_the_cloud_s_own_budget_counts_too(yard: MakeYard) -> None:
+    def budget(unit: str) -> None:
+        make_pool("p", {**L4, "min_nodes": 2})
+        aws.budgets.Budget("b", budget_type="COST", time_unit="MONTHLY", limit_unit=unit, limit_amount="9000")
+
+    found = money(yard(partial(budget, "USD")))
+    assert found.budget == 9000
+    assert found.hours is None  # everything is always on
+    assert money(yard(partial(budget, "EUR"))).budget is None
+
+
+@given(st.floats(1, 1e5), amounts, amounts)
+def test_the_hours_that_fit_never_break_the_budget(budget: float, idle: Amount, running: Amount) -> None:
+    found = hours_that_fit(budget, idle, idle + running)
+    if found is None or idle.high is None or running.high is None:
+        return
+    dearest = idle.high * HOURS_PER_MONTH + found.low * running.high
+    assert dearest <= max(budget, idle.high * HOURS_PER_MONTH) * (1 + 1e-6)
+    assert found.high is None or found.low <= found.high * (1 + 1e-6)
+
+
+def test_an_idle_cost_above_the_budget_leaves_no_hours() -> None:
+    assert hours_that_fit(10, exact(1), exact(2)) == exact(0)
+    assert hours_that_fit(None, exact(1), exact(2)) is None
+    assert hours_that_fit(1000, exact(1), exact(1)) is None
+    assert hours_that_fit(1460, exact(1), exact(2)) == exact(730)

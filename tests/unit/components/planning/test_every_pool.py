@@ -1,0 +1,53 @@
+"""Every machine of the catalogue, with every service, bought every way: the real component has a plan that says everything."""
+
+from __future__ import annotations
+
+import datetime
+from itertools import product
+from typing import Any
+
+import pytest
+
+from components import catalogue
+from components.aws import Bucket, GpuPool, Network
+from components.planning.plan import make_plan
+from components.services import SERVICES, Mode, services_of
+
+from .conftest import TAGS, MakeYard
+
+NOW = datetime.datetime(2026, 12, 1, tzinfo=datetime.UTC)
+RESERVED = {"reservation": "cr-0123456789abcdef0"}
+CAPACITY: dict[Mode, Any] = {
+    "on_demand": "on_demand",
+    "spot": "spot",
+    "reservation": {"mode": "reservation", **RESERVED},
+    "capacity_block": {"mode": "capacity_block", **RESERVED, "ends": "2026-12-19T11:30:00Z"},
+}
+KINDS = [(service, mode) for service in services_of("aws") for mode in SERVICES[service].modes]
+ROWS = catalogue.table("aws").machines
+
+
+@pytest.mark.parametrize("service", services_of("aws"))
+def test_every_pool_has_a_plan(yard: MakeYard, service: str) -> None:
+    found = {f"p{number}": kind for number, kind in enumerate(product(ROWS, [mode for each, mode in KINDS if each == service]))}
+
+    def program() -> None:
+        network = Network("net", {"zones": ["us-east-1a"], "egress": "endpoints"}, tags=TAGS)
+        Bucket("runs", {"on_destroy": "delete"}, tags=TAGS)
+        for name, (machine, mode) in found.items():
+            nodes = 2 if mode in SERVICES[service].multi_node_modes else 1
+            zone = {"zone": "us-east-1a"} if SERVICES[service].zone == "required" else {}
+            spec = {"machine": machine, "service": service, "max_nodes": nodes, "capacity": CAPACITY[mode], **zone}
+            GpuPool(name, spec, network=network, tags=TAGS)
+
+    plan = make_plan(yard(program), NOW)
+    assert not plan.refused, [verdict.findings for verdict in plan.policy if verdict.outcome == "violated"]
+    assert {line.name for line in plan.money.lines} == {*found, "standing"}
+    assert {fabric.pool for fabric in plan.fabric} == set(found)
+    assert {pool for need in plan.quota for pool in need.pools} == set(found)
+    for line in plan.money.lines:
+        if line.name != "standing":
+            machine, mode = found[line.name]
+            listed = SERVICES[service].zone == "required" and mode != "capacity_block" and "us-east-1" in ROWS[machine].prices
+            assert (line.full.high is not None) == listed  # known or bounded where a source states a price, else said to be unknown
+            assert line.note is not None or mode == "on_demand"

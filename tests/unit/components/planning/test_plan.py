@@ -1,0 +1,201 @@
+"""The whole plan: the text people read, the comment on a pull request, the document; what is unknown and refused is in all of them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from components.planning import render
+from components.planning.document import Amount, Plan
+from components.planning.facts import Yard, region_of
+from components.planning.monitor import record
+from components.planning.plan import make_plan
+
+from .conftest import L4, Fake, MakeYard, dev, make_budget, make_network, make_pool, make_template
+
+NOW = datetime.datetime(2026, 12, 1, tzinfo=datetime.UTC)
+DEV = """\
+dev  aws us-east-1  owner ml@acme.io  expires 2027-03-31   16 resources
+  Network net       10.40.0.0/16, 2 private subnets, egress nat, 1 NAT  7
+  Bucket runs       s3, encrypted, versioned, on_destroy delete         4
+  GpuPool l4        0..2 g6.12xlarge, us-east-1a, batch, on demand      1
+  GpuPool l4-spot   0..1 g6.12xlarge, us-east-1b, batch, spot           1
+  JobService train  jobs from people and 0 pipelines                    1
+  Budget budget     1,500 USD a month                                   1
+  aws:kms/key:Key                                                       1
+money (list prices of 2026-07-20)                                                   idle $/h  full $/h  month if full 24x7
+  l4                               2 x 4.6016 on demand                                 0.00      9.20               6,718
+  l4-spot                          1 x spot: price unknown                              0.00    <=4.60             <=3,359  \
+bounded by on demand
+  standing                         1 NAT gateway, 1 public IPv4 address, 1 KMS key      0.05      0.05                  37  \
+traffic, storage and requests not counted
+  total                                                                                 0.05   <=13.86            <=10,115
+budget 1,500 $/month   idle takes 37 (2%)   the rest buys >=106 h with everything on   WARN full month exceeds it
+quota to ask for (us-east-1)  L-DB2E81BA Running On-Demand G and VT instances 96 vCPU   \
+L-3819A6DF All G and VT Spot Instance Requests 48 vCPU
+fabric  l4: 1 EFA, 40 Gb/s per node, floor 0.7   l4-spot: 1 EFA, 40 Gb/s per node, floor 0.7
+policy  9 passed, 0 violated, 3 warnings
+  warning nodes-together: l4-spot takes single-node jobs only (batch has no multi-node spot; sagemaker or vms has)
+  warning budget: a full month costs more than the budget of 1,500 USD; it pays at least 106 h of that
+  warning pinned-image: l4, l4-spot: the machine image is the newest at each `up`; `gpuyard pin` writes it down"""
+
+
+def planned(yard: Yard) -> Plan:
+    return make_plan(yard, NOW)
+
+
+def test_the_text(yard: MakeYard) -> None:
+    plan = planned(yard(dev))
+    assert render.text(plan) == DEV
+    assert not plan.refused
+
+
+def test_what_matters_stands_out() -> None:
+    assert {line.split()[0]: render.style(line) for line in DEV.splitlines() if render.style(line)} == {
+        "budget": "yellow",
+        "warning": "yellow",
+    }
+    assert render.style("  VIOLATED budget: idle") == render.style("  REFUSED two resources") == "bold red"
+
+
+def test_two_plans_are_one(yard: MakeYard) -> None:
+    assert planned(yard(dev)) == planned(yard(dev))
+
+
+def test_the_branches_hold_every_resource(yard: MakeYard) -> None:
+    plan = planned(yard(dev))
+    assert sum(branch.resources for branch in plan.tree) == len(plan.resources)
+    assert {resource.urn for resource in plan.resources} == set(yard(dev).recording.resources)
+
+
+def test_the_comment_on_a_pull_request(yard: MakeYard) -> None:
+    lines = render.markdown(planned(yard(dev))).splitlines()
+    assert lines[0] == "### gpuyard plan: dev, 16 resources, ok"
+    assert "| l4-spot | 1 x spot: price unknown (bounded by on demand) | 0.00 | &lt;=4.60 | &lt;=3,359 |" in lines
+    assert "| **total** |  | 0.05 | &lt;=13.86 | &lt;=10,115 |" in lines
+    rows = [line for line in lines if line.startswith("|")]
+    assert {line.count("|") for line in rows} == {6}  # a table that GitHub draws as one
+    assert lines.count("```") == 2
+    assert "  GpuPool l4        0..2 g6.12xlarge, us-east-1a, batch, on demand      1" in lines
+
+
+def test_the_document_survives_json(yard: MakeYard) -> None:
+    plan = planned(yard(dev))
+    assert Plan.model_validate_json(plan.model_dump_json(by_alias=True)) == plan
+
+
+def test_a_violation_refuses_and_is_first_in_the_comment(yard: MakeYard) -> None:
+    def program() -> None:
+        make_pool("l4", {**L4, "min_nodes": 2})
+        make_budget(100)
+
+    plan = planned(yard(program))
+    assert plan.refused
+    assert "VIOLATED idle alone exceeds it" in render.text(plan)
+    assert "  VIOLATED budget: a month in which no job runs costs 6,718 USD" in render.text(plan)
+    assert render.markdown(plan).startswith("### gpuyard plan: dev, 2 resources, refused")
+
+
+def test_what_is_unknown_is_said(tmp_path: Path) -> None:
+    def program() -> None:
+        company = pulumi.StackReference("acme/network/prod")
+        group = aws.ec2.SecurityGroup("nodes", vpc_id=company.get_output("vpc_id"), description="nodes")
+        aws.ec2.Subnet.get("given", "subnet-1")
+        pulumi.export("ami", aws.ssm.get_parameter_output(name="/ami").value)
+        pulumi.export("token", pulumi.Config("acme").require_secret("token"))
+        pulumi.export("group", group.id)
+        pulumi.log.warn("mind the gap")
+
+    recording = record(program, project="acme", stack="dev", encrypted=["acme:token"], root=tmp_path)
+    plan = make_plan(Yard("acme", "dev", None, recording), NOW, ["acme:token"])
+    assert not plan.refused
+    assert render.text(plan).splitlines()[-2:] == [
+        "  the program warns: mind the gap",
+        "unknown until `pulumi up`  look-ups: aws:ssm/getParameter:getParameter; other stacks: acme/network/prod; "
+        "existing resources: aws:ec2/subnet:Subnet given; encrypted config: acme:token",
+    ]
+
+
+def test_what_an_engine_would_refuse_is_refused(tmp_path: Path) -> None:
+    def program() -> None:
+        aws.kms.Key("key")
+        aws.kms.Key("key")
+
+    plan = make_plan(Yard("acme", "dev", None, record(program, project="acme", stack="dev", root=tmp_path)), NOW)
+    assert plan.refused
+    assert "  REFUSED two resources aws:kms/key:Key key: give one another name, or another parent" in render.text(plan)
+
+
+def line_of(plan: Plan, start: str) -> str:
+    return next(line for line in render.text(plan).splitlines() if line.startswith(start))
+
+
+def test_the_quotas_of_several_pools(yard: MakeYard) -> None:
+    def program() -> None:
+        block = {"mode": "capacity_block", "reservation": "cr-1", "ends": "2027-01-01T00:00:00Z"}
+        p5 = {"machine": "p5.48xlarge", "zone": "us-east-1a", "max_nodes": 2, "service": "batch"}
+        make_pool("a", p5)
+        make_pool("b", {**p5, "max_nodes": 1, "capacity": {"mode": "reservation", "reservation": "cr-2"}})
+        make_pool("c", {**p5, "machine": "p6-b200.48xlarge", "max_nodes": 1, "capacity": "spot"})
+        make_pool("d", {**p5, "capacity": block})
+        make_pool("e", {"machine": "p5.48xlarge", "max_nodes": 3, "service": "sagemaker", "capacity": "spot"})
+
+    plan = planned(yard(program))
+    assert line_of(plan, "quota to ask for") == (
+        "quota to ask for (us-east-1)  L-417A185B Running On-Demand P instances 576 vCPU   "
+        "(code not known) All P6 Spot Instance Requests 192 vCPU   "
+        "(code not known) sagemaker: ml.p5.48xlarge for spot training job usage 3 nodes"
+    )
+    assert line_of(plan, "quota granted") == "quota granted  capacity block of p5.48xlarge: granted with the block"
+    assert [need.pools for need in plan.quota] == [["a", "b"], ["c"], ["d"], ["e"]]
+
+
+def test_plain_pulumi_programs_have_a_plan_too(yard: MakeYard) -> None:
+    def program() -> None:
+        aws.ec2.Vpc("v", cidr_block="10.0.0.0/16")
+        make_template()
+        aws.kms.Key("k")
+
+    plan = planned(yard(program))
+    assert [(branch.kind, branch.resources) for branch in plan.tree] == [
+        ("aws:ec2/launchTemplate:LaunchTemplate", 1),
+        ("aws:ec2/vpc:Vpc", 1),
+        ("aws:kms/key:Key", 1),
+    ]
+    assert "1 KMS key" in render.text(plan)
+    assert line_of(plan, "budget") == "budget none"
+
+
+def test_the_region_is_the_stack_s_or_the_one_provider_s(yard: MakeYard) -> None:
+    def program(*regions: str) -> None:
+        for region in regions:
+            aws.Provider(region, region=region)
+
+    one, two = yard(lambda: program("us-west-2")).recording, yard(lambda: program("us-west-2", "us-east-2")).recording
+    assert [region_of(None, one), region_of("us-east-1", one), region_of(None, two)] == ["us-west-2", "us-east-1", None]
+
+
+def test_an_adopted_network_says_so(yard: MakeYard) -> None:
+    assert line_of(planned(yard(lambda: make_network(nats=0))), "  Network net").split("  ")[2].startswith("10.40.0.0/16, 2 private")
+    assert line_of(planned(yard(lambda: Fake("Network", "net", {}))), "  Network net").split("  ")[2] == "adopted"
+    assert line_of(planned(yard(lambda: Fake("Bucket", "data", {}))), "  Bucket data").split("  ")[2] == "adopted"
+
+
+def show(change: Callable[[Any], str], low: float, high: float | None) -> str:
+    return change(Amount(low=low, high=high))
+
+
+def test_amounts_as_people_read_them() -> None:
+    assert [show(render.rate, 9.2, 9.2), show(render.rate, 0, 4.6), show(render.rate, 2, None), show(render.rate, 0, None)] == [
+        "9.20",
+        "<=4.60",
+        ">=2.00",
+        "unknown",
+    ]
+    assert [show(render.whole, 10111, 10111), show(render.hours, 106, 106)] == ["10,111", "106 h"]
+    assert [show(render.hours, 106, None), show(render.hours, 0, None)] == [">=106 h", "unknown hours"]

@@ -1,0 +1,204 @@
+"""The boot script, run for real with stand-ins for the machine's commands: each branch does what it says."""
+
+from __future__ import annotations
+
+import dataclasses
+import email
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.boot import boot_script, multipart
+from tests.support.fake_machine import GPUS, HEALTHY, Machine
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def ended(machine: Machine, done: subprocess.CompletedProcess[str], because: str) -> bool:
+    return done.returncode == 1 and because in done.stdout and machine.calls[-1] == "shutdown -h now" and not machine.ready
+
+
+def test_a_healthy_machine(machine: Machine) -> None:
+    done = machine.boot()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "gpuyard: healthy: 8 GPUs, 2 fast network cards"
+    assert machine.ready
+    assert machine.calls == [
+        "nvidia-smi -L",
+        "modprobe efa",
+        "mountpoint -q /scratch",
+        "mdadm --create /dev/md0 --run --level=0 --raid-devices=2 /dev/nvme0n1 /dev/nvme1n1",
+        "blkid /dev/md0",
+        "mkfs.xfs -q -L gpuyard /dev/md0",
+        "mount -t xfs -o noatime /dev/md0 /scratch",
+        "systemctl stop docker.socket docker containerd",
+        "mountpoint -q /var/lib/docker",
+        "mount --bind /scratch/docker /var/lib/docker",
+        "mountpoint -q /var/lib/containerd",
+        "mount --bind /scratch/containerd /var/lib/containerd",
+        "systemctl start containerd docker",
+    ]
+    table = (machine.root / "etc/fstab").read_text().replace(str(machine.root), "")
+    assert "LABEL=gpuyard /scratch xfs noatime,nofail 0 0" in table
+    assert all("nofail" in line for line in table.splitlines())
+
+
+def test_the_script_runs_again_without_harm(machine: Machine) -> None:
+    machine.boot()
+    table = (machine.root / "etc/fstab").read_text()
+    (machine.fake / "calls").unlink()
+    assert machine.boot().returncode == 0
+    assert not any(call.startswith(("mdadm", "mkfs", "mount ")) for call in machine.calls)
+    assert (machine.root / "etc/fstab").read_text() == table
+
+
+def test_a_gpu_is_missing(machine: Machine) -> None:
+    done = machine.boot(FAKEGPUS="7")
+    assert ended(machine, done, "unhealthy: nvidia-smi shows 7 GPUs, this type of machine has 8")
+    assert not any("mount" in call for call in machine.calls)
+
+
+def test_the_driver_is_missing(machine: Machine) -> None:
+    machine.without("nvidia-smi")
+    assert ended(machine, machine.boot(), "shows 0 GPUs")
+
+
+def test_drivers_may_take_their_time(machine: Machine) -> None:
+    late = f'if [ -e "$FAKE/loaded" ]; then {GPUS}; fi; touch "$FAKE/loaded"'
+    machine.command("nvidia-smi", late)
+    (machine.bin / "sleep").unlink()
+    machine.command("sleep", "")
+    assert machine.boot(dataclasses.replace(HEALTHY, gpu_wait_s=300)).returncode == 0
+    assert machine.calls[:3] == ["nvidia-smi -L", "sleep 5", "nvidia-smi -L"]
+
+
+def test_cards_of_another_driver_do_not_count(machine: Machine) -> None:
+    machine.cards(["efa", "mlx5_core", "mlx5_core"])
+    assert ended(machine, machine.boot(), "unhealthy: 1 network cards with the driver efa, this type of machine has 2")
+
+
+def test_an_image_without_the_fast_network(machine: Machine) -> None:
+    machine.cards([])
+    machine.command("modprobe", "exit 1")
+    done = machine.boot()
+    assert "the image has no driver efa" in done.stdout
+    assert ended(machine, done, "0 network cards")
+
+
+def test_a_machine_without_the_fast_network_is_not_asked_for_it(machine: Machine) -> None:
+    machine.cards([])
+    done = machine.boot(dataclasses.replace(HEALTHY, fast_nics=0, nic_driver=""))
+    assert done.returncode == 0
+    assert "modprobe" not in " ".join(machine.calls)
+
+
+def test_one_disk_needs_no_array(machine: Machine) -> None:
+    machine.disks(1)
+    assert machine.boot().returncode == 0
+    assert "mount -t xfs -o noatime /dev/nvme0n1 /scratch" in machine.calls
+    assert not any(call.startswith("mdadm") for call in machine.calls)
+
+
+def test_no_disk_leaves_containers_where_they_are(machine: Machine) -> None:
+    machine.disks(0)
+    done = machine.boot()
+    assert done.returncode == 0
+    assert "no local disks: containers stay on the root disk" in done.stdout
+    assert not any(call.startswith("mount ") for call in machine.calls)
+    assert machine.calls[-1] == "systemctl start containerd docker"
+
+
+def test_what_the_image_has_mounted_is_used(machine: Machine) -> None:
+    (machine.fake / "mounted").write_text(f"{machine.root}/opt/image/nvme\n")
+    done = machine.boot(dataclasses.replace(HEALTHY, image_mount="/opt/image/nvme", image_unit="image-nvme.service"))
+    assert done.returncode == 0
+    assert "systemctl start image-nvme.service" in machine.calls
+    assert "mount --bind /opt/image/nvme /scratch" in machine.calls
+    assert not any(call.startswith(("mdadm", "mkfs")) for call in machine.calls)
+
+
+def test_an_image_without_mdadm_uses_one_disk(machine: Machine) -> None:
+    machine.without("mdadm")
+    done = machine.boot()
+    assert done.returncode == 0
+    assert "no mdadm in this image: 1 of 2 local disks is used" in done.stderr
+    assert "mount -t xfs -o noatime /dev/nvme0n1 /scratch" in machine.calls
+
+
+@pytest.mark.parametrize(
+    ("fault", "because"),
+    [("FAKE_NO_ARRAY", "its 2 local disks cannot be made one"), ("FAKE_NO_MOUNT", "/dev/md0 cannot be mounted")],
+)
+def test_broken_disks(machine: Machine, fault: str, because: str) -> None:
+    assert ended(machine, machine.boot(HEALTHY, **{fault: "1"}), because)
+
+
+def test_broken_file_system(machine: Machine) -> None:
+    machine.command("mkfs.xfs", "exit 1")
+    assert ended(machine, machine.boot(), "no file system can be made on")
+
+
+def test_no_toolkit(machine: Machine) -> None:
+    machine.without("nvidia-ctk")
+    assert ended(machine, machine.boot(), "no NVIDIA container toolkit in this image")
+
+
+def test_no_docker(machine: Machine) -> None:
+    machine.without("docker")
+    assert ended(machine, machine.boot(), "no docker in this image")
+    assert "no docker in this image: left as it is" in machine.boot(dataclasses.replace(HEALTHY, containers="optional")).stdout
+    assert machine.ready
+
+
+def test_docker_does_not_start(machine: Machine) -> None:
+    machine.command("systemctl", '[ "$1" != start ]')
+    assert ended(machine, machine.boot(), "docker does not start")
+
+
+def test_the_output_of_containers_goes_to_the_log_group(machine: Machine) -> None:
+    settings = machine.root / "etc/docker/daemon.json"
+    settings.parent.mkdir()
+    settings.write_text('{"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}}')
+    assert machine.boot(dataclasses.replace(HEALTHY, log_group="it's a group")).returncode == 0
+    assert json.loads(settings.read_text()) == {
+        "runtimes": {"nvidia": {"path": "nvidia-container-runtime"}},
+        "log-driver": "awslogs",
+        "log-opts": {"awslogs-group": "it's a group", "mode": "non-blocking"},
+    }
+
+
+def test_settings_of_docker_that_cannot_be_read(machine: Machine) -> None:
+    settings = machine.root / "etc/docker/daemon.json"
+    settings.parent.mkdir()
+    settings.write_text("no JSON")
+    assert ended(machine, machine.boot(dataclasses.replace(HEALTHY, log_group="g")), "the log driver cannot be set")
+
+
+def test_as_one_part_of_a_multi_part_text() -> None:
+    script = boot_script(HEALTHY)
+    message = email.message_from_string(multipart(script))
+    assert message.get_content_type() == "multipart/mixed"
+    part: Any = message.get_payload(0)
+    assert len(message.get_payload()) == 1
+    assert part.get_content_type() == "text/x-shellscript"
+    assert part.get_payload() == script
+    with pytest.raises(ValueError, match="==gpuyard=="):
+        multipart("a\n--==gpuyard==\nb")
+
+
+def test_the_script_is_small_plain_and_without_secrets(tmp_path: Path) -> None:
+    script = boot_script(HEALTHY)
+    assert script.startswith("#!/bin/bash\n")
+    assert len(multipart(script).encode("ascii")) < 12_000  # EC2 takes 16 KiB, and Batch adds its own part
+    words = script.lower()
+    assert not [
+        word for word in ("secret", "token", "password", "access_key", "curl", "http", "--privileged", "chmod 777") if word in words
+    ]
+    (tmp_path / "script").write_text(script)
+    assert subprocess.run(["bash", "-n", str(tmp_path / "script")], capture_output=True, check=False).stderr == b""

@@ -1,0 +1,201 @@
+"""`gpuyard plan` as people and pipelines use it: any Pulumi program, three forms, exit codes, problems without a traceback."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stacks.cli import main
+from stacks.cli.documents import YardPlanDocument
+
+ROOT = Path(__file__).resolve().parents[4]
+PROJECT = """\
+name: acme
+runtime: python
+config:
+  size: {default: 3}
+  acme:colour: {type: string, default: red}
+  aws:region: {value: us-east-1}
+"""
+PROGRAM = """\
+import os, pulumi, pulumi_aws as aws
+print("to whom it may concern")
+config = pulumi.Config()
+assert config.require_int("size") == 3 and config.require("colour") == "blue"
+assert pulumi.Config("acme").require_object("tags") == {"a": 1} and config.require_bool("on") is True
+assert os.path.basename(os.getcwd()) == "infra"
+import helper
+aws.kms.Key(helper.NAME, description=config.require_secret("token"))
+"""
+STACK = """\
+config:
+  colour: blue
+  acme:tags: {a: 1}
+  acme:on: true
+  acme:token: {secure: v1:abc:def}
+"""
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["gpuyard", "plan", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+        printed = capsys.readouterr()
+        return int(left.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "infra").mkdir()
+    (tmp_path / "Pulumi.yaml").write_text(PROJECT + "main: infra\n")
+    (tmp_path / "Pulumi.dev.yaml").write_text(STACK)
+    (tmp_path / "infra" / "__main__.py").write_text(PROGRAM)
+    (tmp_path / "infra" / "helper.py").write_text("NAME = 'key'\n")
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _forget_helper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "helper", raising=False)
+
+
+def test_this_machine_s_yard_costs_nothing(cli: Cli) -> None:
+    code, out, _ = cli("--stack", "local", "-C", str(ROOT))
+    assert code == 0
+    assert "local  local   7 resources" in out
+    assert "money  none: nothing here costs anything" in out
+    assert "policy  12 passed, 0 violated, 0 warnings" in out
+
+
+def test_the_yards_that_we_ship_have_plans(cli: Cli) -> None:
+    code, out, _ = cli("--stack", "dev-aws", "-C", str(ROOT))
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0].startswith("dev-aws  aws us-east-1  owner ml-platform@acme.io  expires 2027-03-31   ")
+    assert [line.split()[:2] for line in lines[1:8]] == [
+        ["Network", "net"],
+        ["Bucket", "data"],
+        ["Bucket", "runs"],
+        ["GpuPool", "l4"],
+        ["GpuPool", "l4-spot"],
+        ["JobService", "train"],
+        ["Budget", "budget"],
+    ]
+    assert any("2 x 4.6016 on demand" in line and "6,718" in line for line in lines)
+    assert any("1 x spot: price unknown" in line and line.endswith("<=3,359  bounded by on demand") for line in lines)
+    assert "   the rest buys >=106 h with everything on   WARN full month exceeds it" in out
+    assert "L-DB2E81BA Running On-Demand G and VT instances 96 vCPU   L-3819A6DF All G and VT Spot Instance Requests 48 vCPU" in out
+    assert " 0 violated, " in out
+    code, out, _ = cli("--stack", "prod-aws", "-C", str(ROOT))
+    assert code == 0
+    assert "8 x 39.8 capacity block, own rate" in out
+    assert "sagemaker: ml.p5.48xlarge for spot training job usage 4 nodes" in out
+
+
+def test_any_program_runs_as_pulumi_would_run_it(cli: Cli, project: Path) -> None:
+    before, path = Path.cwd(), list(sys.path)
+    code, out, err = cli("--stack", "dev", "-C", str(project))
+    assert (code, err) == (0, "to whom it may concern\n")
+    assert out.splitlines()[0] == "dev  aws us-east-1   1 resources"
+    assert "1 KMS key" in out
+    assert "encrypted config: acme:token" in out
+    assert (Path.cwd(), sys.path) == (before, path)
+
+
+def test_a_terminal_gets_the_same_lines_in_colour(cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "infra" / "__main__.py").write_text("import pulumi_aws as aws\naws.cloudwatch.LogGroup('logs')\n")
+    plain = cli("--stack", "dev", "-C", str(project))[1]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    coloured = cli("--stack", "dev", "-C", str(project))[1]
+    assert "\x1b[1;31m  VIOLATED encryption" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
+
+
+def test_a_fully_named_stack_is_found(cli: Cli, project: Path) -> None:
+    assert cli("--stack", "org/acme/dev", "-C", str(project / "infra"))[0] == 0
+
+
+def test_the_document_is_the_one_thing_on_stdout(cli: Cli, project: Path) -> None:
+    code, out, _ = cli("--stack", "dev", "-C", str(project), "--json")
+    document = YardPlanDocument.model_validate_json(out)
+    assert code == 0
+    assert json.loads(out)["schema"] == "gpuyard.yard-plan/1"
+    assert next(iter(json.loads(out))) == "schema"
+    assert [resource.urn for resource in document.resources] == ["urn:pulumi:dev::acme::aws:kms/key:Key::key"]
+
+
+def test_markdown(cli: Cli, project: Path) -> None:
+    code, out, _ = cli("--stack", "dev", "-C", str(project), "--markdown")
+    assert code == 0
+    assert out.startswith("### gpuyard plan: dev, 1 resources, ok\n")
+
+
+def test_a_violation_is_exit_2_and_the_plan_is_shown(cli: Cli, project: Path) -> None:
+    (project / "infra" / "__main__.py").write_text("import pulumi_aws as aws\naws.cloudwatch.LogGroup('logs')\n")
+    code, out, _ = cli("--stack", "dev", "-C", str(project))
+    assert code == 2
+    assert "VIOLATED encryption: log group logs: no kms_key_id" in out
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"infra/__main__.py": "import pulumi\nraise pulumi.RunError('pool a: 2 problems')"}, "error: pool a: 2 problems"),
+        ({"infra/__main__.py": "import nowhere"}, "needs a package: No module named 'nowhere'"),
+        ({"infra/__main__.py": "1 / 0"}, "ZeroDivisionError: division by zero"),
+        ({"infra/__main__.py": "import sys; sys.exit(3)"}, "left with 3"),
+        ({"infra/__main__.py": "import pulumi; pulumi.Config('acme').require('token')"}, "acme:token is encrypted"),
+        ({"infra/__main__.py": "import pulumi_aws; pulumi_aws.get_region()"}, "use its `_output` form"),
+        ({"Pulumi.yaml": "name: acme\nruntime: nodejs"}, "runtime is nodejs"),
+        ({"Pulumi.yaml": "name: acme\nruntime: python\nmain: nowhere"}, "neither a file nor a folder with a __main__.py"),
+        ({"Pulumi.yaml": "a: b: c"}, "is not YAML"),
+        ({"Pulumi.yaml": "- a"}, "holds no mapping"),
+        ({"Pulumi.dev.yaml": "config: {acme:until: 2027-03-31}"}, "config.acme:until: "),
+        ({"Pulumi.dev.yaml": "config: {gpuyard:owner: {secure: abc}}"}, "gpuyard:owner: encrypted; state it in plain"),
+    ],
+)
+def test_what_is_wrong_is_said(cli: Cli, project: Path, files: dict[str, str], told: str) -> None:
+    for name, text in files.items():
+        (project / name).write_text(text)
+    code, out, err = cli("--stack", "dev", "-C", str(project))
+    assert (code, out) == (2, "")
+    assert told in err
+    assert "runpy" not in err
+
+
+def test_a_misspelt_stack_and_no_project_are_usage_errors(cli: Cli, project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    code, _, err = cli("--stack", "dv", "-C", str(project))
+    assert code == 2
+    assert "got dv, allowed: dev; did you mean" in err
+    code, _, err = cli("--stack", "dev", "-C", str(tmp_path_factory.mktemp("empty")))
+    assert code == 2
+    assert "there is no Pulumi.yaml" in err
+    code, _, err = cli("--stack", "dev", "--json", "--markdown")
+    assert code == 2
+    assert "keep one" in err
+
+
+def test_the_schema_is_printed_without_loading_pulumi() -> None:
+    code = (
+        "import sys; sys.argv = ['gpuyard', 'schema', 'yard-plan']\ntry:\n import stacks.cli; stacks.cli.main()\nexcept SystemExit: pass\n"
+        "assert not {'pulumi', 'grpc'} & set(sys.modules), 'loaded'"
+    )
+    environment = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    schema: dict[str, Any] = json.loads(done.stdout)
+    assert "Plan" in schema["title"]
+    assert {"money", "quota", "policy", "resources"} <= set(schema["properties"])

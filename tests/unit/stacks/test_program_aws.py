@@ -1,0 +1,59 @@
+"""The stock program on AWS: every kind of pool in one yard, pinned images, the lines for other launchers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from stacks.program import declare
+from stacks.settings import load
+
+YARD = """
+gpuyard:cloud: aws
+gpuyard:owner: me@acme.io
+gpuyard:expires: "2999-03-31"
+gpuyard:network: {zones: [us-east-1a, us-east-1b]}
+gpuyard:buckets: {runs: {jobs: write}}
+gpuyard:pools:
+  l4: {machine: g6.12xlarge, zone: us-east-1a, max_nodes: 2, service: batch}
+  lab: {machine: p5en.48xlarge, zone: us-east-1b, max_nodes: 2, service: vms, capacity: spot}
+  theirs: {machine: p5.48xlarge, max_nodes: 4, service: sagemaker, capacity: spot}
+gpuyard:pins: {machine_images: {l4: ami-0fedcba9876543210}}
+"""
+
+
+def program(**changes: Any) -> Any:
+    config = {key: value if isinstance(value, str) else json.dumps(value) for key, value in {**yaml.safe_load(YARD), **changes}.items()}
+    return lambda: declare(load(config, stack="dev"))
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_a_yard_with_every_service(record: Any, preview: bool) -> None:
+    recorded = record(program(), preview=preview)
+    assert recorded.warnings == []
+    environment = recorded.inputs("aws:batch/computeEnvironment:ComputeEnvironment", "l4-environment")
+    assert environment["computeResources"]["ec2Configurations"][0]["imageIdOverride"] == "ami-0fedcba9876543210"
+    assert recorded.lookups.count("aws:ssm/getParameter:getParameter") == 1  # lab is not pinned
+    exports = set(recorded.exports) | recorded.unknown
+    assert exports >= {"yard", "job_targets", "launchers"}
+
+
+def test_the_role_of_pipelines_is_exported_where_there_are_any(record: Any) -> None:
+    assert "submitter_role" not in record(program()).exports
+    named = record(program(**{"gpuyard:submitters": ["repo:acme/nlp-train:ref:refs/heads/main"]})).exports["submitter_role"]
+    assert named == "arn:aws:iam:us-east-1:111122223333:train-submitter-role"
+
+
+def test_the_lines_for_other_launchers_are_exported(record: Any) -> None:
+    lines = record(program()).exports["launchers"]["lab"]
+    assert set(lines) == {"scale", "hostfile", "torchrun"}
+    assert "Values=lab-machines " in lines["hostfile"]
+    assert "--nproc-per-node=8" in lines["torchrun"]
+
+
+def test_without_such_pools_there_are_none(record: Any) -> None:
+    pools = {name: pool for name, pool in yaml.safe_load(YARD)["gpuyard:pools"].items() if name != "lab"}
+    assert "launchers" not in record(program(**{"gpuyard:pools": pools})).exports

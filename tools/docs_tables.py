@@ -1,0 +1,204 @@
+"""Writes the pages of docs/ that are made from code: `make docs`. A test holds each page to what this writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from components import catalogue
+from components.catalogue import Machine, Rate, Table
+from components.planning.policy import RULES
+from components.problems import lines, told
+from components.services import SERVICES, Mode, services_of
+from components.spec import GpuPoolSpec, in_cloud
+from tools import docs_permissions
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+_CAPACITY: dict[Mode, Any] = {
+    "on_demand": "on_demand",
+    "spot": "spot",
+    "reservation": {"mode": "reservation", "reservation": "cr-0123456789abcdef0"},
+    "capacity_block": {"mode": "capacity_block", "reservation": "cr-0123456789abcdef0", "ends": "2026-12-19T11:30:00Z"},
+}
+
+_MACHINES_HEAD = """# AWS: machines, what they cost, and how each can be had
+
+Written by `make docs` from `components/catalogue/aws.yaml` and the rules of a pool's spec; a test holds this page to them. A figure
+that no source states is empty: nothing here is guessed. `gpuyard plan` uses the same figures.
+"""
+_COMBINATIONS_HEAD = """## Every machine, service and way to buy
+
+A cell says for how many nodes a pool of that kind is valid: `any`, `1` (a pool of several nodes is refused with the message of that
+number), or `-` (refused with the message of that number). Messages are what `pulumi up` and `gpuyard plan` say; nothing is created.
+"""
+
+_PLAN_HEAD = """# gpuyard plan
+
+Written by `make docs`; a test holds this page to the code.
+
+```bash
+gpuyard plan --stack dev-aws              # text
+gpuyard plan --stack dev-aws --markdown   # for a comment on a pull request
+gpuyard plan --stack dev-aws --json       # one document (`gpuyard schema yard-plan`)
+gpuyard plan --stack prod -C ../infra     # any Pulumi program in Python
+```
+
+It runs the program without an engine, an account or a network, as a first preview would: ids, computed outputs, look-ups, other
+stacks' outputs and encrypted configuration are unknown, and the last line names those that the program asks for. It shows the tree,
+the money, the quota to ask for, the fabric and what the rules below say. Components whose pools are known are read by what they were
+given; NAT gateways, addresses, interface endpoints and keys are counted whoever declared them.
+
+In a pipeline, on a pull request:
+
+```bash
+gpuyard plan --stack dev-aws --markdown > plan.md && code=0 || code=$?
+gh pr comment --body-file plan.md
+exit $code
+```
+
+Exit codes: 0 there is a plan; 2 a rule is violated, an engine or a provider would refuse the program, or the program says itself what
+is wrong with its settings. Warnings change nothing.
+
+## Money
+
+Idle: what stands while no job runs (`min_nodes` and what is listed as standing). Full: every pool at `max_nodes`. A month has 730 h.
+A pool's own `price_usd_per_hour` comes first, then the dated list price of its region ([machines](aws-machines.md)). `<=` is a bound (a
+spot price is at most the on-demand one), `>=` a sum with an unknown part, `unknown` is unknown. Not in it: traffic, storage, requests,
+taxes and discounts; things that cost and are in no catalogue are named.
+
+## Rules
+
+Each looks at facts alone and is told with the thing that breaks it.
+
+| rule | asks that |
+|---|---|"""
+_PLAN_TAIL = """
+## What a plan cannot know
+
+Whether there is capacity, what the account is already granted, what its policies forbid, and what the service itself refuses later.
+A program that branches on an unknown value takes the branch it would take before the first `up`. The names that Pulumi invents, and
+defaults that a provider adds, are unknown. Transforms run in the engine: a plan says that there are some.
+"""
+
+
+def combination(machine: str, service: str, mode: Mode, nodes: int) -> str | None:
+    """What is wrong with a pool of these, in the words a user sees; None: nothing."""
+    zone = {"zone": "us-east-1a"} if SERVICES[service].zone == "required" else {}
+    spec = {"machine": machine, "service": service, "max_nodes": nodes, "capacity": _CAPACITY[mode], **zone}
+    try:
+        GpuPoolSpec.model_validate(spec, context=in_cloud("aws"))
+    except ValidationError as error:
+        return told("GpuPool NAME", lines(error, GpuPoolSpec))
+    return None
+
+
+def machines() -> str:
+    """The page about AWS's machines."""
+    table = catalogue.table("aws")
+    return "\n".join(
+        [_MACHINES_HEAD, *_figures(table), "", *_quotas(table), "", *_standing(table), "", *_sources(table), "", *_combinations(table), ""]
+    )
+
+
+def _figures(table: Table) -> Iterator[str]:
+    yield "## Machines\n"
+    head = ["machine", "GPUs", "GiB each", "vCPU", "GiB", "NVMe GB", "Gb/s", "cards", "EFA", "NCCL reports", "on demand, USD per node hour"]
+    rows = [
+        [
+            *(f"`{row.name}`", f"{row.gpus} {row.accelerator}", row.gpu_memory_gib, row.vcpus, row.memory_gib, row.local_nvme_gb),
+            *(row.network_gbps, row.network_cards, row.fast_nics, row.transport, _prices(row)),
+        ]
+        for row in table.machines.values()
+    ]
+    yield from _table(head, rows)
+    yield "\nSpot prices change by the hour and are in no table: a plan bounds them by on demand. A capacity block is paid in advance, at"
+    yield "the price of its offer. SageMaker has rates of its own, which no source here states: say yours with `price_usd_per_hour`."
+
+
+def _prices(row: Machine) -> str:
+    known = {region: modes["on_demand"] for region, modes in row.prices.items() if "on_demand" in modes}
+    return "; ".join(f"{region} {rate.usd_per_hour:.10g}" for region, rate in known.items()) or "none listed"
+
+
+def _quotas(table: Table) -> Iterator[str]:
+    yield "## Quota of EC2, per region\n"
+    rows: dict[tuple[Any, ...], list[str]] = {}
+    for row in table.machines.values():
+        for mode, quota in row.quotas.items():
+            rows.setdefault((quota.code, quota.name, mode, quota.unit), []).append(f"`{row.name}` {quota.per_node}")
+    yield from _table(["code", "name", "for", "unit", "per node"], [[*key, ", ".join(asked)] for key, asked in rows.items()])
+    yield "\nA reservation takes the on-demand quota, a capacity block brings its own. SageMaker counts nodes by type, apart from EC2:"
+    yield "`ml.MACHINE for training job usage` and `ml.MACHINE for spot training job usage`."
+
+
+def _standing(table: Table) -> Iterator[str]:
+    yield "## What costs while it stands\n"
+    rows = [[item.replace("_", " "), region, _rate(rate)] for item, rates in table.items.items() for region, rate in rates.items()]
+    yield from _table(["item", "region", "USD per hour, source"], rows)
+
+
+def _rate(rate: Rate) -> str:
+    return f"{rate.usd_per_hour:.10g} ({rate.source})"
+
+
+def _sources(table: Table) -> Iterator[str]:
+    yield "## Sources\n"
+    yield from _table(
+        ["key", "date", "what", "where"], [[key, each.date or "not stated", each.what, each.url] for key, each in table.sources.items()]
+    )
+
+
+def _combinations(table: Table) -> Iterator[str]:
+    yield _COMBINATIONS_HEAD
+    messages: dict[str, int] = {}
+
+    def cell(machine: str, service: str, mode: Mode) -> str:
+        one, several = (combination(machine, service, mode, nodes) for nodes in (1, 2))
+        wrong = one or several
+        if wrong is None:
+            return "any"
+        number = messages.setdefault(wrong, len(messages) + 1)
+        return f"{'-' if one else '1'} [{number}]"
+
+    columns = [(service, mode) for service in services_of("aws") for mode in _CAPACITY]
+    rows = [[f"`{machine}`", *(cell(machine, service, mode) for service, mode in columns)] for machine in table.machines]
+    yield from _table(["machine", *(f"{service} {mode}" for service, mode in columns)], rows)
+    for message, number in messages.items():
+        yield f"\n[{number}]\n```text\n{message}\n```"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(_shown(value) for value in row)} |"
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else f"{value:,g}" if isinstance(value, int | float) else str(value).replace("|", "\\|")
+
+
+def plan() -> str:
+    """The page about `gpuyard plan`."""
+    return "\n".join([_PLAN_HEAD, *(f"| {name} | {what} |" for name, (what, _) in RULES.items()), _PLAN_TAIL])
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "aws-machines.md": machines,
+    "aws-permissions.md": docs_permissions.text,
+    "plan.md": plan,
+}
+
+
+def main() -> None:
+    """Write every page."""
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")
+        print(f"docs/{name}")
+
+
+if __name__ == "__main__":
+    main()

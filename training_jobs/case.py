@@ -130,6 +130,7 @@ class Case:
         self.save(self.record.with_last(written_at=self.clock()))
         service_id = self.backend.find(self._run())
         if service_id is None:
+            self.save(self.record.with_last(written_at=self.clock()))  # looking took time: ours still, from now on
             return self.start()
         self.save(self.record.with_last(service_id=service_id))
         return False

@@ -49,9 +49,7 @@ def _backend(target: JobTarget) -> Backend:
 
 def pool(tmp_path: Path, **changes: Any) -> Runner:
     return Runner(
-        {"p5": batch_target(f"file://{tmp_path}/bucket", **changes)},
-        backend_for=_backend,
-        sleep=lambda s: time.sleep(min(s, 0.05)),
+        {"p5": batch_target(f"file://{tmp_path}/bucket", **changes)}, backend_for=_backend, sleep=lambda s: time.sleep(min(s, 0.05))
     )
 
 

@@ -130,19 +130,13 @@ def die_and_recover(fake: FakeBatch, tmp_path: Path, line: int) -> None:
     assert again.created is not bool(made), f"killed at {fuse.place}"
 
 
-def test_a_submit_killed_at_a_seeded_line_is_finished_by_the_next_one(fake: FakeBatch, tmp_path: Path) -> None:
+# What dies between two lines closes no file; the process that it stands for would have.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_submit_killed_at_any_line_is_finished_by_the_next_one(fake: FakeBatch, tmp_path: Path) -> None:
     submit(tmp_path, "first")  # registers the definition
     count = lines_of_a_submit(tmp_path)
     assert count > 60
-    for line in sorted(random.Random(6).sample(range(1, count + 1), 40)):  # noqa: S311 - moments, not secrets
-        die_and_recover(fake, tmp_path, line)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-def test_a_submit_killed_at_every_line_is_finished_by_the_next_one(fake: FakeBatch, tmp_path: Path) -> None:
-    submit(tmp_path, "first")
-    for line in range(1, lines_of_a_submit(tmp_path) + 1):
+    for line in range(1, count + 1):
         die_and_recover(fake, tmp_path, line)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import re
 import threading
@@ -168,11 +167,6 @@ def _message(error: BaseException) -> str:
     response = getattr(error, "response", None)
     text = response.get("Error", {}).get("Message", "") if isinstance(response, dict) else str(error)
     return re.sub(r"\?\S+", "", " ".join(str(text).split()))[:300]  # no query of a URL: it may be a signature
-
-
-def job_prefix(stack: str) -> str:
-    """With which the names of a stack's job definitions and training jobs begin (components/naming.py: the submitter's policy names it)."""
-    return f"gpuyard-{hashlib.sha256(stack.encode()).hexdigest()[:8]}-"
 
 
 def image_of(run: Run) -> str:

@@ -66,11 +66,10 @@ def test_a_definition_is_registered_once_and_a_later_submit_is_one_call(fake: Fa
     runner.submit(job("first"), None)
     assert names(fake) == [
         "DescribeJobQueues", "SubmitJob", "DescribeJobDefinitions", "RegisterJobDefinition", "DescribeJobDefinitions", "SubmitJob",
-        "DescribeJobs",
     ]  # fmt: skip
     fake.calls.clear()
     runner.submit(job("second"), None)
-    assert names(fake) == ["SubmitJob", "DescribeJobs"]
+    assert names(fake) == ["SubmitJob"]
     assert len(fake.definitions) == 1
 
 

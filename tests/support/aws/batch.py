@@ -60,7 +60,7 @@ class FakeBatch(FakeService):
         self._clock.join()
         for job in self.jobs.values():
             if job.live:
-                job.live.kill()
+                job.live.close()
         self._agent.shutdown()
         self._agent.server_close()
         super().__exit__(*details)

@@ -142,6 +142,14 @@ class Attempt:
         for node in self.nodes:
             node.signal(signal.SIGKILL)
 
+    def close(self) -> None:
+        """End everything and wait for it."""
+        self.kill()
+        for node in self.nodes:
+            if node.process and node.pump:
+                node.process.wait()
+                node.pump.join(5)
+
 
 def addresses(slot: int, count: int) -> list[str]:
     """An address for each node, this job's own; where the system knows only 127.0.0.1, that."""

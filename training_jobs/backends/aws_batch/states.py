@@ -41,6 +41,8 @@ def status_of(job: Mapping[str, Any], *, spot: bool, console_url: str) -> Servic
     """The state of a job as DescribeJobs tells it."""
     state = _STATES.get(job["status"], State.UNKNOWN)
     attempts = job.get("attempts") or []
+    if state is State.PENDING and attempts:  # it has run: no wait for its first nodes, and no queue_timeout's business
+        state = State.RECOVERING
     outcome = _end(job, attempts, spot) if state is State.FAILED else Outcome(state, None, 0 if state is State.SUCCEEDED else None)
     started = [moment for moment in (*(attempt.get("startedAt") for attempt in attempts), job.get("startedAt")) if moment]
     stopped = job.get("stoppedAt")
@@ -100,7 +102,7 @@ def _detail(job: Mapping[str, Any], state: State) -> str | None:
     said, tried = job.get("statusReason"), len(job.get("attempts", []))
     if state is State.UNKNOWN:
         return f"AWS Batch calls it {job['status']}, which this version does not know" + (f": {said}" if said else "")
-    if state is State.PENDING:
+    if state in {State.PENDING, State.RECOVERING}:
         begun = f"attempt {tried + 1} at the service: " if tried else ""
         return f"{begun}{job['status']}" + (f": {said}" if said else "")
     if state is State.FAILED and job.get("attempts"):

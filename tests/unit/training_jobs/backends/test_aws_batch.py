@@ -212,7 +212,9 @@ def test_times_codes_and_words_are_kept() -> None:
     assert waiting.detail == "RUNNABLE: CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - none"
     assert waiting.ended_at is None
     again = said("RUNNABLE", attempts=[{"container": {"exitCode": 75}, "startedAt": 500}])
-    assert (status_of(again, spot=False, console_url="").detail or "").startswith("attempt 2 at the service")
+    recovering = status_of(again, spot=False, console_url="")
+    assert recovering.state is State.RECOVERING  # not PENDING: queue_timeout is for the first nodes
+    assert (recovering.detail or "").startswith("attempt 2 at the service")
 
 
 def attempt(code: int | None, reason: str, seconds: int) -> dict[str, Any]:

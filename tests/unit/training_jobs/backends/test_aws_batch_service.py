@@ -242,3 +242,22 @@ def test_the_time_limit_counts_over_all_attempts_at_the_service(fake: FakeBatch,
     run = runner.submit(job(env={"NAP": "0.8,60", "CODE": "75,0"}, timeout="60s", retries={"preempted": 1}), None).status.run_id
     status = runner.wait(run)
     assert (status.state, status.reason) == (State.FAILED, "timeout")
+
+
+def test_a_restart_that_waits_for_machines_is_not_given_up_for_queue_timeout(fake: FakeBatch, tmp_path: Path) -> None:
+    """It has run: the time since it was submitted is no time in the queue."""
+    now = 0.0
+    target = batch_target(f"file://{tmp_path}/bucket")
+    runner = Runner({"p5": target}, backend_for=_backend, clock=lambda: time.time() + now, sleep=lambda s: time.sleep(min(s, 0.05)))
+    run = runner.submit(job(env={"CODE": "75,0", "NAP": "1,0"}, queue_timeout="1m", retries={"preempted": 1}), None).status.run_id
+    [there] = fake.jobs.values()
+    while not there.attempts:
+        time.sleep(0.01)
+    fake.queues["yard-p5"].starved = True
+    while there.live or there.status != "RUNNABLE":
+        time.sleep(0.01)
+    now = 3600
+    assert runner.status(run).state is State.RECOVERING
+    fake.queues["yard-p5"].starved = False
+    assert runner.wait(run).state is State.SUCCEEDED
+    assert starts(tmp_path / "bucket", run) == [(0, 0)] * 2

@@ -54,6 +54,7 @@ def program(recording: Recording, origins: Mapping[str, Origin]) -> Callable[[],
     by_token = {(request.type, request.name): urn for urn, request in recording.resources.items()}
     lines = [_line(urn, request, origins, pattern) for urn, request in recording.resources.items()]
     tops = {line.urn: _top(line.urn, recording) for line in lines}
+    depth = {line.urn: line.urn.split("::")[2].count("$") for line in lines}
 
     def run() -> None:
         import pulumi_aws as aws
@@ -71,9 +72,14 @@ def program(recording: Recording, origins: Mapping[str, Origin]) -> Callable[[],
         for line in lines:
             given = {name: _filled(value, functools.partial(output, top=tops[line.urn])) for name, value in line.parts.items()}
             options = pulumi.ResourceOptions(parent=made.get(line.parent), **line.options)
-            made[line.urn] = line.make(line.name, opts=options, **line.inputs, **given)
+            made[line.urn] = _inside(depth[line.urn], functools.partial(line.make, line.name, opts=options, **line.inputs, **given))
 
     return run
+
+
+def _inside(depth: int, make: Callable[[], Any]) -> Any:
+    """Call from as many frames as there are components around it, each one's __init__ by hand: Pulumi records every frame's source."""
+    return _inside(depth - 1, make) if depth else make()
 
 
 def _top(urn: str, recording: Recording) -> str:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from .assemble import NothingLeft, build_status
 from .backends.base import Backend, ServiceStatus
 from .errors import CapacityError, GpuyardError, LostSightError, QuotaError
 from .journal import Ended, Journal, RunRecord, Submission
@@ -13,7 +14,7 @@ from .resubmit import TAKE_OVER_AFTER_S, allowance_left, apply_allowance, retrie
 from .run import Code, Run, canonical, cost_usd, digest, resolved_job, time_limit
 from .spec import JobSpec
 from .state import Reason, State
-from .status import RunStatus, build_status
+from .status import RunStatus
 from .store import ChangedError
 from .target import JobTarget
 
@@ -93,6 +94,11 @@ class Case:
         """Where the run is now."""
         service = self.look()
         return build_status(self.journal, self.record, self.target, service, self.clock())
+
+    def submitted(self) -> RunStatus:
+        """A run that was submitted just now: nobody need be asked, its nodes have left nothing yet."""
+        service = ServiceStatus(State.PENDING, detail="submitted")
+        return build_status(NothingLeft(self.journal.url), self.record, self.target, service, self.clock())
 
     def unknown(self, why: str) -> RunStatus:
         """What the record alone tells, while the service cannot be asked."""

@@ -21,6 +21,7 @@ from .store import ExistsError, open_store
 
 VERSION = 1
 _RUNS = "gpuyard/runs"
+_kept: set[str] = set()  # tarballs that this process has seen in far buckets: asking again costs a call with each submission
 
 
 class _Model(BaseModel):
@@ -163,11 +164,14 @@ class Journal:
 
     def keep_code(self, sha256: str, data: bytes) -> str:
         """Store a tarball under its own digest, once. Returns its URL."""
-        path = _code_path(sha256)
+        path, url = _code_path(sha256), self.code_url(sha256)
+        if url in _kept and not url.startswith("file:"):
+            return url
         if not self._store.exists(path):
             with contextlib.suppress(ExistsError):  # another submit was quicker, with the same content
                 self._store.create(path, data)
-        return self.code_url(sha256)
+        _kept.add(url)
+        return url
 
     def code_url(self, sha256: str) -> str:
         """Where a tarball is, or would be."""

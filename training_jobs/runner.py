@@ -8,9 +8,11 @@ status = runner.wait(submitted.status.run_id)
 from __future__ import annotations
 
 import contextlib
+import functools
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,8 @@ from .status import RunStatus
 from .store import ChangedError
 from .target import JobTarget, pick_target
 from .waiting import wait_for
+
+_LOOKS_AT_ONCE = 16  # at runs in a far bucket, each of which is a handful of calls
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,8 @@ class Runner:
         if tag is None:
             return None
         case = self._case(order.journal, record, tag)
-        return Submitted(case.start(), "created", case.status())
+        created = case.start()
+        return Submitted(created, "created", case.submitted() if created else case.status())
 
     def _resubmit(self, case: Case, order: _Order, *, retry: bool) -> Submitted | None:
         """Do what the resubmit table says about a run that is there. None = look again soon."""
@@ -183,18 +188,24 @@ class Runner:
         A record that cannot be read is named to `on_damaged` and left out; a run whose service cannot be asked is named
         there too and UNKNOWN, so that one service that is down does not hide the others.
         """
-        found = []
+        found: list[RunStatus | None] = []
         for bucket in self._buckets():
             journal = Journal(bucket)
-            for run in journal.run_ids():
-                try:
-                    there = journal.find(run)
-                except UsageError as error:
-                    on_damaged(f"left out: {error}")
-                    continue
-                if there is not None and there[0].pool in self._targets:
-                    found.append(self._status_or_unknown(self._case(journal, *there), on_damaged))
-        return sorted(found, key=lambda status: -status.submitted_at)
+            look = functools.partial(self._look_at, journal, on_damaged)
+            workers = 1 if bucket.startswith("file:") else _LOOKS_AT_ONCE
+            with ThreadPoolExecutor(workers) as pool:
+                found += pool.map(look, journal.run_ids())
+        return sorted((status for status in found if status is not None), key=lambda status: -status.submitted_at)
+
+    def _look_at(self, journal: Journal, on_damaged: Callable[[str], None], run: str) -> RunStatus | None:
+        try:
+            there = journal.find(run)
+        except UsageError as error:
+            on_damaged(f"left out: {error}")
+            return None
+        if there is None or there[0].pool not in self._targets:
+            return None
+        return self._status_or_unknown(self._case(journal, *there), on_damaged)
 
     def _status_or_unknown(self, case: Case, on_damaged: Callable[[str], None]) -> RunStatus:
         try:

@@ -14,6 +14,7 @@ import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
+from training_jobs import journal
 from training_jobs.store import s3
 
 REGION = "us-east-1"
@@ -90,6 +91,7 @@ def moto(monkeypatch: pytest.MonkeyPatch, *buckets: str) -> Iterator[Moto]:
     for name, value in found.environment().items():
         monkeypatch.setenv(name, value)
     s3.client.cache_clear()
+    journal._kept.clear()
     try:
         client = boto3.client("s3")
         for bucket in buckets:

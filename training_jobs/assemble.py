@@ -1,0 +1,205 @@
+"""Puts a run's status together: the record, the service's word and what the nodes left."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from .backends.base import ServiceStatus
+from .journal import RunRecord, Submission
+from .run import cost_usd
+from .state import Reason, State
+from .status import SCHEMA, Attempt, Cost, FabricVerdict, Metrics, RunStatus, Service
+from .target import JobTarget
+
+
+class Left(Protocol):
+    """What nodes left in the run bucket: a Journal, or nothing yet."""
+
+    @property
+    def url(self) -> str: ...  # noqa: D102
+
+    def claims(self, run_id: str) -> list[int]: ...  # noqa: D102
+
+    def document(self, run_id: str, path: str) -> dict[str, Any] | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class NothingLeft:
+    """Of a run whose nodes have not started."""
+
+    url: str
+
+    def claims(self, run_id: str) -> list[int]:
+        """None."""
+        return []
+
+    def document(self, run_id: str, path: str) -> dict[str, Any] | None:
+        """None."""
+        return None
+
+
+class _ReadOnce:
+    """Each document is asked for once for one status: in a far bucket every look is a call."""
+
+    def __init__(self, left: Left) -> None:
+        self._left, self.url, self._documents = left, left.url, dict[tuple[str, str], dict[str, Any] | None]()
+
+    def claims(self, run_id: str) -> list[int]:
+        return self._left.claims(run_id)
+
+    def document(self, run_id: str, path: str) -> dict[str, Any] | None:
+        if (run_id, path) not in self._documents:
+            self._documents[run_id, path] = self._left.document(run_id, path)
+        return self._documents[run_id, path]
+
+
+def build_status(journal: Left, record: RunRecord, target: JobTarget, service: ServiceStatus, now: float) -> RunStatus:
+    """Put a run's status together. `service` is what its service says of the newest submission."""
+    journal = _ReadOnce(journal)
+    rows = _rows(journal, record, service)
+    attempts = [attempt for attempt, _ in rows]
+    number = attempts[-1].attempt
+    progress = _documents(journal, record.run_id, number, "progress.json")
+    folder = f"{journal.url.rstrip('/')}/gpuyard/runs/{record.run_id}"
+    starts = [attempt.started_at for attempt in attempts if attempt.started_at is not None]
+    recovering = service.state is State.RUNNING and progress.get("phase") == "recovering"
+    return RunStatus(
+        schema=SCHEMA,
+        run_id=record.run_id,
+        name=record.name,
+        spec_digest=record.last.spec_digest,
+        stack=record.stack,
+        pool=record.pool,
+        state=State.RECOVERING if recovering else service.state,
+        reason=service.reason,
+        detail=service.detail,
+        attempt=number,
+        attempts=attempts,
+        nodes=record.last.spec.nodes,
+        submitted_at=record.created_at,
+        started_at=min(starts) if starts else None,
+        ended_at=service.ended_at if service.state.ended else None,
+        exit_code=service.exit_code,
+        phase=progress.get("phase"),
+        first_step_at=_unix(progress.get("first_step_at")),
+        metrics=_metrics(progress),
+        fabric=_fabric(_documents(journal, record.run_id, number, "preflight.json")),
+        cost=_cost(rows, target, now),
+        checkpoint_url=f"{folder}/checkpoints",
+        output_url=f"{folder}/output",
+        service=Service(kind=target.kind, id=record.last.service_id, console_url=service.console_url),
+    )
+
+
+def _rows(journal: Left, record: RunRecord, service: ServiceStatus) -> list[tuple[Attempt, Submission]]:
+    """One row for each start of the nodes: a submission whose service started them anew by itself has several, the newest its own."""
+    claims = journal.claims(record.run_id)
+    ends = [*(submission.attempt for submission in record.submissions[1:]), math.inf]
+    rows = []
+    for submission, end in zip(record.submissions, ends, strict=True):
+        said = service if submission is record.last else _recorded(submission)
+        numbers = [number for number in claims if submission.attempt <= number < end] or [submission.attempt]
+        reasons = [*said.restarts, *[None] * len(numbers)]  # a service tells late, and not always, why it started again
+        for number, reason in zip(numbers[:-1], reasons, strict=False):
+            rows.append((_restarted(journal, record, submission, number, reason), submission))
+        rows.append((_attempt(journal, record, submission, numbers[-1], said), submission))
+    return rows
+
+
+def _recorded(submission: Submission) -> ServiceStatus:
+    end = submission.ended
+    if end is None:
+        return ServiceStatus(State.UNKNOWN)
+    return ServiceStatus(end.state, end.reason, end.exit_code, end.started_at, end.ended_at, end.detail, restarts=end.restarts)
+
+
+def _restarted(journal: Left, record: RunRecord, submission: Submission, number: int, reason: Reason | None) -> Attempt:
+    """A start that the service replaced by another: its time is part of the whole submission's, in the row of the newest."""
+    progress = _documents(journal, record.run_id, number, "progress.json")
+    return Attempt(
+        attempt=number,
+        state=State.STOPPED,
+        reason=reason,
+        exit_code=_documents(journal, record.run_id, number, "node-0.json").get("exit_code"),
+        submitted_at=submission.written_at,
+        started_at=None,
+        ended_at=None,
+        step=_metrics(progress).step,
+        restarts=progress.get("restarts", 0),
+        detail="started again by the service",
+    )
+
+
+def _attempt(journal: Left, record: RunRecord, submission: Submission, number: int, said: ServiceStatus) -> Attempt:
+    progress = _documents(journal, record.run_id, number, "progress.json")
+    nodes = [
+        _documents(journal, record.run_id, number, f"node-{rank}.json") for rank in range(submission.spec.nodes if said.state.ended else 0)
+    ]
+    failed = next((node for node in nodes if node.get("tail") and node.get("exit_code") == said.exit_code), {})
+    return Attempt(
+        attempt=number,
+        state=said.state,
+        reason=said.reason,
+        exit_code=said.exit_code,
+        submitted_at=submission.written_at,
+        started_at=said.started_at,
+        ended_at=said.ended_at,
+        step=_metrics(progress).step,
+        restarts=progress.get("restarts", 0),
+        detail=said.detail,
+        tail=list(failed.get("tail", [])) if said.state is State.FAILED else [],
+    )
+
+
+def _documents(journal: Left, run_id: str, attempt: int, name: str) -> dict[str, Any]:
+    return journal.document(run_id, f"output/attempt-{attempt}/{name}") or {}
+
+
+def _metrics(progress: dict[str, Any]) -> Metrics:
+    """What the job reported; a figure that does not fit its field is the script's own business and goes to `other`."""
+    reported = {**(progress.get("metrics") or {}), "step": progress.get("step"), "steps": progress.get("steps")}
+    fitting: dict[str, Any] = {}
+    for name in [name for name in Metrics.model_fields if name != "other" and reported.get(name) is not None]:
+        try:
+            Metrics.model_validate({name: reported[name]})
+        except ValidationError:
+            continue
+        fitting[name] = reported[name]
+    other = {name: value for name, value in reported.items() if name not in fitting and value is not None}
+    return Metrics(**fitting, other=other)
+
+
+def _fabric(preflight: dict[str, Any]) -> FabricVerdict:
+    measured = (preflight.get("checks") or {}).get("all_reduce") or {}
+    return FabricVerdict(
+        transport=measured.get("transport", measured.get("backend")),
+        nics=measured.get("nics"),
+        busbw_gbs=measured.get("busbw_gbs"),
+        verdict=preflight.get("verdict"),
+    )
+
+
+def _cost(rows: list[tuple[Attempt, Submission]], target: JobTarget, now: float) -> Cost:
+    usd = 0.0
+    for attempt, submission in rows:
+        if attempt.started_at is None:
+            continue
+        cost = cost_usd(target, submission.spec.nodes, (attempt.ended_at or now) - attempt.started_at)
+        if cost is None:
+            return Cost(usd=None, basis=target.price.source)
+        usd += cost
+    return Cost(usd=round(usd, 4), basis=target.price.source)
+
+
+def _unix(moment: object) -> float | None:
+    if isinstance(moment, int | float):
+        return float(moment)
+    if not isinstance(moment, str):
+        return None
+    from datetime import datetime
+
+    return datetime.fromisoformat(moment).timestamp()

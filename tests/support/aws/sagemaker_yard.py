@@ -49,6 +49,7 @@ def target_document(**changes: Any) -> dict[str, Any]:
         "subnet_ids": ["subnet-0a"],
         "security_group_ids": ["sg-0a"],
         "log_group": GROUP,
+        "job_prefix": "gpuyard-d6d45572-",
         **changes,
     }
 

@@ -70,10 +70,10 @@ def test_the_recipe_has_none_of_them() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
-        ("@sha256:2ab6", ":13.0.2-base-ubuntu24.04 #", "base without a digest"),
+        ("@sha256:2ab6", " #", "base without a digest"),
         ("USER ${UID}\n", "", "runs as root"),
         ("ARG UID=1000", "ARG UID=0", "runs as root"),
-        (" \\\n    && echo \"${EFA_SHA256}  efa.tar.gz\" | sha256sum --check --strict", "", "a download without a checksum"),
+        (' \\\n    && echo "${EFA_SHA256}  efa.tar.gz" | sha256sum --check --strict', "", "a download without a checksum"),
         ("--output efa.tar.gz", "| bash", "runs what it downloads unseen"),
         ("--require-hashes ", "", "packages without hashes"),
         ("COPY requirements.lock", "ADD https://x.example/r.txt", "ADD fetches and unpacks: use COPY"),

@@ -22,7 +22,9 @@ def steps(text: str) -> list[Step]:
 
 def faults(text: str, files: frozenset[str] = frozenset({"requirements.lock"})) -> set[str]:
     """What makes an image one that is not to be trusted, or not the same twice."""
-    found, arguments, user = set(), {}, "root"
+    found: set[str] = set()
+    arguments: dict[str, str] = {}
+    user = "root"
     for instruction, rest in steps(text):
         value = re.sub(r"\$\{(\w+)\}", lambda match: arguments.get(match[1], ""), rest)
         if instruction == "ARG":

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from .backends.base import ServiceStatus
-from .journal import RunRecord, Submission
+from .journal import Ended, RunRecord, Submission
 from .run import cost_usd
 from .state import Reason, State
 from .status import SCHEMA, Attempt, Cost, FabricVerdict, Metrics, RunStatus, Service
@@ -95,26 +95,27 @@ def build_status(journal: Left, record: RunRecord, target: JobTarget, service: S
     )
 
 
+def recorded(end: Ended | None) -> ServiceStatus:
+    """What a service said at the end of a submission, from the record."""
+    if end is None:
+        return ServiceStatus(State.UNKNOWN)
+    times = (end.started_at, end.ended_at)
+    return ServiceStatus(end.state, end.reason, end.exit_code, *times, end.detail, end.console_url, end.restarts)
+
+
 def _rows(journal: Left, record: RunRecord, service: ServiceStatus) -> list[tuple[Attempt, Submission]]:
     """One row for each start of the nodes: a submission whose service started them anew by itself has several, the newest its own."""
     claims = journal.claims(record.run_id)
     ends = [*(submission.attempt for submission in record.submissions[1:]), math.inf]
     rows = []
     for submission, end in zip(record.submissions, ends, strict=True):
-        said = service if submission is record.last else _recorded(submission)
+        said = service if submission is record.last else recorded(submission.ended)
         numbers = [number for number in claims if submission.attempt <= number < end] or [submission.attempt]
         reasons = [*said.restarts, *[None] * len(numbers)]  # a service tells late, and not always, why it started again
         for number, reason in zip(numbers[:-1], reasons, strict=False):
             rows.append((_restarted(journal, record, submission, number, reason), submission))
         rows.append((_attempt(journal, record, submission, numbers[-1], said), submission))
     return rows
-
-
-def _recorded(submission: Submission) -> ServiceStatus:
-    end = submission.ended
-    if end is None:
-        return ServiceStatus(State.UNKNOWN)
-    return ServiceStatus(end.state, end.reason, end.exit_code, end.started_at, end.ended_at, end.detail, restarts=end.restarts)
 
 
 def _restarted(journal: Left, record: RunRecord, submission: Submission, number: int, reason: Reason | None) -> Attempt:

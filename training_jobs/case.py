@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from .assemble import NothingLeft, build_status
+from .assemble import NothingLeft, build_status, recorded
 from .backends.base import Backend, ServiceStatus
 from .errors import CapacityError, GpuyardError, LostSightError, QuotaError
 from .journal import Ended, Journal, RunRecord, Submission
@@ -45,8 +45,7 @@ class Case:
         """What the service says of the newest submission; its end is kept in the record, because services forget."""
         last = self.record.last
         if last.ended is not None:
-            ended = last.ended
-            return ServiceStatus(ended.state, ended.reason, ended.exit_code, ended.started_at, ended.ended_at, ended.detail)
+            return recorded(last.ended)
         if last.service_id is None:
             if self.clock() - last.written_at < TAKE_OVER_AFTER_S:
                 return ServiceStatus(State.PENDING, detail="being submitted")
@@ -131,6 +130,7 @@ class Case:
         self.save(self.record.with_last(written_at=self.clock()))
         service_id = self.backend.find(self._run())
         if service_id is None:
+            self.save(self.record.with_last(written_at=self.clock()))  # looking took time: ours still, from now on
             return self.start()
         self.save(self.record.with_last(service_id=service_id))
         return False
@@ -180,6 +180,7 @@ class Case:
             started_at=status.started_at,
             ended_at=status.ended_at or self.clock(),
             detail=status.detail,
+            console_url=status.console_url,
             restarts=status.restarts,
         )
 

@@ -37,6 +37,7 @@ class Ended(_Model):
     started_at: float | None = Field(description="Unix time at which its nodes started; null = never")
     ended_at: float = Field(description="Unix time")
     detail: str | None = None
+    console_url: str | None = None
     restarts: tuple[Reason, ...] = Field((), description="why the service started its nodes anew by itself, each time")
 
     @property

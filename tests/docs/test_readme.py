@@ -77,7 +77,9 @@ def test_the_page_on_jobs_names_what_there_is(tmp_path: Path) -> None:
     page = (ROOT / "docs/job.md").read_text()
     where = Place(0, 1, "127.0.0.1", "127.0.0.1", 1, None)
     job = {"env": {}, "data": {"tokens": "s3://b/t"}, "checkpoint": {"every_s": 1, "keep": 1}, "launcher": "none", "secrets": {}}
-    seen = workers_environment(where, job, 1, "file:///r", tmp_path / "stop", tmp_path / "report") | {"GPUYARD_RUN_ID": ""}
+    seen = workers_environment(where, job, 1, "file:///r", tmp_path / "stop", tmp_path / "report") | dict.fromkeys(
+        ("GPUYARD_RUN_ID", "GPUYARD_RETURN_S"), ""
+    )  # launch takes these from the service
     named = {name for name in re.findall(r"`(GPUYARD_[A-Z_]+)`", page) if not name.endswith("_")}
     assert named <= set(seen)
     assert "GPUYARD_DATA_TOKENS" in seen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import re
 import threading
@@ -28,6 +27,9 @@ _QUOTA = {"LimitExceededException", "LimitExceeded", "ServiceQuotaExceededExcept
 _CAPACITY = {"InsufficientInstanceCapacity", "InsufficientCapacityException", "CapacityError"}
 _AGAIN_S = (1.0, 2.0, 4.0, 8.0)
 """Between the tries of a call that starts something, and between the looks for what it may have started."""
+WITHIN_S = 30.0
+"""How long after its record was written a call may still be begun: with the time it takes that is less than the 60 s after
+which another submit takes the record over and looks for what is there by then."""
 
 
 class Aws:
@@ -81,13 +83,16 @@ def _shared(region: str, environment: tuple[tuple[str, str], ...]) -> Aws:
     return Aws(region)
 
 
-def once(attempt: Callable[[], T], find: Callable[[], T | None], sleep: Callable[[float], None] = time.sleep) -> T:
+def once(attempt: Callable[[], T], find: Callable[[], T | None], sleep: Callable[[float], None] = time.sleep, *, until: float) -> T:
     """Make a call that starts something and carries no token of its own, so that it starts it once.
 
     A call that was refused is made again. After an answer that says nothing, or that never came, `find` looks whether it was
-    made all the same. Raises LostSightError where that stays open: the record of the run is there, and the next submit looks again.
+    made all the same. Raises LostSightError where that stays open, and where it is `until` (monotonic) already: the record of the
+    run is there, and the next submit looks again.
     """
     for pause in (*_AGAIN_S, None):
+        if time.monotonic() > until:
+            raise LostSightError("the service was too slow to be asked for the job; submit again in a minute")
         try:
             return attempt()
         except GpuyardError as error:
@@ -162,11 +167,6 @@ def _message(error: BaseException) -> str:
     response = getattr(error, "response", None)
     text = response.get("Error", {}).get("Message", "") if isinstance(response, dict) else str(error)
     return re.sub(r"\?\S+", "", " ".join(str(text).split()))[:300]  # no query of a URL: it may be a signature
-
-
-def job_prefix(stack: str) -> str:
-    """With which the names of a stack's job definitions and training jobs begin (components/naming.py: the submitter's policy names it)."""
-    return f"gpuyard-{hashlib.sha256(stack.encode()).hexdigest()[:8]}-"
 
 
 def image_of(run: Run) -> str:

@@ -55,6 +55,7 @@ def target_document(bucket: str, **changes: Any) -> dict[str, Any]:
         "region": "us-east-1",
         "account_id": ACCOUNT,
         "spot": False,
+        "job_prefix": "gpuyard-69afb457-",
         "job_queue": QUEUE,
         "job_role": f"arn:aws:iam::{ACCOUNT}:role/yard-job",
         "execution_role": f"arn:aws:iam::{ACCOUNT}:role/yard-execution",

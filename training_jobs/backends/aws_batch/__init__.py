@@ -15,7 +15,7 @@ from ...errors import GpuyardError, Problem, UsageError
 from ...run import Run
 from ...state import State
 from ...target import BatchTarget
-from ..aws import Aws, code_of, once, shared
+from ..aws import WITHIN_S, Aws, code_of, once, shared
 from ..base import Capacity, LogLine, Request, ServiceStatus
 from .definitions import Definitions
 from .logs import Reader
@@ -44,19 +44,20 @@ class Backend:
 
     def submit(self, run: Run) -> str:
         """Submit by the definition's name; register it where Batch has no such active definition."""
+        until = time.monotonic() + WITHIN_S
         definition, submission = (request.body for request in self.request(run))
         try:
-            return self._submit(run, submission)
+            return self._submit(run, submission, until)
         except UsageError as error:
             if code_of(error.__cause__) != "ClientException" or not self._definitions.ensure(definition):
                 raise
-        return self._submit(run, submission)
+        return self._submit(run, submission, until)
 
-    def _submit(self, run: Run, body: dict[str, Any]) -> str:
+    def _submit(self, run: Run, body: dict[str, Any], until: float) -> str:
         def attempt() -> str:
             return str(self._aws.call("batch", "submit_job", body, once=True)["jobId"])
 
-        return once(attempt, lambda: self.find(run), self._sleep)
+        return once(attempt, lambda: self.find(run), self._sleep, until=until)
 
     def find(self, run: Run) -> str | None:
         """By its name: the oldest, should there be several."""

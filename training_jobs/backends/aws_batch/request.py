@@ -14,7 +14,7 @@ from typing import Any
 from ...errors import Problem, UsageError
 from ...run import Run, digest
 from ...target import BatchTarget
-from ..aws import image_of, job_prefix, tags_of
+from ..aws import image_of, tags_of
 from ..base import Request
 
 GRACE_S = 25  # the agent sends SIGKILL 30 s after SIGTERM; the rest is for the result
@@ -41,7 +41,7 @@ def job_name(run: Run) -> str:
 
 def definitions_prefix(target: BatchTarget) -> str:
     """With which the definitions of a pool begin."""
-    return f"{job_prefix(target.stack)}{re.sub(r'[^A-Za-z0-9_-]', '-', target.pool)[:60]}-"
+    return f"{target.job_prefix}{re.sub(r'[^A-Za-z0-9_-]', '-', target.pool)[:60]}-"
 
 
 def _refuse_the_impossible(run: Run, target: BatchTarget) -> None:

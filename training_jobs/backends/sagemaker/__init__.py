@@ -37,7 +37,7 @@ class Backend:
 
     def submit(self, run: Run) -> str:
         """Create it; a name that is taken is this submission's own, made by a call whose answer was lost or by somebody quicker."""
-        name = name_of(run)
+        name = name_of(run, self._target)
         try:
             self._call("create_training_job", self.request(run)[0].body, watching=False)
         except GpuyardError as error:
@@ -50,7 +50,7 @@ class Backend:
 
     def find(self, run: Run) -> str | None:
         """The name is deterministic: it is there or it is not. Raises ConflictError when it is not this run's."""
-        name = name_of(run)
+        name = name_of(run, self._target)
         job = self._describe(name)
         if job is None:
             return None

@@ -17,7 +17,7 @@ from typing import Any
 from ...errors import Problem, UsageError
 from ...run import Run
 from ...target import SageMakerTarget
-from ..aws import image_of, job_prefix, tags_of
+from ..aws import image_of, tags_of
 
 _NAME = 63  # characters of a training job's name
 _ARGUMENT = 256  # characters of one container argument
@@ -33,10 +33,10 @@ _ECR = re.compile(r"^[0-9]{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.c
 _OWN_DISKS = re.compile(r"^ml\.(g4dn|g5|g6e?|g7e?|p3dn|p4de?|p5(en?)?|p6.*|trn.*|r5d)\.")
 
 
-def name_of(run: Run) -> str:
+def name_of(run: Run, target: SageMakerTarget) -> str:
     """The training job's name: the stack's prefix, the run and the submission; a long job name is cut, its digest is not."""
     slug, digest = run.id.rsplit("-", 1)
-    prefix, suffix = job_prefix(run.target.stack), f"-{digest}-{run.submission}"
+    prefix, suffix = target.job_prefix, f"-{digest}-{run.submission}"
     return prefix + slug[: _NAME - len(prefix) - len(suffix)].rstrip("-") + suffix
 
 
@@ -45,7 +45,7 @@ def body_of(run: Run, target: SageMakerTarget) -> dict[str, Any]:
     image = image_of(run)
     _check(run, image)
     body: dict[str, Any] = {
-        "TrainingJobName": name_of(run),
+        "TrainingJobName": name_of(run, target),
         "AlgorithmSpecification": {
             "TrainingImage": image,
             "TrainingInputMode": "File",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -86,7 +87,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
         yield fake
 
 
-def submit_once(slept: list[float]) -> str:
+def submit_once(slept: list[float], within_s: float = 60) -> str:
     clients = aws.shared("us-east-1")
     body = {"jobName": "a", "jobQueue": "q", "jobDefinition": "d"}
 
@@ -94,7 +95,9 @@ def submit_once(slept: list[float]) -> str:
         found: list[dict[str, Any]] = clients.call("batch", "list_jobs", {"jobQueue": "q"})["jobSummaryList"]
         return str(found[0]["jobId"]) if found else None
 
-    return aws.once(lambda: str(clients.call("batch", "submit_job", body, once=True)["jobId"]), find, slept.append)
+    return aws.once(
+        lambda: str(clients.call("batch", "submit_job", body, once=True)["jobId"]), find, slept.append, until=time.monotonic() + within_s
+    )
 
 
 @pytest.mark.parametrize(("fault", "calls"), [(THROTTLED, 3), (UNAVAILABLE, 3)])
@@ -127,6 +130,12 @@ def test_throttling_that_does_not_end_is_said(fake: Jobs) -> None:
     with pytest.raises(LostSightError, match="Rate exceeded"):
         submit_once([])
     assert fake.jobs == []
+
+
+def test_a_call_is_not_begun_when_another_submit_may_have_taken_over(fake: Jobs) -> None:
+    with pytest.raises(LostSightError, match="too slow"):
+        submit_once([], within_s=-1)
+    assert fake.count("SubmitJob") == 0
 
 
 def test_credentials_that_were_renewed_are_read_again(fake: Jobs) -> None:

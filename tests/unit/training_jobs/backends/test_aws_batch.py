@@ -12,7 +12,6 @@ import pytest
 from tests.support.aws.batch_rules import decide
 from tests.support.aws.batch_yard import IMAGE, batch_target
 from tests.support.local_yard import job
-from training_jobs.backends.aws import job_prefix
 from training_jobs.backends.aws_batch.request import definitions_prefix, job_name, requests
 from training_jobs.backends.aws_batch.states import CANCELLED, OVERTIME, is_overtime, status_of
 from training_jobs.errors import UsageError
@@ -89,9 +88,8 @@ def test_what_belongs_to_one_run_is_not_in_the_definition() -> None:
 
 def test_names_are_what_the_submitters_policy_allows() -> None:
     target = batch_target()
-    assert job_prefix("gpuyard/prod") == "gpuyard-d6d45572-"  # as components/naming.py has it
     assert definition(target).startswith(definitions_prefix(target))
-    assert definitions_prefix(target).startswith(job_prefix(target.stack))
+    assert definitions_prefix(target).startswith(target.job_prefix)
     assert job_name(run(target, submission=2)) == "job-0123456789ab-2"
     body = requests(run(target), target)[1].body
     assert body["tags"]["stack"] == target.stack

@@ -49,9 +49,7 @@ def _backend(target: JobTarget) -> Backend:
 
 def pool(tmp_path: Path, **changes: Any) -> Runner:
     return Runner(
-        {"p5": batch_target(f"file://{tmp_path}/bucket", **changes)},
-        backend_for=_backend,
-        sleep=lambda s: time.sleep(min(s, 0.05)),
+        {"p5": batch_target(f"file://{tmp_path}/bucket", **changes)}, backend_for=_backend, sleep=lambda s: time.sleep(min(s, 0.05))
     )
 
 
@@ -68,11 +66,10 @@ def test_a_definition_is_registered_once_and_a_later_submit_is_one_call(fake: Fa
     runner.submit(job("first"), None)
     assert names(fake) == [
         "DescribeJobQueues", "SubmitJob", "DescribeJobDefinitions", "RegisterJobDefinition", "DescribeJobDefinitions", "SubmitJob",
-        "DescribeJobs",
     ]  # fmt: skip
     fake.calls.clear()
     runner.submit(job("second"), None)
-    assert names(fake) == ["SubmitJob", "DescribeJobs"]
+    assert names(fake) == ["SubmitJob"]
     assert len(fake.definitions) == 1
 
 

@@ -79,12 +79,15 @@ def test_the_request_is_one_of_the_services_model(case: str) -> None:
     name=st.from_regex(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True),
     digest=st.from_regex(r"[0-9a-f]{12}", fullmatch=True),
     submission=st.integers(0, 999),
+    prefix=st.from_regex(r"[a-z0-9]([a-z0-9-]{0,21}[a-z0-9])?", fullmatch=True),
 )
-def test_every_name_is_legal_and_keeps_what_tells_runs_apart(name: str, digest: str, submission: int) -> None:
-    made = name_of(a_run(make_target(), run_id=f"{name}-{digest}", submission=submission))
+def test_every_name_is_legal_and_keeps_what_tells_runs_apart(name: str, digest: str, submission: int, prefix: str) -> None:
+    target = make_target(job_prefix=f"{prefix}-")
+    assert isinstance(target, SageMakerTarget)
+    made = name_of(a_run(target, run_id=f"{name}-{digest}", submission=submission), target)
     assert re.fullmatch("[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", made)
     assert len(made) <= 63
-    assert made.startswith("gpuyard-")
+    assert made.startswith(f"{prefix}-")
     assert made.endswith(f"-{digest}-{submission}")
 
 

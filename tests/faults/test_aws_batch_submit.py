@@ -1,0 +1,194 @@
+"""Submits to Batch that die at any line, and submits that meet: whatever happens, there is one job."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from tests.support.aws.batch import FakeBatch
+from tests.support.aws.batch_yard import GROUP, batch_target, call_as_a_pipeline
+from tests.support.aws.logs import FakeLogs
+from tests.support.aws.model import LOST, THROTTLED, UNAVAILABLE
+from tests.support.local_yard import job
+from training_jobs.backends import aws_batch
+from training_jobs.backends.aws_batch import request as batch_request
+from training_jobs.backends.base import Backend
+from training_jobs.errors import LostSightError
+from training_jobs.journal import Journal
+from training_jobs.runner import Runner, Submitted
+from training_jobs.state import State
+from training_jobs.target import BatchTarget, JobTarget
+
+pytestmark = pytest.mark.timeout(600)
+
+BETWEEN = (
+    "/runner.py",
+    "/case.py",
+    "/journal.py",
+    "/store/local.py",
+    "/backends/aws.py",
+    "/aws_batch/__init__.py",
+    "/aws_batch/definitions.py",
+)
+
+
+class KilledError(BaseException):
+    """The process dies here. No handler of ours catches it."""
+
+
+@dataclass
+class Fuse:
+    """Counts the lines that a submit runs between its record and its answer, and kills it at one of them."""
+
+    at: int | None = None
+    lines: int = 0
+    place: str = ""
+    lit: bool = False
+
+    def trace(self, frame: FrameType, event: str, _: Any) -> Any:
+        code = frame.f_code
+        if code.co_name == "create" and code.co_filename.endswith("/journal.py"):
+            self.lit = True  # from here on: what is before the record leaves nothing behind
+        if "/training_jobs/" not in code.co_filename or not code.co_filename.endswith(BETWEEN):
+            return None
+        if code.co_name == "_client":  # holds a lock that goes with a process, and stays with an exception
+            return None
+        if self.lit and event == "line":
+            self.lines += 1
+            if self.lines == self.at:
+                self.place = f"{code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+                raise KilledError
+        return self.trace
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBatch]:
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "program.py").write_text("print('runs')")
+    monkeypatch.setattr(batch_request, "_BOOTSTRAP", tmp_path / "program.py")
+    batch_request._bootstrap.cache_clear()
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)  # boto3's own pauses
+    with FakeLogs() as logs, FakeBatch(tmp_path / "nodes", logs, stop_s=1) as fake:
+        logs.group(GROUP)
+        fake.add_queue("yard-p5", nodes=3)
+        call_as_a_pipeline(monkeypatch, batch=fake.url, cloudwatch_logs=logs.url)
+        yield fake
+    batch_request._bootstrap.cache_clear()
+
+
+def _backend(target: JobTarget) -> Backend:
+    assert isinstance(target, BatchTarget)
+    backend = aws_batch.Backend(target, sleep=lambda _: None)
+    backend.poll_s = 0.05
+    return backend
+
+
+def submit(tmp_path: Path, key: str, later_s: float = 0) -> Submitted:
+    target = batch_target(f"file://{tmp_path}/bucket")
+    nap = 0.01
+    runner = Runner({"p5": target}, backend_for=_backend, clock=lambda: time.time() + later_s, sleep=lambda _: time.sleep(nap))
+    return runner.submit(job(), None, key=key)
+
+
+def lines_of_a_submit(tmp_path: Path) -> int:
+    fuse = Fuse()
+    killed(tmp_path, "counted", fuse)
+    return fuse.lines
+
+
+def killed(tmp_path: Path, key: str, fuse: Fuse) -> bool:
+    before = sys.gettrace()
+    sys.settrace(fuse.trace)
+    try:
+        submit(tmp_path, key)
+    except KilledError:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def die_and_recover(fake: FakeBatch, tmp_path: Path, line: int) -> None:
+    key, fuse, jobs = f"key-{line}", Fuse(at=line), len(fake.jobs)
+    assert killed(tmp_path, key, fuse), f"line {line} was not reached"
+    made = len(fake.jobs) - jobs
+    again = submit(tmp_path, key, later_s=61)
+    assert len(fake.jobs) - jobs == 1, f"killed at {fuse.place}"
+    run = again.status.run_id
+    record, _ = Journal(f"file://{tmp_path}/bucket").get(run)
+    assert len(record.submissions) == 1
+    assert record.last.service_id in fake.jobs
+    assert again.created is not bool(made), f"killed at {fuse.place}"
+
+
+# What dies between two lines closes no file; the process that it stands for would have.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_submit_killed_at_any_line_is_finished_by_the_next_one(fake: FakeBatch, tmp_path: Path) -> None:
+    submit(tmp_path, "first")  # registers the definition
+    count = lines_of_a_submit(tmp_path)
+    assert count > 60
+    for line in range(1, count + 1):
+        die_and_recover(fake, tmp_path, line)
+
+
+def together(tmp_path: Path, key: str, pipelines: int = 2) -> list[Submitted]:
+    """Several submits of one key at the same instant."""
+    ready, found, errors = threading.Barrier(pipelines), [], []
+
+    def pipeline() -> None:
+        ready.wait()
+        try:
+            found.append(submit(tmp_path, key))
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=pipeline) for _ in range(pipelines)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    return found
+
+
+def test_two_pipelines_at_the_same_instant_fifty_times(fake: FakeBatch, tmp_path: Path) -> None:
+    for turn in range(50):
+        found = together(tmp_path, f"night-{turn}")
+        assert sorted(submitted.created for submitted in found) == [False, True]
+        assert len({submitted.status.service.id for submitted in found} - {None}) == 1
+        assert len(fake.jobs) == turn + 1
+    assert len(fake.definitions) <= 2  # both of the first round may have met none
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_service_in_trouble_starts_no_job_twice(fake: FakeBatch, tmp_path: Path, seed: int) -> None:
+    """Throttling, 5xx and lost answers at random; whoever loses sight submits again, as a pipeline's next firing does."""
+    chance = random.Random(seed)  # noqa: S311 - moments, not secrets
+    submit(tmp_path, "first")
+    for turn in range(15):
+        key, jobs = f"key-{turn}", len(fake.jobs)
+        for operation in ("SubmitJob", "ListJobs", "DescribeJobs"):
+            for call in range(1, 4):
+                if chance.random() < 0.5:
+                    fake.fail(operation, chance.choice([THROTTLED, UNAVAILABLE, LOST]), call=call)
+        fake.listing_lag = chance.choice([0, 0, 2, 6])
+        for firing in range(6):
+            try:
+                submitted = submit(tmp_path, key, later_s=61 * firing)
+                break
+            except LostSightError:
+                fake.listing_lag = 0  # a minute later the listing is up to date
+        else:
+            pytest.fail("never got through")
+        fake._faults.clear()
+        assert len(fake.jobs) - jobs == 1, f"turn {turn}"
+        assert submitted.status.state in (State.PENDING, State.RUNNING, State.SUCCEEDED)

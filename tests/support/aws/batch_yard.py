@@ -62,7 +62,6 @@ def target_document(bucket: str, **changes: Any) -> dict[str, Any]:
         "log_group": GROUP,
         "vcpus": 192,
         "memory_mib": 2_000_000,
-        "job_prefix": "gpuyard-69afb457-",
         **changes,
     }
 

@@ -88,7 +88,9 @@ class PinsSpec(Spec):
     """What `gpuyard pin` resolved: reviewed like a lock file."""
 
     machine_images: Mapping[Name, str] = Field(default_factory=dict, description="pool -> machine image; default: the newest at each `up`")
-    job_image: ImageDigest | None = Field(None, description="container image of jobs that name none, by digest; default: the vendor's")
+    job_image: ImageDigest | None = Field(
+        None, description="container image of jobs that name none, by digest; default: none, a job names its own"
+    )
 
 
 class YardSpec(Spec):

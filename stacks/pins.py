@@ -1,4 +1,4 @@
-"""Writes `gpuyard:pins` into the text of a stack file and leaves every other character as it is: comments, order, quotes."""
+"""Writes pins into the text of a stack file or a job file and leaves every other character as it is: comments, order, quotes."""
 
 from __future__ import annotations
 
@@ -36,6 +36,39 @@ def with_pins(text: str, project: str, machine_images: Mapping[str, str], job_im
         return text[:start] + block + text[end:]
     end = _line_end(text, _end(config))
     return text[:end] + newline + block + text[end:] if block else text
+
+
+def image_of(text: str) -> str | None:
+    """The image that a job file names; None where it names none. Raises UsageError for a file that is no job."""
+    node = _image(text)
+    return None if node is None else str(node.value)
+
+
+def with_image(text: str, image: str) -> str:
+    """The text of a job file that names an image, with another one in its place; the quotes stay."""
+    node = _image(text)
+    if node is None:
+        raise ValueError("the file names no image")
+    quote = node.style if node.style in ("'", '"') else ""
+    return text[: node.start_mark.index] + quote + image + quote + text[node.end_mark.index :]
+
+
+def _image(text: str) -> Any:
+    try:
+        root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise UsageError(f"the job file is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise UsageError("the job file holds no mapping: expected `key: value` lines")
+    found = [value for key, value in root.value if key.value == "image"]
+    if len(found) > 1:
+        raise UsageError("the job file names an image twice; keep one")
+    node = found[0] if found else None
+    if node is None or node.tag == "tag:yaml.org,2002:null":
+        return None
+    if not isinstance(node, yaml.ScalarNode) or node.style in ("|", ">"):
+        raise UsageError("image: in the job file is not one word on one line")
+    return node
 
 
 def _lines(machine_images: Mapping[str, str], job_image: str | None) -> list[str]:

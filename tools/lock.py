@@ -14,6 +14,7 @@ LOCKS = [
     ["--extra", "train", "--extra", "aws", "--extra", "dev", "-c", "requirements.lock", "-o", "requirements-dev.lock", "pyproject.toml"],
     ["-c", "requirements-dev.lock", "-o", "tools/requirements.lock", "tools/requirements.in"],
     ["-o", "tools/security/requirements.lock", "tools/security/requirements.in"],
+    ["-c", "requirements.lock", "-o", "images/aws/requirements.lock", "images/aws/requirements.in"],  # what is tested is what runs
 ]
 
 

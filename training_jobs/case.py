@@ -35,6 +35,8 @@ class Case:
     record: RunRecord
     tag: str
     clock: Callable[[], float]
+    said: ServiceStatus | GpuyardError | None = None
+    """What the service answered where it was asked about many runs at once; good for one look."""
 
     def save(self, record: RunRecord) -> None:
         """Replace the record, if nobody else did."""
@@ -53,7 +55,7 @@ class Case:
                 self.take_over()
             self.record, self.tag = self.journal.get(self.record.run_id)
             return self.look()
-        status = apply_allowance(self._held_to_limits(self.backend.status(last.service_id), last.service_id), self.record)
+        status = apply_allowance(self._held_to_limits(self._answer(last.service_id), last.service_id), self.record)
         if not status.state.ended:
             return status
         try:
@@ -62,6 +64,12 @@ class Case:
             self.record, self.tag = self.journal.get(self.record.run_id)
             return self.look()
         return status
+
+    def _answer(self, service_id: str) -> ServiceStatus:
+        said, self.said = self.said, None
+        if isinstance(said, GpuyardError):
+            raise said
+        return said or self.backend.status(service_id)
 
     def _held_to_limits(self, status: ServiceStatus, service_id: str) -> ServiceStatus:
         """End what waits longer or starts more often than it may, where the service does not; the end is then ours to name.

@@ -12,15 +12,15 @@ import functools
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from .backends import load_backend
 from .backends.base import Backend, Capacity, LogLine, Request
 from .case import Case, submission
-from .errors import AuthError, LostSightError, NotFoundError, UsageError
+from .errors import NotFoundError, UsageError
 from .journal import Journal, RunRecord
+from .listing import look_at_all
 from .packaging import Package, pack
 from .resubmit import Action, decide
 from .run import Code, Run, check, run_id, time_limit
@@ -29,8 +29,6 @@ from .status import RunStatus
 from .store import ChangedError
 from .target import JobTarget, pick_target
 from .waiting import wait_for
-
-_LOOKS_AT_ONCE = 16  # at runs in a far bucket, each of which is a handful of calls
 
 
 @dataclass(frozen=True)
@@ -188,31 +186,14 @@ class Runner:
         A record that cannot be read is named to `on_damaged` and left out; a run whose service cannot be asked is named
         there too and UNKNOWN, so that one service that is down does not hide the others.
         """
-        found: list[RunStatus | None] = []
+        found: list[RunStatus] = []
         for bucket in self._buckets():
             journal = Journal(bucket)
-            look = functools.partial(self._look_at, journal, on_damaged)
-            workers = 1 if bucket.startswith("file:") else _LOOKS_AT_ONCE
-            with ThreadPoolExecutor(workers) as pool:
-                found += pool.map(look, journal.run_ids())
-        return sorted((status for status in found if status is not None), key=lambda status: -status.submitted_at)
+            found += look_at_all(journal, functools.partial(self._own_case, journal), on_damaged)
+        return sorted(found, key=lambda status: -status.submitted_at)
 
-    def _look_at(self, journal: Journal, on_damaged: Callable[[str], None], run: str) -> RunStatus | None:
-        try:
-            there = journal.find(run)
-        except UsageError as error:
-            on_damaged(f"left out: {error}")
-            return None
-        if there is None or there[0].pool not in self._targets:
-            return None
-        return self._status_or_unknown(self._case(journal, *there), on_damaged)
-
-    def _status_or_unknown(self, case: Case, on_damaged: Callable[[str], None]) -> RunStatus:
-        try:
-            return case.status()
-        except (LostSightError, AuthError) as error:
-            on_damaged(f"{case.record.run_id}: {error}")
-            return case.unknown(str(error))
+    def _own_case(self, journal: Journal, record: RunRecord, tag: str) -> Case | None:
+        return self._case(journal, record, tag) if record.pool in self._targets else None
 
     def fetch(self, run: str, into: Path) -> list[str]:
         """Copy a run's output and checkpoints below a folder. Returns the paths written, relative to it."""

@@ -39,7 +39,7 @@ class YardPlanDocument(Plan):
 
 
 class PinDocument(_Document):
-    """`pin --json`."""
+    """`pin --stack --json`."""
 
     schema_: Literal["gpuyard.pin/1"] = Field("gpuyard.pin/1", alias="schema")
     stack: str
@@ -47,6 +47,17 @@ class PinDocument(_Document):
     changed: bool = Field(description="false: the file held exactly this already")
     machine_images: dict[str, str] = Field(description="pool -> machine image; pools that name their own image, or need none, are not here")
     job_image: str | None = Field(description="container image of jobs that name none; null = not pinned")
+    note: str | None = Field(description="why the job image is what it is, where that is not the stack file's own word")
+    diff: str = Field(description="what changed in the file, as a unified diff")
+
+
+class JobPinDocument(_Document):
+    """`pin JOB.yaml --json`."""
+
+    schema_: Literal["gpuyard.job-pin/1"] = Field("gpuyard.job-pin/1", alias="schema")
+    file: str = Field(description="the job file")
+    changed: bool = Field(description="false: it named its image by digest already")
+    image: str = Field(description="the image by digest, as it is in the file now")
     diff: str = Field(description="what changed in the file, as a unified diff")
 
 

@@ -1,7 +1,8 @@
-"""`gpuyard pin`: resolves today's images once and writes them into the stack file, so that a later `up` never rolls a pool by surprise."""
+"""`gpuyard pin`: resolves today's images once and writes them into the stack file or the job file, so that nothing changes by surprise."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,11 +13,22 @@ from . import options
 
 if TYPE_CHECKING:
     from ..settings import StackSettings
-    from .documents import PinDocument
+    from .documents import JobPinDocument, PinDocument
+
+TAGGED = re.compile(
+    r"(?P<host>(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?)"
+    r"/(?P<name>[a-z0-9._/-]+):(?P<tag>[\w][\w.-]{0,127})"
+)
+"""An image by tag in ECR, which can be looked up."""
 
 
 def command(
-    stack: Annotated[str, typer.Option("--stack", "-s", help="Stack to pin: the one of Pulumi.STACK.yaml.", show_default=False)],
+    job: Annotated[
+        Path | None, typer.Argument(metavar="[JOB.yaml]", help="Job file whose image to pin, instead of a stack.", show_default=False)
+    ] = None,
+    stack: Annotated[
+        str | None, typer.Option("--stack", "-s", help="Stack to pin: the one of Pulumi.STACK.yaml.", show_default=False)
+    ] = None,
     directory: Annotated[
         Path | None,
         typer.Option("--cwd", "-C", metavar="DIR", help="Pulumi project of the stack; default: the one here.", show_default=False),
@@ -26,29 +38,75 @@ def command(
         typer.Option(
             "--job-image",
             metavar="IMAGE",
-            help="Container image of jobs that name none, by digest, or by tag if it is in ECR; default: keep what is pinned.",
+            help="Container image of jobs that name none, by digest, or by tag if it is in ECR; default: keep what is pinned, "
+            "else AWS's own where the pools can run jobs in it.",
             show_default=False,
         ),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Write the newest machine images of a stack's pools to its gpuyard:pins. Asks AWS; changes the stack file and nothing else."""
-    from .documents import emit
+    """Write digests instead of what moves: the newest images of a stack's pools to its gpuyard:pins, or a job file's `image:` tag.
 
-    document = pin(stack, directory or Path.cwd(), job_image)
+    Asks AWS; changes that one file and nothing else.
+    """
+    from .documents import JobPinDocument, emit
+
+    document = _pinned(job, stack, directory, job_image)
     if json:
         emit(document)
-    elif document.changed:
-        print(document.diff, end="")
+        return
+    print(document.diff, end="")
+    if isinstance(document, JobPinDocument):
+        print(f"pinned in {document.file}" if document.changed else f"nothing to change: {document.file} names its image by digest")
+        return
+    if document.changed:
         print(f"pinned in {document.file}; review and commit it, then `pulumi preview --stack {document.stack}` shows what it changes")
     else:
         print(f"nothing to change: {document.file} holds the newest images")
+    if document.note:
+        print(document.note)
+
+
+def _pinned(job: Path | None, stack: str | None, directory: Path | None, job_image: str | None) -> PinDocument | JobPinDocument:
+    from training_jobs.errors import UsageError
+
+    if job is not None and (stack, directory, job_image) == (None, None, None):
+        return pin_job(job)
+    if job is not None or stack is None:
+        raise UsageError("pin one thing: `gpuyard pin JOB.yaml`, or `gpuyard pin --stack STACK [--job-image IMAGE] [-C DIR]`")
+    return pin(stack, directory or Path.cwd(), job_image)
+
+
+def pin_job(file: Path) -> JobPinDocument:
+    """Pin the image of a job file. Raises UsageError where it names none, or one that cannot be looked up."""
+    import yaml
+
+    from training_jobs.errors import UsageError
+
+    from ..pins import image_of, with_image
+    from .documents import JobPinDocument
+
+    try:
+        before = file.read_bytes().decode("utf-8")  # bytes: its line breaks stay
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{file} is not text") from None
+    named = image_of(before)
+    if named is None:
+        fix = "that image is the stack's: gpuyard pin --stack STACK"
+        raise UsageError(f"{file} names no image, so its jobs run in the pool's default; {fix}")
+    image = by_digest(named, "image")
+    after = with_image(before, image)
+    if yaml.safe_load(after) != {**yaml.safe_load(before), "image": image}:
+        raise AssertionError("pinning would change more of the job file than its image")
+    if after != before:
+        _replace(file.resolve(), after)  # of a link, what it names
+    return JobPinDocument(file=str(file), changed=after != before, image=image, diff=_diff(file.name, before, after))
 
 
 def pin(stack: str, folder: Path, job_image: str | None) -> PinDocument:
     """Pin a stack. Raises UsageError for a stack that has nothing to pin, AuthError or LostSightError where AWS does not answer."""
-    import difflib
-
     import yaml
 
     from training_jobs.errors import Problem, UsageError
@@ -67,21 +125,48 @@ def pin(stack: str, folder: Path, job_image: str | None) -> PinDocument:
         problem = Problem("aws:region", "not set", fix="state the region in the stack file: images differ between regions")
         raise UsageError(f"stack {project.stack} cannot be pinned", [problem])
     machine_images = _machine_images(settings, region)
-    pinned = by_digest(job_image) if job_image else settings.pins.job_image
+    pinned, note = _job_image(settings, region, job_image)
     before = project.file.read_bytes().decode("utf-8")  # bytes: its line breaks stay
     after = with_pins(before, project.name, machine_images, pinned)
     _check(yaml.safe_load(before), yaml.safe_load(after))
     if after != before:
         _replace(project.file, after)
-    diff = difflib.unified_diff(before.splitlines(True), after.splitlines(True), project.file.name, f"{project.file.name} (pinned)")
     return PinDocument(
         stack=project.stack,
         file=str(project.file),
         changed=after != before,
         machine_images=dict(sorted(machine_images.items())),
         job_image=pinned,
-        diff="".join(line if line.endswith("\n") else f"{line}\n" for line in diff),
+        note=note,
+        diff=_diff(project.file.name, before, after),
     )
+
+
+def _job_image(settings: StackSettings, region: str, given: str | None) -> tuple[str | None, str | None]:
+    """The image of jobs that name none, by digest, and what there is to say of it: what is asked for, or pinned, or AWS's own."""
+    from components.aws.job_images import job_image, reference
+
+    if given or settings.pins.job_image:
+        return (by_digest(given) if given else settings.pins.job_image), None
+    wanted = {(spec.service, spec.row("aws").architecture) for spec in settings.pools.values() if spec.service != "vms"}
+    fix = "build one (images/README.md) and pin it with --job-image, or let each job name its own"
+    for service, processor in sorted(wanted):
+        image = job_image(service, processor)
+        if image is None or image.lacks:
+            why = f"lacks {image.lacks}" if image else f"for {processor} is not known"
+            return None, f"no job image is pinned: AWS's own for {service} {why}; {fix}"
+    found = {reference(image, region) for service, processor in wanted if (image := job_image(service, processor))}
+    if len(found) != 1 or None in found:
+        return None, f"no job image is pinned: no image of AWS's own is known for all pools in {region}; {fix}" if wanted else None
+    [tagged] = (each for each in found if each)
+    return by_digest(tagged), f"the job image is AWS's own, {tagged}"
+
+
+def _diff(name: str, before: str, after: str) -> str:
+    import difflib
+
+    diff = difflib.unified_diff(before.splitlines(True), after.splitlines(True), name, f"{name} (pinned)")
+    return "".join(line if line.endswith("\n") else f"{line}\n" for line in diff)
 
 
 def _machine_images(settings: StackSettings, region: str) -> dict[str, str]:
@@ -99,24 +184,21 @@ def _machine_images(settings: StackSettings, region: str) -> dict[str, str]:
     return {name: str(found[parameter]["Parameter"]["Value"]) for name, parameter in wanted.items()}
 
 
-def by_digest(image: str) -> str:
+def by_digest(image: str, key: str = "--job-image") -> str:
     """An image by digest: as it is, or what its tag in ECR points to now. Raises UsageError for tags elsewhere."""
-    import re
-
     from training_jobs.backends.aws import shared
     from training_jobs.errors import Problem, UsageError
 
     if re.search(r"[^\s@]@sha256:[0-9a-f]{64}$", image):
         return image
-    tagged = re.fullmatch(r"((\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?)/([a-z0-9._/-]+):([\w][\w.-]{0,127})", image)
+    tagged = TAGGED.fullmatch(image)
     if tagged is None:
         allowed = "name@sha256:<64 hex digits>, or ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG"
         fix = f"`docker buildx imagetools inspect {image}` shows its digest"
-        raise UsageError("the job image cannot be pinned", [Problem("--job-image", "no image that can be looked up", image, allowed, fix)])
-    host, account, region, name, tag = tagged.groups()
-    body = {"registryId": account, "repositoryName": name, "imageIds": [{"imageTag": tag}]}
-    [found] = shared(region).call("ecr", "describe_images", body)["imageDetails"]
-    return f"{host}/{name}@{found['imageDigest']}"
+        raise UsageError("the job image cannot be pinned", [Problem(key, "no image that can be looked up", image, allowed, fix)])
+    body = {"registryId": tagged["account"], "repositoryName": tagged["name"], "imageIds": [{"imageTag": tagged["tag"]}]}
+    [found] = shared(tagged["region"]).call("ecr", "describe_images", body)["imageDetails"]
+    return f"{tagged['host']}/{tagged['name']}@{found['imageDigest']}"
 
 
 def _check(before: Mapping[str, object], after: Mapping[str, object]) -> None:

@@ -46,6 +46,7 @@ def _models() -> dict[str, Any]:
         "wait": RunStatus,
         "cancel": RunStatus,
         "pin": documents.PinDocument,
+        "job-pin": documents.JobPinDocument,
         "list": documents.ListDocument,
         "fetch": documents.FetchDocument,
         "pools": documents.PoolsDocument,

@@ -24,7 +24,7 @@ _COMPONENTS = {
 _ABOVE_CLOUDS = _COMPONENTS | {"components.base", "components.registry"}
 _JOBS = {f"training_jobs.{name}" for name in ("spec", "target", "run", "state", "errors", "packaging", "yaml_traps")}
 _STORED = _JOBS | {"training_jobs.journal", "training_jobs.store"}
-_RUNNER = {f"training_jobs.{name}" for name in ("runner", "case", "resubmit", "status", "assemble", "waiting")}
+_RUNNER = {f"training_jobs.{name}" for name in ("runner", "case", "resubmit", "status", "assemble", "listing", "waiting")}
 
 
 @dataclass(frozen=True)

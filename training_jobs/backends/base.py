@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ..run import Run
 from ..state import Reason, State
@@ -81,3 +81,11 @@ class Backend(Protocol):
 
     def ready(self) -> None:
         """Raise what a submit would meet if the service is not there or takes no jobs: asked before anything is written."""
+
+
+@runtime_checkable
+class AsksForMany(Protocol):
+    """A backend whose service tells of many jobs in one call."""
+
+    def statuses(self, service_ids: Sequence[str]) -> Mapping[str, ServiceStatus]:
+        """What `status` says of each of them."""

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 import components
 from components import naming, registry
+from components.aws import job_images
 from components.local import gpus, network
 from components.local.gpu_pool import plan_pool
 from components.local.gpus import find_gpus, model, parse
@@ -27,7 +28,7 @@ LEGAL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 names = st.text(min_size=1, max_size=120)
 
 
-@pytest.mark.parametrize("module", [naming, network, gpus])
+@pytest.mark.parametrize("module", [naming, network, gpus, job_images])
 def test_examples_in_docstrings(module: object) -> None:
     assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]
 

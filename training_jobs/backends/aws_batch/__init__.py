@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ...errors import GpuyardError, Problem, UsageError
@@ -23,6 +23,7 @@ from .request import job_name, requests
 from .states import CANCELLED, OVERTIME, is_overtime, status_of
 
 _QUEUE_IS_WELL_S = 60.0
+_PER_DESCRIBE = 100
 _ENDED = ("SUCCEEDED", "FAILED")
 _seen_well: dict[tuple[int, str], float] = {}
 """When a queue was last seen to take jobs, by clients and queue: a process that submits thousands asks once a minute."""
@@ -68,13 +69,23 @@ class Backend:
 
     def status(self, service_id: str) -> ServiceStatus:
         """What DescribeJobs says; Batch forgets a job some days after its end."""
-        jobs = self._aws.call("batch", "describe_jobs", {"jobs": [service_id]}, watching=True)["jobs"]
-        if not jobs:
+        return self.statuses([service_id])[service_id]
+
+    def statuses(self, service_ids: Sequence[str]) -> dict[str, ServiceStatus]:
+        """The same of many jobs, a hundred in a call."""
+        found: dict[str, dict[str, Any]] = {}
+        for start in range(0, len(service_ids), _PER_DESCRIBE):
+            body = {"jobs": list(service_ids[start : start + _PER_DESCRIBE])}
+            found |= {job["jobId"]: job for job in self._aws.call("batch", "describe_jobs", body, watching=True)["jobs"]}
+        return {service_id: self._told(service_id, found.get(service_id)) for service_id in service_ids}
+
+    def _told(self, service_id: str, job: dict[str, Any] | None) -> ServiceStatus:
+        if job is None:
             return ServiceStatus(State.UNKNOWN, detail="AWS Batch does not know this job (any more): it keeps ended jobs for 7 days")
-        if is_overtime(jobs[0], time.time()):
+        if is_overtime(job, time.time()):
             with contextlib.suppress(GpuyardError):  # who may only look still sees
                 self._aws.call("batch", "terminate_job", {"jobId": service_id, "reason": OVERTIME})
-        return status_of(jobs[0], spot=self._target.spot, console_url=self._console(service_id))
+        return status_of(job, spot=self._target.spot, console_url=self._console(service_id))
 
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
         """The containers' log streams, all attempts at the service."""

@@ -13,10 +13,12 @@ import pytest
 import yaml
 
 from components.aws.images import PARAMETERS
+from components.aws.job_images import job_image, reference
 from stacks.cli import main
 from stacks.cli.pin import by_digest
 from stacks.settings import load
 from training_jobs.errors import UsageError
+from training_jobs.spec import load_job
 
 Pin = Callable[..., subprocess.CompletedProcess[str]]
 STACK = """\
@@ -60,7 +62,9 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def pin(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Pin:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setattr(sys, "argv", ["gpuyard", "pin", "--stack", "dev", "-C", str(project), *arguments])
+        stack = [] if arguments[:1] == ("job.yaml",) else ["--stack", "dev", "-C", str(project)]
+        monkeypatch.chdir(project)
+        monkeypatch.setattr(sys, "argv", ["gpuyard", "pin", *stack, *arguments])
         with pytest.raises(SystemExit) as left:
             main()
         printed = capsys.readouterr()
@@ -87,6 +91,7 @@ def test_the_newest_images_are_written_once(project: Path, pin: Pin, aws: None) 
     assert [line for line in text.splitlines() if line in STACK.splitlines()] == STACK.splitlines()
     assert f"+      l4: {newest()}\n" in done.stdout
     assert "pulumi preview --stack dev" in done.stdout
+    assert "no job image is pinned: AWS's own for batch lacks s3fs" in done.stdout
     modified = file.stat().st_mtime_ns
     again = pin("--json")
     assert json.loads(again.stdout)["changed"] is False
@@ -104,6 +109,7 @@ def test_as_a_document(project: Path, pin: Pin, aws: None) -> None:
         "changed": True,
         "machine_images": {"l4": newest(), "other": newest()},
         "job_image": f"pytorch@{DIGEST}",
+        "note": None,
     }
     assert json.loads(pin("--json").stdout)["job_image"] == f"pytorch@{DIGEST}"  # kept
 
@@ -119,11 +125,12 @@ def test_the_program_takes_what_was_pinned(project: Path, pin: Pin, aws: None) -
     assert images == {"l4": newest(), "other": newest(), "own": "ami-01234567", "theirs": None}
 
 
-def test_a_tag_in_ecr_becomes_its_digest(aws: None) -> None:
+def push(registry: str, name: str, tag: str, region: str = "us-west-2") -> str:
+    """Put an image into ECR; its digest."""
     import boto3
 
-    client = boto3.client("ecr", region_name="us-west-2")
-    client.create_repository(repositoryName="team/train", registryId="111122223333")
+    client = boto3.client("ecr", region_name=region)
+    client.create_repository(repositoryName=name, registryId=registry)
     manifest = json.dumps(
         {
             "schemaVersion": 2,
@@ -132,8 +139,12 @@ def test_a_tag_in_ecr_becomes_its_digest(aws: None) -> None:
             "layers": [],
         }
     )
-    pushed = client.put_image(repositoryName="team/train", registryId="111122223333", imageManifest=manifest, imageTag="v7")
-    digest = pushed["image"]["imageId"]["imageDigest"]
+    pushed = client.put_image(repositoryName=name, registryId=registry, imageManifest=manifest, imageTag=tag)
+    return str(pushed["image"]["imageId"]["imageDigest"])
+
+
+def test_a_tag_in_ecr_becomes_its_digest(aws: None) -> None:
+    digest = push("111122223333", "team/train", "v7")
     assert by_digest(TAGGED) == f"111122223333.dkr.ecr.us-west-2.amazonaws.com/team/train@{digest}"
     with pytest.raises(UsageError, match="ImageNotFoundException"):
         by_digest(TAGGED.replace("v7", "v8"))
@@ -184,3 +195,74 @@ def test_a_refusal_of_aws_is_told_in_words(project: Path, pin: Pin, aws: None, m
     done = pin()
     assert (done.returncode, "AccessDenied" in done.stderr) == (5, True)
     assert (project / "Pulumi.dev.yaml").read_text() == STACK
+
+
+def test_the_image_of_a_job_file_is_pinned_in_place_once(project: Path, pin: Pin, aws: None) -> None:
+    digest = push("111122223333", "team/train", "v7")
+    file, pinned = project / "job.yaml", f"111122223333.dkr.ecr.us-west-2.amazonaws.com/team/train@{digest}"
+    text = f"# nightly\r\nname: a   # keep\r\nimage: {TAGGED}   # ours\r\n\r\ncommand: [train.py]\r\n# end"
+    file.write_bytes(text.encode())
+    done = pin("job.yaml")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert file.read_bytes().decode() == text.replace(TAGGED, pinned)
+    assert f"+image: {pinned}   # ours" in done.stdout
+    assert f"-image: {TAGGED}" in done.stdout
+    spec, _ = load_job(file)
+    assert spec.image == pinned
+    modified = file.stat().st_mtime_ns
+    again = json.loads(pin("job.yaml", "--json").stdout)
+    assert again == {"schema": "gpuyard.job-pin/1", "file": "job.yaml", "changed": False, "image": pinned, "diff": ""}
+    assert file.stat().st_mtime_ns == modified
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name: a\ncommand: [t.py]\n", ["names no image", "gpuyard pin --stack"]),
+        ("name: a\nimage:\n", ["names no image"]),
+        (
+            "name: a\nimage: pytorch/pytorch:latest\n",
+            ["image: no image that can be looked up", "imagetools inspect pytorch/pytorch:latest"],
+        ),
+        (f"image: {TAGGED}\nimage: {TAGGED}\n", ["twice"]),
+        (f"image: |\n  {TAGGED}\n", ["not one word"]),
+        (f"image: [{TAGGED}]\n", ["not one word"]),
+        (f"image: {TAGGED}\n", ["RepositoryNotFoundException"]),
+        ("- image\n", ["no mapping"]),
+        ("a: [\n", ["not YAML"]),
+    ],
+)
+def test_a_job_file_that_cannot_be_pinned(project: Path, pin: Pin, aws: None, text: str, told: list[str]) -> None:
+    (project / "job.yaml").write_text(text)
+    done = pin("job.yaml")
+    assert done.returncode == 2
+    assert [words for words in told if words not in done.stderr] == []
+    assert (project / "job.yaml").read_text() == text
+
+
+def test_one_thing_at_a_time(project: Path, pin: Pin) -> None:
+    for arguments in (["job.yaml", "--stack", "dev"], ["job.yaml", "--job-image", f"x@{DIGEST}"], ["job.yaml"]):
+        done = pin(*arguments)
+        assert done.returncode == 2  # the last: there is no such file
+    assert "No such file" in done.stderr
+
+
+def test_a_stack_of_sagemakers_pools_takes_awss_own_image(project: Path, pin: Pin, aws: None) -> None:
+    image = job_image("sagemaker", "x86_64")
+    assert image is not None
+    digest = push("763104351884", image.repository, image.tag, "us-east-1")
+    lines = [line for line in STACK.splitlines() if not line.startswith(("    l4:", "    other:", "    own:"))]
+    (project / "Pulumi.dev.yaml").write_text("\n".join(lines) + "\n")
+    document = json.loads(pin("--json").stdout)
+    assert document["job_image"] == f"763104351884.dkr.ecr.us-east-1.amazonaws.com/{image.repository}@{digest}"
+    assert document["note"] == f"the job image is AWS's own, {reference(image, 'us-east-1')}"
+    again = json.loads(pin("--json").stdout)
+    assert (again["changed"], again["job_image"], again["note"]) == (False, document["job_image"], None)
+
+
+def test_a_region_without_awss_own_images_is_told(project: Path, pin: Pin, aws: None) -> None:
+    lines = [line for line in STACK.splitlines() if not line.startswith(("    l4:", "    other:", "    own:"))]
+    (project / "Pulumi.dev.yaml").write_text("\n".join(lines).replace("us-east-1", "xx-east-9"))
+    document = json.loads(pin("--json").stdout)
+    assert (document["job_image"], document["changed"]) == (None, False)
+    assert "in xx-east-9" in document["note"]

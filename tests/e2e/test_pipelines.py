@@ -1,0 +1,231 @@
+"""The recipes of examples/pipelines as their schedulers run them: parsed, then executed against the fakes. Three firings, one job."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import sys
+import tempfile
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+
+from tests.support.aws.batch import FakeBatch
+from tests.support.aws.batch_yard import GROUP, target_document
+from tests.support.aws.logs import FakeLogs
+from tests.support.aws.moto_server import moto
+from tests.support.schedulers import Site, crontab, ran, token_service
+from training_jobs.spec import load_job
+from training_jobs.state import Exit
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the shells and variables are those of Linux machines"),
+    pytest.mark.timeout(600),
+]
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = ROOT / "examples" / "pipelines"
+SMALL: dict[str, Any] = {"accelerator": None, "gpus_per_node": 0, "nics_per_node": 0, "vcpus": 1, "memory_mib": 1000}
+JOB = "name: nightly\nlauncher: none\npreflight: skip\ncommand: [python3, -c, 'print(1)']\n"
+BUCKET = "acme-prod-runs"
+TARGETS = f"s3://{BUCKET}/gpuyard/targets.json"
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    with moto(monkeypatch, BUCKET) as s3, FakeLogs() as logs:
+        logs.group(GROUP)
+        image = {"AWS_ENDPOINT_URL_S3": s3.url, "GPUYARD_NOTICE": "off", "AWS_EC2_METADATA_DISABLED": "true"}
+        with FakeBatch(tmp_path / "nodes", logs, image_env=image) as batch:
+            batch.add_queue("yard-p5", nodes=0)  # what is submitted waits
+            monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", batch.url)
+            monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", logs.url)
+            targets = json.dumps({"p5": target_document(f"s3://{BUCKET}", **SMALL)})
+            boto3.client("s3").put_object(Bucket=BUCKET, Key="gpuyard/targets.json", Body=targets.encode())
+            folder, programs = tmp_path / "nightly", tmp_path / "bin"
+            shutil.copytree(RECIPES, folder)
+            (folder / "nightly.yaml").write_text(JOB)
+            programs.mkdir()
+            found = Site(batch, folder, programs)
+            found.program("gpuyard", f'PYTHONPATH={ROOT} exec {sys.executable} -c "from stacks.cli import main; main()" "$@"')
+            found.program("sleep", "exit 0")
+            yield found
+
+
+def test_the_job_of_the_recipes_is_valid() -> None:
+    spec, base = load_job(RECIPES / "nightly.yaml")
+    assert spec.code is not None
+    assert (base / spec.code / spec.command[0]).is_file()
+
+
+def test_three_firings_of_cron_submit_one_job(site: Site) -> None:
+    text = (site.folder / "crontab").read_text().replace("/opt/gpuyard/bin", str(site.bin)).replace("/srv/nightly", str(site.folder))
+    variables, [(schedule, command)] = crontab(text)
+    assert re.fullmatch(r"[0-5]?\d \* \* \* \*", schedule)
+    assert variables["GPUYARD_TARGETS"] == TARGETS
+    documents = []
+    for _ in range(3):
+        done = ran([variables["SHELL"], "-c", command], site.folder.parent, {**site.with_role(), **variables})
+        assert done.returncode == 0, done.stderr
+        documents.append(json.loads((site.folder / "submitted.json").read_text()))
+    assert [document["created"] for document in documents] == [True, False, False]
+    assert len({document["run_id"] for document in documents}) == len(site.batch.jobs) == 1
+
+
+@pytest.fixture
+def tokens() -> Iterator[str]:
+    with token_service() as url:
+        yield url
+
+
+def workflow() -> dict[str, Any]:
+    found: dict[Any, Any] = yaml.safe_load((RECIPES / "github-nightly.yml").read_text())
+    found["on"] = found.pop(True)  # YAML 1.1 reads the word so; GitHub does not
+    return found
+
+
+def run_workflow(site: Site, tokens: str) -> tuple[int, Path, str]:
+    """The workflow's only job, step by step as a runner takes them: the exit code, the workspace and what was said."""
+    [job] = workflow()["jobs"].values()
+    run = Path(tempfile.mkdtemp(dir=site.folder.parent))
+    (run / "workspace").mkdir()
+    exported = run / "env"
+    exported.touch()
+    base = {
+        **site.bare(), **job["env"], "RUNNER_TEMP": str(run), "GITHUB_ENV": str(exported), "GITHUB_REPOSITORY": "acme/training",
+        "GITHUB_REF_NAME": "main", "ACTIONS_ID_TOKEN_REQUEST_URL": tokens, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "of-this-job",
+    }  # fmt: skip
+    said = ""
+    for step in job["steps"]:
+        more = dict(line.split("=", 1) for line in exported.read_text().splitlines())
+        own = {name: value.replace("${{ github.token }}", "of-github") for name, value in step.get("env", {}).items()}
+        done = ran(["bash", "-e", "-c", step["run"]], run / "workspace", {**base, **more, **own})
+        said += done.stdout + done.stderr
+        if done.returncode:
+            return done.returncode, run / "workspace", said
+    return 0, run / "workspace", said
+
+
+@pytest.fixture
+def runner_image(site: Site) -> Site:
+    """What a runner has besides: gh, which brings the repository, and pipx, which brings gpuyard."""
+    site.program("gh", f'[ "$GH_TOKEN $1 $2 $3" = "of-github repo clone acme/training" ] && cp -r {site.folder}/. .')
+    site.program("pipx", f'echo "$@" >> {site.folder}/installed')
+    return site
+
+
+def test_three_firings_of_github_actions_submit_one_job_as_the_role(runner_image: Site, tokens: str) -> None:
+    documents = []
+    for _ in range(3):
+        code, workspace, said = run_workflow(runner_image, tokens)
+        assert code == 0, said
+        documents.append(json.loads((workspace / "run.json").read_text()))
+        assert "header.claims.signature" not in said
+    assert [document["created"] for document in documents] == [True, False, False]
+    assert len({document["run_id"] for document in documents}) == len(runner_image.batch.jobs) == 1
+    signed = {re.findall(r"Credential=(\w+)/", call.headers["Authorization"])[0] for call in runner_image.batch.calls}
+    assert all(key.startswith("ASIA") for key in signed)  # nobody's stored key: those of the role, for an hour
+    assert len(signed) >= 3
+    installed = set((runner_image.folder / "installed").read_text().splitlines())
+    assert installed == {f"install gpuyard[aws] @ {workflow()['jobs']['submit']['env']['GPUYARD']}"}
+
+
+@pytest.mark.parametrize(("codes", "final"), [((8, 8, 0), 0), ((8, 8, 8), 8), ((2,), 2), ((5,), 5), ((0,), 0)])
+def test_github_actions_asks_again_only_where_that_is_right(runner_image: Site, tokens: str, codes: tuple[int, ...], final: int) -> None:
+    runner_image.answers(*codes)
+    code, _, said = run_workflow(runner_image, tokens)
+    assert code == final, said
+    assert len(runner_image.called()) == len(codes)
+    assert len(set(runner_image.called())) == 1  # one key
+
+
+def test_the_workflow_has_no_more_than_it_needs() -> None:
+    found, text = workflow(), (RECIPES / "github-nightly.yml").read_text()
+    assert found["permissions"] == {"contents": "read", "id-token": "write"}
+    [job] = found["jobs"].values()
+    assert not [step for step in job["steps"] if "uses" in step]  # nobody's code but the runner's and gpuyard's
+    assert re.fullmatch(r"git\+https://\S+@[0-9a-f]{40}", job["env"]["GPUYARD"])
+    assert job["env"]["GPUYARD_TARGETS"] == TARGETS
+    code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    assert "${{ secrets." not in code
+    assert not re.search(r"(?i)pulumi|access_key", re.sub(r"#.*", "", code))
+
+
+@pytest.fixture
+def airflow(site: Site, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """Load the DAG file, with stand-ins for the names it takes from Airflow."""
+
+    def load() -> Any:
+        sdk, errors = types.ModuleType("airflow.sdk"), types.ModuleType("airflow.exceptions")
+        declared: dict[str, Any] = {"tasks": []}
+
+        def dag(**settings: Any) -> Callable[[Callable[[], None]], Callable[[], None]]:
+            declared.update(settings)
+            return lambda function: function
+
+        def task(function: Callable[..., Any]) -> Callable[..., None]:
+            return lambda **arguments: declared["tasks"].append((function, arguments))
+
+        error = type("AirflowException", (Exception,), {})
+        vars(sdk).update(dag=dag, task=task)
+        vars(errors).update(AirflowException=error, AirflowFailException=type("AirflowFailException", (error,), {}))
+        for name, module in {"airflow": types.ModuleType("airflow"), "airflow.sdk": sdk, "airflow.exceptions": errors}.items():
+            monkeypatch.setitem(sys.modules, name, module)
+        spec = importlib.util.spec_from_file_location("airflow_nightly", site.folder / "airflow_nightly.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.declared = declared  # type: ignore[attr-defined]
+        return module
+
+    for name, value in {**site.with_role(), "GPUYARD_TARGETS": TARGETS}.items():
+        monkeypatch.setenv(name, value)
+    return load
+
+
+def test_three_firings_of_airflow_run_one_job_to_its_end(site: Site, airflow: Callable[[], Any]) -> None:
+    site.batch.queues["yard-p5"].nodes = 1
+    dag = airflow()
+    [(function, arguments)] = dag.declared["tasks"]
+    assert (arguments, dag.declared["catchup"]) == ({"key": "{{ ds }}"}, False)
+    results = [function(key="2026-11-23") for _ in range(3)]
+    assert results[0] == results[1] == results[2]
+    assert results[0]["checkpoint"] == f"s3://{BUCKET}/gpuyard/runs/{results[0]['run']}/checkpoints"
+    [job] = site.batch.jobs.values()
+    assert (job.status, len(job.attempts)) == ("SUCCEEDED", 1)
+
+
+@pytest.mark.parametrize("code", [code for code in Exit if code is not Exit.OK])
+def test_airflow_tries_again_only_where_that_is_right(site: Site, airflow: Callable[[], Any], code: Exit) -> None:
+    dag = airflow()
+    site.answers(int(code))
+    with pytest.raises(dag.AirflowException) as raised:
+        dag.train("2026-11-23")
+    fails = issubclass(raised.type, dag.AirflowFailException)
+    assert fails == (code not in (Exit.LOST_SIGHT, Exit.STOPPED))
+
+
+@pytest.mark.parametrize(
+    ("codes", "final"), [((0,), 0), ((75, 75, 0), 0), ((8, 0), 0), ((1,), 1), ((75, 124), 124), ((2,), 2), ((8,) * 20, 8)]
+)
+def test_the_script_that_waits_does_what_each_code_asks_for(site: Site, codes: tuple[int, ...], final: int) -> None:
+    site.answers(*codes)
+    done = ran([str(site.folder / "wait.sh"), "2026-11-23"], site.folder, site.with_role())
+    assert done.returncode == final
+    assert site.called() == ["submit nightly.yaml --request-key 2026-11-23 --wait --json"] * len(codes)
+
+
+def test_the_page_tells_what_each_code_asks_for() -> None:
+    page = (ROOT / "docs/pipelines.md").read_text()
+    told = {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", page, re.MULTILINE) for code in row.split(",")}
+    assert told == {int(code) for code in Exit}
+    for name in re.findall(r"\]\(\.\./(examples/[^)]+)\)", page):
+        assert (ROOT / name).exists(), name

@@ -1,0 +1,38 @@
+"""The table of AWS's own containers: whole, dated, and no image by anything but what ECR can look up."""
+
+from __future__ import annotations
+
+import re
+
+from components.aws.job_images import job_image, reference, table
+from stacks.cli import pin
+
+
+def test_every_row_has_its_source_and_its_days() -> None:
+    known = table()
+    assert set(known.images) == {"batch", "sagemaker"}
+    for images in known.images.values():
+        for image in images.values():
+            assert image.source in known.sources
+            assert image.since < image.until
+            assert known.sources[image.source].date >= image.since
+    assert all(re.fullmatch(r"\d{12}", account) for account in known.accounts.values())
+
+
+def test_what_is_not_in_it_is_not_guessed() -> None:
+    assert job_image("batch", "arm64") is None
+    assert job_image("vertex", "x86_64") is None
+    image = job_image("sagemaker", "x86_64")
+    assert image is not None
+    assert reference(image, "xx-east-9") is None
+
+
+def test_each_reference_is_one_that_pin_can_look_up() -> None:
+    image = job_image("sagemaker", "x86_64")
+    assert image is not None
+    for region, account in table().accounts.items():
+        tagged = reference(image, region)
+        assert tagged is not None
+        found = pin.TAGGED.fullmatch(tagged)
+        assert found is not None
+        assert (found["account"], found["region"]) == (account, region)

@@ -1,0 +1,103 @@
+"""The training image's recipe, read as text: there is no engine here to build it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[3] / "images" / "aws"
+
+Step = tuple[str, str]
+
+
+def steps(text: str) -> list[Step]:
+    """(instruction, what follows) of each, comments left out and lines joined."""
+    plain = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    joined = re.sub(r"\\\n\s*", "", plain)
+    found = [line.split(maxsplit=1) for line in joined.splitlines() if line.strip()]
+    return [(words[0].upper(), words[1] if len(words) > 1 else "") for words in found]
+
+
+def faults(text: str, files: frozenset[str] = frozenset({"requirements.lock"})) -> set[str]:
+    """What makes an image one that is not to be trusted, or not the same twice."""
+    found: set[str] = set()
+    arguments: dict[str, str] = {}
+    user = "root"
+    for instruction, rest in steps(text):
+        value = re.sub(r"\$\{(\w+)\}", lambda match: arguments.get(match[1], ""), rest)
+        if instruction == "ARG":
+            name, _, default = rest.partition("=")
+            arguments[name] = default
+        elif instruction == "FROM" and not re.search(r"@sha256:[0-9a-f]{64}( AS \w+)?$", value):
+            found.add("base without a digest")
+        elif instruction == "USER":
+            user = value
+        elif instruction == "ADD":
+            found.add("ADD fetches and unpacks: use COPY")
+        elif instruction == "COPY" and not set(value.split()[:-1]) <= files:
+            found.add("copies what is not in the folder")
+        elif instruction == "RUN":
+            found |= _run_faults(value)
+        if instruction in {"ARG", "ENV"} and re.search(r"(?i)(secret|token|password|access_key)", rest):
+            found.add("a secret would stay in the image")
+    instructions = dict(steps(text))
+    if user.split(":")[0] in {"", "root", "0"}:
+        found.add("runs as root")
+    if instructions.get("HEALTHCHECK") != "NONE":
+        found.add("a health check that no service asks for")
+    if instructions.get("ENTRYPOINT") != "[]":
+        found.add("an entry point before the service's command")
+    return found
+
+
+def _run_faults(command: str) -> set[str]:
+    found = set()
+    if re.search(r"(curl|wget)[^|&]*\|\s*(ba|da)?sh\b", command):
+        found.add("runs what it downloads unseen")
+    if re.search(r"\b(curl|wget) ", command) and "install" not in command.split("curl")[0] and "sha256sum --check" not in command:
+        found.add("a download without a checksum")
+    if re.search(r"pip3? install", command) and "--require-hashes" not in command:
+        found.add("packages without hashes")
+    if re.search(r"\b(sudo|chmod 777)\b", command):
+        found.add("more rights than needed")
+    return found
+
+
+def test_the_recipe_has_none_of_them() -> None:
+    assert faults((FOLDER / "Dockerfile").read_text()) == set()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("@sha256:2ab6", " #", "base without a digest"),
+        ("USER ${UID}\n", "", "runs as root"),
+        ("ARG UID=1000", "ARG UID=0", "runs as root"),
+        (' \\\n    && echo "${EFA_SHA256}  efa.tar.gz" | sha256sum --check --strict', "", "a download without a checksum"),
+        ("--output efa.tar.gz", "| bash", "runs what it downloads unseen"),
+        ("--require-hashes ", "", "packages without hashes"),
+        ("COPY requirements.lock", "ADD https://x.example/r.txt", "ADD fetches and unpacks: use COPY"),
+        ("COPY requirements.lock", "COPY ../../.aws", "copies what is not in the folder"),
+        ("ARG UID=1000", "ARG UID=1000\nARG WANDB_TOKEN=x", "a secret would stay in the image"),
+        ("ENTRYPOINT []\n", "", "an entry point before the service's command"),
+        ("HEALTHCHECK NONE\n", "", "a health check that no service asks for"),
+    ],
+)
+def test_each_would_be_found(old: str, new: str, fault: str) -> None:
+    text = (FOLDER / "Dockerfile").read_text()
+    assert old in text
+    assert fault in faults(text.replace(old, new))
+
+
+def test_the_lock_holds_what_is_asked_for_by_hash_and_nothing_of_gpuyard() -> None:
+    wanted = {line.split("#")[0].strip() for line in (FOLDER / "requirements.in").read_text().splitlines()} - {""}
+    lock = (FOLDER / "requirements.lock").read_text()
+    pinned = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", lock, re.MULTILINE))
+    assert wanted <= set(pinned)
+    assert not {"gpuyard", "pulumi", "moto"} & set(pinned)
+    assert len(re.findall(r"^    --hash=sha256:[0-9a-f]{64}", lock, re.MULTILINE)) >= len(pinned)
+    own = (FOLDER.parents[1] / "requirements.lock").read_text()  # what is tested is what runs
+    for name in ("torch", "s3fs", "fsspec", "safetensors"):
+        assert f"\n{name}=={pinned[name]} " in own, name

@@ -1,0 +1,98 @@
+"""How many calls the Batch backend costs: four for a submission, none of them a listing; one for the states of a hundred jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.aws.batch import FakeBatch
+from tests.support.aws.batch_yard import GROUP, batch_target
+from tests.support.aws.logs import FakeLogs
+from tests.support.aws.model import DENIED
+from tests.support.aws.moto_server import Moto, moto
+from tests.support.local_yard import job
+from training_jobs.backends import aws_batch
+from training_jobs.errors import Problem, UsageError
+from training_jobs.runner import Runner
+from training_jobs.state import State
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Moto]:
+    with moto(monkeypatch, "runs") as server:
+        yield server
+
+
+@pytest.fixture
+def fake(s3: Moto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBatch]:
+    aws_batch._seen_well.clear()
+    with FakeLogs() as logs, FakeBatch(tmp_path / "nodes", logs) as fake:
+        logs.group(GROUP)
+        fake.add_queue("yard-p5", nodes=0)  # what is submitted waits
+        fake.add_queue("yard-l4", nodes=0)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", fake.url)
+        yield fake
+
+
+def yard() -> Runner:
+    other = batch_target("s3://runs", pool="l4", job_queue="yard-l4")
+    return Runner({"p5": batch_target("s3://runs"), "l4": other})
+
+
+def test_a_submission_is_four_calls_after_the_first_and_lists_nothing(fake: FakeBatch, s3: Moto) -> None:
+    runner = yard()
+    runner.submit(job("first", pool="p5"), None)
+    for name in ("second", "third"):
+        stored, asked = len(s3.calls), len(fake.calls)
+        assert runner.submit(job(name, pool="p5"), None).created
+        calls = [method for method, _ in s3.calls[stored:]] + [call.operation for call in fake.calls[asked:]]
+        assert calls == ["GET", "PUT", "PUT", "SubmitJob"]  # no record, the record, its job's id
+    assert ("GET", "/runs") not in s3.calls  # a listing is a GET of the bucket itself
+
+
+def test_the_states_of_many_jobs_are_one_call_for_each_hundred(fake: FakeBatch, s3: Moto) -> None:
+    runner = yard()
+    for number in range(103):
+        runner.submit(job(f"job-{number}", pool="p5"), None)
+    asked = len(fake.calls)
+    found = runner.runs()
+    assert {status.state for status in found} == {State.PENDING}
+    assert len({status.service.id for status in found}) == 103
+    assert [(call.operation, len(call.body["jobs"])) for call in fake.calls[asked:]] == [("DescribeJobs", 100), ("DescribeJobs", 3)]
+
+
+def test_what_each_job_says_is_its_own(fake: FakeBatch, s3: Moto) -> None:
+    runner = yard()
+    runs = [runner.submit(job(f"job-{number}", pool=pool), None).status for number, pool in enumerate(["p5", "p5", "l4", "l4", "p5"])]
+    runner.cancel(runs[1].run_id)
+    assert runs[3].service.id is not None
+    del fake.jobs[runs[3].service.id]  # as if a week had passed
+    asked = len(fake.calls)
+    states = {status.run_id: status.state for status in runner.runs()}
+    assert [states[run.run_id] for run in runs] == [State.PENDING, State.CANCELLED, State.PENDING, State.UNKNOWN, State.PENDING]
+    assert fake.count("DescribeJobs") - sum(call.operation == "DescribeJobs" for call in fake.calls[:asked]) == 2  # one for each pool
+    asked = len(fake.calls)
+    assert {status.run_id: status.state for status in runner.runs()} == states
+    assert [len(call.body["jobs"]) for call in fake.calls[asked:]] == [2, 2]  # nobody asks again about the one that ended
+
+
+def test_a_service_that_refuses_is_asked_once_and_every_run_named(fake: FakeBatch, s3: Moto) -> None:
+    runner = yard()
+    runs = {runner.submit(job(f"job-{number}", pool="p5"), None).status.run_id for number in range(3)}
+    fake.fail("DescribeJobs", DENIED, times=99)
+    said: list[str] = []
+    assert {status.state for status in runner.runs(said.append)} == {State.UNKNOWN}
+    assert {line.partition(":")[0] for line in said} == runs
+    assert fake.count("DescribeJobs") == 1
+
+
+def test_a_job_the_service_cannot_run_costs_no_call(fake: FakeBatch, s3: Moto) -> None:
+    runner = Runner({"p5": batch_target("s3://runs", spot=True)})
+    stored = len(s3.calls)
+    with pytest.raises(UsageError) as caught:
+        runner.submit(job("wide", nodes=2), None)
+    assert [type(problem) for problem in caught.value.problems] == [Problem]
+    assert fake.calls == []
+    assert [method for method, _ in s3.calls[stored:]] == ["GET"]

@@ -104,9 +104,10 @@ def table(cloud: str) -> Table:
     return Table.model_validate({**data, "machines": machines})
 
 
-def clouds() -> list[str]:
+@cache
+def clouds() -> tuple[str, ...]:
     """The clouds with a catalogue."""
-    return sorted(path.stem for path in _TABLES.glob("*.yaml"))
+    return tuple(sorted(path.stem for path in _TABLES.glob("*.yaml")))
 
 
 def machine(name: str, among: tuple[str, ...] = ()) -> Machine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 DEFAULT_CIDR = "10.0.0.0/16"
@@ -33,7 +34,7 @@ def plan_subnets(cidr: str, zones: Sequence[str]) -> Plan:
     if problems := [*cidr_problems(cidr), *zone_problems(zones)]:
         raise ValueError("; ".join(problems))
     *slots, last = ipaddress.IPv4Network(cidr).subnets(prefixlen_diff=_SLOT_BITS)
-    small = list(last.subnets(new_prefix=_PUBLIC_PREFIX))
+    small = list(islice(last.subnets(new_prefix=_PUBLIC_PREFIX), len(_LETTERS)))
     place = {zone: _LETTERS.index(zone[-1]) for zone in zones}
     return Plan({zone: str(slots[at]) for zone, at in place.items()}, {zone: str(small[at]) for zone, at in place.items()})
 

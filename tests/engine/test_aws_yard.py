@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +33,21 @@ pulumi.export("job_targets", jobs.targets)
 SECRET = "bucket-nobody-may-know"
 
 
+def offline(yard: project.Project) -> set[str]:
+    """What `gpuyard plan` says of the same project: no engine, no account."""
+    argv = [sys.executable, "-c", "from stacks.cli import main; main()", "plan", "--stack", "dev-aws", "-C", str(yard.root), "--json"]
+    done = subprocess.run(argv, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {resource["urn"] for resource in json.loads(done.stdout)["resources"]}
+
+
 def test_the_life_of_dev_aws(tmp_path: Path, engine_environment: dict[str, str]) -> None:
     yard = stack(tmp_path, engine_environment, "dev-aws")
     plan = yard.json("preview")
     assert set(plan["changeSummary"]) == {"create"}
     assert not yard.living(), "a preview makes nothing"
     planned = {step["urn"] for step in plan["steps"]}
+    assert offline(yard) == {urn for urn in planned if "::pulumi:pulumi:Stack::" not in urn}
 
     told = yard.up(ok=False, env={"GPUYARD_STANDIN_FAIL_CREATE": "20"})
     assert "RequestLimitExceeded" in told

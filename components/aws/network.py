@@ -166,7 +166,12 @@ class Network(AwsComponent):
         options = self.child_options(depends_on=[outward])  # AWS wants the internet gateway in place before the address and the NAT
         address = aws.ec2.Eip(self.child_name("nat"), domain="vpc", tags=self.aws_tags("nat"), opts=options)
         gateway = aws.ec2.NatGateway(
-            self.child_name("nat"), allocation_id=address.id, subnet_id=subnet, tags=self.aws_tags("nat"), opts=options
+            self.child_name("nat"),
+            allocation_id=address.id,
+            subnet_id=subnet,
+            tags=self.aws_tags("nat"),
+            # another first zone is another gateway, and it cannot have the address while the old one holds it
+            opts=self.child_options(depends_on=[outward], delete_before_replace=True),
         )
         route = aws.ec2.Route(
             self.child_name("private-out"),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .. import catalogue
 from ..naming import job_prefix
-from ..pool_spec import CapacityBlock, GpuPoolSpec
+from ..pool_spec import GpuPoolSpec
 from ..targets import Given, shared
+from .end import end_of
 from .permissions import TRAINING_JOBS
 from .policy import Place
 
@@ -18,7 +18,6 @@ _HOST_SHARE = 0.06
 """Of a machine's memory, what jobs cannot reserve. Linux keeps 1/64 for page tables, ECS 32 MiB, firmware and kernel some more; what is
 left registers with the cluster, and a job that asks for more waits for ever. Figures seen are 2 to 4 %, so this leaves room: a guess,
 on the safe side (docs.aws.amazon.com/batch/latest/userguide/memory-management.html)."""
-_BEFORE_BLOCK_ENDS = datetime.timedelta(minutes=40)  # when the pool goes to zero: EC2 takes machines 30 minutes early
 
 
 @dataclass(frozen=True)
@@ -101,18 +100,14 @@ def price(spec: GpuPoolSpec, row: catalogue.Machine, region: str) -> dict[str, A
 
 
 def available_until(spec: GpuPoolSpec, expires: str | None) -> str | None:
-    """UTC time at which the machines go: the yard's day (its first minute), or 40 minutes before the end of a block; None: no end.
+    """UTC time at which the machines go, as end.py says; None: no end.
 
     >>> from components.pool_spec import GpuPoolSpec
     >>> available_until(GpuPoolSpec(service="batch", machine="p5.48xlarge", zone="us-east-1a", max_nodes=1), "2027-03-31")
     '2027-03-31T00:00:00Z'
     """
-    ends = []
-    if isinstance(spec.capacity, CapacityBlock):
-        ends.append(datetime.datetime.fromisoformat(spec.capacity.ends) - _BEFORE_BLOCK_ENDS)
-    if expires not in (None, "never"):
-        ends.append(datetime.datetime.fromisoformat(f"{expires}T00:00:00+00:00"))
-    return min(ends).strftime("%Y-%m-%dT%H:%M:%SZ") if ends else None
+    end = end_of(spec, expires)
+    return f"{end.at:%Y-%m-%dT%H:%M:%SZ}" if end else None
 
 
 def _common(kind: str, name: str, spec: GpuPoolSpec, row: catalogue.Machine, expires: str | None, yard: Yard) -> dict[str, Any]:

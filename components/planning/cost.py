@@ -83,7 +83,12 @@ def _pool_line(pool: Pool, region: str | None) -> Line:
     full = rate.times(spec.max_nodes)
     what = f"{spec.max_nodes} x {words}"
     return Line(
-        name=pool.name, what=what, idle=rate.times(_held(spec)), full=full, month=full.times(HOURS_PER_MONTH), note=_note(pool, rate, region)
+        name=pool.name,
+        what=what,
+        idle=rate.times(_held(spec)),
+        full=full,
+        month=full.times(HOURS_PER_MONTH),
+        note=_note(pool, rate, region),
     )
 
 

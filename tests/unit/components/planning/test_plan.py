@@ -198,4 +198,4 @@ def test_amounts_as_people_read_them() -> None:
         "unknown",
     ]
     assert [show(render.whole, 10111, 10111), show(render.hours, 106, 106)] == ["10,111", "106 h"]
-    assert [show(render.hours, 106, None), show(render.hours, 0, None)] == [">=105 h", "unknown hours"]
+    assert [show(render.hours, 105.9, None), show(render.hours, 0.9, None)] == [">=105 h", "unknown hours"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import pulumi_aws as aws
 
 from ..naming import directory_name, job_prefix, shorten
 from .account import Account, AwsComponent, this_stack
-from .identity import Identity
+from .identity import Identity, as_text
 from .job_targets import Yard, batch_target, sagemaker_target
 from .key import EncryptionKey
 from .permissions import Storage, execution, job, sagemaker_job, write_logs
@@ -163,7 +162,7 @@ def _policy(parent: AwsComponent, suffix: str, pool: GpuPool, statements: pulumi
     aws.iam.RolePolicy(
         parent.child_name(suffix),
         role=pool.node_role_name,
-        policy=statements.apply(lambda known: json.dumps(policy_document(known))),
+        policy=statements.apply(lambda known: as_text(f"GpuPool {pool.logical_name}", lambda: policy_document(known))),
         opts=parent.child_options(),
     )
 

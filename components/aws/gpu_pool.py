@@ -12,10 +12,10 @@ import pulumi_aws as aws
 from pydantic import TypeAdapter, ValidationError
 
 from .. import catalogue
-from ..base import Tags, checked
+from ..base import Tags, as_given, checked
 from ..pool_spec import CapacityBlock, GpuPoolSpec, Reservation
 from ..values import Date
-from .account import Account, AwsComponent, account
+from .account import Account, AwsComponent, account, name_problems
 from .batch_environment import close_environment, compute_environment
 from .end import End, end_of, warning
 from .identity import Identity, place_of
@@ -70,7 +70,8 @@ class GpuPool(AwsComponent):
     ) -> None:
         """Make the pool in `network`. `key`: what the log group of a `vms` pool is under, made with `for_logs` (default: its own)."""
         expires = {**getattr(opts.parent if opts else None, "tags", {}), **(tags or {})}.get("expires")
-        self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, _problems(spec, network, expires, key))
+        also = [*name_problems(name), *_problems(as_given(spec), network, expires, key)]
+        self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, also)
         super().__init__("GpuPool", name, self.spec.model_dump(exclude_unset=True), tags, opts)
         self.machine, self.network, self.nodes = self.spec.row(self.cloud), network, self.spec.max_nodes
         zone = self.spec.zone
@@ -166,9 +167,8 @@ class GpuPool(AwsComponent):
         )
 
 
-def _problems(spec: GpuPoolSpec | Mapping[str, Any], network: Network, expires: str | None, key: EncryptionKey | None) -> list[str]:
+def _problems(raw: Mapping[str, Any], network: Network, expires: str | None, key: EncryptionKey | None) -> list[str]:
     """What the neutral spec cannot see: ids in AWS's form, the network's zones, the date in the tags."""
-    raw = spec.model_dump(exclude_unset=True) if isinstance(spec, GpuPoolSpec) else dict(spec)
     zone, image, capacity = raw.get("zone"), raw.get("image"), raw.get("capacity")
     problems = []
     if isinstance(zone, str) and zone not in network.subnet_ids:

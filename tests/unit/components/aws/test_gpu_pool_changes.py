@@ -111,6 +111,16 @@ def test_a_later_end_is_no_other_template(record: Any) -> None:
     assert {key for key in before if before[key] != after[key]} == {"tags"}  # of the template itself: no new version
 
 
+def test_a_pool_is_named_as_aws_can_name_what_is_in_it(record: Any) -> None:
+    """The role of the scheduler has the longest name: 64 characters are what IAM takes, seven of them Pulumi's."""
+    most = "p" * 40
+    recorded = record(pool(BATCH, name=most))
+    assert max(len(f"{request.name}-1234567") for request in recorded.resources.values() if request.type.endswith(":Role")) <= 64
+    for name in ("My Pool", f"{most}p"):
+        with pytest.raises(pulumi.RunError, match=r"GpuPool .*: 2 problems[\s\S]*name: got"):
+            record(pool({**BATCH, "disk_gib": 1}, name=name))
+
+
 def test_only_the_pool_that_changes_changes(record: Any) -> None:
     def yard(nodes: int) -> Any:
         return lambda: [pool(BATCH, name="left")(), pool({**BATCH, "max_nodes": nodes}, name="right")()]

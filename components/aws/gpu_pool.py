@@ -22,6 +22,7 @@ from .identity import Identity, place_of
 from .images import image_parameter
 from .key import EncryptionKey
 from .launch_template import boot_of, image_of, launch_template, placement_group, user_data
+from .log_group import make_log_group
 from .machine_group import close_group, launcher_lines, machine_group, machine_statements
 from .network import Network
 from .permissions import node
@@ -29,7 +30,6 @@ from .trust import Trust
 
 _AMI = re.compile(r"ami-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _RESERVATION = re.compile(r"cr-(?:[0-9a-f]{8}|[0-9a-f]{17})")
-_LOG_DAYS = 365
 
 
 class GpuPool(AwsComponent):
@@ -124,7 +124,8 @@ class GpuPool(AwsComponent):
             close_environment(self, end, environment.arn, where)
 
     def _hold_in_a_group(self, end: End | None, key: EncryptionKey | None) -> None:
-        where, logs = account(self), self._log_group(key)
+        where = account(self)
+        logs = make_log_group(self, key, where)
         statements = pulumi.Output.all(place_of(where), logs.name).apply(lambda known: machine_statements(known[0], known[1]))
         role = self._node_role(where, statements)
         placement = placement_group(self, self.spec, self.machine)
@@ -155,16 +156,6 @@ class GpuPool(AwsComponent):
         role = Identity(self.child_name("node"), trust=trust, statements=statements, instance_profile=True, where=where, opts=options)
         self.node_role_name = role.role_name
         return role
-
-    def _log_group(self, key: EncryptionKey | None) -> aws.cloudwatch.LogGroup:
-        key = key or EncryptionKey(self.child_name("log-key"), for_logs=True, on_destroy="delete", opts=self.child_options())
-        return aws.cloudwatch.LogGroup(
-            self.child_name("logs"),
-            retention_in_days=_LOG_DAYS,
-            kms_key_id=key.arn,
-            tags=self.aws_tags("logs"),
-            opts=self.child_options(),
-        )
 
 
 def _problems(raw: Mapping[str, Any], network: Network, expires: str | None, key: EncryptionKey | None) -> list[str]:

@@ -14,6 +14,7 @@ from .account import Account, AwsComponent, this_stack
 from .identity import Identity, as_text
 from .job_targets import Yard, batch_target, sagemaker_target
 from .key import EncryptionKey
+from .log_group import make_log_group
 from .permissions import Storage, execution, job, sagemaker_job, write_logs
 from .policy import Statement, policy_document
 from .submitter import BatchSide, SageMakerSide
@@ -22,7 +23,6 @@ from .trust import Trust
 if TYPE_CHECKING:
     from .gpu_pool import GpuPool
 
-_LOG_DAYS = 365
 _CANCEL_AFTER_S: Mapping[str, int] = {
     # what no waiting mends goes at once; for capacity a job may wait a day, the most there is (submit's queue_timeout is shorter):
     # docs.aws.amazon.com/batch/latest/userguide/job_stuck_in_runnable_time_limit_actions.html
@@ -56,7 +56,7 @@ class BatchService:
         key: EncryptionKey | None,
     ) -> None:
         """Make them as children of `parent`."""
-        group = _log_group(parent, key, where)
+        group = make_log_group(parent, key, where)
         jobs = _identity(parent, "job", "ecs-tasks.amazonaws.com", job_statements(yard, buckets), where)
         arn = pulumi.Output.all(yard, group.name).apply(lambda known: str(known[0].place.arn("logs", f"log-group:{known[1]}")))
         starts = pulumi.Output.all(yard, arn).apply(lambda known: execution(known[0].place, known[1], known[0].given.image))
@@ -117,17 +117,6 @@ def _group_name(name: str) -> str:
     prefix, legal = job_prefix(this_stack()), directory_name(name)
     room = 63 - len(prefix)
     return f"{prefix}{legal if len(legal) <= room else shorten(legal, name, room)}"
-
-
-def _log_group(parent: AwsComponent, key: EncryptionKey | None, where: Account) -> aws.cloudwatch.LogGroup:
-    key = key or EncryptionKey(parent.child_name("log-key"), for_logs=True, on_destroy="delete", where=where, opts=parent.child_options())
-    return aws.cloudwatch.LogGroup(
-        parent.child_name("logs"),
-        retention_in_days=_LOG_DAYS,
-        kms_key_id=key.arn,
-        tags=parent.aws_tags("logs"),
-        opts=parent.child_options(),
-    )
 
 
 def _identity(parent: AwsComponent, suffix: str, service: str, statements: pulumi.Output[list[Statement]], where: Account) -> Identity:

@@ -144,6 +144,7 @@ def test_batch_machines_need_a_way_out(record: Any) -> None:
         ({"image": "ubuntu"}, {}, ["image: got 'ubuntu', allowed: the id of a machine image"]),
         ({"capacity": {**RESERVED, "reservation": "block-7"}}, {}, ["capacity.reservation: got 'block-7'"]),
         ({"service": "sagemaker", "image": "ami-01234567"}, {}, ["image: got 'ami-01234567', allowed: nothing where service is sagemaker"]),
+        ({"service": "sagemaker", "min_nodes": 1}, {}, ["min_nodes: got 1, allowed: 0 where service is sagemaker"]),
         ({}, {"expires": "tomorrow"}, ["tags.expires: got 'tomorrow', allowed: a quoted date"]),
         ({"capacity": "spot"}, {}, ["capacity: got 'spot'", "service: sagemaker"]),
         (

@@ -47,13 +47,17 @@ def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str, 
 
     `also`: problems that the model cannot see, to be told with its own.
     """
-    data = spec.model_dump(exclude_unset=True) if isinstance(spec, model) else dict(spec or {})
     try:
-        valid = model.model_validate(data, context=in_cloud(cloud))
+        valid = model.model_validate(as_given(spec), context=in_cloud(cloud))
     except ValidationError as error:
         raise pulumi.RunError(told(subject, [*lines(error, model), *also])) from None
     refuse(subject, also)
     return valid
+
+
+def as_given(spec: Spec | Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a user wrote, whichever form it came in: not checked, so nothing of it can be relied on."""
+    return spec.model_dump(exclude_unset=True) if isinstance(spec, Spec) else dict(spec or {})
 
 
 def refuse(subject: str, problems: Sequence[str]) -> None:

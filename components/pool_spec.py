@@ -144,6 +144,14 @@ class GpuPoolSpec(Spec):
             raise PydanticCustomError("zone", f"nothing where service is {info.data['service']}: remove the key")
         return zone
 
+    @field_validator("min_nodes")
+    @classmethod
+    def _somebody_holds_the_nodes(cls, min_nodes: int, info: ValidationInfo) -> int:
+        service = _service(info)
+        if min_nodes and service and service.zone == "optional":
+            raise PydanticCustomError("nodes", f"0 where service is {info.data['service']}: it starts machines for a job and keeps none")
+        return min_nodes
+
     @field_validator("max_nodes")
     @classmethod
     def _nodes_fit(cls, max_nodes: int, info: ValidationInfo) -> int:

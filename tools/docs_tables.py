@@ -64,7 +64,8 @@ is wrong with its settings. Warnings change nothing.
 
 ## Money
 
-Idle: what stands while no job runs (`min_nodes` and what is listed as standing). Full: every pool at `max_nodes`. A month has 730 h.
+Idle: what stands while no job runs (`min_nodes`, all nodes of a reservation, and what is listed as standing). Full: every pool at
+`max_nodes`. A month has 730 h.
 A pool's own `price_usd_per_hour` comes first, then the dated list price of its region ([machines](aws-machines.md)). `<=` is a bound (a
 spot price is at most the on-demand one), `>=` a sum with an unknown part, `unknown` is unknown. Not in it: traffic, storage, requests,
 taxes and discounts; things that cost and are in no catalogue are named.

@@ -34,14 +34,16 @@ def compute_environment(
 ) -> aws.batch.ComputeEnvironment:
     """Batch starts machines for jobs and stops idle ones; with jobs that fit badly it may go one machine above the maximum.
 
-    Strategies other than BEST_FIT and Batch's own service role (none is named) are what lets it take changes in place:
-    docs.aws.amazon.com/batch/latest/userguide/infrastructure-updates.html. The version of the template is named, so that a new one is such
-    a change; jobs that run then have six hours.
+    These two strategies and Batch's own service role (none is named) are what lets it take changes in place:
+    docs.aws.amazon.com/batch/latest/userguide/infrastructure-updates.html. Batch takes SPOT_PRICE_CAPACITY_OPTIMIZED too, but the provider
+    replaces the environment then (hashicorp/terraform-provider-aws issue 38695), running jobs and all; with one type in one zone there is
+    nothing for the price to choose. The version of the template is named, so that a new one is such a change; jobs that run then have six
+    hours.
     """
     spot = spec.mode == "spot"
     resources: dict[str, Any] = {
         "type": "SPOT" if spot else "EC2",
-        "allocation_strategy": "SPOT_PRICE_CAPACITY_OPTIMIZED" if spot else "BEST_FIT_PROGRESSIVE",
+        "allocation_strategy": "SPOT_CAPACITY_OPTIMIZED" if spot else "BEST_FIT_PROGRESSIVE",
         "min_vcpus": spec.min_nodes * row.vcpus,
         "max_vcpus": spec.max_nodes * row.vcpus,
         "instance_types": [row.name],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,13 +10,10 @@ import pulumi
 import pulumi_aws as aws
 
 from ..base import Tags, checked, refuse
-from ..naming import NAME_LIMIT
 from ..spec import BucketSpec
-from .account import AwsComponent, account, after, partition
-from .bucket_rules import data_lifecycle, log_lifecycle, log_policy, name_problems, tls_only
+from .account import AwsComponent, account, after, name_problems, partition
+from .bucket_rules import data_lifecycle, existing_problems, log_lifecycle, log_policy, tls_only
 from .key import EncryptionKey
-
-_LOGICAL = re.compile(rf"[a-z][a-z0-9-]{{0,{NAME_LIMIT - 1}}}")
 
 
 class Bucket(AwsComponent):
@@ -48,10 +44,7 @@ class Bucket(AwsComponent):
 
         Kept are the bucket, its logs, its key and everything that guards them. With on_destroy delete all of it goes, data too.
         """
-        spec = checked(BucketSpec, spec, f"Bucket {name}", self.cloud)
-        if not _LOGICAL.fullmatch(name):
-            wants = f"a-z, 0-9 and -, first a letter, at most {NAME_LIMIT} characters"
-            refuse(f"Bucket {name}", [f"name: got {name!r}, allowed: {wants}; bucket names at AWS begin with it"])
+        spec = checked(BucketSpec, spec, f"Bucket {name}", self.cloud, name_problems(name))
         if spec.on_destroy == "keep":
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
         super().__init__("Bucket", name, spec.model_dump(), tags, opts)
@@ -90,7 +83,7 @@ class Bucket(AwsComponent):
         `bucket` is its name. `key_arn`: the KMS key its objects are under, where it is one of your own; jobs are granted its use.
         """
         if isinstance(bucket, str):
-            refuse(f"Bucket {name}", name_problems(bucket))  # now, where a mistake ends the program with one line
+            refuse(f"Bucket {name}", existing_problems(bucket))  # now, where a mistake ends the program with one line
         self = cls.__new__(cls)
         AwsComponent.__init__(self, "Bucket", name, {"existing": bucket, "key_arn": key_arn}, tags, opts)
         known = pulumi.Output.from_input(bucket).apply(lambda found: _existing(found, name))
@@ -143,5 +136,5 @@ class Bucket(AwsComponent):
 
 
 def _existing(bucket: Any, name: str) -> str:
-    refuse(f"Bucket {name}", name_problems(bucket))
+    refuse(f"Bucket {name}", existing_problems(bucket))
     return str(bucket)

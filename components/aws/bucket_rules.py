@@ -83,10 +83,10 @@ def _denials(arn: str) -> list[dict[str, Any]]:
     ]
 
 
-def name_problems(bucket: Any) -> list[str]:
+def existing_problems(bucket: Any) -> list[str]:
     """Why this cannot be the name of an S3 bucket, a line each: docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html.
 
-    >>> name_problems("acme-ml-datasets")
+    >>> existing_problems("acme-ml-datasets")
     []
     """
     if isinstance(bucket, str) and _NAME.fullmatch(bucket) and ".." not in bucket and not _is_address(bucket):

@@ -10,7 +10,7 @@ import pulumi
 import pulumi_aws as aws
 
 from ..base import Tags, refuse
-from .account import AwsComponent, this_stack
+from .account import AwsComponent, name_problems, this_stack
 
 _MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 _MOST = 9  # AWS takes ten notifications of a budget; the forecast is one
@@ -37,7 +37,7 @@ class Budget(AwsComponent):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Make the budget. `owner`: the mail address; `alert_at_percent`: 1 to 9 percentages of the budget, each told once a month."""
-        refuse(f"Budget {name}", _problems(owner, usd_per_month, alert_at_percent))
+        refuse(f"Budget {name}", [*name_problems(name), *_problems(owner, usd_per_month, alert_at_percent)])
         props = {"owner": owner, "usd_per_month": usd_per_month, "alert_at_percent": list(alert_at_percent)}
         super().__init__("Budget", name, props, tags, opts)
         budget = aws.budgets.Budget(

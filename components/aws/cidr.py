@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 DEFAULT_CIDR = "10.0.0.0/16"
 _WIDEST, _NARROWEST = 16, 20
@@ -37,6 +38,16 @@ def plan_subnets(cidr: str, zones: Sequence[str]) -> Plan:
     small = list(islice(last.subnets(new_prefix=_PUBLIC_PREFIX), len(_LETTERS)))
     place = {zone: _LETTERS.index(zone[-1]) for zone in zones}
     return Plan({zone: str(slots[at]) for zone, at in place.items()}, {zone: str(small[at]) for zone, at in place.items()})
+
+
+def spec_problems(given: Mapping[str, Any], region: str | None) -> list[str]:
+    """What the neutral spec cannot see. What that tells itself (no network, no list of zones) is left to it."""
+    cidr, zones, problems = given.get("cidr") or DEFAULT_CIDR, given.get("zones", []), []
+    with contextlib.suppress(ValueError):
+        problems += cidr_problems(str(cidr))
+    if isinstance(zones, list) and all(isinstance(zone, str) for zone in zones):
+        problems += zone_problems(zones, region)
+    return problems
 
 
 def cidr_problems(cidr: str) -> list[str]:

@@ -8,10 +8,10 @@ import pulumi_aws as aws
 from .account import Account, AwsComponent
 from .identity import Identity, place_of
 from .key import EncryptionKey
+from .log_group import LOG_DAYS
 from .policy import Place, Statement
 from .trust import Trust
 
-_RETENTION_DAYS = 365  # what Checkov (CKV_AWS_338) and Security Hub ask for
 _INTERVAL_S = 60  # the shortest there is
 _WHY = "the flow log service writes to this group alone"
 
@@ -22,7 +22,7 @@ def make_flow_log(parent: AwsComponent, vpc_id: pulumi.Input[str], key: Encrypti
     group = aws.cloudwatch.LogGroup(
         name,
         kms_key_id=key.arn,
-        retention_in_days=_RETENTION_DAYS,
+        retention_in_days=LOG_DAYS,
         tags=parent.aws_tags("flow-log"),
         opts=parent.child_options(),
     )

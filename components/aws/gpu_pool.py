@@ -12,16 +12,17 @@ import pulumi_aws as aws
 from pydantic import TypeAdapter, ValidationError
 
 from .. import catalogue
-from ..base import Tags, checked
+from ..base import Tags, as_given, checked
 from ..pool_spec import CapacityBlock, GpuPoolSpec, Reservation
 from ..values import Date
-from .account import Account, AwsComponent, account
+from .account import Account, AwsComponent, account, name_problems
 from .batch_environment import close_environment, compute_environment
 from .end import End, end_of, warning
 from .identity import Identity, place_of
 from .images import image_parameter
 from .key import EncryptionKey
 from .launch_template import boot_of, image_of, launch_template, placement_group, user_data
+from .log_group import make_log_group
 from .machine_group import close_group, launcher_lines, machine_group, machine_statements
 from .network import Network
 from .permissions import node
@@ -29,7 +30,6 @@ from .trust import Trust
 
 _AMI = re.compile(r"ami-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _RESERVATION = re.compile(r"cr-(?:[0-9a-f]{8}|[0-9a-f]{17})")
-_LOG_DAYS = 365
 
 
 class GpuPool(AwsComponent):
@@ -70,7 +70,8 @@ class GpuPool(AwsComponent):
     ) -> None:
         """Make the pool in `network`. `key`: what the log group of a `vms` pool is under, made with `for_logs` (default: its own)."""
         expires = {**getattr(opts.parent if opts else None, "tags", {}), **(tags or {})}.get("expires")
-        self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, _problems(spec, network, expires, key))
+        also = [*name_problems(name), *_problems(as_given(spec), network, expires, key)]
+        self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, also)
         super().__init__("GpuPool", name, self.spec.model_dump(exclude_unset=True), tags, opts)
         self.machine, self.network, self.nodes = self.spec.row(self.cloud), network, self.spec.max_nodes
         zone = self.spec.zone
@@ -123,7 +124,8 @@ class GpuPool(AwsComponent):
             close_environment(self, end, environment.arn, where)
 
     def _hold_in_a_group(self, end: End | None, key: EncryptionKey | None) -> None:
-        where, logs = account(self), self._log_group(key)
+        where = account(self)
+        logs = make_log_group(self, key, where)
         statements = pulumi.Output.all(place_of(where), logs.name).apply(lambda known: machine_statements(known[0], known[1]))
         role = self._node_role(where, statements)
         placement = placement_group(self, self.spec, self.machine)
@@ -155,20 +157,9 @@ class GpuPool(AwsComponent):
         self.node_role_name = role.role_name
         return role
 
-    def _log_group(self, key: EncryptionKey | None) -> aws.cloudwatch.LogGroup:
-        key = key or EncryptionKey(self.child_name("log-key"), for_logs=True, on_destroy="delete", opts=self.child_options())
-        return aws.cloudwatch.LogGroup(
-            self.child_name("logs"),
-            retention_in_days=_LOG_DAYS,
-            kms_key_id=key.arn,
-            tags=self.aws_tags("logs"),
-            opts=self.child_options(),
-        )
 
-
-def _problems(spec: GpuPoolSpec | Mapping[str, Any], network: Network, expires: str | None, key: EncryptionKey | None) -> list[str]:
+def _problems(raw: Mapping[str, Any], network: Network, expires: str | None, key: EncryptionKey | None) -> list[str]:
     """What the neutral spec cannot see: ids in AWS's form, the network's zones, the date in the tags."""
-    raw = spec.model_dump(exclude_unset=True) if isinstance(spec, GpuPoolSpec) else dict(spec)
     zone, image, capacity = raw.get("zone"), raw.get("image"), raw.get("capacity")
     problems = []
     if isinstance(zone, str) and zone not in network.subnet_ids:

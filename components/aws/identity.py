@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
 from ..base import Tags, refuse
 from .account import Account, AwsComponent, account, after
-from .policy import Place, Statement, policy_document
+from .policy import Place, PolicyError, Statement, policy_document
 from .trust import Trust, subject_problems
 
 
@@ -47,14 +48,14 @@ class Identity(AwsComponent):
         place = place_of(where or account(self))
         role = aws.iam.Role(
             self.child_name("role"),
-            assume_role_policy=place.apply(lambda known: json.dumps(trust.document(known))),
+            assume_role_policy=place.apply(lambda known: as_text(f"Identity {name}", lambda: trust.document(known))),
             tags=self.aws_tags("role"),
             opts=self.child_options(),
         )
         policy = aws.iam.RolePolicy(
             self.child_name("policy"),
             role=role.name,
-            policy=pulumi.Output.from_input(statements).apply(lambda known: json.dumps(policy_document(known))),
+            policy=pulumi.Output.from_input(statements).apply(lambda known: as_text(f"Identity {name}", lambda: policy_document(known))),
             opts=self.child_options(),
         )
         parts = [policy.id, *(self._attach(role, path, place) for path in managed)]
@@ -77,6 +78,15 @@ class Identity(AwsComponent):
             self.child_name("profile"), role=self.role_name, tags=self.aws_tags("profile"), opts=self.child_options()
         )
         return after(profile.arn, parts)
+
+
+def as_text(subject: str, document: Callable[[], Mapping[str, Any]]) -> str:
+    """A policy as IAM takes it. One that cannot be made, such as one that is too long, ends the program without a traceback."""
+    try:
+        return json.dumps(document())
+    except PolicyError as error:
+        # not `refuse`, which says that nothing was changed: in an `up` ids become known when some things are there already
+        raise pulumi.RunError(f"{subject}: its policy cannot be made: {error}") from None
 
 
 def place_of(where: Account) -> pulumi.Output[Place]:

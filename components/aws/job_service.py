@@ -18,7 +18,7 @@ from ..naming import job_prefix
 from ..spec import LimitsSpec, Spec
 from ..targets import Given, run_bucket_problems
 from ..values import ImageDigest
-from .account import Account, AwsComponent, account, this_stack
+from .account import Account, AwsComponent, account, name_problems, this_stack
 from .identity import Identity, place_of
 from .job_targets import Yard
 from .key import EncryptionKey
@@ -79,7 +79,7 @@ class JobService(AwsComponent):
         `submitters`: subjects of GitHub's OIDC tokens; the account must have the provider for them (docs/aws-permissions.md).
         `image`: container of jobs that name none, by digest. `key`: what the log group is under, made with `for_logs` (default: its own).
         """
-        found = _problems(pools, writes, reads, submitters, key)
+        found = [*name_problems(name), *_problems(pools, writes, reads, submitters, key)]
         raw = {"secrets": dict(secrets or {}), "limits": limits or {}, "image": image}
         given = checked(_Given, raw, f"JobService {name}", self.cloud, found)
         props = {**given.model_dump(), "submitters": list(submitters), "pools": [pool.logical_name for pool in pools]}

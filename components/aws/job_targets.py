@@ -100,7 +100,7 @@ def price(spec: GpuPoolSpec, row: catalogue.Machine, region: str) -> dict[str, A
 
 
 def available_until(spec: GpuPoolSpec, expires: str | None) -> str | None:
-    """UTC time at which the machines go: the yard's day (its first minute), or 40 minutes before the end of a block; None: no end.
+    """UTC time at which the machines go, as end.py says; None: no end.
 
     >>> from components.pool_spec import GpuPoolSpec
     >>> available_until(GpuPoolSpec(service="batch", machine="p5.48xlarge", zone="us-east-1a", max_nodes=1), "2027-03-31")

@@ -53,7 +53,9 @@ def machine_statements(place: Place, log_group: str) -> list[Statement]:
 def machine_group(
     pool: AwsComponent, spec: GpuPoolSpec, row: catalogue.Machine, *, template: aws.ec2.LaunchTemplate, subnet_id: pulumi.Input[str]
 ) -> aws.autoscaling.Group:
-    """`min_nodes` machines at each `up`; whoever launches work asks for more, up to `max_nodes`.
+    """`min_nodes` machines at first; whoever launches work asks for more, up to `max_nodes`, and `up` leaves that number alone.
+
+    So no capacity is desired here: an `up --refresh` would take the machines of running work back to it.
 
     Nothing waits for machines: scarce GPUs may come in days. Nothing moves machines that work: no rebalancing between zones, none on hints.
     """
@@ -62,7 +64,6 @@ def machine_group(
         pool.child_name("machines"),
         min_size=spec.min_nodes,
         max_size=spec.max_nodes,
-        desired_capacity=spec.min_nodes,
         vpc_zone_identifiers=[subnet_id],
         wait_for_capacity_timeout="0",
         suspended_processes=["AZRebalance"],

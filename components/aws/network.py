@@ -9,10 +9,10 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from ..base import Tags, checked, refuse
+from ..base import Tags, as_given, checked, refuse
 from ..spec import NetworkSpec
-from .account import AwsComponent, account, after
-from .cidr import DEFAULT_CIDR, Plan, cidr_problems, plan_subnets, zone_problems
+from .account import AwsComponent, account, after, name_problems
+from .cidr import DEFAULT_CIDR, Plan, plan_subnets, spec_problems
 from .endpoints import GATEWAY, INTERFACE, service_name
 from .flow_log import make_flow_log
 from .key import EncryptionKey
@@ -50,16 +50,11 @@ class Network(AwsComponent):
 
         `key` (default: one of its own) is what the flow logs are under; it needs for_logs.
         """
-        spec = checked(NetworkSpec, spec, f"Network {name}", self.cloud)
+        problems = [*_name_problems(name), *spec_problems(as_given(spec), _configured_region(opts))]
+        if key is not None and not key.for_logs:
+            problems.append("key: got one that log groups cannot be under, allowed: one made with for_logs=True; make it so")
+        spec = checked(NetworkSpec, spec, f"Network {name}", self.cloud, problems)
         cidr = spec.cidr or DEFAULT_CIDR
-        unfit = key is not None and not key.for_logs
-        problems = [
-            *_name_problems(name),
-            *cidr_problems(cidr),
-            *zone_problems(spec.zones, _configured_region(opts)),
-            *(["key: got one that log groups cannot be under, allowed: one made with for_logs=True; make it so"] if unfit else []),
-        ]
-        refuse(f"Network {name}", problems)
         props = {"cidr": cidr, "zones": spec.zones, "egress": spec.egress}
         super().__init__("Network", name, props, tags, opts)
         self.zones, self.egress = list(spec.zones), spec.egress
@@ -166,7 +161,12 @@ class Network(AwsComponent):
         options = self.child_options(depends_on=[outward])  # AWS wants the internet gateway in place before the address and the NAT
         address = aws.ec2.Eip(self.child_name("nat"), domain="vpc", tags=self.aws_tags("nat"), opts=options)
         gateway = aws.ec2.NatGateway(
-            self.child_name("nat"), allocation_id=address.id, subnet_id=subnet, tags=self.aws_tags("nat"), opts=options
+            self.child_name("nat"),
+            allocation_id=address.id,
+            subnet_id=subnet,
+            tags=self.aws_tags("nat"),
+            # another first zone is another gateway, and it cannot have the address while the old one holds it
+            opts=self.child_options(depends_on=[outward], delete_before_replace=True),
         )
         route = aws.ec2.Route(
             self.child_name("private-out"),
@@ -226,7 +226,7 @@ def _configured_region(opts: pulumi.ResourceOptions | None) -> str | None:
 
 def _name_problems(name: str) -> list[str]:
     if name != "sg" and not name.startswith("sg-"):
-        return []
+        return name_problems(name)
     return [f"name: got {name!r}, allowed: one that does not begin with sg-; EC2 refuses security groups named so: choose another"]
 
 

@@ -114,7 +114,12 @@ def sagemaker_job(
     group = place.arn("logs", f"log-group:{TRAINING_JOBS}")
     grant = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     disks = (
-        [Statement(("kms:CreateGrant", "kms:DescribeKey"), (run.key_arn,), grant, "encrypts its machines' disks")] if run.key_arn else []
+        [
+            Statement(("kms:CreateGrant",), (run.key_arn,), grant, "encrypts its machines' disks"),
+            Statement(("kms:DescribeKey",), (run.key_arn,), why="looks the key up first"),  # a request that carries no grant
+        ]
+        if run.key_arn
+        else []
     )
     return [
         *pull(place, image),

@@ -48,7 +48,7 @@ class Statement:
 
 
 class PolicyError(ValueError):
-    """A policy that is not narrow enough, or not explained: a mistake in the program that built it."""
+    """A policy that is not narrow enough, not explained, or longer than IAM takes."""
 
 
 def policy_document(statements: Sequence[Statement]) -> dict[str, Any]:

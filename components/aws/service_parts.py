@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,10 @@ import pulumi_aws as aws
 
 from ..naming import directory_name, job_prefix, shorten
 from .account import Account, AwsComponent, this_stack
-from .identity import Identity
+from .identity import Identity, as_text
 from .job_targets import Yard, batch_target, sagemaker_target
 from .key import EncryptionKey
+from .log_group import make_log_group
 from .permissions import Storage, execution, job, sagemaker_job, write_logs
 from .policy import Statement, policy_document
 from .submitter import BatchSide, SageMakerSide
@@ -23,7 +23,6 @@ from .trust import Trust
 if TYPE_CHECKING:
     from .gpu_pool import GpuPool
 
-_LOG_DAYS = 365
 _CANCEL_AFTER_S: Mapping[str, int] = {
     # what no waiting mends goes at once; for capacity a job may wait a day, the most there is (submit's queue_timeout is shorter):
     # docs.aws.amazon.com/batch/latest/userguide/job_stuck_in_runnable_time_limit_actions.html
@@ -57,7 +56,7 @@ class BatchService:
         key: EncryptionKey | None,
     ) -> None:
         """Make them as children of `parent`."""
-        group = _log_group(parent, key, where)
+        group = make_log_group(parent, key, where)
         jobs = _identity(parent, "job", "ecs-tasks.amazonaws.com", job_statements(yard, buckets), where)
         arn = pulumi.Output.all(yard, group.name).apply(lambda known: str(known[0].place.arn("logs", f"log-group:{known[1]}")))
         starts = pulumi.Output.all(yard, arn).apply(lambda known: execution(known[0].place, known[1], known[0].given.image))
@@ -120,17 +119,6 @@ def _group_name(name: str) -> str:
     return f"{prefix}{legal if len(legal) <= room else shorten(legal, name, room)}"
 
 
-def _log_group(parent: AwsComponent, key: EncryptionKey | None, where: Account) -> aws.cloudwatch.LogGroup:
-    key = key or EncryptionKey(parent.child_name("log-key"), for_logs=True, on_destroy="delete", where=where, opts=parent.child_options())
-    return aws.cloudwatch.LogGroup(
-        parent.child_name("logs"),
-        retention_in_days=_LOG_DAYS,
-        kms_key_id=key.arn,
-        tags=parent.aws_tags("logs"),
-        opts=parent.child_options(),
-    )
-
-
 def _identity(parent: AwsComponent, suffix: str, service: str, statements: pulumi.Output[list[Statement]], where: Account) -> Identity:
     name, trust = parent.child_name(suffix), Trust(service=service)
     return Identity(name, trust=trust, statements=statements, where=where, opts=parent.child_options())
@@ -163,7 +151,7 @@ def _policy(parent: AwsComponent, suffix: str, pool: GpuPool, statements: pulumi
     aws.iam.RolePolicy(
         parent.child_name(suffix),
         role=pool.node_role_name,
-        policy=statements.apply(lambda known: json.dumps(policy_document(known))),
+        policy=statements.apply(lambda known: as_text(f"GpuPool {pool.logical_name}", lambda: policy_document(known))),
         opts=parent.child_options(),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import catalogue
+from ..pool_spec import GpuPoolSpec
 from ..services import SERVICES
 from .document import Amount, Line, Money
 from .facts import Pool, Resource, Yard, known
@@ -79,12 +80,23 @@ def node_rate(pool: Pool, region: str | None) -> tuple[Amount, str]:
 def _pool_line(pool: Pool, region: str | None) -> Line:
     rate, words = node_rate(pool, region)
     spec = pool.spec
-    held = spec.min_nodes if SERVICES[spec.service].zone == "required" else 0  # a service that holds the machines has none standing
     full = rate.times(spec.max_nodes)
     what = f"{spec.max_nodes} x {words}"
     return Line(
-        name=pool.name, what=what, idle=rate.times(held), full=full, month=full.times(HOURS_PER_MONTH), note=_note(pool, rate, region)
+        name=pool.name,
+        what=what,
+        idle=rate.times(_held(spec)),
+        full=full,
+        month=full.times(HOURS_PER_MONTH),
+        note=_note(pool, rate, region),
     )
+
+
+def _held(spec: GpuPoolSpec) -> int:
+    """Nodes that are paid while no job runs: reserved ones always; of a service that holds the machines, none stands waiting."""
+    if spec.mode == "reservation":
+        return spec.max_nodes
+    return spec.min_nodes if SERVICES[spec.service].zone == "required" else 0
 
 
 def _note(pool: Pool, rate: Amount, region: str | None) -> str | None:
@@ -112,13 +124,7 @@ def _unread(name: str) -> Line:
 
 def _items(yard: Yard) -> Line | None:
     """What stands whether jobs run or not."""
-    counted: list[tuple[str, str, int | None]] = [
-        ("nat_gateway", "NAT gateway", _gateways(yard)),
-        ("public_ipv4", "public IPv4 address", len(yard.of("aws:ec2/eip:Eip"))),
-        ("interface_endpoint", "interface endpoint x zone", _endpoints(yard)),
-        ("kms_key", "KMS key", len(yard.of("aws:kms/key:Key"))),
-    ]
-    there = [(item, word, number) for item, word, number in counted if number != 0]
+    there = _standing(yard)
     if not there:
         return None
     cost = _total(_item_rate(item, yard.region).times(number) if number is not None else UNKNOWN for item, _, number in there)
@@ -126,6 +132,17 @@ def _items(yard: Yard) -> Line | None:
     missing = [word for item, word, number in there if number is None or _item_rate(item, yard.region).high is None]
     note = "traffic, storage and requests not counted" + (f"; not known: {', '.join(missing)}" if missing else "")
     return Line(name="standing", what=what, idle=cost, full=cost, month=cost.times(HOURS_PER_MONTH), note=note)
+
+
+def _standing(yard: Yard) -> list[tuple[str, str, int | None]]:
+    """The catalogue's item, its word, how many there are (None: nobody knows here); nothing of which there is none."""
+    counted: list[tuple[str, str, int | None]] = [
+        ("nat_gateway", "NAT gateway", _gateways(yard)),
+        ("public_ipv4", "public IPv4 address", len(yard.of("aws:ec2/eip:Eip"))),
+        ("interface_endpoint", "interface endpoint x zone", _endpoints(yard)),
+        ("kms_key", "KMS key", len(yard.of("aws:kms/key:Key"))),
+    ]
+    return [entry for entry in counted if entry[2] != 0]
 
 
 def _item_rate(item: str, region: str | None) -> Amount:
@@ -171,11 +188,13 @@ def _total(amounts: Iterable[Amount]) -> Amount:
 
 
 def _dates(yard: Yard) -> str | None:
-    """The oldest date of the prices used: how old the figures can be."""
+    """The oldest date of the prices used, those of what stands too: how old the figures can be."""
     found = []
     for pool in yard.pools:
         rates = pool.machine.prices.get(yard.region or "", {}).values() if pool.machine and pool.spec.price_usd_per_hour is None else ()
         found += [catalogue.table(pool.cloud).sources[rate.source].date for rate in rates]
+    prices = [catalogue.table("aws").item(item, yard.region) for item, _, number in _standing(yard) if number]
+    found += [catalogue.table("aws").sources[rate.source].date for rate in prices if rate]
     dated = [date for date in found if date is not None]
     return min(dated).isoformat() if dated else None
 

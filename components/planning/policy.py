@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
@@ -112,8 +113,8 @@ def _budget(case: Case) -> Iterator[Finding]:
 
 def _over(cost: Money) -> str:
     fits = (
-        f"; it pays {'at least ' if cost.hours.low != cost.hours.high else ''}{cost.hours.low:,.0f} h of that"
-        if cost.hours and cost.hours.low
+        f"; it pays {'at least ' if cost.hours.low != cost.hours.high else ''}{math.floor(cost.hours.low):,} h of that"
+        if cost.hours and cost.hours.low >= 1
         else ""
     )
     how = "may cost more" if cost.month.low <= (cost.budget or 0) else "costs more"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from .document import Amount, Fabric, Line, Money, Need, Plan
@@ -36,7 +37,7 @@ def _money(plan: Plan) -> list[str]:
         return (
             ["money  none: nothing here costs anything"] if not money.not_priced else [f"money  not priced: {', '.join(money.not_priced)}"]
         )
-    dated = f"list prices of {money.prices_of}" if money.prices_of else "USD"
+    dated = f"list prices since {money.prices_of}" if money.prices_of else "USD"
     rows = [[f"money ({dated})", "", "idle $/h", "full $/h", "month if full 24x7", ""]]
     rows += [[f"  {line.name}", line.what, *_figures(line), line.note or ""] for line in money.lines]
     rows.append(["  total", "", rate(money.idle), rate(money.full), whole(money.month), ""])
@@ -114,7 +115,7 @@ def markdown(plan: Plan) -> str:
     verdict = "refused" if plan.refused else "ok"
     lines = [f"### gpuyard plan: {_cell(plan.stack)}, {len(plan.resources)} resources, {verdict}", ""]
     if money.lines:
-        dated = f" (list prices of {money.prices_of})" if money.prices_of else ""
+        dated = f" (list prices since {money.prices_of})" if money.prices_of else ""
         lines += [f"| money{dated} | | idle $/h | full $/h | month if full 24x7 |", "|---|---|--:|--:|--:|"]
         rows = [[line.name, f"{line.what}{f' ({line.note})' if line.note else ''}", *_figures(line)] for line in money.lines]
         rows.append(["**total**", "", rate(money.idle), rate(money.full), whole(money.month)])
@@ -138,8 +139,9 @@ def whole(amount: Amount) -> str:
 
 
 def hours(amount: Amount) -> str:
-    """Hours, at least so many where prices are bounded."""
-    return f"{amount.low:,.0f} h" if amount.low == amount.high else f">={amount.low:,.0f} h" if amount.low else "unknown hours"
+    """Whole hours, never more than the budget pays; at least so many where prices are bounded."""
+    least = math.floor(amount.low)
+    return f"{least:,} h" if amount.low == amount.high else f">={least:,} h" if least else "unknown hours"
 
 
 def _shown(amount: Amount, form: str) -> str:

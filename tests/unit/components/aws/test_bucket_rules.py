@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from components.aws.bucket_rules import data_lifecycle, log_lifecycle, log_policy, name_problems, tls_only
+from components.aws.bucket_rules import data_lifecycle, existing_problems, log_lifecycle, log_policy, tls_only
 
 
 def removable(rules: list[dict[str, Any]], key: str, current: bool, days: int) -> bool:
@@ -118,10 +118,10 @@ def test_s3_takes_the_policies_and_the_logging_they_allow(s3: Any) -> None:
 
 @pytest.mark.parametrize("name", ["acme-ml-datasets", "a.b.c", "123", "x" * 63])
 def test_a_legal_name_passes(name: str) -> None:
-    assert name_problems(name) == []
+    assert existing_problems(name) == []
 
 
 @pytest.mark.parametrize("name", ["ab", "x" * 64, "Acme", "acme_ml", "-acme", "acme-", "a..b", "10.0.0.1", "s3://acme", "", None, 7])
 def test_an_illegal_name_is_told(name: Any) -> None:
-    (told,) = name_problems(name)
+    (told,) = existing_problems(name)
     assert told.startswith(f"existing: got {name!r}, allowed: the name of an S3 bucket")

@@ -136,7 +136,6 @@ def test_the_group_waits_for_nothing(record: Any) -> None:
     assert given_to == {
         "minSize": 2,
         "maxSize": 4,
-        "desiredCapacity": 2,
         "vpcZoneIdentifiers": ["subnet-us-east-1a"],
         "waitForCapacityTimeout": "0",
         "suspendedProcesses": ["AZRebalance"],
@@ -154,7 +153,7 @@ def test_the_group_waits_for_nothing(record: Any) -> None:
 
 def test_spot(record: Any) -> None:
     batch = record(pool({**BATCH, "max_nodes": 1, "capacity": "spot"})).inputs(ENVIRONMENT, "pool-environment")["computeResources"]
-    assert (batch["type"], batch["allocationStrategy"]) == ("SPOT", "SPOT_PRICE_CAPACITY_OPTIMIZED")
+    assert (batch["type"], batch["allocationStrategy"]) == ("SPOT", "SPOT_CAPACITY_OPTIMIZED")  # the one that the provider updates in place
     recorded = record(pool({**VMS, "capacity": "spot"}))
     given_to = recorded.inputs(GROUP, "pool-machines")
     assert "launchTemplate" not in given_to

@@ -111,6 +111,16 @@ def test_a_later_end_is_no_other_template(record: Any) -> None:
     assert {key for key in before if before[key] != after[key]} == {"tags"}  # of the template itself: no new version
 
 
+def test_a_pool_is_named_as_aws_can_name_what_is_in_it(record: Any) -> None:
+    """The role of the scheduler has the longest name: 64 characters are what IAM takes, seven of them Pulumi's."""
+    most = "p" * 40
+    recorded = record(pool(BATCH, name=most))
+    assert max(len(f"{request.name}-1234567") for request in recorded.resources.values() if request.type.endswith(":Role")) <= 64
+    for name in ("My Pool", f"{most}p"):
+        with pytest.raises(pulumi.RunError, match=r"GpuPool .*: 2 problems[\s\S]*name: got"):
+            record(pool({**BATCH, "disk_gib": 1}, name=name))
+
+
 def test_only_the_pool_that_changes_changes(record: Any) -> None:
     def yard(nodes: int) -> Any:
         return lambda: [pool(BATCH, name="left")(), pool({**BATCH, "max_nodes": nodes}, name="right")()]
@@ -134,6 +144,7 @@ def test_batch_machines_need_a_way_out(record: Any) -> None:
         ({"image": "ubuntu"}, {}, ["image: got 'ubuntu', allowed: the id of a machine image"]),
         ({"capacity": {**RESERVED, "reservation": "block-7"}}, {}, ["capacity.reservation: got 'block-7'"]),
         ({"service": "sagemaker", "image": "ami-01234567"}, {}, ["image: got 'ami-01234567', allowed: nothing where service is sagemaker"]),
+        ({"service": "sagemaker", "min_nodes": 1}, {}, ["min_nodes: got 1, allowed: 0 where service is sagemaker"]),
         ({}, {"expires": "tomorrow"}, ["tags.expires: got 'tomorrow', allowed: a quoted date"]),
         ({"capacity": "spot"}, {}, ["capacity: got 'spot'", "service: sagemaker"]),
         (

@@ -117,6 +117,15 @@ def test_subjects_that_let_strangers_in_are_refused(subject: str, record: Any) -
     assert "Traceback" not in str(caught.value)
 
 
+@pytest.mark.parametrize("part", ["trust", "policy"])
+def test_a_policy_that_iam_would_not_take_is_told_without_a_traceback(part: str, record: Any) -> None:
+    names = [f"repo:acme/nlp-{number}:ref:refs/heads/main" for number in range(60)]
+    secrets = [Statement(("secretsmanager:GetSecretValue",), (f"arn:{number:050}",), why="x") for number in range(100)]
+    trust = Trust(subjects=tuple(names)) if part == "trust" else Trust(service="ec2.amazonaws.com")
+    with pytest.raises(pulumi.RunError, match=r"Identity ci: its policy .* characters, IAM takes .*fewer buckets"):
+        record(lambda: Identity("ci", trust=trust, statements=STATEMENTS if part == "trust" else secrets))
+
+
 @given(st.text(alphabet="repo:/*?ab ", max_size=24))
 def test_an_accepted_subject_names_one_repository(subject: str) -> None:
     if not subject_problems([subject]):

@@ -169,6 +169,11 @@ def test_what_is_wrong_is_told_at_once_and_nothing_is_made(record: Any, change: 
         assert part in str(caught.value)
 
 
+def test_its_name_is_one_that_aws_takes_at_the_head_of_others(record: Any) -> None:
+    with pytest.raises(pulumi.RunError, match=r"JobService Train It: 2 problems[\s\S]*name: got 'Train It'[\s\S]*pools: got none"):
+        record(lambda: JobService("Train It", pools=[], writes=[Bucket("runs")]))
+
+
 def test_names_are_unique_and_a_log_key_is_one(record: Any) -> None:
     def program() -> None:
         runs = Bucket("runs")

@@ -224,6 +224,11 @@ def test_another_zone_changes_nothing_but_the_endpoints_subnets(record: Any, egr
     assert added == ["net-private-us-east-1b"] * 2  # the subnet and its link to the routes
 
 
+def test_another_first_zone_frees_the_address_before_its_new_gateway_takes_it(record: Any) -> None:
+    recorded = record(network("nat"))
+    assert recorded.one("aws:ec2/natGateway:NatGateway", "net-nat").deleteBeforeReplace
+
+
 def test_tags_reach_everything_that_can_have_them(record: Any) -> None:
     recorded = record(network("endpoints"))
     untagged = {request.type for request in recorded.resources.values() if request.custom and "tags" not in request.object}

@@ -160,6 +160,12 @@ def test_jobs_cannot_change_targets_or_code_and_use_keys_through_s3_alone() -> N
     assert "secretsmanager" not in json.dumps(document)
 
 
+def test_the_look_at_a_key_is_not_held_to_a_grant_it_does_not_carry() -> None:
+    found = {action: statement.conditions for statement in everything() for action in statement.actions if action.startswith("kms:")}
+    assert found["kms:CreateGrant"] == {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+    assert found["kms:DescribeKey"] == {}
+
+
 def test_an_image_of_another_account_can_be_pulled_by_its_exact_repository() -> None:
     image = "444455556666.dkr.ecr.eu-west-1.amazonaws.com/team/train@sha256:" + "0" * 64
     resources = permissions.pull(PLACE, image)[1].resources

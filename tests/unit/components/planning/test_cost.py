@@ -59,13 +59,19 @@ def test_the_promised_yard(yard: MakeYard) -> None:
     assert found.month.high == pytest.approx(10115, abs=1)
     assert found.hours is not None
     assert found.hours.low == pytest.approx((1500 - 37.5) / (9.2032 + 4.6016), abs=0.1)
-    assert found.prices_of == "2026-07-20"
+    assert found.prices_of == "2026-02-24"  # of the NAT gateway: older than the machines'
 
 
 def test_nodes_that_are_held_cost_while_idle(yard: MakeYard) -> None:
     found = money(yard(partial(make_pool, "l4", {**L4, "min_nodes": 1})))
     assert found.idle == exact(4.6016)
     assert found.full == exact(9.2032)
+
+
+def test_reserved_nodes_cost_while_idle(yard: MakeYard) -> None:
+    found = money(yard(partial(make_pool, "p", {**H200, "capacity": {"mode": "reservation", "reservation": "cr-1"}}), "us-east-2"))
+    assert found.idle.high == pytest.approx(8 * 63.296)
+    assert found.idle == found.full
 
 
 @pytest.mark.parametrize(
@@ -101,7 +107,7 @@ def test_a_region_that_is_not_stated_has_no_prices(yard: MakeYard) -> None:
     assert line(found, "l4").note == "no list price in an unknown region; say yours with price_usd_per_hour"
     assert line(found, "standing").full.high is None
     assert found.full.high is None
-    assert found.prices_of is None
+    assert found.prices_of == "2026-02-24"  # of the address, whose price is the same everywhere
 
 
 def test_endpoints_cost_in_each_zone(yard: MakeYard) -> None:

@@ -28,20 +28,20 @@ dev  aws us-east-1  owner ml@acme.io  expires 2027-03-31   16 resources
   JobService train  jobs from people and 0 pipelines                    1
   Budget budget     1,500 USD a month                                   1
   aws:kms/key:Key                                                       1
-money (list prices of 2026-07-20)                                                   idle $/h  full $/h  month if full 24x7
-  l4                               2 x 4.6016 on demand                                 0.00      9.20               6,718
-  l4-spot                          1 x spot: price unknown                              0.00    <=4.60             <=3,359  \
+money (list prices since 2026-02-24)                                                   idle $/h  full $/h  month if full 24x7
+  l4                                  2 x 4.6016 on demand                                 0.00      9.20               6,718
+  l4-spot                             1 x spot: price unknown                              0.00    <=4.60             <=3,359  \
 bounded by on demand
-  standing                         1 NAT gateway, 1 public IPv4 address, 1 KMS key      0.05      0.05                  37  \
+  standing                            1 NAT gateway, 1 public IPv4 address, 1 KMS key      0.05      0.05                  37  \
 traffic, storage and requests not counted
-  total                                                                                 0.05   <=13.86            <=10,115
-budget 1,500 $/month   idle takes 37 (2%)   the rest buys >=106 h with everything on   WARN full month exceeds it
+  total                                                                                    0.05   <=13.86            <=10,115
+budget 1,500 $/month   idle takes 37 (2%)   the rest buys >=105 h with everything on   WARN full month exceeds it
 quota to ask for (us-east-1)  L-DB2E81BA Running On-Demand G and VT instances 96 vCPU   \
 L-3819A6DF All G and VT Spot Instance Requests 48 vCPU
 fabric  l4: 1 EFA, 40 Gb/s per node, floor 0.7   l4-spot: 1 EFA, 40 Gb/s per node, floor 0.7
 policy  9 passed, 0 violated, 3 warnings
   warning nodes-together: l4-spot takes single-node jobs only (batch has no multi-node spot; sagemaker or vms has)
-  warning budget: a full month costs more than the budget of 1,500 USD; it pays at least 106 h of that
+  warning budget: a full month costs more than the budget of 1,500 USD; it pays at least 105 h of that
   warning pinned-image: l4, l4-spot: the machine image is the newest at each `up`; `gpuyard pin` writes it down"""
 
 
@@ -198,4 +198,4 @@ def test_amounts_as_people_read_them() -> None:
         "unknown",
     ]
     assert [show(render.whole, 10111, 10111), show(render.hours, 106, 106)] == ["10,111", "106 h"]
-    assert [show(render.hours, 106, None), show(render.hours, 0, None)] == [">=106 h", "unknown hours"]
+    assert [show(render.hours, 105.9, None), show(render.hours, 0.9, None)] == [">=105 h", "unknown hours"]

@@ -1,0 +1,23 @@
+"""The log group of what runs in a yard: encrypted, kept for a year."""
+
+from __future__ import annotations
+
+import pulumi_aws as aws
+
+from .account import Account, AwsComponent
+from .key import EncryptionKey
+
+LOG_DAYS = 365
+"""What Checkov (CKV_AWS_338) and Security Hub ask for."""
+
+
+def make_log_group(parent: AwsComponent, key: EncryptionKey | None, where: Account) -> aws.cloudwatch.LogGroup:
+    """A component's log group, under `key` or one of its own."""
+    key = key or EncryptionKey(parent.child_name("log-key"), for_logs=True, on_destroy="delete", where=where, opts=parent.child_options())
+    return aws.cloudwatch.LogGroup(
+        parent.child_name("logs"),
+        retention_in_days=LOG_DAYS,
+        kms_key_id=key.arn,
+        tags=parent.aws_tags("logs"),
+        opts=parent.child_options(),
+    )

@@ -1,4 +1,5 @@
-"""The baseline of plan_program.py: recorded resources written again in plain pulumi_aws, with outputs handed on as outputs.
+"""The baseline of plan_program.py: recorded resources written again in plain pulumi_aws, with outputs handed on as outputs, components'
+outputs registered and the stack's exported.
 
 Texts with an ARN, an account or a region in them are put together from outputs, as by hand, and each component at the top asks for its
 account, region and partition itself, with itself as parent: it cannot know which provider its user gives it.
@@ -54,6 +55,8 @@ def program(recording: Recording, origins: Mapping[str, Origin]) -> Callable[[],
     by_token = {(request.type, request.name): urn for urn, request in recording.resources.items()}
     lines = [_line(urn, request, origins, pattern) for urn, request in recording.resources.items()]
     tops = {line.urn: _top(line.urn, recording) for line in lines}
+    told = {urn: _parsed(value, origins, pattern) for urn, value in recording.component_outputs.items() if urn in tops}
+    exports = {name: _parsed(value, origins, pattern) for name, value in recording.exports.items()}
     depth = {line.urn: line.urn.split("::")[2].count("$") for line in lines}
 
     def run() -> None:
@@ -73,6 +76,10 @@ def program(recording: Recording, origins: Mapping[str, Origin]) -> Callable[[],
             given = {name: _filled(value, functools.partial(output, top=tops[line.urn])) for name, value in line.parts.items()}
             options = pulumi.ResourceOptions(parent=made.get(line.parent), **line.options)
             made[line.urn] = _inside(depth[line.urn], functools.partial(line.make, line.name, opts=options, **line.inputs, **given))
+        for urn, value in told.items():
+            made[urn].register_outputs(_filled(value, functools.partial(output, top=tops[urn])))
+        for name, value in exports.items():
+            pulumi.export(name, _filled(value, functools.partial(output, top=next(iter(tops.values())))))
 
     return run
 
@@ -97,7 +104,9 @@ def _origin(text: str, origins: Mapping[str, Origin]) -> Origin:
 
 
 def check_same(one: Recording, other: Recording) -> None:
-    """Raise unless both registered the same resources with the same inputs."""
+    """Raise unless both registered the same resources with the same inputs and told the same outputs."""
+    if (one.component_outputs, one.exports) != (other.component_outputs, other.exports):
+        raise AssertionError("the outputs differ")
     if set(one.resources) != set(other.resources):
         raise AssertionError(sorted(set(one.resources) ^ set(other.resources))[:5])
     for urn, request in one.resources.items():
@@ -116,9 +125,7 @@ def _line(urn: str, request: Any, origins: Mapping[str, Origin], pattern: re.Pat
 
 
 def _component(token: str, name: str, *, opts: pulumi.ResourceOptions, props: Mapping[str, Any]) -> pulumi.ComponentResource:
-    made = pulumi.ComponentResource(token, name, dict(props), opts)
-    made.register_outputs({})
-    return made
+    return pulumi.ComponentResource(token, name, dict(props), opts)
 
 
 @functools.cache

@@ -46,5 +46,6 @@ def warning(end: End | None, now: datetime.datetime) -> str | None:
         return f"goes to zero nodes at {end.at:%Y-%m-%dT%H:%MZ}: {end.because}"
     return (
         f"went to zero nodes at {end.at:%Y-%m-%dT%H:%MZ}: {end.because}; give it a new end, then run `pulumi up --refresh` once: "
-        "it sees that the pool is at zero and brings it back"
+        "it sees that the pool is at zero and brings it back. "
+        "A pool that is not there yet cannot be made: AWS takes no end that is past"
     )

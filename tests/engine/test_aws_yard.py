@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stacks.cli.plan import plan
 from tests.support.standin import project
 from tests.support.standin.record_state import stack
 from training_jobs.target import parse_targets
@@ -33,21 +32,13 @@ pulumi.export("job_targets", jobs.targets)
 SECRET = "bucket-nobody-may-know"
 
 
-def offline(yard: project.Project) -> set[str]:
-    """What `gpuyard plan` says of the same project: no engine, no account."""
-    argv = [sys.executable, "-c", "from stacks.cli import main; main()", "plan", "--stack", "dev-aws", "-C", str(yard.root), "--json"]
-    done = subprocess.run(argv, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return {resource["urn"] for resource in json.loads(done.stdout)["resources"]}
-
-
 def test_the_life_of_dev_aws(tmp_path: Path, engine_environment: dict[str, str]) -> None:
     yard = stack(tmp_path, engine_environment, "dev-aws")
-    plan = yard.json("preview")
-    assert set(plan["changeSummary"]) == {"create"}
+    preview = yard.json("preview")
+    assert set(preview["changeSummary"]) == {"create"}
     assert not yard.living(), "a preview makes nothing"
-    planned = {step["urn"] for step in plan["steps"]}
-    assert offline(yard) == {urn for urn in planned if "::pulumi:pulumi:Stack::" not in urn}
+    planned = {step["urn"] for step in preview["steps"]}
+    assert offline(yard, "dev-aws") == planned
 
     told = yard.up(ok=False, env={"GPUYARD_STANDIN_FAIL_CREATE": "20"})
     assert "RequestLimitExceeded" in told
@@ -58,7 +49,7 @@ def test_the_life_of_dev_aws(tmp_path: Path, engine_environment: dict[str, str])
     yard.up()
     assert not made & {urn for _, urn in yard.calls("Create")}, "what was made is not made twice"
     assert not yard.calls("Delete", "Update")
-    assert planned == {resource["urn"] for resource in resources(yard) if not resource["type"].startswith("pulumi:providers")}
+    assert planned == {resource["urn"] for resource in resources(yard) if not is_provider(resource)}
     targets = yard.json("stack", "output")["job_targets"]
     assert set(parse_targets(targets, "the export")) == {"l4", "l4-spot"}
     objects = [each for each in yard.living().values() if each["type"] == "aws:s3/bucketObjectv2:BucketObjectv2"]
@@ -85,6 +76,7 @@ def test_the_life_of_dev_aws(tmp_path: Path, engine_environment: dict[str, str])
 def test_the_life_of_prod_aws(tmp_path: Path, engine_environment: dict[str, str]) -> None:
     yard = stack(tmp_path, engine_environment, "prod-aws")
     yard.up()
+    assert offline(yard, "prod-aws") == {resource["urn"] for resource in resources(yard) if not is_provider(resource)}
     outputs = yard.json("stack", "output")
     assert set(parse_targets(outputs["job_targets"], "the export")) == {"h200", "h100-spot"}
     yard.pulumi("preview", "--expect-no-changes")
@@ -109,6 +101,20 @@ def test_a_secret_stays_one(tmp_path: Path, engine_environment: dict[str, str]) 
     for each in yard.living().values():
         if data := each["inputs"].get("userData"):
             assert SECRET not in base64.b64decode(data).decode()
+
+
+def offline(yard: project.Project, name: str) -> set[str]:
+    """What `gpuyard plan` says that there will be, and the stack itself, which it leaves out."""
+    found = plan(name, yard.root)
+    assert not found.problems
+    urns = [resource.urn for resource in found.resources]
+    assert len(set(urns)) == len(urns)
+    return {*urns, f"urn:pulumi:{name}::gpuyard::pulumi:pulumi:Stack::gpuyard-{name}"}
+
+
+def is_provider(resource: dict[str, Any]) -> bool:
+    """Whether the engine made it by itself, to speak to AWS."""
+    return str(resource["type"]).startswith("pulumi:providers")
 
 
 def resources(yard: project.Project) -> list[dict[str, Any]]:

@@ -82,7 +82,9 @@ def test_people_are_warned_of_an_end() -> None:
     assert warning(None, at) is None
     assert warning(end, at - 8 * day) is None
     assert warning(end, at - 6 * day) == "goes to zero nodes at 2027-03-31T00:00Z: the yard expires on 2027-03-31"
-    assert "pulumi up --refresh" in (warning(end, at + day) or "")
+    late = warning(end, at + day) or ""
+    assert "pulumi up --refresh" in late
+    assert "A pool that is not there yet cannot be made" in late
 
 
 def test_a_past_end_is_told_and_changes_nothing(record: Any) -> None:

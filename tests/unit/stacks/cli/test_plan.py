@@ -96,7 +96,7 @@ def test_the_yards_that_we_ship_have_plans(cli: Cli) -> None:
     ]
     assert any("2 x 4.6016 on demand" in line and "6,718" in line for line in lines)
     assert any("1 x spot: price unknown" in line and line.endswith("<=3,359  bounded by on demand") for line in lines)
-    assert "   the rest buys >=106 h with everything on   WARN full month exceeds it" in out
+    assert "   the rest buys >=105 h with everything on   WARN full month exceeds it" in out
     assert "L-DB2E81BA Running On-Demand G and VT instances 96 vCPU   L-3819A6DF All G and VT Spot Instance Requests 48 vCPU" in out
     assert " 0 violated, " in out
     code, out, _ = cli("--stack", "prod-aws", "-C", str(ROOT))

@@ -82,7 +82,8 @@ def _launcher(pool: Any) -> dict[str, Any]:
 
 def _bucket(cloud: ModuleType, name: str, bucket: StackBucket, tags: Mapping[str, str]) -> Any:
     if bucket.existing is not None:
-        return cloud.Bucket.adopt(name, bucket=bucket.existing, tags=tags)
+        key = {"key_arn": bucket.existing_key} if bucket.existing_key else {}
+        return cloud.Bucket.adopt(name, bucket=bucket.existing, **key, tags=tags)
     return cloud.Bucket(name, BucketSpec(on_destroy=bucket.on_destroy), tags=tags)
 
 

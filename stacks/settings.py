@@ -24,6 +24,10 @@ class StackBucket(BucketSpec):
         None, description="what jobs may do: read, or write (the run bucket, exactly one); default nothing"
     )
     existing: str | None = Field(None, description="use this bucket as it is (on `local`: a directory), never changed; default: make one")
+    existing_key: str | None = Field(
+        None,
+        description="ARN of the key an existing bucket is encrypted with, so that jobs can read it; default: a key that needs no grant",
+    )
 
 
 class ExistingNetwork(Spec):
@@ -109,6 +113,11 @@ def _across_buckets(raw: Mapping[str, Any]) -> list[Problem]:
         Problem(f"{key}.{name}.on_destroy", "an existing bucket is never destroyed", fix="remove on_destroy")
         for name, entry in entries.items()
         if entry.get("existing") is not None and "on_destroy" in entry
+    ]
+    problems += [
+        Problem(f"{key}.{name}.existing_key", "the key of an existing bucket", fix="remove existing_key, or give existing")
+        for name, entry in entries.items()
+        if "existing_key" in entry and (entry.get("existing") is None or raw.get("cloud", "local") == "local")
     ]
     if len(writes) != 1:
         got, fix = ", ".join(writes) or "none", "give one bucket `jobs: write`, the others `jobs: read`"

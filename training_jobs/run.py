@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import math
@@ -89,9 +90,9 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "")
     return found
 
 
-def check(spec: JobSpec, target: JobTarget) -> None:
-    """Refuse a job that cannot run on this target. Raises UsageError with every problem at once."""
-    problems = [*_size_problems(spec, target), *_name_problems(spec, target), *_limit_problems(spec, target)]
+def check(spec: JobSpec, target: JobTarget, now: float) -> None:
+    """Refuse a job that cannot run on this target at this time (Unix). Raises UsageError with every problem at once."""
+    problems = [*_size_problems(spec, target), *_name_problems(spec, target), *_limit_problems(spec, target), *_end_problems(target, now)]
     if problems:
         raise UsageError(f"job '{spec.name}' cannot run on pool '{target.pool}' of {target.stack}", problems)
 
@@ -146,6 +147,15 @@ def _limit_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
         got, allowed = f"{spec.max_cost_usd:g} USD", f"<= {cap:g} USD (limits.usd_per_job of the stack)"
         problems.append(Problem("max_cost_usd", "above what one job of this stack may cost", got, allowed))
     return problems
+
+
+def _end_problems(target: JobTarget, now: float) -> list[Problem]:
+    """A pool past its end takes no job. One may be longer than what is left: it can be resumed."""
+    end = target.available_until
+    if end is None or now < datetime.datetime.fromisoformat(end).timestamp():
+        return []
+    fix = "give the pool a new end (expires, or another capacity block) and run `pulumi up`, or choose another pool"
+    return [Problem("pool", "its machines are gone", f"{target.pool}, gone since {end}", fix=fix)]
 
 
 def _yard_bucket(url: str) -> str | None:

@@ -100,7 +100,7 @@ class Runner:
     def _order(self, spec: JobSpec, code_dir: Path | None, key: str | None) -> _Order:
         """Check a job and work out which run it is; nothing is written."""
         target = pick_target(self._targets, spec.pool, self._source)
-        check(spec, target)
+        check(spec, target, self._clock())
         package, journal = pack(code_dir, spec.command), Journal(target.run_bucket)
         name = run_id(spec, package.digest, target.stack, target.pool, key)
         return _Order(name, spec, target, key, journal, package, Code(package.digest, journal.code_url(package.sha256)))

@@ -58,6 +58,7 @@ class _Target(_Model):
     fabric: Fabric | None = Field(None, description="null = nothing to hold the network to")
     price: Price
     secrets: dict[str, str] = Field(default_factory=dict, description="logical name -> reference, never a value")
+    available_until: str | None = Field(None, description="UTC time at which the machines go (end of a capacity block, the yard's expiry)")
     default_image: str | None = Field(None, description="container image of a job that names none")
 
     @property
@@ -85,7 +86,6 @@ class _AwsTarget(_Target):
     region: str = Field(min_length=1, description="region of the pool")
     account_id: str = Field(pattern=r"^[0-9]{12}$", description="account of the pool")
     spot: bool = Field(description="machines that can be taken back at two minutes' notice")
-    available_until: str | None = Field(None, description="UTC time at which the machines go (end of a capacity block, the yard's expiry)")
     encryption_key: str | None = Field(None, description="ARN of the key of the run bucket; null = the bucket's own choice")
     job_prefix: str = Field(
         pattern=r"^[a-z0-9-]{1,23}-$",

@@ -31,6 +31,7 @@ def compute_environment(
     security_group_id: pulumi.Input[str],
     nodes: Identity,
     placement: aws.ec2.PlacementGroup | None,
+    closed: bool,
 ) -> aws.batch.ComputeEnvironment:
     """Batch starts machines for jobs and stops idle ones; with jobs that fit badly it may go one machine above the maximum.
 
@@ -44,7 +45,7 @@ def compute_environment(
     resources: dict[str, Any] = {
         "type": "SPOT" if spot else "EC2",
         "allocation_strategy": "SPOT_CAPACITY_OPTIMIZED" if spot else "BEST_FIT_PROGRESSIVE",
-        "min_vcpus": spec.min_nodes * row.vcpus,
+        "min_vcpus": 0 if closed else spec.min_nodes * row.vcpus,
         "max_vcpus": spec.max_nodes * row.vcpus,
         "instance_types": [row.name],
         "instance_role": nodes.instance_profile_arn,
@@ -59,7 +60,7 @@ def compute_environment(
     return aws.batch.ComputeEnvironment(
         pool.child_name("environment"),
         type="MANAGED",
-        state="ENABLED",
+        state="DISABLED" if closed else "ENABLED",
         compute_resources=resources,
         update_policy={"job_execution_timeout_minutes": _UPDATE_MINUTES, "terminate_jobs_on_update": False},
         tags=pool.aws_tags("environment"),

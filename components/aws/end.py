@@ -38,14 +38,15 @@ def end_of(spec: GpuPoolSpec, expires: str | None) -> End | None:
     return min(ends) if ends else None
 
 
+def is_past(end: End | None, now: datetime.datetime) -> bool:
+    """Whether the pool is closed for good: then it is declared so, and no schedule says it again. Once true it stays true."""
+    return end is not None and end.at <= now
+
+
 def warning(end: End | None, now: datetime.datetime) -> str | None:
-    """What to tell people of an end that is near or past. It never changes what is made: that would be another yard each day."""
+    """What to tell people of an end that is near or past."""
     if end is None or end.at - now > _WARN_AHEAD:
         return None
     if end.at > now:
         return f"goes to zero nodes at {end.at:%Y-%m-%dT%H:%MZ}: {end.because}"
-    return (
-        f"went to zero nodes at {end.at:%Y-%m-%dT%H:%MZ}: {end.because}; give it a new end, then run `pulumi up --refresh` once: "
-        "it sees that the pool is at zero and brings it back. "
-        "A pool that is not there yet cannot be made: AWS takes no end that is past"
-    )
+    return f"is at zero nodes since {end.at:%Y-%m-%dT%H:%MZ}: {end.because}; give it a new end and run `pulumi up --refresh`"

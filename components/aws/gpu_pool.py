@@ -17,7 +17,7 @@ from ..pool_spec import CapacityBlock, GpuPoolSpec, Reservation
 from ..values import Date
 from .account import Account, AwsComponent, account, name_problems
 from .batch_environment import close_environment, compute_environment
-from .end import End, end_of, warning
+from .end import End, end_of, is_past, warning
 from .identity import Identity, place_of
 from .images import image_parameter
 from .key import EncryptionKey
@@ -79,8 +79,10 @@ class GpuPool(AwsComponent):
         self.security_group_id = network.security_group_id
         self.node_role_name = self.compute_environment_arn = self.autoscaling_group_name = None
         self.scale_command = self.hostfile_command = self.torchrun = None
-        end = end_of(self.spec, expires)
-        self._warn(end)
+        end, now = end_of(self.spec, expires), datetime.datetime.now(datetime.UTC)
+        self._closed = is_past(end, now)
+        if told := warning(end, now):
+            pulumi.log.warn(f"pool {name}: {told}", self)
         if self.spec.service == "batch":
             self._hold_in_batch(end)
         elif self.spec.service == "vms":
@@ -98,11 +100,6 @@ class GpuPool(AwsComponent):
             }
         )
 
-    def _warn(self, end: End | None) -> None:
-        told = warning(end, datetime.datetime.now(datetime.UTC))
-        if told:
-            pulumi.log.warn(f"pool {self.logical_name}: {told}", self)
-
     def _hold_in_batch(self, end: End | None) -> None:
         where = account(self)
         role = self._node_role(where, place_of(where).apply(node))
@@ -118,9 +115,10 @@ class GpuPool(AwsComponent):
             security_group_id=self.security_group_id,
             nodes=role,
             placement=placement_group(self, self.spec, self.machine),
+            closed=self._closed,
         )
         self.compute_environment_arn = self.id = environment.arn
-        if end is not None:
+        if end is not None and not self._closed:
             close_environment(self, end, environment.arn, where)
 
     def _hold_in_a_group(self, end: End | None, key: EncryptionKey | None) -> None:
@@ -138,13 +136,13 @@ class GpuPool(AwsComponent):
         }
         data = logs.name.apply(lambda group: user_data(boot_of(self.machine, self.spec.service, group)))
         template = self._template(device, data, more)
-        group = machine_group(self, self.spec, self.machine, template=template, subnet_id=self.subnet_ids[0])
+        group = machine_group(self, self.spec, self.machine, template=template, subnet_id=self.subnet_ids[0], closed=self._closed)
         self.autoscaling_group_name = self.id = group.name
         lines = pulumi.Output.all(group.name, where.region).apply(
             lambda known: launcher_lines(known[0], known[1], self.nodes, self.machine.gpus)._asdict()
         )
         self.scale_command, self.hostfile_command, self.torchrun = lines["scale"], lines["hostfile"], lines["torchrun"]
-        if end is not None:
+        if end is not None and not self._closed:
             close_group(self, end, group)
 
     def _template(self, root_device: pulumi.Input[str], data: pulumi.Input[str], more: Mapping[str, Any]) -> aws.ec2.LaunchTemplate:
@@ -165,10 +163,10 @@ def _problems(raw: Mapping[str, Any], network: Network, expires: str | None, key
     if isinstance(zone, str) and zone not in network.subnet_ids:
         known = ", ".join(network.subnet_ids)
         problems.append(f"zone: got {zone!r}, allowed: a zone of network {network.logical_name}: {known}; or give the network that zone")
-    if network.egress == "none" and raw.get("service") == "batch":
+    if network.egress == "none" and raw.get("service") in ("batch", "vms"):
         problems.append(
-            f"service: got 'batch', allowed: sagemaker or vms in network {network.logical_name} without a way out: Batch machines "
-            "could not join their cluster; give the network egress: nat or endpoints"
+            f"service: got {raw['service']!r}, allowed: sagemaker in network {network.logical_name} without a way out: its own machines "
+            "could not join a cluster, ship a log or be reached; give the network egress: nat or endpoints"
         )
     if image is not None and raw.get("service") == "sagemaker":
         problems.append(f"image: got {image!r}, allowed: nothing where service is sagemaker: the machines are its own; remove image")

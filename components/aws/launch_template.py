@@ -74,12 +74,13 @@ def bought(spec: GpuPoolSpec) -> dict[str, Any]:
 
 
 def placement_group(pool: AwsComponent, spec: GpuPoolSpec, row: catalogue.Machine) -> aws.ec2.PlacementGroup | None:
-    """One switch away from each other, where nodes talk over EFA.
+    """One switch away from each other, where nodes talk over EFA. Also for a pool of one node: Batch replaces an environment, and ends its
+    jobs, when a placement group comes or goes, so a second node must not bring one.
 
     Not for a block, whose machines are together anyway, and not for a reservation: EC2 gives a reservation's machines only to the
     placement group it was made in, and this one is ours.
     """
-    if spec.max_nodes == 1 or not row.fast_nics or spec.mode in ("reservation", "capacity_block"):
+    if not row.fast_nics or spec.mode in ("reservation", "capacity_block"):
         return None
     return aws.ec2.PlacementGroup(
         pool.child_name("placement"), strategy="cluster", tags=pool.aws_tags("placement"), opts=pool.child_options()

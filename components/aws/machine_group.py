@@ -51,7 +51,13 @@ def machine_statements(place: Place, log_group: str) -> list[Statement]:
 
 
 def machine_group(
-    pool: AwsComponent, spec: GpuPoolSpec, row: catalogue.Machine, *, template: aws.ec2.LaunchTemplate, subnet_id: pulumi.Input[str]
+    pool: AwsComponent,
+    spec: GpuPoolSpec,
+    row: catalogue.Machine,
+    *,
+    template: aws.ec2.LaunchTemplate,
+    subnet_id: pulumi.Input[str],
+    closed: bool,
 ) -> aws.autoscaling.Group:
     """`min_nodes` machines at first; whoever launches work asks for more, up to `max_nodes`, and `up` leaves that number alone.
 
@@ -62,8 +68,8 @@ def machine_group(
     version = template.latest_version.apply(lambda found: str(int(found)))
     return aws.autoscaling.Group(
         pool.child_name("machines"),
-        min_size=spec.min_nodes,
-        max_size=spec.max_nodes,
+        min_size=0 if closed else spec.min_nodes,
+        max_size=0 if closed else spec.max_nodes,
         vpc_zone_identifiers=[subnet_id],
         wait_for_capacity_timeout="0",
         suspended_processes=["AZRebalance"],

@@ -84,9 +84,7 @@ def _owner(case: Case) -> Iterator[Finding]:
             yield Finding("violated", f"{pool.name}: no {' and no '.join(missing)}; give them as tags: machines cost money")
     expires = case.yard.expires
     if expires and expires != "never" and _is_past(expires, case.now):
-        yield Finding(
-            "warning", f"the yard expired on {expires}: its pools went to zero nodes, and AWS makes no new one with an end that is past"
-        )
+        yield Finding("warning", f"the yard expired on {expires}: its pools are at zero nodes")
 
 
 def _is_past(date: str, now: datetime.datetime) -> bool:

@@ -60,6 +60,7 @@ def target_document(folder: Path, *, nodes: int = 2) -> dict[str, Any]:
         "fabric": None,
         "price": {"usd_per_node_hour": 0.0, "source": "this machine: not billed"},
         "secrets": {},
+        "available_until": None,
         "default_image": None,
     }
 

@@ -1,6 +1,6 @@
 """Records the state of dev-aws under the stand-in, which later versions must take over without replacing anything.
 
-Once for each release, before it: `python tests/support/standin/record_state.py 0.2.0`. A recorded state is never changed again.
+Once for each release, before it: `python tests/support/standin/record_state.py 0.1.0`. A recorded state is never changed again.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def test_every_error_at_once() -> None:
         "gpuyard:limits.gpu: unknown key, allowed: gpus, usd_per_job; did you mean 'gpus'?",
         "gpuyard:buckets.runs.jobs: wrong value, got 'on' (str), allowed: 'read' or 'write'",
         "gpuyard:buckets.Data: wrong value, got 'Data' (str), allowed: a name of a-z, 0-9 and -",
-        "gpuyard:buckets.Data.on_destory: unknown key, allowed: existing, jobs, on_destroy; did you mean 'on_destroy'?",
+        "gpuyard:buckets.Data.on_destory: unknown key, allowed: existing, existing_key, jobs, on_destroy; did you mean 'on_destroy'?",
         "gpuyard:pools.l4.max_nodes: required key is missing; number of nodes",
         "gpuyard:pools.l4.max_nods: unknown key, allowed: accelerator, capacity, disk_gib, fabric_floor, image, machine, "
         "max_nodes, min_nodes, price_usd_per_hour, service, zone; did you mean 'max_nodes'?",
@@ -222,3 +222,11 @@ def test_a_yard_that_cannot_be(changes: dict[str, Any], told: list[str]) -> None
 def test_what_means_nothing_on_this_machine_is_refused_there() -> None:
     found = problems(config(budget={"usd_per_month": 1}, pins={}, network={"zones": ["a"]}))
     assert sorted(line.partition(":")[2].partition(":")[0] for line in found) == ["budget", "network.zones", "pins"]
+
+
+def test_the_key_of_an_existing_bucket_needs_one() -> None:
+    key = "arn:aws:kms:us-east-1:111122223333:key/1"
+    buckets = {"runs": {"jobs": "write"}, "data": {"existing": "acme", "existing_key": key, "jobs": "read"}}
+    assert load(aws(buckets=buckets), stack="dev").buckets["data"].existing_key == key
+    found = problems(aws(buckets={"runs": {"jobs": "write", "existing_key": key}}))
+    assert found == ["gpuyard:buckets.runs.existing_key: the key of an existing bucket; remove existing_key, or give existing"]

@@ -14,6 +14,8 @@ from training_jobs.errors import UsageError
 from training_jobs.run import canonical, check, difference, digest, resolve_url, resolved_job, run_id, time_limit
 from training_jobs.target import JobTarget, parse_target
 
+NOW = 1_795_000_000.0
+
 
 def target(**changes: Any) -> JobTarget:
     return parse_target(target_document(Path("/yard")) | changes)
@@ -80,7 +82,7 @@ def test_a_digest_does_not_depend_on_order(data: dict[str, int]) -> None:
 def test_everything_that_does_not_fit_is_said_at_once() -> None:
     spec = job(nodes=3, nproc_per_node=9, gpus="H100:8", secrets={"W": "wandb"}, data={"a": "yard://rnus/x", "b": "plain"})
     with pytest.raises(UsageError) as caught:
-        check(spec, target())
+        check(spec, target(), NOW)
     assert [problem.key for problem in caught.value.problems] == ["nodes", "nproc_per_node", "gpus", "secrets.W", "data.a", "data.b"]
     assert "did you mean 'runs'?" in str(caught.value)
     assert "allowed: 1..2" in str(caught.value)
@@ -92,15 +94,15 @@ def test_everything_that_does_not_fit_is_said_at_once() -> None:
 def test_gpus_are_checked_by_model_and_count(gpus: str, fits: bool) -> None:
     pool = target(accelerator="H100", gpus_per_node=8, slots_per_node=8)
     if fits:
-        check(job(gpus=gpus), pool)
+        check(job(gpus=gpus), pool, NOW)
     else:
         with pytest.raises(UsageError, match="H100:8"):
-            check(job(gpus=gpus), pool)
+            check(job(gpus=gpus), pool, NOW)
 
 
 def test_a_secret_given_instead_of_its_name_is_not_shown() -> None:
     with pytest.raises(UsageError) as caught:
-        check(job(secrets={"OPENAI_API_KEY": "sk-proj-aaaaaaaaaaaaaaaaaaaa"}), target())
+        check(job(secrets={"OPENAI_API_KEY": "sk-proj-aaaaaaaaaaaaaaaaaaaa"}), target(), NOW)
     assert "secrets.OPENAI_API_KEY" in str(caught.value)
     assert "sk-proj" not in str(caught.value)
 
@@ -108,7 +110,7 @@ def test_a_secret_given_instead_of_its_name_is_not_shown() -> None:
 def test_limits_of_the_stack_cap_a_job() -> None:
     pool = target(accelerator="H100", gpus_per_node=8, slots_per_node=8, limits={"gpus": 8, "usd_per_job": 100})
     with pytest.raises(UsageError) as caught:
-        check(job(nodes=2, max_cost_usd=500), pool)
+        check(job(nodes=2, max_cost_usd=500), pool, NOW)
     assert [problem.key for problem in caught.value.problems] == ["nodes", "max_cost_usd"]
 
 
@@ -130,3 +132,11 @@ def test_time_left_is_what_timeout_and_money_allow() -> None:
     assert time_limit(job(timeout="10m", max_cost_usd=10), target(), 0, 0) == (600, "timeout")  # nothing is billed here
     with pytest.raises(UsageError, match="price_usd_per_hour"):
         time_limit(job(max_cost_usd=1), target(price={"usd_per_node_hour": None, "source": "unknown"}), 0, 0)
+
+
+def test_a_pool_past_its_end_takes_no_job() -> None:
+    pool = target(available_until="2026-12-19T10:50:00Z")
+    end = 1_797_677_400.0
+    check(job(), pool, end - 1)
+    with pytest.raises(UsageError, match="pool: its machines are gone, got local, gone since 2026-12-19T10:50:00Z"):
+        check(job(), pool, end)

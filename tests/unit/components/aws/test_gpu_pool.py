@@ -186,7 +186,7 @@ def test_reserved_machines_and_no_others(record: Any, service: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("machine", "nodes", "together"), [("p5en.48xlarge", 2, True), ("p5en.48xlarge", 1, False), ("g5.xlarge", 4, False)]
+    ("machine", "nodes", "together"), [("p5en.48xlarge", 2, True), ("p5en.48xlarge", 1, True), ("g5.xlarge", 4, False)]
 )
 def test_machines_stand_together_where_it_helps(record: Any, machine: str, nodes: int, together: bool) -> None:
     recorded = record(pool({**BATCH, "machine": machine, "max_nodes": nodes}))

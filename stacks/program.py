@@ -14,7 +14,7 @@ from components.spec import BucketSpec, GpuPoolSpec, NetworkSpec
 from training_jobs.errors import UsageError
 from training_jobs.target import parse_targets
 
-from .settings import StackBucket, StackNetwork, StackSettings, load
+from .settings import NAMESPACE, StackBucket, StackNetwork, StackSettings, load
 
 _JOB_SERVICE = "train"
 _NETWORK = "net"
@@ -29,6 +29,7 @@ def run() -> None:
 def declare(settings: StackSettings) -> None:
     """Make the components of a yard and export what users and `gpuyard` need of it."""
     cloud, tags = registry.cloud(settings.cloud), settings.all_tags
+    _refuse_what_the_cloud_would(cloud, settings)
     network = _network(cloud, settings.network, tags)
     buckets = {name: _bucket(cloud, name, bucket, tags) for name, bucket in settings.buckets.items()}
     pools = {name: cloud.GpuPool(name, _pinned(settings, name), network=network, tags=tags) for name in settings.pools}
@@ -54,6 +55,25 @@ def declare(settings: StackSettings) -> None:
         pulumi.export("launchers", launchers)
 
 
+def _refuse_what_the_cloud_would(cloud: ModuleType, settings: StackSettings) -> None:
+    """Before the first component: an `up` makes what is registered, whatever is found wrong later."""
+    existing = settings.network.existing
+    problems = cloud.yard_problems(
+        region=pulumi.Config("aws").get("region"),
+        network=_made(settings.network),
+        existing_network=(existing.vpc_id, existing.subnet_ids) if existing else None,
+        existing_buckets={name: bucket.existing for name, bucket in settings.buckets.items() if bucket.existing is not None},
+        pools={name: _pinned(settings, name) for name in settings.pools},
+        submitters=settings.submitters,
+        budget=settings.budget,
+        owner=settings.owner,
+        tags=settings.all_tags,
+    )
+    if problems:
+        lines = "\n".join(f"  - {NAMESPACE}{problem}" for problem in problems)
+        raise pulumi.RunError(f"the settings of stack {pulumi.get_stack()} are not valid, nothing was made\n{lines}")
+
+
 def _settings() -> StackSettings:
     config = pulumi_config.CONFIG.get() or pulumi_config.get_config_env()
     secret = {key for key in config if pulumi_config.is_config_secret(key)}
@@ -66,7 +86,11 @@ def _settings() -> StackSettings:
 def _network(cloud: ModuleType, network: StackNetwork, tags: Mapping[str, str]) -> Any:
     if network.existing is not None:
         return cloud.Network.adopt(_NETWORK, vpc_id=network.existing.vpc_id, subnet_ids=network.existing.subnet_ids, tags=tags)
-    return cloud.Network(_NETWORK, NetworkSpec(**network.model_dump(exclude={"existing"}, exclude_unset=True)), tags=tags)
+    return cloud.Network(_NETWORK, _made(network), tags=tags)
+
+
+def _made(network: StackNetwork) -> NetworkSpec:
+    return NetworkSpec(**network.model_dump(exclude={"existing"}, exclude_unset=True))
 
 
 def _pinned(settings: StackSettings, pool: str) -> GpuPoolSpec:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .job_service import JobService
     from .key import EncryptionKey
     from .network import Network
+    from .yard import yard_problems
 
 _HOME = {
     "Bucket": "bucket",
@@ -22,9 +23,10 @@ _HOME = {
     "Identity": "identity",
     "JobService": "job_service",
     "Network": "network",
+    "yard_problems": "yard",
 }
 
-__all__ = ["Bucket", "Budget", "EncryptionKey", "GpuPool", "Identity", "JobService", "Network"]
+__all__ = ["Bucket", "Budget", "EncryptionKey", "GpuPool", "Identity", "JobService", "Network", "yard_problems"]
 
 
 def __getattr__(name: str) -> Any:

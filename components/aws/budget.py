@@ -37,7 +37,7 @@ class Budget(AwsComponent):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Make the budget. `owner`: the mail address; `alert_at_percent`: 1 to 9 percentages of the budget, each told once a month."""
-        refuse(f"Budget {name}", [*name_problems(name), *_problems(owner, usd_per_month, alert_at_percent)])
+        refuse(f"Budget {name}", [*name_problems(name), *budget_problems(owner, usd_per_month, alert_at_percent)])
         props = {"owner": owner, "usd_per_month": usd_per_month, "alert_at_percent": list(alert_at_percent)}
         super().__init__("Budget", name, props, tags, opts)
         budget = aws.budgets.Budget(
@@ -68,7 +68,8 @@ def _notification(owner: str, kind: str, percent: int) -> dict[str, Any]:
     }
 
 
-def _problems(owner: Any, usd_per_month: Any, alert_at_percent: Sequence[Any]) -> list[str]:
+def budget_problems(owner: Any, usd_per_month: Any, alert_at_percent: Sequence[Any]) -> list[str]:
+    """Why this cannot be a budget, a line each."""
     problems = []
     if not isinstance(owner, str) or not _MAIL.fullmatch(owner):
         problems.append(f"owner: got {owner!r}, allowed: a mail address such as ml-platform@acme.io; the budget mails its owner")

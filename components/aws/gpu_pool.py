@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
@@ -70,7 +70,11 @@ class GpuPool(AwsComponent):
     ) -> None:
         """Make the pool in `network`. `key`: what the log group of a `vms` pool is under, made with `for_logs` (default: its own)."""
         expires = {**getattr(opts.parent if opts else None, "tags", {}), **(tags or {})}.get("expires")
-        also = [*name_problems(name), *_problems(as_given(spec), network, expires, key)]
+        also = [
+            *name_problems(name),
+            *pool_problems(as_given(spec), network.logical_name, list(network.subnet_ids), network.egress, expires),
+            *_key_problems(key),
+        ]
         self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, also)
         super().__init__("GpuPool", name, self.spec.model_dump(exclude_unset=True), tags, opts)
         self.machine, self.network, self.nodes = self.spec.row(self.cloud), network, self.spec.max_nodes
@@ -156,16 +160,16 @@ class GpuPool(AwsComponent):
         return role
 
 
-def _problems(raw: Mapping[str, Any], network: Network, expires: str | None, key: EncryptionKey | None) -> list[str]:
+def pool_problems(raw: Mapping[str, Any], network: str, zones: Sequence[str], egress: str | None, expires: str | None) -> list[str]:
     """What the neutral spec cannot see: ids in AWS's form, the network's zones, the date in the tags."""
     zone, image, capacity = raw.get("zone"), raw.get("image"), raw.get("capacity")
     problems = []
-    if isinstance(zone, str) and zone not in network.subnet_ids:
-        known = ", ".join(network.subnet_ids)
-        problems.append(f"zone: got {zone!r}, allowed: a zone of network {network.logical_name}: {known}; or give the network that zone")
-    if network.egress == "none" and raw.get("service") in ("batch", "vms"):
+    if isinstance(zone, str) and zone not in zones:
+        known = ", ".join(zones)
+        problems.append(f"zone: got {zone!r}, allowed: a zone of network {network}: {known}; or give the network that zone")
+    if egress == "none" and raw.get("service") in ("batch", "vms"):
         problems.append(
-            f"service: got {raw['service']!r}, allowed: sagemaker in network {network.logical_name} without a way out: its own machines "
+            f"service: got {raw['service']!r}, allowed: sagemaker in network {network} without a way out: its own machines "
             "could not join a cluster, ship a log or be reached; give the network egress: nat or endpoints"
         )
     if image is not None and raw.get("service") == "sagemaker":
@@ -180,9 +184,13 @@ def _problems(raw: Mapping[str, Any], network: Network, expires: str | None, key
             f"capacity.reservation: got {reserved!r}, allowed: the id of a capacity reservation, cr- and 8 or 17 hex digits; "
             "the console shows it under EC2, Capacity Reservations"
         )
-    if key is not None and not key.for_logs:
-        problems.append(f"key: got {key.logical_name}, allowed: a key that log groups can be under; make it with for_logs=True")
     return [*problems, *_image_problems(raw), *_date_problems(expires)]
+
+
+def _key_problems(key: EncryptionKey | None) -> list[str]:
+    if key is None or key.for_logs:
+        return []
+    return [f"key: got {key.logical_name}, allowed: a key that log groups can be under; make it with for_logs=True"]
 
 
 def _image_problems(raw: Mapping[str, Any]) -> list[str]:

@@ -84,8 +84,8 @@ class Network(AwsComponent):
         `subnet_ids`: private subnet by zone, at least one; local zones too. Nodes may open port 443 to anywhere: what they reach is
         for the network's routes to say.
         """
-        problems = [*_name_problems(name), *_id_problems("vpc_id", vpc_id, "vpc-")]
-        problems += [problem for zone, subnet in subnet_ids.items() for problem in _id_problems(f"subnet_ids.{zone}", subnet, "subnet-")]
+        problems = [*_name_problems(name), *id_problems("vpc_id", vpc_id, "vpc-")]
+        problems += [problem for zone, subnet in subnet_ids.items() for problem in id_problems(f"subnet_ids.{zone}", subnet, "subnet-")]
         problems += [] if subnet_ids else ["subnet_ids: got none, allowed: at least one; give the private subnet of each pool's zone"]
         refuse(f"Network {name}", problems)
         self = cls.__new__(cls)
@@ -230,7 +230,8 @@ def _name_problems(name: str) -> list[str]:
     return [f"name: got {name!r}, allowed: one that does not begin with sg-; EC2 refuses security groups named so: choose another"]
 
 
-def _id_problems(key: str, value: Any, prefix: str) -> list[str]:
+def id_problems(key: str, value: Any, prefix: str) -> list[str]:
+    """Why this cannot be an id of EC2; an output of another stack is looked at once it is known."""
     if isinstance(value, str | None) and not str(value).startswith(prefix):
         return [
             f"{key}: got {value!r}, allowed: an id that begins with {prefix}; look it up in the console or in the other stack's outputs"
@@ -242,7 +243,7 @@ def _existing(name: str, key: str, value: pulumi.Input[str], prefix: str) -> pul
     """The id, once known. An output that is missing in the other stack arrives as None, and EC2 would then take the default VPC."""
 
     def known(found: Any) -> str:
-        refuse(f"Network {name}", _id_problems(key, found, prefix))
+        refuse(f"Network {name}", id_problems(key, found, prefix))
         return str(found)
 
     return pulumi.Output.from_input(value).apply(known)

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 _HOME = {"Bucket": "bucket", "GpuPool": "gpu_pool", "JobService": "job_service", "Network": "network"}
 
-__all__ = ["Bucket", "GpuPool", "JobService", "Network"]
+__all__ = ["Bucket", "GpuPool", "JobService", "Network", "yard_problems"]
+
+
+def yard_problems(**_yard: Any) -> list[str]:
+    """What this machine would refuse of a stack's yard besides what its spec tells: nothing."""
+    return []
 
 
 def __getattr__(name: str) -> Any:

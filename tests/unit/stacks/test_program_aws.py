@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pulumi
 import pytest
 import yaml
 
@@ -57,3 +58,46 @@ def test_the_lines_for_other_launchers_are_exported(record: Any) -> None:
 def test_without_such_pools_there_are_none(record: Any) -> None:
     pools = {name: pool for name, pool in yaml.safe_load(YARD)["gpuyard:pools"].items() if name != "lab"}
     assert "launchers" not in record(program(**{"gpuyard:pools": pools})).exports
+
+
+def test_all_that_aws_would_refuse_is_told_at_once_and_nothing_is_made(record: Any) -> None:
+    pools = {
+        "a": {"machine": "g6.12xlarge", "zone": "us-east-1a", "max_nodes": 1, "service": "batch", "image": "ubuntu"},
+        "b": {
+            "machine": "g6.12xlarge",
+            "zone": "us-east-1a",
+            "max_nodes": 1,
+            "service": "vms",
+            "capacity": {"mode": "reservation", "reservation": "mine"},
+        },
+    }
+    wrong = {
+        "gpuyard:owner": "nobody",
+        "gpuyard:network": {"cidr": "10.0.0.0/24", "zones": ["us-east-1a", "us-east-1-bos-1a"], "egress": "none"},
+        "gpuyard:buckets": {"runs": {"jobs": "write"}, "data": {"existing": "s3://acme", "jobs": "read"}},
+        "gpuyard:pools": pools,
+        "gpuyard:pins": {},
+        "gpuyard:submitters": ["*"],
+        "gpuyard:budget": {"usd_per_month": 1, "alert_at_percent": [50, 50]},
+        "gpuyard:tags": {"stack": "x"},
+    }
+    with pytest.raises(pulumi.RunError) as caught:
+        record(program(**wrong))
+    told = str(caught.value).splitlines()
+    assert told[0] == "the settings of stack local are not valid, nothing was made"
+    expected = [
+        "network: cidr: got '10.0.0.0/24'",
+        "network: zones: got 'us-east-1-bos-1a'",
+        "buckets.data: existing: got 's3://acme'",
+        "pools.a: service: got 'batch', allowed: sagemaker in network net without a way out",
+        "pools.a: image: got 'ubuntu'",
+        "pools.b: service: got 'vms'",
+        "pools.b: capacity.reservation: got 'mine'",
+        "submitters: ",
+        "tags: got the key 'stack'",
+        "budget: owner: got 'nobody'",
+        "budget: alert_at_percent: got [50, 50]",
+    ]
+    assert len(told) - 1 == len(expected), told
+    for line, start in zip(told[1:], expected, strict=True):
+        assert line.startswith(f"  - gpuyard:{start}"), line

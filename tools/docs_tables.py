@@ -14,7 +14,7 @@ from components.planning.policy import RULES
 from components.problems import lines, told
 from components.services import SERVICES, Mode, services_of
 from components.spec import GpuPoolSpec, in_cloud
-from tools import docs_permissions
+from tools import docs_errors, docs_permissions
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 _CAPACITY: dict[Mode, Any] = {
@@ -188,6 +188,7 @@ def plan() -> str:
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
+    "aws-errors.md": docs_errors.text,
     "aws-machines.md": machines,
     "aws-permissions.md": docs_permissions.text,
     "plan.md": plan,

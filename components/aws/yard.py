@@ -32,7 +32,7 @@ def yard_problems(
         *_named("network", _network(region, network, existing_network)),
         *(line for name, bucket in existing_buckets.items() for line in _named(f"buckets.{name}", existing_problems(bucket))),
         *(line for name, spec in pools.items() for line in _named(f"pools.{name}", _pool(name, spec, network, existing_network, tags))),
-        *_named("submitters", subject_problems(submitters)),
+        *subject_problems(submitters),
         *tag_problems(tags),
     ]
     if budget is not None:

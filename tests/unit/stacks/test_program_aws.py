@@ -93,7 +93,7 @@ def test_all_that_aws_would_refuse_is_told_at_once_and_nothing_is_made(record: A
         "pools.a: image: got 'ubuntu'",
         "pools.b: service: got 'vms'",
         "pools.b: capacity.reservation: got 'mine'",
-        "submitters: ",
+        "submitters.0: got '*'",
         "tags: got the key 'stack'",
         "budget: owner: got 'nobody'",
         "budget: alert_at_percent: got [50, 50]",

@@ -14,8 +14,8 @@ from training_jobs.errors import UsageError
 _HEAD = """# A stack file on AWS: each mistake and its message
 
 Written by `make docs` from the checks themselves; a test holds this page to them. Mistakes of one file are told together, by
-`pulumi preview`, `pulumi up` and `gpuyard plan` alike, before the first component: nothing is created. Exit 2. Which machine can be had how,
-with the message for each that cannot: [aws-machines.md](aws-machines.md).
+`pulumi preview`, `pulumi up` and `gpuyard plan` alike, before the first component: nothing is created. Exit 2. Which machine can be
+had how, with the message for each that cannot: [aws-machines.md](aws-machines.md).
 
 | given | message |
 |---|---|

@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo down test check env venv lock docs soak quality bench bench-gpu
+.PHONY: help demo down test check env venv lock docs soak quality live bench bench-gpu
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ soak: venv ## hundreds of seeded faults; takes hours
 
 quality: venv ## train the tiny GPT until it beats trigrams; takes minutes
 	@.venv/bin/python -m pytest -m quality --timeout=0 $(ARGS)
+
+live: venv ## one small real job through each pool named by GPUYARD_LIVE_POOLS of GPUYARD_LIVE_STACK; costs money
+	@.venv/bin/python -m pytest -m live -n 0 --force-enable-socket $(ARGS) tests/live
 
 bench: venv ## each benchmark prints a ratio against a named baseline of the same run
 	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; .venv/bin/python "$$file" $(ARGS); done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from hypothesis import configuration, settings
@@ -10,11 +11,13 @@ from hypothesis import configuration, settings
 CHECKOUT = Path(__file__).resolve().parents[1]
 _FOREIGN = ("AWS_", "AZURE_", "ARM_", "GOOGLE_", "CLOUDSDK_", "PULUMI_", "GPUYARD_")
 
-# A developer's own accounts, stacks and targets must never steer a test, nor be reached by one.
-for _name in [name for name in os.environ if name.startswith(_FOREIGN)]:
-    del os.environ[_name]
-os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
-os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.environ["AWS_CONFIG_FILE"] = os.devnull
+# A developer's own accounts, stacks and targets must never steer a test, nor be reached by one: `make live` alone is for that.
+_LIVE = any(pair == ("-m", "live") for pair in zip(sys.argv, sys.argv[1:], strict=False))
+if not _LIVE:
+    for _name in [name for name in os.environ if name.startswith(_FOREIGN)]:
+        del os.environ[_name]
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+    os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.environ["AWS_CONFIG_FILE"] = os.devnull
 
 configuration.set_hypothesis_home_dir(CHECKOUT / ".yard" / "cache" / "hypothesis")
 # No deadline: the machine is shared. Derandomized: a red run is red again.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -60,8 +61,8 @@ class _ReadOnce:
 def build_status(journal: Left, record: RunRecord, target: JobTarget, service: ServiceStatus, now: float) -> RunStatus:
     """Put a run's status together. `service` is what its service says of the newest submission."""
     journal = _ReadOnce(journal)
-    rows = _rows(journal, record, service)
-    attempts = [attempt for attempt, _ in rows]
+    said = [service if submission is record.last else recorded(submission.ended) for submission in record.submissions]
+    attempts = _attempts(journal, record, said)
     number = attempts[-1].attempt
     progress = _documents(journal, record.run_id, number, "progress.json")
     folder = f"{journal.url.rstrip('/')}/gpuyard/runs/{record.run_id}"
@@ -80,6 +81,7 @@ def build_status(journal: Left, record: RunRecord, target: JobTarget, service: S
         attempt=number,
         attempts=attempts,
         nodes=record.last.spec.nodes,
+        gpus=f"{target.accelerator}:{target.gpus_per_node}" if target.accelerator else None,
         submitted_at=record.created_at,
         started_at=min(starts) if starts else None,
         ended_at=service.ended_at if service.state.ended else None,
@@ -88,7 +90,7 @@ def build_status(journal: Left, record: RunRecord, target: JobTarget, service: S
         first_step_at=_unix(progress.get("first_step_at")),
         metrics=_metrics(progress),
         fabric=_fabric(_documents(journal, record.run_id, number, "preflight.json")),
-        cost=_cost(rows, target, now),
+        cost=_cost(record, said, target, now),
         checkpoint_url=f"{folder}/checkpoints",
         output_url=f"{folder}/output",
         service=Service(kind=target.kind, id=record.last.service_id, console_url=service.console_url),
@@ -103,32 +105,42 @@ def recorded(end: Ended | None) -> ServiceStatus:
     return ServiceStatus(end.state, end.reason, end.exit_code, *times, end.detail, end.console_url, end.restarts)
 
 
-def _rows(journal: Left, record: RunRecord, service: ServiceStatus) -> list[tuple[Attempt, Submission]]:
-    """One row for each start of the nodes: a submission whose service started them anew by itself has several, the newest its own."""
+def _attempts(journal: Left, record: RunRecord, said: Sequence[ServiceStatus]) -> list[Attempt]:
+    """One for each start of the nodes: a submission whose service started them anew by itself has several, the newest its own."""
     claims = journal.claims(record.run_id)
     ends = [*(submission.attempt for submission in record.submissions[1:]), math.inf]
-    rows = []
-    for submission, end in zip(record.submissions, ends, strict=True):
-        said = service if submission is record.last else recorded(submission.ended)
+    found: list[Attempt] = []
+    for submission, end, status in zip(record.submissions, ends, said, strict=True):
         numbers = [number for number in claims if submission.attempt <= number < end] or [submission.attempt]
-        reasons = [*said.restarts, *[None] * len(numbers)]  # a service tells late, and not always, why it started again
+        since, begun = submission.written_at, status.started_at
+        reasons = [*status.restarts, *[None] * len(numbers)]  # a service tells late, and not always, why it started again
         for number, reason in zip(numbers[:-1], reasons, strict=False):
-            rows.append((_restarted(journal, record, submission, number, reason), submission))
-        rows.append((_attempt(journal, record, submission, numbers[-1], said), submission))
-    return rows
+            found.append(_restarted(journal, record, number, reason, since, begun))
+            since, begun = found[-1].ended_at or since, _claimed_at(journal, record, number + 1)
+        newest = _attempt(journal, record, submission, numbers[-1], status)
+        found.append(newest if len(numbers) == 1 else newest.model_copy(update={"submitted_at": since, "started_at": begun}))
+    return found
 
 
-def _restarted(journal: Left, record: RunRecord, submission: Submission, number: int, reason: Reason | None) -> Attempt:
-    """A start that the service replaced by another: its time is part of the whole submission's, in the row of the newest."""
+def _claimed_at(journal: Left, record: RunRecord, number: int) -> float | None:
+    """When the nodes of an attempt had found each other."""
+    return _unix((journal.document(record.run_id, f"attempts/{number}.json") or {}).get("claimed_at"))
+
+
+def _restarted(
+    journal: Left, record: RunRecord, number: int, reason: Reason | None, submitted_at: float, started_at: float | None
+) -> Attempt:
+    """A start that the service replaced by another; its end is what its first node wrote down, if it could."""
     progress = _documents(journal, record.run_id, number, "progress.json")
+    result = _documents(journal, record.run_id, number, "node-0.json")
     return Attempt(
         attempt=number,
         state=State.STOPPED,
         reason=reason,
-        exit_code=_documents(journal, record.run_id, number, "node-0.json").get("exit_code"),
-        submitted_at=submission.written_at,
-        started_at=None,
-        ended_at=None,
+        exit_code=result.get("exit_code"),
+        submitted_at=submitted_at,
+        started_at=started_at,
+        ended_at=_unix(result.get("ended_at")),
         step=_metrics(progress).step,
         restarts=progress.get("restarts", 0),
         detail="started again by the service",
@@ -184,16 +196,17 @@ def _fabric(preflight: dict[str, Any]) -> FabricVerdict:
     )
 
 
-def _cost(rows: list[tuple[Attempt, Submission]], target: JobTarget, now: float) -> Cost:
-    usd = 0.0
-    for attempt, submission in rows:
-        if attempt.started_at is None:
-            continue
-        cost = cost_usd(target, submission.spec.nodes, (attempt.ended_at or now) - attempt.started_at)
-        if cost is None:
-            return Cost(usd=None, basis=target.price.source)
-        usd += cost
-    return Cost(usd=round(usd, 4), basis=target.price.source)
+def _cost(record: RunRecord, said: Sequence[ServiceStatus], target: JobTarget, now: float) -> Cost:
+    """By submission: while a service starts nodes anew by itself it is taken to hold the machines, which bounds the cost from above."""
+    hours = 0.0
+    for submission, status in zip(record.submissions, said, strict=True):
+        if status.started_at is not None:
+            hours += submission.spec.nodes * max(0.0, (status.ended_at or now) - status.started_at) / 3600
+    caps = [cap for cap in (record.last.spec.max_cost_usd, target.limits.usd_per_job) if cap is not None]
+    usd, price = cost_usd(target, 1, hours * 3600), target.price
+    rate = "price unknown" if price.usd_per_node_hour is None else f"${price.usd_per_node_hour:,.2f}"
+    basis = f"{hours:,.2f} node-hours x {rate} ({price.source})"
+    return Cost(usd=None if usd is None else round(usd, 4), basis=basis, limit_usd=min(caps, default=None))
 
 
 def _unix(moment: object) -> float | None:

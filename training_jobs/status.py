@@ -41,12 +41,13 @@ class FabricVerdict(_Model):
 class Cost(_Model):
     """What the run cost so far."""
 
-    usd: float | None
-    basis: str
+    usd: float | None = Field(description="null = the price is not known")
+    basis: str = Field(description="node-hours that ran, the price of one, and where that comes from")
+    limit_usd: float | None = Field(description="the smaller of max_cost_usd and the stack's limit; null = no limit")
 
 
 class Attempt(_Model):
-    """One submission of the run to its service."""
+    """One start of the nodes, claimed by them; a submission whose service started them anew by itself has several."""
 
     attempt: int
     state: State
@@ -84,6 +85,7 @@ class RunStatus(_Model):
     attempt: int
     attempts: list[Attempt]
     nodes: int
+    gpus: str | None = Field(description="of one node, as a job file's gpus: has it, e.g. H100:8; null = none")
     submitted_at: float
     started_at: float | None
     ended_at: float | None

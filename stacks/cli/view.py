@@ -139,6 +139,8 @@ def _figures(status: RunStatus) -> str:
         None if metrics.val_loss is None else f"val loss {metrics.val_loss:.3f}",
         None if metrics.tokens_per_s is None else f"{metrics.tokens_per_s / 1000:.1f}k tok/s",
         None if metrics.mfu is None else f"MFU {metrics.mfu:.0%}",
+        None if metrics.goodput is None else f"goodput {metrics.goodput:.2f}",
+        None if metrics.lost_steps is None else f"{metrics.lost_steps:,} steps lost",
     ]
     return "  ".join(part for part in parts if part)
 
@@ -154,24 +156,34 @@ def _time_left(status: RunStatus) -> float | None:
 def summary(status: RunStatus) -> str:
     """A run with one line per attempt."""
     took = (status.ended_at or time.time()) - status.submitted_at
+    nodes = f"{status.nodes} nodes" + (f" x {status.gpus}" if status.gpus else "")
     lines = [
-        f"{status.state}  {status.pool} ({status.service.kind})  {status.nodes} nodes  {_clock(took)}  attempt {status.attempt}",
+        f"{status.state}  {status.pool} ({status.service.kind})  {nodes}  {_clock(took)}  attempt {status.attempt}",
         *(f"  {attempt.attempt}  {_attempt(attempt)}" for attempt in status.attempts),
+        *(f"  {text}" for text in (_preflight(status), _figures(status)) if text),
+        *(f"  | {text}" for text in status.attempts[-1].tail),
+        f"  cost  {status.cost.basis} = {_money(status)}",
+        f"  checkpoints  {status.checkpoint_url}",
     ]
-    figures = _figures(status)
-    lines += [f"  {figures}"] if figures else []
-    lines += [f"  | {text}" for text in status.attempts[-1].tail]
-    usd = "unknown" if status.cost.usd is None else f"${status.cost.usd:,.2f}"
-    return "\n".join([*lines, f"  cost  {usd} ({status.cost.basis})", f"  checkpoints  {status.checkpoint_url}"])
+    return "\n".join([*lines, *([f"  console  {status.service.console_url}"] if status.service.console_url else [])])
+
+
+def _money(status: RunStatus) -> str:
+    limit = "" if status.cost.limit_usd is None else f" of ${status.cost.limit_usd:,.2f}"
+    return f"${status.cost.usd:,.2f}{limit}" if status.cost.usd is not None else f"unknown{limit}"
 
 
 def _attempt(attempt: Attempt) -> str:
-    waited = f"PENDING {_clock((attempt.started_at or attempt.ended_at or time.time()) - attempt.submitted_at)}"
-    ran = "" if attempt.started_at is None else f"  RUNNING {_clock((attempt.ended_at or time.time()) - attempt.started_at)}"
-    end = "" if not attempt.state.ended else f" -> {'done' if attempt.state is State.SUCCEEDED else attempt.reason or attempt.state}"
-    code = f" (exit code {attempt.exit_code})" if attempt.exit_code else ""
+    over = attempt.state.ended  # of a start that another one replaced, the end may not be known
+    until = attempt.ended_at if over else time.time()
+    begun = attempt.started_at or until
+    waited = "" if begun is None else f"PENDING {_clock(begun - attempt.submitted_at)}"
+    ran = "" if attempt.started_at is None else "RUNNING" if until is None else f"RUNNING {_clock(until - attempt.started_at)}"
+    end = "" if not over else f"-> {'done' if attempt.state is State.SUCCEEDED else attempt.reason or attempt.state}"
+    if attempt.exit_code:
+        end = f"{end} (exit code {attempt.exit_code})".lstrip()
     extra = [f"step {attempt.step:,}" if attempt.step is not None else "", f"{attempt.restarts} restarts" if attempt.restarts else ""]
-    return "  ".join([f"{waited}{ran}{end}{code}", *(part for part in (*extra, attempt.detail or "") if part)])
+    return "  ".join(part for part in (" ".join(part for part in (waited, ran, end) if part), *extra, attempt.detail or "") if part)
 
 
 def table(runs: Sequence[RunStatus]) -> str:

@@ -57,7 +57,8 @@ main = os.environ["GPUYARD_NODE_RANK"] == "0"
 print("attempt", attempt, "begins at step", step, flush=True)
 while step < 4 or attempt == "1":
     if gpuyard_hook.stop_requested():
-        print("attempt", attempt, "leaves at step", step, flush=True)
+        if main:  # the one that saves; without torchrun the nodes count each for itself
+            print("attempt", attempt, "leaves at step", step, flush=True)
         sys.exit(75)
     step += 1
     if main:

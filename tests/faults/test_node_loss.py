@@ -44,7 +44,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return _result(run)
 
 
-@pytest.mark.parametrize(("strategy", "lost"), [("ddp", 1), ("fsdp", 0)])
+@pytest.mark.parametrize(("strategy", "lost"), [pytest.param("ddp", 1, marks=pytest.mark.soak), ("fsdp", 0)])
 def test_a_lost_node_that_comes_back_changes_nothing(tmp_path: Path, undisturbed: dict[str, Any], strategy: str, lost: int) -> None:
     command = ["stays.py", *SETTINGS, f"strategy={strategy}", "save_every_steps=5"]
     returns = {"GPUYARD_RETURN_S": "60"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -76,7 +77,7 @@ class Node:
         inside = _inside(self.environment["ECS_CONTAINER_METADATA_URI_V4"]) if number == signal.SIGKILL else []
         self.process.send_signal(number)
         for process in inside:
-            if process.is_running():
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may go by itself meanwhile
                 process.kill()
 
     def _copy(self, write: Write) -> None:

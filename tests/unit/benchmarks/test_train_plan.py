@@ -111,12 +111,17 @@ def test_the_table_and_the_chart_stand_failures(tmp_path: Path) -> None:
         assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_a_gpu_it_says_so_and_on_the_cpu_it_goes_all_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     argv = [sys.executable, "-m", "benchmarks.train.gpu", "--out", str(tmp_path)]
     none = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (none.returncode, none.stdout) == (2, "")
     assert none.stderr == "bench-gpu: no GPU here that torch can use; nothing was measured\n"
+
+
+@pytest.mark.soak
+def test_on_the_cpu_it_goes_all_the_way(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "benchmarks.train.gpu", "--out", str(tmp_path)]
     # No time for a sweep: the long measurement alone.
     done = subprocess.run([*argv, "--device", "cpu", "--budget", "149"], cwd=ROOT, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stderr

@@ -74,9 +74,10 @@ def until(batch: Any, job: str, status: str) -> None:
 
 
 TELL = """
-import json, os, urllib.request
+import json, os, time, urllib.request
 own = json.load(urllib.request.urlopen(os.environ["ECS_CONTAINER_METADATA_URI_V4"]))["Networks"][0]["IPv4Addresses"][0]
-print(json.dumps({"own": own, **{name: value for name, value in os.environ.items() if name.startswith("AWS_BATCH") or name == "HELLO"}}))
+print(json.dumps({"own": own, **{name: value for name, value in os.environ.items() if name.startswith("AWS_BATCH") or name == "HELLO"}}), flush=True)
+time.sleep(5 if os.environ["AWS_BATCH_JOB_NODE_INDEX"] == "0" else 0)  # the main node's end is the others' too
 """
 
 
@@ -89,7 +90,12 @@ def test_each_node_sees_what_is_documented_and_the_main_node_not_its_own_address
     assert parent["nodeProperties"]["numNodes"] == 3
     children = batch.describe_jobs(jobs=[f"{job}#{index}" for index in range(4)])["jobs"]
     assert [child["nodeDetails"] for child in children] == [{"nodeIndex": index, "isMainNode": index == 0} for index in range(3)]
-    said = [json.loads(logs.groups["/aws/batch/job"][child["container"]["logStreamName"]][0]["message"]) for child in children]
+    streams = [child["container"]["logStreamName"] for child in children]
+    deadline = time.monotonic() + 30
+    while not all(logs.groups["/aws/batch/job"].get(stream) for stream in streams):  # a child's output may come after the job's end
+        assert time.monotonic() < deadline, logs.groups
+        time.sleep(0.02)
+    said = [json.loads(logs.groups["/aws/batch/job"][stream][0]["message"]) for stream in streams]
     assert [node["AWS_BATCH_JOB_NODE_INDEX"] for node in said] == ["0", "1", "2"]
     assert {(node["AWS_BATCH_JOB_NUM_NODES"], node["AWS_BATCH_JOB_MAIN_NODE_INDEX"], node["HELLO"]) for node in said} == {
         ("3", "0", "there")

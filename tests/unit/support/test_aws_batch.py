@@ -76,8 +76,9 @@ def until(batch: Any, job: str, status: str) -> None:
 TELL = """
 import json, os, time, urllib.request
 own = json.load(urllib.request.urlopen(os.environ["ECS_CONTAINER_METADATA_URI_V4"]))["Networks"][0]["IPv4Addresses"][0]
-print(json.dumps({"own": own, **{name: value for name, value in os.environ.items() if name.startswith("AWS_BATCH") or name == "HELLO"}}), flush=True)
-time.sleep(5 if os.environ["AWS_BATCH_JOB_NODE_INDEX"] == "0" else 0)  # the main node's end is the others' too
+told = {name: value for name, value in os.environ.items() if name.startswith("AWS_BATCH") or name == "HELLO"}
+print(json.dumps({"own": own, **told}), flush=True)
+time.sleep(5 if os.environ["AWS_BATCH_JOB_NODE_INDEX"] == "0" else 0)  # its end is the others' too
 """
 
 

@@ -65,6 +65,7 @@ def submit(key: str, ahead_s: float = 0.0) -> Submitted:
     return runner.submit(job(nodes=2), None, key=key)
 
 
+@pytest.mark.soak  # half a minute; the same lines with Batch behind them are in every run
 @pytest.mark.timeout(600)
 def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yard) -> None:
     submit("warm")  # from here on the clients are there and the code is stored: every submit has the same lines

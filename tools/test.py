@@ -35,7 +35,7 @@ CHECKS = [
     Step("lint", 5, [PYTHON, "-m", "ruff", "check", "."]),
     Step("types", 60, [PYTHON, "-m", "mypy", *(name for name in CODE if (ROOT / name).is_dir())]),
 ]
-TESTS = Step("tests", 660, [PYTHON, "-m", "pytest", "-n", "auto", "--dist", "worksteal", "--durations=10"])
+TESTS = Step("tests", 840, [PYTHON, "-m", "pytest", "-n", "auto", "--dist", "worksteal", "--durations=10"])
 SETUP_BUDGET_S = {"python": 300, "engine": 600, "scanner": 60}  # the first time; seconds afterwards
 
 

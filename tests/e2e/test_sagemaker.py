@@ -97,10 +97,12 @@ def test_spot_hosts_train_are_taken_resume_and_their_result_is_read_back(service
 
 # A script of a user's own: proves that it has the secret without saying it, and ends as it was told.
 SCRIPT = """
-import os, sys
+import os, sys, time
 assert len(os.environ["TOKEN"]) == 28
 print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], "has it", flush=True)
-sys.exit(int(sys.argv[1]) if os.environ["RANK"] == "3" else 0)
+if os.environ["RANK"] == "3":
+    time.sleep(5)  # its end is the others' too: they have spoken by then
+    sys.exit(int(sys.argv[1]))
 """
 
 

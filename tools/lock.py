@@ -8,10 +8,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--quiet"]
-# In this order: each lock is held to the pins of the one before it, so that .venv can go from one to the next.
+# In this order: what has every extra comes first (azure-ai-ml and pulumi agree on few versions of what they share), and the others are
+# held to its pins, so that .venv can go from one to the next.
 LOCKS = [
-    ["--extra", "train", "--extra", "aws", "-o", "requirements.lock", "pyproject.toml"],
-    ["--extra", "train", "--extra", "aws", "--extra", "dev", "-c", "requirements.lock", "-o", "requirements-dev.lock", "pyproject.toml"],
+    ["--all-extras", "-o", "requirements-dev.lock", "pyproject.toml"],
+    ["--extra", "train", "--extra", "aws", "-c", "requirements-dev.lock", "-o", "requirements.lock", "pyproject.toml"],
     ["-c", "requirements-dev.lock", "-o", "tools/requirements.lock", "tools/requirements.in"],
     ["-o", "tools/security/requirements.lock", "tools/security/requirements.in"],
     ["-c", "requirements.lock", "-o", "images/aws/requirements.lock", "images/aws/requirements.in"],  # what is tested is what runs

@@ -80,17 +80,22 @@ class LocalTarget(_Target):
         return self.slots_per_node
 
 
-class _AwsTarget(_Target):
-    """What the AWS services share."""
+class _CloudTarget(_Target):
+    """What the services of all clouds share."""
 
-    region: str = Field(min_length=1, description="region of the pool")
-    account_id: str = Field(pattern=r"^[0-9]{12}$", description="account of the pool")
-    spot: bool = Field(description="machines that can be taken back at two minutes' notice")
-    encryption_key: str | None = Field(None, description="ARN of the key of the run bucket; null = the bucket's own choice")
+    region: str = Field(min_length=1, description="region of the pool, in the cloud's own words: us-east-1, us-central1, eastus2")
+    spot: bool = Field(description="machines that can be taken back at short notice")
+    encryption_key: str | None = Field(None, description="the cloud's id of the key of the run bucket; null = the bucket's own choice")
     job_prefix: str = Field(
         pattern=r"^[a-z0-9-]{1,23}-$",
-        description="with which the names of job definitions and training jobs begin: the submitter's role reaches no others",
+        description="with which the names of what a submit makes begin: where rights go by name, the submitter's reach no others",
     )
+
+
+class _AwsTarget(_CloudTarget):
+    """What the AWS services share."""
+
+    account_id: str = Field(pattern=r"^[0-9]{12}$", description="account of the pool")
 
 
 class BatchTarget(_AwsTarget):
@@ -117,11 +122,45 @@ class SageMakerTarget(_AwsTarget):
     model_package_group: str | None = Field(None, description="where finished models are registered; null = nowhere")
 
 
-JobTarget: TypeAlias = Annotated[LocalTarget | BatchTarget | SageMakerTarget, Field(discriminator="kind")]
-_KINDS: dict[str, type[LocalTarget | BatchTarget | SageMakerTarget]] = {
+class VertexTarget(_CloudTarget):
+    """A pool of Vertex AI: custom jobs on machines that are reserved, held, or had for the job alone."""
+
+    kind: Literal["vertex"]
+    project: str = Field(min_length=1, description="id of the project")
+    accelerator_type: str = Field(description="Vertex's word for the GPU, as in its enum AcceleratorType, e.g. NVIDIA_H100_80GB")
+    strategy: Literal["standard", "spot", "flex_start"] = Field(description="how Vertex gets machines for a job")
+    reservation: str | None = Field(
+        None,
+        description="projects/P/zones/Z/reservations/NAME, shared with Vertex; null = none; never with spot or held machines",
+    )
+    persistent_resource: str | None = Field(None, description="id of the persistent resource that holds the nodes; null = nothing is held")
+    service_account: str = Field(description="mail address of the service account that jobs have")
+    network_attachment: str | None = Field(
+        None, description="projects/P/regions/R/networkAttachments/NAME: the yard's network by Private Service Connect; null = Vertex's own"
+    )
+    boot_disk_gib: int = Field(ge=100, description="boot disk of a node, in GiB")
+    boot_disk_type: str = Field(description="such as pd-ssd or hyperdisk-balanced: what the machine takes")
+
+
+class AzureMlTarget(_CloudTarget):
+    """A pool that is a compute cluster of an Azure Machine Learning workspace."""
+
+    kind: Literal["azureml"]
+    subscription_id: str = Field(min_length=1)
+    resource_group: str = Field(min_length=1)
+    workspace: str = Field(min_length=1, description="name of the workspace")
+    compute: str = Field(min_length=1, description="name of the compute cluster in it")
+    identity_client_id: str = Field(description="client id of the user-assigned identity of the cluster, which jobs have")
+
+
+AnyTarget: TypeAlias = LocalTarget | BatchTarget | SageMakerTarget | VertexTarget | AzureMlTarget
+JobTarget: TypeAlias = Annotated[AnyTarget, Field(discriminator="kind")]
+_KINDS: dict[str, type[AnyTarget]] = {
     "local": LocalTarget,
     "batch": BatchTarget,
     "sagemaker": SageMakerTarget,
+    "vertex": VertexTarget,
+    "azureml": AzureMlTarget,
 }
 
 

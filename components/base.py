@@ -64,3 +64,13 @@ def refuse(subject: str, problems: Sequence[str]) -> None:
     """End the program with every problem (key: got ..., allowed: ...; fix), if there is any."""
     if problems:
         raise pulumi.RunError(told(subject, problems))
+
+
+def this_stack() -> str:
+    """The value of the tag `stack`: project/stack, as in job targets."""
+    return f"{pulumi.get_project()}/{pulumi.get_stack()}"
+
+
+def after(value: pulumi.Output[str], parts: Sequence[pulumi.Output[str]]) -> pulumi.Output[str]:
+    """The value, known once all parts are there: whoever uses it finds them in place."""
+    return pulumi.Output.all(value, *parts).apply(lambda known: str(known[0]))

@@ -12,7 +12,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from .services import SERVICES
+from .services import service as row_of
 
 _TABLES = Path(__file__).with_name("catalogue")
 
@@ -74,9 +74,10 @@ class Machine(_Row):
         """The list price of one node, or None where it is not known.
 
         `mode` is the capacity word. Reserved machines cost what on demand costs; a block is paid in advance, at its own price.
-        A service that holds its machines itself (zone not required) has rates of its own, which the catalogue does not know.
+        A service may have rates of its own, which the catalogue does not know (services.py).
         """
-        if service not in SERVICES or SERVICES[service].zone != "required":
+        row = row_of(service, self.cloud)
+        if row is None or not row.list_prices:
             return None
         return self.prices.get(region or "", {}).get("on_demand" if mode == "reservation" else mode)
 

@@ -6,6 +6,7 @@ import hashlib
 import re
 
 NAME_LIMIT = 40  # of a bucket's or pool's logical name: leaves room for the prefixes and suffixes of child names
+_NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{NAME_LIMIT - 1}}}")
 _DIRECTORY_LIMIT = 63
 _DIGEST = 8
 
@@ -35,3 +36,15 @@ def job_prefix(stack: str) -> str:
     'gpuyard-d6d45572-'
     """
     return f"gpuyard-{hashlib.sha256(stack.encode()).hexdigest()[:_DIGEST]}-"
+
+
+def name_problems(name: str) -> list[str]:
+    """Why this cannot be a component's name: names in a cloud, some short and in small letters, begin with it.
+
+    >>> name_problems("h100-spot")
+    []
+    """
+    if _NAME.fullmatch(name):
+        return []
+    wants = f"a-z, 0-9 and -, first a letter, at most {NAME_LIMIT} characters"
+    return [f"name: got {name!r}, allowed: {wants}; names in the cloud begin with it"]

@@ -9,8 +9,8 @@ from pydantic import Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapVa
 from pydantic_core import PydanticCustomError
 
 from . import catalogue
-from .services import SERVICES, Mode, Service, alternatives, services_of
-from .values import Accelerator, Instant, Spec, cloud_of
+from .services import Mode, Service, alternatives, clouds_of, service, services_of
+from .values import LOCAL, Accelerator, Instant, Spec, cloud_of
 
 _LOCAL_MACHINES = ("auto", "cpu")
 _LOCAL_NODES = 240  # addresses of a /24, less those not handed out
@@ -20,7 +20,9 @@ class Reservation(Spec):
     """Machines reserved beforehand, paid whether used or not."""
 
     mode: Literal["reservation"]
-    reservation: str = Field(min_length=1, description="id of the reservation, such as cr-0123456789abcdef0; bought elsewhere, never here")
+    reservation: str = Field(
+        min_length=1, description="the cloud's own id of the reservation, such as cr-0123456789abcdef0; bought elsewhere, never here"
+    )
 
 
 class CapacityBlock(Spec):
@@ -31,7 +33,18 @@ class CapacityBlock(Spec):
     ends: Instant = Field(description='quoted end of the block in UTC, "2026-12-19T11:30:00Z"')
 
 
-_BOUGHT: dict[str, type[Reservation | CapacityBlock]] = {"reservation": Reservation, "capacity_block": CapacityBlock}
+class FlexStart(Spec):
+    """Machines that all come at once when there are enough, for a stated time at most; a queue, not a reservation."""
+
+    mode: Literal["flex_start"]
+    max_hours: int = Field(ge=1, le=168, description="hours after which the cloud takes the machines back, 1 to 168 (seven days)")
+
+
+_BOUGHT: dict[str, type[Reservation | CapacityBlock | FlexStart]] = {
+    "reservation": Reservation,
+    "capacity_block": CapacityBlock,
+    "flex_start": FlexStart,
+}
 
 
 def _capacity(value: object, handler: ValidatorFunctionWrapHandler) -> object:
@@ -45,14 +58,15 @@ def _capacity(value: object, handler: ValidatorFunctionWrapHandler) -> object:
     return handler(value)
 
 
-Capacity = Annotated[Literal["on_demand", "spot"] | Reservation | CapacityBlock, WrapValidator(_capacity)]
+Capacity = Annotated[Literal["on_demand", "spot"] | Reservation | CapacityBlock | FlexStart, WrapValidator(_capacity)]
 
 
 class GpuPoolSpec(Spec):
     """A pool: equal machines that train together."""
 
-    service: Literal["local", "batch", "sagemaker", "vms"] = Field(
-        description="what runs jobs on the pool: local (this machine), batch or sagemaker (AWS), vms (machines alone, for another launcher)"
+    service: Literal["local", "batch", "sagemaker", "vertex", "azureml", "vms"] = Field(
+        description="what runs jobs on the pool: local (this machine), batch or sagemaker (AWS), vertex (GCP), azureml (Azure), "
+        "vms (machines alone, for another launcher)"
     )
     machine: str | None = Field(
         None,
@@ -66,16 +80,18 @@ class GpuPoolSpec(Spec):
     zone: str | None = Field(
         None,
         validate_default=True,
-        description="zone of the machines: needed for batch and vms; where the service holds the machines it picks the subnet; default any",
+        description="zone of the machines: needed for batch and vms; where the service has the machines it picks the subnet; default any",
     )
     min_nodes: int = Field(0, ge=0, le=1000, description="nodes held (and paid) even when idle; default 0")
     max_nodes: int = Field(ge=1, le=1000, description="number of nodes at most, 1 to 1000; on `local` they are always there, at most 240")
     capacity: Capacity = Field(
         "on_demand",
-        description="how machines are bought: on_demand (default), spot, {mode: reservation, reservation: id} or "
-        "{mode: capacity_block, reservation: id, ends: time}",
+        description="how machines are bought: on_demand (default), spot, {mode: reservation, reservation: id}, "
+        "{mode: capacity_block, reservation: id, ends: time} (AWS) or {mode: flex_start, max_hours: 24} (GCP)",
     )
-    image: str | None = Field(None, description="machine image, such as ami-...; default: the stack's pin, else the newest of the vendor")
+    image: str | None = Field(
+        None, description="machine image in the cloud's own words, such as ami-...; default: the stack's pin, else the newest of the vendor"
+    )
     disk_gib: int | None = Field(None, ge=50, le=16384, description="root disk, in GiB; default 200")
     fabric_floor: float = Field(
         0.7, gt=0, le=1, description="fraction of the network's line rate below which a job is refused (exit 6); default 0.7"
@@ -107,27 +123,25 @@ class GpuPoolSpec(Spec):
     @field_validator("machine")
     @classmethod
     def _machine_is_known(cls, machine: str | None, info: ValidationInfo) -> str | None:
-        service = _service(info)
-        if service is None:
+        if _service(info) is None:
             return machine
-        if "local" in service.clouds:
+        if info.data["service"] == LOCAL:
             if machine is not None and machine not in _LOCAL_MACHINES:
                 raise PydanticCustomError("machine", f"{' or '.join(_LOCAL_MACHINES)} where service is local")
             return machine or "auto"
         if machine is not None:
-            _refuse_unknown(machine, info.data["service"], service)
+            _refuse_unknown(machine, info.data["service"], _clouds(info))
         return machine
 
     @field_validator("accelerator")
     @classmethod
     def _one_of_machine_and_accelerator(cls, accelerator: str | None, info: ValidationInfo) -> str | None:
-        service = _service(info)
-        if service is None or "machine" not in info.data:
+        if _service(info) is None or "machine" not in info.data:
             return accelerator
         if accelerator is not None and info.data["machine"] is not None:
             raise PydanticCustomError("accelerator", "nothing where machine is given: it says which GPUs there are")
         if accelerator is not None:
-            _refuse_ambiguous(accelerator, info.data["service"], service)
+            _refuse_ambiguous(accelerator, info.data["service"], _clouds(info))
         elif info.data["machine"] is None:
             raise PydanticCustomError(
                 "accelerator", "one of machine (p5.48xlarge) and accelerator (H100:8): say which machine the nodes are"
@@ -137,18 +151,18 @@ class GpuPoolSpec(Spec):
     @field_validator("zone")
     @classmethod
     def _zone_fits_the_service(cls, zone: str | None, info: ValidationInfo) -> str | None:
-        service = _service(info)
-        if service and zone is None and service.zone == "required":
+        row = _service(info)
+        if row and zone is None and row.zone == "required":
             raise PydanticCustomError("zone", f"a zone where service is {info.data['service']}: a pool is one zone")
-        if service and zone is not None and service.zone == "refused":
+        if row and zone is not None and row.zone == "refused":
             raise PydanticCustomError("zone", f"nothing where service is {info.data['service']}: remove the key")
         return zone
 
     @field_validator("min_nodes")
     @classmethod
     def _somebody_holds_the_nodes(cls, min_nodes: int, info: ValidationInfo) -> int:
-        service = _service(info)
-        if min_nodes and service and service.zone == "optional":
+        row = _service(info)
+        if min_nodes and row and not row.holds_nodes:
             raise PydanticCustomError("nodes", f"0 where service is {info.data['service']}: it starts machines for a job and keeps none")
         return min_nodes
 
@@ -164,17 +178,17 @@ class GpuPoolSpec(Spec):
     @field_validator("capacity")
     @classmethod
     def _capacity_fits_the_service(cls, capacity: Capacity, info: ValidationInfo) -> Capacity:
-        service, name = _service(info), info.data.get("service")
+        row, name = _service(info), info.data.get("service")
         mode = capacity if isinstance(capacity, str) else capacity.mode
-        if service is None:
+        if row is None:
             return capacity
-        if mode not in service.modes:
-            raise PydanticCustomError("capacity", f"{', '.join(service.modes)} where service is {name}")
-        if info.data.get("max_nodes", 1) > 1 and mode not in service.multi_node_modes:
-            able = " or ".join(f"service: {other}" for other in alternatives(str(name), mode))
+        if mode not in row.modes:
+            raise PydanticCustomError("capacity", f"{', '.join(row.modes)} where service is {name}")
+        if info.data.get("max_nodes", 1) > 1 and mode not in row.multi_node_modes:
+            able = " or ".join(f"service: {other}" for other in alternatives(str(name), mode, cloud_of(info)))
             raise PydanticCustomError(
                 "capacity",
-                f"{', '.join(service.multi_node_modes)} for more than one node where service is {name}; {mode} with several nodes: {able}; "
+                f"{', '.join(row.multi_node_modes)} for more than one node where service is {name}; {mode} with several nodes: {able}; "
                 "or max_nodes: 1",
             )
         return capacity
@@ -182,29 +196,34 @@ class GpuPoolSpec(Spec):
 
 def _service(info: ValidationInfo) -> Service | None:
     """The row of the service, unless that field itself was wrong: then its own problem is enough."""
-    return SERVICES.get(info.data.get("service", ""))
+    return service(info.data.get("service", ""), cloud_of(info))
 
 
-def _refuse_unknown(machine: str, name: str, service: Service) -> None:
+def _clouds(info: ValidationInfo) -> tuple[str, ...]:
+    """The cloud that values are held to; where it is not known, all that have the service."""
+    return clouds_of(info.data["service"], cloud_of(info))
+
+
+def _refuse_unknown(machine: str, name: str, clouds: tuple[str, ...]) -> None:
     try:
-        row = catalogue.machine(machine, service.clouds)
+        row = catalogue.machine(machine, clouds)
     except catalogue.UnknownMachineError as error:
         raise PydanticCustomError("machine", f"a machine of the catalogue; {error}") from None
     if name not in row.services:
         raise PydanticCustomError("machine", f"a machine that {name} can run; {machine} runs on {', '.join(row.services) or 'none'}")
 
 
-def _refuse_ambiguous(accelerator: str, name: str, service: Service) -> None:
-    found = _candidates(accelerator, name, service.clouds)
+def _refuse_ambiguous(accelerator: str, name: str, clouds: tuple[str, ...]) -> None:
+    found = _candidates(accelerator, name, clouds)
     if len(found) != 1:
         names = ", ".join(row.name for row in found)
-        rows = [row for cloud in service.clouds for row in catalogue.table(cloud).machines.values() if name in row.services]
+        rows = [row for cloud in clouds for row in catalogue.table(cloud).machines.values() if name in row.services]
         known = ", ".join(sorted({f"{row.accelerator}:{row.gpus}" for row in rows}))
         allowed = f"one machine, and these have it: {names}; name one with machine" if found else f"one of {known}"
         raise PydanticCustomError("accelerator", allowed)
 
 
-def _candidates(accelerator: str, service: str, clouds: tuple[str, ...]) -> list[catalogue.Machine]:
+def _candidates(accelerator: str, name: str, clouds: tuple[str, ...]) -> list[catalogue.Machine]:
     model, _, gpus = accelerator.rpartition(":")
     rows = [row for cloud in clouds for row in catalogue.with_accelerator(cloud, model, int(gpus))]
-    return [row for row in rows if service in row.services]
+    return [row for row in rows if name in row.services]

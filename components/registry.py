@@ -1,11 +1,18 @@
-"""Cloud name -> module of its components, loaded when used: the one place where a cloud is chosen."""
+"""Cloud name -> module of its components, loaded when used, and its provider: the one place where a cloud is chosen."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
-_CLOUDS = {"aws": ".aws", "local": ".local"}
+_CLOUDS = {"aws": ".aws", "azure": ".azure", "gcp": ".gcp", "local": ".local"}
+
+
+PACKAGES: Mapping[str, str] = MappingProxyType({"aws": "aws", "azure": "azure-native", "gcp": "gcp"})
+"""Pulumi's package of each cloud."""
+REGION_KEYS: Mapping[str, str] = MappingProxyType({"aws": "aws:region", "azure": "azure-native:location", "gcp": "gcp:region"})
+"""The provider's own setting that says where things are made: the one place where a stack file writes it."""
 
 
 def clouds() -> list[str]:

@@ -12,13 +12,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from .pool_spec import CapacityBlock, GpuPoolSpec, Reservation
+from .pool_spec import CapacityBlock, FlexStart, GpuPoolSpec, Reservation
 from .values import LOCAL, Cidr, Date, ImageDigest, Name, SecretReference, Spec, cloud_of, in_cloud
 
 __all__ = [
     "BucketSpec",
     "BudgetSpec",
     "CapacityBlock",
+    "FlexStart",
     "GpuPoolSpec",
     "LimitsSpec",
     "Name",
@@ -96,7 +97,7 @@ class PinsSpec(Spec):
 class YardSpec(Spec):
     """One yard: what one Pulumi stack declares."""
 
-    cloud: Literal["local", "aws"] = Field(description="where the yard is: local (this machine) or aws")
+    cloud: Literal["local", "aws", "gcp", "azure"] = Field(description="where the yard is: local (this machine), aws, gcp or azure")
     owner: str | None = Field(
         None,
         min_length=1,

@@ -16,7 +16,12 @@ LOCAL = "local"
 _NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{NAME_LIMIT - 1}}}")
 _ACCELERATOR = re.compile(r"[A-Za-z][A-Za-z0-9-]*:[1-9][0-9]?")
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
-_SECRET_FORMS = {"local": ("file:/", "file:/absolute/path"), "aws": ("arn:", "the ARN of a Secrets Manager secret")}
+_SECRET_FORMS = {
+    "local": ("file:/", "file:/absolute/path"),
+    "aws": ("arn:", "the ARN of a Secrets Manager secret"),
+    "gcp": ("projects/", "projects/PROJECT/secrets/NAME/versions/VERSION of Secret Manager"),
+    "azure": ("https://", "https://VAULT.vault.azure.net/secrets/NAME of a key vault"),
+}
 _LOOPBACK = ipaddress.IPv4Network("127.0.0.0/8")
 _PRIVATE = tuple(ipaddress.IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"))
 

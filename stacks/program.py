@@ -59,7 +59,7 @@ def _refuse_what_the_cloud_would(cloud: ModuleType, settings: StackSettings) -> 
     """Before the first component: an `up` makes what is registered, whatever is found wrong later."""
     existing = settings.network.existing
     problems = cloud.yard_problems(
-        region=pulumi.Config("aws").get("region"),
+        region=_region(settings.cloud),
         network=_made(settings.network),
         existing_network=(existing.vpc_id, existing.subnet_ids) if existing else None,
         existing_buckets={name: bucket.existing for name, bucket in settings.buckets.items() if bucket.existing is not None},
@@ -72,6 +72,12 @@ def _refuse_what_the_cloud_would(cloud: ModuleType, settings: StackSettings) -> 
     if problems:
         lines = "\n".join(f"  - {NAMESPACE}{problem}" for problem in problems)
         raise pulumi.RunError(f"the settings of stack {pulumi.get_stack()} are not valid, nothing was made\n{lines}")
+
+
+def _region(cloud: str) -> str | None:
+    """What the stack file tells the provider; None: nothing, or there is no such thing."""
+    namespace, _, key = registry.REGION_KEYS.get(cloud, "").partition(":")
+    return pulumi.Config(namespace).get(key) if namespace else None
 
 
 def _settings() -> StackSettings:

@@ -87,7 +87,7 @@ defaults that a provider adds, are unknown. Transforms run in the engine: a plan
 
 def combination(machine: str, service: str, mode: Mode, nodes: int) -> str | None:
     """What is wrong with a pool of these, in the words a user sees; None: nothing."""
-    zone = {"zone": "us-east-1a"} if SERVICES[service].zone == "required" else {}
+    zone = {"zone": "us-east-1a"} if SERVICES["aws"][service].zone == "required" else {}
     spec = {"machine": machine, "service": service, "max_nodes": nodes, "capacity": _CAPACITY[mode], **zone}
     try:
         GpuPoolSpec.model_validate(spec, context=in_cloud("aws"))

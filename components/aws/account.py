@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import pulumi
 import pulumi_aws as aws
 
-from ..base import Component, Tags, refuse
-from ..naming import NAME_LIMIT
+from ..base import Component, Tags, refuse, this_stack
 
-_NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{NAME_LIMIT - 1}}}")
 _TEXT = re.compile(r"[\w .:/=+\-@]*")  # letters and digits of any language: docs.aws.amazon.com/tag-editor/latest/userguide/tagging.html
 _OWN = ("name", "stack")
 _KEY_LIMIT, _VALUE_LIMIT = 128, 256
@@ -58,28 +56,6 @@ def partition(parent: Component) -> pulumi.Output[str]:
     """The partition alone: one look-up."""
     found = aws.get_partition_output(opts=pulumi.InvokeOptions(parent=parent))
     return pulumi.Output.from_input(found.apply(lambda found: str(found.partition)))
-
-
-def this_stack() -> str:
-    """The value of the tag `stack`: project/stack, as in job targets."""
-    return f"{pulumi.get_project()}/{pulumi.get_stack()}"
-
-
-def after(value: pulumi.Output[str], parts: Sequence[pulumi.Output[str]]) -> pulumi.Output[str]:
-    """The value, known once all parts are there: whoever uses it finds them in place."""
-    return pulumi.Output.all(value, *parts).apply(lambda known: str(known[0]))
-
-
-def name_problems(name: str) -> list[str]:
-    """Why this cannot be a component's name: names at AWS (of roles at most 64 characters, of buckets in small letters) begin with it.
-
-    >>> name_problems("h100-spot")
-    []
-    """
-    if _NAME.fullmatch(name):
-        return []
-    wants = f"a-z, 0-9 and -, first a letter, at most {NAME_LIMIT} characters"
-    return [f"name: got {name!r}, allowed: {wants}; names at AWS begin with it"]
 
 
 def tag_problems(tags: Mapping[str, Any]) -> list[str]:

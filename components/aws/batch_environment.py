@@ -9,9 +9,9 @@ import pulumi
 import pulumi_aws as aws
 
 from .. import catalogue
+from ..end import End
 from ..pool_spec import GpuPoolSpec
 from .account import Account, AwsComponent
-from .end import End
 from .identity import Identity
 from .policy import Statement
 from .trust import Trust

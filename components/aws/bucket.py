@@ -9,9 +9,10 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from ..base import Tags, checked, refuse
+from ..base import Tags, after, checked, refuse
+from ..naming import name_problems
 from ..spec import BucketSpec
-from .account import AwsComponent, account, after, name_problems, partition
+from .account import AwsComponent, account, partition
 from .bucket_rules import data_lifecycle, existing_problems, log_lifecycle, log_policy, tls_only
 from .key import EncryptionKey
 

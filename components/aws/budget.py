@@ -9,8 +9,9 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from ..base import Tags, refuse
-from .account import AwsComponent, name_problems, this_stack
+from ..base import Tags, refuse, this_stack
+from ..naming import name_problems
+from .account import AwsComponent
 
 _MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 _MOST = 9  # AWS takes ten notifications of a budget; the forecast is one

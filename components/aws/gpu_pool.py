@@ -13,11 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from .. import catalogue
 from ..base import Tags, as_given, checked
+from ..end import End, end_of, is_past, warning
+from ..naming import name_problems
 from ..pool_spec import CapacityBlock, GpuPoolSpec, Reservation
 from ..values import Date
-from .account import Account, AwsComponent, account, name_problems
+from .account import Account, AwsComponent, account
 from .batch_environment import close_environment, compute_environment
-from .end import End, end_of, is_past, warning
 from .identity import Identity, place_of
 from .images import image_parameter
 from .key import EncryptionKey

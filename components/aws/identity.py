@@ -9,10 +9,11 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from ..base import Tags, refuse
-from .account import Account, AwsComponent, account, after
+from ..base import Tags, after, refuse
+from ..submitters import subject_problems
+from .account import Account, AwsComponent, account
 from .policy import Place, PolicyError, Statement, policy_document
-from .trust import Trust, subject_problems
+from .trust import Trust
 
 
 class Identity(AwsComponent):

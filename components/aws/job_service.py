@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,25 +12,25 @@ import pulumi_aws as aws
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from ..base import Tags, checked
-from ..naming import job_prefix
+from ..base import Tags, checked, this_stack
+from ..naming import job_prefix, name_problems
 from ..spec import LimitsSpec, Spec
-from ..targets import Given, run_bucket_problems
+from ..submitters import subject_problems
+from ..targets import TARGETS, Given, in_order, service_problems
 from ..values import ImageDigest
-from .account import Account, AwsComponent, account, name_problems, this_stack
+from .account import Account, AwsComponent, account
 from .identity import Identity, place_of
 from .job_targets import Yard
 from .key import EncryptionKey
 from .permissions import Storage
 from .service_parts import BatchService, Buckets, SageMakerService, grant_machines
 from .submitter import submitter
-from .trust import Trust, subject_problems
+from .trust import Trust
 
 if TYPE_CHECKING:
     from .bucket import Bucket
     from .gpu_pool import GpuPool
 
-_TARGETS = "gpuyard/targets.json"
 _SECRET = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+-[A-Za-z0-9]{6}")
 
 
@@ -94,7 +93,7 @@ class JobService(AwsComponent):
         grant_machines(self, by_service["vms"], buckets, sorted(given.secrets.values()))
         found_targets = [service.targets for service in (batch, trains) if service]
         order = [pool.logical_name for pool in pools]
-        self.targets = pulumi.Output.all(*found_targets).apply(lambda parts: _in_order(order, parts))
+        self.targets = pulumi.Output.all(*found_targets).apply(lambda parts: in_order(order, parts))
         self.submitter_role = self._submitter(submitters, yard, buckets.run, batch, trains) if submitters else None
         self._write(writes[0])
         self.register_outputs({"targets": self.targets, "submitter_role": self.submitter_role})
@@ -132,7 +131,7 @@ class JobService(AwsComponent):
         aws.s3.BucketObjectv2(
             self.child_name("targets"),
             bucket=run.name,
-            key=_TARGETS,
+            key=TARGETS,
             content=self.targets.apply(lambda found: json.dumps(found, indent=2, sort_keys=True) + "\n"),
             content_type="application/json",
             opts=self.child_options(),
@@ -143,33 +142,18 @@ class JobService(AwsComponent):
 def _problems(
     pools: Sequence[GpuPool], writes: Sequence[Bucket], reads: Sequence[Bucket], submitters: Sequence[str], key: EncryptionKey | None
 ) -> list[str]:
-    """What no single value shows."""
-    problems = run_bucket_problems([bucket.logical_name for bucket in writes])
-    problems += _twice("pools", [pool.logical_name for pool in pools])
-    problems += _twice("reads and writes", [bucket.logical_name for bucket in (*reads, *writes)])
-    if not pools:
-        problems.append("pools: got none, allowed: one or more; a job service without a pool runs nothing")
-    if submitters and pools and all(pool.spec.service == "vms" for pool in pools):
-        problems.append(
-            f"submitters: got {', '.join(submitters)}, allowed: none where every pool is `vms`: such pools take no jobs; "
-            "remove submitters, or give a pool service: batch or sagemaker"
-        )
+    problems = service_problems(
+        [pool.logical_name for pool in pools],
+        [pool.logical_name for pool in pools if pool.spec.service == "vms"],
+        [bucket.logical_name for bucket in writes],
+        [bucket.logical_name for bucket in reads],
+        submitters,
+    )
     if key is not None and not key.for_logs:
         problems.append(f"key: got {key.logical_name}, allowed: a key that log groups can be under; make it with for_logs=True")
     return problems + subject_problems(submitters)
 
 
-def _twice(what: str, names: Sequence[str]) -> list[str]:
-    again = sorted(name for name, count in Counter(names).items() if count > 1)
-    return [f"{what}: got {', '.join(again)} more than once, allowed: each name once; targets know them by name"] if again else []
-
-
 def _storage(bucket: Bucket, where: Account) -> pulumi.Output[Storage]:
     known = pulumi.Output.all(where.partition, bucket.name, bucket.key_arn)
     return known.apply(lambda words: Storage(f"arn:{words[0]}:s3:::{words[1]}", words[2]))
-
-
-def _in_order(order: Sequence[str], parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The targets of all services in the order of the pools."""
-    found = {name: target for part in parts for name, target in part.items()}
-    return {name: found[name] for name in order if name in found}

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import catalogue
-from ..naming import job_prefix
 from ..pool_spec import GpuPoolSpec
-from ..targets import Given, shared
-from .end import end_of
+from ..targets import Given, of_machine, shared
 from .permissions import TRAINING_JOBS
 from .policy import Place
 
@@ -80,51 +78,10 @@ def reservable_mib(memory_gib: float) -> int:
     return int(memory_gib * 1024 * (1 - _HOST_SHARE))
 
 
-def fabric(spec: GpuPoolSpec, row: catalogue.Machine) -> dict[str, Any] | None:
-    """What the preflight holds the network between nodes to; None: one node, or no fast cards, so nothing to hold."""
-    if spec.max_nodes == 1 or not row.fast_nics or row.transport is None or not row.network_gbps:
-        return None
-    return {"transport": row.transport, "line_rate_gbps": row.network_gbps, "floor": spec.fabric_floor}
-
-
-def price(spec: GpuPoolSpec, row: catalogue.Machine, region: str) -> dict[str, Any]:
-    """USD of one node and hour with its source: the stack's own rate, else the list price; else null with the reason."""
-    if spec.price_usd_per_hour is not None:
-        return {"usd_per_node_hour": spec.price_usd_per_hour, "source": "the stack's own rate: price_usd_per_hour"}
-    rate = row.rate(region, spec.mode, spec.service)
-    if rate is None:
-        why = f"no price known for {row.name} in {region}, {spec.mode} on {spec.service}: set price_usd_per_hour"
-        return {"usd_per_node_hour": None, "source": why}
-    source = catalogue.table("aws").sources[rate.source]
-    return {"usd_per_node_hour": rate.usd_per_hour, "source": f"{source.what} ({source.date or 'not dated'})"}
-
-
-def available_until(spec: GpuPoolSpec, expires: str | None) -> str | None:
-    """UTC time at which the machines go, as end.py says; None: no end.
-
-    >>> from components.pool_spec import GpuPoolSpec
-    >>> available_until(GpuPoolSpec(service="batch", machine="p5.48xlarge", zone="us-east-1a", max_nodes=1), "2027-03-31")
-    '2027-03-31T00:00:00Z'
-    """
-    end = end_of(spec, expires)
-    return f"{end.at:%Y-%m-%dT%H:%M:%SZ}" if end else None
-
-
 def _common(kind: str, name: str, spec: GpuPoolSpec, row: catalogue.Machine, expires: str | None, yard: Yard) -> dict[str, Any]:
     return {
         **shared(kind, name, yard.given, yard.run_bucket, yard.buckets),
-        "machine": row.name,
-        "accelerator": row.accelerator,
-        "gpus_per_node": row.gpus,
-        "nics_per_node": row.fast_nics,
-        "min_nodes": spec.min_nodes,
-        "max_nodes": spec.max_nodes,
-        "fabric": fabric(spec, row),
-        "price": price(spec, row, yard.place.region),
-        "region": yard.place.region,
+        **of_machine(spec, row, yard.given.stack, yard.place.region, expires),
         "account_id": yard.place.account,
-        "spot": spec.mode == "spot",
-        "available_until": available_until(spec, expires),
         "encryption_key": yard.key_arn,
-        "job_prefix": job_prefix(yard.given.stack),
     }

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import pulumi
 import pulumi_aws as aws
 
-from ..base import Tags, refuse
-from .account import Account, AwsComponent, account, this_stack
+from ..base import Tags, refuse, this_stack
+from .account import Account, AwsComponent, account
 
 # What the account's own IAM policies may hand out. Named one by one: a key policy is the outer limit of what any of them can grant.
 # fmt: off

@@ -8,9 +8,9 @@ import pulumi
 import pulumi_aws as aws
 
 from .. import catalogue
+from ..end import End
 from ..pool_spec import GpuPoolSpec
 from .account import AwsComponent
-from .end import End
 from .permissions import pull, shell, write_logs
 from .policy import Place, Statement
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pulumi_aws as aws
 
+from ..base import this_stack
 from ..naming import directory_name, job_prefix, shorten
-from .account import Account, AwsComponent, this_stack
+from .account import Account, AwsComponent
 from .identity import Identity, as_text
 from .job_targets import Yard, batch_target, sagemaker_target
 from .key import EncryptionKey

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
+from ..submitters import ISSUER
 from .policy import Place, trust_document
 
-ISSUER = "token.actions.githubusercontent.com"
 _AUDIENCE = "sts.amazonaws.com"
-_SUBJECT = re.compile(r"repo:[^/:*?\s]+/[^/:*?\s]+:[^*?\s]*\*?")
-SUBJECT_FORM = "repo:ORG/REPOSITORY:ref:refs/heads/BRANCH (or :environment:NAME), a * at its very end at most"
 
 # Principal -> the source ARN it sends when it takes a role, as a format; None: it sends none.
 PRINCIPALS: Mapping[str, str | None] = MappingProxyType(
@@ -51,15 +48,6 @@ class Trust:
 def provider_arn(place: Place) -> str:
     """The account's OIDC provider for GitHub: one for the whole account, so never made by a yard."""
     return f"arn:{place.partition}:iam::{place.account}:oidc-provider/{ISSUER}"
-
-
-def subject_problems(subjects: Sequence[str]) -> list[str]:
-    """What is wrong with subjects, a line each: a `*` anywhere but at the end would let strangers' repositories in."""
-    return [
-        f"submitters.{index}: got {subject!r}, allowed: {SUBJECT_FORM}; name the repository and the branch in full"
-        for index, subject in enumerate(subjects)
-        if not _SUBJECT.fullmatch(subject)
-    ]
 
 
 def _service(principal: str, place: Place) -> dict[str, Any]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..base import as_given
+from ..naming import name_problems
 from ..spec import BudgetSpec, GpuPoolSpec, NetworkSpec
-from .account import name_problems, tag_problems
+from ..submitters import subject_problems
+from .account import tag_problems
 from .bucket_rules import existing_problems
 from .budget import budget_problems
 from .cidr import spec_problems
 from .gpu_pool import pool_problems
 from .network import id_problems
-from .trust import subject_problems
 
 
 def yard_problems(

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 from .. import catalogue
-from ..pool_spec import GpuPoolSpec
-from ..services import SERVICES
+from .clouds import CLOUDS, Standing
 from .document import Amount, Line, Money
-from .facts import Pool, Resource, Yard, known
+from .facts import Pool, Yard
 
 HOURS_PER_MONTH = 730
-# What stands and costs, but is in no catalogue: told, not priced.
-_UNPRICED = {
-    "aws:ec2/instance:Instance": "EC2 instance",
-    "aws:ebs/volume:Volume": "EBS volume",
-    "aws:ec2/capacityReservation:CapacityReservation": "capacity reservation",
-    "aws:ec2/capacityBlockReservation:CapacityBlockReservation": "capacity block",
-    "aws:eks/cluster:Cluster": "EKS cluster",
-    "aws:fsx/lustreFileSystem:LustreFileSystem": "Lustre file system",
-    "aws:efs/fileSystem:FileSystem": "EFS file system",
-    "aws:lb/loadBalancer:LoadBalancer": "load balancer",
-    "aws:rds/instance:Instance": "database",
-    "aws:sagemaker/domain:Domain": "SageMaker domain",
-    "aws:sagemaker/notebookInstance:NotebookInstance": "SageMaker notebook",
-}
 
 
 def exact(usd: float) -> Amount:
@@ -43,11 +27,12 @@ UNKNOWN = Amount(low=0, high=None)
 
 def money(yard: Yard) -> Money:
     """Idle, full, and what the budget has to do with them."""
-    lines = [_pool_line(pool, yard.region) for pool in yard.pools if pool.machine]
+    lines = [_pool_line(pool, yard.regions.get(pool.cloud)) for pool in yard.pools if pool.machine]
     lines += [_unread(name) for name in yard.unread_pools]
     items = _items(yard)
     if items:
         lines.append(items)
+    budget = _budget(yard)
     idle, full = _total(line.idle for line in lines), _total(line.full for line in lines)
     return Money(
         lines=lines,
@@ -55,8 +40,8 @@ def money(yard: Yard) -> Money:
         full=full,
         month=full.times(HOURS_PER_MONTH),
         idle_month=idle.times(HOURS_PER_MONTH),
-        budget=yard.budget,
-        hours=hours_that_fit(yard.budget, idle, full),
+        budget=budget,
+        hours=hours_that_fit(budget, idle, full),
         prices_of=_dates(yard),
         not_priced=_not_priced(yard),
     )
@@ -85,18 +70,16 @@ def _pool_line(pool: Pool, region: str | None) -> Line:
     return Line(
         name=pool.name,
         what=what,
-        idle=rate.times(_held(spec)),
+        idle=rate.times(_held(pool)),
         full=full,
         month=full.times(HOURS_PER_MONTH),
         note=_note(pool, rate, region),
     )
 
 
-def _held(spec: GpuPoolSpec) -> int:
-    """Nodes that are paid while no job runs: reserved ones always; of a service that holds the machines, none stands waiting."""
-    if spec.mode == "reservation":
-        return spec.max_nodes
-    return spec.min_nodes if SERVICES[spec.service].zone == "required" else 0
+def _held(pool: Pool) -> int:
+    """Nodes that are paid while no job runs: reserved ones always, and those that are kept."""
+    return pool.spec.max_nodes if pool.spec.mode == "reservation" else pool.spec.min_nodes
 
 
 def _note(pool: Pool, rate: Amount, region: str | None) -> str | None:
@@ -109,9 +92,7 @@ def _note(pool: Pool, rate: Amount, region: str | None) -> str | None:
         return "bounded by on demand"
     if rate.high is None:
         whose = (
-            f"{spec.service} has rates of its own"
-            if SERVICES[spec.service].zone != "required"
-            else f"no list price in {region or 'an unknown region'}"
+            f"{spec.service} has rates of its own" if not pool.service.list_prices else f"no list price in {region or 'an unknown region'}"
         )
         return f"{whose}; say yours with price_usd_per_hour"
     return None
@@ -122,50 +103,36 @@ def _unread(name: str) -> Line:
     return Line(name=name, what="pool: not known", idle=UNKNOWN, full=UNKNOWN, month=UNKNOWN, note=note)
 
 
+def _budget(yard: Yard) -> float | None:
+    """USD per month: of the Budget components, else of the clouds' own budgets."""
+    if yard.named("Budget"):
+        return yard.budget
+    amounts = [amount for rules in CLOUDS.values() for amount in rules.budgets(yard)]
+    return sum(amounts) if amounts else None
+
+
 def _items(yard: Yard) -> Line | None:
     """What stands whether jobs run or not."""
     there = _standing(yard)
     if not there:
         return None
-    cost = _total(_item_rate(item, yard.region).times(number) if number is not None else UNKNOWN for item, _, number in there)
-    what = ", ".join(f"{'?' if number is None else number} {word}{'' if number == 1 else 's'}" for _, word, number in there)
-    missing = [word for item, word, number in there if number is None or _item_rate(item, yard.region).high is None]
+    rates = [_item_rate(yard, cloud, each.item) for cloud, each in there]
+    each_cost = [UNKNOWN if each.number is None else rate.times(each.number) for (_, each), rate in zip(there, rates, strict=True)]
+    cost = _total(each_cost)
+    what = ", ".join(f"{'?' if n is None else n} {word}{'' if n == 1 else 's'}" for _, (_, word, n) in there)
+    missing = [each.word for (_, each), amount in zip(there, each_cost, strict=True) if amount.high is None]
     note = "traffic, storage and requests not counted" + (f"; not known: {', '.join(missing)}" if missing else "")
     return Line(name="standing", what=what, idle=cost, full=cost, month=cost.times(HOURS_PER_MONTH), note=note)
 
 
-def _standing(yard: Yard) -> list[tuple[str, str, int | None]]:
-    """The catalogue's item, its word, how many there are (None: nobody knows here); nothing of which there is none."""
-    counted: list[tuple[str, str, int | None]] = [
-        ("nat_gateway", "NAT gateway", _gateways(yard)),
-        ("public_ipv4", "public IPv4 address", len(yard.of("aws:ec2/eip:Eip"))),
-        ("interface_endpoint", "interface endpoint x zone", _endpoints(yard)),
-        ("kms_key", "KMS key", len(yard.of("aws:kms/key:Key"))),
-    ]
-    return [entry for entry in counted if entry[2] != 0]
+def _standing(yard: Yard) -> list[tuple[str, Standing]]:
+    """By cloud; nothing of which there is none."""
+    return [(cloud, each) for cloud, rules in CLOUDS.items() for each in rules.standing(yard) if each.number != 0]
 
 
-def _item_rate(item: str, region: str | None) -> Amount:
-    rate = catalogue.table("aws").item(item, region)
+def _item_rate(yard: Yard, cloud: str, item: str) -> Amount:
+    rate = catalogue.table(cloud).item(item, yard.regions.get(cloud))
     return exact(rate.usd_per_hour) if rate else UNKNOWN
-
-
-def _gateways(yard: Yard) -> int | None:
-    """A regional gateway is billed for each zone it is in: nobody knows here which these are."""
-    gateways = yard.of("aws:ec2/natGateway:NatGateway")
-    return None if any(gateway.inputs.get("availabilityMode") == "regional" for gateway in gateways) else len(gateways)
-
-
-def _endpoints(yard: Yard) -> int | None:
-    zones = [
-        _zones(endpoint) for endpoint in yard.of("aws:ec2/vpcEndpoint:VpcEndpoint") if endpoint.inputs.get("vpcEndpointType") == "Interface"
-    ]
-    return None if any(number is None for number in zones) else sum(number or 0 for number in zones)
-
-
-def _zones(endpoint: Resource) -> int | None:
-    subnets: Any = endpoint.inputs.get("subnetIds", [])
-    return len(subnets) if known(subnets) else None
 
 
 def hours_that_fit(budget: float | None, idle: Amount, full: Amount) -> Amount | None:
@@ -191,14 +158,19 @@ def _dates(yard: Yard) -> str | None:
     """The oldest date of the prices used, those of what stands too: how old the figures can be."""
     found = []
     for pool in yard.pools:
-        rates = pool.machine.prices.get(yard.region or "", {}).values() if pool.machine and pool.spec.price_usd_per_hour is None else ()
+        rates = (
+            pool.machine.prices.get(yard.regions.get(pool.cloud) or "", {}).values()
+            if pool.machine and pool.spec.price_usd_per_hour is None
+            else ()
+        )
         found += [catalogue.table(pool.cloud).sources[rate.source].date for rate in rates]
-    prices = [catalogue.table("aws").item(item, yard.region) for item, _, number in _standing(yard) if number]
-    found += [catalogue.table("aws").sources[rate.source].date for rate in prices if rate]
+    for cloud, each in _standing(yard):
+        rate = catalogue.table(cloud).item(each.item, yard.regions.get(cloud)) if each.number else None
+        found += [catalogue.table(cloud).sources[rate.source].date] if rate else []
     dated = [date for date in found if date is not None]
     return min(dated).isoformat() if dated else None
 
 
 def _not_priced(yard: Yard) -> list[str]:
-    counts: Sequence[tuple[str, int]] = [(word, len(yard.of(kind))) for kind, word in _UNPRICED.items()]
+    counts = [(word, len(yard.of(kind))) for rules in CLOUDS.values() for kind, word in rules.unpriced.items()]
     return [f"{number} x {word}" for word, number in counts if number]

@@ -12,11 +12,12 @@ import pulumi
 from pydantic import ValidationError
 
 from ..catalogue import Machine
+from ..registry import PACKAGES, REGION_KEYS
+from ..services import SERVICES, Service
 from ..spec import GpuPoolSpec, in_cloud
 from .arguments import plain
 from .monitor import Recording, properties
 
-_PROVIDER = "pulumi:providers:aws"
 _COMPONENT = re.compile(r"gpuyard-([a-z]+):index:([A-Za-z]+)")
 
 
@@ -61,6 +62,11 @@ class Pool(NamedTuple):
     """None on `local`, whose machine is in no catalogue."""
     tags: Mapping[str, Any]
 
+    @property
+    def service(self) -> Service:
+        """What its service takes."""
+        return SERVICES[self.cloud][self.spec.service]
+
 
 @dataclass(frozen=True)
 class Yard:
@@ -68,9 +74,14 @@ class Yard:
 
     project: str
     stack: str
-    region: str | None
-    """Where the AWS provider works, as the stack's configuration says; None: it does not say."""
+    regions: Mapping[str, str | None]
+    """Where each cloud's provider works; None, or no entry: nothing says it."""
     recording: Recording
+
+    @property
+    def region(self) -> str | None:
+        """The regions of the clouds that are used, in words; None: nothing says them."""
+        return " and ".join(region for cloud in self.clouds if (region := self.regions.get(cloud))) or None
 
     @cached_property
     def resources(self) -> list[Resource]:
@@ -95,7 +106,7 @@ class Yard:
     def clouds(self) -> list[str]:
         """The clouds of its components, the raw resources' too."""
         packages = {resource.kind.partition(":")[0] for resource in self.resources}
-        raw = packages & {"aws", "gcp", "azure-native"}
+        raw = {cloud for cloud, package in PACKAGES.items() if package in packages}
         return sorted({component.cloud for component in self.components} | raw)
 
     @cached_property
@@ -120,10 +131,8 @@ class Yard:
 
     @property
     def budget(self) -> float | None:
-        """USD per month: of the Budget components, else of the cloud's own budgets; None where there is none, or its amount is unknown."""
+        """USD per month that the Budget components state; None where there is none, or its amount is unknown."""
         stated = [component.inputs.get("usd_per_month") for component in self.named("Budget")]
-        if not stated:
-            stated = [raw.inputs.get("limitAmount") for raw in self.of("aws:budgets/budget:Budget") if _is_monthly_usd(raw)]
         known = [float(amount) for amount in stated if isinstance(amount, int | float | str)]
         return sum(known) if known else None
 
@@ -139,9 +148,14 @@ class Yard:
         return " and ".join(sorted(found)) or None
 
 
-def region_of(configured: str | None, recording: Recording) -> str | None:
-    """Where AWS is asked to make things: the stack's aws:region, else the region of the one provider that the program makes."""
-    made = [properties(request.object).get("region") for request in recording.resources.values() if request.type == _PROVIDER]
+def regions_of(config: Mapping[str, str], recording: Recording) -> dict[str, str | None]:
+    """Where each cloud is asked to make things: the stack's configuration, else the region of the one provider that the program makes."""
+    return {cloud: _region(config.get(key), f"pulumi:providers:{PACKAGES[cloud]}", key, recording) for cloud, key in REGION_KEYS.items()}
+
+
+def _region(configured: str | None, provider: str, key: str, recording: Recording) -> str | None:
+    word = key.rpartition(":")[2]
+    made = [properties(request.object).get(word) for request in recording.resources.values() if request.type == provider]
     return configured or (made[0] if len(made) == 1 and isinstance(made[0], str) else None)
 
 
@@ -151,7 +165,7 @@ def known(value: Any) -> bool:
 
 
 def truth(value: Any) -> bool | None:
-    """True or false of what AWS takes as either a word or a truth value; None where it is not given or not known."""
+    """True or false of what a cloud takes as either a word or a truth value; None where it is not given or not known."""
     return {"true": True, "false": False}.get(str(value).lower())
 
 
@@ -183,8 +197,3 @@ def _whole(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return {key: _whole(entry) for key, entry in value.items()} if isinstance(value, dict) else value
-
-
-def _is_monthly_usd(budget: Resource) -> bool:
-    given = budget.inputs
-    return (given.get("budgetType"), given.get("timeUnit"), given.get("limitUnit")) == ("COST", "MONTHLY", "USD")

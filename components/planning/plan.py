@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .clouds import CLOUDS
 from .cost import money
 from .document import Branch, Plan, Planned, Unknowns
 from .facts import Component, Pool, Yard
@@ -75,33 +76,15 @@ def _nothing(component: Component, pool: Pool | None, below: Mapping[str, int]) 
 
 
 def _network(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
-    if component.cloud == "local":
+    if component.cloud not in CLOUDS:
         return str(component.inputs.get("cidr", "loopback addresses"))
-    if not below.get("aws:ec2/vpc:Vpc"):
-        return "adopted"
-    zones: Any = component.inputs.get("zones", [])
-    parts = [
-        str(component.inputs.get("cidr") or "10.0.0.0/16"),
-        f"{len(zones)} private subnet{'s' if len(zones) != 1 else ''}" if isinstance(zones, list) else "",
-        f"egress {component.inputs.get('egress') or 'nat'}",
-        f"{below['aws:ec2/natGateway:NatGateway']} NAT" if below.get("aws:ec2/natGateway:NatGateway") else "",
-    ]
-    return ", ".join(part for part in parts if part)
+    return CLOUDS[component.cloud].network(component, below)
 
 
 def _bucket(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
-    keep = f"on_destroy {component.inputs.get('on_destroy') or 'keep'}"
-    if component.cloud == "local":
-        return "adopted" if component.inputs.get("existing") else keep
-    if not below.get("aws:s3/bucket:Bucket"):
-        return "adopted"
-    parts = [
-        "s3",
-        "encrypted" if any("ncryption" in kind for kind in below) else "",
-        "versioned" if below.get("aws:s3/bucketVersioning:BucketVersioning") else "",
-        keep,
-    ]
-    return ", ".join(part for part in parts if part)
+    if component.cloud not in CLOUDS:
+        return "adopted" if component.inputs.get("existing") else f"on_destroy {component.inputs.get('on_destroy') or 'keep'}"
+    return CLOUDS[component.cloud].bucket(component, below)
 
 
 def _gpu_pool(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:

@@ -7,10 +7,10 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from ..services import SERVICES, alternatives
+from ..services import alternatives
+from .clouds import CLOUDS, CloudRules, Look
 from .cost import money
 from .document import Money, Verdict
-from .exposed import inbound_addresses, open_metadata, public_addresses, unencrypted
 from .facts import Yard
 
 _SOON = datetime.timedelta(days=3)
@@ -44,8 +44,9 @@ def verdicts(yard: Yard, now: datetime.datetime) -> list[Verdict]:
     return found
 
 
-def _violations(look: Callable[[Yard], Iterator[str]]) -> Callable[[Case], Iterator[Finding]]:
-    return lambda case: (Finding("violated", text) for text in look(case.yard))
+def _violations(look: Callable[[CloudRules], Look]) -> Callable[[Case], Iterator[Finding]]:
+    """A rule that each cloud's own file words."""
+    return lambda case: (Finding("violated", text) for rules in CLOUDS.values() for text in look(rules)(case.yard))
 
 
 def _spot(case: Case) -> Iterator[Finding]:
@@ -57,8 +58,8 @@ def _spot(case: Case) -> Iterator[Finding]:
 def _together(case: Case) -> Iterator[Finding]:
     for pool in case.yard.pools:
         spec = pool.spec
-        if pool.machine and spec.mode not in SERVICES[spec.service].multi_node_modes:
-            able = " or ".join(alternatives(spec.service, spec.mode)) or "no service"
+        if pool.machine and spec.mode not in pool.service.multi_node_modes:
+            able = " or ".join(alternatives(spec.service, spec.mode, pool.cloud)) or "no service"
             words = spec.mode.replace("_", " ")
             yield Finding("warning", f"{pool.name} takes single-node jobs only ({spec.service} has no multi-node {words}; {able} has)")
 
@@ -72,7 +73,7 @@ def _gpu_limit(case: Case) -> Iterator[Finding]:
 
 
 def _money_limit(case: Case) -> Iterator[Finding]:
-    limit, budget = case.yard.limit("usd_per_job"), case.yard.budget
+    limit, budget = case.yard.limit("usd_per_job"), case.money.budget
     if limit is not None and budget is not None and limit > budget:
         yield Finding("warning", f"one job may cost {limit:,.0f} USD, the budget of a month is {budget:,.0f}; lower limits.usd_per_job")
 
@@ -134,19 +135,17 @@ def _block_ends(case: Case) -> Iterator[Finding]:
 
 
 def _image(case: Case) -> Iterator[Finding]:
-    loose = [
-        pool.name for pool in case.yard.pools if pool.machine and pool.spec.image is None and SERVICES[pool.spec.service].zone == "required"
-    ]
+    loose = [pool.name for pool in case.yard.pools if pool.machine and pool.spec.image is None and pool.service.machine_image]
     if loose:
         yield Finding("warning", f"{', '.join(loose)}: the machine image is the newest at each `up`; `gpuyard pin` writes it down")
 
 
 Rule = Callable[[Case], Iterator[Finding]]
 RULES: dict[str, tuple[str, Rule]] = {
-    "no-public-address": ("no node has a public address", _violations(public_addresses)),
-    "no-inbound": ("no address outside may connect to a node", _violations(inbound_addresses)),
-    "encryption": ("disks, buckets and logs are encrypted", _violations(unencrypted)),
-    "metadata-tokens": ("the metadata service answers to tokens alone (IMDSv2)", _violations(open_metadata)),
+    "no-public-address": ("no node has a public address", _violations(lambda rules: rules.public_addresses)),
+    "no-inbound": ("no address outside may connect to a node", _violations(lambda rules: rules.inbound_addresses)),
+    "encryption": ("disks, buckets and logs are encrypted", _violations(lambda rules: rules.unencrypted)),
+    "metadata-tokens": ("the metadata service answers to tokens alone (IMDSv2)", _violations(lambda rules: rules.open_metadata)),
     "spot-checkpoints": ("spot machines have a bucket for checkpoints", _spot),
     "nodes-together": ("pools take jobs of several nodes", _together),
     "gpu-limit": ("the GPU limit leaves every pool usable", _gpu_limit),

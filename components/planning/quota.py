@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from ..catalogue import Machine
-from ..services import SERVICES
-from ..spec import GpuPoolSpec
+from .clouds import CLOUDS
 from .document import Fabric, Need
-from .facts import Yard
+from .facts import Pool, Yard
 
 
 def needs(yard: Yard) -> list[Need]:
@@ -14,7 +13,7 @@ def needs(yard: Yard) -> list[Need]:
     found: dict[tuple[str | None, str, str, str | None], list[tuple[str, int]]] = {}
     for pool in yard.pools:
         if pool.machine:
-            key, amount = _need(pool.spec, pool.machine)
+            key, amount = _need(pool, pool.machine)
             found.setdefault(key, []).append((pool.name, amount))
     return [
         Need(code=code, name=name, unit=unit, amount=sum(n for _, n in asked), pools=[pool for pool, _ in asked], granted=why)
@@ -22,11 +21,11 @@ def needs(yard: Yard) -> list[Need]:
     ]
 
 
-def _need(spec: GpuPoolSpec, machine: Machine) -> tuple[tuple[str | None, str, str, str | None], int]:
+def _need(pool: Pool, machine: Machine) -> tuple[tuple[str | None, str, str, str | None], int]:
     """Code, name, unit and why it need not be asked for; and the amount."""
-    if SERVICES[spec.service].zone != "required":
-        kind = "spot training job" if spec.mode == "spot" else "training job"
-        return (None, f"{spec.service}: ml.{machine.name} for {kind} usage", "nodes", None), spec.max_nodes
+    spec = pool.spec
+    if not pool.service.list_prices:
+        return (None, CLOUDS[pool.cloud].own_quota(pool), "nodes", None), spec.max_nodes
     if spec.mode == "capacity_block":
         return (None, f"capacity block of {machine.name}", "nodes", "granted with the block"), spec.max_nodes
     quota = machine.quotas.get("on_demand" if spec.mode == "reservation" else spec.mode)

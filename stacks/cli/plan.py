@@ -58,7 +58,7 @@ def _show(text: str, *, plain: bool) -> None:
 
 def plan(stack: str, folder: Path) -> YardPlanDocument:
     """The plan of a stack's program. Raises UsageError when it cannot be run or finds something wrong itself."""
-    from components.planning.facts import Yard, region_of
+    from components.planning.facts import Yard, regions_of
     from components.planning.plan import make_plan
 
     from .documents import YardPlanDocument
@@ -66,6 +66,6 @@ def plan(stack: str, folder: Path) -> YardPlanDocument:
 
     project = load_project(folder.resolve(), stack)
     recording = run_recorded(project)
-    yard = Yard(project.name, project.stack, region_of(project.config.get("aws:region"), recording), recording)
+    yard = Yard(project.name, project.stack, regions_of(project.config, recording), recording)
     made = make_plan(yard, datetime.datetime.now(datetime.UTC), project.encrypted)
     return YardPlanDocument.model_validate(made.model_dump())

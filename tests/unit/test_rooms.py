@@ -19,7 +19,8 @@ ROOMS = ("components", "stacks", "training_jobs")
 _STORAGE = {"fsspec", "s3fs", "gcsfs", "adlfs", "boto3", "botocore", "google", "azure"}
 _NEUTRAL = {"pydantic", "pydantic_core", "yaml"}
 _COMPONENTS = {
-    f"components.{name}" for name in ("spec", "pool_spec", "values", "services", "catalogue", "naming", "boot", "problems", "targets")
+    f"components.{name}"
+    for name in ("spec", "pool_spec", "values", "services", "catalogue", "naming", "boot", "problems", "targets", "end", "submitters")
 }
 _ABOVE_CLOUDS = _COMPONENTS | {"components.base", "components.registry"}
 _JOBS = {f"training_jobs.{name}" for name in ("spec", "target", "run", "state", "errors", "packaging", "yaml_traps")}
@@ -35,7 +36,7 @@ class Row:
     inside: set[str] = field(default_factory=set)  # inside functions only
 
 
-def _cloud(name: str, *sdk: str) -> Row:
+def _cloud(*sdk: str) -> Row:
     return Row({"pulumi", *_NEUTRAL, *_ABOVE_CLOUDS, *sdk}, set())
 
 
@@ -48,10 +49,10 @@ TABLE = {
     **{name: Row(_NEUTRAL | _COMPONENTS) for name in _COMPONENTS},
     "components.base": Row({"pulumi"} | _NEUTRAL | _COMPONENTS),
     "components.registry": Row({"pulumi"} | _NEUTRAL | _COMPONENTS),
-    "components.local": _cloud("local"),
-    "components.aws": _cloud("aws", "pulumi_aws"),
-    "components.gcp": _cloud("gcp", "pulumi_gcp"),
-    "components.azure": _cloud("azure", "pulumi_azure_native"),
+    "components.local": _cloud(),
+    "components.aws": _cloud("pulumi_aws"),
+    "components.gcp": _cloud("pulumi_gcp"),
+    "components.azure": _cloud("pulumi_azure_native"),
     "components.planning": Row({"pulumi", "rich", *_NEUTRAL, *_ABOVE_CLOUDS}),
     "training_jobs": Row(set()),
     **{name: Row(_NEUTRAL | _JOBS | {"pathspec"}) for name in _JOBS},
@@ -66,8 +67,10 @@ TABLE = {
     "training_jobs.backends.aws": _backend("boto3", "botocore"),
     "training_jobs.backends.aws_batch": _backend("boto3", "botocore", shared="training_jobs.backends.aws"),
     "training_jobs.backends.sagemaker": _backend("boto3", "botocore", shared="training_jobs.backends.aws"),
-    "training_jobs.backends.vertex": _backend("google"),
-    "training_jobs.backends.azureml": _backend("azure"),
+    "training_jobs.backends.gcp": _backend("google"),
+    "training_jobs.backends.vertex": _backend("google", shared="training_jobs.backends.gcp"),
+    "training_jobs.backends.azure": _backend("azure"),
+    "training_jobs.backends.azureml": _backend("azure", shared="training_jobs.backends.azure"),
     "training_jobs.launch": Row(set(), {"torch", "fsspec"}),
     "training_jobs.launch.bootstrap": Row({"fsspec"}),  # a script: it has no functions, and branches to this import
     "training_jobs.launch.elastic": Row({"torch", "training_jobs.launch"}),  # subclasses of torch's; imported inside a function

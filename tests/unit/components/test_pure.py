@@ -182,8 +182,8 @@ def test_wrong_specs_are_refused(spec: type[components.BucketSpec], wrong: dict[
 
 def test_clouds_are_found_by_name() -> None:
     assert registry.cloud("local").__name__ == "components.local"
-    with pytest.raises(LookupError, match="got 'azure', allowed: aws, local"):
-        registry.cloud("azure")
+    with pytest.raises(LookupError, match="got 'mars', allowed: aws, azure, gcp, local"):
+        registry.cloud("mars")
     for package in (components, registry.cloud("local")):
         assert all(getattr(package, name) for name in package.__all__)
         with pytest.raises(AttributeError, match="no attribute 'nothing'"):
@@ -192,6 +192,7 @@ def test_clouds_are_found_by_name() -> None:
 
 def test_importing_components_loads_nothing_heavy() -> None:
     heavy = "{'pulumi', 'pydantic', 'torch', 'boto3', 'google', 'azure', 'training_jobs'}"
-    code = f"import sys, components, components.local; print({heavy} & set(sys.modules))"
+    # before: a package of Google's has a .pth file that makes the name `google` at every start of Python
+    code = f"import sys; before = set(sys.modules); import components, components.local; print({heavy} & (set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
     assert done.stdout == "set()\n"

@@ -73,7 +73,7 @@ def test_words_are_the_fields_that_are_no_mapping() -> None:
 def test_every_error_at_once() -> None:
     found = problems(
         config(
-            cloud="azure",
+            cloud="mars",
             expires="2027-03-31 00:00:00 +0000 UTC",  # what YAML makes of an unquoted date
             network=3,
             limits={"gpu": 1},
@@ -83,7 +83,7 @@ def test_every_error_at_once() -> None:
         | {"gpuyard:bucket": "{}"}
     )
     expected = [
-        "gpuyard:cloud: wrong value, got 'azure' (str), allowed: 'local' or 'aws'",
+        "gpuyard:cloud: wrong value, got 'mars' (str), allowed: 'local', 'aws', 'gcp' or 'azure'",
         "gpuyard:expires: wrong value, got '2027-03-31 00:00:00 +0000 UTC' (str), allowed: a quoted date such as \"2027-03-31\", or never",
         "gpuyard:network: wrong value, got 3 (int)",
         "gpuyard:limits.gpu: unknown key, allowed: gpus, usd_per_job; did you mean 'gpus'?",

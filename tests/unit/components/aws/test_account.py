@@ -7,7 +7,8 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.aws.account import AwsComponent, account, after, tag_problems
+from components.aws.account import AwsComponent, account, tag_problems
+from components.base import after
 
 
 class Thing(AwsComponent):

@@ -214,7 +214,7 @@ def test_every_machine_of_the_catalogue_in_every_service(record: Any) -> None:
 def test_every_capacity_in_every_service(record: Any, preview: bool) -> None:
     """The table of services says what goes; what goes is made."""
     capacities: dict[str, Any] = {"on_demand": "on_demand", "spot": "spot", "reservation": RESERVED, "capacity_block": BLOCK}
-    modes = {name: row.multi_node_modes for name, row in SERVICES.items() if "aws" in row.clouds}
+    modes = {name: row.multi_node_modes for name, row in SERVICES["aws"].items()}
     specs = [{**BATCH, "service": service, "capacity": capacities[mode]} for service, known in modes.items() for mode in known]
     recorded = record(lambda: [pool(spec, name=f"p{index}")() for index, spec in enumerate(specs)], preview=preview)
     assert len([line for line in kinds(recorded) if line.startswith("GpuPool")]) == len(specs) == 9
@@ -227,7 +227,7 @@ def test_user_data_fits_every_machine() -> None:
 
 
 def test_every_service_with_machines_has_images() -> None:
-    assert {name for name, row in SERVICES.items() if "aws" in row.clouds and row.zone == "required"} == set(PARAMETERS)
+    assert {name for name, row in SERVICES["aws"].items() if row.machine_image} == set(PARAMETERS)
 
 
 def test_the_lines_for_other_launchers(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.aws.batch_environment import close_request
-from components.aws.end import End, end_of, warning
 from components.aws.gpu_pool import GpuPool
+from components.end import End, end_of, warning
 from components.pool_spec import GpuPoolSpec
 from tests.support.gpu_pools import BATCH, BLOCK, ENVIRONMENT, GROUP, RESERVED, TAGS, TEMPLATE, VMS, changed, kinds, network, pool
 

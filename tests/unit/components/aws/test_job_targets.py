@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from components.aws.job_targets import available_until, fabric, price, reservable_mib
+from components.aws.job_targets import reservable_mib
 from components.catalogue import table
 from components.naming import job_prefix
 from components.spec import GpuPoolSpec
+from components.targets import available_until, fabric, price
 from tests.support.aws_yard import BATCH
 
 H100 = table("aws").machines["p5.48xlarge"]

@@ -94,6 +94,6 @@ def yard(tmp_path: Path) -> MakeYard:
     def make(program: Callable[[], Any], region: str | None = "us-east-1") -> Yard:
         recording = record(program, project="acme", stack="dev", root=tmp_path)
         assert recording.problems == []
-        return Yard("acme", "dev", region, recording)
+        return Yard("acme", "dev", {"aws": region}, recording)
 
     return make

@@ -23,7 +23,7 @@ CAPACITY: dict[Mode, Any] = {
     "reservation": {"mode": "reservation", **RESERVED},
     "capacity_block": {"mode": "capacity_block", **RESERVED, "ends": "2026-12-19T11:30:00Z"},
 }
-KINDS = [(service, mode) for service in services_of("aws") for mode in SERVICES[service].modes]
+KINDS = [(service, mode) for service in services_of("aws") for mode in SERVICES["aws"][service].modes]
 ROWS = catalogue.table("aws").machines
 
 
@@ -35,8 +35,8 @@ def test_every_pool_has_a_plan(yard: MakeYard, service: str) -> None:
         network = Network("net", {"zones": ["us-east-1a"], "egress": "endpoints"}, tags=TAGS)
         Bucket("runs", {"on_destroy": "delete"}, tags=TAGS)
         for name, (machine, mode) in found.items():
-            nodes = 2 if mode in SERVICES[service].multi_node_modes else 1
-            zone = {"zone": "us-east-1a"} if SERVICES[service].zone == "required" else {}
+            nodes = 2 if mode in SERVICES["aws"][service].multi_node_modes else 1
+            zone = {"zone": "us-east-1a"} if SERVICES["aws"][service].zone == "required" else {}
             spec = {"machine": machine, "service": service, "max_nodes": nodes, "capacity": CAPACITY[mode], **zone}
             GpuPool(name, spec, network=network, tags=TAGS)
 
@@ -48,6 +48,6 @@ def test_every_pool_has_a_plan(yard: MakeYard, service: str) -> None:
     for line in plan.money.lines:
         if line.name != "standing":
             machine, mode = found[line.name]
-            listed = SERVICES[service].zone == "required" and mode != "capacity_block" and "us-east-1" in ROWS[machine].prices
+            listed = SERVICES["aws"][service].list_prices and mode != "capacity_block" and "us-east-1" in ROWS[machine].prices
             assert (line.full.high is not None) == listed  # known or bounded where a source states a price, else said to be unknown
             assert line.note is not None or mode == "on_demand"

@@ -12,7 +12,7 @@ import pulumi_aws as aws
 
 from components.planning import render
 from components.planning.document import Amount, Plan
-from components.planning.facts import Yard, region_of
+from components.planning.facts import Yard, regions_of
 from components.planning.monitor import record
 from components.planning.plan import make_plan
 
@@ -112,7 +112,7 @@ def test_what_is_unknown_is_said(tmp_path: Path) -> None:
         pulumi.log.warn("mind the gap")
 
     recording = record(program, project="acme", stack="dev", encrypted=["acme:token"], root=tmp_path)
-    plan = make_plan(Yard("acme", "dev", None, recording), NOW, ["acme:token"])
+    plan = make_plan(Yard("acme", "dev", {}, recording), NOW, ["acme:token"])
     assert not plan.refused
     assert render.text(plan).splitlines()[-2:] == [
         "  the program warns: mind the gap",
@@ -126,7 +126,7 @@ def test_what_an_engine_would_refuse_is_refused(tmp_path: Path) -> None:
         aws.kms.Key("key")
         aws.kms.Key("key")
 
-    plan = make_plan(Yard("acme", "dev", None, record(program, project="acme", stack="dev", root=tmp_path)), NOW)
+    plan = make_plan(Yard("acme", "dev", {}, record(program, project="acme", stack="dev", root=tmp_path)), NOW)
     assert plan.refused
     assert "  REFUSED two resources aws:kms/key:Key key: give one another name, or another parent" in render.text(plan)
 
@@ -177,7 +177,8 @@ def test_the_region_is_the_stack_s_or_the_one_provider_s(yard: MakeYard) -> None
             aws.Provider(region, region=region)
 
     one, two = yard(lambda: program("us-west-2")).recording, yard(lambda: program("us-west-2", "us-east-2")).recording
-    assert [region_of(None, one), region_of("us-east-1", one), region_of(None, two)] == ["us-west-2", "us-east-1", None]
+    found = [regions_of({}, one), regions_of({"aws:region": "us-east-1"}, one), regions_of({}, two)]
+    assert [each["aws"] for each in found] == ["us-west-2", "us-east-1", None]
 
 
 def test_an_adopted_network_says_so(yard: MakeYard) -> None:

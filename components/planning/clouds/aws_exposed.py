@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .facts import Resource, Yard, known, truth
+from ..facts import Resource, Yard, known, truth
 
 _TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 _INSTANCE = "aws:ec2/instance:Instance"

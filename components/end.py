@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import NamedTuple
 
-from ..pool_spec import CapacityBlock, GpuPoolSpec
+from .pool_spec import CapacityBlock, GpuPoolSpec
 
 # EC2 begins to take a block's machines 30 minutes before its end:
 # docs.aws.amazon.com/autoscaling/ec2/userguide/launch-template-capacity-blocks.html

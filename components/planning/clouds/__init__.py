@@ -1,0 +1,13 @@
+"""How the plan reads each cloud: a row for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from . import aws
+from .base import CloudRules, Look, Standing
+
+__all__ = ["CLOUDS", "CloudRules", "Look", "Standing"]
+
+CLOUDS: Mapping[str, CloudRules] = MappingProxyType({"aws": aws.RULES})

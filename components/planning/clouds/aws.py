@@ -1,0 +1,105 @@
+"""How the plan reads AWS: what stands and costs, budgets, and a network and a bucket in a few words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..facts import Component, Pool, Resource, Yard, known
+from .aws_exposed import inbound_addresses, open_metadata, public_addresses, unencrypted
+from .base import CloudRules, Standing
+
+_UNPRICED = {
+    "aws:ec2/instance:Instance": "EC2 instance",
+    "aws:ebs/volume:Volume": "EBS volume",
+    "aws:ec2/capacityReservation:CapacityReservation": "capacity reservation",
+    "aws:ec2/capacityBlockReservation:CapacityBlockReservation": "capacity block",
+    "aws:eks/cluster:Cluster": "EKS cluster",
+    "aws:fsx/lustreFileSystem:LustreFileSystem": "Lustre file system",
+    "aws:efs/fileSystem:FileSystem": "EFS file system",
+    "aws:lb/loadBalancer:LoadBalancer": "load balancer",
+    "aws:rds/instance:Instance": "database",
+    "aws:sagemaker/domain:Domain": "SageMaker domain",
+    "aws:sagemaker/notebookInstance:NotebookInstance": "SageMaker notebook",
+}
+
+
+def _standing(yard: Yard) -> list[Standing]:
+    return [
+        Standing("nat_gateway", "NAT gateway", _gateways(yard)),
+        Standing("public_ipv4", "public IPv4 address", len(yard.of("aws:ec2/eip:Eip"))),
+        Standing("interface_endpoint", "interface endpoint x zone", _endpoints(yard)),
+        Standing("kms_key", "KMS key", len(yard.of("aws:kms/key:Key"))),
+    ]
+
+
+def _gateways(yard: Yard) -> int | None:
+    """A regional gateway is billed for each zone it is in: nobody knows here which these are."""
+    gateways = yard.of("aws:ec2/natGateway:NatGateway")
+    return None if any(gateway.inputs.get("availabilityMode") == "regional" for gateway in gateways) else len(gateways)
+
+
+def _endpoints(yard: Yard) -> int | None:
+    zones = [
+        _zones(endpoint) for endpoint in yard.of("aws:ec2/vpcEndpoint:VpcEndpoint") if endpoint.inputs.get("vpcEndpointType") == "Interface"
+    ]
+    return None if any(number is None for number in zones) else sum(number or 0 for number in zones)
+
+
+def _zones(endpoint: Resource) -> int | None:
+    subnets: Any = endpoint.inputs.get("subnetIds", [])
+    return len(subnets) if known(subnets) else None
+
+
+def _budgets(yard: Yard) -> list[float]:
+    amounts = [raw.inputs.get("limitAmount") for raw in yard.of("aws:budgets/budget:Budget") if _is_monthly_usd(raw)]
+    return [float(amount) for amount in amounts if isinstance(amount, int | float | str)]
+
+
+def _is_monthly_usd(budget: Resource) -> bool:
+    given = budget.inputs
+    return (given.get("budgetType"), given.get("timeUnit"), given.get("limitUnit")) == ("COST", "MONTHLY", "USD")
+
+
+def _own_quota(pool: Pool) -> str:
+    kind = "spot training job" if pool.spec.mode == "spot" else "training job"
+    return f"{pool.spec.service}: ml.{pool.machine.name if pool.machine else pool.spec.machine} for {kind} usage"
+
+
+def _network(component: Component, below: Mapping[str, int]) -> str:
+    if not below.get("aws:ec2/vpc:Vpc"):
+        return "adopted"
+    zones: Any = component.inputs.get("zones", [])
+    parts = [
+        str(component.inputs.get("cidr") or "10.0.0.0/16"),
+        f"{len(zones)} private subnet{'s' if len(zones) != 1 else ''}" if isinstance(zones, list) else "",
+        f"egress {component.inputs.get('egress') or 'nat'}",
+        f"{below['aws:ec2/natGateway:NatGateway']} NAT" if below.get("aws:ec2/natGateway:NatGateway") else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _bucket(component: Component, below: Mapping[str, int]) -> str:
+    if not below.get("aws:s3/bucket:Bucket"):
+        return "adopted"
+    parts = [
+        "s3",
+        "encrypted" if any("ncryption" in kind for kind in below) else "",
+        "versioned" if below.get("aws:s3/bucketVersioning:BucketVersioning") else "",
+        f"on_destroy {component.inputs.get('on_destroy') or 'keep'}",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+RULES = CloudRules(
+    standing=_standing,
+    unpriced=_UNPRICED,
+    budgets=_budgets,
+    own_quota=_own_quota,
+    public_addresses=public_addresses,
+    inbound_addresses=inbound_addresses,
+    unencrypted=unencrypted,
+    open_metadata=open_metadata,
+    network=_network,
+    bucket=_bucket,
+)

@@ -1,0 +1,43 @@
+"""What the plan asks of a cloud: how its raw resources are read. One value of this class for each cloud, in the file of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..facts import Component, Pool, Yard
+
+Look = Callable[[Yard], Iterator[str]]
+Words = Callable[[Component, Mapping[str, int]], str]
+"""From a component and how many resources of each type it has."""
+
+
+class Standing(NamedTuple):
+    """Things that cost while they stand, whether jobs run or not."""
+
+    item: str
+    """Key in the catalogue's items."""
+    word: str
+    """For people, in the singular."""
+    number: int | None
+    """None: nobody knows here how many."""
+
+
+@dataclass(frozen=True)
+class CloudRules:
+    """How the plan reads one cloud."""
+
+    standing: Callable[[Yard], list[Standing]]
+    unpriced: Mapping[str, str]
+    """Types that cost and are in no catalogue, with their words: told, not priced."""
+    budgets: Callable[[Yard], list[float]]
+    """USD per month of the cloud's own budgets, where they are known."""
+    own_quota: Callable[[Pool], str]
+    """What to ask for where a service has rates and machines of its own."""
+    public_addresses: Look
+    inbound_addresses: Look
+    unencrypted: Look
+    open_metadata: Look
+    network: Words
+    bucket: Words

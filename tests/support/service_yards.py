@@ -25,7 +25,8 @@ from training_jobs.state import State
 from training_jobs.status import RunStatus
 from training_jobs.target import BatchTarget, JobTarget
 
-# What a node runs: it takes its orders from the job's env, one after the other at every start, and says that it runs.
+# What a node runs: it takes its orders from the job's env, one after the other at every start, and says that it runs. A nap is in
+# seconds, or `told`: until the test lets it go.
 PROGRAM = """
 import json, os, sys, time, urllib.parse
 url = urllib.parse.urlsplit(os.environ["GPUYARD_RUN_URL"])
@@ -47,8 +48,10 @@ open(file, "a").write("x")
 print("node", rank, "runs", flush=True)
 orders = record["job"]["env"].get("ORDERS", "0:0").split(",")
 nap, code = orders[min(before, len(orders) - 1)].split(":")
-time.sleep(float(nap))
-print("node", rank, "ends", flush=True)
+until = time.time() + (120 if nap == "told" else float(nap))
+while time.time() < until and not (nap == "told" and os.path.exists(os.path.join(run, "go"))):
+    time.sleep(min(0.02, max(0.0, until - time.time())))
+print("node", rank, "was never told" if nap == "told" and time.time() >= until else "ends", flush=True)
 open(os.path.join(run, f"done-{rank}"), "a").write("x")
 others = [os.path.join(run, f"done-{other}") for other in range(1, record["job"]["nodes"])]
 until = time.time() + 60
@@ -82,6 +85,10 @@ class Yard:
         """How often a node was started."""
         file = self.folder / "bucket/gpuyard/runs" / run / f"ran-{node}"
         return file.read_text().count("x") if file.exists() else 0
+
+    def let_go(self, run: str) -> None:
+        """End the nap of the nodes that wait to be told."""
+        (self.folder / "bucket/gpuyard/runs" / run / "go").touch()
 
     def until(self, run: str, state: State) -> RunStatus:
         """Wait for a state."""

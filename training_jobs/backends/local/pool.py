@@ -5,6 +5,7 @@ Everything that changes it holds the lock; the lock goes with the process that h
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import os
@@ -225,6 +226,13 @@ class Pool:
 
 
 _spawned: list[subprocess.Popen[bytes]] = []
+
+
+@atexit.register
+def _let_go() -> None:
+    """They go on when this process ends, on purpose: Python would call each an oversight."""
+    for process in _spawned:
+        process.returncode = process.poll() or 0
 
 
 def _reap(started: subprocess.Popen[bytes]) -> None:

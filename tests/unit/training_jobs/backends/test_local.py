@@ -5,16 +5,19 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.local_processes import Start, left, processes, until
-from tests.support.local_yard import job, starts
+from tests.support.local_yard import job, starts, target_document
 from training_jobs.backends.local.process import is_alive
 from training_jobs.runner import Runner
 from training_jobs.state import Reason, State
+from training_jobs.target import parse_target
 
 
 def test_a_job_runs_on_its_nodes_and_leaves_nothing(runner: Runner, start: Start, tmp_path: Path) -> None:
@@ -146,3 +149,21 @@ def test_a_stopped_run_can_be_cancelled_for_good(runner: Runner, start: Start, t
     assert runner.cancel(run).state is State.CANCELLED
     assert runner.submit(job(env={"CODE": "75"}, retries={"preempted": 0}), None).created is False
     assert starts(tmp_path, run) == [(0, 0)]
+
+
+def test_a_process_that_ends_before_its_jobs_says_nothing_of_it(tmp_path: Path) -> None:
+    text = (
+        "import sys; from pathlib import Path; from training_jobs.runner import Runner; "
+        "from tests.support.local_yard import job, make_target; "
+        "Runner({'local': make_target(Path(sys.argv[1]))}).submit(job(launcher='none', command=['true']), None)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", text, str(tmp_path / "own")],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[4],
+    )
+    assert done.stderr == ""
+    there = Runner({"local": parse_target(target_document(tmp_path / "own"))})
+    assert there.wait(there.runs()[0].run_id).state is State.SUCCEEDED

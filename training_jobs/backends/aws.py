@@ -1,4 +1,4 @@
-"""What the AWS services share: clients, how their errors read, calls that must not happen twice, names and images."""
+"""What the AWS services share: clients, calls that must not happen twice, tags and images."""
 
 from __future__ import annotations
 
@@ -10,21 +10,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from ..errors import AuthError, CapacityError, GpuyardError, LostSightError, Problem, QuotaError, UsageError
+from ..errors import GpuyardError, LostSightError, Problem, UsageError
 from ..run import Run
+from ..store.aws_errors import explain, kind_of
 
 T = TypeVar("T")
-_THROTTLED = {"Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
-_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
-_UNSIGNED = {"SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature"}
-"""Their messages repeat the signed request, session token included: never shown."""
-_DENIED = {
-    "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnrecognizedClientException", "InvalidClientTokenId",
-    "InvalidAccessKeyId", "AuthFailure", "NotAuthorized", "MissingAuthenticationToken", "MissingAuthenticationTokenException",
-    "OptInRequired", "SubscriptionRequiredException", *_UNSIGNED,
-}  # fmt: skip
-_QUOTA = {"LimitExceededException", "LimitExceeded", "ServiceQuotaExceededException", "ResourceLimitExceeded", "VcpuLimitExceeded"}
-_CAPACITY = {"InsufficientInstanceCapacity", "InsufficientCapacityException", "CapacityError"}
 _AGAIN_S = (1.0, 2.0, 4.0, 8.0)
 """Between the tries of a call that starts something, and between the looks for what it may have started."""
 WITHIN_S = 30.0
@@ -54,7 +44,7 @@ class Aws:
                 return dict(getattr(self._client(service, once), operation)(**body))
             except (BotoCoreError, ClientError) as error:
                 if kind_of(error) != "expired" or renewed:
-                    raise explain(error, f"{service} {operation}", watching=watching) from error
+                    raise explain(error, f"call {service} {operation}", watching=watching) from error
             renewed = True  # whoever renews the credentials may have done so: a new session reads them once more
             with self._making:
                 self._clients.clear()
@@ -118,55 +108,6 @@ def _look(find: Callable[[], T | None], sleep: Callable[[float], None]) -> T | N
         if found is not None:
             return found
     return None
-
-
-def code_of(error: BaseException | None) -> str:
-    """The service's own code of an error, or the class of botocore's."""
-    response = getattr(error, "response", None)
-    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else type(error).__name__
-
-
-def kind_of(error: BaseException | None) -> str:
-    """What an error means for us: throttled, server, lost, unsent, expired, denied, quota, capacity or other."""
-    from botocore import exceptions as known
-
-    code = code_of(error)
-    if isinstance(error, known.ClientError):
-        table = (("throttled", _THROTTLED), ("expired", _EXPIRED), ("denied", _DENIED), ("quota", _QUOTA), ("capacity", _CAPACITY))
-        found = next((kind for kind, codes in table if code in codes), None)
-        server = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
-        return found or ("server" if server else "other")
-    credentials = (known.NoCredentialsError, known.PartialCredentialsError, known.CredentialRetrievalError, known.TokenRetrievalError,
-                   known.SSOError, known.ProfileNotFound, known.NoAuthTokenError)  # fmt: skip
-    if isinstance(error, credentials):
-        return "denied"
-    if isinstance(error, known.EndpointConnectionError | known.ConnectTimeoutError | known.ProxyConnectionError):
-        return "unsent"
-    return "lost" if isinstance(error, known.HTTPClientError | known.ResponseStreamingError) else "other"
-
-
-def explain(error: BaseException, doing: str, *, watching: bool) -> GpuyardError:
-    """An error of botocore's in words, with the exit code that fits."""
-    kind, code = kind_of(error), code_of(error)
-    said = f"{doing}: {code}" + ("" if code in _UNSIGNED else f": {_message(error)}")
-    if kind in {"throttled", "server", "lost", "unsent"}:
-        return LostSightError(f"AWS cannot be asked at present: {said}")
-    if kind == "expired" or (kind == "denied" and watching and not hasattr(error, "response")):
-        fix = "renew the credentials (aws sso login, or the pipeline's role)"
-        return LostSightError(f"{said}; {fix}; the job may still run") if watching else AuthError(f"{said}; {fix}")
-    if kind == "denied":
-        return AuthError(f"{said}; the caller needs this permission: the stack's submitter role has it")
-    if kind == "quota":
-        return QuotaError(f"{said}; `gpuyard plan` names the quota to raise")
-    if kind == "capacity":
-        return CapacityError(said)
-    return UsageError(f"AWS refused: {said}")
-
-
-def _message(error: BaseException) -> str:
-    response = getattr(error, "response", None)
-    text = response.get("Error", {}).get("Message", "") if isinstance(response, dict) else str(error)
-    return re.sub(r"\?\S+", "", " ".join(str(text).split()))[:300]  # no query of a URL: it may be a signature
 
 
 def image_of(run: Run) -> str:

@@ -1,35 +1,52 @@
-"""What AWS's client raises, in words and with the exit code that fits; the store and the AWS services share the table."""
+"""What AWS's client raises, in words and with the exit code that fits: one table of codes, for the store and for the services."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 from typing import Any
 
-from ..errors import AuthError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
+from ..errors import AuthError, CapacityError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
 
-# Codes of the services' answers. What is in no row and is not a 4xx is taken for a passing fault: the job may still run.
-_AUTH = {
-    "AccessDenied", "AccessDeniedException", "AllAccessDisabled", "AccountProblem", "AuthFailure", "403", "Forbidden", "401",
-    "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidSignatureException", "MissingAuthenticationToken", "NotSignedUp", "OptInRequired",
-    "SignatureDoesNotMatch", "UnauthorizedOperation", "UnrecognizedClientException", "InvalidToken", "InvalidSecurity",
-    "KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException",
+_UNSIGNED = {"SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature", "IncompleteSignatureException"}
+"""Their messages repeat the signed request, session token included: never shown."""
+# Codes of the services' answers by what they mean. What is in no row is decided by the status: 429, 5xx, else refused.
+_CODES: dict[str, set[str]] = {
+    "throttled": {
+        "BandwidthLimitExceeded", "EC2ThrottledException", "ProvisionedThroughputExceededException", "RequestLimitExceeded",
+        "RequestThrottled", "RequestThrottledException", "SlowDown", "ThrottledException", "Throttling", "ThrottlingException",
+        "TooManyRequestsException",
+    },
+    "server": {
+        "InternalError", "InternalFailure", "InternalServerError", "PriorRequestNotComplete", "RequestTimeout", "RequestTimeoutException",
+        "ServiceUnavailable", "TransactionInProgressException",
+    },
+    "expired": {"CredentialsExpired", "ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"},
+    "denied": {
+        "AccessDenied", "AccessDeniedException", "AllAccessDisabled", "AccountProblem", "AuthFailure", "403", "Forbidden", "401",
+        "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken", "InvalidSecurity", "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException", "NotAuthorized", "NotSignedUp", "OptInRequired", "SubscriptionRequiredException",
+        "UnauthorizedOperation", "UnrecognizedClientException", "KMS.DisabledException", "KMS.NotFoundException",
+        "KMS.KMSInvalidStateException", *_UNSIGNED,
+    },
+    "quota": {
+        "LimitExceeded", "LimitExceededException", "QuotaExceeded", "QuotaExceededException", "ResourceLimitExceeded",
+        "ServiceQuotaExceededException", "TooManyBuckets", "VcpuLimitExceeded",
+    },
+    "capacity": {"CapacityError", "InsufficientCapacityException", "InsufficientInstanceCapacity"},
+    "missing": {"NoSuchBucket", "ResourceNotFound", "ResourceNotFoundException"},
 }  # fmt: skip
-_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "CredentialsExpired"}
-_QUOTA = {"LimitExceededException", "QuotaExceeded", "QuotaExceededException", "ResourceLimitExceeded", "ServiceQuotaExceededException",
-          "TooManyBuckets"}  # fmt: skip
-_MISSING = {"NoSuchBucket", "ResourceNotFound", "ResourceNotFoundException"}
-_PASSING = {
-    "BandwidthLimitExceeded", "EC2ThrottledException", "InternalError", "PriorRequestNotComplete",
-    "ProvisionedThroughputExceededException", "RequestLimitExceeded", "RequestThrottled", "RequestThrottledException", "RequestTimeout",
-    "RequestTimeoutException", "ServiceUnavailable", "SlowDown", "ThrottledException", "Throttling", "ThrottlingException",
-    "TooManyRequestsException", "TransactionInProgressException",
+# Classes of botocore's own faults, by name: a newer or older botocore may lack some. What is in no row was lost on the way.
+_CLASSES: dict[str, set[str]] = {
+    "denied": {
+        "ConfigNotFound", "ConfigParseError", "CredentialRetrievalError", "InfiniteLoopConfigError", "InvalidConfigError", "LoginError",
+        "NoAuthTokenError", "NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "RefreshWithMFAUnsupportedError",
+        "SSOError", "SSOTokenLoadError", "TokenRetrievalError", "UnauthorizedSSOTokenError",
+    },
+    "refused": {
+        "InvalidEndpointConfigurationError", "InvalidRegionError", "NoRegionError", "ParamValidationError", "UnknownServiceError",
+    },
+    "unsent": {"ConnectTimeoutError", "EndpointConnectionError", "ProxyConnectionError"},
 }  # fmt: skip
-_NO_CREDENTIALS = {
-    "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError", "SSOTokenLoadError",
-    "UnauthorizedSSOTokenError", "ProfileNotFound", "InvalidConfigError", "NoAuthTokenError", "RefreshWithMFAUnsupportedError",
-    "ConfigNotFound", "ConfigParseError", "InfiniteLoopConfigError", "SSOError", "LoginError",
-}  # fmt: skip
-_BAD_INPUT = {"ParamValidationError", "NoRegionError", "InvalidRegionError", "UnknownServiceError", "InvalidEndpointConfigurationError"}
 
 
 def refusal() -> type[Any]:
@@ -39,46 +56,47 @@ def refusal() -> type[Any]:
     return ClientError  # type: ignore[no-any-return]
 
 
-def code_of(error: Any) -> str:
-    """The service's own word for a refusal."""
-    return str(error.response.get("Error", {}).get("Code", ""))
+def code_of(error: BaseException | None) -> str:
+    """The service's own word for a refusal; of a fault on the way, botocore's class."""
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else type(error).__name__
 
 
-def explain(error: Exception, what: str, forget: Callable[[], None] = lambda: None) -> GpuyardError:
-    """A refusal or a fault in words. `what` says what was tried; `forget` drops a client whose credentials are of no use any more."""
-    if isinstance(error, refusal()):
-        return _refused(error, what, forget)
-    names = {kind.__name__ for kind in type(error).__mro__}
-    text = _without_values(str(error))
-    if names & _NO_CREDENTIALS:
-        forget()
-        return AuthError(f"cannot {what}: no usable AWS credentials ({text}); sign in, or set AWS_PROFILE")
-    if names & _BAD_INPUT:
-        return UsageError(f"cannot {what}: {text}")
-    return LostSightError(f"cannot {what} at present: {text}")
-
-
-def _refused(error: Any, what: str, forget: Callable[[], None]) -> GpuyardError:
+def kind_of(error: BaseException | None) -> str:
+    """What an error means for us: throttled, server, lost, unsent, expired, denied, quota, capacity, missing or refused."""
+    if not isinstance(error, refusal()):
+        names = {kind.__name__ for kind in type(error).__mro__}
+        return next((kind for kind, classes in _CLASSES.items() if names & classes), "lost")
     code, status = code_of(error), int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    message = str(error.response.get("Error", {}).get("Message", ""))
-    # Its first line: below it, a refused signature is told with all that was signed, session token included.
-    said = f"{code}: {_without_values(message.split(chr(10), 1)[0])}".rstrip(": ")
-    if code in _EXPIRED:
-        forget()
-        return AuthError(f"cannot {what}: the AWS credentials have expired ({said}); sign in again")
-    if code in _AUTH:
-        forget()
-        return AuthError(f"cannot {what}: not permitted ({said}); the stack's submitter role may")
-    if code in _QUOTA:
-        return QuotaError(f"cannot {what}: {said}; ask for more in Service Quotas")
-    if code in _MISSING:
-        return NotFoundError(f"cannot {what}: {said}")
-    if code in _PASSING or not 400 <= status < 500 or status == 429:
-        return LostSightError(f"cannot {what} at present: {said}")
-    return UsageError(f"cannot {what}: {said}")
+    found = next((kind for kind, codes in _CODES.items() if code in codes), None)
+    return found or ("throttled" if status == 429 else "refused" if 400 <= status < 500 else "server")
 
 
-def _without_values(text: str) -> str:
+def explain(error: BaseException, doing: str, *, watching: bool = False) -> GpuyardError:
+    """An error of the client's in words, with the exit code that fits. `doing`: what was tried, such as `read s3://runs/a`.
+
+    `watching`: a job may be running already, so what ran out is only the sight of it.
+    """
+    kind, code = kind_of(error), code_of(error)
+    said = code if code in _UNSIGNED else f"{code}: {_message(error)}".rstrip(": ")
+    if kind in {"throttled", "server", "lost", "unsent"}:
+        return LostSightError(f"cannot {doing} at present: {said}")
+    if kind == "expired":
+        text = f"cannot {doing}: the AWS credentials have expired ({said}); sign in again, or renew the pipeline's role"
+        return LostSightError(f"{text}; the job may still run") if watching else AuthError(text)
+    if kind == "denied" and not isinstance(error, refusal()):
+        text = f"cannot {doing}: no usable AWS credentials ({said}); sign in, or set AWS_PROFILE"
+        return LostSightError(f"{text}; the job may still run") if watching else AuthError(text)
+    if kind == "denied":
+        return AuthError(f"cannot {doing}: not permitted ({said}); the stack's submitter role may")
+    if kind == "quota":
+        return QuotaError(f"cannot {doing}: {said}; ask for more in Service Quotas (`gpuyard plan` names the quota)")
+    made = {"capacity": CapacityError, "missing": NotFoundError}.get(kind, UsageError)
+    return made(f"cannot {doing}: {said}")
+
+
+def _message(error: BaseException) -> str:
     """One line, nothing after a question mark: a signed URL keeps its signature there."""
-    line = " ".join(text.split())
-    return " ".join(word.split("?", 1)[0] for word in line.split(" "))
+    response = getattr(error, "response", None)
+    text = response.get("Error", {}).get("Message", "") if isinstance(response, dict) else str(error)
+    return re.sub(r"\?\S+", "", " ".join(str(text).split()))[:300]

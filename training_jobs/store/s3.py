@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import LostSightError, Problem, UsageError
-from .aws_errors import code_of, explain, refusal
+from .aws_errors import code_of, explain, kind_of, refusal
 from .base import ChangedError, ExistsError
 from .local import plain_errors
 
@@ -138,7 +138,9 @@ class S3Store:
         try:
             yield client()
         except _problems() as error:
-            raise explain(error, what, forget=client.cache_clear) from None
+            if kind_of(error) in {"expired", "denied"}:
+                client.cache_clear()  # what asks next reads the credentials anew
+            raise explain(error, what) from None
 
 
 @functools.cache

@@ -92,7 +92,7 @@ def test_passing_faults_are_survived(server: Moto, store: S3Store) -> None:
         (
             _xml("403 Forbidden", "SignatureDoesNotMatch", "It differs.\nWe signed x-amz-security-token:SECRET"),
             AuthError,
-            "It differs",
+            "SignatureDoesNotMatch",
         ),
         (_xml("404 Not Found", "NoSuchBucket"), NotFoundError, "NoSuchBucket"),
         (_xml("503 Slow Down", "SlowDown"), LostSightError, "at present"),

@@ -14,8 +14,9 @@ from typing import Any
 from ...errors import GpuyardError, Problem, UsageError
 from ...run import Run
 from ...state import State
+from ...store.aws_errors import code_of
 from ...target import BatchTarget
-from ..aws import WITHIN_S, Aws, code_of, once, shared
+from ..aws import WITHIN_S, Aws, once, shared
 from ..base import Capacity, LogLine, Request, ServiceStatus
 from .definitions import Definitions
 from .logs import Reader

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import UsageError
-from ..aws import Aws, code_of
+from ...errors import NotFoundError
+from ..aws import Aws
 from ..base import LogLine
 
 _PER_DESCRIBE = 100
@@ -77,10 +77,8 @@ class Reader:
                 body["nextToken"] = stream.token
             try:
                 page = self._aws.call("logs", "get_log_events", body, watching=True)
-            except UsageError as error:
-                if code_of(error.__cause__) == "ResourceNotFoundException":  # the container has said nothing yet
-                    return
-                raise
+            except NotFoundError:  # the container has said nothing yet
+                return
             for event in page["events"]:
                 moment = event["timestamp"] / 1000
                 if self._since is None or moment >= self._since:

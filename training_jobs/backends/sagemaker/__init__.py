@@ -9,8 +9,9 @@ from typing import Any
 from ...errors import ConflictError, GpuyardError
 from ...run import Run
 from ...state import State
+from ...store.aws_errors import code_of
 from ...target import SageMakerTarget
-from ..aws import Aws, code_of, shared
+from ..aws import Aws, shared
 from ..base import Capacity, LogLine, Request, ServiceStatus
 from .logs import lines
 from .request import body_of, name_of

@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ...errors import GpuyardError
-from ..aws import code_of
+from ...errors import NotFoundError
 from ..base import LogLine
 
 Call = Callable[[str, Mapping[str, Any]], dict[str, Any]]
@@ -67,7 +66,5 @@ def _unless_missing(call: Call, operation: str, body: Mapping[str, Any]) -> dict
     """An answer; empty where nothing was written yet."""
     try:
         return call(operation, body)
-    except GpuyardError as error:
-        if code_of(error.__cause__) == "ResourceNotFoundException":
-            return {}
-        raise
+    except NotFoundError:
+        return {}

@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import (
+    BotoCoreError,
     ClientError,
     ConnectionClosedError,
     EndpointConnectionError,
     NoCredentialsError,
+    ParamValidationError,
     ReadTimeoutError,
 )
 
 from tests.support.aws.model import EXPIRED, LOST, THROTTLED, UNAVAILABLE, Body, FakeService, Fault
 from training_jobs.backends import aws
-from training_jobs.errors import AuthError, CapacityError, LostSightError, QuotaError, UsageError
+from training_jobs.errors import AuthError, CapacityError, LostSightError, NotFoundError, QuotaError, UsageError
+from training_jobs.store.aws_errors import _CLASSES, _CODES, explain, kind_of
 
 URL = "http://127.0.0.1:1"
 
@@ -43,20 +46,30 @@ def client_error(code: str, message: str = "no", status: int = 400) -> ClientErr
         (client_error("ResourceLimitExceeded"), False, QuotaError),
         (client_error("InsufficientInstanceCapacity"), False, CapacityError),
         (client_error("ClientException", "Job queue not found"), False, UsageError),
+        (client_error("ResourceNotFoundException"), True, NotFoundError),
+        (client_error("Unheard", status=429), True, LostSightError),
+        (ParamValidationError(report="no such key"), False, UsageError),
     ],
 )
 def test_an_error_gets_its_exit_code(error: Exception, watching: bool, expected: type[Exception]) -> None:
-    found = aws.explain(error, "batch submit_job", watching=watching)
+    found = explain(error, "batch submit_job", watching=watching)
     assert type(found) is expected
     assert "batch submit_job" in str(found)
+
+
+def test_a_code_and_a_class_mean_one_thing() -> None:
+    for table in (_CODES, _CLASSES):
+        every = [name for names in table.values() for name in names]
+        assert len(every) == len(set(every))
+    assert kind_of(BotoCoreError()) == "lost"  # what nobody has heard of may have been carried out
 
 
 def test_no_signature_and_no_token_is_shown() -> None:
     secret = "x-amz-security-token:FwoGZXIvYXdzEXAMPLE"
     for code in ("SignatureDoesNotMatch", "InvalidSignatureException"):
-        assert "FwoGZXIv" not in str(aws.explain(client_error(code, secret), "batch submit_job", watching=False))
+        assert "FwoGZXIv" not in str(explain(client_error(code, secret), "batch submit_job", watching=False))
     signed = "cannot read https://s3.amazonaws.com/b/k?X-Amz-Signature=abcdef now"
-    said = str(aws.explain(client_error("ClientException", signed), "batch submit_job", watching=False))
+    said = str(explain(client_error("ClientException", signed), "batch submit_job", watching=False))
     assert "abcdef" not in said
     assert "https://s3.amazonaws.com/b/k now" in said
 

@@ -19,7 +19,7 @@ from pulumi import _types
 
 from components.planning.monitor import Recording, properties
 from tests.support.aws_stacks import Origin
-from tests.support.standin import shapes
+from tests.support.standin import aws_shapes as shapes
 
 # What a look-up answers, where it stands in texts: pattern -> (look-up, attribute).
 _PLACE = {

@@ -15,7 +15,7 @@ import pytest
 
 from tests.security import translate
 from tests.support import aws_requests, aws_stacks
-from tests.support.standin import sdk, shapes
+from tests.support.standin import aws_shapes, sdk, shapes
 
 TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 # What moto does not make, or makes in another order than the cloud: validated above all the same.
@@ -74,7 +74,7 @@ def test_what_a_schedule_calls_is_one_the_api_has(yard: tuple[list[translate.Row
 
 def _named(row: translate.Row) -> dict[str, Any]:
     """The inputs with the name that the provider gives where the program gave none."""
-    label = shapes.NAME_OF.get(row.token, "name")
+    label = aws_shapes.NAME_OF.get(row.token, "name")
     inputs = dict(row.inputs)
     if label in sdk.resource(row.token).inputs and label not in inputs:
         name = f"{row.name}-{shapes.digits(row.token, row.name)[:7]}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.standin import project, shapes
+from tests.support.standin import aws_shapes, project
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]  # minutes where other work takes the cores
 
@@ -52,7 +52,7 @@ def test_a_life_under_the_stand_in(small: project.Project) -> None:
     small.up()
     assert len(small.living()) == 6
     outputs = small.json("stack", "output")
-    assert outputs["account"] == shapes.ACCOUNT
+    assert outputs["account"] == aws_shapes.ACCOUNT
     assert outputs["bucket"].startswith("runs-")
     assert outputs["template"].startswith("lt-")
     assert outputs["template"].endswith(":1")

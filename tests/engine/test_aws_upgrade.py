@@ -19,7 +19,7 @@ def test_there_are_states() -> None:
 
 @pytest.mark.parametrize("state", STATES, ids=[state.name.removesuffix(".json.gz") for state in STATES])
 def test_an_earlier_state_is_taken_over(state: Path, tmp_path: Path, engine_environment: dict[str, str]) -> None:
-    yard = record_state.stack(tmp_path, engine_environment, record_state.STACK)
+    yard = record_state.stack(tmp_path, engine_environment, state.name.rpartition("-")[0])
     file = tmp_path / "state.json"
     file.write_bytes(gzip.decompress(state.read_bytes()))
     yard.pulumi("stack", "import", "--file", str(file))

@@ -55,7 +55,7 @@ class Cloud:
             file = self._file(token, made_id)
             if not file.exists():
                 raise Refused(f"NotFound: no {token} {made_id}")
-            if token in shapes.DRAWN:
+            if token in shapes.of(token).held:
                 for other in self._folder.glob("*.json"):
                     document = json.loads(other.read_text(encoding="utf-8"))
                     if other != file and made_id in set(leaves(document["inputs"])):

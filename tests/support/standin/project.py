@@ -1,4 +1,4 @@
-"""A Pulumi project whose `aws` provider is the stand-in: the real engine, driven by commands, and what the stand-in's cloud then holds."""
+"""A Pulumi project whose clouds are stand-ins: the real engine, driven by commands, and what the stand-in's cloud then holds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.standin.shapes import PACKAGES
+
 _PROVIDER = Path(__file__).with_name("provider.py")
-_PLUGINS = "plugins:\n  providers:\n    - {name: aws, path: PATH}\n"
 
 
 @dataclass
@@ -67,14 +68,16 @@ def make(root: Path, environment: Mapping[str, str], files: Mapping[str, str]) -
     plugin, state = root / "plug in", root / "state"
     plugin.mkdir(parents=True)
     state.mkdir()
-    launcher = plugin / "pulumi-resource-aws"
-    launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P "{_PROVIDER}" "$@"\n', encoding="utf-8")
-    launcher.chmod(0o755)
+    for package in PACKAGES:
+        launcher = plugin / f"pulumi-resource-{package}"
+        launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P "{_PROVIDER}" "$@"\n', encoding="utf-8")
+        launcher.chmod(0o755)
     project = root / "a project"
     for path, text in files.items():
         (project / path).parent.mkdir(parents=True, exist_ok=True)
         (project / path).write_text(text, encoding="utf-8")
     with (project / "Pulumi.yaml").open("a", encoding="utf-8") as file:
-        file.write(_PLUGINS.replace("PATH", json.dumps(str(plugin))))
+        file.write("plugins:\n  providers:\n")
+        file.writelines(f"    - {{name: {package}, path: {json.dumps(str(plugin))}}}\n" for package in PACKAGES)
     env = {**environment, "PULUMI_BACKEND_URL": f"file://{state}", "GPUYARD_STANDIN_CLOUD": str(root / "cloud")}
     return Project(project, env)

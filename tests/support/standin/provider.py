@@ -1,4 +1,4 @@
-"""A stand-in for the `aws` provider plug-in: the real engine talks to it, no account is behind it, and it is strict about every property.
+"""A stand-in for the plug-ins of clouds: the real engine talks to it, no account is behind it, and it is strict about every property.
 
 Settings are environment variables: GPUYARD_STANDIN_CLOUD is the folder that is its cloud (one file per resource, and calls.jsonl);
 GPUYARD_STANDIN_FAIL_CREATE=n lets the n-th create fail, as a throttled or refused call does.
@@ -34,7 +34,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         self.cloud = cloud
 
     def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: N802 the names are the protocol's
-        return plugin_pb2.PluginInfo(version="7.99.0")
+        return plugin_pb2.PluginInfo(version="99.0.0")  # of any package; the engine warns of one older than the SDK
 
     def Cancel(self, request: Any, context: Any) -> Any:  # noqa: N802
         return empty_pb2.Empty()
@@ -56,12 +56,13 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         except sdk.UnknownToken as error:
             _refuse(context, str(error))
         wrong = sorted(set(arguments) - set(known.inputs) - {"region"})
-        if wrong or request.tok not in shapes.LOOK_UPS:
+        answers = shapes.of(request.tok).look_ups
+        if wrong or request.tok not in answers:
             _refuse(
                 context, f"{request.tok}: no such argument {', '.join(wrong)}" if wrong else f"the stand-in has no answer to {request.tok}"
             )
         self.cloud.log("Invoke", request.tok, arguments=arguments)
-        return provider_pb2.InvokeResponse(**{"return": _struct({**arguments, **shapes.LOOK_UPS[request.tok]})})
+        return provider_pb2.InvokeResponse(**{"return": _struct({**arguments, **answers[request.tok]})})
 
     def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
         token, news, olds = _token(request.urn), _dict(request.news), _dict(request.olds)
@@ -80,8 +81,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         changed = [
             key for key in {**olds, **news} if key != "__defaults" and olds.get(key) != news.get(key) and key not in request.ignoreChanges
         ]
-        replaces = [key for key in changed if key in shapes.fixed(token)]
-        name = shapes.NAME_OF.get(token, "name")
+        shape = shapes.of(token)
+        replaces = [key for key in changed if key in shape.fixes(token)]
+        name = shape.key(token)
         named_by_us = name in news.get("__defaults", [])
         return provider_pb2.DiffResponse(
             changes=provider_pb2.DiffResponse.DIFF_SOME if changed else provider_pb2.DiffResponse.DIFF_NONE,
@@ -94,8 +96,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         token, inputs = _token(request.urn), _without_marks(_dict(request.properties))
         if request.preview:
             return provider_pb2.CreateResponse(properties=_struct(_outputs(token, inputs, {})))
-        made_id, arn = shapes.made(token, request.urn, inputs)
-        outputs = _outputs(token, inputs, {"arn": arn, "id": made_id})
+        made_id, where = shapes.of(token).made(token, request.urn, inputs)
+        outputs = _outputs(token, inputs, {**where, "id": made_id})
         if nap := float(os.environ.get("GPUYARD_STANDIN_SLOW_S", "0")):
             time.sleep(nap)
         try:
@@ -110,9 +112,10 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Update(self, request: Any, context: Any) -> Any:  # noqa: N802
         token, inputs, olds = _token(request.urn), _without_marks(_dict(request.news)), _dict(request.olds)
         kept = {key: value for key, value in olds.items() if key not in _dict(request.old_inputs)}
-        for key in shapes.RENEWED.get(token, ()):
+        shape = shapes.of(token)
+        for key in shape.renewed.get(token, ()):
             kept[key] = sdk.UNKNOWN if request.preview else _next(olds.get(key))
-        kept.pop("tagsAll", None)
+        kept.pop(shape.all_tags, None)
         outputs = _outputs(token, inputs, {**kept, "id": request.id})
         if not request.preview:
             try:
@@ -142,36 +145,34 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
 def _named(token: str, request: Any, news: dict[str, Any], olds: dict[str, Any]) -> dict[str, Any]:
     """The inputs with the name that the provider gives where the program gave none; what it gave once, it keeps."""
-    name = shapes.NAME_OF.get(token, "name")
+    shape = shapes.of(token)
+    name = shape.key(token)
     known = sdk.resource(token).inputs
     prefix = any(news.get(key) for key in ("namePrefix", "bucketPrefix"))
     if name in news or prefix or name not in known or known[name].kind.word != "str" or known[name].required:
         return {**news, "__defaults": []}
     label = request.urn.rpartition("::")[2]
     drawn = shapes.digits(request.urn, request.randomSeed.hex())[:7]
-    fresh = {"key": label}.get(name) or request.autonaming.proposed_name or f"{label}-{drawn}"
     kept = olds.get(name) if name in olds.get("__defaults", []) else None
-    return {**news, name: kept or (fresh.lower() if name == "bucket" else fresh), "__defaults": [name]}
+    return {**news, name: kept or shape.name(token, label, request.autonaming.proposed_name or f"{label}-{drawn}"), "__defaults": [name]}
 
 
 def _outputs(token: str, inputs: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """All that a made resource has: its inputs, what is known already, and what AWS computes; in a preview that is unknown."""
+    """All that a made resource has: its inputs, what is known already, and what the cloud computes; in a preview that is unknown."""
+    shape, has = shapes.of(token), sdk.resource(token).outputs
     outputs = {**{key: value for key, value in known.items() if key != "id"}, **inputs}
-    if "tagsAll" in sdk.resource(token).outputs:
-        outputs["tagsAll"] = inputs.get("tags", {})
-    for name, each in sdk.resource(token).outputs.items():
+    outputs = {key: value for key, value in outputs.items() if key in has or key in inputs}
+    if shape.all_tags in has:
+        outputs[shape.all_tags] = inputs.get("tags", {})
+    for name, each in has.items():
         if name not in outputs and each.required:
-            outputs[name] = _computed(name, each.kind.word, known) if known else sdk.UNKNOWN
+            outputs[name] = _computed(shape, name, each.kind.word, known) if known else sdk.UNKNOWN
     return outputs
 
 
-def _computed(name: str, word: str, known: Mapping[str, Any]) -> Any:
-    if name == "region":
-        return shapes.REGION
-    if name.lower().endswith("ownerid"):
-        return shapes.ACCOUNT
-    if name == "keyId":
-        return known["id"]
+def _computed(shape: shapes.Shapes, name: str, word: str, known: Mapping[str, Any]) -> Any:
+    if (meant := shape.computed(name, known["id"])) is not None:
+        return meant
     texts = {"str": f"{known['id']}/{name}" if name not in ("id", "name") else known["id"], "bool": False, "int": 1, "float": 1.0}
     return texts.get(word, [] if word == "list" else {})
 

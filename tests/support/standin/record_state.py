@@ -1,6 +1,6 @@
-"""Records the state of dev-aws under the stand-in, which later versions must take over without replacing anything.
+"""Records the states of stacks under the stand-ins, which later versions must take over without replacing anything.
 
-Once for each release, before it: `python tests/support/standin/record_state.py 0.1.0`. A recorded state is never changed again.
+Once for each release, before it: `python tests/support/standin/record_state.py dev-aws 0.1.0`. A recorded state is never changed again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from tests.support.standin import project  # noqa: E402
 from tools.engine import bootstrap  # noqa: E402
 
 FOLDER = CHECKOUT / "tests" / "engine" / "states"
-STACK = "dev-aws"
 _OF_THIS_RUN = ("created", "modified", "sourcePosition", "stackTrace")
 
 
@@ -55,14 +54,14 @@ def compact(exported: str) -> bytes:
 
 
 def main() -> None:
-    """Record the state of a version."""
-    version = sys.argv[1]
-    file = FOLDER / f"{STACK}-{version}.json.gz"
+    """Record the state of a stack under a version."""
+    name, version = sys.argv[1:]
+    file = FOLDER / f"{name}-{version}.json.gz"
     if file.exists():
         sys.exit(f"{file} is recorded already; a state is what a user of that version has, so it never changes")
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        yard = stack(Path(folder) / "yard", environment(Path(folder) / "home"), STACK)
+        yard = stack(Path(folder) / "yard", environment(Path(folder) / "home"), name)
         yard.up()
         file.write_bytes(compact(yard.pulumi("stack", "export")))
     print(f"{file}: {file.stat().st_size} bytes")

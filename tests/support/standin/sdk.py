@@ -1,89 +1,19 @@
-"""What the installed `pulumi_aws` says of a resource or a look-up: property names on the wire, types, required or not.
-
-Read from the SDK's own source text, class by class, so that nothing of it is imported: `aws.ec2` costs seconds, this milliseconds.
-"""
+"""Holds the inputs of resources, as they go over the wire, to what the installed SDK says: names and types, nested ones included."""
 
 from __future__ import annotations
 
-import ast
-import functools
-import importlib.util
-import re
-import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from tests.support.standin.sdk_source import Kind, Property, UnknownToken, fields, look_up, resource
+
+__all__ = ["SECRET", "SIGNATURE", "UNKNOWN", "Kind", "UnknownToken", "fields", "look_up", "plain", "problems", "resource"]
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # how the protocol writes a value that is not known yet
 SIGNATURE = "4dabf18193072939515e22adb298388d"  # the key that makes a mapping something else: a secret, an asset, an archive
 SECRET = "1b47061264138c4ac30d75fd1eb44270"
 _ASSETS = ("c44067f5952c0a294b673a41bacd8c17", "0def7320c3a5731c473e5ecbe6d01bc7")
-_CLASS = re.compile(r"^class (\w+)", re.MULTILINE)
-_MODULE = re.compile(r'"mod": "([^"]+)",\s*"fqn": "([^"]+)",\s*"classes": \{([^}]*)\}')
-_PARSING = threading.Lock()  # CPython's own parser counts its depth for all threads together (gh-106905)
 _PLAIN: Mapping[str, tuple[type, ...]] = {"str": (str,), "bool": (bool,), "int": (int, float), "float": (int, float)}
-
-
-class UnknownToken(Exception):  # noqa: N818 it is an answer, not a fault
-    """The installed SDK has no such resource or look-up."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A type: `word` is str, bool, int, float, any, asset, list, map, union or object; `parts` are the inner types."""
-
-    word: str
-    parts: tuple[Kind, ...] = ()
-    name: str = ""  # an object's input class
-    home: str = ""  # the SDK's service folder which that is in
-
-
-@dataclass(frozen=True)
-class Property:
-    """One property of a resource, as it goes over the wire."""
-
-    kind: Kind
-    required: bool
-
-
-@dataclass(frozen=True)
-class Resource:
-    """A resource type: what it takes, and what it has once made (`required` of an output: it always has a value)."""
-
-    token: str
-    inputs: Mapping[str, Property]
-    outputs: Mapping[str, Property]
-
-
-@functools.cache
-def resource(token: str) -> Resource:
-    """The resource of a type token such as `aws:ec2/vpc:Vpc`. Raises UnknownToken."""
-    home, name = _resources().get(token, ("", ""))
-    if not name:
-        raise UnknownToken(f"the installed pulumi_aws has no resource {token}")
-    texts = _classes(_folder() / home / f"{_snake(name)}.py")
-    arguments = texts.get(f"{name}InitArgs") or texts[f"{name}Args"]
-    return Resource(token, _inputs(arguments, home), _outputs(texts[name], home))
-
-
-@functools.cache
-def look_up(token: str) -> Resource:
-    """The look-up of a token such as `aws:index/getRegion:getRegion`: its arguments and its results. Raises UnknownToken."""
-    match = re.fullmatch(r"aws:(\w+)/(\w+):(\w+)", token)
-    home = "" if not match or match[1] == "index" else match[1]
-    file = _folder() / home / f"{_snake(match[3])}.py" if match else None
-    if match is None or file is None or not file.exists():
-        raise UnknownToken(f"the installed pulumi_aws has no look-up {token}")
-    taken = re.findall(r"__args__\['(\w+)'\]", file.read_text(encoding="utf-8"))
-    result = next(text for name, text in _classes(file).items() if name.startswith("Get") and name.endswith("Result"))
-    return Resource(token, {name: Property(Kind("any"), required=False) for name in taken}, _outputs(result, home))
-
-
-@functools.cache
-def fields(home: str, name: str) -> Mapping[str, Property]:
-    """The properties of a nested input class such as ("ec2", "LaunchTemplateEbsArgs")."""
-    return _inputs(_classes(_folder() / home / "_inputs.py")[name], home)
 
 
 def problems(token: str, values: Mapping[str, Any]) -> list[str]:
@@ -147,109 +77,3 @@ def _fits(word: str, value: Any) -> bool:
     if isinstance(value, bool) and word != "bool":
         return False
     return isinstance(value, _PLAIN[word]) and (word != "int" or not isinstance(value, float) or value.is_integer())
-
-
-@functools.cache
-def _folder() -> Path:
-    found = importlib.util.find_spec("pulumi_aws")
-    if found is None or found.origin is None:
-        raise UnknownToken("pulumi_aws is not installed")
-    return Path(found.origin).parent
-
-
-@functools.cache
-def _resources() -> Mapping[str, tuple[str, str]]:
-    """Token -> (service folder, class)."""
-    text = (_folder() / "__init__.py").read_text(encoding="utf-8")
-    found = {}
-    for match in _MODULE.finditer(text):
-        home = match[2].partition(".")[2]
-        found.update({token: (home, name) for token, name in re.findall(r'"([^"]+)": "(\w+)"', match[3])})
-    return found
-
-
-@functools.cache
-def _classes(file: Path) -> Mapping[str, str]:
-    """The text of each class of a source file."""
-    text = file.read_text(encoding="utf-8")
-    starts = [(match.start(), match[1]) for match in _CLASS.finditer(text)]
-    ends = [start for start, _ in starts[1:]] + [len(text)]
-    return {name: text[start:end].partition("\n@")[0] for (start, name), end in zip(starts, ends, strict=True)}
-
-
-def _inputs(text: str, home: str) -> Mapping[str, Property]:
-    body = _parsed(text)
-    wire, init = _getters(body), next(item for item in body.body if isinstance(item, ast.FunctionDef) and item.name == "__init__")
-    given = init.args.kwonlyargs
-    return {
-        wire[argument.arg][0]: Property(_kind(argument.annotation, home), default is None)
-        for argument, default in zip(given, init.args.kw_defaults, strict=True)
-    }
-
-
-def _outputs(text: str, home: str) -> Mapping[str, Property]:
-    body = _parsed(text)
-    return {
-        name: Property(_kind(returns, home), required=not ast.unparse(returns).startswith("pulumi.Output[Optional["))
-        for name, returns in _getters(body).values()
-    }
-
-
-def _parsed(text: str) -> ast.ClassDef:
-    with _PARSING:
-        body = ast.parse(text).body[0]
-    assert isinstance(body, ast.ClassDef)
-    return body
-
-
-def _getters(body: ast.ClassDef) -> dict[str, tuple[str, ast.expr]]:
-    """Python name -> (name on the wire, type) of a class's properties."""
-    found = {}
-    for item in body.body:
-        if not isinstance(item, ast.FunctionDef) or item.returns is None:
-            continue
-        for decorator in item.decorator_list:
-            name = ast.unparse(decorator)
-            if name == "pulumi.getter":
-                found[item.name] = (item.name, item.returns)
-            elif isinstance(decorator, ast.Call) and name.startswith("pulumi.getter("):
-                found[item.name] = (str(ast.literal_eval(decorator.keywords[0].value)), item.returns)
-    return found
-
-
-def _kind(node: ast.expr | None, home: str) -> Kind:
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return _named(node.value, home)
-    if isinstance(node, ast.Subscript):
-        outer, inner = ast.unparse(node.value).rpartition(".")[2], node.slice
-        if outer in ("Input", "Output", "Optional"):
-            return _kind(inner, home)
-        if outer in ("Sequence", "List"):
-            return Kind("list", (_kind(inner, home),))
-        assert isinstance(inner, ast.Tuple), ast.unparse(node)
-        if outer in ("Mapping", "Dict"):
-            return Kind("map", (_kind(inner.elts[1], home),))
-        return _one_of([_kind(part, home) for part in inner.elts])
-    name = ast.unparse(node).rpartition(".")[2] if node is not None else "Any"
-    return Kind(name) if name in _PLAIN else Kind("asset" if name in ("Asset", "Archive") else "any")
-
-
-def _named(text: str, home: str) -> Kind:
-    """A quoted type: an input class, possibly of another service; an enumeration is a string on the wire; an output class is any."""
-    other, _, name = text.rpartition(".")
-    if other == "outputs" or name.endswith("ArgsDict"):
-        return Kind("any" if other == "outputs" else "object", name=name.removesuffix("Dict"), home=home)
-    if not name.endswith("Args"):
-        return Kind("str")  # every enumeration of this SDK is one of strings
-    return Kind("object", name=name, home=other.removeprefix("_") or home)
-
-
-def _one_of(kinds: list[Kind]) -> Kind:
-    different = tuple(dict.fromkeys(kinds))
-    return different[0] if len(different) == 1 else Kind("union", different)
-
-
-def _snake(name: str) -> str:
-    """The SDK's file of a class: BucketObjectv2 -> bucket_objectv2, GetCallerIdentity -> get_caller_identity."""
-    step = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
-    return step.lower()

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.standin import sdk
+from tests.support.standin import sdk, shapes
 
+VNET = "azure-native:network:VirtualNetwork"
 TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 GOOD = {
     "imageId": sdk.UNKNOWN,
@@ -41,6 +42,12 @@ GOOD = {
         ("aws:iam/role:Role", {"assumeRolePolicy": ["{}"]}, ["assumeRolePolicy: "]),
         ("aws:s3/bucketObjectv2:BucketObjectv2", {"bucket": "b", "source": "a path"}, ["source: asset expected"]),
         ("aws:s3/bucketObjectv2:BucketObjectv2", {"bucket": None}, ["bucket: required"]),
+        ("gcp:compute/network:Network", {"autoCreateSubnetworks": False, "params": {"resourceManagerTags": {"a": sdk.UNKNOWN}}}, []),
+        ("gcp:compute/network:Network", {"autoCreateSubnets": False}, ["autoCreateSubnets: no such property"]),
+        ("gcp:compute/instanceTemplate:InstanceTemplate", {"disks": [{"boot": "yes"}]}, ["machineType: required", "disks[0].boot: bool"]),
+        (VNET, {"resourceGroupName": sdk.UNKNOWN, "addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}, []),
+        (VNET, {"resourceGroupName": "rg", "addressSpace": {"prefixes": []}}, ["addressSpace.prefixes: no such property"]),
+        (VNET, {"resourceGroupName": "rg", "subnets": [{"natGateway": {"id": 7}}]}, ["subnets[0].natGateway.id: str expected"]),
     ],
 )
 def test_problems(token: str, values: dict[str, Any], found: list[str]) -> None:
@@ -56,6 +63,10 @@ def test_names_the_sdk_does_not_have() -> None:
         sdk.problems("aws:ec2/subnot:Subnot", {})
     with pytest.raises(sdk.UnknownToken, match="no look-up aws:ec2/getSubnot:getSubnot"):
         sdk.look_up("aws:ec2/getSubnot:getSubnot")
+    with pytest.raises(sdk.UnknownToken, match="no resource azure-native:network:VirtualNet"):
+        sdk.problems("azure-native:network:VirtualNet", {})
+    with pytest.raises(sdk.UnknownToken, match="pulumi_random is not installed"):
+        sdk.problems("random:index/randomId:RandomId", {})
 
 
 def test_outputs_say_what_is_always_there() -> None:
@@ -64,3 +75,19 @@ def test_outputs_say_what_is_always_there() -> None:
     assert "arn" not in vpc.inputs
     assert not vpc.outputs["tags"].required
     assert set(sdk.look_up("aws:ssm/getParameter:getParameter").inputs) >= {"name", "withDecryption"}
+    assert sdk.resource(VNET).outputs["name"].required
+    assert sdk.resource("gcp:compute/network:Network").outputs["selfLink"].required
+    assert set(sdk.look_up("gcp:compute/getNetwork:getNetwork").inputs) >= {"name", "project"}
+    assert set(sdk.look_up("azure-native:authorization:getClientConfig").outputs) >= {"tenantId", "subscriptionId"}
+
+
+@pytest.mark.parametrize("token", ["aws:s3/bucket:Bucket", "gcp:compute/network:Network", VNET])
+def test_each_cloud_has_its_shapes(token: str) -> None:
+    shape = shapes.of(token)
+    assert shape.key(token) in {*sdk.resource(token).inputs, *sdk.resource(token).outputs}
+    made_id, where = shape.made(token, f"urn:pulumi:s::p::{token}::net", {"resourceGroupName": "rg"})
+    assert made_id
+    assert set(where) <= set(sdk.resource(token).outputs)
+    assert shape.look_ups
+    for look_up, answer in shape.look_ups.items():
+        assert set(answer) <= set(sdk.look_up(look_up).outputs), look_up

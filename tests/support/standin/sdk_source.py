@@ -1,0 +1,195 @@
+"""What an installed Pulumi SDK says of a resource or a look-up: property names on the wire, types, required or not.
+
+Read from the SDK's own source text, class by class, so that nothing of it is imported: `aws.ec2` costs seconds, this milliseconds.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PLAIN = ("str", "bool", "int", "float")
+_CLASS = re.compile(r"^class (\w+)", re.MULTILINE)
+_MODULE = re.compile(r'"mod": "([^"]+)",\s*"fqn": "([^"]+)",\s*"classes": \{([^}]*)\}')
+_PARSING = threading.Lock()  # CPython's own parser counts its depth for all threads together (gh-106905)
+
+
+class UnknownToken(Exception):  # noqa: N818 it is an answer, not a fault
+    """The installed SDK has no such resource or look-up."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A type: `word` is str, bool, int, float, any, asset, list, map, union or object; `parts` are the inner types."""
+
+    word: str
+    parts: tuple[Kind, ...] = ()
+    name: str = ""  # an object's input class
+    home: str = ""  # the folder of the SDK which that is in: pulumi_aws/ec2
+
+
+@dataclass(frozen=True)
+class Property:
+    """One property of a resource, as it goes over the wire."""
+
+    kind: Kind
+    required: bool
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource type: what it takes, and what it has once made (`required` of an output: it always has a value)."""
+
+    token: str
+    inputs: Mapping[str, Property]
+    outputs: Mapping[str, Property]
+
+
+@functools.cache
+def resource(token: str) -> Resource:
+    """The resource of a type token such as `aws:ec2/vpc:Vpc`. Raises UnknownToken."""
+    package = _package(token)
+    home, name = _resources(package).get(token, ("", ""))
+    if not name:
+        raise UnknownToken(f"the installed {package} has no resource {token}")
+    texts = _classes(_folder(home) / f"{_snake(name)}.py")
+    arguments = texts.get(f"{name}InitArgs") or texts[f"{name}Args"]
+    return Resource(token, _inputs(arguments, home), _outputs(texts[name], home))
+
+
+@functools.cache
+def look_up(token: str) -> Resource:
+    """The look-up of a token such as `aws:index/getRegion:getRegion`: its arguments and its results. Raises UnknownToken."""
+    package, (_, module, name) = _package(token), token.split(":")
+    service = module.partition("/")[0]
+    home = package if service == "index" else f"{package}/{service}"
+    file = _folder(home) / f"{_snake(name)}.py"
+    if not file.exists():
+        raise UnknownToken(f"the installed {package} has no look-up {token}")
+    taken = re.findall(r"__args__\['(\w+)'\]", file.read_text(encoding="utf-8"))
+    result = next(text for name, text in _classes(file).items() if name.startswith("Get") and name.endswith("Result"))
+    return Resource(token, {name: Property(Kind("any"), required=False) for name in taken}, _outputs(result, home))
+
+
+@functools.cache
+def fields(home: str, name: str) -> Mapping[str, Property]:
+    """The properties of a nested input class such as ("pulumi_aws/ec2", "LaunchTemplateEbsArgs")."""
+    return _inputs(_classes(_folder(home) / "_inputs.py")[name], home)
+
+
+def _package(token: str) -> str:
+    """The SDK of a token: `azure-native:...` is in pulumi_azure_native."""
+    return f"pulumi_{token.partition(':')[0].replace('-', '_')}"
+
+
+@functools.cache
+def _folder(home: str) -> Path:
+    package, _, service = home.partition("/")
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise UnknownToken(f"{package} is not installed")
+    return Path(found.origin).parent / service
+
+
+@functools.cache
+def _resources(package: str) -> Mapping[str, tuple[str, str]]:
+    """Token -> (folder of the SDK, class)."""
+    text = (_folder(package) / "__init__.py").read_text(encoding="utf-8")
+    found = {}
+    for match in _MODULE.finditer(text):
+        home = match[2].replace(".", "/")
+        found.update({token: (home, name) for token, name in re.findall(r'"([^"]+)": "(\w+)"', match[3])})
+    return found
+
+
+@functools.cache
+def _classes(file: Path) -> Mapping[str, str]:
+    """The text of each class of a source file."""
+    text = file.read_text(encoding="utf-8")
+    starts = [(match.start(), match[1]) for match in _CLASS.finditer(text)]
+    ends = [start for start, _ in starts[1:]] + [len(text)]
+    return {name: text[start:end].partition("\n@")[0] for (start, name), end in zip(starts, ends, strict=True)}
+
+
+def _inputs(text: str, home: str) -> Mapping[str, Property]:
+    body = _parsed(text)
+    wire, init = _getters(body), next(item for item in body.body if isinstance(item, ast.FunctionDef) and item.name == "__init__")
+    given = init.args.kwonlyargs
+    return {
+        wire[argument.arg][0]: Property(_kind(argument.annotation, home), default is None)
+        for argument, default in zip(given, init.args.kw_defaults, strict=True)
+    }
+
+
+def _outputs(text: str, home: str) -> Mapping[str, Property]:
+    body = _parsed(text)
+    return {
+        name: Property(_kind(returns, home), required=not ast.unparse(returns).startswith("pulumi.Output[Optional["))
+        for name, returns in _getters(body).values()
+    }
+
+
+def _parsed(text: str) -> ast.ClassDef:
+    with _PARSING:
+        body = ast.parse(text).body[0]
+    assert isinstance(body, ast.ClassDef)
+    return body
+
+
+def _getters(body: ast.ClassDef) -> dict[str, tuple[str, ast.expr]]:
+    """Python name -> (name on the wire, type) of a class's properties."""
+    found = {}
+    for item in body.body:
+        if not isinstance(item, ast.FunctionDef) or item.returns is None:
+            continue
+        for decorator in item.decorator_list:
+            name = ast.unparse(decorator)
+            if name == "pulumi.getter":
+                found[item.name] = (item.name, item.returns)
+            elif isinstance(decorator, ast.Call) and name.startswith("pulumi.getter("):
+                found[item.name] = (str(ast.literal_eval(decorator.keywords[0].value)), item.returns)
+    return found
+
+
+def _kind(node: ast.expr | None, home: str) -> Kind:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return _named(node.value, home)
+    if isinstance(node, ast.Subscript):
+        outer, inner = ast.unparse(node.value).rpartition(".")[2], node.slice
+        if outer in ("Input", "Output", "Optional"):
+            return _kind(inner, home)
+        if outer in ("Sequence", "List"):
+            return Kind("list", (_kind(inner, home),))
+        assert isinstance(inner, ast.Tuple), ast.unparse(node)
+        if outer in ("Mapping", "Dict"):
+            return Kind("map", (_kind(inner.elts[1], home),))
+        return _one_of([_kind(part, home) for part in inner.elts])
+    name = ast.unparse(node).rpartition(".")[2] if node is not None else "Any"
+    return Kind(name) if name in PLAIN else Kind("asset" if name in ("Asset", "Archive") else "any")
+
+
+def _named(text: str, home: str) -> Kind:
+    """A quoted type: an input class, possibly of another service; an enumeration is a string on the wire; an output class is any."""
+    other, _, name = text.rpartition(".")
+    if other == "outputs" or name.endswith("ArgsDict"):
+        return Kind("any" if other == "outputs" else "object", name=name.removesuffix("Dict"), home=home)
+    if not name.endswith("Args"):
+        return Kind("str")  # every enumeration of these SDKs is one of strings
+    return Kind("object", name=name, home=f"{home.partition('/')[0]}/{other.removeprefix('_')}" if other else home)
+
+
+def _one_of(kinds: list[Kind]) -> Kind:
+    different = tuple(dict.fromkeys(kinds))
+    return different[0] if len(different) == 1 else Kind("union", different)
+
+
+def _snake(name: str) -> str:
+    """An SDK's file of a class: BucketObjectv2 -> bucket_objectv2, GetCallerIdentity -> get_caller_identity."""
+    step = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    return step.lower()

@@ -99,6 +99,15 @@ class GpuPoolSpec(Spec):
     price_usd_per_hour: float | None = Field(
         None, ge=0, description="what one node costs you in USD per hour; default: the list price of the catalogue, where it has one"
     )
+    keep_alive_minutes: int = Field(
+        0,
+        ge=0,
+        le=360,
+        description="sagemaker: minutes for which a job's machines are held after its end, and paid, for the next; default 0",
+    )
+    network_isolation: bool = Field(
+        False, description="sagemaker: true cuts jobs off from every network but each other, S3 and secrets included; default false"
+    )
 
     @property
     def mode(self) -> Mode:
@@ -107,9 +116,8 @@ class GpuPoolSpec(Spec):
 
     def row(self, cloud: str) -> catalogue.Machine:
         """The catalogue's row of the machine, whichever way it was named. Not on `local`."""
-        if self.machine is not None:
-            return catalogue.machine(self.machine, (cloud,))
-        return _candidates(str(self.accelerator), self.service, (cloud,))[0]
+        named = self.machine is not None
+        return catalogue.machine(str(self.machine), (cloud,)) if named else _candidates(str(self.accelerator), self.service, (cloud,))[0]
 
     @field_validator("service")
     @classmethod
@@ -192,6 +200,22 @@ class GpuPoolSpec(Spec):
                 "or max_nodes: 1",
             )
         return capacity
+
+    @field_validator("keep_alive_minutes")
+    @classmethod
+    def _machines_can_be_held(cls, minutes: int, info: ValidationInfo) -> int:
+        row, capacity = _service(info), info.data.get("capacity", "on_demand")
+        if minutes and row and capacity not in row.warm_modes:
+            bought = f" and capacity is {capacity}" if row.warm_modes else ""
+            raise PydanticCustomError("warm", f"0 where service is {info.data['service']}{bought}: a job's machines are not held there")
+        return minutes
+
+    @field_validator("network_isolation")
+    @classmethod
+    def _service_isolates(cls, isolated: bool, info: ValidationInfo) -> bool:
+        if isolated and (row := _service(info)) and not row.isolates:
+            raise PydanticCustomError("isolation", f"false where service is {info.data['service']}: it cannot cut a job off")
+        return isolated
 
 
 def _service(info: ValidationInfo) -> Service | None:

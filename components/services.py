@@ -26,6 +26,10 @@ class Service(NamedTuple):
     """Whether a node costs the machine's list price; else the service has rates of its own, which no catalogue of ours knows."""
     machine_image: bool = True
     """Whether the yard chooses the machine image; else the service does."""
+    warm_modes: tuple[Mode, ...] = ()
+    """How machines must be bought for the service to hold those of a job that ended for the next one: keep_alive_minutes."""
+    isolates: bool = False
+    """Whether the service can cut a job's containers off from every network: network_isolation."""
 
 
 _AWS: tuple[Mode, ...] = ("on_demand", "spot", "reservation", "capacity_block")
@@ -38,9 +42,17 @@ SERVICES: Mapping[str, Mapping[str, Service]] = MappingProxyType(
         "aws": {
             # no multi-node job on spot: docs.aws.amazon.com/batch/latest/userguide/mnp-ce.html
             "batch": Service("required", _AWS, ("on_demand", "reservation", "capacity_block")),
-            # its own ml.* machines; EC2 reservations do not reach it
+            # its own ml.* machines; EC2 reservations do not reach it; warm pools take no spot machines:
+            # docs.aws.amazon.com/sagemaker/latest/dg/train-warm-pools.html
             "sagemaker": Service(
-                "optional", ("on_demand", "spot"), ("on_demand", "spot"), holds_nodes=False, list_prices=False, machine_image=False
+                "optional",
+                ("on_demand", "spot"),
+                ("on_demand", "spot"),
+                holds_nodes=False,
+                list_prices=False,
+                machine_image=False,
+                warm_modes=("on_demand",),
+                isolates=True,
             ),
             "vms": Service("required", _AWS, _AWS, takes_jobs=False),
         },

@@ -120,6 +120,8 @@ class SageMakerTarget(_AwsTarget):
     security_group_ids: list[str] = Field(min_length=1)
     log_group: str = Field(description="log group of the jobs")
     model_package_group: str | None = Field(None, description="where finished models are registered; null = nowhere")
+    keep_alive_s: int = Field(0, ge=0, le=21600, description="seconds for which machines are held, and paid, after a job; 0 = not at all")
+    network_isolation: bool = Field(False, description="true: containers reach no network but each other's")
 
 
 class VertexTarget(_CloudTarget):

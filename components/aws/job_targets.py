@@ -66,6 +66,8 @@ def sagemaker_target(
         "security_group_ids": [security_group_id],
         "log_group": TRAINING_JOBS,
         "model_package_group": model_package_group,
+        "keep_alive_s": spec.keep_alive_minutes * 60,
+        "network_isolation": spec.network_isolation,
     }
 
 

@@ -20,6 +20,7 @@ from training_jobs.errors import GpuyardError
 from training_jobs.runner import Runner
 from training_jobs.spec import JobSpec, parse_job
 from training_jobs.state import Exit, Reason, State, exit_for
+from training_jobs.status import RunStatus
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a host address of its own and PR_SET_PDEATHSIG are Linux's"),
@@ -135,3 +136,33 @@ def test_a_secret_that_cannot_be_read_is_a_bad_configuration_and_is_not_shown(se
         runner.status(run)
     service.moto.fail(lambda method, path: None)
     scan(service, status.model_dump_json(), str(refused.value))
+
+
+# Reaches nothing, has its code all the same, and leaves something.
+ALONE = """
+import os, sys
+assert not [name for name in os.environ if name.startswith("AWS_") and name not in ("AWS_REGION", "AWS_DEFAULT_REGION")]
+with open(os.environ["GPUYARD_OUTPUT_URL"].removeprefix("file://") + "/of-" + os.environ["GPUYARD_NODE_RANK"], "w") as left:
+    left.write("mine")
+print("node", os.environ["GPUYARD_NODE_RANK"], "is alone", flush=True)
+sys.exit(int(sys.argv[1]))
+"""
+
+
+def test_containers_without_a_network_have_their_code_and_what_they_leave_is_fetched(service: Yard, tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/script.py").write_text(ALONE)
+    runner = service.runner(network_isolation=True)
+
+    def end(code: int, nodes: int) -> RunStatus:
+        keys = {"name": "alone", "nodes": nodes, "launcher": "none", "preflight": "skip", "command": ["python3", "script.py", str(code)]}
+        return runner.wait(runner.submit(parse_job(keys), tmp_path / "code").status.run_id)
+
+    status = end(0, nodes=2)
+    assert (status.state, status.exit_code) == (State.SUCCEEDED, 0), service.logs.text()
+    assert sorted(line.text for line in runner.logs(status.run_id) if "alone" in line.text) == ["node 0 is alone", "node 1 is alone"]
+    [packed] = [name for name in runner.fetch(status.run_id, tmp_path / "into") if name.endswith("output.tar.gz")]
+    with tarfile.open(tmp_path / "into" / packed) as tar:
+        assert {"output/of-0", "output/of-1", "output/attempt-1/node-1.json", "attempts/1.json"} <= set(tar.getnames())
+    failed = end(7, nodes=1)
+    assert (failed.state, failed.reason, failed.exit_code) == (State.FAILED, Reason.USER_ERROR, 7), service.logs.text()

@@ -52,7 +52,8 @@ def _attempts(where: Place, work: Path, notice: Notice, lead_s: float) -> int:
     """Live one attempt after the other, as long as one ends by the loss of a node that may come back."""
     run_url, index = os.environ["GPUYARD_RUN_URL"].rstrip("/"), int(os.environ.get("GPUYARD_SUBMISSION", "0"))
     returns_s = float(os.environ.get("GPUYARD_RETURN_S", "0"))
-    submission, code = _submission(run_url, index), work / "code"
+    submission, code = _submission(os.environ.get("GPUYARD_RECORD_URL", f"{run_url}/run.json"), index), work / "code"
+    run_url = os.environ.get("GPUYARD_LEFT_URL", run_url)  # a container without a network leaves all in a folder of its own
     patience_s = _MEETING_TIMEOUT_S
     while True:
         with contextlib.closing(Meeting(where, f"{os.environ['GPUYARD_RUN_ID']}.{index}", lambda: notice.asked)) as meeting:
@@ -67,10 +68,10 @@ def _attempts(where: Place, work: Path, notice: Notice, lead_s: float) -> int:
         print(f"gpuyard: node(s) {sorted(meeting.lost)} may come back within {returns_s:.0f} s: waiting", flush=True)
 
 
-def _submission(run_url: str, index: int) -> dict[str, Any]:
-    record = files.read(f"{run_url}/run.json")
+def _submission(url: str, index: int) -> dict[str, Any]:
+    record = files.read(url)
     if record is None:
-        raise EndedError(BAD_CONFIG, f"there is no {run_url}/run.json: submit the job again")
+        raise EndedError(BAD_CONFIG, f"there is no {url}: submit the job again")
     submissions = json.loads(record)["submissions"]
     if index >= len(submissions):
         raise EndedError(BAD_CONFIG, f"GPUYARD_SUBMISSION is {index}, run.json has {len(submissions)}")

@@ -167,6 +167,8 @@ class FakeSageMaker(FakeService):
             left = stopping.get("MaxRuntimeInSeconds", 86400) - run_s
             cause = self._watch(job, hosts, began + left, deadline)
             hosts.end(self.grace_s)
+            if cause != "Interrupted":
+                hosts.upload(job.body)
             job.holds = 0
             run_s, turn = run_s + time.time() - began, turn + 1
             if cause != "Interrupted":

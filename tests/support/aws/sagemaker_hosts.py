@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import boto3
 
 if TYPE_CHECKING:
     from .sagemaker import FakeSageMaker
@@ -23,7 +27,8 @@ class Hosts:
     """One container on each host, started together. A host's name is its address here: algo-1 resolves in SageMaker's own network alone."""
 
     def __init__(self, fake: FakeSageMaker, body: dict[str, Any], turn: int) -> None:
-        self._fake, self._name = fake, str(body["TrainingJobName"])
+        self._fake, self._name, self._turn = fake, str(body["TrainingJobName"]), turn
+        self._folder = fake.folder / self._name
         count = body["ResourceConfig"]["InstanceCount"]
         number = list(fake.jobs).index(self._name)
         names = [f"127.{100 + os.getpid() % 100}.{number % 250}.{10 + host}" for host in range(count)]
@@ -61,14 +66,29 @@ class Hosts:
         for pump in self._pumps:
             pump.join(30)
 
+    def upload(self, body: dict[str, Any]) -> None:
+        """What the containers left for SageMaker to keep."""
+        left = [path for path in self._folder.glob(f"{self._turn}-algo-*/ml/output/data/**/*") if path.is_file()]
+        if not left:
+            return
+        raw = io.BytesIO()
+        with tarfile.open(fileobj=raw, mode="w:gz") as tar:
+            for path in left:
+                tar.add(path, str(path).split("/ml/output/data/", 1)[1])
+        bucket, key = _place(f"{body['OutputDataConfig']['S3OutputPath']}/{self._name}/output/output.tar.gz")
+        boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=raw.getvalue())
+
     def _start(self, body: dict[str, Any], turn: int, host: int, placed: dict[str, str]) -> subprocess.Popen[bytes]:
         algorithm = body["AlgorithmSpecification"]
-        folder = self._fake.folder / self._name / f"{turn}-algo-{host + 1}"
+        folder = self._folder / f"{turn}-algo-{host + 1}"
         folder.mkdir(parents=True)
+        _fetch(body, folder / "ml/input/data")
+        (folder / "ml/output/data").mkdir(parents=True)
+        asked = {key: value.replace("/opt/ml/", f"{folder}/ml/") for key, value in body.get("Environment", {}).items()}
+        reaches = {} if body.get("EnableNetworkIsolation") else self._fake.environment  # the role's credentials, the way to the services
         env = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(folder), "TRAINING_JOB_NAME": self._name,
-            "AWS_REGION": self._fake.region, "PYTHONDONTWRITEBYTECODE": "1",
-            **self._fake.environment, **body.get("Environment", {}), **placed,
+            "AWS_REGION": self._fake.region, "PYTHONDONTWRITEBYTECODE": "1", **reaches, **asked, **placed,
         }  # fmt: skip
         argv = [*algorithm["ContainerEntrypoint"], *algorithm.get("ContainerArguments", ())]
         process = subprocess.Popen(
@@ -85,3 +105,18 @@ class Hosts:
         with process.stdout as output:
             for line in output:
                 self._fake.logs.write(self._fake.group, stream, line.decode("utf-8", "replace").rstrip("\n"))
+
+
+def _fetch(body: dict[str, Any], into: Path) -> None:
+    """Copy the input channels as SageMaker does: every object with the prefix, by its last name."""
+    for channel in body.get("InputDataConfig", ()):
+        bucket, prefix = _place(channel["DataSource"]["S3DataSource"]["S3Uri"])
+        client = boto3.client("s3")
+        (into / channel["ChannelName"]).mkdir(parents=True)
+        for entry in client.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]:
+            client.download_file(bucket, entry["Key"], str(into / channel["ChannelName"] / entry["Key"].rsplit("/", 1)[-1]))
+
+
+def _place(url: str) -> tuple[str, str]:
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    return bucket, key

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from components.aws.job_targets import reservable_mib
+from components.aws.job_targets import Yard, reservable_mib, sagemaker_target
+from components.aws.policy import Place
 from components.catalogue import table
 from components.naming import job_prefix
-from components.spec import GpuPoolSpec
-from components.targets import available_until, fabric, price
+from components.spec import GpuPoolSpec, LimitsSpec
+from components.targets import Given, available_until, fabric, price
 from tests.support.aws_yard import BATCH
+from training_jobs.target import SageMakerTarget, parse_target
 
 H100 = table("aws").machines["p5.48xlarge"]
 
@@ -58,6 +61,33 @@ def test_a_price_has_a_source_or_a_reason(change: dict[str, Any], region: str, u
 )
 def test_machines_are_there_until_the_earlier_end(capacity: Any, expires: str | None, until: str | None) -> None:
     assert available_until(pool(capacity=capacity), expires) == until
+
+
+def test_what_is_asked_of_sagemaker_is_in_the_target() -> None:
+    def target(**asked: Any) -> dict[str, Any]:
+        given = Given("gpuyard/dev", LimitsSpec(), {}, None)
+        yard = Yard(Place("111122223333", "us-east-1", "aws"), given, "s3://runs", {"runs": "s3://runs"}, None)
+        network = {"subnet_ids": ["subnet-0a"], "security_group_id": "sg-0a"}
+        return sagemaker_target("p", pool(service="sagemaker", **asked), None, yard, role="r", **network, model_package_group="m")
+
+    assert (target()["keep_alive_s"], target()["network_isolation"]) == (0, False)
+    warm = parse_target(target(keep_alive_minutes=30, network_isolation=True))
+    assert isinstance(warm, SageMakerTarget)
+    assert (warm.keep_alive_s, warm.network_isolation) == (1800, True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"keep_alive_minutes": 30}, "0 where service is batch"),
+        ({"service": "sagemaker", "capacity": "spot", "keep_alive_minutes": 30}, "0 where service is sagemaker and capacity is spot"),
+        ({"service": "sagemaker", "keep_alive_minutes": 361}, "less than or equal to 360"),
+        ({"network_isolation": True}, "false where service is batch"),
+    ],
+)
+def test_what_the_service_does_not_hold_or_cut_off_is_refused(asked: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        pool(**asked)
 
 
 def test_a_job_leaves_memory_to_the_host() -> None:

@@ -50,6 +50,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"queue_timeout": "6h", "retries": {"infra": 3}, "labels": {"team": "nlp"}, "env": {"NCCL_DEBUG": "WARN"}},
     ),
     "two-nodes-spot": ({"spot": True, "encryption_key": KEY, "instance_type": "ml.p5.48xlarge"}, {"queue_timeout": "6h", "submission": 2}),
+    "two-nodes-kept-warm": ({"keep_alive_s": 1800}, {}),
+    "one-node-cut-off": ({"network_isolation": True}, {"nodes": 1}),
     "cpu-with-a-key": ({"instance_type": "ml.m5.xlarge", "encryption_key": KEY}, {"nodes": 1, "queue_timeout": "5m"}),
 }
 
@@ -103,6 +105,9 @@ def test_a_request_is_the_same_every_time() -> None:
         ({}, {"limit_s": 29 * 86400}, "runs no job longer, got 29.0d, allowed: <= 28d"),
         ({"run_bucket": f"s3://runs/{'x' * 500}"}, {}, "too long for SageMaker"),
         ({}, {"labels": {"stack": "mine"}}, "is set by gpuyard"),
+        ({"keep_alive_s": 600, "spot": True}, {}, "keeps no spot machines warm"),
+        ({"network_isolation": True}, {"secrets": {"TOKEN": "wandb"}}, "secrets: cannot be read: the pool's containers reach no network"),
+        ({"network_isolation": True}, {"data": {"tokens": "yard://runs/tokens"}}, "data: cannot be read"),
     ],
 )
 def test_what_the_service_cannot_do_is_refused_before_the_call(changes: dict[str, Any], keys: dict[str, Any], says: str) -> None:
@@ -121,9 +126,10 @@ def test_a_wait_for_machines_is_kept_within_what_the_service_takes(queue_timeout
     assert body(make_target(), queue_timeout=queue_timeout)["StoppingCondition"]["MaxPendingTimeInSeconds"] == kept
 
 
-def test_the_isolation_is_off_and_a_private_image_is_named() -> None:
+def test_the_isolation_is_off_unless_asked_for_and_a_private_image_is_named() -> None:
     made = body(make_target())
     assert made["EnableNetworkIsolation"] is False
+    assert "KeepAlivePeriodInSeconds" not in made["ResourceConfig"]
     assert made["AlgorithmSpecification"]["TrainingImage"] == IMAGE
     assert body(make_target(), nodes=1)["EnableInterContainerTrafficEncryption"] is False
 

@@ -39,7 +39,9 @@ def test_the_copies_of_the_exit_codes_are_the_tables() -> None:
 
 def test_launch_imports_nothing_but_the_standard_library() -> None:
     program = "import sys; import training_jobs.launch.__main__, training_jobs.launch.hook; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    bare = [sys.executable, "-S", "-c", program]  # without what an installation loads at every start, as a namespace's .pth file does
+    root = str(Path(__file__).parents[4])
+    loaded = subprocess.run(bare, capture_output=True, text=True, check=True, env={"PYTHONPATH": root}).stdout.split()
     foreign = {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"training_jobs", "__main__"}
     assert not {name for name in foreign if not name.startswith("_")}, foreign
 

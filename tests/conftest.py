@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import configuration, settings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-_FOREIGN = ("AWS_", "AZURE_", "ARM_", "GOOGLE_", "CLOUDSDK_", "PULUMI_", "GPUYARD_")
+_FOREIGN = ("AWS_", "AZURE_", "ARM_", "GOOGLE_", "CLOUDSDK_", "PULUMI_", "GPUYARD_", "STORAGE_EMULATOR_HOST")
 
 # A developer's own accounts, stacks and targets must never steer a test, nor be reached by one: `make live` alone is for that.
 _LIVE = any(pair == ("-m", "live") for pair in zip(sys.argv, sys.argv[1:], strict=False))
@@ -18,6 +18,8 @@ if not _LIVE:
         del os.environ[_name]
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.environ["AWS_CONFIG_FILE"] = os.devnull
+    os.environ["NO_GCE_CHECK"] = "true"
+    os.environ["CLOUDSDK_CONFIG"] = os.devnull
 
 configuration.set_hypothesis_home_dir(CHECKOUT / ".yard" / "cache" / "hypothesis")
 # No deadline: the machine is shared. Derandomized: a red run is red again.

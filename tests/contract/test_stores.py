@@ -1,4 +1,4 @@
-"""What every store promises, on a folder and on S3: once is once, a stale tag is refused, whoever races."""
+"""What every store promises, on a folder, on S3 and on Google Cloud Storage: once is once, a stale tag is refused, whoever races."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from pathlib import Path
 import pytest
 
 from tests.support.aws.moto_server import moto
+from tests.support.gcp.storage_yard import storage
 from training_jobs.errors import UsageError
 from training_jobs.journal import Journal
 from training_jobs.store import ChangedError, ExistsError, Store, open_store
 
 
-@pytest.fixture(params=["local", "s3", "s3-prefix"])
+@pytest.fixture(params=["local", "s3", "s3-prefix", "gs", "gs-prefix"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     if request.param == "local":
         (tmp_path / "bucket").mkdir()
         yield (tmp_path / "bucket").as_uri()
-    else:
-        with moto(monkeypatch, "runs"):
-            yield "s3://runs" if request.param == "s3" else "s3://runs/team/a"
+        return
+    scheme, _, prefix = request.param.partition("-")
+    with moto(monkeypatch, "runs") if scheme == "s3" else storage(monkeypatch, "runs", page=2):
+        yield f"{scheme}://runs/team/a" if prefix else f"{scheme}://runs"
 
 
 @pytest.fixture

@@ -103,12 +103,16 @@ def _create_remote(url: str, data: bytes) -> bool:
 
 
 def _refuse_blind_put(fs: Any, url: str) -> None:
-    """Old versions of s3fs and botocore drop the condition without a word, and then two claims could share a number."""
-    if urlsplit(url).scheme not in ("s3", "s3a"):
+    """Old versions of the file systems, and of botocore, drop the condition without a word: then two claims could share a number."""
+    package = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}.get(urlsplit(url).scheme)
+    if package is None:
         return
     takes_mode = "mode" in inspect.signature(fs._pipe_file).parameters
-    if not takes_mode or "IfNoneMatch" not in fs.s3.meta.service_model.operation_model("PutObject").input_shape.members:
-        raise EndedError(64, f"the job's image cannot write {url} safely: its s3fs or botocore is too old. Fix: pip install 's3fs>=2025.3'")
+    if takes_mode and package == "s3fs":
+        takes_mode = "IfNoneMatch" in fs.s3.meta.service_model.operation_model("PutObject").input_shape.members
+    if not takes_mode:
+        too_old = "its s3fs or botocore is too old" if package == "s3fs" else f"its {package} is too old"
+        raise EndedError(64, f"the job's image cannot write {url} safely: {too_old}. Fix: pip install '{package}>=2025.3'")
 
 
 @contextlib.contextmanager

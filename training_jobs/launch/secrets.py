@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from .ended import IO_ERROR, EndedError
@@ -20,7 +23,7 @@ def resolve(references: Mapping[str, str]) -> dict[str, str]:
     """
     values, problems = {}, []
     for variable, reference in references.items():
-        scheme = reference.split(":", 1)[0]
+        scheme = re.split("[:/]", reference, maxsplit=1)[0]
         try:
             if scheme not in _SCHEMES:
                 raise ValueError(f"scheme {scheme!r} is not supported here; supported: {', '.join(_SCHEMES)}")
@@ -73,4 +76,48 @@ def _aws(reference: str) -> str:
     return str(answer["SecretString"])
 
 
-_SCHEMES: dict[str, Callable[[str], str]] = {"file": _file, "arn": _aws}
+_SECRET_MANAGER = "https://secretmanager.googleapis.com"
+_GCP_NAME = re.compile(r"projects/[^/]+/secrets/[\w-]+/versions/(\d+|latest)")
+
+
+def _gcp(reference: str) -> str:
+    """A version of a secret of GCP Secret Manager, read with the node's own service account.
+
+    Over REST: google-auth is there wherever gcsfs is, the service's own client in few images.
+    """
+    if not _GCP_NAME.fullmatch(reference):
+        raise ValueError(f"got {reference}, allowed: projects/<project>/secrets/<name>/versions/<number or latest>")
+    try:
+        import google.auth
+        import requests
+        from google.auth.exceptions import GoogleAuthError
+        from google.auth.transport.requests import AuthorizedSession
+    except ImportError as error:
+        raise ValueError(f"{reference} cannot be read by this image: {error}. Fix: pip install google-auth requests") from None
+    try:
+        credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+        session = AuthorizedSession(credentials)
+        session.mount("http", requests.adapters.HTTPAdapter(max_retries=_patience()))
+        with session:
+            host = os.environ.get("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER", _SECRET_MANAGER).rstrip("/")
+            answer = session.get(f"{host}/v1/{reference}:access", timeout=20)
+    except (GoogleAuthError, requests.RequestException) as error:
+        raise EndedError(IO_ERROR, f"{reference} cannot be read at present: {type(error).__name__}") from None
+    if answer.status_code in {400, 401, 403, 404}:
+        what = "the job's service account needs roles/secretmanager.secretAccessor on it"
+        raise ValueError(f"{reference} cannot be read: HTTP {answer.status_code}; {what}")
+    if answer.status_code != 200:
+        raise EndedError(IO_ERROR, f"{reference} cannot be read at present: HTTP {answer.status_code}")
+    try:
+        return base64.b64decode(answer.json()["payload"]["data"]).decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"{reference} holds bytes, not text") from None
+
+
+def _patience() -> Any:
+    from urllib3.util import Retry
+
+    return Retry(total=7, backoff_factor=0.5, status_forcelist=[408, 429, 500, 502, 503, 504], raise_on_status=False)
+
+
+_SCHEMES: dict[str, Callable[[str], str]] = {"file": _file, "arn": _aws, "projects": _gcp}

@@ -92,9 +92,20 @@ def _batch(env: Mapping[str, str]) -> Place:
     return Place(rank, nodes, told or address, address, port, interface_of(address))
 
 
+def _vertex(env: Mapping[str, str]) -> Place:
+    """From CLUSTER_SPEC: the first node is the only one of workerpool0, the others are those of workerpool1, in order."""
+    said = json.loads(env["CLUSTER_SPEC"])
+    pools, task = said["cluster"], said["task"]
+    hosts = [host.rsplit(":", 1)[0] for pool in sorted(pools) for host in pools[pool]]  # the ports are for frameworks that ask for one
+    before = sum(len(pools[pool]) for pool in pools if pool < task["type"])
+    rank = before + int(task["index"])
+    return Place(rank, len(hosts), hosts[0], hosts[rank], int(env.get("GPUYARD_PORT", _PORT)), None)
+
+
 # A spot notice reaches a SageMaker container as SIGTERM; its metadata service is not there to be asked.
 ROWS: dict[str, Row] = {
     "local": Row(_local, cloud="off"),
     "batch": Row(_batch, cloud="aws"),
     "sagemaker": Row(_sagemaker, cloud="off"),
+    "vertex": Row(_vertex, cloud="gcp"),
 }

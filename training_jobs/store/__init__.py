@@ -10,12 +10,25 @@ from urllib.parse import urlsplit
 
 from ..errors import Problem, UsageError
 from .base import ChangedError, ExistsError, Store
+from .gcs import GcsStore
 from .local import LocalStore, explain_os_error, plain_errors
 from .s3 import S3Store
 
-__all__ = ["ChangedError", "ExistsError", "LocalStore", "S3Store", "Store", "explain_os_error", "open_store", "plain_errors", "read_url"]
+__all__ = [
+    "ChangedError",
+    "ExistsError",
+    "GcsStore",
+    "LocalStore",
+    "S3Store",
+    "Store",
+    "explain_os_error",
+    "open_store",
+    "plain_errors",
+    "read_url",
+]
 
-_STORES: dict[str, Callable[[str], Store]] = {"file": LocalStore, "s3": S3Store}  # each cloud adds its scheme with its conditional write
+# Each cloud adds its scheme with its conditional write.
+_STORES: dict[str, Callable[[str], Store]] = {"file": LocalStore, "s3": S3Store, "gs": GcsStore}
 
 
 def open_store(url: str) -> Store:

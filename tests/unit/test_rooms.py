@@ -16,7 +16,8 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROOMS = ("components", "stacks", "training_jobs")
-_STORAGE = {"fsspec", "s3fs", "gcsfs", "adlfs", "boto3", "botocore", "google", "azure"}
+_GOOGLE = {"google", "requests", "urllib3"}  # what its clients speak through
+_STORAGE = {"fsspec", "s3fs", "gcsfs", "adlfs", "boto3", "botocore", "azure", *_GOOGLE}
 _NEUTRAL = {"pydantic", "pydantic_core", "yaml"}
 _COMPONENTS = {
     f"components.{name}"
@@ -41,7 +42,8 @@ def _cloud(*sdk: str) -> Row:
 
 
 def _backend(*sdk: str, shared: str = "training_jobs.backends.base") -> Row:
-    return Row({"tenacity", "psutil", "training_jobs.backends.base", shared, *_NEUTRAL, *_STORED}, set(sdk))
+    every = {f"training_jobs.backends.{name}" for name in ("base", "once", "image", "results")}
+    return Row({"tenacity", "psutil", *every, shared, *_NEUTRAL, *_STORED}, set(sdk))
 
 
 TABLE = {
@@ -67,14 +69,14 @@ TABLE = {
     "training_jobs.backends.aws": _backend("boto3", "botocore"),
     "training_jobs.backends.aws_batch": _backend("boto3", "botocore", shared="training_jobs.backends.aws"),
     "training_jobs.backends.sagemaker": _backend("boto3", "botocore", shared="training_jobs.backends.aws"),
-    "training_jobs.backends.gcp": _backend("google"),
-    "training_jobs.backends.vertex": _backend("google", shared="training_jobs.backends.gcp"),
+    "training_jobs.backends.gcp": _backend(*_GOOGLE),
+    "training_jobs.backends.vertex": _backend(*_GOOGLE, shared="training_jobs.backends.gcp"),
     "training_jobs.backends.azure": _backend("azure"),
     "training_jobs.backends.azureml": _backend("azure", shared="training_jobs.backends.azure"),
     "training_jobs.launch": Row(set(), {"torch", "fsspec"}),
     "training_jobs.launch.bootstrap": Row({"fsspec"}),  # a script: it has no functions, and branches to this import
     "training_jobs.launch.elastic": Row({"torch", "training_jobs.launch"}),  # subclasses of torch's; imported inside a function
-    "training_jobs.launch.secrets": Row({"training_jobs.launch"}, {"torch", "fsspec", "boto3", "botocore", "google", "azure"}),
+    "training_jobs.launch.secrets": Row({"training_jobs.launch"}, {"torch", *_STORAGE}),
     "training_jobs.train": Row({"torch", "numpy", "fsspec", "safetensors", "training_jobs.launch.hook", "gpuyard_hook"}),
     "stacks": Row({"components", "training_jobs", "pulumi", "rich", "typer", "click", "psutil", "fsspec", "tenacity", *_NEUTRAL}),
 }

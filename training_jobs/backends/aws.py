@@ -1,4 +1,4 @@
-"""What the AWS services share: clients, calls that must not happen twice, tags and images."""
+"""What the AWS services share: clients and tags."""
 
 from __future__ import annotations
 
@@ -6,20 +6,12 @@ import functools
 import os
 import re
 import threading
-import time
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-from ..errors import GpuyardError, LostSightError, Problem, UsageError
+from ..errors import Problem, UsageError
 from ..run import Run
 from ..store.aws_errors import explain, kind_of
-
-T = TypeVar("T")
-_AGAIN_S = (1.0, 2.0, 4.0, 8.0)
-"""Between the tries of a call that starts something, and between the looks for what it may have started."""
-WITHIN_S = 30.0
-"""How long after its record was written a call may still be begun: with the time it takes that is less than the 60 s after
-which another submit takes the record over and looks for what is there by then."""
 
 
 class Aws:
@@ -71,58 +63,6 @@ def shared(region: str) -> Aws:
 @functools.lru_cache(maxsize=16)
 def _shared(region: str, environment: tuple[tuple[str, str], ...]) -> Aws:
     return Aws(region)
-
-
-def once(attempt: Callable[[], T], find: Callable[[], T | None], sleep: Callable[[float], None] = time.sleep, *, until: float) -> T:
-    """Make a call that starts something and carries no token of its own, so that it starts it once.
-
-    A call that was refused is made again. After an answer that says nothing, or that never came, `find` looks whether it was
-    made all the same. Raises LostSightError where that stays open, and where it is `until` (monotonic) already: the record of the
-    run is there, and the next submit looks again.
-    """
-    for pause in (*_AGAIN_S, None):
-        if time.monotonic() > until:
-            raise LostSightError("the service was too slow to be asked for the job; submit again in a minute")
-        try:
-            return attempt()
-        except GpuyardError as error:
-            kind = kind_of(error.__cause__)
-            if kind not in {"throttled", "unsent", "server", "lost"} or pause is None:
-                raise
-        if kind in {"throttled", "unsent"}:
-            sleep(pause)
-            continue
-        found = _look(find, sleep)
-        if found is not None:
-            return found
-        if kind == "lost":
-            text = "the service never answered whether it took the job, and does not list it yet; submit again in a minute: it is looked up"
-            raise LostSightError(text)
-    raise AssertionError("the last try returns or raises")
-
-
-def _look(find: Callable[[], T | None], sleep: Callable[[float], None]) -> T | None:
-    for pause in _AGAIN_S[:3]:
-        sleep(pause)
-        found = find()
-        if found is not None:
-            return found
-    return None
-
-
-def image_of(run: Run) -> str:
-    """The image of a run: the job's own, by digest, or the target's. Raises UsageError with the line that pins it."""
-    own, default = run.spec.image, run.target.default_image
-    if own is not None and not re.search(r"@sha256:[0-9a-f]{64}$", own):
-        fix = "pin it: gpuyard pin <job file>"
-        raise UsageError(
-            "the image can change under the job", [Problem("image", "not named by digest", own, "<name>@sha256:<digest>", fix)]
-        )
-    image = own or default
-    if image is None:
-        fix = "set image: in the job file and pin it: gpuyard pin <job file>; or set pins.job_image in the stack"
-        raise UsageError("no image to run", [Problem("image", f"neither the job nor pool '{run.target.pool}' names one", fix=fix)])
-    return image
 
 
 def tags_of(run: Run) -> dict[str, str]:

@@ -76,7 +76,7 @@ def _aws(reference: str) -> str:
     return str(answer["SecretString"])
 
 
-_SECRET_MANAGER = "https://secretmanager.googleapis.com"
+_GCP_SECRETS = "https://secretmanager.googleapis.com"
 _GCP_NAME = re.compile(r"projects/[^/]+/secrets/[\w-]+/versions/(\d+|latest)")
 
 
@@ -91,15 +91,17 @@ def _gcp(reference: str) -> str:
         import google.auth
         import requests
         from google.auth.exceptions import GoogleAuthError
-        from google.auth.transport.requests import AuthorizedSession
+        from google.auth.transport import requests as transport
     except ImportError as error:
         raise ValueError(f"{reference} cannot be read by this image: {error}. Fix: pip install google-auth requests") from None
+    signed: Any = transport.AuthorizedSession  # it has no types
     try:
         credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-        session = AuthorizedSession(credentials)
-        session.mount("http", requests.adapters.HTTPAdapter(max_retries=_patience()))
+        session = signed(credentials)
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=_patience()))
         with session:
-            host = os.environ.get("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER", _SECRET_MANAGER).rstrip("/")
+            host = os.environ.get("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER", _GCP_SECRETS).rstrip("/")
             answer = session.get(f"{host}/v1/{reference}:access", timeout=20)
     except (GoogleAuthError, requests.RequestException) as error:
         raise EndedError(IO_ERROR, f"{reference} cannot be read at present: {type(error).__name__}") from None

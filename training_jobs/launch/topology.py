@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -99,7 +100,15 @@ def _vertex(env: Mapping[str, str]) -> Place:
     hosts = [host.rsplit(":", 1)[0] for pool in sorted(pools) for host in pools[pool]]  # the ports are for frameworks that ask for one
     before = sum(len(pools[pool]) for pool in pools if pool < task["type"])
     rank = before + int(task["index"])
-    return Place(rank, len(hosts), hosts[0], hosts[rank], int(env.get("GPUYARD_PORT", _PORT)), None)
+    return Place(rank, len(hosts), hosts[0], hosts[rank], int(env.get("GPUYARD_PORT", _PORT)), _interface(hosts[rank]))
+
+
+def _interface(host: str) -> str | None:
+    """That of a name of this node; None, and gloo looks for itself, where the name leads nowhere or to no address of its own."""
+    try:
+        return interface_of(socket.gethostbyname(host))
+    except OSError:
+        return None
 
 
 # A spot notice reaches a SageMaker container as SIGTERM; its metadata service is not there to be asked.

@@ -149,6 +149,7 @@ def test_a_url_that_is_no_bucket(url: str) -> None:
 
 
 def test_a_bucket_that_is_not_there(server: FakeStorage) -> None:
-    for act in (lambda store: store.create("a", b"1"), lambda store: store.read("a"), lambda store: store.names("a")):
+    store = GcsStore("gs://elsewhere")
+    for act in (lambda: store.create("a", b"1"), lambda: store.read("a"), lambda: store.names("a")):
         with pytest.raises(NotFoundError, match="gs://elsewhere"):
-            act(GcsStore("gs://elsewhere"))
+            act()

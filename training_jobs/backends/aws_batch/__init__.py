@@ -14,10 +14,11 @@ from typing import Any
 from ...errors import GpuyardError, Problem, UsageError
 from ...run import Run
 from ...state import State
-from ...store.aws_errors import code_of
+from ...store.aws_errors import code_of, kind_of
 from ...target import BatchTarget
-from ..aws import WITHIN_S, Aws, once, shared
+from ..aws import Aws, shared
 from ..base import Capacity, LogLine, Request, ServiceStatus
+from ..once import WITHIN_S, once
 from .definitions import Definitions
 from .logs import Reader
 from .request import job_name, requests
@@ -59,7 +60,7 @@ class Backend:
         def attempt() -> str:
             return str(self._aws.call("batch", "submit_job", body, once=True)["jobId"])
 
-        return once(attempt, lambda: self.find(run), self._sleep, until=until)
+        return once(attempt, lambda: self.find(run), kind_of, self._sleep, until=until)
 
     def find(self, run: Run) -> str | None:
         """By its name: the oldest, should there be several."""

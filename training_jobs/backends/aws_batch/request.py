@@ -14,8 +14,9 @@ from typing import Any
 from ...errors import Problem, UsageError
 from ...run import Run, digest
 from ...target import BatchTarget
-from ..aws import image_of, tags_of
+from ..aws import tags_of
 from ..base import Request
+from ..image import image_of
 
 GRACE_S = 25  # the agent sends SIGKILL 30 s after SIGTERM; the rest is for the result
 SHORTEST_S = 60  # Batch takes no shorter time limit

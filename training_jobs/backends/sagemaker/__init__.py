@@ -13,9 +13,9 @@ from ...store.aws_errors import code_of
 from ...target import SageMakerTarget
 from ..aws import Aws, shared
 from ..base import Capacity, LogLine, Request, ServiceStatus
+from ..results import exit_codes
 from .logs import lines
 from .request import body_of, name_of
-from .results import exit_codes
 from .states import status_of
 
 _CONSOLES = {"aws": "console.aws.amazon.com", "aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
@@ -64,7 +64,9 @@ class Backend:
         job = self._describe(service_id)
         if job is None:
             return ServiceStatus(State.UNKNOWN, detail=f"SageMaker knows no training job {service_id}")
-        return status_of(job, lambda: exit_codes(job), self._console(service_id))
+        environment, nodes = job.get("Environment", {}), int(job["ResourceConfig"]["InstanceCount"])
+        url, submission = environment.get("GPUYARD_RUN_URL", ""), environment.get("GPUYARD_SUBMISSION", "")
+        return status_of(job, lambda: exit_codes(url, submission, nodes), self._console(service_id))
 
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
         """The hosts' streams in CloudWatch, merged by time; a restart's streams are found while they are followed."""

@@ -18,7 +18,8 @@ from typing import Any
 from ...errors import Problem, UsageError
 from ...run import Run
 from ...target import SageMakerTarget
-from ..aws import image_of, tags_of
+from ..aws import tags_of
+from ..image import image_of
 
 _NAME = 63  # characters of a training job's name
 _ARGUMENT = 256  # characters of one container argument

@@ -19,6 +19,7 @@ from botocore.exceptions import (
 
 from tests.support.aws.model import EXPIRED, LOST, THROTTLED, UNAVAILABLE, Body, FakeService, Fault
 from training_jobs.backends import aws
+from training_jobs.backends.once import once
 from training_jobs.errors import AuthError, CapacityError, LostSightError, NotFoundError, QuotaError, UsageError
 from training_jobs.store.aws_errors import _CLASSES, _CODES, explain, kind_of
 
@@ -108,9 +109,10 @@ def submit_once(slept: list[float], within_s: float = 60) -> str:
         found: list[dict[str, Any]] = clients.call("batch", "list_jobs", {"jobQueue": "q"})["jobSummaryList"]
         return str(found[0]["jobId"]) if found else None
 
-    return aws.once(
-        lambda: str(clients.call("batch", "submit_job", body, once=True)["jobId"]), find, slept.append, until=time.monotonic() + within_s
-    )
+    def attempt() -> str:
+        return str(clients.call("batch", "submit_job", body, once=True)["jobId"])
+
+    return once(attempt, find, kind_of, slept.append, until=time.monotonic() + within_s)
 
 
 @pytest.mark.parametrize(("fault", "calls"), [(THROTTLED, 3), (UNAVAILABLE, 3)])

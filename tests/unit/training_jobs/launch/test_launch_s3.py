@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +18,7 @@ import fsspec
 import pytest
 
 from tests.support.aws.moto_server import REGION, Moto, moto
+from tests.support.tarballs import launching_tarball
 from training_jobs.launch import files, secrets, topology
 from training_jobs.launch.__main__ import claim
 from training_jobs.launch.ended import EndedError
@@ -84,20 +83,6 @@ def test_no_credentials_come_out_as_an_os_error(server: Moto, monkeypatch: pytes
         files.read("s3://runs/a")
 
 
-def _tarball() -> tuple[str, bytes]:
-    raw = io.BytesIO()
-    program = b"import os; print('launched in', os.getcwd(), 'with', sorted(os.listdir('.')))"
-    with tarfile.open(fileobj=raw, mode="w:gz") as tar:
-        for name, data in {
-            "code/train.py": b"", ".gpuyard/training_jobs/__init__.py": b"", ".gpuyard/training_jobs/launch/__init__.py": b"",
-            ".gpuyard/training_jobs/launch/__main__.py": program,
-        }.items():  # fmt: skip
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return f"gpuyard/code/{hashlib.sha256(raw.getvalue()).hexdigest()}.tar.gz", raw.getvalue()
-
-
 def _bootstrap(server: Moto, folder: Path, path: str, **more: str) -> subprocess.CompletedProcess[str]:
     env = {"PATH": os.environ["PATH"], "HOME": str(folder), "GPUYARD_CODE_URL": f"s3://runs/{path}", **server.environment(), **more}
     text = (CHECKOUT / "training_jobs/launch/bootstrap.py").read_text()
@@ -105,7 +90,7 @@ def _bootstrap(server: Moto, folder: Path, path: str, **more: str) -> subprocess
 
 
 def test_the_bootstrap_fetches_code_from_s3(server: Moto, tmp_path: Path) -> None:
-    path, data = _tarball()
+    path, data = launching_tarball()
     missing = _bootstrap(server, tmp_path, path)
     assert missing.returncode == 1
     assert "gpuyard: the job's code cannot be unpacked: FileNotFoundError" in missing.stderr

@@ -1,21 +1,17 @@
-"""The exit codes that the nodes of a training job left in the run bucket: SageMaker itself tells only text."""
+"""The exit codes that the nodes of a job left in the run bucket, for services that themselves tell only text."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
-from ...errors import GpuyardError
-from ...store import Store, open_store
+from ..errors import GpuyardError
+from ..store import Store, open_store
 
 
-def exit_codes(job: Mapping[str, Any]) -> list[int | None]:
-    """One for each node of the newest attempt that this training job claimed; None for a node that left none."""
-    environment = job.get("Environment", {})
-    url, submission = environment.get("GPUYARD_RUN_URL", ""), environment.get("GPUYARD_SUBMISSION", "")
-    bucket, _, run = url.partition("/gpuyard/runs/")
-    nodes = int(job["ResourceConfig"]["InstanceCount"])
+def exit_codes(run_url: str, submission: str, nodes: int) -> list[int | None]:
+    """One for each node of the newest attempt that this submission claimed; None for a node that left none."""
+    bucket, _, run = run_url.partition("/gpuyard/runs/")
     if not run or not submission.isdigit():
         return [None] * nodes
     try:

@@ -1,0 +1,143 @@
+"""What a node does on Vertex AI: files and claims on Google Cloud Storage, code, secrets of Secret Manager, its place by CLUSTER_SPEC."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import fsspec
+import pytest
+
+from tests.support.gcp.secrets import FakeSecrets
+from tests.support.gcp.service import Fault
+from tests.support.gcp.storage import FakeStorage
+from tests.support.gcp.storage_yard import storage
+from tests.support.gcp.tokens import FakeTokens
+from tests.support.tarballs import launching_tarball
+from training_jobs.launch import files, secrets
+from training_jobs.launch.__main__ import claim
+from training_jobs.launch.ended import EndedError
+from training_jobs.launch.topology import Place, place
+from training_jobs.store import GcsStore
+
+CHECKOUT = Path(__file__).resolve().parents[4]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStorage]:
+    with storage(monkeypatch, "runs") as found:
+        yield found
+        fsspec.get_filesystem_class("gs").clear_instance_cache()  # each holds the endpoint of its test
+
+
+def test_files_on_gcs_are_as_on_disk(server: FakeStorage) -> None:
+    url = "gs://runs/gpuyard/runs/a-1"
+    assert files.read(f"{url}/run.json") is None
+    assert files.names(f"{url}/attempts") == []
+    files.write(f"{url}/progress.json", b"1")
+    files.write(f"{url}/progress.json", b"2")
+    assert files.read(f"{url}/progress.json") == b"2"
+    assert files.create(f"{url}/attempts/1.json", b"mine")
+    assert not files.create(f"{url}/attempts/1.json", b"theirs")
+    assert files.read(f"{url}/attempts/1.json") == b"mine"
+    assert files.names(f"{url}/attempts") == ["1.json"]
+    files.remove(f"{url}/progress.json")
+    files.remove(f"{url}/progress.json")
+    assert files.read(f"{url}/progress.json") is None
+    assert GcsStore("gs://runs").names("gpuyard/runs/a-1") == ["attempts"]
+
+
+def test_of_many_claims_each_has_a_number_of_its_own(server: FakeStorage) -> None:
+    submission = {"attempt": 1, "job": {"nodes": 1}}
+    with ThreadPoolExecutor(8) as pool:
+        claimed = list(pool.map(lambda _: claim("gs://runs/gpuyard/runs/a-1", 0, "vertex", submission)["attempt"], range(12)))
+    assert sorted(claimed) == list(range(1, 13))
+
+
+def test_a_file_system_that_would_drop_the_condition_is_refused(server: FakeStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = SimpleNamespace(_pipe_file=lambda path, data: None)
+    monkeypatch.setattr("fsspec.core.url_to_fs", lambda url, **_: (old, "runs/a"))
+    with pytest.raises(EndedError, match=r"too old. Fix: pip install 'gcsfs>=2025.3'") as refused:
+        files.create("gs://runs/a", b"1")
+    assert refused.value.code == 64
+
+
+def test_the_bootstrap_fetches_code_from_gcs(server: FakeStorage, tmp_path: Path) -> None:
+    path, data = launching_tarball()
+    GcsStore("gs://runs").create(path, data)
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GPUYARD_CODE_URL": f"gs://runs/{path}", **server.environment()}
+    text = (CHECKOUT / "training_jobs/launch/bootstrap.py").read_text()
+    done = subprocess.run([sys.executable, "-c", text], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == f"launched in {tmp_path}/code with ['train.py']\n", done.stderr
+
+
+NAME = "projects/acme-ml/secrets/wandb/versions/3"
+
+
+@pytest.fixture
+def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSecrets]:
+    with FakeTokens() as tokens, FakeSecrets({NAME: b"hunter2", NAME.replace("wandb", "binary"): b"\xff\x00"}) as found:
+        found.accepts = tokens.takes
+        for name, value in {**tokens.environment(tmp_path), **found.environment()}.items():
+            monkeypatch.setenv(name, value)
+        yield found
+
+
+def test_secrets_are_read_from_secret_manager(vault: FakeSecrets) -> None:
+    assert secrets.resolve({"WANDB_API_KEY": NAME}) == {"WANDB_API_KEY": "hunter2"}
+    wrong = {
+        "A": NAME.replace("wandb", "gone"), "B": "projects/acme-ml/secrets/wandb", "C": NAME.replace("wandb", "binary"),
+        "D": "projects/acme-ml/secrets/wandb/versions/3:access",
+    }  # fmt: skip
+    with pytest.raises(EndedError) as refused:
+        secrets.resolve({**wrong, "E": NAME})
+    assert refused.value.code == 64
+    for part in ("secrets.A", "HTTP 404", "secrets.B", "versions/<number or latest>", "secrets.C", "bytes", "secrets.D"):
+        assert part in str(refused.value)
+    assert "secrets.E" not in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_secret_store_that_is_down_is_no_bad_configuration(vault: FakeSecrets, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", lambda _: None)
+    vault.fail(Fault(503, "unavailable"), times=3)
+    assert secrets.resolve({"A": NAME}) == {"A": "hunter2"}
+    vault.fail(Fault(503, "unavailable"), times=100)
+    with pytest.raises(EndedError, match="at present: HTTP 503") as refused:
+        secrets.resolve({"A": NAME})
+    assert refused.value.code == 74
+
+
+def test_the_fake_gives_the_text_as_the_service_does(vault: FakeSecrets) -> None:
+    assert base64.b64decode(vault.payload(NAME)) == b"hunter2"
+
+
+def spec(task: str, index: int, *, others: int = 2) -> dict[str, str]:
+    pools = {"workerpool0": ["127.0.0.1:2222"]}
+    if others:
+        pools["workerpool1"] = [f"127.0.0.{2 + number}:2222" for number in range(others)]
+    told = {"cluster": pools, "environment": "cloud", "task": {"type": task, "index": index}, "job": "{}"}
+    return {"GPUYARD_SERVICE": "vertex", "CLUSTER_SPEC": json.dumps(told)}
+
+
+def test_a_node_finds_its_place_in_the_cluster_spec() -> None:
+    found = place(spec("workerpool1", 1))
+    assert found == Place(2, 3, "127.0.0.1", "127.0.0.3", 29400, found.interface)
+    first = place({**spec("workerpool0", 0), "GPUYARD_PORT": "4000"})
+    assert (first.rank, first.nodes, first.address, first.port) == (0, 3, "127.0.0.1", 4000)
+    alone = place(spec("workerpool0", 0, others=0))
+    assert (alone.rank, alone.nodes) == (0, 1)
+
+
+@pytest.mark.parametrize(("env", "says"), [({}, "did not set CLUSTER_SPEC"), ({"CLUSTER_SPEC": "{"}, "malformed")])
+def test_a_cluster_spec_that_is_none(env: dict[str, str], says: str) -> None:
+    with pytest.raises(EndedError, match=says) as refused:
+        place({"GPUYARD_SERVICE": "vertex", **env})
+    assert refused.value.code == 64

@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a file, by any Python
 from tools import venv
+from tools.azurite import azurite
 from tools.engine import bootstrap
 from tools.progress import Progress
 from tools.security import scanner
@@ -36,7 +37,7 @@ CHECKS = [
     Step("types", 60, [PYTHON, "-m", "mypy", *(name for name in CODE if (ROOT / name).is_dir())]),
 ]
 TESTS = Step("tests", 840, [PYTHON, "-m", "pytest", "-n", "auto", "--dist", "worksteal", "--durations=10"])
-SETUP_BUDGET_S = {"python": 300, "engine": 600, "scanner": 60}  # the first time; seconds afterwards
+SETUP_BUDGET_S = {"python": 300, "engine": 600, "scanner": 60, "azurite": 90}  # the first time; seconds afterwards
 
 
 def main() -> int:
@@ -50,6 +51,7 @@ def main() -> int:
         if what == "all":
             _timed(rows, "engine", lambda: bootstrap.ensure(ROOT, say=progress.say))
             _timed(rows, "scanner", lambda: scanner.ensure(ROOT, progress.say))
+            _timed(rows, "azurite", lambda: azurite.ensure(ROOT, progress.say))
             steps.append(Step(TESTS.name, TESTS.budget_s, [*TESTS.argv, *arguments]))
         progress.end()
         for step in steps:

@@ -1,4 +1,4 @@
-"""What every store promises, on a folder, on S3 and on Google Cloud Storage: once is once, a stale tag is refused, whoever races."""
+"""What every store promises, on a folder and in each cloud: once is once, a stale tag is refused, whoever races."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ from pathlib import Path
 import pytest
 
 from tests.support.aws.moto_server import moto
+from tests.support.azure.storage import storage as azure_storage
 from tests.support.gcp.storage_yard import storage
 from training_jobs.errors import UsageError
 from training_jobs.journal import Journal
 from training_jobs.store import ChangedError, ExistsError, Store, open_store
 
 
-@pytest.fixture(params=["local", "s3", "s3-prefix", "gs", "gs-prefix"])
+@pytest.fixture(params=["local", "s3", "s3-prefix", "gs", "gs-prefix", "abfs", "abfs-prefix"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     if request.param == "local":
         (tmp_path / "bucket").mkdir()
         yield (tmp_path / "bucket").as_uri()
         return
     scheme, _, prefix = request.param.partition("-")
+    if scheme == "abfs":
+        with azure_storage(tmp_path, monkeypatch) as found:
+            yield f"{found.url}/team/a" if prefix else found.url
+        return
     with moto(monkeypatch, "runs") if scheme == "s3" else storage(monkeypatch, "runs", page=2):
         yield f"{scheme}://runs/team/a" if prefix else f"{scheme}://runs"
 

@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 
 from ..errors import Problem, UsageError
 from .base import ChangedError, ExistsError, Store
+from .blob import BlobStore
 from .gcs import GcsStore
 from .local import LocalStore, explain_os_error, plain_errors
 from .s3 import S3Store
 
 __all__ = [
+    "BlobStore",
     "ChangedError",
     "ExistsError",
     "GcsStore",
@@ -28,7 +30,7 @@ __all__ = [
 ]
 
 # Each cloud adds its scheme with its conditional write.
-_STORES: dict[str, Callable[[str], Store]] = {"file": LocalStore, "s3": S3Store, "gs": GcsStore}
+_STORES: dict[str, Callable[[str], Store]] = {"file": LocalStore, "s3": S3Store, "gs": GcsStore, "abfs": BlobStore}
 
 
 def open_store(url: str) -> Store:

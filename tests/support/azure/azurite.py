@@ -1,0 +1,53 @@
+"""Azurite behind the names of Azure Storage: one server for each process of the tests, a container of its own for each test."""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import functools
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from tools.azurite import azurite
+
+from .tls import certificate
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+ACCOUNT = "gpuyardtests"
+ACCOUNT_KEY = base64.b64encode(b"no client of ours may ever use it").decode()
+
+
+@functools.cache
+def port() -> int:
+    """Where it listens; started on first use, ended with this process. It takes bearer tokens alone: nobody knows its key."""
+    program = azurite.ensure(CHECKOUT, lambda _: None)
+    folder, shown = Path(tempfile.mkdtemp(prefix="gpuyard-azurite-")), certificate()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        number = int(free.getsockname()[1])
+    argv = [
+        "node", str(program), "--blobHost", "127.0.0.1", "--blobPort", str(number), "--oauth", "basic", "--cert", str(shown.chain),
+        "--key", str(shown.key), "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent",
+    ]  # fmt: skip
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "AZURITE_ACCOUNTS": f"{ACCOUNT}:{ACCOUNT_KEY}"}
+    process = subprocess.Popen(argv, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    atexit.register(_end, process, folder)
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", number)).close()
+            return number
+        except OSError:
+            assert process.poll() is None, f"Azurite ended with {process.returncode}"
+            assert time.monotonic() < deadline, "Azurite does not answer"
+            time.sleep(0.05)
+
+
+def _end(process: subprocess.Popen[bytes], folder: Path) -> None:
+    process.kill()
+    process.wait()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,107 @@
+"""Azure Storage as clients see it, Azurite behind it: every call noted, faults on demand, a container for each test."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import os
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training_jobs import journal
+from training_jobs.store import blob
+
+from . import azurite
+from .door import Door
+from .entra import FakeEntra
+from .https import Answer, Call, FakeHttps
+
+Fault = Callable[[str, str], Answer | None]
+"""(verb, path) to an answer, or None for Azurite's own."""
+_NUMBERS = itertools.count()
+_HOP = {"connection", "content-length", "keep-alive", "transfer-encoding"}
+
+
+class FakeStorage(FakeHttps):
+    """In front of Azurite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fault: Fault = lambda verb, path: None
+        self.loss: Fault = lambda verb, path: None
+        self._local = threading.local()
+
+    def serve(self, verb: str, host: str, target: str, headers: Mapping[str, str], raw: bytes) -> Answer | None:
+        """Note the call, let it go wrong or let Azurite answer it."""
+        path = target.partition("?")[0]
+        with self.lock:
+            self.calls.append(Call(verb, path, {}, None, raw, headers))
+        faulty = self.fault(verb, path)
+        if faulty is not None:
+            return faulty
+        answer = self._forward(verb, host, target, headers, raw)
+        return self.loss(verb, path) or answer
+
+    def _forward(self, verb: str, host: str, target: str, headers: Mapping[str, str], raw: bytes) -> Answer:
+        context = ssl._create_unverified_context()  # noqa: S323 the certificate is for the name in Host
+        connection = http.client.HTTPSConnection("127.0.0.1", azurite.port(), context=context, timeout=60)
+        try:
+            kept = {name: value for name, value in headers.items() if name.lower() not in _HOP}
+            connection.request(verb, target, raw, {**kept, "Host": host, "Content-Length": str(len(raw))})
+            response = connection.getresponse()
+            body = response.read()
+            told = {name: value for name, value in response.getheaders() if name.lower() not in _HOP}
+            if verb == "HEAD" and (length := response.getheader("Content-Length")):
+                told["Content-Length"] = length
+        finally:
+            connection.close()
+        return Answer(response.status, body, told)
+
+
+@dataclass
+class Storage:
+    """An account with one container, reached by its own name, and who may reach it."""
+
+    front: FakeStorage
+    entra: FakeEntra
+    door: Door
+    container: str
+
+    @property
+    def url(self) -> str:
+        """Of the container."""
+        return f"abfs://{self.container}@{azurite.ACCOUNT}.dfs.core.windows.net"
+
+    def client(self) -> Any:
+        """The container's ordinary client."""
+        return blob.client(azurite.ACCOUNT).get_container_client(self.container)
+
+    def objects(self) -> dict[str, bytes]:
+        """All there is."""
+        return {entry.name: self.client().download_blob(entry.name).readall() for entry in self.client().list_blobs()}
+
+
+@contextmanager
+def storage(folder: Path, monkeypatch: pytest.MonkeyPatch, leads: Mapping[str, int] | None = None) -> Iterator[Storage]:
+    """All of it, and this process as a pipeline that has an identity. `leads`: more hosts."""
+    with FakeStorage() as front, FakeEntra() as entra:
+        doors = {".blob.core.windows.net": front.server_port, "login.microsoftonline.com": entra.server_port, **(leads or {})}
+        with Door(doors) as door:
+            for name, value in {**door.environment(), **entra.environment(folder)}.items():
+                monkeypatch.setenv(name, value)
+            blob.forget()
+            journal._kept.clear()
+            found = Storage(front, entra, door, f"runs-{os.getpid()}-{next(_NUMBERS)}")
+            try:
+                found.client().create_container()
+                front.calls.clear()
+                yield found
+            finally:
+                blob.forget()

@@ -1,0 +1,66 @@
+"""Makes and keeps Azurite, Azure Blob Storage on 127.0.0.1 for the tests, in .yard/cache/azurite, from its lock with hashes."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # started as a file
+from tools import venv
+from tools.progress import Progress
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ("package.json", "package-lock.json")
+_MARKER = "gpuyard.digest"  # written last: without it the installation is unfinished
+_SERVER = Path("node_modules/azurite/dist/src/blob/main.js")
+
+
+def ensure(root: Path, say: Callable[[str], None]) -> Path:
+    """The server's program, for node; made if it is missing or its lock changed. Raises VenvError."""
+    home, sources = root / ".yard" / "cache" / "azurite", root / "tools" / "azurite"
+    digest = hashlib.sha256(b"".join((sources / name).read_bytes() for name in FILES)).hexdigest()
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with home.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the file, also when this process is killed
+        marker = home / _MARKER
+        if marker.exists() and marker.read_text(encoding="utf-8") == digest and (home / _SERVER).exists():
+            return home / _SERVER
+        if missing := [name for name in ("node", "npm") if shutil.which(name) is None]:
+            raise venv.VenvError(
+                f"{' and '.join(missing)} not found: the tests of Azure Blob Storage run against Azurite, a Node.js program.\n"
+                "fix: install Node.js 20 or newer with npm (Debian, Ubuntu: apt install nodejs npm)"
+            )
+        if home.exists():
+            shutil.rmtree(home)
+        home.mkdir()
+        for name in FILES:
+            shutil.copy(sources / name, home)
+        log = root / ".yard" / "azurite.log"
+        # No package's script is run: none is needed, and 374 strangers' are not read.
+        install = ["npm", "ci", "--prefix", str(home), "--ignore-scripts", "--no-audit", "--no-fund"]
+        venv.run(install, log, say, "installing tools/azurite/package-lock.json", {})
+        marker.write_text(digest, encoding="utf-8")
+        log.unlink(missing_ok=True)
+    return home / _SERVER
+
+
+def main() -> int:
+    """Command line: print the program."""
+    progress = Progress(sys.stderr, "azurite: ")
+    try:
+        found = ensure(ROOT, progress.say)
+    except venv.VenvError as error:
+        progress.end()
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    progress.end()
+    print(found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -46,7 +46,7 @@ def _read(location: str) -> str:
     try:
         if urlsplit(location).scheme in {"", "file"}:
             return Path(location.removeprefix("file://")).read_text(encoding="utf-8")
-        if urlsplit(location).scheme in {"s3", "gs"}:
+        if urlsplit(location).scheme in {"s3", "gs", "abfs"}:
             from training_jobs.store import read_url
 
             data = read_url(location)

@@ -66,7 +66,7 @@ Method = Callable[..., Answer]
 
 
 class FakeHttps(ThreadingHTTPServer):
-    """Subclasses give `routes`: (operation, verb, regular expression of host and path). The operation is the name of their method, which gets the
+    """Subclasses give `routes`: (operation, verb, regular expression of host and path). The operation names the method, which gets the
     call and the groups of the expression. Leaving it fails when the fake itself was broken.
     """
 

@@ -1,4 +1,4 @@
-"""S3's objects and AWS Batch's calls on 127.0.0.1, in a process of its own, answered at once: what is left is the client's own time.
+"""S3, AWS Batch and SageMaker on 127.0.0.1, in a process of its own, answered at once: what is left is the client's own time.
 
 `python -m benchmarks._at_once` prints its URL and serves until its input ends. The tests' fakes check what they are sent; this does not.
 """
@@ -61,10 +61,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, b"", etag)
 
     def do_POST(self) -> None:
-        operation = self.path.rsplit("/", 1)[-1]
+        operation = (self.headers.get("X-Amz-Target") or self.path).rsplit("/", 1)[-1].removeprefix("SageMaker.").lower()
         _CALLS.append(operation)
         body = json.loads(self._body() or b"{}")
-        self._answer(200, json.dumps(_batch(operation, body)).encode())
+        self._answer(200, json.dumps(_told(operation, body)).encode())
 
     def _body(self) -> bytes:
         if "chunked" not in self.headers.get("Content-Encoding", ""):
@@ -86,9 +86,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def _batch(operation: str, body: dict[str, Any]) -> dict[str, Any]:
+def _told(operation: str, body: dict[str, Any]) -> dict[str, Any]:
     if operation == "submitjob":
         return {"jobName": body["jobName"], "jobId": f"00000000-0000-4000-8000-{next(_NUMBERS):012}"}
+    if operation == "createtrainingjob":
+        return {"TrainingJobArn": f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{body['TrainingJobName']}"}
     if operation == "describejobqueues":
         return {"jobQueues": [{"jobQueueName": "q", "state": "ENABLED", "status": "VALID", "priority": 1, "computeEnvironmentOrder": []}]}
     if operation == "describejobs":

@@ -1,4 +1,6 @@
-"""Submitting to AWS Batch against the bare boto3 calls it must make: `python benchmarks/submit_aws.py [N]`. The services answer at once.
+"""Submitting to AWS against the bare boto3 calls it must make: `python benchmarks/submit_aws.py [N [batch|sagemaker]]`.
+
+The services answer at once. Without a service both are measured, one after the other.
 
 The bare calls are those the promise needs: look for the record, write it once, submit, write the job's id down. Both are made in turn.
 """
@@ -29,44 +31,54 @@ _KEYS = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark",
 
 @contextmanager
 def services() -> Iterator[str]:
-    """S3 and Batch in another process, and this process's variables pointing at them."""
+    """S3, Batch and SageMaker in another process, and this process's variables pointing at them."""
     argv = [sys.executable, "-m", "benchmarks._at_once"]
     with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         url = process.stdout.readline().strip() if process.stdout else ""
-        os.environ.update(_KEYS, AWS_ENDPOINT_URL_S3=url, AWS_ENDPOINT_URL_BATCH=url, AWS_EC2_METADATA_DISABLED="true")
+        os.environ.update(
+            _KEYS, AWS_ENDPOINT_URL_S3=url, AWS_ENDPOINT_URL_BATCH=url, AWS_ENDPOINT_URL_SAGEMAKER=url, AWS_EC2_METADATA_DISABLED="true"
+        )
         yield url
         process.terminate()
 
 
-def make_target() -> JobTarget:
-    """A pool behind a queue, as `pulumi up` leaves it."""
-    account, image = "123456789012", f"registry.example/train@sha256:{'0' * 64}"
-    common = {"version": 1, "kind": "batch", "stack": "gpuyard/dev-aws", "pool": "l4", "machine": "g6.12xlarge", "accelerator": "L4"}
-    sizes = {"gpus_per_node": 4, "nics_per_node": 1, "min_nodes": 0, "max_nodes": 4, "vcpus": 48, "memory_mib": 180_000}
-    roles = {"job_role": f"arn:aws:iam::{account}:role/job", "execution_role": f"arn:aws:iam::{account}:role/execution"}
+def make_target(kind: str) -> JobTarget:
+    """A pool of that service, as `pulumi up` leaves it."""
+    account = "123456789012"
+    image = f"{account}.dkr.ecr.us-east-1.amazonaws.com/train@sha256:{'0' * 64}"
+    common = {"version": 1, "kind": kind, "stack": "gpuyard/dev-aws", "pool": "l4", "machine": "g6.12xlarge", "accelerator": "L4"}
+    sizes = {"gpus_per_node": 4, "nics_per_node": 1, "min_nodes": 0, "max_nodes": 4}
     place = {"region": "us-east-1", "account_id": account, "run_bucket": "s3://runs", "buckets": {"runs": "s3://runs"}, "spot": False}
-    service = {
-        "job_queue": f"arn:aws:batch:us-east-1:{account}:job-queue/l4",
-        "log_group": "/gpuyard/dev-aws",
-        "job_prefix": "gpuyard-00000000-",
-    }
+    own = {
+        "batch": {
+            "job_queue": f"arn:aws:batch:us-east-1:{account}:job-queue/l4", "vcpus": 48, "memory_mib": 180_000,
+            "job_role": f"arn:aws:iam::{account}:role/job", "execution_role": f"arn:aws:iam::{account}:role/execution",
+        },
+        "sagemaker": {
+            "instance_type": "ml.g6.12xlarge", "role": f"arn:aws:iam::{account}:role/training", "subnet_ids": ["subnet-0a"],
+            "security_group_ids": ["sg-0a"],
+        },
+    }  # fmt: skip
+    more = {"log_group": "/gpuyard/dev-aws", "job_prefix": "gpuyard-00000000-", "default_image": image}
     price = {"usd_per_node_hour": 4.6, "source": "list price"}
-    return parse_target({**common, **sizes, **roles, **place, **service, "price": price, "default_image": image})
+    return parse_target({**common, **sizes, **place, **own[kind], **more, "price": price})
 
 
-def bare_submits(body: dict[str, Any], record: bytes) -> Callable[[int], None]:
+def bare_submits(kind: str, body: dict[str, Any], record: bytes) -> Callable[[int], None]:
     """The same calls by boto3 alone, with bodies of the same size."""
     import boto3
 
-    s3, batch = boto3.client("s3"), boto3.client("batch")
+    s3, service = boto3.client("s3"), boto3.client(kind)
+    name = {"batch": "jobName", "sagemaker": "TrainingJobName"}[kind]
+    start = {"batch": "submit_job", "sagemaker": "create_training_job"}[kind]
 
     def submit(number: int) -> None:
-        key = f"gpuyard/runs/bare-{number}/run.json"
+        key = f"gpuyard/runs/bare-{kind}-{number}/run.json"
         try:
             s3.get_object(Bucket="runs", Key=key)
         except s3.exceptions.NoSuchKey:
             etag = s3.put_object(Bucket="runs", Key=key, Body=record, IfNoneMatch="*")["ETag"]
-        batch.submit_job(**{**body, "jobName": f"bare-{number}-0"})
+        getattr(service, start)(**{**body, name: f"bare-{number}-0"})
         s3.put_object(Bucket="runs", Key=key, Body=record + b" ", IfMatch=etag)
 
     return submit
@@ -85,38 +97,43 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def main(count: int) -> None:
+def measure(url: str, kind: str, count: int) -> None:
     """Submit `count` different jobs one after another through one process, and as often by boto3 alone."""
+    runner = Runner({"l4": make_target(kind)})
+
+    def job(number: int) -> Any:
+        return parse_job({"name": kind, "nodes": 2, "command": ["train.py"], "env": {"NUMBER": str(number)}})
+
+    first = runner.submit(job(-1), None).status  # makes the clients and the code tarball
+    _, requests = runner.plan(job(-2), None)
+    with urlopen(f"{url}/runs/gpuyard/runs/{first.run_id}/run.json") as answer:  # noqa: S310 our own server
+        record = answer.read()
+    bare = bare_submits(kind, requests[-1].body, record)
+    bare(-1)
+    specs = [job(number) for number in range(count)]
+    before = len(json.load(urlopen(f"{url}/calls")))  # noqa: S310
+    ours, theirs = [], []
+    for number, spec in enumerate(specs):
+        ours.append(timed(lambda spec=spec: runner.submit(spec, None)))  # type: ignore[misc]
+        theirs.append(timed(lambda number=number: bare(number)))  # type: ignore[misc]
+    calls = json.load(urlopen(f"{url}/calls"))[before:]  # noqa: S310
+    kinds = Counter(call.split()[0] for call in calls if "/bare-" not in call)
+    kinds["submitjob" if kind == "batch" else "createtrainingjob"] -= count  # the bare ones carry no name in their path
+    each = sum(kinds.values()) / count
+    rate = f"{3600 / statistics.mean(ours):,.0f} an hour"
+    print(f"submit to {kind}, {count} jobs")
+    print(f"  gpuyard                     {milliseconds(ours)}   {rate}   (goal: p95 <= 100 ms, 20,000 an hour)")
+    print(f"  bare boto3, the same calls  {milliseconds(theirs)}")
+    print(f"  ratio gpuyard / bare: {statistics.median(ours) / statistics.median(theirs):.2f}   (goal: <= 1.3)")
+    print(f"  calls per submission: {each:.2f}   (goal: <= 4; {dict(kinds)})")
+
+
+def main(count: int, kinds: list[str]) -> None:
+    """Measure one service or both."""
     with services() as url:
-        target = make_target()
-        runner = Runner({"l4": target})
-
-        def job(number: int) -> Any:
-            return parse_job({"name": "job", "nodes": 2, "command": ["train.py"], "env": {"NUMBER": str(number)}})
-
-        first = runner.submit(job(-1), None).status  # makes the clients and the code tarball
-        _, requests = runner.plan(job(-2), None)
-        with urlopen(f"{url}/runs/gpuyard/runs/{first.run_id}/run.json") as answer:  # noqa: S310 our own server
-            record = answer.read()
-        bare = bare_submits(requests[1].body, record)
-        bare(-1)
-        specs = [job(number) for number in range(count)]
-        before = len(json.load(urlopen(f"{url}/calls")))  # noqa: S310
-        ours, theirs = [], []
-        for number, spec in enumerate(specs):
-            ours.append(timed(lambda spec=spec: runner.submit(spec, None)))  # type: ignore[misc]
-            theirs.append(timed(lambda number=number: bare(number)))  # type: ignore[misc]
-        calls = json.load(urlopen(f"{url}/calls"))[before:]  # noqa: S310
-        own = [call for call in calls if "/bare-" not in call]
-        kinds = Counter(call.split()[0] for call in own)
-        kinds["submitjob"] -= count  # the bare ones carry no name in their path
-        each = sum(kinds.values()) / count
-        rate = f"{3600 / statistics.mean(ours):,.0f} an hour"
-        print(f"submit, {count} jobs            {milliseconds(ours)}   {rate}   (goal: p95 <= 100 ms, 20,000 an hour)")
-        print(f"bare boto3, the same calls    {milliseconds(theirs)}")
-        print(f"ratio submit / bare: {statistics.median(ours) / statistics.median(theirs):.2f}   (goal: <= 1.3)")
-        print(f"calls per submission: {each:.2f}   (goal: <= 4; {dict(kinds)})")
+        for kind in kinds:
+            measure(url, kind, count)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000, sys.argv[2:] or ["batch", "sagemaker"])

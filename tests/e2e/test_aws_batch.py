@@ -170,6 +170,16 @@ def test_a_preempted_job_is_started_again_by_the_service_and_loses_no_step(yard:
     assert len(yard.batch.jobs) == 1
 
 
+def test_all_starts_together_keep_the_time_limit_also_when_nobody_asks(yard: Yard) -> None:
+    leaves = "import sys, time; time.sleep(1); sys.exit(75)"
+    run = yard.submit(leaves, launcher="none", command=["python3", "train.py"], retries={"preempted": 9}, timeout="3s")
+    [job] = yard.batch.jobs.values()
+    yard.until(lambda: job.ended)
+    assert [attempt.nodes[0].exit_code for attempt in job.attempts] in ([75, 124], [75, 75, 124]), yard.logs.text()
+    status = yard.wait(run)
+    assert (status.state, status.reason, exit_for(status.state, status.reason)) == (State.FAILED, Reason.TIMEOUT, Exit.TIMEOUT)
+
+
 @pytest.mark.parametrize("node", [0, 1])
 def test_a_node_that_fails_ends_the_job_with_its_code_whichever_it_is(yard: Yard, node: int) -> None:
     run = yard.submit(FAILS, nodes=2, launcher="none", command=["python3", "train.py", str(node), "7"])

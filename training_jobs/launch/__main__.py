@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 import time
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from . import files
-from .ended import IO_ERROR, EndedError
+from .ended import IO_ERROR, OUT_OF_TIME, EndedError
 from .hook import BAD_CONFIG, RESUMABLE
+from .limit import left_s
 from .meeting import Meeting
 from .node import Node
 from .notice import Notice
@@ -54,17 +56,17 @@ def _attempts(where: Place, work: Path, notice: Notice, lead_s: float) -> int:
     returns_s = float(os.environ.get("GPUYARD_RETURN_S", "0"))
     submission, code = _submission(os.environ.get("GPUYARD_RECORD_URL", f"{run_url}/run.json"), index), work / "code"
     run_url = os.environ.get("GPUYARD_LEFT_URL", run_url)  # a container without a network leaves all in a folder of its own
-    patience_s = _MEETING_TIMEOUT_S
+    patience_s, began = _MEETING_TIMEOUT_S, time.time()
     while True:
         with contextlib.closing(Meeting(where, f"{os.environ['GPUYARD_RUN_ID']}.{index}", lambda: notice.asked)) as meeting:
             meeting.join(patience_s)
-            claimed = claim(run_url, index, os.environ["GPUYARD_SERVICE"], submission) if where.rank == 0 else None
-            attempt = int(meeting.agree(claimed)["attempt"])
-            cwd = code if code.is_dir() else work
-            ended = Node(where, submission["job"], attempt, run_url, work / ".state", cwd, meeting, notice, lead_s).live()
+            agreed = meeting.agree(_order(run_url, index, submission, began) if where.rank == 0 else None)
+            until = _until(agreed["left_s"])
+            cwd, attempt = code if code.is_dir() else work, int(agreed["attempt"])
+            ended = Node(where, submission["job"], attempt, run_url, work / ".state", cwd, meeting, notice, lead_s, until).live()
         if ended != RESUMABLE or not meeting.lost or notice.asked or not returns_s:
             return ended
-        patience_s = returns_s
+        patience_s, began = returns_s, time.time()
         print(f"gpuyard: node(s) {sorted(meeting.lost)} may come back within {returns_s:.0f} s: waiting", flush=True)
 
 
@@ -79,15 +81,31 @@ def _submission(url: str, index: int) -> dict[str, Any]:
     return found
 
 
-def claim(run_url: str, index: int, service: str, submission: dict[str, Any]) -> dict[str, int]:
-    """Take the next attempt number for good: two claims never share one, whoever makes them."""
+def _order(run_url: str, index: int, submission: dict[str, Any], began: float) -> dict[str, Any]:
+    """What node 0 tells the others: the attempt, and the time that is left for it where earlier starts used some (null = all)."""
+    attempt = claim(run_url, index, os.environ["GPUYARD_SERVICE"], submission, began)["attempt"]
+    limit_s = os.environ.get("GPUYARD_LIMIT_S")
+    again = limit_s is not None and attempt > int(submission["attempt"])
+    return {"attempt": attempt, "left_s": left_s(float(limit_s or 0), run_url, index, attempt, time.time()) if again else None}
+
+
+def _until(seconds: float | None) -> float:
+    """When time is up, on the monotonic clock. Raises EndedError when it is already."""
+    if seconds is not None and seconds <= 0:
+        raise EndedError(OUT_OF_TIME, "earlier starts of the nodes used up the time limit")
+    return math.inf if seconds is None else time.monotonic() + seconds
+
+
+def claim(run_url: str, index: int, service: str, submission: dict[str, Any], began: float) -> dict[str, int]:
+    """Take the next attempt number for good: two claims never share one, whoever makes them. `began`: this node's start, Unix time."""
     folder = f"{run_url}/attempts"
     number = int(submission["attempt"])
     while True:
         claimed = [int(name.removesuffix(".json")) for name in files.names(folder) if name.removesuffix(".json").isdigit()]
         number = max([number, *(other + 1 for other in claimed)])
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        at, since = (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)) for moment in (time.time(), began))
         taken = {"attempt": number, "submission": index, "service": service, "nodes": submission["job"]["nodes"], "claimed_at": at}
+        taken["began_at"] = since
         if files.create(f"{folder}/{number}.json", json.dumps(taken).encode()):
             return {"attempt": number}
 

@@ -17,7 +17,7 @@ from typing import Any
 from . import files
 from .agent import FINAL, AgentPlan, AgentState, forget_state, read_state
 from .children import Child
-from .ended import IO_ERROR, EndedError
+from .ended import IO_ERROR, OUT_OF_TIME, EndedError
 from .environment import workers_environment
 from .hook import BAD_CONFIG, DONE, FABRIC, RESUMABLE
 from .meeting import Meeting, free_port
@@ -29,13 +29,15 @@ _CUT_PATIENCE_S = 8.0
 _LAST_WORDS_S = 45.0
 """How long to wait for how the others ended, once this node failed: torchrun's own 30 s for its workers and some."""
 
+_TIME_IS_UP_S = 5.0  # before the limit: the nodes' clocks differ a little, and with so little left nothing is worth starting again
+
 
 class Node:
     """This node's part of an attempt."""
 
     def __init__(
         self, where: Place, job: dict[str, Any], attempt: int, run_url: str, state: Path, cwd: Path, meeting: Meeting, notice: Notice,
-        lead_s: float,
+        lead_s: float, until: float = math.inf,
     ) -> None:  # fmt: skip
         self._where, self._job, self._attempt, self._run_url = where, job, attempt, run_url
         self._state, self._cwd, self._meeting, self._notice = state, cwd, meeting, notice
@@ -44,7 +46,7 @@ class Node:
         self._progress = Progress(self._attempt_url, attempt, self._report_file) if where.rank == 0 else None
         self._restarts = 0
         self._told_until = math.inf
-        self._lead_s = lead_s
+        self._lead_s, self._until = lead_s, until
         self._weighed = False
 
     def live(self) -> int:
@@ -155,6 +157,7 @@ class Node:
         """Wait for a command; end it when the grace is over or another node's end leaves it nothing to do."""
         while child.code is None:
             self._meeting.listen(0.1)
+            self._keep_time()
             self._pass_on_stop()
             if follow:
                 follow()
@@ -163,6 +166,14 @@ class Node:
                 child.end(self._notice.left_s if self._notice.asked else _CUT_PATIENCE_S)
                 raise EndedError(RESUMABLE, cause, cut=True)
         child.end(0.0)
+
+    def _keep_time(self) -> None:
+        """Ask for a stop when the time limit is reached, which the service itself does not know."""
+        if self._progress:
+            self._progress.alive()
+        if time.monotonic() > self._until and not self._notice.asked:
+            print("gpuyard: the time limit over all starts is reached", flush=True)
+            self._notice.ask()
 
     def _hear_of_a_loss(self) -> None:
         """What failed here may have failed for want of another node: its collectives can break before its line is seen to break."""
@@ -233,7 +244,7 @@ class Node:
         code = first.code or DONE
         stopped = self._notice.asked
         if stopped and code not in (DONE, BAD_CONFIG, FABRIC):
-            code = RESUMABLE
+            code = OUT_OF_TIME if time.monotonic() > self._until - _TIME_IS_UP_S else RESUMABLE
         result = {
             "attempt": self._attempt, "node": self._where.rank, "exit_code": code, "rank": first.rank, "signal": first.signal,
             "restarts": own.restarts, "stopped": stopped, "tail": list(first.tail), "started_at": began, "ended_at": now(),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files
+from .limit import SIGN_OF_LIFE_S
 
 _EVERY_LOCAL_S, _EVERY_REMOTE_S = 0.5, 10.0
 
@@ -32,6 +33,11 @@ class Progress:
         self._now["phase"] = name
         self._report()
         self._publish(force=True)
+
+    def alive(self) -> None:
+        """Say at least once a minute that this attempt lives: where no end is told, what it used of the time limit is counted by that."""
+        if time.monotonic() - self._written_at > SIGN_OF_LIFE_S:
+            self._write()
 
     def follow(self, phase: str, restarts: int) -> None:
         """Take in the agent's state and rank 0's report; a restart is over when a step after it was reported: by count, clocks are set."""
@@ -62,6 +68,9 @@ class Progress:
         due = time.monotonic() - self._written_at > self._every_s
         if self._now == self._told or not (force or due):
             return
+        self._write()
+
+    def _write(self) -> None:
         self._written_at, self._told = time.monotonic(), dict(self._now)
         leave(self._url, {**self._now, "updated_at": now()})
 

@@ -92,12 +92,15 @@ def _container(image: str, target: BatchTarget) -> Body:
 
 
 def _submission(run: Run, target: BatchTarget, definition: Body) -> Body:
+    strategy = _retries(run, target)
     environment = {
         "GPUYARD_RUN_ID": run.id,
         "GPUYARD_RUN_URL": run.url,
         "GPUYARD_SUBMISSION": str(run.submission),
         "GPUYARD_CODE_URL": run.code.url,
     }
+    if strategy["attempts"] > 1:  # Batch counts each attempt's time anew: launch keeps the sum
+        environment["GPUYARD_LIMIT_S"] = str(run.limit_s)
     own = {"environment": _pairs(environment)}
     override: Body = {"containerOverrides": own}
     if run.spec.nodes > 1:
@@ -108,7 +111,7 @@ def _submission(run: Run, target: BatchTarget, definition: Body) -> Body:
         "jobQueue": target.job_queue,
         "jobDefinition": definition["jobDefinitionName"],  # its newest active revision; all have this content
         **override,
-        "retryStrategy": _retries(run, target),
+        "retryStrategy": strategy,
         "timeout": {"attemptDurationSeconds": max(run.limit_s, SHORTEST_S)},
         "propagateTags": True,
         "tags": tags_of(run),

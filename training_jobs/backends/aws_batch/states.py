@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...state import Outcome, Reason, State, classify
@@ -12,6 +13,10 @@ CANCELLED = "gpuyard: cancelled"
 """The reason with which a job is terminated on request."""
 OVERTIME = "gpuyard: timeout over all attempts at the service"
 """The reason with which a job is terminated that Batch's own limit, one for each attempt, lets run on."""
+
+_OUT_OF_TIME = 124
+"""With which launch ends a job whose attempts used up its time together: it counts by the minute, and rather too much."""
+_COUNTED_S = 60
 
 _STATES = {
     "SUBMITTED": State.PENDING,
@@ -64,8 +69,12 @@ def is_overtime(job: Mapping[str, Any], now: float) -> bool:
     limit, attempts = (job.get("timeout") or {}).get("attemptDurationSeconds"), job.get("attempts") or []
     if job["status"] != "RUNNING" or not limit or not attempts or not job.get("startedAt"):
         return False
-    ran_ms = sum(attempt.get("stoppedAt", 0) - attempt.get("startedAt", attempt.get("stoppedAt", 0)) for attempt in attempts)
-    return bool(ran_ms + now * 1000 - job["startedAt"] > limit * 1000)
+    return bool(_ran_ms(attempts) + now * 1000 - job["startedAt"] > limit * 1000)
+
+
+def _ran_ms(attempts: Sequence[Mapping[str, Any]]) -> float:
+    """For how long attempts that ended held their machines."""
+    return float(sum(attempt.get("stoppedAt", 0) - attempt.get("startedAt", attempt.get("stoppedAt", 0)) for attempt in attempts))
 
 
 def _end(job: Mapping[str, Any], attempts: list[Mapping[str, Any]], spot: bool) -> Outcome:
@@ -77,6 +86,9 @@ def _end(job: Mapping[str, Any], attempts: list[Mapping[str, Any]], spot: bool) 
         return Outcome(State.CANCELLED, None, code)
     if said.startswith(OVERTIME) or not job.get("isTerminated"):
         found = _graded({**last, "statusReason": f"{said} {last.get('statusReason') or ''}"}, spot)
+        limit_s = (job.get("timeout") or {}).get("attemptDurationSeconds", math.inf)
+        if code == _OUT_OF_TIME and len(attempts) > 1 and _ran_ms(attempts) > (limit_s - _COUNTED_S * len(attempts)) * 1000:
+            found = Outcome(State.FAILED, Reason.TIMEOUT, None)
         if found.reason is Reason.TIMEOUT and job.get("tags", {}).get("limit") == Reason.COST:
             return Outcome(State.FAILED, Reason.COST, None)
         return found

@@ -239,3 +239,16 @@ def test_attempts_at_the_service_share_one_time_limit() -> None:
     assert not is_overtime({**job, "status": "RUNNABLE"}, 1041)
     ended = status_of({**said(code=143, reason=OVERTIME, isTerminated=True)}, spot=False, console_url="")
     assert (ended.state, ended.reason) == (State.FAILED, Reason.TIMEOUT)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "reason"),
+    [
+        ([attempt(75, EXITED, 60), attempt(124, EXITED, 60)], Reason.TIMEOUT),  # 120 s of 200, each counted by the minute
+        ([attempt(75, EXITED, 20), attempt(124, EXITED, 20)], Reason.USER_ERROR),  # a script's own 124, long before
+        ([attempt(124, EXITED, 199)], Reason.USER_ERROR),  # of the only attempt Batch itself keeps the time
+    ],
+)
+def test_launch_ends_a_job_whose_attempts_used_up_its_time(attempts: list[dict[str, Any]], reason: Reason) -> None:
+    found = status_of({**said(code=124), "attempts": attempts, "timeout": {"attemptDurationSeconds": 200}}, spot=False, console_url="")
+    assert (found.state, found.reason) == (State.FAILED, reason)

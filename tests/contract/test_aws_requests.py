@@ -13,7 +13,7 @@ import jmespath  # type: ignore[import-untyped]
 import moto
 import pytest
 
-from tests.security import translate
+from tests.security.rows import Row, resources_of
 from tests.support import aws_requests, aws_stacks
 from tests.support.standin import aws_shapes, sdk, shapes
 
@@ -52,27 +52,27 @@ def test_a_wrong_request_is_refused(token: str, inputs: dict[str, Any], told: st
 
 
 @pytest.fixture(scope="module", params=aws_stacks.YARDS)
-def yard(request: pytest.FixtureRequest) -> tuple[list[translate.Row], dict[str, aws_stacks.Origin]]:
+def yard(request: pytest.FixtureRequest) -> tuple[list[Row], dict[str, aws_stacks.Origin]]:
     answers = aws_stacks.Referring()
-    return translate.rows(aws_stacks.recorded(request.param, answers)), answers.origins
+    return resources_of(aws_stacks.recorded(request.param, answers)), answers.origins
 
 
-def test_every_property_is_one_the_sdk_has(yard: tuple[list[translate.Row], Any]) -> None:
+def test_every_property_is_one_the_sdk_has(yard: tuple[list[Row], Any]) -> None:
     assert [f"{row.name} {line}" for row in yard[0] for line in sdk.problems(row.token, row.inputs)] == []
 
 
-def test_every_request_is_one_the_api_has(yard: tuple[list[translate.Row], Any]) -> None:
+def test_every_request_is_one_the_api_has(yard: tuple[list[Row], Any]) -> None:
     assert [f"{row.name}: {text}" for row in yard[0] if (text := refused(row.token, _named(row)))] == []
 
 
-def test_what_a_schedule_calls_is_one_the_api_has(yard: tuple[list[translate.Row], Any]) -> None:
+def test_what_a_schedule_calls_is_one_the_api_has(yard: tuple[list[Row], Any]) -> None:
     targets = [row.inputs["target"] for row in yard[0] if row.token == "aws:scheduler/schedule:Schedule"]
     assert targets, "dev-aws expires, and the block of prod-aws ends"
     for target in targets:
         assert aws_requests.problems(aws_requests.called(target["arn"], target["input"])) == []
 
 
-def _named(row: translate.Row) -> dict[str, Any]:
+def _named(row: Row) -> dict[str, Any]:
     """The inputs with the name that the provider gives where the program gave none."""
     label = aws_shapes.NAME_OF.get(row.token, "name")
     inputs = dict(row.inputs)
@@ -91,7 +91,7 @@ class Account:
         self._pattern = re.compile("|".join(re.escape(value) for value in sorted(origins, key=len, reverse=True)))
         self._recorded = {origin: value for value, origin in origins.items()}
 
-    def make(self, row: translate.Row) -> None:
+    def make(self, row: Row) -> None:
         """Make one resource."""
         origin = aws_stacks.Origin(row.token, row.name, "id")
         inputs = self._resolved(_named(row))
@@ -151,7 +151,7 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
 @pytest.mark.parametrize("stack", ["dev-aws"])
 def test_moto_makes_the_yard(stack: str) -> None:
     answers = aws_stacks.Referring()
-    rows = translate.rows(aws_stacks.recorded(stack, answers))
+    rows = resources_of(aws_stacks.recorded(stack, answers))
     with moto.mock_aws():
         account = Account(answers.origins)
         # moto reads a bucket's policy without its conditions, so once that is there it refuses objects; but logging needs it

@@ -1,4 +1,4 @@
-"""One run of Checkov over plans: start-up is most of its ten seconds, so all plans go into one."""
+"""One run of Checkov over plans and templates: start-up is most of its ten seconds, so all go into one."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 @dataclass
 class Verdict:
-    """Of one plan: resource address -> the ids of the checks that failed, and that passed."""
+    """Of one plan or template: resource address -> the ids of the checks that failed, and that passed."""
 
     failed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     passed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
 def judge(folder: Path, plans: Mapping[str, Any]) -> dict[str, Verdict]:
-    """Checkov's verdict on each plan, by its name. `folder` is empty."""
+    """Checkov's verdict on each plan or template, by its name. `folder` is empty."""
     executable = scanner.ensure(CHECKOUT, lambda _: None)
     for name, plan in plans.items():
         (folder / f"{name}.json").write_text(json.dumps(plan), encoding="utf-8")
     files = [word for name in plans for word in ("-f", str(folder / f"{name}.json"))]
-    argv = [str(executable), *files, "--framework", "terraform_plan", "--skip-download", "--compact", "-o", "json"]
+    argv = [str(executable), *files, "--framework", "terraform_plan", "arm", "--skip-download", "--compact", "-o", "json"]
     env = {"PATH": os.environ["PATH"], "HOME": str(folder), "LOG_LEVEL": "ERROR"}
     ran = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert ran.returncode in (0, 1), ran.stderr

@@ -1,16 +1,13 @@
-"""A deliberately bad example of each type that Checkov can judge, and the rules that must say so: a lost block is seen here.
-
-Also how many checks each type gets at least: a check that stops evaluating is seen too.
-"""
+"""A deliberately bad example of each AWS type that Checkov can judge, and the rules that must say so: a lost block is seen here."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from tests.security.translate import Row
-from tests.support.aws_stacks import Origin
+from tests.security.canary import Canary
+from tests.support.standin.answers import Origin
 
 _OPEN = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 _ANYBODY = {
@@ -26,17 +23,7 @@ _SSH = {"fromPort": 22, "toPort": 22, "protocol": "tcp", "cidrBlocks": ["0.0.0.0
 _VPC = ("aws:ec2/vpc:Vpc", "canary-vpc")
 _BUCKET = ("aws:s3/bucket:Bucket", "canary-bucket")
 ORIGINS = {"vpc-canary": Origin(*_VPC, "id"), "the-canary-bucket": Origin(*_BUCKET, "id")}
-
-
-class Canary(NamedTuple):
-    """A bad resource and the rules that must fail; `on` is where Checkov reports them, if not on the resource itself."""
-
-    token: str
-    rules: tuple[str, ...]
-    inputs: Mapping[str, Any]
-    on: tuple[str, str] | None = None
-
-
+NAMES = dict((_VPC, _BUCKET))
 _LAUNCH_TEMPLATE: Mapping[str, Any] = {
     "metadataOptions": {"httpTokens": "optional", "httpEndpoint": "enabled", "httpPutResponseHopLimit": 2},
     "networkInterfaces": [{"associatePublicIpAddress": "true"}],
@@ -144,9 +131,3 @@ BLIND = frozenset(
         "aws:sagemaker/modelPackageGroup:ModelPackageGroup",
     }
 )
-
-
-def row(canary: Canary) -> Row:
-    """The canary as a resource of the plan."""
-    name = dict((_VPC, _BUCKET)).get(canary.token) or f"canary-{canary.token.rpartition(':')[2].lower()}"
-    return Row(canary.token, name, canary.inputs)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.security import own_rules
-from tests.security.translate import Row
+from tests.security.aws import own_rules
+from tests.security.rows import Row
+from tests.security.rules import wrong
 from tests.support.standin import sdk
 
 TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
@@ -84,19 +85,22 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("token", "inputs", "told"), BAD)
 def test_the_bad_example_is_refused(token: str, inputs: dict[str, Any], told: str) -> None:
-    assert told in "\n".join(own_rules.wrong([Row(token, "bad", inputs)]))
+    assert told in "\n".join(wrong(own_rules.RULES, [Row(token, "bad", inputs)]))
 
 
 @pytest.mark.parametrize(("token", "inputs"), GOOD)
 def test_the_good_example_passes(token: str, inputs: dict[str, Any]) -> None:
-    assert own_rules.wrong([Row(token, "good", inputs)]) == []
+    assert wrong(own_rules.RULES, [Row(token, "good", inputs)]) == []
 
 
 def test_a_bucket_that_refuses_plain_http_passes() -> None:
     deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": ["arn:aws:s3:::runs", "arn:aws:s3:::runs/*"]}
     policy = {"Statement": [{**deny, "Condition": {"Bool": {"aws:SecureTransport": "false"}}}]}
     bucket = Row("aws:s3/bucket:Bucket", "runs", {})
-    assert own_rules.wrong([bucket, Row("aws:s3/bucketPolicy:BucketPolicy", "p", {"bucket": "runs", "policy": json.dumps(policy)})]) == []
+    assert (
+        wrong(own_rules.RULES, [bucket, Row("aws:s3/bucketPolicy:BucketPolicy", "p", {"bucket": "runs", "policy": json.dumps(policy)})])
+        == []
+    )
 
 
 def test_every_rule_is_about_a_type_the_sdk_has_and_has_a_bad_example() -> None:

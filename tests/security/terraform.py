@@ -1,6 +1,6 @@
-"""Recorded AWS resources as the JSON of a Terraform plan, the form that Checkov reads.
+"""Recorded AWS and GCP resources as the JSON of a Terraform plan, the form that Checkov reads.
 
-Names differ in two ways: camelCase, and lists which Pulumi's bridge writes in the plural (aws_terraform.json has each one: without
+Names differ in two ways: camelCase, and lists which Pulumi's bridge writes in the plural (terraform.json of a cloud has each one: without
 it a block is not seen, and a check that sees nothing passes). References, which graph checks follow, are told from values by `origins`.
 """
 
@@ -11,34 +11,19 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from components.planning.monitor import Recording, properties
-from tests.support.aws_stacks import Origin
-from tests.support.standin import sdk
+from tests.security.rows import Row
+from tests.support.standin import sdk, sdk_source
+from tests.support.standin.answers import Origin
 
-_MAP = Path(__file__).with_name("aws_terraform.json")
-
-
-class Row(NamedTuple):
-    """A resource: its type token, its name in the plan, and its inputs as they go over the wire."""
-
-    token: str
-    name: str
-    inputs: Mapping[str, Any]
+_MAPS = [Path(__file__).with_name(cloud) / "terraform.json" for cloud in ("aws", "gcp")]
 
 
 @functools.cache
 def table() -> Mapping[str, Any]:
     """Type token -> its Terraform type and the Terraform names of its lists."""
-    types: Mapping[str, Any] = json.loads(_MAP.read_text(encoding="utf-8"))["types"]
-    return types
-
-
-def rows(recording: Recording) -> list[Row]:
-    """The AWS resources of a recording."""
-    requests = [request for request in recording.resources.values() if request.custom and request.type.startswith("aws:")]
-    return [Row(request.type, request.name, sdk.plain(properties(request.object))) for request in requests]
+    return {token: row for file in _MAPS for token, row in json.loads(file.read_text(encoding="utf-8"))["types"].items()}
 
 
 def plan(resources: list[Row], origins: Mapping[str, Origin]) -> dict[str, Any]:
@@ -62,7 +47,8 @@ def address(token: str, name: str) -> str:
 
 def _resource(row: Row, origins: Mapping[str, Origin], pattern: re.Pattern[str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     kind, known = table()[row.token]["terraform"], sdk.resource(row.token).inputs
-    head = {"address": address(row.token, row.name), "mode": "managed", "type": kind, "name": row.name, "provider_name": "aws"}
+    provider = "google" if row.token.startswith("gcp:") else "aws"
+    head = {"address": address(row.token, row.name), "mode": "managed", "type": kind, "name": row.name, "provider_name": provider}
     values: dict[str, Any] = {}
     expressions: dict[str, Any] = {}
     for name, value in row.inputs.items():
@@ -79,9 +65,9 @@ def _resource(row: Row, origins: Mapping[str, Origin], pattern: re.Pattern[str])
     return head, values, expressions
 
 
-def _value(token: str, kind: sdk.Kind, value: Any) -> Any:
+def _value(token: str, kind: sdk_source.Kind, value: Any) -> Any:
     if isinstance(value, Mapping) and kind.word == "object":
-        fields = sdk.fields(kind.home, kind.name)
+        fields = sdk_source.fields(kind.home, kind.name)
         return [{_name(token, name): _value(token, fields[name].kind, item) for name, item in value.items()}]
     if isinstance(value, list) and kind.word == "list":
         items = [_value(token, kind.parts[0], item) for item in value]

@@ -1,30 +1,15 @@
-"""Rules of our own over what Checkov is blind to: pure predicates over recorded resources, each a line of what is wrong."""
+"""Rules of our own over what on AWS Checkov is blind to."""
 
 from __future__ import annotations
 
-import base64
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tests.security.translate import Row
+from tests.security.rows import Row
+from tests.security.rules import Rules, secret_in
 
-Rule = Callable[[Row, Sequence[Row]], Iterator[str]]
-_SECRET = re.compile(r"AKIA[0-9A-Z]{16}|-----BEGIN|(?i:(secret|token|passw)\w*\s*[:=]\s*['\"]?[A-Za-z0-9/+]{16,})")
 _WORLD = ("0.0.0.0/0", "::/0")
-
-
-def wrong(resources: Sequence[Row]) -> list[str]:
-    """Everything the rules refuse: `type name: what`."""
-    return [
-        f"{row.token.rpartition(':')[2]} {row.name}: {problem}"
-        for row in resources
-        for token, rules in RULES.items()
-        if row.token == token
-        for rule in rules
-        for problem in rule(row, resources)
-    ]
 
 
 def _disks_are_encrypted(row: Row, _: Sequence[Row]) -> Iterator[str]:
@@ -56,13 +41,8 @@ def _metadata_by_token(row: Row, _: Sequence[Row]) -> Iterator[str]:
 
 
 def _no_secret_at_boot(row: Row, _: Sequence[Row]) -> Iterator[str]:
-    data = str(row.inputs.get("userData") or "")
-    try:
-        text = base64.b64decode(data, validate=True).decode()
-    except ValueError:
-        text = data
-    if found := _SECRET.search(text):
-        yield f"its boot script has what looks like a secret: {found[0][:12]}..."
+    if found := secret_in(str(row.inputs.get("userData") or "")):
+        yield f"its boot script has what looks like a secret: {found}"
 
 
 def _managed_and_guarded(row: Row, _: Sequence[Row]) -> Iterator[str]:
@@ -150,7 +130,7 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Rules = {
     "aws:autoscaling/group:Group": (_tags_reach_machines,),
     "aws:batch/computeEnvironment:ComputeEnvironment": (_managed_and_guarded, _nobody_logs_in),
     "aws:batch/jobDefinition:JobDefinition": (_harmless_containers,),

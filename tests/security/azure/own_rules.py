@@ -1,0 +1,210 @@
+"""Rules of our own over what on Azure Checkov is blind to: it knows most of these things in Terraform's form alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tests.security.rows import Row
+from tests.security.rules import Rules, secret_in
+
+_WORLD = ("*", "0.0.0.0/0", "::/0", "Internet", "Any")
+_ACCOUNT = "azure-native:storage:StorageAccount"
+_ENDPOINT = "azure-native:network:PrivateEndpoint"
+# Roles that give everything, or the right to give: learn.microsoft.com/azure/role-based-access-control/built-in-roles
+_BROAD = {
+    "8e3af657-a8ff-443c-a75c-2fe8c4bcb635": "Owner",
+    "b24988ac-6180-42a0-ab88-20f7382dd24c": "Contributor",
+    "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9": "User Access Administrator",
+    "f58310d9-a9f6-439a-9e8d-f62e7b41a168": "Role Based Access Control Administrator",
+    "17d1049b-9a84-46fb-8f53-869881c3d3ab": "Storage Account Contributor",
+    "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
+}
+_AUDIENCE = ["api://AzureADTokenExchange"]
+
+
+def _machines(row: Row) -> Mapping[str, Any]:
+    return row.inputs.get("virtualMachineProfile") or {}
+
+
+def _no_public_address(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    cards = (_machines(row).get("networkProfile") or {}).get("networkInterfaceConfigurations") or []
+    for card in cards:
+        if any(address.get("publicIPAddressConfiguration") for address in card.get("ipConfigurations") or []):
+            yield f"network card {card.get('name')} gets a public address"
+        if card.get("enableIPForwarding"):
+            yield f"network card {card.get('name')} forwards packets of others"
+
+
+def _protected_machines(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    if (row.inputs.get("identity") or {}).get("type") != "UserAssigned":
+        yield "its machines have no identity of their own"
+    if not (_machines(row).get("securityProfile") or {}).get("encryptionAtHost"):
+        yield "disks are not encrypted on the host"
+    linux = (_machines(row).get("osProfile") or {}).get("linuxConfiguration") or {}
+    if not linux.get("disablePasswordAuthentication"):
+        yield "a password opens its machines"
+
+
+def _no_secret_at_boot(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    for data in ((_machines(row).get("osProfile") or {}).get("customData"), _machines(row).get("userData")):
+        if found := secret_in(str(data or "")):
+            yield f"its boot script has what looks like a secret: {found}"
+
+
+def _guarded_subnet(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    yield from _unguarded(row.inputs)
+
+
+def _guarded_subnets(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    for subnet in row.inputs.get("subnets") or []:
+        for problem in _unguarded(subnet):
+            yield f"subnet {subnet.get('name')}: {problem}"
+
+
+def _unguarded(subnet: Mapping[str, Any]) -> Iterator[str]:
+    if not subnet.get("networkSecurityGroup"):
+        yield "no security group guards it"
+    if subnet.get("defaultOutboundAccess") is not False:
+        yield "Azure gives its machines a hidden public address on the way out"
+
+
+def _closed_group(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    rules = row.inputs.get("securityRules") or []
+    for rule in rules:
+        yield from (f"rule {rule.get('name')}: {problem}" for problem in _open(rule))
+    if not any(_denies_all(rule) for rule in rules):
+        yield "no rule of its own denies all else: Azure's default lets the whole virtual network in"
+
+
+def _closed_rule(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    yield from _open(row.inputs)
+
+
+def _open(rule: Mapping[str, Any]) -> Iterator[str]:
+    if rule.get("access") != "Allow":
+        return
+    if rule.get("direction") == "Inbound":
+        sources = [rule.get("sourceAddressPrefix"), *(rule.get("sourceAddressPrefixes") or [])]
+        if any(source in (*_WORLD, "VirtualNetwork") for source in sources):
+            yield f"it lets {', '.join(filter(None, sources))} in: name a group of machines or a subnet"
+        elif not any(sources) and not rule.get("sourceApplicationSecurityGroups"):
+            yield "it lets everybody in"
+    elif set(_WORLD) & {rule.get("destinationAddressPrefix"), *(rule.get("destinationAddressPrefixes") or [])}:
+        ports = [rule.get("destinationPortRange"), *(rule.get("destinationPortRanges") or [])]
+        if str(rule.get("protocol")).lower() != "tcp" or [port for port in ports if port] != ["443"]:
+            yield "everything may go out to the internet, not HTTPS alone"
+
+
+def _denies_all(rule: Mapping[str, Any]) -> bool:
+    wanted = {"access": "Deny", "direction": "Inbound", "protocol": "*", "sourceAddressPrefix": "*", "destinationPortRange": "*"}
+    return all(rule.get(key) == value for key, value in wanted.items())
+
+
+def _for_a_gateway_alone(row: Row, resources: Sequence[Row]) -> Iterator[str]:
+    gateways = [other.inputs for other in resources if other.token == "azure-native:network:NatGateway"]
+    if not any(f"/{row.name}" in json.dumps(gateway.get("publicIpAddresses")) for gateway in gateways):
+        yield "a public address that is no NAT gateway's"
+
+
+def _identities_alone(row: Row, resources: Sequence[Row]) -> Iterator[str]:
+    wanted = {
+        "allowSharedKeyAccess": (False, "account keys open it"),
+        "allowBlobPublicAccess": (False, "containers in it can be made public"),
+        "allowCrossTenantReplication": (False, "it can be copied to another tenant"),
+        "publicNetworkAccess": ("Disabled", "it is reached from the internet"),
+    }
+    for key, (value, problem) in wanted.items():
+        if row.inputs.get(key) != value:
+            yield problem
+    endpoints = [other.inputs.get("privateLinkServiceConnections") for other in resources if other.token == _ENDPOINT]
+    if not any(f"/{row.name}" in json.dumps(each) for each in endpoints):
+        yield "no private endpoint leads to it"
+
+
+def _deleted_comes_back(row: Row, resources: Sequence[Row]) -> Iterator[str]:
+    for key in ("deleteRetentionPolicy", "containerDeleteRetentionPolicy"):
+        if not (row.inputs.get(key) or {}).get("enabled"):
+            yield f"{key} is off"
+
+
+def _roles_open_it(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    if not (row.inputs.get("properties") or {}).get("enableRbacAuthorization"):
+        yield "access policies, not roles, open it"
+
+
+def _rotates(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    actions = ((row.inputs.get("properties") or {}).get("rotationPolicy") or {}).get("lifetimeActions") or []
+    if not any(str((each.get("action") or {}).get("type")).lower() == "rotate" for each in actions):
+        yield "it does not rotate"
+
+
+def _narrow_assignment(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    scope, role = str(row.inputs.get("scope")), str(row.inputs.get("roleDefinitionId")).rpartition("/")[2].lower()
+    if "/providers/" not in scope:
+        yield f"it is about all of {scope}, not about one resource"
+    if role in _BROAD:
+        yield f"{_BROAD[role]} is more than any part of a yard needs"
+
+
+def _narrow_role(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    for permission in row.inputs.get("permissions") or []:
+        words = [*(permission.get("actions") or []), *(permission.get("dataActions") or [])]
+        if wide := [word for word in words if "*" in word or word.startswith("Microsoft.Authorization/")]:
+            yield f"actions are not named one by one: {', '.join(wide)}"
+    if any(not re.match(r"/subscriptions/[^/]+/resourceGroups/", str(scope)) for scope in row.inputs.get("assignableScopes") or []):
+        yield "it can be given on more than a resource group"
+
+
+def _subjects_by_name(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    if row.inputs.get("audiences") != _AUDIENCE:
+        yield "a token made for another audience may come"
+    if not row.inputs.get("subject") or "*" in str(row.inputs.get("subject")):
+        yield "no subject is named"
+    if not str(row.inputs.get("issuer")).startswith("https://"):
+        yield "its issuer is not reached over HTTPS"
+
+
+def _private_cluster(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    compute = row.inputs.get("properties") or {}
+    cluster = compute.get("properties") or {}
+    if compute.get("disableLocalAuth") is not True:
+        yield "keys and passwords open it"
+    if cluster.get("enableNodePublicIp") is not False:
+        yield "its nodes get public addresses"
+    if cluster.get("remoteLoginPortPublicAccess") != "Disabled":
+        yield "its SSH port is open"
+
+
+def _private_workspace(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    if row.inputs.get("publicNetworkAccess") != "Disabled":
+        yield "it is reached from the internet"
+    if row.inputs.get("systemDatastoresAuthMode") != "identity":
+        yield "its stores are opened by account keys"
+
+
+def _no_names_of_machines(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    if row.inputs.get("registrationEnabled") is not False:
+        yield "machines write their own names into the zone"
+
+
+RULES: Rules = {
+    "azure-native:authorization:RoleAssignment": (_narrow_assignment,),
+    "azure-native:authorization:RoleDefinition": (_narrow_role,),
+    "azure-native:compute:VirtualMachineScaleSet": (_no_public_address, _protected_machines, _no_secret_at_boot),
+    "azure-native:keyvault:Key": (_rotates,),
+    "azure-native:keyvault:Vault": (_roles_open_it,),
+    "azure-native:machinelearningservices:Compute": (_private_cluster,),
+    "azure-native:machinelearningservices:Workspace": (_private_workspace,),
+    "azure-native:managedidentity:FederatedIdentityCredential": (_subjects_by_name,),
+    "azure-native:network:NetworkSecurityGroup": (_closed_group,),
+    "azure-native:network:PublicIPAddress": (_for_a_gateway_alone,),
+    "azure-native:network:SecurityRule": (_closed_rule,),
+    "azure-native:network:Subnet": (_guarded_subnet,),
+    "azure-native:network:VirtualNetwork": (_guarded_subnets,),
+    "azure-native:privatedns:VirtualNetworkLink": (_no_names_of_machines,),
+    "azure-native:storage:BlobServiceProperties": (_deleted_comes_back,),
+    _ACCOUNT: (_identities_alone,),
+}

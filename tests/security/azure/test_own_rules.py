@@ -1,0 +1,160 @@
+"""Each rule of our own for Azure refuses its bad example, and passes the good one."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from tests.security.azure import own_rules
+from tests.security.rows import Row
+from tests.security.rules import wrong
+from tests.support.standin import sdk
+
+VMSS = "azure-native:compute:VirtualMachineScaleSet"
+SUBNET = "azure-native:network:Subnet"
+NETWORK = "azure-native:network:VirtualNetwork"
+GROUP = "azure-native:network:NetworkSecurityGroup"
+RULE = "azure-native:network:SecurityRule"
+ACCOUNT = "azure-native:storage:StorageAccount"
+BLOBS = "azure-native:storage:BlobServiceProperties"
+COMPUTE = "azure-native:machinelearningservices:Compute"
+WORKSPACE = "azure-native:machinelearningservices:Workspace"
+FEDERATED = "azure-native:managedidentity:FederatedIdentityCredential"
+ASSIGNMENT = "azure-native:authorization:RoleAssignment"
+ROLE = "azure-native:authorization:RoleDefinition"
+KEY = "azure-native:keyvault:Key"
+CARD = {"name": "eth0", "ipConfigurations": [{"name": "a", "subnet": {"id": "s"}}]}
+GOOD_SET: dict[str, Any] = {
+    "identity": {"type": "UserAssigned", "userAssignedIdentities": ["i"]},
+    "virtualMachineProfile": {
+        "networkProfile": {"networkInterfaceConfigurations": [CARD]},
+        "osProfile": {
+            "customData": base64.b64encode(b"mount /data").decode(),
+            "linuxConfiguration": {"disablePasswordAuthentication": True},
+        },
+        "securityProfile": {"encryptionAtHost": True},
+    },
+}
+GOOD_SUBNET = {"networkSecurityGroup": {"id": "g"}, "defaultOutboundAccess": False}
+DENY = {"name": "d", "access": "Deny", "direction": "Inbound", "protocol": "*", "sourceAddressPrefix": "*", "destinationPortRange": "*"}
+PEERS = {"name": "p", "access": "Allow", "direction": "Inbound", "protocol": "*", "sourceApplicationSecurityGroups": [{"id": "a"}]}
+HTTPS = {
+    "access": "Allow",
+    "direction": "Outbound",
+    "protocol": "Tcp",
+    "destinationAddressPrefix": "Internet",
+    "destinationPortRange": "443",
+}
+GOOD_ACCOUNT = {
+    "allowSharedKeyAccess": False,
+    "allowBlobPublicAccess": False,
+    "allowCrossTenantReplication": False,
+    "publicNetworkAccess": "Disabled",
+}
+GOOD_CLUSTER = {"enableNodePublicIp": False, "remoteLoginPortPublicAccess": "Disabled"}
+GOOD_COMPUTE = {"properties": {"computeType": "AmlCompute", "disableLocalAuth": True, "properties": GOOD_CLUSTER}}
+GOOD_SUBJECT = {"audiences": ["api://AzureADTokenExchange"], "subject": "repo:a/b:ref:refs/heads/main", "issuer": "https://x.io"}
+BLOB = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/a/blobServices/default/containers/c"
+CONTRIBUTOR = "/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/ba92f5b4-2d11-453d-a403-e96b0029c9fe"
+OWNER = "/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
+
+
+def machines(**profile: Any) -> dict[str, Any]:
+    """A scale set with something else of its machines."""
+    return {**GOOD_SET, "virtualMachineProfile": {**GOOD_SET["virtualMachineProfile"], **profile}}
+
+
+def cards(**more: Any) -> dict[str, Any]:
+    """A scale set with another network card."""
+    return machines(networkProfile={"networkInterfaceConfigurations": [{**CARD, **more}]})
+
+
+def cluster(**more: Any) -> dict[str, Any]:
+    """A cluster with something else of its nodes."""
+    return {"properties": {**GOOD_COMPUTE["properties"], "properties": {**GOOD_CLUSTER, **more}}}
+
+
+GOOD: list[tuple[str, dict[str, Any]]] = [
+    (VMSS, GOOD_SET),
+    (SUBNET, GOOD_SUBNET),
+    (NETWORK, {"subnets": [{"name": "a", **GOOD_SUBNET}]}),
+    (GROUP, {"securityRules": [PEERS, {"name": "o", **HTTPS}, DENY]}),
+    (RULE, PEERS),
+    (BLOBS, {"deleteRetentionPolicy": {"enabled": True, "days": 7}, "containerDeleteRetentionPolicy": {"enabled": True, "days": 7}}),
+    (COMPUTE, GOOD_COMPUTE),
+    (WORKSPACE, {"publicNetworkAccess": "Disabled", "systemDatastoresAuthMode": "identity"}),
+    (FEDERATED, GOOD_SUBJECT),
+    (ASSIGNMENT, {"scope": BLOB, "roleDefinitionId": CONTRIBUTOR}),
+    (ROLE, {"assignableScopes": ["/subscriptions/s/resourceGroups/rg"], "permissions": [{"actions": ["Microsoft.Compute/x/read"]}]}),
+    (KEY, {"properties": {"rotationPolicy": {"lifetimeActions": [{"action": {"type": "rotate"}}]}}}),
+    ("azure-native:keyvault:Vault", {"properties": {"enableRbacAuthorization": True}}),
+    ("azure-native:privatedns:VirtualNetworkLink", {"registrationEnabled": False}),
+]
+BAD: list[tuple[str, dict[str, Any], str]] = [
+    (VMSS, cards(ipConfigurations=[{"name": "a", "publicIPAddressConfiguration": {"name": "p"}}]), "gets a public address"),
+    (VMSS, cards(enableIPForwarding=True), "forwards packets"),
+    (VMSS, {**GOOD_SET, "identity": {"type": "SystemAssigned"}}, "no identity of their own"),
+    (VMSS, machines(securityProfile={"securityType": "TrustedLaunch"}), "not encrypted on the host"),
+    (VMSS, machines(osProfile={"linuxConfiguration": {}}), "a password opens"),
+    (VMSS, machines(userData=base64.b64encode(b"export HF_TOKEN=0123456789abcdef0123").decode()), "secret"),
+    (SUBNET, {"defaultOutboundAccess": False}, "no security group"),
+    (SUBNET, {"networkSecurityGroup": {"id": "g"}}, "hidden public address"),
+    (NETWORK, {"subnets": [{"name": "a"}]}, "subnet a: no security group"),
+    (GROUP, {"securityRules": [PEERS]}, "no rule of its own denies"),
+    (GROUP, {"securityRules": [DENY, {**PEERS, "sourceAddressPrefix": "VirtualNetwork"}]}, "lets VirtualNetwork in"),
+    (GROUP, {"securityRules": [DENY, {**PEERS, "sourceApplicationSecurityGroups": []}]}, "lets everybody in"),
+    (RULE, {**PEERS, "sourceAddressPrefixes": ["Internet"]}, "lets Internet in"),
+    (RULE, {**HTTPS, "destinationPortRange": "*"}, "everything may go out"),
+    (RULE, {**HTTPS, "destinationAddressPrefix": "*", "protocol": "*"}, "everything may go out"),
+    ("azure-native:network:PublicIPAddress", {}, "no NAT gateway's"),
+    (ACCOUNT, {**GOOD_ACCOUNT, "allowSharedKeyAccess": True}, "account keys open it"),
+    (ACCOUNT, {**GOOD_ACCOUNT, "publicNetworkAccess": "Enabled"}, "from the internet"),
+    (ACCOUNT, GOOD_ACCOUNT, "no private endpoint"),
+    (BLOBS, {"deleteRetentionPolicy": {"enabled": True}}, "containerDeleteRetentionPolicy is off"),
+    (COMPUTE, cluster(enableNodePublicIp=True), "nodes get public addresses"),
+    (COMPUTE, {"properties": {"computeType": "AmlCompute", "properties": GOOD_CLUSTER}}, "keys and passwords"),
+    (COMPUTE, cluster(remoteLoginPortPublicAccess="Enabled"), "SSH port is open"),
+    (WORKSPACE, {"publicNetworkAccess": "Enabled", "systemDatastoresAuthMode": "identity"}, "from the internet"),
+    (WORKSPACE, {"publicNetworkAccess": "Disabled", "systemDatastoresAuthMode": "accesskey"}, "by account keys"),
+    (FEDERATED, {**GOOD_SUBJECT, "audiences": ["api://other"]}, "another audience"),
+    (FEDERATED, {**GOOD_SUBJECT, "subject": "repo:a/*"}, "no subject is named"),
+    (FEDERATED, {**GOOD_SUBJECT, "issuer": "http://x.io"}, "not reached over HTTPS"),
+    (ASSIGNMENT, {"scope": "/subscriptions/s/resourceGroups/rg", "roleDefinitionId": CONTRIBUTOR}, "not about one resource"),
+    (ASSIGNMENT, {"scope": BLOB, "roleDefinitionId": OWNER}, "Owner is more than"),
+    (ROLE, {"permissions": [{"actions": ["Microsoft.Compute/*"]}]}, "not named one by one"),
+    (ROLE, {"permissions": [{"actions": ["Microsoft.Authorization/roleAssignments/write"]}]}, "not named one by one"),
+    (ROLE, {"assignableScopes": ["/subscriptions/s"]}, "more than a resource group"),
+    (KEY, {"properties": {"kty": "RSA"}}, "does not rotate"),
+    ("azure-native:keyvault:Vault", {"properties": {"enableRbacAuthorization": False}}, "access policies"),
+    ("azure-native:privatedns:VirtualNetworkLink", {"registrationEnabled": True}, "write their own names"),
+]
+
+
+@pytest.mark.parametrize(("token", "inputs", "told"), BAD)
+def test_the_bad_example_is_refused(token: str, inputs: dict[str, Any], told: str) -> None:
+    assert told in "\n".join(wrong(own_rules.RULES, [Row(token, "bad", inputs)]))
+
+
+@pytest.mark.parametrize(("token", "inputs"), GOOD)
+def test_the_good_example_passes(token: str, inputs: dict[str, Any]) -> None:
+    assert wrong(own_rules.RULES, [Row(token, "good", inputs)]) == []
+
+
+def test_what_others_lead_to_passes() -> None:
+    endpoint = {"privateLinkServiceConnections": [{"name": "c", "privateLinkServiceId": "/s/storageAccounts/runs"}]}
+    gateway = {"publicIpAddresses": [{"id": "/s/publicIPAddresses/out"}]}
+    rows = [
+        Row(ACCOUNT, "runs", GOOD_ACCOUNT),
+        Row("azure-native:network:PrivateEndpoint", "runs-blob", endpoint),
+        Row("azure-native:network:PublicIPAddress", "out", {}),
+        Row("azure-native:network:NatGateway", "nat", gateway),
+    ]
+    assert wrong(own_rules.RULES, rows) == []
+
+
+def test_every_rule_is_about_a_type_the_sdk_has_and_has_a_bad_example() -> None:
+    assert set(own_rules.RULES) == {bad[0] for bad in BAD}
+    for token, inputs in [*((token, inputs) for token, inputs, _ in BAD), *GOOD]:
+        assert not [line for line in sdk.problems(token, inputs) if not line.endswith(": required")], "an example must be a possible one"

@@ -1,0 +1,119 @@
+"""Each rule of our own for Google Cloud refuses its bad example, and passes the good one."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from tests.security.gcp import own_rules
+from tests.security.rows import Row
+from tests.security.rules import wrong
+from tests.support.standin import sdk
+
+FIREWALL = "gcp:compute/firewall:Firewall"
+TEMPLATE = "gcp:compute/instanceTemplate:InstanceTemplate"
+NAT = "gcp:compute/routerNat:RouterNat"
+PROVIDER = "gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider"
+PROJECT = "gcp:projects/iAMMember:IAMMember"
+CALL = "gcp:cloudscheduler/job:Job"
+NODES = "nodes@acme-ml.iam.gserviceaccount.com"
+ALL = [{"protocol": "all"}]
+GOOD_TEMPLATE: dict[str, Any] = {
+    "networkInterfaces": [{"subnetwork": "net-a", "nicType": "GVNIC"}, {"subnetwork": "net-b", "nicType": "MRDMA"}],
+    "metadata": {
+        "enable-oslogin": "TRUE",
+        "block-project-ssh-keys": "TRUE",
+        "serial-port-enable": "FALSE",
+        "startup-script": "mount /data",
+    },
+    "serviceAccount": {"email": NODES, "scopes": ["cloud-platform"]},
+    "shieldedInstanceConfig": {"enableVtpm": True, "enableIntegrityMonitoring": True, "enableSecureBoot": False},
+}
+GOOD_METADATA = GOOD_TEMPLATE["metadata"]
+GOOD_CALL = {"httpTarget": {"uri": "https://compute.googleapis.com/x", "oauthToken": {"serviceAccountEmail": NODES}}}
+INSIDE = {"allows": ALL, "sourceServiceAccounts": [NODES], "targetServiceAccounts": [NODES]}
+IAP = {"allows": [{"protocol": "tcp", "ports": ["22"]}], "sourceRanges": ["35.235.240.0/20"], "targetServiceAccounts": [NODES]}
+
+GOOD: list[tuple[str, dict[str, Any]]] = [
+    (TEMPLATE, GOOD_TEMPLATE),
+    (FIREWALL, INSIDE),
+    (FIREWALL, IAP),
+    (FIREWALL, {"direction": "EGRESS", "allows": [{"protocol": "tcp", "ports": ["443"]}], "destinationRanges": ["0.0.0.0/0"]}),
+    (FIREWALL, {"direction": "EGRESS", "denies": ALL, "destinationRanges": ["0.0.0.0/0"]}),
+    (FIREWALL, {"direction": "EGRESS", "allows": ALL, "destinationRanges": ["10.0.0.0/16"]}),
+    (NAT, {"sourceSubnetworkIpRangesToNat": "LIST_OF_SUBNETWORKS", "logConfig": {"enable": True}}),
+    (PROVIDER, {"attributeCondition": "assertion.sub == 'repo:a/b:ref:refs/heads/main'", "oidc": {"issuerUri": "https://x.io"}}),
+    (PROJECT, {"role": "roles/logging.logWriter", "member": f"serviceAccount:{NODES}"}),
+    (CALL, GOOD_CALL),
+    ("gcp:compute/network:Network", {"autoCreateSubnetworks": False}),
+    ("gcp:compute/subnetwork:Subnetwork", {"ipCidrRange": "10.0.0.0/20"}),
+    ("gcp:compute/address:Address", {"addressType": "INTERNAL"}),
+    ("gcp:compute/networkAttachment:NetworkAttachment", {"connectionPreference": "ACCEPT_MANUAL"}),
+    ("gcp:storage/bucketIAMMember:BucketIAMMember", {"role": "roles/storage.objectUser", "member": f"serviceAccount:{NODES}"}),
+    ("gcp:serviceaccount/iAMMember:IAMMember", {"role": "r", "member": "principal://iam.googleapis.com/p/subject/repo:a/b"}),
+]
+BAD: list[tuple[str, dict[str, Any], str]] = [
+    (TEMPLATE, {**GOOD_TEMPLATE, "networkInterfaces": [{"subnetwork": "a"}, {"subnetwork": "b", "accessConfigs": [{}]}]}, "card 1 gets an"),
+    (TEMPLATE, {**GOOD_TEMPLATE, "networkInterfaces": [{"nicType": "GVNIC"}]}, "default network"),
+    (TEMPLATE, {**GOOD_TEMPLATE, "metadata": {**GOOD_METADATA, "enable-oslogin": "FALSE"}}, "enable-oslogin must be TRUE"),
+    (TEMPLATE, {**GOOD_TEMPLATE, "metadata": {**GOOD_METADATA, "serial-port-enable": "true"}}, "serial-port-enable must be FALSE"),
+    (TEMPLATE, {**GOOD_TEMPLATE, "metadata": {**GOOD_METADATA, "ssh-keys": "me:ssh-ed25519 AAAA"}}, "SSH keys"),
+    (TEMPLATE, {**GOOD_TEMPLATE, "serviceAccount": {"scopes": ["cloud-platform"]}}, "default service account"),
+    (TEMPLATE, {**GOOD_TEMPLATE, "serviceAccount": {"email": "1-compute@developer.gserviceaccount.com"}}, "default service account"),
+    (TEMPLATE, {**GOOD_TEMPLATE, "serviceAccount": {"email": NODES, "scopes": ["storage-rw"]}}, "old scopes do not"),
+    (TEMPLATE, {**GOOD_TEMPLATE, "metadata": {**GOOD_METADATA, "startup-script": "WANDB_TOKEN=0123456789abcdef0123"}}, "secret"),
+    (TEMPLATE, {**GOOD_TEMPLATE, "metadataStartupScript": base64.b64encode(b"key AKIAIOSFODNN7EXAMPLA").decode()}, "secret"),
+    (TEMPLATE, {**GOOD_TEMPLATE, "shieldedInstanceConfig": {"enableVtpm": True}}, "integrity monitoring must be on"),
+    (TEMPLATE, {**GOOD_TEMPLATE, "canIpForward": True}, "forwards packets"),
+    (FIREWALL, {**INSIDE, "sourceServiceAccounts": []}, "lets everybody in"),
+    (FIREWALL, {**INSIDE, "sourceRanges": ["10.0.0.0/8"]}, "lets addresses in"),
+    (FIREWALL, {**INSIDE, "targetServiceAccounts": []}, "every machine of the network"),
+    (FIREWALL, {**IAP, "allows": ALL}, "more than SSH"),
+    (FIREWALL, {"direction": "EGRESS", "allows": ALL, "destinationRanges": ["0.0.0.0/0"]}, "everything may go out"),
+    (FIREWALL, {"direction": "EGRESS", "allows": ALL}, "everything may go out"),
+    (NAT, {"sourceSubnetworkIpRangesToNat": "ALL_SUBNETWORKS_ALL_IP_RANGES", "logConfig": {"enable": True}}, "every subnet"),
+    (NAT, {"sourceSubnetworkIpRangesToNat": "LIST_OF_SUBNETWORKS"}, "logged nowhere"),
+    (PROVIDER, {"attributeCondition": "assertion.repository_owner == 'a'"}, "no subject is named"),
+    (PROVIDER, {"attributeCondition": "assertion.sub == 'x'", "oidc": {"issuerUri": "http://x.io"}}, "not reached over HTTPS"),
+    (PROJECT, {"role": "roles/editor", "member": f"serviceAccount:{NODES}"}, "roles/editor on the whole project"),
+    (PROJECT, {"role": "roles/storage.objectViewer", "member": f"serviceAccount:{NODES}"}, "on the whole project"),
+    (PROJECT, {"role": "roles/logging.logWriter", "member": "allAuthenticatedUsers"}, "allAuthenticatedUsers has"),
+    (CALL, {"httpTarget": {"uri": "https://x.io"}}, "without a service account"),
+    (CALL, {"httpTarget": {**GOOD_CALL["httpTarget"], "uri": "http://x.io"}}, "without TLS"),
+    ("gcp:compute/network:Network", {}, "makes subnets by itself"),
+    ("gcp:compute/subnetwork:Subnetwork", {"stackType": "IPV4_IPV6", "ipv6AccessType": "EXTERNAL"}, "of the internet"),
+    ("gcp:compute/address:Address", {}, "an address of the internet"),
+    ("gcp:compute/networkAttachment:NetworkAttachment", {"connectionPreference": "ACCEPT_AUTOMATIC"}, "anybody's project"),
+    ("gcp:compute/instanceGroupManager:InstanceGroupManager", {"statefulExternalIps": [{"interfaceName": "nic0"}]}, "keep external"),
+    ("gcp:kms/cryptoKey:CryptoKey", {}, "a destroy ends the key"),
+    ("gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember", {"role": "r", "member": "allUsers"}, "allUsers has r"),
+    ("gcp:artifactregistry/repositoryIamMember:RepositoryIamMember", {"role": "r", "member": "allUsers"}, "allUsers has r"),
+    ("gcp:projects/iAMCustomRole:IAMCustomRole", {"permissions": ["iam.serviceAccounts.actAs"]}, "iam.serviceAccounts.actAs"),
+    ("gcp:secretmanager/secretIamMember:SecretIamMember", {"role": "roles/secretmanager.admin", "member": "m"}, "reading it is all"),
+    ("gcp:serviceaccount/iAMMember:IAMMember", {"role": "r", "member": "principalSet://iam.googleapis.com/p/*"}, "no subject is named"),
+    ("gcp:storage/bucketIAMMember:BucketIAMMember", {"role": "roles/storage.admin", "member": "m"}, "change who may read"),
+    ("gcp:storage/bucketIAMMember:BucketIAMMember", {"role": "roles/storage.legacyBucketOwner", "member": "m"}, "change who may read"),
+    ("gcp:vertex/aiPersistentResource:AiPersistentResource", {"resourcePools": []}, "shared service agent"),
+]
+
+
+@pytest.mark.parametrize(("token", "inputs", "told"), BAD)
+def test_the_bad_example_is_refused(token: str, inputs: dict[str, Any], told: str) -> None:
+    assert told in "\n".join(wrong(own_rules.RULES, [Row(token, "bad", inputs)]))
+
+
+@pytest.mark.parametrize(("token", "inputs"), GOOD)
+def test_the_good_example_passes(token: str, inputs: dict[str, Any]) -> None:
+    assert wrong(own_rules.RULES, [Row(token, "good", inputs)]) == []
+
+
+def test_a_key_that_is_kept_passes() -> None:
+    assert wrong(own_rules.RULES, [Row("gcp:kms/cryptoKey:CryptoKey", "good", {}, kept=True)]) == []
+
+
+def test_every_rule_is_about_a_type_the_sdk_has_and_has_a_bad_example() -> None:
+    assert set(own_rules.RULES) == {bad[0] for bad in BAD}
+    for token, inputs in [*((token, inputs) for token, inputs, _ in BAD), *GOOD]:
+        assert not [line for line in sdk.problems(token, inputs) if not line.endswith(": required")], "an example must be a possible one"

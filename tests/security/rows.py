@@ -1,0 +1,27 @@
+"""Recorded resources of a cloud, as the scanner's translations and our own rules read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from components.planning.monitor import Recording, properties
+from tests.support.standin import sdk, shapes
+
+
+class Row(NamedTuple):
+    """A resource: its type token, its name in the program, its inputs as they go over the wire, and whether a destroy leaves it."""
+
+    token: str
+    name: str
+    inputs: Mapping[str, Any]
+    kept: bool = False
+
+
+def resources_of(recording: Recording) -> list[Row]:
+    """What clouds make of a recording: all but components, providers and resources of ours."""
+    return [
+        Row(request.type, request.name, sdk.plain(properties(request.object)), bool(request.protect or request.retainOnDelete))
+        for request in recording.resources.values()
+        if request.custom and request.type.partition(":")[0] in shapes.PACKAGES
+    ]

@@ -1,44 +1,33 @@
 """Recorded Azure resources as an Azure Resource Manager template, a form that Checkov reads.
 
 The SDK leaves out `properties`, at the top and in objects that are resources of their own inside lists, such as the rules of a security
-group: put back here by arm.json, or a rule that is open to the world is not seen. The few names that differ are there too.
+group: put back here by azure_types.json, or a rule that is open to the world is not seen. The few names that differ are there too.
 """
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tests.security.rows import Row
-from tests.support.standin import sdk, sdk_source
+from tests.support.standin import azure_types, sdk, sdk_source
 
 _SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
-_MAP: Mapping[str, Any] = json.loads((Path(__file__).with_name("azure") / "arm.json").read_text(encoding="utf-8"))
-
-
-@functools.cache
-def table() -> Mapping[str, Any]:
-    """Type token -> its type in a template (None: no resource of the manager), API version, and what goes into its path."""
-    types: Mapping[str, Any] = _MAP["types"]
-    return types
 
 
 def template(resources: list[Row]) -> dict[str, Any]:
     """The template of them."""
-    found = [_resource(row) for row in resources if table()[row.token]["arm"]]
+    found = [_resource(row) for row in resources if azure_types.table()[row.token]["arm"]]
     return {"$schema": _SCHEMA, "contentVersion": "1.0.0.0", "resources": found}
 
 
 def address(row: Row) -> str:
     """How Checkov names a resource."""
-    return f"{table()[row.token]['arm']}.{_name(row)}"
+    return f"{azure_types.table()[row.token]['arm']}.{_name(row)}"
 
 
 def _resource(row: Row) -> dict[str, Any]:
-    entry, known = table()[row.token], sdk.resource(row.token).inputs
+    entry, known = azure_types.table()[row.token], sdk.resource(row.token).inputs
     renames = entry.get("renames", {})
     given = {renames.get(name, name): _value(known[name].kind, value) for name, value in row.inputs.items() if name not in entry["path"]}
     head = {"type": entry["arm"], "apiVersion": entry["version"], "name": _name(row)}
@@ -47,12 +36,12 @@ def _resource(row: Row) -> dict[str, Any]:
 
 def _name(row: Row) -> str:
     """Its name in the program, or where a rule judges that the one it has in Azure."""
-    return str(row.inputs.get(table()[row.token].get("judged_name", "")) or row.name)
+    return str(row.inputs.get(azure_types.table()[row.token].get("judged_name", "")) or row.name)
 
 
 def _nested(given: Mapping[str, Any]) -> dict[str, Any]:
-    head = {name: value for name, value in given.items() if name in _MAP["head"]}
-    inner = {name: value for name, value in given.items() if name not in _MAP["head"]}
+    head = {name: value for name, value in given.items() if name in azure_types.document()["head"]}
+    inner = {name: value for name, value in given.items() if name not in azure_types.document()["head"]}
     return {**head, "properties": inner}
 
 
@@ -66,7 +55,7 @@ def _value(kind: sdk_source.Kind, value: Any) -> Any:
     if isinstance(value, Mapping) and kind.word == "object":
         fields = sdk_source.fields(kind.home, kind.name)
         inner = {name: _value(fields[name].kind, item) for name, item in value.items()}
-        return _nested(inner) if f"{kind.home.rpartition('/')[2]}:{kind.name}" in _MAP["nested"] else inner
+        return _nested(inner) if f"{kind.home.rpartition('/')[2]}:{kind.name}" in azure_types.document()["nested"] else inner
     return value
 
 

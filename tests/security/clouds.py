@@ -18,6 +18,7 @@ from tests.security.gcp import canaries as gcp_canaries
 from tests.security.gcp import own_rules as gcp_rules
 from tests.security.rows import Row
 from tests.security.rules import Rules
+from tests.support.standin import azure_types
 from tests.support.standin.answers import Origin
 
 _ROOT = Path(__file__).parent
@@ -96,7 +97,7 @@ GCP = Cloud(
 AZURE = Cloud(
     "azure",
     (),
-    arm.table(),
+    azure_types.table(),
     _template,
     arm.address,
     azure_canaries.CANARIES,

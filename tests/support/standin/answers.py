@@ -36,7 +36,7 @@ class Referring(Answers):
         label = shape.key(args.typ)
         if label in model.inputs and label not in outputs and not outputs.get(f"{label}Prefix"):
             outputs[label] = f"{args.name}-{shapes.digits(args.typ, args.name)[:7]}"
-        named = {key: outputs[key] for key in (label, *_PLACES) if key in outputs}
+        named = {key: outputs[key] for key in (label, *_PLACES, *shape.places(args.typ)) if key in outputs}
         made_id, where = shape.made(args.typ, f"{args.typ}::{args.name}", named)
         empty = {"str": f"{made_id}/", "int": 1, "float": 1.0, "bool": False, "list": []}
         for name, each in model.outputs.items():
@@ -45,7 +45,7 @@ class Referring(Answers):
                 own = value + name if isinstance(value, str) else value
                 outputs[name] = where.get(name) or (made_id if name == "keyId" else own)
         for name, value in {"id": made_id, **where}.items():
-            if name != "id" or value not in args.inputs.values():  # a name that the program gave is in others without being of this one
+            if value not in args.inputs.values():  # a name that the program gave is in others without being of this one
                 self.origins[value] = Origin(args.typ, args.name, name)
         return made_id, outputs
 

@@ -5,13 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.support.standin.shapes import Shapes
+from tests.support.standin import azure_types
+from tests.support.standin.shapes import Shapes, digits
 
 SUBSCRIPTION = "00000000-1111-2222-3333-444444444444"
 TENANT, OBJECT, CLIENT = (f"{digit * 8}-{digit * 4}-4{digit * 3}-8{digit * 3}-{digit * 12}" for digit in "567")
 LOCATION = "eastus"
 
-_FIXED: Mapping[str, frozenset[str]] = {"*": frozenset({"resourceGroupName", "location"})}
+_GROUP = "azure-native:resources:ResourceGroup"
+_IDENTITY = "azure-native:managedidentity:UserAssignedIdentity"
+_ASSIGNMENT, _ROLE = "azure-native:authorization:RoleAssignment", "azure-native:authorization:RoleDefinition"
+_ACCOUNT, _VAULT = "azure-native:storage:StorageAccount", "azure-native:keyvault:Vault"
+_SCALE_SET = "azure-native:compute:VirtualMachineScaleSet"
+_SQUEEZED = {_ACCOUNT, "azure-native:containerregistry:Registry"}  # names of letters and digits alone
+_BELOW = ("scope", "resourceUri")  # of resources that stand on another one
+_FIXED: Mapping[str, frozenset[str]] = {
+    "*": frozenset({"resourceGroupName", "location"}),
+    _ACCOUNT: frozenset({"isHnsEnabled", "kind"}),
+    _ASSIGNMENT: frozenset({"principalId", "principalType", "roleDefinitionId"}),
+    _SCALE_SET: frozenset({"orchestrationMode", "zones", "platformFaultDomainCount"}),
+    "azure-native:network:Subnet": frozenset({"defaultOutboundAccess"}),
+    "azure-native:network:NatGateway": frozenset({"sku", "zones"}),
+    "azure-native:network:PrivateEndpoint": frozenset({"subnet", "privateLinkServiceConnections"}),
+    "azure-native:machinelearningservices:Compute": frozenset({"computeLocation"}),
+    **{token: frozenset(row["path"]) | {"resourceGroupName", "location"} for token, row in azure_types.table().items()},
+}
 LOOK_UPS: Mapping[str, Mapping[str, Any]] = {
     "azure-native:authorization:getClientConfig": {
         "clientId": CLIENT,
@@ -20,26 +38,47 @@ LOOK_UPS: Mapping[str, Mapping[str, Any]] = {
         "tenantId": TENANT,
     },
 }
-_GROUP = "azure-native:resources:ResourceGroup"
 
 
 def _name_key(token: str) -> str:
     """The last part of its path: `virtualNetworkName` of a VirtualNetwork."""
     kind = token.rpartition(":")[2]
-    return f"{kind[0].lower()}{kind[1:]}Name"
+    return next((part for part in reversed(_path(token)) if part not in _BELOW), f"{kind[0].lower()}{kind[1:]}Name")
 
 
-_NAMED_BY = {"azure-native:storage:StorageAccount": "accountName"}
+def _path(token: str) -> list[str]:
+    return list(azure_types.table().get(token, {"path": []})["path"])
 
 
 def _made(token: str, urn: str, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The id is the resource's path below its group; `name` is the last part of it."""
-    _, service, kind = token.split(":")
-    name = str(inputs.get(_NAMED_BY.get(token) or _name_key(token)) or urn.rpartition("::")[2])
-    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{name if token == _GROUP else inputs.get('resourceGroupName', 'none')}"
+    """The id is the resource's path below its group, or below what it stands on; `name` is the last part of it."""
+    label = urn.rpartition("::")[2]
     if token == _GROUP:
-        return group, {"name": name}
-    return f"{group}/providers/Microsoft.{service.capitalize()}/{kind[0].lower()}{kind[1:]}s/{name}", {"name": name}
+        name = str(inputs.get("resourceGroupName") or label)
+        return f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}", {"name": name}
+    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{inputs.get('resourceGroupName', 'none')}"
+    above = next((str(inputs[key]) for key in _BELOW if key in inputs), group)
+    kinds = (azure_types.table().get(token, {}).get("arm") or f"Microsoft.Other/{token.rpartition(':')[2]}").split("/")
+    parts = [str(inputs.get(key) or label) for key in _path(token) if key not in ("resourceGroupName", *_BELOW)] or [label]
+    parts = ["default"] * (len(kinds) - 1 - len(parts)) + parts  # a container is in the account's one blob service
+    if token == "azure-native:storage:BlobContainer":
+        parts = [parts[1], parts[0], parts[2]]
+    made_id = "/".join([above, "providers", kinds[0], *(word for pair in zip(kinds[1:], parts, strict=False) for word in pair)])
+    return made_id, {"name": parts[-1], **_own(token, urn, parts[-1])}
+
+
+def _own(token: str, urn: str, name: str) -> dict[str, Any]:
+    """What else a resource says of where it is."""
+    if token == _IDENTITY:
+        return {"principalId": _guid(urn, "principal"), "clientId": _guid(urn, "client"), "tenantId": TENANT}
+    if token == "azure-native:keyvault:Key":
+        return {"keyUri": f"https://vault/keys/{name}", "keyUriWithVersion": f"https://vault/keys/{name}/{digits(urn)}"}
+    return {}
+
+
+def _guid(*parts: str) -> str:
+    drawn = digits(*parts) + digits(*parts, "more")
+    return f"{drawn[:8]}-{drawn[8:12]}-4{drawn[12:15]}-8{drawn[15:18]}-{drawn[18:30]}"
 
 
 def _computed(name: str, made_id: str) -> Any:
@@ -47,17 +86,20 @@ def _computed(name: str, made_id: str) -> Any:
 
 
 def _name(token: str, label: str, drawn: str) -> str:
-    return drawn.replace("-", "").lower() if token in _NAMED_BY else drawn
+    if token in (_ASSIGNMENT, _ROLE):
+        return _guid(drawn)
+    return drawn.replace("-", "").lower() if token in _SQUEEZED else drawn
 
 
 SHAPES = Shapes(
     look_ups=LOOK_UPS,
     fixed=_FIXED,
     renewed={},
-    named_by=_NAMED_BY,
+    named_by={},
     made=_made,
-    held=frozenset({"azure-native:network:Subnet", "azure-native:network:VirtualNetwork"}),
+    held=frozenset({"azure-native:network:Subnet", "azure-native:network:VirtualNetwork", _IDENTITY, _VAULT}),
     computed=_computed,
     name=_name,
     name_key=_name_key,
+    places=lambda token: tuple(_path(token)),
 )

@@ -40,6 +40,10 @@ class Shapes:
     """The output in which the tags of the provider and of the resource are together."""
     name_key: Callable[[str], str] = lambda token: "name"
     """Token -> the property that is the name, by the cloud's rule."""
+    all_fixed: Callable[[str], frozenset[str]] = lambda token: frozenset()
+    """Token -> more such properties as in `fixed`, by the cloud's rule."""
+    places: Callable[[str], tuple[str, ...]] = lambda token: ()
+    """Token -> the properties that its id is made of."""
 
     def key(self, token: str) -> str:
         """The property that is a resource's name."""
@@ -47,7 +51,7 @@ class Shapes:
 
     def fixes(self, token: str) -> frozenset[str]:
         """The properties whose change replaces a resource of this type."""
-        return self.fixed["*"] | self.fixed.get(token, frozenset())
+        return self.fixed["*"] | self.fixed.get(token, frozenset()) | self.all_fixed(token)
 
 
 @functools.cache

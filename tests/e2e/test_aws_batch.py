@@ -23,6 +23,7 @@ from training_jobs.runner import Runner
 from training_jobs.spec import parse_job
 from training_jobs.state import Exit, Reason, State, exit_for
 from training_jobs.status import RunStatus
+from training_jobs.store import read_url
 from training_jobs.target import BatchTarget, JobTarget
 
 pytestmark = [
@@ -157,7 +158,8 @@ def no_secret_anywhere(yard: Yard) -> None:
 
 def test_a_preempted_job_is_started_again_by_the_service_and_loses_no_step(yard: Yard) -> None:
     run = yard.submit(COUNTS, nodes=2, launcher="none", command=["python3", "train.py"], retries={"preempted": 1})
-    yard.until(lambda: (yard.runner().status(run).metrics.step or 0) >= 2)
+    steps = f"s3://runs/gpuyard/runs/{run}/checkpoints/steps.json"
+    yard.until(lambda: json.loads(read_url(steps) or b'{"step": 0}')["step"] >= 2)
     [job] = yard.batch.jobs.values()
     assert job.live is not None
     job.live.nodes[1].signal(signal.SIGTERM)  # as the agent passes a notice on

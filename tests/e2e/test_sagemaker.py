@@ -21,15 +21,17 @@ from training_jobs.runner import Runner
 from training_jobs.spec import JobSpec, parse_job
 from training_jobs.state import Exit, Reason, State, exit_for
 from training_jobs.status import RunStatus
+from training_jobs.store import read_url
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a host address of its own and PR_SET_PDEATHSIG are Linux's"),
     pytest.mark.timeout(900),  # of a busy machine
 ]
 SECRET = "hunter2-gpuyard-secret-value"  # what no request, log or record may hold
-STEPS = 600
+STEPS, SAVED = 200, 50
 SETTINGS = [
-    f"steps={STEPS}", "batch=8", "context=32", "width=32", "layers=1", "corpus_bytes=400000", "val_bytes=8192", "save_every_steps=200",
+    f"steps={STEPS}", "batch=8", "context=32", "width=32", "layers=1", "corpus_bytes=400000", "val_bytes=8192",
+    f"save_every_steps={SAVED}",
 ]  # fmt: skip
 
 
@@ -41,14 +43,14 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
 
 def trainer(**keys: Any) -> JobSpec:
     command = ["-m", "training_jobs.train", *SETTINGS]
-    return parse_job({"name": "gpt", "nodes": 2, "nproc_per_node": 2, "command": command, "preflight": "skip", **keys})
+    return parse_job({"name": "gpt", "nodes": 2, "nproc_per_node": 1, "command": command, "preflight": "skip", **keys})
 
 
 def wait_for(what: Callable[[], Any], say: Callable[[], str]) -> Any:
     deadline = time.monotonic() + 300
     while not (found := what()):
         assert time.monotonic() < deadline, say()
-        time.sleep(0.2)
+        time.sleep(0.05)
     return found
 
 
@@ -76,7 +78,8 @@ def test_spot_hosts_train_are_taken_resume_and_their_result_is_read_back(service
     runner = service.runner(spot=True, secrets={"wandb": arn})
     run = runner.submit(trainer(secrets={"WANDB_API_KEY": "wandb"}), None, key="nightly").status.run_id
     (name,) = service.sagemaker.jobs
-    wait_for(lambda: (runner.status(run).metrics.step or 0) > 10, service.logs.text)
+    first_save = f"s3://runs/gpuyard/runs/{run}/checkpoints/{SAVED}/commit-1.json"
+    wait_for(lambda: read_url(first_save), service.logs.text)
     service.sagemaker.interrupt(name)
     status = runner.wait(run)
     assert (status.state, status.exit_code, exit_for(status.state, status.reason)) == (State.SUCCEEDED, 0, Exit.OK), service.logs.text()
@@ -90,29 +93,32 @@ def test_spot_hosts_train_are_taken_resume_and_their_result_is_read_back(service
     first, second = status.attempts
     assert (first.attempt, first.state, first.reason, first.exit_code) == (1, State.STOPPED, Reason.PREEMPTED, 75)
     assert (second.attempt, second.state) == (2, State.SUCCEEDED)
-    assert 10 < (first.step or 0) < STEPS
+    assert SAVED <= (first.step or 0) < STEPS
     again = runner.submit(trainer(secrets={"WANDB_API_KEY": "wandb"}), None, key="nightly")
     assert (again.created, again.note) == (False, "adopted: it is SUCCEEDED")
     scan(service)
 
 
-# A script of a user's own: proves that it has the secret without saying it, and ends as it was told.
+# A script of a user's own: proves that it has the secret without saying it, and ends as it was told when all have spoken.
 SCRIPT = """
 import os, sys, time
 assert len(os.environ["TOKEN"]) == 28
 print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], "has it", flush=True)
-if os.environ["RANK"] == "3":
-    time.sleep(5)  # its end is the others' too: they have spoken by then
-    sys.exit(int(sys.argv[1]))
+open(os.path.join(os.environ["SPOKEN"], os.environ["RANK"]), "w").close()
+while os.environ["RANK"] != "3" or len(os.listdir(os.environ["SPOKEN"])) < 4:
+    time.sleep(0.02)
+sys.exit(int(sys.argv[1]))
 """
 
 
 def own_script(service: Yard, folder: Path, code: int, **changes: Any) -> tuple[Runner, str]:
     (folder / "code").mkdir()
     (folder / "code/script.py").write_text(SCRIPT)
+    (folder / "spoken").mkdir()
     runner = service.runner(**changes)
     keys = {"name": "own", "command": ["script.py", str(code)], "secrets": {"TOKEN": "token"}, "nodes": 2, "nproc_per_node": 2}
-    return runner, runner.submit(parse_job({**keys, "preflight": "skip"}), folder / "code").status.run_id
+    spec = parse_job({**keys, "preflight": "skip", "env": {"SPOKEN": str(folder / "spoken")}})
+    return runner, runner.submit(spec, folder / "code").status.run_id
 
 
 def test_a_script_that_fails_on_one_host_is_told_with_its_own_code_and_no_secret(service: Yard, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 from tests.support.standin import sdk, shapes
 
 VNET = "azure-native:network:VirtualNetwork"
+GROUP = "azure-native:network:NetworkSecurityGroup"
+RULE = {"access": "Allow", "direction": "Inbound", "priority": 100}
 TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 GOOD = {
     "imageId": sdk.UNKNOWN,
@@ -47,6 +49,12 @@ GOOD = {
         ("gcp:compute/instanceTemplate:InstanceTemplate", {"disks": [{"boot": "yes"}]}, ["machineType: required", "disks[0].boot: bool"]),
         (VNET, {"resourceGroupName": sdk.UNKNOWN, "addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}, []),
         (VNET, {"resourceGroupName": "rg", "addressSpace": {"prefixes": []}}, ["addressSpace.prefixes: no such property"]),
+        (GROUP, {"resourceGroupName": "rg", "securityRules": [{**RULE, "protocol": "*"}]}, []),
+        (
+            GROUP,
+            {"resourceGroupName": "rg", "securityRules": [{**RULE, "protocol": "tpc"}]},
+            ["securityRules[0].protocol: got 'tpc', there"],
+        ),
         (VNET, {"resourceGroupName": "rg", "subnets": [{"natGateway": {"id": 7}}]}, ["subnets[0].natGateway.id: str expected"]),
     ],
 )

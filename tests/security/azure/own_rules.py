@@ -181,7 +181,7 @@ def _private_cluster(row: Row, _: Sequence[Row]) -> Iterator[str]:
 def _private_workspace(row: Row, _: Sequence[Row]) -> Iterator[str]:
     if row.inputs.get("publicNetworkAccess") != "Disabled":
         yield "it is reached from the internet"
-    if row.inputs.get("systemDatastoresAuthMode") != "identity":
+    if row.inputs.get("systemDatastoresAuthMode") != "Identity":
         yield "its stores are opened by account keys"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.support.standin.sdk_source import Kind, Property, UnknownToken, fields, look_up, resource
+from tests.support.standin.sdk_source import Kind, Property, UnknownToken, fields, look_up, members, resource
 
 __all__ = ["SECRET", "SIGNATURE", "UNKNOWN", "Kind", "UnknownToken", "fields", "look_up", "plain", "problems", "resource"]
 
@@ -61,6 +61,8 @@ def _value_problems(kind: Kind, value: Any, path: str) -> Iterator[str]:
     elif kind.word == "map":
         for key, item in value.items():
             yield from _value_problems(kind.parts[0], item, f"{path}.{key}")
+    elif kind.word == "enum" and value not in members(kind.home, kind.name):
+        yield f"{path}: got {value!r}, there are {', '.join(sorted(members(kind.home, kind.name)))}"
     elif kind.word == "object":
         yield from _object_problems(fields(kind.home, kind.name), value, f"{path}.")
 
@@ -74,6 +76,8 @@ def _fits(word: str, value: Any) -> bool:
         return isinstance(value, Mapping)
     if word == "list":
         return isinstance(value, list)
+    if word == "enum":
+        return isinstance(value, str)
     if isinstance(value, bool) and word != "bool":
         return False
     return isinstance(value, _PLAIN[word]) and (word != "int" or not isinstance(value, float) or value.is_integer())

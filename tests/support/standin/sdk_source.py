@@ -26,11 +26,11 @@ class UnknownToken(Exception):  # noqa: N818 it is an answer, not a fault
 
 @dataclass(frozen=True)
 class Kind:
-    """A type: `word` is str, bool, int, float, any, asset, list, map, union or object; `parts` are the inner types."""
+    """A type: `word` is str, bool, int, float, any, asset, enum, list, map, union or object; `parts` are the inner types."""
 
     word: str
     parts: tuple[Kind, ...] = ()
-    name: str = ""  # an object's input class
+    name: str = ""  # an object's input class, or an enumeration's class
     home: str = ""  # the folder of the SDK which that is in: pulumi_aws/ec2
 
 
@@ -81,6 +81,13 @@ def look_up(token: str) -> Resource:
 def fields(home: str, name: str) -> Mapping[str, Property]:
     """The properties of a nested input class such as ("pulumi_aws/ec2", "LaunchTemplateEbsArgs")."""
     return _inputs(_classes(_folder(home) / "_inputs.py")[name], home)
+
+
+@functools.cache
+def members(home: str, name: str) -> frozenset[str]:
+    """The values of an enumeration such as ("pulumi_azure_native/storage", "MinimumTlsVersion")."""
+    body = _parsed(_classes(_folder(home) / "_enums.py")[name]).body
+    return frozenset(str(ast.literal_eval(item.value)) for item in body if isinstance(item, ast.Assign))
 
 
 def _package(token: str) -> str:
@@ -175,17 +182,17 @@ def _kind(node: ast.expr | None, home: str) -> Kind:
 
 
 def _named(text: str, home: str) -> Kind:
-    """A quoted type: an input class, possibly of another service; an enumeration is a string on the wire; an output class is any."""
+    """A quoted type: an input class, possibly of another service, or an enumeration; an output class is any."""
     other, _, name = text.rpartition(".")
     if other == "outputs" or name.endswith("ArgsDict"):
         return Kind("any" if other == "outputs" else "object", name=name.removesuffix("Dict"), home=home)
-    if not name.endswith("Args"):
-        return Kind("str")  # every enumeration of these SDKs is one of strings
-    return Kind("object", name=name, home=f"{home.partition('/')[0]}/{other.removeprefix('_')}" if other else home)
+    word = "object" if name.endswith("Args") else "enum"
+    return Kind(word, name=name, home=f"{home.partition('/')[0]}/{other.removeprefix('_')}" if other else home)
 
 
 def _one_of(kinds: list[Kind]) -> Kind:
-    different = tuple(dict.fromkeys(kinds))
+    words = {kind.word for kind in kinds}
+    different = tuple(dict.fromkeys(kind for kind in kinds if kind.word != "str" or "enum" not in words))  # text or an enumeration: that
     return different[0] if len(different) == 1 else Kind("union", different)
 
 

@@ -87,6 +87,7 @@ def _sagemaker(place: Place, prefix: str, side: SageMakerSide) -> list[Statement
     return [
         Statement(("sagemaker:CreateTrainingJob",), jobs, inside, "submits training jobs inside the yard's network alone"),
         Statement(("sagemaker:AddTags", *watch), jobs, why="tags them as they are made, watches and stops them"),
+        Statement(("sagemaker:ListTrainingJobs",), ("*",), why="looks at many jobs with one call; it tells names and states, no more"),
         _pass([side.role], ["sagemaker.amazonaws.com"]),
         *_read_logs(place.arn("logs", f"log-group:{TRAINING_JOBS}"), f"{prefix}*"),  # a group that others share: no search in it
     ]

@@ -28,6 +28,8 @@ WILDCARDS: tuple[Wildcard, ...] = (
     Wildcard("*", ("batch:DescribeComputeEnvironments", "batch:DescribeJobDefinitions", "batch:DescribeJobQueues", "batch:DescribeJobs",
                    "batch:ListJobs"),
              "AWS has no resource types for them: they read what jobs, queues and definitions there are", f"{_REFERENCE}awsbatch.html"),
+    Wildcard("*", ("sagemaker:ListTrainingJobs",),
+             "no resource types: it reads names and states of training jobs", f"{_REFERENCE}amazonsagemaker.html"),
     Wildcard("*", ("ecr:GetAuthorizationToken",),
              "no resource types: a token alone opens no repository", f"{_REFERENCE}amazonelasticcontainerregistry.html"),
     Wildcard("*", ("ecs:DiscoverPollEndpoint",),

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.aws.model import EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault
+from tests.support.aws.model import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault
 from tests.support.aws.sagemaker_yard import Yard, make_target, yard
 from tests.support.local_yard import job
+from training_jobs.backends import sagemaker
 from training_jobs.errors import AuthError, LostSightError
 from training_jobs.runner import Runner, Submitted
 from training_jobs.state import Exit, State
@@ -136,3 +137,37 @@ def test_a_submission_costs_four_calls_and_lists_nothing(service: Yard) -> None:
     assert submit("second").created is False
     assert [call.operation for call in service.sagemaker.calls[asked:]] == ["DescribeTrainingJob"] * 2
     assert len(service.moto.calls) - stored <= 6
+
+
+def test_many_jobs_are_one_list_for_each_hundred_and_those_that_ended_one_call_each(service: Yard) -> None:
+    """A hundred jobs: one call, or two where one ended since the last look."""
+    runs = [submit(f"night-{number}").status for number in range(7)]
+    runner = Runner({"h100": make_target()})
+
+    def look() -> tuple[dict[str, State], list[str]]:
+        asked = len(service.sagemaker.calls)
+        states = {status.run_id: status.state for status in runner.runs()}
+        return states, [call.operation for call in service.sagemaker.calls[asked:]]
+
+    assert look() == ({run.run_id: State.PENDING for run in runs}, ["ListTrainingJobs"])
+    assert service.sagemaker.calls[-1].body["MaxResults"] == 100
+    assert runs[3].service.id is not None
+    job_ = service.sagemaker.jobs[runs[3].service.id]
+    job_.stop.set()
+    while not job_.over:
+        time.sleep(0.01)
+    states, calls = look()
+    assert (states[runs[3].run_id], calls) == (State.CANCELLED, ["ListTrainingJobs", "DescribeTrainingJob"])
+    assert look() == (states, ["ListTrainingJobs"])  # its end is in the record now
+    service.sagemaker.fail("ListTrainingJobs", DENIED)
+    assert look() == (states, ["ListTrainingJobs", *["DescribeTrainingJob"] * 6])  # who may not list still sees
+
+
+def test_a_list_goes_on_over_pages(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.sagemaker.page = 2
+    monkeypatch.setattr(sagemaker, "_PER_LIST", 2)
+    for number in range(3):
+        submit(f"night-{number}")
+    asked = len(service.sagemaker.calls)
+    assert [status.state for status in Runner({"h100": make_target()}).runs()] == [State.PENDING] * 3
+    assert [call.operation for call in service.sagemaker.calls[asked:]] == ["ListTrainingJobs"] * 2

@@ -96,14 +96,14 @@ def _until(seconds: float | None) -> float:
     return math.inf if seconds is None else time.monotonic() + seconds
 
 
-def claim(run_url: str, index: int, service: str, submission: dict[str, Any], began: float) -> dict[str, int]:
-    """Take the next attempt number for good: two claims never share one, whoever makes them. `began`: this node's start, Unix time."""
+def claim(run_url: str, index: int, service: str, submission: dict[str, Any], began: float | None = None) -> dict[str, int]:
+    """Take the next attempt number for good: two claims never share one, whoever makes them. `began`: this node's start (Unix), else now."""
     folder = f"{run_url}/attempts"
     number = int(submission["attempt"])
     while True:
         claimed = [int(name.removesuffix(".json")) for name in files.names(folder) if name.removesuffix(".json").isdigit()]
         number = max([number, *(other + 1 for other in claimed)])
-        at, since = (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)) for moment in (time.time(), began))
+        at, since = (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)) for moment in (time.time(), began or time.time()))
         taken = {"attempt": number, "submission": index, "service": service, "nodes": submission["job"]["nodes"], "claimed_at": at}
         taken["began_at"] = since
         if files.create(f"{folder}/{number}.json", json.dumps(taken).encode()):

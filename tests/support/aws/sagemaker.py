@@ -60,7 +60,7 @@ class FakeSageMaker(FakeService):
         super().__init__()
         self.folder, self.logs, self.environment, self.grace_s = folder, logs, dict(environment), grace_s
         self.jobs: dict[str, Job] = {}
-        self.machines = 1000
+        self.machines, self.page = 1000, 100
         self.group = logs.group(GROUP)
         self.longest_pending_s: Callable[[Body], float | None] = lambda stopping: stopping.get("MaxPendingTimeInSeconds")
         self._lives: list[threading.Thread] = []
@@ -95,10 +95,22 @@ class FakeSageMaker(FakeService):
             "FailureReason": job.reason,
             "SecondaryStatusTransitions": [{"Status": word, "StartTime": datetime.fromtimestamp(at, UTC)} for word, at in job.history],
             "CreationTime": datetime.fromtimestamp(job.created_at, UTC),
-            "LastModifiedTime": datetime.fromtimestamp(job.ended_at or time.time(), UTC),
+            "LastModifiedTime": datetime.fromtimestamp(job.history[-1][1], UTC),
             "TrainingStartTime": datetime.fromtimestamp(job.started_at, UTC) if job.started_at else None,
             "TrainingEndTime": datetime.fromtimestamp(job.ended_at, UTC) if job.ended_at else None,
         }
+
+    def list_training_jobs(self, body: Body) -> Body:
+        """Summaries, the newest first, in pages of at most `page`."""
+        with self.lock:
+            jobs = sorted(self.jobs.values(), key=lambda job: -job.created_at)
+        jobs = [job for job in jobs if body["NameContains"] in job.name and job.status == body["StatusEquals"]]
+        start = int(body.get("NextToken", "0"))
+        end = start + min(self.page, body["MaxResults"])
+        kept = ("TrainingJobName", "TrainingJobArn", "CreationTime", "LastModifiedTime", "TrainingJobStatus", "SecondaryStatus")
+        told = [self.describe_training_job({"TrainingJobName": job.name}) for job in jobs[start:end]]
+        page: Body = {"TrainingJobSummaries": [{key: job[key] for key in kept} for job in told]}
+        return page | ({"NextToken": str(end)} if end < len(jobs) else {})
 
     def stop_training_job(self, body: Body) -> None:
         """Ask for the end; one that has ended refuses."""

@@ -74,6 +74,15 @@ def status_of(job: Mapping[str, Any], exit_codes: Callable[[], list[int | None]]
     return ServiceStatus(found.state, reason, code, started, ended if found.state.ended else None, found.detail, console_url, restarts)
 
 
+def of_summary(summary: Mapping[str, Any], console_url: str) -> ServiceStatus | None:
+    """What a list tells of a job in progress; None where that is not enough. It runs since its last change, at the latest."""
+    found = _STATES.get((summary["TrainingJobStatus"], summary.get("SecondaryStatus", "")))
+    if found is None or found.state not in {State.PENDING, State.RUNNING}:
+        return None
+    started = _unix(summary.get("LastModifiedTime")) if found.state is State.RUNNING else None
+    return ServiceStatus(found.state, started_at=started, detail=found.detail, console_url=console_url)
+
+
 def _restarts(job: Mapping[str, Any]) -> tuple[Reason, ...]:
     """Why SageMaker started the hosts anew, each time: its spot machines were taken, or it met an error of its own (RetryStrategy)."""
     history = [transition["Status"] for transition in job.get("SecondaryStatusTransitions", ())]

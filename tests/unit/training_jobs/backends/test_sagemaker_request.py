@@ -21,7 +21,7 @@ from tests.support.aws.sagemaker_yard import IMAGE, KEY, make_target
 from tests.support.aws.shapes import broken_constraints
 from tests.support.local_yard import job
 from training_jobs.backends.sagemaker.request import body_of, name_of
-from training_jobs.backends.sagemaker.states import _STATES, status_of
+from training_jobs.backends.sagemaker.states import _STATES, of_summary, status_of
 from training_jobs.errors import UsageError
 from training_jobs.run import Code, Run
 from training_jobs.state import Reason, State
@@ -161,6 +161,19 @@ def test_all_secondary_statuses_of_a_job_in_progress_are_known() -> None:
     known = {secondary for status, secondary in _STATES if status == "InProgress"}
     ends = {"Completed", "Failed", "Stopped", "Stopping", "MaxRuntimeExceeded", "MaxWaitTimeExceeded"}
     assert set(MODEL.shape_for("SecondaryStatus").enum) == known | ends
+
+
+def test_a_summary_tells_what_waits_and_what_runs_and_no_more() -> None:
+    """Ends need their reason, restarts their count: those are asked about alone."""
+    for status in MODEL.shape_for("TrainingJobStatus").enum:
+        for secondary in [*MODEL.shape_for("SecondaryStatus").enum, "Boiling"]:
+            whole = status_of(described(status, secondary), lambda: [], "https://console")
+            found = of_summary(described(status, secondary), "https://console")
+            wanted = status == "InProgress" and whole.state in {State.PENDING, State.RUNNING}
+            assert (found is not None) == wanted
+            assert found is None or (found.state, found.detail, found.console_url) == (whole.state, whole.detail, whole.console_url)
+            assert found is None or (found.started_at is not None) == (found.state is State.RUNNING)
+    assert of_summary({"TrainingJobStatus": "InProgress"}, "") is None
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_files_on_s3_are_as_on_disk(server: Moto) -> None:
 def test_of_many_claims_each_has_a_number_of_its_own(server: Moto) -> None:
     submission = {"attempt": 1, "job": {"nodes": 1}}
     with ThreadPoolExecutor(8) as pool:
-        claimed = list(pool.map(lambda _: claim("s3://runs/gpuyard/runs/a-1", 0, "sagemaker", submission, 0.0)["attempt"], range(12)))
+        claimed = list(pool.map(lambda _: claim("s3://runs/gpuyard/runs/a-1", 0, "sagemaker", submission)["attempt"], range(12)))
     assert sorted(claimed) == list(range(1, 13))
 
 

@@ -142,7 +142,7 @@ def test_who_never_asks_the_hook_gets_sigterm_at_once_and_the_whole_grace(tmp_pa
 def test_claims_never_share_a_number(tmp_path: Path) -> None:
     submission = {"attempt": 3, "job": {"nodes": 2}}
     with ThreadPoolExecutor(16) as pool:
-        numbers = list(pool.map(lambda _: claim(tmp_path.as_uri(), 0, "local", submission, 0.0)["attempt"], range(48)))
+        numbers = list(pool.map(lambda _: claim(tmp_path.as_uri(), 0, "local", submission)["attempt"], range(48)))
     assert sorted(numbers) == list(range(3, 51))
     assert json.loads((tmp_path / "attempts/3.json").read_text())["nodes"] == 2
     assert not list((tmp_path / "attempts").glob(".tmp-*"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,29 @@ _PLACE = {
     rf"\b{shapes.REGION}(?![a-z])": ("get_region_output", "region"),
     rf"(?<=arn:){shapes.PARTITION}(?=:)": ("get_partition_output", "partition"),
 }
+
+
+class _Finder:
+    """Finds in a text what came from a resource or a look-up. By the first letters: one pattern of all would try each of thousands."""
+
+    def __init__(self, origins: Mapping[str, Origin]) -> None:
+        self._origins = origins
+        self._first = min(map(len, origins))
+        self._lengths: dict[str, list[int]] = {}
+        for length, first in sorted({(len(text), text[: self._first]) for text in origins}, reverse=True):
+            self._lengths.setdefault(first, []).append(length)
+        self._places = re.compile("|".join(_PLACE))
+
+    def found(self, text: str) -> Iterator[tuple[int, int, Origin]]:
+        """Start, end and origin of each, the longest one where several begin."""
+        places = {match.start(): match.end() for match in self._places.finditer(text)}
+        at = 0
+        while at < len(text):
+            lengths = self._lengths.get(text[at : at + self._first], ())
+            end = next((at + length for length in lengths if text[at : at + length] in self._origins), places.get(at))
+            if end is not None:
+                yield at, end, _origin(text[at:end], self._origins)
+            at = end or at + 1
 
 
 @dataclass(frozen=True)
@@ -51,12 +74,12 @@ class _Text:
 
 def program(recording: Recording, origins: Mapping[str, Origin]) -> Callable[[], None]:
     """A program that makes the same resources."""
-    pattern = re.compile("|".join([*(re.escape(value) for value in sorted(origins, key=len, reverse=True)), *_PLACE]))
+    finder = _Finder(origins)
     by_token = {(request.type, request.name): urn for urn, request in recording.resources.items()}
-    lines = [_line(urn, request, origins, pattern) for urn, request in recording.resources.items()]
+    lines = [_line(urn, request, finder) for urn, request in recording.resources.items()]
     tops = {line.urn: _top(line.urn, recording) for line in lines}
-    told = {urn: _parsed(value, origins, pattern) for urn, value in recording.component_outputs.items() if urn in tops}
-    exports = {name: _parsed(value, origins, pattern) for name, value in recording.exports.items()}
+    told = {urn: _parsed(value, finder) for urn, value in recording.component_outputs.items() if urn in tops}
+    exports = {name: _parsed(value, finder) for name, value in recording.exports.items()}
     depth = {line.urn: line.urn.split("::")[2].count("$") for line in lines}
 
     def run() -> None:
@@ -114,11 +137,11 @@ def check_same(one: Recording, other: Recording) -> None:
             raise AssertionError(f"{urn}\n{properties(request.object)}\n{properties(other.resources[urn].object)}")
 
 
-def _line(urn: str, request: Any, origins: Mapping[str, Origin], pattern: re.Pattern[str]) -> _Line:
+def _line(urn: str, request: Any, finder: _Finder) -> _Line:
     make = _resource(request.type) if request.custom else functools.partial(_component, request.type)
     wire = properties(request.object)
     named = {_python(make, name): value for name, value in wire.items()} if request.custom else {"props": wire}
-    parsed = {name: _parsed(value, origins, pattern) for name, value in named.items()} if request.custom else named
+    parsed = {name: _parsed(value, finder) for name, value in named.items()} if request.custom else named
     parts = {name: value for name, value in parsed.items() if _has_output(value)}
     options = {"retain_on_delete": True} if request.retainOnDelete else {}
     return _Line(urn, make, request.name, request.parent, {name: named[name] for name in named if name not in parts}, parts, options)
@@ -144,20 +167,20 @@ def _names(make: Any) -> dict[str, str]:
     return {wire: python for python, wire, _ in _types._py_properties(make)}
 
 
-def _parsed(value: Any, origins: Mapping[str, Origin], pattern: re.Pattern[str]) -> Any:
+def _parsed(value: Any, finder: _Finder) -> Any:
     if isinstance(value, str):
-        found = list(pattern.finditer(value))
+        found = list(finder.found(value))
         if not found:
             return value
         pieces: list[str | Origin] = []
         at = 0
-        for match in found:
-            pieces += [value[at : match.start()], _origin(match[0], origins)]
-            at = match.end()
+        for start, end, origin in found:
+            pieces += [value[at:start], origin]
+            at = end
         return _Text(tuple(piece for piece in [*pieces, value[at:]] if piece != ""))
     if isinstance(value, Mapping):
-        return {key: _parsed(item, origins, pattern) for key, item in value.items()}
-    return [_parsed(item, origins, pattern) for item in value] if isinstance(value, list) else value
+        return {key: _parsed(item, finder) for key, item in value.items()}
+    return [_parsed(item, finder) for item in value] if isinstance(value, list) else value
 
 
 def _has_output(value: Any) -> bool:

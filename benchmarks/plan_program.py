@@ -85,6 +85,7 @@ def _programs(pools: int) -> tuple[Program, Program]:
         declare(settings)
 
     answers = aws_stacks.Referring()
+    _freeze()
     recording = record(ours, answers, project="gpuyard", stack="dev-aws", config=config, root=CHECKOUT)
     return ours, _checked_plain(recording, answers)
 
@@ -98,13 +99,18 @@ def _checked_plain(recording: Recording, answers: aws_stacks.Referring) -> Progr
 
 
 def _time(program: Program) -> float:
-    """CPU seconds of one run. The SDK's own million objects are kept from the collector: a walk over them costs as much as a yard."""
+    """CPU seconds of one run."""
     answers = aws_stacks.Referring()
-    gc.collect()
-    gc.freeze()
+    _freeze()
     begun = time.process_time()
     record(program, answers, project="gpuyard", stack="dev-aws", root=CHECKOUT)
     return time.process_time() - begun
+
+
+def _freeze() -> None:
+    """Keep what is there from the collector: a walk over the SDK's own million objects costs as much as a yard."""
+    gc.collect()
+    gc.freeze()
 
 
 def _exponent(seconds: list[float], sizes: list[int]) -> float:

@@ -13,6 +13,7 @@ from .services import Mode, Service, alternatives, clouds_of, service, services_
 from .values import LOCAL, Accelerator, Instant, Spec, cloud_of
 
 _LOCAL_MACHINES = ("auto", "cpu")
+_DISK_GIB = 200
 _LOCAL_NODES = 240  # addresses of a /24, less those not handed out
 
 
@@ -92,7 +93,7 @@ class GpuPoolSpec(Spec):
     image: str | None = Field(
         None, description="machine image in the cloud's own words, such as ami-...; default: the stack's pin, else the newest of the vendor"
     )
-    disk_gib: int | None = Field(None, ge=50, le=16384, description="root disk, in GiB; default 200")
+    disk_gib: int | None = Field(None, ge=50, le=16384, description=f"root disk, in GiB; default {_DISK_GIB}")
     fabric_floor: float = Field(
         0.7, gt=0, le=1, description="fraction of the network's line rate below which a job is refused (exit 6); default 0.7"
     )
@@ -113,6 +114,11 @@ class GpuPoolSpec(Spec):
     def mode(self) -> Mode:
         """How machines are bought, as one word."""
         return self.capacity if isinstance(self.capacity, str) else self.capacity.mode
+
+    @property
+    def root_disk_gib(self) -> int:
+        """The size of a machine's root disk."""
+        return self.disk_gib or _DISK_GIB
 
     def row(self, cloud: str) -> catalogue.Machine:
         """The catalogue's row of the machine, whichever way it was named. Not on `local`."""

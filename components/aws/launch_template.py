@@ -16,7 +16,6 @@ from .account import AwsComponent
 from .images import AMAZON_LINUX_ROOT, image_parameter
 from .nics import network_interfaces
 
-_DISK_GIB = 200
 _LOCAL_DISKS = "/dev/disk/by-id/nvme-Amazon_EC2_NVMe_Instance_Storage_*"
 _TAGGED = ("instance", "volume", "network-interface")
 
@@ -58,8 +57,8 @@ def image_of(pool: AwsComponent, spec: GpuPoolSpec) -> tuple[pulumi.Output[str],
 
 def root_disk(spec: GpuPoolSpec, device: pulumi.Input[str]) -> dict[str, Any]:
     """An encrypted gp3 disk under the account's default key, fast enough to unpack images. Texts, where the provider wants texts."""
-    size = spec.disk_gib or _DISK_GIB
-    ebs = {"volume_type": "gp3", "volume_size": size, "iops": 3000, "throughput": 500, "encrypted": "true", "delete_on_termination": "true"}
+    size = {"volume_type": "gp3", "volume_size": spec.root_disk_gib, "iops": 3000, "throughput": 500}
+    ebs = {**size, "encrypted": "true", "delete_on_termination": "true"}
     return {"device_name": device, "ebs": ebs}
 
 

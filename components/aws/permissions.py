@@ -71,7 +71,8 @@ def job(run: Storage, reads: Sequence[Storage], secrets: Sequence[str]) -> list[
             Statement(("s3:GetObject",), (f"{bucket.arn}/*",), why="reads its data"),
         )
     ]
-    # IfExists: a read of an object that is not there carries no prefix; without ListBucket S3 says 403 where it means 404
+    # IfExists: a read of an object that is not there carries no prefix, and without ListBucket S3 says 403 where it means 404. To IAM
+    # a listing without a prefix looks the same: it shows the names in the run bucket, never what is in them
     return [
         *read_all,
         Statement(("s3:ListBucket",), (run.arn,), below, "lists checkpoints and tells what is missing from what is forbidden"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from .. import catalogue
@@ -172,5 +173,11 @@ def _dates(yard: Yard) -> str | None:
 
 
 def _not_priced(yard: Yard) -> list[str]:
+    """What costs too: the nodes' disks among it, whose price no dated source has."""
     counts = [(word, len(yard.of(kind))) for rules in CLOUDS.values() for kind, word in rules.unpriced.items()]
+    disks = Counter[int]()
+    for pool in yard.pools:
+        if pool.machine:
+            disks[pool.spec.root_disk_gib] += pool.spec.max_nodes
+    counts += [(f"root disk of {size} GiB", number) for size, number in sorted(disks.items())]
     return [f"{number} x {word}" for word, number in counts if number]

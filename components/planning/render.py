@@ -121,6 +121,7 @@ def markdown(plan: Plan) -> str:
         rows.append(["**total**", "", rate(money.idle), rate(money.full), whole(money.month)])
         lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
         lines += ["", *map(_cell, _budget(money)), ""]
+    lines += [f"- not priced: {_cell(', '.join(money.not_priced))}"] if money.not_priced else []
     lines += [f"- {_cell(line)}" for line in (*_needs(plan), *_policy(plan)[:1])]
     lines += [f"  - {_cell(line.strip())}" for line in _policy(plan)[1:]]
     lines += [f"- {_cell(line)}" for line in _unknown(plan)]

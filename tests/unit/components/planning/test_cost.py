@@ -129,6 +129,15 @@ def test_other_things_that_cost_are_told(yard: MakeYard) -> None:
     assert found.lines == []
 
 
+def test_the_disks_of_nodes_are_told(yard: MakeYard) -> None:
+    def program() -> None:
+        make_pool("l4", L4)
+        make_pool("more", {**L4, "max_nodes": 3})
+        make_pool("big", {**L4, "disk_gib": 1000, "max_nodes": 1})
+
+    assert money(yard(program)).not_priced == ["5 x root disk of 200 GiB", "1 x root disk of 1000 GiB"]
+
+
 def test_a_free_yard_is_free(yard: MakeYard) -> None:
     found = money(yard(make_bucket))
     assert found.lines == []

@@ -35,6 +35,7 @@ bounded by on demand
   standing                            1 NAT gateway, 1 public IPv4 address, 1 KMS key      0.05      0.05                  37  \
 traffic, storage and requests not counted
   total                                                                                    0.05   <=13.86            <=10,115
+  not priced: 3 x root disk of 200 GiB
 budget 1,500 $/month   idle takes 37 (2%)   the rest buys >=105 h with everything on   WARN full month exceeds it
 quota to ask for (us-east-1)  L-DB2E81BA Running On-Demand G and VT instances 96 vCPU   \
 L-3819A6DF All G and VT Spot Instance Requests 48 vCPU
@@ -78,6 +79,7 @@ def test_the_comment_on_a_pull_request(yard: MakeYard) -> None:
     assert lines[0] == "### gpuyard plan: dev, 16 resources, ok"
     assert "| l4-spot | 1 x spot: price unknown (bounded by on demand) | 0.00 | &lt;=4.60 | &lt;=3,359 |" in lines
     assert "| **total** |  | 0.05 | &lt;=13.86 | &lt;=10,115 |" in lines
+    assert "- not priced: 3 x root disk of 200 GiB" in lines
     rows = [line for line in lines if line.startswith("|")]
     assert {line.count("|") for line in rows} == {6}  # a table that GitHub draws as one
     assert lines.count("```") == 2

@@ -1,0 +1,88 @@
+"""What the engine's tests know of each cloud's committed stacks, and a program of a team's own for each."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Document = Mapping[str, Any]
+_OWN = """
+import pulumi
+from components.CLOUD import Bucket, GpuPool, JobService, Network
+
+TAGS = {"owner": "ml@acme.io", "expires": "2027-03-31"}
+hidden = pulumi.Config().require_secret("hidden")
+net = Network.adopt("net", vpc_id="NETWORK", subnet_ids={"ZONE": "SUBNET"}, tags=TAGS)
+data = Bucket.adopt("data", bucket=hidden, tags=TAGS)
+runs = Bucket("runs", {"on_destroy": "keep"}, tags=TAGS)
+pool = GpuPool("POOL", {"machine": "MACHINE", "zone": "ZONE", "max_nodes": 1, "service": "SERVICE"}, network=net, tags=TAGS)
+jobs = JobService("train", pools=[pool], reads=[data], writes=[runs], tags=TAGS)
+pulumi.export("job_targets", jobs.targets)
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cloud. Its stacks are dev-CLOUD and prod-CLOUD."""
+
+    cloud: str
+    dev: frozenset[str]
+    """The pools of the dev stack that take jobs."""
+    prod: frozenset[str]
+    change: tuple[str, str]
+    """An edit of the dev stack's file that is about one pool."""
+    changed: str
+    """That pool."""
+    list_of_targets: str
+    """Type of the object that is targets.json."""
+    content: Callable[[Document], str]
+    """The text of such an object, from its inputs."""
+    kept: tuple[str, ...]
+    """Beginnings of the types of what a destroy of the prod stack leaves."""
+    boot: Callable[[Document], list[str]]
+    """The boot scripts in a resource's inputs."""
+    own: Mapping[str, str]
+    """The words of a program of a team's own."""
+    config: str
+    """Such a program's settings of the provider."""
+
+    @property
+    def own_program(self) -> str:
+        """It adopts a bucket whose name is a secret."""
+        text = _OWN.replace("CLOUD", self.cloud)
+        for word, value in self.own.items():
+            text = text.replace(word, value)
+        return text
+
+
+def _user_data(inputs: Document) -> list[str]:
+    return [base64.b64decode(inputs["userData"]).decode()] if "userData" in inputs else []
+
+
+def _content(inputs: Document) -> str:
+    return str(inputs["content"])
+
+
+AWS = Case(
+    cloud="aws",
+    dev=frozenset({"l4", "l4-spot"}),
+    prod=frozenset({"h200", "h100-spot"}),
+    change=("max_nodes: 2 ", "max_nodes: 3 "),
+    changed="l4",
+    list_of_targets="aws:s3/bucketObjectv2:BucketObjectv2",
+    content=_content,
+    kept=("aws:s3", "aws:kms"),
+    boot=_user_data,
+    own={
+        "NETWORK": "vpc-0a1b2c3d4e5f60718",
+        "SUBNET": "subnet-0a1b2c3d4e5f60718",
+        "ZONE": "us-east-1a",
+        "POOL": "l4",
+        "MACHINE": "g6.12xlarge",
+        "SERVICE": "batch",
+    },
+    config="  aws:region: {value: us-east-1}\n",
+)
+CASES = (AWS,)

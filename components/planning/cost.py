@@ -74,13 +74,18 @@ def _pool_line(pool: Pool, region: str | None) -> Line:
         idle=rate.times(_held(pool)),
         full=full,
         month=full.times(HOURS_PER_MONTH),
-        note=_note(pool, rate, region),
+        note="; ".join(filter(None, (_note(pool, rate, region), _warm(spec.keep_alive_minutes)))) or None,
     )
 
 
 def _held(pool: Pool) -> int:
     """Nodes that are paid while no job runs: reserved ones always, and those that are kept."""
     return pool.spec.max_nodes if pool.spec.mode == "reservation" else pool.spec.min_nodes
+
+
+def _warm(minutes: int) -> str | None:
+    """What is paid between jobs, and in no job's cost."""
+    return f"{minutes} minutes more after each job" if minutes else None
 
 
 def _note(pool: Pool, rate: Amount, region: str | None) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import tarfile
@@ -14,8 +13,8 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.support.aws.moto_server import KEY_ID, SECRET_KEY
 from tests.support.aws.sagemaker_yard import Yard, yard
+from tests.support.aws.scan import SECRET, scan
 from training_jobs.errors import GpuyardError
 from training_jobs.runner import Runner
 from training_jobs.spec import JobSpec, parse_job
@@ -27,7 +26,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a host address of its own and PR_SET_PDEATHSIG are Linux's"),
     pytest.mark.timeout(900),  # of a busy machine
 ]
-SECRET = "hunter2-gpuyard-secret-value"  # what no request, log or record may hold
 STEPS, SAVED = 200, 50
 SETTINGS = [
     f"steps={STEPS}", "batch=8", "context=32", "width=32", "layers=1", "corpus_bytes=400000", "val_bytes=8192",
@@ -54,23 +52,10 @@ def wait_for(what: Callable[[], Any], say: Callable[[], str]) -> Any:
     return found
 
 
-def scan(service: Yard, *more: str) -> None:
-    """Nothing secret in what was sent, said, written down or kept in the bucket, headers that carry a signature by design aside."""
-    places = {f"{call.operation} request": call.raw for fake in (service.sagemaker, service.logs) for call in fake.calls}
-    places |= {"logs": service.logs.text().encode(), "errors": "\n".join(more).encode()}
-    places |= {f"environment of {job.name}": json.dumps(job.body).encode() for job in service.sagemaker.jobs.values()}
-    client = boto3.client("s3")
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket="runs"):
-        for entry in page.get("Contents", ()):
-            data = client.get_object(Bucket="runs", Key=entry["Key"])["Body"].read()
-            places[entry["Key"]] = data
-            if entry["Key"].endswith(".tar.gz"):
-                with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-                    places |= {f"{entry['Key']}/{member.name}": tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
-    assert len(places) > 5
-    for place, data in places.items():
-        for secret in (SECRET, KEY_ID, SECRET_KEY, "X-Amz-Signature=", "X-Amz-Security-Token", "AWSAccessKeyId="):
-            assert secret.encode() not in data, f"{secret!r} in {place}"
+def no_secret_anywhere(service: Yard, *more: str) -> None:
+    """Nor in what its containers were told."""
+    told = [json.dumps(job.body) for job in service.sagemaker.jobs.values()]
+    scan((service.sagemaker, service.logs), service.logs.text(), *told, *more)
 
 
 def test_spot_hosts_train_are_taken_resume_and_their_result_is_read_back(service: Yard, tmp_path: Path) -> None:
@@ -96,7 +81,7 @@ def test_spot_hosts_train_are_taken_resume_and_their_result_is_read_back(service
     assert SAVED <= (first.step or 0) < STEPS
     again = runner.submit(trainer(secrets={"WANDB_API_KEY": "wandb"}), None, key="nightly")
     assert (again.created, again.note) == (False, "adopted: it is SUCCEEDED")
-    scan(service)
+    no_secret_anywhere(service)
 
 
 # A script of a user's own: proves that it has the secret without saying it, and ends as it was told when all have spoken.
@@ -128,7 +113,7 @@ def test_a_script_that_fails_on_one_host_is_told_with_its_own_code_and_no_secret
     assert (status.state, status.exit_code, exit_for(status.state, status.reason)) == (State.FAILED, 7, Exit.FAILED), service.logs.text()
     assert {line.node for line in runner.logs(run)} == {0, 1}
     assert all(f"rank {rank} of 4 has it" in service.logs.text() for rank in range(4))
-    scan(service, status.model_dump_json())
+    no_secret_anywhere(service, status.model_dump_json())
 
 
 def test_a_secret_that_cannot_be_read_is_a_bad_configuration_and_is_not_shown(service: Yard, tmp_path: Path) -> None:
@@ -141,7 +126,7 @@ def test_a_secret_that_cannot_be_read_is_a_bad_configuration_and_is_not_shown(se
     with pytest.raises(GpuyardError) as refused:
         runner.status(run)
     service.moto.fail(lambda method, path: None)
-    scan(service, status.model_dump_json(), str(refused.value))
+    no_secret_anywhere(service, status.model_dump_json(), str(refused.value))
 
 
 # Reaches nothing, has its code all the same, and leaves something.

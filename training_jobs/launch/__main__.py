@@ -97,7 +97,7 @@ def _until(seconds: float | None) -> float:
 
 
 def claim(run_url: str, index: int, service: str, submission: dict[str, Any], began: float | None = None) -> dict[str, int]:
-    """Take the next attempt number for good: two claims never share one, whoever makes them. `began`: this node's start (Unix), else now."""
+    """Take the next attempt number for good: two claims never share one, whoever makes them. `began`: this node's start, Unix time."""
     folder = f"{run_url}/attempts"
     number = int(submission["attempt"])
     while True:

@@ -73,8 +73,9 @@ def is_overtime(job: Mapping[str, Any], now: float) -> bool:
 
 
 def _ran_ms(attempts: Sequence[Mapping[str, Any]]) -> float:
-    """For how long attempts that ended held their machines."""
-    return float(sum(attempt.get("stoppedAt", 0) - attempt.get("startedAt", attempt.get("stoppedAt", 0)) for attempt in attempts))
+    """For how long attempts that ended held their machines; one whose machine was lost before it started held none."""
+    times = [(attempt.get("startedAt"), attempt.get("stoppedAt")) for attempt in attempts]
+    return float(sum(stopped - started for started, stopped in times if started is not None and stopped is not None))
 
 
 def _end(job: Mapping[str, Any], attempts: list[Mapping[str, Any]], spot: bool) -> Outcome:

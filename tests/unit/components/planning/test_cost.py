@@ -101,6 +101,14 @@ def test_where_a_price_comes_from(yard: MakeYard, spec: dict[str, Any], what: st
     assert found.note is None if note is None else note in str(found.note)
 
 
+def test_minutes_that_machines_are_kept_after_a_job_are_told(yard: MakeYard) -> None:
+    warm = {**H100, "capacity": "on_demand", "keep_alive_minutes": 30}
+    found = line(money(yard(lambda: make_pool("p", {**warm, "price_usd_per_hour": 60.0}))), "p")
+    assert (found.idle, found.note) == (exact(0), "30 minutes more after each job")
+    unknown = line(money(yard(lambda: make_pool("p", warm))), "p")
+    assert unknown.note == "sagemaker has rates of its own; say yours with price_usd_per_hour; 30 minutes more after each job"
+
+
 def test_a_region_that_is_not_stated_has_no_prices(yard: MakeYard) -> None:
     found = money(yard(dev, None))
     assert line(found, "l4").full == UNKNOWN

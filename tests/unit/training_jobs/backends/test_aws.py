@@ -16,6 +16,7 @@ from botocore.exceptions import (
     ParamValidationError,
     ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
 
 from tests.support.aws.model import EXPIRED, LOST, THROTTLED, UNAVAILABLE, Body, FakeService, Fault
 from training_jobs.backends import aws
@@ -50,6 +51,7 @@ def client_error(code: str, message: str = "no", status: int = 400) -> ClientErr
         (client_error("ResourceNotFoundException"), True, NotFoundError),
         (client_error("Unheard", status=429), True, LostSightError),
         (ParamValidationError(report="no such key"), False, UsageError),
+        (ResponseParserError("not JSON"), False, LostSightError),  # an answer that cannot be read says nothing of what was done
     ],
 )
 def test_an_error_gets_its_exit_code(error: Exception, watching: bool, expected: type[Exception]) -> None:

@@ -252,3 +252,13 @@ def test_attempts_at_the_service_share_one_time_limit() -> None:
 def test_launch_ends_a_job_whose_attempts_used_up_its_time(attempts: list[dict[str, Any]], reason: Reason) -> None:
     found = status_of({**said(code=124), "attempts": attempts, "timeout": {"attemptDurationSeconds": 200}}, spot=False, console_url="")
     assert (found.state, found.reason) == (State.FAILED, reason)
+
+
+def test_a_machine_that_is_lost_before_its_container_starts() -> None:
+    lost = {"container": {}, "statusReason": HOST}  # no times: nothing ran
+    for spot, state, reason in ((True, State.STOPPED, Reason.PREEMPTED), (False, State.FAILED, Reason.INFRA)):
+        found = status_of({**said(), "attempts": [lost], "statusReason": HOST, "startedAt": None}, spot=spot, console_url="")
+        assert (found.state, found.reason, found.started_at) == (state, reason, None)
+    again = {**said("RUNNING"), "startedAt": 1_000_000, "timeout": {"attemptDurationSeconds": 100}, "attempts": [lost]}
+    assert not is_overtime(again, 1099)
+    assert is_overtime(again, 1101)

@@ -244,7 +244,10 @@ def test_the_time_limit_counts_over_all_attempts_at_the_service(fake: FakeBatch,
     assert (status.state, status.reason) == (State.FAILED, "timeout")
 
 
-def test_a_restart_that_waits_for_machines_is_not_given_up_for_queue_timeout(fake: FakeBatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [State.SUCCEEDED, State.CANCELLED])
+def test_a_restart_that_waits_for_machines_is_not_given_up_for_queue_timeout_and_can_be_cancelled(
+    fake: FakeBatch, tmp_path: Path, ending: State
+) -> None:
     """It has run: the time since it was submitted is no time in the queue."""
     now = 0.0
     target = batch_target(f"file://{tmp_path}/bucket")
@@ -258,6 +261,8 @@ def test_a_restart_that_waits_for_machines_is_not_given_up_for_queue_timeout(fak
         time.sleep(0.01)
     now = 3600
     assert runner.status(run).state is State.RECOVERING
+    if ending is State.CANCELLED:
+        runner.cancel(run)
     fake.queues["yard-p5"].starved = False
-    assert runner.wait(run).state is State.SUCCEEDED
-    assert starts(tmp_path / "bucket", run) == [(0, 0)] * 2
+    assert runner.wait(run).state is ending
+    assert starts(tmp_path / "bucket", run) == [(0, 0)] * (2 if ending is State.SUCCEEDED else 1)

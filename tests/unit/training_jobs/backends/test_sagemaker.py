@@ -13,7 +13,7 @@ import pytest
 from tests.support.aws.model import DENIED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
 from tests.support.aws.sagemaker_yard import Yard, yard
 from tests.support.local_yard import job
-from training_jobs.errors import AuthError, ConflictError, QuotaError
+from training_jobs.errors import AuthError, ConflictError, LostSightError, QuotaError
 from training_jobs.runner import Runner
 from training_jobs.spec import JobSpec
 from training_jobs.state import Exit, Reason, State, exit_for
@@ -187,13 +187,17 @@ def test_logs_are_followed_to_the_end_from_any_time(service: Yard) -> None:
     assert len(list(runner.logs(run, since=began))) == 4
 
 
-@pytest.mark.parametrize("when", ["waiting", "running", "ended"])
+@pytest.mark.parametrize("when", ["waiting", "running", "recovering", "ended"])
 def test_a_cancel_in_every_state(service: Yard, when: str) -> None:
-    runner = service.runner()
+    runner = service.runner(spot=when == "recovering")
     service.sagemaker.machines = 0 if when == "waiting" else 2
     run = runner.submit(spec("works" if when == "ended" else "stays"), None).status.run_id
-    if when == "running":
+    if when in ("running", "recovering"):
         said(service, "host 1 runs")
+    if when == "recovering":
+        service.sagemaker.machines = 0
+        service.sagemaker.interrupt(next(iter(service.sagemaker.jobs)))
+        until(lambda: runner.status(run), State.RECOVERING)
     if when == "ended":
         until(lambda: runner.status(run), State.SUCCEEDED)
     runner.cancel(run)
@@ -238,3 +242,24 @@ def test_a_job_that_the_service_forgot_is_unknown_and_never_a_success(service: Y
     hasty = Runner(runner._targets, clock=lambda: float(next(later)), sleep=lambda _: None)
     status = hasty.wait(run)
     assert (status.state, exit_for(status.state, status.reason)) == (State.UNKNOWN, Exit.LOST_SIGHT)
+
+
+def test_credentials_that_end_in_a_wait_lose_sight_and_call_nothing_failed(service: Yard) -> None:
+    """All of them: S3's, with which the record is read, and SageMaker's. Once they are renewed, the same wait goes on."""
+    runner = service.runner()
+    run = runner.submit(spec("stays"), None).status.run_id
+    said(service, "host 1 runs")
+    now = time.time()
+
+    def sleep(pause: float) -> None:
+        nonlocal now
+        now += 30 * pause
+        service.moto.fail(lambda method, path: ("400 Bad Request", b"<Error><Code>ExpiredToken</Code><Message>no</Message></Error>"))
+
+    with pytest.raises(LostSightError, match="the job may still run") as lost:
+        Runner(runner._targets, clock=lambda: now, sleep=sleep).wait(run)
+    assert lost.value.exit_code is Exit.LOST_SIGHT
+    service.moto.fail(lambda method, path: None)
+    assert runner.status(run).state is State.RUNNING
+    runner.cancel(run)
+    assert runner.wait(run).state is State.CANCELLED

@@ -91,8 +91,8 @@ def test_every_error_at_once() -> None:
         "gpuyard:buckets.Data: wrong value, got 'Data' (str), allowed: a name of a-z, 0-9 and -",
         "gpuyard:buckets.Data.on_destory: unknown key, allowed: existing, existing_key, jobs, on_destroy; did you mean 'on_destroy'?",
         "gpuyard:pools.l4.max_nodes: required key is missing; number of nodes",
-        "gpuyard:pools.l4.max_nods: unknown key, allowed: accelerator, capacity, disk_gib, fabric_floor, image, "
-        "keep_alive_minutes, machine, max_nodes, min_nodes, network_isolation, price_usd_per_hour, service, zone; did you mean 'max_nodes'?",
+        "gpuyard:pools.l4.max_nods: unknown key, allowed: accelerator, capacity, disk_gib, fabric_floor, image, keep_alive_minutes, "
+        "machine, max_nodes, min_nodes, network_isolation, price_usd_per_hour, service, zone; did you mean 'max_nodes'?",
         "gpuyard:pools.l4.zone: wrong value, got 'a' (str), allowed: nothing where service is local",
         "gpuyard:pools.l4.capacity: wrong value, got 'spot' (str), allowed: on_demand where service is local",
         "gpuyard:bucket: unknown key",

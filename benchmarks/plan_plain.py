@@ -1,14 +1,15 @@
-"""The baseline of plan_program.py: recorded resources written again in plain pulumi_aws, with outputs handed on as outputs, components'
+"""The baseline of plan_program.py: recorded resources written again with the plain SDK, with outputs handed on as outputs, components'
 outputs registered and the stack's exported.
 
-Texts with an ARN, an account or a region in them are put together from outputs, as by hand, and each component at the top asks for its
-account, region and partition itself, with itself as parent: it cannot know which provider its user gives it.
+Texts with an id, an account or a region in them are put together from outputs, as by hand, and each component at the top asks for its
+account and region itself, with itself as parent: it cannot know which provider its user gives it.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,27 +19,38 @@ import pulumi
 from pulumi import _types
 
 from components.planning.monitor import Recording, properties
-from tests.support.aws_stacks import Origin
-from tests.support.standin import aws_shapes as shapes
+from tests.support.standin import aws_shapes, azure_shapes, gcp_shapes
+from tests.support.standin.answers import Origin
 
-# What a look-up answers, where it stands in texts: pattern -> (look-up, attribute).
-_PLACE = {
-    shapes.ACCOUNT: ("get_caller_identity_output", "account_id"),
-    rf"\b{shapes.REGION}(?![a-z])": ("get_region_output", "region"),
-    rf"(?<=arn:){shapes.PARTITION}(?=:)": ("get_partition_output", "partition"),
+_CLIENT = "get_client_config_output"
+# What a look-up answers, where it stands in texts: package -> pattern -> (service and look-up, attribute).
+_PLACES: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "aws": {
+        aws_shapes.ACCOUNT: ("get_caller_identity_output", "account_id"),
+        rf"\b{aws_shapes.REGION}(?![a-z])": ("get_region_output", "region"),
+        rf"(?<=arn:){aws_shapes.PARTITION}(?=:)": ("get_partition_output", "partition"),
+    },
+    "gcp": {
+        gcp_shapes.PROJECT: (f"organizations.{_CLIENT}", "project"),
+        gcp_shapes.NUMBER: ("organizations.get_project_output", "number"),
+    },
+    "azure-native": {
+        azure_shapes.SUBSCRIPTION: (f"authorization.{_CLIENT}", "subscription_id"),
+        azure_shapes.TENANT: (f"authorization.{_CLIENT}", "tenant_id"),
+    },
 }
 
 
 class _Finder:
     """Finds in a text what came from a resource or a look-up. By the first letters: one pattern of all would try each of thousands."""
 
-    def __init__(self, origins: Mapping[str, Origin]) -> None:
-        self._origins = origins
+    def __init__(self, origins: Mapping[str, Origin], package: str) -> None:
+        self._origins, self._looked_up = origins, _PLACES[package]
         self._first = min(map(len, origins))
         self._lengths: dict[str, list[int]] = {}
         for length, first in sorted({(len(text), text[: self._first]) for text in origins}, reverse=True):
             self._lengths.setdefault(first, []).append(length)
-        self._places = re.compile("|".join(_PLACE))
+        self._places = re.compile("|".join(self._looked_up))
 
     def found(self, text: str) -> Iterator[tuple[int, int, Origin]]:
         """Start, end and origin of each, the longest one where several begin."""
@@ -48,8 +60,15 @@ class _Finder:
             lengths = self._lengths.get(text[at : at + self._first], ())
             end = next((at + length for length in lengths if text[at : at + length] in self._origins), places.get(at))
             if end is not None:
-                yield at, end, _origin(text[at:end], self._origins)
+                yield at, end, self._origin(text[at:end])
             at = end or at + 1
+
+    def _origin(self, text: str) -> Origin:
+        """Whose a text is; without a token: a look-up's."""
+        if text in self._origins:
+            return self._origins[text]
+        look_up, attribute = next(found for pattern, found in self._looked_up.items() if text in pattern)
+        return Origin("", look_up, attribute)
 
 
 @dataclass(frozen=True)
@@ -74,7 +93,8 @@ class _Text:
 
 def program(recording: Recording, origins: Mapping[str, Origin]) -> Callable[[], None]:
     """A program that makes the same resources."""
-    finder = _Finder(origins)
+    package = next(request.type.partition(":")[0] for request in recording.resources.values() if request.custom)
+    finder = _Finder(origins, package)
     by_token = {(request.type, request.name): urn for urn, request in recording.resources.items()}
     lines = [_line(urn, request, finder) for urn, request in recording.resources.items()]
     tops = {line.urn: _top(line.urn, recording) for line in lines}
@@ -83,16 +103,15 @@ def program(recording: Recording, origins: Mapping[str, Origin]) -> Callable[[],
     depth = {line.urn: line.urn.split("::")[2].count("$") for line in lines}
 
     def run() -> None:
-        import pulumi_aws as aws
-
+        sdk = importlib.import_module(_sdk(package))
         made: dict[str, Any] = {}
         asked: dict[tuple[str, str], Any] = {}
 
         def output(origin: Origin, top: str) -> Any:
             if origin.token:
-                return getattr(made[by_token[origin.token, origin.name]], origin.attribute)
+                return getattr(made[by_token[origin.token, origin.name]], _snake(origin.attribute))
             if (top, origin.name) not in asked:
-                asked[top, origin.name] = getattr(aws, origin.name)(opts=pulumi.InvokeOptions(parent=made[top]))
+                asked[top, origin.name] = operator.attrgetter(origin.name)(sdk)(opts=pulumi.InvokeOptions(parent=made[top]))
             return getattr(asked[top, origin.name], origin.attribute)
 
         for line in lines:
@@ -116,14 +135,6 @@ def _top(urn: str, recording: Recording) -> str:
     """The component below the stack that a resource is in."""
     parent = recording.resources[urn].parent
     return _top(parent, recording) if parent in recording.resources else urn
-
-
-def _origin(text: str, origins: Mapping[str, Origin]) -> Origin:
-    """Whose a text is; without a token: a look-up's."""
-    if text in origins:
-        return origins[text]
-    look_up, attribute = next(found for pattern, found in _PLACE.items() if text in pattern)
-    return Origin("", look_up, attribute)
 
 
 def check_same(one: Recording, other: Recording) -> None:
@@ -153,8 +164,16 @@ def _component(token: str, name: str, *, opts: pulumi.ResourceOptions, props: Ma
 
 @functools.cache
 def _resource(token: str) -> Any:
-    service, _, name = token.removeprefix("aws:").partition("/")
-    return getattr(importlib.import_module(f"pulumi_aws.{service}"), name.rpartition(":")[2])
+    package, service, name = token.split(":")
+    return getattr(importlib.import_module(f"{_sdk(package)}.{service.partition('/')[0]}"), name)
+
+
+def _sdk(package: str) -> str:
+    return f"pulumi_{package.replace('-', '_')}"
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 def _python(make: Any, wire: str) -> str:

@@ -1,4 +1,4 @@
-"""The program of the dev-aws yard against the same resources in plain pulumi_aws, under the same recording monitor; and growth with pools.
+"""The program of a dev yard against the same resources in the plain SDK, under the same recording monitor; and growth with pools.
 
 `plain` makes the same components (bare ComponentResources) and resources, with the same names, parents, options and inputs, and hands
 outputs on as a hand-written program does. So the ratio is the price of our specs, catalogue, planners and policies, not of
@@ -24,34 +24,36 @@ from benchmarks import plan_plain  # noqa: E402 after the path: this file is sta
 from components.planning.monitor import Recording, record  # noqa: E402
 from stacks.program import declare  # noqa: E402
 from stacks.settings import load  # noqa: E402
-from tests.support import aws_stacks  # noqa: E402
+from tests.support import committed  # noqa: E402
 
 RATIO, GROWTH = 1.05, 0.05
+_STACKS = [yards[0] for yards in committed.YARDS.values()]
 Program = Callable[[], None]
 
 
 def main() -> int:
-    """Print the ratio of dev-aws, a row per number of pools and the growth exponents; exit 1 where one is over its limit."""
+    """Print each yard's ratio, a row per number of dev-aws's pools and the growth exponents; exit 1 where one is over its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--max", type=int, default=1000, help="largest number of pools: 1, 10, 100, ... up to this (default 1000)")
+    parser.add_argument("--stacks", nargs="+", default=_STACKS, help=f"yards to measure (default {' '.join(_STACKS)})")
     parser.add_argument("--repeats", type=int, default=20, help="runs of the yard of each kind, in turns (default 20)")
     arguments = parser.parse_args()
-    ratio = _yard(arguments.repeats)
+    ratio = max(_yard(stack, arguments.repeats) for stack in arguments.stacks)
     sizes = [10**power for power in range(int(math.log10(arguments.max)) + 1)]
     excess = _growth(sizes)
     return 0 if ratio <= RATIO and (excess is None or excess <= GROWTH) else 1
 
 
-def _yard(repeats: int) -> float:
-    ours, plain = _programs(1)
+def _yard(stack: str, repeats: int) -> float:
+    ours, plain = _programs(stack, 1)
     seconds: dict[str, list[float]] = {"gpuyard": [], "plain": []}
     for _ in range(repeats):
         for name, program in (("gpuyard", ours), ("plain", plain)):  # in turns, so that what else the machine does hits both
-            seconds[name].append(_time(program))
+            seconds[name].append(_time(program, stack))
     ratio = min(seconds["gpuyard"]) / min(seconds["plain"])
     for name, values in seconds.items():
-        print(f"dev-aws {name:>8}: fastest {min(values) * 1000:.0f} ms, median {statistics.median(values) * 1000:.0f} ms of {repeats}")
-    print(f"dev-aws gpuyard / plain (fastest of each): {ratio:.3f} (at most {RATIO})", flush=True)
+        print(f"{stack} {name:>8}: fastest {min(values) * 1000:.0f} ms, median {statistics.median(values) * 1000:.0f} ms of {repeats}")
+    print(f"{stack} gpuyard / plain (fastest of each): {ratio:.3f} (at most {RATIO})", flush=True)
     return ratio
 
 
@@ -59,10 +61,10 @@ def _growth(sizes: list[int]) -> float | None:
     best: dict[tuple[str, int], float] = {}
     print(f"{'pools':>6} {'gpuyard s':>10} {'plain s':>10} {'ratio':>6}")
     for size in sizes:
-        ours, plain = _programs(size)
+        ours, plain = _programs("dev-aws", size)
         for _ in range(3 if size < 1000 else 2):
             for name, program in (("gpuyard", ours), ("plain", plain)):
-                best[name, size] = min(best.get((name, size), math.inf), _time(program))
+                best[name, size] = min(best.get((name, size), math.inf), _time(program, "dev-aws"))
         one, other = best["gpuyard", size], best["plain", size]
         print(f"{size:>6} {one:>10.3f} {other:>10.3f} {one / other:>6.2f}", flush=True)
     if len(sizes) < 3:
@@ -73,10 +75,9 @@ def _growth(sizes: list[int]) -> float | None:
     return excess
 
 
-def _programs(pools: int) -> tuple[Program, Program]:
-    """The yard of dev-aws with so many pools like its first, ours and plain. Made outside the time: both are then warm."""
-    config = aws_stacks.config("dev-aws")
-    settings = load(config, stack="dev-aws")
+def _programs(stack: str, pools: int) -> tuple[Program, Program]:
+    """The yard of a stack, or one with so many pools like its first, ours and plain. Made outside the time: both are then warm."""
+    settings = load(committed.config(stack), stack=stack)
     if pools > 1:
         first = next(iter(settings.pools.values()))
         settings = settings.model_copy(update={"pools": {f"pool-{index}": first for index in range(pools)}})
@@ -84,26 +85,24 @@ def _programs(pools: int) -> tuple[Program, Program]:
     def ours() -> None:
         declare(settings)
 
-    answers = aws_stacks.Referring()
+    answers = committed.Referring()
     _freeze()
-    recording = record(ours, answers, project="gpuyard", stack="dev-aws", config=config, root=CHECKOUT)
-    return ours, _checked_plain(recording, answers)
+    recording = _record(ours, answers, stack)
+    program = plan_plain.program(recording, answers.origins)  # by hand, and checked to be the same
+    plan_plain.check_same(recording, _record(program, committed.Referring(), stack))
+    return ours, program
 
 
-def _checked_plain(recording: Recording, answers: aws_stacks.Referring) -> Program:
-    """The same resources by hand, checked to be the same."""
-    program = plan_plain.program(recording, answers.origins)
-    again = record(program, aws_stacks.Referring(), project="gpuyard", stack="dev-aws", root=CHECKOUT)
-    plan_plain.check_same(recording, again)
-    return program
+def _record(program: Program, answers: committed.Referring, stack: str) -> Recording:
+    return record(program, answers, project="gpuyard", stack=stack, config=committed.config(stack), root=CHECKOUT)
 
 
-def _time(program: Program) -> float:
+def _time(program: Program, stack: str) -> float:
     """CPU seconds of one run."""
-    answers = aws_stacks.Referring()
+    answers, config = committed.Referring(), committed.config(stack)
     _freeze()
     begun = time.process_time()
-    record(program, answers, project="gpuyard", stack="dev-aws", root=CHECKOUT)
+    record(program, answers, project="gpuyard", stack=stack, config=config, root=CHECKOUT)
     return time.process_time() - begun
 
 

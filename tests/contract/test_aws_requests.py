@@ -14,7 +14,7 @@ import moto
 import pytest
 
 from tests.security.rows import Row, resources_of
-from tests.support import aws_requests, aws_stacks
+from tests.support import aws_requests, committed
 from tests.support.standin import aws_shapes, sdk, shapes
 
 TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
@@ -51,10 +51,10 @@ def test_a_wrong_request_is_refused(token: str, inputs: dict[str, Any], told: st
     assert told in refused(token, inputs)
 
 
-@pytest.fixture(scope="module", params=aws_stacks.YARDS)
-def yard(request: pytest.FixtureRequest) -> tuple[list[Row], dict[str, aws_stacks.Origin]]:
-    answers = aws_stacks.Referring()
-    return resources_of(aws_stacks.recorded(request.param, answers)), answers.origins
+@pytest.fixture(scope="module", params=committed.YARDS["aws"])
+def yard(request: pytest.FixtureRequest) -> tuple[list[Row], dict[str, committed.Origin]]:
+    answers = committed.Referring()
+    return resources_of(committed.recorded(request.param, answers)), answers.origins
 
 
 def test_every_property_is_one_the_sdk_has(yard: tuple[list[Row], Any]) -> None:
@@ -85,15 +85,15 @@ def _named(row: Row) -> dict[str, Any]:
 class Account:
     """moto's AWS, filled from recorded resources in the order in which they were declared."""
 
-    def __init__(self, origins: Mapping[str, aws_stacks.Origin]) -> None:
-        self.ids: dict[aws_stacks.Origin, str] = {}  # whose id or ARN -> the one moto gave
+    def __init__(self, origins: Mapping[str, committed.Origin]) -> None:
+        self.ids: dict[committed.Origin, str] = {}  # whose id or ARN -> the one moto gave
         self._origins = origins
         self._pattern = re.compile("|".join(re.escape(value) for value in sorted(origins, key=len, reverse=True)))
         self._recorded = {origin: value for value, origin in origins.items()}
 
     def make(self, row: Row) -> None:
         """Make one resource."""
-        origin = aws_stacks.Origin(row.token, row.name, "id")
+        origin = committed.Origin(row.token, row.name, "id")
         inputs = self._resolved(_named(row))
         for request in aws_requests.requests(row.token, inputs, "THE-NEW-ID"):
             if request.operation in NOT_IN_MOTO:
@@ -150,8 +150,8 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.parametrize("stack", ["dev-aws"])
 def test_moto_makes_the_yard(stack: str) -> None:
-    answers = aws_stacks.Referring()
-    rows = resources_of(aws_stacks.recorded(stack, answers))
+    answers = committed.Referring()
+    rows = resources_of(committed.recorded(stack, answers))
     with moto.mock_aws():
         account = Account(answers.origins)
         # moto reads a bucket's policy without its conditions, so once that is there it refuses objects; but logging needs it
@@ -164,11 +164,11 @@ def test_moto_makes_the_yard(stack: str) -> None:
         assert not any(subnet["MapPublicIpOnLaunch"] for subnet in subnets)
         groups = [row for row in rows if row.token == "aws:ec2/securityGroup:SecurityGroup"]
         for group in groups:
-            found = account.ids[aws_stacks.Origin(group.token, group.name, "id")]
+            found = account.ids[committed.Origin(group.token, group.name, "id")]
             rules = ec2.describe_security_groups(GroupIds=[found])["SecurityGroups"][0]["IpPermissions"]
             assert not any(rule.get("IpRanges") for rule in rules)
         for row in [row for row in rows if row.token == TEMPLATE]:
-            made = account.ids[aws_stacks.Origin(row.token, row.name, "id")]
+            made = account.ids[committed.Origin(row.token, row.name, "id")]
             data = ec2.describe_launch_template_versions(LaunchTemplateId=made)["LaunchTemplateVersions"][0]["LaunchTemplateData"]
             assert data["MetadataOptions"]["HttpTokens"] == "required"
             assert all(mapping["Ebs"]["Encrypted"] for mapping in data["BlockDeviceMappings"])

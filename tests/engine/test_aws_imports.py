@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from tests.support.aws_stacks import CHECKOUT
+from tests.support.committed import CHECKOUT
 
 _LOADED = """
 import json, sys

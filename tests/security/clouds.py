@@ -18,6 +18,7 @@ from tests.security.gcp import canaries as gcp_canaries
 from tests.security.gcp import own_rules as gcp_rules
 from tests.security.rows import Row
 from tests.security.rules import Rules
+from tests.support import committed
 from tests.support.standin import azure_types
 from tests.support.standin.answers import Origin
 
@@ -29,8 +30,6 @@ class Cloud:
     """One cloud."""
 
     name: str
-    yards: tuple[str, ...]
-    """Its committed stacks."""
     table: Mapping[str, Any]
     """Every type that the translation knows."""
     document: Callable[[list[Row], Mapping[str, Origin]], dict[str, Any]]
@@ -45,6 +44,11 @@ class Cloud:
     blind: frozenset[str]
     """Types that Checkov has no rule for."""
     rules: Rules
+
+    @property
+    def yards(self) -> tuple[str, ...]:
+        """Its committed stacks."""
+        return committed.YARDS.get(self.name, ())
 
     @property
     def skips(self) -> list[dict[str, str]]:
@@ -72,7 +76,6 @@ def _of(package: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
 
 AWS = Cloud(
     "aws",
-    ("dev-aws", "prod-aws"),
     _of("aws", terraform.table()),
     terraform.plan,
     _terraform_address,
@@ -84,7 +87,6 @@ AWS = Cloud(
 )
 GCP = Cloud(
     "gcp",
-    (),
     _of("gcp", terraform.table()),
     terraform.plan,
     _terraform_address,
@@ -96,7 +98,6 @@ GCP = Cloud(
 )
 AZURE = Cloud(
     "azure",
-    (),
     azure_types.table(),
     _template,
     arm.address,

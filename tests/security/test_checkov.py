@@ -11,7 +11,7 @@ from tests.security import checkov, terraform
 from tests.security.clouds import CLOUDS, Cloud
 from tests.security.rows import Row, resources_of
 from tests.security.rules import wrong
-from tests.support import aws_stacks
+from tests.support import committed
 from tests.support.standin import sdk, sdk_source
 
 YARDS = [(cloud, stack) for cloud in CLOUDS for stack in cloud.yards]
@@ -20,9 +20,9 @@ each_yard = pytest.mark.parametrize(("cloud", "stack"), YARDS, ids=[stack for _,
 
 
 @pytest.fixture(scope="module")
-def yards() -> dict[str, tuple[list[Row], aws_stacks.Referring]]:
-    answers = {stack: aws_stacks.Referring() for _, stack in YARDS}
-    return {stack: (resources_of(aws_stacks.recorded(stack, told)), told) for stack, told in answers.items()}
+def yards() -> dict[str, tuple[list[Row], committed.Referring]]:
+    answers = {stack: committed.Referring() for _, stack in YARDS}
+    return {stack: (resources_of(committed.recorded(stack, told)), told) for stack, told in answers.items()}
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,11 @@ from stacks.program import declare
 from stacks.settings import load
 from tests.support.standin.answers import Origin, Referring
 
-__all__ = ["CHECKOUT", "YARDS", "Origin", "Referring", "config", "recorded"]
+__all__ = ["CHECKOUT", "CLOUDS", "YARDS", "Origin", "Referring", "config", "recorded"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-YARDS = ("dev-aws", "prod-aws")
+CLOUDS = ("aws",)
+YARDS = {cloud: (f"dev-{cloud}", f"prod-{cloud}") for cloud in CLOUDS}
 
 
 def config(stack: str) -> dict[str, str]:

@@ -101,12 +101,17 @@ def service_problems(
     problems = run_bucket_problems(writes) + _twice("pools", pools) + _twice("reads and writes", [*reads, *writes])
     if not pools:
         problems.append("pools: got none, allowed: one or more; a job service without a pool runs nothing")
-    if submitters and pools and len(jobless) == len(pools):
-        problems.append(
-            f"submitters: got {', '.join(submitters)}, allowed: none where every pool is `vms`: such pools take no jobs; "
-            "remove submitters, or give a pool a service that takes jobs"
-        )
-    return problems
+    return problems + idle_submitter_problems(pools, jobless, submitters)
+
+
+def idle_submitter_problems(pools: Sequence[str], jobless: Sequence[str], submitters: Sequence[str]) -> list[str]:
+    """Submitters where there is nothing to submit to."""
+    if not submitters or not pools or len(jobless) < len(pools):
+        return []
+    return [
+        f"submitters: got {', '.join(submitters)}, allowed: none where every pool is `vms`: such pools take no jobs; "
+        "remove submitters, or give a pool a service that takes jobs"
+    ]
 
 
 def in_order(pools: Sequence[str], parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

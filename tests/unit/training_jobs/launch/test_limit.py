@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,11 @@ time.sleep(300)
 @pytest.mark.timeout(300)
 def test_nodes_that_are_started_again_end_when_the_time_of_all_starts_is_used_up(tmp_path: Path) -> None:
     """Nobody asks for the run's state here: the node itself keeps the time."""
-    run = FakeRun(
-        tmp_path, {"launcher": "none", "command": ["python3", "train.py"]}, {"train.py": LEAVES_OR_STAYS},
-        node_env={0: {"GPUYARD_LIMIT_S": "6"}},
-    )  # fmt: skip
+    run = FakeRun(tmp_path, {"launcher": "none", "command": ["python3", "train.py"]}, {"train.py": LEAVES_OR_STAYS})
     assert finish(run.submit(grace_s=1, nodes=1, nproc_per_node=1)) == [75]
+    began, ended = json.loads((run.run / "attempts/1.json").read_text())["began_at"], run.output(1, "node-0.json")["ended_at"]
+    used = (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
+    run.node_env = {0: {"GPUYARD_LIMIT_S": str(used + 4)}}
     assert finish([run.start(0)]) == [OUT_OF_TIME]
     assert run.output(2, "node-0.json")["exit_code"] == OUT_OF_TIME
     assert "the time limit over all starts is reached" in run.log(0)

@@ -23,6 +23,18 @@ def exit_codes(run_url: str, submission: str, nodes: int) -> list[int | None]:
         return [None] * nodes
 
 
+def starts(run_url: str, first: str) -> int:
+    """How often nodes began since the attempt `first`, the lowest that a submission may claim; 0 where that cannot be read."""
+    bucket, _, run = run_url.partition("/gpuyard/runs/")
+    if not run or not first.isdigit():
+        return 0
+    try:
+        names = open_store(bucket).names(f"gpuyard/runs/{run}/attempts")
+    except GpuyardError:
+        return 0
+    return sum(int(number) >= int(first) for name in names if (number := name.removesuffix(".json")).isdigit())
+
+
 def _newest(store: Store, folder: str, submission: int) -> int | None:
     numbers = sorted(
         (int(name.removesuffix(".json")) for name in store.names(folder) if name.removesuffix(".json").isdigit()), reverse=True

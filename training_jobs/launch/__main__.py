@@ -21,6 +21,7 @@ from .limit import left_s
 from .meeting import Meeting
 from .node import Node
 from .notice import Notice
+from .stamp import stamped
 from .topology import ROWS, Place, place
 from .watch import Watcher, watcher
 
@@ -29,6 +30,11 @@ _MEETING_TIMEOUT_S = 900.0
 
 def main() -> int:
     """Live the node's life; the exit code of the process."""
+    with stamped(os.environ):
+        return _life()
+
+
+def _life() -> int:
     work = Path(os.environ.get("GPUYARD_WORKDIR") or os.getcwd()).resolve()
     state = work / ".state"
     state.mkdir(exist_ok=True)

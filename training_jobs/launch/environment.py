@@ -10,13 +10,15 @@ from . import secrets
 from .topology import Place
 
 _HOME = Path(__file__).resolve().parents[2]
+_OF_THE_NODE = {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK"}
+"""What a service counts in nodes and torchrun in processes: a script that is no worker of torchrun's must not take one for the other."""
 
 
 def workers_environment(
     where: Place, job: dict[str, Any], attempt: int, run_url: str, stop_file: Path, report_file: Path
 ) -> dict[str, str]:
     """This process's environment and the job's. A job's own variables cannot replace gpuyard's."""
-    asked = {**os.environ, **job["env"]}
+    asked = {**{name: value for name, value in os.environ.items() if name not in _OF_THE_NODE}, **job["env"]}
     own = {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(_HOME), asked.get("PYTHONPATH")])),
         "GPUYARD_NODE_RANK": str(where.rank),

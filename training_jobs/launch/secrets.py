@@ -76,6 +76,41 @@ def _aws(reference: str) -> str:
     return str(answer["SecretString"])
 
 
+_AZURE_SECRET = re.compile(r"(https://[a-zA-Z0-9-]{3,24}\.vault\.azure\.net)/secrets/([a-zA-Z0-9-]{1,127})(/[0-9a-f]{32})?")
+_AZURE_CERTAIN = {400, 401, 403, 404}
+
+
+def _azure(reference: str) -> str:
+    """A secret of Azure Key Vault by its URL, read with the node's own identity: the token goes to a vault and nowhere else."""
+    found = _AZURE_SECRET.fullmatch(reference)
+    if found is None:
+        raise ValueError(
+            f"got {reference.split('?')[0]}, allowed: https://<vault>.vault.azure.net/secrets/<name> or the same with /<version>"
+        )
+    try:
+        from azure.core import PipelineClient
+        from azure.core.exceptions import AzureError
+        from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy
+        from azure.core.rest import HttpRequest
+        from azure.identity import DefaultAzureCredential
+    except ImportError as error:
+        raise ValueError(f"{reference} cannot be read by this image: {error}. Fix: pip install azure-identity") from None
+    signed = BearerTokenCredentialPolicy(DefaultAzureCredential(), "https://vault.azure.net/.default")
+    try:
+        client: Any = PipelineClient(found[1], policies=[RetryPolicy(retry_total=7, retry_backoff_max=20), signed])
+        with client:
+            answer = client.send_request(HttpRequest("GET", f"{reference}?api-version=7.4"))
+            told = answer.json() if answer.status_code == 200 else {}
+    except AzureError as error:
+        raise EndedError(IO_ERROR, f"{reference} cannot be read at present: {type(error).__name__}") from None
+    if answer.status_code in _AZURE_CERTAIN:
+        what = "the job's identity needs the role Key Vault Secrets User on it"
+        raise ValueError(f"{reference} cannot be read: HTTP {answer.status_code}; {what}")
+    if answer.status_code != 200:
+        raise EndedError(IO_ERROR, f"{reference} cannot be read at present: HTTP {answer.status_code}")
+    return str(told["value"])
+
+
 _GCP_SECRETS = "https://secretmanager.googleapis.com"
 _GCP_NAME = re.compile(r"projects/[^/]+/secrets/[\w-]+/versions/(\d+|latest)")
 
@@ -122,4 +157,4 @@ def _patience() -> Any:
     return Retry(total=7, backoff_factor=0.5, status_forcelist=[408, 429, 500, 502, 503, 504], raise_on_status=False)
 
 
-_SCHEMES: dict[str, Callable[[str], str]] = {"file": _file, "arn": _aws, "projects": _gcp}
+_SCHEMES: dict[str, Callable[[str], str]] = {"file": _file, "arn": _aws, "https": _azure, "projects": _gcp}

@@ -111,10 +111,22 @@ def _interface(host: str) -> str | None:
         return None
 
 
+def _azureml(env: Mapping[str, str]) -> Place:
+    """From the variables of a PyTorch job with one process on each node; a job of one node may have none of them."""
+    port = int(env.get("GPUYARD_PORT", _PORT))
+    nodes = int(env.get("AZUREML_NODE_COUNT", env.get("WORLD_SIZE", "1")))
+    if nodes == 1:
+        return Place(0, 1, "127.0.0.1", "127.0.0.1", port, None)
+    main = env["MASTER_ADDR"]
+    address = env.get("GPUYARD_NODE_ADDRESS") or own_address(env, main)
+    return Place(int(env["NODE_RANK"]), nodes, main, address, port, _interface(address))
+
+
 # A spot notice reaches a SageMaker container as SIGTERM; its metadata service is not there to be asked.
 ROWS: dict[str, Row] = {
     "local": Row(_local, cloud="off"),
     "batch": Row(_batch, cloud="aws"),
     "sagemaker": Row(_sagemaker, cloud="off"),
     "vertex": Row(_vertex, cloud="gcp"),
+    "azureml": Row(_azureml, cloud="azure"),
 }

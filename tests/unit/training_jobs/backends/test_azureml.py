@@ -1,0 +1,312 @@
+"""The service `azureml` through the runner, real HTTPS to the fakes behind Azure's own names: every end a job can come to, once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support.azure.https import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
+from tests.support.azure.ml import SAS
+from tests.support.azure.ml_yard import Yard, yard
+from tests.support.local_yard import job
+from training_jobs.errors import AuthError, ConflictError, LostSightError, QuotaError, UsageError
+from training_jobs.runner import Runner
+from training_jobs.spec import JobSpec
+from training_jobs.state import Exit, Reason, State, exit_for
+from training_jobs.status import RunStatus
+
+# What a node runs here: it says where it is, and does what the run's name tells. Attempts are claimed as launch does it.
+PROGRAM = """
+import datetime, json, os, signal, sys, time
+from azure.identity import DefaultAzureCredential
+from azure.storage.blob import ContainerClient
+name, rank = os.environ["GPUYARD_RUN_ID"], int(os.environ["NODE_RANK"])
+container, _, rest = os.environ["GPUYARD_RUN_URL"].removeprefix("abfs://").partition("@")
+host, _, run = rest.partition("/")
+bucket = ContainerClient("https://" + host.replace(".dfs.", ".blob."), container, credential=DefaultAzureCredential())
+def put(path, data): bucket.upload_blob(f"{run}/{path}", json.dumps(data), overwrite=True)
+def say(*words): print(datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), *words, flush=True)
+attempt = int(os.environ["GPUYARD_SUBMISSION"]) + int(os.path.basename(os.getcwd()).split("-")[0]) + 1
+if rank == 0:
+    put(f"attempts/{attempt}.json", {"attempt": attempt, "submission": int(os.environ["GPUYARD_SUBMISSION"])})
+def leave(*_):
+    say("node", rank, "leaves")
+    os._exit(75)
+signal.signal(signal.SIGTERM, leave)
+say("node", rank, "runs")
+if name.startswith("fails") and rank == 1:
+    put(f"output/attempt-{attempt}/node-1.json", {"exit_code": 7, "tail": ["boom"]})
+    sys.exit(7)
+if name.startswith("stays") or (name.startswith("returns") and attempt == 1):
+    time.sleep(300)
+if name.startswith("resumes") and attempt == 1:
+    sys.exit(75)
+say("node", rank, "is done")
+"""
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    with yard(tmp_path, monkeypatch, program=PROGRAM, grace_s=10) as found:
+        yield found
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("azure.core.pipeline.policies.RetryPolicy.sleep", lambda *_, **__: None)
+
+
+def spec(name: str, **keys: object) -> JobSpec:
+    return job(name, **{"nodes": 2, **keys})
+
+
+def until(look: Callable[[], RunStatus], *states: State) -> RunStatus:
+    deadline = time.monotonic() + 60
+    while (status := look()).state not in states:
+        assert time.monotonic() < deadline, f"still {status.state} ({status.detail})"
+        time.sleep(0.05)
+    return status
+
+
+def said(service: Yard, words: str) -> None:
+    deadline = time.monotonic() + 60
+    while words not in service.ml.text():
+        assert time.monotonic() < deadline, service.ml.text()
+        time.sleep(0.05)
+
+
+def ends(runner: Runner, name: str, **keys: object) -> tuple[RunStatus, Exit]:
+    status = runner.wait(runner.submit(spec(name, **keys), None).status.run_id)
+    return status, exit_for(status.state, status.reason)
+
+
+def test_two_nodes_run_to_the_end(service: Yard) -> None:
+    runner = service.runner()
+    status, code = ends(runner, "works")
+    assert (status.state, status.exit_code, code) == (State.SUCCEEDED, 0, Exit.OK), service.ml.text()
+    assert str(status.service.console_url).startswith(f"https://ml.azure.com/runs/{status.service.id}?wsid=/subscriptions/")
+    lines = list(runner.logs(status.run_id))
+    assert sorted((line.node, line.text) for line in lines) == [
+        (0, "node 0 is done"), (0, "node 0 runs"), (1, "node 1 is done"), (1, "node 1 runs"),
+    ]  # fmt: skip
+    assert {line.node for line in runner.logs(status.run_id, node=1)} == {1}
+    assert list(runner.logs(status.run_id, since=time.time() + 60)) == []
+    assert (runner.capacity()["h100"].nodes, runner.capacity()["h100"].free) == (2, 2)
+    assert service.storage.door.refused == []
+
+
+def test_a_script_that_fails_is_the_users_error_with_its_own_code(service: Yard) -> None:
+    status, code = ends(service.runner(), "fails")
+    assert (status.state, status.reason, status.exit_code, code) == (State.FAILED, Reason.USER_ERROR, 7, Exit.FAILED)
+    assert status.attempts[-1].tail == ["boom"]
+
+
+def test_a_code_that_the_service_does_not_tell_is_read_from_what_the_nodes_left(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = service.ml._end
+    quiet = {"code": "UserError", "message": "Execution failed."}
+    monkeypatch.setattr(service.ml, "_end", lambda job, status, error=None: end(job, status, error and quiet))
+    status, _ = ends(service.runner(), "fails")
+    assert (status.state, status.reason, status.exit_code) == (State.FAILED, Reason.USER_ERROR, 7)
+
+
+def test_the_time_limit(service: Yard) -> None:
+    status, code = ends(service.runner(), "stays", timeout="3s")
+    assert (status.state, status.reason, code) == (State.FAILED, Reason.TIMEOUT, Exit.TIMEOUT)
+    said(service, "node 1 leaves")
+
+
+def test_the_cost_limit(service: Yard) -> None:
+    status, code = ends(service.runner(), "stays", max_cost_usd=0.06)  # two nodes at a cent a second
+    assert (status.state, status.reason, code) == (State.FAILED, Reason.COST, Exit.FAILED)
+
+
+def test_no_nodes_in_time_is_a_lack_of_capacity(service: Yard) -> None:
+    service.ml.machines = 0
+    status, code = ends(service.runner(), "works", queue_timeout="1s")
+    assert (status.state, status.reason, code) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
+
+
+def test_nodes_that_are_taken_are_replaced_and_the_job_goes_on_as_the_next_attempt(service: Yard) -> None:
+    runner = service.runner(spot=True)
+    run = runner.submit(spec("returns", retries={"preempted": 1}), None).status.run_id
+    said(service, "node 0 runs")  # it has claimed the attempt
+    service.ml.machines = 0
+    service.ml.preempt(next(iter(service.ml.jobs)))
+    status = until(lambda: runner.status(run), State.RECOVERING)
+    assert status.detail == "its nodes were taken; it waits for others"
+    service.ml.machines = 2
+    status = runner.wait(run)
+    assert (status.state, status.attempt, len(service.ml.jobs)) == (State.SUCCEEDED, 2, 1)
+    assert [(each.state, each.reason) for each in status.attempts] == [(State.STOPPED, Reason.PREEMPTED), (State.SUCCEEDED, None)]
+
+
+def test_the_allowance_ends_a_job_whose_nodes_are_taken_too_often(service: Yard) -> None:
+    runner = service.runner(spot=True)
+    run = runner.submit(spec("returns", retries={"preempted": 0}), None).status.run_id
+    said(service, "node 0 runs")  # it has claimed the attempt
+    service.ml.machines = 0
+    service.ml.preempt(next(iter(service.ml.jobs)))
+    status = runner.wait(run)
+    assert (status.state, status.reason, exit_for(status.state, status.reason)) == (State.STOPPED, Reason.PREEMPTED, Exit.STOPPED)
+
+
+def test_an_eviction_that_the_service_does_not_mend_is_a_preemption(service: Yard) -> None:
+    service.ml.requeues = False
+    runner = service.runner(spot=True)
+    run = runner.submit(spec("returns"), None).status.run_id
+    said(service, "node 1 runs")
+    service.ml.preempt(next(iter(service.ml.jobs)))
+    status = runner.wait(run)
+    assert (status.state, status.attempt, len(service.ml.jobs)) == (State.SUCCEEDED, 2, 2)
+
+
+def test_a_resumable_end_is_resumed(service: Yard) -> None:
+    status, _ = ends(service.runner(), "resumes")
+    assert (status.state, status.attempt, len(service.ml.jobs)) == (State.SUCCEEDED, 2, 2)
+
+
+def test_logs_are_followed_to_the_end(service: Yard) -> None:
+    runner = service.runner()
+    run = runner.submit(spec("returns"), None).status.run_id
+    began = time.time()
+    said(service, "node 0 runs")
+    said(service, "node 1 runs")
+    with ThreadPoolExecutor(1) as pool:
+        followed = pool.submit(lambda: [line.text for line in runner.logs(run, follow=True)])
+        runner.cancel(run)
+        assert sorted(followed.result(60)) == ["node 0 leaves", "node 0 runs", "node 1 leaves", "node 1 runs"]
+    assert len(list(runner.logs(run, since=began))) == 4
+
+
+@pytest.mark.parametrize("when", ["waiting", "running", "ended"])
+def test_a_cancel_in_every_state(service: Yard, when: str) -> None:
+    runner = service.runner()
+    service.ml.machines = 0 if when == "waiting" else 2
+    run = runner.submit(spec("works" if when == "ended" else "stays"), None).status.run_id
+    if when == "running":
+        said(service, "node 1 runs")
+    if when == "ended":
+        until(lambda: runner.status(run), State.SUCCEEDED)
+    runner.cancel(run)
+    runner.cancel(run)
+    assert runner.wait(run).state is (State.SUCCEEDED if when == "ended" else State.CANCELLED)
+    assert service.ml.count("put_job") == 1
+
+
+@pytest.mark.parametrize("operation", ["put_job", "put_environment"])
+@pytest.mark.parametrize("fault", [LOST, THROTTLED, UNAVAILABLE, EXPIRED], ids=["lost answer", "throttled", "5xx", "expired"])
+@pytest.mark.usefixtures("no_waiting")
+def test_a_call_that_goes_wrong_makes_one_job(service: Yard, fault: Fault, operation: str) -> None:
+    service.ml.machines = 0
+    service.ml.fail(operation, fault)
+    assert service.runner().submit(spec("works"), None).status.state is State.PENDING
+    assert (len(service.ml.jobs), service.ml.count(operation)) == (1, 2)
+
+
+def test_many_submits_at_the_same_instant_make_one_job(service: Yard) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        found = list(pool.map(lambda _: service.runner().submit(spec("works"), None, key="nightly"), range(20)))
+    assert [submitted.created for submitted in found].count(True) == 1
+    assert len(service.ml.jobs) == 1
+    assert service.runner().wait(found[0].status.run_id).state is State.SUCCEEDED
+
+
+QUOTA = Fault(RefusalError(409, "QuotaExceeded", "The subscription has too many jobs"))
+BAD = Fault(RefusalError(400, "UserError", "no"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "says"),
+    [(DENIED, AuthError, "does not have authorization"), (QUOTA, QuotaError, "too many jobs"), (BAD, UsageError, "UserError: no")],
+)
+def test_a_refused_submit_is_said_and_can_be_made_again(service: Yard, fault: Fault, error: type[Exception], says: str) -> None:
+    service.ml.machines = 0
+    service.ml.fail("put_job", fault)
+    with pytest.raises(error, match=says):
+        service.runner().submit(spec("works"), None)
+    assert service.ml.jobs == {}
+    assert service.runner().submit(spec("works"), None).created is True
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_credentials_that_expire_in_a_wait_are_read_again_and_a_lasting_end_of_them_is_a_loss_of_sight(service: Yard) -> None:
+    service.ml.machines = 0
+    runner = service.runner()
+    run = runner.submit(spec("works"), None).status.run_id
+    service.ml.fail("get_job", EXPIRED)
+    before = service.storage.entra.count("token")
+    assert runner.status(run).state is State.PENDING
+    assert service.storage.entra.count("token") > before
+    service.ml.fail("get_job", EXPIRED, times=10)
+    with pytest.raises(LostSightError, match="the job may still run"):
+        runner.status(run)
+    service.ml.mend()
+    assert runner.status(run).state is State.PENDING
+
+
+def test_a_status_that_nobody_knows_is_unknown_and_never_a_success(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.ml.machines = 0
+    monkeypatch.setattr(service.ml, "_say", lambda *_: None)
+    runner = service.runner()
+    run = runner.submit(spec("works"), None).status.run_id
+    (made,) = service.ml.jobs.values()
+    for word in ("Paused", "NotResponding", "Melting"):
+        made.status = word
+        assert runner.status(run).state is State.UNKNOWN
+
+
+def test_a_job_that_the_service_forgot_is_unknown_and_never_a_success(service: Yard) -> None:
+    runner = service.runner()
+    run = runner.submit(spec("works"), None).status.run_id
+    for life in service.ml._lives:
+        life.join(60)
+    service.ml.jobs.clear()
+    later = iter(range(0, 100_000, 60))  # a minute passes from each look to the next
+    hasty = Runner(runner._targets, clock=lambda: float(next(later)), sleep=lambda _: None)
+    status = hasty.wait(run)
+    assert (status.state, exit_for(status.state, status.reason)) == (State.UNKNOWN, Exit.LOST_SIGHT)
+    assert list(runner.logs(run, follow=True)) == []
+
+
+def test_somebody_elses_job_of_that_name_is_not_adopted(service: Yard) -> None:
+    service.ml.machines = 0
+    run = service.runner().submit(spec("works"), None, key="nightly").status.run_id
+    (made,) = service.ml.jobs.values()
+    made.properties["environmentVariables"] = {**made.properties["environmentVariables"], "GPUYARD_RUN_URL": "abfs://other/gpuyard/runs/x"}
+    service.storage.client().delete_blob(f"gpuyard/runs/{run}/run.json")
+    with pytest.raises(ConflictError, match="is not run"):
+        service.runner().submit(spec("works"), None, key="nightly")
+
+
+def test_a_job_of_this_submission_that_another_version_wrote_is_adopted(service: Yard) -> None:
+    service.ml.machines = 0
+    run = service.runner().submit(spec("works"), None, key="nightly").status.run_id
+    (made,) = service.ml.jobs.values()
+    made.properties["command"] = "python3 -c older"
+    service.storage.client().delete_blob(f"gpuyard/runs/{run}/run.json")
+    assert service.runner().submit(spec("works"), None, key="nightly").status.service.id == made.name
+
+
+def test_many_jobs_are_looked_at_in_one_call(service: Yard) -> None:
+    service.ml.machines = 0
+    runner = service.runner()
+    for number in range(12):
+        runner.submit(spec("works"), None, key=str(number))
+    runner.status(runner.runs()[0].run_id)
+    before = len(service.ml.calls)
+    assert {status.state for status in runner.runs()} == {State.PENDING}
+    assert [call.operation for call in service.ml.calls[before:]] == ["get_runs"]
+
+
+def test_a_signed_url_is_never_shown(service: Yard) -> None:
+    runner = service.runner()
+    status, _ = ends(runner, "works")
+    service.ml.fail("get_log", Fault(RefusalError(403, "AuthenticationFailed", f"?sig={SAS}")), times=20)
+    with pytest.raises(AuthError) as refused:
+        list(runner.logs(status.run_id))
+    assert SAS not in str(refused.value)
+    assert not [path for path, data in service.storage.objects().items() if SAS.encode() in data]

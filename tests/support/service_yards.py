@@ -16,6 +16,9 @@ from tests.support.aws.batch_yard import GROUP, batch_target, call_as_a_pipeline
 from tests.support.aws.logs import FakeLogs
 from tests.support.aws.sagemaker_yard import make_target as sagemaker_target
 from tests.support.aws.sagemaker_yard import yard as sagemaker_yard
+from tests.support.azure.ml_yard import hosts, service
+from tests.support.azure.ml_yard import make_target as azureml_target
+from tests.support.azure.storage import signed_in
 from tests.support.local_yard import job, make_target
 from training_jobs.backends import aws_batch, load_backend, local
 from training_jobs.backends.aws_batch import request as batch_request
@@ -28,7 +31,7 @@ from training_jobs.target import BatchTarget, JobTarget
 # What a node runs: it takes its orders from the job's env, one after the other at every start, and says that it runs. A nap is in
 # seconds, or `told`: until the test lets it go.
 PROGRAM = """
-import json, os, sys, time, urllib.parse
+import datetime, json, os, sys, time, urllib.parse
 url = urllib.parse.urlsplit(os.environ["GPUYARD_RUN_URL"])
 run = os.environ.get("TESTS_FOLDER", "") + url.path
 os.makedirs(run, exist_ok=True)
@@ -40,6 +43,10 @@ else:
     record = json.load(open(os.path.join(run, "run.json")))
 record = record["submissions"][int(os.environ["GPUYARD_SUBMISSION"])]
 rank = int(os.environ.get("AWS_BATCH_JOB_NODE_INDEX", os.environ.get("GPUYARD_NODE_RANK", "0")))
+if "AZUREML_RUN_ID" in os.environ:
+    rank, real = int(os.environ["NODE_RANK"]), print
+    def print(*words, **how):  # as launch does it: this service's logs have no times
+        real(datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), *words, **how)
 if "SM_HOSTS" in os.environ:
     rank = sorted(json.loads(os.environ["SM_HOSTS"])).index(os.environ["SM_CURRENT_HOST"])
 file = os.path.join(run, f"ran-{rank}")
@@ -159,5 +166,17 @@ def _sagemaker(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) 
     return Yard(sagemaker_target(), load_backend, folder, "4s", dry_up)
 
 
-MAKERS = {"local": _local, "batch": _batch, "sagemaker": _sagemaker}
+def _azureml(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
+    workspace = stack.enter_context(service(folder, monkeypatch, program=PROGRAM, grace_s=2))
+    stack.enter_context(signed_in(folder, monkeypatch, hosts(workspace)))
+    (folder / "bucket").mkdir()
+
+    def dry_up() -> dict[str, str]:
+        workspace.machines = 0
+        return {"queue_timeout": "1s"}
+
+    return Yard(azureml_target(f"file://{folder}/bucket"), load_backend, folder, "4s", dry_up)
+
+
+MAKERS = {"local": _local, "batch": _batch, "sagemaker": _sagemaker, "azureml": _azureml}
 """Services by name: (folder, monkeypatch, what is closed at the end) to a yard."""

@@ -63,7 +63,10 @@ class Index:
 
 def filesystem(url: str) -> tuple[Any, str]:
     """The filesystem of a URL and the path in it; a file:// URL may have spaces quoted."""
-    fs, path = fsspec.core.url_to_fs(unquote(urlsplit(url).path) if urlsplit(url).scheme == "file" else url)
+    if urlsplit(url).scheme == "file":
+        fs, path = fsspec.core.url_to_fs(unquote(urlsplit(url).path))
+    else:  # what another node wrote meanwhile must be seen
+        fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
     return (fs if isinstance(fs, fsspec.implementations.local.LocalFileSystem) else _Patient(fs)), path
 
 

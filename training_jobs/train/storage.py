@@ -110,10 +110,7 @@ class Checkpoints:
                         yield int(folder), name
 
     def _names(self, folder: str) -> list[str]:
-        return [
-            str(path).rstrip("/").rsplit("/", 1)[-1]
-            for path in self._fs.ls(folder, detail=False, **({} if self._local else {"refresh": True}))
-        ]
+        return [str(path).rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(folder, detail=False)]
 
 
 def put(fs: Any, path: str, data: bytes, local: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +77,8 @@ class Yard:
 
 
 @contextmanager
-def yard(folder: Path, monkeypatch: pytest.MonkeyPatch, *, program: str | None = None, grace_s: float = 30.0) -> Iterator[Yard]:
-    """All of it. `program`: what a node runs instead of the bootstrap, for tests of the service alone."""
+def service(folder: Path, monkeypatch: pytest.MonkeyPatch, *, program: str | None = None, grace_s: float = 30.0) -> Iterator[FakeMl]:
+    """The workspace alone; who calls it is yet to be signed in. `program`: what a node runs instead of the bootstrap."""
     if program is not None:
         (folder / "program.py").write_text(program)
         monkeypatch.setattr(request, "_BOOTSTRAP", folder / "program.py")
@@ -87,12 +87,33 @@ def yard(folder: Path, monkeypatch: pytest.MonkeyPatch, *, program: str | None =
     azureml._histories.clear()
     azure._shared.cache_clear()
     monkeypatch.setattr(Backend, "poll_s", 0.05)
-    with NodeIdentity() as identity, FakeMl(folder / "nodes", {}, grace_s=grace_s) as ml:
-        hosts = {"management.azure.com": ml.server_port, ".api.azureml.ms": ml.server_port, LOG_HOST: ml.server_port}
-        with storage(folder, monkeypatch, hosts) as account:
-            ml.environment |= {**account.door.environment(), **identity.environment(), "GPUYARD_NOTICE": "off"}
-            try:
-                yield Yard(ml, account, identity, folder)
-            finally:
-                request.command.cache_clear()
-                azure._shared.cache_clear()
+    with FakeMl(folder / "nodes", {"GPUYARD_NOTICE": "off"}, grace_s=grace_s) as ml:
+        try:
+            yield ml
+        finally:
+            request.command.cache_clear()
+            azure._shared.cache_clear()
+
+
+def hosts(ml: FakeMl) -> dict[str, int]:
+    """The names under which it is called."""
+    return {"management.azure.com": ml.server_port, ".api.azureml.ms": ml.server_port, LOG_HOST: ml.server_port}
+
+
+@contextmanager
+def yard(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    program: str | None = None,
+    grace_s: float = 30.0,
+    leads: Mapping[str, int] | None = None,
+) -> Iterator[Yard]:
+    """All of it, run bucket included. `leads`: more hosts."""
+    with (
+        NodeIdentity() as identity,
+        service(folder, monkeypatch, program=program, grace_s=grace_s) as ml,
+        storage(folder, monkeypatch, {**hosts(ml), **(leads or {})}) as account,
+    ):
+        ml.environment |= {**account.door.environment(), **identity.environment()}
+        yield Yard(ml, account, identity, folder)

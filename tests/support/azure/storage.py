@@ -89,19 +89,28 @@ class Storage:
 
 
 @contextmanager
-def storage(folder: Path, monkeypatch: pytest.MonkeyPatch, leads: Mapping[str, int] | None = None) -> Iterator[Storage]:
-    """All of it, and this process as a pipeline that has an identity. `leads`: more hosts."""
-    with FakeStorage() as front, FakeEntra() as entra:
-        doors = {".blob.core.windows.net": front.server_port, "login.microsoftonline.com": entra.server_port, **(leads or {})}
-        with Door(doors) as door:
-            for name, value in {**door.environment(), **entra.environment(folder)}.items():
-                monkeypatch.setenv(name, value)
+def signed_in(folder: Path, monkeypatch: pytest.MonkeyPatch, leads: Mapping[str, int]) -> Iterator[tuple[FakeEntra, Door]]:
+    """This process as a pipeline that has an identity, and hosts of Azure's leading to ports of fakes."""
+    with FakeEntra() as entra, Door({"login.microsoftonline.com": entra.server_port, **leads}) as door:
+        for name, value in {**door.environment(), **entra.environment(folder)}.items():
+            monkeypatch.setenv(name, value)
+        blob.forget()
+        journal._kept.clear()
+        try:
+            yield entra, door
+        finally:
             blob.forget()
-            journal._kept.clear()
-            found = Storage(front, entra, door, f"runs-{os.getpid()}-{next(_NUMBERS)}")
-            try:
-                found.client().create_container()
-                front.calls.clear()
-                yield found
-            finally:
-                blob.forget()
+
+
+@contextmanager
+def storage(folder: Path, monkeypatch: pytest.MonkeyPatch, leads: Mapping[str, int] | None = None) -> Iterator[Storage]:
+    """The same with Azure Storage. `leads`: more hosts."""
+    # A host's own name counts before an ending.
+    with (
+        FakeStorage() as front,
+        signed_in(folder, monkeypatch, {".blob.core.windows.net": front.server_port, **(leads or {})}) as (entra, door),
+    ):
+        found = Storage(front, entra, door, f"runs-{os.getpid()}-{next(_NUMBERS)}")
+        found.client().create_container()
+        front.calls.clear()
+        yield found

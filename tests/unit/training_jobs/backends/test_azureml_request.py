@@ -1,4 +1,4 @@
-"""The exact calls of a submission to Azure ML (golden files; GOLDEN=write refreshes them), their limits, the tables of states and errors."""
+"""The exact calls of a submission to Azure ML (golden files; GOLDEN=write refreshes them), limits, and tables of states."""
 
 from __future__ import annotations
 

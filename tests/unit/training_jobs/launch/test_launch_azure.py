@@ -1,0 +1,175 @@
+"""What a node does on Azure ML: files and claims on Blob Storage, code, secrets of Key Vault, its place, and a time before each line."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from tests.support.azure.entra import NodeIdentity
+from tests.support.azure.https import UNAVAILABLE
+from tests.support.azure.storage import Storage, storage
+from tests.support.azure.vault import FakeVault
+from tests.support.tarballs import launching_tarball
+from training_jobs.launch import files, secrets, topology
+from training_jobs.launch.__main__ import claim
+from training_jobs.launch.ended import EndedError
+from training_jobs.launch.environment import workers_environment
+from training_jobs.launch.topology import Place, place
+from training_jobs.store import BlobStore
+
+CHECKOUT = Path(__file__).resolve().parents[4]
+SECRET = "hunter2"
+NAME = "https://acme.vault.azure.net/secrets/wandb"
+VERSION = f"{NAME}/{'0' * 32}"
+
+
+@pytest.fixture
+def vault() -> Iterator[FakeVault]:
+    with FakeVault({"acme/wandb": SECRET, f"acme/wandb/{'0' * 32}": "older"}) as found:
+        yield found
+
+
+@pytest.fixture
+def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vault: FakeVault) -> Iterator[Storage]:
+    """As a node of a cluster has it: an identity, and no pipeline's token."""
+    with NodeIdentity() as identity, storage(tmp_path, monkeypatch, {".vault.azure.net": vault.server_port}) as found:
+        for name in ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"):
+            monkeypatch.delenv(name)
+        node = identity.environment()
+        for name, value in {**node, "AZURE_CLIENT_ID": node["DEFAULT_IDENTITY_CLIENT_ID"]}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential")
+        yield found
+        fsspec.get_filesystem_class("abfs").clear_instance_cache()  # each holds the credentials of its test
+
+
+def test_files_on_blob_storage_are_as_on_disk(account: Storage) -> None:
+    url = f"{account.url}/gpuyard/runs/a-1"
+    assert files.read(f"{url}/run.json") is None
+    assert files.names(f"{url}/attempts") == []
+    files.write(f"{url}/progress.json", b"1")
+    files.write(f"{url}/progress.json", b"2")
+    assert files.read(f"{url}/progress.json") == b"2"
+    assert files.create(f"{url}/attempts/1.json", b"mine")
+    assert not files.create(f"{url}/attempts/1.json", b"theirs")
+    assert files.read(f"{url}/attempts/1.json") == b"mine"
+    assert files.names(f"{url}/attempts") == ["1.json"]
+    files.remove(f"{url}/progress.json")
+    files.remove(f"{url}/progress.json")
+    assert files.read(f"{url}/progress.json") is None
+    assert BlobStore(account.url).names("gpuyard/runs/a-1") == ["attempts"]
+    submission = {"attempt": 1, "job": {"nodes": 1}}
+    with ThreadPoolExecutor(4) as pool:
+        claimed = list(pool.map(lambda _: claim(url, 0, "azureml", submission)["attempt"], range(6)))
+    assert sorted(claimed) == list(range(2, 8))
+
+
+def test_the_bootstrap_fetches_code_from_blob_storage(account: Storage, tmp_path: Path) -> None:
+    path, data = launching_tarball()
+    BlobStore(account.url).create(path, data)
+    env = {**os.environ, "HOME": str(tmp_path), "GPUYARD_CODE_URL": f"{account.url}/{path}"}
+    (tmp_path / "work").mkdir()
+    text = (CHECKOUT / "training_jobs/launch/bootstrap.py").read_text()
+    done = subprocess.run(
+        [sys.executable, "-c", text], env=env, cwd=tmp_path / "work", capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout == f"launched in {tmp_path}/work/code with ['train.py']\n", done.stderr
+
+
+def test_secrets_are_read_from_key_vault_with_the_nodes_identity(account: Storage) -> None:
+    assert secrets.resolve({"A": NAME, "B": VERSION}) == {"A": SECRET, "B": "older"}
+    wrong = {
+        "A": NAME.replace("wandb", "gone"), "B": "https://acme.vault.azure.net/keys/wandb", "C": f"{NAME}?sig=x",
+        "D": "https://acme.vault.azure.net.evil.io/secrets/wandb", "E": "https://acme.vault.azure.net@evil.io/secrets/wandb",
+        "F": "https://evil.io/acme.vault.azure.net/secrets/wandb",
+    }  # fmt: skip
+    with pytest.raises(EndedError) as refused:
+        secrets.resolve({**wrong, "G": NAME})
+    assert refused.value.code == 64
+    for part in ("secrets.A", "HTTP 404", "secrets.B", "allowed: https://<vault>", "secrets.C", "secrets.D", "secrets.E", "secrets.F"):
+        assert part in str(refused.value)
+    for part in ("secrets.G", SECRET, "sig=x"):
+        assert part not in str(refused.value)
+    assert account.door.refused == []  # no token went anywhere else
+
+
+def test_a_vault_that_is_down_is_no_bad_configuration(account: Storage, vault: FakeVault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("azure.core.pipeline.policies.RetryPolicy.sleep", lambda *_, **__: None)
+    vault.fail("get_secret", UNAVAILABLE, times=3)
+    assert secrets.resolve({"A": NAME}) == {"A": SECRET}
+    vault.fail("get_secret", UNAVAILABLE, times=100)
+    with pytest.raises(EndedError, match="at present") as refused:
+        secrets.resolve({"A": NAME})
+    assert refused.value.code == 74
+
+
+def node(rank: int, nodes: int = 3, **more: str) -> dict[str, str]:
+    """What Azure ML sets on a node of a PyTorch job with one process each."""
+    return {
+        "GPUYARD_SERVICE": "azureml", "AZUREML_NODE_COUNT": str(nodes), "NODE_RANK": str(rank), "WORLD_SIZE": str(nodes), "RANK": str(rank),
+        "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "6105", **more,
+    }  # fmt: skip
+
+
+def test_a_node_finds_its_place() -> None:
+    found = place(node(2))
+    assert found == Place(2, 3, "127.0.0.1", "127.0.0.1", 29400, found.interface)
+    assert place(node(1, GPUYARD_PORT="4000", GPUYARD_NODE_ADDRESS="127.0.0.9")).address == "127.0.0.9"
+    assert place({"GPUYARD_SERVICE": "azureml"}) == Place(0, 1, "127.0.0.1", "127.0.0.1", 29400, None)
+    assert topology.ROWS["azureml"].cloud == "azure"
+    for name, says in (("MASTER_ADDR", "did not set MASTER_ADDR"), ("NODE_RANK", "did not set NODE_RANK")):
+        with pytest.raises(EndedError, match=says):
+            place({key: value for key, value in node(1).items() if key != name})
+    with pytest.raises(EndedError, match="malformed"):
+        place(node(1, AZUREML_NODE_COUNT="many"))
+
+
+def test_what_the_service_counts_in_nodes_never_reaches_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in node(1).items():
+        monkeypatch.setenv(name, value)
+    job = {
+        "env": {"MASTER_PORT": "1"},
+        "secrets": {},
+        "data": {},
+        "launcher": "none",
+        "nproc_per_node": 2,
+        "checkpoint": {"every_s": 1, "keep": 1},
+    }
+    made = workers_environment(place(node(1)), job, 1, "abfs://x", tmp_path / "stop", tmp_path / "report")
+    left = {name for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "NODE_RANK", "MASTER_ADDR") if name in made}
+    assert left == set()
+    assert (made["MASTER_PORT"], made["AZUREML_NODE_COUNT"], made["GPUYARD_NODE_RANK"]) == ("1", "3", "1")  # the job's own word stays
+
+
+STAMPED = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z (.*)"
+SAYS = """
+import os, subprocess, sys
+from training_jobs.launch.stamp import stamped
+with stamped(os.environ):
+    print("out", flush=True)
+    print("err", file=sys.stderr, flush=True)
+    subprocess.run([sys.executable, "-c", r"import os; os.write(1, b'bytes \\xff\\nno end')"], check=True)
+print("after")
+"""
+
+
+def said(**env: str) -> list[bytes]:
+    done = subprocess.run(
+        [sys.executable, "-c", SAYS], env={**os.environ, **env}, cwd=CHECKOUT, capture_output=True, timeout=60, check=True
+    )
+    assert done.stderr == (b"" if env else b"err\n")
+    return done.stdout.split(b"\n")
+
+
+def test_every_line_gets_its_time_where_that_is_asked_for() -> None:
+    found = [re.fullmatch(STAMPED.encode(), line) for line in said(GPUYARD_STAMP="1")]
+    assert [match and match[1] for match in found] == [b"out", b"err", b"bytes \xff", b"no end", None, None]
+    assert said() == [b"out", b"bytes \xff", b"no endafter", b""]

@@ -136,6 +136,8 @@ def _fits(value: Any, kind: type) -> bool:
     if kind in (int, float):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and (kind is float or float(value).is_integer())
+    if issubclass(kind, pulumi.Asset | pulumi.Archive):
+        return False  # one that is none came this far
     return isinstance(value, kind) if kind in (str, bool) else True
 
 

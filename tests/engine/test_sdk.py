@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import pytest
+from google.protobuf import json_format, struct_pb2
 
+from components.planning.arguments import wrong_arguments
+from components.planning.monitor import properties
 from tests.support.standin import sdk, shapes
 
 VNET = "azure-native:network:VirtualNetwork"
@@ -19,51 +23,59 @@ GOOD = {
     "networkInterfaces": [{"networkCardIndex": 0.0, "securityGroups": [sdk.UNKNOWN, "sg-1"]}],
     "tags": {"any": "word"},
 }
+LOADED = {"aws:ec2/subnet:Subnet", "aws:iam/role:Role", "aws:s3/bucketObjectv2:BucketObjectv2", TEMPLATE}
+CASES: list[tuple[str, dict[str, Any], list[str]]] = [
+    (TEMPLATE, GOOD, []),
+    (
+        TEMPLATE,
+        {"blockDeviceMappings": [{"ebs": {"encrypted": True}}]},
+        ["blockDeviceMappings[0].ebs.encrypted: str expected, got bool True"],
+    ),
+    (TEMPLATE, {"networkInterfaces": {"deviceIndex": 1}}, ["networkInterfaces: list expected"]),
+    (TEMPLATE, {"networkInterfaces": [{"deviceIndex": 1.5}]}, ["networkInterfaces[0].deviceIndex: int expected"]),
+    (TEMPLATE, {"tags": {"a": 1}}, ["tags.a: str expected"]),
+    (TEMPLATE, {"metadataOptions": {"httpToken": "required"}}, ["metadataOptions.httpToken: no such property; there are httpEndpoint"]),
+    (TEMPLATE, {"userData": {sdk.SIGNATURE: sdk.SECRET, "value": 1}}, ["userData: str expected"]),
+    ("aws:ec2/subnet:Subnet", {"cidrBlok": "10.0.0.0/18"}, ["vpcId: required", "cidrBlok: no such property"]),
+    (
+        "aws:iam/role:Role",
+        {"assumeRolePolicy": {"Version": "2012-10-17", "Statement": [{"Efect": "Allow"}]}},
+        ["assumeRolePolicy.Statement[0]"],
+    ),
+    ("aws:iam/role:Role", {"assumeRolePolicy": ["{}"]}, ["assumeRolePolicy: "]),
+    ("aws:s3/bucketObjectv2:BucketObjectv2", {"bucket": "b", "source": "a path"}, ["source: asset expected"]),
+    ("aws:s3/bucketObjectv2:BucketObjectv2", {"bucket": None}, ["bucket: required"]),
+    ("gcp:compute/network:Network", {"autoCreateSubnetworks": False, "params": {"resourceManagerTags": {"a": sdk.UNKNOWN}}}, []),
+    ("gcp:compute/network:Network", {"autoCreateSubnets": False}, ["autoCreateSubnets: no such property"]),
+    ("gcp:compute/instanceTemplate:InstanceTemplate", {"disks": [{"boot": "yes"}]}, ["machineType: required", "disks[0].boot: bool"]),
+    (VNET, {"resourceGroupName": sdk.UNKNOWN, "addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}, []),
+    (VNET, {"resourceGroupName": "rg", "addressSpace": {"prefixes": []}}, ["addressSpace.prefixes: no such property"]),
+    (GROUP, {"resourceGroupName": "rg", "securityRules": [{**RULE, "protocol": "*"}]}, []),
+    (
+        GROUP,
+        {"resourceGroupName": "rg", "securityRules": [{**RULE, "protocol": "tpc"}]},
+        ["securityRules[0].protocol: got 'tpc', there"],
+    ),
+    (VNET, {"resourceGroupName": "rg", "subnets": [{"natGateway": {"id": 7}}]}, ["subnets[0].natGateway.id: str expected"]),
+]
 
 
-@pytest.mark.parametrize(
-    ("token", "values", "found"),
-    [
-        (TEMPLATE, GOOD, []),
-        (
-            TEMPLATE,
-            {"blockDeviceMappings": [{"ebs": {"encrypted": True}}]},
-            ["blockDeviceMappings[0].ebs.encrypted: str expected, got bool True"],
-        ),
-        (TEMPLATE, {"networkInterfaces": {"deviceIndex": 1}}, ["networkInterfaces: list expected"]),
-        (TEMPLATE, {"networkInterfaces": [{"deviceIndex": 1.5}]}, ["networkInterfaces[0].deviceIndex: int expected"]),
-        (TEMPLATE, {"tags": {"a": 1}}, ["tags.a: str expected"]),
-        (TEMPLATE, {"metadataOptions": {"httpToken": "required"}}, ["metadataOptions.httpToken: no such property; there are httpEndpoint"]),
-        (TEMPLATE, {"userData": {sdk.SIGNATURE: sdk.SECRET, "value": 1}}, ["userData: str expected"]),
-        ("aws:ec2/subnet:Subnet", {"cidrBlok": "10.0.0.0/18"}, ["vpcId: required", "cidrBlok: no such property"]),
-        (
-            "aws:iam/role:Role",
-            {"assumeRolePolicy": {"Version": "2012-10-17", "Statement": [{"Efect": "Allow"}]}},
-            ["assumeRolePolicy.Statement[0]"],
-        ),
-        ("aws:iam/role:Role", {"assumeRolePolicy": ["{}"]}, ["assumeRolePolicy: "]),
-        ("aws:s3/bucketObjectv2:BucketObjectv2", {"bucket": "b", "source": "a path"}, ["source: asset expected"]),
-        ("aws:s3/bucketObjectv2:BucketObjectv2", {"bucket": None}, ["bucket: required"]),
-        ("gcp:compute/network:Network", {"autoCreateSubnetworks": False, "params": {"resourceManagerTags": {"a": sdk.UNKNOWN}}}, []),
-        ("gcp:compute/network:Network", {"autoCreateSubnets": False}, ["autoCreateSubnets: no such property"]),
-        ("gcp:compute/instanceTemplate:InstanceTemplate", {"disks": [{"boot": "yes"}]}, ["machineType: required", "disks[0].boot: bool"]),
-        (VNET, {"resourceGroupName": sdk.UNKNOWN, "addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}, []),
-        (VNET, {"resourceGroupName": "rg", "addressSpace": {"prefixes": []}}, ["addressSpace.prefixes: no such property"]),
-        (GROUP, {"resourceGroupName": "rg", "securityRules": [{**RULE, "protocol": "*"}]}, []),
-        (
-            GROUP,
-            {"resourceGroupName": "rg", "securityRules": [{**RULE, "protocol": "tpc"}]},
-            ["securityRules[0].protocol: got 'tpc', there"],
-        ),
-        (VNET, {"resourceGroupName": "rg", "subnets": [{"natGateway": {"id": 7}}]}, ["subnets[0].natGateway.id: str expected"]),
-    ],
-)
+@pytest.mark.parametrize(("token", "values", "found"), CASES)
 def test_problems(token: str, values: dict[str, Any], found: list[str]) -> None:
     told = sdk.problems(token, values)
     assert len(told) >= len(found)
     assert bool(told) is bool(found)
     for expected in found:
         assert any(line.startswith(expected) for line in told), told
+
+
+def test_the_plan_refuses_the_same() -> None:
+    """Its checker reads the classes that a program has loaded, this one their source: neither knows of the other."""
+    for service, token, values, found in ((token.split("/")[0].removeprefix("aws:"), *row) for row in CASES if (token := row[0]) in LOADED):
+        getattr(import_module(f"pulumi_aws.{service}"), token.rpartition(":")[2])
+        wire = json_format.ParseDict(values, struct_pb2.Struct())
+        wrong = [line for line in found if not line.endswith(": required")]  # of these Python itself tells
+        assert bool(wrong_arguments(token, properties(wire))) is bool(wrong), (token, values)
 
 
 def test_names_the_sdk_does_not_have() -> None:

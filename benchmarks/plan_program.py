@@ -62,7 +62,7 @@ def _growth(sizes: list[int]) -> float | None:
     print(f"{'pools':>6} {'gpuyard s':>10} {'plain s':>10} {'ratio':>6}")
     for size in sizes:
         ours, plain = _programs("dev-aws", size)
-        for _ in range(3 if size < 1000 else 2):
+        for _ in range(3 if size < 1000 else 1):
             for name, program in (("gpuyard", ours), ("plain", plain)):
                 best[name, size] = min(best.get((name, size), math.inf), _time(program, "dev-aws"))
         one, other = best["gpuyard", size], best["plain", size]

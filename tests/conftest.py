@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import configuration, settings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -25,3 +26,20 @@ configuration.set_hypothesis_home_dir(CHECKOUT / ".yard" / "cache" / "hypothesis
 # No deadline: the machine is shared. Derandomized: a red run is red again.
 settings.register_profile("gpuyard", deadline=None, derandomize=True, database=None)
 settings.load_profile("gpuyard")
+
+# What takes longest begins first, or it would be left for one core alone at the end. In this order, measured on 2 cores.
+_FIRST = (
+    "tests/docs/test_readme.py::test_every_command_on_the_page",
+    "tests/e2e/test_train.py",
+    "tests/e2e/test_sagemaker.py",
+    "tests/engine/test_aws_yard.py",
+    "tests/engine/",
+    "tests/e2e/",
+    "tests/faults/",
+    "tests/contract/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the tests by how long they take, as far as it is worth writing down; the rest keeps its order."""
+    items.sort(key=lambda item: next((rank for rank, start in enumerate(_FIRST) if item.nodeid.startswith(start)), len(_FIRST)))

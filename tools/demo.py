@@ -163,7 +163,7 @@ def _drill(env: Mapping[str, str], run: str, killed: drill.Kill) -> bool:
         if said := drill.recovered(killed, status):
             print(said, flush=True)
             return True
-        time.sleep(0.1)
+        time.sleep(0.5)  # each question is a process: asked more often, they would slow down what they watch
     print(f"the run is {status['state']}", flush=True)
     return False
 

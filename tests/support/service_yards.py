@@ -19,6 +19,8 @@ from tests.support.aws.sagemaker_yard import yard as sagemaker_yard
 from tests.support.azure.ml_yard import hosts, service
 from tests.support.azure.ml_yard import make_target as azureml_target
 from tests.support.azure.storage import signed_in
+from tests.support.gcp.vertex_yard import make_target as vertex_target
+from tests.support.gcp.vertex_yard import yard as vertex_yard
 from tests.support.local_yard import job, make_target
 from training_jobs.backends import aws_batch, load_backend, local
 from training_jobs.backends.aws_batch import request as batch_request
@@ -39,6 +41,12 @@ if url.scheme == "s3":
     import boto3
     boto3.client("s3").download_file(url.netloc, url.path[1:] + "/run.json", os.path.join(run, f"run.json-{os.getpid()}"))
     record = json.load(open(os.path.join(run, f"run.json-{os.getpid()}")))
+elif url.scheme == "gs":
+    import urllib.request
+    object = urllib.parse.quote(url.path[1:] + "/run.json", safe="")
+    place = f"{os.environ['STORAGE_EMULATOR_HOST']}/download/storage/v1/b/{url.netloc}/o/{object}?alt=media"
+    token = open(os.environ["TESTS_TOKEN"]).read()
+    record = json.load(urllib.request.urlopen(urllib.request.Request(place, headers={"Authorization": f"Bearer {token}"})))
 else:
     record = json.load(open(os.path.join(run, "run.json")))
 record = record["submissions"][int(os.environ["GPUYARD_SUBMISSION"])]
@@ -49,6 +57,9 @@ if "AZUREML_RUN_ID" in os.environ:
         real(datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), *words, **how)
 if "SM_HOSTS" in os.environ:
     rank = sorted(json.loads(os.environ["SM_HOSTS"])).index(os.environ["SM_CURRENT_HOST"])
+if "CLUSTER_SPEC" in os.environ:
+    task = json.loads(os.environ["CLUSTER_SPEC"])["task"]
+    rank = task["index"] + (task["type"] != "workerpool0")
 file = os.path.join(run, f"ran-{rank}")
 before = open(file).read().count("x") if os.path.exists(file) else 0
 open(file, "a").write("x")
@@ -178,5 +189,19 @@ def _azureml(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) ->
     return Yard(azureml_target(f"file://{folder}/bucket"), load_backend, folder, "4s", dry_up)
 
 
-MAKERS = {"local": _local, "batch": _batch, "sagemaker": _sagemaker, "azureml": _azureml}
+def _vertex(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
+    """With its record on Cloud Storage: Vertex takes no other bucket."""
+    services = stack.enter_context(vertex_yard(folder, monkeypatch, program=PROGRAM, grace_s=2, page=3, gaps=True))
+    (folder / "token").write_text(services.tokens.give())
+    services.vertex.environment |= {"TESTS_FOLDER": str(folder / "bucket"), "TESTS_TOKEN": str(folder / "token")}
+    services.vertex.machines = 2
+
+    def dry_up() -> dict[str, str]:
+        services.vertex.machines, services.vertex.stockout_s = 0, 1.0
+        return {}
+
+    return Yard(vertex_target(), load_backend, folder, "4s", dry_up)
+
+
+MAKERS = {"local": _local, "batch": _batch, "sagemaker": _sagemaker, "vertex": _vertex, "azureml": _azureml}
 """Services by name: (folder, monkeypatch, what is closed at the end) to a yard."""

@@ -7,7 +7,7 @@ from importlib import import_module
 from ..target import JobTarget
 from .base import Backend
 
-_MODULES = {"local": "local", "batch": "aws_batch", "sagemaker": "sagemaker", "azureml": "azureml"}
+_MODULES = {"local": "local", "batch": "aws_batch", "sagemaker": "sagemaker", "vertex": "vertex", "azureml": "azureml"}
 
 
 def load_backend(target: JobTarget) -> Backend:

@@ -143,13 +143,13 @@ def client() -> Any:
     """Google's ordinary client, one for the process: its credentials and endpoint come from where everybody's do."""
     import google.auth
     from google.auth.credentials import AnonymousCredentials
-    from google.cloud import storage
+    from google.cloud.storage import Client
     from requests.adapters import HTTPAdapter
 
     open_to_all = "STORAGE_EMULATOR_HOST" in os.environ and "GOOGLE_APPLICATION_CREDENTIALS" not in os.environ
     anybody: Any = AnonymousCredentials  # google.auth has types for some of it
     credentials = anybody() if open_to_all else google.auth.default(scopes=[_SCOPE])[0]
-    made = storage.Client(project=None, credentials=credentials)
+    made = Client(project=None, credentials=credentials)
     made._bucket_metadata_cache = None  # else it asks for the bucket behind our back, to name it in traces that nobody takes
     for scheme in ("https://", "http://"):
         made._http.mount(scheme, HTTPAdapter(pool_connections=_CONNECTIONS, pool_maxsize=_CONNECTIONS))

@@ -31,10 +31,15 @@ class FakeTokens(FakeHttp):
             return Answer(400, json.dumps(said).encode(), {"Content-Type": "application/json"})
         if call.path != "/v1/token":
             raise RefusalError(404, "no such path")
-        token = f"ya29.gpuyard-test-{next(self._numbers)}-{'x' * 24}"
-        self.good[token] = time.time() + self.lifetime_s
+        token = self.give()
         kind = "urn:ietf:params:oauth:token-type:access_token"
         return answer({"access_token": token, "issued_token_type": kind, "token_type": "Bearer", "expires_in": int(self.lifetime_s)})
+
+    def give(self) -> str:
+        """A token that is good from now on."""
+        token = f"ya29.gpuyard-test-{next(self._numbers)}-{'x' * 24}"
+        self.good[token] = time.time() + self.lifetime_s
+        return token
 
     def takes(self, token: str | None) -> bool:
         """Whether a bearer token is good now."""

@@ -1,0 +1,71 @@
+"""The containers of one job as processes, their output handed on line by line, nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+
+def addresses(count: int, number: int) -> list[str]:
+    """Addresses of this machine for the nodes of a fake's n-th job, so that every node has one of its own."""
+    if sys.platform != "linux":
+        return ["127.0.0.1"] * count
+    return [f"127.{100 + os.getpid() % 100}.{number % 250}.{10 + node}" for node in range(count)]
+
+
+class Containers:
+    """Processes in the order of their nodes."""
+
+    def __init__(self) -> None:
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._pumps: list[threading.Thread] = []
+
+    def start(self, argv: Sequence[str], env: Mapping[str, str], folder: Path, say: Callable[[str], None]) -> None:
+        """Start one more, in a folder of its own."""
+        folder.mkdir(parents=True)
+        base = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1",
+        }  # fmt: skip
+        process = subprocess.Popen(
+            argv, env={**base, **env}, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        pump = threading.Thread(target=_pump, args=(process, say), daemon=True)
+        pump.start()
+        self._processes.append(process)
+        self._pumps.append(pump)
+
+    @property
+    def codes(self) -> list[int | None]:
+        """How each exited, as a shell tells it; None while it runs."""
+        found = [process.poll() for process in self._processes]
+        return [code if code is None or code >= 0 else 128 - code for code in found]
+
+    def end(self, grace_s: float) -> None:
+        """SIGTERM to what is left, SIGKILL after the grace."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + grace_s
+        while time.monotonic() < deadline and any(process.poll() is None for process in self._processes):
+            time.sleep(0.02)
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a container goes with all that is in it
+            process.wait()
+        for pump in self._pumps:
+            pump.join(30)
+
+
+def _pump(process: subprocess.Popen[bytes], say: Callable[[str], None]) -> None:
+    assert process.stdout is not None
+    with process.stdout as output:
+        for line in output:
+            say(line.decode("utf-8", "replace").rstrip("\n"))

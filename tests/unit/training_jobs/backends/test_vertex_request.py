@@ -1,0 +1,223 @@
+"""The exact CustomJob (golden files; refresh with GOLDEN=write), its limits, and the tables of states and error texts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.cloud.aiplatform_v1.types import CustomJob, JobState
+from google.cloud.aiplatform_v1.types.accelerator_type import AcceleratorType
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.gcp.vertex import STOCKOUT
+from tests.support.gcp.vertex_rules import broken_rules
+from tests.support.gcp.vertex_yard import IMAGE, KEY, make_target
+from tests.support.local_yard import job
+from training_jobs.backends.gcp import label
+from training_jobs.backends.vertex import Backend, _message
+from training_jobs.backends.vertex.request import body_of, filter_of, name_of
+from training_jobs.backends.vertex.states import _ALIVE, Told, status_of
+from training_jobs.errors import UsageError
+from training_jobs.run import Code, Run
+from training_jobs.state import Reason, State
+from training_jobs.target import VertexTarget
+
+GOLDEN = Path(__file__).parent / "golden"
+BOOTSTRAP = Path(__file__).resolve().parents[4] / "training_jobs/launch/bootstrap.py"
+RESERVATION = "projects/acme-ml/zones/us-central1-a/reservations/h200"
+ATTACHMENT = "projects/acme-ml/regions/us-central1/networkAttachments/yard"
+H200: dict[str, Any] = {"machine": "a3-ultragpu-8g", "accelerator": "H200", "accelerator_type": "NVIDIA_H200_141GB", "gpus_per_node": 8}
+
+
+def a_run(target: Any, *, run_id: str = "llm-nightly-3f9a1c0b77d2", submission: int = 0, limit_s: int = 43200, **keys: Any) -> Run:
+    spec = job("llm-nightly", **{"nodes": 2, **keys})
+    code = Code("d" * 64, f"gs://runs/gpuyard/code/{'c' * 64}.tar.gz")
+    return Run(run_id, submission, submission + 1, spec, target, code, limit_s, "timeout")
+
+
+def body(target: Any, **keys: Any) -> dict[str, Any]:
+    assert isinstance(target, VertexTarget)
+    return body_of(a_run(target, **keys), target)
+
+
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "one-node": ({}, {"nodes": 1}),
+    "two-nodes-spot": ({"spot": True, "strategy": "spot", "encryption_key": KEY}, {"queue_timeout": "6h", "submission": 2}),
+    "three-nodes-reserved": (
+        {**H200, "reservation": RESERVATION, "network_attachment": ATTACHMENT, "boot_disk_type": "hyperdisk-balanced"},
+        {"nodes": 3, "labels": {"team": "nlp"}, "env": {"NCCL_DEBUG": "WARN"}, "retries": {"infra": 3}},
+    ),
+    "two-nodes-flex-start": ({**H200, "strategy": "flex_start"}, {"queue_timeout": "2h"}),
+    "two-nodes-persistent": ({"persistent_resource": "yard-l4"}, {}),
+    "cpu": ({"machine": "n2-standard-8", "accelerator": None, "gpus_per_node": 0, "accelerator_type": ""}, {"nodes": 1}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_request_is_exactly_this(case: str) -> None:
+    changes, keys = CASES[case]
+    made = json.loads(json.dumps(body(make_target(**changes), **keys)))
+    for pool in made["jobSpec"]["workerPoolSpecs"]:
+        assert pool["containerSpec"]["command"] == ["python3", "-c", BOOTSTRAP.read_text()]
+        pool["containerSpec"]["command"] = ["python3", "-c", "bootstrap.py"]
+    file = GOLDEN / f"vertex-{case}.json"
+    if os.environ.get("GOLDEN") == "write":
+        file.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
+    assert made == json.loads(file.read_text())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_request_is_an_official_message_and_breaks_no_rule(case: str) -> None:
+    changes, keys = CASES[case]
+    made = body(make_target(**changes), **keys)
+    message = _message(made)
+    assert broken_rules(message) == []
+    told = json.loads(CustomJob.to_json(message, use_integers_for_enums=False, always_print_fields_with_no_presence=False))
+    kept = {"restartJobOnWorkerRestart", "maxWaitDuration"}  # what is false or nothing is not written out
+    assert told["jobSpec"]["scheduling"] == {name: value for name, value in made["jobSpec"]["scheduling"].items() if value is not False}
+    assert kept >= set(made["jobSpec"]["scheduling"]) - {"strategy", "timeout", "disableRetries"}
+    assert told["labels"] == made["labels"]
+    assert [pool["replicaCount"] for pool in told["jobSpec"]["workerPoolSpecs"]] == [
+        pool["replicaCount"] for pool in made["jobSpec"]["workerPoolSpecs"]
+    ]
+
+
+def test_a_flex_start_job_always_says_how_long_it_waits() -> None:
+    assert body(make_target(strategy="flex_start"))["jobSpec"]["scheduling"]["maxWaitDuration"] == "0s"  # for ever
+    assert "maxWaitDuration" not in body(make_target(), queue_timeout="2h")["jobSpec"]["scheduling"]
+
+
+def test_a_word_that_the_installed_client_does_not_know_is_said() -> None:
+    with pytest.raises(UsageError, match="upgrade it"):
+        _message(body(make_target(accelerator_type="NVIDIA_X1000")))
+    assert "NVIDIA_L4" in AcceleratorType.__members__
+
+
+@given(
+    name=st.from_regex(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True),
+    digest=st.from_regex(r"[0-9a-f]{12}", fullmatch=True),
+    submission=st.integers(0, 999),
+    prefix=st.from_regex(r"[a-z0-9]([a-z0-9-]{0,21}[a-z0-9])?", fullmatch=True),
+)
+def test_every_name_is_legal_and_keeps_what_tells_runs_apart(name: str, digest: str, submission: int, prefix: str) -> None:
+    target = make_target(job_prefix=f"{prefix}-")
+    assert isinstance(target, VertexTarget)
+    run = a_run(target, run_id=f"{name}-{digest}", submission=submission)
+    made = name_of(run, target)
+    assert len(made) <= 128
+    assert made.startswith(f"{prefix}-")
+    assert made.endswith(f"-{digest}-{submission}")
+    assert filter_of(run) == f'labels.gpuyard_run="{name}-{digest}" AND labels.gpuyard_submission="{submission}"'
+
+
+@given(st.text(max_size=120))
+def test_any_text_makes_a_legal_label(text: str) -> None:
+    assert re.fullmatch(r"[a-z0-9_-]{0,63}", label(text))
+
+
+@pytest.mark.parametrize(
+    ("changes", "keys", "says"),
+    [
+        ({"default_image": f"123456789012.dkr.ecr.us-east-1.amazonaws.com/t@sha256:{'a' * 64}"}, {}, "Artifact Registry and Docker Hub"),
+        ({}, {"image": "us-docker.pkg.dev/acme/train:latest"}, "gpuyard pin"),
+        ({"strategy": "flex_start"}, {"limit_s": 8 * 86400}, "flex-start job runs no longer, got 8.0d, allowed: <= 7d"),
+        ({"strategy": "flex_start", "reservation": RESERVATION}, {}, "takes no flex_start machines where others are held"),
+        ({"strategy": "spot", "spot": True, "persistent_resource": "yard"}, {}, "takes no spot machines where others are held"),
+        ({"reservation": RESERVATION, "persistent_resource": "yard"}, {}, "takes no reservation"),
+        ({}, {"labels": {"gpuyard_run": "mine"}}, "is set by gpuyard"),
+        ({}, {"labels": {"Team": "NLP"}}, "cannot be a label"),
+        ({}, {"labels": {f"l{number}": "x" for number in range(70)}}, "too many"),
+    ],
+)
+def test_what_the_service_cannot_do_is_refused_before_the_call(changes: dict[str, Any], keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(says)):
+        body(make_target(**changes), **keys)
+
+
+def test_every_problem_is_said_at_once() -> None:
+    with pytest.raises(UsageError) as refused:
+        body(make_target(default_image="quay.io/x/y@sha256:" + "a" * 64, strategy="flex_start", reservation=RESERVATION), limit_s=8 * 86400)
+    assert [problem.key for problem in refused.value.problems] == ["image", "timeout", "pool"]
+
+
+@pytest.mark.parametrize("image", [f"pytorch/pytorch@sha256:{'a' * 64}", f"docker.io/pytorch/pytorch@sha256:{'a' * 64}", IMAGE])
+def test_images_of_docker_hub_and_artifact_registry_are_taken(image: str) -> None:
+    made = body(make_target(), image=image)
+    assert {pool["containerSpec"]["imageUri"] for pool in made["jobSpec"]["workerPoolSpecs"]} == {image}
+
+
+def test_a_request_is_the_same_every_time_and_asks_nobody() -> None:
+    target = make_target()
+    assert isinstance(target, VertexTarget)
+    (request,) = Backend(target).request(a_run(target))
+    assert (request.operation, request.body["parent"]) == ("CreateCustomJob", "projects/acme-ml/locations/us-central1")
+    assert request.body["customJob"] == body(target) == body(target)
+
+
+def told(state: str, error: str = "", *, ran_s: float | None = 60, limit_s: float = 3600, reason: Reason = Reason.TIMEOUT) -> Told:
+    return Told(state, error, 900.0, None if ran_s is None else 1000.0, 1000.0 + (ran_s or 0), limit_s, reason)
+
+
+def test_every_state_of_the_messages_is_in_the_table_or_unknown_and_only_succeeded_is_a_success() -> None:
+    over = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED", "JOB_STATE_PARTIALLY_SUCCEEDED"}
+    for state in [*JobState.__members__, "JOB_STATE_MELTING"]:
+        found = status_of(told(state), lambda: [None, None], "https://console")
+        assert (found.state is State.SUCCEEDED) == (state == "JOB_STATE_SUCCEEDED")
+        assert found.state.ended == (state in over)
+        assert found.console_url == "https://console"
+    assert set(JobState.__members__) == {*over, *_ALIVE, "JOB_STATE_UNSPECIFIED"}  # red when a new client brings one
+    assert status_of(told("JOB_STATE_MELTING"), lambda: [], "").state is State.UNKNOWN
+
+
+REPLICA = "The replica workerpool1-0 exited with a non-zero status of {}. Termination reason: Error."
+QUOTA = "The following quota metrics exceed quota limits: aiplatform.googleapis.com/custom_model_training_nvidia_l4_gpus"
+
+
+@pytest.mark.parametrize(
+    ("text", "left", "ran_s", "expected"),
+    [
+        (REPLICA.format(7), [], 60, (State.FAILED, Reason.USER_ERROR, 7)),
+        (REPLICA.format(1), [0, 64], 60, (State.FAILED, Reason.USER_ERROR, 64)),
+        (REPLICA.format(69), [None, None], 60, (State.FAILED, Reason.FABRIC, 69)),
+        (REPLICA.format(75), [], 60, (State.STOPPED, Reason.PREEMPTED, 75)),
+        ("The replica workerpool0-0 ran out of memory and exited with a non-zero status of 137.", [], 60,
+         (State.FAILED, Reason.USER_ERROR, 137)),
+        (STOCKOUT, [], None, (State.FAILED, Reason.CAPACITY, None)),
+        (STOCKOUT, [None, None], 60, (State.STOPPED, Reason.PREEMPTED, None)),
+        (STOCKOUT, [75, 75], 60, (State.STOPPED, Reason.PREEMPTED, 75)),
+        (QUOTA, [], None, (State.FAILED, Reason.QUOTA, None)),
+        ("Internal error occurred for the current attempt", [None, 0], 60, (State.FAILED, Reason.INFRA, None)),
+        ("The worker was preempted.", [None, None], 60, (State.STOPPED, Reason.PREEMPTED, None)),
+        ("Permission denied: the service agent cannot pull the image", [], None, (State.FAILED, Reason.USER_ERROR, None)),
+        ("Something new", [None], 60, (State.FAILED, Reason.UNKNOWN, None)),
+        ("Something new", [75, 75], 3600, (State.FAILED, Reason.TIMEOUT, None)),
+        ("The job exceeded the maximum run time", [75], 3599, (State.FAILED, Reason.TIMEOUT, None)),
+        ("", [69], 60, (State.FAILED, Reason.FABRIC, 69)),
+    ],
+)  # fmt: skip
+def test_a_failure_is_classified(
+    text: str, left: list[int | None], ran_s: float | None, expected: tuple[State, Reason | None, int | None]
+) -> None:
+    for state in ("JOB_STATE_FAILED", "JOB_STATE_PARTIALLY_SUCCEEDED"):
+        found = status_of(told(state, text, ran_s=ran_s), lambda: left, "")
+        assert (found.state, found.reason, found.exit_code) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "ran_s", "expected"),
+    [
+        ("JOB_STATE_CANCELLED", 60, (State.CANCELLED, None)),
+        ("JOB_STATE_CANCELLED", None, (State.CANCELLED, None)),
+        ("JOB_STATE_CANCELLED", 3600, (State.FAILED, Reason.COST)),
+        ("JOB_STATE_EXPIRED", 3600, (State.FAILED, Reason.COST)),
+        ("JOB_STATE_EXPIRED", None, (State.FAILED, Reason.CAPACITY)),
+    ],
+)
+def test_a_limit_has_the_reason_that_set_it(state: str, ran_s: float | None, expected: tuple[State, Reason | None]) -> None:
+    found = status_of(told(state, ran_s=ran_s, reason=Reason.COST), lambda: [75, 75], "")
+    assert (found.state, found.reason) == expected

@@ -1,0 +1,164 @@
+"""The service `vertex`: a custom job of Vertex AI for each submission.
+
+CreateCustomJob takes no name and no token of the caller's: a submission carries labels, by which it is found after a crash, and the
+call is made so that an answer that never came does not lead to a second job.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ...errors import GpuyardError, UsageError
+from ...run import Run
+from ...state import Reason, State
+from ...store.gcp_errors import kind_of
+from ...target import VertexTarget
+from ..base import Capacity, LogLine, Request, ServiceStatus
+from ..gcp import Gcp, is_missing, label, shared
+from ..once import WITHIN_S, once
+from ..results import exit_codes
+from .logs import lines
+from .request import body_of, filter_of
+from .states import Told, status_of
+
+_ENDED = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED", "JOB_STATE_PARTIALLY_SUCCEEDED"}
+_ALIVE = 'state="JOB_STATE_{}"'
+_WAITING = ("QUEUED", "PENDING")
+_MANY = 3  # from so many jobs on a listing costs less than a call for each
+
+
+class Backend:
+    """Custom jobs of one target (see backends/base.py for what each method promises)."""
+
+    poll_s = 5.0
+
+    def __init__(self, target: VertexTarget, *, gcp: Gcp | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._target, self._sleep = target, sleep
+        self._gcp = gcp or shared(target.project, target.region)
+        self._parent = f"projects/{target.project}/locations/{target.region}"
+
+    def request(self, run: Run) -> list[Request]:
+        """One CreateCustomJob."""
+        return [Request("CreateCustomJob", {"parent": self._parent, "customJob": body_of(run, self._target)})]
+
+    def submit(self, run: Run) -> str:
+        """Create it, once."""
+        until = time.monotonic() + WITHIN_S
+        body = _message(self.request(run)[0].body["customJob"])
+
+        def attempt() -> str:
+            made = self._gcp.call("create_custom_job", {"parent": self._parent, "custom_job": body}, once=True)
+            return str(made.name)
+
+        return once(attempt, lambda: self.find(run), kind_of, self._sleep, until=until)
+
+    def find(self, run: Run) -> str | None:
+        """By its labels: the oldest, should there be several."""
+        found = [job for job in self._list(filter_of(run)) if _environment(job).get("GPUYARD_RUN_URL") == run.url]
+        return str(min(found, key=lambda job: (_unix(job.create_time) or 0.0, job.name)).name) if found else None
+
+    def status(self, service_id: str) -> ServiceStatus:
+        """One GetCustomJob; at the end of one that failed, also what its nodes left in the run bucket."""
+        job = self._get(service_id)
+        return self._unknown(service_id) if job is None else self._told(job)
+
+    def statuses(self, service_ids: Sequence[str]) -> dict[str, ServiceStatus]:
+        """The same of many jobs: one listing of the pool's, and a call for each that it does not have."""
+        if len(service_ids) < _MANY:
+            return {service_id: self.status(service_id) for service_id in service_ids}
+        wanted = f'labels.gpuyard_stack="{label(self._target.stack)}" AND labels.gpuyard_pool="{label(self._target.pool)}"'
+        found = {str(job.name): job for job in self._list(wanted)}
+        return {each: self._told(found[each]) if each in found else self.status(each) for each in service_ids}
+
+    def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
+        """The replicas' entries in Cloud Logging, from the job's creation on if nothing else is asked."""
+        job = self._get(service_id)
+        if job is None:
+            return
+        created = _unix(job.create_time) or 0.0
+
+        def over() -> bool:
+            seen = self._get(service_id)
+            return seen is None or seen.state.name in _ENDED
+
+        yield from lines(
+            self._gcp.post, self._target.project, service_id.rsplit("/", 1)[-1],
+            node=node, since=max(created, since or 0.0), over=over if follow else None, pause=lambda: self._sleep(self.poll_s),
+        )  # fmt: skip
+
+    def cancel(self, service_id: str) -> None:
+        """CancelCustomJob: SIGTERM to the replicas. One that has ended refuses, and that is all right."""
+        try:
+            self._gcp.call("cancel_custom_job", {"name": service_id}, watching=True)
+        except UsageError:
+            job = self._get(service_id)
+            if job is not None and job.state.name not in {*_ENDED, "JOB_STATE_CANCELLING"}:
+                raise
+
+    def capacity(self) -> Capacity:
+        """The pool's size less the nodes of its running jobs; machines that nobody holds may not be there all the same."""
+        pool = f'labels.gpuyard_stack="{label(self._target.stack)}" AND labels.gpuyard_pool="{label(self._target.pool)}"'
+        taken = sum(_nodes(job) for job in self._list(f"{pool} AND {_ALIVE.format('RUNNING')}"))
+        waiting = sum(1 for state in _WAITING for _ in self._list(f"{pool} AND {_ALIVE.format(state)}"))
+        return Capacity(self._target.max_nodes, max(0, self._target.max_nodes - taken), waiting)
+
+    def ready(self) -> None:
+        """Nothing to ask: the call that creates a job tells, and the labels make it safe to have written the job down before."""
+
+    def _list(self, wanted: str) -> list[Any]:
+        return list(self._gcp.call("list_custom_jobs", {"parent": self._parent, "filter": wanted, "page_size": 100}, watching=True))
+
+    def _get(self, name: str) -> Any:
+        try:
+            return self._gcp.call("get_custom_job", {"name": name}, watching=True)
+        except GpuyardError as error:
+            if is_missing(error):
+                return None
+            raise
+
+    def _told(self, job: Any) -> ServiceStatus:
+        environment = _environment(job)
+        limit = job.job_spec.scheduling.timeout.total_seconds() or float("inf")
+        told = Told(
+            job.state.name, job.error.message, _unix(job.create_time), _unix(job.start_time), _unix(job.end_time), limit,
+            Reason(environment.get("GPUYARD_LIMIT_REASON", Reason.TIMEOUT)),
+        )  # fmt: skip
+        url, submission, nodes = environment.get("GPUYARD_RUN_URL", ""), environment.get("GPUYARD_SUBMISSION", ""), _nodes(job)
+        return status_of(told, lambda: exit_codes(url, submission, nodes), self._console(job.name))
+
+    def _unknown(self, name: str) -> ServiceStatus:
+        return ServiceStatus(State.UNKNOWN, detail=f"Vertex knows no job {name}")
+
+    def _console(self, name: str) -> str:
+        job = name.rsplit("/", 1)[-1]
+        where = f"locations/{self._target.region}/training/{job}/cpu"
+        return f"https://console.cloud.google.com/vertex-ai/{where}?project={self._target.project}"
+
+
+def _message(body: Mapping[str, Any]) -> Any:
+    """The official message of a body. Raises UsageError for a word that the installed client does not know."""
+    from google.cloud.aiplatform_v1.types import CustomJob
+    from google.protobuf.json_format import ParseError
+
+    try:
+        return CustomJob.from_json(json.dumps(body))
+    except ParseError as error:
+        raise UsageError(f"the installed google-cloud-aiplatform does not know this: {error}; upgrade it") from None
+
+
+def _environment(job: Any) -> dict[str, str]:
+    pools = job.job_spec.worker_pool_specs
+    return {variable.name: variable.value for variable in pools[0].container_spec.env} if pools else {}
+
+
+def _nodes(job: Any) -> int:
+    return sum(int(pool.replica_count) for pool in job.job_spec.worker_pool_specs)
+
+
+def _unix(moment: Any) -> float | None:
+    """A moment that is not set is 1970 to some versions of the client, and nothing to others."""
+    found = moment.timestamp() if moment else 0.0
+    return found or None

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 
 from tests.support.aws.model import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault
 from tests.support.aws.sagemaker_yard import Yard, make_target, yard
+from tests.support.dying import dying_at
 from tests.support.local_yard import job
 from training_jobs.backends import sagemaker
 from training_jobs.errors import AuthError, LostSightError
@@ -31,35 +29,6 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
         yield found
 
 
-class Killed(BaseException):
-    """The process goes: nothing of ours may catch it."""
-
-
-def dying_at(line: int, act: Callable[[], Any]) -> int:
-    """Run an act of which this thread dies at the n-th line of our own; how many lines it had when it did not."""
-    seen = 0
-
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal seen
-        if not frame.f_code.co_filename.endswith(_OURS):
-            return None
-        if event == "line":
-            seen += 1
-            if seen == line:
-                raise Killed
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        act()
-    except Killed:
-        return -1
-    finally:
-        sys.settrace(before)
-    return seen
-
-
 def submit(key: str, ahead_s: float = 0.0) -> Submitted:
     """As a process of its own would, on a clock that is ahead by so much."""
     runner = Runner({"h100": make_target()}, clock=lambda: time.time() + ahead_s, sleep=lambda _: None)
@@ -70,12 +39,12 @@ def submit(key: str, ahead_s: float = 0.0) -> Submitted:
 @pytest.mark.timeout(600)
 def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yard) -> None:
     submit("warm")  # from here on the clients are there and the code is stored: every submit has the same lines
-    lines = dying_at(0, lambda: submit("whole"))
+    lines = dying_at(0, lambda: submit("whole"), _OURS)
     assert lines > 60
     died = 0
     for line in range(1, lines + 1):
         key = f"line-{line}"
-        died += dying_at(line, functools.partial(submit, key)) == -1
+        died += dying_at(line, functools.partial(submit, key), _OURS) == -1
         finished = submit(key, ahead_s=61)
         assert finished.status.state is State.PENDING
         made = [name for name in service.sagemaker.jobs if finished.status.run_id.rpartition("-")[2] in name]

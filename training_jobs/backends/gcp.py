@@ -42,6 +42,7 @@ class Gcp:
         retry = None if once else _patience()
 
         def ask() -> Any:
+            self._renew()
             return getattr(self._client("aiplatform", self._jobs), operation)(request=request, retry=retry, timeout=_TIMEOUT_S)
 
         return self._renewing(ask, f"call aiplatform {operation}", watching)
@@ -53,6 +54,7 @@ class Gcp:
             from google.api_core import exceptions
 
             refusal: Any = exceptions.from_http_response  # it has no types
+            self._renew()
             root = self._endpoint("logging") or "https://logging.googleapis.com"
             answer = self._client("logging", self._session).post(f"{root.rstrip('/')}/v2/{url}", json=dict(body), timeout=_TIMEOUT_S)
             if answer.status_code != 200:
@@ -60,13 +62,6 @@ class Gcp:
             return dict(answer.json())
 
         return dict(self._renewing(lambda: _patience()(ask)(), f"call logging {url}", watching=True))
-
-    def forget(self) -> None:
-        """Let the next calls make clients of their own."""
-        with self._making:
-            left, self._clients = self._clients, {}
-        for client in left.values():
-            getattr(client, "transport", client).close()
 
     def _renewing(self, ask: Callable[[], Any], doing: str, watching: bool) -> Any:
         renewed = False
@@ -77,7 +72,8 @@ class Gcp:
                 if kind_of(error) != "expired" or renewed:
                     raise explain(error, doing, watching=watching) from error
             renewed = True  # whoever renews the credentials may have done so: new clients read them once more
-            self.forget()
+            with self._making:  # nothing is closed: others may be in the middle of a call
+                self._clients = {}
 
     def _client(self, service: str, make: Callable[[], Any]) -> Any:
         with self._making:
@@ -94,15 +90,32 @@ class Gcp:
         endpoint = self._endpoint("aiplatform") or f"https://{self.region}-aiplatform.{universe}"
         parts = urlsplit(endpoint)
         over = ("rest", endpoint.rstrip("/")) if parts.scheme == "http" else ("grpc", parts.netloc)
-        return JobServiceClient(credentials=self._credentials(), transport=over[0], client_options=ClientOptions(api_endpoint=over[1]))
+        return JobServiceClient(credentials=self._own(), transport=over[0], client_options=ClientOptions(api_endpoint=over[1]))
 
     def _session(self) -> Any:
         from google.auth.transport.requests import AuthorizedSession
 
         session: Any = AuthorizedSession
-        return session(self._credentials())
+        return session(self._own())
 
-    def _credentials(self) -> Any:
+    def _renew(self) -> None:
+        """Renew a token that ran out here: inside gRPC, why that cannot be done becomes one more UNAVAILABLE."""
+        credentials = self._client("credentials", self._found)
+        with self._making:
+            if not credentials.valid:
+                import requests
+                from google.auth.transport.requests import Request
+
+                with requests.Session() as session:
+                    credentials.refresh(Request(session))
+
+    def _own(self) -> Any:
+        """The credentials, while the lock is held."""
+        if "credentials" not in self._clients:
+            self._clients["credentials"] = self._found()
+        return self._clients["credentials"]
+
+    def _found(self) -> Any:
         import google.auth
 
         return self._given or google.auth.default(scopes=[_SCOPE])[0]

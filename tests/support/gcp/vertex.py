@@ -67,6 +67,7 @@ class FakeVertex:
         self.calls: list[tuple[str, Any, Mapping[str, str]]] = []
         self.broken: list[str] = []
         self.accepts: Callable[[str | None], bool] = lambda token: True
+        self.strange: int | None = None  # the state that it tells of every job, of a version that is not out yet
         self._faults: dict[tuple[str, int], Fault] = {}
         self._counts: dict[str, int] = {}
         self._ids = itertools.count(4_500_000_000_000_000_000)
@@ -139,7 +140,12 @@ class FakeVertex:
         return message
 
     def _get(self, request: Any) -> Any:
-        return self._job(request.name).message
+        found = self._job(request.name).message
+        if self.strange is None:
+            return found
+        told = types.CustomJob(found)
+        types.CustomJob.pb(told).state = self.strange
+        return told
 
     def _list(self, request: Any) -> Any:
         wanted = []

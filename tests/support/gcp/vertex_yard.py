@@ -120,6 +120,7 @@ def yard(
 
 def close() -> None:
     """Let go of the connections of this test."""
-    for clients in gcp._shared.values():
-        clients.forget()
+    made = [client for clients in gcp._shared.values() for name, client in clients._clients.items() if name != "credentials"]
+    for client in made:
+        getattr(client, "transport", client).close()
     gcp._shared.clear()

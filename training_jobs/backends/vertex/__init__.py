@@ -82,7 +82,7 @@ class Backend:
 
         def over() -> bool:
             seen = self._get(service_id)
-            return seen is None or seen.state.name in _ENDED
+            return seen is None or _state(seen) in _ENDED
 
         yield from lines(
             self._gcp.post, self._target.project, service_id.rsplit("/", 1)[-1],
@@ -95,7 +95,7 @@ class Backend:
             self._gcp.call("cancel_custom_job", {"name": service_id}, watching=True)
         except UsageError:
             job = self._get(service_id)
-            if job is not None and job.state.name not in {*_ENDED, "JOB_STATE_CANCELLING"}:
+            if job is not None and _state(job) not in {*_ENDED, "JOB_STATE_CANCELLING"}:
                 raise
 
     def capacity(self) -> Capacity:
@@ -123,7 +123,7 @@ class Backend:
         environment = _environment(job)
         limit = job.job_spec.scheduling.timeout.total_seconds() or float("inf")
         told = Told(
-            job.state.name, job.error.message, _unix(job.create_time), _unix(job.start_time), _unix(job.end_time), limit,
+            _state(job), job.error.message, _unix(job.create_time), _unix(job.start_time), _unix(job.end_time), limit,
             Reason(environment.get("GPUYARD_LIMIT_REASON", Reason.TIMEOUT)),
         )  # fmt: skip
         url, submission, nodes = environment.get("GPUYARD_RUN_URL", ""), environment.get("GPUYARD_SUBMISSION", ""), _nodes(job)
@@ -147,6 +147,14 @@ def _message(body: Mapping[str, Any]) -> Any:
         return CustomJob.from_json(json.dumps(body))
     except ParseError as error:
         raise UsageError(f"the installed google-cloud-aiplatform does not know this: {error}; upgrade it") from None
+
+
+def _state(job: Any) -> str:
+    """Its name, also where this version of the client has none for it."""
+    from google.cloud.aiplatform_v1.types import JobState
+
+    value = int(type(job).pb(job).state)
+    return next((name for name, state in JobState.__members__.items() if int(state) == value), f"JOB_STATE_{value}")
 
 
 def _environment(job: Any) -> dict[str, str]:

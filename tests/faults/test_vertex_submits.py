@@ -1,0 +1,185 @@
+"""Submits to Vertex that race, die at every line and meet faults: one job, whatever happens; and how many calls one costs."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.dying import dying_at
+from tests.support.gcp.storage_yard import forget
+from tests.support.gcp.vertex_doors import DENIED, EXPIRED, LOST, QUOTA, THROTTLED, UNAVAILABLE, Fault
+from tests.support.gcp.vertex_yard import Yard, make_target, yard
+from tests.support.local_yard import job
+from training_jobs.backends import vertex
+from training_jobs.errors import AuthError, GpuyardError, LostSightError, QuotaError
+from training_jobs.runner import Runner, Submitted
+from training_jobs.state import Exit, State
+from training_jobs.target import JobTarget, VertexTarget
+
+_OURS = ("runner.py", "case.py", "journal.py", "vertex/__init__.py", "backends/once.py", "store/gcs.py")
+
+
+@pytest.fixture(params=["grpc"])
+def service(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    monkeypatch.setattr("google.api_core.retry.retry_unary.time.sleep", lambda _: None)
+    with yard(tmp_path, monkeypatch, program="print('runs')", door=request.param) as found:
+        found.vertex.machines = 0  # what is submitted waits: these tests are about submits
+        yield found
+
+
+def backend(target: JobTarget) -> vertex.Backend:
+    assert isinstance(target, VertexTarget)
+    return vertex.Backend(target, sleep=lambda _: None)
+
+
+def submit(key: str, ahead_s: float = 0.0) -> Submitted:
+    """As a process of its own would, on a clock that is ahead by so much."""
+    runner = Runner({"l4": make_target()}, backend_for=backend, clock=lambda: time.time() + ahead_s, sleep=lambda _: None)
+    return runner.submit(job(nodes=2), None, key=key)
+
+
+def made(service: Yard, submitted: Submitted) -> int:
+    """Jobs at the service for a run."""
+    return sum(found.message.labels["gpuyard_run"] == submitted.status.run_id for found in service.vertex.jobs.values())
+
+
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
+def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yard, every: int) -> None:
+    submit("warm")  # from here on the clients are there and the code is stored: every submit has the same lines
+    lines = dying_at(0, lambda: submit("whole"), _OURS)
+    assert lines > 60
+    died = 0
+    chosen = range(1, lines + 1, every)
+    for line in chosen:
+        key = f"line-{line}"
+        died += dying_at(line, functools.partial(submit, key), _OURS) == -1
+        finished = submit(key, ahead_s=61)
+        assert finished.status.state is State.PENDING
+        assert made(service, finished) == 1, f"line {line}"
+        assert submit(key, ahead_s=122).created is False
+    assert died == len(chosen)
+    assert len(service.vertex.jobs) == died + 2
+
+
+def test_twenty_pipelines_at_the_same_instant_make_one_job(service: Yard) -> None:
+    for number in range(5):
+        barrier = threading.Barrier(20)
+        found: list[Submitted] = []
+
+        def pipeline(number: int = number, barrier: threading.Barrier = barrier, found: list[Submitted] = found) -> None:
+            barrier.wait()
+            found.append(submit(f"round-{number}"))
+
+        threads = [threading.Thread(target=pipeline) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [submitted.created for submitted in found].count(True) == 1
+        assert len({submitted.status.run_id for submitted in found}) == 1
+        assert len(service.vertex.jobs) == number + 1
+
+
+FAULTS = pytest.mark.parametrize("fault", [THROTTLED, UNAVAILABLE, LOST, EXPIRED], ids=["throttled", "5xx", "lost answer", "expired"])
+
+
+@FAULTS
+@pytest.mark.parametrize("service", ["grpc", "rest"], indirect=True)
+def test_a_passing_fault_of_the_service_is_survived(service: Yard, fault: Fault) -> None:
+    service.vertex.fail("CreateCustomJob", fault)
+    assert submit("nightly").status.state is State.PENDING
+    assert len(service.vertex.jobs) == 1
+
+
+@pytest.mark.parametrize("fault", [THROTTLED, UNAVAILABLE, EXPIRED], ids=["throttled", "5xx", "expired"])
+def test_a_lasting_fault_is_said_and_makes_no_second_job(service: Yard, fault: Fault) -> None:
+    service.vertex.fail("CreateCustomJob", fault, times=20)
+    with pytest.raises((AuthError, LostSightError)) as told:
+        submit("nightly")
+    assert told.value.exit_code is (Exit.AUTH if fault is EXPIRED else Exit.LOST_SIGHT)
+    service.vertex.heal()
+    assert submit("nightly", ahead_s=61).status.state is State.PENDING
+    assert len(service.vertex.jobs) == 1
+
+
+def test_an_answer_that_was_lost_on_a_service_that_lists_late_is_found_by_the_next_submit(
+    service: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No second call is made on the strength of a listing that may be behind."""
+    monkeypatch.setattr(vertex.Backend, "find", lambda self, run: None)
+    service.vertex.fail("CreateCustomJob", LOST)
+    with pytest.raises(LostSightError, match="never answered whether it took the job"):
+        submit("nightly")
+    monkeypatch.undo()
+    assert service.vertex.count("CreateCustomJob") == 1
+
+
+@pytest.mark.parametrize(("fault", "error", "code"), [(DENIED, AuthError, Exit.AUTH), (QUOTA, QuotaError, Exit.QUOTA)])
+@pytest.mark.parametrize("service", ["grpc", "rest"], indirect=True)
+def test_a_refusal_is_told_apart_and_the_next_submit_tries_again(
+    service: Yard, fault: Fault, error: type[GpuyardError], code: Exit
+) -> None:
+    service.vertex.fail("CreateCustomJob", fault)
+    with pytest.raises(error) as refused:
+        submit("nightly")
+    assert refused.value.exit_code is code
+    assert "Bearer" not in str(refused.value)
+    assert submit("nightly").created is True
+    assert len(service.vertex.jobs) == 1
+
+
+def test_credentials_that_run_out_while_a_job_is_watched_lose_sight_of_it_and_no_more(service: Yard) -> None:
+    run = submit("nightly").status.run_id
+    runner = Runner({"l4": make_target()}, backend_for=backend)
+    service.tokens.revoke()
+    assert runner.status(run).state is State.PENDING  # renewed in silence
+    service.tokens.revoke()
+    service.tokens.refuses = True
+    service.storage.accepts = lambda token: True  # the record can still be read
+    with pytest.raises(LostSightError, match="the job may still run") as lost:
+        backend(make_target()).status(next(iter(service.vertex.jobs)))
+    assert lost.value.exit_code is Exit.LOST_SIGHT
+    service.tokens.refuses = False
+    forget()
+    assert runner.status(run).state is State.PENDING
+
+
+def test_watching_survives_throttling_and_outages(service: Yard) -> None:
+    run = submit("nightly").status.run_id
+    runner = Runner({"l4": make_target()}, backend_for=backend)
+    for fault in (THROTTLED, UNAVAILABLE, LOST):
+        service.vertex.fail("GetCustomJob", fault, times=3)
+        assert runner.status(run).state is State.PENDING
+    service.vertex.fail("CancelCustomJob", UNAVAILABLE, times=2)
+    runner.cancel(run)
+    assert runner.wait(run).state is State.CANCELLED
+
+
+def test_a_submission_costs_four_calls_and_lists_nothing_and_a_hundred_are_looked_at_in_one(service: Yard) -> None:
+    submit("first")
+    stored, asked = len(service.storage.calls), len(service.vertex.calls)
+    second = submit("second")
+    calls = [call.method for call in service.storage.calls[stored:]] + [operation for operation, _, _ in service.vertex.calls[asked:]]
+    assert calls == ["GET", "POST", "POST", "CreateCustomJob"]
+    asked = len(service.vertex.calls)
+    assert submit("second").created is False
+    assert [operation for operation, _, _ in service.vertex.calls[asked:]] == ["GetCustomJob"] * 2
+    for number in range(98):
+        submit(f"more-{number}")
+    asked = len(service.vertex.calls)
+    found = backend(make_target()).statuses(list(service.vertex.jobs))
+    assert len(found) == 100
+    assert {status.state for status in found.values()} == {State.PENDING}
+    assert [operation for operation, _, _ in service.vertex.calls[asked:]] == ["ListCustomJobs"]
+    assert second.status.service.id in found
+
+
+def test_a_state_that_nobody_knows_is_no_success(service: Yard) -> None:
+    run = submit("nightly").status.run_id
+    service.vertex.strange = 99
+    assert Runner({"l4": make_target()}, backend_for=backend).status(run).state is State.UNKNOWN

@@ -114,13 +114,15 @@ def _identities_alone(row: Row, resources: Sequence[Row]) -> Iterator[str]:
         "allowSharedKeyAccess": (False, "account keys open it"),
         "allowBlobPublicAccess": (False, "containers in it can be made public"),
         "allowCrossTenantReplication": (False, "it can be copied to another tenant"),
-        "publicNetworkAccess": ("Disabled", "it is reached from the internet"),
     }
     for key, (value, problem) in wanted.items():
         if row.inputs.get(key) != value:
             yield problem
+    closed = row.inputs.get("publicNetworkAccess") == "Disabled"
+    if not closed and (row.inputs.get("networkRuleSet") or {}).get("defaultAction") != "Deny":
+        yield "it is reached from all of the internet"
     endpoints = [other.inputs.get("privateLinkServiceConnections") for other in resources if other.token == _ENDPOINT]
-    if not any(f"/{row.name}" in json.dumps(each) for each in endpoints):
+    if not any(f"/{row.inputs.get('accountName') or row.name}" in json.dumps(each) for each in endpoints):
         yield "no private endpoint leads to it"
 
 

@@ -110,7 +110,8 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     (RULE, {**HTTPS, "destinationAddressPrefix": "*", "protocol": "*"}, "everything may go out"),
     ("azure-native:network:PublicIPAddress", {}, "no NAT gateway's"),
     (ACCOUNT, {**GOOD_ACCOUNT, "allowSharedKeyAccess": True}, "account keys open it"),
-    (ACCOUNT, {**GOOD_ACCOUNT, "publicNetworkAccess": "Enabled"}, "from the internet"),
+    (ACCOUNT, {**GOOD_ACCOUNT, "publicNetworkAccess": "Enabled"}, "from all of the internet"),
+    (ACCOUNT, {**GOOD_ACCOUNT, "publicNetworkAccess": "Enabled", "networkRuleSet": {"defaultAction": "Allow"}}, "from all of the internet"),
     (ACCOUNT, GOOD_ACCOUNT, "no private endpoint"),
     (BLOBS, {"deleteRetentionPolicy": {"enabled": True}}, "containerDeleteRetentionPolicy is off"),
     (COMPUTE, cluster(enableNodePublicIp=True), "nodes get public addresses"),
@@ -146,7 +147,8 @@ def test_what_others_lead_to_passes() -> None:
     endpoint = {"privateLinkServiceConnections": [{"name": "c", "privateLinkServiceId": "/s/storageAccounts/runs"}]}
     gateway = {"publicIpAddresses": [{"id": "/s/publicIPAddresses/out"}]}
     rows = [
-        Row(ACCOUNT, "runs", GOOD_ACCOUNT),
+        Row(ACCOUNT, "r", {**GOOD_ACCOUNT, "accountName": "runs"}),
+        Row(ACCOUNT, "runs", {**GOOD_ACCOUNT, "publicNetworkAccess": "Enabled", "networkRuleSet": {"defaultAction": "Deny"}}),
         Row("azure-native:network:PrivateEndpoint", "runs-blob", endpoint),
         Row("azure-native:network:PublicIPAddress", "out", {}),
         Row("azure-native:network:NatGateway", "nat", gateway),

@@ -99,6 +99,8 @@ BLIND = frozenset(
         "gcp:compute/route:Route",
         "gcp:compute/router:Router",
         "gcp:compute/routerNat:RouterNat",
+        "gcp:dns/managedZone:ManagedZone",  # a private one is not judged
+        "gcp:dns/recordSet:RecordSet",
         "gcp:iam/workloadIdentityPool:WorkloadIdentityPool",
         "gcp:kms/keyRing:KeyRing",
         "gcp:logging/projectBucketConfig:ProjectBucketConfig",

@@ -144,8 +144,13 @@ def _subjects_by_name(row: Row, _: Sequence[Row]) -> Iterator[str]:
 
 
 def _outlives_the_yard(row: Row, _: Sequence[Row]) -> Iterator[str]:
-    if not row.kept:
-        yield "a destroy ends the key, and with it all that it encrypted"
+    if not row.kept and row.inputs.get("destroyScheduledDuration") != "2592000s":
+        yield "a destroy ends the key, and with it all that it encrypted, in less than 30 days"
+
+
+def _seen_inside_alone(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    if row.inputs.get("visibility") != "private":
+        yield "the internet sees its names"
 
 
 def _named_producers(row: Row, _: Sequence[Row]) -> Iterator[str]:
@@ -184,6 +189,7 @@ RULES: Rules = {
     "gcp:compute/networkAttachment:NetworkAttachment": (_named_producers,),
     "gcp:compute/routerNat:RouterNat": (_named_subnets_go_out,),
     "gcp:compute/subnetwork:Subnetwork": (_private_subnet,),
+    "gcp:dns/managedZone:ManagedZone": (_seen_inside_alone,),
     "gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider": (_subjects_by_name,),
     "gcp:kms/cryptoKey:CryptoKey": (_outlives_the_yard,),
     "gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember": (_members,),

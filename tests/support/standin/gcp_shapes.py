@@ -33,12 +33,15 @@ _IDS = {
     "gcp:compute/resourcePolicy:ResourcePolicy": "projects/{project}/regions/{region}/resourcePolicies/{name}",
     "gcp:compute/router:Router": "projects/{project}/regions/{region}/routers/{name}",
     "gcp:compute/routerNat:RouterNat": "{project}/{region}/{router}/{name}",
+    "gcp:dns/managedZone:ManagedZone": "projects/{project}/managedZones/{name}",
+    "gcp:dns/recordSet:RecordSet": "projects/{project}/managedZones/{managedZone}/rrsets/{name}/{type}",
     "gcp:iam/workloadIdentityPool:WorkloadIdentityPool": _POOL,
     "gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider": f"{_POOL}/providers/{{workloadIdentityPoolProviderId}}",
     "gcp:kms/cryptoKey:CryptoKey": "{keyRing}/cryptoKeys/{name}",
     "gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember": "{cryptoKeyId}/{role}/{member}",
     "gcp:kms/keyRing:KeyRing": "projects/{project}/locations/{location}/keyRings/{name}",
     "gcp:monitoring/notificationChannel:NotificationChannel": "projects/{project}/notificationChannels/{drawn}",
+    "gcp:projects/iAMCustomRole:IAMCustomRole": "projects/{project}/roles/{roleId}",
     "gcp:projects/iAMMember:IAMMember": "{project}/{role}/{member}",
     "gcp:projects/service:Service": "{project}/{service}",
     "gcp:secretmanager/secretIamMember:SecretIamMember": "{secretId}/{role}/{member}",
@@ -56,6 +59,7 @@ _NAMED_BY = {
     "gcp:artifactregistry/repository:Repository": "repositoryId",
     "gcp:iam/workloadIdentityPool:WorkloadIdentityPool": "workloadIdentityPoolId",
     "gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider": "workloadIdentityPoolProviderId",
+    "gcp:projects/iAMCustomRole:IAMCustomRole": "roleId",
     _ACCOUNT: "accountId",
 }
 _CHANGES = {"deletionPolicy", "labels"}  # of what else cannot be changed at all

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -29,8 +31,10 @@ class Boot:
     """The image's systemd unit that does so; waited for."""
     containers: Literal["required", "optional"] = "required"
     """Whether an image without docker ends the machine (default), or is left as it is."""
-    log_group: str = ""
-    """Where the output of containers goes (the awslogs driver of docker, with the machine's role). Default: as the image has it."""
+    log_driver: str = ""
+    """Docker's driver that ships the output of containers with the machine's identity: awslogs, gcplogs. Default: as the image has it."""
+    log_options: Mapping[str, str] = field(default_factory=dict)
+    """The driver's options, none of them secret."""
     gpu_wait_s: int = 300
     """Seconds that drivers may take to load."""
     root: str = ""
@@ -47,7 +51,8 @@ def boot_script(boot: Boot) -> str:
         "IMAGE_MOUNT": boot.image_mount,
         "IMAGE_UNIT": boot.image_unit,
         "CONTAINERS": boot.containers,
-        "LOG_GROUP": boot.log_group,
+        "LOG_DRIVER": boot.log_driver,
+        "LOG_OPTIONS": json.dumps(dict(boot.log_options)),
         "GPU_WAIT_S": boot.gpu_wait_s,
         "ROOT": boot.root,
     }

@@ -9,7 +9,7 @@ say() { echo "gpuyard: $*"; }
 
 give_up() {
   say "unhealthy: $*; this machine ends itself"
-  shutdown -h now # its template says that shutting down is terminating
+  shutdown -h now # what launched it says what that means: it goes, or another takes its place
   exit 1
 }
 
@@ -98,12 +98,12 @@ set_up_scratch() { # 1 where there is no local disk
 }
 
 ship_output() { # without an agent: the runtime's own driver, with the machine's role
-  python3 - "$ROOT/etc/docker/daemon.json" "$LOG_GROUP" <<'PYTHON' || give_up "the log driver cannot be set"
+  python3 - "$ROOT/etc/docker/daemon.json" "$LOG_DRIVER" "$LOG_OPTIONS" <<'PYTHON' || give_up "the log driver cannot be set"
 import json, os, sys
 
-path, group = sys.argv[1:]
+path, driver, options = sys.argv[1:]
 settings = json.load(open(path)) if os.path.exists(path) else {}
-settings.update({"log-driver": "awslogs", "log-opts": {"awslogs-group": group, "mode": "non-blocking"}})
+settings.update({"log-driver": driver, "log-opts": json.loads(options)})
 os.makedirs(os.path.dirname(path), exist_ok=True)
 with open(path, "w") as file:
     json.dump(settings, file, indent=2)
@@ -122,7 +122,7 @@ set_up_containers() { # $1: whether there is scratch space
   if [ "$1" -eq 0 ]; then
     for name in docker containerd; do bind "$SCRATCH/$name" "$ROOT/var/lib/$name"; done
   fi
-  if [ -n "$LOG_GROUP" ]; then ship_output; fi
+  if [ -n "$LOG_DRIVER" ]; then ship_output; fi
   systemctl start containerd docker || give_up "docker does not start"
 }
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import datetime
 from typing import NamedTuple
 
+from pydantic import TypeAdapter, ValidationError
+
 from .pool_spec import CapacityBlock, GpuPoolSpec
+from .values import Date
 
 # EC2 begins to take a block's machines 30 minutes before its end:
 # docs.aws.amazon.com/autoscaling/ec2/userguide/launch-template-capacity-blocks.html
@@ -50,3 +53,14 @@ def warning(end: End | None, now: datetime.datetime) -> str | None:
     if end.at > now:
         return f"goes to zero nodes at {end.at:%Y-%m-%dT%H:%MZ}: {end.because}"
     return f"is at zero nodes since {end.at:%Y-%m-%dT%H:%MZ}: {end.because}; give it a new end and run `pulumi up --refresh`"
+
+
+def date_problems(expires: str | None) -> list[str]:
+    """Why the tag `expires` cannot be a pool's end, a line each."""
+    if expires is None:
+        return []
+    try:
+        TypeAdapter(Date).validate_python(expires)
+    except ValidationError as error:
+        return [f"tags.expires: got {expires!r}, allowed: {error.errors()[0]['msg']}; the pool goes to zero nodes on that day"]
+    return []

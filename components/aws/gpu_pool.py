@@ -9,14 +9,13 @@ from typing import Any
 
 import pulumi
 import pulumi_aws as aws
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from .. import catalogue
 from ..base import Tags, as_given, checked
-from ..end import End, end_of, is_past, warning
+from ..end import End, date_problems, end_of, is_past, warning
 from ..naming import name_problems
 from ..pool_spec import CapacityBlock, GpuPoolSpec, Reservation
-from ..values import Date
 from .account import Account, AwsComponent, account
 from .batch_environment import close_environment, compute_environment
 from .identity import Identity, place_of
@@ -185,7 +184,7 @@ def pool_problems(raw: Mapping[str, Any], network: str, zones: Sequence[str], eg
             f"capacity.reservation: got {reserved!r}, allowed: the id of a capacity reservation, cr- and 8 or 17 hex digits; "
             "the console shows it under EC2, Capacity Reservations"
         )
-    return [*problems, *_image_problems(raw), *_date_problems(expires)]
+    return [*problems, *_image_problems(raw), *date_problems(expires)]
 
 
 def _key_problems(key: EncryptionKey | None) -> list[str]:
@@ -204,13 +203,3 @@ def _image_problems(raw: Mapping[str, Any]) -> list[str]:
     if spec.service == "sagemaker" or spec.image or image_parameter(spec.service, row.architecture):
         return []
     return [f"image: got nothing, allowed: an image of your own: AWS has none for {row.architecture} machines and {spec.service}; give one"]
-
-
-def _date_problems(expires: str | None) -> list[str]:
-    if expires is None:
-        return []
-    try:
-        TypeAdapter(Date).validate_python(expires)
-    except ValidationError as error:
-        return [f"tags.expires: got {expires!r}, allowed: {error.errors()[0]['msg']}; the pool goes to zero nodes on that day"]
-    return []

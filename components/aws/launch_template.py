@@ -31,7 +31,8 @@ def boot_of(row: catalogue.Machine, service: str, log_group: str = "") -> Boot:
         image_mount="/opt/dlami/nvme",
         image_unit="dlami-nvme.service",
         containers="required" if service == "batch" else "optional",
-        log_group=log_group,
+        log_driver="awslogs" if log_group else "",
+        log_options={"awslogs-group": log_group, "mode": "non-blocking"} if log_group else {},
     )
 
 

@@ -167,7 +167,7 @@ def test_the_output_of_containers_goes_to_the_log_group(machine: Machine) -> Non
     settings = machine.root / "etc/docker/daemon.json"
     settings.parent.mkdir()
     settings.write_text('{"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}}')
-    assert machine.boot(dataclasses.replace(HEALTHY, log_group="it's a group")).returncode == 0
+    assert machine.boot(dataclasses.replace(HEALTHY, log_driver="awslogs", log_options={"awslogs-group": "it's a group", "mode": "non-blocking"})).returncode == 0
     assert json.loads(settings.read_text()) == {
         "runtimes": {"nvidia": {"path": "nvidia-container-runtime"}},
         "log-driver": "awslogs",
@@ -179,7 +179,7 @@ def test_settings_of_docker_that_cannot_be_read(machine: Machine) -> None:
     settings = machine.root / "etc/docker/daemon.json"
     settings.parent.mkdir()
     settings.write_text("no JSON")
-    assert ended(machine, machine.boot(dataclasses.replace(HEALTHY, log_group="g")), "the log driver cannot be set")
+    assert ended(machine, machine.boot(dataclasses.replace(HEALTHY, log_driver="gcplogs")), "the log driver cannot be set")
 
 
 def test_as_one_part_of_a_multi_part_text() -> None:

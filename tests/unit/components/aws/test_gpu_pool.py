@@ -146,7 +146,7 @@ def test_the_group_waits_for_nothing(record: Any) -> None:
     assert (template["imageId"], template["instanceType"]) == ("ami-0123456789abcdef0", "p5en.48xlarge")
     assert template["placement"] == {"groupName": "pool-placement"}
     assert template["iamInstanceProfile"]["arn"].startswith("arn:aws:iam")
-    assert "LOG_GROUP=pool-logs\n" in base64.b64decode(template["userData"]).decode()
+    assert '"awslogs-group": "pool-logs"' in base64.b64decode(template["userData"]).decode()
     assert recorded.inputs("aws:cloudwatch/logGroup:LogGroup", "pool-logs")["retentionInDays"] == 365
     assert set(recorded.outputs("GpuPool")) == {"id", "machine", "nodes", "scale", "hostfile", "torchrun"}
 

@@ -1,0 +1,89 @@
+"""A monthly budget that mails the owner."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pulumi
+from pulumi_gcp import billing, monitoring, organizations
+
+from ..base import Tags, refuse, this_stack
+from ..naming import name_problems
+from .labels import label_value
+from .project import GcpComponent, project
+
+_MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
+
+
+class Budget(GcpComponent):
+    """Mails the owner when the yard's cost of a calendar month passes percentages of the budget, or is forecast to pass it.
+
+    An alert, not a brake: nothing is stopped, and figures come hours late; what stops machines is `expires` and `limits`.
+    It counts what carries the label `stack`. The project must have a billing account, and who runs `up` the right to make budgets on it
+    (roles/billing.costsManager): projects without one are refused by Google.
+    """
+
+    id: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        owner: str,
+        usd_per_month: float,
+        alert_at_percent: Sequence[int] = (50, 80, 100),
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the budget. `owner`: the mail address; `alert_at_percent`: percentages of the budget, each told once a month.
+
+        USD are whole ones: Google rounds nothing, so a part of a dollar is refused. The billing account must be in USD.
+        """
+        refuse(f"Budget {name}", [*name_problems(name), *budget_problems(owner, usd_per_month, alert_at_percent)])
+        props = {"owner": owner, "usd_per_month": usd_per_month, "alert_at_percent": list(alert_at_percent)}
+        super().__init__("Budget", name, props, tags, opts)
+        where = project(self)
+        found = organizations.get_project_output(project_id=where.id, opts=pulumi.InvokeOptions(parent=self))
+        channel = monitoring.NotificationChannel(
+            self.child_name("owner"),
+            type="email",
+            display_name=f"owner of {this_stack()}",
+            labels={"email_address": owner},
+            user_labels=self.gcp_labels("owner"),
+            opts=self.child_options(),
+        )
+        budget = billing.Budget(
+            self.child_name("budget"),
+            billing_account=found.billing_account,
+            display_name=f"{this_stack()} {name}"[:60],
+            budget_filter={
+                "projects": [where.number.apply(lambda number: f"projects/{number}")],
+                "labels": {"stack": label_value(this_stack())},
+                "calendar_period": "MONTH",
+            },
+            amount={"specified_amount": {"currency_code": "USD", "units": str(int(usd_per_month))}},
+            threshold_rules=[
+                *({"threshold_percent": percent / 100, "spend_basis": "CURRENT_SPEND"} for percent in sorted(alert_at_percent)),
+                {"threshold_percent": 1.0, "spend_basis": "FORECASTED_SPEND"},
+            ],
+            all_updates_rule={"monitoring_notification_channels": [channel.id], "disable_default_iam_recipients": True},
+            opts=self.child_options(),
+        )
+        self.id = budget.id
+        self.register_outputs({"id": self.id})
+
+
+def budget_problems(owner: Any, usd_per_month: Any, alert_at_percent: Sequence[Any]) -> list[str]:
+    """Why this cannot be a budget, a line each."""
+    problems = []
+    if not isinstance(owner, str) or not _MAIL.fullmatch(owner):
+        problems.append(f"owner: got {owner!r}, allowed: a mail address such as ml-platform@acme.io; the budget mails its owner")
+    if isinstance(usd_per_month, bool) or not isinstance(usd_per_month, int | float) or usd_per_month < 1 or usd_per_month % 1:
+        problems.append(f"usd_per_month: got {usd_per_month!r}, allowed: a whole number of USD, 1 or more; correct it")
+    percents = list(alert_at_percent)
+    right = all(isinstance(percent, int) and not isinstance(percent, bool) and 1 <= percent <= 1000 for percent in percents)
+    if not right or not percents or len(set(percents)) < len(percents):
+        problems.append(f"alert_at_percent: got {percents!r}, allowed: whole numbers of 1 to 1000, each once; correct it")
+    return problems

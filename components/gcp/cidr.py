@@ -1,0 +1,86 @@
+"""Addresses of a network and of a pool's fabric: pure. A zone never moves another: all zones of a region share its one subnet."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+DEFAULT_CIDR = "10.0.0.0/16"
+_WIDEST, _NARROWEST = 12, 20
+_ZONE = re.compile(r"([a-z]+-[a-z]+\d+)-([a-z])")
+# Each fabric network of a pool is a network of its own; on one machine no two cards may be in ranges that overlap, so these stand apart
+# from the yard's network, and from each other.
+_FABRIC_BASES = ("172.16.0.0/13", "100.64.0.0/13")
+_FABRIC_PREFIX = 20  # 4,091 machines
+
+
+def subnet_cidr(cidr: str) -> str:
+    """The subnet's part of the network: its first half. The other half stays free, for what may stand beside it one day.
+
+    >>> subnet_cidr("10.40.0.0/16")
+    '10.40.0.0/17'
+    """
+    if problems := cidr_problems(cidr):
+        raise ValueError("; ".join(problems))
+    return str(next(ipaddress.IPv4Network(cidr).subnets(prefixlen_diff=1)))
+
+
+def fabric_cidrs(number: int, cidr: str | None = None) -> list[str]:
+    """The ranges of so many fabric networks, clear of the yard's own (None: an adopted network, whose range nobody told).
+
+    >>> fabric_cidrs(2, "172.20.0.0/16")
+    ['100.64.0.0/20', '100.64.16.0/20']
+    """
+    own = ipaddress.IPv4Network(cidr) if cidr else None
+    free = [ipaddress.IPv4Network(text) for text in _FABRIC_BASES if own is None or not own.overlaps(ipaddress.IPv4Network(text))]
+    subnets = free[0].subnets(new_prefix=_FABRIC_PREFIX)
+    return [str(next(subnets)) for _ in range(number)]
+
+
+def region_of(zone: str) -> str:
+    """The region a zone is in.
+
+    >>> region_of("us-central1-a")
+    'us-central1'
+    """
+    return zone.rpartition("-")[0]
+
+
+def spec_problems(given: Mapping[str, Any], region: str | None) -> list[str]:
+    """What the neutral spec cannot see. What that tells itself (no network, no list of zones) is left to it."""
+    cidr, zones, problems = given.get("cidr") or DEFAULT_CIDR, given.get("zones", []), []
+    with contextlib.suppress(ValueError):
+        problems += cidr_problems(str(cidr))
+    if isinstance(zones, list) and all(isinstance(zone, str) for zone in zones):
+        problems += zone_problems(zones, region)
+    return problems
+
+
+def cidr_problems(cidr: str) -> list[str]:
+    """Why a network cannot be divided, a line each."""
+    length = ipaddress.IPv4Network(cidr).prefixlen
+    if _WIDEST <= length <= _NARROWEST:
+        return []
+    base = ipaddress.IPv4Network(f"{cidr.partition('/')[0]}/{min(max(length, _WIDEST), _NARROWEST)}", strict=False)
+    return [f"cidr: got {cidr!r}, allowed: a network of /{_WIDEST} to /{_NARROWEST}; give {base}"]
+
+
+def zone_problems(zones: Sequence[str], region: str | None = None) -> list[str]:
+    """Why these zones cannot be of one network, a line each; `region`: the one the provider is configured for, where that is known."""
+    if not zones:
+        return [f"zones: got none, allowed: at least one; give the zones of the pools, such as [{region or 'us-central1'}-a]"]
+    problems = []
+    for zone in zones:
+        match = _ZONE.fullmatch(zone)
+        if match is None:
+            problems.append(f"zones: got {zone!r}, allowed: a region's name and a letter, such as {region or 'us-central1'}-a; correct it")
+        elif region is not None and match[1] != region:
+            fix = f"give {region}-{match[2]}"
+            problems.append(f"zones: got {zone!r}, allowed: zones of {region}, where gcp:region says everything goes; {fix}")
+    regions = sorted({match[1] for zone in zones if (match := _ZONE.fullmatch(zone))})
+    if region is None and len(regions) > 1:
+        problems.append(f"zones: got zones of {', '.join(regions)}, allowed: one region; make a network for each")
+    return problems

@@ -1,0 +1,180 @@
+"""A pool of equal GPU machines: those of Vertex AI (reserved, held, or had for a job alone), or an instance group for other launchers."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+from pulumi_gcp import compute
+
+from .. import catalogue
+from ..base import Tags, as_given, checked
+from ..end import End, date_problems, end_of, is_past, warning
+from ..naming import name_problems
+from ..pool_spec import GpuPoolSpec, Reservation
+from .cidr import region_of
+from .fabric import make_fabric
+from .identity import Identity
+from .instance_template import image_of, instance_template, placement
+from .machine_group import ask_for_flex, close_group, launcher_lines, machine_group
+from .machines import family
+from .network import Network
+from .project import GcpComponent, Project, project
+from .vertex_pool import attach_network, hold_nodes
+
+_IMAGE = re.compile(r"projects/[a-z0-9:.-]+/global/images/[a-z0-9-]+")
+_RESERVATION = re.compile(r"projects/[a-z0-9:.-]+/zones/([a-z0-9-]+)/reservations/[a-z0-9-]+")
+_NODE_ROLES = ("write-logs", "write-metrics", "pull-images")
+
+
+class GpuPool(GcpComponent):
+    """N equal machines. `expires` in its tags takes it to zero nodes by itself, flex start its own hours.
+
+    What is None below is not there for the pool's service.
+    """
+
+    spec: GpuPoolSpec
+    machine: catalogue.Machine
+    network: Network
+    id: pulumi.Output[str]
+    """Name of the instance group (vms) or of the persistent resource (vertex with min_nodes), else the pool's own name."""
+    nodes: int
+    """At most."""
+    node_member: pulumi.Output[str] | None
+    """vms: serviceAccount:EMAIL of the machines, for grants."""
+    network_attachment: pulumi.Output[str] | None
+    """vertex: by which its machines reach the yard's network."""
+    persistent_resource: pulumi.Output[str] | None
+    """vertex with min_nodes: id of what holds them."""
+    scale_command: pulumi.Output[str] | None
+    """vms: a shell line that starts all machines."""
+    hostfile_command: pulumi.Output[str] | None
+    """vms: a shell line that writes the addresses of the running machines to `hosts`."""
+    torchrun: pulumi.Output[str] | None
+    """vms: the line to run on every machine, with `hosts` beside it."""
+
+    def __init__(
+        self,
+        name: str,
+        spec: GpuPoolSpec | Mapping[str, Any],
+        *,
+        network: Network,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the pool in `network`."""
+        expires = {**getattr(opts.parent if opts else None, "tags", {}), **(tags or {})}.get("expires")
+        also = [*name_problems(name), *pool_problems(as_given(spec), network.logical_name, list(network.subnet_ids), expires)]
+        self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, also)
+        super().__init__("GpuPool", name, self.spec.model_dump(exclude_unset=True), tags, opts)
+        self.machine, self.network, self.nodes = self.spec.row(self.cloud), network, self.spec.max_nodes
+        self.node_member = self.network_attachment = self.persistent_resource = None
+        self.scale_command = self.hostfile_command = self.torchrun = None
+        end, now = end_of(self.spec, expires), datetime.datetime.now(datetime.UTC)
+        self._closed = is_past(end, now)
+        if told := warning(end, now):
+            pulumi.log.warn(f"pool {name}: {told}", self)
+        if self.spec.service == "vms":
+            self._hold_in_a_group(end)
+        else:
+            self._leave_to_vertex()
+        self.register_outputs(
+            {
+                "id": self.id,
+                "machine": self.machine.name,
+                "nodes": self.nodes,
+                "scale": self.scale_command,
+                "hostfile": self.hostfile_command,
+                "torchrun": self.torchrun,
+            }
+        )
+
+    def _leave_to_vertex(self) -> None:
+        zone = self.spec.zone or next(iter(self.network.subnet_ids))
+        where = project(self)
+        self.network_attachment = attach_network(self, region_of(zone), self.network.subnet_ids[zone], where)
+        self.id = pulumi.Output.from_input(self.logical_name)
+        if self.spec.min_nodes and not self._closed:
+            self.id = self.persistent_resource = hold_nodes(self, self.spec, self.machine, region_of(zone), self.network_attachment)
+
+    def _hold_in_a_group(self, end: End | None) -> None:
+        zone, where = str(self.spec.zone), project(self)
+        identity = Identity(
+            self.child_name("node"), what="machines of the pool", project_roles=_NODE_ROLES, where=where, opts=self.child_options()
+        )
+        self.node_member = identity.member
+        self._rules(identity.email)
+        fabric = family(self.machine).fabric
+        template = instance_template(
+            self,
+            self.spec,
+            self.machine,
+            image=image_of(self, self.spec, self.machine),
+            subnet_id=self.network.subnet_ids[zone],
+            fabric=make_fabric(self, fabric, zone, self.network.cidr, identity.email, where.id) if fabric else [],
+            account=identity.email,
+            policy=placement(self, self.spec, self.machine, region_of(zone)),
+        )
+        group = machine_group(self, self.spec, zone, template, self._closed)
+        self.id = pulumi.Output.from_input(group.name)
+        if not self._closed:
+            ask_for_flex(self, self.spec, zone, group)
+        if end is not None and not self._closed:
+            close_group(self, end, zone, group, where)
+        self._tell(group, zone, where)
+
+    def _tell(self, group: compute.InstanceGroupManager, zone: str, where: Project) -> None:
+        lines = pulumi.Output.all(group.name, where.id).apply(
+            lambda known: launcher_lines(known[0], known[1], zone, self.spec, self.machine.gpus)._asdict()
+        )
+        self.scale_command, self.hostfile_command, self.torchrun = lines["scale"], lines["hostfile"], lines["torchrun"]
+
+    def _rules(self, account: pulumi.Output[str]) -> None:
+        """The pool's machines among each other, by who they are, not by where: nothing else enters."""
+        compute.Firewall(
+            self.child_name("nodes-in"),
+            network=self.network.id,
+            direction="INGRESS",
+            allows=[{"protocol": "all"}],
+            source_service_accounts=[account],
+            target_service_accounts=[account],
+            description="the pool's machines among each other",
+            log_config={"metadata": "INCLUDE_ALL_METADATA"},
+            opts=self.child_options(),
+        )
+
+
+def pool_problems(raw: Mapping[str, Any], network: str, zones: Sequence[str], expires: str | None) -> list[str]:
+    """What Google would refuse of a pool and its model cannot see, a line each."""
+    zone, image, capacity, vertex = raw.get("zone"), raw.get("image"), raw.get("capacity"), raw.get("service") == "vertex"
+    problems = []
+    if isinstance(zone, str) and zone not in zones:
+        known = ", ".join(zones)
+        problems.append(f"zone: got {zone!r}, allowed: a zone of network {network}: {known}; or give the network that zone")
+    if image is not None and vertex:
+        problems.append(f"image: got {image!r}, allowed: nothing where service is vertex: the machines are its own; remove image")
+    elif isinstance(image, str) and not _IMAGE.fullmatch(image):
+        problems.append(f"image: got {image!r}, allowed: projects/P/global/images/NAME, not a family; `gpuyard pin` finds one")
+    problems += _reservation_problems(capacity.model_dump() if isinstance(capacity, Reservation) else capacity, zone)
+    if vertex and raw.get("min_nodes") and capacity not in (None, "on_demand"):
+        problems.append(
+            f"min_nodes: got {raw['min_nodes']}, allowed: 0 where service is vertex and capacity is not on_demand: "
+            "a persistent resource holds machines on demand alone; remove min_nodes"
+        )
+    return [*problems, *date_problems(expires)]
+
+
+def _reservation_problems(capacity: Any, zone: Any) -> list[str]:
+    reserved = capacity.get("reservation") if isinstance(capacity, Mapping) else None
+    if not isinstance(reserved, str) or not reserved:
+        return []
+    match = _RESERVATION.fullmatch(reserved)
+    if match is None:
+        wants = "projects/P/zones/Z/reservations/NAME"
+        return [f"capacity.reservation: got {reserved!r}, allowed: {wants}; the console shows it under Compute Engine, Reservations"]
+    if isinstance(zone, str) and match[1] != zone:
+        return [f"zone: got {zone!r}, allowed: {match[1]}, where the reservation is; correct one of the two"]
+    return []

@@ -1,0 +1,55 @@
+"""Job targets of GCP pools, as plain data: JobTarget v1 of kind vertex (training_jobs/target.py validates it). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..pool_spec import GpuPoolSpec, Reservation
+from ..targets import Given, of_machine, shared
+from .machines import family
+from .project import Place
+from .vertex_pool import vertex_disk
+
+_STRATEGIES = {"spot": "spot", "flex_start": "flex_start"}
+
+
+@dataclass(frozen=True)
+class Yard:
+    """What all targets of a yard share, once it is known."""
+
+    place: Place
+    given: Given
+    run_bucket: str
+    buckets: Mapping[str, str]
+    key_id: str | None
+
+
+def vertex_target(
+    name: str,
+    spec: GpuPoolSpec,
+    expires: str | None,
+    yard: Yard,
+    *,
+    region: str,
+    service_account: str,
+    network_attachment: str,
+    persistent_resource: str | None,
+) -> dict[str, Any]:
+    """The target of a pool whose jobs Vertex AI runs."""
+    row = spec.row("gcp")
+    return {
+        **shared("vertex", name, yard.given, yard.run_bucket, yard.buckets),
+        **of_machine(spec, row, yard.given.stack, region, expires),
+        "encryption_key": yard.key_id,
+        "project": yard.place.project,
+        "accelerator_type": family(row).accelerator,
+        "strategy": _STRATEGIES.get(spec.mode, "standard"),
+        "reservation": spec.capacity.reservation if isinstance(spec.capacity, Reservation) else None,
+        "persistent_resource": persistent_resource,
+        "service_account": service_account,
+        "network_attachment": network_attachment,
+        "boot_disk_gib": spec.root_disk_gib,
+        "boot_disk_type": vertex_disk(row),
+    }

@@ -1,0 +1,54 @@
+"""Tags as Google's labels: small letters, digits, _ and -, at most 63 of them. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..naming import shorten
+
+_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_LIMIT = 63
+_OWN = ("stack", "name")
+_MOST = 64 - len(_OWN)  # cloud.google.com/compute/docs/labeling-resources#restrictions
+
+
+def labels(tags: Mapping[str, str], stack: str, name: str) -> dict[str, str]:
+    """The labels of a resource: its component's tags, the stack and its own name, each as Google takes it.
+
+    >>> labels({"owner": "ml-platform@acme.io"}, "gpuyard/dev-gcp", "net")
+    {'owner': 'ml-platform_acme_io', 'stack': 'gpuyard_dev-gcp', 'name': 'net'}
+    """
+    return {key: label_value(value) for key, value in {**tags, "stack": stack, "name": name}.items()}
+
+
+def label_value(text: str) -> str:
+    """A text as a label's value: what is not allowed becomes _; a long one ends in a digest of the whole.
+
+    >>> label_value("Team NLP")
+    'team_nlp'
+    """
+    legal = re.sub(r"[^a-z0-9_-]", "_", text.lower())
+    return legal if len(legal) <= _LIMIT else shorten(legal, text, _LIMIT)
+
+
+def tag_problems(tags: Mapping[str, Any]) -> list[str]:
+    """What Google would refuse of tags, a line each. Values are made legal, keys are not: two of them could become one.
+
+    >>> tag_problems({"owner": "ml-platform@acme.io", "expires": "2027-03-31"})
+    []
+    """
+    problems = []
+    for key, value in tags.items():
+        if not isinstance(value, str):
+            problems.append(f"tags.{key}: got {value!r}, allowed: a text; quote it")
+        if key in _OWN:
+            problems.append(f"tags: got the key {key!r}, allowed: any but {' and '.join(_OWN)}, which are set already; choose another")
+        elif not _KEY.fullmatch(str(key)):
+            problems.append(
+                f"tags: got the key {key!r}, allowed: a small letter, then small letters, digits, _ and -, at most 63; change it"
+            )
+    if len(tags) > _MOST:
+        problems.append(f"tags: got {len(tags)}, allowed: at most {_MOST}; remove some")
+    return problems

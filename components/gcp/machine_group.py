@@ -1,0 +1,123 @@
+"""The machines of a `vms` pool: an instance group in one zone, what takes it to zero, and the lines that other launchers need."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import NamedTuple
+
+import pulumi
+from pulumi_gcp import cloudscheduler, compute
+
+from ..end import End
+from ..pool_spec import FlexStart, GpuPoolSpec
+from .cidr import region_of
+from .identity import Identity
+from .project import GcpComponent, Project
+
+_RENDEZVOUS_PORT = 29400  # torchrun's own default
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+
+class Lines(NamedTuple):
+    """What people type on machines that no job service knows."""
+
+    scale: str
+    hostfile: str
+    torchrun: str
+
+
+def launcher_lines(group: str, project: str, zone: str, spec: GpuPoolSpec, gpus: int) -> Lines:
+    """Commands for a shell: start all machines, write the running ones to `hosts` (one address a line), run a script on all of them."""
+    managed = f"gcloud compute instance-groups managed --project {project}"
+    if isinstance(spec.capacity, FlexStart):
+        scale = (
+            f"{managed} resize-requests create {group} --zone {zone} --resize-request=all-$(date +%s) "
+            f"--resize-by={spec.max_nodes} --requested-run-duration={spec.capacity.max_hours}h"
+        )
+    else:
+        scale = f"{managed} resize {group} --zone {zone} --size {spec.max_nodes}"
+    running = (
+        f"gcloud compute instances list --project {project} --zones {zone} --format='value(networkInterfaces[0].networkIP)' "
+        f"--filter='status=RUNNING AND name~^{group}-'"
+    )
+    return Lines(
+        scale=scale,
+        hostfile=f"{running} | sort > hosts",
+        torchrun=f'torchrun --nnodes="$(grep -c . hosts)" --nproc-per-node={gpus} --rdzv-backend=c10d --rdzv-id={group} '
+        f'--rdzv-endpoint="$(head -n 1 hosts):{_RENDEZVOUS_PORT}" train.py',
+    )
+
+
+def machine_group(
+    pool: GcpComponent, spec: GpuPoolSpec, zone: str, template: compute.InstanceTemplate, closed: bool
+) -> compute.InstanceGroupManager:
+    """`min_nodes` machines at first; whoever launches work asks for more, and `up` leaves that number alone.
+
+    All of a request come, or none (BULK): half a pool cannot train, and is paid. Nothing waits for machines: scarce GPUs may come in days.
+    A new template is for machines that come, not for those that work.
+    """
+    flex = isinstance(spec.capacity, FlexStart)
+    return compute.InstanceGroupManager(
+        pool.child_name("machines"),
+        zone=zone,
+        base_instance_name=pool.child_name("machines"),
+        versions=[{"instance_template": template.self_link_unique}],
+        target_size=0 if closed or flex else spec.min_nodes,
+        **({} if flex else {"target_size_policies": [{"mode": "BULK"}]}),
+        update_policy={
+            "type": "OPPORTUNISTIC",
+            "minimal_action": "REPLACE",
+            "max_surge_fixed": 0,
+            "max_unavailable_fixed": 1,
+        },
+        instance_lifecycle_policy={"default_action_on_failure": "DO_NOTHING" if flex else "REPAIR"},
+        wait_for_instances=False,
+        opts=pool.child_options(ignore_changes=[] if closed else ["targetSize"]),
+    )
+
+
+def ask_for_flex(pool: GcpComponent, spec: GpuPoolSpec, zone: str, group: compute.InstanceGroupManager) -> None:
+    """min_nodes of a flex-start pool: one request for all of them, which Google keeps until it can fill it, for the stated time."""
+    if not isinstance(spec.capacity, FlexStart) or not spec.min_nodes:
+        return
+    compute.ResizeRequest(
+        pool.child_name("request"),
+        zone=zone,
+        instance_group_manager=group.name,
+        resize_by=spec.min_nodes,
+        requested_run_duration={"seconds": spec.capacity.max_hours * 3600},
+        opts=pool.child_options(),
+    )
+
+
+def close_group(pool: GcpComponent, end: End, zone: str, group: compute.InstanceGroupManager, where: Project) -> None:
+    """At the end all machines go: a schedule asks for size zero. It comes again on that day of later years: the pool is closed then."""
+    identity = Identity(
+        pool.child_name("end"),
+        what="takes the pool to zero nodes at its end",
+        project_roles=("resize-pools",),
+        where=where,
+        opts=pool.child_options(),
+    )
+    uri = pulumi.Output.all(where.id, group.name).apply(
+        lambda words: (
+            f"https://compute.googleapis.com/compute/v1/projects/{words[0]}/zones/{zone}/instanceGroupManagers/{words[1]}/resize?size=0"
+        )
+    )
+    cloudscheduler.Job(
+        pool.child_name("end"),
+        region=region_of(zone),
+        description=f"to zero nodes: {end.because}"[:500],
+        schedule=f"{end.at.minute} {end.at.hour} {end.at.day} {end.at.month} *",
+        time_zone="Etc/UTC",
+        http_target={
+            "http_method": "POST",
+            "uri": uri,
+            "body": base64.b64encode(json.dumps({}).encode()).decode(),
+            "headers": {"Content-Type": "application/json"},
+            "oauth_token": {"service_account_email": identity.email, "scope": _SCOPE},
+        },
+        retry_config={"retry_count": 5},
+        opts=pool.child_options(),
+    )

@@ -1,0 +1,55 @@
+"""What a machine of Google's has besides the catalogue: disk type, Vertex AI's word for its GPU, image, fabric. One row per family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from ..catalogue import Machine
+
+IMAGE_PROJECT = "ubuntu-os-accelerator-images"
+
+
+class Family(NamedTuple):
+    """What all machines of a family share."""
+
+    disk: str
+    """Type of the boot disk."""
+    accelerator: str
+    """Vertex AI's enum AcceleratorType."""
+    fabric: str | None = None
+    """Row of fabric.py; None: one card."""
+
+
+# Disks are those of the blueprints of GoogleCloudPlatform/cluster-toolkit@1047080 (cloud.google.com/compute/docs/disks/hyperdisks),
+# accelerators those of Vertex AI's own enum.
+_FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "g2-standard": Family("pd-balanced", "NVIDIA_L4"),
+        "g4-standard": Family("hyperdisk-balanced", "NVIDIA_RTX_PRO_6000"),
+        "a2-highgpu": Family("pd-balanced", "NVIDIA_TESLA_A100"),
+        "a2-ultragpu": Family("pd-balanced", "NVIDIA_A100_80GB"),
+        "a3-highgpu": Family("pd-ssd", "NVIDIA_H100_80GB", "tcpx"),
+        "a3-megagpu": Family("pd-ssd", "NVIDIA_H100_MEGA_80GB", "tcpxo"),
+        "a3-ultragpu": Family("hyperdisk-balanced", "NVIDIA_H200_141GB", "roce"),
+        "a4-highgpu": Family("hyperdisk-balanced", "NVIDIA_B200", "roce"),
+        "a4x-highgpu": Family("hyperdisk-balanced", "NVIDIA_GB200", "roce-4"),
+    }
+)
+
+
+def family(row: Machine) -> Family:
+    """The family of a machine of the catalogue.
+
+    >>> from components.catalogue import table
+    >>> family(table("gcp").machines["a3-ultragpu-8g"]).fabric
+    'roce'
+    """
+    return _FAMILIES[row.name.rpartition("-")[0]]
+
+
+def image_family(row: Machine) -> str:
+    """The family of Google's own images with NVIDIA's driver, container toolkit and gVNIC, by processor."""
+    processor = "arm64" if row.architecture == "arm64" else "amd64"
+    return f"ubuntu-accelerator-2404-{processor}-with-nvidia-580"

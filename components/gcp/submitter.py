@@ -1,0 +1,86 @@
+"""Who may submit without a person: CI jobs, by the subject of their token. No key is ever made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pulumi
+from pulumi_gcp import iam, serviceaccount
+
+from ..base import after, this_stack
+from ..naming import shorten
+from ..submitters import ISSUER
+from .identity import Identity
+from .project import GcpComponent, Project
+from .roles import ACT_AS, FEDERATED
+
+_ID_LIMIT = 32  # of a pool's id; Google keeps the name of a deleted one for 30 days
+
+
+def submitter(parent: GcpComponent, subjects: Sequence[str], job: Identity, where: Project) -> tuple[Identity, pulumi.Output[str]]:
+    """Their service account, and the provider that a pipeline names to become it. It may start jobs as `job` and as nobody else."""
+    identity = Identity(
+        parent.child_name("submitter"),
+        what="pipelines that submit jobs",
+        project_roles=("submit-jobs",),
+        where=where,
+        opts=parent.child_options(),
+    )
+    serviceaccount.IAMMember(
+        parent.child_name("submitter-acts-as-job"),
+        service_account_id=job.id,
+        role=ACT_AS,
+        member=identity.member,
+        opts=parent.child_options(),
+    )
+    pool = iam.WorkloadIdentityPool(
+        parent.child_name("pipelines"),
+        workload_identity_pool_id=shorten(parent.child_name("pipelines"), f"{this_stack()} {parent.logical_name}", _ID_LIMIT),
+        display_name="gpuyard pipelines",
+        description=f"pipelines that submit jobs to {this_stack()}",
+        opts=parent.child_options(),
+    )
+    provider = iam.WorkloadIdentityPoolProvider(
+        parent.child_name("pipelines-github"),
+        workload_identity_pool_id=pool.workload_identity_pool_id,
+        workload_identity_pool_provider_id="github",
+        attribute_mapping={"google.subject": "assertion.sub"},
+        attribute_condition=condition(subjects),
+        oidc={"issuer_uri": f"https://{ISSUER}"},
+        opts=parent.child_options(),
+    )
+    grants = [
+        serviceaccount.IAMMember(
+            parent.child_name(f"pipelines-{number}"),
+            service_account_id=identity.id,
+            role=FEDERATED,
+            member=pool.name.apply(lambda name, who=who: f"{who[0]}://iam.googleapis.com/{name}/{who[1]}"),
+            opts=parent.child_options(),
+        )
+        for number, who in enumerate(members(subjects))
+    ]
+    return identity, after(provider.name, [grant.id for grant in grants])
+
+
+def condition(subjects: Sequence[str]) -> str:
+    """Whose tokens the provider takes, in Google's CEL: these subjects and no others.
+
+    >>> condition(["repo:acme/nlp:ref:refs/heads/main", "repo:acme/nlp:ref:refs/tags/*"])
+    'assertion.sub in ["repo:acme/nlp:ref:refs/heads/main"] || assertion.sub.startsWith("repo:acme/nlp:ref:refs/tags/")'
+    """
+    exact = sorted(subject for subject in subjects if not subject.endswith("*"))
+    words = [f"assertion.sub in {json.dumps(exact)}"] if exact else []
+    words += [f"assertion.sub.startsWith({json.dumps(subject[:-1])})" for subject in sorted(subjects) if subject.endswith("*")]
+    return " || ".join(words)
+
+
+def members(subjects: Sequence[str]) -> list[tuple[str, str]]:
+    """Who may become the submitter: each exact subject, or, where one ends in `*`, all that the condition lets in.
+
+    >>> members(["repo:acme/nlp:ref:refs/heads/main"])
+    [('principal', 'subject/repo:acme/nlp:ref:refs/heads/main')]
+    """
+    if any(subject.endswith("*") for subject in subjects):
+        return [("principalSet", "*")]
+    return [("principal", f"subject/{subject}") for subject in sorted(set(subjects))]

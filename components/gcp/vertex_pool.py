@@ -1,0 +1,61 @@
+"""What a Vertex AI pool holds: the door to the yard's network, and, with min_nodes, machines that stay."""
+
+from __future__ import annotations
+
+import pulumi
+from pulumi_gcp import compute, vertex
+
+from ..base import after, this_stack
+from ..catalogue import Machine
+from ..naming import shorten
+from ..pool_spec import GpuPoolSpec
+from .identity import grant_on_project
+from .key import AGENTS
+from .machines import family
+from .project import GcpComponent, Project
+
+_ID_LIMIT = 63
+
+
+def attach_network(pool: GcpComponent, region: str, subnet_id: pulumi.Input[str], where: Project) -> pulumi.Output[str]:
+    """An attachment of the subnet, which Vertex AI may connect machines to. Known once it may.
+
+    Private Service Connect, not peering: the yard's network stays its own, and takes no range of addresses for Google.
+    cloud.google.com/vertex-ai/docs/training/psc-i-egress
+    """
+    attachment = compute.NetworkAttachment(
+        pool.child_name("attachment"),
+        region=region,
+        subnetworks=[subnet_id],
+        connection_preference="ACCEPT_AUTOMATIC",
+        description="Vertex AI's machines of this pool reach the yard's network",
+        opts=pool.child_options(),
+    )
+    agent = where.number.apply(lambda number: f"serviceAccount:{AGENTS['aiplatform'].format(number=number)}")
+    return after(attachment.id, [grant_on_project(pool, "attach-network", agent, where)])
+
+
+def hold_nodes(pool: GcpComponent, spec: GpuPoolSpec, row: Machine, region: str, attachment: pulumi.Input[str]) -> pulumi.Output[str]:
+    """A persistent resource with `min_nodes` machines, which Vertex AI adds to up to `max_nodes`. Billed as long as it is there."""
+    machines = {
+        "machine_spec": {"machine_type": row.name, "accelerator_type": family(row).accelerator, "accelerator_count": row.gpus},
+        "disk_spec": {"boot_disk_type": vertex_disk(row), "boot_disk_size_gb": spec.root_disk_gib},
+    }
+    grows = spec.max_nodes > spec.min_nodes
+    size = {"autoscaling_spec": {"min_replica_count": spec.min_nodes, "max_replica_count": spec.max_nodes}} if grows else {}
+    held = vertex.AiPersistentResource(
+        pool.child_name("held"),
+        name=shorten(pool.child_name("held"), f"{this_stack()} {pool.logical_name}", _ID_LIMIT),
+        display_name=pool.child_name("held"),
+        location=region,
+        resource_pools=[{**machines, **size, "replica_count": spec.min_nodes}],
+        psc_interface_config={"network_attachment": attachment},
+        labels=pool.gcp_labels("held"),
+        opts=pool.child_options(),
+    )
+    return pulumi.Output.from_input(held.name)
+
+
+def vertex_disk(row: Machine) -> str:
+    """The boot disk that Vertex AI takes for a machine: its own default, but where only Hyperdisk fits."""
+    return "hyperdisk-balanced" if family(row).disk.startswith("hyperdisk") else "pd-ssd"

@@ -73,6 +73,7 @@ class Fabric(Document):
 
     pool: str
     nics: int = Field(description="cards of a node that carry the fast fabric; 0: none")
+    card: str = Field(description="what the cloud calls such a card: EFA")
     gbps: float | None = Field(description="line rate of a node, in Gb/s")
     transport: str | None = Field(description="what NCCL must report; null: nothing particular")
     floor: float = Field(description="fraction of the line rate below which a job is refused")

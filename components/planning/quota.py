@@ -40,6 +40,7 @@ def fabrics(yard: Yard) -> list[Fabric]:
         Fabric(
             pool=pool.name,
             nics=pool.machine.fast_nics,
+            card=CLOUDS[pool.cloud].fast_card,
             gbps=pool.machine.network_gbps,
             transport=pool.machine.transport,
             floor=pool.spec.fabric_floor,

@@ -78,7 +78,7 @@ def _need(need: Need) -> str:
 
 def _fabric(fabric: Fabric) -> str:
     gbps = f"{fabric.gbps:,g} Gb/s per node" if fabric.gbps is not None else "line rate not known"
-    return f"{fabric.pool}: {f'{fabric.nics} EFA' if fabric.nics else 'no EFA'}, {gbps}, floor {fabric.floor:g}"
+    return f"{fabric.pool}: {fabric.nics or 'no'} {fabric.card}, {gbps}, floor {fabric.floor:g}"
 
 
 def _policy(plan: Plan) -> list[str]:

@@ -102,4 +102,5 @@ RULES = CloudRules(
     open_metadata=open_metadata,
     network=_network,
     bucket=_bucket,
+    fast_card="EFA",
 )

@@ -41,3 +41,5 @@ class CloudRules:
     open_metadata: Look
     network: Words
     bucket: Words
+    fast_card: str = "fast NIC"
+    """What the cloud calls a card that carries the fast fabric."""

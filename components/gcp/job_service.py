@@ -88,7 +88,7 @@ class JobService(GcpComponent):
         self._given = Given(this_stack(), given.limits, given.secrets, given.image)
         vertex = [pool for pool in pools if pool.spec.service == "vertex"]
         job = Identity(self.child_name("job"), what="jobs of the yard", where=self._where, opts=self.child_options()) if vertex else None
-        machines = {pool.logical_name: pool.node_member for pool in pools if pool.node_member is not None}
+        machines = {f"machines-{pool.logical_name}": pool.node_member for pool in pools if pool.node_member is not None}
         granted = self._grant({**({"job": job.member} if job else {}), **machines}, writes[0], reads)
         self.targets = self._targets(pools, job, writes[0], reads, granted)
         self.repository = self._repository() if vertex else None

@@ -49,9 +49,9 @@ class Network(GcpComponent):
         """Make the network: `spec` needs zones, all of one region; its cidr (/12 to /20) defaults to 10.0.0.0/16."""
         problems = [*name_problems(name), *spec_problems(as_given(spec), _configured_region(opts))]
         spec = checked(NetworkSpec, spec, f"Network {name}", self.cloud, problems)
-        self.zones, self.egress, self.cidr = list(spec.zones), spec.egress, spec.cidr or DEFAULT_CIDR
-        props = {"cidr": self.cidr, "zones": spec.zones, "egress": spec.egress}
-        super().__init__("Network", name, props, tags, opts)
+        cidr = spec.cidr or DEFAULT_CIDR
+        super().__init__("Network", name, {"cidr": cidr, "zones": spec.zones, "egress": spec.egress}, tags, opts)
+        self.zones, self.egress, self.cidr = list(spec.zones), spec.egress, cidr  # after: Pulumi sets its own of these names
         region = region_of(self.zones[0])
         vpc = compute.Network(
             self.child_name("vpc"),
@@ -66,7 +66,7 @@ class Network(GcpComponent):
             self.child_name("subnet"),
             network=vpc.id,
             region=region,
-            ip_cidr_range=subnet_cidr(self.cidr),
+            ip_cidr_range=subnet_cidr(cidr),
             private_ip_google_access=True,
             log_config={"aggregation_interval": "INTERVAL_5_SEC", "flow_sampling": 0.5, "metadata": "INCLUDE_ALL_METADATA"},
             opts=self.child_options(),

@@ -86,7 +86,7 @@ def ask_for_flex(pool: GcpComponent, spec: GpuPoolSpec, zone: str, group: comput
         zone=zone,
         instance_group_manager=group.name,
         resize_by=spec.min_nodes,
-        requested_run_duration={"seconds": spec.capacity.max_hours * 3600},
+        requested_run_duration={"seconds": str(spec.capacity.max_hours * 3600)},
         opts=pool.child_options(),
     )
 

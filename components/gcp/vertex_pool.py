@@ -41,14 +41,14 @@ def hold_nodes(pool: GcpComponent, spec: GpuPoolSpec, row: Machine, region: str,
         "machine_spec": {"machine_type": row.name, "accelerator_type": family(row).accelerator, "accelerator_count": row.gpus},
         "disk_spec": {"boot_disk_type": vertex_disk(row), "boot_disk_size_gb": spec.root_disk_gib},
     }
-    grows = spec.max_nodes > spec.min_nodes
-    size = {"autoscaling_spec": {"min_replica_count": spec.min_nodes, "max_replica_count": spec.max_nodes}} if grows else {}
+    grows = spec.max_nodes > spec.min_nodes  # numbers as texts: so the provider wants them
+    size = {"autoscaling_spec": {"min_replica_count": str(spec.min_nodes), "max_replica_count": str(spec.max_nodes)}} if grows else {}
     held = vertex.AiPersistentResource(
         pool.child_name("held"),
         name=shorten(pool.child_name("held"), f"{this_stack()} {pool.logical_name}", _ID_LIMIT),
         display_name=pool.child_name("held"),
         location=region,
-        resource_pools=[{**machines, **size, "replica_count": spec.min_nodes}],
+        resource_pools=[{**machines, **size, "replica_count": str(spec.min_nodes)}],
         psc_interface_config={"network_attachment": attachment},
         labels=pool.gcp_labels("held"),
         opts=pool.child_options(),

@@ -50,6 +50,8 @@ def hold_nodes(pool: GcpComponent, spec: GpuPoolSpec, row: Machine, region: str,
         location=region,
         resource_pools=[{**machines, **size, "replica_count": str(spec.min_nodes)}],
         psc_interface_config={"network_attachment": attachment},
+        # else jobs on it run as an agent that all of the project share: cloud.google.com/vertex-ai/docs/general/custom-service-account
+        resource_runtime_spec={"service_account_spec": {"enable_custom_service_account": True}},
         labels=pool.gcp_labels("held"),
         opts=pool.child_options(),
     )

@@ -153,11 +153,6 @@ def _seen_inside_alone(row: Row, _: Sequence[Row]) -> Iterator[str]:
         yield "the internet sees its names"
 
 
-def _named_producers(row: Row, _: Sequence[Row]) -> Iterator[str]:
-    if row.inputs.get("connectionPreference") != "ACCEPT_MANUAL":
-        yield "anybody's project may attach to the network"
-
-
 def _as_a_service_account(row: Row, _: Sequence[Row]) -> Iterator[str]:
     target = row.inputs.get("httpTarget") or {}
     if not (target.get("oauthToken") or target.get("oidcToken") or {}).get("serviceAccountEmail"):
@@ -186,7 +181,6 @@ RULES: Rules = {
         _shielded,
     ),
     "gcp:compute/network:Network": (_own_subnets_alone,),
-    "gcp:compute/networkAttachment:NetworkAttachment": (_named_producers,),
     "gcp:compute/routerNat:RouterNat": (_named_subnets_go_out,),
     "gcp:compute/subnetwork:Subnetwork": (_private_subnet,),
     "gcp:dns/managedZone:ManagedZone": (_seen_inside_alone,),

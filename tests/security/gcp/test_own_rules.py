@@ -18,6 +18,7 @@ NAT = "gcp:compute/routerNat:RouterNat"
 PROVIDER = "gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider"
 PROJECT = "gcp:projects/iAMMember:IAMMember"
 CALL = "gcp:cloudscheduler/job:Job"
+HELD = "gcp:vertex/aiPersistentResource:AiPersistentResource"
 NODES = "nodes@acme-ml.iam.gserviceaccount.com"
 ALL = [{"protocol": "all"}]
 GOOD_TEMPLATE: dict[str, Any] = {
@@ -47,12 +48,12 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
     (PROVIDER, {"attributeCondition": "assertion.sub == 'repo:a/b:ref:refs/heads/main'", "oidc": {"issuerUri": "https://x.io"}}),
     (PROJECT, {"role": "roles/logging.logWriter", "member": f"serviceAccount:{NODES}"}),
     (CALL, GOOD_CALL),
+    (HELD, {"resourceRuntimeSpec": {"serviceAccountSpec": {"enableCustomServiceAccount": True}}}),
     ("gcp:compute/network:Network", {"autoCreateSubnetworks": False}),
     ("gcp:dns/managedZone:ManagedZone", {"dnsName": "googleapis.com.", "visibility": "private"}),
     ("gcp:kms/cryptoKey:CryptoKey", {"destroyScheduledDuration": "2592000s"}),
     ("gcp:compute/subnetwork:Subnetwork", {"ipCidrRange": "10.0.0.0/20"}),
     ("gcp:compute/address:Address", {"addressType": "INTERNAL"}),
-    ("gcp:compute/networkAttachment:NetworkAttachment", {"connectionPreference": "ACCEPT_MANUAL"}),
     ("gcp:storage/bucketIAMMember:BucketIAMMember", {"role": "roles/storage.objectUser", "member": f"serviceAccount:{NODES}"}),
     ("gcp:serviceaccount/iAMMember:IAMMember", {"role": "r", "member": "principal://iam.googleapis.com/p/subject/repo:a/b"}),
 ]
@@ -87,7 +88,6 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("gcp:compute/network:Network", {}, "makes subnets by itself"),
     ("gcp:compute/subnetwork:Subnetwork", {"stackType": "IPV4_IPV6", "ipv6AccessType": "EXTERNAL"}, "of the internet"),
     ("gcp:compute/address:Address", {}, "an address of the internet"),
-    ("gcp:compute/networkAttachment:NetworkAttachment", {"connectionPreference": "ACCEPT_AUTOMATIC"}, "anybody's project"),
     ("gcp:compute/instanceGroupManager:InstanceGroupManager", {"statefulExternalIps": [{"interfaceName": "nic0"}]}, "keep external"),
     ("gcp:dns/managedZone:ManagedZone", {"dnsName": "x.io."}, "the internet sees"),
     ("gcp:kms/cryptoKey:CryptoKey", {"destroyScheduledDuration": "86400s"}, "a destroy ends the key"),
@@ -98,7 +98,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("gcp:serviceaccount/iAMMember:IAMMember", {"role": "r", "member": "principalSet://iam.googleapis.com/p/*"}, "no subject is named"),
     ("gcp:storage/bucketIAMMember:BucketIAMMember", {"role": "roles/storage.admin", "member": "m"}, "change who may read"),
     ("gcp:storage/bucketIAMMember:BucketIAMMember", {"role": "roles/storage.legacyBucketOwner", "member": "m"}, "change who may read"),
-    ("gcp:vertex/aiPersistentResource:AiPersistentResource", {"resourcePools": []}, "shared service agent"),
+    (HELD, {"resourcePools": []}, "shared service agent"),
 ]
 
 

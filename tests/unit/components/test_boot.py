@@ -167,7 +167,12 @@ def test_the_output_of_containers_goes_to_the_log_group(machine: Machine) -> Non
     settings = machine.root / "etc/docker/daemon.json"
     settings.parent.mkdir()
     settings.write_text('{"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}}')
-    assert machine.boot(dataclasses.replace(HEALTHY, log_driver="awslogs", log_options={"awslogs-group": "it's a group", "mode": "non-blocking"})).returncode == 0
+    assert (
+        machine.boot(
+            dataclasses.replace(HEALTHY, log_driver="awslogs", log_options={"awslogs-group": "it's a group", "mode": "non-blocking"})
+        ).returncode
+        == 0
+    )
     assert json.loads(settings.read_text()) == {
         "runtimes": {"nvidia": {"path": "nvidia-container-runtime"}},
         "log-driver": "awslogs",

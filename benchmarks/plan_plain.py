@@ -149,7 +149,7 @@ def check_same(one: Recording, other: Recording) -> None:
 
 
 def _line(urn: str, request: Any, finder: _Finder) -> _Line:
-    make = _resource(request.type) if request.custom else functools.partial(_component, request.type)
+    make = _resource(request.type) if request.custom else functools.partial(_Component, request.type)
     wire = properties(request.object)
     named = {_python(make, name): value for name, value in wire.items()} if request.custom else {"props": wire}
     parsed = {name: _parsed(value, finder) for name, value in named.items()} if request.custom else named
@@ -158,8 +158,11 @@ def _line(urn: str, request: Any, finder: _Finder) -> _Line:
     return _Line(urn, make, request.name, request.parent, {name: named[name] for name in named if name not in parts}, parts, options)
 
 
-def _component(token: str, name: str, *, opts: pulumi.ResourceOptions, props: Mapping[str, Any]) -> pulumi.ComponentResource:
-    return pulumi.ComponentResource(token, name, dict(props), opts)
+class _Component(pulumi.ComponentResource):
+    """A class, as by hand: of a bare ComponentResource Pulumi records no source, which is most of what registering one costs."""
+
+    def __init__(self, token: str, name: str, *, opts: pulumi.ResourceOptions, props: Mapping[str, Any]) -> None:
+        super().__init__(token, name, dict(props), opts)
 
 
 @functools.cache

@@ -59,6 +59,11 @@ def _value(kind: sdk_source.Kind, value: Any) -> Any:
     return value
 
 
-def _is(kind: sdk_source.Kind, value: Mapping[str, Any]) -> bool:
-    """Whether an object is one of this kind: it has its names."""
-    return kind.word == "object" and set(value) <= set(sdk_source.fields(kind.home, kind.name))
+def _is(kind: sdk_source.Kind, value: Any) -> bool:
+    """Whether a value is of this kind: an object has its names, all the way down."""
+    if isinstance(value, Mapping) and kind.word == "object":
+        fields = sdk_source.fields(kind.home, kind.name)
+        return all(name in fields and _is(fields[name].kind, item) for name, item in value.items())
+    if isinstance(value, list) and kind.word == "list":
+        return all(_is(kind.parts[0], item) for item in value)
+    return any(_is(part, value) for part in kind.parts) if kind.word == "union" else True

@@ -104,6 +104,7 @@ BLIND = frozenset(
         "azure-native:logic:Workflow",
         "azure-native:machinelearningservices:Compute",
         "azure-native:machinelearningservices:Datastore",
+        "azure-native:machinelearningservices:ManagedNetworkSettingsRule",
         "azure-native:managedidentity:FederatedIdentityCredential",
         "azure-native:managedidentity:UserAssignedIdentity",
         "azure-native:monitor:ActionGroup",

@@ -12,7 +12,9 @@ from tests.security.rules import Rules, secret_in
 
 _WORLD = ("*", "0.0.0.0/0", "::/0", "Internet", "Any")
 _ACCOUNT = "azure-native:storage:StorageAccount"
-_ENDPOINT = "azure-native:network:PrivateEndpoint"
+_ML = "azure-native:machinelearningservices"
+# What leads to an account privately; to a workspace's own storage Azure ML makes the door itself
+_DOORS = ("azure-native:network:PrivateEndpoint", f"{_ML}:ManagedNetworkSettingsRule", f"{_ML}:Workspace")
 # Roles that give everything, or the right to give: learn.microsoft.com/azure/role-based-access-control/built-in-roles
 _BROAD = {
     "8e3af657-a8ff-443c-a75c-2fe8c4bcb635": "Owner",
@@ -121,8 +123,8 @@ def _identities_alone(row: Row, resources: Sequence[Row]) -> Iterator[str]:
     closed = row.inputs.get("publicNetworkAccess") == "Disabled"
     if not closed and (row.inputs.get("networkRuleSet") or {}).get("defaultAction") != "Deny":
         yield "it is reached from all of the internet"
-    endpoints = [other.inputs.get("privateLinkServiceConnections") for other in resources if other.token == _ENDPOINT]
-    if not any(f"/{row.inputs.get('accountName') or row.name}" in json.dumps(each) for each in endpoints):
+    doors = [json.dumps(dict(other.inputs)) for other in resources if other.token in _DOORS]
+    if not any(f"/{row.inputs.get('accountName') or row.name}" in door for door in doors):
         yield "no private endpoint leads to it"
 
 
@@ -198,8 +200,8 @@ RULES: Rules = {
     "azure-native:compute:VirtualMachineScaleSet": (_no_public_address, _protected_machines, _no_secret_at_boot),
     "azure-native:keyvault:Key": (_rotates,),
     "azure-native:keyvault:Vault": (_roles_open_it,),
-    "azure-native:machinelearningservices:Compute": (_private_cluster,),
-    "azure-native:machinelearningservices:Workspace": (_private_workspace,),
+    f"{_ML}:Compute": (_private_cluster,),
+    f"{_ML}:Workspace": (_private_workspace,),
     "azure-native:managedidentity:FederatedIdentityCredential": (_subjects_by_name,),
     "azure-native:network:NetworkSecurityGroup": (_closed_group,),
     "azure-native:network:PublicIPAddress": (_for_a_gateway_alone,),

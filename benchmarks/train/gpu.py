@@ -37,7 +37,8 @@ def main(argv: list[str]) -> int:
     if device is None:
         print("bench-gpu: no GPU here that torch can use; nothing was measured", file=sys.stderr)
         return 2
-    found = sweep(GPU if asked.device == "cuda" else CPU, partial(_measure, device=asked.device), asked.budget)
+    left_s = asked.budget - (time.monotonic() - began)
+    found = sweep(GPU if asked.device == "cuda" else CPU, partial(_measure, device=asked.device), left_s)
     document = {**_about(device), "took_s": round(time.monotonic() - began, 1), "results": [result.plain() for result in found]}
     asked.out.mkdir(parents=True, exist_ok=True)
     path = asked.out / f"{document['device'].replace(' ', '-')}-{document['commit'][:10]}.json"

@@ -16,7 +16,7 @@ from tests.support.fake_nodes import CHECKOUT, FakeRun, finish, wait_for
 from training_jobs.launch.meeting import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
-SETTINGS = ["steps=40", "batch=8", "context=32", "width=32", "layers=1", "corpus_bytes=400000", "val_bytes=8192", "save_every_steps=5"]
+SETTINGS = ["steps=24", "batch=8", "context=32", "width=32", "layers=1", "corpus_bytes=200000", "val_bytes=8192", "dropout=0.1"]
 
 # The trainer, with a rank that dies once at a known step, and slow enough to be stopped in time.
 DISTURBED = """
@@ -27,7 +27,7 @@ report = hook.report
 def disturbed(step, **metrics):
     report(step, **metrics)
     first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and os.environ["GPUYARD_ATTEMPT"] == "1"
-    if first and step == 12 and os.environ["RANK"] == "3":
+    if first and step == 12 and os.environ["RANK"] == "1":
         os.kill(os.getpid(), 9)
     if not first and os.environ["GPUYARD_ATTEMPT"] == "1":
         time.sleep(0.2)
@@ -41,15 +41,19 @@ def _result(run: FakeRun) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.timeout(400)
-def test_a_killed_rank_and_a_stopped_node_change_nothing(tmp_path: Path) -> None:
-    command = ["-m", "training_jobs.train", *SETTINGS]
-    plain = FakeRun(tmp_path / "plain", {"command": command, "nodes": 1, "nproc_per_node": 4})  # the same four ranks
-    plain.folder.mkdir()
-    assert finish(plain.submit()) == [0], plain.log(0)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The same ranks on one node, left alone."""
+    run = FakeRun(tmp_path_factory.mktemp("undisturbed"), {"command": ["-m", "training_jobs.train", *SETTINGS], "nodes": 1})
+    assert finish(run.submit()) == [0], run.log(0)
+    return _result(run)
 
-    run = FakeRun(tmp_path / "disturbed", {"command": ["disturbed.py", *SETTINGS], "max_restarts": 3}, {"disturbed.py": DISTURBED})
-    run.folder.mkdir()
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_killed_rank_and_a_stopped_node_change_nothing(tmp_path: Path, undisturbed: dict[str, Any], strategy: str) -> None:
+    command = ["disturbed.py", *SETTINGS, "save_every_steps=5", f"strategy={strategy}"]
+    run = FakeRun(tmp_path, {"command": command, "max_restarts": 3, "nproc_per_node": 1}, {"disturbed.py": DISTURBED})
     nodes = run.submit()
     progress = wait_for(lambda: (p := run.output(1, "progress.json"))["restarts"] == 1 and p["phase"] == "running" and p["step"] > 12 and p)
     assert progress["metrics"]["lost_steps"] == 2  # killed after step 12, saved at step 10
@@ -57,18 +61,18 @@ def test_a_killed_rank_and_a_stopped_node_change_nothing(tmp_path: Path) -> None
     assert finish(nodes) == [75, 75], run.log(0)
     assert re.search(r"an emergency checkpoint needs \d+\.\d s, a notice gives 30 s\n", run.log(0))
     stopped_at = run.output(1, "progress.json")["step"]
-    assert 12 < stopped_at < 40
+    assert 12 < stopped_at < 24
     assert (run.run / f"checkpoints/{stopped_at}/commit-1.json").exists()
     assert [run.output(1, f"node-{node}.json")["stopped"] for node in (0, 1)] == [True, True]
     assert [run.output(1, f"node-{node}.json")["restarts"] for node in (0, 1)] == [1, 1]
 
     assert finish(run.submit()) == [0, 0], run.log(0)
     assert f"resumed from step {stopped_at}, saved by attempt 1" in run.log(0)
-    undisturbed, disturbed = _result(plain), _result(run)
-    assert (disturbed["loss"], disturbed["val_loss"]) == (undisturbed["loss"], undisturbed["val_loss"])
-    assert (disturbed["attempt"], disturbed["lost_steps"], undisturbed["lost_steps"]) == (2, 2, 0)
-    assert undisturbed["mfu"] is None
-    assert sorted(path.name for path in (run.run / "checkpoints").iterdir()) == ["30", "35", "40"]
+    found = _result(run)
+    assert found["loss"] == undisturbed["loss"]  # to the last bit; validation sums in another order under another strategy
+    assert found["val_loss"] == pytest.approx(undisturbed["val_loss"], rel=1e-7)
+    assert (found["attempt"], found["lost_steps"], undisturbed["lost_steps"], undisturbed["mfu"]) == (2, 2, 0, None)
+    assert len(list(run.run.glob("checkpoints/*"))) == 3
     assert json.loads((run.run / "attempts/2.json").read_text())["submission"] == 1
 
 
@@ -92,6 +96,6 @@ def test_the_example_survives_a_stop(tmp_path: Path) -> None:
 def test_the_example_runs_without_gpuyard(tmp_path: Path) -> None:
     env = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port("127.0.0.1"))}
     script = CHECKOUT / "examples/own-script/train.py"
-    done = subprocess.run([sys.executable, script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=160, check=True)
     assert "step 300/300" in done.stdout
     assert (tmp_path / "checkpoints/newest.pt").exists()

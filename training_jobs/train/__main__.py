@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -51,7 +52,7 @@ def _begin(trainer: Trainer) -> int:
     about = {"digest": digest(config), "torch": torch.__version__, "world": trainer.place.world, "config": asdict(config)}
     if trainer.metrics.missing:
         trainer.say(trainer.metrics.missing)
-    return _written(trainer, {"config.json": about})
+    return _left(trainer, lambda: trainer.output.leave("config.json", json.dumps(about, indent=1)))
 
 
 def _finish(trainer: Trainer, figures: dict[str, Any]) -> int:
@@ -60,36 +61,27 @@ def _finish(trainer: Trainer, figures: dict[str, Any]) -> int:
     trainer.metrics.write(trainer.step, {name: value for name, value in validated.items() if isinstance(value, float)})
     found = result(trainer, figures, validated)
     state = trainer.run.whole_weights()  # all ranks take part
-    code = hook.DONE
+    lost_steps = trainer.run.account.lost_steps
+    hook.report(trainer.step, val_loss=validated["val_loss"], steps=trainer.config.steps, lost_steps=lost_steps)
+
+    def leave() -> None:
+        leave_artifacts(trainer, found, state)
+        trainer.output.leave("result.json", json.dumps(found, indent=1))
+
+    return _left(trainer, leave)
+
+
+def _left(trainer: Trainer, leave: Callable[[], None]) -> int:
+    """Rank 0 writes files; all ranks get the same code."""
+    code = torch.tensor([hook.DONE])
     if trainer.place.rank == 0:
-        account = trainer.run.account
-        hook.report(trainer.step, val_loss=validated["val_loss"], steps=trainer.config.steps, lost_steps=account.lost_steps)
         try:
-            leave_artifacts(trainer, found, state)
+            leave()
         except OSError as error:
-            code = _cannot(trainer, error)
-    return _agreed(code) or _written(trainer, {"result.json": found})
-
-
-def _written(trainer: Trainer, files: dict[str, Any]) -> int:
-    code = hook.DONE
-    try:
-        for name, content in files.items():
-            trainer.output.leave(name, json.dumps(content, indent=1))
-    except OSError as error:
-        code = _cannot(trainer, error)
-    return _agreed(code)
-
-
-def _cannot(trainer: Trainer, error: OSError) -> int:
-    print(f"train: cannot write below {trainer.output.url}: {error}", file=sys.stderr, flush=True)
-    return IO_ERROR
-
-
-def _agreed(code: int) -> int:
-    worst = torch.tensor([code])
-    dist.all_reduce(worst, op=dist.ReduceOp.MAX)
-    return int(worst.item())
+            print(f"train: cannot write below {trainer.output.url}: {error}", file=sys.stderr, flush=True)
+            code.fill_(IO_ERROR)
+    dist.broadcast(code, 0)
+    return int(code.item())
 
 
 if __name__ == "__main__":

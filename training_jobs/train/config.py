@@ -6,8 +6,8 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -116,18 +116,8 @@ class Surroundings:
 
 def parse(words: Sequence[str]) -> Config:
     """A Config from `key=value` words. Raises ConfigError with every problem at once."""
-    known: dict[str, Any] = {field.name: type(field.default) for field in fields(Config)}
-    values: dict[str, Any] = {}
-    problems = []
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals or key not in known:
-            problems.append(f"{word!r} is no key=value that train knows{_hint(key, known, '=')}")
-            continue
-        try:
-            values[key] = known[key](text)
-        except ValueError:
-            problems.append(f"{key}: got {text!r}, wants {'a whole number' if known[key] is int else 'a number'}")
+    values, others, problems = from_words(words, Config)
+    problems += [f"{word!r} is no key=value that train knows" for word in others]
     name = values.get("preset", "gpt_tiny")
     if name not in PRESETS:
         problems.append(f"preset: got {name!r}{_hint(name, PRESETS)}")
@@ -136,6 +126,25 @@ def parse(words: Sequence[str]) -> Config:
     if problems:
         raise ConfigError("\n".join(problems))
     return config
+
+
+def from_words(words: Iterable[str], kind: type[Any]) -> tuple[dict[str, Any], list[str], list[str]]:
+    """What `key=value` words say of a dataclass: the values, the words that are none, and what is wrong."""
+    known: dict[str, Any] = {field.name: type(field.default) for field in fields(kind)}
+    values: dict[str, Any] = {}
+    others, problems = [], []
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            others.append(word)
+        elif key not in known:
+            problems.append(f"{word!r} is no setting{_hint(key, known, '=')}")
+        else:
+            try:
+                values[key] = known[key](text)
+            except ValueError:
+                problems.append(f"{key}: got {text!r}, wants {'a whole number' if known[key] is int else 'a number'}")
+    return values, others, problems
 
 
 def digest(config: Config | Mapping[str, Any]) -> str:
@@ -149,11 +158,6 @@ def differences(config: Config, other: Mapping[str, Any]) -> list[str]:
     mine = asdict(config)
     keys = sorted((mine.keys() | other.keys()) - FREE)
     return [f"{key}: {other.get(key)} there, {mine.get(key)} here" for key in keys if other.get(key) != mine.get(key)]
-
-
-def resolved(config: Config, **decided: Any) -> Config:
-    """The config with what `auto` came to."""
-    return replace(config, **decided)
 
 
 def _hint(got: str, allowed: Mapping[str, Any], end: str = "") -> str:

@@ -58,6 +58,7 @@ class Output:
         self.url, self._active = url.rstrip("/"), active
         self._fs, self._root = filesystem(self.url)
         self._local = urlsplit(url).scheme == "file"
+        self.place = self._root if self._local else self.url  # for those who write by themselves
 
     def leave(self, name: str, data: bytes | str | None) -> None:
         """Write a file; nothing when there is nothing to write. Raises OSError."""
@@ -111,7 +112,7 @@ class Metrics:
             return None
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        return SummaryWriter(named or f"{self._output.url}/tensorboard".removeprefix("file://"))
+        return SummaryWriter(named or f"{self._output.place}/tensorboard")
 
 
 def memory(device: torch.device) -> dict[str, float]:

@@ -7,7 +7,7 @@ import datetime
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
-from .config import Config, ConfigError, resolved
+from .config import Config, ConfigError
 from .model import chunked_loss_missing
 
 FIRST_STEP_S, LATER_S = 300, 100  # a collective's patience: compiling takes long, a lost peer must not
@@ -124,7 +124,7 @@ def decide(config: Config, place: Place, parameters: int) -> tuple[Config, list[
         loss, loss_why = "plain", lacking
     saving = config.saving if config.saving != "auto" else "async" if on_gpu else "sync"
     reasons = [f"strategy {strategy}: {why}", f"loss {loss}: {loss_why}", f"{precision}, compile {compiled}, saves {saving}"]
-    return resolved(config, strategy=strategy, precision=precision, compile=compiled, loss=loss, saving=saving), reasons
+    return replace(config, strategy=strategy, precision=precision, compile=compiled, loss=loss, saving=saving), reasons
 
 
 class Net:

@@ -9,7 +9,6 @@ Which split a document or an image is in follows from its content alone: it neve
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import sys
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .config import ConfigError
+from .config import ConfigError, from_words
 from .data import split_of
 from .optional import need
 from .shards import Index, filesystem, write_index
@@ -182,22 +181,15 @@ def _files(inputs: Iterable[Path]) -> Iterator[Path]:
 
 
 def _parse(words: list[str]) -> tuple[list[Path], Settings]:
-    known: dict[str, Any] = {field.name: type(field.default) for field in fields(Settings)}
-    values: dict[str, Any] = {}
-    inputs = []
-    for word in words:
-        key, equals, text = word.partition("=")
-        if equals and key not in known and not Path(word).exists():
-            close = difflib.get_close_matches(key, known, 1)
-            raise ConfigError(f"{word!r} is no setting; " + (f"did you mean {close[0]}=?" if close else f"allowed: {', '.join(known)}"))
-        if equals and key in known:
-            values[key] = known[key](text)
-        else:
-            inputs.append(Path(word))
-    settings = Settings(**values)
-    if not inputs or not settings.out or settings.kind not in ("text", "jsonl", "images"):
-        raise ConfigError("usage: prepare INPUT... out=URL [kind=text|jsonl|images] [" + "=] [".join(list(known)[2:]) + "=]")
-    return inputs, settings
+    paths = [word for word in words if Path(word).exists()]  # also one with an equals sign in it
+    values, others, problems = from_words([word for word in words if word not in paths], Settings)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    found = Settings(**values)
+    if not (paths or others) or not found.out or found.kind not in ("text", "jsonl", "images"):
+        names = [field.name for field in fields(Settings)][2:]
+        raise ConfigError("usage: prepare INPUT... out=URL [kind=text|jsonl|images] [" + "=] [".join(names) + "=]")
+    return [Path(word) for word in (*paths, *others)], found
 
 
 if __name__ == "__main__":

@@ -119,11 +119,10 @@ def test_without_a_gpu_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert none.stderr == "bench-gpu: no GPU here that torch can use; nothing was measured\n"
 
 
-@pytest.mark.soak
 def test_on_the_cpu_it_goes_all_the_way(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "benchmarks.train.gpu", "--out", str(tmp_path)]
     # No time for a sweep: the long measurement alone.
-    done = subprocess.run([*argv, "--device", "cpu", "--budget", "149"], cwd=ROOT, capture_output=True, text=True, timeout=150)
+    done = subprocess.run([*argv, "--device", "cpu", "--budget", "149"], cwd=ROOT, capture_output=True, text=True, timeout=170)
     assert done.returncode == 0, done.stderr
     (data,) = tmp_path.glob("*.json")
     document = json.loads(data.read_text())

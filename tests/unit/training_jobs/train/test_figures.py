@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch.distributed as dist
 
-from training_jobs.train import charts, classify, generate, optional, predict
+from training_jobs.train import charts, classify, generate, metrics, optional, predict, prepare
 from training_jobs.train.__main__ import main
 from training_jobs.train.config import ConfigError
+from training_jobs.train.shards import read_index
 
 TINY = ["steps=4", "batch=4", "context=16", "width=16", "layers=1", "corpus_bytes=50000", "val_bytes=4096", "threads=2"]
 
@@ -32,14 +36,14 @@ def test_figures_by_hand() -> None:
 
 
 def test_figures_are_those_of_scikit_learn() -> None:
-    metrics = importlib.import_module("sklearn.metrics")
+    theirs = importlib.import_module("sklearn.metrics")
     random = np.random.default_rng(0)
     actual = random.integers(0, 7, 500)
     said = np.where(random.random(500) < 0.7, actual, random.integers(0, 7, 500))
-    found = classify.figures(metrics.confusion_matrix(actual, said))
-    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(actual, said))
+    found = classify.figures(theirs.confusion_matrix(actual, said))
+    assert found["accuracy"] == pytest.approx(theirs.accuracy_score(actual, said))
     for average in ("macro", "weighted"):
-        precision, recall, f1, _ = metrics.precision_recall_fscore_support(actual, said, average=average)
+        precision, recall, f1, _ = theirs.precision_recall_fscore_support(actual, said, average=average)
         assert [found[f"{name}_{average}"] for name in ("precision", "recall", "f1")] == pytest.approx([precision, recall, f1])
 
 
@@ -55,6 +59,8 @@ def test_a_run_leaves_all_its_files_and_the_export_writes_alone(tmp_path: Path, 
     about = json.loads((tmp_path / "config.json").read_text())
     assert (about["config"]["saving"], about["config"]["precision"]) == ("sync", "fp32")
     assert {"model.safetensors", "config.json", "README.md"} == {path.name for path in (tmp_path / "model").iterdir()}
+    assert len((tmp_path / "sample.txt").read_text(errors="replace")) > 50
+    assert (tmp_path / "loss.png").exists() == (optional.get("matplotlib") is not None)
     assert "| val_loss |" in (tmp_path / "model/README.md").read_text()
     capsys.readouterr()
     for _ in range(2):
@@ -102,3 +108,98 @@ def test_optional_packages_are_in_the_table(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(optional.OPTIONAL, "no_such_module", "no-such-package")
     with pytest.raises(ConfigError, match="fix: pip install no-such-package"):
         optional.need("no_such_module", "this")
+
+
+@pytest.mark.parametrize("more", [["vocab=300"], ["preset=resnet_digits", "width=8", "steps=2", "batch=4"]])
+def test_noise_is_trained_on_for_its_speed_alone(tmp_path: Path, more: list[str]) -> None:
+    assert main([*TINY, "data=synthetic", *more, f"out={tmp_path.as_uri()}"]) == 0
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["val_loss"] is None
+    assert result["loss"] > 0
+    assert result["images_per_s" if "preset=resnet_digits" in more else "tokens_per_s"] > 0
+    assert (tmp_path / "model/model.safetensors").exists()
+    assert not (tmp_path / "sample.txt").exists()
+
+
+class _Words:
+    """As much of the package `tokenizers` as is asked for: a word is a token."""
+
+    def __init__(self, words: list[str]) -> None:
+        self._words = words
+
+    @classmethod
+    def from_str(cls, text: str) -> _Words:
+        return cls(json.loads(text))
+
+    def token_to_id(self, word: str) -> int | None:
+        return self._words.index(word) if word in self._words else None
+
+    def get_vocab_size(self) -> int:
+        return len(self._words)
+
+    def encode(self, text: str) -> SimpleNamespace:
+        return SimpleNamespace(ids=[self._words.index(word) for word in text.split()])
+
+    def decode(self, tokens: list[int]) -> str:
+        return " ".join(self._words[token] for token in tokens)
+
+
+def test_a_tokenizer_goes_with_the_data_and_with_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", SimpleNamespace(Tokenizer=_Words))
+    numbers = [str(number) for number in range(80)]
+    (tmp_path / "words.json").write_text(json.dumps([*numbers, "number", "of", "<|endoftext|>"]))
+    lines = "".join(json.dumps({"text": f"number {number} of 79 number"}) + "\n" for number in numbers)
+    (tmp_path / "x.jsonl").write_text(lines)
+    data, given = (tmp_path / "data").as_uri(), [str(tmp_path / "x.jsonl"), "kind=jsonl", f"tokenizer={tmp_path / 'words.json'}"]
+    assert prepare.main([*given, f"out={data}", "held_out=0.3"]) == 0
+    index = read_index(data)
+    assert (index.vocab, index.tokenizer, index.dtype) == (83, "tokenizer.json", "|u1")
+    assert index.bytes_per_token == pytest.approx(sum(len(f"number {n} of 79 number ") for n in numbers) / (6 * 80))
+    assert main([*TINY, f"data={data}", "vocab=83", f"out={(tmp_path / 'out').as_uri()}"]) == 0
+    result = json.loads((tmp_path / "out/result.json").read_text())
+    assert result["bits_per_byte"] == pytest.approx(result["val_loss"] / np.log(2) / index.bytes_per_token)
+    assert (tmp_path / "out/sample.txt").read_text().split()[0] in [*numbers, "number", "of"]
+    assert prepare.main([*given, f"out={data}", "end=<eos>"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("asked", "variable", "value", "folder"),
+    [
+        ("auto", "", "", None),
+        ("off", "AIP_TENSORBOARD_LOG_DIR", "gs://bucket/logs", None),
+        ("on", "", "", "{out}/tensorboard"),
+        ("auto", "AIP_TENSORBOARD_LOG_DIR", "gs://bucket/logs", "gs://bucket/logs"),
+        ("auto", "SM_MODEL_DIR", "/opt/ml/model", "/opt/ml/output/tensorboard"),
+        ("auto", "AZUREML_RUN_ID", "run", "./outputs/tensorboard"),
+    ],
+)
+def test_tensorboard_is_where_the_service_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, variable: str, value: str, folder: str | None
+) -> None:
+    made: list[Any] = []
+
+    class Writer:
+        def __init__(self, where: str) -> None:
+            self.where, self.scalars = where, dict[str, Any]()
+            made.append(self)
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            self.scalars[name] = value, step
+
+        def flush(self) -> None: ...
+
+    monkeypatch.setattr(metrics, "get", lambda module: object())
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", SimpleNamespace(SummaryWriter=Writer))
+    for name in ("AIP_TENSORBOARD_LOG_DIR", "SM_MODEL_DIR", "AZUREML_RUN_ID"):
+        monkeypatch.setenv(name, value) if name == variable else monkeypatch.delenv(name, raising=False)
+    out = tmp_path / "with space"
+    written = metrics.Metrics(metrics.Output(out.as_uri(), True), asked, 0, True)
+    written.write(3, {"loss": 2.0, "mfu": None})
+    written.flush()
+    assert [board.where for board in made] == ([] if folder is None else [folder.format(out=out)])
+    assert all(board.scalars == {"loss": (2.0, 3)} for board in made)
+
+
+def test_without_tensorboard_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "get", lambda module: None)
+    assert "tensorboard is not installed" in metrics.Metrics(metrics.Output(tmp_path.as_uri(), True), "on", 0, True).missing

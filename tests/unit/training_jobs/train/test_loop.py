@@ -21,6 +21,7 @@ from training_jobs.train import storage
 from training_jobs.train.checkpoint import Saver
 from training_jobs.train.config import Config, ConfigError, Surroundings
 from training_jobs.train.loop import NotFiniteError, Trainer
+from training_jobs.train.parallel import lower_patience
 from training_jobs.train.storage import Checkpoints
 from training_jobs.train.watch import Grace
 
@@ -164,3 +165,14 @@ def test_metrics_go_on_where_the_checkpoint_was(tmp_path: Path) -> None:
     assert 0 < lines[-1]["goodput"] <= 1
     assert resumed.run.account.restarts == 1
     assert json.loads((tmp_path / "profile-1-3.json").read_text())["traceEvents"]
+
+
+def test_a_lost_peer_is_noticed_sooner_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lower_patience() == "collectives time out after 100 s from now on"
+    told: list[Any] = []
+    monkeypatch.setattr(dist.distributed_c10d, "set_timeout", lambda *given: told.append(given), raising=False)
+    assert lower_patience() == "collectives time out after 100 s from now on"  # by the newer call, where there is one
+    assert [given[0].total_seconds() for given in told] == [100]
+    for name in ("set_timeout", "_set_pg_timeout"):
+        monkeypatch.setattr(dist.distributed_c10d, name, None, raising=False)
+    assert lower_patience() == "this torch cannot lower the collectives' timeout: it stays 300 s"

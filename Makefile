@@ -40,7 +40,7 @@ docs: venv ## write the pages of docs/ that are made from code
 soak: venv ## hundreds of seeded faults; takes hours
 	@.venv/bin/python -m pytest -m soak --timeout=0 $(ARGS)
 
-quality: venv ## train the tiny GPT until it beats trigrams; takes minutes
+quality: venv ## train the tiny GPT until it beats trigrams that have seen the answers; takes minutes
 	@.venv/bin/python -m pytest -m quality --timeout=0 $(ARGS)
 
 live: venv ## one small real job through each pool named by GPUYARD_LIVE_POOLS of GPUYARD_LIVE_STACK; costs money

@@ -1,0 +1,135 @@
+"""Submits to Azure ML that race, die at every line and meet faults: one job, whatever happens; and how many calls one costs."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.azure.entra import SIGNATURE, SUBJECT_TOKEN
+from tests.support.azure.https import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault
+from tests.support.azure.ml_yard import Yard, yard
+from tests.support.azure.scan import scan
+from tests.support.dying import dying_at
+from tests.support.local_yard import job
+from training_jobs.errors import AuthError, GpuyardError, LostSightError
+from training_jobs.runner import Runner, Submitted
+from training_jobs.state import Exit, State
+
+_OURS = ("runner.py", "case.py", "journal.py", "backends/azureml/__init__.py", "backends/azure.py", "store/blob.py")
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    with yard(tmp_path, monkeypatch, program="print('runs')") as found:
+        found.ml.machines = 0  # what is submitted waits: these tests are about submits
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("azure.core.pipeline.policies.RetryPolicy.sleep", lambda *_, **__: None)
+    monkeypatch.setattr("azure.storage.blob._shared.policies.StorageRetryPolicy.sleep", lambda *_: None)
+
+
+def submit(service: Yard, key: str, ahead_s: float = 0.0) -> Submitted:
+    """As a process of its own would, on a clock that is ahead by so much."""
+    runner = Runner({"h100": service.target()}, clock=lambda: time.time() + ahead_s, sleep=lambda _: None)
+    return runner.submit(job(nodes=2), None, key=key)
+
+
+def die_at_lines(service: Yard, every: int) -> None:
+    submit(service, "warm")  # from here on the clients are there, code and environment are stored: every submit has the same lines
+    lines = dying_at(0, lambda: submit(service, "whole"), _OURS)
+    assert lines > 60
+    tried = range(1, lines + 1, every)
+    for line in tried:
+        key = f"line-{line}"
+        assert dying_at(line, functools.partial(submit, service, key), _OURS) == -1
+        finished = submit(service, key, ahead_s=61)
+        assert finished.status.state is State.PENDING
+        made = [name for name in service.ml.jobs if finished.status.run_id.rpartition("-")[2] in name]
+        assert len(made) == 1, f"line {line}: {made}"
+        assert submit(service, key, ahead_s=122).created is False
+    assert len(service.ml.jobs) == len(tried) + 2
+
+
+def test_a_submit_that_dies_at_a_line_is_finished_by_the_next_one(service: Yard) -> None:
+    die_at_lines(service, 7)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yard) -> None:
+    die_at_lines(service, 1)
+
+
+def test_two_pipelines_at_the_same_instant_make_one_job_fifty_times(service: Yard) -> None:
+    for number in range(50):
+        barrier = threading.Barrier(2)
+        found: list[Submitted] = []
+
+        def pipeline(number: int = number, barrier: threading.Barrier = barrier, found: list[Submitted] = found) -> None:
+            barrier.wait()
+            found.append(submit(service, f"round-{number}"))
+
+        threads = [threading.Thread(target=pipeline) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [submitted.created for submitted in found].count(True) == 1
+        assert len({submitted.status.run_id for submitted in found}) == 1
+        assert len(service.ml.jobs) == number + 1
+
+
+@pytest.mark.parametrize(
+    "fault", [THROTTLED, UNAVAILABLE, LOST, EXPIRED, DENIED], ids=["throttled", "5xx", "lost answer", "expired", "denied"]
+)
+def test_a_lasting_fault_is_said_and_makes_no_second_job_and_tells_no_secret(service: Yard, fault: Fault) -> None:
+    service.ml.fail("put_job", fault, times=40)
+    with pytest.raises((AuthError, LostSightError)) as told:
+        submit(service, "nightly")
+    assert told.value.exit_code is (Exit.AUTH if fault in (EXPIRED, DENIED) else Exit.LOST_SIGHT)
+    service.ml.mend()
+    assert submit(service, "nightly", ahead_s=61).status.state is State.PENDING
+    assert len(service.ml.jobs) == 1
+    scan(service.storage, [*service.ml.calls, *service.storage.front.calls], str(told.value))
+
+
+def test_an_authority_that_knows_the_caller_no_more_is_a_matter_of_permission_and_shows_no_token(service: Yard) -> None:
+    service.storage.entra.closed = True
+    with pytest.raises(AuthError) as refused:
+        submit(service, "nightly")
+    assert not [secret for secret in (SIGNATURE, SUBJECT_TOKEN) if secret in str(refused.value)]
+    assert service.ml.jobs == {}
+
+
+def test_tokens_that_run_out_in_a_wait_are_renewed_and_where_they_cannot_be_it_is_a_loss_of_sight(service: Yard) -> None:
+    run = submit(service, "nightly").status.run_id
+    later = iter(range(0, 100_000, 30))  # half a minute passes from each look to the next
+    watcher = Runner({"h100": service.target()}, clock=lambda: float(next(later)), sleep=lambda _: None)
+    service.ml.fail("get_job", EXPIRED, times=3)
+    service.storage.entra.closed = True
+    with pytest.raises(GpuyardError, match="may still run") as lost:
+        watcher.wait(run)
+    assert lost.value.exit_code is Exit.LOST_SIGHT
+    service.storage.entra.closed = False
+    service.ml.machines = 2
+    assert service.runner().wait(run).state is State.SUCCEEDED
+
+
+def test_a_submission_costs_four_calls_and_lists_nothing(service: Yard) -> None:
+    submit(service, "first")
+    stored, asked = len(service.storage.front.calls), len(service.ml.calls)
+    submit(service, "second")
+    calls = [call.operation for call in (*service.storage.front.calls[stored:], *service.ml.calls[asked:])]
+    assert calls == ["GET", "PUT", "PUT", "put_job"]
+    stored, asked = len(service.storage.front.calls), len(service.ml.calls)
+    assert submit(service, "second").created is False
+    assert [call.operation for call in service.ml.calls[asked:]] == ["get_job"] * 2
+    assert len(service.storage.front.calls) - stored <= 6

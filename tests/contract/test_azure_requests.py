@@ -1,0 +1,92 @@
+"""Azure's official client as the judge: it makes the same request of the same job, and deals with ours as with its own."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.azure.ml import SUBSCRIPTION
+from tests.support.azure.ml_yard import IMAGE, Yard, yard
+from tests.support.local_yard import job
+from training_jobs.backends.azureml import Backend
+from training_jobs.backends.azureml.request import body_of
+from training_jobs.run import Code, Run
+from training_jobs.state import State
+from training_jobs.target import AzureMlTarget
+
+pytestmark = pytest.mark.timeout(300)
+# What it adds to a job: the state of the git checkout that it is started in, and empty members.
+_ADDED = ("properties", "isArchived", "inputs", "outputs")
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    with yard(tmp_path, monkeypatch, program="print('runs')") as found:
+        found.ml.machines = 0
+        yield found
+
+
+@pytest.fixture
+def client(service: Yard) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own libraries' deprecations: dozens
+        from azure.ai.ml import MLClient
+        from azure.identity import DefaultAzureCredential
+
+        return MLClient(DefaultAzureCredential(), SUBSCRIPTION, "yard", "train", enable_telemetry=False)
+
+
+def make(client: Any, made: dict[str, Any], name: str) -> Any:
+    """The job, in the words of the official client."""
+    from azure.ai.ml import command
+    from azure.ai.ml.entities import Environment, ManagedIdentityConfiguration
+
+    return client.jobs.create_or_update(
+        command(
+            name=name,
+            display_name=made["displayName"],
+            experiment_name=made["experimentName"],
+            command=made["command"],
+            environment=Environment(image=IMAGE),
+            compute="h100",
+            instance_count=made["resources"]["instanceCount"],
+            shm_size=made["resources"]["shmSize"],
+            distribution={"type": "pytorch", "process_count_per_instance": 1},
+            timeout=93784,
+            environment_variables=made["environmentVariables"],
+            tags=made["tags"],
+            identity=ManagedIdentityConfiguration(client_id=made["identity"]["clientId"]),
+        )
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_official_client_makes_the_same_request_and_knows_our_jobs(service: Yard, client: Any) -> None:
+    target = service.target()
+    assert isinstance(target, AzureMlTarget)
+    code = Code("d" * 64, f"{target.run_bucket}/gpuyard/code/{'c' * 64}.tar.gz")
+    run = Run("theirs-3f9a1c0b77d2", 0, 1, job("theirs", nodes=2, labels={"team": "nlp"}), target, code, 93784, "timeout")
+    ours = body_of(run, target)["properties"]
+    make(client, ours, "theirs")
+    (call,) = [call for call in service.ml.calls if call.operation == "put_job"]
+    theirs = json.loads(call.raw)["properties"]
+    assert {**theirs["resources"], "properties": {}} == {**ours["resources"], "properties": {}}
+    different = {"resources", "environmentId", *_ADDED}  # the environment's version is a digest of ours
+    assert {key: value for key, value in theirs.items() if key not in different} == {
+        key: value for key, value in ours.items() if key not in different
+    }
+    environments = list(service.ml.environments.values())
+    backend = Backend(target)
+    name = backend.submit(run)
+    assert list(service.ml.environments.values())[-1]["image"] == environments[0]["image"]
+    assert str(client.jobs.get(name).status).rpartition(".")[2].lower() in {"not_started", "queued"}
+    client.jobs.begin_cancel(name)
+    service.ml._lives[-1].join(60)
+    assert backend.status(name).state is State.CANCELLED
+    assert backend.find(run) == name
+    assert service.storage.door.refused == []

@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import sys
-import tempfile
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from tests.support.aws.batch import FakeBatch
 from tests.support.aws.batch_yard import GROUP, target_document
 from tests.support.aws.logs import FakeLogs
 from tests.support.aws.moto_server import moto
-from tests.support.schedulers import Site, crontab, ran, token_service
+from tests.support.schedulers import Site, crontab, ran, run_workflow, token_service
 from training_jobs.spec import load_job
 from training_jobs.state import Exit
 
@@ -91,28 +90,6 @@ def workflow() -> dict[str, Any]:
     return found
 
 
-def run_workflow(site: Site, tokens: str) -> tuple[int, Path, str]:
-    """The workflow's only job, step by step as a runner takes them: the exit code, the workspace and what was said."""
-    [job] = workflow()["jobs"].values()
-    run = Path(tempfile.mkdtemp(dir=site.folder.parent))
-    (run / "workspace").mkdir()
-    exported = run / "env"
-    exported.touch()
-    base = {
-        **site.bare(), **job["env"], "RUNNER_TEMP": str(run), "GITHUB_ENV": str(exported), "GITHUB_REPOSITORY": "acme/training",
-        "GITHUB_REF_NAME": "main", "ACTIONS_ID_TOKEN_REQUEST_URL": tokens, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "of-this-job",
-    }  # fmt: skip
-    said = ""
-    for step in job["steps"]:
-        more = dict(line.split("=", 1) for line in exported.read_text().splitlines())
-        own = {name: value.replace("${{ github.token }}", "of-github") for name, value in step.get("env", {}).items()}
-        done = ran(["bash", "-e", "-c", step["run"]], run / "workspace", {**base, **more, **own})
-        said += done.stdout + done.stderr
-        if done.returncode:
-            return done.returncode, run / "workspace", said
-    return 0, run / "workspace", said
-
-
 @pytest.fixture
 def runner_image(site: Site) -> Site:
     """What a runner has besides: gh, which brings the repository, and pipx, which brings gpuyard."""
@@ -124,7 +101,7 @@ def runner_image(site: Site) -> Site:
 def test_three_firings_of_github_actions_submit_one_job_as_the_role(runner_image: Site, tokens: str) -> None:
     documents = []
     for _ in range(3):
-        code, workspace, said = run_workflow(runner_image, tokens)
+        code, workspace, said = run_workflow(RECIPES / "github-nightly.yml", runner_image.folder.parent, runner_image.bare(), tokens)
         assert code == 0, said
         documents.append(json.loads((workspace / "run.json").read_text()))
         assert "header.claims.signature" not in said
@@ -140,7 +117,7 @@ def test_three_firings_of_github_actions_submit_one_job_as_the_role(runner_image
 @pytest.mark.parametrize(("codes", "final"), [((8, 8, 0), 0), ((8, 8, 8), 8), ((2,), 2), ((5,), 5), ((0,), 0)])
 def test_github_actions_asks_again_only_where_that_is_right(runner_image: Site, tokens: str, codes: tuple[int, ...], final: int) -> None:
     runner_image.answers(*codes)
-    code, _, said = run_workflow(runner_image, tokens)
+    code, _, said = run_workflow(RECIPES / "github-nightly.yml", runner_image.folder.parent, runner_image.bare(), tokens)
     assert code == final, said
     assert len(runner_image.called()) == len(codes)
     assert len(set(runner_image.called())) == 1  # one key

@@ -6,13 +6,16 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tests.support.aws.batch import FakeBatch
 
@@ -70,9 +73,11 @@ def crontab(text: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
 class GitHub(BaseHTTPRequestHandler):
     """GitHub's token service, as a job with `id-token: write` reaches it."""
 
+    audience, token = "", ""
+
     def do_GET(self) -> None:
-        welcome = self.headers["Authorization"] == "bearer of-this-job" and "audience=sts.amazonaws.com" in self.path
-        body = json.dumps({"value": "header.claims.signature"}).encode() if welcome else b"{}"
+        welcome = self.headers["Authorization"] == "bearer of-this-job" and f"audience={self.audience}" in self.path
+        body = json.dumps({"value": self.token}).encode() if welcome else b"{}"
         self.send_response(200 if welcome else 403)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -82,10 +87,33 @@ class GitHub(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+def run_workflow(recipe: Path, folder: Path, bare: Mapping[str, str], tokens: str) -> tuple[int, Path, str]:
+    """A workflow's only job, step by step as a runner takes them: the exit code, the workspace and what was said."""
+    [job] = yaml.safe_load(recipe.read_text())["jobs"].values()
+    run = Path(tempfile.mkdtemp(dir=folder))
+    (run / "workspace").mkdir()
+    exported = run / "env"
+    exported.touch()
+    base = {
+        **bare, **job["env"], "RUNNER_TEMP": str(run), "GITHUB_ENV": str(exported), "GITHUB_REPOSITORY": "acme/training",
+        "GITHUB_REF_NAME": "main", "ACTIONS_ID_TOKEN_REQUEST_URL": tokens, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "of-this-job",
+    }  # fmt: skip
+    said = ""
+    for step in job["steps"]:
+        more = dict(line.split("=", 1) for line in exported.read_text().splitlines())
+        own = {name: value.replace("${{ github.token }}", "of-github") for name, value in step.get("env", {}).items()}
+        done = ran(["bash", "-e", "-c", step["run"]], run / "workspace", {**base, **more, **own})
+        said += done.stdout + done.stderr
+        if done.returncode:
+            return done.returncode, run / "workspace", said
+    return 0, run / "workspace", said
+
+
 @contextmanager
-def token_service() -> Iterator[str]:
-    """That service, listening: the URL that a job is given."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), GitHub)
+def token_service(audience: str = "sts.amazonaws.com", value: str = "header.claims.signature") -> Iterator[str]:
+    """That service, listening: the URL that a job is given. `audience`: whom its token is for."""
+    handler = type("GitHub", (GitHub,), {"audience": audience, "token": value})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/token?api-version=2.0"

@@ -1,0 +1,126 @@
+"""A pipeline's view of Azure: the program itself in a process of its own, signed in by a workflow's token, behind Azure's own names."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.azure.entra import SIGNATURE, SUBJECT_TOKEN
+from tests.support.azure.https import DENIED, Fault, RefusalError
+from tests.support.azure.ml_yard import Yard, target_document, yard
+from tests.support.schedulers import run_workflow, token_service
+from training_jobs.store import open_store
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's"),
+    pytest.mark.timeout(600),  # of a busy machine
+]
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = ROOT / "examples/pipelines/github-nightly-azure.yml"
+SMALL = {"machine": "Standard_D4s_v5", "accelerator": None, "gpus_per_node": 0, "nics_per_node": 0}
+PLAIN = {"launcher": "none", "preflight": "skip", "nodes": 2}
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    with yard(tmp_path, monkeypatch) as found:
+        targets = {"h100": target_document(found.storage.url, **SMALL)}
+        open_store(found.storage.url).create("gpuyard/targets.json", json.dumps(targets).encode())
+        yield found
+
+
+def gpuyard(service: Yard, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "GPUYARD_TARGETS": f"{service.storage.url}/gpuyard/targets.json"}
+    command = [sys.executable, "-c", "from stacks.cli import main; main()", *arguments]
+    done = subprocess.run(command, cwd=service.folder, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert not [secret for secret in (SIGNATURE, SUBJECT_TOKEN, "sig=", "Traceback") if secret in done.stdout + done.stderr], done.stderr
+    return done
+
+
+def write_job(service: Yard, code: int) -> str:
+    spec = {"name": "own", **PLAIN, "command": ["sh", "-c", f"echo node $GPUYARD_NODE_RANK of ${{WORLD_SIZE:-nobody}}; exit {code}"]}
+    (service.folder / f"job-{code}.yaml").write_text(json.dumps(spec))
+    return f"job-{code}.yaml"
+
+
+def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_pipeline_submits_waits_reads_and_fetches(service: Yard) -> None:
+    done = gpuyard(service, "submit", write_job(service, 0), "--request-key", "2026-11-22", "--wait", "--json")
+    assert done.returncode == 0, done.stderr + service.ml.text()
+    submitted = document(done)
+    run = submitted["run_id"]
+    assert (submitted["created"], submitted["status"]["state"], submitted["status"]["service"]["kind"]) == (True, "SUCCEEDED", "azureml")
+    listed = document(gpuyard(service, "list", "--json"))
+    assert [(entry["run_id"], entry["state"], entry["pool"]) for entry in listed["runs"]] == [(run, "SUCCEEDED", "h100")]
+    logs = gpuyard(service, "logs", run)
+    assert "node 0 of nobody" in logs.stdout  # a count of nodes is no count of processes
+    assert "node 1 of nobody" in logs.stdout
+    fetched = gpuyard(service, "fetch", run, "--into", "into")
+    assert fetched.returncode == 0, fetched.stderr
+    assert json.loads((service.folder / "into/output/attempt-1/node-1.json").read_text())["exit_code"] == 0
+    assert (len(service.ml.jobs), service.storage.door.refused) == (1, [])
+
+
+QUOTA = Fault(RefusalError(409, "QuotaExceeded", "The subscription has too many jobs"))
+
+
+def test_the_jobs_own_code_and_refusals_have_exit_codes_and_sentences(service: Yard) -> None:
+    done = gpuyard(service, "submit", write_job(service, 7), "--wait", "--json")
+    status = document(done)["status"]
+    assert (done.returncode, status["state"], status["reason"], status["exit_code"]) == (1, "FAILED", "user_error", 7)
+    for fault, code, says in ((DENIED, 5, "does not have authorization"), (QUOTA, 4, "too many jobs")):
+        service.ml.fail("put_job", fault)
+        done = gpuyard(service, "submit", write_job(service, code), "--json")
+        assert (done.returncode, document(done)["exit_code"]) == (code, code), done.stderr
+        assert says in done.stderr
+    planned = gpuyard(service, "submit", write_job(service, 0), "--dry-run", "--json")
+    environment, job = document(planned)["requests"]
+    assert (environment["body"]["properties"]["isAnonymous"], job["body"]["properties"]["resources"]["instanceCount"]) == (True, 2)
+    assert len(service.ml.jobs) == 1
+
+
+def test_three_firings_of_github_actions_submit_one_job_as_the_workflows_identity(service: Yard, tmp_path: Path) -> None:
+    service.ml.machines = 0  # what is submitted waits
+    programs, site = tmp_path / "bin", tmp_path / "nightly"
+    programs.mkdir()
+    shutil.copytree(RECIPE.parent, site)
+    (site / "nightly.yaml").write_text(json.dumps({"name": "nightly", **PLAIN, "command": ["true"]}))
+    recipe = tmp_path / "workflow.yml"
+    recipe.write_text(RECIPE.read_text().replace("abfs://runs@acmeprodruns.dfs.core.windows.net", service.storage.url))
+    for name, script in {
+        "gpuyard": f'PYTHONPATH={ROOT} exec {sys.executable} -c "from stacks.cli import main; main()" "$@"',
+        "gh": f'[ "$GH_TOKEN $1 $2 $3" = "of-github repo clone acme/training" ] && cp -r {site}/. .',
+        "pipx": f'echo "$@" >> {tmp_path}/installed', "sleep": "exit 0",
+    }.items():  # fmt: skip
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    bare = {**service.storage.door.environment(), "HOME": str(tmp_path), "PATH": f"{programs}:/usr/bin:/bin"}
+    text = recipe.read_text()
+    text = re.sub(r"AZURE_CLIENT_ID: \S+", f"AZURE_CLIENT_ID: {os.environ['AZURE_CLIENT_ID']}", text)
+    recipe.write_text(re.sub(r"AZURE_TENANT_ID: \S+", f"AZURE_TENANT_ID: {os.environ['AZURE_TENANT_ID']}", text))
+    documents = []
+    with token_service("api://AzureADTokenExchange", SUBJECT_TOKEN) as tokens:
+        for _ in range(3):
+            code, workspace, said = run_workflow(recipe, tmp_path, bare, tokens)
+            assert code == 0, said
+            documents.append(json.loads((workspace / "run.json").read_text()))
+            assert SUBJECT_TOKEN not in said
+    assert [each["created"] for each in documents] == [True, False, False]
+    assert len({each["run_id"] for each in documents}) == len(service.ml.jobs) == 1
+    env = yaml.safe_load(text)["jobs"]["submit"]["env"]
+    assert set((tmp_path / "installed").read_text().splitlines()) == {f"install gpuyard[azure] @ {env['GPUYARD']}"}
+    assert service.storage.door.refused == []

@@ -24,11 +24,10 @@ def needs(yard: Yard) -> list[Need]:
 def _need(pool: Pool, machine: Machine) -> tuple[tuple[str | None, str, str, str | None], int]:
     """Code, name, unit and why it need not be asked for; and the amount."""
     spec = pool.spec
-    if not pool.service.list_prices:
-        return (None, CLOUDS[pool.cloud].own_quota(pool), "nodes", None), spec.max_nodes
     if spec.mode == "capacity_block":
         return (None, f"capacity block of {machine.name}", "nodes", "granted with the block"), spec.max_nodes
-    quota = machine.quotas.get("on_demand" if spec.mode == "reservation" else spec.mode)
+    kind = {"reservation": "on_demand", "flex_start": "spot"}.get(spec.mode, spec.mode)  # flex start takes preemptible quota
+    quota = CLOUDS[pool.cloud].own_quota(pool) or machine.quotas.get(kind)
     if quota is None:
         return (None, f"{machine.name} {spec.mode}", "nodes", None), spec.max_nodes
     return (quota.code, quota.name, quota.unit, None), quota.per_node * spec.max_nodes

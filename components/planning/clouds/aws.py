@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...catalogue import Quota
 from ..facts import Component, Pool, Resource, Yard, known
 from .aws_exposed import inbound_addresses, open_metadata, public_addresses, unencrypted
 from .base import CloudRules, Standing
@@ -61,9 +62,12 @@ def _is_monthly_usd(budget: Resource) -> bool:
     return (given.get("budgetType"), given.get("timeUnit"), given.get("limitUnit")) == ("COST", "MONTHLY", "USD")
 
 
-def _own_quota(pool: Pool) -> str:
+def _own_quota(pool: Pool) -> Quota | None:
+    if pool.spec.service != "sagemaker":
+        return None
     kind = "spot training job" if pool.spec.mode == "spot" else "training job"
-    return f"{pool.spec.service}: ml.{pool.machine.name if pool.machine else pool.spec.machine} for {kind} usage"
+    machine = pool.machine.name if pool.machine else pool.spec.machine
+    return Quota(code=None, name=f"{pool.spec.service}: ml.{machine} for {kind} usage", unit="nodes", per_node=1)
 
 
 def _network(component: Component, below: Mapping[str, int]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ...catalogue import Quota
 from ..facts import Component, Pool, Yard
 
 Look = Callable[[Yard], Iterator[str]]
@@ -33,8 +34,8 @@ class CloudRules:
     """Types that cost and are in no catalogue, with their words: told, not priced."""
     budgets: Callable[[Yard], list[float]]
     """USD per month of the cloud's own budgets, where they are known."""
-    own_quota: Callable[[Pool], str]
-    """What to ask for where a service has rates and machines of its own."""
+    own_quota: Callable[[Pool], Quota | None]
+    """What to ask for where the pool's service has a quota of its own; None: the machine's."""
     public_addresses: Look
     inbound_addresses: Look
     unencrypted: Look

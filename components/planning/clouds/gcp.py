@@ -1,0 +1,92 @@
+"""How the plan reads GCP: what stands and costs, budgets, and a network and a bucket in a few words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...catalogue import Quota
+from ..facts import Component, Pool, Yard
+from .base import CloudRules, Standing
+from .gcp_exposed import inbound_addresses, open_metadata, public_addresses, unencrypted
+
+_UNPRICED = {
+    "gcp:compute/instance:Instance": "VM",
+    "gcp:compute/disk:Disk": "disk",
+    "gcp:compute/reservation:Reservation": "reservation",
+    "gcp:compute/futureReservation:FutureReservation": "future reservation",
+    "gcp:container/cluster:Cluster": "GKE cluster",
+    "gcp:filestore/instance:Instance": "Filestore",
+    "gcp:lustre/instance:Instance": "Lustre file system",
+    "gcp:sql/databaseInstance:DatabaseInstance": "database",
+    "gcp:tpu/v2Vm:V2Vm": "TPU",
+    "gcp:vertex/aiEndpoint:AiEndpoint": "Vertex AI endpoint",
+    "gcp:workbench/instance:Instance": "workbench",
+}
+_FABRIC_VPC = "gcp:compute/network:Network"
+
+
+def _standing(yard: Yard) -> list[Standing]:
+    keys = len(yard.of("gcp:kms/cryptoKey:CryptoKey"))
+    return [
+        Standing("nat_gateway", "Cloud NAT", len(yard.of("gcp:compute/routerNat:RouterNat"))),
+        Standing("public_ipv4", "external address", len(yard.of("gcp:compute/address:Address"))),
+        Standing("kms_key", "KMS key", keys),
+        Standing("dns_zone", "DNS zone", len(yard.of("gcp:dns/managedZone:ManagedZone"))),
+        Standing("scheduler_job", "scheduler job", len(yard.of("gcp:cloudscheduler/job:Job"))),
+    ]
+
+
+def _budgets(yard: Yard) -> list[float]:
+    found = []
+    for budget in yard.of("gcp:billing/budget:Budget"):
+        amount: Any = budget.inputs.get("amount")
+        stated = amount.get("specifiedAmount") if isinstance(amount, Mapping) else None
+        if isinstance(stated, Mapping) and stated.get("currencyCode") == "USD" and isinstance(stated.get("units"), str):
+            found.append(float(stated["units"]))
+    return found
+
+
+def _own_quota(pool: Pool) -> Quota | None:
+    """Vertex AI has a metric of its own for each GPU of custom training, spot apart: cloud.google.com/vertex-ai/docs/quotas."""
+    if pool.spec.service != "vertex" or pool.machine is None:
+        return None
+    model = pool.machine.accelerator.lower().replace("-", "_")
+    size = "_80gb" if (model, pool.machine.gpu_memory_gib) == ("a100", 80) else ""
+    preemptible = "preemptible_" if pool.spec.mode in ("spot", "flex_start") else ""
+    code = f"custom_model_training_{preemptible}nvidia_{model}{size}_gpus"
+    return Quota(code=code, name=f"Vertex AI training, {pool.machine.accelerator}", unit="GPU", per_node=pool.machine.gpus)
+
+
+def _network(component: Component, below: Mapping[str, int]) -> str:
+    if not below.get(_FABRIC_VPC):
+        return "adopted"
+    zones: Any = component.inputs.get("zones", [])
+    parts = [
+        str(component.inputs.get("cidr") or "10.0.0.0/16"),
+        f"1 private subnet for {len(zones)} zone{'s' if len(zones) != 1 else ''}" if isinstance(zones, list) else "",
+        f"egress {component.inputs.get('egress') or 'nat'}",
+        f"{below['gcp:compute/routerNat:RouterNat']} NAT" if below.get("gcp:compute/routerNat:RouterNat") else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _bucket(component: Component, below: Mapping[str, int]) -> str:
+    if not below.get("gcp:storage/bucket:Bucket"):
+        return "adopted"
+    layout = "folders" if component.inputs.get("hierarchical") else "versioned"
+    return f"gcs, encrypted, {layout}, on_destroy {component.inputs.get('on_destroy') or 'keep'}"
+
+
+RULES = CloudRules(
+    standing=_standing,
+    unpriced=_UNPRICED,
+    budgets=_budgets,
+    own_quota=_own_quota,
+    public_addresses=public_addresses,
+    inbound_addresses=inbound_addresses,
+    unencrypted=unencrypted,
+    open_metadata=open_metadata,
+    network=_network,
+    bucket=_bucket,
+)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from ..errors import GpuyardError, Problem, UsageError
 from ..run import Run
 from ..store.gcp_errors import explain, kind_of, problems
+from ..store.gcp_login import credentials
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _TIMEOUT_S = 20.0  # of one try: the client has no deadline of its own
@@ -25,11 +26,11 @@ _AGAIN = {"throttled", "server", "lost", "unsent"}
 
 
 class Gcp:
-    """Clients of one project and region, made when first used. `credentials` and `endpoints` {service: URL} are injected by tests."""
+    """Clients of one project and region, made when first used. Credentials and `endpoints` {service: URL} are injected by tests."""
 
-    def __init__(self, project: str, region: str, *, credentials: Any = None, endpoints: Mapping[str, str] | None = None) -> None:
+    def __init__(self, project: str, region: str, *, signed_in: Any = None, endpoints: Mapping[str, str] | None = None) -> None:
         self.project, self.region = project, region
-        self._given, self._endpoints = credentials, dict(endpoints or {})
+        self._given, self._endpoints = signed_in, dict(endpoints or {})
         self._clients: dict[str, Any] = {}
         self._making = threading.Lock()  # making a client is not safe between threads, using one is
 
@@ -100,14 +101,14 @@ class Gcp:
 
     def _renew(self) -> None:
         """Renew a token that ran out here: inside gRPC, why that cannot be done becomes one more UNAVAILABLE."""
-        credentials = self._client("credentials", self._found)
+        found = self._client("credentials", self._found)
         with self._making:
-            if not credentials.valid:
+            if not found.valid:
                 import requests
                 from google.auth.transport.requests import Request
 
                 with requests.Session() as session:
-                    credentials.refresh(Request(session))
+                    found.refresh(Request(session))
 
     def _own(self) -> Any:
         """The credentials, while the lock is held."""
@@ -116,9 +117,7 @@ class Gcp:
         return self._clients["credentials"]
 
     def _found(self) -> Any:
-        import google.auth
-
-        return self._given or google.auth.default(scopes=[_SCOPE])[0]
+        return self._given or credentials(_SCOPE)
 
     def _endpoint(self, service: str) -> str | None:
         return self._endpoints.get(service) or os.environ.get(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{service.upper()}")

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from ..errors import Problem, UsageError
 from .base import ChangedError, ExistsError
 from .gcp_errors import explain, kind_of, problems
+from .gcp_login import credentials
 from .local import plain_errors
 
 _WRITER = "gpuyard-writer"
@@ -141,15 +142,14 @@ class GcsStore:
 @functools.cache
 def client() -> Any:
     """Google's ordinary client, one for the process: its credentials and endpoint come from where everybody's do."""
-    import google.auth
     from google.auth.credentials import AnonymousCredentials
     from google.cloud.storage import Client
     from requests.adapters import HTTPAdapter
 
     open_to_all = "STORAGE_EMULATOR_HOST" in os.environ and "GOOGLE_APPLICATION_CREDENTIALS" not in os.environ
     anybody: Any = AnonymousCredentials  # google.auth has types for some of it
-    credentials = anybody() if open_to_all else google.auth.default(scopes=[_SCOPE])[0]
-    made = Client(project=None, credentials=credentials)
+    known = anybody() if open_to_all else credentials(_SCOPE)
+    made = Client(project=None, credentials=known)
     made._bucket_metadata_cache = None  # else it asks for the bucket behind our back, to name it in traces that nobody takes
     for scheme in ("https://", "http://"):
         made._http.mount(scheme, HTTPAdapter(pool_connections=_CONNECTIONS, pool_maxsize=_CONNECTIONS))

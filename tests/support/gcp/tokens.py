@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs
 
 from .service import Answer, Call, FakeHttp, RefusalError, answer
 
 SUBJECT_TOKEN = "eyJ.of-the-pipeline.signature"
-_AUDIENCE = "//iam.googleapis.com/projects/123456789/locations/global/workloadIdentityPools/ci/providers/github"
+GITHUB_TOKEN = "header.claims.signature"  # as tests/support/schedulers.py gives it
+AUDIENCE = "//iam.googleapis.com/projects/123456789/locations/global/workloadIdentityPools/ci/providers/github"
 
 
 class FakeTokens(FakeHttp):
@@ -21,12 +23,17 @@ class FakeTokens(FakeHttp):
         super().__init__()
         self.lifetime_s, self.refuses = lifetime_s, False
         self.good: dict[str, float] = {}
+        self.became: dict[str, str] = {}
+        """Tokens of service accounts: token -> mail address."""
         self._numbers = itertools.count(1)
 
     def serve(self, call: Call) -> Answer:
-        """Exchange (RFC 8693)."""
+        """The exchange (RFC 8693), and what it is good for: becoming a service account."""
+        if call.path.endswith(":generateAccessToken"):
+            return self._become(call)
         asked = parse_qs(call.body.decode())
-        if self.refuses or asked.get("subject_token") != [SUBJECT_TOKEN] or asked.get("audience") != [_AUDIENCE]:
+        known = asked.get("subject_token") in ([SUBJECT_TOKEN], [GITHUB_TOKEN])
+        if self.refuses or not known or asked.get("audience") != [AUDIENCE]:
             said = {"error": "invalid_grant", "error_description": "The subject token is expired"}
             return Answer(400, json.dumps(said).encode(), {"Content-Type": "application/json"})
         if call.path != "/v1/token":
@@ -34,6 +41,16 @@ class FakeTokens(FakeHttp):
         token = self.give()
         kind = "urn:ietf:params:oauth:token-type:access_token"
         return answer({"access_token": token, "issued_token_type": kind, "token_type": "Bearer", "expires_in": int(self.lifetime_s)})
+
+    def _become(self, call: Call) -> Answer:
+        """GenerateAccessToken of the IAM credentials API: who asks is known by the token of the exchange."""
+        account = call.path.rsplit("/", 1)[-1].removesuffix(":generateAccessToken")
+        if not self.takes(call.headers.get("Authorization", call.headers.get("authorization", "")).removeprefix("Bearer ")):
+            raise RefusalError(403, "Permission 'iam.serviceAccounts.getAccessToken' denied", "forbidden")
+        token = self.give()
+        self.became[token] = account
+        until = datetime.fromtimestamp(time.time() + self.lifetime_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return answer({"accessToken": token, "expireTime": until})
 
     def give(self) -> str:
         """A token that is good from now on."""
@@ -54,7 +71,7 @@ class FakeTokens(FakeHttp):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "subject-token").write_text(SUBJECT_TOKEN)
         document = {
-            "type": "external_account", "audience": _AUDIENCE, "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "type": "external_account", "audience": AUDIENCE, "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
             "token_url": f"{self.url}/v1/token", "credential_source": {"file": str(folder / "subject-token")},
         }  # fmt: skip
         (folder / "credentials.json").write_text(json.dumps(document))

@@ -47,7 +47,9 @@ def body_of(run: Run, target: VertexTarget) -> dict[str, Any]:
     if target.network_attachment is not None:
         spec["pscInterfaceConfig"] = {"networkAttachment": target.network_attachment}
     body = {"displayName": name_of(run, target), "labels": labels_of(run), "jobSpec": spec}
-    return body if target.encryption_key is None else {**body, "encryptionSpec": {"kmsKeyName": target.encryption_key}}
+    if target.encryption_key is None or target.persistent_resource is not None:  # held machines keep the key they were made with
+        return body
+    return {**body, "encryptionSpec": {"kmsKeyName": target.encryption_key}}
 
 
 def filter_of(run: Run) -> str:

@@ -53,7 +53,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"nodes": 3, "labels": {"team": "nlp"}, "env": {"NCCL_DEBUG": "WARN"}, "retries": {"infra": 3}},
     ),
     "two-nodes-flex-start": ({**H200, "strategy": "flex_start"}, {"queue_timeout": "2h"}),
-    "two-nodes-persistent": ({"persistent_resource": "yard-l4"}, {}),
+    "two-nodes-persistent": ({"persistent_resource": "yard-l4", "encryption_key": KEY}, {}),
     "cpu": ({"machine": "n2-standard-8", "accelerator": None, "gpus_per_node": 0, "accelerator_type": ""}, {"nodes": 1}),
 }
 

@@ -151,7 +151,7 @@ def split_of(content: bytes, held_out: float) -> str:
 def _stdlib(config: Config) -> Data:
     text = corpus.load(config.corpus_bytes, config.val_bytes)
     index = Index("tokens", "<u1", 256, {})
-    facts = {"bigram_entropy": corpus.entropy(text.validation, 2), "trigram_entropy": corpus.entropy(text.validation, 3)}
+    facts = {"bigram_entropy": corpus.entropy(text.train, 2), "trigram_entropy": corpus.entropy(text.train, 3)}
     return Data(index, Memory([text.train]), Memory([text.validation]), facts=facts)
 
 

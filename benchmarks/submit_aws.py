@@ -49,7 +49,7 @@ def make_target(kind: str) -> JobTarget:
     common = {"version": 1, "kind": kind, "stack": "gpuyard/dev-aws", "pool": "l4", "machine": "g6.12xlarge", "accelerator": "L4"}
     sizes = {"gpus_per_node": 4, "nics_per_node": 1, "min_nodes": 0, "max_nodes": 4}
     place = {"region": "us-east-1", "account_id": account, "run_bucket": "s3://runs", "buckets": {"runs": "s3://runs"}, "spot": False}
-    own = {
+    own: dict[str, dict[str, Any]] = {
         "batch": {
             "job_queue": f"arn:aws:batch:us-east-1:{account}:job-queue/l4", "vcpus": 48, "memory_mib": 180_000,
             "job_role": f"arn:aws:iam::{account}:role/job", "execution_role": f"arn:aws:iam::{account}:role/execution",

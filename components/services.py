@@ -62,8 +62,9 @@ SERVICES: Mapping[str, Mapping[str, Service]] = MappingProxyType(
             "vms": Service("required", _GCP, _GCP, takes_jobs=False),
         },
         "azure": {
-            # a cluster costs what its machines cost: azure.microsoft.com/pricing/details/machine-learning
-            "azureml": Service("optional", ("on_demand", "spot"), ("on_demand", "spot"), machine_image=False),
+            # a cluster costs what its machines cost: azure.microsoft.com/pricing/details/machine-learning; its quota is the service's own,
+            # and its machines are in the workspace's network: learn.microsoft.com/azure/machine-learning/how-to-manage-quotas
+            "azureml": Service("refused", ("on_demand", "spot"), ("on_demand", "spot"), machine_image=False),
             "vms": Service("required", _AZURE, _AZURE, takes_jobs=False),
         },
     }

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from .pool_spec import CapacityBlock, FlexStart, GpuPoolSpec, Reservation
-from .values import LOCAL, Cidr, Date, ImageDigest, Name, SecretReference, Spec, cloud_of, in_cloud
+from .values import ANYWHERE, LOCAL, Cidr, Date, Door, ImageDigest, Name, SecretReference, Spec, cloud_of, in_cloud
 
 __all__ = [
     "BucketSpec",
@@ -67,6 +67,19 @@ class BucketSpec(Spec):
     on_destroy: Literal["keep", "delete"] = Field(
         "keep", description="what `pulumi destroy` does with the bucket and its data; default keep"
     )
+    open_to: list[Door] = Field(
+        default_factory=list,
+        description="azure: public addresses, or internet, from which who has rights may come besides the yard's network; default none",
+    )
+
+    @field_validator("open_to")
+    @classmethod
+    def _the_cloud_has_such_doors(cls, open_to: list[str], info: ValidationInfo) -> list[str]:
+        if open_to and cloud_of(info) not in (None, "azure"):
+            raise PydanticCustomError("door", "nothing but on azure: elsewhere rights alone say who may come")
+        if ANYWHERE in open_to and len(open_to) > 1:
+            raise PydanticCustomError("door", f"{ANYWHERE} alone, or addresses without it")
+        return open_to
 
 
 class LimitsSpec(Spec):

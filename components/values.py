@@ -13,6 +13,8 @@ from pydantic_core import PydanticCustomError
 from .naming import NAME_LIMIT
 
 LOCAL = "local"
+ANYWHERE = "internet"
+"""In place of addresses: every one."""
 _NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{NAME_LIMIT - 1}}}")
 _ACCELERATOR = re.compile(r"[A-Za-z][A-Za-z0-9-]*:[1-9][0-9]?")
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
@@ -83,11 +85,24 @@ def _accelerator(value: str) -> str:
     return value
 
 
+def _door(value: str) -> str:
+    if value == ANYWHERE:
+        return value
+    try:
+        network = ipaddress.IPv4Network(value)
+    except ValueError:
+        network = _LOOPBACK
+    if network.is_private or ("/" in value and not 8 <= network.prefixlen <= 30):
+        raise PydanticCustomError("door", f"a public IPv4 address, a range of /8 to /30 such as 203.0.112.0/24, or {ANYWHERE}")
+    return value
+
+
 Name = Annotated[str, AfterValidator(_name)]
 SecretReference = Annotated[str, AfterValidator(_secret_reference)]
 Date = Annotated[str, AfterValidator(_date_or_never)]
 Instant = Annotated[str, AfterValidator(_instant)]
 Cidr = Annotated[str, AfterValidator(_cidr)]
+Door = Annotated[str, AfterValidator(_door)]
 Accelerator = Annotated[str, AfterValidator(_accelerator)]
 ImageDigest = Annotated[str, AfterValidator(_by_digest)]
 

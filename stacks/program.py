@@ -114,7 +114,7 @@ def _bucket(cloud: ModuleType, name: str, bucket: StackBucket, tags: Mapping[str
     if bucket.existing is not None:
         key = {"key_arn": bucket.existing_key} if bucket.existing_key else {}
         return cloud.Bucket.adopt(name, bucket=bucket.existing, **key, tags=tags)
-    return cloud.Bucket(name, BucketSpec(on_destroy=bucket.on_destroy), tags=tags)
+    return cloud.Bucket(name, BucketSpec(on_destroy=bucket.on_destroy, open_to=bucket.open_to), tags=tags)
 
 
 def _summary(settings: StackSettings, buckets: Mapping[str, Any]) -> dict[str, Any]:

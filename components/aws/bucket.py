@@ -48,7 +48,7 @@ class Bucket(AwsComponent):
         spec = checked(BucketSpec, spec, f"Bucket {name}", self.cloud, name_problems(name))
         if spec.on_destroy == "keep":
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
-        super().__init__("Bucket", name, spec.model_dump(), tags, opts)
+        super().__init__("Bucket", name, {"on_destroy": spec.on_destroy}, tags, opts)
         where = account(self)
         if key is None:
             key = EncryptionKey(self.child_name("key"), on_destroy=spec.on_destroy, where=where, opts=self.child_options())

@@ -38,7 +38,7 @@ class Bucket(Component):
         spec = checked(BucketSpec, spec, f"Bucket {name}", self.cloud)
         if spec.on_destroy == "keep":
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
-        super().__init__("Bucket", name, spec.model_dump(), tags, opts)
+        super().__init__("Bucket", name, {"on_destroy": spec.on_destroy}, tags, opts)
         directory = _Directory(self.child_name("directory"), bucket_path(name), self.child_options())
         self._expose(directory.path)
 

@@ -75,6 +75,7 @@ class _Monitor(mocks.MockMonitor):
             answer.object.Clear()  # the SDK would fail on them
         elif self._preview and request.custom and not request.type.startswith(_DYNAMIC):
             answer.object.CopyFrom(request.object)  # a provider echoes what it was given; what it computes is missing: unknown
+        _forget_lists_that_come_back_as_maps(answer.object)
         return answer
 
     def ReadResource(self, request: Any) -> Any:  # noqa: N802
@@ -130,6 +131,13 @@ class _Monitor(mocks.MockMonitor):
             for urn in urns:
                 if urn and urn not in self._urns:
                     self._recording.problems.append(f"{request.type} {request.name}: {word} is {_short(urn)}, which is not registered")
+
+
+def _forget_lists_that_come_back_as_maps(properties: Any) -> None:
+    """Azure takes a list of identities and answers with a map of them: echoed as it was given, the SDK could not read it."""
+    identity = properties.fields.get("identity")
+    if identity is not None:
+        identity.struct_value.fields.pop("userAssignedIdentities", None)
 
 
 def _short(urn: str) -> str:

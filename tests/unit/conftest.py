@@ -27,6 +27,7 @@ _LOOKUPS: dict[str, dict[str, Any]] = {
         "partition": _PARTITION,
         "reverseDnsPrefix": "com.amazonaws",
     },
+    "azure-native:authorization:getClientConfig": {"clientId": "c", "objectId": "o", "subscriptionId": "sub", "tenantId": "tenant"},
     "aws:ec2/getAmi:getAmi": {"rootDeviceName": "/dev/sda1"},
     "aws:ssm/getParameter:getParameter": {"type": "String", "value": "ami-0123456789abcdef0", "insecureValue": "ami-0123456789abcdef0"},
 }
@@ -50,12 +51,31 @@ class _Updated(Answers):
                 "latestVersion": 1,
                 "prefixListId": f"pl-{args.name}",
             }
+        if package == "azure-native":
+            return _azure(args)
         return args.inputs.get("path", f"{args.name}-id"), {**computed, **args.inputs}
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         if args.token not in _LOOKUPS:
             raise AssertionError(f"a component called {args.token}")
         return {**_LOOKUPS[args.token], **args.args}, []
+
+
+def _azure(args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+    """An id is a path; `name` is what was chosen for it, else its name in the program."""
+    kind = args.typ.rpartition(":")[2]
+    keys = (f"{kind[0].lower()}{kind[1:]}Name", *{"StorageAccount": ["accountName"], "BlobContainer": ["containerName"]}.get(kind, []))
+    chosen = next((args.inputs[key] for key in keys if key in args.inputs), args.name)
+    computed: dict[str, Any] = {"name": chosen, "principalId": f"{args.name}-principal", "clientId": f"{args.name}-client"}
+    computed |= {"location": "eastus", "keyUri": f"https://vault/keys/{chosen}"} if kind in ("Key", "Workspace") else {}
+    given = dict(args.inputs)
+    if kind in ("Workspace", "Workflow") and "identity" in given:
+        given["identity"] = {**given["identity"], "principalId": f"{args.name}-principal"}
+    if kind == "Vault":
+        given["properties"] = {**given["properties"], "vaultUri": f"https://{chosen}.vault.azure.net/"}
+    below = "" if kind == "ResourceGroup" else f"/providers/Microsoft.X/{kind}/{chosen}"
+    group = chosen if kind == "ResourceGroup" else given.get("resourceGroupName", "g")
+    return f"/subscriptions/sub/resourceGroups/{group}{below}", {**computed, **given}
 
 
 Record = Callable[..., Recording]

@@ -104,7 +104,7 @@ def test_a_price_is_unknown_where_no_source_states_it() -> None:
 
 
 def test_looking_up() -> None:
-    assert {"aws", "gcp"} <= set(catalogue.clouds())
+    assert {"aws", "azure", "gcp"} <= set(catalogue.clouds())
     assert catalogue.machine("g6.12xlarge", ("aws",)).accelerator == "L4"
     assert [row.name for row in catalogue.with_accelerator("aws", "h100", 8)] == ["p5.48xlarge"]
     assert [row.name for row in catalogue.with_accelerator("aws", "A100", 8)] == ["p4d.24xlarge", "p4de.24xlarge"]

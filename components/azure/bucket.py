@@ -1,0 +1,166 @@
+"""A bucket of an Azure yard: a container in a storage account of its own, private, versioned; or an existing one, used as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import pulumi
+import pulumi_azure_native as az
+
+from ..base import Tags, after, checked, refuse
+from ..naming import name_problems
+from ..spec import BucketSpec
+from .account import AzureComponent, Group, group_problems
+from .bucket_rules import (
+    account_settings,
+    blob_settings,
+    existing_problems,
+    lifecycle,
+    namespace_problems,
+    parts_of,
+)
+from .key import EncryptionKey
+from .names import account_name, container_name
+
+
+class Bucket(AzureComponent):
+    """A private container: Entra identities alone open it, over TLS 1.2, from the yard's network and from where `open_to` says.
+
+    Microsoft's keys encrypt it, twice; with `key` that key does. What a job overwrites or deletes stays recoverable for days
+    (bucket_rules.py says how many); current blobs never expire. Its account and resource group are its own, so it can outlive the yard.
+    Or an existing container (`adopt`), never changed.
+    """
+
+    name: pulumi.Output[str]
+    """Of the container: ACCOUNT/CONTAINER. Known once the bucket is safe to write to."""
+    url: pulumi.Output[str]
+    """Its fsspec URL: abfs://container@account.dfs.core.windows.net."""
+    id: pulumi.Output[str]
+    """Resource id of the container: what roles are given on."""
+    account_id: pulumi.Output[str]
+    """Resource id of the storage account: what private endpoints lead to."""
+    key_uri: pulumi.Output[str] | None
+    """The key it is under; None: Microsoft's, or an adopted bucket's own."""
+    open_to: list[str] | None
+    """From where it is reached besides the yard's network; None: an adopted bucket, which has rules of its own."""
+
+    def __init__(
+        self,
+        name: str,
+        spec: BucketSpec | Mapping[str, Any] | None = None,
+        *,
+        key: EncryptionKey | None = None,
+        namespace: Literal["flat", "hierarchical"] = "flat",
+        resource_group: pulumi.Input[str] | Group | None = None,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the bucket; `spec` defaults to keeping it and its data on destroy, and to no way in from outside the network.
+
+        `namespace`: flat (default) keeps versions, so that what is overwritten can be had back; hierarchical has real directories, whose
+        renaming is one step, and no versions: Azure has one or the other. It cannot be changed later. `key` (default: Microsoft's);
+        `resource_group`: the name of an existing group (default: one of its own, kept with the bucket).
+        """
+        also = [*name_problems(name), *namespace_problems(namespace), *group_problems(resource_group)]
+        spec = checked(BucketSpec, spec, f"Bucket {name}", self.cloud, also)
+        if spec.on_destroy == "keep":
+            opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
+        super().__init__("Bucket", name, {**spec.model_dump(), "namespace": namespace}, tags, opts)
+        self.use_group(resource_group)
+        self.open_to = list(spec.open_to)
+        made = private_account(self, "account", name, self.open_to, key, hierarchical=namespace == "hierarchical")
+        container = az.storage.BlobContainer(
+            self.child_name("container"),
+            resource_group_name=self.group.name,
+            account_name=made.name,
+            container_name=container_name(name),
+            public_access="None",
+            opts=self.child_options(),
+        )
+        guards = [
+            self._blobs(made.name, namespace == "flat"),
+            self._lifecycle(made.name, lifecycle(container_name(name), namespace == "flat")),
+        ]
+        safe = after(container.name, [guard.id for guard in guards])
+        self._expose(after(made.name, [container.id]), safe, container.id, made.id, key.uri if key else None)
+
+    @classmethod
+    def adopt(
+        cls,
+        name: str,
+        *,
+        bucket: pulumi.Input[str],
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> Bucket:
+        """Use an existing container: jobs are granted what they need, the container is not changed.
+
+        `bucket` is its resource id, `/subscriptions/.../storageAccounts/ACCOUNT/blobServices/default/containers/CONTAINER`: roles are given
+        on it. How nodes reach its account (a private endpoint, its rules) is for its owner to say.
+        """
+        if isinstance(bucket, str):
+            refuse(f"Bucket {name}", existing_problems(bucket))  # now, where a mistake ends the program with one line
+        self = cls.__new__(cls)
+        AzureComponent.__init__(self, "Bucket", name, {"existing": bucket}, tags, opts)
+        self.open_to = None
+        known = pulumi.Output.from_input(bucket).apply(lambda found: _existing(found, name))
+        parts = known.apply(lambda found: parts_of(found)._asdict())
+        self._expose(parts["account"], parts["container"], known, parts["account_id"], None)
+        return self
+
+    def _expose(
+        self,
+        account: pulumi.Output[str],
+        container: pulumi.Output[str],
+        container_id: pulumi.Output[str],
+        account_id: pulumi.Output[str],
+        key_uri: pulumi.Output[str] | None,
+    ) -> None:
+        self.id, self.account_id, self.key_uri = container_id, pulumi.Output.from_input(account_id), key_uri
+        self.name = pulumi.Output.concat(account, "/", container)
+        self.url = pulumi.Output.concat("abfs://", container, "@", account, ".dfs.core.windows.net")
+        self.register_outputs({"name": self.name, "url": self.url, "id": self.id, "key_uri": self.key_uri})
+
+    def _blobs(self, account: pulumi.Output[str], versions: bool) -> az.storage.BlobServiceProperties:
+        return az.storage.BlobServiceProperties(
+            self.child_name("blobs"),
+            resource_group_name=self.group.name,
+            account_name=account,
+            blob_services_name="default",
+            opts=self.child_options(),
+            **blob_settings(versions),
+        )
+
+    def _lifecycle(self, account: pulumi.Output[str], rules: list[dict[str, Any]]) -> az.storage.ManagementPolicy:
+        return az.storage.ManagementPolicy(
+            self.child_name("lifecycle"),
+            resource_group_name=self.group.name,
+            account_name=account,
+            management_policy_name="default",
+            policy={"rules": rules},
+            opts=self.child_options(),
+        )
+
+
+def private_account(
+    parent: AzureComponent, suffix: str, name: str, open_to: Sequence[str], key: EncryptionKey | None, *, hierarchical: bool
+) -> az.storage.StorageAccount:
+    """A storage account that Entra identities alone open. Its name is taken world-wide."""
+    under = {"vault_uri": key.vault_uri, "key_name": key.key_name, "user_id": key.user_id} if key else None
+    more = {"identity": {"type": "UserAssigned", "user_assigned_identities": [key.user_id]}} if key else {}
+    return az.storage.StorageAccount(
+        parent.child_name(suffix),
+        resource_group_name=parent.group.name,
+        account_name=parent.group.id.apply(lambda group: account_name(group, name)),
+        is_hns_enabled=hierarchical,
+        tags=parent.azure_tags(),
+        opts=parent.child_options(),
+        **account_settings(open_to, under),
+        **more,
+    )
+
+
+def _existing(bucket: Any, name: str) -> str:
+    refuse(f"Bucket {name}", existing_problems(bucket))
+    return str(bucket)

@@ -1,0 +1,91 @@
+"""A monthly budget that mails the owner."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pulumi
+import pulumi_azure_native as az
+
+from ..base import Tags, refuse, this_stack
+from ..naming import name_problems
+from .account import AzureComponent, Group, account, group_problems
+
+_MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
+_MOST = 4  # Azure takes five notifications of a budget; the forecast is one
+_SINCE = "2026-11-01T00:00:00Z"  # the first of a month; said once, so that no `up` changes it
+
+
+class Budget(AzureComponent):
+    """Mails the owner when the yard's cost of a calendar month passes percentages of the budget, or is forecast to pass it.
+
+    An alert, not a brake: nothing is stopped, and figures come hours late; what stops machines is `expires` and `limits`.
+    It counts what carries the tag `stack` in the subscription, or everything in one resource group.
+    """
+
+    id: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        owner: str,
+        usd_per_month: float,
+        alert_at_percent: Sequence[int] = (50, 80, 100),
+        resource_group: pulumi.Input[str] | Group | None = None,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the budget. `owner`: the mail address; `alert_at_percent`: 1 to 4 percentages of the budget, each told once a month.
+
+        The amount is in the subscription's own currency, which Azure does not let a budget choose. `resource_group`: count everything in
+        that group (default: what carries the stack's tag, in whichever group it is).
+        """
+        found = [*name_problems(name), *budget_problems(owner, usd_per_month, alert_at_percent), *group_problems(resource_group)]
+        refuse(f"Budget {name}", found)
+        props = {"owner": owner, "usd_per_month": usd_per_month, "alert_at_percent": list(alert_at_percent)}
+        super().__init__("Budget", name, props, tags, opts)
+        scope, filtered = self._scope(resource_group)
+        budget = az.consumption.Budget(
+            self.child_name("budget"),
+            scope=scope,
+            amount=usd_per_month,
+            category="Cost",
+            time_grain="Monthly",
+            time_period={"start_date": _SINCE},
+            notifications={
+                **{f"actual-{percent}": _notification(owner, "Actual", percent) for percent in sorted(alert_at_percent)},
+                "forecast-100": _notification(owner, "Forecasted", 100),
+            },
+            opts=self.child_options(),
+            **filtered,
+        )
+        self.id = budget.id
+        self.register_outputs({"id": self.id})
+
+    def _scope(self, resource_group: pulumi.Input[str] | Group | None) -> tuple[pulumi.Output[str], dict[str, Any]]:
+        if resource_group is not None:
+            self.use_group(resource_group)
+            return self.group.id, {}
+        own = {"filter": {"tags": {"name": "stack", "operator": "In", "values": [this_stack()]}}}
+        return account(self).subscription_id.apply(lambda subscription: f"/subscriptions/{subscription}"), own
+
+
+def _notification(owner: str, kind: str, percent: int) -> dict[str, Any]:
+    return {"enabled": True, "operator": "GreaterThan", "threshold": percent, "threshold_type": kind, "contact_emails": [owner]}
+
+
+def budget_problems(owner: Any, usd_per_month: Any, alert_at_percent: Sequence[Any]) -> list[str]:
+    """Why this cannot be a budget, a line each."""
+    problems = []
+    if not isinstance(owner, str) or not _MAIL.fullmatch(owner):
+        problems.append(f"owner: got {owner!r}, allowed: a mail address such as ml-platform@acme.io; the budget mails its owner")
+    if isinstance(usd_per_month, bool) or not isinstance(usd_per_month, int | float) or not 0.01 <= usd_per_month < float("inf"):
+        problems.append(f"usd_per_month: got {usd_per_month!r}, allowed: an amount of 0.01 USD or more; correct it")
+    percents = list(alert_at_percent)
+    right = all(isinstance(percent, int) and not isinstance(percent, bool) and 1 <= percent <= 1000 for percent in percents)
+    if not right or not 1 <= len(percents) <= _MOST or len(set(percents)) < len(percents):
+        problems.append(f"alert_at_percent: got {percents!r}, allowed: 1 to {_MOST} whole numbers of 1 to 1000, each once; correct it")
+    return problems

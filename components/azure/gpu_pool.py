@@ -1,0 +1,186 @@
+"""A pool of equal GPU machines: a scale set for other launchers, or a cluster of an Azure ML workspace."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+from pydantic import ValidationError
+
+from .. import catalogue
+from ..base import Tags, as_given, checked
+from ..end import End, date_problems, end_of, is_past, warning
+from ..naming import name_problems
+from ..pool_spec import GpuPoolSpec, Reservation
+from .account import AzureComponent, Group, group_problems
+from .fabric import Orchestration, fabric_problems
+from .identity import Identity
+from .images import image_problems, image_urn
+from .network import Network
+from .scale_set import bounds, hold_within, launcher_lines, scale_set
+
+_RESERVATION = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Compute/capacityReservationGroups/[^/]+", re.IGNORECASE
+)
+_SSH_KEY = re.compile(r"(ssh-rsa|ssh-ed25519) [A-Za-z0-9+/=]{40,}( .*)?")
+
+
+class GpuPool(AzureComponent):
+    """Up to `max_nodes` machines of one type, in its network's resource group. `vms`: a scale set, held here. `azureml`: a cluster that
+    the job service makes, in its workspace; the pool is its identity.
+
+    At its end, the yard's `expires`, it goes to zero nodes by itself.
+
+    What is None below is not there for the pool's service.
+    """
+
+    spec: GpuPoolSpec
+    machine: catalogue.Machine
+    network: Network
+    id: pulumi.Output[str]
+    """Resource id of the scale set (vms), the pool's own name (azureml)."""
+    nodes: int
+    """At most."""
+    subnet_ids: list[pulumi.Output[str]]
+    """Where its nodes are; empty for `azureml`, whose nodes are in the workspace's own network."""
+    security_group_id: pulumi.Output[str]
+    identity: Identity
+    """Of its machines: what runs there comes as it."""
+    end: End | None
+    closed: bool
+    """Whether its end is past: then it is declared without nodes."""
+    scale_set_name: pulumi.Output[str] | None
+    scale_command: pulumi.Output[str] | None
+    """vms: a shell line that starts all machines."""
+    hostfile_command: pulumi.Output[str] | None
+    """vms: a shell line that writes the addresses of the running machines to `hosts`."""
+    torchrun: pulumi.Output[str] | None
+    """vms: the line to run on every machine, with `hosts` beside it."""
+
+    def __init__(
+        self,
+        name: str,
+        spec: GpuPoolSpec | Mapping[str, Any],
+        *,
+        network: Network,
+        orchestration: Orchestration = "uniform",
+        ssh_public_key: str | None = None,
+        encryption_at_host: bool = True,
+        resource_group: pulumi.Input[str] | Group | None = None,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the pool in `network`.
+
+        Of `vms` alone: `orchestration` (default uniform, the one with InfiniBand), `ssh_public_key` (default: nobody logs in),
+        `encryption_at_host` (default: on; the subscription needs the feature Microsoft.Compute/EncryptionAtHost).
+        `resource_group`: the name of an existing group (default: the network's).
+        """
+        expires = {**getattr(opts.parent if opts else None, "tags", {}), **(tags or {})}.get("expires")
+        also = [
+            *name_problems(name),
+            *pool_problems(as_given(spec), network.logical_name, list(network.subnet_ids), expires, orchestration),
+            *_key_problems(ssh_public_key),
+            *group_problems(resource_group),
+        ]
+        self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, also)
+        props = {**self.spec.model_dump(exclude_unset=True), "orchestration": orchestration}
+        super().__init__("GpuPool", name, props, tags, opts)
+        self.use_group(resource_group if resource_group is not None else network.group)
+        self.machine, self.network, self.nodes = self.spec.row(self.cloud), network, self.spec.max_nodes
+        zone = self.spec.zone
+        self.subnet_ids = [network.subnet_ids[zone]] if zone else []
+        self.security_group_id = network.security_group_id
+        self.identity = Identity(self.child_name("node"), resource_group=self.group, opts=self.child_options())
+        self.scale_set_name = self.scale_command = self.hostfile_command = self.torchrun = None
+        self.end, now = end_of(self.spec, expires), datetime.datetime.now(datetime.UTC)
+        self.closed = is_past(self.end, now)
+        if told := warning(self.end, now):
+            pulumi.log.warn(f"pool {name}: {told}", self)
+        if self.spec.service == "vms":
+            self._hold(orchestration, ssh_public_key, encryption_at_host)
+        else:
+            self.id = pulumi.Output.from_input(name)
+        self.register_outputs(
+            {
+                "id": self.id,
+                "machine": self.machine.name,
+                "nodes": self.nodes,
+                "scale": self.scale_command,
+                "hostfile": self.hostfile_command,
+                "torchrun": self.torchrun,
+            }
+        )
+
+    def _hold(self, orchestration: Orchestration, ssh_public_key: str | None, encryption_at_host: bool) -> None:
+        machines = scale_set(
+            self,
+            self.spec,
+            self.machine,
+            subnet_id=self.subnet_ids[0],
+            security_group_id=self.security_group_id,
+            identity_id=self.identity.id,
+            orchestration=orchestration,
+            ssh_public_key=ssh_public_key,
+            encryption_at_host=encryption_at_host,
+            closed=self.closed,
+        )
+        hold_within(self, machines, bounds(self.spec, self.end, closed=self.closed))
+        self.id, self.scale_set_name = machines.id, machines.name
+        lines = pulumi.Output.all(self.group.name, machines.name).apply(
+            lambda known: launcher_lines(known[0], known[1], self.nodes, self.machine.gpus)._asdict()
+        )
+        self.scale_command, self.hostfile_command, self.torchrun = lines["scale"], lines["hostfile"], lines["torchrun"]
+
+
+def pool_problems(
+    raw: Mapping[str, Any],
+    network: str,
+    zones: Sequence[str],
+    expires: str | None,
+    orchestration: str = "uniform",
+) -> list[str]:
+    """What the neutral spec cannot see: ids in Azure's form, the network's zones, InfiniBand, the date in the tags."""
+    zone, image, capacity, service = raw.get("zone"), raw.get("image"), raw.get("capacity"), raw.get("service")
+    problems = []
+    if isinstance(zone, str) and zone not in zones and service == "vms":
+        known = ", ".join(zones)
+        problems.append(f"zone: got {zone!r}, allowed: a zone of network {network}: {known}; or give the network that zone")
+    if service == "azureml":
+        for key in ("image", "disk_gib"):
+            if raw.get(key) is not None:
+                problems.append(f"{key}: got {raw[key]!r}, allowed: nothing where service is azureml: it chooses; remove {key}")
+    else:
+        problems += image_problems(image)
+    if isinstance(capacity, Reservation):
+        capacity = capacity.model_dump()
+    reserved = capacity.get("reservation") if isinstance(capacity, Mapping) else None
+    if isinstance(reserved, str) and reserved and not _RESERVATION.fullmatch(reserved):
+        problems.append(
+            f"capacity.reservation: got {reserved!r}, allowed: the resource id of a capacity reservation group, "
+            "/subscriptions/.../capacityReservationGroups/NAME; `az capacity reservation group show --query id` prints it"
+        )
+    return [*problems, *_machine_problems(raw, orchestration), *date_problems(expires)]
+
+
+def _machine_problems(raw: Mapping[str, Any], orchestration: str) -> list[str]:
+    """What depends on the machine. The model tells what is wrong with its name and number themselves."""
+    plain = {key: raw[key] for key in ("machine", "accelerator", "service", "zone", "max_nodes") if raw.get(key) is not None}
+    try:
+        spec = GpuPoolSpec.model_validate(plain, context={"cloud": "azure"})
+    except ValidationError:
+        return []
+    row = spec.row("azure")
+    problems = fabric_problems(row, spec.max_nodes, orchestration, raw)
+    if spec.service == "vms" and not raw.get("image") and not image_urn("vms", row.architecture):
+        problems.append(f"image: got nothing, allowed: an image of your own: Microsoft has none for {row.architecture} machines; give one")
+    return problems
+
+
+def _key_problems(key: Any) -> list[str]:
+    if key is None or (isinstance(key, str) and _SSH_KEY.fullmatch(key)):
+        return []
+    return [f"ssh_public_key: got {str(key)[:20]!r}, allowed: one line of a public key, ssh-ed25519 or ssh-rsa; never a private one"]

@@ -1,0 +1,227 @@
+"""The job service of an Azure yard: an Azure ML workspace with a cluster for each pool, who may do what, and where jobs can go."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pulumi
+import pulumi_azure_native as az
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from ..base import Tags, checked, this_stack
+from ..naming import name_problems
+from ..spec import LimitsSpec, Spec
+from ..targets import Given, in_order, service_problems
+from ..values import ImageDigest
+from .account import AzureComponent, Group, account, configured_location, group_problems
+from .cluster import close_clusters, make_cluster
+from .endpoints import WORKSPACE_ZONES, ZONES, make_endpoint, make_zone
+from .identity import Identity, assign
+from .job_targets import Yard, azureml_target, publish_command, region_word
+from .roles import BLOB_READER, BLOB_WRITER, CONNECTION_APPROVER, ML_SUBMITTER, REGISTRY_PULL, Grant
+from .subjects import exact_problems
+from .workspace import ISOLATION, Isolation, make_workspace
+
+if TYPE_CHECKING:
+    from .bucket import Bucket
+    from .gpu_pool import GpuPool
+
+_SECRET = re.compile(r"https://[a-z0-9-]{3,24}\.vault\.azure\.net/secrets/[A-Za-z0-9-]{1,127}(/[0-9a-f]{32})?")
+_REGISTRY = re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ContainerRegistry/registries/[^/]+", re.IGNORECASE)
+
+
+def _secret_uri(value: str) -> str:
+    if not _SECRET.fullmatch(value):
+        raise PydanticCustomError("secret", "https://VAULT.vault.azure.net/secrets/NAME of a key vault; never its value")
+    return value
+
+
+class _Given(Spec):
+    secrets: Mapping[str, Annotated[str, AfterValidator(_secret_uri)]] = Field(description="identifiers of secrets by logical name")
+    limits: LimitsSpec
+    image: ImageDigest | None
+
+
+class JobService(AzureComponent):
+    """Turns pools and buckets into job targets.
+
+    For `azureml` pools: one workspace, whose clusters are in a network that Azure ML manages, and a cluster for each pool. The identity of
+    every pool, `vms` ones too, gets a job's access to the buckets; private endpoints lead to these from the pools' network and from the
+    workspace's. For `submitters`: their identity. Secrets are not granted from here: their vault's owner gives `Key Vault Secrets User` on
+    each to the pools' identities (docs/azure.md).
+
+    The provider can write no blob where account keys are off, so `targets.json` is written by `publish_command`, once after an `up` that
+    changed the targets.
+    """
+
+    targets: pulumi.Output[dict[str, Any]]
+    """{pool: JobTarget v1}, plain data; no entry for a `vms` pool."""
+    submitter_role: pulumi.Output[str] | None
+    """Client id of the identity for CI; None: no submitters, so people submit with rights of their own."""
+    publish_command: pulumi.Output[str]
+    """A shell line that writes the targets to `gpuyard/targets.json` of the run bucket, as whoever is logged in to Azure."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        pools: Sequence[GpuPool],
+        writes: Sequence[Bucket],
+        reads: Sequence[Bucket] = (),
+        secrets: Mapping[str, str] | None = None,
+        submitters: Sequence[str] = (),
+        limits: LimitsSpec | Mapping[str, Any] | None = None,
+        image: str | None = None,
+        isolation: Isolation = "internet",
+        registry_id: str | None = None,
+        resource_group: pulumi.Input[str] | Group | None = None,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`writes` holds exactly one bucket, the run bucket: journal, code, checkpoints, results.
+
+        `submitters`: subjects of GitHub's OIDC tokens, each in full. `image`: container of jobs that name none, by digest.
+        `isolation`: what clusters reach, internet (default) or approved, which brings a firewall paid by the hour. `registry_id`: id of
+        a container registry that pools may pull from (default: none). `resource_group`: the name of an existing group (default: that of
+        the first pool's network). The workspace is reached from where the run bucket is: from the internet where that is open to anything.
+        """
+        found = [*name_problems(name), *_problems(pools, writes, reads, submitters), *_own_problems(isolation, registry_id)]
+        raw = {"secrets": dict(secrets or {}), "limits": limits or {}, "image": image}
+        given = checked(_Given, raw, f"JobService {name}", self.cloud, [*found, *group_problems(resource_group)])
+        props = {
+            **given.model_dump(),
+            "submitters": list(submitters),
+            "pools": [pool.logical_name for pool in pools],
+            "isolation": isolation,
+        }
+        super().__init__("JobService", name, props, tags, opts)
+        self.use_group(resource_group if resource_group is not None else pools[0].network.group)
+        self._given = Given(this_stack(), given.limits, given.secrets, given.image)
+        run, registry = writes[0], [Grant("registry", REGISTRY_PULL, registry_id)] if registry_id else []
+        self._let_in(pools, run, reads, registry)
+        self._lead_to([run, *reads], pools)
+        clustered = [pool for pool in pools if pool.spec.service == "azureml"]
+        workspace = make_workspace(self, isolation, reachable=bool(run.open_to), registry_id=registry_id) if clustered else None
+        self.targets = pulumi.Output.from_input({})
+        if workspace is not None:
+            self._run_clusters(workspace, clustered, run, reads)
+        self.submitter_role = self._submitter(submitters, run, workspace)
+        self.publish_command = run.url.apply(lambda url: publish_command(pulumi.get_stack(), url))
+        self.register_outputs({"targets": self.targets, "submitter_role": self.submitter_role, "publish_command": self.publish_command})
+
+    def _let_in(self, pools: Sequence[GpuPool], run: Bucket, reads: Sequence[Bucket], registry: list[Grant]) -> None:
+        """A job's rights for what runs on the pools' machines."""
+        for pool in pools:
+            label = pool.logical_name
+            grants = [Grant(f"{label}-writes-{run.logical_name}", BLOB_WRITER, run.id)]
+            grants += [Grant(f"{label}-reads-{bucket.logical_name}", BLOB_READER, bucket.id) for bucket in reads]
+            grants += [grant._replace(suffix=f"{label}-{grant.suffix}") for grant in registry]
+            for grant in grants:
+                assign(self, grant, pool.identity.principal_id)
+
+    def _lead_to(self, buckets: Sequence[Bucket], pools: Sequence[GpuPool]) -> None:
+        """From the network of each `vms` pool to each bucket that the yard made: its account may have no other door."""
+        networks = {pool.network.logical_name: pool.network for pool in pools if pool.spec.service == "vms"}
+        for bucket in buckets:
+            for label, network in networks.items() if bucket.open_to is not None else ():
+                for service in ZONES:
+                    zone = network.private_zones.get(service)
+                    suffix = f"{label}-{bucket.logical_name}-{service}"
+                    make_endpoint(self, suffix, network, service, bucket.account_id, {service: zone} if zone is not None else {})
+
+    def _run_clusters(self, workspace: Any, pools: Sequence[GpuPool], run: Bucket, reads: Sequence[Bucket]) -> None:
+        """In the order that Azure wants: ways out of the managed network first, as they begin with its first node."""
+        doors = [self._managed_door(workspace, bucket) for bucket in (run, *reads) if bucket.open_to is not None]
+        if not run.open_to:
+            self._door_to(workspace, pools[0])
+        clusters = {pool.logical_name: make_cluster(self, pool, workspace, doors) for pool in pools}
+        ends = [pool.end for pool in pools if pool.end is not None and not pool.closed]
+        if ends:
+            close_clusters(self, workspace, clusters, min(ends))
+        self.targets = self._targets(workspace, pools, clusters, run, reads)
+
+    def _managed_door(self, workspace: Any, bucket: Bucket) -> Any:
+        label = bucket.logical_name
+        principal = workspace.identity.apply(lambda found: str(found.principal_id))
+        approved = assign(self, Grant(f"connect-{label}", CONNECTION_APPROVER, bucket.account_id), principal)
+        ml = az.machinelearningservices
+        target = pulumi.Output.all(bucket.account_id, approved).apply(lambda known: str(known[0]))  # once it may connect
+        destination = ml.PrivateEndpointDestinationArgs(service_resource_id=target, subresource_target="blob", spark_enabled=False)
+        return ml.ManagedNetworkSettingsRule(
+            self.child_name(f"door-{label}"),
+            resource_group_name=self.group.name,
+            workspace_name=workspace.name,
+            rule_name=label,
+            properties=ml.PrivateEndpointOutboundRuleArgs(type="PrivateEndpoint", category="UserDefined", destination=destination),
+            opts=self.child_options(),
+        )
+
+    def _door_to(self, workspace: Any, pool: GpuPool) -> None:
+        """From the pools' network to the workspace, where the internet does not lead to it: who submits must be in that network."""
+        network = pool.network
+        made = {label: make_zone(self, label, name, network.id) for label, name in WORKSPACE_ZONES.items()} if network.private_zones else {}
+        zones = {label: zone for label, (zone, _) in made.items()}
+        make_endpoint(self, "workspace", network, "amlworkspace", workspace.id, zones)
+
+    def _targets(
+        self, workspace: Any, pools: Sequence[GpuPool], clusters: Mapping[str, Any], run: Bucket, reads: Sequence[Bucket]
+    ) -> pulumi.Output[dict[str, Any]]:
+        known = pulumi.Output.all(
+            subscription=account(self).subscription_id,
+            group=self.group.name,
+            workspace=workspace.name,
+            location=configured_location() or workspace.location,
+            run=run.url,
+            urls={bucket.logical_name: bucket.url for bucket in (*reads, run)},
+            key=run.key_uri,
+            clusters={label: cluster.name for label, cluster in clusters.items()},
+            clients={pool.logical_name: pool.identity.client_id for pool in pools},
+        )
+        order = [pool.logical_name for pool in pools]
+        return known.apply(lambda found: in_order(order, [{pool.logical_name: self._target(pool, found) for pool in pools}]))
+
+    def _target(self, pool: GpuPool, found: Mapping[str, Any]) -> dict[str, Any]:
+        where = (found["subscription"], found["group"], found["workspace"], region_word(found["location"]))
+        label = pool.logical_name
+        return azureml_target(
+            label,
+            pool.spec,
+            pool.tags.get("expires"),
+            Yard(*where, self._given, found["run"], found["urls"], found["key"]),
+            compute=found["clusters"][label],
+            identity_client_id=found["clients"][label],
+        )
+
+    def _submitter(self, subjects: Sequence[str], run: Bucket, workspace: Any) -> pulumi.Output[str] | None:
+        if not subjects or workspace is None:
+            return None
+        grants = [Grant("writes-runs", BLOB_WRITER, run.id), Grant("submits", ML_SUBMITTER, workspace.id)]
+        name = self.child_name("submitter")
+        return Identity(name, grants=grants, subjects=subjects, resource_group=self.group, opts=self.child_options()).client_id
+
+
+def _problems(pools: Sequence[GpuPool], writes: Sequence[Bucket], reads: Sequence[Bucket], submitters: Sequence[str]) -> list[str]:
+    problems = service_problems(
+        [pool.logical_name for pool in pools],
+        [pool.logical_name for pool in pools if pool.spec.service == "vms"],
+        [bucket.logical_name for bucket in writes],
+        [bucket.logical_name for bucket in reads],
+        submitters,
+    )
+    return problems + exact_problems(submitters)
+
+
+def _own_problems(isolation: Any, registry_id: Any) -> list[str]:
+    problems = []
+    if isolation not in ISOLATION:
+        problems.append(
+            f"isolation: got {isolation!r}, allowed: {' or '.join(ISOLATION)}; approved brings a firewall that is paid by the hour"
+        )
+    if registry_id is not None and not (isinstance(registry_id, str) and _REGISTRY.fullmatch(registry_id)):
+        problems.append(
+            f"registry_id: got {registry_id!r}, allowed: the resource id of a container registry; `az acr show --query id` prints it"
+        )
+    return problems

@@ -1,0 +1,62 @@
+"""Job targets of Azure pools, as plain data: JobTarget v1 of kind azureml (training_jobs/target.py validates it). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..pool_spec import GpuPoolSpec
+from ..targets import Given, of_machine, shared
+
+
+@dataclass(frozen=True)
+class Yard:
+    """What all targets of a yard share, once it is known."""
+
+    subscription_id: str
+    resource_group: str
+    workspace: str
+    location: str
+    given: Given
+    run_bucket: str
+    buckets: Mapping[str, str]
+    key_uri: str | None
+
+
+def azureml_target(
+    name: str, spec: GpuPoolSpec, expires: str | None, yard: Yard, *, compute: str, identity_client_id: str
+) -> dict[str, Any]:
+    """The target of a pool that is a cluster of the workspace."""
+    return {
+        **shared("azureml", name, yard.given, yard.run_bucket, yard.buckets),
+        **of_machine(spec, spec.row("azure"), yard.given.stack, yard.location, expires),
+        "encryption_key": yard.key_uri,
+        "subscription_id": yard.subscription_id,
+        "resource_group": yard.resource_group,
+        "workspace": yard.workspace,
+        "compute": compute,
+        "identity_client_id": identity_client_id,
+    }
+
+
+def region_word(location: str) -> str:
+    """A location as the catalogue writes it.
+
+    >>> region_word("East US 2")
+    'eastus2'
+    """
+    return location.replace(" ", "").lower()
+
+
+def publish_command(stack: str, run_bucket: str) -> str:
+    """The shell line that writes the targets into the run bucket, as whoever is logged in.
+
+    >>> publish_command("dev", "abfs://runs@acme.dfs.core.windows.net").split()[:6]
+    ['pulumi', 'stack', 'output', 'job_targets', '--json', '--stack']
+    """
+    container, _, host = run_bucket.removeprefix("abfs://").partition("@")
+    return (
+        f"pulumi stack output job_targets --json --stack {stack} > targets.json && az storage blob upload --auth-mode login --overwrite "
+        f"--account-name {host.partition('.')[0]} --container-name {container} --name gpuyard/targets.json --file targets.json"
+    )

@@ -1,0 +1,193 @@
+"""The network of an Azure yard: a virtual network without public addresses; or the nodes' security group in an existing one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pulumi
+import pulumi_azure_native as az
+
+from ..base import Tags, after, as_given, checked, refuse
+from ..naming import name_problems
+from ..spec import NetworkSpec
+from .account import AzureComponent, Group, group_problems
+from .cidr import DEFAULT_CIDR, Plan, plan_subnets, spec_problems
+from .endpoints import OUT, SERVICE_ENDPOINTS, ZONES, make_zone
+from .security_group import endpoint_rules, make_node_group, make_rules, node_rules
+
+_IDS = {
+    "vpc_id": re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+", re.IGNORECASE),
+    "subnet_ids": re.compile(
+        r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+/subnets/[^/]+", re.IGNORECASE
+    ),
+}
+
+
+class Network(AzureComponent):
+    """A subnet for the nodes of all zones, one for private endpoints, and the security group of the nodes.
+
+    Nodes reach each other on every protocol, the private endpoints, and port 443 of what `egress` lets them reach: nat = the internet,
+    through one NAT gateway; endpoints = the services in endpoints.py; none = nothing else. Nothing reaches them from elsewhere, and no
+    machine gets a hidden address of Azure's (`default_outbound_access`). Pools and job services are in its resource group.
+    """
+
+    id: pulumi.Output[str]
+    """Of the virtual network."""
+    subnet_ids: dict[str, pulumi.Output[str]]
+    """Private subnet by zone: the same one in every zone. Known once it has its way out."""
+    security_group_id: pulumi.Output[str]
+    """Of the nodes: an application security group, which their cards name."""
+    endpoint_subnet_id: pulumi.Output[str]
+    """Where private endpoints go; of an adopted network the first subnet."""
+    private_zones: dict[str, pulumi.Output[str]]
+    """Id of the private DNS zone by what an endpoint is to (blob, dfs). Empty: an adopted network, whose zones are its owner's."""
+    zones: list[str]
+    egress: str | None
+    """The way out: nat, endpoints or none; None: an adopted network, which has its own."""
+
+    def __init__(
+        self,
+        name: str,
+        spec: NetworkSpec | Mapping[str, Any] | None = None,
+        *,
+        resource_group: pulumi.Input[str] | Group | None = None,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the network: `spec` needs zones ("1" to "3"), its cidr (/16 to /22) defaults to 10.0.0.0/16.
+
+        `resource_group`: the name of an existing group (default: one of its own, which takes everything in it along when it goes).
+        """
+        problems = [*name_problems(name), *spec_problems(as_given(spec)), *group_problems(resource_group)]
+        spec = checked(NetworkSpec, spec, f"Network {name}", self.cloud, problems)
+        cidr = spec.cidr or DEFAULT_CIDR
+        props = {"cidr": cidr, "zones": spec.zones, "egress": spec.egress}
+        super().__init__("Network", name, props, tags, opts)
+        self.use_group(resource_group)
+        self.zones, self.egress = list(spec.zones), spec.egress
+        plan = plan_subnets(cidr)
+        network = self._network(cidr)
+        self.id = network.id
+        self.security_group_id = make_node_group(self)
+        nodes, endpoints = self._subnets(network.name, plan)
+        zones = {service: make_zone(self, service, zone, self.id) for service, zone in ZONES.items()}
+        self.private_zones = {service: zone for service, (zone, _) in zones.items()}
+        ready = after(nodes, [link for _, link in zones.values()])
+        self.subnet_ids = dict.fromkeys(self.zones, ready)
+        self.endpoint_subnet_id = endpoints
+        self._register()
+
+    @classmethod
+    def adopt(
+        cls,
+        name: str,
+        *,
+        vpc_id: pulumi.Input[str],
+        subnet_ids: Mapping[str, pulumi.Input[str]],
+        private_zones: Mapping[str, pulumi.Input[str]] | None = None,
+        resource_group: pulumi.Input[str] | Group | None = None,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> Network:
+        """Use an existing network: makes the nodes' security group beside it and changes nothing in it.
+
+        `vpc_id`: the virtual network's resource id. `subnet_ids`: the private subnet's id by zone, at least one; it may be the same in
+        all zones. `private_zones`: ids of the private DNS zones that are linked to the network, by blob and dfs; without them private
+        endpoints get no names from here, which is right where a policy of the company gives them theirs.
+        """
+        problems = [*name_problems(name), *id_problems("vpc_id", vpc_id), *group_problems(resource_group)]
+        problems += [problem for zone, subnet in subnet_ids.items() for problem in id_problems("subnet_ids", subnet, zone)]
+        problems += [] if subnet_ids else ["subnet_ids: got none, allowed: at least one; give the private subnet of each pool's zone"]
+        refuse(f"Network {name}", problems)
+        self = cls.__new__(cls)
+        AzureComponent.__init__(self, "Network", name, {"existing": {"vpc_id": vpc_id, "subnet_ids": dict(subnet_ids)}}, tags, opts)
+        self.use_group(resource_group)
+        self.zones, self.egress = list(subnet_ids), None
+        self.id = _existing(name, "vpc_id", vpc_id)
+        self.subnet_ids = {zone: _existing(name, "subnet_ids", subnet, zone) for zone, subnet in subnet_ids.items()}
+        self.endpoint_subnet_id = next(iter(self.subnet_ids.values()))
+        self.private_zones = {service: pulumi.Output.from_input(zone) for service, zone in (private_zones or {}).items()}
+        self.security_group_id = make_node_group(self)
+        self._register()
+        return self
+
+    def _register(self) -> None:
+        self.register_outputs({"id": self.id, "subnet_ids": self.subnet_ids, "security_group_id": self.security_group_id})
+
+    def _network(self, cidr: str) -> Any:
+        """Without subnets of its own in it: they are resources, and what is said in both places fights."""
+        return az.network.VirtualNetwork(
+            self.child_name("network"),
+            resource_group_name=self.group.name,
+            address_space={"address_prefixes": [cidr]},
+            tags=self.azure_tags(),
+            opts=self.child_options(ignore_changes=["subnets"]),
+        )
+
+    def _subnets(self, network: pulumi.Output[str], plan: Plan) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+        rules = make_rules(self, "nodes", node_rules(self.security_group_id, plan.endpoints, OUT[str(self.egress)]))
+        more: dict[str, Any] = {"nat_gateway": {"id": self._nat()}} if self.egress == "nat" else {}
+        if self.egress == "endpoints":
+            more["service_endpoints"] = [{"service": service} for service in SERVICE_ENDPOINTS]
+        nodes = self._subnet("nodes", network, plan.nodes, rules, more, [])
+        guard = make_rules(self, "endpoints", endpoint_rules(self.security_group_id, plan.endpoints))
+        policies = {"private_endpoint_network_policies": "Enabled"}  # else no rule is about a private endpoint
+        # one after the other: Azure changes one subnet of a network at a time
+        endpoints = self._subnet("endpoints", network, plan.endpoints, guard, policies, [nodes])
+        return pulumi.Output.from_input(nodes.id), pulumi.Output.from_input(endpoints.id)
+
+    def _subnet(
+        self, suffix: str, network: pulumi.Output[str], cidr: str, rules: pulumi.Output[str], more: Mapping[str, Any], first: list[Any]
+    ) -> Any:
+        return az.network.Subnet(
+            self.child_name(suffix),
+            resource_group_name=self.group.name,
+            virtual_network_name=network,
+            address_prefix=cidr,
+            default_outbound_access=False,
+            network_security_group={"id": rules},
+            **more,
+            opts=self.child_options(depends_on=first),
+        )
+
+    def _nat(self) -> pulumi.Output[str]:
+        """One NAT gateway for all zones, with the only public address there is. Azure chooses its zone: with it the way out is lost."""
+        address = az.network.PublicIPAddress(
+            self.child_name("nat"),
+            resource_group_name=self.group.name,
+            sku={"name": "Standard"},
+            public_ip_allocation_method="Static",
+            tags=self.azure_tags(),
+            opts=self.child_options(),
+        )
+        gateway = az.network.NatGateway(
+            self.child_name("nat"),
+            resource_group_name=self.group.name,
+            sku={"name": "Standard"},
+            public_ip_addresses=[{"id": address.id}],
+            tags=self.azure_tags(),
+            opts=self.child_options(),
+        )
+        return pulumi.Output.from_input(gateway.id)
+
+
+def id_problems(key: str, value: Any, zone: str | None = None) -> list[str]:
+    """Why this cannot be a resource id; an output of another stack is looked at once it is known."""
+    if isinstance(value, str | None) and not _IDS[key].fullmatch(str(value)):
+        form = "/subscriptions/.../resourceGroups/.../providers/Microsoft.Network/virtualNetworks/NAME"
+        wanted = f"{form}/subnets/NAME" if key == "subnet_ids" else form
+        return [f"{key}{f'.{zone}' if zone else ''}: got {value!r}, allowed: a resource id, {wanted}; the portal shows it under JSON View"]
+    return []
+
+
+def _existing(name: str, key: str, value: pulumi.Input[str], zone: str | None = None) -> pulumi.Output[str]:
+    """The id, once known. An output that is missing in the other stack arrives as None."""
+    return pulumi.Output.from_input(value).apply(partial(_known_id, name, key, zone))
+
+
+def _known_id(name: str, key: str, zone: str | None, found: Any) -> str:
+    refuse(f"Network {name}", id_problems(key, found, zone))
+    return str(found)

@@ -1,0 +1,74 @@
+"""Which of Azure's built-in roles a yard gives, and why; names of assignments. Pure."""
+
+from __future__ import annotations
+
+import uuid
+from typing import NamedTuple
+
+import pulumi
+
+
+class Role(NamedTuple):
+    """One built-in role: learn.microsoft.com/azure/role-based-access-control/built-in-roles."""
+
+    name: str
+    guid: str
+    why: str
+
+
+BLOB_WRITER = Role(
+    "Storage Blob Data Contributor",
+    "ba92f5b4-2d11-453d-a403-e96b0029c9fe",
+    "jobs write checkpoints and results, who submits writes code and records; on the one container",
+)
+BLOB_READER = Role("Storage Blob Data Reader", "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1", "jobs read data; on the one container")
+CRYPTO_USER = Role(
+    "Key Vault Crypto Service Encryption User",
+    "e147488a-f6f5-4113-8e2d-b22465e65bf6",
+    "a storage account wraps its own key with the yard's; on the one vault, which holds that key alone",
+)
+ML_SUBMITTER = Role(
+    "AzureML Data Scientist",
+    "f6c7c914-8db3-469d-8ca1-694a8f32e121",
+    "who submits starts, watches and stops jobs; it cannot make or change clusters or the workspace; on the one workspace",
+)
+ML_CLOSER = Role(
+    "AzureML Compute Operator",
+    "e503ece1-11d0-4e8e-8e2c-7a6c3bf38815",
+    "what takes clusters to zero nodes at the end sets their size; on the one workspace",
+)
+CONNECTION_APPROVER = Role(
+    "Azure AI Enterprise Network Connection Approver",
+    "b556d68e-0be0-4f35-a333-ad7ee1ce17ea",
+    "the workspace connects its managed network to the bucket's account; on the one account",
+)
+REGISTRY_PULL = Role("AcrPull", "7f951dda-4ed3-4680-a7ca-43fe172d538d", "nodes pull the images of jobs; on the one registry")
+ROLES = (BLOB_WRITER, BLOB_READER, CRYPTO_USER, ML_SUBMITTER, ML_CLOSER, CONNECTION_APPROVER, REGISTRY_PULL)
+
+
+class Grant(NamedTuple):
+    """A role on one resource."""
+
+    suffix: str
+    """Of the assignment's name in the program."""
+    role: Role
+    scope: pulumi.Input[str]
+    """Resource id of what it is about; never a group or a subscription."""
+
+
+def definition_id(scope: str, role: Role) -> str:
+    """A role's id in the subscription of what it is given on.
+
+    >>> definition_id("/subscriptions/s/resourceGroups/g", BLOB_READER)
+    '/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/2a2b9908-6ea1-4ae2-8e65-a410df84e7d1'
+    """
+    return f"/subscriptions/{scope.split('/')[2]}/providers/Microsoft.Authorization/roleDefinitions/{role.guid}"
+
+
+def assignment_name(scope: str, role: Role, principal_id: str) -> str:
+    """An assignment's name: Azure wants a GUID, and refuses a second one for the same role, scope and principal.
+
+    >>> assignment_name("/subscriptions/s", BLOB_READER, "p") == assignment_name("/SUBSCRIPTIONS/S", BLOB_READER, "P")
+    True
+    """
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{scope}|{role.guid}|{principal_id}".lower()))

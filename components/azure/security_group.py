@@ -1,0 +1,87 @@
+"""The rules of the nodes' subnet: nodes reach each other and what egress lets them reach; nothing else, either way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pulumi
+import pulumi_azure_native as az
+
+from .account import AzureComponent
+
+_LAST = 4096  # the lowest priority that a rule of one's own can have: before Azure's defaults, which let the virtual network in
+_FIRST = 100
+
+
+def make_node_group(parent: AzureComponent) -> pulumi.Output[str]:
+    """The application security group that the nodes' cards are in: rules name it instead of addresses."""
+    group = az.network.ApplicationSecurityGroup(
+        parent.child_name("nodes"), resource_group_name=parent.group.name, tags=parent.azure_tags(), opts=parent.child_options()
+    )
+    return pulumi.Output.from_input(group.id)
+
+
+def make_rules(parent: AzureComponent, suffix: str, rules: Sequence[dict[str, Any]]) -> pulumi.Output[str]:
+    """A network security group with these rules, then a denial of all else both ways."""
+    numbered = [{**rule, "priority": _FIRST + number} for number, rule in enumerate(rules)]
+    group = az.network.NetworkSecurityGroup(
+        parent.child_name(suffix),
+        resource_group_name=parent.group.name,
+        security_rules=[*numbered, _deny("Inbound"), _deny("Outbound")],
+        tags=parent.azure_tags(),
+        opts=parent.child_options(),
+    )
+    return pulumi.Output.from_input(group.id)
+
+
+def node_rules(nodes: pulumi.Output[str], endpoints: str, out: Sequence[str]) -> list[dict[str, Any]]:
+    """Nodes to nodes on everything; HTTPS to the private endpoints and to the service tags in `out`.
+
+    InfiniBand is a network of its own: no rule here is about it. Name resolution and the metadata service pass whatever rules say:
+    learn.microsoft.com/azure/virtual-network/network-security-groups-overview
+    """
+    own = [{"id": nodes}]
+    everything = {"access": "Allow", "protocol": "*", "source_port_range": "*", "destination_port_range": "*"}
+    between = {**everything, "source_application_security_groups": own, "destination_application_security_groups": own}
+    tags = [(tag, tag) for tag in out]
+    return [
+        {**between, "name": "nodes-in", "direction": "Inbound", "description": "nodes from each other"},
+        {**between, "name": "nodes-out", "direction": "Outbound", "description": "nodes to each other"},
+        *(_https(name, own, to) for name, to in [("endpoints", endpoints), *tags]),
+    ]
+
+
+def endpoint_rules(nodes: pulumi.Output[str], endpoints: str) -> list[dict[str, Any]]:
+    """Private endpoints take HTTPS from the nodes alone."""
+    rule = _https("nodes", [{"id": nodes}], endpoints)
+    return [{**rule, "name": "nodes-in", "direction": "Inbound", "description": "HTTPS from the nodes"}]
+
+
+def _https(name: str, source: list[dict[str, Any]], to: str) -> dict[str, Any]:
+    return {
+        "name": f"out-{name}".lower(),
+        "description": f"HTTPS to {to}",
+        "direction": "Outbound",
+        "access": "Allow",
+        "protocol": "Tcp",
+        "source_application_security_groups": source,
+        "source_port_range": "*",
+        "destination_address_prefix": to,
+        "destination_port_range": "443",
+    }
+
+
+def _deny(direction: str) -> dict[str, Any]:
+    return {
+        "name": f"deny-{direction.lower()}",
+        "description": "everything else",
+        "direction": direction,
+        "access": "Deny",
+        "priority": _LAST,
+        "protocol": "*",
+        "source_address_prefix": "*",
+        "source_port_range": "*",
+        "destination_address_prefix": "*",
+        "destination_port_range": "*",
+    }

@@ -1,0 +1,105 @@
+"""How the plan reads Azure: what stands and costs, budgets, and a network and a bucket in a few words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...catalogue import Quota
+from ..facts import Component, Pool, Yard
+from .azure_exposed import inbound_addresses, open_metadata, public_addresses, unencrypted
+from .base import CloudRules, Standing
+
+_NAT = "azure-native:network:NatGateway"
+_UNPRICED = {
+    "azure-native:compute:VirtualMachine": "virtual machine",
+    "azure-native:compute:Disk": "managed disk",
+    "azure-native:compute:CapacityReservation": "capacity reservation",
+    "azure-native:containerregistry:Registry": "container registry",
+    "azure-native:containerservice:ManagedCluster": "AKS cluster",
+    "azure-native:keyvault:ManagedHsm": "managed HSM",
+    "azure-native:machinelearningservices:ManagedNetworkSettingsRule": "private endpoint of the workspace's own network",
+    "azure-native:network:AzureFirewall": "firewall",
+    "azure-native:network:BastionHost": "Bastion host",
+    "azure-native:network:LoadBalancer": "load balancer",
+    "azure-native:network:VirtualNetworkGateway": "network gateway",
+    "azure-native:privatedns:PrivateZone": "private DNS zone",
+    "azure-native:storagecache:AmlFilesystem": "Lustre file system",
+}
+
+
+def _standing(yard: Yard) -> list[Standing]:
+    subnets = yard.of("azure-native:network:Subnet")
+    opened = {str(subnet.uses.get("virtualNetworkName")) for subnet in subnets if subnet.inputs.get("serviceEndpoints")}
+    return [
+        Standing("nat_gateway", "NAT gateway", len(yard.of(_NAT))),
+        Standing("public_ipv4", "public IPv4 address", len(yard.of("azure-native:network:PublicIPAddress"))),
+        Standing("private_endpoint", "private endpoint", len(yard.of("azure-native:network:PrivateEndpoint"))),
+        Standing("service_endpoints", "network with service endpoints", len(opened)),
+        Standing(
+            "firewall", "managed network's firewall", len([each for each in _workspaces(yard) if each == "AllowOnlyApprovedOutbound"])
+        ),
+    ]
+
+
+def _workspaces(yard: Yard) -> list[Any]:
+    found = [each.inputs.get("managedNetwork") for each in yard.of("azure-native:machinelearningservices:Workspace")]
+    return [each.get("isolationMode") for each in found if isinstance(each, Mapping)]
+
+
+def _budgets(yard: Yard) -> list[float]:
+    raw = yard.of("azure-native:consumption:Budget", "azure-native:costmanagement:Budget")
+    amounts = [each.inputs.get("amount") for each in raw if each.inputs.get("timeGrain") == "Monthly"]
+    return [float(amount) for amount in amounts if isinstance(amount, int | float)]
+
+
+def _own_quota(pool: Pool) -> Quota | None:
+    """Azure ML counts its own cores: dedicated ones by family, low-priority ones of all families together."""
+    if pool.spec.service != "azureml" or pool.machine is None:
+        return None
+    quota = pool.machine.quotas["on_demand"]
+    if pool.spec.mode == "spot":
+        return quota.model_copy(update={"code": None, "name": "azureml: low-priority vCPUs of all families"})
+    return quota.model_copy(update={"name": f"azureml: dedicated {quota.name}"})
+
+
+def _network(component: Component, below: Mapping[str, int]) -> str:
+    if not below.get("azure-native:network:VirtualNetwork"):
+        return "adopted"
+    zones: Any = component.inputs.get("zones", [])
+    parts = [
+        str(component.inputs.get("cidr") or "10.0.0.0/16"),
+        f"zone{'s' if len(zones) != 1 else ''} {', '.join(str(zone) for zone in zones)}" if isinstance(zones, list) else "",
+        f"egress {component.inputs.get('egress') or 'nat'}",
+        f"{below[_NAT]} NAT" if below.get(_NAT) else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _bucket(component: Component, below: Mapping[str, int]) -> str:
+    if not below.get("azure-native:storage:StorageAccount"):
+        return "adopted"
+    doors: Any = component.inputs.get("open_to") or []
+    parts = [
+        "blob",
+        "encrypted",
+        "versioned" if component.inputs.get("namespace") != "hierarchical" else "hierarchical",
+        f"open to {', '.join(str(door) for door in doors)}" if isinstance(doors, list) and doors else "private",
+        f"on_destroy {component.inputs.get('on_destroy') or 'keep'}",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+RULES = CloudRules(
+    standing=_standing,
+    unpriced=_UNPRICED,
+    budgets=_budgets,
+    own_quota=_own_quota,
+    public_addresses=public_addresses,
+    inbound_addresses=inbound_addresses,
+    unencrypted=unencrypted,
+    open_metadata=open_metadata,
+    network=_network,
+    bucket=_bucket,
+    fast_card="InfiniBand",
+)

@@ -1,0 +1,243 @@
+"""Azure's network, bucket, key, pool and budget: what each is, in preview and update; kept or deleted; adopted; refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pulumi
+import pytest
+
+from components.azure import Bucket, Budget, EncryptionKey, GpuPool, Network
+from tests.support.azure_yard import DATA, RESERVED, SUBNET, TAGS, VMS, VNET, kinds, token
+
+SCALE_SET, SUBNET_TYPE = token("compute:VirtualMachineScaleSet"), token("network:Subnet")
+MISSING: Any = None
+HPC = {"publisher": "microsoft-dsvm", "offer": "ubuntu-hpc", "sku": "2204", "version": "latest"}
+
+
+def network(egress: str = "nat", **more: Any) -> Network:
+    return Network("net", {"zones": ["1", "3"], "egress": egress}, tags=TAGS, **more)
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_what_a_network_is(record: Any, preview: bool) -> None:
+    recorded = record(network, preview=preview)
+    assert kinds(recorded) == [
+        "ApplicationSecurityGroup net-nodes",
+        "NatGateway net-nat",
+        "Network net",
+        "NetworkSecurityGroup net-endpoints",
+        "NetworkSecurityGroup net-nodes",
+        "PrivateZone net-blob",
+        "PrivateZone net-dfs",
+        "PublicIPAddress net-nat",
+        "ResourceGroup net-group",
+        "Subnet net-endpoints",
+        "Subnet net-nodes",
+        "VirtualNetwork net-network",
+        "VirtualNetworkLink net-blob",
+        "VirtualNetworkLink net-dfs",
+    ]
+    assert set(recorded.outputs("Network")) == {"id", "subnet_ids", "security_group_id"}
+
+
+@pytest.mark.parametrize(
+    ("egress", "out"), [("nat", ["internet"]), ("endpoints", ["azurecontainerregistry", "azurekeyvault", "storage"]), ("none", [])]
+)
+def test_nodes_reach_each_other_and_what_egress_says(record: Any, egress: str, out: list[str]) -> None:
+    recorded = record(lambda: network(egress))
+    rules = recorded.inputs(token("network:NetworkSecurityGroup"), "net-nodes")["securityRules"]
+    assert [rule["name"] for rule in rules] == [
+        *("nodes-in", "nodes-out", "out-endpoints"),
+        *(f"out-{tag}" for tag in out),
+        *("deny-inbound", "deny-outbound"),
+    ]
+    assert [rule["priority"] for rule in rules][-2:] == [4096, 4096]
+    inbound = [rule for rule in rules if rule["direction"] == "Inbound" and rule["access"] == "Allow"]
+    assert all("sourceAddressPrefix" not in rule and rule["sourceApplicationSecurityGroups"] for rule in inbound)
+    nodes, endpoints = (recorded.inputs(SUBNET_TYPE, name) for name in ("net-nodes", "net-endpoints"))
+    assert nodes["defaultOutboundAccess"] is endpoints["defaultOutboundAccess"] is False
+    assert ("natGateway" in nodes) == (egress == "nat")
+    assert ("serviceEndpoints" in nodes) == (egress == "endpoints")
+    assert endpoints["privateEndpointNetworkPolicies"] == "Enabled"
+    assert any(urn.endswith("::net-nodes") for urn in recorded.one(SUBNET_TYPE, "net-endpoints").dependencies)
+
+
+def test_a_group_that_is_given_is_used_and_none_is_made(record: Any) -> None:
+    recorded = record(lambda: network(resource_group="acme-rg"))
+    assert "ResourceGroup net-group" not in kinds(recorded)
+    assert recorded.inputs(SUBNET_TYPE, "net-nodes")["resourceGroupName"] == "acme-rg"
+    assert recorded.inputs(SUBNET_TYPE, "net-nodes")["virtualNetworkName"]
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_what_a_bucket_is(record: Any, preview: bool) -> None:
+    def program() -> None:
+        bucket = Bucket("runs", {"open_to": ["203.0.112.0/24"]}, tags=TAGS)
+        pulumi.export("known", [bucket.url, bucket.name, bucket.id])
+
+    recorded = record(program, preview=preview)
+    assert kinds(recorded) == [
+        "BlobContainer runs-container",
+        "BlobServiceProperties runs-blobs",
+        "Bucket runs",
+        "ManagementPolicy runs-lifecycle",
+        "ResourceGroup runs-group",
+        "StorageAccount runs-account",
+    ]
+    assert recorded.unknown == ({"known"} if preview else set())
+    if preview:
+        return
+    account = recorded.inputs(token("storage:StorageAccount"), "runs-account")
+    assert recorded.exports["known"][0] == f"abfs://runs@{account['accountName']}.dfs.core.windows.net"
+    assert account["networkRuleSet"]["ipRules"] == [{"action": "Allow", "iPAddressOrRange": "203.0.112.0/24"}]
+    assert account["isHnsEnabled"] is False
+    assert account["tags"] == {**TAGS, "stack": "gpuyard/local"}
+    assert recorded.inputs(token("storage:BlobServiceProperties"), "runs-blobs")["isVersioningEnabled"] is True
+
+
+def test_a_bucket_is_kept_with_its_group_unless_it_is_to_go(record: Any) -> None:
+    assert record(lambda: Bucket("runs")).one("gpuyard-azure:index:Bucket", "runs").retainOnDelete
+    assert not record(lambda: Bucket("runs", {"on_destroy": "delete"})).one("gpuyard-azure:index:Bucket", "runs").retainOnDelete
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_a_key_of_ones_own_is_used_by_an_identity_that_may_use_nothing_else(record: Any, preview: bool) -> None:
+    recorded = record(lambda: Bucket("runs", key=EncryptionKey("key", on_destroy="delete"), namespace="hierarchical"), preview=preview)
+    account = recorded.inputs(token("storage:StorageAccount"), "runs-account")
+    assert account["encryption"]["keySource"] == "Microsoft.Keyvault"
+    assert "keyVersion" not in account["encryption"]["keyVaultProperties"]
+    assert account["identity"]["type"] == "UserAssigned"
+    assert recorded.inputs(token("storage:BlobServiceProperties"), "runs-blobs")["isVersioningEnabled"] is False
+    vault = recorded.inputs(token("keyvault:Vault"), "key-vault")["properties"]
+    assert (vault["enableRbacAuthorization"], vault["enablePurgeProtection"]) == (True, True)
+    assert [line for line in kinds(recorded) if line.startswith("RoleAssignment")] == ["RoleAssignment key-user-may-vault"]
+
+
+def test_the_golden_scale_set(record: Any) -> None:
+    spec = {**VMS, "min_nodes": 1, "capacity": RESERVED}
+    given = record(lambda: GpuPool("lab", spec, network=network(), tags=TAGS)).inputs(SCALE_SET, "lab-machines")
+    profile = given.pop("virtualMachineProfile")
+    assert profile["osProfile"].pop("customData")
+    assert profile["osProfile"]["linuxConfiguration"]["disablePasswordAuthentication"] is True
+    [card] = profile["networkProfile"]["networkInterfaceConfigurations"]
+    assert "publicIPAddressConfiguration" not in card["ipConfigurations"][0]
+    assert len(card["ipConfigurations"][0]["applicationSecurityGroups"]) == 1
+    assert profile["capacityReservation"] == {"capacityReservationGroup": {"id": RESERVED["reservation"]}}
+    assert profile["securityProfile"]["encryptionAtHost"] is True
+    assert profile["storageProfile"]["imageReference"] == HPC
+    assert profile["scheduledEventsProfile"]["terminateNotificationProfile"] == {"enable": True, "notBeforeTimeout": "PT5M"}
+    group = given.pop("resourceGroupName")
+    assert group == "net-group"
+    assert given.pop("identity")["type"] == "UserAssigned"
+    assert given == {
+        "orchestrationMode": "Uniform",
+        "overprovision": False,
+        "platformFaultDomainCount": 1,
+        "singlePlacementGroup": True,
+        "sku": {"capacity": 1, "name": "Standard_ND96isr_H100_v5"},
+        "tags": {**TAGS, "stack": "gpuyard/local"},
+        "upgradePolicy": {"mode": "Manual"},
+        "zones": ["1"],
+    }
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_what_pools_are(record: Any, preview: bool) -> None:
+    def program() -> None:
+        net = network()
+        pools = [
+            GpuPool("spot", {**VMS, "capacity": "spot"}, network=net, tags=TAGS),
+            GpuPool("flex", {**VMS, "machine": "Standard_NC24ads_A100_v4"}, network=net, orchestration="flexible", tags=TAGS),
+            GpuPool("ml", {"machine": "Standard_ND96isr_H200_v5", "service": "azureml", "max_nodes": 2}, network=net, tags=TAGS),
+        ]
+        pulumi.export("scale", pools[0].scale_command)
+        assert pools[2].scale_command is None
+
+    recorded = record(program, preview=preview)
+    pools = [line for line in kinds(recorded) if not line.partition(" ")[2].startswith("net")]
+    assert pools == [
+        "AutoscaleSetting flex-bounds",
+        "AutoscaleSetting spot-bounds",
+        "GpuPool flex",
+        "GpuPool ml",
+        "GpuPool spot",
+        "Identity flex-node",
+        "Identity ml-node",
+        "Identity spot-node",
+        "UserAssignedIdentity flex-node-identity",
+        "UserAssignedIdentity ml-node-identity",
+        "UserAssignedIdentity spot-node-identity",
+        "VirtualMachineScaleSet flex-machines",
+        "VirtualMachineScaleSet spot-machines",
+    ]
+    flexible = recorded.inputs(SCALE_SET, "flex-machines")
+    assert "singlePlacementGroup" not in flexible
+    assert "upgradePolicy" not in flexible
+    assert recorded.inputs(SCALE_SET, "spot-machines")["virtualMachineProfile"]["billingProfile"] == {"maxPrice": -1}
+    if not preview:
+        assert recorded.exports["scale"] == "az vmss scale --resource-group net-group --name spot-machines --new-capacity 4"
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_a_budget_counts_the_stack_or_a_group(record: Any, preview: bool) -> None:
+    def program() -> None:
+        Budget("budget", owner="ml@acme.io", usd_per_month=1500, tags=TAGS)
+        Budget("group", owner="ml@acme.io", usd_per_month=10, alert_at_percent=[90], resource_group="rg")
+
+    recorded = record(program, preview=preview)
+    budget, group = (recorded.inputs(token("consumption:Budget"), name) for name in ("budget-budget", "group-budget"))
+    assert budget["filter"] == {"tags": {"name": "stack", "operator": "In", "values": ["gpuyard/local"]}}
+    assert set(budget["notifications"]) == {"actual-50", "actual-80", "actual-100", "forecast-100"}
+    assert all(each["contactEmails"] == ["ml@acme.io"] for each in budget["notifications"].values())
+    assert "filter" not in group
+    if not preview:
+        assert (budget["scope"], group["scope"]) == ("/subscriptions/sub", "/subscriptions/sub/resourceGroups/rg")
+
+
+def pool(**more: Any) -> Callable[[], Any]:
+    return lambda: GpuPool(
+        "p", {**VMS, **more.pop("spec", {})}, network=Network.adopt("hub", vpc_id=VNET, subnet_ids={"1": SUBNET}), **more
+    )
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        (lambda: Network("net", {"zones": ["eastus-1"], "cidr": "10.0.0.0/28"}), ["Network net: 2 problems", "zones: got", "cidr: got"]),
+        (lambda: Network.adopt("n", vpc_id="vnet", subnet_ids={"1": "s"}), ["2 problems", "vpc_id: got 'vnet'", "subnet_ids.1: got 's'"]),
+        (lambda: Network.adopt("n", vpc_id=VNET, subnet_ids={}), ["subnet_ids: got none"]),
+        (lambda: Bucket("runs", {"open_to": ["10.0.0.1", "internet"]}), ["open_to", "a public IPv4 address"]),
+        (lambda: Bucket("runs", {"open_to": ["1.2.3.4", "internet"]}), ["open_to", "internet alone"]),
+        (lambda: Bucket("R", namespace="deep"), ["2 problems", "name: got 'R'", "namespace: got 'deep'"]),  # type: ignore[arg-type]
+        (lambda: Bucket.adopt("d", bucket="acme"), ["existing: got 'acme'"]),
+        (lambda: Bucket.adopt("d", bucket=pulumi.Output.from_input(MISSING)), ["existing: got None"]),
+        (lambda: Bucket("b", tags={"stack": "x", "a<b": "1"}), ["2 problems", "'stack'", "'a<b'"]),
+        (lambda: EncryptionKey("k", on_destroy="burn"), ["on_destroy: got 'burn'"]),  # type: ignore[arg-type]
+        (pool(spec={"zone": "2"}), ["zone: got '2', allowed: a zone of network hub: 1"]),
+        (pool(orchestration="flexible"), ["orchestration: got 'flexible', allowed: uniform"]),
+        (pool(spec={"machine": "Standard_ND96is_H100_v5"}), ["allowed: Standard_ND96isr_H100_v5 for more than one node"]),
+        (pool(spec={"max_nodes": 101}), ["max_nodes: got 101, allowed: 1 to 100"]),
+        (pool(spec={"machine": "Standard_ND128isr_NDR_GB200_v6"}), ["image: got nothing"]),
+        (pool(spec={"capacity": {"mode": "reservation", "reservation": "mine"}}), ["capacity.reservation: got 'mine'"]),
+        (pool(ssh_public_key="-----BEGIN", tags={"expires": "soon"}), ["2 problems", "ssh_public_key", "tags.expires: got 'soon'"]),
+        (pool(spec={"service": "azureml", "zone": None, "image": "x", "disk_gib": 100}), ["image: got 'x'", "disk_gib: got 100"]),
+        (lambda: Budget("b", owner="me", usd_per_month=0, alert_at_percent=[1, 2, 3, 4, 5]), ["3 problems", "owner: got", "usd_per_month"]),
+    ],
+)
+def test_bad_input_is_told_whole(record: Any, program: Callable[[], Any], told: list[str]) -> None:
+    with pytest.raises(pulumi.RunError) as caught:
+        record(program)
+    assert all(text in str(caught.value) for text in told), str(caught.value)
+
+
+def test_adopted_things_are_never_managed(record: Any) -> None:
+    def program() -> None:
+        Network.adopt("hub", vpc_id=pulumi.Output.from_input(VNET), subnet_ids={"1": SUBNET})
+        bucket = Bucket.adopt("data", bucket=DATA)
+        pulumi.export("known", [bucket.name, bucket.url])
+
+    recorded = record(program)
+    assert kinds(recorded) == ["ApplicationSecurityGroup hub-nodes", "Bucket data", "Network hub", "ResourceGroup hub-group"]
+    assert recorded.exports["known"] == ["acmedata/nlp", "abfs://nlp@acmedata.dfs.core.windows.net"]

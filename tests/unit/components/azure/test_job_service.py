@@ -1,0 +1,196 @@
+"""The whole Azure yard, in preview and update: what it makes, who may do what, its doors, its targets; and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pulumi
+import pytest
+
+from components.azure import Bucket, GpuPool, JobService, Network
+from components.azure.roles import ROLES
+from tests.support.azure_yard import CLUSTER, DATA, SECRET, SUBJECT, SUBNET, TAGS, VMS, VNET, declare, kinds, token
+from training_jobs.target import AzureMlTarget, parse_targets
+
+COMPUTE, WORKSPACE = token("machinelearningservices:Compute"), token("machinelearningservices:Workspace")
+ASSIGNMENT = token("authorization:RoleAssignment")
+
+
+def roles(recorded: Any) -> dict[str, tuple[str, str, str]]:
+    """Assignment -> role, last part of what it is on, and to whom, of the job service's and its identities' own."""
+    by_guid = {role.guid: role.name for role in ROLES}
+    found = {}
+    for request in recorded.resources.values():
+        if request.type == ASSIGNMENT:
+            given = recorded.inputs(ASSIGNMENT, request.name)
+            assert given["principalType"] == "ServicePrincipal"
+            assert "/providers/" in given["scope"]  # of one resource, never a group
+            role = by_guid[given["roleDefinitionId"].rpartition("/")[2]]
+            found[request.name] = (role, given["scope"].rpartition("/")[2], given["principalId"])
+    return found
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) -> None:
+    recorded = record(declare, preview=preview)
+    assert kinds(recorded, "train") == [
+        "Component train-insights",
+        "Compute train-h100-cluster",
+        "FederatedIdentityCredential train-submitter-subject-794f08de",
+        "Identity train-submitter",
+        "JobService train",
+        "ManagedNetworkSettingsRule train-door-runs",
+        "PrivateDnsZoneGroup train-net-runs-blob",
+        "PrivateDnsZoneGroup train-net-runs-dfs",
+        "PrivateDnsZoneGroup train-workspace",
+        "PrivateEndpoint train-net-runs-blob",
+        "PrivateEndpoint train-net-runs-dfs",
+        "PrivateEndpoint train-workspace",
+        "PrivateZone train-api",
+        "PrivateZone train-notebooks",
+        "RoleAssignment train-may-close",
+        "RoleAssignment train-may-connect-runs",
+        "RoleAssignment train-may-h100-reads-data",
+        "RoleAssignment train-may-h100-writes-runs",
+        "RoleAssignment train-may-lab-reads-data",
+        "RoleAssignment train-may-lab-writes-runs",
+        "RoleAssignment train-submitter-may-submits",
+        "RoleAssignment train-submitter-may-writes-runs",
+        "StorageAccount train-workspace-storage",
+        "UserAssignedIdentity train-submitter-identity",
+        "Vault train-workspace-vault",
+        "VirtualNetworkLink train-api",
+        "VirtualNetworkLink train-notebooks",
+        "Workflow train-end",
+        "Workspace train-logs",
+        "Workspace train-workspace",
+    ]
+    assert recorded.unknown == ({"job_targets", "submitter_role", "publish"} if preview else set())
+    assert recorded.warnings == []
+
+
+def test_the_workspace_is_private_and_its_cluster_holds_nothing(record: Any) -> None:
+    recorded = record(declare)
+    workspace = recorded.inputs(WORKSPACE, "train-workspace")
+    assert workspace["publicNetworkAccess"] == "Disabled"
+    assert workspace["systemDatastoresAuthMode"] == "identity"
+    assert workspace["managedNetwork"] == {"isolationMode": "AllowInternetOutbound"}
+    cluster = recorded.inputs(COMPUTE, "train-h100-cluster")
+    assert cluster["identity"]["type"] == "UserAssigned"
+    assert cluster["properties"] == {
+        "computeType": "AmlCompute",
+        "disableLocalAuth": True,
+        "properties": {
+            "enableNodePublicIp": False,
+            "osType": "Linux",
+            "remoteLoginPortPublicAccess": "Disabled",
+            "scaleSettings": {"maxNodeCount": 4, "minNodeCount": 0, "nodeIdleTimeBeforeScaleDown": "PT15M"},
+            "vmPriority": "LowPriority",
+            "vmSize": "Standard_ND96isr_H100_v5",
+        },
+    }
+
+
+def test_everybody_has_single_roles_on_single_things(record: Any) -> None:
+    recorded = record(declare)
+    node, lab, submitter = "h100-node-identity-principal", "lab-node-identity-principal", "train-submitter-identity-principal"
+    account = recorded.inputs(token("storage:BlobContainer"), "runs-container")["accountName"]
+    workspace = recorded.inputs(WORKSPACE, "train-workspace")["workspaceName"]
+    assert roles(recorded) == {
+        "train-may-close": ("AzureML Compute Operator", workspace, "train-end-principal"),
+        "train-may-connect-runs": ("Azure AI Enterprise Network Connection Approver", account, "train-workspace-principal"),
+        "train-may-h100-reads-data": ("Storage Blob Data Reader", "nlp", node),
+        "train-may-h100-writes-runs": ("Storage Blob Data Contributor", "runs", node),
+        "train-may-lab-reads-data": ("Storage Blob Data Reader", "nlp", lab),
+        "train-may-lab-writes-runs": ("Storage Blob Data Contributor", "runs", lab),
+        "train-submitter-may-submits": ("AzureML Data Scientist", workspace, submitter),
+        "train-submitter-may-writes-runs": ("Storage Blob Data Contributor", "runs", submitter),
+    }
+    assert recorded.exports["submitter_role"] == "train-submitter-identity-client"
+    credential = next(name for name in kinds(recorded) if name.startswith("FederatedIdentityCredential")).partition(" ")[2]
+    given = recorded.inputs(token("managedidentity:FederatedIdentityCredential"), credential)
+    assert (given["issuer"], given["subject"]) == ("https://token.actions.githubusercontent.com", SUBJECT)
+    assert given["audiences"] == ["api://AzureADTokenExchange"]
+
+
+def test_targets_are_what_the_other_room_reads(record: Any) -> None:
+    recorded = record(declare, config={"azure-native:location": "East US"})
+    targets = parse_targets(recorded.exports["job_targets"], "the export")
+    [target] = targets.values()
+    assert isinstance(target, AzureMlTarget)
+    assert (target.pool, target.compute, target.region, target.spot, target.subscription_id) == ("h100", "h100", "eastus", True, "sub")
+    assert target.identity_client_id == "h100-node-identity-client"
+    assert target.run_bucket.startswith("abfs://runs@")
+    assert target.run_bucket.endswith(".dfs.core.windows.net")
+    assert target.buckets["data"] == "abfs://nlp@acmedata.dfs.core.windows.net"
+    assert target.fabric is not None
+    assert (target.fabric.transport, target.fabric.line_rate_gbps, target.nics_per_node) == ("NET/IB", 3200, 8)
+    assert target.available_until == "2999-03-31T00:00:00Z"
+    assert target.secrets == {"wandb": SECRET}
+    account = target.run_bucket.partition("@")[2].partition(".")[0]
+    assert f"--account-name {account} --container-name runs" in recorded.exports["publish"]
+
+
+def test_an_open_bucket_opens_the_workspace_and_no_cluster_means_no_workspace(record: Any) -> None:
+    opened = record(lambda: declare(open_to=("internet",), pools={"h100": CLUSTER}, submitters=()))
+    assert opened.inputs(WORKSPACE, "train-workspace")["publicNetworkAccess"] == "Enabled"
+    assert not [line for line in kinds(opened, "train") if line.startswith("PrivateEndpoint")]
+    alone = record(lambda: declare(pools={"lab": VMS}, submitters=()))
+    assert not [line for line in kinds(alone, "train") if "orkspace" in line or line.startswith("Workflow")]
+    assert alone.exports["job_targets"] == {}
+    assert alone.exports["submitter_role"] is None
+
+
+def test_past_its_end_a_yard_is_at_zero_nodes_and_nothing_closes_it_again(record: Any) -> None:
+    recorded = record(lambda: declare(tags={**TAGS, "expires": "2020-01-01"}))
+    cluster = recorded.inputs(COMPUTE, "train-h100-cluster")["properties"]["properties"]["scaleSettings"]
+    assert (cluster["minNodeCount"], cluster["maxNodeCount"]) == (0, 0)
+    assert recorded.inputs(token("compute:VirtualMachineScaleSet"), "lab-machines")["sku"]["capacity"] == 0
+    assert "Workflow train-end" not in kinds(recorded)
+    assert sum("is at zero nodes since" in warning for warning in recorded.warnings) == 2
+
+
+def test_an_adopted_network_gets_endpoints_and_no_names(record: Any) -> None:
+    def program() -> None:
+        network = Network.adopt("hub", vpc_id=VNET, subnet_ids={"1": SUBNET}, tags=TAGS)
+        pool = GpuPool("lab", VMS, network=network, tags=TAGS)
+        JobService("train", pools=[pool], writes=[Bucket("runs", tags=TAGS)], tags=TAGS)
+
+    recorded = record(program)
+    assert recorded.inputs(token("network:PrivateEndpoint"), "train-hub-runs-blob")["subnet"] == {"id": SUBNET}
+    assert not [line for line in kinds(recorded) if line.startswith(("PrivateDnsZoneGroup", "PrivateZone", "Subnet", "VirtualNetwork"))]
+
+
+def test_nothing_secret_is_anywhere(record: Any) -> None:
+    recorded = record(declare)
+    text = json.dumps([str(request.object) for request in recorded.resources.values()])
+    for word in ("adminPassword", "BEGIN ", "accountKey", "SharedAccess"):
+        assert word not in text
+
+
+def jobs(**more: Any) -> Any:
+    def program() -> None:
+        network = Network.adopt("hub", vpc_id=VNET, subnet_ids={"1": SUBNET})
+        given = {"pools": [GpuPool("h100", CLUSTER, network=network)], "writes": [Bucket.adopt("runs", bucket=DATA)], **more}
+        JobService("train", **given)
+
+    return program
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        (jobs(submitters=["repo:a/b:*"]), ["JobService train: 1 problem", "submitters.0: got 'repo:a/b:*'"]),
+        (
+            jobs(isolation="none", registry_id="acr"),
+            ["2 problems", "isolation: got 'none'", "registry_id: "],
+        ),
+        (jobs(secrets={"w": "https://evil.example/secrets/x"}, writes=[]), ["2 problems", "secrets.w", "writes: got none"]),
+        (jobs(resource_group="/subscriptions/x"), ["resource_group: got '/subscriptions/x', allowed: the name of a resource group"]),
+    ],
+)
+def test_bad_input_is_told_whole(record: Any, program: Any, told: list[str]) -> None:
+    with pytest.raises(pulumi.RunError) as caught:
+        record(program)
+    assert all(text in str(caught.value) for text in told), str(caught.value)

@@ -1,0 +1,231 @@
+"""Azure's pure rules: names, subnets, InfiniBand, machines, buckets, roles, subjects, the closing workflow."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import email
+import hashlib
+import ipaddress
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components import catalogue
+from components.azure import bucket_rules, cidr, fabric, machine, names, roles, subjects
+from components.azure.cluster import closing
+from components.azure.images import image_problems, reference
+from components.azure.job_targets import publish_command
+from components.azure.key import key_properties, vault_properties
+from components.azure.scale_set import bounds, launcher_lines
+from components.end import End
+from components.pool_spec import GpuPoolSpec
+from tests.support.azure_yard import DATA, RESERVED, VMS
+
+ROWS = catalogue.table("azure").machines
+Net = ipaddress.IPv4Network
+FAST = [row.name for row in ROWS.values() if row.fast_nics]
+END = End(datetime.datetime(2027, 3, 31, tzinfo=datetime.UTC), "the yard expires on 2027-03-31")
+
+
+def spec(**more: Any) -> GpuPoolSpec:
+    return GpuPoolSpec.model_validate({**VMS, **more}, context={"cloud": "azure"})
+
+
+@given(st.text(max_size=80), st.from_regex(r"[a-z][a-z0-9-]{0,38}[a-z0-9]", fullmatch=True))
+def test_names_taken_world_wide_are_legal_and_told_apart(group: str, name: str) -> None:
+    account, vault = names.account_name(group, name), names.vault_name(group, name)
+    assert re.fullmatch(r"[a-z0-9]{3,24}", account)
+    assert re.fullmatch(r"[a-z][a-z0-9]{2,23}", vault)
+    assert names.account_name(group, name) == account != names.account_name(f"{group}x", name)
+    assert re.fullmatch(r"[a-z0-9](?!.*--)[a-z0-9-]{1,61}[a-z0-9]", names.container_name(name))
+    cluster = names.cluster_name(name)
+    assert re.fullmatch(r"[a-zA-Z](?![a-zA-Z0-9-]*-\d+$)[a-zA-Z0-9-]{2,23}", cluster)
+
+
+@given(st.integers(16, 22), st.sampled_from(["10.0.0.0/8", "172.16.0.0/12", "100.64.0.0/10"]), st.integers(0, 63))
+def test_subnets_lie_inside_and_apart(length: int, block: str, number: int) -> None:
+    base = int(Net(block).network_address) + number * 2 ** (32 - length)
+    network = Net((base, length))
+    plan = cidr.plan_subnets(str(network))
+    nodes, endpoints = Net(plan.nodes), Net(plan.endpoints)
+    assert nodes.subnet_of(network)
+    assert endpoints.subnet_of(network)
+    assert not nodes.overlaps(endpoints)
+    assert nodes.num_addresses * 2 == network.num_addresses
+    assert endpoints.num_addresses == 64
+
+
+@pytest.mark.parametrize(
+    ("problems", "told"),
+    [
+        (cidr.cidr_problems("10.0.0.0/24"), ["cidr: got '10.0.0.0/24', allowed: a network of /16 to /22; give 10.0.0.0/22"]),
+        (cidr.zone_problems([]), ['zones: got none, allowed: at least one of 1, 2, 3; give the zones of the pools, such as ["1"]']),
+        (cidr.zone_problems(["eastus-1"]), ["zones: got 'eastus-1', allowed: 1, 2, 3, quoted: a zone's number in its region"]),
+        (image_problems("ubuntu"), ["image: got 'ubuntu', allowed: PUBLISHER:OFFER:SKU:VERSION"]),
+        (image_problems("microsoft-dsvm:ubuntu-hpc:2204:latest"), []),
+        (bucket_rules.existing_problems("acme"), ["existing: got 'acme', allowed: the resource id of a container"]),
+        (bucket_rules.existing_problems(DATA), []),
+        (bucket_rules.namespace_problems("deep"), ["namespace: got 'deep', allowed: flat (with versions) or hierarchical"]),
+        (subjects.exact_problems(["repo:a/b:ref:refs/heads/main"]), []),
+        (
+            subjects.exact_problems(["repo:a/b:ref:refs/tags/*"]),
+            ["submitters.0: got 'repo:a/b:ref:refs/tags/*', allowed: a subject in full"],
+        ),
+        (subjects.exact_problems(["repo:a/b:x"] * 2), ["submitters: got one twice"]),
+        (subjects.exact_problems([f"repo:a/b:{n}" for n in range(21)]), ["submitters: got 21, allowed: at most 20"]),
+    ],
+)
+def test_what_is_refused_is_told(problems: list[str], told: list[str]) -> None:
+    assert len(problems) == len(told), problems
+    assert all(line.startswith(begin) for line, begin in zip(problems, told, strict=True)), problems
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_truth_table_of_infiniband(name: str) -> None:
+    row = ROWS[name]
+    uniform = {
+        "orchestration_mode": "Uniform",
+        "platform_fault_domain_count": 1,
+        "overprovision": False,
+        "upgrade_policy": {"mode": "Manual"},
+    }
+    assert fabric.arrangement(row, "uniform") == {
+        **uniform,
+        "single_placement_group": "sr_" in name or name == "Standard_ND128isr_NDR_GB200_v6",
+    }
+    assert fabric.arrangement(row, "flexible") == {"orchestration_mode": "Flexible", "platform_fault_domain_count": 1}
+    refused = fabric.fabric_problems(row, 1, "flexible", {"service": "vms"})
+    assert bool(refused) == (name in FAST)
+    too_many = fabric.fabric_problems(row, 101, "uniform", {"service": "vms"})
+    assert any(line.startswith("max_nodes: got 101, allowed: 1 to 100") for line in too_many) == (name in FAST)
+    assert fabric.fabric_problems(row, 1, "uniform", {"service": "vms"}) == []
+
+
+def test_a_size_without_the_r_is_refused_for_several_nodes_and_the_r_size_named() -> None:
+    row = ROWS["Standard_ND96is_H100_v5"]
+    [problem] = fabric.fabric_problems(row, 2, "uniform", {"service": "azureml"})
+    assert problem.startswith("machine: got 'Standard_ND96is_H100_v5', allowed: Standard_ND96isr_H100_v5 for more than one node")
+    assert [row.name for row in ROWS.values() if fabric.rdma_twin(row)] == ["Standard_ND96is_H100_v5"]
+    cheap = ROWS["Standard_NC24ads_A100_v4"]
+    assert fabric.fabric_problems(cheap, 2, "uniform", {"service": "azureml"}) == []
+    [floor] = fabric.fabric_problems(cheap, 2, "uniform", {"service": "azureml", "fabric_floor": 0.7})
+    assert floor.startswith("fabric_floor: got 0.7, allowed: nothing for Standard_NC24ads_A100_v4")
+
+
+TRUSTED = {"security_type": "TrustedLaunch", "uefi_settings": {"v_tpm_enabled": True, "secure_boot_enabled": False}}
+
+
+@pytest.mark.parametrize(
+    ("name", "trusted", "local_disk"),
+    [
+        ("Standard_NC24ads_A100_v4", True, False),
+        ("Standard_NC40ads_H100_v5", True, False),
+        ("Standard_ND96asr_v4", False, False),
+        ("Standard_ND96amsr_A100_v4", False, True),
+        ("Standard_ND96isr_H100_v5", True, True),
+        ("Standard_ND96isr_H200_v5", True, True),
+        ("Standard_ND128isr_NDR_GB200_v6", False, False),
+    ],
+)
+def test_security_and_disk_by_size(name: str, trusted: bool, local_disk: bool) -> None:
+    row = ROWS[name]
+    assert machine.security(row) == {"encryption_at_host": True, **(TRUSTED if trusted else {})}
+    disk = machine.os_disk(spec(), row)
+    assert ("diff_disk_settings" in disk) == local_disk
+    assert ("managed_disk" in disk) != local_disk
+    assert "managed_disk" in machine.os_disk(spec(disk_gib=8000), row)  # larger than any temporary disk
+
+
+def test_how_machines_are_bought() -> None:
+    assert machine.bought(spec()) == {"priority": "Regular"}
+    assert machine.bought(spec(capacity="spot")) == {"priority": "Spot", "eviction_policy": "Delete", "billing_profile": {"max_price": -1}}
+    group = {"capacity_reservation_group": {"id": RESERVED["reservation"]}}
+    assert machine.bought(spec(capacity=RESERVED)) == {"priority": "Regular", "capacity_reservation": group}
+
+
+def test_the_boot_script_knows_the_machine_and_no_secret() -> None:
+    data = base64.b64decode(machine.custom_data(machine.boot_of(ROWS["Standard_ND96isr_H100_v5"]))).decode()
+    part: Any = email.message_from_string(data).get_payload(0)
+    text = part.get_payload()
+    assert "GPUS=8\nFAST_NICS=8\nNIC_DRIVER=mlx5_core\n" in text
+    assert "DISKS='/dev/disk/by-id/nvme-Microsoft_NVMe_Direct_Disk*'" in text
+    assert len(machine.custom_data(machine.boot_of(ROWS["Standard_ND96isr_H100_v5"]))) < 65_535  # what Azure takes
+
+
+def test_nobody_has_the_private_half_of_the_default_key() -> None:
+    raw = base64.b64decode(machine.NOBODYS_KEY.split()[1])[-32:]
+    assert raw == hashlib.sha256(b"gpuyard: nobody holds the private half of this key 5").digest()
+    prime = 2**255 - 19  # a point of the curve, so Azure takes it: x^2 = (y^2 - 1) / (d y^2 + 1) must be a square
+    d = -121665 * pow(121666, -1, prime) % prime
+    y = int.from_bytes(raw, "little") & (2**255 - 1)
+    x_squared = (y * y - 1) * pow(d * y * y + 1, -1, prime) % prime
+    assert y < prime
+    assert pow(x_squared, (prime - 1) // 2, prime) == 1
+
+
+def test_a_storage_account_has_no_door_but_those_named() -> None:
+    closed, office, open_ = (bucket_rules.account_settings(to, None) for to in ([], ["203.0.112.0/24"], ["internet"]))
+    assert (closed["public_network_access"], closed["network_rule_set"]) == (
+        "Disabled",
+        {"default_action": "Deny", "bypass": "AzureServices"},
+    )
+    assert office["public_network_access"] == "Enabled"
+    assert office["network_rule_set"]["default_action"] == "Deny"
+    assert office["network_rule_set"]["ip_rules"] == [{"action": "Allow", "i_p_address_or_range": "203.0.112.0/24"}]
+    assert (open_["network_rule_set"]["default_action"], "ip_rules" in open_["network_rule_set"]) == ("Allow", False)
+    for each in (closed, office, open_):
+        assert (each["allow_shared_key_access"], each["allow_blob_public_access"], each["minimum_tls_version"]) == (False, False, "TLS1_2")
+
+
+def test_no_rule_removes_what_is_current() -> None:
+    for versions in (True, False):
+        rules = bucket_rules.lifecycle("runs", versions)
+        assert {action for rule in rules for action in rule["definition"]["actions"]} == {"version" if versions else "snapshot"}
+        assert rules[0]["definition"]["filters"]["prefix_match"] == ["runs/gpuyard/runs/"]
+    assert bucket_rules.blob_settings(False)["is_versioning_enabled"] is False
+
+
+def test_keys_rotate_before_they_end_and_vaults_cannot_be_purged() -> None:
+    policy = key_properties()["rotation_policy"]
+    assert policy["lifetime_actions"][0] == {"action": {"type": "rotate"}, "trigger": {"time_after_create": "P1Y"}}
+    vault = vault_properties("t")  # type: ignore[arg-type]  # plain values do
+    assert (vault["enable_purge_protection"], vault["soft_delete_retention_in_days"], vault["public_network_access"]) == (
+        True,
+        90,
+        "Disabled",
+    )
+
+
+def test_roles_are_single_ones_with_a_reason() -> None:
+    assert len({role.guid for role in roles.ROLES}) == len(roles.ROLES)
+    assert all(role.why and re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", role.guid) for role in roles.ROLES)
+    assert roles.assignment_name("/a", roles.BLOB_READER, "p") != roles.assignment_name("/a", roles.BLOB_WRITER, "p")
+
+
+def test_the_end_is_a_bound_and_a_workflow() -> None:
+    [pool, end] = bounds(spec(min_nodes=1), END, closed=False)
+    assert pool["capacity"] == {"minimum": "1", "maximum": "4", "default": "1"}
+    assert end["capacity"] == {"minimum": "0", "maximum": "0", "default": "0"}
+    assert end["fixed_date"]["start"] == "2027-03-31T00:00:00Z"
+    [closed] = bounds(spec(min_nodes=1), END, closed=True)
+    assert closed["capacity"]["maximum"] == "0"
+    flow = closing("/subscriptions/s/w", {"h100": "h100"}, END)
+    assert flow["triggers"]["end"]["recurrence"] == {"frequency": "Day", "interval": 1, "startTime": "2027-03-31T00:00:00Z"}
+    assert flow["actions"]["h100"]["inputs"]["uri"].startswith("https://management.azure.com/subscriptions/s/w/computes/h100?api-version=")
+    assert flow["actions"]["h100"]["inputs"]["body"]["properties"]["properties"]["scaleSettings"]["maxNodeCount"] == 0
+
+
+def test_lines_for_people() -> None:
+    lines = launcher_lines("g", "n", 4, 8)
+    assert lines.scale == "az vmss scale --resource-group g --name n --new-capacity 4"
+    assert "--vmss-name n" in lines.hostfile
+    assert "--nproc-per-node=8" in lines.torchrun
+    assert publish_command("dev", "abfs://runs@acme.dfs.core.windows.net").endswith(
+        "--account-name acme --container-name runs --name gpuyard/targets.json --file targets.json"
+    )
+    assert reference("a:b:c:1.2.3") == {"publisher": "a", "offer": "b", "sku": "c", "version": "1.2.3"}
+    assert reference("/subscriptions/x") == {"id": "/subscriptions/x"}

@@ -21,9 +21,9 @@ def public_addresses(yard: Yard) -> Iterator[str]:
         for card in _list(_inner(machines, "virtualMachineProfile", "networkProfile"), "networkInterfaceConfigurations"):
             if any("publicIPAddressConfiguration" in address for address in _list(card, "ipConfigurations")):
                 yield f"scale set {machines.name}: its machines have public addresses"
-    for card in yard.of("azure-native:network:NetworkInterface"):
-        if any("publicIPAddress" in address for address in _list(card.inputs, "ipConfigurations")):
-            yield f"network interface {card.name} has a public address"
+    for interface in yard.of("azure-native:network:NetworkInterface"):
+        if any("publicIPAddress" in address for address in _list(interface.inputs, "ipConfigurations")):
+            yield f"network interface {interface.name} has a public address"
     for compute in yard.of("azure-native:machinelearningservices:Compute"):
         if truth(_inner(compute, "properties", "properties").get("enableNodePublicIp")) is not False:
             yield f"cluster {compute.name}: say enable_node_public_ip=False"
@@ -34,8 +34,8 @@ def inbound_addresses(yard: Yard) -> Iterator[str]:
     for group in yard.of("azure-native:network:NetworkSecurityGroup"):
         for rule in _list(group.inputs, "securityRules"):
             yield from (f"rule {rule.get('name')} of {group.name} lets in {source}" for source in _sources(rule))
-    for rule in yard.of("azure-native:network:SecurityRule"):
-        yield from (f"rule {rule.name} lets in {source}" for source in _sources(rule.inputs))
+    for alone in yard.of("azure-native:network:SecurityRule"):
+        yield from (f"rule {alone.name} lets in {source}" for source in _sources(alone.inputs))
 
 
 def unencrypted(yard: Yard) -> Iterator[str]:

@@ -14,8 +14,8 @@ from components.CLOUD import Bucket, GpuPool, JobService, Network
 
 TAGS = {"owner": "ml@acme.io", "expires": "2027-03-31"}
 hidden = pulumi.Config().require_secret("hidden")
-net = Network.adopt("net", vpc_id="NETWORK", subnet_ids={"ZONE": "SUBNET"}, tags=TAGS)
-data = Bucket.adopt("data", bucket=hidden, tags=TAGS)
+net = Network.adopt("net", vpc_id="NETWORK", subnet_ids={"ZONE": SUBNET}, tags=TAGS)
+data = Bucket.adopt("data", bucket=BUCKET, tags=TAGS)
 runs = Bucket("runs", {"on_destroy": "keep"}, tags=TAGS)
 pool = GpuPool("POOL", {"machine": "MACHINE", "zone": "ZONE", "max_nodes": 1, "service": "SERVICE"}, network=net, tags=TAGS)
 jobs = JobService("train", pools=[pool], reads=[data], writes=[runs], tags=TAGS)
@@ -45,12 +45,16 @@ class Case:
     """The boot scripts in a resource's inputs."""
     own: Mapping[str, str]
     """The words of a program of a team's own."""
+    secret: str
+    """What is hidden from it. On AWS the name of a bucket; elsewhere a grant's id, which no engine can hide, is made of that."""
+    told: bool
+    """Whether it is in the job targets, which are then secret too."""
     config: str
     """Such a program's settings of the provider."""
 
     @property
     def own_program(self) -> str:
-        """It adopts a bucket whose name is a secret."""
+        """It adopts a network and a bucket, and a part of one of them, `hidden`, is a secret."""
         text = _OWN.replace("CLOUD", self.cloud)
         for word, value in self.own.items():
             text = text.replace(word, value)
@@ -59,6 +63,10 @@ class Case:
 
 def _user_data(inputs: Document) -> list[str]:
     return [base64.b64decode(inputs["userData"]).decode()] if "userData" in inputs else []
+
+
+def _metadata(inputs: Document) -> list[str]:
+    return [str(text) for text in inputs.get("metadata", {}).values()]
 
 
 def _content(inputs: Document) -> str:
@@ -77,12 +85,38 @@ AWS = Case(
     boot=_user_data,
     own={
         "NETWORK": "vpc-0a1b2c3d4e5f60718",
-        "SUBNET": "subnet-0a1b2c3d4e5f60718",
+        "SUBNET": '"subnet-0a1b2c3d4e5f60718"',
+        "BUCKET": "hidden",
         "ZONE": "us-east-1a",
         "POOL": "l4",
         "MACHINE": "g6.12xlarge",
         "SERVICE": "batch",
     },
+    secret="bucket-nobody-may-know",
+    told=True,
     config="  aws:region: {value: us-east-1}\n",
 )
-CASES = (AWS,)
+GCP = Case(
+    cloud="gcp",
+    dev=frozenset({"l4"}),
+    prod=frozenset({"h200"}),
+    change=("capacity: on_demand", "capacity: spot"),
+    changed="lab",
+    list_of_targets="gcp:storage/bucketObject:BucketObject",
+    content=_content,
+    kept=("gcp:storage", "gcp:kms"),
+    boot=_metadata,
+    own={
+        "NETWORK": "projects/acme-network/global/networks/shared",
+        "SUBNET": "hidden",
+        "BUCKET": '"acme-datasets"',
+        "ZONE": "us-central1-a",
+        "POOL": "l4",
+        "MACHINE": "g2-standard-48",
+        "SERVICE": "vms",
+    },
+    secret="projects/acme-network/regions/us-central1/subnetworks/nobody-may-know",
+    told=False,
+    config="  gcp:project: {value: acme-ml}\n  gcp:region: {value: us-central1}\n",
+)
+CASES = (AWS, GCP)

@@ -98,10 +98,10 @@ AWS = Case(
 )
 GCP = Case(
     cloud="gcp",
-    dev=frozenset({"l4"}),
+    dev=frozenset({"l4", "l4-spot"}),
     prod=frozenset({"h200"}),
-    change=("capacity: on_demand", "capacity: spot"),
-    changed="lab",
+    change=("capacity: on_demand", "min_nodes: 1"),
+    changed="l4",
     list_of_targets="gcp:storage/bucketObject:BucketObject",
     content=_content,
     kept=("gcp:storage", "gcp:kms"),

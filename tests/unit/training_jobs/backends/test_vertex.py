@@ -1,0 +1,207 @@
+"""Vertex as its own SDK sees the fake; logs from any time and in order; errors, credentials and endpoints told apart."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+
+from tests.support.gcp.logging import FakeLogging
+from tests.support.gcp.service import Fault
+from tests.support.gcp.vertex_yard import Yard, make_target, yard
+from tests.support.local_yard import job
+from training_jobs.backends.gcp import Gcp
+from training_jobs.backends.vertex import Backend
+from training_jobs.backends.vertex.logs import lines
+from training_jobs.errors import AuthError, CapacityError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
+from training_jobs.state import State
+from training_jobs.store.gcp_errors import explain, kind_of
+from training_jobs.target import VertexTarget
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    with yard(tmp_path, monkeypatch, program="print('runs')", grace_s=2) as found:
+        yield found
+
+
+def custom_job(**changes: Any) -> dict[str, Any]:
+    """The least that the service takes, with changes at the dotted places."""
+    found: dict[str, Any] = {
+        "display_name": "j",
+        "job_spec": {
+            "worker_pool_specs": [
+                {
+                    "machine_spec": {"machine_type": "g2-standard-4", "accelerator_type": "NVIDIA_L4", "accelerator_count": 1},
+                    "replica_count": 1,
+                    "container_spec": {"image_uri": "us-docker.pkg.dev/acme/train/x", "command": ["python3", "-c", "print(1)"]},
+                }
+            ]
+        },
+    }
+    for path, value in changes.items():
+        place: Any = found
+        *before, last = path.split("__")
+        for name in before:
+            place = place[int(name)] if name.isdigit() else place.setdefault(name, {})
+        place[last] = value
+    return found
+
+
+RESERVED = {"reservation_affinity_type": "SPECIFIC_RESERVATION", "key": "compute.googleapis.com/reservation-name",
+            "values": ["projects/p/zones/z/reservations/r"]}  # fmt: skip
+POOL, SCHEDULING = "job_spec__worker_pool_specs__0__", "job_spec__scheduling__"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({f"{POOL}replica_count": 2}, "must be 1: the primary replica"),
+        ({"labels": {"Team": "x"}}, "lower-case letters"),
+        ({f"{POOL}machine_spec__reservation_affinity": RESERVED, f"{SCHEDULING}strategy": "FLEX_START"}, "cannot be combined"),
+        ({f"{POOL}machine_spec__reservation_affinity": {**RESERVED, "values": ["r"]}}, "its full resource name"),
+        ({"job_spec__persistent_resource_id": "x", f"{SCHEDULING}strategy": "SPOT"}, "machines of its own"),
+        ({f"{SCHEDULING}max_wait_duration": "60s"}, "max_wait_duration is for FLEX_START"),
+        ({f"{POOL}machine_spec__accelerator_count": 0}, "go together"),
+        ({f"{POOL}container_spec__image_uri": "quay.io/a/b@sha256:x"}, "Artifact Registry"),
+        ({f"{POOL}container_spec__command": ["$(HOME)"]}, "a variable would be put"),
+        ({"job_spec__service_account": "me@example.com"}, "no service account"),
+        ({"job_spec__network": "n", "job_spec__psc_interface_config": {"network_attachment": "a"}}, "exclude each other"),
+        ({"job_spec__base_output_directory": {"output_uri_prefix": "s3://x"}}, "must be on Cloud Storage"),
+        ({"name": "mine"}, "output-only"),
+    ],
+)
+def test_the_fake_refuses_what_the_service_documents(service: Yard, changes: dict[str, Any], says: str) -> None:
+    from google.cloud.aiplatform_v1.types import CustomJob
+    from google.protobuf.json_format import ParseDict
+
+    message = CustomJob()
+    ParseDict(custom_job(**changes), CustomJob.pb(message))
+    clients = Gcp("acme-ml", "us-central1")
+    with pytest.raises(UsageError, match=says):
+        clients.call("create_custom_job", {"parent": "projects/acme-ml/locations/us-central1", "custom_job": message})
+    assert service.vertex.jobs == {}
+    clients._clients["aiplatform"].transport.close()
+
+
+@pytest.fixture
+def backend(service: Yard) -> Backend:
+    target = make_target()
+    assert isinstance(target, VertexTarget)
+    return Backend(target, sleep=lambda _: None)
+
+
+def test_a_job_that_is_not_there(service: Yard, backend: Backend) -> None:
+    name = "projects/1/locations/us-central1/customJobs/7"
+    assert backend.status(name).state is State.UNKNOWN
+    assert list(backend.logs(name, node=None, since=None, follow=True)) == []
+    with pytest.raises(NotFoundError):
+        backend.cancel(name)
+
+
+def test_a_job_of_another_bucket_with_the_same_labels_is_not_adopted(service: Yard) -> None:
+    run = service.runner().submit(job(), None, key="k").status.run_id
+    assert service.runner().wait(run).state is State.SUCCEEDED
+    service.storage.buckets["other"] = {}
+    again = service.runner(run_bucket="gs://other").submit(job(), None, key="k")
+    assert (again.created, again.status.run_id, len(service.vertex.jobs)) == (True, run, 2)
+
+
+def told(logs: FakeLogging, *, node: int | None = None, since: float = 1000.0) -> list[tuple[int, str]]:
+    clients = Gcp("acme-ml", "us-central1", endpoints={"logging": logs.url})
+    try:
+        found = list(lines(clients.post, "acme-ml", "7", node=node, since=since, over=None, pause=lambda: None))
+        return [(line.node, line.text) for line in found]
+    finally:
+        clients._clients["logging"].close()
+
+
+def test_lines_of_long_ago_are_read_in_order_and_the_services_own_are_left_out(service: Yard) -> None:
+    """The service itself looks at the last day alone where no time is asked for."""
+    for number, (task, at) in enumerate([("workerpool1-0", 1003), ("workerpool0-0", 1001), ("service", 1002), ("workerpool1-1", 1004)]):
+        service.logs.write("7", task, f"line {number}", at=at)
+    service.logs.write("8", "workerpool0-0", "of another job", at=1001)
+    assert told(service.logs) == [(0, "line 1"), (1, "line 0"), (2, "line 3")]
+    assert told(service.logs, node=2) == [(2, "line 3")]
+    assert told(service.logs, since=1003) == [(1, "line 0"), (2, "line 3")]
+    assert '"filter": "' in service.logs.calls[-1].body.decode()
+    assert "timestamp>=" in service.logs.calls[-1].body.decode()
+
+
+def test_a_late_line_of_another_node_is_not_lost_while_following(service: Yard) -> None:
+    now = time.time()
+    service.logs.write("7", "workerpool0-0", "first", at=now)
+    turns = iter([lambda: service.logs.write("7", "workerpool1-0", "late", at=now - 5), lambda: None, lambda: None, lambda: None])
+    clients = Gcp("acme-ml", "us-central1")
+    ends = iter([False, False, True, True, True, True])
+    found = lines(clients.post, "acme-ml", "7", node=None, since=now - 60, over=lambda: next(ends), pause=lambda: next(turns)())
+    assert [(line.node, line.text) for line in found] == [(0, "first"), (1, "late")]
+    clients._clients["logging"].close()
+
+
+def test_logs_that_cannot_be_read_lose_sight_and_come_back(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("google.api_core.retry.retry_unary.time.sleep", lambda _: None)
+    service.logs.write("7", "workerpool0-0", "first", at=1001)
+    service.logs.fail(Fault(503, "unavailable"), times=3)
+    assert told(service.logs) == [(0, "first")]
+    service.logs.fail(Fault(403, "forbidden", "Permission denied for all log views"), times=100)
+    with pytest.raises(AuthError, match="not permitted"):
+        told(service.logs)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "error_type"),
+    [
+        (api.ResourceExhausted("The following quota metrics exceed quota limits: x"), "quota", QuotaError),
+        (api.ResourceExhausted("Quota exceeded for quota metric 'Job submission requests' ... per minute per region"), "throttled",
+         LostSightError),
+        (api.ResourceExhausted("Resources are insufficient in region: us-central1."), "capacity", CapacityError),
+        (api.Forbidden("x", errors=[{"reason": "rateLimitExceeded"}]), "throttled", LostSightError),
+        (api.PermissionDenied("no"), "denied", AuthError),
+        (api.Unauthenticated("no"), "expired", AuthError),
+        (api.ServiceUnavailable("no"), "server", LostSightError),
+        (api.DeadlineExceeded("no"), "lost", LostSightError),
+        (api.InternalServerError("no"), "lost", LostSightError),
+        (api.Aborted("no"), "server", LostSightError),
+        (api.InvalidArgument("no"), "other", UsageError),
+        (api.NotFound("no"), "missing", NotFoundError),
+        (auth.RefreshError("invalid_grant"), "expired", AuthError),
+        (auth.TransportError("no route"), "unsent", LostSightError),
+        (auth.DefaultCredentialsError("none"), "denied", AuthError),
+        (ConnectionError("reset"), "lost", LostSightError),
+        (api.RetryError("gave up", api.PermissionDenied("no")), "denied", AuthError),
+        (api.RetryError("gave up", None), "lost", LostSightError),
+        (ValueError("x"), "other", UsageError),
+    ],
+)  # fmt: skip
+def test_errors_are_told_apart(error: BaseException, kind: str, error_type: type[GpuyardError]) -> None:
+    assert kind_of(error) == kind
+    assert type(explain(error, "do it")) is error_type
+    watched = explain(error, "do it", watching=True)
+    assert isinstance(watched, LostSightError if kind == "expired" or error_type is LostSightError else error_type | LostSightError)
+
+
+def test_no_signature_and_no_token_is_in_an_error() -> None:
+    error = api.Forbidden("GET https://storage.googleapis.com/x?X-Goog-Signature=abc: no")
+    assert "abc" not in str(explain(error, "read"))
+    refused = auth.RefreshError("invalid_grant: Bad Request", {"refresh_token": "1//secret"})
+    assert "secret" not in str(explain(refused, "read"))
+
+
+def test_an_endpoint_decides_how_it_is_spoken_to(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    for url, transport in (("http://127.0.0.1:1/", "rest"), ("https://127.0.0.1:1/", "grpc")):
+        clients = Gcp("acme-ml", "europe-west4", endpoints={"aiplatform": url})
+        made = clients._client("aiplatform", clients._jobs)
+        assert made.transport.kind == transport
+        assert "127.0.0.1:1" in made.transport.host
+        made.transport.close()
+    monkeypatch.delenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM")
+    clients = Gcp("acme-ml", "europe-west4")
+    made = clients._client("aiplatform", clients._jobs)
+    assert made.transport.host == "europe-west4-aiplatform.googleapis.com:443"
+    made.transport.close()

@@ -12,6 +12,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from .services import Mode
 from .services import service as row_of
 
 _TABLES = Path(__file__).with_name("catalogue")
@@ -49,6 +50,14 @@ class Quota(_Row):
     per_node: int = Field(ge=1)
 
 
+class GlobalQuota(_Row):
+    """What an account must be granted besides, one for each GPU, whatever the machine and the region."""
+
+    code: str
+    name: str
+    unit: str
+
+
 class Machine(_Row):
     """One type of machine."""
 
@@ -66,6 +75,7 @@ class Machine(_Row):
     fast_nics: int = Field(ge=0, description="cards that carry the fast fabric (EFA, RDMA); 0 = none")
     transport: str | None = Field(description="what NCCL must report on it, e.g. NET/OFI; null = no fast fabric")
     services: tuple[str, ...] = Field(description="services that can run it")
+    modes: tuple[Mode, ...] | None = Field(None, description="how it is sold, where that is not every way its services take; null = it is")
     quotas: Mapping[str, Quota] = Field(description="by on_demand, spot; a mode that is missing needs none or is not known")
     prices: Mapping[str, Mapping[str, Rate]] = Field(description="region -> on_demand or spot -> rate; missing = not known")
     source: str = Field(description="key in the table's sources, of everything but prices")
@@ -87,6 +97,7 @@ class Table(_Row):
 
     cloud: str
     sources: Mapping[str, Source]
+    global_quota: GlobalQuota | None = None
     machines: Mapping[str, Machine]
     items: Mapping[str, Mapping[str, Rate]] = Field(description="what else costs while it stands: item -> region or '*' -> rate")
 

@@ -198,6 +198,8 @@ class GpuPoolSpec(Spec):
             return capacity
         if mode not in row.modes:
             raise PydanticCustomError("capacity", f"{', '.join(row.modes)} where service is {name}")
+        if (sold := _sold(info)) is not None and mode not in sold:
+            raise PydanticCustomError("capacity", f"{', '.join(sold)} for {_row_given(info).name}: it is sold no other way")  # type: ignore[union-attr]
         if info.data.get("max_nodes", 1) > 1 and mode not in row.multi_node_modes:
             able = " or ".join(f"service: {other}" for other in alternatives(str(name), mode, cloud_of(info)))
             raise PydanticCustomError(
@@ -227,6 +229,19 @@ class GpuPoolSpec(Spec):
 def _service(info: ValidationInfo) -> Service | None:
     """The row of the service, unless that field itself was wrong: then its own problem is enough."""
     return service(info.data.get("service", ""), cloud_of(info))
+
+
+def _sold(info: ValidationInfo) -> tuple[Mode, ...] | None:
+    """How the machine is sold, where not every way; None too where the machine itself is wrong."""
+    row = _row_given(info)
+    return None if row is None else row.modes
+
+
+def _row_given(info: ValidationInfo) -> catalogue.Machine | None:
+    machine, accelerator, clouds = info.data.get("machine"), info.data.get("accelerator"), _clouds(info)
+    if info.data["service"] == LOCAL or (machine is None and accelerator is None):
+        return None
+    return catalogue.machine(machine, clouds) if machine else _candidates(str(accelerator), info.data["service"], clouds)[0]
 
 
 def _clouds(info: ValidationInfo) -> tuple[str, ...]:

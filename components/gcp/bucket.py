@@ -24,8 +24,8 @@ class Bucket(GcpComponent):
     """A bucket in the provider's region: uniform access, public access prevented, encrypted with a key, access logs in a sibling.
 
     Versions of objects are kept (7 days below gpuyard/runs/, 30 elsewhere); current objects never expire. Or, with `hierarchical`, folders
-    that are renamed at once and take eight times the requests at first; Google excludes versions then. Deleted objects are not kept beyond
-    that (soft delete off) where the bucket goes with the yard: every dropped checkpoint would be paid for another week.
+    that are renamed at once and take eight times the requests at first; Google excludes versions then. Soft delete is off: every dropped
+    checkpoint would be paid for another week. It is on, for 7 days, where nothing else brings back what was deleted: hierarchical, kept.
     Or an existing bucket (`adopt`), never changed.
     """
 
@@ -58,7 +58,7 @@ class Bucket(GcpComponent):
         if key is None:
             key = EncryptionKey(self.child_name("key"), on_destroy=spec.on_destroy, where=where, opts=self.child_options())
         deletes = spec.on_destroy == "delete"
-        logs = self._private_bucket("access-logs", where.region, key, deletes, lifecycle_rules=log_lifecycle())
+        logs = self._private_bucket("access-logs", where.region, key, deletes, recoverable_s=0, lifecycle_rules=log_lifecycle())
         writer = storage.BucketIAMMember(
             self.child_name("access-logs-writer"),
             bucket=logs.name,
@@ -66,12 +66,14 @@ class Bucket(GcpComponent):
             member=_LOG_WRITER,
             opts=self.child_options(),
         )
+        recoverable = hierarchical and not deletes
         layout = {"hierarchical_namespace": {"enabled": True}} if hierarchical else {"versioning": {"enabled": True}}
         data = self._private_bucket(
             "bucket",
             where.region,
             key,
             deletes,
+            recoverable_s=_RECOVERABLE_S if recoverable else 0,
             lifecycle_rules=data_lifecycle(versions=not hierarchical),
             logging={"log_bucket": logs.name, "log_object_prefix": name},
             **layout,
@@ -96,14 +98,16 @@ class Bucket(GcpComponent):
         self.url = name.apply(lambda text: f"gs://{text}")
         self.register_outputs({"name": self.name, "url": self.url, "key_id": self.key_id})
 
-    def _private_bucket(self, suffix: str, region: pulumi.Output[str], key: EncryptionKey, deletes: bool, **more: Any) -> storage.Bucket:
+    def _private_bucket(
+        self, suffix: str, region: pulumi.Output[str], key: EncryptionKey, deletes: bool, *, recoverable_s: int, **more: Any
+    ) -> storage.Bucket:
         return storage.Bucket(
             self.child_name(suffix),
             location=region,
             uniform_bucket_level_access=True,
             public_access_prevention="enforced",
             encryption={"default_kms_key_name": key.id},
-            soft_delete_policy={"retention_duration_seconds": 0 if deletes else _RECOVERABLE_S},
+            soft_delete_policy={"retention_duration_seconds": recoverable_s},
             force_destroy=deletes,
             labels=self.gcp_labels(suffix),
             opts=self.child_options(),

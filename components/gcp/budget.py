@@ -11,7 +11,7 @@ from pulumi_gcp import billing, monitoring, organizations
 
 from ..base import Tags, refuse, this_stack
 from ..naming import name_problems
-from .labels import label_value
+from .labels import STACK, label_value
 from .project import GcpComponent, project
 
 _MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
@@ -21,8 +21,8 @@ class Budget(GcpComponent):
     """Mails the owner when the yard's cost of a calendar month passes percentages of the budget, or is forecast to pass it.
 
     An alert, not a brake: nothing is stopped, and figures come hours late; what stops machines is `expires` and `limits`.
-    It counts what carries the label `stack`. The project must have a billing account, and who runs `up` the right to make budgets on it
-    (roles/billing.costsManager): projects without one are refused by Google.
+    It counts what carries the label `gpuyard_stack`: what the yard made, and its jobs. The project must have a billing account, and who
+    runs `up` the right to make budgets on it (roles/billing.costsManager): projects without one are refused by Google.
     """
 
     id: pulumi.Output[str]
@@ -60,7 +60,7 @@ class Budget(GcpComponent):
             display_name=f"{this_stack()} {name}"[:60],
             budget_filter={
                 "projects": [where.number.apply(lambda number: f"projects/{number}")],
-                "labels": {"stack": label_value(this_stack())},
+                "labels": {STACK: label_value(this_stack())},
                 "calendar_period": "MONTH",
             },
             amount={"specified_amount": {"currency_code": "USD", "units": str(int(usd_per_month))}},

@@ -6,14 +6,15 @@ import contextlib
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 DEFAULT_CIDR = "10.0.0.0/16"
 _WIDEST, _NARROWEST = 12, 20
 _ZONE = re.compile(r"([a-z]+-[a-z]+\d+)-([a-z])")
-# Each fabric network of a pool is a network of its own; on one machine no two cards may be in ranges that overlap, so these stand apart
-# from the yard's network, and from each other.
-_FABRIC_BASES = ("172.16.0.0/13", "100.64.0.0/13")
+# Each fabric network of a pool is a network of its own; on one machine no two cards may be in ranges that overlap, so these stand
+# apart from each other and from any network a yard can have: cloud.google.com/vpc/docs/subnets#valid-ranges has this one, values.py not.
+_FABRIC_BASE = "198.18.0.0/15"
 _FABRIC_PREFIX = 20  # 4,091 machines
 
 
@@ -28,16 +29,13 @@ def subnet_cidr(cidr: str) -> str:
     return str(next(ipaddress.IPv4Network(cidr).subnets(prefixlen_diff=1)))
 
 
-def fabric_cidrs(number: int, cidr: str | None = None) -> list[str]:
-    """The ranges of so many fabric networks, clear of the yard's own (None: an adopted network, whose range nobody told).
+def fabric_cidrs(number: int) -> list[str]:
+    """The ranges of so many fabric networks, always the same: pools do not see each other's.
 
-    >>> fabric_cidrs(2, "172.20.0.0/16")
-    ['100.64.0.0/20', '100.64.16.0/20']
+    >>> fabric_cidrs(2)
+    ['198.18.0.0/20', '198.18.16.0/20']
     """
-    own = ipaddress.IPv4Network(cidr) if cidr else None
-    free = [ipaddress.IPv4Network(text) for text in _FABRIC_BASES if own is None or not own.overlaps(ipaddress.IPv4Network(text))]
-    subnets = free[0].subnets(new_prefix=_FABRIC_PREFIX)
-    return [str(next(subnets)) for _ in range(number)]
+    return [str(subnet) for subnet in islice(ipaddress.IPv4Network(_FABRIC_BASE).subnets(new_prefix=_FABRIC_PREFIX), number)]
 
 
 def region_of(zone: str) -> str:

@@ -25,6 +25,8 @@ class Fabric(NamedTuple):
     mtu: int
     rdma_subnets: int = 0
     """Subnets of one network more, of the zone's RDMA profile, for cards of type MRDMA."""
+    metal_cards: int = 0
+    """Cards in the one subnet that a bare-metal RDMA profile makes itself; then its own two cards are of type IDPF, IPv6 alone."""
 
 
 FABRICS: Mapping[str, Fabric] = MappingProxyType(
@@ -33,20 +35,25 @@ FABRICS: Mapping[str, Fabric] = MappingProxyType(
         "tcpxo": Fabric(vpcs=8, mtu=8244),  # A3 Mega: GPUDirect-TCPXO
         "roce": Fabric(vpcs=1, mtu=8896, rdma_subnets=8),  # A3 Ultra, A4
         "roce-4": Fabric(vpcs=1, mtu=8896, rdma_subnets=4),  # A4X
+        # A4X Max: cloud.google.com/ai-hypercomputer/docs/create/create-mig-a4x-max
+        "roce-metal": Fabric(vpcs=1, mtu=8896, metal_cards=8),
     }
 )
 _RDMA_MTU = 8896
-_RDMA_PROFILE = "projects/{project}/global/networkProfiles/{zone}-vpc-roce"
+_RDMA_PROFILE = "projects/{project}/global/networkProfiles/{zone}-{profile}"
+_METAL_SUBNET = "projects/{project}/regions/{region}/subnetworks/default-subnet-1-{network}"
 
 
 class Card(NamedTuple):
     """One network card of a machine."""
 
     kind: str
-    """GVNIC or MRDMA."""
+    """GVNIC, MRDMA or IDPF."""
     network: int
     """Place among the fabric's networks; -1: the yard's own."""
     subnet: int = 0
+    stack: str | None = None
+    """IPV6_ONLY; None: IPv4."""
 
 
 def cards(fabric: str | None) -> list[Card]:
@@ -59,6 +66,8 @@ def cards(fabric: str | None) -> list[Card]:
     if fabric is None:
         return own
     row = FABRICS[fabric]
+    if row.metal_cards:
+        return [*(Card("IDPF", 0, number, "IPV6_ONLY") for number in range(2)), *[Card("MRDMA", 1, 0, "IPV6_ONLY")] * row.metal_cards]
     fast = [Card("GVNIC", number) for number in range(row.vpcs)]
     return [*own, *fast, *(Card("MRDMA", row.vpcs, number) for number in range(row.rdma_subnets))]
 
@@ -68,16 +77,23 @@ def network_interfaces(
 ) -> list[dict[str, Any]]:
     """The cards as an instance template lists them. No `access_configs` at all: an empty one would give an external address."""
     return [
-        {"subnetwork": subnet_id if card.network < 0 else made[card.network][card.subnet], "nic_type": card.kind} for card in cards(fabric)
+        {
+            "subnetwork": subnet_id if card.network < 0 else made[card.network][card.subnet],
+            "nic_type": card.kind,
+            **({"stack_type": card.stack} if card.stack else {}),
+        }
+        for card in cards(fabric)
     ]
 
 
 def make_fabric(
-    pool: GcpComponent, fabric: str, zone: str, cidr: str | None, account: pulumi.Input[str], project_id: pulumi.Output[str]
+    pool: GcpComponent, fabric: str, zone: str, account: pulumi.Input[str], project_id: pulumi.Output[str]
 ) -> list[list[pulumi.Output[str]]]:
-    """The networks of a pool's fabric, and their subnets' ids. `cidr`: the yard's network, which theirs stay clear of."""
+    """The networks of a pool's fabric, and their subnets' ids."""
     row = FABRICS[fabric]
-    free = fabric_cidrs(row.vpcs + row.rdma_subnets, cidr)
+    if row.metal_cards:
+        return [_metal_network(pool, zone, row.mtu, account), [_metal_rdma(pool, zone, project_id)]]
+    free = fabric_cidrs(row.vpcs + row.rdma_subnets)
     made = [[_gvnic_network(pool, f"fabric-{number}", zone, free[number], row.mtu, account)] for number in range(row.vpcs)]
     if row.rdma_subnets:
         made.append(_rdma_network(pool, zone, free[row.vpcs :], project_id))
@@ -92,7 +108,37 @@ def _gvnic_network(pool: GcpComponent, suffix: str, zone: str, cidr: str, mtu: i
         mtu=mtu,
         opts=pool.child_options(),
     )
-    subnet = _subnet(pool, suffix, network, zone, cidr, private_ip_google_access=True)
+    _among_each_other(pool, suffix, network, account)
+    return _subnet(pool, suffix, network, zone, cidr, private_ip_google_access=True)
+
+
+def _metal_network(pool: GcpComponent, zone: str, mtu: int, account: pulumi.Input[str]) -> list[pulumi.Output[str]]:
+    """The bare machines' own network, for it takes IPv6 alone; from it they reach Google's services and nothing else."""
+    network = compute.Network(
+        pool.child_name("fabric-0"),
+        auto_create_subnetworks=False,
+        enable_ula_internal_ipv6=True,
+        mtu=mtu,
+        opts=pool.child_options(),
+    )
+    _among_each_other(pool, "fabric-0", network, account)
+    return [
+        pulumi.Output.from_input(
+            compute.Subnetwork(
+                pool.child_name(f"fabric-0-{number}"),
+                network=network.id,
+                region=region_of(zone),
+                stack_type="IPV6_ONLY",
+                ipv6_access_type="INTERNAL",
+                private_ipv6_google_access="ENABLE_OUTBOUND_VM_ACCESS_TO_GOOGLE",
+                opts=pool.child_options(),
+            ).id
+        )
+        for number in range(2)
+    ]
+
+
+def _among_each_other(pool: GcpComponent, suffix: str, network: compute.Network, account: pulumi.Input[str]) -> None:
     compute.Firewall(
         pool.child_name(suffix),
         network=network.id,
@@ -104,19 +150,30 @@ def _gvnic_network(pool: GcpComponent, suffix: str, zone: str, cidr: str, mtu: i
         log_config={"metadata": "EXCLUDE_ALL_METADATA"},
         opts=pool.child_options(),
     )
-    return subnet
 
 
 def _rdma_network(pool: GcpComponent, zone: str, cidrs: Sequence[str], project_id: pulumi.Output[str]) -> list[pulumi.Output[str]]:
     """Of the zone's profile: it carries RDMA alone, takes no rules for it and has no way out."""
-    network = compute.Network(
+    network = _of_profile(pool, zone, "vpc-roce", project_id)
+    return [_subnet(pool, f"rdma-{number}", network, zone, cidr) for number, cidr in enumerate(cidrs)]
+
+
+def _metal_rdma(pool: GcpComponent, zone: str, project_id: pulumi.Output[str]) -> pulumi.Output[str]:
+    """The profile of bare machines makes the one subnet itself, and names it after the network; no other can be made."""
+    network = _of_profile(pool, zone, "vpc-roce-metal", project_id)
+    return pulumi.Output.all(project_id, network.name).apply(
+        lambda known: _METAL_SUBNET.format(project=known[0], region=region_of(zone), network=known[1])
+    )
+
+
+def _of_profile(pool: GcpComponent, zone: str, profile: str, project_id: pulumi.Output[str]) -> compute.Network:
+    return compute.Network(
         pool.child_name("rdma"),
         auto_create_subnetworks=False,
         mtu=_RDMA_MTU,
-        network_profile=project_id.apply(lambda project: _RDMA_PROFILE.format(project=project, zone=zone)),
+        network_profile=project_id.apply(lambda project: _RDMA_PROFILE.format(project=project, zone=zone, profile=profile)),
         opts=pool.child_options(),
     )
-    return [_subnet(pool, f"rdma-{number}", network, zone, cidr) for number, cidr in enumerate(cidrs)]
 
 
 def _subnet(pool: GcpComponent, suffix: str, network: compute.Network, zone: str, cidr: str, **more: Any) -> pulumi.Output[str]:

@@ -18,15 +18,22 @@ from ..pool_spec import GpuPoolSpec, Reservation
 from .cidr import region_of
 from .fabric import make_fabric
 from .identity import Identity
-from .instance_template import image_of, instance_template, placement
+from .instance_template import image_of, instance_template, placement, together
+from .key import EncryptionKey
+from .labels import STACK
 from .machine_group import ask_for_flex, close_group, launcher_lines, machine_group
-from .machines import family
+from .machines import fabric_of
 from .network import Network
 from .project import GcpComponent, Project, project
-from .vertex_pool import attach_network, hold_nodes
+from .vertex_pool import attach_network, close_held, hold_nodes
 
 _IMAGE = re.compile(r"projects/[a-z0-9:.-]+/global/images/[a-z0-9-]+")
 _RESERVATION = re.compile(r"projects/[a-z0-9:.-]+/zones/([a-z0-9-]+)/reservations/[a-z0-9-]+")
+_YEAR = datetime.timedelta(days=364)
+_TOO_FAR = (
+    "its end, {end.at:%Y-%m-%d}, is more than a year away, and Google's schedules know no year: "
+    "`pulumi up` within a year of it makes the schedule"
+)
 _NODE_ROLES = ("write-logs", "write-metrics", "pull-images")
 
 
@@ -62,25 +69,37 @@ class GpuPool(GcpComponent):
         spec: GpuPoolSpec | Mapping[str, Any],
         *,
         network: Network,
+        key: EncryptionKey | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the pool in `network`."""
+        """Make the pool in `network`.
+
+        `key`: what its disks are under, made with uses compute (vms) or aiplatform (vertex); default: Google's own key.
+        """
         expires = {**getattr(opts.parent if opts else None, "tags", {}), **(tags or {})}.get("expires")
-        also = [*name_problems(name), *pool_problems(as_given(spec), network.logical_name, list(network.subnet_ids), expires)]
+        raw = as_given(spec)
+        also = [
+            *name_problems(name),
+            *pool_problems(raw, network.logical_name, list(network.subnet_ids), expires),
+            *_key_problems(key, str(raw.get("service"))),
+        ]
         self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, also)
         super().__init__("GpuPool", name, self.spec.model_dump(exclude_unset=True), tags, opts)
         self.machine, self.network, self.nodes = self.spec.row(self.cloud), network, self.spec.max_nodes
         self.node_member = self.network_attachment = self.persistent_resource = None
         self.scale_command = self.hostfile_command = self.torchrun = None
         end, now = end_of(self.spec, expires), datetime.datetime.now(datetime.UTC)
-        self._closed = is_past(end, now)
+        self._closed, self._key_id = is_past(end, now), key.id if key else None
         if told := warning(end, now):
             pulumi.log.warn(f"pool {name}: {told}", self)
+        if end is not None and end.at - now > _YEAR:
+            pulumi.log.warn(f"pool {name}: {_TOO_FAR.format(end=end)}", self)
+            end = None
         if self.spec.service == "vms":
             self._hold_in_a_group(end)
         else:
-            self._leave_to_vertex()
+            self._leave_to_vertex(end)
         self.register_outputs(
             {
                 "id": self.id,
@@ -92,13 +111,16 @@ class GpuPool(GcpComponent):
             }
         )
 
-    def _leave_to_vertex(self) -> None:
+    def _leave_to_vertex(self, end: End | None) -> None:
         zone = self.spec.zone or next(iter(self.network.subnet_ids))
-        where = project(self)
-        self.network_attachment = attach_network(self, region_of(zone), self.network.subnet_ids[zone], where)
+        where, region = project(self), region_of(zone)
+        self.network_attachment = attach_network(self, region, self.network.subnet_ids[zone], where)
         self.id = pulumi.Output.from_input(self.logical_name)
         if self.spec.min_nodes and not self._closed:
-            self.id = self.persistent_resource = hold_nodes(self, self.spec, self.machine, region_of(zone), self.network_attachment)
+            held = hold_nodes(self, self.spec, self.machine, region, self.network_attachment, self._key_id)
+            self.id = self.persistent_resource = held
+            if end is not None:
+                close_held(self, end, region, held, where)
 
     def _hold_in_a_group(self, end: End | None) -> None:
         zone, where = str(self.spec.zone), project(self)
@@ -107,28 +129,31 @@ class GpuPool(GcpComponent):
         )
         self.node_member = identity.member
         self._rules(identity.email)
-        fabric = family(self.machine).fabric
+        fabric, policy = fabric_of(self.machine), placement(self, self.spec, self.machine, region_of(zone))
         template = instance_template(
             self,
             self.spec,
             self.machine,
             image=image_of(self, self.spec, self.machine),
             subnet_id=self.network.subnet_ids[zone],
-            fabric=make_fabric(self, fabric, zone, self.network.cidr, identity.email, where.id) if fabric else [],
+            fabric=make_fabric(self, fabric, zone, identity.email, where.id) if fabric else [],
             account=identity.email,
-            policy=placement(self, self.spec, self.machine, region_of(zone)),
+            policy=policy,
+            key_id=self._key_id,
         )
-        group = machine_group(self, self.spec, zone, template, self._closed)
+        whole = policy.id if policy and "workload_policy" in together(self.spec, self.machine) else None
+        group = machine_group(self, self.spec, zone, template, whole, self._closed)
         self.id = pulumi.Output.from_input(group.name)
         if not self._closed:
             ask_for_flex(self, self.spec, zone, group)
-        if end is not None and not self._closed:
+        if end is not None and not self._closed and self.spec.mode != "flex_start":  # those end by their own hours
             close_group(self, end, zone, group, where)
         self._tell(group, zone, where)
 
     def _tell(self, group: compute.InstanceGroupManager, zone: str, where: Project) -> None:
+        labels = {key: value for key, value in self.gcp_labels("node").items() if key in (STACK, "name")}
         lines = pulumi.Output.all(group.name, where.id).apply(
-            lambda known: launcher_lines(known[0], known[1], zone, self.spec, self.machine.gpus)._asdict()
+            lambda known: launcher_lines(known[0], known[1], zone, self.spec, self.machine.gpus, labels)._asdict()
         )
         self.scale_command, self.hostfile_command, self.torchrun = lines["scale"], lines["hostfile"], lines["torchrun"]
 
@@ -165,6 +190,13 @@ def pool_problems(raw: Mapping[str, Any], network: str, zones: Sequence[str], ex
             "a persistent resource holds machines on demand alone; remove min_nodes"
         )
     return [*problems, *date_problems(expires)]
+
+
+def _key_problems(key: EncryptionKey | None, service: str) -> list[str]:
+    wanted = "compute" if service == "vms" else "aiplatform"
+    if key is None or wanted in key.uses:
+        return []
+    return [f"key: got {key.logical_name}, allowed: a key that {wanted} may use; make it with uses=({wanted!r},)"]
 
 
 def _reservation_problems(capacity: Any, zone: Any) -> list[str]:

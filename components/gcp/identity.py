@@ -27,6 +27,8 @@ class Identity(GcpComponent):
     """serviceAccount:EMAIL, for grants."""
     id: pulumi.Output[str]
     """projects/P/serviceAccounts/EMAIL."""
+    unique_id: pulumi.Output[str]
+    """Digits that no other account ever has, not even one of the same name later."""
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Identity(GcpComponent):
         )
         self.member = pulumi.Output.from_input(account.email).apply(lambda email: f"serviceAccount:{email}")
         grants = [grant_on_project(self, key, self.member, where) for key in project_roles]
+        self.unique_id = pulumi.Output.from_input(account.unique_id)
         self.id, self.email = pulumi.Output.from_input(account.name), after(account.email, grants)
         self.register_outputs({"email": self.email})
 
@@ -61,7 +64,7 @@ def account_id(stack: str, name: str) -> str:
     """Unlike for unlike stacks of one project.
 
     >>> account_id("gpuyard/prod", "h200")
-    'h200-53f8d1aa'
+    'h200-9464ae2c'
     """
     return shorten(name, f"{stack} {name}", _LIMIT)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,17 +13,23 @@ from ..boot import Boot, boot_script
 from ..catalogue import Machine
 from ..pool_spec import FlexStart, GpuPoolSpec, Reservation
 from .fabric import network_interfaces
-from .machines import IMAGE_PROJECT, family, image_family
+from .machines import IMAGE_PROJECT, fabric_of, family, image_family
 from .project import GcpComponent
 
 _LOCAL_DISKS = "/dev/disk/by-id/google-local-nvme-ssd-*"
+_RDMA_DRIVER = "mlx5_core"
+_NVLINK = "1x72"  # GPUs that one NVLink domain joins; with it a group has at most 18 machines
+_RESERVED = re.compile(r"projects/([^/]+)/zones/[^/]+/reservations/([^/]+)")
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]  # what it may do is said by its grants, not by scopes
 
 
 def boot_of(row: Machine) -> Boot:
     """What the boot script of a machine is told."""
+    roce = str(fabric_of(row)).startswith("roce")  # cards of TCPX and TCPXO are plain gVNICs: there is no driver to look for
     return Boot(
         gpus=row.gpus,
+        fast_nics=row.fast_nics if roce else 0,
+        nic_driver=_RDMA_DRIVER if roce else "",
         disks=_LOCAL_DISKS if row.local_nvme_gb else "",
         containers="optional",
         log_driver="gcplogs",
@@ -41,7 +48,7 @@ def metadata(row: Machine) -> dict[str, str]:
     }
 
 
-def scheduling(spec: GpuPoolSpec) -> dict[str, Any]:
+def scheduling(spec: GpuPoolSpec, row: Machine) -> dict[str, Any]:
     """How machines are bought. Machines with GPUs cannot be moved while they run, so maintenance ends them."""
     shared = {"on_host_maintenance": "TERMINATE"}
     if spec.mode == "spot":
@@ -60,6 +67,9 @@ def scheduling(spec: GpuPoolSpec) -> dict[str, Any]:
             "instance_termination_action": "DELETE",
             "max_run_duration": {"seconds": spec.capacity.max_hours * 3600},
         }
+    if spec.mode == "reservation" and family(row).bound:
+        bound = {"provisioning_model": "RESERVATION_BOUND", "instance_termination_action": "DELETE"}
+        return {**shared, **bound, "automatic_restart": True}
     return {**shared, "provisioning_model": "STANDARD", "automatic_restart": True}
 
 
@@ -67,7 +77,9 @@ def reservation(spec: GpuPoolSpec) -> dict[str, Any]:
     """Where the machines come from: one reservation and nothing but it; else none, so that nobody's reservation is eaten by chance."""
     if not isinstance(spec.capacity, Reservation):
         return {"type": "NO_RESERVATION"}
-    named = {"key": "compute.googleapis.com/reservation-name", "values": [spec.capacity.reservation]}
+    words = _RESERVED.fullmatch(spec.capacity.reservation)  # Compute Engine's form of the name leaves the zone out, Vertex AI's does not
+    name = f"projects/{words[1]}/reservations/{words[2]}" if words else spec.capacity.reservation
+    named = {"key": "compute.googleapis.com/reservation-name", "values": [name]}
     return {"type": "SPECIFIC_RESERVATION", "specific_reservation": named}
 
 
@@ -79,16 +91,25 @@ def image_of(pool: GcpComponent, spec: GpuPoolSpec, row: Machine) -> pulumi.Outp
     return pulumi.Output.from_input(found.apply(lambda image: str(image.self_link)))
 
 
+def together(spec: GpuPoolSpec, row: Machine) -> dict[str, Any]:
+    """How machines whose nodes talk over fast cards are brought close to each other: a policy's one property, or nothing.
+
+    On demand and spot: compact placement, said by the template. Flex start takes no such policy but one of the whole group, and so do
+    machines that NVLink joins; other reservations are dense anyway.
+    """
+    if not row.fast_nics:
+        return {}
+    if row.accelerator in ("GB200", "GB300"):
+        return {"workload_policy": {"type": "HIGH_THROUGHPUT", "accelerator_topology": _NVLINK}}
+    if spec.mode == "flex_start":
+        return {"workload_policy": {"type": "HIGH_THROUGHPUT", "max_topology_distance": "BLOCK"}} if family(row).bound else {}
+    return {"group_placement_policy": {"collocation": "COLLOCATED"}} if spec.mode in ("on_demand", "spot") else {}
+
+
 def placement(pool: GcpComponent, spec: GpuPoolSpec, row: Machine, region: str) -> compute.ResourcePolicy | None:
-    """Close to each other, where nodes talk over fast cards: machines of a reservation or of flex start are dense anyway."""
-    if not row.fast_nics or spec.mode not in ("on_demand", "spot"):
-        return None
-    return compute.ResourcePolicy(
-        pool.child_name("placement"),
-        region=region,
-        group_placement_policy={"collocation": "COLLOCATED"},
-        opts=pool.child_options(),
-    )
+    """The policy, where there is one."""
+    policy = together(spec, row)
+    return compute.ResourcePolicy(pool.child_name("placement"), region=region, opts=pool.child_options(), **policy) if policy else None
 
 
 def instance_template(
@@ -101,6 +122,7 @@ def instance_template(
     fabric: Sequence[Sequence[pulumi.Input[str]]],
     account: pulumi.Input[str],
     policy: compute.ResourcePolicy | None,
+    key_id: pulumi.Input[str] | None,
 ) -> compute.InstanceTemplate:
     """The template. Google changes none in place: a new one is made first, then the group takes it.
 
@@ -114,14 +136,16 @@ def instance_template(
         "disk_type": family(row).disk,
         "disk_size_gb": spec.root_disk_gib,
         "labels": labels,
+        **({"disk_encryption_key": {"kms_key_self_link": key_id}} if key_id is not None else {}),
     }
+    compact = policy is not None and "group_placement_policy" in together(spec, row)
     return compute.InstanceTemplate(
         pool.child_name("template"),
         machine_type=row.name,
         disks=[disk],
-        network_interfaces=network_interfaces(family(row).fabric, subnet_id, fabric),
+        network_interfaces=network_interfaces(fabric_of(row), subnet_id, fabric),
         can_ip_forward=False,
-        scheduling=scheduling(spec),
+        scheduling=scheduling(spec, row),
         reservation_affinity=reservation(spec),
         service_account={"email": account, "scopes": _SCOPES},
         # no secure boot: NVIDIA's modules of the vendor's images are not all signed for it
@@ -129,5 +153,5 @@ def instance_template(
         metadata=metadata(row),
         labels=labels,
         opts=pool.child_options(),
-        **({"resource_policies": policy.id} if policy else {}),
+        **({"resource_policies": policy.id} if compact and policy else {}),
     )

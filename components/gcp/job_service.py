@@ -23,7 +23,7 @@ from .identity import Identity
 from .job_targets import Yard, vertex_target
 from .key import AGENTS
 from .project import GcpComponent, place_of, project
-from .roles import READ_OBJECTS, READ_SECRET, WRITE_OBJECTS
+from .roles import READ_OBJECTS, READ_SECRET, WRITE_OBJECTS, below
 from .submitter import submitter
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class JobService(GcpComponent):
         self.submitter_role = self.submitter_provider = None
         if submitters and job:
             identity, self.submitter_provider = submitter(self, submitters, job, self._where)
-            self._on_bucket("submitter-runs", writes[0], WRITE_OBJECTS, identity.member)
+            self._write_below("submitter", writes[0], identity.member, "gpuyard/code/", "gpuyard/runs/")
             self.submitter_role = identity.email
         if job:
             self._let_vertex_encrypt(writes[0])
@@ -107,13 +107,29 @@ class JobService(GcpComponent):
         """What jobs may do, and so the machines that run them: write runs, read data, read exactly the yard's secrets."""
         made = []
         for who, member in members.items():
-            made.append(self._on_bucket(f"{who}-runs", run, WRITE_OBJECTS, member))
+            made += self._write_below(who, run, member, "gpuyard/runs/")
             made += [self._on_bucket(f"{who}-reads-{bucket.logical_name}", bucket, READ_OBJECTS, member) for bucket in reads]
             made += [self._on_secret(f"{who}-secret-{name}", version, member) for name, version in sorted(self._given.secrets.items())]
         return made
 
-    def _on_bucket(self, suffix: str, bucket: Bucket, role: str, member: pulumi.Output[str]) -> pulumi.Output[str]:
-        grant = storage.BucketIAMMember(self.child_name(suffix), bucket=bucket.name, role=role, member=member, opts=self.child_options())
+    def _write_below(self, who: str, run: Bucket, member: pulumi.Output[str], *folders: str) -> list[pulumi.Output[str]]:
+        """The run bucket: read all of it, write below these folders alone; targets.json is beyond them."""
+        where = {"title": f"{who} writes", "description": f"below {' and '.join(folders)}"}
+        return [
+            self._on_bucket(f"{who}-reads-runs", run, READ_OBJECTS, member),
+            self._on_bucket(
+                f"{who}-writes-runs",
+                run,
+                WRITE_OBJECTS,
+                member,
+                condition={**where, "expression": run.name.apply(lambda name: below(name, *folders))},
+            ),
+        ]
+
+    def _on_bucket(self, suffix: str, bucket: Bucket, role: str, member: pulumi.Output[str], **more: Any) -> pulumi.Output[str]:
+        grant = storage.BucketIAMMember(
+            self.child_name(suffix), bucket=bucket.name, role=role, member=member, opts=self.child_options(), **more
+        )
         return pulumi.Output.from_input(grant.id)
 
     def _on_secret(self, suffix: str, version: str, member: pulumi.Output[str]) -> pulumi.Output[str]:

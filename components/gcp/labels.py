@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..naming import shorten
-
 _KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LIMIT = 63
-_OWN = ("stack", "name")
+STACK = "gpuyard_stack"
+"""The label that everything of a stack has, and every job sent to it (training_jobs/backends/gcp.py): budgets go by it."""
+_OWN = (STACK, "name")
 _MOST = 64 - len(_OWN)  # cloud.google.com/compute/docs/labeling-resources#restrictions
 
 
@@ -18,19 +18,18 @@ def labels(tags: Mapping[str, str], stack: str, name: str) -> dict[str, str]:
     """The labels of a resource: its component's tags, the stack and its own name, each as Google takes it.
 
     >>> labels({"owner": "ml-platform@acme.io"}, "gpuyard/dev-gcp", "net")
-    {'owner': 'ml-platform_acme_io', 'stack': 'gpuyard_dev-gcp', 'name': 'net'}
+    {'owner': 'ml-platform-acme-io', 'gpuyard_stack': 'gpuyard-dev-gcp', 'name': 'net'}
     """
-    return {key: label_value(value) for key, value in {**tags, "stack": stack, "name": name}.items()}
+    return {key: label_value(value) for key, value in {**tags, STACK: stack, "name": name}.items()}
 
 
 def label_value(text: str) -> str:
-    """A text as a label's value: what is not allowed becomes _; a long one ends in a digest of the whole.
+    """A text as a label's value, by the rule of the jobs' labels: what is not allowed is a dash, of what is too long the end stays.
 
     >>> label_value("Team NLP")
-    'team_nlp'
+    'team-nlp'
     """
-    legal = re.sub(r"[^a-z0-9_-]", "_", text.lower())
-    return legal if len(legal) <= _LIMIT else shorten(legal, text, _LIMIT)
+    return re.sub(r"[^a-z0-9_-]", "-", text.lower())[-_LIMIT:].lstrip("-_")
 
 
 def tag_problems(tags: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import pulumi
@@ -27,8 +27,11 @@ class Lines(NamedTuple):
     torchrun: str
 
 
-def launcher_lines(group: str, project: str, zone: str, spec: GpuPoolSpec, gpus: int) -> Lines:
-    """Commands for a shell: start all machines, write the running ones to `hosts` (one address a line), run a script on all of them."""
+def launcher_lines(group: str, project: str, zone: str, spec: GpuPoolSpec, gpus: int, labels: Mapping[str, str]) -> Lines:
+    """Commands for a shell: start all machines, write the running ones to `hosts` (one address a line), run a script on all of them.
+
+    `labels`: of the machines, and of no others. Bare machines have an address of version 6 alone.
+    """
     managed = f"gcloud compute instance-groups managed --project {project}"
     if isinstance(spec.capacity, FlexStart):
         scale = (
@@ -38,8 +41,9 @@ def launcher_lines(group: str, project: str, zone: str, spec: GpuPoolSpec, gpus:
     else:
         scale = f"{managed} resize {group} --zone {zone} --size {spec.max_nodes}"
     running = (
-        f"gcloud compute instances list --project {project} --zones {zone} --format='value(networkInterfaces[0].networkIP)' "
-        f"--filter='status=RUNNING AND name~^{group}-'"
+        f"gcloud compute instances list --project {project} --zones {zone} "
+        f"--format='value(networkInterfaces[0].firstof(networkIP,ipv6Address))' "
+        f"--filter='status=RUNNING AND {' AND '.join(f'labels.{key}={value}' for key, value in sorted(labels.items()))}'"
     )
     return Lines(
         scale=scale,
@@ -50,12 +54,17 @@ def launcher_lines(group: str, project: str, zone: str, spec: GpuPoolSpec, gpus:
 
 
 def machine_group(
-    pool: GcpComponent, spec: GpuPoolSpec, zone: str, template: compute.InstanceTemplate, closed: bool
+    pool: GcpComponent,
+    spec: GpuPoolSpec,
+    zone: str,
+    template: compute.InstanceTemplate,
+    workload: pulumi.Input[str] | None,
+    closed: bool,
 ) -> compute.InstanceGroupManager:
     """`min_nodes` machines at first; whoever launches work asks for more, and `up` leaves that number alone.
 
     All of a request come, or none (BULK): half a pool cannot train, and is paid. Nothing waits for machines: scarce GPUs may come in days.
-    A new template is for machines that come, not for those that work.
+    A new template is for machines that come, not for those that work. `workload`: the policy that brings the whole group together.
     """
     flex = isinstance(spec.capacity, FlexStart)
     return compute.InstanceGroupManager(
@@ -72,6 +81,7 @@ def machine_group(
             "max_unavailable_fixed": 1,
         },
         instance_lifecycle_policy={"default_action_on_failure": "DO_NOTHING" if flex else "REPAIR"},
+        **({"resource_policies": {"workload_policy": workload}} if workload is not None else {}),
         wait_for_instances=False,
         opts=pool.child_options(ignore_changes=[] if closed else ["targetSize"]),
     )
@@ -92,30 +102,34 @@ def ask_for_flex(pool: GcpComponent, spec: GpuPoolSpec, zone: str, group: comput
 
 
 def close_group(pool: GcpComponent, end: End, zone: str, group: compute.InstanceGroupManager, where: Project) -> None:
-    """At the end all machines go: a schedule asks for size zero. It comes again on that day of later years: the pool is closed then."""
-    identity = Identity(
-        pool.child_name("end"),
-        what="takes the pool to zero nodes at its end",
-        project_roles=("resize-pools",),
-        where=where,
-        opts=pool.child_options(),
-    )
+    """At the end all machines go: a schedule asks for size zero."""
     uri = pulumi.Output.all(where.id, group.name).apply(
         lambda words: (
             f"https://compute.googleapis.com/compute/v1/projects/{words[0]}/zones/{zone}/instanceGroupManagers/{words[1]}/resize?size=0"
         )
     )
+    close_by(pool, end, region_of(zone), where, "resize-pools", "POST", uri)
+
+
+def close_by(pool: GcpComponent, end: End, region: str, where: Project, role: str, method: str, uri: pulumi.Output[str]) -> None:
+    """One call at the end, by an account that can do nothing else. It comes again on that day of later years: the pool is closed then."""
+    identity = Identity(
+        pool.child_name("end"),
+        what="takes the pool to zero nodes at its end",
+        project_roles=(role,),
+        where=where,
+        opts=pool.child_options(),
+    )
     cloudscheduler.Job(
         pool.child_name("end"),
-        region=region_of(zone),
+        region=region,
         description=f"to zero nodes: {end.because}"[:500],
         schedule=f"{end.at.minute} {end.at.hour} {end.at.day} {end.at.month} *",
         time_zone="Etc/UTC",
         http_target={
-            "http_method": "POST",
+            "http_method": method,
             "uri": uri,
-            "body": base64.b64encode(json.dumps({}).encode()).decode(),
-            "headers": {"Content-Type": "application/json"},
+            **({"body": base64.b64encode(b"{}").decode(), "headers": {"Content-Type": "application/json"}} if method == "POST" else {}),
             "oauth_token": {"service_account_email": identity.email, "scope": _SCOPE},
         },
         retry_config={"retry_count": 5},

@@ -16,10 +16,12 @@ class Family(NamedTuple):
 
     disk: str
     """Type of the boot disk."""
-    accelerator: str
-    """Vertex AI's enum AcceleratorType."""
+    accelerator: str | None
+    """Vertex AI's enum AcceleratorType; None: it has no word for it."""
     fabric: str | None = None
-    """Row of fabric.py; None: one card."""
+    """Row of fabric.py, of those of its machines that have fast cards."""
+    bound: bool = False
+    """Whether its reservations are Google's dense ones, whose machines are bound to them (provisioning model RESERVATION_BOUND)."""
 
 
 # Disks are those of the blueprints of GoogleCloudPlatform/cluster-toolkit@1047080 (cloud.google.com/compute/docs/disks/hyperdisks),
@@ -32,9 +34,10 @@ _FAMILIES: Mapping[str, Family] = MappingProxyType(
         "a2-ultragpu": Family("pd-balanced", "NVIDIA_A100_80GB"),
         "a3-highgpu": Family("pd-ssd", "NVIDIA_H100_80GB", "tcpx"),
         "a3-megagpu": Family("pd-ssd", "NVIDIA_H100_MEGA_80GB", "tcpxo"),
-        "a3-ultragpu": Family("hyperdisk-balanced", "NVIDIA_H200_141GB", "roce"),
-        "a4-highgpu": Family("hyperdisk-balanced", "NVIDIA_B200", "roce"),
-        "a4x-highgpu": Family("hyperdisk-balanced", "NVIDIA_GB200", "roce-4"),
+        "a3-ultragpu": Family("hyperdisk-balanced", "NVIDIA_H200_141GB", "roce", bound=True),
+        "a4-highgpu": Family("hyperdisk-balanced", "NVIDIA_B200", "roce", bound=True),
+        "a4x-highgpu": Family("hyperdisk-balanced", "NVIDIA_GB200", "roce-4", bound=True),
+        "a4x-maxgpu": Family("hyperdisk-balanced", None, "roce-metal", bound=True),
     }
 )
 
@@ -46,7 +49,16 @@ def family(row: Machine) -> Family:
     >>> family(table("gcp").machines["a3-ultragpu-8g"]).fabric
     'roce'
     """
-    return _FAMILIES[row.name.rpartition("-")[0]]
+    return _FAMILIES["-".join(row.name.split("-")[:2])]
+
+
+def fabric_of(row: Machine) -> str | None:
+    """The fabric of a machine; None: one card. A part of a machine has none of the whole one's fast cards.
+
+    >>> from components.catalogue import table
+    >>> fabric_of(table("gcp").machines["a3-highgpu-2g"])
+    """
+    return family(row).fabric if row.fast_nics else None
 
 
 def image_family(row: Machine) -> str:

@@ -35,6 +35,10 @@ PROJECT_ROLES: Mapping[str, ProjectRole] = MappingProxyType(
             "the schedule takes the pool to zero at its end; instance groups have no policy of their own",
             permissions=("compute.instanceGroupManagers.get", "compute.instanceGroupManagers.update"),
         ),
+        "delete-held": ProjectRole(
+            "the schedule gives back the machines that Vertex AI holds at the pool's end; persistent resources have no policy of their own",
+            permissions=("aiplatform.persistentResources.delete",),
+        ),
         "attach-network": ProjectRole(
             "Vertex AI connects its machines to the yard's network; attachments have no policy of their own",
             permissions=("compute.networkAttachments.get", "compute.networkAttachments.update", "compute.regionOperations.get"),
@@ -52,6 +56,15 @@ PROJECT_ROLES: Mapping[str, ProjectRole] = MappingProxyType(
         ),
     }
 )
+
+
+def below(bucket: str, *folders: str) -> str:
+    """An IAM condition, in Google's CEL: objects below these folders of a bucket, and no others.
+
+    >>> below("runs-1a2b", "gpuyard/runs/")
+    'resource.name.startsWith("projects/_/buckets/runs-1a2b/objects/gpuyard/runs/")'
+    """
+    return " || ".join(f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/{folder}")' for folder in folders)
 
 
 def custom_role_id(name: str, digest: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 
@@ -9,13 +10,12 @@ import pulumi
 from pulumi_gcp import iam, serviceaccount
 
 from ..base import after, this_stack
-from ..naming import shorten
 from ..submitters import ISSUER
 from .identity import Identity
 from .project import GcpComponent, Project
 from .roles import ACT_AS, FEDERATED
 
-_ID_LIMIT = 32  # of a pool's id; Google keeps the name of a deleted one for 30 days
+_DIGEST = 16
 
 
 def submitter(parent: GcpComponent, subjects: Sequence[str], job: Identity, where: Project) -> tuple[Identity, pulumi.Output[str]]:
@@ -36,7 +36,7 @@ def submitter(parent: GcpComponent, subjects: Sequence[str], job: Identity, wher
     )
     pool = iam.WorkloadIdentityPool(
         parent.child_name("pipelines"),
-        workload_identity_pool_id=shorten(parent.child_name("pipelines"), f"{this_stack()} {parent.logical_name}", _ID_LIMIT),
+        workload_identity_pool_id=identity.unique_id.apply(pool_id),
         display_name="gpuyard pipelines",
         description=f"pipelines that submit jobs to {this_stack()}",
         opts=parent.child_options(),
@@ -45,7 +45,7 @@ def submitter(parent: GcpComponent, subjects: Sequence[str], job: Identity, wher
         parent.child_name("pipelines-github"),
         workload_identity_pool_id=pool.workload_identity_pool_id,
         workload_identity_pool_provider_id="github",
-        attribute_mapping={"google.subject": "assertion.sub"},
+        attribute_mapping={"google.subject": "assertion.sub", "attribute.repository": "assertion.repository"},
         attribute_condition=condition(subjects),
         oidc={"issuer_uri": f"https://{ISSUER}"},
         opts=parent.child_options(),
@@ -63,6 +63,15 @@ def submitter(parent: GcpComponent, subjects: Sequence[str], job: Identity, wher
     return identity, after(provider.name, [grant.id for grant in grants])
 
 
+def pool_id(account: str) -> str:
+    """The id of the pool, by the account's digits: Google keeps the id of a deleted pool for 30 days, and a yard may come back before that.
+
+    >>> pool_id("103212345678901234567")
+    'gpuyard-b20af4f9ac3fe4c8'
+    """
+    return f"gpuyard-{hashlib.sha256(account.encode()).hexdigest()[:_DIGEST]}"
+
+
 def condition(subjects: Sequence[str]) -> str:
     """Whose tokens the provider takes, in Google's CEL: these subjects and no others.
 
@@ -76,11 +85,14 @@ def condition(subjects: Sequence[str]) -> str:
 
 
 def members(subjects: Sequence[str]) -> list[tuple[str, str]]:
-    """Who may become the submitter: each exact subject, or, where one ends in `*`, all that the condition lets in.
+    """Who may become the submitter: each exact subject, and of one that ends in `*` those of its repository that the condition lets in.
 
-    >>> members(["repo:acme/nlp:ref:refs/heads/main"])
-    [('principal', 'subject/repo:acme/nlp:ref:refs/heads/main')]
+    >>> members(["repo:acme/nlp:ref:refs/heads/main", "repo:acme/llm:ref:refs/tags/*"])
+    [('principal', 'subject/repo:acme/nlp:ref:refs/heads/main'), ('principalSet', 'attribute.repository/acme/llm')]
     """
-    if any(subject.endswith("*") for subject in subjects):
-        return [("principalSet", "*")]
-    return [("principal", f"subject/{subject}") for subject in sorted(set(subjects))]
+    exact = sorted({subject for subject in subjects if not subject.endswith("*")})
+    repositories = sorted({subject.split(":")[1] for subject in subjects if subject.endswith("*")})
+    return [
+        *(("principal", f"subject/{subject}") for subject in exact),
+        *(("principalSet", f"attribute.repository/{repository}") for repository in repositories),
+    ]

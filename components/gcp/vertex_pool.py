@@ -7,10 +7,12 @@ from pulumi_gcp import compute, vertex
 
 from ..base import after, this_stack
 from ..catalogue import Machine
+from ..end import End
 from ..naming import shorten
 from ..pool_spec import GpuPoolSpec
 from .identity import grant_on_project
 from .key import AGENTS
+from .machine_group import close_by
 from .machines import family
 from .project import GcpComponent, Project
 
@@ -35,7 +37,14 @@ def attach_network(pool: GcpComponent, region: str, subnet_id: pulumi.Input[str]
     return after(attachment.id, [grant_on_project(pool, "attach-network", agent, where)])
 
 
-def hold_nodes(pool: GcpComponent, spec: GpuPoolSpec, row: Machine, region: str, attachment: pulumi.Input[str]) -> pulumi.Output[str]:
+def hold_nodes(
+    pool: GcpComponent,
+    spec: GpuPoolSpec,
+    row: Machine,
+    region: str,
+    attachment: pulumi.Input[str],
+    key_id: pulumi.Input[str] | None,
+) -> pulumi.Output[str]:
     """A persistent resource with `min_nodes` machines, which Vertex AI adds to up to `max_nodes`. Billed as long as it is there."""
     machines = {
         "machine_spec": {"machine_type": row.name, "accelerator_type": family(row).accelerator, "accelerator_count": row.gpus},
@@ -53,9 +62,18 @@ def hold_nodes(pool: GcpComponent, spec: GpuPoolSpec, row: Machine, region: str,
         # else jobs on it run as an agent that all of the project share: cloud.google.com/vertex-ai/docs/general/custom-service-account
         resource_runtime_spec={"service_account_spec": {"enable_custom_service_account": True}},
         labels=pool.gcp_labels("held"),
+        **({"encryption_spec": {"kms_key_name": key_id}} if key_id is not None else {}),
         opts=pool.child_options(),
     )
     return pulumi.Output.from_input(held.name)
+
+
+def close_held(pool: GcpComponent, end: End, region: str, held: pulumi.Output[str], where: Project) -> None:
+    """At the end the machines are given back: a schedule deletes what holds them."""
+    uri = pulumi.Output.all(where.id, held).apply(
+        lambda words: f"https://{region}-aiplatform.googleapis.com/v1/projects/{words[0]}/locations/{region}/persistentResources/{words[1]}"
+    )
+    close_by(pool, end, region, where, "delete-held", "DELETE", uri)
 
 
 def vertex_disk(row: Machine) -> str:

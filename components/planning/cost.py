@@ -59,7 +59,7 @@ def node_rate(pool: Pool, region: str | None) -> tuple[Amount, str]:
     rate = machine.rate(region, spec.mode, spec.service)
     if rate:
         return exact(rate.usd_per_hour), f"{rate.usd_per_hour:.10g} {words}"
-    bound = machine.rate(region, "on_demand", spec.service) if spec.mode == "spot" else None
+    bound = machine.rate(region, "on_demand", spec.service) if spec.mode in ("spot", "flex_start") else None
     return (at_most(bound.usd_per_hour) if bound else UNKNOWN), f"{words}: price unknown"
 
 

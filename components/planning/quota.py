@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..catalogue import Machine
+from ..catalogue import Machine, table
 from .clouds import CLOUDS
 from .document import Fabric, Need
 from .facts import Pool, Yard
@@ -15,6 +15,9 @@ def needs(yard: Yard) -> list[Need]:
         if pool.machine:
             key, amount = _need(pool, pool.machine)
             found.setdefault(key, []).append((pool.name, amount))
+            if (over_all := table(pool.cloud).global_quota) and pool.service.list_prices and pool.spec.mode != "reservation":
+                key = (over_all.code, over_all.name, over_all.unit, None)
+                found.setdefault(key, []).append((pool.name, pool.machine.gpus * pool.spec.max_nodes))
     return [
         Need(code=code, name=name, unit=unit, amount=sum(n for _, n in asked), pools=[pool for pool, _ in asked], granted=why)
         for (code, name, unit, why), asked in found.items()

@@ -16,6 +16,7 @@ _UNPRICED = {
     "gcp:compute/reservation:Reservation": "reservation",
     "gcp:compute/futureReservation:FutureReservation": "future reservation",
     "gcp:container/cluster:Cluster": "GKE cluster",
+    "gcp:dns/managedZone:ManagedZone": "DNS zone",
     "gcp:filestore/instance:Instance": "Filestore",
     "gcp:lustre/instance:Instance": "Lustre file system",
     "gcp:sql/databaseInstance:DatabaseInstance": "database",
@@ -30,11 +31,17 @@ def _standing(yard: Yard) -> list[Standing]:
     keys = len(yard.of("gcp:kms/cryptoKey:CryptoKey"))
     return [
         Standing("nat_gateway", "Cloud NAT", len(yard.of("gcp:compute/routerNat:RouterNat"))),
-        Standing("public_ipv4", "external address", len(yard.of("gcp:compute/address:Address"))),
+        Standing("public_ipv4", "external address", _addresses(yard)),
         Standing("kms_key", "KMS key", keys),
-        Standing("dns_zone", "DNS zone", len(yard.of("gcp:dns/managedZone:ManagedZone"))),
         Standing("scheduler_job", "scheduler job", len(yard.of("gcp:cloudscheduler/job:Job"))),
     ]
+
+
+def _addresses(yard: Yard) -> int:
+    """One for each NAT that draws its own, with which it begins, and those that are kept."""
+    drawn = [nat for nat in yard.of("gcp:compute/routerNat:RouterNat") if nat.inputs.get("natIpAllocateOption", "AUTO_ONLY") == "AUTO_ONLY"]
+    kept = [address for address in yard.of("gcp:compute/address:Address") if address.inputs.get("addressType") != "INTERNAL"]
+    return len(drawn) + len(kept)
 
 
 def _budgets(yard: Yard) -> list[float]:

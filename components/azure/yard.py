@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..base import as_given
 from ..naming import name_problems
 from ..spec import BudgetSpec, GpuPoolSpec, NetworkSpec
+from ..targets import idle_submitter_problems
 from .account import tag_problems
 from .bucket_rules import existing_problems
 from .budget import budget_problems
@@ -38,6 +39,7 @@ def yard_problems(
         *(line for name, bucket in existing_buckets.items() for line in _named(f"buckets.{name}", existing_problems(bucket))),
         *(line for name, spec in pools.items() for line in _named(f"pools.{name}", _pool(name, spec, zones, tags))),
         *exact_problems(submitters),
+        *idle_submitter_problems(list(pools), [name for name, spec in pools.items() if spec.service == "vms"], submitters),
         *tag_problems(tags),
     ]
     if budget is not None:

@@ -20,6 +20,7 @@ TAGGED = re.compile(
     r"/(?P<name>[a-z0-9._/-]+):(?P<tag>[\w][\w.-]{0,127})"
 )
 """An image by tag in ECR, which can be looked up."""
+_OWN = "build one (images/README.md) and pin it with --job-image, or let each job name its own"
 
 
 def command(
@@ -47,7 +48,7 @@ def command(
 ) -> None:
     """Write digests instead of what moves: the newest images of a stack's pools to its gpuyard:pins, or a job file's `image:` tag.
 
-    Asks AWS; changes that one file and nothing else.
+    Asks the stack's cloud; changes that one file and nothing else.
     """
     from .documents import JobPinDocument, emit
 
@@ -106,25 +107,28 @@ def pin_job(file: Path) -> JobPinDocument:
 
 
 def pin(stack: str, folder: Path, job_image: str | None) -> PinDocument:
-    """Pin a stack. Raises UsageError for a stack that has nothing to pin, AuthError or LostSightError where AWS does not answer."""
+    """Pin a stack. Raises UsageError for a stack that has nothing to pin, AuthError or LostSightError where its cloud does not answer."""
     import yaml
 
+    from components.registry import REGION_KEYS
     from training_jobs.errors import Problem, UsageError
 
     from ..pins import with_pins
     from ..settings import load
     from .documents import PinDocument
+    from .newest_images import has_images, newest_images
     from .project import load_project
 
     project = load_project(folder.resolve(), stack)
     settings = load(project.config, project.encrypted, stack=project.stack)
-    region = project.config.get("aws:region")
-    if settings.cloud != "aws":
+    if not has_images(settings.cloud):
         raise UsageError(f"stack {project.stack} has nothing to pin: cloud is {settings.cloud}, which has no machine images")
+    key = REGION_KEYS[settings.cloud]
+    region = project.config.get(key)
     if not region:
-        problem = Problem("aws:region", "not set", fix="state the region in the stack file: images differ between regions")
+        problem = Problem(key, "not set", fix="state the region in the stack file: images differ between regions")
         raise UsageError(f"stack {project.stack} cannot be pinned", [problem])
-    machine_images = _machine_images(settings, region)
+    machine_images = newest_images(settings, region, project.config)
     pinned, note = _job_image(settings, region, job_image)
     before = project.file.read_bytes().decode("utf-8")  # bytes: its line breaks stay
     after = with_pins(before, project.name, machine_images, pinned)
@@ -148,16 +152,17 @@ def _job_image(settings: StackSettings, region: str, given: str | None) -> tuple
 
     if given or settings.pins.job_image:
         return (by_digest(given) if given else settings.pins.job_image), None
+    if settings.cloud != "aws":
+        return None, f"no job image is pinned: no image of {settings.cloud}'s own is known; {_OWN}"
     wanted = {(spec.service, spec.row("aws").architecture) for spec in settings.pools.values() if spec.service != "vms"}
-    fix = "build one (images/README.md) and pin it with --job-image, or let each job name its own"
     for service, processor in sorted(wanted):
         image = job_image(service, processor)
         if image is None or image.lacks:
             why = f"lacks {image.lacks}" if image else f"for {processor} is not known"
-            return None, f"no job image is pinned: AWS's own for {service} {why}; {fix}"
+            return None, f"no job image is pinned: AWS's own for {service} {why}; {_OWN}"
     found = {reference(image, region) for service, processor in wanted if (image := job_image(service, processor))}
     if len(found) != 1 or None in found:
-        return None, f"no job image is pinned: no image of AWS's own is known for all pools in {region}; {fix}" if wanted else None
+        return None, f"no job image is pinned: no image of AWS's own is known for all pools in {region}; {_OWN}" if wanted else None
     [tagged] = (each for each in found if each)
     return by_digest(tagged), f"the job image is AWS's own, {tagged}"
 
@@ -167,21 +172,6 @@ def _diff(name: str, before: str, after: str) -> str:
 
     diff = difflib.unified_diff(before.splitlines(True), after.splitlines(True), name, f"{name} (pinned)")
     return "".join(line if line.endswith("\n") else f"{line}\n" for line in diff)
-
-
-def _machine_images(settings: StackSettings, region: str) -> dict[str, str]:
-    """Pool -> newest image. Pools that name their own, and those whose service holds the machines, have none."""
-    from components.aws.images import image_parameter
-    from training_jobs.backends.aws import shared
-
-    wanted = {}
-    for name, spec in settings.pools.items():
-        parameter = None if spec.image else image_parameter(spec.service, spec.row("aws").architecture)
-        if parameter:
-            wanted[name] = parameter
-    aws = shared(region)
-    found = {parameter: aws.call("ssm", "get_parameter", {"Name": parameter}) for parameter in sorted(set(wanted.values()))}
-    return {name: str(found[parameter]["Parameter"]["Value"]) for name, parameter in wanted.items()}
 
 
 def by_digest(image: str, key: str = "--job-image") -> str:

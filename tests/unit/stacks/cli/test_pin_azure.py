@@ -1,0 +1,67 @@
+"""`gpuyard pin` on Azure: which question it asks, and what it writes. The client itself is proven with the backend's tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from stacks.cli.pin import pin
+from stacks.settings import load
+from training_jobs.backends import azure
+from training_jobs.errors import UsageError
+
+STACK = """\
+config:
+  azure-native:location: eastus
+  azure-native:subscriptionId: sub
+  gpuyard:cloud: azure
+  gpuyard:owner: me@acme.io
+  gpuyard:expires: "2999-03-31"
+  gpuyard:network: {zones: ["1"]}
+  gpuyard:buckets: {runs: {jobs: write}}
+  gpuyard:pools:
+    lab: {machine: Standard_ND96isr_H100_v5, zone: "1", max_nodes: 2, service: vms}
+    own: {machine: Standard_ND96isr_H100_v5, zone: "1", max_nodes: 2, service: vms, image: "a:b:c:1.0.0"}
+    ml: {machine: Standard_ND96isr_H100_v5, max_nodes: 2, service: azureml}
+"""
+URL = (
+    "https://management.azure.com/subscriptions/sub/providers/Microsoft.Compute/locations/eastus/publishers/microsoft-dsvm"
+    "/artifacttypes/vmimage/offers/ubuntu-hpc/skus/2204/versions?api-version=2024-07-01"
+)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "Pulumi.yaml").write_text("name: gpuyard\nruntime: python\n")
+    (tmp_path / "__main__.py").write_text("")
+    (tmp_path / "Pulumi.dev.yaml").write_text(STACK)
+
+    def call(verb: str, url: str, **more: Any) -> Any:
+        assert (verb, url, more) == ("GET", URL, {"audience": "https://management.azure.com"})
+        return SimpleNamespace(json=lambda: [{"name": name} for name in ("22.04.2026020101", "22.04.2026101001", "22.04.2025120101")])
+
+    monkeypatch.setattr(azure, "shared", lambda: SimpleNamespace(call=call))
+    return tmp_path
+
+
+def test_the_newest_version_is_written_for_the_pools_that_name_no_image(project: Path) -> None:
+    document = pin("dev", project, None)
+    assert document.machine_images == {"lab": "microsoft-dsvm:ubuntu-hpc:2204:22.04.2026101001"}
+    assert document.note is not None
+    assert document.note.startswith("no job image is pinned: no image of azure's own is known")
+    config = yaml.safe_load((project / "Pulumi.dev.yaml").read_text())["config"]
+    raw = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+    assert load(raw, stack="dev").pins.machine_images == document.machine_images
+    assert pin("dev", project, None).changed is False
+
+
+def test_a_stack_without_a_subscription_says_what_to_set(project: Path) -> None:
+    file = project / "Pulumi.dev.yaml"
+    file.write_text(STACK.replace("  azure-native:subscriptionId: sub\n", ""))
+    with pytest.raises(UsageError, match="ARM_SUBSCRIPTION_ID"):
+        pin("dev", project, None)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.api_core import exceptions as api
-from google.auth import exceptions as auth
+from google.api_core import exceptions as api_core
+from google.auth import credentials
+from google.auth import exceptions as google_auth
+from google.cloud.aiplatform_v1 import types
 
 from tests.support.gcp.logging import FakeLogging
 from tests.support.gcp.service import Fault
@@ -22,6 +24,9 @@ from training_jobs.errors import AuthError, CapacityError, GpuyardError, LostSig
 from training_jobs.state import State
 from training_jobs.store.gcp_errors import explain, kind_of
 from training_jobs.target import VertexTarget
+
+api: Any = api_core  # neither has types for its classes
+auth: Any = google_auth
 
 
 @pytest.fixture
@@ -136,10 +141,15 @@ def test_lines_of_long_ago_are_read_in_order_and_the_services_own_are_left_out(s
 def test_a_late_line_of_another_node_is_not_lost_while_following(service: Yard) -> None:
     now = time.time()
     service.logs.write("7", "workerpool0-0", "first", at=now)
-    turns = iter([lambda: service.logs.write("7", "workerpool1-0", "late", at=now - 5), lambda: None, lambda: None, lambda: None])
+    late = iter([True])
+
+    def pause() -> None:
+        if next(late, False):
+            service.logs.write("7", "workerpool1-0", "late", at=now - 5)
+
     clients = Gcp("acme-ml", "us-central1")
     ends = iter([False, False, True, True, True, True])
-    found = lines(clients.post, "acme-ml", "7", node=None, since=now - 60, over=lambda: next(ends), pause=lambda: next(turns)())
+    found = lines(clients.post, "acme-ml", "7", node=None, since=now - 60, over=lambda: next(ends), pause=pause)
     assert [(line.node, line.text) for line in found] == [(0, "first"), (1, "late")]
     clients._clients["logging"].close()
 
@@ -205,3 +215,22 @@ def test_an_endpoint_decides_how_it_is_spoken_to(service: Yard, monkeypatch: pyt
     made = clients._client("aiplatform", clients._jobs)
     assert made.transport.host == "europe-west4-aiplatform.googleapis.com:443"
     made.transport.close()
+
+
+def test_googles_own_sdk_takes_the_fake_for_the_service(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiplatform.CustomJob as it comes, over REST: what it makes and reads is what the fake keeps."""
+    from google.cloud import aiplatform
+
+    service.vertex.accepts = lambda token: True
+    nobody: Any = credentials.AnonymousCredentials
+    aiplatform.init(
+        project="acme-ml", location="us-central1", credentials=nobody(), api_endpoint=service.vertex.rest.url, api_transport="rest"
+    )
+    spec = custom_job()["job_spec"]["worker_pool_specs"]
+    made = aiplatform.CustomJob("sdk", spec, staging_bucket="gs://runs", labels={"gpuyard_run": "x"})
+    made.submit(timeout=600, scheduling_strategy=types.Scheduling.Strategy.SPOT)
+    (kept,) = service.vertex.jobs.values()
+    assert kept.message.display_name == "sdk"
+    assert kept.message.job_spec.scheduling.strategy.name == "SPOT"
+    found = aiplatform.CustomJob.list(filter='labels.gpuyard_run="x"')
+    assert [job.resource_name for job in found] == [kept.message.name]

@@ -68,6 +68,8 @@ class _Tunnel(socketserver.BaseRequestHandler):
         except OSError:
             self.request.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
             return
+        for end in (far, self.request):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with far:
             self.request.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             back = threading.Thread(target=_copy, args=(far, self.request), daemon=True)

@@ -1,0 +1,145 @@
+"""Submitting to Azure ML against the bare calls it must make: `python benchmarks/submit_azure.py [N]`. The services answer at once.
+
+The bare calls are those the promise needs, by Azure's own clients: look for the record, write it once, put the job, write its id down.
+Both are made in turn. Beside them what the official MLClient takes for the put of the job alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.support.azure.ml import SUBSCRIPTION
+from tests.support.azure.ml_yard import make_target
+from training_jobs.runner import Runner
+from training_jobs.spec import parse_job
+
+ROOT = Path(__file__).resolve().parents[1]
+BUCKET = "abfs://runs@account.dfs.core.windows.net"
+
+
+@contextmanager
+def services() -> Iterator[Callable[[], list[str]]]:
+    """Azure in another process, and this process's variables leading there. What it was asked so far."""
+    argv = [sys.executable, "-m", "benchmarks._azure_at_once"]
+    with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        found = json.loads(process.stdout.readline() if process.stdout else "")
+        os.environ.update(found)
+        context = ssl.create_default_context(cafile=found["SSL_CERT_FILE"])
+
+        def calls() -> list[str]:
+            asked: list[str] = json.load(urlopen(found["CALLS"], context=context))  # noqa: S310 our own server
+            return asked
+
+        yield calls
+        process.terminate()
+
+
+def bare_submits(request: Any, record: bytes) -> Callable[[int], None]:
+    """The same calls by Azure's own clients alone, with bodies of the same size."""
+    from azure.core import MatchConditions, PipelineClient
+    from azure.core.exceptions import ResourceNotFoundError
+    from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy
+    from azure.core.rest import HttpRequest
+    from azure.identity import DefaultAzureCredential
+    from azure.storage.blob import ContainerClient
+
+    identity = DefaultAzureCredential()
+    container = ContainerClient("https://account.blob.core.windows.net", "runs", credential=identity)
+    policies = [RetryPolicy(), BearerTokenCredentialPolicy(identity, "https://management.azure.com/.default")]
+    arm: Any = PipelineClient("", policies=policies)
+    folder = request.operation.removeprefix("PUT ").rpartition("/")[0]
+
+    def submit(number: int) -> None:
+        key = f"gpuyard/runs/bare-{number}/run.json"
+        blob, etag = container.get_blob_client(key), ""
+        try:
+            blob.download_blob().readall()
+        except ResourceNotFoundError:
+            etag = blob.upload_blob(record, overwrite=True, match_condition=MatchConditions.IfMissing)["etag"]
+        arm.send_request(HttpRequest("PUT", f"https://management.azure.com{folder}/bare-{number}?api-version=1", json=request.body))
+        blob.upload_blob(record + b" ", overwrite=True, etag=etag, match_condition=MatchConditions.IfNotModified)
+
+    return submit
+
+
+def official_puts(request: Any) -> Callable[[int], None]:
+    """The put of the job by MLClient, everything it would look up given."""
+    from azure.ai.ml import MLClient, command
+    from azure.identity import DefaultAzureCredential
+
+    client, asked = MLClient(DefaultAzureCredential(), SUBSCRIPTION, "yard", "train", enable_telemetry=False), request.body["properties"]
+
+    def put(number: int) -> None:
+        client.jobs.create_or_update(
+            command(
+                name=f"bare-{number}", command=asked["command"], environment=asked["environmentId"], compute=asked["computeId"],
+                instance_count=2, distribution={"type": "pytorch", "process_count_per_instance": 1},
+                environment_variables=asked["environmentVariables"],
+            )
+        )  # fmt: skip
+
+    return put
+
+
+def milliseconds(values: list[float]) -> str:
+    """Median and 95th percentile."""
+    ordered = sorted(values)
+    return f"median {statistics.median(ordered) * 1e3:6.1f} ms   p95 {ordered[int(len(ordered) * 0.95)] * 1e3:6.1f} ms"
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Seconds it takes."""
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def main(count: int) -> None:
+    """Submit `count` different jobs one after another through one process, and as often by the clients alone."""
+    with services() as calls:
+        runner = Runner({"h100": make_target(BUCKET)})
+
+        def job(number: int) -> Any:
+            return parse_job({"name": "azureml", "nodes": 2, "command": ["train.py"], "env": {"NUMBER": str(number)}})
+
+        runner.submit(job(-1), None)  # makes the clients, the environment and the code tarball
+        _, requests = runner.plan(job(-2), None)
+        bare = bare_submits(requests[-1], b"x" * 1800)
+        bare(-1)
+        specs = [job(number) for number in range(count)]
+        before = len(calls())
+        ours, theirs = [], []
+        for number, spec in enumerate(specs):
+            ours.append(timed(lambda spec=spec: runner.submit(spec, None)))  # type: ignore[misc]
+            theirs.append(timed(lambda number=number: bare(number)))  # type: ignore[misc]
+        kinds = Counter(call.split()[0] for call in calls()[before:] if "/bare-" not in call)
+        rate = f"{3600 / statistics.mean(ours):,.0f} an hour"
+        print(f"submit to azureml, {count} jobs")
+        print(f"  gpuyard                     {milliseconds(ours)}   {rate}   (goal: p95 <= 100 ms, 20,000 an hour)")
+        print(f"  bare clients, same calls    {milliseconds(theirs)}")
+        print(f"  ratio gpuyard / bare: {statistics.median(ours) / statistics.median(theirs):.2f}   (goal: <= 1.3)")
+        print(f"  calls per submission: {sum(kinds.values()) / count:.2f}   (goal: <= 4; {dict(kinds)})")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            official = official_puts(requests[-1])
+            official(-1)
+            puts = [timed(lambda number=number: official(number)) for number in range(min(count, 50))]  # type: ignore[misc]
+        print(f"  MLClient, put of a job      {milliseconds(puts)}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)

@@ -138,7 +138,7 @@ class BlobStore:
         """The client; what it raises inside, in words and with an exit code."""
         what = f"{verb} {self._url}/{self._key(path)}"
         try:
-            yield client(self._account).get_container_client(self._container)
+            yield _container(self._account, self._container)
         except problems() as error:
             raise explain(error, what, forget=forget) from None
 
@@ -161,8 +161,14 @@ def client(account: str) -> Any:
     return BlobServiceClient(url, credential=credential(), transport=transport, retry_policy=patience)
 
 
+@functools.lru_cache(maxsize=32)
+def _container(account: str, name: str) -> Any:
+    return client(account).get_container_client(name)
+
+
 def forget() -> None:
     """Let whoever asks next sign in anew."""
+    _container.cache_clear()
     client.cache_clear()
     credential.cache_clear()
 

@@ -3,7 +3,7 @@
 The official MLClient is not used for the calls, only by the tests as the judge of the bodies: it adds the state of the git
 checkout in the current folder to each job, as properties that the service lets nobody change, so one submission made from two
 places is two different requests; it tells neither when a job ran, nor why it failed, nor what a second node wrote; and a
-look at a job costs 60 ms of its own (docs/adr/0021).
+look at a job costs 60 ms of its own (docs/adr/0010).
 """
 
 from __future__ import annotations

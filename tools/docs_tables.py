@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,14 @@ from components.planning.policy import RULES
 from components.problems import lines, told
 from components.services import SERVICES, Mode, services_of
 from components.spec import GpuPoolSpec, in_cloud
-from tools import docs_errors, docs_permissions
+from tools import docs_azure_roles, docs_errors, docs_permissions
+from tools.docs_clouds import CLOUDS, CloudPage
+from tools.docs_mistakes import MISTAKES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-_CAPACITY: dict[Mode, Any] = {
-    "on_demand": "on_demand",
-    "spot": "spot",
-    "reservation": {"mode": "reservation", "reservation": "cr-0123456789abcdef0"},
-    "capacity_block": {"mode": "capacity_block", "reservation": "cr-0123456789abcdef0", "ends": "2026-12-19T11:30:00Z"},
-}
+_MACHINES_HEAD = """# {title}: machines, what they cost, and how each can be had
 
-_MACHINES_HEAD = """# AWS: machines, what they cost, and how each can be had
-
-Written by `make docs` from `components/catalogue/aws.yaml` and the rules of a pool's spec; a test holds this page to them. A figure
+Written by `make docs` from `components/catalogue/{cloud}.yaml` and the rules of a pool's spec; a test holds this page to them. A figure
 that no source states is empty: nothing here is guessed. `gpuyard plan` uses the same figures.
 """
 _COMBINATIONS_HEAD = """## Every machine, service and way to buy
@@ -85,28 +81,30 @@ defaults that a provider adds, are unknown. Transforms run in the engine: a plan
 """
 
 
-def combination(machine: str, service: str, mode: Mode, nodes: int) -> str | None:
+def combination(machine: str, service: str, mode: Mode, nodes: int, cloud: str = "aws") -> str | None:
     """What is wrong with a pool of these, in the words a user sees; None: nothing."""
-    zone = {"zone": "us-east-1a"} if SERVICES["aws"][service].zone == "required" else {}
-    spec = {"machine": machine, "service": service, "max_nodes": nodes, "capacity": _CAPACITY[mode], **zone}
+    here = CLOUDS[cloud]
+    zone = {"zone": here.zone} if SERVICES[cloud][service].zone == "required" else {}
+    spec = {"machine": machine, "service": service, "max_nodes": nodes, "capacity": here.capacity[mode], **zone}
+    also = here.also(spec)
     try:
-        GpuPoolSpec.model_validate(spec, context=in_cloud("aws"))
+        GpuPoolSpec.model_validate(spec, context=in_cloud(cloud))
     except ValidationError as error:
-        return told("GpuPool NAME", lines(error, GpuPoolSpec))
-    return None
+        return told("GpuPool NAME", [*lines(error, GpuPoolSpec), *also])
+    return told("GpuPool NAME", also) if also else None
 
 
-def machines() -> str:
-    """The page about AWS's machines."""
-    table = catalogue.table("aws")
-    return "\n".join(
-        [_MACHINES_HEAD, *_figures(table), "", *_quotas(table), "", *_standing(table), "", *_sources(table), "", *_combinations(table), ""]
-    )
+def machines(cloud: str) -> str:
+    """The page about a cloud's machines."""
+    table, here = catalogue.table(cloud), CLOUDS[cloud]
+    head = _MACHINES_HEAD.format(title=here.title, cloud=cloud)
+    parts = (_figures(table, here), _quotas(table, here), _standing(table), _sources(table), _combinations(cloud, table, here))
+    return "\n".join([head, *(line for part in parts for line in (*part, ""))])
 
 
-def _figures(table: Table) -> Iterator[str]:
+def _figures(table: Table, here: CloudPage) -> Iterator[str]:
     yield "## Machines\n"
-    head = ["machine", "GPUs", "GiB each", "vCPU", "GiB", "NVMe GB", "Gb/s", "cards", "EFA", "NCCL reports", "on demand, USD per node hour"]
+    head = ["machine", "GPUs", "GiB each", "vCPU", "GiB", "NVMe GB", "Gb/s", "cards", here.fast_card, "NCCL reports"]
     rows = [
         [
             *(f"`{row.name}`", f"{row.gpus} {row.accelerator}", row.gpu_memory_gib, row.vcpus, row.memory_gib, row.local_nvme_gb),
@@ -114,9 +112,8 @@ def _figures(table: Table) -> Iterator[str]:
         ]
         for row in table.machines.values()
     ]
-    yield from _table(head, rows)
-    yield "\nSpot prices change by the hour and are in no table: a plan bounds them by on demand. A capacity block is paid in advance, at"
-    yield "the price of its offer. SageMaker has rates of its own, which no source here states: say yours with `price_usd_per_hour`."
+    yield from _table([*head, "on demand, USD per node hour"], rows)
+    yield f"\n{here.prices}"
 
 
 def _prices(row: Machine) -> str:
@@ -124,15 +121,14 @@ def _prices(row: Machine) -> str:
     return "; ".join(f"{region} {rate.usd_per_hour:.10g}" for region, rate in known.items()) or "none listed"
 
 
-def _quotas(table: Table) -> Iterator[str]:
-    yield "## Quota of EC2, per region\n"
+def _quotas(table: Table, here: CloudPage) -> Iterator[str]:
+    yield f"## {here.quota_title}\n"
     rows: dict[tuple[Any, ...], list[str]] = {}
     for row in table.machines.values():
         for mode, quota in row.quotas.items():
             rows.setdefault((quota.code, quota.name, mode, quota.unit), []).append(f"`{row.name}` {quota.per_node}")
     yield from _table(["code", "name", "for", "unit", "per node"], [[*key, ", ".join(asked)] for key, asked in rows.items()])
-    yield "\nA reservation takes the on-demand quota, a capacity block brings its own. SageMaker counts nodes by type, apart from EC2:"
-    yield "`ml.MACHINE for training job usage` and `ml.MACHINE for spot training job usage`."
+    yield f"\n{here.quotas}"
 
 
 def _standing(table: Table) -> Iterator[str]:
@@ -152,19 +148,19 @@ def _sources(table: Table) -> Iterator[str]:
     )
 
 
-def _combinations(table: Table) -> Iterator[str]:
+def _combinations(cloud: str, table: Table, here: CloudPage) -> Iterator[str]:
     yield _COMBINATIONS_HEAD
     messages: dict[str, int] = {}
 
     def cell(machine: str, service: str, mode: Mode) -> str:
-        one, several = (combination(machine, service, mode, nodes) for nodes in (1, 2))
+        one, several = (combination(machine, service, mode, nodes, cloud) for nodes in (1, 2))
         wrong = one or several
         if wrong is None:
             return "any"
         number = messages.setdefault(wrong, len(messages) + 1)
         return f"{'-' if one else '1'} [{number}]"
 
-    columns = [(service, mode) for service in services_of("aws") for mode in _CAPACITY]
+    columns = [(service, mode) for service in services_of(cloud) for mode in here.capacity]
     rows = [[f"`{machine}`", *(cell(machine, service, mode) for service, mode in columns)] for machine in table.machines]
     yield from _table(["machine", *(f"{service} {mode}" for service, mode in columns)], rows)
     for message, number in messages.items():
@@ -188,9 +184,10 @@ def plan() -> str:
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
-    "aws-errors.md": docs_errors.text,
-    "aws-machines.md": machines,
+    **{f"{cloud}-errors.md": partial(docs_errors.text, cloud) for cloud in MISTAKES},
+    **{f"{cloud}-machines.md": partial(machines, cloud) for cloud in CLOUDS},
     "aws-permissions.md": docs_permissions.text,
+    "azure-permissions.md": docs_azure_roles.text,
     "plan.md": plan,
 }
 

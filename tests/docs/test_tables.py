@@ -8,12 +8,11 @@ from itertools import product
 import pytest
 
 from components import catalogue
-from components.services import Mode, services_of
+from components.services import services_of
+from tools.docs_clouds import CLOUDS
 from tools.docs_tables import DOCS, PAGES, combination
 
-PAGE = (DOCS / "aws-machines.md").read_text(encoding="utf-8")
-MODES: tuple[Mode, ...] = ("on_demand", "spot", "reservation", "capacity_block")
-COMBINATIONS = list(product(services_of("aws"), MODES))
+MACHINES = [(cloud, machine) for cloud in CLOUDS for machine in catalogue.table(cloud).machines]
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -21,17 +20,17 @@ def test_a_page_is_the_generated_one(name: str) -> None:
     assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name](), "run: make docs"
 
 
-@pytest.mark.parametrize("machine", catalogue.table("aws").machines)
-def test_every_machine_service_and_way_to_buy_is_valid_or_refused_as_written(machine: str) -> None:
-    (row,) = re.findall(rf"^\| `{re.escape(machine)}` \| (.*(?:any|\[\d+\]).*) \|$", PAGE, re.MULTILINE)
+@pytest.mark.parametrize(("cloud", "machine"), MACHINES)
+def test_every_machine_service_and_way_to_buy_is_valid_or_refused_as_written(cloud: str, machine: str) -> None:
+    page = (DOCS / f"{cloud}-machines.md").read_text(encoding="utf-8")
+    (row,) = re.findall(rf"^\| `{re.escape(machine)}` \| (.*(?:any|\[\d+\]).*) \|$", page, re.MULTILINE)
     cells = row.split(" | ")
-    assert len(cells) == len(COMBINATIONS)
-    for (service, mode), cell in zip(COMBINATIONS, cells, strict=True):
-        one, several = combination(machine, service, mode, 1), combination(machine, service, mode, 2)
+    for (service, mode), cell in zip(product(services_of(cloud), CLOUDS[cloud].capacity), cells, strict=True):
+        one, several = (combination(machine, service, mode, nodes, cloud) for nodes in (1, 2))
         assert (one is None, several is None) == {"any": (True, True), "1": (True, False), "-": (False, False)}[cell.split()[0]]
         if several is not None:
             number = re.findall(r"\[(\d+)\]", cell)[0]
-            assert f"\n[{number}]\n```text\n{one or several}\n```" in PAGE
+            assert f"\n[{number}]\n```text\n{one or several}\n```" in page
 
 
 def test_what_the_service_cannot_do_names_the_one_that_can() -> None:

@@ -133,7 +133,7 @@ def _name_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
             fix = did_you_mean(bucket, target.buckets)
             problems.append(Problem(f"data.{name}", "the stack has no such bucket", bucket, ", ".join(sorted(target.buckets)), fix))
         elif "://" not in url:
-            problems.append(Problem(f"data.{name}", "is no URL", url, "yard://<bucket>/<path>, s3://, gs://, file://"))
+            problems.append(Problem(f"data.{name}", "is no URL", url, "yard://<bucket>/<path>, s3://, gs://, abfs://, file://"))
     return problems
 
 

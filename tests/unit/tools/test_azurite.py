@@ -1,0 +1,54 @@
+"""Azurite's installation: locked by digests, no host named, and a plain word where Node.js is missing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tools.azurite import azurite
+from tools.venv import VenvError
+
+SOURCES = Path(__file__).resolve().parents[3] / "tools" / "azurite"
+
+
+def test_every_package_is_held_to_a_digest_and_none_to_a_host() -> None:
+    lock = json.loads((SOURCES / "package-lock.json").read_text())
+    asked = json.loads((SOURCES / "package.json").read_text())["dependencies"]
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    assert lock["packages"][""]["dependencies"] == asked
+    assert packages["node_modules/azurite"]["version"] == asked["azurite"]
+    assert all(entry["integrity"].startswith("sha512-") for entry in packages.values())
+    assert not [name for name, entry in packages.items() if "resolved" in entry]
+
+
+def test_without_node_the_fix_is_said_and_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(SOURCES, tmp_path / "tools" / "azurite", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(VenvError, match="node and npm not found: the tests of Azure Blob Storage run against Azurite") as refused:
+        azurite.ensure(tmp_path, lambda _: None)
+    assert "fix: install Node.js 20 or newer" in str(refused.value)
+    assert not (tmp_path / ".yard" / "cache" / "azurite").exists()
+
+
+def test_an_unfinished_installation_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(SOURCES, tmp_path / "tools" / "azurite", ignore=shutil.ignore_patterns("__pycache__"))
+    home = tmp_path / ".yard" / "cache" / "azurite"
+    made: list[list[str]] = []
+
+    def install(argv: list[str], *_: object) -> None:
+        made.append(argv)
+        (home / azurite._SERVER).parent.mkdir(parents=True)
+        (home / azurite._SERVER).touch()
+        if len(made) == 1:
+            raise VenvError("interrupted")
+
+    monkeypatch.setattr("tools.venv.run", install)
+    with pytest.raises(VenvError, match="interrupted"):
+        azurite.ensure(tmp_path, lambda _: None)
+    for _ in range(2):
+        assert azurite.ensure(tmp_path, lambda _: None) == home / azurite._SERVER
+    assert [argv[:2] for argv in made] == [["npm", "ci"]] * 2
+    assert "--ignore-scripts" in made[0]

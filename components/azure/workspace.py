@@ -46,7 +46,7 @@ def make_workspace(parent: AzureComponent, isolation: Isolation, *, reachable: b
         storage_account=storage.id,
         key_vault=vault.id,
         application_insights=_insights(parent).id,
-        system_datastores_auth_mode="identity",
+        system_datastores_auth_mode="Identity",
         public_network_access="Enabled" if reachable else "Disabled",
         managed_network={"isolation_mode": ISOLATION[isolation]},
         v1_legacy_mode=False,

@@ -36,7 +36,7 @@ class Case:
     changed: str
     """That pool."""
     list_of_targets: str
-    """Type of the object that is targets.json."""
+    """Type of the object that is targets.json; empty: `up` writes none."""
     content: Callable[[Document], str]
     """The text of such an object, from its inputs."""
     kept: tuple[str, ...]
@@ -67,6 +67,11 @@ def _user_data(inputs: Document) -> list[str]:
 
 def _metadata(inputs: Document) -> list[str]:
     return [str(text) for text in inputs.get("metadata", {}).values()]
+
+
+def _custom_data(inputs: Document) -> list[str]:
+    data = ((inputs.get("virtualMachineProfile") or {}).get("osProfile") or {}).get("customData")
+    return [base64.b64decode(data).decode()] if data else []
 
 
 def _content(inputs: Document) -> str:
@@ -119,4 +124,30 @@ GCP = Case(
     told=False,
     config="  gcp:project: {value: acme-ml}\n  gcp:region: {value: us-central1}\n",
 )
-CASES = (AWS, GCP)
+_GROUPS = "/subscriptions/00000000-1111-2222-3333-444444444444/resourceGroups"
+_VNET = f"{_GROUPS}/net/providers/Microsoft.Network/virtualNetworks/shared"
+_CONTAINER = f"{_GROUPS}/data/providers/Microsoft.Storage/storageAccounts/acme/blobServices/default/containers/nlp"
+AZURE = Case(
+    cloud="azure",
+    dev=frozenset({"a100", "a100-spot"}),
+    prod=frozenset({"h100"}),
+    change=("capacity: on_demand", "min_nodes: 1"),
+    changed="a100",
+    list_of_targets="",
+    content=_content,
+    kept=("azure-native:storage", "azure-native:resources"),
+    boot=_custom_data,
+    own={
+        "NETWORK": _VNET,
+        "SUBNET": "hidden",
+        "BUCKET": f'"{_CONTAINER}"',
+        "ZONE": "1",
+        "POOL": "a100",
+        "MACHINE": "Standard_NC24ads_A100_v4",
+        "SERVICE": "vms",
+    },
+    secret=f"{_VNET}/subnets/nobody-may-know",
+    told=False,
+    config="  azure-native:location: {value: eastus}\n",
+)
+CASES = (AWS, GCP, AZURE)

@@ -15,7 +15,7 @@ from tests.support.standin.answers import Origin, Referring
 __all__ = ["CHECKOUT", "CLOUDS", "YARDS", "Origin", "Referring", "config", "recorded"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-CLOUDS = ("aws", "gcp")
+CLOUDS = ("aws", "gcp", "azure")
 YARDS = {cloud: (f"dev-{cloud}", f"prod-{cloud}") for cloud in CLOUDS}
 
 

@@ -44,6 +44,7 @@ class Referring(Answers):
                 value = empty.get(each.kind.word, {})
                 own = value + name if isinstance(value, str) else value
                 outputs[name] = where.get(name) or (made_id if name == "keyId" else own)
+        outputs |= shape.shown(made_id, args.inputs)
         for name, value in {"id": made_id, **where}.items():
             if value not in args.inputs.values():  # a name that the program gave is in others without being of this one
                 self.origins[value] = Origin(args.typ, args.name, name)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.support.standin import azure_types
+from tests.support.standin.sdk import UNKNOWN
 from tests.support.standin.shapes import Shapes, digits
 
 SUBSCRIPTION = "00000000-1111-2222-3333-444444444444"
@@ -76,6 +77,22 @@ def _own(token: str, urn: str, name: str) -> dict[str, Any]:
     return {}
 
 
+def _shown(made_id: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Identities are given as a list and shown as a map, one of Azure's own has a principal; a vault says where it is."""
+    shown: dict[str, Any] = {}
+    identity, properties = inputs.get("identity"), inputs.get("properties")
+    if isinstance(identity, Mapping):
+        given = identity.get("userAssignedIdentities") or []
+        users = {each: {"principalId": _guid(each, "principal"), "clientId": _guid(each, "client")} for each in given}
+        own = {"principalId": _guid(made_id, "own") if made_id else UNKNOWN, "tenantId": TENANT}
+        named = {"userAssignedIdentities": UNKNOWN if UNKNOWN in users else users} if users else {}
+        shown["identity"] = {**identity, **named, **(own if "SystemAssigned" in str(identity.get("type")) else {})}
+    if isinstance(properties, Mapping) and "enableRbacAuthorization" in properties:
+        where = f"https://{made_id.rpartition('/')[2]}.vault.azure.net/"
+        shown["properties"] = {**properties, "vaultUri": where if made_id else UNKNOWN}
+    return shown
+
+
 def _guid(*parts: str) -> str:
     drawn = digits(*parts) + digits(*parts, "more")
     return f"{drawn[:8]}-{drawn[8:12]}-4{drawn[12:15]}-8{drawn[15:18]}-{drawn[18:30]}"
@@ -102,4 +119,5 @@ SHAPES = Shapes(
     name=_name,
     name_key=_name_key,
     places=lambda token: tuple(_path(token)),
+    shown=_shown,
 )

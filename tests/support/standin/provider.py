@@ -161,7 +161,7 @@ def _outputs(token: str, inputs: Mapping[str, Any], known: Mapping[str, Any]) ->
     """All that a made resource has: its inputs, what is known already, and what the cloud computes; in a preview that is unknown."""
     shape, has = shapes.of(token), sdk.resource(token).outputs
     outputs = {**{key: value for key, value in known.items() if key != "id"}, **inputs}
-    outputs = {key: value for key, value in outputs.items() if key in has or key in inputs}
+    outputs = {key: value for key, value in outputs.items() if key in has or key in inputs} | shape.shown(known.get("id", ""), inputs)
     if shape.all_tags in has:
         outputs[shape.all_tags] = inputs.get("tags", {})
     for name, each in has.items():

@@ -44,6 +44,8 @@ class Shapes:
     """Token -> more such properties as in `fixed`, by the cloud's rule."""
     places: Callable[[str], tuple[str, ...]] = lambda token: ()
     """Token -> the properties that its id is made of."""
+    shown: Callable[[str, Mapping[str, Any]], dict[str, Any]] = lambda made_id, inputs: {}
+    """(id, or nothing in a preview; inputs) -> the properties that come back in another form than they were given."""
 
     def key(self, token: str) -> str:
         """The property that is a resource's name."""

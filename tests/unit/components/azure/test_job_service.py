@@ -74,7 +74,7 @@ def test_the_workspace_is_private_and_its_cluster_holds_nothing(record: Any) -> 
     recorded = record(declare)
     workspace = recorded.inputs(WORKSPACE, "train-workspace")
     assert workspace["publicNetworkAccess"] == "Disabled"
-    assert workspace["systemDatastoresAuthMode"] == "identity"
+    assert workspace["systemDatastoresAuthMode"] == "Identity"
     assert workspace["managedNetwork"] == {"isolationMode": "AllowInternetOutbound"}
     cluster = recorded.inputs(COMPUTE, "train-h100-cluster")
     assert cluster["identity"]["type"] == "UserAssigned"

@@ -194,7 +194,7 @@ def pool_problems(raw: Mapping[str, Any], network: str, zones: Sequence[str], ex
 
 def _key_problems(key: EncryptionKey | None, service: str) -> list[str]:
     wanted = "compute" if service == "vms" else "aiplatform"
-    if key is None or wanted in key.uses:
+    if key is None or wanted in key.services:
         return []
     return [f"key: got {key.logical_name}, allowed: a key that {wanted} may use; make it with uses=({wanted!r},)"]
 

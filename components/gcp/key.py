@@ -36,7 +36,7 @@ class EncryptionKey(GcpComponent):
 
     id: pulumi.Output[str]
     """projects/P/locations/L/keyRings/R/cryptoKeys/K. Known once the services may use it."""
-    uses: tuple[Use, ...]
+    services: tuple[Use, ...]
     """Whose it is to encrypt with."""
 
     def __init__(
@@ -61,7 +61,7 @@ class EncryptionKey(GcpComponent):
         if on_destroy == "keep":
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
         super().__init__("EncryptionKey", name, {"uses": list(uses), "on_destroy": on_destroy}, tags, opts)
-        self.uses = uses
+        self.services = uses
         where = where or project(self)
         ring = kms.KeyRing(self.child_name("ring"), location=where.region, opts=self.child_options())
         key = kms.CryptoKey(

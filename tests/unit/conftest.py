@@ -11,6 +11,7 @@ from pulumi.runtime import mocks
 
 from components.planning.monitor import Answers, Recording
 from components.planning.monitor import record as run_recorded
+from tests.support.standin import gcp_shapes
 
 _ACCOUNT, _REGION, _PARTITION = "111122223333", "us-east-1", "aws"
 _LOOKUPS: dict[str, dict[str, Any]] = {
@@ -28,6 +29,7 @@ _LOOKUPS: dict[str, dict[str, Any]] = {
         "reverseDnsPrefix": "com.amazonaws",
     },
     "azure-native:authorization:getClientConfig": {"clientId": "c", "objectId": "o", "subscriptionId": "sub", "tenantId": "tenant"},
+    **gcp_shapes.LOOK_UPS,
     "aws:ec2/getAmi:getAmi": {"rootDeviceName": "/dev/sda1"},
     "aws:ssm/getParameter:getParameter": {"type": "String", "value": "ami-0123456789abcdef0", "insecureValue": "ami-0123456789abcdef0"},
 }
@@ -53,12 +55,22 @@ class _Updated(Answers):
             }
         if package == "azure-native":
             return _azure(args)
+        if package == "gcp":
+            return gcp_shapes.SHAPES.made(args.typ, f"::{args.name}", {"name": args.name, **args.inputs})[0], _gcp(args)
         return args.inputs.get("path", f"{args.name}-id"), {**computed, **args.inputs}
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         if args.token not in _LOOKUPS:
             raise AssertionError(f"a component called {args.token}")
         return {**_LOOKUPS[args.token], **args.args}, []
+
+
+def _gcp(args: mocks.MockResourceArgs) -> dict[str, Any]:
+    """Google's own shapes; a unique id and a location where nothing says one."""
+    named = {"name": args.name, **args.inputs}
+    _, where = gcp_shapes.SHAPES.made(args.typ, f"::{args.name}", named)
+    place = {"project": gcp_shapes.PROJECT, "location": gcp_shapes.REGION, "uniqueId": "103212345678901234567"}
+    return {**place, **named, **where}
 
 
 def _azure(args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:

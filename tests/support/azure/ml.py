@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from training_jobs.backends.azureml.request import seconds_of
-
 from .entra import CLIENT, claims_of
 from .https import Answer, Body, Call, FakeHttps, RefusalError
-from .ml_nodes import Nodes
+from .ml_jobs import ENDED, Cluster, Job
 from .ml_shapes import problem_of
 
 SUBSCRIPTION = "99999999-8888-7777-6666-555555555555"
@@ -23,33 +19,9 @@ WORKSPACE = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/yard/providers/Micros
 LOG_HOST = "gpuyardlogs.blob.core.windows.net"
 SAS = "signature-of-a-log"
 _WS = r"(?P<workspace>/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.MachineLearningServices/workspaces/[^/]+)"
-_ENDED = {"Completed", "Failed", "Canceled"}
 
 
-@dataclass
-class Job:
-    """One job: what was asked, where it is, and what is asked of the thread that runs it."""
-
-    name: str
-    properties: Body
-    status: str = "NotStarted"
-    error: Body | None = None
-    created_at: float = field(default_factory=time.time)
-    started_at: float | None = None
-    ended_at: float | None = None
-    stop: threading.Event = field(default_factory=threading.Event)
-    holds: int = 0
-    taken: int = 0  # times that its nodes were to be taken, and were
-    takes: int = 0
-    files: dict[str, bytearray] = field(default_factory=dict)
-
-    @property
-    def nodes(self) -> int:
-        """How many it asked for."""
-        return int(self.properties["resources"]["instanceCount"])
-
-
-class FakeMl(FakeHttps):
+class FakeMl(Cluster, FakeHttps):
     """One workspace with one cluster. `environment` is what the network and the identity give a node; `machines`: how many there are now,
     of `most`. `requeues`: low-priority nodes that are taken are replaced and the job starts anew, as the service does it.
     """
@@ -135,7 +107,7 @@ class FakeMl(FakeHttps):
         self._known(workspace)
         job = self._job(name)
         with self.lock:
-            if job.status in _ENDED:
+            if job.status in ENDED:
                 raise RefusalError(400, "UserError", f"Cannot cancel a job in the terminal state {job.status}")
             job.status = "CancelRequested"
             job.stop.set()
@@ -227,69 +199,6 @@ class FakeMl(FakeHttps):
     def _history(self, job: Job) -> Body:
         times = {"startTimeUtc": _iso(job.started_at), "endTimeUtc": _iso(job.ended_at), "createdTimeUtc": _iso(job.created_at)}
         return {"runId": job.name, "status": job.status, **times, "error": job.error and {"error": job.error}, "properties": {}}
-
-    def _run(self, job: Job) -> None:
-        """The life of a job: nodes, an end; and for nodes that are taken, the same again."""
-        limit_s, turn = seconds_of(job.properties["limits"]["timeout"]), 0
-        while self._wait_for_machines(job):
-            began = time.time()
-            job.started_at = job.started_at or began
-            self._say(job, "Running")
-            nodes = Nodes(self, job, turn)
-            cause = self._watch(job, nodes, began + limit_s)
-            nodes.end(self.grace_s)
-            job.holds, turn = 0, turn + 1
-            if cause != "taken":
-                self._conclude(job, cause, nodes.failed)
-                return
-            job.taken += 1
-            if not self.requeues:
-                self._end(job, "Failed", {"code": "ServiceError", "message": "The low priority nodes of the job were preempted."})
-                return
-        self._end(job, "Canceled")
-
-    def _wait_for_machines(self, job: Job) -> bool:
-        while True:
-            with self.lock:
-                if sum(other.holds for other in self.jobs.values()) + job.nodes <= self.machines:
-                    job.holds = job.nodes
-                    return not job.stop.is_set()
-            self._say(job, "Queued")
-            if job.stop.wait(0.02):
-                return False
-
-    def _watch(self, job: Job, nodes: Nodes, until: float) -> str | None:
-        """Why the nodes are ended; None = they ended by themselves."""
-        while not nodes.ended:
-            if job.stop.is_set():
-                return "cancelled"
-            if job.takes > job.taken:
-                return "taken"
-            if time.time() > until:
-                return "timeout"
-            time.sleep(0.02)
-        return None
-
-    def _conclude(self, job: Job, cause: str | None, failed: int | None) -> None:
-        if cause is not None:
-            self._end(job, "Canceled")
-        elif failed is not None:
-            text = (
-                f"Execution failed. User process 'python3' exited with status code {failed}. Please check log file 'user_logs/std_log.txt'."
-            )
-            self._end(job, "Failed", {"code": "UserError", "message": text})
-        else:
-            self._end(job, "Completed")
-
-    def _say(self, job: Job, status: str) -> None:
-        with self.lock:
-            if job.status not in {*_ENDED, "CancelRequested"}:
-                job.status = status
-
-    def _end(self, job: Job, status: str, error: Body | None = None) -> None:
-        with self.lock:
-            job.holds, job.ended_at, job.error = 0, time.time(), error
-            job.status = status  # last: whoever sees it ended sees all
 
 
 def _iso(at: float | None) -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .ml import FakeMl, Job
+    from .ml_jobs import Cluster, Job
 
 from training_jobs.launch.meeting import free_port
 
@@ -21,7 +21,7 @@ from training_jobs.launch.meeting import free_port
 class Nodes:
     """The command on each node, handed to a shell as Azure ML does it, started together."""
 
-    def __init__(self, fake: FakeMl, job: Job, turn: int) -> None:
+    def __init__(self, fake: Cluster, job: Job, turn: int) -> None:
         self._fake, self._job = fake, job
         number = list(fake.jobs).index(job.name)
         addresses = [f"127.{100 + os.getpid() % 100}.{number % 250}.{100 + node}" for node in range(job.nodes)]

@@ -183,3 +183,21 @@ def test_a_state_that_nobody_knows_is_no_success(service: Yard) -> None:
     run = submit("nightly").status.run_id
     service.vertex.strange = 99
     assert Runner({"l4": make_target()}, backend_for=backend).status(run).state is State.UNKNOWN
+
+
+def test_a_listing_of_many_pages_is_read_no_further_than_it_is_needed_and_its_errors_are_told(
+    service: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vertex, "_PAGE", 10)
+    first = submit("first").status.service.id
+    for number in range(32):
+        submit(f"more-{number}")
+    newest = list(service.vertex.jobs)[-4:]
+    asked = len(service.vertex.calls)
+    assert set(backend(make_target()).statuses([str(first), *newest])) == {first, *newest}
+    calls = [operation for operation, _, _ in service.vertex.calls[asked:]]
+    assert calls == ["ListCustomJobs"] * 2 + ["GetCustomJob"]
+    assert backend(make_target()).capacity().waiting == 33
+    service.vertex.fail("ListCustomJobs", DENIED, call=3)
+    with pytest.raises(AuthError):
+        backend(make_target()).capacity()

@@ -6,6 +6,7 @@ call is made so that an answer that never came does not lead to a second job.
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ _ENDED = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB
 _ALIVE = 'state="JOB_STATE_{}"'
 _WAITING = ("QUEUED", "PENDING")
 _MANY = 3  # from so many jobs on a listing costs less than a call for each
+_PAGE = 100
 
 
 class Backend:
@@ -38,6 +40,7 @@ class Backend:
     def __init__(self, target: VertexTarget, *, gcp: Gcp | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
         self._target, self._sleep = target, sleep
         self._gcp = gcp or shared(target.project, target.region)
+        self._pool = f'labels.gpuyard_stack="{label(target.stack)}" AND labels.gpuyard_pool="{label(target.pool)}"'
         self._parent = f"projects/{target.project}/locations/{target.region}"
 
     def request(self, run: Run) -> list[Request]:
@@ -57,7 +60,7 @@ class Backend:
 
     def find(self, run: Run) -> str | None:
         """By its labels: the oldest, should there be several."""
-        found = [job for job in self._list(filter_of(run)) if _environment(job).get("GPUYARD_RUN_URL") == run.url]
+        found = [job for job in self._jobs(filter_of(run)) if _environment(job).get("GPUYARD_RUN_URL") == run.url]
         return str(min(found, key=lambda job: (_unix(job.create_time) or 0.0, job.name)).name) if found else None
 
     def status(self, service_id: str) -> ServiceStatus:
@@ -66,11 +69,12 @@ class Backend:
         return self._unknown(service_id) if job is None else self._told(job)
 
     def statuses(self, service_ids: Sequence[str]) -> dict[str, ServiceStatus]:
-        """The same of many jobs: one listing of the pool's, and a call for each that it does not have."""
-        if len(service_ids) < _MANY:
-            return {service_id: self.status(service_id) for service_id in service_ids}
-        wanted = f'labels.gpuyard_stack="{label(self._target.stack)}" AND labels.gpuyard_pool="{label(self._target.pool)}"'
-        found = {str(job.name): job for job in self._list(wanted)}
+        """The same of many jobs: a listing of the pool's newest, and a call for each that is not on its first pages."""
+        found: dict[str, Any] = {}
+        if len(service_ids) >= _MANY:
+            listed = itertools.islice(self._jobs(self._pool), len(service_ids) + _PAGE)
+            while not found.keys() >= set(service_ids) and (job := next(listed, None)) is not None:
+                found[str(job.name)] = job
         return {each: self._told(found[each]) if each in found else self.status(each) for each in service_ids}
 
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
@@ -100,16 +104,22 @@ class Backend:
 
     def capacity(self) -> Capacity:
         """The pool's size less the nodes of its running jobs; machines that nobody holds may not be there all the same."""
-        pool = f'labels.gpuyard_stack="{label(self._target.stack)}" AND labels.gpuyard_pool="{label(self._target.pool)}"'
-        taken = sum(_nodes(job) for job in self._list(f"{pool} AND {_ALIVE.format('RUNNING')}"))
-        waiting = sum(1 for state in _WAITING for _ in self._list(f"{pool} AND {_ALIVE.format(state)}"))
+        taken = sum(_nodes(job) for job in self._jobs(f"{self._pool} AND {_ALIVE.format('RUNNING')}"))
+        waiting = sum(1 for state in _WAITING for _ in self._jobs(f"{self._pool} AND {_ALIVE.format(state)}"))
         return Capacity(self._target.max_nodes, max(0, self._target.max_nodes - taken), waiting)
 
     def ready(self) -> None:
         """Nothing to ask: the call that creates a job tells, and the labels make it safe to have written the job down before."""
 
-    def _list(self, wanted: str) -> list[Any]:
-        return list(self._gcp.call("list_custom_jobs", {"parent": self._parent, "filter": wanted, "page_size": 100}, watching=True))
+    def _jobs(self, wanted: str) -> Iterator[Any]:
+        """A listing, page by page, each a call of its own: the client's own pages would raise its own errors."""
+        request = {"parent": self._parent, "filter": wanted, "page_size": _PAGE}
+        while True:
+            page = next(self._gcp.call("list_custom_jobs", request, watching=True).pages)
+            yield from page.custom_jobs
+            if not page.next_page_token:
+                return
+            request = {**request, "page_token": page.next_page_token}
 
     def _get(self, name: str) -> Any:
         try:

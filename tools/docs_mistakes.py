@@ -99,6 +99,7 @@ _AWS_MISTAKES: tuple[dict[str, Any], ...] = (
     {"bugdet": {"usd_per_month": 100}},
 )
 
+_AZURE_RESERVATION = "/subscriptions/SUB/resourceGroups/GPUS/providers/Microsoft.Compute/capacityReservationGroups/NAME"
 _AZURE_POOL: dict[str, Any] = {"machine": "Standard_ND96isr_H100_v5", "zone": "1", "max_nodes": 2, "service": "vms"}
 _AZURE_STACK: dict[str, Any] = {
     **{key: _AWS_STACK[key] for key in ("owner", "expires", "buckets")},
@@ -125,6 +126,7 @@ _AZURE_MISTAKES: tuple[dict[str, Any], ...] = (
     {"pool": {"max_nodes": 101}},
     {"pool": {"image": "ubuntu"}},
     {"pool": {"capacity": {"mode": "reservation", "reservation": "mine"}}},
+    {"pool": {"capacity": {"mode": "reservation", "reservation": _AZURE_RESERVATION}}},
     {"pool": {"capacity": {"mode": "flex_start", "max_hours": 24}}},
     {"pool": {"service": "azureml"}},
     {"pool": {"service": "azureml", "zone": None, "disk_gib": 500}},

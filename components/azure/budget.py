@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +16,6 @@ from .account import AzureComponent, Group, account, group_problems
 
 _MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 _MOST = 4  # Azure takes five notifications of a budget; the forecast is one
-_SINCE = "2026-11-01T00:00:00Z"  # the first of a month; said once, so that no `up` changes it
 
 
 class Budget(AzureComponent):
@@ -54,12 +54,12 @@ class Budget(AzureComponent):
             amount=usd_per_month,
             category="Cost",
             time_grain="Monthly",
-            time_period={"start_date": _SINCE},
+            time_period={"start_date": f"{datetime.datetime.now(datetime.UTC):%Y-%m}-01T00:00:00Z"},  # none but this month's may be said
             notifications={
                 **{f"actual-{percent}": _notification(owner, "Actual", percent) for percent in sorted(alert_at_percent)},
                 "forecast-100": _notification(owner, "Forecasted", 100),
             },
-            opts=self.child_options(),
+            opts=self.child_options(ignore_changes=["timePeriod"]),  # what was said first stays: a later month changes nothing
             **filtered,
         )
         self.id = budget.id

@@ -13,17 +13,19 @@ PLACEMENT_GROUP = 100
 """Machines of one placement group at most: learn.microsoft.com/azure/virtual-machine-scale-sets/ (placement groups)."""
 
 
-def arrangement(row: Machine, orchestration: Orchestration) -> dict[str, Any]:
+def arrangement(row: Machine, orchestration: Orchestration, *, reserved: bool = False) -> dict[str, Any]:
     """What a scale set says of where its machines are.
 
     InfiniBand partitions are per placement group, and machines that Azure spreads over fault domains or makes in excess land in other
-    ones, or are billed for nothing: so one group, one fault domain, none in excess. Without InfiniBand a pool may span groups.
+    ones, or are billed for nothing: so one group, one fault domain, none in excess. Without InfiniBand a pool may span groups, and with a
+    reservation Azure wants it to:
+    learn.microsoft.com/azure/virtual-machines/capacity-reservation-associate-virtual-machine-scale-set
     """
     if orchestration == "flexible":
         return {"orchestration_mode": "Flexible", "platform_fault_domain_count": 1}
     return {
         "orchestration_mode": "Uniform",
-        "single_placement_group": row.fast_nics > 0,
+        "single_placement_group": row.fast_nics > 0 and not reserved,
         "platform_fault_domain_count": 1,
         "overprovision": False,
         "upgrade_policy": {"mode": "Manual"},  # a new model is for new machines: those that work are left alone
@@ -42,6 +44,11 @@ def fabric_problems(row: Machine, max_nodes: int, orchestration: Any, given: Map
             f"max_nodes: got {max_nodes}, allowed: 1 to {PLACEMENT_GROUP} for {row.name}: InfiniBand ends where a placement group ends; "
             "make several pools"
         )
+    if row.fast_nics and max_nodes > 1 and _reserved(given.get("capacity")):
+        problems.append(
+            f"capacity: got a reservation, allowed: on_demand or spot for more than one node of {row.name}: Azure's reservations take "
+            "scale sets without one placement group, where InfiniBand ends; or max_nodes: 1"
+        )
     twin = rdma_twin(row)
     if max_nodes > 1 and twin:
         problems.append(
@@ -54,6 +61,11 @@ def fabric_problems(row: Machine, max_nodes: int, orchestration: Any, given: Map
             "or take a size with the letter r, such as Standard_ND96isr_H100_v5"
         )
     return problems
+
+
+def _reserved(capacity: Any) -> bool:
+    mode = capacity.get("mode") if isinstance(capacity, Mapping) else getattr(capacity, "mode", None)
+    return bool(mode == "reservation")
 
 
 def rdma_twin(row: Machine) -> str | None:

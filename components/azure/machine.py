@@ -48,7 +48,7 @@ def os_disk(spec: GpuPoolSpec, row: catalogue.Machine) -> dict[str, Any]:
     disk: dict[str, Any] = {"create_option": "FromImage", "disk_size_gb": size, "os_type": "Linux"}
     if size <= _TEMPORARY_GIB.get(row.name, 0):
         return {**disk, "caching": "ReadOnly", "diff_disk_settings": {"option": "Local", "placement": "ResourceDisk"}}
-    return {**disk, "caching": "ReadWrite", "managed_disk": {"storage_account_type": "Premium_LRS"}, "delete_option": "Delete"}
+    return {**disk, "caching": "ReadWrite", "managed_disk": {"storage_account_type": "Premium_LRS"}}
 
 
 def security(row: catalogue.Machine, *, encryption_at_host: bool = True) -> dict[str, Any]:

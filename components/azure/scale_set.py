@@ -75,7 +75,7 @@ def scale_set(
         },
         tags=pool.azure_tags(),
         opts=pool.child_options(),
-        **arrangement(row, orchestration),
+        **arrangement(row, orchestration, reserved=spec.mode == "reservation"),
     )
 
 

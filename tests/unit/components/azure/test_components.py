@@ -116,7 +116,7 @@ def test_a_key_of_ones_own_is_used_by_an_identity_that_may_use_nothing_else(reco
 
 
 def test_the_golden_scale_set(record: Any) -> None:
-    spec = {**VMS, "min_nodes": 1, "capacity": RESERVED}
+    spec = {**VMS, "min_nodes": 1}
     given = record(lambda: GpuPool("lab", spec, network=network(), tags=TAGS)).inputs(SCALE_SET, "lab-machines")
     profile = given.pop("virtualMachineProfile")
     assert profile["osProfile"].pop("customData")
@@ -124,7 +124,6 @@ def test_the_golden_scale_set(record: Any) -> None:
     [card] = profile["networkProfile"]["networkInterfaceConfigurations"]
     assert "publicIPAddressConfiguration" not in card["ipConfigurations"][0]
     assert len(card["ipConfigurations"][0]["applicationSecurityGroups"]) == 1
-    assert profile["capacityReservation"] == {"capacityReservationGroup": {"id": RESERVED["reservation"]}}
     assert profile["securityProfile"]["encryptionAtHost"] is True
     assert profile["storageProfile"]["imageReference"] == HPC
     assert profile["scheduledEventsProfile"]["terminateNotificationProfile"] == {"enable": True, "notBeforeTimeout": "PT5M"}
@@ -150,28 +149,37 @@ def test_what_pools_are(record: Any, preview: bool) -> None:
         pools = [
             GpuPool("spot", {**VMS, "capacity": "spot"}, network=net, tags=TAGS),
             GpuPool("flex", {**VMS, "machine": "Standard_NC24ads_A100_v4"}, network=net, orchestration="flexible", tags=TAGS),
+            GpuPool("held", {**VMS, "max_nodes": 1, "capacity": RESERVED}, network=net, tags=TAGS),
             GpuPool("ml", {"machine": "Standard_ND96isr_H200_v5", "service": "azureml", "max_nodes": 2}, network=net, tags=TAGS),
         ]
         pulumi.export("scale", pools[0].scale_command)
-        assert pools[2].scale_command is None
+        assert pools[3].scale_command is None
 
     recorded = record(program, preview=preview)
     pools = [line for line in kinds(recorded) if not line.partition(" ")[2].startswith("net")]
     assert pools == [
         "AutoscaleSetting flex-bounds",
+        "AutoscaleSetting held-bounds",
         "AutoscaleSetting spot-bounds",
         "GpuPool flex",
+        "GpuPool held",
         "GpuPool ml",
         "GpuPool spot",
         "Identity flex-node",
+        "Identity held-node",
         "Identity ml-node",
         "Identity spot-node",
         "UserAssignedIdentity flex-node-identity",
+        "UserAssignedIdentity held-node-identity",
         "UserAssignedIdentity ml-node-identity",
         "UserAssignedIdentity spot-node-identity",
         "VirtualMachineScaleSet flex-machines",
+        "VirtualMachineScaleSet held-machines",
         "VirtualMachineScaleSet spot-machines",
     ]
+    held = recorded.inputs(SCALE_SET, "held-machines")
+    assert held["singlePlacementGroup"] is False  # as Azure's reservations want it
+    assert held["virtualMachineProfile"]["capacityReservation"] == {"capacityReservationGroup": {"id": RESERVED["reservation"]}}
     flexible = recorded.inputs(SCALE_SET, "flex-machines")
     assert "singlePlacementGroup" not in flexible
     assert "upgradePolicy" not in flexible
@@ -192,6 +200,8 @@ def test_a_budget_counts_the_stack_or_a_group(record: Any, preview: bool) -> Non
     assert set(budget["notifications"]) == {"actual-50", "actual-80", "actual-100", "forecast-100"}
     assert all(each["contactEmails"] == ["ml@acme.io"] for each in budget["notifications"].values())
     assert "filter" not in group
+    assert budget["timePeriod"]["startDate"].endswith("-01T00:00:00Z")
+    assert list(recorded.one(token("consumption:Budget"), "budget-budget").ignoreChanges) == ["timePeriod"]
     if not preview:
         assert (budget["scope"], group["scope"]) == ("/subscriptions/sub", "/subscriptions/sub/resourceGroups/rg")
 

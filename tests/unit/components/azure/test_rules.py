@@ -102,7 +102,10 @@ def test_the_truth_table_of_infiniband(name: str) -> None:
     assert bool(refused) == (name in FAST)
     too_many = fabric.fabric_problems(row, 101, "uniform", {"service": "vms"})
     assert any(line.startswith("max_nodes: got 101, allowed: 1 to 100") for line in too_many) == (name in FAST)
-    assert fabric.fabric_problems(row, 1, "uniform", {"service": "vms"}) == []
+    assert fabric.fabric_problems(row, 1, "uniform", {"service": "vms", "capacity": RESERVED}) == []
+    assert fabric.arrangement(row, "uniform", reserved=True)["single_placement_group"] is False
+    reserved = fabric.fabric_problems(row, 2, "uniform", {"service": "vms", "capacity": RESERVED})
+    assert any(line.startswith("capacity: got a reservation, allowed: on_demand or spot") for line in reserved) == (name in FAST)
 
 
 def test_a_size_without_the_r_is_refused_for_several_nodes_and_the_r_size_named() -> None:

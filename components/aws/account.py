@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
 
 import pulumi
 import pulumi_aws as aws
 
 from ..base import Component, Tags, refuse, this_stack
+from .policy import Place
 
 _TEXT = re.compile(r"[\w .:/=+\-@]*")  # letters and digits of any language: docs.aws.amazon.com/tag-editor/latest/userguide/tagging.html
 _OWN = ("name", "stack")
@@ -17,7 +20,8 @@ _KEY_LIMIT, _VALUE_LIMIT = 128, 256
 _MOST = 50 - len(_OWN)
 
 
-class Account(NamedTuple):
+@dataclass(frozen=True)
+class Account:
     """Where a component's resources go. Asked of the provider, so written nowhere; unknown until the account answers."""
 
     id: pulumi.Output[str]
@@ -26,6 +30,11 @@ class Account(NamedTuple):
     """Such as us-east-1."""
     partition: pulumi.Output[str]
     """First part of every ARN: aws, aws-cn, aws-us-gov."""
+
+    @cached_property
+    def place(self) -> pulumi.Output[Place]:
+        """The three together, for pure functions that build ARNs."""
+        return pulumi.Output.all(self.id, self.region, self.partition).apply(lambda words: Place(*words))
 
 
 class AwsComponent(Component):

@@ -6,7 +6,7 @@ import pulumi
 import pulumi_aws as aws
 
 from .account import Account, AwsComponent
-from .identity import Identity, place_of
+from .identity import Identity
 from .key import EncryptionKey
 from .log_group import LOG_DAYS
 from .policy import Place, Statement
@@ -26,7 +26,7 @@ def make_flow_log(parent: AwsComponent, vpc_id: pulumi.Input[str], key: Encrypti
         tags=parent.aws_tags("flow-log"),
         opts=parent.child_options(),
     )
-    statements = pulumi.Output.all(place_of(where), group.name).apply(lambda known: flow_log_statements(*known))
+    statements = pulumi.Output.all(where.place, group.name).apply(lambda known: flow_log_statements(*known))
     writer = Identity(
         name, trust=Trust(service="vpc-flow-logs.amazonaws.com"), statements=statements, where=where, opts=parent.child_options()
     )

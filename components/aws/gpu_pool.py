@@ -18,7 +18,7 @@ from ..naming import name_problems
 from ..pool_spec import CapacityBlock, GpuPoolSpec, Reservation
 from .account import Account, AwsComponent, account
 from .batch_environment import close_environment, compute_environment
-from .identity import Identity, place_of
+from .identity import Identity
 from .images import image_parameter
 from .key import EncryptionKey
 from .launch_template import boot_of, image_of, launch_template, placement_group, user_data
@@ -106,7 +106,7 @@ class GpuPool(AwsComponent):
 
     def _hold_in_batch(self, end: End | None) -> None:
         where = account(self)
-        role = self._node_role(where, place_of(where).apply(node))
+        role = self._node_role(where, where.place.apply(node))
         image, device = image_of(self, self.spec)
         template = self._template(device, user_data(boot_of(self.machine, self.spec.service)), {})
         environment = compute_environment(
@@ -128,7 +128,7 @@ class GpuPool(AwsComponent):
     def _hold_in_a_group(self, end: End | None, key: EncryptionKey | None) -> None:
         where = account(self)
         logs = make_log_group(self, key, where)
-        statements = pulumi.Output.all(place_of(where), logs.name).apply(lambda known: machine_statements(known[0], known[1]))
+        statements = pulumi.Output.all(where.place, logs.name).apply(lambda known: machine_statements(known[0], known[1]))
         role = self._node_role(where, statements)
         placement = placement_group(self, self.spec, self.machine)
         image, device = image_of(self, self.spec)

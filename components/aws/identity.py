@@ -46,7 +46,7 @@ class Identity(AwsComponent):
         refuse(f"Identity {name}", subject_problems(trust.subjects))
         props = {"trust": trust.service or list(trust.subjects), "managed": list(managed), "instance_profile": instance_profile}
         super().__init__("Identity", name, props, tags, opts)
-        place = place_of(where or account(self))
+        place = (where or account(self)).place
         role = aws.iam.Role(
             self.child_name("role"),
             assume_role_policy=place.apply(lambda known: as_text(f"Identity {name}", lambda: trust.document(known))),
@@ -88,8 +88,3 @@ def as_text(subject: str, document: Callable[[], Mapping[str, Any]]) -> str:
     except PolicyError as error:
         # not `refuse`, which says that nothing was changed: in an `up` ids become known when some things are there already
         raise pulumi.RunError(f"{subject}: its policy cannot be made: {error}") from None
-
-
-def place_of(where: Account) -> pulumi.Output[Place]:
-    """The account's words together, for pure functions that build ARNs."""
-    return pulumi.Output.all(*where).apply(lambda words: Place(*words))

@@ -19,7 +19,7 @@ from ..submitters import subject_problems
 from ..targets import TARGETS, Given, in_order, service_problems
 from ..values import ImageDigest
 from .account import Account, AwsComponent, account
-from .identity import Identity, place_of
+from .identity import Identity
 from .job_targets import Yard
 from .key import EncryptionKey
 from .permissions import Storage
@@ -100,7 +100,7 @@ class JobService(AwsComponent):
 
     def _yard(self, reads: Sequence[Bucket], run: Bucket) -> pulumi.Output[Yard]:
         urls = {bucket.logical_name: bucket.url for bucket in (*reads, run)}
-        known = pulumi.Output.all(place=place_of(self._where), run=run.url, urls=urls, key=run.key_arn)
+        known = pulumi.Output.all(place=self._where.place, run=run.url, urls=urls, key=run.key_arn)
         return known.apply(lambda found: Yard(found["place"], self._given, found["run"], found["urls"], found["key"]))
 
     def _submitter(

@@ -48,6 +48,9 @@ def declare(settings: StackSettings) -> None:
         cloud.Budget(_BUDGET, owner=settings.owner, **settings.budget.model_dump(), tags=tags)
     pulumi.export("yard", _summary(settings, buckets))
     pulumi.export("job_targets", jobs.targets.apply(_valid))
+    publish = getattr(jobs, "publish_command", None)
+    if publish is not None:  # where the provider cannot write targets.json itself
+        pulumi.export("publish_targets", publish)
     if settings.submitters:
         pulumi.export("submitter_role", jobs.submitter_role)
     launchers = {name: _launcher(pool) for name, pool in pools.items() if settings.pools[name].service == "vms"}

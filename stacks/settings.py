@@ -14,6 +14,7 @@ from training_jobs.errors import Problem, UsageError, problems_from, show
 
 NAMESPACE = "gpuyard:"
 _WORDS = frozenset({"cloud", "owner", "expires"})
+_KEYS_NEED_NO_GRANT = ("gcp", "azure")
 _SECRET = f"{NAMESPACE}secrets"  # holds references, but who errs puts a value there
 
 
@@ -118,6 +119,18 @@ def _across_buckets(raw: Mapping[str, Any]) -> list[Problem]:
         Problem(f"{key}.{name}.existing_key", "the key of an existing bucket", fix="remove existing_key, or give existing")
         for name, entry in entries.items()
         if "existing_key" in entry and (entry.get("existing") is None or raw.get("cloud", "local") == "local")
+    ]
+    problems += [
+        Problem(
+            f"{key}.{name}.existing_key", "storage decrypts for whoever may read, so there is nothing to grant", fix="remove existing_key"
+        )
+        for name, entry in entries.items()
+        if "existing_key" in entry and entry.get("existing") is not None and raw.get("cloud") in _KEYS_NEED_NO_GRANT
+    ]
+    problems += [
+        Problem(f"{key}.{name}.open_to", "an existing bucket is never changed", fix="remove open_to")
+        for name, entry in entries.items()
+        if entry.get("existing") is not None and "open_to" in entry
     ]
     if len(writes) != 1:
         got, fix = ", ".join(writes) or "none", "give one bucket `jobs: write`, the others `jobs: read`"

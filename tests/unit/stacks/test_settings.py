@@ -231,3 +231,10 @@ def test_the_key_of_an_existing_bucket_needs_one() -> None:
     assert load(aws(buckets=buckets), stack="dev").buckets["data"].existing_key == key
     found = problems(aws(buckets={"runs": {"jobs": "write", "existing_key": key}}))
     assert found == ["gpuyard:buckets.runs.existing_key: the key of an existing bucket; remove existing_key, or give existing"]
+
+
+def test_what_an_existing_bucket_on_azure_cannot_have() -> None:
+    existing = {"existing": "/subscriptions/s", "jobs": "read", "existing_key": "k", "open_to": ["internet"]}
+    found = problems({**aws(buckets={"runs": {"jobs": "write"}, "data": existing}), "gpuyard:cloud": "azure"})
+    assert "gpuyard:buckets.data.open_to: an existing bucket is never changed; remove open_to" in found
+    assert any(line.startswith("gpuyard:buckets.data.existing_key: storage decrypts for whoever may read") for line in found)

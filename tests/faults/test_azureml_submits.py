@@ -131,5 +131,6 @@ def test_a_submission_costs_four_calls_and_lists_nothing(service: Yard) -> None:
     assert calls == ["GET", "PUT", "PUT", "put_job"]
     stored, asked = len(service.storage.front.calls), len(service.ml.calls)
     assert submit(service, "second").created is False
-    assert [call.operation for call in service.ml.calls[asked:]] == ["get_job"] * 2
+    looks = [call.operation for call in service.ml.calls[asked:]]  # a job that waits is asked after, and why it waits
+    assert looks in (["get_job", "get_compute"] * 2, ["get_job"] * 2)
     assert len(service.storage.front.calls) - stored <= 6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...errors import ConflictError, GpuyardError, NotFoundError
@@ -78,7 +79,17 @@ class Backend:
         properties, word = job["properties"], str(job["properties"].get("status", ""))
         begun = self._starts(job) if self._target.spot else 0
         run = self._run(service_id) if begun or word in ENDED or word in {"Running", "Finalizing", "CancelRequested"} else {}
-        return self._status(word, run, properties, service_id, begun)
+        status = self._status(word, run, properties, service_id, begun)
+        return replace(status, detail=f"{status.detail}{self._why_it_waits()}") if word == "Queued" else status
+
+    def _why_it_waits(self) -> str:
+        """What the cluster met when it asked for nodes: quota and lack of machines are no end of a job, it goes on waiting."""
+        try:
+            errors = self._cluster().get("errors") or []
+        except GpuyardError:  # it may wait all the same
+            return ""
+        told = [each.get("error") or each for each in errors]
+        return "".join(f"; {each.get('code', '')}: {' '.join(str(each.get('message', '')).split())[:200]}" for each in told[:1])
 
     def statuses(self, service_ids: Sequence[str]) -> Mapping[str, ServiceStatus]:
         """One call of the run history for a hundred jobs; what it does not tell of is looked at by itself."""
@@ -143,12 +154,15 @@ class Backend:
 
     def capacity(self) -> Capacity:
         """What the cluster says of its nodes; how many jobs wait it does not."""
-        cluster = self._azure.call("GET", arm_url(f"{self._workspace}/computes/{self._target.compute}"), audience=ARM, watching=True).json()
-        properties = cluster["properties"].get("properties") or {}
+        properties = self._cluster()
         counts = properties.get("nodeStateCounts") or {}
         taken = sum(int(counts.get(f"{word}NodeCount") or 0) for word in ("running", "preparing", "unusable", "leaving"))
         nodes = int((properties.get("scaleSettings") or {}).get("maxNodeCount") or self._target.max_nodes)
         return Capacity(nodes, max(nodes - taken, 0), 0)
+
+    def _cluster(self) -> dict[str, Any]:
+        found = self._azure.call("GET", arm_url(f"{self._workspace}/computes/{self._target.compute}"), audience=ARM, watching=True).json()
+        return found["properties"].get("properties") or {}
 
     def ready(self) -> None:
         """Nothing to ask: the call that makes a job tells, and its name makes it safe to have written the job down before."""

@@ -130,6 +130,21 @@ def test_no_nodes_in_time_is_a_lack_of_capacity(service: Yard) -> None:
     assert (status.state, status.reason, code) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
 
 
+def test_why_a_job_waits_is_told_from_the_cluster(service: Yard) -> None:
+    service.ml.machines = 0
+    service.ml.compute_errors = [{"error": {"code": "ClusterCoreQuotaReached", "message": "Operation results in exceeding quota\nlimits"}}]
+    runner = service.runner()
+    run = runner.submit(spec("works"), None).status.run_id
+    deadline = time.monotonic() + 60
+    while "Quota" not in str((status := runner.status(run)).detail):
+        assert time.monotonic() < deadline, status.detail
+    assert status.state is State.PENDING
+    told = "waits for the cluster's nodes; ClusterCoreQuotaReached: Operation results in exceeding quota limits"
+    assert status.detail == told
+    service.ml.fail("get_compute", DENIED)
+    assert runner.status(run).detail == "waits for the cluster's nodes"
+
+
 def test_nodes_that_are_taken_are_replaced_and_the_job_goes_on_as_the_next_attempt(service: Yard) -> None:
     runner = service.runner(spot=True)
     run = runner.submit(spec("returns", retries={"preempted": 1}), None).status.run_id

@@ -10,7 +10,8 @@ from tests.support.containers import Containers, addresses
 from training_jobs.launch.meeting import free_port
 
 if TYPE_CHECKING:
-    from .vertex import FakeVertex, Job
+    from .vertex import FakeVertex
+    from .vertex_job import Job
 
 
 class Replicas(Containers):

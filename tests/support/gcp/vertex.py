@@ -7,7 +7,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -18,39 +17,13 @@ from google.rpc.code_pb2 import Code
 from .logging import FakeLogging
 from .replicas import Replicas
 from .vertex_doors import Fault, GrpcDoor, RefusalError, RestDoor
+from .vertex_job import OVER, Job
 from .vertex_rules import broken_rules
 
 types: Any = aiplatform_v1.types  # what types it has are not those of its metaclasses
 PROJECT, REGION = "acme-ml", "us-central1"
 STOCKOUT = f"Resources are insufficient in region: {REGION}. Try a different region or use a different accelerator."
 _FILTER = re.compile(r'(labels\.\w+|state)="([^"]*)"')
-_OVER = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"}
-
-
-@dataclass
-class Job:
-    """One custom job: its message, and what is asked of the thread that runs it."""
-
-    message: Any
-    created: float = field(default_factory=time.time)
-    cancel: threading.Event = field(default_factory=threading.Event)
-    preempt: threading.Event = field(default_factory=threading.Event)
-    holds: int = 0
-
-    @property
-    def nodes(self) -> int:
-        """Its replicas."""
-        return sum(pool.replica_count for pool in self.message.job_spec.worker_pool_specs)
-
-    @property
-    def over(self) -> bool:
-        """Whether it has ended."""
-        return self.message.state.name in _OVER
-
-    @property
-    def id(self) -> str:
-        """The last part of its name."""
-        return str(self.message.name).rsplit("/", 1)[-1]
 
 
 class FakeVertex:
@@ -243,7 +216,7 @@ class FakeVertex:
 
     def _say(self, job: Job, state: str) -> None:
         with self.lock:
-            if job.message.state.name not in {*_OVER, "JOB_STATE_CANCELLING"}:
+            if job.message.state.name not in {*OVER, "JOB_STATE_CANCELLING"}:
                 job.message.state = types.JobState[state]
 
     def _end(self, job: Job, state: str, code: int | None, text: str) -> None:
@@ -256,6 +229,3 @@ class FakeVertex:
 
 def _has(message: Any, name: str, value: str) -> bool:
     return bool(message.state.name == value if name == "state" else message.labels.get(name.removeprefix("labels.")) == value)
-
-
-__all__ = ["PROJECT", "REGION", "STOCKOUT", "FakeVertex", "Fault", "Job"]

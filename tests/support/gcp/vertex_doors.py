@@ -117,7 +117,6 @@ class RestDoor(FakeHttp):
     def __init__(self, fake: FakeVertex) -> None:
         super().__init__()
         self._fake = fake
-        self._losing: set[int] = set()
 
     def serve(self, call: Call) -> Answer:
         """The calls of the four methods."""

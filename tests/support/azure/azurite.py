@@ -8,6 +8,7 @@ import functools
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -26,9 +27,17 @@ ACCOUNT_KEY = base64.b64encode(b"no client of ours may ever use it").decode()
 def port() -> int:
     """Where it listens; started on first use, ended with this process. It takes bearer tokens alone: nobody knows its key."""
     program = azurite.ensure(CHECKOUT, lambda _: None)
+    for _ in range(5):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            number = int(free.getsockname()[1])
+        if _started(program, number):
+            return number
+    raise AssertionError("Azurite does not start")
+
+
+def _started(program: Path, number: int) -> bool:
+    """Whether it serves there; somebody else may have been quicker at the port."""
     folder, shown = Path(tempfile.mkdtemp(prefix="gpuyard-azurite-")), certificate()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        number = int(free.getsockname()[1])
     argv = [
         "node", str(program), "--blobHost", "127.0.0.1", "--blobPort", str(number), "--oauth", "basic", "--cert", str(shown.chain),
         "--key", str(shown.key), "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent",
@@ -36,15 +45,15 @@ def port() -> int:
     env = {"PATH": os.environ["PATH"], "HOME": str(folder), "AZURITE_ACCOUNTS": f"{ACCOUNT}:{ACCOUNT_KEY}"}
     process = subprocess.Popen(argv, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     atexit.register(_end, process, folder)
+    ours = ssl.create_default_context(cafile=str(shown.authority))
     deadline = time.monotonic() + 120
-    while True:
+    while process.poll() is None and time.monotonic() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", number)).close()
-            return number
-        except OSError:
-            assert process.poll() is None, f"Azurite ended with {process.returncode}"
-            assert time.monotonic() < deadline, "Azurite does not answer"
+            with socket.create_connection(("127.0.0.1", number), timeout=5) as plain, ours.wrap_socket(plain, server_hostname="localhost"):
+                return True
+        except OSError:  # nobody there yet, or a server with a certificate of its own
             time.sleep(0.05)
+    return False
 
 
 def _end(process: subprocess.Popen[bytes], folder: Path) -> None:

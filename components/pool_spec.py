@@ -87,6 +87,7 @@ class GpuPoolSpec(Spec):
     max_nodes: int = Field(ge=1, le=1000, description="number of nodes at most, 1 to 1000; on `local` they are always there, at most 240")
     capacity: Capacity = Field(
         "on_demand",
+        validate_default=True,
         description="how machines are bought: on_demand (default), spot, {mode: reservation, reservation: id}, "
         "{mode: capacity_block, reservation: id, ends: time} (AWS) or {mode: flex_start, max_hours: 24} (GCP)",
     )

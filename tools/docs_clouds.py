@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from components.azure.gpu_pool import pool_problems as azure_problems
+from components.gcp.gpu_pool import pool_problems as gcp_problems
 from components.services import Mode
 
 _AWS_RESERVATION = "cr-0123456789abcdef0"
+_GCP_RESERVATION = "projects/acme/zones/us-central1-a/reservations/gpus"
 _AZURE_RESERVATION = "/subscriptions/SUB/resourceGroups/GPUS/providers/Microsoft.Compute/capacityReservationGroups/NAME"
 
 
@@ -29,6 +31,10 @@ class CloudPage(NamedTuple):
 
 def _azure(spec: Mapping[str, Any]) -> list[str]:
     return azure_problems(spec, "net", ["1"], None)
+
+
+def _gcp(spec: Mapping[str, Any]) -> list[str]:
+    return gcp_problems(spec, "net", ["us-central1-a"], None)
 
 
 CLOUDS: Mapping[str, CloudPage] = {
@@ -65,5 +71,23 @@ CLOUDS: Mapping[str, CloudPage] = {
         quotas="A reservation takes the on-demand quota. Azure ML counts apart from this: dedicated vCPUs by family, low-priority\n"
         "ones of all families together. Total regional vCPUs bound the sum of all families.",
         also=_azure,
+    ),
+    "gcp": CloudPage(
+        title="GCP",
+        zone="us-central1-a",
+        fast_card="fast NIC",
+        capacity={
+            "on_demand": "on_demand",
+            "spot": "spot",
+            "reservation": {"mode": "reservation", "reservation": _GCP_RESERVATION},
+            "flex_start": {"mode": "flex_start", "max_hours": 24},
+        },
+        prices="Spot prices change up to once a day and flex-start rates are SKUs of their own: neither is here, and a plan bounds both\n"
+        "by on demand, also where the machine itself is not had so. Vertex AI has rates of its own: say yours with `price_usd_per_hour`.",
+        quota_title="Quota of Compute Engine, per region",
+        quotas="Besides, `GPUS-ALL-REGIONS-per-project` must cover all GPUs of the project. Spot and flex-start take preemptible quota; a\n"
+        "reservation was charged when it was made. Vertex AI counts apart:\n"
+        "`custom_model_training_nvidia_..._gpus`, preemptible ones apart again.",
+        also=_gcp,
     ),
 }

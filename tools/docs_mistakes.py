@@ -138,7 +138,54 @@ _AZURE_MISTAKES: tuple[dict[str, Any], ...] = (
     {"tags": {"stack": "mine"}},
     {"tags": {"a<b": "1"}},
 )
+_GCP_ZONES = ["us-central1-a", "us-central1-b"]
+_GCP_POOL: dict[str, Any] = {"machine": "g2-standard-48", "zone": "us-central1-a", "max_nodes": 2, "service": "vertex"}
+_GCP_STACK: dict[str, Any] = {
+    "cloud": "gcp",
+    "owner": "ml-platform@acme.io",
+    "expires": "2027-03-31",
+    "network": {"cidr": "10.40.0.0/16", "zones": _GCP_ZONES},
+    "buckets": {"runs": {"jobs": "write"}},
+    "pools": {"l4": _GCP_POOL},
+}
+_GCP_SUBNET = {"us-central1-a": "projects/acme/regions/us-central1/subnetworks/gpu"}
+_GCP_RESERVED = {"mode": "reservation", "reservation": "projects/acme/zones/us-central1-b/reservations/h200"}
+_GCP_MISTAKES: tuple[dict[str, Any], ...] = (
+    {"owner": None},
+    {"budget": {"usd_per_month": 99.5}},
+    {"budget": {"usd_per_month": 100}, "owner": "the platform team"},
+    {"network": {"zones": _GCP_ZONES, "cidr": "10.0.0.0/24"}},
+    {"network": {"zones": []}},
+    {"network": {"zones": [*_GCP_ZONES, "us-central1"]}},
+    {"network": {"zones": [*_GCP_ZONES, "us-east4-a"]}},
+    {"network": {"existing": {"vpc_id": "my-vpc", "subnet_ids": _GCP_SUBNET}}},
+    {"network": {"existing": {"vpc_id": "projects/acme/global/networks/shared", "subnet_ids": {"us-central1-a": "gpu"}}}},
+    {"buckets": {"runs": {"jobs": "write"}, "data": {"existing": "gs://acme-data"}}},
+    {"pool": {"machine": "g2-standard-84"}},
+    {"pool": {"machine": "a4x-maxgpu-4g-metal"}},
+    {"pool": {"machine": "a4x-highgpu-4g"}},
+    {"pool": {"machine": "a3-highgpu-2g"}},
+    {"pool": {"machine": None, "accelerator": "H100:8"}},
+    {"pool": {"service": "batch"}},
+    {"pool": {"service": "vms", "zone": None}},
+    {"pool": {"zone": "us-central1-f"}},
+    {"pool": {"min_nodes": 1, "capacity": "spot"}},
+    {"pool": {"capacity": {"mode": "capacity_block", "reservation": "cr-1", "ends": "2026-12-19T11:30:00Z"}}},
+    {"pool": {"capacity": {"mode": "flex_start", "max_hours": 200}}},
+    {"pool": {"capacity": {"mode": "reservation", "reservation": "h200"}}},
+    {"pool": {"capacity": _GCP_RESERVED}},
+    {"pool": {"image": "projects/acme/global/images/mine"}},
+    {"pool": {"service": "vms", "image": "ubuntu"}},
+    {"pool": {"keep_alive_minutes": 30}},
+    {"submitters": ["*"]},
+    {"submitters": ["repo:acme/llm:ref:refs/heads/main"], "pool": {"service": "vms"}},
+    {"secrets": {"wandb": "hunter2"}},
+    {"tags": {"Team": "ml"}},
+    {"tags": {"gpuyard_stack": "mine"}},
+)
+
 MISTAKES: Mapping[str, Mistakes] = {
     "aws": Mistakes("us-east-1", _AWS_STACK, _AWS_POOL, _AWS_MISTAKES),
     "azure": Mistakes("eastus", _AZURE_STACK, _AZURE_POOL, _AZURE_MISTAKES),
+    "gcp": Mistakes("us-central1", _GCP_STACK, _GCP_POOL, _GCP_MISTAKES),
 }

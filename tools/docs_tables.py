@@ -15,7 +15,7 @@ from components.planning.policy import RULES
 from components.problems import lines, told
 from components.services import SERVICES, Mode, services_of
 from components.spec import GpuPoolSpec, in_cloud
-from tools import docs_azure_roles, docs_errors, docs_permissions
+from tools import docs_azure_roles, docs_errors, docs_gcp_roles, docs_permissions
 from tools.docs_clouds import CLOUDS, CloudPage
 from tools.docs_mistakes import MISTAKES
 
@@ -188,6 +188,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     **{f"{cloud}-machines.md": partial(machines, cloud) for cloud in CLOUDS},
     "aws-permissions.md": docs_permissions.text,
     "azure-permissions.md": docs_azure_roles.text,
+    "gcp-permissions.md": docs_gcp_roles.text,
     "plan.md": plan,
 }
 

@@ -80,13 +80,22 @@ def run_recorded(project: Project) -> Recording:
     except pulumi.RunError as error:
         raise UsageError(str(error)) from None
     except ImportError as error:
-        raise UsageError(
-            f"the program of {project.root} needs a package: {error}; install gpuyard where the program's packages are"
-        ) from None
+        raise UsageError(f"the program of {project.root} needs a package: {error}; {_where_from(error.name)}") from None
     except Exception as error:
         raise UsageError(f"the program of {project.root} failed:\n{_told(error)}") from None
     except SystemExit as left:
         raise UsageError(f"the program of {project.root} left with {left.code}") from None
+
+
+def _where_from(package: str | None) -> str:
+    """Which extra brings a cloud's package. Of any other only the program's author knows."""
+    from components.registry import PACKAGES
+
+    extras = {f"pulumi_{name.replace('-', '_')}": cloud for cloud, name in PACKAGES.items()}
+    extra = extras.get((package or "").partition(".")[0])
+    if extra is None:
+        return "install gpuyard where the program's packages are"
+    return f"install the extra gpuyard[{extra}] (in a checkout of gpuyard, `make venv` installs all of them)"
 
 
 def _told(error: Exception) -> str:

@@ -156,6 +156,10 @@ def test_a_violation_is_exit_2_and_the_plan_is_shown(cli: Cli, project: Path) ->
     [
         ({"infra/__main__.py": "import pulumi\nraise pulumi.RunError('pool a: 2 problems')"}, "error: pool a: 2 problems"),
         ({"infra/__main__.py": "import nowhere"}, "needs a package: No module named 'nowhere'"),
+        (
+            {"infra/__main__.py": "raise ModuleNotFoundError('No module named pulumi_gcp', name='pulumi_gcp.compute')"},
+            "install the extra gpuyard[gcp] (in a checkout of gpuyard, `make venv` installs all of them)",
+        ),
         ({"infra/__main__.py": "1 / 0"}, "ZeroDivisionError: division by zero"),
         ({"infra/__main__.py": "import sys; sys.exit(3)"}, "left with 3"),
         ({"infra/__main__.py": "import pulumi; pulumi.Config('acme').require('token')"}, "acme:token is encrypted"),

@@ -121,6 +121,7 @@ def test_a_script_that_fails_on_one_node_is_told_with_its_own_code_and_no_secret
     no_secret_anywhere(service, status.model_dump_json())
 
 
+@pytest.mark.soak  # its parts are in every run: the refusal in the tests of launch, the code 64 in those of all backends
 def test_a_secret_that_cannot_be_read_is_a_bad_configuration_and_is_not_shown(service: Yard, tmp_path: Path) -> None:
     runner, run = own_script(service, tmp_path, 0, secrets={"token": VAULT.replace("wandb", "gone")})
     status = runner.wait(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,6 +48,9 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vault: FakeVault) -
         for name, value in {**node, "AZURE_CLIENT_ID": node["DEFAULT_IDENTITY_CLIENT_ID"]}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential")
+        # aiohttp reads SSL_CERT_FILE when it is imported, and another test may have done that.
+        trusting = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
+        monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusting)
         yield found
         fsspec.get_filesystem_class("abfs").clear_instance_cache()  # each holds the credentials of its test
 

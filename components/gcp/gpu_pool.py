@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
@@ -12,28 +11,28 @@ from pulumi_gcp import compute
 
 from .. import catalogue
 from ..base import Tags, as_given, checked
-from ..end import End, date_problems, end_of, is_past, warning
+from ..end import End, end_of, is_past, warning
 from ..naming import name_problems
-from ..pool_spec import GpuPoolSpec, Reservation
+from ..pool_spec import GpuPoolSpec
 from .cidr import region_of
 from .fabric import make_fabric
 from .identity import Identity
-from .instance_template import image_of, instance_template, placement, together
+from .instance_template import image_of, instance_template, is_bound, placement, together
 from .key import EncryptionKey
 from .labels import STACK
 from .machine_group import ask_for_flex, close_group, launcher_lines, machine_group
 from .machines import fabric_of
 from .network import Network
+from .pool_rules import key_problems, pool_problems
 from .project import GcpComponent, Project, project
 from .vertex_pool import attach_network, close_held, hold_nodes
 
-_IMAGE = re.compile(r"projects/[a-z0-9:.-]+/global/images/[a-z0-9-]+")
-_RESERVATION = re.compile(r"projects/[a-z0-9:.-]+/zones/([a-z0-9-]+)/reservations/[a-z0-9-]+")
 _YEAR = datetime.timedelta(days=364)
 _TOO_FAR = (
     "its end, {end.at:%Y-%m-%d}, is more than a year away, and Google's schedules know no year: "
     "`pulumi up` within a year of it makes the schedule"
 )
+_PROXY = "35.235.240.0/20"  # cloud.google.com/iap/docs/using-tcp-forwarding
 _NODE_ROLES = ("write-logs", "write-metrics", "pull-images")
 
 
@@ -82,7 +81,7 @@ class GpuPool(GcpComponent):
         also = [
             *name_problems(name),
             *pool_problems(raw, network.logical_name, list(network.subnet_ids), expires),
-            *_key_problems(key, str(raw.get("service"))),
+            *key_problems(key, str(raw.get("service"))),
         ]
         self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, also)
         super().__init__("GpuPool", name, self.spec.model_dump(exclude_unset=True), tags, opts)
@@ -142,7 +141,8 @@ class GpuPool(GcpComponent):
             key_id=self._key_id,
         )
         whole = policy.id if policy and "workload_policy" in together(self.spec, self.machine) else None
-        group = machine_group(self, self.spec, zone, template, whole, self._closed)
+        bulk = is_bound(self.spec, self.machine)
+        group = machine_group(self, self.spec, zone, template, workload=whole, bulk=bulk, closed=self._closed)
         self.id = pulumi.Output.from_input(group.name)
         if not self._closed:
             ask_for_flex(self, self.spec, zone, group)
@@ -158,7 +158,7 @@ class GpuPool(GcpComponent):
         self.scale_command, self.hostfile_command, self.torchrun = lines["scale"], lines["hostfile"], lines["torchrun"]
 
     def _rules(self, account: pulumi.Output[str]) -> None:
-        """The pool's machines among each other, by who they are, not by where: nothing else enters."""
+        """The pool's machines among each other, by who they are, not by where; and people, by Google's proxy. Nothing else enters."""
         compute.Firewall(
             self.child_name("nodes-in"),
             network=self.network.id,
@@ -170,43 +170,14 @@ class GpuPool(GcpComponent):
             log_config={"metadata": "INCLUDE_ALL_METADATA"},
             opts=self.child_options(),
         )
-
-
-def pool_problems(raw: Mapping[str, Any], network: str, zones: Sequence[str], expires: str | None) -> list[str]:
-    """What Google would refuse of a pool and its model cannot see, a line each."""
-    zone, image, capacity, vertex = raw.get("zone"), raw.get("image"), raw.get("capacity"), raw.get("service") == "vertex"
-    problems = []
-    if isinstance(zone, str) and zone not in zones:
-        known = ", ".join(zones)
-        problems.append(f"zone: got {zone!r}, allowed: a zone of network {network}: {known}; or give the network that zone")
-    if image is not None and vertex:
-        problems.append(f"image: got {image!r}, allowed: nothing where service is vertex: the machines are its own; remove image")
-    elif isinstance(image, str) and not _IMAGE.fullmatch(image):
-        problems.append(f"image: got {image!r}, allowed: projects/P/global/images/NAME, not a family; `gpuyard pin` finds one")
-    problems += _reservation_problems(capacity.model_dump() if isinstance(capacity, Reservation) else capacity, zone)
-    if vertex and raw.get("min_nodes") and capacity not in (None, "on_demand"):
-        problems.append(
-            f"min_nodes: got {raw['min_nodes']}, allowed: 0 where service is vertex and capacity is not on_demand: "
-            "a persistent resource holds machines on demand alone; remove min_nodes"
+        compute.Firewall(
+            self.child_name("people-in"),
+            network=self.network.id,
+            direction="INGRESS",
+            allows=[{"protocol": "tcp", "ports": ["22"]}],
+            source_ranges=[_PROXY],
+            target_service_accounts=[account],
+            description="people with roles/iap.tunnelResourceAccessor, by SSH through Identity-Aware Proxy",
+            log_config={"metadata": "INCLUDE_ALL_METADATA"},
+            opts=self.child_options(),
         )
-    return [*problems, *date_problems(expires)]
-
-
-def _key_problems(key: EncryptionKey | None, service: str) -> list[str]:
-    wanted = "compute" if service == "vms" else "aiplatform"
-    if key is None or wanted in key.services:
-        return []
-    return [f"key: got {key.logical_name}, allowed: a key that {wanted} may use; make it with uses=({wanted!r},)"]
-
-
-def _reservation_problems(capacity: Any, zone: Any) -> list[str]:
-    reserved = capacity.get("reservation") if isinstance(capacity, Mapping) else None
-    if not isinstance(reserved, str) or not reserved:
-        return []
-    match = _RESERVATION.fullmatch(reserved)
-    if match is None:
-        wants = "projects/P/zones/Z/reservations/NAME"
-        return [f"capacity.reservation: got {reserved!r}, allowed: {wants}; the console shows it under Compute Engine, Reservations"]
-    if isinstance(zone, str) and match[1] != zone:
-        return [f"zone: got {zone!r}, allowed: {match[1]}, where the reservation is; correct one of the two"]
-    return []

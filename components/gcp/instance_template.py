@@ -48,6 +48,11 @@ def metadata(row: Machine) -> dict[str, str]:
     }
 
 
+def is_bound(spec: GpuPoolSpec, row: Machine) -> bool:
+    """Whether the machines live and end with a reservation of Google's dense kind."""
+    return spec.mode == "reservation" and family(row).bound
+
+
 def scheduling(spec: GpuPoolSpec, row: Machine) -> dict[str, Any]:
     """How machines are bought. Machines with GPUs cannot be moved while they run, so maintenance ends them."""
     shared = {"on_host_maintenance": "TERMINATE"}
@@ -67,7 +72,7 @@ def scheduling(spec: GpuPoolSpec, row: Machine) -> dict[str, Any]:
             "instance_termination_action": "DELETE",
             "max_run_duration": {"seconds": spec.capacity.max_hours * 3600},
         }
-    if spec.mode == "reservation" and family(row).bound:
+    if is_bound(spec, row):
         bound = {"provisioning_model": "RESERVATION_BOUND", "instance_termination_action": "DELETE"}
         return {**shared, **bound, "automatic_restart": True}
     return {**shared, "provisioning_model": "STANDARD", "automatic_restart": True}

@@ -90,6 +90,7 @@ class JobService(GcpComponent):
         job = Identity(self.child_name("job"), what="jobs of the yard", where=self._where, opts=self.child_options()) if vertex else None
         machines = {f"machines-{pool.logical_name}": pool.node_member for pool in pools if pool.node_member is not None}
         granted = self._grant({**({"job": job.member} if job else {}), **machines}, writes[0], reads)
+        granted += self._let_vertex_encrypt(writes[0]) if job else []
         self.targets = self._targets(pools, job, writes[0], reads, granted)
         self.repository = self._repository() if vertex else None
         self.submitter_role = self.submitter_provider = None
@@ -97,8 +98,6 @@ class JobService(GcpComponent):
             identity, self.submitter_provider = submitter(self, submitters, job, self._where)
             self._write_below("submitter", writes[0], identity.member, "gpuyard/code/", "gpuyard/runs/")
             self.submitter_role = identity.email
-        if job:
-            self._let_vertex_encrypt(writes[0])
         self._write(writes[0])
         outputs = {"targets": self.targets, "submitter_role": self.submitter_role, "submitter_provider": self.submitter_provider}
         self.register_outputs({**outputs, "repository": self.repository})
@@ -190,17 +189,18 @@ class JobService(GcpComponent):
             lambda words: f"{words[0]}-docker.pkg.dev/{words[1]}/{words[2]}"
         )
 
-    def _let_vertex_encrypt(self, run: Bucket) -> None:
+    def _let_vertex_encrypt(self, run: Bucket) -> list[pulumi.Output[str]]:
         """Vertex AI keeps a job's disks under the run bucket's key, where the yard knows it."""
         if run.key_id is None:
-            return
-        kms.CryptoKeyIAMMember(
+            return []
+        grant = kms.CryptoKeyIAMMember(
             self.child_name("vertex-uses-key"),
             crypto_key_id=run.key_id,
             role="roles/cloudkms.cryptoKeyEncrypterDecrypter",
             member=self._where.number.apply(lambda number: f"serviceAccount:{AGENTS['aiplatform'].format(number=number)}"),
             opts=self.child_options(),
         )
+        return [pulumi.Output.from_input(grant.id)]
 
     def _write(self, run: Bucket) -> None:
         """Text, not properties: the engine drops nulls and turns whole numbers into floats."""

@@ -58,13 +58,17 @@ def machine_group(
     spec: GpuPoolSpec,
     zone: str,
     template: compute.InstanceTemplate,
+    *,
     workload: pulumi.Input[str] | None,
+    bulk: bool,
     closed: bool,
 ) -> compute.InstanceGroupManager:
     """`min_nodes` machines at first; whoever launches work asks for more, and `up` leaves that number alone.
 
-    All of a request come, or none (BULK): half a pool cannot train, and is paid. Nothing waits for machines: scarce GPUs may come in days.
-    A new template is for machines that come, not for those that work. `workload`: the policy that brings the whole group together.
+    Flex start's come all or none, by request, and so do those bound to a reservation (BULK), which are asked for when there are none yet;
+    of other machines Google makes as many as it has: cloud.google.com/compute/docs/instance-groups/about-bulk-mode. Nothing waits for
+    machines: scarce GPUs may come in days. A new template is for machines that come, not for those that work.
+    `workload`: the policy that brings the whole group together.
     """
     flex = isinstance(spec.capacity, FlexStart)
     return compute.InstanceGroupManager(
@@ -73,7 +77,7 @@ def machine_group(
         base_instance_name=pool.child_name("machines"),
         versions=[{"instance_template": template.self_link_unique}],
         target_size=0 if closed or flex else spec.min_nodes,
-        **({} if flex else {"target_size_policies": [{"mode": "BULK"}]}),
+        **({"target_size_policies": [{"mode": "BULK"}]} if bulk else {}),
         update_policy={
             "type": "OPPORTUNISTIC",
             "minimal_action": "REPLACE",
@@ -83,7 +87,8 @@ def machine_group(
         instance_lifecycle_policy={"default_action_on_failure": "DO_NOTHING" if flex else "REPAIR"},
         **({"resource_policies": {"workload_policy": workload}} if workload is not None else {}),
         wait_for_instances=False,
-        opts=pool.child_options(ignore_changes=[] if closed else ["targetSize"]),
+        # Google changes the mode of no group that is there
+        opts=pool.child_options(ignore_changes=[] if closed else ["targetSize"], replace_on_changes=["targetSizePolicies"]),
     )
 
 

@@ -56,7 +56,7 @@ class Network(GcpComponent):
         vpc = compute.Network(
             self.child_name("vpc"),
             auto_create_subnetworks=False,
-            delete_default_routes_on_create=self.egress != "nat",
+            delete_default_routes_on_create=True,  # only when it is made: a route of its own can come and go with egress
             mtu=_MTU,
             routing_mode="REGIONAL",
             opts=self.child_options(),
@@ -131,6 +131,14 @@ class Network(GcpComponent):
 
     def _nat(self, region: str, subnet: compute.Subnetwork) -> list[pulumi.Output[str]]:
         """Addresses are Google's to choose. Ports grow with need: data loaders open thousands of connections, the default is 64."""
+        route = compute.Route(
+            self.child_name("internet"),
+            network=self.id,
+            dest_range=ANYWHERE,
+            next_hop_gateway="default-internet-gateway",
+            description="what Cloud NAT takes out",
+            opts=self.child_options(),
+        )
         router = compute.Router(self.child_name("router"), network=self.id, region=region, opts=self.child_options())
         nat = compute.RouterNat(
             self.child_name("nat"),
@@ -146,7 +154,7 @@ class Network(GcpComponent):
             log_config={"enable": True, "filter": "ERRORS_ONLY"},
             opts=self.child_options(),
         )
-        return [pulumi.Output.from_input(nat.id)]
+        return [pulumi.Output.from_input(route.id), pulumi.Output.from_input(nat.id)]
 
 
 def _configured_region(opts: pulumi.ResourceOptions | None) -> str | None:

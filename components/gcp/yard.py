@@ -12,9 +12,9 @@ from ..targets import idle_submitter_problems
 from .bucket_rules import existing_problems
 from .budget import budget_problems
 from .cidr import spec_problems
-from .gpu_pool import pool_problems
 from .labels import tag_problems
 from .network import id_problems
+from .pool_rules import pool_problems
 
 
 def yard_problems(

@@ -1,54 +1,44 @@
-"""Fabrics: how many networks, which MTU, the cards in their order, of every machine of the catalogue; addresses that never meet."""
+"""Fast cards: which each machine has, in which order and networks; and what is made of that."""
 
 from __future__ import annotations
 
 import ipaddress
-from itertools import combinations
+import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from components import catalogue
-from components.gcp.cidr import cidr_problems, fabric_cidrs, subnet_cidr, zone_problems
 from components.gcp.fabric import FABRICS, cards, network_interfaces
-from components.gcp.machines import fabric_of, family
-from components.values import _PRIVATE
-from tests.support.gcp_yard import FIREWALL, NETWORK, RESERVED, SUBNETWORK, TEMPLATE, VMS, pool
+from components.gcp.machines import fabric_of
+from tests.support.gcp_pools import MACHINES, RESERVED, VMS, of_type, pool
+from tests.support.gcp_yard import FIREWALL, TEMPLATE
 
-MACHINES = catalogue.table("gcp").machines
-G, R = "GVNIC", "MRDMA"
-CARDS = {
-    "a3-highgpu-8g": [G] * 5,
-    "a3-megagpu-8g": [G] * 9,
-    "a3-ultragpu-8g": [G, G, *[R] * 8],
-    "a4-highgpu-8g": [G, G, *[R] * 8],
-    "a4x-highgpu-4g": [G, G, *[R] * 4],
-    "a4x-maxgpu-4g-metal": ["IDPF", "IDPF", *[R] * 8],
+NETWORK, SUBNET = "gcp:compute/network:Network", "gcp:compute/subnetwork:Subnetwork"
+OWN, FIRST = ("GVNIC", -1, 0, None), ("GVNIC", 0, 0, None)
+# Machine -> its cards in order: kind, network (-1: the yard's own), subnet there, stack. The blueprints of Google's cluster toolkit.
+GOLDEN = {
+    "a3-highgpu-8g": [OWN, *(("GVNIC", number, 0, None) for number in range(4))],
+    "a3-megagpu-8g": [OWN, *(("GVNIC", number, 0, None) for number in range(8))],
+    "a3-ultragpu-8g": [OWN, FIRST, *(("MRDMA", 1, number, None) for number in range(8))],
+    "a4-highgpu-8g": [OWN, FIRST, *(("MRDMA", 1, number, None) for number in range(8))],
+    "a4x-highgpu-4g": [OWN, FIRST, *(("MRDMA", 1, number, None) for number in range(4))],
+    "a4x-maxgpu-4g-metal": [("IDPF", 0, 0, "IPV6_ONLY"), ("IDPF", 0, 1, "IPV6_ONLY"), *[("MRDMA", 1, 0, "IPV6_ONLY")] * 8],
 }
 
 
-@pytest.mark.parametrize("name", MACHINES)
-def test_the_cards_in_their_order(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(MACHINES))
+def test_the_cards_of_every_machine(name: str) -> None:
     row = MACHINES[name]
     found = cards(fabric_of(row))
-    assert [card.kind for card in found] == CARDS.get(name, [G])
+    assert [tuple(card) for card in found] == GOLDEN.get(name, [OWN])
     assert len(found) == row.network_cards
-    assert (fabric_of(row) is None) == (row.fast_nics == 0)
-
-
-@pytest.mark.parametrize("name", CARDS)
-def test_no_two_plain_cards_share_a_network_and_no_two_rdma_cards_a_subnet(name: str) -> None:
-    found = cards(fabric_of(MACHINES[name]))
-    plain = [card.network for card in found if card.kind == G]
-    assert plain == list(range(-1, len(plain) - 1))
-    rdma = [(card.network, card.subnet) for card in found if card.kind == R]
-    assert len(set(rdma)) == (1 if name.endswith("metal") else len(rdma))  # the metal profile has one subnet
-    assert len({network for network, _ in rdma}) <= 1
+    if row.fast_nics:
+        fast = [card for card in found if card.kind == ("MRDMA" if "MRDMA" in {card.kind for card in found} else "GVNIC")]
+        assert row.fast_nics == len([card for card in fast if card.network >= 0])
 
 
 def test_the_golden_table() -> None:
+    """Networks, their MTU, RDMA subnets, cards in a subnet that the profile makes."""
     assert {name: tuple(row) for name, row in FABRICS.items()} == {
         "tcpx": (4, 8244, 0, 0),
         "tcpxo": (8, 8244, 0, 0),
@@ -58,75 +48,80 @@ def test_the_golden_table() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("machine", "networks", "subnets"),
-    [("a3-highgpu-8g", 4, 4), ("a3-megagpu-8g", 8, 8), ("a3-ultragpu-8g", 2, 9), ("a4x-highgpu-4g", 2, 5), ("a4x-maxgpu-4g-metal", 2, 2)],
-)
+@pytest.mark.parametrize("fabric", [None, *FABRICS])
+def test_no_card_ever_has_an_external_address(fabric: str | None) -> None:
+    """Google gives one to a card whose access configuration is there and empty."""
+    made = [[f"{network}-{subnet}" for subnet in range(8)] for network in range(9)]
+    for card in network_interfaces(fabric, "own", made):
+        assert set(card) <= {"subnetwork", "nic_type", "stack_type"}
+        assert card.get("stack_type") in (None, "IPV6_ONLY")
+
+
+def reserved(machine: str, **more: Any) -> dict[str, Any]:
+    return {**VMS, "machine": machine, "capacity": RESERVED, **more}
+
+
 @pytest.mark.parametrize("preview", [False, True])
-def test_what_a_pools_fabric_is(record: Any, machine: str, networks: int, subnets: int, preview: bool) -> None:
-    recorded = record(pool({**VMS, "machine": machine, "capacity": RESERVED}), preview=preview)
-    made = [request for request in recorded.resources.values() if request.type == NETWORK]
-    assert len(made) == networks
-    assert sum(request.type == SUBNETWORK for request in recorded.resources.values()) == subnets
-    assert all(request.object["autoCreateSubnetworks"] is False for request in made)
-    rules = [request for request in recorded.resources.values() if request.type == FIREWALL]
-    rdma = sum(request.name == "pool-rdma" for request in made)
-    assert len(rules) == 1 + networks - rdma  # RDMA's network takes no rules
-    cards_given = recorded.inputs(TEMPLATE, "pool-template")["networkInterfaces"]
-    assert [card["nicType"] for card in cards_given] == CARDS[machine]
-    assert not [card for card in cards_given if "accessConfigs" in card or "ipv6AccessConfigs" in card]
+@pytest.mark.parametrize(("machine", "mtu", "vpcs"), [("a3-highgpu-8g", 8244, 4), ("a3-megagpu-8g", 8244, 8)])
+def test_tcp_fabrics_are_networks_without_a_way_out(record: Any, machine: str, mtu: int, vpcs: int, preview: bool) -> None:
+    recorded = record(pool({**VMS, "machine": machine}), preview=preview)
+    networks, subnets = of_type(recorded, NETWORK), of_type(recorded, SUBNET)
+    assert set(networks) == set(subnets) == {f"pool-fabric-{number}" for number in range(vpcs)}
+    closed = {"autoCreateSubnetworks": False, "deleteDefaultRoutesOnCreate": True, "mtu": mtu}
+    assert all(network.items() >= closed.items() for network in networks.values())
+    assert all((subnet["region"], subnet["privateIpGoogleAccess"]) == ("us-central1", True) for subnet in subnets.values())
+    ranges = [ipaddress.ip_network(subnet["ipCidrRange"]) for subnet in subnets.values()]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(ranges, 2))
 
 
-def test_rdma_is_of_the_zones_profile(record: Any) -> None:
-    recorded = record(pool({**VMS, "capacity": RESERVED}))
-    network = recorded.inputs(NETWORK, "pool-rdma")
-    assert network["networkProfile"] == "projects/acme-ml/global/networkProfiles/us-central1-a-vpc-roce"
-    assert network["mtu"] == 8896
-    given_to = recorded.inputs(TEMPLATE, "pool-template")["networkInterfaces"]
-    assert given_to[0]["subnetwork"] == "projects/acme-ml/regions/us-central1/subnetworks/gpu"
-    assert len({card["subnetwork"] for card in given_to}) == 10
+@pytest.mark.parametrize(("machine", "subnets"), [("a3-ultragpu-8g", 8), ("a4-highgpu-8g", 8), ("a4x-highgpu-4g", 4)])
+def test_rdma_is_one_network_of_the_zones_profile(record: Any, machine: str, subnets: int) -> None:
+    recorded = record(pool(reserved(machine)))
+    networks = of_type(recorded, NETWORK)
+    profile = "projects/acme-ml/global/networkProfiles/us-central1-a-vpc-roce"
+    assert networks["pool-rdma"] == {"autoCreateSubnetworks": False, "mtu": 8896, "networkProfile": profile}
+    assert networks["pool-fabric-0"]["mtu"] == 8896
+    made = of_type(recorded, SUBNET)
+    assert set(made) == {"pool-fabric-0", *(f"pool-rdma-{number}" for number in range(subnets))}
+    assert all(made[f"pool-rdma-{number}"]["network"].endswith("networks/pool-rdma") for number in range(subnets))
+    assert {rule["network"].rpartition("/")[2] for rule in of_type(recorded, FIREWALL).values()} == {"net", "pool-fabric-0"}
+    found = recorded.inputs(TEMPLATE, "pool-template")["networkInterfaces"]
+    assert [card["nicType"] for card in found] == [kind for kind, *_ in GOLDEN[machine]]
+    assert [card["subnetwork"].rpartition("/")[2] for card in found[1:]] == ["pool-fabric-0", *(f"pool-rdma-{n}" for n in range(subnets))]
 
 
-def test_bare_machines_use_the_subnet_that_the_profile_makes(record: Any) -> None:
-    recorded = record(pool({**VMS, "machine": "a4x-maxgpu-4g-metal", "capacity": RESERVED}))
-    network = recorded.inputs(NETWORK, "pool-rdma")
-    assert network["networkProfile"].endswith("us-central1-a-vpc-roce-metal")
-    given_to = recorded.inputs(TEMPLATE, "pool-template")["networkInterfaces"]
-    assert {card["stackType"] for card in given_to} == {"IPV6_ONLY"}
-    assert {card["subnetwork"] for card in given_to[2:]} == {"projects/acme-ml/regions/us-central1/subnetworks/default-subnet-1-pool-rdma"}
+@pytest.mark.parametrize("preview", [False, True])
+def test_bare_machines_have_networks_of_their_own_alone(record: Any, preview: bool) -> None:
+    """Their RDMA profile makes its subnet itself: none can be made."""
+    recorded = record(pool(reserved("a4x-maxgpu-4g-metal")), preview=preview)
+    made = of_type(recorded, SUBNET)
+    assert set(made) == {"pool-fabric-0-0", "pool-fabric-0-1"}
+    assert all((subnet["stackType"], subnet["ipv6AccessType"]) == ("IPV6_ONLY", "INTERNAL") for subnet in made.values())
+    if not preview:
+        assert of_type(recorded, NETWORK)["pool-rdma"]["networkProfile"].endswith("/us-central1-a-vpc-roce-metal")
+        cards_there = recorded.inputs(TEMPLATE, "pool-template")["networkInterfaces"]
+        theirs = "projects/acme-ml/regions/us-central1/subnetworks/default-subnet-1-pool-rdma"
+        assert {card["subnetwork"] for card in cards_there[2:]} == {theirs}
 
 
-def test_a_plain_machine_has_the_yards_card_alone() -> None:
-    assert network_interfaces(None, "subnet", []) == [{"subnetwork": "subnet", "nic_type": "GVNIC"}]
-    assert family(MACHINES["a3-highgpu-2g"]).disk == "pd-ssd"
+def test_each_network_lets_in_the_pools_machines_and_nobody_else(record: Any) -> None:
+    recorded = record(pool({**VMS, "machine": "a3-megagpu-8g"}))
+    rules = {name: rule for name, rule in of_type(recorded, FIREWALL).items() if "fabric" in name}
+    assert len(rules) == 8
+    for rule in rules.values():
+        assert rule["sourceServiceAccounts"] == rule["targetServiceAccounts"] != []
+        assert not {"sourceRanges", "sourceTags"} & set(rule)
 
 
-@given(st.integers(1, 16))
-def test_ranges_of_a_fabric_never_meet(number: int) -> None:
-    found = [ipaddress.IPv4Network(text) for text in fabric_cidrs(number)]
-    assert len(found) == number
-    assert not [pair for pair in combinations(found, 2) if pair[0].overlaps(pair[1])]
-    assert not [block for block in _PRIVATE for each in found if block.overlaps(each)]  # what a yard's network may be
+def test_two_pools_share_no_network(record: Any) -> None:
+    recorded = record(lambda: [pool(VMS, name=name)() for name in ("a", "b")])
+    assert {name.partition("-")[0] for name in of_type(recorded, NETWORK)} == {"a", "b"}
+    assert len(of_type(recorded, NETWORK)) == 4
 
 
-@given(st.integers(12, 20), st.integers(0, 2**20 - 1))
-def test_a_subnet_is_half_of_its_network(length: int, number: int) -> None:
-    cidr = ipaddress.IPv4Network(((number << 12) & (0xFFFFFFFF << (32 - length)) & 0xFFFFFFFF, length))
-    subnet = ipaddress.IPv4Network(subnet_cidr(str(cidr)))
-    assert subnet.subnet_of(cidr)
-    assert subnet.num_addresses * 2 == cidr.num_addresses
-
-
-@pytest.mark.parametrize(("cidr", "fix"), [("10.0.0.0/8", "give 10.0.0.0/12"), ("10.0.0.0/24", "give 10.0.0.0/20")])
-def test_networks_too_wide_or_narrow(cidr: str, fix: str) -> None:
-    assert fix in cidr_problems(cidr)[0]
-    with pytest.raises(ValueError, match="allowed: a network of /12 to /20"):
-        subnet_cidr(cidr)
-
-
-def test_zones() -> None:
-    assert zone_problems(["us-central1-a", "us-central1-f"]) == []
-    assert "give the zones of the pools" in zone_problems([])[0]
-    assert "allowed: a region's name and a letter" in zone_problems(["us-central1a"])[0]
-    assert "give us-central1-b" in zone_problems(["us-east4-b"], "us-central1")[0]
-    assert "allowed: one region" in zone_problems(["us-east4-b", "us-central1-a"])[0]
+def test_one_card_needs_no_network(record: Any) -> None:
+    recorded = record(pool({**VMS, "machine": "g2-standard-48"}))
+    assert of_type(recorded, NETWORK) == of_type(recorded, SUBNET) == {}
+    assert recorded.inputs(TEMPLATE, "pool-template")["networkInterfaces"] == [
+        {"nicType": "GVNIC", "subnetwork": "projects/acme-ml/regions/us-central1/subnetworks/net"}
+    ]

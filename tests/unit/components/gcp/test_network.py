@@ -1,106 +1,219 @@
-"""GCP's Network: every resource and rule of each way out, in an update and in a preview where nothing is known; one that is there."""
+"""GCP's Network: every resource and rule of each way out, in an update and in a preview; one that is there; what is refused."""
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Callable
 from typing import Any
 
 import pulumi
+import pulumi_gcp as gcp
 import pytest
+from pulumi.output import Unknown
 
 from components.gcp import Network
-from tests.support.gcp_yard import FIREWALL, NETWORK, SUBNET, SUBNETWORK, TAGS, VPC, ZONE, kinds
+from tests.support.gcp_pools import of_type
+from tests.support.gcp_yard import FIREWALL
 
-ROUTE, NAT, RECORD = "gcp:compute/route:Route", "gcp:compute/routerNat:RouterNat", "gcp:dns/recordSet:RecordSet"
+ZONES = ["us-central1-a", "us-central1-c"]
+TAGS = {"owner": "ml-platform@acme.io", "expires": "2027-03-31"}
+VPC, SUBNET, ROUTE = "gcp:compute/network:Network", "gcp:compute/subnetwork:Subnetwork", "gcp:compute/route:Route"
+ZONE, RECORD = "gcp:dns/managedZone:ManagedZone", "gcp:dns/recordSet:RecordSet"
+SUBNET_ID = "projects/acme-ml/regions/us-central1/subnetworks/net-subnet"
+GOOGLE = "199.36.153.8/30"
 COMMON = [
-    "Firewall net-deny-out",
-    "Firewall net-https-out",
-    "Firewall net-inside-out",
-    "Network net",
-    "Network net-vpc",
-    "Subnetwork net-subnet",
+    (FIREWALL, "net-deny-out"),
+    (FIREWALL, "net-https-out"),
+    (FIREWALL, "net-inside-out"),
+    (SUBNET, "net-subnet"),
+    (VPC, "net-vpc"),
+    ("gpuyard-gcp:index:Network", "net"),
 ]
-GOOGLE = [
-    "Route net-google",
-    *(f"ManagedZone net-names-{key}" for key in ("containers", "googleapis", "registry")),
-    *(f"RecordSet net-names-{key}-{end}" for key in ("containers", "googleapis", "registry") for end in ("a", "all")),
+NAT = [("gcp:compute/router:Router", "net-router"), ("gcp:compute/routerNat:RouterNat", "net-nat"), (ROUTE, "net-internet")]
+CLOSED = [
+    (ROUTE, "net-google"),
+    *((ZONE, f"net-names-{key}") for key in ("googleapis", "registry", "containers")),
+    *((RECORD, f"net-names-{key}-{which}") for key in ("googleapis", "registry", "containers") for which in ("a", "all")),
 ]
 
 
-def network(egress: str = "nat", **more: Any) -> Network:
-    found = Network("net", {"zones": [ZONE, "us-central1-c"], "egress": egress, **more}, tags=TAGS)
-    pulumi.export("subnets", found.subnet_ids)
-    return found
+def network(egress: str = "nat", zones: list[str] | None = None, **more: Any) -> Callable[[], None]:
+    def program() -> None:
+        found = Network("net", {"zones": zones or ZONES, "egress": egress, **more}, tags=TAGS)
+        pulumi.export("subnets", found.subnet_ids)
+        pulumi.export("id", found.id)
+        assert (found.zones, found.egress) == (zones or ZONES, egress)
+
+    return program
 
 
 @pytest.mark.parametrize("preview", [False, True])
-@pytest.mark.parametrize(("egress", "more"), [("nat", ["Router net-router", "RouterNat net-nat"]), ("endpoints", GOOGLE), ("none", GOOGLE)])
-def test_tokens_and_child_names_are_the_frozen_ones(record: Any, egress: str, more: list[str], preview: bool) -> None:
-    recorded = record(lambda: network(egress), preview=preview)
-    assert kinds(recorded) == sorted([*COMMON, *more])
+@pytest.mark.parametrize(("egress", "more"), [("nat", NAT), ("endpoints", CLOSED), ("none", CLOSED)])
+def test_tokens_and_child_names_are_the_frozen_ones(record: Any, egress: str, more: list[Any], preview: bool) -> None:
+    recorded = record(network(egress), preview=preview)
+    assert sorted((request.type, request.name) for request in recorded.resources.values()) == sorted([*COMMON, *more])
+    assert recorded.unknown == ({"subnets", "id"} if preview else set())
+    if not preview:
+        assert recorded.exports == {"id": "projects/acme-ml/global/networks/net-vpc", "subnets": dict.fromkeys(ZONES, SUBNET_ID)}
+
+
+def test_one_private_subnet_for_all_zones(record: Any) -> None:
+    recorded = record(network(cidr="10.40.0.0/16"))
+    assert recorded.inputs(VPC, "net-vpc") == {
+        "autoCreateSubnetworks": False,
+        "deleteDefaultRoutesOnCreate": True,
+        "mtu": 8896,
+        "routingMode": "REGIONAL",
+    }
+    assert recorded.inputs(SUBNET, "net-subnet") == {
+        "network": "projects/acme-ml/global/networks/net-vpc",
+        "region": "us-central1",
+        "ipCidrRange": "10.40.0.0/17",
+        "privateIpGoogleAccess": True,
+        "logConfig": {"aggregationInterval": "INTERVAL_5_SEC", "flowSampling": 0.5, "metadata": "INCLUDE_ALL_METADATA"},
+    }
+
+
+@pytest.mark.parametrize("egress", ["nat", "endpoints", "none"])
+def test_nothing_comes_in_and_https_alone_goes_out(record: Any, egress: str) -> None:
+    recorded = record(network(egress))
+    rules = of_type(recorded, FIREWALL)
+    assert all(rule.pop("description") and rule.pop("logConfig") for rule in rules.values())
+    shared = {"network": "projects/acme-ml/global/networks/net-vpc", "direction": "EGRESS"}
+    https = {"allows": [{"protocol": "tcp", "ports": ["443"]}], "destinationRanges": ["0.0.0.0/0" if egress == "nat" else GOOGLE]}
+    assert rules == {
+        "net-deny-out": {**shared, "priority": 65534, "denies": [{"protocol": "all"}], "destinationRanges": ["0.0.0.0/0"]},
+        "net-inside-out": {**shared, "priority": 1000, "allows": [{"protocol": "all"}], "destinationRanges": ["10.0.0.0/16"]},
+        "net-https-out": {**shared, "priority": 1000, **https},
+    }
+
+
+def test_nat_grows_with_need_and_takes_the_yards_subnet_alone(record: Any) -> None:
+    recorded = record(network())
+    assert recorded.inputs("gcp:compute/routerNat:RouterNat", "net-nat") == {
+        "router": "net-router",
+        "region": "us-central1",
+        "natIpAllocateOption": "AUTO_ONLY",
+        "sourceSubnetworkIpRangesToNat": "LIST_OF_SUBNETWORKS",
+        "subnetworks": [{"name": SUBNET_ID, "sourceIpRangesToNats": ["ALL_IP_RANGES"]}],
+        "enableDynamicPortAllocation": True,
+        "enableEndpointIndependentMapping": False,  # beside dynamic ports Google refuses it
+        "minPortsPerVm": 64,
+        "maxPortsPerVm": 32768,  # powers of two both
+        "logConfig": {"enable": True, "filter": "ERRORS_ONLY"},
+    }
+    route = recorded.inputs(ROUTE, "net-internet")
+    assert (route["destRange"], route["nextHopGateway"]) == ("0.0.0.0/0", "default-internet-gateway")
+
+
+def test_another_way_out_leaves_the_network_and_its_subnet(record: Any) -> None:
+    """Google deletes default routes when a network is made and never after: a route of our own comes and goes."""
+    nat, none = record(network("nat")), record(network("none"))
+    for kind, name in ((VPC, "net-vpc"), (SUBNET, "net-subnet")):
+        assert nat.inputs(kind, name) == none.inputs(kind, name)
+    assert set(of_type(nat, ROUTE)) & set(of_type(none, ROUTE)) == set()
+
+
+@pytest.mark.parametrize("egress", ["endpoints", "none"])
+def test_google_is_reached_by_private_addresses_alone(record: Any, egress: str) -> None:
+    recorded = record(network(egress))
+    route = recorded.inputs(ROUTE, "net-google")
+    assert (route["destRange"], route["nextHopGateway"]) == (GOOGLE, "default-internet-gateway")
+    zones = of_type(recorded, ZONE)
+    assert {zone["dnsName"] for zone in zones.values()} == {"googleapis.com.", "pkg.dev.", "gcr.io."}
+    for zone in zones.values():
+        assert zone["visibility"] == "private"
+        assert zone["privateVisibilityConfig"] == {"networks": [{"networkUrl": "projects/acme-ml/global/networks/net-vpc"}]}
+        assert zone["labels"]["gpuyard_stack"] == "gpuyard-local"
+    own = recorded.inputs(RECORD, "net-names-registry-a")
+    assert (own["name"], own["type"], own["managedZone"]) == ("pkg.dev.", "A", "net-names-registry")
+    assert all(ipaddress.ip_address(address) in ipaddress.ip_network(GOOGLE) for address in own["rrdatas"])
+    below = recorded.inputs(RECORD, "net-names-registry-all")
+    assert (below["name"], below["type"], below["rrdatas"]) == ("*.pkg.dev.", "CNAME", ["pkg.dev."])
+
+
+@pytest.mark.parametrize("egress", ["nat", "endpoints", "none"])
+def test_no_rule_lets_an_address_in_and_no_address_is_external(record: Any, egress: str) -> None:
+    recorded = record(network(egress))
+    assert not [rule for rule in of_type(recorded, FIREWALL).values() if rule["direction"] == "INGRESS" or "sourceRanges" in rule]
+    assert not of_type(recorded, "gcp:compute/address:Address")
+
+
+@pytest.mark.parametrize("egress", ["nat", "endpoints"])
+def test_who_uses_a_subnet_finds_its_way_out_in_place(record: Any, egress: str) -> None:
+    def program() -> None:
+        made = Network("net", {"zones": ZONES, "egress": egress}, tags=TAGS)
+        pulumi.ComponentResource("t:index:User", "user", {"subnet": made.subnet_ids[ZONES[0]]})
+
+    waits = {urn.rpartition("::")[2] for urn in record(program).one("t:index:User", "user").propertyDependencies["subnet"].urns}
+    way = {"net-nat", "net-internet"} if egress == "nat" else {"net-google", "net-names-googleapis-all"}
+    assert waits >= {"net-subnet", "net-deny-out", "net-https-out", "net-inside-out", *way}
+
+
+@pytest.mark.parametrize("egress", ["nat", "none"])
+def test_another_zone_changes_nothing(record: Any, egress: str) -> None:
+    before, after = (record(network(egress, zones)) for zones in (ZONES, [*ZONES, "us-central1-f"]))
+    custom = [urn for urn, request in before.resources.items() if request.custom]
+    assert [urn for urn in custom if before.resources[urn].object != after.resources[urn].object] == []
+    assert before.resources.keys() == after.resources.keys()
+
+
+VPC_ID, SUBNETS = "projects/acme/global/networks/shared", {"us-east4-b": "projects/acme/regions/us-east4/subnetworks/gpu"}
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_an_adopted_network_is_named_and_never_managed(record: Any, preview: bool) -> None:
+    def program() -> None:
+        found = Network.adopt("net", vpc_id=VPC_ID, subnet_ids={"us-east4-b": pulumi.Output.from_input(SUBNETS["us-east4-b"])}, tags=TAGS)
+        assert (found.zones, found.egress, found.cidr) == (["us-east4-b"], None, None)
+        pulumi.export("all", [found.id, found.subnet_ids["us-east4-b"]])
+
+    recorded = record(program, preview=preview)
+    assert [request.type for request in recorded.resources.values()] == ["gpuyard-gcp:index:Network"]
     assert recorded.lookups == []
+    assert recorded.exports["all"] == [VPC_ID, *SUBNETS.values()]
 
 
-def test_one_subnet_for_all_zones(record: Any) -> None:
-    recorded = record(network)
-    subnets = recorded.exports["subnets"]
-    assert list(subnets) == [ZONE, "us-central1-c"]
-    assert len(set(subnets.values())) == 1
-    subnet = recorded.inputs(SUBNETWORK, "net-subnet")
-    assert (subnet["ipCidrRange"], subnet["region"], subnet["privateIpGoogleAccess"]) == ("10.0.0.0/17", "us-central1", True)
-    assert subnet["logConfig"]["aggregationInterval"] == "INTERVAL_5_SEC"
-    assert recorded.inputs(NETWORK, "net-vpc")["autoCreateSubnetworks"] is False
+def test_ids_of_another_stack_are_unknown_in_a_preview_and_looked_at_after(record: Any) -> None:
+    def program() -> None:
+        company = pulumi.StackReference("acme/network/prod")
+        found = Network.adopt("net", vpc_id=company.get_output("vpc"), subnet_ids={"us-east4-b": company.get_output("b")})
+        pulumi.ComponentResource("t:index:User", "user", {"vpc": found.id})
 
-
-@pytest.mark.parametrize(("egress", "where"), [("nat", "0.0.0.0/0"), ("endpoints", "199.36.153.8/30"), ("none", "199.36.153.8/30")])
-def test_what_leaves(record: Any, egress: str, where: str) -> None:
-    recorded = record(lambda: network(egress))
-    rules = {request.name: recorded.inputs(FIREWALL, request.name) for request in recorded.resources.values() if request.type == FIREWALL}
-    assert {rule["direction"] for rule in rules.values()} == {"EGRESS"}  # nothing comes in: Google implies that
-    deny, https = rules["net-deny-out"], rules["net-https-out"]
-    assert (deny["denies"], deny["destinationRanges"]) == ([{"protocol": "all"}], ["0.0.0.0/0"])
-    assert deny["priority"] > https["priority"]
-    assert (https["allows"], https["destinationRanges"]) == ([{"protocol": "tcp", "ports": ["443"]}], [where])
-    assert recorded.inputs(NETWORK, "net-vpc")["deleteDefaultRoutesOnCreate"] is (egress != "nat")
-
-
-def test_nat_has_ports_enough(record: Any) -> None:
-    nat = record(network).inputs(NAT, "net-nat")
-    assert (nat["enableDynamicPortAllocation"], nat["natIpAllocateOption"]) == (True, "AUTO_ONLY")
-    assert nat["sourceSubnetworkIpRangesToNat"] == "LIST_OF_SUBNETWORKS"
-    assert nat["logConfig"]["enable"] is True
-
-
-def test_google_alone_is_reached_by_its_private_addresses(record: Any) -> None:
-    recorded = record(lambda: network("endpoints"))
-    assert recorded.inputs(ROUTE, "net-google")["destRange"] == "199.36.153.8/30"
-    assert recorded.inputs(RECORD, "net-names-googleapis-a")["rrdatas"] == [f"199.36.153.{last}" for last in range(8, 12)]
-
-
-@pytest.mark.parametrize("preview", [False, True])
-def test_an_existing_network_is_not_changed(record: Any, preview: bool) -> None:
-    recorded = record(lambda: Network.adopt("net", vpc_id=VPC, subnet_ids={ZONE: SUBNET}), preview=preview)
-    assert kinds(recorded) == ["Network net"]
-    assert recorded.outputs("Network") == {"id": VPC, "subnet_ids": {ZONE: SUBNET}}
-
-
-def test_an_existing_network_by_wrong_ids(record: Any) -> None:
-    with pytest.raises(pulumi.RunError, match="2 problems") as caught:
-        record(lambda: Network.adopt("net", vpc_id="shared", subnet_ids={ZONE: "gpu"}))
-    assert "vpc_id: got 'shared', allowed: projects/P/global/networks/NAME" in str(caught.value)
-    with pytest.raises(pulumi.RunError, match="subnet_ids: got none"):
-        record(lambda: Network.adopt("net", vpc_id=VPC, subnet_ids={}))
+    assert isinstance(record(program, preview=True).inputs("t:index:User", "user")["vpc"], Unknown)
+    with pytest.raises(pulumi.RunError, match=r"vpc_id: got None, allowed: projects/P/global/networks/NAME"):
+        record(program)  # the other stack has no such output
 
 
 @pytest.mark.parametrize(
-    ("given_to", "told"),
+    ("program", "told"),
     [
-        ({"cidr": "10.0.0.0/24"}, "give 10.0.0.0/20"),
-        ({"cidr": "8.8.0.0/16"}, "cidr: got '8.8.0.0/16'"),
-        ({"zones": ["us-east4-b"]}, "zones of us-central1, where gcp:region says everything goes"),
-        ({"egress": "open"}, "egress: got 'open'"),
+        (lambda: Network("net"), ["Network net: 1 problem", "zones: got none, allowed: at least one"]),
+        (
+            lambda: Network("Net", {"zones": ["us-east4-a"], "egres": "none", "cidr": "10.0.0.0/8"}),
+            ["Network Net: 4 problems", "name: got 'Net'", "did you mean 'egress'?", "zones of us-central1", "cidr: got '10.0.0.0/8'"],
+        ),
+        (lambda: Network("net", {"cidr": "8.8.0.0/16", "zones": [1]}), ["cidr: got '8.8.0.0/16'", "zones.0: got 1"]),
+        (lambda: Network("net", {"cidr": "198.18.0.0/16", "zones": ZONES}), ["cidr: got '198.18.0.0/16'"]),
+        (lambda: Network.adopt("net", vpc_id="shared", subnet_ids={}), ["vpc_id: got 'shared'", "subnet_ids: got none"]),
+        (
+            lambda: Network.adopt("net", vpc_id=VPC_ID, subnet_ids={"z": VPC_ID}),
+            ["subnet_ids.z: got", "projects/P/regions/R/subnetworks/NAME"],
+        ),
+        (lambda: Network("net", {"zones": ZONES}, tags={"Stack": "x"}), ["tags: got the key 'Stack'"]),
     ],
 )
-def test_what_is_refused(record: Any, given_to: dict[str, Any], told: str) -> None:
+def test_bad_input_is_told_whole_and_nothing_is_made(record: Any, program: Callable[[], Any], told: list[str]) -> None:
     with pytest.raises(pulumi.RunError) as caught:
-        record(lambda: Network("net", {"zones": [ZONE], **given_to}), config={"gcp:region": "us-central1"})
-    assert told in str(caught.value)
+        record(program, config={"gcp:region": "us-central1"})
+    assert all(text in str(caught.value) for text in told), str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_the_settings_region_does_not_bind_a_network_with_another_provider(record: Any) -> None:
+    def program() -> None:
+        east = gcp.Provider("east", region="us-east4")
+        Network("net", {"zones": ["us-east4-a"]}, opts=pulumi.ResourceOptions(provider=east))
+        Network("two", {"zones": ["us-east4-a"]}, opts=pulumi.ResourceOptions(providers={"gcp": east}))
+
+    record(program, config={"gcp:region": "us-central1"})

@@ -1,0 +1,87 @@
+"""Pools over time: their end, what a change changes and what it leaves."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+
+from tests.support.gcp_pools import END, RESERVED, TAGS, VERTEX, VMS, changed, kinds, of_type, pool
+from tests.support.gcp_yard import FLEX, GROUP, SCHEDULE, TEMPLATE
+
+LATER = (END + datetime.timedelta(days=30)).isoformat()
+
+
+def test_a_new_date_changes_no_template(record: Any) -> None:
+    """It would replace machines."""
+    dates = [pool({**VMS, "min_nodes": 1}, {**TAGS, "expires": date}) for date in (END.isoformat(), LATER)]
+    assert changed(record, *dates) == ["pool-end"]
+    held = [pool({**VERTEX, "min_nodes": 1}, {**TAGS, "expires": date}) for date in (END.isoformat(), LATER)]
+    assert changed(record, *held) == ["pool-end", "pool-held"]  # its label
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"max_nodes": 8}, []),  # a launcher's business
+        ({"min_nodes": 4}, ["pool-machines"]),
+        ({"disk_gib": 400}, ["pool-template"]),
+        ({"image": "projects/acme-ml/global/images/i"}, ["pool-template"]),
+        ({"fabric_floor": 0.5}, []),
+        ({"price_usd_per_hour": 62.5}, []),
+        ({"capacity": "spot"}, ["pool-template"]),
+    ],
+)
+def test_a_change_changes_what_it_says(record: Any, change: dict[str, Any], what: list[str]) -> None:
+    assert changed(record, pool(VMS), pool({**VMS, **change})) == what
+
+
+def test_another_pool_changes_nothing_of_the_first(record: Any) -> None:
+    one, two = record(pool(VMS, name="a")), record(lambda: [pool(VMS, name=name)() for name in ("b", "a")])
+    for urn, request in one.resources.items():
+        assert request.object == two.resources[urn].object
+    assert all(request.name == "b" or request.name.startswith("b-") for urn, request in two.resources.items() if urn not in one.resources)
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_the_same_program_asks_for_the_same(record: Any, preview: bool) -> None:
+    once, again = record(pool(VMS), preview=preview), record(pool(VMS), preview=preview)
+    assert {urn: request.object for urn, request in once.resources.items()} == {
+        urn: request.object for urn, request in again.resources.items()
+    }
+
+
+@pytest.mark.parametrize("tags", [{}, {"expires": "never"}])
+def test_a_pool_without_an_end(record: Any, tags: dict[str, str]) -> None:
+    for spec in (VMS, {**VERTEX, "min_nodes": 1}):
+        assert of_type(record(pool(spec, tags)), SCHEDULE) == {}
+
+
+def test_an_end_of_more_than_a_year_is_told_and_scheduled_later(record: Any) -> None:
+    """A schedule of Google's has no year: it would end the pool on that day of this one."""
+    recorded = record(pool(VMS, {"expires": (END + datetime.timedelta(days=366)).isoformat()}))
+    assert of_type(recorded, SCHEDULE) == {}
+    assert any("is more than a year away" in line for line in recorded.warnings)
+
+
+def test_a_pool_that_is_over_goes_to_zero_and_stays_there(record: Any) -> None:
+    past = {**TAGS, "expires": "2026-01-01"}
+    recorded = record(pool({**VMS, "min_nodes": 4}, past))
+    assert recorded.inputs(GROUP, "pool-machines")["targetSize"] == 0
+    assert list(recorded.one(GROUP, "pool-machines").ignoreChanges) == []
+    assert of_type(recorded, SCHEDULE) == {}
+    flex = record(pool({**VMS, "min_nodes": 2, "capacity": FLEX}, past))
+    assert "ResizeRequest pool-request" not in kinds(flex)
+
+
+def test_soon_is_told(record: Any) -> None:
+    tomorrow = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=2)).date().isoformat()
+    assert any("goes to zero nodes at" in line for line in record(pool(VMS, {"expires": tomorrow})).warnings)
+
+
+def test_tags_reach_the_machines_and_their_disks(record: Any) -> None:
+    template = record(pool({**VMS, "capacity": RESERVED})).inputs(TEMPLATE, "pool-template")
+    assert template["labels"] == template["disks"][0]["labels"]
+    assert template["labels"]["owner"] == "me-acme-io"
+    assert "expires" not in template["labels"]

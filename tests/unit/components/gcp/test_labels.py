@@ -1,0 +1,52 @@
+"""Tags as labels: legal whatever comes in, the same as the jobs' labels, and what is refused."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.gcp.labels import STACK as YARDS
+from components.gcp.labels import label_value, labels, tag_problems
+from training_jobs.backends import gcp as jobs
+
+VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+
+
+@given(st.dictionaries(st.from_regex(KEY, fullmatch=True), st.text(max_size=80), max_size=4), st.text(max_size=80), st.text(max_size=80))
+def test_labels_are_legal_whatever_comes_in(tags: dict[str, str], stack: str, name: str) -> None:
+    found = labels(tags, stack, name)
+    assert all(KEY.fullmatch(key) and VALUE.fullmatch(value) for key, value in found.items())
+    assert {YARDS, "name"} <= set(found)
+
+
+def test_legal_values_stay() -> None:
+    assert [label_value(text) for text in ("2027-03-31", "nlp_team", "a" * 63)] == ["2027-03-31", "nlp_team", "a" * 63]
+
+
+@given(st.text(alphabet="abZ/.@_- 1", max_size=90))
+def test_a_yard_and_its_jobs_have_the_same_label(text: str) -> None:
+    """The budget counts both by it."""
+    assert label_value(text) == jobs.label(text)
+
+
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        ({"owner": "ml@acme.io", "cost-center": "7"}, []),
+        ({"Team": "nlp"}, ["got the key 'Team', allowed: a small letter"]),
+        ({"7team": "nlp"}, ["got the key '7team'"]),
+        ({"k" * 64: "x"}, ["at most 63; change it"]),
+        ({YARDS: "x"}, ["allowed: any but gpuyard_stack and name"]),
+        ({"name": "x"}, ["which are set already; choose another"]),
+        ({"a": 1}, ["tags.a: got 1, allowed: a text; quote it"]),
+        ({f"k{number}": "x" for number in range(63)}, ["tags: got 63, allowed: at most 62"]),
+    ],
+)
+def test_what_google_would_refuse_is_told(tags: dict[str, str], told: list[str]) -> None:
+    found = tag_problems(tags)
+    assert len(found) == len(told), found
+    assert all(text in line for line, text in zip(found, told, strict=True)), found

@@ -1,0 +1,101 @@
+"""Pools of Vertex AI: a door to the yard's network, machines held where that is asked, and given back at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from components.gcp import EncryptionKey
+from tests.support.gcp_pools import CAPACITIES, END, MACHINES, TAGS, VERTEX, kinds, pool
+from tests.support.gcp_yard import HELD, SCHEDULE
+
+ATTACHMENT = "gcp:compute/networkAttachment:NetworkAttachment"
+HOLDS: dict[str, Any] = {**VERTEX, "min_nodes": 2}
+
+
+@pytest.mark.parametrize("preview", [False, True])
+@pytest.mark.parametrize("mode", CAPACITIES)
+def test_nothing_is_held_unless_asked(record: Any, mode: str, preview: bool) -> None:
+    made: list[Any] = []
+    recorded = record(lambda: made.append(pool({**VERTEX, "capacity": CAPACITIES[mode]})()), preview=preview)
+    assert kinds(recorded) == ["GpuPool pool", "NetworkAttachment pool-attachment"]
+    assert (made[0].persistent_resource, made[0].node_member, made[0].scale_command) == (None, None, None)
+    assert recorded.outputs("GpuPool") == {"id": "pool", "machine": "a3-ultragpu-8g", "nodes": 4}
+
+
+def test_the_door_to_the_yards_network(record: Any) -> None:
+    recorded = record(pool(VERTEX))
+    found = recorded.inputs(ATTACHMENT, "pool-attachment")
+    assert found.pop("description")
+    assert found == {
+        "region": "us-central1",
+        "subnetworks": ["projects/acme-ml/regions/us-central1/subnetworks/net"],
+        "connectionPreference": "ACCEPT_AUTOMATIC",
+    }
+    grant = recorded.inputs("gcp:projects/iAMMember:IAMMember", "pool-attach-network")
+    assert grant["member"] == "serviceAccount:service-123456789012@gcp-sa-aiplatform.iam.gserviceaccount.com"
+    role = recorded.inputs("gcp:projects/iAMCustomRole:IAMCustomRole", "pool-attach-network-role")
+    assert grant["role"] == "projects/acme-ml/roles/" + role["roleId"]
+    assert all(word.startswith(("compute.networkAttachments.", "compute.regionOperations.")) for word in role["permissions"])
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_what_is_held(record: Any, preview: bool) -> None:
+    recorded = record(pool(HOLDS), preview=preview)
+    found = recorded.inputs(HELD, "pool-held")
+    labels = found.pop("labels")
+    assert labels == {"owner": "me-acme-io", "expires": f"{END}", "team": "nlp", "gpuyard_stack": "gpuyard-local", "name": "pool-held"}
+    attachment = found.pop("pscInterfaceConfig")["networkAttachment"]
+    assert preview or attachment == "projects/acme-ml/regions/us-central1/networkAttachments/pool-attachment"
+    assert found == {
+        "name": found["name"],
+        "displayName": "pool-held",
+        "location": "us-central1",
+        "resourcePools": [
+            {
+                "machineSpec": {"machineType": "a3-ultragpu-8g", "acceleratorType": "NVIDIA_H200_141GB", "acceleratorCount": 8},
+                "diskSpec": {"bootDiskType": "hyperdisk-balanced", "bootDiskSizeGb": 200},
+                "autoscalingSpec": {"minReplicaCount": "2", "maxReplicaCount": "4"},
+                "replicaCount": "2",
+            }
+        ],
+        "resourceRuntimeSpec": {"serviceAccountSpec": {"enableCustomServiceAccount": True}},
+    }
+    assert found["name"].startswith("pool-held-")
+    assert len(found["name"]) <= 63
+
+
+def test_a_pool_that_cannot_grow_does_not_scale(record: Any) -> None:
+    found = record(pool({**HOLDS, "min_nodes": 4})).inputs(HELD, "pool-held")["resourcePools"][0]
+    assert "autoscalingSpec" not in found
+    assert found["replicaCount"] == "4"
+
+
+def test_what_is_held_is_given_back_at_the_end(record: Any) -> None:
+    recorded = record(pool(HOLDS))
+    held = recorded.inputs(HELD, "pool-held")["name"]
+    target = recorded.inputs(SCHEDULE, "pool-end")["httpTarget"]
+    place = "https://us-central1-aiplatform.googleapis.com/v1/projects/acme-ml/locations/us-central1"
+    assert (target["httpMethod"], target["uri"]) == ("DELETE", f"{place}/persistentResources/{held}")
+    assert "body" not in target
+    role = recorded.inputs("gcp:projects/iAMCustomRole:IAMCustomRole", "pool-end-delete-held-role")
+    assert role["permissions"] == ["aiplatform.persistentResources.delete"]
+
+
+def test_a_pool_that_is_over_holds_nothing(record: Any) -> None:
+    recorded = record(pool(HOLDS, {**TAGS, "expires": "2026-01-01"}))
+    assert kinds(recorded) == ["GpuPool pool", "NetworkAttachment pool-attachment"]
+    assert any("is at zero nodes since" in line for line in recorded.warnings)
+
+
+@pytest.mark.parametrize("machine", sorted(name for name, row in MACHINES.items() if "vertex" in row.services and row.modes is None))
+def test_every_machine_can_be_held(record: Any, machine: str) -> None:
+    spec = record(pool({**HOLDS, "machine": machine})).inputs(HELD, "pool-held")["resourcePools"][0]["machineSpec"]
+    assert (spec["machineType"], spec["acceleratorCount"]) == (machine, MACHINES[machine].gpus)
+
+
+def test_disks_of_held_machines_can_be_under_a_key(record: Any) -> None:
+    recorded = record(lambda: pool(HOLDS, key=EncryptionKey("k", uses=("aiplatform",)))())
+    key = "projects/acme-ml/locations/us-central1/keyRings/k-ring/cryptoKeys/k-key"
+    assert recorded.inputs(HELD, "pool-held")["encryptionSpec"] == {"kmsKeyName": key}

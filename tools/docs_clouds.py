@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from components.azure.gpu_pool import pool_problems as azure_problems
-from components.gcp.gpu_pool import pool_problems as gcp_problems
+from components.gcp.pool_rules import pool_problems as gcp_problems
 from components.services import Mode
 
 _AWS_RESERVATION = "cr-0123456789abcdef0"

@@ -150,6 +150,7 @@ _GCP_STACK: dict[str, Any] = {
 }
 _GCP_SUBNET = {"us-central1-a": "projects/acme/regions/us-central1/subnetworks/gpu"}
 _GCP_RESERVED = {"mode": "reservation", "reservation": "projects/acme/zones/us-central1-b/reservations/h200"}
+_GCP_HERE = {"mode": "reservation", "reservation": "projects/acme/zones/us-central1-a/reservations/h200"}
 _GCP_MISTAKES: tuple[dict[str, Any], ...] = (
     {"owner": None},
     {"budget": {"usd_per_month": 99.5}},
@@ -174,6 +175,9 @@ _GCP_MISTAKES: tuple[dict[str, Any], ...] = (
     {"pool": {"capacity": {"mode": "flex_start", "max_hours": 200}}},
     {"pool": {"capacity": {"mode": "reservation", "reservation": "h200"}}},
     {"pool": {"capacity": _GCP_RESERVED}},
+    {"pool": {"service": "vms", "machine": "a3-ultragpu-8g", "min_nodes": 1, "max_nodes": 2, "capacity": _GCP_HERE}},
+    {"pool": {"service": "vms", "machine": "a4x-highgpu-4g", "max_nodes": 36, "capacity": _GCP_HERE}},
+    {"pool": {"disk_gib": 50}},
     {"pool": {"image": "projects/acme/global/images/mine"}},
     {"pool": {"service": "vms", "image": "ubuntu"}},
     {"pool": {"keep_alive_minutes": 30}},

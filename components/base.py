@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from .problems import lines, told
 from .spec import Spec, in_cloud
+from .values import as_given
 
 _S = TypeVar("_S", bound=Spec)
 Tags = Mapping[str, str]
@@ -53,11 +54,6 @@ def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str, 
         raise pulumi.RunError(told(subject, [*lines(error, model), *also])) from None
     refuse(subject, also)
     return valid
-
-
-def as_given(spec: Spec | Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a user wrote, whichever form it came in: not checked, so nothing of it can be relied on."""
-    return spec.model_dump(exclude_unset=True) if isinstance(spec, Spec) else dict(spec or {})
 
 
 def refuse(subject: str, problems: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
@@ -121,3 +122,8 @@ class Spec(BaseModel):
     """Base of every spec: frozen, strict (no "2" for 2), unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def as_given(spec: Spec | Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a user wrote, whichever form it came in: not checked, so nothing of it can be relied on."""
+    return spec.model_dump(exclude_unset=True) if isinstance(spec, Spec) else dict(spec or {})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
+
+from ..addresses import network_problems, size_problems
 
 DEFAULT_CIDR = "10.0.0.0/16"
 _WIDEST, _NARROWEST = 16, 20
@@ -41,22 +42,13 @@ def plan_subnets(cidr: str, zones: Sequence[str]) -> Plan:
 
 
 def spec_problems(given: Mapping[str, Any], region: str | None) -> list[str]:
-    """What the neutral spec cannot see. What that tells itself (no network, no list of zones) is left to it."""
-    cidr, zones, problems = given.get("cidr") or DEFAULT_CIDR, given.get("zones", []), []
-    with contextlib.suppress(ValueError):
-        problems += cidr_problems(str(cidr))
-    if isinstance(zones, list) and all(isinstance(zone, str) for zone in zones):
-        problems += zone_problems(zones, region)
-    return problems
+    """Why this cannot be a network, a line each; `region`: the one that the provider is configured for."""
+    return network_problems(given, DEFAULT_CIDR, cidr_problems, lambda zones: zone_problems(zones, region))
 
 
 def cidr_problems(cidr: str) -> list[str]:
     """Why a network cannot be divided, a line each."""
-    length = ipaddress.IPv4Network(cidr).prefixlen
-    if _WIDEST <= length <= _NARROWEST:
-        return []
-    base = ipaddress.IPv4Network(f"{cidr.partition('/')[0]}/{min(max(length, _WIDEST), _NARROWEST)}", strict=False)
-    return [f"cidr: got {cidr!r}, allowed: a network of /{_WIDEST} to /{_NARROWEST}; give {base}"]
+    return size_problems(cidr, _WIDEST, _NARROWEST)
 
 
 def zone_problems(zones: Sequence[str], region: str | None = None) -> list[str]:

@@ -9,9 +9,10 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from ..base import Tags, after, as_given, checked, refuse
+from ..base import Tags, after, checked, refuse
 from ..naming import name_problems
 from ..spec import NetworkSpec
+from ..values import as_given
 from .account import AwsComponent, account
 from .cidr import DEFAULT_CIDR, Plan, plan_subnets, spec_problems
 from .endpoints import GATEWAY, INTERFACE, service_name

@@ -1,14 +1,12 @@
-"""All that AWS would refuse of a stack's yard, told together before anything is made: what each component asks by itself, asked first."""
+"""All that AWS would refuse of a stack's yard (components/yard.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 
-from ..base import as_given
-from ..naming import name_problems
-from ..spec import BudgetSpec, GpuPoolSpec, NetworkSpec
+from .. import yard
 from ..submitters import subject_problems
-from ..targets import idle_submitter_problems
 from .account import tag_problems
 from .bucket_rules import existing_problems
 from .budget import budget_problems
@@ -17,48 +15,23 @@ from .gpu_pool import pool_problems
 from .network import id_problems
 
 
-def yard_problems(
-    *,
-    region: str | None,
-    network: NetworkSpec,
-    existing_network: tuple[str, Mapping[str, str]] | None,
-    existing_buckets: Mapping[str, str],
-    pools: Mapping[str, GpuPoolSpec],
-    submitters: Sequence[str],
-    budget: BudgetSpec | None,
-    owner: str | None,
-    tags: Mapping[str, str],
-) -> list[str]:
-    """A line for each problem, beginning with what it is about; none: AWS can be asked. `existing_network`: its id, and subnet by zone."""
-    found = [
-        *_named("network", _network(region, network, existing_network)),
-        *(line for name, bucket in existing_buckets.items() for line in _named(f"buckets.{name}", existing_problems(bucket))),
-        *(line for name, spec in pools.items() for line in _named(f"pools.{name}", _pool(name, spec, network, existing_network, tags))),
-        *subject_problems(submitters),
-        *idle_submitter_problems(list(pools), [name for name, spec in pools.items() if spec.service == "vms"], submitters),
-        *tag_problems(tags),
-    ]
-    if budget is not None:
-        found += _named("budget", budget_problems(owner, budget.usd_per_month, budget.alert_at_percent))
-    return found
-
-
-def _network(region: str | None, network: NetworkSpec, existing: tuple[str, Mapping[str, str]] | None) -> list[str]:
-    if existing is None:
-        return spec_problems(as_given(network), region)
-    vpc, subnets = existing
+def _existing_network(vpc_id: str, subnets: Mapping[str, str], region: str | None) -> list[str]:
     return [
-        *id_problems("vpc_id", vpc, "vpc-"),
+        *id_problems("vpc_id", vpc_id, "vpc-"),
         *(line for zone, subnet in subnets.items() for line in id_problems(zone, subnet, "subnet-")),
     ]
 
 
-def _pool(
-    name: str, spec: GpuPoolSpec, network: NetworkSpec, existing: tuple[str, Mapping[str, str]] | None, tags: Mapping[str, str]
-) -> list[str]:
-    zones, egress = (list(existing[1]), None) if existing else (network.zones, network.egress)
-    return [*name_problems(name), *pool_problems(as_given(spec), "net", zones, egress, tags.get("expires"))]
-
-
-def _named(subject: str, lines: Sequence[str]) -> Iterator[str]:
-    return (f"{subject}: {line}" for line in lines)
+yard_problems = partial(
+    yard.yard_problems,
+    yard.Checks(
+        network=spec_problems,
+        existing_network=_existing_network,
+        existing_bucket=existing_problems,
+        pool=lambda given, zones, egress, expires: pool_problems(given, "net", zones, egress, expires),
+        submitters=subject_problems,
+        tags=tag_problems,
+        budget=budget_problems,
+    ),
+)
+"""See components/yard.py."""

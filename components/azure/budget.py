@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import pulumi
 import pulumi_azure_native as az
 
+from .. import budget_rules
 from ..base import Tags, refuse, this_stack
 from ..naming import name_problems
 from .account import AzureComponent, Group, account, group_problems
 
-_MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 _MOST = 4  # Azure takes five notifications of a budget; the forecast is one
 
 
@@ -79,13 +78,4 @@ def _notification(owner: str, kind: str, percent: int) -> dict[str, Any]:
 
 def budget_problems(owner: Any, usd_per_month: Any, alert_at_percent: Sequence[Any]) -> list[str]:
     """Why this cannot be a budget, a line each."""
-    problems = []
-    if not isinstance(owner, str) or not _MAIL.fullmatch(owner):
-        problems.append(f"owner: got {owner!r}, allowed: a mail address such as ml-platform@acme.io; the budget mails its owner")
-    if isinstance(usd_per_month, bool) or not isinstance(usd_per_month, int | float) or not 0.01 <= usd_per_month < float("inf"):
-        problems.append(f"usd_per_month: got {usd_per_month!r}, allowed: an amount of 0.01 USD or more; correct it")
-    percents = list(alert_at_percent)
-    right = all(isinstance(percent, int) and not isinstance(percent, bool) and 1 <= percent <= 1000 for percent in percents)
-    if not right or not 1 <= len(percents) <= _MOST or len(set(percents)) < len(percents):
-        problems.append(f"alert_at_percent: got {percents!r}, allowed: 1 to {_MOST} whole numbers of 1 to 1000, each once; correct it")
-    return problems
+    return budget_rules.budget_problems(owner, usd_per_month, alert_at_percent, most=_MOST)

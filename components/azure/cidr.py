@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+from ..addresses import network_problems, size_problems
 
 DEFAULT_CIDR = "10.0.0.0/16"
 ZONES = ("1", "2", "3")
@@ -37,22 +38,13 @@ def plan_subnets(cidr: str) -> Plan:
 
 
 def spec_problems(given: Mapping[str, Any]) -> list[str]:
-    """What the neutral spec cannot see. What that tells itself (no network, no list of zones) is left to it."""
-    cidr, zones, problems = given.get("cidr") or DEFAULT_CIDR, given.get("zones", []), []
-    with contextlib.suppress(ValueError):
-        problems += cidr_problems(str(cidr))
-    if isinstance(zones, list) and all(isinstance(zone, str) for zone in zones):
-        problems += zone_problems(zones)
-    return problems
+    """Why this cannot be a network, a line each."""
+    return network_problems(given, DEFAULT_CIDR, cidr_problems, zone_problems)
 
 
 def cidr_problems(cidr: str) -> list[str]:
     """Why a network cannot be divided, a line each."""
-    length = ipaddress.IPv4Network(cidr).prefixlen
-    if _WIDEST <= length <= _NARROWEST:
-        return []
-    base = ipaddress.IPv4Network(f"{cidr.partition('/')[0]}/{min(max(length, _WIDEST), _NARROWEST)}", strict=False)
-    return [f"cidr: got {cidr!r}, allowed: a network of /{_WIDEST} to /{_NARROWEST}; give {base}"]
+    return size_problems(cidr, _WIDEST, _NARROWEST)
 
 
 def zone_problems(zones: Sequence[str]) -> list[str]:

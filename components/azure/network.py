@@ -10,9 +10,10 @@ from typing import Any
 import pulumi
 import pulumi_azure_native as az
 
-from ..base import Tags, after, as_given, checked, refuse
+from ..base import Tags, after, checked, refuse
 from ..naming import name_problems
 from ..spec import NetworkSpec
+from ..values import as_given
 from .account import AzureComponent, Group, group_problems
 from .cidr import DEFAULT_CIDR, Plan, plan_subnets, spec_problems
 from .endpoints import OUT, SERVICE_ENDPOINTS, ZONES, make_zone

@@ -1,14 +1,13 @@
-"""All that Azure would refuse of a stack's yard, told together before anything is made: what each component asks by itself, asked first."""
+"""All that Azure would refuse of a stack's yard (components/yard.py)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
-from ..base import as_given
-from ..naming import name_problems
-from ..spec import BudgetSpec, GpuPoolSpec, NetworkSpec
-from ..targets import idle_submitter_problems
+from .. import yard
 from .account import tag_problems
 from .bucket_rules import existing_problems
 from .budget import budget_problems
@@ -20,50 +19,34 @@ from .subjects import exact_problems
 _LOCATION = re.compile(r"[a-z]+[a-z0-9]*")
 
 
-def yard_problems(
-    *,
-    region: str | None,
-    network: NetworkSpec,
-    existing_network: tuple[str, Mapping[str, str]] | None,
-    existing_buckets: Mapping[str, str],
-    pools: Mapping[str, GpuPoolSpec],
-    submitters: Sequence[str],
-    budget: BudgetSpec | None,
-    owner: str | None,
-    tags: Mapping[str, str],
-) -> list[str]:
-    """A line for each problem, beginning with what it is about; none: Azure can be asked. `existing_network`: id, and subnet by zone."""
-    zones = list(existing_network[1]) if existing_network else network.zones
-    found = [
-        *_named("network", _network(region, network, existing_network)),
-        *(line for name, bucket in existing_buckets.items() for line in _named(f"buckets.{name}", existing_problems(bucket))),
-        *(line for name, spec in pools.items() for line in _named(f"pools.{name}", _pool(name, spec, zones, tags))),
-        *exact_problems(submitters),
-        *idle_submitter_problems(list(pools), [name for name, spec in pools.items() if spec.service == "vms"], submitters),
-        *tag_problems(tags),
-    ]
-    if budget is not None:
-        found += _named("budget", budget_problems(owner, budget.usd_per_month, budget.alert_at_percent))
-    return found
+def _network(given: Mapping[str, Any], region: str | None) -> list[str]:
+    return [*_region(region), *spec_problems(given)]
 
 
-def _network(region: str | None, network: NetworkSpec, existing: tuple[str, Mapping[str, str]] | None) -> list[str]:
-    problems = []
-    if region is not None and not _LOCATION.fullmatch(region):
-        problems.append(f"azure-native:location: got {region!r}, allowed: a region's short name; write {region.replace(' ', '').lower()}")
-    if existing is None:
-        return [*problems, *spec_problems(as_given(network))]
-    network_id, subnets = existing
+def _existing_network(vpc_id: str, subnets: Mapping[str, str], region: str | None) -> list[str]:
     return [
-        *problems,
-        *id_problems("vpc_id", network_id),
+        *_region(region),
+        *id_problems("vpc_id", vpc_id),
         *(line for zone, subnet in subnets.items() for line in id_problems("subnet_ids", subnet, zone)),
     ]
 
 
-def _pool(name: str, spec: GpuPoolSpec, zones: Sequence[str], tags: Mapping[str, str]) -> list[str]:
-    return [*name_problems(name), *pool_problems(as_given(spec), "net", zones, tags.get("expires"))]
+def _region(region: str | None) -> list[str]:
+    if region is None or _LOCATION.fullmatch(region):
+        return []
+    return [f"azure-native:location: got {region!r}, allowed: a region's short name; write {region.replace(' ', '').lower()}"]
 
 
-def _named(subject: str, lines: Sequence[str]) -> Iterator[str]:
-    return (f"{subject}: {line}" for line in lines)
+yard_problems = partial(
+    yard.yard_problems,
+    yard.Checks(
+        network=_network,
+        existing_network=_existing_network,
+        existing_bucket=existing_problems,
+        pool=lambda given, zones, egress, expires: pool_problems(given, "net", zones, expires),
+        submitters=exact_problems,
+        tags=tag_problems,
+        budget=budget_problems,
+    ),
+)
+"""See components/yard.py."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import pulumi
 from pulumi_gcp import billing, monitoring, organizations
 
+from .. import budget_rules
 from ..base import Tags, refuse, this_stack
 from ..naming import name_problems
 from .labels import STACK, label_value
 from .project import GcpComponent, project
-
-_MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 
 class Budget(GcpComponent):
@@ -77,13 +75,4 @@ class Budget(GcpComponent):
 
 def budget_problems(owner: Any, usd_per_month: Any, alert_at_percent: Sequence[Any]) -> list[str]:
     """Why this cannot be a budget, a line each."""
-    problems = []
-    if not isinstance(owner, str) or not _MAIL.fullmatch(owner):
-        problems.append(f"owner: got {owner!r}, allowed: a mail address such as ml-platform@acme.io; the budget mails its owner")
-    if isinstance(usd_per_month, bool) or not isinstance(usd_per_month, int | float) or usd_per_month < 1 or usd_per_month % 1:
-        problems.append(f"usd_per_month: got {usd_per_month!r}, allowed: a whole number of USD, 1 or more; correct it")
-    percents = list(alert_at_percent)
-    right = all(isinstance(percent, int) and not isinstance(percent, bool) and 1 <= percent <= 1000 for percent in percents)
-    if not right or not percents or len(set(percents)) < len(percents):
-        problems.append(f"alert_at_percent: got {percents!r}, allowed: whole numbers of 1 to 1000, each once; correct it")
-    return problems
+    return budget_rules.budget_problems(owner, usd_per_month, alert_at_percent, whole=True)

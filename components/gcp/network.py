@@ -8,9 +8,10 @@ from typing import Any
 import pulumi
 from pulumi_gcp import compute
 
-from ..base import Tags, after, as_given, checked, refuse
+from ..base import Tags, after, checked, refuse
 from ..naming import name_problems
 from ..spec import NetworkSpec
+from ..values import as_given
 from .cidr import DEFAULT_CIDR, region_of, spec_problems, subnet_cidr
 from .google_apis import VIP, reach_google_alone
 from .project import GcpComponent

@@ -21,7 +21,22 @@ _STORAGE = {"fsspec", "s3fs", "gcsfs", "adlfs", "boto3", "botocore", "azure", *_
 _NEUTRAL = {"pydantic", "pydantic_core", "yaml"}
 _COMPONENTS = {
     f"components.{name}"
-    for name in ("spec", "pool_spec", "values", "services", "catalogue", "naming", "boot", "problems", "targets", "end", "submitters")
+    for name in (
+        "spec",
+        "pool_spec",
+        "values",
+        "services",
+        "catalogue",
+        "naming",
+        "boot",
+        "problems",
+        "targets",
+        "end",
+        "submitters",
+        "addresses",
+        "budget_rules",
+        "yard",
+    )
 }
 _ABOVE_CLOUDS = _COMPONENTS | {"components.base", "components.registry"}
 _JOBS = {f"training_jobs.{name}" for name in ("spec", "target", "run", "state", "errors", "packaging", "yaml_traps")}

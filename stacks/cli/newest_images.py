@@ -67,4 +67,15 @@ def _newest_version(urn: tuple[str, str, str, str], region: str, config: Mapping
     return max(versions, key=lambda version: [int(part) for part in version.split(".")])
 
 
-_CLOUDS: Mapping[str, _Newest] = {"aws": _aws, "azure": _azure}
+def _gcp(settings: StackSettings, region: str, config: Mapping[str, str]) -> dict[str, str]:
+    from components.gcp.machines import IMAGE_PROJECT, image_family
+    from training_jobs.backends.gcp import shared
+
+    pools = {name: spec for name, spec in settings.pools.items() if spec.service == "vms" and spec.image is None}
+    wanted = {name: image_family(spec.row("gcp")) for name, spec in pools.items()}
+    google = shared(config.get("gcp:project", ""), region)
+    found = {family: google.newest_image(IMAGE_PROJECT, family) for family in sorted(set(wanted.values()))}
+    return {name: found[family] for name, family in wanted.items()}
+
+
+_CLOUDS: Mapping[str, _Newest] = {"aws": _aws, "azure": _azure, "gcp": _gcp}

@@ -50,19 +50,26 @@ class Gcp:
 
     def post(self, url: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """One call of Cloud Logging's REST API: a method name such as entries:list; reading, so it may be repeated."""
+        return self._rest("logging", f"v2/{url}", "POST", dict(body), watching=True)
 
+    def newest_image(self, project: str, family: str) -> str:
+        """The newest machine image of a family, as projects/P/global/images/NAME."""
+        found = self._rest("compute", f"compute/v1/projects/{project}/global/images/family/{family}", "GET", None, watching=False)
+        return f"projects/{project}/global/images/{found['name']}"
+
+    def _rest(self, service: str, path: str, verb: str, body: Mapping[str, Any] | None, *, watching: bool) -> dict[str, Any]:
         def ask() -> dict[str, Any]:
             from google.api_core import exceptions
 
             refusal: Any = exceptions.from_http_response  # it has no types
             self._renew()
-            root = self._endpoint("logging") or "https://logging.googleapis.com"
-            answer = self._client("logging", self._session).post(f"{root.rstrip('/')}/v2/{url}", json=dict(body), timeout=_TIMEOUT_S)
+            root = (self._endpoint(service) or f"https://{service}.googleapis.com").rstrip("/")
+            answer = self._client("rest", self._session).request(verb, f"{root}/{path}", json=body, timeout=_TIMEOUT_S)
             if answer.status_code != 200:
                 raise refusal(answer)
             return dict(answer.json())
 
-        return dict(self._renewing(lambda: _patience()(ask)(), f"call logging {url}", watching=True))
+        return dict(self._renewing(lambda: _patience()(ask)(), f"call {service} {path.partition('/')[2]}", watching))
 
     def _renewing(self, ask: Callable[[], Any], doing: str, watching: bool) -> Any:
         renewed = False

@@ -1,0 +1,86 @@
+"""The GCP rows of the catalogue: the reference's figures, a source for each, Vertex AI's own words for GPUs, quota over all regions."""
+
+from __future__ import annotations
+
+import ast
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from components import catalogue
+from components.gcp.fabric import FABRICS
+from components.gcp.machines import _FAMILIES, fabric_of, family, image_family
+
+GCP = catalogue.table("gcp")
+# machine: GPUs, vCPU, memory GB, USD per hour on demand where the table of 2026-08-03 lists it (us-central1; A3 Mega us-east4)
+REFERENCE = {
+    "g2-standard-8": (1, 8, 32, 0.854),
+    "g2-standard-48": (4, 48, 192, 4.002),
+    "g2-standard-96": (8, 96, 384, 8.003),
+    "g4-standard-48": (1, 48, 180, 4.5),
+    "g4-standard-384": (8, 384, 1440, 35.999),
+    "a2-highgpu-1g": (1, 12, 85, 3.673),
+    "a2-highgpu-8g": (8, 96, 680, 29.387),
+    "a2-ultragpu-1g": (1, 12, 170, 5.069),
+    "a2-ultragpu-8g": (8, 96, 1360, 40.55),
+    "a3-highgpu-1g": (1, 26, 234, 11.06),
+    "a3-highgpu-2g": (2, 52, 468, 22.12),
+    "a3-highgpu-4g": (4, 104, 936, 44.24),
+    "a3-highgpu-8g": (8, 208, 1872, 88.49),
+    "a3-megagpu-8g": (8, 208, 1872, 92.94),
+    "a3-ultragpu-8g": (8, 224, 2952, 86.76),
+    "a4-highgpu-8g": (8, 224, 3968, None),
+    "a4x-highgpu-4g": (4, 140, 884, None),
+    "a4x-maxgpu-4g-metal": (4, 144, 960, None),
+}
+
+
+def test_the_rows_are_the_references() -> None:
+    assert set(GCP.machines) == set(REFERENCE)
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_a_row_says_what_the_reference_says_and_is_whole(name: str) -> None:
+    row = GCP.machines[name]
+    *figures, usd = REFERENCE[name]
+    assert [row.gpus, row.vcpus, row.memory_gib] == figures
+    listed = [modes["on_demand"].usd_per_hour for modes in row.prices.values()]
+    assert listed == ([] if usd is None else [usd])
+    assert row.source in GCP.sources
+    assert all(rate.source in GCP.sources for modes in row.prices.values() for rate in modes.values())
+    assert not [modes for modes in row.prices.values() if set(modes) != {"on_demand"}]  # a snapshot is no price, nor is a flex-start rate
+    assert (row.transport is None) == (row.fast_nics == 0)
+    assert all(quota.unit == "GPU" and quota.per_node == row.gpus for quota in row.quotas.values())
+    assert fabric_of(row) is None or fabric_of(row) in FABRICS
+    assert ("arm64" in image_family(row)) == (row.architecture == "arm64")
+
+
+def test_flex_start_is_not_listed_as_on_demand() -> None:
+    row = catalogue.machine("a3-highgpu-8g")
+    rate = row.rate("us-central1", "on_demand", "vms")
+    assert rate is not None
+    assert rate.usd_per_hour / row.gpus == pytest.approx(11.06, abs=0.01)  # the trap reads 4.20
+    assert row.rate("us-central1", "flex_start", "vms") is None
+    assert row.rate("us-central1", "on_demand", "vertex") is None  # rates of its own
+
+
+def test_vertex_knows_the_words_for_its_machines() -> None:
+    found = find_spec("google.cloud.aiplatform_v1")
+    assert found is not None
+    assert found.origin is not None
+    source = ast.parse((Path(found.origin).parent / "types" / "accelerator_type.py").read_text(encoding="utf-8"))
+    words = {node.targets[0].id for node in ast.walk(source) if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}
+    for row in GCP.machines.values():
+        assert (family(row).accelerator in words) == ("vertex" in row.services)
+
+
+def test_a_family_for_each_machine_and_no_more() -> None:
+    assert {"-".join(name.split("-")[:2]) for name in GCP.machines} == set(_FAMILIES)
+
+
+def test_what_stands_has_a_price_and_a_source() -> None:
+    assert set(GCP.items) == {"nat_gateway", "public_ipv4", "kms_key", "scheduler_job"}
+    assert all(rate.source in GCP.sources for rates in GCP.items.values() for rate in rates.values())
+    assert GCP.global_quota is not None
+    assert GCP.global_quota.code == "GPUS-ALL-REGIONS-per-project"

@@ -1,0 +1,91 @@
+"""`gpuyard pin` on GCP: what it asks Compute Engine, over the documented endpoint variable, and what it writes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from stacks.cli.pin import pin
+from training_jobs.backends import gcp
+from training_jobs.backends.gcp import Gcp
+from training_jobs.errors import GpuyardError
+
+STACK = """\
+config:
+  gcp:project: acme-ml
+  gcp:region: us-central1
+  gpuyard:cloud: gcp
+  gpuyard:owner: me@acme.io
+  gpuyard:expires: "2999-03-31"
+  gpuyard:network: {zones: [us-central1-a]}
+  gpuyard:buckets: {runs: {jobs: write}}
+  gpuyard:pools:
+    lab: {machine: g2-standard-48, zone: us-central1-a, max_nodes: 2, service: vms}
+    own: {machine: g2-standard-48, zone: us-central1-a, max_nodes: 2, service: vms, image: projects/acme/global/images/mine}
+    l4: {machine: g2-standard-48, max_nodes: 2, service: vertex}
+"""
+PATH = "/compute/v1/projects/ubuntu-os-accelerator-images/global/images/family/ubuntu-accelerator-2404-amd64-with-nvidia-580"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The paths that Compute Engine was asked for; it knows one family."""
+    paths: list[str] = []
+
+    class Compute(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            paths.append(self.path)
+            known = self.path == PATH
+            body = b'{"name": "ubuntu-accelerator-v20261101"}' if known else b'{"error": {"message": "no such family"}}'
+            self.send_response(200 if known else 404)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Compute)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", f"http://127.0.0.1:{server.server_port}/")
+    google = Gcp("acme-ml", "us-central1", signed_in=_signed_in())
+    monkeypatch.setattr(gcp, "shared", lambda project, region: google if (project, region) == ("acme-ml", "us-central1") else None)
+    yield paths
+    server.shutdown()
+    server.server_close()
+
+
+def _signed_in() -> object:
+    from google.auth.credentials import AnonymousCredentials
+
+    return AnonymousCredentials()  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "Pulumi.yaml").write_text("name: gpuyard\nruntime: python\n", encoding="utf-8")
+    (tmp_path / "__main__.py").write_text("", encoding="utf-8")
+    (tmp_path / "Pulumi.dev.yaml").write_text(STACK, encoding="utf-8")
+    return tmp_path
+
+
+def test_the_newest_of_the_family_is_written_for_the_pools_that_name_no_image(project: Path, asked: list[str]) -> None:
+    document = pin("dev", project, None)
+    assert document.machine_images == {"lab": "projects/ubuntu-os-accelerator-images/global/images/ubuntu-accelerator-v20261101"}
+    assert asked == [PATH]
+    assert pin("dev", project, None).changed is False
+
+
+def test_a_family_that_is_gone_changes_nothing(project: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from components.gcp import machines
+
+    monkeypatch.setattr(machines, "image_family", lambda row: "gone")
+    with pytest.raises(GpuyardError):
+        pin("dev", project, None)
+    assert (project / "Pulumi.dev.yaml").read_text(encoding="utf-8") == STACK
+    assert asked[0].endswith("/family/gone")

@@ -64,7 +64,7 @@ class Gcp:
             refusal: Any = exceptions.from_http_response  # it has no types
             self._renew()
             root = (self._endpoint(service) or f"https://{service}.googleapis.com").rstrip("/")
-            answer = self._client("rest", self._session).request(verb, f"{root}/{path}", json=body, timeout=_TIMEOUT_S)
+            answer = self._client(service, self._session).request(verb, f"{root}/{path}", json=body, timeout=_TIMEOUT_S)
             if answer.status_code != 200:
                 raise refusal(answer)
             return dict(answer.json())

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+from google.cloud.aiplatform_v1.types import AcceleratorType
 
 from tests.support.committed import YARDS, recorded
 from tests.support.gcp.vertex_rules import broken_rules
 from tests.support.gcp.vertex_yard import IMAGE
+from tests.support.gcp_pools import CAPACITIES, MACHINES, VERTEX
+from tests.support.gcp_yard import declare
 from tests.support.local_yard import job
+from tests.unit.conftest import record
 from training_jobs.backends.vertex import Backend, _message
 from training_jobs.run import Code, Run
 from training_jobs.target import VertexTarget, parse_targets
+
+__all__ = ["record"]  # a fixture of the unit tests, used here too
 
 
 @pytest.mark.parametrize("stack", YARDS["gcp"])
@@ -23,8 +30,30 @@ def test_a_job_of_every_pool_is_one_that_vertex_takes(stack: str) -> None:
     assert found
     for target in found.values():
         assert isinstance(target, VertexTarget)
-        spec = job("llm", nodes=min(2, target.max_nodes), image=IMAGE)
-        run = Run("llm-3f9a1c0b77d2", 0, 1, spec, target, Code("d" * 64, f"{target.run_bucket}/gpuyard/code/x.tar.gz"), 3600, "timeout")
-        (request,) = Backend(target).request(run)
-        assert request.body["parent"] == f"projects/{target.project}/locations/{target.region}"
-        assert broken_rules(_message(request.body["customJob"])) == []
+        body = _request(target)
+        assert body["parent"] == f"projects/{target.project}/locations/{target.region}"
+        assert broken_rules(_message(body["customJob"])) == []
+
+
+def _request(target: VertexTarget) -> Any:
+    """What a submit of two nodes would send."""
+    spec = job("llm", nodes=min(2, target.max_nodes), image=IMAGE)
+    run = Run("llm-3f9a1c0b77d2", 0, 1, spec, target, Code("d" * 64, f"{target.run_bucket}/gpuyard/code/x.tar.gz"), 3600, "timeout")
+    (request,) = Backend(target).request(run)
+    return request.body
+
+
+@pytest.mark.parametrize("mode", CAPACITIES)
+def test_every_machine_of_the_catalogue_makes_a_target_that_vertex_takes(record: Any, mode: str) -> None:
+    able = sorted(name for name, row in MACHINES.items() if "vertex" in row.services and mode in (row.modes or CAPACITIES))
+    specs = {name: {**VERTEX, "machine": name, "capacity": CAPACITIES[mode]} for name in able}
+    recording = record(lambda: declare(pools=specs))
+    targets = parse_targets(json.dumps(recording.exports["job_targets"]), "job_targets")
+    assert sorted(targets) == able
+    for name, target in targets.items():
+        assert isinstance(target, VertexTarget)
+        assert (target.machine, target.strategy) == (name, {"spot": "spot", "flex_start": "flex_start"}.get(mode, "standard"))
+        assert (target.reservation is not None) == (mode == "reservation")
+        assert target.accelerator_type in AcceleratorType.__members__
+        request = _request(target)
+        assert broken_rules(_message(request["customJob"])) == []

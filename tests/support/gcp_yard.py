@@ -48,6 +48,7 @@ def declare(*, submitters: tuple[str, ...] = (SUBJECT,), pools: Mapping[str, Map
     jobs = JobService("train", pools=made, submitters=submitters, **given)
     pulumi.export("job_targets", jobs.targets)
     pulumi.export("submitter_role", jobs.submitter_role)
+    pulumi.export("submitter_provider", jobs.submitter_provider)
     return jobs
 
 

@@ -1,0 +1,88 @@
+"""Service accounts: ids that Google takes, narrow grants with a reason each, never a key; and who waits for them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pulumi
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.gcp.identity import Identity, account_id
+from components.gcp.roles import PROJECT_ROLES, below, custom_role_id
+from tests.support.gcp_yard import TAGS, declare
+
+ACCOUNT, ROLE = "gcp:serviceaccount/account:Account", "gcp:projects/iAMCustomRole:IAMCustomRole"
+GRANT = "gcp:projects/iAMMember:IAMMember"
+PRIMITIVE = ("roles/owner", "roles/editor", "roles/viewer", "roles/browser")
+
+
+def program() -> None:
+    Identity("nodes", what="machines", project_roles=("write-logs", "resize-pools"), tags=TAGS)
+    Identity("jobs", what="jobs")
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) -> None:
+    recorded = record(program, preview=preview)
+    assert sorted((request.type, request.name) for request in recorded.resources.values()) == [
+        (ROLE, "nodes-resize-pools-role"),
+        (GRANT, "nodes-resize-pools"),
+        (GRANT, "nodes-write-logs"),
+        (ACCOUNT, "jobs-account"),
+        (ACCOUNT, "nodes-account"),
+        ("gpuyard-gcp:index:Identity", "jobs"),
+        ("gpuyard-gcp:index:Identity", "nodes"),
+    ]
+
+
+def test_an_account_is_used_once_it_may_work(record: Any) -> None:
+    def user() -> None:
+        made = Identity("nodes", what="machines", project_roles=("write-logs",))
+        pulumi.ComponentResource("t:index:User", "user", {"email": made.email, "member": made.member})
+
+    recorded = record(user)
+    waits = {urn.rpartition("::")[2] for urn in recorded.one("t:index:User", "user").propertyDependencies["email"].urns}
+    assert waits == {"nodes-account", "nodes-write-logs"}
+    email = recorded.inputs("t:index:User", "user")["email"]
+    assert recorded.inputs("t:index:User", "user")["member"] == f"serviceAccount:{email}"
+
+
+@given(st.from_regex(r"[a-z][a-z0-9-]{0,39}", fullmatch=True), st.sampled_from(["", "-node", "-end", "-submitter"]))
+def test_an_accounts_id_is_one_that_google_takes(name: str, suffix: str) -> None:
+    """cloud.google.com/iam/docs/service-accounts-create: 6 to 30 characters, first a letter, last no hyphen."""
+    found = account_id("gpuyard/prod", name + suffix)
+    assert re.fullmatch(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", found)
+    assert found != account_id("gpuyard/dev", name + suffix)
+
+
+@pytest.mark.parametrize("key", sorted(PROJECT_ROLES))
+def test_what_is_granted_on_the_project_is_narrow_and_has_a_reason(key: str) -> None:
+    row = PROJECT_ROLES[key]
+    assert row.why
+    assert bool(row.role) != bool(row.permissions)
+    assert row.role not in PRIMITIVE
+    assert not re.search("[aA]dmin", row.role)
+    assert all("*" not in word and not word.endswith((".setIamPolicy", ".actAs", ".getAccessToken")) for word in row.permissions)
+    assert list(row.permissions) == sorted(row.permissions)
+    assert re.fullmatch(r"[a-zA-Z0-9_.]{3,64}", custom_role_id(key, "d6d45572"))
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_nobody_in_a_yard_has_a_key_or_a_primitive_role(record: Any, preview: bool) -> None:
+    recorded = record(declare, preview=preview)
+    kinds = {request.type for request in recorded.resources.values()}
+    assert not [kind for kind in kinds if "serviceaccount/key" in kind or "hmacKey" in kind]
+    roles = {request.object["role"] for request in recorded.resources.values() if "role" in request.object}
+    assert not roles & set(PRIMITIVE)
+    assert not [role for role in roles if re.search("[aA]dmin$", str(role))]
+
+
+def test_a_condition_names_folders_of_one_bucket() -> None:
+    found = below("runs-1a2b", "gpuyard/code/", "gpuyard/runs/")
+    parts = found.split(" || ")
+    assert len(parts) == 2
+    assert all(part.startswith('resource.name.startsWith("projects/_/buckets/runs-1a2b/objects/gpuyard/') for part in parts)
+    assert all(part.endswith('/")') for part in parts)  # a folder, not a prefix of its name

@@ -1,0 +1,89 @@
+"""The job service over time, and what its targets wait for: nothing secret, nothing of one pool changed by another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+import pytest
+
+from components.gcp import Bucket, GpuPool, JobService, Network
+from tests.support.gcp_pools import VERTEX as HELD
+from tests.support.gcp_yard import SUBNET, VERTEX, VPC, ZONE, declare
+
+
+def test_targets_are_known_once_jobs_can_do_their_work(record: Any) -> None:
+    def program() -> None:
+        pulumi.ComponentResource("t:index:User", "user", {"targets": declare().targets})
+
+    waits = {urn.rpartition("::")[2] for urn in record(program).one("t:index:User", "user").propertyDependencies["targets"].urns}
+    assert waits >= {
+        "train-job-reads-runs",
+        "train-job-writes-runs",
+        "train-job-reads-data",
+        "train-job-secret-wandb",
+        "train-vertex-uses-key",
+        "l4-attach-network",
+        "l4-attachment",
+        "runs-access-logs-writer",
+    }
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_no_input_holds_more_than_references(record: Any, preview: bool) -> None:
+    recorded = record(declare, preview=preview, config={"gpuyard:token": "hunter2"}, secret=("gpuyard:token",))
+    assert all("hunter2" not in str(request.object) for request in recorded.resources.values())
+
+
+def test_the_same_program_asks_for_the_same(record: Any) -> None:
+    once, again = record(declare), record(declare)
+    assert {urn: request.object for urn, request in once.resources.items()} == {
+        urn: request.object for urn, request in again.resources.items()
+    }
+
+
+def test_another_pool_changes_nothing_of_the_first(record: Any) -> None:
+    one, two = (record(lambda names=names: declare(pools=dict.fromkeys(names, VERTEX))) for names in (("a",), ("b", "a")))
+    changed = {request.name for urn, request in one.resources.items() if request.object != two.resources[urn].object}
+    assert changed == {"train", "train-targets"}
+    new = {request.name for urn, request in two.resources.items() if urn not in one.resources}
+    assert new == {name for name in new if name == "b" or name.startswith("b-")} != set()
+
+
+def test_another_order_of_pools_and_submitters_changes_nothing_made(record: Any) -> None:
+    first, second = (record(lambda names=names: declare(pools=dict.fromkeys(names, VERTEX))) for names in (("a", "b"), ("b", "a")))
+    changed = {request.name for urn, request in first.resources.items() if request.object != second.resources[urn].object}
+    assert changed <= {"train", "train-targets"}  # the order of the list alone
+
+
+def test_an_adopted_run_bucket_has_a_key_that_nobody_here_knows(record: Any) -> None:
+    def program() -> None:
+        network = Network.adopt("net", vpc_id=VPC, subnet_ids={ZONE: SUBNET})
+        runs = Bucket.adopt("runs", bucket="acme-runs")
+        jobs = JobService("train", pools=[GpuPool("h200", {**HELD, "min_nodes": 1}, network=network)], writes=[runs])
+        pulumi.export("targets", jobs.targets)
+
+    recorded = record(program)
+    target = recorded.exports["targets"]["h200"]
+    assert (target["encryption_key"], target["run_bucket"]) == (None, "gs://acme-runs")
+    assert target["persistent_resource"].startswith("h200-held-")
+    assert not [request.name for request in recorded.resources.values() if "vertex-uses-key" in request.name]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"writes": []}, ["writes: got none, allowed: exactly one bucket, the run bucket"]),
+        ({"secrets": {"wandb": "projects/acme/secrets/wandb"}}, ["secrets.wandb: got (hidden)"]),
+        ({"limits": {"gpus": 0, "usd": 3}}, ["limits.gpus: got 0", "limits.usd: unknown key"]),
+        (
+            {"secrets": {"a": "x"}, "image": "x", "submitters": ("*",), "pools": {}},
+            ["4 problems", "secrets.a", "image", "submitters.0", "pools"],
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_at_once_and_nothing_is_made(record: Any, change: dict[str, Any], told: list[str]) -> None:
+    with pytest.raises(pulumi.RunError) as caught:
+        record(lambda: declare(**change))
+    assert str(caught.value).startswith("JobService train: ")
+    assert [words for words in told if words not in str(caught.value)] == [], str(caught.value)

@@ -1,0 +1,93 @@
+"""Who may submit without a person: whose tokens are taken, who they become, and that no key is made."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.gcp.roles import PROJECT_ROLES
+from components.gcp.submitter import condition, members, pool_id
+from tests.support.gcp_pools import of_type
+from tests.support.gcp_yard import SUBJECT, declare
+
+ON_ACCOUNT = "gcp:serviceaccount/iAMMember:IAMMember"
+POOL, PROVIDER = "gcp:iam/workloadIdentityPool:WorkloadIdentityPool", "gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider"
+TAGGED = "repo:acme/llm:ref:refs/tags/*"
+words = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
+
+
+def takes(text: str, subject: str) -> bool:
+    """What Google's CEL says of a token, for the two forms that a condition has."""
+    for part in text.split(" || "):
+        if exact := re.fullmatch(r"assertion\.sub in \[(.*)\]", part):
+            if f'"{subject}"' in exact[1].split(", "):
+                return True
+        else:
+            start = re.fullmatch(r'assertion\.sub\.startsWith\("(.*)"\)', part)
+            assert start, part
+            if subject.startswith(start[1]):
+                return True
+    return False
+
+
+@given(words, words, words, st.booleans())
+def test_a_condition_takes_the_subjects_and_no_others(org: str, repository: str, branch: str, open_ended: bool) -> None:
+    exact = f"repo:{org}/{repository}:ref:refs/heads/{branch}"
+    found = condition([exact, TAGGED] if open_ended else [exact])
+    assert takes(found, exact)
+    assert takes(found, "repo:acme/llm:ref:refs/tags/v1") == open_ended
+    for stranger in (f"{exact}x", f"repo:{org}x/{repository}:ref:refs/heads/{branch}", f"repo:{org}/{repository}:pull_request", "repo:"):
+        assert not takes(found, stranger)
+
+
+@pytest.mark.parametrize("subjects", [(SUBJECT,), (TAGGED,), (SUBJECT, TAGGED)])
+def test_who_becomes_the_submitter(record: Any, subjects: tuple[str, ...]) -> None:
+    recorded = record(lambda: declare(submitters=subjects))
+    provider = recorded.inputs(PROVIDER, "train-pipelines-github")
+    assert provider["attributeCondition"] == condition(subjects)
+    assert provider["oidc"] == {"issuerUri": "https://token.actions.githubusercontent.com"}
+    assert provider["attributeMapping"] == {"google.subject": "assertion.sub", "attribute.repository": "assertion.repository"}
+    grants = of_type(recorded, ON_ACCOUNT)
+    acting = grants.pop("train-submitter-acts-as-job")
+    assert acting["role"] == "roles/iam.serviceAccountUser"
+    assert "/train-job-" in acting["serviceAccountId"]
+    assert {grant["role"] for grant in grants.values()} == {"roles/iam.workloadIdentityUser"}
+    assert all("/train-submitter-" in grant["serviceAccountId"] for grant in grants.values())
+    pool = recorded.exports["submitter_provider"].partition("/providers/")[0]
+    wanted = [f"{kind}://iam.googleapis.com/{pool}/{what}" for kind, what in members(subjects)]
+    assert [grant["member"] for grant in grants.values()] == wanted
+    assert not [member for member in wanted if member.endswith("*")]
+
+
+def test_open_ended_subjects_are_let_in_by_repository_and_held_by_the_condition() -> None:
+    assert members([TAGGED, SUBJECT, TAGGED]) == [
+        ("principal", f"subject/{SUBJECT}"),
+        ("principalSet", "attribute.repository/acme/llm"),
+    ]
+
+
+@given(st.text(alphabet="0123456789", min_size=21, max_size=21))
+def test_a_pools_id_is_one_that_google_takes_and_never_had_before(account: str) -> None:
+    """4 to 32 of a-z, 0-9 and -, and gcp- is Google's own; an account made anew has other digits, and so the pool another id."""
+    assert re.fullmatch(r"[a-z0-9-]{4,32}", pool_id(account))
+    assert not pool_id(account).startswith("gcp-")
+    assert pool_id(account) != pool_id(account[::-1] + "1")
+
+
+def test_a_submitter_starts_and_watches_jobs_and_does_nothing_else(record: Any) -> None:
+    recorded = record(declare)
+    role = recorded.inputs("gcp:projects/iAMCustomRole:IAMCustomRole", "train-submitter-submit-jobs-role")
+    assert tuple(role["permissions"]) == PROJECT_ROLES["submit-jobs"].permissions
+    allowed = {word.rpartition(".")[0] for word in role["permissions"]}
+    assert allowed == {"aiplatform.customJobs", "aiplatform.persistentResources", "logging.logEntries"}
+    assert "aiplatform.customJobs.delete" not in role["permissions"]
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_without_submitters_there_is_none(record: Any, preview: bool) -> None:
+    recorded = record(lambda: declare(submitters=()), preview=preview)
+    assert not [request.name for request in recorded.resources.values() if "submitter" in request.name or "pipelines" in request.name]

@@ -16,7 +16,7 @@ from tests.support.gcp_yard import FIREWALL, TEMPLATE
 NETWORK, SUBNET = "gcp:compute/network:Network", "gcp:compute/subnetwork:Subnetwork"
 OWN, FIRST = ("GVNIC", -1, 0, None), ("GVNIC", 0, 0, None)
 # Machine -> its cards in order: kind, network (-1: the yard's own), subnet there, stack. The blueprints of Google's cluster toolkit.
-GOLDEN = {
+GOLDEN: dict[str, list[tuple[str, int, int, str | None]]] = {
     "a3-highgpu-8g": [OWN, *(("GVNIC", number, 0, None) for number in range(4))],
     "a3-megagpu-8g": [OWN, *(("GVNIC", number, 0, None) for number in range(8))],
     "a3-ultragpu-8g": [OWN, FIRST, *(("MRDMA", 1, number, None) for number in range(8))],

@@ -7,10 +7,12 @@ It rests on the mock classes that the SDK gives for tests.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import gc
 import logging
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -185,7 +187,8 @@ def record(
             _run(program, recording)
 
     try:
-        contextvars.Context().run(_in_a_loop, inside)
+        with _uncollected():
+            contextvars.Context().run(_in_a_loop, inside)
     except (AssertionError, AttributeError, TypeError) as error:
         if not recording.lookups or not any(
             frame.name == "get" and "pulumi" in frame.filename for frame in traceback.extract_tb(error.__traceback__)
@@ -194,6 +197,20 @@ def record(
         told = f"look-up {recording.lookups[-1]} has no answer without an account: use its `_output` form, whose result may be unknown"
         raise pulumi.RunError(told) from None
     return recording
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's cyclic collector: a program keeps nearly all it makes to its end (of 200 pools 356 MiB instead of 337), and the
+    collector would walk over that again and again, for half of the time.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _in_a_loop(inside: Callable[[], None]) -> None:

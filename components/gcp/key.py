@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Literal
 
 import pulumi
-from pulumi_gcp import kms
+from pulumi_gcp import kms, storage
 
 from ..base import Tags, after, refuse
 from ..naming import name_problems
@@ -73,16 +73,20 @@ class EncryptionKey(GcpComponent):
             labels=self.gcp_labels("key"),
             opts=self.child_options(),
         )
-        grants = [self._grant(use, key, where.number) for use in uses]
+        grants = [self._grant(use, key, where) for use in uses]
         self.id = after(key.id, grants)
         self.register_outputs({"id": self.id})
 
-    def _grant(self, use: str, key: kms.CryptoKey, number: pulumi.Output[str]) -> pulumi.Output[str]:
+    def _grant(self, use: str, key: kms.CryptoKey, where: Project) -> pulumi.Output[str]:
+        member = where.number.apply(lambda found: f"serviceAccount:{AGENTS[use].format(number=found)}")
+        if use == "storage":  # asked for, since Google makes this one when it is first asked for
+            opts = pulumi.InvokeOptions(parent=self)
+            member = storage.get_project_service_account_output(project=where.id, opts=opts).apply(lambda found: str(found.member))
         grant = kms.CryptoKeyIAMMember(
             self.child_name(f"{use}-uses"),
             crypto_key_id=key.id,
             role="roles/cloudkms.cryptoKeyEncrypterDecrypter",
-            member=number.apply(lambda found: f"serviceAccount:{AGENTS[use].format(number=found)}"),
+            member=member,
             opts=self.child_options(),
         )
         return pulumi.Output.from_input(grant.id)

@@ -47,6 +47,11 @@ def test_googles_services_that_are_named_may_use_it_and_nobody_else(record: Any,
     assert grant["member"].endswith(".iam.gserviceaccount.com")
 
 
+def test_storages_account_is_asked_for_and_so_made(record: Any) -> None:
+    """In a new project there is none before."""
+    assert "gcp:storage/getProjectServiceAccount:getProjectServiceAccount" in record(lambda: EncryptionKey("data")).lookups
+
+
 def test_keep_keeps_and_delete_does_not(record: Any) -> None:
     def program() -> None:
         EncryptionKey("kept")

@@ -24,7 +24,7 @@ from .job_targets import Yard, vertex_target
 from .key import AGENTS
 from .project import GcpComponent, place_of, project
 from .roles import READ_OBJECTS, READ_SECRET, WRITE_OBJECTS, below
-from .submitter import submitter
+from .submitter import condition_problems, submitter
 
 if TYPE_CHECKING:
     from .bucket import Bucket
@@ -222,4 +222,4 @@ def _problems(pools: Sequence[GpuPool], writes: Sequence[Bucket], reads: Sequenc
         [bucket.logical_name for bucket in reads],
         submitters,
     )
-    return problems + subject_problems(submitters)
+    return [*problems, *subject_problems(submitters), *condition_problems(submitters)]

@@ -16,6 +16,7 @@ from .project import GcpComponent, Project
 from .roles import ACT_AS, FEDERATED
 
 _DIGEST = 16
+_CONDITION_LIMIT = 4096  # characters: cloud.google.com/iam/docs/reference/rest/v1/projects.locations.workloadIdentityPools.providers
 
 
 def submitter(parent: GcpComponent, subjects: Sequence[str], job: Identity, where: Project) -> tuple[Identity, pulumi.Output[str]]:
@@ -82,6 +83,15 @@ def condition(subjects: Sequence[str]) -> str:
     words = [f"assertion.sub in {json.dumps(exact)}"] if exact else []
     words += [f"assertion.sub.startsWith({json.dumps(subject[:-1])})" for subject in sorted(subjects) if subject.endswith("*")]
     return " || ".join(words)
+
+
+def condition_problems(subjects: Sequence[str]) -> list[str]:
+    """Why Google would not take so many subjects."""
+    length = len(condition(subjects))
+    if length <= _CONDITION_LIMIT:
+        return []
+    wants = f"what makes a condition of at most {_CONDITION_LIMIT} characters, these make one of {length}"
+    return [f"submitters: got {len(subjects)}, allowed: {wants}; end some in *, such as repo:ORG/REPOSITORY:*"]
 
 
 def members(subjects: Sequence[str]) -> list[tuple[str, str]]:

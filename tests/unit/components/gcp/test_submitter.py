@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.gcp.roles import PROJECT_ROLES
-from components.gcp.submitter import condition, members, pool_id
+from components.gcp.submitter import condition, condition_problems, members, pool_id
 from tests.support.gcp_pools import of_type
 from tests.support.gcp_yard import SUBJECT, declare
 
@@ -61,6 +61,13 @@ def test_who_becomes_the_submitter(record: Any, subjects: tuple[str, ...]) -> No
     wanted = [f"{kind}://iam.googleapis.com/{pool}/{what}" for kind, what in members(subjects)]
     assert [grant["member"] for grant in grants.values()] == wanted
     assert not [member for member in wanted if member.endswith("*")]
+
+
+def test_too_many_subjects_are_refused_and_those_that_fit_are_not() -> None:
+    many = [f"repo:acme/nlp-{number:03}:ref:refs/heads/main" for number in range(200)]
+    assert condition_problems(many[:50]) == []
+    [told] = condition_problems(many)
+    assert told.startswith("submitters: got 200, allowed: what makes a condition of at most 4096 characters")
 
 
 def test_open_ended_subjects_are_let_in_by_repository_and_held_by_the_condition() -> None:

@@ -41,6 +41,7 @@ def test_a_yard_that_google_takes(change: dict[str, Any]) -> None:
         ({"pools": {"Lab": spec_of(VMS)}, "submitters": []}, ["pools.Lab: name: got 'Lab'"]),
         ({"pools": {"lab": spec_of(VMS)}}, ["submitters: got repo:acme/nlp-train:ref:refs/heads/main, allowed: none"]),
         ({"submitters": ["repo:acme/*"]}, ["submitters.0: got 'repo:acme/*'"]),
+        ({"submitters": [f"repo:acme/nlp-{number}:ref:refs/heads/main" for number in range(200)]}, ["submitters: got 200, allowed: what"]),
         ({"budget": BudgetSpec(usd_per_month=9.5), "owner": "us"}, ["budget: owner: got 'us'", "budget: usd_per_month: got 9.5"]),
         ({"tags": {"Team": "nlp"}}, ["tags: got the key 'Team'"]),
         ({"tags": {"expires": "soon"}}, ["pools.lab: tags.expires: got 'soon'", "pools.h200: tags.expires: got 'soon'"]),

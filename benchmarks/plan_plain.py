@@ -11,6 +11,7 @@ import functools
 import importlib
 import operator
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +97,7 @@ def program(recording: Recording, origins: Mapping[str, Origin]) -> Callable[[],
     package = next(request.type.partition(":")[0] for request in recording.resources.values() if request.custom)
     finder = _Finder(origins, package)
     by_token = {(request.type, request.name): urn for urn, request in recording.resources.items()}
-    lines = [_line(urn, request, finder) for urn, request in recording.resources.items()]
+    lines = _in_order([_line(urn, request, finder) for urn, request in recording.resources.items()], by_token)
     tops = {line.urn: _top(line.urn, recording) for line in lines}
     told = {urn: _parsed(value, finder) for urn, value in recording.component_outputs.items() if urn in tops}
     exports = {name: _parsed(value, finder) for name, value in recording.exports.items()}
@@ -124,6 +125,32 @@ def program(recording: Recording, origins: Mapping[str, Origin]) -> Callable[[],
             pulumi.export(name, _filled(value, functools.partial(output, top=next(iter(tops.values())))))
 
     return run
+
+
+def _in_order(lines: list[_Line], by_token: Mapping[tuple[str, str], str]) -> list[_Line]:
+    """Each line after those whose outputs it has: what arrived first was not always written first."""
+    left, ordered, there = list(lines), list[_Line](), set[str]()
+    known = {line.urn for line in lines}
+    while left:
+        ready = [line for line in left if not (_needs(line, by_token) & known) - there]
+        if not ready:
+            raise AssertionError(f"these wait for each other: {[line.urn for line in left]}")
+        ordered += ready
+        there |= {line.urn for line in ready}
+        left = [line for line in left if line.urn not in there]
+    return ordered
+
+
+def _needs(line: _Line, by_token: Mapping[tuple[str, str], str]) -> set[str]:
+    return {line.parent} | {by_token[origin.token, origin.name] for origin in _origins(line.parts) if origin.token}
+
+
+def _origins(value: Any) -> Iterator[Origin]:
+    if isinstance(value, _Text):
+        yield from (piece for piece in value.pieces if isinstance(piece, Origin))
+    elif isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _origins(item)
 
 
 def _inside(depth: int, make: Callable[[], Any]) -> Any:
@@ -186,7 +213,10 @@ def _python(make: Any, wire: str) -> str:
 
 @functools.cache
 def _names(make: Any) -> dict[str, str]:
-    return {wire: python for python, wire, _ in _types._py_properties(make)}
+    """Of its arguments: some, such as Azure's parts of a path, are no properties of what is made."""
+    home = vars(sys.modules[make.__module__])
+    arguments = home.get(f"{make.__name__}InitArgs") or home[f"{make.__name__}Args"]
+    return {wire: python for python, wire, _ in _types._py_properties(arguments)}
 
 
 def _parsed(value: Any, finder: _Finder) -> Any:
@@ -206,9 +236,7 @@ def _parsed(value: Any, finder: _Finder) -> Any:
 
 
 def _has_output(value: Any) -> bool:
-    if isinstance(value, Mapping | list):
-        return any(_has_output(item) for item in (value.values() if isinstance(value, Mapping) else value))
-    return isinstance(value, _Text)
+    return any(True for _ in _origins(value))
 
 
 def _filled(value: Any, output: Callable[[Origin], Any]) -> Any:

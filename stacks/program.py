@@ -53,6 +53,9 @@ def declare(settings: StackSettings) -> None:
         pulumi.export("publish_targets", publish)
     if settings.submitters:
         pulumi.export("submitter_role", jobs.submitter_role)
+        provider = getattr(jobs, "submitter_provider", None)
+        if provider is not None:  # where a pipeline's token is traded at a door of its own
+            pulumi.export("submitter_provider", provider)
     launchers = {name: _launcher(pool) for name, pool in pools.items() if settings.pools[name].service == "vms"}
     if launchers:
         pulumi.export("launchers", launchers)

@@ -1,0 +1,38 @@
+"""The stock program on GCP: both stack files have a plan without a violation, and export what people and pipelines need there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stacks.cli.plan import plan
+from stacks.cli.project import load_project
+from stacks.program import declare
+from stacks.settings import load
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize("stack", ["dev-gcp", "prod-gcp"])
+def test_a_stack_file_has_a_plan_without_a_violation(stack: str) -> None:
+    document = plan(stack, ROOT)
+    assert [verdict for verdict in document.policy if verdict.outcome == "violated"] == []
+    assert document.money.idle.high is not None  # every price of what stands is known
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_what_prod_gcp_exports(record: Any, preview: bool) -> None:
+    project = load_project(ROOT, "prod-gcp")
+    recorded = record(lambda: declare(load(project.config, stack="prod-gcp")), preview=preview, config=project.config)
+    assert set(recorded.exports) | recorded.unknown == {"yard", "job_targets", "launchers", "submitter_role", "submitter_provider"}
+    if not preview:
+        assert recorded.exports["job_targets"]["h200"]["kind"] == "vertex"
+        assert recorded.exports["submitter_provider"] is not None
+
+
+def test_without_submitters_there_is_no_door(record: Any) -> None:
+    project = load_project(ROOT, "dev-gcp")
+    recorded = record(lambda: declare(load(project.config, stack="dev-gcp")), config=project.config)
+    assert not {"submitter_role", "submitter_provider"} & (set(recorded.exports) | recorded.unknown)

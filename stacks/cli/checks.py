@@ -17,10 +17,13 @@ from .yard import find_pulumi, find_targets, project_root
 _CLOUDS = {
     "aws": (("boto3", "pulumi-aws"), ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "~/.aws/credentials")),
     "gcp": (
-        ("google-cloud-aiplatform", "pulumi-gcp"),
+        ("google-cloud-aiplatform", "google-cloud-storage", "pulumi-gcp"),
         ("GOOGLE_APPLICATION_CREDENTIALS", "~/.config/gcloud/application_default_credentials.json"),
     ),
-    "azure": (("azure-ai-ml", "pulumi-azure-native"), ("AZURE_CLIENT_ID", "ARM_CLIENT_ID", "~/.azure/msal_token_cache.json")),
+    "azure": (
+        ("azure-identity", "azure-storage-blob", "pulumi-azure-native"),
+        ("AZURE_CLIENT_ID", "ARM_CLIENT_ID", "~/.azure/msal_token_cache.json"),
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from .values import Date
 # docs.aws.amazon.com/autoscaling/ec2/userguide/launch-template-capacity-blocks.html
 _BEFORE_BLOCK_ENDS = datetime.timedelta(minutes=40)
 _WARN_AHEAD = datetime.timedelta(days=7)
+_DATE: TypeAdapter[str] = TypeAdapter(Date)  # once: making one costs as much as a component
 
 
 class End(NamedTuple):
@@ -60,7 +61,7 @@ def date_problems(expires: str | None) -> list[str]:
     if expires is None:
         return []
     try:
-        TypeAdapter(Date).validate_python(expires)
+        _DATE.validate_python(expires)
     except ValidationError as error:
         return [f"tags.expires: got {expires!r}, allowed: {error.errors()[0]['msg']}; the pool goes to zero nodes on that day"]
     return []

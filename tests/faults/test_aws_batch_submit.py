@@ -60,7 +60,7 @@ class Fuse:
             self.lit = True  # from here on: what is before the record leaves nothing behind
         if "/training_jobs/" not in code.co_filename or not code.co_filename.endswith(BETWEEN):
             return None
-        if code.co_name == "_client":  # holds a lock that goes with a process, and stays with an exception
+        if code.co_name in ("_client", "_locked"):  # these hold a lock that goes with a process, and stays with an exception
             return None
         if self.lit and event == "line":
             self.lines += 1

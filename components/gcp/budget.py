@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pulumi
-from pulumi_gcp import billing, monitoring, organizations
+from pulumi_gcp import billing, monitoring
 
 from .. import budget_rules
 from ..base import Tags, refuse, this_stack
@@ -43,7 +43,6 @@ class Budget(GcpComponent):
         props = {"owner": owner, "usd_per_month": usd_per_month, "alert_at_percent": list(alert_at_percent)}
         super().__init__("Budget", name, props, tags, opts)
         where = project(self)
-        found = organizations.get_project_output(project_id=where.id, opts=pulumi.InvokeOptions(parent=self))
         channel = monitoring.NotificationChannel(
             self.child_name("owner"),
             type="email",
@@ -54,7 +53,7 @@ class Budget(GcpComponent):
         )
         budget = billing.Budget(
             self.child_name("budget"),
-            billing_account=found.billing_account,
+            billing_account=where.billing_account,
             display_name=f"{this_stack()} {name}"[:60],
             budget_filter={
                 "projects": [where.number.apply(lambda number: f"projects/{number}")],

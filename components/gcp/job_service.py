@@ -22,7 +22,7 @@ from .cidr import region_of
 from .identity import Identity
 from .job_targets import Yard, vertex_target
 from .key import AGENTS
-from .project import GcpComponent, place_of, project
+from .project import GcpComponent, project
 from .roles import READ_OBJECTS, READ_SECRET, WRITE_OBJECTS, below
 from .submitter import condition_problems, submitter
 
@@ -150,7 +150,7 @@ class JobService(GcpComponent):
         vertex = [pool for pool in pools if pool.spec.service == "vertex"]
         doors = {pool.logical_name: [pool.network_attachment, pool.persistent_resource] for pool in vertex}
         known = pulumi.Output.all(
-            place=place_of(self._where),
+            place=self._where.place,
             run=run.url,
             urls=urls,
             key=run.key_id,

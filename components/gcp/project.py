@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from functools import cached_property
+from typing import Any, ClassVar
 
 import pulumi
 from pulumi_gcp import organizations
 
 from ..base import Component, Tags, refuse, this_stack
 from .labels import labels, tag_problems
-
-
-class Project(NamedTuple):
-    """Where a component's resources go. Asked of the provider, so written nowhere; unknown until Google answers."""
-
-    id: pulumi.Output[str]
-    number: pulumi.Output[str]
-    """Google names its own service accounts by it."""
-    region: pulumi.Output[str]
 
 
 @dataclass(frozen=True)
@@ -29,6 +21,44 @@ class Place:
     project: str
     number: str
     region: str
+
+
+class Project:
+    """Where a component's resources go. Asked of the provider when first used, so written nowhere; unknown until Google answers."""
+
+    def __init__(self, parent: Component) -> None:
+        self._opts = pulumi.InvokeOptions(parent=parent)
+
+    @cached_property
+    def _found(self) -> pulumi.Output[Any]:
+        """Without an id Google tells of the provider's own project."""
+        return pulumi.Output.from_input(organizations.get_project_output(opts=self._opts))
+
+    @cached_property
+    def id(self) -> pulumi.Output[str]:
+        """Such as acme-ml-prod."""
+        return self._found.apply(lambda found: str(found.project_id))
+
+    @cached_property
+    def number(self) -> pulumi.Output[str]:
+        """Google names its own service accounts by it."""
+        return self._found.apply(lambda found: str(found.number))
+
+    @cached_property
+    def billing_account(self) -> pulumi.Output[str]:
+        """What pays for the project."""
+        return self._found.apply(lambda found: str(found.billing_account))
+
+    @cached_property
+    def region(self) -> pulumi.Output[str]:
+        """The provider's."""
+        client = organizations.get_client_config_output(opts=self._opts)
+        return pulumi.Output.from_input(client.apply(lambda found: str(found.region)))
+
+    @cached_property
+    def place(self) -> pulumi.Output[Place]:
+        """The three together, for pure functions that build names."""
+        return pulumi.Output.all(self.id, self.number, self.region).apply(lambda words: Place(*words))
 
 
 class GcpComponent(Component):
@@ -46,17 +76,5 @@ class GcpComponent(Component):
 
 
 def project(parent: Component) -> Project:
-    """The project of the component's own provider. Ask once in a component: each call is two look-ups."""
-    opts = pulumi.InvokeOptions(parent=parent)
-    client = organizations.get_client_config_output(opts=opts)
-    found = organizations.get_project_output(project_id=client.apply(lambda known: str(known.project)), opts=opts)
-    return Project(
-        id=client.apply(lambda known: str(known.project)),
-        number=found.apply(lambda known: str(known.number)),
-        region=client.apply(lambda known: str(known.region)),
-    )
-
-
-def place_of(where: Project) -> pulumi.Output[Place]:
-    """The project's words together, for pure functions that build names."""
-    return pulumi.Output.all(*where).apply(lambda words: Place(*words))
+    """The project of the component's own provider. Make it once in a component: each has look-ups of its own."""
+    return Project(parent)

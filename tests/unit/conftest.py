@@ -14,7 +14,7 @@ from components.planning.monitor import record as run_recorded
 from tests.support.standin import gcp_shapes
 
 _ACCOUNT, _REGION, _PARTITION = "111122223333", "us-east-1", "aws"
-_LOOKUPS: dict[str, dict[str, Any]] = {
+_LOOKUPS: dict[str, Mapping[str, Any]] = {
     "aws:index/getCallerIdentity:getCallerIdentity": {
         "accountId": _ACCOUNT,
         "arn": f"arn:{_PARTITION}:iam::{_ACCOUNT}:user/tester",

@@ -67,7 +67,7 @@ def test_what_is_asked_of_sagemaker_is_in_the_target() -> None:
     def target(**asked: Any) -> dict[str, Any]:
         given = Given("gpuyard/dev", LimitsSpec(), {}, None)
         yard = Yard(Place("111122223333", "us-east-1", "aws"), given, "s3://runs", {"runs": "s3://runs"}, None)
-        network = {"subnet_ids": ["subnet-0a"], "security_group_id": "sg-0a"}
+        network: dict[str, Any] = {"subnet_ids": ["subnet-0a"], "security_group_id": "sg-0a"}
         return sagemaker_target("p", pool(service="sagemaker", **asked), None, yard, role="r", **network, model_package_group="m")
 
     assert (target()["keep_alive_s"], target()["network_isolation"]) == (0, False)

@@ -47,7 +47,7 @@ live: venv ## one small real job through each pool named by GPUYARD_LIVE_POOLS o
 	@.venv/bin/python -m pytest -m live -n 0 --force-enable-socket $(ARGS) tests/live
 
 bench: venv ## each benchmark prints a ratio against a named baseline of the same run
-	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; .venv/bin/python "$$file" $(ARGS); done
+	@code=0; for file in benchmarks/[a-z]*.py; do echo "== $$file"; .venv/bin/python "$$file" $(ARGS) || code=1; done; exit $$code
 
 bench-gpu: venv ## the trainer's whole table on one GPU, in under 8 minutes
 	@.venv/bin/python -m benchmarks.train.gpu $(ARGS)

@@ -30,9 +30,11 @@ settings.load_profile("gpuyard")
 # What takes longest begins first, or it would be left for one core alone at the end. In this order, measured on 2 cores.
 _FIRST = (
     "tests/docs/test_readme.py::test_every_command_on_the_page",
+    "tests/e2e/test_quality.py",
     "tests/e2e/test_train.py",
+    "tests/e2e/test_vertex.py",
+    "tests/e2e/test_azureml.py",
     "tests/e2e/test_sagemaker.py",
-    "tests/engine/test_aws_yard.py",
     "tests/engine/",
     "tests/e2e/",
     "tests/faults/",

@@ -23,6 +23,13 @@ class Place:
     region: str
 
 
+def stated_region(region: str | None) -> str:
+    """The region, or a word on where to state it: else buckets and keys would be asked for in None, halfway through an `up`."""
+    if not region:
+        raise pulumi.RunError("gcp:region: got nothing, allowed: a region, such as us-central1; write it into the stack file")
+    return region
+
+
 class Project:
     """Where a component's resources go. Asked of the provider when first used, so written nowhere; unknown until Google answers."""
 
@@ -53,7 +60,7 @@ class Project:
     def region(self) -> pulumi.Output[str]:
         """The provider's."""
         client = organizations.get_client_config_output(opts=self._opts)
-        return pulumi.Output.from_input(client.apply(lambda found: str(found.region)))
+        return pulumi.Output.from_input(client.apply(lambda found: stated_region(found.region)))
 
     @cached_property
     def place(self) -> pulumi.Output[Place]:

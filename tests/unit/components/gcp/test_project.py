@@ -1,0 +1,18 @@
+"""The provider's region: as Google tells it, or a word on where to state it."""
+
+from __future__ import annotations
+
+import pulumi
+import pytest
+
+from components.gcp.project import stated_region
+
+
+def test_a_stated_region_is_taken() -> None:
+    assert stated_region("us-east4") == "us-east4"
+
+
+@pytest.mark.parametrize("region", [None, ""])
+def test_without_a_region_the_stack_file_is_named(region: str | None) -> None:
+    with pytest.raises(pulumi.RunError, match="gcp:region: got nothing, allowed: a region"):
+        stated_region(region)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pulumi
 import pulumi_azure_native as az
@@ -21,6 +21,7 @@ from .cluster import close_clusters, make_cluster
 from .endpoints import WORKSPACE_ZONES, ZONES, make_endpoint, make_zone
 from .identity import Identity, assign
 from .job_targets import Yard, azureml_target, publish_command, region_word
+from .registry import make_registry
 from .roles import BLOB_READER, BLOB_WRITER, CONNECTION_APPROVER, ML_SUBMITTER, REGISTRY_PULL, Grant
 from .subjects import exact_problems
 from .workspace import ISOLATION, Isolation, make_workspace
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _SECRET = re.compile(r"https://[a-z0-9-]{3,24}\.vault\.azure\.net/secrets/[A-Za-z0-9-]{1,127}(/[0-9a-f]{32})?")
 _REGISTRY = re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ContainerRegistry/registries/[^/]+", re.IGNORECASE)
+_REGISTRIES = ("none", "premium")
 
 
 def _secret_uri(value: str) -> str:
@@ -61,6 +63,8 @@ class JobService(AzureComponent):
     """{pool: JobTarget v1}, plain data; no entry for a `vms` pool."""
     submitter_role: pulumi.Output[str] | None
     """Client id of the identity for CI; None: no submitters, so people submit with rights of their own."""
+    registry: pulumi.Output[str] | None
+    """Where images can be pushed, NAME.azurecr.io; None: no registry was asked for."""
     publish_command: pulumi.Output[str]
     """A shell line that writes the targets to `gpuyard/targets.json` of the run bucket, as whoever is logged in to Azure."""
 
@@ -76,6 +80,7 @@ class JobService(AzureComponent):
         limits: LimitsSpec | Mapping[str, Any] | None = None,
         image: str | None = None,
         isolation: Isolation = "internet",
+        registry: Literal["none", "premium"] = "none",
         registry_id: str | None = None,
         resource_group: pulumi.Input[str] | Group | None = None,
         tags: Tags | None = None,
@@ -84,11 +89,12 @@ class JobService(AzureComponent):
         """`writes` holds exactly one bucket, the run bucket: journal, code, checkpoints, results.
 
         `submitters`: subjects of GitHub's OIDC tokens, each in full. `image`: container of jobs that name none, by digest.
-        `isolation`: what clusters reach, internet (default) or approved, which brings a firewall paid by the hour. `registry_id`: id of
-        a container registry that pools may pull from (default: none). `resource_group`: the name of an existing group (default: that of
+        `isolation`: what clusters reach, internet (default) or approved, which brings a firewall paid by the hour. `registry`:
+        premium makes one for images, paid by the day (default: none; a digest of any registry will do). `registry_id`: id of an existing
+        one that pools may pull from. `resource_group`: the name of an existing group (default: that of
         the first pool's network). The workspace is reached from where the run bucket is: from the internet where that is open to anything.
         """
-        found = [*name_problems(name), *_problems(pools, writes, reads, submitters), *_own_problems(isolation, registry_id)]
+        found = [*name_problems(name), *_problems(pools, writes, reads, submitters), *_own_problems(isolation, registry, registry_id)]
         raw = {"secrets": dict(secrets or {}), "limits": limits or {}, "image": image}
         given = checked(_Given, raw, f"JobService {name}", self.cloud, [*found, *group_problems(resource_group)])
         props = {
@@ -96,21 +102,26 @@ class JobService(AzureComponent):
             "submitters": list(submitters),
             "pools": [pool.logical_name for pool in pools],
             "isolation": isolation,
+            **({"registry": registry} if registry != "none" else {}),
         }
         super().__init__("JobService", name, props, tags, opts)
         self.use_group(resource_group if resource_group is not None else pools[0].network.group)
         self._given = Given(this_stack(), given.limits, given.secrets, given.image)
-        run, registry = writes[0], [Grant("registry", REGISTRY_PULL, registry_id)] if registry_id else []
-        self._let_in(pools, run, reads, registry)
+        run = writes[0]
+        images = make_registry(self, reachable=bool(run.open_to)) if registry == "premium" else None
+        self.registry = pulumi.Output.from_input(images.login_server) if images is not None else None
+        pulled_from: Any = images.id if images is not None else registry_id
+        self._let_in(pools, run, reads, [Grant("registry", REGISTRY_PULL, pulled_from)] if pulled_from is not None else [])
         self._lead_to([run, *reads], pools)
         clustered = [pool for pool in pools if pool.spec.service == "azureml"]
-        workspace = make_workspace(self, isolation, reachable=bool(run.open_to), registry_id=registry_id) if clustered else None
+        workspace = make_workspace(self, isolation, reachable=bool(run.open_to), registry_id=pulled_from) if clustered else None
         self.targets = pulumi.Output.from_input({})
         if workspace is not None:
             self._run_clusters(workspace, clustered, run, reads)
         self.submitter_role = self._submitter(submitters, run, workspace)
         self.publish_command = run.url.apply(lambda url: publish_command(pulumi.get_stack(), url))
-        self.register_outputs({"targets": self.targets, "submitter_role": self.submitter_role, "publish_command": self.publish_command})
+        outputs = {"targets": self.targets, "submitter_role": self.submitter_role, "publish_command": self.publish_command}
+        self.register_outputs({**outputs, **({"registry": self.registry} if self.registry is not None else {})})
 
     def _let_in(self, pools: Sequence[GpuPool], run: Bucket, reads: Sequence[Bucket], registry: list[Grant]) -> None:
         """A job's rights for what runs on the pools' machines."""
@@ -214,8 +225,12 @@ def _problems(pools: Sequence[GpuPool], writes: Sequence[Bucket], reads: Sequenc
     return problems + exact_problems(submitters)
 
 
-def _own_problems(isolation: Any, registry_id: Any) -> list[str]:
+def _own_problems(isolation: Any, registry: Any, registry_id: Any) -> list[str]:
     problems = []
+    if registry not in _REGISTRIES:
+        problems.append(f"registry: got {registry!r}, allowed: {' or '.join(_REGISTRIES)}; premium is paid by the day")
+    if registry == "premium" and registry_id is not None:
+        problems.append(f"registry_id: got {registry_id!r}, allowed: nothing where registry is premium; keep one of the two")
     if isolation not in ISOLATION:
         problems.append(
             f"isolation: got {isolation!r}, allowed: {' or '.join(ISOLATION)}; approved brings a firewall that is paid by the hour"

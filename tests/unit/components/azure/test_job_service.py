@@ -162,6 +162,17 @@ def test_an_adopted_network_gets_endpoints_and_no_names(record: Any) -> None:
     assert not [line for line in kinds(recorded) if line.startswith(("PrivateDnsZoneGroup", "PrivateZone", "Subnet", "VirtualNetwork"))]
 
 
+def test_a_registry_is_made_where_it_is_asked_for_and_opened_by_identities_alone(record: Any) -> None:
+    recorded = record(jobs(registry="premium"))
+    made = recorded.inputs(token("containerregistry:Registry"), "train-registry")
+    assert (made["sku"], made["adminUserEnabled"], made["anonymousPullEnabled"]) == ({"name": "Premium"}, False, False)
+    assert made["publicNetworkAccess"] == "Disabled"  # as the run bucket, which is an existing one whose door nobody told
+    pulls = [line for line in kinds(recorded) if line.startswith("RoleAssignment") and "registry" in line]
+    assert pulls == ["RoleAssignment train-may-h100-registry"]
+    assert "containerRegistry" in recorded.inputs(token("machinelearningservices:Workspace"), "train-workspace")
+    assert not [line for line in kinds(record(jobs())) if line.startswith("Registry")]
+
+
 def test_nothing_secret_is_anywhere(record: Any) -> None:
     recorded = record(declare)
     text = json.dumps([str(request.object) for request in recorded.resources.values()])
@@ -186,6 +197,7 @@ def jobs(**more: Any) -> Any:
             jobs(isolation="none", registry_id="acr"),
             ["2 problems", "isolation: got 'none'", "registry_id: "],
         ),
+        (jobs(registry="basic"), ["registry: got 'basic', allowed: none or premium; premium is paid by the day"]),
         (jobs(secrets={"w": "https://evil.example/secrets/x"}, writes=[]), ["2 problems", "secrets.w", "writes: got none"]),
         (jobs(resource_group="/subscriptions/x"), ["resource_group: got '/subscriptions/x', allowed: the name of a resource group"]),
     ],

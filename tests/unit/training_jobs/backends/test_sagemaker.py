@@ -31,6 +31,8 @@ def put(path, data): bucket.put_object(Bucket="runs", Key=f"{run}/{path}", Body=
 attempt = int(os.environ["GPUYARD_SUBMISSION"]) + int(os.path.basename(os.getcwd()).split("-")[0]) + 1
 if rank == 0:
     put(f"attempts/{attempt}.json", {"attempt": attempt, "submission": int(os.environ["GPUYARD_SUBMISSION"])})
+while rank and "Contents" not in bucket.list_objects_v2(Bucket="runs", Prefix=f"{run}/attempts/{attempt}.json"):
+    time.sleep(0.05)  # as launch does: no node begins before node 0 has claimed the attempt
 def leave(*_):
     print("host", rank, "leaves", flush=True)
     sys.exit(75)

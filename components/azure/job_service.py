@@ -89,7 +89,7 @@ class JobService(AzureComponent):
         """`writes` holds exactly one bucket, the run bucket: journal, code, checkpoints, results.
 
         `submitters`: subjects of GitHub's OIDC tokens, each in full. `image`: container of jobs that name none, by digest.
-        `isolation`: what clusters reach, internet (default) or approved, which brings a firewall paid by the hour. `registry`:
+        `isolation`: what clusters reach, internet (default) or approved: what has a rule alone. `registry`:
         premium makes one for images, paid by the day (default: none; a digest of any registry will do). `registry_id`: id of an existing
         one that pools may pull from. `resource_group`: the name of an existing group (default: that of
         the first pool's network). The workspace is reached from where the run bucket is: from the internet where that is open to anything.
@@ -232,9 +232,7 @@ def _own_problems(isolation: Any, registry: Any, registry_id: Any) -> list[str]:
     if registry == "premium" and registry_id is not None:
         problems.append(f"registry_id: got {registry_id!r}, allowed: nothing where registry is premium; keep one of the two")
     if isolation not in ISOLATION:
-        problems.append(
-            f"isolation: got {isolation!r}, allowed: {' or '.join(ISOLATION)}; approved brings a firewall that is paid by the hour"
-        )
+        problems.append(f"isolation: got {isolation!r}, allowed: {' or '.join(ISOLATION)}; approved reaches what has a rule alone")
     if registry_id is not None and not (isinstance(registry_id, str) and _REGISTRY.fullmatch(registry_id)):
         problems.append(
             f"registry_id: got {registry_id!r}, allowed: the resource id of a container registry; `az acr show --query id` prints it"

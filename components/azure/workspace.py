@@ -15,8 +15,8 @@ from .key import vault_properties
 from .names import account_name, vault_name
 
 Isolation = Literal["internet", "approved"]
-# What clusters may reach: learn.microsoft.com/azure/machine-learning/how-to-managed-network. `approved` brings an Azure Firewall, which is
-# paid by the hour whether jobs run or not
+# What clusters may reach: learn.microsoft.com/azure/machine-learning/how-to-managed-network. With `approved` Azure makes a firewall, paid
+# by the hour, once a rule has a host name; there is none of ours
 ISOLATION: Mapping[str, str] = MappingProxyType({"internet": "AllowInternetOutbound", "approved": "AllowOnlyApprovedOutbound"})
 _LOG_DAYS = 365
 

@@ -7,7 +7,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +15,7 @@ from ..errors import Problem, UsageError
 from .azure_errors import code_of, explain, problems, refusal
 from .azure_login import credential
 from .base import ChangedError, ExistsError
-from .local import plain_errors
+from .prefixed import PrefixedStore
 
 _HOST = re.compile(r"([a-z0-9]{3,24})\.dfs\.core\.windows\.net")
 _CONTAINER = re.compile(r"[a-z0-9](-?[a-z0-9]){2,62}")
@@ -26,7 +26,7 @@ _CONNECTIONS = 32
 _SCOPE = "https://storage.azure.com/.default"
 
 
-class BlobStore:
+class BlobStore(PrefixedStore):
     """One container, or what lies below a prefix of one.
 
     Raises AuthError, QuotaError and NotFoundError (no such container) for what Azure refuses, LostSightError while it cannot be asked.
@@ -40,8 +40,7 @@ class BlobStore:
             allowed = "abfs://container@account.dfs.core.windows.net or the same with /prefix"
             raise UsageError("the bucket cannot be used", [Problem("url", "is no container", url.split("?")[0], allowed)])
         self._account, self._container = account[1], container
-        self._prefix = f"{parts.path.strip('/')}/" if parts.path.strip("/") else ""
-        self._url = f"abfs://{parts.netloc}"
+        super().__init__(f"abfs://{parts.netloc}", parts.path)
 
     def create(self, path: str, data: bytes) -> str:
         """One conditional put."""
@@ -66,40 +65,12 @@ class BlobStore:
 
         return self._put(path, data, ChangedError, etag=tag, match_condition=MatchConditions.IfNotModified)
 
-    def exists(self, path: str) -> bool:
-        """One head."""
-        return self._head(path) is not None
-
     def names(self, folder: str) -> list[str]:
         """One level of a listing, page by page."""
-        start = self._key(folder).rstrip("/") + "/" if folder else self._prefix
+        start = self._folder(folder)
         with self._plain(folder, "list") as client:
             found = {str(entry.name).removeprefix(start).rstrip("/") for entry in client.walk_blobs(name_starts_with=start, delimiter="/")}
         return sorted(found - {""})  # "" is the mark that some tools leave for an empty folder
-
-    def download(self, folder: str, into: Path) -> list[str]:
-        """Every object below a prefix; big ones in parts. One that vanishes meanwhile is left out, as old checkpoints are."""
-        start = self._key(folder).rstrip("/") + "/"
-        with self._plain(folder, "read") as client:
-            entries = client.list_blobs(name_starts_with=start, include=["metadata"])
-            keys = sorted(str(entry.name) for entry in entries if not _is_folder(entry))
-            return [name for key in keys if (name := self._fetched(client, key, key.removeprefix(start), into))]
-
-    def _fetched(self, client: Any, key: str, name: str, into: Path) -> str | None:
-        if PurePosixPath(name).is_absolute() or {"..", ""} & set(name.split("/")):
-            raise UsageError(f"{self._url}/{key} is not copied: its name would leave the folder {into}")
-        # The inner one first: to Python some of the client's time-outs are OSErrors.
-        with plain_errors(into), self._plain(name, "read"):
-            (into / name).parent.mkdir(parents=True, exist_ok=True)
-            try:
-                answer = client.download_blob(key)
-            except refusal() as error:
-                if _is_missing(error):
-                    return None
-                raise
-            with (into / name).open("wb") as file:
-                answer.readinto(file)
-        return name
 
     def _put(self, path: str, data: bytes, beaten: type[Exception], **condition: Any) -> str:
         """A put that only one of many wins.
@@ -130,8 +101,21 @@ class BlobStore:
                     return None
                 raise
 
-    def _key(self, path: str) -> str:
-        return self._prefix + path
+    def _keys(self, client: Any, start: str) -> list[str]:
+        entries = client.list_blobs(name_starts_with=start, include=["metadata"])
+        return sorted(str(entry.name) for entry in entries if not _is_folder(entry))
+
+    def _copy(self, client: Any, key: str, target: Path) -> bool:
+        """Big ones in parts."""
+        try:
+            answer = client.download_blob(key)
+        except refusal() as error:
+            if _is_missing(error):
+                return False
+            raise
+        with target.open("wb") as file:
+            answer.readinto(file)
+        return True
 
     @contextmanager
     def _plain(self, path: str, verb: str) -> Iterator[Any]:

@@ -7,15 +7,13 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from ..errors import Problem, UsageError
 from .base import ChangedError, ExistsError
 from .gcp_errors import explain, kind_of, problems
 from .gcp_login import credentials
-from .local import plain_errors
+from .prefixed import PrefixedStore, bucket_of
 
 _WRITER = "gpuyard-writer"
 _TIMEOUT_S = (10, 60)  # to connect, and for the answer
@@ -25,19 +23,15 @@ _CONNECTIONS = 32
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 
 
-class GcsStore:
+class GcsStore(PrefixedStore):
     """One bucket, or what lies below a prefix of one.
 
     Raises AuthError, QuotaError and NotFoundError (no such bucket) for what GCS refuses, LostSightError while it cannot be asked.
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if not parts.netloc or parts.query or parts.fragment or "@" in parts.netloc:
-            raise UsageError("the bucket cannot be used", [Problem("url", "is no bucket", url, "gs://bucket or gs://bucket/prefix")])
-        self._bucket = parts.netloc
-        self._prefix = f"{parts.path.strip('/')}/" if parts.path.strip("/") else ""
-        self._url = f"gs://{self._bucket}"
+        self._bucket, path = bucket_of(url)
+        super().__init__(f"gs://{self._bucket}", path)
 
     def create(self, path: str, data: bytes) -> str:
         """One conditional upload."""
@@ -59,13 +53,9 @@ class GcsStore:
         """One conditional upload; an object that is gone has changed too."""
         return self._put(path, data, ChangedError, int(tag) if tag.isdigit() else -1)
 
-    def exists(self, path: str) -> bool:
-        """One look at its metadata."""
-        return self._metadata(path) is not None
-
     def names(self, folder: str) -> list[str]:
         """One level of a listing, page by page."""
-        start = self._key(folder).rstrip("/") + "/" if folder else self._prefix
+        start = self._folder(folder)
         found: set[str] = set()
         with self._plain(folder, "list") as client:
             listing = self._list(client, start, delimiter="/", fields="items(name),prefixes,nextPageToken")
@@ -74,29 +64,8 @@ class GcsStore:
             found |= {prefix.removeprefix(start).rstrip("/") for prefix in listing.prefixes}
         return sorted(found - {""})  # "" is the mark that consoles leave for an empty folder
 
-    def download(self, folder: str, into: Path) -> list[str]:
-        """Every object below a prefix. One that vanishes meanwhile is left out, as old checkpoints are."""
-        start = self._key(folder).rstrip("/") + "/"
-        with self._plain(folder, "read") as client:
-            blobs = [blob for blob in self._list(client, start, fields="items(name),nextPageToken") if not blob.name.endswith("/")]
-            return [name for blob in blobs if (name := self._fetched(blob, blob.name.removeprefix(start), into))]
-
     def _list(self, client: Any, prefix: str, **how: Any) -> Any:
         return client.list_blobs(self._bucket, prefix=prefix, timeout=_TIMEOUT_S, retry=_patience(), **how)
-
-    def _fetched(self, blob: Any, name: str, into: Path) -> str | None:
-        if PurePosixPath(name).is_absolute() or {"..", ""} & set(name.split("/")):
-            raise UsageError(f"{self._url}/{blob.name} is not copied: its name would leave the folder {into}")
-        # The inner one first: to Python some of the client's time-outs are OSErrors.
-        with plain_errors(into), self._plain(name, "read"):
-            (into / name).parent.mkdir(parents=True, exist_ok=True)
-            try:
-                blob.download_to_filename(str(into / name), timeout=_TIMEOUT_S, retry=_patience())
-            except problems() as error:
-                if _is_missing(error):
-                    return None
-                raise
-        return name
 
     def _put(self, path: str, data: bytes, beaten: type[Exception], generation: int) -> str:
         """An upload that only one of many wins.
@@ -115,19 +84,29 @@ class GcsStore:
             except problems() as error:
                 if kind_of(error) != "beaten" and not _is_missing(error):
                     raise
-                there = self._metadata(path)
+                there = self._head(path)
                 if there is not None and (there.metadata or {}).get(_WRITER) == mark:
                     return str(there.generation)
                 raise beaten(path) from None
             return str(blob.generation)
 
-    def _metadata(self, path: str) -> Any:
+    def _head(self, path: str) -> Any:
         """The object without its content; None when there is none."""
         with self._plain(path, "read") as client:
             return client.bucket(self._bucket).get_blob(self._key(path), timeout=_TIMEOUT_S, retry=_patience())
 
-    def _key(self, path: str) -> str:
-        return self._prefix + path
+    def _keys(self, client: Any, start: str) -> list[str]:
+        blobs = self._list(client, start, fields="items(name),nextPageToken")
+        return [str(blob.name) for blob in blobs if not blob.name.endswith("/")]
+
+    def _copy(self, client: Any, key: str, target: Path) -> bool:
+        try:
+            client.bucket(self._bucket).blob(key).download_to_filename(str(target), timeout=_TIMEOUT_S, retry=_patience())
+        except problems() as error:
+            if _is_missing(error):
+                return False
+            raise
+        return True
 
     @contextmanager
     def _plain(self, path: str, verb: str) -> Iterator[Any]:

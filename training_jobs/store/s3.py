@@ -8,14 +8,13 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from ..errors import LostSightError, Problem, UsageError
+from ..errors import LostSightError
 from .aws_errors import code_of, explain, kind_of, refusal
 from .base import ChangedError, ExistsError
-from .local import plain_errors
+from .prefixed import PrefixedStore, bucket_of
 
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 _BEATEN = {"PreconditionFailed", "412"}
@@ -24,19 +23,15 @@ _TRIES = 8  # of a write that collides with another one in flight
 _WRITER = "gpuyard-writer"
 
 
-class S3Store:
+class S3Store(PrefixedStore):
     """One bucket, or what lies below a prefix of one.
 
     Raises AuthError, QuotaError and NotFoundError (no such bucket) for what S3 refuses, LostSightError while it cannot be asked.
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if not parts.netloc or parts.query or parts.fragment or "@" in parts.netloc:
-            raise UsageError("the bucket cannot be used", [Problem("url", "is no bucket", url, "s3://bucket or s3://bucket/prefix")])
-        self._bucket = parts.netloc
-        self._prefix = f"{parts.path.strip('/')}/" if parts.path.strip("/") else ""
-        self._url = f"s3://{self._bucket}"
+        self._bucket, path = bucket_of(url)
+        super().__init__(f"s3://{self._bucket}", path)
 
     def create(self, path: str, data: bytes) -> str:
         """One conditional put."""
@@ -57,41 +52,15 @@ class S3Store:
         """One conditional put; an object that is gone has changed too."""
         return self._put(path, data, ChangedError, IfMatch=tag)
 
-    def exists(self, path: str) -> bool:
-        """One head."""
-        return self._head(path) is not None
-
     def names(self, folder: str) -> list[str]:
         """One level of a listing, page by page."""
-        start = self._key(folder).rstrip("/") + "/" if folder else self._prefix
+        start = self._folder(folder)
         found: set[str] = set()
         with self._plain(folder, "list") as client:
             for page in client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start, Delimiter="/"):
                 found |= {entry["Key"].removeprefix(start) for entry in page.get("Contents", ())}
                 found |= {entry["Prefix"].removeprefix(start).rstrip("/") for entry in page.get("CommonPrefixes", ())}
         return sorted(found - {""})  # "" is the mark that consoles leave for an empty folder
-
-    def download(self, folder: str, into: Path) -> list[str]:
-        """Every object below a prefix; big ones in parts. One that vanishes meanwhile is left out, as old checkpoints are."""
-        start = self._key(folder).rstrip("/") + "/"
-        with self._plain(folder, "read") as client:
-            pages = client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start)
-            keys = sorted(entry["Key"] for page in pages for entry in page.get("Contents", ()) if not entry["Key"].endswith("/"))
-            return [name for key in keys if (name := self._fetched(client, key, key.removeprefix(start), into))]
-
-    def _fetched(self, client: Any, key: str, name: str, into: Path) -> str | None:
-        if PurePosixPath(name).is_absolute() or {"..", ""} & set(name.split("/")):
-            raise UsageError(f"{self._url}/{key} is not copied: its name would leave the folder {into}")
-        # The inner one first: to Python some of the client's time-outs are OSErrors.
-        with plain_errors(into), self._plain(name, "read"):
-            (into / name).parent.mkdir(parents=True, exist_ok=True)
-            try:
-                client.download_file(self._bucket, key, str(into / name))
-            except refusal() as error:
-                if code_of(error) in _MISSING:
-                    return None
-                raise
-        return name
 
     def _put(self, path: str, data: bytes, beaten: type[Exception], **condition: str) -> str:
         """A put that only one of many wins.
@@ -128,8 +97,19 @@ class S3Store:
                 raise
         return answer
 
-    def _key(self, path: str) -> str:
-        return self._prefix + path
+    def _keys(self, client: Any, start: str) -> list[str]:
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start)
+        return sorted(entry["Key"] for page in pages for entry in page.get("Contents", ()) if not entry["Key"].endswith("/"))
+
+    def _copy(self, client: Any, key: str, target: Path) -> bool:
+        """Big ones in parts."""
+        try:
+            client.download_file(self._bucket, key, str(target))
+        except refusal() as error:
+            if code_of(error) in _MISSING:
+                return False
+            raise
+        return True
 
     @contextmanager
     def _plain(self, path: str, verb: str) -> Iterator[Any]:

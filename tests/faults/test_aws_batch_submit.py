@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import random
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -18,6 +15,7 @@ from tests.support.aws.batch import FakeBatch
 from tests.support.aws.batch_yard import GROUP, batch_target, call_as_a_pipeline
 from tests.support.aws.logs import FakeLogs
 from tests.support.aws.model import LOST, THROTTLED, UNAVAILABLE
+from tests.support.dying import dying_at
 from tests.support.local_yard import job
 from training_jobs.backends import aws_batch
 from training_jobs.backends.aws_batch import request as batch_request
@@ -36,38 +34,10 @@ BETWEEN = (
     "/journal.py",
     "/store/local.py",
     "/backends/aws.py",
+    "/backends/once.py",
     "/aws_batch/__init__.py",
     "/aws_batch/definitions.py",
 )
-
-
-class KilledError(BaseException):
-    """The process dies here. No handler of ours catches it."""
-
-
-@dataclass
-class Fuse:
-    """Counts the lines that a submit runs between its record and its answer, and kills it at one of them."""
-
-    at: int | None = None
-    lines: int = 0
-    place: str = ""
-    lit: bool = False
-
-    def trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        code = frame.f_code
-        if code.co_name == "create" and code.co_filename.endswith("/journal.py"):
-            self.lit = True  # from here on: what is before the record leaves nothing behind
-        if "/training_jobs/" not in code.co_filename or not code.co_filename.endswith(BETWEEN):
-            return None
-        if code.co_name in ("_client", "_locked"):  # these hold a lock that goes with a process, and stays with an exception
-            return None
-        if self.lit and event == "line":
-            self.lines += 1
-            if self.lines == self.at:
-                self.place = f"{code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
-                raise KilledError
-        return self.trace
 
 
 @pytest.fixture
@@ -99,42 +69,25 @@ def submit(tmp_path: Path, key: str, later_s: float = 0) -> Submitted:
     return runner.submit(job(), None, key=key)
 
 
-def lines_of_a_submit(tmp_path: Path) -> int:
-    fuse = Fuse()
-    killed(tmp_path, "counted", fuse)
-    return fuse.lines
-
-
-def killed(tmp_path: Path, key: str, fuse: Fuse) -> bool:
-    before = sys.gettrace()
-    sys.settrace(fuse.trace)
-    try:
-        submit(tmp_path, key)
-    except KilledError:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
-
-
 def die_and_recover(fake: FakeBatch, tmp_path: Path, line: int) -> None:
-    key, fuse, jobs = f"key-{line}", Fuse(at=line), len(fake.jobs)
-    assert killed(tmp_path, key, fuse), f"line {line} was not reached"
+    key, jobs = f"key-{line}", len(fake.jobs)
+    ran = dying_at(line, functools.partial(submit, tmp_path, key), BETWEEN)
+    assert ran.died_at is not None, f"line {line} was not reached"
     made = len(fake.jobs) - jobs
     again = submit(tmp_path, key, later_s=61)
-    assert len(fake.jobs) - jobs == 1, f"killed at {fuse.place}"
+    assert len(fake.jobs) - jobs == 1, f"killed at {ran.died_at}"
     run = again.status.run_id
     record, _ = Journal(f"file://{tmp_path}/bucket").get(run)
     assert len(record.submissions) == 1
     assert record.last.service_id in fake.jobs
-    assert again.created is not bool(made), f"killed at {fuse.place}"
+    assert again.created is not bool(made), f"killed at {ran.died_at}"
 
 
 # What dies between two lines closes no file; the process that it stands for would have.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_submit_killed_at_any_line_is_finished_by_the_next_one(fake: FakeBatch, tmp_path: Path) -> None:
     submit(tmp_path, "first")  # registers the definition
-    count = lines_of_a_submit(tmp_path)
+    count = dying_at(0, functools.partial(submit, tmp_path, "counted"), BETWEEN).lines
     assert count > 60
     for line in range(1, count + 1):
         die_and_recover(fake, tmp_path, line)

@@ -44,12 +44,12 @@ def submit(service: Yard, key: str, ahead_s: float = 0.0) -> Submitted:
 
 def die_at_lines(service: Yard, every: int) -> None:
     submit(service, "warm")  # from here on the clients are there, code and environment are stored: every submit has the same lines
-    lines = dying_at(0, lambda: submit(service, "whole"), _OURS)
+    lines = dying_at(0, lambda: submit(service, "whole"), _OURS).lines
     assert lines > 60
     tried = range(1, lines + 1, every)
     for line in tried:
         key = f"line-{line}"
-        assert dying_at(line, functools.partial(submit, service, key), _OURS) == -1
+        assert dying_at(line, functools.partial(submit, service, key), _OURS).died_at is not None
         finished = submit(service, key, ahead_s=61)
         assert finished.status.state is State.PENDING
         made = [name for name in service.ml.jobs if finished.status.run_id.rpartition("-")[2] in name]

@@ -39,12 +39,12 @@ def submit(key: str, ahead_s: float = 0.0) -> Submitted:
 @pytest.mark.timeout(600)
 def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yard) -> None:
     submit("warm")  # from here on the clients are there and the code is stored: every submit has the same lines
-    lines = dying_at(0, lambda: submit("whole"), _OURS)
+    lines = dying_at(0, lambda: submit("whole"), _OURS).lines
     assert lines > 60
     died = 0
     for line in range(1, lines + 1):
         key = f"line-{line}"
-        died += dying_at(line, functools.partial(submit, key), _OURS) == -1
+        died += dying_at(line, functools.partial(submit, key), _OURS).died_at is not None
         finished = submit(key, ahead_s=61)
         assert finished.status.state is State.PENDING
         made = [name for name in service.sagemaker.jobs if finished.status.run_id.rpartition("-")[2] in name]

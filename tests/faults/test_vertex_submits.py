@@ -51,13 +51,13 @@ def made(service: Yard, submitted: Submitted) -> int:
 @pytest.mark.parametrize("every", [6, pytest.param(1, marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
 def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yard, every: int) -> None:
     submit("warm")  # from here on the clients are there and the code is stored: every submit has the same lines
-    lines = dying_at(0, lambda: submit("whole"), _OURS)
+    lines = dying_at(0, lambda: submit("whole"), _OURS).lines
     assert lines > 60
     died = 0
     chosen = range(1, lines + 1, every)
     for line in chosen:
         key = f"line-{line}"
-        died += dying_at(line, functools.partial(submit, key), _OURS) == -1
+        died += dying_at(line, functools.partial(submit, key), _OURS).died_at is not None
         finished = submit(key, ahead_s=61)
         assert finished.status.state is State.PENDING
         assert made(service, finished) == 1, f"line {line}"

@@ -6,7 +6,7 @@ import hashlib
 import re
 
 NAME_LIMIT = 40  # of a bucket's or pool's logical name: leaves room for the prefixes and suffixes of child names
-_NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{NAME_LIMIT - 1}}}")
+NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{NAME_LIMIT - 1}}}")
 _DIRECTORY_LIMIT = 63
 _DIGEST = 8
 
@@ -44,7 +44,7 @@ def name_problems(name: str) -> list[str]:
     >>> name_problems("h100-spot")
     []
     """
-    if _NAME.fullmatch(name):
+    if NAME.fullmatch(name):
         return []
     wants = f"a-z, 0-9 and -, first a letter, at most {NAME_LIMIT} characters"
     return [f"name: got {name!r}, allowed: {wants}; names in the cloud begin with it"]

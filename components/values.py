@@ -11,12 +11,11 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from .naming import NAME_LIMIT
+from .naming import NAME, NAME_LIMIT
 
 LOCAL = "local"
 ANYWHERE = "internet"
 """In place of addresses: every one."""
-_NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{NAME_LIMIT - 1}}}")
 _ACCELERATOR = re.compile(r"[A-Za-z][A-Za-z0-9-]*:[1-9][0-9]?")
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _SECRET_FORMS = {
@@ -30,7 +29,7 @@ _PRIVATE = tuple(ipaddress.IPv4Network(text) for text in ("10.0.0.0/8", "172.16.
 
 
 def _name(value: str) -> str:
-    if not _NAME.fullmatch(value) or value.endswith("-"):
+    if not NAME.fullmatch(value) or value.endswith("-"):
         raise PydanticCustomError("name", f"a name of a-z, 0-9 and -, first a letter, last no hyphen, at most {NAME_LIMIT} characters")
     return value
 

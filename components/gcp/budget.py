@@ -12,7 +12,7 @@ from .. import budget_rules
 from ..base import Tags, refuse, this_stack
 from ..naming import name_problems
 from .labels import STACK, label_value
-from .project import GcpComponent, project
+from .project import GcpComponent, Project
 
 
 class Budget(GcpComponent):
@@ -42,7 +42,7 @@ class Budget(GcpComponent):
         refuse(f"Budget {name}", [*name_problems(name), *budget_problems(owner, usd_per_month, alert_at_percent)])
         props = {"owner": owner, "usd_per_month": usd_per_month, "alert_at_percent": list(alert_at_percent)}
         super().__init__("Budget", name, props, tags, opts)
-        where = project(self)
+        where = Project(self)
         channel = monitoring.NotificationChannel(
             self.child_name("owner"),
             type="email",

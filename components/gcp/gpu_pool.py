@@ -25,7 +25,7 @@ from .machine_group import ask_for_flex, close_group, launcher_lines, machine_gr
 from .machines import fabric_of
 from .network import Network
 from .pool_rules import key_problems, pool_problems
-from .project import GcpComponent, Project, project
+from .project import GcpComponent, Project
 from .vertex_pool import attach_network, close_held, hold_nodes
 
 _YEAR = datetime.timedelta(days=364)
@@ -113,7 +113,7 @@ class GpuPool(GcpComponent):
 
     def _leave_to_vertex(self, end: End | None) -> None:
         zone = self.spec.zone or next(iter(self.network.subnet_ids))
-        where, region = project(self), region_of(zone)
+        where, region = Project(self), region_of(zone)
         self.network_attachment = attach_network(self, region, self.network.subnet_ids[zone], where)
         self.id = pulumi.Output.from_input(self.logical_name)
         if self.spec.min_nodes and not self._closed:
@@ -123,7 +123,7 @@ class GpuPool(GcpComponent):
                 close_held(self, end, region, held, where)
 
     def _hold_in_a_group(self, end: End | None) -> None:
-        zone, where = str(self.spec.zone), project(self)
+        zone, where = str(self.spec.zone), Project(self)
         identity = Identity(
             self.child_name("node"), what="machines of the pool", project_roles=_NODE_ROLES, where=where, opts=self.child_options()
         )

@@ -10,7 +10,7 @@ from pulumi_gcp import projects, serviceaccount
 
 from ..base import Tags, after, this_stack
 from ..naming import shorten
-from .project import GcpComponent, Project, project
+from .project import GcpComponent, Project
 from .roles import PROJECT_ROLES, custom_role_id
 
 _LIMIT = 30  # of an account's id: cloud.google.com/iam/docs/service-accounts-create
@@ -45,7 +45,7 @@ class Identity(GcpComponent):
         `where` spares the look-up of the project to a caller that has done it.
         """
         super().__init__("Identity", name, {"what": what, "project_roles": list(project_roles)}, tags, opts)
-        where = where or project(self)
+        where = where or Project(self)
         account = serviceaccount.Account(
             self.child_name("account"),
             account_id=account_id(this_stack(), name),

@@ -22,7 +22,7 @@ from .cidr import region_of
 from .identity import Identity
 from .job_targets import Yard, vertex_target
 from .key import AGENTS
-from .project import GcpComponent, project
+from .project import GcpComponent, Project
 from .roles import READ_OBJECTS, READ_SECRET, WRITE_OBJECTS, below
 from .submitter import condition_problems, submitter
 
@@ -84,7 +84,7 @@ class JobService(GcpComponent):
         given = checked(_Given, raw, f"JobService {name}", self.cloud, found)
         props = {**given.model_dump(), "submitters": list(submitters), "pools": [pool.logical_name for pool in pools]}
         super().__init__("JobService", name, props, tags, opts)
-        self._where = project(self)
+        self._where = Project(self)
         self._given = Given(this_stack(), given.limits, given.secrets, given.image)
         vertex = [pool for pool in pools if pool.spec.service == "vertex"]
         job = Identity(self.child_name("job"), what="jobs of the yard", where=self._where, opts=self.child_options()) if vertex else None

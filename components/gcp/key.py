@@ -11,7 +11,7 @@ from pulumi_gcp import kms, storage
 
 from ..base import Tags, after, refuse
 from ..naming import name_problems
-from .project import GcpComponent, Project, project
+from .project import GcpComponent, Project
 
 _ROTATION = "7776000s"  # 90 days
 _ALLOWED = ("keep", "delete")
@@ -62,7 +62,7 @@ class EncryptionKey(GcpComponent):
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
         super().__init__("EncryptionKey", name, {"uses": list(uses), "on_destroy": on_destroy}, tags, opts)
         self.services = uses
-        where = where or project(self)
+        where = where or Project(self)
         ring = kms.KeyRing(self.child_name("ring"), location=where.region, opts=self.child_options())
         key = kms.CryptoKey(
             self.child_name("key"),

@@ -31,7 +31,10 @@ def stated_region(region: str | None) -> str:
 
 
 class Project:
-    """Where a component's resources go. Asked of the provider when first used, so written nowhere; unknown until Google answers."""
+    """Where a component's resources go. Asked of its own provider when first used, so written nowhere; unknown until Google answers.
+
+    Make it once in a component: each has look-ups of its own.
+    """
 
     def __init__(self, parent: Component) -> None:
         self._opts = pulumi.InvokeOptions(parent=parent)
@@ -80,8 +83,3 @@ class GcpComponent(Component):
     def gcp_labels(self, child: str) -> dict[str, str]:
         """The labels of a child, named by its suffix."""
         return labels(self.tags, this_stack(), self.child_name(child))
-
-
-def project(parent: Component) -> Project:
-    """The project of the component's own provider. Make it once in a component: each has look-ups of its own."""
-    return Project(parent)

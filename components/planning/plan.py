@@ -76,15 +76,29 @@ def _nothing(component: Component, pool: Pool | None, below: Mapping[str, int]) 
 
 
 def _network(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
-    if component.cloud not in CLOUDS:
+    rules, zones = CLOUDS.get(component.cloud), component.inputs.get("zones", [])
+    if rules is None:
         return str(component.inputs.get("cidr", "loopback addresses"))
-    return CLOUDS[component.cloud].network(component, below)
+    if not below.get(rules.network):
+        return "adopted"
+    nats = below.get(rules.nat)
+    return _listed(
+        str(component.inputs.get("cidr") or "10.0.0.0/16"),
+        rules.subnets(zones) if isinstance(zones, list) else "",
+        f"egress {component.inputs.get('egress') or 'nat'}",
+        f"{nats} NAT" if nats else "",
+    )
 
 
 def _bucket(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
-    if component.cloud not in CLOUDS:
-        return "adopted" if component.inputs.get("existing") else f"on_destroy {component.inputs.get('on_destroy') or 'keep'}"
-    return CLOUDS[component.cloud].bucket(component, below)
+    rules, ends = CLOUDS.get(component.cloud), f"on_destroy {component.inputs.get('on_destroy') or 'keep'}"
+    if rules is None:
+        return "adopted" if component.inputs.get("existing") else ends
+    return _listed(*rules.traits(component, below), ends) if below.get(rules.bucket) else "adopted"
+
+
+def _listed(*words: str) -> str:
+    return ", ".join(word for word in words if word)
 
 
 def _gpu_pool(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:

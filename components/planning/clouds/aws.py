@@ -70,29 +70,13 @@ def _own_quota(pool: Pool) -> Quota | None:
     return Quota(code=None, name=f"{pool.spec.service}: ml.{machine} for {kind} usage", unit="nodes", per_node=1)
 
 
-def _network(component: Component, below: Mapping[str, int]) -> str:
-    if not below.get("aws:ec2/vpc:Vpc"):
-        return "adopted"
-    zones: Any = component.inputs.get("zones", [])
-    parts = [
-        str(component.inputs.get("cidr") or "10.0.0.0/16"),
-        f"{len(zones)} private subnet{'s' if len(zones) != 1 else ''}" if isinstance(zones, list) else "",
-        f"egress {component.inputs.get('egress') or 'nat'}",
-        f"{below['aws:ec2/natGateway:NatGateway']} NAT" if below.get("aws:ec2/natGateway:NatGateway") else "",
-    ]
-    return ", ".join(part for part in parts if part)
+def _subnets(zones: list[Any]) -> str:
+    return f"{len(zones)} private subnet{'s' if len(zones) != 1 else ''}"
 
 
-def _bucket(component: Component, below: Mapping[str, int]) -> str:
-    if not below.get("aws:s3/bucket:Bucket"):
-        return "adopted"
-    parts = [
-        "s3",
-        "encrypted" if any("ncryption" in kind for kind in below) else "",
-        "versioned" if below.get("aws:s3/bucketVersioning:BucketVersioning") else "",
-        f"on_destroy {component.inputs.get('on_destroy') or 'keep'}",
-    ]
-    return ", ".join(part for part in parts if part)
+def _traits(component: Component, below: Mapping[str, int]) -> list[str]:
+    encrypted = any("ncryption" in kind for kind in below)
+    return ["s3", "encrypted" if encrypted else "", "versioned" if below.get("aws:s3/bucketVersioning:BucketVersioning") else ""]
 
 
 RULES = CloudRules(
@@ -104,7 +88,10 @@ RULES = CloudRules(
     inbound_addresses=inbound_addresses,
     unencrypted=unencrypted,
     open_metadata=open_metadata,
-    network=_network,
-    bucket=_bucket,
+    network="aws:ec2/vpc:Vpc",
+    nat="aws:ec2/natGateway:NatGateway",
+    subnets=_subnets,
+    bucket="aws:s3/bucket:Bucket",
+    traits=_traits,
     fast_card="EFA",
 )

@@ -36,15 +36,14 @@ def _standing(yard: Yard) -> list[Standing]:
         Standing("public_ipv4", "public IPv4 address", len(yard.of("azure-native:network:PublicIPAddress"))),
         Standing("private_endpoint", "private endpoint", len(yard.of("azure-native:network:PrivateEndpoint"))),
         Standing("service_endpoints", "network with service endpoints", len(opened)),
-        Standing(
-            "firewall", "managed network's firewall", len([each for each in _workspaces(yard) if each == "AllowOnlyApprovedOutbound"])
-        ),
+        Standing("firewall", "managed network's firewall", int(_has_a_firewall(yard))),
     ]
 
 
-def _workspaces(yard: Yard) -> list[Any]:
-    found = [each.inputs.get("managedNetwork") for each in yard.of("azure-native:machinelearningservices:Workspace")]
-    return [each.get("isolationMode") for each in found if isinstance(each, Mapping)]
+def _has_a_firewall(yard: Yard) -> bool:
+    """Azure makes one where a rule of a managed network names a host: learn.microsoft.com/azure/machine-learning/how-to-managed-network."""
+    rules = [rule.inputs.get("properties") for rule in yard.of("azure-native:machinelearningservices:ManagedNetworkSettingsRule")]
+    return any(isinstance(rule, Mapping) and rule.get("type") == "FQDN" for rule in rules)
 
 
 def _budgets(yard: Yard) -> list[float]:
@@ -63,31 +62,18 @@ def _own_quota(pool: Pool) -> Quota | None:
     return quota.model_copy(update={"name": f"azureml: dedicated {quota.name}"})
 
 
-def _network(component: Component, below: Mapping[str, int]) -> str:
-    if not below.get("azure-native:network:VirtualNetwork"):
-        return "adopted"
-    zones: Any = component.inputs.get("zones", [])
-    parts = [
-        str(component.inputs.get("cidr") or "10.0.0.0/16"),
-        f"zone{'s' if len(zones) != 1 else ''} {', '.join(str(zone) for zone in zones)}" if isinstance(zones, list) else "",
-        f"egress {component.inputs.get('egress') or 'nat'}",
-        f"{below[_NAT]} NAT" if below.get(_NAT) else "",
-    ]
-    return ", ".join(part for part in parts if part)
+def _subnets(zones: list[Any]) -> str:
+    return f"zone{'s' if len(zones) != 1 else ''} {', '.join(str(zone) for zone in zones)}"
 
 
-def _bucket(component: Component, below: Mapping[str, int]) -> str:
-    if not below.get("azure-native:storage:StorageAccount"):
-        return "adopted"
+def _traits(component: Component, below: Mapping[str, int]) -> list[str]:
     doors: Any = component.inputs.get("open_to") or []
-    parts = [
+    return [
         "blob",
         "encrypted",
         "versioned" if component.inputs.get("namespace") != "hierarchical" else "hierarchical",
         f"open to {', '.join(str(door) for door in doors)}" if isinstance(doors, list) and doors else "private",
-        f"on_destroy {component.inputs.get('on_destroy') or 'keep'}",
     ]
-    return ", ".join(part for part in parts if part)
 
 
 RULES = CloudRules(
@@ -99,7 +85,10 @@ RULES = CloudRules(
     inbound_addresses=inbound_addresses,
     unencrypted=unencrypted,
     open_metadata=open_metadata,
-    network=_network,
-    bucket=_bucket,
+    network="azure-native:network:VirtualNetwork",
+    nat=_NAT,
+    subnets=_subnets,
+    bucket="azure-native:storage:StorageAccount",
+    traits=_traits,
     fast_card="InfiniBand",
 )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...catalogue import Quota
 from ..facts import Component, Pool, Yard
 
 Look = Callable[[Yard], Iterator[str]]
-Words = Callable[[Component, Mapping[str, int]], str]
-"""From a component and how many resources of each type it has."""
 
 
 class Standing(NamedTuple):
@@ -40,7 +38,15 @@ class CloudRules:
     inbound_addresses: Look
     unencrypted: Look
     open_metadata: Look
-    network: Words
-    bucket: Words
+    network: str
+    """Type of the resource that a Network makes and an adopted one does not."""
+    nat: str
+    """Type of its NAT gateway."""
+    subnets: Callable[[list[Any]], str]
+    """What a network of these zones has, in a few words."""
+    bucket: str
+    """Type of the resource that a Bucket makes and an adopted one does not."""
+    traits: Callable[[Component, Mapping[str, int]], list[str]]
+    """What there is to say of a bucket; told how many resources of each type it has."""
     fast_card: str = "fast NIC"
     """What the cloud calls a card that carries the fast fabric."""

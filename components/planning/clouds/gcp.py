@@ -24,7 +24,6 @@ _UNPRICED = {
     "gcp:vertex/aiEndpoint:AiEndpoint": "Vertex AI endpoint",
     "gcp:workbench/instance:Instance": "workbench",
 }
-_FABRIC_VPC = "gcp:compute/network:Network"
 
 
 def _standing(yard: Yard) -> list[Standing]:
@@ -65,24 +64,12 @@ def _own_quota(pool: Pool) -> Quota | None:
     return Quota(code=code, name=f"Vertex AI training, {pool.machine.accelerator}", unit="GPU", per_node=pool.machine.gpus)
 
 
-def _network(component: Component, below: Mapping[str, int]) -> str:
-    if not below.get(_FABRIC_VPC):
-        return "adopted"
-    zones: Any = component.inputs.get("zones", [])
-    parts = [
-        str(component.inputs.get("cidr") or "10.0.0.0/16"),
-        f"1 private subnet for {len(zones)} zone{'s' if len(zones) != 1 else ''}" if isinstance(zones, list) else "",
-        f"egress {component.inputs.get('egress') or 'nat'}",
-        f"{below['gcp:compute/routerNat:RouterNat']} NAT" if below.get("gcp:compute/routerNat:RouterNat") else "",
-    ]
-    return ", ".join(part for part in parts if part)
+def _subnets(zones: list[Any]) -> str:
+    return f"1 private subnet for {len(zones)} zone{'s' if len(zones) != 1 else ''}"
 
 
-def _bucket(component: Component, below: Mapping[str, int]) -> str:
-    if not below.get("gcp:storage/bucket:Bucket"):
-        return "adopted"
-    layout = "folders" if component.inputs.get("hierarchical") else "versioned"
-    return f"gcs, encrypted, {layout}, on_destroy {component.inputs.get('on_destroy') or 'keep'}"
+def _traits(component: Component, below: Mapping[str, int]) -> list[str]:
+    return ["gcs", "encrypted", "folders" if component.inputs.get("hierarchical") else "versioned"]
 
 
 RULES = CloudRules(
@@ -94,6 +81,9 @@ RULES = CloudRules(
     inbound_addresses=inbound_addresses,
     unencrypted=unencrypted,
     open_metadata=open_metadata,
-    network=_network,
-    bucket=_bucket,
+    network="gcp:compute/network:Network",
+    nat="gcp:compute/routerNat:RouterNat",
+    subnets=_subnets,
+    bucket="gcp:storage/bucket:Bucket",
+    traits=_traits,
 )

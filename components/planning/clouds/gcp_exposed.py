@@ -42,7 +42,7 @@ def inbound_addresses(yard: Yard) -> Iterator[str]:
         elif not ranges and not any(rule.inputs.get(key) for key in ("sourceServiceAccounts", "sourceTags")):
             yield f"rule {rule.name} lets in everybody: it names no source"
         else:
-            yield from (f"rule {rule.name} lets in {block}" for block in ranges if block != _PEOPLE)
+            yield from (f"rule {rule.name} lets in {block}" for block in ranges if block != _PEOPLE or not _is_ssh(rule))
 
 
 def unencrypted(yard: Yard) -> Iterator[str]:
@@ -61,6 +61,10 @@ def open_metadata(yard: Yard) -> Iterator[str]:
             yield f'{_word(template)} {template.name}: say metadata block-project-ssh-keys="TRUE" and enable-oslogin="TRUE"'
         if truth(metadata.get("serial-port-enable")):
             yield f"{_word(template)} {template.name}: its serial console is open"
+
+
+def _is_ssh(rule: Resource) -> bool:
+    return all(allowed.get("protocol") == "tcp" and allowed.get("ports") == ["22"] for allowed in _list(rule, "allows"))
 
 
 def _list(resource: Resource, key: str) -> list[Mapping[str, Any]]:

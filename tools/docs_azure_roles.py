@@ -13,7 +13,7 @@ resource: a container, a vault, a workspace, an account. Never on a group or a s
 |---|---|---|
 | of each pool | whatever runs on the pool's machines | write runs, read data, pull images |
 | submitter | tokens of the CI subjects in `gpuyard:submitters`, each word for word | write runs, submit to the workspace |
-| of the workspace | Azure ML; Azure itself gives it roles on the workspace's own things | connect to the buckets' accounts |
+| of the workspace | Azure ML; Azure itself gives it roles on the workspace's own things | connect to accounts and the registry |
 | of the closing workflow | the workflow `end`, from the yard's last day on | set the size of clusters |
 | of an encryption key | the storage accounts under that key | wrap and unwrap with it |
 
@@ -21,11 +21,14 @@ What to know besides:
 
 - **Who may submit may run any container on the pool's machines**, with the pool's identity. Hold the submitter's identity, and review of
   what it submits, to be as much as the pool's.
-- **The submitter may write anywhere in the run bucket**, targets.json included: a role on a container knows no folders.
+- **Where they write.** A condition on the assignment lets jobs change blobs below `gpuyard/runs/` alone, submitters below `gpuyard/code/`
+  too; targets.json is beyond both. Reading is of the whole run bucket. The role itself could delete the container, which comes back
+  within 30 days.
 - **Secrets** are not granted from here: an identifier does not say where its vault is. Their vault's owner gives the role `Key Vault
   Secrets User` on each secret to the identities of the pools (`POOL-node-identity`).
 - **Whoever runs `pulumi up`** needs to make role assignments: `Role Based Access Control Administrator` on the yard's groups does.
-- **Whoever writes targets.json** (`publish_command`) needs `Storage Blob Data Contributor` on the run bucket.
+- **Whoever writes targets.json** (`publish_command`) needs `Storage Blob Data Contributor` on the run bucket,
+  without such a condition.
 
 | role | id | why, and on what |
 |---|---|---|

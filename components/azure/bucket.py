@@ -40,6 +40,8 @@ class Bucket(AzureComponent):
     """Resource id of the container: what roles are given on."""
     account_id: pulumi.Output[str]
     """Resource id of the storage account: what private endpoints lead to."""
+    account_key: str
+    """Tells accounts apart before their ids are known: two adopted buckets can be in one."""
     key_uri: pulumi.Output[str] | None
     """The key it is under; None: Microsoft's, or an adopted bucket's own."""
     open_to: list[str] | None
@@ -68,7 +70,7 @@ class Bucket(AzureComponent):
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
         super().__init__("Bucket", name, {**spec.model_dump(), "namespace": namespace}, tags, opts)
         self.use_group(resource_group)
-        self.open_to = list(spec.open_to)
+        self.open_to, self.account_key = list(spec.open_to), name
         made = private_account(self, "account", name, self.open_to, key, hierarchical=namespace == "hierarchical")
         container = az.storage.BlobContainer(
             self.child_name("container"),
@@ -104,6 +106,7 @@ class Bucket(AzureComponent):
         self = cls.__new__(cls)
         AzureComponent.__init__(self, "Bucket", name, {"existing": bucket}, tags, opts)
         self.open_to = None
+        self.account_key = parts_of(bucket).account_id.lower() if isinstance(bucket, str) else name
         known = pulumi.Output.from_input(bucket).apply(lambda found: _existing(found, name))
         parts = known.apply(lambda found: parts_of(found)._asdict())
         self._expose(parts["account"], parts["container"], known, parts["account_id"], None)

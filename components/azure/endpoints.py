@@ -20,6 +20,7 @@ ZONES: Mapping[str, str] = MappingProxyType({"blob": "privatelink.blob.core.wind
 # egress: endpoints. Registries keep the layers of images in storage accounts of their own, hence Microsoft.Storage
 SERVICE_ENDPOINTS = ("Microsoft.ContainerRegistry", "Microsoft.KeyVault", "Microsoft.Storage")
 WORKSPACE_ZONES: Mapping[str, str] = MappingProxyType({"api": "privatelink.api.azureml.ms", "notebooks": "privatelink.notebooks.azure.net"})
+REGISTRY_ZONES: Mapping[str, str] = MappingProxyType({"registry": "privatelink.azurecr.io"})
 OUT: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"nat": ("Internet",), "endpoints": ("AzureContainerRegistry", "AzureKeyVault", "Storage"), "none": ()}
 )

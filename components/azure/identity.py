@@ -12,7 +12,7 @@ import pulumi_azure_native as az
 from ..base import Tags, after, refuse
 from ..submitters import ISSUER
 from .account import AzureComponent, Group, group_problems
-from .roles import Grant, assignment_name, definition_id
+from .roles import Grant, assignment_name, condition, definition_id
 from .subjects import exact_problems
 
 _AUDIENCE = "api://AzureADTokenExchange"
@@ -84,5 +84,6 @@ def assign(parent: AzureComponent, grant: Grant, principal_id: pulumi.Input[str]
         principal_type="ServicePrincipal",
         description=grant.role.why,
         opts=parent.child_options(),
+        **({"condition": condition(grant.below), "condition_version": "2.0"} if grant.below else {}),
     )
     return pulumi.Output.from_input(made.id)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pulumi
-import pulumi_azure_native as az
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
@@ -18,13 +17,13 @@ from ..targets import Given, in_order, service_problems
 from ..values import ImageDigest
 from .account import AzureComponent, Group, account, configured_location, group_problems
 from .cluster import close_clusters, make_cluster
-from .endpoints import WORKSPACE_ZONES, ZONES, make_endpoint, make_zone
+from .doors import Door, lead_to_buckets, lead_to_registry, lead_to_workspace, networks_of, open_managed_network
 from .identity import Identity, assign
 from .job_targets import Yard, azureml_target, publish_command, region_word
 from .registry import make_registry
-from .roles import BLOB_READER, BLOB_WRITER, CONNECTION_APPROVER, ML_SUBMITTER, REGISTRY_PULL, Grant
+from .roles import BLOB_READER, BLOB_WRITER, ML_SUBMITTER, REGISTRY_PULL, Grant
 from .subjects import exact_problems
-from .workspace import ISOLATION, Isolation, make_workspace
+from .workspace import ISOLATION, Isolation, Made, make_workspace, managed_by_hand
 
 if TYPE_CHECKING:
     from .bucket import Bucket
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 _SECRET = re.compile(r"https://[a-z0-9-]{3,24}\.vault\.azure\.net/secrets/[A-Za-z0-9-]{1,127}(/[0-9a-f]{32})?")
 _REGISTRY = re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ContainerRegistry/registries/[^/]+", re.IGNORECASE)
 _REGISTRIES = ("none", "premium")
+_JOB = ("gpuyard/runs/",)
+_SUBMITTER = ("gpuyard/code/", "gpuyard/runs/")
 
 
 def _secret_uri(value: str) -> str:
@@ -108,17 +109,20 @@ class JobService(AzureComponent):
         self.use_group(resource_group if resource_group is not None else pools[0].network.group)
         self._given = Given(this_stack(), given.limits, given.secrets, given.image)
         run = writes[0]
-        images = make_registry(self, reachable=bool(run.open_to)) if registry == "premium" else None
+        open_to = run.open_to or []
+        images = make_registry(self, open_to) if registry == "premium" else None
         self.registry = pulumi.Output.from_input(images.login_server) if images is not None else None
         pulled_from: Any = images.id if images is not None else registry_id
         self._let_in(pools, run, reads, [Grant("registry", REGISTRY_PULL, pulled_from)] if pulled_from is not None else [])
-        self._lead_to([run, *reads], pools)
         clustered = [pool for pool in pools if pool.spec.service == "azureml"]
-        workspace = make_workspace(self, isolation, reachable=bool(run.open_to), registry_id=pulled_from) if clustered else None
+        made = make_workspace(self, isolation, open_to=open_to, registry_id=pulled_from) if clustered else None
+        self._lead_in(pools, run, reads, images, made)
         self.targets = pulumi.Output.from_input({})
-        if workspace is not None:
-            self._run_clusters(workspace, clustered, run, reads)
-        self.submitter_role = self._submitter(submitters, run, workspace)
+        if made is not None:
+            doors = self._lead_out(made, isolation, run, reads, images)
+            clusters = self._run_clusters(made.workspace, clustered, doors)
+            self.targets = self._targets(made.workspace, clustered, clusters, run, reads)
+        self.submitter_role = self._submitter(submitters, run, made.workspace if made is not None else None)
         self.publish_command = run.url.apply(lambda url: publish_command(pulumi.get_stack(), url))
         outputs = {"targets": self.targets, "submitter_role": self.submitter_role, "publish_command": self.publish_command}
         self.register_outputs({**outputs, **({"registry": self.registry} if self.registry is not None else {})})
@@ -127,55 +131,39 @@ class JobService(AzureComponent):
         """A job's rights for what runs on the pools' machines."""
         for pool in pools:
             label = pool.logical_name
-            grants = [Grant(f"{label}-writes-{run.logical_name}", BLOB_WRITER, run.id)]
+            grants = [Grant(f"{label}-writes-{run.logical_name}", BLOB_WRITER, run.id, _JOB)]
             grants += [Grant(f"{label}-reads-{bucket.logical_name}", BLOB_READER, bucket.id) for bucket in reads]
             grants += [grant._replace(suffix=f"{label}-{grant.suffix}") for grant in registry]
             for grant in grants:
                 assign(self, grant, pool.identity.principal_id)
 
-    def _lead_to(self, buckets: Sequence[Bucket], pools: Sequence[GpuPool]) -> None:
-        """From the network of each `vms` pool to each bucket that the yard made: its account may have no other door."""
-        networks = {pool.network.logical_name: pool.network for pool in pools if pool.spec.service == "vms"}
-        for bucket in buckets:
-            for label, network in networks.items() if bucket.open_to is not None else ():
-                for service in ZONES:
-                    zone = network.private_zones.get(service)
-                    suffix = f"{label}-{bucket.logical_name}-{service}"
-                    make_endpoint(self, suffix, network, service, bucket.account_id, {service: zone} if zone is not None else {})
+    def _lead_in(self, pools: Sequence[GpuPool], run: Bucket, reads: Sequence[Bucket], images: Any, made: Made | None) -> None:
+        """From the pools' networks: for `vms` machines, and for who submits where the internet leads to nothing."""
+        networks = networks_of(pool for pool in pools if pool.spec.service == "vms" or not run.open_to)
+        lead_to_buckets(self, networks, [run, *reads])
+        if images is not None:
+            lead_to_registry(self, networks, images)
+        if made is not None and not run.open_to:
+            lead_to_workspace(self, networks, made.workspace, made.storage)
 
-    def _run_clusters(self, workspace: Any, pools: Sequence[GpuPool], run: Bucket, reads: Sequence[Bucket]) -> None:
+    def _lead_out(self, made: Made, isolation: Isolation, run: Bucket, reads: Sequence[Bucket], images: Any) -> list[Any]:
+        """From the managed network. To adopted buckets too: no owner of theirs can make a way in a network that is Azure ML's."""
+        by_account: dict[str, Bucket] = {}  # Azure takes one rule for an account
+        for bucket in (run, *reads):
+            by_account.setdefault(bucket.account_key, bucket)
+        doors = [Door(bucket.logical_name, bucket.account_id, "blob") for bucket in by_account.values()]
+        if managed_by_hand(isolation, run.open_to or []):
+            doors.append(Door("workspace-storage", made.storage.id, "blob"))
+            doors += [Door("workspace-registry", images.id, "registry")] if images is not None else []
+        return open_managed_network(self, made.workspace, doors)
+
+    def _run_clusters(self, workspace: Any, pools: Sequence[GpuPool], doors: list[Any]) -> dict[str, Any]:
         """In the order that Azure wants: ways out of the managed network first, as they begin with its first node."""
-        doors = [self._managed_door(workspace, bucket) for bucket in (run, *reads) if bucket.open_to is not None]
-        if not run.open_to:
-            self._door_to(workspace, pools[0])
         clusters = {pool.logical_name: make_cluster(self, pool, workspace, doors) for pool in pools}
         ends = [pool.end for pool in pools if pool.end is not None and not pool.closed]
         if ends:
             close_clusters(self, workspace, clusters, min(ends))
-        self.targets = self._targets(workspace, pools, clusters, run, reads)
-
-    def _managed_door(self, workspace: Any, bucket: Bucket) -> Any:
-        label = bucket.logical_name
-        principal = workspace.identity.apply(lambda found: str(found.principal_id))
-        approved = assign(self, Grant(f"connect-{label}", CONNECTION_APPROVER, bucket.account_id), principal)
-        ml = az.machinelearningservices
-        target = pulumi.Output.all(bucket.account_id, approved).apply(lambda known: str(known[0]))  # once it may connect
-        destination = ml.PrivateEndpointDestinationArgs(service_resource_id=target, subresource_target="blob", spark_enabled=False)
-        return ml.ManagedNetworkSettingsRule(
-            self.child_name(f"door-{label}"),
-            resource_group_name=self.group.name,
-            workspace_name=workspace.name,
-            rule_name=label,
-            properties=ml.PrivateEndpointOutboundRuleArgs(type="PrivateEndpoint", category="UserDefined", destination=destination),
-            opts=self.child_options(),
-        )
-
-    def _door_to(self, workspace: Any, pool: GpuPool) -> None:
-        """From the pools' network to the workspace, where the internet does not lead to it: who submits must be in that network."""
-        network = pool.network
-        made = {label: make_zone(self, label, name, network.id) for label, name in WORKSPACE_ZONES.items()} if network.private_zones else {}
-        zones = {label: zone for label, (zone, _) in made.items()}
-        make_endpoint(self, "workspace", network, "amlworkspace", workspace.id, zones)
+        return clusters
 
     def _targets(
         self, workspace: Any, pools: Sequence[GpuPool], clusters: Mapping[str, Any], run: Bucket, reads: Sequence[Bucket]
@@ -209,7 +197,7 @@ class JobService(AzureComponent):
     def _submitter(self, subjects: Sequence[str], run: Bucket, workspace: Any) -> pulumi.Output[str] | None:
         if not subjects or workspace is None:
             return None
-        grants = [Grant("writes-runs", BLOB_WRITER, run.id), Grant("submits", ML_SUBMITTER, workspace.id)]
+        grants = [Grant("writes-runs", BLOB_WRITER, run.id, _SUBMITTER), Grant("submits", ML_SUBMITTER, workspace.id)]
         name = self.child_name("submitter")
         return Identity(name, grants=grants, subjects=subjects, resource_group=self.group, opts=self.child_options()).client_id
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pulumi
+
+_BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+_CHANGES = ("add/action", "delete", "move/action", "write")
+"""Every data action of Storage Blob Data Contributor but read."""
 
 
 class Role(NamedTuple):
@@ -19,7 +24,7 @@ class Role(NamedTuple):
 BLOB_WRITER = Role(
     "Storage Blob Data Contributor",
     "ba92f5b4-2d11-453d-a403-e96b0029c9fe",
-    "jobs write checkpoints and results, who submits writes code and records; on the one container",
+    "jobs write checkpoints and results, who submits writes code and records; in the one container, below their folders alone",
 )
 BLOB_READER = Role("Storage Blob Data Reader", "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1", "jobs read data; on the one container")
 CRYPTO_USER = Role(
@@ -40,7 +45,7 @@ ML_CLOSER = Role(
 CONNECTION_APPROVER = Role(
     "Azure AI Enterprise Network Connection Approver",
     "b556d68e-0be0-4f35-a333-ad7ee1ce17ea",
-    "the workspace connects its managed network to the bucket's account; on the one account",
+    "the workspace connects its managed network to a bucket's account, its own storage, the registry; on the one of them",
 )
 REGISTRY_PULL = Role("AcrPull", "7f951dda-4ed3-4680-a7ca-43fe172d538d", "nodes pull the images of jobs; on the one registry")
 ROLES = (BLOB_WRITER, BLOB_READER, CRYPTO_USER, ML_SUBMITTER, ML_CLOSER, CONNECTION_APPROVER, REGISTRY_PULL)
@@ -54,6 +59,22 @@ class Grant(NamedTuple):
     role: Role
     scope: pulumi.Input[str]
     """Resource id of what it is about; never a group or a subscription."""
+    below: tuple[str, ...] = ()
+    """Folders of a container: blobs are written and deleted below these alone. None: the role as it is."""
+
+
+def condition(folders: Sequence[str]) -> str:
+    """In Azure's words: what changes a blob is allowed below these folders alone; reading is not limited.
+
+    A role on a container knows no folders, an assignment's condition does:
+    learn.microsoft.com/azure/storage/blobs/storage-auth-abac-examples
+
+    >>> condition(["gpuyard/runs/"]).rpartition(" OR ")[2]
+    "(@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'gpuyard/runs/'))"
+    """
+    others = " AND ".join(f"!(ActionMatches{{'{_BLOBS}/{action}'}})" for action in _CHANGES)
+    there = " OR ".join(f"@Resource[{_BLOBS}:path] StringStartsWith '{folder}'" for folder in folders)
+    return f"(({others}) OR ({there}))"
 
 
 def definition_id(scope: str, role: Role) -> str:

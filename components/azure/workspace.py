@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pulumi
 import pulumi_azure_native as az
 
+from ..values import ANYWHERE
 from .account import AzureComponent, account
 from .bucket import private_account
 from .key import vault_properties
@@ -21,14 +22,22 @@ ISOLATION: Mapping[str, str] = MappingProxyType({"internet": "AllowInternetOutbo
 _LOG_DAYS = 365
 
 
-def make_workspace(parent: AzureComponent, isolation: Isolation, *, reachable: bool, registry_id: pulumi.Input[str] | None) -> Any:
+class Made(NamedTuple):
+    """A workspace and where its jobs' logs are."""
+
+    workspace: Any
+    storage: Any
+
+
+def make_workspace(parent: AzureComponent, isolation: Isolation, *, open_to: Sequence[str], registry_id: pulumi.Input[str] | None) -> Made:
     """The workspace. Its own storage is not the run bucket: Azure ML keeps its snapshots and logs there.
 
-    Its identity is Azure's own for it, which Azure itself gives its roles on these things. `reachable`: whether who has rights may come
-    from the internet; else through a private endpoint alone.
+    Its identity is Azure's own for it, which Azure itself gives its roles on these things. `open_to`: from where who has rights may come,
+    as for a bucket. The storage takes the same: who reads a job's log is sent there. The provider has no addresses for a workspace
+    itself, so that is open to all of the internet or closed to it.
     """
     name = f"{parent.logical_name}-workspace"
-    storage = private_account(parent, "workspace-storage", name, [], None, hierarchical=False)
+    storage = private_account(parent, "workspace-storage", name, open_to, None, hierarchical=False)
     vault = az.keyvault.Vault(
         parent.child_name("workspace-vault"),
         resource_group_name=parent.group.name,
@@ -38,7 +47,7 @@ def make_workspace(parent: AzureComponent, isolation: Isolation, *, reachable: b
         opts=parent.child_options(),
     )
     more = {"container_registry": registry_id} if registry_id is not None else {}
-    return az.machinelearningservices.Workspace(
+    made = az.machinelearningservices.Workspace(
         parent.child_name("workspace"),
         resource_group_name=parent.group.name,
         workspace_name=parent.group.id.apply(lambda group: account_name(group, name)),
@@ -47,13 +56,26 @@ def make_workspace(parent: AzureComponent, isolation: Isolation, *, reachable: b
         key_vault=vault.id,
         application_insights=_insights(parent).id,
         system_datastores_auth_mode="Identity",
-        public_network_access="Enabled" if reachable else "Disabled",
+        public_network_access="Enabled" if open_to else "Disabled",
         managed_network={"isolation_mode": ISOLATION[isolation]},
         v1_legacy_mode=False,
         tags=parent.azure_tags(),
         opts=parent.child_options(),
         **more,
     )
+    return Made(made, storage)
+
+
+def managed_by_hand(isolation: Isolation, open_to: Sequence[str]) -> bool:
+    """Whether the managed network needs a rule of ours to the workspace's own storage and registry.
+
+    Azure makes one where these are private or only approved ways lead out; where everybody may come the internet leads there. That
+    leaves addresses, among which the managed network's are not: learn.microsoft.com/azure/machine-learning/how-to-managed-network
+
+    >>> [managed_by_hand("internet", doors) for doors in ([], ["203.0.112.0/24"], ["internet"])]
+    [False, True, False]
+    """
+    return isolation == "internet" and bool(open_to) and ANYWHERE not in open_to
 
 
 def _insights(parent: AzureComponent) -> Any:

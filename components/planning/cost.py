@@ -180,9 +180,10 @@ def _dates(yard: Yard) -> str | None:
 def _not_priced(yard: Yard) -> list[str]:
     """What costs too: the nodes' disks among it, whose price no dated source has."""
     counts = [(word, len(yard.of(kind))) for rules in CLOUDS.values() for kind, word in rules.unpriced.items()]
-    disks = Counter[int]()
-    for pool in yard.pools:
-        if pool.machine:
-            disks[pool.spec.root_disk_gib] += pool.spec.max_nodes
-    counts += [(f"root disk of {size} GiB", number) for size, number in sorted(disks.items())]
+    disks = Counter[str]()
+    for pool in sorted(yard.pools, key=lambda pool: pool.spec.root_disk_gib):
+        word = CLOUDS[pool.cloud].disk(pool, yard) if pool.machine else None
+        if word:
+            disks[word] += pool.spec.max_nodes
+    counts += disks.items()
     return [f"{number} x {word}" for word, number in counts if number]

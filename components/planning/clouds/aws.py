@@ -8,7 +8,7 @@ from typing import Any
 from ...catalogue import Quota
 from ..facts import Component, Pool, Resource, Yard, known
 from .aws_exposed import inbound_addresses, open_metadata, public_addresses, unencrypted
-from .base import CloudRules, Standing
+from .base import CloudRules, Standing, root_disk
 
 _UNPRICED = {
     "aws:ec2/instance:Instance": "EC2 instance",
@@ -84,6 +84,7 @@ RULES = CloudRules(
     unpriced=_UNPRICED,
     budgets=_budgets,
     own_quota=_own_quota,
+    disk=root_disk,
     public_addresses=public_addresses,
     inbound_addresses=inbound_addresses,
     unencrypted=unencrypted,

@@ -7,8 +7,8 @@ from typing import Any
 
 from ...catalogue import Quota
 from ..facts import Component, Pool, Yard
-from .azure_exposed import inbound_addresses, open_metadata, public_addresses, unencrypted
-from .base import CloudRules, Standing
+from .azure_exposed import SCALE_SET, inbound_addresses, inner, open_metadata, public_addresses, unencrypted
+from .base import CloudRules, Standing, root_disk
 
 _NAT = "azure-native:network:NatGateway"
 _UNPRICED = {
@@ -18,7 +18,6 @@ _UNPRICED = {
     "azure-native:containerregistry:Registry": "container registry",
     "azure-native:containerservice:ManagedCluster": "AKS cluster",
     "azure-native:keyvault:ManagedHsm": "managed HSM",
-    "azure-native:machinelearningservices:ManagedNetworkSettingsRule": "private endpoint of the workspace's own network",
     "azure-native:network:AzureFirewall": "firewall",
     "azure-native:network:BastionHost": "Bastion host",
     "azure-native:network:LoadBalancer": "load balancer",
@@ -31,19 +30,21 @@ _UNPRICED = {
 def _standing(yard: Yard) -> list[Standing]:
     subnets = yard.of("azure-native:network:Subnet")
     opened = {str(subnet.uses.get("virtualNetworkName")) for subnet in subnets if subnet.inputs.get("serviceEndpoints")}
+    endpoints = len(yard.of("azure-native:network:PrivateEndpoint")) + _managed(yard).count("PrivateEndpoint")
     return [
         Standing("nat_gateway", "NAT gateway", len(yard.of(_NAT))),
         Standing("public_ipv4", "public IPv4 address", len(yard.of("azure-native:network:PublicIPAddress"))),
-        Standing("private_endpoint", "private endpoint", len(yard.of("azure-native:network:PrivateEndpoint"))),
+        Standing("private_endpoint", "private endpoint", endpoints),
         Standing("service_endpoints", "network with service endpoints", len(opened)),
-        Standing("firewall", "managed network's firewall", int(_has_a_firewall(yard))),
+        # Azure makes one where a rule names a host: learn.microsoft.com/azure/machine-learning/how-to-managed-network
+        Standing("firewall", "managed network's firewall", int("FQDN" in _managed(yard))),
     ]
 
 
-def _has_a_firewall(yard: Yard) -> bool:
-    """Azure makes one where a rule of a managed network names a host: learn.microsoft.com/azure/machine-learning/how-to-managed-network."""
+def _managed(yard: Yard) -> list[object]:
+    """Kinds of the rules of managed networks. Private endpoints cost there what they cost elsewhere."""
     rules = [rule.inputs.get("properties") for rule in yard.of("azure-native:machinelearningservices:ManagedNetworkSettingsRule")]
-    return any(isinstance(rule, Mapping) and rule.get("type") == "FQDN" for rule in rules)
+    return [rule.get("type") for rule in rules if isinstance(rule, Mapping)]
 
 
 def _budgets(yard: Yard) -> list[float]:
@@ -60,6 +61,15 @@ def _own_quota(pool: Pool) -> Quota | None:
     if pool.spec.mode == "spot":
         return quota.model_copy(update={"code": None, "name": "azureml: low-priority vCPUs of all families"})
     return quota.model_copy(update={"name": f"azureml: dedicated {quota.name}"})
+
+
+def _disk(pool: Pool, yard: Yard) -> str | None:
+    """A node of a cluster has one of Azure ML's choice. A machine's is free where it is on the machine itself."""
+    if pool.spec.service == "azureml":
+        return "system disk of a cluster's node"
+    machines = [each for each in yard.of(SCALE_SET) if each.name == f"{pool.name}-machines"]
+    free = any("diffDiskSettings" in inner(each, "virtualMachineProfile", "storageProfile", "osDisk") for each in machines)
+    return None if free else root_disk(pool, yard)
 
 
 def _subnets(zones: list[Any]) -> str:
@@ -81,6 +91,7 @@ RULES = CloudRules(
     unpriced=_UNPRICED,
     budgets=_budgets,
     own_quota=_own_quota,
+    disk=_disk,
     public_addresses=public_addresses,
     inbound_addresses=inbound_addresses,
     unencrypted=unencrypted,

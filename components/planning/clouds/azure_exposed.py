@@ -7,7 +7,7 @@ from typing import Any
 
 from ..facts import Resource, Yard, known, truth
 
-_SCALE_SET = "azure-native:compute:VirtualMachineScaleSet"
+SCALE_SET = "azure-native:compute:VirtualMachineScaleSet"
 _MACHINE = "azure-native:compute:VirtualMachine"
 _INSIDE = ("VirtualNetwork", "AzureLoadBalancer")
 
@@ -17,15 +17,15 @@ def public_addresses(yard: Yard) -> Iterator[str]:
     for subnet in yard.of("azure-native:network:Subnet"):
         if truth(subnet.inputs.get("defaultOutboundAccess")) is not False:
             yield f"subnet {subnet.name} gives machines hidden public addresses: say default_outbound_access=False"
-    for machines in yard.of(_SCALE_SET):
-        for card in _list(_inner(machines, "virtualMachineProfile", "networkProfile"), "networkInterfaceConfigurations"):
+    for machines in yard.of(SCALE_SET):
+        for card in _list(inner(machines, "virtualMachineProfile", "networkProfile"), "networkInterfaceConfigurations"):
             if any("publicIPAddressConfiguration" in address for address in _list(card, "ipConfigurations")):
                 yield f"scale set {machines.name}: its machines have public addresses"
     for interface in yard.of("azure-native:network:NetworkInterface"):
         if any("publicIPAddress" in address for address in _list(interface.inputs, "ipConfigurations")):
             yield f"network interface {interface.name} has a public address"
     for compute in yard.of("azure-native:machinelearningservices:Compute"):
-        if truth(_inner(compute, "properties", "properties").get("enableNodePublicIp")) is not False:
+        if truth(inner(compute, "properties", "properties").get("enableNodePublicIp")) is not False:
             yield f"cluster {compute.name}: say enable_node_public_ip=False"
 
 
@@ -40,11 +40,11 @@ def inbound_addresses(yard: Yard) -> Iterator[str]:
 
 def unencrypted(yard: Yard) -> Iterator[str]:
     """Disks that are not encrypted on the host, and accounts that keys or plain HTTP open. Azure encrypts what lies still by itself."""
-    for machines in yard.of(_SCALE_SET):
-        if not truth(_inner(machines, "virtualMachineProfile", "securityProfile").get("encryptionAtHost")):
+    for machines in yard.of(SCALE_SET):
+        if not truth(inner(machines, "virtualMachineProfile", "securityProfile").get("encryptionAtHost")):
             yield f"scale set {machines.name}: say encryption_at_host=True"
     for machine in yard.of(_MACHINE):
-        if not truth(_inner(machine, "securityProfile").get("encryptionAtHost")):
+        if not truth(inner(machine, "securityProfile").get("encryptionAtHost")):
             yield f"virtual machine {machine.name}: say encryption_at_host=True"
     for account in yard.of("azure-native:storage:StorageAccount"):
         if truth(account.inputs.get("enableHttpsTrafficOnly")) is False:
@@ -58,7 +58,8 @@ def open_metadata(yard: Yard) -> Iterator[str]:
     return iter(())
 
 
-def _inner(resource: Resource, *path: str) -> Mapping[str, Any]:
+def inner(resource: Resource, *path: str) -> Mapping[str, Any]:
+    """What lies that deep in a resource's inputs; empty where nothing does."""
     found: Any = resource.inputs
     for key in path:
         found = found.get(key) if isinstance(found, Mapping) else None

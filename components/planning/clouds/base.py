@@ -23,6 +23,11 @@ class Standing(NamedTuple):
     """None: nobody knows here how many."""
 
 
+def root_disk(pool: Pool, _yard: Yard) -> str | None:
+    """Of the size that the pool says."""
+    return f"root disk of {pool.spec.root_disk_gib} GiB"
+
+
 @dataclass(frozen=True)
 class CloudRules:
     """How the plan reads one cloud."""
@@ -34,6 +39,8 @@ class CloudRules:
     """USD per month of the cloud's own budgets, where they are known."""
     own_quota: Callable[[Pool], Quota | None]
     """What to ask for where the pool's service has a quota of its own; None: the machine's."""
+    disk: Callable[[Pool, Yard], str | None]
+    """The disk of each node, in words, as no dated source has its price; None: it costs nothing."""
     public_addresses: Look
     inbound_addresses: Look
     unencrypted: Look

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...catalogue import Quota
 from ..facts import Component, Pool, Yard
-from .base import CloudRules, Standing
+from .base import CloudRules, Standing, root_disk
 from .gcp_exposed import inbound_addresses, open_metadata, public_addresses, unencrypted
 
 _UNPRICED = {
@@ -77,6 +77,7 @@ RULES = CloudRules(
     unpriced=_UNPRICED,
     budgets=_budgets,
     own_quota=_own_quota,
+    disk=root_disk,
     public_addresses=public_addresses,
     inbound_addresses=inbound_addresses,
     unencrypted=unencrypted,

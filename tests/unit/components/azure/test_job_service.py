@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pulumi
@@ -40,16 +41,20 @@ def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) 
         "FederatedIdentityCredential train-submitter-subject-794f08de",
         "Identity train-submitter",
         "JobService train",
+        "ManagedNetworkSettingsRule train-door-data",
         "ManagedNetworkSettingsRule train-door-runs",
         "PrivateDnsZoneGroup train-net-runs-blob",
         "PrivateDnsZoneGroup train-net-runs-dfs",
-        "PrivateDnsZoneGroup train-workspace",
+        "PrivateDnsZoneGroup train-net-workspace",
+        "PrivateDnsZoneGroup train-net-workspace-storage-blob",
         "PrivateEndpoint train-net-runs-blob",
         "PrivateEndpoint train-net-runs-dfs",
-        "PrivateEndpoint train-workspace",
-        "PrivateZone train-api",
-        "PrivateZone train-notebooks",
+        "PrivateEndpoint train-net-workspace",
+        "PrivateEndpoint train-net-workspace-storage-blob",
+        "PrivateZone train-net-api",
+        "PrivateZone train-net-notebooks",
         "RoleAssignment train-may-close",
+        "RoleAssignment train-may-connect-data",
         "RoleAssignment train-may-connect-runs",
         "RoleAssignment train-may-h100-reads-data",
         "RoleAssignment train-may-h100-writes-runs",
@@ -60,8 +65,8 @@ def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) 
         "StorageAccount train-workspace-storage",
         "UserAssignedIdentity train-submitter-identity",
         "Vault train-workspace-vault",
-        "VirtualNetworkLink train-api",
-        "VirtualNetworkLink train-notebooks",
+        "VirtualNetworkLink train-net-api",
+        "VirtualNetworkLink train-net-notebooks",
         "Workflow train-end",
         "Workspace train-logs",
         "Workspace train-workspace",
@@ -99,6 +104,7 @@ def test_everybody_has_single_roles_on_single_things(record: Any) -> None:
     workspace = recorded.inputs(WORKSPACE, "train-workspace")["workspaceName"]
     assert roles(recorded) == {
         "train-may-close": ("AzureML Compute Operator", workspace, "train-end-principal"),
+        "train-may-connect-data": ("Azure AI Enterprise Network Connection Approver", "acmedata", "train-workspace-principal"),
         "train-may-connect-runs": ("Azure AI Enterprise Network Connection Approver", account, "train-workspace-principal"),
         "train-may-h100-reads-data": ("Storage Blob Data Reader", "nlp", node),
         "train-may-h100-writes-runs": ("Storage Blob Data Contributor", "runs", node),
@@ -151,6 +157,86 @@ def test_past_its_end_a_yard_is_at_zero_nodes_and_nothing_closes_it_again(record
     assert sum("is at zero nodes since" in warning for warning in recorded.warnings) == 2
 
 
+BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+CHANGES = [f"{BLOBS}/{action}" for action in ("add/action", "delete", "move/action", "write")]
+
+
+def allows(condition: str, action: str, path: str) -> bool:
+    """What Azure makes of a condition of this form: (none of these actions, or a path that begins so)."""
+    named = re.findall(r"!\(ActionMatches\{'([^']+)'\}\)", condition)
+    folders = re.findall(r"@Resource\[([^]]+)\] StringStartsWith '([^']+)'", condition)
+    assert {attribute for attribute, _ in folders} == {f"{BLOBS}:path"}
+    plain = f"(({' AND '.join(f'!(ActionMatches{{{name!r}}})' for name in named)}) OR ("
+    plain += " OR ".join(f"@Resource[{attribute}] StringStartsWith {folder!r}" for attribute, folder in folders) + "))"
+    assert condition == plain  # nothing else is in it
+    return action not in named or any(path.startswith(folder) for _, folder in folders)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "path", "may"),
+    [
+        ("train-may-h100-writes-runs", "gpuyard/runs/r-1/run.json", True),
+        ("train-may-h100-writes-runs", "gpuyard/code/a.tar.gz", False),
+        ("train-may-lab-writes-runs", "gpuyard/targets.json", False),
+        ("train-submitter-may-writes-runs", "gpuyard/runs/r-1/run.json", True),
+        ("train-submitter-may-writes-runs", "gpuyard/code/a.tar.gz", True),
+        ("train-submitter-may-writes-runs", "gpuyard/targets.json", False),
+        ("train-submitter-may-writes-runs", "data/corpus.txt", False),
+    ],
+)
+def test_who_writes_runs_changes_nothing_beyond_its_folders(record: Any, assignment: str, path: str, may: bool) -> None:
+    given = record(declare).inputs(ASSIGNMENT, assignment)
+    assert given["conditionVersion"] == "2.0"
+    assert [allows(given["condition"], action, path) for action in CHANGES] == [may] * len(CHANGES)
+    assert allows(given["condition"], f"{BLOBS}/read", path)
+
+
+@pytest.mark.parametrize(
+    ("open_to", "default", "own_door"),
+    [((), "Deny", False), (("203.0.112.0/24",), "Deny", True), (("internet",), "Allow", False)],
+)
+def test_whoever_reaches_the_run_bucket_reaches_the_logs(record: Any, open_to: tuple[str, ...], default: str, own_door: bool) -> None:
+    recorded = record(lambda: declare(open_to=open_to))
+    runs, logs = (recorded.inputs(token("storage:StorageAccount"), name) for name in ("runs-account", "train-workspace-storage"))
+    assert (logs["publicNetworkAccess"], logs["networkRuleSet"]) == (runs["publicNetworkAccess"], runs["networkRuleSet"])
+    assert logs["networkRuleSet"]["defaultAction"] == default
+    assert logs["allowSharedKeyAccess"] is False
+    found = kinds(recorded, "train")
+    assert ("PrivateEndpoint train-net-workspace-storage-blob" in found) is (not open_to)  # else from the pools' network
+    assert ("ManagedNetworkSettingsRule train-door-workspace-storage" in found) is own_door  # else Azure's own, or the internet
+    assert ("RoleAssignment train-may-connect-workspace-storage" in found) is own_door
+    approved = record(lambda: declare(open_to=open_to, isolation="approved"))
+    assert "ManagedNetworkSettingsRule train-door-workspace-storage" not in kinds(approved)  # Azure's own then
+
+
+def test_every_pools_network_leads_to_what_the_internet_does_not(record: Any) -> None:
+    def program() -> None:
+        one, two = (Network(name, {"zones": ["1"]}, tags=TAGS) for name in ("one", "two"))
+        pools = [GpuPool("h100", CLUSTER, network=one, tags=TAGS), GpuPool("more", CLUSTER, network=two, tags=TAGS)]
+        JobService("train", pools=pools, writes=[Bucket("runs", tags=TAGS)], registry="premium", tags=TAGS)
+
+    recorded = record(program)
+    ends = ("registry", "runs-blob", "runs-dfs", "workspace", "workspace-storage-blob")
+    assert [line for line in kinds(recorded, "train") if line.startswith("PrivateEndpoint")] == [
+        f"PrivateEndpoint train-{network}-{end}" for network in ("one", "two") for end in ends
+    ]
+    registry = recorded.inputs(token("network:PrivateEndpoint"), "train-two-registry")
+    assert registry["privateLinkServiceConnections"][0]["groupIds"] == ["registry"]
+    zone = recorded.inputs(token("privatedns:PrivateZone"), "train-two-registry")
+    assert zone["privateZoneName"] == "privatelink.azurecr.io"
+
+
+def test_adopted_buckets_of_one_account_share_the_managed_networks_door(record: Any) -> None:
+    def program() -> None:
+        network = Network("net", {"zones": ["1"]}, tags=TAGS)
+        pool = GpuPool("h100", CLUSTER, network=network, tags=TAGS)
+        data = [Bucket.adopt(name, bucket=DATA.replace("/nlp", f"/{name}"), tags=TAGS) for name in ("text", "images")]
+        JobService("train", pools=[pool], writes=[Bucket("runs", tags=TAGS)], reads=data, tags=TAGS)
+
+    doors = [line.partition(" ")[2] for line in kinds(record(program), "train") if line.startswith("ManagedNetworkSettingsRule")]
+    assert doors == ["train-door-runs", "train-door-text"]
+
+
 def test_an_adopted_network_gets_endpoints_and_no_names(record: Any) -> None:
     def program() -> None:
         network = Network.adopt("hub", vpc_id=VNET, subnet_ids={"1": SUBNET}, tags=TAGS)
@@ -171,6 +257,19 @@ def test_a_registry_is_made_where_it_is_asked_for_and_opened_by_identities_alone
     assert pulls == ["RoleAssignment train-may-h100-registry"]
     assert "containerRegistry" in recorded.inputs(token("machinelearningservices:Workspace"), "train-workspace")
     assert not [line for line in kinds(record(jobs())) if line.startswith("Registry")]
+
+
+def test_a_registry_lets_in_the_addresses_that_the_run_bucket_does(record: Any) -> None:
+    recorded = record(lambda: declare(open_to=("203.0.112.0/24",), registry="premium"))
+    made = recorded.inputs(token("containerregistry:Registry"), "train-registry")
+    assert made["publicNetworkAccess"] == "Enabled"
+    rules = [{"action": "Allow", "iPAddressOrRange": "203.0.112.0/24"}]
+    assert made["networkRuleSet"] == {"defaultAction": "Deny", "ipRules": rules}
+    assert "ManagedNetworkSettingsRule train-door-workspace-registry" in kinds(recorded)
+    open_to_all = record(lambda: declare(open_to=("internet",), registry="premium")).inputs(
+        token("containerregistry:Registry"), "train-registry"
+    )
+    assert (open_to_all["publicNetworkAccess"], "networkRuleSet" in open_to_all) == ("Enabled", False)
 
 
 def test_nothing_secret_is_anywhere(record: Any) -> None:

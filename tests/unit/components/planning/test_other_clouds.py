@@ -10,6 +10,7 @@ import pulumi_azure_native as az
 import pytest
 from pulumi_gcp import billing, compute, kms, storage
 
+from components.azure import GpuPool, Network
 from components.planning.cost import money
 from components.planning.policy import verdicts
 
@@ -127,6 +128,23 @@ def test_what_stands_on_gcp_is_counted_and_its_own_budget_read(yard: MakeYard) -
     assert found.budget == 200
 
 
-@pytest.mark.parametrize(("kind", "stands"), [("FQDN", ["1 managed network's firewall"]), ("PrivateEndpoint", [])])
-def test_azure_makes_a_firewall_where_a_rule_names_a_host(yard: MakeYard, kind: str, stands: list[str]) -> None:
+@pytest.mark.parametrize(("kind", "stands"), [("FQDN", ["1 managed network's firewall"]), ("PrivateEndpoint", ["1 private endpoint"])])
+def test_a_managed_networks_rules_stand_for_what_azure_makes_of_them(yard: MakeYard, kind: str, stands: list[str]) -> None:
     assert [line.what for line in money(yard(lambda: managed(kind))).lines] == stands
+
+
+def pools(**lab: Any) -> None:
+    network = Network("net", {"zones": ["1"]})
+    GpuPool("lab", {"machine": "Standard_ND96isr_H100_v5", "zone": "1", "max_nodes": 2, "service": "vms", **lab}, network=network)
+    GpuPool("h100", {"machine": "Standard_ND96isr_H100_v5", "max_nodes": 4, "service": "azureml"}, network=network)
+
+
+@pytest.mark.parametrize(
+    ("disk", "told"),
+    [
+        ({}, ["4 x system disk of a cluster's node"]),  # the other is on the machine itself, and free
+        ({"disk_gib": 2000}, ["4 x system disk of a cluster's node", "2 x root disk of 2000 GiB"]),
+    ],
+)
+def test_disks_that_cost_on_azure_are_told(yard: MakeYard, disk: dict[str, Any], told: list[str]) -> None:
+    assert [line for line in money(yard(lambda: pools(**disk))).not_priced if "disk" in line] == told

@@ -42,11 +42,13 @@ def find_targets(stack: str | None, targets: str | None) -> tuple[dict[str, JobT
 
 def _read(location: str) -> str:
     """The text of a file or an object."""
-    hint = "`pulumi up` writes them to gpuyard/targets.json of the run bucket"
+    scheme = urlsplit(location).scheme
+    writer = "the line that `pulumi stack output publish_targets` shows" if scheme == "abfs" else "`pulumi up`"  # docs/adr/0011
+    hint = f"{writer} writes them to gpuyard/targets.json of the run bucket"
     try:
-        if urlsplit(location).scheme in {"", "file"}:
+        if scheme in {"", "file"}:
             return Path(location.removeprefix("file://")).read_text(encoding="utf-8")
-        if urlsplit(location).scheme in {"s3", "gs", "abfs"}:
+        if scheme in {"s3", "gs", "abfs"}:
             from training_jobs.store import read_url
 
             data = read_url(location)

@@ -101,3 +101,19 @@ def test_targets_are_read_from_the_run_bucket(yard: JobTarget, tmp_path: Path) -
     assert (list(targets), source) == (["local"], url)
     with pytest.raises(NotFoundError, match="s3://nowhere"):
         find_targets(None, "s3://nowhere/gpuyard/targets.json")
+
+
+@pytest.mark.parametrize(
+    ("url", "writer"),
+    [
+        ("gs://runs/gpuyard/targets.json", "`pulumi up` writes them"),
+        (
+            "abfs://runs@acme.dfs.core.windows.net/gpuyard/targets.json",
+            "the line that `pulumi stack output publish_targets` shows writes them",
+        ),
+    ],
+)
+def test_who_finds_no_targets_is_told_what_writes_them(monkeypatch: pytest.MonkeyPatch, url: str, writer: str) -> None:
+    monkeypatch.setattr("training_jobs.store.read_url", lambda location: None)
+    with pytest.raises(UsageError, match=f"no such object; {writer}"):
+        find_targets(None, url)

@@ -1,4 +1,4 @@
-"""What tests of the local service ask again and again: what is alive, and whether it came to a state."""
+"""What tests of the local service ask again and again: what is alive."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from training_jobs.backends.local.process import marked
-from training_jobs.runner import Runner
-from training_jobs.state import State
-from training_jobs.status import RunStatus
 
 Start = Callable[..., str]
 
@@ -27,11 +24,3 @@ def left(folder: Path) -> list[int]:
     while processes(folder) and time.monotonic() < deadline:
         time.sleep(0.02)
     return processes(folder)
-
-
-def until(runner: Runner, run: str, *states: State) -> RunStatus:
-    deadline = time.monotonic() + 20
-    while (status := runner.status(run)).state not in states:
-        assert time.monotonic() < deadline, f"still {status.state} ({status.detail})"
-        time.sleep(0.02)
-    return status

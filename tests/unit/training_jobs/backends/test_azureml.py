@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,41 +12,21 @@ import pytest
 from tests.support.azure.https import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
 from tests.support.azure.ml import SAS
 from tests.support.azure.ml_yard import Yard, yard
-from tests.support.local_yard import job
+from tests.support.service_runs import cancelled_under, ends, hasty, program, said, spec, until, wait_for
 from training_jobs.errors import AuthError, ConflictError, LostSightError, QuotaError, UsageError
-from training_jobs.runner import Runner
-from training_jobs.spec import JobSpec
 from training_jobs.state import Exit, Reason, State, exit_for
-from training_jobs.status import RunStatus
 
-# What a node runs here: it says where it is, and does what the run's name tells. Attempts are claimed as launch does it.
-PROGRAM = """
-import datetime, json, os, signal, sys, time
+PROGRAM = program("""
+import datetime
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import ContainerClient
-name, rank = os.environ["GPUYARD_RUN_ID"], int(os.environ["NODE_RANK"])
+rank = int(os.environ["NODE_RANK"])
 container, _, rest = os.environ["GPUYARD_RUN_URL"].removeprefix("abfs://").partition("@")
 host, _, run = rest.partition("/")
 bucket = ContainerClient("https://" + host.replace(".dfs.", ".blob."), container, credential=DefaultAzureCredential())
 def put(path, data): bucket.upload_blob(f"{run}/{path}", json.dumps(data), overwrite=True)
-def say(*words): print(datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), *words, flush=True)
-attempt = int(os.environ["GPUYARD_SUBMISSION"]) + int(os.path.basename(os.getcwd()).split("-")[0]) + 1
-if rank == 0:
-    put(f"attempts/{attempt}.json", {"attempt": attempt, "submission": int(os.environ["GPUYARD_SUBMISSION"])})
-def leave(*_):
-    say("node", rank, "leaves")
-    os._exit(75)
-signal.signal(signal.SIGTERM, leave)
-say("node", rank, "runs")
-if name.startswith("fails") and rank == 1:
-    put(f"output/attempt-{attempt}/node-1.json", {"exit_code": 7, "tail": ["boom"]})
-    sys.exit(7)
-if name.startswith("stays") or (name.startswith("returns") and attempt == 1):
-    time.sleep(300)
-if name.startswith("resumes") and attempt == 1:
-    sys.exit(75)
-say("node", rank, "is done")
-"""
+def say(word): print(datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "node", rank, word, flush=True)
+""")
 
 
 @pytest.fixture
@@ -58,30 +38,6 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("azure.core.pipeline.policies.RetryPolicy.sleep", lambda *_, **__: None)
-
-
-def spec(name: str, **keys: object) -> JobSpec:
-    return job(name, **{"nodes": 2, **keys})
-
-
-def until(look: Callable[[], RunStatus], *states: State) -> RunStatus:
-    deadline = time.monotonic() + 60
-    while (status := look()).state not in states:
-        assert time.monotonic() < deadline, f"still {status.state} ({status.detail})"
-        time.sleep(0.05)
-    return status
-
-
-def said(service: Yard, words: str) -> None:
-    deadline = time.monotonic() + 60
-    while words not in service.ml.text():
-        assert time.monotonic() < deadline, service.ml.text()
-        time.sleep(0.05)
-
-
-def ends(runner: Runner, name: str, **keys: object) -> tuple[RunStatus, Exit]:
-    status = runner.wait(runner.submit(spec(name, **keys), None).status.run_id)
-    return status, exit_for(status.state, status.reason)
 
 
 def test_two_nodes_run_to_the_end(service: Yard) -> None:
@@ -116,7 +72,7 @@ def test_a_code_that_the_service_does_not_tell_is_read_from_what_the_nodes_left(
 def test_the_time_limit(service: Yard) -> None:
     status, code = ends(service.runner(), "stays", timeout="3s")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.TIMEOUT, Exit.TIMEOUT)
-    said(service, "node 1 leaves")
+    said(service.ml.text, "node 1 leaves")
 
 
 def test_the_cost_limit(service: Yard) -> None:
@@ -135,12 +91,10 @@ def test_why_a_job_waits_is_told_from_the_cluster(service: Yard) -> None:
     service.ml.compute_errors = [{"error": {"code": "ClusterCoreQuotaReached", "message": "Operation results in exceeding quota\nlimits"}}]
     runner = service.runner()
     run = runner.submit(spec("works"), None).status.run_id
-    deadline = time.monotonic() + 60
-    while "Quota" not in str((status := runner.status(run)).detail):
-        assert time.monotonic() < deadline, status.detail
-    assert status.state is State.PENDING
+    wait_for(lambda: "Quota" in str(runner.status(run).detail), lambda: str(runner.status(run).detail))
+    status = runner.status(run)
     told = "waits for the cluster's nodes; ClusterCoreQuotaReached: Operation results in exceeding quota limits"
-    assert status.detail == told
+    assert (status.state, status.detail) == (State.PENDING, told)
     service.ml.fail("get_compute", DENIED)
     assert runner.status(run).detail == "waits for the cluster's nodes"
 
@@ -148,10 +102,10 @@ def test_why_a_job_waits_is_told_from_the_cluster(service: Yard) -> None:
 def test_nodes_that_are_taken_are_replaced_and_the_job_goes_on_as_the_next_attempt(service: Yard) -> None:
     runner = service.runner(spot=True)
     run = runner.submit(spec("returns", retries={"preempted": 1}), None).status.run_id
-    said(service, "node 0 runs")  # it has claimed the attempt
+    said(service.ml.text, "node 0 runs")  # it has claimed the attempt
     service.ml.machines = 0
     service.ml.preempt(next(iter(service.ml.jobs)))
-    status = until(lambda: runner.status(run), State.RECOVERING)
+    status = until(runner, run, State.RECOVERING)
     assert status.detail == "its nodes were taken; it waits for others"
     service.ml.machines = 2
     status = runner.wait(run)
@@ -162,7 +116,7 @@ def test_nodes_that_are_taken_are_replaced_and_the_job_goes_on_as_the_next_attem
 def test_the_allowance_ends_a_job_whose_nodes_are_taken_too_often(service: Yard) -> None:
     runner = service.runner(spot=True)
     run = runner.submit(spec("returns", retries={"preempted": 0}), None).status.run_id
-    said(service, "node 0 runs")  # it has claimed the attempt
+    said(service.ml.text, "node 0 runs")  # it has claimed the attempt
     service.ml.machines = 0
     service.ml.preempt(next(iter(service.ml.jobs)))
     status = runner.wait(run)
@@ -173,7 +127,7 @@ def test_an_eviction_that_the_service_does_not_mend_is_a_preemption(service: Yar
     service.ml.requeues = False
     runner = service.runner(spot=True)
     run = runner.submit(spec("returns"), None).status.run_id
-    said(service, "node 1 runs")
+    said(service.ml.text, "node 1 runs")
     service.ml.preempt(next(iter(service.ml.jobs)))
     status = runner.wait(run)
     assert (status.state, status.attempt, len(service.ml.jobs)) == (State.SUCCEEDED, 2, 2)
@@ -188,12 +142,9 @@ def test_logs_are_followed_to_the_end(service: Yard) -> None:
     runner = service.runner()
     run = runner.submit(spec("returns"), None).status.run_id
     began = time.time()
-    said(service, "node 0 runs")
-    said(service, "node 1 runs")
-    with ThreadPoolExecutor(1) as pool:
-        followed = pool.submit(lambda: [line.text for line in runner.logs(run, follow=True)])
-        runner.cancel(run)
-        assert sorted(followed.result(60)) == ["node 0 leaves", "node 0 runs", "node 1 leaves", "node 1 runs"]
+    said(service.ml.text, "node 0 runs")
+    said(service.ml.text, "node 1 runs")
+    assert cancelled_under(runner, run) == ["node 0 leaves", "node 0 runs", "node 1 leaves", "node 1 runs"]
     assert len(list(runner.logs(run, since=began))) == 4
 
 
@@ -203,9 +154,9 @@ def test_a_cancel_in_every_state(service: Yard, when: str) -> None:
     service.ml.machines = 0 if when == "waiting" else 2
     run = runner.submit(spec("works" if when == "ended" else "stays"), None).status.run_id
     if when == "running":
-        said(service, "node 1 runs")
+        said(service.ml.text, "node 1 runs")
     if when == "ended":
-        until(lambda: runner.status(run), State.SUCCEEDED)
+        until(runner, run, State.SUCCEEDED)
     runner.cancel(run)
     runner.cancel(run)
     assert runner.wait(run).state is (State.SUCCEEDED if when == "ended" else State.CANCELLED)
@@ -280,9 +231,7 @@ def test_a_job_that_the_service_forgot_is_unknown_and_never_a_success(service: Y
     for life in service.ml._lives:
         life.join(60)
     service.ml.jobs.clear()
-    later = iter(range(0, 100_000, 60))  # a minute passes from each look to the next
-    hasty = Runner(runner._targets, clock=lambda: float(next(later)), sleep=lambda _: None)
-    status = hasty.wait(run)
+    status = hasty(runner).wait(run)
     assert (status.state, exit_for(status.state, status.reason)) == (State.UNKNOWN, Exit.LOST_SIGHT)
     assert list(runner.logs(run, follow=True)) == []
 

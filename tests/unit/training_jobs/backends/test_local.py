@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.local_processes import Start, left, processes, until
+from tests.support.local_processes import Start, left, processes
 from tests.support.local_yard import job, starts, target_document
+from tests.support.service_runs import until
 from training_jobs.backends.local.process import is_alive
 from training_jobs.runner import Runner
 from training_jobs.state import Reason, State

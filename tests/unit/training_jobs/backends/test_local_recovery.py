@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.local_processes import Start, processes, until
+from tests.support.local_processes import Start, processes
 from tests.support.local_yard import job, run_dir, starts
+from tests.support.service_runs import until
 from training_jobs.backends.local.process import is_alive, start_of, sweep
 from training_jobs.runner import Runner
 from training_jobs.state import Reason, State

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,71 +12,26 @@ import pytest
 
 from tests.support.aws.model import DENIED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
 from tests.support.aws.sagemaker_yard import Yard, yard
-from tests.support.local_yard import job
+from tests.support.service_runs import cancelled_under, ends, hasty, program, said, spec, until
 from training_jobs.errors import AuthError, ConflictError, LostSightError, QuotaError
 from training_jobs.runner import Runner
-from training_jobs.spec import JobSpec
 from training_jobs.state import Exit, Reason, State, exit_for
-from training_jobs.status import RunStatus
 
-# What a container runs here: it says where it is, and does what the run's name tells. Attempts are claimed as launch
-# does it, and numbered by the container's folder.
-PROGRAM = """
-import json, os, signal, sys, time
+PROGRAM = program("""
 import boto3
-name, host = os.environ["GPUYARD_RUN_ID"], os.environ["SM_CURRENT_HOST"]
-rank = sorted(json.loads(os.environ["SM_HOSTS"])).index(host)
+rank = sorted(json.loads(os.environ["SM_HOSTS"])).index(os.environ["SM_CURRENT_HOST"])
 bucket, run = boto3.client("s3"), os.environ["GPUYARD_RUN_URL"].removeprefix("s3://runs/")
 def put(path, data): bucket.put_object(Bucket="runs", Key=f"{run}/{path}", Body=json.dumps(data).encode())
-attempt = int(os.environ["GPUYARD_SUBMISSION"]) + int(os.path.basename(os.getcwd()).split("-")[0]) + 1
-if rank == 0:
-    put(f"attempts/{attempt}.json", {"attempt": attempt, "submission": int(os.environ["GPUYARD_SUBMISSION"])})
+def say(word): print("host", rank, word, flush=True)
 while rank and "Contents" not in bucket.list_objects_v2(Bucket="runs", Prefix=f"{run}/attempts/{attempt}.json"):
     time.sleep(0.05)  # as launch does: no node begins before node 0 has claimed the attempt
-def leave(*_):
-    print("host", rank, "leaves", flush=True)
-    sys.exit(75)
-signal.signal(signal.SIGTERM, leave)
-print("host", rank, "runs", flush=True)
-if name.startswith("fails") and rank == 1:
-    put(f"output/attempt-{attempt}/node-1.json", {"exit_code": 7, "tail": ["boom"]})
-    sys.exit(7)
-if name.startswith("stays") or (name.startswith("returns") and attempt == 1):
-    time.sleep(300)
-if name.startswith("resumes") and attempt == 1:
-    sys.exit(75)
-print("host", rank, "is done", flush=True)
-"""
+""")
 
 
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     with yard(tmp_path, monkeypatch, program=PROGRAM, grace_s=10) as found:
         yield found
-
-
-def spec(name: str, **keys: object) -> JobSpec:
-    return job(name, **{"nodes": 2, **keys})
-
-
-def until(look: Callable[[], RunStatus], *states: State) -> RunStatus:
-    deadline = time.monotonic() + 60
-    while (status := look()).state not in states:
-        assert time.monotonic() < deadline, f"still {status.state} ({status.detail})"
-        time.sleep(0.05)
-    return status
-
-
-def said(service: Yard, words: str) -> None:
-    deadline = time.monotonic() + 60
-    while words not in service.logs.text():
-        assert time.monotonic() < deadline, service.logs.text()
-        time.sleep(0.05)
-
-
-def ends(runner: Runner, name: str, **keys: object) -> tuple[RunStatus, Exit]:
-    status = runner.wait(runner.submit(spec(name, **keys), None).status.run_id)
-    return status, exit_for(status.state, status.reason)
 
 
 def test_two_hosts_run_to_the_end(service: Yard) -> None:
@@ -113,7 +68,7 @@ def test_a_code_that_the_service_does_not_tell_is_read_from_what_the_nodes_left(
 def test_the_time_limit(service: Yard) -> None:
     status, code = ends(service.runner(), "stays", timeout="3s")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.TIMEOUT, Exit.TIMEOUT)
-    said(service, "host 1 leaves")
+    said(service.logs.text, "host 1 leaves")
 
 
 def test_the_cost_limit(service: Yard) -> None:
@@ -152,12 +107,12 @@ def test_a_caller_who_may_not(service: Yard) -> None:
 def test_spot_machines_that_are_taken_are_replaced_by_the_service(service: Yard) -> None:
     runner = service.runner(spot=True)
     run = runner.submit(spec("returns"), None).status.run_id
-    said(service, "host 0 runs")
-    said(service, "host 1 runs")
+    said(service.logs.text, "host 0 runs")
+    said(service.logs.text, "host 1 runs")
     (name,) = service.sagemaker.jobs
     service.sagemaker.machines = 0
     service.sagemaker.interrupt(name)
-    assert until(lambda: runner.status(run), State.RECOVERING).detail == "spot machines were taken; SageMaker waits for others"
+    assert until(runner, run, State.RECOVERING).detail == "spot machines were taken; SageMaker waits for others"
     service.sagemaker.machines = 2
     assert runner.wait(run).state is State.SUCCEEDED
     texts = [line.text for line in runner.logs(run, node=0)]
@@ -180,12 +135,9 @@ def test_logs_are_followed_to_the_end_from_any_time(service: Yard) -> None:
     runner = service.runner()
     run = runner.submit(spec("returns"), None).status.run_id
     began = time.time()
-    said(service, "host 0 runs")
-    said(service, "host 1 runs")
-    with ThreadPoolExecutor(1) as pool:
-        followed = pool.submit(lambda: [line.text for line in runner.logs(run, follow=True)])
-        runner.cancel(run)
-        assert sorted(followed.result(60)) == ["host 0 leaves", "host 0 runs", "host 1 leaves", "host 1 runs"]
+    said(service.logs.text, "host 0 runs")
+    said(service.logs.text, "host 1 runs")
+    assert cancelled_under(runner, run) == ["host 0 leaves", "host 0 runs", "host 1 leaves", "host 1 runs"]
     assert len(list(runner.logs(run, since=began))) == 4
 
 
@@ -195,13 +147,13 @@ def test_a_cancel_in_every_state(service: Yard, when: str) -> None:
     service.sagemaker.machines = 0 if when == "waiting" else 2
     run = runner.submit(spec("works" if when == "ended" else "stays"), None).status.run_id
     if when in ("running", "recovering"):
-        said(service, "host 1 runs")
+        said(service.logs.text, "host 1 runs")
     if when == "recovering":
         service.sagemaker.machines = 0
         service.sagemaker.interrupt(next(iter(service.sagemaker.jobs)))
-        until(lambda: runner.status(run), State.RECOVERING)
+        until(runner, run, State.RECOVERING)
     if when == "ended":
-        until(lambda: runner.status(run), State.SUCCEEDED)
+        until(runner, run, State.SUCCEEDED)
     runner.cancel(run)
     runner.cancel(run)
     expected = State.SUCCEEDED if when == "ended" else State.CANCELLED
@@ -240,9 +192,7 @@ def test_a_job_that_the_service_forgot_is_unknown_and_never_a_success(service: Y
     runner = service.runner()
     run = runner.submit(spec("works"), None).status.run_id
     service.sagemaker.jobs.clear()
-    later = iter(range(0, 100_000, 60))  # a minute passes from each look to the next
-    hasty = Runner(runner._targets, clock=lambda: float(next(later)), sleep=lambda _: None)
-    status = hasty.wait(run)
+    status = hasty(runner).wait(run)
     assert (status.state, exit_for(status.state, status.reason)) == (State.UNKNOWN, Exit.LOST_SIGHT)
 
 
@@ -250,7 +200,7 @@ def test_credentials_that_end_in_a_wait_lose_sight_and_call_nothing_failed(servi
     """All of them: S3's, with which the record is read, and SageMaker's. Once they are renewed, the same wait goes on."""
     runner = service.runner()
     run = runner.submit(spec("stays"), None).status.run_id
-    said(service, "host 1 runs")
+    said(service.logs.text, "host 1 runs")
     now = time.time()
 
     def sleep(pause: float) -> None:

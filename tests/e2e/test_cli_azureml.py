@@ -6,11 +6,9 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -18,14 +16,13 @@ import yaml
 from tests.support.azure.entra import SIGNATURE, SUBJECT_TOKEN
 from tests.support.azure.https import DENIED, Fault, RefusalError
 from tests.support.azure.ml_yard import Yard, target_document, yard
+from tests.support.cli_runs import ROOT, Done, call, document, publish, write_job
 from tests.support.schedulers import run_workflow, token_service
-from training_jobs.store import open_store
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's"),
     pytest.mark.timeout(600),  # of a busy machine
 ]
-ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "examples/pipelines/github-nightly-azure.yml"
 SMALL = {"machine": "Standard_D4s_v5", "accelerator": None, "gpus_per_node": 0, "nics_per_node": 0}
 PLAIN = {"launcher": "none", "preflight": "skip", "nodes": 2}
@@ -34,32 +31,21 @@ PLAIN = {"launcher": "none", "preflight": "skip", "nodes": 2}
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     with yard(tmp_path, monkeypatch) as found:
-        targets = {"h100": target_document(found.storage.url, **SMALL)}
-        open_store(found.storage.url).create("gpuyard/targets.json", json.dumps(targets).encode())
+        publish(found.storage.url, {"h100": target_document(found.storage.url, **SMALL)})
         yield found
 
 
-def gpuyard(service: Yard, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "GPUYARD_TARGETS": f"{service.storage.url}/gpuyard/targets.json"}
-    command = [sys.executable, "-c", "from stacks.cli import main; main()", *arguments]
-    done = subprocess.run(command, cwd=service.folder, env=env, capture_output=True, text=True, timeout=300, check=False)
-    assert not [secret for secret in (SIGNATURE, SUBJECT_TOKEN, "sig=", "Traceback") if secret in done.stdout + done.stderr], done.stderr
-    return done
+def gpuyard(service: Yard, *arguments: str) -> Done:
+    return call(service.folder, service.storage.url, *arguments, never=(SIGNATURE, SUBJECT_TOKEN, "sig="))
 
 
-def write_job(service: Yard, code: int) -> str:
-    spec = {"name": "own", **PLAIN, "command": ["sh", "-c", f"echo node $GPUYARD_NODE_RANK of ${{WORLD_SIZE:-nobody}}; exit {code}"]}
-    (service.folder / f"job-{code}.yaml").write_text(json.dumps(spec))
-    return f"job-{code}.yaml"
-
-
-def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+def own_job(service: Yard, code: int) -> str:
+    says = "echo node $GPUYARD_NODE_RANK of ${WORLD_SIZE:-nobody}; exit $0"
+    return write_job(service.folder, code, **PLAIN, command=["sh", "-c", says])
 
 
 def test_a_pipeline_submits_waits_reads_and_fetches(service: Yard) -> None:
-    done = gpuyard(service, "submit", write_job(service, 0), "--request-key", "2026-11-22", "--wait", "--json")
+    done = gpuyard(service, "submit", own_job(service, 0), "--request-key", "2026-11-22", "--wait", "--json")
     assert done.returncode == 0, done.stderr + service.ml.text()
     submitted = document(done)
     run = submitted["run_id"]
@@ -79,15 +65,15 @@ QUOTA = Fault(RefusalError(409, "QuotaExceeded", "The subscription has too many 
 
 
 def test_the_jobs_own_code_and_refusals_have_exit_codes_and_sentences(service: Yard) -> None:
-    done = gpuyard(service, "submit", write_job(service, 7), "--wait", "--json")
+    done = gpuyard(service, "submit", own_job(service, 7), "--wait", "--json")
     status = document(done)["status"]
     assert (done.returncode, status["state"], status["reason"], status["exit_code"]) == (1, "FAILED", "user_error", 7)
     for fault, code, says in ((DENIED, 5, "does not have authorization"), (QUOTA, 4, "too many jobs")):
         service.ml.fail("put_job", fault)
-        done = gpuyard(service, "submit", write_job(service, code), "--json")
+        done = gpuyard(service, "submit", own_job(service, code), "--json")
         assert (done.returncode, document(done)["exit_code"]) == (code, code), done.stderr
         assert says in done.stderr
-    planned = gpuyard(service, "submit", write_job(service, 0), "--dry-run", "--json")
+    planned = gpuyard(service, "submit", own_job(service, 0), "--dry-run", "--json")
     environment, job = document(planned)["requests"]
     assert (environment["body"]["properties"]["isAnonymous"], job["body"]["properties"]["resources"]["instanceCount"]) == (True, 2)
     assert len(service.ml.jobs) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import random
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from tests.support.aws.logs import FakeLogs
 from tests.support.aws.model import LOST, THROTTLED, UNAVAILABLE
 from tests.support.dying import dying_at
 from tests.support.local_yard import job
+from tests.support.submits import at_once
 from training_jobs.backends import aws_batch
 from training_jobs.backends.aws_batch import request as batch_request
 from training_jobs.backends.base import Backend
@@ -93,29 +93,9 @@ def test_a_submit_killed_at_any_line_is_finished_by_the_next_one(fake: FakeBatch
         die_and_recover(fake, tmp_path, line)
 
 
-def together(tmp_path: Path, key: str, pipelines: int = 2) -> list[Submitted]:
-    """Several submits of one key at the same instant."""
-    ready, found, errors = threading.Barrier(pipelines), [], []
-
-    def pipeline() -> None:
-        ready.wait()
-        try:
-            found.append(submit(tmp_path, key))
-        except Exception as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=pipeline) for _ in range(pipelines)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    return found
-
-
 def test_two_pipelines_at_the_same_instant_fifty_times(fake: FakeBatch, tmp_path: Path) -> None:
     for turn in range(50):
-        found = together(tmp_path, f"night-{turn}")
+        found = at_once(2, functools.partial(submit, tmp_path, f"night-{turn}"))
         assert sorted(submitted.created for submitted in found) == [False, True]
         assert len({submitted.status.service.id for submitted in found} - {None}) == 1
         assert len(fake.jobs) == turn + 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,9 @@ from tests.support.azure.entra import SIGNATURE, SUBJECT_TOKEN
 from tests.support.azure.https import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault
 from tests.support.azure.ml_yard import Yard, yard
 from tests.support.azure.scan import scan
-from tests.support.dying import dying_at
 from tests.support.local_yard import job
+from tests.support.service_runs import hasty
+from tests.support.submits import die_at_lines, meet
 from training_jobs.errors import AuthError, GpuyardError, LostSightError
 from training_jobs.runner import Runner, Submitted
 from training_jobs.state import Exit, State
@@ -42,49 +42,25 @@ def submit(service: Yard, key: str, ahead_s: float = 0.0) -> Submitted:
     return runner.submit(job(nodes=2), None, key=key)
 
 
-def die_at_lines(service: Yard, every: int) -> None:
-    submit(service, "warm")  # from here on the clients are there, code and environment are stored: every submit has the same lines
-    lines = dying_at(0, lambda: submit(service, "whole"), _OURS).lines
-    assert lines > 60
-    tried = range(1, lines + 1, every)
-    for line in tried:
-        key = f"line-{line}"
-        assert dying_at(line, functools.partial(submit, service, key), _OURS).died_at is not None
-        finished = submit(service, key, ahead_s=61)
-        assert finished.status.state is State.PENDING
-        made = [name for name in service.ml.jobs if finished.status.run_id.rpartition("-")[2] in name]
-        assert len(made) == 1, f"line {line}: {made}"
-        assert submit(service, key, ahead_s=122).created is False
-    assert len(service.ml.jobs) == len(tried) + 2
+def die(service: Yard, every: int) -> None:
+    def made(run: str) -> int:
+        return sum(run.rpartition("-")[2] in name for name in service.ml.jobs)
+
+    die_at_lines(functools.partial(submit, service), _OURS, made, service.ml.jobs, every)
 
 
 def test_a_submit_that_dies_at_a_line_is_finished_by_the_next_one(service: Yard) -> None:
-    die_at_lines(service, 7)
+    die(service, 7)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yard) -> None:
-    die_at_lines(service, 1)
+    die(service, 1)
 
 
 def test_two_pipelines_at_the_same_instant_make_one_job_fifty_times(service: Yard) -> None:
-    for number in range(50):
-        barrier = threading.Barrier(2)
-        found: list[Submitted] = []
-
-        def pipeline(number: int = number, barrier: threading.Barrier = barrier, found: list[Submitted] = found) -> None:
-            barrier.wait()
-            found.append(submit(service, f"round-{number}"))
-
-        threads = [threading.Thread(target=pipeline) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert [submitted.created for submitted in found].count(True) == 1
-        assert len({submitted.status.run_id for submitted in found}) == 1
-        assert len(service.ml.jobs) == number + 1
+    meet(2, 50, functools.partial(submit, service), service.ml.jobs)
 
 
 @pytest.mark.parametrize(
@@ -111,12 +87,10 @@ def test_an_authority_that_knows_the_caller_no_more_is_a_matter_of_permission_an
 
 def test_tokens_that_run_out_in_a_wait_are_renewed_and_where_they_cannot_be_it_is_a_loss_of_sight(service: Yard) -> None:
     run = submit(service, "nightly").status.run_id
-    later = iter(range(0, 100_000, 30))  # half a minute passes from each look to the next
-    watcher = Runner({"h100": service.target()}, clock=lambda: float(next(later)), sleep=lambda _: None)
     service.ml.fail("get_job", EXPIRED, times=3)
     service.storage.entra.closed = True
     with pytest.raises(GpuyardError, match="may still run") as lost:
-        watcher.wait(run)
+        hasty(service.runner(), step_s=30).wait(run)
     assert lost.value.exit_code is Exit.LOST_SIGHT
     service.storage.entra.closed = False
     service.ml.machines = 2

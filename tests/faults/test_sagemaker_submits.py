@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +10,8 @@ import pytest
 
 from tests.support.aws.model import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault
 from tests.support.aws.sagemaker_yard import Yard, make_target, yard
-from tests.support.dying import dying_at
 from tests.support.local_yard import job
+from tests.support.submits import die_at_lines, meet
 from training_jobs.backends import sagemaker
 from training_jobs.errors import AuthError, LostSightError
 from training_jobs.runner import Runner, Submitted
@@ -38,39 +36,14 @@ def submit(key: str, ahead_s: float = 0.0) -> Submitted:
 @pytest.mark.soak  # half a minute; the same lines with Batch behind them are in every run
 @pytest.mark.timeout(600)
 def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yard) -> None:
-    submit("warm")  # from here on the clients are there and the code is stored: every submit has the same lines
-    lines = dying_at(0, lambda: submit("whole"), _OURS).lines
-    assert lines > 60
-    died = 0
-    for line in range(1, lines + 1):
-        key = f"line-{line}"
-        died += dying_at(line, functools.partial(submit, key), _OURS).died_at is not None
-        finished = submit(key, ahead_s=61)
-        assert finished.status.state is State.PENDING
-        made = [name for name in service.sagemaker.jobs if finished.status.run_id.rpartition("-")[2] in name]
-        assert len(made) == 1, f"line {line}: {made}"
-        assert submit(key, ahead_s=122).created is False
-    assert died == lines
-    assert len(service.sagemaker.jobs) == lines + 2
+    def made(run: str) -> int:
+        return sum(run.rpartition("-")[2] in name for name in service.sagemaker.jobs)
+
+    die_at_lines(submit, _OURS, made, service.sagemaker.jobs)
 
 
 def test_two_pipelines_at_the_same_instant_make_one_job_fifty_times(service: Yard) -> None:
-    for number in range(50):
-        barrier = threading.Barrier(2)
-        found: list[Submitted] = []
-
-        def pipeline(number: int = number, barrier: threading.Barrier = barrier, found: list[Submitted] = found) -> None:
-            barrier.wait()
-            found.append(submit(f"round-{number}"))
-
-        threads = [threading.Thread(target=pipeline) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert [submitted.created for submitted in found].count(True) == 1
-        assert len({submitted.status.run_id for submitted in found}) == 1
-        assert len(service.sagemaker.jobs) == number + 1
+    meet(2, 50, submit, service.sagemaker.jobs)
 
 
 FAULTS = pytest.mark.parametrize("fault", [THROTTLED, UNAVAILABLE, LOST, EXPIRED], ids=["throttled", "5xx", "lost answer", "expired"])

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.dying import dying_at
 from tests.support.gcp.storage_yard import forget
 from tests.support.gcp.vertex_doors import DENIED, EXPIRED, LOST, QUOTA, THROTTLED, UNAVAILABLE, Fault
 from tests.support.gcp.vertex_yard import Yard, make_target, yard
 from tests.support.local_yard import job
+from tests.support.submits import die_at_lines, meet
 from training_jobs.backends import vertex
 from training_jobs.errors import AuthError, GpuyardError, LostSightError, QuotaError
 from training_jobs.runner import Runner, Submitted
@@ -43,46 +41,16 @@ def submit(key: str, ahead_s: float = 0.0) -> Submitted:
     return runner.submit(job(nodes=2), None, key=key)
 
 
-def made(service: Yard, submitted: Submitted) -> int:
-    """Jobs at the service for a run."""
-    return sum(found.message.labels["gpuyard_run"] == submitted.status.run_id for found in service.vertex.jobs.values())
-
-
 @pytest.mark.parametrize("every", [6, pytest.param(1, marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
 def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yard, every: int) -> None:
-    submit("warm")  # from here on the clients are there and the code is stored: every submit has the same lines
-    lines = dying_at(0, lambda: submit("whole"), _OURS).lines
-    assert lines > 60
-    died = 0
-    chosen = range(1, lines + 1, every)
-    for line in chosen:
-        key = f"line-{line}"
-        died += dying_at(line, functools.partial(submit, key), _OURS).died_at is not None
-        finished = submit(key, ahead_s=61)
-        assert finished.status.state is State.PENDING
-        assert made(service, finished) == 1, f"line {line}"
-        assert submit(key, ahead_s=122).created is False
-    assert died == len(chosen)
-    assert len(service.vertex.jobs) == died + 2
+    def made(run: str) -> int:
+        return sum(found.message.labels["gpuyard_run"] == run for found in service.vertex.jobs.values())
+
+    die_at_lines(submit, _OURS, made, service.vertex.jobs, every)
 
 
 def test_twenty_pipelines_at_the_same_instant_make_one_job(service: Yard) -> None:
-    for number in range(5):
-        barrier = threading.Barrier(20)
-        found: list[Submitted] = []
-
-        def pipeline(number: int = number, barrier: threading.Barrier = barrier, found: list[Submitted] = found) -> None:
-            barrier.wait()
-            found.append(submit(f"round-{number}"))
-
-        threads = [threading.Thread(target=pipeline) for _ in range(20)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert [submitted.created for submitted in found].count(True) == 1
-        assert len({submitted.status.run_id for submitted in found}) == 1
-        assert len(service.vertex.jobs) == number + 1
+    meet(20, 5, submit, service.vertex.jobs)
 
 
 FAULTS = pytest.mark.parametrize("fault", [THROTTLED, UNAVAILABLE, LOST, EXPIRED], ids=["throttled", "5xx", "lost answer", "expired"])

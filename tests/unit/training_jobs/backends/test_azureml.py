@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from tests.support.azure.https import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILA
 from tests.support.azure.ml import SAS
 from tests.support.azure.ml_yard import Yard, yard
 from tests.support.service_runs import cancelled_under, ends, hasty, program, said, spec, until, wait_for
+from tests.support.submits import at_once
 from training_jobs.errors import AuthError, ConflictError, LostSightError, QuotaError, UsageError
 from training_jobs.state import Exit, Reason, State, exit_for
 
@@ -174,8 +174,7 @@ def test_a_call_that_goes_wrong_makes_one_job(service: Yard, fault: Fault, opera
 
 
 def test_many_submits_at_the_same_instant_make_one_job(service: Yard) -> None:
-    with ThreadPoolExecutor(20) as pool:
-        found = list(pool.map(lambda _: service.runner().submit(spec("works"), None, key="nightly"), range(20)))
+    found = at_once(20, lambda: service.runner().submit(spec("works"), None, key="nightly"))
     assert [submitted.created for submitted in found].count(True) == 1
     assert len(service.ml.jobs) == 1
     assert service.runner().wait(found[0].status.run_id).state is State.SUCCEEDED

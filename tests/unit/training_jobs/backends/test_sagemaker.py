@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -13,6 +12,7 @@ import pytest
 from tests.support.aws.model import DENIED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
 from tests.support.aws.sagemaker_yard import Yard, yard
 from tests.support.service_runs import cancelled_under, ends, hasty, program, said, spec, until
+from tests.support.submits import at_once
 from training_jobs.errors import AuthError, ConflictError, LostSightError, QuotaError
 from training_jobs.runner import Runner
 from training_jobs.state import Exit, Reason, State, exit_for
@@ -170,8 +170,7 @@ def test_a_create_that_goes_wrong_makes_one_job(service: Yard, fault: Fault, mon
 
 
 def test_many_submits_at_the_same_instant_make_one_job(service: Yard) -> None:
-    with ThreadPoolExecutor(12) as pool:
-        found = list(pool.map(lambda _: service.runner().submit(spec("works"), None, key="nightly"), range(12)))
+    found = at_once(12, lambda: service.runner().submit(spec("works"), None, key="nightly"))
     assert [submitted.created for submitted in found].count(True) == 1
     assert len(service.sagemaker.jobs) == 1
     assert service.runner().wait(found[0].status.run_id).state is State.SUCCEEDED

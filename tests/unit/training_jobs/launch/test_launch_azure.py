@@ -8,7 +8,6 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -18,9 +17,8 @@ from tests.support.azure.entra import NodeIdentity
 from tests.support.azure.https import UNAVAILABLE
 from tests.support.azure.storage import Storage, storage
 from tests.support.azure.vault import FakeVault
-from tests.support.tarballs import launching_tarball
-from training_jobs.launch import files, secrets, topology
-from training_jobs.launch.__main__ import claim
+from tests.support.launching import as_on_disk, bootstrap, claimed, launching_tarball, refusal
+from training_jobs.launch import secrets, topology
 from training_jobs.launch.ended import EndedError
 from training_jobs.launch.environment import workers_environment
 from training_jobs.launch.topology import Place, place
@@ -57,34 +55,16 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vault: FakeVault) -
 
 def test_files_on_blob_storage_are_as_on_disk(account: Storage) -> None:
     url = f"{account.url}/gpuyard/runs/a-1"
-    assert files.read(f"{url}/run.json") is None
-    assert files.names(f"{url}/attempts") == []
-    files.write(f"{url}/progress.json", b"1")
-    files.write(f"{url}/progress.json", b"2")
-    assert files.read(f"{url}/progress.json") == b"2"
-    assert files.create(f"{url}/attempts/1.json", b"mine")
-    assert not files.create(f"{url}/attempts/1.json", b"theirs")
-    assert files.read(f"{url}/attempts/1.json") == b"mine"
-    assert files.names(f"{url}/attempts") == ["1.json"]
-    files.remove(f"{url}/progress.json")
-    files.remove(f"{url}/progress.json")
-    assert files.read(f"{url}/progress.json") is None
+    as_on_disk(url)
     assert BlobStore(account.url).names("gpuyard/runs/a-1") == ["attempts"]
-    submission = {"attempt": 1, "job": {"nodes": 1}}
-    with ThreadPoolExecutor(4) as pool:
-        claimed = list(pool.map(lambda _: claim(url, 0, "azureml", submission)["attempt"], range(6)))
-    assert sorted(claimed) == list(range(2, 8))
+    assert claimed(url, "azureml", 6, at_once=4) == list(range(2, 8))
 
 
 def test_the_bootstrap_fetches_code_from_blob_storage(account: Storage, tmp_path: Path) -> None:
     path, data = launching_tarball()
     BlobStore(account.url).create(path, data)
-    env = {**os.environ, "HOME": str(tmp_path), "GPUYARD_CODE_URL": f"{account.url}/{path}"}
     (tmp_path / "work").mkdir()
-    text = (CHECKOUT / "training_jobs/launch/bootstrap.py").read_text()
-    done = subprocess.run(
-        [sys.executable, "-c", text], env=env, cwd=tmp_path / "work", capture_output=True, text=True, timeout=120, check=False
-    )
+    done = bootstrap(tmp_path / "work", f"{account.url}/{path}", os.environ)
     assert done.stdout == f"launched in {tmp_path}/work/code with ['train.py']\n", done.stderr
 
 
@@ -95,13 +75,10 @@ def test_secrets_are_read_from_key_vault_with_the_nodes_identity(account: Storag
         "D": "https://acme.vault.azure.net.evil.io/secrets/wandb", "E": "https://acme.vault.azure.net@evil.io/secrets/wandb",
         "F": "https://evil.io/acme.vault.azure.net/secrets/wandb",
     }  # fmt: skip
-    with pytest.raises(EndedError) as refused:
-        secrets.resolve({**wrong, "G": NAME})
-    assert refused.value.code == 64
+    said = refusal(wrong, NAME, SECRET)
     for part in ("secrets.A", "HTTP 404", "secrets.B", "allowed: https://<vault>", "secrets.C", "secrets.D", "secrets.E", "secrets.F"):
-        assert part in str(refused.value)
-    for part in ("secrets.G", SECRET, "sig=x"):
-        assert part not in str(refused.value)
+        assert part in said
+    assert "sig=x" not in said
     assert account.door.refused == []  # no token went anywhere else
 
 

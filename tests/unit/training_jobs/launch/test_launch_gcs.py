@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import fsspec
 import pytest
@@ -20,14 +15,11 @@ from tests.support.gcp.service import Fault
 from tests.support.gcp.storage import FakeStorage
 from tests.support.gcp.storage_yard import storage
 from tests.support.gcp.tokens import FakeTokens
-from tests.support.tarballs import launching_tarball
-from training_jobs.launch import files, secrets
-from training_jobs.launch.__main__ import claim
+from tests.support.launching import as_on_disk, bootstrap, claimed, launching_tarball, refusal, refuses_old
+from training_jobs.launch import secrets
 from training_jobs.launch.ended import EndedError
 from training_jobs.launch.topology import Place, place
 from training_jobs.store import GcsStore
-
-CHECKOUT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture
@@ -38,43 +30,22 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStorage]:
 
 
 def test_files_on_gcs_are_as_on_disk(server: FakeStorage) -> None:
-    url = "gs://runs/gpuyard/runs/a-1"
-    assert files.read(f"{url}/run.json") is None
-    assert files.names(f"{url}/attempts") == []
-    files.write(f"{url}/progress.json", b"1")
-    files.write(f"{url}/progress.json", b"2")
-    assert files.read(f"{url}/progress.json") == b"2"
-    assert files.create(f"{url}/attempts/1.json", b"mine")
-    assert not files.create(f"{url}/attempts/1.json", b"theirs")
-    assert files.read(f"{url}/attempts/1.json") == b"mine"
-    assert files.names(f"{url}/attempts") == ["1.json"]
-    files.remove(f"{url}/progress.json")
-    files.remove(f"{url}/progress.json")
-    assert files.read(f"{url}/progress.json") is None
+    as_on_disk("gs://runs/gpuyard/runs/a-1")
     assert GcsStore("gs://runs").names("gpuyard/runs/a-1") == ["attempts"]
 
 
 def test_of_many_claims_each_has_a_number_of_its_own(server: FakeStorage) -> None:
-    submission = {"attempt": 1, "job": {"nodes": 1}}
-    with ThreadPoolExecutor(8) as pool:
-        claimed = list(pool.map(lambda _: claim("gs://runs/gpuyard/runs/a-1", 0, "vertex", submission)["attempt"], range(12)))
-    assert sorted(claimed) == list(range(1, 13))
+    assert claimed("gs://runs/gpuyard/runs/a-1", "vertex", 12) == list(range(1, 13))
 
 
 def test_a_file_system_that_would_drop_the_condition_is_refused(server: FakeStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    old = SimpleNamespace(_pipe_file=lambda path, data: None)
-    monkeypatch.setattr("fsspec.core.url_to_fs", lambda url, **_: (old, "runs/a"))
-    with pytest.raises(EndedError, match=r"too old. Fix: pip install 'gcsfs>=2025.3'") as refused:
-        files.create("gs://runs/a", b"1")
-    assert refused.value.code == 64
+    refuses_old(monkeypatch, "gs://runs/a", "gcsfs>=2025.3")
 
 
 def test_the_bootstrap_fetches_code_from_gcs(server: FakeStorage, tmp_path: Path) -> None:
     path, data = launching_tarball()
     GcsStore("gs://runs").create(path, data)
-    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GPUYARD_CODE_URL": f"gs://runs/{path}", **server.environment()}
-    text = (CHECKOUT / "training_jobs/launch/bootstrap.py").read_text()
-    done = subprocess.run([sys.executable, "-c", text], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = bootstrap(tmp_path, f"gs://runs/{path}", server.environment())
     assert done.stdout == f"launched in {tmp_path}/code with ['train.py']\n", done.stderr
 
 
@@ -96,13 +67,9 @@ def test_secrets_are_read_from_secret_manager(vault: FakeSecrets) -> None:
         "A": NAME.replace("wandb", "gone"), "B": "projects/acme-ml/secrets/wandb", "C": NAME.replace("wandb", "binary"),
         "D": "projects/acme-ml/secrets/wandb/versions/3:access",
     }  # fmt: skip
-    with pytest.raises(EndedError) as refused:
-        secrets.resolve({**wrong, "E": NAME})
-    assert refused.value.code == 64
+    said = refusal(wrong, NAME, "hunter2")
     for part in ("secrets.A", "HTTP 404", "secrets.B", "versions/<number or latest>", "secrets.C", "bytes", "secrets.D"):
-        assert part in str(refused.value)
-    assert "secrets.E" not in str(refused.value)
-    assert "hunter2" not in str(refused.value)
+        assert part in said
 
 
 def test_a_secret_store_that_is_down_is_no_bad_configuration(vault: FakeSecrets, monkeypatch: pytest.MonkeyPatch) -> None:

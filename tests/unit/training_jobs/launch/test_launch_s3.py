@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -18,15 +13,12 @@ import fsspec
 import pytest
 
 from tests.support.aws.moto_server import REGION, Moto, moto
-from tests.support.tarballs import launching_tarball
+from tests.support.launching import as_on_disk, bootstrap, claimed, launching_tarball, refusal, refuses_old
 from training_jobs.launch import files, secrets, topology
-from training_jobs.launch.__main__ import claim
 from training_jobs.launch.ended import EndedError
 from training_jobs.launch.topology import Place, place
 from training_jobs.store import S3Store
 from training_jobs.train.storage import Checkpoints, SupersededError
-
-CHECKOUT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture
@@ -37,27 +29,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Moto]:
 
 
 def test_files_on_s3_are_as_on_disk(server: Moto) -> None:
-    url = "s3://runs/gpuyard/runs/a-1"
-    assert files.read(f"{url}/run.json") is None
-    assert files.names(f"{url}/attempts") == []
-    files.write(f"{url}/progress.json", b"1")
-    files.write(f"{url}/progress.json", b"2")
-    assert files.read(f"{url}/progress.json") == b"2"
-    assert files.create(f"{url}/attempts/1.json", b"mine")
-    assert not files.create(f"{url}/attempts/1.json", b"theirs")
-    assert files.read(f"{url}/attempts/1.json") == b"mine"
-    assert files.names(f"{url}/attempts") == ["1.json"]
-    files.remove(f"{url}/progress.json")
-    files.remove(f"{url}/progress.json")
-    assert files.read(f"{url}/progress.json") is None
+    as_on_disk("s3://runs/gpuyard/runs/a-1")
     assert S3Store("s3://runs").names("gpuyard/runs/a-1") == ["attempts"]
 
 
 def test_of_many_claims_each_has_a_number_of_its_own(server: Moto) -> None:
-    submission = {"attempt": 1, "job": {"nodes": 1}}
-    with ThreadPoolExecutor(8) as pool:
-        claimed = list(pool.map(lambda _: claim("s3://runs/gpuyard/runs/a-1", 0, "sagemaker", submission)["attempt"], range(12)))
-    assert sorted(claimed) == list(range(1, 13))
+    assert claimed("s3://runs/gpuyard/runs/a-1", "sagemaker", 12) == list(range(1, 13))
 
 
 def test_a_conflict_is_tried_again(server: Moto) -> None:
@@ -68,11 +45,7 @@ def test_a_conflict_is_tried_again(server: Moto) -> None:
 
 
 def test_a_client_that_would_drop_the_condition_is_refused(server: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
-    old = SimpleNamespace(_pipe_file=lambda path, data: None)
-    monkeypatch.setattr("fsspec.core.url_to_fs", lambda url, **_: (old, "runs/a"))
-    with pytest.raises(EndedError, match=r"too old. Fix: pip install 's3fs>=2025.3'") as refused:
-        files.create("s3://runs/a", b"1")
-    assert refused.value.code == 64
+    refuses_old(monkeypatch, "s3://runs/a", "s3fs>=2025.3")
 
 
 def test_no_credentials_come_out_as_an_os_error(server: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,22 +56,17 @@ def test_no_credentials_come_out_as_an_os_error(server: Moto, monkeypatch: pytes
         files.read("s3://runs/a")
 
 
-def _bootstrap(server: Moto, folder: Path, path: str, **more: str) -> subprocess.CompletedProcess[str]:
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "GPUYARD_CODE_URL": f"s3://runs/{path}", **server.environment(), **more}
-    text = (CHECKOUT / "training_jobs/launch/bootstrap.py").read_text()
-    return subprocess.run([sys.executable, "-c", text], env=env, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-
-
 def test_the_bootstrap_fetches_code_from_s3(server: Moto, tmp_path: Path) -> None:
     path, data = launching_tarball()
-    missing = _bootstrap(server, tmp_path, path)
+    url, env = f"s3://runs/{path}", server.environment()
+    missing = bootstrap(tmp_path, url, env)
     assert missing.returncode == 1
     assert "gpuyard: the job's code cannot be unpacked: FileNotFoundError" in missing.stderr
     assert "Traceback" not in missing.stderr
     S3Store("s3://runs").create(path, data)
-    done = _bootstrap(server, tmp_path, path)
+    done = bootstrap(tmp_path, url, env)
     assert done.stdout == f"launched in {tmp_path}/code with ['train.py']\n", done.stderr
-    denied = _bootstrap(server, tmp_path, path, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
+    denied = bootstrap(tmp_path, url, {**env, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""})
     assert denied.returncode == 1
     assert "Traceback" not in denied.stderr
 
@@ -115,13 +83,9 @@ def test_secrets_are_read_from_secrets_manager_in_the_region_of_the_arn(server: 
         "C": binary,
         "D": "arn:aws:ssm:eu-west-1:123456789012:parameter/x",
     }
-    with pytest.raises(EndedError) as refused:
-        secrets.resolve({**wrong, "E": arn})
-    assert refused.value.code == 64
+    said = refusal(wrong, arn, "hunter2")
     for part in ("secrets.A", "ResourceNotFoundException", "secrets.B", "one plain value", "secrets.C", "bytes", "secrets.D"):
-        assert part in str(refused.value)
-    assert "secrets.E" not in str(refused.value)
-    assert "hunter2" not in str(refused.value)
+        assert part in said
 
 
 def test_a_secret_store_that_is_down_is_no_bad_configuration(server: Moto, monkeypatch: pytest.MonkeyPatch) -> None:

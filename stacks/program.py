@@ -119,7 +119,8 @@ def _launcher(pool: Any) -> dict[str, Any]:
 def _bucket(cloud: ModuleType, name: str, bucket: StackBucket, tags: Mapping[str, str]) -> Any:
     if bucket.existing is not None:
         key = {"key_arn": bucket.existing_key} if bucket.existing_key else {}
-        return cloud.Bucket.adopt(name, bucket=bucket.existing, **key, tags=tags)
+        doors = {"open_to": bucket.open_to} if "open_to" in bucket.model_fields_set else {}
+        return cloud.Bucket.adopt(name, bucket=bucket.existing, **key, **doors, tags=tags)
     return cloud.Bucket(name, BucketSpec(on_destroy=bucket.on_destroy, open_to=bucket.open_to), tags=tags)
 
 

@@ -11,6 +11,7 @@ import pulumi_azure_native as az
 from ..base import Tags, after, checked, refuse
 from ..naming import name_problems
 from ..spec import BucketSpec
+from ..values import ANYWHERE
 from .account import AzureComponent, Group, group_problems
 from .bucket_rules import (
     account_settings,
@@ -20,6 +21,7 @@ from .bucket_rules import (
     namespace_problems,
     parts_of,
 )
+from .endpoints import BUCKETS
 from .key import EncryptionKey
 from .names import account_name, container_name
 
@@ -45,7 +47,11 @@ class Bucket(AzureComponent):
     key_uri: pulumi.Output[str] | None
     """The key it is under; None: Microsoft's, or an adopted bucket's own."""
     open_to: list[str] | None
-    """From where it is reached besides the yard's network; None: an adopted bucket, which has rules of its own."""
+    """From where it is reached besides the yard's network; None: an adopted bucket of which nobody said so."""
+    wants_doors: bool
+    """Whether private endpoints lead to it: to what the yard made, and to an existing one that says it is not open to the internet."""
+    services: tuple[str, ...]
+    """What of it clusters are led to: blob, of a bucket made with a hierarchical namespace dfs too."""
 
     def __init__(
         self,
@@ -70,7 +76,8 @@ class Bucket(AzureComponent):
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
         super().__init__("Bucket", name, {**spec.model_dump(), "namespace": namespace}, tags, opts)
         self.use_group(resource_group)
-        self.open_to, self.account_key = list(spec.open_to), name
+        self.open_to, self.account_key, self.wants_doors = list(spec.open_to), name, True
+        self.services = BUCKETS if namespace == "hierarchical" else BUCKETS[:1]
         made = private_account(self, "account", name, self.open_to, key, hierarchical=namespace == "hierarchical")
         container = az.storage.BlobContainer(
             self.child_name("container"),
@@ -93,19 +100,23 @@ class Bucket(AzureComponent):
         name: str,
         *,
         bucket: pulumi.Input[str],
+        open_to: Sequence[str] | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> Bucket:
         """Use an existing container: jobs are granted what they need, the container is not changed.
 
         `bucket` is its resource id, `/subscriptions/.../storageAccounts/ACCOUNT/blobServices/default/containers/CONTAINER`: roles are given
-        on it. How nodes reach its account (a private endpoint, its rules) is for its owner to say.
+        on it. `open_to`: from where its account is reached, as its owner has it. Without `internet` in it, private endpoints of the yard
+        lead to the account; Azure takes one, so of two containers of one account give ids, not outputs. Default: nobody says, so none
+        do. Of the run bucket it says too from where workspace, logs and registry are reached; default: from the pools' networks alone.
         """
-        if isinstance(bucket, str):
-            refuse(f"Bucket {name}", existing_problems(bucket))  # now, where a mistake ends the program with one line
+        known_now = existing_problems(bucket) if isinstance(bucket, str) else []  # a mistake ends the program with one line
+        doors = checked(BucketSpec, {"open_to": list(open_to or [])}, f"Bucket {name}", cls.cloud, known_now).open_to
         self = cls.__new__(cls)
         AzureComponent.__init__(self, "Bucket", name, {"existing": bucket}, tags, opts)
-        self.open_to = None
+        self.open_to = doors if open_to is not None else None
+        self.wants_doors, self.services = open_to is not None and ANYWHERE not in doors, BUCKETS[:1]
         self.account_key = parts_of(bucket).account_id.lower() if isinstance(bucket, str) else name
         known = pulumi.Output.from_input(bucket).apply(lambda found: _existing(found, name))
         parts = known.apply(lambda found: parts_of(found)._asdict())

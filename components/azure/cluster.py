@@ -56,7 +56,8 @@ def make_cluster(parent: AzureComponent, pool: GpuPool, workspace: Any, register
 def close_clusters(parent: AzureComponent, workspace: Any, clusters: dict[str, Any], end: End) -> None:
     """From the end on, each day, a small workflow sets every cluster's size to zero. Azure ML has no such clock of its own.
 
-    Jobs that still run keep their nodes until they end. The workflow may set sizes in this one workspace, and nothing else.
+    Jobs that still run keep their nodes until they end. The workflow's role is about the clusters of this one workspace: no built-in role
+    sets sizes alone.
     """
     names = pulumi.Output.all(workspace.id, *(cluster.name for cluster in clusters.values()))
     keys = list(clusters)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pulumi
 import pulumi_azure_native as az
 
 from .account import AzureComponent
-from .endpoints import REGISTRY_ZONES, WORKSPACE_ZONES, ZONES, make_endpoint, make_zone
+from .endpoints import BUCKETS, make_endpoint
 from .identity import assign
 from .roles import CONNECTION_APPROVER, Grant
 
@@ -20,74 +20,71 @@ if TYPE_CHECKING:
 
 
 class Door(NamedTuple):
-    """What the managed network gets a private endpoint to."""
+    """What the managed network gets private endpoints to."""
 
     label: str
     resource_id: pulumi.Output[str]
-    service: str
-    """blob or registry."""
+    services: tuple[str, ...]
+    """blob, dfs or registry."""
 
 
 def networks_of(pools: Iterable[GpuPool]) -> list[Network]:
     """The networks of these pools, each once."""
-    return list({pool.network.logical_name: pool.network for pool in pools}.values())
+    return list({id(pool.network): pool.network for pool in pools}.values())
 
 
 def lead_to_buckets(parent: AzureComponent, networks: Sequence[Network], buckets: Sequence[Bucket]) -> None:
-    """From each network to each bucket that the yard made: its account may have no other door. An adopted one has its owner's."""
+    """From each network to each bucket that wants it."""
     for network in networks:
         for bucket in buckets:
-            if bucket.open_to is not None:
-                for service in ZONES:
-                    _lead_to_blobs(parent, network, bucket.logical_name, service, bucket.account_id)
+            for service in BUCKETS if bucket.wants_doors else ():
+                suffix = f"{network.logical_name}-{bucket.logical_name}-{service}"
+                make_endpoint(parent, suffix, network, service, bucket.account_id)
 
 
 def lead_to_workspace(parent: AzureComponent, networks: Sequence[Network], workspace: Any, storage: Any) -> None:
     """From each network to a workspace that the internet does not lead to, and to its storage, where the logs of jobs are."""
     for network in networks:
-        _lead_to(parent, network, "workspace", "amlworkspace", workspace.id, WORKSPACE_ZONES)
-        _lead_to_blobs(parent, network, "workspace-storage", "blob", storage.id)
+        make_endpoint(parent, f"{network.logical_name}-workspace", network, "amlworkspace", workspace.id)
+        make_endpoint(parent, f"{network.logical_name}-workspace-storage-blob", network, "blob", storage.id)
 
 
 def lead_to_registry(parent: AzureComponent, networks: Sequence[Network], registry: Any) -> None:
     """From each network to the yard's registry, for who pulls and pushes there."""
     for network in networks:
-        _lead_to(parent, network, "registry", "registry", registry.id, REGISTRY_ZONES)
+        make_endpoint(parent, f"{network.logical_name}-registry", network, "registry", registry.id)
+
+
+def doors_to_buckets(buckets: Iterable[Bucket]) -> list[Door]:
+    """What the managed network is led to of these buckets. Azure takes one rule for a service of an account."""
+    by_account: dict[str, Bucket] = {}
+    for bucket in buckets:
+        if bucket.wants_doors:
+            by_account.setdefault(bucket.account_key, bucket)
+    return [Door(bucket.logical_name, bucket.account_id, bucket.services) for bucket in by_account.values()]
 
 
 def open_managed_network(parent: AzureComponent, workspace: Any, doors: Iterable[Door]) -> list[Any]:
-    """The rules that give the managed network a private endpoint to each: once the workspace may connect to it."""
+    """The rules that give the managed network a private endpoint to each: once the workspace may connect to it, one after the other."""
     principal = workspace.identity.apply(lambda found: str(found.principal_id))
-    return [_managed_door(parent, workspace, door, principal) for door in doors]
+    made: list[Any] = []
+    for door in doors:
+        approved = assign(parent, Grant(f"connect-{door.label}", CONNECTION_APPROVER, door.resource_id), principal)
+        target = pulumi.Output.all(door.resource_id, approved).apply(lambda known: str(known[0]))
+        for number, service in enumerate(door.services):
+            label = f"{door.label}-{service}" if number else door.label
+            made.append(_managed_door(parent, workspace, label, service, target, made[-1:]))
+    return made
 
 
-def _managed_door(parent: AzureComponent, workspace: Any, door: Door, principal: pulumi.Output[str]) -> Any:
-    approved = assign(parent, Grant(f"connect-{door.label}", CONNECTION_APPROVER, door.resource_id), principal)
+def _managed_door(parent: AzureComponent, workspace: Any, label: str, service: str, target: pulumi.Output[str], before: list[Any]) -> Any:
     ml = az.machinelearningservices
-    target = pulumi.Output.all(door.resource_id, approved).apply(lambda known: str(known[0]))
-    destination = ml.PrivateEndpointDestinationArgs(service_resource_id=target, subresource_target=door.service, spark_enabled=False)
+    destination = ml.PrivateEndpointDestinationArgs(service_resource_id=target, subresource_target=service, spark_enabled=False)
     return ml.ManagedNetworkSettingsRule(
-        parent.child_name(f"door-{door.label}"),
+        parent.child_name(f"door-{label}"),
         resource_group_name=parent.group.name,
         workspace_name=workspace.name,
-        rule_name=door.label,
+        rule_name=label,
         properties=ml.PrivateEndpointOutboundRuleArgs(type="PrivateEndpoint", category="UserDefined", destination=destination),
-        opts=parent.child_options(),
+        opts=parent.child_options(depends_on=before),
     )
-
-
-def _lead_to_blobs(parent: AzureComponent, network: Network, label: str, service: str, account_id: pulumi.Output[str]) -> None:
-    """Named in the network's own zone of that service."""
-    zone = network.private_zones.get(service)
-    zones = {service: zone} if zone is not None else {}
-    make_endpoint(parent, f"{network.logical_name}-{label}-{service}", network, service, account_id, zones)
-
-
-def _lead_to(
-    parent: AzureComponent, network: Network, label: str, service: str, target_id: pulumi.Output[str], names: Mapping[str, str]
-) -> None:
-    """Named in zones made for it, where the network's zones are the yard's."""
-    here = network.logical_name
-    wanted = names if network.private_zones else {}
-    zones = {key: make_zone(parent, f"{here}-{key}", name, network.id)[0] for key, name in wanted.items()}
-    make_endpoint(parent, f"{here}-{label}", network, service, target_id, zones)

@@ -15,12 +15,24 @@ from .account import AzureComponent
 if TYPE_CHECKING:
     from .network import Network
 
-# What an endpoint is to -> the zone that gives it its name: learn.microsoft.com/azure/private-link/private-endpoint-dns
-ZONES: Mapping[str, str] = MappingProxyType({"blob": "privatelink.blob.core.windows.net", "dfs": "privatelink.dfs.core.windows.net"})
+# What an endpoint is to -> the zones that give it its names: learn.microsoft.com/azure/private-link/private-endpoint-dns
+_ZONES_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"blob": ("blob",), "dfs": ("dfs",), "registry": ("registry",), "amlworkspace": ("api", "notebooks")}
+)
+ZONES: Mapping[str, str] = MappingProxyType(
+    {
+        "blob": "privatelink.blob.core.windows.net",
+        "dfs": "privatelink.dfs.core.windows.net",
+        "registry": "privatelink.azurecr.io",
+        "api": "privatelink.api.azureml.ms",
+        "notebooks": "privatelink.notebooks.azure.net",
+    }
+)
+"""What a private DNS zone is about -> its name."""
+BUCKETS = ("blob", "dfs")
+"""What of a bucket's account endpoints are to."""
 # egress: endpoints. Registries keep the layers of images in storage accounts of their own, hence Microsoft.Storage
 SERVICE_ENDPOINTS = ("Microsoft.ContainerRegistry", "Microsoft.KeyVault", "Microsoft.Storage")
-WORKSPACE_ZONES: Mapping[str, str] = MappingProxyType({"api": "privatelink.api.azureml.ms", "notebooks": "privatelink.notebooks.azure.net"})
-REGISTRY_ZONES: Mapping[str, str] = MappingProxyType({"registry": "privatelink.azurecr.io"})
 OUT: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"nat": ("Internet",), "endpoints": ("AzureContainerRegistry", "AzureKeyVault", "Storage"), "none": ()}
 )
@@ -53,15 +65,8 @@ def make_zone(
     return pulumi.Output.from_input(zone.id), pulumi.Output.from_input(link.id)
 
 
-def make_endpoint(
-    parent: AzureComponent,
-    suffix: str,
-    network: Network,
-    service: str,
-    target_id: pulumi.Output[str],
-    zones: Mapping[str, pulumi.Output[str]],
-) -> pulumi.Output[str]:
-    """A private endpoint in a network to one service of a resource; its id is known once its names are there, in `zones` by label."""
+def make_endpoint(parent: AzureComponent, suffix: str, network: Network, service: str, target_id: pulumi.Output[str]) -> pulumi.Output[str]:
+    """A private endpoint in a network to one service of a resource; its id is known once its names are in the network's zones."""
     endpoint = az.network.PrivateEndpoint(
         parent.child_name(suffix),
         resource_group_name=parent.group.name,
@@ -70,6 +75,7 @@ def make_endpoint(
         tags=parent.azure_tags(),
         opts=parent.child_options(),
     )
+    zones = {label: zone for label in _ZONES_OF[service] if (zone := network.zone(label)) is not None}
     if not zones:
         return pulumi.Output.from_input(endpoint.id)
     named = az.network.PrivateDnsZoneGroup(

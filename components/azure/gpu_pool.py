@@ -123,6 +123,7 @@ class GpuPool(AzureComponent):
             self.machine,
             subnet_id=self.subnet_ids[0],
             security_group_id=self.security_group_id,
+            card_rules_id=self.network.card_rules_id,
             identity_id=self.identity.id,
             orchestration=orchestration,
             ssh_public_key=ssh_public_key,

@@ -17,7 +17,7 @@ from ..targets import Given, in_order, service_problems
 from ..values import ImageDigest
 from .account import AzureComponent, Group, account, configured_location, group_problems
 from .cluster import close_clusters, make_cluster
-from .doors import Door, lead_to_buckets, lead_to_registry, lead_to_workspace, networks_of, open_managed_network
+from .doors import Door, doors_to_buckets, lead_to_buckets, lead_to_registry, lead_to_workspace, networks_of, open_managed_network
 from .identity import Identity, assign
 from .job_targets import Yard, azureml_target, publish_command, region_word
 from .registry import make_registry
@@ -93,7 +93,8 @@ class JobService(AzureComponent):
         `isolation`: what clusters reach, internet (default) or approved: what has a rule alone. `registry`:
         premium makes one for images, paid by the day (default: none; a digest of any registry will do). `registry_id`: id of an existing
         one that pools may pull from. `resource_group`: the name of an existing group (default: that of
-        the first pool's network). The workspace is reached from where the run bucket is: from the internet where that is open to anything.
+        the first pool's network). Workspace, logs and registry are reached from where the run bucket is (`open_to`, of an existing one
+        too); the workspace from all of the internet where that is anything.
         """
         found = [*name_problems(name), *_problems(pools, writes, reads, submitters), *_own_problems(isolation, registry, registry_id)]
         raw = {"secrets": dict(secrets or {}), "limits": limits or {}, "image": image}
@@ -147,14 +148,11 @@ class JobService(AzureComponent):
             lead_to_workspace(self, networks, made.workspace, made.storage)
 
     def _lead_out(self, made: Made, isolation: Isolation, run: Bucket, reads: Sequence[Bucket], images: Any) -> list[Any]:
-        """From the managed network. To adopted buckets too: no owner of theirs can make a way in a network that is Azure ML's."""
-        by_account: dict[str, Bucket] = {}  # Azure takes one rule for an account
-        for bucket in (run, *reads):
-            by_account.setdefault(bucket.account_key, bucket)
-        doors = [Door(bucket.logical_name, bucket.account_id, "blob") for bucket in by_account.values()]
+        """From the managed network, where Azure does not make the way itself."""
+        doors = doors_to_buckets([run, *reads])
         if managed_by_hand(isolation, run.open_to or []):
-            doors.append(Door("workspace-storage", made.storage.id, "blob"))
-            doors += [Door("workspace-registry", images.id, "registry")] if images is not None else []
+            doors.append(Door("workspace-storage", made.storage.id, ("blob",)))
+            doors += [Door("workspace-registry", images.id, ("registry",))] if images is not None else []
         return open_managed_network(self, made.workspace, doors)
 
     def _run_clusters(self, workspace: Any, pools: Sequence[GpuPool], doors: list[Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ _ROTATE_AFTER = "P1Y"
 
 
 class EncryptionKey(AzureComponent):
-    """A key that rotates each year and lives two, in a vault that roles alone open and the internet cannot reach.
+    """A key that rotates each year, in a vault that roles alone open and the internet cannot reach.
 
     Purge protection and 90 days of soft delete: nobody, its owner included, can make it go at once.
     """
@@ -97,7 +97,10 @@ def vault_properties(tenant_id: pulumi.Output[str]) -> dict[str, Any]:
 
 
 def key_properties() -> dict[str, Any]:
-    """An RSA key that wraps other keys and renews itself before its end. No day of expiry here: each version gets its own."""
+    """An RSA key that wraps other keys and renews itself. Each version of a rotation lives two years; the first, made here, has no end.
+
+    A policy's lifetime is not that of the current version: learn.microsoft.com/azure/key-vault/keys/how-to-configure-key-rotation
+    """
     return {
         "kty": "RSA",
         "key_size": 3072,

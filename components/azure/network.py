@@ -16,7 +16,7 @@ from ..spec import NetworkSpec
 from ..values import as_given
 from .account import AzureComponent, Group, group_problems
 from .cidr import DEFAULT_CIDR, Plan, plan_subnets, spec_problems
-from .endpoints import OUT, SERVICE_ENDPOINTS, ZONES, make_zone
+from .endpoints import BUCKETS, OUT, SERVICE_ENDPOINTS, ZONES, make_zone
 from .security_group import endpoint_rules, make_node_group, make_rules, node_rules
 
 _IDS = {
@@ -44,7 +44,9 @@ class Network(AzureComponent):
     endpoint_subnet_id: pulumi.Output[str]
     """Where private endpoints go; of an adopted network the first subnet."""
     private_zones: dict[str, pulumi.Output[str]]
-    """Id of the private DNS zone by what an endpoint is to (blob, dfs). Empty: an adopted network, whose zones are its owner's."""
+    """Id of the private DNS zone by what it is about: keys of endpoints.ZONES. Of an adopted network those that were given."""
+    card_rules_id: pulumi.Output[str] | None
+    """Security group of each node's card, in an adopted network; None: the subnet has it."""
     zones: list[str]
     egress: str | None
     """The way out: nat, endpoints or none; None: an adopted network, which has its own."""
@@ -74,9 +76,8 @@ class Network(AzureComponent):
         self.id = network.id
         self.security_group_id = make_node_group(self)
         nodes, endpoints = self._subnets(network.name, plan)
-        zones = {service: make_zone(self, service, zone, self.id) for service, zone in ZONES.items()}
-        self.private_zones = {service: zone for service, (zone, _) in zones.items()}
-        ready = after(nodes, [link for _, link in zones.values()])
+        self.card_rules_id, self.private_zones = None, {}
+        ready = after(nodes, [zone for service in BUCKETS if (zone := self.zone(service)) is not None])
         self.subnet_ids = dict.fromkeys(self.zones, ready)
         self.endpoint_subnet_id = endpoints
         self._register()
@@ -93,14 +94,16 @@ class Network(AzureComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> Network:
-        """Use an existing network: makes the nodes' security group beside it and changes nothing in it.
+        """Use an existing network: makes the nodes' security groups beside it and changes nothing in it.
 
         `vpc_id`: the virtual network's resource id. `subnet_ids`: the private subnet's id by zone, at least one; it may be the same in
-        all zones. `private_zones`: ids of the private DNS zones that are linked to the network, by blob and dfs; without them private
-        endpoints get no names from here, which is right where a policy of the company gives them theirs.
+        all zones. `private_zones`: ids of the private DNS zones that are linked to the network, by blob, dfs, registry, api and
+        notebooks; without them private endpoints get no names from here, which is right where a policy of the company gives them
+        theirs. Nodes may open port 443 to anywhere: what they reach is for the network's routes and rules to say.
         """
         problems = [*name_problems(name), *id_problems("vpc_id", vpc_id), *group_problems(resource_group)]
         problems += [problem for zone, subnet in subnet_ids.items() for problem in id_problems("subnet_ids", subnet, zone)]
+        problems += zone_problems(private_zones or {})
         problems += [] if subnet_ids else ["subnet_ids: got none, allowed: at least one; give the private subnet of each pool's zone"]
         refuse(f"Network {name}", problems)
         self = cls.__new__(cls)
@@ -112,8 +115,19 @@ class Network(AzureComponent):
         self.endpoint_subnet_id = next(iter(self.subnet_ids.values()))
         self.private_zones = {service: pulumi.Output.from_input(zone) for service, zone in (private_zones or {}).items()}
         self.security_group_id = make_node_group(self)
+        self.card_rules_id = make_rules(self, "nodes", node_rules(self.security_group_id, {"anywhere": "*"}))
         self._register()
         return self
+
+    def zone(self, service: str) -> pulumi.Output[str] | None:
+        """Id of the private DNS zone about `service`, linked to this network: made where it is not there yet, once.
+
+        None: an adopted network that was given none. Azure has one zone of a name in a resource group, so two networks want two groups.
+        """
+        if service not in self.private_zones and self.egress is not None:
+            zone, link = make_zone(self, service, ZONES[service], self.id)
+            self.private_zones[service] = after(zone, [link])
+        return self.private_zones.get(service)
 
     def _register(self) -> None:
         self.register_outputs({"id": self.id, "subnet_ids": self.subnet_ids, "security_group_id": self.security_group_id})
@@ -129,12 +143,13 @@ class Network(AzureComponent):
         )
 
     def _subnets(self, network: pulumi.Output[str], plan: Plan) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
-        rules = make_rules(self, "nodes", node_rules(self.security_group_id, plan.endpoints, OUT[str(self.egress)]))
+        out = {"endpoints": plan.endpoints, **{tag: tag for tag in OUT[str(self.egress)]}}
+        rules = make_rules(self, "nodes", node_rules(self.security_group_id, out))
         more: dict[str, Any] = {"nat_gateway": {"id": self._nat()}} if self.egress == "nat" else {}
         if self.egress == "endpoints":
             more["service_endpoints"] = [{"service": service} for service in SERVICE_ENDPOINTS]
         nodes = self._subnet("nodes", network, plan.nodes, rules, more, [])
-        guard = make_rules(self, "endpoints", endpoint_rules(self.security_group_id, plan.endpoints))
+        guard = make_rules(self, "endpoints", endpoint_rules(plan.endpoints))
         policies = {"private_endpoint_network_policies": "Enabled"}  # else no rule is about a private endpoint
         # one after the other: Azure changes one subnet of a network at a time
         endpoints = self._subnet("endpoints", network, plan.endpoints, guard, policies, [nodes])
@@ -182,6 +197,12 @@ def id_problems(key: str, value: Any, zone: str | None = None) -> list[str]:
         wanted = f"{form}/subnets/NAME" if key == "subnet_ids" else form
         return [f"{key}{f'.{zone}' if zone else ''}: got {value!r}, allowed: a resource id, {wanted}; the portal shows it under JSON View"]
     return []
+
+
+def zone_problems(private_zones: Mapping[str, Any]) -> list[str]:
+    """Why these cannot be the private DNS zones of a network."""
+    allowed = ", ".join(ZONES)
+    return [f"private_zones: got {key!r}, allowed: {allowed}; name what the zone is about" for key in private_zones if key not in ZONES]
 
 
 def _existing(name: str, key: str, value: pulumi.Input[str], zone: str | None = None) -> pulumi.Output[str]:

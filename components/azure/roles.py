@@ -40,7 +40,7 @@ ML_SUBMITTER = Role(
 ML_CLOSER = Role(
     "AzureML Compute Operator",
     "e503ece1-11d0-4e8e-8e2c-7a6c3bf38815",
-    "what takes clusters to zero nodes at the end sets their size; on the one workspace",
+    "what takes clusters to zero nodes at the end sets their size; it could make, change and delete clusters; on the one workspace",
 )
 CONNECTION_APPROVER = Role(
     "Azure AI Enterprise Network Connection Approver",

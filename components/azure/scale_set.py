@@ -49,6 +49,7 @@ def scale_set(
     *,
     subnet_id: pulumi.Input[str],
     security_group_id: pulumi.Input[str],
+    card_rules_id: pulumi.Input[str] | None,
     identity_id: pulumi.Input[str],
     orchestration: Orchestration,
     ssh_public_key: str | None,
@@ -70,7 +71,7 @@ def scale_set(
             "security_profile": security(row, encryption_at_host=encryption_at_host),
             "storage_profile": {"image_reference": image_of(spec, row), "os_disk": os_disk(spec, row)},
             "os_profile": login(ssh_public_key, prefix, custom_data(boot_of(row))),
-            "network_profile": _network(subnet_id, security_group_id, orchestration),
+            "network_profile": _network(subnet_id, security_group_id, card_rules_id, orchestration),
             "scheduled_events_profile": {"terminate_notification_profile": {"enable": True, "not_before_timeout": _NOTICE}},
         },
         tags=pool.azure_tags(),
@@ -79,10 +80,20 @@ def scale_set(
     )
 
 
-def _network(subnet_id: pulumi.Input[str], security_group_id: pulumi.Input[str], orchestration: Orchestration) -> dict[str, Any]:
-    """One Ethernet card without a public address. InfiniBand cards come with the size: they are in no template."""
+def _network(
+    subnet_id: pulumi.Input[str],
+    security_group_id: pulumi.Input[str],
+    card_rules_id: pulumi.Input[str] | None,
+    orchestration: Orchestration,
+) -> dict[str, Any]:
+    """One Ethernet card without a public address. InfiniBand cards come with the size: they are in no template.
+
+    `card_rules_id`: its own security group, where the subnet is somebody else's.
+    """
     address = {"name": "private", "subnet": {"id": subnet_id}, "application_security_groups": [{"id": security_group_id}]}
-    card = {"name": "nodes", "primary": True, "enable_accelerated_networking": True, "ip_configurations": [address]}
+    card: dict[str, Any] = {"name": "nodes", "primary": True, "enable_accelerated_networking": True, "ip_configurations": [address]}
+    if card_rules_id is not None:
+        card["network_security_group"] = {"id": card_rules_id}
     version = {"network_api_version": _FLEXIBLE_API} if orchestration == "flexible" else {}
     return {"network_interface_configurations": [card], **version}
 

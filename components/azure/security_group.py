@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
@@ -12,6 +12,7 @@ from .account import AzureComponent
 
 _LAST = 4096  # the lowest priority that a rule of one's own can have: before Azure's defaults, which let the virtual network in
 _FIRST = 100
+_HTTPS = {"access": "Allow", "protocol": "Tcp", "source_port_range": "*", "destination_port_range": "443"}
 
 
 def make_node_group(parent: AzureComponent) -> pulumi.Output[str]:
@@ -35,8 +36,8 @@ def make_rules(parent: AzureComponent, suffix: str, rules: Sequence[dict[str, An
     return pulumi.Output.from_input(group.id)
 
 
-def node_rules(nodes: pulumi.Output[str], endpoints: str, out: Sequence[str]) -> list[dict[str, Any]]:
-    """Nodes to nodes on everything; HTTPS to the private endpoints and to the service tags in `out`.
+def node_rules(nodes: pulumi.Output[str], out: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Nodes to nodes on everything; HTTPS to what `out` has: in a word -> an address range or a service tag.
 
     InfiniBand is a network of its own: no rule here is about it. Name resolution and the metadata service pass whatever rules say:
     learn.microsoft.com/azure/virtual-network/network-security-groups-overview
@@ -44,32 +45,25 @@ def node_rules(nodes: pulumi.Output[str], endpoints: str, out: Sequence[str]) ->
     own = [{"id": nodes}]
     everything = {"access": "Allow", "protocol": "*", "source_port_range": "*", "destination_port_range": "*"}
     between = {**everything, "source_application_security_groups": own, "destination_application_security_groups": own}
-    tags = [(tag, tag) for tag in out]
     return [
         {**between, "name": "nodes-in", "direction": "Inbound", "description": "nodes from each other"},
         {**between, "name": "nodes-out", "direction": "Outbound", "description": "nodes to each other"},
-        *(_https(name, own, to) for name, to in [("endpoints", endpoints), *tags]),
+        *(_https(name, own, to) for name, to in out.items()),
     ]
 
 
-def endpoint_rules(nodes: pulumi.Output[str], endpoints: str) -> list[dict[str, Any]]:
-    """Private endpoints take HTTPS from the nodes alone."""
-    rule = _https("nodes", [{"id": nodes}], endpoints)
-    return [{**rule, "name": "nodes-in", "direction": "Inbound", "description": "HTTPS from the nodes"}]
+def endpoint_rules(endpoints: str) -> list[dict[str, Any]]:
+    """Private endpoints take HTTPS from the network and what is joined to it: who submits to a closed yard comes from there.
+
+    A network has no other place for people's machines than one joined to it; identities are asked for whoever comes.
+    """
+    come = {"name": "network-in", "description": "HTTPS from this network and those joined to it", "direction": "Inbound"}
+    return [{**come, **_HTTPS, "source_address_prefix": "VirtualNetwork", "destination_address_prefix": endpoints}]
 
 
 def _https(name: str, source: list[dict[str, Any]], to: str) -> dict[str, Any]:
-    return {
-        "name": f"out-{name}".lower(),
-        "description": f"HTTPS to {to}",
-        "direction": "Outbound",
-        "access": "Allow",
-        "protocol": "Tcp",
-        "source_application_security_groups": source,
-        "source_port_range": "*",
-        "destination_address_prefix": to,
-        "destination_port_range": "443",
-    }
+    out = {"name": f"out-{name}".lower(), "description": f"HTTPS to {to}", "direction": "Outbound"}
+    return {**out, **_HTTPS, "source_application_security_groups": source, "destination_address_prefix": to}
 
 
 def _deny(direction: str) -> dict[str, Any]:

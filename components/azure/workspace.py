@@ -32,9 +32,9 @@ class Made(NamedTuple):
 def make_workspace(parent: AzureComponent, isolation: Isolation, *, open_to: Sequence[str], registry_id: pulumi.Input[str] | None) -> Made:
     """The workspace. Its own storage is not the run bucket: Azure ML keeps its snapshots and logs there.
 
-    Its identity is Azure's own for it, which Azure itself gives its roles on these things. `open_to`: from where who has rights may come,
-    as for a bucket. The storage takes the same: who reads a job's log is sent there. The provider has no addresses for a workspace
-    itself, so that is open to all of the internet or closed to it.
+    Its identity is Azure's own for it; Azure makes that Azure AI Administrator of the resource group. `open_to`: from where who has
+    rights may come, as for a bucket. The storage takes the same: who reads a job's log is sent there. The provider has no addresses for
+    a workspace itself, so that is open to all of the internet or closed to it.
     """
     name = f"{parent.logical_name}-workspace"
     storage = private_account(parent, "workspace-storage", name, open_to, None, hierarchical=False)

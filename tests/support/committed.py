@@ -1,4 +1,4 @@
-"""The yards of the committed stacks, recorded as updates; of each id, ARN and name it is known whose it is."""
+"""The yards of the committed stacks, and a closed one, recorded as updates; of each id, ARN and name it is known whose it is."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import yaml
 from components.planning.monitor import Answers, Recording, record
 from stacks.program import declare
 from stacks.settings import load
+from tests.support.closed_azure import declare as declare_closed
 from tests.support.standin.answers import Origin, Referring
 
-__all__ = ["CHECKOUT", "CLOUDS", "YARDS", "Origin", "Referring", "config", "recorded"]
+__all__ = ["CHECKOUT", "CLOSED", "CLOUDS", "YARDS", "Origin", "Referring", "closed_azure", "config", "recorded"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CLOUDS = ("aws", "gcp", "azure")
+CLOSED = "closed-azure"
 YARDS = {cloud: (f"dev-{cloud}", f"prod-{cloud}") for cloud in CLOUDS}
 
 
@@ -25,8 +27,18 @@ def config(stack: str) -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in document["config"].items()}
 
 
+def closed_azure(answers: Answers | None = None) -> Recording:
+    """What the program of tests/support/closed_azure.py registers, in the place of the dev stack."""
+    given = {key: value for key, value in config("dev-azure").items() if key.startswith("azure-native:")}
+    found = record(declare_closed, answers or Referring(), project="gpuyard", stack=CLOSED, config=given, root=CHECKOUT)
+    assert found.problems == []
+    return found
+
+
 def recorded(stack: str, answers: Answers | None = None) -> Recording:
     """What the stock program registers for a stack."""
+    if stack == CLOSED:
+        return closed_azure(answers)
     given = config(stack)
     found = record(
         lambda: declare(load(given, stack=stack)), answers or Referring(), project="gpuyard", stack=stack, config=given, root=CHECKOUT

@@ -18,6 +18,7 @@ _UNPRICED = {
     "azure-native:containerregistry:Registry": "container registry",
     "azure-native:containerservice:ManagedCluster": "AKS cluster",
     "azure-native:keyvault:ManagedHsm": "managed HSM",
+    "azure-native:machinelearningservices:Workspace": "workspace: its network's own private endpoints",
     "azure-native:network:AzureFirewall": "firewall",
     "azure-native:network:BastionHost": "Bastion host",
     "azure-native:network:LoadBalancer": "load balancer",

@@ -90,7 +90,8 @@ def _open(rule: Mapping[str, Any]) -> Iterator[str]:
         return
     if rule.get("direction") == "Inbound":
         sources = [rule.get("sourceAddressPrefix"), *(rule.get("sourceAddressPrefixes") or [])]
-        if any(source in (*_WORLD, "VirtualNetwork") for source in sources):
+        joined = () if _is_https_to_one_place(rule) else ("VirtualNetwork",)  # what is joined to a network comes with it
+        if any(source in (*_WORLD, *joined) for source in sources):
             yield f"it lets {', '.join(filter(None, sources))} in: name a group of machines or a subnet"
         elif not any(sources) and not rule.get("sourceApplicationSecurityGroups"):
             yield "it lets everybody in"
@@ -98,6 +99,12 @@ def _open(rule: Mapping[str, Any]) -> Iterator[str]:
         ports = [rule.get("destinationPortRange"), *(rule.get("destinationPortRanges") or [])]
         if str(rule.get("protocol")).lower() != "tcp" or [port for port in ports if port] != ["443"]:
             yield "everything may go out to the internet, not HTTPS alone"
+
+
+def _is_https_to_one_place(rule: Mapping[str, Any]) -> bool:
+    """Who comes then is asked for an identity by what is there."""
+    ports = (rule.get("protocol"), rule.get("destinationPortRange"))
+    return ports == ("Tcp", "443") and rule.get("destinationAddressPrefix") not in (None, *_WORLD, "VirtualNetwork")
 
 
 def _denies_all(rule: Mapping[str, Any]) -> bool:

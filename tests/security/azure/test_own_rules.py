@@ -39,6 +39,10 @@ GOOD_SET: dict[str, Any] = {
 }
 GOOD_SUBNET = {"networkSecurityGroup": {"id": "g"}, "defaultOutboundAccess": False}
 DENY = {"name": "d", "access": "Deny", "direction": "Inbound", "protocol": "*", "sourceAddressPrefix": "*", "destinationPortRange": "*"}
+JOINED = {
+    **{"name": "j", "access": "Allow", "direction": "Inbound", "protocol": "Tcp", "destinationPortRange": "443"},
+    **{"sourceAddressPrefix": "VirtualNetwork", "destinationAddressPrefix": "10.0.1.0/24"},
+}
 PEERS = {"name": "p", "access": "Allow", "direction": "Inbound", "protocol": "*", "sourceApplicationSecurityGroups": [{"id": "a"}]}
 HTTPS = {
     "access": "Allow",
@@ -81,6 +85,7 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
     (SUBNET, GOOD_SUBNET),
     (NETWORK, {"subnets": [{"name": "a", **GOOD_SUBNET}]}),
     (GROUP, {"securityRules": [PEERS, {"name": "o", **HTTPS}, DENY]}),
+    (GROUP, {"securityRules": [JOINED, DENY]}),
     (RULE, PEERS),
     (BLOBS, {"deleteRetentionPolicy": {"enabled": True, "days": 7}, "containerDeleteRetentionPolicy": {"enabled": True, "days": 7}}),
     (COMPUTE, GOOD_COMPUTE),
@@ -104,6 +109,8 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     (NETWORK, {"subnets": [{"name": "a"}]}, "subnet a: no security group"),
     (GROUP, {"securityRules": [PEERS]}, "no rule of its own denies"),
     (GROUP, {"securityRules": [DENY, {**PEERS, "sourceAddressPrefix": "VirtualNetwork"}]}, "lets VirtualNetwork in"),
+    (GROUP, {"securityRules": [DENY, {**JOINED, "destinationPortRange": "22"}]}, "lets VirtualNetwork in"),
+    (GROUP, {"securityRules": [DENY, {**JOINED, "destinationAddressPrefix": "*"}]}, "lets VirtualNetwork in"),
     (GROUP, {"securityRules": [DENY, {**PEERS, "sourceApplicationSecurityGroups": []}]}, "lets everybody in"),
     (RULE, {**PEERS, "sourceAddressPrefixes": ["Internet"]}, "lets Internet in"),
     (RULE, {**HTTPS, "destinationPortRange": "*"}, "everything may go out"),

@@ -62,6 +62,9 @@ def test_nodes_reach_each_other_and_what_egress_says(record: Any, egress: str, o
     assert ("serviceEndpoints" in nodes) == (egress == "endpoints")
     assert endpoints["privateEndpointNetworkPolicies"] == "Enabled"
     assert any(urn.endswith("::net-nodes") for urn in recorded.one(SUBNET_TYPE, "net-endpoints").dependencies)
+    come, deny, _ = recorded.inputs(token("network:NetworkSecurityGroup"), "net-endpoints")["securityRules"]
+    assert (come["sourceAddressPrefix"], come["destinationAddressPrefix"]) == ("VirtualNetwork", endpoints["addressPrefix"])
+    assert (come["protocol"], come["destinationPortRange"], deny["name"]) == ("Tcp", "443", "deny-inbound")
 
 
 def test_a_group_that_is_given_is_used_and_none_is_made(record: Any) -> None:
@@ -249,5 +252,11 @@ def test_adopted_things_are_never_managed(record: Any) -> None:
         pulumi.export("known", [bucket.name, bucket.url])
 
     recorded = record(program)
-    assert kinds(recorded) == ["ApplicationSecurityGroup hub-nodes", "Bucket data", "Network hub", "ResourceGroup hub-group"]
+    assert kinds(recorded) == [
+        "ApplicationSecurityGroup hub-nodes",
+        "Bucket data",
+        "Network hub",
+        "NetworkSecurityGroup hub-nodes",
+        "ResourceGroup hub-group",
+    ]
     assert recorded.exports["known"] == ["acmedata/nlp", "abfs://nlp@acmedata.dfs.core.windows.net"]

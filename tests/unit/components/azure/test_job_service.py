@@ -16,6 +16,7 @@ from training_jobs.target import AzureMlTarget, parse_targets
 
 COMPUTE, WORKSPACE = token("machinelearningservices:Compute"), token("machinelearningservices:Workspace")
 ASSIGNMENT = token("authorization:RoleAssignment")
+LOGS = "train-workspace-storage"
 
 
 def roles(recorded: Any) -> dict[str, tuple[str, str, str]]:
@@ -41,7 +42,6 @@ def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) 
         "FederatedIdentityCredential train-submitter-subject-794f08de",
         "Identity train-submitter",
         "JobService train",
-        "ManagedNetworkSettingsRule train-door-data",
         "ManagedNetworkSettingsRule train-door-runs",
         "PrivateDnsZoneGroup train-net-runs-blob",
         "PrivateDnsZoneGroup train-net-runs-dfs",
@@ -51,10 +51,7 @@ def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) 
         "PrivateEndpoint train-net-runs-dfs",
         "PrivateEndpoint train-net-workspace",
         "PrivateEndpoint train-net-workspace-storage-blob",
-        "PrivateZone train-net-api",
-        "PrivateZone train-net-notebooks",
         "RoleAssignment train-may-close",
-        "RoleAssignment train-may-connect-data",
         "RoleAssignment train-may-connect-runs",
         "RoleAssignment train-may-h100-reads-data",
         "RoleAssignment train-may-h100-writes-runs",
@@ -65,8 +62,6 @@ def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) 
         "StorageAccount train-workspace-storage",
         "UserAssignedIdentity train-submitter-identity",
         "Vault train-workspace-vault",
-        "VirtualNetworkLink train-net-api",
-        "VirtualNetworkLink train-net-notebooks",
         "Workflow train-end",
         "Workspace train-logs",
         "Workspace train-workspace",
@@ -104,7 +99,6 @@ def test_everybody_has_single_roles_on_single_things(record: Any) -> None:
     workspace = recorded.inputs(WORKSPACE, "train-workspace")["workspaceName"]
     assert roles(recorded) == {
         "train-may-close": ("AzureML Compute Operator", workspace, "train-end-principal"),
-        "train-may-connect-data": ("Azure AI Enterprise Network Connection Approver", "acmedata", "train-workspace-principal"),
         "train-may-connect-runs": ("Azure AI Enterprise Network Connection Approver", account, "train-workspace-principal"),
         "train-may-h100-reads-data": ("Storage Blob Data Reader", "nlp", node),
         "train-may-h100-writes-runs": ("Storage Blob Data Contributor", "runs", node),
@@ -222,19 +216,88 @@ def test_every_pools_network_leads_to_what_the_internet_does_not(record: Any) ->
     ]
     registry = recorded.inputs(token("network:PrivateEndpoint"), "train-two-registry")
     assert registry["privateLinkServiceConnections"][0]["groupIds"] == ["registry"]
-    zone = recorded.inputs(token("privatedns:PrivateZone"), "train-two-registry")
-    assert zone["privateZoneName"] == "privatelink.azurecr.io"
+    zones = [recorded.inputs(token("privatedns:PrivateZone"), f"{network}-registry") for network in ("one", "two")]
+    assert {zone["privateZoneName"] for zone in zones} == {"privatelink.azurecr.io"}
+    assert len({zone["resourceGroupName"] for zone in zones}) == 2  # Azure has one zone of a name in a group
 
 
-def test_adopted_buckets_of_one_account_share_the_managed_networks_door(record: Any) -> None:
+@pytest.mark.parametrize(
+    ("open_to", "doors"),
+    [(None, []), (["internet"], []), ([], ["train-door-text"]), (["203.0.112.0/24"], ["train-door-text"])],
+)
+def test_ways_lead_to_an_adopted_bucket_that_the_internet_does_not_lead_to(
+    record: Any, open_to: list[str] | None, doors: list[str]
+) -> None:
     def program() -> None:
         network = Network("net", {"zones": ["1"]}, tags=TAGS)
-        pool = GpuPool("h100", CLUSTER, network=network, tags=TAGS)
-        data = [Bucket.adopt(name, bucket=DATA.replace("/nlp", f"/{name}"), tags=TAGS) for name in ("text", "images")]
-        JobService("train", pools=[pool], writes=[Bucket("runs", tags=TAGS)], reads=data, tags=TAGS)
+        pools = [GpuPool(name, spec, network=network, tags=TAGS) for name, spec in (("h100", CLUSTER), ("lab", VMS))]
+        data = [Bucket.adopt(name, bucket=DATA.replace("/nlp", f"/{name}"), open_to=open_to, tags=TAGS) for name in ("text", "images")]
+        JobService("train", pools=pools, writes=[Bucket("runs", tags=TAGS)], reads=data, tags=TAGS)
 
-    doors = [line.partition(" ")[2] for line in kinds(record(program), "train") if line.startswith("ManagedNetworkSettingsRule")]
-    assert doors == ["train-door-runs", "train-door-text"]
+    found = kinds(record(program), "train")
+    rules = [line.partition(" ")[2] for line in found if line.startswith("ManagedNetworkSettingsRule")]
+    assert rules == ["train-door-runs", *doors]  # one for the account, whatever is in it
+    assert ("RoleAssignment train-may-connect-text" in found) is bool(doors)
+    assert ("PrivateEndpoint train-net-text-blob" in found) is bool(doors)
+
+
+def test_an_adopted_run_bucket_says_from_where_workspace_and_logs_are_reached(record: Any) -> None:
+    def reached(open_to: list[str] | None) -> tuple[str, str]:
+        recorded = record(jobs(writes=[{"bucket": DATA, "open_to": open_to}]))
+        workspace, logs = recorded.inputs(WORKSPACE, "train-workspace"), recorded.inputs(token("storage:StorageAccount"), LOGS)
+        return workspace["publicNetworkAccess"], logs["networkRuleSet"]["defaultAction"]
+
+    assert [reached(doors) for doors in (None, ["203.0.112.0/24"], ["internet"])] == [
+        ("Disabled", "Deny"),
+        ("Enabled", "Deny"),
+        ("Enabled", "Allow"),
+    ]
+
+
+def test_clusters_are_led_to_both_services_of_a_hierarchical_bucket(record: Any) -> None:
+    def program() -> None:
+        pool = GpuPool("h100", CLUSTER, network=Network("net", {"zones": ["1"]}, tags=TAGS), tags=TAGS)
+        JobService("train", pools=[pool], writes=[Bucket("runs", namespace="hierarchical", tags=TAGS)], tags=TAGS)
+
+    recorded = record(program)
+    rule = token("machinelearningservices:ManagedNetworkSettingsRule")
+    found = {name: recorded.inputs(rule, name)["properties"]["destination"] for name in ("train-door-runs", "train-door-runs-dfs")}
+    assert [destination["subresourceTarget"] for destination in found.values()] == ["blob", "dfs"]
+    assert len({destination["serviceResourceId"] for destination in found.values()}) == 1
+
+
+@pytest.mark.parametrize("given", [None, {"blob": f"{VNET}/blob", "api": f"{VNET}/api"}])
+def test_nothing_of_an_adopted_network_is_changed(record: Any, given: dict[str, str] | None) -> None:
+    def program() -> None:
+        network = Network.adopt("hub", vpc_id=VNET, subnet_ids={"1": SUBNET}, private_zones=given, tags=TAGS)
+        pools = [GpuPool(name, spec, network=network, tags=TAGS) for name, spec in (("h100", CLUSTER), ("lab", VMS))]
+        JobService("train", pools=pools, writes=[Bucket("runs", tags=TAGS)], registry="premium", tags=TAGS)
+
+    recorded = record(program)
+    assert not [line for line in kinds(recorded) if line.startswith(("PrivateZone", "VirtualNetworkLink", "Subnet"))]
+    named = {line.partition(" ")[2] for line in kinds(recorded) if line.startswith("PrivateDnsZoneGroup")}
+    assert named == ({"train-hub-runs-blob", "train-hub-workspace", "train-hub-workspace-storage-blob"} if given else set())
+
+
+def test_nodes_in_an_adopted_network_bring_their_own_rules(record: Any) -> None:
+    def program() -> None:
+        GpuPool("lab", VMS, network=Network.adopt("hub", vpc_id=VNET, subnet_ids={"1": SUBNET}, tags=TAGS), tags=TAGS)
+
+    recorded = record(program)
+    machines = recorded.inputs(token("compute:VirtualMachineScaleSet"), "lab-machines")["virtualMachineProfile"]
+    [card] = machines["networkProfile"]["networkInterfaceConfigurations"]
+    assert card["networkSecurityGroup"]["id"].endswith("/NetworkSecurityGroup/hub-nodes")
+    rules = recorded.inputs(token("network:NetworkSecurityGroup"), "hub-nodes")["securityRules"]
+    assert [(rule["name"], rule["access"]) for rule in rules] == [
+        ("nodes-in", "Allow"),
+        ("nodes-out", "Allow"),
+        ("out-anywhere", "Allow"),
+        ("deny-inbound", "Deny"),
+        ("deny-outbound", "Deny"),
+    ]
+    made = record(lambda: declare(pools={"lab": VMS}, submitters=()))
+    machines = made.inputs(token("compute:VirtualMachineScaleSet"), "lab-machines")["virtualMachineProfile"]
+    assert "networkSecurityGroup" not in machines["networkProfile"]["networkInterfaceConfigurations"][0]  # its subnet has it
 
 
 def test_an_adopted_network_gets_endpoints_and_no_names(record: Any) -> None:
@@ -282,8 +345,8 @@ def test_nothing_secret_is_anywhere(record: Any) -> None:
 def jobs(**more: Any) -> Any:
     def program() -> None:
         network = Network.adopt("hub", vpc_id=VNET, subnet_ids={"1": SUBNET})
-        given = {"pools": [GpuPool("h100", CLUSTER, network=network)], "writes": [Bucket.adopt("runs", bucket=DATA)], **more}
-        JobService("train", **given)
+        runs = [Bucket.adopt("runs", **written) for written in more.pop("writes", [{"bucket": DATA}])]
+        JobService("train", pools=[GpuPool("h100", CLUSTER, network=network)], writes=runs, **more)
 
     return program
 

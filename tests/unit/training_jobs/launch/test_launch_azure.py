@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import pytest
@@ -51,6 +52,16 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vault: FakeVault) -
         monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusting)
         yield found
         fsspec.get_filesystem_class("abfs").clear_instance_cache()  # each holds the credentials of its test
+
+
+def test_a_file_system_that_knows_no_condition_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def old(path: str, value: bytes, **more: object) -> None:
+        raise TypeError(f"Session.request() got an unexpected keyword argument {next(iter(more))!r}")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", lambda url, **_: (SimpleNamespace(_pipe_file=old, pipe_file=old), "runs/a"))
+    with pytest.raises(EndedError, match=r"argument 'mode'. Fix: pip install 'adlfs>=2025.8'") as refused:
+        files.create("abfs://runs@acme.dfs.core.windows.net/a", b"1")
+    assert refused.value.code == 64
 
 
 def test_files_on_blob_storage_are_as_on_disk(account: Storage) -> None:

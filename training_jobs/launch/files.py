@@ -92,7 +92,10 @@ def _create_remote(url: str, data: bytes) -> bool:
                 return True
             except FileExistsError:
                 return False
-            except TypeError as error:  # an old adlfs hands the mode on to a client that knows none
+            except TypeError as error:
+                if not url.startswith("abfs"):
+                    raise
+                # an old adlfs hands the mode on to a client that knows none
                 raise EndedError(64, f"the job's image cannot write {url} safely: {error}. Fix: pip install 'adlfs>=2025.8'") from None
             except OSError as error:
                 code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")

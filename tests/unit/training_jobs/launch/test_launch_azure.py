@@ -19,7 +19,7 @@ from tests.support.azure.https import UNAVAILABLE
 from tests.support.azure.storage import Storage, storage
 from tests.support.azure.vault import FakeVault
 from tests.support.launching import as_on_disk, bootstrap, claimed, launching_tarball, refusal
-from training_jobs.launch import secrets, topology
+from training_jobs.launch import files, secrets, topology
 from training_jobs.launch.ended import EndedError
 from training_jobs.launch.environment import workers_environment
 from training_jobs.launch.topology import Place, place

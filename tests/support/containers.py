@@ -29,7 +29,7 @@ class Containers:
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], folder: Path, say: Callable[[str], None]) -> None:
         """Start one more, in a folder of its own."""
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         base = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
@@ -48,11 +48,15 @@ class Containers:
         found = [process.poll() for process in self._processes]
         return [code if code is None or code >= 0 else 128 - code for code in found]
 
+    def warn(self, process: subprocess.Popen[bytes]) -> None:
+        """SIGTERM to its first process, as container runtimes send it."""
+        process.send_signal(signal.SIGTERM)
+
     def end(self, grace_s: float) -> None:
         """SIGTERM to what is left, SIGKILL after the grace."""
         for process in self._processes:
             if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+                self.warn(process)
         deadline = time.monotonic() + grace_s
         while time.monotonic() < deadline and any(process.poll() is None for process in self._processes):
             time.sleep(0.02)
@@ -62,6 +66,22 @@ class Containers:
             process.wait()
         for pump in self._pumps:
             pump.join(30)
+
+
+class Alike(Containers):
+    """Containers of which none is first: when one fails, the job has failed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed: int | None = None
+        """The code of the one that was seen to fail first, as a shell tells it."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether every one has exited, or one has failed: then the job is over."""
+        if self.failed is None:
+            self.failed = next((code for code in self.codes if code), None)
+        return self.failed is not None or all(code is not None for code in self.codes)
 
 
 def _pump(process: subprocess.Popen[bytes], say: Callable[[str], None]) -> None:

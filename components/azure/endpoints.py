@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_azure_native as az
 
-from ..base import after
 from .account import AzureComponent
 
 if TYPE_CHECKING:
@@ -65,8 +64,8 @@ def make_zone(
     return pulumi.Output.from_input(zone.id), pulumi.Output.from_input(link.id)
 
 
-def make_endpoint(parent: AzureComponent, suffix: str, network: Network, service: str, target_id: pulumi.Output[str]) -> pulumi.Output[str]:
-    """A private endpoint in a network to one service of a resource; its id is known once its names are in the network's zones."""
+def make_endpoint(parent: AzureComponent, suffix: str, network: Network, service: str, target_id: pulumi.Output[str]) -> None:
+    """A private endpoint in a network to one service of a resource, with its names in the network's zones, where it has some."""
     endpoint = az.network.PrivateEndpoint(
         parent.child_name(suffix),
         resource_group_name=parent.group.name,
@@ -76,13 +75,11 @@ def make_endpoint(parent: AzureComponent, suffix: str, network: Network, service
         opts=parent.child_options(),
     )
     zones = {label: zone for label in _ZONES_OF[service] if (zone := network.zone(label)) is not None}
-    if not zones:
-        return pulumi.Output.from_input(endpoint.id)
-    named = az.network.PrivateDnsZoneGroup(
-        parent.child_name(suffix),
-        resource_group_name=parent.group.name,
-        private_endpoint_name=endpoint.name,
-        private_dns_zone_configs=[{"name": label, "private_dns_zone_id": zone} for label, zone in zones.items()],
-        opts=parent.child_options(),
-    )
-    return after(endpoint.id, [named.id])
+    if zones:
+        az.network.PrivateDnsZoneGroup(
+            parent.child_name(suffix),
+            resource_group_name=parent.group.name,
+            private_endpoint_name=endpoint.name,
+            private_dns_zone_configs=[{"name": label, "private_dns_zone_id": zone} for label, zone in zones.items()],
+            opts=parent.child_options(),
+        )

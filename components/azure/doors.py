@@ -34,12 +34,13 @@ def networks_of(pools: Iterable[GpuPool]) -> list[Network]:
 
 
 def lead_to_buckets(parent: AzureComponent, networks: Sequence[Network], buckets: Sequence[Bucket]) -> None:
-    """From each network to each bucket that wants it."""
+    """From each network to the account of each bucket that wants it, unless it leads there already."""
     for network in networks:
         for bucket in buckets:
             for service in BUCKETS if bucket.wants_doors else ():
-                suffix = f"{network.logical_name}-{bucket.logical_name}-{service}"
-                make_endpoint(parent, suffix, network, service, bucket.account_id)
+                if network.first_to(bucket.account_key, service):
+                    suffix = f"{network.logical_name}-{bucket.logical_name}-{service}"
+                    make_endpoint(parent, suffix, network, service, bucket.account_id)
 
 
 def lead_to_workspace(parent: AzureComponent, networks: Sequence[Network], workspace: Any, storage: Any) -> None:
@@ -55,11 +56,14 @@ def lead_to_registry(parent: AzureComponent, networks: Sequence[Network], regist
         make_endpoint(parent, f"{network.logical_name}-registry", network, "registry", registry.id)
 
 
-def doors_to_buckets(buckets: Iterable[Bucket]) -> list[Door]:
-    """What the managed network is led to of these buckets. Azure takes one rule for a service of an account."""
+def doors_to_buckets(buckets: Iterable[Bucket], *, all_of_them: bool) -> list[Door]:
+    """What the managed network is led to of these buckets: what wants it, or all of them where clusters reach nothing else.
+
+    Azure takes one rule for a service of an account.
+    """
     by_account: dict[str, Bucket] = {}
     for bucket in buckets:
-        if bucket.wants_doors:
+        if all_of_them or bucket.wants_doors:
             by_account.setdefault(bucket.account_key, bucket)
     return [Door(bucket.logical_name, bucket.account_id, bucket.services) for bucket in by_account.values()]
 

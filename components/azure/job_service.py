@@ -149,7 +149,7 @@ class JobService(AzureComponent):
 
     def _lead_out(self, made: Made, isolation: Isolation, run: Bucket, reads: Sequence[Bucket], images: Any) -> list[Any]:
         """From the managed network, where Azure does not make the way itself."""
-        doors = doors_to_buckets([run, *reads])
+        doors = doors_to_buckets([run, *reads], all_of_them=isolation == "approved")
         if managed_by_hand(isolation, run.open_to or []):
             doors.append(Door("workspace-storage", made.storage.id, ("blob",)))
             doors += [Door("workspace-registry", images.id, ("registry",))] if images is not None else []

@@ -17,7 +17,7 @@ from ..values import as_given
 from .account import AzureComponent, Group, group_problems
 from .cidr import DEFAULT_CIDR, Plan, plan_subnets, spec_problems
 from .endpoints import BUCKETS, OUT, SERVICE_ENDPOINTS, ZONES, make_zone
-from .security_group import endpoint_rules, make_node_group, make_rules, node_rules
+from .security_group import endpoint_rules, make_node_group, make_rules, names_rule, node_rules
 
 _IDS = {
     "vpc_id": re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+", re.IGNORECASE),
@@ -50,6 +50,7 @@ class Network(AzureComponent):
     zones: list[str]
     egress: str | None
     """The way out: nat, endpoints or none; None: an adopted network, which has its own."""
+    _led_to: set[tuple[str, str]]
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class Network(AzureComponent):
         props = {"cidr": cidr, "zones": spec.zones, "egress": spec.egress}
         super().__init__("Network", name, props, tags, opts)
         self.use_group(resource_group)
-        self.zones, self.egress = list(spec.zones), spec.egress
+        self.zones, self.egress, self._led_to = list(spec.zones), spec.egress, set()
         plan = plan_subnets(cidr)
         network = self._network(cidr)
         self.id = network.id
@@ -99,7 +100,8 @@ class Network(AzureComponent):
         `vpc_id`: the virtual network's resource id. `subnet_ids`: the private subnet's id by zone, at least one; it may be the same in
         all zones. `private_zones`: ids of the private DNS zones that are linked to the network, by blob, dfs, registry, api and
         notebooks; without them private endpoints get no names from here, which is right where a policy of the company gives them
-        theirs. Nodes may open port 443 to anywhere: what they reach is for the network's routes and rules to say.
+        theirs. Nodes may ask name servers in the network and those joined to it, and open port 443 to anywhere: what they reach beyond is
+        for the network's routes and rules to say.
         """
         problems = [*name_problems(name), *id_problems("vpc_id", vpc_id), *group_problems(resource_group)]
         problems += [problem for zone, subnet in subnet_ids.items() for problem in id_problems("subnet_ids", subnet, zone)]
@@ -109,13 +111,14 @@ class Network(AzureComponent):
         self = cls.__new__(cls)
         AzureComponent.__init__(self, "Network", name, {"existing": {"vpc_id": vpc_id, "subnet_ids": dict(subnet_ids)}}, tags, opts)
         self.use_group(resource_group)
-        self.zones, self.egress = list(subnet_ids), None
+        self.zones, self.egress, self._led_to = list(subnet_ids), None, set()
         self.id = _existing(name, "vpc_id", vpc_id)
         self.subnet_ids = {zone: _existing(name, "subnet_ids", subnet, zone) for zone, subnet in subnet_ids.items()}
         self.endpoint_subnet_id = next(iter(self.subnet_ids.values()))
         self.private_zones = {service: pulumi.Output.from_input(zone) for service, zone in (private_zones or {}).items()}
         self.security_group_id = make_node_group(self)
-        self.card_rules_id = make_rules(self, "nodes", node_rules(self.security_group_id, {"anywhere": "*"}))
+        rules = [*node_rules(self.security_group_id, {"anywhere": "*"}), names_rule(self.security_group_id)]
+        self.card_rules_id = make_rules(self, "nodes", rules)
         self._register()
         return self
 
@@ -128,6 +131,15 @@ class Network(AzureComponent):
             zone, link = make_zone(self, service, ZONES[service], self.id)
             self.private_zones[service] = after(zone, [link])
         return self.private_zones.get(service)
+
+    def first_to(self, account_key: str, service: str) -> bool:
+        """Whether nothing in this program led from here to that service of the account yet; from now on something does.
+
+        A zone has one record for an account's name, so a second private endpoint in a network would take it from the first.
+        """
+        first = (account_key, service) not in self._led_to
+        self._led_to.add((account_key, service))
+        return first
 
     def _register(self) -> None:
         self.register_outputs({"id": self.id, "subnet_ids": self.subnet_ids, "security_group_id": self.security_group_id})

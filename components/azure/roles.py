@@ -60,7 +60,7 @@ class Grant(NamedTuple):
     scope: pulumi.Input[str]
     """Resource id of what it is about; never a group or a subscription."""
     below: tuple[str, ...] = ()
-    """Folders of a container: blobs are written and deleted below these alone. None: the role as it is."""
+    """Folders of a container: blobs are written and deleted below these alone. Empty: the role as it is."""
 
 
 def condition(folders: Sequence[str]) -> str:

@@ -39,8 +39,8 @@ def make_rules(parent: AzureComponent, suffix: str, rules: Sequence[dict[str, An
 def node_rules(nodes: pulumi.Output[str], out: Mapping[str, str]) -> list[dict[str, Any]]:
     """Nodes to nodes on everything; HTTPS to what `out` has: in a word -> an address range or a service tag.
 
-    InfiniBand is a network of its own: no rule here is about it. Name resolution and the metadata service pass whatever rules say:
-    learn.microsoft.com/azure/virtual-network/network-security-groups-overview
+    InfiniBand is a network of its own: no rule here is about it. Azure's own name servers and the metadata service pass whatever rules
+    say: learn.microsoft.com/azure/virtual-network/network-security-groups-overview
     """
     own = [{"id": nodes}]
     everything = {"access": "Allow", "protocol": "*", "source_port_range": "*", "destination_port_range": "*"}
@@ -50,6 +50,21 @@ def node_rules(nodes: pulumi.Output[str], out: Mapping[str, str]) -> list[dict[s
         {**between, "name": "nodes-out", "direction": "Outbound", "description": "nodes to each other"},
         *(_https(name, own, to) for name, to in out.items()),
     ]
+
+
+def names_rule(nodes: pulumi.Output[str]) -> dict[str, Any]:
+    """Nodes to the name servers of an existing network, which can be its own: in it or in one joined to it."""
+    return {
+        "name": "out-names",
+        "description": "names from this network and those joined to it",
+        "direction": "Outbound",
+        "access": "Allow",
+        "protocol": "*",
+        "source_port_range": "*",
+        "destination_port_range": "53",
+        "source_application_security_groups": [{"id": nodes}],
+        "destination_address_prefix": "VirtualNetwork",
+    }
 
 
 def endpoint_rules(endpoints: str) -> list[dict[str, Any]]:

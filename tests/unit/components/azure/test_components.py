@@ -221,6 +221,10 @@ def pool(**more: Any) -> Callable[[], Any]:
         (lambda: Network("net", {"zones": ["eastus-1"], "cidr": "10.0.0.0/28"}), ["Network net: 2 problems", "zones: got", "cidr: got"]),
         (lambda: Network.adopt("n", vpc_id="vnet", subnet_ids={"1": "s"}), ["2 problems", "vpc_id: got 'vnet'", "subnet_ids.1: got 's'"]),
         (lambda: Network.adopt("n", vpc_id=VNET, subnet_ids={}), ["subnet_ids: got none"]),
+        (
+            lambda: Network.adopt("n", vpc_id=VNET, subnet_ids={"1": SUBNET}, private_zones={"file": f"{VNET}/file"}),
+            ["private_zones: got 'file', allowed: blob, dfs, registry, api, notebooks"],
+        ),
         (lambda: Bucket("runs", {"open_to": ["10.0.0.1", "internet"]}), ["open_to", "a public IPv4 address"]),
         (lambda: Bucket("runs", {"open_to": ["1.2.3.4", "internet"]}), ["open_to", "internet alone"]),
         (lambda: Bucket("R", namespace="deep"), ["2 problems", "name: got 'R'", "namespace: got 'deep'"]),  # type: ignore[arg-type]

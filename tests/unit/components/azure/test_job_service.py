@@ -238,7 +238,40 @@ def test_ways_lead_to_an_adopted_bucket_that_the_internet_does_not_lead_to(
     rules = [line.partition(" ")[2] for line in found if line.startswith("ManagedNetworkSettingsRule")]
     assert rules == ["train-door-runs", *doors]  # one for the account, whatever is in it
     assert ("RoleAssignment train-may-connect-text" in found) is bool(doors)
-    assert ("PrivateEndpoint train-net-text-blob" in found) is bool(doors)
+    ways = [line for line in found if line.startswith(("PrivateEndpoint train-net-text", "PrivateEndpoint train-net-images"))]
+    assert ways == (["PrivateEndpoint train-net-text-blob", "PrivateEndpoint train-net-text-dfs"] if doors else [])
+
+
+@pytest.mark.parametrize("open_to", [None, ["internet"]])
+def test_clusters_that_reach_approved_ways_alone_are_led_to_every_bucket(record: Any, open_to: list[str] | None) -> None:
+    def program() -> None:
+        pool = GpuPool("h100", CLUSTER, network=Network("net", {"zones": ["1"]}, tags=TAGS), tags=TAGS)
+        data = Bucket.adopt("data", bucket=DATA, open_to=open_to, tags=TAGS)
+        runs = Bucket("runs", {"open_to": ["internet"]}, tags=TAGS)
+        JobService("train", pools=[pool], writes=[runs], reads=[data], isolation="approved", tags=TAGS)
+
+    found = kinds(record(program), "train")
+    rules = [line.partition(" ")[2] for line in found if line.startswith("ManagedNetworkSettingsRule")]
+    assert rules == ["train-door-data", "train-door-runs"]
+    assert not [line for line in found if line.startswith("PrivateEndpoint")]  # the pools' network reaches them as anybody does
+
+
+def test_job_services_that_share_a_bucket_and_a_network_share_its_endpoints(record: Any) -> None:
+    def program() -> None:
+        network = Network("net", {"zones": ["1"]}, tags=TAGS)
+        data = Bucket("data", tags=TAGS)
+        for name in ("one", "two"):
+            pool = GpuPool(f"{name}-lab", VMS, network=network, tags=TAGS)
+            JobService(f"of-{name}", pools=[pool], writes=[Bucket(f"{name}-runs", tags=TAGS)], reads=[data], tags=TAGS)
+
+    assert [line.partition(" ")[2] for line in kinds(record(program)) if line.startswith("PrivateEndpoint")] == [
+        "of-one-net-data-blob",
+        "of-one-net-data-dfs",
+        "of-one-net-one-runs-blob",
+        "of-one-net-one-runs-dfs",
+        "of-two-net-two-runs-blob",
+        "of-two-net-two-runs-dfs",
+    ]
 
 
 def test_an_adopted_run_bucket_says_from_where_workspace_and_logs_are_reached(record: Any) -> None:
@@ -292,6 +325,7 @@ def test_nodes_in_an_adopted_network_bring_their_own_rules(record: Any) -> None:
         ("nodes-in", "Allow"),
         ("nodes-out", "Allow"),
         ("out-anywhere", "Allow"),
+        ("out-names", "Allow"),
         ("deny-inbound", "Deny"),
         ("deny-outbound", "Deny"),
     ]

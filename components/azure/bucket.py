@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal
 
 import pulumi
@@ -42,8 +42,8 @@ class Bucket(AzureComponent):
     """Resource id of the container: what roles are given on."""
     account_id: pulumi.Output[str]
     """Resource id of the storage account: what private endpoints lead to."""
-    account_key: str
-    """Tells accounts apart before their ids are known: two adopted buckets can be in one."""
+    account_key: Hashable
+    """Tells accounts apart before their ids are known: two adopted buckets can be in one. Never shown."""
     key_uri: pulumi.Output[str] | None
     """The key it is under; None: Microsoft's, or an adopted bucket's own."""
     open_to: list[str] | None
@@ -76,7 +76,7 @@ class Bucket(AzureComponent):
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
         super().__init__("Bucket", name, {**spec.model_dump(), "namespace": namespace}, tags, opts)
         self.use_group(resource_group)
-        self.open_to, self.account_key, self.wants_doors = list(spec.open_to), name, True
+        self.open_to, self.account_key, self.wants_doors = list(spec.open_to), self, True
         self.services = BUCKETS if namespace == "hierarchical" else BUCKETS[:1]
         made = private_account(self, "account", name, self.open_to, key, hierarchical=namespace == "hierarchical")
         container = az.storage.BlobContainer(
@@ -117,7 +117,7 @@ class Bucket(AzureComponent):
         AzureComponent.__init__(self, "Bucket", name, {"existing": bucket}, tags, opts)
         self.open_to = doors if open_to is not None else None
         self.wants_doors, self.services = open_to is not None and ANYWHERE not in doors, BUCKETS[:1]
-        self.account_key = parts_of(bucket).account_id.lower() if isinstance(bucket, str) else name
+        self.account_key = parts_of(bucket).account_id.lower() if isinstance(bucket, str) else self
         known = pulumi.Output.from_input(bucket).apply(lambda found: _existing(found, name))
         parts = known.apply(lambda found: parts_of(found)._asdict())
         self._expose(parts["account"], parts["container"], known, parts["account_id"], None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pulumi
@@ -61,7 +61,7 @@ def doors_to_buckets(buckets: Iterable[Bucket], *, all_of_them: bool) -> list[Do
 
     Azure takes one rule for a service of an account.
     """
-    by_account: dict[str, Bucket] = {}
+    by_account: dict[Hashable, Bucket] = {}
     for bucket in buckets:
         if all_of_them or bucket.wants_doors:
             by_account.setdefault(bucket.account_key, bucket)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import partial
 from typing import Any
 
@@ -50,7 +50,7 @@ class Network(AzureComponent):
     zones: list[str]
     egress: str | None
     """The way out: nat, endpoints or none; None: an adopted network, which has its own."""
-    _led_to: set[tuple[str, str]]
+    _led_to: set[tuple[Hashable, str]]
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Network(AzureComponent):
             self.private_zones[service] = after(zone, [link])
         return self.private_zones.get(service)
 
-    def first_to(self, account_key: str, service: str) -> bool:
+    def first_to(self, account_key: Hashable, service: str) -> bool:
         """Whether nothing in this program led from here to that service of the account yet; from now on something does.
 
         A zone has one record for an account's name, so a second private endpoint in a network would take it from the first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -108,15 +109,27 @@ class FakeRun:
 
 
 def finish(nodes: list[subprocess.Popen[bytes]], timeout_s: float = 120) -> list[int]:
-    """The exit codes of all nodes; nothing is left alive when they do not come in time."""
+    """The exit codes of all nodes; when they do not come in time, what still ran is told and nothing is left alive."""
     deadline = time.monotonic() + timeout_s
     try:
         return [node.wait(max(0.1, deadline - time.monotonic())) for node in nodes]
+    except subprocess.TimeoutExpired:
+        alive = [line for node in nodes if node.poll() is None for line in _tree(psutil.Process(node.pid))]
+        raise AssertionError("\n".join([f"still alive after {timeout_s:.0f} s:", *alive])) from None
     finally:
         for node in nodes:
             if node.poll() is None:
                 os.killpg(node.pid, signal.SIGKILL)
                 node.wait()
+
+
+def _tree(process: psutil.Process) -> list[str]:
+    """A line for a process and each one below it: what the kernel says it does, and the end of its command."""
+    lines = []
+    for each in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            lines.append(f"{each.pid} {each.status()}: {' '.join(each.cmdline()[1:])[-80:]!r}")
+    return lines
 
 
 def wait_for(what: Callable[[], Any], timeout_s: float = 60) -> Any:

@@ -87,7 +87,7 @@ def test_a_stop_in_any_phase(tmp_path: Path, undisturbed: dict[str, object], mom
     nodes = run.submit(grace_s=30, preflight="required" if moment == "preflight" else "skip")
     wait_for(lambda: (tmp_path / "0-0/code/held").exists())
     nodes[0].send_signal(signal.SIGTERM)
-    assert finish(nodes, 90) == [code], run.log(0)
+    assert finish(nodes, 40) == [code], run.log(0)
     assert run.output(1, "node-0.json")["stopped"]
     assert sorted(int(path.parent.name) for path in run.run.glob("checkpoints/*/commit-1.json"))[-1:] == [saved][: saved > 0]
     assert not run.processes()

@@ -34,9 +34,10 @@ class Meeting:
         self.lost: set[int] = set()
         self._place, self._run, self._stopping = place, run, stopping
         self._peers: dict[int, socket.socket] = {}
-        self._inbox: queue.SimpleQueue[tuple[int, Message]] = queue.SimpleQueue()
+        # Queue: before Python 3.13 a SimpleQueue waits for ever where handling a signal outlasts what was left of the wait
+        self._inbox: queue.Queue[tuple[int, Message]] = queue.Queue()
         self._sending = threading.Lock()
-        self._clocks: queue.SimpleQueue[tuple[float, float]] = queue.SimpleQueue()
+        self._clocks: queue.Queue[tuple[float, float]] = queue.Queue()
         self._ready: set[int] = set()
         self._orders: list[Message] = []
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -46,6 +49,24 @@ def _until(meeting: Meeting, what: Callable[[], bool]) -> None:
             return
         meeting.listen(0.1)
     raise AssertionError("nothing was heard")
+
+
+def test_a_signal_that_outlasts_the_wait_ends_it() -> None:
+    before = signal.signal(signal.SIGUSR1, lambda *_: time.sleep(0.4))  # as a stop that is written to a slow disk
+    try:
+        with _meet(1) as (alone,):
+            word = threading.Timer(10, alone._inbox.put, [(0, {"kind": "stop"})])  # else a wait without end is one
+            kick = threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGUSR1])
+            for timer in (word, kick):
+                timer.start()
+            alone.listen(0.3)
+            assert word.is_alive()
+            word.cancel()
+            for timer in (word, kick):
+                timer.join()
+            assert not alone.stop
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_node_0_orders_when_all_are_ready_and_passes_everything_on() -> None:

@@ -33,8 +33,8 @@ What to know besides:
   Secrets User` on each secret to the identities of the pools (`POOL-node-identity`).
 - **Whoever runs `pulumi up`** needs to make resource groups and role assignments: `Contributor` and `Role Based Access Control
   Administrator` on the subscription. Where your programs say `resource_group=`, on those groups; and the latter on the containers of
-  existing buckets, on their accounts where these say `open_to`, and on an existing registry. An existing bucket or registry of another
-  subscription wants them there; private endpoints to it, and their approval, `Contributor` on it too.
+  existing buckets, on their accounts where these say `open_to`, and on an existing registry. Where such a bucket
+  or registry is in another subscription, that role on it there; where private endpoints lead to it, `Contributor` on it too.
 - **Whoever writes targets.json** (`publish_command`) needs `Storage Blob Data Contributor` on the run bucket,
   without such a condition.
 

@@ -1,0 +1,111 @@
+"""Private ways to what a yard has: from the pools' networks, and from the network that Azure ML manages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from components.azure import Bucket, GpuPool, JobService, Network
+from tests.support.azure_yard import CLUSTER, DATA, TAGS, VMS, declare, kinds, token
+
+
+@pytest.mark.parametrize(
+    ("open_to", "default", "own_door"),
+    [((), "Deny", False), (("203.0.112.0/24",), "Deny", True), (("internet",), "Allow", False)],
+)
+def test_whoever_reaches_the_run_bucket_reaches_the_logs(record: Any, open_to: tuple[str, ...], default: str, own_door: bool) -> None:
+    recorded = record(lambda: declare(open_to=open_to))
+    runs, logs = (recorded.inputs(token("storage:StorageAccount"), name) for name in ("runs-account", "train-workspace-storage"))
+    assert (logs["publicNetworkAccess"], logs["networkRuleSet"]) == (runs["publicNetworkAccess"], runs["networkRuleSet"])
+    assert logs["networkRuleSet"]["defaultAction"] == default
+    assert logs["allowSharedKeyAccess"] is False
+    found = kinds(recorded, "train")
+    assert ("PrivateEndpoint train-net-workspace-storage-blob" in found) is (not open_to)  # else from the pools' network
+    assert ("ManagedNetworkSettingsRule train-door-workspace-storage" in found) is own_door  # else Azure's own, or the internet
+    assert ("RoleAssignment train-may-connect-workspace-storage" in found) is own_door
+    approved = record(lambda: declare(open_to=open_to, isolation="approved"))
+    assert "ManagedNetworkSettingsRule train-door-workspace-storage" not in kinds(approved)  # Azure's own then
+
+
+def test_every_pools_network_leads_to_what_the_internet_does_not(record: Any) -> None:
+    def program() -> None:
+        one, two = (Network(name, {"zones": ["1"]}, tags=TAGS) for name in ("one", "two"))
+        pools = [GpuPool("h100", CLUSTER, network=one, tags=TAGS), GpuPool("more", CLUSTER, network=two, tags=TAGS)]
+        JobService("train", pools=pools, writes=[Bucket("runs", tags=TAGS)], registry="premium", tags=TAGS)
+
+    recorded = record(program)
+    ends = ("registry", "runs-blob", "runs-dfs", "workspace", "workspace-storage-blob")
+    assert [line for line in kinds(recorded, "train") if line.startswith("PrivateEndpoint")] == [
+        f"PrivateEndpoint train-{network}-{end}" for network in ("one", "two") for end in ends
+    ]
+    registry = recorded.inputs(token("network:PrivateEndpoint"), "train-two-registry")
+    assert registry["privateLinkServiceConnections"][0]["groupIds"] == ["registry"]
+    zones = [recorded.inputs(token("privatedns:PrivateZone"), f"{network}-registry") for network in ("one", "two")]
+    assert {zone["privateZoneName"] for zone in zones} == {"privatelink.azurecr.io"}
+    assert len({zone["resourceGroupName"] for zone in zones}) == 2  # Azure has one zone of a name in a group
+
+
+@pytest.mark.parametrize(
+    ("open_to", "doors"),
+    [(None, []), (["internet"], []), ([], ["train-door-text"]), (["203.0.112.0/24"], ["train-door-text"])],
+)
+def test_ways_lead_to_an_adopted_bucket_that_the_internet_does_not_lead_to(
+    record: Any, open_to: list[str] | None, doors: list[str]
+) -> None:
+    def program() -> None:
+        network = Network("net", {"zones": ["1"]}, tags=TAGS)
+        pools = [GpuPool(name, spec, network=network, tags=TAGS) for name, spec in (("h100", CLUSTER), ("lab", VMS))]
+        data = [Bucket.adopt(name, bucket=DATA.replace("/nlp", f"/{name}"), open_to=open_to, tags=TAGS) for name in ("text", "images")]
+        JobService("train", pools=pools, writes=[Bucket("runs", tags=TAGS)], reads=data, tags=TAGS)
+
+    found = kinds(record(program), "train")
+    rules = [line.partition(" ")[2] for line in found if line.startswith("ManagedNetworkSettingsRule")]
+    assert rules == ["train-door-runs", *doors]  # one for the account, whatever is in it
+    assert ("RoleAssignment train-may-connect-text" in found) is bool(doors)
+    ways = [line for line in found if line.startswith(("PrivateEndpoint train-net-text", "PrivateEndpoint train-net-images"))]
+    assert ways == (["PrivateEndpoint train-net-text-blob", "PrivateEndpoint train-net-text-dfs"] if doors else [])
+
+
+@pytest.mark.parametrize("open_to", [None, ["internet"]])
+def test_clusters_that_reach_approved_ways_alone_are_led_to_every_bucket(record: Any, open_to: list[str] | None) -> None:
+    def program() -> None:
+        pool = GpuPool("h100", CLUSTER, network=Network("net", {"zones": ["1"]}, tags=TAGS), tags=TAGS)
+        data = Bucket.adopt("data", bucket=DATA, open_to=open_to, tags=TAGS)
+        runs = Bucket("runs", {"open_to": ["internet"]}, tags=TAGS)
+        JobService("train", pools=[pool], writes=[runs], reads=[data], isolation="approved", tags=TAGS)
+
+    found = kinds(record(program), "train")
+    rules = [line.partition(" ")[2] for line in found if line.startswith("ManagedNetworkSettingsRule")]
+    assert rules == ["train-door-data", "train-door-runs"]
+    assert not [line for line in found if line.startswith("PrivateEndpoint")]  # the pools' network reaches them as anybody does
+
+
+def test_job_services_that_share_a_bucket_and_a_network_share_its_endpoints(record: Any) -> None:
+    def program() -> None:
+        network = Network("net", {"zones": ["1"]}, tags=TAGS)
+        data = Bucket("data", tags=TAGS)
+        for name in ("one", "two"):
+            pool = GpuPool(f"{name}-lab", VMS, network=network, tags=TAGS)
+            JobService(f"of-{name}", pools=[pool], writes=[Bucket(f"{name}-runs", tags=TAGS)], reads=[data], tags=TAGS)
+
+    assert [line.partition(" ")[2] for line in kinds(record(program)) if line.startswith("PrivateEndpoint")] == [
+        "of-one-net-data-blob",
+        "of-one-net-data-dfs",
+        "of-one-net-one-runs-blob",
+        "of-one-net-one-runs-dfs",
+        "of-two-net-two-runs-blob",
+        "of-two-net-two-runs-dfs",
+    ]
+
+
+def test_clusters_are_led_to_both_services_of_a_hierarchical_bucket(record: Any) -> None:
+    def program() -> None:
+        pool = GpuPool("h100", CLUSTER, network=Network("net", {"zones": ["1"]}, tags=TAGS), tags=TAGS)
+        JobService("train", pools=[pool], writes=[Bucket("runs", namespace="hierarchical", tags=TAGS)], tags=TAGS)
+
+    recorded = record(program)
+    rule = token("machinelearningservices:ManagedNetworkSettingsRule")
+    found = {name: recorded.inputs(rule, name)["properties"]["destination"] for name in ("train-door-runs", "train-door-runs-dfs")}
+    assert [destination["subresourceTarget"] for destination in found.values()] == ["blob", "dfs"]
+    assert len({destination["serviceResourceId"] for destination in found.values()}) == 1

@@ -79,9 +79,10 @@ class Alike(Containers):
     @property
     def ended(self) -> bool:
         """Whether every one has exited, or one has failed: then the job is over."""
+        codes = self.codes  # one look: who failed between two would have ended without having failed
         if self.failed is None:
-            self.failed = next((code for code in self.codes if code), None)
-        return self.failed is not None or all(code is not None for code in self.codes)
+            self.failed = next((code for code in codes if code), None)
+        return self.failed is not None or all(code is not None for code in codes)
 
 
 def _pump(process: subprocess.Popen[bytes], say: Callable[[str], None]) -> None:

@@ -41,9 +41,10 @@ class Replicas(Containers):
     @property
     def failed(self) -> tuple[str, int] | None:
         """The replica that failed, and its code."""
-        if self.codes[0] == 0:
+        codes = self.codes
+        if codes[0] == 0:
             return None
-        return next(((task, code) for task, code in zip(self._tasks, self.codes, strict=True) if code), None)
+        return next(((task, code) for task, code in zip(self._tasks, codes, strict=True) if code), None)
 
     def _add(self, fake: FakeVertex, job: Job, pool: Any, task: str, env: dict[str, str]) -> None:
         container = pool.container_spec

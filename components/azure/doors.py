@@ -33,14 +33,16 @@ def networks_of(pools: Iterable[GpuPool]) -> list[Network]:
     return list({id(pool.network): pool.network for pool in pools}.values())
 
 
-def lead_to_buckets(parent: AzureComponent, networks: Sequence[Network], buckets: Sequence[Bucket]) -> None:
-    """From each network to the account of each bucket that wants it, unless it leads there already."""
+def lead_to_buckets(networks: Sequence[Network], buckets: Sequence[Bucket]) -> None:
+    """From each network to the account of each bucket that wants it, unless it leads there already.
+
+    The network's own, as job services share them: one that leaves the program takes no other's along.
+    """
     for network in networks:
         for bucket in buckets:
             for service in BUCKETS if bucket.wants_doors else ():
                 if network.first_to(bucket.account_key, service):
-                    suffix = f"{network.logical_name}-{bucket.logical_name}-{service}"
-                    make_endpoint(parent, suffix, network, service, bucket.account_id)
+                    make_endpoint(network, f"{bucket.logical_name}-{service}", network, service, bucket.account_id)
 
 
 def lead_to_workspace(parent: AzureComponent, networks: Sequence[Network], workspace: Any, storage: Any) -> None:

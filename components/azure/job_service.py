@@ -141,7 +141,7 @@ class JobService(AzureComponent):
     def _lead_in(self, pools: Sequence[GpuPool], run: Bucket, reads: Sequence[Bucket], images: Any, made: Made | None) -> None:
         """From the pools' networks: for `vms` machines, and for who submits where the internet leads to nothing."""
         networks = networks_of(pool for pool in pools if pool.spec.service == "vms" or not run.open_to)
-        lead_to_buckets(self, networks, [run, *reads])
+        lead_to_buckets(networks, [run, *reads])
         if images is not None:
             lead_to_registry(self, networks, images)
         if made is not None and not run.open_to:

@@ -10,6 +10,11 @@ from components.azure import Bucket, GpuPool, JobService, Network
 from tests.support.azure_yard import CLUSTER, DATA, TAGS, VMS, declare, kinds, token
 
 
+def endpoints(recorded: Any) -> list[str]:
+    """Names of the private endpoints in the pools' networks."""
+    return [line.partition(" ")[2] for line in kinds(recorded) if line.startswith("PrivateEndpoint")]
+
+
 @pytest.mark.parametrize(
     ("open_to", "default", "own_door"),
     [((), "Deny", False), (("203.0.112.0/24",), "Deny", True), (("internet",), "Allow", False)],
@@ -35,10 +40,9 @@ def test_every_pools_network_leads_to_what_the_internet_does_not(record: Any) ->
         JobService("train", pools=pools, writes=[Bucket("runs", tags=TAGS)], registry="premium", tags=TAGS)
 
     recorded = record(program)
-    ends = ("registry", "runs-blob", "runs-dfs", "workspace", "workspace-storage-blob")
-    assert [line for line in kinds(recorded, "train") if line.startswith("PrivateEndpoint")] == [
-        f"PrivateEndpoint train-{network}-{end}" for network in ("one", "two") for end in ends
-    ]
+    shared = [f"{network}-{end}" for network in ("one", "two") for end in ("runs-blob", "runs-dfs")]
+    own = [f"train-{network}-{end}" for network in ("one", "two") for end in ("registry", "workspace", "workspace-storage-blob")]
+    assert endpoints(recorded) == sorted([*shared, *own])
     registry = recorded.inputs(token("network:PrivateEndpoint"), "train-two-registry")
     assert registry["privateLinkServiceConnections"][0]["groupIds"] == ["registry"]
     zones = [recorded.inputs(token("privatedns:PrivateZone"), f"{network}-registry") for network in ("one", "two")]
@@ -59,12 +63,13 @@ def test_ways_lead_to_an_adopted_bucket_that_the_internet_does_not_lead_to(
         data = [Bucket.adopt(name, bucket=DATA.replace("/nlp", f"/{name}"), open_to=open_to, tags=TAGS) for name in ("text", "images")]
         JobService("train", pools=pools, writes=[Bucket("runs", tags=TAGS)], reads=data, tags=TAGS)
 
-    found = kinds(record(program), "train")
+    recorded = record(program)
+    found = kinds(recorded, "train")
     rules = [line.partition(" ")[2] for line in found if line.startswith("ManagedNetworkSettingsRule")]
     assert rules == ["train-door-runs", *doors]  # one for the account, whatever is in it
     assert ("RoleAssignment train-may-connect-text" in found) is bool(doors)
-    ways = [line for line in found if line.startswith(("PrivateEndpoint train-net-text", "PrivateEndpoint train-net-images"))]
-    assert ways == (["PrivateEndpoint train-net-text-blob", "PrivateEndpoint train-net-text-dfs"] if doors else [])
+    ways = [name for name in endpoints(recorded) if name.startswith(("net-text", "net-images"))]
+    assert ways == (["net-text-blob", "net-text-dfs"] if doors else [])
 
 
 @pytest.mark.parametrize("open_to", [None, ["internet"]])
@@ -75,28 +80,26 @@ def test_clusters_that_reach_approved_ways_alone_are_led_to_every_bucket(record:
         runs = Bucket("runs", {"open_to": ["internet"]}, tags=TAGS)
         JobService("train", pools=[pool], writes=[runs], reads=[data], isolation="approved", tags=TAGS)
 
-    found = kinds(record(program), "train")
-    rules = [line.partition(" ")[2] for line in found if line.startswith("ManagedNetworkSettingsRule")]
+    recorded = record(program)
+    rules = [line.partition(" ")[2] for line in kinds(recorded, "train") if line.startswith("ManagedNetworkSettingsRule")]
     assert rules == ["train-door-data", "train-door-runs"]
-    assert not [line for line in found if line.startswith("PrivateEndpoint")]  # the pools' network reaches them as anybody does
+    assert endpoints(recorded) == []  # the pools' network reaches them as anybody does
 
 
-def test_job_services_that_share_a_bucket_and_a_network_share_its_endpoints(record: Any) -> None:
+@pytest.mark.parametrize("services", [("one", "two"), ("two", "one"), ("two",)])
+def test_job_services_share_the_endpoints_of_a_shared_bucket_and_leave_them_to_each_other(record: Any, services: tuple[str, ...]) -> None:
     def program() -> None:
         network = Network("net", {"zones": ["1"]}, tags=TAGS)
         data = Bucket("data", tags=TAGS)
-        for name in ("one", "two"):
+        for name in services:
             pool = GpuPool(f"{name}-lab", VMS, network=network, tags=TAGS)
             JobService(f"of-{name}", pools=[pool], writes=[Bucket(f"{name}-runs", tags=TAGS)], reads=[data], tags=TAGS)
 
-    assert [line.partition(" ")[2] for line in kinds(record(program)) if line.startswith("PrivateEndpoint")] == [
-        "of-one-net-data-blob",
-        "of-one-net-data-dfs",
-        "of-one-net-one-runs-blob",
-        "of-one-net-one-runs-dfs",
-        "of-two-net-two-runs-blob",
-        "of-two-net-two-runs-dfs",
-    ]
+    recorded = record(program)
+    buckets = ["data", *sorted(f"{name}-runs" for name in services)]
+    assert endpoints(recorded) == [f"net-{bucket}-{service}" for bucket in buckets for service in ("blob", "dfs")]
+    parents = {recorded.one(token("network:PrivateEndpoint"), name).parent.rpartition("::")[2] for name in endpoints(recorded)}
+    assert parents == {"net"}  # whichever job service goes, the others' ways stay what they are
 
 
 def test_clusters_are_led_to_both_services_of_a_hierarchical_bucket(record: Any) -> None:

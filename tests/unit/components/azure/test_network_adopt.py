@@ -20,7 +20,7 @@ def test_nothing_of_an_adopted_network_is_changed(record: Any, given: dict[str, 
     recorded = record(program)
     assert not [line for line in kinds(recorded) if line.startswith(("PrivateZone", "VirtualNetworkLink", "Subnet"))]
     named = {line.partition(" ")[2] for line in kinds(recorded) if line.startswith("PrivateDnsZoneGroup")}
-    assert named == ({"train-hub-runs-blob", "train-hub-workspace", "train-hub-workspace-storage-blob"} if given else set())
+    assert named == ({"hub-runs-blob", "train-hub-workspace", "train-hub-workspace-storage-blob"} if given else set())
 
 
 def test_nodes_in_an_adopted_network_bring_their_own_rules(record: Any) -> None:
@@ -56,5 +56,5 @@ def test_an_adopted_network_gets_endpoints_and_no_names(record: Any) -> None:
         JobService("train", pools=[pool], writes=[Bucket("runs", tags=TAGS)], tags=TAGS)
 
     recorded = record(program)
-    assert recorded.inputs(token("network:PrivateEndpoint"), "train-hub-runs-blob")["subnet"] == {"id": SUBNET}
+    assert recorded.inputs(token("network:PrivateEndpoint"), "hub-runs-blob")["subnet"] == {"id": SUBNET}
     assert not [line for line in kinds(recorded) if line.startswith(("PrivateDnsZoneGroup", "PrivateZone", "Subnet", "VirtualNetwork"))]

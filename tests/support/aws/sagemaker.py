@@ -86,19 +86,20 @@ class FakeSageMaker(FakeService):
         job = self._job(body)
         told = self.model.shape_for("DescribeTrainingJobResponse").members  # tags are not among them
         asked = {name: value for name, value in job.body.items() if name in told}
-        return {
-            **asked,
-            "TrainingJobArn": self.arn(f"training-job/{job.name}"),
-            "ModelArtifacts": {"S3ModelArtifacts": f"{job.body['OutputDataConfig']['S3OutputPath']}/{job.name}/output/model.tar.gz"},
-            "TrainingJobStatus": job.status,
-            "SecondaryStatus": job.secondary,
-            "FailureReason": job.reason,
-            "SecondaryStatusTransitions": [{"Status": word, "StartTime": datetime.fromtimestamp(at, UTC)} for word, at in job.history],
-            "CreationTime": datetime.fromtimestamp(job.created_at, UTC),
-            "LastModifiedTime": datetime.fromtimestamp(job.history[-1][1], UTC),
-            "TrainingStartTime": datetime.fromtimestamp(job.started_at, UTC) if job.started_at else None,
-            "TrainingEndTime": datetime.fromtimestamp(job.ended_at, UTC) if job.ended_at else None,
-        }
+        with self.lock:  # status and secondary status belong together
+            return {
+                **asked,
+                "TrainingJobArn": self.arn(f"training-job/{job.name}"),
+                "ModelArtifacts": {"S3ModelArtifacts": f"{job.body['OutputDataConfig']['S3OutputPath']}/{job.name}/output/model.tar.gz"},
+                "TrainingJobStatus": job.status,
+                "SecondaryStatus": job.secondary,
+                "FailureReason": job.reason,
+                "SecondaryStatusTransitions": [{"Status": word, "StartTime": datetime.fromtimestamp(at, UTC)} for word, at in job.history],
+                "CreationTime": datetime.fromtimestamp(job.created_at, UTC),
+                "LastModifiedTime": datetime.fromtimestamp(job.history[-1][1], UTC),
+                "TrainingStartTime": datetime.fromtimestamp(job.started_at, UTC) if job.started_at else None,
+                "TrainingEndTime": datetime.fromtimestamp(job.ended_at, UTC) if job.ended_at else None,
+            }
 
     def list_training_jobs(self, body: Body) -> Body:
         """Summaries, the newest first, in pages of at most `page`."""

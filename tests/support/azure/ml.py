@@ -100,7 +100,8 @@ class FakeMl(Cluster, FakeHttps):
     def list_jobs(self, call: Call, workspace: str) -> Answer:
         """All there are."""
         self._known(workspace)
-        return Answer(200, {"value": [self._told(job) for job in self.jobs.values()]})
+        with self.lock:
+            return Answer(200, {"value": [self._told(job) for job in self.jobs.values()]})
 
     def cancel_job(self, call: Call, workspace: str, name: str) -> Answer:
         """Ask for the end; one that has ended refuses."""
@@ -116,7 +117,8 @@ class FakeMl(Cluster, FakeHttps):
     def get_compute(self, call: Call, workspace: str, name: str) -> Answer:
         """The cluster and its nodes."""
         self._known(workspace)
-        running = sum(job.holds for job in self.jobs.values())
+        with self.lock:
+            running = sum(job.holds for job in self.jobs.values())
         states = {"runningNodeCount": running, "idleNodeCount": 0, "preparingNodeCount": 0, "unusableNodeCount": 0, "leavingNodeCount": 0}
         cluster = {
             "scaleSettings": {"maxNodeCount": self.most, "minNodeCount": 0},
@@ -197,8 +199,9 @@ class FakeMl(Cluster, FakeHttps):
                 "properties": properties, "systemData": created}  # fmt: skip
 
     def _history(self, job: Job) -> Body:
-        times = {"startTimeUtc": _iso(job.started_at), "endTimeUtc": _iso(job.ended_at), "createdTimeUtc": _iso(job.created_at)}
-        return {"runId": job.name, "status": job.status, **times, "error": job.error and {"error": job.error}, "properties": {}}
+        with self.lock:  # a run that has ended has an end, whenever somebody asks
+            times = {"startTimeUtc": _iso(job.started_at), "endTimeUtc": _iso(job.ended_at), "createdTimeUtc": _iso(job.created_at)}
+            return {"runId": job.name, "status": job.status, **times, "error": job.error and {"error": job.error}, "properties": {}}
 
 
 def _iso(at: float | None) -> str | None:

@@ -6,7 +6,6 @@ import http.client
 import itertools
 import os
 import ssl
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ class FakeStorage(FakeHttps):
         super().__init__()
         self.fault: Fault = lambda verb, path: None
         self.loss: Fault = lambda verb, path: None
-        self._local = threading.local()
+        self._azurite = azurite.port()  # at once: a client that waited for its start would call again, and start another
 
     def serve(self, verb: str, host: str, target: str, headers: Mapping[str, str], raw: bytes) -> Answer | None:
         """Note the call, let it go wrong or let Azurite answer it."""
@@ -51,7 +50,7 @@ class FakeStorage(FakeHttps):
 
     def _forward(self, verb: str, host: str, target: str, headers: Mapping[str, str], raw: bytes) -> Answer:
         context = ssl._create_unverified_context()  # noqa: S323 the certificate is for the name in Host
-        connection = http.client.HTTPSConnection("127.0.0.1", azurite.port(), context=context, timeout=60)
+        connection = http.client.HTTPSConnection("127.0.0.1", self._azurite, context=context, timeout=60)
         try:
             kept = {name: value for name, value in headers.items() if name.lower() not in _HOP}
             connection.request(verb, target, raw, {**kept, "Host": host, "Content-Length": str(len(raw))})

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import psutil
 
-from tests.support.fake_nodes import FakeRun, wait_for
+from tests.support.fake_nodes import FakeRun
+from tests.support.waiting import wait_for
 from training_jobs.launch.meeting import free_port
 
 SCRIPT = """
@@ -41,7 +42,7 @@ def again(steps: Path, lose: Callable[[], None]) -> tuple[float, int]:
     before = set(steps.iterdir())
     began = time.monotonic()
     lose()
-    new: set[Path] = wait_for(lambda: set(steps.iterdir()) - before, 120)
+    new: set[Path] = wait_for(lambda: set(steps.iterdir()) - before, limit_s=120)
     return time.monotonic() - began, int(new.pop().name.split("-")[-1])
 
 
@@ -57,7 +58,7 @@ def launch(folder: Path) -> tuple[float, int]:
         return again(steps, partial(_replace, run, nodes))
     finally:
         _end([node.pid for node in nodes])
-        wait_for(lambda: not run.processes(), 10)
+        wait_for(lambda: not run.processes(), limit_s=10)
 
 
 def _replace(run: FakeRun, nodes: list[subprocess.Popen[bytes]]) -> None:

@@ -13,13 +13,13 @@ import pytest
 from tests.support.azure.ml import SUBSCRIPTION
 from tests.support.azure.ml_yard import IMAGE, Yard, yard
 from tests.support.local_yard import job
+from tests.support.waiting import PATIENCE_S
 from training_jobs.backends.azureml import Backend
 from training_jobs.backends.azureml.request import body_of
 from training_jobs.run import Code, Run
 from training_jobs.state import State
 from training_jobs.target import AzureMlTarget
 
-pytestmark = pytest.mark.timeout(300)
 # What it adds to a job: the state of the git checkout that it is started in, and empty members.
 _ADDED = ("properties", "isArchived", "inputs", "outputs")
 
@@ -86,7 +86,7 @@ def test_the_official_client_makes_the_same_request_and_knows_our_jobs(service: 
     assert list(service.ml.environments.values())[-1]["image"] == environments[0]["image"]
     assert str(client.jobs.get(name).status).rpartition(".")[2].lower() in {"not_started", "queued"}
     client.jobs.begin_cancel(name)
-    service.ml._lives[-1].join(60)
+    service.ml._lives[-1].join(PATIENCE_S)
     assert backend.status(name).state is State.CANCELLED
     assert backend.find(run) == name
     assert service.storage.door.refused == []

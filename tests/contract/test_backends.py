@@ -12,12 +12,11 @@ import pytest
 
 from tests.support.local_yard import job
 from tests.support.service_yards import MAKERS, PROGRAM, Yard
-from training_jobs.backends.base import Backend
+from tests.support.waiting import wait_for
+from training_jobs.backends.base import Backend, Capacity
 from training_jobs.errors import ConflictError
 from training_jobs.state import Exit, Reason, State, exit_for
 from training_jobs.target import JobTarget
-
-pytestmark = pytest.mark.timeout(600)  # of a busy machine
 
 
 @pytest.fixture(params=MAKERS)
@@ -206,9 +205,5 @@ def test_the_pool_says_what_is_free(yard: Yard) -> None:
     yard.until(waiting, State.PENDING)
     # SageMaker does not tell what is free, Azure ML not what waits.
     told = {"sagemaker": (2, 2, 0), "azureml": (2, 0, 0)}.get(yard.target.kind, (2, 0, 1))
-    deadline = time.monotonic() + 20  # a service lists a job among those that start for a while after its nodes have begun
-    found = yard.runner.capacity()[pool]
-    while (found.nodes, found.free, found.waiting) != told and time.monotonic() < deadline:
-        time.sleep(0.1)
-        found = yard.runner.capacity()[pool]
-    assert (found.nodes, found.free, found.waiting) == told
+    # A service lists a job among those that start for a while after its nodes have begun.
+    wait_for(lambda: yard.runner.capacity()[pool] == Capacity(*told), lambda: yard.runner.capacity()[pool], limit_s=30)

@@ -121,7 +121,6 @@ def copied_checkout(folder: Path) -> Path:
 
 
 @pytest.mark.engine
-@pytest.mark.timeout(600)
 def test_every_command_on_the_page(tmp_path: Path) -> None:
     """In order, in one shell, in a path with a space; `make test` is what runs this."""
     folder = tmp_path / "a clone"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.support.aws.batch_yard import GROUP, batch_target
 from tests.support.aws.logs import FakeLogs
 from tests.support.aws.moto_server import Moto, moto
 from tests.support.aws.scan import scan
+from tests.support.waiting import wait_for
 from training_jobs.backends import aws_batch
 from training_jobs.backends.base import Backend
 from training_jobs.runner import Runner
@@ -107,10 +107,7 @@ class Yard:
 
     def until(self, what: Callable[[], object]) -> None:
         """Wait for something."""
-        deadline = time.monotonic() + 300
-        while not what():
-            assert time.monotonic() < deadline, self.logs.text()
-            time.sleep(0.1)
+        wait_for(what, self.logs.text)
 
 
 def _backend(target: JobTarget) -> Backend:
@@ -165,8 +162,8 @@ def test_a_preempted_job_is_started_again_by_the_service_and_loses_no_step(yard:
 
 
 def test_all_starts_together_keep_the_time_limit_also_when_nobody_asks(yard: Yard) -> None:
-    leaves = "import sys, time; time.sleep(1); sys.exit(75)"
-    run = yard.submit(leaves, launcher="none", command=["python3", "train.py"], retries={"preempted": 9}, timeout="3s")
+    leaves = "import sys, time; time.sleep(3); sys.exit(75)"
+    run = yard.submit(leaves, launcher="none", command=["python3", "train.py"], retries={"preempted": 9}, timeout="8s")
     [job] = yard.batch.jobs.values()
     yard.until(lambda: job.ended)
     assert [attempt.nodes[0].exit_code for attempt in job.attempts] in ([75, 124], [75, 75, 124]), yard.logs.text()

@@ -13,8 +13,8 @@ from tests.support.azure.entra import NODES, claims_of
 from tests.support.azure.ml_yard import Yard, yard
 from tests.support.azure.scan import SECRET, scan
 from tests.support.azure.vault import FakeVault
-from tests.support.service_runs import wait_for
 from tests.support.trainer_runs import own_script, trainer, went_on
+from tests.support.waiting import wait_for
 from training_jobs.state import Exit, State, exit_for
 from training_jobs.store import read_url
 
@@ -46,7 +46,7 @@ def test_low_priority_nodes_train_are_taken_resume_and_their_result_is_read_back
     run = runner.submit(job, None, key="nightly").status.run_id
     (name,) = service.ml.jobs
     first_save = f"{service.storage.url}/gpuyard/runs/{run}/checkpoints/{SAVED}/commit-1.json"
-    wait_for(lambda: read_url(first_save), service.ml.text, 300)
+    wait_for(lambda: read_url(first_save), service.ml.text)
     service.ml.preempt(name)
     status = went_on(runner, run, job, STEPS, tmp_path / "into", service.ml.text)
     assert service.ml.count("put_job") == 1

@@ -21,7 +21,6 @@ from tests.support.schedulers import run_workflow, token_service
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's"),
-    pytest.mark.timeout(600),  # of a busy machine
 ]
 RECIPE = ROOT / "examples/pipelines/github-nightly-azure.yml"
 SMALL = {"machine": "Standard_D4s_v5", "accelerator": None, "gpus_per_node": 0, "nics_per_node": 0}

@@ -16,7 +16,6 @@ from tests.support.cli_runs import Done, call, document, publish, write_code, wr
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a host address of its own and PR_SET_PDEATHSIG are Linux's"),
-    pytest.mark.timeout(600),  # of a busy machine
 ]
 SCRIPT = "import os, sys; print('rank', os.environ['RANK'], flush=True); sys.exit(int(sys.argv[1]))"
 

@@ -26,7 +26,6 @@ from training_jobs.state import Exit
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the shells and variables are those of Linux machines"),
-    pytest.mark.timeout(600),
 ]
 
 ROOT = Path(__file__).resolve().parents[2]

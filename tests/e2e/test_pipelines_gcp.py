@@ -20,7 +20,6 @@ from tests.support.schedulers import crontab, ran, run_workflow, token_service
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the shells and variables are those of Linux machines"),
-    pytest.mark.timeout(600),
 ]
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "examples" / "pipelines"

@@ -14,8 +14,8 @@ import pytest
 from tests.support.aws.sagemaker_yard import Yard, yard
 from tests.support.aws.scan import SECRET, scan
 from tests.support.cli_runs import write_code
-from tests.support.service_runs import wait_for
 from tests.support.trainer_runs import own_script, trainer, went_on
+from tests.support.waiting import wait_for
 from training_jobs.errors import GpuyardError
 from training_jobs.spec import parse_job
 from training_jobs.state import Exit, Reason, State, exit_for
@@ -48,7 +48,7 @@ def test_spot_hosts_train_are_taken_resume_and_their_result_is_read_back(service
     run = runner.submit(job, None, key="nightly").status.run_id
     (name,) = service.sagemaker.jobs
     first_save = f"s3://runs/gpuyard/runs/{run}/checkpoints/{SAVED}/commit-1.json"
-    wait_for(lambda: read_url(first_save), service.logs.text, 300)
+    wait_for(lambda: read_url(first_save), service.logs.text)
     service.sagemaker.interrupt(name)
     status = went_on(runner, run, job, STEPS, tmp_path / "into", service.logs.text)
     assert "resumed from step" in service.logs.text()

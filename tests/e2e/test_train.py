@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.fake_nodes import CHECKOUT, FakeRun, finish, wait_for
+from tests.support.fake_nodes import CHECKOUT, FakeRun, finish
+from tests.support.waiting import wait_for
 from training_jobs.launch.meeting import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
@@ -49,7 +50,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return _result(run)
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_a_killed_rank_and_a_stopped_node_change_nothing(tmp_path: Path, undisturbed: dict[str, Any], strategy: str) -> None:
     command = ["disturbed.py", *SETTINGS, "save_every_steps=5", f"strategy={strategy}"]

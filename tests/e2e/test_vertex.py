@@ -15,8 +15,8 @@ from tests.support.gcp.secrets import FakeSecrets
 from tests.support.gcp.tokens import SUBJECT_TOKEN
 from tests.support.gcp.vertex_doors import DENIED, QUOTA, Fault
 from tests.support.gcp.vertex_yard import Yard, target_document, yard
-from tests.support.service_runs import wait_for
 from tests.support.trainer_runs import trainer, went_on
+from tests.support.waiting import wait_for
 from training_jobs.store import read_url
 
 pytestmark = [
@@ -41,7 +41,7 @@ def test_spot_replicas_train_are_taken_resume_and_their_result_is_read_back(serv
     run = runner.submit(job, None, key="nightly").status.run_id
     (name,) = service.vertex.jobs
     first_save = f"gs://runs/gpuyard/runs/{run}/checkpoints/{SAVED}/commit-1.json"
-    wait_for(lambda: read_url(first_save), service.logs.text, 300)
+    wait_for(lambda: read_url(first_save), service.logs.text)
     service.vertex.preempt(name)
     status = went_on(runner, run, job, STEPS, tmp_path / "into", service.logs.text)
     assert "resumed from step" in service.logs.text()

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.standin import aws_shapes, project
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]  # minutes where other work takes the cores
+pytestmark = pytest.mark.engine
 
 PROJECT = "name: small\nruntime: python\nmain: program\nconfig:\n  aws:region: {value: us-east-1}\n"
 PROGRAM = """

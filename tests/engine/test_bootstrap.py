@@ -6,12 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.support.waiting import wait_for
 from tools import local_env, stack_lock
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -87,20 +87,14 @@ def test_a_killed_up_is_recovered_and_leaves_no_process(root: Path, env: dict[st
     with (root / "up.log").open("wb") as log:
         process = subprocess.Popen(up, cwd=root, env=env, stdout=log, stderr=log)
         try:
-            deadline = time.monotonic() + 60
-            while "slow creating" not in (root / "up.log").read_text(encoding="utf-8"):
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+            wait_for(lambda: process.poll() is not None or "slow creating" in (root / "up.log").read_text(encoding="utf-8"))
+            assert process.poll() is None
             with pytest.raises(stack_lock.StackBusyError, match=f"pid {process.pid}"):
                 stack_lock.recover(root, "local", env)
         finally:
             process.kill()
             process.wait()
-    deadline = time.monotonic() + 10
-    while (left := _of_this_project(root)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert left == []
+    wait_for(lambda: not _of_this_project(root), lambda: _of_this_project(root), limit_s=30)
     assert stack_lock.recover(root, "local", env) is True
     _pulumi(root, env, "config", "set", "seconds", "0")
     said = _pulumi(root, env, "up", "--yes", "--skip-preview")

@@ -9,7 +9,7 @@ import pytest
 from tests.engine.cases import AZURE
 from tests.support.standin import project
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.engine
 
 
 def test_the_life_of_a_closed_yard(tmp_path: Path, engine_environment: dict[str, str]) -> None:

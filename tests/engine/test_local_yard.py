@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from components.local.leases import process_start
+from tests.support.waiting import wait_for
 from training_jobs.target import LocalTarget, parse_targets
 
 pytestmark = pytest.mark.engine
@@ -135,12 +136,12 @@ def test_kill_9_in_the_middle_of_an_up(project: Any) -> None:
     with (pool / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the pool's create waits here
         up = project.start(*UP, start_new_session=True)
-        wait_for(lambda: (project.yard / "buckets" / "runs").exists() and len(processes_below(up.pid)) >= 3, "the up to be under way")
+        wait_for(lambda: (project.yard / "buckets" / "runs").exists() and len(processes_below(up.pid)) >= 3)
         time.sleep(0.5)  # into the wait for the lock
         children = processes_below(up.pid)
         up.send_signal(signal.SIGKILL)
         up.communicate()
-        wait_for(lambda: not [child for child in children if alive(child)], "the engine's orphans to go")
+        wait_for(lambda: not [child for child in children if alive(child)], limit_s=30)
     assert not (pool / "pool.json").exists()
 
     told = project.pulumi(*UP, ok=False)
@@ -162,10 +163,3 @@ def processes_below(pid: int) -> list[psutil.Process]:
 
 def alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-
-def wait_for(condition: Any, what: str, limit_s: float = 30.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {limit_s:.0f} s for {what}"
-        time.sleep(0.05)

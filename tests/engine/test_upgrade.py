@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.standin import record_state
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.engine
 STATES = sorted(record_state.FOLDER.glob("*.json.gz"))
 
 

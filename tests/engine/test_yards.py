@@ -16,7 +16,6 @@ from training_jobs.target import parse_targets
 
 pytestmark = [
     pytest.mark.engine,
-    pytest.mark.timeout(600),  # minutes where other work takes the cores
     pytest.mark.parametrize("case", CASES, ids=lambda case: case.cloud),
 ]
 

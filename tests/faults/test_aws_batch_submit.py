@@ -26,8 +26,6 @@ from training_jobs.runner import Runner, Submitted
 from training_jobs.state import State
 from training_jobs.target import BatchTarget, JobTarget
 
-pytestmark = pytest.mark.timeout(600)
-
 BETWEEN = (
     "/runner.py",
     "/case.py",

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.local_yard import NODE_PROGRAM, job, make_target, run_dir, starts, target_document
+from tests.support.waiting import PATIENCE_S, wait_for
 from training_jobs.backends import local
 from training_jobs.backends.local.process import marked
 from training_jobs.runner import Runner
@@ -72,7 +73,7 @@ def submit(folder: Path, moment: str = "", **keys: object) -> subprocess.Popen[s
 
 
 def answer(process: subprocess.Popen[str]) -> dict[str, object]:
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, out
     found: dict[str, object] = json.loads(out)
     return found
@@ -90,10 +91,7 @@ def age_records(folder: Path, seconds: float) -> None:
 
 def nothing_left(folder: Path, run: str) -> None:
     lease = folder / "pool/leases" / f"{run}.json"
-    deadline = time.monotonic() + 5  # a supervisor that has recorded the end still has to exit
-    while marked(lease) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert marked(lease) == []
+    wait_for(lambda: not marked(lease), limit_s=30)  # a supervisor that has recorded the end still has to exit
     assert not lease.exists()
     assert os.listdir(folder / "pool/queue") == []
     assert runner(folder).capacity()["local"].free == 2
@@ -112,7 +110,7 @@ def test_twenty_submits_at_the_same_instant_start_one_job(folder: Path) -> None:
 @pytest.mark.parametrize(("moment", "created"), [("before the record", True), ("before the call", True), ("after the call", False)])
 def test_a_submit_killed_on_its_way_is_finished_by_the_next_one(folder: Path, moment: str, created: bool) -> None:
     killed = submit(folder, moment)
-    assert killed.wait(timeout=30) == -signal.SIGKILL
+    assert killed.wait(timeout=PATIENCE_S) == -signal.SIGKILL
     killed.communicate()
     age_records(folder, 61)
     found = answer(submit(folder))
@@ -124,7 +122,7 @@ def test_a_submit_killed_on_its_way_is_finished_by_the_next_one(folder: Path, mo
 
 
 def test_a_young_record_is_left_to_its_writer(folder: Path) -> None:
-    submit(folder, "before the call").communicate(timeout=30)
+    submit(folder, "before the call").communicate(timeout=PATIENCE_S)
     waiting = submit(folder)
     with pytest.raises(subprocess.TimeoutExpired):
         waiting.wait(timeout=1.5)
@@ -133,7 +131,7 @@ def test_a_young_record_is_left_to_its_writer(folder: Path) -> None:
 
 
 def test_a_wait_finishes_what_a_dead_submit_left(folder: Path) -> None:
-    submit(folder, "before the call").communicate(timeout=30)
+    submit(folder, "before the call").communicate(timeout=PATIENCE_S)
     age_records(folder, 61)
     watcher = runner(folder)
     (run,) = (folder / "bucket/gpuyard/runs").iterdir()

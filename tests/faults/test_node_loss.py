@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.fake_nodes import FakeRun, finish, wait_for
+from tests.support.fake_nodes import FakeRun, finish
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
 SETTINGS = ["steps=16", "batch=8", "context=32", "width=32", "layers=1", "corpus_bytes=200000", "val_bytes=8192", "dropout=0.1"]
@@ -67,7 +68,7 @@ def test_a_lost_node_that_comes_back_changes_nothing(tmp_path: Path, strategy: s
     assert f"node(s) [{lost}] may come back within 60 s: waiting" in run.log(survivor)
     assert (run.log(survivor).count("set up\n"), run.log(lost).count("set up\n")) == (1, 2)  # once per node
     assert run.output(1, f"node-{survivor}.json")["exit_code"] == 75
-    wait_for(lambda: not run.processes(), 5)
+    wait_for(lambda: not run.processes(), limit_s=30)
     assert not run.listening()
     assert not list(tmp_path.rglob(".tmp-*"))
 
@@ -87,7 +88,7 @@ def test_all_that_are_left_meet_again(tmp_path: Path, lost: list[int]) -> None:
     assert finish(nodes, 30) == [0, 0, 0], run.log(0)
     assert [run.output(2, f"node-{node}.json")["exit_code"] for node in range(3)] == [0, 0, 0]
     assert not (run.run / "attempts/3.json").exists()
-    wait_for(lambda: not run.processes(), 5)
+    wait_for(lambda: not run.processes(), limit_s=30)
 
 
 def test_a_lost_node_is_waited_for_so_long_and_no_longer(tmp_path: Path) -> None:
@@ -98,5 +99,5 @@ def test_a_lost_node_is_waited_for_so_long_and_no_longer(tmp_path: Path) -> None
     assert finish(nodes, 20) == [75, -signal.SIGKILL]
     assert "node(s) [1] did not come in time: the gang is not complete" in run.log(0)
     assert not (run.run / "attempts/2.json").exists()
-    wait_for(lambda: not run.processes(), 5)
+    wait_for(lambda: not run.processes(), limit_s=30)
     assert not run.listening()

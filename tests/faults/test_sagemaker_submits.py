@@ -34,7 +34,6 @@ def submit(key: str, ahead_s: float = 0.0) -> Submitted:
 
 
 @pytest.mark.soak  # half a minute; the same lines with Batch behind them are in every run
-@pytest.mark.timeout(600)
 def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yard) -> None:
     def made(run: str) -> int:
         return sum(run.rpartition("-")[2] in name for name in service.sagemaker.jobs)

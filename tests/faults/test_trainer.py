@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_nodes import FakeRun, finish, wait_for
+from tests.support.fake_nodes import FakeRun, finish
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
 SETTINGS = ["steps=5", "batch=4", "context=16", "width=16", "layers=1", "corpus_bytes=50000", "val_bytes=4096", "dropout=0.1"]
@@ -120,7 +121,7 @@ def test_a_stop_is_obeyed_in_time_though_a_collective_hangs(tmp_path: Path) -> N
     assert finish(nodes, 20) == [75], run.log(0)
     assert "and the step does not end: leaving without a save" in run.log(0)
     assert "in _one_step" in run.log(0)  # where it hangs is told
-    wait_for(lambda: not run.processes(), 5)
+    wait_for(lambda: not run.processes(), limit_s=30)
 
 
 TEARS = """

@@ -13,12 +13,14 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from .waiting import PATIENCE_S
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _SHIM = 'import sys\n\nfrom training_jobs.launch import hook\n\nsys.modules["gpuyard_hook"] = hook\n'
@@ -108,7 +110,7 @@ class FakeRun:
             return subprocess.Popen([sys.executable, "-c", bootstrap], env=env, stdout=log, stderr=log, start_new_session=True)
 
 
-def finish(nodes: list[subprocess.Popen[bytes]], timeout_s: float = 120) -> list[int]:
+def finish(nodes: list[subprocess.Popen[bytes]], timeout_s: float = PATIENCE_S) -> list[int]:
     """The exit codes of all nodes; when they do not come in time, what still ran is told and nothing is left alive."""
     deadline = time.monotonic() + timeout_s
     try:
@@ -130,19 +132,6 @@ def _tree(process: psutil.Process) -> list[str]:
         with contextlib.suppress(psutil.NoSuchProcess):
             lines.append(f"{each.pid} {each.status()}: {' '.join(each.cmdline()[1:])[-80:]!r}")
     return lines
-
-
-def wait_for(what: Callable[[], Any], timeout_s: float = 60) -> Any:
-    """The first truthy value, asked for every 20 ms."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            if found := what():
-                return found
-        except (FileNotFoundError, json.JSONDecodeError, KeyError):
-            pass
-        time.sleep(0.02)
-    raise AssertionError(f"{what} did not come true in {timeout_s:.0f} s")
 
 
 def _address(node: int) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from tests.support.local_yard import job
+from tests.support.waiting import PATIENCE_S, wait_for
 from training_jobs.runner import Runner
 from training_jobs.spec import JobSpec
 from training_jobs.state import Exit, State, exit_for
@@ -50,22 +49,9 @@ def spec(name: str, **keys: object) -> JobSpec:
     return job(name, **{"nodes": 2, **keys})
 
 
-def wait_for(what: Callable[[], Any], say: Callable[[], str], limit_s: float = 60) -> Any:
-    """The first truthy value; what is said where none comes in time."""
-    deadline = time.monotonic() + limit_s
-    while not (found := what()):
-        assert time.monotonic() < deadline, say()
-        time.sleep(0.05)
-    return found
-
-
 def until(runner: Runner, run: str, *states: State) -> RunStatus:
     """The status of a run once it is in one of these states."""
-    deadline = time.monotonic() + 60
-    while (status := runner.status(run)).state not in states:
-        assert time.monotonic() < deadline, f"still {status.state} ({status.detail})"
-        time.sleep(0.02)
-    return status
+    return wait_for(lambda: status if (status := runner.status(run)).state in states else None, lambda: runner.status(run))
 
 
 def said(text: Callable[[], str], words: str) -> None:
@@ -84,7 +70,7 @@ def cancelled_under(runner: Runner, run: str) -> list[str]:
     with ThreadPoolExecutor(1) as pool:
         followed = pool.submit(lambda: [line.text for line in runner.logs(run, follow=True)])
         runner.cancel(run)
-        return sorted(followed.result(60))
+        return sorted(followed.result(PATIENCE_S))
 
 
 def hasty(runner: Runner, step_s: int = 60) -> Runner:

@@ -22,6 +22,8 @@ from tests.support.azure.storage import signed_in
 from tests.support.gcp.vertex_yard import make_target as vertex_target
 from tests.support.gcp.vertex_yard import yard as vertex_yard
 from tests.support.local_yard import job, make_target
+from tests.support.service_runs import until
+from tests.support.waiting import wait_for
 from training_jobs.backends import aws_batch, load_backend, local
 from training_jobs.backends.aws_batch import request as batch_request
 from training_jobs.backends.base import Backend
@@ -110,19 +112,16 @@ class Yard:
 
     def until(self, run: str, state: State) -> RunStatus:
         """Wait for a state."""
-        deadline = time.monotonic() + 120
-        while (status := self.runner.status(run)).state is not state:
-            assert time.monotonic() < deadline, f"still {status.state} ({status.detail})"
-            time.sleep(0.05)
-        return status
+        return until(self.runner, run, state)
 
     def until_started(self, run: str, nodes: int = 1) -> None:
         """Wait until the nodes' programs run: a signal before that finds no program to hear it."""
-        deadline = time.monotonic() + 120
-        while not all(self.starts(run, node) for node in range(nodes)):
-            assert time.monotonic() < deadline
-            self.runner.status(run)
-            time.sleep(0.05)
+
+        def all_run() -> bool:
+            self.runner.status(run)  # which moves a queue on that has nobody else
+            return all(self.starts(run, node) for node in range(nodes))
+
+        wait_for(all_run)
 
 
 def _local(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from botocore.exceptions import ClientError
 from tests.support.aws.batch import FakeBatch
 from tests.support.aws.batch_rules import decide
 from tests.support.aws.logs import FakeLogs
+from tests.support.waiting import wait_for
 
 NEEDS = [{"type": "VCPU", "value": "4"}, {"type": "MEMORY", "value": "1000"}]
 
@@ -57,20 +57,15 @@ def submit(batch: Any, definition: str = "d", queue: str = "q", **more: Any) -> 
 
 
 def ended(batch: Any, job: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 60
-    while True:
-        detail: dict[str, Any] = batch.describe_jobs(jobs=[job])["jobs"][0]
-        if detail["status"] in ("SUCCEEDED", "FAILED"):
-            return detail
-        assert time.monotonic() < deadline, detail
-        time.sleep(0.02)
+    return until(batch, job, "SUCCEEDED", "FAILED")
 
 
-def until(batch: Any, job: str, status: str) -> None:
-    deadline = time.monotonic() + 60
-    while batch.describe_jobs(jobs=[job])["jobs"][0]["status"] != status:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def until(batch: Any, job: str, *states: str) -> dict[str, Any]:
+    def told() -> dict[str, Any]:
+        found: dict[str, Any] = batch.describe_jobs(jobs=[job])["jobs"][0]
+        return found
+
+    return wait_for(lambda: found if (found := told())["status"] in states else None, told)
 
 
 TELL = """
@@ -92,10 +87,8 @@ def test_each_node_sees_what_is_documented_and_the_main_node_not_its_own_address
     children = batch.describe_jobs(jobs=[f"{job}#{index}" for index in range(4)])["jobs"]
     assert [child["nodeDetails"] for child in children] == [{"nodeIndex": index, "isMainNode": index == 0} for index in range(3)]
     streams = [child["container"]["logStreamName"] for child in children]
-    deadline = time.monotonic() + 30
-    while not all(logs.groups["/aws/batch/job"].get(stream) for stream in streams):  # a child's output may come after the job's end
-        assert time.monotonic() < deadline, logs.groups
-        time.sleep(0.02)
+    # A child's output may come after the job's end.
+    wait_for(lambda: all(logs.groups["/aws/batch/job"].get(stream) for stream in streams), lambda: logs.groups)
     said = [json.loads(logs.groups["/aws/batch/job"][stream][0]["message"]) for stream in streams]
     assert [node["AWS_BATCH_JOB_NODE_INDEX"] for node in said] == ["0", "1", "2"]
     assert {(node["AWS_BATCH_JOB_NUM_NODES"], node["AWS_BATCH_JOB_MAIN_NODE_INDEX"], node["HELLO"]) for node in said} == {

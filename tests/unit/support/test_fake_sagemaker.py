@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from tests.support.aws.logs import FakeLogs
 from tests.support.aws.sagemaker import GROUP, FakeSageMaker
+from tests.support.waiting import wait_for
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:1"
 
@@ -49,13 +49,11 @@ def body(name: str = "a", program: str = "pass", hosts: int = 2, run_s: int = 60
 
 
 def ended(client: Any, name: str = "a") -> dict[str, Any]:
-    deadline = time.monotonic() + 60
-    while True:
+    def told() -> dict[str, Any]:
         found: dict[str, Any] = client.describe_training_job(TrainingJobName=name)
-        if found["TrainingJobStatus"] in {"Completed", "Failed", "Stopped"}:
-            return found
-        assert time.monotonic() < deadline, found
-        time.sleep(0.02)
+        return found
+
+    return wait_for(lambda: found if (found := told())["TrainingJobStatus"] in {"Completed", "Failed", "Stopped"} else None, told)
 
 
 SAYS = """
@@ -127,10 +125,7 @@ time.sleep(300)
 
 
 def until_running(fake: FakeSageMaker, times: int = 2) -> None:
-    deadline = time.monotonic() + 60
-    while fake.logs.text().count("runs") < times:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: fake.logs.text().count("runs") >= times, fake.logs.text)
 
 
 def test_a_stop_is_a_sigterm_and_then_nothing_is_alive(fake: FakeSageMaker, client: Any, tmp_path: Path) -> None:

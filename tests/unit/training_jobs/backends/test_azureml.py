@@ -11,8 +11,9 @@ import pytest
 from tests.support.azure.https import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
 from tests.support.azure.ml import SAS
 from tests.support.azure.ml_yard import Yard, yard
-from tests.support.service_runs import cancelled_under, ends, hasty, program, said, spec, until, wait_for
+from tests.support.service_runs import cancelled_under, ends, hasty, program, said, spec, until
 from tests.support.submits import at_once
+from tests.support.waiting import PATIENCE_S, wait_for
 from training_jobs.errors import AuthError, ConflictError, LostSightError, QuotaError, UsageError
 from training_jobs.state import Exit, Reason, State, exit_for
 
@@ -70,7 +71,7 @@ def test_a_code_that_the_service_does_not_tell_is_read_from_what_the_nodes_left(
 
 
 def test_the_time_limit(service: Yard) -> None:
-    status, code = ends(service.runner(), "stays", timeout="3s")
+    status, code = ends(service.runner(), "stays", timeout="10s")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.TIMEOUT, Exit.TIMEOUT)
     said(service.ml.text, "node 1 leaves")
 
@@ -228,7 +229,7 @@ def test_a_job_that_the_service_forgot_is_unknown_and_never_a_success(service: Y
     runner = service.runner()
     run = runner.submit(spec("works"), None).status.run_id
     for life in service.ml._lives:
-        life.join(60)
+        life.join(PATIENCE_S)
     service.ml.jobs.clear()
     status = hasty(runner).wait(run)
     assert (status.state, exit_for(status.state, status.reason)) == (State.UNKNOWN, Exit.LOST_SIGHT)

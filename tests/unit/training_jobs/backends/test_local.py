@@ -15,6 +15,7 @@ import pytest
 from tests.support.local_processes import Start, left, processes
 from tests.support.local_yard import job, starts, target_document
 from tests.support.service_runs import until
+from tests.support.waiting import wait_for
 from training_jobs.backends.local.process import is_alive
 from training_jobs.runner import Runner
 from training_jobs.state import Reason, State
@@ -80,10 +81,7 @@ def test_a_cancelled_waiting_job_never_starts(runner: Runner, start: Start, tmp_
 def test_cancel_ends_the_deaf_and_their_children(runner: Runner, start: Start, tmp_path: Path) -> None:
     run = start(nodes=2, env={"DEAF": "1", "CHILD": "1", "NAP": "60"})
     until(runner, run, State.RUNNING)
-    deadline = time.monotonic() + 10
-    while len(processes(tmp_path)) < 5 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert len(processes(tmp_path)) == 5  # supervisor, two nodes, two children of theirs
+    wait_for(lambda: len(processes(tmp_path)) == 5)  # supervisor, two nodes, two children of theirs
     status = runner.cancel(run)
     assert (status.state, status.reason) == (State.CANCELLED, None)
     assert left(tmp_path) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 from tests.support.local_processes import Start, processes
 from tests.support.local_yard import job, run_dir, starts
 from tests.support.service_runs import until
+from tests.support.waiting import wait_for
 from training_jobs.backends.local.process import is_alive, start_of, sweep
 from training_jobs.runner import Runner
 from training_jobs.state import Reason, State
@@ -23,9 +25,7 @@ from training_jobs.state import Reason, State
 def test_a_lost_node_is_infra(runner: Runner, start: Start, tmp_path: Path) -> None:
     run = start(nodes=1, env={"NAP": "60"})
     until(runner, run, State.RUNNING)
-    deadline = time.monotonic() + 10
-    while not starts(tmp_path, run) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for(lambda: starts(tmp_path, run))
     lease = json.loads((tmp_path / f"pool/leases/{run}.json").read_text())
     for pid in processes(tmp_path):
         if pid != lease["pid"]:
@@ -36,12 +36,13 @@ def test_a_lost_node_is_infra(runner: Runner, start: Start, tmp_path: Path) -> N
 
 def test_the_infra_allowance_is_spent_by_wait(runner: Runner, start: Start, tmp_path: Path) -> None:
     run = start(nodes=1, env={"NAP": "60"}, retries={"infra": 1})
+
+    def begun(submission: int) -> bool:
+        runner.status(run)  # which moves the queue on
+        return (submission, 0) in starts(tmp_path, run)
+
     for submission in range(2):
-        deadline = time.monotonic() + 20
-        while (submission, 0) not in starts(tmp_path, run):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-            runner.status(run)
+        wait_for(functools.partial(begun, submission))
         os.kill(json.loads((tmp_path / f"pool/leases/{run}.json").read_text())["pid"], signal.SIGKILL)
         if submission == 0:
             assert until(runner, run, State.STOPPED).reason is Reason.INFRA

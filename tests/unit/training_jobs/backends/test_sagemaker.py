@@ -66,7 +66,7 @@ def test_a_code_that_the_service_does_not_tell_is_read_from_what_the_nodes_left(
 
 
 def test_the_time_limit(service: Yard) -> None:
-    status, code = ends(service.runner(), "stays", timeout="3s")
+    status, code = ends(service.runner(), "stays", timeout="10s")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.TIMEOUT, Exit.TIMEOUT)
     said(service.logs.text, "host 1 leaves")
 

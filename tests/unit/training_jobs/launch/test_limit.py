@@ -7,8 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.support.fake_nodes import FakeRun, finish
 from training_jobs.backends.aws_batch import states
 from training_jobs.launch.ended import OUT_OF_TIME
@@ -69,7 +67,6 @@ time.sleep(300)
 """
 
 
-@pytest.mark.timeout(300)
 def test_nodes_that_are_started_again_end_when_the_time_of_all_starts_is_used_up(tmp_path: Path) -> None:
     """Nobody asks for the run's state here: the node itself keeps the time."""
     run = FakeRun(tmp_path, {"launcher": "none", "command": ["python3", "train.py"]}, {"train.py": LEAVES_OR_STAYS})

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.waiting import PATIENCE_S
 from training_jobs.launch import preflight
 from training_jobs.launch.judge import Verdict, bus_gbs, judge
 from training_jobs.launch.meeting import free_port, offset
@@ -240,5 +241,5 @@ preflight._LIMIT_S = 1.5
 {hangs}
 sys.exit(preflight.main(sys.argv[1:]))
 """
-    done = subprocess.run([sys.executable, "-c", program, json.dumps(plan)], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program, json.dumps(plan)], capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stderr) == (code, f"gpuyard: preflight failed: not done after 2 s, in: {says}\n")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.waiting import PATIENCE_S
 from training_jobs.train.config import Config, Surroundings
 
 BASE = Config(steps=6, batch=6, context=16, width=16, layers=2, corpus_bytes=60_000, val_bytes=4096, save_every_steps=2)
@@ -81,7 +82,7 @@ def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
         for job in jobs:
             for queue in queues:
                 queue.put(job)
-            found.append(told.get(timeout=120))
+            found.append(told.get(timeout=PATIENCE_S))
             assert "error" not in found[-1], found[-1]["error"]
         return found
 

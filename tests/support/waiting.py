@@ -1,0 +1,25 @@
+"""Waiting for what must come, on a machine of any speed: only a test that fails waits for long."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+PATIENCE_S = 300.0
+_T = TypeVar("_T")
+
+
+def wait_for(what: Callable[[], _T | None], say: Callable[[], object] = str, *, limit_s: float = PATIENCE_S) -> _T:
+    """The first truthy value; a document that is not there, or not whole, is asked for again. `say`: what else a failure is told with."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        try:
+            if found := what():
+                return found
+        except (FileNotFoundError, json.JSONDecodeError, KeyError):
+            pass
+        if time.monotonic() > deadline:
+            raise AssertionError(f"it did not come true in {limit_s:.0f} s; {say()}")
+        time.sleep(0.02)

@@ -206,4 +206,4 @@ def test_the_pool_says_what_is_free(yard: Yard) -> None:
     # SageMaker does not tell what is free, Azure ML not what waits.
     told = {"sagemaker": (2, 2, 0), "azureml": (2, 0, 0)}.get(yard.target.kind, (2, 0, 1))
     # A service lists a job among those that start for a while after its nodes have begun.
-    wait_for(lambda: yard.runner.capacity()[pool] == Capacity(*told), lambda: yard.runner.capacity()[pool], limit_s=30)
+    wait_for(lambda: yard.runner.capacity()[pool] == Capacity(*told), lambda: yard.runner.capacity()[pool], limit_s=20)

@@ -19,9 +19,7 @@ from tests.support.azure.ml_yard import Yard, target_document, yard
 from tests.support.cli_runs import ROOT, Done, call, document, publish, write_job
 from tests.support.schedulers import run_workflow, token_service
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
 RECIPE = ROOT / "examples/pipelines/github-nightly-azure.yml"
 SMALL = {"machine": "Standard_D4s_v5", "accelerator": None, "gpus_per_node": 0, "nics_per_node": 0}
 PLAIN = {"launcher": "none", "preflight": "skip", "nodes": 2}

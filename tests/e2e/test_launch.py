@@ -60,8 +60,8 @@ def test_a_node_killed_with_9_leaves_no_worker_and_ends_the_others(tmp_path: Pat
     began = time.monotonic()
     nodes[0].send_signal(signal.SIGKILL)
     assert finish(nodes) == [-signal.SIGKILL, 75], run.log(1)
-    assert time.monotonic() - began < 30
-    wait_for(lambda: not _alive(tmp_path), limit_s=30)
+    assert time.monotonic() - began < 10
+    wait_for(lambda: not _alive(tmp_path), limit_s=5)
     assert run.output(1, "node-1.json")["tail"] == ["gpuyard: node 0 was lost"]
 
 
@@ -73,8 +73,8 @@ def test_an_agent_killed_with_9_ends_all_nodes_and_their_workers(tmp_path: Path)
     began = time.monotonic()
     agents[0].kill()
     assert finish(nodes) == [137, 137], run.log(0)
-    assert time.monotonic() - began < 30
-    wait_for(lambda: not _alive(tmp_path), limit_s=30)
+    assert time.monotonic() - began < 10
+    wait_for(lambda: not _alive(tmp_path), limit_s=5)
     assert "torchrun's agent ended with code 137 and left no result" in run.log(1)
 
 
@@ -86,7 +86,7 @@ def test_what_ignores_a_stop_is_ended_within_the_grace(tmp_path: Path) -> None:
     began = time.monotonic()
     nodes[1].send_signal(signal.SIGTERM)
     assert finish(nodes) == [75, 75], run.log(0)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 20
     assert not _alive(tmp_path)
     assert [run.output(1, f"node-{node}.json")["stopped"] for node in (0, 1)] == [True, True]
 

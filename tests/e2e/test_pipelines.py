@@ -24,9 +24,7 @@ from tests.support.schedulers import Site, crontab, ran, run_workflow, token_ser
 from training_jobs.spec import load_job
 from training_jobs.state import Exit
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="the shells and variables are those of Linux machines"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the shells and variables are those of Linux machines")
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "examples" / "pipelines"

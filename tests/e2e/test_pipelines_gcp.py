@@ -18,9 +18,7 @@ from tests.support.gcp.tokens import GITHUB_TOKEN
 from tests.support.gcp.vertex_yard import Yard, target_document, yard
 from tests.support.schedulers import crontab, ran, run_workflow, token_service
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="the shells and variables are those of Linux machines"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the shells and variables are those of Linux machines")
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "examples" / "pipelines"
 JOB = "name: nightly\nlauncher: none\npreflight: skip\ncommand: [python3, -c, 'print(1)']\n"

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from tests.support.fake_nodes import CHECKOUT, FakeRun, finish
-from tests.support.waiting import wait_for
 from training_jobs.launch.meeting import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
@@ -55,7 +54,9 @@ def test_a_killed_rank_and_a_stopped_node_change_nothing(tmp_path: Path, undistu
     command = ["disturbed.py", *SETTINGS, "save_every_steps=5", f"strategy={strategy}"]
     run = FakeRun(tmp_path, {"command": command, "max_restarts": 3, "nproc_per_node": 1}, {"disturbed.py": DISTURBED})
     nodes = run.submit()
-    progress = wait_for(lambda: (p := run.output(1, "progress.json"))["restarts"] == 1 and p["phase"] == "running" and p["step"] > 12 and p)
+    progress = run.until(
+        lambda: (p := run.output(1, "progress.json"))["restarts"] == 1 and p["phase"] == "running" and p["step"] > 12 and p
+    )
     assert progress["metrics"]["lost_steps"] == 2  # killed after step 12, saved at step 10
     nodes[1].send_signal(signal.SIGTERM)
     assert finish(nodes) == [75, 75], run.log(0)
@@ -82,7 +83,7 @@ def test_the_example_survives_a_stop(tmp_path: Path) -> None:
     slow = example.replace("        optimizer.step()\n", "        optimizer.step()\n        __import__('time').sleep(0.01)\n")
     run = FakeRun(tmp_path, {"nodes": 1}, {"train.py": slow})
     nodes = run.submit()
-    wait_for(lambda: run.output(1, "progress.json")["step"])
+    run.until(lambda: run.output(1, "progress.json")["step"])
     nodes[0].send_signal(signal.SIGTERM)
     assert finish(nodes) == [75], run.log(0)
     stopped_at = run.output(1, "progress.json")["step"]

@@ -94,7 +94,7 @@ def test_a_killed_up_is_recovered_and_leaves_no_process(root: Path, env: dict[st
         finally:
             process.kill()
             process.wait()
-    wait_for(lambda: not _of_this_project(root), lambda: _of_this_project(root), limit_s=30)
+    wait_for(lambda: not _of_this_project(root), lambda: _of_this_project(root), limit_s=10)
     assert stack_lock.recover(root, "local", env) is True
     _pulumi(root, env, "config", "set", "seconds", "0")
     said = _pulumi(root, env, "up", "--yes", "--skip-preview")

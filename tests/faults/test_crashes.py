@@ -91,7 +91,7 @@ def age_records(folder: Path, seconds: float) -> None:
 
 def nothing_left(folder: Path, run: str) -> None:
     lease = folder / "pool/leases" / f"{run}.json"
-    wait_for(lambda: not marked(lease), limit_s=30)  # a supervisor that has recorded the end still has to exit
+    wait_for(lambda: not marked(lease), limit_s=5)  # a supervisor that has recorded the end still has to exit
     assert not lease.exists()
     assert os.listdir(folder / "pool/queue") == []
     assert runner(folder).capacity()["local"].free == 2

@@ -54,7 +54,7 @@ def test_a_lost_node_that_comes_back_changes_nothing(tmp_path: Path, strategy: s
     )
     run.node_env = {0: returns, 1: returns}
     nodes = run.submit()
-    wait_for(lambda: run.output(1, "progress.json")["step"] == 7)
+    run.until(lambda: run.output(1, "progress.json")["step"] == 7)
     survivor = 1 - lost
     os.killpg(nodes[lost].pid, signal.SIGKILL)
     nodes[lost].wait()
@@ -68,7 +68,7 @@ def test_a_lost_node_that_comes_back_changes_nothing(tmp_path: Path, strategy: s
     assert f"node(s) [{lost}] may come back within 60 s: waiting" in run.log(survivor)
     assert (run.log(survivor).count("set up\n"), run.log(lost).count("set up\n")) == (1, 2)  # once per node
     assert run.output(1, f"node-{survivor}.json")["exit_code"] == 75
-    wait_for(lambda: not run.processes(), limit_s=30)
+    wait_for(lambda: not run.processes(), limit_s=5)
     assert not run.listening()
     assert not list(tmp_path.rglob(".tmp-*"))
 
@@ -79,7 +79,7 @@ def test_all_that_are_left_meet_again(tmp_path: Path, lost: list[int]) -> None:
     returns = {"GPUYARD_RETURN_S": "30"}
     run = FakeRun(tmp_path, {"command": command, "launcher": "none", "nodes": 3}, node_env=dict.fromkeys(range(3), returns))
     nodes = run.submit()
-    wait_for(lambda: run.output(1, "progress.json")["phase"] == "running")
+    run.until(lambda: run.output(1, "progress.json")["phase"] == "running")
     for node in lost:
         nodes[node].kill()
         nodes[node].wait()
@@ -88,16 +88,16 @@ def test_all_that_are_left_meet_again(tmp_path: Path, lost: list[int]) -> None:
     assert finish(nodes, 30) == [0, 0, 0], run.log(0)
     assert [run.output(2, f"node-{node}.json")["exit_code"] for node in range(3)] == [0, 0, 0]
     assert not (run.run / "attempts/3.json").exists()
-    wait_for(lambda: not run.processes(), limit_s=30)
+    wait_for(lambda: not run.processes(), limit_s=5)
 
 
 def test_a_lost_node_is_waited_for_so_long_and_no_longer(tmp_path: Path) -> None:
     run = FakeRun(tmp_path, {"command": ["sleep", "600"], "launcher": "none"}, node_env={0: {"GPUYARD_RETURN_S": "1.5"}})
     nodes = run.submit()
-    wait_for(lambda: run.output(1, "progress.json")["phase"] == "running")
+    run.until(lambda: run.output(1, "progress.json")["phase"] == "running")
     nodes[1].kill()
     assert finish(nodes, 20) == [75, -signal.SIGKILL]
     assert "node(s) [1] did not come in time: the gang is not complete" in run.log(0)
     assert not (run.run / "attempts/2.json").exists()
-    wait_for(lambda: not run.processes(), limit_s=30)
+    wait_for(lambda: not run.processes(), limit_s=5)
     assert not run.listening()

@@ -116,12 +116,12 @@ sys.exit(main(sys.argv[1:]))
 def test_a_stop_is_obeyed_in_time_though_a_collective_hangs(tmp_path: Path) -> None:
     run = FakeRun(tmp_path, {"command": ["hangs.py", *SETTINGS], "nodes": 1}, {"hangs.py": HANGS})
     nodes = run.submit(grace_s=8)
-    wait_for(lambda: run.output(1, "progress.json")["step"] == 2)
+    run.until(lambda: run.output(1, "progress.json")["step"] == 2)
     nodes[0].send_signal(signal.SIGTERM)
     assert finish(nodes, 20) == [75], run.log(0)
     assert "and the step does not end: leaving without a save" in run.log(0)
     assert "in _one_step" in run.log(0)  # where it hangs is told
-    wait_for(lambda: not run.processes(), limit_s=30)
+    wait_for(lambda: not run.processes(), limit_s=5)
 
 
 TEARS = """

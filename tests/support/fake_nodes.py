@@ -13,15 +13,16 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
-from .waiting import PATIENCE_S
+from .waiting import wait_for
 
+_T = TypeVar("_T")
 CHECKOUT = Path(__file__).resolve().parents[2]
 _SHIM = 'import sys\n\nfrom training_jobs.launch import hook\n\nsys.modules["gpuyard_hook"] = hook\n'
 JOB: dict[str, Any] = {
@@ -53,6 +54,10 @@ class FakeRun:
     def log(self, node: int) -> str:
         """What a node of the newest submission said."""
         return (self.folder / f"{self.submissions - 1}-{node}.log").read_text()
+
+    def until(self, what: Callable[[], _T | None]) -> _T:
+        """Wait for what the nodes write; a document may not be there yet, or not whole. A failure is told with node 0's log."""
+        return wait_for(what, lambda: self.log(0), not_yet=(FileNotFoundError, json.JSONDecodeError, KeyError))
 
     def submit(self, grace_s: float = 30, **changes: Any) -> list[subprocess.Popen[bytes]]:
         """Start the nodes of a new submission."""
@@ -110,7 +115,7 @@ class FakeRun:
             return subprocess.Popen([sys.executable, "-c", bootstrap], env=env, stdout=log, stderr=log, start_new_session=True)
 
 
-def finish(nodes: list[subprocess.Popen[bytes]], timeout_s: float = PATIENCE_S) -> list[int]:
+def finish(nodes: list[subprocess.Popen[bytes]], timeout_s: float = 120) -> list[int]:
     """The exit codes of all nodes; when they do not come in time, what still ran is told and nothing is left alive."""
     deadline = time.monotonic() + timeout_s
     try:

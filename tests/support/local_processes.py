@@ -20,7 +20,7 @@ def processes(folder: Path) -> list[int]:
 
 def left(folder: Path) -> list[int]:
     """What is still there after a moment: a supervisor that has recorded the end still has to exit."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 5
     while processes(folder) and time.monotonic() < deadline:
         time.sleep(0.02)
     return processes(folder)

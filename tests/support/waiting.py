@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,14 +10,20 @@ PATIENCE_S = 300.0
 _T = TypeVar("_T")
 
 
-def wait_for(what: Callable[[], _T | None], say: Callable[[], object] = str, *, limit_s: float = PATIENCE_S) -> _T:
-    """The first truthy value; a document that is not there, or not whole, is asked for again. `say`: what else a failure is told with."""
+def wait_for(
+    what: Callable[[], _T | None],
+    say: Callable[[], object] = str,
+    *,
+    limit_s: float = PATIENCE_S,
+    not_yet: tuple[type[Exception], ...] = (),
+) -> _T:
+    """The first truthy value. `say`: what else a failure is told with. `not_yet`: what may be raised until it has come."""
     deadline = time.monotonic() + limit_s
     while True:
         try:
             if found := what():
                 return found
-        except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        except not_yet:
             pass
         if time.monotonic() > deadline:
             raise AssertionError(f"it did not come true in {limit_s:.0f} s; {say()}")

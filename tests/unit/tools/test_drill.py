@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.waiting import PATIENCE_S
 from tools import drill
 
 
@@ -50,7 +49,7 @@ def test_it_kills_the_worker_of_that_rank_of_that_run_and_none_of_its_children()
         killed = drill.kill("mine-1", 3, _status(180))
         assert killed is not None
         assert killed.restarts == 0
-        assert started["mine-1", 3].wait(timeout=PATIENCE_S) == -signal.SIGKILL
+        assert started["mine-1", 3].wait(timeout=10) == -signal.SIGKILL
         assert started["mine-1", 30].poll() is None
         assert started["other-1", 3].poll() is None
     finally:

@@ -15,7 +15,7 @@ import pytest
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc
 
-from tests.support.waiting import PATIENCE_S, wait_for
+from tests.support.waiting import wait_for
 from tools.engine import language_host
 
 HOST = Path(language_host.__file__)
@@ -93,7 +93,7 @@ def test_it_serves_what_the_engine_asks_of_a_program_on_disk(host: tuple[subproc
 def test_it_leaves_quietly_when_told_to(host: tuple[subprocess.Popen[str], int], number: int) -> None:
     process, _port = host
     process.send_signal(number)
-    out, err = process.communicate(timeout=PATIENCE_S)
+    out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, "", "")
 
 
@@ -107,6 +107,6 @@ def test_it_does_not_outlive_an_engine_that_was_killed() -> None:
     assert int(parent.stdout.readline()) > 0
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, limit_s=30)
+    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, limit_s=10)
     parent.stdout.close()
     parent.stderr.close()

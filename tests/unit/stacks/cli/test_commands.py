@@ -17,7 +17,6 @@ import pytest
 from stacks.cli import main
 from stacks.cli.yard import find_pulumi
 from tests.support.local_yard import make_target, target_document
-from tests.support.waiting import PATIENCE_S
 from training_jobs.runner import Runner
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -228,7 +227,7 @@ def test_ctrl_c_leaves_the_run_going_and_says_how_to_come_back(folder: Path, cli
     assert any("RUNNING" in line for line in iter(waiting.stdout.readline, ""))  # PENDING may come first
     for process in (waiting, reading):
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=PATIENCE_S)
+        _, err = process.communicate(timeout=20)
         assert process.returncode == 130
         assert f"gpuyard wait {run}" in err
         assert f"gpuyard cancel {run}" in err

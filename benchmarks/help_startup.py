@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 _BARE = "import typer; app = typer.Typer(); app.command()(lambda: None); app.command('b')(lambda: None); app()"
-_OURS = "import sys; sys.path.insert(0, {root!r}); from stacks.cli import main; main()"
+_OURS = "import sys; sys.path.insert(0, {root!r}); from gpuyard.stacks.cli import main; main()"
 
 
 def cpu_seconds(code: str) -> float:

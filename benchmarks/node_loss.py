@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import psutil
 
-from tests.support.fake_nodes import FakeRun
-from tests.support.waiting import wait_for
-from training_jobs.launch.meeting import free_port
+from gpuyard.training_jobs.launch.control_channel import free_port
+from tests.fakes.nodes import FakeRun
+from tests.helpers.waiting import wait_for
 
 SCRIPT = """
 import os, pathlib, sys, time

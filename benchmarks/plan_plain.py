@@ -19,9 +19,9 @@ from typing import Any
 import pulumi
 from pulumi import _types
 
-from components.planning.monitor import Recording, properties
-from tests.support.standin import aws_shapes, azure_shapes, gcp_shapes
-from tests.support.standin.answers import Origin
+from gpuyard.components.planning.recorder import Recording, properties
+from tests.fakes.standin import aws_shapes, azure_shapes, gcp_shapes
+from tests.fakes.standin.answers import Origin
 
 _CLIENT = "get_client_config_output"
 # What a look-up answers, where it stands in texts: package -> pattern -> (service and look-up, attribute).

@@ -21,10 +21,10 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))
 from benchmarks import plan_plain  # noqa: E402 after the path: this file is started as a script
-from components.planning.monitor import Recording, record  # noqa: E402
-from stacks.program import declare  # noqa: E402
-from stacks.settings import load  # noqa: E402
-from tests.support import committed  # noqa: E402
+from gpuyard.components.planning.recorder import Recording, record  # noqa: E402
+from gpuyard.stacks.program import declare  # noqa: E402
+from gpuyard.stacks.settings import load  # noqa: E402
+from tests.helpers import committed  # noqa: E402
 
 RATIO, GROWTH = 1.05, 0.05
 _STACKS = [yards[0] for yards in committed.YARDS.values()]

@@ -30,7 +30,7 @@ main: program
 PROGRAM = """
 import os
 from preview_growth_plain import Nested, Plain
-from components.local import GpuPool, Network
+from gpuyard.components.local import GpuPool, Network
 
 count = int(os.environ["COUNT"])
 if os.environ["KIND"] == "pools":

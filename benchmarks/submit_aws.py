@@ -21,9 +21,9 @@ from typing import Any
 from urllib.request import urlopen
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from training_jobs.runner import Runner
-from training_jobs.spec import parse_job
-from training_jobs.target import JobTarget, parse_target
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.spec import parse_job
+from gpuyard.training_jobs.target import JobTarget, parse_target
 
 ROOT = Path(__file__).resolve().parents[1]
 _KEYS = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark", "AWS_DEFAULT_REGION": "us-east-1"}

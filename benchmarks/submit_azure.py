@@ -22,10 +22,10 @@ from typing import Any
 from urllib.request import urlopen
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.support.azure.ml import SUBSCRIPTION
-from tests.support.azure.ml_yard import make_target
-from training_jobs.runner import Runner
-from training_jobs.spec import parse_job
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.spec import parse_job
+from tests.fakes.azure.ml import SUBSCRIPTION
+from tests.fakes.azure.ml_yard import make_target
 
 ROOT = Path(__file__).resolve().parents[1]
 BUCKET = "abfs://runs@account.dfs.core.windows.net"

@@ -20,11 +20,11 @@ from urllib.request import urlopen
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.submit_aws import milliseconds, timed
-from training_jobs.backends import gcp
-from training_jobs.backends.vertex import Backend
-from training_jobs.runner import Runner
-from training_jobs.spec import parse_job
-from training_jobs.target import JobTarget, parse_target
+from gpuyard.training_jobs.backends.vertex import Backend
+from gpuyard.training_jobs.clouds import gcp
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.spec import parse_job
+from gpuyard.training_jobs.target import JobTarget, parse_target
 
 ROOT = Path(__file__).resolve().parents[1]
 _PARENT = "projects/acme-ml/locations/us-central1"

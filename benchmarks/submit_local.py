@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from training_jobs.runner import Runner
-from training_jobs.spec import parse_job
-from training_jobs.target import JobTarget, parse_target
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.spec import parse_job
+from gpuyard.training_jobs.target import JobTarget, parse_target
 
 
 def make_target(folder: Path) -> JobTarget:

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 import torch.distributed as dist
 
-from training_jobs.train.config import Config, Surroundings
-from training_jobs.train.loop import Trainer
-from training_jobs.train.parallel import join
+from gpuyard.training_jobs.train.config import Config, Surroundings
+from gpuyard.training_jobs.train.loop import Trainer
+from gpuyard.training_jobs.train.parallel import join
 
 STEPS = 40
 

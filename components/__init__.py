@@ -1,32 +1,24 @@
-"""Declares GPU training yards as Pulumi components: one module per cloud, mirror-named inside.
+"""Declare GPU training yards as Pulumi components: one package per cloud, with mirror-named files inside.
 
-    from components.local import Bucket, GpuPool, JobService, Network
+    from gpuyard.aws import Bucket, GpuPool, JobService, Network
 
-Importing this package loads nothing heavy: names are resolved when first used, clouds when named.
+Importing this package loads nothing heavy: names load when first used, clouds when named.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .lazy import lazy_names
 
 if TYPE_CHECKING:
     from .registry import cloud
     from .spec import BucketSpec, GpuPoolSpec, LimitsSpec, NetworkSpec, YardSpec
 
-_HOME = {
-    "BucketSpec": "spec",
-    "GpuPoolSpec": "spec",
-    "LimitsSpec": "spec",
-    "NetworkSpec": "spec",
-    "YardSpec": "spec",
-    "cloud": "registry",
-}
+if __name__ == "components":  # two copies of a module would be two classes of one name
+    raise ImportError("import gpuyard.components: a checkout's folders are links of the package gpuyard")
 
 __all__ = ["BucketSpec", "GpuPoolSpec", "LimitsSpec", "NetworkSpec", "YardSpec", "cloud"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+_SPECS = ("BucketSpec", "GpuPoolSpec", "LimitsSpec", "NetworkSpec", "YardSpec")
+__getattr__, __dir__ = lazy_names(__name__, {**dict.fromkeys(_SPECS, ".spec"), "cloud": ".registry"})

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, TypeVar
 import pulumi
 from pydantic import ValidationError
 
-from .problems import lines, told
 from .spec import Spec, in_cloud
-from .values import as_given
+from .spec.fields import as_given
+from .validation.problems import lines, told
 
 _S = TypeVar("_S", bound=Spec)
 Tags = Mapping[str, str]

@@ -1,5 +1,5 @@
 """What `pulumi` runs: settings -> components -> exports."""
 
-from stacks.program import run
+from gpuyard.stacks.program import run
 
 run()

@@ -9,10 +9,10 @@ from typing import Any
 import pulumi
 from pulumi.runtime import config as pulumi_config
 
-from components import registry
-from components.spec import BucketSpec, GpuPoolSpec, NetworkSpec
-from training_jobs.errors import UsageError
-from training_jobs.target import parse_targets
+from gpuyard.components import registry
+from gpuyard.components.spec import BucketSpec, GpuPoolSpec, NetworkSpec
+from gpuyard.training_jobs.errors import UsageError
+from gpuyard.training_jobs.target import parse_targets
 
 from .settings import NAMESPACE, StackBucket, StackNetwork, StackSettings, load
 

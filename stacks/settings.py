@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from components.spec import BucketSpec, Name, NetworkSpec, Spec, YardSpec, in_cloud
-from training_jobs.errors import Problem, UsageError, problems_from, show
+from gpuyard.components.spec import BucketSpec, Name, NetworkSpec, Spec, YardSpec, in_cloud
+from gpuyard.training_jobs.errors import Problem, UsageError, problems_from, show
 
 NAMESPACE = "gpuyard:"
 _WORDS = frozenset({"cloud", "owner", "expires"})

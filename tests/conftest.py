@@ -22,7 +22,7 @@ if not _LIVE:
     os.environ["NO_GCE_CHECK"] = "true"
     os.environ["CLOUDSDK_CONFIG"] = os.devnull
 
-pytest.register_assert_rewrite("tests.support")  # a check that several tests share says what it saw, as a test does
+pytest.register_assert_rewrite("tests.fakes", "tests.helpers")  # a check that several tests share says what it saw, as a test does
 configuration.set_hypothesis_home_dir(CHECKOUT / ".yard" / "cache" / "hypothesis")
 # No deadline: the machine is shared. Derandomized: a red run is red again.
 settings.register_profile("gpuyard", deadline=None, derandomize=True, database=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from components.azure.roles import ROLES
+from gpuyard.components.azure.roles import ROLES
 
 _HEAD = """# What each identity of an Azure yard may do
 

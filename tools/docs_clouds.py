@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from components.azure.gpu_pool import pool_problems as azure_problems
-from components.gcp.pool_rules import pool_problems as gcp_problems
-from components.services import Mode
+from gpuyard.components.azure.gpu_pool import pool_problems as azure_problems
+from gpuyard.components.catalogue.services import Mode
+from gpuyard.components.gcp.pool_rules import pool_problems as gcp_problems
 
 _AWS_RESERVATION = "cr-0123456789abcdef0"
 _GCP_RESERVATION = "projects/acme/zones/us-central1-a/reservations/gpus"

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from components import registry
-from components.spec import NetworkSpec
-from stacks.settings import NAMESPACE, load
+from gpuyard.components import registry
+from gpuyard.components.spec import NetworkSpec
+from gpuyard.stacks.settings import NAMESPACE, load
+from gpuyard.training_jobs.errors import UsageError
 from tools.docs_clouds import CLOUDS
 from tools.docs_mistakes import MISTAKES
-from training_jobs.errors import UsageError
 
 _HEAD = """# A stack file on {title}: each mistake and its message
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from components.gcp import roles
-from components.gcp.roles import PROJECT_ROLES
-from components.submitters import ISSUER
+from gpuyard.components.gcp import roles
+from gpuyard.components.gcp.roles import PROJECT_ROLES
+from gpuyard.components.validation.submitters import ISSUER
 
 _HEAD = f"""# What each identity of a GCP yard may do
 

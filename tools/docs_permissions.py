@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from components.aws import permissions
-from components.aws.flow_log import flow_log_statements
-from components.aws.permissions import Storage
-from components.aws.policy import Conditions, Place, Statement
-from components.aws.submitter import BatchSide, SageMakerSide, submitter
-from components.aws.trust import PRINCIPALS, Trust, provider_arn
-from components.aws.wildcards import WILDCARDS
+from gpuyard.components.aws import permissions
+from gpuyard.components.aws.allowed_wildcards import WILDCARDS
+from gpuyard.components.aws.flow_log import flow_log_statements
+from gpuyard.components.aws.permissions import Storage
+from gpuyard.components.aws.policy import Conditions, Place, Statement
+from gpuyard.components.aws.submitter import BatchSide, SageMakerSide, submitter
+from gpuyard.components.aws.trust import PRINCIPALS, Trust, provider_arn
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "aws-permissions.md"
 _PLACE = Place("ACCOUNT", "REGION", "aws")

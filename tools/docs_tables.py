@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from components import catalogue
-from components.catalogue import Machine, Rate, Table
-from components.planning.policy import RULES
-from components.problems import lines, told
-from components.services import SERVICES, Mode, services_of
-from components.spec import GpuPoolSpec, in_cloud
+from gpuyard.components import catalogue
+from gpuyard.components.catalogue import Machine, Rate, Table
+from gpuyard.components.catalogue.services import SERVICES, Mode, services_of
+from gpuyard.components.planning.policy import RULES
+from gpuyard.components.spec import GpuPoolSpec, in_cloud
+from gpuyard.components.validation.problems import lines, told
 from tools import docs_azure_roles, docs_errors, docs_gcp_roles, docs_permissions
 from tools.docs_clouds import CLOUDS, CloudPage
 from tools.docs_mistakes import MISTAKES

@@ -19,7 +19,7 @@ from tools.security import scanner
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = str(ROOT / ".venv" / "bin" / "python")
-CODE = ["components", "stacks", "training_jobs", "tests", "tools", "benchmarks"]
+CODE = ["gpuyard", "tests", "tools", "benchmarks"]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from .errors import Problem, UsageError
 
 MAX_BYTES = 200 * 2**20
 _ALWAYS_LEFT_OUT = {".git", ".venv", ".yard", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
-_HOOK_SHIM = 'import sys\n\nfrom training_jobs.launch import hook\n\nsys.modules["gpuyard_hook"] = hook\n'
+_HOOK_SHIM = 'import sys\n\nfrom gpuyard.training_jobs.launch import hook\n\nsys.modules["gpuyard_hook"] = hook\n'
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def pack(code: Path | None, command: Sequence[str]) -> Package:
     Raises UsageError when the folder is missing, holds nothing, or is above the size cap.
     """
     user = [(f"code/{name}", data, mode) for name, data, mode in (_user_files(code) if code else ())]
-    trainer = list(_own_files("train")) if any(part.startswith("training_jobs.train") for part in command) else []
+    trainer = list(_own_files("train")) if any(part.startswith("gpuyard.training_jobs.train") for part in command) else []
     digest = hashlib.sha256()
     for name, data, mode in [*user, *trainer]:
         digest.update(f"{name}\0{mode:o}\0{len(data)}\0".encode() + data)
@@ -65,8 +65,8 @@ def _archived(entries: Sequence[tuple[str, bytes, int]]) -> tuple[str, bytes]:
 @functools.cache
 def _launch_files() -> tuple[tuple[str, bytes, int], ...]:
     shim = (".gpuyard/gpuyard_hook.py", _HOOK_SHIM.encode(), 0o644)
-    init = (".gpuyard/training_jobs/__init__.py", (_HERE / "__init__.py").read_bytes(), 0o644)
-    return (shim, init, *_own_files("launch"))
+    roots = [(f".gpuyard/gpuyard/{folder}__init__.py", b"", 0o644) for folder in ("", "training_jobs/")]
+    return (shim, *roots, *_own_files("launch"))
 
 
 _HERE = Path(__file__).parent
@@ -74,7 +74,7 @@ _HERE = Path(__file__).parent
 
 def _own_files(package: str) -> Iterator[tuple[str, bytes, int]]:
     for path in sorted((_HERE / package).rglob("*.py")):
-        yield f".gpuyard/training_jobs/{path.relative_to(_HERE).as_posix()}", path.read_bytes(), 0o644
+        yield f".gpuyard/gpuyard/training_jobs/{path.relative_to(_HERE).as_posix()}", path.read_bytes(), 0o644
 
 
 def _user_files(folder: Path) -> list[tuple[str, bytes, int]]:

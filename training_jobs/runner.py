@@ -17,18 +17,18 @@ from pathlib import Path
 
 from .backends import load_backend
 from .backends.base import Backend, Capacity, LogLine, Request
-from .case import Case, submission
 from .errors import NotFoundError, UsageError
-from .journal import Journal, RunRecord
-from .listing import look_at_all
+from .lifecycle.handle import Case, submission
+from .lifecycle.journal import Journal, RunRecord
+from .lifecycle.listing import look_at_all
+from .lifecycle.polling import wait_for
+from .lifecycle.resubmit import Action, decide
 from .packaging import Package, pack
-from .resubmit import Action, decide
 from .run import Code, Run, check, run_id, time_limit
 from .spec import JobSpec
 from .status import RunStatus
 from .store import ChangedError
 from .target import JobTarget, pick_target
-from .waiting import wait_for
 
 
 @dataclass(frozen=True)

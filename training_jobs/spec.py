@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from .errors import Problem, UsageError, problems_from, show
-from .yaml_traps import read_yaml
+from .strict_yaml import read_yaml
 
 RECORDED = {"recorded": True}
 """Validation context of specs that were accepted before: rules about secrets may have become stricter since."""

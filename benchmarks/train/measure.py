@@ -17,9 +17,9 @@ from typing import Any
 
 import torch.distributed as dist
 
-from training_jobs.train.config import Surroundings, parse
-from training_jobs.train.loop import Trainer
-from training_jobs.train.parallel import join
+from gpuyard.training_jobs.train.config import Surroundings, parse
+from gpuyard.training_jobs.train.loop import Trainer
+from gpuyard.training_jobs.train.parallel import join
 
 _SMI = ("nvidia-smi", "--query-gpu=power.draw,clocks.sm,temperature.gpu", "--format=csv,noheader,nounits", "--id=0")
 _WINDOW = 4

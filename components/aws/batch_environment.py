@@ -9,8 +9,8 @@ import pulumi
 import pulumi_aws as aws
 
 from .. import catalogue
-from ..end import End
-from ..pool_spec import GpuPoolSpec
+from ..expiry import End
+from ..spec.pool import GpuPoolSpec
 from .account import Account, AwsComponent
 from .identity import Identity
 from .policy import Statement

@@ -18,7 +18,7 @@ def data_lifecycle() -> list[dict[str, Any]]:
     """The rules of a bucket with data: current objects stay for ever, so no rule can remove the last good checkpoint.
 
     The trainer drops an old checkpoint only after a newer one is committed, and each attempt writes names of its own
-    (training_jobs/train/storage.py). So what is not current is superseded. It stays recoverable for 7 days below gpuyard/runs/,
+    (training_jobs/train/checkpoint_store.py). So what is not current is superseded. It stays recoverable for 7 days below gpuyard/runs/,
     where a checkpoint is large, and 30 days elsewhere. No number of older versions is kept beyond that: a dropped checkpoint has
     one version, which would then stay, and be paid, for ever.
     """

@@ -8,9 +8,9 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from .. import budget_rules
 from ..base import Tags, refuse, this_stack
 from ..naming import name_problems
+from ..validation import budget as budget_rules
 from .account import AwsComponent
 
 _MOST = 9  # AWS takes ten notifications of a budget; the forecast is one

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from .. import catalogue
 from ..base import Tags, checked
-from ..end import End, date_problems, end_of, is_past, warning
+from ..expiry import End, date_problems, end_of, is_past, warning
 from ..naming import name_problems
-from ..pool_spec import CapacityBlock, GpuPoolSpec, Reservation
-from ..values import as_given
+from ..spec.fields import as_given
+from ..spec.pool import CapacityBlock, GpuPoolSpec, Reservation
 from .account import Account, AwsComponent, account
 from .batch_environment import close_environment, compute_environment
 from .identity import Identity

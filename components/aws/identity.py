@@ -10,7 +10,7 @@ import pulumi
 import pulumi_aws as aws
 
 from ..base import Tags, after, refuse
-from ..submitters import subject_problems
+from ..validation.submitters import subject_problems
 from .account import Account, AwsComponent, account
 from .policy import Place, PolicyError, Statement, policy_document
 from .trust import Trust

@@ -13,17 +13,17 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from ..base import Tags, checked, this_stack
+from ..job_targets import TARGETS, Given, in_order, service_problems
 from ..naming import job_prefix, name_problems
 from ..spec import LimitsSpec, Spec
-from ..submitters import subject_problems
-from ..targets import TARGETS, Given, in_order, service_problems
-from ..values import ImageDigest
+from ..spec.fields import ImageDigest
+from ..validation.submitters import subject_problems
 from .account import Account, AwsComponent, account
 from .identity import Identity
+from .job_backends import BatchService, Buckets, SageMakerService, grant_machines
 from .job_targets import Yard
 from .key import EncryptionKey
 from .permissions import Storage
-from .service_parts import BatchService, Buckets, SageMakerService, grant_machines
 from .submitter import submitter
 from .trust import Trust
 

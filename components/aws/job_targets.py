@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import catalogue
-from ..pool_spec import GpuPoolSpec
-from ..targets import Given, of_machine, shared
+from ..job_targets import Given, of_machine, shared
+from ..spec.pool import GpuPoolSpec
 from .permissions import TRAINING_JOBS
 from .policy import Place
 

@@ -11,7 +11,7 @@ import pulumi_aws as aws
 
 from .. import catalogue
 from ..boot import Boot, boot_script, multipart
-from ..pool_spec import CapacityBlock, GpuPoolSpec, Reservation
+from ..spec.pool import CapacityBlock, GpuPoolSpec, Reservation
 from .account import AwsComponent
 from .images import AMAZON_LINUX_ROOT, image_parameter
 from .nics import network_interfaces

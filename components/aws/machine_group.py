@@ -8,8 +8,8 @@ import pulumi
 import pulumi_aws as aws
 
 from .. import catalogue
-from ..end import End
-from ..pool_spec import GpuPoolSpec
+from ..expiry import End
+from ..spec.pool import GpuPoolSpec
 from .account import AwsComponent
 from .permissions import pull, shell, write_logs
 from .policy import Place, Statement

@@ -12,7 +12,7 @@ import pulumi_aws as aws
 from ..base import Tags, after, checked, refuse
 from ..naming import name_problems
 from ..spec import NetworkSpec
-from ..values import as_given
+from ..spec.fields import as_given
 from .account import AwsComponent, account
 from .cidr import DEFAULT_CIDR, Plan, plan_subnets, spec_problems
 from .endpoints import GATEWAY, INTERFACE, service_name

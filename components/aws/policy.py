@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .wildcards import explained
+from .allowed_wildcards import explained
 
 Conditions = Mapping[str, Mapping[str, str | Sequence[str]]]
 _LIMIT = 10_240  # characters of all inline policies of a role: docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html

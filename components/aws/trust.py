@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
-from ..submitters import ISSUER
+from ..validation.submitters import ISSUER
 from .policy import Place, trust_document
 
 _AUDIENCE = "sts.amazonaws.com"

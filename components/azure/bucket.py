@@ -11,16 +11,9 @@ import pulumi_azure_native as az
 from ..base import Tags, after, checked, refuse
 from ..naming import name_problems
 from ..spec import BucketSpec
-from ..values import ANYWHERE
+from ..spec.fields import ANYWHERE
 from .account import AzureComponent, Group, group_problems
-from .bucket_rules import (
-    account_settings,
-    blob_settings,
-    existing_problems,
-    lifecycle,
-    namespace_problems,
-    parts_of,
-)
+from .bucket_rules import account_settings, blob_settings, existing_problems, lifecycle, namespace_problems, parts_of
 from .endpoints import BUCKETS
 from .key import EncryptionKey
 from .names import account_name, container_name

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..values import ANYWHERE
+from ..spec.fields import ANYWHERE
 
 _RUN_DAYS = 7
 _DATA_DAYS = 30

@@ -9,9 +9,9 @@ from typing import Any
 import pulumi
 import pulumi_azure_native as az
 
-from .. import budget_rules
 from ..base import Tags, refuse, this_stack
 from ..naming import name_problems
+from ..validation import budget as budget_rules
 from .account import AzureComponent, Group, account, group_problems
 
 _MOST = 4  # Azure takes five notifications of a budget; the forecast is one

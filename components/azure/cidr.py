@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..addresses import network_problems, size_problems
+from ..validation.network import network_problems, size_problems
 
 DEFAULT_CIDR = "10.0.0.0/16"
 ZONES = ("1", "2", "3")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pulumi_azure_native as az
 
-from ..end import End
+from ..expiry import End
 from .account import AzureComponent
 from .identity import assign
 from .names import cluster_name

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from .. import catalogue
 from ..base import Tags, checked
-from ..end import End, date_problems, end_of, is_past, warning
+from ..expiry import End, date_problems, end_of, is_past, warning
 from ..naming import name_problems
-from ..pool_spec import GpuPoolSpec, Reservation
-from ..values import as_given
+from ..spec.fields import as_given
+from ..spec.pool import GpuPoolSpec, Reservation
 from .account import AzureComponent, Group, group_problems
 from .fabric import Orchestration, fabric_problems
 from .identity import Identity

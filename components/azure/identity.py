@@ -10,7 +10,7 @@ import pulumi
 import pulumi_azure_native as az
 
 from ..base import Tags, after, refuse
-from ..submitters import ISSUER
+from ..validation.submitters import ISSUER
 from .account import AzureComponent, Group, group_problems
 from .roles import Grant, assignment_name, condition, definition_id
 from .subjects import exact_problems

@@ -11,15 +11,15 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from ..base import Tags, checked, this_stack
+from ..job_targets import Given, in_order, service_problems
 from ..naming import name_problems
 from ..spec import LimitsSpec, Spec
-from ..targets import Given, in_order, service_problems
-from ..values import ImageDigest
+from ..spec.fields import ImageDigest
 from .account import AzureComponent, Group, account, configured_location, group_problems
 from .cluster import close_clusters, make_cluster
-from .doors import Door, doors_to_buckets, lead_to_buckets, lead_to_registry, lead_to_workspace, networks_of, open_managed_network
 from .identity import Identity, assign
 from .job_targets import Yard, azureml_target, publish_command, region_word
+from .private_access import Door, doors_to_buckets, lead_to_buckets, lead_to_registry, lead_to_workspace, networks_of, open_managed_network
 from .registry import make_registry
 from .roles import BLOB_READER, BLOB_WRITER, ML_SUBMITTER, REGISTRY_PULL, Grant
 from .subjects import exact_problems

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..pool_spec import GpuPoolSpec
-from ..targets import Given, of_machine, shared
+from ..job_targets import Given, of_machine, shared
+from ..spec.pool import GpuPoolSpec
 
 
 @dataclass(frozen=True)

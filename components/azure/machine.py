@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import catalogue
 from ..boot import Boot, boot_script, multipart
-from ..pool_spec import GpuPoolSpec, Reservation
+from ..spec.pool import GpuPoolSpec, Reservation
 from .images import image_urn, reference
 
 _DISK_GIB = 200

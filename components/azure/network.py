@@ -13,7 +13,7 @@ import pulumi_azure_native as az
 from ..base import Tags, after, checked, refuse
 from ..naming import name_problems
 from ..spec import NetworkSpec
-from ..values import as_given
+from ..spec.fields import as_given
 from .account import AzureComponent, Group, group_problems
 from .cidr import DEFAULT_CIDR, Plan, plan_subnets, spec_problems
 from .endpoints import BUCKETS, OUT, SERVICE_ENDPOINTS, ZONES, make_zone

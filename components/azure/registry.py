@@ -7,7 +7,7 @@ from typing import Any
 
 import pulumi_azure_native as az
 
-from ..values import ANYWHERE
+from ..spec.fields import ANYWHERE
 from .account import AzureComponent
 from .names import account_name
 

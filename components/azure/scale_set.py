@@ -8,8 +8,8 @@ import pulumi
 import pulumi_azure_native as az
 
 from .. import catalogue
-from ..end import End
-from ..pool_spec import GpuPoolSpec
+from ..expiry import End
+from ..spec.pool import GpuPoolSpec
 from .account import AzureComponent
 from .fabric import Orchestration, arrangement
 from .machine import boot_of, bought, custom_data, image_of, login, os_disk, security

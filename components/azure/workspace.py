@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import pulumi
 import pulumi_azure_native as az
 
-from ..values import ANYWHERE
+from ..spec.fields import ANYWHERE
 from .account import AzureComponent, account
 from .bucket import private_account
 from .key import vault_properties

@@ -1,9 +1,10 @@
-"""GCP: Network, EncryptionKey, Bucket, Identity, GpuPool, JobService and Budget. Names load on use: importing this loads no SDK."""
+"""Google Cloud: Network, EncryptionKey, Bucket, Identity, GpuPool, JobService and Budget. Importing this package loads no SDK."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .bucket import Bucket
@@ -13,23 +14,20 @@ if TYPE_CHECKING:
     from .job_service import JobService
     from .key import EncryptionKey
     from .network import Network
-    from .yard import yard_problems
-
-_HOME = {
-    "Bucket": "bucket",
-    "Budget": "budget",
-    "EncryptionKey": "key",
-    "GpuPool": "gpu_pool",
-    "Identity": "identity",
-    "JobService": "job_service",
-    "Network": "network",
-    "yard_problems": "yard",
-}
+    from .validation import yard_problems
 
 __all__ = ["Bucket", "Budget", "EncryptionKey", "GpuPool", "Identity", "JobService", "Network", "yard_problems"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Bucket": ".bucket",
+        "Budget": ".budget",
+        "EncryptionKey": ".key",
+        "GpuPool": ".gpu_pool",
+        "Identity": ".identity",
+        "JobService": ".job_service",
+        "Network": ".network",
+        "yard_problems": ".validation",
+    },
+)

@@ -16,7 +16,7 @@ def data_lifecycle(versions: bool) -> list[dict[str, Any]]:
     """The rules of a bucket with data: current objects stay for ever, so no rule can remove the last good checkpoint.
 
     The trainer drops an old checkpoint only after a newer one is committed, and each attempt writes names of its own
-    (training_jobs/train/storage.py). So what is not current is superseded: it stays recoverable for 7 days below gpuyard/runs/, where a
+    (train/checkpoint_store.py). So what is not current is superseded: it stays recoverable for 7 days below gpuyard/runs/, where a
     checkpoint is large, and 30 days elsewhere. Without versions nothing is kept.
     """
     superseded = [_superseded(_RUN_DAYS, ["gpuyard/runs/"]), _superseded(_DATA_DAYS, None)] if versions else []

@@ -8,9 +8,9 @@ from typing import Any
 import pulumi
 from pulumi_gcp import billing, monitoring
 
-from .. import budget_rules
 from ..base import Tags, refuse, this_stack
 from ..naming import name_problems
+from ..validation import budget as budget_rules
 from .labels import STACK, label_value
 from .project import GcpComponent, Project
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from ..addresses import network_problems, size_problems
+from ..validation.network import network_problems, size_problems
 
 DEFAULT_CIDR = "10.0.0.0/16"
 _WIDEST, _NARROWEST = 12, 20

@@ -11,10 +11,10 @@ from pulumi_gcp import compute
 
 from .. import catalogue
 from ..base import Tags, checked
-from ..end import End, end_of, is_past, warning
+from ..expiry import End, end_of, is_past, warning
 from ..naming import name_problems
-from ..pool_spec import GpuPoolSpec
-from ..values import as_given
+from ..spec.fields import as_given
+from ..spec.pool import GpuPoolSpec
 from .cidr import region_of
 from .fabric import make_fabric
 from .identity import Identity

@@ -11,7 +11,7 @@ from pulumi_gcp import compute
 
 from ..boot import Boot, boot_script
 from ..catalogue import Machine
-from ..pool_spec import FlexStart, GpuPoolSpec, Reservation
+from ..spec.pool import FlexStart, GpuPoolSpec, Reservation
 from .fabric import network_interfaces
 from .machines import IMAGE_PROJECT, fabric_of, family, image_family
 from .project import GcpComponent

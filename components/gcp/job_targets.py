@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..pool_spec import GpuPoolSpec, Reservation
-from ..targets import Given, of_machine, shared
+from ..job_targets import Given, of_machine, shared
+from ..spec.pool import GpuPoolSpec, Reservation
 from .machines import family
 from .project import Place
 from .vertex_pool import vertex_disk

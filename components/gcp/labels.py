@@ -9,7 +9,7 @@ from typing import Any
 _KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LIMIT = 63
 STACK = "gpuyard_stack"
-"""The label that everything of a stack has, and every job sent to it (training_jobs/backends/gcp.py): budgets go by it."""
+"""The label that everything of a stack has, and every job sent to it (training_jobs/clouds/gcp.py): budgets go by it."""
 _OWN = (STACK, "name")
 _MOST = 64 - len(_OWN)  # cloud.google.com/compute/docs/labeling-resources#restrictions
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import pulumi
 from pulumi_gcp import cloudscheduler, compute
 
-from ..end import End
-from ..pool_spec import FlexStart, GpuPoolSpec
+from ..expiry import End
+from ..spec.pool import FlexStart, GpuPoolSpec
 from .cidr import region_of
 from .identity import Identity
 from .project import GcpComponent, Project

@@ -45,7 +45,7 @@ _FAMILIES: Mapping[str, Family] = MappingProxyType(
 def family(row: Machine) -> Family:
     """The family of a machine of the catalogue.
 
-    >>> from components.catalogue import table
+    >>> from gpuyard.components.catalogue import table
     >>> family(table("gcp").machines["a3-ultragpu-8g"]).fabric
     'roce'
     """
@@ -55,7 +55,7 @@ def family(row: Machine) -> Family:
 def fabric_of(row: Machine) -> str | None:
     """The fabric of a machine; None: one card. A part of a machine has none of the whole one's fast cards.
 
-    >>> from components.catalogue import table
+    >>> from gpuyard.components.catalogue import table
     >>> fabric_of(table("gcp").machines["a3-highgpu-2g"])
     """
     return family(row).fabric if row.fast_nics else None

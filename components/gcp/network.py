@@ -11,7 +11,7 @@ from pulumi_gcp import compute
 from ..base import Tags, after, checked, refuse
 from ..naming import name_problems
 from ..spec import NetworkSpec
-from ..values import as_given
+from ..spec.fields import as_given
 from .cidr import DEFAULT_CIDR, region_of, spec_problems, subnet_cidr
 from .google_apis import VIP, reach_google_alone
 from .project import GcpComponent

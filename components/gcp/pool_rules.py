@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..end import date_problems
-from ..pool_spec import GpuPoolSpec, Reservation
-from ..values import in_cloud
+from ..expiry import date_problems
+from ..spec.fields import in_cloud
+from ..spec.pool import GpuPoolSpec, Reservation
 from .cidr import region_of
 from .instance_template import is_bound, together
 from .key import EncryptionKey

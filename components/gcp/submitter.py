@@ -10,7 +10,7 @@ import pulumi
 from pulumi_gcp import iam, serviceaccount
 
 from ..base import after, this_stack
-from ..submitters import ISSUER
+from ..validation.submitters import ISSUER
 from .identity import Identity
 from .project import GcpComponent, Project
 from .roles import ACT_AS, FEDERATED

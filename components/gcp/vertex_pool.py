@@ -7,9 +7,9 @@ from pulumi_gcp import compute, vertex
 
 from ..base import after, this_stack
 from ..catalogue import Machine
-from ..end import End
+from ..expiry import End
 from ..naming import shorten
-from ..pool_spec import GpuPoolSpec
+from ..spec.pool import GpuPoolSpec
 from .identity import grant_on_project
 from .key import AGENTS
 from .machine_group import close_by

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from ..base import Component, Tags, checked
+from ..job_targets import Given, run_bucket_problems, shared
 from ..spec import LimitsSpec, SecretReference, Spec
-from ..targets import Given, run_bucket_problems, shared
 from .bucket import Bucket
 from .disk import TargetsProvider
 from .files import as_content

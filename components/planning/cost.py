@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from .. import catalogue
 from .clouds import CLOUDS, Standing
 from .document import Amount, Line, Money
-from .facts import Pool, Yard
+from .yard import Pool, Yard
 
 HOURS_PER_MONTH = 730
 

@@ -10,9 +10,9 @@ from typing import Any
 from .clouds import CLOUDS
 from .cost import money
 from .document import Branch, Plan, Planned, Unknowns
-from .facts import Component, Pool, Yard
 from .policy import verdicts
 from .quota import fabrics, needs
+from .yard import Component, Pool, Yard
 
 
 def make_plan(yard: Yard, now: datetime.datetime, encrypted: Sequence[str] = ()) -> Plan:

@@ -7,11 +7,11 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from ..services import alternatives
+from ..catalogue.services import alternatives
 from .clouds import CLOUDS, CloudRules, Look
 from .cost import money
 from .document import Money, Verdict
-from .facts import Yard
+from .yard import Yard
 
 _SOON = datetime.timedelta(days=3)
 Level = Literal["violated", "warning"]

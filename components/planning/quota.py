@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..catalogue import Machine, table
 from .clouds import CLOUDS
 from .document import Fabric, Need
-from .facts import Pool, Yard
+from .yard import Pool, Yard
 
 
 def needs(yard: Yard) -> list[Need]:

@@ -42,6 +42,6 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        from .report import report
+        from .error_report import report
 
         sys.exit(report(error, as_json="--json" in sys.argv))

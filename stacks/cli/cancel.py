@@ -7,7 +7,7 @@ from . import options
 
 def command(run: options.Run, stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
     """End a run: SIGTERM, 30 s of grace to save, SIGKILL. A run that has ended stays as it ended."""
-    from . import yard
+    from . import targets as yard
     from .documents import emit
 
     status = yard.runner(stack, targets).cancel(run)

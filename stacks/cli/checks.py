@@ -8,10 +8,10 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from training_jobs.errors import GpuyardError
+from gpuyard.training_jobs.errors import GpuyardError
 
 from .documents import CheckDocument
-from .yard import find_pulumi, find_targets, project_root
+from .targets import find_pulumi, find_targets, project_root
 
 # extra -> (packages it brings, places where the cloud's own tools keep credentials or name them)
 _CLOUDS = {
@@ -60,7 +60,7 @@ def _torch() -> CheckDocument:
 
 
 def _gpus() -> CheckDocument:
-    from components.local.gpus import find_gpus
+    from gpuyard.components.local.gpus import find_gpus
 
     found = find_gpus()
     detail = found.problem or ", ".join(found.models) or "none here (no nvidia-smi); pools of `local` use CPU slots"

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.planning.document import Plan
-from training_jobs.status import RunStatus
-from training_jobs.target import JobTarget
+from gpuyard.components.planning.document import Plan
+from gpuyard.training_jobs.status import RunStatus
+from gpuyard.training_jobs.target import JobTarget
 
 
 class _Document(BaseModel):

@@ -18,7 +18,7 @@ def command(
     json: options.Json = False,
 ) -> None:
     """Copy a run's results and checkpoints to a folder."""
-    from . import yard
+    from . import targets as yard
     from .documents import FetchDocument, emit
 
     folder = into or Path(run)

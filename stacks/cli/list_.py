@@ -9,7 +9,7 @@ from . import options
 
 def command(stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
     """List the runs of a stack, newest first."""
-    from . import yard
+    from . import targets as yard
     from .documents import ListDocument, emit
     from .view import table
 

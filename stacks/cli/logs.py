@@ -18,7 +18,7 @@ def command(
     targets: options.Targets = None,
 ) -> None:
     """Print the output of a run's newest attempt. Ctrl-C leaves the run going."""
-    from . import yard
+    from . import targets as yard
     from .view import said_goodbye
 
     start = _moment(since) if since is not None else None
@@ -33,8 +33,8 @@ def _moment(text: str) -> float:
     import time
     from datetime import datetime
 
-    from training_jobs.errors import Problem, UsageError
-    from training_jobs.spec import seconds
+    from gpuyard.training_jobs.errors import Problem, UsageError
+    from gpuyard.training_jobs.spec import seconds
 
     try:
         return time.time() - seconds(text)

@@ -69,7 +69,7 @@ def command(
 
 
 def _pinned(job: Path | None, stack: str | None, directory: Path | None, job_image: str | None) -> PinDocument | JobPinDocument:
-    from training_jobs.errors import UsageError
+    from gpuyard.training_jobs.errors import UsageError
 
     if job is not None and (stack, directory, job_image) == (None, None, None):
         return pin_job(job)
@@ -82,9 +82,9 @@ def pin_job(file: Path) -> JobPinDocument:
     """Pin the image of a job file. Raises UsageError where it names none, or one that cannot be looked up."""
     import yaml
 
-    from training_jobs.errors import UsageError
+    from gpuyard.training_jobs.errors import UsageError
 
-    from ..pins import image_of, with_image
+    from ..pinning.stack_file import image_of, with_image
     from .documents import JobPinDocument
 
     try:
@@ -110,14 +110,14 @@ def pin(stack: str, folder: Path, job_image: str | None) -> PinDocument:
     """Pin a stack. Raises UsageError for a stack that has nothing to pin, AuthError or LostSightError where its cloud does not answer."""
     import yaml
 
-    from components.registry import REGION_KEYS
-    from training_jobs.errors import Problem, UsageError
+    from gpuyard.components.registry import REGION_KEYS
+    from gpuyard.training_jobs.errors import Problem, UsageError
 
-    from ..pins import with_pins
+    from ..pinning.machine_images import has_images, newest_images
+    from ..pinning.stack_file import with_pins
     from ..settings import load
     from .documents import PinDocument
-    from .newest_images import has_images, newest_images
-    from .project import load_project
+    from .pulumi_project import load_project
 
     project = load_project(folder.resolve(), stack)
     settings = load(project.config, project.encrypted, stack=project.stack)
@@ -148,7 +148,7 @@ def pin(stack: str, folder: Path, job_image: str | None) -> PinDocument:
 
 def _job_image(settings: StackSettings, region: str, given: str | None) -> tuple[str | None, str | None]:
     """The image of jobs that name none, by digest, and what there is to say of it: what is asked for, or pinned, or AWS's own."""
-    from components.aws.job_images import job_image, reference
+    from gpuyard.components.aws.job_images import job_image, reference
 
     if given or settings.pins.job_image:
         return (by_digest(given) if given else settings.pins.job_image), None
@@ -176,8 +176,8 @@ def _diff(name: str, before: str, after: str) -> str:
 
 def by_digest(image: str, key: str = "--job-image") -> str:
     """An image by digest: as it is, or what its tag in ECR points to now. Raises UsageError for tags elsewhere."""
-    from training_jobs.backends.aws import shared
-    from training_jobs.errors import Problem, UsageError
+    from gpuyard.training_jobs.clouds.aws import shared
+    from gpuyard.training_jobs.errors import Problem, UsageError
 
     if re.search(r"[^\s@]@sha256:[0-9a-f]{64}$", image):
         return image

@@ -24,7 +24,7 @@ def command(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request.")] = False,
 ) -> None:
     """Show offline what a stack makes, costs and needs; exit 2 when a policy is violated."""
-    from training_jobs.errors import UsageError
+    from gpuyard.training_jobs.errors import UsageError
 
     if json and markdown:
         raise UsageError("--json and --markdown are two forms of one plan; keep one")
@@ -34,7 +34,7 @@ def command(
 
         emit(document)
     else:
-        from components.planning import render
+        from gpuyard.components.planning import render
 
         _show(render.markdown(document) if markdown else render.text(document), plain=markdown)
     if document.refused:
@@ -49,7 +49,7 @@ def _show(text: str, *, plain: bool) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from components.planning.render import style
+    from gpuyard.components.planning.render import style
 
     console = Console()
     for line in text.splitlines():
@@ -58,11 +58,11 @@ def _show(text: str, *, plain: bool) -> None:
 
 def plan(stack: str, folder: Path) -> YardPlanDocument:
     """The plan of a stack's program. Raises UsageError when it cannot be run or finds something wrong itself."""
-    from components.planning.facts import Yard, regions_of
-    from components.planning.plan import make_plan
+    from gpuyard.components.planning.plan import make_plan
+    from gpuyard.components.planning.yard import Yard, regions_of
 
     from .documents import YardPlanDocument
-    from .project import load_project, run_recorded
+    from .pulumi_project import load_project, run_recorded
 
     project = load_project(folder.resolve(), stack)
     recording = run_recorded(project)

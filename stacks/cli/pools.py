@@ -7,9 +7,9 @@ from . import options
 
 def command(stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
     """List the pools that take jobs, and how much of each is free."""
-    from training_jobs.runner import Runner
+    from gpuyard.training_jobs.runner import Runner
 
-    from . import yard
+    from . import targets as yard
     from .documents import PoolDocument, PoolsDocument, emit
 
     found, source = yard.find_targets(stack, targets)

@@ -15,7 +15,7 @@ def command(
 
     from pydantic import TypeAdapter
 
-    from training_jobs.errors import Problem, UsageError, did_you_mean
+    from gpuyard.training_jobs.errors import Problem, UsageError, did_you_mean
 
     models = _models()
     if name is None:
@@ -28,9 +28,9 @@ def command(
 
 
 def _models() -> dict[str, Any]:
-    from training_jobs.spec import JobSpec
-    from training_jobs.status import RunStatus
-    from training_jobs.target import JobTarget
+    from gpuyard.training_jobs.spec import JobSpec
+    from gpuyard.training_jobs.status import RunStatus
+    from gpuyard.training_jobs.target import JobTarget
 
     from ..settings import StackSettings
     from . import documents

@@ -7,7 +7,7 @@ from . import options
 
 def command(run: options.Run, stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
     """Show a run: its state, every attempt, metrics and cost. Exit 0 when it could answer."""
-    from . import yard
+    from . import targets as yard
     from .documents import emit
     from .view import summary
 

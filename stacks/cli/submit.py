@@ -10,7 +10,7 @@ import typer
 from . import options
 
 if TYPE_CHECKING:
-    from training_jobs.backends.base import Request
+    from gpuyard.training_jobs.backends.base import Request
 
 
 def command(
@@ -29,10 +29,10 @@ def command(
     json: options.Json = False,
 ) -> None:
     """Submit a job. The same job twice starts it once; exit 0 means recorded."""
-    from training_jobs.errors import UsageError
-    from training_jobs.spec import load_job
+    from gpuyard.training_jobs.errors import UsageError
+    from gpuyard.training_jobs.spec import load_job
 
-    from . import yard
+    from . import targets as yard
     from .documents import SubmitDocument, emit
     from .view import follow, head
 
@@ -54,7 +54,7 @@ def command(
         status = outcome or submitted.status
         emit(SubmitDocument(run_id=run, created=submitted.created, note=submitted.note, status=status))
     if outcome is not None:
-        from training_jobs.state import exit_for
+        from gpuyard.training_jobs.state import exit_for
 
         raise typer.Exit(exit_for(outcome.state, outcome.reason))
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TextIO
 
 import typer
 
-from training_jobs.state import Exit, State
-from training_jobs.status import Attempt, RunStatus
+from gpuyard.training_jobs.state import Exit, State
+from gpuyard.training_jobs.status import Attempt, RunStatus
 
 if TYPE_CHECKING:
-    from training_jobs.runner import Runner
+    from gpuyard.training_jobs.runner import Runner
 
 _PLAIN_EVERY_S = 10.0
 

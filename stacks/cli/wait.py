@@ -9,9 +9,9 @@ from . import options
 
 def command(run: options.Run, stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
     """Wait for the end, resuming while `retries` pays for it. The exit code is the job's outcome. Ctrl-C leaves it running."""
-    from training_jobs.state import exit_for
+    from gpuyard.training_jobs.state import exit_for
 
-    from . import yard
+    from . import targets as yard
     from .documents import emit
     from .view import follow
 

@@ -10,12 +10,12 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from components.aws.permissions import Storage, job
-from components.aws.policy import policy_document
-from tests.support.iam import allows
-from training_jobs.launch import files
-from training_jobs.train import shards
-from training_jobs.train.storage import Checkpoints
+from gpuyard.components.aws.permissions import Storage, job
+from gpuyard.components.aws.policy import policy_document
+from gpuyard.training_jobs.launch import objects as files
+from gpuyard.training_jobs.train import shards
+from gpuyard.training_jobs.train.checkpoint_store import Checkpoints
+from tests.helpers.iam import allows
 
 POLICY = policy_document(job(Storage("arn:aws:s3:::runs", None), [Storage("arn:aws:s3:::data", None)], []))
 RUN = "s3://runs/gpuyard/runs/llm-0a1b"

@@ -13,9 +13,9 @@ import jmespath  # type: ignore[import-untyped]
 import moto
 import pytest
 
+from tests.fakes.standin import aws_shapes, sdk, shapes
+from tests.helpers import aws_requests, committed
 from tests.security.rows import Row, resources_of
-from tests.support import aws_requests, committed
-from tests.support.standin import aws_shapes, sdk, shapes
 
 TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 # What moto does not make, or makes in another order than the cloud: validated above all the same.

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from components.catalogue import table
-from tests.support.aws_yard import BATCH, TRAINING, declare
+from gpuyard.components.catalogue import table
+from gpuyard.training_jobs.target import BatchTarget, SageMakerTarget, parse_targets
+from tests.helpers.aws_yard import BATCH, TRAINING, declare
 from tests.unit.conftest import record
-from training_jobs.target import BatchTarget, SageMakerTarget, parse_targets
 
 __all__ = ["record"]  # a fixture of the unit tests, used here too
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.azure.ml import SUBSCRIPTION
-from tests.support.azure.ml_yard import IMAGE, Yard, yard
-from tests.support.local_yard import job
-from tests.support.waiting import PATIENCE_S
-from training_jobs.backends.azureml import Backend
-from training_jobs.backends.azureml.request import body_of
-from training_jobs.run import Code, Run
-from training_jobs.state import State
-from training_jobs.target import AzureMlTarget
+from gpuyard.training_jobs.backends.azureml import Backend
+from gpuyard.training_jobs.backends.azureml.request import body_of
+from gpuyard.training_jobs.run import Code, Run
+from gpuyard.training_jobs.state import State
+from gpuyard.training_jobs.target import AzureMlTarget
+from tests.fakes.azure.ml import SUBSCRIPTION
+from tests.fakes.azure.ml_yard import IMAGE, Yard, yard
+from tests.helpers.local_yard import job
+from tests.helpers.waiting import PATIENCE_S
 
 # What it adds to a job: the state of the git checkout that it is started in, and empty members.
 _ADDED = ("properties", "isArchived", "inputs", "outputs")

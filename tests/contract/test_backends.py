@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.local_yard import job
-from tests.support.service_yards import MAKERS, PROGRAM, Yard
-from tests.support.waiting import wait_for
-from training_jobs.backends.base import Backend, Capacity
-from training_jobs.errors import ConflictError
-from training_jobs.state import Exit, Reason, State, exit_for
-from training_jobs.target import JobTarget
+from gpuyard.training_jobs.backends.base import Backend, Capacity
+from gpuyard.training_jobs.errors import ConflictError
+from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
+from gpuyard.training_jobs.target import JobTarget
+from tests.helpers.local_yard import job
+from tests.helpers.service_yards import MAKERS, PROGRAM, Yard
+from tests.helpers.waiting import wait_for
 
 
 @pytest.fixture(params=MAKERS)

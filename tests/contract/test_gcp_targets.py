@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from google.cloud.aiplatform_v1.types import AcceleratorType
 
-from tests.support.committed import YARDS, recorded
-from tests.support.gcp.vertex_rules import broken_rules
-from tests.support.gcp.vertex_yard import IMAGE
-from tests.support.gcp_pools import CAPACITIES, MACHINES, VERTEX
-from tests.support.gcp_yard import declare
-from tests.support.local_yard import job
+from gpuyard.training_jobs.backends.vertex import Backend, _message
+from gpuyard.training_jobs.run import Code, Run
+from gpuyard.training_jobs.target import VertexTarget, parse_targets
+from tests.fakes.gcp.vertex_rules import broken_rules
+from tests.fakes.gcp.vertex_yard import IMAGE
+from tests.helpers.committed import YARDS, recorded
+from tests.helpers.gcp_pools import CAPACITIES, MACHINES, VERTEX
+from tests.helpers.gcp_yard import declare
+from tests.helpers.local_yard import job
 from tests.unit.conftest import record
-from training_jobs.backends.vertex import Backend, _message
-from training_jobs.run import Code, Run
-from training_jobs.target import VertexTarget, parse_targets
 
 __all__ = ["record"]  # a fixture of the unit tests, used here too
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from components.local.disk import PoolProvider
-from components.local.files import as_content
-from components.local.gpu_pool import plan_pool
-from components.local.leases import live_leases, process_start
-from components.local.network import plan_addresses
-from components.spec import GpuPoolSpec
+from gpuyard.components.local.disk import PoolProvider
+from gpuyard.components.local.files import as_content
+from gpuyard.components.local.gpu_pool import plan_pool
+from gpuyard.components.local.leases import live_leases, process_start
+from gpuyard.components.local.network import plan_addresses
+from gpuyard.components.spec import GpuPoolSpec
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "local-pool.md").read_text()
 POOL, LEASE = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL))

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.aws.moto_server import moto
-from tests.support.azure.storage import storage as azure_storage
-from tests.support.gcp.storage_yard import storage
-from training_jobs.errors import UsageError
-from training_jobs.journal import Journal
-from training_jobs.store import ChangedError, ExistsError, Store, open_store
+from gpuyard.training_jobs.errors import UsageError
+from gpuyard.training_jobs.lifecycle.journal import Journal
+from gpuyard.training_jobs.store import ChangedError, ExistsError, Store, open_store
+from tests.fakes.aws.moto_server import moto
+from tests.fakes.azure.storage import storage as azure_storage
+from tests.fakes.gcp.storage_yard import storage
 
 
 @pytest.fixture(params=["local", "s3", "s3-prefix", "gs", "gs-prefix", "abfs", "abfs-prefix"])

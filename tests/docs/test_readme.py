@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from components.spec import LimitsSpec
+from gpuyard.components.spec import LimitsSpec
+from gpuyard.training_jobs.errors import UsageError
+from gpuyard.training_jobs.launch import hook
+from gpuyard.training_jobs.launch.environment import workers_environment
+from gpuyard.training_jobs.launch.topology import Place
+from gpuyard.training_jobs.spec import JobSpec, load_job
+from gpuyard.training_jobs.state import MEANING
 from tests.unit.conftest import Record, record
 from tools import venv
-from training_jobs.errors import UsageError
-from training_jobs.launch import hook
-from training_jobs.launch.environment import workers_environment
-from training_jobs.launch.topology import Place
-from training_jobs.spec import JobSpec, load_job
-from training_jobs.state import MEANING
 
 __all__ = ["record"]  # a fixture of the unit tests, used here too
 
@@ -95,7 +95,7 @@ def test_every_link_leads_somewhere() -> None:
 
 def test_limits_are_spelled_alike_in_both_rooms() -> None:
     """Stacks hands one to the other without a table in between."""
-    from training_jobs.target import Limits
+    from gpuyard.training_jobs.target import Limits
 
     assert set(Limits.model_fields) == set(LimitsSpec.model_fields)
 

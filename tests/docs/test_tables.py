@@ -7,8 +7,8 @@ from itertools import product
 
 import pytest
 
-from components import catalogue
-from components.services import services_of
+from gpuyard.components import catalogue
+from gpuyard.components.catalogue.services import services_of
 from tools.docs_clouds import CLOUDS
 from tools.docs_tables import DOCS, PAGES, combination
 

@@ -12,20 +12,20 @@ from typing import Any
 
 import pytest
 
-from tests.support.aws.batch import FakeBatch
-from tests.support.aws.batch_yard import GROUP, batch_target
-from tests.support.aws.logs import FakeLogs
-from tests.support.aws.moto_server import Moto, moto
-from tests.support.aws.scan import scan
-from tests.support.waiting import wait_for
-from training_jobs.backends import aws_batch
-from training_jobs.backends.base import Backend
-from training_jobs.runner import Runner
-from training_jobs.spec import parse_job
-from training_jobs.state import Exit, Reason, State, exit_for
-from training_jobs.status import RunStatus
-from training_jobs.store import read_url
-from training_jobs.target import BatchTarget, JobTarget
+from gpuyard.training_jobs.backends import aws_batch
+from gpuyard.training_jobs.backends.base import Backend
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.spec import parse_job
+from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
+from gpuyard.training_jobs.status import RunStatus
+from gpuyard.training_jobs.store import read_url
+from gpuyard.training_jobs.target import BatchTarget, JobTarget
+from tests.fakes.aws.batch import FakeBatch
+from tests.fakes.aws.batch_yard import GROUP, batch_target
+from tests.fakes.aws.logs import FakeLogs
+from tests.fakes.aws.moto_server import Moto, moto
+from tests.fakes.aws.scan import scan
+from tests.helpers.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own is Linux's"),

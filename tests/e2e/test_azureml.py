@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.azure.entra import NODES, claims_of
-from tests.support.azure.ml_yard import Yard, yard
-from tests.support.azure.scan import SECRET, scan
-from tests.support.azure.vault import FakeVault
-from tests.support.trainer_runs import own_script, trainer, went_on
-from tests.support.waiting import wait_for
-from training_jobs.state import Exit, State, exit_for
-from training_jobs.store import read_url
+from gpuyard.training_jobs.state import Exit, State, exit_for
+from gpuyard.training_jobs.store import read_url
+from tests.fakes.azure.entra import NODES, claims_of
+from tests.fakes.azure.ml_yard import Yard, yard
+from tests.fakes.azure.scan import SECRET, scan
+from tests.fakes.azure.vault import FakeVault
+from tests.helpers.trainer_runs import own_script, trainer, went_on
+from tests.helpers.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's"),

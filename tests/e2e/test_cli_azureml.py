@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.azure.entra import SIGNATURE, SUBJECT_TOKEN
-from tests.support.azure.https import DENIED, Fault, RefusalError
-from tests.support.azure.ml_yard import Yard, target_document, yard
-from tests.support.cli_runs import ROOT, Done, call, document, publish, write_job
-from tests.support.schedulers import run_workflow, token_service
+from tests.fakes.azure.entra import SIGNATURE, SUBJECT_TOKEN
+from tests.fakes.azure.https import DENIED, Fault, RefusalError
+from tests.fakes.azure.ml_yard import Yard, target_document, yard
+from tests.helpers.cli_runs import ROOT, Done, call, document, publish, write_job
+from tests.helpers.schedulers import run_workflow, token_service
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
 RECIPE = ROOT / "examples/pipelines/github-nightly-azure.yml"
@@ -85,7 +85,7 @@ def test_three_firings_of_github_actions_submit_one_job_as_the_workflows_identit
     recipe = tmp_path / "workflow.yml"
     recipe.write_text(RECIPE.read_text().replace("abfs://runs@acmeprodruns.dfs.core.windows.net", service.storage.url))
     for name, script in {
-        "gpuyard": f'PYTHONPATH={ROOT} exec {sys.executable} -c "from stacks.cli import main; main()" "$@"',
+        "gpuyard": f'PYTHONPATH={ROOT} exec {sys.executable} -c "from gpuyard.stacks.cli import main; main()" "$@"',
         "gh": f'[ "$GH_TOKEN $1 $2 $3" = "of-github repo clone acme/training" ] && cp -r {site}/. .',
         "pipx": f'echo "$@" >> {tmp_path}/installed', "sleep": "exit 0",
     }.items():  # fmt: skip

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.fake_metadata import GCP, metadata
-from tests.support.fake_nodes import FakeRun, finish
-from tests.support.waiting import wait_for
+from tests.fakes.metadata import GCP, metadata
+from tests.fakes.nodes import FakeRun, finish
+from tests.helpers.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
 
@@ -69,7 +69,7 @@ def test_an_agent_killed_with_9_ends_all_nodes_and_their_workers(tmp_path: Path)
     run = FakeRun(tmp_path, {"command": ["sleep.py", str(tmp_path)], "nproc_per_node": 1, "max_restarts": 2}, {"sleep.py": SLEEPS})
     nodes = run.submit()
     wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
-    agents = [child for child in psutil.Process(nodes[1].pid).children() if "training_jobs.launch.agent" in child.cmdline()]
+    agents = [child for child in psutil.Process(nodes[1].pid).children() if "gpuyard.training_jobs.launch.agent" in child.cmdline()]
     began = time.monotonic()
     agents[0].kill()
     assert finish(nodes) == [137, 137], run.log(0)
@@ -125,7 +125,7 @@ def test_setup_secrets_and_the_environment(tmp_path: Path) -> None:
     secret.chmod(0o600)
     script = """
 import os, gpuyard_hook
-assert gpuyard_hook.__name__ == "training_jobs.launch.hook" and os.path.exists("made-by-setup")
+assert gpuyard_hook.__name__ == "gpuyard.training_jobs.launch.hook" and os.path.exists("made-by-setup")
 gpuyard_hook.report(3, steps=9, loss=1.5)
 names = ("TOKEN", "COLOUR", "GPUYARD_ATTEMPT", "GPUYARD_DATA_BIG_TEXT", "GPUYARD_CHECKPOINT_KEEP")
 print("sees", *(os.environ[name] for name in names))

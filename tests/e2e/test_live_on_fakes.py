@@ -8,12 +8,12 @@ from pathlib import Path
 import boto3
 import pytest
 
+from gpuyard.training_jobs.runner import Runner
+from tests.fakes.aws.batch import FakeBatch
+from tests.fakes.aws.batch_yard import GROUP, batch_target
+from tests.fakes.aws.logs import FakeLogs
+from tests.fakes.aws.moto_server import moto
 from tests.live import test_aws as live
-from tests.support.aws.batch import FakeBatch
-from tests.support.aws.batch_yard import GROUP, batch_target
-from tests.support.aws.logs import FakeLogs
-from tests.support.aws.moto_server import moto
-from training_jobs.runner import Runner
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own is Linux's")
 

@@ -16,13 +16,13 @@ import boto3
 import pytest
 import yaml
 
-from tests.support.aws.batch import FakeBatch
-from tests.support.aws.batch_yard import GROUP, target_document
-from tests.support.aws.logs import FakeLogs
-from tests.support.aws.moto_server import moto
-from tests.support.schedulers import Site, crontab, ran, run_workflow, token_service
-from training_jobs.spec import load_job
-from training_jobs.state import Exit
+from gpuyard.training_jobs.spec import load_job
+from gpuyard.training_jobs.state import Exit
+from tests.fakes.aws.batch import FakeBatch
+from tests.fakes.aws.batch_yard import GROUP, target_document
+from tests.fakes.aws.logs import FakeLogs
+from tests.fakes.aws.moto_server import moto
+from tests.helpers.schedulers import Site, crontab, ran, run_workflow, token_service
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the shells and variables are those of Linux machines")
 
@@ -50,7 +50,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
             (folder / "nightly.yaml").write_text(JOB)
             programs.mkdir()
             found = Site(batch, folder, programs)
-            found.program("gpuyard", f'PYTHONPATH={ROOT} exec {sys.executable} -c "from stacks.cli import main; main()" "$@"')
+            found.program("gpuyard", f'PYTHONPATH={ROOT} exec {sys.executable} -c "from gpuyard.stacks.cli import main; main()" "$@"')
             found.program("sleep", "exit 0")
             yield found
 

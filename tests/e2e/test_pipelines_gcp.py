@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.gcp.tokens import GITHUB_TOKEN
-from tests.support.gcp.vertex_yard import Yard, target_document, yard
-from tests.support.schedulers import crontab, ran, run_workflow, token_service
+from tests.fakes.gcp.tokens import GITHUB_TOKEN
+from tests.fakes.gcp.vertex_yard import Yard, target_document, yard
+from tests.helpers.schedulers import crontab, ran, run_workflow, token_service
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the shells and variables are those of Linux machines")
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
         shutil.copytree(RECIPES, tmp_path / "nightly")
         (tmp_path / "nightly/nightly.yaml").write_text(JOB)
         (tmp_path / "bin").mkdir()
-        run = f'exec {sys.executable} -c "from stacks.cli import main; main()" "$@"'
+        run = f'exec {sys.executable} -c "from gpuyard.stacks.cli import main; main()" "$@"'
         clone = f'[ "$GH_TOKEN $1 $2 $3" = "of-github repo clone acme/training" ] && cp -r {tmp_path}/nightly/. .'
         for name, script in {"gpuyard": f"PYTHONPATH={ROOT} {run}", "sleep": "exit 0", "gh": clone, "pipx": "exit 0"}.items():
             (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")

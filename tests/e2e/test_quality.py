@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.support.fake_nodes import CHECKOUT
-from training_jobs.train import corpus
-from training_jobs.train.config import Config
+from gpuyard.training_jobs.train import corpus
+from gpuyard.training_jobs.train.config import Config
+from tests.fakes.nodes import CHECKOUT
 
 
 def _train(folder: Path, *words: str) -> tuple[float, float]:
     """The loss on the files held out, and the corpus's trigram entropy as the trainer measures it."""
-    argv = [sys.executable, "-m", "training_jobs.train", *words, f"out={folder.as_uri()}"]
+    argv = [sys.executable, "-m", "gpuyard.training_jobs.train", *words, f"out={folder.as_uri()}"]
     subprocess.run(argv, cwd=CHECKOUT, check=True)
     result = json.loads((folder / "result.json").read_text())
     print(f"validation loss {result['val_loss']:.4f}, the corpus's trigrams {result['trigram_entropy']:.4f} nats per byte")

@@ -11,16 +11,16 @@ from pathlib import Path
 import boto3
 import pytest
 
-from tests.support.aws.sagemaker_yard import Yard, yard
-from tests.support.aws.scan import SECRET, scan
-from tests.support.cli_runs import write_code
-from tests.support.trainer_runs import own_script, trainer, went_on
-from tests.support.waiting import wait_for
-from training_jobs.errors import GpuyardError
-from training_jobs.spec import parse_job
-from training_jobs.state import Exit, Reason, State, exit_for
-from training_jobs.status import RunStatus
-from training_jobs.store import read_url
+from gpuyard.training_jobs.errors import GpuyardError
+from gpuyard.training_jobs.spec import parse_job
+from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
+from gpuyard.training_jobs.status import RunStatus
+from gpuyard.training_jobs.store import read_url
+from tests.fakes.aws.sagemaker_yard import Yard, yard
+from tests.fakes.aws.scan import SECRET, scan
+from tests.helpers.cli_runs import write_code
+from tests.helpers.trainer_runs import own_script, trainer, went_on
+from tests.helpers.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a host address of its own and PR_SET_PDEATHSIG are Linux's"),

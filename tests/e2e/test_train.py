@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.fake_nodes import CHECKOUT, FakeRun, finish
-from training_jobs.launch.meeting import free_port
+from gpuyard.training_jobs.launch.control_channel import free_port
+from tests.fakes.nodes import CHECKOUT, FakeRun, finish
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
 SETTINGS = ["steps=24", "batch=8", "context=32", "width=32", "layers=1", "corpus_bytes=200000", "val_bytes=8192", "dropout=0.1"]
@@ -21,8 +21,8 @@ SETTINGS = ["steps=24", "batch=8", "context=32", "width=32", "layers=1", "corpus
 # The trainer, with a rank that dies once at a known step, and slow enough to be stopped in time.
 DISTURBED = """
 import os, sys, time
-from training_jobs.launch import hook
-from training_jobs.train.__main__ import main
+from gpuyard.training_jobs.launch import hook
+from gpuyard.training_jobs.train.__main__ import main
 report = hook.report
 def disturbed(step, **metrics):
     report(step, **metrics)
@@ -44,7 +44,7 @@ def _result(run: FakeRun) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The same ranks on one node, left alone."""
-    run = FakeRun(tmp_path_factory.mktemp("undisturbed"), {"command": ["-m", "training_jobs.train", *SETTINGS], "nodes": 1})
+    run = FakeRun(tmp_path_factory.mktemp("undisturbed"), {"command": ["-m", "gpuyard.training_jobs.train", *SETTINGS], "nodes": 1})
     assert finish(run.submit()) == [0], run.log(0)
     return _result(run)
 

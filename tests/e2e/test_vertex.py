@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli_runs import Done, call, document, publish, write_code, write_job
-from tests.support.gcp.scan import SECRET, scan
-from tests.support.gcp.secrets import FakeSecrets
-from tests.support.gcp.tokens import SUBJECT_TOKEN
-from tests.support.gcp.vertex_doors import DENIED, QUOTA, Fault
-from tests.support.gcp.vertex_yard import Yard, target_document, yard
-from tests.support.trainer_runs import trainer, went_on
-from tests.support.waiting import wait_for
-from training_jobs.store import read_url
+from gpuyard.training_jobs.store import read_url
+from tests.fakes.gcp.scan import SECRET, scan
+from tests.fakes.gcp.secrets import FakeSecrets
+from tests.fakes.gcp.tokens import SUBJECT_TOKEN
+from tests.fakes.gcp.vertex_doors import DENIED, QUOTA, Fault
+from tests.fakes.gcp.vertex_yard import Yard, target_document, yard
+from tests.helpers.cli_runs import Done, call, document, publish, write_code, write_job
+from tests.helpers.trainer_runs import trainer, went_on
+from tests.helpers.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a replica's address of its own and PR_SET_PDEATHSIG are Linux's"),

@@ -10,7 +10,7 @@ from typing import Any
 Document = Mapping[str, Any]
 _OWN = """
 import pulumi
-from components.CLOUD import Bucket, GpuPool, JobService, Network
+from gpuyard.components.CLOUD import Bucket, GpuPool, JobService, Network
 
 TAGS = {"owner": "ml@acme.io", "expires": "2027-03-31"}
 hidden = pulumi.Config().require_secret("hidden")

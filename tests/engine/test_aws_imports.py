@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from tests.support.committed import CHECKOUT
+from tests.helpers.committed import CHECKOUT
 
 _LOADED = """
 import json, sys
@@ -14,8 +14,8 @@ print(json.dumps(sorted(name for name in sys.modules if name.startswith("pulumi_
 """
 _NETWORK = """
 from pathlib import Path
-from components.aws import Network
-from components.planning.monitor import record
+from gpuyard.components.aws import Network
+from gpuyard.components.planning.monitor import record
 def program():
     Network("net", {"zones": ["us-east-1a"]}, tags={"owner": "ml@acme.io", "expires": "never"})
 found = record(program, project="gpuyard", stack="test", root=Path("."))
@@ -36,11 +36,11 @@ def services(modules: set[str]) -> set[str]:
 
 
 def test_importing_loads_no_sdk() -> None:
-    assert loaded("import components.aws") == set()
+    assert loaded("import gpuyard.components.aws") == set()
 
 
 def test_naming_a_component_loads_no_service() -> None:
-    assert services(loaded("import components.aws; components.aws.JobService; components.aws.GpuPool; components.aws.Network")) == set()
+    assert services(loaded("from gpuyard.aws import GpuPool, JobService, Network")) == set()
 
 
 def test_a_network_loads_only_what_it_is_made_of() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.standin import aws_shapes, project
+from tests.fakes.standin import aws_shapes, project
 
 pytestmark = pytest.mark.engine
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.waiting import wait_for
+from tests.helpers.waiting import wait_for
 from tools import local_env, stack_lock
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.engine.cases import AZURE
-from tests.support.standin import project
+from tests.fakes.standin import project
 
 pytestmark = pytest.mark.engine
 
 
 def test_the_life_of_a_closed_yard(tmp_path: Path, engine_environment: dict[str, str]) -> None:
     files = {"Pulumi.yaml": f"name: closed\nruntime: python\nmain: program\nconfig:\n{AZURE.config}"}
-    program = "from tests.support.closed_azure import declare\n\ndeclare()\n"
+    program = "from tests.helpers.closed_azure import declare\n\ndeclare()\n"
     yard = project.make(tmp_path, engine_environment, {**files, "program/__main__.py": program})
     yard.pulumi("stack", "init", "test")
     planned = {step["urn"] for step in yard.json("preview")["steps"]}

@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from components.local.leases import process_start
-from tests.support.waiting import wait_for
-from training_jobs.target import LocalTarget, parse_targets
+from gpuyard.components.local.leases import process_start
+from gpuyard.training_jobs.target import LocalTarget, parse_targets
+from tests.helpers.waiting import wait_for
 
 pytestmark = pytest.mark.engine
 UP = ("up", "--yes", "--skip-preview")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from google.protobuf import json_format, struct_pb2
 
-from components.planning.arguments import wrong_arguments
-from components.planning.monitor import properties
-from tests.support.standin import sdk, shapes
+from gpuyard.components.planning.recorder import properties
+from gpuyard.components.planning.sdk_arguments import wrong_arguments
+from tests.fakes.standin import sdk, shapes
 
 VNET = "azure-native:network:VirtualNetwork"
 GROUP = "azure-native:network:NetworkSecurityGroup"

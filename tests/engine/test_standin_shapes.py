@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.standin import azure_shapes, azure_types, sdk, shapes
+from tests.fakes.standin import azure_shapes, azure_types, sdk, shapes
 
 GROUP = f"/subscriptions/{azure_shapes.SUBSCRIPTION}/resourceGroups/rg"
 IN_GROUP = {"resourceGroupName": "rg"}

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from stacks.cli.plan import plan
+from gpuyard.stacks.cli.plan import plan
+from gpuyard.training_jobs.target import parse_targets
 from tests.engine.cases import CASES, Case
-from tests.support.standin import project
-from tests.support.standin.record_state import stack
-from training_jobs.target import parse_targets
+from tests.fakes.standin import project
+from tests.fakes.standin.record_state import stack
 
 pytestmark = [
     pytest.mark.engine,

@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.aws.batch import FakeBatch
-from tests.support.aws.batch_yard import GROUP, batch_target, call_as_a_pipeline
-from tests.support.aws.logs import FakeLogs
-from tests.support.aws.model import LOST, THROTTLED, UNAVAILABLE
-from tests.support.dying import dying_at
-from tests.support.local_yard import job
-from tests.support.submits import at_once
-from training_jobs.backends import aws_batch
-from training_jobs.backends.aws_batch import request as batch_request
-from training_jobs.backends.base import Backend
-from training_jobs.errors import LostSightError
-from training_jobs.journal import Journal
-from training_jobs.runner import Runner, Submitted
-from training_jobs.state import State
-from training_jobs.target import BatchTarget, JobTarget
+from gpuyard.training_jobs.backends import aws_batch
+from gpuyard.training_jobs.backends.aws_batch import request as batch_request
+from gpuyard.training_jobs.backends.base import Backend
+from gpuyard.training_jobs.errors import LostSightError
+from gpuyard.training_jobs.lifecycle.journal import Journal
+from gpuyard.training_jobs.runner import Runner, Submitted
+from gpuyard.training_jobs.state import State
+from gpuyard.training_jobs.target import BatchTarget, JobTarget
+from tests.fakes.aws.batch import FakeBatch
+from tests.fakes.aws.batch_yard import GROUP, batch_target, call_as_a_pipeline
+from tests.fakes.aws.logs import FakeLogs
+from tests.fakes.aws.model import LOST, THROTTLED, UNAVAILABLE
+from tests.helpers.dying import dying_at
+from tests.helpers.local_yard import job
+from tests.helpers.submits import at_once
 
 BETWEEN = (
     "/runner.py",

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.azure.entra import SIGNATURE, SUBJECT_TOKEN
-from tests.support.azure.https import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault
-from tests.support.azure.ml_yard import Yard, yard
-from tests.support.azure.scan import scan
-from tests.support.local_yard import job
-from tests.support.service_runs import hasty
-from tests.support.submits import die_at_lines, meet
-from training_jobs.errors import AuthError, GpuyardError, LostSightError
-from training_jobs.runner import Runner, Submitted
-from training_jobs.state import Exit, State
+from gpuyard.training_jobs.errors import AuthError, GpuyardError, LostSightError
+from gpuyard.training_jobs.runner import Runner, Submitted
+from gpuyard.training_jobs.state import Exit, State
+from tests.fakes.azure.entra import SIGNATURE, SUBJECT_TOKEN
+from tests.fakes.azure.https import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault
+from tests.fakes.azure.ml_yard import Yard, yard
+from tests.fakes.azure.scan import scan
+from tests.helpers.local_yard import job
+from tests.helpers.service_runs import hasty
+from tests.helpers.submits import die_at_lines, meet
 
 _OURS = ("runner.py", "case.py", "journal.py", "backends/azureml/__init__.py", "backends/azure.py", "store/blob.py")
 

@@ -15,22 +15,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.local_yard import NODE_PROGRAM, job, make_target, run_dir, starts, target_document
-from tests.support.waiting import PATIENCE_S, wait_for
-from training_jobs.backends import local
-from training_jobs.backends.local.process import marked
-from training_jobs.runner import Runner
-from training_jobs.state import Reason, State
+from gpuyard.training_jobs.backends import local
+from gpuyard.training_jobs.backends.local.process import marked
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.state import Reason, State
+from tests.helpers.local_yard import NODE_PROGRAM, job, make_target, run_dir, starts, target_document
+from tests.helpers.waiting import PATIENCE_S, wait_for
 
 # One submit in a process of its own, as a pipeline does it; `moment` says where it is killed.
 _SUBMIT = """
 import json, os, signal, sys
 from pathlib import Path
-from training_jobs.backends import local
-from training_jobs.journal import Journal
-from training_jobs.runner import Runner
-from training_jobs.spec import parse_job
-from training_jobs.target import parse_target
+from gpuyard.training_jobs.backends import local
+from gpuyard.training_jobs.lifecycle.journal import Journal
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.spec import parse_job
+from gpuyard.training_jobs.target import parse_target
 folder, moment, keys = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 local._BOOTSTRAP = folder / "node_program.py"
 local.GRACE_S = 1
@@ -61,7 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def runner(folder: Path) -> Runner:
-    from training_jobs.target import parse_target
+    from gpuyard.training_jobs.target import parse_target
 
     return Runner({"local": parse_target(target_document(folder))})
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.fake_nodes import FakeRun, finish
-from tests.support.waiting import wait_for
+from tests.fakes.nodes import FakeRun, finish
+from tests.helpers.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
 SETTINGS = ["steps=16", "batch=8", "context=32", "width=32", "layers=1", "corpus_bytes=200000", "val_bytes=8192", "dropout=0.1"]
@@ -20,8 +20,8 @@ SETTINGS = ["steps=16", "batch=8", "context=32", "width=32", "layers=1", "corpus
 # The trainer; in the first attempt it stays at a step until its node or another one is killed.
 STAYS = """
 import os, sys, time
-from training_jobs.launch import hook
-from training_jobs.train.__main__ import main
+from gpuyard.training_jobs.launch import hook
+from gpuyard.training_jobs.train.__main__ import main
 report = hook.report
 def stay(step, **metrics):
     report(step, **metrics)
@@ -40,7 +40,7 @@ def _result(run: FakeRun) -> dict[str, Any]:
 def _undisturbed(folder: Path, strategy: str) -> dict[str, Any]:
     """The same ranks on one node, left alone."""
     folder.mkdir()
-    run = FakeRun(folder, {"command": ["-m", "training_jobs.train", *SETTINGS, f"strategy={strategy}"], "nodes": 1})
+    run = FakeRun(folder, {"command": ["-m", "gpuyard.training_jobs.train", *SETTINGS, f"strategy={strategy}"], "nodes": 1})
     assert finish(run.submit()) == [0], run.log(0)
     return _result(run)
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.aws.model import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault
-from tests.support.aws.sagemaker_yard import Yard, make_target, yard
-from tests.support.local_yard import job
-from tests.support.submits import die_at_lines, meet
-from training_jobs.backends import sagemaker
-from training_jobs.errors import AuthError, LostSightError
-from training_jobs.runner import Runner, Submitted
-from training_jobs.state import Exit, State
+from gpuyard.training_jobs.backends import sagemaker
+from gpuyard.training_jobs.errors import AuthError, LostSightError
+from gpuyard.training_jobs.runner import Runner, Submitted
+from gpuyard.training_jobs.state import Exit, State
+from tests.fakes.aws.model import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault
+from tests.fakes.aws.sagemaker_yard import Yard, make_target, yard
+from tests.helpers.local_yard import job
+from tests.helpers.submits import die_at_lines, meet
 
 _OURS = ("runner.py", "case.py", "journal.py", "sagemaker/__init__.py", "store/s3.py")
 

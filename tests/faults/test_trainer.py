@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_nodes import FakeRun, finish
-from tests.support.waiting import wait_for
+from tests.fakes.nodes import FakeRun, finish
+from tests.helpers.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
 SETTINGS = ["steps=5", "batch=4", "context=16", "width=16", "layers=1", "corpus_bytes=50000", "val_bytes=4096", "dropout=0.1"]
@@ -34,7 +34,7 @@ def hold_at(owner, name, when=lambda *args: True):
 if moment == "import" and disturbed:
     hold()
 import torch
-from training_jobs.train import __main__, export, loop, storage
+from gpuyard.training_jobs.train import __main__, export, loop, storage
 if moment == "compile":  # is when a block is called first
     def compiled(forward, mode):
         block = type("Block", (), {"forward": staticmethod(forward)})
@@ -101,8 +101,8 @@ def test_a_stop_in_any_phase(tmp_path: Path, undisturbed: dict[str, object], mom
 
 HANGS = """
 import os, sys, time
-from training_jobs.launch import hook
-from training_jobs.train.__main__ import main
+from gpuyard.training_jobs.launch import hook
+from gpuyard.training_jobs.train.__main__ import main
 report = hook.report
 def hang(step, **metrics):
     report(step, **metrics)
@@ -126,7 +126,7 @@ def test_a_stop_is_obeyed_in_time_though_a_collective_hangs(tmp_path: Path) -> N
 
 TEARS = """
 import os, signal, sys
-from training_jobs.train import __main__, storage
+from gpuyard.training_jobs.train import __main__, storage
 put = storage.put
 def torn(fs, path, data, local):
     if os.environ["GPUYARD_ATTEMPT"] == "1" and "/4/state-" in path:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gcp.storage_yard import forget
-from tests.support.gcp.vertex_doors import DENIED, EXPIRED, LOST, QUOTA, THROTTLED, UNAVAILABLE, Fault
-from tests.support.gcp.vertex_yard import Yard, make_target, yard
-from tests.support.local_yard import job
-from tests.support.submits import die_at_lines, meet
-from training_jobs.backends import vertex
-from training_jobs.errors import AuthError, GpuyardError, LostSightError, QuotaError
-from training_jobs.runner import Runner, Submitted
-from training_jobs.state import Exit, State
-from training_jobs.target import JobTarget, VertexTarget
+from gpuyard.training_jobs.backends import vertex
+from gpuyard.training_jobs.errors import AuthError, GpuyardError, LostSightError, QuotaError
+from gpuyard.training_jobs.runner import Runner, Submitted
+from gpuyard.training_jobs.state import Exit, State
+from gpuyard.training_jobs.target import JobTarget, VertexTarget
+from tests.fakes.gcp.storage_yard import forget
+from tests.fakes.gcp.vertex_doors import DENIED, EXPIRED, LOST, QUOTA, THROTTLED, UNAVAILABLE, Fault
+from tests.fakes.gcp.vertex_yard import Yard, make_target, yard
+from tests.helpers.local_yard import job
+from tests.helpers.submits import die_at_lines, meet
 
 _OURS = ("runner.py", "case.py", "journal.py", "vertex/__init__.py", "backends/once.py", "store/gcs.py")
 

@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from stacks.cli.yard import find_targets
-from training_jobs.errors import GpuyardError
-from training_jobs.runner import Runner
-from training_jobs.spec import parse_job
-from training_jobs.state import State
-from training_jobs.target import JobTarget
+from gpuyard.stacks.cli.targets import find_targets
+from gpuyard.training_jobs.errors import GpuyardError
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.spec import parse_job
+from gpuyard.training_jobs.state import State
+from gpuyard.training_jobs.target import JobTarget
 
 STACK, POOLS = os.environ.get("GPUYARD_LIVE_STACK"), os.environ.get("GPUYARD_LIVE_POOLS", "")
 MOST_USD = 1.0

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tests.fakes.standin import azure_types, sdk, sdk_source
 from tests.security.rows import Row
-from tests.support.standin import azure_types, sdk, sdk_source
 
 _SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.standin import azure_types
+from tests.fakes.standin.answers import Origin
+from tests.helpers import committed
 from tests.security import arm, terraform
 from tests.security.aws import canaries as aws_canaries
 from tests.security.aws import own_rules as aws_rules
@@ -18,9 +21,6 @@ from tests.security.gcp import canaries as gcp_canaries
 from tests.security.gcp import own_rules as gcp_rules
 from tests.security.rows import Row
 from tests.security.rules import Rules
-from tests.support import committed
-from tests.support.standin import azure_types
-from tests.support.standin.answers import Origin
 
 _ROOT = Path(__file__).parent
 

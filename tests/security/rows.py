@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from components.planning.monitor import Recording, properties
-from tests.support.standin import sdk, shapes
+from gpuyard.components.planning.recorder import Recording, properties
+from tests.fakes.standin import sdk, shapes
 
 
 class Row(NamedTuple):

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.standin import sdk, sdk_source
+from tests.fakes.standin.answers import Origin
 from tests.security.rows import Row
-from tests.support.standin import sdk, sdk_source
-from tests.support.standin.answers import Origin
 
 _MAPS = [Path(__file__).with_name(cloud) / "terraform.json" for cloud in ("aws", "gcp")]
 

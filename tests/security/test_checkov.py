@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.standin import sdk, sdk_source
+from tests.helpers import committed
 from tests.security import checkov, terraform
 from tests.security.clouds import CLOUDS, Cloud
 from tests.security.rows import Row, resources_of
 from tests.security.rules import wrong
-from tests.support import committed
-from tests.support.standin import sdk, sdk_source
 
 OWN = "own"  # the id of a skip that is about a rule of our own
 YARDS = [(cloud, stack) for cloud in CLOUDS for stack in cloud.yards]

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pulumi.runtime import mocks
 
-from components.planning.monitor import Answers, Recording
-from components.planning.monitor import record as run_recorded
-from tests.support.standin import gcp_shapes
+from gpuyard.components.planning.recorder import Answers, Recording
+from gpuyard.components.planning.recorder import record as run_recorded
+from tests.fakes.standin import gcp_shapes
 
 _ACCOUNT, _REGION, _PARTITION = "111122223333", "us-east-1", "aws"
 _LOOKUPS: dict[str, Mapping[str, Any]] = {

@@ -14,16 +14,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import files
-from .ended import IO_ERROR, OUT_OF_TIME, EndedError
+from . import objects as files
+from .control_channel import Meeting
 from .hook import BAD_CONFIG, RESUMABLE
-from .limit import left_s
-from .meeting import Meeting
 from .node import Node
-from .notice import Notice
-from .stamp import stamped
+from .node_exit import IO_ERROR, OUT_OF_TIME, EndedError
+from .preemption.stop_request import Notice
+from .preemption.watcher import Watcher, watcher
+from .time_budget import left_s
+from .timestamps import stamped
 from .topology import ROWS, Place, place
-from .watch import Watcher, watcher
 
 _MEETING_TIMEOUT_S = 900.0
 

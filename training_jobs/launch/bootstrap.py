@@ -1,4 +1,4 @@
-"""Fetches the code tarball, checks it, unpacks it and becomes training_jobs.launch; sent to each node as text."""
+"""Fetches the code tarball, checks it, unpacks it and becomes gpuyard.training_jobs.launch; sent to each node as text."""
 
 import hashlib
 import os
@@ -44,4 +44,4 @@ os.environ["GPUYARD_WORKDIR"] = work
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [own, os.environ.get("PYTHONPATH")]))
 os.chdir(os.path.join(work, "code"))
 # -P: a user's file named json.py must not become launch's json.
-os.execv(sys.executable, [sys.executable, "-P", "-m", "training_jobs.launch"])  # noqa: S606
+os.execv(sys.executable, [sys.executable, "-P", "-m", "gpuyard.training_jobs.launch"])  # noqa: S606

@@ -20,9 +20,9 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo, RendezvousTimeoutError
 
-from .agent import FINAL, AgentPlan, AgentState, write_state
-from .children import TAIL_LINES
+from .agent_state import FINAL, AgentPlan, AgentState, write_state
 from .hook import DONE, seconds_left
+from .processes import TAIL_LINES
 
 _JOIN_TIMEOUT = timedelta(minutes=10)
 _LEAVE_TIMEOUT = timedelta(seconds=10)

@@ -9,7 +9,7 @@ from typing import Any
 from . import secrets
 from .topology import Place
 
-_HOME = Path(__file__).resolve().parents[2]
+_HOME = Path(__file__).absolute().parents[3]
 _OF_THE_NODE = {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK"}
 """What a service counts in nodes and torchrun in processes: a script that is no worker of torchrun's must not take one for the other."""
 

@@ -14,14 +14,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from . import files
-from .agent import FINAL, AgentPlan, AgentState, forget_state, read_state
-from .children import Child
-from .ended import IO_ERROR, OUT_OF_TIME, EndedError
+from . import objects as files
+from .agent_state import FINAL, AgentPlan, AgentState, forget_state, read_state
+from .control_channel import Meeting, free_port
 from .environment import workers_environment
 from .hook import BAD_CONFIG, DONE, FABRIC, RESUMABLE
-from .meeting import Meeting, free_port
-from .notice import Notice
+from .node_exit import IO_ERROR, OUT_OF_TIME, EndedError
+from .preemption.stop_request import Notice
+from .processes import Child
 from .progress import Progress, leave, now
 from .topology import Place
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import files
-from .limit import SIGN_OF_LIFE_S
+from . import objects as files
+from .time_budget import SIGN_OF_LIFE_S
 
 _EVERY_LOCAL_S, _EVERY_REMOTE_S = 0.5, 10.0
 

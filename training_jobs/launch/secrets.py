@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from .ended import IO_ERROR, EndedError
 from .hook import BAD_CONFIG
+from .node_exit import IO_ERROR, EndedError
 
 
 def resolve(references: Mapping[str, str]) -> dict[str, str]:

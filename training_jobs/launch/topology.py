@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .address import interface_of, own_address
-from .ended import EndedError
 from .hook import BAD_CONFIG
+from .node_exit import EndedError
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..clouds.azure_credentials import credential
+from ..clouds.azure_errors import code_of, explain, problems, refusal
 from ..errors import Problem, UsageError
-from .azure_errors import code_of, explain, problems, refusal
-from .azure_login import credential
 from .base import ChangedError, ExistsError
 from .prefixed import PrefixedStore
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..clouds.gcp_credentials import credentials
+from ..clouds.gcp_errors import explain, kind_of, problems
 from .base import ChangedError, ExistsError
-from .gcp_errors import explain, kind_of, problems
-from .gcp_login import credentials
 from .prefixed import PrefixedStore, bucket_of
 
 _WRITER = "gpuyard-writer"

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..clouds.aws_errors import code_of, explain, kind_of, refusal
 from ..errors import LostSightError
-from .aws_errors import code_of, explain, kind_of, refusal
 from .base import ChangedError, ExistsError
 from .prefixed import PrefixedStore, bucket_of
 

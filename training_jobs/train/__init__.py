@@ -1,1 +1,1 @@
-"""The training program that exercises a pool's accelerators: `python -m training_jobs.train [key=value ...]`."""
+"""The training program that exercises a pool's accelerators: `python -m gpuyard.training_jobs.train [key=value ...]`."""

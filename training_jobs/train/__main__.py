@@ -1,4 +1,4 @@
-"""Trains a GPT or a small ResNet: `python -m training_jobs.train [preset=NAME] [key=value ...]`, or the same under torchrun.
+"""Trains a GPT or a small ResNet: `python -m gpuyard.training_jobs.train [preset=NAME] [key=value ...]`, or the same under torchrun.
 
 Without words: a byte-level GPT on the standard library's own text. README.md beside this file tells the rest.
 """
@@ -17,8 +17,8 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from ..launch import hook
+from .artifacts import leave_artifacts, result
 from .config import ConfigError, Surroundings, digest, parse
-from .finish import leave_artifacts, result
 from .loop import IO_ERROR, NotFiniteError, Trainer
 from .parallel import join, part
 

@@ -28,7 +28,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_state
 from torch.distributed.checkpoint.storage import StorageReader, StorageWriter, WriteResult
 from torch.futures import Future
 
-from .storage import Checkpoints, Commit, SupersededError
+from .checkpoint_store import Checkpoints, Commit, SupersededError
 
 State = dict[str, Any]  # names and tensors, whole or sharded
 _FILE_BYTES = 2**30

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from . import corpus
 from .config import Config, ConfigError
 from .optional import need
-from .order import Ints, Order, share
+from .sampling import Ints, Order, share
 from .shards import Index, Records, Shards, read_index
 
 

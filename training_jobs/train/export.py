@@ -66,7 +66,7 @@ def _card(config: Config, found: dict[str, Any]) -> str:
         "|---|---|",
         *rows,
         "",
-        f"Use: `python -m training_jobs.train.{use}`. The settings are in config.json.",
+        f"Use: `python -m gpuyard.training_jobs.train.{use}`. The settings are in config.json.",
         "",
         "Intended use, limits and licence: yours to fill in; they follow from the data.",
     ]

@@ -1,4 +1,4 @@
-"""Writes text with an exported GPT: `python -m training_jobs.train.generate model=URL prompt="def " tokens=200`."""
+"""Writes text with an exported GPT: `python -m gpuyard.training_jobs.train.generate model=URL prompt="def " tokens=200`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def open_model(url: str) -> Model:
     """Load an export. Raises OSError when it is not there, ConfigError when it is no GPT."""
     net, config, index = export.load(url)
     if config.task != "gpt":
-        raise ConfigError(f"model: got {url}, a {config.task}. fix: python -m training_jobs.train.predict")
+        raise ConfigError(f"model: got {url}, a {config.task}. fix: python -m gpuyard.training_jobs.train.predict")
     tokenizer = None
     if index.tokenizer != "bytes":
         fs, root = filesystem(url.rstrip("/"))
@@ -68,7 +68,8 @@ def main(words: list[str]) -> int:
     wrong = given.keys() - {"model", "prompt", "tokens", "temperature", "seed"}
     if wrong or "model" not in given:
         print(
-            "usage: python -m training_jobs.train.generate model=URL [prompt=TEXT] [tokens=200] [temperature=0.8] [seed=0]", file=sys.stderr
+            "usage: python -m gpuyard.training_jobs.train.generate model=URL [prompt=TEXT] [tokens=200] [temperature=0.8] [seed=0]",
+            file=sys.stderr,
         )
         return 64
     try:

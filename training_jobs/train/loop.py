@@ -13,12 +13,12 @@ from torch import Tensor
 
 from ..launch import hook
 from .checkpoint import StorageError
+from .checkpoint_store import SupersededError
 from .config import Config, Surroundings
 from .metrics import Metrics, Output, memory
 from .parallel import Place, lower_patience
-from .run import Run
 from .speed import peak, shares
-from .storage import SupersededError
+from .train_state import Run
 from .watch import Feeder, Garbage, Grace, Profile, Stopwatch, Stragglers, Votes
 
 IO_ERROR = 74

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import torch
 
+from .checkpoint_store import put
 from .optional import get
 from .shards import filesystem
-from .storage import put
 
 _WRITE_EVERY_S = 10.0
 # Where services show TensorBoard's files from: a variable of Vertex AI, and folders of SageMaker and Azure ML.

@@ -1,4 +1,4 @@
-"""Names the class of images with an exported ResNet: `python -m training_jobs.train.predict model=URL image.png ...`."""
+"""Names the class of images with an exported ResNet: `python -m gpuyard.training_jobs.train.predict model=URL image.png ...`."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def main(words: list[str]) -> int:
     urls = [word.removeprefix("model=") for word in words if word.startswith("model=")]
     paths = [Path(word) for word in words if not word.startswith("model=")]
     if len(urls) != 1 or not paths:
-        print("usage: python -m training_jobs.train.predict model=URL IMAGE...", file=sys.stderr)
+        print("usage: python -m gpuyard.training_jobs.train.predict model=URL IMAGE...", file=sys.stderr)
         return 64
     try:
         model, config, index = export.load(urls[0])
         if config.task != "resnet":
-            raise ConfigError(f"model: got {urls[0]}, a {config.task}. fix: python -m training_jobs.train.generate")
+            raise ConfigError(f"model: got {urls[0]}, a {config.task}. fix: python -m gpuyard.training_jobs.train.generate")
         which, sure = predict(model, np.stack([picture(path, index.shape) for path in paths]))
     except (ConfigError, OSError) as error:
         print(f"predict: {error}", file=sys.stderr)

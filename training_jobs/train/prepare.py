@@ -1,4 +1,4 @@
-"""Makes data folders: `python -m training_jobs.train.prepare INPUT... out=URL [kind=text|jsonl|images] [key=value ...]`.
+"""Makes data folders: `python -m gpuyard.training_jobs.train.prepare INPUT... out=URL [kind=text|jsonl|images] [key=value ...]`.
 
     prepare docs/ out=file:///data/docs                               every file below docs/, as bytes
     prepare pile.jsonl out=s3://b/pile kind=jsonl field=text tokenizer=gpt2.json

@@ -96,7 +96,7 @@ def read_index(url: str) -> Index:
     try:
         index = Index(**json.loads(fs.cat_file(f"{root}/index.json")))
     except (OSError, ValueError, TypeError) as error:
-        fix = "fix: make it with `python -m training_jobs.train.prepare`"
+        fix = "fix: make it with `python -m gpuyard.training_jobs.train.prepare`"
         raise DataError(f"data: got {url}, whose index.json cannot be used ({error}). {fix}") from None
     if index.version != 1:
         raise DataError(f"data: {url} has index version {index.version}, this trainer reads version 1")
@@ -144,7 +144,9 @@ class Shards:
         fs, path = filesystem(f"{self._url}/{file['file']}")
         if isinstance(fs, fsspec.implementations.local.LocalFileSystem):
             if wrong := _wrong(Path(path), file, self._record):
-                raise DataError(f"{path} is damaged: {wrong}. fix: make the data again with `python -m training_jobs.train.prepare`")
+                raise DataError(
+                    f"{path} is damaged: {wrong}. fix: make the data again with `python -m gpuyard.training_jobs.train.prepare`"
+                )
             return Path(path)
         kept = self._cache / f"{file['sha256']}.bin"
         with _locked(kept.with_suffix(".lock")):

@@ -17,7 +17,7 @@ from .classify import figures
 from .config import Config
 from .data import Data, Images, Windows
 from .model import IGNORED, Gpt
-from .order import share
+from .sampling import share
 from .speed import Work, conv_work, gpt_work
 from .vision import ResNet
 

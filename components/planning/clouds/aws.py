@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...catalogue import Quota
-from ..facts import Component, Pool, Resource, Yard, known
-from .aws_exposed import inbound_addresses, open_metadata, public_addresses, unencrypted
+from ..yard import Component, Pool, Resource, Yard, known
+from .aws_exposure import inbound_addresses, open_metadata, public_addresses, unencrypted
 from .base import CloudRules, Standing, root_disk
 
 _UNPRICED = {

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...catalogue import Quota
-from ..facts import Component, Pool, Yard
-from .azure_exposed import SCALE_SET, inbound_addresses, inner, open_metadata, public_addresses, unencrypted
+from ..yard import Component, Pool, Yard
+from .azure_exposure import SCALE_SET, inbound_addresses, inner, open_metadata, public_addresses, unencrypted
 from .base import CloudRules, Standing, root_disk
 
 _NAT = "azure-native:network:NatGateway"

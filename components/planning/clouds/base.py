@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...catalogue import Quota
-from ..facts import Component, Pool, Yard
+from ..yard import Component, Pool, Yard
 
 Look = Callable[[Yard], Iterator[str]]
 

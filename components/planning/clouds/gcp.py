@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...catalogue import Quota
-from ..facts import Component, Pool, Yard
+from ..yard import Component, Pool, Yard
 from .base import CloudRules, Standing, root_disk
-from .gcp_exposed import inbound_addresses, open_metadata, public_addresses, unencrypted
+from .gcp_exposure import inbound_addresses, open_metadata, public_addresses, unencrypted
 
 _UNPRICED = {
     "gcp:compute/instance:Instance": "VM",

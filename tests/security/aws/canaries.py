@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tests.fakes.standin.answers import Origin
 from tests.security.canary import Canary
-from tests.support.standin.answers import Origin
 
 _OPEN = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 _ANYBODY = {

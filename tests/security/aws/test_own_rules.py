@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.standin import sdk
 from tests.security.aws import own_rules
 from tests.security.rows import Row
 from tests.security.rules import wrong
-from tests.support.standin import sdk
 
 TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 INGRESS = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.standin import sdk
 from tests.security.azure import own_rules
 from tests.security.rows import Row
 from tests.security.rules import wrong
-from tests.support.standin import sdk
 
 VMSS = "azure-native:compute:VirtualMachineScaleSet"
 SUBNET = "azure-native:network:Subnet"

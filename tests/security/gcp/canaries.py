@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tests.fakes.standin.answers import Origin
 from tests.security.canary import Canary
-from tests.support.standin.answers import Origin
 
 _NETWORK = ("gcp:compute/network:Network", "canary-network")
 _KEY = ("gcp:kms/cryptoKey:CryptoKey", "canary-key")

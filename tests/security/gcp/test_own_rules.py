@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.standin import sdk
 from tests.security.gcp import own_rules
 from tests.security.rows import Row
 from tests.security.rules import wrong
-from tests.support.standin import sdk
 
 FIREWALL = "gcp:compute/firewall:Firewall"
 TEMPLATE = "gcp:compute/instanceTemplate:InstanceTemplate"

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.train import report
 from benchmarks.train.measure import figures
 from benchmarks.train.plan import GPU, Candidate, Result, sweep
-from training_jobs.train.config import parse
+from gpuyard.training_jobs.train.config import parse
 
 ROOT = Path(__file__).resolve().parents[3]
 

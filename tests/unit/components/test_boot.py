@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from components.boot import boot_script, multipart
-from tests.support.fake_machine import GPUS, HEALTHY, Machine
+from gpuyard.components.boot import boot_script, multipart
+from tests.fakes.machine import GPUS, HEALTHY, Machine
 
 
 @pytest.fixture

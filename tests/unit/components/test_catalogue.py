@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components import catalogue
+from gpuyard.components import catalogue
 
 AWS = catalogue.table("aws")
 # machine: GPUs, vCPU, memory GiB, NVMe GB, Gb/s, cards, EFA, USD per hour on demand in us-east-1 (gpu-infra's table of 2026-07-20)

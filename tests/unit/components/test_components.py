@@ -10,15 +10,15 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.local import Bucket, GpuPool, JobService, Network
-from components.local.gpus import Gpus
+from gpuyard.components.local import Bucket, GpuPool, JobService, Network
+from gpuyard.components.local.gpus import Gpus
 
 DYNAMIC = "pulumi-python:dynamic/gpuyard-local:"
 
 
 @pytest.fixture(autouse=True)
 def _no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.local.gpu_pool.find_gpus", Gpus)
+    monkeypatch.setattr("gpuyard.components.local.gpu_pool.find_gpus", Gpus)
 
 
 def yard() -> None:
@@ -159,6 +159,6 @@ def test_a_wrong_spec_is_told_whole_and_without_a_traceback(record: Any, program
     ],
 )
 def test_gpus_that_are_not_used_are_mentioned(record: Any, monkeypatch: pytest.MonkeyPatch, found: Gpus, warning: str | None) -> None:
-    monkeypatch.setattr("components.local.gpu_pool.find_gpus", lambda: found)
+    monkeypatch.setattr("gpuyard.components.local.gpu_pool.find_gpus", lambda: found)
     told = record(lambda: GpuPool("p", {"service": "local", "max_nodes": 2}, network=Network("n"))).warnings
     assert [warning in line for line in told] == [True] if warning else not told

@@ -15,14 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-import components
-from components import naming, registry
-from components.aws import job_images
-from components.local import gpus, network
-from components.local.gpu_pool import plan_pool
-from components.local.gpus import find_gpus, model, parse
-from components.naming import NAME_LIMIT, directory_name
-from components.spec import BucketSpec, BudgetSpec, GpuPoolSpec, LimitsSpec, NetworkSpec, PinsSpec, YardSpec, in_cloud
+import gpuyard.aws
+import gpuyard.components
+from gpuyard.components import naming, registry
+from gpuyard.components.aws import job_images
+from gpuyard.components.local import gpus, network
+from gpuyard.components.local.gpu_pool import plan_pool
+from gpuyard.components.local.gpus import find_gpus, model, parse
+from gpuyard.components.naming import NAME_LIMIT, directory_name
+from gpuyard.components.spec import BucketSpec, BudgetSpec, GpuPoolSpec, LimitsSpec, NetworkSpec, PinsSpec, Spec, YardSpec, in_cloud
 
 LEGAL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 names = st.text(min_size=1, max_size=120)
@@ -151,7 +152,7 @@ def test_one_address_for_all_where_no_other_can_be_bound(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("spec", [NetworkSpec, BucketSpec, BudgetSpec, GpuPoolSpec, LimitsSpec, PinsSpec, YardSpec])
-def test_every_field_is_described_frozen_and_closed(spec: type[components.BucketSpec]) -> None:
+def test_every_field_is_described_frozen_and_closed(spec: type[Spec]) -> None:
     for name, field in spec.model_fields.items():
         assert field.description, name
         assert field.is_required() or "default" in field.description, name
@@ -175,27 +176,25 @@ def test_every_field_is_described_frozen_and_closed(spec: type[components.Bucket
         (YardSpec, {"cloud": "local", "pools": {"P": {"max_nodes": 1, "service": "local"}}}),
     ],
 )
-def test_wrong_specs_are_refused(spec: type[components.BucketSpec], wrong: dict[str, object]) -> None:
+def test_wrong_specs_are_refused(spec: type[Spec], wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         spec.model_validate(wrong, context=in_cloud("local"))
 
 
 def test_clouds_are_found_by_name() -> None:
-    assert registry.cloud("local").__name__ == "components.local"
+    assert registry.cloud("local").__name__ == "gpuyard.components.local"
     with pytest.raises(LookupError, match="got 'mars', allowed: aws, azure, gcp, local"):
         registry.cloud("mars")
-    for package in (components, registry.cloud("local")):
+    for package in (gpuyard, gpuyard.aws, gpuyard.components, registry.cloud("local")):
         assert all(getattr(package, name) for name in package.__all__)
         with pytest.raises(AttributeError, match="no attribute 'nothing'"):
             package.nothing  # noqa: B018 the access is the test
 
 
 def test_importing_components_loads_nothing_heavy() -> None:
-    heavy = (
-        "{'pulumi', 'pulumi_aws', 'pulumi_azure_native', 'pulumi_gcp', 'pydantic', 'torch', 'boto3', 'google', 'azure', 'training_jobs'}"
-    )
+    heavy = "{'pulumi', 'pulumi_aws', 'pulumi_azure_native', 'pulumi_gcp', 'pydantic', 'torch', 'boto3', 'google', 'azure'}"
     # before: a package of Google's has a .pth file that makes the name `google` at every start of Python
-    names = "components, components.aws, components.azure, components.gcp, components.local"
+    names = "gpuyard.components, gpuyard.components.aws, gpuyard.components.azure, gpuyard.components.gcp, gpuyard.components.local"
     code = f"import sys; before = set(sys.modules); import {names}; print({heavy} & (set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
     assert done.stdout == "set()\n"

@@ -11,8 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stacks.pins import with_pins
-from training_jobs.errors import UsageError
+from gpuyard.stacks.pinning.stack_file import with_pins
+from gpuyard.training_jobs.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
 IMAGE = "ami-0123456789abcdef0"

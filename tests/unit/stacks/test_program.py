@@ -10,16 +10,16 @@ import pulumi
 import pytest
 import yaml
 
-from components.local.gpus import Gpus
-from stacks import program
-from training_jobs.target import LocalTarget, parse_targets
+from gpuyard.components.local.gpus import Gpus
+from gpuyard.stacks import program
+from gpuyard.training_jobs.target import LocalTarget, parse_targets
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)
 def _no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.local.gpu_pool.find_gpus", Gpus)
+    monkeypatch.setattr("gpuyard.components.local.gpu_pool.find_gpus", Gpus)
 
 
 def config(**changes: Any) -> dict[str, str]:
@@ -88,14 +88,14 @@ def test_wrong_settings_end_the_program_before_anything_is_declared(record: Any,
 
 def test_a_broken_contract_fails_at_up(record: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not at 3 a.m. on submit: what the components export is held to what training_jobs reads."""
-    monkeypatch.setattr("components.local.job_service._target", lambda *_: {"version": 1, "kind": "local"})
+    monkeypatch.setattr("gpuyard.components.local.job_service._target", lambda *_: {"version": 1, "kind": "local"})
     with pytest.raises(pulumi.RunError, match="pool_dir: required key is missing"):
         record(program.run, config=config())
 
 
 def test_pulumi_yaml_declares_no_type_and_only_known_keys() -> None:
     """Typed keys are refused by the CLI before the program runs, first error only."""
-    from stacks.settings import StackSettings
+    from gpuyard.stacks.settings import StackSettings
 
     project = yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text())
     assert (project["main"], project["stackConfigDir"]) == ("stacks", "stacks")

@@ -9,8 +9,8 @@ import pulumi
 import pytest
 import yaml
 
-from stacks.program import declare
-from stacks.settings import load
+from gpuyard.stacks.program import declare
+from gpuyard.stacks.settings import load
 
 YARD = """
 gpuyard:cloud: aws

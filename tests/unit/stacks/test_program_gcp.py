@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from stacks.cli.plan import plan
-from stacks.cli.project import load_project
-from stacks.program import declare
-from stacks.settings import load
+from gpuyard.stacks.cli.plan import plan
+from gpuyard.stacks.cli.pulumi_project import load_project
+from gpuyard.stacks.program import declare
+from gpuyard.stacks.settings import load
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from stacks.settings import StackSettings, load
-from training_jobs.errors import UsageError
+from gpuyard.stacks.settings import StackSettings, load
+from gpuyard.training_jobs.errors import UsageError
 
 GOOD: dict[str, Any] = {
     "cloud": "local",

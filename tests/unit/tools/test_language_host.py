@@ -15,7 +15,7 @@ import pytest
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc
 
-from tests.support.waiting import wait_for
+from tests.helpers.waiting import wait_for
 from tools.engine import language_host
 
 HOST = Path(language_host.__file__)

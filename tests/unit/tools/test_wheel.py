@@ -1,4 +1,4 @@
-"""The wheel's top level is exactly the three packages, with the data they read and nothing of the checkout."""
+"""The wheel's top level is the package gpuyard alone, with the data they read and nothing of the checkout."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 
 def test_what_the_wheel_holds() -> None:
     files = [PurePosixPath(file.distribution_path) for file in WheelBuilder(str(CHECKOUT)).recurse_included_files()]
-    assert {file.parts[0] for file in files} == {"components", "stacks", "training_jobs"}
+    assert {file.parts[0] for file in files} == {"gpuyard"}
     on_disk = {
         path.relative_to(CHECKOUT).as_posix() for room in ("components", "training_jobs") for path in (CHECKOUT / room).rglob("*.py*")
     } | {path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "components" / "catalogue").glob("*.yaml")}
-    assert {str(file) for file in files} >= {name for name in on_disk if "__pycache__" not in name}
+    assert {str(file) for file in files} >= {f"gpuyard/{name}" for name in on_disk if "__pycache__" not in name}
     assert not [file for file in files if file.name.startswith("Pulumi.")]

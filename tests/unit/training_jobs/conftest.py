@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training_jobs.launch import hook
+from gpuyard.training_jobs.launch import hook
 
 
 @pytest.fixture(autouse=True)

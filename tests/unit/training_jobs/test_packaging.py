@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from training_jobs import packaging
-from training_jobs.errors import UsageError
-from training_jobs.packaging import pack
+from gpuyard.training_jobs import packaging
+from gpuyard.training_jobs.errors import UsageError
+from gpuyard.training_jobs.packaging import pack
 
 
 def names(data: bytes) -> set[str]:
@@ -71,15 +71,19 @@ def test_gitignore_is_honoured_in_every_folder(tmp_path: Path) -> None:
 def test_launch_goes_along_and_the_trainer_only_when_it_is_named(tmp_path: Path) -> None:
     folder = make(tmp_path, {"train.py": "x"})
     plain = names(pack(folder, ["train.py"]).data)
-    assert {".gpuyard/gpuyard_hook.py", ".gpuyard/training_jobs/__init__.py", ".gpuyard/training_jobs/launch/__main__.py"} <= plain
+    assert {
+        ".gpuyard/gpuyard_hook.py",
+        ".gpuyard/gpuyard/training_jobs/__init__.py",
+        ".gpuyard/gpuyard/training_jobs/launch/__main__.py",
+    } <= plain
     assert not any("training_jobs/train/" in name for name in plain)
-    assert ".gpuyard/training_jobs/train/__main__.py" in names(pack(None, ["-m", "training_jobs.train", "steps=3"]).data)
+    assert ".gpuyard/gpuyard/training_jobs/train/__main__.py" in names(pack(None, ["-m", "gpuyard.training_jobs.train", "steps=3"]).data)
 
 
 def test_the_hook_has_one_module_under_two_names(tmp_path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(pack(None, ["x.py"]).data)) as tar:
         tar.extractall(tmp_path, filter="data")
-    check = "import gpuyard_hook, training_jobs.launch.hook as hook, sys; assert gpuyard_hook is hook; assert 'pydantic' not in sys.modules"
+    check = "import gpuyard_hook as a, sys; from gpuyard.training_jobs.launch import hook; assert a is hook and 'pydantic' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True, cwd="/", env={"PYTHONPATH": str(tmp_path / ".gpuyard")})
 
 

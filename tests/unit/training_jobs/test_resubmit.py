@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.support.local_yard import job, target_document
-from training_jobs.backends.base import ServiceStatus
-from training_jobs.case import submission
-from training_jobs.errors import ConflictError
-from training_jobs.journal import Ended, RunRecord
-from training_jobs.resubmit import Action, allowance_left, apply_allowance, decide, retries_left
-from training_jobs.run import Code
-from training_jobs.spec import JobSpec
-from training_jobs.state import Reason, State
-from training_jobs.target import parse_target
+from gpuyard.training_jobs.backends.base import ServiceStatus
+from gpuyard.training_jobs.errors import ConflictError
+from gpuyard.training_jobs.lifecycle.handle import submission
+from gpuyard.training_jobs.lifecycle.journal import Ended, RunRecord
+from gpuyard.training_jobs.lifecycle.resubmit import Action, allowance_left, apply_allowance, decide, retries_left
+from gpuyard.training_jobs.run import Code
+from gpuyard.training_jobs.spec import JobSpec
+from gpuyard.training_jobs.state import Reason, State
+from gpuyard.training_jobs.target import parse_target
+from tests.helpers.local_yard import job, target_document
 
 TARGET = parse_target(target_document(Path("/yard")))
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.local_yard import job, make_target, target_document
-from training_jobs.errors import UsageError
-from training_jobs.run import canonical, check, difference, digest, resolve_url, resolved_job, run_id, time_limit
-from training_jobs.target import JobTarget, parse_target
+from gpuyard.training_jobs.errors import UsageError
+from gpuyard.training_jobs.run import canonical, check, difference, digest, resolve_url, resolved_job, run_id, time_limit
+from gpuyard.training_jobs.target import JobTarget, parse_target
+from tests.helpers.local_yard import job, make_target, target_document
 
 NOW = 1_795_000_000.0
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from stacks.cli.yard import find_targets
-from tests.support.aws.moto_server import moto
-from tests.support.local_yard import job, make_target, target_document
-from training_jobs.backends.base import ServiceStatus
-from training_jobs.backends.local import Backend as LocalBackend
-from training_jobs.errors import AuthError, LostSightError, NotFoundError, UsageError
-from training_jobs.runner import Runner
-from training_jobs.spec import JobSpec
-from training_jobs.state import State
-from training_jobs.store import open_store
-from training_jobs.target import JobTarget
+from gpuyard.stacks.cli.targets import find_targets
+from gpuyard.training_jobs.backends.base import ServiceStatus
+from gpuyard.training_jobs.backends.local import Backend as LocalBackend
+from gpuyard.training_jobs.errors import AuthError, LostSightError, NotFoundError, UsageError
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.spec import JobSpec
+from gpuyard.training_jobs.state import State
+from gpuyard.training_jobs.store import open_store
+from gpuyard.training_jobs.target import JobTarget
+from tests.fakes.aws.moto_server import moto
+from tests.helpers.local_yard import job, make_target, target_document
 
 
 @pytest.fixture
@@ -114,6 +114,6 @@ def test_targets_are_read_from_the_run_bucket(yard: JobTarget, tmp_path: Path) -
     ],
 )
 def test_who_finds_no_targets_is_told_what_writes_them(monkeypatch: pytest.MonkeyPatch, url: str, writer: str) -> None:
-    monkeypatch.setattr("training_jobs.store.read_url", lambda location: None)
+    monkeypatch.setattr("gpuyard.training_jobs.store.read_url", lambda location: None)
     with pytest.raises(UsageError, match=f"no such object; {writer}"):
         find_targets(None, url)

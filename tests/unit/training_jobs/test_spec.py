@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training_jobs.errors import UsageError
-from training_jobs.spec import RECORDED, JobSpec, duration, load_job, parse_job, seconds
+from gpuyard.training_jobs.errors import UsageError
+from gpuyard.training_jobs.spec import RECORDED, JobSpec, duration, load_job, parse_job, seconds
 
 
 def refused(tmp_path: Path, text: str) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from training_jobs import state
-from training_jobs.state import Exit, Reason, State, classify, exit_for
+from gpuyard.training_jobs import state
+from gpuyard.training_jobs.state import Exit, Reason, State, classify, exit_for
 
 
 def test_the_table_of_exit_codes() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from training_jobs.errors import AuthError, QuotaError, UsageError
-from training_jobs.store import ChangedError, ExistsError, LocalStore, explain_os_error, open_store
+from gpuyard.training_jobs.errors import AuthError, QuotaError, UsageError
+from gpuyard.training_jobs.store import ChangedError, ExistsError, LocalStore, explain_os_error, open_store
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_full_disk_is_a_quota_and_touches_nothing(tmp_path: Path) -> None:
     store = LocalStore(f"file://{tmp_path}")
     tag = store.create("a", b"before")
     code = (
-        "import sys; from training_jobs.store import LocalStore; from training_jobs.errors import QuotaError\n"
+        "import sys; from gpuyard.training_jobs.store import LocalStore; from gpuyard.training_jobs.errors import QuotaError\n"
         "try: LocalStore(sys.argv[1]).replace('a', bytes(100000), sys.argv[2])\n"
         "except QuotaError as error: print(error)"
     )

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.azure.azurite import ACCOUNT
-from tests.support.azure.entra import CLIENT, SIGNATURE, SUBJECT_TOKEN, claims_of
-from tests.support.azure.https import Answer
-from tests.support.azure.storage import Storage, storage
-from training_jobs.errors import AuthError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
-from training_jobs.store import BlobStore, ChangedError, ExistsError, blob, open_store, read_url
-from training_jobs.store.azure_errors import explain
+from gpuyard.training_jobs.clouds.azure_errors import explain
+from gpuyard.training_jobs.errors import AuthError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
+from gpuyard.training_jobs.store import BlobStore, ChangedError, ExistsError, blob, open_store, read_url
+from tests.fakes.azure.azurite import ACCOUNT
+from tests.fakes.azure.entra import CLIENT, SIGNATURE, SUBJECT_TOKEN, claims_of
+from tests.fakes.azure.https import Answer
+from tests.fakes.azure.storage import Storage, storage
 
 
 @pytest.fixture

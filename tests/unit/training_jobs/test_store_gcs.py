@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gcp.service import Call, Fault
-from tests.support.gcp.storage import FakeStorage
-from tests.support.gcp.storage_yard import forget, storage
-from tests.support.gcp.tokens import SUBJECT_TOKEN, FakeTokens
-from training_jobs.errors import AuthError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
-from training_jobs.store import ChangedError, ExistsError, GcsStore, gcs
+from gpuyard.training_jobs.errors import AuthError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
+from gpuyard.training_jobs.store import ChangedError, ExistsError, GcsStore, gcs
+from tests.fakes.gcp.service import Call, Fault
+from tests.fakes.gcp.storage import FakeStorage
+from tests.fakes.gcp.storage_yard import forget, storage
+from tests.fakes.gcp.tokens import SUBJECT_TOKEN, FakeTokens
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import boto3
 import pytest
 from moto.s3.models import s3_backends
 
-from tests.support.aws.moto_server import SECRET_KEY, Moto, moto
-from training_jobs.errors import AuthError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
-from training_jobs.store import ChangedError, ExistsError, S3Store, s3
-from training_jobs.store.aws_errors import explain
+from gpuyard.training_jobs.clouds.aws_errors import explain
+from gpuyard.training_jobs.errors import AuthError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
+from gpuyard.training_jobs.store import ChangedError, ExistsError, S3Store, s3
+from tests.fakes.aws.moto_server import SECRET_KEY, Moto, moto
 
 
 @pytest.fixture

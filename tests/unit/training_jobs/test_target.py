@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.local_yard import target_document
-from training_jobs.errors import NotFoundError, UsageError
-from training_jobs.target import parse_target, parse_targets, pick_target
+from gpuyard.training_jobs.errors import NotFoundError, UsageError
+from gpuyard.training_jobs.target import parse_target, parse_targets, pick_target
+from tests.helpers.local_yard import target_document
 
 DOCUMENT = target_document(Path("/yard"))
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.local_yard import job, make_target
-from training_jobs.backends.base import Capacity, LogLine, Request, ServiceStatus
-from training_jobs.errors import AuthError, CapacityError, GpuyardError, LostSightError, QuotaError, UsageError
-from training_jobs.run import Run
-from training_jobs.runner import Runner
-from training_jobs.state import Exit, Reason, State, exit_for
-from training_jobs.status import RunStatus
-from training_jobs.waiting import BLIND_PATIENCE_S
+from gpuyard.training_jobs.backends.base import Capacity, LogLine, Request, ServiceStatus
+from gpuyard.training_jobs.errors import AuthError, CapacityError, GpuyardError, LostSightError, QuotaError, UsageError
+from gpuyard.training_jobs.lifecycle.polling import BLIND_PATIENCE_S
+from gpuyard.training_jobs.run import Run
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
+from gpuyard.training_jobs.status import RunStatus
+from tests.helpers.local_yard import job, make_target
 
 RUNNING, PENDING = ServiceStatus(State.RUNNING, started_at=0.0), ServiceStatus(State.PENDING)
 DONE = ServiceStatus(State.SUCCEEDED, None, 0, 0.0, 1.0)

@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ...clouds.aws import Aws, shared
+from ...clouds.aws_errors import code_of, kind_of
 from ...errors import GpuyardError, Problem, UsageError
 from ...run import Run
 from ...state import State
-from ...store.aws_errors import code_of, kind_of
 from ...target import BatchTarget
-from ..aws import Aws, shared
 from ..base import Capacity, LogLine, Request, ServiceStatus
-from ..once import WITHIN_S, once
+from ..submit_once import WITHIN_S, once
 from .definitions import Definitions
 from .logs import Reader
 from .request import job_name, requests

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from ...clouds.aws import Aws
 from ...errors import GpuyardError
 from ...target import BatchTarget
-from ..aws import Aws
 from .request import definitions_prefix
 
 KEPT = 20

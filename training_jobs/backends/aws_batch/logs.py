@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ...clouds.aws import Aws
 from ...errors import NotFoundError
-from ..aws import Aws
 from ..base import LogLine
 
 _PER_DESCRIBE = 100

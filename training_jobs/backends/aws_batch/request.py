@@ -11,10 +11,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ...clouds.aws import tags_of
 from ...errors import Problem, UsageError
 from ...run import Run, digest
 from ...target import BatchTarget
-from ..aws import tags_of
 from ..base import Request
 from ..image import image_of
 

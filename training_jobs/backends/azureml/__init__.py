@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ...clouds.azure import Azure, code_of, shared
 from ...errors import ConflictError, GpuyardError, NotFoundError
 from ...run import Run
 from ...state import State
 from ...target import AzureMlTarget
-from ..azure import Azure, code_of, shared
 from ..base import Capacity, LogLine, Request, ServiceStatus
 from ..image import image_of
-from ..results import exit_codes, starts
+from ..node_results import exit_codes, starts
 from .logs import beyond_the_end, lines
 from .request import ARM, arm_url, body_of, environment_of, name_of, workspace_of
 from .states import ENDED, status_of

@@ -208,7 +208,7 @@ class Pool:
         write_json(self.job_dir(name) / "job.json", {**job, "starts": job.get("starts", 0) + 1})
         with (self.job_dir(name) / "supervisor.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "training_jobs.backends.local.supervisor", str(self.directory), name],
+                [sys.executable, "-m", "gpuyard.training_jobs.backends.local.supervisor", str(self.directory), name],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -243,5 +243,5 @@ def _reap(started: subprocess.Popen[bytes]) -> None:
 def _environment() -> dict[str, str]:
     """What a job sees of the machine: not the variables of whoever happened to start it."""
     kept = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "PYTHONDONTWRITEBYTECODE")
-    root = str(Path(__file__).parents[3])
+    root = str(Path(__file__).parents[4])
     return {"PYTHONPATH": root, **{name: os.environ[name] for name in kept if name in os.environ}}

@@ -1,4 +1,4 @@
-"""Supervises one job of a local pool: `python -m training_jobs.backends.local.supervisor POOL_DIR JOB`.
+"""Supervises one job of a local pool: `python -m gpuyard.training_jobs.backends.local.supervisor POOL_DIR JOB`.
 
 Starts one launch per node, copies their output into per-node logs, keeps the time limit, grades the end,
 gives the nodes back and starts the next job. When it is killed, the kernel kills the nodes with it.

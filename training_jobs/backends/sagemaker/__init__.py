@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ...clouds.aws import Aws, shared
+from ...clouds.aws_errors import code_of
 from ...errors import AuthError, ConflictError, GpuyardError
 from ...run import Run
 from ...state import State
-from ...store.aws_errors import code_of
 from ...target import SageMakerTarget
-from ..aws import Aws, shared
 from ..base import Capacity, LogLine, Request, ServiceStatus
-from ..results import exit_codes
+from ..node_results import exit_codes
 from .logs import lines
 from .request import body_of, name_of
 from .states import of_summary, status_of

@@ -15,10 +15,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from ...clouds.aws import tags_of
 from ...errors import Problem, UsageError
 from ...run import Run
 from ...target import SageMakerTarget
-from ..aws import tags_of
 from ..image import image_of
 
 _NAME = 63  # characters of a training job's name

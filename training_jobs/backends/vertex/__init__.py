@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ...clouds.gcp import Gcp, is_missing, label, shared
+from ...clouds.gcp_errors import kind_of
 from ...errors import GpuyardError, UsageError
 from ...run import Run
 from ...state import Reason, State
-from ...store.gcp_errors import kind_of
 from ...target import VertexTarget
 from ..base import Capacity, LogLine, Request, ServiceStatus
-from ..gcp import Gcp, is_missing, label, shared
-from ..once import WITHIN_S, once
-from ..results import exit_codes
+from ..node_results import exit_codes
+from ..submit_once import WITHIN_S, once
 from .logs import lines
 from .request import body_of, filter_of
 from .states import Told, status_of

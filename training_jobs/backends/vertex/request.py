@@ -11,10 +11,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ...clouds.gcp import labels_of
 from ...errors import Problem, UsageError
 from ...run import Run
 from ...target import VertexTarget
-from ..gcp import labels_of
 from ..image import image_of
 
 _NAME = 128  # characters of a display name

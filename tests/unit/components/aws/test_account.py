@@ -7,8 +7,8 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.aws.account import AwsComponent, account, tag_problems
-from components.base import after
+from gpuyard.components.aws.account import AwsComponent, account, tag_problems
+from gpuyard.components.base import after
 
 
 class Thing(AwsComponent):

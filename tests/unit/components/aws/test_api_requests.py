@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from components.aws import Bucket, Budget, EncryptionKey, Network
-from components.planning.monitor import properties
-from tests.support import aws_requests
+from gpuyard.components.aws import Bucket, Budget, EncryptionKey, Network
+from gpuyard.components.planning.recorder import properties
+from tests.helpers import aws_requests
 
 # where Pulumi names a thing by itself, the provider adds the name under this property
 NAMED = {

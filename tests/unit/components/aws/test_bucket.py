@@ -9,8 +9,8 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.aws import Bucket, EncryptionKey
-from components.aws.bucket_rules import data_lifecycle, log_lifecycle, log_policy, tls_only
+from gpuyard.components.aws import Bucket, EncryptionKey
+from gpuyard.components.aws.bucket_rules import data_lifecycle, log_lifecycle, log_policy, tls_only
 
 ARN = "arn:aws:s3:us-east-1:111122223333:"
 KEY = "arn:aws:kms:us-east-1:111122223333:"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from components.aws.bucket_rules import data_lifecycle, existing_problems, log_lifecycle, log_policy, tls_only
+from gpuyard.components.aws.bucket_rules import data_lifecycle, existing_problems, log_lifecycle, log_policy, tls_only
 
 
 def removable(rules: list[dict[str, Any]], key: str, current: bool, days: int) -> bool:

@@ -9,7 +9,7 @@ import pulumi
 import pytest
 from moto import mock_aws
 
-from components.aws import Budget
+from gpuyard.components.aws import Budget
 
 OWNER = "ml-platform@acme.io"
 TOKEN = "aws:budgets/budget:Budget"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.aws.cidr import DEFAULT_CIDR, cidr_problems, plan_subnets, zone_problems
+from gpuyard.components.aws.cidr import DEFAULT_CIDR, cidr_problems, plan_subnets, zone_problems
 
 LETTERS = "abcdefg"
 Net = ipaddress.IPv4Network

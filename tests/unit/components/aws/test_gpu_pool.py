@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from components import catalogue
-from components.aws.images import PARAMETERS
-from components.aws.launch_template import boot_of, user_data
-from components.aws.machine_group import launcher_lines
-from components.services import SERVICES
-from tests.support.gpu_pools import BATCH, BLOCK, ENVIRONMENT, GROUP, LATER, PLACEMENT, RESERVED, TAGS, TEMPLATE, VMS, kinds, pool
+from gpuyard.components import catalogue
+from gpuyard.components.aws.images import PARAMETERS
+from gpuyard.components.aws.launch_template import boot_of, user_data
+from gpuyard.components.aws.machine_group import launcher_lines
+from gpuyard.components.catalogue.services import SERVICES
+from tests.helpers.gpu_pools import BATCH, BLOCK, ENVIRONMENT, GROUP, LATER, PLACEMENT, RESERVED, TAGS, TEMPLATE, VMS, kinds, pool
 
 
 @pytest.mark.parametrize("preview", [False, True])

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.aws.batch_environment import close_request
-from components.aws.gpu_pool import GpuPool
-from components.end import End, end_of, warning
-from components.pool_spec import GpuPoolSpec
-from tests.support.gpu_pools import BATCH, BLOCK, ENVIRONMENT, GROUP, RESERVED, TAGS, TEMPLATE, VMS, changed, kinds, network, pool
+from gpuyard.components.aws.batch_environment import close_request
+from gpuyard.components.aws.gpu_pool import GpuPool
+from gpuyard.components.expiry import End, end_of, warning
+from gpuyard.components.spec.pool import GpuPoolSpec
+from tests.helpers.gpu_pools import BATCH, BLOCK, ENVIRONMENT, GROUP, RESERVED, TAGS, TEMPLATE, VMS, changed, kinds, network, pool
 
 
 def test_the_end_of_a_batch_pool(record: Any) -> None:

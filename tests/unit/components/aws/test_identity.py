@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.aws.identity import Identity
-from components.aws.policy import Place, Statement
-from components.aws.trust import PRINCIPALS, Trust, provider_arn
-from components.submitters import subject_problems
+from gpuyard.components.aws.identity import Identity
+from gpuyard.components.aws.policy import Place, Statement
+from gpuyard.components.aws.trust import PRINCIPALS, Trust, provider_arn
+from gpuyard.components.validation.submitters import subject_problems
 
 PLACE = Place("111122223333", "us-east-1", "aws")
 STATEMENTS = [Statement(("s3:ListBucket",), ("arn:aws:s3:::runs",), why="to test")]

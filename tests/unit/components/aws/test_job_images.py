@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from components.aws.job_images import job_image, reference, table
-from stacks.cli import pin
+from gpuyard.components.aws.job_images import job_image, reference, table
+from gpuyard.stacks.cli import pin
 
 
 def test_every_row_has_its_source_and_its_days() -> None:

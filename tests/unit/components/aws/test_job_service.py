@@ -8,9 +8,9 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.aws import Bucket, EncryptionKey, JobService
-from tests.support.aws_yard import BATCH, MACHINES, SECRET, SUBJECT, TAGS, TRAINING, declare, gpu_pool
-from tests.support.iam import allows
+from gpuyard.components.aws import Bucket, EncryptionKey, JobService
+from tests.helpers.aws_yard import BATCH, MACHINES, SECRET, SUBJECT, TAGS, TRAINING, declare, gpu_pool
+from tests.helpers.iam import allows
 
 POLICY = "aws:iam/rolePolicy:RolePolicy"
 ROLE = "aws:iam/role:Role"

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from components.aws.job_targets import Yard, reservable_mib, sagemaker_target
-from components.aws.policy import Place
-from components.catalogue import table
-from components.naming import job_prefix
-from components.spec import GpuPoolSpec, LimitsSpec
-from components.targets import Given, available_until, fabric, price
-from tests.support.aws_yard import BATCH
-from training_jobs.target import SageMakerTarget, parse_target
+from gpuyard.components.aws.job_targets import Yard, reservable_mib, sagemaker_target
+from gpuyard.components.aws.policy import Place
+from gpuyard.components.catalogue import table
+from gpuyard.components.job_targets import Given, available_until, fabric, price
+from gpuyard.components.naming import job_prefix
+from gpuyard.components.spec import GpuPoolSpec, LimitsSpec
+from gpuyard.training_jobs.target import SageMakerTarget, parse_target
+from tests.helpers.aws_yard import BATCH
 
 H100 = table("aws").machines["p5.48xlarge"]
 

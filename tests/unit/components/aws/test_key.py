@@ -8,8 +8,8 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.aws import EncryptionKey
-from components.aws.key import key_policy
+from gpuyard.components.aws import EncryptionKey
+from gpuyard.components.aws.key import key_policy
 
 ROOT = {"AWS": "arn:aws:iam::111122223333:root"}
 

@@ -9,8 +9,8 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.aws import EncryptionKey, Network
-from components.aws.endpoints import INTERFACE
+from gpuyard.components.aws import EncryptionKey, Network
+from gpuyard.components.aws.endpoints import INTERFACE
 
 ZONES = ["us-east-1a", "us-east-1c"]
 TAGS = {"owner": "ml-platform@acme.io", "expires": "2027-03-31"}

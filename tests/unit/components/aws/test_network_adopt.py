@@ -10,7 +10,7 @@ import pulumi_aws as aws
 import pytest
 from pulumi.output import Unknown
 
-from components.aws import EncryptionKey, Network
+from gpuyard.components.aws import EncryptionKey, Network
 
 ZONES = ["us-east-1a", "us-east-1c"]
 TAGS = {"owner": "ml-platform@acme.io"}

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import catalogue
-from components.aws.nics import network_interfaces, nic_layout
+from gpuyard.components import catalogue
+from gpuyard.components.aws.nics import network_interfaces, nic_layout
 
 PLAIN = (0, 0, None)
 FIRST = (0, 1, "efa-only")

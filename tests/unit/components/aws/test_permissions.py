@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.aws import permissions
-from components.aws.permissions import Storage
-from components.aws.policy import Place, PolicyError, Statement, policy_document
-from components.aws.submitter import BatchSide, SageMakerSide, submitter
-from components.aws.trust import PRINCIPALS, Trust
-from components.aws.wildcards import WILDCARDS, explained
-from components.naming import job_prefix
+from gpuyard.components.aws import permissions
+from gpuyard.components.aws.allowed_wildcards import WILDCARDS, explained
+from gpuyard.components.aws.permissions import Storage
+from gpuyard.components.aws.policy import Place, PolicyError, Statement, policy_document
+from gpuyard.components.aws.submitter import BatchSide, SageMakerSide, submitter
+from gpuyard.components.aws.trust import PRINCIPALS, Trust
+from gpuyard.components.naming import job_prefix
 
 PLACE = Place("111122223333", "us-east-1", "aws")
 RUN = Storage("arn:aws:s3:::runs-1a2b", "arn:aws:kms:us-east-1:111122223333:key/run")

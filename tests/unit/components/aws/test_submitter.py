@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from components.aws import permissions
-from components.aws.permissions import Storage
-from components.aws.policy import Place, policy_document
-from components.aws.submitter import BatchSide, SageMakerSide, submitter
-from components.naming import job_prefix
-from tests.support.iam import allows
+from gpuyard.components.aws import permissions
+from gpuyard.components.aws.permissions import Storage
+from gpuyard.components.aws.policy import Place, policy_document
+from gpuyard.components.aws.submitter import BatchSide, SageMakerSide, submitter
+from gpuyard.components.naming import job_prefix
+from tests.helpers.iam import allows
 
 PLACE = Place("111122223333", "us-east-1", "aws")
 RUN = Storage("arn:aws:s3:::runs-1a2b", "arn:aws:kms:us-east-1:111122223333:key/run")

@@ -8,8 +8,8 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.azure import Bucket, Budget, EncryptionKey, GpuPool, Network
-from tests.support.azure_yard import DATA, RESERVED, SUBNET, TAGS, VMS, VNET, kinds, token
+from gpuyard.components.azure import Bucket, Budget, EncryptionKey, GpuPool, Network
+from tests.helpers.azure_yard import DATA, RESERVED, SUBNET, TAGS, VMS, VNET, kinds, token
 
 SCALE_SET, SUBNET_TYPE = token("compute:VirtualMachineScaleSet"), token("network:Subnet")
 MISSING: Any = None

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from components.azure import Bucket, GpuPool, JobService, Network
-from tests.support.azure_yard import CLUSTER, DATA, TAGS, VMS, declare, kinds, token
+from gpuyard.components.azure import Bucket, GpuPool, JobService, Network
+from tests.helpers.azure_yard import CLUSTER, DATA, TAGS, VMS, declare, kinds, token
 
 
 def endpoints(recorded: Any) -> list[str]:

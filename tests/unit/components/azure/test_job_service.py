@@ -9,10 +9,10 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.azure import Bucket, GpuPool, JobService, Network
-from components.azure.roles import ROLES
-from tests.support.azure_yard import CLUSTER, DATA, SECRET, SUBJECT, SUBNET, TAGS, VMS, VNET, declare, kinds, token
-from training_jobs.target import AzureMlTarget, parse_targets
+from gpuyard.components.azure import Bucket, GpuPool, JobService, Network
+from gpuyard.components.azure.roles import ROLES
+from gpuyard.training_jobs.target import AzureMlTarget, parse_targets
+from tests.helpers.azure_yard import CLUSTER, DATA, SECRET, SUBJECT, SUBNET, TAGS, VMS, VNET, declare, kinds, token
 
 COMPUTE, WORKSPACE = token("machinelearningservices:Compute"), token("machinelearningservices:Workspace")
 ASSIGNMENT = token("authorization:RoleAssignment")

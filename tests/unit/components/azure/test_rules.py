@@ -14,16 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import catalogue
-from components.azure import bucket_rules, cidr, fabric, machine, names, roles, subjects
-from components.azure.cluster import closing
-from components.azure.images import image_problems, reference
-from components.azure.job_targets import publish_command
-from components.azure.key import key_properties, vault_properties
-from components.azure.scale_set import bounds, launcher_lines
-from components.end import End
-from components.pool_spec import GpuPoolSpec
-from tests.support.azure_yard import DATA, RESERVED, VMS
+from gpuyard.components import catalogue
+from gpuyard.components.azure import bucket_rules, cidr, fabric, machine, names, roles, subjects
+from gpuyard.components.azure.cluster import closing
+from gpuyard.components.azure.images import image_problems, reference
+from gpuyard.components.azure.job_targets import publish_command
+from gpuyard.components.azure.key import key_properties, vault_properties
+from gpuyard.components.azure.scale_set import bounds, launcher_lines
+from gpuyard.components.expiry import End
+from gpuyard.components.spec.pool import GpuPoolSpec
+from tests.helpers.azure_yard import DATA, RESERVED, VMS
 
 ROWS = catalogue.table("azure").machines
 Net = ipaddress.IPv4Network

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.gcp.bucket_rules import data_lifecycle, existing_problems, log_lifecycle
+from gpuyard.components.gcp.bucket_rules import data_lifecycle, existing_problems, log_lifecycle
 
 # What each action takes: cloud.google.com/storage/docs/lifecycle#conditions
 CONDITIONS = {

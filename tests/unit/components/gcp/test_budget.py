@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.gcp import Budget
+from gpuyard.components.gcp import Budget
 
 OWNER = "ml-platform@acme.io"
 TOKEN, CHANNEL = "gcp:billing/budget:Budget", "gcp:monitoring/notificationChannel:NotificationChannel"

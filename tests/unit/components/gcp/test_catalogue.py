@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from components import catalogue
-from components.gcp.fabric import FABRICS
-from components.gcp.machines import _FAMILIES, fabric_of, family, image_family
+from gpuyard.components import catalogue
+from gpuyard.components.gcp.fabric import FABRICS
+from gpuyard.components.gcp.machines import _FAMILIES, fabric_of, family, image_family
 
 GCP = catalogue.table("gcp")
 # machine: GPUs, vCPU, memory GB, USD per hour on demand where the table of 2026-08-03 lists it (us-central1; A3 Mega us-east4)

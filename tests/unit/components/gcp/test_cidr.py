@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.gcp.cidr import DEFAULT_CIDR, cidr_problems, fabric_cidrs, region_of, spec_problems, subnet_cidr, zone_problems
-from components.gcp.fabric import FABRICS
-from components.spec import NetworkSpec, in_cloud
+from gpuyard.components.gcp.cidr import DEFAULT_CIDR, cidr_problems, fabric_cidrs, region_of, spec_problems, subnet_cidr, zone_problems
+from gpuyard.components.gcp.fabric import FABRICS
+from gpuyard.components.spec import NetworkSpec, in_cloud
 
 Net = ipaddress.IPv4Network
 

@@ -9,11 +9,11 @@ import pulumi
 import pytest
 from pydantic import ValidationError
 
-from components.gcp import EncryptionKey
-from components.gcp.pool_rules import pool_problems
-from components.services import SERVICES
-from tests.support.gcp_pools import CAPACITIES, MACHINES, RESERVED, VERTEX, VMS, kinds, of_type, pool, spec_of
-from tests.support.gcp_yard import FIREWALL, TEMPLATE, ZONE
+from gpuyard.components.catalogue.services import SERVICES
+from gpuyard.components.gcp import EncryptionKey
+from gpuyard.components.gcp.pool_rules import pool_problems
+from tests.helpers.gcp_pools import CAPACITIES, MACHINES, RESERVED, VERTEX, VMS, kinds, of_type, pool, spec_of
+from tests.helpers.gcp_yard import FIREWALL, TEMPLATE, ZONE
 
 ONE_CARD = {**VMS, "machine": "g2-standard-48"}
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.gcp.identity import Identity, account_id
-from components.gcp.roles import PROJECT_ROLES, below, custom_role_id
-from tests.support.gcp_yard import TAGS, declare
+from gpuyard.components.gcp.identity import Identity, account_id
+from gpuyard.components.gcp.roles import PROJECT_ROLES, below, custom_role_id
+from tests.helpers.gcp_yard import TAGS, declare
 
 ACCOUNT, ROLE = "gcp:serviceaccount/account:Account", "gcp:projects/iAMCustomRole:IAMCustomRole"
 GRANT = "gcp:projects/iAMMember:IAMMember"

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from components.gcp.instance_template import boot_of, metadata, reservation, scheduling, together
-from components.gcp.machines import family, image_family
-from tests.support.gcp_pools import CAPACITIES, MACHINES, RESERVED, VMS, pool, spec_of
-from tests.support.gcp_yard import TEMPLATE
+from gpuyard.components.gcp.instance_template import boot_of, metadata, reservation, scheduling, together
+from gpuyard.components.gcp.machines import family, image_family
+from tests.helpers.gcp_pools import CAPACITIES, MACHINES, RESERVED, VMS, pool, spec_of
+from tests.helpers.gcp_yard import TEMPLATE
 
 ANY = {"on_host_maintenance": "TERMINATE"}
 STANDARD = {**ANY, "provisioning_model": "STANDARD", "automatic_restart": True}

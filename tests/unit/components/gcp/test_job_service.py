@@ -8,15 +8,15 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.gcp import Budget
-from components.gcp.labels import STACK, label_value, labels, tag_problems
-from components.gcp.roles import PROJECT_ROLES
-from components.gcp.submitter import condition, members
-from components.gcp.yard import yard_problems
-from components.spec import BudgetSpec, GpuPoolSpec, NetworkSpec
-from tests.support.gcp_yard import FLEX, RESERVED, SECRET, SUBJECT, TAGS, VERTEX, VMS, ZONE, declare, kinds
-from training_jobs.backends.gcp import label
-from training_jobs.target import VertexTarget, parse_targets
+from gpuyard.components.gcp import Budget
+from gpuyard.components.gcp.labels import STACK, label_value, labels, tag_problems
+from gpuyard.components.gcp.roles import PROJECT_ROLES
+from gpuyard.components.gcp.submitter import condition, members
+from gpuyard.components.gcp.validation import yard_problems
+from gpuyard.components.spec import BudgetSpec, GpuPoolSpec, NetworkSpec
+from gpuyard.training_jobs.clouds.gcp import label
+from gpuyard.training_jobs.target import VertexTarget, parse_targets
+from tests.helpers.gcp_yard import FLEX, RESERVED, SECRET, SUBJECT, TAGS, VERTEX, VMS, ZONE, declare, kinds
 
 OBJECT = "gcp:storage/bucketObject:BucketObject"
 ON_BUCKET, ON_SECRET = "gcp:storage/bucketIAMMember:BucketIAMMember", "gcp:secretmanager/secretIamMember:SecretIamMember"

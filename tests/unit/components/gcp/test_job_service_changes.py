@@ -7,9 +7,9 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.gcp import Bucket, GpuPool, JobService, Network
-from tests.support.gcp_pools import VERTEX as HELD
-from tests.support.gcp_yard import SUBNET, VERTEX, VPC, ZONE, declare
+from gpuyard.components.gcp import Bucket, GpuPool, JobService, Network
+from tests.helpers.gcp_pools import VERTEX as HELD
+from tests.helpers.gcp_yard import SUBNET, VERTEX, VPC, ZONE, declare
 
 
 def test_targets_are_known_once_jobs_can_do_their_work(record: Any) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.gcp import EncryptionKey
-from components.gcp.key import AGENTS
-from tests.support.gcp_pools import of_type
+from gpuyard.components.gcp import EncryptionKey
+from gpuyard.components.gcp.key import AGENTS
+from tests.helpers.gcp_pools import of_type
 
 GRANT = "gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember"
 

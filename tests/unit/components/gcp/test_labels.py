@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.gcp.labels import STACK as YARDS
-from components.gcp.labels import label_value, labels, tag_problems
-from training_jobs.backends import gcp as jobs
+from gpuyard.components.gcp.labels import STACK as YARDS
+from gpuyard.components.gcp.labels import label_value, labels, tag_problems
+from gpuyard.training_jobs.clouds import gcp as jobs
 
 VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from components.gcp.machine_group import launcher_lines
-from tests.support.gcp_pools import CAPACITIES, END, MACHINES, RESERVED, VMS, of_type, pool, spec_of
-from tests.support.gcp_yard import FLEX, GROUP, SCHEDULE
+from gpuyard.components.gcp.machine_group import launcher_lines
+from tests.helpers.gcp_pools import CAPACITIES, END, MACHINES, RESERVED, VMS, of_type, pool, spec_of
+from tests.helpers.gcp_yard import FLEX, GROUP, SCHEDULE
 
 LABELS = {"gpuyard_stack": "gpuyard-dev", "name": "pool-node"}
 REQUEST = "gcp:compute/resizeRequest:ResizeRequest"

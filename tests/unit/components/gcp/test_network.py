@@ -11,9 +11,9 @@ import pulumi_gcp as gcp
 import pytest
 from pulumi.output import Unknown
 
-from components.gcp import Network
-from tests.support.gcp_pools import of_type
-from tests.support.gcp_yard import FIREWALL
+from gpuyard.components.gcp import Network
+from tests.helpers.gcp_pools import of_type
+from tests.helpers.gcp_yard import FIREWALL
 
 ZONES = ["us-central1-a", "us-central1-c"]
 TAGS = {"owner": "ml-platform@acme.io", "expires": "2027-03-31"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pulumi
 import pytest
 
-from components.gcp.project import stated_region
+from gpuyard.components.gcp.project import stated_region
 
 
 def test_a_stated_region_is_taken() -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.gcp.roles import PROJECT_ROLES
-from components.gcp.submitter import condition, condition_problems, members, pool_id
-from tests.support.gcp_pools import of_type
-from tests.support.gcp_yard import SUBJECT, declare
+from gpuyard.components.gcp.roles import PROJECT_ROLES
+from gpuyard.components.gcp.submitter import condition, condition_problems, members, pool_id
+from tests.helpers.gcp_pools import of_type
+from tests.helpers.gcp_yard import SUBJECT, declare
 
 ON_ACCOUNT = "gcp:serviceaccount/iAMMember:IAMMember"
 POOL, PROVIDER = "gcp:iam/workloadIdentityPool:WorkloadIdentityPool", "gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from components.gcp import EncryptionKey
-from tests.support.gcp_pools import CAPACITIES, END, MACHINES, TAGS, VERTEX, kinds, pool
-from tests.support.gcp_yard import HELD, SCHEDULE
+from gpuyard.components.gcp import EncryptionKey
+from tests.helpers.gcp_pools import CAPACITIES, END, MACHINES, TAGS, VERTEX, kinds, pool
+from tests.helpers.gcp_yard import HELD, SCHEDULE
 
 ATTACHMENT = "gcp:compute/networkAttachment:NetworkAttachment"
 HOLDS: dict[str, Any] = {**VERTEX, "min_nodes": 2}

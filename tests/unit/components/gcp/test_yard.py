@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from components.gcp.yard import yard_problems
-from components.spec import BudgetSpec, NetworkSpec
-from tests.support.gcp_pools import CAPACITIES, VERTEX, VMS, spec_of
+from gpuyard.components.gcp.validation import yard_problems
+from gpuyard.components.spec import BudgetSpec, NetworkSpec
+from tests.helpers.gcp_pools import CAPACITIES, VERTEX, VMS, spec_of
 
 FINE: dict[str, Any] = {
     "region": "us-central1",

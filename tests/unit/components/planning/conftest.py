@@ -10,9 +10,9 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
-from components.base import Component
-from components.planning.facts import Yard
-from components.planning.monitor import record
+from gpuyard.components.base import Component
+from gpuyard.components.planning.recorder import record
+from gpuyard.components.planning.yard import Yard
 
 TAGS = {"owner": "ml@acme.io", "expires": "2027-03-31"}
 L4 = {"machine": "g6.12xlarge", "zone": "us-east-1a", "max_nodes": 2, "service": "batch"}

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.planning.cost import HOURS_PER_MONTH, UNKNOWN, exact, hours_that_fit, money
-from components.planning.document import Amount, Money
+from gpuyard.components.planning.cost import HOURS_PER_MONTH, UNKNOWN, exact, hours_that_fit, money
+from gpuyard.components.planning.document import Amount, Money
 
 from .conftest import L4, MakeYard, dev, make_bucket, make_budget, make_network, make_pool
 

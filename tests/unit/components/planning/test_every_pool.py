@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from components import catalogue
-from components.aws import Bucket, GpuPool, Network
-from components.planning.plan import make_plan
-from components.services import SERVICES, Mode, services_of
+from gpuyard.components import catalogue
+from gpuyard.components.aws import Bucket, GpuPool, Network
+from gpuyard.components.catalogue.services import SERVICES, Mode, services_of
+from gpuyard.components.planning.plan import make_plan
 
 from .conftest import TAGS, MakeYard
 

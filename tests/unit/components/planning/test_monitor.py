@@ -10,7 +10,7 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
-from components.planning.monitor import Recording, record
+from gpuyard.components.planning.recorder import Recording, record
 
 Run = Callable[..., Recording]
 

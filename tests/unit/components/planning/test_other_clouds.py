@@ -10,9 +10,9 @@ import pulumi_azure_native as az
 import pytest
 from pulumi_gcp import billing, compute, kms, storage
 
-from components.azure import GpuPool, Network
-from components.planning.cost import money
-from components.planning.policy import verdicts
+from gpuyard.components.azure import GpuPool, Network
+from gpuyard.components.planning.cost import money
+from gpuyard.components.planning.policy import verdicts
 
 from .conftest import MakeYard
 

@@ -10,11 +10,11 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from components.planning import render
-from components.planning.document import Amount, Plan
-from components.planning.facts import Yard, regions_of
-from components.planning.monitor import record
-from components.planning.plan import make_plan
+from gpuyard.components.planning import render
+from gpuyard.components.planning.document import Amount, Plan
+from gpuyard.components.planning.plan import make_plan
+from gpuyard.components.planning.recorder import record
+from gpuyard.components.planning.yard import Yard, regions_of
 
 from .conftest import L4, Fake, MakeYard, dev, make_budget, make_network, make_pool, make_template
 

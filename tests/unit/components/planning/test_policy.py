@@ -10,7 +10,7 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
-from components.planning.policy import RULES, verdicts
+from gpuyard.components.planning.policy import RULES, verdicts
 
 from .conftest import L4, TAGS, MakeYard, dev, make_bucket, make_budget, make_jobs, make_pool, make_template
 

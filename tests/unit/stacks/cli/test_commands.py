@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from stacks.cli import main
-from stacks.cli.yard import find_pulumi
-from tests.support.local_yard import make_target, target_document
-from training_jobs.runner import Runner
+from gpuyard.stacks.cli import main
+from gpuyard.stacks.cli.targets import find_pulumi
+from gpuyard.training_jobs.runner import Runner
+from tests.helpers.local_yard import make_target, target_document
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).resolve().parents[4]
-_MAIN = "from stacks.cli import main; main()"
+_MAIN = "from gpuyard.stacks.cli import main; main()"
 
 
 @pytest.fixture

@@ -20,14 +20,18 @@ _LIGHT = "import json; print(json.dumps(sorted({name.split('.')[0] for name in s
 @pytest.mark.parametrize(
     ("code", "more"),
     [
-        ("import components", ("pydantic",)),
-        ("import training_jobs", ("pydantic",)),
-        ("import training_jobs.launch", ("pydantic", "yaml")),
+        ("import gpuyard", ("pydantic",)),
+        ("import gpuyard.components", ("pydantic",)),
+        ("import gpuyard.training_jobs", ("pydantic",)),
+        ("import gpuyard.training_jobs.launch", ("pydantic", "yaml")),
         (
-            "import sys; sys.argv = ['gpuyard', '--help']\ntry:\n import stacks.cli; stacks.cli.main()\nexcept SystemExit: pass",
+            "import sys; sys.argv = ['gpuyard', '--help']\ntry:\n from gpuyard.stacks.cli import main; main()\nexcept SystemExit: pass",
             ("pydantic", "yaml"),
         ),
-        ("import training_jobs; training_jobs.Runner, training_jobs.load_job, training_jobs.parse_targets", ()),
+        (
+            "from gpuyard import Runner, load_job, parse_targets",
+            (),
+        ),
     ],
 )
 def test_nothing_heavy_is_loaded(code: str, more: tuple[str, ...]) -> None:

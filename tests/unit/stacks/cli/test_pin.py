@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from components.aws.images import PARAMETERS
-from components.aws.job_images import job_image, reference
-from stacks.cli import main
-from stacks.cli.pin import by_digest
-from stacks.settings import load
-from training_jobs.errors import UsageError
-from training_jobs.spec import load_job
+from gpuyard.components.aws.images import PARAMETERS
+from gpuyard.components.aws.job_images import job_image, reference
+from gpuyard.stacks.cli import main
+from gpuyard.stacks.cli.pin import by_digest
+from gpuyard.stacks.settings import load
+from gpuyard.training_jobs.errors import UsageError
+from gpuyard.training_jobs.spec import load_job
 
 Pin = Callable[..., subprocess.CompletedProcess[str]]
 STACK = """\
@@ -115,7 +115,7 @@ def test_as_a_document(project: Path, pin: Pin, aws: None) -> None:
 
 
 def test_the_program_takes_what_was_pinned(project: Path, pin: Pin, aws: None) -> None:
-    from stacks.program import _pinned
+    from gpuyard.stacks.program import _pinned
 
     pin()
     config = yaml.safe_load((project / "Pulumi.dev.yaml").read_text())["config"]
@@ -185,8 +185,8 @@ def test_local_has_nothing_to_pin(project: Path, pin: Pin) -> None:
 
 
 def test_a_refusal_of_aws_is_told_in_words(project: Path, pin: Pin, aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training_jobs.backends.aws import Aws
-    from training_jobs.errors import AuthError
+    from gpuyard.training_jobs.clouds.aws import Aws
+    from gpuyard.training_jobs.errors import AuthError
 
     def denied(*_: Any, **__: Any) -> Any:
         raise AuthError("ssm get_parameter: AccessDenied")

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from stacks.cli.pin import pin
-from stacks.settings import load
-from training_jobs.backends import azure
-from training_jobs.errors import UsageError
+from gpuyard.stacks.cli.pin import pin
+from gpuyard.stacks.settings import load
+from gpuyard.training_jobs.clouds import azure
+from gpuyard.training_jobs.errors import UsageError
 
 STACK = """\
 config:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from stacks.cli.pin import pin
-from training_jobs.backends import gcp
-from training_jobs.backends.gcp import Gcp
-from training_jobs.errors import GpuyardError
+from gpuyard.stacks.cli.pin import pin
+from gpuyard.training_jobs.clouds import gcp
+from gpuyard.training_jobs.clouds.gcp import Gcp
+from gpuyard.training_jobs.errors import GpuyardError
 
 STACK = """\
 config:
@@ -82,7 +82,7 @@ def test_the_newest_of_the_family_is_written_for_the_pools_that_name_no_image(pr
 
 
 def test_a_family_that_is_gone_changes_nothing(project: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from components.gcp import machines
+    from gpuyard.components.gcp import machines
 
     monkeypatch.setattr(machines, "image_family", lambda row: "gone")
     with pytest.raises(GpuyardError):

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from stacks.cli import main
-from stacks.cli.documents import YardPlanDocument
+from gpuyard.stacks.cli import main
+from gpuyard.stacks.cli.documents import YardPlanDocument
 
 ROOT = Path(__file__).resolve().parents[4]
 PROJECT = """\
@@ -195,7 +195,8 @@ def test_a_misspelt_stack_and_no_project_are_usage_errors(cli: Cli, project: Pat
 
 def test_the_schema_is_printed_without_loading_pulumi() -> None:
     code = (
-        "import sys; sys.argv = ['gpuyard', 'schema', 'yard-plan']\ntry:\n import stacks.cli; stacks.cli.main()\nexcept SystemExit: pass\n"
+        "import sys; sys.argv = ['gpuyard', 'schema', 'yard-plan']\ntry:\n from gpuyard.stacks.cli import main; main()\n"
+        "except SystemExit: pass\n"
         "assert not {'pulumi', 'grpc'} & set(sys.modules), 'loaded'"
     )
     environment = {"PYTHONPATH": str(ROOT)}

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from stacks.cli import view
-from tests.support.aws.batch_yard import batch_target
-from tests.support.local_yard import job
-from training_jobs.assemble import build_status
-from training_jobs.backends.base import ServiceStatus
-from training_jobs.case import submission
-from training_jobs.journal import Ended, Journal, RunRecord
-from training_jobs.run import Code
-from training_jobs.state import Reason, State
-from training_jobs.status import RunStatus
+from gpuyard.stacks.cli import view
+from gpuyard.training_jobs.backends.base import ServiceStatus
+from gpuyard.training_jobs.lifecycle.handle import submission
+from gpuyard.training_jobs.lifecycle.journal import Ended, Journal, RunRecord
+from gpuyard.training_jobs.lifecycle.status_builder import build_status
+from gpuyard.training_jobs.run import Code
+from gpuyard.training_jobs.state import Reason, State
+from gpuyard.training_jobs.status import RunStatus
+from tests.fakes.aws.batch_yard import batch_target
+from tests.helpers.local_yard import job
 
 BEGIN = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 URL = "https://us-east-1.console.aws.amazon.com/batch/home?region=us-east-1#jobs/detail/j-2"

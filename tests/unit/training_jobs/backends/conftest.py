@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.local_processes import Start, left
-from tests.support.local_yard import NODE_PROGRAM, job, make_target
-from training_jobs.backends import local
-from training_jobs.runner import Runner
+from gpuyard.training_jobs.backends import local
+from gpuyard.training_jobs.runner import Runner
+from tests.helpers.local_processes import Start, left
+from tests.helpers.local_yard import NODE_PROGRAM, job, make_target
 
 
 @pytest.fixture(autouse=True)

@@ -18,11 +18,11 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from tests.support.aws.model import EXPIRED, LOST, THROTTLED, UNAVAILABLE, Body, FakeService, Fault
-from training_jobs.backends import aws
-from training_jobs.backends.once import once
-from training_jobs.errors import AuthError, CapacityError, LostSightError, NotFoundError, QuotaError, UsageError
-from training_jobs.store.aws_errors import _CLASSES, _CODES, explain, kind_of
+from gpuyard.training_jobs.backends.submit_once import once
+from gpuyard.training_jobs.clouds import aws
+from gpuyard.training_jobs.clouds.aws_errors import _CLASSES, _CODES, explain, kind_of
+from gpuyard.training_jobs.errors import AuthError, CapacityError, LostSightError, NotFoundError, QuotaError, UsageError
+from tests.fakes.aws.model import EXPIRED, LOST, THROTTLED, UNAVAILABLE, Body, FakeService, Fault
 
 URL = "http://127.0.0.1:1"
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.aws.batch_rules import decide
-from tests.support.aws.batch_yard import IMAGE, batch_target
-from tests.support.local_yard import job
-from training_jobs.backends.aws_batch.request import definitions_prefix, job_name, requests
-from training_jobs.backends.aws_batch.states import CANCELLED, OVERTIME, is_overtime, status_of
-from training_jobs.errors import UsageError
-from training_jobs.run import Code, Run
-from training_jobs.state import Exit, Reason, State, exit_for
-from training_jobs.target import BatchTarget
+from gpuyard.training_jobs.backends.aws_batch.request import definitions_prefix, job_name, requests
+from gpuyard.training_jobs.backends.aws_batch.states import CANCELLED, OVERTIME, is_overtime, status_of
+from gpuyard.training_jobs.errors import UsageError
+from gpuyard.training_jobs.run import Code, Run
+from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
+from gpuyard.training_jobs.target import BatchTarget
+from tests.fakes.aws.batch_rules import decide
+from tests.fakes.aws.batch_yard import IMAGE, batch_target
+from tests.helpers.local_yard import job
 
 GOLDEN = Path(__file__).parent / "golden"
 CODE = Code("c" * 64, "s3://runs/gpuyard/code/" + "d" * 64 + ".tar.gz")

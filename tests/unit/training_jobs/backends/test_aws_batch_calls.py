@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.aws.batch import FakeBatch
-from tests.support.aws.batch_yard import GROUP, batch_target
-from tests.support.aws.logs import FakeLogs
-from tests.support.aws.model import DENIED
-from tests.support.aws.moto_server import Moto, moto
-from tests.support.local_yard import job
-from training_jobs.backends import aws_batch
-from training_jobs.errors import Problem, UsageError
-from training_jobs.runner import Runner
-from training_jobs.state import State
+from gpuyard.training_jobs.backends import aws_batch
+from gpuyard.training_jobs.errors import Problem, UsageError
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.state import State
+from tests.fakes.aws.batch import FakeBatch
+from tests.fakes.aws.batch_yard import GROUP, batch_target
+from tests.fakes.aws.logs import FakeLogs
+from tests.fakes.aws.model import DENIED
+from tests.fakes.aws.moto_server import Moto, moto
+from tests.helpers.local_yard import job
 
 
 @pytest.fixture

@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from tests.support.aws.batch import FakeBatch
-from tests.support.aws.batch_yard import GROUP, NODE_PROGRAM, batch_target, call_as_a_pipeline, starts
-from tests.support.aws.logs import FakeLogs
-from tests.support.aws.model import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
-from tests.support.local_yard import job
-from training_jobs.backends import aws_batch
-from training_jobs.backends.aws_batch import definitions
-from training_jobs.backends.aws_batch import request as batch_request
-from training_jobs.backends.base import Backend
-from training_jobs.errors import AuthError, GpuyardError, LostSightError, QuotaError, UsageError
-from training_jobs.runner import Runner
-from training_jobs.state import Exit, State
-from training_jobs.target import BatchTarget, JobTarget
+from gpuyard.training_jobs.backends import aws_batch
+from gpuyard.training_jobs.backends.aws_batch import definitions
+from gpuyard.training_jobs.backends.aws_batch import request as batch_request
+from gpuyard.training_jobs.backends.base import Backend
+from gpuyard.training_jobs.errors import AuthError, GpuyardError, LostSightError, QuotaError, UsageError
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.state import Exit, State
+from gpuyard.training_jobs.target import BatchTarget, JobTarget
+from tests.fakes.aws.batch import FakeBatch
+from tests.fakes.aws.batch_yard import GROUP, NODE_PROGRAM, batch_target, call_as_a_pipeline, starts
+from tests.fakes.aws.logs import FakeLogs
+from tests.fakes.aws.model import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
+from tests.helpers.local_yard import job
 
 
 @pytest.fixture

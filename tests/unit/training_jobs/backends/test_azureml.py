@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.azure.https import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
-from tests.support.azure.ml import SAS
-from tests.support.azure.ml_yard import Yard, yard
-from tests.support.service_runs import cancelled_under, ends, hasty, program, said, spec, until
-from tests.support.submits import at_once
-from tests.support.waiting import PATIENCE_S, wait_for
-from training_jobs.errors import AuthError, ConflictError, LostSightError, QuotaError, UsageError
-from training_jobs.state import Exit, Reason, State, exit_for
+from gpuyard.training_jobs.errors import AuthError, ConflictError, LostSightError, QuotaError, UsageError
+from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
+from tests.fakes.azure.https import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
+from tests.fakes.azure.ml import SAS
+from tests.fakes.azure.ml_yard import Yard, yard
+from tests.helpers.service_runs import cancelled_under, ends, hasty, program, said, spec, until
+from tests.helpers.submits import at_once
+from tests.helpers.waiting import PATIENCE_S, wait_for
 
 PROGRAM = program("""
 import datetime

@@ -15,18 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.azure.ml import WORKSPACE
-from tests.support.azure.ml_shapes import problem_of
-from tests.support.azure.ml_yard import make_target
-from tests.support.local_yard import job
-from training_jobs.backends.azureml import Backend
-from training_jobs.backends.azureml.request import body_of, command, duration, name_of, seconds_of
-from training_jobs.backends.azureml.states import _STATES, status_of
-from training_jobs.backends.base import Request
-from training_jobs.errors import UsageError
-from training_jobs.run import Code, Run
-from training_jobs.state import Reason, State
-from training_jobs.target import AzureMlTarget
+from gpuyard.training_jobs.backends.azureml import Backend
+from gpuyard.training_jobs.backends.azureml.request import body_of, command, duration, name_of, seconds_of
+from gpuyard.training_jobs.backends.azureml.states import _STATES, status_of
+from gpuyard.training_jobs.backends.base import Request
+from gpuyard.training_jobs.errors import UsageError
+from gpuyard.training_jobs.run import Code, Run
+from gpuyard.training_jobs.state import Reason, State
+from gpuyard.training_jobs.target import AzureMlTarget
+from tests.fakes.azure.ml import WORKSPACE
+from tests.fakes.azure.ml_shapes import problem_of
+from tests.fakes.azure.ml_yard import make_target
+from tests.helpers.local_yard import job
 
 GOLDEN = Path(__file__).parent / "golden"
 BOOTSTRAP = Path(__file__).resolve().parents[4] / "training_jobs/launch/bootstrap.py"

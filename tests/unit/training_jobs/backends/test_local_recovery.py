@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.local_processes import Start, processes
-from tests.support.local_yard import job, run_dir, starts
-from tests.support.service_runs import until
-from tests.support.waiting import wait_for
-from training_jobs.backends.local.process import is_alive, start_of, sweep
-from training_jobs.runner import Runner
-from training_jobs.state import Reason, State
+from gpuyard.training_jobs.backends.local.process import is_alive, start_of, sweep
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.state import Reason, State
+from tests.helpers.local_processes import Start, processes
+from tests.helpers.local_yard import job, run_dir, starts
+from tests.helpers.service_runs import until
+from tests.helpers.waiting import wait_for
 
 
 def test_a_lost_node_is_infra(runner: Runner, start: Start, tmp_path: Path) -> None:

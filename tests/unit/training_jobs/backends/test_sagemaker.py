@@ -9,13 +9,13 @@ from pathlib import Path
 import boto3
 import pytest
 
-from tests.support.aws.model import DENIED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
-from tests.support.aws.sagemaker_yard import Yard, yard
-from tests.support.service_runs import cancelled_under, ends, hasty, program, said, spec, until
-from tests.support.submits import at_once
-from training_jobs.errors import AuthError, ConflictError, LostSightError, QuotaError
-from training_jobs.runner import Runner
-from training_jobs.state import Exit, Reason, State, exit_for
+from gpuyard.training_jobs.errors import AuthError, ConflictError, LostSightError, QuotaError
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
+from tests.fakes.aws.model import DENIED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
+from tests.fakes.aws.sagemaker_yard import Yard, yard
+from tests.helpers.service_runs import cancelled_under, ends, hasty, program, said, spec, until
+from tests.helpers.submits import at_once
 
 PROGRAM = program("""
 import boto3

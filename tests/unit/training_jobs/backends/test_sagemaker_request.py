@@ -17,15 +17,15 @@ from botocore.validate import ParamValidator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.aws.sagemaker_yard import IMAGE, KEY, make_target
-from tests.support.aws.shapes import broken_constraints
-from tests.support.local_yard import job
-from training_jobs.backends.sagemaker.request import body_of, name_of
-from training_jobs.backends.sagemaker.states import _STATES, of_summary, status_of
-from training_jobs.errors import UsageError
-from training_jobs.run import Code, Run
-from training_jobs.state import Reason, State
-from training_jobs.target import SageMakerTarget
+from gpuyard.training_jobs.backends.sagemaker.request import body_of, name_of
+from gpuyard.training_jobs.backends.sagemaker.states import _STATES, of_summary, status_of
+from gpuyard.training_jobs.errors import UsageError
+from gpuyard.training_jobs.run import Code, Run
+from gpuyard.training_jobs.state import Reason, State
+from gpuyard.training_jobs.target import SageMakerTarget
+from tests.fakes.aws.sagemaker_yard import IMAGE, KEY, make_target
+from tests.fakes.aws.shapes import broken_constraints
+from tests.helpers.local_yard import job
 
 GOLDEN = Path(__file__).parent / "golden"
 BOOTSTRAP = Path(__file__).resolve().parents[4] / "training_jobs/launch/bootstrap.py"

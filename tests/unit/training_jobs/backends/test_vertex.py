@@ -13,17 +13,17 @@ from google.auth import credentials
 from google.auth import exceptions as google_auth
 from google.cloud.aiplatform_v1 import types
 
-from tests.support.gcp.logging import FakeLogging
-from tests.support.gcp.service import Fault
-from tests.support.gcp.vertex_yard import Yard, make_target, yard
-from tests.support.local_yard import job
-from training_jobs.backends.gcp import Gcp
-from training_jobs.backends.vertex import Backend
-from training_jobs.backends.vertex.logs import lines
-from training_jobs.errors import AuthError, CapacityError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
-from training_jobs.state import State
-from training_jobs.store.gcp_errors import explain, kind_of
-from training_jobs.target import VertexTarget
+from gpuyard.training_jobs.backends.vertex import Backend
+from gpuyard.training_jobs.backends.vertex.logs import lines
+from gpuyard.training_jobs.clouds.gcp import Gcp
+from gpuyard.training_jobs.clouds.gcp_errors import explain, kind_of
+from gpuyard.training_jobs.errors import AuthError, CapacityError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
+from gpuyard.training_jobs.state import State
+from gpuyard.training_jobs.target import VertexTarget
+from tests.fakes.gcp.logging import FakeLogging
+from tests.fakes.gcp.service import Fault
+from tests.fakes.gcp.vertex_yard import Yard, make_target, yard
+from tests.helpers.local_yard import job
 
 api: Any = api_core  # neither has types for its classes
 auth: Any = google_auth

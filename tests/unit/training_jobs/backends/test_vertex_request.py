@@ -14,18 +14,18 @@ from google.cloud.aiplatform_v1.types.accelerator_type import AcceleratorType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.gcp.vertex import STOCKOUT
-from tests.support.gcp.vertex_rules import broken_rules
-from tests.support.gcp.vertex_yard import IMAGE, KEY, make_target
-from tests.support.local_yard import job
-from training_jobs.backends.gcp import label
-from training_jobs.backends.vertex import Backend, _message
-from training_jobs.backends.vertex.request import body_of, filter_of, name_of
-from training_jobs.backends.vertex.states import _ALIVE, Told, status_of
-from training_jobs.errors import UsageError
-from training_jobs.run import Code, Run
-from training_jobs.state import Reason, State
-from training_jobs.target import VertexTarget
+from gpuyard.training_jobs.backends.vertex import Backend, _message
+from gpuyard.training_jobs.backends.vertex.request import body_of, filter_of, name_of
+from gpuyard.training_jobs.backends.vertex.states import _ALIVE, Told, status_of
+from gpuyard.training_jobs.clouds.gcp import label
+from gpuyard.training_jobs.errors import UsageError
+from gpuyard.training_jobs.run import Code, Run
+from gpuyard.training_jobs.state import Reason, State
+from gpuyard.training_jobs.target import VertexTarget
+from tests.fakes.gcp.vertex import STOCKOUT
+from tests.fakes.gcp.vertex_rules import broken_rules
+from tests.fakes.gcp.vertex_yard import IMAGE, KEY, make_target
+from tests.helpers.local_yard import job
 
 GOLDEN = Path(__file__).parent / "golden"
 BOOTSTRAP = Path(__file__).resolve().parents[4] / "training_jobs/launch/bootstrap.py"

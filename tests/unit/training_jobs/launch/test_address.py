@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from training_jobs.launch import topology
-from training_jobs.launch.address import interface_of, own_address
-from training_jobs.launch.ended import EndedError
-from training_jobs.launch.topology import Place, place
+from gpuyard.training_jobs.launch import topology
+from gpuyard.training_jobs.launch.address import interface_of, own_address
+from gpuyard.training_jobs.launch.node_exit import EndedError
+from gpuyard.training_jobs.launch.topology import Place, place
 
 MAIN = {
     "GPUYARD_SERVICE": "batch", "AWS_BATCH_JOB_NUM_NODES": "3", "AWS_BATCH_JOB_NODE_INDEX": "0", "AWS_BATCH_JOB_MAIN_NODE_INDEX": "0",

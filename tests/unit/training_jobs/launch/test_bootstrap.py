@@ -34,8 +34,8 @@ def _start(url: str, work: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _good(folder: Path) -> str:
-    launch = {f".gpuyard/training_jobs/{name}": "" for name in ("__init__.py", "launch/__init__.py")}
-    return _tarball(folder, {**launch, ".gpuyard/training_jobs/launch/__main__.py": LAUNCH, "code/json.py": "raise SystemExit(9)"})
+    launch = {f".gpuyard/gpuyard/{name}__init__.py": "" for name in ("", "training_jobs/", "training_jobs/launch/")}
+    return _tarball(folder, {**launch, ".gpuyard/gpuyard/training_jobs/launch/__main__.py": LAUNCH, "code/json.py": "raise SystemExit(9)"})
 
 
 def test_it_fits_into_every_services_request() -> None:

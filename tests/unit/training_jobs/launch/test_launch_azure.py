@@ -14,16 +14,17 @@ from types import SimpleNamespace
 import fsspec
 import pytest
 
-from tests.support.azure.entra import NodeIdentity
-from tests.support.azure.https import UNAVAILABLE
-from tests.support.azure.storage import Storage, storage
-from tests.support.azure.vault import FakeVault
-from tests.support.launching import as_on_disk, bootstrap, claimed, launching_tarball, refusal
-from training_jobs.launch import files, secrets, topology
-from training_jobs.launch.ended import EndedError
-from training_jobs.launch.environment import workers_environment
-from training_jobs.launch.topology import Place, place
-from training_jobs.store import BlobStore
+from gpuyard.training_jobs.launch import objects as files
+from gpuyard.training_jobs.launch import secrets, topology
+from gpuyard.training_jobs.launch.environment import workers_environment
+from gpuyard.training_jobs.launch.node_exit import EndedError
+from gpuyard.training_jobs.launch.topology import Place, place
+from gpuyard.training_jobs.store import BlobStore
+from tests.fakes.azure.entra import NodeIdentity
+from tests.fakes.azure.https import UNAVAILABLE
+from tests.fakes.azure.storage import Storage, storage
+from tests.fakes.azure.vault import FakeVault
+from tests.helpers.launching import as_on_disk, bootstrap, claimed, launching_tarball, refusal
 
 CHECKOUT = Path(__file__).resolve().parents[4]
 SECRET = "hunter2"
@@ -144,7 +145,7 @@ def test_what_the_service_counts_in_nodes_never_reaches_a_worker(tmp_path: Path,
 STAMPED = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z (.*)"
 SAYS = """
 import os, subprocess, sys
-from training_jobs.launch.stamp import stamped
+from gpuyard.training_jobs.launch.timestamps import stamped
 with stamped(os.environ):
     print("out", flush=True)
     print("err", file=sys.stderr, flush=True)

@@ -10,16 +10,16 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tests.support.gcp.secrets import FakeSecrets
-from tests.support.gcp.service import Fault
-from tests.support.gcp.storage import FakeStorage
-from tests.support.gcp.storage_yard import storage
-from tests.support.gcp.tokens import FakeTokens
-from tests.support.launching import as_on_disk, bootstrap, claimed, launching_tarball, refusal, refuses_old
-from training_jobs.launch import secrets
-from training_jobs.launch.ended import EndedError
-from training_jobs.launch.topology import Place, place
-from training_jobs.store import GcsStore
+from gpuyard.training_jobs.launch import secrets
+from gpuyard.training_jobs.launch.node_exit import EndedError
+from gpuyard.training_jobs.launch.topology import Place, place
+from gpuyard.training_jobs.store import GcsStore
+from tests.fakes.gcp.secrets import FakeSecrets
+from tests.fakes.gcp.service import Fault
+from tests.fakes.gcp.storage import FakeStorage
+from tests.fakes.gcp.storage_yard import storage
+from tests.fakes.gcp.tokens import FakeTokens
+from tests.helpers.launching import as_on_disk, bootstrap, claimed, launching_tarball, refusal, refuses_old
 
 
 @pytest.fixture

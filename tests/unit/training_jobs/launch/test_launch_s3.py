@@ -12,13 +12,14 @@ import boto3
 import fsspec
 import pytest
 
-from tests.support.aws.moto_server import REGION, Moto, moto
-from tests.support.launching import as_on_disk, bootstrap, claimed, launching_tarball, refusal, refuses_old
-from training_jobs.launch import files, secrets, topology
-from training_jobs.launch.ended import EndedError
-from training_jobs.launch.topology import Place, place
-from training_jobs.store import S3Store
-from training_jobs.train.storage import Checkpoints, SupersededError
+from gpuyard.training_jobs.launch import objects as files
+from gpuyard.training_jobs.launch import secrets, topology
+from gpuyard.training_jobs.launch.node_exit import EndedError
+from gpuyard.training_jobs.launch.topology import Place, place
+from gpuyard.training_jobs.store import S3Store
+from gpuyard.training_jobs.train.checkpoint_store import Checkpoints, SupersededError
+from tests.fakes.aws.moto_server import REGION, Moto, moto
+from tests.helpers.launching import as_on_disk, bootstrap, claimed, launching_tarball, refusal, refuses_old
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.support.fake_nodes import FakeRun, finish
-from training_jobs.backends.aws_batch import states
-from training_jobs.launch.ended import OUT_OF_TIME
-from training_jobs.launch.limit import SIGN_OF_LIFE_S, left_s
+from gpuyard.training_jobs.backends.aws_batch import states
+from gpuyard.training_jobs.launch.node_exit import OUT_OF_TIME
+from gpuyard.training_jobs.launch.time_budget import SIGN_OF_LIFE_S, left_s
+from tests.fakes.nodes import FakeRun, finish
 
 NOON = 1_795_608_000.0  # 2026-11-25T12:00:00Z
 

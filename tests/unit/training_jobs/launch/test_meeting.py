@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from training_jobs.launch.ended import EndedError
-from training_jobs.launch.meeting import Meeting, free_port
-from training_jobs.launch.topology import Place
+from gpuyard.training_jobs.launch.control_channel import Meeting, free_port
+from gpuyard.training_jobs.launch.node_exit import EndedError
+from gpuyard.training_jobs.launch.topology import Place
 
 HOST = "127.0.0.1"
 
@@ -96,7 +96,7 @@ def test_a_node_that_vanishes_is_lost_for_all_and_one_that_said_goodbye_is_not()
 
 
 def test_clocks_are_compared_with_node_0(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training_jobs.launch.meeting._HELLO_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("gpuyard.training_jobs.launch.control_channel._HELLO_TIMEOUT_S", 0.5)
     with _meet(2) as (zero, one):
         assert zero.clock() == (0.0, 0.0)
         compared = one.clock()

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from training_jobs import state
-from training_jobs.launch import files, hook, secrets
-from training_jobs.launch.__main__ import claim
-from training_jobs.launch.agent import FINAL, AgentState
-from training_jobs.launch.ended import EndedError
-from training_jobs.launch.node import verdict
-from training_jobs.launch.notice import Notice
-from training_jobs.launch.progress import Progress
-from training_jobs.launch.topology import Place, place
+from gpuyard.training_jobs import state
+from gpuyard.training_jobs.launch import hook, secrets
+from gpuyard.training_jobs.launch import objects as files
+from gpuyard.training_jobs.launch.__main__ import claim
+from gpuyard.training_jobs.launch.agent_state import FINAL, AgentState
+from gpuyard.training_jobs.launch.node import verdict
+from gpuyard.training_jobs.launch.node_exit import EndedError
+from gpuyard.training_jobs.launch.preemption.stop_request import Notice
+from gpuyard.training_jobs.launch.progress import Progress
+from gpuyard.training_jobs.launch.topology import Place, place
 
 LOCAL = {
     "GPUYARD_SERVICE": "local", "GPUYARD_NODE_RANK": "1", "GPUYARD_NUM_NODES": "2", "GPUYARD_MAIN_ADDRESS": "127.77.0.10",
@@ -38,11 +39,11 @@ def test_the_copies_of_the_exit_codes_are_the_tables() -> None:
 
 
 def test_launch_imports_nothing_but_the_standard_library() -> None:
-    program = "import sys; import training_jobs.launch.__main__, training_jobs.launch.hook; print(*sys.modules)"
+    program = "import sys; import gpuyard.training_jobs.launch.__main__, gpuyard.training_jobs.launch.hook; print(*sys.modules)"
     bare = [sys.executable, "-S", "-c", program]  # without what an installation loads at every start, as a namespace's .pth file does
     root = str(Path(__file__).parents[4])
     loaded = subprocess.run(bare, capture_output=True, text=True, check=True, env={"PYTHONPATH": root}).stdout.split()
-    foreign = {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"training_jobs", "__main__"}
+    foreign = {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"gpuyard", "__main__"}
     assert not {name for name in foreign if not name.startswith("_")}, foreign
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from training_jobs.launch import preflight
-from training_jobs.launch.judge import Verdict, bus_gbs, judge
-from training_jobs.launch.meeting import free_port, offset
-from training_jobs.launch.nvidia import inventory, parse_nccl, parse_smi
-from training_jobs.launch.preflight import nccl_report
+from gpuyard.training_jobs.launch.control_channel import free_port, offset
+from gpuyard.training_jobs.launch.preflight import __main__ as preflight
+from gpuyard.training_jobs.launch.preflight.__main__ import nccl_report
+from gpuyard.training_jobs.launch.preflight.nvidia import inventory, parse_nccl, parse_smi
+from gpuyard.training_jobs.launch.preflight.verdict import Verdict, bus_gbs, judge
 
 # The forms of NCCL 2.12 to 2.28 and aws-ofi-nccl 1.5 to 1.17, as they stand in public reports; hosts and addresses made up.
 EFA = """
@@ -234,7 +234,7 @@ def test_whatever_hangs_the_preflight_ends_in_time(tmp_path: Path, hangs: str, n
     }  # fmt: skip
     program = f"""
 import sys, time
-from training_jobs.launch import preflight
+from gpuyard.training_jobs.launch.preflight import __main__ as preflight
 def hang(*_): time.sleep(60)
 preflight._LIMIT_S = 1.5
 {hangs}

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_metadata import AWS, AZURE, AZURE_NAME, GCP, FakeMetadata, metadata
-from training_jobs.launch import watch
-from training_jobs.launch.clouds import CLOUDS, Heard
-from training_jobs.launch.ended import EndedError
-from training_jobs.launch.notice import Notice
-from training_jobs.launch.watch import Watcher, watcher
+from gpuyard.training_jobs.launch.node_exit import EndedError
+from gpuyard.training_jobs.launch.preemption import watcher as watch
+from gpuyard.training_jobs.launch.preemption.metadata import CLOUDS, Heard
+from gpuyard.training_jobs.launch.preemption.stop_request import Notice
+from gpuyard.training_jobs.launch.preemption.watcher import Watcher, watcher
+from tests.fakes.metadata import AWS, AZURE, AZURE_NAME, GCP, FakeMetadata, metadata
 
 NOW = 1_600_000_000.0  # 2020-09-13T12:26:40Z
 REBALANCE, SPOT, SCHEDULED = f"{AWS}/events/recommendations/rebalance", f"{AWS}/spot/instance-action", f"{AWS}/events/maintenance/scheduled"
@@ -192,7 +192,7 @@ def test_what_is_days_away_is_said_now_and_obeyed_in_its_last_hour(
         assert not notice.asked
         assert capsys.readouterr().out.count("the job goes on") == 1
         later = time.time() + 197_000
-        monkeypatch.setattr("training_jobs.launch.watch.time.time", lambda: later)
+        monkeypatch.setattr("gpuyard.training_jobs.launch.preemption.watcher.time.time", lambda: later)
         looks.look()
         assert notice.asked
 

@@ -11,11 +11,11 @@ import fsspec
 import numpy as np
 import pytest
 
-from training_jobs.train import prepare
-from training_jobs.train.config import Config, ConfigError
-from training_jobs.train.data import Images, Memory, Windows, load, split_of
-from training_jobs.train.order import Order, share, shuffled
-from training_jobs.train.shards import DataError, Shards, read_index
+from gpuyard.training_jobs.train import prepare
+from gpuyard.training_jobs.train.config import Config, ConfigError
+from gpuyard.training_jobs.train.data import Images, Memory, Windows, load, split_of
+from gpuyard.training_jobs.train.sampling import Order, share, shuffled
+from gpuyard.training_jobs.train.shards import DataError, Shards, read_index
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 1000])

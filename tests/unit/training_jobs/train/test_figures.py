@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch.distributed as dist
 
-from training_jobs.train import charts, classify, generate, metrics, optional, predict, prepare
-from training_jobs.train.__main__ import main
-from training_jobs.train.config import ConfigError
-from training_jobs.train.shards import read_index
+from gpuyard.training_jobs.train import charts, classify, generate, metrics, optional, predict, prepare
+from gpuyard.training_jobs.train.__main__ import main
+from gpuyard.training_jobs.train.config import ConfigError
+from gpuyard.training_jobs.train.shards import read_index
 
 TINY = ["steps=4", "batch=4", "context=16", "width=16", "layers=1", "corpus_bytes=50000", "val_bytes=4096", "threads=2"]
 
@@ -24,7 +24,7 @@ TINY = ["steps=4", "batch=4", "context=16", "width=16", "layers=1", "corpus_byte
 @pytest.fixture(autouse=True)
 def _no_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trainer ends its process if leaving hangs; here that is pytest's."""
-    monkeypatch.setattr("training_jobs.train.__main__.part", lambda code: dist.destroy_process_group())
+    monkeypatch.setattr("gpuyard.training_jobs.train.__main__.part", lambda code: dist.destroy_process_group())
 
 
 def test_figures_by_hand() -> None:

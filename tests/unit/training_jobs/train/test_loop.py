@@ -16,14 +16,14 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
-from training_jobs.launch import hook
-from training_jobs.train import storage
-from training_jobs.train.checkpoint import Saver
-from training_jobs.train.config import Config, ConfigError, Surroundings
-from training_jobs.train.loop import NotFiniteError, Trainer
-from training_jobs.train.parallel import lower_patience
-from training_jobs.train.storage import Checkpoints
-from training_jobs.train.watch import Grace
+from gpuyard.training_jobs.launch import hook
+from gpuyard.training_jobs.train import checkpoint_store as storage
+from gpuyard.training_jobs.train.checkpoint import Saver
+from gpuyard.training_jobs.train.checkpoint_store import Checkpoints
+from gpuyard.training_jobs.train.config import Config, ConfigError, Surroundings
+from gpuyard.training_jobs.train.loop import NotFiniteError, Trainer
+from gpuyard.training_jobs.train.parallel import lower_patience
+from gpuyard.training_jobs.train.watch import Grace
 
 CONFIG = Config(steps=6, batch=4, context=16, width=16, layers=1, corpus_bytes=50_000, val_bytes=4096, save_every_steps=2, dropout=0.1)
 
@@ -60,7 +60,9 @@ def test_storage_that_fails_ends_the_job_with_a_clear_error(tmp_path: Path, caps
 
 
 def test_a_superseded_attempt_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training_jobs.launch.hook._EXIT_WATCHDOG_S", 86_400)  # it ends a process that does not leave: here pytest's
+    monkeypatch.setattr(
+        "gpuyard.training_jobs.launch.hook._EXIT_WATCHDOG_S", 86_400
+    )  # it ends a process that does not leave: here pytest's
     trainer = _trainer(tmp_path, attempt=1)
     Saver(Checkpoints(trainer.around.checkpoint_url, 2, 3), False).save(1, {"model/x": torch.zeros(1)}, {})
     with pytest.raises(SystemExit) as ended:
@@ -142,8 +144,8 @@ def test_who_cannot_leave_is_ended_shortly_before_the_time_is_over(
         return left_s
 
     monkeypatch.setattr(hook, "seconds_left", seconds_left)
-    monkeypatch.setattr("training_jobs.train.watch.time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr("training_jobs.train.watch._LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("gpuyard.training_jobs.train.watch.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("gpuyard.training_jobs.train.watch._LOOK_EVERY_S", 0.0)
     grace = Grace(codes.append)
     grace._watch()
     assert codes == [75]

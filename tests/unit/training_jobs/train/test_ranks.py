@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.waiting import PATIENCE_S
-from training_jobs.train.config import Config, Surroundings
+from gpuyard.training_jobs.train.config import Config, Surroundings
+from tests.helpers.waiting import PATIENCE_S
 
 BASE = Config(steps=6, batch=6, context=16, width=16, layers=2, corpus_bytes=60_000, val_bytes=4096, save_every_steps=2)
 DROPS = replace(BASE, dropout=0.2)
@@ -30,7 +30,7 @@ def _work(rank: int, folder: str, jobs: Any, told: Any) -> None:
     import torch.distributed as dist
     from torch._C._distributed_c10d import FileStore
 
-    from training_jobs.train.loop import Trainer
+    from gpuyard.training_jobs.train.loop import Trainer
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)

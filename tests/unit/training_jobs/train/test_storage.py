@@ -14,8 +14,8 @@ import torch.distributed as dist
 from fsspec.implementations.memory import MemoryFileSystem
 from torch._C._distributed_c10d import HashStore
 
-from training_jobs.train.checkpoint import Saver, StorageError, read
-from training_jobs.train.storage import Checkpoints, Commit, SupersededError
+from gpuyard.training_jobs.train.checkpoint import Saver, StorageError, read
+from gpuyard.training_jobs.train.checkpoint_store import Checkpoints, Commit, SupersededError
 
 STATE = {"model/w": torch.arange(4.0), "optimizer/w/step": torch.tensor(3.0)}
 
@@ -78,7 +78,7 @@ def test_a_store_that_fails_now_and_then_is_asked_again(monkeypatch: pytest.Monk
 
     for name in ("pipe_file", "cat_file", "ls", "rm_file"):
         monkeypatch.setattr(MemoryFileSystem, name, flaky(getattr(MemoryFileSystem, name)))
-    monkeypatch.setattr("training_jobs.train.shards._PAUSES_S", (0.0,) * 4)
+    monkeypatch.setattr("gpuyard.training_jobs.train.shards._PAUSES_S", (0.0,) * 4)
     assert _whole(_saved("memory://flaky/checkpoints", 1, 5, 10, 15, keep=1)) == Commit(1, 15)
     assert calls > 12
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from training_jobs.train import corpus
-from training_jobs.train.config import Config, ConfigError, differences, digest, parse
-from training_jobs.train.model import IGNORED, Gpt, chunked_loss, chunked_loss_missing, initialise
-from training_jobs.train.parallel import choose
-from training_jobs.train.presets import PRESETS
-from training_jobs.train.run import schedule
-from training_jobs.train.speed import conv_work, gpt_work, shares
-from training_jobs.train.vision import ResNet
+from gpuyard.training_jobs.train import corpus
+from gpuyard.training_jobs.train.config import Config, ConfigError, differences, digest, parse
+from gpuyard.training_jobs.train.model import IGNORED, Gpt, chunked_loss, chunked_loss_missing, initialise
+from gpuyard.training_jobs.train.parallel import choose
+from gpuyard.training_jobs.train.presets import PRESETS
+from gpuyard.training_jobs.train.speed import conv_work, gpt_work, shares
+from gpuyard.training_jobs.train.train_state import schedule
+from gpuyard.training_jobs.train.vision import ResNet
 
 
 def test_settings_from_words() -> None:

@@ -1,0 +1,67 @@
+"""When a pool goes to zero nodes by itself: before the end of its capacity block, or on the yard's day. Pure."""
+
+from __future__ import annotations
+
+import datetime
+from typing import NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from .spec.fields import Date
+from .spec.pool import CapacityBlock, GpuPoolSpec
+
+# EC2 begins to take a block's machines 30 minutes before its end:
+# docs.aws.amazon.com/autoscaling/ec2/userguide/launch-template-capacity-blocks.html
+_BEFORE_BLOCK_ENDS = datetime.timedelta(minutes=40)
+_WARN_AHEAD = datetime.timedelta(days=7)
+_DATE: TypeAdapter[str] = TypeAdapter(Date)  # once: making one costs as much as a component
+
+
+class End(NamedTuple):
+    """The end of a pool."""
+
+    at: datetime.datetime
+    """UTC, to the second."""
+    because: str
+    """For people: which setting says so."""
+
+
+def end_of(spec: GpuPoolSpec, expires: str | None) -> End | None:
+    """The first of the pool's ends; None: it has none. `expires`: a date, whose first minute (UTC) it is, `never` or nothing.
+
+    >>> from gpuyard.components.spec.pool import GpuPoolSpec
+    >>> end_of(GpuPoolSpec(service="vms", machine="g6.12xlarge", zone="us-east-1a", max_nodes=1), "2027-03-31").at.isoformat()
+    '2027-03-31T00:00:00+00:00'
+    """
+    ends = []
+    if isinstance(spec.capacity, CapacityBlock):
+        block = datetime.datetime.fromisoformat(spec.capacity.ends).replace(microsecond=0)
+        ends.append(End(block - _BEFORE_BLOCK_ENDS, f"its capacity block ends at {spec.capacity.ends}"))
+    if expires not in (None, "never"):
+        ends.append(End(datetime.datetime.fromisoformat(f"{expires}T00:00:00+00:00"), f"the yard expires on {expires}"))
+    return min(ends) if ends else None
+
+
+def is_past(end: End | None, now: datetime.datetime) -> bool:
+    """Whether the pool is closed for good: then it is declared so, and no schedule says it again. Once true it stays true."""
+    return end is not None and end.at <= now
+
+
+def warning(end: End | None, now: datetime.datetime) -> str | None:
+    """What to tell people of an end that is near or past."""
+    if end is None or end.at - now > _WARN_AHEAD:
+        return None
+    if end.at > now:
+        return f"goes to zero nodes at {end.at:%Y-%m-%dT%H:%MZ}: {end.because}"
+    return f"is at zero nodes since {end.at:%Y-%m-%dT%H:%MZ}: {end.because}; give it a new end and run `pulumi up --refresh`"
+
+
+def date_problems(expires: str | None) -> list[str]:
+    """Why the tag `expires` cannot be a pool's end, a line each."""
+    if expires is None:
+        return []
+    try:
+        _DATE.validate_python(expires)
+    except ValidationError as error:
+        return [f"tags.expires: got {expires!r}, allowed: {error.errors()[0]['msg']}; the pool goes to zero nodes on that day"]
+    return []

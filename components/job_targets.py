@@ -1,0 +1,132 @@
+"""What every job target holds, whatever the cloud, as plain data: JobTarget v1, which training_jobs/target.py defines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import catalogue
+from .catalogue import Machine
+from .expiry import end_of
+from .naming import job_prefix
+from .spec import LimitsSpec
+from .spec.pool import GpuPoolSpec
+
+TARGETS = "gpuyard/targets.json"
+"""Where in the run bucket the targets are: a contract with submitters that have no access to Pulumi's state."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What all targets of a job service share."""
+
+    stack: str
+    """project/stack."""
+    limits: LimitsSpec
+    secrets: Mapping[str, str]
+    """References by logical name."""
+    image: str | None
+    """Container image of jobs that name none; None: no such thing here."""
+
+
+def shared(kind: str, pool: str, given: Given, run_bucket: str, buckets: Mapping[str, str]) -> dict[str, Any]:
+    """The part of a pool's target that is the same on every cloud. `buckets`: URL by logical name."""
+    return {
+        "version": 1,
+        "kind": kind,
+        "stack": given.stack,
+        "pool": pool,
+        "run_bucket": run_bucket,
+        "buckets": dict(buckets),
+        "limits": given.limits.model_dump(),
+        "secrets": dict(given.secrets),
+        "default_image": given.image,
+    }
+
+
+def of_machine(spec: GpuPoolSpec, row: Machine, stack: str, region: str, expires: str | None) -> dict[str, Any]:
+    """The part that a cloud's machine says: the same on every cloud, not on `local`."""
+    return {
+        "machine": row.name,
+        "accelerator": row.accelerator,
+        "gpus_per_node": row.gpus,
+        "nics_per_node": row.fast_nics,
+        "min_nodes": spec.min_nodes,
+        "max_nodes": spec.max_nodes,
+        "fabric": fabric(spec, row),
+        "price": price(spec, row, region),
+        "region": region,
+        "spot": spec.mode == "spot",
+        "available_until": available_until(spec, expires),
+        "job_prefix": job_prefix(stack),
+    }
+
+
+def fabric(spec: GpuPoolSpec, row: Machine) -> dict[str, Any] | None:
+    """What the preflight holds the network between nodes to; None: one node, or no fast cards, so nothing to hold."""
+    if spec.max_nodes == 1 or not row.fast_nics or row.transport is None or not row.network_gbps:
+        return None
+    return {"transport": row.transport, "line_rate_gbps": row.network_gbps, "floor": spec.fabric_floor}
+
+
+def price(spec: GpuPoolSpec, row: Machine, region: str) -> dict[str, Any]:
+    """USD of one node and hour with its source: the stack's own rate, else the list price; else null with the reason."""
+    if spec.price_usd_per_hour is not None:
+        return {"usd_per_node_hour": spec.price_usd_per_hour, "source": "the stack's own rate: price_usd_per_hour"}
+    rate = row.rate(region, spec.mode, spec.service)
+    if rate is None:
+        why = f"no price known for {row.name} in {region}, {spec.mode} on {spec.service}: set price_usd_per_hour"
+        return {"usd_per_node_hour": None, "source": why}
+    source = catalogue.table(row.cloud).sources[rate.source]
+    return {"usd_per_node_hour": rate.usd_per_hour, "source": f"{source.what} ({source.date or 'not dated'})"}
+
+
+def available_until(spec: GpuPoolSpec, expires: str | None) -> str | None:
+    """UTC time at which the machines go, as end.py says; None: no end.
+
+    >>> from gpuyard.components.spec.pool import GpuPoolSpec
+    >>> available_until(GpuPoolSpec(service="batch", machine="p5.48xlarge", zone="us-east-1a", max_nodes=1), "2027-03-31")
+    '2027-03-31T00:00:00Z'
+    """
+    end = end_of(spec, expires)
+    return f"{end.at:%Y-%m-%dT%H:%M:%SZ}" if end else None
+
+
+def service_problems(
+    pools: Sequence[str], jobless: Sequence[str], writes: Sequence[str], reads: Sequence[str], submitters: Sequence[str]
+) -> list[str]:
+    """What is wrong with what a job service is given, by name: what no single value shows. `jobless`: the pools that take no jobs."""
+    problems = run_bucket_problems(writes) + _twice("pools", pools) + _twice("reads and writes", [*reads, *writes])
+    if not pools:
+        problems.append("pools: got none, allowed: one or more; a job service without a pool runs nothing")
+    return problems + idle_submitter_problems(pools, jobless, submitters)
+
+
+def idle_submitter_problems(pools: Sequence[str], jobless: Sequence[str], submitters: Sequence[str]) -> list[str]:
+    """Submitters where there is nothing to submit to."""
+    if not submitters or not pools or len(jobless) < len(pools):
+        return []
+    return [
+        f"submitters: got {', '.join(submitters)}, allowed: none where every pool is `vms`: such pools take no jobs; "
+        "remove submitters, or give a pool a service that takes jobs"
+    ]
+
+
+def in_order(pools: Sequence[str], parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The targets of all services in the order of the pools."""
+    found = {name: target for part in parts for name, target in part.items()}
+    return {name: found[name] for name in pools if name in found}
+
+
+def run_bucket_problems(writes: Sequence[str]) -> list[str]:
+    """What is wrong with the names of the buckets that jobs write, if anything."""
+    if len(writes) == 1:
+        return []
+    return [f"writes: got {', '.join(writes) or 'none'}, allowed: exactly one bucket, the run bucket; list the others in reads"]
+
+
+def _twice(what: str, names: Sequence[str]) -> list[str]:
+    again = sorted(name for name, count in Counter(names).items() if count > 1)
+    return [f"{what}: got {', '.join(again)} more than once, allowed: each name once; targets know them by name"] if again else []

@@ -1,0 +1,21 @@
+"""The specs of a yard: frozen, cloud-neutral pydantic models, importable without Pulumi."""
+
+from __future__ import annotations
+
+from .fields import Name, SecretReference, Spec, in_cloud
+from .pool import GpuPoolSpec
+from .yard import BucketSpec, BudgetSpec, LimitsSpec, NetworkSpec, PinsSpec, YardSpec
+
+__all__ = [
+    "BucketSpec",
+    "BudgetSpec",
+    "GpuPoolSpec",
+    "LimitsSpec",
+    "Name",
+    "NetworkSpec",
+    "PinsSpec",
+    "SecretReference",
+    "Spec",
+    "YardSpec",
+    "in_cloud",
+]

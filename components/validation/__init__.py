@@ -1,0 +1,1 @@
+"""Rules that no single field can state, shared by all clouds."""

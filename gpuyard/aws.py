@@ -1,0 +1,14 @@
+"""Components for AWS: `from gpuyard.aws import Bucket, GpuPool, JobService, Network`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .components.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .components.aws import Bucket, Budget, EncryptionKey, GpuPool, Identity, JobService, Network
+
+__all__ = ["Bucket", "Budget", "EncryptionKey", "GpuPool", "Identity", "JobService", "Network"]
+
+__getattr__, __dir__ = lazy_names(__package__, dict.fromkeys(__all__, ".components.aws"))

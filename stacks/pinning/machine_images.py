@@ -1,0 +1,81 @@
+"""The machine images that a stack's pools would get today, asked of their cloud: what `gpuyard pin` writes down."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..settings import StackSettings
+
+_ARM = "https://management.azure.com"
+_ARM_VERSION = "2024-07-01"
+_Newest = Callable[["StackSettings", str, Mapping[str, str]], dict[str, str]]
+
+
+def newest_images(settings: StackSettings, region: str, config: Mapping[str, str]) -> dict[str, str]:
+    """Pool -> newest image. Pools that name their own, and those whose service holds the machines, have none."""
+    return _CLOUDS[settings.cloud](settings, region, config)
+
+
+def has_images(cloud: str) -> bool:
+    """Whether the yard's machines have images there that can be pinned."""
+    return cloud in _CLOUDS
+
+
+def _aws(settings: StackSettings, region: str, _config: Mapping[str, str]) -> dict[str, str]:
+    from gpuyard.components.aws.images import image_parameter
+    from gpuyard.training_jobs.clouds.aws import shared
+
+    wanted = {}
+    for name, spec in settings.pools.items():
+        parameter = None if spec.image else image_parameter(spec.service, spec.row("aws").architecture)
+        if parameter:
+            wanted[name] = parameter
+    aws = shared(region)
+    found = {parameter: aws.call("ssm", "get_parameter", {"Name": parameter}) for parameter in sorted(set(wanted.values()))}
+    return {name: str(found[parameter]["Parameter"]["Value"]) for name, parameter in wanted.items()}
+
+
+def _azure(settings: StackSettings, region: str, config: Mapping[str, str]) -> dict[str, str]:
+    from gpuyard.components.azure.images import Urn, image_urn
+
+    wanted: dict[str, Urn] = {}
+    for name, spec in settings.pools.items():
+        urn = None if spec.image else image_urn(spec.service, spec.row("azure").architecture)
+        if urn:
+            wanted[name] = urn
+    found = {urn: _newest_version(urn, region, config) for urn in sorted(set(wanted.values()))}
+    return {name: str(urn._replace(version=found[urn])) for name, urn in wanted.items()}
+
+
+def _newest_version(urn: tuple[str, str, str, str], region: str, config: Mapping[str, str]) -> str:
+    from gpuyard.training_jobs.clouds.azure import shared
+    from gpuyard.training_jobs.errors import Problem, UsageError
+
+    subscription = config.get("azure-native:subscriptionId") or os.environ.get("ARM_SUBSCRIPTION_ID")
+    if not subscription:
+        fix = "state the subscription in the stack file, or set ARM_SUBSCRIPTION_ID: Azure tells its images to a subscription"
+        raise UsageError("the stack cannot be pinned", [Problem("azure-native:subscriptionId", "not set", fix=fix)])
+    publisher, offer, sku, _ = urn
+    at = f"{_ARM}/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{region}/publishers/{publisher}"
+    url = f"{at}/artifacttypes/vmimage/offers/{offer}/skus/{sku}/versions?api-version={_ARM_VERSION}"
+    versions = [str(each["name"]) for each in shared().call("GET", url, audience=_ARM).json()]
+    if not versions:
+        raise UsageError(f"{publisher}:{offer}:{sku} has no version in {region}; name an image in the pools")
+    return max(versions, key=lambda version: [int(part) for part in version.split(".")])
+
+
+def _gcp(settings: StackSettings, region: str, config: Mapping[str, str]) -> dict[str, str]:
+    from gpuyard.components.gcp.machines import IMAGE_PROJECT, image_family
+    from gpuyard.training_jobs.clouds.gcp import shared
+
+    pools = {name: spec for name, spec in settings.pools.items() if spec.service == "vms" and spec.image is None}
+    wanted = {name: image_family(spec.row("gcp")) for name, spec in pools.items()}
+    google = shared(config.get("gcp:project", ""), region)
+    found = {family: google.newest_image(IMAGE_PROJECT, family) for family in sorted(set(wanted.values()))}
+    return {name: found[family] for name, family in wanted.items()}
+
+
+_CLOUDS: Mapping[str, _Newest] = {"aws": _aws, "azure": _azure, "gcp": _gcp}

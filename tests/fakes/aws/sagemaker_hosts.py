@@ -1,0 +1,72 @@
+"""The hosts of one training job as processes on addresses of their own, their output in CloudWatch, nothing left behind."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import tarfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from gpuyard.training_jobs.launch.control_channel import free_port
+from tests.fakes.containers import Alike, addresses
+
+if TYPE_CHECKING:
+    from .sagemaker import FakeSageMaker
+
+
+class Hosts(Alike):
+    """One container on each host, started together. A host's name is its address here: algo-1 resolves in SageMaker's own network alone."""
+
+    def __init__(self, fake: FakeSageMaker, body: dict[str, Any], turn: int) -> None:
+        super().__init__()
+        self._fake, self._name, self._turn = fake, str(body["TrainingJobName"]), turn
+        self._folder = fake.folder / self._name
+        names = addresses(body["ResourceConfig"]["InstanceCount"], list(fake.jobs).index(self._name))
+        port = str(free_port(names[0]))
+        for host, name in enumerate(names):
+            placed = {"SM_HOSTS": json.dumps(names), "SM_CURRENT_HOST": name, "SM_NETWORK_INTERFACE_NAME": "lo", "GPUYARD_PORT": port}
+            self._add(body, host, placed)
+
+    def upload(self, body: dict[str, Any]) -> None:
+        """What the containers left for SageMaker to keep."""
+        left = [path for path in self._folder.glob(f"{self._turn}-algo-*/ml/output/data/**/*") if path.is_file()]
+        if not left:
+            return
+        raw = io.BytesIO()
+        with tarfile.open(fileobj=raw, mode="w:gz") as tar:
+            for path in left:
+                tar.add(path, str(path).split("/ml/output/data/", 1)[1])
+        bucket, key = _place(f"{body['OutputDataConfig']['S3OutputPath']}/{self._name}/output/output.tar.gz")
+        boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=raw.getvalue())
+
+    def _add(self, body: dict[str, Any], host: int, placed: dict[str, str]) -> None:
+        algorithm = body["AlgorithmSpecification"]
+        folder = self._folder / f"{self._turn}-algo-{host + 1}"
+        _fetch(body, folder / "ml/input/data")
+        (folder / "ml/output/data").mkdir(parents=True)
+        asked = {key: value.replace("/opt/ml/", f"{folder}/ml/") for key, value in body.get("Environment", {}).items()}
+        reaches = {} if body.get("EnableNetworkIsolation") else self._fake.environment  # the role's credentials, the way to the services
+        env = {"TRAINING_JOB_NAME": self._name, "AWS_REGION": self._fake.region, **reaches, **asked, **placed}
+        stream = f"{self._name}/algo-{host + 1}-{int(time.time())}{self._turn}"
+        say = functools.partial(self._fake.logs.write, self._fake.group, stream)
+        self.start([*algorithm["ContainerEntrypoint"], *algorithm.get("ContainerArguments", ())], env, folder, say)
+
+
+def _fetch(body: dict[str, Any], into: Path) -> None:
+    """Copy the input channels as SageMaker does: every object with the prefix, by its last name."""
+    for channel in body.get("InputDataConfig", ()):
+        bucket, prefix = _place(channel["DataSource"]["S3DataSource"]["S3Uri"])
+        client = boto3.client("s3")
+        (into / channel["ChannelName"]).mkdir(parents=True)
+        for entry in client.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]:
+            client.download_file(bucket, entry["Key"], str(into / channel["ChannelName"] / entry["Key"].rsplit("/", 1)[-1]))
+
+
+def _place(url: str) -> tuple[str, str]:
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    return bucket, key

@@ -1,0 +1,88 @@
+"""What a node's launch asks of every cloud: files and claims in the run bucket, code by the bootstrap, secrets by name."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from gpuyard.training_jobs.launch import objects as files
+from gpuyard.training_jobs.launch import secrets
+from gpuyard.training_jobs.launch.__main__ import claim
+from gpuyard.training_jobs.launch.node_exit import EndedError
+
+_BOOTSTRAP = Path(__file__).resolve().parents[2] / "training_jobs/launch/bootstrap.py"
+
+
+def as_on_disk(run_url: str) -> None:
+    """Fail unless files of a run are written, read, listed, removed and made once as on disk; attempt 1 is left."""
+    assert files.read(f"{run_url}/run.json") is None
+    assert files.names(f"{run_url}/attempts") == []
+    files.write(f"{run_url}/progress.json", b"1")
+    files.write(f"{run_url}/progress.json", b"2")
+    assert files.read(f"{run_url}/progress.json") == b"2"
+    assert files.create(f"{run_url}/attempts/1.json", b"mine")
+    assert not files.create(f"{run_url}/attempts/1.json", b"theirs")
+    assert files.read(f"{run_url}/attempts/1.json") == b"mine"
+    assert files.names(f"{run_url}/attempts") == ["1.json"]
+    files.remove(f"{run_url}/progress.json")
+    files.remove(f"{run_url}/progress.json")
+    assert files.read(f"{run_url}/progress.json") is None
+
+
+def claimed(run_url: str, service: str, claims: int, at_once: int = 8) -> list[int]:
+    """The numbers of attempts that so many claims got, sorted."""
+    submission = {"attempt": 1, "job": {"nodes": 1}}
+    with ThreadPoolExecutor(at_once) as pool:
+        return sorted(pool.map(lambda _: claim(run_url, 0, service, submission)["attempt"], range(claims)))
+
+
+def refuses_old(monkeypatch: pytest.MonkeyPatch, url: str, fix: str) -> None:
+    """Fail unless a file system that would drop the condition of a write is refused with what to install."""
+    old = SimpleNamespace(_pipe_file=lambda path, data: None)
+    monkeypatch.setattr("fsspec.core.url_to_fs", lambda url, **_: (old, "runs/a"))
+    with pytest.raises(EndedError, match=f"too old. Fix: pip install '{fix}'") as refused:
+        files.create(url, b"1")
+    assert refused.value.code == 64
+
+
+def launching_tarball() -> tuple[str, bytes]:
+    """Code whose launch only says where it is: its path in a run bucket, and its bytes."""
+    raw = io.BytesIO()
+    program = b"import os; print('launched in', os.getcwd(), 'with', sorted(os.listdir('.')))"
+    with tarfile.open(fileobj=raw, mode="w:gz") as tar:
+        for name, data in {
+            "code/train.py": b"", ".gpuyard/gpuyard/__init__.py": b"", ".gpuyard/gpuyard/training_jobs/__init__.py": b"",
+            ".gpuyard/gpuyard/training_jobs/launch/__init__.py": b"", ".gpuyard/gpuyard/training_jobs/launch/__main__.py": program,
+        }.items():  # fmt: skip
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return f"gpuyard/code/{hashlib.sha256(raw.getvalue()).hexdigest()}.tar.gz", raw.getvalue()
+
+
+def bootstrap(folder: Path, code_url: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run the bootstrap in a folder."""
+    env = {"PATH": os.environ["PATH"], **environment, "HOME": str(folder), "GPUYARD_CODE_URL": code_url}
+    command = [sys.executable, "-c", _BOOTSTRAP.read_text()]
+    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+def refusal(wrong: Mapping[str, str], good: str, secret: str) -> str:
+    """What is said of names that are wrong; fail where one that is good is named with them, or its secret is said."""
+    with pytest.raises(EndedError) as refused:
+        secrets.resolve({**wrong, "GOOD": good})
+    assert refused.value.code == 64
+    said = str(refused.value)
+    assert "secrets.GOOD" not in said
+    assert secret not in said
+    return said

@@ -1,0 +1,26 @@
+"""What tests of the local service ask again and again: what is alive."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from gpuyard.training_jobs.backends.local.process import marked
+
+Start = Callable[..., str]
+
+
+def processes(folder: Path) -> list[int]:
+    """Every live process of any run of the pool."""
+    pool = folder / "pool"
+    runs = [path.name.rpartition(".")[0] for path in (pool / "jobs").glob("*")]
+    return [pid for run in runs for pid in marked(pool / "leases" / f"{run}.json")]
+
+
+def left(folder: Path) -> list[int]:
+    """What is still there after a moment: a supervisor that has recorded the end still has to exit."""
+    deadline = time.monotonic() + 5
+    while processes(folder) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return processes(folder)

@@ -1,0 +1,122 @@
+"""Stand-ins for what fires a pipeline's recipe: a machine with a PATH of its own, a reader of crontabs, GitHub's token service."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.fakes.aws.batch import FakeBatch
+
+
+@dataclass
+class Site:
+    """A machine of a scheduler: its folder, the programs on its PATH, the fakes, and what reaches them."""
+
+    batch: FakeBatch
+    folder: Path
+    bin: Path
+
+    def program(self, name: str, script: str) -> None:
+        """Put a program on the PATH."""
+        (self.bin / name).write_text(f"#!/bin/sh\n{script}\n")
+        (self.bin / name).chmod(0o755)
+
+    def answers(self, *codes: int) -> None:
+        """Let gpuyard exit with these codes in turn, and write down how often it was called."""
+        (self.folder / "codes").write_text("".join(f"{code}\n" for code in codes))
+        self.program("gpuyard", f'cd "{self.folder}"; echo "$@" >> called; code=$(sed 1q codes); sed -i 1d codes; exit "$code"')
+
+    def called(self) -> list[str]:
+        """The arguments of each call of that gpuyard."""
+        return (self.folder / "called").read_text().splitlines()
+
+    def bare(self) -> dict[str, str]:
+        """What a process has without anybody's credentials: where the services are."""
+        found = {name: value for name, value in os.environ.items() if name.startswith("AWS_ENDPOINT_URL")}
+        return {**found, "HOME": str(self.folder), "PATH": f"{self.bin}:/usr/bin:/bin", "AWS_EC2_METADATA_DISABLED": "true"}
+
+    def with_role(self) -> dict[str, str]:
+        """What a process has on a machine with a role."""
+        return {**self.bare(), **{name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}}
+
+
+def ran(argv: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command with this environment and no other."""
+    return subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+
+def crontab(text: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """The variables and the (schedule, command) lines of a crontab, read as cron reads it."""
+    variables, lines = {}, []
+    for line in (line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")):
+        if assigned := re.fullmatch(r"(\w+)\s*=\s*(.*)", line):
+            variables[assigned[1]] = assigned[2]
+            continue
+        *schedule, command = line.split(maxsplit=5)
+        command, _, _ = re.sub(r"(?<!\\)%", "\0", command).partition("\0")  # from a bare % on it would be the command's input
+        lines.append((" ".join(schedule), command.replace("\\%", "%")))
+    return variables, lines
+
+
+class GitHub(BaseHTTPRequestHandler):
+    """GitHub's token service, as a job with `id-token: write` reaches it."""
+
+    audience, token = "", ""
+
+    def do_GET(self) -> None:
+        welcome = self.headers["Authorization"] == "bearer of-this-job" and f"audience={self.audience}" in self.path
+        body = json.dumps({"value": self.token}).encode() if welcome else b"{}"
+        self.send_response(200 if welcome else 403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def run_workflow(recipe: Path, folder: Path, bare: Mapping[str, str], tokens: str) -> tuple[int, Path, str]:
+    """A workflow's only job, step by step as a runner takes them: the exit code, the workspace and what was said."""
+    [job] = yaml.safe_load(recipe.read_text())["jobs"].values()
+    run = Path(tempfile.mkdtemp(dir=folder))
+    (run / "workspace").mkdir()
+    exported = run / "env"
+    exported.touch()
+    base = {
+        **bare, **job["env"], "RUNNER_TEMP": str(run), "GITHUB_ENV": str(exported), "GITHUB_REPOSITORY": "acme/training",
+        "GITHUB_REF_NAME": "main", "ACTIONS_ID_TOKEN_REQUEST_URL": tokens, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "of-this-job",
+    }  # fmt: skip
+    said = ""
+    for step in job["steps"]:
+        more = dict(line.split("=", 1) for line in exported.read_text().splitlines())
+        own = {name: value.replace("${{ github.token }}", "of-github") for name, value in step.get("env", {}).items()}
+        done = ran(["bash", "-e", "-c", step["run"]], run / "workspace", {**base, **more, **own})
+        said += done.stdout + done.stderr
+        if done.returncode:
+            return done.returncode, run / "workspace", said
+    return 0, run / "workspace", said
+
+
+@contextmanager
+def token_service(audience: str = "sts.amazonaws.com", value: str = "header.claims.signature") -> Iterator[str]:
+    """That service, listening: the URL that a job is given. `audience`: whom its token is for."""
+    handler = type("GitHub", (GitHub,), {"audience": audience, "token": value})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/token?api-version=2.0"
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -1,0 +1,1 @@
+"""The clouds' clients, credentials and error tables, shared by backends and stores."""

@@ -1,0 +1,1 @@
+"""Notice that a node is about to be taken away, and ask the job to stop in time."""

@@ -1,0 +1,225 @@
+"""Measures, before the job's own ranks start, what they will stand on: devices, the network between them, storage, clocks.
+
+Usage: python -m gpuyard.training_jobs.launch.preflight '<JSON of launch>'; one process per node. The nodes exchange what they
+found and judge it alike; node 0 leaves preflight.json. With GPUs NCCL is measured (see gpu_rank.py), without them gloo.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from .. import objects as files
+from ..control_channel import free_port
+from ..hook import FABRIC
+from ..node_exit import IO_ERROR, EndedError
+from ..processes import shim
+from ..progress import leave
+from .nvidia import inventory, parse_nccl
+from .verdict import Report, Verdict, bus_gbs, judge
+
+_MIB = 2**20
+_TENSOR_MIB, _ROUNDS = 8, 5
+_OBJECT_MIB = 16
+_LIMIT_S, _GPUS_TIMEOUT_S = 60.0, 50
+Exchange = Callable[[Any], list[Any]]
+"""Gives every node's object to every node, in their order."""
+
+
+def main(argv: list[str]) -> int:
+    """Measure, say and leave the verdict. Returns 0, 69 (devices or network) or 74 (storage, or too late)."""
+    plan, began = json.loads(argv[0]), time.monotonic()
+    limit = _Limit(_LIMIT_S)
+    skipped: list[str] = []
+    report: Report = {"node": plan["rank"], "gpus": inventory(), "clock": plan["clock"]}
+    limit.enter("storage")
+    report["storage"] = _storage(plan)
+    reports = [report]
+    if not report["gpus"]:
+        skipped.append("GPU, NCCL: none here")
+    try:
+        limit.enter("waiting for the other nodes")
+        dist, exchange = _others(plan, skipped)
+        counts = exchange([len(report["gpus"]), free_port(plan["main_address"]) if plan["rank"] == 0 else 0])
+        limit.enter("the network", FABRIC)
+        report |= _network(plan, [count for count, _ in counts], counts[0][1], dist, skipped)
+        limit.enter("waiting for the other nodes")
+        reports = exchange(report)
+        if dist:
+            dist.barrier()  # node 0 holds what they exchange
+            dist.destroy_process_group()
+    except (OSError, RuntimeError) as error:
+        report["all_reduce"] = {"error": str(error).splitlines()[0]}
+    limit.enter("leaving the verdict")
+    verdict = judge(reports, plan["fabric"])
+    for text in verdict.failures:
+        print(f"gpuyard: preflight failed: {text}", file=sys.stderr, flush=True)
+    if plan["rank"] == 0:
+        for text in verdict.warnings:
+            print(f"gpuyard: preflight: {text}", flush=True)
+        document = _document(verdict, reports, skipped, time.monotonic() - began)
+        leave(f"{plan['attempt_url']}/preflight.json", document)
+        print(_sentence(document), flush=True)
+    limit.over()
+    return verdict.code
+
+
+class _Limit:
+    """One limit for all of it: whatever hangs, this process ends in time, and says in what it was."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._doing, self._code = seconds, "devices", FABRIC
+        self._timer = threading.Timer(seconds, self._give_up)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def enter(self, doing: str, code: int = IO_ERROR) -> None:
+        """Go on to something else; `code` is what its hanging ends in. Who waits for others is not the one at fault."""
+        self._doing, self._code = doing, code
+
+    def over(self) -> None:
+        self._timer.cancel()
+
+    def _give_up(self) -> None:
+        print(f"gpuyard: preflight failed: not done after {self._seconds:.0f} s, in: {self._doing}", file=sys.stderr, flush=True)
+        os._exit(self._code)  # whatever it started dies with it
+
+
+def _others(plan: dict[str, Any], skipped: list[str]) -> tuple[Any, Exchange]:
+    """A gloo group of one process per node, and the exchange over its store; alone, nobody and a list of one."""
+    if plan["nodes"] == 1:
+        skipped.append("all-reduce between nodes: one node")
+        return None, lambda own: [own]
+    try:
+        import torch.distributed as dist
+        from torch._C._distributed_c10d import TCPStore
+    except ModuleNotFoundError:
+        skipped.append("all-reduce: torch is not installed on the node")
+        return None, lambda own: [own]
+    rank, nodes, limit = plan["rank"], plan["nodes"], timedelta(seconds=2 * _LIMIT_S)
+    store = TCPStore(plan["main_address"], plan["port"], nodes, rank == 0, limit)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=nodes, timeout=limit)
+    rounds = iter(range(1000))
+
+    def exchange(own: Any) -> list[Any]:
+        number = next(rounds)
+        store.set(f"preflight/{number}/{rank}", json.dumps(own))
+        return [json.loads(store.get(f"preflight/{number}/{node}")) for node in range(nodes)]
+
+    return dist, exchange
+
+
+def _network(plan: dict[str, Any], counts: list[int], port: int, dist: Any, skipped: list[str]) -> Report:
+    """NCCL where all nodes have the same GPUs, else gloo between the nodes."""
+    if min(counts) > 0 and len(set(counts)) == 1:
+        try:
+            import torch
+
+            if torch.cuda.device_count() >= counts[0]:
+                return _nccl(plan, counts[0], port)
+            skipped.append(f"GPU, NCCL: torch {torch.__version__} sees {torch.cuda.device_count()} of {counts[0]} GPUs")
+        except ModuleNotFoundError:
+            skipped.append("GPU, NCCL: torch is not installed on the node")
+    return {"all_reduce": _gloo(dist, plan["nodes"])} if dist else {}
+
+
+def _gloo(dist: Any, nodes: int) -> Report:
+    import torch
+
+    tensor = torch.ones(_TENSOR_MIB * _MIB // 4)
+    dist.all_reduce(tensor)
+    began = time.perf_counter()
+    for _ in range(_ROUNDS):
+        dist.all_reduce(tensor)
+    busbw = bus_gbs(_TENSOR_MIB * _MIB, nodes, (time.perf_counter() - began) / _ROUNDS)
+    return {"backend": "gloo", "busbw_gbs": round(busbw, 3), "mib": _TENSOR_MIB, "nodes": nodes}
+
+
+def _nccl(plan: dict[str, Any], gpus: int, port: int) -> Report:
+    """One process per GPU, with NCCL's own log beside them. Only its failing was run here: there was no GPU at hand."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", "NCCL_DEBUG_FILE": f"{folder}/%h.%p"}
+        own = [*shim(os.getpid()), sys.executable, "-P", "-m", f"{__package__}.gpu"]
+        plans = [{**plan, "local": local, "gpus": gpus, "port": port} for local in range(gpus)]
+        ranks = [
+            subprocess.Popen([*own, json.dumps(each)], env={**os.environ, **log}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for each in plans
+        ]
+        try:
+            deadline = time.monotonic() + _GPUS_TIMEOUT_S
+            said = [rank.communicate(timeout=max(1.0, deadline - time.monotonic())) for rank in ranks]
+        except subprocess.TimeoutExpired:
+            return {"gpu": {"error": f"GPUs and NCCL did not come to an end in {_GPUS_TIMEOUT_S} s"}}
+        finally:
+            for rank in ranks:
+                rank.kill()
+                rank.communicate()
+        told = "".join(path.read_text(errors="replace") for path in sorted(Path(folder).iterdir()))
+    for rank, (_, words) in zip(ranks, said, strict=True):
+        if rank.returncode != 0:
+            last = (words.strip().splitlines() or ["no word"])[-1]
+            return {"gpu": {"error": f"a GPU's process ended with code {rank.returncode}: {last}"}}
+    return nccl_report([json.loads(out.splitlines()[-1]) for out, _ in said], told, plan["nodes"])
+
+
+def nccl_report(measured: list[dict[str, Any]], log: str, nodes: int) -> Report:
+    """What the GPUs' processes of this node found, in the form that is judged; the slowest rank's bandwidth is the network's."""
+    report: Report = {"gpu": {"measured": measured}}
+    for key, name in (("inside_gbs", "all_reduce_inside"), ("across_gbs", "all_reduce")):
+        rates = [one[key] for one in measured if key in one]
+        if rates:
+            report[name] = {"backend": "nccl", "busbw_gbs": min(rates), "nodes": nodes if name == "all_reduce" else 1}
+    if "all_reduce" in report:
+        report["all_reduce"] |= parse_nccl(log)
+    return report
+
+
+def _storage(plan: dict[str, Any]) -> Report:
+    url = f"{plan['attempt_url']}/preflight-{plan['rank']}.bin"
+    data = os.urandom(_MIB) * _OBJECT_MIB
+    began = time.perf_counter()
+    try:
+        try:
+            files.write(url, data)
+            written = time.perf_counter()
+            if files.read(url) != data:
+                raise OSError(f"{url} does not hold what was just written to it")
+            done = time.perf_counter()
+        finally:
+            files.remove(url)
+    except (OSError, RuntimeError, EndedError) as error:
+        return {"error": (str(error).splitlines() or [type(error).__name__])[0]}
+    megabytes = len(data) / 1e6
+    return {"write_mbs": round(megabytes / (written - began), 1), "read_mbs": round(megabytes / (done - written), 1)}
+
+
+def _document(verdict: Verdict, reports: list[Report], skipped: list[str], took_s: float) -> dict[str, Any]:
+    names = ("all_reduce", "all_reduce_inside", "storage", "gpu")
+    return {
+        "verdict": verdict.word, "checks": {name: reports[0][name] for name in names if name in reports[0]}, "skipped": skipped,
+        "failures": verdict.failures, "warnings": verdict.warnings, "nodes": reports, "took_s": round(took_s, 1),
+    }  # fmt: skip
+
+
+def _sentence(document: dict[str, Any]) -> str:
+    parts, checks = [], document["checks"]
+    if "busbw_gbs" in checks.get("all_reduce", {}):
+        over = checks["all_reduce"].get("transport") or checks["all_reduce"]["backend"]
+        parts.append(f"{over} all-reduce {checks['all_reduce']['busbw_gbs']:.1f} GB/s")
+    if "write_mbs" in checks.get("storage", {}):
+        parts.append(f"storage {checks['storage']['write_mbs']:.0f} MB/s")
+    skipped = "; ".join(document["skipped"]) or "nothing"
+    return f"preflight {document['verdict']}: {', '.join(parts) or 'nothing measured'} (skipped: {skipped})"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,103 @@
+"""What a submit does with a run that is already there: the resubmit table, and the allowance of retries. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from ..backends.base import ServiceStatus
+from ..errors import ConflictError, Problem
+from ..run import canonical, difference, digest
+from ..spec import JobSpec, Retries
+from ..state import JOB_BAD_CONFIG, Reason, State
+from .journal import RunRecord, Submission
+
+TAKE_OVER_AFTER_S = 60.0
+
+
+class Action(Enum):
+    """What to do about the run that was found."""
+
+    ADOPT = "adopt"
+    POLL = "poll"
+    TAKE_OVER = "take over"
+    NEXT = "next attempt"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An action, whether it starts clocks and allowances anew, and what to tell the user."""
+
+    action: Action
+    note: str = ""
+    fresh: bool = False
+
+
+def decide(record: RunRecord, status: ServiceStatus | None, spec: JobSpec, code_digest: str, *, retry: bool, now: float) -> Choice:
+    """The row of the resubmit table that applies. `status` is None while the record has no service id.
+
+    Raises ConflictError when the run's key belongs to another spec or other code and nobody said --retry.
+    """
+    state = status.state if status is not None else None
+    can_retry = state in {State.FAILED, State.CANCELLED, State.STOPPED}
+    if not (retry and can_retry):
+        _refuse_another_job(record, spec, code_digest, retry=retry)
+    if status is None:
+        young = now - record.last.written_at < TAKE_OVER_AFTER_S
+        return Choice(Action.POLL) if young else Choice(Action.TAKE_OVER, "taken over from a submit that died")
+    if retry and can_retry:
+        return Choice(Action.NEXT, f"retried after {status.state}", fresh=True)
+    if status.state is State.STOPPED:
+        return Choice(Action.NEXT, "resumed from the newest checkpoint")
+    if status.state in {State.FAILED, State.CANCELLED}:
+        hint = "--retry starts the next attempt" + ("" if record.request_key else ", --again a new run")
+        return Choice(Action.ADOPT, f"adopted: it {status.state} ({status.reason or 'on request'}); {hint}")
+    return Choice(Action.ADOPT, f"adopted: it is {status.state}")
+
+
+def _refuse_another_job(record: RunRecord, spec: JobSpec, code_digest: str, *, retry: bool) -> None:
+    last = record.last
+    problems = []
+    if digest(canonical(spec)) != last.spec_digest:
+        problems += difference(canonical(last.spec), canonical(spec))
+    if code_digest != last.code_digest:
+        problems.append(Problem("code", f"was {last.code_digest[:12]}, is {code_digest[:12]} (sha256 of its files)"))
+    if problems:
+        running = "wait until it ended, then use" if retry else "use another key, or"
+        fix = f"{running} --retry to go on with this run under the new spec"
+        raise ConflictError(f"run {record.run_id} (key {record.request_key!r}) is bound to another job; {fix}", problems)
+
+
+_GROUPS = {Reason.PREEMPTED: "preempted", Reason.INFRA: "infra", Reason.FABRIC: "infra", Reason.USER_ERROR: "user_error"}
+
+
+def allowance_left(record: RunRecord, reason: Reason | None, restarts: Sequence[Reason] = ()) -> bool:
+    """Whether `retries` still pays for a new attempt after an end for this reason.
+
+    What the service spent by itself counts too: in `restarts` while the newest submission's end is not yet recorded.
+    """
+    if reason not in _GROUPS:
+        return False
+    group = _GROUPS[reason]
+    ends = _ends(record.current, group) + sum(_GROUPS.get(restart) == group for restart in restarts)
+    allowed: int = getattr(record.last.spec.retries, group)
+    return ends <= allowed if record.last.ended is not None else ends < allowed
+
+
+def retries_left(record: RunRecord) -> Retries:
+    """What the newest submission may spend of the allowance: all of it, less what ended the submissions before it."""
+    retries = record.last.spec.retries
+    left = {group: max(0, getattr(retries, group) - _ends(record.current[:-1], group)) for group in set(_GROUPS.values())}
+    return Retries(**left)
+
+
+def _ends(submissions: Sequence[Submission], group: str) -> int:
+    reasons = [reason for submission in submissions if submission.ended for reason in (*submission.ended.restarts, submission.ended.reason)]
+    return sum(reason is not None and _GROUPS.get(reason) == group for reason in reasons)
+
+
+def apply_allowance(status: ServiceStatus, record: RunRecord) -> ServiceStatus:
+    """A failure that the allowance pays for is a stop: resumable, not final. A bad configuration never is."""
+    failed = status.state is State.FAILED and status.exit_code != JOB_BAD_CONFIG
+    return replace(status, state=State.STOPPED) if failed and allowance_left(record, status.reason, status.restarts) else status

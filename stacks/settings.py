@@ -10,7 +10,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from gpuyard.components.spec import BucketSpec, Name, NetworkSpec, Spec, YardSpec, in_cloud
-from gpuyard.training_jobs.errors import Problem, UsageError, problems_from, show
+from gpuyard.problems import Problem, problems_from, show
+from gpuyard.training_jobs.errors import UsageError
 
 NAMESPACE = "gpuyard:"
 _WORDS = frozenset({"cloud", "owner", "expires"})

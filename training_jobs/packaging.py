@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import Problem, UsageError
+from ..problems import Problem
+from .errors import UsageError
 
 MAX_BYTES = 200 * 2**20
 _ALWAYS_LEFT_OUT = {".git", ".venv", ".yard", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}

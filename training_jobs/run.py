@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import Problem, UsageError, did_you_mean
+from ..problems import Problem, did_you_mean
+from .errors import UsageError
 from .spec import JobSpec, Retries
 from .target import JobTarget
 

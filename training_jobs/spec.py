@@ -22,7 +22,8 @@ from pydantic import (
     field_validator,
 )
 
-from .errors import Problem, UsageError, problems_from, show
+from ..problems import Problem, problems_from, show
+from .errors import UsageError
 from .strict_yaml import read_yaml
 
 RECORDED = {"recorded": True}

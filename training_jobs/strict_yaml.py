@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from .errors import Problem, UsageError, show
+from ..problems import Problem, show
+from .errors import UsageError
 
 _BOOL, _INT, _FLOAT, _TIME = (f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "timestamp"))
 _STR = "tag:yaml.org,2002:str"

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .errors import NotFoundError, Problem, UsageError, did_you_mean, problems_from
+from ..problems import Problem, did_you_mean, problems_from
+from .errors import NotFoundError, UsageError
 
 VERSION = 1
 

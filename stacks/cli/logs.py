@@ -33,7 +33,8 @@ def _moment(text: str) -> float:
     import time
     from datetime import datetime
 
-    from gpuyard.training_jobs.errors import Problem, UsageError
+    from gpuyard.problems import Problem
+    from gpuyard.training_jobs.errors import UsageError
     from gpuyard.training_jobs.spec import seconds
 
     try:

@@ -111,7 +111,8 @@ def pin(stack: str, folder: Path, job_image: str | None) -> PinDocument:
     import yaml
 
     from gpuyard.components.registry import REGION_KEYS
-    from gpuyard.training_jobs.errors import Problem, UsageError
+    from gpuyard.problems import Problem
+    from gpuyard.training_jobs.errors import UsageError
 
     from ..pinning.machine_images import has_images, newest_images
     from ..pinning.stack_file import with_pins
@@ -176,8 +177,9 @@ def _diff(name: str, before: str, after: str) -> str:
 
 def by_digest(image: str, key: str = "--job-image") -> str:
     """An image by digest: as it is, or what its tag in ECR points to now. Raises UsageError for tags elsewhere."""
+    from gpuyard.problems import Problem
     from gpuyard.training_jobs.clouds.aws import shared
-    from gpuyard.training_jobs.errors import Problem, UsageError
+    from gpuyard.training_jobs.errors import UsageError
 
     if re.search(r"[^\s@]@sha256:[0-9a-f]{64}$", image):
         return image

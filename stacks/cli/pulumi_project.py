@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gpuyard.training_jobs.errors import Problem, UsageError, did_you_mean
+from gpuyard.problems import Problem, did_you_mean
+from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.strict_yaml import read_yaml
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ def command(
 
     from pydantic import TypeAdapter
 
-    from gpuyard.training_jobs.errors import Problem, UsageError, did_you_mean
+    from gpuyard.problems import Problem, did_you_mean
+    from gpuyard.training_jobs.errors import UsageError
 
     models = _models()
     if name is None:

@@ -51,8 +51,9 @@ def _azure(settings: StackSettings, region: str, config: Mapping[str, str]) -> d
 
 
 def _newest_version(urn: tuple[str, str, str, str], region: str, config: Mapping[str, str]) -> str:
+    from gpuyard.problems import Problem
     from gpuyard.training_jobs.clouds.azure import shared
-    from gpuyard.training_jobs.errors import Problem, UsageError
+    from gpuyard.training_jobs.errors import UsageError
 
     subscription = config.get("azure-native:subscriptionId") or os.environ.get("ARM_SUBSCRIPTION_ID")
     if not subscription:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ..errors import Problem, UsageError
+from ...problems import Problem
+from ..errors import UsageError
 from ..run import Run
 
 

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import Problem, UsageError
+from ...problems import Problem
+from ..errors import UsageError
 from ..run import Run
 from .aws_errors import explain, kind_of
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import GpuyardError, Problem, UsageError
+from ...problems import Problem
+from ..errors import GpuyardError, UsageError
 from ..run import Run
 from .gcp_credentials import credentials
 from .gcp_errors import explain, kind_of, problems

@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import NotFoundError, UsageError, did_you_mean
+from ...problems import did_you_mean
+from ..errors import NotFoundError, UsageError
 from ..spec import RECORDED, JobSpec
 from ..state import Reason, State
 from ..store import ExistsError, open_store

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from ...problems import Problem
 from ..backends.base import ServiceStatus
-from ..errors import ConflictError, Problem
+from ..errors import ConflictError
 from ..run import canonical, difference, digest
 from ..spec import JobSpec, Retries
 from ..state import JOB_BAD_CONFIG, Reason, State

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from ..errors import Problem, UsageError
+from ...problems import Problem
+from ..errors import UsageError
 from .base import ChangedError, ExistsError, Store
 from .blob import BlobStore
 from .gcs import GcsStore

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ...problems import Problem
 from ..clouds.azure_credentials import credential
 from ..clouds.azure_errors import code_of, explain, problems, refusal
-from ..errors import Problem, UsageError
+from ..errors import UsageError
 from .base import ChangedError, ExistsError
 from .prefixed import PrefixedStore
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ..errors import AuthError, GpuyardError, Problem, QuotaError, UsageError
+from ...problems import Problem
+from ..errors import AuthError, GpuyardError, QuotaError, UsageError
 from .base import ChangedError, ExistsError
 
 

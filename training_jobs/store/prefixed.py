@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import Problem, UsageError
+from ...problems import Problem
+from ..errors import UsageError
 from .local import plain_errors
 
 

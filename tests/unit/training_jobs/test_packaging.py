@@ -83,7 +83,9 @@ def test_launch_goes_along_and_the_trainer_only_when_it_is_named(tmp_path: Path)
 def test_the_hook_has_one_module_under_two_names(tmp_path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(pack(None, ["x.py"]).data)) as tar:
         tar.extractall(tmp_path, filter="data")
-    check = "import gpuyard_hook as a, sys; from gpuyard.training_jobs.launch import hook; assert a is hook and 'pydantic' not in sys.modules"
+    check = (
+        "import gpuyard_hook as a, sys; from gpuyard.training_jobs.launch import hook; assert a is hook and 'pydantic' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", check], check=True, cwd="/", env={"PYTHONPATH": str(tmp_path / ".gpuyard")})
 
 

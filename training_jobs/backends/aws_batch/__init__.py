@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ....problems import Problem
 from ...clouds.aws import Aws, shared
 from ...clouds.aws_errors import code_of, kind_of
-from ...errors import GpuyardError, Problem, UsageError
+from ...errors import GpuyardError, UsageError
 from ...run import Run
 from ...state import State
 from ...target import BatchTarget

@@ -11,8 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ....problems import Problem
 from ...clouds.aws import tags_of
-from ...errors import Problem, UsageError
+from ...errors import UsageError
 from ...run import Run, digest
 from ...target import BatchTarget
 from ..base import Request

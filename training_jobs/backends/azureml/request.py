@@ -13,7 +13,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ...errors import Problem, UsageError
+from ....problems import Problem
+from ...errors import UsageError
 from ...run import Run
 from ...target import AzureMlTarget
 from ..image import image_of

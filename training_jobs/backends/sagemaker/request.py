@@ -15,8 +15,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from ....problems import Problem
 from ...clouds.aws import tags_of
-from ...errors import Problem, UsageError
+from ...errors import UsageError
 from ...run import Run
 from ...target import SageMakerTarget
 from ..image import image_of

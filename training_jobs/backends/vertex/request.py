@@ -11,8 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ....problems import Problem
 from ...clouds.gcp import labels_of
-from ...errors import Problem, UsageError
+from ...errors import UsageError
 from ...run import Run
 from ...target import VertexTarget
 from ..image import image_of

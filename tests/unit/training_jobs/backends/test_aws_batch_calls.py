@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gpuyard.problems import Problem
 from gpuyard.training_jobs.backends import aws_batch
-from gpuyard.training_jobs.errors import Problem, UsageError
+from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import State
 from tests.fakes.aws.batch import FakeBatch

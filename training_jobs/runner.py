@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .admission import check
 from .backends import load_backend
 from .backends.base import Backend, Capacity, LogLine, Request
 from .errors import NotFoundError, UsageError
@@ -24,7 +25,7 @@ from .lifecycle.listing import look_at_all
 from .lifecycle.polling import wait_for
 from .lifecycle.resubmit import Action, decide
 from .packaging import Package, pack
-from .run import Code, Run, check, run_id, time_limit
+from .run import Code, Run, run_id, time_limit
 from .spec import JobSpec
 from .status import RunStatus
 from .store import ChangedError

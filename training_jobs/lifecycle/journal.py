@@ -16,12 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...problems import did_you_mean
 from ..errors import NotFoundError, UsageError
+from ..run_layout import RUNS, attempt_numbers, attempts_path, code_path, record_path, run_path
 from ..spec import RECORDED, JobSpec
 from ..state import Reason, State
 from ..store import ExistsError, open_store
 
 VERSION = 1
-_RUNS = "gpuyard/runs"
 _kept: set[str] = set()  # tarballs that this process has seen in far buckets: asking again costs a call with each submission
 
 
@@ -108,13 +108,13 @@ class Journal:
     def create(self, record: RunRecord) -> str | None:
         """Write a new record. Returns its tag, or None when the run is there already."""
         try:
-            return self._store.create(_path(record.run_id), _dump(record))
+            return self._store.create(record_path(record.run_id), _dump(record))
         except ExistsError:
             return None
 
     def find(self, run_id: str) -> tuple[RunRecord, str] | None:
         """A record and its tag; None when there is no such run. Raises UsageError for a newer record."""
-        found = self._store.read(_path(run_id))
+        found = self._store.read(record_path(run_id))
         if found is None:
             return None
         try:
@@ -124,9 +124,9 @@ class Journal:
             return RunRecord.model_validate(data, context=RECORDED), found[1]
         except ValidationError as error:
             wrong = ", ".join(sorted({".".join(map(str, item["loc"])) for item in error.errors()}))
-            raise UsageError(f"{self.url}/{_path(run_id)} is not a run record of gpuyard's: {wrong}") from None
+            raise UsageError(f"{self.url}/{record_path(run_id)} is not a run record of gpuyard's: {wrong}") from None
         except (ValueError, KeyError, TypeError):
-            raise UsageError(f"{self.url}/{_path(run_id)} is not a run record of gpuyard's") from None
+            raise UsageError(f"{self.url}/{record_path(run_id)} is not a run record of gpuyard's") from None
 
     def get(self, run_id: str) -> tuple[RunRecord, str]:
         """A record and its tag. Raises NotFoundError, with the nearest known run."""
@@ -138,20 +138,19 @@ class Journal:
 
     def replace(self, record: RunRecord, tag: str) -> str:
         """Overwrite a record. Raises store.ChangedError when somebody was quicker."""
-        return self._store.replace(_path(record.run_id), _dump(record), tag)
+        return self._store.replace(record_path(record.run_id), _dump(record), tag)
 
     def run_ids(self) -> list[str]:
         """All runs of the bucket."""
-        return self._store.names(_RUNS)
+        return self._store.names(RUNS)
 
     def claims(self, run_id: str) -> list[int]:
         """The attempt numbers that nodes claimed, ascending."""
-        names = self._store.names(f"{_RUNS}/{run_id}/attempts")
-        return sorted(int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit())
+        return attempt_numbers(self._store.names(attempts_path(run_id)))
 
     def document(self, run_id: str, path: str) -> dict[str, Any] | None:
         """A JSON object that a node left in the run's folder; None when it is not there or not whole yet."""
-        found = self._store.read(f"{_RUNS}/{run_id}/{path}")
+        found = self._store.read(f"{run_path(run_id)}/{path}")
         if found is None:
             return None
         try:
@@ -162,11 +161,11 @@ class Journal:
 
     def names(self, run_id: str, folder: str) -> list[str]:
         """Names directly in a folder of a run."""
-        return self._store.names(f"{_RUNS}/{run_id}/{folder}")
+        return self._store.names(f"{run_path(run_id)}/{folder}")
 
     def keep_code(self, sha256: str, data: bytes) -> str:
         """Store a tarball under its own digest, once. Returns its URL."""
-        path, url = _code_path(sha256), self.code_url(sha256)
+        path, url = code_path(sha256), self.code_url(sha256)
         if url in _kept and not url.startswith("file:"):
             return url
         if not self._store.exists(path):
@@ -177,19 +176,11 @@ class Journal:
 
     def code_url(self, sha256: str) -> str:
         """Where a tarball is, or would be."""
-        return f"{self.url.rstrip('/')}/{_code_path(sha256)}"
+        return f"{self.url.rstrip('/')}/{code_path(sha256)}"
 
     def fetch(self, run_id: str, folder: str, into: Path) -> list[str]:
         """Copy a folder of a run to this machine."""
-        return self._store.download(f"{_RUNS}/{run_id}/{folder}", into)
-
-
-def _code_path(sha256: str) -> str:
-    return f"gpuyard/code/{sha256}.tar.gz"
-
-
-def _path(run_id: str) -> str:
-    return f"{_RUNS}/{run_id}/run.json"
+        return self._store.download(f"{run_path(run_id)}/{folder}", into)
 
 
 def _dump(record: RunRecord) -> bytes:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from ..backends.base import ServiceStatus
 from ..run import cost_usd
+from ..run_layout import run_url
 from ..state import Reason, State
 from ..status import SCHEMA, Attempt, Cost, FabricVerdict, Metrics, RunStatus, Service
 from ..target import JobTarget
@@ -65,7 +66,7 @@ def build_status(journal: Left, record: RunRecord, target: JobTarget, service: S
     attempts = _attempts(journal, record, said)
     number = attempts[-1].attempt
     progress = _documents(journal, record.run_id, number, "progress.json")
-    folder = f"{journal.url.rstrip('/')}/gpuyard/runs/{record.run_id}"
+    folder = run_url(journal.url, record.run_id)
     starts = [attempt.started_at for attempt in attempts if attempt.started_at is not None]
     recovering = service.state is State.RUNNING and progress.get("phase") == "recovering"
     return RunStatus(

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpuyard.training_jobs.admission import check
 from gpuyard.training_jobs.errors import UsageError
-from gpuyard.training_jobs.run import canonical, check, difference, digest, resolve_url, resolved_job, run_id, time_limit
+from gpuyard.training_jobs.run import canonical, difference, digest, resolve_url, resolved_job, run_id, time_limit
 from gpuyard.training_jobs.target import JobTarget, parse_target
 from tests.helpers.local_yard import job, make_target, target_document
 

@@ -1,0 +1,72 @@
+"""The layout of a run bucket: every object name below `gpuyard/` that submitters read or write, spelled once.
+
+gpuyard/targets.json                          where jobs can go, written by `pulumi up`
+gpuyard/code/<sha256>.tar.gz                  code tarballs, by content
+gpuyard/runs/<run_id>/run.json                the run record (lifecycle/journal.py)
+gpuyard/runs/<run_id>/attempts/<n>.json       attempt n, claimed by launch on node 0
+gpuyard/runs/<run_id>/output/attempt-<n>/     what the nodes of attempt n wrote: progress, preflight, exit codes, files
+gpuyard/runs/<run_id>/checkpoints/<step>/     checkpoints of all attempts
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "RUNS",
+    "attempt_numbers",
+    "attempt_path",
+    "attempts_path",
+    "code_path",
+    "output_path",
+    "record_path",
+    "run_path",
+    "run_url",
+    "split_run_url",
+]
+
+RUNS = "gpuyard/runs"
+
+
+def run_path(run_id: str) -> str:
+    """Return the folder of a run, relative to its bucket."""
+    return f"{RUNS}/{run_id}"
+
+
+def record_path(run_id: str) -> str:
+    """Return the path of a run's record."""
+    return f"{run_path(run_id)}/run.json"
+
+
+def attempts_path(run_id: str) -> str:
+    """Return the folder of the attempts that nodes claimed."""
+    return f"{run_path(run_id)}/attempts"
+
+
+def attempt_path(run_id: str, attempt: int) -> str:
+    """Return the path of one claimed attempt."""
+    return f"{attempts_path(run_id)}/{attempt}.json"
+
+
+def output_path(run_id: str, attempt: int) -> str:
+    """Return the folder of what the nodes of one attempt wrote."""
+    return f"{run_path(run_id)}/output/attempt-{attempt}"
+
+
+def code_path(sha256: str) -> str:
+    """Return the path of a code tarball; `sha256` is the digest of its bytes, in hex."""
+    return f"gpuyard/code/{sha256}.tar.gz"
+
+
+def run_url(run_bucket: str, run_id: str) -> str:
+    """Return the URL of a run's folder."""
+    return f"{run_bucket.rstrip('/')}/{run_path(run_id)}"
+
+
+def split_run_url(url: str) -> tuple[str, str] | None:
+    """Return the run bucket's URL and the run id of a run's URL. None when it is not one."""
+    bucket, _, run_id = url.partition(f"/{RUNS}/")
+    return (bucket, run_id) if run_id else None
+
+
+def attempt_numbers(names: list[str]) -> list[int]:
+    """Return the numbers of the attempts among the names in `attempts/`, ascending; other names are left out."""
+    return sorted(int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit())

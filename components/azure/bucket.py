@@ -14,9 +14,9 @@ from ..spec import BucketSpec
 from ..spec.fields import ANYWHERE
 from .account import AzureComponent, Group, group_problems
 from .bucket_rules import account_settings, blob_settings, existing_problems, lifecycle, namespace_problems, parts_of
-from .endpoints import BUCKETS
 from .key import EncryptionKey
 from .names import account_name, container_name
+from .private_dns import BUCKET_SUBRESOURCES
 
 
 class Bucket(AzureComponent):
@@ -41,10 +41,10 @@ class Bucket(AzureComponent):
     """The key it is under; None: Microsoft's, or an adopted bucket's own."""
     open_to: list[str] | None
     """From where it is reached besides the yard's network; None: an adopted bucket of which nobody said so."""
-    wants_doors: bool
-    """Whether private endpoints lead to it: to what the yard made, and to an existing one that says it is not open to the internet."""
-    services: tuple[str, ...]
-    """What of it clusters are led to: blob, of a bucket made with a hierarchical namespace dfs too."""
+    needs_private_endpoints: bool
+    """Whether it is reached by private endpoints: a bucket of the yard, or an existing one whose `open_to` lacks `internet`."""
+    subresources: tuple[str, ...]
+    """Subresources that clusters reach by private endpoints: blob, and dfs with a hierarchical namespace."""
 
     def __init__(
         self,
@@ -69,8 +69,8 @@ class Bucket(AzureComponent):
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
         super().__init__("Bucket", name, {**spec.model_dump(), "namespace": namespace}, tags, opts)
         self.use_group(resource_group)
-        self.open_to, self.account_key, self.wants_doors = list(spec.open_to), self, True
-        self.services = BUCKETS if namespace == "hierarchical" else BUCKETS[:1]
+        self.open_to, self.account_key, self.needs_private_endpoints = list(spec.open_to), self, True
+        self.subresources = BUCKET_SUBRESOURCES if namespace == "hierarchical" else BUCKET_SUBRESOURCES[:1]
         made = private_account(self, "account", name, self.open_to, key, hierarchical=namespace == "hierarchical")
         container = az.storage.BlobContainer(
             self.child_name("container"),
@@ -105,11 +105,11 @@ class Bucket(AzureComponent):
         do. Of the run bucket it says too from where workspace, logs and registry are reached; default: from the pools' networks alone.
         """
         known_now = existing_problems(bucket) if isinstance(bucket, str) else []  # a mistake ends the program with one line
-        doors = checked(BucketSpec, {"open_to": list(open_to or [])}, f"Bucket {name}", cls.cloud, known_now).open_to
+        sources = checked(BucketSpec, {"open_to": list(open_to or [])}, f"Bucket {name}", cls.cloud, known_now).open_to
         self = cls.__new__(cls)
         AzureComponent.__init__(self, "Bucket", name, {"existing": bucket}, tags, opts)
-        self.open_to = doors if open_to is not None else None
-        self.wants_doors, self.services = open_to is not None and ANYWHERE not in doors, BUCKETS[:1]
+        self.open_to = sources if open_to is not None else None
+        self.needs_private_endpoints, self.subresources = open_to is not None and ANYWHERE not in sources, BUCKET_SUBRESOURCES[:1]
         self.account_key = parts_of(bucket).account_id.lower() if isinstance(bucket, str) else self
         known = pulumi.Output.from_input(bucket).apply(lambda found: _existing(found, name))
         parts = known.apply(lambda found: parts_of(found)._asdict())

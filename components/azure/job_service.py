@@ -19,7 +19,15 @@ from .account import AzureComponent, Group, account, configured_location, group_
 from .cluster import close_clusters, make_cluster
 from .identity import Identity, assign
 from .job_targets import Yard, azureml_target, publish_command, region_word
-from .private_access import Door, doors_to_buckets, lead_to_buckets, lead_to_registry, lead_to_workspace, networks_of, open_managed_network
+from .private_access import (
+    PrivateLinkTarget,
+    add_bucket_endpoints,
+    add_outbound_rules,
+    add_registry_endpoints,
+    add_workspace_endpoints,
+    bucket_link_targets,
+    networks_of,
+)
 from .registry import make_registry
 from .roles import BLOB_READER, BLOB_WRITER, ML_SUBMITTER, REGISTRY_PULL, Grant
 from .subjects import exact_problems
@@ -120,8 +128,8 @@ class JobService(AzureComponent):
         self._lead_in(pools, run, reads, images, made)
         self.targets = pulumi.Output.from_input({})
         if made is not None:
-            doors = self._lead_out(made, isolation, run, reads, images)
-            clusters = self._run_clusters(made.workspace, clustered, doors)
+            rules = self._lead_out(made, isolation, run, reads, images)
+            clusters = self._run_clusters(made.workspace, clustered, rules)
             self.targets = self._targets(made.workspace, clustered, clusters, run, reads)
         self.submitter_role = self._submitter(submitters, run, made.workspace if made is not None else None)
         self.publish_command = run.url.apply(lambda url: publish_command(pulumi.get_stack(), url))
@@ -141,23 +149,23 @@ class JobService(AzureComponent):
     def _lead_in(self, pools: Sequence[GpuPool], run: Bucket, reads: Sequence[Bucket], images: Any, made: Made | None) -> None:
         """From the pools' networks: for `vms` machines, and for who submits where the internet leads to nothing."""
         networks = networks_of(pool for pool in pools if pool.spec.service == "vms" or not run.open_to)
-        lead_to_buckets(networks, [run, *reads])
+        add_bucket_endpoints(networks, [run, *reads])
         if images is not None:
-            lead_to_registry(self, networks, images)
+            add_registry_endpoints(self, networks, images)
         if made is not None and not run.open_to:
-            lead_to_workspace(self, networks, made.workspace, made.storage)
+            add_workspace_endpoints(self, networks, made.workspace, made.storage)
 
     def _lead_out(self, made: Made, isolation: Isolation, run: Bucket, reads: Sequence[Bucket], images: Any) -> list[Any]:
         """From the managed network, where Azure does not make the way itself."""
-        doors = doors_to_buckets([run, *reads], all_of_them=isolation == "approved")
+        targets = bucket_link_targets([run, *reads], every_bucket=isolation == "approved")
         if managed_by_hand(isolation, run.open_to or []):
-            doors.append(Door("workspace-storage", made.storage.id, ("blob",)))
-            doors += [Door("workspace-registry", images.id, ("registry",))] if images is not None else []
-        return open_managed_network(self, made.workspace, doors)
+            targets.append(PrivateLinkTarget("workspace-storage", made.storage.id, ("blob",)))
+            targets += [PrivateLinkTarget("workspace-registry", images.id, ("registry",))] if images is not None else []
+        return add_outbound_rules(self, made.workspace, targets)
 
-    def _run_clusters(self, workspace: Any, pools: Sequence[GpuPool], doors: list[Any]) -> dict[str, Any]:
+    def _run_clusters(self, workspace: Any, pools: Sequence[GpuPool], rules: list[Any]) -> dict[str, Any]:
         """In the order that Azure wants: ways out of the managed network first, as they begin with its first node."""
-        clusters = {pool.logical_name: make_cluster(self, pool, workspace, doors) for pool in pools}
+        clusters = {pool.logical_name: make_cluster(self, pool, workspace, rules) for pool in pools}
         ends = [pool.end for pool in pools if pool.end is not None and not pool.closed]
         if ends:
             close_clusters(self, workspace, clusters, min(ends))

@@ -16,7 +16,8 @@ from ..spec import NetworkSpec
 from ..spec.fields import as_given
 from .account import AzureComponent, Group, group_problems
 from .cidr import DEFAULT_CIDR, Plan, plan_subnets, spec_problems
-from .endpoints import BUCKETS, OUT, SERVICE_ENDPOINTS, ZONES, make_zone
+from .egress import EGRESS_SERVICE_TAGS, SERVICE_ENDPOINTS
+from .private_dns import BUCKET_SUBRESOURCES, DNS_ZONES, make_dns_zone
 from .security_group import endpoint_rules, make_node_group, make_rules, names_rule, node_rules
 
 _IDS = {
@@ -31,7 +32,7 @@ class Network(AzureComponent):
     """A subnet for the nodes of all zones, one for private endpoints, and the security group of the nodes.
 
     Nodes reach each other on every protocol, the private endpoints, and port 443 of what `egress` lets them reach: nat = the internet,
-    through one NAT gateway; endpoints = the services in endpoints.py; none = nothing else. Nothing reaches them from elsewhere, and no
+    through one NAT gateway; endpoints = the services in egress.py; none = nothing else. Nothing reaches them from elsewhere, and no
     machine gets a hidden address of Azure's (`default_outbound_access`). Pools and job services are in its resource group.
     """
 
@@ -44,13 +45,13 @@ class Network(AzureComponent):
     endpoint_subnet_id: pulumi.Output[str]
     """Where private endpoints go; of an adopted network the first subnet."""
     private_zones: dict[str, pulumi.Output[str]]
-    """Id of the private DNS zone by what it is about: keys of endpoints.ZONES. Of an adopted network those that were given."""
+    """Id of the private DNS zone by what it is about: keys of private_dns.DNS_ZONES. Of an adopted network those that were given."""
     card_rules_id: pulumi.Output[str] | None
     """Security group of each node's card, in an adopted network; None: the subnet has it."""
     zones: list[str]
     egress: str | None
     """The way out: nat, endpoints or none; None: an adopted network, which has its own."""
-    _led_to: set[tuple[Hashable, str]]
+    _endpoints: set[tuple[Hashable, str]]
 
     def __init__(
         self,
@@ -71,14 +72,14 @@ class Network(AzureComponent):
         props = {"cidr": cidr, "zones": spec.zones, "egress": spec.egress}
         super().__init__("Network", name, props, tags, opts)
         self.use_group(resource_group)
-        self.zones, self.egress, self._led_to = list(spec.zones), spec.egress, set()
+        self.zones, self.egress, self._endpoints = list(spec.zones), spec.egress, set()
         plan = plan_subnets(cidr)
         network = self._network(cidr)
         self.id = network.id
         self.security_group_id = make_node_group(self)
         nodes, endpoints = self._subnets(network.name, plan)
         self.card_rules_id, self.private_zones = None, {}
-        ready = after(nodes, [zone for service in BUCKETS if (zone := self.zone(service)) is not None])
+        ready = after(nodes, [zone for service in BUCKET_SUBRESOURCES if (zone := self.private_dns_zone(service)) is not None])
         self.subnet_ids = dict.fromkeys(self.zones, ready)
         self.endpoint_subnet_id = endpoints
         self._register()
@@ -111,7 +112,7 @@ class Network(AzureComponent):
         self = cls.__new__(cls)
         AzureComponent.__init__(self, "Network", name, {"existing": {"vpc_id": vpc_id, "subnet_ids": dict(subnet_ids)}}, tags, opts)
         self.use_group(resource_group)
-        self.zones, self.egress, self._led_to = list(subnet_ids), None, set()
+        self.zones, self.egress, self._endpoints = list(subnet_ids), None, set()
         self.id = _existing(name, "vpc_id", vpc_id)
         self.subnet_ids = {zone: _existing(name, "subnet_ids", subnet, zone) for zone, subnet in subnet_ids.items()}
         self.endpoint_subnet_id = next(iter(self.subnet_ids.values()))
@@ -122,23 +123,23 @@ class Network(AzureComponent):
         self._register()
         return self
 
-    def zone(self, service: str) -> pulumi.Output[str] | None:
+    def private_dns_zone(self, service: str) -> pulumi.Output[str] | None:
         """Id of the private DNS zone about `service`, linked to this network: made where it is not there yet, once.
 
         None: an adopted network that was given none. Azure has one zone of a name in a resource group, so two networks want two groups.
         """
         if service not in self.private_zones and self.egress is not None:
-            zone, link = make_zone(self, service, ZONES[service], self.id)
+            zone, link = make_dns_zone(self, service, DNS_ZONES[service], self.id)
             self.private_zones[service] = after(zone, [link])
         return self.private_zones.get(service)
 
-    def first_to(self, account_key: Hashable, service: str) -> bool:
-        """Whether nothing in this program led from here to that service of the account yet; from now on something does.
+    def claim_endpoint(self, account_key: Hashable, subresource: str) -> bool:
+        """Return True at the first call for a subresource of an account, False later: the caller makes the private endpoint.
 
-        A zone has one record for an account's name, so a second private endpoint in a network would take it from the first.
+        A zone has one record for each account, so a second private endpoint in the network would overwrite it.
         """
-        first = (account_key, service) not in self._led_to
-        self._led_to.add((account_key, service))
+        first = (account_key, subresource) not in self._endpoints
+        self._endpoints.add((account_key, subresource))
         return first
 
     def _register(self) -> None:
@@ -155,7 +156,7 @@ class Network(AzureComponent):
         )
 
     def _subnets(self, network: pulumi.Output[str], plan: Plan) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
-        out = {"endpoints": plan.endpoints, **{tag: tag for tag in OUT[str(self.egress)]}}
+        out = {"endpoints": plan.endpoints, **{tag: tag for tag in EGRESS_SERVICE_TAGS[str(self.egress)]}}
         rules = make_rules(self, "nodes", node_rules(self.security_group_id, out))
         more: dict[str, Any] = {"nat_gateway": {"id": self._nat()}} if self.egress == "nat" else {}
         if self.egress == "endpoints":
@@ -213,8 +214,8 @@ def id_problems(key: str, value: Any, zone: str | None = None) -> list[str]:
 
 def zone_problems(private_zones: Mapping[str, Any]) -> list[str]:
     """Why these cannot be the private DNS zones of a network."""
-    allowed = ", ".join(ZONES)
-    return [f"private_zones: got {key!r}, allowed: {allowed}; name what the zone is about" for key in private_zones if key not in ZONES]
+    allowed = ", ".join(DNS_ZONES)
+    return [f"private_zones: got {key!r}, allowed: {allowed}; name what the zone is about" for key in private_zones if key not in DNS_ZONES]
 
 
 def _existing(name: str, key: str, value: pulumi.Input[str], zone: str | None = None) -> pulumi.Output[str]:

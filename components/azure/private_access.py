@@ -1,16 +1,17 @@
-"""Private ways of a job service: from the pools' networks and from the network that Azure ML manages, to what the yard has."""
+"""Private endpoints to a yard's buckets, workspace and registry, from the pools' networks and from Azure ML's managed network."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pulumi
 import pulumi_azure_native as az
 
 from .account import AzureComponent
-from .endpoints import BUCKETS, make_endpoint
+from .endpoints import make_endpoint
 from .identity import assign
+from .private_dns import BUCKET_SUBRESOURCES
 from .roles import CONNECTION_APPROVER, Grant
 
 if TYPE_CHECKING:
@@ -18,76 +19,105 @@ if TYPE_CHECKING:
     from .gpu_pool import GpuPool
     from .network import Network
 
+__all__ = [
+    "PrivateLinkTarget",
+    "add_bucket_endpoints",
+    "add_outbound_rules",
+    "add_registry_endpoints",
+    "add_workspace_endpoints",
+    "bucket_link_targets",
+    "networks_of",
+]
 
-class Door(NamedTuple):
-    """What the managed network gets private endpoints to."""
+
+class PrivateLinkTarget(NamedTuple):
+    """A resource that the managed network gets private endpoints to."""
 
     label: str
+    """Part of the names of the rules and of the role assignment."""
     resource_id: pulumi.Output[str]
-    services: tuple[str, ...]
-    """blob, dfs or registry."""
+    subresources: tuple[str, ...]
+    """Of blob, dfs and registry."""
 
 
 def networks_of(pools: Iterable[GpuPool]) -> list[Network]:
-    """The networks of these pools, each once."""
+    """Return the networks of the pools, each once."""
     return list({id(pool.network): pool.network for pool in pools}.values())
 
 
-def lead_to_buckets(networks: Sequence[Network], buckets: Sequence[Bucket]) -> None:
-    """From each network to the account of each bucket that wants it, unless it leads there already.
+def add_bucket_endpoints(networks: Sequence[Network], buckets: Sequence[Bucket]) -> None:
+    """Make private endpoints in each network to the account of each bucket that needs them and has none there yet.
 
-    The network's own, as job services share them: one that leaves the program takes no other's along.
+    They are children of the network, because job services share them: removing one job service leaves the endpoints of the others.
     """
     for network in networks:
         for bucket in buckets:
-            for service in BUCKETS if bucket.wants_doors else ():
-                if network.first_to(bucket.account_key, service):
-                    make_endpoint(network, f"{bucket.logical_name}-{service}", network, service, bucket.account_id)
+            for subresource in BUCKET_SUBRESOURCES if bucket.needs_private_endpoints else ():
+                if network.claim_endpoint(bucket.account_key, subresource):
+                    make_endpoint(network, f"{bucket.logical_name}-{subresource}", network, subresource, bucket.account_id)
 
 
-def lead_to_workspace(parent: AzureComponent, networks: Sequence[Network], workspace: Any, storage: Any) -> None:
-    """From each network to a workspace that the internet does not lead to, and to its storage, where the logs of jobs are."""
+def add_workspace_endpoints(
+    parent: AzureComponent,
+    networks: Sequence[Network],
+    workspace: az.machinelearningservices.Workspace,
+    storage: az.storage.StorageAccount,
+) -> None:
+    """Make private endpoints in each network to the workspace and to its storage, which has the logs of jobs."""
     for network in networks:
         make_endpoint(parent, f"{network.logical_name}-workspace", network, "amlworkspace", workspace.id)
         make_endpoint(parent, f"{network.logical_name}-workspace-storage-blob", network, "blob", storage.id)
 
 
-def lead_to_registry(parent: AzureComponent, networks: Sequence[Network], registry: Any) -> None:
-    """From each network to the yard's registry, for who pulls and pushes there."""
+def add_registry_endpoints(parent: AzureComponent, networks: Sequence[Network], registry: az.containerregistry.Registry) -> None:
+    """Make a private endpoint in each network to the yard's registry, to pull and push images."""
     for network in networks:
         make_endpoint(parent, f"{network.logical_name}-registry", network, "registry", registry.id)
 
 
-def doors_to_buckets(buckets: Iterable[Bucket], *, all_of_them: bool) -> list[Door]:
-    """What the managed network is led to of these buckets: what wants it, or all of them where clusters reach nothing else.
+def bucket_link_targets(buckets: Iterable[Bucket], *, every_bucket: bool) -> list[PrivateLinkTarget]:
+    """Return the storage accounts that the managed network needs private endpoints to, each once.
 
-    Azure takes one rule for a service of an account.
+    These are the accounts of the buckets that need private endpoints. `every_bucket`: of all buckets, because clusters have no other
+    egress. Azure allows one rule for each subresource of an account.
     """
     by_account: dict[Hashable, Bucket] = {}
     for bucket in buckets:
-        if all_of_them or bucket.wants_doors:
+        if every_bucket or bucket.needs_private_endpoints:
             by_account.setdefault(bucket.account_key, bucket)
-    return [Door(bucket.logical_name, bucket.account_id, bucket.services) for bucket in by_account.values()]
+    return [PrivateLinkTarget(bucket.logical_name, bucket.account_id, bucket.subresources) for bucket in by_account.values()]
 
 
-def open_managed_network(parent: AzureComponent, workspace: Any, doors: Iterable[Door]) -> list[Any]:
-    """The rules that give the managed network a private endpoint to each: once the workspace may connect to it, one after the other."""
-    principal = workspace.identity.apply(lambda found: str(found.principal_id))
-    made: list[Any] = []
-    for door in doors:
-        approved = assign(parent, Grant(f"connect-{door.label}", CONNECTION_APPROVER, door.resource_id), principal)
-        target = pulumi.Output.all(door.resource_id, approved).apply(lambda known: str(known[0]))
-        for number, service in enumerate(door.services):
-            label = f"{door.label}-{service}" if number else door.label
-            made.append(_managed_door(parent, workspace, label, service, target, made[-1:]))
-    return made
+def add_outbound_rules(
+    parent: AzureComponent, workspace: az.machinelearningservices.Workspace, targets: Iterable[PrivateLinkTarget]
+) -> list[az.machinelearningservices.ManagedNetworkSettingsRule]:
+    """Give the managed network a private endpoint to each target, after granting the workspace the right to connect.
+
+    Azure takes one rule at a time, so each rule depends on the one before it.
+    """
+    principal = workspace.identity.principal_id
+    rules: list[az.machinelearningservices.ManagedNetworkSettingsRule] = []
+    for target in targets:
+        approved = assign(parent, Grant(f"connect-{target.label}", CONNECTION_APPROVER, target.resource_id), principal)
+        resource_id = pulumi.Output.all(target.resource_id, approved).apply(lambda known: str(known[0]))
+        for number, subresource in enumerate(target.subresources):
+            label = f"{target.label}-{subresource}" if number else target.label
+            rules.append(_outbound_rule(parent, workspace, label, subresource, resource_id, rules[-1:]))
+    return rules
 
 
-def _managed_door(parent: AzureComponent, workspace: Any, label: str, service: str, target: pulumi.Output[str], before: list[Any]) -> Any:
+def _outbound_rule(
+    parent: AzureComponent,
+    workspace: az.machinelearningservices.Workspace,
+    label: str,
+    subresource: str,
+    resource_id: pulumi.Output[str],
+    before: Sequence[pulumi.Resource],
+) -> az.machinelearningservices.ManagedNetworkSettingsRule:
     ml = az.machinelearningservices
-    destination = ml.PrivateEndpointDestinationArgs(service_resource_id=target, subresource_target=service, spark_enabled=False)
+    destination = ml.PrivateEndpointDestinationArgs(service_resource_id=resource_id, subresource_target=subresource, spark_enabled=False)
     return ml.ManagedNetworkSettingsRule(
-        parent.child_name(f"door-{label}"),
+        parent.child_name(f"door-{label}"),  # frozen: in the states of stacks
         resource_group_name=parent.group.name,
         workspace_name=workspace.name,
         rule_name=label,

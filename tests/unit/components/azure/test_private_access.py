@@ -1,4 +1,4 @@
-"""Private ways to what a yard has: from the pools' networks, and from the network that Azure ML manages."""
+"""Private endpoints to buckets, workspace and registry, from the pools' networks and from Azure ML's managed network."""
 
 from __future__ import annotations
 
@@ -11,29 +11,33 @@ from tests.helpers.azure_yard import CLUSTER, DATA, TAGS, VMS, declare, kinds, t
 
 
 def endpoints(recorded: Any) -> list[str]:
-    """Names of the private endpoints in the pools' networks."""
+    """Return the names of the private endpoints in the pools' networks."""
     return [line.partition(" ")[2] for line in kinds(recorded) if line.startswith("PrivateEndpoint")]
 
 
 @pytest.mark.parametrize(
-    ("open_to", "default", "own_door"),
+    ("open_to", "default", "own_rule"),
     [((), "Deny", False), (("203.0.112.0/24",), "Deny", True), (("internet",), "Allow", False)],
 )
-def test_whoever_reaches_the_run_bucket_reaches_the_logs(record: Any, open_to: tuple[str, ...], default: str, own_door: bool) -> None:
+def test_workspace_storage_has_the_network_rules_of_the_run_bucket(
+    record: Any, open_to: tuple[str, ...], default: str, own_rule: bool
+) -> None:
     recorded = record(lambda: declare(open_to=open_to))
     runs, logs = (recorded.inputs(token("storage:StorageAccount"), name) for name in ("runs-account", "train-workspace-storage"))
     assert (logs["publicNetworkAccess"], logs["networkRuleSet"]) == (runs["publicNetworkAccess"], runs["networkRuleSet"])
     assert logs["networkRuleSet"]["defaultAction"] == default
     assert logs["allowSharedKeyAccess"] is False
     found = kinds(recorded, "train")
-    assert ("PrivateEndpoint train-net-workspace-storage-blob" in found) is (not open_to)  # else from the pools' network
-    assert ("ManagedNetworkSettingsRule train-door-workspace-storage" in found) is own_door  # else Azure's own, or the internet
-    assert ("RoleAssignment train-may-connect-workspace-storage" in found) is own_door
+    assert ("PrivateEndpoint train-net-workspace-storage-blob" in found) is (not open_to)  # else through the public endpoint
+    assert (
+        "ManagedNetworkSettingsRule train-door-workspace-storage" in found
+    ) is own_rule  # else Azure makes the rule, or the internet is used
+    assert ("RoleAssignment train-may-connect-workspace-storage" in found) is own_rule
     approved = record(lambda: declare(open_to=open_to, isolation="approved"))
-    assert "ManagedNetworkSettingsRule train-door-workspace-storage" not in kinds(approved)  # Azure's own then
+    assert "ManagedNetworkSettingsRule train-door-workspace-storage" not in kinds(approved)  # Azure makes the rule
 
 
-def test_every_pools_network_leads_to_what_the_internet_does_not(record: Any) -> None:
+def test_every_network_of_a_pool_gets_endpoints_to_closed_resources(record: Any) -> None:
     def program() -> None:
         one, two = (Network(name, {"zones": ["1"]}, tags=TAGS) for name in ("one", "two"))
         pools = [GpuPool("h100", CLUSTER, network=one, tags=TAGS), GpuPool("more", CLUSTER, network=two, tags=TAGS)]
@@ -47,16 +51,14 @@ def test_every_pools_network_leads_to_what_the_internet_does_not(record: Any) ->
     assert registry["privateLinkServiceConnections"][0]["groupIds"] == ["registry"]
     zones = [recorded.inputs(token("privatedns:PrivateZone"), f"{network}-registry") for network in ("one", "two")]
     assert {zone["privateZoneName"] for zone in zones} == {"privatelink.azurecr.io"}
-    assert len({zone["resourceGroupName"] for zone in zones}) == 2  # Azure has one zone of a name in a group
+    assert len({zone["resourceGroupName"] for zone in zones}) == 2  # a resource group holds one zone of each name
 
 
 @pytest.mark.parametrize(
-    ("open_to", "doors"),
+    ("open_to", "rules"),
     [(None, []), (["internet"], []), ([], ["train-door-text"]), (["203.0.112.0/24"], ["train-door-text"])],
 )
-def test_ways_lead_to_an_adopted_bucket_that_the_internet_does_not_lead_to(
-    record: Any, open_to: list[str] | None, doors: list[str]
-) -> None:
+def test_an_adopted_bucket_gets_endpoints_unless_open_to_the_internet(record: Any, open_to: list[str] | None, rules: list[str]) -> None:
     def program() -> None:
         network = Network("net", {"zones": ["1"]}, tags=TAGS)
         pools = [GpuPool(name, spec, network=network, tags=TAGS) for name, spec in (("h100", CLUSTER), ("lab", VMS))]
@@ -65,15 +67,15 @@ def test_ways_lead_to_an_adopted_bucket_that_the_internet_does_not_lead_to(
 
     recorded = record(program)
     found = kinds(recorded, "train")
-    rules = [line.partition(" ")[2] for line in found if line.startswith("ManagedNetworkSettingsRule")]
-    assert rules == ["train-door-runs", *doors]  # one for the account, whatever is in it
-    assert ("RoleAssignment train-may-connect-text" in found) is bool(doors)
-    ways = [name for name in endpoints(recorded) if name.startswith(("net-text", "net-images"))]
-    assert ways == (["net-text-blob", "net-text-dfs"] if doors else [])
+    made = [line.partition(" ")[2] for line in found if line.startswith("ManagedNetworkSettingsRule")]
+    assert made == ["train-door-runs", *rules]  # one for the account with both containers
+    assert ("RoleAssignment train-may-connect-text" in found) is bool(rules)
+    own = [name for name in endpoints(recorded) if name.startswith(("net-text", "net-images"))]
+    assert own == (["net-text-blob", "net-text-dfs"] if rules else [])
 
 
 @pytest.mark.parametrize("open_to", [None, ["internet"]])
-def test_clusters_that_reach_approved_ways_alone_are_led_to_every_bucket(record: Any, open_to: list[str] | None) -> None:
+def test_with_approved_egress_clusters_get_endpoints_to_every_bucket(record: Any, open_to: list[str] | None) -> None:
     def program() -> None:
         pool = GpuPool("h100", CLUSTER, network=Network("net", {"zones": ["1"]}, tags=TAGS), tags=TAGS)
         data = Bucket.adopt("data", bucket=DATA, open_to=open_to, tags=TAGS)
@@ -83,11 +85,11 @@ def test_clusters_that_reach_approved_ways_alone_are_led_to_every_bucket(record:
     recorded = record(program)
     rules = [line.partition(" ")[2] for line in kinds(recorded, "train") if line.startswith("ManagedNetworkSettingsRule")]
     assert rules == ["train-door-data", "train-door-runs"]
-    assert endpoints(recorded) == []  # the pools' network reaches them as anybody does
+    assert endpoints(recorded) == []  # the pools' network uses the public endpoints
 
 
 @pytest.mark.parametrize("services", [("one", "two"), ("two", "one"), ("two",)])
-def test_job_services_share_the_endpoints_of_a_shared_bucket_and_leave_them_to_each_other(record: Any, services: tuple[str, ...]) -> None:
+def test_job_services_share_the_endpoints_of_a_shared_bucket(record: Any, services: tuple[str, ...]) -> None:
     def program() -> None:
         network = Network("net", {"zones": ["1"]}, tags=TAGS)
         data = Bucket("data", tags=TAGS)
@@ -99,10 +101,10 @@ def test_job_services_share_the_endpoints_of_a_shared_bucket_and_leave_them_to_e
     buckets = ["data", *sorted(f"{name}-runs" for name in services)]
     assert endpoints(recorded) == [f"net-{bucket}-{service}" for bucket in buckets for service in ("blob", "dfs")]
     parents = {recorded.one(token("network:PrivateEndpoint"), name).parent.rpartition("::")[2] for name in endpoints(recorded)}
-    assert parents == {"net"}  # whichever job service goes, the others' ways stay what they are
+    assert parents == {"net"}  # so removing one job service leaves the endpoints of the other
 
 
-def test_clusters_are_led_to_both_services_of_a_hierarchical_bucket(record: Any) -> None:
+def test_clusters_get_endpoints_to_both_subresources_of_a_hierarchical_bucket(record: Any) -> None:
     def program() -> None:
         pool = GpuPool("h100", CLUSTER, network=Network("net", {"zones": ["1"]}, tags=TAGS), tags=TAGS)
         JobService("train", pools=[pool], writes=[Bucket("runs", namespace="hierarchical", tags=TAGS)], tags=TAGS)

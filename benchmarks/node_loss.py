@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import psutil
 
 from gpuyard.training_jobs.launch.control_channel import free_port
-from tests.fakes.nodes import FakeRun
+from tests.helpers.node_processes import FakeRun
 from tests.helpers.waiting import wait_for
 
 SCRIPT = """

@@ -20,24 +20,24 @@ import pulumi
 from pulumi import _types
 
 from gpuyard.components.planning.recorder import Recording, properties
-from tests.fakes.standin import aws_shapes, azure_shapes, gcp_shapes
-from tests.fakes.standin.answers import Origin
+from tests.fakes.pulumi_provider import aws_rules, azure_rules, gcp_rules
+from tests.fakes.pulumi_provider.answers import Origin
 
 _CLIENT = "get_client_config_output"
 # What a look-up answers, where it stands in texts: package -> pattern -> (service and look-up, attribute).
 _PLACES: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "aws": {
-        aws_shapes.ACCOUNT: ("get_caller_identity_output", "account_id"),
-        rf"\b{aws_shapes.REGION}(?![a-z])": ("get_region_output", "region"),
-        rf"(?<=arn:){aws_shapes.PARTITION}(?=:)": ("get_partition_output", "partition"),
+        aws_rules.ACCOUNT: ("get_caller_identity_output", "account_id"),
+        rf"\b{aws_rules.REGION}(?![a-z])": ("get_region_output", "region"),
+        rf"(?<=arn:){aws_rules.PARTITION}(?=:)": ("get_partition_output", "partition"),
     },
     "gcp": {
-        gcp_shapes.PROJECT: (f"organizations.{_CLIENT}", "project"),
-        gcp_shapes.NUMBER: ("organizations.get_project_output", "number"),
+        gcp_rules.PROJECT: (f"organizations.{_CLIENT}", "project"),
+        gcp_rules.NUMBER: ("organizations.get_project_output", "number"),
     },
     "azure-native": {
-        azure_shapes.SUBSCRIPTION: (f"authorization.{_CLIENT}", "subscription_id"),
-        azure_shapes.TENANT: (f"authorization.{_CLIENT}", "tenant_id"),
+        azure_rules.SUBSCRIPTION: (f"authorization.{_CLIENT}", "subscription_id"),
+        azure_rules.TENANT: (f"authorization.{_CLIENT}", "tenant_id"),
     },
 }
 

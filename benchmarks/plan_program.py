@@ -24,10 +24,10 @@ from benchmarks import plan_plain  # noqa: E402 after the path: this file is sta
 from gpuyard.components.planning.recorder import Recording, record  # noqa: E402
 from gpuyard.stacks.program import declare  # noqa: E402
 from gpuyard.stacks.settings import load  # noqa: E402
-from tests.helpers import committed  # noqa: E402
+from tests.helpers import committed_stacks  # noqa: E402
 
 RATIO, GROWTH = 1.05, 0.05
-_STACKS = [yards[0] for yards in committed.YARDS.values()]
+_STACKS = [yards[0] for yards in committed_stacks.YARDS.values()]
 Program = Callable[[], None]
 
 
@@ -77,7 +77,7 @@ def _growth(sizes: list[int]) -> float | None:
 
 def _programs(stack: str, pools: int) -> tuple[Program, Program]:
     """The yard of a stack, or one with so many pools like its first, ours and plain. Made outside the time: both are then warm."""
-    settings = load(committed.config(stack), stack=stack)
+    settings = load(committed_stacks.config(stack), stack=stack)
     if pools > 1:
         first = next(iter(settings.pools.values()))
         settings = settings.model_copy(update={"pools": {f"pool-{index}": first for index in range(pools)}})
@@ -85,21 +85,21 @@ def _programs(stack: str, pools: int) -> tuple[Program, Program]:
     def ours() -> None:
         declare(settings)
 
-    answers = committed.Referring()
+    answers = committed_stacks.Referring()
     _freeze()
     recording = _record(ours, answers, stack)
     program = plan_plain.program(recording, answers.origins)  # by hand, and checked to be the same
-    plan_plain.check_same(recording, _record(program, committed.Referring(), stack))
+    plan_plain.check_same(recording, _record(program, committed_stacks.Referring(), stack))
     return ours, program
 
 
-def _record(program: Program, answers: committed.Referring, stack: str) -> Recording:
-    return record(program, answers, project="gpuyard", stack=stack, config=committed.config(stack), root=CHECKOUT)
+def _record(program: Program, answers: committed_stacks.Referring, stack: str) -> Recording:
+    return record(program, answers, project="gpuyard", stack=stack, config=committed_stacks.config(stack), root=CHECKOUT)
 
 
 def _time(program: Program, stack: str) -> float:
     """CPU seconds of one run."""
-    answers, config = committed.Referring(), committed.config(stack)
+    answers, config = committed_stacks.Referring(), committed_stacks.config(stack)
     _freeze()
     begun = time.process_time()
     record(program, answers, project="gpuyard", stack=stack, config=config, root=CHECKOUT)

@@ -24,8 +24,8 @@ from urllib.request import urlopen
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.spec import parse_job
-from tests.fakes.azure.ml import SUBSCRIPTION
-from tests.fakes.azure.ml_yard import make_target
+from tests.fakes.azure.azureml import SUBSCRIPTION
+from tests.helpers.azureml_pool import make_target
 
 ROOT = Path(__file__).resolve().parents[1]
 BUCKET = "abfs://runs@account.dfs.core.windows.net"

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.azure.door import Door
 from tests.fakes.azure.entra import FakeEntra
-from tests.fakes.azure.https import Answer, FakeHttps
+from tests.fakes.azure.https_proxy import Door
+from tests.fakes.azure.https_service import Answer, FakeHttps
 
 _MISSING = Answer(404, b"<?xml version='1.0'?><Error><Code>BlobNotFound</Code></Error>", {"x-ms-error-code": "BlobNotFound"})
 _BEATEN = Answer(412, b"<?xml version='1.0'?><Error><Code>ConditionNotMet</Code></Error>", {"x-ms-error-code": "ConditionNotMet"})

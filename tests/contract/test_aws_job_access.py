@@ -15,7 +15,7 @@ from gpuyard.components.aws.policy import policy_document
 from gpuyard.training_jobs.launch import objects as files
 from gpuyard.training_jobs.train import shards
 from gpuyard.training_jobs.train.checkpoint_store import Checkpoints
-from tests.helpers.iam import allows
+from tests.helpers.iam_evaluator import allows
 
 POLICY = policy_document(job(Storage("arn:aws:s3:::runs", None), [Storage("arn:aws:s3:::data", None)], []))
 RUN = "s3://runs/gpuyard/runs/llm-0a1b"

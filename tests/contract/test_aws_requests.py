@@ -13,8 +13,8 @@ import jmespath  # type: ignore[import-untyped]
 import moto
 import pytest
 
-from tests.fakes.standin import aws_shapes, sdk, shapes
-from tests.helpers import aws_requests, committed
+from tests.fakes.pulumi_provider import aws_rules, resource_rules, sdk_check
+from tests.helpers import aws_api_requests, committed_stacks
 from tests.security.rows import Row, resources_of
 
 TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
@@ -25,8 +25,8 @@ NOT_IN_MOTO = frozenset({"CreatePlacementGroup", "ScheduleKeyDeletion", "UpdateC
 def refused(token: str, inputs: Mapping[str, Any]) -> str:
     """Everything the API's model refuses, as one text."""
     try:
-        return "\n".join(line for request in aws_requests.requests(token, inputs, "id") for line in aws_requests.problems(request))
-    except aws_requests.Misfit as error:
+        return "\n".join(line for request in aws_api_requests.requests(token, inputs, "id") for line in aws_api_requests.problems(request))
+    except aws_api_requests.Misfit as error:
         return str(error)
 
 
@@ -51,14 +51,14 @@ def test_a_wrong_request_is_refused(token: str, inputs: dict[str, Any], told: st
     assert told in refused(token, inputs)
 
 
-@pytest.fixture(scope="module", params=committed.YARDS["aws"])
-def yard(request: pytest.FixtureRequest) -> tuple[list[Row], dict[str, committed.Origin]]:
-    answers = committed.Referring()
-    return resources_of(committed.recorded(request.param, answers)), answers.origins
+@pytest.fixture(scope="module", params=committed_stacks.YARDS["aws"])
+def yard(request: pytest.FixtureRequest) -> tuple[list[Row], dict[str, committed_stacks.Origin]]:
+    answers = committed_stacks.Referring()
+    return resources_of(committed_stacks.recorded(request.param, answers)), answers.origins
 
 
 def test_every_property_is_one_the_sdk_has(yard: tuple[list[Row], Any]) -> None:
-    assert [f"{row.name} {line}" for row in yard[0] for line in sdk.problems(row.token, row.inputs)] == []
+    assert [f"{row.name} {line}" for row in yard[0] for line in sdk_check.problems(row.token, row.inputs)] == []
 
 
 def test_every_request_is_one_the_api_has(yard: tuple[list[Row], Any]) -> None:
@@ -69,15 +69,15 @@ def test_what_a_schedule_calls_is_one_the_api_has(yard: tuple[list[Row], Any]) -
     targets = [row.inputs["target"] for row in yard[0] if row.token == "aws:scheduler/schedule:Schedule"]
     assert targets, "dev-aws expires, and the block of prod-aws ends"
     for target in targets:
-        assert aws_requests.problems(aws_requests.called(target["arn"], target["input"])) == []
+        assert aws_api_requests.problems(aws_api_requests.called(target["arn"], target["input"])) == []
 
 
 def _named(row: Row) -> dict[str, Any]:
     """The inputs with the name that the provider gives where the program gave none."""
-    label = aws_shapes.NAME_OF.get(row.token, "name")
+    label = aws_rules.NAME_OF.get(row.token, "name")
     inputs = dict(row.inputs)
-    if label in sdk.resource(row.token).inputs and label not in inputs:
-        name = f"{row.name}-{shapes.digits(row.token, row.name)[:7]}"
+    if label in sdk_check.resource(row.token).inputs and label not in inputs:
+        name = f"{row.name}-{resource_rules.digits(row.token, row.name)[:7]}"
         inputs[label] = f"alias/{name}" if row.token.endswith(":Alias") else name
     return inputs
 
@@ -85,17 +85,17 @@ def _named(row: Row) -> dict[str, Any]:
 class Account:
     """moto's AWS, filled from recorded resources in the order in which they were declared."""
 
-    def __init__(self, origins: Mapping[str, committed.Origin]) -> None:
-        self.ids: dict[committed.Origin, str] = {}  # whose id or ARN -> the one moto gave
+    def __init__(self, origins: Mapping[str, committed_stacks.Origin]) -> None:
+        self.ids: dict[committed_stacks.Origin, str] = {}  # whose id or ARN -> the one moto gave
         self._origins = origins
         self._pattern = re.compile("|".join(re.escape(value) for value in sorted(origins, key=len, reverse=True)))
         self._recorded = {origin: value for value, origin in origins.items()}
 
     def make(self, row: Row) -> None:
         """Make one resource."""
-        origin = committed.Origin(row.token, row.name, "id")
+        origin = committed_stacks.Origin(row.token, row.name, "id")
         inputs = self._resolved(_named(row))
-        for request in aws_requests.requests(row.token, inputs, "THE-NEW-ID"):
+        for request in aws_api_requests.requests(row.token, inputs, "THE-NEW-ID"):
             if request.operation in NOT_IN_MOTO:
                 continue
             made_id = self.ids.get(origin) or self._recorded.get(origin, "")
@@ -150,8 +150,8 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.parametrize("stack", ["dev-aws"])
 def test_moto_makes_the_yard(stack: str) -> None:
-    answers = committed.Referring()
-    rows = resources_of(committed.recorded(stack, answers))
+    answers = committed_stacks.Referring()
+    rows = resources_of(committed_stacks.recorded(stack, answers))
     with moto.mock_aws():
         account = Account(answers.origins)
         # moto reads a bucket's policy without its conditions, so once that is there it refuses objects; but logging needs it
@@ -164,11 +164,11 @@ def test_moto_makes_the_yard(stack: str) -> None:
         assert not any(subnet["MapPublicIpOnLaunch"] for subnet in subnets)
         groups = [row for row in rows if row.token == "aws:ec2/securityGroup:SecurityGroup"]
         for group in groups:
-            found = account.ids[committed.Origin(group.token, group.name, "id")]
+            found = account.ids[committed_stacks.Origin(group.token, group.name, "id")]
             rules = ec2.describe_security_groups(GroupIds=[found])["SecurityGroups"][0]["IpPermissions"]
             assert not any(rule.get("IpRanges") for rule in rules)
         for row in [row for row in rows if row.token == TEMPLATE]:
-            made = account.ids[committed.Origin(row.token, row.name, "id")]
+            made = account.ids[committed_stacks.Origin(row.token, row.name, "id")]
             data = ec2.describe_launch_template_versions(LaunchTemplateId=made)["LaunchTemplateVersions"][0]["LaunchTemplateData"]
             assert data["MetadataOptions"]["HttpTokens"] == "required"
             assert all(mapping["Ebs"]["Encrypted"] for mapping in data["BlockDeviceMappings"])

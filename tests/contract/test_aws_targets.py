@@ -9,7 +9,7 @@ import pytest
 
 from gpuyard.components.catalogue import table
 from gpuyard.training_jobs.target import BatchTarget, SageMakerTarget, parse_targets
-from tests.helpers.aws_yard import BATCH, TRAINING, declare
+from tests.helpers.aws_sample_yard import BATCH, TRAINING, declare
 from tests.unit.conftest import record
 
 __all__ = ["record"]  # a fixture of the unit tests, used here too

@@ -15,9 +15,9 @@ from gpuyard.training_jobs.backends.azureml.request import body_of
 from gpuyard.training_jobs.run import Code, Run
 from gpuyard.training_jobs.state import State
 from gpuyard.training_jobs.target import AzureMlTarget
-from tests.fakes.azure.ml import SUBSCRIPTION
-from tests.fakes.azure.ml_yard import IMAGE, Yard, yard
-from tests.helpers.local_yard import job
+from tests.fakes.azure.azureml import SUBSCRIPTION
+from tests.helpers.azureml_pool import IMAGE, Yard, yard
+from tests.helpers.local_pool import job
 from tests.helpers.waiting import PATIENCE_S
 
 # What it adds to a job: the state of the git checkout that it is started in, and empty members.

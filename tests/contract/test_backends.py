@@ -14,8 +14,8 @@ from gpuyard.training_jobs.backends.base import Backend, Capacity
 from gpuyard.training_jobs.errors import ConflictError
 from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
 from gpuyard.training_jobs.target import JobTarget
-from tests.helpers.local_yard import job
-from tests.helpers.service_yards import MAKERS, PROGRAM, Yard
+from tests.helpers.local_pool import job
+from tests.helpers.service_pools import MAKERS, PROGRAM, Yard
 from tests.helpers.waiting import wait_for
 
 

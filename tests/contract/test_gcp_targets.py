@@ -12,11 +12,11 @@ from gpuyard.training_jobs.backends.vertex import Backend, _message
 from gpuyard.training_jobs.run import Code, Run
 from gpuyard.training_jobs.target import VertexTarget, parse_targets
 from tests.fakes.gcp.vertex_rules import broken_rules
-from tests.fakes.gcp.vertex_yard import IMAGE
-from tests.helpers.committed import YARDS, recorded
-from tests.helpers.gcp_pools import CAPACITIES, MACHINES, VERTEX
-from tests.helpers.gcp_yard import declare
-from tests.helpers.local_yard import job
+from tests.helpers.committed_stacks import YARDS, recorded
+from tests.helpers.gcp_sample_pools import CAPACITIES, MACHINES, VERTEX
+from tests.helpers.gcp_sample_yard import declare
+from tests.helpers.local_pool import job
+from tests.helpers.vertex_pool import IMAGE
 from tests.unit.conftest import record
 
 __all__ = ["record"]  # a fixture of the unit tests, used here too

@@ -12,8 +12,8 @@ from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.lifecycle.journal import Journal
 from gpuyard.training_jobs.store import ChangedError, ExistsError, Store, open_store
 from tests.fakes.aws.moto_server import moto
-from tests.fakes.azure.storage import storage as azure_storage
-from tests.fakes.gcp.storage_yard import storage
+from tests.fakes.azure.blob_storage import storage as azure_storage
+from tests.helpers.gcs_bucket import storage
 
 
 @pytest.fixture(params=["local", "s3", "s3-prefix", "gs", "gs-prefix", "abfs", "abfs-prefix"])

@@ -21,10 +21,10 @@ from gpuyard.training_jobs.status import RunStatus
 from gpuyard.training_jobs.store import read_url
 from gpuyard.training_jobs.target import BatchTarget, JobTarget
 from tests.fakes.aws.batch import FakeBatch
-from tests.fakes.aws.batch_yard import GROUP, batch_target
-from tests.fakes.aws.logs import FakeLogs
+from tests.fakes.aws.cloudwatch_logs import FakeLogs
 from tests.fakes.aws.moto_server import Moto, moto
-from tests.fakes.aws.scan import scan
+from tests.helpers.batch_pool import GROUP, batch_target
+from tests.helpers.secret_scan.aws import scan
 from tests.helpers.waiting import wait_for
 
 pytestmark = [

@@ -12,10 +12,10 @@ import pytest
 from gpuyard.training_jobs.state import Exit, State, exit_for
 from gpuyard.training_jobs.store import read_url
 from tests.fakes.azure.entra import NODES, claims_of
-from tests.fakes.azure.ml_yard import Yard, yard
-from tests.fakes.azure.scan import SECRET, scan
-from tests.fakes.azure.vault import FakeVault
-from tests.helpers.trainer_runs import own_script, trainer, went_on
+from tests.fakes.azure.key_vault import FakeVault
+from tests.helpers.azureml_pool import Yard, yard
+from tests.helpers.secret_scan.azure import SECRET, scan
+from tests.helpers.trainer_jobs import own_script, trainer, went_on
 from tests.helpers.waiting import wait_for
 
 pytestmark = [

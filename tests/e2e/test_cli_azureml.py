@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from tests.fakes.azure.entra import SIGNATURE, SUBJECT_TOKEN
-from tests.fakes.azure.https import DENIED, Fault, RefusalError
-from tests.fakes.azure.ml_yard import Yard, target_document, yard
-from tests.helpers.cli_runs import ROOT, Done, call, document, publish, write_job
-from tests.helpers.schedulers import run_workflow, token_service
+from tests.fakes.azure.https_service import DENIED, Fault, RefusalError
+from tests.helpers.azureml_pool import Yard, target_document, yard
+from tests.helpers.cli_process import ROOT, Done, call, document, publish, write_job
+from tests.helpers.pipeline_schedulers import run_workflow, token_service
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
 RECIPE = ROOT / "examples/pipelines/github-nightly-azure.yml"

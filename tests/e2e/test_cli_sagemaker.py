@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.aws.model import DENIED, Fault, RefusalError
+from tests.fakes.aws.botocore_service import DENIED, Fault, RefusalError
 from tests.fakes.aws.moto_server import KEY_ID, SECRET_KEY
-from tests.fakes.aws.sagemaker_yard import Yard, target_document, yard
-from tests.helpers.cli_runs import Done, call, document, publish, write_code, write_job
+from tests.helpers.cli_process import Done, call, document, publish, write_code, write_job
+from tests.helpers.sagemaker_pool import Yard, target_document, yard
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a host address of its own and PR_SET_PDEATHSIG are Linux's")
 SCRIPT = "import os, sys; print('rank', os.environ['RANK'], flush=True); sys.exit(int(sys.argv[1]))"

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.fakes.metadata import GCP, metadata
-from tests.fakes.nodes import FakeRun, finish
+from tests.fakes.metadata_services import GCP, metadata
+from tests.helpers.node_processes import FakeRun, finish
 from tests.helpers.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")

@@ -10,9 +10,9 @@ import pytest
 
 from gpuyard.training_jobs.runner import Runner
 from tests.fakes.aws.batch import FakeBatch
-from tests.fakes.aws.batch_yard import GROUP, batch_target
-from tests.fakes.aws.logs import FakeLogs
+from tests.fakes.aws.cloudwatch_logs import FakeLogs
 from tests.fakes.aws.moto_server import moto
+from tests.helpers.batch_pool import GROUP, batch_target
 from tests.live import test_aws as live
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own is Linux's")

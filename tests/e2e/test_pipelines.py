@@ -19,10 +19,10 @@ import yaml
 from gpuyard.training_jobs.spec import load_job
 from gpuyard.training_jobs.state import Exit
 from tests.fakes.aws.batch import FakeBatch
-from tests.fakes.aws.batch_yard import GROUP, target_document
-from tests.fakes.aws.logs import FakeLogs
+from tests.fakes.aws.cloudwatch_logs import FakeLogs
 from tests.fakes.aws.moto_server import moto
-from tests.helpers.schedulers import Site, crontab, ran, run_workflow, token_service
+from tests.helpers.batch_pool import GROUP, target_document
+from tests.helpers.pipeline_schedulers import Site, crontab, ran, run_workflow, token_service
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the shells and variables are those of Linux machines")
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.fakes.gcp.tokens import GITHUB_TOKEN
-from tests.fakes.gcp.vertex_yard import Yard, target_document, yard
-from tests.helpers.schedulers import crontab, ran, run_workflow, token_service
+from tests.fakes.gcp.workload_identity import GITHUB_TOKEN
+from tests.helpers.pipeline_schedulers import crontab, ran, run_workflow, token_service
+from tests.helpers.vertex_pool import Yard, target_document, yard
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the shells and variables are those of Linux machines")
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ import pytest
 
 from gpuyard.training_jobs.train import corpus
 from gpuyard.training_jobs.train.config import Config
-from tests.fakes.nodes import CHECKOUT
+from tests.helpers.node_processes import CHECKOUT
 
 
 def _train(folder: Path, *words: str) -> tuple[float, float]:

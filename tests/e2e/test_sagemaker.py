@@ -16,10 +16,10 @@ from gpuyard.training_jobs.spec import parse_job
 from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
 from gpuyard.training_jobs.status import RunStatus
 from gpuyard.training_jobs.store import read_url
-from tests.fakes.aws.sagemaker_yard import Yard, yard
-from tests.fakes.aws.scan import SECRET, scan
-from tests.helpers.cli_runs import write_code
-from tests.helpers.trainer_runs import own_script, trainer, went_on
+from tests.helpers.cli_process import write_code
+from tests.helpers.sagemaker_pool import Yard, yard
+from tests.helpers.secret_scan.aws import SECRET, scan
+from tests.helpers.trainer_jobs import own_script, trainer, went_on
 from tests.helpers.waiting import wait_for
 
 pytestmark = [

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gpuyard.training_jobs.launch.control_channel import free_port
-from tests.fakes.nodes import CHECKOUT, FakeRun, finish
+from tests.helpers.node_processes import CHECKOUT, FakeRun, finish
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
 SETTINGS = ["steps=24", "batch=8", "context=32", "width=32", "layers=1", "corpus_bytes=200000", "val_bytes=8192", "dropout=0.1"]

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from gpuyard.training_jobs.store import read_url
-from tests.fakes.gcp.scan import SECRET, scan
-from tests.fakes.gcp.secrets import FakeSecrets
-from tests.fakes.gcp.tokens import SUBJECT_TOKEN
-from tests.fakes.gcp.vertex_doors import DENIED, QUOTA, Fault
-from tests.fakes.gcp.vertex_yard import Yard, target_document, yard
-from tests.helpers.cli_runs import Done, call, document, publish, write_code, write_job
-from tests.helpers.trainer_runs import trainer, went_on
+from tests.fakes.gcp.secret_manager import FakeSecrets
+from tests.fakes.gcp.vertex_endpoints import DENIED, QUOTA, Fault
+from tests.fakes.gcp.workload_identity import SUBJECT_TOKEN
+from tests.helpers.cli_process import Done, call, document, publish, write_code, write_job
+from tests.helpers.secret_scan.gcp import SECRET, scan
+from tests.helpers.trainer_jobs import trainer, went_on
+from tests.helpers.vertex_pool import Yard, target_document, yard
 from tests.helpers.waiting import wait_for
 
 pytestmark = [

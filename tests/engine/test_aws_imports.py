@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from tests.helpers.committed import CHECKOUT
+from tests.helpers.committed_stacks import CHECKOUT
 
 _LOADED = """
 import json, sys

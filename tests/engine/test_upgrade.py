@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.standin import record_state
+from tests.fakes.pulumi_provider import record_state
 
 pytestmark = pytest.mark.engine
 STATES = sorted(record_state.FOLDER.glob("*.json.gz"))
 
 
 def test_there_are_states() -> None:
-    assert STATES, "record one for each release: tests/fakes/standin/record_state.py"
+    assert STATES, "record one for each release: tests/fakes/pulumi_provider/record_state.py"
 
 
 @pytest.mark.parametrize("state", STATES, ids=[state.name.removesuffix(".json.gz") for state in STATES])

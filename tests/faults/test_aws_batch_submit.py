@@ -19,12 +19,12 @@ from gpuyard.training_jobs.runner import Runner, Submitted
 from gpuyard.training_jobs.state import State
 from gpuyard.training_jobs.target import BatchTarget, JobTarget
 from tests.fakes.aws.batch import FakeBatch
-from tests.fakes.aws.batch_yard import GROUP, batch_target, call_as_a_pipeline
-from tests.fakes.aws.logs import FakeLogs
-from tests.fakes.aws.model import LOST, THROTTLED, UNAVAILABLE
-from tests.helpers.dying import dying_at
-from tests.helpers.local_yard import job
-from tests.helpers.submits import at_once
+from tests.fakes.aws.botocore_service import LOST, THROTTLED, UNAVAILABLE
+from tests.fakes.aws.cloudwatch_logs import FakeLogs
+from tests.helpers.batch_pool import GROUP, batch_target, call_as_a_pipeline
+from tests.helpers.concurrent_submits import at_once
+from tests.helpers.crash_at_line import dying_at
+from tests.helpers.local_pool import job
 
 BETWEEN = (
     "/runner.py",

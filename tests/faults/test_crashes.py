@@ -19,7 +19,7 @@ from gpuyard.training_jobs.backends import local
 from gpuyard.training_jobs.backends.local.process import marked
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Reason, State
-from tests.helpers.local_yard import NODE_PROGRAM, job, make_target, run_dir, starts, target_document
+from tests.helpers.local_pool import NODE_PROGRAM, job, make_target, run_dir, starts, target_document
 from tests.helpers.waiting import PATIENCE_S, wait_for
 
 # One submit in a process of its own, as a pipeline does it; `moment` says where it is killed.

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.nodes import FakeRun, finish
+from tests.helpers.node_processes import FakeRun, finish
 from tests.helpers.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.nodes import FakeRun, finish
+from tests.helpers.node_processes import FakeRun, finish
 from tests.helpers.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")

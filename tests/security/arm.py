@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.fakes.standin import azure_types, sdk, sdk_source
+from tests.fakes.pulumi_provider import azure_types, sdk_check, sdk_schema
 from tests.security.rows import Row
 
 _SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
@@ -27,7 +27,7 @@ def address(row: Row) -> str:
 
 
 def _resource(row: Row) -> dict[str, Any]:
-    entry, known = azure_types.table()[row.token], sdk.resource(row.token).inputs
+    entry, known = azure_types.table()[row.token], sdk_check.resource(row.token).inputs
     renames = entry.get("renames", {})
     given = {renames.get(name, name): _value(known[name].kind, value) for name, value in row.inputs.items() if name not in entry["path"]}
     head = {"type": entry["arm"], "apiVersion": entry["version"], "name": _name(row)}
@@ -45,7 +45,7 @@ def _nested(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**head, "properties": inner}
 
 
-def _value(kind: sdk_source.Kind, value: Any) -> Any:
+def _value(kind: sdk_schema.Kind, value: Any) -> Any:
     if isinstance(value, list) and kind.word == "list":
         return [_value(kind.parts[0], item) for item in value]
     if isinstance(value, Mapping) and kind.word == "map":
@@ -53,16 +53,16 @@ def _value(kind: sdk_source.Kind, value: Any) -> Any:
     if isinstance(value, Mapping) and kind.word == "union":
         return _value(next((part for part in kind.parts if _is(part, value)), kind.parts[0]), value)
     if isinstance(value, Mapping) and kind.word == "object":
-        fields = sdk_source.fields(kind.home, kind.name)
+        fields = sdk_schema.fields(kind.home, kind.name)
         inner = {name: _value(fields[name].kind, item) for name, item in value.items()}
         return _nested(inner) if f"{kind.home.rpartition('/')[2]}:{kind.name}" in azure_types.document()["nested"] else inner
     return value
 
 
-def _is(kind: sdk_source.Kind, value: Any) -> bool:
+def _is(kind: sdk_schema.Kind, value: Any) -> bool:
     """Whether a value is of this kind: an object has its names, all the way down."""
     if isinstance(value, Mapping) and kind.word == "object":
-        fields = sdk_source.fields(kind.home, kind.name)
+        fields = sdk_schema.fields(kind.home, kind.name)
         return all(name in fields and _is(fields[name].kind, item) for name, item in value.items())
     if isinstance(value, list) and kind.word == "list":
         return all(_is(kind.parts[0], item) for item in value)

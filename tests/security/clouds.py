@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.standin import azure_types
-from tests.fakes.standin.answers import Origin
-from tests.helpers import committed
+from tests.fakes.pulumi_provider import azure_types
+from tests.fakes.pulumi_provider.answers import Origin
+from tests.helpers import committed_stacks
 from tests.security import arm, terraform
 from tests.security.aws import canaries as aws_canaries
 from tests.security.aws import own_rules as aws_rules
@@ -48,7 +48,7 @@ class Cloud:
     @property
     def yards(self) -> tuple[str, ...]:
         """Its committed stacks. Azure's are open to somebody, so one that is not is beside them."""
-        return (*committed.YARDS.get(self.name, ()), *((committed.CLOSED,) if self.name == "azure" else ()))
+        return (*committed_stacks.YARDS.get(self.name, ()), *((committed_stacks.CLOSED,) if self.name == "azure" else ()))
 
     @property
     def skips(self) -> list[dict[str, str]]:

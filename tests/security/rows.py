@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gpuyard.components.planning.recorder import Recording, properties
-from tests.fakes.standin import sdk, shapes
+from tests.fakes.pulumi_provider import resource_rules, sdk_check
 
 
 class Row(NamedTuple):
@@ -21,7 +21,7 @@ class Row(NamedTuple):
 def resources_of(recording: Recording) -> list[Row]:
     """What clouds make of a recording: all but components, providers and resources of ours."""
     return [
-        Row(request.type, request.name, sdk.plain(properties(request.object)), bool(request.protect or request.retainOnDelete))
+        Row(request.type, request.name, sdk_check.plain(properties(request.object)), bool(request.protect or request.retainOnDelete))
         for request in recording.resources.values()
-        if request.custom and request.type.partition(":")[0] in shapes.PACKAGES
+        if request.custom and request.type.partition(":")[0] in resource_rules.PACKAGES
     ]

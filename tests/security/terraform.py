@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.standin import sdk, sdk_source
-from tests.fakes.standin.answers import Origin
+from tests.fakes.pulumi_provider import sdk_check, sdk_schema
+from tests.fakes.pulumi_provider.answers import Origin
 from tests.security.rows import Row
 
 _MAPS = [Path(__file__).with_name(cloud) / "terraform.json" for cloud in ("aws", "gcp")]
@@ -46,7 +46,7 @@ def address(token: str, name: str) -> str:
 
 
 def _resource(row: Row, origins: Mapping[str, Origin], pattern: re.Pattern[str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    kind, known = table()[row.token]["terraform"], sdk.resource(row.token).inputs
+    kind, known = table()[row.token]["terraform"], sdk_check.resource(row.token).inputs
     provider = "google" if row.token.startswith("gcp:") else "aws"
     head = {"address": address(row.token, row.name), "mode": "managed", "type": kind, "name": row.name, "provider_name": provider}
     values: dict[str, Any] = {}
@@ -65,9 +65,9 @@ def _resource(row: Row, origins: Mapping[str, Origin], pattern: re.Pattern[str])
     return head, values, expressions
 
 
-def _value(token: str, kind: sdk_source.Kind, value: Any) -> Any:
+def _value(token: str, kind: sdk_schema.Kind, value: Any) -> Any:
     if isinstance(value, Mapping) and kind.word == "object":
-        fields = sdk_source.fields(kind.home, kind.name)
+        fields = sdk_schema.fields(kind.home, kind.name)
         return [{_name(token, name): _value(token, fields[name].kind, item) for name, item in value.items()}]
     if isinstance(value, list) and kind.word == "list":
         items = [_value(token, kind.parts[0], item) for item in value]

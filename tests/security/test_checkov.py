@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.standin import sdk, sdk_source
-from tests.helpers import committed
+from tests.fakes.pulumi_provider import sdk_check, sdk_schema
+from tests.helpers import committed_stacks
 from tests.security import checkov, terraform
 from tests.security.clouds import CLOUDS, Cloud
 from tests.security.rows import Row, resources_of
@@ -21,9 +21,9 @@ each_yard = pytest.mark.parametrize(("cloud", "stack"), YARDS, ids=[stack for _,
 
 
 @pytest.fixture(scope="module")
-def yards() -> dict[str, tuple[list[Row], committed.Referring]]:
-    answers = {stack: committed.Referring() for _, stack in YARDS}
-    return {stack: (resources_of(committed.recorded(stack, told)), told) for stack, told in answers.items()}
+def yards() -> dict[str, tuple[list[Row], committed_stacks.Referring]]:
+    answers = {stack: committed_stacks.Referring() for _, stack in YARDS}
+    return {stack: (resources_of(committed_stacks.recorded(stack, told)), told) for stack, told in answers.items()}
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,9 @@ def test_every_type_has_a_canary_or_is_known_to_be_unseen(cloud: Cloud) -> None:
     assert judged | cloud.blind == set(cloud.table)
     assert not judged & cloud.blind
     for token in cloud.table:
-        assert sdk.resource(token).token == token
+        assert sdk_check.resource(token).token == token
     for canary in cloud.canaries:
-        assert not [line for line in sdk.problems(canary.token, canary.inputs) if not line.endswith(": required")]
+        assert not [line for line in sdk_check.problems(canary.token, canary.inputs) if not line.endswith(": required")]
 
 
 def test_the_maps_have_every_list_of_the_sdks() -> None:
@@ -98,16 +98,16 @@ def _lists(token: str) -> set[str]:
     """The names of all list properties a type takes, nested ones too."""
     found: set[str] = set()
 
-    def walk(kind: sdk_source.Kind, above: frozenset[sdk_source.Kind]) -> None:
+    def walk(kind: sdk_schema.Kind, above: frozenset[sdk_schema.Kind]) -> None:
         if kind.word == "list":
             walk(kind.parts[0], above)
         elif kind.word == "object" and kind not in above:
-            for name, each in sdk_source.fields(kind.home, kind.name).items():
+            for name, each in sdk_schema.fields(kind.home, kind.name).items():
                 if each.kind.word == "list":
                     found.add(name)
                 walk(each.kind, above | {kind})
 
-    for name, each in sdk.resource(token).inputs.items():
+    for name, each in sdk_check.resource(token).inputs.items():
         if each.kind.word == "list":
             found.add(name)
         walk(each.kind, frozenset())

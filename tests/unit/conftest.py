@@ -11,7 +11,7 @@ from pulumi.runtime import mocks
 
 from gpuyard.components.planning.recorder import Answers, Recording
 from gpuyard.components.planning.recorder import record as run_recorded
-from tests.fakes.standin import gcp_shapes
+from tests.fakes.pulumi_provider import gcp_rules
 
 _ACCOUNT, _REGION, _PARTITION = "111122223333", "us-east-1", "aws"
 _LOOKUPS: dict[str, Mapping[str, Any]] = {
@@ -29,7 +29,7 @@ _LOOKUPS: dict[str, Mapping[str, Any]] = {
         "reverseDnsPrefix": "com.amazonaws",
     },
     "azure-native:authorization:getClientConfig": {"clientId": "c", "objectId": "o", "subscriptionId": "sub", "tenantId": "tenant"},
-    **gcp_shapes.LOOK_UPS,
+    **gcp_rules.LOOK_UPS,
     "aws:ec2/getAmi:getAmi": {"rootDeviceName": "/dev/sda1"},
     "aws:ssm/getParameter:getParameter": {"type": "String", "value": "ami-0123456789abcdef0", "insecureValue": "ami-0123456789abcdef0"},
 }
@@ -56,7 +56,7 @@ class _Updated(Answers):
         if package == "azure-native":
             return _azure(args)
         if package == "gcp":
-            return gcp_shapes.SHAPES.made(args.typ, f"::{args.name}", {"name": args.name, **args.inputs})[0], _gcp(args)
+            return gcp_rules.SHAPES.made(args.typ, f"::{args.name}", {"name": args.name, **args.inputs})[0], _gcp(args)
         return args.inputs.get("path", f"{args.name}-id"), {**computed, **args.inputs}
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
@@ -68,8 +68,8 @@ class _Updated(Answers):
 def _gcp(args: mocks.MockResourceArgs) -> dict[str, Any]:
     """Google's own shapes; a unique id and a location where nothing says one."""
     named = {"name": args.name, **args.inputs}
-    _, where = gcp_shapes.SHAPES.made(args.typ, f"::{args.name}", named)
-    place = {"project": gcp_shapes.PROJECT, "location": gcp_shapes.REGION, "uniqueId": "103212345678901234567"}
+    _, where = gcp_rules.SHAPES.made(args.typ, f"::{args.name}", named)
+    place = {"project": gcp_rules.PROJECT, "location": gcp_rules.REGION, "uniqueId": "103212345678901234567"}
     return {**place, **named, **where}
 
 

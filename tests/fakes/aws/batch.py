@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .batch_jobs import Job, Queue, describe, make_attempt, summarise
-from .batch_nodes import Attempt, Containers, addresses, image_path
-from .batch_rules import check_definition, check_listing, check_submission, decide
-from .logs import FakeLogs
-from .model import Body, FakeService, RefusalError
+from tests.fakes.aws.batch_containers import Attempt, Containers, addresses, image_path
+from tests.fakes.aws.batch_jobs import Job, Queue, describe, make_attempt, summarise
+from tests.fakes.aws.batch_rules import check_definition, check_listing, check_submission, decide
+from tests.fakes.aws.botocore_service import Body, FakeService, RefusalError
+from tests.fakes.aws.cloudwatch_logs import FakeLogs
 
 _WAITING = ("SUBMITTED", "PENDING", "RUNNABLE")
 _LIMITED = "Canceled by JobStateTimeLimit action due to reason: "

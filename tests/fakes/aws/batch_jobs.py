@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .batch_nodes import Attempt, Containers, Node
-from .model import Body
+from tests.fakes.aws.batch_containers import Attempt, Containers, Node
+from tests.fakes.aws.botocore_service import Body
 
 
 @dataclass

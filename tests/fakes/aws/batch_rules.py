@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .model import Body, RefusalError
+from tests.fakes.aws.botocore_service import Body, RefusalError
 
 if TYPE_CHECKING:
-    from .batch_jobs import Queue
+    from tests.fakes.aws.batch_jobs import Queue
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 

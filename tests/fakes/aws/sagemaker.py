@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .logs import FakeLogs
-from .model import Body, FakeService, RefusalError
-from .sagemaker_hosts import Hosts
+from tests.fakes.aws.botocore_service import Body, FakeService, RefusalError
+from tests.fakes.aws.cloudwatch_logs import FakeLogs
+from tests.fakes.aws.sagemaker_hosts import Hosts
 
 GROUP = "/aws/sagemaker/TrainingJobs"
 _ECR = re.compile(r"^[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/[^@:]+(:[\w.-]+|@sha256:[0-9a-f]{64})$")

@@ -16,7 +16,7 @@ from gpuyard.training_jobs.launch.control_channel import free_port
 from tests.fakes.containers import Alike, addresses
 
 if TYPE_CHECKING:
-    from .sagemaker import FakeSageMaker
+    from tests.fakes.aws.sagemaker import FakeSageMaker
 
 
 class Hosts(Alike):

@@ -14,9 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.fakes.azure.certificates import certificate
 from tools.azurite import azurite
-
-from .tls import certificate
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 ACCOUNT = "gpuyardtests"

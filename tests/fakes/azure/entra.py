@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
-from .https import Answer, Call, FakeHttps, RefusalError
+from tests.fakes.azure.https_service import Answer, Call, FakeHttps, RefusalError
 
 TENANT = "11111111-2222-3333-4444-555555555555"
 CLIENT = "aaaaaaaa-0000-0000-0000-000000000001"  # the submitter's application

@@ -14,11 +14,11 @@ from typing import Any, Self
 from google.cloud import aiplatform_v1
 from google.rpc.code_pb2 import Code
 
-from .logging import FakeLogging
-from .replicas import Replicas
-from .vertex_doors import Fault, GrpcDoor, RefusalError, RestDoor
-from .vertex_job import OVER, Job
-from .vertex_rules import broken_rules
+from tests.fakes.gcp.cloud_logging import FakeLogging
+from tests.fakes.gcp.vertex_endpoints import Fault, GrpcDoor, RefusalError, RestDoor
+from tests.fakes.gcp.vertex_job import OVER, Job
+from tests.fakes.gcp.vertex_replicas import Replicas
+from tests.fakes.gcp.vertex_rules import broken_rules
 
 types: Any = aiplatform_v1.types  # what types it has are not those of its metaclasses
 PROJECT, REGION = "acme-ml", "us-central1"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tests.fakes.standin.answers import Origin
+from tests.fakes.pulumi_provider.answers import Origin
 from tests.security.canary import Canary
 
 _OPEN = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}

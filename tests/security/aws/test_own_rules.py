@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.standin import sdk
+from tests.fakes.pulumi_provider import sdk_check
 from tests.security.aws import own_rules
 from tests.security.rows import Row
 from tests.security.rules import wrong
@@ -105,7 +105,9 @@ def test_a_bucket_that_refuses_plain_http_passes() -> None:
 
 def test_every_rule_is_about_a_type_the_sdk_has_and_has_a_bad_example() -> None:
     for token in own_rules.RULES:
-        assert sdk.resource(token).token == token
+        assert sdk_check.resource(token).token == token
         assert token in {bad[0] for bad in BAD}
     for token, inputs, _ in BAD:
-        assert not [line for line in sdk.problems(token, inputs) if not line.endswith(": required")], "a bad example must be a possible one"
+        assert not [line for line in sdk_check.problems(token, inputs) if not line.endswith(": required")], (
+            "a bad example must be a possible one"
+        )

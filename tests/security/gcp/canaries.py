@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.fakes.standin.answers import Origin
+from tests.fakes.pulumi_provider.answers import Origin
 from tests.security.canary import Canary
 
 _NETWORK = ("gcp:compute/network:Network", "canary-network")

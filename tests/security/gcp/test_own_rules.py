@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.standin import sdk
+from tests.fakes.pulumi_provider import sdk_check
 from tests.security.gcp import own_rules
 from tests.security.rows import Row
 from tests.security.rules import wrong
@@ -119,4 +119,6 @@ def test_a_key_that_is_kept_passes() -> None:
 def test_every_rule_is_about_a_type_the_sdk_has_and_has_a_bad_example() -> None:
     assert set(own_rules.RULES) == {bad[0] for bad in BAD}
     for token, inputs in [*((token, inputs) for token, inputs, _ in BAD), *GOOD]:
-        assert not [line for line in sdk.problems(token, inputs) if not line.endswith(": required")], "an example must be a possible one"
+        assert not [line for line in sdk_check.problems(token, inputs) if not line.endswith(": required")], (
+            "an example must be a possible one"
+        )

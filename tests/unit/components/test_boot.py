@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gpuyard.components.boot import boot_script, multipart
-from tests.fakes.machine import GPUS, HEALTHY, Machine
+from tests.fakes.boot_commands import GPUS, HEALTHY, Machine
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from gpuyard.training_jobs.admission import check
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.run import canonical, difference, digest, resolve_url, resolved_job, run_id, time_limit
 from gpuyard.training_jobs.target import JobTarget, parse_target
-from tests.helpers.local_yard import job, make_target, target_document
+from tests.helpers.local_pool import job, make_target, target_document
 
 NOW = 1_795_000_000.0
 

@@ -19,7 +19,7 @@ from gpuyard.training_jobs.state import State
 from gpuyard.training_jobs.store import open_store
 from gpuyard.training_jobs.target import JobTarget
 from tests.fakes.aws.moto_server import moto
-from tests.helpers.local_yard import job, make_target, target_document
+from tests.helpers.local_pool import job, make_target, target_document
 
 
 @pytest.fixture

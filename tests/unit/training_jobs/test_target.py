@@ -9,7 +9,7 @@ import pytest
 
 from gpuyard.training_jobs.errors import NotFoundError, UsageError
 from gpuyard.training_jobs.target import parse_target, parse_targets, pick_target
-from tests.helpers.local_yard import target_document
+from tests.helpers.local_pool import target_document
 
 DOCUMENT = target_document(Path("/yard"))
 

@@ -9,7 +9,7 @@ import pytest
 
 from gpuyard.components.aws import Bucket, Budget, EncryptionKey, Network
 from gpuyard.components.planning.recorder import properties
-from tests.helpers import aws_requests
+from tests.helpers import aws_api_requests
 
 # where Pulumi names a thing by itself, the provider adds the name under this property
 NAMED = {
@@ -44,7 +44,7 @@ def test_every_resource_is_a_request_that_the_api_knows(record: Any, program: Ca
             inputs[NAMED[request.type]] = f"{request.name}-1a2b3c4"
         if request.type == "aws:kms/alias:Alias":
             inputs["name"] = f"alias/{request.name}"
-        for call in aws_requests.requests(request.type, inputs, f"{request.name}-id"):
-            problems += aws_requests.problems(call)
+        for call in aws_api_requests.requests(request.type, inputs, f"{request.name}-id"):
+            problems += aws_api_requests.problems(call)
     assert made
     assert problems == []

@@ -16,7 +16,7 @@ from gpuyard.components.aws.images import PARAMETERS
 from gpuyard.components.aws.launch_template import boot_of, user_data
 from gpuyard.components.aws.machine_group import launcher_lines
 from gpuyard.components.catalogue.services import SERVICES
-from tests.helpers.gpu_pools import BATCH, BLOCK, ENVIRONMENT, GROUP, LATER, PLACEMENT, RESERVED, TAGS, TEMPLATE, VMS, kinds, pool
+from tests.helpers.aws_sample_pools import BATCH, BLOCK, ENVIRONMENT, GROUP, LATER, PLACEMENT, RESERVED, TAGS, TEMPLATE, VMS, kinds, pool
 
 
 @pytest.mark.parametrize("preview", [False, True])

@@ -15,7 +15,7 @@ from gpuyard.components.aws.batch_environment import close_request
 from gpuyard.components.aws.gpu_pool import GpuPool
 from gpuyard.components.expiry import End, end_of, warning
 from gpuyard.components.spec.pool import GpuPoolSpec
-from tests.helpers.gpu_pools import BATCH, BLOCK, ENVIRONMENT, GROUP, RESERVED, TAGS, TEMPLATE, VMS, changed, kinds, network, pool
+from tests.helpers.aws_sample_pools import BATCH, BLOCK, ENVIRONMENT, GROUP, RESERVED, TAGS, TEMPLATE, VMS, changed, kinds, network, pool
 
 
 def test_the_end_of_a_batch_pool(record: Any) -> None:

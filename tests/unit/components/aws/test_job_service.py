@@ -9,8 +9,8 @@ import pulumi
 import pytest
 
 from gpuyard.components.aws import Bucket, EncryptionKey, JobService
-from tests.helpers.aws_yard import BATCH, MACHINES, SECRET, SUBJECT, TAGS, TRAINING, declare, gpu_pool
-from tests.helpers.iam import allows
+from tests.helpers.aws_sample_yard import BATCH, MACHINES, SECRET, SUBJECT, TAGS, TRAINING, declare, gpu_pool
+from tests.helpers.iam_evaluator import allows
 
 POLICY = "aws:iam/rolePolicy:RolePolicy"
 ROLE = "aws:iam/role:Role"

@@ -14,7 +14,7 @@ from gpuyard.components.job_targets import Given, available_until, fabric, price
 from gpuyard.components.naming import job_prefix
 from gpuyard.components.spec import GpuPoolSpec, LimitsSpec
 from gpuyard.training_jobs.target import SageMakerTarget, parse_target
-from tests.helpers.aws_yard import BATCH
+from tests.helpers.aws_sample_yard import BATCH
 
 H100 = table("aws").machines["p5.48xlarge"]
 

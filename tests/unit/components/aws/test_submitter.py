@@ -13,7 +13,7 @@ from gpuyard.components.aws.permissions import Storage
 from gpuyard.components.aws.policy import Place, policy_document
 from gpuyard.components.aws.submitter import BatchSide, SageMakerSide, submitter
 from gpuyard.components.naming import job_prefix
-from tests.helpers.iam import allows
+from tests.helpers.iam_evaluator import allows
 
 PLACE = Place("111122223333", "us-east-1", "aws")
 RUN = Storage("arn:aws:s3:::runs-1a2b", "arn:aws:kms:us-east-1:111122223333:key/run")

@@ -9,7 +9,7 @@ import pulumi
 import pytest
 
 from gpuyard.components.azure import Bucket, Budget, EncryptionKey, GpuPool, Network
-from tests.helpers.azure_yard import DATA, RESERVED, SUBNET, TAGS, VMS, VNET, kinds, token
+from tests.helpers.azure_sample_yard import DATA, RESERVED, SUBNET, TAGS, VMS, VNET, kinds, token
 
 SCALE_SET, SUBNET_TYPE = token("compute:VirtualMachineScaleSet"), token("network:Subnet")
 MISSING: Any = None

@@ -12,7 +12,7 @@ import pytest
 from gpuyard.components.azure import Bucket, GpuPool, JobService, Network
 from gpuyard.components.azure.roles import ROLES
 from gpuyard.training_jobs.target import AzureMlTarget, parse_targets
-from tests.helpers.azure_yard import CLUSTER, DATA, SECRET, SUBJECT, SUBNET, TAGS, VMS, VNET, declare, kinds, token
+from tests.helpers.azure_sample_yard import CLUSTER, DATA, SECRET, SUBJECT, SUBNET, TAGS, VMS, VNET, declare, kinds, token
 
 COMPUTE, WORKSPACE = token("machinelearningservices:Compute"), token("machinelearningservices:Workspace")
 ASSIGNMENT = token("authorization:RoleAssignment")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gpuyard.components.azure import Bucket, GpuPool, JobService, Network
-from tests.helpers.azure_yard import CLUSTER, SUBNET, TAGS, VMS, VNET, declare, kinds, token
+from tests.helpers.azure_sample_yard import CLUSTER, SUBNET, TAGS, VMS, VNET, declare, kinds, token
 
 
 @pytest.mark.parametrize("given", [None, {"blob": f"{VNET}/blob", "api": f"{VNET}/api"}])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gpuyard.components.azure import Bucket, GpuPool, JobService, Network
-from tests.helpers.azure_yard import CLUSTER, DATA, TAGS, VMS, declare, kinds, token
+from tests.helpers.azure_sample_yard import CLUSTER, DATA, TAGS, VMS, declare, kinds, token
 
 
 def endpoints(recorded: Any) -> list[str]:

@@ -23,7 +23,7 @@ from gpuyard.components.azure.key import key_properties, vault_properties
 from gpuyard.components.azure.scale_set import bounds, launcher_lines
 from gpuyard.components.expiry import End
 from gpuyard.components.spec.pool import GpuPoolSpec
-from tests.helpers.azure_yard import DATA, RESERVED, VMS
+from tests.helpers.azure_sample_yard import DATA, RESERVED, VMS
 
 ROWS = catalogue.table("azure").machines
 Net = ipaddress.IPv4Network

@@ -9,7 +9,7 @@ import pytest
 
 from gpuyard.components.gcp import Bucket, EncryptionKey
 from gpuyard.components.gcp.bucket_rules import data_lifecycle, existing_problems, log_lifecycle
-from tests.helpers.gcp_yard import TAGS, kinds
+from tests.helpers.gcp_sample_yard import TAGS, kinds
 
 BUCKET, KEY = "gcp:storage/bucket:Bucket", "gcp:kms/cryptoKey:CryptoKey"
 GRANT = "gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember"

@@ -10,8 +10,8 @@ import pytest
 
 from gpuyard.components.gcp.fabric import FABRICS, cards, network_interfaces
 from gpuyard.components.gcp.machines import fabric_of
-from tests.helpers.gcp_pools import MACHINES, RESERVED, VMS, of_type, pool
-from tests.helpers.gcp_yard import FIREWALL, TEMPLATE
+from tests.helpers.gcp_sample_pools import MACHINES, RESERVED, VMS, of_type, pool
+from tests.helpers.gcp_sample_yard import FIREWALL, TEMPLATE
 
 NETWORK, SUBNET = "gcp:compute/network:Network", "gcp:compute/subnetwork:Subnetwork"
 OWN, FIRST = ("GVNIC", -1, 0, None), ("GVNIC", 0, 0, None)

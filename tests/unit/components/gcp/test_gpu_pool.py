@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from gpuyard.components.catalogue.services import SERVICES
 from gpuyard.components.gcp import EncryptionKey
 from gpuyard.components.gcp.pool_rules import pool_problems
-from tests.helpers.gcp_pools import CAPACITIES, MACHINES, RESERVED, VERTEX, VMS, kinds, of_type, pool, spec_of
-from tests.helpers.gcp_yard import FIREWALL, TEMPLATE, ZONE
+from tests.helpers.gcp_sample_pools import CAPACITIES, MACHINES, RESERVED, VERTEX, VMS, kinds, of_type, pool, spec_of
+from tests.helpers.gcp_sample_yard import FIREWALL, TEMPLATE, ZONE
 
 ONE_CARD = {**VMS, "machine": "g2-standard-48"}
 

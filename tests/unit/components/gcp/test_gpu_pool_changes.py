@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.gcp_pools import END, RESERVED, TAGS, VERTEX, VMS, changed, kinds, of_type, pool
-from tests.helpers.gcp_yard import FLEX, GROUP, SCHEDULE, TEMPLATE
+from tests.helpers.gcp_sample_pools import END, RESERVED, TAGS, VERTEX, VMS, changed, kinds, of_type, pool
+from tests.helpers.gcp_sample_yard import FLEX, GROUP, SCHEDULE, TEMPLATE
 
 LATER = (END + datetime.timedelta(days=30)).isoformat()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gpuyard.components.gcp.identity import Identity, account_id
 from gpuyard.components.gcp.roles import PROJECT_ROLES, below, custom_role_id
-from tests.helpers.gcp_yard import TAGS, declare
+from tests.helpers.gcp_sample_yard import TAGS, declare
 
 ACCOUNT, ROLE = "gcp:serviceaccount/account:Account", "gcp:projects/iAMCustomRole:IAMCustomRole"
 GRANT = "gcp:projects/iAMMember:IAMMember"

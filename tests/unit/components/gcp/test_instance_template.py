@@ -9,8 +9,8 @@ import pytest
 
 from gpuyard.components.gcp.instance_template import boot_of, metadata, reservation, scheduling, together
 from gpuyard.components.gcp.machines import family, image_family
-from tests.helpers.gcp_pools import CAPACITIES, MACHINES, RESERVED, VMS, pool, spec_of
-from tests.helpers.gcp_yard import TEMPLATE
+from tests.helpers.gcp_sample_pools import CAPACITIES, MACHINES, RESERVED, VMS, pool, spec_of
+from tests.helpers.gcp_sample_yard import TEMPLATE
 
 ANY = {"on_host_maintenance": "TERMINATE"}
 STANDARD = {**ANY, "provisioning_model": "STANDARD", "automatic_restart": True}

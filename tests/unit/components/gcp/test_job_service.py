@@ -16,7 +16,7 @@ from gpuyard.components.gcp.validation import yard_problems
 from gpuyard.components.spec import BudgetSpec, GpuPoolSpec, NetworkSpec
 from gpuyard.training_jobs.clouds.gcp import label
 from gpuyard.training_jobs.target import VertexTarget, parse_targets
-from tests.helpers.gcp_yard import FLEX, RESERVED, SECRET, SUBJECT, TAGS, VERTEX, VMS, ZONE, declare, kinds
+from tests.helpers.gcp_sample_yard import FLEX, RESERVED, SECRET, SUBJECT, TAGS, VERTEX, VMS, ZONE, declare, kinds
 
 OBJECT = "gcp:storage/bucketObject:BucketObject"
 ON_BUCKET, ON_SECRET = "gcp:storage/bucketIAMMember:BucketIAMMember", "gcp:secretmanager/secretIamMember:SecretIamMember"

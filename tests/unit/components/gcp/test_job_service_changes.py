@@ -8,8 +8,8 @@ import pulumi
 import pytest
 
 from gpuyard.components.gcp import Bucket, GpuPool, JobService, Network
-from tests.helpers.gcp_pools import VERTEX as HELD
-from tests.helpers.gcp_yard import SUBNET, VERTEX, VPC, ZONE, declare
+from tests.helpers.gcp_sample_pools import VERTEX as HELD
+from tests.helpers.gcp_sample_yard import SUBNET, VERTEX, VPC, ZONE, declare
 
 
 def test_targets_are_known_once_jobs_can_do_their_work(record: Any) -> None:

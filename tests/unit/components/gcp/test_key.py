@@ -9,7 +9,7 @@ import pytest
 
 from gpuyard.components.gcp import EncryptionKey
 from gpuyard.components.gcp.key import AGENTS
-from tests.helpers.gcp_pools import of_type
+from tests.helpers.gcp_sample_pools import of_type
 
 GRANT = "gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember"
 

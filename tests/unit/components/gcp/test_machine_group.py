@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gpuyard.components.gcp.machine_group import launcher_lines
-from tests.helpers.gcp_pools import CAPACITIES, END, MACHINES, RESERVED, VMS, of_type, pool, spec_of
-from tests.helpers.gcp_yard import FLEX, GROUP, SCHEDULE
+from tests.helpers.gcp_sample_pools import CAPACITIES, END, MACHINES, RESERVED, VMS, of_type, pool, spec_of
+from tests.helpers.gcp_sample_yard import FLEX, GROUP, SCHEDULE
 
 LABELS = {"gpuyard_stack": "gpuyard-dev", "name": "pool-node"}
 REQUEST = "gcp:compute/resizeRequest:ResizeRequest"

@@ -12,8 +12,8 @@ import pytest
 from pulumi.output import Unknown
 
 from gpuyard.components.gcp import Network
-from tests.helpers.gcp_pools import of_type
-from tests.helpers.gcp_yard import FIREWALL
+from tests.helpers.gcp_sample_pools import of_type
+from tests.helpers.gcp_sample_yard import FIREWALL
 
 ZONES = ["us-central1-a", "us-central1-c"]
 TAGS = {"owner": "ml-platform@acme.io", "expires": "2027-03-31"}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gpuyard.components.gcp.roles import PROJECT_ROLES
 from gpuyard.components.gcp.submitter import condition, condition_problems, members, pool_id
-from tests.helpers.gcp_pools import of_type
-from tests.helpers.gcp_yard import SUBJECT, declare
+from tests.helpers.gcp_sample_pools import of_type
+from tests.helpers.gcp_sample_yard import SUBJECT, declare
 
 ON_ACCOUNT = "gcp:serviceaccount/iAMMember:IAMMember"
 POOL, PROVIDER = "gcp:iam/workloadIdentityPool:WorkloadIdentityPool", "gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider"

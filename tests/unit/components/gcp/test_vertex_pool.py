@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gpuyard.components.gcp import EncryptionKey
-from tests.helpers.gcp_pools import CAPACITIES, END, MACHINES, TAGS, VERTEX, kinds, pool
-from tests.helpers.gcp_yard import HELD, SCHEDULE
+from tests.helpers.gcp_sample_pools import CAPACITIES, END, MACHINES, TAGS, VERTEX, kinds, pool
+from tests.helpers.gcp_sample_yard import HELD, SCHEDULE
 
 ATTACHMENT = "gcp:compute/networkAttachment:NetworkAttachment"
 HOLDS: dict[str, Any] = {**VERTEX, "min_nodes": 2}

@@ -17,7 +17,7 @@ import pytest
 from gpuyard.stacks.cli import main
 from gpuyard.stacks.cli.targets import find_pulumi
 from gpuyard.training_jobs.runner import Runner
-from tests.helpers.local_yard import make_target, target_document
+from tests.helpers.local_pool import make_target, target_document
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).resolve().parents[4]

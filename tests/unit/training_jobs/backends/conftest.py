@@ -10,8 +10,8 @@ import pytest
 
 from gpuyard.training_jobs.backends import local
 from gpuyard.training_jobs.runner import Runner
+from tests.helpers.local_pool import NODE_PROGRAM, job, make_target
 from tests.helpers.local_processes import Start, left
-from tests.helpers.local_yard import NODE_PROGRAM, job, make_target
 
 
 @pytest.fixture(autouse=True)

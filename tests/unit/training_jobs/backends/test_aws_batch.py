@@ -16,8 +16,8 @@ from gpuyard.training_jobs.run import Code, Run
 from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
 from gpuyard.training_jobs.target import BatchTarget
 from tests.fakes.aws.batch_rules import decide
-from tests.fakes.aws.batch_yard import IMAGE, batch_target
-from tests.helpers.local_yard import job
+from tests.helpers.batch_pool import IMAGE, batch_target
+from tests.helpers.local_pool import job
 
 GOLDEN = Path(__file__).parent / "golden"
 CODE = Code("c" * 64, "s3://runs/gpuyard/code/" + "d" * 64 + ".tar.gz")

@@ -13,11 +13,11 @@ from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import State
 from tests.fakes.aws.batch import FakeBatch
-from tests.fakes.aws.batch_yard import GROUP, batch_target
-from tests.fakes.aws.logs import FakeLogs
-from tests.fakes.aws.model import DENIED
+from tests.fakes.aws.botocore_service import DENIED
+from tests.fakes.aws.cloudwatch_logs import FakeLogs
 from tests.fakes.aws.moto_server import Moto, moto
-from tests.helpers.local_yard import job
+from tests.helpers.batch_pool import GROUP, batch_target
+from tests.helpers.local_pool import job
 
 
 @pytest.fixture

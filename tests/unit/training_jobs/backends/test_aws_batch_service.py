@@ -18,10 +18,10 @@ from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Exit, State
 from gpuyard.training_jobs.target import BatchTarget, JobTarget
 from tests.fakes.aws.batch import FakeBatch
-from tests.fakes.aws.batch_yard import GROUP, NODE_PROGRAM, batch_target, call_as_a_pipeline, starts
-from tests.fakes.aws.logs import FakeLogs
-from tests.fakes.aws.model import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
-from tests.helpers.local_yard import job
+from tests.fakes.aws.botocore_service import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
+from tests.fakes.aws.cloudwatch_logs import FakeLogs
+from tests.helpers.batch_pool import GROUP, NODE_PROGRAM, batch_target, call_as_a_pipeline, starts
+from tests.helpers.local_pool import job
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 
 from gpuyard.training_jobs.errors import AuthError, ConflictError, LostSightError, QuotaError, UsageError
 from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
-from tests.fakes.azure.https import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
-from tests.fakes.azure.ml import SAS
-from tests.fakes.azure.ml_yard import Yard, yard
-from tests.helpers.service_runs import cancelled_under, ends, hasty, program, said, spec, until
-from tests.helpers.submits import at_once
+from tests.fakes.azure.azureml import SAS
+from tests.fakes.azure.https_service import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
+from tests.helpers.azureml_pool import Yard, yard
+from tests.helpers.concurrent_submits import at_once
+from tests.helpers.runner_steps import cancelled_under, ends, hasty, program, said, spec, until
 from tests.helpers.waiting import PATIENCE_S, wait_for
 
 PROGRAM = program("""

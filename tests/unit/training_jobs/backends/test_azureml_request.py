@@ -23,10 +23,10 @@ from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.run import Code, Run
 from gpuyard.training_jobs.state import Reason, State
 from gpuyard.training_jobs.target import AzureMlTarget
-from tests.fakes.azure.ml import WORKSPACE
-from tests.fakes.azure.ml_shapes import problem_of
-from tests.fakes.azure.ml_yard import make_target
-from tests.helpers.local_yard import job
+from tests.fakes.azure.azureml import WORKSPACE
+from tests.fakes.azure.azureml_job_rules import problem_of
+from tests.helpers.azureml_pool import make_target
+from tests.helpers.local_pool import job
 
 GOLDEN = Path(__file__).parent / "golden"
 BOOTSTRAP = Path(__file__).resolve().parents[4] / "training_jobs/launch/bootstrap.py"

@@ -16,9 +16,9 @@ from gpuyard.training_jobs.backends.local.process import is_alive
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Reason, State
 from gpuyard.training_jobs.target import parse_target
+from tests.helpers.local_pool import job, starts, target_document
 from tests.helpers.local_processes import Start, left, processes
-from tests.helpers.local_yard import job, starts, target_document
-from tests.helpers.service_runs import until
+from tests.helpers.runner_steps import until
 from tests.helpers.waiting import wait_for
 
 
@@ -153,7 +153,7 @@ def test_a_stopped_run_can_be_cancelled_for_good(runner: Runner, start: Start, t
 def test_a_process_that_ends_before_its_jobs_says_nothing_of_it(tmp_path: Path) -> None:
     text = (
         "import sys; from pathlib import Path; from gpuyard.training_jobs.runner import Runner; "
-        "from tests.helpers.local_yard import job, make_target; "
+        "from tests.helpers.local_pool import job, make_target; "
         "Runner({'local': make_target(Path(sys.argv[1]))}).submit(job(launcher='none', command=['true']), None)"
     )
     done = subprocess.run(

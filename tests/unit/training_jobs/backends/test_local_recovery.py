@@ -16,9 +16,9 @@ import pytest
 from gpuyard.training_jobs.backends.local.process import is_alive, start_of, sweep
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Reason, State
+from tests.helpers.local_pool import job, run_dir, starts
 from tests.helpers.local_processes import Start, processes
-from tests.helpers.local_yard import job, run_dir, starts
-from tests.helpers.service_runs import until
+from tests.helpers.runner_steps import until
 from tests.helpers.waiting import wait_for
 
 

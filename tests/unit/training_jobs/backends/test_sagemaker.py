@@ -12,10 +12,10 @@ import pytest
 from gpuyard.training_jobs.errors import AuthError, ConflictError, LostSightError, QuotaError
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
-from tests.fakes.aws.model import DENIED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
-from tests.fakes.aws.sagemaker_yard import Yard, yard
-from tests.helpers.service_runs import cancelled_under, ends, hasty, program, said, spec, until
-from tests.helpers.submits import at_once
+from tests.fakes.aws.botocore_service import DENIED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
+from tests.helpers.concurrent_submits import at_once
+from tests.helpers.runner_steps import cancelled_under, ends, hasty, program, said, spec, until
+from tests.helpers.sagemaker_pool import Yard, yard
 
 PROGRAM = program("""
 import boto3

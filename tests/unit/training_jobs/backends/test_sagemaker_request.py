@@ -23,9 +23,9 @@ from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.run import Code, Run
 from gpuyard.training_jobs.state import Reason, State
 from gpuyard.training_jobs.target import SageMakerTarget
-from tests.fakes.aws.sagemaker_yard import IMAGE, KEY, make_target
-from tests.fakes.aws.shapes import broken_constraints
-from tests.helpers.local_yard import job
+from tests.fakes.aws.botocore_shapes import broken_constraints
+from tests.helpers.local_pool import job
+from tests.helpers.sagemaker_pool import IMAGE, KEY, make_target
 
 GOLDEN = Path(__file__).parent / "golden"
 BOOTSTRAP = Path(__file__).resolve().parents[4] / "training_jobs/launch/bootstrap.py"

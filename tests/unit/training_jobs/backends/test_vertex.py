@@ -20,10 +20,10 @@ from gpuyard.training_jobs.clouds.gcp_errors import explain, kind_of
 from gpuyard.training_jobs.errors import AuthError, CapacityError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
 from gpuyard.training_jobs.state import State
 from gpuyard.training_jobs.target import VertexTarget
-from tests.fakes.gcp.logging import FakeLogging
-from tests.fakes.gcp.service import Fault
-from tests.fakes.gcp.vertex_yard import Yard, make_target, yard
-from tests.helpers.local_yard import job
+from tests.fakes.gcp.cloud_logging import FakeLogging
+from tests.fakes.gcp.http_service import Fault
+from tests.helpers.local_pool import job
+from tests.helpers.vertex_pool import Yard, make_target, yard
 
 api: Any = api_core  # neither has types for its classes
 auth: Any = google_auth

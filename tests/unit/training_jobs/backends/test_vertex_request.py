@@ -24,8 +24,8 @@ from gpuyard.training_jobs.state import Reason, State
 from gpuyard.training_jobs.target import VertexTarget
 from tests.fakes.gcp.vertex import STOCKOUT
 from tests.fakes.gcp.vertex_rules import broken_rules
-from tests.fakes.gcp.vertex_yard import IMAGE, KEY, make_target
-from tests.helpers.local_yard import job
+from tests.helpers.local_pool import job
+from tests.helpers.vertex_pool import IMAGE, KEY, make_target
 
 GOLDEN = Path(__file__).parent / "golden"
 BOOTSTRAP = Path(__file__).resolve().parents[4] / "training_jobs/launch/bootstrap.py"

@@ -20,11 +20,11 @@ from gpuyard.training_jobs.launch.environment import workers_environment
 from gpuyard.training_jobs.launch.node_exit import EndedError
 from gpuyard.training_jobs.launch.topology import Place, place
 from gpuyard.training_jobs.store import BlobStore
+from tests.fakes.azure.blob_storage import Storage, storage
 from tests.fakes.azure.entra import NodeIdentity
-from tests.fakes.azure.https import UNAVAILABLE
-from tests.fakes.azure.storage import Storage, storage
-from tests.fakes.azure.vault import FakeVault
-from tests.helpers.launching import as_on_disk, bootstrap, claimed, launching_tarball, refusal
+from tests.fakes.azure.https_service import UNAVAILABLE
+from tests.fakes.azure.key_vault import FakeVault
+from tests.helpers.launch_checks import as_on_disk, bootstrap, claimed, launching_tarball, refusal
 
 CHECKOUT = Path(__file__).resolve().parents[4]
 SECRET = "hunter2"

@@ -14,12 +14,12 @@ from gpuyard.training_jobs.launch import secrets
 from gpuyard.training_jobs.launch.node_exit import EndedError
 from gpuyard.training_jobs.launch.topology import Place, place
 from gpuyard.training_jobs.store import GcsStore
-from tests.fakes.gcp.secrets import FakeSecrets
-from tests.fakes.gcp.service import Fault
-from tests.fakes.gcp.storage import FakeStorage
-from tests.fakes.gcp.storage_yard import storage
-from tests.fakes.gcp.tokens import FakeTokens
-from tests.helpers.launching import as_on_disk, bootstrap, claimed, launching_tarball, refusal, refuses_old
+from tests.fakes.gcp.cloud_storage import FakeStorage
+from tests.fakes.gcp.http_service import Fault
+from tests.fakes.gcp.secret_manager import FakeSecrets
+from tests.fakes.gcp.workload_identity import FakeTokens
+from tests.helpers.gcs_bucket import storage
+from tests.helpers.launch_checks import as_on_disk, bootstrap, claimed, launching_tarball, refusal, refuses_old
 
 
 @pytest.fixture

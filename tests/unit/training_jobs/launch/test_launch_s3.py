@@ -19,7 +19,7 @@ from gpuyard.training_jobs.launch.topology import Place, place
 from gpuyard.training_jobs.store import S3Store
 from gpuyard.training_jobs.train.checkpoint_store import Checkpoints, SupersededError
 from tests.fakes.aws.moto_server import REGION, Moto, moto
-from tests.helpers.launching import as_on_disk, bootstrap, claimed, launching_tarball, refusal, refuses_old
+from tests.helpers.launch_checks import as_on_disk, bootstrap, claimed, launching_tarball, refusal, refuses_old
 
 
 @pytest.fixture

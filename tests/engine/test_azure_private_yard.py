@@ -1,0 +1,26 @@
+"""A yard that the internet does not lead to, through the real engine: no two things of it are one thing to Azure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.engine.stack_cases import AZURE
+from tests.fakes.pulumi_provider import project
+
+pytestmark = pytest.mark.engine
+
+
+def test_the_life_of_a_closed_yard(tmp_path: Path, engine_environment: dict[str, str]) -> None:
+    files = {"Pulumi.yaml": f"name: closed\nruntime: python\nmain: program\nconfig:\n{AZURE.config}"}
+    program = "from tests.helpers.azure_private_yard import declare\n\ndeclare()\n"
+    yard = project.make(tmp_path, engine_environment, {**files, "program/__main__.py": program})
+    yard.pulumi("stack", "init", "test")
+    planned = {step["urn"] for step in yard.json("preview")["steps"]}
+    yard.up()
+    assert set(yard.json("stack", "output")["job_targets"]) == {"h100"}
+    assert planned >= set(yard.living())
+    yard.up("--expect-no-changes")
+    yard.pulumi("destroy", "--yes", "--skip-preview")
+    assert yard.living() == {}

@@ -1,0 +1,53 @@
+"""How the stand-ins of Google Cloud and Azure shape ids: as these clouds do, so that what is made of an id is made of a real one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.fakes.pulumi_provider import azure_rules, azure_types, resource_rules, sdk_check
+
+GROUP = f"/subscriptions/{azure_rules.SUBSCRIPTION}/resourceGroups/rg"
+IN_GROUP = {"resourceGroupName": "rg"}
+RING = "projects/acme-ml/locations/us-central1/keyRings/yard"
+
+
+@pytest.mark.parametrize(
+    ("token", "inputs", "made_id"),
+    [
+        ("gcp:storage/bucket:Bucket", {"name": "runs"}, "runs"),
+        ("gcp:compute/subnetwork:Subnetwork", {"name": "a", "region": "us-east1"}, "projects/acme-ml/regions/us-east1/subnetworks/a"),
+        ("gcp:kms/cryptoKey:CryptoKey", {"name": "k", "keyRing": RING}, f"{RING}/cryptoKeys/k"),
+        ("gcp:storage/bucketIAMMember:BucketIAMMember", {"bucket": "b", "role": "r", "member": "m"}, "b/b/r/m"),
+        (
+            "gcp:serviceaccount/account:Account",
+            {"accountId": "nodes"},
+            "projects/acme-ml/serviceAccounts/nodes@acme-ml.iam.gserviceaccount.com",
+        ),
+        ("azure-native:resources:ResourceGroup", {"resourceGroupName": "rg"}, GROUP),
+        (
+            "azure-native:network:Subnet",
+            {**IN_GROUP, "virtualNetworkName": "net", "subnetName": "a"},
+            f"{GROUP}/providers/Microsoft.Network/virtualNetworks/net/subnets/a",
+        ),
+        (
+            "azure-native:storage:BlobContainer",
+            {**IN_GROUP, "accountName": "acme", "containerName": "runs"},
+            f"{GROUP}/providers/Microsoft.Storage/storageAccounts/acme/blobServices/default/containers/runs",
+        ),
+        (
+            "azure-native:authorization:RoleAssignment",
+            {"scope": f"{GROUP}/x", "roleAssignmentName": "g"},
+            f"{GROUP}/x/providers/Microsoft.Authorization/roleAssignments/g",
+        ),
+    ],
+)
+def test_an_id_is_the_clouds_own(token: str, inputs: dict[str, Any], made_id: str) -> None:
+    assert resource_rules.of(token).made(token, "urn:pulumi:s::p::t::label", inputs)[0] == made_id
+
+
+def test_every_part_of_an_id_is_a_property_that_the_sdk_has() -> None:
+    for token, row in azure_types.table().items():
+        assert set(row["path"]) <= set(sdk_check.resource(token).inputs), token
+        assert row["arm"] is None or resource_rules.of(token).key(token) in sdk_check.resource(token).inputs, token

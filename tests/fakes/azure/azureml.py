@@ -1,0 +1,214 @@
+"""Azure Machine Learning on 127.0.0.1: the routes a submit needs, the documented rules, states, each node of a job as a real process."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.azure.azureml_job_rules import problem_of
+from tests.fakes.azure.azureml_jobs import ENDED, Cluster, Job
+from tests.fakes.azure.entra import CLIENT, claims_of
+from tests.fakes.azure.https_service import Answer, Body, Call, FakeHttps, RefusalError
+
+SUBSCRIPTION = "99999999-8888-7777-6666-555555555555"
+WORKSPACE = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/yard/providers/Microsoft.MachineLearningServices/workspaces/train"
+LOG_HOST = "gpuyardlogs.blob.core.windows.net"
+SAS = "signature-of-a-log"
+_WS = r"(?P<workspace>/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.MachineLearningServices/workspaces/[^/]+)"
+
+
+class FakeMl(Cluster, FakeHttps):
+    """One workspace with one cluster. `environment` is what the network and the identity give a node; `machines`: how many there are now,
+    of `most`. `requeues`: low-priority nodes that are taken are replaced and the job starts anew, as the service does it.
+    """
+
+    routes = (
+        ("put_environment", "PUT", rf"management\.azure\.com{_WS}/environments/(?P<name>[^/]+)/versions/(?P<version>[^/]+)"),
+        ("put_job", "PUT", rf"management\.azure\.com{_WS}/jobs/(?P<name>[^/]+)"),
+        ("get_job", "GET", rf"management\.azure\.com{_WS}/jobs/(?P<name>[^/]+)"),
+        ("list_jobs", "GET", rf"management\.azure\.com{_WS}/jobs"),
+        ("cancel_job", "POST", rf"management\.azure\.com{_WS}/jobs/(?P<name>[^/]+)/cancel"),
+        ("get_compute", "GET", rf"management\.azure\.com{_WS}/computes/(?P<name>[^/]+)"),
+        ("get_workspace", "GET", rf"management\.azure\.com{_WS}"),
+        ("discovery", "GET", r"eastus2\.api\.azureml\.ms/discovery"),
+        ("get_run", "GET", rf"eastus2\.api\.azureml\.ms/history/v1\.0{_WS}/runs/(?P<name>[^/]+)"),
+        ("get_details", "GET", rf"eastus2\.api\.azureml\.ms/history/v1\.0{_WS}/runs/(?P<name>[^/]+)/details"),
+        ("get_runs", "POST", rf"eastus2\.api\.azureml\.ms/history/v1\.0{_WS}/batchrundata"),
+        ("get_log", "GET", rf"{re.escape(LOG_HOST)}/azureml/(?P<name>[^/]+)/(?P<file>.+)"),
+    )
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], *, grace_s: float = 10.0) -> None:
+        super().__init__()
+        self.folder, self.environment, self.grace_s = folder, dict(environment), grace_s
+        self.jobs: dict[str, Job] = {}
+        self.environments: dict[str, Body] = {}
+        self.machines = self.most = 2
+        self.requeues = True
+        self.compute_errors: list[Body] = []
+        self._lives: list[threading.Thread] = []
+
+    def admit(self, call: Call) -> None:
+        """ARM and the run history want a token for themselves; a log wants the signature in its URL."""
+        if call.operation == "get_log":
+            if call.query.get("sig") != SAS or "Authorization" in call.headers:
+                raise RefusalError(403, "AuthenticationFailed", "Signature did not match")
+            return
+        wanted = {"discovery": None, "get_run": "https://ml.azure.com", "get_details": "https://ml.azure.com",
+                  "get_runs": "https://ml.azure.com"}.get(call.operation, "https://management.azure.com")  # fmt: skip
+        claims = claims_of(call.headers)
+        if wanted and (str(claims.get("aud", "")).rstrip("/") != wanted or claims.get("appid") != CLIENT):
+            raise RefusalError(401, "InvalidAuthenticationToken", f"The access token is missing or invalid for {wanted}")
+
+    def put_environment(self, call: Call, workspace: str, name: str, version: str) -> Answer:
+        """A version of an environment, which never changes."""
+        key = f"{self._known(workspace)}/environments/{name}/versions/{version}"
+        with self.lock:
+            there = self.environments.setdefault(key, call.body["properties"])
+        if there != call.body["properties"]:
+            raise RefusalError(409, "UserError", "A version of an environment cannot be changed")
+        return Answer(201, {"id": key, "name": version, "properties": there})
+
+    def put_job(self, call: Call, workspace: str, name: str) -> Answer:
+        """Make a job under a name that nobody had; under one that is there, change its tags and nothing else."""
+        self._known(workspace)
+        properties = call.body["properties"]
+        if problem := problem_of(name, properties, set(self.environments), f"{WORKSPACE}/computes/h100", self.most):
+            raise RefusalError(400, "UserError", problem)
+        with self.lock:
+            job = self.jobs.get(name)
+            if job is not None:
+                fixed = {key for key in {*job.properties, *properties} - {"tags"} if job.properties.get(key) != properties.get(key)}
+                if fixed:
+                    raise RefusalError(400, "UserError", f"A job with this name already exists; immutable: {', '.join(sorted(fixed))}")
+                job.properties["tags"] = properties.get("tags", {})
+                return Answer(200, self._told(job))
+            job = self.jobs[name] = Job(name, properties)
+        thread = threading.Thread(target=self._run, args=(job,), daemon=True)
+        self._lives.append(thread)
+        thread.start()
+        return Answer(201, self._told(job))
+
+    def get_job(self, call: Call, workspace: str, name: str) -> Answer:
+        """What the control plane tells."""
+        self._known(workspace)
+        return Answer(200, self._told(self._job(name)))
+
+    def list_jobs(self, call: Call, workspace: str) -> Answer:
+        """All there are."""
+        self._known(workspace)
+        with self.lock:
+            return Answer(200, {"value": [self._told(job) for job in self.jobs.values()]})
+
+    def cancel_job(self, call: Call, workspace: str, name: str) -> Answer:
+        """Ask for the end; one that has ended refuses."""
+        self._known(workspace)
+        job = self._job(name)
+        with self.lock:
+            if job.status in ENDED:
+                raise RefusalError(400, "UserError", f"Cannot cancel a job in the terminal state {job.status}")
+            job.status = "CancelRequested"
+            job.stop.set()
+        return Answer(202, None, {"Location": f"https://management.azure.com{WORKSPACE}/operations/1"})
+
+    def get_compute(self, call: Call, workspace: str, name: str) -> Answer:
+        """The cluster and its nodes."""
+        self._known(workspace)
+        with self.lock:
+            running = sum(job.holds for job in self.jobs.values())
+        states = {"runningNodeCount": running, "idleNodeCount": 0, "preparingNodeCount": 0, "unusableNodeCount": 0, "leavingNodeCount": 0}
+        cluster = {
+            "scaleSettings": {"maxNodeCount": self.most, "minNodeCount": 0},
+            "nodeStateCounts": states,
+            "errors": self.compute_errors,
+        }
+        return Answer(
+            200, {"id": f"{WORKSPACE}/computes/{name}", "name": name, "properties": {"computeType": "AmlCompute", "properties": cluster}}
+        )
+
+    def get_workspace(self, call: Call, workspace: str) -> Answer:
+        """Where its other services are."""
+        properties = {"discoveryUrl": "https://eastus2.api.azureml.ms/discovery", "workspaceId": "0"}
+        return Answer(200, {"id": self._known(workspace), "name": "train", "location": "eastus2", "properties": properties})
+
+    def discovery(self, call: Call) -> Answer:
+        """The services by name."""
+        return Answer(200, dict.fromkeys(("api", "history", "experimentation"), "https://eastus2.api.azureml.ms"))
+
+    def get_run(self, call: Call, workspace: str, name: str) -> Answer:
+        """What the run history tells."""
+        self._known(workspace)
+        return Answer(200, self._history(self._job(name)))
+
+    def get_details(self, call: Call, workspace: str, name: str) -> Answer:
+        """The same, and where the logs are."""
+        job = self._job(name)
+        urls = {
+            file: f"https://{LOG_HOST}/azureml/ExperimentRun.dcid.{name}/{file}?sv=2021-08-06&sig={SAS}&sp=r" for file in list(job.files)
+        }
+        return Answer(200, {**self._history(job), "logFiles": urls})
+
+    def get_runs(self, call: Call, workspace: str) -> Answer:
+        """Many at once."""
+        asked = {key: each["runId"] for key, each in call.body["requests"].items()}
+        found = {key: {"runMetadata": self._history(self.jobs[name])} for key, name in asked.items() if name in self.jobs}
+        return Answer(200, {"successfulResults": found, "failedResults": {key: {} for key in asked if key not in found}})
+
+    def get_log(self, call: Call, name: str, file: str) -> Answer:
+        """A file from a byte on."""
+        data = bytes(self._job(name.removeprefix("ExperimentRun.dcid.")).files[file])
+        first = int(re.fullmatch(r"bytes=(\d+)-", call.headers.get("Range", "bytes=0-"))[1])  # type: ignore[index]
+        if first >= len(data):
+            raise RefusalError(416, "InvalidRange", "The range specified is invalid for the current size of the resource.")
+        return Answer(206, data[first:], {"Content-Type": "text/plain"})
+
+    def text(self) -> str:
+        """Everything that nodes said, for scanners."""
+        return "\n".join(bytes(file).decode("utf-8", "replace") for job in self.jobs.values() for file in job.files.values())
+
+    def preempt(self, name: str) -> None:
+        """Take the low-priority nodes of a job."""
+        self.jobs[name].takes += 1
+
+    def __exit__(self, *error: object) -> None:
+        for job in self.jobs.values():
+            job.stop.set()
+        for thread in self._lives:
+            thread.join(60)
+        super().__exit__(*error)
+
+    def _known(self, workspace: str) -> str:
+        if workspace != WORKSPACE:
+            raise RefusalError(404, "ResourceNotFound", f"The Resource '{workspace.rpartition('/')[2]}' was not found.")
+        return workspace
+
+    def _job(self, name: str) -> Job:
+        with self.lock:
+            if name not in self.jobs:
+                raise RefusalError(404, "UserError", f"Job {name} was not found in the workspace")
+            return self.jobs[name]
+
+    def _told(self, job: Job) -> Body:
+        services = {"Studio": {"jobServiceType": "Studio", "endpoint": f"https://ml.azure.com/runs/{job.name}?wsid={WORKSPACE}"}}
+        created = {"createdAt": _iso(job.created_at), "createdBy": "x", "createdByType": "Application"}
+        properties = {**job.properties, "status": job.status, "services": services}
+        return {"id": f"{WORKSPACE}/jobs/{job.name}", "name": job.name, "type": "Microsoft.MachineLearningServices/workspaces/jobs",
+                "properties": properties, "systemData": created}  # fmt: skip
+
+    def _history(self, job: Job) -> Body:
+        with self.lock:  # a run that has ended has an end, whenever somebody asks
+            times = {"startTimeUtc": _iso(job.started_at), "endTimeUtc": _iso(job.ended_at), "createdTimeUtc": _iso(job.created_at)}
+            return {"runId": job.name, "status": job.status, **times, "error": job.error and {"error": job.error}, "properties": {}}
+
+
+def _iso(at: float | None) -> str | None:
+    """As .NET writes it."""
+    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "0Z"
+
+
+def any_of(calls: list[Call], operation: str) -> list[Any]:
+    """The bodies of an operation's calls."""
+    return [call.body for call in calls if call.operation == operation]

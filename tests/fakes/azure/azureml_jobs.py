@@ -1,0 +1,112 @@
+"""The lives of the jobs of one cluster of Azure ML: they wait for nodes, run, are cancelled, taken or too slow, and end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gpuyard.training_jobs.backends.azureml.request import seconds_of
+from tests.fakes.azure.azureml_nodes import Nodes
+from tests.fakes.azure.https_service import Body
+
+ENDED = {"Completed", "Failed", "Canceled"}
+
+
+@dataclass
+class Job:
+    """One job: what was asked, where it is, and what is asked of the thread that runs it."""
+
+    name: str
+    properties: Body
+    status: str = "NotStarted"
+    error: Body | None = None
+    created_at: float = field(default_factory=time.time)
+    started_at: float | None = None
+    ended_at: float | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    holds: int = 0
+    taken: int = 0  # times that its nodes were to be taken, and were
+    takes: int = 0
+    files: dict[str, bytearray] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> int:
+        """How many it asked for."""
+        return int(self.properties["resources"]["instanceCount"])
+
+
+class Cluster:
+    """What the lives share with the service."""
+
+    lock: threading.RLock
+    folder: Path
+    environment: dict[str, str]
+    jobs: dict[str, Job]
+    machines: int
+    requeues: bool
+    grace_s: float
+
+    def _run(self, job: Job) -> None:
+        """The life of a job: nodes, an end; and for nodes that are taken, the same again."""
+        limit_s, turn = seconds_of(job.properties["limits"]["timeout"]), 0
+        while self._wait_for_machines(job):
+            began = time.time()
+            job.started_at = job.started_at or began
+            self._say(job, "Running")
+            nodes = Nodes(self, job, turn)
+            cause = self._watch(job, nodes, began + limit_s)
+            nodes.end(self.grace_s)
+            job.holds, turn = 0, turn + 1
+            if cause != "taken":
+                self._conclude(job, cause, nodes.failed)
+                return
+            job.taken += 1
+            if not self.requeues:
+                self._end(job, "Failed", {"code": "ServiceError", "message": "The low priority nodes of the job were preempted."})
+                return
+        self._end(job, "Canceled")
+
+    def _wait_for_machines(self, job: Job) -> bool:
+        while True:
+            with self.lock:
+                if sum(other.holds for other in self.jobs.values()) + job.nodes <= self.machines:
+                    job.holds = job.nodes
+                    return not job.stop.is_set()
+            self._say(job, "Queued")
+            if job.stop.wait(0.02):
+                return False
+
+    def _watch(self, job: Job, nodes: Nodes, until: float) -> str | None:
+        """Why the nodes are ended; None = they ended by themselves."""
+        while not nodes.ended:
+            if job.stop.is_set():
+                return "cancelled"
+            if job.takes > job.taken:
+                return "taken"
+            if time.time() > until:
+                return "timeout"
+            time.sleep(0.02)
+        return None
+
+    def _conclude(self, job: Job, cause: str | None, failed: int | None) -> None:
+        if cause is not None:
+            self._end(job, "Canceled")
+        elif failed is not None:
+            text = (
+                f"Execution failed. User process 'python3' exited with status code {failed}. Please check log file 'user_logs/std_log.txt'."
+            )
+            self._end(job, "Failed", {"code": "UserError", "message": text})
+        else:
+            self._end(job, "Completed")
+
+    def _say(self, job: Job, status: str) -> None:
+        with self.lock:
+            if job.status not in {*ENDED, "CancelRequested"}:
+                job.status = status
+
+    def _end(self, job: Job, status: str, error: Body | None = None) -> None:
+        with self.lock:
+            job.holds, job.ended_at, job.error = 0, time.time(), error
+            job.status = status  # last: whoever sees it ended sees all

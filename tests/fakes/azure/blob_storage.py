@@ -1,0 +1,114 @@
+"""Azure Storage as clients see it, Azurite behind it: every call noted, faults on demand, a container for each test."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import os
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpuyard.training_jobs.lifecycle import journal
+from gpuyard.training_jobs.store import blob
+from tests.fakes.azure import azurite
+from tests.fakes.azure.entra import FakeEntra
+from tests.fakes.azure.https_proxy import Door
+from tests.fakes.azure.https_service import Answer, Call, FakeHttps
+
+Fault = Callable[[str, str], Answer | None]
+"""(verb, path) to an answer, or None for Azurite's own."""
+_NUMBERS = itertools.count()
+_HOP = {"connection", "content-length", "keep-alive", "transfer-encoding"}
+
+
+class FakeStorage(FakeHttps):
+    """In front of Azurite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fault: Fault = lambda verb, path: None
+        self.loss: Fault = lambda verb, path: None
+        self._azurite = azurite.port()  # at once: a client that waited for its start would call again, and start another
+
+    def serve(self, verb: str, host: str, target: str, headers: Mapping[str, str], raw: bytes) -> Answer | None:
+        """Note the call, let it go wrong or let Azurite answer it."""
+        path = target.partition("?")[0]
+        with self.lock:
+            self.calls.append(Call(verb, path, {}, None, raw, headers))
+        faulty = self.fault(verb, path)
+        if faulty is not None:
+            return faulty
+        answer = self._forward(verb, host, target, headers, raw)
+        return self.loss(verb, path) or answer
+
+    def _forward(self, verb: str, host: str, target: str, headers: Mapping[str, str], raw: bytes) -> Answer:
+        context = ssl._create_unverified_context()  # noqa: S323 the certificate is for the name in Host
+        connection = http.client.HTTPSConnection("127.0.0.1", self._azurite, context=context, timeout=60)
+        try:
+            kept = {name: value for name, value in headers.items() if name.lower() not in _HOP}
+            connection.request(verb, target, raw, {**kept, "Host": host, "Content-Length": str(len(raw))})
+            response = connection.getresponse()
+            body = response.read()
+            told = {name: value for name, value in response.getheaders() if name.lower() not in _HOP}
+            if verb == "HEAD" and (length := response.getheader("Content-Length")):
+                told["Content-Length"] = length
+        finally:
+            connection.close()
+        return Answer(response.status, body, told)
+
+
+@dataclass
+class Storage:
+    """An account with one container, reached by its own name, and who may reach it."""
+
+    front: FakeStorage
+    entra: FakeEntra
+    door: Door
+    container: str
+
+    @property
+    def url(self) -> str:
+        """Of the container."""
+        return f"abfs://{self.container}@{azurite.ACCOUNT}.dfs.core.windows.net"
+
+    def client(self) -> Any:
+        """The container's ordinary client."""
+        return blob.client(azurite.ACCOUNT).get_container_client(self.container)
+
+    def objects(self) -> dict[str, bytes]:
+        """All there is."""
+        return {entry.name: self.client().download_blob(entry.name).readall() for entry in self.client().list_blobs()}
+
+
+@contextmanager
+def signed_in(folder: Path, monkeypatch: pytest.MonkeyPatch, leads: Mapping[str, int]) -> Iterator[tuple[FakeEntra, Door]]:
+    """This process as a pipeline that has an identity, and hosts of Azure's leading to ports of fakes."""
+    with FakeEntra() as entra, Door({"login.microsoftonline.com": entra.server_port, **leads}) as door:
+        for name, value in {**door.environment(), **entra.environment(folder)}.items():
+            monkeypatch.setenv(name, value)
+        blob.forget()
+        journal._kept.clear()
+        try:
+            yield entra, door
+        finally:
+            blob.forget()
+
+
+@contextmanager
+def storage(folder: Path, monkeypatch: pytest.MonkeyPatch, leads: Mapping[str, int] | None = None) -> Iterator[Storage]:
+    """The same with Azure Storage. `leads`: more hosts."""
+    # A host's own name counts before an ending.
+    with (
+        FakeStorage() as front,
+        signed_in(folder, monkeypatch, {".blob.core.windows.net": front.server_port, **(leads or {})}) as (entra, door),
+    ):
+        found = Storage(front, entra, door, f"runs-{os.getpid()}-{next(_NUMBERS)}")
+        found.client().create_container()
+        front.calls.clear()
+        yield found

@@ -1,0 +1,90 @@
+"""A proxy on 127.0.0.1 that leads Azure's own host names to fakes: clients need no hook but the variables every HTTPS client reads."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import socketserver
+import threading
+from collections.abc import Mapping
+from typing import Self
+
+from tests.fakes.azure.certificates import certificate
+
+
+class Door(socketserver.ThreadingTCPServer):
+    """`leads`: host name, or its ending from a dot on, to the port of a TLS server. Any other host is refused, and noted."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 128
+
+    def __init__(self, leads: Mapping[str, int]) -> None:
+        self.leads = dict(leads)
+        self.refused: list[str] = []
+        super().__init__(("127.0.0.1", 0), _Tunnel)
+
+    def environment(self) -> dict[str, str]:
+        """What a process needs to go through it, as a user behind a company's proxy sets it."""
+        authority = str(certificate().authority)
+        url = f"http://127.0.0.1:{self.server_address[1]}"
+        return {
+            "HTTPS_PROXY": url, "https_proxy": url, "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost",
+            "REQUESTS_CA_BUNDLE": authority, "SSL_CERT_FILE": authority,
+        }  # fmt: skip
+
+    def port_of(self, host: str) -> int | None:
+        """Where a host name leads."""
+        return self.leads.get(host) or next((port for name, port in self.leads.items() if name[0] == "." and host.endswith(name)), None)
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Tunnel(socketserver.BaseRequestHandler):
+    server: Door
+
+    def handle(self) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            block = self.request.recv(4096)
+            if not block:
+                return
+            head += block
+        method, target = head.split(b" ", 2)[:2]
+        host = target.decode().rpartition(":")[0]
+        port = self.server.port_of(host) if method == b"CONNECT" else None
+        if port is None:
+            self.server.refused.append(target.decode())
+            self.request.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+            return
+        try:
+            far = socket.create_connection(("127.0.0.1", port))
+        except OSError:
+            self.request.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+            return
+        for end in (far, self.request):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with far:
+            self.request.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=_copy, args=(far, self.request), daemon=True)
+            back.start()
+            _copy(self.request, far)
+            back.join()
+
+
+def _copy(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            if hasattr(socket, "TCP_QUICKACK"):  # clients leave Nagle's algorithm on towards a proxy: 40 ms for each body
+                source.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            if not (block := source.recv(65536)):
+                break
+            sink.sendall(block)
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)

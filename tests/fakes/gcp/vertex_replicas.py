@@ -1,0 +1,60 @@
+"""The replicas of one custom job as processes on addresses of their own, with the variables that Vertex sets."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import TYPE_CHECKING, Any
+
+from gpuyard.training_jobs.launch.control_channel import free_port
+from tests.fakes.containers import Containers, addresses
+
+if TYPE_CHECKING:
+    from tests.fakes.gcp.vertex import FakeVertex
+    from tests.fakes.gcp.vertex_job import Job
+
+
+class Replicas(Containers):
+    """One container for each replica, started together. A replica's name is its address here: Vertex's resolve in its own network alone."""
+
+    def __init__(self, fake: FakeVertex, job: Job, number: int) -> None:
+        super().__init__()
+        self._tasks: list[str] = []
+        hosts = addresses(job.nodes, number)
+        left = iter(hosts)
+        pools = [[f"{next(left)}:2222" for _ in range(pool.replica_count)] for pool in job.message.job_spec.worker_pool_specs]
+        cluster = {f"workerpool{index}": members for index, members in enumerate(pools)}
+        port = str(free_port(hosts[0]))
+        for index, pool in enumerate(job.message.job_spec.worker_pool_specs):
+            for replica in range(pool.replica_count):
+                task = {"type": f"workerpool{index}", "index": replica, "trial": ""}
+                spec = {"cluster": cluster, "environment": "cloud", "task": task, "job": "{}"}
+                env = {"CLUSTER_SPEC": json.dumps(spec), "GPUYARD_PORT": port, "CLOUD_ML_JOB_ID": job.id, **_output(job)}
+                self._add(fake, job, pool, f"workerpool{index}-{replica}", env)
+
+    @property
+    def ended(self) -> bool:
+        """The job is over when the primary replica has exited with 0, or any other with something else."""
+        codes = self.codes
+        return codes[0] == 0 or any(codes) or all(code is not None for code in codes)
+
+    @property
+    def failed(self) -> tuple[str, int] | None:
+        """The replica that failed, and its code."""
+        codes = self.codes
+        if codes[0] == 0:
+            return None
+        return next(((task, code) for task, code in zip(self._tasks, codes, strict=True) if code), None)
+
+    def _add(self, fake: FakeVertex, job: Job, pool: Any, task: str, env: dict[str, str]) -> None:
+        container = pool.container_spec
+        asked = {variable.name: variable.value for variable in container.env}
+        say = functools.partial(fake.logs.write, job.id, task)
+        self._tasks.append(task)
+        self.start([*container.command, *container.args], {**fake.environment, **asked, **env}, fake.folder / job.id / task, say)
+
+
+def _output(job: Job) -> dict[str, str]:
+    prefix = job.message.job_spec.base_output_directory.output_uri_prefix
+    return {f"AIP_{name}": f"{prefix}/{folder}/" for name, folder in
+            (("MODEL_DIR", "model"), ("CHECKPOINT_DIR", "checkpoints"), ("TENSORBOARD_LOG_DIR", "logs"))} if prefix else {}  # fmt: skip

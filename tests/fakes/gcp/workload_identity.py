@@ -1,0 +1,78 @@
+"""Workload identity federation on 127.0.0.1: a pipeline's own token is exchanged for one that the fakes take, for as long as it is good."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from tests.fakes.gcp.http_service import Answer, Call, FakeHttp, RefusalError, answer
+
+SUBJECT_TOKEN = "eyJ.of-the-pipeline.signature"
+GITHUB_TOKEN = "header.claims.signature"  # as tests/helpers/pipeline_schedulers.py gives it
+AUDIENCE = "//iam.googleapis.com/projects/123456789/locations/global/workloadIdentityPools/ci/providers/github"
+
+
+class FakeTokens(FakeHttp):
+    """`lifetime_s` of the tokens given out; `refuses` says no to whoever comes."""
+
+    def __init__(self, *, lifetime_s: float = 3600) -> None:
+        super().__init__()
+        self.lifetime_s, self.refuses = lifetime_s, False
+        self.good: dict[str, float] = {}
+        self.became: dict[str, str] = {}
+        """Tokens of service accounts: token -> mail address."""
+        self._numbers = itertools.count(1)
+
+    def serve(self, call: Call) -> Answer:
+        """The exchange (RFC 8693), and what it is good for: becoming a service account."""
+        if call.path.endswith(":generateAccessToken"):
+            return self._become(call)
+        asked = parse_qs(call.body.decode())
+        known = asked.get("subject_token") in ([SUBJECT_TOKEN], [GITHUB_TOKEN])
+        if self.refuses or not known or asked.get("audience") != [AUDIENCE]:
+            said = {"error": "invalid_grant", "error_description": "The subject token is expired"}
+            return Answer(400, json.dumps(said).encode(), {"Content-Type": "application/json"})
+        if call.path != "/v1/token":
+            raise RefusalError(404, "no such path")
+        token = self.give()
+        kind = "urn:ietf:params:oauth:token-type:access_token"
+        return answer({"access_token": token, "issued_token_type": kind, "token_type": "Bearer", "expires_in": int(self.lifetime_s)})
+
+    def _become(self, call: Call) -> Answer:
+        """GenerateAccessToken of the IAM credentials API: who asks is known by the token of the exchange."""
+        account = call.path.rsplit("/", 1)[-1].removesuffix(":generateAccessToken")
+        if not self.takes(call.headers.get("Authorization", call.headers.get("authorization", "")).removeprefix("Bearer ")):
+            raise RefusalError(403, "Permission 'iam.serviceAccounts.getAccessToken' denied", "forbidden")
+        token = self.give()
+        self.became[token] = account
+        until = datetime.fromtimestamp(time.time() + self.lifetime_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return answer({"accessToken": token, "expireTime": until})
+
+    def give(self) -> str:
+        """A token that is good from now on."""
+        token = f"ya29.gpuyard-test-{next(self._numbers)}-{'x' * 24}"
+        self.good[token] = time.time() + self.lifetime_s
+        return token
+
+    def takes(self, token: str | None) -> bool:
+        """Whether a bearer token is good now."""
+        return self.good.get(token or "", 0.0) > time.time()
+
+    def revoke(self) -> None:
+        """Every token that was given out is of no use any more."""
+        self.good.clear()
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """What a process needs to sign in here, as a pipeline's action writes it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "subject-token").write_text(SUBJECT_TOKEN)
+        document = {
+            "type": "external_account", "audience": AUDIENCE, "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "token_url": f"{self.url}/v1/token", "credential_source": {"file": str(folder / "subject-token")},
+        }  # fmt: skip
+        (folder / "credentials.json").write_text(json.dumps(document))
+        return {"GOOGLE_APPLICATION_CREDENTIALS": str(folder / "credentials.json"), "GOOGLE_CLOUD_PROJECT": "acme-ml"}

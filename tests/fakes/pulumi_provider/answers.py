@@ -1,0 +1,55 @@
+"""What the clouds answer to an update that nobody makes: shaped as theirs, and of each id, ARN and name it is known whose it is."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pulumi.runtime import mocks
+
+from gpuyard.components.planning.recorder import Answers
+from tests.fakes.pulumi_provider import resource_rules, sdk_check
+
+_PLACES = ("modelPackageGroupName", "url", "project", "zone", "region", "resourceGroupName")  # what else an id is made of
+
+
+class Origin(NamedTuple):
+    """Where a value comes from: an output of a resource."""
+
+    token: str
+    name: str
+    attribute: str
+
+
+class Referring(Answers):
+    """Answers of an update, shaped as the clouds shape them; each id, ARN and name is one resource's own, and `origins` says whose."""
+
+    preview = False
+
+    def __init__(self) -> None:
+        self.origins: dict[str, Origin] = {}
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        """Inputs as they are; a name where the provider gives one; what AWS computes: a text of its own, a number 1, or empty."""
+        if args.typ.partition(":")[0] not in resource_rules.PACKAGES:
+            return f"{args.name}-id", args.inputs
+        shape, model, outputs = resource_rules.of(args.typ), sdk_check.resource(args.typ), dict(args.inputs)
+        label = shape.key(args.typ)
+        if label in model.inputs and label not in outputs and not outputs.get(f"{label}Prefix"):
+            outputs[label] = f"{args.name}-{resource_rules.digits(args.typ, args.name)[:7]}"
+        named = {key: outputs[key] for key in (label, *_PLACES, *shape.places(args.typ)) if key in outputs}
+        made_id, where = shape.made(args.typ, f"{args.typ}::{args.name}", named)
+        empty = {"str": f"{made_id}/", "int": 1, "float": 1.0, "bool": False, "list": []}
+        for name, each in model.outputs.items():
+            if each.required and name not in outputs:
+                value = empty.get(each.kind.word, {})
+                own = value + name if isinstance(value, str) else value
+                outputs[name] = where.get(name) or (made_id if name == "keyId" else own)
+        outputs |= shape.shown(made_id, args.inputs)
+        for name, value in {"id": made_id, **where}.items():
+            if value not in args.inputs.values():  # a name that the program gave is in others without being of this one
+                self.origins[value] = Origin(args.typ, args.name, name)
+        return made_id, outputs
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """The stand-in's answers."""
+        return {**resource_rules.of(args.token).look_ups[args.token], **args.args}, []

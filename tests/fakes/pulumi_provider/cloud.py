@@ -1,0 +1,82 @@
+"""The stand-in's cloud: a folder with one file per resource, and the calls that came in. It refuses what a cloud refuses."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.pulumi_provider import resource_rules
+
+
+class Refused(Exception):  # noqa: N818 it goes back as the cloud's answer
+    """The cloud says no."""
+
+
+class Cloud:
+    """What exists, on disk: it outlives the plug-in, as a cloud does."""
+
+    def __init__(self, folder: Path, fail_create: int) -> None:
+        self._folder, self._fail_create, self._creates, self._lock = folder, fail_create, 0, threading.Lock()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def log(self, call: str, urn: str, **more: Any) -> None:
+        """Keep a call for the tests."""
+        with self._lock, (self._folder / "calls.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"call": call, "urn": urn, **more}) + "\n")
+
+    def create(self, token: str, urn: str, inputs: Mapping[str, Any], outputs: dict[str, Any], made_id: str) -> None:
+        """Make a resource. Raises Refused where a name is taken, or this create is the one that fails."""
+        with self._lock:
+            self._creates += 1
+            if self._creates == self._fail_create:
+                raise Refused(f"RequestLimitExceeded: create number {self._creates} ({urn.rpartition('::')[2]}): Request limit exceeded.")
+            if self._file(token, made_id).exists():
+                raise Refused(f"EntityAlreadyExists: there is already a {token} {made_id}")
+            self._write(token, made_id, urn, inputs, outputs)
+
+    def update(self, token: str, urn: str, inputs: Mapping[str, Any], outputs: dict[str, Any], made_id: str) -> None:
+        """Change a resource. Raises Refused where it is gone."""
+        with self._lock:
+            if not self._file(token, made_id).exists():
+                raise Refused(f"NotFound: no {token} {made_id}")
+            self._write(token, made_id, urn, inputs, outputs)
+
+    def read(self, token: str, made_id: str) -> dict[str, Any] | None:
+        """A resource as it is, or None."""
+        file = self._file(token, made_id)
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+
+    def delete(self, token: str, made_id: str) -> None:
+        """Delete a resource. Raises Refused while another one names it: deleting in the wrong order must not pass."""
+        with self._lock:
+            file = self._file(token, made_id)
+            if not file.exists():
+                raise Refused(f"NotFound: no {token} {made_id}")
+            if token in resource_rules.of(token).held:
+                for other in self._folder.glob("*.json"):
+                    document = json.loads(other.read_text(encoding="utf-8"))
+                    if other != file and made_id in set(leaves(document["inputs"])):
+                        raise Refused(f"DependencyViolation: {made_id} is in use by {document['urn']}")
+            file.unlink()
+
+    def _write(self, token: str, made_id: str, urn: str, inputs: Mapping[str, Any], outputs: dict[str, Any]) -> None:
+        document = {"type": token, "id": made_id, "urn": urn, "inputs": inputs, "outputs": outputs}
+        self._file(token, made_id).write_text(json.dumps(document), encoding="utf-8")
+
+    def _file(self, token: str, made_id: str) -> Path:
+        return self._folder / f"{resource_rules.digits(token, made_id)}.json"
+
+
+def leaves(value: Any) -> Iterator[str]:
+    """Every text in a value."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from leaves(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from leaves(item)
+    elif isinstance(value, str):
+        yield value

@@ -1,0 +1,165 @@
+"""How Google Cloud shapes what it makes: ids and links, names, what cannot be changed in place, and the answers to look-ups."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from typing import Any
+
+from tests.fakes.pulumi_provider import sdk_schema
+from tests.fakes.pulumi_provider.resource_rules import Shapes, digits
+
+PROJECT, NUMBER, REGION, ZONE = "acme-ml", "123456789012", "us-central1", "us-central1-a"
+_HERE = {"project": PROJECT, "region": REGION, "zone": ZONE, "location": REGION}
+_ACCOUNT = "gcp:serviceaccount/account:Account"
+_BUCKET = "gcp:storage/bucket:Bucket"
+_TEMPLATE = "gcp:compute/instanceTemplate:InstanceTemplate"
+_NETWORK, _SUBNET = "gcp:compute/network:Network", "gcp:compute/subnetwork:Subnetwork"
+_POOL = "projects/{project}/locations/global/workloadIdentityPools/{workloadIdentityPoolId}"
+
+# Type -> its id, made of its properties: registry.terraform.io/providers/hashicorp/google, "Attributes Reference" of each.
+_IDS = {
+    "gcp:artifactregistry/repository:Repository": "projects/{project}/locations/{location}/repositories/{repositoryId}",
+    "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember": "{repository}/{role}/{member}",
+    "gcp:billing/budget:Budget": "billingAccounts/{billingAccount}/budgets/{drawn}",
+    "gcp:cloudscheduler/job:Job": "projects/{project}/locations/{region}/jobs/{name}",
+    "gcp:compute/firewall:Firewall": "projects/{project}/global/firewalls/{name}",
+    "gcp:compute/instanceGroupManager:InstanceGroupManager": "projects/{project}/zones/{zone}/instanceGroupManagers/{name}",
+    "gcp:compute/networkAttachment:NetworkAttachment": "projects/{project}/regions/{region}/networkAttachments/{name}",
+    "gcp:compute/reservation:Reservation": "projects/{project}/zones/{zone}/reservations/{name}",
+    "gcp:compute/resizeRequest:ResizeRequest": (
+        "projects/{project}/zones/{zone}/instanceGroupManagers/{instanceGroupManager}/resizeRequests/{name}"
+    ),
+    "gcp:compute/resourcePolicy:ResourcePolicy": "projects/{project}/regions/{region}/resourcePolicies/{name}",
+    "gcp:compute/router:Router": "projects/{project}/regions/{region}/routers/{name}",
+    "gcp:compute/routerNat:RouterNat": "{project}/{region}/{router}/{name}",
+    "gcp:dns/managedZone:ManagedZone": "projects/{project}/managedZones/{name}",
+    "gcp:dns/recordSet:RecordSet": "projects/{project}/managedZones/{managedZone}/rrsets/{name}/{type}",
+    "gcp:iam/workloadIdentityPool:WorkloadIdentityPool": _POOL,
+    "gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider": f"{_POOL}/providers/{{workloadIdentityPoolProviderId}}",
+    "gcp:kms/cryptoKey:CryptoKey": "{keyRing}/cryptoKeys/{name}",
+    "gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember": "{cryptoKeyId}/{role}/{member}",
+    "gcp:kms/keyRing:KeyRing": "projects/{project}/locations/{location}/keyRings/{name}",
+    "gcp:monitoring/notificationChannel:NotificationChannel": "projects/{project}/notificationChannels/{drawn}",
+    "gcp:projects/iAMCustomRole:IAMCustomRole": "projects/{project}/roles/{roleId}",
+    "gcp:projects/iAMMember:IAMMember": "{project}/{role}/{member}",
+    "gcp:projects/service:Service": "{project}/{service}",
+    "gcp:secretmanager/secretIamMember:SecretIamMember": "{secretId}/{role}/{member}",
+    "gcp:serviceaccount/iAMMember:IAMMember": "{serviceAccountId}/{role}/{member}",
+    "gcp:storage/bucketIAMMember:BucketIAMMember": "b/{bucket}/{role}/{member}",
+    "gcp:storage/bucketObject:BucketObject": "{bucket}-{name}",
+    "gcp:vertex/aiPersistentResource:AiPersistentResource": "projects/{project}/locations/{location}/persistentResources/{name}",
+    _ACCOUNT: f"projects/{{project}}/serviceAccounts/{{accountId}}@{PROJECT}.iam.gserviceaccount.com",
+    _BUCKET: "{name}",
+    _NETWORK: "projects/{project}/global/networks/{name}",
+    _SUBNET: "projects/{project}/regions/{region}/subnetworks/{name}",
+    _TEMPLATE: "projects/{project}/global/instanceTemplates/{name}",
+}
+_NAMED_BY = {
+    "gcp:artifactregistry/repository:Repository": "repositoryId",
+    "gcp:iam/workloadIdentityPool:WorkloadIdentityPool": "workloadIdentityPoolId",
+    "gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider": "workloadIdentityPoolProviderId",
+    "gcp:projects/iAMCustomRole:IAMCustomRole": "roleId",
+    _ACCOUNT: "accountId",
+}
+_CHANGES = {"deletionPolicy", "labels"}  # of what else cannot be changed at all
+_GRANT = frozenset({"role", "member", "condition", "bucket", "repository", "cryptoKeyId", "secretId", "serviceAccountId"})
+_FIXED: Mapping[str, frozenset[str]] = {
+    "*": frozenset({"name", "namePrefix", "project", "region", "zone", "network", "location", *_NAMED_BY.values()}),
+    "gcp:artifactregistry/repository:Repository": frozenset({"format", "kmsKeyName", "mode"}),
+    "gcp:billing/budget:Budget": frozenset({"billingAccount"}),
+    "gcp:compute/firewall:Firewall": frozenset({"direction"}),
+    "gcp:compute/networkAttachment:NetworkAttachment": frozenset({"connectionPreference", "description"}),
+    "gcp:compute/resizeRequest:ResizeRequest": frozenset({"instanceGroupManager", "resizeBy", "requestedRunDuration"}),
+    "gcp:compute/resourcePolicy:ResourcePolicy": frozenset({"groupPlacementPolicy", "workloadPolicy"}),
+    "gcp:compute/routerNat:RouterNat": frozenset({"router"}),
+    "gcp:kms/cryptoKey:CryptoKey": frozenset({"keyRing", "purpose"}),
+    "gcp:storage/bucket:Bucket": frozenset({"hierarchicalNamespace", "customPlacementConfig"}),
+    _NETWORK: frozenset({"autoCreateSubnetworks", "mtu", "networkProfile", "description"}),
+    _SUBNET: frozenset({"ipCidrRange", "purpose"}),
+    **{token: _GRANT for token in _IDS if token.lower().endswith("iammember")},
+}
+LOOK_UPS: Mapping[str, Mapping[str, Any]] = {
+    "gcp:compute/getImage:getImage": {
+        "id": "projects/images/global/images/image-1",
+        "name": "image-1",
+        "selfLink": "https://www.googleapis.com/compute/v1/projects/images/global/images/image-1",
+    },
+    "gcp:organizations/getClientConfig:getClientConfig": {
+        "accessToken": "",
+        "defaultLabels": {},
+        "id": PROJECT,
+        "project": PROJECT,
+        "region": REGION,
+        "zone": ZONE,
+    },
+    "gcp:organizations/getProject:getProject": {
+        "billingAccount": "01AB23-45CD67-89EF01",
+        "id": f"projects/{PROJECT}",
+        "projectId": PROJECT,
+        "number": NUMBER,
+        "name": PROJECT,
+    },
+    "gcp:storage/getProjectServiceAccount:getProjectServiceAccount": {
+        "emailAddress": f"service-{NUMBER}@gs-project-accounts.iam.gserviceaccount.com",
+        "id": f"service-{NUMBER}@gs-project-accounts.iam.gserviceaccount.com",
+        "member": f"serviceAccount:service-{NUMBER}@gs-project-accounts.iam.gserviceaccount.com",
+        "project": PROJECT,
+    },
+}
+
+
+def _fixes(token: str) -> frozenset[str]:
+    """An instance template cannot be changed at all."""
+    return frozenset(set(sdk_schema.resource(token).inputs) - _CHANGES) if token == _TEMPLATE else frozenset()
+
+
+def _places(token: str) -> tuple[str, ...]:
+    return tuple(field for _, field, _, _ in string.Formatter().parse(_IDS.get(token, "")) if field)
+
+
+def _made(token: str, urn: str, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The id is the resource's path below its project; the link is that with the service in front."""
+    label = urn.rpartition("::")[2]
+    words = {**_HERE, "name": label, "drawn": digits(urn), **{key: value for key, value in inputs.items() if value is not None}}
+    service, _, rest = token.removeprefix("gcp:").partition("/")
+    plain = f"projects/{{project}}/global/{rest.partition(':')[0]}s/{{name}}"
+    path = _IDS.get(token, plain).format_map(_Blank(words))
+    if token == _ACCOUNT:
+        email = path.rpartition("/")[2]
+        return path, {"email": email, "member": f"serviceAccount:{email}", "name": path}
+    if token == _BUCKET:
+        return path, {"url": f"gs://{path}", "selfLink": f"https://www.googleapis.com/storage/v1/b/{path}"}
+    link = f"https://www.googleapis.com/{service}/v1/{path}"
+    more = {"selfLinkUnique": f"{link}?uniqueId={digits(path)}"} if token == _TEMPLATE else {}
+    named = {"name": path} if token in _NAMED_BY or "{drawn}" in _IDS.get(token, "") else {}
+    return path, {"selfLink": link, **more, **named}
+
+
+class _Blank(dict[str, Any]):
+    """Words of which one that is not there is a dash."""
+
+    def __missing__(self, key: str) -> str:
+        return "-"
+
+
+def _computed(name: str, made_id: str) -> Any:
+    return {**_HERE, "projectNumber": int(NUMBER)}.get(name)
+
+
+def _name(token: str, label: str, drawn: str) -> str:
+    return drawn.lower()
+
+
+SHAPES = Shapes(
+    look_ups=LOOK_UPS,
+    fixed=_FIXED,
+    renewed={},
+    named_by=_NAMED_BY,
+    made=_made,
+    held=frozenset({_NETWORK, _SUBNET, _TEMPLATE, "gcp:compute/router:Router", "gcp:compute/resourcePolicy:ResourcePolicy"}),
+    computed=_computed,
+    name=_name,
+    all_fixed=_fixes,
+    places=_places,
+)

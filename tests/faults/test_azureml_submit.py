@@ -1,0 +1,110 @@
+"""Submits to Azure ML that race, die at every line and meet faults: one job, whatever happens; and how many calls one costs."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gpuyard.training_jobs.errors import AuthError, GpuyardError, LostSightError
+from gpuyard.training_jobs.runner import Runner, Submitted
+from gpuyard.training_jobs.state import Exit, State
+from tests.fakes.azure.entra import SIGNATURE, SUBJECT_TOKEN
+from tests.fakes.azure.https_service import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault
+from tests.helpers.azureml_pool import Yard, yard
+from tests.helpers.concurrent_submits import die_at_lines, meet
+from tests.helpers.local_pool import job
+from tests.helpers.runner_steps import hasty
+from tests.helpers.secret_scan.azure import scan
+
+_OURS = ("runner.py", "case.py", "journal.py", "backends/azureml/__init__.py", "backends/azure.py", "store/blob.py")
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    with yard(tmp_path, monkeypatch, program="print('runs')") as found:
+        found.ml.machines = 0  # what is submitted waits: these tests are about submits
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("azure.core.pipeline.policies.RetryPolicy.sleep", lambda *_, **__: None)
+    monkeypatch.setattr("azure.storage.blob._shared.policies.StorageRetryPolicy.sleep", lambda *_: None)
+
+
+def submit(service: Yard, key: str, ahead_s: float = 0.0) -> Submitted:
+    """As a process of its own would, on a clock that is ahead by so much."""
+    runner = Runner({"h100": service.target()}, clock=lambda: time.time() + ahead_s, sleep=lambda _: None)
+    return runner.submit(job(nodes=2), None, key=key)
+
+
+def die(service: Yard, every: int) -> None:
+    def made(run: str) -> int:
+        return sum(run.rpartition("-")[2] in name for name in service.ml.jobs)
+
+    die_at_lines(functools.partial(submit, service), _OURS, made, service.ml.jobs, every)
+
+
+def test_a_submit_that_dies_at_a_line_is_finished_by_the_next_one(service: Yard) -> None:
+    die(service, 7)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yard) -> None:
+    die(service, 1)
+
+
+def test_two_pipelines_at_the_same_instant_make_one_job_fifty_times(service: Yard) -> None:
+    meet(2, 50, functools.partial(submit, service), service.ml.jobs)
+
+
+@pytest.mark.parametrize(
+    "fault", [THROTTLED, UNAVAILABLE, LOST, EXPIRED, DENIED], ids=["throttled", "5xx", "lost answer", "expired", "denied"]
+)
+def test_a_lasting_fault_is_said_and_makes_no_second_job_and_tells_no_secret(service: Yard, fault: Fault) -> None:
+    service.ml.fail("put_job", fault, times=40)
+    with pytest.raises((AuthError, LostSightError)) as told:
+        submit(service, "nightly")
+    assert told.value.exit_code is (Exit.AUTH if fault in (EXPIRED, DENIED) else Exit.LOST_SIGHT)
+    service.ml.mend()
+    assert submit(service, "nightly", ahead_s=61).status.state is State.PENDING
+    assert len(service.ml.jobs) == 1
+    scan(service.storage, [*service.ml.calls, *service.storage.front.calls], str(told.value))
+
+
+def test_an_authority_that_knows_the_caller_no_more_is_a_matter_of_permission_and_shows_no_token(service: Yard) -> None:
+    service.storage.entra.closed = True
+    with pytest.raises(AuthError) as refused:
+        submit(service, "nightly")
+    assert not [secret for secret in (SIGNATURE, SUBJECT_TOKEN) if secret in str(refused.value)]
+    assert service.ml.jobs == {}
+
+
+def test_tokens_that_run_out_in_a_wait_are_renewed_and_where_they_cannot_be_it_is_a_loss_of_sight(service: Yard) -> None:
+    run = submit(service, "nightly").status.run_id
+    service.ml.fail("get_job", EXPIRED, times=3)
+    service.storage.entra.closed = True
+    with pytest.raises(GpuyardError, match="may still run") as lost:
+        hasty(service.runner(), step_s=30).wait(run)
+    assert lost.value.exit_code is Exit.LOST_SIGHT
+    service.storage.entra.closed = False
+    service.ml.machines = 2
+    assert service.runner().wait(run).state is State.SUCCEEDED
+
+
+def test_a_submission_costs_four_calls_and_lists_nothing(service: Yard) -> None:
+    submit(service, "first")
+    stored, asked = len(service.storage.front.calls), len(service.ml.calls)
+    submit(service, "second")
+    calls = [call.operation for call in (*service.storage.front.calls[stored:], *service.ml.calls[asked:])]
+    assert calls == ["GET", "PUT", "PUT", "put_job"]
+    stored, asked = len(service.storage.front.calls), len(service.ml.calls)
+    assert submit(service, "second").created is False
+    looks = [call.operation for call in service.ml.calls[asked:]]  # a job that waits is asked after, and why it waits
+    assert looks in (["get_job", "get_compute"] * 2, ["get_job"] * 2)
+    assert len(service.storage.front.calls) - stored <= 6

@@ -1,0 +1,114 @@
+"""Submits to SageMaker that race, die at every line and meet faults: one job, whatever happens; and how many calls one costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gpuyard.training_jobs.backends import sagemaker
+from gpuyard.training_jobs.errors import AuthError, LostSightError
+from gpuyard.training_jobs.runner import Runner, Submitted
+from gpuyard.training_jobs.state import Exit, State
+from tests.fakes.aws.botocore_service import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault
+from tests.helpers.concurrent_submits import die_at_lines, meet
+from tests.helpers.local_pool import job
+from tests.helpers.sagemaker_pool import Yard, make_target, yard
+
+_OURS = ("runner.py", "case.py", "journal.py", "sagemaker/__init__.py", "store/s3.py")
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    with yard(tmp_path, monkeypatch, program="print('runs')") as found:
+        found.sagemaker.machines = 0  # what is submitted waits: these tests are about submits
+        yield found
+
+
+def submit(key: str, ahead_s: float = 0.0) -> Submitted:
+    """As a process of its own would, on a clock that is ahead by so much."""
+    runner = Runner({"h100": make_target()}, clock=lambda: time.time() + ahead_s, sleep=lambda _: None)
+    return runner.submit(job(nodes=2), None, key=key)
+
+
+@pytest.mark.soak  # half a minute; the same lines with Batch behind them are in every run
+def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yard) -> None:
+    def made(run: str) -> int:
+        return sum(run.rpartition("-")[2] in name for name in service.sagemaker.jobs)
+
+    die_at_lines(submit, _OURS, made, service.sagemaker.jobs)
+
+
+def test_two_pipelines_at_the_same_instant_make_one_job_fifty_times(service: Yard) -> None:
+    meet(2, 50, submit, service.sagemaker.jobs)
+
+
+FAULTS = pytest.mark.parametrize("fault", [THROTTLED, UNAVAILABLE, LOST, EXPIRED], ids=["throttled", "5xx", "lost answer", "expired"])
+
+
+@FAULTS
+def test_a_passing_fault_of_the_service_is_survived(service: Yard, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    service.sagemaker.fail("CreateTrainingJob", fault)
+    assert submit("nightly").status.state is State.PENDING
+    assert len(service.sagemaker.jobs) == 1
+
+
+@FAULTS
+def test_a_lasting_fault_is_said_and_makes_no_second_job(service: Yard, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    service.sagemaker.fail("CreateTrainingJob", fault, times=20)
+    with pytest.raises((AuthError, LostSightError)) as told:
+        submit("nightly")
+    assert told.value.exit_code is (Exit.AUTH if fault is EXPIRED else Exit.LOST_SIGHT)
+    service.sagemaker._faults.clear()
+    assert submit("nightly", ahead_s=61).status.state is State.PENDING
+    assert len(service.sagemaker.jobs) == 1
+
+
+def test_a_submission_costs_four_calls_and_lists_nothing(service: Yard) -> None:
+    submit("first")
+    stored, asked = len(service.moto.calls), len(service.sagemaker.calls)
+    submit("second")
+    calls = [method for method, _ in service.moto.calls[stored:]] + [call.operation for call in service.sagemaker.calls[asked:]]
+    assert calls == ["GET", "PUT", "PUT", "CreateTrainingJob"]
+    stored, asked = len(service.moto.calls), len(service.sagemaker.calls)
+    assert submit("second").created is False
+    assert [call.operation for call in service.sagemaker.calls[asked:]] == ["DescribeTrainingJob"] * 2
+    assert len(service.moto.calls) - stored <= 6
+
+
+def test_many_jobs_are_one_list_for_each_hundred_and_those_that_ended_one_call_each(service: Yard) -> None:
+    """A hundred jobs: one call, or two where one ended since the last look."""
+    runs = [submit(f"night-{number}").status for number in range(7)]
+    runner = Runner({"h100": make_target()})
+
+    def look() -> tuple[dict[str, State], list[str]]:
+        asked = len(service.sagemaker.calls)
+        states = {status.run_id: status.state for status in runner.runs()}
+        return states, [call.operation for call in service.sagemaker.calls[asked:]]
+
+    assert look() == ({run.run_id: State.PENDING for run in runs}, ["ListTrainingJobs"])
+    assert service.sagemaker.calls[-1].body["MaxResults"] == 100
+    assert runs[3].service.id is not None
+    job_ = service.sagemaker.jobs[runs[3].service.id]
+    job_.stop.set()
+    while not job_.over:
+        time.sleep(0.01)
+    states, calls = look()
+    assert (states[runs[3].run_id], calls) == (State.CANCELLED, ["ListTrainingJobs", "DescribeTrainingJob"])
+    assert look() == (states, ["ListTrainingJobs"])  # its end is in the record now
+    service.sagemaker.fail("ListTrainingJobs", DENIED)
+    assert look() == (states, ["ListTrainingJobs", *["DescribeTrainingJob"] * 6])  # who may not list still sees
+
+
+def test_a_list_goes_on_over_pages(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.sagemaker.page = 2
+    monkeypatch.setattr(sagemaker, "_PER_LIST", 2)
+    for number in range(3):
+        submit(f"night-{number}")
+    asked = len(service.sagemaker.calls)
+    assert [status.state for status in Runner({"h100": make_target()}).runs()] == [State.PENDING] * 3
+    assert [call.operation for call in service.sagemaker.calls[asked:]] == ["ListTrainingJobs"] * 2

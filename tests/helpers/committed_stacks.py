@@ -1,0 +1,47 @@
+"""The yards of the committed stacks, and a closed one, recorded as updates; of each id, ARN and name it is known whose it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+
+from gpuyard.components.planning.recorder import Answers, Recording, record
+from gpuyard.stacks.program import declare
+from gpuyard.stacks.settings import load
+from tests.fakes.pulumi_provider.answers import Origin, Referring
+from tests.helpers.azure_private_yard import declare as declare_closed
+
+__all__ = ["CHECKOUT", "CLOSED", "CLOUDS", "YARDS", "Origin", "Referring", "closed_azure", "config", "recorded"]
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CLOUDS = ("aws", "gcp", "azure")
+CLOSED = "closed-azure"
+YARDS = {cloud: (f"dev-{cloud}", f"prod-{cloud}") for cloud in CLOUDS}
+
+
+def config(stack: str) -> dict[str, str]:
+    """The configuration of a stack file, as the engine hands it to the program."""
+    document = yaml.safe_load((CHECKOUT / "stacks" / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in document["config"].items()}
+
+
+def closed_azure(answers: Answers | None = None) -> Recording:
+    """What the program of tests/helpers/azure_private_yard.py registers, in the place of the dev stack."""
+    given = {key: value for key, value in config("dev-azure").items() if key.startswith("azure-native:")}
+    found = record(declare_closed, answers or Referring(), project="gpuyard", stack=CLOSED, config=given, root=CHECKOUT)
+    assert found.problems == []
+    return found
+
+
+def recorded(stack: str, answers: Answers | None = None) -> Recording:
+    """What the stock program registers for a stack."""
+    if stack == CLOSED:
+        return closed_azure(answers)
+    given = config(stack)
+    found = record(
+        lambda: declare(load(given, stack=stack)), answers or Referring(), project="gpuyard", stack=stack, config=given, root=CHECKOUT
+    )
+    assert found.problems == []
+    return found

@@ -1,0 +1,49 @@
+"""Submits that meet at the same instant, and submits that die at a line and are made again: one job, whatever happens."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Sized
+from concurrent.futures import ThreadPoolExecutor
+
+from gpuyard.training_jobs.runner import Submitted
+from gpuyard.training_jobs.state import State
+from tests.helpers.crash_at_line import dying_at
+
+
+def at_once(pipelines: int, submit: Callable[[], Submitted]) -> list[Submitted]:
+    """What so many pipelines are told that submit at the same instant."""
+    ready = threading.Barrier(pipelines)
+
+    def pipeline(_: int) -> Submitted:
+        ready.wait()
+        return submit()
+
+    with ThreadPoolExecutor(pipelines) as pool:
+        return list(pool.map(pipeline, range(pipelines)))
+
+
+def meet(pipelines: int, rounds: int, submit: Callable[[str], Submitted], jobs: Sized) -> None:
+    """Fail unless one pipeline of each round makes a job of its key, and all are told of the same run."""
+    for number in range(rounds):
+        found = at_once(pipelines, functools.partial(submit, f"round-{number}"))
+        assert [submitted.created for submitted in found].count(True) == 1
+        assert len({submitted.status.run_id for submitted in found}) == 1
+        assert len(jobs) == number + 1
+
+
+def die_at_lines(submit: Callable[..., Submitted], ours: tuple[str, ...], made: Callable[[str], int], jobs: Sized, every: int = 1) -> None:
+    """Fail unless a submit that dies at a line of our files is finished by the next one. `made`: how many jobs a run has."""
+    submit("warm")  # from here on the clients are there and what all share is stored: every submit has the same lines
+    lines = dying_at(0, lambda: submit("whole"), ours).lines
+    assert lines > 60
+    tried = range(1, lines + 1, every)
+    for line in tried:
+        key = f"line-{line}"
+        assert dying_at(line, functools.partial(submit, key), ours).died_at is not None
+        finished = submit(key, ahead_s=61)
+        assert finished.status.state is State.PENDING
+        assert made(finished.status.run_id) == 1, f"line {line}"
+        assert submit(key, ahead_s=122).created is False
+    assert len(jobs) == len(tried) + 2

@@ -1,0 +1,62 @@
+"""GCP pools for tests: specs of each kind, a network as a pool sees it, and what two programs do not share."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pulumi
+
+from gpuyard.components.catalogue import table
+from gpuyard.components.gcp.gpu_pool import GpuPool
+from gpuyard.components.spec.fields import in_cloud
+from gpuyard.components.spec.pool import GpuPoolSpec
+from tests.helpers.gcp_sample_yard import FLEX, ZONE
+
+END = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=90)
+"""Of the yard: soon, for Google's schedules know no year."""
+TAGS = {"owner": "me@acme.io", "expires": END.isoformat(), "team": "nlp"}
+VMS: dict[str, Any] = {"service": "vms", "machine": "a3-ultragpu-8g", "zone": ZONE, "max_nodes": 4}
+VERTEX: dict[str, Any] = {**VMS, "service": "vertex"}
+RESERVED = {"mode": "reservation", "reservation": f"projects/acme-ml/zones/{ZONE}/reservations/h200-block"}
+CAPACITIES: dict[str, Any] = {"on_demand": "on_demand", "spot": "spot", "reservation": RESERVED, "flex_start": FLEX}
+MACHINES = table("gcp").machines
+
+
+def spec_of(given: Mapping[str, Any]) -> GpuPoolSpec:
+    """As the component reads it."""
+    return GpuPoolSpec.model_validate(dict(given), context=in_cloud("gcp"))
+
+
+def network(zones: tuple[str, ...] = (ZONE, "us-central1-b")) -> Any:
+    """A network as a pool sees it; its ids are other resources' outputs."""
+    made = pulumi.Output.from_input
+    subnet = made("projects/acme-ml/regions/us-central1/subnetworks/net")
+    return SimpleNamespace(logical_name="net", subnet_ids=dict.fromkeys(zones, subnet), id=made("projects/acme-ml/global/networks/net"))
+
+
+def pool(spec: Mapping[str, Any], tags: Mapping[str, str] | None = None, name: str = "pool", **more: Any) -> Any:
+    """A program that makes a pool."""
+    return lambda: GpuPool(name, dict(spec), network=network(), tags=TAGS if tags is None else dict(tags), **more)
+
+
+def kinds(recorded: Any) -> list[str]:
+    """Type and name of everything but what belongs to identities and keys."""
+    found = [f"{request.type.rpartition(':')[2]} {request.name}" for request in recorded.resources.values()]
+    return sorted(line for line in found if not line.startswith(("Account", "IAMMember", "IAMCustomRole", "CryptoKey", "KeyRing")))
+
+
+def of_type(recorded: Any, token: str) -> dict[str, dict[str, Any]]:
+    """The inputs of all resources of a type, by name."""
+    names = [request.name for request in recorded.resources.values() if request.type == token]
+    return {name: recorded.inputs(token, name) for name in names}
+
+
+def changed(record: Any, before: Any, after: Any) -> list[str]:
+    """The resources whose inputs differ, components left out."""
+    first, second = record(before).resources, record(after).resources
+    assert first.keys() == second.keys()
+    custom = [urn for urn in first if first[urn].custom]
+    return sorted(urn.rpartition("::")[2] for urn in custom if first[urn].object != second[urn].object)

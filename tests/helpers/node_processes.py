@@ -1,0 +1,149 @@
+"""A run directory and its nodes, started as a backend would, through the real bootstrap text: no queue, no supervisor."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+from tests.helpers.waiting import wait_for
+
+_T = TypeVar("_T")
+CHECKOUT = Path(__file__).resolve().parents[2]
+_SHIM = 'import sys\n\nfrom gpuyard.training_jobs.launch import hook\n\nsys.modules["gpuyard_hook"] = hook\n'
+JOB: dict[str, Any] = {
+    "name": "test", "command": ["train.py"], "setup": None, "launcher": "torchrun", "nodes": 2, "nproc_per_node": 2, "env": {},
+    "secrets": {}, "data": {}, "checkpoint": {"every_s": 600, "keep": 3}, "max_restarts": 0, "preflight": "skip", "fabric": None,
+}  # fmt: skip
+
+
+@dataclass
+class FakeRun:
+    """One run in a folder: its code, its job, its submissions."""
+
+    folder: Path
+    job: Mapping[str, Any]
+    code: Mapping[str, str] = field(default_factory=dict)
+    submissions: int = 0
+    node_env: Mapping[int, Mapping[str, str]] = field(default_factory=dict)  # node -> what its service sets besides
+    _place: tuple[int, str, int, float] = (0, "", 0, 0.0)  # of the newest submission: nodes, code, port, grace
+
+    @property
+    def run(self) -> Path:
+        """The run's folder in the run bucket."""
+        return self.folder / "bucket/gpuyard/runs/test-1"
+
+    def output(self, attempt: int, name: str) -> Any:
+        """A JSON document that launch left in an attempt's output."""
+        return json.loads((self.run / f"output/attempt-{attempt}" / name).read_bytes())
+
+    def log(self, node: int) -> str:
+        """What a node of the newest submission said."""
+        return (self.folder / f"{self.submissions - 1}-{node}.log").read_text()
+
+    def until(self, what: Callable[[], _T | None]) -> _T:
+        """Wait for what the nodes write; a document may not be there yet, or not whole. A failure is told with node 0's log."""
+        return wait_for(what, lambda: self.log(0), not_yet=(FileNotFoundError, json.JSONDecodeError, KeyError))
+
+    def submit(self, grace_s: float = 30, **changes: Any) -> list[subprocess.Popen[bytes]]:
+        """Start the nodes of a new submission."""
+        self.submissions += 1
+        job = {**JOB, **self.job, **changes}
+        self.run.mkdir(parents=True, exist_ok=True)
+        record = {"submissions": [{"job": job, "attempt": 1}] * self.submissions}
+        (self.run / "run.json").write_text(json.dumps(record))
+        self._place = job["nodes"], self._pack(), _free_port(), grace_s
+        return [self.start(node) for node in range(job["nodes"])]
+
+    def processes(self) -> list[int]:
+        """What is alive of this run: every process with the run's URL in its environment, and none that has only to be buried."""
+        return [process.pid for process in psutil.process_iter() if self._is_ours(process)]
+
+    def listening(self) -> bool:
+        """Whether somebody still holds the port at which the nodes meet."""
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex((_address(0), self._place[2])) == 0
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get("GPUYARD_RUN_URL") == self.run.as_uri() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+
+    def _pack(self) -> str:
+        raw = io.BytesIO()
+        with tarfile.open(fileobj=raw, mode="w:gz") as tar:
+            own = {".gpuyard/gpuyard_hook.py": _SHIM, ".gpuyard/gpuyard/__init__.py": ""}
+            for name, text in {**{f"code/{name}": text for name, text in self.code.items()}, **own}.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(text.encode())
+                tar.addfile(info, io.BytesIO(text.encode()))
+            for path in ("__init__.py", "launch", "train"):
+                tar.add(CHECKOUT / "training_jobs" / path, f".gpuyard/gpuyard/training_jobs/{path}")
+        target = self.folder / "bucket/gpuyard/code" / f"{hashlib.sha256(raw.getvalue()).hexdigest()}.tar.gz"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(raw.getvalue())
+        return target.as_uri()
+
+    def start(self, node: int) -> subprocess.Popen[bytes]:
+        """Start a node of the newest submission, again where its service does that."""
+        nodes, code_url, port, grace_s = self._place
+        work = self.folder / f"{self.submissions - 1}-{node}"
+        env = {
+            "PATH": os.environ["PATH"], "HOME": str(self.folder), "GPUYARD_SERVICE": "local", "GPUYARD_RUN_ID": "test-1",
+            "GPUYARD_RUN_URL": self.run.as_uri(), "GPUYARD_CODE_URL": code_url, "GPUYARD_SUBMISSION": str(self.submissions - 1),
+            "GPUYARD_NODE_RANK": str(node), "GPUYARD_NUM_NODES": str(nodes), "GPUYARD_MAIN_ADDRESS": _address(0),
+            "GPUYARD_NODE_ADDRESS": _address(node), "GPUYARD_PORT": str(port), "GPUYARD_GRACE_S": str(grace_s),
+            "GPUYARD_WORKDIR": str(work), **self.node_env.get(node, {}),
+        }  # fmt: skip
+        bootstrap = (CHECKOUT / "training_jobs/launch/bootstrap.py").read_text()
+        with open(work.with_suffix(".log"), "ab") as log:
+            return subprocess.Popen([sys.executable, "-c", bootstrap], env=env, stdout=log, stderr=log, start_new_session=True)
+
+
+def finish(nodes: list[subprocess.Popen[bytes]], timeout_s: float = 120) -> list[int]:
+    """The exit codes of all nodes; when they do not come in time, what still ran is told and nothing is left alive."""
+    deadline = time.monotonic() + timeout_s
+    try:
+        return [node.wait(max(0.1, deadline - time.monotonic())) for node in nodes]
+    except subprocess.TimeoutExpired:
+        alive = [line for node in nodes if node.poll() is None for line in _tree(psutil.Process(node.pid))]
+        raise AssertionError("\n".join([f"still alive after {timeout_s:.0f} s:", *alive])) from None
+    finally:
+        for node in nodes:
+            if node.poll() is None:
+                os.killpg(node.pid, signal.SIGKILL)
+                node.wait()
+
+
+def _tree(process: psutil.Process) -> list[str]:
+    """A line for a process and each one below it: what the kernel says it does, and the end of its command."""
+    lines = []
+    for each in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            lines.append(f"{each.pid} {each.status()}: {' '.join(each.cmdline()[1:])[-80:]!r}")
+    return lines
+
+
+def _address(node: int) -> str:
+    return f"127.0.77.{10 + node}" if sys.platform == "linux" else "127.0.0.1"
+
+
+def _free_port() -> int:
+    with socket.create_server((_address(0), 0)) as probe:
+        return int(probe.getsockname()[1])

@@ -1,0 +1,79 @@
+"""What tests of a service do with its jobs through a runner: what nodes run, and what is waited for and asked again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.spec import JobSpec
+from gpuyard.training_jobs.state import Exit, State, exit_for
+from gpuyard.training_jobs.status import RunStatus
+from tests.helpers.local_pool import job
+from tests.helpers.waiting import PATIENCE_S, wait_for
+
+_BEFORE = """
+import json, os, signal, sys, time
+name, submission = os.environ["GPUYARD_RUN_ID"], int(os.environ["GPUYARD_SUBMISSION"])
+attempt = submission + int(os.path.basename(os.getcwd()).split("-")[0]) + 1  # numbered by the node's folder
+"""
+_AFTER = """
+if rank == 0:
+    put(f"attempts/{attempt}.json", {"attempt": attempt, "submission": submission})
+def leave(*_):
+    say("leaves")
+    os._exit(75)
+signal.signal(signal.SIGTERM, leave)
+say("runs")
+if name.startswith("fails") and rank == 1:
+    put(f"output/attempt-{attempt}/node-1.json", {"exit_code": 7, "tail": ["boom"]})
+    sys.exit(7)
+if name.startswith("stays") or (name.startswith("returns") and attempt == 1):
+    time.sleep(300)
+if name.startswith("resumes") and attempt == 1:
+    sys.exit(75)
+say("is done")
+"""
+
+
+def program(service: str) -> str:
+    """What a node runs: it claims its attempt as launch does, says where it is, and does what the run's name tells.
+
+    The service's own lines give it its `rank`, `put(path, data)` into the run's folder, and `say(word)`.
+    """
+    return _BEFORE + service + _AFTER
+
+
+def spec(name: str, **keys: object) -> JobSpec:
+    """A small job of two nodes."""
+    return job(name, **{"nodes": 2, **keys})
+
+
+def until(runner: Runner, run: str, *states: State) -> RunStatus:
+    """The status of a run once it is in one of these states."""
+    return wait_for(lambda: status if (status := runner.status(run)).state in states else None, lambda: runner.status(run))
+
+
+def said(text: Callable[[], str], words: str) -> None:
+    """Wait for words in what all nodes have said so far."""
+    wait_for(lambda: words in text(), text)
+
+
+def ends(runner: Runner, name: str, **keys: object) -> tuple[RunStatus, Exit]:
+    """What comes of a job: its last status, and the exit code of who waited."""
+    status = runner.wait(runner.submit(spec(name, **keys), None).status.run_id)
+    return status, exit_for(status.state, status.reason)
+
+
+def cancelled_under(runner: Runner, run: str) -> list[str]:
+    """What somebody is told who follows the logs of a run while it is cancelled, sorted."""
+    with ThreadPoolExecutor(1) as pool:
+        followed = pool.submit(lambda: [line.text for line in runner.logs(run, follow=True)])
+        runner.cancel(run)
+        return sorted(followed.result(PATIENCE_S))
+
+
+def hasty(runner: Runner, step_s: int = 60) -> Runner:
+    """A runner over the same pools for which so much time passes from each look to the next."""
+    later = iter(range(0, 100_000, step_s))
+    return Runner(runner._targets, clock=lambda: float(next(later)), sleep=lambda _: None)

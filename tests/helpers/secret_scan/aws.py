@@ -1,0 +1,34 @@
+"""Looks for secrets in everything that a test sent, kept and heard: requests, tags, environment, logs, journal, code, errors."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable
+
+import boto3
+
+from tests.fakes.aws.botocore_service import FakeService
+from tests.fakes.aws.moto_server import KEY_ID, SECRET_KEY
+
+SECRET = "hunter2-gpuyard-secret-value"  # what tests keep in Secrets Manager
+_NEVER = (SECRET, KEY_ID, SECRET_KEY, "of-the-job-role", "X-Amz-Signature=", "x-amz-security-token", "AWSAccessKeyId=")
+
+
+def scan(services: Iterable[FakeService], *texts: str, bucket: str = "runs") -> None:
+    """Fail where one is found. Of requests the bodies count: headers carry a signature by design."""
+    places = {f"{call.operation} request {number}": call.raw for fake in services for number, call in enumerate(fake.calls)}
+    places |= {f"text {number}": text.encode() for number, text in enumerate(texts)}
+    client = boto3.client("s3")
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for entry in page.get("Contents", ()):
+            data = client.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
+            places[entry["Key"]] = data
+            if entry["Key"].endswith(".tar.gz"):
+                with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+                    places |= {f"{entry['Key']}/{member.name}": tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
+    assert any(place.endswith("run.json") for place in places), json.dumps(sorted(places))
+    for place, data in places.items():
+        for secret in _NEVER:
+            assert secret.lower().encode() not in data.lower(), f"{secret!r} in {place}"

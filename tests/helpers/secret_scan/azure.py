@@ -1,0 +1,30 @@
+"""Nothing secret in what was sent, said, written down or kept in the bucket; the headers and URLs that carry a token by design aside."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable
+
+from tests.fakes.azure.azureml import SAS
+from tests.fakes.azure.blob_storage import Storage
+from tests.fakes.azure.entra import MSI_SECRET, SIGNATURE, SUBJECT_TOKEN
+from tests.fakes.azure.https_service import Call
+
+SECRET = "hunter2-gpuyard-secret-value"
+SECRETS = (SECRET, SUBJECT_TOKEN, SIGNATURE, MSI_SECRET, SAS, "sig=", "Bearer ey")
+
+
+def scan(storage: Storage, calls: Iterable[Call], *said: str) -> None:
+    """Fail with the place of the first secret. `said`: logs, errors, documents."""
+    places = {f"request {number}: {call.operation}": call.raw for number, call in enumerate(calls)}
+    places |= {f"said {number}": text.encode() for number, text in enumerate(said)}
+    for path, data in storage.objects().items():
+        places[path] = data
+        if path.endswith(".tar.gz"):
+            with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+                places |= {f"{path}/{member.name}": tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
+    assert len(places) > 5
+    for place, data in places.items():
+        for secret in SECRETS:
+            assert secret.encode() not in data, f"{secret!r} in {place}"

@@ -1,0 +1,34 @@
+"""Looks for secrets in everything that a test sent, kept and heard: requests, labels, environment, logs, journal, code, errors."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+from google.cloud.aiplatform_v1.types import CustomJob
+
+from tests.fakes.gcp.workload_identity import SUBJECT_TOKEN
+from tests.helpers.vertex_pool import Yard
+
+SECRET = "hunter2-gpuyard-secret-value"  # what tests keep in Secret Manager
+_NEVER = (SECRET, SUBJECT_TOKEN, "ya29.", "upload_id=", "X-Goog-Signature=", "bearer ")
+
+
+def scan(yard: Yard, *texts: str) -> None:
+    """Fail where one is found. Of requests the bodies count: headers carry the token by design, and uploads what is kept in the bucket."""
+    places = {f"text {number}": text.encode() for number, text in enumerate((yard.logs.text(), *texts))}
+    places |= {f"{operation} request {number}": str(request).encode() for number, (operation, request, _) in enumerate(yard.vertex.calls)}
+    places |= {f"logging request {number}": call.body for number, call in enumerate(yard.logs.calls)}
+    places |= {name: CustomJob.to_json(job.message).encode() for name, job in yard.vertex.jobs.items()}
+    for name, kept in yard.storage.buckets["runs"].items():
+        places |= {name: kept.data, f"{name} metadata": json.dumps(kept.metadata).encode()}
+        if name.endswith(".tar.gz"):
+            with tarfile.open(fileobj=io.BytesIO(kept.data)) as tar:
+                places |= {f"{name}/{member.name}": tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
+    assert any(place.endswith("run.json") for place in places), sorted(places)
+    for place, data in places.items():
+        for secret in _NEVER:
+            if not place.startswith("gpuyard/code/"):  # our own code may name them
+                assert secret.lower().encode() not in data.lower(), f"{secret!r} in {place}"
+        assert SECRET.encode() not in data, place

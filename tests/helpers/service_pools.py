@@ -1,0 +1,206 @@
+"""A yard of every service with two nodes, each behind the same few words: what the contract suite stands on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpuyard.training_jobs.backends import aws_batch, load_backend, local
+from gpuyard.training_jobs.backends.aws_batch import request as batch_request
+from gpuyard.training_jobs.backends.base import Backend
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.state import State
+from gpuyard.training_jobs.status import RunStatus
+from gpuyard.training_jobs.target import BatchTarget, JobTarget
+from tests.fakes.aws.batch import FakeBatch
+from tests.fakes.aws.cloudwatch_logs import FakeLogs
+from tests.fakes.azure.blob_storage import signed_in
+from tests.helpers.azureml_pool import hosts, service
+from tests.helpers.azureml_pool import make_target as azureml_target
+from tests.helpers.batch_pool import GROUP, batch_target, call_as_a_pipeline
+from tests.helpers.local_pool import job, make_target
+from tests.helpers.runner_steps import until
+from tests.helpers.sagemaker_pool import make_target as sagemaker_target
+from tests.helpers.sagemaker_pool import yard as sagemaker_yard
+from tests.helpers.vertex_pool import make_target as vertex_target
+from tests.helpers.vertex_pool import yard as vertex_yard
+from tests.helpers.waiting import wait_for
+
+# What a node runs: it takes its orders from the job's env, one after the other at every start, and says that it runs. A nap is in
+# seconds, or `told`: until the test lets it go.
+PROGRAM = """
+import datetime, json, os, sys, time, urllib.parse
+url = urllib.parse.urlsplit(os.environ["GPUYARD_RUN_URL"])
+run = os.environ.get("TESTS_FOLDER", "") + url.path
+os.makedirs(run, exist_ok=True)
+if url.scheme == "s3":
+    import boto3
+    boto3.client("s3").download_file(url.netloc, url.path[1:] + "/run.json", os.path.join(run, f"run.json-{os.getpid()}"))
+    record = json.load(open(os.path.join(run, f"run.json-{os.getpid()}")))
+elif url.scheme == "gs":
+    import urllib.request
+    object = urllib.parse.quote(url.path[1:] + "/run.json", safe="")
+    place = f"{os.environ['STORAGE_EMULATOR_HOST']}/download/storage/v1/b/{url.netloc}/o/{object}?alt=media"
+    token = open(os.environ["TESTS_TOKEN"]).read()
+    record = json.load(urllib.request.urlopen(urllib.request.Request(place, headers={"Authorization": f"Bearer {token}"})))
+else:
+    record = json.load(open(os.path.join(run, "run.json")))
+record = record["submissions"][int(os.environ["GPUYARD_SUBMISSION"])]
+rank = int(os.environ.get("AWS_BATCH_JOB_NODE_INDEX", os.environ.get("GPUYARD_NODE_RANK", "0")))
+if "AZUREML_RUN_ID" in os.environ:
+    rank, real = int(os.environ["NODE_RANK"]), print
+    def print(*words, **how):  # as launch does it: this service's logs have no times
+        real(datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), *words, **how)
+if "SM_HOSTS" in os.environ:
+    rank = sorted(json.loads(os.environ["SM_HOSTS"])).index(os.environ["SM_CURRENT_HOST"])
+if "CLUSTER_SPEC" in os.environ:
+    task = json.loads(os.environ["CLUSTER_SPEC"])["task"]
+    rank = task["index"] + (task["type"] != "workerpool0")
+file = os.path.join(run, f"ran-{rank}")
+before = open(file).read().count("x") if os.path.exists(file) else 0
+open(file, "a").write("x")
+print("node", rank, "runs", flush=True)
+orders = record["job"]["env"].get("ORDERS", "0:0").split(",")
+nap, code = orders[min(before, len(orders) - 1)].split(":")
+until = time.time() + (120 if nap == "told" else float(nap))
+while time.time() < until and not (nap == "told" and os.path.exists(os.path.join(run, "go"))):
+    time.sleep(min(0.02, max(0.0, until - time.time())))
+print("node", rank, "was never told" if nap == "told" and time.time() >= until else "ends", flush=True)
+open(os.path.join(run, f"done-{rank}"), "a").write("x")
+others = [os.path.join(run, f"done-{other}") for other in range(1, record["job"]["nodes"])]
+until = time.time() + 60
+while rank == 0 and time.time() < until and not all(os.path.exists(name) and open(name).read().count("x") > before for name in others):
+    time.sleep(0.02)  # as launch's node 0 does: its end is the job's
+sys.exit(int(code))
+"""
+
+
+@dataclass
+class Yard:
+    """One service with two nodes, and what tests need to know of it."""
+
+    target: JobTarget
+    backend_for: Callable[[JobTarget], Backend]
+    folder: Path
+    short: str  # a time limit that is over in about a second
+    dry_up: Callable[[], dict[str, str]]  # no machines from now on; the job's keys with which the service gives up waiting
+    now: float = 0.0
+
+    @property
+    def runner(self) -> Runner:
+        """As a process of its own would have it."""
+        return Runner({self.target.pool: self.target}, backend_for=self.backend_for, clock=lambda: time.time() + self.now)
+
+    def start(self, orders: str = "0:0", key: str | None = None, **keys: Any) -> str:
+        """Submit a job whose nodes do as ordered: `nap:code` for each start."""
+        return self.runner.submit(job(env={"ORDERS": orders}, **keys), None, key=key).status.run_id
+
+    def starts(self, run: str, node: int = 0) -> int:
+        """How often a node was started."""
+        file = self.folder / "bucket/gpuyard/runs" / run / f"ran-{node}"
+        return file.read_text().count("x") if file.exists() else 0
+
+    def let_go(self, run: str) -> None:
+        """End the nap of the nodes that wait to be told."""
+        (self.folder / "bucket/gpuyard/runs" / run / "go").touch()
+
+    def until(self, run: str, state: State) -> RunStatus:
+        """Wait for a state."""
+        return until(self.runner, run, state)
+
+    def until_started(self, run: str, nodes: int = 1) -> None:
+        """Wait until the nodes' programs run: a signal before that finds no program to hear it."""
+
+        def all_run() -> bool:
+            self.runner.status(run)  # which moves a queue on that has nobody else
+            return all(self.starts(run, node) for node in range(nodes))
+
+        wait_for(all_run)
+
+
+def _local(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
+    monkeypatch.setattr(local, "_BOOTSTRAP", folder / "program.py")
+    monkeypatch.setattr(local, "GRACE_S", 1)
+    yard = Yard(make_target(folder), load_backend, folder, "1s", lambda: {})
+
+    def dry_up() -> dict[str, str]:
+        yard.start("120:0", nodes=2, name="first")
+        return {"queue_timeout": "1s"}
+
+    yard.dry_up = dry_up
+    return yard
+
+
+def _batch(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
+    monkeypatch.setattr(batch_request, "_BOOTSTRAP", folder / "program.py")
+    batch_request._bootstrap.cache_clear()
+    stack.callback(batch_request._bootstrap.cache_clear)
+    logs = stack.enter_context(FakeLogs(page=3, gaps=True))
+    logs.group(GROUP)
+    fake = stack.enter_context(FakeBatch(folder / "nodes", logs, speed=60, stop_s=1))
+    limit = {"reason": "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY", "state": "RUNNABLE", "maxTimeSeconds": 60, "action": "CANCEL"}
+    queue = fake.add_queue("yard-p5", nodes=2, limits=[limit])
+    call_as_a_pipeline(monkeypatch, batch=fake.url, cloudwatch_logs=logs.url)
+    (folder / "bucket").mkdir()
+
+    def backend(target: JobTarget) -> Backend:
+        assert isinstance(target, BatchTarget)
+        made = aws_batch.Backend(target, sleep=lambda _: None)
+        made.poll_s = 0.05
+        return made
+
+    def dry_up() -> dict[str, str]:
+        queue.starved = True
+        return {}
+
+    return Yard(batch_target(f"file://{folder}/bucket", max_nodes=2), backend, folder, "60s", dry_up)
+
+
+def _sagemaker(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
+    """With its record on S3: SageMaker takes no other bucket."""
+    services = stack.enter_context(sagemaker_yard(folder, monkeypatch, program=PROGRAM, grace_s=2, page=3, gaps=True))
+    services.sagemaker.environment["TESTS_FOLDER"] = str(folder / "bucket")
+    services.sagemaker.machines = 2
+
+    def dry_up() -> dict[str, str]:
+        services.sagemaker.machines = 0
+        services.sagemaker.longest_pending_s = lambda stopping: 1.0
+        return {}
+
+    return Yard(sagemaker_target(), load_backend, folder, "4s", dry_up)
+
+
+def _azureml(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
+    workspace = stack.enter_context(service(folder, monkeypatch, program=PROGRAM, grace_s=2))
+    stack.enter_context(signed_in(folder, monkeypatch, hosts(workspace)))
+    (folder / "bucket").mkdir()
+
+    def dry_up() -> dict[str, str]:
+        workspace.machines = 0
+        return {"queue_timeout": "1s"}
+
+    return Yard(azureml_target(f"file://{folder}/bucket"), load_backend, folder, "4s", dry_up)
+
+
+def _vertex(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
+    """With its record on Cloud Storage: Vertex takes no other bucket."""
+    services = stack.enter_context(vertex_yard(folder, monkeypatch, program=PROGRAM, grace_s=2, page=3, gaps=True))
+    (folder / "token").write_text(services.tokens.give())
+    services.vertex.environment |= {"TESTS_FOLDER": str(folder / "bucket"), "TESTS_TOKEN": str(folder / "token")}
+    services.vertex.machines = 2
+
+    def dry_up() -> dict[str, str]:
+        services.vertex.machines, services.vertex.stockout_s = 0, 1.0
+        return {}
+
+    return Yard(vertex_target(), load_backend, folder, "4s", dry_up)
+
+
+MAKERS = {"local": _local, "batch": _batch, "sagemaker": _sagemaker, "vertex": _vertex, "azureml": _azureml}
+"""Services by name: (folder, monkeypatch, what is closed at the end) to a yard."""

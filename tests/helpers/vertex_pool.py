@@ -1,0 +1,125 @@
+"""A yard with one Vertex pool: the fakes behind the documented variables, and a runner over its target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpuyard.training_jobs.backends.vertex import Backend, request
+from gpuyard.training_jobs.clouds import gcp
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.target import JobTarget, parse_target
+from tests.fakes.gcp.cloud_logging import FakeLogging
+from tests.fakes.gcp.cloud_storage import FakeStorage
+from tests.fakes.gcp.vertex import PROJECT, REGION, FakeVertex
+from tests.fakes.gcp.workload_identity import FakeTokens
+from tests.helpers.gcs_bucket import forget, storage
+
+IMAGE = f"us-central1-docker.pkg.dev/acme-ml/train/job@sha256:{'a' * 64}"
+KEY = "projects/acme-ml/locations/us-central1/keyRings/yard/cryptoKeys/runs"
+
+
+def target_document(**changes: Any) -> dict[str, Any]:
+    """JobTarget v1 of a pool of two machines that Vertex has for each job alone."""
+    return {
+        "version": 1,
+        "kind": "vertex",
+        "stack": "gpuyard/prod-gcp",
+        "pool": "l4",
+        "run_bucket": "gs://runs",
+        "buckets": {"runs": "gs://runs"},
+        "machine": "g2-standard-48",
+        "accelerator": "L4",
+        "gpus_per_node": 4,
+        "nics_per_node": 0,
+        "min_nodes": 0,
+        "max_nodes": 2,
+        "price": {"usd_per_node_hour": 4.0, "source": "list price"},
+        "secrets": {},
+        "default_image": IMAGE,
+        "region": REGION,
+        "spot": False,
+        "encryption_key": None,
+        "job_prefix": "gpuyard-d6d45572-",
+        "project": PROJECT,
+        "accelerator_type": "NVIDIA_L4",
+        "strategy": "standard",
+        "reservation": None,
+        "persistent_resource": None,
+        "service_account": "gpuyard-job@acme-ml.iam.gserviceaccount.com",
+        "network_attachment": None,
+        "boot_disk_gib": 200,
+        "boot_disk_type": "pd-ssd",
+        **changes,
+    }
+
+
+def make_target(**changes: Any) -> JobTarget:
+    """That target."""
+    return parse_target(target_document(**changes))
+
+
+@dataclass
+class Yard:
+    """The services of the project, and where a replica's folders lie."""
+
+    vertex: FakeVertex
+    logs: FakeLogging
+    storage: FakeStorage
+    tokens: FakeTokens
+    folder: Path
+
+    def runner(self, **changes: Any) -> Runner:
+        """A runner over the pool, or over one with other properties."""
+        return Runner({"l4": make_target(**changes)})
+
+    def over(self, door: str) -> dict[str, str]:
+        """The variables that lead to the service by gRPC or by REST."""
+        url = self.vertex.rest.url if door == "rest" else self.vertex.grpc.url
+        return {"CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM": f"{url}/", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(self.vertex.grpc.roots)}
+
+
+@contextmanager
+def yard(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    program: str | None = None,
+    grace_s: float = 30.0,
+    door: str = "grpc",
+    **logs_as: Any,
+) -> Iterator[Yard]:
+    """All of it, open to whoever signed in as a pipeline does. `program`: what a replica runs instead of the bootstrap."""
+    if program is not None:
+        (folder / "program.py").write_text(program)
+        monkeypatch.setattr(request, "_BOOTSTRAP", folder / "program.py")
+    request._bootstrap.cache_clear()
+    monkeypatch.setattr(Backend, "poll_s", 0.05)
+    with storage(monkeypatch, "runs") as bucket, FakeLogging(**logs_as) as logs, FakeTokens() as tokens:
+        signed_in = tokens.environment(folder / "credentials")
+        with FakeVertex(folder / "replicas", logs, {**bucket.environment(), **signed_in, "GPUYARD_NOTICE": "off"}, grace_s=grace_s) as fake:
+            found = Yard(fake, logs, bucket, tokens, folder)
+            logging = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"{logs.url}/"}
+            for name, value in {**signed_in, **logging, **found.over(door)}.items():
+                monkeypatch.setenv(name, value)
+            for service in (bucket, logs, fake):
+                service.accepts = tokens.takes
+            forget()
+            try:
+                yield found
+            finally:
+                request._bootstrap.cache_clear()
+                close()
+
+
+def close() -> None:
+    """Let go of the connections of this test."""
+    made = [client for clients in gcp._shared.values() for name, client in clients._clients.items() if name != "credentials"]
+    for client in made:
+        getattr(client, "transport", client).close()
+    gcp._shared.clear()

@@ -1,0 +1,71 @@
+"""A stack's whole yard: all that Google would refuse of it is told together, each line beginning with what it is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gpuyard.components.gcp.validation import yard_problems
+from gpuyard.components.spec import BudgetSpec, NetworkSpec
+from tests.helpers.gcp_sample_pools import CAPACITIES, VERTEX, VMS, spec_of
+
+FINE: dict[str, Any] = {
+    "region": "us-central1",
+    "network": NetworkSpec(zones=["us-central1-a"], cidr="10.40.0.0/16"),
+    "existing_network": None,
+    "existing_buckets": {"data": "acme-datasets"},
+    "pools": {"lab": spec_of(VMS), "h200": spec_of({**VERTEX, "capacity": CAPACITIES["reservation"]})},
+    "submitters": ["repo:acme/nlp-train:ref:refs/heads/main"],
+    "budget": BudgetSpec(usd_per_month=1500),
+    "owner": "ml@acme.io",
+    "tags": {"team": "nlp", "expires": "2027-03-31"},
+}
+VPC, SUBNETS = "projects/acme/global/networks/shared", {"us-central1-a": "projects/acme/regions/us-central1/subnetworks/gpu"}
+
+
+@pytest.mark.parametrize("change", [{}, {"region": None}, {"budget": None, "owner": None}, {"existing_network": (VPC, SUBNETS)}])
+def test_a_yard_that_google_takes(change: dict[str, Any]) -> None:
+    assert yard_problems(**{**FINE, **change}) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"region": "us-east4"}, ["network: zones: got 'us-central1-a', allowed: zones of us-east4"]),
+        ({"network": NetworkSpec(zones=["us-central1-a"], cidr="10.0.0.0/8")}, ["network: cidr: got '10.0.0.0/8'"]),
+        ({"existing_network": ("shared", SUBNETS)}, ["network: vpc_id: got 'shared'"]),
+        ({"existing_network": (VPC, {"us-central1-a": "gpu"})}, ["network: us-central1-a: got 'gpu'"]),
+        ({"existing_network": (VPC, {"us-central1-b": SUBNETS["us-central1-a"]})}, ["pools.lab: zone: got", "pools.h200: zone: got"]),
+        ({"existing_buckets": {"data": "gs://acme"}}, ["buckets.data: existing: got 'gs://acme'"]),
+        ({"pools": {"Lab": spec_of(VMS)}, "submitters": []}, ["pools.Lab: name: got 'Lab'"]),
+        ({"pools": {"lab": spec_of(VMS)}}, ["submitters: got repo:acme/nlp-train:ref:refs/heads/main, allowed: none"]),
+        ({"submitters": ["repo:acme/*"]}, ["submitters.0: got 'repo:acme/*'"]),
+        ({"submitters": [f"repo:acme/nlp-{number}:ref:refs/heads/main" for number in range(200)]}, ["submitters: got 200, allowed: what"]),
+        ({"budget": BudgetSpec(usd_per_month=9.5), "owner": "us"}, ["budget: owner: got 'us'", "budget: usd_per_month: got 9.5"]),
+        ({"tags": {"Team": "nlp"}}, ["tags: got the key 'Team'"]),
+        ({"tags": {"expires": "soon"}}, ["pools.lab: tags.expires: got 'soon'", "pools.h200: tags.expires: got 'soon'"]),
+    ],
+)
+def test_what_google_would_refuse(change: dict[str, Any], told: list[str]) -> None:
+    found = yard_problems(**{**FINE, **change})
+    assert len(found) == len(told), found
+    assert all(line.startswith(text) for line, text in zip(found, told, strict=True)), found
+
+
+def test_all_of_it_at_once() -> None:
+    pools = {"lab": spec_of({**VMS, "image": "x"}), "l4": spec_of({**VERTEX, "disk_gib": 60, "zone": "us-east4-a"})}
+    found = yard_problems(
+        region="us-central1",
+        network=NetworkSpec(zones=["us-east4-a"], cidr="10.0.0.0/24"),
+        existing_network=None,
+        existing_buckets={"data": "gs://acme"},
+        pools=pools,
+        submitters=["*"],
+        budget=BudgetSpec(usd_per_month=0.5),
+        owner="us",
+        tags={"Team": "ml", "expires": "2027-03-31"},
+    )
+    subjects = [line.partition(": ")[0] for line in found]
+    network, buckets, pool_lines = ["network", "network"], ["buckets.data"], ["pools.lab", "pools.lab", "pools.l4"]
+    assert subjects == [*network, *buckets, *pool_lines, "submitters.0", "tags", "budget", "budget"]

@@ -1,0 +1,150 @@
+"""What the plan says of raw resources of GCP and Azure: each thing that is open or stands, and its like that is not or does not."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+import pulumi_azure_native as az
+import pytest
+from pulumi_gcp import billing, compute, kms, storage
+
+from gpuyard.components.azure import GpuPool, Network
+from gpuyard.components.planning.cost import money
+from gpuyard.components.planning.policy import verdicts
+
+from ..conftest import MakeYard
+
+NOW = datetime.datetime(2026, 12, 1, 12, tzinfo=datetime.UTC)
+METADATA = {"block-project-ssh-keys": "TRUE", "enable-oslogin": "TRUE"}
+PEOPLE = "35.235.240.0/20"
+
+
+def template(**options: Any) -> None:
+    good = {
+        "machine_type": "g2-standard-4",
+        "disks": [{"source_image": "i"}],
+        "network_interfaces": [{"subnetwork": "s"}],
+        "metadata": METADATA,
+    }
+    compute.InstanceTemplate("t", **{**good, **options})
+
+
+def bucket(**options: Any) -> None:
+    good = {"location": "us-central1", "public_access_prevention": "enforced", "encryption": {"default_kms_key_name": "k"}}
+    storage.Bucket("b", **{**good, **options})
+
+
+def rule(**options: Any) -> None:
+    compute.Firewall("r", network="n", **{"allows": [{"protocol": "tcp", "ports": ["22"]}], **options})
+
+
+def account(**options: Any) -> None:
+    good = {"resource_group_name": "g", "kind": "StorageV2", "sku": {"name": "Standard_LRS"}, "allow_shared_key_access": False}
+    az.storage.StorageAccount("a", **{**good, **options})
+
+
+def machines(card: dict[str, Any], encrypted: bool = True) -> None:
+    interface = {"name": "c", "primary": True, "ip_configurations": [{"name": "p", **card}]}
+    profile = {"network_profile": {"network_interface_configurations": [interface]}, "security_profile": {"encryption_at_host": encrypted}}
+    az.compute.VirtualMachineScaleSet("m", resource_group_name="g", virtual_machine_profile=profile)
+
+
+def guard(source: str, direction: str = "Inbound") -> None:
+    allowed = {"name": "in", "access": "Allow", "direction": direction, "priority": 100, "protocol": "*", "source_address_prefix": source}
+    az.network.NetworkSecurityGroup("s", resource_group_name="g", security_rules=[allowed])
+
+
+def subnet(**options: Any) -> None:
+    az.network.Subnet("s", resource_group_name="g", virtual_network_name="v", address_prefix="10.0.0.0/24", **options)
+
+
+BROKEN: list[tuple[str, Callable[[], Any], str]] = [
+    ("no-public-address", lambda: template(network_interfaces=[{"subnetwork": "s", "access_configs": [{}]}]), "InstanceTemplate t, card 0"),
+    ("no-public-address", lambda: bucket(public_access_prevention="inherited"), "bucket b: say public_access_prevention"),
+    (
+        "no-public-address",
+        lambda: storage.BucketIAMMember("m", bucket="b", role="roles/storage.objectViewer", member="allUsers"),
+        "BucketIAMMember m lets anybody in",
+    ),
+    ("no-inbound", lambda: rule(source_ranges=["0.0.0.0/0"]), "rule r lets in 0.0.0.0/0"),
+    ("no-inbound", rule, "rule r lets in everybody"),
+    ("no-inbound", lambda: rule(source_ranges=[PEOPLE], allows=[{"protocol": "tcp", "ports": ["8888"]}]), f"rule r lets in {PEOPLE}"),
+    ("encryption", lambda: storage.Bucket("b", location="x", public_access_prevention="enforced"), "bucket b: no default_kms_key_name"),
+    ("metadata-tokens", lambda: template(metadata={}), "InstanceTemplate t: say metadata"),
+    ("metadata-tokens", lambda: template(metadata={**METADATA, "serial-port-enable": "TRUE"}), "its serial console is open"),
+    ("no-public-address", subnet, "subnet s gives machines hidden public addresses"),
+    ("no-public-address", lambda: machines({"public_ip_address_configuration": {"name": "x"}}), "scale set m: its machines have"),
+    ("no-inbound", lambda: guard("203.0.113.0/24"), "rule in of s lets in 203.0.113.0/24"),
+    ("encryption", lambda: machines({}, encrypted=False), "scale set m: say encryption_at_host=True"),
+    ("encryption", lambda: account(allow_shared_key_access=True), "storage account a: keys open it"),
+    ("encryption", lambda: account(enable_https_traffic_only=False), "storage account a: say enable_https_traffic_only=True"),
+]  # fmt: skip
+CLOSED: list[Callable[[], Any]] = [
+    template,
+    bucket,
+    lambda: rule(source_service_accounts=["a"]),
+    lambda: rule(source_ranges=[PEOPLE]),
+    lambda: rule(direction="EGRESS", destination_ranges=["0.0.0.0/0"]),
+    lambda: subnet(default_outbound_access=False),
+    lambda: machines({}),
+    lambda: guard("VirtualNetwork"),
+    lambda: guard("203.0.113.0/24", "Outbound"),
+    account,
+]
+
+
+@pytest.mark.parametrize(("name", "program", "text"), BROKEN)
+def test_what_is_open_is_a_violation_that_says_where(yard: MakeYard, name: str, program: Callable[[], Any], text: str) -> None:
+    (found,) = [verdict for verdict in verdicts(yard(program), NOW) if verdict.rule == name]
+    assert found.outcome == "violated"
+    assert any(text in finding for finding in found.findings), found.findings
+
+
+@pytest.mark.parametrize("program", CLOSED)
+def test_what_is_closed_passes(yard: MakeYard, program: Callable[[], Any]) -> None:
+    assert [verdict.findings for verdict in verdicts(yard(program), NOW) if verdict.outcome == "violated"] == []
+
+
+def managed(kind: str) -> None:
+    az.machinelearningservices.ManagedNetworkSettingsRule(
+        "r", resource_group_name="g", workspace_name="w", properties={"type": kind, "destination": "host.example" if kind == "FQDN" else {}}
+    )
+
+
+def owned() -> None:
+    key = kms.KeyRing("ring", location="us-central1")
+    kms.CryptoKey("key", key_ring=key.id)
+    router = compute.Router("router", network="n", region="us-central1")
+    ranges = {"source_subnetwork_ip_ranges_to_nat": "ALL_SUBNETWORKS_ALL_IP_RANGES"}
+    compute.RouterNat("nat", router=router.name, region="us-central1", nat_ip_allocate_option="AUTO_ONLY", **ranges)
+    billing.Budget("b", billing_account="a", amount={"specified_amount": {"currency_code": "USD", "units": "200"}})
+
+
+def test_what_stands_on_gcp_is_counted_and_its_own_budget_read(yard: MakeYard) -> None:
+    found = money(yard(owned))
+    assert [line.what for line in found.lines] == ["1 Cloud NAT, 1 external address, 1 KMS key"]
+    assert found.budget == 200
+
+
+@pytest.mark.parametrize(("kind", "stands"), [("FQDN", ["1 managed network's firewall"]), ("PrivateEndpoint", ["1 private endpoint"])])
+def test_a_managed_networks_rules_stand_for_what_azure_makes_of_them(yard: MakeYard, kind: str, stands: list[str]) -> None:
+    assert [line.what for line in money(yard(lambda: managed(kind))).lines] == stands
+
+
+def pools(**lab: Any) -> None:
+    network = Network("net", {"zones": ["1"]})
+    GpuPool("lab", {"machine": "Standard_ND96isr_H100_v5", "zone": "1", "max_nodes": 2, "service": "vms", **lab}, network=network)
+    GpuPool("h100", {"machine": "Standard_ND96isr_H100_v5", "max_nodes": 4, "service": "azureml"}, network=network)
+
+
+@pytest.mark.parametrize(
+    ("disk", "told"),
+    [
+        ({}, ["4 x system disk of a cluster's node"]),  # the other is on the machine itself, and free
+        ({"disk_gib": 2000}, ["4 x system disk of a cluster's node", "2 x root disk of 2000 GiB"]),
+    ],
+)
+def test_disks_that_cost_on_azure_are_told(yard: MakeYard, disk: dict[str, Any], told: list[str]) -> None:
+    assert [line for line in money(yard(lambda: pools(**disk))).not_priced if "disk" in line] == told

@@ -1,0 +1,104 @@
+"""`gpuyard status` the morning after: one line for each start of the nodes, whoever started them, and what it cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gpuyard.stacks.cli import view
+from gpuyard.training_jobs.backends.base import ServiceStatus
+from gpuyard.training_jobs.lifecycle.handle import submission
+from gpuyard.training_jobs.lifecycle.journal import Ended, Journal, RunRecord
+from gpuyard.training_jobs.lifecycle.status_builder import build_status
+from gpuyard.training_jobs.run import Code
+from gpuyard.training_jobs.state import Reason, State
+from gpuyard.training_jobs.status import RunStatus
+from tests.helpers.batch_pool import batch_target
+from tests.helpers.local_pool import job
+
+BEGIN = 1_800_000_000.0  # 2027-01-15T08:00:00Z
+URL = "https://us-east-1.console.aws.amazon.com/batch/home?region=us-east-1#jobs/detail/j-2"
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> RunStatus:
+    """Preempted, started again by the service, preempted beyond its share; resumed by the next firing, and done."""
+    bucket = f"file://{tmp_path}"
+    target = batch_target(bucket)
+    spec = job("night", nodes=2, max_cost_usd=500, retries={"preempted": 3})
+    first = submission(spec, target, Code("d", f"{bucket}/code"), (), attempt=1, fresh=True, now=BEGIN)
+    end = Ended(
+        state=State.STOPPED, reason=Reason.PREEMPTED, exit_code=75, started_at=BEGIN + 60, ended_at=BEGIN + 7260,
+        restarts=(Reason.PREEMPTED,),
+    )  # fmt: skip
+    first = first.model_copy(update={"service_id": "j-1", "ended": end})
+    second = submission(spec, target, Code("d", f"{bucket}/code"), (first,), attempt=3, fresh=False, now=BEGIN + 7800)
+    record = RunRecord(
+        run_id="night-1", name="night", stack=target.stack, pool="p5", request_key="k", created_at=BEGIN,
+        submissions=(first, second.model_copy(update={"service_id": "j-2"})),
+    )  # fmt: skip
+    run = tmp_path / "gpuyard/runs/night-1"
+    left = {
+        "attempts/1.json": {"claimed_at": "2027-01-15T08:01:05Z"},
+        "attempts/2.json": {"claimed_at": "2027-01-15T09:10:00Z"},
+        "attempts/3.json": {"claimed_at": "2027-01-15T10:15:00Z"},
+        "output/attempt-1/progress.json": {"step": 1000},
+        "output/attempt-1/node-0.json": {"exit_code": 75, "ended_at": "2027-01-15T09:01:00Z"},
+        "output/attempt-2/progress.json": {"step": 1800},
+        "output/attempt-3/progress.json": {
+            "phase": "ended", "step": 4000, "steps": 4000,
+            "metrics": {"loss": 2.5, "val_loss": 2.61, "tokens_per_s": 91000, "mfu": 0.49, "goodput": 0.96, "lost_steps": 0},
+        },
+        "output/attempt-3/preflight.json": {"verdict": "ok", "checks": {"all_reduce": {"transport": "NET/OFI", "busbw_gbs": 296.0}}},
+    }  # fmt: skip
+    for name, document in left.items():
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(json.dumps(document))
+    said = ServiceStatus(State.SUCCEEDED, None, 0, BEGIN + 8000, BEGIN + 15200, console_url=URL)
+    return build_status(Journal(bucket), record, target, said, BEGIN + 99999)
+
+
+def test_each_start_has_its_own_line_and_times(night: RunStatus) -> None:
+    rows = [(a.attempt, a.state, a.reason, a.submitted_at - BEGIN, a.started_at, a.ended_at) for a in night.attempts]
+    assert rows == [
+        (1, State.STOPPED, Reason.PREEMPTED, 0, BEGIN + 60, BEGIN + 3660),
+        (2, State.STOPPED, Reason.PREEMPTED, 3660, BEGIN + 4200, BEGIN + 7260),
+        (3, State.SUCCEEDED, None, 7800, BEGIN + 8000, BEGIN + 15200),
+    ]
+    assert (night.attempt, night.gpus, night.started_at) == (3, "H100:8", BEGIN + 60)
+
+
+def test_the_cost_is_what_ran_at_the_price_and_counts_nothing_twice(night: RunStatus) -> None:
+    hours = 2 * (7200 + 7200) / 3600  # two nodes, two submissions of two hours
+    assert night.cost.usd == round(hours * 55.04, 4)
+    assert night.cost.basis == "8.00 node-hours x $55.04 (list price)"
+    assert night.cost.limit_usd == 500
+
+
+def test_what_people_see(night: RunStatus) -> None:
+    lines = view.summary(night).splitlines()
+    assert lines[0] == "SUCCEEDED  p5 (batch)  2 nodes x H100:8  4:13:20  attempt 3"
+    assert lines[1] == "  1  PENDING 1:00 RUNNING 1:00:00 -> preempted (exit code 75)  step 1,000  started again by the service"
+    assert lines[2] == "  2  PENDING 9:00 RUNNING 51:00 -> preempted (exit code 75)  step 1,800"
+    assert lines[3] == "  3  PENDING 3:20 RUNNING 2:00:00 -> done  step 4,000"
+    assert lines[4] == "  preflight ok: NET/OFI all-reduce 296.0 GB/s"
+    assert lines[5] == "  step 4,000/4,000  loss 2.500  val loss 2.610  91.0k tok/s  MFU 49%  goodput 0.96  0 steps lost"
+    assert lines[6] == "  cost  8.00 node-hours x $55.04 (list price) = $440.32 of $500.00"
+    assert lines[8] == f"  console  {URL}"
+
+
+def test_the_document_carries_the_same(night: RunStatus) -> None:
+    document = json.loads(night.model_dump_json(by_alias=True))
+    assert {"loss", "tokens_per_s", "mfu", "goodput"} <= {name for name, value in document["metrics"].items() if value is not None}
+    assert document["service"] == {"kind": "batch", "id": "j-2", "console_url": URL}
+    assert len(document["attempts"]) == 3
+
+
+def test_an_unknown_price_and_an_unknown_end_are_said_to_be(night: RunStatus, tmp_path: Path) -> None:
+    cost = night.cost.model_copy(update={"usd": None, "basis": "8.00 node-hours x price unknown (none)"})
+    lost = night.attempts[0].model_copy(update={"ended_at": None, "started_at": None, "exit_code": None})
+    text = view.summary(night.model_copy(update={"cost": cost, "attempts": [lost, *night.attempts[1:]]}))
+    assert "= unknown of $500.00" in text
+    assert "  1  -> preempted  step 1,000" in text

@@ -1,0 +1,172 @@
+"""What the AWS services share: how errors read and which exit code they get, and calls that must start something once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ParamValidationError,
+    ReadTimeoutError,
+)
+from botocore.parsers import ResponseParserError
+
+from gpuyard.training_jobs.backends.submit_once import once
+from gpuyard.training_jobs.clouds import aws
+from gpuyard.training_jobs.clouds.aws_errors import _CLASSES, _CODES, explain, kind_of
+from gpuyard.training_jobs.errors import AuthError, CapacityError, LostSightError, NotFoundError, QuotaError, UsageError
+from tests.fakes.aws.botocore_service import EXPIRED, LOST, THROTTLED, UNAVAILABLE, Body, FakeService, Fault
+
+URL = "http://127.0.0.1:1"
+
+
+def client_error(code: str, message: str = "no", status: int = 400) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}, "SubmitJob")
+
+
+@pytest.mark.parametrize(
+    ("error", "watching", "expected"),
+    [
+        (client_error("AccessDeniedException"), False, AuthError),
+        (client_error("AccessDeniedException"), True, AuthError),
+        (client_error("ExpiredTokenException"), False, AuthError),
+        (client_error("ExpiredTokenException"), True, LostSightError),
+        (NoCredentialsError(), False, AuthError),
+        (NoCredentialsError(), True, LostSightError),
+        (client_error("ThrottlingException"), True, LostSightError),
+        (client_error("ServerException", status=500), True, LostSightError),
+        (EndpointConnectionError(endpoint_url=URL), False, LostSightError),
+        (ConnectionClosedError(endpoint_url=URL), True, LostSightError),
+        (ReadTimeoutError(endpoint_url=URL), True, LostSightError),
+        (client_error("ResourceLimitExceeded"), False, QuotaError),
+        (client_error("InsufficientInstanceCapacity"), False, CapacityError),
+        (client_error("ClientException", "Job queue not found"), False, UsageError),
+        (client_error("ResourceNotFoundException"), True, NotFoundError),
+        (client_error("Unheard", status=429), True, LostSightError),
+        (ParamValidationError(report="no such key"), False, UsageError),
+        (ResponseParserError("not JSON"), False, LostSightError),  # an answer that cannot be read says nothing of what was done
+    ],
+)
+def test_an_error_gets_its_exit_code(error: Exception, watching: bool, expected: type[Exception]) -> None:
+    found = explain(error, "batch submit_job", watching=watching)
+    assert type(found) is expected
+    assert "batch submit_job" in str(found)
+
+
+def test_a_code_and_a_class_mean_one_thing() -> None:
+    for table in (_CODES, _CLASSES):
+        every = [name for names in table.values() for name in names]
+        assert len(every) == len(set(every))
+    assert kind_of(BotoCoreError()) == "lost"  # what nobody has heard of may have been carried out
+
+
+def test_no_signature_and_no_token_is_shown() -> None:
+    secret = "x-amz-security-token:FwoGZXIvYXdzEXAMPLE"
+    for code in ("SignatureDoesNotMatch", "InvalidSignatureException"):
+        assert "FwoGZXIv" not in str(explain(client_error(code, secret), "batch submit_job", watching=False))
+    signed = "cannot read https://s3.amazonaws.com/b/k?X-Amz-Signature=abcdef now"
+    said = str(explain(client_error("ClientException", signed), "batch submit_job", watching=False))
+    assert "abcdef" not in said
+    assert "https://s3.amazonaws.com/b/k now" in said
+
+
+class Jobs(FakeService):
+    """Jobs without a client token: the same call twice is two jobs."""
+
+    name = "batch"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs: list[str] = []
+
+    def submit_job(self, body: Body) -> Body:
+        self.jobs.append(body["jobName"])
+        return {"jobName": body["jobName"], "jobId": str(len(self.jobs))}
+
+    def list_jobs(self, body: Body) -> Body:
+        return {"jobSummaryList": [{"jobId": str(index + 1), "jobName": name} for index, name in enumerate(self.jobs)]}
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
+    for name, value in {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "MAX_ATTEMPTS": "2"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    with Jobs() as fake:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", fake.url)
+        yield fake
+
+
+def submit_once(slept: list[float], within_s: float = 60) -> str:
+    clients = aws.shared("us-east-1")
+    body = {"jobName": "a", "jobQueue": "q", "jobDefinition": "d"}
+
+    def find() -> str | None:
+        found: list[dict[str, Any]] = clients.call("batch", "list_jobs", {"jobQueue": "q"})["jobSummaryList"]
+        return str(found[0]["jobId"]) if found else None
+
+    def attempt() -> str:
+        return str(clients.call("batch", "submit_job", body, once=True)["jobId"])
+
+    return once(attempt, find, kind_of, slept.append, until=time.monotonic() + within_s)
+
+
+@pytest.mark.parametrize(("fault", "calls"), [(THROTTLED, 3), (UNAVAILABLE, 3)])
+def test_refused_calls_are_made_again(fake: Jobs, fault: Fault, calls: int) -> None:
+    fake.fail("SubmitJob", fault, times=2)
+    slept: list[float] = []
+    assert submit_once(slept) == "1"
+    assert fake.jobs == ["a"]
+    assert fake.count("SubmitJob") == calls
+    assert slept
+
+
+def test_an_answer_that_was_lost_starts_no_second_job(fake: Jobs) -> None:
+    fake.fail("SubmitJob", LOST)
+    assert submit_once([]) == "1"
+    assert fake.jobs == ["a"]
+    assert fake.count("SubmitJob") == 1
+
+
+def test_a_call_that_may_have_been_made_and_is_not_listed_is_lost_sight_of(fake: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.fail("SubmitJob", LOST)
+    monkeypatch.setattr(Jobs, "list_jobs", lambda self, body: {"jobSummaryList": []})
+    with pytest.raises(LostSightError, match="looked up"):
+        submit_once([])
+    assert fake.jobs == ["a"]
+
+
+def test_throttling_that_does_not_end_is_said(fake: Jobs) -> None:
+    fake.fail("SubmitJob", THROTTLED, times=10)
+    with pytest.raises(LostSightError, match="Rate exceeded"):
+        submit_once([])
+    assert fake.jobs == []
+
+
+def test_a_call_is_not_begun_when_another_submit_may_have_taken_over(fake: Jobs) -> None:
+    with pytest.raises(LostSightError, match="too slow"):
+        submit_once([], within_s=-1)
+    assert fake.count("SubmitJob") == 0
+
+
+def test_credentials_that_were_renewed_are_read_again(fake: Jobs) -> None:
+    fake.fail("ListJobs", EXPIRED)
+    assert aws.shared("us-east-1").call("batch", "list_jobs", {"jobQueue": "q"}, watching=True) is not None
+    assert fake.count("ListJobs") == 2
+    fake.fail("ListJobs", EXPIRED, times=2)
+    with pytest.raises(LostSightError, match="may still run"):
+        aws.shared("us-east-1").call("batch", "list_jobs", {"jobQueue": "q"}, watching=True)
+
+
+def test_clients_are_shared_until_the_environment_changes(fake: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = aws.shared("us-east-1")
+    assert aws.shared("us-east-1") is first
+    assert aws.shared("us-west-2") is not first
+    monkeypatch.setenv("AWS_PROFILE", "other")
+    assert aws.shared("us-east-1") is not first

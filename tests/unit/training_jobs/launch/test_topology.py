@@ -1,0 +1,50 @@
+"""A node's rank and address from its environment, on a local pool; wrong environments are refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpuyard.training_jobs.launch.node_exit import EndedError
+from gpuyard.training_jobs.launch.topology import Place, place
+
+LOCAL = {
+    "GPUYARD_SERVICE": "local", "GPUYARD_NODE_RANK": "1", "GPUYARD_NUM_NODES": "2", "GPUYARD_MAIN_ADDRESS": "127.77.0.10",
+    "GPUYARD_NODE_ADDRESS": "127.77.0.11", "GPUYARD_PORT": "4000",
+}  # fmt: skip
+
+
+def test_launch_imports_nothing_but_the_standard_library() -> None:
+    program = "import sys; import gpuyard.training_jobs.launch.__main__, gpuyard.training_jobs.launch.hook; print(*sys.modules)"
+    bare = [sys.executable, "-S", "-c", program]  # without what an installation loads at every start, as a namespace's .pth file does
+    root = str(Path(__file__).parents[4])
+    loaded = subprocess.run(bare, capture_output=True, text=True, check=True, env={"PYTHONPATH": root}).stdout.split()
+    foreign = {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"gpuyard", "__main__"}
+    assert not {name for name in foreign if not name.startswith("_")}, foreign
+
+
+def test_a_local_node_finds_its_place() -> None:
+    interface = "lo0" if sys.platform == "darwin" else "lo"
+    assert place(LOCAL) == Place(1, 2, "127.77.0.10", "127.77.0.11", 4000, interface)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"GPUYARD_SERVICE": "slurm"}, "got 'slurm', allowed: .*batch, local"),
+        ({"GPUYARD_PORT": "http"}, "is malformed"),
+        ({"GPUYARD_NODE_RANK": "2"}, "rank 2 is not among 2 nodes"),
+    ],
+)
+def test_a_wrong_environment_is_refused(change: dict[str, str], says: str) -> None:
+    with pytest.raises(EndedError, match=says) as refused:
+        place({**LOCAL, **change})
+    assert refused.value.code == 64
+
+
+def test_a_missing_variable_is_named() -> None:
+    with pytest.raises(EndedError, match="did not set GPUYARD_PORT"):
+        place({name: value for name, value in LOCAL.items() if name != "GPUYARD_PORT"})

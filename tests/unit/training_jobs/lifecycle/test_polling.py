@@ -1,0 +1,245 @@
+"""The wait and the limits on a virtual clock with scripted faults: what passes is survived, lost sight is never an end."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpuyard.training_jobs.backends.base import Capacity, LogLine, Request, ServiceStatus
+from gpuyard.training_jobs.errors import AuthError, CapacityError, GpuyardError, LostSightError, QuotaError, UsageError
+from gpuyard.training_jobs.lifecycle.polling import BLIND_PATIENCE_S
+from gpuyard.training_jobs.run import Run
+from gpuyard.training_jobs.runner import Runner
+from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
+from gpuyard.training_jobs.status import RunStatus
+from tests.helpers.local_pool import job, make_target
+
+RUNNING, PENDING = ServiceStatus(State.RUNNING, started_at=0.0), ServiceStatus(State.PENDING)
+DONE = ServiceStatus(State.SUCCEEDED, None, 0, 0.0, 1.0)
+UNKNOWN = ServiceStatus(State.UNKNOWN, detail="Melting")
+
+
+class Scripted:
+    """A service that answers by a script: statuses to return, errors to raise; the last entry again and again."""
+
+    poll_s = 5.0
+
+    def __init__(self) -> None:
+        self.answers: deque[ServiceStatus | GpuyardError] = deque([DONE])
+        self.refusals: deque[GpuyardError] = deque()
+        self.submitted: list[str] = []
+        self.cancelled: list[str] = []
+        self.problem: GpuyardError | None = None
+
+    def request(self, run: Run) -> list[Request]:
+        if self.problem:
+            raise self.problem
+        return [Request("Start", {"name": run.name})]
+
+    def ready(self) -> None:
+        pass
+
+    def submit(self, run: Run) -> str:
+        if self.refusals:
+            raise self.refusals.popleft()
+        self.submitted.append(run.name)
+        return run.name
+
+    def find(self, run: Run) -> str | None:
+        return run.name if run.name in self.submitted else None
+
+    def status(self, service_id: str) -> ServiceStatus:
+        answer = self.answers.popleft() if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, GpuyardError):
+            raise answer
+        return answer
+
+    def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
+        return iter(())
+
+    def cancel(self, service_id: str) -> None:
+        self.cancelled.append(service_id)
+
+    def capacity(self) -> Capacity:
+        return Capacity(2, 2, 0)
+
+
+class Yard:
+    """A runner over a scripted service, on a clock that only sleeps move."""
+
+    def __init__(self, folder: Path) -> None:
+        self.service, self.now = Scripted(), 1_000_000.0
+        self.pauses: list[float] = []
+        target = make_target(folder, price={"usd_per_node_hour": 3600.0, "source": "a dollar a second"})
+        self.runner = Runner({"local": target}, backend_for=lambda _: self.service, clock=lambda: self.now, sleep=self._sleep)
+
+    def _sleep(self, pause: float) -> None:
+        self.pauses.append(pause)
+        self.now += pause
+
+    def submit(self, **keys: Any) -> str:
+        self.service.answers, script = deque([RUNNING]), self.service.answers
+        run = self.runner.submit(job(**keys), None).status.run_id
+        self.service.answers = script
+        return run
+
+    def wait(self, *answers: ServiceStatus | GpuyardError, **keys: Any) -> RunStatus:
+        run = self.submit(**keys)
+        self.service.answers = deque(answers)
+        return self.runner.wait(run)
+
+
+@pytest.fixture
+def yard(tmp_path: Path) -> Yard:
+    return Yard(tmp_path)
+
+
+FAULT, EXPIRED = LostSightError("Rate exceeded"), AuthError("the credentials have expired")
+
+
+@pytest.mark.parametrize("fault", [FAULT, EXPIRED, UNKNOWN])
+def test_what_passes_is_survived(yard: Yard, fault: ServiceStatus | GpuyardError) -> None:
+    status = yard.wait(RUNNING, *[fault] * 10, RUNNING, *[fault] * 10, DONE)
+    assert status.state is State.SUCCEEDED
+
+
+def test_many_short_outages_are_not_one_long_one(yard: Yard) -> None:
+    outage: list[ServiceStatus | GpuyardError] = [RUNNING, *[FAULT] * 8]
+    assert yard.wait(*outage * 30, DONE).state is State.SUCCEEDED
+    assert yard.now - 1_000_000 > 10 * BLIND_PATIENCE_S
+
+
+@pytest.mark.parametrize("fault", [FAULT, EXPIRED])
+def test_what_does_not_pass_is_lost_sight_and_no_failure(yard: Yard, fault: GpuyardError) -> None:
+    run = yard.submit()
+    yard.service.answers = deque([RUNNING, fault])
+    with pytest.raises(LostSightError) as lost:
+        yard.runner.wait(run)
+    assert lost.value.exit_code is Exit.LOST_SIGHT
+    assert str(fault) in str(lost.value)
+    assert yard.now - 1_000_000 > BLIND_PATIENCE_S
+    yard.service.answers = deque([DONE])
+    assert yard.runner.wait(run).state is State.SUCCEEDED  # nothing was recorded that was not so
+
+
+def test_who_never_had_the_right_to_look_is_told_at_once(yard: Yard) -> None:
+    run = yard.submit()
+    yard.service.answers = deque([EXPIRED])
+    with pytest.raises(AuthError):
+        yard.runner.wait(run)
+    assert yard.pauses == []
+
+
+def test_a_state_that_no_table_knows_is_never_a_success(yard: Yard) -> None:
+    status = yard.wait(RUNNING, UNKNOWN)
+    assert (status.state, exit_for(status.state, status.reason)) == (State.UNKNOWN, Exit.LOST_SIGHT)
+    yard.service.answers = deque([DONE])
+    assert yard.runner.wait(status.run_id).state is State.SUCCEEDED
+
+
+def test_it_asks_ever_less_often_with_jitter(yard: Yard) -> None:
+    yard.wait(*[RUNNING] * 60, DONE)
+    assert yard.pauses[0] < 0.3
+    late = yard.pauses[-30:]
+    assert all(0.7 * 25 <= pause <= 1.3 * 25 for pause in late)
+    assert len({round(pause, 6) for pause in late}) > 20
+
+
+def test_a_wait_for_nodes_is_ended_by_us_where_the_service_does_not(yard: Yard) -> None:
+    run = yard.submit(queue_timeout="10m")
+    yard.service.answers = deque([PENDING] * 40 + [ServiceStatus(State.CANCELLED, ended_at=2.0)])
+    status = yard.runner.wait(run)
+    assert (status.state, status.reason, exit_for(status.state, status.reason)) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
+    assert status.detail == "queue_timeout: no nodes came free in time"
+    assert set(yard.service.cancelled) == {f"{run}.0"}
+    assert yard.now - 1_000_000 > 600
+
+
+def test_a_wait_for_nodes_that_ends_in_time_is_left_alone(yard: Yard) -> None:
+    assert yard.wait(*[PENDING] * 8, RUNNING, DONE, queue_timeout="10m").state is State.SUCCEEDED
+    assert yard.service.cancelled == []
+
+
+def test_that_it_was_cut_is_known_to_whoever_looks_next(yard: Yard) -> None:
+    """The one who cut it died before the service had ended it."""
+    run = yard.submit(queue_timeout="10m")
+    yard.now += 601
+    yard.service.answers = deque([PENDING])
+    assert yard.runner.status(run).detail == "queue_timeout: no nodes came free in time; it is being ended"
+    yard.service.answers = deque([ServiceStatus(State.CANCELLED, ended_at=2.0)])
+    assert yard.runner.status(run).reason is Reason.CAPACITY
+
+
+def test_a_service_that_restarts_more_often_than_is_paid_for_is_stopped(yard: Yard) -> None:
+    run = yard.submit(retries={"preempted": 1})
+    again = ServiceStatus(State.RECOVERING, started_at=0.0, restarts=(Reason.PREEMPTED,))
+    once_more = ServiceStatus(State.RECOVERING, started_at=0.0, restarts=(Reason.PREEMPTED,) * 2)
+    yard.service.answers = deque([again, RUNNING, once_more, ServiceStatus(State.CANCELLED, restarts=(Reason.PREEMPTED,) * 2)])
+    status = yard.runner.wait(run)
+    assert (status.state, status.reason, exit_for(status.state, status.reason)) == (State.STOPPED, Reason.PREEMPTED, Exit.STOPPED)
+    assert yard.service.cancelled == [f"{run}.0"]
+    assert len(yard.service.submitted) == 1
+
+
+def test_a_job_that_was_done_before_it_was_cut_is_done(yard: Yard) -> None:
+    run = yard.submit(queue_timeout="10m")
+    yard.now += 601
+    yard.service.answers = deque([PENDING, DONE])
+    yard.runner.status(run)
+    assert yard.runner.status(run).state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (QuotaError("no"), Reason.QUOTA),
+        (CapacityError("no"), Reason.CAPACITY),
+        (AuthError("no"), Reason.UNKNOWN),
+        (UsageError("no"), Reason.UNKNOWN),
+    ],
+)
+def test_a_refusal_starts_nothing_later_and_the_next_submit_tries_again(yard: Yard, error: GpuyardError, reason: Reason) -> None:
+    yard.service.refusals = deque([error])
+    with pytest.raises(type(error)):
+        yard.runner.submit(job(), None, key="nightly")
+    yard.now += 3600
+    (status,) = yard.runner.runs()
+    assert (status.state, status.reason, status.started_at, status.cost.usd) == (State.STOPPED, reason, None, 0.0)
+    assert yard.runner.wait(status.run_id).state is State.STOPPED
+    assert yard.service.submitted == []
+    again = yard.runner.submit(job(), None, key="nightly")
+    assert (again.created, again.status.run_id, yard.service.submitted) == (True, status.run_id, [f"{status.run_id}.1"])
+
+
+def test_a_call_whose_answer_never_came_is_looked_up(yard: Yard) -> None:
+    yard.service.refusals = deque([LostSightError("no answer")])
+    with pytest.raises(LostSightError):
+        yard.runner.submit(job(), None, key="nightly")
+    yard.now += 61
+    submitted = yard.runner.submit(job(), None, key="nightly")
+    assert (submitted.created, yard.service.submitted) == (True, [f"{submitted.status.run_id}.0"])
+
+
+def test_what_the_service_cannot_do_is_found_out_before_anything_is_written(yard: Yard, tmp_path: Path) -> None:
+    yard.service.problem = UsageError("not on this service")
+    with pytest.raises(UsageError, match="not on this service"):
+        yard.runner.submit(job(), None)
+    assert list((tmp_path / "bucket").rglob("*")) == []
+
+
+def test_the_money_of_all_attempts_together_is_kept(yard: Yard) -> None:
+    """A dollar a second: two attempts of 40 s leave 20 s of 100 dollars to the third."""
+    run = yard.submit(max_cost_usd=100, retries={"preempted": 5})
+    start = yard.now
+    stopped = [
+        ServiceStatus(State.STOPPED, Reason.PREEMPTED, 75, start, start + 40),
+        ServiceStatus(State.STOPPED, Reason.PREEMPTED, 75, start, start + 40),
+    ]
+    yard.service.answers = deque([*stopped, DONE])
+    yard.runner.wait(run)
+    record, _ = yard.runner._find(run).journal.get(run)
+    assert [(s.limit_s, s.limit_reason) for s in record.submissions] == [(100, "cost"), (60, "cost"), (20, "cost")]

@@ -1,0 +1,184 @@
+"""Azure Blob Storage's own: long listings, lost answers, refusals in words, hostile names, folders of a namespace, credentials renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gpuyard.training_jobs.clouds.azure_errors import explain
+from gpuyard.training_jobs.errors import AuthError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
+from gpuyard.training_jobs.store import BlobStore, ChangedError, ExistsError, blob, open_store, read_url
+from tests.fakes.azure.azurite import ACCOUNT
+from tests.fakes.azure.blob_storage import Storage, storage
+from tests.fakes.azure.entra import CLIENT, SIGNATURE, SUBJECT_TOKEN, claims_of
+from tests.fakes.azure.https_service import Answer
+
+
+@pytest.fixture
+def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
+    with storage(tmp_path, monkeypatch) as found:
+        yield found
+
+
+@pytest.fixture
+def store(account: Storage) -> BlobStore:
+    return BlobStore(account.url)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("azure.storage.blob._shared.policies.StorageRetryPolicy.sleep", lambda *_: None)
+
+
+def said(status: int, code: str, message: str = "said the service") -> Answer:
+    body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'.encode()
+    return Answer(status, body, {"Content-Type": "application/xml", "x-ms-error-code": code})
+
+
+def test_the_caller_is_who_the_pipelines_token_says_and_no_key_is_used(account: Storage, store: BlobStore) -> None:
+    store.create("a", b"1")
+    assert account.front.calls
+    assert {str(claims_of(call.headers)["appid"]) for call in account.front.calls} == {CLIENT}
+    assert account.door.refused == []
+    assert read_url(f"{account.url}/a") == b"1"
+    assert isinstance(open_store(account.url), BlobStore)
+
+
+def test_a_listing_of_many_pages(account: Storage, store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(12):
+        store.create(f"runs/{number:02d}/run.json", b"1")
+    real = account.client().__class__.walk_blobs
+    monkeypatch.setattr("azure.storage.blob.ContainerClient.walk_blobs", lambda *a, **k: real(*a, results_per_page=5, **k))
+    before = len(account.front.calls)
+    assert store.names("runs") == [f"{number:02d}" for number in range(12)]
+    assert len(account.front.calls) - before == 3
+
+
+@pytest.mark.parametrize("how", ["create", "replace"])
+@pytest.mark.parametrize("answer", [said(503, "ServerBusy"), said(500, "OperationTimedOut")], ids=["503", "500"])
+def test_a_put_whose_answer_was_lost_is_not_taken_for_somebody_elses(account: Storage, store: BlobStore, how: str, answer: Answer) -> None:
+    """The server has written, the client saw an error and repeats: the second put is refused, by the client's own object."""
+    tag = store.create("b", b"old")
+    lost = iter([answer])
+    account.front.loss = lambda verb, path: next(lost, None) if verb == "PUT" else None
+    found = store.create("a", b"mine") if how == "create" else store.replace("b", b"mine", tag)
+    assert store.read("a" if how == "create" else "b") == (b"mine", found)
+    assert [call.operation for call in account.front.calls].count("PUT") == 3
+
+
+def test_somebody_elses_object_after_a_lost_call_is_somebody_elses(account: Storage, store: BlobStore) -> None:
+    account.client().upload_blob("a", b"1")
+    answers = iter([said(503, "ServerBusy")] * 2)
+    account.front.fault = lambda verb, path: next(answers, None) if verb == "PUT" else None
+    with pytest.raises(ExistsError):
+        store.create("a", b"1")
+    with pytest.raises(ChangedError):
+        store.replace("gone", b"1", '"0x8D0"')
+
+
+def test_passing_faults_are_survived(account: Storage, store: BlobStore) -> None:
+    answers = iter([said(503, "ServerBusy")] * 3 + [said(500, "InternalError")] * 2)
+    account.front.fault = lambda verb, path: next(answers, None)
+    tag = store.create("a", b"1")
+    assert store.read("a") == (b"1", tag)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (said(403, "AuthorizationPermissionMismatch"), AuthError, "not permitted"),
+        (said(403, "KeyBasedAuthenticationNotPermitted"), AuthError, "not permitted"),
+        (
+            said(401, "InvalidAuthenticationInfo", "Lifetime validation failed. The token is expired."),
+            AuthError,
+            "InvalidAuthenticationInfo",
+        ),
+        (said(404, "ContainerNotFound"), NotFoundError, "ContainerNotFound"),
+        (said(503, "ServerBusy"), LostSightError, "at present"),
+        (said(409, "AccountLimitExceeded"), QuotaError, "Quotas"),
+        (said(400, "InvalidHeaderValue", "see https://x/?sig=SECRET"), UsageError, "InvalidHeaderValue"),
+    ],
+    ids=lambda value: value.headers["x-ms-error-code"] if isinstance(value, Answer) else None,
+)
+def test_a_refusal_in_words(account: Storage, store: BlobStore, answer: Answer, error: type[GpuyardError], words: str) -> None:
+    account.front.fault = lambda verb, path: answer
+    for act in (lambda: store.create("a", b"1"), lambda: store.read("a"), lambda: store.names("a"), lambda: store.exists("a")):
+        with pytest.raises(error, match=words) as refused:
+            act()
+        assert f"{account.url}/a" in str(refused.value)
+        assert not [secret for secret in ("SECRET", SIGNATURE, SUBJECT_TOKEN) if secret in str(refused.value)]
+
+
+def test_a_server_that_is_gone_is_lost_sight(account: Storage, store: BlobStore) -> None:
+    account.door.leads[".blob.core.windows.net"] = 1
+    blob.forget()
+    with pytest.raises(LostSightError, match="at present"):
+        store.read("a")
+
+
+def test_no_credentials_is_an_authentication_error(account: Storage, store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "WorkloadIdentityCredential")
+    blob.forget()
+    with pytest.raises(AuthError, match="no usable Azure credentials"):
+        store.read("a")
+
+
+def test_a_token_that_the_authority_refuses_is_an_authentication_error_until_it_is_renewed(account: Storage, store: BlobStore) -> None:
+    """The user signs in again while a wait runs: what asks next gets a credential of its own."""
+    account.entra.closed = True
+    blob.forget()
+    with pytest.raises(AuthError, match="no usable Azure credentials") as refused:
+        store.read("a")
+    assert SUBJECT_TOKEN not in str(refused.value)
+    account.entra.closed = False
+    assert store.read("a") is None
+
+
+@pytest.mark.parametrize("key", ["run/../../outside", "run//etc/passwd"])
+def test_a_name_that_would_leave_the_folder_is_refused(
+    account: Storage, store: BlobStore, tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Entry:
+        name, metadata = key, None
+
+    monkeypatch.setattr("azure.storage.blob.ContainerClient.list_blobs", lambda *_, **__: [Entry])
+    with pytest.raises(UsageError, match="would leave the folder"):
+        store.download("run", tmp_path / "a/b/into")
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_folders_of_a_hierarchical_namespace_are_no_objects(account: Storage, store: BlobStore, tmp_path: Path) -> None:
+    account.client().upload_blob("run/deep", b"", metadata={"hdi_isfolder": "true"})
+    store.create("run/deep/a", b"1")
+    assert store.names("run") == ["deep"]
+    assert store.download("run", tmp_path / "into") == ["deep/a"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "abfs://", "abfs://runs", "abfs://runs@account", "abfs://runs@account.blob.core.windows.net", "abfs://Runs@account.dfs.core.windows.net",
+        "abfs://@account.dfs.core.windows.net", "abfs://runs@account.dfs.core.windows.net.evil.io",
+        "abfs://runs@account.dfs.core.windows.net?sig=SECRET",
+    ],
+)  # fmt: skip
+def test_a_url_that_is_no_container(url: str) -> None:
+    with pytest.raises(UsageError, match="is no container") as refused:
+        BlobStore(url)
+    assert "SECRET" not in str(refused.value)
+
+
+def test_a_container_that_is_not_there(account: Storage) -> None:
+    with pytest.raises(NotFoundError, match="abfs://elsewhere@"):
+        BlobStore(f"abfs://elsewhere@{ACCOUNT}.dfs.core.windows.net").create("a", b"1")
+
+
+def test_a_signed_url_in_a_clients_words_loses_its_signature() -> None:
+    from azure.core.exceptions import ServiceResponseError
+
+    error = explain(ServiceResponseError("GET https://a/x?sv=1&sig=abc failed"), "read abfs://a/b")
+    assert "sig=" not in str(error)

@@ -28,7 +28,7 @@ class Account(NamedTuple):
     tenant_id: pulumi.Output[str]
 
 
-class Group(NamedTuple):
+class ResourceGroup(NamedTuple):
     """A resource group. What is in it goes when it goes."""
 
     name: pulumi.Output[str]
@@ -39,7 +39,7 @@ class AzureComponent(Component):
     """A component on Azure. Its children are tagged with `azure_tags` and are in `group`."""
 
     cloud: ClassVar[str] = "azure"
-    group: Group
+    group: ResourceGroup
 
     def __init__(self, kind: str, name: str, props: Mapping[str, Any], tags: Tags | None, opts: pulumi.ResourceOptions | None) -> None:
         refuse(f"{kind} {name}", tag_problems(tags or {}))
@@ -49,17 +49,17 @@ class AzureComponent(Component):
         """The tags of every child: the component's own and `stack` (project/stack)."""
         return {**self.tags, "stack": this_stack()}
 
-    def use_group(self, given: pulumi.Input[str] | Group | None) -> None:
+    def use_group(self, given: pulumi.Input[str] | ResourceGroup | None) -> None:
         """Work in the resource group that was given, by name or as another component has it, or in one of its own."""
-        if isinstance(given, Group):
+        if isinstance(given, ResourceGroup):
             self.group = given
         elif given is not None:
             name = pulumi.Output.from_input(given)
             known = pulumi.Output.all(account(self).subscription_id, name)
-            self.group = Group(name, known.apply(lambda words: f"/subscriptions/{words[0]}/resourceGroups/{words[1]}"))
+            self.group = ResourceGroup(name, known.apply(lambda words: f"/subscriptions/{words[0]}/resourceGroups/{words[1]}"))
         else:
             made = az.resources.ResourceGroup(self.child_name("group"), tags=self.azure_tags(), opts=self.child_options())
-            self.group = Group(made.name, made.id)
+            self.group = ResourceGroup(made.name, made.id)
 
 
 def account(parent: Component) -> Account:

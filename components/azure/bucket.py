@@ -12,8 +12,8 @@ from ..base import Tags, after, checked, refuse
 from ..naming import name_problems
 from ..spec import BucketSpec
 from ..spec.fields import ANYWHERE
-from .account import AzureComponent, Group, group_problems
-from .bucket_rules import account_settings, blob_settings, existing_problems, lifecycle, namespace_problems, parts_of
+from .account import AzureComponent, ResourceGroup, group_problems
+from .bucket_rules import account_settings, blob_settings, existing_problems, lifecycle, namespace_problems, split_container_id
 from .key import EncryptionKey
 from .names import account_name, container_name
 from .private_dns import BUCKET_SUBRESOURCES
@@ -53,7 +53,7 @@ class Bucket(AzureComponent):
         *,
         key: EncryptionKey | None = None,
         namespace: Literal["flat", "hierarchical"] = "flat",
-        resource_group: pulumi.Input[str] | Group | None = None,
+        resource_group: pulumi.Input[str] | ResourceGroup | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -110,9 +110,9 @@ class Bucket(AzureComponent):
         AzureComponent.__init__(self, "Bucket", name, {"existing": bucket}, tags, opts)
         self.open_to = sources if open_to is not None else None
         self.needs_private_endpoints, self.subresources = open_to is not None and ANYWHERE not in sources, BUCKET_SUBRESOURCES[:1]
-        self.account_key = parts_of(bucket).account_id.lower() if isinstance(bucket, str) else self
+        self.account_key = split_container_id(bucket).account_id.lower() if isinstance(bucket, str) else self
         known = pulumi.Output.from_input(bucket).apply(lambda found: _existing(found, name))
-        parts = known.apply(lambda found: parts_of(found)._asdict())
+        parts = known.apply(lambda found: split_container_id(found)._asdict())
         self._expose(parts["account"], parts["container"], known, parts["account_id"], None)
         return self
 

@@ -22,7 +22,7 @@ _CONTAINER_FORM = (
 )
 
 
-class Parts(NamedTuple):
+class ContainerParts(NamedTuple):
     """What a container's id says."""
 
     account: str
@@ -101,12 +101,12 @@ def _old(kind: str, name: str, days: int, below: list[str]) -> dict[str, Any]:
     }
 
 
-def parts_of(container_id: str) -> Parts:
+def split_container_id(container_id: str) -> ContainerParts:
     """The account and the container of a container's id."""
     match = _CONTAINER.fullmatch(container_id)
     if match is None:
         raise ValueError(f"{container_id!r} is not {_CONTAINER_FORM}")
-    return Parts(match["account"], match["container"], match["account_id"])
+    return ContainerParts(match["account"], match["container"], match["account_id"])
 
 
 def existing_problems(bucket: Any) -> list[str]:

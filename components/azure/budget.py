@@ -12,7 +12,7 @@ import pulumi_azure_native as az
 from ..base import Tags, refuse, this_stack
 from ..naming import name_problems
 from ..validation import budget as budget_rules
-from .account import AzureComponent, Group, account, group_problems
+from .account import AzureComponent, ResourceGroup, account, group_problems
 
 _MOST = 4  # Azure takes five notifications of a budget; the forecast is one
 
@@ -33,7 +33,7 @@ class Budget(AzureComponent):
         owner: str,
         usd_per_month: float,
         alert_at_percent: Sequence[int] = (50, 80, 100),
-        resource_group: pulumi.Input[str] | Group | None = None,
+        resource_group: pulumi.Input[str] | ResourceGroup | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -64,7 +64,7 @@ class Budget(AzureComponent):
         self.id = budget.id
         self.register_outputs({"id": self.id})
 
-    def _scope(self, resource_group: pulumi.Input[str] | Group | None) -> tuple[pulumi.Output[str], dict[str, Any]]:
+    def _scope(self, resource_group: pulumi.Input[str] | ResourceGroup | None) -> tuple[pulumi.Output[str], dict[str, Any]]:
         if resource_group is not None:
             self.use_group(resource_group)
             return self.group.id, {}

@@ -15,7 +15,7 @@ _WIDEST, _NARROWEST = 16, 22
 _ENDPOINTS_PREFIX = 26  # 59 private endpoints: Azure keeps five addresses of each subnet
 
 
-class Plan(NamedTuple):
+class SubnetPlan(NamedTuple):
     """Subnets, in CIDR notation."""
 
     nodes: str
@@ -24,17 +24,17 @@ class Plan(NamedTuple):
     """The last addresses, for private endpoints; what is between stays free."""
 
 
-def plan_subnets(cidr: str) -> Plan:
+def plan_subnets(cidr: str) -> SubnetPlan:
     """The subnets of a network. Raises ValueError on what `cidr_problems` names.
 
     >>> plan_subnets("10.0.0.0/16")
-    Plan(nodes='10.0.0.0/17', endpoints='10.0.255.192/26')
+    SubnetPlan(nodes='10.0.0.0/17', endpoints='10.0.255.192/26')
     """
     if problems := cidr_problems(cidr):
         raise ValueError("; ".join(problems))
     network = ipaddress.IPv4Network(cidr)
     last = int(network.broadcast_address) + 1 - 2 ** (32 - _ENDPOINTS_PREFIX)
-    return Plan(str(next(network.subnets())), f"{ipaddress.IPv4Address(last)}/{_ENDPOINTS_PREFIX}")
+    return SubnetPlan(str(next(network.subnets())), f"{ipaddress.IPv4Address(last)}/{_ENDPOINTS_PREFIX}")
 
 
 def spec_problems(given: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from ..expiry import End, date_problems, end_of, is_past, warning
 from ..naming import name_problems
 from ..spec.fields import as_given
 from ..spec.pool import GpuPoolSpec, Reservation
-from .account import AzureComponent, Group, group_problems
+from .account import AzureComponent, ResourceGroup, group_problems
 from .fabric import Orchestration, fabric_problems
 from .identity import Identity
 from .images import image_problems, image_urn
@@ -70,7 +70,7 @@ class GpuPool(AzureComponent):
         orchestration: Orchestration = "uniform",
         ssh_public_key: str | None = None,
         encryption_at_host: bool = True,
-        resource_group: pulumi.Input[str] | Group | None = None,
+        resource_group: pulumi.Input[str] | ResourceGroup | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:

@@ -11,9 +11,9 @@ import pulumi_azure_native as az
 
 from ..base import Tags, after, refuse
 from ..validation.submitters import ISSUER
-from .account import AzureComponent, Group, group_problems
-from .roles import Grant, assignment_name, condition, definition_id
-from .subjects import exact_problems
+from .account import AzureComponent, ResourceGroup, group_problems
+from .roles import Grant, assignment_name, definition_id, folder_condition
+from .subjects import exact_subject_problems
 
 _AUDIENCE = "api://AzureADTokenExchange"
 
@@ -35,7 +35,7 @@ class Identity(AzureComponent):
         *,
         grants: Sequence[Grant] = (),
         subjects: Sequence[str] = (),
-        resource_group: pulumi.Input[str] | Group | None = None,
+        resource_group: pulumi.Input[str] | ResourceGroup | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -43,7 +43,7 @@ class Identity(AzureComponent):
 
         `resource_group`: the name of an existing group (default: one of its own).
         """
-        refuse(f"Identity {name}", [*exact_problems(subjects), *group_problems(resource_group)])
+        refuse(f"Identity {name}", [*exact_subject_problems(subjects), *group_problems(resource_group)])
         props = {"roles": [grant.role.name for grant in grants], "subjects": list(subjects)}
         super().__init__("Identity", name, props, tags, opts)
         self.use_group(resource_group)
@@ -84,6 +84,6 @@ def assign(parent: AzureComponent, grant: Grant, principal_id: pulumi.Input[str]
         principal_type="ServicePrincipal",
         description=grant.role.why,
         opts=parent.child_options(),
-        **({"condition": condition(grant.below), "condition_version": "2.0"} if grant.below else {}),
+        **({"condition": folder_condition(grant.below), "condition_version": "2.0"} if grant.below else {}),
     )
     return pulumi.Output.from_input(made.id)

@@ -14,7 +14,7 @@ _ID = re.compile(
 NEWEST = "latest"
 
 
-class Urn(NamedTuple):
+class ImageUrn(NamedTuple):
     """An image of the marketplace."""
 
     publisher: str
@@ -27,15 +27,15 @@ class Urn(NamedTuple):
 
 
 # Ubuntu with drivers, InfiniBand, NCCL and the container toolkit: github.com/Azure/azhpc-images. What is missing has none.
-_HPC = {"x86_64": Urn("microsoft-dsvm", "ubuntu-hpc", "2204", NEWEST)}
+_HPC = {"x86_64": ImageUrn("microsoft-dsvm", "ubuntu-hpc", "2204", NEWEST)}
 
 
-def image_urn(service: str, architecture: str) -> Urn | None:
+def image_urn(service: str, architecture: str) -> ImageUrn | None:
     """The image that a service's machines have by default; None: there is none, or the service chooses."""
     return _HPC.get(architecture) if service == "vms" else None
 
 
-def reference(image: str) -> dict[str, Any]:
+def image_reference(image: str) -> dict[str, Any]:
     """An image as a scale set takes it."""
     match = _URN.fullmatch(image)
     return dict(match.groupdict()) if match else {"id": image}

@@ -15,10 +15,10 @@ from ..job_targets import Given, in_order, service_problems
 from ..naming import name_problems
 from ..spec import LimitsSpec, Spec
 from ..spec.fields import ImageDigest
-from .account import AzureComponent, Group, account, configured_location, group_problems
+from .account import AzureComponent, ResourceGroup, account, configured_location, group_problems
 from .cluster import close_clusters, make_cluster
 from .identity import Identity, assign
-from .job_targets import Yard, azureml_target, publish_command, region_word
+from .job_targets import Yard, azureml_target, publish_command, short_location
 from .private_access import (
     PrivateLinkTarget,
     add_bucket_endpoints,
@@ -30,8 +30,8 @@ from .private_access import (
 )
 from .registry import make_registry
 from .roles import BLOB_READER, BLOB_WRITER, ML_SUBMITTER, REGISTRY_PULL, Grant
-from .subjects import exact_problems
-from .workspace import ISOLATION, Isolation, Made, make_workspace, managed_by_hand
+from .subjects import exact_subject_problems
+from .workspace import ISOLATION, Isolation, MlWorkspace, make_workspace, needs_own_outbound_rules
 
 if TYPE_CHECKING:
     from .bucket import Bucket
@@ -91,7 +91,7 @@ class JobService(AzureComponent):
         isolation: Isolation = "internet",
         registry: Literal["none", "premium"] = "none",
         registry_id: str | None = None,
-        resource_group: pulumi.Input[str] | Group | None = None,
+        resource_group: pulumi.Input[str] | ResourceGroup | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -146,7 +146,7 @@ class JobService(AzureComponent):
             for grant in grants:
                 assign(self, grant, pool.identity.principal_id)
 
-    def _lead_in(self, pools: Sequence[GpuPool], run: Bucket, reads: Sequence[Bucket], images: Any, made: Made | None) -> None:
+    def _lead_in(self, pools: Sequence[GpuPool], run: Bucket, reads: Sequence[Bucket], images: Any, made: MlWorkspace | None) -> None:
         """From the pools' networks: for `vms` machines, and for who submits where the internet leads to nothing."""
         networks = networks_of(pool for pool in pools if pool.spec.service == "vms" or not run.open_to)
         add_bucket_endpoints(networks, [run, *reads])
@@ -155,10 +155,10 @@ class JobService(AzureComponent):
         if made is not None and not run.open_to:
             add_workspace_endpoints(self, networks, made.workspace, made.storage)
 
-    def _lead_out(self, made: Made, isolation: Isolation, run: Bucket, reads: Sequence[Bucket], images: Any) -> list[Any]:
+    def _lead_out(self, made: MlWorkspace, isolation: Isolation, run: Bucket, reads: Sequence[Bucket], images: Any) -> list[Any]:
         """From the managed network, where Azure does not make the way itself."""
         targets = bucket_link_targets([run, *reads], every_bucket=isolation == "approved")
-        if managed_by_hand(isolation, run.open_to or []):
+        if needs_own_outbound_rules(isolation, run.open_to or []):
             targets.append(PrivateLinkTarget("workspace-storage", made.storage.id, ("blob",)))
             targets += [PrivateLinkTarget("workspace-registry", images.id, ("registry",))] if images is not None else []
         return add_outbound_rules(self, made.workspace, targets)
@@ -189,7 +189,7 @@ class JobService(AzureComponent):
         return known.apply(lambda found: in_order(order, [{pool.logical_name: self._target(pool, found) for pool in pools}]))
 
     def _target(self, pool: GpuPool, found: Mapping[str, Any]) -> dict[str, Any]:
-        where = (found["subscription"], found["group"], found["workspace"], region_word(found["location"]))
+        where = (found["subscription"], found["group"], found["workspace"], short_location(found["location"]))
         label = pool.logical_name
         return azureml_target(
             label,
@@ -216,7 +216,7 @@ def _problems(pools: Sequence[GpuPool], writes: Sequence[Bucket], reads: Sequenc
         [bucket.logical_name for bucket in reads],
         submitters,
     )
-    return problems + exact_problems(submitters)
+    return problems + exact_subject_problems(submitters)
 
 
 def _own_problems(isolation: Any, registry: Any, registry_id: Any) -> list[str]:

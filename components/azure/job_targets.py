@@ -40,10 +40,10 @@ def azureml_target(
     }
 
 
-def region_word(location: str) -> str:
+def short_location(location: str) -> str:
     """A location as the catalogue writes it.
 
-    >>> region_word("East US 2")
+    >>> short_location("East US 2")
     'eastus2'
     """
     return location.replace(" ", "").lower()

@@ -9,7 +9,7 @@ import pulumi_azure_native as az
 
 from ..base import Tags, after, refuse
 from ..naming import name_problems
-from .account import AzureComponent, Group, account, group_problems
+from .account import AzureComponent, ResourceGroup, account, group_problems
 from .identity import Identity
 from .names import vault_name
 from .roles import CRYPTO_USER, Grant
@@ -38,7 +38,7 @@ class EncryptionKey(AzureComponent):
         name: str,
         *,
         on_destroy: Literal["keep", "delete"] = "keep",
-        resource_group: pulumi.Input[str] | Group | None = None,
+        resource_group: pulumi.Input[str] | ResourceGroup | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from .. import catalogue
 from ..boot import Boot, boot_script, multipart
 from ..spec.pool import GpuPoolSpec, Reservation
-from .images import image_urn, reference
+from .images import image_reference, image_urn
 
 _DISK_GIB = 200
 _LOCAL_DISKS = "/dev/disk/by-id/nvme-Microsoft_NVMe_Direct_Disk*"
@@ -84,4 +84,4 @@ def login(ssh_public_key: str | None, prefix: str, data: str) -> dict[str, Any]:
 
 def image_of(spec: GpuPoolSpec, row: catalogue.Machine) -> dict[str, Any]:
     """The pool's own image, else the newest of Microsoft's: new machines then have what is newest on their day."""
-    return reference(spec.image or str(image_urn("vms", row.architecture)))
+    return image_reference(spec.image or str(image_urn("vms", row.architecture)))

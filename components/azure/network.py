@@ -14,8 +14,8 @@ from ..base import Tags, after, checked, refuse
 from ..naming import name_problems
 from ..spec import NetworkSpec
 from ..spec.fields import as_given
-from .account import AzureComponent, Group, group_problems
-from .cidr import DEFAULT_CIDR, Plan, plan_subnets, spec_problems
+from .account import AzureComponent, ResourceGroup, group_problems
+from .cidr import DEFAULT_CIDR, SubnetPlan, plan_subnets, spec_problems
 from .egress import EGRESS_SERVICE_TAGS, SERVICE_ENDPOINTS
 from .private_dns import BUCKET_SUBRESOURCES, DNS_ZONES, make_dns_zone
 from .security_group import endpoint_rules, make_node_group, make_rules, names_rule, node_rules
@@ -58,7 +58,7 @@ class Network(AzureComponent):
         name: str,
         spec: NetworkSpec | Mapping[str, Any] | None = None,
         *,
-        resource_group: pulumi.Input[str] | Group | None = None,
+        resource_group: pulumi.Input[str] | ResourceGroup | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -92,7 +92,7 @@ class Network(AzureComponent):
         vpc_id: pulumi.Input[str],
         subnet_ids: Mapping[str, pulumi.Input[str]],
         private_zones: Mapping[str, pulumi.Input[str]] | None = None,
-        resource_group: pulumi.Input[str] | Group | None = None,
+        resource_group: pulumi.Input[str] | ResourceGroup | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> Network:
@@ -155,7 +155,7 @@ class Network(AzureComponent):
             opts=self.child_options(ignore_changes=["subnets"]),
         )
 
-    def _subnets(self, network: pulumi.Output[str], plan: Plan) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+    def _subnets(self, network: pulumi.Output[str], plan: SubnetPlan) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
         out = {"endpoints": plan.endpoints, **{tag: tag for tag in EGRESS_SERVICE_TAGS[str(self.egress)]}}
         rules = make_rules(self, "nodes", node_rules(self.security_group_id, out))
         more: dict[str, Any] = {"nat_gateway": {"id": self._nat()}} if self.egress == "nat" else {}

@@ -27,17 +27,17 @@ def make_registry(parent: AzureComponent, open_to: Sequence[str]) -> Any:
         admin_user_enabled=False,
         anonymous_pull_enabled=False,
         data_endpoint_enabled=True,
-        **doors(open_to),
+        **network_access(open_to),
         network_rule_bypass_options="AzureServices",
         tags=parent.azure_tags(),
         opts=parent.child_options(),
     )
 
 
-def doors(open_to: Sequence[str]) -> dict[str, Any]:
+def network_access(open_to: Sequence[str]) -> dict[str, Any]:
     """Whom the registry lets come: nobody, some addresses, or everybody; all with rights.
 
-    >>> doors(["203.0.112.0/24"])["network_rule_set"]["default_action"]
+    >>> network_access(["203.0.112.0/24"])["network_rule_set"]["default_action"]
     'Deny'
     """
     rules = [{"action": "Allow", "i_p_address_or_range": address} for address in open_to if address != ANYWHERE]

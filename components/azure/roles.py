@@ -63,13 +63,13 @@ class Grant(NamedTuple):
     """Folders of a container: blobs are written and deleted below these alone. Empty: the role as it is."""
 
 
-def condition(folders: Sequence[str]) -> str:
+def folder_condition(folders: Sequence[str]) -> str:
     """In Azure's words: what changes a blob is allowed below these folders alone; reading is not limited.
 
     A role on a container knows no folders, an assignment's condition does:
     learn.microsoft.com/azure/storage/blobs/storage-auth-abac-examples
 
-    >>> condition(["gpuyard/runs/"]).rpartition(" OR ")[2]
+    >>> folder_condition(["gpuyard/runs/"]).rpartition(" OR ")[2]
     "(@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'gpuyard/runs/'))"
     """
     others = " AND ".join(f"!(ActionMatches{{'{_BLOBS}/{action}'}})" for action in _CHANGES)

@@ -9,7 +9,7 @@ from ..validation.submitters import subject_problems
 _MOST = 20  # federated credentials of one identity: learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations
 
 
-def exact_problems(subjects: Sequence[str]) -> list[str]:
+def exact_subject_problems(subjects: Sequence[str]) -> list[str]:
     """What is wrong with subjects, a line each. A `*` is no pattern to Entra: no token would ever have that subject."""
     problems = subject_problems(subjects)
     problems += [

@@ -14,7 +14,7 @@ from .budget import budget_problems
 from .cidr import spec_problems
 from .gpu_pool import pool_problems
 from .network import id_problems
-from .subjects import exact_problems
+from .subjects import exact_subject_problems
 
 _LOCATION = re.compile(r"[a-z]+[a-z0-9]*")
 
@@ -44,7 +44,7 @@ yard_problems = partial(
         existing_network=_existing_network,
         existing_bucket=existing_problems,
         pool=lambda given, zones, egress, expires: pool_problems(given, "net", zones, expires),
-        submitters=exact_problems,
+        submitters=exact_subject_problems,
         tags=tag_problems,
         budget=budget_problems,
     ),

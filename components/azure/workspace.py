@@ -22,14 +22,16 @@ ISOLATION: Mapping[str, str] = MappingProxyType({"internet": "AllowInternetOutbo
 _LOG_DAYS = 365
 
 
-class Made(NamedTuple):
+class MlWorkspace(NamedTuple):
     """A workspace and where its jobs' logs are."""
 
     workspace: Any
     storage: Any
 
 
-def make_workspace(parent: AzureComponent, isolation: Isolation, *, open_to: Sequence[str], registry_id: pulumi.Input[str] | None) -> Made:
+def make_workspace(
+    parent: AzureComponent, isolation: Isolation, *, open_to: Sequence[str], registry_id: pulumi.Input[str] | None
+) -> MlWorkspace:
     """The workspace. Its own storage is not the run bucket: Azure ML keeps its snapshots and logs there.
 
     Its identity is Azure's own for it; Azure makes that Azure AI Administrator of the resource group. `open_to`: from where who has
@@ -63,16 +65,16 @@ def make_workspace(parent: AzureComponent, isolation: Isolation, *, open_to: Seq
         opts=parent.child_options(),
         **more,
     )
-    return Made(made, storage)
+    return MlWorkspace(made, storage)
 
 
-def managed_by_hand(isolation: Isolation, open_to: Sequence[str]) -> bool:
+def needs_own_outbound_rules(isolation: Isolation, open_to: Sequence[str]) -> bool:
     """Whether the managed network needs a rule of ours to the workspace's own storage and registry.
 
     Azure makes one where these are private or only approved ways lead out; where everybody may come the internet leads there. That
     leaves addresses, among which the managed network's are not: learn.microsoft.com/azure/machine-learning/how-to-managed-network
 
-    >>> [managed_by_hand("internet", doors) for doors in ([], ["203.0.112.0/24"], ["internet"])]
+    >>> [needs_own_outbound_rules("internet", sources) for sources in ([], ["203.0.112.0/24"], ["internet"])]
     [False, True, False]
     """
     return isolation == "internet" and bool(open_to) and ANYWHERE not in open_to

@@ -39,9 +39,9 @@ def _aws(settings: StackSettings, region: str, _config: Mapping[str, str]) -> di
 
 
 def _azure(settings: StackSettings, region: str, config: Mapping[str, str]) -> dict[str, str]:
-    from gpuyard.components.azure.images import Urn, image_urn
+    from gpuyard.components.azure.images import ImageUrn, image_urn
 
-    wanted: dict[str, Urn] = {}
+    wanted: dict[str, ImageUrn] = {}
     for name, spec in settings.pools.items():
         urn = None if spec.image else image_urn(spec.service, spec.row("azure").architecture)
         if urn:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gpuyard.components import catalogue
 from gpuyard.components.azure import bucket_rules, cidr, fabric, machine, names, roles, subjects
 from gpuyard.components.azure.cluster import closing
-from gpuyard.components.azure.images import image_problems, reference
+from gpuyard.components.azure.images import image_problems, image_reference
 from gpuyard.components.azure.job_targets import publish_command
 from gpuyard.components.azure.key import key_properties, vault_properties
 from gpuyard.components.azure.scale_set import bounds, launcher_lines
@@ -70,13 +70,13 @@ def test_subnets_lie_inside_and_apart(length: int, block: str, number: int) -> N
         (bucket_rules.existing_problems("acme"), ["existing: got 'acme', allowed: the resource id of a container"]),
         (bucket_rules.existing_problems(DATA), []),
         (bucket_rules.namespace_problems("deep"), ["namespace: got 'deep', allowed: flat (with versions) or hierarchical"]),
-        (subjects.exact_problems(["repo:a/b:ref:refs/heads/main"]), []),
+        (subjects.exact_subject_problems(["repo:a/b:ref:refs/heads/main"]), []),
         (
-            subjects.exact_problems(["repo:a/b:ref:refs/tags/*"]),
+            subjects.exact_subject_problems(["repo:a/b:ref:refs/tags/*"]),
             ["submitters.0: got 'repo:a/b:ref:refs/tags/*', allowed: a subject in full"],
         ),
-        (subjects.exact_problems(["repo:a/b:x"] * 2), ["submitters: got one twice"]),
-        (subjects.exact_problems([f"repo:a/b:{n}" for n in range(21)]), ["submitters: got 21, allowed: at most 20"]),
+        (subjects.exact_subject_problems(["repo:a/b:x"] * 2), ["submitters: got one twice"]),
+        (subjects.exact_subject_problems([f"repo:a/b:{n}" for n in range(21)]), ["submitters: got 21, allowed: at most 20"]),
     ],
 )
 def test_what_is_refused_is_told(problems: list[str], told: list[str]) -> None:
@@ -230,5 +230,5 @@ def test_lines_for_people() -> None:
     assert publish_command("dev", "abfs://runs@acme.dfs.core.windows.net").endswith(
         "--account-name acme --container-name runs --name gpuyard/targets.json --file targets.json"
     )
-    assert reference("a:b:c:1.2.3") == {"publisher": "a", "offer": "b", "sku": "c", "version": "1.2.3"}
-    assert reference("/subscriptions/x") == {"id": "/subscriptions/x"}
+    assert image_reference("a:b:c:1.2.3") == {"publisher": "a", "offer": "b", "sku": "c", "version": "1.2.3"}
+    assert image_reference("/subscriptions/x") == {"id": "/subscriptions/x"}

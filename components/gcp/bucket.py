@@ -13,7 +13,7 @@ from ..naming import name_problems
 from ..spec import BucketSpec
 from .bucket_rules import data_lifecycle, existing_problems, log_lifecycle
 from .key import EncryptionKey
-from .project import GcpComponent, Project
+from .project import GcpComponent, ProjectLookup
 
 # who writes the access logs of a bucket: cloud.google.com/storage/docs/access-logs
 _LOG_WRITER = "group:cloud-storage-analytics@google.com"
@@ -54,9 +54,9 @@ class Bucket(GcpComponent):
         if spec.on_destroy == "keep":
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
         super().__init__("Bucket", name, {**spec.model_dump(), "hierarchical": hierarchical}, tags, opts)
-        where = Project(self)
+        where = ProjectLookup(self)
         if key is None:
-            key = EncryptionKey(self.child_name("key"), on_destroy=spec.on_destroy, where=where, opts=self.child_options())
+            key = EncryptionKey(self.child_name("key"), on_destroy=spec.on_destroy, project=where, opts=self.child_options())
         deletes = spec.on_destroy == "delete"
         logs = self._private_bucket("access-logs", where.region, key, deletes, recoverable_s=0, lifecycle_rules=log_lifecycle())
         writer = storage.BucketIAMMember(

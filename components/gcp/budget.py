@@ -11,8 +11,8 @@ from pulumi_gcp import billing, monitoring
 from ..base import Tags, refuse, this_stack
 from ..naming import name_problems
 from ..validation import budget as budget_rules
-from .labels import STACK, label_value
-from .project import GcpComponent, Project
+from .labels import STACK_LABEL, label_value
+from .project import GcpComponent, ProjectLookup
 
 
 class Budget(GcpComponent):
@@ -42,7 +42,7 @@ class Budget(GcpComponent):
         refuse(f"Budget {name}", [*name_problems(name), *budget_problems(owner, usd_per_month, alert_at_percent)])
         props = {"owner": owner, "usd_per_month": usd_per_month, "alert_at_percent": list(alert_at_percent)}
         super().__init__("Budget", name, props, tags, opts)
-        where = Project(self)
+        where = ProjectLookup(self)
         channel = monitoring.NotificationChannel(
             self.child_name("owner"),
             type="email",
@@ -57,7 +57,7 @@ class Budget(GcpComponent):
             display_name=f"{this_stack()} {name}"[:60],
             budget_filter={
                 "projects": [where.number.apply(lambda number: f"projects/{number}")],
-                "labels": {STACK: label_value(this_stack())},
+                "labels": {STACK_LABEL: label_value(this_stack())},
                 "calendar_period": "MONTH",
             },
             amount={"specified_amount": {"currency_code": "USD", "units": str(int(usd_per_month))}},

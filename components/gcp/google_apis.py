@@ -16,7 +16,7 @@ _ADDRESSES = ["199.36.153.8", "199.36.153.9", "199.36.153.10", "199.36.153.11"]
 _DOMAINS = {"googleapis": "googleapis.com.", "registry": "pkg.dev.", "containers": "gcr.io."}
 
 
-def reach_google_alone(parent: GcpComponent, network_id: pulumi.Output[str]) -> list[pulumi.Output[str]]:
+def make_google_access(parent: GcpComponent, network_id: pulumi.Output[str]) -> list[pulumi.Output[str]]:
     """Make them as children of `parent`. Returns what must be there before a node can use it."""
     route = compute.Route(
         parent.child_name("google"),

@@ -20,12 +20,12 @@ from .fabric import make_fabric
 from .identity import Identity
 from .instance_template import image_of, instance_template, is_bound, placement, together
 from .key import EncryptionKey
-from .labels import STACK
+from .labels import STACK_LABEL
 from .machine_group import ask_for_flex, close_group, launcher_lines, machine_group
 from .machines import fabric_of
 from .network import Network
 from .pool_rules import key_problems, pool_problems
-from .project import GcpComponent, Project
+from .project import GcpComponent, ProjectLookup
 from .vertex_pool import attach_network, close_held, hold_nodes
 
 _YEAR = datetime.timedelta(days=364)
@@ -113,7 +113,7 @@ class GpuPool(GcpComponent):
 
     def _leave_to_vertex(self, end: End | None) -> None:
         zone = self.spec.zone or next(iter(self.network.subnet_ids))
-        where, region = Project(self), region_of(zone)
+        where, region = ProjectLookup(self), region_of(zone)
         self.network_attachment = attach_network(self, region, self.network.subnet_ids[zone], where)
         self.id = pulumi.Output.from_input(self.logical_name)
         if self.spec.min_nodes and not self._closed:
@@ -123,9 +123,9 @@ class GpuPool(GcpComponent):
                 close_held(self, end, region, held, where)
 
     def _hold_in_a_group(self, end: End | None) -> None:
-        zone, where = str(self.spec.zone), Project(self)
+        zone, where = str(self.spec.zone), ProjectLookup(self)
         identity = Identity(
-            self.child_name("node"), what="machines of the pool", project_roles=_NODE_ROLES, where=where, opts=self.child_options()
+            self.child_name("node"), purpose="machines of the pool", project_roles=_NODE_ROLES, project=where, opts=self.child_options()
         )
         self.node_member = identity.member
         self._rules(identity.email)
@@ -151,8 +151,8 @@ class GpuPool(GcpComponent):
             close_group(self, end, zone, group, where)
         self._tell(group, zone, where)
 
-    def _tell(self, group: compute.InstanceGroupManager, zone: str, where: Project) -> None:
-        labels = {key: value for key, value in self.gcp_labels("node").items() if key in (STACK, "name")}
+    def _tell(self, group: compute.InstanceGroupManager, zone: str, where: ProjectLookup) -> None:
+        labels = {key: value for key, value in self.gcp_labels("node").items() if key in (STACK_LABEL, "name")}
         lines = pulumi.Output.all(group.name, where.id).apply(
             lambda known: launcher_lines(known[0], known[1], zone, self.spec, self.machine.gpus, labels)._asdict()
         )

@@ -10,7 +10,7 @@ from pulumi_gcp import projects, serviceaccount
 
 from ..base import Tags, after, this_stack
 from ..naming import shorten
-from .project import GcpComponent, Project
+from .project import GcpComponent, ProjectLookup
 from .roles import PROJECT_ROLES, custom_role_id
 
 _LIMIT = 30  # of an account's id: cloud.google.com/iam/docs/service-accounts-create
@@ -34,27 +34,27 @@ class Identity(GcpComponent):
         self,
         name: str,
         *,
-        what: str,
+        purpose: str,
         project_roles: Sequence[str] = (),
-        where: Project | None = None,
+        project: ProjectLookup | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make it. `what`: in a few words, whose it is. `project_roles`: keys of roles.PROJECT_ROLES.
+        """Make it. `purpose`: in a few words, whose it is. `project_roles`: keys of roles.PROJECT_ROLES.
 
-        `where` spares the look-up of the project to a caller that has done it.
+        `project` spares the look-up of the project to a caller that has done it.
         """
-        super().__init__("Identity", name, {"what": what, "project_roles": list(project_roles)}, tags, opts)
-        where = where or Project(self)
+        super().__init__("Identity", name, {"purpose": purpose, "project_roles": list(project_roles)}, tags, opts)
+        project = project or ProjectLookup(self)
         account = serviceaccount.Account(
             self.child_name("account"),
             account_id=account_id(this_stack(), name),
             display_name=f"gpuyard {this_stack()} {name}"[:100],
-            description=what,
+            description=purpose,
             opts=self.child_options(),
         )
         self.member = pulumi.Output.from_input(account.email).apply(lambda email: f"serviceAccount:{email}")
-        grants = [grant_on_project(self, key, self.member, where) for key in project_roles]
+        grants = [grant_on_project(self, key, self.member, project) for key in project_roles]
         self.unique_id = pulumi.Output.from_input(account.unique_id)
         self.id, self.email = pulumi.Output.from_input(account.name), after(account.email, grants)
         self.register_outputs({"email": self.email})
@@ -69,7 +69,7 @@ def account_id(stack: str, name: str) -> str:
     return shorten(name, f"{stack} {name}", _LIMIT)
 
 
-def grant_on_project(parent: GcpComponent, key: str, member: pulumi.Output[str], where: Project) -> pulumi.Output[str]:
+def grant_on_project(parent: GcpComponent, key: str, member: pulumi.Output[str], project: ProjectLookup) -> pulumi.Output[str]:
     """Grant what only the whole project can: a role of Google's, or one of the yard's own with exactly the permissions it needs."""
     wanted = PROJECT_ROLES[key]
     role: pulumi.Input[str] = wanted.role
@@ -84,5 +84,5 @@ def grant_on_project(parent: GcpComponent, key: str, member: pulumi.Output[str],
             opts=parent.child_options(),
         )
         role = made.name
-    grant = projects.IAMMember(parent.child_name(key), project=where.id, role=role, member=member, opts=parent.child_options())
+    grant = projects.IAMMember(parent.child_name(key), project=project.id, role=role, member=member, opts=parent.child_options())
     return pulumi.Output.from_input(grant.id)

@@ -50,7 +50,7 @@ def metadata(row: Machine) -> dict[str, str]:
 
 def is_bound(spec: GpuPoolSpec, row: Machine) -> bool:
     """Whether the machines live and end with a reservation of Google's dense kind."""
-    return spec.mode == "reservation" and family(row).bound
+    return spec.mode == "reservation" and family(row).reservation_bound
 
 
 def scheduling(spec: GpuPoolSpec, row: Machine) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def together(spec: GpuPoolSpec, row: Machine) -> dict[str, Any]:
     if row.accelerator in ("GB200", "GB300"):
         return {"workload_policy": {"type": "HIGH_THROUGHPUT", "accelerator_topology": _NVLINK}}
     if spec.mode == "flex_start":
-        return {"workload_policy": {"type": "HIGH_THROUGHPUT", "max_topology_distance": "BLOCK"}} if family(row).bound else {}
+        return {"workload_policy": {"type": "HIGH_THROUGHPUT", "max_topology_distance": "BLOCK"}} if family(row).reservation_bound else {}
     return {"group_placement_policy": {"collocation": "COLLOCATED"}} if spec.mode in ("on_demand", "spot") else {}
 
 

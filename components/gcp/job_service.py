@@ -22,9 +22,9 @@ from .cidr import region_of
 from .identity import Identity
 from .job_targets import Yard, vertex_target
 from .key import AGENTS
-from .project import GcpComponent, Project
-from .roles import READ_OBJECTS, READ_SECRET, WRITE_OBJECTS, below
-from .submitter import condition_problems, submitter
+from .project import GcpComponent, ProjectLookup
+from .roles import READ_OBJECTS, READ_SECRET, WRITE_OBJECTS, folder_condition
+from .submitter import make_submitter, token_condition_problems
 
 if TYPE_CHECKING:
     from .bucket import Bucket
@@ -84,10 +84,12 @@ class JobService(GcpComponent):
         given = checked(_Given, raw, f"JobService {name}", self.cloud, found)
         props = {**given.model_dump(), "submitters": list(submitters), "pools": [pool.logical_name for pool in pools]}
         super().__init__("JobService", name, props, tags, opts)
-        self._where = Project(self)
+        self._where = ProjectLookup(self)
         self._given = Given(this_stack(), given.limits, given.secrets, given.image)
         vertex = [pool for pool in pools if pool.spec.service == "vertex"]
-        job = Identity(self.child_name("job"), what="jobs of the yard", where=self._where, opts=self.child_options()) if vertex else None
+        job = (
+            Identity(self.child_name("job"), purpose="jobs of the yard", project=self._where, opts=self.child_options()) if vertex else None
+        )
         machines = {f"machines-{pool.logical_name}": pool.node_member for pool in pools if pool.node_member is not None}
         granted = self._grant({**({"job": job.member} if job else {}), **machines}, writes[0], reads)
         granted += self._let_vertex_encrypt(writes[0]) if job else []
@@ -95,7 +97,7 @@ class JobService(GcpComponent):
         self.repository = self._repository() if vertex else None
         self.submitter_role = self.submitter_provider = None
         if submitters and job:
-            identity, self.submitter_provider = submitter(self, submitters, job, self._where)
+            identity, self.submitter_provider = make_submitter(self, submitters, job, self._where)
             self._write_below("submitter", writes[0], identity.member, "gpuyard/code/", "gpuyard/runs/")
             self.submitter_role = identity.email
         self._write(writes[0])
@@ -121,7 +123,7 @@ class JobService(GcpComponent):
                 run,
                 WRITE_OBJECTS,
                 member,
-                condition={**where, "expression": run.name.apply(lambda name: below(name, *folders))},
+                condition={**where, "expression": run.name.apply(lambda name: folder_condition(name, *folders))},
             ),
         ]
 
@@ -150,7 +152,7 @@ class JobService(GcpComponent):
         vertex = [pool for pool in pools if pool.spec.service == "vertex"]
         doors = {pool.logical_name: [pool.network_attachment, pool.persistent_resource] for pool in vertex}
         known = pulumi.Output.all(
-            place=self._where.place,
+            place=self._where.project_region,
             run=run.url,
             urls=urls,
             key=run.key_id,
@@ -222,4 +224,4 @@ def _problems(pools: Sequence[GpuPool], writes: Sequence[Bucket], reads: Sequenc
         [bucket.logical_name for bucket in reads],
         submitters,
     )
-    return [*problems, *subject_problems(submitters), *condition_problems(submitters)]
+    return [*problems, *subject_problems(submitters), *token_condition_problems(submitters)]

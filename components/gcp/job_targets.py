@@ -9,7 +9,7 @@ from typing import Any
 from ..job_targets import Given, of_machine, shared
 from ..spec.pool import GpuPoolSpec, Reservation
 from .machines import family
-from .project import Place
+from .project import ProjectRegion
 from .vertex_pool import vertex_disk
 
 _STRATEGIES = {"spot": "spot", "flex_start": "flex_start"}
@@ -19,7 +19,7 @@ _STRATEGIES = {"spot": "spot", "flex_start": "flex_start"}
 class Yard:
     """What all targets of a yard share, once it is known."""
 
-    place: Place
+    place: ProjectRegion
     given: Given
     run_bucket: str
     buckets: Mapping[str, str]

@@ -11,7 +11,7 @@ from pulumi_gcp import kms, storage
 
 from ..base import Tags, after, refuse
 from ..naming import name_problems
-from .project import GcpComponent, Project
+from .project import GcpComponent, ProjectLookup
 
 _ROTATION = "7776000s"  # 90 days
 _ALLOWED = ("keep", "delete")
@@ -45,13 +45,13 @@ class EncryptionKey(GcpComponent):
         *,
         uses: tuple[Use, ...] = ("storage",),
         on_destroy: Literal["keep", "delete"] = "keep",
-        where: Project | None = None,
+        project: ProjectLookup | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Make the key in the provider's region. `on_destroy` keep (default) leaves it when the yard goes.
 
-        `where` spares the look-up of the project to a caller that has done it.
+        `project` spares the look-up of the project to a caller that has done it.
         """
         problems = name_problems(name)
         if on_destroy not in _ALLOWED:
@@ -62,8 +62,8 @@ class EncryptionKey(GcpComponent):
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
         super().__init__("EncryptionKey", name, {"uses": list(uses), "on_destroy": on_destroy}, tags, opts)
         self.services = uses
-        where = where or Project(self)
-        ring = kms.KeyRing(self.child_name("ring"), location=where.region, opts=self.child_options())
+        project = project or ProjectLookup(self)
+        ring = kms.KeyRing(self.child_name("ring"), location=project.region, opts=self.child_options())
         key = kms.CryptoKey(
             self.child_name("key"),
             key_ring=ring.id,
@@ -73,15 +73,15 @@ class EncryptionKey(GcpComponent):
             labels=self.gcp_labels("key"),
             opts=self.child_options(),
         )
-        grants = [self._grant(use, key, where) for use in uses]
+        grants = [self._grant(use, key, project) for use in uses]
         self.id = after(key.id, grants)
         self.register_outputs({"id": self.id})
 
-    def _grant(self, use: str, key: kms.CryptoKey, where: Project) -> pulumi.Output[str]:
-        member = where.number.apply(lambda found: f"serviceAccount:{AGENTS[use].format(number=found)}")
+    def _grant(self, use: str, key: kms.CryptoKey, project: ProjectLookup) -> pulumi.Output[str]:
+        member = project.number.apply(lambda found: f"serviceAccount:{AGENTS[use].format(number=found)}")
         if use == "storage":  # asked for, since Google makes this one when it is first asked for
             opts = pulumi.InvokeOptions(parent=self)
-            member = storage.get_project_service_account_output(project=where.id, opts=opts).apply(lambda found: str(found.member))
+            member = storage.get_project_service_account_output(project=project.id, opts=opts).apply(lambda found: str(found.member))
         grant = kms.CryptoKeyIAMMember(
             self.child_name(f"{use}-uses"),
             crypto_key_id=key.id,

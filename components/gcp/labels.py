@@ -8,9 +8,9 @@ from typing import Any
 
 _KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LIMIT = 63
-STACK = "gpuyard_stack"
+STACK_LABEL = "gpuyard_stack"
 """The label that everything of a stack has, and every job sent to it (training_jobs/clouds/gcp.py): budgets go by it."""
-_OWN = (STACK, "name")
+_OWN = (STACK_LABEL, "name")
 _MOST = 64 - len(_OWN)  # cloud.google.com/compute/docs/labeling-resources#restrictions
 
 
@@ -20,7 +20,7 @@ def labels(tags: Mapping[str, str], stack: str, name: str) -> dict[str, str]:
     >>> labels({"owner": "ml-platform@acme.io"}, "gpuyard/dev-gcp", "net")
     {'owner': 'ml-platform-acme-io', 'gpuyard_stack': 'gpuyard-dev-gcp', 'name': 'net'}
     """
-    return {key: label_value(value) for key, value in {**tags, STACK: stack, "name": name}.items()}
+    return {key: label_value(value) for key, value in {**tags, STACK_LABEL: stack, "name": name}.items()}
 
 
 def label_value(text: str) -> str:

@@ -13,7 +13,7 @@ from ..expiry import End
 from ..spec.pool import FlexStart, GpuPoolSpec
 from .cidr import region_of
 from .identity import Identity
-from .project import GcpComponent, Project
+from .project import GcpComponent, ProjectLookup
 
 _RENDEZVOUS_PORT = 29400  # torchrun's own default
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -106,7 +106,7 @@ def ask_for_flex(pool: GcpComponent, spec: GpuPoolSpec, zone: str, group: comput
     )
 
 
-def close_group(pool: GcpComponent, end: End, zone: str, group: compute.InstanceGroupManager, where: Project) -> None:
+def close_group(pool: GcpComponent, end: End, zone: str, group: compute.InstanceGroupManager, where: ProjectLookup) -> None:
     """At the end all machines go: a schedule asks for size zero."""
     uri = pulumi.Output.all(where.id, group.name).apply(
         lambda words: (
@@ -116,13 +116,13 @@ def close_group(pool: GcpComponent, end: End, zone: str, group: compute.Instance
     close_by(pool, end, region_of(zone), where, "resize-pools", "POST", uri)
 
 
-def close_by(pool: GcpComponent, end: End, region: str, where: Project, role: str, method: str, uri: pulumi.Output[str]) -> None:
+def close_by(pool: GcpComponent, end: End, region: str, where: ProjectLookup, role: str, method: str, uri: pulumi.Output[str]) -> None:
     """One call at the end, by an account that can do nothing else. It comes again on that day of later years: the pool is closed then."""
     identity = Identity(
         pool.child_name("end"),
-        what="takes the pool to zero nodes at its end",
+        purpose="takes the pool to zero nodes at its end",
         project_roles=(role,),
-        where=where,
+        project=where,
         opts=pool.child_options(),
     )
     cloudscheduler.Job(

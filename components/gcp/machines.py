@@ -11,7 +11,7 @@ from ..catalogue import Machine
 IMAGE_PROJECT = "ubuntu-os-accelerator-images"
 
 
-class Family(NamedTuple):
+class MachineFamily(NamedTuple):
     """What all machines of a family share."""
 
     disk: str
@@ -20,29 +20,29 @@ class Family(NamedTuple):
     """Vertex AI's enum AcceleratorType; None: it has no word for it."""
     fabric: str | None = None
     """Row of fabric.py, of those of its machines that have fast cards."""
-    bound: bool = False
+    reservation_bound: bool = False
     """Whether its reservations are Google's dense ones, whose machines are bound to them (provisioning model RESERVATION_BOUND)."""
 
 
 # Disks are those of the blueprints of GoogleCloudPlatform/cluster-toolkit@1047080 (cloud.google.com/compute/docs/disks/hyperdisks),
 # accelerators those of Vertex AI's own enum.
-_FAMILIES: Mapping[str, Family] = MappingProxyType(
+_FAMILIES: Mapping[str, MachineFamily] = MappingProxyType(
     {
-        "g2-standard": Family("pd-balanced", "NVIDIA_L4"),
-        "g4-standard": Family("hyperdisk-balanced", "NVIDIA_RTX_PRO_6000"),
-        "a2-highgpu": Family("pd-balanced", "NVIDIA_TESLA_A100"),
-        "a2-ultragpu": Family("pd-balanced", "NVIDIA_A100_80GB"),
-        "a3-highgpu": Family("pd-ssd", "NVIDIA_H100_80GB", "tcpx"),
-        "a3-megagpu": Family("pd-ssd", "NVIDIA_H100_MEGA_80GB", "tcpxo"),
-        "a3-ultragpu": Family("hyperdisk-balanced", "NVIDIA_H200_141GB", "roce", bound=True),
-        "a4-highgpu": Family("hyperdisk-balanced", "NVIDIA_B200", "roce", bound=True),
-        "a4x-highgpu": Family("hyperdisk-balanced", "NVIDIA_GB200", "roce-4", bound=True),
-        "a4x-maxgpu": Family("hyperdisk-balanced", None, "roce-metal", bound=True),
+        "g2-standard": MachineFamily("pd-balanced", "NVIDIA_L4"),
+        "g4-standard": MachineFamily("hyperdisk-balanced", "NVIDIA_RTX_PRO_6000"),
+        "a2-highgpu": MachineFamily("pd-balanced", "NVIDIA_TESLA_A100"),
+        "a2-ultragpu": MachineFamily("pd-balanced", "NVIDIA_A100_80GB"),
+        "a3-highgpu": MachineFamily("pd-ssd", "NVIDIA_H100_80GB", "tcpx"),
+        "a3-megagpu": MachineFamily("pd-ssd", "NVIDIA_H100_MEGA_80GB", "tcpxo"),
+        "a3-ultragpu": MachineFamily("hyperdisk-balanced", "NVIDIA_H200_141GB", "roce", reservation_bound=True),
+        "a4-highgpu": MachineFamily("hyperdisk-balanced", "NVIDIA_B200", "roce", reservation_bound=True),
+        "a4x-highgpu": MachineFamily("hyperdisk-balanced", "NVIDIA_GB200", "roce-4", reservation_bound=True),
+        "a4x-maxgpu": MachineFamily("hyperdisk-balanced", None, "roce-metal", reservation_bound=True),
     }
 )
 
 
-def family(row: Machine) -> Family:
+def family(row: Machine) -> MachineFamily:
     """The family of a machine of the catalogue.
 
     >>> from gpuyard.components.catalogue import table

@@ -13,7 +13,7 @@ from ..naming import name_problems
 from ..spec import NetworkSpec
 from ..spec.fields import as_given
 from .cidr import DEFAULT_CIDR, region_of, spec_problems, subnet_cidr
-from .google_apis import VIP, reach_google_alone
+from .google_apis import VIP, make_google_access
 from .project import GcpComponent
 
 ANYWHERE = "0.0.0.0/0"
@@ -72,7 +72,7 @@ class Network(GcpComponent):
             log_config={"aggregation_interval": "INTERVAL_5_SEC", "flow_sampling": 0.5, "metadata": "INCLUDE_ALL_METADATA"},
             opts=self.child_options(),
         )
-        ways = [*self._rules(), *(self._nat(region, subnet) if self.egress == "nat" else reach_google_alone(self, self.id))]
+        ways = [*self._rules(), *(self._nat(region, subnet) if self.egress == "nat" else make_google_access(self, self.id))]
         reachable = after(subnet.id, ways)
         self.subnet_ids = dict.fromkeys(self.zones, reachable)
         self._register()

@@ -15,7 +15,7 @@ from .labels import labels, tag_problems
 
 
 @dataclass(frozen=True)
-class Place:
+class ProjectRegion:
     """Project and region, known. A class, not a tuple: Pulumi would take a tuple inside an output apart."""
 
     project: str
@@ -23,14 +23,14 @@ class Place:
     region: str
 
 
-def stated_region(region: str | None) -> str:
+def require_region(region: str | None) -> str:
     """The region, or a word on where to state it: else buckets and keys would be asked for in None, halfway through an `up`."""
     if not region:
         raise pulumi.RunError("gcp:region: got nothing, allowed: a region, such as us-central1; write it into the stack file")
     return region
 
 
-class Project:
+class ProjectLookup:
     """Where a component's resources go. Asked of its own provider when first used, so written nowhere; unknown until Google answers.
 
     Make it once in a component: each has look-ups of its own.
@@ -63,12 +63,12 @@ class Project:
     def region(self) -> pulumi.Output[str]:
         """The provider's."""
         client = organizations.get_client_config_output(opts=self._opts)
-        return pulumi.Output.from_input(client.apply(lambda found: stated_region(found.region)))
+        return pulumi.Output.from_input(client.apply(lambda found: require_region(found.region)))
 
     @cached_property
-    def place(self) -> pulumi.Output[Place]:
+    def project_region(self) -> pulumi.Output[ProjectRegion]:
         """The three together, for pure functions that build names."""
-        return pulumi.Output.all(self.id, self.number, self.region).apply(lambda words: Place(*words))
+        return pulumi.Output.all(self.id, self.number, self.region).apply(lambda words: ProjectRegion(*words))
 
 
 class GcpComponent(Component):

@@ -58,10 +58,10 @@ PROJECT_ROLES: Mapping[str, ProjectRole] = MappingProxyType(
 )
 
 
-def below(bucket: str, *folders: str) -> str:
+def folder_condition(bucket: str, *folders: str) -> str:
     """An IAM condition, in Google's CEL: objects below these folders of a bucket, and no others.
 
-    >>> below("runs-1a2b", "gpuyard/runs/")
+    >>> folder_condition("runs-1a2b", "gpuyard/runs/")
     'resource.name.startsWith("projects/_/buckets/runs-1a2b/objects/gpuyard/runs/")'
     """
     return " || ".join(f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/{folder}")' for folder in folders)

@@ -12,20 +12,22 @@ from pulumi_gcp import iam, serviceaccount
 from ..base import after, this_stack
 from ..validation.submitters import ISSUER
 from .identity import Identity
-from .project import GcpComponent, Project
+from .project import GcpComponent, ProjectLookup
 from .roles import ACT_AS, FEDERATED
 
 _DIGEST = 16
 _CONDITION_LIMIT = 4096  # characters: cloud.google.com/iam/docs/reference/rest/v1/projects.locations.workloadIdentityPools.providers
 
 
-def submitter(parent: GcpComponent, subjects: Sequence[str], job: Identity, where: Project) -> tuple[Identity, pulumi.Output[str]]:
+def make_submitter(
+    parent: GcpComponent, subjects: Sequence[str], job: Identity, project: ProjectLookup
+) -> tuple[Identity, pulumi.Output[str]]:
     """Their service account, and the provider that a pipeline names to become it. It may start jobs as `job` and as nobody else."""
     identity = Identity(
         parent.child_name("submitter"),
-        what="pipelines that submit jobs",
+        purpose="pipelines that submit jobs",
         project_roles=("submit-jobs",),
-        where=where,
+        project=project,
         opts=parent.child_options(),
     )
     serviceaccount.IAMMember(
@@ -47,7 +49,7 @@ def submitter(parent: GcpComponent, subjects: Sequence[str], job: Identity, wher
         workload_identity_pool_id=pool.workload_identity_pool_id,
         workload_identity_pool_provider_id="github",
         attribute_mapping={"google.subject": "assertion.sub", "attribute.repository": "assertion.repository"},
-        attribute_condition=condition(subjects),
+        attribute_condition=token_condition(subjects),
         oidc={"issuer_uri": f"https://{ISSUER}"},
         opts=parent.child_options(),
     )
@@ -73,10 +75,10 @@ def pool_id(account: str) -> str:
     return f"gpuyard-{hashlib.sha256(account.encode()).hexdigest()[:_DIGEST]}"
 
 
-def condition(subjects: Sequence[str]) -> str:
+def token_condition(subjects: Sequence[str]) -> str:
     """Whose tokens the provider takes, in Google's CEL: these subjects and no others.
 
-    >>> condition(["repo:acme/nlp:ref:refs/heads/main", "repo:acme/nlp:ref:refs/tags/*"])
+    >>> token_condition(["repo:acme/nlp:ref:refs/heads/main", "repo:acme/nlp:ref:refs/tags/*"])
     'assertion.sub in ["repo:acme/nlp:ref:refs/heads/main"] || assertion.sub.startsWith("repo:acme/nlp:ref:refs/tags/")'
     """
     exact = sorted(subject for subject in subjects if not subject.endswith("*"))
@@ -85,9 +87,9 @@ def condition(subjects: Sequence[str]) -> str:
     return " || ".join(words)
 
 
-def condition_problems(subjects: Sequence[str]) -> list[str]:
+def token_condition_problems(subjects: Sequence[str]) -> list[str]:
     """Why Google would not take so many subjects."""
-    length = len(condition(subjects))
+    length = len(token_condition(subjects))
     if length <= _CONDITION_LIMIT:
         return []
     wants = f"what makes a condition of at most {_CONDITION_LIMIT} characters, these make one of {length}"

@@ -13,7 +13,7 @@ from .cidr import spec_problems
 from .labels import tag_problems
 from .network import id_problems
 from .pool_rules import pool_problems
-from .submitter import condition_problems
+from .submitter import token_condition_problems
 
 
 def _existing_network(vpc_id: str, subnets: Mapping[str, str], region: str | None) -> list[str]:
@@ -30,7 +30,7 @@ yard_problems = partial(
         existing_network=_existing_network,
         existing_bucket=existing_problems,
         pool=lambda given, zones, egress, expires: pool_problems(given, "net", zones, expires),
-        submitters=lambda subjects: [*subject_problems(subjects), *condition_problems(subjects)],
+        submitters=lambda subjects: [*subject_problems(subjects), *token_condition_problems(subjects)],
         tags=tag_problems,
         budget=budget_problems,
     ),

@@ -14,12 +14,12 @@ from .identity import grant_on_project
 from .key import AGENTS
 from .machine_group import close_by
 from .machines import family
-from .project import GcpComponent, Project
+from .project import GcpComponent, ProjectLookup
 
 _ID_LIMIT = 63
 
 
-def attach_network(pool: GcpComponent, region: str, subnet_id: pulumi.Input[str], where: Project) -> pulumi.Output[str]:
+def attach_network(pool: GcpComponent, region: str, subnet_id: pulumi.Input[str], where: ProjectLookup) -> pulumi.Output[str]:
     """An attachment of the subnet, which Vertex AI may connect machines to. Known once it may.
 
     Private Service Connect, not peering: the yard's network stays its own, and takes no range of addresses for Google.
@@ -68,7 +68,7 @@ def hold_nodes(
     return pulumi.Output.from_input(held.name)
 
 
-def close_held(pool: GcpComponent, end: End, region: str, held: pulumi.Output[str], where: Project) -> None:
+def close_held(pool: GcpComponent, end: End, region: str, held: pulumi.Output[str], where: ProjectLookup) -> None:
     """At the end the machines are given back: a schedule deletes what holds them."""
     uri = pulumi.Output.all(where.id, held).apply(
         lambda words: f"https://{region}-aiplatform.googleapis.com/v1/projects/{words[0]}/locations/{region}/persistentResources/{words[1]}"

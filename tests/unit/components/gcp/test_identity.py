@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuyard.components.gcp.identity import Identity, account_id
-from gpuyard.components.gcp.roles import PROJECT_ROLES, below, custom_role_id
+from gpuyard.components.gcp.roles import PROJECT_ROLES, custom_role_id, folder_condition
 from tests.helpers.gcp_sample_yard import TAGS, declare
 
 ACCOUNT, ROLE = "gcp:serviceaccount/account:Account", "gcp:projects/iAMCustomRole:IAMCustomRole"
@@ -20,8 +20,8 @@ PRIMITIVE = ("roles/owner", "roles/editor", "roles/viewer", "roles/browser")
 
 
 def program() -> None:
-    Identity("nodes", what="machines", project_roles=("write-logs", "resize-pools"), tags=TAGS)
-    Identity("jobs", what="jobs")
+    Identity("nodes", purpose="machines", project_roles=("write-logs", "resize-pools"), tags=TAGS)
+    Identity("jobs", purpose="jobs")
 
 
 @pytest.mark.parametrize("preview", [False, True])
@@ -40,7 +40,7 @@ def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) 
 
 def test_an_account_is_used_once_it_may_work(record: Any) -> None:
     def user() -> None:
-        made = Identity("nodes", what="machines", project_roles=("write-logs",))
+        made = Identity("nodes", purpose="machines", project_roles=("write-logs",))
         pulumi.ComponentResource("t:index:User", "user", {"email": made.email, "member": made.member})
 
     recorded = record(user)
@@ -81,7 +81,7 @@ def test_nobody_in_a_yard_has_a_key_or_a_primitive_role(record: Any, preview: bo
 
 
 def test_a_condition_names_folders_of_one_bucket() -> None:
-    found = below("runs-1a2b", "gpuyard/code/", "gpuyard/runs/")
+    found = folder_condition("runs-1a2b", "gpuyard/code/", "gpuyard/runs/")
     parts = found.split(" || ")
     assert len(parts) == 2
     assert all(part.startswith('resource.name.startsWith("projects/_/buckets/runs-1a2b/objects/gpuyard/') for part in parts)

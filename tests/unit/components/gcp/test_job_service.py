@@ -9,9 +9,9 @@ import pulumi
 import pytest
 
 from gpuyard.components.gcp import Budget
-from gpuyard.components.gcp.labels import STACK, label_value, labels, tag_problems
+from gpuyard.components.gcp.labels import STACK_LABEL, label_value, labels, tag_problems
 from gpuyard.components.gcp.roles import PROJECT_ROLES
-from gpuyard.components.gcp.submitter import condition, members
+from gpuyard.components.gcp.submitter import members, token_condition
 from gpuyard.components.gcp.validation import yard_problems
 from gpuyard.components.spec import BudgetSpec, GpuPoolSpec, NetworkSpec
 from gpuyard.training_jobs.clouds.gcp import label
@@ -130,7 +130,7 @@ def test_pipelines_become_the_submitter_without_a_key(record: Any) -> None:
     recorded = record(lambda: declare(submitters=(SUBJECT, "repo:acme/llm:ref:refs/tags/*")))
     provider = recorded.inputs(PROVIDER, "train-pipelines-github")
     assert provider["oidc"] == {"issuerUri": "https://token.actions.githubusercontent.com"}
-    assert provider["attributeCondition"] == condition([SUBJECT, "repo:acme/llm:ref:refs/tags/*"])
+    assert provider["attributeCondition"] == token_condition([SUBJECT, "repo:acme/llm:ref:refs/tags/*"])
     assert recorded.inputs(WIF, "train-pipelines")["workloadIdentityPoolId"] == "gpuyard-b20af4f9ac3fe4c8"
     grants = inputs(recorded, ON_ACCOUNT)
     roles = {name: (grant["role"], grant["member"].partition("/locations/")[0].partition(":")[0]) for name, grant in grants.items()}
@@ -186,7 +186,7 @@ def test_a_wrong_budget_is_told_whole(record: Any) -> None:
 
 @pytest.mark.parametrize("stack", ["gpuyard/dev-gcp", "Acme/Prod.Yard", "x" * 50 + "/" + "y" * 50, "__a/b"])
 def test_a_yards_things_and_its_jobs_have_one_label(stack: str) -> None:
-    assert labels({}, stack, "net")[STACK] == label(stack) == label_value(stack)
+    assert labels({}, stack, "net")[STACK_LABEL] == label(stack) == label_value(stack)
 
 
 @pytest.mark.parametrize(

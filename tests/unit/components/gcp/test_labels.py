@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuyard.components.gcp.labels import STACK as YARDS
+from gpuyard.components.gcp.labels import STACK_LABEL as YARDS
 from gpuyard.components.gcp.labels import label_value, labels, tag_problems
 from gpuyard.training_jobs.clouds import gcp as jobs
 

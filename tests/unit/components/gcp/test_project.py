@@ -5,14 +5,14 @@ from __future__ import annotations
 import pulumi
 import pytest
 
-from gpuyard.components.gcp.project import stated_region
+from gpuyard.components.gcp.project import require_region
 
 
 def test_a_stated_region_is_taken() -> None:
-    assert stated_region("us-east4") == "us-east4"
+    assert require_region("us-east4") == "us-east4"
 
 
 @pytest.mark.parametrize("region", [None, ""])
 def test_without_a_region_the_stack_file_is_named(region: str | None) -> None:
     with pytest.raises(pulumi.RunError, match="gcp:region: got nothing, allowed: a region"):
-        stated_region(region)
+        require_region(region)

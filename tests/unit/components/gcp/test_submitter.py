@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuyard.components.gcp.roles import PROJECT_ROLES
-from gpuyard.components.gcp.submitter import condition, condition_problems, members, pool_id
+from gpuyard.components.gcp.submitter import members, pool_id, token_condition, token_condition_problems
 from tests.helpers.gcp_sample_pools import of_type
 from tests.helpers.gcp_sample_yard import SUBJECT, declare
 
@@ -37,7 +37,7 @@ def takes(text: str, subject: str) -> bool:
 @given(words, words, words, st.booleans())
 def test_a_condition_takes_the_subjects_and_no_others(org: str, repository: str, branch: str, open_ended: bool) -> None:
     exact = f"repo:{org}/{repository}:ref:refs/heads/{branch}"
-    found = condition([exact, TAGGED] if open_ended else [exact])
+    found = token_condition([exact, TAGGED] if open_ended else [exact])
     assert takes(found, exact)
     assert takes(found, "repo:acme/llm:ref:refs/tags/v1") == open_ended
     for stranger in (f"{exact}x", f"repo:{org}x/{repository}:ref:refs/heads/{branch}", f"repo:{org}/{repository}:pull_request", "repo:"):
@@ -48,7 +48,7 @@ def test_a_condition_takes_the_subjects_and_no_others(org: str, repository: str,
 def test_who_becomes_the_submitter(record: Any, subjects: tuple[str, ...]) -> None:
     recorded = record(lambda: declare(submitters=subjects))
     provider = recorded.inputs(PROVIDER, "train-pipelines-github")
-    assert provider["attributeCondition"] == condition(subjects)
+    assert provider["attributeCondition"] == token_condition(subjects)
     assert provider["oidc"] == {"issuerUri": "https://token.actions.githubusercontent.com"}
     assert provider["attributeMapping"] == {"google.subject": "assertion.sub", "attribute.repository": "assertion.repository"}
     grants = of_type(recorded, ON_ACCOUNT)
@@ -65,8 +65,8 @@ def test_who_becomes_the_submitter(record: Any, subjects: tuple[str, ...]) -> No
 
 def test_too_many_subjects_are_refused_and_those_that_fit_are_not() -> None:
     many = [f"repo:acme/nlp-{number:03}:ref:refs/heads/main" for number in range(200)]
-    assert condition_problems(many[:50]) == []
-    [told] = condition_problems(many)
+    assert token_condition_problems(many[:50]) == []
+    [told] = token_condition_problems(many)
     assert told.startswith("submitters: got 200, allowed: what makes a condition of at most 4096 characters")
 
 

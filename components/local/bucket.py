@@ -13,7 +13,7 @@ from ..base import Component, Tags, checked
 from ..spec import BucketSpec
 from .disk import BucketProvider
 from .files import PRIVATE
-from .root import bucket_path, project_directory, url_safe
+from .root import bucket_path, project_directory, require_url_safe
 
 
 class Bucket(Component):
@@ -80,4 +80,4 @@ def _existing(path: str, name: str) -> str:
     directory = project_directory() / Path(path).expanduser()
     if not directory.is_dir():
         raise pulumi.RunError(f"Bucket {name}: existing: got {path!r}, allowed: a directory that exists; make it, or correct the path")
-    return url_safe(str(directory))
+    return require_url_safe(str(directory))

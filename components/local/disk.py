@@ -15,7 +15,7 @@ from typing import Any
 
 from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from .files import Refused, locked, make_private, refuse_foreign, remove_tree, told, write
+from .files import Refused, explain_os_errors, locked, make_private, refuse_foreign, remove_tree, write
 from .leases import Lease, live_leases
 
 _POOL_ENTRIES = {"pool.json", "pool.json.new", "lock", "leases", "queue", "jobs"}
@@ -39,7 +39,7 @@ class _OnDisk(ResourceProvider):
 class BucketProvider(_OnDisk):
     """A bucket: a directory only its owner can enter. Inputs: path, mode."""
 
-    @told
+    @explain_os_errors
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Make the directory; an empty one is taken, a full one refused."""
         path = Path(props["path"])
@@ -54,13 +54,13 @@ class BucketProvider(_OnDisk):
             return ReadResult(None, {})
         return ReadResult(id_, {"path": id_, "mode": f"{stat.S_IMODE(path.stat().st_mode):04o}"})
 
-    @told
+    @explain_os_errors
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Restore the mode."""
         make_private(Path(_id))
         return UpdateResult({"path": _id, "mode": _news["mode"]})
 
-    @told
+    @explain_os_errors
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Remove the directory with everything in it."""
         remove_tree(Path(_id))
@@ -69,7 +69,7 @@ class BucketProvider(_OnDisk):
 class PoolProvider(_OnDisk):
     """A pool: the directory both rooms know (docs/local-pool.md). Inputs: path, content (of pool.json)."""
 
-    @told
+    @explain_os_errors
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Make the directory; what an interrupted create or a lost pool.json left is taken over."""
         path = Path(props["path"])
@@ -84,12 +84,12 @@ class PoolProvider(_OnDisk):
             return ReadResult(None, {})
         return ReadResult(id_, {"path": id_, "content": file.read_text(errors="replace")})
 
-    @told
+    @explain_os_errors
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Rewrite pool.json; refuses to take a node away from a running job."""
         return UpdateResult(self._write(Path(_id), _news["content"]))
 
-    @told
+    @explain_os_errors
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Remove the directory; refuses while a job runs on it."""
         path = Path(_id)
@@ -115,7 +115,7 @@ class TargetsProvider(_OnDisk):
     It goes before the buckets and pools it names, so it is also what keeps them while a job needs them.
     """
 
-    @told
+    @explain_os_errors
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Write the file; another stack's file is refused."""
         path, content = Path(props["path"]), props["content"]
@@ -136,7 +136,7 @@ class TargetsProvider(_OnDisk):
             return ReadResult(None, {})
         return ReadResult(id_, {"path": id_, "content": path.read_text(errors="replace")})
 
-    @told
+    @explain_os_errors
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Rewrite the file; refuses to take a bucket or the pool away from a running job."""
         path, content = Path(_id), _news["content"]
@@ -145,7 +145,7 @@ class TargetsProvider(_OnDisk):
         write(path, content)
         return UpdateResult({"path": _id, "content": content})
 
-    @told
+    @explain_os_errors
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Remove the file; refuses while a job runs on one of the pools."""
         path = Path(_id)

@@ -24,7 +24,7 @@ class Refused(Exception):  # noqa: N818 its name starts the message people read
     """What was asked would lose data or disturb a running job; nothing was changed."""
 
 
-def told(method: _Method) -> _Method:
+def explain_os_errors(method: _Method) -> _Method:
     """What the file system refuses a provider is told as the path, the reason and the fix."""
 
     @functools.wraps(method)

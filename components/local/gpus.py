@@ -28,24 +28,24 @@ def find_gpus() -> Gpus:
         return Gpus()
     try:
         answer = subprocess.run([program, *_QUERY], capture_output=True, text=True, timeout=20, check=True)
-        return Gpus(parse(answer.stdout))
+        return Gpus(parse_listing(answer.stdout))
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         return Gpus(problem=f"nvidia-smi failed, so no GPU is used: {error}")
 
 
-def parse(listing: str) -> tuple[str, ...]:
+def parse_listing(listing: str) -> tuple[str, ...]:
     """The models in nvidia-smi's `index, name` lines, by index. Raises ValueError on anything else."""
     rows = [line.split(", ", 1) for line in listing.splitlines() if line.strip()]
-    models = {int(index): model(name) for index, name in rows}
+    models = {int(index): short_model(name) for index, name in rows}
     if sorted(models) != list(range(len(rows))):
         raise ValueError(f"expected indices from 0, got {sorted(models)}")
     return tuple(models[index] for index in sorted(models))
 
 
-def model(name: str) -> str:
+def short_model(name: str) -> str:
     """The short name jobs ask for.
 
-    >>> [model(name) for name in ("NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB", "NVIDIA RTX 6000 Ada Generation")]
+    >>> [short_model(name) for name in ("NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB", "NVIDIA RTX 6000 Ada Generation")]
     ['H100', 'A100', 'RTX-6000']
     """
     found = _MODEL.search(name)

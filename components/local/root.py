@@ -16,7 +16,7 @@ def project_directory() -> Path:
 
 def bucket_path(name: str) -> str:
     """The directory of a bucket."""
-    return url_safe(str(_root() / "buckets" / directory_name(name)))
+    return require_url_safe(str(_root() / "buckets" / directory_name(name)))
 
 
 def pool_path(name: str) -> str:
@@ -24,7 +24,7 @@ def pool_path(name: str) -> str:
     return str(_root() / "pools" / directory_name(name))
 
 
-def url_safe(path: str) -> str:
+def require_url_safe(path: str) -> str:
     """The path, where it means the same in a file:// URL to those who decode such URLs and to those who do not."""
     if set(path) & set("%#?"):
         raise pulumi.RunError(f"a bucket's path must not hold %, # or ?: got {path}; set `local:root` (or `existing`) to another")

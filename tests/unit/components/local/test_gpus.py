@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gpuyard.components.local import network
 from gpuyard.components.local.gpu_pool import plan_pool
-from gpuyard.components.local.gpus import find_gpus, model, parse
+from gpuyard.components.local.gpus import find_gpus, parse_listing, short_model
 from gpuyard.components.spec import GpuPoolSpec
 
 
@@ -48,15 +48,15 @@ def test_gpus_of_two_models_go_by_no_name_a_job_asks_for() -> None:
     ],
 )
 def test_gpu_models(name: str, short: str) -> None:
-    assert model(name) == short
+    assert short_model(name) == short
 
 
 def test_gpus_come_in_the_order_of_their_indices() -> None:
-    assert parse("1, NVIDIA H100 80GB HBM3\n0, NVIDIA A100-SXM4-80GB\n") == ("A100", "H100")
-    assert parse("") == ()
+    assert parse_listing("1, NVIDIA H100 80GB HBM3\n0, NVIDIA A100-SXM4-80GB\n") == ("A100", "H100")
+    assert parse_listing("") == ()
     for torn in ("No devices were found", "0, NVIDIA H100\n2, NVIDIA H100"):
         with pytest.raises(ValueError, match=r"."):
-            parse(torn)
+            parse_listing(torn)
 
 
 @pytest.mark.parametrize(

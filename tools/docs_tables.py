@@ -38,7 +38,7 @@ Written by `make docs`; a test holds this page to the code.
 ```bash
 gpuyard plan --stack dev-aws              # text
 gpuyard plan --stack dev-aws --markdown   # for a comment on a pull request
-gpuyard plan --stack dev-aws --json       # one document (`gpuyard schema yard-plan`)
+gpuyard plan --stack dev-aws --json       # one document (`gpuyard schema plan`)
 gpuyard plan --stack prod -C ../infra     # any Pulumi program in Python
 ```
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from .. import catalogue
 from .clouds import CLOUDS, Standing
 from .document import Amount, Line, Money
+from .layout import counted
 from .yard import Pool, Yard
 
 HOURS_PER_MONTH = 730
@@ -125,7 +126,7 @@ def _items(yard: Yard) -> Line | None:
     rates = [_item_rate(yard, cloud, each.item) for cloud, each in there]
     each_cost = [UNKNOWN if each.number is None else rate.times(each.number) for (_, each), rate in zip(there, rates, strict=True)]
     cost = _total(each_cost)
-    what = ", ".join(f"{'?' if n is None else n} {word}{'' if n == 1 else 's'}" for _, (_, word, n) in there)
+    what = ", ".join(counted(each.number, each.word, each.plural) for _, each in there)
     missing = [each.word for (_, each), amount in zip(there, each_cost, strict=True) if amount.high is None]
     note = "traffic, storage and requests not counted" + (f"; not known: {', '.join(missing)}" if missing else "")
     return Line(name="standing", what=what, idle=cost, full=cost, month=cost.times(HOURS_PER_MONTH), note=note)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 
 class Document(BaseModel):
@@ -101,8 +101,11 @@ class Planned(Document):
     """One resource."""
 
     urn: str
-    type: str
+    type: str = Field(description="type token, such as aws:ec2/vpc:Vpc")
     name: str
+    inputs: dict[str, JsonValue] = Field(
+        description='{"$unknown": true} stands for a value that is not known before `pulumi up`, {"$secret": true} for a secret'
+    )
 
 
 class Unknowns(Document):
@@ -117,7 +120,7 @@ class Unknowns(Document):
 class Plan(Document):
     """What `pulumi up` would make of a program in an empty account, and what that means."""
 
-    schema_: Literal["gpuyard.yard-plan/1"] = Field("gpuyard.yard-plan/1", alias="schema")
+    schema_: Literal["gpuyard.plan/1"] = Field("gpuyard.plan/1", alias="schema")
     project: str
     stack: str
     clouds: list[str]

@@ -10,6 +10,7 @@ from typing import Any
 from .clouds import CLOUDS
 from .cost import money
 from .document import Branch, Plan, Planned, Unknowns
+from .marked_inputs import marked_inputs
 from .policy import verdicts
 from .quota import fabrics, needs
 from .yard import Component, Pool, Yard
@@ -38,8 +39,15 @@ def make_plan(yard: Yard, now: datetime.datetime, encrypted: Sequence[str] = ())
         ),
         problems=list(recording.problems),
         warnings=list(recording.warnings),
-        resources=[Planned(urn=resource.urn, type=resource.kind, name=resource.name) for resource in yard.resources],
+        resources=_resources(yard),
     )
+
+
+def _resources(yard: Yard) -> list[Planned]:
+    requests = yard.recording.resources
+    return [
+        Planned(urn=each.urn, type=each.kind, name=each.name, inputs=marked_inputs(requests[each.urn].object)) for each in yard.resources
+    ]
 
 
 def _tree(yard: Yard) -> list[Branch]:

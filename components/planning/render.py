@@ -1,169 +1,167 @@
-"""A plan for people: as text for a terminal, as Markdown for a comment on a pull request."""
+"""Render a plan as text for a terminal or as Markdown for a comment on a pull request."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from .document import Amount, Fabric, Line, Money, Need, Plan
+from .document import Fabric, Line, Money, Plan
+from .layout import columns, counted, hours, rate, short_tokens, whole, wrapped
 
-_RIGHT = 3  # the last columns of the money table are numbers
+__all__ = ["markdown", "policy_summary", "styled", "text"]
+
+_ALARM = {"VIOLATED", "REFUSED"}
+_NOTICE = {"WARN", "warning", "warns:"}
+
+
+class _Section(NamedTuple):
+    heading: str
+    rows: Sequence[Sequence[str]] = ()
+    """Cells of each row; a row of one cell is a sentence."""
+    wrap: int = 0
+    """The column that is cut into several lines where a row is too long."""
 
 
 def text(plan: Plan) -> str:
-    """The plan in lines, as `gpuyard plan` prints it."""
-    return "\n".join(line.rstrip() for line in (*_head(plan), *_tree(plan), *_money(plan), *_needs(plan), *_policy(plan), *_unknown(plan)))
+    """Return the plan as `gpuyard plan` prints it: lines of at most 100 columns, without trailing spaces."""
+    lines = [*_head(plan), *_tree(plan), *_money(plan.money)]
+    for section in _sections(plan):
+        lines += wrapped(section.heading, hanging=2)
+        if section.wrap:
+            lines += columns([[f"  {row[0]}", *row[1:]] for row in section.rows], wrap=section.wrap)
+        else:
+            lines += [line for row in section.rows for line in wrapped("  " + "  ".join(row), hanging=4)]
+    return "\n".join(lines)
 
 
-def style(line: str) -> str:
-    """How a terminal shows a line of the text: what stops a pipeline, what is worth a thought, the rest as it is."""
-    words = set(line.split())
-    return "bold red" if words & {"VIOLATED", "REFUSED"} else "yellow" if words & {"WARN", "warning", "warns:"} else ""
+def styled(lines: Sequence[str]) -> list[tuple[str, str]]:
+    """Return each line of the text with its rich style: red stops a pipeline, yellow is a warning. Continuation lines keep the style."""
+    found: list[tuple[str, str]] = []
+    for line in lines:
+        words = set(line.split())
+        style = "bold red" if words & _ALARM else "yellow" if words & _NOTICE else ""
+        continues = bool(found) and line.startswith(" " * 6) and bool(found[-1][1])
+        found.append((line, found[-1][1] if continues else style))
+    return found
 
 
 def _head(plan: Plan) -> list[str]:
     where = " ".join([*plan.clouds, plan.region or ""]).strip() or "no cloud"
-    facts = [plan.stack, where, f"owner {plan.owner}" if plan.owner else "", f"expires {plan.expires}" if plan.expires else ""]
-    return [f"{'  '.join(fact for fact in facts if fact)}   {len(plan.resources)} resources"]
+    known = [plan.stack, where, f"owner {plan.owner}" if plan.owner else "", f"expires {plan.expires}" if plan.expires else ""]
+    return wrapped(f"{'  '.join(part for part in known if part)}   {counted(len(plan.resources), 'resource')}", hanging=2)
 
 
 def _tree(plan: Plan) -> list[str]:
-    return _aligned([[f"  {branch.kind} {branch.name}".rstrip(), branch.what, str(branch.resources)] for branch in plan.tree], right=1)
+    rows = [[f"  {short_tokens(branch.kind)} {branch.name}".rstrip(), branch.what, str(branch.resources)] for branch in plan.tree]
+    return columns(rows, wrap=1, right=1)
 
 
-def _money(plan: Plan) -> list[str]:
-    money = plan.money
+def _money(money: Money) -> list[str]:
     if not money.lines:
-        return (
-            ["money  none: nothing here costs anything"] if not money.not_priced else [f"money  not priced: {', '.join(money.not_priced)}"]
-        )
-    dated = f"list prices since {money.prices_of}" if money.prices_of else "USD"
-    rows = [[f"money ({dated})", "", "idle $/h", "full $/h", "month if full 24x7", ""]]
-    rows += [[f"  {line.name}", line.what, *_figures(line), line.note or ""] for line in money.lines]
-    rows.append(["  total", "", rate(money.idle), rate(money.full), whole(money.month), ""])
-    lines = _aligned(rows, right=_RIGHT, tail=1)
-    lines += [f"  not priced: {', '.join(money.not_priced)}"] if money.not_priced else []
-    return [*lines, *_budget(money)]
+        return [] if money.not_priced else ["money  none: nothing here costs anything"]
+    rows = [["money", _dated(money), "idle $/h", "full $/h", "month if full 24x7"]]
+    for line in money.lines:
+        rows.append([f"  {line.name}", line.what, *_figures(line)])
+        rows += [["", line.note, "", "", ""]] if line.note else []
+    rows.append(["  total", "", rate(money.idle), rate(money.full), whole(money.month)])
+    return columns(rows, wrap=1, right=3)
+
+
+def _dated(money: Money) -> str:
+    return f"list prices since {money.prices_of}" if money.prices_of else "USD"
 
 
 def _figures(line: Line) -> list[str]:
     return [rate(line.idle), rate(line.full), whole(line.month)]
 
 
-def _budget(money: Money) -> list[str]:
+def _sections(plan: Plan) -> Iterator[_Section]:
+    """Yield what follows the money table."""
+    if plan.money.not_priced:
+        yield _Section(f"not priced  {', '.join(plan.money.not_priced)}")
+    if plan.money.lines:
+        yield _budget(plan.money)
+    requests = [[f"{need.amount} {need.unit}", need.name, need.code or "(code not known)"] for need in plan.quota if need.granted is None]
+    if requests:
+        yield _Section(f"quota to request in {plan.region or 'the region (not stated)'}", requests, wrap=1)
+    granted = [[f"{need.name}: {need.granted}"] for need in plan.quota if need.granted]
+    if granted:
+        yield _Section("quota already granted", granted)
+    if plan.fabric:
+        yield _Section("fabric", [[fabric.pool, _fabric(fabric)] for fabric in plan.fabric], wrap=1)
+    yield _policy(plan)
+    unknown = _unknown(plan)
+    if unknown:
+        yield _Section("unknown until `pulumi up`", unknown)
+
+
+def _budget(money: Money) -> _Section:
     if money.budget is None:
-        return ["budget none"]
+        return _Section("budget  none")
     share = f" ({money.idle_month.low / money.budget:.0%})" if money.idle_month.low == money.idle_month.high else ""
-    parts = [f"budget {money.budget:,.0f} $/month", f"idle takes {whole(money.idle_month)}{share}"]
+    parts = [f"{money.budget:,.0f} $/month", f"idle takes {whole(money.idle_month)}{share}"]
+    alarm = ""
     if money.month.high is not None and money.month.high <= money.budget:
         parts.append("a full month fits")
     else:
         parts += [f"the rest buys {hours(money.hours)} with everything on"] if money.hours else []
-        parts.append("WARN full month may exceed it" if money.month.low <= money.budget else "WARN full month exceeds it")
+        alarm = "WARN full month may exceed it" if money.month.low <= money.budget else "WARN full month exceeds it"
     if money.idle_month.low > money.budget:
-        parts[-1] = "VIOLATED idle alone exceeds it"
-    return ["   ".join(parts)]
-
-
-def _needs(plan: Plan) -> list[str]:
-    asked = [_need(need) for need in plan.quota if need.granted is None]
-    lines = [f"quota to ask for ({plan.region or 'region not stated'})  {'   '.join(asked)}"] if asked else []
-    lines += [f"quota granted  {need.name}: {need.granted}" for need in plan.quota if need.granted]
-    return lines + [f"fabric  {'   '.join(_fabric(fabric) for fabric in plan.fabric)}"] * bool(plan.fabric)
-
-
-def _need(need: Need) -> str:
-    return f"{need.code or '(code not known)'} {need.name} {need.amount} {need.unit}"
+        alarm = "VIOLATED idle alone exceeds it"
+    return _Section(f"budget  {', '.join(parts)}", [[alarm]] if alarm else [])
 
 
 def _fabric(fabric: Fabric) -> str:
+    cards = f"{fabric.nics} x {fabric.card}" if fabric.nics else f"no {fabric.card}"
     gbps = f"{fabric.gbps:,g} Gb/s per node" if fabric.gbps is not None else "line rate not known"
-    return f"{fabric.pool}: {fabric.nics or 'no'} {fabric.card}, {gbps}, floor {fabric.floor:g}"
+    return f"{cards}, {gbps}, floor {fabric.floor:g}"
 
 
-def _policy(plan: Plan) -> list[str]:
-    lines = [f"policy  {policy_summary(plan)}"]
+def _policy(plan: Plan) -> _Section:
+    rows = []
     for verdict in plan.policy:
         word = {"violated": "VIOLATED", "warning": "warning"}.get(verdict.outcome, "")
-        lines += [f"  {word} {verdict.rule}: {finding}" for finding in verdict.findings]
-    lines += [f"  REFUSED {problem}" for problem in plan.problems]
-    return lines + [f"  the program warns: {warning}" for warning in plan.warnings]
+        rows += [[f"{word} {verdict.rule}: {finding}"] for finding in verdict.findings]
+    rows += [[f"REFUSED {short_tokens(problem)}"] for problem in plan.problems]
+    rows += [[f"the program warns: {warning}"] for warning in plan.warnings]
+    return _Section(f"policy  {policy_summary(plan)}", rows)
 
 
 def policy_summary(plan: Plan) -> str:
-    """How many rules passed, were violated, have a warning."""
+    """Return how many rules passed, were violated and gave a warning."""
     outcomes = [verdict.outcome for verdict in plan.policy]
-    warnings = outcomes.count("warning")
-    return f"{outcomes.count('passed')} passed, {outcomes.count('violated')} violated, {warnings} warning{'' if warnings == 1 else 's'}"
+    return f"{outcomes.count('passed')} passed, {outcomes.count('violated')} violated, {counted(outcomes.count('warning'), 'warning')}"
 
 
-def _unknown(plan: Plan) -> list[str]:
+def _unknown(plan: Plan) -> list[list[str]]:
     found = plan.unknown
-    told = {
-        "look-ups": found.lookups,
+    kinds = {
+        "provider functions": found.lookups,
         "other stacks": found.references,
         "existing resources": found.reads,
         "encrypted config": found.encrypted,
     }
-    parts = [f"{word}: {', '.join(names)}" for word, names in told.items() if names]
-    return [f"unknown until `pulumi up`  {'; '.join(parts)}"] if parts else []
+    return [[f"{kind}: {', '.join(map(short_tokens, names))}"] for kind, names in kinds.items() if names]
 
 
 def markdown(plan: Plan) -> str:
-    """The plan as GitHub-flavoured Markdown: what a reviewer has to see first, the rest folded."""
-    money = plan.money
+    """Return the plan as GitHub-flavoured Markdown: the money as a table, the rest as a list, the resource tree folded."""
     verdict = "refused" if plan.refused else "ok"
-    lines = [f"### gpuyard plan: {_cell(plan.stack)}, {len(plan.resources)} resources, {verdict}", ""]
-    if money.lines:
-        dated = f" (list prices since {money.prices_of})" if money.prices_of else ""
-        lines += [f"| money{dated} | | idle $/h | full $/h | month if full 24x7 |", "|---|---|--:|--:|--:|"]
-        rows = [[line.name, f"{line.what}{f' ({line.note})' if line.note else ''}", *_figures(line)] for line in money.lines]
-        rows.append(["**total**", "", rate(money.idle), rate(money.full), whole(money.month)])
-        lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
-        lines += ["", *map(_cell, _budget(money)), ""]
-    lines += [f"- not priced: {_cell(', '.join(money.not_priced))}"] if money.not_priced else []
-    lines += [f"- {_cell(line)}" for line in (*_needs(plan), *_policy(plan)[:1])]
-    lines += [f"  - {_cell(line.strip())}" for line in _policy(plan)[1:]]
-    lines += [f"- {_cell(line)}" for line in _unknown(plan)]
-    tree = [line.rstrip() for line in _tree(plan)]
-    return "\n".join([*lines, "", "<details><summary>tree</summary>", "", "```", *tree, "```", "", "</details>", ""])
+    lines = [f"### gpuyard plan: {_cell(plan.stack)}, {counted(len(plan.resources), 'resource')}, {verdict}", ""]
+    lines += [*_money_table(plan.money), ""] if plan.money.lines else []
+    for section in _sections(plan):
+        lines.append(f"- {_cell(section.heading)}")
+        lines += [f"  - {_cell('  '.join(row))}" for row in section.rows]
+    return "\n".join([*lines, "", "<details><summary>tree</summary>", "", "```", *_tree(plan), "```", "", "</details>", ""])
 
 
-def rate(amount: Amount) -> str:
-    """USD per hour: 9.20, <=4.60 where only a bound is known, unknown."""
-    return _shown(amount, ".2f")
-
-
-def whole(amount: Amount) -> str:
-    """USD without cents."""
-    return _shown(amount, ",.0f")
-
-
-def hours(amount: Amount) -> str:
-    """Whole hours, never more than the budget pays; at least so many where prices are bounded."""
-    least = math.floor(amount.low)
-    return f"{least:,} h" if amount.low == amount.high else f">={least:,} h" if least else "unknown hours"
-
-
-def _shown(amount: Amount, form: str) -> str:
-    if amount.high is None:
-        return f">={amount.low:{form}}" if amount.low else "unknown"
-    return f"{amount.high:{form}}" if amount.low == amount.high else f"<={amount.high:{form}}"
+def _money_table(money: Money) -> list[str]:
+    rows = [[line.name, f"{line.what}{f' ({line.note})' if line.note else ''}", *_figures(line)] for line in money.lines]
+    rows.append(["**total**", "", rate(money.idle), rate(money.full), whole(money.month)])
+    head = [f"| money ({_dated(money)}) | | idle $/h | full $/h | month if full 24x7 |", "|---|---|--:|--:|--:|"]
+    return head + [f"| {' | '.join(map(_cell, row))} |" for row in rows]
 
 
 def _cell(value: str) -> str:
-    """Text that Markdown leaves as it is."""
+    """Escape what Markdown would interpret in a table or a list."""
     return value.replace("|", "\\|").replace("<", "&lt;")
-
-
-def _aligned(rows: Sequence[Sequence[str]], right: int, tail: int = 0) -> list[str]:
-    """Columns of one width each; `right` of them, before the last `tail`, end at the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
-    numbers = range(len(widths) - tail - right, len(widths) - tail)
-    return ["  ".join(_padded(row, widths, numbers)) for row in rows]
-
-
-def _padded(row: Sequence[str], widths: Sequence[int], numbers: range) -> Iterable[str]:
-    return (
-        cell.rjust(width) if column in numbers else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-    )

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gpuyard.components.planning.document import Plan
 from gpuyard.training_jobs.status import RunStatus
 from gpuyard.training_jobs.target import JobTarget
 
@@ -26,16 +25,12 @@ class SubmitDocument(_Document):
     status: RunStatus
 
 
-class PlanDocument(_Document):
+class SubmitPlanDocument(_Document):
     """`submit --dry-run --json`."""
 
-    schema_: Literal["gpuyard.plan/1"] = Field("gpuyard.plan/1", alias="schema")
+    schema_: Literal["gpuyard.submit-plan/1"] = Field("gpuyard.submit-plan/1", alias="schema")
     run_id: str
     requests: list[dict[str, Any]] = Field(description="operation and exact body of each call")
-
-
-class YardPlanDocument(Plan):
-    """`plan --json`."""
 
 
 class PinDocument(_Document):

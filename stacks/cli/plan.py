@@ -12,7 +12,7 @@ import typer
 from . import options
 
 if TYPE_CHECKING:
-    from .documents import YardPlanDocument
+    from gpuyard.components.planning.document import Plan
 
 
 def command(
@@ -49,23 +49,21 @@ def _show(text: str, *, plain: bool) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from gpuyard.components.planning.render import style
+    from gpuyard.components.planning.render import styled
 
     console = Console()
-    for line in text.splitlines():
-        console.print(Text(line, style=style(line)), soft_wrap=True)
+    for line, style in styled(text.splitlines()):
+        console.print(Text(line, style=style), soft_wrap=True)
 
 
-def plan(stack: str, folder: Path) -> YardPlanDocument:
+def plan(stack: str, folder: Path) -> Plan:
     """The plan of a stack's program. Raises UsageError when it cannot be run or finds something wrong itself."""
     from gpuyard.components.planning.plan import make_plan
     from gpuyard.components.planning.yard import Yard, regions_of
 
-    from .documents import YardPlanDocument
     from .pulumi_project import load_project, run_recorded
 
     project = load_project(folder.resolve(), stack)
     recording = run_recorded(project)
     yard = Yard(project.name, project.stack, regions_of(project.config, recording), recording)
-    made = make_plan(yard, datetime.datetime.now(datetime.UTC), project.encrypted)
-    return YardPlanDocument.model_validate(made.model_dump())
+    return make_plan(yard, datetime.datetime.now(datetime.UTC), project.encrypted)

@@ -29,6 +29,7 @@ def command(
 
 
 def _models() -> dict[str, Any]:
+    from gpuyard.components.planning.document import Plan
     from gpuyard.training_jobs.spec import JobSpec
     from gpuyard.training_jobs.status import RunStatus
     from gpuyard.training_jobs.target import JobTarget
@@ -41,8 +42,8 @@ def _models() -> dict[str, Any]:
         "stack": StackSettings,
         "target": JobTarget,
         "submit": documents.SubmitDocument,
-        "plan": documents.PlanDocument,
-        "yard-plan": documents.YardPlanDocument,
+        "submit-plan": documents.SubmitPlanDocument,
+        "plan": Plan,
         "status": RunStatus,
         "wait": RunStatus,
         "cancel": RunStatus,

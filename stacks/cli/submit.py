@@ -63,11 +63,11 @@ def _print_plan(run: str, requests: Sequence[Request], *, as_json: bool) -> None
     import dataclasses
     import json
 
-    from .documents import PlanDocument, emit
+    from .documents import SubmitPlanDocument, emit
 
     plain = [dataclasses.asdict(request) for request in requests]
     if as_json:
-        emit(PlanDocument(run_id=run, requests=plain))
+        emit(SubmitPlanDocument(run_id=run, requests=plain))
         return
     print(f"run {run}   nothing was created; the calls would be")
     for request in plain:

@@ -29,7 +29,7 @@ def _standing(yard: Yard) -> list[Standing]:
     return [
         Standing("nat_gateway", "NAT gateway", _gateways(yard)),
         Standing("public_ipv4", "public IPv4 address", len(yard.of("aws:ec2/eip:Eip"))),
-        Standing("interface_endpoint", "interface endpoint x zone", _endpoints(yard)),
+        Standing("interface_endpoint", "interface endpoint (per zone)", _endpoints(yard), "interface endpoints (per zone)"),
         Standing("kms_key", "KMS key", len(yard.of("aws:kms/key:Key"))),
     ]
 

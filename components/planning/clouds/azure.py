@@ -36,9 +36,9 @@ def _standing(yard: Yard) -> list[Standing]:
         Standing("nat_gateway", "NAT gateway", len(yard.of(_NAT))),
         Standing("public_ipv4", "public IPv4 address", len(yard.of("azure-native:network:PublicIPAddress"))),
         Standing("private_endpoint", "private endpoint", endpoints),
-        Standing("service_endpoints", "network with service endpoints", len(opened)),
+        Standing("service_endpoints", "network with service endpoints", len(opened), "networks with service endpoints"),
         # Azure makes one where a rule names a host: learn.microsoft.com/azure/machine-learning/how-to-managed-network
-        Standing("firewall", "managed network's firewall", int("FQDN" in _managed(yard))),
+        Standing("firewall", "managed network firewall", int("FQDN" in _managed(yard))),
     ]
 
 

@@ -20,7 +20,9 @@ class Standing(NamedTuple):
     word: str
     """For people, in the singular."""
     number: int | None
-    """None: nobody knows here how many."""
+    """None: not known before `pulumi up`."""
+    plural: str | None = None
+    """Where neither -s nor -es makes it."""
 
 
 def root_disk(pool: Pool, _yard: Yard) -> str | None:

@@ -120,7 +120,7 @@ def test_a_region_that_is_not_stated_has_no_prices(yard: MakeYard) -> None:
 
 def test_endpoints_cost_in_each_zone(yard: MakeYard) -> None:
     (found,) = money(yard(lambda: make_network(nats=0, endpoints=3, zones=2))).lines
-    assert found.what == "6 interface endpoint x zones"
+    assert found.what == "6 interface endpoints (per zone)"
     assert found.full.high == pytest.approx(0.06)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pulumi_aws as aws
 
 from gpuyard.components.planning import render
 from gpuyard.components.planning.document import Amount, Plan
+from gpuyard.components.planning.layout import columns, hours, rate, short_tokens, whole, wrapped
 from gpuyard.components.planning.plan import make_plan
 from gpuyard.components.planning.recorder import record
 from gpuyard.components.planning.yard import Yard, regions_of
@@ -27,23 +29,30 @@ dev  aws us-east-1  owner ml@acme.io  expires 2027-03-31   16 resources
   GpuPool l4-spot   0..1 g6.12xlarge, us-east-1b, batch, spot           1
   JobService train  jobs from people and 0 pipelines                    1
   Budget budget     1,500 USD a month                                   1
-  aws:kms/key:Key                                                       1
-money (list prices since 2026-02-24)                                                   idle $/h  full $/h  month if full 24x7
-  l4                                  2 x 4.6016 on demand                                 0.00      9.20               6,718
-  l4-spot                             1 x spot: price unknown                              0.00    <=4.60             <=3,359  \
-bounded by on demand
-  standing                            1 NAT gateway, 1 public IPv4 address, 1 KMS key      0.05      0.05                  37  \
-traffic, storage and requests not counted
-  total                                                                                    0.05   <=13.86            <=10,115
-  not priced: 3 x root disk of 200 GiB
-budget 1,500 $/month   idle takes 37 (2%)   the rest buys >=105 h with everything on   WARN full month exceeds it
-quota to ask for (us-east-1)  L-DB2E81BA Running On-Demand G and VT instances 96 vCPU   \
-L-3819A6DF All G and VT Spot Instance Requests 48 vCPU
-fabric  l4: 1 EFA, 40 Gb/s per node, floor 0.7   l4-spot: 1 EFA, 40 Gb/s per node, floor 0.7
+  aws.kms.Key                                                           1
+money       list prices since 2026-02-24                     idle $/h  full $/h  month if full 24x7
+  l4        2 x 4.6016 on demand                                 0.00      9.20               6,718
+  l4-spot   1 x spot: price unknown                              0.00    <=4.60             <=3,359
+            bounded by on demand
+  standing  1 NAT gateway, 1 public IPv4 address, 1 KMS key      0.05      0.05                  37
+            traffic, storage and requests not counted
+  total                                                          0.05   <=13.86            <=10,115
+not priced  3 x root disk of 200 GiB
+budget  1,500 $/month, idle takes 37 (2%), the rest buys >=105 h with everything on
+  WARN full month exceeds it
+quota to request in us-east-1
+  96 vCPU  Running On-Demand G and VT instances  L-DB2E81BA
+  48 vCPU  All G and VT Spot Instance Requests   L-3819A6DF
+fabric
+  l4       1 x EFA, 40 Gb/s per node, floor 0.7
+  l4-spot  1 x EFA, 40 Gb/s per node, floor 0.7
 policy  9 passed, 0 violated, 3 warnings
-  warning nodes-together: l4-spot takes single-node jobs only (batch has no multi-node spot; sagemaker or vms has)
-  warning budget: a full month costs more than the budget of 1,500 USD; it pays at least 105 h of that
-  warning pinned-image: l4, l4-spot: the machine image is the newest at each `up`; `gpuyard pin` writes it down"""
+  warning nodes-together: l4-spot takes single-node jobs only (batch has no multi-node spot;
+      sagemaker or vms has)
+  warning budget: a full month costs more than the budget of 1,500 USD; it pays at least 105 h of
+      that
+  warning pinned-image: l4, l4-spot: the machine image is the newest at each `up`; `gpuyard pin`
+      writes it down"""
 
 
 def planned(yard: Yard) -> Plan:
@@ -56,12 +65,11 @@ def test_the_text(yard: MakeYard) -> None:
     assert not plan.refused
 
 
-def test_what_matters_stands_out() -> None:
-    assert {line.split()[0]: render.style(line) for line in DEV.splitlines() if render.style(line)} == {
-        "budget": "yellow",
-        "warning": "yellow",
-    }
-    assert render.style("  VIOLATED budget: idle") == render.style("  REFUSED two resources") == "bold red"
+def test_warnings_are_yellow_and_refusals_red_with_their_continuation_lines() -> None:
+    yellow = [line.split()[0] for line, style in render.styled(DEV.splitlines()) if style == "yellow"]
+    assert yellow == ["WARN", "warning", "sagemaker", "warning", "that", "warning", "writes"]
+    red = render.styled(["policy", "  VIOLATED budget: idle", "  REFUSED two resources", "      of one name", "unknown"])
+    assert [style for _, style in red] == ["", "bold red", "bold red", "bold red", ""]
 
 
 def test_two_plans_are_one(yard: MakeYard) -> None:
@@ -79,7 +87,7 @@ def test_the_comment_on_a_pull_request(yard: MakeYard) -> None:
     assert lines[0] == "### gpuyard plan: dev, 16 resources, ok"
     assert "| l4-spot | 1 x spot: price unknown (bounded by on demand) | 0.00 | &lt;=4.60 | &lt;=3,359 |" in lines
     assert "| **total** |  | 0.05 | &lt;=13.86 | &lt;=10,115 |" in lines
-    assert "- not priced: 3 x root disk of 200 GiB" in lines
+    assert "- not priced  3 x root disk of 200 GiB" in lines
     rows = [line for line in lines if line.startswith("|")]
     assert {line.count("|") for line in rows} == {6}  # a table that GitHub draws as one
     assert lines.count("```") == 2
@@ -89,6 +97,39 @@ def test_the_comment_on_a_pull_request(yard: MakeYard) -> None:
 def test_the_document_survives_json(yard: MakeYard) -> None:
     plan = planned(yard(dev))
     assert Plan.model_validate_json(plan.model_dump_json(by_alias=True)) == plan
+
+
+def test_the_document_marks_what_is_unknown_and_hides_secrets(yard: MakeYard) -> None:
+    def program() -> None:
+        key = aws.kms.Key("key", description=pulumi.Output.secret("hunter2"), deletion_window_in_days=7)
+        aws.kms.Alias("alias", target_key_id=key.id, name=pulumi.Output.concat("alias/", key.key_id))
+        aws.ec2.LaunchTemplate("lt", tags={"plain": "a", "password": pulumi.Output.secret("hunter2")})
+        aws.s3.BucketObject("file", bucket="b", source=pulumi.StringAsset("hello"))
+
+    plan = planned(yard(program))
+    inputs = {resource.name: resource.inputs for resource in plan.resources}
+    assert inputs == {
+        "alias": {"name": {"$unknown": True}, "targetKeyId": {"$unknown": True}},
+        "file": {"bucket": "b", "source": {"$asset": {"text": "hello"}}},
+        "key": {"deletionWindowInDays": 7, "description": {"$secret": True}},
+        "lt": {"tags": {"password": {"$secret": True}, "plain": "a"}},
+    }
+    assert "hunter2" not in plan.model_dump_json()
+
+
+def test_a_long_row_continues_below_its_own_column() -> None:
+    words = " ".join(["word"] * 30)
+    lines = columns([["  name", words, "1"], ["  other", "short", "22"]], wrap=1, right=1)
+    assert max(map(len, lines)) == 100
+    assert [line.split()[0] for line in lines] == ["name", "word", "other"]
+    assert lines[1].startswith(" " * 9 + "word")
+    assert wrapped("  " + words, hanging=4)[1].startswith("      word")
+
+
+def test_type_tokens_are_shortened_as_python_writes_them() -> None:
+    assert short_tokens("aws:ec2/subnet:Subnet a, aws:index/getRegion:getRegion") == "aws.ec2.Subnet a, aws.getRegion"
+    assert short_tokens("azure-native:network:Subnet") == "azure-native.network.Subnet"
+    assert short_tokens("config acme:token, urn 12:30") == "config acme:token, urn 12:30"
 
 
 def test_a_violation_refuses_and_is_first_in_the_comment(yard: MakeYard) -> None:
@@ -103,7 +144,7 @@ def test_a_violation_refuses_and_is_first_in_the_comment(yard: MakeYard) -> None
     assert render.markdown(plan).startswith("### gpuyard plan: dev, 2 resources, refused")
 
 
-def test_what_is_unknown_is_said(tmp_path: Path) -> None:
+def test_the_text_lists_what_is_unknown(tmp_path: Path) -> None:
     def program() -> None:
         company = pulumi.StackReference("acme/network/prod")
         group = aws.ec2.SecurityGroup("nodes", vpc_id=company.get_output("vpc_id"), description="nodes")
@@ -116,10 +157,13 @@ def test_what_is_unknown_is_said(tmp_path: Path) -> None:
     recording = record(program, project="acme", stack="dev", encrypted=["acme:token"], root=tmp_path)
     plan = make_plan(Yard("acme", "dev", {}, recording), NOW, ["acme:token"])
     assert not plan.refused
-    assert render.text(plan).splitlines()[-2:] == [
+    assert render.text(plan).splitlines()[-6:] == [
         "  the program warns: mind the gap",
-        "unknown until `pulumi up`  look-ups: aws:ssm/getParameter:getParameter; other stacks: acme/network/prod; "
-        "existing resources: aws:ec2/subnet:Subnet given; encrypted config: acme:token",
+        "unknown until `pulumi up`",
+        "  provider functions: aws.ssm.getParameter",
+        "  other stacks: acme/network/prod",
+        "  existing resources: aws.ec2.Subnet given",
+        "  encrypted config: acme:token",
     ]
 
 
@@ -130,11 +174,18 @@ def test_what_an_engine_would_refuse_is_refused(tmp_path: Path) -> None:
 
     plan = make_plan(Yard("acme", "dev", {}, record(program, project="acme", stack="dev", root=tmp_path)), NOW)
     assert plan.refused
-    assert "  REFUSED two resources aws:kms/key:Key key: give one another name, or another parent" in render.text(plan)
+    assert "  REFUSED two resources aws.kms.Key key: give one another name, or another parent" in render.text(plan)
 
 
 def line_of(plan: Plan, start: str) -> str:
     return next(line for line in render.text(plan).splitlines() if line.startswith(start))
+
+
+def lines_below(plan: Plan, heading: str) -> list[str]:
+    """The indented lines below a heading."""
+    lines = render.text(plan).splitlines()
+    start = lines.index(heading) + 1
+    return [line.strip() for line in takewhile(lambda line: line.startswith(" "), lines[start:])]
 
 
 def test_the_quotas_of_several_pools(yard: MakeYard) -> None:
@@ -148,12 +199,12 @@ def test_the_quotas_of_several_pools(yard: MakeYard) -> None:
         make_pool("e", {"machine": "p5.48xlarge", "max_nodes": 3, "service": "sagemaker", "capacity": "spot"})
 
     plan = planned(yard(program))
-    assert line_of(plan, "quota to ask for") == (
-        "quota to ask for (us-east-1)  L-417A185B Running On-Demand P instances 576 vCPU   "
-        "(code not known) All P6 Spot Instance Requests 192 vCPU   "
-        "(code not known) sagemaker: ml.p5.48xlarge for spot training job usage 3 nodes"
-    )
-    assert line_of(plan, "quota granted") == "quota granted  capacity block of p5.48xlarge: granted with the block"
+    assert lines_below(plan, "quota to request in us-east-1") == [
+        "576 vCPU  Running On-Demand P instances                          L-417A185B",
+        "192 vCPU  All P6 Spot Instance Requests                          (code not known)",
+        "3 nodes   sagemaker: ml.p5.48xlarge for spot training job usage  (code not known)",
+    ]
+    assert lines_below(plan, "quota already granted") == ["capacity block of p5.48xlarge: granted with the block"]
     assert [need.pools for need in plan.quota] == [["a", "b"], ["c"], ["d"], ["e"]]
 
 
@@ -170,7 +221,7 @@ def test_plain_pulumi_programs_have_a_plan_too(yard: MakeYard) -> None:
         ("aws:kms/key:Key", 1),
     ]
     assert "1 KMS key" in render.text(plan)
-    assert line_of(plan, "budget") == "budget none"
+    assert line_of(plan, "budget") == "budget  none"
 
 
 def test_the_region_is_the_stack_s_or_the_one_provider_s(yard: MakeYard) -> None:
@@ -194,11 +245,11 @@ def show(change: Callable[[Any], str], low: float, high: float | None) -> str:
 
 
 def test_amounts_as_people_read_them() -> None:
-    assert [show(render.rate, 9.2, 9.2), show(render.rate, 0, 4.6), show(render.rate, 2, None), show(render.rate, 0, None)] == [
+    assert [show(rate, 9.2, 9.2), show(rate, 0, 4.6), show(rate, 2, None), show(rate, 0, None)] == [
         "9.20",
         "<=4.60",
         ">=2.00",
         "unknown",
     ]
-    assert [show(render.whole, 10111, 10111), show(render.hours, 106, 106)] == ["10,111", "106 h"]
-    assert [show(render.hours, 105.9, None), show(render.hours, 0.9, None)] == [">=105 h", "unknown hours"]
+    assert [show(whole, 10111, 10111), show(hours, 106, 106)] == ["10,111", "106 h"]
+    assert [show(hours, 105.9, None), show(hours, 0.9, None)] == [">=105 h", "unknown hours"]

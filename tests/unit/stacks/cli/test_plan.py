@@ -6,14 +6,17 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gpuyard.components.planning import render
+from gpuyard.components.planning.document import Plan
 from gpuyard.stacks.cli import main
-from gpuyard.stacks.cli.documents import YardPlanDocument
+from gpuyard.stacks.cli.plan import plan
 
 ROOT = Path(__file__).resolve().parents[4]
 PROJECT = """\
@@ -95,21 +98,45 @@ def test_the_yards_that_we_ship_have_plans(cli: Cli) -> None:
         ["Budget", "budget"],
     ]
     assert any("2 x 4.6016 on demand" in line and "6,718" in line for line in lines)
-    assert any("1 x spot: price unknown" in line and line.endswith("<=3,359  bounded by on demand") for line in lines)
-    assert "   the rest buys >=105 h with everything on   WARN full month exceeds it" in out
-    assert "L-DB2E81BA Running On-Demand G and VT instances 96 vCPU   L-3819A6DF All G and VT Spot Instance Requests 48 vCPU" in out
+    assert any("1 x spot: price unknown" in line and line.endswith("<=3,359") for line in lines)
+    assert "            bounded by on demand" in lines
+    assert ", the rest buys >=105 h with everything on\n  WARN full month exceeds it" in out
+    assert "  96 vCPU  Running On-Demand G and VT instances  L-DB2E81BA\n  48 vCPU  All G and VT Spot Instance Requests   L-3819A6DF" in out
     assert " 0 violated, " in out
     code, out, _ = cli("--stack", "prod-aws", "-C", str(ROOT))
     assert code == 0
     assert "8 x 39.8 capacity block, own rate" in out
-    assert "sagemaker: ml.p5.48xlarge for spot training job usage 4 nodes" in out
+    assert "  4 nodes  sagemaker: ml.p5.48xlarge for spot training job usage  (code not known)" in out
+
+
+@pytest.mark.parametrize("stack", ["dev-aws", "prod-aws", "dev-gcp", "prod-gcp", "dev-azure", "prod-azure"])
+def test_each_committed_stack_fits_a_terminal_and_marks_its_unknown_inputs(stack: str) -> None:
+    made = plan(stack, ROOT)
+    lines = render.text(made).splitlines()
+    assert {line for line in lines if len(line) > 100} == set()
+    assert not re.search(r"\w+:\w+/\w+:", "\n".join(lines))
+    document = json.loads(made.model_dump_json(by_alias=True))
+    assert len(document["resources"]) == len(made.resources) > 30
+    marks = Counter(mark for resource in document["resources"] for mark in _marks(resource["inputs"]))
+    assert marks["$unknown"] > 10
+    assert set(marks) <= {"$unknown", "$secret"}
+    assert "04da6b54-80e4-46f7-96ec-b56ff0331ba9" not in made.model_dump_json()  # Pulumi's own text for an unknown value
+
+
+def _marks(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from (key for key in value if key.startswith("$"))
+        value = list(value.values())
+    if isinstance(value, list):
+        for entry in value:
+            yield from _marks(entry)
 
 
 def test_any_program_runs_as_pulumi_would_run_it(cli: Cli, project: Path) -> None:
     before, path = Path.cwd(), list(sys.path)
     code, out, err = cli("--stack", "dev", "-C", str(project))
     assert (code, err) == (0, "to whom it may concern\n")
-    assert out.splitlines()[0] == "dev  aws us-east-1   1 resources"
+    assert out.splitlines()[0] == "dev  aws us-east-1   1 resource"
     assert "1 KMS key" in out
     assert "encrypted config: acme:token" in out
     assert (Path.cwd(), sys.path) == (before, path)
@@ -131,17 +158,18 @@ def test_a_fully_named_stack_is_found(cli: Cli, project: Path) -> None:
 
 def test_the_document_is_the_one_thing_on_stdout(cli: Cli, project: Path) -> None:
     code, out, _ = cli("--stack", "dev", "-C", str(project), "--json")
-    document = YardPlanDocument.model_validate_json(out)
+    document = Plan.model_validate_json(out)
     assert code == 0
-    assert json.loads(out)["schema"] == "gpuyard.yard-plan/1"
+    assert json.loads(out)["schema"] == "gpuyard.plan/1"
     assert next(iter(json.loads(out))) == "schema"
     assert [resource.urn for resource in document.resources] == ["urn:pulumi:dev::acme::aws:kms/key:Key::key"]
+    assert document.resources[0].inputs == {"description": {"$secret": True}}
 
 
 def test_markdown(cli: Cli, project: Path) -> None:
     code, out, _ = cli("--stack", "dev", "-C", str(project), "--markdown")
     assert code == 0
-    assert out.startswith("### gpuyard plan: dev, 1 resources, ok\n")
+    assert out.startswith("### gpuyard plan: dev, 1 resource, ok\n")
 
 
 def test_a_violation_is_exit_2_and_the_plan_is_shown(cli: Cli, project: Path) -> None:
@@ -195,7 +223,7 @@ def test_a_misspelt_stack_and_no_project_are_usage_errors(cli: Cli, project: Pat
 
 def test_the_schema_is_printed_without_loading_pulumi() -> None:
     code = (
-        "import sys; sys.argv = ['gpuyard', 'schema', 'yard-plan']\ntry:\n from gpuyard.stacks.cli import main; main()\n"
+        "import sys; sys.argv = ['gpuyard', 'schema', 'plan']\ntry:\n from gpuyard.stacks.cli import main; main()\n"
         "except SystemExit: pass\n"
         "assert not {'pulumi', 'grpc'} & set(sys.modules), 'loaded'"
     )

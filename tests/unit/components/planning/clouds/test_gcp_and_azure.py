@@ -128,7 +128,7 @@ def test_what_stands_on_gcp_is_counted_and_its_own_budget_read(yard: MakeYard) -
     assert found.budget == 200
 
 
-@pytest.mark.parametrize(("kind", "stands"), [("FQDN", ["1 managed network's firewall"]), ("PrivateEndpoint", ["1 private endpoint"])])
+@pytest.mark.parametrize(("kind", "stands"), [("FQDN", ["1 managed network firewall"]), ("PrivateEndpoint", ["1 private endpoint"])])
 def test_a_managed_networks_rules_stand_for_what_azure_makes_of_them(yard: MakeYard, kind: str, stands: list[str]) -> None:
     assert [line.what for line in money(yard(lambda: managed(kind))).lines] == stands
 

@@ -1,0 +1,88 @@
+"""The plan's text layout: lines of at most 100 columns, aligned columns, short type tokens, amounts of money."""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from .document import Amount
+
+WIDTH = 100
+_TOKEN = re.compile(r"\b([a-z][a-z0-9-]*):([A-Za-z0-9]+)(?:/[A-Za-z0-9]+)?:([A-Za-z][A-Za-z0-9]*)\b")
+
+
+def wrapped(line: str, hanging: int) -> list[str]:
+    """Return the line cut at spaces into lines of at most WIDTH columns; all but the first begin with `hanging` spaces more."""
+    indent = " " * (len(line) - len(line.lstrip()))
+    return _lines(line.strip(), WIDTH, indent, indent + " " * hanging)
+
+
+def columns(rows: Sequence[Sequence[str]], *, wrap: int, right: int = 0) -> list[str]:
+    """Return the rows in columns of equal width; the last `right` columns are right-aligned.
+
+    Column `wrap` is cut into several lines where a row would exceed WIDTH.
+    """
+    if not rows:
+        return []
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    others = sum(width for column, width in enumerate(widths) if column != wrap) + 2 * (len(widths) - 1)
+    widths[wrap] = min(widths[wrap], max(WIDTH - others, 20))
+    numbers = range(len(widths) - right, len(widths))
+    return [line for row in rows for line in _row(row, widths, wrap, numbers)]
+
+
+def _row(row: Sequence[str], widths: Sequence[int], wrap: int, numbers: range) -> Iterator[str]:
+    first, *rest = _lines(row[wrap], widths[wrap])
+    cells = [first if column == wrap else cell for column, cell in enumerate(row)]
+    padded = [cell.rjust(widths[column]) if column in numbers else cell.ljust(widths[column]) for column, cell in enumerate(cells)]
+    yield "  ".join(padded).rstrip()
+    left = sum(widths[:wrap]) + 2 * wrap
+    yield from (" " * left + line for line in rest)
+
+
+def _lines(text: str, width: int, indent: str = "", later: str = "") -> list[str]:
+    wrapper = textwrap.TextWrapper(
+        max(width, 1),
+        initial_indent=indent,
+        subsequent_indent=later,
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return wrapper.wrap(text) or [""]
+
+
+def counted(number: int | None, noun: str, plural: str | None = None) -> str:
+    """Return "1 address", "2 addresses", or "? addresses" for None; `plural` where neither -s nor -es makes it."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{'?' if number is None else number} {plural or noun + ('es' if noun.endswith('s') else 's')}"
+
+
+def short_tokens(text: str) -> str:
+    """Return the text with Pulumi's type tokens as Python writes them: aws:ec2/subnet:Subnet becomes aws.ec2.Subnet."""
+    return _TOKEN.sub(lambda token: ".".join(part for part in token.groups() if part != "index"), text)
+
+
+def rate(amount: Amount) -> str:
+    """Return USD per hour: 9.20, <=4.60 where only a bound is known, or unknown."""
+    return _bounds(amount, ".2f")
+
+
+def whole(amount: Amount) -> str:
+    """Return USD without cents."""
+    return _bounds(amount, ",.0f")
+
+
+def hours(amount: Amount) -> str:
+    """Return whole hours, rounded down; `>=` where prices are bounds."""
+    least = math.floor(amount.low)
+    return f"{least:,} h" if amount.low == amount.high else f">={least:,} h" if least else "unknown hours"
+
+
+def _bounds(amount: Amount, form: str) -> str:
+    if amount.high is None:
+        return f">={amount.low:{form}}" if amount.low else "unknown"
+    return f"{amount.high:{form}}" if amount.low == amount.high else f"<={amount.high:{form}}"

@@ -1,0 +1,41 @@
+"""A resource's recorded inputs as JSON, in which unknown values and secrets are replaced by marks."""
+
+from __future__ import annotations
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
+from pulumi.runtime import rpc
+from pydantic import JsonValue
+
+_SIGNATURE = rpc._special_sig_key  # a mapping with this key is no plain mapping: pulumi/sdk/python/lib/pulumi/runtime/rpc.py
+_MARKS = {
+    rpc._special_secret_sig: "$secret",
+    rpc._special_asset_sig: "$asset",
+    rpc._special_archive_sig: "$archive",
+    rpc._special_resource_sig: "$resource",
+}
+
+
+def marked_inputs(inputs: Struct) -> dict[str, JsonValue]:
+    """Return the inputs by name.
+
+    {"$unknown": true} is a value that is not known before `pulumi up`, {"$secret": true} a secret. {"$asset": …}, {"$archive": …} and
+    {"$resource": …} hold an asset, an archive or a reference to a resource.
+    """
+    return {name: _marked(value) for name, value in sorted(MessageToDict(inputs).items())}
+
+
+def _marked(value: JsonValue) -> JsonValue:
+    if value == rpc.UNKNOWN:
+        return {"$unknown": True}
+    if isinstance(value, list):
+        return [_marked(entry) for entry in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # protobuf has no integers
+    if not isinstance(value, dict):
+        return value
+    mark = _MARKS.get(str(value.get(_SIGNATURE)))
+    if mark == "$secret":
+        return {mark: True}
+    plain: JsonValue = {key: _marked(entry) for key, entry in sorted(value.items()) if key != _SIGNATURE}
+    return {mark: plain} if mark else plain

@@ -1,4 +1,4 @@
-"""Submit once, wait, classify, retry, resume.
+"""Runner: submit jobs to the targets of a stack, then watch, resume, cancel and list their runs.
 
 runner = Runner(targets)
 submitted = runner.submit(spec, Path("."), key="2026-11-22")
@@ -19,9 +19,9 @@ from .admission import check
 from .backends import load_backend
 from .backends.base import Backend, Capacity, LogLine, Request
 from .errors import NotFoundError, UsageError
-from .lifecycle.handle import Case, submission
+from .lifecycle.handle import RunHandle, make_submission
 from .lifecycle.journal import Journal, RunRecord
-from .lifecycle.listing import look_at_all
+from .lifecycle.listing import list_statuses
 from .lifecycle.polling import wait_for
 from .lifecycle.resubmit import Action, decide
 from .packaging import Package, pack
@@ -34,7 +34,7 @@ from .target import JobTarget, pick_target
 
 @dataclass(frozen=True)
 class Submitted:
-    """What a submit found or made. `created` is true for the one submit that made the service start something."""
+    """The result of a submit. `created` is true only for the submit that made the service start a job."""
 
     created: bool
     note: str
@@ -42,8 +42,8 @@ class Submitted:
 
 
 @dataclass(frozen=True)
-class _Order:
-    """A job that was checked, and the run that it is."""
+class _CheckedJob:
+    """A job that its target can run, with the run id and the packed code."""
 
     run_id: str
     spec: JobSpec
@@ -54,12 +54,16 @@ class _Order:
     code: Code
 
     def keep_code(self) -> None:
-        """Upload the code, unless the same is there."""
+        """Upload the code unless the same content is stored already."""
         self.journal.keep_code(self.package.sha256, self.package.data)
 
 
 class Runner:
-    """Runs of the targets of one stack ({pool: target}). `backend_for`, `clock` and `sleep` are injected by tests."""
+    """Submits jobs to the targets of one stack and follows their runs.
+
+    `targets` maps pool names to targets (`parse_targets`); `source` names where they come from, for messages.
+    `backend_for`, `clock` (Unix time) and `sleep` (seconds) are for tests.
+    """
 
     def __init__(
         self,
@@ -74,149 +78,153 @@ class Runner:
         self._backend_for, self._clock, self._sleep = backend_for, clock, sleep
 
     def plan(self, spec: JobSpec, code_dir: Path | None, *, key: str | None = None) -> tuple[str, list[Request]]:
-        """The run id and the exact requests of a first submit. Nothing is written anywhere."""
-        order = self._order(spec, code_dir, key)
-        return order.run_id, self._backend_for(order.target).request(self._run(order))
+        """Return the run id and the exact requests that a first submit would make. Nothing is written."""
+        job = self._check(spec, code_dir, key)
+        return job.run_id, self._backend_for(job.target).request(self._run(job))
 
     def submit(
         self, spec: JobSpec, code_dir: Path | None, *, key: str | None = None, retry: bool = False, again: bool = False
     ) -> Submitted:
-        """Start a run, or adopt it if it is there: the same input twice, at any time, starts it once.
+        """Start a run, or adopt the run that exists: the same input starts one job, however often it is submitted.
 
-        Without `key` the content decides what is the same. `retry` starts the next attempt of a run that failed;
-        `again` starts a new run of the same content. Raises UsageError for a job that the target cannot run, and
-        ConflictError when the key is another job's.
+        `key` (a request key, such as a date) identifies the run; without it the spec and the code do. `retry` starts the next
+        attempt of a run that failed; `again` starts a new run of the same content. Raises UsageError for a job that the target
+        cannot run, and ConflictError when `key` belongs to another job.
         """
         if again and key is not None:
             raise UsageError("--again starts a new run under a random key; with --request-key choose another key instead")
-        order = self._order(spec, code_dir, secrets.token_hex(8) if again else key)
+        job = self._check(spec, code_dir, secrets.token_hex(8) if again else key)
         while True:
-            found = order.journal.find(order.run_id)
-            with contextlib.suppress(ChangedError):  # somebody moved it meanwhile: look again
-                there = self._case(order.journal, *found) if found is not None else None
-                submitted = self._first(order) if there is None else self._resubmit(there, order, retry=retry)
+            found = job.journal.find(job.run_id)
+            with contextlib.suppress(ChangedError):  # another process changed the record: read it again
+                handle = self._handle(job.journal, *found) if found is not None else None
+                submitted = self._first_submit(job) if handle is None else self._resubmit(handle, job, retry=retry)
                 if submitted is not None:
                     return submitted
 
-    def _order(self, spec: JobSpec, code_dir: Path | None, key: str | None) -> _Order:
-        """Check a job and work out which run it is; nothing is written."""
+    def _check(self, spec: JobSpec, code_dir: Path | None, key: str | None) -> _CheckedJob:
+        """Check a job and compute its run id. Nothing is written."""
         target = pick_target(self._targets, spec.pool, self._source)
         check(spec, target, self._clock())
         package, journal = pack(code_dir, spec.command), Journal(target.run_bucket)
         name = run_id(spec, package.digest, target.stack, target.pool, key)
-        return _Order(name, spec, target, key, journal, package, Code(package.digest, journal.code_url(package.sha256)))
+        return _CheckedJob(name, spec, target, key, journal, package, Code(package.digest, journal.code_url(package.sha256)))
 
-    def _run(self, order: _Order) -> Run:
-        """The first submission of an order."""
-        limit_s, reason = time_limit(order.spec, order.target, 0, 0)
-        return Run(order.run_id, 0, 1, order.spec, order.target, order.code, limit_s, reason)
+    def _run(self, job: _CheckedJob) -> Run:
+        """Return the first submission of a job."""
+        limit_s, reason = time_limit(job.spec, job.target, 0, 0)
+        return Run(job.run_id, 0, 1, job.spec, job.target, job.code, limit_s, reason)
 
-    def _first(self, order: _Order) -> Submitted | None:
-        """Write a new run down, then start it. None when another submit wrote it first."""
-        spec, target, now = order.spec, order.target, self._clock()
+    def _first_submit(self, job: _CheckedJob) -> Submitted | None:
+        """Record a new run, then start it. None when another submit recorded it first."""
+        spec, target, now = job.spec, job.target, self._clock()
         record = RunRecord(
-            run_id=order.run_id,
+            run_id=job.run_id,
             name=spec.name,
             stack=target.stack,
             pool=target.pool,
-            request_key=order.key,
+            request_key=job.key,
             created_at=now,
-            submissions=(submission(spec, target, order.code, (), attempt=1, fresh=True, now=now),),
+            submissions=(make_submission(spec, target, job.code, (), attempt=1, fresh=True, now=now),),
         )
         backend = self._backend_for(target)
-        backend.request(self._run(order))  # what the service cannot do, and
-        backend.ready()  # a service that is not there, are found out before anything is written
-        order.keep_code()
-        tag = order.journal.create(record)
+        backend.request(self._run(job))  # raises for what the service cannot do,
+        backend.ready()  # and for a service that is not reachable, before anything is written
+        job.keep_code()
+        tag = job.journal.create(record)
         if tag is None:
             return None
-        case = self._case(order.journal, record, tag)
-        created = case.start()
-        return Submitted(created, "created", case.submitted() if created else case.status())
+        handle = self._handle(job.journal, record, tag)
+        created = handle.start()
+        return Submitted(created, "created", handle.submitted_status() if created else handle.status())
 
-    def _resubmit(self, case: Case, order: _Order, *, retry: bool) -> Submitted | None:
-        """Do what the resubmit table says about a run that is there. None = look again soon."""
-        written = case.record.last.service_id is not None or case.record.last.ended is not None
-        service = case.look() if written else None
-        choice = decide(case.record, service, order.spec, order.code.digest, retry=retry, now=self._clock())
+    def _resubmit(self, handle: RunHandle, job: _CheckedJob, *, retry: bool) -> Submitted | None:
+        """Carry out the resubmit table for a run that exists. None = read the record again soon."""
+        last = handle.record.last
+        service = handle.refresh() if last.service_id is not None or last.ended is not None else None
+        choice = decide(handle.record, service, job.spec, job.code.digest, retry=retry, now=self._clock())
         if choice.action is Action.POLL:
             self._sleep(0.05)
             return None
         created = False
         if choice.action is Action.TAKE_OVER:
-            created = case.take_over()
+            created = handle.take_over()
         elif choice.action is Action.NEXT:
-            order.keep_code()
-            created = case.next(order.spec, order.code, fresh=choice.fresh)
-        return Submitted(created, choice.note, case.status())
+            job.keep_code()
+            created = handle.start_next(job.spec, job.code, fresh=choice.fresh)
+        return Submitted(created, choice.note, handle.status())
 
     def status(self, run: str) -> RunStatus:
-        """Where a run is. Raises NotFoundError for an unknown one."""
+        """Return a run's status. Raises NotFoundError for an unknown run."""
         return self._find(run).status()
 
     def wait(self, run: str, on_status: Callable[[RunStatus], None] = lambda _: None) -> RunStatus:
-        """Wait for the end, starting new attempts while the allowance pays for them.
+        """Wait for a run's end, and start new attempts while its retries allow them.
 
-        Raises LostSightError when the service or the record could not be asked for five minutes, be it for throttling, an outage
-        or credentials that ran out: the job may still run. UNKNOWN for as long is returned; it is an end for nobody.
+        `on_status` receives every status read. Raises LostSightError when the service or the record could not be read for five
+        minutes (throttling, an outage, expired credentials): the job may still run. A run that stays UNKNOWN for five minutes is
+        returned as UNKNOWN, which is not an end.
         """
         return wait_for(lambda: self._find(run), on_status, self._clock, self._sleep)
 
     def cancel(self, run: str) -> RunStatus:
-        """End a run. One that has ended stays as it ended."""
+        """Cancel a run. A run that has ended keeps its state, except that STOPPED becomes CANCELLED."""
         while True:
-            case = self._find(run)
-            with contextlib.suppress(ChangedError):  # a submit or a wait moved it on meanwhile
-                case.cancel()
-                if case.record.last.service_id is not None or case.record.last.ended is not None:
-                    return case.status()
+            handle = self._find(run)
+            with contextlib.suppress(ChangedError):  # a submit or a wait changed the record meanwhile
+                handle.cancel()
+                if handle.record.last.service_id is not None or handle.record.last.ended is not None:
+                    return handle.status()
             self._sleep(0.05)
 
     def logs(self, run: str, *, node: int | None = None, since: float | None = None, follow: bool = False) -> Iterator[LogLine]:
-        """Output of the newest attempt's nodes, from `since` (Unix time). Raises UsageError for a node it does not have."""
-        case = self._find(run)
-        nodes = case.record.last.spec.nodes
+        """Yield the output of the newest attempt's nodes, from `since` (Unix time; default: all).
+
+        `node` selects one node; `follow` continues until the attempt ends. Raises UsageError for a node that the run does not have.
+        """
+        handle = self._find(run)
+        nodes = handle.record.last.spec.nodes
         if node is not None and not 0 <= node < nodes:
             raise UsageError(f"run {run} has no node {node}, allowed: 0..{nodes - 1}")
-        if case.record.last.service_id is not None:
-            yield from case.backend.logs(case.record.last.service_id, node=node, since=since, follow=follow)
+        if handle.record.last.service_id is not None:
+            yield from handle.backend.logs(handle.record.last.service_id, node=node, since=since, follow=follow)
 
     def runs(self, on_damaged: Callable[[str], None] = lambda _: None) -> list[RunStatus]:
-        """All runs of the targets' pools, on whatever services, newest first.
+        """Return the status of all runs of the targets' pools, newest first.
 
-        A record that cannot be read is named to `on_damaged` and left out; a run whose service cannot be asked is named
-        there too and UNKNOWN, so that one service that is down does not hide the others.
+        A record that cannot be read is left out and reported to `on_damaged`. A run whose service cannot be asked is UNKNOWN and
+        reported too, so that one service that is down does not hide the others.
         """
         found: list[RunStatus] = []
         for bucket in self._buckets():
             journal = Journal(bucket)
-            found += look_at_all(journal, functools.partial(self._own_case, journal), on_damaged)
+            found += list_statuses(journal, functools.partial(self._own_handle, journal), on_damaged)
         return sorted(found, key=lambda status: -status.submitted_at)
 
-    def _own_case(self, journal: Journal, record: RunRecord, tag: str) -> Case | None:
-        return self._case(journal, record, tag) if record.pool in self._targets else None
+    def _own_handle(self, journal: Journal, record: RunRecord, tag: str) -> RunHandle | None:
+        return self._handle(journal, record, tag) if record.pool in self._targets else None
 
     def fetch(self, run: str, into: Path) -> list[str]:
-        """Copy a run's output and checkpoints below a folder. Returns the paths written, relative to it."""
+        """Download a run's output and checkpoints. Returns the paths written, relative to `into`."""
         journal = self._find(run).journal
         return [f"{part}/{name}" for part in ("output", "checkpoints") for name in journal.fetch(run, part, into / part)]
 
     def capacity(self) -> dict[str, Capacity]:
-        """How much of each pool is free."""
+        """Return the free and waiting nodes of each pool."""
         return {pool: self._backend_for(target).capacity() for pool, target in self._targets.items()}
 
-    def _case(self, journal: Journal, record: RunRecord, tag: str) -> Case:
+    def _handle(self, journal: Journal, record: RunRecord, tag: str) -> RunHandle:
         target = self._targets.get(record.pool)
         if target is None:
             raise NotFoundError(f"run {record.run_id} belongs to pool '{record.pool}', which {self._source} no longer has")
-        return Case(journal, self._backend_for(target), target, record, tag, self._clock)
+        return RunHandle(journal, self._backend_for(target), target, record, tag, self._clock)
 
-    def _find(self, run: str) -> Case:
+    def _find(self, run: str) -> RunHandle:
         missing = NotFoundError(f"no run '{run}': {self._source} has no pool that takes jobs")
         for bucket in self._buckets():
             journal = Journal(bucket)
             try:
-                return self._case(journal, *journal.get(run))
+                return self._handle(journal, *journal.get(run))
             except NotFoundError as error:
                 missing = error
         raise missing

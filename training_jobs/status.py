@@ -62,7 +62,7 @@ class Attempt(_Model):
     tail: list[str] = Field(default_factory=list, description="last lines of the worker that failed")
 
 
-class Service(_Model):
+class ServiceJob(_Model):
     """Where the newest attempt is at its service."""
 
     kind: str
@@ -97,4 +97,4 @@ class RunStatus(_Model):
     cost: Cost
     checkpoint_url: str
     output_url: str
-    service: Service
+    service: ServiceJob

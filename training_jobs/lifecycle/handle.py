@@ -1,4 +1,4 @@
-"""A run in hand: its record, the service it goes to, and the steps that move it on, each one conditional."""
+"""RunHandle: a run's record and its service, with the conditional steps that move the run forward."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from ..state import Reason, State
 from ..status import RunStatus
 from ..store import ChangedError
 from ..target import JobTarget
-from .journal import Ended, Journal, RunRecord, Submission
+from .journal import Journal, RunRecord, Submission, SubmissionEnd
 from .resubmit import TAKE_OVER_AFTER_S, allowance_left, apply_allowance, retries_left
-from .status_builder import NothingLeft, build_status, recorded
+from .status_builder import NoDocuments, build_status, recorded_status
 
-_CUTS = {  # what gpuyard itself ends: how it counts, and why
-    Reason.CAPACITY: (State.FAILED, "queue_timeout: no nodes came free in time"),
-    Reason.PREEMPTED: (State.STOPPED, "preempted more often than retries.preempted pays for"),
+_CUTS = {  # jobs that gpuyard itself ends: the state they count as, and the detail shown
+    Reason.CAPACITY: (State.FAILED, "queue_timeout: no nodes became free in time"),
+    Reason.PREEMPTED: (State.STOPPED, "preempted more often than retries.preempted allows"),
 }
 _REFUSED = {QuotaError: Reason.QUOTA, CapacityError: Reason.CAPACITY}
 
 
 @dataclass
-class Case:
-    """One run as it was last read. A step raises store.ChangedError when somebody else moved the run first."""
+class RunHandle:
+    """One run as last read from the journal.
+
+    Each step writes the record conditionally. It raises store.ChangedError when another process changed the record first.
+    """
 
     journal: Journal
     backend: Backend
@@ -35,46 +38,46 @@ class Case:
     record: RunRecord
     tag: str
     clock: Callable[[], float]
-    said: ServiceStatus | GpuyardError | None = None
-    """What the service answered where it was asked about many runs at once; good for one look."""
+    prefetched: ServiceStatus | GpuyardError | None = None
+    """The service's answer from one call about many runs. The next `refresh` uses it up."""
 
     def save(self, record: RunRecord) -> None:
-        """Replace the record, if nobody else did."""
+        """Replace the record in the journal. Raises ChangedError when another process changed it first."""
         self.tag = self.journal.replace(record, self.tag)
         self.record = record
 
-    def look(self) -> ServiceStatus:
-        """What the service says of the newest submission; its end is kept in the record, because services forget."""
+    def refresh(self) -> ServiceStatus:
+        """Ask the service about the newest submission. Its end is written into the record, because services forget jobs."""
         last = self.record.last
         if last.ended is not None:
-            return recorded(last.ended)
+            return recorded_status(last.ended)
         if last.service_id is None:
             if self.clock() - last.written_at < TAKE_OVER_AFTER_S:
                 return ServiceStatus(State.PENDING, detail="being submitted")
             with contextlib.suppress(ChangedError):
                 self.take_over()
             self.record, self.tag = self.journal.get(self.record.run_id)
-            return self.look()
-        status = apply_allowance(self._held_to_limits(self._answer(last.service_id), last.service_id), self.record)
+            return self.refresh()
+        status = apply_allowance(self._enforce_limits(self._service_status(last.service_id), last.service_id), self.record)
         if not status.state.ended:
             return status
         try:
-            self.save(self.record.with_last(ended=self._ended(status)))
+            self.save(self.record.with_last(ended=self._end(status)))
         except ChangedError:
             self.record, self.tag = self.journal.get(self.record.run_id)
-            return self.look()
+            return self.refresh()
         return status
 
-    def _answer(self, service_id: str) -> ServiceStatus:
-        said, self.said = self.said, None
-        if isinstance(said, GpuyardError):
-            raise said
-        return said or self.backend.status(service_id)
+    def _service_status(self, service_id: str) -> ServiceStatus:
+        answer, self.prefetched = self.prefetched, None
+        if isinstance(answer, GpuyardError):
+            raise answer
+        return answer or self.backend.status(service_id)
 
-    def _held_to_limits(self, status: ServiceStatus, service_id: str) -> ServiceStatus:
-        """End what waits longer or starts more often than it may, where the service does not; the end is then ours to name.
+    def _enforce_limits(self, status: ServiceStatus, service_id: str) -> ServiceStatus:
+        """End a job that waits too long or restarts too often, where the service itself does not.
 
-        That it is cut is written down before the service is asked, so that whoever looks next names it the same.
+        The reason is written into the record before the service is called, so that every later reader reports the same end.
         """
         if self.record.last.cut is None and (cause := self._beyond_limits(status)) is not None:
             self.save(self.record.with_last(cut=cause))
@@ -83,7 +86,7 @@ class Case:
             return status
         if not status.state.ended:
             self.backend.cancel(service_id)
-            return replace(status, detail=f"{_CUTS[cut][1]}; it is being ended")
+            return replace(status, detail=f"{_CUTS[cut][1]}; cancelling it")
         if status.state in {State.CANCELLED, State.STOPPED}:
             return replace(status, state=_CUTS[cut][0], reason=cut, detail=_CUTS[cut][1])
         return status
@@ -93,74 +96,80 @@ class Case:
         patience = last.spec.queue_timeout
         if patience is not None and status.state is State.PENDING and self.clock() - last.written_at > patience:
             return Reason.CAPACITY
-        # While it waits for machines again, not once it runs: then the machines of one restart too many are paid for already.
+        # Only while the job waits for machines: once it runs, the machines of the restart too many are paid for already.
         spent = status.restarts.count(Reason.PREEMPTED) > retries_left(self.record).preempted
         return Reason.PREEMPTED if spent and status.state is State.RECOVERING else None
 
     def status(self) -> RunStatus:
-        """Where the run is now."""
-        service = self.look()
+        """Return the run's status now."""
+        service = self.refresh()
         return build_status(self.journal, self.record, self.target, service, self.clock())
 
-    def submitted(self) -> RunStatus:
-        """A run that was submitted just now: nobody need be asked, its nodes have left nothing yet."""
+    def submitted_status(self) -> RunStatus:
+        """Return the status right after a submit, without a call: the nodes have written nothing yet."""
         service = ServiceStatus(State.PENDING, detail="submitted")
-        return build_status(NothingLeft(self.journal.url), self.record, self.target, service, self.clock())
+        return build_status(NoDocuments(self.journal.url), self.record, self.target, service, self.clock())
 
-    def unknown(self, why: str) -> RunStatus:
-        """What the record alone tells, while the service cannot be asked."""
+    def unknown_status(self, why: str) -> RunStatus:
+        """Return an UNKNOWN status from the record alone; `why` says why the service cannot be asked."""
         return build_status(self.journal, self.record, self.target, ServiceStatus(State.UNKNOWN, detail=why), self.clock())
 
     def start(self) -> bool:
-        """Call the service for the newest submission and write its id down. False when no time or money is left for it."""
+        """Submit the newest submission to the service and record its id.
+
+        Returns False, and records the end, when earlier attempts used up the time or cost limit.
+        """
         last = self.record.last
         if last.limit_s <= 0:
             spent = ServiceStatus(State.FAILED, Reason(last.limit_reason), detail=f"earlier attempts used up the {last.limit_reason} limit")
-            self.save(self.record.with_last(ended=self._ended(spent)))
+            self.save(self.record.with_last(ended=self._end(spent)))
             return False
         try:
             service_id = self.backend.submit(self._run())
         except LostSightError:
-            raise  # it may have been started: the record stays as it is, and whoever comes next looks it up
+            raise  # the job may have started: the record stays as it is, and the next submit looks the job up
         except GpuyardError as refused:
-            self._refused(refused)
+            self._record_refusal(refused)
             raise
         self.save(self.record.with_last(service_id=service_id))
         return True
 
-    def _refused(self, error: GpuyardError) -> None:
-        """Nothing was started, and nothing may start later behind the back of who was told so: the next submit tries again."""
+    def _record_refusal(self, error: GpuyardError) -> None:
+        """Record that the service refused and nothing started. Only the next submit tries again (docs/adr/0008)."""
         reason = _REFUSED.get(type(error), Reason.UNKNOWN)
-        self.save(self.record.with_last(ended=self._ended(ServiceStatus(State.STOPPED, reason, detail=f"refused: {error}"))))
+        self.save(self.record.with_last(ended=self._end(ServiceStatus(State.STOPPED, reason, detail=f"refused: {error}"))))
 
     def take_over(self) -> bool:
-        """Finish what a writer left that died between the record and the call. True when the call had not been made."""
+        """Finish a submit whose process died between the record and the service call.
+
+        Returns True when the call had not been made, so that this process started the job.
+        """
         self.save(self.record.with_last(written_at=self.clock()))
         service_id = self.backend.find(self._run())
         if service_id is None:
-            self.save(self.record.with_last(written_at=self.clock()))  # looking took time: ours still, from now on
+            self.save(self.record.with_last(written_at=self.clock()))  # the look-up took time: renew the claim on the record
             return self.start()
         self.save(self.record.with_last(service_id=service_id))
         return False
 
-    def next(self, spec: JobSpec, code: Code, *, fresh: bool) -> bool:
-        """Write the next attempt down and start it."""
+    def start_next(self, spec: JobSpec, code: Code, *, fresh: bool) -> bool:
+        """Record the next submission and start it. `fresh` restarts the clocks and allowances."""
         attempt = max([*self.journal.claims(self.record.run_id), self.record.last.attempt]) + 1
         before = () if fresh else self.record.current
-        following = submission(spec, self.target, code, before, attempt=attempt, fresh=fresh, now=self.clock())
+        following = make_submission(spec, self.target, code, before, attempt=attempt, fresh=fresh, now=self.clock())
         self.save(self.record.with_next(following))
         return self.start()
 
     def resume(self) -> bool:
-        """Start the next attempt of a stopped run as it was, if its allowance pays for one."""
+        """Start the next attempt of a STOPPED run with the same spec and code. Returns False when no retry is left."""
         last = self.record.last
         if last.ended is None or last.ended.state is not State.STOPPED or not allowance_left(self.record, last.ended.reason):
             return False
-        return self.next(last.spec, Code(last.code_digest, last.code_url), fresh=False)
+        return self.start_next(last.spec, Code(last.code_digest, last.code_url), fresh=False)
 
     def cancel(self) -> None:
-        """End the run for good: at the service, or in the record where nothing is alive but a submit would resume it."""
-        if self.look().state is State.STOPPED and self.record.last.ended is not None:
+        """Cancel the run: at the service while a job is alive, else in the record, so that no submit resumes it."""
+        if self.refresh().state is State.STOPPED and self.record.last.ended is not None:
             self.save(self.record.with_last(ended=self.record.last.ended.model_copy(update={"state": State.CANCELLED})))
         elif self.record.last.service_id is not None and self.record.last.ended is None:
             self.backend.cancel(self.record.last.service_id)
@@ -180,8 +189,8 @@ class Case:
             retries_left(self.record),
         )
 
-    def _ended(self, status: ServiceStatus) -> Ended:
-        return Ended(
+    def _end(self, status: ServiceStatus) -> SubmissionEnd:
+        return SubmissionEnd(
             state=status.state,
             reason=status.reason,
             exit_code=status.exit_code,
@@ -193,10 +202,10 @@ class Case:
         )
 
 
-def submission(
+def make_submission(
     spec: JobSpec, target: JobTarget, code: Code, before: Sequence[Submission], *, attempt: int, fresh: bool, now: float
 ) -> Submission:
-    """A submission with what `before` left of its time and money."""
+    """Return a submission whose limits are what the submissions `before` it left of the run's time and money."""
     ran = [earlier.ended.ran_s if earlier.ended else 0.0 for earlier in before]
     usd = sum(cost_usd(target, earlier.spec.nodes, seconds) or 0.0 for earlier, seconds in zip(before, ran, strict=True))
     limit_s, reason = time_limit(spec, target, sum(ran), usd)

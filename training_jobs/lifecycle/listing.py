@@ -1,4 +1,4 @@
-"""Looks at all runs of a bucket: the records side by side where they are far, each service about many jobs at a time."""
+"""List the runs of a bucket: read cloud records concurrently, and ask each service about many jobs in one call."""
 
 from __future__ import annotations
 
@@ -9,60 +9,62 @@ from concurrent.futures import ThreadPoolExecutor
 from ..backends.base import AsksForMany
 from ..errors import AuthError, LostSightError, UsageError
 from ..status import RunStatus
-from .handle import Case
+from .handle import RunHandle
 from .journal import Journal, RunRecord
 
-_LOOKS_AT_ONCE = 16  # at runs in a far bucket, each of which is a handful of calls
+_CONCURRENT_READS = 16  # of runs in a cloud bucket; each run takes a handful of calls
 
-Say = Callable[[str], None]
+_HandleOf = Callable[[RunRecord, str], RunHandle | None]
+_OnDamaged = Callable[[str], None]
 
 
-def look_at_all(journal: Journal, case_of: Callable[[RunRecord, str], Case | None], on_damaged: Say) -> list[RunStatus]:
-    """The status of each run of a bucket that `case_of` makes a case of.
+def list_statuses(journal: Journal, handle_of: _HandleOf, on_damaged: _OnDamaged) -> list[RunStatus]:
+    """Return the status of each run for which `handle_of` returns a handle.
 
-    A record that cannot be read is named to `on_damaged` and left out; a run whose service cannot be asked is named there too
-    and UNKNOWN, so that one service that is down does not hide the others.
+    A record that cannot be read is left out and reported to `on_damaged`. A run whose service cannot be asked is UNKNOWN and
+    reported too, so that one service that is down does not hide the others.
     """
-    workers = 1 if journal.url.startswith("file:") else _LOOKS_AT_ONCE
+    workers = 1 if journal.url.startswith("file:") else _CONCURRENT_READS
     with ThreadPoolExecutor(workers) as pool:
-        cases = [case for case in pool.map(lambda run: _case(journal, run, case_of, on_damaged), journal.run_ids()) if case is not None]
-        _ask_ahead(cases)
-        return list(pool.map(lambda case: _status(case, on_damaged), cases))
+        found = pool.map(lambda run: _handle(journal, run, handle_of, on_damaged), journal.run_ids())
+        handles = [handle for handle in found if handle is not None]
+        _prefetch(handles)
+        return list(pool.map(lambda handle: _status(handle, on_damaged), handles))
 
 
-def _case(journal: Journal, run: str, case_of: Callable[[RunRecord, str], Case | None], on_damaged: Say) -> Case | None:
+def _handle(journal: Journal, run: str, handle_of: _HandleOf, on_damaged: _OnDamaged) -> RunHandle | None:
     try:
-        there = journal.find(run)
+        found = journal.find(run)
     except UsageError as error:
         on_damaged(f"left out: {error}")
         return None
-    return None if there is None else case_of(*there)
+    return None if found is None else handle_of(*found)
 
 
-def _ask_ahead(cases: Iterable[Case]) -> None:
-    """Ask each service that can about all the jobs of a pool that have not ended; the cases then need not."""
-    alive = defaultdict[str, list[tuple[Case, str]]](list)
-    for case in cases:
-        last = case.record.last
+def _prefetch(handles: Iterable[RunHandle]) -> None:
+    """Ask each service that supports it about all unended jobs of a pool in one call."""
+    alive = defaultdict[str, list[tuple[RunHandle, str]]](list)
+    for handle in handles:
+        last = handle.record.last
         if last.ended is None and last.service_id is not None:
-            alive[case.record.pool].append((case, last.service_id))
-    for asked in alive.values():
-        backend = asked[0][0].backend
-        if len(asked) == 1 or not isinstance(backend, AsksForMany):
+            alive[handle.record.pool].append((handle, last.service_id))
+    for jobs in alive.values():
+        backend = jobs[0][0].backend
+        if len(jobs) == 1 or not isinstance(backend, AsksForMany):
             continue
         try:
-            found = backend.statuses([service_id for _, service_id in asked])
+            found = backend.statuses([service_id for _, service_id in jobs])
         except (LostSightError, AuthError) as error:
-            for case, _ in asked:
-                case.said = error
+            for handle, _ in jobs:
+                handle.prefetched = error
             continue
-        for case, service_id in asked:
-            case.said = found[service_id]
+        for handle, service_id in jobs:
+            handle.prefetched = found[service_id]
 
 
-def _status(case: Case, on_damaged: Say) -> RunStatus:
+def _status(handle: RunHandle, on_damaged: _OnDamaged) -> RunStatus:
     try:
-        return case.status()
+        return handle.status()
     except (LostSightError, AuthError) as error:
-        on_damaged(f"{case.record.run_id}: {error}")
-        return case.unknown(str(error))
+        on_damaged(f"{handle.record.run_id}: {error}")
+        return handle.unknown_status(str(error))

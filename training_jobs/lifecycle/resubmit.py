@@ -1,4 +1,4 @@
-"""What a submit does with a run that is already there: the resubmit table, and the allowance of retries. Pure."""
+"""Decide what a submit does with a run that exists already: the resubmit table and the retry allowance. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TAKE_OVER_AFTER_S = 60.0
 
 
 class Action(Enum):
-    """What to do about the run that was found."""
+    """What a submit does with an existing run."""
 
     ADOPT = "adopt"
     POLL = "poll"
@@ -28,7 +28,7 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Choice:
-    """An action, whether it starts clocks and allowances anew, and what to tell the user."""
+    """An action, the note shown to the user, and whether the action restarts clocks and allowances."""
 
     action: Action
     note: str = ""
@@ -36,9 +36,9 @@ class Choice:
 
 
 def decide(record: RunRecord, status: ServiceStatus | None, spec: JobSpec, code_digest: str, *, retry: bool, now: float) -> Choice:
-    """The row of the resubmit table that applies. `status` is None while the record has no service id.
+    """Return the action of the resubmit table (docs/job.md). `status` is None while the record has no service id.
 
-    Raises ConflictError when the run's key belongs to another spec or other code and nobody said --retry.
+    Raises ConflictError when the record has another spec or other code and `retry` does not allow that.
     """
     state = status.state if status is not None else None
     can_retry = state in {State.FAILED, State.CANCELLED, State.STOPPED}
@@ -46,14 +46,14 @@ def decide(record: RunRecord, status: ServiceStatus | None, spec: JobSpec, code_
         _refuse_another_job(record, spec, code_digest, retry=retry)
     if status is None:
         young = now - record.last.written_at < TAKE_OVER_AFTER_S
-        return Choice(Action.POLL) if young else Choice(Action.TAKE_OVER, "taken over from a submit that died")
+        return Choice(Action.POLL) if young else Choice(Action.TAKE_OVER, "taken over from a submit that did not finish")
     if retry and can_retry:
         return Choice(Action.NEXT, f"retried after {status.state}", fresh=True)
     if status.state is State.STOPPED:
         return Choice(Action.NEXT, "resumed from the newest checkpoint")
     if status.state in {State.FAILED, State.CANCELLED}:
         hint = "--retry starts the next attempt" + ("" if record.request_key else ", --again a new run")
-        return Choice(Action.ADOPT, f"adopted: it {status.state} ({status.reason or 'on request'}); {hint}")
+        return Choice(Action.ADOPT, f"adopted: it is {status.state} ({status.reason or 'on request'}); {hint}")
     return Choice(Action.ADOPT, f"adopted: it is {status.state}")
 
 
@@ -65,8 +65,8 @@ def _refuse_another_job(record: RunRecord, spec: JobSpec, code_digest: str, *, r
     if code_digest != last.code_digest:
         problems.append(Problem("code", f"was {last.code_digest[:12]}, is {code_digest[:12]} (sha256 of its files)"))
     if problems:
-        running = "wait until it ended, then use" if retry else "use another key, or"
-        fix = f"{running} --retry to go on with this run under the new spec"
+        first = "wait until it has ended, then use" if retry else "use another key, or"
+        fix = f"{first} --retry to continue this run with the new spec"
         raise ConflictError(f"run {record.run_id} (key {record.request_key!r}) is bound to another job; {fix}", problems)
 
 
@@ -74,9 +74,9 @@ _GROUPS = {Reason.PREEMPTED: "preempted", Reason.INFRA: "infra", Reason.FABRIC: 
 
 
 def allowance_left(record: RunRecord, reason: Reason | None, restarts: Sequence[Reason] = ()) -> bool:
-    """Whether `retries` still pays for a new attempt after an end for this reason.
+    """Return whether `retries` still allows a new attempt after an end for this reason.
 
-    What the service spent by itself counts too: in `restarts` while the newest submission's end is not yet recorded.
+    Restarts by the service count too. `restarts` holds those of the newest submission while its end is not yet recorded.
     """
     if reason not in _GROUPS:
         return False
@@ -87,7 +87,7 @@ def allowance_left(record: RunRecord, reason: Reason | None, restarts: Sequence[
 
 
 def retries_left(record: RunRecord) -> Retries:
-    """What the newest submission may spend of the allowance: all of it, less what ended the submissions before it."""
+    """Return the retries left for the newest submission: the allowance less the ends of the submissions before it."""
     retries = record.last.spec.retries
     left = {group: max(0, getattr(retries, group) - _ends(record.current[:-1], group)) for group in set(_GROUPS.values())}
     return Retries(**left)
@@ -99,6 +99,6 @@ def _ends(submissions: Sequence[Submission], group: str) -> int:
 
 
 def apply_allowance(status: ServiceStatus, record: RunRecord) -> ServiceStatus:
-    """A failure that the allowance pays for is a stop: resumable, not final. A bad configuration never is."""
+    """Return a FAILED status as STOPPED (resumable) while a retry is left for it. A bad configuration stays FAILED."""
     failed = status.state is State.FAILED and status.exit_code != JOB_BAD_CONFIG
     return replace(status, state=State.STOPPED) if failed and allowance_left(record, status.reason, status.restarts) else status

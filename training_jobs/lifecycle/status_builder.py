@@ -1,4 +1,4 @@
-"""Puts a run's status together: the record, the service's word and what the nodes left."""
+"""Build a run's status from its record, the service's answer and the documents that the nodes wrote."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..backends.base import ServiceStatus
 from ..run import cost_usd
 from ..run_layout import run_url
 from ..state import Reason, State
-from ..status import SCHEMA, Attempt, Cost, FabricVerdict, Metrics, RunStatus, Service
+from ..status import SCHEMA, Attempt, Cost, FabricVerdict, Metrics, RunStatus, ServiceJob
 from ..target import JobTarget
-from .journal import Ended, RunRecord, Submission
+from .journal import RunRecord, Submission, SubmissionEnd
 
 
-class Left(Protocol):
-    """What nodes left in the run bucket: a Journal, or nothing yet."""
+class NodeDocuments(Protocol):
+    """The documents that a run's nodes wrote into the run bucket: a Journal, or NoDocuments."""
 
     @property
     def url(self) -> str: ...  # noqa: D102
@@ -30,40 +30,40 @@ class Left(Protocol):
 
 
 @dataclass(frozen=True)
-class NothingLeft:
-    """Of a run whose nodes have not started."""
+class NoDocuments:
+    """The documents of a run whose nodes have not started: none."""
 
     url: str
 
     def claims(self, run_id: str) -> list[int]:
-        """None."""
+        """Return no attempt."""
         return []
 
     def document(self, run_id: str, path: str) -> dict[str, Any] | None:
-        """None."""
+        """Return no document."""
         return None
 
 
 class _ReadOnce:
-    """Each document is asked for once for one status: in a far bucket every look is a call."""
+    """A cache that reads each document at most once for one status: in a cloud bucket every read is a call."""
 
-    def __init__(self, left: Left) -> None:
-        self._left, self.url, self._documents = left, left.url, dict[tuple[str, str], dict[str, Any] | None]()
+    def __init__(self, source: NodeDocuments) -> None:
+        self._source, self.url, self._documents = source, source.url, dict[tuple[str, str], dict[str, Any] | None]()
 
     def claims(self, run_id: str) -> list[int]:
-        return self._left.claims(run_id)
+        return self._source.claims(run_id)
 
     def document(self, run_id: str, path: str) -> dict[str, Any] | None:
         if (run_id, path) not in self._documents:
-            self._documents[run_id, path] = self._left.document(run_id, path)
+            self._documents[run_id, path] = self._source.document(run_id, path)
         return self._documents[run_id, path]
 
 
-def build_status(journal: Left, record: RunRecord, target: JobTarget, service: ServiceStatus, now: float) -> RunStatus:
-    """Put a run's status together. `service` is what its service says of the newest submission."""
+def build_status(journal: NodeDocuments, record: RunRecord, target: JobTarget, service: ServiceStatus, now: float) -> RunStatus:
+    """Return a run's status. `service` is the service's answer about the newest submission, `now` the Unix time."""
     journal = _ReadOnce(journal)
-    said = [service if submission is record.last else recorded(submission.ended) for submission in record.submissions]
-    attempts = _attempts(journal, record, said)
+    answers = [service if submission is record.last else recorded_status(submission.ended) for submission in record.submissions]
+    attempts = _attempts(journal, record, answers)
     number = attempts[-1].attempt
     progress = _documents(journal, record.run_id, number, "progress.json")
     folder = run_url(journal.url, record.run_id)
@@ -91,30 +91,30 @@ def build_status(journal: Left, record: RunRecord, target: JobTarget, service: S
         first_step_at=_unix(progress.get("first_step_at")),
         metrics=_metrics(progress),
         fabric=_fabric(_documents(journal, record.run_id, number, "preflight.json")),
-        cost=_cost(record, said, target, now),
+        cost=_cost(record, answers, target, now),
         checkpoint_url=f"{folder}/checkpoints",
         output_url=f"{folder}/output",
-        service=Service(kind=target.kind, id=record.last.service_id, console_url=service.console_url),
+        service=ServiceJob(kind=target.kind, id=record.last.service_id, console_url=service.console_url),
     )
 
 
-def recorded(end: Ended | None) -> ServiceStatus:
-    """What a service said at the end of a submission, from the record."""
+def recorded_status(end: SubmissionEnd | None) -> ServiceStatus:
+    """Return the recorded end of a submission as a service status. UNKNOWN when none was recorded."""
     if end is None:
         return ServiceStatus(State.UNKNOWN)
     times = (end.started_at, end.ended_at)
     return ServiceStatus(end.state, end.reason, end.exit_code, *times, end.detail, end.console_url, end.restarts)
 
 
-def _attempts(journal: Left, record: RunRecord, said: Sequence[ServiceStatus]) -> list[Attempt]:
-    """One for each start of the nodes: a submission whose service started them anew by itself has several, the newest its own."""
+def _attempts(journal: NodeDocuments, record: RunRecord, answers: Sequence[ServiceStatus]) -> list[Attempt]:
+    """Return one attempt for each start of the nodes. A submission that its service restarted has several."""
     claims = journal.claims(record.run_id)
     ends = [*(submission.attempt for submission in record.submissions[1:]), math.inf]
     found: list[Attempt] = []
-    for submission, end, status in zip(record.submissions, ends, said, strict=True):
+    for submission, end, status in zip(record.submissions, ends, answers, strict=True):
         numbers = [number for number in claims if submission.attempt <= number < end] or [submission.attempt]
         since, begun = submission.written_at, status.started_at
-        reasons = [*status.restarts, *[None] * len(numbers)]  # a service tells late, and not always, why it started again
+        reasons = [*status.restarts, *[None] * len(numbers)]  # a service reports the reason of a restart late, and not always
         for number, reason in zip(numbers[:-1], reasons, strict=False):
             found.append(_restarted(journal, record, number, reason, since, begun))
             since, begun = found[-1].ended_at or since, _claimed_at(journal, record, number + 1)
@@ -123,15 +123,15 @@ def _attempts(journal: Left, record: RunRecord, said: Sequence[ServiceStatus]) -
     return found
 
 
-def _claimed_at(journal: Left, record: RunRecord, number: int) -> float | None:
-    """When the nodes of an attempt had found each other."""
+def _claimed_at(journal: NodeDocuments, record: RunRecord, number: int) -> float | None:
+    """Return the Unix time at which node 0 claimed an attempt, after all nodes had connected."""
     return _unix((journal.document(record.run_id, f"attempts/{number}.json") or {}).get("claimed_at"))
 
 
 def _restarted(
-    journal: Left, record: RunRecord, number: int, reason: Reason | None, submitted_at: float, started_at: float | None
+    journal: NodeDocuments, record: RunRecord, number: int, reason: Reason | None, submitted_at: float, started_at: float | None
 ) -> Attempt:
-    """A start that the service replaced by another; its end is what its first node wrote down, if it could."""
+    """Return an attempt that the service ended by a restart. Its end is what node 0 wrote, if it could."""
     progress = _documents(journal, record.run_id, number, "progress.json")
     result = _documents(journal, record.run_id, number, "node-0.json")
     return Attempt(
@@ -144,37 +144,38 @@ def _restarted(
         ended_at=_unix(result.get("ended_at")),
         step=_metrics(progress).step,
         restarts=progress.get("restarts", 0),
-        detail="started again by the service",
+        detail="restarted by the service",
     )
 
 
-def _attempt(journal: Left, record: RunRecord, submission: Submission, number: int, said: ServiceStatus) -> Attempt:
+def _attempt(journal: NodeDocuments, record: RunRecord, submission: Submission, number: int, answer: ServiceStatus) -> Attempt:
     progress = _documents(journal, record.run_id, number, "progress.json")
     nodes = [
-        _documents(journal, record.run_id, number, f"node-{rank}.json") for rank in range(submission.spec.nodes if said.state.ended else 0)
+        _documents(journal, record.run_id, number, f"node-{rank}.json")
+        for rank in range(submission.spec.nodes if answer.state.ended else 0)
     ]
-    failed = next((node for node in nodes if node.get("tail") and node.get("exit_code") == said.exit_code), {})
+    failed = next((node for node in nodes if node.get("tail") and node.get("exit_code") == answer.exit_code), {})
     return Attempt(
         attempt=number,
-        state=said.state,
-        reason=said.reason,
-        exit_code=said.exit_code,
+        state=answer.state,
+        reason=answer.reason,
+        exit_code=answer.exit_code,
         submitted_at=submission.written_at,
-        started_at=said.started_at,
-        ended_at=said.ended_at,
+        started_at=answer.started_at,
+        ended_at=answer.ended_at,
         step=_metrics(progress).step,
         restarts=progress.get("restarts", 0),
-        detail=said.detail,
-        tail=list(failed.get("tail", [])) if said.state is State.FAILED else [],
+        detail=answer.detail,
+        tail=list(failed.get("tail", [])) if answer.state is State.FAILED else [],
     )
 
 
-def _documents(journal: Left, run_id: str, attempt: int, name: str) -> dict[str, Any]:
+def _documents(journal: NodeDocuments, run_id: str, attempt: int, name: str) -> dict[str, Any]:
     return journal.document(run_id, f"output/attempt-{attempt}/{name}") or {}
 
 
 def _metrics(progress: dict[str, Any]) -> Metrics:
-    """What the job reported; a figure that does not fit its field is the script's own business and goes to `other`."""
+    """Return the metrics that the job reported. A value of the wrong type for its field goes to `other`."""
     reported = {**(progress.get("metrics") or {}), "step": progress.get("step"), "steps": progress.get("steps")}
     fitting: dict[str, Any] = {}
     for name in [name for name in Metrics.model_fields if name != "other" and reported.get(name) is not None]:
@@ -197,10 +198,10 @@ def _fabric(preflight: dict[str, Any]) -> FabricVerdict:
     )
 
 
-def _cost(record: RunRecord, said: Sequence[ServiceStatus], target: JobTarget, now: float) -> Cost:
-    """By submission: while a service starts nodes anew by itself it is taken to hold the machines, which bounds the cost from above."""
+def _cost(record: RunRecord, answers: Sequence[ServiceStatus], target: JobTarget, now: float) -> Cost:
+    """Return the cost so far, an upper bound: a submission counts from its first start to its end, its service's restarts included."""
     hours = 0.0
-    for submission, status in zip(record.submissions, said, strict=True):
+    for submission, status in zip(record.submissions, answers, strict=True):
         if status.started_at is not None:
             hours += submission.spec.nodes * max(0.0, (status.ended_at or now) - status.started_at) / 3600
     caps = [cap for cap in (record.last.spec.max_cost_usd, target.limits.usd_per_job) if cap is not None]

@@ -9,8 +9,8 @@ import pytest
 
 from gpuyard.stacks.cli import view
 from gpuyard.training_jobs.backends.base import ServiceStatus
-from gpuyard.training_jobs.lifecycle.handle import submission
-from gpuyard.training_jobs.lifecycle.journal import Ended, Journal, RunRecord
+from gpuyard.training_jobs.lifecycle.handle import make_submission
+from gpuyard.training_jobs.lifecycle.journal import Journal, RunRecord, SubmissionEnd
 from gpuyard.training_jobs.lifecycle.status_builder import build_status
 from gpuyard.training_jobs.run import Code
 from gpuyard.training_jobs.state import Reason, State
@@ -28,13 +28,13 @@ def night(tmp_path: Path) -> RunStatus:
     bucket = f"file://{tmp_path}"
     target = batch_target(bucket)
     spec = job("night", nodes=2, max_cost_usd=500, retries={"preempted": 3})
-    first = submission(spec, target, Code("d", f"{bucket}/code"), (), attempt=1, fresh=True, now=BEGIN)
-    end = Ended(
+    first = make_submission(spec, target, Code("d", f"{bucket}/code"), (), attempt=1, fresh=True, now=BEGIN)
+    end = SubmissionEnd(
         state=State.STOPPED, reason=Reason.PREEMPTED, exit_code=75, started_at=BEGIN + 60, ended_at=BEGIN + 7260,
         restarts=(Reason.PREEMPTED,),
     )  # fmt: skip
     first = first.model_copy(update={"service_id": "j-1", "ended": end})
-    second = submission(spec, target, Code("d", f"{bucket}/code"), (first,), attempt=3, fresh=False, now=BEGIN + 7800)
+    second = make_submission(spec, target, Code("d", f"{bucket}/code"), (first,), attempt=3, fresh=False, now=BEGIN + 7800)
     record = RunRecord(
         run_id="night-1", name="night", stack=target.stack, pool="p5", request_key="k", created_at=BEGIN,
         submissions=(first, second.model_copy(update={"service_id": "j-2"})),
@@ -80,7 +80,7 @@ def test_the_cost_is_what_ran_at_the_price_and_counts_nothing_twice(night: RunSt
 def test_what_people_see(night: RunStatus) -> None:
     lines = view.summary(night).splitlines()
     assert lines[0] == "SUCCEEDED  p5 (batch)  2 nodes x H100:8  4:13:20  attempt 3"
-    assert lines[1] == "  1  PENDING 1:00 RUNNING 1:00:00 -> preempted (exit code 75)  step 1,000  started again by the service"
+    assert lines[1] == "  1  PENDING 1:00 RUNNING 1:00:00 -> preempted (exit code 75)  step 1,000  restarted by the service"
     assert lines[2] == "  2  PENDING 9:00 RUNNING 51:00 -> preempted (exit code 75)  step 1,800"
     assert lines[3] == "  3  PENDING 3:20 RUNNING 2:00:00 -> done  step 4,000"
     assert lines[4] == "  preflight ok: NET/OFI all-reduce 296.0 GB/s"

@@ -154,7 +154,7 @@ def test_a_wait_for_nodes_is_ended_by_us_where_the_service_does_not(yard: Yard) 
     yard.service.answers = deque([PENDING] * 40 + [ServiceStatus(State.CANCELLED, ended_at=2.0)])
     status = yard.runner.wait(run)
     assert (status.state, status.reason, exit_for(status.state, status.reason)) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
-    assert status.detail == "queue_timeout: no nodes came free in time"
+    assert status.detail == "queue_timeout: no nodes became free in time"
     assert set(yard.service.cancelled) == {f"{run}.0"}
     assert yard.now - 1_000_000 > 600
 
@@ -169,7 +169,7 @@ def test_that_it_was_cut_is_known_to_whoever_looks_next(yard: Yard) -> None:
     run = yard.submit(queue_timeout="10m")
     yard.now += 601
     yard.service.answers = deque([PENDING])
-    assert yard.runner.status(run).detail == "queue_timeout: no nodes came free in time; it is being ended"
+    assert yard.runner.status(run).detail == "queue_timeout: no nodes became free in time; cancelling it"
     yard.service.answers = deque([ServiceStatus(State.CANCELLED, ended_at=2.0)])
     assert yard.runner.status(run).reason is Reason.CAPACITY
 

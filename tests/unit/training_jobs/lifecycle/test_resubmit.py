@@ -9,8 +9,8 @@ import pytest
 
 from gpuyard.training_jobs.backends.base import ServiceStatus
 from gpuyard.training_jobs.errors import ConflictError
-from gpuyard.training_jobs.lifecycle.handle import submission
-from gpuyard.training_jobs.lifecycle.journal import Ended, RunRecord
+from gpuyard.training_jobs.lifecycle.handle import make_submission
+from gpuyard.training_jobs.lifecycle.journal import RunRecord, SubmissionEnd
 from gpuyard.training_jobs.lifecycle.resubmit import Action, allowance_left, apply_allowance, decide, retries_left
 from gpuyard.training_jobs.run import Code
 from gpuyard.training_jobs.spec import JobSpec
@@ -23,10 +23,10 @@ TARGET = parse_target(target_document(Path("/yard")))
 
 def record(spec: JobSpec | None = None, ends: tuple[tuple[State, Reason | None] | None, ...] = (None,), **last: Any) -> RunRecord:
     submissions = tuple(
-        submission(spec or job(), TARGET, Code("c0de", "file:///c"), (), attempt=i + 1, fresh=i == 0, now=1000.0).model_copy(
+        make_submission(spec or job(), TARGET, Code("c0de", "file:///c"), (), attempt=i + 1, fresh=i == 0, now=1000.0).model_copy(
             update={
                 "service_id": f"s{i}",
-                "ended": end and Ended(state=end[0], reason=end[1], exit_code=None, started_at=1000.0, ended_at=1001.0),
+                "ended": end and SubmissionEnd(state=end[0], reason=end[1], exit_code=None, started_at=1000.0, ended_at=1001.0),
             }
         )
         for i, end in enumerate(ends)

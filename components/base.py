@@ -9,9 +9,9 @@ from typing import Any, ClassVar, TypeVar
 import pulumi
 from pydantic import ValidationError
 
+from ..problems import Problem, problems_from, render_problems
 from .spec import Spec, in_cloud
 from .spec.fields import as_given
-from .validation.problems import lines, told
 
 _S = TypeVar("_S", bound=Spec)
 Tags = Mapping[str, str]
@@ -50,23 +50,29 @@ def _evaluate_annotations(cls: type) -> None:
     cls.__annotations__ = inspect.get_annotations(cls, eval_str=True)
 
 
-def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str, cloud: str, also: Sequence[str] = ()) -> _S:
-    """The spec as its model, held to a cloud's words. A wrong one ends the program with every problem and no traceback.
+def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str, cloud: str, also: Sequence[Problem | str] = ()) -> _S:
+    """Validate a spec for a cloud and return it as its model. Raises pulumi.RunError with every problem and no traceback.
 
-    `also`: problems that the model cannot see, to be told with its own.
+    `also`: problems that the model cannot see, reported together with its own.
     """
     try:
         valid = model.model_validate(as_given(spec), context=in_cloud(cloud))
     except ValidationError as error:
-        raise pulumi.RunError(told(subject, [*lines(error, model), *also])) from None
+        raise pulumi.RunError(refusal(subject, [*problems_from(error, model), *also])) from None
     refuse(subject, also)
     return valid
 
 
-def refuse(subject: str, problems: Sequence[str]) -> None:
-    """End the program with every problem (key: got ..., allowed: ...; fix), if there is any."""
+def refuse(subject: str, problems: Sequence[Problem | str]) -> None:
+    """Raise pulumi.RunError with every problem, if there is any."""
     if problems:
-        raise pulumi.RunError(told(subject, problems))
+        raise pulumi.RunError(refusal(subject, problems))
+
+
+def refusal(subject: str, problems: Sequence[Problem | str]) -> str:
+    """Return the message of a component that refuses its inputs."""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return render_problems(f"{subject}: {count}, nothing was changed", problems)
 
 
 def this_stack() -> str:

@@ -1,4 +1,4 @@
-"""One mistake of a user: which key, the value got, the values allowed, the fix. Shared by all rooms."""
+"""The one type for input errors: key, what is wrong, value got, values allowed, fix. Every room uses it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ValidationError
 
-__all__ = ["Problem", "did_you_mean", "problems_from", "show"]
+if typing.TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+__all__ = ["Problem", "did_you_mean", "problems_from", "render_problems", "show"]
+
+_SECRETS = "secrets"  # the field of a spec that holds references to secrets: users may put a secret's value there by mistake
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: which key, what is wrong with it, the value got, the values allowed, the fix.
+    """One input error. Its text is `<key>: <what is wrong>, got <value>, allowed: <values>; <fix>`.
 
-    A pydantic validator raises `ValueError(Problem("", ...))`; `problems_from` fills in the key.
+    A pydantic validator raises `ValueError(Problem("", ...))`, with several arguments for several problems.
+    `problems_from` puts the field's path in front of their keys.
     """
 
     key: str
@@ -32,55 +38,72 @@ class Problem:
         line = ", ".join(parts)
         return f"{line}; {self.fix}" if self.fix else line
 
+    def under(self, parent: str) -> Problem:
+        """Return the problem with its key below a parent key.
+
+        >>> str(Problem("zone", "unknown zone").under("pools.l4"))
+        'pools.l4.zone: unknown zone'
+        """
+        return replace(self, key=".".join(filter(None, (parent, self.key))))
+
+    def without_value(self) -> Problem:
+        """Return the problem with its value hidden, because it may be a secret."""
+        return replace(self, got="(secret)") if self.got else self
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """A fix naming the nearest known word, or None when nothing is near."""
+    """Return a fix that names the nearest known word, or None if no word is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else None
 
 
 def show(value: object) -> str:
-    """A value as an error shows it: short, quoted, with its type where that is the mistake."""
-    text = repr(value)
+    """Return a value as an error shows it: its repr of at most 80 characters; `nothing` for None."""
+    text = "nothing" if value is None else repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def render_problems(heading: str, problems: Iterable[Problem | str]) -> str:
+    """Return a heading with one line below it for each problem."""
+    return "\n".join([heading, *(f"  - {problem}" for problem in problems)])
+
+
 def problems_from(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[Problem]:
-    """Every mistake of a pydantic validation as a `Problem`, with did-you-mean for unknown keys."""
-    return [_problem(item, model, prefix) for item in error.errors(include_url=False)]
+    """Convert each error of a pydantic validation. Keys begin with `prefix`. Values below the field `secrets` are hidden."""
+    return [problem for item in error.errors(include_url=False) for problem in _problems(item, model, prefix)]
 
 
-def _problem(item: typing.Any, model: type[BaseModel], prefix: str) -> Problem:
+def _problems(item: ErrorDetails, model: type[BaseModel], prefix: str) -> list[Problem]:
     location = tuple(part for part in item["loc"] if not _is_noise(part))
     key = prefix + ".".join(str(part) for part in location)
-    kind, got = item["type"], item.get("input")
-    if kind == "extra_forbidden":
+    raised = getattr(item.get("ctx", {}).get("error"), "args", ())
+    own = [argument.under(key) for argument in raised if isinstance(argument, Problem)]
+    found = own or [_problem(item, model, location, key)]
+    return [problem.without_value() for problem in found] if _SECRETS in location[:1] else found
+
+
+def _problem(item: ErrorDetails, model: type[BaseModel], location: Sequence[object], key: str) -> Problem:
+    """Convert an error that pydantic words itself: the field's description is its fix."""
+    if item["type"] == "extra_forbidden":
         known = sorted(_fields_at(model, location[:-1]))
-        return Problem(
-            key,
-            "unknown key",
-            allowed=", ".join(known) or None,
-            fix=did_you_mean(str(location[-1]), known),
-        )
-    if kind == "missing":
-        return Problem(key, "required key is missing", fix=_describe(model, location))
-    raised = item.get("ctx", {}).get("error")
-    if raised and raised.args and isinstance(raised.args[0], Problem):
-        return replace(raised.args[0], key=".".join(filter(None, (key, raised.args[0].key))))
+        fix = did_you_mean(str(location[-1]), known) or "remove it"
+        return Problem(key, "unknown key", allowed=", ".join(known) or None, fix=fix)
+    description = _describe(model, location)
+    if item["type"] == "missing":
+        return Problem(key, "required key is missing", fix=description)
     message = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if kind in {"value_error", "assertion_error"}:
+    if item["type"] in {"value_error", "assertion_error"}:
         return Problem(key, message)
-    shown = "nothing" if got is None else f"{show(got)} ({type(got).__name__})"
-    return Problem(key, "wrong value", got=shown, allowed=message, fix=_describe(model, location))
+    return Problem(key, "wrong value", show(item["input"]), message, description)
 
 
 def _is_noise(part: object) -> bool:
-    """Pydantic names validators and union branches inside `loc`; users did not type those."""
+    """Tell whether pydantic put this part into `loc`: a validator or a union branch, which no user typed."""
     return isinstance(part, str) and ("[" in part or "(" in part)
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[object]) -> set[str]:
-    """The keys allowed at a path below a model (the union of all models that may stand there)."""
+    """Return the keys allowed at a path below a model: those of every model that can be there."""
     models: list[type[BaseModel]] = [model]
     for part in path:
         inner: list[type[BaseModel]] = []
@@ -98,7 +121,7 @@ def _models_in(annotation: object) -> list[type[BaseModel]]:
 
 
 def _describe(model: type[BaseModel], location: Sequence[object]) -> str | None:
-    """The field's own description, as the hint of what belongs there."""
+    """Return the description of the field at a path below a model; None if it has none."""
     models: list[type[BaseModel]] = [model]
     description = None
     for part in location:

@@ -11,6 +11,7 @@ from pulumi.runtime import config as pulumi_config
 
 from gpuyard.components import registry
 from gpuyard.components.spec import BucketSpec, GpuPoolSpec, NetworkSpec
+from gpuyard.problems import render_problems
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.target import parse_targets
 
@@ -76,8 +77,8 @@ def _refuse_what_the_cloud_would(cloud: ModuleType, settings: StackSettings) -> 
         tags=settings.all_tags,
     )
     if problems:
-        lines = "\n".join(f"  - {NAMESPACE}{problem}" for problem in problems)
-        raise pulumi.RunError(f"the settings of stack {pulumi.get_stack()} are not valid, nothing was made\n{lines}")
+        heading = f"the settings of stack {pulumi.get_stack()} are not valid, nothing was made"
+        raise pulumi.RunError(render_problems(heading, [f"{NAMESPACE}{problem}" for problem in problems]))
 
 
 def _region(cloud: str) -> str | None:

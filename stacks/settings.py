@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
@@ -16,7 +15,6 @@ from gpuyard.training_jobs.errors import UsageError
 NAMESPACE = "gpuyard:"
 _WORDS = frozenset({"cloud", "owner", "expires"})
 _KEYS_NEED_NO_GRANT = ("gcp", "azure")
-_SECRET = f"{NAMESPACE}secrets"  # holds references, but who errs puts a value there
 
 
 class StackBucket(BucketSpec):
@@ -162,6 +160,6 @@ def _only_on_clouds(raw: Mapping[str, Any]) -> list[Problem]:
 
 
 def _hidden(problem: Problem, secret_keys: Collection[str]) -> Problem:
-    """A problem without the value, where that may be a secret."""
-    secret = any(problem.key == key or problem.key.startswith(f"{key}.") for key in (*secret_keys, _SECRET))
-    return dataclasses.replace(problem, got="(secret)") if secret and problem.got else problem
+    """Return the problem without its value if Pulumi keeps its key encrypted."""
+    secret = any(problem.key == key or problem.key.startswith(f"{key}.") for key in secret_keys)
+    return problem.without_value() if secret else problem

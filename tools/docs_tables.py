@@ -10,11 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from gpuyard.components import catalogue
+from gpuyard.components.base import refusal
 from gpuyard.components.catalogue import Machine, Rate, Table
 from gpuyard.components.catalogue.services import SERVICES, Mode, services_of
 from gpuyard.components.planning.policy import RULES
 from gpuyard.components.spec import GpuPoolSpec, in_cloud
-from gpuyard.components.validation.problems import lines, told
+from gpuyard.problems import problems_from
 from tools import docs_azure_roles, docs_errors, docs_gcp_roles, docs_permissions
 from tools.docs_clouds import CLOUDS, CloudPage
 from tools.docs_mistakes import MISTAKES
@@ -90,8 +91,8 @@ def combination(machine: str, service: str, mode: Mode, nodes: int, cloud: str =
     try:
         GpuPoolSpec.model_validate(spec, context=in_cloud(cloud))
     except ValidationError as error:
-        return told("GpuPool NAME", [*lines(error, GpuPoolSpec), *also])
-    return told("GpuPool NAME", also) if also else None
+        return refusal("GpuPool NAME", [*problems_from(error, GpuPoolSpec), *also])
+    return refusal("GpuPool NAME", also) if also else None
 
 
 def machines(cloud: str) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..problems import Problem
+from ..problems import Problem, render_problems
 from .state import Exit
 
 
@@ -31,8 +31,7 @@ class UsageError(GpuyardError):
 
     def __init__(self, subject: str, problems: Sequence[Problem] = ()) -> None:
         self.problems = tuple(problems)
-        lines = [subject, *(f"  - {problem}" for problem in self.problems)]
-        super().__init__("\n".join(lines))
+        super().__init__(render_problems(subject, self.problems))
 
 
 class ConflictError(UsageError):

@@ -52,7 +52,7 @@ TABLE = {
     "components": Row({"components.lazy"}),  # its public names load on use
     **{name: Row(_NEUTRAL | _COMPONENTS) for name in _COMPONENTS},
     "components.lazy": Row(set()),
-    "problems": Row({"pydantic"}),
+    "problems": Row({"pydantic", "pydantic_core"}),
     "components.base": Row({"pulumi"} | _NEUTRAL | _COMPONENTS),
     "components.pool_base": Row({"pulumi", "components.base"} | _NEUTRAL | _COMPONENTS),
     "components.job_service_base": Row({"pulumi", "components.base"} | _NEUTRAL | _COMPONENTS),

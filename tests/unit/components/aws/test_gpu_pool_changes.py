@@ -152,9 +152,9 @@ def test_machines_of_our_own_need_a_way_out(record: Any, service: str) -> None:
         ({"image": "ubuntu"}, {}, ["image: got 'ubuntu', allowed: the id of a machine image"]),
         ({"capacity": {**RESERVED, "reservation": "block-7"}}, {}, ["capacity.reservation: got 'block-7'"]),
         ({"service": "sagemaker", "image": "ami-01234567"}, {}, ["image: got 'ami-01234567', allowed: nothing where service is sagemaker"]),
-        ({"service": "sagemaker", "min_nodes": 1}, {}, ["min_nodes: got 1, allowed: 0 where service is sagemaker"]),
+        ({"service": "sagemaker", "min_nodes": 1}, {}, ["min_nodes: wrong value, got 1, allowed: 0 where service is sagemaker"]),
         ({}, {"expires": "tomorrow"}, ["tags.expires: got 'tomorrow', allowed: a quoted date"]),
-        ({"capacity": "spot"}, {}, ["capacity: got 'spot'", "service: sagemaker"]),
+        ({"capacity": "spot"}, {}, ["capacity: wrong value, got 'spot'", "service: sagemaker"]),
         (
             {"machine": "p5en.48xlarg", "zone": "x", "image": "y", "disk_gib": 1},
             {},

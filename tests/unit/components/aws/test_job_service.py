@@ -147,11 +147,11 @@ def test_a_vms_pool_shares_no_role_that_takes_jobs(record: Any) -> None:
     [
         ({"writes": []}, ["writes: got none, allowed: exactly one bucket, the run bucket"]),
         ({"pools": {}}, ["pools: got none"]),
-        ({"secrets": {"wandb": "hunter2"}}, ["secrets.wandb: got (hidden), allowed: the whole ARN"]),
-        ({"secrets": {"wandb": SECRET.rpartition("-")[0]}}, ["secrets.wandb: got (hidden)"]),
-        ({"secrets": {"wandb": SECRET.replace("wandb", "*")}}, ["secrets.wandb: got (hidden)"]),
-        ({"limits": {"gpus": 0, "usd": 3}}, ["limits.gpus: got 0", "limits.usd: unknown key"]),
-        ({"image": "pytorch/pytorch:latest"}, ["image: got 'pytorch/pytorch:latest', allowed: an image by digest"]),
+        ({"secrets": {"wandb": "hunter2"}}, ["secrets.wandb: wrong value, got (secret), allowed: the whole ARN"]),
+        ({"secrets": {"wandb": SECRET.rpartition("-")[0]}}, ["secrets.wandb: wrong value, got (secret)"]),
+        ({"secrets": {"wandb": SECRET.replace("wandb", "*")}}, ["secrets.wandb: wrong value, got (secret)"]),
+        ({"limits": {"gpus": 0, "usd": 3}}, ["limits.gpus: wrong value, got 0", "limits.usd: unknown key"]),
+        ({"image": "pytorch/pytorch:latest"}, ["image: wrong value, got 'pytorch/pytorch:latest', allowed: an image by digest"]),
         ({"submitters": ("repo:acme/*",)}, ["submitters.0: got 'repo:acme/*'"]),
         ({"pools": {"lab": MACHINES}}, [f"submitters: got {SUBJECT}, allowed: none where every pool is `vms`"]),
         (

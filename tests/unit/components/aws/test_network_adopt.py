@@ -65,10 +65,19 @@ def test_ids_of_another_stack_are_unknown_in_a_preview(record: Any) -> None:
                 "for_logs=True",
             ],
         ),
-        (lambda: Network("net", {"cidr": "8.8.0.0/16", "zones": [1]}), ["cidr: got '8.8.0.0/16'", "zones.0: got 1"]),
+        (
+            lambda: Network("net", {"cidr": "8.8.0.0/16", "zones": [1]}),
+            ["cidr: wrong value, got '8.8.0.0/16'", "zones.0: wrong value, got 1"],
+        ),
         (
             lambda: Network("Net", {"zones": ["us-west-2a"], "egres": "none", "cidr": "10.0.0.0/8"}),
-            ["Network Net: 4 problems", "name: got 'Net'", "did you mean 'egress'?", "zones of us-east-1", "cidr: got '10.0.0.0/8'"],
+            [
+                "Network Net: 4 problems",
+                "name: got 'Net'",
+                "did you mean 'egress'?",
+                "zones of us-east-1",
+                "cidr: got '10.0.0.0/8'",
+            ],
         ),
         (lambda: Network.adopt("net", vpc_id="net-1", subnet_ids={}), ["vpc_id: got 'net-1'", "subnet_ids: got none"]),
         (lambda: Network.adopt("sg", vpc_id="vpc-1", subnet_ids={"a": "eni-1"}), ["name: got 'sg'", "subnet_ids.a: got 'eni-1'"]),

@@ -118,8 +118,8 @@ ELSEWHERE = {"mode": "reservation", "reservation": "projects/acme-ml/zones/us-ea
         ({**VERTEX, "disk_gib": 60}, {}, ["disk_gib: got 60, allowed: 100 or more where service is vertex"]),
         ({**BOUND, "min_nodes": 2}, {}, ["min_nodes: got 2, allowed: 0 or max_nodes (4) where machines are bound to a reservation"]),
         ({**NVLINK, "max_nodes": 19}, {}, ["max_nodes: got 19, allowed: at most 18 of a4x-highgpu-4g, which NVLink joins"]),
-        ({**VMS, "machine": "a3-highgpu-2g"}, {}, ["capacity: got 'on_demand'", "spot, flex_start for a3-highgpu-2g"]),
-        ({**VMS, "keep_alive_minutes": 5}, {}, ["keep_alive_minutes: got 5, allowed: 0 where service is vms"]),
+        ({**VMS, "machine": "a3-highgpu-2g"}, {}, ["capacity: wrong value, got 'on_demand'", "spot, flex_start for a3-highgpu-2g"]),
+        ({**VMS, "keep_alive_minutes": 5}, {}, ["keep_alive_minutes: wrong value, got 5, allowed: 0 where service is vms"]),
         (VMS, {"expires": "tomorrow"}, ["tags.expires: got 'tomorrow', allowed: a quoted date"]),
         (VMS, {"Team": "nlp"}, ["tags: got the key 'Team', allowed: a small letter"]),
         (

@@ -74,8 +74,8 @@ def test_an_adopted_run_bucket_has_a_key_that_nobody_here_knows(record: Any) -> 
     ("change", "told"),
     [
         ({"writes": []}, ["writes: got none, allowed: exactly one bucket, the run bucket"]),
-        ({"secrets": {"wandb": "projects/acme/secrets/wandb"}}, ["secrets.wandb: got (hidden)"]),
-        ({"limits": {"gpus": 0, "usd": 3}}, ["limits.gpus: got 0", "limits.usd: unknown key"]),
+        ({"secrets": {"wandb": "projects/acme/secrets/wandb"}}, ["secrets.wandb: wrong value, got (secret)"]),
+        ({"limits": {"gpus": 0, "usd": 3}}, ["limits.gpus: wrong value, got 0", "limits.usd: unknown key"]),
         (
             {"secrets": {"a": "x"}, "image": "x", "submitters": ("*",), "pools": {}},
             ["4 problems", "secrets.a", "image", "submitters.0", "pools"],

@@ -191,10 +191,19 @@ def test_ids_of_another_stack_are_unknown_in_a_preview_and_looked_at_after(recor
         (lambda: Network("net"), ["Network net: 1 problem", "zones: got none, allowed: at least one"]),
         (
             lambda: Network("Net", {"zones": ["us-east4-a"], "egres": "none", "cidr": "10.0.0.0/8"}),
-            ["Network Net: 4 problems", "name: got 'Net'", "did you mean 'egress'?", "zones of us-central1", "cidr: got '10.0.0.0/8'"],
+            [
+                "Network Net: 4 problems",
+                "name: got 'Net'",
+                "did you mean 'egress'?",
+                "zones of us-central1",
+                "cidr: got '10.0.0.0/8'",
+            ],
         ),
-        (lambda: Network("net", {"cidr": "8.8.0.0/16", "zones": [1]}), ["cidr: got '8.8.0.0/16'", "zones.0: got 1"]),
-        (lambda: Network("net", {"cidr": "198.18.0.0/16", "zones": ZONES}), ["cidr: got '198.18.0.0/16'"]),
+        (
+            lambda: Network("net", {"cidr": "8.8.0.0/16", "zones": [1]}),
+            ["cidr: wrong value, got '8.8.0.0/16'", "zones.0: wrong value, got 1"],
+        ),
+        (lambda: Network("net", {"cidr": "198.18.0.0/16", "zones": ZONES}), ["cidr: wrong value, got '198.18.0.0/16'"]),
         (lambda: Network.adopt("net", vpc_id="shared", subnet_ids={}), ["vpc_id: got 'shared'", "subnet_ids: got none"]),
         (
             lambda: Network.adopt("net", vpc_id=VPC_ID, subnet_ids={"z": VPC_ID}),

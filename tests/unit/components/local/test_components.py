@@ -125,10 +125,10 @@ def some(name: str) -> Bucket:
         (lambda: Bucket("b", {"on_destory": "keep"}), ["Bucket b", "on_destory: unknown key", "did you mean 'on_destroy'?"]),
         (lambda: Bucket.adopt("b", bucket="nowhere"), ["existing: got 'nowhere'", "make it, or correct the path"]),
         (lambda: Bucket("b"), ["must not hold %, # or ?", "set `local:root`"]),
-        (lambda: Network("n", {"cidr": "10.0.0.0/8"}), ["cidr: got '10.0.0.0/8'", "127.77.0.0/24"]),
+        (lambda: Network("n", {"cidr": "10.0.0.0/8"}), ["cidr: wrong value, got '10.0.0.0/8'", "127.77.0.0/24"]),
         (
             lambda: GpuPool("p", {"service": "local", "max_nodes": 0, "zone": "a"}, network=Network("n")),
-            ["2 problems", "max_nodes: got 0", "greater than or equal to 1", "zone: got 'a'", "remove the key"],
+            ["2 problems", "max_nodes: wrong value, got 0", "greater than or equal to 1", "zone: wrong value, got 'a'", "remove the key"],
         ),
         (lambda: JobService("j", pools=[], writes=[]), ["writes: got none", "exactly one bucket, the run bucket"]),
         (
@@ -137,7 +137,7 @@ def some(name: str) -> Bucket:
         ),
         (
             lambda: JobService("j", pools=[], writes=[some("a")], secrets={"k": "hunter2"}, submitters=["me"], limits={"gpu": 1}),
-            ["3 problems", "secrets.k: got (hidden)", "submitters: got ['me']", "limits.gpu: unknown key"],
+            ["3 problems", "secrets.k: wrong value, got (secret)", "submitters: wrong value, got ['me']", "limits.gpu: unknown key"],
         ),
     ],
 )

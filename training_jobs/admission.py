@@ -14,7 +14,7 @@ __all__ = ["check"]
 
 
 def check(spec: JobSpec, target: JobTarget, now: float) -> None:
-    """Refuse a job that cannot run on this target at this time (Unix). Raises UsageError with every problem at once."""
+    """Check that a job can run on a target at `now` (Unix time). Raises UsageError with every problem at once."""
     problems = [*_size_problems(spec, target), *_name_problems(spec, target), *_limit_problems(spec, target), *_end_problems(target, now)]
     if problems:
         raise UsageError(f"job '{spec.name}' cannot run on pool '{target.pool}' of {target.stack}", problems)
@@ -24,9 +24,9 @@ def _size_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
     problems = []
     if spec.nodes > target.max_nodes:
         fix = "lower nodes, or raise the pool's max_nodes and run `pulumi up`"
-        problems.append(Problem("nodes", "more than the pool has", str(spec.nodes), f"1..{target.max_nodes}", fix))
+        problems.append(Problem("nodes", "more nodes than the pool has", str(spec.nodes), f"1..{target.max_nodes}", fix))
     if spec.nproc_per_node is not None and spec.nproc_per_node > target.slots:
-        what = "more than one per GPU" if target.gpus_per_node else "more than the node has CPU slots"
+        what = "more processes than GPUs" if target.gpus_per_node else "more processes than CPU slots"
         problems.append(Problem("nproc_per_node", what, str(spec.nproc_per_node), f"1..{target.slots}"))
     if spec.gpus is not None:
         problems += _gpu_problems(spec.gpus, target)
@@ -39,7 +39,7 @@ def _gpu_problems(gpus: str, target: JobTarget) -> list[Problem]:
     wrong_model = bool(model) and model.lower() != (target.accelerator or "").lower()
     if int(count) != target.gpus_per_node or wrong_model:
         fix = "choose the pool with --pool, or correct gpus (it is only checked)"
-        return [Problem("gpus", "not what a node of the pool has", gpus, has, fix)]
+        return [Problem("gpus", "different from the pool's nodes", gpus, has, fix)]
     return []
 
 
@@ -47,16 +47,16 @@ def _name_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
     problems = []
     for variable, logical in spec.secrets.items():
         if logical not in target.secrets:
-            known = ", ".join(sorted(target.secrets)) or "none: add it to the stack's secrets"
+            known = ", ".join(sorted(target.secrets)) or "none; add it to the stack's secrets"
             fix = did_you_mean(logical, target.secrets)
-            problems.append(Problem(f"secrets.{variable}", "names no secret of the stack (not shown)", allowed=known, fix=fix))
+            problems.append(Problem(f"secrets.{variable}", "not a secret of the stack (value not shown)", allowed=known, fix=fix))
     for name, url in spec.data.items():
         bucket = yard_bucket(url)
         if bucket is not None and bucket not in target.buckets:
             fix = did_you_mean(bucket, target.buckets)
-            problems.append(Problem(f"data.{name}", "the stack has no such bucket", bucket, ", ".join(sorted(target.buckets)), fix))
+            problems.append(Problem(f"data.{name}", "no such bucket in the stack", bucket, ", ".join(sorted(target.buckets)), fix))
         elif "://" not in url:
-            problems.append(Problem(f"data.{name}", "is no URL", url, "yard://<bucket>/<path>, s3://, gs://, abfs://, file://"))
+            problems.append(Problem(f"data.{name}", "not a URL", url, "yard://<bucket>/<path>, s3://, gs://, abfs://, file://"))
     return problems
 
 
@@ -64,18 +64,18 @@ def _limit_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
     problems = []
     gpus, limits = spec.nodes * target.gpus_per_node, target.limits
     if limits.gpus is not None and gpus > limits.gpus:
-        problems.append(Problem("nodes", "more GPUs than one job of this stack may take", str(gpus), f"<= {limits.gpus}"))
+        problems.append(Problem("nodes", "more GPUs than a job of this stack may use", str(gpus), f"<= {limits.gpus}"))
     cap = limits.usd_per_job
     if cap is not None and spec.max_cost_usd is not None and spec.max_cost_usd > cap:
         got, allowed = f"{spec.max_cost_usd:g} USD", f"<= {cap:g} USD (limits.usd_per_job of the stack)"
-        problems.append(Problem("max_cost_usd", "above what one job of this stack may cost", got, allowed))
+        problems.append(Problem("max_cost_usd", "above the stack's limit for one job", got, allowed))
     return problems
 
 
 def _end_problems(target: JobTarget, now: float) -> list[Problem]:
-    """A pool past its end takes no job. One may be longer than what is left: it can be resumed."""
+    """Return a problem when the pool's machines have expired. A job may outlast them: it can be resumed."""
     end = target.available_until
     if end is None or now < datetime.datetime.fromisoformat(end).timestamp():
         return []
-    fix = "give the pool a new end (expires, or another capacity block) and run `pulumi up`, or choose another pool"
-    return [Problem("pool", "its machines are gone", f"{target.pool}, gone since {end}", fix=fix)]
+    fix = "set a later expires or another capacity block and run `pulumi up`, or choose another pool"
+    return [Problem("pool", "its machines have expired", f"{target.pool}, expired {end}", fix=fix)]

@@ -1,4 +1,4 @@
-"""Errors for people: what went wrong, the value got, the values allowed, the fix.
+"""The errors of gpuyard: each has a message for people and an exit code.
 
 GpuyardError            exit 70
 |- UsageError           2    bad spec or usage, all problems at once
@@ -17,15 +17,17 @@ from collections.abc import Sequence
 from ..problems import Problem, render_problems
 from .state import Exit
 
+__all__ = ["AuthError", "CapacityError", "ConflictError", "GpuyardError", "LostSightError", "NotFoundError", "QuotaError", "UsageError"]
+
 
 class GpuyardError(Exception):
-    """Base of every error with a message for people; `exit_code` is what a command returns."""
+    """Base of all errors of gpuyard. `exit_code` is what a command returns."""
 
     exit_code = Exit.INTERNAL
 
 
 class UsageError(GpuyardError):
-    """Bad input: nothing was created or changed. Carries every problem at once."""
+    """Bad input; nothing was created or changed. `problems` holds every mistake."""
 
     exit_code = Exit.USAGE
 
@@ -35,11 +37,11 @@ class UsageError(GpuyardError):
 
 
 class ConflictError(UsageError):
-    """A request key (or a run) is already bound to another spec or other code."""
+    """A request key or a run belongs to another spec or other code."""
 
 
 class CapacityError(GpuyardError):
-    """The service has no machines for the job now."""
+    """The service has no machines for the job at present."""
 
     exit_code = Exit.CAPACITY
 
@@ -57,7 +59,7 @@ class AuthError(GpuyardError):
 
 
 class NotFoundError(GpuyardError):
-    """There is no such run, pool or target."""
+    """The run, pool or target does not exist."""
 
     exit_code = Exit.NOT_FOUND
 

@@ -1,7 +1,7 @@
 """The code tarball: content-addressed and deterministic, so that equal code is uploaded once.
 
-Layout: `code/` the user's files; `.gpuyard/` launch (and the trainer, when the command names it) with the
-module `gpuyard_hook`. Equal files give an equal archive: sorted, no times, no owners.
+`code/` holds the user's files. `.gpuyard/` holds launch, the trainer when the command names it, and the module
+`gpuyard_hook`. Entries are sorted, without times and owners, so equal files give equal archives.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from pathlib import Path
 from ..problems import Problem
 from .errors import UsageError
 
+__all__ = ["MAX_BYTES", "Package", "pack"]
+
 MAX_BYTES = 200 * 2**20
 _ALWAYS_LEFT_OUT = {".git", ".venv", ".yard", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 _HOOK_SHIM = 'import sys\n\nfrom gpuyard.training_jobs.launch import hook\n\nsys.modules["gpuyard_hook"] = hook\n'
@@ -34,9 +36,9 @@ class Package:
 
 
 def pack(code: Path | None, command: Sequence[str]) -> Package:
-    """Pack the user's folder (None = no code) with what the nodes need to start it.
+    """Pack the user's folder (None = no code) with launch, which starts the job on the nodes.
 
-    Raises UsageError when the folder is missing, holds nothing, or is above the size cap.
+    Raises UsageError when the folder is missing or above MAX_BYTES.
     """
     user = [(f"code/{name}", data, mode) for name, data, mode in (_user_files(code) if code else ())]
     trainer = list(_own_files("train")) if any(part.startswith("gpuyard.training_jobs.train") for part in command) else []
@@ -47,11 +49,11 @@ def pack(code: Path | None, command: Sequence[str]) -> Package:
     return Package(digest.hexdigest(), sha256, archive)
 
 
-_newest: dict[str, tuple[str, bytes]] = {}  # whoever submits often submits the same: packing is the dearest part of a submit here
+_newest: dict[str, tuple[str, bytes]] = {}  # the last archive: packing is the slowest part of repeated submits
 
 
 def _archived(entries: Sequence[tuple[str, bytes, int]]) -> tuple[str, bytes]:
-    """The archive of these files with its sha256, from the last call where that was for the same."""
+    """Return the sha256 and bytes of the archive of these entries, from the last call where those were equal."""
     content = hashlib.sha256()
     for name, data, mode in entries:
         content.update(f"{name}\0{mode:o}\0{len(data)}\0".encode() + data)
@@ -81,13 +83,13 @@ def _own_files(package: str) -> Iterator[tuple[str, bytes, int]]:
 def _user_files(folder: Path) -> list[tuple[str, bytes, int]]:
     if not folder.is_dir():
         fix = "code: is relative to the job file"
-        raise UsageError("the job's code is not there", [Problem("code", "no such folder", str(folder), fix=fix)])
+        raise UsageError("the job's code folder is missing", [Problem("code", "no such folder", str(folder), fix=fix)])
     found = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
     total = sum(path.stat().st_size for path in found)
     if total > MAX_BYTES:
         biggest = sorted(found, key=lambda path: -path.stat().st_size)[:5]
         names = ", ".join(f"{path.relative_to(folder)} ({path.stat().st_size / 2**20:.0f} MiB)" for path in biggest)
-        fix = f"name data in .gitignore and pass it by data:; the biggest are {names}"
+        fix = f"list data in .gitignore and pass it with data:; the largest files are {names}"
         raise UsageError(
             "the job's code is too large", [Problem("code", "too large", f"{total / 2**20:.0f} MiB", f"<= {MAX_BYTES >> 20} MiB", fix)]
         )
@@ -100,7 +102,7 @@ def _entry(folder: Path, path: Path) -> tuple[str, bytes, int]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files of a folder that no .gitignore in it names. Links to files count as the files; links to folders are skipped."""
+    """Yield the files of a folder that no .gitignore in it names. Links to files are followed, links to folders skipped."""
     from pathspec import GitIgnoreSpec
 
     specs: dict[Path, GitIgnoreSpec] = {}

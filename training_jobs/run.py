@@ -1,4 +1,4 @@
-"""Run ids, digests, and the resolved job: pure functions from a spec and a target to plain data."""
+"""A run's identity and limits: run ids, digests, the resolved job document, cost and time limits. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,27 @@ from .run_layout import run_url
 from .spec import JobSpec, Retries
 from .target import JobTarget
 
-# Keys that change how patiently or how dearly a job is run, not what it computes; `pool` is the target's,
-# and `code` is a path whose content has a digest of its own.
+__all__ = [
+    "Code",
+    "Run",
+    "canonical",
+    "cost_usd",
+    "difference",
+    "digest",
+    "resolve_url",
+    "resolved_job",
+    "run_id",
+    "time_limit",
+    "yard_bucket",
+]
+
+# Keys that change limits, not what is computed. `pool` comes from the target; the content of `code` has its own digest.
 _NOT_HASHED = {"timeout", "queue_timeout", "max_cost_usd", "retries", "max_restarts", "labels", "pool", "code"}
 
 
 @dataclass(frozen=True)
 class Code:
-    """The code of a run: `digest` of what the user can change, `url` of the tarball that carries it."""
+    """The code of a run: `digest` covers the user's files, `url` is the tarball with them."""
 
     digest: str
     url: str
@@ -30,7 +43,11 @@ class Code:
 
 @dataclass(frozen=True)
 class Run:
-    """One submission of a run, as a backend needs it."""
+    """One submission of a run, as a backend needs it.
+
+    `submission` counts from 0. `attempt` is the lowest attempt number it may claim. `limit_s` is the seconds it may run, and
+    `limit_reason` (`timeout` or `cost`) the reason if it is ended there.
+    """
 
     id: str
     submission: int
@@ -40,42 +57,42 @@ class Run:
     code: Code
     limit_s: int
     limit_reason: str
-    retries_left: Retries | None = None  # of the allowance, when this submission begins; None = all of it
+    retries_left: Retries | None = None  # when this submission starts; None = the whole allowance
 
     @property
     def retries(self) -> Retries:
-        """What a service may spend by itself."""
+        """Return the restarts that a service may make by itself."""
         return self.spec.retries if self.retries_left is None else self.retries_left
 
     @property
     def name(self) -> str:
-        """The deterministic name of this submission at the service."""
+        """Return the deterministic name of this submission at its service."""
         return f"{self.id}.{self.submission}"
 
     @property
     def url(self) -> str:
-        """Where the run keeps its record, checkpoints and output."""
+        """Return the URL of the run's folder: record, checkpoints and output."""
         return run_url(self.target.run_bucket, self.id)
 
 
 def canonical(spec: JobSpec) -> dict[str, Any]:
-    """The part of a spec that decides what is computed."""
+    """Return the part of a spec that decides what is computed, as plain data."""
     return spec.model_dump(mode="json", exclude=_NOT_HASHED)
 
 
 def digest(value: object) -> str:
-    """sha256 of a value's canonical JSON, in hex."""
+    """Return the sha256 of a value's canonical JSON, in hex."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def run_id(spec: JobSpec, code_digest: str, stack: str, pool: str, key: str | None) -> str:
-    """The id of a logical job: the same input gives the same id, everywhere and always."""
+    """Return the id of a run: the same input gives the same id on every machine. `key` is the request key, if any."""
     identity = [canonical(spec), code_digest, stack, pool] if key is None else [stack, pool, spec.name, key]
     return f"{spec.name}-{digest(identity)[:12]}"
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[Problem]:
-    """Where two canonical specs differ, key by key."""
+    """Return the differences between two canonical specs, one problem for each key."""
     found: list[Problem] = []
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key), new.get(key)
@@ -92,7 +109,7 @@ def yard_bucket(url: str) -> str | None:
 
 
 def resolve_url(url: str, target: JobTarget) -> str:
-    """`yard://<bucket>/<path>` as the bucket's own URL; any other URL as it is."""
+    """Return `yard://<bucket>/<path>` as the bucket's own URL, and any other URL unchanged."""
     bucket = yard_bucket(url)
     if bucket is None:
         return url
@@ -101,7 +118,7 @@ def resolve_url(url: str, target: JobTarget) -> str:
 
 
 def resolved_job(spec: JobSpec, target: JobTarget) -> dict[str, Any]:
-    """The document that launch works from: everything looked up, references instead of secrets."""
+    """Return the job document that launch reads: every name resolved, secrets as references."""
     return {
         "name": spec.name,
         "command": spec.command,
@@ -120,15 +137,15 @@ def resolved_job(spec: JobSpec, target: JobTarget) -> dict[str, Any]:
 
 
 def cost_usd(target: JobTarget, nodes: int, run_s: float) -> float | None:
-    """What node-seconds cost at the target's price; None where the price is unknown."""
+    """Return the cost in USD of `nodes` for `run_s` seconds at the target's price. None when the price is unknown."""
     price = target.price.usd_per_node_hour
     return None if price is None else price * nodes * run_s / 3600
 
 
 def time_limit(spec: JobSpec, target: JobTarget, used_s: float, used_usd: float) -> tuple[int, str]:
-    """Seconds this attempt may still run, and the reason if it is cut there: `timeout` or `cost`.
+    """Return the seconds that the next attempt may run, and the reason if it is ended there: `timeout` or `cost`.
 
-    Raises UsageError where a cost limit is set and the price is unknown.
+    Raises UsageError when a cost limit is set and the price is unknown.
     """
     left = math.floor(spec.timeout - used_s)
     caps = [cap for cap in (spec.max_cost_usd, target.limits.usd_per_job) if cap is not None]
@@ -137,6 +154,6 @@ def time_limit(spec: JobSpec, target: JobTarget, used_s: float, used_usd: float)
     hourly = cost_usd(target, spec.nodes, 3600)
     if hourly is None:
         fix = "set price_usd_per_hour on the pool"
-        raise UsageError("the cost limit cannot be kept", [Problem("max_cost_usd", "the price is unknown", fix=fix)])
+        raise UsageError("the cost limit cannot be enforced", [Problem("max_cost_usd", "the pool's price is unknown", fix=fix)])
     affordable = math.floor((min(caps) - used_usd) / hourly * 3600) if hourly else left
     return (affordable, "cost") if affordable < left else (left, "timeout")

@@ -31,6 +31,8 @@ from .status import RunStatus
 from .store import ChangedError
 from .target import JobTarget, pick_target
 
+__all__ = ["Runner", "Submitted"]
+
 
 @dataclass(frozen=True)
 class Submitted:

@@ -1,4 +1,4 @@
-"""JobSpec: one job, from YAML or Python, checked before anything is created.
+"""JobSpec: a job, from YAML or Python, validated before anything is created.
 
 spec, base = load_job("jobs/nightly.yaml")     # base: the folder that `code:` is relative to
 """
@@ -26,8 +26,10 @@ from ..problems import Problem, problems_from, show
 from .errors import UsageError
 from .strict_yaml import read_yaml
 
+__all__ = ["RECORDED", "Checkpoint", "Duration", "EnvName", "JobSpec", "Retries", "duration", "load_job", "parse_job", "seconds"]
+
 RECORDED = {"recorded": True}
-"""Validation context of specs that were accepted before: rules about secrets may have become stricter since."""
+"""Validation context for recorded specs: rules about secrets may have become stricter since they were accepted."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+d)?(\d+h)?(\d+m)?(\d+s)?")
@@ -41,21 +43,21 @@ _SECRET_VALUE = re.compile(
 
 
 def seconds(value: object) -> int:
-    """A duration with units (`90s`, `10m`, `12h`, `1d`, `1h30m`) in seconds. Raises ValueError for anything else."""
-    allowed = 'a quoted or plain number with a unit: "90s", "10m", "12h", "1d", "1h30m"'
+    """Return a duration with units (`90s`, `10m`, `12h`, `1d`, `1h30m`) in seconds. Raises ValueError for anything else."""
+    allowed = 'a number with a unit: "90s", "10m", "12h", "1d", "1h30m"'
     if isinstance(value, bool) or not isinstance(value, str):
-        raise ValueError(f"wrong value, got {show(value)}, allowed: {allowed}")
+        raise ValueError(Problem("", "not a duration", show(value), allowed))
     match = _DURATION.fullmatch(value.strip())
     if not match or not any(match.groups()):
-        raise ValueError(f"wrong value, got {show(value)}, allowed: {allowed}")
+        raise ValueError(Problem("", "not a duration", show(value), allowed))
     total = sum(int(part[:-1]) * _UNITS[part[-1]] for part in match.groups() if part)
     if total == 0:
-        raise ValueError(f"wrong value, got {show(value)}: a duration is longer than zero")
+        raise ValueError(Problem("", "a duration must be longer than zero", show(value), allowed))
     return total
 
 
 def duration(total: float) -> str:
-    """Seconds as people write them: 5400 -> `1h30m`."""
+    """Return seconds as a duration with units: 5400 -> `1h30m`."""
     left, parts = int(total), []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         count, left = divmod(left, size)
@@ -74,7 +76,7 @@ EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 def _default(text: str, description: str) -> Any:
-    """A duration field whose default is written as users write it."""
+    """Return a duration field with its default as users write it."""
     return Field(text, description=description)
 
 
@@ -83,52 +85,52 @@ class _Model(BaseModel):
 
 
 class Checkpoint(_Model):
-    """How often the script should save, and how many checkpoints to keep."""
+    """Checkpoint interval and retention."""
 
     every: Duration = _default("10m", "time between saves")
-    keep: int = Field(3, ge=1, description="newest checkpoints to keep")
+    keep: int = Field(3, ge=1, description="number of newest checkpoints to keep")
 
 
 class Retries(_Model):
-    """New attempts from the newest checkpoint, by what ended the last one; one allowance for the run."""
+    """New attempts from the newest checkpoint, by the reason of the last end: one allowance for the whole run."""
 
     preempted: int = Field(3, ge=0, description="after a preemption")
-    infra: int = Field(0, ge=0, description="after a machine, network or fabric fault")
-    user_error: int = Field(0, ge=0, description="after the script failed by itself")
+    infra: int = Field(0, ge=0, description="after a fault of a machine, the network or the fabric")
+    user_error: int = Field(0, ge=0, description="after the script itself failed")
 
 
 class JobSpec(_Model):
     """A distributed PyTorch job. Durations are strings with units."""
 
-    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", description="lower case letters, digits and -, at most 40")
-    pool: str | None = Field(None, description="pool of the stack; default: the stack's only pool; --pool overrides")
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", description="a-z, 0-9 and -, at most 40 characters")
+    pool: str | None = Field(None, description="pool of the stack; default: the only pool; --pool overrides it")
     gpus: str | None = Field(
         None,
         pattern=r"^([A-Za-z][A-Za-z0-9-]*:)?[0-9]+$",
-        description="GPUs per node, only checked: `H100:8` or `8`; default: not checked",
+        description="GPUs per node, checked against the pool: `H100:8` or `8`; default: not checked",
     )
-    nodes: int = Field(1, ge=1, description="nodes that start together")
+    nodes: int = Field(1, ge=1, description="number of nodes, started together")
     nproc_per_node: int | None = Field(None, ge=1, description="processes per node; default: one per GPU or CPU slot")
     image: str | None = Field(None, description="container image by digest; default: the target's")
     code: str | None = Field(
-        None, description="folder, relative to the job file, sent by content with .gitignore honoured; default: no code"
+        None, description="folder to send, relative to the job file, without files that .gitignore names; default: no code"
     )
-    setup: list[str] | None = Field(None, min_length=1, description="argv run once per node before any rank starts")
+    setup: list[str] | None = Field(None, min_length=1, description="command (argv) run once per node before any rank starts")
     launcher: Literal["torchrun", "none"] = Field("torchrun", description="`none` runs the command once per node")
-    command: list[str] = Field(min_length=1, description="argv: what follows `torchrun`, e.g. [train.py, --lr, 3e-4]")
-    env: dict[EnvName, str] = Field(default_factory=dict, description="plain variables; secrets go under secrets:")
-    secrets: dict[EnvName, str] = Field(default_factory=dict, description="variable: logical name in the stack")
+    command: list[str] = Field(min_length=1, description="argv that follows `torchrun`, e.g. [train.py, --lr, 3e-4]")
+    env: dict[EnvName, str] = Field(default_factory=dict, description="environment variables; secrets go under secrets:")
+    secrets: dict[EnvName, str] = Field(default_factory=dict, description="environment variable: logical name of a secret in the stack")
     data: dict[EnvName, str] = Field(
         default_factory=dict, description="name: URL or yard://<bucket>/<path>; the job reads GPUYARD_DATA_<NAME>"
     )
     checkpoint: Checkpoint = Field(Checkpoint(), description="{every, keep}")
-    max_restarts: int = Field(0, ge=0, le=100, description="torchrun's: restarts of the workers inside one attempt")
-    retries: Retries = Field(Retries(), description="{preempted, infra, user_error}: new attempts")
-    timeout: Duration = _default("24h", "over all attempts since the last --retry")
-    queue_timeout: Duration | None = Field(None, description="longest wait for nodes; default: no limit of its own")
-    max_cost_usd: float | None = Field(None, gt=0, description="in USD over all attempts; default: the stack's limit")
-    preflight: Literal["required", "skip", "only"] = Field("required", description="check fabric and storage first")
-    labels: dict[str, str] = Field(default_factory=dict, description="your own; on the service's job where it has labels")
+    max_restarts: int = Field(0, ge=0, le=100, description="torchrun's restarts of all workers inside one attempt")
+    retries: Retries = Field(Retries(), description="{preempted, infra, user_error}: new attempts by reason")
+    timeout: Duration = _default("24h", "longest run time of all attempts since the last --retry")
+    queue_timeout: Duration | None = Field(None, description="longest wait for nodes; default: no limit")
+    max_cost_usd: float | None = Field(None, gt=0, description="highest cost of all attempts, in USD; default: the stack's limit")
+    preflight: Literal["required", "skip", "only"] = Field("required", description="checks before the job; `only` runs no job")
+    labels: dict[str, str] = Field(default_factory=dict, description="labels for the service's job, where it supports them")
 
     @field_validator("command")
     @classmethod
@@ -147,11 +149,11 @@ class JobSpec(_Model):
         if names:
             raise ValueError(
                 f"the value of {', '.join(names)} looks like a secret (not shown); "
-                f"put it into the stack's secret store and write secrets: {{{names[0]}: <logical name>}}"
+                f"store it as a secret of the stack and write secrets: {{{names[0]}: <logical name>}}"
             )
         reserved = sorted(name for name in env if name.startswith("GPUYARD_"))
         if reserved:
-            raise ValueError(f"{', '.join(reserved)}: names beginning with GPUYARD_ are set by gpuyard; rename")
+            raise ValueError(f"{', '.join(reserved)}: names that begin with GPUYARD_ are reserved; rename")
         return env
 
     @field_validator("command", "setup", "data")
@@ -160,7 +162,7 @@ class JobSpec(_Model):
         values = words.values() if isinstance(words, dict) else words or ()
         if info.context != RECORDED and any(_SECRET_VALUE.search(value) for value in values):
             raise ValueError(
-                "holds what looks like a secret (not shown); put it into the stack's secret store and write secrets: {NAME: ...}"
+                "contains what looks like a secret (not shown); store it as a secret of the stack and write secrets: {NAME: ...}"
             )
         return words
 
@@ -169,24 +171,24 @@ class JobSpec(_Model):
     def _secrets_are_not_in_env(cls, secrets: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         both = sorted(secrets.keys() & (info.data.get("env") or {}).keys())
         if both:
-            raise ValueError(f"{', '.join(both)} stands in env: too; keep one")
+            raise ValueError(f"{', '.join(both)} is also set in env:; keep one")
         return secrets
 
 
 def _command_problem(command: list[str], launcher: str | None) -> str | None:
     first, name = command[0], Path(command[0]).name
     if name == "torchrun" or command[:2] == ["-m", "torch.distributed.run"]:
-        return "torchrun is started for you: write what follows it (launcher: none starts something else)"
+        return "gpuyard starts torchrun; write only its arguments (launcher: none runs another program)"
     if not first:
-        return "the first element is empty"
+        return "the first element is empty; begin with a script or -m"
     if launcher == "none":
         return None
     if re.fullmatch(r"python(3(\.\d+)?)?", name):
-        return f"got {first}, allowed: [train.py, ...] or [-m, module, ...]; torchrun starts Python itself"
+        return f"got {first}, allowed: [train.py, ...] or [-m, module, ...]; torchrun starts Python"
     if first == "-m" and len(command) == 1:
-        return "-m needs a module: [-m, package.module, ...]"
+        return "-m needs a module; write [-m, package.module, ...]"
     if first.startswith("-") and first != "-m":
-        return f"must begin with a script or -m, got {first}; torchrun's flags are keys here: nodes, max_restarts, ..."
+        return f"must begin with a script or -m, got {first}; write torchrun's flags as keys: nodes, max_restarts, ..."
     return None
 
 
@@ -209,7 +211,7 @@ def parse_job(data: Mapping[str, Any], source: str = "job") -> JobSpec:
 def load_job(path: str | Path) -> tuple[JobSpec, Path]:
     """Read a job file. Returns the spec and the folder that `code:` is relative to.
 
-    Raises UsageError with every problem at once, YAML's own traps among them.
+    Raises UsageError with every problem at once, misleading YAML values included.
     """
     file = Path(path)
     data, traps = read_yaml(file)

@@ -1,13 +1,13 @@
-"""States, reasons and the one table of exit codes.
+"""Run states, reasons and the table of exit codes.
 
-A run moves::
+A run's states::
 
     PENDING -> RUNNING <-> RECOVERING        (restarts inside one attempt)
        |          |
        |          +-> SUCCEEDED
        |          +-> STOPPED   (resumable, nothing alive) -> next attempt -> PENDING
        +----------+-> FAILED | CANCELLED
-    UNKNOWN: the service said something no table knows, or cannot be asked.
+    UNKNOWN: the service reported an unknown state, or cannot be asked.
 """
 
 from __future__ import annotations
@@ -15,9 +15,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+__all__ = [
+    "JOB_BAD_CONFIG",
+    "JOB_DONE",
+    "JOB_FABRIC",
+    "JOB_RESUMABLE",
+    "MEANING",
+    "Exit",
+    "Outcome",
+    "Reason",
+    "State",
+    "classify",
+    "exit_for",
+]
+
 
 class State(StrEnum):
-    """Where a run is. Everything but PENDING, RUNNING, RECOVERING and UNKNOWN has ended."""
+    """The state of a run. All but PENDING, RUNNING, RECOVERING and UNKNOWN are ends."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -30,7 +44,7 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing of the attempt is alive any more."""
+        """Return whether no process of the attempt is alive."""
         return self in _ENDED
 
 
@@ -38,7 +52,7 @@ _ENDED = frozenset({State.STOPPED, State.SUCCEEDED, State.FAILED, State.CANCELLE
 
 
 class Reason(StrEnum):
-    """Why an attempt ended as it did."""
+    """The reason for an attempt's end."""
 
     USER_ERROR = "user_error"
     INFRA = "infra"
@@ -52,7 +66,7 @@ class Reason(StrEnum):
 
 
 class Exit(IntEnum):
-    """Exit codes of every command. Only `wait` and `submit --wait` return a job's outcome."""
+    """Exit codes of all commands. Only `wait` and `submit --wait` return a job's outcome."""
 
     OK = 0
     FAILED = 1
@@ -71,7 +85,7 @@ class Exit(IntEnum):
 
 MEANING: dict[Exit, str] = {
     Exit.OK: "recorded or succeeded",
-    Exit.FAILED: "the job failed or was cancelled; its own code is in the JSON",
+    Exit.FAILED: "the job failed or was cancelled; its own exit code is in the JSON",
     Exit.USAGE: "bad spec or usage; nothing was created or changed",
     Exit.CAPACITY: "no capacity (queue_timeout included)",
     Exit.QUOTA: "quota",
@@ -79,10 +93,10 @@ MEANING: dict[Exit, str] = {
     Exit.FABRIC: "fabric below its floor",
     Exit.NOT_FOUND: "not found",
     Exit.LOST_SIGHT: "lost sight of a job that may still run",
-    Exit.INTERNAL: "a fault of gpuyard's own",
+    Exit.INTERNAL: "a fault in gpuyard itself",
     Exit.STOPPED: "stopped, resumable",
     Exit.TIMEOUT: "timed out",
-    Exit.INTERRUPTED: "interrupted; the job goes on",
+    Exit.INTERRUPTED: "interrupted; the job continues",
 }
 
 _FAILED_BY_REASON = {
@@ -92,7 +106,7 @@ _FAILED_BY_REASON = {
     Reason.FABRIC: Exit.FABRIC,
 }
 
-# A job's own exit codes (launch and train hold copies, pinned by a test).
+# A job's own exit codes. launch and train hold copies, which a test compares.
 JOB_DONE = 0
 JOB_BAD_CONFIG = 64
 JOB_FABRIC = 69
@@ -101,7 +115,7 @@ JOB_RESUMABLE = 75
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended: state, reason, and the code that decided it."""
+    """The end of an attempt: state, reason, and the exit code that decided it."""
 
     state: State
     reason: Reason | None
@@ -109,7 +123,7 @@ class Outcome:
 
 
 def exit_for(state: State, reason: Reason | None) -> Exit:
-    """The exit code with which a waiting command returns an ended run's outcome."""
+    """Return the exit code with which `wait` returns a run's outcome."""
     if state is State.SUCCEEDED:
         return Exit.OK
     if state is State.STOPPED:
@@ -122,11 +136,10 @@ def exit_for(state: State, reason: Reason | None) -> Exit:
 
 
 def classify(node_codes: list[int | None]) -> Outcome:
-    """What the exit codes of an attempt's nodes mean together.
+    """Return the outcome of an attempt from its nodes' exit codes.
 
-    `None` stands for a node that vanished without leaving a code (killed, machine lost).
-    A bad configuration outranks a failure, which outranks a lost node, which outranks a resumable
-    end: the strongest statement about what a retry would meet decides.
+    `None` is a node that left no code (killed, or machine lost). A bad configuration decides before a failure, a failure
+    before a lost node, and a lost node before a resumable end: the code that says most about a retry decides.
     """
     codes = [code for code in node_codes if code is not None]
     for special, reason in ((JOB_BAD_CONFIG, Reason.USER_ERROR), (JOB_FABRIC, Reason.FABRIC)):

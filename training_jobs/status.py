@@ -1,4 +1,4 @@
-"""What `status --json` says of a run: one documented shape."""
+"""RunStatus: the document that `status --json` and other commands print about a run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .state import Reason, State
 
+__all__ = ["SCHEMA", "Attempt", "Cost", "FabricVerdict", "Metrics", "RunStatus", "ServiceJob"]
+
 SCHEMA = "gpuyard.status/1"
 
 
@@ -16,21 +18,21 @@ class _Model(BaseModel):
 
 
 class Metrics(_Model):
-    """The newest figures the job reported; what was not measured is null."""
+    """The newest metrics that the job reported; null = not reported."""
 
     step: int | None = None
-    steps: int | None = Field(None, description="steps in all")
+    steps: int | None = Field(None, description="total steps")
     loss: float | None = None
     val_loss: float | None = None
     tokens_per_s: float | None = None
     mfu: float | None = Field(None, description="model FLOPs utilisation, 0..1")
     goodput: float | None = Field(None, description="productive share of the wall time over all attempts, 0..1")
     lost_steps: int | None = Field(None, description="steps computed more than once over all attempts")
-    other: dict[str, Any] = Field(default_factory=dict, description="the script's own, as it reported them")
+    other: dict[str, Any] = Field(default_factory=dict, description="all other reported metrics, unchanged")
 
 
 class FabricVerdict(_Model):
-    """What the preflight measured between the nodes."""
+    """The network between nodes as the preflight measured it."""
 
     transport: str | None = None
     nics: int | None = None
@@ -39,15 +41,15 @@ class FabricVerdict(_Model):
 
 
 class Cost(_Model):
-    """What the run cost so far."""
+    """The run's cost so far."""
 
-    usd: float | None = Field(description="null = the price is not known")
-    basis: str = Field(description="node-hours that ran, the price of one, and where that comes from")
+    usd: float | None = Field(description="null = the price is unknown")
+    basis: str = Field(description="node-hours, the price of one, and its source")
     limit_usd: float | None = Field(description="the smaller of max_cost_usd and the stack's limit; null = no limit")
 
 
 class Attempt(_Model):
-    """One start of the nodes, claimed by them; a submission whose service started them anew by itself has several."""
+    """One start of the nodes. A submission that its service restarted has several."""
 
     attempt: int
     state: State
@@ -59,11 +61,11 @@ class Attempt(_Model):
     step: int | None = None
     restarts: int = 0
     detail: str | None = None
-    tail: list[str] = Field(default_factory=list, description="last lines of the worker that failed")
+    tail: list[str] = Field(default_factory=list, description="last log lines of the worker that failed")
 
 
 class ServiceJob(_Model):
-    """Where the newest attempt is at its service."""
+    """The newest submission's job at its service."""
 
     kind: str
     id: str | None
@@ -71,7 +73,7 @@ class ServiceJob(_Model):
 
 
 class RunStatus(_Model):
-    """One documented shape for every command that prints a run. Times are Unix times."""
+    """The state of a run, its attempts, metrics and cost. Times are Unix times."""
 
     schema_: str = Field(SCHEMA, alias="schema", serialization_alias="schema")
     run_id: str
@@ -85,11 +87,11 @@ class RunStatus(_Model):
     attempt: int
     attempts: list[Attempt]
     nodes: int
-    gpus: str | None = Field(description="of one node, as a job file's gpus: has it, e.g. H100:8; null = none")
+    gpus: str | None = Field(description="GPUs of one node, as in a job file: H100:8; null = none")
     submitted_at: float
     started_at: float | None
     ended_at: float | None
-    exit_code: int | None = Field(description="the job's own")
+    exit_code: int | None = Field(description="the job's own exit code")
     phase: str | None = Field(description="setup, preflight, running, recovering; null before the start")
     first_step_at: float | None
     metrics: Metrics

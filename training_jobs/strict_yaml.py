@@ -1,6 +1,6 @@
-"""Reads YAML and names YAML's own traps instead of falling into them.
+"""Read YAML and report values that YAML 1.1 parses differently from how they look.
 
-YAML 1.1 reads `on` as true, `1:30` as 90, `010` as 8 and a plain date as a date; PyYAML keeps the last of two equal keys.
+YAML 1.1 reads `on` as true, `1:30` as 90, `010` as 8 and a plain date as a date. PyYAML keeps the last of two equal keys.
 """
 
 from __future__ import annotations
@@ -15,32 +15,34 @@ import yaml
 from ..problems import Problem, show
 from .errors import UsageError
 
+__all__ = ["read_yaml"]
+
 _BOOL, _INT, _FLOAT, _TIME = (f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "timestamp"))
 _STR = "tag:yaml.org,2002:str"
 _PLAIN_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], list[Problem]]:
-    """The mapping in a YAML file and the traps found in it. Raises UsageError where there is no mapping to read."""
+    """Return the mapping in a YAML file and a problem for each misleading value. Raises UsageError when there is no mapping."""
     try:
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except RecursionError:
-        raise UsageError(f"{path} is nested too deeply, or into itself") from None
+        raise UsageError(f"{path} is nested too deeply, or contains itself") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(node, yaml.MappingNode):
-        raise UsageError(f"{path} holds no mapping: expected `key: value` lines")
+        raise UsageError(f"{path} does not hold a mapping; write `key: value` lines")
     try:
         traps = list(_traps(node, ""))
     except RecursionError:
-        raise UsageError(f"{path} is nested too deeply, or into itself") from None
+        raise UsageError(f"{path} is nested too deeply, or contains itself") from None
     try:
         data = yaml.SafeLoader("").construct_document(node)
     except (yaml.YAMLError, ValueError) as error:
-        raise UsageError(f"{path} is not YAML that can be read: {' '.join(str(error).split())}", traps) from None
+        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}", traps) from None
     return dict(data), traps
 
 
@@ -54,10 +56,12 @@ def _traps(node: yaml.Node, key: str) -> Iterator[Problem]:
         seen: set[str] = set()
         for name, value in node.value:
             if not isinstance(name, yaml.ScalarNode):
-                raise UsageError(f"line {name.start_mark.line + 1}: a key is no word; is `{{{{ ... }}}}` a template that was not rendered?")
+                raise UsageError(
+                    f"line {name.start_mark.line + 1}: mapping keys must be scalars; is this an unrendered {{{{ … }}}} template?"
+                )
             child = f"{key}.{name.value}" if key else str(name.value)
             if name.value in seen:
-                yield Problem(child, f"is there twice (line {name.start_mark.line + 1})", fix="keep one")
+                yield Problem(child, f"duplicate key (line {name.start_mark.line + 1})", fix="keep one")
             seen.add(str(name.value))
             yield from _scalar_trap(name, child)
             yield from _traps(value, child)
@@ -76,5 +80,5 @@ def _scalar_trap(node: yaml.Node, key: str) -> Iterator[Problem]:
     if trapped:
         read = "a date" if tag == _TIME else show(yaml.safe_load(text))
         line = node.start_mark.line + 1
-        yield Problem(key, f"YAML reads the plain {text} as {read} (line {line})", fix=f'quote it: "{text}"')
-        node.tag = _STR  # go on with the text as written, so that the other checks see it too
+        yield Problem(key, f"YAML reads unquoted {text} as {read} (line {line})", fix=f'quote it: "{text}"')
+        node.tag = _STR  # continue with the text as written, so that the other checks see it

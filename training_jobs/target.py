@@ -1,6 +1,6 @@
-"""JobTarget v1: where a job can go. Built as plain data by components, validated here.
+"""JobTarget v1: a pool as a place to run jobs. Components build it as plain data; this module defines and validates it.
 
-A target holds ids, sizes, prices and references; never a secret.
+A target holds ids, sizes, prices and references to secrets, never a secret.
 """
 
 from __future__ import annotations
@@ -14,6 +14,23 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..problems import Problem, did_you_mean, problems_from
 from .errors import NotFoundError, UsageError
 
+__all__ = [
+    "VERSION",
+    "AnyTarget",
+    "AzureMlTarget",
+    "BatchTarget",
+    "FabricExpectation",
+    "JobTarget",
+    "Limits",
+    "LocalTarget",
+    "Price",
+    "SageMakerTarget",
+    "VertexTarget",
+    "parse_target",
+    "parse_targets",
+    "pick_target",
+]
+
 VERSION = 1
 
 
@@ -22,23 +39,23 @@ class _Model(BaseModel):
 
 
 class Limits(_Model):
-    """What one job of this yard may take at most."""
+    """The limits of the yard for one job."""
 
-    gpus: int | None = Field(None, ge=1, description="GPUs of all its nodes together; none = no limit")
-    usd_per_job: float | None = Field(None, gt=0, description="caps max_cost_usd, in USD; none = no limit")
+    gpus: int | None = Field(None, ge=1, description="GPUs of all nodes of one job; null = no limit")
+    usd_per_job: float | None = Field(None, gt=0, description="upper bound of max_cost_usd, in USD; null = no limit")
 
 
 class Price(_Model):
-    """What one node costs while it runs."""
+    """The price of one running node."""
 
-    usd_per_node_hour: float | None = Field(description="USD for one node and hour; null = unknown, never guessed")
-    source: str = Field(description="where the price comes from, with its date")
+    usd_per_node_hour: float | None = Field(description="USD for one node and hour; null = unknown")
+    source: str = Field(description="source of the price, with its date")
 
 
-class Fabric(_Model):
-    """What the preflight holds the network between nodes to."""
+class FabricExpectation(_Model):
+    """The network between nodes that the preflight requires."""
 
-    transport: str = Field(description="the transport NCCL must report, as in its own log, e.g. NET/OFI")
+    transport: str = Field(description="transport that NCCL must report in its log, e.g. NET/OFI")
     line_rate_gbps: float = Field(gt=0, description="line rate of one node's fast network, in Gb/s")
     floor: float = Field(gt=0, le=1, description="fraction of the line rate below which a job is refused")
 
@@ -47,7 +64,7 @@ class _Target(_Model):
     version: Literal[1] = 1
     stack: str = Field(pattern=r"^[^/]+/[^/]+$", description="project/stack that declared the pool")
     pool: str = Field(min_length=1, description="name of the pool in that stack")
-    run_bucket: str = Field(description="URL of the bucket that holds runs and code")
+    run_bucket: str = Field(description="URL of the run bucket, which holds runs and code")
     buckets: dict[str, str] = Field(description="logical name -> URL, for yard://<name>/<path>")
     machine: str
     accelerator: str | None = Field(description="GPU model, e.g. H100; null = no GPUs")
@@ -56,15 +73,17 @@ class _Target(_Model):
     min_nodes: int = Field(ge=0)
     max_nodes: int = Field(ge=1)
     limits: Limits = Limits(gpus=None, usd_per_job=None)
-    fabric: Fabric | None = Field(None, description="null = nothing to hold the network to")
+    fabric: FabricExpectation | None = Field(None, description="the fast network between nodes; null = none is required")
     price: Price
     secrets: dict[str, str] = Field(default_factory=dict, description="logical name -> reference, never a value")
-    available_until: str | None = Field(None, description="UTC time at which the machines go (end of a capacity block, the yard's expiry)")
+    available_until: str | None = Field(
+        None, description="UTC time at which the machines expire: end of a capacity block, or the yard's expiry; null = never"
+    )
     default_image: str | None = Field(None, description="container image of a job that names none")
 
     @property
     def slots(self) -> int:
-        """Processes per node when the job does not say: one for each GPU."""
+        """Return the default number of processes per node: one for each GPU."""
         return max(self.gpus_per_node, 1)
 
 
@@ -77,24 +96,24 @@ class LocalTarget(_Target):
 
     @property
     def slots(self) -> int:
-        """Processes per node when the job does not say: one for each GPU or CPU slot."""
+        """Return the default number of processes per node: one for each GPU or CPU slot."""
         return self.slots_per_node
 
 
 class _CloudTarget(_Target):
-    """What the services of all clouds share."""
+    """Fields that the services of all clouds share."""
 
-    region: str = Field(min_length=1, description="region of the pool, in the cloud's own words: us-east-1, us-central1, eastus2")
-    spot: bool = Field(description="machines that can be taken back at short notice")
-    encryption_key: str | None = Field(None, description="the cloud's id of the key of the run bucket; null = the bucket's own choice")
+    region: str = Field(min_length=1, description="region of the pool, as its cloud names it: us-east-1, us-central1, eastus2")
+    spot: bool = Field(description="true: the cloud may preempt the machines")
+    encryption_key: str | None = Field(None, description="the cloud's id of the run bucket's encryption key; null = the bucket's default")
     job_prefix: str = Field(
         pattern=r"^[a-z0-9-]{1,23}-$",
-        description="with which the names of what a submit makes begin: where rights go by name, the submitter's reach no others",
+        description="prefix of every job and definition name; name-scoped policies rely on it",
     )
 
 
 class _AwsTarget(_CloudTarget):
-    """What the AWS services share."""
+    """Fields that the AWS services share."""
 
     account_id: str = Field(pattern=r"^[0-9]{12}$", description="account of the pool")
 
@@ -104,7 +123,7 @@ class BatchTarget(_AwsTarget):
 
     kind: Literal["batch"]
     job_queue: str = Field(description="ARN of the queue")
-    job_role: str = Field(description="ARN of the role a job's containers have")
+    job_role: str = Field(description="ARN of the role of a job's containers")
     execution_role: str = Field(description="ARN of the role that pulls the image and writes the log")
     log_group: str = Field(description="log group of the jobs")
     vcpus: int = Field(ge=1, description="vCPUs of one node")
@@ -112,7 +131,7 @@ class BatchTarget(_AwsTarget):
 
 
 class SageMakerTarget(_AwsTarget):
-    """A pool whose machines SageMaker holds."""
+    """A pool of SageMaker training machines."""
 
     kind: Literal["sagemaker"]
     instance_type: str = Field(pattern=r"^ml\.", description="SageMaker's name of the machine")
@@ -120,40 +139,43 @@ class SageMakerTarget(_AwsTarget):
     subnet_ids: list[str] = Field(min_length=1)
     security_group_ids: list[str] = Field(min_length=1)
     log_group: str = Field(description="log group of the jobs")
-    model_package_group: str | None = Field(None, description="where finished models are registered; null = nowhere")
-    keep_alive_s: int = Field(0, ge=0, le=21600, description="seconds for which machines are held, and paid, after a job; 0 = not at all")
-    network_isolation: bool = Field(False, description="true: containers reach no network but each other's")
+    model_package_group: str | None = Field(None, description="model package group for finished models; null = none are registered")
+    keep_alive_s: int = Field(
+        0, ge=0, le=21600, description="seconds for which machines are kept running, and paid, after a job; 0 = released at once"
+    )
+    network_isolation: bool = Field(False, description="true: containers have no network but the one between them")
 
 
 class VertexTarget(_CloudTarget):
-    """A pool of Vertex AI: custom jobs on machines that are reserved, held, or had for the job alone."""
+    """A pool of Vertex AI: custom jobs on reserved machines, on a persistent resource, or on machines allocated for each job."""
 
     kind: Literal["vertex"]
     project: str = Field(min_length=1, description="id of the project")
-    accelerator_type: str = Field(description="Vertex's word for the GPU, as in its enum AcceleratorType, e.g. NVIDIA_H100_80GB")
-    strategy: Literal["standard", "spot", "flex_start"] = Field(description="how Vertex gets machines for a job")
+    accelerator_type: str = Field(description="GPU in Vertex AI's enum AcceleratorType, e.g. NVIDIA_H100_80GB")
+    strategy: Literal["standard", "spot", "flex_start"] = Field(description="how Vertex AI allocates machines for a job")
     reservation: str | None = Field(
         None,
-        description="projects/P/zones/Z/reservations/NAME, shared with Vertex; null = none; never with spot or held machines",
+        description="projects/P/zones/Z/reservations/NAME, shared with Vertex AI; null = none; not with spot or a persistent resource",
     )
-    persistent_resource: str | None = Field(None, description="id of the persistent resource that holds the nodes; null = nothing is held")
-    service_account: str = Field(description="mail address of the service account that jobs have")
+    persistent_resource: str | None = Field(None, description="id of the persistent resource with the nodes; null = none")
+    service_account: str = Field(description="email address of the jobs' service account")
     network_attachment: str | None = Field(
-        None, description="projects/P/regions/R/networkAttachments/NAME: the yard's network by Private Service Connect; null = Vertex's own"
+        None,
+        description="projects/P/regions/R/networkAttachments/NAME: the yard's network (Private Service Connect); null = Vertex AI's own",
     )
     boot_disk_gib: int = Field(ge=100, description="boot disk of a node, in GiB")
-    boot_disk_type: str = Field(description="such as pd-ssd or hyperdisk-balanced: what the machine takes")
+    boot_disk_type: str = Field(description="disk type that the machine supports, such as pd-ssd or hyperdisk-balanced")
 
 
 class AzureMlTarget(_CloudTarget):
-    """A pool that is a compute cluster of an Azure Machine Learning workspace."""
+    """A compute cluster of an Azure Machine Learning workspace."""
 
     kind: Literal["azureml"]
     subscription_id: str = Field(min_length=1)
     resource_group: str = Field(min_length=1)
     workspace: str = Field(min_length=1, description="name of the workspace")
-    compute: str = Field(min_length=1, description="name of the compute cluster in it")
-    identity_client_id: str = Field(description="client id of the user-assigned identity of the cluster, which jobs have")
+    compute: str = Field(min_length=1, description="name of the compute cluster in the workspace")
+    identity_client_id: str = Field(description="client id of the cluster's user-assigned identity, which jobs use")
 
 
 AnyTarget: TypeAlias = LocalTarget | BatchTarget | SageMakerTarget | VertexTarget | AzureMlTarget
@@ -168,7 +190,7 @@ _KINDS: dict[str, type[AnyTarget]] = {
 
 
 def parse_target(data: Mapping[str, Any], name: str = "target") -> JobTarget:
-    """Validate one target. Raises UsageError for a newer version, an unknown kind or a malformed one."""
+    """Validate one target. Raises UsageError for a newer version, an unknown kind or a malformed target."""
     version, kind = data.get("version"), data.get("kind")
     if isinstance(version, int) and version > VERSION:
         fix = "upgrade gpuyard here, or run the older `pulumi up` again"
@@ -182,7 +204,7 @@ def parse_target(data: Mapping[str, Any], name: str = "target") -> JobTarget:
 
 
 def parse_targets(text: str | Mapping[str, Any], source: str) -> dict[str, JobTarget]:
-    """`job_targets`, the export of a stack or its targets.json: {pool: JobTarget}."""
+    """Parse a stack's export `job_targets` or its targets.json: {pool: JobTarget}. Raises UsageError."""
     try:
         data = json.loads(text) if isinstance(text, str) else text
     except ValueError as error:
@@ -193,14 +215,14 @@ def parse_targets(text: str | Mapping[str, Any], source: str) -> dict[str, JobTa
 
 
 def pick_target(targets: Mapping[str, JobTarget], pool: str | None, source: str) -> JobTarget:
-    """The target of a pool; without a name the only one there is."""
+    """Return the target of a pool. `pool` may be None when there is only one. Raises UsageError or NotFoundError."""
     if not targets:
         raise NotFoundError(f"{source} has no pool that takes jobs (a `vms` pool takes none: run torchrun on it yourself)")
     if pool is None:
         if len(targets) == 1:
             return next(iter(targets.values()))
         fix = "set pool: in the job file, or pass --pool"
-        raise UsageError(f"{source} has several pools", [Problem("pool", "not named", allowed=", ".join(targets), fix=fix)])
+        raise UsageError(f"{source} has several pools", [Problem("pool", "required", allowed=", ".join(targets), fix=fix)])
     if pool not in targets:
         problem = Problem("pool", "no such pool that takes jobs", pool, ", ".join(targets), did_you_mean(pool, targets))
         raise UsageError(f"{source} has no pool '{pool}'", [problem])

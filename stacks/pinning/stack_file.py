@@ -57,9 +57,9 @@ def _image(text: str) -> Any:
     try:
         root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise UsageError(f"the job file is not YAML: {' '.join(str(error).split())}") from None
+        raise UsageError(f"the job file is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(root, yaml.MappingNode):
-        raise UsageError("the job file holds no mapping: expected `key: value` lines")
+        raise UsageError("the job file does not hold a mapping; write `key: value` lines")
     found = [value for key, value in root.value if key.value == "image"]
     if len(found) > 1:
         raise UsageError("the job file names an image twice; keep one")

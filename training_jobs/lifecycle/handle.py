@@ -18,6 +18,8 @@ from .journal import Journal, RunRecord, Submission, SubmissionEnd
 from .resubmit import TAKE_OVER_AFTER_S, allowance_left, apply_allowance, retries_left
 from .status_builder import NoDocuments, build_status, recorded_status
 
+__all__ = ["RunHandle", "make_submission"]
+
 _CUTS = {  # jobs that gpuyard itself ends: the state they count as, and the detail shown
     Reason.CAPACITY: (State.FAILED, "queue_timeout: no nodes became free in time"),
     Reason.PREEMPTED: (State.STOPPED, "preempted more often than retries.preempted allows"),

@@ -20,6 +20,8 @@ from ..spec import RECORDED, JobSpec
 from ..state import Reason, State
 from ..store import ExistsError, open_store
 
+__all__ = ["VERSION", "Journal", "RunRecord", "Submission", "SubmissionEnd"]
+
 VERSION = 1
 _kept: set[str] = set()  # code URLs this process has seen in a cloud bucket: a second check would cost a call for each submission
 

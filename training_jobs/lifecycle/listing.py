@@ -12,6 +12,8 @@ from ..status import RunStatus
 from .handle import RunHandle
 from .journal import Journal, RunRecord
 
+__all__ = ["list_statuses"]
+
 _CONCURRENT_READS = 16  # of runs in a cloud bucket; each run takes a handful of calls
 
 _HandleOf = Callable[[RunRecord, str], RunHandle | None]

@@ -11,6 +11,8 @@ from ..status import RunStatus
 from ..store import ChangedError
 from .handle import RunHandle
 
+__all__ = ["BLIND_PATIENCE_S", "wait_for"]
+
 BLIND_PATIENCE_S = 300.0
 """Seconds for which a wait continues while neither the record nor the service can be read."""
 

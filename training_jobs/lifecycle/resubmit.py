@@ -14,6 +14,8 @@ from ..spec import JobSpec, Retries
 from ..state import JOB_BAD_CONFIG, Reason, State
 from .journal import RunRecord, Submission
 
+__all__ = ["TAKE_OVER_AFTER_S", "Action", "Choice", "allowance_left", "apply_allowance", "decide", "retries_left"]
+
 TAKE_OVER_AFTER_S = 60.0
 
 

@@ -17,6 +17,8 @@ from ..status import SCHEMA, Attempt, Cost, FabricVerdict, Metrics, RunStatus, S
 from ..target import JobTarget
 from .journal import RunRecord, Submission, SubmissionEnd
 
+__all__ = ["NoDocuments", "NodeDocuments", "build_status", "recorded_status"]
+
 
 class NodeDocuments(Protocol):
     """The documents that a run's nodes wrote into the run bucket: a Journal, or NoDocuments."""

@@ -139,5 +139,5 @@ def test_a_pool_past_its_end_takes_no_job() -> None:
     pool = target(available_until="2026-12-19T10:50:00Z")
     end = 1_797_677_400.0
     check(job(), pool, end - 1)
-    with pytest.raises(UsageError, match="pool: its machines are gone, got local, gone since 2026-12-19T10:50:00Z"):
+    with pytest.raises(UsageError, match="pool: its machines have expired, got local, expired 2026-12-19T10:50:00Z"):
         check(job(), pool, end)

@@ -55,7 +55,7 @@ def test_all_problems_come_at_once(tmp_path: Path) -> None:
     assert "checkpoint.evry: unknown key, allowed: every, keep; did you mean 'every'?" in text
     assert "nodes: wrong value, got 'two'" in text
     assert "launcher: wrong value, got 'mpirun'" in text
-    assert "command: torchrun is started for you" in text
+    assert "command: gpuyard starts torchrun" in text
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_plain_numbers_and_quoted_words_are_no_traps(tmp_path: Path) -> None:
 
 
 def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:
-    assert refused(tmp_path, "name: a\nnodes: 1\nnodes: 2\ncommand: [x.py]\n") == ["nodes: is there twice (line 3); keep one"]
+    assert refused(tmp_path, "name: a\nnodes: 1\nnodes: 2\ncommand: [x.py]\n") == ["nodes: duplicate key (line 3); keep one"]
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "name: [\n", "plain\n", "\tname: a\n"])
@@ -107,12 +107,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     [
         ([], "at least 1"),
         ([""], "empty"),
-        (["torchrun", "x.py"], "torchrun is started for you"),
-        (["/usr/bin/torchrun"], "torchrun is started for you"),
-        (["-m", "torch.distributed.run", "x.py"], "torchrun is started for you"),
+        (["torchrun", "x.py"], "gpuyard starts torchrun"),
+        (["/usr/bin/torchrun"], "gpuyard starts torchrun"),
+        (["-m", "torch.distributed.run", "x.py"], "gpuyard starts torchrun"),
         (["python3", "x.py"], "torchrun starts Python"),
         (["-m"], "needs a module"),
-        (["--nnodes=2", "x.py"], "keys here"),
+        (["--nnodes=2", "x.py"], "as keys"),
         ("train.py", "valid list"),
     ],
 )
@@ -173,7 +173,7 @@ def test_templates_and_loops_are_named(tmp_path: Path, text: str) -> None:
 
 
 def test_reserved_and_doubled_names_are_refused() -> None:
-    with pytest.raises(UsageError, match="set by gpuyard"):
+    with pytest.raises(UsageError, match="are reserved"):
         parse_job({"name": "a", "command": ["x.py"], "env": {"GPUYARD_ATTEMPT": "1"}})
-    with pytest.raises(UsageError, match="stands in env"):
+    with pytest.raises(UsageError, match="is also set in env"):
         parse_job({"name": "a", "command": ["x.py"], "env": {"A": "1"}, "secrets": {"A": "wandb"}})

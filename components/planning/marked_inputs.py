@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.struct_pb2 import Struct
+from collections.abc import Mapping
+
 from pulumi.runtime import rpc
 from pydantic import JsonValue
 
+_PROTOBUF = rpc.struct_pb2  # type: ignore[attr-defined]  # this room imports protobuf through pulumi alone
 _SIGNATURE = rpc._special_sig_key  # a mapping with this key is no plain mapping: pulumi/sdk/python/lib/pulumi/runtime/rpc.py
 _MARKS = {
     rpc._special_secret_sig: "$secret",
@@ -16,25 +17,25 @@ _MARKS = {
 }
 
 
-def marked_inputs(inputs: Struct) -> dict[str, JsonValue]:
-    """Return the inputs by name.
+def marked_inputs(inputs: Mapping[str, object]) -> dict[str, JsonValue]:
+    """Return a request's inputs (a protobuf Struct) by name.
 
     {"$unknown": true} is a value that is not known before `pulumi up`, {"$secret": true} a secret. {"$asset": …}, {"$archive": …} and
     {"$resource": …} hold an asset, an archive or a reference to a resource.
     """
-    return {name: _marked(value) for name, value in sorted(MessageToDict(inputs).items())}
+    return {name: _marked(value) for name, value in sorted(inputs.items())}
 
 
-def _marked(value: JsonValue) -> JsonValue:
+def _marked(value: object) -> JsonValue:
     if value == rpc.UNKNOWN:
         return {"$unknown": True}
-    if isinstance(value, list):
+    if isinstance(value, _PROTOBUF.ListValue):
         return [_marked(entry) for entry in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)  # protobuf has no integers
-    if not isinstance(value, dict):
-        return value
-    mark = _MARKS.get(str(value.get(_SIGNATURE)))
+    if not isinstance(value, _PROTOBUF.Struct):
+        return value if isinstance(value, str | float | bool) else None
+    mark = _MARKS.get(str(value.fields[_SIGNATURE].string_value)) if _SIGNATURE in value.fields else None
     if mark == "$secret":
         return {mark: True}
     plain: JsonValue = {key: _marked(entry) for key, entry in sorted(value.items()) if key != _SIGNATURE}

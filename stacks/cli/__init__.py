@@ -1,4 +1,4 @@
-"""`gpuyard`: submit jobs to the pools of a stack and watch them. One file per command.
+"""The `gpuyard` command: submit jobs to the pools of a stack, watch them, plan and pin stacks. One file per command.
 
 Each command imports what it needs when it runs, so that `gpuyard --help` is quick and loads no SDK.
 """
@@ -6,19 +6,21 @@ Each command imports what it needs when it runs, so that `gpuyard --help` is qui
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
 from . import cancel, doctor, fetch, list_, logs, pin, plan, pools, schema, status, submit, wait
 
+__all__ = ["app", "main"]
+
 app = typer.Typer(
     name="gpuyard",
-    help="Run distributed PyTorch jobs on the pools that a Pulumi stack declared.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 recorded or succeeded, 1 failed, 2 usage, 3 capacity, 4 quota, 5 permission, 6 fabric, 7 not found, "
-    "8 lost sight, 70 our fault, 75 resumable, 124 timed out, 130 interrupted.",
+    epilog="Exit codes: 0 recorded or succeeded, 1 failed, 2 usage, 3 no capacity, 4 quota, 5 permission, 6 fabric below its floor, "
+    "7 not found, 8 lost sight of a job that may still run, 70 internal error, 75 stopped and resumable, 124 timed out, 130 interrupted.",
 )
 for name, module in {
     "submit": submit,
@@ -37,8 +39,23 @@ for name, module in {
     app.command(name)(module.command)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"gpuyard {version('gpuyard')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)] = False,
+) -> None:
+    """Run distributed PyTorch jobs on the pools that a Pulumi stack declared."""
+
+
 def main() -> None:
-    """Run the command line; errors for people become a message and an exit code, never a traceback."""
+    """Run the command line. An error becomes a message and an exit code; only an internal error prints a traceback."""
     try:
         app()
     except Exception as error:

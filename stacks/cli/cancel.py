@@ -7,10 +7,10 @@ from . import options
 
 def command(run: options.Run, stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
     """End a run: SIGTERM, 30 s of grace to save, SIGKILL. A run that has ended stays as it ended."""
-    from . import targets as yard
     from .documents import emit
+    from .targets import make_runner
 
-    status = yard.runner(stack, targets).cancel(run)
+    status = make_runner(stack, targets).cancel(run)
     if json:
         emit(status)
     else:

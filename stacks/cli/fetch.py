@@ -18,11 +18,11 @@ def command(
     json: options.Json = False,
 ) -> None:
     """Copy a run's results and checkpoints to a folder."""
-    from . import targets as yard
     from .documents import FetchDocument, emit
+    from .targets import make_runner
 
     folder = into or Path(run)
-    files = yard.runner(stack, targets).fetch(run, folder)
+    files = make_runner(stack, targets).fetch(run, folder)
     if json:
         emit(FetchDocument(run_id=run, folder=str(folder.resolve()), files=files))
     else:

@@ -9,11 +9,11 @@ from . import options
 
 def command(stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
     """List the runs of a stack, newest first."""
-    from . import targets as yard
     from .documents import ListDocument, emit
+    from .targets import make_runner
     from .view import table
 
-    runs = yard.runner(stack, targets).runs(lambda damage: print(damage, file=sys.stderr))
+    runs = make_runner(stack, targets).runs(lambda damage: print(damage, file=sys.stderr))
     if json:
         emit(ListDocument(runs=runs))
     elif runs:

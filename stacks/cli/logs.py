@@ -18,11 +18,11 @@ def command(
     targets: options.Targets = None,
 ) -> None:
     """Print the output of a run's newest attempt. Ctrl-C leaves the run going."""
-    from . import targets as yard
+    from .targets import make_runner
     from .view import said_goodbye
 
     start = _moment(since) if since is not None else None
-    runner = yard.runner(stack, targets)
+    runner = make_runner(stack, targets)
     with said_goodbye(run):
         for line in runner.logs(run, node=node, since=start, follow=follow):
             print(f"[node {line.node}] {line.text}", flush=follow)

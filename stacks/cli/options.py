@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,3 +20,9 @@ Targets = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout (see `gpuyard schema`).")]
+ProjectDirectory = Annotated[
+    Path | None,
+    typer.Option(
+        "--cwd", "-C", metavar="DIR", help="Folder of the Pulumi project, or a folder in it; default: this folder.", show_default=False
+    ),
+]

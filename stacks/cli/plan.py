@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 def command(
     stack: Annotated[str, typer.Option("--stack", "-s", help="Stack to plan: the one of Pulumi.STACK.yaml.", show_default=False)],
-    directory: Annotated[
-        Path | None, typer.Option("--cwd", "-C", metavar="DIR", help="Pulumi project to plan; default: the one here.", show_default=False)
-    ] = None,
+    directory: options.ProjectDirectory = None,
     json: options.Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request.")] = False,
 ) -> None:

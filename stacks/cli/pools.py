@@ -9,10 +9,10 @@ def command(stack: options.Stack = None, targets: options.Targets = None, json: 
     """List the pools that take jobs, and how much of each is free."""
     from gpuyard.training_jobs.runner import Runner
 
-    from . import targets as yard
     from .documents import PoolDocument, PoolsDocument, emit
+    from .targets import find_targets
 
-    found, source = yard.find_targets(stack, targets)
+    found, source = find_targets(stack, targets)
     capacity = Runner(found, source=source).capacity()
     pools = [
         PoolDocument(pool=name, nodes=capacity[name].nodes, free=capacity[name].free, waiting=capacity[name].waiting, target=target)

@@ -23,7 +23,7 @@ _FILE = "Pulumi.yaml"
 _OWN = "gpuyard:"
 
 
-class Project(NamedTuple):
+class PulumiProject(NamedTuple):
     """A program and what it is configured with."""
 
     name: str
@@ -40,7 +40,7 @@ class Project(NamedTuple):
     """The stack file."""
 
 
-def load_project(folder: Path, stack: str) -> Project:
+def load_project(folder: Path, stack: str) -> PulumiProject:
     """The project that Pulumi would use from `folder`. Raises UsageError when there is none, no such stack, or another language."""
     root = next((each for each in (folder, *folder.parents) if (each / _FILE).is_file()), None)
     if root is None:
@@ -61,10 +61,10 @@ def load_project(folder: Path, stack: str) -> Project:
     if own:
         problems = [Problem(key, "encrypted", fix="state it in plain: it holds no secret, only references to some") for key in own]
         raise UsageError(f"a plan cannot read all settings of stack {stack}", problems)
-    return Project(name, stack, root.resolve(), program, config, tuple(encrypted), file.resolve())
+    return PulumiProject(name, stack, root.resolve(), program, config, tuple(encrypted), file.resolve())
 
 
-def run_recorded(project: Project) -> Recording:
+def run_recorded(project: PulumiProject) -> Recording:
     """Run the program as a preview in an empty account. Raises UsageError with what the program itself says is wrong."""
     import pulumi
 
@@ -107,7 +107,7 @@ def _told(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _where_pulumi_would(project: Project) -> Iterator[None]:
+def _where_pulumi_would(project: PulumiProject) -> Iterator[None]:
     """The program's own folder is the working directory and the first to import from; what it prints is not the plan."""
     folder = project.program if project.program.is_dir() else project.program.parent
     before, path = Path.cwd(), list(sys.path)

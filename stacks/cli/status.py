@@ -7,11 +7,11 @@ from . import options
 
 def command(run: options.Run, stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
     """Show a run: its state, every attempt, metrics and cost. Exit 0 when it could answer."""
-    from . import targets as yard
     from .documents import emit
+    from .targets import make_runner
     from .view import summary
 
-    status = yard.runner(stack, targets).status(run)
+    status = make_runner(stack, targets).status(run)
     if json:
         emit(status)
     else:

@@ -32,8 +32,8 @@ def command(
     from gpuyard.training_jobs.errors import UsageError
     from gpuyard.training_jobs.spec import load_job
 
-    from . import targets as yard
     from .documents import SubmitDocument, emit
+    from .targets import make_runner
     from .view import follow, head
 
     if dry_run and (retry or again or wait):
@@ -42,7 +42,7 @@ def command(
     if pool is not None:
         spec = spec.model_copy(update={"pool": pool})
     code_dir = base / spec.code if spec.code is not None else None
-    runner = yard.runner(stack, targets)
+    runner = make_runner(stack, targets)
     if dry_run:
         _print_plan(*runner.plan(spec, code_dir, key=request_key), as_json=json)
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from gpuyard.components.aws.job_images import job_image, reference, table
-from gpuyard.stacks.cli import pin
+from gpuyard.stacks.pinning.job_image import TAGGED
 
 
 def test_every_row_has_its_source_and_its_days() -> None:
@@ -33,6 +33,6 @@ def test_each_reference_is_one_that_pin_can_look_up() -> None:
     for region, account in table().accounts.items():
         tagged = reference(image, region)
         assert tagged is not None
-        found = pin.TAGGED.fullmatch(tagged)
+        found = TAGGED.fullmatch(tagged)
         assert found is not None
         assert (found["account"], found["region"]) == (account, region)

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gpuyard.stacks.cli import main
-from gpuyard.stacks.cli.targets import find_pulumi
+from gpuyard.stacks.cli.pulumi_cli import find_pulumi
 from gpuyard.training_jobs.runner import Runner
 from tests.helpers.local_pool import make_target, target_document
 
@@ -251,6 +252,13 @@ def test_every_document_validates_against_the_schema_that_gpuyard_prints(folder:
         fields = schema.get("properties", {}).values()
         assert all("description" in field or "$ref" in field for field in fields) or name not in {"job", "stack"}
     assert cli("schema", "statsu").returncode == 2
+
+
+def test_the_version_is_printed_at_once() -> None:
+    code = "import sys; sys.argv = ['gpuyard', '--version']\ntry:\n from gpuyard.stacks.cli import main; main()\n"
+    code += "except SystemExit as left: assert not left.code\nassert not {'pydantic', 'yaml', 'pulumi'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT)})
+    assert done.stdout == f"gpuyard {version('gpuyard')}\n"
 
 
 def test_doctor_answers_without_a_yard(folder: Path, cli: Cli) -> None:

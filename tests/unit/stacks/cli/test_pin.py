@@ -15,7 +15,7 @@ import yaml
 from gpuyard.components.aws.images import PARAMETERS
 from gpuyard.components.aws.job_images import job_image, reference
 from gpuyard.stacks.cli import main
-from gpuyard.stacks.cli.pin import by_digest
+from gpuyard.stacks.pinning.job_image import by_digest
 from gpuyard.stacks.settings import load
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.spec import load_job
@@ -222,7 +222,7 @@ def test_the_image_of_a_job_file_is_pinned_in_place_once(project: Path, pin: Pin
         ("name: a\nimage:\n", ["names no image"]),
         (
             "name: a\nimage: pytorch/pytorch:latest\n",
-            ["image: no image that can be looked up", "imagetools inspect pytorch/pytorch:latest"],
+            ["image: digest cannot be looked up", "imagetools inspect pytorch/pytorch:latest"],
         ),
         (f"image: {TAGGED}\nimage: {TAGGED}\n", ["twice"]),
         (f"image: |\n  {TAGGED}\n", ["not one word"]),

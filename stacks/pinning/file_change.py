@@ -1,0 +1,33 @@
+"""Writes the changed text of a stack file or a job file in one step, and shows the change as a unified diff."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+
+class FileChange(NamedTuple):
+    """What was written."""
+
+    changed: bool
+    """False: the file already had this text."""
+    diff: str
+    """Unified diff; empty where nothing changed."""
+
+
+def write_change(file: Path, before: str, after: str) -> FileChange:
+    """Replace the file's text, line breaks as given. An interruption leaves the old text or the new one."""
+    if after != before:
+        _replace(file, after)
+    lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), file.name, f"{file.name} (pinned)")
+    return FileChange(after != before, "".join(line if line.endswith("\n") else f"{line}\n" for line in lines))
+
+
+def _replace(file: Path, text: str) -> None:
+    file = file.resolve()  # through a link, so that the link stays
+    new = file.with_name(f".{file.name}.new")
+    new.write_bytes(text.encode("utf-8"))
+    new.chmod(file.stat().st_mode)
+    os.replace(new, file)

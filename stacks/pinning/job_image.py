@@ -1,0 +1,62 @@
+"""Resolves the container image that jobs run in to a digest: the user's own, the pinned one, or AWS's own where jobs can run in it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..settings import StackSettings
+
+__all__ = ["TAGGED", "by_digest", "job_image"]
+
+TAGGED = re.compile(
+    r"(?P<host>(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?)"
+    r"/(?P<name>[a-z0-9._/-]+):(?P<tag>[\w][\w.-]{0,127})"
+)
+"""An image by tag in ECR, whose digest can be looked up."""
+_DIGEST = re.compile(r"[^\s@]@sha256:[0-9a-f]{64}$")
+_BUILD_ONE = "build one (images/README.md) and pin it with --job-image, or name an image in each job"
+
+
+def job_image(settings: StackSettings, region: str, given: str | None) -> tuple[str | None, str | None]:
+    """Return the image of jobs that name none, by digest, and a note for the user.
+
+    `given` comes first, then the pinned image, then AWS's own. None: no known image can run the jobs of all pools; the note says why.
+    """
+    from gpuyard.components.aws import job_images
+
+    if given or settings.pins.job_image:
+        return (by_digest(given) if given else settings.pins.job_image), None
+    if settings.cloud != "aws":
+        return None, f"no job image is pinned: {settings.cloud} has no image of its own that jobs can run in; {_BUILD_ONE}"
+    wanted = {(spec.service, spec.row("aws").architecture) for spec in settings.pools.values() if spec.service != "vms"}
+    for service, architecture in sorted(wanted):
+        image = job_images.job_image(service, architecture)
+        if image is None or image.lacks:
+            why = f"lacks {image.lacks}" if image else f"for {architecture} is not known"
+            return None, f"no job image is pinned: AWS's own for {service} {why}; {_BUILD_ONE}"
+    images = (job_images.job_image(service, architecture) for service, architecture in wanted)
+    found = {job_images.reference(image, region) for image in images if image}
+    if len(found) != 1 or None in found:
+        return None, f"no job image is pinned: AWS has no image for all pools in {region}; {_BUILD_ONE}" if wanted else None
+    [tagged] = (each for each in found if each)
+    return by_digest(tagged), f"the job image is AWS's own, {tagged}"
+
+
+def by_digest(image: str, key: str = "--job-image") -> str:
+    """Return the image by digest: as given, or the digest that its tag in ECR points to now. Raises UsageError for tags elsewhere."""
+    from gpuyard.problems import Problem
+    from gpuyard.training_jobs.clouds.aws import shared
+    from gpuyard.training_jobs.errors import UsageError
+
+    if _DIGEST.search(image):
+        return image
+    tagged = TAGGED.fullmatch(image)
+    if tagged is None:
+        allowed = "name@sha256:<64 hex digits>, or ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG"
+        fix = f"`docker buildx imagetools inspect {image}` shows its digest"
+        raise UsageError("the job image cannot be pinned", [Problem(key, "digest cannot be looked up", image, allowed, fix)])
+    body = {"registryId": tagged["account"], "repositoryName": tagged["name"], "imageIds": [{"imageTag": tagged["tag"]}]}
+    [found] = shared(tagged["region"]).call("ecr", "describe_images", body)["imageDetails"]
+    return f"{tagged['host']}/{tagged['name']}@{found['imageDigest']}"

@@ -46,8 +46,10 @@ class Component(pulumi.ComponentResource):
 
 
 def _evaluate_annotations(cls: type) -> None:
-    """Pulumi evaluates a class's annotations for each component of it, some percent of a program's time: after this they are no strings."""
-    cls.__annotations__ = inspect.get_annotations(cls, eval_str=True)
+    """Evaluate the string annotations of a component's classes once; Pulumi would evaluate them anew for each component."""
+    for each in cls.__mro__[: cls.__mro__.index(Component) + 1]:
+        if any(isinstance(value, str) for value in inspect.get_annotations(each).values()):
+            each.__annotations__ = inspect.get_annotations(each, eval_str=True)
 
 
 def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str, cloud: str, also: Sequence[Problem | str] = ()) -> _S:

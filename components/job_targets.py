@@ -19,7 +19,7 @@ TARGETS = "gpuyard/targets.json"
 
 
 @dataclass(frozen=True)
-class Given:
+class JobSettings:
     """What all targets of a job service share."""
 
     stack: str
@@ -31,7 +31,7 @@ class Given:
     """Container image of jobs that name none; None: no such thing here."""
 
 
-def shared(kind: str, pool: str, given: Given, run_bucket: str, buckets: Mapping[str, str]) -> dict[str, Any]:
+def shared(kind: str, pool: str, given: JobSettings, run_bucket: str, buckets: Mapping[str, str]) -> dict[str, Any]:
     """The part of a pool's target that is the same on every cloud. `buckets`: URL by logical name."""
     return {
         "version": 1,

@@ -49,14 +49,8 @@ def declare(settings: StackSettings) -> None:
         cloud.Budget(_BUDGET, owner=settings.owner, **settings.budget.model_dump(), tags=tags)
     pulumi.export("yard", _summary(settings, buckets))
     pulumi.export("job_targets", jobs.targets.apply(_valid))
-    publish = getattr(jobs, "publish_command", None)
-    if publish is not None:  # where the provider cannot write targets.json itself
-        pulumi.export("publish_targets", publish)
-    if settings.submitters:
-        pulumi.export("submitter_role", jobs.submitter_role)
-        provider = getattr(jobs, "submitter_provider", None)
-        if provider is not None:  # where a pipeline's token is traded at a door of its own
-            pulumi.export("submitter_provider", provider)
+    for name, value in jobs.exports.items():
+        pulumi.export(name, value)
     launchers = {name: _launcher(pool) for name, pool in pools.items() if settings.pools[name].service == "vms"}
     if launchers:
         pulumi.export("launchers", launchers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from gpuyard.components.azure.gpu_pool import pool_problems as azure_problems
+from gpuyard.components.azure.pool_rules import pool_problems as azure_problems
 from gpuyard.components.catalogue.services import Mode
 from gpuyard.components.gcp.pool_rules import pool_problems as gcp_problems
 

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import datetime
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
 import pulumi_aws as aws
-from pydantic import ValidationError
 
 from .. import catalogue
 from ..base import Tags, checked
-from ..expiry import End, date_problems, end_of, is_past, warning
+from ..expiry import End, end_of, is_past, warning
 from ..naming import name_problems
 from ..spec.fields import as_given
-from ..spec.pool import CapacityBlock, GpuPoolSpec, Reservation
+from ..spec.pool import GpuPoolSpec
 from .account import Account, AwsComponent, account
 from .batch_environment import close_environment, compute_environment
 from .identity import Identity
-from .images import image_parameter
 from .key import EncryptionKey
 from .launch_template import boot_of, image_of, launch_template, placement_group, user_data
 from .log_group import make_log_group
 from .machine_group import close_group, launcher_lines, machine_group, machine_statements
 from .network import Network
 from .permissions import node
+from .pool_rules import key_problems, pool_problems
 from .trust import Trust
-
-_AMI = re.compile(r"ami-(?:[0-9a-f]{8}|[0-9a-f]{17})")
-_RESERVATION = re.compile(r"cr-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 
 
 class GpuPool(AwsComponent):
@@ -74,7 +69,7 @@ class GpuPool(AwsComponent):
         also = [
             *name_problems(name),
             *pool_problems(as_given(spec), network.logical_name, list(network.subnet_ids), network.egress, expires),
-            *_key_problems(key),
+            *key_problems(key),
         ]
         self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, also)
         super().__init__("GpuPool", name, self.spec.model_dump(exclude_unset=True), tags, opts)
@@ -159,48 +154,3 @@ class GpuPool(AwsComponent):
         role = Identity(self.child_name("node"), trust=trust, statements=statements, instance_profile=True, where=where, opts=options)
         self.node_role_name = role.role_name
         return role
-
-
-def pool_problems(raw: Mapping[str, Any], network: str, zones: Sequence[str], egress: str | None, expires: str | None) -> list[str]:
-    """What the neutral spec cannot see: ids in AWS's form, the network's zones, the date in the tags."""
-    zone, image, capacity = raw.get("zone"), raw.get("image"), raw.get("capacity")
-    problems = []
-    if isinstance(zone, str) and zone not in zones:
-        known = ", ".join(zones)
-        problems.append(f"zone: got {zone!r}, allowed: a zone of network {network}: {known}; or give the network that zone")
-    if egress == "none" and raw.get("service") in ("batch", "vms"):
-        problems.append(
-            f"service: got {raw['service']!r}, allowed: sagemaker in network {network} without a way out: its own machines "
-            "could not join a cluster, ship a log or be reached; give the network egress: nat or endpoints"
-        )
-    if image is not None and raw.get("service") == "sagemaker":
-        problems.append(f"image: got {image!r}, allowed: nothing where service is sagemaker: the machines are its own; remove image")
-    elif isinstance(image, str) and not _AMI.fullmatch(image):
-        problems.append(f"image: got {image!r}, allowed: the id of a machine image, ami- and 8 or 17 hex digits; `gpuyard pin` finds one")
-    if isinstance(capacity, Reservation | CapacityBlock):
-        capacity = capacity.model_dump()
-    reserved = capacity.get("reservation") if isinstance(capacity, Mapping) else None
-    if isinstance(reserved, str) and reserved and not _RESERVATION.fullmatch(reserved):
-        problems.append(
-            f"capacity.reservation: got {reserved!r}, allowed: the id of a capacity reservation, cr- and 8 or 17 hex digits; "
-            "the console shows it under EC2, Capacity Reservations"
-        )
-    return [*problems, *_image_problems(raw), *date_problems(expires)]
-
-
-def _key_problems(key: EncryptionKey | None) -> list[str]:
-    if key is None or key.for_logs:
-        return []
-    return [f"key: got {key.logical_name}, allowed: a key that log groups can be under; make it with for_logs=True"]
-
-
-def _image_problems(raw: Mapping[str, Any]) -> list[str]:
-    """A machine that AWS has no image for needs one named. The model tells what is wrong with the machine's name itself."""
-    try:
-        spec = GpuPoolSpec.model_validate(raw, context={"cloud": "aws"})
-    except ValidationError:
-        return []
-    row = spec.row("aws")
-    if spec.service == "sagemaker" or spec.image or image_parameter(spec.service, row.architecture):
-        return []
-    return [f"image: got nothing, allowed: an image of your own: AWS has none for {row.architecture} machines and {spec.service}; give one"]

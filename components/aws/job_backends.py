@@ -13,7 +13,7 @@ from ..base import this_stack
 from ..naming import directory_name, job_prefix, shorten
 from .account import Account, AwsComponent
 from .identity import Identity, as_text
-from .job_targets import Yard, batch_target, sagemaker_target
+from .job_targets import TargetContext, batch_target, sagemaker_target
 from .key import EncryptionKey
 from .log_group import make_log_group
 from .permissions import Storage, execution, job, sagemaker_job, write_logs
@@ -52,21 +52,21 @@ class BatchService:
         parent: AwsComponent,
         pools: Sequence[GpuPool],
         where: Account,
-        yard: pulumi.Output[Yard],
+        context: pulumi.Output[TargetContext],
         buckets: Buckets,
         key: EncryptionKey | None,
     ) -> None:
         """Make them as children of `parent`."""
         group = make_log_group(parent, key, where)
-        jobs = _identity(parent, "job", "ecs-tasks.amazonaws.com", job_statements(yard, buckets), where)
-        arn = pulumi.Output.all(yard, group.name).apply(lambda known: str(known[0].place.arn("logs", f"log-group:{known[1]}")))
-        starts = pulumi.Output.all(yard, arn).apply(lambda known: execution(known[0].place, known[1], known[0].given.image))
+        jobs = _identity(parent, "job", "ecs-tasks.amazonaws.com", job_statements(context, buckets), where)
+        arn = pulumi.Output.all(context, group.name).apply(lambda known: str(known[0].place.arn("logs", f"log-group:{known[1]}")))
+        starts = pulumi.Output.all(context, arn).apply(lambda known: execution(known[0].place, known[1], known[0].given.image))
         starter = _identity(parent, "execution", "ecs-tasks.amazonaws.com", starts, where)
         queues = {pool.logical_name: _queue(parent, pool) for pool in pools}
         for pool in pools:
             _ship_logs(parent, pool, arn)
         made = {"queues": queues, "job": jobs.role_arn, "execution": starter.role_arn, "name": group.name, "arn": arn}
-        known = pulumi.Output.all(yard=yard, **made)
+        known = pulumi.Output.all(context=context, **made)
         self.targets = known.apply(lambda found: {pool.logical_name: _batch(pool, found) for pool in pools})
         self.side = known.apply(
             lambda found: BatchSide(sorted(found["queues"].values()), found["arn"], sorted([found["job"], found["execution"]]))
@@ -79,7 +79,9 @@ class SageMakerService:
     targets: pulumi.Output[dict[str, Any]]
     side: pulumi.Output[SageMakerSide]
 
-    def __init__(self, parent: AwsComponent, pools: Sequence[GpuPool], where: Account, yard: pulumi.Output[Yard], buckets: Buckets) -> None:
+    def __init__(
+        self, parent: AwsComponent, pools: Sequence[GpuPool], where: Account, context: pulumi.Output[TargetContext], buckets: Buckets
+    ) -> None:
         """Make them as children of `parent`."""
         models = aws.sagemaker.ModelPackageGroup(
             parent.child_name("models"),
@@ -89,13 +91,13 @@ class SageMakerService:
             opts=parent.child_options(),
         )
         places = {pool.logical_name: {"subnets": list(pool.subnet_ids), "group": pool.security_group_id} for pool in pools}
-        own = pulumi.Output.all(yard=yard, run=buckets.run, models=models.model_package_group_name, places=places).apply(
+        own = pulumi.Output.all(context=context, run=buckets.run, models=models.model_package_group_name, places=places).apply(
             _training_statements
         )
-        statements = pulumi.Output.all(job_statements(yard, buckets), own).apply(lambda parts: [*parts[0], *parts[1]])
+        statements = pulumi.Output.all(job_statements(context, buckets), own).apply(lambda parts: [*parts[0], *parts[1]])
         role = _identity(parent, "training", "sagemaker.amazonaws.com", statements, where)
         made = {"role": role.role_arn, "places": places, "models": models.model_package_group_name}
-        known = pulumi.Output.all(yard=yard, **made)
+        known = pulumi.Output.all(context=context, **made)
         self.targets = known.apply(lambda found: {pool.logical_name: _sagemaker(pool, found) for pool in pools})
         self.side = known.apply(lambda found: SageMakerSide(found["role"], *_subnets_and_groups(found["places"])))
 
@@ -107,10 +109,10 @@ def grant_machines(parent: AwsComponent, pools: Sequence[GpuPool], buckets: Buck
         _policy(parent, f"{pool.logical_name}-buckets", pool, statements)
 
 
-def job_statements(yard: pulumi.Output[Yard], buckets: Buckets) -> pulumi.Output[list[Statement]]:
-    """What a job may do in this yard."""
-    known = pulumi.Output.all(yard=yard, run=buckets.run, reads=buckets.reads)
-    return known.apply(lambda found: job(found["run"], found["reads"], sorted(found["yard"].given.secrets.values())))
+def job_statements(context: pulumi.Output[TargetContext], buckets: Buckets) -> pulumi.Output[list[Statement]]:
+    """What a job may do in this context."""
+    known = pulumi.Output.all(context=context, run=buckets.run, reads=buckets.reads)
+    return known.apply(lambda found: job(found["run"], found["reads"], sorted(found["context"].given.secrets.values())))
 
 
 def _group_name(name: str) -> str:
@@ -162,7 +164,7 @@ def _batch(pool: GpuPool, found: Mapping[str, Any]) -> dict[str, Any]:
         pool.logical_name,
         pool.spec,
         pool.tags.get("expires"),
-        found["yard"],
+        found["context"],
         queue=found["queues"][pool.logical_name],
         job_role=found["job"],
         execution_role=found["execution"],
@@ -176,7 +178,7 @@ def _sagemaker(pool: GpuPool, found: Mapping[str, Any]) -> dict[str, Any]:
         pool.logical_name,
         pool.spec,
         pool.tags.get("expires"),
-        found["yard"],
+        found["context"],
         role=found["role"],
         subnet_ids=at["subnets"],
         security_group_id=at["group"],
@@ -189,15 +191,15 @@ def _subnets_and_groups(places: Mapping[str, Mapping[str, Any]]) -> tuple[list[s
 
 
 def _training_statements(found: Mapping[str, Any]) -> list[Statement]:
-    yard: Yard = found["yard"]
+    context: TargetContext = found["context"]
     run: Storage = found["run"]
     subnets, groups = _subnets_and_groups(found["places"])
     return sagemaker_job(
-        yard.place,
+        context.place,
         run,
-        job_prefix(yard.given.stack),
-        subnet_arns=[yard.place.arn("ec2", f"subnet/{subnet}") for subnet in subnets],
-        security_group_arns=[yard.place.arn("ec2", f"security-group/{group}") for group in groups],
-        model_group_arn=yard.place.arn("sagemaker", f"model-package-group/{found['models']}"),
-        image=yard.given.image,
+        job_prefix(context.given.stack),
+        subnet_arns=[context.place.arn("ec2", f"subnet/{subnet}") for subnet in subnets],
+        security_group_arns=[context.place.arn("ec2", f"security-group/{group}") for group in groups],
+        model_group_arn=context.place.arn("sagemaker", f"model-package-group/{found['models']}"),
+        image=context.given.image,
     )

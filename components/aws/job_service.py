@@ -13,7 +13,8 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from ..base import Tags, checked, this_stack
-from ..job_targets import TARGETS, Given, in_order, service_problems
+from ..job_service_base import JobServiceBase
+from ..job_targets import TARGETS, JobSettings, in_order, service_problems
 from ..naming import job_prefix, name_problems
 from ..spec import LimitsSpec, Spec
 from ..spec.fields import ImageDigest
@@ -21,7 +22,7 @@ from ..validation.submitters import subject_problems
 from .account import Account, AwsComponent, account
 from .identity import Identity
 from .job_backends import BatchService, Buckets, SageMakerService, grant_machines
-from .job_targets import Yard
+from .job_targets import TargetContext
 from .key import EncryptionKey
 from .permissions import Storage
 from .submitter import submitter
@@ -46,7 +47,7 @@ class _Given(Spec):
     image: ImageDigest | None
 
 
-class JobService(AwsComponent):
+class JobService(JobServiceBase, AwsComponent):
     """Turns pools and buckets into job targets and writes them to `gpuyard/targets.json` of the run bucket.
 
     For `batch` pools: a queue each, one log group, the roles of jobs. For `sagemaker` pools: the role of training jobs and a
@@ -84,7 +85,7 @@ class JobService(AwsComponent):
         props = {**given.model_dump(), "submitters": list(submitters), "pools": [pool.logical_name for pool in pools]}
         super().__init__("JobService", name, props, tags, opts)
         self._where = account(self)
-        self._given = Given(this_stack(), given.limits, given.secrets, given.image)
+        self._given = JobSettings(this_stack(), given.limits, given.secrets, given.image)
         yard = self._yard(reads, writes[0])
         buckets = Buckets(_storage(writes[0], self._where), [_storage(bucket, self._where) for bucket in reads])
         by_service = {word: [pool for pool in pools if pool.spec.service == word] for word in ("batch", "sagemaker", "vms")}
@@ -98,15 +99,15 @@ class JobService(AwsComponent):
         self._write(writes[0])
         self.register_outputs({"targets": self.targets, "submitter_role": self.submitter_role})
 
-    def _yard(self, reads: Sequence[Bucket], run: Bucket) -> pulumi.Output[Yard]:
+    def _yard(self, reads: Sequence[Bucket], run: Bucket) -> pulumi.Output[TargetContext]:
         urls = {bucket.logical_name: bucket.url for bucket in (*reads, run)}
         known = pulumi.Output.all(place=self._where.place, run=run.url, urls=urls, key=run.key_arn)
-        return known.apply(lambda found: Yard(found["place"], self._given, found["run"], found["urls"], found["key"]))
+        return known.apply(lambda found: TargetContext(found["place"], self._given, found["run"], found["urls"], found["key"]))
 
     def _submitter(
         self,
         subjects: Sequence[str],
-        yard: pulumi.Output[Yard],
+        yard: pulumi.Output[TargetContext],
         run: pulumi.Output[Storage],
         batch: BatchService | None,
         trains: SageMakerService | None,

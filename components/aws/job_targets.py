@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import catalogue
-from ..job_targets import Given, of_machine, shared
+from ..job_targets import JobSettings, of_machine, shared
 from ..spec.pool import GpuPoolSpec
 from .permissions import TRAINING_JOBS
 from .policy import Place
@@ -19,23 +19,31 @@ on the safe side (docs.aws.amazon.com/batch/latest/userguide/memory-management.h
 
 
 @dataclass(frozen=True)
-class Yard:
+class TargetContext:
     """What all targets of a yard share, once it is known."""
 
     place: Place
-    given: Given
+    given: JobSettings
     run_bucket: str
     buckets: Mapping[str, str]
     key_arn: str | None
 
 
 def batch_target(
-    name: str, spec: GpuPoolSpec, expires: str | None, yard: Yard, *, queue: str, job_role: str, execution_role: str, log_group: str
+    name: str,
+    spec: GpuPoolSpec,
+    expires: str | None,
+    context: TargetContext,
+    *,
+    queue: str,
+    job_role: str,
+    execution_role: str,
+    log_group: str,
 ) -> dict[str, Any]:
     """The target of a pool behind a Batch queue."""
     row = spec.row("aws")
     return {
-        **_common("batch", name, spec, row, expires, yard),
+        **_common("batch", name, spec, row, expires, context),
         "job_queue": queue,
         "job_role": job_role,
         "execution_role": execution_role,
@@ -49,7 +57,7 @@ def sagemaker_target(
     name: str,
     spec: GpuPoolSpec,
     expires: str | None,
-    yard: Yard,
+    context: TargetContext,
     *,
     role: str,
     subnet_ids: list[str],
@@ -59,7 +67,7 @@ def sagemaker_target(
     """The target of a pool whose machines SageMaker holds."""
     row = spec.row("aws")
     return {
-        **_common("sagemaker", name, spec, row, expires, yard),
+        **_common("sagemaker", name, spec, row, expires, context),
         "instance_type": f"ml.{row.name}",
         "role": role,
         "subnet_ids": sorted(subnet_ids),
@@ -80,10 +88,10 @@ def reservable_mib(memory_gib: float) -> int:
     return int(memory_gib * 1024 * (1 - _HOST_SHARE))
 
 
-def _common(kind: str, name: str, spec: GpuPoolSpec, row: catalogue.Machine, expires: str | None, yard: Yard) -> dict[str, Any]:
+def _common(kind: str, name: str, spec: GpuPoolSpec, row: catalogue.Machine, expires: str | None, context: TargetContext) -> dict[str, Any]:
     return {
-        **shared(kind, name, yard.given, yard.run_bucket, yard.buckets),
-        **of_machine(spec, row, yard.given.stack, yard.place.region, expires),
-        "account_id": yard.place.account,
-        "encryption_key": yard.key_arn,
+        **shared(kind, name, context.given, context.run_bucket, context.buckets),
+        **of_machine(spec, row, context.given.stack, context.place.region, expires),
+        "account_id": context.place.account,
+        "encryption_key": context.key_arn,
     }

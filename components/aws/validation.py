@@ -11,8 +11,8 @@ from .account import tag_problems
 from .bucket_rules import existing_problems
 from .budget import budget_problems
 from .cidr import spec_problems
-from .gpu_pool import pool_problems
 from .network import id_problems
+from .pool_rules import pool_problems
 
 
 def _existing_network(vpc_id: str, subnets: Mapping[str, str], region: str | None) -> list[str]:

@@ -11,14 +11,15 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from ..base import Tags, checked, this_stack
-from ..job_targets import Given, in_order, service_problems
+from ..job_service_base import JobServiceBase
+from ..job_targets import JobSettings, in_order, service_problems
 from ..naming import name_problems
 from ..spec import LimitsSpec, Spec
 from ..spec.fields import ImageDigest
 from .account import AzureComponent, ResourceGroup, account, configured_location, group_problems
 from .cluster import close_clusters, make_cluster
 from .identity import Identity, assign
-from .job_targets import Yard, azureml_target, publish_command, short_location
+from .job_targets import TargetContext, azureml_target, publish_command, short_location
 from .private_access import (
     PrivateLinkTarget,
     add_bucket_endpoints,
@@ -56,7 +57,7 @@ class _Given(Spec):
     image: ImageDigest | None
 
 
-class JobService(AzureComponent):
+class JobService(JobServiceBase, AzureComponent):
     """Turns pools and buckets into job targets.
 
     For `azureml` pools: one workspace, whose clusters are in a network that Azure ML manages, and a cluster for each pool. The identity of
@@ -116,7 +117,7 @@ class JobService(AzureComponent):
         }
         super().__init__("JobService", name, props, tags, opts)
         self.use_group(resource_group if resource_group is not None else pools[0].network.group)
-        self._given = Given(this_stack(), given.limits, given.secrets, given.image)
+        self._given = JobSettings(this_stack(), given.limits, given.secrets, given.image)
         run = writes[0]
         open_to = run.open_to or []
         images = make_registry(self, open_to) if registry == "premium" else None
@@ -135,6 +136,11 @@ class JobService(AzureComponent):
         self.publish_command = run.url.apply(lambda url: publish_command(pulumi.get_stack(), url))
         outputs = {"targets": self.targets, "submitter_role": self.submitter_role, "publish_command": self.publish_command}
         self.register_outputs({**outputs, **({"registry": self.registry} if self.registry is not None else {})})
+
+    @property
+    def exports(self) -> dict[str, pulumi.Output[str]]:
+        """Add the command that writes targets.json: the provider cannot write it itself."""
+        return {**super().exports, "publish_targets": self.publish_command}
 
     def _let_in(self, pools: Sequence[GpuPool], run: Bucket, reads: Sequence[Bucket], registry: list[Grant]) -> None:
         """A job's rights for what runs on the pools' machines."""
@@ -195,7 +201,7 @@ class JobService(AzureComponent):
             label,
             pool.spec,
             pool.tags.get("expires"),
-            Yard(*where, self._given, found["run"], found["urls"], found["key"]),
+            TargetContext(*where, self._given, found["run"], found["urls"], found["key"]),
             compute=found["clusters"][label],
             identity_client_id=found["clients"][label],
         )

@@ -6,35 +6,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..job_targets import Given, of_machine, shared
+from ..job_targets import JobSettings, of_machine, shared
 from ..spec.pool import GpuPoolSpec
 
 
 @dataclass(frozen=True)
-class Yard:
+class TargetContext:
     """What all targets of a yard share, once it is known."""
 
     subscription_id: str
     resource_group: str
     workspace: str
     location: str
-    given: Given
+    given: JobSettings
     run_bucket: str
     buckets: Mapping[str, str]
     key_uri: str | None
 
 
 def azureml_target(
-    name: str, spec: GpuPoolSpec, expires: str | None, yard: Yard, *, compute: str, identity_client_id: str
+    name: str, spec: GpuPoolSpec, expires: str | None, context: TargetContext, *, compute: str, identity_client_id: str
 ) -> dict[str, Any]:
     """The target of a pool that is a cluster of the workspace."""
     return {
-        **shared("azureml", name, yard.given, yard.run_bucket, yard.buckets),
-        **of_machine(spec, spec.row("azure"), yard.given.stack, yard.location, expires),
-        "encryption_key": yard.key_uri,
-        "subscription_id": yard.subscription_id,
-        "resource_group": yard.resource_group,
-        "workspace": yard.workspace,
+        **shared("azureml", name, context.given, context.run_bucket, context.buckets),
+        **of_machine(spec, spec.row("azure"), context.given.stack, context.location, expires),
+        "encryption_key": context.key_uri,
+        "subscription_id": context.subscription_id,
+        "resource_group": context.resource_group,
+        "workspace": context.workspace,
         "compute": compute,
         "identity_client_id": identity_client_id,
     }

@@ -12,8 +12,8 @@ from .account import tag_problems
 from .bucket_rules import existing_problems
 from .budget import budget_problems
 from .cidr import spec_problems
-from .gpu_pool import pool_problems
 from .network import id_problems
+from .pool_rules import pool_problems
 from .subjects import exact_subject_problems
 
 _LOCATION = re.compile(r"[a-z]+[a-z0-9]*")

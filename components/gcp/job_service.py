@@ -13,14 +13,15 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from ..base import Tags, checked, this_stack
-from ..job_targets import TARGETS, Given, in_order, service_problems
+from ..job_service_base import JobServiceBase
+from ..job_targets import TARGETS, JobSettings, in_order, service_problems
 from ..naming import job_prefix, name_problems
 from ..spec import LimitsSpec, Spec
 from ..spec.fields import ImageDigest
 from ..validation.submitters import subject_problems
 from .cidr import region_of
 from .identity import Identity
-from .job_targets import Yard, vertex_target
+from .job_targets import TargetContext, vertex_target
 from .key import AGENTS
 from .project import GcpComponent, ProjectLookup
 from .roles import READ_OBJECTS, READ_SECRET, WRITE_OBJECTS, folder_condition
@@ -45,7 +46,7 @@ class _Given(Spec):
     image: ImageDigest | None
 
 
-class JobService(GcpComponent):
+class JobService(JobServiceBase, GcpComponent):
     """Turns pools and buckets into job targets and writes them to `gpuyard/targets.json` of the run bucket.
 
     For `vertex` pools: the service account of jobs, what it may read and write, a repository for images. The machines of `vms` pools get a
@@ -85,7 +86,7 @@ class JobService(GcpComponent):
         props = {**given.model_dump(), "submitters": list(submitters), "pools": [pool.logical_name for pool in pools]}
         super().__init__("JobService", name, props, tags, opts)
         self._where = ProjectLookup(self)
-        self._given = Given(this_stack(), given.limits, given.secrets, given.image)
+        self._given = JobSettings(this_stack(), given.limits, given.secrets, given.image)
         vertex = [pool for pool in pools if pool.spec.service == "vertex"]
         job = (
             Identity(self.child_name("job"), purpose="jobs of the yard", project=self._where, opts=self.child_options()) if vertex else None
@@ -103,6 +104,12 @@ class JobService(GcpComponent):
         self._write(writes[0])
         outputs = {"targets": self.targets, "submitter_role": self.submitter_role, "submitter_provider": self.submitter_provider}
         self.register_outputs({**outputs, "repository": self.repository})
+
+    @property
+    def exports(self) -> dict[str, pulumi.Output[str]]:
+        """Add the workload identity provider, which a pipeline names beside the submitter's account."""
+        provider = self.submitter_provider
+        return {**super().exports, **({} if provider is None else {"submitter_provider": provider})}
 
     def _grant(self, members: Mapping[str, pulumi.Output[str]], run: Bucket, reads: Sequence[Bucket]) -> list[pulumi.Output[str]]:
         """What jobs may do, and so the machines that run them: write runs, read data, read exactly the yard's secrets."""
@@ -169,7 +176,7 @@ class JobService(GcpComponent):
             pool.logical_name,
             pool.spec,
             pool.tags.get("expires"),
-            Yard(found["place"], self._given, found["run"], found["urls"], found["key"]),
+            TargetContext(found["place"], self._given, found["run"], found["urls"], found["key"]),
             region=region_of(pool.spec.zone or next(iter(pool.network.subnet_ids))),
             service_account=found["email"],
             network_attachment=attachment,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..job_targets import Given, of_machine, shared
+from ..job_targets import JobSettings, of_machine, shared
 from ..spec.pool import GpuPoolSpec, Reservation
 from .machines import family
 from .project import ProjectRegion
@@ -16,11 +16,11 @@ _STRATEGIES = {"spot": "spot", "flex_start": "flex_start"}
 
 
 @dataclass(frozen=True)
-class Yard:
+class TargetContext:
     """What all targets of a yard share, once it is known."""
 
     place: ProjectRegion
-    given: Given
+    given: JobSettings
     run_bucket: str
     buckets: Mapping[str, str]
     key_id: str | None
@@ -30,7 +30,7 @@ def vertex_target(
     name: str,
     spec: GpuPoolSpec,
     expires: str | None,
-    yard: Yard,
+    context: TargetContext,
     *,
     region: str,
     service_account: str,
@@ -40,10 +40,10 @@ def vertex_target(
     """The target of a pool whose jobs Vertex AI runs."""
     row = spec.row("gcp")
     return {
-        **shared("vertex", name, yard.given, yard.run_bucket, yard.buckets),
-        **of_machine(spec, row, yard.given.stack, region, expires),
-        "encryption_key": yard.key_id,
-        "project": yard.place.project,
+        **shared("vertex", name, context.given, context.run_bucket, context.buckets),
+        **of_machine(spec, row, context.given.stack, region, expires),
+        "encryption_key": context.key_id,
+        "project": context.place.project,
         "accelerator_type": family(row).accelerator,
         "strategy": _STRATEGIES.get(spec.mode, "standard"),
         "reservation": spec.capacity.reservation if isinstance(spec.capacity, Reservation) else None,

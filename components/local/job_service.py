@@ -10,8 +10,9 @@ from pulumi import dynamic
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from ..base import Component, Tags, checked
-from ..job_targets import Given, run_bucket_problems, shared
+from ..base import Tags, checked
+from ..job_service_base import JobServiceBase
+from ..job_targets import JobSettings, run_bucket_problems, shared
 from ..spec import LimitsSpec, SecretReference, Spec
 from .bucket import Bucket
 from .disk import TargetsProvider
@@ -31,7 +32,7 @@ class _Given(Spec):
     limits: LimitsSpec
 
 
-class JobService(Component):
+class JobService(JobServiceBase):
     """Turns pools and buckets into job targets and writes them to `gpuyard/targets.json` of the run bucket."""
 
     cloud = "local"
@@ -60,7 +61,7 @@ class JobService(Component):
             run_bucket_problems([bucket.logical_name for bucket in writes]),
         )
         super().__init__("JobService", name, {"secrets": given.secrets, "limits": given.limits.model_dump()}, tags, opts)
-        all_share = Given(f"{pulumi.get_project()}/{pulumi.get_stack()}", given.limits, given.secrets, image=None)
+        all_share = JobSettings(f"{pulumi.get_project()}/{pulumi.get_stack()}", given.limits, given.secrets, image=None)
         self.targets = pulumi.Output.all(
             run_bucket=writes[0].url,
             buckets={bucket.logical_name: bucket.url for bucket in (*reads, *writes)},
@@ -89,7 +90,7 @@ class _File(dynamic.Resource, module="gpuyard-local", name="Targets"):
         super().__init__(TargetsProvider(), name, {"path": path, "content": targets.apply(as_content)}, opts)
 
 
-def _target(pool: GpuPool, pool_dir: str, given: Given, run_bucket: str, buckets: Mapping[str, str]) -> dict[str, Any]:
+def _target(pool: GpuPool, pool_dir: str, given: JobSettings, run_bucket: str, buckets: Mapping[str, str]) -> dict[str, Any]:
     """JobTarget v1 of kind local."""
     return {
         **shared("local", pool.logical_name, given, run_bucket, buckets),

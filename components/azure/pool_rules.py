@@ -1,0 +1,72 @@
+"""Rules of Azure for a pool that its spec cannot know: identifiers, the network's zones, images, InfiniBand, the SSH key. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..expiry import date_problems
+from ..spec.pool import GpuPoolSpec, Reservation
+from .fabric import fabric_problems
+from .images import image_problems, image_urn
+
+__all__ = ["pool_problems", "ssh_key_problems"]
+
+_RESERVATION = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Compute/capacityReservationGroups/[^/]+", re.IGNORECASE
+)
+_SSH_KEY = re.compile(r"(ssh-rsa|ssh-ed25519) [A-Za-z0-9+/=]{40,}( .*)?")
+
+
+def pool_problems(
+    raw: Mapping[str, Any],
+    network: str,
+    zones: Sequence[str],
+    expires: str | None,
+    orchestration: str = "uniform",
+) -> list[str]:
+    """What the neutral spec cannot see: ids in Azure's form, the network's zones, InfiniBand, the date in the tags."""
+    zone, image, capacity, service = raw.get("zone"), raw.get("image"), raw.get("capacity"), raw.get("service")
+    problems = []
+    if isinstance(zone, str) and zone not in zones and service == "vms":
+        known = ", ".join(zones)
+        problems.append(f"zone: got {zone!r}, allowed: a zone of network {network}: {known}; or give the network that zone")
+    if service == "azureml":
+        for key in ("image", "disk_gib"):
+            if raw.get(key) is not None:
+                problems.append(f"{key}: got {raw[key]!r}, allowed: nothing where service is azureml: it chooses; remove {key}")
+    else:
+        problems += image_problems(image)
+    if isinstance(capacity, Reservation):
+        capacity = capacity.model_dump()
+    reserved = capacity.get("reservation") if isinstance(capacity, Mapping) else None
+    if isinstance(reserved, str) and reserved and not _RESERVATION.fullmatch(reserved):
+        problems.append(
+            f"capacity.reservation: got {reserved!r}, allowed: the resource id of a capacity reservation group, "
+            "/subscriptions/.../capacityReservationGroups/NAME; `az capacity reservation group show --query id` prints it"
+        )
+    return [*problems, *_machine_problems(raw, orchestration), *date_problems(expires)]
+
+
+def _machine_problems(raw: Mapping[str, Any], orchestration: str) -> list[str]:
+    """What depends on the machine. The model tells what is wrong with its name and number themselves."""
+    plain = {key: raw[key] for key in ("machine", "accelerator", "service", "zone", "max_nodes") if raw.get(key) is not None}
+    try:
+        spec = GpuPoolSpec.model_validate(plain, context={"cloud": "azure"})
+    except ValidationError:
+        return []
+    row = spec.row("azure")
+    problems = fabric_problems(row, spec.max_nodes, orchestration, raw)
+    if spec.service == "vms" and not raw.get("image") and not image_urn("vms", row.architecture):
+        problems.append(f"image: got nothing, allowed: an image of your own: Microsoft has none for {row.architecture} machines; give one")
+    return problems
+
+
+def ssh_key_problems(key: Any) -> list[str]:
+    """Return why this is not a public SSH key."""
+    if key is None or (isinstance(key, str) and _SSH_KEY.fullmatch(key)):
+        return []
+    return [f"ssh_public_key: got {str(key)[:20]!r}, allowed: one line of a public key, ssh-ed25519 or ssh-rsa; never a private one"]

@@ -13,10 +13,9 @@ from gpuyard.components import catalogue
 from gpuyard.components.base import refusal
 from gpuyard.components.catalogue import Machine, Rate, Table
 from gpuyard.components.catalogue.services import SERVICES, Mode, services_of
-from gpuyard.components.planning.policy import RULES
 from gpuyard.components.spec import GpuPoolSpec, in_cloud
 from gpuyard.problems import problems_from
-from tools import docs_azure_roles, docs_errors, docs_gcp_roles, docs_permissions
+from tools import docs_azure_roles, docs_components, docs_errors, docs_exit_codes, docs_gcp_roles, docs_permissions, docs_plan
 from tools.docs_clouds import CLOUDS, CloudPage
 from tools.docs_mistakes import MISTAKES
 
@@ -30,55 +29,6 @@ _COMBINATIONS_HEAD = """## Every machine, service and way to buy
 
 A cell says for how many nodes a pool of that kind is valid: `any`, `1` (a pool of several nodes is refused with the message of that
 number), or `-` (refused with the message of that number). Messages are what `pulumi up` and `gpuyard plan` say; nothing is created.
-"""
-
-_PLAN_HEAD = """# gpuyard plan
-
-Written by `make docs`; a test holds this page to the code.
-
-```bash
-gpuyard plan --stack dev-aws              # text
-gpuyard plan --stack dev-aws --markdown   # for a comment on a pull request
-gpuyard plan --stack dev-aws --json       # one document (`gpuyard schema plan`)
-gpuyard plan --stack prod -C ../infra     # any Pulumi program in Python
-```
-
-It runs the program without an engine, an account or a network, as a first preview would: ids, computed outputs, look-ups, other
-stacks' outputs and encrypted configuration are unknown, and the last line names those that the program asks for. It shows the tree,
-the money, the quota to ask for, the fabric and what the rules below say. Components whose pools are known are read by what they were
-given; NAT gateways, addresses, interface endpoints and keys are counted whoever declared them.
-
-In a pipeline, on a pull request:
-
-```bash
-gpuyard plan --stack dev-aws --markdown > plan.md && code=0 || code=$?
-gh pr comment --body-file plan.md
-exit $code
-```
-
-Exit codes: 0 there is a plan; 2 a rule is violated, an engine or a provider would refuse the program, or the program says itself what
-is wrong with its settings. Warnings change nothing.
-
-## Money
-
-Idle: what stands while no job runs (`min_nodes`, all nodes of a reservation, and what is listed as standing). Full: every pool at
-`max_nodes`. A month has 730 h.
-A pool's own `price_usd_per_hour` comes first, then the dated list price of its region ([machines](aws-machines.md)). `<=` is a bound (a
-spot price is at most the on-demand one), `>=` a sum with an unknown part, `unknown` is unknown. Not in it: traffic, storage, requests,
-taxes and discounts; things that cost and are in no catalogue are named.
-
-## Rules
-
-Each looks at facts alone and is told with the thing that breaks it.
-
-| rule | asks that |
-|---|---|"""
-_PLAN_TAIL = """
-## What a plan cannot know
-
-Whether there is capacity, what the account is already granted, what its policies forbid, and what the service itself refuses later.
-A program that branches on an unknown value takes the branch it would take before the first `up`. The names that Pulumi invents, and
-defaults that a provider adds, are unknown. Transforms run in the engine: a plan says that there are some.
 """
 
 
@@ -179,18 +129,16 @@ def _shown(value: Any) -> str:
     return "" if value is None else f"{value:,g}" if isinstance(value, int | float) else str(value).replace("|", "\\|")
 
 
-def plan() -> str:
-    """The page about `gpuyard plan`."""
-    return "\n".join([_PLAN_HEAD, *(f"| {name} | {what} |" for name, (what, _) in RULES.items()), _PLAN_TAIL])
-
-
 PAGES: Mapping[str, Callable[[], str]] = {
     **{f"{cloud}-errors.md": partial(docs_errors.text, cloud) for cloud in MISTAKES},
     **{f"{cloud}-machines.md": partial(machines, cloud) for cloud in CLOUDS},
     "aws-permissions.md": docs_permissions.text,
     "azure-permissions.md": docs_azure_roles.text,
     "gcp-permissions.md": docs_gcp_roles.text,
-    "plan.md": plan,
+    "components.md": docs_components.page,
+    "exit-codes.md": docs_exit_codes.page,
+    "plan.md": docs_plan.page,
+    docs_plan.PICTURE: docs_plan.picture,
 }
 
 

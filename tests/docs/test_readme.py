@@ -1,4 +1,4 @@
-"""README is a test: its program runs, its job is valid, its tables are the code's, and every command on it is typed here."""
+"""The README is a test: its program runs, its job is valid, and a shell runs every command on it. Hand-written tables match the code."""
 
 from __future__ import annotations
 
@@ -27,8 +27,14 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: str = "README.md") -> list[str]:
+    """Return the code blocks of one language on a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 130
+    assert 550 <= len(README.split()) <= 900
 
 
 @pytest.mark.parametrize("preview", [True, False])
@@ -56,52 +62,47 @@ def test_the_template_names_every_key() -> None:
     assert spec.name == "template"
 
 
-def test_the_error_on_the_page_is_what_a_user_sees(tmp_path: Path) -> None:
-    shown = next(block for block in blocks("text") if block.startswith("$ gpuyard submit job.yaml"))
+def test_the_error_on_the_page_about_jobs_is_the_real_one(tmp_path: Path) -> None:
+    shown = next(block for block in blocks("text", "docs/job.md") if block.startswith("$ gpuyard submit job.yaml"))
     job = "name: a\ncommand: [train.py]\ntimeout: 1:30\nnodez: 2\nenv: {WANDB_API_KEY: 0123456789abcdef0123456789abcdef01234567}\n"
     (tmp_path / "job.yaml").write_text(job)
     with pytest.raises(UsageError) as caught:
         load_job(tmp_path / "job.yaml")
-    said = set(f"error: {caught.value}".replace(f"{tmp_path}/", "").splitlines())
+    printed = set(f"error: {caught.value}".replace(f"{tmp_path}/", "").splitlines())
     for line in shown.splitlines()[1:]:
         start, _, end = line.partition("...")
-        assert any(real.startswith(start) and real.endswith(end) for real in said), line
+        assert any(real.startswith(start) and real.endswith(end) for real in printed), line
 
 
-def test_the_exit_codes_are_the_tables() -> None:
-    rows = dict(re.findall(r"^\| (\d+) \| (.+?) \|$", README, re.MULTILINE))
+def test_the_page_of_exit_codes_has_every_code() -> None:
+    page = (ROOT / "docs/exit-codes.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (\d+) \| (.+?) \|$", page, re.MULTILINE))
     assert rows == {str(int(code)): meaning for code, meaning in MEANING.items()}
 
 
-def test_the_page_on_jobs_names_what_there_is(tmp_path: Path) -> None:
+def test_the_page_about_jobs_names_only_what_exists(tmp_path: Path) -> None:
     page = (ROOT / "docs/job.md").read_text()
     where = Place(0, 1, "127.0.0.1", "127.0.0.1", 1, None)
     job = {"env": {}, "data": {"tokens": "s3://b/t"}, "checkpoint": {"every_s": 1, "keep": 1}, "launcher": "none", "secrets": {}}
-    seen = workers_environment(where, job, 1, "file:///r", tmp_path / "stop", tmp_path / "report") | dict.fromkeys(
+    variables = workers_environment(where, job, 1, "file:///r", tmp_path / "stop", tmp_path / "report") | dict.fromkeys(
         ("GPUYARD_RUN_ID", "GPUYARD_RETURN_S"), ""
     )  # launch takes these from the service
     named = {name for name in re.findall(r"`(GPUYARD_[A-Z_]+)`", page) if not name.endswith("_")}
-    assert named <= set(seen)
-    assert "GPUYARD_DATA_TOKENS" in seen
+    assert named <= set(variables)
+    assert "GPUYARD_DATA_TOKENS" in variables
     for call in re.findall(r"^\| `(\w+)\(", page, re.MULTILINE):
         assert callable(getattr(hook, call)), call
 
 
-def test_every_link_leads_somewhere() -> None:
-    for page in (README, (ROOT / "docs/adr/README.md").read_text()):
-        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page):
-            assert (ROOT / target).exists() or (ROOT / "docs/adr" / target).exists(), target
-
-
-def test_limits_are_spelled_alike_in_both_rooms() -> None:
-    """Stacks hands one to the other without a table in between."""
+def test_both_rooms_have_the_same_limits() -> None:
+    """The room stacks passes the one to the other without a table in between."""
     from gpuyard.training_jobs.target import Limits
 
     assert set(Limits.model_fields) == set(LimitsSpec.model_fields)
 
 
 def copied_checkout(folder: Path) -> Path:
-    """This checkout as a clone would be but for a shorter demo, with the environment it has (a clone's own costs minutes and gigabytes)."""
+    """Copy this checkout as a clone would be, with a shorter demo and the present .venv (a new one costs minutes and gigabytes)."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
@@ -122,7 +123,7 @@ def copied_checkout(folder: Path) -> Path:
 
 @pytest.mark.engine
 def test_every_command_on_the_page(tmp_path: Path) -> None:
-    """In order, in one shell, in a path with a space; `make test` is what runs this."""
+    """Type the commands in order, in one shell, in a path with a space. `make test` itself runs this test."""
     folder = tmp_path / "a clone"
     folder.mkdir()
     copied_checkout(folder)
@@ -135,16 +136,16 @@ def test_every_command_on_the_page(tmp_path: Path) -> None:
     typed.insert(1, "make demo")  # "again, it adopts the finished run"
     script = "set -e\n" + "\n".join(f"printf '\\001%s\\n' '{line}'\n{line}" for line in typed)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "COV", "PYTEST"))}
-    done = subprocess.run(["bash", "-c", script], cwd=folder, env=kept, capture_output=True, text=True, timeout=580, check=False)
-    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    said = [part.partition("\n")[2] for part in done.stdout.split("\001")[1:]]
-    first, second = said[0], said[1]
+    shell = subprocess.run(["bash", "-c", script], cwd=folder, env=kept, capture_output=True, text=True, timeout=580, check=False)
+    assert shell.returncode == 0, f"{shell.stdout[-3000:]}\n{shell.stderr[-3000:]}"
+    outputs = [part.partition("\n")[2] for part in shell.stdout.split("\001")[1:]]
+    first, second = outputs[0], outputs[1]
     assert re.search(r"drill: kill -9 rank 3 on node 1 \.\.\. training again in \d+\.\d s at step \d+", first), first
     assert "beaten" in first
     assert "adopted: it is SUCCEEDED" in second
     assert "drill" not in second
-    answers = dict(zip(typed, said, strict=True))
-    assert f"$ gpuyard plan --stack dev-aws\n{answers['gpuyard plan --stack dev-aws']}" in blocks("text")
+    answers = dict(zip(typed, outputs, strict=True))
+    assert f"$ gpuyard plan --stack dev-aws\n{answers['gpuyard plan --stack dev-aws']}" in blocks("text", "docs/plan.md")
     submits = [answers[line] for line in typed if "try-1" in line]
     assert "created" in submits[0]
     again = json.loads(submits[1])

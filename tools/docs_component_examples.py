@@ -71,7 +71,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
             '"capacity": "spot"}, network=net, tags=TAGS)',
         ),
         Example(_JOBS.component, _JOBS.code.format(pools="[h100, bare]")),
-        Example("Identity", 'account = Identity("reader", what="reads the data set", tags=TAGS)'),
+        Example("Identity", 'account = Identity("reader", purpose="reads the data set", tags=TAGS)'),
         Example("Budget", 'budget = Budget("budget", owner="ml-platform@acme.io", usd_per_month=5000, tags=TAGS)'),
     ),
     "azure": (

@@ -17,7 +17,7 @@ from gpuyard.stacks.cli.plan import plan
 ROOT = Path(__file__).resolve().parents[1]
 STACK = "dev-aws"
 PICTURE = "pictures/plan-dev-aws.svg"
-_COLUMNS = 110
+_COLUMNS = 100
 
 _PAGE = """# gpuyard plan
 
@@ -115,9 +115,10 @@ _SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"
 
 def picture() -> str:
     """Return the same output as an SVG of a terminal, which reads the same on a light and on a dark page."""
-    lines = [f"$ gpuyard plan --stack {STACK}", *output().splitlines()]
-    console = Console(record=True, width=max(_COLUMNS, *map(len, lines)), file=io.StringIO(), force_terminal=True, color_system="standard")
-    for number, line in enumerate(lines):
-        console.print(Text(line, style=render.style(line) if number else "bold cyan"), soft_wrap=True)
+    lines = [("$ gpuyard plan --stack " + STACK, "bold cyan"), *render.styled(output().splitlines())]
+    width = 1 + max(_COLUMNS, *(len(line) for line, _ in lines))
+    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="standard")
+    for line, style in lines:
+        console.print(Text(line, style=style), soft_wrap=True)
     drawn = console.export_svg(code_format=_SVG, theme=_THEME, unique_id="plan", font_aspect_ratio=0.6)
     return "\n".join(line.rstrip() for line in drawn.splitlines()) + "\n"

@@ -1,4 +1,4 @@
-"""Files and directories of a local yard: private, written whole or not at all, never somebody else's."""
+"""Files and directories of a local yard: private permissions, atomic writes, a lock, and refusal of directories of others."""
 
 from __future__ import annotations
 
@@ -11,59 +11,73 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import ParamSpec, TypeVar
+
+__all__ = [
+    "PRIVATE",
+    "Refused",
+    "as_content",
+    "explain_os_errors",
+    "locked",
+    "make_private",
+    "refuse_foreign",
+    "remove_tree",
+    "write",
+]
 
 PRIVATE = "0700"
+"""Mode of every directory: only its owner can enter."""
 _LOCK_WAIT_S = 30.0
-_MADE_ON_THE_WAY = {"buckets", "pools", ".yard"}  # a root of the user's own choice is the user's
+_OWN_PARENTS = {"buckets", "pools", ".yard"}  # a directory that the user chose as `local:root` is not removed
 
-_Method = TypeVar("_Method", bound=Callable[..., Any])
-
-
-class Refused(Exception):  # noqa: N818 its name starts the message people read
-    """What was asked would lose data or disturb a running job; nothing was changed."""
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
-def explain_os_errors(method: _Method) -> _Method:
-    """What the file system refuses a provider is told as the path, the reason and the fix."""
+class Refused(Exception):  # noqa: N818 the message starts with this name
+    """An operation that would lose data or disturb a running job, or that the file system refuses. Nothing was changed."""
+
+
+def explain_os_errors(method: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Decorate a provider's method: an OSError becomes Refused with the path, the reason and a fix."""
 
     @functools.wraps(method)
-    def wrapper(*args: Any) -> Any:
+    def wrapper(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
         try:
-            return method(*args)
+            return method(*args, **kwargs)
         except OSError as error:
-            fix = "make room or make it writable, or set `local:root` to another place"
-            subject = args[1]["path"] if isinstance(args[1], dict) else args[1]  # of create; of update and delete
+            fix = "free disk space, make the directory writable, or set `local:root` to another directory"
+            subject = args[1]["path"] if isinstance(args[1], dict) else args[1]  # inputs of create, or the id of update and delete
             raise Refused(f"{error.filename or subject}: {error.strerror}; {fix}") from None
 
-    return cast(_Method, wrapper)
+    return wrapper
 
 
-def as_content(data: Any) -> str:
-    """Data as the text of a file. The engine drops nulls and turns whole numbers into floats; text it keeps."""
+def as_content(data: object) -> str:
+    """Return data as JSON text. Resources take text, because the engine drops nulls and turns whole numbers into floats."""
     return json.dumps(data, indent=2, sort_keys=True) + "\n"
 
 
 def make_private(path: Path) -> None:
-    """Make a directory that only its owner can enter."""
+    """Make a directory and give it the mode PRIVATE, also if it exists."""
     path.mkdir(mode=int(PRIVATE, 8), parents=True, exist_ok=True)
-    path.chmod(int(PRIVATE, 8))  # of one that was there
+    path.chmod(int(PRIVATE, 8))  # mkdir does not change an existing directory
 
 
 def refuse_foreign(path: Path, ours: set[str], fix: str) -> None:
-    """Refuse a path that holds anything but entries of the names in `ours`."""
+    """Raise Refused if the path is not a directory or has entries other than `ours`. `fix` is part of the message."""
     if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise Refused(f"{path} is not a directory; move it away, or set `local:root` to another place")
+        raise Refused(f"{path} is not a directory; move it away, or set `local:root` to another directory")
     found = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
     foreign = [name for name in found if name not in ours]
     if foreign:
         shown = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
-        raise Refused(f"{path} holds files this stack did not make ({shown}); {fix}, or move them away")
+        raise Refused(f"{path} has files that this stack did not make ({shown}); {fix}, or move the files away")
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the pool's lock; whoever changes anything in the pool's directory does."""
+    """Hold the lock of a pool's directory, which every change in it needs. Raises Refused after 30 seconds."""
     deadline = time.monotonic() + _LOCK_WAIT_S
     with (path / "lock").open("a") as lock:
         while True:
@@ -72,15 +86,14 @@ def locked(path: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise Refused(
-                        f"{path}/lock was held by another process for {_LOCK_WAIT_S:.0f} s; run this again, or find the holder with `fuser`"
-                    ) from None
+                    message = f"pool is locked by another process (tried {_LOCK_WAIT_S:.0f} s): {path}/lock"
+                    raise Refused(f"{message}; retry, or find the process with `fuser {path}/lock`") from None
                 time.sleep(0.02)
         yield
 
 
 def write(file: Path, content: str) -> None:
-    """Replace a file in one step: after a crash or on a full disk the old one is still whole."""
+    """Replace a file atomically: after a crash or on a full disk, the old content is still there."""
     new = file.with_name(file.name + ".new")
     with new.open("w") as stream:
         stream.write(content)
@@ -90,12 +103,12 @@ def write(file: Path, content: str) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory and what was made on the way to it; never follow a link."""
+    """Remove a directory and its empty parents that gpuyard made. Raises Refused for a symbolic link."""
     if path.is_symlink():
-        raise Refused(f"{path} has become a link: its target is not this stack's to remove; remove the link")
+        raise Refused(f"{path} is now a symbolic link, and this stack did not make the link's target; remove the link")
     if path.exists():
         shutil.rmtree(path)
     for parent in path.parents[:2]:
-        if parent.name in _MADE_ON_THE_WAY:
-            with contextlib.suppress(OSError):  # not empty: something else still lives there
+        if parent.name in _OWN_PARENTS:
+            with contextlib.suppress(OSError):  # not empty: other buckets or pools
                 parent.rmdir()

@@ -1,4 +1,4 @@
-"""Finds this machine's GPUs; none is a fine answer."""
+"""Find this machine's NVIDIA GPUs with nvidia-smi."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
+__all__ = ["Gpus", "find_gpus", "parse_listing", "short_model"]
+
 _QUERY = ["--query-gpu=index,name", "--format=csv,noheader"]
 _MODEL = re.compile(r"(?:[RG]TX )?(?:PRO )?[A-Z]{0,2}\d+[A-Za-z]*")
 
 
 @dataclass(frozen=True)
 class Gpus:
-    """What was found: the model of each GPU in the order of its index, and what went wrong, if anything."""
+    """The models of the GPUs in the order of their indices. `problem`: why the GPUs could not be listed."""
 
     models: tuple[str, ...] = ()
     problem: str | None = None
@@ -22,7 +24,7 @@ class Gpus:
 
 @functools.cache
 def find_gpus() -> Gpus:
-    """Ask nvidia-smi, once per process; a machine without it has no GPUs."""
+    """Run nvidia-smi, once per process. A machine without nvidia-smi has no GPUs."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return Gpus()
@@ -34,7 +36,7 @@ def find_gpus() -> Gpus:
 
 
 def parse_listing(listing: str) -> tuple[str, ...]:
-    """The models in nvidia-smi's `index, name` lines, by index. Raises ValueError on anything else."""
+    """Return the models in `index, name` lines of nvidia-smi, ordered by index. Raises ValueError for anything else."""
     rows = [line.split(", ", 1) for line in listing.splitlines() if line.strip()]
     models = {int(index): short_model(name) for index, name in rows}
     if sorted(models) != list(range(len(rows))):
@@ -43,7 +45,7 @@ def parse_listing(listing: str) -> tuple[str, ...]:
 
 
 def short_model(name: str) -> str:
-    """The short name jobs ask for.
+    """Return the short name of a GPU model, which jobs use in `gpus`.
 
     >>> [short_model(name) for name in ("NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB", "NVIDIA RTX 6000 Ada Generation")]
     ['H100', 'A100', 'RTX-6000']

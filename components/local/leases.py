@@ -1,4 +1,4 @@
-"""Reads the leases of a pool: which runs still have a living process on which nodes (docs/local-pool.md)."""
+"""Leases of a local pool: which running jobs use which nodes (docs/local-pool.md)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+__all__ = ["Lease", "live_leases", "process_start"]
+
 
 @dataclass(frozen=True)
 class Lease:
-    """A run that holds nodes of the pool, and the process that supervises it."""
+    """The nodes that a run uses, and the process that supervises the run."""
 
     run_id: str
     pid: int
@@ -20,13 +22,13 @@ class Lease:
 
 
 def live_leases(pool_dir: Path) -> list[Lease]:
-    """The leases whose process still lives, by run id. Raises ValueError naming a file that cannot be read."""
+    """Return the leases whose process is alive, ordered by run id. Raises ValueError for a file that cannot be read."""
     files = sorted((pool_dir / "leases").glob("*.json"))
     return [lease for lease in map(_read, files) if process_start(lease.pid) == lease.started]
 
 
 def process_start(pid: int) -> str | None:
-    """When a process started, as leases write it; None when there is none or only its zombie."""
+    """Return when a process started, in the form that leases record. None: there is no such process, or it is a zombie."""
     return _linux_start(pid) if sys.platform == "linux" else _ps_start(pid)
 
 
@@ -35,7 +37,7 @@ def _read(file: Path) -> Lease:
         data = json.loads(file.read_text())
         return Lease(data["run_id"], int(data["pid"]), data["started"], tuple(data["nodes"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"the lease {file} cannot be read ({error}); if no job runs here, remove that file") from None
+        raise ValueError(f"{file}: the lease cannot be read ({error}); remove the file if no job runs on this pool") from None
 
 
 def _linux_start(pid: int) -> str | None:
@@ -43,7 +45,7 @@ def _linux_start(pid: int) -> str | None:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    state, *rest = stat.rpartition(")")[2].split()  # the command before ")" may hold blanks
+    state, *rest = stat.rpartition(")")[2].split()  # the command name before ")" may contain spaces
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return None if state in {"Z", "X"} else f"{boot}/{rest[18]}"
 

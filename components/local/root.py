@@ -1,4 +1,4 @@
-"""Where a local yard lives: `local:root` of the stack's config, by default .yard beside Pulumi.yaml."""
+"""Directories of a local yard: below `local:root` of the stack's configuration, by default .yard beside Pulumi.yaml."""
 
 from __future__ import annotations
 
@@ -6,28 +6,32 @@ from pathlib import Path
 
 import pulumi
 
+from ...problems import Problem
 from ..naming import directory_name
+
+__all__ = ["bucket_path", "pool_path", "project_directory", "require_url_safe"]
 
 
 def project_directory() -> Path:
-    """The directory of Pulumi.yaml: relative paths start there, wherever `pulumi` was typed."""
+    """Return the directory of Pulumi.yaml, which relative paths start from."""
     return Path(pulumi.get_root_directory()).absolute()
 
 
 def bucket_path(name: str) -> str:
-    """The directory of a bucket."""
+    """Return the directory of a bucket. Raises pulumi.RunError for a root that `require_url_safe` refuses."""
     return require_url_safe(str(_root() / "buckets" / directory_name(name)))
 
 
 def pool_path(name: str) -> str:
-    """The directory of a pool."""
+    """Return the directory of a pool."""
     return str(_root() / "pools" / directory_name(name))
 
 
 def require_url_safe(path: str) -> str:
-    """The path, where it means the same in a file:// URL to those who decode such URLs and to those who do not."""
+    """Return a path that can be part of a file:// URL without escaping. Raises pulumi.RunError for other paths."""
     if set(path) & set("%#?"):
-        raise pulumi.RunError(f"a bucket's path must not hold %, # or ?: got {path}; set `local:root` (or `existing`) to another")
+        fix = "set `local:root`, or the bucket's `existing`, to another directory"
+        raise pulumi.RunError(str(Problem("bucket path", "contains %, # or ?, which file:// URLs do not allow", got=path, fix=fix)))
     return path
 
 

@@ -91,7 +91,7 @@ def test_a_running_job_keeps_its_yard_and_kept_data_survives(project: Any) -> No
         before = {path: (project.yard / path).stat().st_mtime_ns for path in files(project.yard)}
 
         told = project.pulumi(*DOWN, ok=False)
-        assert f"run gpt-1 (pid {job.pid}) uses node 0, 1" in told
+        assert f"run gpt-1 (pid {job.pid}) uses nodes 0, 1" in told
         assert "gpuyard cancel gpt-1" in told
         assert "Traceback" not in told
         project.change("max_nodes: 2", "max_nodes: 1")
@@ -107,7 +107,7 @@ def test_a_running_job_keeps_its_yard_and_kept_data_survives(project: Any) -> No
     project.pulumi(*DOWN)
     assert files(project.yard) == ["buckets", "buckets/runs", "buckets/runs/results"]
     told = project.pulumi(*UP, ok=False)
-    assert "holds files this stack did not make (results)" in told
+    assert "has files that this stack did not make (results)" in told
     assert f"`existing: {runs}`" in told
     assert (runs / "results").read_text() == "mine"
 

@@ -124,7 +124,7 @@ def some(name: str) -> Bucket:
     [
         (lambda: Bucket("b", {"on_destory": "keep"}), ["Bucket b", "on_destory: unknown key", "did you mean 'on_destroy'?"]),
         (lambda: Bucket.adopt("b", bucket="nowhere"), ["existing: got 'nowhere'", "make it, or correct the path"]),
-        (lambda: Bucket("b"), ["must not hold %, # or ?", "set `local:root`"]),
+        (lambda: Bucket("b"), ["contains %, # or ?", "set `local:root`"]),
         (lambda: Network("n", {"cidr": "10.0.0.0/8"}), ["cidr: wrong value, got '10.0.0.0/8'", "127.77.0.0/24"]),
         (
             lambda: GpuPool("p", {"service": "local", "max_nodes": 0, "zone": "a"}, network=Network("n")),

@@ -1,4 +1,4 @@
-"""The dynamic providers of `local`, called directly: create, read, diff, update, delete, and what goes wrong."""
+"""The dynamic providers of `local`, called directly: create, read, diff, update and delete, and their errors."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def test_the_reference_in_state_is_short(provider: type[ResourceProvider]) -> No
     reference = serialize_provider(provider())
     assert len(reference) <= 96
     assert provider.__name__.encode() in base64.b64decode(reference)
-    assert b"gpuyard.components.local.disk" in base64.b64decode(reference), "a frozen contract: `destroy` looks the class up there"
+    assert b"gpuyard.components.local.disk" in base64.b64decode(reference), "a frozen contract: `destroy` imports the class from there"
     assert provider.serialize_as_secret_always is False
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_path_is_replaced_the_rest_is_updated(provider: type[ResourceProvider]) -> None:
+def test_a_new_path_replaces_and_other_changes_update(provider: type[ResourceProvider]) -> None:
     old = {"path": "/a", "content": "1", "__provider": "x"}
     assert provider().diff("/a", old, {**old, "__provider": "y"}).changes is False
     update = provider().diff("/a", old, {**old, "content": "2"})
@@ -77,7 +77,7 @@ def test_a_path_is_replaced_the_rest_is_updated(provider: type[ResourceProvider]
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_what_is_gone_reads_as_gone_and_deletes_quietly(provider: type[ResourceProvider], tmp_path: Path) -> None:
+def test_a_missing_path_reads_as_deleted_and_can_be_deleted(provider: type[ResourceProvider], tmp_path: Path) -> None:
     path = str(tmp_path / "never" / "made")
     read = provider().read(path, {})
     assert (read.id, read.outs) == (None, {})
@@ -85,7 +85,7 @@ def test_what_is_gone_reads_as_gone_and_deletes_quietly(provider: type[ResourceP
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bucket_life(tmp_path: Path) -> None:
+def test_bucket_create_drift_update_delete(tmp_path: Path) -> None:
     path, provider = tmp_path / "buckets" / "runs", BucketProvider()
     props = {"path": str(path), "mode": "0700"}
     assert provider.create(props).outs == props
@@ -101,17 +101,19 @@ def test_bucket_life(tmp_path: Path) -> None:
     assert not (tmp_path / "buckets").exists()
 
 
-def test_bucket_takes_an_empty_directory_and_makes_it_private(tmp_path: Path) -> None:
+def test_bucket_uses_an_empty_directory_and_makes_it_private(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir(mode=0o755)
     BucketProvider().create({"path": str(tmp_path / "b"), "mode": "0700"})
     assert mode(tmp_path / "b") == 0o700
 
 
-def test_bucket_refuses_what_it_did_not_make(tmp_path: Path) -> None:
+def test_bucket_refuses_directories_with_files_and_non_directories(tmp_path: Path) -> None:
     full = tmp_path / "full"
     full.mkdir()
     (full / "thesis.tex").write_text("mine")
-    with pytest.raises(Refused, match=r"full holds files this stack did not make \(thesis.tex\); .*`existing: .*full`.*move them away"):
+    with pytest.raises(
+        Refused, match=r"full has files that this stack did not make \(thesis.tex\); .*`existing: .*full`.*move the files away"
+    ):
         BucketProvider().create({"path": str(full), "mode": "0700"})
     (tmp_path / "link").symlink_to(tmp_path)
     (tmp_path / "file").write_text("")
@@ -121,32 +123,32 @@ def test_bucket_refuses_what_it_did_not_make(tmp_path: Path) -> None:
     assert (full / "thesis.tex").read_text() == "mine"
 
 
-def test_bucket_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_bucket_delete_does_not_follow_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "data").write_text("kept")
     (tmp_path / "b").symlink_to(tmp_path / "real")
-    with pytest.raises(Refused, match="has become a link"):
+    with pytest.raises(Refused, match="is now a symbolic link"):
         BucketProvider().delete(str(tmp_path / "b"), {})
     assert (tmp_path / "real" / "data").read_text() == "kept"
 
 
-def test_what_the_file_system_refuses_is_told(tmp_path: Path) -> None:
+def test_os_errors_become_refusals_with_path_and_fix(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Refused, match=r"file.*: Not a directory; make room or make it writable, or set `local:root`"):
+    with pytest.raises(Refused, match=r"file.*: Not a directory; free disk space, make the directory writable, or set `local:root`"):
         BucketProvider().create({"path": str(tmp_path / "file" / "b"), "mode": "0700"})
 
 
-def test_full_disk_keeps_the_old_pool(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_the_old_pool_json(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_fd: int) -> None:
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(Refused, match=f"{pool}: No space left on device; make room"):
+    with pytest.raises(Refused, match=f"{pool}: No space left on device; free disk space"):
         PoolProvider().update(str(pool), {}, {"content": document(3)})
     assert (pool / "pool.json").read_text() == document(2)
 
 
-def test_pool_life(tmp_path: Path, pool: Path) -> None:
+def test_pool_create_update_read_delete(tmp_path: Path, pool: Path) -> None:
     provider = PoolProvider()
     assert mode(pool) == mode(pool / "leases") == 0o700
     assert (pool / "pool.json").read_text() == document(2)
@@ -157,7 +159,7 @@ def test_pool_life(tmp_path: Path, pool: Path) -> None:
     assert not (tmp_path / "pools").exists()
 
 
-def test_pool_takes_over_what_an_interrupted_create_left(tmp_path: Path, pool: Path) -> None:
+def test_pool_create_continues_after_an_interrupted_create(tmp_path: Path, pool: Path) -> None:
     create = {"path": str(pool), "content": document(1)}
     PoolProvider().create(create)
     (pool / "pool.json").rename(pool / "pool.json.new")
@@ -173,24 +175,24 @@ def test_pool_refuses_a_foreign_directory(tmp_path: Path) -> None:
     assert [entry.name for entry in (tmp_path / "p").iterdir()] == ["thesis.tex"]
 
 
-def test_a_live_lease_keeps_the_pool_and_its_nodes(pool: Path, job: subprocess.Popen[bytes]) -> None:
+def test_a_live_lease_protects_the_pool_and_its_nodes(pool: Path, job: subprocess.Popen[bytes]) -> None:
     lease(pool, job.pid, [1])
-    told = rf"in use, nothing was changed. run r-1 \(pid {job.pid}\) uses node 1: .*`gpuyard cancel r-1`"
-    with pytest.raises(Refused, match=told):
+    message = rf"in use, nothing was changed. run r-1 \(pid {job.pid}\) uses node 1: .*`gpuyard cancel r-1`"
+    with pytest.raises(Refused, match=message):
         PoolProvider().delete(str(pool), {})
-    with pytest.raises(Refused, match=told):
+    with pytest.raises(Refused, match=message):
         PoolProvider().update(str(pool), {}, {"content": document(1)})
     assert (pool / "pool.json").read_text() == document(2)
-    PoolProvider().update(str(pool), {}, {"content": document(2, slots=4)})  # takes no node away
+    PoolProvider().update(str(pool), {}, {"content": document(2, slots=4)})  # removes no node
     PoolProvider().update(str(pool), {}, {"content": document(3)})
 
 
 def test_a_dead_lease_does_not_block(pool: Path, job: subprocess.Popen[bytes]) -> None:
-    lease(pool, job.pid, [0, 1], started="another process of that number")
+    lease(pool, job.pid, [0, 1], started="another process with the same pid")
     PoolProvider().update(str(pool), {}, {"content": document(1)})
     lease(pool, job.pid, [0, 1])
     job.kill()
-    while process_start(job.pid) is not None:  # from here on a zombie: this test has not waited for it
+    while process_start(job.pid) is not None:  # then it is a zombie, because this test has not waited for it
         pass
     PoolProvider().delete(str(pool), {})
     assert not pool.exists()
@@ -198,11 +200,11 @@ def test_a_dead_lease_does_not_block(pool: Path, job: subprocess.Popen[bytes]) -
 
 def test_an_unreadable_lease_is_named(pool: Path) -> None:
     (pool / "leases" / "r-2.json").write_text('{"pid": ')
-    with pytest.raises(Refused, match=r"r-2.json cannot be read .*if no job runs here, remove that file"):
+    with pytest.raises(Refused, match=r"r-2.json: the lease cannot be read .*; remove the file if no job runs on this pool"):
         PoolProvider().delete(str(pool), {})
 
 
-def test_the_lock_is_waited_for_and_its_absence_of_an_end_told(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_update_waits_for_the_lock_and_gives_up_after_the_limit(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (pool / "lock").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         release = threading.Timer(0.2, lambda: fcntl.flock(held, fcntl.LOCK_UN))
@@ -211,16 +213,16 @@ def test_the_lock_is_waited_for_and_its_absence_of_an_end_told(pool: Path, monke
         release.join()
         fcntl.flock(held, fcntl.LOCK_EX)
         monkeypatch.setattr(files, "_LOCK_WAIT_S", 0.05)
-        with pytest.raises(Refused, match="lock was held by another process"):
+        with pytest.raises(Refused, match="pool is locked by another process"):
             PoolProvider().delete(str(pool), {})
     assert (pool / "pool.json").exists()
 
 
-def test_targets_life(tmp_path: Path, pool: Path) -> None:
+def test_targets_create_update_read_delete(tmp_path: Path, pool: Path) -> None:
     path, provider = tmp_path / "runs" / "gpuyard" / "targets.json", TargetsProvider()
     first, second = targets(pool), targets(pool, limits=None)
     assert provider.create({"path": str(path), "content": first}).outs == {"path": str(path), "content": first}
-    provider.create({"path": str(path), "content": first})  # again, as after a crash
+    provider.create({"path": str(path), "content": first})  # a second time, as after a crash
     assert provider.update(str(path), {"content": first}, {"content": second}).outs == {"path": str(path), "content": second}
     path.write_text("torn {")
     assert provider.read(str(path), {}).outs == {"path": str(path), "content": "torn {"}
@@ -234,12 +236,12 @@ def test_targets_life(tmp_path: Path, pool: Path) -> None:
 def test_targets_of_another_stack_are_not_overwritten(tmp_path: Path, pool: Path) -> None:
     path = tmp_path / "targets.json"
     path.write_text(targets(pool, stack="other/prod"))
-    with pytest.raises(Refused, match="belongs to the stack other/prod: a run bucket serves one stack"):
+    with pytest.raises(Refused, match="the run bucket belongs to another stack, got other/prod; give this stack a bucket"):
         TargetsProvider().create({"path": str(path), "content": targets(pool)})
 
 
-def test_targets_keep_pool_and_buckets_of_a_running_job(tmp_path: Path, pool: Path, job: subprocess.Popen[bytes]) -> None:
-    """They are deleted before the buckets, which know nothing of jobs."""
+def test_targets_protect_pool_and_buckets_of_a_running_job(tmp_path: Path, pool: Path, job: subprocess.Popen[bytes]) -> None:
+    """Pulumi deletes targets before buckets, and buckets do not know which jobs run."""
     path, provider, old = tmp_path / "targets.json", TargetsProvider(), targets(pool)
     provider.create({"path": str(path), "content": old})
     lease(pool, job.pid, [0])

@@ -1,4 +1,4 @@
-"""An identity: a service account, what it may do on the project, who may take it. It never has a key."""
+"""Service accounts without keys, and their roles on the project."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from ..naming import shorten
 from .project import GcpComponent, ProjectLookup
 from .roles import PROJECT_ROLES, custom_role_id
 
-_LIMIT = 30  # of an account's id: cloud.google.com/iam/docs/service-accounts-create
+__all__ = ["Identity", "account_id", "grant_on_project"]
+
+_LIMIT = 30  # characters of an account's id: cloud.google.com/iam/docs/service-accounts-create
 
 
 class Identity(GcpComponent):
-    """A service account. What it may do on single resources is granted where these are made; here is only what has no narrower place.
+    """A service account and its roles on the project. Roles on single resources are granted where those resources are made.
 
-    `email` is known once the grants are in place, so whoever uses it finds an account that works.
+    It never has a key. `email` is known after the roles are granted, so resources that use it get an account that works.
     """
 
     email: pulumi.Output[str]
     member: pulumi.Output[str]
-    """serviceAccount:EMAIL, for grants."""
+    """serviceAccount:EMAIL, as IAM policies name it."""
     id: pulumi.Output[str]
     """projects/P/serviceAccounts/EMAIL."""
     unique_id: pulumi.Output[str]
-    """Digits that no other account ever has, not even one of the same name later."""
+    """A number that Google never gives to another account, not even to a later one with the same email."""
 
     def __init__(
         self,
@@ -40,9 +42,10 @@ class Identity(GcpComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make it. `purpose`: in a few words, whose it is. `project_roles`: keys of roles.PROJECT_ROLES.
+        """Make the service account.
 
-        `project` spares the look-up of the project to a caller that has done it.
+        `purpose`: what uses it, shown as the account's description. `project_roles`: keys of roles.PROJECT_ROLES. `project`: a look-up
+        to reuse (default: a new one).
         """
         super().__init__("Identity", name, {"purpose": purpose, "project_roles": list(project_roles)}, tags, opts)
         project = project or ProjectLookup(self)
@@ -61,7 +64,7 @@ class Identity(GcpComponent):
 
 
 def account_id(stack: str, name: str) -> str:
-    """Unlike for unlike stacks of one project.
+    """Return the id of a service account. It contains a digest of the stack, because stacks can share a project.
 
     >>> account_id("gpuyard/prod", "h200")
     'h200-9464ae2c'
@@ -70,12 +73,12 @@ def account_id(stack: str, name: str) -> str:
 
 
 def grant_on_project(parent: GcpComponent, key: str, member: pulumi.Output[str], project: ProjectLookup) -> pulumi.Output[str]:
-    """Grant what only the whole project can: a role of Google's, or one of the yard's own with exactly the permissions it needs."""
+    """Grant a row of roles.PROJECT_ROLES on the project: a predefined role, or a custom role with exactly the row's permissions."""
     wanted = PROJECT_ROLES[key]
     role: pulumi.Input[str] = wanted.role
     if wanted.permissions:
         digest = hashlib.sha256(f"{this_stack()} {parent.child_name(key)}".encode()).hexdigest()[:8]
-        made = projects.IAMCustomRole(
+        custom = projects.IAMCustomRole(
             parent.child_name(f"{key}-role"),
             role_id=custom_role_id(key, digest),
             title=f"gpuyard {key}",
@@ -83,6 +86,6 @@ def grant_on_project(parent: GcpComponent, key: str, member: pulumi.Output[str],
             permissions=list(wanted.permissions),
             opts=parent.child_options(),
         )
-        role = made.name
+        role = custom.name
     grant = projects.IAMMember(parent.child_name(key), project=project.id, role=role, member=member, opts=parent.child_options())
     return pulumi.Output.from_input(grant.id)

@@ -1,4 +1,4 @@
-"""Job targets of GCP pools, as plain data: JobTarget v1 of kind vertex (training_jobs/target.py validates it). Pure."""
+"""Job targets of pools on Vertex AI as plain data: JobTarget v1 of kind vertex, which training_jobs/target.py validates. Pure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def vertex_target(
     network_attachment: str,
     persistent_resource: str | None,
 ) -> dict[str, Any]:
-    """The target of a pool whose jobs Vertex AI runs."""
+    """Return the job target of a pool that Vertex AI runs jobs on."""
     row = spec.row("gcp")
     return {
         **shared("vertex", name, context.given, context.run_bucket, context.buckets),

@@ -1,4 +1,4 @@
-"""A Cloud KMS key with rotation, for the services that are named."""
+"""A Cloud KMS key that rotates, and the Google services that may use it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Literal
 import pulumi
 from pulumi_gcp import kms, storage
 
+from ...problems import Problem, show
 from ..base import Tags, after, refuse
 from ..naming import name_problems
 from .project import GcpComponent, ProjectLookup
 
+__all__ = ["AGENTS", "EncryptionKey", "Use"]
+
 _ROTATION = "7776000s"  # 90 days
 _ALLOWED = ("keep", "delete")
-# Google's own accounts that encrypt on a project's behalf, by the project's number: cloud.google.com/iam/docs/service-agents
 AGENTS: Mapping[str, str] = MappingProxyType(
     {
         "storage": "service-{number}@gs-project-accounts.iam.gserviceaccount.com",
@@ -24,20 +26,22 @@ AGENTS: Mapping[str, str] = MappingProxyType(
         "artifactregistry": "service-{number}@gcp-sa-artifactregistry.iam.gserviceaccount.com",
     }
 )
+"""Service agents that encrypt for a project, by service: cloud.google.com/iam/docs/service-agents. `number` is the project's."""
 Use = Literal["storage", "compute", "aiplatform", "artifactregistry"]
 
 
 class EncryptionKey(GcpComponent):
-    """A key ring with one key that rotates every 90 days. Google's own services named in `uses` may encrypt with it, nobody else.
+    """A key ring with one key that rotates every 90 days. Only the Google services in `uses` may encrypt and decrypt with it.
 
-    Google deletes no key ring and no key: `on_destroy: delete` destroys the key's versions, after which nothing under it can be read;
-    the empty names stay in the project and cost nothing (cloud.google.com/kms/docs/resource-hierarchy).
+    Google never deletes key rings and keys. `on_destroy: delete` destroys the key's versions, so data encrypted with them cannot be read
+    any more. The key ring and the key without versions stay in the project and cost nothing
+    (cloud.google.com/kms/docs/resource-hierarchy).
     """
 
     id: pulumi.Output[str]
-    """projects/P/locations/L/keyRings/R/cryptoKeys/K. Known once the services may use it."""
+    """projects/P/locations/L/keyRings/R/cryptoKeys/K. Known once `services` may use the key."""
     services: tuple[Use, ...]
-    """Whose it is to encrypt with."""
+    """The Google services that may use the key."""
 
     def __init__(
         self,
@@ -49,14 +53,15 @@ class EncryptionKey(GcpComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the key in the provider's region. `on_destroy` keep (default) leaves it when the yard goes.
+        """Make the key in the provider's region.
 
-        `project` spares the look-up of the project to a caller that has done it.
+        `on_destroy`: keep (default) leaves the key when the yard is destroyed. `project`: a look-up to reuse (default: a new one).
         """
-        problems = name_problems(name)
+        problems: list[Problem | str] = [*name_problems(name)]
         if on_destroy not in _ALLOWED:
-            problems.append(f"on_destroy: got {on_destroy!r}, allowed: {' or '.join(_ALLOWED)}; use one of them")
-        problems += [f"uses: got {use!r}, allowed: {', '.join(AGENTS)}; use some of them" for use in uses if use not in AGENTS]
+            problems.append(Problem("on_destroy", "wrong value", got=show(on_destroy), allowed=" or ".join(_ALLOWED)))
+        unknown = [use for use in uses if use not in AGENTS]
+        problems += [Problem("uses", "unknown Google service", got=show(use), allowed=", ".join(AGENTS)) for use in unknown]
         refuse(f"EncryptionKey {name}", problems)
         if on_destroy == "keep":
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
@@ -69,7 +74,7 @@ class EncryptionKey(GcpComponent):
             key_ring=ring.id,
             purpose="ENCRYPT_DECRYPT",
             rotation_period=_ROTATION,
-            destroy_scheduled_duration="2592000s",  # 30 days to change one's mind
+            destroy_scheduled_duration="2592000s",  # 30 days in which a destroyed version can be restored
             labels=self.gcp_labels("key"),
             opts=self.child_options(),
         )
@@ -78,8 +83,8 @@ class EncryptionKey(GcpComponent):
         self.register_outputs({"id": self.id})
 
     def _grant(self, use: str, key: kms.CryptoKey, project: ProjectLookup) -> pulumi.Output[str]:
-        member = project.number.apply(lambda found: f"serviceAccount:{AGENTS[use].format(number=found)}")
-        if use == "storage":  # asked for, since Google makes this one when it is first asked for
+        member = project.number.apply(lambda number: f"serviceAccount:{AGENTS[use].format(number=number)}")
+        if use == "storage":  # Google makes this service agent at the first look-up
             opts = pulumi.InvokeOptions(parent=self)
             member = storage.get_project_service_account_output(project=project.id, opts=opts).apply(lambda found: str(found.member))
         grant = kms.CryptoKeyIAMMember(

@@ -1,4 +1,4 @@
-"""What a machine of Google's has besides the catalogue: disk type, Vertex AI's word for its GPU, image, fabric. One row per family."""
+"""Facts of GCP's machine families that the catalogue does not have: disk type, Vertex AI's accelerator type, fabric, image. Pure."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from typing import NamedTuple
 
 from ..catalogue import Machine
 
+__all__ = ["IMAGE_PROJECT", "MachineFamily", "fabric_of", "family", "image_family"]
+
 IMAGE_PROJECT = "ubuntu-os-accelerator-images"
+"""Google's project with the images of `image_family`."""
 
 
 class MachineFamily(NamedTuple):
-    """What all machines of a family share."""
+    """Facts that all machines of a family share."""
 
     disk: str
-    """Type of the boot disk."""
+    """Type of the boot disk: the one that Google's blueprints use."""
     accelerator: str | None
-    """Vertex AI's enum AcceleratorType; None: it has no word for it."""
+    """Value of Vertex AI's enum AcceleratorType; None: Vertex AI does not offer the GPU."""
     fabric: str | None = None
-    """Row of fabric.py, of those of its machines that have fast cards."""
+    """Row of fabric.FABRICS for the machines of the family that have fast NICs; None: none of them has."""
     reservation_bound: bool = False
-    """Whether its reservations are Google's dense ones, whose machines are bound to them (provisioning model RESERVATION_BOUND)."""
+    """Whether machines from a reservation need the provisioning model RESERVATION_BOUND (Google's dense reservations)."""
 
 
-# Disks are those of the blueprints of GoogleCloudPlatform/cluster-toolkit@1047080 (cloud.google.com/compute/docs/disks/hyperdisks),
-# accelerators those of Vertex AI's own enum.
+# Disk types: blueprints of GoogleCloudPlatform/cluster-toolkit@1047080 and cloud.google.com/compute/docs/disks/hyperdisks.
+# Accelerators: the enum in google.cloud.aiplatform_v1.
 _FAMILIES: Mapping[str, MachineFamily] = MappingProxyType(
     {
         "g2-standard": MachineFamily("pd-balanced", "NVIDIA_L4"),
@@ -43,7 +46,7 @@ _FAMILIES: Mapping[str, MachineFamily] = MappingProxyType(
 
 
 def family(row: Machine) -> MachineFamily:
-    """The family of a machine of the catalogue.
+    """Return the family of a machine of the catalogue.
 
     >>> from gpuyard.components.catalogue import table
     >>> family(table("gcp").machines["a3-ultragpu-8g"]).fabric
@@ -53,7 +56,7 @@ def family(row: Machine) -> MachineFamily:
 
 
 def fabric_of(row: Machine) -> str | None:
-    """The fabric of a machine; None: one card. A part of a machine has none of the whole one's fast cards.
+    """Return the fabric of a machine; a key of fabric.FABRICS; None: it has no fast NICs.
 
     >>> from gpuyard.components.catalogue import table
     >>> fabric_of(table("gcp").machines["a3-highgpu-2g"])
@@ -62,6 +65,6 @@ def fabric_of(row: Machine) -> str | None:
 
 
 def image_family(row: Machine) -> str:
-    """The family of Google's own images with NVIDIA's driver, container toolkit and gVNIC, by processor."""
+    """Return the image family with NVIDIA's driver, container toolkit and gVNIC for the machine's processor."""
     processor = "arm64" if row.architecture == "arm64" else "amd64"
     return f"ubuntu-accelerator-2404-{processor}-with-nvidia-580"

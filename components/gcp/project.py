@@ -1,22 +1,25 @@
-"""Which project and region the provider works in, and the base of every GCP component with its labels."""
+"""The provider's project and region, and the base class of GCP components."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pulumi
 from pulumi_gcp import organizations
 
+from ...problems import Problem
 from ..base import Component, Tags, refuse, this_stack
 from .labels import labels, tag_problems
+
+__all__ = ["GcpComponent", "ProjectLookup", "ProjectRegion", "require_region"]
 
 
 @dataclass(frozen=True)
 class ProjectRegion:
-    """Project and region, known. A class, not a tuple: Pulumi would take a tuple inside an output apart."""
+    """Known values of a project's id, its number and a region. A dataclass, because Pulumi turns tuples inside outputs into lists."""
 
     project: str
     number: str
@@ -24,62 +27,63 @@ class ProjectRegion:
 
 
 def require_region(region: str | None) -> str:
-    """The region, or a word on where to state it: else buckets and keys would be asked for in None, halfway through an `up`."""
+    """Return the region. Raises pulumi.RunError without one: buckets and keys would fail only later, in the middle of an `up`."""
     if not region:
-        raise pulumi.RunError("gcp:region: got nothing, allowed: a region, such as us-central1; write it into the stack file")
+        fix = "add it to the stack file, or type `pulumi config set gcp:region REGION`"
+        raise pulumi.RunError(str(Problem("gcp:region", "no region is configured", allowed="a region, such as us-central1", fix=fix)))
     return region
 
 
 class ProjectLookup:
-    """Where a component's resources go. Asked of its own provider when first used, so written nowhere; unknown until Google answers.
+    """Look-ups of the project and region that a component's provider is configured for. Each runs when it is first used.
 
-    Make it once in a component: each has look-ups of its own.
+    Make one for each component and reuse it, because every instance repeats the look-ups.
     """
 
     def __init__(self, parent: Component) -> None:
         self._opts = pulumi.InvokeOptions(parent=parent)
 
     @cached_property
-    def _found(self) -> pulumi.Output[Any]:
-        """Without an id Google tells of the provider's own project."""
+    def _found(self) -> pulumi.Output[organizations.GetProjectResult]:
+        """The look-up without an id returns the provider's own project."""
         return pulumi.Output.from_input(organizations.get_project_output(opts=self._opts))
 
     @cached_property
     def id(self) -> pulumi.Output[str]:
-        """Such as acme-ml-prod."""
+        """The project's id, such as acme-ml-prod."""
         return self._found.apply(lambda found: str(found.project_id))
 
     @cached_property
     def number(self) -> pulumi.Output[str]:
-        """Google names its own service accounts by it."""
+        """The project's number, which is part of the names of Google's service agents."""
         return self._found.apply(lambda found: str(found.number))
 
     @cached_property
     def billing_account(self) -> pulumi.Output[str]:
-        """What pays for the project."""
+        """The id of the billing account that pays for the project."""
         return self._found.apply(lambda found: str(found.billing_account))
 
     @cached_property
     def region(self) -> pulumi.Output[str]:
-        """The provider's."""
+        """The provider's region."""
         client = organizations.get_client_config_output(opts=self._opts)
         return pulumi.Output.from_input(client.apply(lambda found: require_region(found.region)))
 
     @cached_property
     def project_region(self) -> pulumi.Output[ProjectRegion]:
-        """The three together, for pure functions that build names."""
-        return pulumi.Output.all(self.id, self.number, self.region).apply(lambda words: ProjectRegion(*words))
+        """Id, number and region together, for pure functions that build names."""
+        return pulumi.Output.all(self.id, self.number, self.region).apply(lambda known: ProjectRegion(*known))
 
 
 class GcpComponent(Component):
-    """A component on GCP. Its children are labelled with `gcp_labels`."""
+    """Base class of GCP components. Their children get the labels of `gcp_labels`."""
 
     cloud: ClassVar[str] = "gcp"
 
-    def __init__(self, kind: str, name: str, props: Mapping[str, Any], tags: Tags | None, opts: pulumi.ResourceOptions | None) -> None:
+    def __init__(self, kind: str, name: str, props: Mapping[str, object], tags: Tags | None, opts: pulumi.ResourceOptions | None) -> None:
         refuse(f"{kind} {name}", tag_problems(tags or {}))
         super().__init__(kind, name, props, tags, opts)
 
     def gcp_labels(self, child: str) -> dict[str, str]:
-        """The labels of a child, named by its suffix."""
+        """Return the labels of the child with this suffix."""
         return labels(self.tags, this_stack(), self.child_name(child))

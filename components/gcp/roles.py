@@ -1,10 +1,22 @@
-"""What the yard's identities are granted: roles on single resources, and the few on the project, each with its reason. Pure."""
+"""IAM roles that a yard's identities get: on single resources, and the few on the whole project with the reason for each. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+
+__all__ = [
+    "ACT_AS",
+    "FEDERATED",
+    "PROJECT_ROLES",
+    "READ_OBJECTS",
+    "READ_SECRET",
+    "WRITE_OBJECTS",
+    "ProjectRole",
+    "custom_role_id",
+    "folder_condition",
+]
 
 READ_OBJECTS = "roles/storage.objectViewer"
 WRITE_OBJECTS = "roles/storage.objectUser"
@@ -15,36 +27,40 @@ FEDERATED = "roles/iam.workloadIdentityUser"
 
 @dataclass(frozen=True)
 class ProjectRole:
-    """What must be granted on the whole project, because Google has no narrower place for it."""
+    """A role that must be granted on the whole project, because Google offers no narrower resource to grant it on."""
 
     why: str
     role: str = ""
-    """One of Google's own. Else a role of the yard's, with exactly these permissions:"""
+    """A predefined role. Empty: a custom role is made with exactly `permissions`."""
     permissions: tuple[str, ...] = ()
 
 
 PROJECT_ROLES: Mapping[str, ProjectRole] = MappingProxyType(
     {
-        "write-logs": ProjectRole("machines ship the output of containers; logs are written to a project", "roles/logging.logWriter"),
-        "write-metrics": ProjectRole("machines tell how busy they are; metrics are written to a project", "roles/monitoring.metricWriter"),
+        "write-logs": ProjectRole(
+            "machines send the output of containers to Cloud Logging; logs are written to a project", "roles/logging.logWriter"
+        ),
+        "write-metrics": ProjectRole(
+            "machines report their utilisation; metrics are written to a project", "roles/monitoring.metricWriter"
+        ),
         "pull-images": ProjectRole(
-            "machines pull images of any repository of the project; a launcher's own images are not known here",
+            "machines pull images from any repository of the project, because the images that a launcher uses are not known in advance",
             "roles/artifactregistry.reader",
         ),
         "resize-pools": ProjectRole(
-            "the schedule takes the pool to zero at its end; instance groups have no policy of their own",
+            "the schedule sets the pool to zero nodes at its expiry; instance groups have no IAM policy of their own",
             permissions=("compute.instanceGroupManagers.get", "compute.instanceGroupManagers.update"),
         ),
         "delete-held": ProjectRole(
-            "the schedule gives back the machines that Vertex AI holds at the pool's end; persistent resources have no policy of their own",
+            "the schedule deletes the pool's persistent resource at its expiry; persistent resources have no IAM policy of their own",
             permissions=("aiplatform.persistentResources.delete",),
         ),
         "attach-network": ProjectRole(
-            "Vertex AI connects its machines to the yard's network; attachments have no policy of their own",
+            "Vertex AI connects its machines to the yard's network; network attachments have no IAM policy of their own",
             permissions=("compute.networkAttachments.get", "compute.networkAttachments.update", "compute.regionOperations.get"),
         ),
         "submit-jobs": ProjectRole(
-            "a submitter starts, finds, watches and cancels custom jobs and reads their logs; jobs have no policy of their own",
+            "a submitter creates, lists, watches and cancels custom jobs and reads their logs; custom jobs have no IAM policy of their own",
             permissions=(
                 "aiplatform.customJobs.cancel",
                 "aiplatform.customJobs.create",
@@ -59,7 +75,7 @@ PROJECT_ROLES: Mapping[str, ProjectRole] = MappingProxyType(
 
 
 def folder_condition(bucket: str, *folders: str) -> str:
-    """An IAM condition, in Google's CEL: objects below these folders of a bucket, and no others.
+    """Return an IAM condition in CEL that is true for objects below these folders of a bucket only.
 
     >>> folder_condition("runs-1a2b", "gpuyard/runs/")
     'resource.name.startsWith("projects/_/buckets/runs-1a2b/objects/gpuyard/runs/")'
@@ -68,7 +84,7 @@ def folder_condition(bucket: str, *folders: str) -> str:
 
 
 def custom_role_id(name: str, digest: str) -> str:
-    """The id of a role of the yard's own: letters, digits, _ and ., at most 64.
+    """Return the id of a custom role: letters, digits, _ and ., at most 64 characters.
 
     >>> custom_role_id("submit-jobs", "d6d45572")
     'gpuyard_submit_jobs_d6d45572'

@@ -1,4 +1,4 @@
-"""Service accounts: ids that Google takes, narrow grants with a reason each, never a key; and who waits for them."""
+"""Service accounts: legal ids, narrow roles with a reason each, and no keys."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) 
     ]
 
 
-def test_an_account_is_used_once_it_may_work(record: Any) -> None:
+def test_the_email_waits_for_the_role_grants(record: Any) -> None:
     def user() -> None:
         made = Identity("nodes", purpose="machines", project_roles=("write-logs",))
         pulumi.ComponentResource("t:index:User", "user", {"email": made.email, "member": made.member})
@@ -51,7 +51,7 @@ def test_an_account_is_used_once_it_may_work(record: Any) -> None:
 
 
 @given(st.from_regex(r"[a-z][a-z0-9-]{0,39}", fullmatch=True), st.sampled_from(["", "-node", "-end", "-submitter"]))
-def test_an_accounts_id_is_one_that_google_takes(name: str, suffix: str) -> None:
+def test_account_ids_are_legal_and_differ_between_stacks(name: str, suffix: str) -> None:
     """cloud.google.com/iam/docs/service-accounts-create: 6 to 30 characters, first a letter, last no hyphen."""
     found = account_id("gpuyard/prod", name + suffix)
     assert re.fullmatch(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", found)
@@ -59,7 +59,7 @@ def test_an_accounts_id_is_one_that_google_takes(name: str, suffix: str) -> None
 
 
 @pytest.mark.parametrize("key", sorted(PROJECT_ROLES))
-def test_what_is_granted_on_the_project_is_narrow_and_has_a_reason(key: str) -> None:
+def test_project_roles_are_narrow_and_have_a_reason(key: str) -> None:
     row = PROJECT_ROLES[key]
     assert row.why
     assert bool(row.role) != bool(row.permissions)
@@ -71,7 +71,7 @@ def test_what_is_granted_on_the_project_is_narrow_and_has_a_reason(key: str) -> 
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_nobody_in_a_yard_has_a_key_or_a_primitive_role(record: Any, preview: bool) -> None:
+def test_no_account_of_a_yard_has_a_key_or_a_primitive_role(record: Any, preview: bool) -> None:
     recorded = record(declare, preview=preview)
     kinds = {request.type for request in recorded.resources.values()}
     assert not [kind for kind in kinds if "serviceaccount/key" in kind or "hmacKey" in kind]
@@ -80,9 +80,9 @@ def test_nobody_in_a_yard_has_a_key_or_a_primitive_role(record: Any, preview: bo
     assert not [role for role in roles if re.search("[aA]dmin$", str(role))]
 
 
-def test_a_condition_names_folders_of_one_bucket() -> None:
+def test_a_folder_condition_names_folders_of_one_bucket() -> None:
     found = folder_condition("runs-1a2b", "gpuyard/code/", "gpuyard/runs/")
     parts = found.split(" || ")
     assert len(parts) == 2
     assert all(part.startswith('resource.name.startsWith("projects/_/buckets/runs-1a2b/objects/gpuyard/') for part in parts)
-    assert all(part.endswith('/")') for part in parts)  # a folder, not a prefix of its name
+    assert all(part.endswith('/")') for part in parts)  # a folder, not just the beginning of its name

@@ -1,4 +1,4 @@
-"""GCP's EncryptionKey: rotation, time to change one's mind, and who may use it."""
+"""GCP's EncryptionKey: rotation, delayed destruction, and the Google services that may use it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) 
     assert recorded.unknown == ({"id"} if preview else set())
 
 
-def test_a_key_rotates_and_its_end_can_be_called_off_for_long(record: Any) -> None:
+def test_a_key_rotates_and_its_destruction_is_delayed(record: Any) -> None:
     recorded = record(lambda: EncryptionKey("data", tags={"owner": "me"}))
     assert recorded.inputs("gcp:kms/cryptoKey:CryptoKey", "data-key") == {
         "keyRing": "projects/acme-ml/locations/us-central1/keyRings/data-ring",
@@ -38,7 +38,7 @@ def test_a_key_rotates_and_its_end_can_be_called_off_for_long(record: Any) -> No
 
 
 @pytest.mark.parametrize("use", sorted(AGENTS))
-def test_googles_services_that_are_named_may_use_it_and_nobody_else(record: Any, use: Any) -> None:
+def test_only_the_named_google_services_may_use_the_key(record: Any, use: Any) -> None:
     grants = of_type(record(lambda: EncryptionKey("data", uses=(use,))), GRANT)
     assert list(grants) == [f"data-{use}-uses"]
     [grant] = grants.values()
@@ -47,12 +47,12 @@ def test_googles_services_that_are_named_may_use_it_and_nobody_else(record: Any,
     assert grant["member"].endswith(".iam.gserviceaccount.com")
 
 
-def test_storages_account_is_asked_for_and_so_made(record: Any) -> None:
-    """In a new project there is none before."""
+def test_the_storage_service_agent_is_looked_up(record: Any) -> None:
+    """Google makes it at the first look-up."""
     assert "gcp:storage/getProjectServiceAccount:getProjectServiceAccount" in record(lambda: EncryptionKey("data")).lookups
 
 
-def test_keep_keeps_and_delete_does_not(record: Any) -> None:
+def test_keep_retains_the_key_and_delete_does_not(record: Any) -> None:
     def program() -> None:
         EncryptionKey("kept")
         EncryptionKey("gone", on_destroy="delete")
@@ -62,7 +62,7 @@ def test_keep_keeps_and_delete_does_not(record: Any) -> None:
     assert not recorded.one("gpuyard-gcp:index:EncryptionKey", "gone").retainOnDelete
 
 
-def test_who_uses_a_key_finds_it_usable(record: Any) -> None:
+def test_the_key_id_waits_for_the_grants(record: Any) -> None:
     recorded = record(
         lambda: pulumi.ComponentResource("t:index:User", "user", {"key": EncryptionKey("data", uses=("storage", "compute")).id})
     )
@@ -70,9 +70,9 @@ def test_who_uses_a_key_finds_it_usable(record: Any) -> None:
     assert waits >= {"data-key", "data-storage-uses", "data-compute-uses"}
 
 
-def test_wrong_words_are_told_together(record: Any) -> None:
+def test_all_wrong_values_are_reported_together(record: Any) -> None:
     wrong: Any = {"on_destroy": "burn", "uses": ("disks",)}
     with pytest.raises(pulumi.RunError, match=r"EncryptionKey K: 3 problems") as caught:
         record(lambda: EncryptionKey("K", **wrong))
-    assert "on_destroy: got 'burn', allowed: keep or delete" in str(caught.value)
-    assert "uses: got 'disks', allowed: storage, compute, aiplatform, artifactregistry" in str(caught.value)
+    assert "on_destroy: wrong value, got 'burn', allowed: keep or delete" in str(caught.value)
+    assert "uses: unknown Google service, got 'disks', allowed: storage, compute, aiplatform, artifactregistry" in str(caught.value)

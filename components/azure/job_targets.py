@@ -1,4 +1,4 @@
-"""Job targets of Azure pools, as plain data: JobTarget v1 of kind azureml (training_jobs/target.py validates it). Pure."""
+"""Job targets of Azure ML clusters as plain data: JobTarget v1 of kind azureml, which training_jobs/target.py validates. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TargetContext:
 def azureml_target(
     name: str, spec: GpuPoolSpec, expires: str | None, context: TargetContext, *, compute: str, identity_client_id: str
 ) -> dict[str, Any]:
-    """The target of a pool that is a cluster of the workspace."""
+    """Return the job target of a pool that is a cluster of the workspace."""
     return {
         **shared("azureml", name, context.given, context.run_bucket, context.buckets),
         **of_machine(spec, spec.row("azure"), context.given.stack, context.location, expires),
@@ -41,7 +41,7 @@ def azureml_target(
 
 
 def short_location(location: str) -> str:
-    """A location as the catalogue writes it.
+    """Return a location's short name, as the catalogue uses it.
 
     >>> short_location("East US 2")
     'eastus2'
@@ -50,7 +50,7 @@ def short_location(location: str) -> str:
 
 
 def publish_command(stack: str, run_bucket: str) -> str:
-    """The shell line that writes the targets into the run bucket, as whoever is logged in.
+    """Return the shell command that writes the targets to the run bucket, with the Azure login of its user.
 
     >>> publish_command("dev", "abfs://runs@acme.dfs.core.windows.net").split()[:6]
     ['pulumi', 'stack', 'output', 'job_targets', '--json', '--stack']

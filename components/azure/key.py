@@ -1,12 +1,13 @@
-"""A key in a vault of its own, with rotation, and the identity that storage accounts use it with."""
+"""An encryption key in a key vault of its own, and the identity with which storage accounts use it."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import pulumi
 import pulumi_azure_native as az
 
+from ...problems import Problem, show
 from ..base import Tags, after, refuse
 from ..naming import name_problems
 from .account import AzureComponent, ResourceGroup, account, group_problems
@@ -14,24 +15,26 @@ from .identity import Identity
 from .names import vault_name
 from .roles import CRYPTO_USER, Grant
 
+__all__ = ["EncryptionKey", "key_properties", "vault_properties"]
+
 _ALLOWED = ("keep", "delete")
-_SOFT_DELETE_DAYS = 90  # the longest there is: a key that is gone takes every byte under it along
+_SOFT_DELETE_DAYS = 90  # the maximum, because without the key all data encrypted with it is lost
 _LIFETIME = "P2Y"
 _ROTATE_AFTER = "P1Y"
 
 
 class EncryptionKey(AzureComponent):
-    """A key that rotates each year, in a vault that roles alone open and the internet cannot reach.
+    """A key that rotates every year, in a key vault with role-based access and without a public endpoint.
 
-    Purge protection and 90 days of soft delete: nobody, its owner included, can make it go at once.
+    With purge protection and 90 days of soft delete, nobody can delete the key at once, not even its owner.
     """
 
     uri: pulumi.Output[str]
-    """Without a version: who is under it follows its rotation."""
+    """The key's URI without a version, so resources that use it follow its rotation."""
     vault_uri: pulumi.Output[str]
     key_name: pulumi.Output[str]
     user_id: pulumi.Output[str]
-    """Resource id of the identity that may use it; known once it may."""
+    """Resource id of the identity that may use the key. Known after its role is assigned."""
 
     def __init__(
         self,
@@ -42,13 +45,16 @@ class EncryptionKey(AzureComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the key. `on_destroy` keep (default) leaves it when the yard goes; delete gives it back after Azure's 90 days.
+        """Make the key.
 
-        `resource_group`: the name of an existing group (default: one of its own). In an existing group a key of the same name cannot be
-        made again for 90 days after its end: recover the vault (`az keyvault recover`).
+        `on_destroy`: keep (default) leaves the key when the yard is destroyed; with delete, Azure deletes it 90 days later.
+        `resource_group`: an existing group, by name or from another component (default: a new one). In an existing group, a key of the
+        same name cannot be made again during these 90 days: recover the vault with `az keyvault recover`.
         """
-        wrong = [] if on_destroy in _ALLOWED else [f"on_destroy: got {on_destroy!r}, allowed: {' or '.join(_ALLOWED)}; use one of them"]
-        refuse(f"EncryptionKey {name}", [*name_problems(name), *wrong, *group_problems(resource_group)])
+        problems: list[Problem | str] = [*name_problems(name), *group_problems(resource_group)]
+        if on_destroy not in _ALLOWED:
+            problems.append(Problem("on_destroy", "wrong value", got=show(on_destroy), allowed=" or ".join(_ALLOWED)))
+        refuse(f"EncryptionKey {name}", problems)
         if on_destroy == "keep":
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
         super().__init__("EncryptionKey", name, {"on_destroy": on_destroy}, tags, opts)
@@ -58,7 +64,7 @@ class EncryptionKey(AzureComponent):
             self.child_name("key"),
             resource_group_name=self.group.name,
             vault_name=vault.name,
-            key_name="yard",  # of a vault of its own
+            key_name="yard",  # the only key in its vault
             properties=key_properties(),
             tags=self.azure_tags(),
             opts=self.child_options(),
@@ -81,8 +87,8 @@ class EncryptionKey(AzureComponent):
         )
 
 
-def vault_properties(tenant_id: pulumi.Output[str]) -> dict[str, Any]:
-    """A vault that roles open, that cannot be purged and that is reached by trusted services of Azure alone."""
+def vault_properties(tenant_id: pulumi.Input[str]) -> dict[str, object]:
+    """Return the properties of a vault with role-based access, purge protection and no network access but Azure's trusted services."""
     return {
         "tenant_id": tenant_id,
         "sku": {"family": "A", "name": "standard"},
@@ -91,15 +97,16 @@ def vault_properties(tenant_id: pulumi.Output[str]) -> dict[str, Any]:
         "enable_soft_delete": True,
         "soft_delete_retention_in_days": _SOFT_DELETE_DAYS,
         "public_network_access": "Disabled",
-        # a storage account asks for its key as a trusted service
+        # storage accounts use their key as a trusted service
         "network_acls": {"default_action": "Deny", "bypass": "AzureServices"},
     }
 
 
-def key_properties() -> dict[str, Any]:
-    """An RSA key that wraps other keys and renews itself. Each version of a rotation lives two years; the first, made here, has no end.
+def key_properties() -> dict[str, object]:
+    """Return the properties of an RSA key that wraps other keys and rotates every year.
 
-    A policy's lifetime is not that of the current version: learn.microsoft.com/azure/key-vault/keys/how-to-configure-key-rotation
+    Versions made by rotation expire after two years. The first version never expires, because the rotation policy does not apply to it:
+    learn.microsoft.com/azure/key-vault/keys/how-to-configure-key-rotation
     """
     return {
         "kty": "RSA",

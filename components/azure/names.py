@@ -1,18 +1,21 @@
-"""Names that are taken world-wide: storage accounts, vaults, workspaces. Pure: the same resource group gives the same names."""
+"""Names of storage accounts, vaults, containers and clusters. Pure: the same inputs always give the same name."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 
+__all__ = ["account_name", "cluster_name", "container_name", "vault_name"]
+
 _LIMIT = 24  # of storage accounts and vaults: learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules
 _DIGEST = 12
 
 
 def account_name(group_id: str, name: str) -> str:
-    """A storage account's name: letters and digits, begun with what people called it, ended by a digest of where it is.
+    """Return the name of a storage account: the letters and digits of `name`, then a digest of the resource group and the name.
 
-    A group that Pulumi makes has digits of its own in its name, so what is made anew after a destroy meets no old name.
+    Names of storage accounts are unique world-wide. Pulumi gives every new resource group a random suffix, so an account that is
+    recreated after a destroy gets a new name.
 
     >>> account_name("/subscriptions/s/resourceGroups/runs-group1a2b3c4d", "runs")
     'runse42de9890ba7'
@@ -22,12 +25,12 @@ def account_name(group_id: str, name: str) -> str:
 
 
 def vault_name(group_id: str, name: str) -> str:
-    """A key vault's name: first a letter, no two hyphens together. Soft-deleted vaults keep theirs for 90 days."""
+    """Return the name of a key vault: a letter first, no hyphens. A soft-deleted vault keeps its name for 90 days."""
     return f"v{account_name(group_id, name)[-(_LIMIT - 1) :]}"
 
 
 def container_name(name: str) -> str:
-    """A container's name in its account: 3 to 63 letters, digits and single hyphens.
+    """Return the name of a container in its account: 3 to 63 letters, digits and single hyphens.
 
     >>> container_name("runs"), container_name("a")
     ('runs', 'a-bucket')
@@ -37,7 +40,7 @@ def container_name(name: str) -> str:
 
 
 def cluster_name(pool: str) -> str:
-    """A cluster's name in its workspace: 3 to 24 letters, digits and hyphens, no number after its last hyphen.
+    """Return the name of a cluster in its workspace: 3 to 24 letters, digits and hyphens, no number after the last hyphen.
 
     >>> cluster_name("h100-spot"), cluster_name("h100-2")
     ('h100-spot', 'h100-2-c126d4085')

@@ -18,7 +18,7 @@ from .account import AzureComponent, ResourceGroup, group_problems
 from .cidr import DEFAULT_CIDR, SubnetPlan, plan_subnets, spec_problems
 from .egress import EGRESS_SERVICE_TAGS, SERVICE_ENDPOINTS
 from .private_dns import BUCKET_SUBRESOURCES, DNS_ZONES, make_dns_zone
-from .security_group import endpoint_rules, make_node_group, make_rules, names_rule, node_rules
+from .security_group import endpoint_rules, make_node_group, make_rules, name_server_rule, node_rules
 
 _IDS = {
     "vpc_id": re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+", re.IGNORECASE),
@@ -118,7 +118,7 @@ class Network(AzureComponent):
         self.endpoint_subnet_id = next(iter(self.subnet_ids.values()))
         self.private_zones = {service: pulumi.Output.from_input(zone) for service, zone in (private_zones or {}).items()}
         self.security_group_id = make_node_group(self)
-        rules = [*node_rules(self.security_group_id, {"anywhere": "*"}), names_rule(self.security_group_id)]
+        rules = [*node_rules(self.security_group_id, {"anywhere": "*"}), name_server_rule(self.security_group_id)]
         self.card_rules_id = make_rules(self, "nodes", rules)
         self._register()
         return self

@@ -1,4 +1,4 @@
-"""A container registry for the images of jobs, opened by identities alone."""
+"""The yard's container registry for the images of jobs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from ..spec.fields import ANYWHERE
 from .account import AzureComponent
 from .names import account_name
 
+__all__ = ["make_registry", "network_access"]
 
-def make_registry(parent: AzureComponent, open_to: Sequence[str]) -> Any:
-    """The registry: Premium, because no other kind can be closed to the internet; no admin account, no anonymous pull.
 
-    `open_to`: from where who has rights may come, as for a bucket; else through private endpoints alone.
-    learn.microsoft.com/azure/container-registry/container-registry-skus
+def make_registry(parent: AzureComponent, open_to: Sequence[str]) -> az.containerregistry.Registry:
+    """Make a container registry without an admin account and anonymous pull. Every access needs an identity with a role.
+
+    `open_to`: the addresses that reach it, as for a bucket; empty: only private endpoints do. It is of the Premium tier, because other
+    tiers have no private endpoints: learn.microsoft.com/azure/container-registry/container-registry-skus
     """
     name = f"{parent.logical_name}-registry"
     return az.containerregistry.Registry(
@@ -35,7 +37,7 @@ def make_registry(parent: AzureComponent, open_to: Sequence[str]) -> Any:
 
 
 def network_access(open_to: Sequence[str]) -> dict[str, Any]:
-    """Whom the registry lets come: nobody, some addresses, or everybody; all with rights.
+    """Return the arguments of a Registry for its public endpoint: closed, open to some addresses, or open to all.
 
     >>> network_access(["203.0.112.0/24"])["network_rule_set"]["default_action"]
     'Deny'

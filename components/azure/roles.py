@@ -1,4 +1,4 @@
-"""Which of Azure's built-in roles a yard gives, and why; names of assignments. Pure."""
+"""Azure's built-in roles that a yard assigns and the reason for each, conditions and names of assignments. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,29 @@ from typing import NamedTuple
 
 import pulumi
 
+__all__ = [
+    "BLOB_READER",
+    "BLOB_WRITER",
+    "CONNECTION_APPROVER",
+    "CRYPTO_USER",
+    "ML_CLOSER",
+    "ML_SUBMITTER",
+    "REGISTRY_PULL",
+    "ROLES",
+    "Grant",
+    "Role",
+    "assignment_name",
+    "definition_id",
+    "folder_condition",
+]
+
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 _CHANGES = ("add/action", "delete", "move/action", "write")
-"""Every data action of Storage Blob Data Contributor but read."""
+"""The data actions of Storage Blob Data Contributor except read."""
 
 
 class Role(NamedTuple):
-    """One built-in role: learn.microsoft.com/azure/role-based-access-control/built-in-roles."""
+    """A built-in role: learn.microsoft.com/azure/role-based-access-control/built-in-roles."""
 
     name: str
     guid: str
@@ -24,49 +40,49 @@ class Role(NamedTuple):
 BLOB_WRITER = Role(
     "Storage Blob Data Contributor",
     "ba92f5b4-2d11-453d-a403-e96b0029c9fe",
-    "jobs write checkpoints and results, who submits writes code and records; in the one container, below their folders alone",
+    "jobs write checkpoints and results, submitters write code and run records; on one container, only below their folders",
 )
-BLOB_READER = Role("Storage Blob Data Reader", "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1", "jobs read data; on the one container")
+BLOB_READER = Role("Storage Blob Data Reader", "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1", "jobs read data; on one container")
 CRYPTO_USER = Role(
     "Key Vault Crypto Service Encryption User",
     "e147488a-f6f5-4113-8e2d-b22465e65bf6",
-    "a storage account wraps its own key with the yard's; on the one vault, which holds that key alone",
+    "a storage account wraps its own key with the yard's key; on the vault that holds only that key",
 )
 ML_SUBMITTER = Role(
     "AzureML Data Scientist",
     "f6c7c914-8db3-469d-8ca1-694a8f32e121",
-    "who submits starts, watches and stops jobs; it cannot make or change clusters or the workspace; on the one workspace",
+    "submitters start, watch and stop jobs and cannot make or change clusters or the workspace; on one workspace",
 )
 ML_CLOSER = Role(
     "AzureML Compute Operator",
     "e503ece1-11d0-4e8e-8e2c-7a6c3bf38815",
-    "what takes clusters to zero nodes at the end sets their size; it could make, change and delete clusters; on the one workspace",
+    "the closing workflow sets clusters to zero nodes at expiry and could make, change and delete clusters; on one workspace",
 )
 CONNECTION_APPROVER = Role(
     "Azure AI Enterprise Network Connection Approver",
     "b556d68e-0be0-4f35-a333-ad7ee1ce17ea",
-    "the workspace connects its managed network to a bucket's account, its own storage, the registry; on the one of them",
+    "the workspace connects its managed network to a bucket's account, its own storage or the registry; on one of them",
 )
-REGISTRY_PULL = Role("AcrPull", "7f951dda-4ed3-4680-a7ca-43fe172d538d", "nodes pull the images of jobs; on the one registry")
+REGISTRY_PULL = Role("AcrPull", "7f951dda-4ed3-4680-a7ca-43fe172d538d", "nodes pull the images of jobs; on one registry")
 ROLES = (BLOB_WRITER, BLOB_READER, CRYPTO_USER, ML_SUBMITTER, ML_CLOSER, CONNECTION_APPROVER, REGISTRY_PULL)
 
 
 class Grant(NamedTuple):
-    """A role on one resource."""
+    """A role to assign on one resource."""
 
     suffix: str
-    """Of the assignment's name in the program."""
+    """Last part of the assignment's name in the program."""
     role: Role
     scope: pulumi.Input[str]
-    """Resource id of what it is about; never a group or a subscription."""
+    """Resource id of the one resource; never a resource group or a subscription."""
     below: tuple[str, ...] = ()
-    """Folders of a container: blobs are written and deleted below these alone. Empty: the role as it is."""
+    """Folders of a container: the role writes and deletes blobs only below them. Empty: the role has no condition."""
 
 
 def folder_condition(folders: Sequence[str]) -> str:
-    """In Azure's words: what changes a blob is allowed below these folders alone; reading is not limited.
+    """Return the condition of an assignment that allows changes of blobs only below these folders. Reading is not limited.
 
-    A role on a container knows no folders, an assignment's condition does:
+    Roles on a container cannot name folders, so the assignment needs a condition:
     learn.microsoft.com/azure/storage/blobs/storage-auth-abac-examples
 
     >>> folder_condition(["gpuyard/runs/"]).rpartition(" OR ")[2]
@@ -78,7 +94,7 @@ def folder_condition(folders: Sequence[str]) -> str:
 
 
 def definition_id(scope: str, role: Role) -> str:
-    """A role's id in the subscription of what it is given on.
+    """Return the id of a role's definition in the subscription of `scope`, a resource id.
 
     >>> definition_id("/subscriptions/s/resourceGroups/g", BLOB_READER)
     '/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/2a2b9908-6ea1-4ae2-8e65-a410df84e7d1'
@@ -87,7 +103,7 @@ def definition_id(scope: str, role: Role) -> str:
 
 
 def assignment_name(scope: str, role: Role, principal_id: str) -> str:
-    """An assignment's name: Azure wants a GUID, and refuses a second one for the same role, scope and principal.
+    """Return the name of an assignment: a GUID made from its scope, role and principal, because Azure refuses a second assignment of them.
 
     >>> assignment_name("/subscriptions/s", BLOB_READER, "p") == assignment_name("/SUBSCRIPTIONS/S", BLOB_READER, "P")
     True

@@ -1,30 +1,34 @@
-"""The rules of the nodes' subnet: nodes reach each other and what egress lets them reach; nothing else, either way."""
+"""Network security groups of the subnets for nodes and for private endpoints: allowed traffic, then a rule that denies the rest."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import pulumi
 import pulumi_azure_native as az
 
 from .account import AzureComponent
 
-_LAST = 4096  # the lowest priority that a rule of one's own can have: before Azure's defaults, which let the virtual network in
+__all__ = ["Rule", "endpoint_rules", "make_node_group", "make_rules", "name_server_rule", "node_rules"]
+
+Rule: TypeAlias = dict[str, object]
+"""Arguments of an az.network.SecurityRuleArgs."""
+_LAST = 4096  # the lowest priority of a custom rule. Azure's default rules come later: they allow traffic from the virtual network
 _FIRST = 100
 _HTTPS = {"access": "Allow", "protocol": "Tcp", "source_port_range": "*", "destination_port_range": "443"}
 
 
 def make_node_group(parent: AzureComponent) -> pulumi.Output[str]:
-    """The application security group that the nodes' cards are in: rules name it instead of addresses."""
+    """Make the application security group of the nodes' NICs. Rules name it instead of addresses. Returns its id."""
     group = az.network.ApplicationSecurityGroup(
         parent.child_name("nodes"), resource_group_name=parent.group.name, tags=parent.azure_tags(), opts=parent.child_options()
     )
     return pulumi.Output.from_input(group.id)
 
 
-def make_rules(parent: AzureComponent, suffix: str, rules: Sequence[dict[str, Any]]) -> pulumi.Output[str]:
-    """A network security group with these rules, then a denial of all else both ways."""
+def make_rules(parent: AzureComponent, suffix: str, rules: Sequence[Rule]) -> pulumi.Output[str]:
+    """Make a network security group with these rules, then rules that deny all other traffic in and out. Returns its id."""
     numbered = [{**rule, "priority": _FIRST + number} for number, rule in enumerate(rules)]
     group = az.network.NetworkSecurityGroup(
         parent.child_name(suffix),
@@ -36,27 +40,29 @@ def make_rules(parent: AzureComponent, suffix: str, rules: Sequence[dict[str, An
     return pulumi.Output.from_input(group.id)
 
 
-def node_rules(nodes: pulumi.Output[str], out: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Nodes to nodes on everything; HTTPS to what `out` has: in a word -> an address range or a service tag.
+def node_rules(nodes: pulumi.Output[str], destinations: Mapping[str, str]) -> list[Rule]:
+    """Return rules that allow all traffic between nodes, and HTTPS from nodes to each destination.
 
-    InfiniBand is a network of its own: no rule here is about it. Azure's own name servers and the metadata service pass whatever rules
-    say: learn.microsoft.com/azure/virtual-network/network-security-groups-overview
+    `nodes`: id of the application security group. `destinations`: address range or service tag by a word for the rule's name.
+
+    The rules do not apply to InfiniBand, which is a separate network, nor to Azure's name servers and metadata service:
+    learn.microsoft.com/azure/virtual-network/network-security-groups-overview
     """
-    own = [{"id": nodes}]
+    own: list[Rule] = [{"id": nodes}]
     everything = {"access": "Allow", "protocol": "*", "source_port_range": "*", "destination_port_range": "*"}
     between = {**everything, "source_application_security_groups": own, "destination_application_security_groups": own}
     return [
         {**between, "name": "nodes-in", "direction": "Inbound", "description": "nodes from each other"},
         {**between, "name": "nodes-out", "direction": "Outbound", "description": "nodes to each other"},
-        *(_https(name, own, to) for name, to in out.items()),
+        *(_https(name, own, to) for name, to in destinations.items()),
     ]
 
 
-def names_rule(nodes: pulumi.Output[str]) -> dict[str, Any]:
-    """Nodes to the name servers of an existing network, which can be its own: in it or in one joined to it."""
+def name_server_rule(nodes: pulumi.Output[str]) -> Rule:
+    """Return a rule that allows DNS from nodes to servers in their network and in networks connected to it (peering, gateways)."""
     return {
         "name": "out-names",
-        "description": "names from this network and those joined to it",
+        "description": "DNS in this network and those connected to it",
         "direction": "Outbound",
         "access": "Allow",
         "protocol": "*",
@@ -67,21 +73,21 @@ def names_rule(nodes: pulumi.Output[str]) -> dict[str, Any]:
     }
 
 
-def endpoint_rules(endpoints: str) -> list[dict[str, Any]]:
-    """Private endpoints take HTTPS from the network and what is joined to it: who submits to a closed yard comes from there.
+def endpoint_rules(endpoints: str) -> list[Rule]:
+    """Return rules that allow HTTPS to the private endpoints from the network and from networks connected to it (peering, gateways).
 
-    A network has no other place for people's machines than one joined to it; identities are asked for whoever comes.
+    Submitters of a yard without public endpoints use such a connected network. Every access still needs an identity with a role.
     """
-    come = {"name": "network-in", "description": "HTTPS from this network and those joined to it", "direction": "Inbound"}
-    return [{**come, **_HTTPS, "source_address_prefix": "VirtualNetwork", "destination_address_prefix": endpoints}]
+    inbound = {"name": "network-in", "description": "HTTPS from this network and those connected to it", "direction": "Inbound"}
+    return [{**inbound, **_HTTPS, "source_address_prefix": "VirtualNetwork", "destination_address_prefix": endpoints}]
 
 
-def _https(name: str, source: list[dict[str, Any]], to: str) -> dict[str, Any]:
-    out = {"name": f"out-{name}".lower(), "description": f"HTTPS to {to}", "direction": "Outbound"}
-    return {**out, **_HTTPS, "source_application_security_groups": source, "destination_address_prefix": to}
+def _https(name: str, source: Sequence[Rule], to: str) -> Rule:
+    outbound = {"name": f"out-{name}".lower(), "description": f"HTTPS to {to}", "direction": "Outbound"}
+    return {**outbound, **_HTTPS, "source_application_security_groups": source, "destination_address_prefix": to}
 
 
-def _deny(direction: str) -> dict[str, Any]:
+def _deny(direction: str) -> Rule:
     return {
         "name": f"deny-{direction.lower()}",
         "description": "everything else",

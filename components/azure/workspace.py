@@ -1,10 +1,10 @@
-"""The Azure ML workspace of a job service, with what it cannot be without: storage, a vault, logs. Identities alone open any of it."""
+"""The Azure ML workspace of a job service, and the storage, key vault and log workspace that it requires."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import pulumi
 import pulumi_azure_native as az
@@ -15,28 +15,36 @@ from .bucket import private_account
 from .key import vault_properties
 from .names import account_name, vault_name
 
+__all__ = ["ISOLATION", "Isolation", "MlWorkspace", "make_workspace", "needs_own_outbound_rules"]
+
 Isolation = Literal["internet", "approved"]
-# What clusters may reach: learn.microsoft.com/azure/machine-learning/how-to-managed-network. With `approved` Azure makes a firewall, paid
-# by the hour, once a rule has a host name; there is none of ours
 ISOLATION: Mapping[str, str] = MappingProxyType({"internet": "AllowInternetOutbound", "approved": "AllowOnlyApprovedOutbound"})
+"""Isolation modes of the managed network, which limit the egress of clusters.
+
+With `approved`, Azure makes a firewall, paid by the hour, once a rule names a host. gpuyard's rules name none:
+learn.microsoft.com/azure/machine-learning/how-to-managed-network
+"""
 _LOG_DAYS = 365
 
 
 class MlWorkspace(NamedTuple):
-    """A workspace and where its jobs' logs are."""
+    """A workspace and its storage account, which has the logs of jobs."""
 
-    workspace: Any
-    storage: Any
+    workspace: az.machinelearningservices.Workspace
+    storage: az.storage.StorageAccount
 
 
 def make_workspace(
     parent: AzureComponent, isolation: Isolation, *, open_to: Sequence[str], registry_id: pulumi.Input[str] | None
 ) -> MlWorkspace:
-    """The workspace. Its own storage is not the run bucket: Azure ML keeps its snapshots and logs there.
+    """Make the workspace and the resources that it requires.
 
-    Its identity is Azure's own for it; Azure makes that Azure AI Administrator of the resource group. `open_to`: from where who has
-    rights may come, as for a bucket. The storage takes the same: who reads a job's log is sent there. The provider has no addresses for
-    a workspace itself, so that is open to all of the internet or closed to it.
+    Azure ML keeps snapshots and logs of jobs in the workspace's own storage account, which is not the run bucket. Azure gives the
+    workspace's identity the role Azure AI Administrator on the resource group.
+
+    `open_to`: the addresses that reach the storage account, as for a bucket, because logs are read from there. The provider has no list of
+    addresses for a workspace: it is open to the whole internet, or closed if `open_to` is empty. `registry_id`: resource id of the
+    registry; None: no registry.
     """
     name = f"{parent.logical_name}-workspace"
     storage = private_account(parent, "workspace-storage", name, open_to, None, hierarchical=False)
@@ -69,10 +77,11 @@ def make_workspace(
 
 
 def needs_own_outbound_rules(isolation: Isolation, open_to: Sequence[str]) -> bool:
-    """Whether the managed network needs a rule of ours to the workspace's own storage and registry.
+    """Return whether the managed network needs outbound rules to the workspace's own storage and registry.
 
-    Azure makes one where these are private or only approved ways lead out; where everybody may come the internet leads there. That
-    leaves addresses, among which the managed network's are not: learn.microsoft.com/azure/machine-learning/how-to-managed-network
+    Azure makes these rules itself if storage and registry are closed to the internet, or with isolation `approved`. If they are open to
+    the whole internet, no rule is needed. If they are open to some addresses, those do not include the managed network's, so rules are
+    needed: learn.microsoft.com/azure/machine-learning/how-to-managed-network
 
     >>> [needs_own_outbound_rules("internet", sources) for sources in ([], ["203.0.112.0/24"], ["internet"])]
     [False, True, False]
@@ -80,7 +89,7 @@ def needs_own_outbound_rules(isolation: Isolation, open_to: Sequence[str]) -> bo
     return isolation == "internet" and bool(open_to) and ANYWHERE not in open_to
 
 
-def _insights(parent: AzureComponent) -> Any:
+def _insights(parent: AzureComponent) -> az.applicationinsights.Component:
     logs = az.operationalinsights.Workspace(
         parent.child_name("logs"),
         resource_group_name=parent.group.name,

@@ -231,7 +231,7 @@ def pool(**more: Any) -> Callable[[], Any]:
         (lambda: Bucket.adopt("d", bucket="acme"), ["existing: got 'acme'"]),
         (lambda: Bucket.adopt("d", bucket=pulumi.Output.from_input(MISSING)), ["existing: got None"]),
         (lambda: Bucket("b", tags={"stack": "x", "a<b": "1"}), ["2 problems", "'stack'", "'a<b'"]),
-        (lambda: EncryptionKey("k", on_destroy="burn"), ["on_destroy: got 'burn'"]),  # type: ignore[arg-type]
+        (lambda: EncryptionKey("k", on_destroy="burn"), ["on_destroy: wrong value, got 'burn'"]),  # type: ignore[arg-type]
         (pool(spec={"zone": "2"}), ["zone: got '2', allowed: a zone of network hub: 1"]),
         (pool(orchestration="flexible"), ["orchestration: got 'flexible', allowed: uniform"]),
         (pool(spec={"machine": "Standard_ND96is_H100_v5"}), ["allowed: Standard_ND96isr_H100_v5 for more than one node"]),

@@ -193,9 +193,9 @@ def test_no_rule_removes_what_is_current() -> None:
 
 
 def test_keys_rotate_before_they_end_and_vaults_cannot_be_purged() -> None:
-    policy = key_properties()["rotation_policy"]
+    policy: Any = key_properties()["rotation_policy"]
     assert policy["lifetime_actions"][0] == {"action": {"type": "rotate"}, "trigger": {"time_after_create": "P1Y"}}
-    vault = vault_properties("t")  # type: ignore[arg-type]  # plain values do
+    vault = vault_properties("t")
     assert (vault["enable_purge_protection"], vault["soft_delete_retention_in_days"], vault["public_network_access"]) == (
         True,
         90,

@@ -20,7 +20,7 @@ from urllib.request import urlopen
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.submit_aws import milliseconds, timed
-from gpuyard.training_jobs.backends.vertex import Backend
+from gpuyard.training_jobs.backends.vertex import VertexBackend
 from gpuyard.training_jobs.clouds import gcp
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.spec import parse_job
@@ -93,13 +93,13 @@ def bare_submits(url: str, body: dict[str, Any], record: bytes) -> Callable[[int
     return submit
 
 
-def backend_for(url: str) -> Callable[[Any], Backend]:
+def backend_for(url: str) -> Callable[[Any], VertexBackend]:
     """Backends without credentials, all with the same clients."""
     from google.auth.credentials import AnonymousCredentials
 
     nobody: Any = AnonymousCredentials
-    clients = gcp.Gcp("acme-ml", "us-central1", signed_in=nobody(), endpoints={"aiplatform": url})
-    return lambda target: Backend(target, gcp=clients)
+    clients = gcp.GcpClients("acme-ml", "us-central1", signed_in=nobody(), endpoints={"aiplatform": url})
+    return lambda target: VertexBackend(target, gcp=clients)
 
 
 def main(count: int) -> None:

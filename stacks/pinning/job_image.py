@@ -47,7 +47,7 @@ def job_image(settings: StackSettings, region: str, given: str | None) -> tuple[
 def by_digest(image: str, key: str = "--job-image") -> str:
     """Return the image by digest: as given, or the digest that its tag in ECR points to now. Raises UsageError for tags elsewhere."""
     from gpuyard.problems import Problem
-    from gpuyard.training_jobs.clouds.aws import shared
+    from gpuyard.training_jobs.clouds.aws import aws_clients
     from gpuyard.training_jobs.errors import UsageError
 
     if _DIGEST.search(image):
@@ -58,5 +58,5 @@ def by_digest(image: str, key: str = "--job-image") -> str:
         fix = f"`docker buildx imagetools inspect {image}` shows its digest"
         raise UsageError("the job image cannot be pinned", [Problem(key, "digest cannot be looked up", image, allowed, fix)])
     body = {"registryId": tagged["account"], "repositoryName": tagged["name"], "imageIds": [{"imageTag": tagged["tag"]}]}
-    [found] = shared(tagged["region"]).call("ecr", "describe_images", body)["imageDetails"]
+    [found] = aws_clients(tagged["region"]).call("ecr", "describe_images", body)["imageDetails"]
     return f"{tagged['host']}/{tagged['name']}@{found['imageDigest']}"

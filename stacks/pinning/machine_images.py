@@ -26,14 +26,14 @@ def has_images(cloud: str) -> bool:
 
 def _aws(settings: StackSettings, region: str, _config: Mapping[str, str]) -> dict[str, str]:
     from gpuyard.components.aws.images import image_parameter
-    from gpuyard.training_jobs.clouds.aws import shared
+    from gpuyard.training_jobs.clouds.aws import aws_clients
 
     wanted = {}
     for name, spec in settings.pools.items():
         parameter = None if spec.image else image_parameter(spec.service, spec.row("aws").architecture)
         if parameter:
             wanted[name] = parameter
-    aws = shared(region)
+    aws = aws_clients(region)
     found = {parameter: aws.call("ssm", "get_parameter", {"Name": parameter}) for parameter in sorted(set(wanted.values()))}
     return {name: str(found[parameter]["Parameter"]["Value"]) for name, parameter in wanted.items()}
 
@@ -52,7 +52,7 @@ def _azure(settings: StackSettings, region: str, config: Mapping[str, str]) -> d
 
 def _newest_version(urn: tuple[str, str, str, str], region: str, config: Mapping[str, str]) -> str:
     from gpuyard.problems import Problem
-    from gpuyard.training_jobs.clouds.azure import shared
+    from gpuyard.training_jobs.clouds.azure import azure_clients
     from gpuyard.training_jobs.errors import UsageError
 
     subscription = config.get("azure-native:subscriptionId") or os.environ.get("ARM_SUBSCRIPTION_ID")
@@ -62,7 +62,7 @@ def _newest_version(urn: tuple[str, str, str, str], region: str, config: Mapping
     publisher, offer, sku, _ = urn
     at = f"{_ARM}/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{region}/publishers/{publisher}"
     url = f"{at}/artifacttypes/vmimage/offers/{offer}/skus/{sku}/versions?api-version={_ARM_VERSION}"
-    versions = [str(each["name"]) for each in shared().call("GET", url, audience=_ARM).json()]
+    versions = [str(each["name"]) for each in azure_clients().call("GET", url, audience=_ARM).json()]
     if not versions:
         raise UsageError(f"{publisher}:{offer}:{sku} has no version in {region}; name an image in the pools")
     return max(versions, key=lambda version: [int(part) for part in version.split(".")])
@@ -70,11 +70,11 @@ def _newest_version(urn: tuple[str, str, str, str], region: str, config: Mapping
 
 def _gcp(settings: StackSettings, region: str, config: Mapping[str, str]) -> dict[str, str]:
     from gpuyard.components.gcp.machines import IMAGE_PROJECT, image_family
-    from gpuyard.training_jobs.clouds.gcp import shared
+    from gpuyard.training_jobs.clouds.gcp import gcp_clients
 
     pools = {name: spec for name, spec in settings.pools.items() if spec.service == "vms" and spec.image is None}
     wanted = {name: image_family(spec.row("gcp")) for name, spec in pools.items()}
-    google = shared(config.get("gcp:project", ""), region)
+    google = gcp_clients(config.get("gcp:project", ""), region)
     found = {family: google.newest_image(IMAGE_PROJECT, family) for family in sorted(set(wanted.values()))}
     return {name: found[family] for name, family in wanted.items()}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gpuyard.training_jobs.backends.azureml import Backend
+from gpuyard.training_jobs.backends.azureml import AzureMLBackend
 from gpuyard.training_jobs.backends.azureml.request import body_of
 from gpuyard.training_jobs.run import Code, Run
 from gpuyard.training_jobs.state import State
@@ -81,7 +81,7 @@ def test_the_official_client_makes_the_same_request_and_knows_our_jobs(service: 
         key: value for key, value in ours.items() if key not in different
     }
     environments = list(service.ml.environments.values())
-    backend = Backend(target)
+    backend = AzureMLBackend(target)
     name = backend.submit(run)
     assert list(service.ml.environments.values())[-1]["image"] == environments[0]["image"]
     assert str(client.jobs.get(name).status).rpartition(".")[2].lower() in {"not_started", "queued"}

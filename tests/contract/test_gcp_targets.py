@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from google.cloud.aiplatform_v1.types import AcceleratorType
 
-from gpuyard.training_jobs.backends.vertex import Backend, _message
+from gpuyard.training_jobs.backends.vertex import VertexBackend, _message
 from gpuyard.training_jobs.run import Code, Run
 from gpuyard.training_jobs.target import VertexTarget, parse_targets
 from tests.fakes.gcp.vertex_rules import broken_rules
@@ -39,7 +39,7 @@ def _request(target: VertexTarget) -> Any:
     """What a submit of two nodes would send."""
     spec = job("llm", nodes=min(2, target.max_nodes), image=IMAGE)
     run = Run("llm-3f9a1c0b77d2", 0, 1, spec, target, Code("d" * 64, f"{target.run_bucket}/gpuyard/code/x.tar.gz"), 3600, "timeout")
-    (request,) = Backend(target).request(run)
+    (request,) = VertexBackend(target).request(run)
     return request.body
 
 

@@ -112,7 +112,7 @@ class Yard:
 
 def _backend(target: JobTarget) -> Backend:
     assert isinstance(target, BatchTarget)
-    backend = aws_batch.Backend(target)
+    backend = aws_batch.BatchBackend(target)
     backend.poll_s = 0.2
     return backend
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuyard.training_jobs.backends import aws_batch
-from gpuyard.training_jobs.backends.aws_batch import request as batch_request
+from gpuyard.training_jobs.backends import aws_batch, base
 from gpuyard.training_jobs.backends.base import Backend
 from gpuyard.training_jobs.errors import LostSightError
 from gpuyard.training_jobs.lifecycle.journal import Journal
@@ -28,11 +27,11 @@ from tests.helpers.local_pool import job
 
 BETWEEN = (
     "/runner.py",
-    "/case.py",
-    "/journal.py",
+    "/lifecycle/handle.py",
+    "/lifecycle/journal.py",
     "/store/local.py",
-    "/backends/aws.py",
-    "/backends/once.py",
+    "/clouds/aws.py",
+    "/backends/submit_once.py",
     "/aws_batch/__init__.py",
     "/aws_batch/definitions.py",
 )
@@ -42,20 +41,18 @@ BETWEEN = (
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBatch]:
     (tmp_path / "bucket").mkdir()
     (tmp_path / "program.py").write_text("print('runs')")
-    monkeypatch.setattr(batch_request, "_BOOTSTRAP", tmp_path / "program.py")
-    batch_request._bootstrap.cache_clear()
+    monkeypatch.setattr(base, "BOOTSTRAP", tmp_path / "program.py")
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)  # boto3's own pauses
     with FakeLogs() as logs, FakeBatch(tmp_path / "nodes", logs, stop_s=1) as fake:
         logs.group(GROUP)
         fake.add_queue("yard-p5", nodes=3)
         call_as_a_pipeline(monkeypatch, batch=fake.url, cloudwatch_logs=logs.url)
         yield fake
-    batch_request._bootstrap.cache_clear()
 
 
 def _backend(target: JobTarget) -> Backend:
     assert isinstance(target, BatchTarget)
-    backend = aws_batch.Backend(target, sleep=lambda _: None)
+    backend = aws_batch.BatchBackend(target, sleep=lambda _: None)
     backend.poll_s = 0.05
     return backend
 

@@ -20,7 +20,7 @@ from tests.helpers.local_pool import job
 from tests.helpers.runner_steps import hasty
 from tests.helpers.secret_scan.azure import scan
 
-_OURS = ("runner.py", "case.py", "journal.py", "backends/azureml/__init__.py", "backends/azure.py", "store/blob.py")
+_OURS = ("runner.py", "lifecycle/handle.py", "lifecycle/journal.py", "backends/azureml/__init__.py", "clouds/azure.py", "store/blob.py")
 
 
 @pytest.fixture

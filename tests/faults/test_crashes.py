@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuyard.training_jobs.backends import local
+from gpuyard.training_jobs.backends import base, local
 from gpuyard.training_jobs.backends.local.process import marked
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Reason, State
@@ -26,21 +26,21 @@ from tests.helpers.waiting import PATIENCE_S, wait_for
 _SUBMIT = """
 import json, os, signal, sys
 from pathlib import Path
-from gpuyard.training_jobs.backends import local
+from gpuyard.training_jobs.backends import base, local
 from gpuyard.training_jobs.lifecycle.journal import Journal
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.spec import parse_job
 from gpuyard.training_jobs.target import parse_target
 folder, moment, keys = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
-local._BOOTSTRAP = folder / "node_program.py"
+base.BOOTSTRAP = folder / "node_program.py"
 local.GRACE_S = 1
 def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 if moment == "before the record": Journal.create = die
-if moment == "before the call": local.Backend.submit = die
+if moment == "before the call": local.LocalBackend.submit = die
 if moment == "after the call":
-    submit = local.Backend.submit
+    submit = local.LocalBackend.submit
     def then_die(self, run): submit(self, run); die()
-    local.Backend.submit = then_die
+    local.LocalBackend.submit = then_die
 target = parse_target(json.loads((folder / "target.json").read_text()))
 submitted = Runner({"local": target}).submit(parse_job(keys), None, key="nightly")
 print(json.dumps({"run": submitted.status.run_id, "created": submitted.created, "note": submitted.note}))
@@ -52,7 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     make_target(tmp_path)
     (tmp_path / "target.json").write_text(json.dumps(target_document(tmp_path)))
     (tmp_path / "node_program.py").write_text(NODE_PROGRAM)
-    monkeypatch.setattr(local, "_BOOTSTRAP", tmp_path / "node_program.py")
+    monkeypatch.setattr(base, "BOOTSTRAP", tmp_path / "node_program.py")
     monkeypatch.setattr(local, "GRACE_S", 1)
     yield tmp_path
     watcher = runner(tmp_path)
@@ -177,7 +177,7 @@ def test_a_supervisor_killed_before_its_nodes_start_gives_the_job_its_place_back
     monkeypatch.setattr(sys, "executable", "/bin/false")  # a supervisor that dies at once
     run = watcher.submit(job(), None).status.run_id
     monkeypatch.undo()
-    monkeypatch.setattr(local, "_BOOTSTRAP", folder / "node_program.py")
+    monkeypatch.setattr(base, "BOOTSTRAP", folder / "node_program.py")
     assert watcher.wait(run).state is State.SUCCEEDED
     assert starts(folder, run) == [(0, 0)]
     assert json.loads((pool / "jobs" / f"{run}.0" / "job.json").read_text())["state"] == "SUCCEEDED"

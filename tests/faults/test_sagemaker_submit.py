@@ -17,7 +17,7 @@ from tests.helpers.concurrent_submits import die_at_lines, meet
 from tests.helpers.local_pool import job
 from tests.helpers.sagemaker_pool import Yard, make_target, yard
 
-_OURS = ("runner.py", "case.py", "journal.py", "sagemaker/__init__.py", "store/s3.py")
+_OURS = ("runner.py", "lifecycle/handle.py", "lifecycle/journal.py", "sagemaker/__init__.py", "store/s3.py")
 
 
 @pytest.fixture

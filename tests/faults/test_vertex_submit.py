@@ -19,7 +19,7 @@ from tests.helpers.gcs_bucket import forget
 from tests.helpers.local_pool import job
 from tests.helpers.vertex_pool import Yard, make_target, yard
 
-_OURS = ("runner.py", "case.py", "journal.py", "vertex/__init__.py", "backends/once.py", "store/gcs.py")
+_OURS = ("runner.py", "lifecycle/handle.py", "lifecycle/journal.py", "vertex/__init__.py", "backends/submit_once.py", "store/gcs.py")
 
 
 @pytest.fixture(params=["grpc"])
@@ -30,9 +30,9 @@ def service(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         yield found
 
 
-def backend(target: JobTarget) -> vertex.Backend:
+def backend(target: JobTarget) -> vertex.VertexBackend:
     assert isinstance(target, VertexTarget)
-    return vertex.Backend(target, sleep=lambda _: None)
+    return vertex.VertexBackend(target, sleep=lambda _: None)
 
 
 def submit(key: str, ahead_s: float = 0.0) -> Submitted:
@@ -79,7 +79,7 @@ def test_an_answer_that_was_lost_on_a_service_that_lists_late_is_found_by_the_ne
     service: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No second call is made on the strength of a listing that may be behind."""
-    monkeypatch.setattr(vertex.Backend, "find", lambda self, run: None)
+    monkeypatch.setattr(vertex.VertexBackend, "find", lambda self, run: None)
     service.vertex.fail("CreateCustomJob", LOST)
     with pytest.raises(LostSightError, match="never answered whether it took the job"):
         submit("nightly")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gpuyard.training_jobs.backends import azureml
-from gpuyard.training_jobs.backends.azureml import Backend, request
+from gpuyard.training_jobs.backends import azureml, base
+from gpuyard.training_jobs.backends.azureml import AzureMLBackend
 from gpuyard.training_jobs.clouds import azure
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.target import JobTarget, parse_target
@@ -81,17 +81,15 @@ def service(folder: Path, monkeypatch: pytest.MonkeyPatch, *, program: str | Non
     """The workspace alone; who calls it is yet to be signed in. `program`: what a node runs instead of the bootstrap."""
     if program is not None:
         (folder / "program.py").write_text(program)
-        monkeypatch.setattr(request, "_BOOTSTRAP", folder / "program.py")
-    request.command.cache_clear()
+        monkeypatch.setattr(base, "BOOTSTRAP", folder / "program.py")
     azureml._registered.clear()
     azureml._histories.clear()
     azure._shared.cache_clear()
-    monkeypatch.setattr(Backend, "poll_s", 0.05)
+    monkeypatch.setattr(AzureMLBackend, "poll_s", 0.05)
     with FakeMl(folder / "nodes", {"GPUYARD_NOTICE": "off"}, grace_s=grace_s) as ml:
         try:
             yield ml
         finally:
-            request.command.cache_clear()
             azure._shared.cache_clear()
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from gpuyard.training_jobs.backends.sagemaker import Backend, request
+from gpuyard.training_jobs.backends import base
+from gpuyard.training_jobs.backends.sagemaker import SageMakerBackend
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.target import JobTarget, parse_target
 from tests.fakes.aws.cloudwatch_logs import FakeLogs
@@ -79,15 +80,11 @@ def yard(
     """All of it. `program`: what a container runs instead of the bootstrap, for tests of the service alone."""
     if program is not None:
         (folder / "program.py").write_text(program)
-        monkeypatch.setattr(request, "_BOOTSTRAP", folder / "program.py")
-    request._bootstrap_arguments.cache_clear()
-    monkeypatch.setattr(Backend, "poll_s", 0.05)
+        monkeypatch.setattr(base, "BOOTSTRAP", folder / "program.py")
+    monkeypatch.setattr(SageMakerBackend, "poll_s", 0.05)
     with moto(monkeypatch, "runs") as server, FakeLogs(**logs_as) as logs:
         environment = {**server.environment(), "AWS_ENDPOINT_URL_LOGS": logs.url}
         with FakeSageMaker(folder / "hosts", logs, environment, grace_s=grace_s) as fake:
             monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER", fake.url)
             monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", logs.url)
-            try:
-                yield Yard(fake, logs, server, folder)
-            finally:
-                request._bootstrap_arguments.cache_clear()
+            yield Yard(fake, logs, server, folder)

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from gpuyard.training_jobs.backends import aws_batch, load_backend, local
-from gpuyard.training_jobs.backends.aws_batch import request as batch_request
+from gpuyard.training_jobs.backends import aws_batch, base, load_backend, local
 from gpuyard.training_jobs.backends.base import Backend
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import State
@@ -125,7 +124,7 @@ class Yard:
 
 
 def _local(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
-    monkeypatch.setattr(local, "_BOOTSTRAP", folder / "program.py")
+    monkeypatch.setattr(base, "BOOTSTRAP", folder / "program.py")
     monkeypatch.setattr(local, "GRACE_S", 1)
     yard = Yard(make_target(folder), load_backend, folder, "1s", lambda: {})
 
@@ -138,9 +137,7 @@ def _local(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Y
 
 
 def _batch(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
-    monkeypatch.setattr(batch_request, "_BOOTSTRAP", folder / "program.py")
-    batch_request._bootstrap.cache_clear()
-    stack.callback(batch_request._bootstrap.cache_clear)
+    monkeypatch.setattr(base, "BOOTSTRAP", folder / "program.py")
     logs = stack.enter_context(FakeLogs(page=3, gaps=True))
     logs.group(GROUP)
     fake = stack.enter_context(FakeBatch(folder / "nodes", logs, speed=60, stop_s=1))
@@ -151,7 +148,7 @@ def _batch(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Y
 
     def backend(target: JobTarget) -> Backend:
         assert isinstance(target, BatchTarget)
-        made = aws_batch.Backend(target, sleep=lambda _: None)
+        made = aws_batch.BatchBackend(target, sleep=lambda _: None)
         made.poll_s = 0.05
         return made
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from gpuyard.training_jobs.backends.vertex import Backend, request
+from gpuyard.training_jobs.backends import base
+from gpuyard.training_jobs.backends.vertex import VertexBackend
 from gpuyard.training_jobs.clouds import gcp
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.target import JobTarget, parse_target
@@ -97,9 +98,8 @@ def yard(
     """All of it, open to whoever signed in as a pipeline does. `program`: what a replica runs instead of the bootstrap."""
     if program is not None:
         (folder / "program.py").write_text(program)
-        monkeypatch.setattr(request, "_BOOTSTRAP", folder / "program.py")
-    request._bootstrap.cache_clear()
-    monkeypatch.setattr(Backend, "poll_s", 0.05)
+        monkeypatch.setattr(base, "BOOTSTRAP", folder / "program.py")
+    monkeypatch.setattr(VertexBackend, "poll_s", 0.05)
     with storage(monkeypatch, "runs") as bucket, FakeLogging(**logs_as) as logs, FakeTokens() as tokens:
         signed_in = tokens.environment(folder / "credentials")
         with FakeVertex(folder / "replicas", logs, {**bucket.environment(), **signed_in, "GPUYARD_NOTICE": "off"}, grace_s=grace_s) as fake:
@@ -113,7 +113,6 @@ def yard(
             try:
                 yield found
             finally:
-                request._bootstrap.cache_clear()
                 close()
 
 

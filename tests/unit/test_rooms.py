@@ -29,7 +29,7 @@ _JOBS = {
 }
 _STORED = _JOBS | {"training_jobs.store", "training_jobs.clouds"}
 _JOURNALED = _STORED | {"training_jobs.lifecycle.journal"}
-_BACKENDS = {f"training_jobs.backends.{name}" for name in ("base", "submit_once", "image", "node_results")}
+_BACKENDS = {f"training_jobs.backends.{name}" for name in ("base", "submit_once", "node_results", "labels", "log_follow", "state_tables")}
 
 
 @dataclass(frozen=True)

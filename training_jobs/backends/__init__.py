@@ -7,11 +7,17 @@ from importlib import import_module
 from ..target import JobTarget
 from .base import Backend
 
-_MODULES = {"local": "local", "batch": "aws_batch", "sagemaker": "sagemaker", "vertex": "vertex", "azureml": "azureml"}
+_BACKENDS = {
+    "local": ("local", "LocalBackend"),
+    "batch": ("aws_batch", "BatchBackend"),
+    "sagemaker": ("sagemaker", "SageMakerBackend"),
+    "vertex": ("vertex", "VertexBackend"),
+    "azureml": ("azureml", "AzureMLBackend"),
+}
 
 
 def load_backend(target: JobTarget) -> Backend:
     """The backend of a target, with the service's ordinary clients."""
-    module = import_module(f".{_MODULES[target.kind]}", __name__)
-    backend: Backend = module.Backend(target)
+    module, name = _BACKENDS[target.kind]
+    backend: Backend = getattr(import_module(f".{module}", __name__), name)(target)
     return backend

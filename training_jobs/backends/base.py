@@ -1,26 +1,50 @@
-"""What every service must be able to do, and nothing more. The wait is shared: training_jobs/runner.py."""
+"""The interface of a service that runs jobs, and what the requests to all services share."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from ...problems import Problem
+from ..errors import ConflictError, UsageError
 from ..run import Run
 from ..state import Reason, State
+
+__all__ = [
+    "BOOTSTRAP",
+    "Backend",
+    "Capacity",
+    "LogLine",
+    "Request",
+    "ServiceStatus",
+    "SupportsBulkStatus",
+    "container_image",
+    "prefixed_job_name",
+    "read_bootstrap",
+    "require_same_run",
+    "run_variables",
+]
+
+BOOTSTRAP = Path(__file__).parents[1] / "launch" / "bootstrap.py"
 
 
 @dataclass(frozen=True)
 class Request:
-    """One call of a service's API, exactly as it will be sent."""
+    """One call of a service's API, exactly as it is sent."""
 
     operation: str
-    body: dict[str, Any]
+    body: dict[str, Any]  # JSON
 
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """What a service says of one submission, in our words. `restarts`: why it started the nodes anew by itself, each time."""
+    """The state of one submission at its service, in gpuyard's terms.
+
+    Times are Unix times. `restarts` has the reason of each restart that the service made by itself.
+    """
 
     state: State
     reason: Reason | None = None
@@ -43,7 +67,7 @@ class LogLine:
 
 @dataclass(frozen=True)
 class Capacity:
-    """Nodes of a pool now."""
+    """The pool now: its nodes, how many of them are free, and how many jobs wait."""
 
     nodes: int
     free: int
@@ -51,41 +75,86 @@ class Capacity:
 
 
 class Backend(Protocol):
-    """A service that runs jobs on one target. Clients and endpoints are injected by its constructor.
+    """A service that runs the jobs of one target.
 
-    Methods that ask the service raise LostSightError when it cannot be asked at present.
+    Methods that call the service raise LostSightError while it does not answer.
     """
 
     poll_s: float
 
     def request(self, run: Run) -> list[Request]:
-        """The exact calls that `submit` makes. Pure. Raises UsageError for what the service cannot do."""
+        """Return the calls that `submit` makes, without making them. Raises UsageError for a run the service cannot take."""
 
     def submit(self, run: Run) -> str:
-        """Start a submission, or find it if it is there already. Returns the service's id."""
+        """Start a submission, or find it if it exists. Returns the service's id of the job."""
 
     def find(self, run: Run) -> str | None:
-        """The service's id of a submission that may have been made before a crash."""
+        """Return the service's id of a submission that may have been made before a crash. None when there is none."""
 
     def status(self, service_id: str) -> ServiceStatus:
-        """Where it is. A job the service does not know is UNKNOWN."""
+        """Return the state of a job. A job that the service does not know is UNKNOWN."""
 
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
-        """Lines of one node or of all, in order of time, from `since` (Unix time); followed until the end."""
+        """Yield the lines of one node or of all, ordered by time, from `since` (Unix time). `follow` goes on until the job ends."""
 
     def cancel(self, service_id: str) -> None:
-        """Ask for the end. Calling it again, or after the end, changes nothing."""
+        """Ask the service to stop a job. Has no effect on a job that was cancelled or has ended."""
 
     def capacity(self) -> Capacity:
-        """How much of the pool is free."""
+        """Return how much of the pool is free."""
 
     def ready(self) -> None:
-        """Raise what a submit would meet if the service is not there or takes no jobs: asked before anything is written."""
+        """Raise what a submit would raise if the service is missing or takes no jobs. Called before anything is written."""
 
 
 @runtime_checkable
-class AsksForMany(Protocol):
-    """A backend whose service tells of many jobs in one call."""
+class SupportsBulkStatus(Protocol):
+    """A backend whose service reports many jobs in one call."""
 
     def statuses(self, service_ids: Sequence[str]) -> Mapping[str, ServiceStatus]:
-        """What `status` says of each of them."""
+        """Return the status of each job, by its id."""
+
+
+def container_image(run: Run) -> str:
+    """Return the image of a run: the job's own, by digest, else the target's. Raises UsageError for a tag, or where neither is set."""
+    own, default = run.spec.image, run.target.default_image
+    if own is not None and not re.search(r"@sha256:[0-9a-f]{64}$", own):
+        fix = "pin it: gpuyard pin <job file>"
+        problem = Problem("image", "not named by digest", own, "<name>@sha256:<digest>", fix)
+        raise UsageError("the image's tag can move to other content while the job is retried", [problem])
+    image = own or default
+    if image is None:
+        fix = "set image: in the job file and pin it: gpuyard pin <job file>; or set pins.job_image in the stack"
+        raise UsageError("no image to run", [Problem("image", f"neither the job nor pool '{run.target.pool}' names one", fix=fix)])
+    return image
+
+
+def read_bootstrap() -> str:
+    """Return the program that every node starts with: it fetches the code tarball and starts launch."""
+    return BOOTSTRAP.read_text(encoding="utf-8")
+
+
+def prefixed_job_name(run: Run, prefix: str, longest: int) -> str:
+    """Return the stack's prefix, the run and the submission as one name.
+
+    A name of more than `longest` characters loses the end of the job's name, never the digest of the run.
+    """
+    slug, digest = run.id.rsplit("-", 1)
+    suffix = f"-{digest}-{run.submission}"
+    return prefix + slug[: longest - len(prefix) - len(suffix)].rstrip("-") + suffix
+
+
+def run_variables(run: Run) -> dict[str, str]:
+    """Return the environment variables by which a node finds its run."""
+    return {
+        "GPUYARD_RUN_ID": run.id,
+        "GPUYARD_RUN_URL": run.url,
+        "GPUYARD_SUBMISSION": str(run.submission),
+        "GPUYARD_CODE_URL": run.code.url,
+    }
+
+
+def require_same_run(run: Run, job_name: str, environment: Mapping[str, str]) -> None:
+    """Raise ConflictError when a job that has this run's name belongs to another run. `environment` has the job's variables."""
+    if environment.get("GPUYARD_RUN_URL") != run.url:
+        raise ConflictError(f"job {job_name}: the name is taken by another run than {run.id}; use another request key")

@@ -19,14 +19,14 @@ which another submit takes the record over and looks for what is there by then."
 def once(
     attempt: Callable[[], T],
     find: Callable[[], T | None],
-    kind_of: Callable[[BaseException | None], str],
+    error_kind: Callable[[BaseException | None], str],
     sleep: Callable[[float], None] = time.sleep,
     *,
     until: float,
 ) -> T:
     """Make a call that starts something and carries no token of its own, so that it starts it once.
 
-    `kind_of` is the cloud's table of errors, told the cause of the one that was raised. A call that was refused is made again.
+    `error_kind` is the cloud's table of errors, told the cause of the one that was raised. A call that was refused is made again.
     After an answer that says nothing, or that never came, `find` looks whether it was made all the same. Raises
     LostSightError where that stays open, and where it is `until` (monotonic) already: the record of the run is there, and
     the next submit looks again.
@@ -37,7 +37,7 @@ def once(
         try:
             return attempt()
         except GpuyardError as error:
-            kind = kind_of(error.__cause__)
+            kind = error_kind(error.__cause__)
             if kind not in {"throttled", "unsent", "server", "lost"} or pause is None:
                 raise
         if kind in {"throttled", "unsent"}:

@@ -12,10 +12,10 @@ from typing import Any
 from ...problems import Problem
 from ..errors import UsageError
 from ..run import Run
-from .aws_errors import explain, kind_of
+from .aws_errors import error_kind, translate_error
 
 
-class Aws:
+class AwsClients:
     """Clients of one region, made when first used. `session` and `endpoints` {service: URL} are injected by tests and proxies."""
 
     def __init__(self, region: str, *, session: Any = None, endpoints: Mapping[str, str] | None = None) -> None:
@@ -36,8 +36,8 @@ class Aws:
             try:
                 return dict(getattr(self._client(service, once), operation)(**body))
             except (BotoCoreError, ClientError) as error:
-                if kind_of(error) != "expired" or renewed:
-                    raise explain(error, f"call {service} {operation}", watching=watching) from error
+                if error_kind(error) != "expired" or renewed:
+                    raise translate_error(error, f"call {service} {operation}", watching=watching) from error
             renewed = True  # whoever renews the credentials may have done so: a new session reads them once more
             with self._making:
                 self._clients.clear()
@@ -56,14 +56,14 @@ class Aws:
             return self._clients[service, once]
 
 
-def shared(region: str) -> Aws:
+def aws_clients(region: str) -> AwsClients:
     """The clients of this process for a region. Another profile, other keys or endpoints in the environment get clients of their own."""
     return _shared(region, tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))))
 
 
 @functools.lru_cache(maxsize=16)
-def _shared(region: str, environment: tuple[tuple[str, str], ...]) -> Aws:
-    return Aws(region)
+def _shared(region: str, environment: tuple[tuple[str, str], ...]) -> AwsClients:
+    return AwsClients(region)
 
 
 def tags_of(run: Run) -> dict[str, str]:

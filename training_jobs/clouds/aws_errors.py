@@ -49,42 +49,42 @@ _CLASSES: dict[str, set[str]] = {
 }  # fmt: skip
 
 
-def refusal() -> type[Any]:
+def service_error() -> type[Any]:
     """The class of a service's refusal, loaded on use."""
     from botocore.exceptions import ClientError
 
     return ClientError  # type: ignore[no-any-return]
 
 
-def code_of(error: BaseException | None) -> str:
+def error_code(error: BaseException | None) -> str:
     """The service's own word for a refusal; of a fault on the way, botocore's class."""
     response = getattr(error, "response", None)
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else type(error).__name__
 
 
-def kind_of(error: BaseException | None) -> str:
+def error_kind(error: BaseException | None) -> str:
     """What an error means for us: throttled, server, lost, unsent, expired, denied, quota, capacity, missing or refused."""
-    if not isinstance(error, refusal()):
+    if not isinstance(error, service_error()):
         names = {kind.__name__ for kind in type(error).__mro__}
         return next((kind for kind, classes in _CLASSES.items() if names & classes), "lost")
-    code, status = code_of(error), int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code, status = error_code(error), int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     found = next((kind for kind, codes in _CODES.items() if code in codes), None)
     return found or ("throttled" if status == 429 else "refused" if 400 <= status < 500 else "server")
 
 
-def explain(error: BaseException, doing: str, *, watching: bool = False) -> GpuyardError:
+def translate_error(error: BaseException, doing: str, *, watching: bool = False) -> GpuyardError:
     """An error of the client's in words, with the exit code that fits. `doing`: what was tried, such as `read s3://runs/a`.
 
     `watching`: a job may be running already, so what ran out is only the sight of it.
     """
-    kind, code = kind_of(error), code_of(error)
+    kind, code = error_kind(error), error_code(error)
     said = code if code in _UNSIGNED else f"{code}: {_message(error)}".rstrip(": ")
     if kind in {"throttled", "server", "lost", "unsent"}:
         return LostSightError(f"cannot {doing} at present: {said}")
     if kind == "expired":
         text = f"cannot {doing}: the AWS credentials have expired ({said}); sign in again, or renew the pipeline's role"
         return LostSightError(f"{text}; the job may still run") if watching else AuthError(text)
-    if kind == "denied" and not isinstance(error, refusal()):
+    if kind == "denied" and not isinstance(error, service_error()):
         text = f"cannot {doing}: no usable AWS credentials ({said}); sign in, or set AWS_PROFILE"
         return LostSightError(f"{text}; the job may still run") if watching else AuthError(text)
     if kind == "denied":

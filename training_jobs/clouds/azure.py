@@ -1,4 +1,4 @@
-"""What Azure's services share: calls of their REST API with this process's identity, and what their errors mean.
+"""What AzureClients's services share: calls of their REST API with this process's identity, and what their errors mean.
 
 The official MLClient is not used for the calls, only by the tests as the judge of the bodies: it adds the state of the git
 checkout in the current folder to each job, as properties that the service lets nobody change, so one submission made from two
@@ -15,13 +15,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .azure_credentials import credential
-from .azure_errors import code_of, explain, kind_of, problems
+from .azure_errors import client_errors, error_code, error_kind, translate_error
 
 _PATIENCE = {"retry_total": 5, "retry_backoff_factor": 0.4, "retry_backoff_max": 20}  # half a minute in all
 _CONNECTIONS = 32
 
 
-class Azure:
+class AzureClients:
     """A client for each audience, made when first used. `sign_in` is injected by tests and by programs with an identity of their own."""
 
     def __init__(self, *, sign_in: Callable[[], Any] = credential) -> None:
@@ -59,9 +59,9 @@ class Azure:
                 if answer.status_code >= 400:
                     raise HttpResponseError(response=answer)
                 return answer
-            except problems() as error:
-                if kind_of(error) != "expired" or renewed:
-                    raise explain(error, what, self._forget, watching=watching) from error
+            except client_errors() as error:
+                if error_kind(error) != "expired" or renewed:
+                    raise translate_error(error, what, self._forget, watching=watching) from error
             renewed = True  # whoever renews the credentials may have done so: a new one reads them once more
             self._forget()
 
@@ -91,14 +91,14 @@ class Azure:
             forget()
 
 
-def shared() -> Azure:
+def azure_clients() -> AzureClients:
     """The clients of this process. Another identity or proxy in the environment gets clients of its own."""
     return _shared(tuple(sorted(item for item in os.environ.items() if item[0].startswith(("AZURE_", "HTTPS_PROXY", "https_proxy")))))
 
 
 @functools.lru_cache(maxsize=16)
-def _shared(environment: tuple[tuple[str, str], ...]) -> Azure:
-    return Azure()
+def _shared(environment: tuple[tuple[str, str], ...]) -> AzureClients:
+    return AzureClients()
 
 
-__all__ = ["Azure", "code_of", "kind_of", "shared"]
+__all__ = ["AzureClients", "azure_clients", "error_code", "error_kind"]

@@ -26,27 +26,27 @@ _KINDS: dict[str, str] = {
 _STATUSES = {401: "denied", 403: "denied", 404: "missing", 408: "passing", 429: "passing"}
 
 
-def refusal() -> type[Any]:
+def service_error() -> type[Any]:
     """The class of a service's refusal, loaded on use."""
     from azure.core.exceptions import HttpResponseError
 
     return HttpResponseError
 
 
-def problems() -> type[Exception]:
+def client_errors() -> type[Exception]:
     """All that the clients raise."""
     from azure.core.exceptions import AzureError
 
     return AzureError
 
 
-def code_of(error: Any) -> str:
+def error_code(error: Any) -> str:
     """The service's own word for a refusal; empty where it has none."""
     found = getattr(error, "error_code", None) or getattr(getattr(error, "error", None), "code", None) or ""
     return str(getattr(found, "value", found))
 
 
-def kind_of(error: Any) -> str:
+def error_kind(error: Any) -> str:
     """What an error means for us: passing, unsent, expired, denied, quota, capacity, missing or other."""
     from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
@@ -57,15 +57,15 @@ def kind_of(error: Any) -> str:
         return "denied" if isinstance(error, ClientAuthenticationError) else "passing"
     if isinstance(error, ClientAuthenticationError) and "login.microsoftonline" in str(getattr(error.response, "url", "")):
         return "denied"
-    return _KINDS.get(code_of(error)) or _STATUSES.get(status) or ("other" if 400 <= status < 500 else "passing")
+    return _KINDS.get(error_code(error)) or _STATUSES.get(status) or ("other" if 400 <= status < 500 else "passing")
 
 
-def explain(error: Exception, what: str, forget: Callable[[], None] = lambda: None, *, watching: bool = False) -> GpuyardError:
+def translate_error(error: Exception, what: str, forget: Callable[[], None] = lambda: None, *, watching: bool = False) -> GpuyardError:
     """A refusal or a fault in words. `what` says what was tried; `forget` drops clients whose credentials are of no use any more.
 
     `watching`: a job may be running already, so what ran out is only the sight of it.
     """
-    kind, code = kind_of(error), code_of(error)
+    kind, code = error_kind(error), error_code(error)
     said = ": ".join(part for part in (code, _message(error)) if part)
     if kind in {"expired", "denied"}:
         forget()

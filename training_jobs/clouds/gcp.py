@@ -18,7 +18,7 @@ from ...problems import Problem
 from ..errors import GpuyardError, UsageError
 from ..run import Run
 from .gcp_credentials import credentials
-from .gcp_errors import explain, kind_of, problems
+from .gcp_errors import client_errors, error_kind, translate_error
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _TIMEOUT_S = 20.0  # of one try: the client has no deadline of its own
@@ -26,7 +26,7 @@ _GIVE_UP_S = 60.0
 _AGAIN = {"throttled", "server", "lost", "unsent"}
 
 
-class Gcp:
+class GcpClients:
     """Clients of one project and region, made when first used. Credentials and `endpoints` {service: URL} are injected by tests."""
 
     def __init__(self, project: str, region: str, *, signed_in: Any = None, endpoints: Mapping[str, str] | None = None) -> None:
@@ -77,9 +77,9 @@ class Gcp:
         while True:
             try:
                 return ask()
-            except problems() as error:
-                if kind_of(error) != "expired" or renewed:
-                    raise explain(error, doing, watching=watching) from error
+            except client_errors() as error:
+                if error_kind(error) != "expired" or renewed:
+                    raise translate_error(error, doing, watching=watching) from error
             renewed = True  # whoever renews the credentials may have done so: new clients read them once more
             with self._making:  # nothing is closed: others may be in the middle of a call
                 self._clients = {}
@@ -131,13 +131,13 @@ class Gcp:
         return self._endpoints.get(service) or os.environ.get(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{service.upper()}")
 
 
-def shared(project: str, region: str) -> Gcp:
+def gcp_clients(project: str, region: str) -> GcpClients:
     """The clients of this process for a region. Other credentials or endpoints in the environment get clients of their own."""
     found = sorted(item for item in os.environ.items() if item[0].startswith(("GOOGLE_", "CLOUDSDK_")))
-    return _shared.setdefault((project, region, *found), Gcp(project, region))
+    return _shared.setdefault((project, region, *found), GcpClients(project, region))
 
 
-_shared: dict[tuple[object, ...], Gcp] = {}
+_shared: dict[tuple[object, ...], GcpClients] = {}
 
 
 @functools.cache
@@ -145,12 +145,12 @@ def _patience() -> Any:
     """How reading calls, and those that may be made twice, are tried again."""
     from google.api_core.retry import Retry
 
-    return Retry(predicate=lambda error: kind_of(error) in _AGAIN, initial=0.5, maximum=8.0, multiplier=2.0, timeout=_GIVE_UP_S)
+    return Retry(predicate=lambda error: error_kind(error) in _AGAIN, initial=0.5, maximum=8.0, multiplier=2.0, timeout=_GIVE_UP_S)
 
 
 def is_missing(error: GpuyardError) -> bool:
     """Whether the service knows no such thing."""
-    return kind_of(error.__cause__) == "missing"
+    return error_kind(error.__cause__) == "missing"
 
 
 _KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")

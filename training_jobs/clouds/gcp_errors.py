@@ -17,13 +17,13 @@ _PER_TIME = ("per minute", "per second", "requests per")
 _CAPACITY_WORDS = ("resources are insufficient", "stockout", "insufficient capacity", "resource_pool_exhausted")
 
 
-def kind_of(error: BaseException | None) -> str:
+def error_kind(error: BaseException | None) -> str:
     """What an error means for us: throttled, server, lost, unsent, expired, denied, quota, capacity, missing, beaten or other."""
     from google.api_core import exceptions as api
     from google.auth import exceptions as auth
 
     if isinstance(error, api.RetryError):  # it gave up; the cause may be of a class of the client's own
-        found = kind_of(error.cause)
+        found = error_kind(error.cause)
         return "lost" if found == "other" else found
     if isinstance(error, api.GoogleAPICallError):
         return _kind_of_answer(error)
@@ -70,7 +70,7 @@ def reasons_of(error: Any) -> set[str]:
     return (found | {str(getattr(error, "reason", None) or "")}) - {""}
 
 
-def problems() -> tuple[type[BaseException], ...]:
+def client_errors() -> tuple[type[BaseException], ...]:
     """The classes of all that Google's clients raise."""
     import requests
     from google.api_core.exceptions import GoogleAPIError
@@ -79,12 +79,14 @@ def problems() -> tuple[type[BaseException], ...]:
     return GoogleAPIError, GoogleAuthError, requests.exceptions.RequestException
 
 
-def explain(error: BaseException, what: str, forget: Callable[[], object] = lambda: None, *, watching: bool = False) -> GpuyardError:
+def translate_error(
+    error: BaseException, what: str, forget: Callable[[], object] = lambda: None, *, watching: bool = False
+) -> GpuyardError:
     """A refusal or a fault in words. `what` says what was tried; `forget` drops a client whose credentials are of no use any more.
 
     `watching`: a job may be running already, so what ran out is only the sight of it.
     """
-    kind, said = kind_of(error), _said(error)
+    kind, said = error_kind(error), _said(error)
     if kind in {"throttled", "server", "lost", "unsent"}:
         return LostSightError(f"cannot {what} at present: {said}")
     if kind in {"expired", "denied"}:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from ..backends.base import AsksForMany
+from ..backends.base import SupportsBulkStatus
 from ..errors import AuthError, LostSightError, UsageError
 from ..status import RunStatus
 from .handle import RunHandle
@@ -52,7 +52,7 @@ def _prefetch(handles: Iterable[RunHandle]) -> None:
             alive[handle.record.pool].append((handle, last.service_id))
     for jobs in alive.values():
         backend = jobs[0][0].backend
-        if len(jobs) == 1 or not isinstance(backend, AsksForMany):
+        if len(jobs) == 1 or not isinstance(backend, SupportsBulkStatus):
             continue
         try:
             found = backend.statuses([service_id for _, service_id in jobs])

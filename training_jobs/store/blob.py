@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from ...problems import Problem
 from ..clouds.azure_credentials import credential
-from ..clouds.azure_errors import code_of, explain, problems, refusal
+from ..clouds.azure_errors import client_errors, error_code, service_error, translate_error
 from ..errors import UsageError
 from .base import ChangedError, ExistsError
 from .prefixed import PrefixedStore
@@ -55,7 +55,7 @@ class BlobStore(PrefixedStore):
             try:
                 answer = client.download_blob(self._key(path))
                 return bytes(answer.readall()), str(answer.properties.etag)
-            except refusal() as error:
+            except service_error() as error:
                 if _is_missing(error):
                     return None
                 raise
@@ -85,8 +85,8 @@ class BlobStore(PrefixedStore):
                 blob = client.get_blob_client(self._key(path))
                 made = blob.upload_blob(data, metadata={_WRITER: mark}, overwrite=True, retry_hook=lambda **_: turns.append(1), **condition)
                 return str(made["etag"])
-            except refusal() as error:
-                if code_of(error) not in _BEATEN and not _is_missing(error):
+            except service_error() as error:
+                if error_code(error) not in _BEATEN and not _is_missing(error):
                     raise
                 there = self._head(path) if turns else None
                 if there is not None and there.metadata.get(_WRITER) == mark:
@@ -97,7 +97,7 @@ class BlobStore(PrefixedStore):
         with self._plain(path, "read") as client:
             try:
                 return client.get_blob_client(self._key(path)).get_blob_properties()
-            except refusal() as error:
+            except service_error() as error:
                 if _is_missing(error):
                     return None
                 raise
@@ -110,7 +110,7 @@ class BlobStore(PrefixedStore):
         """Big ones in parts."""
         try:
             answer = client.download_blob(key)
-        except refusal() as error:
+        except service_error() as error:
             if _is_missing(error):
                 return False
             raise
@@ -124,8 +124,8 @@ class BlobStore(PrefixedStore):
         what = f"{verb} {self._url}/{self._key(path)}"
         try:
             yield _container(self._account, self._container)
-        except problems() as error:
-            raise explain(error, what, forget=forget) from None
+        except client_errors() as error:
+            raise translate_error(error, what, forget=forget) from None
 
 
 @functools.cache
@@ -160,7 +160,7 @@ def forget() -> None:
 
 def _is_missing(error: Any) -> bool:
     """Whether there is no such object; a container that is not there is another matter. A head's answer has no words."""
-    return code_of(error) in _MISSING or (error.status_code == 404 and not code_of(error))
+    return error_code(error) in _MISSING or (error.status_code == 404 and not error_code(error))
 
 
 def _is_folder(entry: Any) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..clouds.gcp_credentials import credentials
-from ..clouds.gcp_errors import explain, kind_of, problems
+from ..clouds.gcp_errors import client_errors, error_kind, translate_error
 from .base import ChangedError, ExistsError
 from .prefixed import PrefixedStore, bucket_of
 
@@ -43,7 +43,7 @@ class GcsStore(PrefixedStore):
             blob = client.bucket(self._bucket).blob(self._key(path))
             try:
                 data = bytes(blob.download_as_bytes(timeout=_TIMEOUT_S, retry=_patience()))
-            except problems() as error:
+            except client_errors() as error:
                 if _is_missing(error):
                     return None
                 raise
@@ -81,8 +81,8 @@ class GcsStore(PrefixedStore):
                 if generation < 0:
                     raise beaten(path)
                 blob.upload_from_string(data, if_generation_match=generation, timeout=_TIMEOUT_S, retry=_patience())
-            except problems() as error:
-                if kind_of(error) != "beaten" and not _is_missing(error):
+            except client_errors() as error:
+                if error_kind(error) != "beaten" and not _is_missing(error):
                     raise
                 there = self._head(path)
                 if there is not None and (there.metadata or {}).get(_WRITER) == mark:
@@ -102,7 +102,7 @@ class GcsStore(PrefixedStore):
     def _copy(self, client: Any, key: str, target: Path) -> bool:
         try:
             client.bucket(self._bucket).blob(key).download_to_filename(str(target), timeout=_TIMEOUT_S, retry=_patience())
-        except problems() as error:
+        except client_errors() as error:
             if _is_missing(error):
                 return False
             raise
@@ -114,8 +114,8 @@ class GcsStore(PrefixedStore):
         what = f"{verb} {self._url}/{self._key(path)}"
         try:
             yield client()
-        except problems() as error:
-            raise explain(error, what, forget=forget) from None
+        except client_errors() as error:
+            raise translate_error(error, what, forget=forget) from None
 
 
 @functools.cache
@@ -158,4 +158,4 @@ def _patience() -> Any:
 
 
 def _is_missing(error: BaseException) -> bool:
-    return kind_of(error) == "missing" and _NO_BUCKET not in str(error)
+    return error_kind(error) == "missing" and _NO_BUCKET not in str(error)

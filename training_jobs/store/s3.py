@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..clouds.aws_errors import code_of, explain, kind_of, refusal
+from ..clouds.aws_errors import error_code, error_kind, service_error, translate_error
 from ..errors import LostSightError
 from .base import ChangedError, ExistsError
 from .prefixed import PrefixedStore, bucket_of
@@ -42,8 +42,8 @@ class S3Store(PrefixedStore):
         with self._plain(path, "read") as client:
             try:
                 answer = client.get_object(Bucket=self._bucket, Key=self._key(path))
-            except refusal() as error:
-                if code_of(error) in _MISSING:
+            except service_error() as error:
+                if error_code(error) in _MISSING:
                     return None
                 raise
             return answer["Body"].read(), answer["ETag"]
@@ -74,8 +74,8 @@ class S3Store(PrefixedStore):
                 try:
                     put = {"Bucket": self._bucket, "Key": self._key(path), "Body": data, "Metadata": {_WRITER: mark}, **condition}
                     return str(client.put_object(**put)["ETag"])
-                except refusal() as error:
-                    code = code_of(error)
+                except service_error() as error:
+                    code = error_code(error)
                     repeated = turn > 0 or error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
                     if code in _BEATEN or (code in _MISSING and "IfMatch" in condition):
                         there = self._head(path) if repeated else None
@@ -91,8 +91,8 @@ class S3Store(PrefixedStore):
         with self._plain(path, "read") as client:
             try:
                 answer: dict[str, Any] = client.head_object(Bucket=self._bucket, Key=self._key(path))
-            except refusal() as error:
-                if code_of(error) in _MISSING:
+            except service_error() as error:
+                if error_code(error) in _MISSING:
                     return None
                 raise
         return answer
@@ -105,8 +105,8 @@ class S3Store(PrefixedStore):
         """Big ones in parts."""
         try:
             client.download_file(self._bucket, key, str(target))
-        except refusal() as error:
-            if code_of(error) in _MISSING:
+        except service_error() as error:
+            if error_code(error) in _MISSING:
                 return False
             raise
         return True
@@ -117,10 +117,10 @@ class S3Store(PrefixedStore):
         what = f"{verb} {self._url}/{self._key(path)}"
         try:
             yield client()
-        except _problems() as error:
-            if kind_of(error) in {"expired", "denied"}:
+        except _client_errors() as error:
+            if error_kind(error) in {"expired", "denied"}:
                 client.cache_clear()  # what asks next reads the credentials anew
-            raise explain(error, what) from None
+            raise translate_error(error, what) from None
 
 
 @functools.cache
@@ -133,7 +133,7 @@ def client() -> Any:
     return boto3.session.Session().client("s3", config=patience)
 
 
-def _problems() -> tuple[type[Exception], ...]:
+def _client_errors() -> tuple[type[Exception], ...]:
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 

@@ -11,7 +11,7 @@ import pytest
 
 from gpuyard.stacks.cli.targets import find_targets
 from gpuyard.training_jobs.backends.base import ServiceStatus
-from gpuyard.training_jobs.backends.local import Backend as LocalBackend
+from gpuyard.training_jobs.backends.local import LocalBackend
 from gpuyard.training_jobs.errors import AuthError, LostSightError, NotFoundError, UsageError
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.spec import JobSpec

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ....problems import Problem
-from ...clouds.aws import Aws, shared
-from ...clouds.aws_errors import code_of, kind_of
+from ...clouds.aws import AwsClients, aws_clients
+from ...clouds.aws_errors import error_code, error_kind
 from ...errors import GpuyardError, UsageError
 from ...run import Run
 from ...state import State
@@ -32,14 +32,14 @@ _seen_well: dict[tuple[int, str], float] = {}
 """When a queue was last seen to take jobs, by clients and queue: a process that submits thousands asks once a minute."""
 
 
-class Backend:
+class BatchBackend:
     """Jobs on a pool behind a Batch queue (see backends/base.py for what each method promises)."""
 
     poll_s = 5.0
 
-    def __init__(self, target: BatchTarget, *, aws: Aws | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, target: BatchTarget, *, aws: AwsClients | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
         self._target, self._sleep = target, sleep
-        self._aws = aws or shared(target.region)
+        self._aws = aws or aws_clients(target.region)
         self._definitions = Definitions(self._aws, target)
 
     def request(self, run: Run) -> list[Request]:
@@ -53,7 +53,7 @@ class Backend:
         try:
             return self._submit(run, submission, until)
         except UsageError as error:
-            if code_of(error.__cause__) != "ClientException" or not self._definitions.ensure(definition):
+            if error_code(error.__cause__) != "ClientException" or not self._definitions.ensure(definition):
                 raise
         return self._submit(run, submission, until)
 
@@ -61,7 +61,7 @@ class Backend:
         def attempt() -> str:
             return str(self._aws.call("batch", "submit_job", body, once=True)["jobId"])
 
-        return once(attempt, lambda: self.find(run), kind_of, self._sleep, until=until)
+        return once(attempt, lambda: self.find(run), error_kind, self._sleep, until=until)
 
     def find(self, run: Run) -> str | None:
         """By its name: the oldest, should there be several."""

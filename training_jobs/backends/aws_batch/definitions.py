@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from ...clouds.aws import Aws
+from ...clouds.aws import AwsClients
 from ...errors import GpuyardError
 from ...target import BatchTarget
 from .request import definitions_prefix
@@ -17,7 +17,7 @@ KEPT = 20
 class Definitions:
     """The definitions whose names begin with the pool's prefix."""
 
-    def __init__(self, aws: Aws, target: BatchTarget) -> None:
+    def __init__(self, aws: AwsClients, target: BatchTarget) -> None:
         self._aws, self._prefix = aws, definitions_prefix(target)
 
     def ensure(self, body: dict[str, Any]) -> bool:

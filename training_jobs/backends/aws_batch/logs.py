@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ...clouds.aws import Aws
+from ...clouds.aws import AwsClients
 from ...errors import NotFoundError
 from ..base import LogLine
 
@@ -29,7 +29,7 @@ class _Stream:
 class Reader:
     """Reads the streams of one job; new streams appear as nodes start and attempts follow one another."""
 
-    def __init__(self, aws: Aws, group: str, job_id: str, node: int | None, since: float | None) -> None:
+    def __init__(self, aws: AwsClients, group: str, job_id: str, node: int | None, since: float | None) -> None:
         self._aws, self._group, self._job_id, self._node, self._since = aws, group, job_id, node, since
         self._streams: dict[str, _Stream] = {}
 

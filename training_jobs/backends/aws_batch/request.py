@@ -6,9 +6,7 @@ content is registered once. What belongs to one run goes into the submission's o
 
 from __future__ import annotations
 
-import functools
 import re
-from pathlib import Path
 from typing import Any
 
 from ....problems import Problem
@@ -16,14 +14,12 @@ from ...clouds.aws import tags_of
 from ...errors import UsageError
 from ...run import Run, digest
 from ...target import BatchTarget
-from ..base import Request
-from ..image import image_of
+from ..base import Request, container_image, read_bootstrap, run_variables
 
 GRACE_S = 25  # the agent sends SIGKILL 30 s after SIGTERM; the rest is for the result
 SHORTEST_S = 60  # Batch takes no shorter time limit
 _MOST_ATTEMPTS = 10
 _NODES = "0:"  # an open range: the number of nodes is the submission's
-_BOOTSTRAP = Path(__file__).parents[2] / "launch" / "bootstrap.py"
 _TRANSLATED = re.compile(r"Ref::|\$\(|\$\$")
 
 Body = dict[str, Any]
@@ -54,7 +50,7 @@ def _refuse_the_impossible(run: Run, target: BatchTarget) -> None:
 
 
 def _definition(run: Run, target: BatchTarget) -> Body:
-    container = _container(image_of(run), target)
+    container = _container(container_image(run), target)
     if run.spec.nodes > 1:
         group = {"targetNodes": _NODES, "container": container}
         shape: Body = {"type": "multinode", "nodeProperties": {"numNodes": 2, "mainNode": 0, "nodeRangeProperties": [group]}}
@@ -94,12 +90,7 @@ def _container(image: str, target: BatchTarget) -> Body:
 
 def _submission(run: Run, target: BatchTarget, definition: Body) -> Body:
     strategy = _retries(run, target)
-    environment = {
-        "GPUYARD_RUN_ID": run.id,
-        "GPUYARD_RUN_URL": run.url,
-        "GPUYARD_SUBMISSION": str(run.submission),
-        "GPUYARD_CODE_URL": run.code.url,
-    }
+    environment = run_variables(run)
     if strategy["attempts"] > 1:  # Batch counts each attempt's time anew: launch keeps the sum
         environment["GPUYARD_LIMIT_S"] = str(run.limit_s)
     own = {"environment": _pairs(environment)}
@@ -138,9 +129,8 @@ def _retries(run: Run, target: BatchTarget) -> Body:
     return {"attempts": min(1 + share, _MOST_ATTEMPTS), "evaluateOnExit": [*again, {"onReason": "*", "action": "EXIT"}]}
 
 
-@functools.cache
 def _bootstrap() -> str:
-    text = _BOOTSTRAP.read_text(encoding="utf-8")
+    text = read_bootstrap()
     if _TRANSLATED.search(text):
         raise AssertionError("the bootstrap holds what Batch would replace in a command: Ref::, $( or $$")
     return text

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...clouds.azure import Azure, code_of, shared
+from ...clouds.azure import AzureClients, azure_clients, error_code
 from ...errors import ConflictError, GpuyardError, NotFoundError
 from ...run import Run
 from ...state import State
 from ...target import AzureMlTarget
-from ..base import Capacity, LogLine, Request, ServiceStatus
-from ..image import image_of
+from ..base import Capacity, LogLine, Request, ServiceStatus, container_image
 from ..node_results import exit_codes, starts
 from .logs import beyond_the_end, lines
 from .request import ARM, arm_url, body_of, environment_of, name_of, workspace_of
@@ -25,7 +24,7 @@ _registered: set[str] = set()  # environments that this process has written: the
 _histories: dict[str, str] = {}  # workspace -> where its run history is
 
 
-class Backend:
+class AzureMLBackend:
     """Jobs of one target (see backends/base.py for what each method promises).
 
     The name of a job is the run's and the caller's to choose, so a call that is made twice starts it once.
@@ -33,14 +32,14 @@ class Backend:
 
     poll_s = 5.0
 
-    def __init__(self, target: AzureMlTarget, *, azure: Azure | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._target, self._azure, self._sleep = target, azure or shared(), sleep
+    def __init__(self, target: AzureMlTarget, *, azure: AzureClients | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._target, self._azure, self._sleep = target, azure or azure_clients(), sleep
         self._workspace = workspace_of(target)
 
     def request(self, run: Run) -> list[Request]:
         """The environment, and the job."""
         body = body_of(run, self._target)
-        resource, environment = environment_of(image_of(run), self._target)
+        resource, environment = environment_of(container_image(run), self._target)
         return [
             Request(f"PUT {resource}", environment),
             Request(f"PUT {self._job(name_of(run, self._target))}", body),
@@ -178,7 +177,7 @@ class Backend:
         try:
             found: dict[str, Any] = self._azure.call("GET", arm_url(self._job(name)), audience=ARM, watching=True).json()
         except NotFoundError as error:
-            if code_of(error.__cause__) in {"ResourceGroupNotFound", "SubscriptionNotFound"}:
+            if error_code(error.__cause__) in {"ResourceGroupNotFound", "SubscriptionNotFound"}:
                 raise
             return None
         return found

@@ -7,24 +7,21 @@ into; all that differs from job to job is in variables and in the run's record.
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import re
-from pathlib import Path
 from typing import Any
 
 from ....problems import Problem
 from ...errors import UsageError
 from ...run import Run
 from ...target import AzureMlTarget
-from ..image import image_of
+from ..base import container_image, prefixed_job_name, read_bootstrap, run_variables
 
 API_VERSION = "2024-04-01"  # learn.microsoft.com/rest/api/azureml: the newest that all clouds' regions have
 ARM = "https://management.azure.com"
 _NAME = 255  # characters of a job's name
 _ANONYMOUS = "CliV2AnonymousEnvironment"  # where Azure's own clients keep the environments that nobody named
 _LOADER = 'python3 -c "import base64,sys;exec(base64.b64decode(sys.argv[1]))"'
-_BOOTSTRAP = Path(__file__).parents[2] / "launch" / "bootstrap.py"
 _GRACE_S = 25
 _TAG, _TAG_VALUE, _TAGS = 100, 256, 40
 _OURS = ("stack", "pool", "run", "limit")
@@ -43,9 +40,7 @@ def arm_url(resource: str) -> str:
 
 def name_of(run: Run, target: AzureMlTarget) -> str:
     """The job's name: the stack's prefix, the run and the submission; a long job name is cut, its digest is not."""
-    slug, digest = run.id.rsplit("-", 1)
-    prefix, suffix = target.job_prefix, f"-{digest}-{run.submission}"
-    return prefix + slug[: _NAME - len(prefix) - len(suffix)].rstrip("-") + suffix
+    return prefixed_job_name(run, target.job_prefix, _NAME)
 
 
 def environment_of(image: str, target: AzureMlTarget) -> tuple[str, dict[str, Any]]:
@@ -57,7 +52,7 @@ def environment_of(image: str, target: AzureMlTarget) -> tuple[str, dict[str, An
 
 def body_of(run: Run, target: AzureMlTarget) -> dict[str, Any]:
     """The job. Raises UsageError for what Azure ML cannot do, every problem at once."""
-    image = image_of(run)
+    image = container_image(run)
     tags = _tags(run)
     environment, _ = environment_of(image, target)
     return {
@@ -78,10 +73,9 @@ def body_of(run: Run, target: AzureMlTarget) -> dict[str, Any]:
     }
 
 
-@functools.cache
 def command() -> str:
     """What a shell on each node is given: the same for every job of this version."""
-    return f"{_LOADER} {base64.b64encode(_BOOTSTRAP.read_bytes()).decode()}"
+    return f"{_LOADER} {base64.b64encode(read_bootstrap().encode()).decode()}"
 
 
 def duration(seconds: int) -> str:
@@ -104,11 +98,8 @@ def _variables(run: Run, target: AzureMlTarget) -> dict[str, str]:
         "AZURE_CLIENT_ID": target.identity_client_id,
         "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
         "GPUYARD_SERVICE": "azureml",
-        "GPUYARD_RUN_ID": run.id,
-        "GPUYARD_RUN_URL": run.url,
-        "GPUYARD_SUBMISSION": str(run.submission),
+        **run_variables(run),
         "GPUYARD_FIRST_ATTEMPT": str(run.attempt),
-        "GPUYARD_CODE_URL": run.code.url,
         "GPUYARD_GRACE_S": str(_GRACE_S),
         "GPUYARD_LIMIT_REASON": run.limit_reason,
         "GPUYARD_STAMP": "1",

@@ -14,14 +14,13 @@ from pathlib import Path
 from ...run import Run
 from ...state import Reason, State
 from ...target import LocalTarget
-from ..base import Capacity, LogLine, Request, ServiceStatus
+from ..base import Capacity, LogLine, Request, ServiceStatus, read_bootstrap, run_variables
 from .pool import Pool
 
 GRACE_S = 30  # between SIGTERM and SIGKILL
-_BOOTSTRAP = Path(__file__).parents[2] / "launch" / "bootstrap.py"
 
 
-class Backend:
+class LocalBackend:
     """Jobs on a local pool (see backends/base.py for what each method promises)."""
 
     poll_s = 0.2
@@ -38,13 +37,8 @@ class Backend:
             "limit_reason": run.limit_reason,
             "queue_timeout_s": run.spec.queue_timeout,
             "grace_s": GRACE_S,
-            "bootstrap": _BOOTSTRAP.read_text(),
-            "environment": {
-                "GPUYARD_RUN_ID": run.id,
-                "GPUYARD_RUN_URL": run.url,
-                "GPUYARD_SUBMISSION": str(run.submission),
-                "GPUYARD_CODE_URL": run.code.url,
-            },
+            "bootstrap": read_bootstrap(),
+            "environment": run_variables(run),
         }
         return [Request("enqueue", {"job": run.name, **body})]
 

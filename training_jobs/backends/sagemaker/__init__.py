@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ...clouds.aws import Aws, shared
-from ...clouds.aws_errors import code_of
+from ...clouds.aws import AwsClients, aws_clients
+from ...clouds.aws_errors import error_code
 from ...errors import AuthError, ConflictError, GpuyardError
 from ...run import Run
 from ...state import State
@@ -23,7 +23,7 @@ _CONSOLES = {"aws": "console.aws.amazon.com", "aws-cn": "console.amazonaws.cn", 
 _PER_LIST = 100
 
 
-class Backend:
+class SageMakerBackend:
     """Training jobs of one target (see backends/base.py for what each method promises).
 
     The name of a training job is the run's and unique in the account, so the service itself refuses to start one twice.
@@ -31,8 +31,8 @@ class Backend:
 
     poll_s = 5.0
 
-    def __init__(self, target: SageMakerTarget, *, aws: Aws | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._target, self._aws, self._sleep = target, aws or shared(target.region), sleep
+    def __init__(self, target: SageMakerTarget, *, aws: AwsClients | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._target, self._aws, self._sleep = target, aws or aws_clients(target.region), sleep
 
     def request(self, run: Run) -> list[Request]:
         """One CreateTrainingJob."""
@@ -44,7 +44,7 @@ class Backend:
         try:
             self._call("create_training_job", self.request(run)[0].body, watching=False)
         except GpuyardError as error:
-            if code_of(error.__cause__) != "ResourceInUse":
+            if error_code(error.__cause__) != "ResourceInUse":
                 raise
             found = self.find(run)
             if found is None:
@@ -147,4 +147,4 @@ class Backend:
 
 
 def _refused(error: GpuyardError, *codes: str) -> bool:
-    return code_of(error.__cause__) in codes
+    return error_code(error.__cause__) in codes

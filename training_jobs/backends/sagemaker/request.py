@@ -9,10 +9,8 @@ downloads, and what the nodes leave goes to S3 as SageMaker's own output, at the
 from __future__ import annotations
 
 import base64
-import functools
 import re
 import zlib
-from pathlib import Path
 from typing import Any
 
 from ....problems import Problem
@@ -20,7 +18,7 @@ from ...clouds.aws import tags_of
 from ...errors import UsageError
 from ...run import Run
 from ...target import SageMakerTarget
-from ..image import image_of
+from ..base import container_image, prefixed_job_name, read_bootstrap, run_variables
 
 _NAME = 63  # characters of a training job's name
 _ARGUMENT = 256  # characters of one container argument
@@ -30,7 +28,6 @@ _DISK_GIB = 200
 _GRACE_S = 110
 """Of the 120 s between SageMaker's SIGTERM and the end; the rest is for the upload of the last words."""
 _LOADER = 'import base64,sys,zlib;exec(zlib.decompress(base64.b64decode("".join(sys.argv[1:]))))'
-_BOOTSTRAP = Path(__file__).parents[2] / "launch" / "bootstrap.py"
 _ECR = re.compile(r"^[0-9]{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/")
 # Machines with disks of their own, which their hardware encrypts: a key for the volume is refused (CreateTrainingJob, VolumeKmsKeyId).
 _OWN_DISKS = re.compile(r"^ml\.(g4dn|g5|g6e?|g7e?|p3dn|p4de?|p5(en?)?|p6.*|trn.*|r5d)\.")
@@ -38,14 +35,12 @@ _OWN_DISKS = re.compile(r"^ml\.(g4dn|g5|g6e?|g7e?|p3dn|p4de?|p5(en?)?|p6.*|trn.*
 
 def name_of(run: Run, target: SageMakerTarget) -> str:
     """The training job's name: the stack's prefix, the run and the submission; a long job name is cut, its digest is not."""
-    slug, digest = run.id.rsplit("-", 1)
-    prefix, suffix = target.job_prefix, f"-{digest}-{run.submission}"
-    return prefix + slug[: _NAME - len(prefix) - len(suffix)].rstrip("-") + suffix
+    return prefixed_job_name(run, target.job_prefix, _NAME)
 
 
 def body_of(run: Run, target: SageMakerTarget) -> dict[str, Any]:
     """The body. Raises UsageError for what SageMaker cannot do, every problem at once."""
-    image = image_of(run)
+    image = container_image(run)
     _check(run, target, image)
     body: dict[str, Any] = {
         "TrainingJobName": name_of(run, target),
@@ -136,10 +131,7 @@ def _environment(run: Run, target: Any) -> dict[str, str]:
     return {
         "AWS_DEFAULT_REGION": target.region,
         "GPUYARD_SERVICE": "sagemaker",
-        "GPUYARD_RUN_ID": run.id,
-        "GPUYARD_RUN_URL": run.url,
-        "GPUYARD_SUBMISSION": str(run.submission),
-        "GPUYARD_CODE_URL": run.code.url,
+        **run_variables(run),
         "GPUYARD_GRACE_S": str(_GRACE_S),
         "GPUYARD_LIMIT_REASON": run.limit_reason,
         **(_inside(run) if target.network_isolation else {}),
@@ -155,10 +147,9 @@ def _inside(run: Run) -> dict[str, str]:
     }
 
 
-@functools.cache
 def _bootstrap_arguments() -> list[str]:
     """The bootstrap as arguments of the length that SageMaker takes, for the loader to put together again."""
-    packed = base64.b64encode(zlib.compress(_BOOTSTRAP.read_bytes(), 9)).decode()
+    packed = base64.b64encode(zlib.compress(read_bootstrap().encode(), 9)).decode()
     return [packed[start : start + _ARGUMENT] for start in range(0, len(packed), _ARGUMENT)]
 
 

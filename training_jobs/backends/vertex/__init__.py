@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ...clouds.gcp import Gcp, is_missing, label, shared
-from ...clouds.gcp_errors import kind_of
+from ...clouds.gcp import GcpClients, gcp_clients, is_missing, label
+from ...clouds.gcp_errors import error_kind
 from ...errors import GpuyardError, UsageError
 from ...run import Run
 from ...state import Reason, State
@@ -32,14 +32,14 @@ _MANY = 3  # from so many jobs on a listing costs less than a call for each
 _PAGE = 100
 
 
-class Backend:
+class VertexBackend:
     """Custom jobs of one target (see backends/base.py for what each method promises)."""
 
     poll_s = 5.0
 
-    def __init__(self, target: VertexTarget, *, gcp: Gcp | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, target: VertexTarget, *, gcp: GcpClients | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
         self._target, self._sleep = target, sleep
-        self._gcp = gcp or shared(target.project, target.region)
+        self._gcp = gcp or gcp_clients(target.project, target.region)
         self._pool = f'labels.gpuyard_stack="{label(target.stack)}" AND labels.gpuyard_pool="{label(target.pool)}"'
         self._parent = f"projects/{target.project}/locations/{target.region}"
 
@@ -56,7 +56,7 @@ class Backend:
             made = self._gcp.call("create_custom_job", {"parent": self._parent, "custom_job": body}, once=True)
             return str(made.name)
 
-        return once(attempt, lambda: self.find(run), kind_of, self._sleep, until=until)
+        return once(attempt, lambda: self.find(run), error_kind, self._sleep, until=until)
 
     def find(self, run: Run) -> str | None:
         """By its labels: the oldest, should there be several."""

@@ -6,9 +6,7 @@ as an argv; no shell reads it.
 
 from __future__ import annotations
 
-import functools
 import re
-from pathlib import Path
 from typing import Any
 
 from ....problems import Problem
@@ -16,27 +14,24 @@ from ...clouds.gcp import labels_of
 from ...errors import UsageError
 from ...run import Run
 from ...target import VertexTarget
-from ..image import image_of
+from ..base import container_image, prefixed_job_name, read_bootstrap, run_variables
 
 _NAME = 128  # characters of a display name
 _LONGEST_FLEX_S = 7 * 86400  # that a job may run which waits for machines of the Dynamic Workload Scheduler
 _GRACE_S = 25
 """Of the 30 s between the notice that a spot machine is taken and its end."""
-_BOOTSTRAP = Path(__file__).parents[2] / "launch" / "bootstrap.py"
 _REGISTRY = re.compile(r"^([a-z0-9-]+-docker\.pkg\.dev|([a-z]+\.)?gcr\.io|docker\.io)/")  # ContainerSpec.image_uri
 _STRATEGIES = {"standard": "STANDARD", "spot": "SPOT", "flex_start": "FLEX_START"}
 
 
 def name_of(run: Run, target: VertexTarget) -> str:
     """What people see it called: the stack's prefix, the run and the submission; a long job name is cut, its digest is not."""
-    slug, digest = run.id.rsplit("-", 1)
-    prefix, suffix = target.job_prefix, f"-{digest}-{run.submission}"
-    return prefix + slug[: _NAME - len(prefix) - len(suffix)].rstrip("-") + suffix
+    return prefixed_job_name(run, target.job_prefix, _NAME)
 
 
 def body_of(run: Run, target: VertexTarget) -> dict[str, Any]:
     """The CustomJob. Raises UsageError for what Vertex cannot do, every problem at once."""
-    image = image_of(run)
+    image = container_image(run)
     _check(run, target, image)
     spec: dict[str, Any] = {
         "workerPoolSpecs": _pools(run, target, image),
@@ -88,7 +83,7 @@ def _pools(run: Run, target: VertexTarget, image: str) -> list[dict[str, Any]]:
         machine["reservationAffinity"] = {"reservationAffinityType": "SPECIFIC_RESERVATION", **affinity}
     container = {
         "imageUri": image,
-        "command": ["python3", "-c", _bootstrap()],
+        "command": ["python3", "-c", read_bootstrap()],
         "env": [{"name": name, "value": value} for name, value in sorted(_environment(run, target).items())],
     }
     disk = {"bootDiskType": target.boot_disk_type, "bootDiskSizeGb": target.boot_disk_gib}
@@ -113,18 +108,10 @@ def _environment(run: Run, target: VertexTarget) -> dict[str, str]:
         "GOOGLE_CLOUD_PROJECT": target.project,
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # else every process asks for the bucket's layout, for minutes where it may not
         "GPUYARD_SERVICE": "vertex",
-        "GPUYARD_RUN_ID": run.id,
-        "GPUYARD_RUN_URL": run.url,
-        "GPUYARD_SUBMISSION": str(run.submission),
-        "GPUYARD_CODE_URL": run.code.url,
+        **run_variables(run),
         "GPUYARD_GRACE_S": str(_GRACE_S),
         "GPUYARD_LIMIT_REASON": run.limit_reason,
     }
-
-
-@functools.cache
-def _bootstrap() -> str:
-    return _BOOTSTRAP.read_text(encoding="utf-8")
 
 
 def _if(name: str, value: str | None) -> dict[str, str]:

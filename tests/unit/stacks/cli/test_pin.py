@@ -185,13 +185,13 @@ def test_local_has_nothing_to_pin(project: Path, pin: Pin) -> None:
 
 
 def test_a_refusal_of_aws_is_told_in_words(project: Path, pin: Pin, aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpuyard.training_jobs.clouds.aws import Aws
+    from gpuyard.training_jobs.clouds.aws import AwsClients
     from gpuyard.training_jobs.errors import AuthError
 
     def denied(*_: Any, **__: Any) -> Any:
         raise AuthError("ssm get_parameter: AccessDenied")
 
-    monkeypatch.setattr(Aws, "call", denied)
+    monkeypatch.setattr(AwsClients, "call", denied)
     done = pin()
     assert (done.returncode, "AccessDenied" in done.stderr) == (5, True)
     assert (project / "Pulumi.dev.yaml").read_text() == STACK

@@ -45,7 +45,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         assert (verb, url, more) == ("GET", URL, {"audience": "https://management.azure.com"})
         return SimpleNamespace(json=lambda: [{"name": name} for name in ("22.04.2026020101", "22.04.2026101001", "22.04.2025120101")])
 
-    monkeypatch.setattr(azure, "shared", lambda: SimpleNamespace(call=call))
+    monkeypatch.setattr(azure, "azure_clients", lambda: SimpleNamespace(call=call))
     return tmp_path
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from gpuyard.stacks.cli.pin import pin
 from gpuyard.training_jobs.clouds import gcp
-from gpuyard.training_jobs.clouds.gcp import Gcp
+from gpuyard.training_jobs.clouds.gcp import GcpClients
 from gpuyard.training_jobs.errors import GpuyardError
 
 STACK = """\
@@ -53,8 +53,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Compute)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", f"http://127.0.0.1:{server.server_port}/")
-    google = Gcp("acme-ml", "us-central1", signed_in=_signed_in())
-    monkeypatch.setattr(gcp, "shared", lambda project, region: google if (project, region) == ("acme-ml", "us-central1") else None)
+    google = GcpClients("acme-ml", "us-central1", signed_in=_signed_in())
+    monkeypatch.setattr(gcp, "gcp_clients", lambda project, region: google if (project, region) == ("acme-ml", "us-central1") else None)
     yield paths
     server.shutdown()
     server.server_close()

@@ -8,22 +8,22 @@ from typing import Any
 
 import pytest
 
-from gpuyard.training_jobs.backends import local
+from gpuyard.training_jobs.backends import base, local
 from gpuyard.training_jobs.runner import Runner
 from tests.helpers.local_pool import NODE_PROGRAM, job, make_target
 from tests.helpers.local_processes import Start, left
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def node_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "node_program.py"
     program.write_text(NODE_PROGRAM)
-    monkeypatch.setattr(local, "_BOOTSTRAP", program)
+    monkeypatch.setattr(base, "BOOTSTRAP", program)
     monkeypatch.setattr(local, "GRACE_S", 1)
 
 
 @pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Runner]:
+def runner(tmp_path: Path, node_program: None) -> Iterator[Runner]:
     runner = Runner({"local": make_target(tmp_path)})
     yield runner
     for status in runner.runs():

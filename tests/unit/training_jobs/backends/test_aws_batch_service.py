@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from gpuyard.training_jobs.backends import aws_batch
+from gpuyard.training_jobs.backends import aws_batch, base
 from gpuyard.training_jobs.backends.aws_batch import definitions
-from gpuyard.training_jobs.backends.aws_batch import request as batch_request
 from gpuyard.training_jobs.backends.base import Backend
 from gpuyard.training_jobs.errors import AuthError, GpuyardError, LostSightError, QuotaError, UsageError
 from gpuyard.training_jobs.runner import Runner
@@ -28,8 +27,7 @@ from tests.helpers.local_pool import job
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBatch]:
     (tmp_path / "bucket").mkdir()
     (tmp_path / "batch_program.py").write_text(NODE_PROGRAM)
-    monkeypatch.setattr(batch_request, "_BOOTSTRAP", tmp_path / "batch_program.py")
-    batch_request._bootstrap.cache_clear()
+    monkeypatch.setattr(base, "BOOTSTRAP", tmp_path / "batch_program.py")
     aws_batch._seen_well.clear()
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)  # boto3's own pauses
     with FakeLogs() as logs, FakeBatch(tmp_path / "nodes", logs, speed=60, stop_s=1) as fake:
@@ -37,12 +35,11 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBatch]
         fake.add_queue("yard-p5", nodes=3)
         call_as_a_pipeline(monkeypatch, batch=fake.url, cloudwatch_logs=logs.url)
         yield fake
-    batch_request._bootstrap.cache_clear()
 
 
 def _backend(target: JobTarget) -> Backend:
     assert isinstance(target, BatchTarget)
-    backend = aws_batch.Backend(target, sleep=lambda _: None)
+    backend = aws_batch.BatchBackend(target, sleep=lambda _: None)
     backend.poll_s = 0.05
     return backend
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuyard.training_jobs.backends.azureml import Backend
+from gpuyard.training_jobs.backends.azureml import AzureMLBackend
 from gpuyard.training_jobs.backends.azureml.request import body_of, command, duration, name_of, seconds_of
 from gpuyard.training_jobs.backends.azureml.states import _STATES, status_of
 from gpuyard.training_jobs.backends.base import Request
@@ -45,7 +45,7 @@ def body(target: Any, **keys: Any) -> dict[str, Any]:
 
 
 def requests(target: Any, **keys: Any) -> list[Request]:
-    return Backend(target, azure=object()).request(a_run(target, **keys))  # type: ignore[arg-type]
+    return AzureMLBackend(target, azure=object()).request(a_run(target, **keys))  # type: ignore[arg-type]
 
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

@@ -13,10 +13,10 @@ from google.auth import credentials
 from google.auth import exceptions as google_auth
 from google.cloud.aiplatform_v1 import types
 
-from gpuyard.training_jobs.backends.vertex import Backend
+from gpuyard.training_jobs.backends.vertex import VertexBackend
 from gpuyard.training_jobs.backends.vertex.logs import lines
-from gpuyard.training_jobs.clouds.gcp import Gcp
-from gpuyard.training_jobs.clouds.gcp_errors import explain, kind_of
+from gpuyard.training_jobs.clouds.gcp import GcpClients
+from gpuyard.training_jobs.clouds.gcp_errors import error_kind, translate_error
 from gpuyard.training_jobs.errors import AuthError, CapacityError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
 from gpuyard.training_jobs.state import State
 from gpuyard.training_jobs.target import VertexTarget
@@ -87,7 +87,7 @@ def test_the_fake_refuses_what_the_service_documents(service: Yard, changes: dic
 
     message = CustomJob()
     ParseDict(custom_job(**changes), CustomJob.pb(message))
-    clients = Gcp("acme-ml", "us-central1")
+    clients = GcpClients("acme-ml", "us-central1")
     with pytest.raises(UsageError, match=says):
         clients.call("create_custom_job", {"parent": "projects/acme-ml/locations/us-central1", "custom_job": message})
     assert service.vertex.jobs == {}
@@ -95,13 +95,13 @@ def test_the_fake_refuses_what_the_service_documents(service: Yard, changes: dic
 
 
 @pytest.fixture
-def backend(service: Yard) -> Backend:
+def backend(service: Yard) -> VertexBackend:
     target = make_target()
     assert isinstance(target, VertexTarget)
-    return Backend(target, sleep=lambda _: None)
+    return VertexBackend(target, sleep=lambda _: None)
 
 
-def test_a_job_that_is_not_there(service: Yard, backend: Backend) -> None:
+def test_a_job_that_is_not_there(service: Yard, backend: VertexBackend) -> None:
     name = "projects/1/locations/us-central1/customJobs/7"
     assert backend.status(name).state is State.UNKNOWN
     assert list(backend.logs(name, node=None, since=None, follow=True)) == []
@@ -118,7 +118,7 @@ def test_a_job_of_another_bucket_with_the_same_labels_is_not_adopted(service: Ya
 
 
 def told(logs: FakeLogging, *, node: int | None = None, since: float = 1000.0) -> list[tuple[int, str]]:
-    clients = Gcp("acme-ml", "us-central1", endpoints={"logging": logs.url})
+    clients = GcpClients("acme-ml", "us-central1", endpoints={"logging": logs.url})
     try:
         found = list(lines(clients.post, "acme-ml", "7", node=node, since=since, over=None, pause=lambda: None))
         return [(line.node, line.text) for line in found]
@@ -147,7 +147,7 @@ def test_a_late_line_of_another_node_is_not_lost_while_following(service: Yard) 
         if next(late, False):
             service.logs.write("7", "workerpool1-0", "late", at=now - 5)
 
-    clients = Gcp("acme-ml", "us-central1")
+    clients = GcpClients("acme-ml", "us-central1")
     ends = iter([False, False, True, True, True, True])
     found = lines(clients.post, "acme-ml", "7", node=None, since=now - 60, over=lambda: next(ends), pause=pause)
     assert [(line.node, line.text) for line in found] == [(0, "first"), (1, "late")]
@@ -190,28 +190,28 @@ def test_logs_that_cannot_be_read_lose_sight_and_come_back(service: Yard, monkey
     ],
 )  # fmt: skip
 def test_errors_are_told_apart(error: BaseException, kind: str, error_type: type[GpuyardError]) -> None:
-    assert kind_of(error) == kind
-    assert type(explain(error, "do it")) is error_type
-    watched = explain(error, "do it", watching=True)
+    assert error_kind(error) == kind
+    assert type(translate_error(error, "do it")) is error_type
+    watched = translate_error(error, "do it", watching=True)
     assert isinstance(watched, LostSightError if kind == "expired" or error_type is LostSightError else error_type | LostSightError)
 
 
 def test_no_signature_and_no_token_is_in_an_error() -> None:
     error = api.Forbidden("GET https://storage.googleapis.com/x?X-Goog-Signature=abc: no")
-    assert "abc" not in str(explain(error, "read"))
+    assert "abc" not in str(translate_error(error, "read"))
     refused = auth.RefreshError("invalid_grant: Bad Request", {"refresh_token": "1//secret"})
-    assert "secret" not in str(explain(refused, "read"))
+    assert "secret" not in str(translate_error(refused, "read"))
 
 
 def test_an_endpoint_decides_how_it_is_spoken_to(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     for url, transport in (("http://127.0.0.1:1/", "rest"), ("https://127.0.0.1:1/", "grpc")):
-        clients = Gcp("acme-ml", "europe-west4", endpoints={"aiplatform": url})
+        clients = GcpClients("acme-ml", "europe-west4", endpoints={"aiplatform": url})
         made = clients._client("aiplatform", clients._jobs)
         assert made.transport.kind == transport
         assert "127.0.0.1:1" in made.transport.host
         made.transport.close()
     monkeypatch.delenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM")
-    clients = Gcp("acme-ml", "europe-west4")
+    clients = GcpClients("acme-ml", "europe-west4")
     made = clients._client("aiplatform", clients._jobs)
     assert made.transport.host == "europe-west4-aiplatform.googleapis.com:443"
     made.transport.close()

@@ -14,7 +14,7 @@ from google.cloud.aiplatform_v1.types.accelerator_type import AcceleratorType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuyard.training_jobs.backends.vertex import Backend, _message
+from gpuyard.training_jobs.backends.vertex import VertexBackend, _message
 from gpuyard.training_jobs.backends.vertex.request import body_of, filter_of, name_of
 from gpuyard.training_jobs.backends.vertex.states import _ALIVE, Told, status_of
 from gpuyard.training_jobs.clouds.gcp import label
@@ -154,7 +154,7 @@ def test_images_of_docker_hub_and_artifact_registry_are_taken(image: str) -> Non
 def test_a_request_is_the_same_every_time_and_asks_nobody() -> None:
     target = make_target()
     assert isinstance(target, VertexTarget)
-    (request,) = Backend(target).request(a_run(target))
+    (request,) = VertexBackend(target).request(a_run(target))
     assert (request.operation, request.body["parent"]) == ("CreateCustomJob", "projects/acme-ml/locations/us-central1")
     assert request.body["customJob"] == body(target) == body(target)
 

@@ -20,7 +20,7 @@ from botocore.parsers import ResponseParserError
 
 from gpuyard.training_jobs.backends.submit_once import once
 from gpuyard.training_jobs.clouds import aws
-from gpuyard.training_jobs.clouds.aws_errors import _CLASSES, _CODES, explain, kind_of
+from gpuyard.training_jobs.clouds.aws_errors import _CLASSES, _CODES, error_kind, translate_error
 from gpuyard.training_jobs.errors import AuthError, CapacityError, LostSightError, NotFoundError, QuotaError, UsageError
 from tests.fakes.aws.botocore_service import EXPIRED, LOST, THROTTLED, UNAVAILABLE, Body, FakeService, Fault
 
@@ -55,7 +55,7 @@ def client_error(code: str, message: str = "no", status: int = 400) -> ClientErr
     ],
 )
 def test_an_error_gets_its_exit_code(error: Exception, watching: bool, expected: type[Exception]) -> None:
-    found = explain(error, "batch submit_job", watching=watching)
+    found = translate_error(error, "batch submit_job", watching=watching)
     assert type(found) is expected
     assert "batch submit_job" in str(found)
 
@@ -64,15 +64,15 @@ def test_a_code_and_a_class_mean_one_thing() -> None:
     for table in (_CODES, _CLASSES):
         every = [name for names in table.values() for name in names]
         assert len(every) == len(set(every))
-    assert kind_of(BotoCoreError()) == "lost"  # what nobody has heard of may have been carried out
+    assert error_kind(BotoCoreError()) == "lost"  # what nobody has heard of may have been carried out
 
 
 def test_no_signature_and_no_token_is_shown() -> None:
     secret = "x-amz-security-token:FwoGZXIvYXdzEXAMPLE"
     for code in ("SignatureDoesNotMatch", "InvalidSignatureException"):
-        assert "FwoGZXIv" not in str(explain(client_error(code, secret), "batch submit_job", watching=False))
+        assert "FwoGZXIv" not in str(translate_error(client_error(code, secret), "batch submit_job", watching=False))
     signed = "cannot read https://s3.amazonaws.com/b/k?X-Amz-Signature=abcdef now"
-    said = str(explain(client_error("ClientException", signed), "batch submit_job", watching=False))
+    said = str(translate_error(client_error("ClientException", signed), "batch submit_job", watching=False))
     assert "abcdef" not in said
     assert "https://s3.amazonaws.com/b/k now" in said
 
@@ -104,7 +104,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
 
 
 def submit_once(slept: list[float], within_s: float = 60) -> str:
-    clients = aws.shared("us-east-1")
+    clients = aws.aws_clients("us-east-1")
     body = {"jobName": "a", "jobQueue": "q", "jobDefinition": "d"}
 
     def find() -> str | None:
@@ -114,7 +114,7 @@ def submit_once(slept: list[float], within_s: float = 60) -> str:
     def attempt() -> str:
         return str(clients.call("batch", "submit_job", body, once=True)["jobId"])
 
-    return once(attempt, find, kind_of, slept.append, until=time.monotonic() + within_s)
+    return once(attempt, find, error_kind, slept.append, until=time.monotonic() + within_s)
 
 
 @pytest.mark.parametrize(("fault", "calls"), [(THROTTLED, 3), (UNAVAILABLE, 3)])
@@ -157,16 +157,16 @@ def test_a_call_is_not_begun_when_another_submit_may_have_taken_over(fake: Jobs)
 
 def test_credentials_that_were_renewed_are_read_again(fake: Jobs) -> None:
     fake.fail("ListJobs", EXPIRED)
-    assert aws.shared("us-east-1").call("batch", "list_jobs", {"jobQueue": "q"}, watching=True) is not None
+    assert aws.aws_clients("us-east-1").call("batch", "list_jobs", {"jobQueue": "q"}, watching=True) is not None
     assert fake.count("ListJobs") == 2
     fake.fail("ListJobs", EXPIRED, times=2)
     with pytest.raises(LostSightError, match="may still run"):
-        aws.shared("us-east-1").call("batch", "list_jobs", {"jobQueue": "q"}, watching=True)
+        aws.aws_clients("us-east-1").call("batch", "list_jobs", {"jobQueue": "q"}, watching=True)
 
 
 def test_clients_are_shared_until_the_environment_changes(fake: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = aws.shared("us-east-1")
-    assert aws.shared("us-east-1") is first
-    assert aws.shared("us-west-2") is not first
+    first = aws.aws_clients("us-east-1")
+    assert aws.aws_clients("us-east-1") is first
+    assert aws.aws_clients("us-west-2") is not first
     monkeypatch.setenv("AWS_PROFILE", "other")
-    assert aws.shared("us-east-1") is not first
+    assert aws.aws_clients("us-east-1") is not first

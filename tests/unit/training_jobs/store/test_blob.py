@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuyard.training_jobs.clouds.azure_errors import explain
+from gpuyard.training_jobs.clouds.azure_errors import translate_error
 from gpuyard.training_jobs.errors import AuthError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
 from gpuyard.training_jobs.store import BlobStore, ChangedError, ExistsError, blob, open_store, read_url
 from tests.fakes.azure.azurite import ACCOUNT
@@ -180,5 +180,5 @@ def test_a_container_that_is_not_there(account: Storage) -> None:
 def test_a_signed_url_in_a_clients_words_loses_its_signature() -> None:
     from azure.core.exceptions import ServiceResponseError
 
-    error = explain(ServiceResponseError("GET https://a/x?sv=1&sig=abc failed"), "read abfs://a/b")
+    error = translate_error(ServiceResponseError("GET https://a/x?sv=1&sig=abc failed"), "read abfs://a/b")
     assert "sig=" not in str(error)

@@ -9,7 +9,7 @@ import boto3
 import pytest
 from moto.s3.models import s3_backends
 
-from gpuyard.training_jobs.clouds.aws_errors import explain
+from gpuyard.training_jobs.clouds.aws_errors import translate_error
 from gpuyard.training_jobs.errors import AuthError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
 from gpuyard.training_jobs.store import ChangedError, ExistsError, S3Store, s3
 from tests.fakes.aws.moto_server import SECRET_KEY, Moto, moto
@@ -165,5 +165,5 @@ def test_a_bucket_that_is_not_there(server: Moto) -> None:
 def test_a_signed_url_in_a_clients_words_loses_its_signature() -> None:
     from botocore.exceptions import EndpointConnectionError
 
-    error = explain(EndpointConnectionError(endpoint_url="https://s3/x?X-Amz-Signature=abc"), "read s3://a/b")
+    error = translate_error(EndpointConnectionError(endpoint_url="https://s3/x?X-Amz-Signature=abc"), "read s3://a/b")
     assert "X-Amz-Signature" not in str(error)

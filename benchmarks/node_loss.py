@@ -1,6 +1,7 @@
-"""Seconds from kill -9 of one of two nodes until training goes on: launch, the node started again at once, and torchrun as it comes.
+"""Seconds from kill -9 of one of two nodes until training goes on: gpuyard's launch with a restarted node, against plain torchrun.
 
-The same script on both: all ranks sum a number, over and over. Whoever takes a step writes it down. `python benchmarks/node_loss.py`.
+Both run the same script: all ranks add up a number in a loop, and each rank writes a file when its first step is done.
+Run it with `python benchmarks/node_loss.py`.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import psutil
 
+from benchmarks.fakes.service import NodeService
 from gpuyard.training_jobs.launch.control_channel import free_port
-from tests.helpers.node_processes import FakeRun
-from tests.helpers.waiting import wait_for
 
+T = TypeVar("T")
 SCRIPT = """
 import os, pathlib, sys, time
 import torch, torch.distributed as dist
@@ -36,38 +38,48 @@ while True:
 """
 
 
-def again(steps: Path, lose: Callable[[], None]) -> tuple[float, int]:
-    """Lose a node; the seconds until a process that was not there before takes a step, and among how many ranks."""
+def wait_for(find: Callable[[], T | None], limit_s: float = 300) -> T:
+    """Return the first truthy value. Raises TimeoutError after `limit_s`."""
+    deadline = time.monotonic() + limit_s
+    while not (found := find()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no result after {limit_s:.0f} s")
+        time.sleep(0.02)
+    return found
+
+
+def measure_recovery(steps: Path, lose_node: Callable[[], None]) -> tuple[float, int]:
+    """Lose a node. Return the seconds until a new process takes a step, and the number of ranks it runs with."""
     wait_for(lambda: len(list(steps.glob("*-of-2"))) == 2)
     before = set(steps.iterdir())
     began = time.monotonic()
-    lose()
+    lose_node()
     new: set[Path] = wait_for(lambda: set(steps.iterdir()) - before, limit_s=120)
     return time.monotonic() - began, int(new.pop().name.split("-")[-1])
 
 
-def launch(folder: Path) -> tuple[float, int]:
-    """Launch, with a service that starts lost nodes again."""
-    steps = folder / "steps"
-    steps.mkdir()
-    returns = {"GPUYARD_RETURN_S": "60"}
-    job = {"command": ["step.py", str(steps)], "nproc_per_node": 1, "max_restarts": 3}
-    run = FakeRun(folder, job, {"step.py": SCRIPT}, node_env={0: returns, 1: returns})
-    nodes = run.submit()
+def measure_launch(folder: Path) -> tuple[float, int]:
+    """Measure gpuyard's launch under a service that restarts a lost node at once."""
+    steps, code = folder / "steps", folder / "code"
+    for path in (steps, code):
+        path.mkdir()
+    (code / "step.py").write_text(SCRIPT)
+    service = NodeService(folder, code, ["step.py", str(steps)])
+    nodes = [service.start(node) for node in range(2)]
     try:
-        return again(steps, partial(_replace, run, nodes))
+        return measure_recovery(steps, partial(_replace, service, nodes))
     finally:
-        _end([node.pid for node in nodes])
-        wait_for(lambda: not run.processes(), limit_s=10)
+        _kill([node.pid for node in nodes])
+        wait_for(lambda: not service.processes(), limit_s=10)
 
 
-def _replace(run: FakeRun, nodes: list[subprocess.Popen[bytes]]) -> None:
+def _replace(service: NodeService, nodes: list[subprocess.Popen[bytes]]) -> None:
     nodes[1].kill()
-    nodes.append(run.start(1))
+    nodes.append(service.start(1))
 
 
-def torchrun(folder: Path) -> tuple[float, int]:
-    """What torchrun does by itself, elastic over one or two nodes: it goes on with the one that is left."""
+def measure_torchrun(folder: Path) -> tuple[float, int]:
+    """Measure torchrun alone, elastic over one or two nodes: it goes on with the node that is left."""
     steps, script = folder / "steps", folder / "step.py"
     steps.mkdir()
     script.write_text(SCRIPT)
@@ -81,36 +93,36 @@ def torchrun(folder: Path) -> tuple[float, int]:
         nodes.append(subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
 
     start()
-    wait_for(lambda: _listens(store))  # the first one holds the store
+    wait_for(lambda: _is_listening(store))  # the first node hosts the store
     start()
     try:
-        return again(steps, lambda: _end([nodes[1].pid]))
+        return measure_recovery(steps, lambda: _kill([nodes[1].pid]))
     finally:
-        _end([node.pid for node in nodes])
+        _kill([node.pid for node in nodes])
 
 
-def _listens(address: tuple[str, int]) -> bool:
+def _is_listening(address: tuple[str, int]) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(address) == 0
 
 
-def _end(nodes: list[int]) -> None:
-    """SIGKILL for these and everything below: torchrun's workers outlive their agent."""
-    for node in nodes:
+def _kill(pids: list[int]) -> None:
+    """Send SIGKILL to these processes and their descendants: torchrun's workers outlive their agent."""
+    for pid in pids:
         with contextlib.suppress(psutil.NoSuchProcess):
-            for process in (*psutil.Process(node).children(recursive=True), psutil.Process(node)):
+            for process in (*psutil.Process(pid).children(recursive=True), psutil.Process(pid)):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)
 
 
 def main() -> None:
-    """One after the other, and the ratio."""
-    taken = {}
-    for name, act in (("torchrun", torchrun), ("launch", launch)):
+    """Measure both, one after the other, and print the ratio."""
+    seconds = {}
+    for name, measure in (("torchrun", measure_torchrun), ("launch", measure_launch)):
         with tempfile.TemporaryDirectory() as folder:
-            taken[name], ranks = act(Path(folder))
-        print(f"{name:<8} {taken[name]:5.1f} s until {ranks} rank(s) go on", flush=True)
-    print(f"ratio torchrun / launch: {taken['torchrun'] / taken['launch']:.1f}   (goal: launch goes on within 10 s)")
+            seconds[name], ranks = measure(Path(folder))
+        print(f"{name:<8} {seconds[name]:5.1f} s until training goes on with {ranks} {'rank' if ranks == 1 else 'ranks'}", flush=True)
+    print(f"ratio torchrun / launch: {seconds['torchrun'] / seconds['launch']:.1f}   (goal: launch goes on within 10 s)")
 
 
 if __name__ == "__main__":

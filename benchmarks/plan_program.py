@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import math
 import statistics
 import sys
@@ -18,16 +19,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))
-from benchmarks import plan_plain  # noqa: E402 after the path: this file is started as a script
+from benchmarks.baselines import plain_pulumi  # noqa: E402 after the path: this file is started as a script
+from benchmarks.fakes.pulumi_outputs import TracedOutputs  # noqa: E402
 from gpuyard.components.planning.recorder import Recording, record  # noqa: E402
 from gpuyard.stacks.program import declare  # noqa: E402
 from gpuyard.stacks.settings import load  # noqa: E402
-from tests.helpers import committed_stacks  # noqa: E402
 
 RATIO, GROWTH = 1.05, 0.05
-_STACKS = [yards[0] for yards in committed_stacks.YARDS.values()]
+_STACKS = ["dev-aws", "dev-gcp", "dev-azure"]
 Program = Callable[[], None]
 
 
@@ -77,7 +80,7 @@ def _growth(sizes: list[int]) -> float | None:
 
 def _programs(stack: str, pools: int) -> tuple[Program, Program]:
     """The yard of a stack, or one with so many pools like its first, ours and plain. Made outside the time: both are then warm."""
-    settings = load(committed_stacks.config(stack), stack=stack)
+    settings = load(_config(stack), stack=stack)
     if pools > 1:
         first = next(iter(settings.pools.values()))
         settings = settings.model_copy(update={"pools": {f"pool-{index}": first for index in range(pools)}})
@@ -85,21 +88,27 @@ def _programs(stack: str, pools: int) -> tuple[Program, Program]:
     def ours() -> None:
         declare(settings)
 
-    answers = committed_stacks.Referring()
+    answers = TracedOutputs()
     _freeze()
     recording = _record(ours, answers, stack)
-    program = plan_plain.program(recording, answers.origins)  # by hand, and checked to be the same
-    plan_plain.check_same(recording, _record(program, committed_stacks.Referring(), stack))
+    program = plain_pulumi.program(recording, answers.origins)  # by hand, and checked to be the same
+    plain_pulumi.check_same(recording, _record(program, TracedOutputs(), stack))
     return ours, program
 
 
-def _record(program: Program, answers: committed_stacks.Referring, stack: str) -> Recording:
-    return record(program, answers, project="gpuyard", stack=stack, config=committed_stacks.config(stack), root=CHECKOUT)
+def _config(stack: str) -> dict[str, str]:
+    """Return the configuration of a stack file as the engine gives it to the program."""
+    document = yaml.safe_load((CHECKOUT / "stacks" / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in document["config"].items()}
+
+
+def _record(program: Program, answers: TracedOutputs, stack: str) -> Recording:
+    return record(program, answers, project="gpuyard", stack=stack, config=_config(stack), root=CHECKOUT)
 
 
 def _time(program: Program, stack: str) -> float:
     """CPU seconds of one run."""
-    answers, config = committed_stacks.Referring(), committed_stacks.config(stack)
+    answers, config = TracedOutputs(), _config(stack)
     _freeze()
     begun = time.process_time()
     record(program, answers, project="gpuyard", stack=stack, config=config, root=CHECKOUT)

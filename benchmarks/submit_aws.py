@@ -32,7 +32,7 @@ _KEYS = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark",
 @contextmanager
 def services() -> Iterator[str]:
     """S3, Batch and SageMaker in another process, and this process's variables pointing at them."""
-    argv = [sys.executable, "-m", "benchmarks._at_once"]
+    argv = [sys.executable, "-m", "benchmarks.fakes.aws"]
     with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         url = process.stdout.readline().strip() if process.stdout else ""
         os.environ.update(

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import ssl
 import statistics
 import subprocess
 import sys
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,26 +20,41 @@ from typing import Any
 from urllib.request import urlopen
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.submit_aws import milliseconds, timed
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.spec import parse_job
-from tests.fakes.azure.azureml import SUBSCRIPTION
-from tests.helpers.azureml_pool import make_target
+from gpuyard.training_jobs.target import JobTarget, parse_target
 
 ROOT = Path(__file__).resolve().parents[1]
-BUCKET = "abfs://runs@account.dfs.core.windows.net"
+SUBSCRIPTION = "00000000-1111-2222-3333-444444444444"
+
+
+def make_target() -> JobTarget:
+    """Return the target of an Azure ML cluster, as `pulumi up` writes it."""
+    bucket, image = "abfs://runs@account.dfs.core.windows.net", f"yard.azurecr.io/train@sha256:{'a' * 64}"
+    common = {"version": 1, "kind": "azureml", "stack": "gpuyard/prod-azure", "pool": "h100", "accelerator": "H100"}
+    sizes = {"machine": "Standard_ND96isr_H100_v5", "gpus_per_node": 8, "nics_per_node": 8, "min_nodes": 0, "max_nodes": 2, "spot": False}
+    place = {"region": "eastus2", "run_bucket": bucket, "buckets": {"runs": bucket}, "resource_group": "yard", "workspace": "train"}
+    service = {
+        "subscription_id": SUBSCRIPTION,
+        "compute": "h100",
+        "identity_client_id": "aaaaaaaa-0000-0000-0000-000000000002",
+        "job_prefix": "gpuyard-d6d45572-",
+    }
+    price = {"usd_per_node_hour": 36.0, "source": "list price"}
+    return parse_target({**common, **sizes, **place, **service, "price": price, "default_image": image})
 
 
 @contextmanager
 def services() -> Iterator[Callable[[], list[str]]]:
     """Azure in another process, and this process's variables leading there. What it was asked so far."""
-    argv = [sys.executable, "-m", "benchmarks._azure_at_once"]
+    argv = [sys.executable, "-m", "benchmarks.fakes.azure"]
     with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         found = json.loads(process.stdout.readline() if process.stdout else "")
         os.environ.update(found)
-        context = ssl.create_default_context(cafile=found["SSL_CERT_FILE"])
 
         def calls() -> list[str]:
-            asked: list[str] = json.load(urlopen(found["CALLS"], context=context))  # noqa: S310 our own server
+            asked: list[str] = json.load(urlopen(found["CALLS"]))  # noqa: S310 our own server
             return asked
 
         yield calls
@@ -95,23 +108,10 @@ def official_puts(request: Any) -> Callable[[int], None]:
     return put
 
 
-def milliseconds(values: list[float]) -> str:
-    """Median and 95th percentile."""
-    ordered = sorted(values)
-    return f"median {statistics.median(ordered) * 1e3:6.1f} ms   p95 {ordered[int(len(ordered) * 0.95)] * 1e3:6.1f} ms"
-
-
-def timed(call: Callable[[], object]) -> float:
-    """Seconds it takes."""
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
-
-
 def main(count: int) -> None:
     """Submit `count` different jobs one after another through one process, and as often by the clients alone."""
     with services() as calls:
-        runner = Runner({"h100": make_target(BUCKET)})
+        runner = Runner({"h100": make_target()})
 
         def job(number: int) -> Any:
             return parse_job({"name": "azureml", "nodes": 2, "command": ["train.py"], "env": {"NUMBER": str(number)}})

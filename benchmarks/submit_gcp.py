@@ -33,7 +33,7 @@ _PARENT = "projects/acme-ml/locations/us-central1"
 @contextmanager
 def services() -> Iterator[str]:
     """Cloud Storage and Vertex in another process, and this process's variables pointing at them."""
-    argv = [sys.executable, "-m", "benchmarks._at_once_gcp"]
+    argv = [sys.executable, "-m", "benchmarks.fakes.gcp"]
     with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         url = process.stdout.readline().strip() if process.stdout else ""
         os.environ.update(STORAGE_EMULATOR_HOST=url, CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM=url)

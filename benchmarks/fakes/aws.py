@@ -1,6 +1,6 @@
 """S3, AWS Batch and SageMaker on 127.0.0.1, in a process of its own, answered at once: what is left is the client's own time.
 
-`python -m benchmarks._at_once` prints its URL and serves until its input ends. The tests' fakes check what they are sent; this does not.
+`python -m benchmarks.fakes.aws` prints its URL and serves until its input ends. The tests' fakes check what they are sent; this does not.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Cloud Storage's objects and Vertex's calls on 127.0.0.1, in a process of its own, answered at once: the client's time is left.
 
-`python -m benchmarks._at_once_gcp` prints its URL and serves until its input ends. The tests' fakes check what they get; this does not.
+`python -m benchmarks.fakes.gcp` prints its URL and serves until its input ends. The tests' fakes check what they get; this does not.
 """
 
 from __future__ import annotations

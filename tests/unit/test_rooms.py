@@ -7,6 +7,7 @@ may import at the top and, beyond that, inside functions. The most specific row 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -183,6 +184,20 @@ def circle(graph: Mapping[str, set[str]]) -> list[str]:
     except CycleError as error:
         return list(error.args[1])
     return []
+
+
+@pytest.mark.parametrize("path", sorted((CHECKOUT / "benchmarks").rglob("*.py")), ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_a_benchmark_imports_no_test(path: Path) -> None:
+    assert [name for name, *_ in imports(path.read_text(), "benchmarks.x", False) if _within(name, {"tests"})] == []
+
+
+def test_make_bench_starts_every_benchmark() -> None:
+    recipe = (CHECKOUT / "Makefile").read_text()
+    pattern = re.search(r"^bench: .*\n\t.*for file in (\S+);", recipe, re.MULTILINE)
+    assert pattern is not None
+    started = {path.name for path in CHECKOUT.glob(pattern[1])}
+    scripts = {path.name for path in (CHECKOUT / "benchmarks").glob("*.py") if '__name__ == "__main__"' in path.read_text()}
+    assert started == scripts != set()
 
 
 def test_a_circle_is_found() -> None:

@@ -19,25 +19,25 @@ from typing import Any
 import pulumi
 from pulumi import _types
 
+from benchmarks.fakes import pulumi_outputs as fake
+from benchmarks.fakes.pulumi_outputs import Origin, resource_class
 from gpuyard.components.planning.recorder import Recording, properties
-from tests.fakes.pulumi_provider import aws_rules, azure_rules, gcp_rules
-from tests.fakes.pulumi_provider.answers import Origin
 
 _CLIENT = "get_client_config_output"
 # What a look-up answers, where it stands in texts: package -> pattern -> (service and look-up, attribute).
 _PLACES: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "aws": {
-        aws_rules.ACCOUNT: ("get_caller_identity_output", "account_id"),
-        rf"\b{aws_rules.REGION}(?![a-z])": ("get_region_output", "region"),
-        rf"(?<=arn:){aws_rules.PARTITION}(?=:)": ("get_partition_output", "partition"),
+        fake.AWS_ACCOUNT: ("get_caller_identity_output", "account_id"),
+        rf"\b{fake.AWS_REGION}(?![a-z])": ("get_region_output", "region"),
+        rf"(?<=arn:){fake.AWS_PARTITION}(?=:)": ("get_partition_output", "partition"),
     },
     "gcp": {
-        gcp_rules.PROJECT: (f"organizations.{_CLIENT}", "project"),
-        gcp_rules.NUMBER: ("organizations.get_project_output", "number"),
+        fake.GCP_PROJECT: (f"organizations.{_CLIENT}", "project"),
+        fake.GCP_NUMBER: ("organizations.get_project_output", "number"),
     },
     "azure-native": {
-        azure_rules.SUBSCRIPTION: (f"authorization.{_CLIENT}", "subscription_id"),
-        azure_rules.TENANT: (f"authorization.{_CLIENT}", "tenant_id"),
+        fake.AZURE_SUBSCRIPTION: (f"authorization.{_CLIENT}", "subscription_id"),
+        fake.AZURE_TENANT: (f"authorization.{_CLIENT}", "tenant_id"),
     },
 }
 
@@ -176,7 +176,7 @@ def check_same(one: Recording, other: Recording) -> None:
 
 
 def _line(urn: str, request: Any, finder: _Finder) -> _Line:
-    make = _resource(request.type) if request.custom else functools.partial(_Component, request.type)
+    make = resource_class(request.type) if request.custom else functools.partial(_Component, request.type)
     wire = properties(request.object)
     named = {_python(make, name): value for name, value in wire.items()} if request.custom else {"props": wire}
     parsed = {name: _parsed(value, finder) for name, value in named.items()} if request.custom else named
@@ -190,12 +190,6 @@ class _Component(pulumi.ComponentResource):
 
     def __init__(self, token: str, name: str, *, opts: pulumi.ResourceOptions, props: Mapping[str, Any]) -> None:
         super().__init__(token, name, dict(props), opts)
-
-
-@functools.cache
-def _resource(token: str) -> Any:
-    package, service, name = token.split(":")
-    return getattr(importlib.import_module(f"{_sdk(package)}.{service.partition('/')[0]}"), name)
 
 
 def _sdk(package: str) -> str:

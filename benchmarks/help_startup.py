@@ -14,7 +14,7 @@ _OURS = "import sys; sys.path.insert(0, {root!r}); from gpuyard.stacks.cli impor
 
 
 def cpu_seconds(code: str) -> float:
-    """User and system CPU of one fresh process that prints its help."""
+    """Return user and system CPU seconds of one fresh process that prints its help."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     before = os.times()
     subprocess.run([sys.executable, "-c", code, "--help"], check=True, capture_output=True, env=env)
@@ -23,7 +23,7 @@ def cpu_seconds(code: str) -> float:
 
 
 def main(runs: int = 15) -> None:
-    """Alternate the two, drop a warm-up each, print medians and the ratio."""
+    """Run both in turns, drop one warm-up each, print medians and the ratio."""
     programs = {"bare typer": _BARE, "gpuyard": _OURS.format(root=str(ROOT))}
     taken: dict[str, list[float]] = {name: [] for name in programs}
     for turn in range(runs + 1):

@@ -1,8 +1,8 @@
-"""The program of a dev yard against the same resources in the plain SDK, under the same recording monitor; and growth with pools.
+"""CPU time of a dev stack's program against the same resources with the plain Pulumi SDK, and how it grows with the number of pools.
 
-`plain` makes the same components (bare ComponentResources) and resources, with the same names, parents, options and inputs, and hands
-outputs on as a hand-written program does. So the ratio is the price of our specs, catalogue, planners and policies, not of
-Pulumi. Times are CPU time of the process.
+Both run under the recording monitor. The plain program registers the same components (bare ComponentResources) and resources, with the
+same names, parents, options and inputs, and passes outputs on as a hand-written program does. The ratio is therefore the cost of our
+specs, catalogue, planners and policies, without Pulumi's own.
 
 python benchmarks/plan_program.py --max 100
 """
@@ -35,7 +35,7 @@ Program = Callable[[], None]
 
 
 def main() -> int:
-    """Print each yard's ratio, a row per number of dev-aws's pools and the growth exponents; exit 1 where one is over its limit."""
+    """Print each stack's ratio, a row per number of pools of dev-aws, and the growth exponents. Exit 1 if one exceeds its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--max", type=int, default=1000, help="largest number of pools: 1, 10, 100, ... up to this (default 1000)")
     parser.add_argument("--stacks", nargs="+", default=_STACKS, help=f"yards to measure (default {' '.join(_STACKS)})")
@@ -51,7 +51,7 @@ def _yard(stack: str, repeats: int) -> float:
     ours, plain = _programs(stack, 1)
     seconds: dict[str, list[float]] = {"gpuyard": [], "plain": []}
     for _ in range(repeats):
-        for name, program in (("gpuyard", ours), ("plain", plain)):  # in turns, so that what else the machine does hits both
+        for name, program in (("gpuyard", ours), ("plain", plain)):  # in turns, so that other load on the machine affects both
             seconds[name].append(_time(program, stack))
     ratio = statistics.median(one / other for one, other in zip(seconds["gpuyard"], seconds["plain"], strict=True))
     for name, values in seconds.items():
@@ -79,7 +79,7 @@ def _growth(sizes: list[int]) -> float | None:
 
 
 def _programs(stack: str, pools: int) -> tuple[Program, Program]:
-    """The yard of a stack, or one with so many pools like its first, ours and plain. Made outside the time: both are then warm."""
+    """Return our program and the plain one, for a stack or for a stack with `pools` copies of its first pool. Both are warm afterwards."""
     settings = load(_config(stack), stack=stack)
     if pools > 1:
         first = next(iter(settings.pools.values()))
@@ -91,7 +91,7 @@ def _programs(stack: str, pools: int) -> tuple[Program, Program]:
     answers = TracedOutputs()
     _freeze()
     recording = _record(ours, answers, stack)
-    program = plain_pulumi.program(recording, answers.origins)  # by hand, and checked to be the same
+    program = plain_pulumi.program(recording, answers.origins)  # verified below to register the same
     plain_pulumi.check_same(recording, _record(program, TracedOutputs(), stack))
     return ours, program
 
@@ -107,7 +107,7 @@ def _record(program: Program, answers: TracedOutputs, stack: str) -> Recording:
 
 
 def _time(program: Program, stack: str) -> float:
-    """CPU seconds of one run."""
+    """Return the CPU seconds of one run."""
     answers, config = TracedOutputs(), _config(stack)
     _freeze()
     begun = time.process_time()
@@ -116,13 +116,13 @@ def _time(program: Program, stack: str) -> float:
 
 
 def _freeze() -> None:
-    """Keep what is there from the collector: a walk over the SDK's own million objects costs as much as a yard."""
+    """Exclude existing objects from garbage collection: walking the SDK's million objects costs as much as a whole run."""
     gc.collect()
     gc.freeze()
 
 
 def _exponent(seconds: list[float], sizes: list[int]) -> float:
-    """The slope between the two largest sizes on log scales, without the fixed cost (that of the smallest, less its pool's share)."""
+    """Return the slope between the two largest sizes on log scales, without the fixed cost: the smallest size less one pool's share."""
     fixed = max(0.0, seconds[0] - (seconds[1] - seconds[0]) / (sizes[1] - sizes[0]))
     return math.log((seconds[-1] - fixed) / (seconds[-2] - fixed)) / math.log(sizes[-1] / sizes[-2])
 

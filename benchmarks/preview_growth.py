@@ -1,7 +1,7 @@
-"""How `pulumi preview` grows with the number of local pools, against as many plain dynamic resources in the same run.
+"""How the time of `pulumi preview` grows with the number of local pools, against as many plain dynamic resources.
 
-A pool is a component with a dynamic resource in it; the column `nested`, a bare component with a plain dynamic
-resource in it, tells Pulumi's own price of that from ours.
+A pool is a component with a dynamic resource in it. The column `nested` has a bare component with a plain dynamic resource in it, and
+so separates Pulumi's own cost from ours.
 
 python benchmarks/preview_growth.py --max 100
 """
@@ -62,7 +62,7 @@ KINDS = ("plain", "nested", "pools")
 
 
 def main() -> None:
-    """Print a row per size with the ratios in it, then the growth exponents."""
+    """Print a row of times and ratios per size, then the growth exponents."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--max", type=int, default=1000, help="largest number of pools: 1, 10, 100, ... up to this (default 1000)")
     parser.add_argument("--repeats", type=int, default=3, help="previews of each size, the fastest counts (default 3)")
@@ -70,12 +70,12 @@ def main() -> None:
     sizes = [10**power for power in range(int(math.log10(arguments.max)) + 1)]
     with tempfile.TemporaryDirectory(prefix="preview-growth-") as folder:
         preview = _project(Path(folder))
-        preview("pools", 1)  # warms caches: the first preview of all is slower, whichever it is
+        preview("pools", 1)  # the first preview of all is slower, whichever it is
         best: dict[tuple[str, int], float] = {}
         print(f"{'number':>6} {'plain s':>8} {'nested s':>8} {'pools s':>8} {'pools/plain':>12} {'pools/nested':>13}")
         for size in sizes:
             for _ in range(arguments.repeats):
-                for kind in KINDS:  # in turns, so that what else the machine does hits both
+                for kind in KINDS:  # in turns, so that other load on the machine affects both
                     best[kind, size] = min(best.get((kind, size), math.inf), preview(kind, size))
             plain, nested, pools = (best[kind, size] for kind in KINDS)
             print(f"{size:>6} {plain:>8.2f} {nested:>8.2f} {pools:>8.2f} {pools / plain:>12.2f} {pools / nested:>13.2f}", flush=True)
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def _project(folder: Path) -> Callable[[str, int], float]:
-    """A project in `folder`; the result previews it with so many resources of a kind and returns the seconds that took."""
+    """Create a project in `folder`. Return a function that previews a number of resources of a kind and returns the seconds."""
     (folder / "Pulumi.yaml").write_text(PROJECT)
     (folder / "program").mkdir()
     (folder / "program" / "__main__.py").write_text(PROGRAM)
@@ -96,7 +96,7 @@ def _project(folder: Path) -> Callable[[str, int], float]:
     env = {
         **{key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")},
         "PATH": f"{bootstrap.ensure().folder}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(folder / "program")]),  # the dynamic provider looks for Plain
+        "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(folder / "program")]),  # the dynamic provider imports Plain
         "PULUMI_HOME": str(folder / "home"),
         "PULUMI_BACKEND_URL": f"file://{folder}/state",
         "PULUMI_CONFIG_PASSPHRASE": "",
@@ -122,7 +122,7 @@ def _project(folder: Path) -> Callable[[str, int], float]:
 
 
 def _exponent(seconds: list[float], sizes: list[int]) -> float | None:
-    """The slope between the two largest sizes on log scales, without the fixed cost of a preview (that of the smaller ones)."""
+    """Return the slope between the two largest sizes on log scales, without the fixed cost of a preview (that of the smaller sizes)."""
     if len(sizes) < 3 or seconds[-2] <= min(seconds[:-2]):
         return None
     fixed = min(seconds[:-2])

@@ -1,8 +1,7 @@
-"""Submitting to AWS against the bare boto3 calls it must make: `python benchmarks/submit_aws.py [N [batch|sagemaker]]`.
+"""Time of a submit to AWS against the bare boto3 calls it needs: `python benchmarks/submit_aws.py [N [batch|sagemaker]]`.
 
-The services answer at once. Without a service both are measured, one after the other.
-
-The bare calls are those the promise needs: look for the record, write it once, submit, write the job's id down. Both are made in turn.
+The bare calls look for the record, create it once, submit the job and store its id. Both run in turns against fakes that answer at
+once. Without a service argument, both services are measured.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _KEYS = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark",
 
 @contextmanager
 def services() -> Iterator[str]:
-    """S3, Batch and SageMaker in another process, and this process's variables pointing at them."""
+    """Start the fakes of S3, Batch and SageMaker in another process, and set this process's environment to use them."""
     argv = [sys.executable, "-m", "benchmarks.fakes.aws"]
     with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         url = process.stdout.readline().strip() if process.stdout else ""
@@ -43,7 +42,7 @@ def services() -> Iterator[str]:
 
 
 def make_target(kind: str) -> JobTarget:
-    """A pool of that service, as `pulumi up` leaves it."""
+    """Return the target of a pool of that service, as `pulumi up` writes it."""
     account = "123456789012"
     image = f"{account}.dkr.ecr.us-east-1.amazonaws.com/train@sha256:{'0' * 64}"
     common = {"version": 1, "kind": kind, "stack": "gpuyard/dev-aws", "pool": "l4", "machine": "g6.12xlarge", "accelerator": "L4"}
@@ -65,7 +64,7 @@ def make_target(kind: str) -> JobTarget:
 
 
 def bare_submits(kind: str, body: dict[str, Any], record: bytes) -> Callable[[int], None]:
-    """The same calls by boto3 alone, with bodies of the same size."""
+    """Return a function that makes the same calls with boto3 alone, with bodies of the same size."""
     import boto3
 
     s3, service = boto3.client("s3"), boto3.client(kind)
@@ -85,26 +84,26 @@ def bare_submits(kind: str, body: dict[str, Any], record: bytes) -> Callable[[in
 
 
 def milliseconds(values: list[float]) -> str:
-    """Median and 95th percentile."""
+    """Format median and 95th percentile."""
     ordered = sorted(values)
     return f"median {statistics.median(ordered) * 1e3:6.1f} ms   p95 {ordered[int(len(ordered) * 0.95)] * 1e3:6.1f} ms"
 
 
 def timed(call: Callable[[], object]) -> float:
-    """Seconds it takes."""
+    """Return the seconds that a call takes."""
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun
 
 
 def measure(url: str, kind: str, count: int) -> None:
-    """Submit `count` different jobs one after another through one process, and as often by boto3 alone."""
+    """Submit `count` different jobs one after another from one process, and as many with boto3 alone."""
     runner = Runner({"l4": make_target(kind)})
 
     def job(number: int) -> Any:
         return parse_job({"name": kind, "nodes": 2, "command": ["train.py"], "env": {"NUMBER": str(number)}})
 
-    first = runner.submit(job(-1), None).status  # makes the clients and the code tarball
+    first = runner.submit(job(-1), None).status  # creates the clients and the code tarball
     _, requests = runner.plan(job(-2), None)
     with urlopen(f"{url}/runs/gpuyard/runs/{first.run_id}/run.json") as answer:  # noqa: S310 our own server
         record = answer.read()
@@ -118,7 +117,7 @@ def measure(url: str, kind: str, count: int) -> None:
         theirs.append(timed(lambda number=number: bare(number)))  # type: ignore[misc]
     calls = json.load(urlopen(f"{url}/calls"))[before:]  # noqa: S310
     kinds = Counter(call.split()[0] for call in calls if "/bare-" not in call)
-    kinds["submitjob" if kind == "batch" else "createtrainingjob"] -= count  # the bare ones carry no name in their path
+    kinds["submitjob" if kind == "batch" else "createtrainingjob"] -= count  # the bare ones have no name in their path
     each = sum(kinds.values()) / count
     rate = f"{3600 / statistics.mean(ours):,.0f} an hour"
     print(f"submit to {kind}, {count} jobs")

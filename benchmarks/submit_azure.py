@@ -1,7 +1,7 @@
-"""Submitting to Azure ML against the bare calls it must make: `python benchmarks/submit_azure.py [N]`. The services answer at once.
+"""Time of a submit to Azure ML against the bare calls it needs: `python benchmarks/submit_azure.py [N]`.
 
-The bare calls are those the promise needs, by Azure's own clients: look for the record, write it once, put the job, write its id down.
-Both are made in turn. Beside them what the official MLClient takes for the put of the job alone.
+The bare calls use Azure's own clients: look for the record, create it once, put the job, store its id. Both run in turns against fakes
+that answer at once. For comparison it also measures the official MLClient's put of the job alone.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def make_target() -> JobTarget:
 
 @contextmanager
 def services() -> Iterator[Callable[[], list[str]]]:
-    """Azure in another process, and this process's variables leading there. What it was asked so far."""
+    """Start the fake of Azure in another process, and set this process's environment to use it. Yield a function that lists its calls."""
     argv = [sys.executable, "-m", "benchmarks.fakes.azure"]
     with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         found = json.loads(process.stdout.readline() if process.stdout else "")
@@ -62,7 +62,7 @@ def services() -> Iterator[Callable[[], list[str]]]:
 
 
 def bare_submits(request: Any, record: bytes) -> Callable[[int], None]:
-    """The same calls by Azure's own clients alone, with bodies of the same size."""
+    """Return a function that makes the same calls with Azure's own clients alone, with bodies of the same size."""
     from azure.core import MatchConditions, PipelineClient
     from azure.core.exceptions import ResourceNotFoundError
     from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy
@@ -90,7 +90,7 @@ def bare_submits(request: Any, record: bytes) -> Callable[[int], None]:
 
 
 def official_puts(request: Any) -> Callable[[int], None]:
-    """The put of the job by MLClient, everything it would look up given."""
+    """Return a function that puts the job with MLClient, with everything given that it would look up."""
     from azure.ai.ml import MLClient, command
     from azure.identity import DefaultAzureCredential
 
@@ -109,14 +109,14 @@ def official_puts(request: Any) -> Callable[[int], None]:
 
 
 def main(count: int) -> None:
-    """Submit `count` different jobs one after another through one process, and as often by the clients alone."""
+    """Submit `count` different jobs one after another from one process, and as many with the clients alone."""
     with services() as calls:
         runner = Runner({"h100": make_target()})
 
         def job(number: int) -> Any:
             return parse_job({"name": "azureml", "nodes": 2, "command": ["train.py"], "env": {"NUMBER": str(number)}})
 
-        runner.submit(job(-1), None)  # makes the clients, the environment and the code tarball
+        runner.submit(job(-1), None)  # creates the clients, the environment and the code tarball
         _, requests = runner.plan(job(-2), None)
         bare = bare_submits(requests[-1], b"x" * 1800)
         bare(-1)

@@ -1,7 +1,7 @@
-"""Submitting to Vertex AI against the bare calls it must make: `python benchmarks/submit_gcp.py [N]`. The services answer at once.
+"""Time of a submit to Vertex AI against the bare calls it needs: `python benchmarks/submit_gcp.py [N]`.
 
-The bare calls are those the promise needs: look for the record, write it once, submit, write the job's id down. Both are made in turn, by
-Google's own clients over REST.
+The bare calls use Google's own clients over REST: look for the record, create it once, submit the job and store its id. Both run in
+turns against fakes that answer at once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PARENT = "projects/acme-ml/locations/us-central1"
 
 @contextmanager
 def services() -> Iterator[str]:
-    """Cloud Storage and Vertex in another process, and this process's variables pointing at them."""
+    """Start the fakes of Cloud Storage and Vertex in another process, and set this process's environment to use them."""
     argv = [sys.executable, "-m", "benchmarks.fakes.gcp"]
     with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         url = process.stdout.readline().strip() if process.stdout else ""
@@ -43,7 +43,7 @@ def services() -> Iterator[str]:
 
 
 def make_target() -> JobTarget:
-    """A pool of Vertex AI, as `pulumi up` leaves it."""
+    """Return the target of a Vertex AI pool, as `pulumi up` writes it."""
     image = f"us-central1-docker.pkg.dev/acme-ml/train/job@sha256:{'0' * 64}"
     common = {"version": 1, "kind": "vertex", "stack": "gpuyard/dev-gcp", "pool": "l4", "machine": "g2-standard-48", "accelerator": "L4"}
     sizes = {"gpus_per_node": 4, "nics_per_node": 0, "min_nodes": 0, "max_nodes": 4, "boot_disk_gib": 200, "boot_disk_type": "pd-ssd"}
@@ -59,7 +59,7 @@ def make_target() -> JobTarget:
 
 
 def client_of(url: str) -> Any:
-    """Vertex's ordinary client, without credentials."""
+    """Return Vertex's ordinary client, without credentials."""
     from google.api_core.client_options import ClientOptions
     from google.auth.credentials import AnonymousCredentials
     from google.cloud.aiplatform_v1 import JobServiceClient
@@ -69,7 +69,7 @@ def client_of(url: str) -> Any:
 
 
 def bare_submits(url: str, body: dict[str, Any], record: bytes) -> Callable[[int], None]:
-    """The same calls by the clients alone, with bodies of the same size."""
+    """Return a function that makes the same calls with the clients alone, with bodies of the same size."""
     from google.api_core.exceptions import NotFound
     from google.auth.credentials import AnonymousCredentials
     from google.cloud.aiplatform_v1.types import CustomJob
@@ -77,7 +77,7 @@ def bare_submits(url: str, body: dict[str, Any], record: bytes) -> Callable[[int
 
     nobody: Any = AnonymousCredentials
     client = Client(project=None, credentials=nobody())
-    client._bucket_metadata_cache = None  # without it, it looks for the bucket after every object that it does not find
+    client._bucket_metadata_cache = None  # without it, the client looks for the bucket after every object that it does not find
     bucket, jobs = client.bucket("runs"), client_of(url)
 
     def submit(number: int) -> None:
@@ -94,7 +94,7 @@ def bare_submits(url: str, body: dict[str, Any], record: bytes) -> Callable[[int
 
 
 def backend_for(url: str) -> Callable[[Any], VertexBackend]:
-    """Backends without credentials, all with the same clients."""
+    """Return a factory of backends that have no credentials and share their clients."""
     from google.auth.credentials import AnonymousCredentials
 
     nobody: Any = AnonymousCredentials
@@ -103,14 +103,14 @@ def backend_for(url: str) -> Callable[[Any], VertexBackend]:
 
 
 def main(count: int) -> None:
-    """Submit `count` different jobs one after another through one process, and as often by the clients alone."""
+    """Submit `count` different jobs one after another from one process, and as many with the clients alone."""
     with services() as url:
         runner = Runner({"l4": make_target()}, backend_for=backend_for(url))
 
         def job(number: int) -> Any:
             return parse_job({"name": "job", "nodes": 2, "command": ["train.py"], "env": {"NUMBER": str(number)}})
 
-        first = runner.submit(job(-1), None).status  # makes the clients and the code tarball
+        first = runner.submit(job(-1), None).status  # creates the clients and the code tarball
         _, requests = runner.plan(job(-2), None)
         stored = f"{url}/storage/v1/b/runs/o/gpuyard/runs/{first.run_id}/run.json?alt=media"
         with urlopen(stored) as answer:  # noqa: S310 our own server

@@ -1,6 +1,6 @@
-"""Submitting to a local pool, the journal on, against starting one bare Python process: `python benchmarks/submit_local.py [N]`.
+"""Time of a submit to a local pool against starting one bare Python process: `python benchmarks/submit_local.py [N]`.
 
-The pool's only node is held by a sleeping job, so that what is measured is the submit: packing, journal, queue.
+A sleeping job occupies the pool's only node, so that only the submit is measured: packing, journal and queue.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gpuyard.training_jobs.target import JobTarget, parse_target
 
 
 def make_target(folder: Path) -> JobTarget:
-    """A pool of one node, as `pulumi up` leaves it."""
+    """Return the target of a pool of one node, as `pulumi up` writes it."""
     (folder / "pool" / "leases").mkdir(parents=True)
     (folder / "bucket").mkdir()
     node = {"index": 0, "address": "127.0.0.1", "slots": 1, "gpus": []}
@@ -35,13 +35,13 @@ def make_target(folder: Path) -> JobTarget:
 
 
 def milliseconds(values: list[float]) -> str:
-    """Median and 95th percentile."""
+    """Format median and 95th percentile."""
     ordered = sorted(values)
     return f"median {statistics.median(ordered) * 1e3:6.1f} ms   p95 {ordered[int(len(ordered) * 0.95)] * 1e3:6.1f} ms"
 
 
 def main(count: int) -> None:
-    """Submit `count` different jobs one after another through one process."""
+    """Submit `count` different jobs one after another from one process."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         runner = Runner({"local": make_target(folder)})

@@ -1,6 +1,7 @@
 """Steps per second of the trainer's loop against the plainest PyTorch loop of the same model: `python benchmarks/train_loop.py`.
 
-One process, one thread, gpt_tiny, the standard library's text. Both are measured by CPU time, turn about: a busy machine slows both.
+One process, one thread, gpt_tiny, the text of the standard library. Both are measured in CPU time and in turns, so that other load
+affects both.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ STEPS = 40
 
 
 def plain(trainer: Trainer) -> None:
-    """What one would write first: random windows, a backward pass, clipping, an update, the loss read."""
+    """Train with the loop that one would write first: random windows, backward pass, clipping, optimizer step, the loss read."""
     config, text = trainer.config, trainer.run.data.train
     data = torch.from_numpy(text[0].copy()) if text else torch.zeros(0)
     model = trainer.task.model()
@@ -43,7 +44,7 @@ def plain(trainer: Trainer) -> None:
 
 
 def main(runs: int = 5) -> None:
-    """Alternate the two, drop a warm-up each, print medians and the ratio."""
+    """Run both in turns, drop one warm-up each, print medians and the ratio."""
     torch.set_num_threads(1)
     join()
     taken: dict[str, list[float]] = {"plain": [], "trainer": []}

@@ -1,4 +1,4 @@
-"""What every test stands on: no credentials, no network beyond loopback (see addopts), nothing written outside .yard and tmp."""
+"""Settings of every test: no credentials, no network beyond loopback (see addopts), nothing written outside .yard and tmp."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import configuration, settings
 CHECKOUT = Path(__file__).resolve().parents[1]
 _FOREIGN = ("AWS_", "AZURE_", "ARM_", "GOOGLE_", "CLOUDSDK_", "PULUMI_", "GPUYARD_", "STORAGE_EMULATOR_HOST")
 
-# A developer's own accounts, stacks and targets must never steer a test, nor be reached by one: `make live` alone is for that.
+# A developer's own accounts, stacks and targets must never affect a test, and no test may reach them; `make live` is the exception.
 _LIVE = any(pair == ("-m", "live") for pair in zip(sys.argv, sys.argv[1:], strict=False))
 if not _LIVE:
     for _name in [name for name in os.environ if name.startswith(_FOREIGN)]:
@@ -22,13 +22,13 @@ if not _LIVE:
     os.environ["NO_GCE_CHECK"] = "true"
     os.environ["CLOUDSDK_CONFIG"] = os.devnull
 
-pytest.register_assert_rewrite("tests.fakes", "tests.helpers")  # a check that several tests share says what it saw, as a test does
+pytest.register_assert_rewrite("tests.fakes", "tests.helpers")  # shows the values in failed assertions of a helper, as in a test
 configuration.set_hypothesis_home_dir(CHECKOUT / ".yard" / "cache" / "hypothesis")
-# No deadline: the machine is shared. Derandomized: a red run is red again.
+# No deadline, because the machine is shared. Derandomized, so that a failure repeats.
 settings.register_profile("gpuyard", deadline=None, derandomize=True, database=None)
 settings.load_profile("gpuyard")
 
-# What takes longest begins first, or it would be left for one core alone at the end. In this order, measured on 2 cores.
+# The slowest tests, by measurement on 2 cores. They start first, or the last one would keep one core busy alone at the end.
 _FIRST = (
     "tests/docs/test_readme.py::test_every_command_on_the_page",
     "tests/e2e/test_quality.py",
@@ -44,5 +44,5 @@ _FIRST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort the tests by how long they take, as far as it is worth writing down; the rest keeps its order."""
+    """Start the slow tests first. All others keep their order."""
     items.sort(key=lambda item: next((rank for rank, start in enumerate(_FIRST) if item.nodeid.startswith(start)), len(_FIRST)))

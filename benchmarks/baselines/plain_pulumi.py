@@ -1,8 +1,8 @@
-"""The baseline of plan_program.py: recorded resources written again with the plain SDK, with outputs handed on as outputs, components'
-outputs registered and the stack's exported.
+"""The baseline of plan_program.py: a program that registers recorded resources with the plain Pulumi SDK.
 
-Texts with an id, an account or a region in them are put together from outputs, as by hand, and each component at the top asks for its
-account and region itself, with itself as parent: it cannot know which provider its user gives it.
+It passes outputs on as a hand-written program does, registers the components' outputs and exports the stack's. A text that contains an
+id, an account or a region is assembled from outputs. Each top-level component looks up its account and region itself, with itself as
+parent, because it cannot know which provider its user configures.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.fakes.pulumi_outputs import Origin, resource_class
 from gpuyard.components.planning.recorder import Recording, properties
 
 _CLIENT = "get_client_config_output"
-# What a look-up answers, where it stands in texts: package -> pattern -> (service and look-up, attribute).
+# The look-up results that appear in texts: package -> pattern -> (service and look-up, attribute).
 _PLACES: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "aws": {
         fake.AWS_ACCOUNT: ("get_caller_identity_output", "account_id"),
@@ -43,7 +43,7 @@ _PLACES: Mapping[str, Mapping[str, tuple[str, str]]] = {
 
 
 class _Finder:
-    """Finds in a text what came from a resource or a look-up. By the first letters: one pattern of all would try each of thousands."""
+    """Finds the outputs in a text. It searches by prefix, because one pattern of all outputs would try thousands."""
 
     def __init__(self, origins: Mapping[str, Origin], package: str) -> None:
         self._origins, self._looked_up = origins, _PLACES[package]
@@ -54,7 +54,7 @@ class _Finder:
         self._places = re.compile("|".join(self._looked_up))
 
     def found(self, text: str) -> Iterator[tuple[int, int, Origin]]:
-        """Start, end and origin of each, the longest one where several begin."""
+        """Yield start, end and origin of each output in the text. The longest match wins."""
         places = {match.start(): match.end() for match in self._places.finditer(text)}
         at = 0
         while at < len(text):
@@ -65,7 +65,7 @@ class _Finder:
             at = end or at + 1
 
     def _origin(self, text: str) -> Origin:
-        """Whose a text is; without a token: a look-up's."""
+        """Return the origin of a matched text. An empty token stands for a look-up."""
         if text in self._origins:
             return self._origins[text]
         look_up, attribute = next(found for pattern, found in self._looked_up.items() if text in pattern)
@@ -74,7 +74,7 @@ class _Finder:
 
 @dataclass(frozen=True)
 class _Line:
-    """One registration: what to call, and what with. `parts` are properties that hold outputs of others."""
+    """One registration: the class, the name, the parent and the inputs. `parts` are the inputs that contain outputs."""
 
     urn: str
     make: Callable[..., Any]
@@ -87,13 +87,13 @@ class _Line:
 
 @dataclass(frozen=True)
 class _Text:
-    """A text with outputs in it: pieces, and the origins between them."""
+    """A text that contains outputs: constant pieces and origins, in order."""
 
     pieces: tuple[str | Origin, ...]
 
 
 def program(recording: Recording, origins: Mapping[str, Origin]) -> Callable[[], None]:
-    """A program that makes the same resources."""
+    """Return a program that registers the same resources."""
     package = next(request.type.partition(":")[0] for request in recording.resources.values() if request.custom)
     finder = _Finder(origins, package)
     by_token = {(request.type, request.name): urn for urn, request in recording.resources.items()}
@@ -128,7 +128,7 @@ def program(recording: Recording, origins: Mapping[str, Origin]) -> Callable[[],
 
 
 def _in_order(lines: list[_Line], by_token: Mapping[tuple[str, str], str]) -> list[_Line]:
-    """Each line after those whose outputs it has: what arrived first was not always written first."""
+    """Sort the registrations so that each follows those whose outputs it uses."""
     left, ordered, there = list(lines), list[_Line](), set[str]()
     known = {line.urn for line in lines}
     while left:
@@ -154,18 +154,18 @@ def _origins(value: Any) -> Iterator[Origin]:
 
 
 def _inside(depth: int, make: Callable[[], Any]) -> Any:
-    """Call from as many frames as there are components around it, each one's __init__ by hand: Pulumi records every frame's source."""
+    """Call `make` from `depth` nested frames, as in components that are nested by hand: Pulumi records every frame's source."""
     return _inside(depth - 1, make) if depth else make()
 
 
 def _top(urn: str, recording: Recording) -> str:
-    """The component below the stack that a resource is in."""
+    """Return the URN of the top-level component that contains a resource."""
     parent = recording.resources[urn].parent
     return _top(parent, recording) if parent in recording.resources else urn
 
 
 def check_same(one: Recording, other: Recording) -> None:
-    """Raise unless both registered the same resources with the same inputs and told the same outputs."""
+    """Raise AssertionError unless both recordings have the same resources, inputs and outputs."""
     if (one.component_outputs, one.exports) != (other.component_outputs, other.exports):
         raise AssertionError("the outputs differ")
     if set(one.resources) != set(other.resources):
@@ -186,7 +186,7 @@ def _line(urn: str, request: Any, finder: _Finder) -> _Line:
 
 
 class _Component(pulumi.ComponentResource):
-    """A class, as by hand: of a bare ComponentResource Pulumi records no source, which is most of what registering one costs."""
+    """A component class. For a bare ComponentResource Pulumi records no source, which is most of the cost of registering one."""
 
     def __init__(self, token: str, name: str, *, opts: pulumi.ResourceOptions, props: Mapping[str, Any]) -> None:
         super().__init__(token, name, dict(props), opts)
@@ -201,13 +201,13 @@ def _snake(name: str) -> str:
 
 
 def _python(make: Any, wire: str) -> str:
-    """The SDK's name of a property."""
+    """Return the SDK's Python name of a property."""
     return _names(make)[wire]
 
 
 @functools.cache
 def _names(make: Any) -> dict[str, str]:
-    """Of its arguments: some, such as Azure's parts of a path, are no properties of what is made."""
+    """Return the Python name of each argument by its wire name. Some arguments, such as parts of an Azure path, are no properties."""
     home = vars(sys.modules[make.__module__])
     arguments = home.get(f"{make.__name__}InitArgs") or home[f"{make.__name__}Args"]
     return {wire: python for python, wire, _ in _types._py_properties(arguments)}

@@ -1,6 +1,7 @@
-"""S3, AWS Batch and SageMaker on 127.0.0.1, in a process of its own, answered at once: what is left is the client's own time.
+"""Fake of S3, AWS Batch and SageMaker for benchmarks: one process on 127.0.0.1.
 
-`python -m benchmarks.fakes.aws` prints its URL and serves until its input ends. The tests' fakes check what they are sent; this does not.
+`python -m benchmarks.fakes.aws` prints its URL and serves until stdin closes. It checks no request and answers at once, so that a
+benchmark measures the client alone.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def handle_expect_100(self) -> bool:
-        """The client waits a second for it: it must not stay in the buffer."""
+        """Flush the interim response: the client waits a second for it."""
         goes_on = super().handle_expect_100()
         self.wfile.flush()
         return goes_on
@@ -83,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _told(operation: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def _told(operation: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Serve until whoever started it goes."""
+    """Serve until stdin closes."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,6 +1,7 @@
-"""Cloud Storage's objects and Vertex's calls on 127.0.0.1, in a process of its own, answered at once: the client's time is left.
+"""Fake of Cloud Storage and Vertex AI for benchmarks: one process on 127.0.0.1.
 
-`python -m benchmarks.fakes.gcp` prints its URL and serves until its input ends. The tests' fakes check what they get; this does not.
+`python -m benchmarks.fakes.gcp` prints its URL and serves until stdin closes. It checks no request and answers at once, so that a
+benchmark measures the client alone.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _told(name: str, data: bytes, generation: int) -> bytes:
@@ -85,7 +86,7 @@ def _told(name: str, data: bytes, generation: int) -> bytes:
 
 
 def main() -> None:
-    """Serve until whoever started it goes."""
+    """Serve until stdin closes."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()

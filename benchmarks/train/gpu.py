@@ -1,6 +1,6 @@
-"""The trainer's whole GPU table in under 8 minutes: `make bench-gpu`. Without a GPU it says so and ends with 2.
+"""The trainer's whole table on one GPU in under 8 minutes: `make bench-gpu`. Without a GPU it prints why and exits with 2.
 
-`--device cpu` goes the same way with gpt_tiny, to prove it. The data lies in benchmarks/train/results with the commit it is of.
+`--device cpu` runs the same code with gpt_tiny, as a test of it. The data goes to benchmarks/train/results, with the commit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BUDGET_S = 460.0
 
 
 def main(argv: list[str]) -> int:
-    """Measure, print the table, leave data and chart."""
+    """Measure, print the table, write data and chart."""
     parser = argparse.ArgumentParser(prog="make bench-gpu")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--budget", type=float, default=BUDGET_S, help="seconds for everything")
@@ -58,7 +58,7 @@ def _device(kind: str) -> str | None:
 
 
 def _measure(candidate: Candidate, limit_s: float, device: str) -> Result:
-    """One candidate in a process of its own: what it breaks is its own."""
+    """Measure one candidate in a process of its own, so that a crash affects only that candidate."""
     env = {**os.environ, **({"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {})}
     argv = [sys.executable, "-m", "benchmarks.train.measure", json.dumps(asdict(candidate))]
     began = time.monotonic()

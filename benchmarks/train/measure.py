@@ -1,7 +1,7 @@
-"""Measures one candidate in a process of its own: `python -m benchmarks.train.measure '<JSON of plan.Candidate>'`; the last line is JSON.
+"""Measures one candidate in a process of its own: `python -m benchmarks.train.measure '<JSON of plan.Candidate>'`.
 
-It is the trainer's own loop: speeds are those of its metrics.jsonl, whose host only ever waits for the step before. A step is one
-microbatch, so the optimizer's share is larger than in training.
+The last line of its output is JSON. It runs the trainer's own loop, and speeds are those of its metrics.jsonl, whose host waits only
+for the step before. A step is one microbatch, so the optimizer's share is larger than in training.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BETWEEN_SAVES = 1000  # steps
 
 
 def main(argv: list[str]) -> int:
-    """Measure and print."""
+    """Measure and print the result."""
     candidate = json.loads(argv[0])
     words, first = candidate["words"], candidate["first"]
     micro = int(words["micro"])
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
         found = figures(trainer.metrics.lines, first, trainer.config.context * micro, samples.seen)
         found |= {"strategy": trainer.config.strategy, "precision": trainer.config.precision, "parameters": trainer.run.parameters}
         if candidate["saves"]:
-            for _ in range(2):  # the first one allocates the pinned memory
+            for _ in range(2):  # the first save allocates the pinned memory
                 save(False)
                 trainer.run.saver.finish()
             blocked_s = trainer.run.saver.blocked_s[-1]
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
 
 
 def figures(lines: list[dict[str, Any]], first: int, tokens: int, samples: list[list[float]]) -> dict[str, Any]:
-    """The medians over the windows that begin at step `first` or later."""
+    """Return the medians over the windows that begin at step `first` or later."""
     counted = [line for line in lines if line["step"] - _WINDOW >= first and "tokens_per_s" in line]
     rate = statistics.median(line["tokens_per_s"] for line in counted)
     middle = [statistics.median(values) for values in zip(*samples, strict=True)] or [None] * 3
@@ -78,12 +78,12 @@ def _median(lines: list[dict[str, Any]], name: str) -> float | None:
 
 
 def _scratch() -> str | None:
-    """Memory where there is some: what is measured is for how long a save blocks, not the disk."""
+    """Return a folder in memory where there is one: the measurement is how long a save blocks, without the disk."""
     return next((folder for folder in ("/dev/shm",) if Path(folder).is_dir()), None)  # noqa: S108 a private folder is made in it
 
 
 class _Samples:
-    """The GPU's power, clock and temperature, once a second; none where there is no nvidia-smi."""
+    """Samples the GPU's power, clock and temperature once a second. Empty without nvidia-smi."""
 
     def __enter__(self) -> _Samples:
         self.seen: list[list[float]] = []

@@ -1,8 +1,8 @@
-"""What is measured and in which order, within a budget of seconds: pure, so that it is tested without a device.
+"""What the GPU benchmark measures, and in which order, within a budget of seconds. Pure, so that tests need no device.
 
-One axis after the other, each beginning from the best of the axes before: on one preset for what depends on the device and the
-shapes of a block, on every preset for the microbatch. Then every preset once for long, with its best. What there is no time
-for is left out and said; the long measurements have their time set aside.
+It varies one setting after the other, each starting from the best so far: settings that depend on the device and on the shapes of a
+block are tried with one preset, the microbatch with every preset. Then every preset runs for longer with its best settings. The time
+of these long measurements is reserved. What does not fit in the budget is left out and reported.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-Words = dict[str, str]  # settings of the trainer
+Words = dict[str, str]  # the trainer's settings
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One setting to measure. `steps` of them run; what counts begins at step `first`."""
+    """One setting to measure. It runs for `steps` steps, and only those from `first` on count."""
 
     preset: str
     words: Words
     steps: int
     first: int
-    saves: bool = False  # asynchronous saves are measured too
+    saves: bool = False  # asynchronous saves are measured as well
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of it. `tokens_per_s` is None when it failed, and `error` says why."""
+    """The result of a candidate. `tokens_per_s` is None when it failed, and `error` says why."""
 
     candidate: Candidate
     tokens_per_s: float | None = None
@@ -36,21 +36,21 @@ class Result:
     figures: dict[str, Any] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the result as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a kind of device is measured with. The seconds are reserves, from what such a run took or must take."""
+    """What is measured on a kind of device. The seconds are reserves, from measured runs or as upper limits."""
 
     presets: tuple[str, ...]
-    swept: str  # the preset of the axes
+    swept: str  # the preset of the single-setting runs
     base: Words
     axes: dict[str, tuple[str, ...]]
     micros: dict[str, tuple[int, ...]]
-    short_s: float  # a sweep's candidate
-    long_s: dict[str, float]  # a preset's long measurement
+    short_s: float  # for a candidate of the sweep
+    long_s: dict[str, float]  # for a preset's long measurement
 
 
 GPU = Plan(
@@ -62,7 +62,7 @@ GPU = Plan(
     short_s=30.0,
     long_s={"gpt_124m": 40.0, "gpt_350m": 50.0, "gpt_1b3": 100.0},
 )
-CPU = Plan(  # proves that the path works; its figures mean nothing
+CPU = Plan(  # a test of the code: its figures mean nothing
     presets=("gpt_tiny",),
     swept="gpt_tiny",
     base={"loss": "plain"},

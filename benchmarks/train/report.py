@@ -1,4 +1,4 @@
-"""The sweep's data as a table and as a chart."""
+"""The benchmark's results as a table and as a chart."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _COLUMNS = (
 
 
 def name(result: dict[str, Any]) -> str:
-    """A candidate in a few words."""
+    """Return a short name of a candidate."""
     words = result["candidate"]["words"]
     return " ".join([result["candidate"]["preset"], *(f"{key}={value.split(',')[0]}" for key, value in words.items())])
 
 
 def line(result: dict[str, Any]) -> str:
-    """One result, as it comes."""
+    """Return one result as a line of the progress output."""
     if result["error"]:
         return f"{name(result)}: {result['error']}"
     mfu = result["figures"].get("mfu")
@@ -33,7 +33,7 @@ def line(result: dict[str, Any]) -> str:
 
 
 def table(document: dict[str, Any]) -> str:
-    """Markdown: the long measurement of every preset, then the sweep."""
+    """Return Markdown: the long measurement of every preset, then the sweep."""
     changed = " with changes" if document["changed"] else ""
     rows = [f"{document['device']}, torch {document['torch']}, commit {document['commit'][:10]}{changed}, {document['took_s']:.0f} s", ""]
     rows += [f"| settings | {' | '.join(title for title, _, _ in _COLUMNS)} |", f"|---|{'---|' * len(_COLUMNS)}"]
@@ -43,7 +43,7 @@ def table(document: dict[str, Any]) -> str:
 
 
 def chart(document: dict[str, Any], path: Path) -> bool:
-    """Every candidate's speed beside the best of its preset; False when there is nothing to draw with."""
+    """Draw every candidate's speed beside the best of its preset. Return False when matplotlib is missing."""
     try:
         figure: Any = importlib.import_module("matplotlib.figure")
     except ImportError:

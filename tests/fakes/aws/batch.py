@@ -1,7 +1,7 @@
-"""A fake AWS Batch: its documented rules, its states, and jobs that really run, one process for each node.
+"""Fake of AWS Batch: documented rules and states, and jobs that really run, one process for each node.
 
-Compute environments and queues are the stack's: tests make them with `add_queue`. `speed` seconds of Batch pass in one real
-second where the service counts time (attempt timeouts, limits of a queue's states).
+The stack makes compute environments and queues; a test makes them with `add_queue`. Where the service counts time (attempt timeouts,
+limits of a queue's states), `speed` seconds of Batch pass in one real second.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LIMITED = "Canceled by JobStateTimeLimit action due to reason: "
 
 
 class FakeBatch(FakeService):
-    """`image_env`: what the image itself sets. `listing_lag`: how many listings do not show a new job yet."""
+    """The service. `image_env`: variables of the container image. `listing_lag`: number of listings that do not show a new job yet."""
 
     name = "batch"
 
@@ -45,12 +45,12 @@ class FakeBatch(FakeService):
         self._clock.start()
 
     def add_queue(self, name: str, nodes: int = 2, **settings: Any) -> Queue:
-        """A queue and its compute environment, as the stack makes them."""
+        """Add a queue with its compute environment, as the stack makes them."""
         queue = self.queues[name] = Queue(name, self.arn(f"job-queue/{name}"), nodes, **settings)
         return queue
 
     def lose(self, job: str, node: int) -> None:
-        """Take the machine of a running job's node away."""
+        """Remove the machine of a running job's node."""
         attempt = self.jobs[job].live
         assert attempt is not None, "the job does not run"
         attempt.lose(node)
@@ -145,14 +145,14 @@ class FakeBatch(FakeService):
         return {"jobSummaryList": page, "nextToken": str(start + size) if start + size < len(found) else None}
 
     def cancel_job(self, body: Body) -> None:
-        """Ends what waits; what was started goes on, and the call succeeds all the same."""
+        """Cancel a waiting job. For a started job the call succeeds and the job continues."""
         with self.lock:
             job = self._job(body["jobId"])
             if job.status in _WAITING:
                 job.status, job.reason, job.killed_for = "FAILED", body["reason"], body["reason"]
 
     def terminate_job(self, body: Body) -> None:
-        """Ends a job wherever it is; what has ended stays as it is."""
+        """Terminate a job in any state. A job that has ended keeps its status."""
         with self.lock:
             job = self._job(body["jobId"])
             if job.ended:
@@ -204,7 +204,7 @@ class FakeBatch(FakeService):
         job.status, job.blocked_since = ("RUNNABLE" if goes_on else "FAILED"), None
 
     def _dispatch(self, queue: Queue) -> None:
-        """First in, first out: what waits at the head blocks the rest."""
+        """Start waiting jobs in order. The first one that does not fit blocks the rest."""
         taken = sum(job.nodes for job in self.jobs.values() if job.live and job.queue is queue)
         head = next((job for job in self.jobs.values() if job.status == "RUNNABLE" and job.queue is queue), None)
         if head is None:
@@ -229,7 +229,7 @@ class FakeBatch(FakeService):
                 job.status, job.reason = "FAILED", f"{_LIMITED}{cause}"
 
     def _definition(self, wanted: str, active: bool = False) -> Body | None:
-        """By ARN, name:revision, or name: then the newest that is active."""
+        """Return a job definition by ARN, name:revision, or name (the newest active revision)."""
         named = [
             definition for definition in self.definitions
             if wanted in (definition["jobDefinitionArn"], f"{definition['jobDefinitionName']}:{definition['revision']}")

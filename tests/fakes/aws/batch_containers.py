@@ -1,4 +1,4 @@
-"""The containers of one attempt of a fake Batch job: a real process for each node, on an address of its own."""
+"""The containers of one attempt of a fake Batch job: a real process for each node, each on an address of its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Write = Callable[[str, str, str], None]
 
 @dataclass
 class Node:
-    """One container: the command it was given, where it runs, and how it ended."""
+    """One container: its command, its address and its exit."""
 
     index: int
     address: str
@@ -42,22 +42,22 @@ class Node:
 
     @property
     def stream(self) -> str:
-        """Its log stream, named as the awslogs driver names it."""
+        """Return the name of its log stream, as the awslogs driver forms it."""
         return f"{self.log[1]}/default/{self.task}"
 
     @property
     def ended(self) -> bool:
-        """Whether nothing of it runs any more and all that it said is written."""
+        """Return whether all its processes have exited and all output is written."""
         return self.error is not None or bool(self.process and self.process.poll() is not None and self.pump and not self.pump.is_alive())
 
     @property
     def exit_code(self) -> int | None:
-        """As the container runtime has it: 128 + n for a death by a signal, none for a machine that went with it."""
+        """Return the container runtime's exit code: 128 + n after a signal, None when the machine was lost."""
         code = None if self.process is None or self.host_lost else self.process.poll()
         return 128 - code if code is not None and code < 0 else code
 
     def start(self, write: Write) -> None:
-        """Run the command as it is, with this environment and no other."""
+        """Start the command with this environment and no other."""
         self.folder.mkdir(parents=True)
         try:
             self.process = subprocess.Popen(
@@ -71,13 +71,13 @@ class Node:
         self.pump.start()
 
     def signal(self, number: int) -> None:
-        """Signal its first process; SIGKILL ends the container, and so everything in it."""
+        """Signal the container's first process. SIGKILL ends every process in the container."""
         if self.process is None or self.process.poll() is not None:
             return
         inside = _inside(self.environment["ECS_CONTAINER_METADATA_URI_V4"]) if number == signal.SIGKILL else []
         self.process.send_signal(number)
         for process in inside:
-            with contextlib.suppress(psutil.NoSuchProcess):  # it may go by itself meanwhile
+            with contextlib.suppress(psutil.NoSuchProcess):  # the process may exit meanwhile
                 process.kill()
 
     def _copy(self, write: Write) -> None:
@@ -90,7 +90,7 @@ class Node:
 
 
 def _inside(uri: str) -> list[psutil.Process]:
-    """Every process of a container: they all carry its metadata address."""
+    """Return every process of a container: all have its metadata address in their environment."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -103,7 +103,7 @@ def _inside(uri: str) -> list[psutil.Process]:
 
 @dataclass
 class Attempt:
-    """All nodes of one attempt. The main node's end is the attempt's: the others are stopped with it."""
+    """All nodes of one attempt. When the main node exits, the attempt ends and the other nodes are stopped."""
 
     nodes: list[Node]
     main: int
@@ -112,26 +112,26 @@ class Attempt:
     killing_since: float | None = None
 
     def start(self, write: Write) -> None:
-        """Start the main node, then the others in any order."""
+        """Start the main node first, then the others."""
         others = [node for node in self.nodes if node.index != self.main]
         random.shuffle(others)
         for node in (self.nodes[self.main], *others):
             node.start(write)
 
     def stop(self) -> None:
-        """SIGTERM to every container, SIGKILL after the stop timeout."""
+        """Send SIGTERM to every container, and SIGKILL after the stop timeout."""
         if self.killing_since is None:
             self.killing_since = time.monotonic()
             for node in self.nodes:
                 node.signal(signal.SIGTERM)
 
     def lose(self, index: int) -> None:
-        """The machine of a node goes, with everything on it."""
+        """Lose the machine of a node with all its processes."""
         self.nodes[index].host_lost = True
         self.nodes[index].signal(signal.SIGKILL)
 
     def over(self) -> bool:
-        """Whether the attempt has ended; stops the other nodes when the main node has."""
+        """Return whether the attempt has ended. Stops the other nodes once the main node has exited."""
         if self.nodes[self.main].ended:
             self.stop()
         if self.killing_since is not None and time.monotonic() - self.killing_since > self.stop_s:
@@ -139,12 +139,12 @@ class Attempt:
         return all(node.ended for node in self.nodes)
 
     def kill(self) -> None:
-        """End everything now."""
+        """Kill all containers now."""
         for node in self.nodes:
             node.signal(signal.SIGKILL)
 
     def close(self) -> None:
-        """End everything and wait for it."""
+        """Kill all containers and wait for their exit."""
         self.kill()
         for node in self.nodes:
             if node.process and node.pump:
@@ -153,7 +153,7 @@ class Attempt:
 
 
 def addresses(slot: int, count: int) -> list[str]:
-    """An address for each node, this job's own; where the system knows only 127.0.0.1, that."""
+    """Return an address for each node, used by this job only. Systems other than Linux have 127.0.0.1 alone."""
     wanted = [f"127.0.{1 + slot % 250}.{2 + index}" for index in range(count)]
     try:
         with socket.create_server((wanted[0], 0)):
@@ -163,7 +163,7 @@ def addresses(slot: int, count: int) -> list[str]:
 
 
 class Containers(ThreadingHTTPServer):
-    """What a container can ask its agent: where it is (task metadata, version 4) and its role's credentials."""
+    """The container agent's endpoints: task metadata (version 4) and the credentials of the job role."""
 
     daemon_threads = True
 
@@ -173,11 +173,11 @@ class Containers(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def environment(self, task: str, address: str, role: str | None) -> dict[str, str]:
-        """The variables that the agent sets in a container."""
+        """Return the variables that the agent sets in a container."""
         self.known[task] = address
         url = f"http://127.0.0.1:{self.server_port}"
         found = {"ECS_CONTAINER_METADATA_URI_V4": f"{url}/v4/{task}"}
-        # The real agent sets the RELATIVE form, which has an address of its own; this one is on loopback.
+        # The real agent sets the RELATIVE form, which has a fixed link-local address; this one is on loopback.
         return found | ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{url}/credentials/{task}"} if role else {})
 
 
@@ -200,5 +200,5 @@ class _Agent(BaseHTTPRequestHandler):
 
 
 def image_path() -> str:
-    """PATH of an image that has this Python as `python` and `python3`."""
+    """Return the PATH of an image that has this Python as `python` and `python3`."""
     return os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"])

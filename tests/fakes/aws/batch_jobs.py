@@ -1,4 +1,4 @@
-"""A fake Batch's jobs: what they are, what their containers see, and what DescribeJobs says of them."""
+"""Jobs of the fake Batch: their state, the environment of their containers, and their DescribeJobs and ListJobs documents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.fakes.aws.botocore_service import Body
 
 @dataclass
 class Queue:
-    """A queue before one compute environment of `nodes` machines. `starved`: the machines cannot be had at present."""
+    """A queue with one compute environment of `nodes` machines. `starved`: no machine can be allocated at present."""
 
     name: str
     arn: str
@@ -30,7 +30,7 @@ class Queue:
 
 @dataclass
 class Job:
-    """One job, with what it was submitted with."""
+    """One job and its SubmitJob request."""
 
     id: str
     queue: Queue
@@ -49,22 +49,22 @@ class Job:
 
     @property
     def multi(self) -> bool:
-        """Whether it is a multi-node parallel job."""
+        """Return whether it is a multi-node parallel job."""
         return bool(self.definition["type"] == "multinode")
 
     @property
     def live(self) -> Attempt | None:
-        """The attempt that runs now."""
+        """Return the running attempt, if any."""
         return self.attempts[-1] if len(self.attempts) > len(self.ends) else None
 
     @property
     def ended(self) -> bool:
-        """Whether it is over."""
+        """Return whether the job has ended."""
         return self.status in ("SUCCEEDED", "FAILED")
 
 
 def make_attempt(job: Job, folder: Path, places: list[str], image_env: Mapping[str, str], agent: Containers, stop_s: float) -> Attempt:
-    """The next attempt of a job: a container on each of the places, with what it sees."""
+    """Create the next attempt of a job: a container on each address, with its environment."""
     number = len(job.attempts) + 1
     options = job.container.get("logConfiguration", {}).get("options", {})
     main = job.definition.get("nodeProperties", {}).get("mainNode", 0)
@@ -80,7 +80,7 @@ def make_attempt(job: Job, folder: Path, places: list[str], image_env: Mapping[s
 
 
 def _environment(job: Job, node: Node, number: int, main: int, places: list[str]) -> dict[str, str]:
-    """What Batch sets in a container: the job's variables and its own."""
+    """Return the variables that Batch sets in a container, and the job's own."""
     own = {
         "AWS_BATCH_CE_NAME": job.queue.name,
         "AWS_BATCH_JOB_ATTEMPT": str(number),
@@ -93,14 +93,14 @@ def _environment(job: Job, node: Node, number: int, main: int, places: list[str]
             "AWS_BATCH_JOB_NUM_NODES": str(job.nodes),
             "AWS_BATCH_JOB_MAIN_NODE_INDEX": str(main),
         }
-    if job.multi and node.index != main:  # the main node is not told its own
+    if job.multi and node.index != main:  # Batch does not set it on the main node
         own["AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS"] = places[main]
     asked = {entry["name"]: entry["value"] for entry in job.container.get("environment", [])}
     return {**asked, **own}
 
 
 def describe(job: Job, node: int | None, arn: str) -> Body:
-    """What DescribeJobs says of a job, or of one of its nodes."""
+    """Return DescribeJobs' document of a job or of one of its nodes."""
     index = job.definition.get("nodeProperties", {}).get("mainNode", 0) if node is None else node
     attempts = [_attempt_detail(job, number, index) for number in range(len(job.ends))]
     detail: Body = {
@@ -133,7 +133,7 @@ def _attempt_detail(job: Job, number: int, index: int) -> Body:
 
 
 def summarise(detail: Body) -> Body:
-    """What ListJobs says of a job."""
+    """Return ListJobs' summary of a job."""
     kept = ("jobArn", "jobId", "jobName", "createdAt", "status", "statusReason", "startedAt", "stoppedAt", "jobDefinition")
     found = {key: detail[key] for key in kept if key in detail}
     nodes = detail.get("nodeProperties")

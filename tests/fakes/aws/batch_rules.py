@@ -1,4 +1,4 @@
-"""The rules that AWS Batch documents and its model does not hold: what it refuses, and when it tries again. Pure."""
+"""Rules of AWS Batch that its documentation states and botocore's model does not: refusals and retry decisions. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _refuse(text: str) -> RefusalError:
 
 
 def check_definition(body: Body) -> None:
-    """Refuse a job definition that Batch refuses."""
+    """Raise RefusalError for a job definition that Batch refuses."""
     if not _NAME.fullmatch(body["jobDefinitionName"]):
         raise _refuse(f"jobDefinitionName {body['jobDefinitionName']!r} is not valid")
     if len(json.dumps(body)) > 24 * 1024:
@@ -43,7 +43,7 @@ def check_definition(body: Body) -> None:
 
 
 def check_submission(body: Body, queue: Queue | None, definition: Body | None) -> tuple[Body, int]:
-    """Refuse a submission that Batch refuses. The container that each node runs, and the number of nodes."""
+    """Raise RefusalError for a submission that Batch refuses. Return each node's container properties and the number of nodes."""
     if queue is None:
         raise _refuse(f"Job queue {body['jobQueue']} not found")
     if queue.state != "ENABLED" or queue.status != "VALID":
@@ -116,7 +116,7 @@ def _check_retries(retry: Body) -> None:
 
 
 def check_listing(body: Body) -> None:
-    """ListJobs takes one parent and one filter at most, and a filter only for a queue."""
+    """Raise RefusalError unless a listing has one parent and at most one filter. A filter is allowed for a queue only."""
     if sum(key in body for key in ("jobQueue", "arrayJobId", "multiNodeJobId")) != 1:
         raise _refuse("specify exactly one of jobQueue, arrayJobId and multiNodeJobId")
     filters = body.get("filters", [])
@@ -127,7 +127,7 @@ def check_listing(body: Body) -> None:
 
 
 def decide(rules: Sequence[Body], exit_code: int | None, reason: str | None, status_reason: str) -> str:
-    """RETRY or EXIT: the first rule all of whose patterns match; no match is a retry."""
+    """Return RETRY or EXIT: the action of the first rule whose patterns all match. Without a match the job is retried."""
     said = {"onExitCode": "" if exit_code is None else str(exit_code), "onReason": reason or "", "onStatusReason": status_reason}
     for rule in rules:
         if all(_matches(rule[key], text) for key, text in said.items() if key in rule):

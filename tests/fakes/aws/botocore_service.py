@@ -1,17 +1,16 @@
-"""The base of the AWS fakes: an HTTP service on 127.0.0.1 whose routes, checks, answers and errors are botocore's own model.
+"""Base class of the AWS fakes: an HTTP service on 127.0.0.1 whose routes, checks, responses and errors come from botocore's model.
 
 A fake subclasses `FakeService` and has one method for each operation, named as boto3 names it::
 
     class FakeQueue(FakeService):
-        name = "sqs"                                     # the service as boto3 calls it
-        def create_queue(self, body): ...                # the parsed input; returns the output, or raises RefusalError
+        name = "sqs"                                     # the service's name in boto3
+        def create_queue(self, body): ...                # gets the parsed input; returns the output or raises RefusalError
 
-    with FakeQueue() as fake:                            # listens; fake.url for AWS_ENDPOINT_URL_*
-        fake.fail("CreateQueue", THROTTLED, call=2)      # scripted: the second call of that operation
+    with FakeQueue() as fake:                            # listens; fake.url goes into AWS_ENDPOINT_URL_*
+        fake.fail("CreateQueue", THROTTLED, call=2)      # the second call of that operation fails
 
-Bodies are parsed and checked by the model (types, required and unknown members, enums, patterns, lengths) before the method
-is called; what the method returns is checked the same way, required members aside, so that no fake can answer what no
-service could.
+The model checks a request (types, required and unknown members, enums, patterns, lengths) before the method is called. It checks the
+response in the same way, except for required members, so that no fake can return what the service could not.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _COMMON = {
 
 
 class RefusalError(Exception):
-    """An error of the service, as its model names it."""
+    """An error of the service, with its code in the model."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -50,7 +49,7 @@ class RefusalError(Exception):
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one call. `refusal`: said instead of doing it. `lost`: done, but the answer never arrives."""
+    """A scripted fault of one call. `refusal`: returned instead of a call. `lost`: the call is made and its response never arrives."""
 
     refusal: RefusalError | None = None
     lost: bool = False
@@ -66,7 +65,7 @@ LOST = Fault(lost=True)
 
 @dataclass(frozen=True)
 class Call:
-    """One call as it arrived: the parsed body, the raw one, and the headers."""
+    """One received call: the parsed body, the raw body, and the headers."""
 
     operation: str
     body: Body
@@ -76,7 +75,7 @@ class Call:
 
 
 class FakeService(ThreadingHTTPServer):
-    """A service of one region and account. Used as a context; leaving it fails when the fake itself was broken."""
+    """A service of one region and account. A context manager: its exit fails the test if the fake itself had a bug."""
 
     name: ClassVar[str]
     region = "us-east-1"
@@ -96,22 +95,22 @@ class FakeService(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Return its URL."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def fail(self, operation: str, fault: Fault, *, call: int = 1, times: int = 1) -> None:
-        """Let the next `call`-th call of an operation go wrong (1 = the next one), and so on for `times` calls."""
+        """Fail the next `call`-th call of an operation (1 = the next one), and the `times` - 1 calls after it."""
         with self.lock:
             first = self._counts.get(operation, 0) + call
             self._faults |= {(operation, first + later): fault for later in range(times)}
 
     def count(self, operation: str) -> int:
-        """How often an operation was called."""
+        """Return the number of calls of an operation."""
         with self.lock:
             return self._counts.get(operation, 0)
 
     def arn(self, rest: str) -> str:
-        """An ARN of this service, region and account."""
+        """Return an ARN of this service, region and account."""
         return f"arn:aws:{self.name}:{self.region}:{self.account}:{rest}"
 
     def __enter__(self) -> Self:
@@ -124,7 +123,7 @@ class FakeService(ThreadingHTTPServer):
         assert not self.broken, f"the fake {self.name} is broken: {self.broken}"
 
     def answer(self, call: Call, operation: OperationModel) -> tuple[int, bytes, str | None]:
-        """Status, body and error code of one call."""
+        """Return status, body and error code of one call."""
         try:
             if problem := _input_problem(call.body, operation):
                 raise RefusalError(_validation_code(operation), problem)
@@ -140,14 +139,14 @@ class FakeService(ThreadingHTTPServer):
             return status, json.dumps({"__type": refused.code, "message": refused.message}).encode(), refused.code
 
     def take(self, call: Call) -> Fault | None:
-        """Note a call; what is scripted to go wrong with it."""
+        """Record a call and return its scripted fault."""
         with self.lock:
             self.calls.append(call)
             number = self._counts[call.operation] = self._counts.get(call.operation, 0) + 1
             return self._faults.pop((call.operation, number), None)
 
     def find(self, method: str, path: str, target: str | None) -> tuple[OperationModel, dict[str, str]] | None:
-        """The operation of a request and what its path holds."""
+        """Return the operation of a request and the parameters in its path."""
         for route in self._routes:
             found = route.match(method, path, target)
             if found is not None:
@@ -183,7 +182,7 @@ def _input_problem(body: Body, operation: OperationModel) -> str | None:
 
 
 def _validation_code(operation: OperationModel) -> str:
-    """How the service calls a body that is not in its model: by its own client error where it has one."""
+    """Return the error code for a body that the model refuses: the service's own client error where it has one."""
     names = [shape.name for shape in operation.error_shapes]
     return next((name for name in ("ClientException", "InvalidParameterException") if name in names), "ValidationException")
 
@@ -215,7 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
                 )
                 return
             answer = self.server.answer(call, operation)
-        except Exception as error:  # a bug of the fake: the test that used it must fail, not retry
+        except Exception as error:  # a bug of the fake: the test must fail, not retry
             self.server.broken.append(f"{operation.name}: {error!r}")
             answer, fault = (400, b'{"__type": "BrokenFake"}', "BrokenFake"), None
         if fault and fault.lost:

@@ -1,4 +1,4 @@
-"""Values by botocore's shapes: from the wire, to the wire, and the constraints that botocore itself does not check."""
+"""Converts and checks values by botocore's shapes: parsing, serialising, and the constraints that botocore itself does not check."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from botocore.model import Shape, StructureShape
 
 
 def parse(sent: Any, shape: StructureShape, path: Mapping[str, str], query: Mapping[str, list[str]], headers: Mapping[str, str]) -> Any:
-    """The input of an operation, put together from the body, the path, the query and the headers as the model says."""
+    """Parse an operation's input from the body, the path, the query and the headers."""
     payload = shape.serialization.get("payload")
     body = {payload: _from_wire(sent, shape.members[payload])} if payload and sent else _from_wire(sent, shape)
     for name, member in shape.members.items():
@@ -47,7 +47,7 @@ def _from_wire(value: Any, shape: Shape) -> Any:
 
 
 def serialise(value: Any, shape: StructureShape | None) -> bytes:
-    """An output as JSON. Raises TypeError for what the model does not know."""
+    """Serialise an output as JSON. Raises TypeError for a member that the model does not have."""
     return json.dumps(_to_wire(value, shape, "answer") if shape else {}).encode()
 
 
@@ -86,7 +86,7 @@ def _to_wire(value: Any, shape: Shape, where: str) -> Any:
 
 
 def broken_constraints(value: Any, shape: Shape, where: str = "") -> Iterator[str]:
-    """Enums, patterns and maxima of the model that a valid-looking value breaks. botocore leaves them to the service."""
+    """Return the enums, patterns and maxima of the model that a value breaks. botocore leaves these to the service."""
     if shape.type_name == "structure":
         for name, item in value.items():
             if name in shape.members:
@@ -115,4 +115,4 @@ def _matches(pattern: str, text: str) -> bool:
     try:
         return re.fullmatch(posix, text) is not None
     except re.error:
-        return True  # a form of Java's that Python has not: left to the real service
+        return True  # Java syntax that Python's re does not have: left to the real service

@@ -1,4 +1,4 @@
-"""CloudWatch Logs as far as jobs and their readers need it: groups, streams, and pages whose tokens behave as documented."""
+"""Fake of CloudWatch Logs for jobs and their readers: groups, streams, and pages whose tokens behave as documented."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Event = dict[str, Any]
 
 
 class FakeLogs(FakeService):
-    """`page` events at most in one answer; with `gaps` every other page is empty and yet not the last, as the real service may do."""
+    """The service. A page has at most `page` events. With `gaps` every other page is empty without being the last, as documented."""
 
     name = "logs"
 
@@ -22,37 +22,37 @@ class FakeLogs(FakeService):
         self._gap = False
 
     def group(self, name: str) -> str:
-        """Make a log group, as the stack does."""
+        """Create a log group, as the stack does."""
         self.groups.setdefault(name, {})
         return name
 
     def write(self, group: str, stream: str, text: str, at: float | None = None) -> None:
-        """A line of a container, taken in now."""
+        """Write one line of a container."""
         stamp = int((time.time() if at is None else at) * 1000)
         with self.lock:
             events = self._streams(group).setdefault(stream, [])
             events.append({"timestamp": stamp, "message": text, "ingestionTime": int(time.time() * 1000)})
 
     def text(self) -> str:
-        """Everything that was written, for scanners."""
+        """Return everything that was written, for secret scans."""
         return "\n".join(event["message"] for streams in self.groups.values() for events in streams.values() for event in events)
 
     def get_log_events(self, body: Body) -> Body:
-        """A page from a token on. At the end the answer's token is the one that was sent."""
+        """Return a page that starts at a token. At the end, the returned token equals the one that was sent."""
         events = self._wanted(body)
         start = self._place(body, len(events))
         with self.lock:
             self._gap = self.gaps and not self._gap
         size = min(body.get("limit", self.page), self.page)
         found = events[start : start + (0 if self._gap and start < len(events) else size)]
-        # A gap's token differs from the one that was sent, though it leads to the same place.
+        # A gap's token differs from the one that was sent, although it leads to the same position.
         forward = f"f/{start + len(found)}"
         if self._gap and start < len(events):
             forward += "/gap" if not str(body.get("nextToken", "")).endswith("/gap") else ""
         return {"events": found, "nextForwardToken": forward, "nextBackwardToken": f"b/{start}"}
 
     def describe_log_streams(self, body: Body) -> Body:
-        """Streams by name, a page at a time."""
+        """Return streams by name, one page at a time."""
         prefix, size = body.get("logStreamNamePrefix", ""), body.get("limit", 50)
         names = sorted(name for name in self._streams(self._name(body)) if name.startswith(prefix))
         start = int(body.get("nextToken", "0"))

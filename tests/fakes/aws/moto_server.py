@@ -1,4 +1,4 @@
-"""moto's S3, Secrets Manager and CloudWatch Logs on 127.0.0.1, in a thread of the test, behind the standard endpoint variables."""
+"""moto's S3, Secrets Manager and CloudWatch Logs on 127.0.0.1, in a thread of the test, with the standard endpoint variables set."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Fault = Callable[[str, str], tuple[str, bytes] | None]
 
 
 class _OneAtATime:
-    """S3 decides one conditional write after the other; moto looks and writes without a lock of its own."""
+    """Serialises conditional writes: S3 decides one after the other, while moto checks and writes without a lock."""
 
     def __init__(self, app: App) -> None:
         self._app, self._lock = app, threading.Lock()
@@ -54,26 +54,26 @@ class _OneAtATime:
 
 
 class Moto:
-    """A server that answers, and fails on demand. `calls` is what it was asked."""
+    """A server with scripted faults. `calls` lists its requests."""
 
     def __init__(self, url: str, app: _OneAtATime) -> None:
         self.url, self._app = url, app
 
     @property
     def calls(self) -> list[tuple[str, str]]:
-        """(method, path) of every request."""
+        """Return (method, path) of every request."""
         return self._app.calls
 
     def fail(self, fault: Fault) -> None:
-        """Let a function answer before moto does anything."""
+        """Let a function answer instead of moto."""
         self._app.fault = fault
 
     def lose(self, loss: Fault) -> None:
-        """Let a function answer after moto has done what was asked."""
+        """Let a function answer after moto has done the request."""
         self._app.loss = loss
 
     def environment(self) -> dict[str, str]:
-        """What a process needs to find it, as a user would set it."""
+        """Return the environment of a process that uses it, as a user would set it."""
         names = {f"AWS_ENDPOINT_URL_{name}": self.url for name in _SERVICES}
         return {**names, "AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_DEFAULT_REGION": REGION,
                 "AWS_EC2_METADATA_DISABLED": "true"}  # fmt: skip
@@ -81,10 +81,10 @@ class Moto:
 
 @contextmanager
 def moto(monkeypatch: pytest.MonkeyPatch, *buckets: str) -> Iterator[Moto]:
-    """Moto with these buckets, and this process's variables pointing at it."""
+    """Start moto with these buckets, and set this process's environment to use it."""
     app = _OneAtATime(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request hides what a failing test says
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request would hide the output of a failed test
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     found = Moto(f"http://127.0.0.1:{server.server_port}", app)

@@ -1,4 +1,4 @@
-"""SageMaker training jobs on 127.0.0.1: the documented rules, states and reasons, and each host of a job as a real process."""
+"""Fake of SageMaker training jobs: documented rules, states and reasons, with each host of a job as a real process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONGEST_S = 28 * 86400
 
 @dataclass
 class Job:
-    """One training job: what was asked, where it is, and what is asked of the thread that runs it."""
+    """One training job: its request, its state, and the requests to the thread that runs it."""
 
     body: Body
     status: str = "InProgress"
@@ -39,19 +39,19 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """Return its name."""
         return str(self.body["TrainingJobName"])
 
     @property
     def over(self) -> bool:
-        """Whether it has ended."""
+        """Return whether it has ended."""
         return self.status in {"Completed", "Failed", "Stopped"}
 
 
 class FakeSageMaker(FakeService):
-    """`environment` is what the role and the network give a container. `grace_s` stands for the service's 120 s.
+    """The service. `environment`: the role's and the network's variables in a container. `grace_s` replaces the service's 120 s.
 
-    `machines`: how many there are for all jobs together; a job without enough of them waits, and ends as the service ends it.
+    `machines` is the number of machines for all jobs together. A job without enough machines waits, and fails as documented.
     """
 
     name = "sagemaker"
@@ -66,7 +66,7 @@ class FakeSageMaker(FakeService):
         self._lives: list[threading.Thread] = []
 
     def create_training_job(self, body: Body) -> Body:
-        """Accept a job under a name that nobody had."""
+        """Create a job. Its name must never have been used."""
         arn = self.arn(f"training-job/{body['TrainingJobName'].lower()}")
         self._check(body)
         with self.lock:
@@ -82,11 +82,11 @@ class FakeSageMaker(FakeService):
         return {"TrainingJobArn": arn}
 
     def describe_training_job(self, body: Body) -> Body:
-        """What the service tells of it."""
+        """Return the job's description."""
         job = self._job(body)
-        told = self.model.shape_for("DescribeTrainingJobResponse").members  # tags are not among them
+        told = self.model.shape_for("DescribeTrainingJobResponse").members  # the tags are no part of the response
         asked = {name: value for name, value in job.body.items() if name in told}
-        with self.lock:  # status and secondary status belong together
+        with self.lock:  # status and secondary status change together
             return {
                 **asked,
                 "TrainingJobArn": self.arn(f"training-job/{job.name}"),
@@ -102,7 +102,7 @@ class FakeSageMaker(FakeService):
             }
 
     def list_training_jobs(self, body: Body) -> Body:
-        """Summaries, the newest first, in pages of at most `page`."""
+        """Return summaries, newest first, in pages of at most `page`."""
         with self.lock:
             jobs = sorted(self.jobs.values(), key=lambda job: -job.created_at)
         jobs = [job for job in jobs if body["NameContains"] in job.name and job.status == body["StatusEquals"]]
@@ -114,7 +114,7 @@ class FakeSageMaker(FakeService):
         return page | ({"NextToken": str(end)} if end < len(jobs) else {})
 
     def stop_training_job(self, body: Body) -> None:
-        """Ask for the end; one that has ended refuses."""
+        """Request a stop. Raises RefusalError if the job has ended."""
         job = self._job(body)
         with self.lock:
             if job.over:
@@ -125,7 +125,7 @@ class FakeSageMaker(FakeService):
             job.stop.set()
 
     def interrupt(self, name: str) -> None:
-        """Take the spot machines of a job."""
+        """Interrupt the spot machines of a job."""
         job = self.jobs[name]
         assert job.body.get("EnableManagedSpotTraining"), "only spot machines are taken"
         job.interruptions += 1
@@ -140,7 +140,7 @@ class FakeSageMaker(FakeService):
     def _job(self, body: Body) -> Job:
         with self.lock:
             if body["TrainingJobName"] not in self.jobs:
-                raise RefusalError("ValidationException", "Requested resource not found.")  # the code that the service really gives
+                raise RefusalError("ValidationException", "Requested resource not found.")  # the service's own code for a missing job
             return self.jobs[body["TrainingJobName"]]
 
     def _check(self, body: Body) -> None:
@@ -166,7 +166,7 @@ class FakeSageMaker(FakeService):
                 raise RefusalError("ValidationException", text)
 
     def _run(self, job: Job) -> None:
-        """The life of a job: machines, hosts, an end; and for spot machines that are taken, the same again."""
+        """Run a job: allocate machines, run its hosts, end it. After a spot interruption, do it again."""
         stopping, spot = job.body.get("StoppingCondition", {}), job.body.get("EnableManagedSpotTraining", False)
         deadline = job.created_at + stopping["MaxWaitTimeInSeconds"] if spot else None
         run_s, turn = 0.0, 0
@@ -215,7 +215,7 @@ class FakeSageMaker(FakeService):
             return True
 
     def _watch(self, job: Job, hosts: Hosts, until: float, deadline: float | None) -> str | None:
-        """Why the hosts are ended; None = they ended by themselves."""
+        """Return the reason to end the hosts, or None if they exited by themselves."""
         while not hosts.ended:
             if job.stop.is_set():
                 return "Stopped"
@@ -247,4 +247,4 @@ class FakeSageMaker(FakeService):
             job.ended_at = time.time()
             job.secondary, job.reason = secondary, reason
             job.history.append((secondary, job.ended_at))
-            job.status = status  # last: whoever sees it ended sees all
+            job.status = status  # set last, so that a reader who sees the end sees all fields

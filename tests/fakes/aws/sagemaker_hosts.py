@@ -1,4 +1,4 @@
-"""The hosts of one training job as processes on addresses of their own, their output in CloudWatch, nothing left behind."""
+"""The hosts of one fake training job: processes on addresses of their own, with their output in CloudWatch Logs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Hosts(Alike):
-    """One container on each host, started together. A host's name is its address here: algo-1 resolves in SageMaker's own network alone."""
+    """One container per host, started together. A host's name is its address, because algo-1 resolves only in SageMaker's network."""
 
     def __init__(self, fake: FakeSageMaker, body: dict[str, Any], turn: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Hosts(Alike):
             self._add(body, host, placed)
 
     def upload(self, body: dict[str, Any]) -> None:
-        """What the containers left for SageMaker to keep."""
+        """Upload the containers' output as SageMaker does."""
         left = [path for path in self._folder.glob(f"{self._turn}-algo-*/ml/output/data/**/*") if path.is_file()]
         if not left:
             return
@@ -50,7 +50,7 @@ class Hosts(Alike):
         _fetch(body, folder / "ml/input/data")
         (folder / "ml/output/data").mkdir(parents=True)
         asked = {key: value.replace("/opt/ml/", f"{folder}/ml/") for key, value in body.get("Environment", {}).items()}
-        reaches = {} if body.get("EnableNetworkIsolation") else self._fake.environment  # the role's credentials, the way to the services
+        reaches = {} if body.get("EnableNetworkIsolation") else self._fake.environment  # the role's credentials, and the endpoints
         env = {"TRAINING_JOB_NAME": self._name, "AWS_REGION": self._fake.region, **reaches, **asked, **placed}
         stream = f"{self._name}/algo-{host + 1}-{int(time.time())}{self._turn}"
         say = functools.partial(self._fake.logs.write, self._fake.group, stream)
@@ -58,7 +58,7 @@ class Hosts(Alike):
 
 
 def _fetch(body: dict[str, Any], into: Path) -> None:
-    """Copy the input channels as SageMaker does: every object with the prefix, by its last name."""
+    """Copy the input channels as SageMaker does: every object with the prefix, under the last part of its key."""
     for channel in body.get("InputDataConfig", ()):
         bucket, prefix = _place(channel["DataSource"]["S3DataSource"]["S3Uri"])
         client = boto3.client("s3")

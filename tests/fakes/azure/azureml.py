@@ -1,4 +1,4 @@
-"""Azure Machine Learning on 127.0.0.1: the routes a submit needs, the documented rules, states, each node of a job as a real process."""
+"""Fake of Azure Machine Learning: the routes of a submit, documented rules and states, with each node of a job as a real process."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ _WS = r"(?P<workspace>/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Micros
 
 
 class FakeMl(Cluster, FakeHttps):
-    """One workspace with one cluster. `environment` is what the network and the identity give a node; `machines`: how many there are now,
-    of `most`. `requeues`: low-priority nodes that are taken are replaced and the job starts anew, as the service does it.
+    """One workspace with one cluster. `environment`: the network's and the identity's variables on a node.
+
+    `machines` of `most` exist now. With `requeues`, preempted low-priority nodes are replaced and the job restarts, as documented.
     """
 
     routes = (
@@ -52,7 +53,7 @@ class FakeMl(Cluster, FakeHttps):
         self._lives: list[threading.Thread] = []
 
     def admit(self, call: Call) -> None:
-        """ARM and the run history want a token for themselves; a log wants the signature in its URL."""
+        """Require a token for ARM and the run history, and the URL's signature for a log."""
         if call.operation == "get_log":
             if call.query.get("sig") != SAS or "Authorization" in call.headers:
                 raise RefusalError(403, "AuthenticationFailed", "Signature did not match")
@@ -64,7 +65,7 @@ class FakeMl(Cluster, FakeHttps):
             raise RefusalError(401, "InvalidAuthenticationToken", f"The access token is missing or invalid for {wanted}")
 
     def put_environment(self, call: Call, workspace: str, name: str, version: str) -> Answer:
-        """A version of an environment, which never changes."""
+        """Create a version of an environment. Versions never change."""
         key = f"{self._known(workspace)}/environments/{name}/versions/{version}"
         with self.lock:
             there = self.environments.setdefault(key, call.body["properties"])
@@ -73,7 +74,7 @@ class FakeMl(Cluster, FakeHttps):
         return Answer(201, {"id": key, "name": version, "properties": there})
 
     def put_job(self, call: Call, workspace: str, name: str) -> Answer:
-        """Make a job under a name that nobody had; under one that is there, change its tags and nothing else."""
+        """Create a job, or change the tags of an existing one. No other change is accepted."""
         self._known(workspace)
         properties = call.body["properties"]
         if problem := problem_of(name, properties, set(self.environments), f"{WORKSPACE}/computes/h100", self.most):
@@ -93,18 +94,18 @@ class FakeMl(Cluster, FakeHttps):
         return Answer(201, self._told(job))
 
     def get_job(self, call: Call, workspace: str, name: str) -> Answer:
-        """What the control plane tells."""
+        """Return the control plane's document of a job."""
         self._known(workspace)
         return Answer(200, self._told(self._job(name)))
 
     def list_jobs(self, call: Call, workspace: str) -> Answer:
-        """All there are."""
+        """List all jobs."""
         self._known(workspace)
         with self.lock:
             return Answer(200, {"value": [self._told(job) for job in self.jobs.values()]})
 
     def cancel_job(self, call: Call, workspace: str, name: str) -> Answer:
-        """Ask for the end; one that has ended refuses."""
+        """Request a cancel. Raises RefusalError if the job has ended."""
         self._known(workspace)
         job = self._job(name)
         with self.lock:
@@ -115,7 +116,7 @@ class FakeMl(Cluster, FakeHttps):
         return Answer(202, None, {"Location": f"https://management.azure.com{WORKSPACE}/operations/1"})
 
     def get_compute(self, call: Call, workspace: str, name: str) -> Answer:
-        """The cluster and its nodes."""
+        """Return the cluster and its node counts."""
         self._known(workspace)
         with self.lock:
             running = sum(job.holds for job in self.jobs.values())
@@ -130,21 +131,21 @@ class FakeMl(Cluster, FakeHttps):
         )
 
     def get_workspace(self, call: Call, workspace: str) -> Answer:
-        """Where its other services are."""
+        """Return the workspace with the location of its other services."""
         properties = {"discoveryUrl": "https://eastus2.api.azureml.ms/discovery", "workspaceId": "0"}
         return Answer(200, {"id": self._known(workspace), "name": "train", "location": "eastus2", "properties": properties})
 
     def discovery(self, call: Call) -> Answer:
-        """The services by name."""
+        """Return the services' URLs by name."""
         return Answer(200, dict.fromkeys(("api", "history", "experimentation"), "https://eastus2.api.azureml.ms"))
 
     def get_run(self, call: Call, workspace: str, name: str) -> Answer:
-        """What the run history tells."""
+        """Return the run history's document of a job."""
         self._known(workspace)
         return Answer(200, self._history(self._job(name)))
 
     def get_details(self, call: Call, workspace: str, name: str) -> Answer:
-        """The same, and where the logs are."""
+        """Return the same document with the URLs of the logs."""
         job = self._job(name)
         urls = {
             file: f"https://{LOG_HOST}/azureml/ExperimentRun.dcid.{name}/{file}?sv=2021-08-06&sig={SAS}&sp=r" for file in list(job.files)
@@ -152,13 +153,13 @@ class FakeMl(Cluster, FakeHttps):
         return Answer(200, {**self._history(job), "logFiles": urls})
 
     def get_runs(self, call: Call, workspace: str) -> Answer:
-        """Many at once."""
+        """Return many documents at once."""
         asked = {key: each["runId"] for key, each in call.body["requests"].items()}
         found = {key: {"runMetadata": self._history(self.jobs[name])} for key, name in asked.items() if name in self.jobs}
         return Answer(200, {"successfulResults": found, "failedResults": {key: {} for key in asked if key not in found}})
 
     def get_log(self, call: Call, name: str, file: str) -> Answer:
-        """A file from a byte on."""
+        """Return a log file from a byte offset."""
         data = bytes(self._job(name.removeprefix("ExperimentRun.dcid.")).files[file])
         first = int(re.fullmatch(r"bytes=(\d+)-", call.headers.get("Range", "bytes=0-"))[1])  # type: ignore[index]
         if first >= len(data):
@@ -166,11 +167,11 @@ class FakeMl(Cluster, FakeHttps):
         return Answer(206, data[first:], {"Content-Type": "text/plain"})
 
     def text(self) -> str:
-        """Everything that nodes said, for scanners."""
+        """Return all output of all nodes, for secret scans."""
         return "\n".join(bytes(file).decode("utf-8", "replace") for job in self.jobs.values() for file in job.files.values())
 
     def preempt(self, name: str) -> None:
-        """Take the low-priority nodes of a job."""
+        """Preempt the low-priority nodes of a job."""
         self.jobs[name].takes += 1
 
     def __exit__(self, *error: object) -> None:
@@ -199,16 +200,16 @@ class FakeMl(Cluster, FakeHttps):
                 "properties": properties, "systemData": created}  # fmt: skip
 
     def _history(self, job: Job) -> Body:
-        with self.lock:  # a run that has ended has an end, whenever somebody asks
+        with self.lock:  # an ended run always has an end time
             times = {"startTimeUtc": _iso(job.started_at), "endTimeUtc": _iso(job.ended_at), "createdTimeUtc": _iso(job.created_at)}
             return {"runId": job.name, "status": job.status, **times, "error": job.error and {"error": job.error}, "properties": {}}
 
 
 def _iso(at: float | None) -> str | None:
-    """As .NET writes it."""
+    """Format a time as .NET does."""
     return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "0Z"
 
 
 def any_of(calls: list[Call], operation: str) -> list[Any]:
-    """The bodies of an operation's calls."""
+    """Return the bodies of an operation's calls."""
     return [call.body for call in calls if call.operation == operation]

@@ -1,4 +1,4 @@
-"""What a job's body may hold: its keys and the rules of learn.microsoft.com/rest/api/azureml/jobs/create-or-update; all else is refused."""
+"""Rules for the body of an Azure ML job: learn.microsoft.com/rest/api/azureml/jobs/create-or-update. Unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}")
 
 
 def problem_of(name: str, properties: dict[str, Any], environments: set[str], compute: str, most: int) -> str | None:
-    """The first thing that the service would refuse."""
+    """Return the first problem that the service would refuse, or an empty text."""
     if not _NAME.fullmatch(name):
         return f"invalid job name {name}"
     if unknown := _misfit(properties, _SHAPE, "properties"):

@@ -1,4 +1,4 @@
-"""The lives of the jobs of one cluster of Azure ML: they wait for nodes, run, are cancelled, taken or too slow, and end."""
+"""Life cycle of the jobs of one fake Azure ML cluster: waiting, running, cancelled, preempted, timed out, ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENDED = {"Completed", "Failed", "Canceled"}
 
 @dataclass
 class Job:
-    """One job: what was asked, where it is, and what is asked of the thread that runs it."""
+    """One job: its request, its state, and the requests to the thread that runs it."""
 
     name: str
     properties: Body
@@ -27,18 +27,18 @@ class Job:
     ended_at: float | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     holds: int = 0
-    taken: int = 0  # times that its nodes were to be taken, and were
+    taken: int = 0  # preemptions requested, and preemptions done
     takes: int = 0
     files: dict[str, bytearray] = field(default_factory=dict)
 
     @property
     def nodes(self) -> int:
-        """How many it asked for."""
+        """Return the number of nodes."""
         return int(self.properties["resources"]["instanceCount"])
 
 
 class Cluster:
-    """What the lives share with the service."""
+    """The cluster's state, shared by the service and the jobs' threads."""
 
     lock: threading.RLock
     folder: Path
@@ -49,7 +49,7 @@ class Cluster:
     grace_s: float
 
     def _run(self, job: Job) -> None:
-        """The life of a job: nodes, an end; and for nodes that are taken, the same again."""
+        """Run a job: allocate nodes, run them, end it. After a preemption, do it again."""
         limit_s, turn = seconds_of(job.properties["limits"]["timeout"]), 0
         while self._wait_for_machines(job):
             began = time.time()
@@ -79,7 +79,7 @@ class Cluster:
                 return False
 
     def _watch(self, job: Job, nodes: Nodes, until: float) -> str | None:
-        """Why the nodes are ended; None = they ended by themselves."""
+        """Return the reason to end the nodes, or None if they exited by themselves."""
         while not nodes.ended:
             if job.stop.is_set():
                 return "cancelled"
@@ -109,4 +109,4 @@ class Cluster:
     def _end(self, job: Job, status: str, error: Body | None = None) -> None:
         with self.lock:
             job.holds, job.ended_at, job.error = 0, time.time(), error
-            job.status = status  # last: whoever sees it ended sees all
+            job.status = status  # set last, so that a reader who sees the end sees all fields

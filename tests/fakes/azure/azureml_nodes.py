@@ -1,4 +1,4 @@
-"""The nodes of one job as processes on addresses of their own, their output in the job's files, nothing left behind."""
+"""The nodes of one fake Azure ML job: processes on addresses of their own, with their output in the job's log files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Nodes(Alike):
-    """The command on each node, handed to a shell as Azure ML does it, started together."""
+    """The command on each node, run by a shell as Azure ML does, all started together."""
 
     def __init__(self, fake: Cluster, job: Job, turn: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Nodes(Alike):
             self.start(["/bin/bash", "-c", job.properties["command"]], env, folder, functools.partial(_append, file))
 
     def warn(self, process: subprocess.Popen[bytes]) -> None:
-        """The shell hands no signal on, so the group gets it."""
+        """Signal the process group, because the shell passes no signal on."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""Azurite behind the names of Azure Storage: one server for each process of the tests, a container of its own for each test."""
+"""Starts Azurite as Azure Storage: one server per test process, one container per test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ACCOUNT_KEY = base64.b64encode(b"no client of ours may ever use it").decode()
 
 @functools.cache
 def port() -> int:
-    """Where it listens; started on first use, ended with this process. It takes bearer tokens alone: nobody knows its key."""
+    """Return its port. The first call starts it, and it ends with this process. It accepts bearer tokens only."""
     program = azurite.ensure(CHECKOUT, lambda _: None)
     for _ in range(5):
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -35,7 +35,7 @@ def port() -> int:
 
 
 def _started(program: Path, number: int) -> bool:
-    """Whether it serves there; somebody else may have been quicker at the port."""
+    """Return whether this process's server is listening; another process may have taken the port."""
     folder, shown = Path(tempfile.mkdtemp(prefix="gpuyard-azurite-")), certificate()
     argv = [
         "node", str(program), "--blobHost", "127.0.0.1", "--blobPort", str(number), "--oauth", "basic", "--cert", str(shown.chain),
@@ -50,7 +50,7 @@ def _started(program: Path, number: int) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", number), timeout=5) as plain, ours.wrap_socket(plain, server_hostname="localhost"):
                 return True
-        except OSError:  # nobody there yet, or a server with a certificate of its own
+        except OSError:  # not started yet, or a server with another certificate
             time.sleep(0.05)
     return False
 

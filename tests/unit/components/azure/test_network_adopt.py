@@ -1,4 +1,4 @@
-"""An existing network: used, never changed; nodes in it bring rules of their own."""
+"""An existing network: it is used and never changed, and nodes in it get a security group of their own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.helpers.azure_sample_yard import CLUSTER, SUBNET, TAGS, VMS, VNET, de
 
 
 @pytest.mark.parametrize("given", [None, {"blob": f"{VNET}/blob", "api": f"{VNET}/api"}])
-def test_nothing_of_an_adopted_network_is_changed(record: Any, given: dict[str, str] | None) -> None:
+def test_an_adopted_network_is_not_changed(record: Any, given: dict[str, str] | None) -> None:
     def program() -> None:
         network = Network.adopt("hub", vpc_id=VNET, subnet_ids={"1": SUBNET}, private_zones=given, tags=TAGS)
         pools = [GpuPool(name, spec, network=network, tags=TAGS) for name, spec in (("h100", CLUSTER), ("lab", VMS))]
@@ -23,7 +23,7 @@ def test_nothing_of_an_adopted_network_is_changed(record: Any, given: dict[str, 
     assert named == ({"hub-runs-blob", "train-hub-workspace", "train-hub-workspace-storage-blob"} if given else set())
 
 
-def test_nodes_in_an_adopted_network_bring_their_own_rules(record: Any) -> None:
+def test_nodes_in_an_adopted_network_get_their_own_security_group(record: Any) -> None:
     def program() -> None:
         GpuPool("lab", VMS, network=Network.adopt("hub", vpc_id=VNET, subnet_ids={"1": SUBNET}, tags=TAGS), tags=TAGS)
 
@@ -41,15 +41,17 @@ def test_nodes_in_an_adopted_network_bring_their_own_rules(record: Any) -> None:
         ("deny-outbound", "Deny"),
     ]
     names = rules[3]
-    assert (names["direction"], names["protocol"], names["destinationPortRange"]) == ("Outbound", "*", "53")  # over UDP and TCP
+    assert (names["direction"], names["protocol"], names["destinationPortRange"]) == ("Outbound", "*", "53")  # UDP and TCP
     assert names["destinationAddressPrefix"] == "VirtualNetwork"  # never to servers on the internet
     assert [group["id"].rpartition("/")[2] for group in names["sourceApplicationSecurityGroups"]] == ["hub-nodes"]
     made = record(lambda: declare(pools={"lab": VMS}, submitters=()))
     machines = made.inputs(token("compute:VirtualMachineScaleSet"), "lab-machines")["virtualMachineProfile"]
-    assert "networkSecurityGroup" not in machines["networkProfile"]["networkInterfaceConfigurations"][0]  # its subnet has it
+    assert (
+        "networkSecurityGroup" not in machines["networkProfile"]["networkInterfaceConfigurations"][0]
+    )  # its subnet has the security group
 
 
-def test_an_adopted_network_gets_endpoints_and_no_names(record: Any) -> None:
+def test_an_adopted_network_gets_endpoints_and_no_dns_zones(record: Any) -> None:
     def program() -> None:
         network = Network.adopt("hub", vpc_id=VNET, subnet_ids={"1": SUBNET}, tags=TAGS)
         pool = GpuPool("lab", VMS, network=network, tags=TAGS)

@@ -36,7 +36,7 @@ def spec(**more: Any) -> GpuPoolSpec:
 
 
 @given(st.text(max_size=80), st.from_regex(r"[a-z][a-z0-9-]{0,38}[a-z0-9]", fullmatch=True))
-def test_names_taken_world_wide_are_legal_and_told_apart(group: str, name: str) -> None:
+def test_names_are_legal_and_differ_between_groups(group: str, name: str) -> None:
     account, vault = names.account_name(group, name), names.vault_name(group, name)
     assert re.fullmatch(r"[a-z0-9]{3,24}", account)
     assert re.fullmatch(r"[a-z][a-z0-9]{2,23}", vault)
@@ -47,7 +47,7 @@ def test_names_taken_world_wide_are_legal_and_told_apart(group: str, name: str) 
 
 
 @given(st.integers(16, 22), st.sampled_from(["10.0.0.0/8", "172.16.0.0/12", "100.64.0.0/10"]), st.integers(0, 63))
-def test_subnets_lie_inside_and_apart(length: int, block: str, number: int) -> None:
+def test_subnets_are_inside_the_network_and_do_not_overlap(length: int, block: str, number: int) -> None:
     base = int(Net(block).network_address) + number * 2 ** (32 - length)
     network = Net((base, length))
     plan = cidr.plan_subnets(str(network))
@@ -79,13 +79,13 @@ def test_subnets_lie_inside_and_apart(length: int, block: str, number: int) -> N
         (subjects.exact_subject_problems([f"repo:a/b:{n}" for n in range(21)]), ["submitters: got 21, allowed: at most 20"]),
     ],
 )
-def test_what_is_refused_is_told(problems: list[str], told: list[str]) -> None:
+def test_wrong_values_are_reported(problems: list[str], told: list[str]) -> None:
     assert len(problems) == len(told), problems
     assert all(line.startswith(begin) for line, begin in zip(problems, told, strict=True)), problems
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_the_truth_table_of_infiniband(name: str) -> None:
+def test_infiniband_rules_of_every_size(name: str) -> None:
     row = ROWS[name]
     uniform = {
         "orchestration_mode": "Uniform",
@@ -108,7 +108,7 @@ def test_the_truth_table_of_infiniband(name: str) -> None:
     assert any(line.startswith("capacity: got a reservation, allowed: on_demand or spot") for line in reserved) == (name in FAST)
 
 
-def test_a_size_without_the_r_is_refused_for_several_nodes_and_the_r_size_named() -> None:
+def test_a_size_without_rdma_is_refused_for_several_nodes_and_the_rdma_size_named() -> None:
     row = ROWS["Standard_ND96is_H100_v5"]
     [problem] = fabric.fabric_problems(row, 2, "uniform", {"service": "azureml"})
     assert problem.startswith("machine: got 'Standard_ND96is_H100_v5', allowed: Standard_ND96isr_H100_v5 for more than one node")
@@ -134,7 +134,7 @@ TRUSTED = {"security_type": "TrustedLaunch", "uefi_settings": {"v_tpm_enabled": 
         ("Standard_ND128isr_NDR_GB200_v6", False, False),
     ],
 )
-def test_security_and_disk_by_size(name: str, trusted: bool, local_disk: bool) -> None:
+def test_security_profile_and_os_disk_by_size(name: str, trusted: bool, local_disk: bool) -> None:
     row = ROWS[name]
     assert machine.security(row) == {"encryption_at_host": True, **(TRUSTED if trusted else {})}
     disk = machine.os_disk(spec(), row)
@@ -143,26 +143,26 @@ def test_security_and_disk_by_size(name: str, trusted: bool, local_disk: bool) -
     assert "managed_disk" in machine.os_disk(spec(disk_gib=8000), row)  # larger than any temporary disk
 
 
-def test_how_machines_are_bought() -> None:
+def test_priority_and_reservation_by_capacity() -> None:
     assert machine.bought(spec()) == {"priority": "Regular"}
     assert machine.bought(spec(capacity="spot")) == {"priority": "Spot", "eviction_policy": "Delete", "billing_profile": {"max_price": -1}}
     group = {"capacity_reservation_group": {"id": RESERVED["reservation"]}}
     assert machine.bought(spec(capacity=RESERVED)) == {"priority": "Regular", "capacity_reservation": group}
 
 
-def test_the_boot_script_knows_the_machine_and_no_secret() -> None:
+def test_custom_data_has_the_facts_of_the_machine() -> None:
     data = base64.b64decode(machine.custom_data(machine.boot_of(ROWS["Standard_ND96isr_H100_v5"]))).decode()
     part: Any = email.message_from_string(data).get_payload(0)
     text = part.get_payload()
     assert "GPUS=8\nFAST_NICS=8\nNIC_DRIVER=mlx5_core\n" in text
     assert "DISKS='/dev/disk/by-id/nvme-Microsoft_NVMe_Direct_Disk*'" in text
-    assert len(machine.custom_data(machine.boot_of(ROWS["Standard_ND96isr_H100_v5"]))) < 65_535  # what Azure takes
+    assert len(machine.custom_data(machine.boot_of(ROWS["Standard_ND96isr_H100_v5"]))) < 65_535  # the limit of Azure
 
 
-def test_nobody_has_the_private_half_of_the_default_key() -> None:
+def test_nobody_has_the_private_key_of_the_default_ssh_key() -> None:
     raw = base64.b64decode(machine.NOBODYS_KEY.split()[1])[-32:]
     assert raw == hashlib.sha256(b"gpuyard: nobody holds the private half of this key 5").digest()
-    prime = 2**255 - 19  # a point of the curve, so Azure takes it: x^2 = (y^2 - 1) / (d y^2 + 1) must be a square
+    prime = 2**255 - 19  # a point on the curve, so Azure accepts it: x^2 = (y^2 - 1) / (d y^2 + 1) must be a square
     d = -121665 * pow(121666, -1, prime) % prime
     y = int.from_bytes(raw, "little") & (2**255 - 1)
     x_squared = (y * y - 1) * pow(d * y * y + 1, -1, prime) % prime
@@ -170,7 +170,7 @@ def test_nobody_has_the_private_half_of_the_default_key() -> None:
     assert pow(x_squared, (prime - 1) // 2, prime) == 1
 
 
-def test_a_storage_account_has_no_door_but_those_named() -> None:
+def test_a_storage_account_is_open_only_to_open_to() -> None:
     closed, office, open_ = (bucket_rules.account_settings(to, None) for to in ([], ["203.0.112.0/24"], ["internet"]))
     assert (closed["public_network_access"], closed["network_rule_set"]) == (
         "Disabled",
@@ -184,7 +184,7 @@ def test_a_storage_account_has_no_door_but_those_named() -> None:
         assert (each["allow_shared_key_access"], each["allow_blob_public_access"], each["minimum_tls_version"]) == (False, False, "TLS1_2")
 
 
-def test_no_rule_removes_what_is_current() -> None:
+def test_no_lifecycle_rule_deletes_current_blobs() -> None:
     for versions in (True, False):
         rules = bucket_rules.lifecycle("runs", versions)
         assert {action for rule in rules for action in rule["definition"]["actions"]} == {"version" if versions else "snapshot"}
@@ -192,7 +192,7 @@ def test_no_rule_removes_what_is_current() -> None:
     assert bucket_rules.blob_settings(False)["is_versioning_enabled"] is False
 
 
-def test_keys_rotate_before_they_end_and_vaults_cannot_be_purged() -> None:
+def test_keys_rotate_before_they_expire_and_vaults_cannot_be_purged() -> None:
     policy: Any = key_properties()["rotation_policy"]
     assert policy["lifetime_actions"][0] == {"action": {"type": "rotate"}, "trigger": {"time_after_create": "P1Y"}}
     vault = vault_properties("t")
@@ -203,13 +203,13 @@ def test_keys_rotate_before_they_end_and_vaults_cannot_be_purged() -> None:
     )
 
 
-def test_roles_are_single_ones_with_a_reason() -> None:
+def test_roles_have_a_reason_and_ids_of_their_own() -> None:
     assert len({role.guid for role in roles.ROLES}) == len(roles.ROLES)
     assert all(role.why and re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", role.guid) for role in roles.ROLES)
     assert roles.assignment_name("/a", roles.BLOB_READER, "p") != roles.assignment_name("/a", roles.BLOB_WRITER, "p")
 
 
-def test_the_end_is_a_bound_and_a_workflow() -> None:
+def test_expiry_is_an_autoscale_profile_and_a_closing_workflow() -> None:
     [pool, end] = bounds(spec(min_nodes=1), END, closed=False)
     assert pool["capacity"] == {"minimum": "1", "maximum": "4", "default": "1"}
     assert end["capacity"] == {"minimum": "0", "maximum": "0", "default": "0"}
@@ -222,7 +222,7 @@ def test_the_end_is_a_bound_and_a_workflow() -> None:
     assert flow["actions"]["h100"]["inputs"]["body"]["properties"]["properties"]["scaleSettings"]["maxNodeCount"] == 0
 
 
-def test_lines_for_people() -> None:
+def test_commands_for_users_and_image_references() -> None:
     lines = launcher_lines("g", "n", 4, 8)
     assert lines.scale == "az vmss scale --resource-group g --name n --new-capacity 4"
     assert "--vmss-name n" in lines.hostfile

@@ -1,4 +1,4 @@
-"""Lifecycles of buckets: what they can remove and what never; names of buckets."""
+"""Lifecycle rules of buckets: which versions of objects they delete and when. Names of existing buckets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gpuyard.components.gcp.bucket_rules import data_lifecycle, existing_problems, log_lifecycle
 
-# What each action takes: cloud.google.com/storage/docs/lifecycle#conditions
+# Conditions that each action allows: cloud.google.com/storage/docs/lifecycle#conditions
 CONDITIONS = {
     "Delete": {"age", "days_since_noncurrent_time", "with_state", "matches_prefixes"},
     "AbortIncompleteMultipartUpload": {"age", "matches_prefixes", "matches_suffixes"},
@@ -19,7 +19,7 @@ ALL = [data_lifecycle(versions=True), data_lifecycle(versions=False), log_lifecy
 
 
 def removable(rules: list[dict[str, Any]], key: str, current: bool, days: int) -> bool:
-    """Whether Google removes a version of an object that has been current, or superseded, for so many days."""
+    """Return whether the rules delete a version of an object that has been current, or noncurrent, for so many days."""
     for rule in rules:
         found = rule["condition"]
         states = {"LIVE": [True], "ARCHIVED": [False]}.get(found.get("with_state", "ANY"), [True, False])
@@ -43,27 +43,27 @@ keys = st.sampled_from(
 
 
 @given(keys, st.integers(0, 10_000), st.booleans())
-def test_what_is_current_stays_however_old_so_the_last_good_checkpoint_does(key: str, days: int, versions: bool) -> None:
+def test_current_objects_are_never_deleted(key: str, days: int, versions: bool) -> None:
     assert not removable(data_lifecycle(versions=versions), key, current=True, days=days)
     for rule in data_lifecycle(versions=versions):
-        if rule["action"]["type"] == "Delete":  # never by age alone, and never what is live
+        if rule["action"]["type"] == "Delete":  # never by age alone, and never a live version
             assert rule["condition"]["with_state"] == "ARCHIVED"
             assert "age" not in rule["condition"]
 
 
 @given(keys, st.integers(0, 10_000))
-def test_what_is_superseded_stays_for_days_and_then_goes(key: str, days: int) -> None:
+def test_noncurrent_versions_are_deleted_after_their_days(key: str, days: int) -> None:
     limit = 7 if key.startswith("gpuyard/runs/") else 30
     assert removable(data_lifecycle(versions=True), key, current=False, days=days) == (days >= limit)
 
 
-def test_access_logs_stay_for_a_year() -> None:
+def test_access_logs_are_deleted_after_a_year() -> None:
     assert not removable(log_lifecycle(), "runs_usage_2026_11_22", current=True, days=364)
     assert removable(log_lifecycle(), "runs_usage_2026_11_22", current=True, days=365)
 
 
 @pytest.mark.parametrize("rules", ALL)
-def test_every_action_has_conditions_it_takes(rules: list[dict[str, Any]]) -> None:
+def test_every_action_has_conditions_that_google_allows(rules: list[dict[str, Any]]) -> None:
     for rule in rules:
         assert rule["condition"]
         assert set(rule["condition"]) <= CONDITIONS[rule["action"]["type"]]

@@ -1,4 +1,4 @@
-"""The plan of addresses: the subnet inside, room left, fabrics apart from each other and from any network, zones of one region."""
+"""Ranges of the subnet and of the fabric networks: inside the network, without overlaps. Zones of one region."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def networks(draw: st.DrawFn) -> str:
 
 
 @given(networks())
-def test_the_subnet_is_the_first_half_and_the_other_stays_free(cidr: str) -> None:
+def test_the_subnet_is_the_first_half_of_the_network(cidr: str) -> None:
     subnet = Net(subnet_cidr(cidr))
     assert subnet.subnet_of(Net(cidr))
     assert subnet.num_addresses * 2 == Net(cidr).num_addresses
     assert subnet.network_address == Net(cidr).network_address
-    assert subnet.num_addresses - 4 >= 1000  # Google keeps four; a pool has at most 1,000 machines
+    assert subnet.num_addresses - 4 >= 1000  # Google reserves 4 addresses; a pool has at most 1,000 machines
 
 
 @given(networks(), st.integers(1, 10))
-def test_fabrics_are_apart_from_each_other_and_from_any_network(cidr: str, number: int) -> None:
-    """Two cards of one machine cannot be in ranges that overlap."""
+def test_fabric_ranges_overlap_neither_each_other_nor_a_network(cidr: str, number: int) -> None:
+    """The NICs of one machine cannot be in ranges that overlap."""
     assert NetworkSpec.model_validate({"cidr": cidr, "zones": ["us-central1-a"]}, context=in_cloud("gcp")).cidr == cidr
     found = [Net(text) for text in fabric_cidrs(number)]
     assert len(found) == number
@@ -47,16 +47,16 @@ def test_fabrics_are_apart_from_each_other_and_from_any_network(cidr: str, numbe
 
 
 @pytest.mark.parametrize("cidr", ["198.18.0.0/20", "198.19.240.0/20", "198.16.0.0/12"])
-def test_no_network_of_a_yard_can_be_where_the_fabrics_are(cidr: str) -> None:
+def test_no_yard_network_can_use_the_block_of_the_fabric_networks(cidr: str) -> None:
     with pytest.raises(ValidationError, match="a private network"):
         NetworkSpec.model_validate({"cidr": cidr, "zones": ["us-central1-a"]}, context=in_cloud("gcp"))
 
 
-def test_there_are_ranges_for_every_fabric() -> None:
+def test_there_are_enough_ranges_for_every_fabric() -> None:
     assert max(row.vpcs + row.rdma_subnets for row in FABRICS.values()) <= len(fabric_cidrs(32)) == 32
 
 
-def test_the_default_network_in_plain_figures() -> None:
+def test_ranges_of_the_default_network() -> None:
     assert subnet_cidr(DEFAULT_CIDR) == "10.0.0.0/17"
     assert fabric_cidrs(2) == ["198.18.0.0/20", "198.18.16.0/20"]
 
@@ -65,7 +65,7 @@ def test_the_default_network_in_plain_figures() -> None:
     ("cidr", "fix"),
     [("10.0.0.0/11", "give 10.0.0.0/12"), ("10.9.3.0/24", "give 10.9.0.0/20"), ("10.0.0.0/12", None), ("10.0.16.0/20", None)],
 )
-def test_networks_of_other_sizes_are_refused_with_one_that_fits(cidr: str, fix: str | None) -> None:
+def test_networks_of_other_sizes_are_refused_with_a_size_that_fits(cidr: str, fix: str | None) -> None:
     found = cidr_problems(cidr)
     assert [line.endswith(fix) for line in found] == [True] if fix else found == []
     assert all(line.startswith(f"cidr: got '{cidr}', allowed: a network of /12 to /20; ") for line in found)
@@ -87,17 +87,17 @@ def test_networks_of_other_sizes_are_refused_with_one_that_fits(cidr: str, fix: 
         (["us-central1-a", "us-east4-b", "here"], "us-central1", ["give us-central1-b", "got 'here'"]),
     ],
 )
-def test_zones_that_cannot_share_a_subnet_are_named(zones: list[str], region: str | None, told: list[str]) -> None:
+def test_wrong_zones_are_reported(zones: list[str], region: str | None, told: list[str]) -> None:
     found = zone_problems(zones, region)
     assert len(found) == len(told), found
     assert all(text in line for line, text in zip(found, told, strict=True)), found
 
 
-def test_what_the_model_tells_itself_is_left_to_it() -> None:
+def test_errors_that_network_spec_reports_are_not_repeated() -> None:
     assert spec_problems({"cidr": "no network", "zones": ["us-central1-a"]}, "us-central1") == []
     assert spec_problems({"zones": "us-central1-a"}, None) == []
     assert len(spec_problems({"cidr": "10.0.0.0/24"}, "us-central1")) == 2
 
 
-def test_a_zones_region() -> None:
+def test_region_of_a_zone() -> None:
     assert [region_of(zone) for zone in ("us-east4-b", "europe-west12-a")] == ["us-east4", "europe-west12"]

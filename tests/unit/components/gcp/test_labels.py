@@ -1,4 +1,4 @@
-"""Tags as labels: legal whatever comes in, the same as the jobs' labels, and what is refused."""
+"""Labels made from tags: always legal, equal to the labels of jobs. Tags that are refused."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
 @given(st.dictionaries(st.from_regex(KEY, fullmatch=True), st.text(max_size=80), max_size=4), st.text(max_size=80), st.text(max_size=80))
-def test_labels_are_legal_whatever_comes_in(tags: dict[str, str], stack: str, name: str) -> None:
+def test_labels_are_legal_for_any_text(tags: dict[str, str], stack: str, name: str) -> None:
     found = labels(tags, stack, name)
     assert all(KEY.fullmatch(key) and VALUE.fullmatch(value) for key, value in found.items())
     assert {YARDS, "name"} <= set(found)
 
 
-def test_legal_values_stay() -> None:
+def test_legal_values_are_not_changed() -> None:
     assert [label_value(text) for text in ("2027-03-31", "nlp_team", "a" * 63)] == ["2027-03-31", "nlp_team", "a" * 63]
 
 
 @given(st.text(alphabet="abZ/.@_- 1", max_size=90))
-def test_a_yard_and_its_jobs_have_the_same_label(text: str) -> None:
-    """The budget counts both by it."""
+def test_resources_and_jobs_of_a_stack_get_the_same_label(text: str) -> None:
+    """The budget selects both by this label."""
     assert label_value(text) == jobs.label(text)
 
 
@@ -46,7 +46,7 @@ def test_a_yard_and_its_jobs_have_the_same_label(text: str) -> None:
         ({f"k{number}": "x" for number in range(63)}, ["tags: got 63, allowed: at most 62"]),
     ],
 )
-def test_what_google_would_refuse_is_told(tags: dict[str, str], told: list[str]) -> None:
+def test_illegal_tags_are_reported(tags: dict[str, str], told: list[str]) -> None:
     found = tag_problems(tags)
     assert len(found) == len(told), found
     assert all(text in line for line, text in zip(found, told, strict=True)), found

@@ -1,4 +1,4 @@
-"""The GCP rows of the catalogue: the reference's figures, a source for each, Vertex AI's own words for GPUs, quota over all regions."""
+"""The GCP rows of the catalogue: figures of the reference, a source for each price, accelerator types of Vertex AI, the global quota."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ REFERENCE = {
 }
 
 
-def test_the_rows_are_the_references() -> None:
+def test_the_catalogue_has_the_machines_of_the_reference() -> None:
     assert set(GCP.machines) == set(REFERENCE)
 
 
 @pytest.mark.parametrize("name", REFERENCE)
-def test_a_row_says_what_the_reference_says_and_is_whole(name: str) -> None:
+def test_a_row_has_the_figures_of_the_reference_and_every_source(name: str) -> None:
     row = GCP.machines[name]
     *figures, usd = REFERENCE[name]
     assert [row.gpus, row.vcpus, row.memory_gib] == figures
@@ -49,7 +49,9 @@ def test_a_row_says_what_the_reference_says_and_is_whole(name: str) -> None:
     assert listed == ([] if usd is None else [usd])
     assert row.source in GCP.sources
     assert all(rate.source in GCP.sources for modes in row.prices.values() for rate in modes.values())
-    assert not [modes for modes in row.prices.values() if set(modes) != {"on_demand"}]  # a snapshot is no price, nor is a flex-start rate
+    assert not [
+        modes for modes in row.prices.values() if set(modes) != {"on_demand"}
+    ]  # spot prices and flex-start rates change, so they are not listed
     assert (row.transport is None) == (row.fast_nics == 0)
     assert all(quota.unit == "GPU" and quota.per_node == row.gpus for quota in row.quotas.values())
     assert fabric_of(row) is None or fabric_of(row) in FABRICS
@@ -60,12 +62,12 @@ def test_flex_start_is_not_listed_as_on_demand() -> None:
     row = catalogue.machine("a3-highgpu-8g")
     rate = row.rate("us-central1", "on_demand", "vms")
     assert rate is not None
-    assert rate.usd_per_hour / row.gpus == pytest.approx(11.06, abs=0.01)  # the trap reads 4.20
+    assert rate.usd_per_hour / row.gpus == pytest.approx(11.06, abs=0.01)  # the flex-start rate is 4.20
     assert row.rate("us-central1", "flex_start", "vms") is None
-    assert row.rate("us-central1", "on_demand", "vertex") is None  # rates of its own
+    assert row.rate("us-central1", "on_demand", "vertex") is None  # Vertex AI has its own rates
 
 
-def test_vertex_knows_the_words_for_its_machines() -> None:
+def test_accelerator_types_are_those_of_vertex_ai() -> None:
     found = find_spec("google.cloud.aiplatform_v1")
     assert found is not None
     assert found.origin is not None
@@ -75,11 +77,11 @@ def test_vertex_knows_the_words_for_its_machines() -> None:
         assert (family(row).accelerator in words) == ("vertex" in row.services)
 
 
-def test_a_family_for_each_machine_and_no_more() -> None:
+def test_every_family_has_a_machine_in_the_catalogue() -> None:
     assert {"-".join(name.split("-")[:2]) for name in GCP.machines} == set(_FAMILIES)
 
 
-def test_what_stands_has_a_price_and_a_source() -> None:
+def test_hourly_items_have_a_price_and_a_source() -> None:
     assert set(GCP.items) == {"nat_gateway", "public_ipv4", "kms_key", "scheduler_job"}
     assert all(rate.source in GCP.sources for rates in GCP.items.values() for rate in rates.values())
     assert GCP.global_quota is not None

@@ -1,4 +1,4 @@
-"""Who may submit without a person: whose tokens are taken, who they become, and that no key is made."""
+"""The submitter of CI pipelines: accepted token subjects, the service account that they become, and its roles."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ TAGGED = "repo:acme/llm:ref:refs/tags/*"
 words = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
 
 
-def takes(text: str, subject: str) -> bool:
-    """What Google's CEL says of a token, for the two forms that a condition has."""
+def accepts(text: str, subject: str) -> bool:
+    """Evaluate a token condition in CEL for a subject, for the two forms that a condition has."""
     for part in text.split(" || "):
         if exact := re.fullmatch(r"assertion\.sub in \[(.*)\]", part):
             if f'"{subject}"' in exact[1].split(", "):
@@ -35,17 +35,17 @@ def takes(text: str, subject: str) -> bool:
 
 
 @given(words, words, words, st.booleans())
-def test_a_condition_takes_the_subjects_and_no_others(org: str, repository: str, branch: str, open_ended: bool) -> None:
+def test_a_token_condition_accepts_only_the_subjects(org: str, repository: str, branch: str, open_ended: bool) -> None:
     exact = f"repo:{org}/{repository}:ref:refs/heads/{branch}"
     found = token_condition([exact, TAGGED] if open_ended else [exact])
-    assert takes(found, exact)
-    assert takes(found, "repo:acme/llm:ref:refs/tags/v1") == open_ended
+    assert accepts(found, exact)
+    assert accepts(found, "repo:acme/llm:ref:refs/tags/v1") == open_ended
     for stranger in (f"{exact}x", f"repo:{org}x/{repository}:ref:refs/heads/{branch}", f"repo:{org}/{repository}:pull_request", "repo:"):
-        assert not takes(found, stranger)
+        assert not accepts(found, stranger)
 
 
 @pytest.mark.parametrize("subjects", [(SUBJECT,), (TAGGED,), (SUBJECT, TAGGED)])
-def test_who_becomes_the_submitter(record: Any, subjects: tuple[str, ...]) -> None:
+def test_only_the_subjects_become_the_submitter(record: Any, subjects: tuple[str, ...]) -> None:
     recorded = record(lambda: declare(submitters=subjects))
     provider = recorded.inputs(PROVIDER, "train-pipelines-github")
     assert provider["attributeCondition"] == token_condition(subjects)
@@ -63,14 +63,14 @@ def test_who_becomes_the_submitter(record: Any, subjects: tuple[str, ...]) -> No
     assert not [member for member in wanted if member.endswith("*")]
 
 
-def test_too_many_subjects_are_refused_and_those_that_fit_are_not() -> None:
+def test_too_many_subjects_are_refused() -> None:
     many = [f"repo:acme/nlp-{number:03}:ref:refs/heads/main" for number in range(200)]
     assert token_condition_problems(many[:50]) == []
     [told] = token_condition_problems(many)
     assert told.startswith("submitters: got 200, allowed: what makes a condition of at most 4096 characters")
 
 
-def test_open_ended_subjects_are_let_in_by_repository_and_held_by_the_condition() -> None:
+def test_the_member_of_an_open_ended_subject_is_its_repository() -> None:
     assert members([TAGGED, SUBJECT, TAGGED]) == [
         ("principal", f"subject/{SUBJECT}"),
         ("principalSet", "attribute.repository/acme/llm"),
@@ -78,14 +78,14 @@ def test_open_ended_subjects_are_let_in_by_repository_and_held_by_the_condition(
 
 
 @given(st.text(alphabet="0123456789", min_size=21, max_size=21))
-def test_a_pools_id_is_one_that_google_takes_and_never_had_before(account: str) -> None:
-    """4 to 32 of a-z, 0-9 and -, and gcp- is Google's own; an account made anew has other digits, and so the pool another id."""
+def test_pool_ids_are_legal_and_differ_between_accounts(account: str) -> None:
+    """4 to 32 of a-z, 0-9 and -, not gcp- at the start. A recreated account has another unique id, so its pool has another id."""
     assert re.fullmatch(r"[a-z0-9-]{4,32}", pool_id(account))
     assert not pool_id(account).startswith("gcp-")
     assert pool_id(account) != pool_id(account[::-1] + "1")
 
 
-def test_a_submitter_starts_and_watches_jobs_and_does_nothing_else(record: Any) -> None:
+def test_a_submitter_may_only_create_watch_and_cancel_jobs(record: Any) -> None:
     recorded = record(declare)
     role = recorded.inputs("gcp:projects/iAMCustomRole:IAMCustomRole", "train-submitter-submit-jobs-role")
     assert tuple(role["permissions"]) == PROJECT_ROLES["submit-jobs"].permissions
@@ -95,6 +95,6 @@ def test_a_submitter_starts_and_watches_jobs_and_does_nothing_else(record: Any) 
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_without_submitters_there_is_none(record: Any, preview: bool) -> None:
+def test_without_submitters_no_identity_and_no_pool_is_made(record: Any, preview: bool) -> None:
     recorded = record(lambda: declare(submitters=()), preview=preview)
     assert not [request.name for request in recorded.resources.values() if "submitter" in request.name or "pipelines" in request.name]

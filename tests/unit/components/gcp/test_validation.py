@@ -1,4 +1,4 @@
-"""A stack's whole yard: all that Google would refuse of it is told together, each line beginning with what it is about."""
+"""The rules of Google Cloud for a whole yard: every problem is reported, and its key begins with the part of the yard."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VPC, SUBNETS = "projects/acme/global/networks/shared", {"us-central1-a": "projec
 
 
 @pytest.mark.parametrize("change", [{}, {"region": None}, {"budget": None, "owner": None}, {"existing_network": (VPC, SUBNETS)}])
-def test_a_yard_that_google_takes(change: dict[str, Any]) -> None:
+def test_a_legal_yard_has_no_problems(change: dict[str, Any]) -> None:
     assert yard_problems(**{**FINE, **change}) == []
 
 
@@ -47,13 +47,13 @@ def test_a_yard_that_google_takes(change: dict[str, Any]) -> None:
         ({"tags": {"expires": "soon"}}, ["pools.lab: tags.expires: got 'soon'", "pools.h200: tags.expires: got 'soon'"]),
     ],
 )
-def test_what_google_would_refuse(change: dict[str, Any], told: list[str]) -> None:
+def test_each_problem_is_reported(change: dict[str, Any], told: list[str]) -> None:
     found = yard_problems(**{**FINE, **change})
     assert len(found) == len(told), found
     assert all(line.startswith(text) for line, text in zip(found, told, strict=True)), found
 
 
-def test_all_of_it_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     pools = {"lab": spec_of({**VMS, "image": "x"}), "l4": spec_of({**VERTEX, "disk_gib": 60, "zone": "us-east4-a"})}
     found = yard_problems(
         region="us-central1",

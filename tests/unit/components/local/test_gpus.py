@@ -15,17 +15,17 @@ from gpuyard.components.spec import GpuPoolSpec
 
 
 @given(st.integers(1, 12), st.integers(0, 16), st.sampled_from(["auto", "cpu"]))
-def test_nodes_are_equal_and_share_no_gpu(nodes: int, found: int, machine: str) -> None:
+def test_gpus_are_divided_evenly_over_the_nodes(nodes: int, found: int, machine: str) -> None:
     spec = GpuPoolSpec.model_validate({"max_nodes": nodes, "service": "local", "machine": machine})
     plan = plan_pool("p", spec, ["H100"] * found, network.plan_addresses("127.77.0.0/24", nodes))
-    given_out = [gpu for node in plan["nodes"] for gpu in node["gpus"]]
+    assigned = [gpu for node in plan["nodes"] for gpu in node["gpus"]]
     share = found // nodes if machine == "auto" else 0
-    assert given_out == list(range(share * nodes))
+    assert assigned == list(range(share * nodes))
     assert {node["slots"] for node in plan["nodes"]} == {share or 2}
     assert plan["accelerator"] == ("H100" if share else None)
 
 
-def test_gpus_of_two_models_go_by_no_name_a_job_asks_for() -> None:
+def test_gpus_of_two_models_get_a_joint_name() -> None:
     spec = GpuPoolSpec(max_nodes=1, service="local")
     assert plan_pool("p", spec, ["H100", "A100"], ["127.0.0.1"])["accelerator"] == "A100+H100"
 
@@ -47,11 +47,11 @@ def test_gpus_of_two_models_go_by_no_name_a_job_asks_for() -> None:
         ("Something New", "Something-New"),
     ],
 )
-def test_gpu_models(name: str, short: str) -> None:
+def test_short_models(name: str, short: str) -> None:
     assert short_model(name) == short
 
 
-def test_gpus_come_in_the_order_of_their_indices() -> None:
+def test_models_are_ordered_by_index() -> None:
     assert parse_listing("1, NVIDIA H100 80GB HBM3\n0, NVIDIA A100-SXM4-80GB\n") == ("A100", "H100")
     assert parse_listing("") == ()
     for torn in ("No devices were found", "0, NVIDIA H100\n2, NVIDIA H100"):
@@ -68,7 +68,7 @@ def test_gpus_come_in_the_order_of_their_indices() -> None:
         (None, (), None),
     ],
 )
-def test_a_machine_is_asked_for_its_gpus(
+def test_gpus_are_found_with_nvidia_smi(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, models: tuple[str, ...], problem: str | None
 ) -> None:
     if script:

@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 
 from gpuyard.components.aws.permissions import Storage, job
 from gpuyard.components.aws.policy import policy_document
-from gpuyard.training_jobs.launch import objects as files
+from gpuyard.training_jobs.launch import objects
 from gpuyard.training_jobs.train import shards
 from gpuyard.training_jobs.train.checkpoint_store import Checkpoints
 from tests.helpers.iam_evaluator import allows
@@ -80,15 +80,15 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def test_a_job_can_do_what_launch_and_train_do(calls: list[str]) -> None:
-    assert files.create(f"{RUN}/run.json", b"{}")
-    assert not files.create(f"{RUN}/run.json", b"{}")
-    files.write(f"{RUN}/attempts/1.json", b"1")
-    assert files.read(f"{RUN}/attempts/1.json") == b"1"
-    assert files.read(f"{RUN}/attempts/2.json") is None
-    assert files.names(f"{RUN}/attempts") == ["1.json"]
-    assert files.names(f"{RUN}/nothing") == []
-    files.remove(f"{RUN}/attempts/1.json")
-    assert files.read("s3://runs/gpuyard/code/0a.tar.gz") == b"code"
+    assert objects.create(f"{RUN}/run.json", b"{}")
+    assert not objects.create(f"{RUN}/run.json", b"{}")
+    objects.write(f"{RUN}/attempts/1.json", b"1")
+    assert objects.read(f"{RUN}/attempts/1.json") == b"1"
+    assert objects.read(f"{RUN}/attempts/2.json") is None
+    assert objects.list_names(f"{RUN}/attempts") == ["1.json"]
+    assert objects.list_names(f"{RUN}/nothing") == []
+    objects.remove(f"{RUN}/attempts/1.json")
+    assert objects.read("s3://runs/gpuyard/code/0a.tar.gz") == b"code"
 
     checkpoints = Checkpoints(f"{RUN}/checkpoints", attempt=1, keep=1)
     checkpoints.check_fence()
@@ -111,4 +111,4 @@ def test_a_job_can_do_what_launch_and_train_do(calls: list[str]) -> None:
 )
 def test_and_cannot_write_elsewhere(calls: list[str], url: str) -> None:
     with pytest.raises(OSError, match=r"PutObject .* is not allowed"):
-        files.write(url, b"mine")
+        objects.write(url, b"mine")

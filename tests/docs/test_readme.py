@@ -8,14 +8,15 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gpuyard.components.spec import LimitsSpec
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.launch import hook
-from gpuyard.training_jobs.launch.environment import workers_environment
-from gpuyard.training_jobs.launch.topology import Place
+from gpuyard.training_jobs.launch.environment import worker_environment
+from gpuyard.training_jobs.launch.topology import NodePlacement
 from gpuyard.training_jobs.spec import JobSpec, load_job
 from gpuyard.training_jobs.state import MEANING
 from tests.unit.conftest import Record, record
@@ -82,9 +83,9 @@ def test_the_page_of_exit_codes_has_every_code() -> None:
 
 def test_the_page_about_jobs_names_only_what_exists(tmp_path: Path) -> None:
     page = (ROOT / "docs/job.md").read_text()
-    where = Place(0, 1, "127.0.0.1", "127.0.0.1", 1, None)
-    job = {"env": {}, "data": {"tokens": "s3://b/t"}, "checkpoint": {"every_s": 1, "keep": 1}, "launcher": "none", "secrets": {}}
-    variables = workers_environment(where, job, 1, "file:///r", tmp_path / "stop", tmp_path / "report") | dict.fromkeys(
+    where = NodePlacement(0, 1, "127.0.0.1", "127.0.0.1", 1, None)
+    job: Any = {"env": {}, "data": {"tokens": "s3://b/t"}, "checkpoint": {"every_s": 1, "keep": 1}, "launcher": "none", "secrets": {}}
+    variables = worker_environment(where, job, 1, "file:///r", tmp_path / "stop", tmp_path / "report") | dict.fromkeys(
         ("GPUYARD_RUN_ID", "GPUYARD_RETURN_S"), ""
     )  # launch takes these from the service
     named = {name for name in re.findall(r"`(GPUYARD_[A-Z_]+)`", page) if not name.endswith("_")}

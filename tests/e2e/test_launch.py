@@ -75,7 +75,7 @@ def test_an_agent_killed_with_9_ends_all_nodes_and_their_workers(tmp_path: Path)
     assert finish(nodes) == [137, 137], run.log(0)
     assert time.monotonic() - began < 10
     wait_for(lambda: not _alive(tmp_path), limit_s=5)
-    assert "torchrun's agent ended with code 137 and left no result" in run.log(1)
+    assert "torchrun's agent exited with code 137 and wrote no result" in run.log(1)
 
 
 def test_what_ignores_a_stop_is_ended_within_the_grace(tmp_path: Path) -> None:
@@ -107,16 +107,16 @@ sys.exit(75)
         run = FakeRun(tmp_path, job, {"train.py": script}, node_env=env)
         nodes = run.submit(grace_s=3)
         # Node 0 watches nothing but SIGTERM; it says what that gives as soon as it knows what a save takes.
-        wait_for(lambda: "an emergency checkpoint needs 500.0 s, a notice gives 3 s: too long" in run.log(0))
+        wait_for(lambda: "an emergency checkpoint takes 500.0 s, the preemption notice gives 3 s: too short" in run.log(0))
         wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
         service.says[f"{GCP}/maintenance-event"] = b"TERMINATE_ON_HOST_MAINTENANCE"
         assert finish(nodes) == [75, 75], run.log(0)
-    assert f"gpuyard: node 1: maintenance: TERMINATE_ON_HOST_MAINTENANCE (3600 s are given; {service.url}" in run.log(1)
+    assert f"gpuyard: node 1: maintenance: TERMINATE_ON_HOST_MAINTENANCE (3600 s given; {service.url}" in run.log(1)
     for node in (0, 1):
-        assert "a stop was asked: the workers are told, and ended in 600 s" in run.log(node)  # not in the 3 s of a SIGTERM
+        assert "stop requested: the workers have 600 s to save and exit" in run.log(node)  # not in the 3 s of a SIGTERM
         assert "saves within 600" in run.log(node)
         assert run.output(1, f"node-{node}.json")["stopped"]
-    assert "an emergency checkpoint needs 500.0 s, a notice gives 600 s\n" in run.log(0)
+    assert "an emergency checkpoint takes 500.0 s, the preemption notice gives 600 s\n" in run.log(0)
 
 
 def test_setup_secrets_and_the_environment(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ print("sees", *(os.environ[name] for name in names))
     assert not [path for path in run.folder.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes() and path.suffix != ".log"]
     secret.chmod(0o644)
     assert finish(run.submit()) == [64, 64]
-    assert "has mode 0644: others can read it" in run.log(0)
+    assert "other users can read it, got mode 0644" in run.log(0)
     assert finish(run.submit(setup=["sh", "-c", "echo no such package; exit 3"], secrets={})) == [3, 3]
     assert run.output(3, "node-0.json")["tail"][0] == "no such package"
 
@@ -180,4 +180,4 @@ def test_an_unwritable_run_is_a_clear_error(tmp_path: Path) -> None:
     run.run.mkdir(parents=True)
     (run.run / "attempts").write_text("in the way")  # works for root too, whom modes do not stop
     assert finish(run.submit()) == [74]
-    assert "the run's storage fails" in run.log(0)
+    assert "cannot read or write the run's storage" in run.log(0)

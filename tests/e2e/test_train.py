@@ -60,7 +60,7 @@ def test_a_killed_rank_and_a_stopped_node_change_nothing(tmp_path: Path, undistu
     assert progress["metrics"]["lost_steps"] == 2  # killed after step 12, saved at step 10
     nodes[1].send_signal(signal.SIGTERM)
     assert finish(nodes) == [75, 75], run.log(0)
-    assert re.search(r"an emergency checkpoint needs \d+\.\d s, a notice gives 30 s\n", run.log(0))
+    assert re.search(r"an emergency checkpoint takes \d+\.\d s, the preemption notice gives 30 s\n", run.log(0))
     stopped_at = run.output(1, "progress.json")["step"]
     assert 12 < stopped_at < 24
     assert (run.run / f"checkpoints/{stopped_at}/commit-1.json").exists()

@@ -65,7 +65,7 @@ def test_a_lost_node_that_comes_back_changes_nothing(tmp_path: Path, strategy: s
     assert (found["loss"], found["val_loss"]) == (undisturbed["loss"], undisturbed["val_loss"])  # to the last bit
     assert (found["attempt"], found["lost_steps"], found["restarts"]) == (2, 2, 1)  # killed after step 7, saved at step 5
     assert f"node {lost} was lost" in run.log(survivor)
-    assert f"node(s) [{lost}] may come back within 60 s: waiting" in run.log(survivor)
+    assert f"waiting up to 60 s for node(s) [{lost}] to restart" in run.log(survivor)
     assert (run.log(survivor).count("set up\n"), run.log(lost).count("set up\n")) == (1, 2)  # once per node
     assert run.output(1, f"node-{survivor}.json")["exit_code"] == 75
     wait_for(lambda: not run.processes(), limit_s=5)
@@ -97,7 +97,7 @@ def test_a_lost_node_is_waited_for_so_long_and_no_longer(tmp_path: Path) -> None
     run.until(lambda: run.output(1, "progress.json")["phase"] == "running")
     nodes[1].kill()
     assert finish(nodes, 20) == [75, -signal.SIGKILL]
-    assert "node(s) [1] did not come in time: the gang is not complete" in run.log(0)
+    assert "timed out waiting for node(s) [1]; the attempt can be resumed" in run.log(0)
     assert not (run.run / "attempts/2.json").exists()
     wait_for(lambda: not run.processes(), limit_s=5)
     assert not run.listening()

@@ -12,46 +12,46 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from gpuyard.training_jobs.launch import objects as files
-from gpuyard.training_jobs.launch import secrets
-from gpuyard.training_jobs.launch.__main__ import claim
-from gpuyard.training_jobs.launch.node_exit import EndedError
+from gpuyard.training_jobs.launch import objects, secrets
+from gpuyard.training_jobs.launch.__main__ import claim_attempt
+from gpuyard.training_jobs.launch.node_exit import NodeExitError
 
 _BOOTSTRAP = Path(__file__).resolve().parents[2] / "training_jobs/launch/bootstrap.py"
 
 
 def as_on_disk(run_url: str) -> None:
     """Fail unless files of a run are written, read, listed, removed and made once as on disk; attempt 1 is left."""
-    assert files.read(f"{run_url}/run.json") is None
-    assert files.names(f"{run_url}/attempts") == []
-    files.write(f"{run_url}/progress.json", b"1")
-    files.write(f"{run_url}/progress.json", b"2")
-    assert files.read(f"{run_url}/progress.json") == b"2"
-    assert files.create(f"{run_url}/attempts/1.json", b"mine")
-    assert not files.create(f"{run_url}/attempts/1.json", b"theirs")
-    assert files.read(f"{run_url}/attempts/1.json") == b"mine"
-    assert files.names(f"{run_url}/attempts") == ["1.json"]
-    files.remove(f"{run_url}/progress.json")
-    files.remove(f"{run_url}/progress.json")
-    assert files.read(f"{run_url}/progress.json") is None
+    assert objects.read(f"{run_url}/run.json") is None
+    assert objects.list_names(f"{run_url}/attempts") == []
+    objects.write(f"{run_url}/progress.json", b"1")
+    objects.write(f"{run_url}/progress.json", b"2")
+    assert objects.read(f"{run_url}/progress.json") == b"2"
+    assert objects.create(f"{run_url}/attempts/1.json", b"mine")
+    assert not objects.create(f"{run_url}/attempts/1.json", b"theirs")
+    assert objects.read(f"{run_url}/attempts/1.json") == b"mine"
+    assert objects.list_names(f"{run_url}/attempts") == ["1.json"]
+    objects.remove(f"{run_url}/progress.json")
+    objects.remove(f"{run_url}/progress.json")
+    assert objects.read(f"{run_url}/progress.json") is None
 
 
 def claimed(run_url: str, service: str, claims: int, at_once: int = 8) -> list[int]:
     """The numbers of attempts that so many claims got, sorted."""
-    submission = {"attempt": 1, "job": {"nodes": 1}}
+    submission: Any = {"attempt": 1, "job": {"nodes": 1}}
     with ThreadPoolExecutor(at_once) as pool:
-        return sorted(pool.map(lambda _: claim(run_url, 0, service, submission)["attempt"], range(claims)))
+        return sorted(pool.map(lambda _: claim_attempt(run_url, 0, service, submission), range(claims)))
 
 
 def refuses_old(monkeypatch: pytest.MonkeyPatch, url: str, fix: str) -> None:
     """Fail unless a file system that would drop the condition of a write is refused with what to install."""
     old = SimpleNamespace(_pipe_file=lambda path, data: None)
     monkeypatch.setattr("fsspec.core.url_to_fs", lambda url, **_: (old, "runs/a"))
-    with pytest.raises(EndedError, match=f"too old. Fix: pip install '{fix}'") as refused:
-        files.create(url, b"1")
+    with pytest.raises(NodeExitError, match=f"too old; fix: pip install '{fix}'") as refused:
+        objects.create(url, b"1")
     assert refused.value.code == 64
 
 
@@ -79,7 +79,7 @@ def bootstrap(folder: Path, code_url: str, environment: Mapping[str, str]) -> su
 
 def refusal(wrong: Mapping[str, str], good: str, secret: str) -> str:
     """What is said of names that are wrong; fail where one that is good is named with them, or its secret is said."""
-    with pytest.raises(EndedError) as refused:
+    with pytest.raises(NodeExitError) as refused:
         secrets.resolve({**wrong, "GOOD": good})
     assert refused.value.code == 64
     said = str(refused.value)

@@ -1,1 +1,1 @@
-"""What every node of a job runs: from the environment of a service to torchrun's workers and back to an exit code."""
+"""The program that each node of a job runs: from the service's environment variables to torchrun's workers and an exit code."""

@@ -1,4 +1,4 @@
-"""This node's own address and network interface, where the service does not say them in a variable."""
+"""Finds this node's own address and network interface where its service sets no variable for them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 _TIMEOUT_S = 5.0
-_ANYWHERE = "192.0.2.1"  # reserved for documentation: nothing is sent there, the kernel only picks a route
+_ANYWHERE = "192.0.2.1"  # reserved for documentation (RFC 5737): no packet is sent, the kernel only chooses a route
 _SIOCGIFADDR = 0x8915
 
 
 def own_address(env: Mapping[str, str], towards: str | None) -> str:
-    """The address that the container agent of AWS gives this container; else the one from which the main node, or anything, is reached."""
+    """Return the address from AWS's container agent, else the source address of the route to `towards` (default: any route)."""
     agent = env.get("ECS_CONTAINER_METADATA_URI_V4")
-    told = _from_agent(agent) if agent else None
-    if told is not None:
-        return told
+    address = _from_agent(agent) if agent else None
+    if address is not None:
+        return address
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((towards or _ANYWHERE, 9))
         except OSError:
-            return "127.0.0.1"  # no network at all: only a job of one node can run so
+            return "127.0.0.1"  # no network: only a job of one node can run here
         return str(probe.getsockname()[0])
 
 
 def interface_of(address: str) -> str | None:
-    """The interface that has an address; None where the system does not tell."""
+    """Return the interface that has an address; None where the system cannot say."""
     if address.startswith("127."):
         return "lo0" if sys.platform == "darwin" else "lo"
     if sys.platform != "linux":
@@ -41,7 +41,7 @@ def interface_of(address: str) -> str | None:
         for _, name in socket.if_nameindex():
             try:
                 answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-            except OSError:  # it has no address
+            except OSError:  # no address
                 continue
             if socket.inet_ntoa(answer[20:24]) == address:
                 return name
@@ -49,9 +49,9 @@ def interface_of(address: str) -> str | None:
 
 
 def _from_agent(uri: str) -> str | None:
-    """The container's address by the agent's task metadata; None on the host's own network, or when the agent does not answer."""
+    """Return the container's address from the agent's task metadata; None on the host's network and when the agent fails."""
     parts = urlsplit(uri)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=_TIMEOUT_S)  # no proxy: it is on this machine
+    connection = http.client.HTTPConnection(parts.netloc, timeout=_TIMEOUT_S)  # without a proxy: the agent is on this machine
     try:
         connection.request("GET", parts.path)
         response = connection.getresponse()

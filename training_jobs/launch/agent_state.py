@@ -1,4 +1,4 @@
-"""The agent's plan, which launch writes, and its state, which launch reads."""
+"""The JSON documents between a node and its elastic agent: the plan that the node passes, the state that the agent writes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from .hook import BAD_CONFIG, FABRIC, RESUMABLE
 
-FINAL = (BAD_CONFIG, FABRIC, RESUMABLE)
-"""Exit codes of a worker that no restart can better."""
+FINAL_CODES = (BAD_CONFIG, FABRIC, RESUMABLE)
+"""Exit codes of a worker after which a restart of the workers is useless."""
 
 
 @dataclass(frozen=True)
 class AgentPlan:
-    """What launch tells the agent. `listen_fd`: node 0's bound socket for the agents' store."""
+    """What the agent runs, and where. `listen_fd`: node 0's bound socket for the agents' store, None on other nodes."""
 
     run_id: str
     rank: int
@@ -32,7 +32,7 @@ class AgentPlan:
 
 @dataclass(frozen=True)
 class AgentState:
-    """What the agent tells launch. `code` is None while it runs; `changed_at` is when a failure was seen."""
+    """How far the workers of a node are. `code` is None while they run. `changed_at`: Unix time at which a failure was seen."""
 
     phase: str
     restarts: int
@@ -44,20 +44,20 @@ class AgentState:
 
 
 def read_state(folder: Path) -> AgentState | None:
-    """The agent's last word; None before its first."""
+    """Read the newest state. Returns None when the agent has not written one yet."""
     try:
         return AgentState(**json.loads((folder / "agent.json").read_bytes()))
     except FileNotFoundError:
         return None
 
 
-def forget_state(folder: Path) -> None:
-    """Before a new agent's first word."""
+def delete_state(folder: Path) -> None:
+    """Delete the state of an earlier attempt's agent, if there is one."""
     (folder / "agent.json").unlink(missing_ok=True)
 
 
 def write_state(folder: Path, state: AgentState) -> None:
-    """Say where the agent is."""
-    beside = folder / ".agent.json"
-    beside.write_text(json.dumps(asdict(state)), encoding="utf-8")
-    os.replace(beside, folder / "agent.json")
+    """Replace agent.json atomically."""
+    temporary = folder / ".agent.json"
+    temporary.write_text(json.dumps(asdict(state)), encoding="utf-8")
+    os.replace(temporary, folder / "agent.json")

@@ -1,7 +1,7 @@
-"""The nodes' line to each other: lines of JSON through node 0, open from the first hello until all have ended.
+"""Connects the nodes of a job: JSON lines over TCP through node 0, open until every node has exited.
 
-It carries what torchrun cannot: the attempt's number, a barrier after set-up, a stop for one node that is
-a stop for all, and how each node ended. A node whose line breaks before it said so is lost.
+It carries what torchrun cannot: the attempt number, a barrier after setup, one node's stop request to all others,
+and each node's result. A node whose connection breaks before it sent its result is lost.
 """
 
 from __future__ import annotations
@@ -12,153 +12,153 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .hook import BAD_CONFIG, RESUMABLE
-from .node_exit import EndedError
-from .topology import Place
+from .node_exit import NodeExitError
+from .topology import NodePlacement
 
 Message = dict[str, Any]
 _HELLO_TIMEOUT_S = 5.0
 _CLOCK_ROUNDS = 5
 
 
-class Meeting:
-    """This node's end of the line. What the others did is in `stop`, `endings` and `lost`; a stop came with the seconds `given_s`."""
+class ControlChannel:
+    """This node's connections. `stop` and `stop_s`: another node's stop request and the seconds it leaves. `exits`: results by node."""
 
-    def __init__(self, place: Place, run: str, stopping: Callable[[], bool]) -> None:
+    def __init__(self, placement: NodePlacement, run: str, stopping: Callable[[], bool]) -> None:
         self.stop = False
-        self.given_s: float | None = None
-        self.endings: dict[int, Message] = {}
+        self.stop_s: float | None = None
+        self.exits: dict[int, Message] = {}
         self.lost: set[int] = set()
-        self._place, self._run, self._stopping = place, run, stopping
+        self._placement, self._run, self._stopping = placement, run, stopping
         self._peers: dict[int, socket.socket] = {}
-        # Queue: before Python 3.13 a SimpleQueue waits for ever where handling a signal outlasts what was left of the wait
+        # not SimpleQueue: before Python 3.13 its get() can block forever when a signal handler outlasts the timeout
         self._inbox: queue.Queue[tuple[int, Message]] = queue.Queue()
-        self._sending = threading.Lock()
+        self._send_lock = threading.Lock()
         self._clocks: queue.Queue[tuple[float, float]] = queue.Queue()
         self._ready: set[int] = set()
-        self._orders: list[Message] = []
+        self._decisions: list[Message] = []
 
-    def join(self, timeout_s: float) -> None:
-        """Meet all the others. Raises EndedError (75) when they do not come in time or a stop was asked."""
+    def connect(self, timeout_s: float) -> None:
+        """Connect to the other nodes. Raises NodeExitError (75) at the timeout and when a stop is requested."""
         deadline = time.monotonic() + timeout_s
-        self._gather(deadline) if self._place.rank == 0 else self._call(deadline)
+        self._accept_all(deadline) if self._placement.rank == 0 else self._connect_to_main(deadline)
 
-    def tell(self, kind: str, **content: Any) -> None:
-        """Tell all the others; who cannot be reached is found lost by the reader."""
-        line = (json.dumps({"kind": kind, "node": self._place.rank, **content}) + "\n").encode()
+    def send(self, kind: str, **content: Any) -> None:
+        """Send a message to all other nodes. A broken connection is handled by its reader."""
+        line = (json.dumps({"kind": kind, "node": self._placement.rank, **content}) + "\n").encode()
         for peer in list(self._peers):
             self._send(peer, line)
 
-    def agree(self, order: Message | None) -> Message:
-        """Wait until all are here, then take node 0's order. Raises EndedError when one ended or a stop was asked."""
-        if self._place.rank == 0:
-            while len(self._ready) < self._place.nodes - 1:
-                self._wait()
+    def barrier(self, decision: Mapping[str, Any] | None) -> Message:
+        """Wait for all nodes, then return node 0's decision. Raises NodeExitError when a node exited or a stop is requested."""
+        if self._placement.rank == 0:
+            while len(self._ready) < self._placement.nodes - 1:
+                self._receive_or_raise()
             self._ready.clear()
-            order = order or {}
-            self.tell("order", order=order)
-            return order
-        self.tell("ready")
-        while not self._orders:
-            self._wait()
-        return dict(self._orders.pop(0)["order"])
+            decision = decision or {}
+            self.send("decision", decision=decision)
+            return dict(decision)
+        self.send("ready")
+        while not self._decisions:
+            self._receive_or_raise()
+        return dict(self._decisions.pop(0)["decision"])
 
-    def listen(self, wait_s: float = 0.0) -> None:
-        """Take in what the others said, waiting at most so long for the first word."""
+    def receive(self, wait_s: float = 0.0) -> None:
+        """Handle the messages that have arrived, after waiting up to `wait_s` for the first."""
         try:
             if wait_s:
-                self._note(*self._inbox.get(timeout=wait_s))
+                self._handle(*self._inbox.get(timeout=wait_s))
             while True:
-                self._note(*self._inbox.get_nowait())
+                self._handle(*self._inbox.get_nowait())
         except queue.Empty:
             return
 
-    def clock(self) -> tuple[float, float] | None:
-        """Seconds that this node's clock is ahead of node 0's, and how sure that is; None when node 0 does not answer."""
+    def measure_clock(self) -> tuple[float, float] | None:
+        """Return the seconds that this node's clock is ahead of node 0's, and the error bound; None when node 0 does not answer."""
         answers = []
-        for _ in range(_CLOCK_ROUNDS if self._place.rank else 0):
+        for _ in range(_CLOCK_ROUNDS if self._placement.rank else 0):
             sent = time.time()
-            self.tell("clock")
+            self.send("clock")
             try:
                 at, received = self._clocks.get(timeout=_HELLO_TIMEOUT_S)
             except queue.Empty:
                 break
-            answers.append(offset(sent, at, received))
-        return min(answers, key=lambda answer: answer[1], default=None if self._place.rank else (0.0, 0.0))
+            answers.append(clock_offset(sent, at, received))
+        return min(answers, key=lambda answer: answer[1], default=None if self._placement.rank else (0.0, 0.0))
 
-    def everyone_ended(self) -> bool:
-        """Whether nobody is left to wait for. Behind a lost node 0 nobody can be heard."""
-        gone = self.lost | self.endings.keys()
-        return 0 in self.lost or len(gone - {self._place.rank}) >= self._place.nodes - 1
+    def all_exited(self) -> bool:
+        """Return whether no message of another node can come. Without node 0 no node can be heard."""
+        finished = self.lost | self.exits.keys()
+        return 0 in self.lost or len(finished - {self._placement.rank}) >= self._placement.nodes - 1
 
-    def refuse_to_go_on(self) -> None:
-        """Raise EndedError when the job cannot start any more: a stop, a lost node, a node that failed."""
+    def raise_if_stopped(self) -> None:
+        """Raise NodeExitError when the job cannot start any more: a stop, a lost node, a node that failed."""
         if self.stop or self._stopping():
-            raise EndedError(RESUMABLE, "stopped before the workers were started")
-        for node, ending in self.endings.items():
-            raise EndedError(int(ending["code"]), f"node {node} ended before the workers were started", cut=True)
+            raise NodeExitError(RESUMABLE, "stopped before the workers were started")
+        for node, exit_message in self.exits.items():
+            raise NodeExitError(int(exit_message["code"]), f"node {node} exited before the workers were started", interrupted=True)
         for node in self.lost:
-            raise EndedError(RESUMABLE, f"node {node} was lost before the workers were started", cut=True)
+            raise NodeExitError(RESUMABLE, f"node {node} was lost before the workers were started", interrupted=True)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close all connections."""
         for connection in self._peers.values():
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)  # its reader closes it
+                connection.shutdown(socket.SHUT_RDWR)  # the reader thread closes it
 
-    def _wait(self) -> None:
-        self.listen(0.1)
-        self.refuse_to_go_on()
+    def _receive_or_raise(self) -> None:
+        self.receive(0.1)
+        self.raise_if_stopped()
 
-    def _gather(self, deadline: float) -> None:
-        if self._place.nodes == 1:
+    def _accept_all(self, deadline: float) -> None:
+        if self._placement.nodes == 1:
             return
-        with _listener(self._place) as listener:
-            while len(self._peers) < self._place.nodes - 1:
-                missing = sorted(set(range(1, self._place.nodes)) - self._peers.keys())
-                self._check(deadline, f"node(s) {missing} did not come")
+        with _listener(self._placement) as listener:
+            while len(self._peers) < self._placement.nodes - 1:
+                missing = sorted(set(range(1, self._placement.nodes)) - self._peers.keys())
+                self._check_deadline(deadline, f"node(s) {missing}")
                 try:
                     connection = listener.accept()[0]
                 except TimeoutError:
                     continue
-                self._welcome(connection)
+                self._accept(connection)
 
-    def _welcome(self, connection: socket.socket) -> None:
+    def _accept(self, connection: socket.socket) -> None:
         try:
             connection.settimeout(_HELLO_TIMEOUT_S)
             with connection.makefile("rb", buffering=0) as lines:
                 hello = json.loads(lines.readline(4096))
             node = int(hello["node"])
-            if hello["run"] != self._run or not 0 < node < self._place.nodes or node in self._peers:
-                raise ValueError("not one of this run")
+            if hello["run"] != self._run or not 0 < node < self._placement.nodes or node in self._peers:
+                raise ValueError("not a node of this run")
         except (OSError, ValueError, KeyError, TypeError):
-            connection.close()  # a stranger, or a node of an attempt that is over
+            connection.close()  # not a node, or a node of an earlier attempt
             return
-        self._adopt(node, connection)
+        self._add_peer(node, connection)
 
-    def _call(self, deadline: float) -> None:
+    def _connect_to_main(self, deadline: float) -> None:
         while True:
-            self._check(deadline, f"node 0 at {self._place.main_address}:{self._place.port} did not answer")
+            self._check_deadline(deadline, f"node 0 at {self._placement.main_address}:{self._placement.port}")
             try:
-                source = (self._place.address, 0) if self._place.interface else None
-                connection = socket.create_connection((self._place.main_address, self._place.port), 2.0, source_address=source)
+                source = (self._placement.address, 0) if self._placement.interface else None
+                connection = socket.create_connection((self._placement.main_address, self._placement.port), 2.0, source_address=source)
             except OSError:
                 time.sleep(0.1)
                 continue
-            hello = {"kind": "hello", "run": self._run, "node": self._place.rank}
+            hello = {"kind": "hello", "run": self._run, "node": self._placement.rank}
             connection.sendall((json.dumps(hello) + "\n").encode())
-            self._adopt(0, connection)
+            self._add_peer(0, connection)
             return
 
-    def _check(self, deadline: float, what: str) -> None:
-        self.refuse_to_go_on()
+    def _check_deadline(self, deadline: float, peer: str) -> None:
+        self.raise_if_stopped()
         if time.monotonic() > deadline:
-            raise EndedError(RESUMABLE, f"{what} in time: the gang is not complete")
+            raise NodeExitError(RESUMABLE, f"timed out waiting for {peer}; the attempt can be resumed")
 
-    def _adopt(self, node: int, connection: socket.socket) -> None:
+    def _add_peer(self, node: int, connection: socket.socket) -> None:
         connection.settimeout(None)
         _keep_alive(connection)
         self._peers[node] = connection
@@ -170,72 +170,72 @@ class Meeting:
                 for line in lines:
                     message = json.loads(line)
                     if message.get("kind") == "clock":
-                        self._tell_time(node, message)
+                        self._answer_clock(node, message)
                         continue
                     self._relay(node, line)
-                    self._inbox.put((node if self._place.rank == 0 else int(message["node"]), message))
+                    self._inbox.put((node if self._placement.rank == 0 else int(message["node"]), message))
         except (OSError, ValueError, KeyError):
-            pass  # a broken line is a lost node, whatever broke it
+            pass  # whatever breaks a connection, its node is lost
         self._relay(node, (json.dumps({"kind": "lost", "node": node}) + "\n").encode())
         self._inbox.put((node, {"kind": "lost"}))
 
-    def _tell_time(self, node: int, message: Message) -> None:
-        now = time.time()  # at once, in the reader's thread: how long it takes is how wrong it is
-        if self._place.rank == 0:
+    def _answer_clock(self, node: int, message: Message) -> None:
+        now = time.time()  # in the reader thread: any delay adds to the error
+        if self._placement.rank == 0:
             self._send(node, (json.dumps({"kind": "clock", "at": now}) + "\n").encode())
         else:
             self._clocks.put((float(message["at"]), now))
 
     def _relay(self, source: int, line: bytes) -> None:
-        if self._place.rank == 0:
+        if self._placement.rank == 0:
             for node in list(self._peers):
                 if node != source:
                     self._send(node, line)
 
     def _send(self, node: int, line: bytes) -> None:
         try:
-            with self._sending:
+            with self._send_lock:
                 self._peers[node].sendall(line)
         except OSError:
-            return  # its reader says so
+            return  # its reader reports the loss
 
-    def _note(self, node: int, message: Message) -> None:
+    def _handle(self, node: int, message: Message) -> None:
         kind = message.get("kind")
         if kind == "ready":
             self._ready.add(node)
-        elif kind == "order":
-            self._orders.append(message)
+        elif kind == "decision":
+            self._decisions.append(message)
         elif kind == "stop":
-            self.stop, self.given_s = True, message.get("given_s")
-        elif kind == "ended":
-            self.endings[node] = message
-        elif kind == "lost" and node not in self.endings:
+            self.stop, self.stop_s = True, message.get("stop_s")
+        elif kind == "exit":
+            self.exits[node] = message
+        elif kind == "lost" and node not in self.exits:
             self.lost.add(node)
 
 
-def offset(sent: float, at: float, received: float) -> tuple[float, float]:
-    """How far a clock that sent and received is ahead of the one that said `at` in between, and the most that can be wrong."""
+def clock_offset(sent: float, at: float, received: float) -> tuple[float, float]:
+    """Return how far the asking clock is ahead of the one that answered `at`, and the largest error of that figure."""
     return (sent + received) / 2 - at, (received - sent) / 2
 
 
 def free_port(address: str) -> int:
-    """A port that is free at this moment."""
+    """Return a port that is free at this moment."""
     with socket.create_server((address, 0)) as probe:
         return int(probe.getsockname()[1])
 
 
-def _listener(place: Place) -> socket.socket:
+def _listener(placement: NodePlacement) -> socket.socket:
     try:
-        listener = socket.create_server((place.main_address, place.port))
+        listener = socket.create_server((placement.main_address, placement.port))
     except OSError as error:
-        text = f"cannot listen on {place.main_address}:{place.port} for the other nodes: {error.strerror}"
-        raise EndedError(BAD_CONFIG if isinstance(error, PermissionError) else RESUMABLE, text) from None
+        text = f"cannot listen for the other nodes on {placement.main_address}:{placement.port}: {error.strerror}"
+        raise NodeExitError(BAD_CONFIG if isinstance(error, PermissionError) else RESUMABLE, text) from None
     listener.settimeout(0.2)
     return listener
 
 
 def _keep_alive(connection: socket.socket) -> None:
-    """Let the kernel notice within a minute that the other machine is gone without a word."""
+    """Make the kernel detect within a minute that the other machine is gone."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 6)):
         if hasattr(socket, name):

@@ -1,6 +1,6 @@
-"""torch's elastic agent, extended: nodes in lockstep and in their own order, final exit codes, a failure told whole.
+"""Extends torch's elastic agent: fixed ranks, restarts in lockstep, final exit codes, the failed worker's last lines.
 
-The one module of launch with torch at its top: agent.py imports it inside a function, in the agent's own process.
+The only module of launch that imports torch at its top: agent.py imports it inside a function, in the agent's process.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo, RendezvousTimeoutError
 
-from .agent_state import FINAL, AgentPlan, AgentState, write_state
+from .agent_state import FINAL_CODES, AgentPlan, AgentState, write_state
 from .hook import DONE, seconds_left
 from .processes import TAIL_LINES
 
 _JOIN_TIMEOUT = timedelta(minutes=10)
 _LEAVE_TIMEOUT = timedelta(seconds=10)
-_WORKER_PATIENCE_S = 5
+_WORKER_GRACE_S = 5
 
 
-class Lockstep(RendezvousHandler):
-    """A rendezvous of a fixed set of agents over a store that node 0's agent holds.
+class LockstepRendezvous(RendezvousHandler):
+    """A rendezvous of a fixed set of agents through a store in node 0's agent.
 
-    torch's c10d rendezvous orders nodes by the text of their addresses and lets each agent count its own
-    restarts. Here node i is always group rank i, and round k is everybody's k-th restart.
+    torch's c10d rendezvous orders nodes by the text of their addresses, and each agent counts only its own
+    restarts. Here node i is always group rank i, and round k is the k-th restart of every node.
     """
 
     def __init__(self, plan: AgentPlan) -> None:
@@ -49,60 +49,62 @@ class Lockstep(RendezvousHandler):
         )
 
     def get_backend(self) -> str:
-        """The name for torch's events."""
+        """Return the name that torch's events show."""
         return "lockstep"
 
     def get_run_id(self) -> str:
-        """The run id for the workers' environment."""
+        """Return the run id for the workers' environment."""
         return self._plan.run_id
 
     def next_rendezvous(self) -> RendezvousInfo:
-        """Wait for every node to come to the next round."""
+        """Wait until every node has joined the next round."""
         self.round += 1
         store = PrefixStore(f"round/{self.round}", self._store)
-        store.set("begun", "1")
+        store.set("started", "1")
         store.set(f"node/{self._plan.rank}", "1")
         self._wait(store)
-        # The workers get a store of their own: what they share with the agents goes stale over restarts.
+        # A new store for the workers: keys that they share with the agents would be stale after a restart.
         bootstrap = RendezvousStoreInfo.build(self._plan.rank, store, self._plan.address)
         return RendezvousInfo(store, self._plan.rank, self._plan.nodes, bootstrap)
 
     def _wait(self, store: PrefixStore) -> None:
-        """Ask again and again: a wait inside of the store would not hear launch's SIGTERM when the others never come."""
+        """Poll, because a wait inside the store would not react to launch's SIGTERM."""
         deadline = time.monotonic() + _JOIN_TIMEOUT.total_seconds()
         while not store.check([f"node/{node}" for node in range(self._plan.nodes)]):
             if time.monotonic() > deadline:
-                raise RendezvousTimeoutError(f"not all {self._plan.nodes} nodes came to round {self.round} in {_JOIN_TIMEOUT}")
+                raise RendezvousTimeoutError(
+                    f"timed out after {_JOIN_TIMEOUT}: fewer than {self._plan.nodes} nodes joined round {self.round}"
+                )
             time.sleep(0.05)
 
     def leave(self) -> None:
-        """After success: node 0 holds the store until the others are through with it."""
+        """After success, keep node 0's store open until the other nodes no longer need it."""
         with contextlib.suppress(DistError):
             self._store.set(f"left/{self._plan.rank}", "1")
             if self._plan.rank == 0:
                 self._store.wait([f"left/{node}" for node in range(self._plan.nodes)], _LEAVE_TIMEOUT)
 
     def num_nodes_waiting(self) -> int:
-        """How many wait for a new round (here: whether any does)."""
-        return int(self._store.check([f"round/{self.round + 1}/begun"]))
+        """Return 1 when any node waits for a new round, else 0."""
+        return int(self._store.check([f"round/{self.round + 1}/started"]))
 
     def is_closed(self) -> bool:
-        """Never: the agents' own end closes it."""
+        """Return False: the rendezvous ends with its agents."""
         return False
 
     def set_closed(self) -> None:
-        """Nothing to mark, see is_closed."""
+        """Do nothing; see is_closed."""
 
     def shutdown(self) -> bool:
-        """Nothing to tear down: the store ends with its process."""
+        """Do nothing: the store ends with its process."""
         return True
 
 
-class Agent(LocalElasticAgent):
-    """torch's agent of one node."""
+class ElasticAgent(LocalElasticAgent):
+    """torch's local agent with lockstep restarts and final exit codes."""
 
     def __init__(self, plan: AgentPlan, entrypoint: str, args: tuple[str, ...]) -> None:
-        self._lockstep = Lockstep(plan)
+        self._lockstep = LockstepRendezvous(plan)
         spec = WorkerSpec(
             role="worker",
             local_world_size=plan.nproc,
@@ -120,10 +122,10 @@ class Agent(LocalElasticAgent):
         self._failed_rank: int | None = None
         self._failed_at = 0.0
         self._restarts = 0
-        self._tell("running")
+        self._write_state("running")
 
-    def last_word(self) -> AgentState:
-        """How the ranks of this node ended."""
+    def final_state(self) -> AgentState:
+        """Return how the ranks of this node ended."""
         if self._failed is None:
             self._lockstep.leave()
             return AgentState("ended", self._restarts, time.time(), DONE)
@@ -135,26 +137,26 @@ class Agent(LocalElasticAgent):
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         result: RunResult = super()._monitor_workers(worker_group)
         if result.state == WorkerState.FAILED:
-            # The first entry is the culprit: those after it were ended because of it.
+            # The first entry is the cause: torch ended the workers after it.
             self._failed_rank, self._failed = next(iter(result.failures.items()))
             self._failed_at = time.time()
-            if self._failed.exitcode in FINAL:
+            if self._failed.exitcode in FINAL_CODES:
                 self._remaining_restarts = 0
         return result
 
     def _restart_workers(self, worker_group: WorkerGroup) -> None:
-        self._restarts = self._lockstep.round + 1  # also when another node's workers failed: one count for all nodes
+        self._restarts = self._lockstep.round + 1  # also after another node's failure: all nodes count alike
         self._remaining_restarts = worker_group.spec.max_restarts - self._restarts
-        self._tell("recovering")
+        self._write_state("recovering")
         self._failed = self._failed_rank = None
         super()._restart_workers(worker_group)
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
-        # On a stop the whole time given is the workers': launch watches the clock, and they end with this process.
+        # On a stop the workers get all of the remaining time: launch keeps the deadline and they end with this process.
         left_s = seconds_left()
-        super()._shutdown(death_sig, _WORKER_PATIENCE_S if left_s is None else max(1, int(left_s)))
+        super()._shutdown(death_sig, _WORKER_GRACE_S if left_s is None else max(1, int(left_s)))
 
-    def _tell(self, phase: str) -> None:
+    def _write_state(self, phase: str) -> None:
         write_state(self._folder, AgentState(phase, self._restarts, time.time()))
 
     def _tail(self) -> tuple[str, ...]:

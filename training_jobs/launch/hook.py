@@ -1,7 +1,7 @@
-"""The module `gpuyard_hook` of users' scripts: stop in time, report progress, leave so that the run is resumed.
+"""The module `gpuyard_hook` for training scripts: stop in time, report progress, exit so that the run is resumed.
 
-Every call is harmless outside gpuyard: a script that uses it runs under plain torchrun, or alone, as it is.
-It imports torch only where the script already did.
+Outside gpuyard every call does nothing, so the same script runs under plain torchrun or alone.
+It uses torch only where the script has imported it.
 """
 
 from __future__ import annotations
@@ -20,97 +20,115 @@ BAD_CONFIG = 64
 FABRIC = 69
 RESUMABLE = 75
 
+
+__all__ = [
+    "BAD_CONFIG",
+    "DONE",
+    "FABRIC",
+    "RESUMABLE",
+    "last_report",
+    "leave_resumable",
+    "report",
+    "seconds_left",
+    "stop_asked",
+    "stop_requested",
+]
 _EXIT_WATCHDOG_S = 10.0
-_state: dict[str, bool] = {}
-_metrics: dict[str, Any] = {}
+_state: dict[str, bool] = {}  # "listens": this process has polled for a stop
+_metrics: dict[str, float | int | str | None] = {}
 
 
 def stop_requested() -> bool:
-    """Whether to save and leave now. All ranks get the same answer, so all of them must ask at the same step."""
-    asked = stop_asked()
+    """Return whether to save and exit now. The ranks vote and get the same answer, so all must call it at the same step."""
+    local = stop_asked()
     dist = _process_group()
     if dist is None or "GPUYARD_STOP_FILE" not in os.environ:
-        return asked
+        return local
     torch = sys.modules["torch"]
     on_gpu = "nccl" in str(dist.get_backend())
-    vote = torch.tensor([float(asked)], device=torch.device("cuda", torch.cuda.current_device()) if on_gpu else "cpu")
+    vote = torch.tensor([float(local)], device=torch.device("cuda", torch.cuda.current_device()) if on_gpu else "cpu")
     dist.all_reduce(vote, op=dist.ReduceOp.MAX)
     return bool(vote.item() > 0)
 
 
 def stop_asked() -> bool:
-    """Whether this node was told to stop: one rank's view, for a script that votes in a reduction of its own."""
+    """Return whether this node has to stop: one rank's view, for scripts that vote in a reduction of their own."""
     stop_file = os.environ.get("GPUYARD_STOP_FILE")
     if stop_file is None:
         return False
     if not _state.get("listens"):
         _state["listens"] = True
-        Path(stop_file).with_name("listens").touch()  # who never asks gets SIGTERM at once, not at the end of the grace
+        Path(stop_file).with_name("listens").touch()  # without this file the workers get SIGTERM at once, not near the deadline
     return os.path.exists(stop_file)
 
 
 def seconds_left() -> float | None:
-    """Seconds until this node's workers are ended, as the notice gave them; None while no stop was asked."""
+    """Return the seconds until this node's workers are killed; None while no stop is requested."""
     try:
-        said = Path(os.environ["GPUYARD_STOP_FILE"]).read_text(encoding="ascii")
-        return max(0.0, float(said) - time.monotonic())  # of this machine since its start: nobody sets that clock
+        deadline = Path(os.environ["GPUYARD_STOP_FILE"]).read_text(encoding="ascii")
+        return max(0.0, float(deadline) - time.monotonic())  # the monotonic clock is the machine's own, and nobody sets it
     except (KeyError, FileNotFoundError):
         return None
-    except ValueError:  # asked for this very moment
+    except ValueError:  # the file is empty: requested at this moment
         return float(os.environ.get("GPUYARD_GRACE_S", "30"))
 
 
 def report(step: int, **metrics: float | None) -> None:
-    """Tell how far the run is; `steps=` is the total. Any rank may call it, rank 0 is heard.
+    """Report the run's step and metrics; `steps=` is the total. All ranks may call it, only rank 0's report counts.
 
-    A metric keeps its last value until it is reported again. `save_s=`, the seconds that a save takes, lets launch say
-    whether a preemption's notice is long enough for one.
+    A metric keeps its value until the next report of it. `save_s=` is the duration of a save in seconds: launch then prints
+    whether a preemption notice is long enough for one.
     """
     path = os.environ.get("GPUYARD_REPORT_FILE")
     if path is None or os.environ.get("RANK", "0") != "0":
         return
-    _metrics.update({name: _plain(value) for name, value in metrics.items()})
-    told = {"step": int(step), "metrics": dict(_metrics), "at": time.time(), "restart": os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")}
-    beside = f"{path}.{os.getpid()}"
+    _metrics.update({name: _to_json(value) for name, value in metrics.items()})
+    content = {
+        "step": int(step),
+        "metrics": dict(_metrics),
+        "at": time.time(),
+        "restart": os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"),
+    }
+    temporary = f"{path}.{os.getpid()}"
     try:
-        with open(beside, "w", encoding="utf-8") as file:
-            json.dump(told, file)
-        os.replace(beside, path)
-    except OSError as error:  # a full node disk must not end a training for want of a progress line
-        print(f"gpuyard: progress is not reported: {error}", file=sys.stderr, flush=True)
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(content, file)
+        os.replace(temporary, path)
+    except OSError as error:  # a full disk must not end a training
+        print(f"gpuyard: cannot report progress: {error}", file=sys.stderr, flush=True)
 
 
 def last_report() -> tuple[int, dict[str, Any]] | None:
-    """The step and metrics last reported on this node, before a restart too; None when there are none."""
+    """Return the step and metrics last reported on this node, also before a restart; None when there are none."""
     path = os.environ.get("GPUYARD_REPORT_FILE")
     if path is None:
         return None
     try:
-        told = json.loads(Path(path).read_bytes())
-        return int(told["step"]), dict(told["metrics"])
+        content = json.loads(Path(path).read_bytes())
+        return int(content["step"]), dict(content["metrics"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def leave_resumable() -> NoReturn:
-    """End this process so that the run is resumed later; all ranks call it, after they saved."""
+    """Exit so that the run is resumed later. All ranks call it after they have saved."""
     dist = _process_group()
     if dist is not None:
-        dist.barrier()  # a gloo rank that leaves before the others can hang them
+        dist.barrier()  # a gloo rank that exits before the others can hang them
     sys.stdout.flush()
     sys.stderr.flush()
-    watchdog = threading.Timer(_EXIT_WATCHDOG_S, os._exit, [RESUMABLE])  # teardown of a backend may hang
+    watchdog = threading.Timer(_EXIT_WATCHDOG_S, os._exit, [RESUMABLE])  # the teardown of a backend may hang
     watchdog.daemon = True
     watchdog.start()
     raise SystemExit(RESUMABLE)
 
 
-def _process_group() -> Any:
+def _process_group() -> Any:  # a module: torch is not imported here
     dist = sys.modules.get("torch.distributed")
     return dist if dist is not None and dist.is_available() and dist.is_initialized() else None
 
 
-def _plain(value: Any) -> float | int | str | None:
+def _to_json(value: Any) -> float | int | str | None:
     number = value.item() if hasattr(value, "item") else value
     if number is None or isinstance(number, int):
         return None if number is None else int(number)

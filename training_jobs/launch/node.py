@@ -1,4 +1,4 @@
-"""One node in one attempt, from secrets to its result: runs the steps in order and lets nothing outlive it."""
+"""Runs one attempt on one node: setup, preflight, the job's processes, and the node's result document."""
 
 from __future__ import annotations
 
@@ -9,269 +9,194 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from . import objects as files
-from .agent_state import FINAL, AgentPlan, AgentState, forget_state, read_state
-from .control_channel import Meeting, free_port
-from .environment import workers_environment
+from . import objects
+from .agent_state import FINAL_CODES, AgentPlan, AgentState, delete_state, read_state
+from .control_channel import ControlChannel, free_port
+from .environment import worker_environment
 from .hook import BAD_CONFIG, DONE, FABRIC, RESUMABLE
-from .node_exit import IO_ERROR, OUT_OF_TIME, EndedError
-from .preemption.stop_request import Notice
-from .processes import Child
-from .progress import Progress, leave, now
-from .topology import Place
+from .node_exit import IO_ERROR, OUT_OF_TIME, NodeExitError
+from .preemption.stop_request import StopRequest
+from .processes import NodeProcess
+from .progress import Progress, utc_now, write_document
+from .run_record import Job
+from .supervision import Supervisor
+from .topology import NodePlacement
 
-_CUT_PATIENCE_S = 8.0
-_LAST_WORDS_S = 45.0
-"""How long to wait for how the others ended, once this node failed: torchrun's own 30 s for its workers and some."""
-
-_TIME_IS_UP_S = 5.0  # before the limit: the nodes' clocks differ a little, and with so little left nothing is worth starting again
+_LIMIT_MARGIN_S = 5.0
+"""A stop this close to the time limit counts as reaching it: the nodes' clocks differ a little, and a restart is not worth it."""
 
 
-class Node:
-    """This node's part of an attempt."""
+class NodeAttempt:
+    """One attempt on this node. `deadline`: when the time limit ends, on the monotonic clock."""
 
     def __init__(
-        self, where: Place, job: dict[str, Any], attempt: int, run_url: str, state: Path, cwd: Path, meeting: Meeting, notice: Notice,
-        lead_s: float, until: float = math.inf,
+        self, placement: NodePlacement, job: Job, attempt: int, run_url: str, state: Path, cwd: Path, channel: ControlChannel,
+        stop_request: StopRequest, notice_s: float, deadline: float = math.inf,
     ) -> None:  # fmt: skip
-        self._where, self._job, self._attempt, self._run_url = where, job, attempt, run_url
-        self._state, self._cwd, self._meeting, self._notice = state, cwd, meeting, notice
+        self._placement, self._job, self._attempt, self._run_url = placement, job, attempt, run_url
+        self._state, self._cwd, self._channel, self._stop_request = state, cwd, channel, stop_request
         self._attempt_url = f"{run_url}/output/attempt-{attempt}"
         self._report_file = state / "report.json"
-        self._progress = Progress(self._attempt_url, attempt, self._report_file) if where.rank == 0 else None
+        self._progress = Progress(self._attempt_url, attempt, self._report_file) if placement.rank == 0 else None
         self._restarts = 0
-        self._told_until = math.inf
-        self._lead_s, self._until = lead_s, until
-        self._weighed = False
+        self._deadline = deadline
+        self._supervisor = Supervisor(channel, stop_request, self._progress, notice_s, deadline)
 
-    def live(self) -> int:
-        """Run everything; the exit code that all nodes share."""
-        began = now()
+    def run(self) -> int:
+        """Run the attempt. Returns the exit code that all nodes share."""
+        began = utc_now()
         try:
-            ending = self._steps()
-        except EndedError as end:
-            ending = self._cut_short(end)
+            own = self._run_steps()
+        except NodeExitError as error:
+            own = self._failed(error)
         except OSError as error:
-            ending = self._cut_short(EndedError(IO_ERROR, f"this node's disk or the run's storage fails: {error}"))
-        self._meeting.tell("ended", **asdict(ending))
-        self._wait_for_others(ending)
-        return self._conclude(ending, began)
+            own = self._failed(NodeExitError(IO_ERROR, f"cannot use this node's disk or the run's storage: {error}"))
+        self._supervisor.wait_for_other_nodes(own)
+        return self._write_result(own, began)
 
-    def _cut_short(self, end: EndedError) -> AgentState:
-        print(f"gpuyard: {end}", file=sys.stderr, flush=True)
-        return AgentState("cut" if end.cut else "ended", self._restarts, time.time(), end.code, tail=tuple(end.tail))
+    def _failed(self, error: NodeExitError) -> AgentState:
+        print(f"gpuyard: {error}", file=sys.stderr, flush=True)
+        phase = "interrupted" if error.interrupted else "ended"
+        return AgentState(phase, self._restarts, time.time(), error.code, tail=tuple(error.tail))
 
-    def _steps(self) -> AgentState:
-        self._enter("setup")
-        self._seed_report()
-        stop_file = self._notice.stop_file
-        env = workers_environment(self._where, self._job, self._attempt, self._run_url, stop_file, self._report_file)
-        done = self._state / "set-up"
-        if self._job["setup"] and not done.exists():  # once per node, also when it lives several attempts
-            self._command(self._job["setup"], env, "setup")
-            done.touch()
+    def _run_steps(self) -> AgentState:
+        self._set_phase("setup")
+        self._copy_last_report()
+        stop_file = self._stop_request.stop_file
+        env = worker_environment(self._placement, self._job, self._attempt, self._run_url, stop_file, self._report_file)
+        setup, setup_done = self._job["setup"], self._state / "set-up"
+        if setup and not setup_done.exists():  # once per node, also when it runs several attempts
+            self._run_command(setup, env, "setup")
+            setup_done.touch()
         if self._job["preflight"] != "skip":
-            self._enter("preflight")
-            self._preflight(env)
+            self._set_phase("preflight")
+            self._run_preflight(env)
         else:
-            leave(f"{self._attempt_url}/preflight.json", {"verdict": "skipped", "checks": {}, "skipped": ["all: the job says so"]})
+            skipped = {"verdict": "skipped", "checks": {}, "skipped": ["all checks: the job has preflight: skip"]}
+            write_document(f"{self._attempt_url}/preflight.json", skipped)
         if self._job["preflight"] == "only":
             return AgentState("ended", 0, time.time(), DONE)
-        return self._torchrun(env) if self._job["launcher"] == "torchrun" else self._plain(env)
+        return self._run_torchrun(env) if self._job["launcher"] == "torchrun" else self._run_plain(env)
 
-    def _seed_report(self) -> None:
-        """Let rank 0 know how far the attempt before came, so that it can count what is done again."""
-        before = files.read(f"{self._run_url}/output/attempt-{self._attempt - 1}/progress.json")
-        if self._where.rank != 0 or not before:
+    def _copy_last_report(self) -> None:
+        """Give rank 0 the last reported step of the attempt before, so that it can count the steps that are repeated."""
+        content = objects.read(f"{self._run_url}/output/attempt-{self._attempt - 1}/progress.json")
+        if self._placement.rank != 0 or not content:
             return
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # torn by the end of the attempt before: nothing is known of it
-            told = json.loads(before)
-            if told["step"] is not None:
-                self._report_file.write_text(json.dumps({"step": told["step"], "metrics": told["metrics"], "at": None}), encoding="utf-8")
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # the attempt before may have been killed while it wrote
+            progress = json.loads(content)
+            if progress["step"] is not None:
+                report = {"step": progress["step"], "metrics": progress["metrics"], "at": None}
+                self._report_file.write_text(json.dumps(report), encoding="utf-8")
 
-    def _command(self, argv: list[str], env: dict[str, str], what: str) -> None:
-        child = Child(argv, env, self._cwd, keep_tail=True)
-        self._watch(child)
-        code = _exit_code(child.code)
+    def _run_command(self, argv: list[str], env: dict[str, str], step: str) -> None:
+        process = NodeProcess(argv, env, self._cwd, keep_tail=True)
+        self._supervisor.wait_for(process)
+        code = _exit_code(process.return_code)
         if code != DONE:
-            text = f"{what} ended with code {code}: {' '.join(argv)}"
-            raise EndedError(code, text, tail=[*child.tail(), f"gpuyard: {text}"][-30:])
+            text = f"{step} exited with code {code}: {' '.join(argv)}"
+            raise NodeExitError(code, text, tail=[*process.tail(), f"gpuyard: {text}"][-30:])
 
-    def _preflight(self, env: dict[str, str]) -> None:
-        self._weigh(self._lead_s)  # by what the attempt before told
-        order = self._meeting.agree({"port": free_port(self._where.main_address)} if self._where.rank == 0 else None)
-        clock = self._meeting.clock()
+    def _run_preflight(self, env: dict[str, str]) -> None:
+        self._supervisor.print_save_time()  # from the report of the attempt before
+        shared = self._channel.barrier({"port": free_port(self._placement.main_address)} if self._placement.rank == 0 else None)
+        clock = self._channel.measure_clock()
         plan = {
-            "rank": self._where.rank, "nodes": self._where.nodes, "main_address": self._where.main_address,
-            "port": order["port"], "attempt_url": self._attempt_url, "fabric": self._job["fabric"],
+            "rank": self._placement.rank, "nodes": self._placement.nodes, "main_address": self._placement.main_address,
+            "port": shared["port"], "attempt_url": self._attempt_url, "fabric": self._job["fabric"],
             "clock": {"ahead_s": round(clock[0], 4), "within_s": round(clock[1], 4)} if clock else None,
         }  # fmt: skip
-        self._command([*_own("preflight"), json.dumps(plan)], env, "preflight")
+        self._run_command([*_launch_program("preflight"), json.dumps(plan)], env, "preflight")
 
-    def _torchrun(self, env: dict[str, str]) -> AgentState:
-        where, job = self._where, self._job
-        listener = socket.create_server((where.main_address, 0), backlog=128) if where.rank == 0 else None
-        order = self._meeting.agree({"port": listener.getsockname()[1]} if listener else None)
+    def _run_torchrun(self, env: dict[str, str]) -> AgentState:
+        placement, job = self._placement, self._job
+        listener = socket.create_server((placement.main_address, 0), backlog=128) if placement.rank == 0 else None
+        shared = self._channel.barrier({"port": listener.getsockname()[1]} if listener else None)
         fd = listener.fileno() if listener else None
         plan = AgentPlan(
-            os.environ["GPUYARD_RUN_ID"], where.rank, where.nodes, job["nproc_per_node"], job["command"], job["max_restarts"],
-            where.main_address, where.address, order["port"], fd, str(self._state),
+            os.environ["GPUYARD_RUN_ID"], placement.rank, placement.nodes, job["nproc_per_node"], job["command"], job["max_restarts"],
+            placement.main_address, placement.address, shared["port"], fd, str(self._state),
         )  # fmt: skip
-        forget_state(self._state)  # an earlier attempt's
-        child = Child([*_own("agent"), json.dumps(asdict(plan))], env, self._cwd, pass_fds=() if fd is None else (fd,))
+        delete_state(self._state)
+        argv = [*_launch_program("agent"), json.dumps(asdict(plan))]
+        process = NodeProcess(argv, env, self._cwd, pass_fds=() if fd is None else (fd,))
         if listener:
             listener.close()
-        self._enter("running")
-        self._watch(child, self._follow)
+        self._set_phase("running")
+        self._supervisor.wait_for(process, self._follow_agent)
+        return self._agent_result(process)
+
+    def _agent_result(self, process: NodeProcess) -> AgentState:
         state = read_state(self._state)
-        if state is not None and state.code in (DONE, *FINAL):
+        if state is not None and state.code in (DONE, *FINAL_CODES):
             return state
-        self._hear_of_a_loss()
+        self._supervisor.raise_if_node_lost()
         if state is not None and state.code is not None:
             return state
-        cause = self._cause_to_cut(running=True)
+        cause = self._supervisor.interruption(workers_running=True)
         if cause is not None:
-            raise EndedError(RESUMABLE, cause, cut=True)
-        code = _exit_code(child.code) or 70
-        raise EndedError(code, f"torchrun's agent ended with code {code} and left no result")
+            raise NodeExitError(RESUMABLE, cause, interrupted=True)
+        code = _exit_code(process.return_code) or 70
+        raise NodeExitError(code, f"torchrun's agent exited with code {code} and wrote no result")
 
-    def _plain(self, env: dict[str, str]) -> AgentState:
-        self._meeting.agree({} if self._where.rank == 0 else None)
-        child = Child(self._job["command"], env, self._cwd, keep_tail=True)
-        self._enter("running")
-        self._watch(child, lambda: self._follow_report("running", 0))
-        code = _exit_code(child.code)
+    def _run_plain(self, env: dict[str, str]) -> AgentState:
+        self._channel.barrier({} if self._placement.rank == 0 else None)
+        process = NodeProcess(self._job["command"], env, self._cwd, keep_tail=True)
+        self._set_phase("running")
+        self._supervisor.wait_for(process, lambda: self._supervisor.update_progress("running", 0))
+        code = _exit_code(process.return_code)
         if code == DONE:
             return AgentState("ended", 0, time.time(), DONE)
-        if code not in FINAL:
-            self._hear_of_a_loss()
-        number = -child.code if child.code is not None and child.code < 0 else None
-        return AgentState("ended", 0, time.time(), code, self._where.rank, number, tuple(child.tail()))
+        if code not in FINAL_CODES:
+            self._supervisor.raise_if_node_lost()
+        number = -process.return_code if process.return_code is not None and process.return_code < 0 else None
+        return AgentState("ended", 0, time.time(), code, self._placement.rank, number, tuple(process.tail()))
 
-    def _watch(self, child: Child, follow: Callable[[], None] | None = None) -> None:
-        """Wait for a command; end it when the grace is over or another node's end leaves it nothing to do."""
-        while child.code is None:
-            self._meeting.listen(0.1)
-            self._keep_time()
-            self._pass_on_stop()
-            if follow:
-                follow()
-            cause = self._cause_to_cut(running=follow is not None)
-            if cause is not None and child.code is None:
-                child.end(self._notice.left_s if self._notice.asked else _CUT_PATIENCE_S)
-                raise EndedError(RESUMABLE, cause, cut=True)
-        child.end(0.0)
-
-    def _keep_time(self) -> None:
-        """Ask for a stop when the time limit is reached, which the service itself does not know."""
-        if self._progress:
-            self._progress.alive()
-        if time.monotonic() > self._until and not self._notice.asked:
-            print("gpuyard: the time limit over all starts is reached", flush=True)
-            self._notice.ask()
-
-    def _hear_of_a_loss(self) -> None:
-        """What failed here may have failed for want of another node: its collectives can break before its line is seen to break."""
-        self._meeting.listen(0.5)
-        for node in self._meeting.lost:
-            raise EndedError(RESUMABLE, f"node {node} was lost", cut=True)
-
-    def _cause_to_cut(self, running: bool) -> str | None:
-        if self._notice.overdue:
-            return "a stop was asked: what did not leave by itself was ended"
-        if self._notice.asked and not running:
-            return "stopped before the workers were started"
-        for node in self._meeting.lost:
-            return f"node {node} was lost"
-        for node, ending in self._meeting.endings.items():
-            if ending["code"] not in (DONE, RESUMABLE):
-                return f"node {node} ended with code {ending['code']}"
-        return None
-
-    def _pass_on_stop(self) -> None:
-        left = any(ending["code"] == RESUMABLE and ending["phase"] != "cut" for ending in self._meeting.endings.values())
-        if self._meeting.stop:
-            self._notice.ask(self._meeting.given_s)
-        elif left and not self._notice.asked:
-            self._notice.ask()
-        if self._notice.until < self._told_until - 1.0:  # the first word, or a notice that leaves less time
-            self._told_until, given_s = self._notice.until, self._notice.given_s
-            print(f"gpuyard: a stop was asked: the workers are told, and ended in {given_s:.0f} s", flush=True)
-            self._meeting.tell("stop", given_s=given_s)
-            self._weigh(given_s)
-
-    def _weigh(self, given_s: float) -> None:
-        """Say whether an emergency checkpoint fits into a notice, where the job has told how long it saves."""
-        self._weighed = self._progress is not None and self._progress.save_s is not None
-        if self._progress and self._progress.save_s is not None:
-            print(f"gpuyard: {weigh(self._progress.save_s, given_s)}", flush=True)
-
-    def _follow(self) -> None:
+    def _follow_agent(self) -> None:
         state = read_state(self._state)
         if state is None:
             return
         self._restarts = state.restarts
-        self._follow_report(state.phase, state.restarts)
+        self._supervisor.update_progress(state.phase, state.restarts)
 
-    def _follow_report(self, phase: str, restarts: int) -> None:
-        if not self._progress:
-            return
-        self._progress.follow(phase, restarts)
-        if not self._weighed:
-            self._weigh(self._lead_s)  # once, while there is time to save more often
-
-    def _enter(self, phase: str) -> None:
+    def _set_phase(self, phase: str) -> None:
         if self._progress:
-            self._progress.phase(phase)
+            self._progress.set_phase(phase)
 
-    def _wait_for_others(self, own: AgentState) -> None:
-        deadline = time.monotonic() + _LAST_WORDS_S
-        while not self._meeting.everyone_ended() and not self._notice.overdue:
-            if own.code != DONE and time.monotonic() > deadline:
-                return
-            self._meeting.listen(0.1)
-            self._pass_on_stop()
-
-    def _conclude(self, own: AgentState, began: str) -> int:
-        """Leave this node's result. All nodes report the failure that came first, wherever it was."""
-        endings = {node: {k: v for k, v in ending.items() if k in asdict(own)} for node, ending in self._meeting.endings.items()}
-        first = verdict([own, *(AgentState(**ending) for ending in endings.values())])
+    def _write_result(self, own: AgentState, began: str) -> int:
+        """Write node-<rank>.json. Every node reports the failure that came first, on whichever node it was."""
+        first = job_result([own, *self._supervisor.other_results()])
         code = first.code or DONE
-        stopped = self._notice.asked
+        stopped = self._stop_request.requested
         if stopped and code not in (DONE, BAD_CONFIG, FABRIC):
-            code = OUT_OF_TIME if time.monotonic() > self._until - _TIME_IS_UP_S else RESUMABLE
+            code = OUT_OF_TIME if time.monotonic() > self._deadline - _LIMIT_MARGIN_S else RESUMABLE
         result = {
-            "attempt": self._attempt, "node": self._where.rank, "exit_code": code, "rank": first.rank, "signal": first.signal,
-            "restarts": own.restarts, "stopped": stopped, "tail": list(first.tail), "started_at": began, "ended_at": now(),
+            "attempt": self._attempt, "node": self._placement.rank, "exit_code": code, "rank": first.rank, "signal": first.signal,
+            "restarts": own.restarts, "stopped": stopped, "tail": list(first.tail), "started_at": began, "ended_at": utc_now(),
         }  # fmt: skip
-        self._enter("ended")
-        leave(f"{self._attempt_url}/node-{self._where.rank}.json", result)
+        self._set_phase("ended")
+        write_document(f"{self._attempt_url}/node-{self._placement.rank}.json", result)
         return code
 
 
-def verdict(endings: list[AgentState]) -> AgentState:
-    """How the job ended, the same from every node's view: a final code, else the first failure, else who was cut, else done."""
-    failed = sorted((e for e in endings if e.code != DONE), key=lambda e: (e.phase == "cut", e.changed_at))
-    final = [e for e in failed if e.code in (BAD_CONFIG, FABRIC)]
-    return (final or failed or endings)[0]
+def job_result(results: list[AgentState]) -> AgentState:
+    """Choose the result that stands for the job, the same on every node.
+
+    A bad configuration or a slow fabric comes first, then the earliest failure, then an interrupted node, then success.
+    """
+    failed = sorted((r for r in results if r.code != DONE), key=lambda r: (r.phase == "interrupted", r.changed_at))
+    final = [result for result in failed if result.code in (BAD_CONFIG, FABRIC)]
+    return (final or failed or results)[0]
 
 
-def weigh(save_s: float, given_s: float) -> str:
-    """The sentence that sets an emergency checkpoint beside a notice."""
-    fits = "" if save_s <= given_s else ": too long, a preemption falls back to the last periodic one; save more often, or faster"
-    return f"an emergency checkpoint needs {save_s:.1f} s, a notice gives {given_s:.0f} s{fits}"
-
-
-def _own(module: str) -> list[str]:
-    """One of launch's own programs; -P: found on PYTHONPATH, whatever lies in the user's folder."""
+def _launch_program(module: str) -> list[str]:
+    """Return the command of a module of launch. -P: a file of the same name in the user's folder is not imported instead."""
     return [sys.executable, "-P", "-m", f"{__package__}.{module}"]
 
 
 def _exit_code(code: int | None) -> int:
-    """A return code as a shell has it: 128 + n for a death by signal n."""
+    """Return a return code as a shell reports it: 128 + n for a process killed by signal n."""
     return 0 if code is None else 128 - code if code < 0 else code

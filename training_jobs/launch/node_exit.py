@@ -1,19 +1,19 @@
-"""The end of a node's life as an exception: an exit code and the sentence that explains it."""
+"""Exit codes that only launch uses, and the exception that ends a node with an exit code and a message."""
 
 from __future__ import annotations
 
 IO_ERROR = 74
-"""Storage could not be read or written (sysexits' EX_IOERR); not final, a retry may find it well."""
+"""Storage could not be read or written (EX_IOERR of sysexits.h). Not final: a later attempt may succeed."""
 
 OUT_OF_TIME = 124
-"""The time limit over all starts is used up (timeout's own code); no service may start the nodes again."""
+"""The job's time limit is used up (the code of timeout(1)). Services must not restart the nodes."""
 
 
-class EndedError(Exception):
-    """This node's work is over with `code`; `cut` when another node or a signal is the cause."""
+class NodeExitError(Exception):
+    """Ends this node with `code`. `interrupted`: another node or a stop request is the cause, not this node's own work."""
 
-    def __init__(self, code: int, text: str, *, cut: bool = False, tail: list[str] | None = None) -> None:
+    def __init__(self, code: int, text: str, *, interrupted: bool = False, tail: list[str] | None = None) -> None:
         super().__init__(text)
         self.code = code
-        self.cut = cut
+        self.interrupted = interrupted
         self.tail = tail if tail is not None else [f"gpuyard: {text}"]

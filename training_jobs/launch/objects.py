@@ -1,4 +1,4 @@
-"""Small objects by URL: file:// with the standard library alone, anything else through fsspec."""
+"""Reads and writes small objects by URL: file:// with the standard library, other schemes through fsspec."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from .node_exit import EndedError
+from .node_exit import NodeExitError
 
-_TRIES = 8  # of a conditional put that collides with another one in flight
+_TRIES = 8  # of a conditional put that conflicts with another one in flight
 
 
 def is_local(url: str) -> bool:
-    """Whether a URL is a path of this machine."""
+    """Return whether a URL is a path on this machine."""
     return urlsplit(url).scheme == "file"
 
 
 def read(url: str) -> bytes | None:
-    """The object's content; None when there is none."""
+    """Return an object's content; None when it does not exist."""
     try:
         if is_local(url):
             return _path(url).read_bytes()
@@ -35,20 +35,20 @@ def read(url: str) -> bytes | None:
 
 
 def write(url: str, data: bytes) -> None:
-    """Write an object whole: a reader sees the old content or the new."""
+    """Write an object atomically: readers see the old content or the new."""
     if not is_local(url):
         with _remote(url) as (fs, path):
             fs.pipe_file(path, data)
         return
-    with _beside(_path(url), data) as written:
+    with _temporary_file(_path(url), data) as written:
         os.replace(written, _path(url))
 
 
 def create(url: str, data: bytes) -> bool:
-    """Write a new object; False when it is there already, and then it is left alone."""
+    """Create an object. Returns False, and changes nothing, when it exists."""
     if not is_local(url):
         return _create_remote(url, data)
-    with _beside(_path(url), data) as written:
+    with _temporary_file(_path(url), data) as written:
         try:
             os.link(written, _path(url))
         except FileExistsError:
@@ -56,8 +56,8 @@ def create(url: str, data: bytes) -> bool:
     return True
 
 
-def names(url: str) -> list[str]:
-    """The names directly in a folder, sorted; empty when there is no such folder."""
+def list_names(url: str) -> list[str]:
+    """List the names directly in a folder, sorted; empty when the folder does not exist."""
     try:
         if is_local(url):
             return sorted(os.listdir(_path(url)))
@@ -69,7 +69,7 @@ def names(url: str) -> list[str]:
 
 
 def remove(url: str) -> None:
-    """Remove an object, if it is there."""
+    """Remove an object if it exists."""
     with contextlib.suppress(FileNotFoundError):
         if is_local(url):
             _path(url).unlink()
@@ -83,10 +83,13 @@ def _path(url: str) -> Path:
 
 
 def _create_remote(url: str, data: bytes) -> bool:
-    """A conditional put. Where the answer of one that succeeded is lost, its repetition finds the object there: False, and no harm."""
+    """Put an object on the condition that it does not exist.
+
+    A client that loses the answer to a successful put retries and finds the object: the result is False, and one number is lost.
+    """
     with _remote(url) as (fs, path):
         _refuse_blind_put(fs, url)
-        for turn in range(_TRIES):
+        for attempt in range(_TRIES):
             try:
                 fs.pipe_file(path, data, mode="create")
                 return True
@@ -95,20 +98,20 @@ def _create_remote(url: str, data: bytes) -> bool:
             except TypeError as error:
                 if not url.startswith("abfs"):
                     raise
-                # an old adlfs hands the mode on to a client that knows none
-                raise EndedError(64, f"the job's image cannot write {url} safely: {error}. Fix: pip install 'adlfs>=2025.8'") from None
+                # an old adlfs passes the mode on to a client that does not know it
+                raise NodeExitError(64, f"the job's image cannot write {url} safely: {error}; fix: pip install 'adlfs>=2025.8'") from None
             except OSError as error:
                 code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
                 if code in ("PreconditionFailed", "412"):
                     return False
-                if code not in ("ConditionalRequestConflict", "409") or turn == _TRIES - 1:
+                if code not in ("ConditionalRequestConflict", "409") or attempt == _TRIES - 1:
                     raise
-            time.sleep(random.uniform(0, 0.05 * 2**turn))  # noqa: S311 jitter
-    raise AssertionError  # the last turn has raised
+            time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 jitter
+    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _refuse_blind_put(fs: Any, url: str) -> None:
-    """Old versions of the file systems, and of botocore, drop the condition without a word: then two claims could share a number."""
+    """Raise NodeExitError (64) for old file systems and botocore, which ignore the condition: two claims could get one number."""
     package = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}.get(urlsplit(url).scheme)
     if package is None:
         return
@@ -116,30 +119,31 @@ def _refuse_blind_put(fs: Any, url: str) -> None:
     if takes_mode and package == "s3fs":
         takes_mode = "IfNoneMatch" in fs.s3.meta.service_model.operation_model("PutObject").input_shape.members
     if not takes_mode:
-        too_old = "its s3fs or botocore is too old" if package == "s3fs" else f"its {package} is too old"
-        raise EndedError(64, f"the job's image cannot write {url} safely: {too_old}. Fix: pip install '{package}>=2025.3'")
+        too_old = "s3fs or botocore is too old" if package == "s3fs" else f"{package} is too old"
+        raise NodeExitError(64, f"the job's image cannot write {url} safely: {too_old}; fix: pip install '{package}>=2025.3'")
 
 
 @contextlib.contextmanager
 def _remote(url: str) -> Iterator[tuple[Any, str]]:
-    """The file system and the path in it. What its client raises in words of its own comes out as an OSError."""
+    """Yield the file system of a URL and the path in it. Errors of its client come out as OSError."""
     try:
         import fsspec
 
         fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
-    except (ImportError, ValueError) as error:  # fsspec's words for a missing package and for an unknown scheme
+    except (ImportError, ValueError) as error:  # a missing package, and an unknown scheme
         fix = f"pip install fsspec and its file system for {urlsplit(url).scheme}://"
-        raise EndedError(64, f"the job's image cannot reach {url}: {error}. Fix: {fix}") from None
+        raise NodeExitError(64, f"the job's image cannot reach {url}: {error}; fix: {fix}") from None
     try:
         yield fs, path
-    except (OSError, EndedError):
+    except (OSError, NodeExitError):
         raise
-    except Exception as error:  # no credentials, no such host: each cloud's client has classes of its own
+    except Exception as error:  # each cloud's client has its own classes for missing credentials and unknown hosts
         raise OSError(f"{url}: {type(error).__name__}: {error}") from error
 
 
 @contextlib.contextmanager
-def _beside(path: Path, data: bytes) -> Iterator[str]:
+def _temporary_file(path: Path, data: bytes) -> Iterator[str]:
+    """Yield a file with the data, in the folder of `path`; remove it afterwards if it is still there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
     try:

@@ -1,6 +1,6 @@
-"""The shim around each process of a job: it dies with the process that started it, also when that one is killed with -9.
+"""Runs a command that is killed when the process that started it dies, also when that is killed with SIGKILL (Linux).
 
-Usage: worker.py PARENT_PID COMMAND...; run as a plain file with -I -S, so that it costs a few milliseconds.
+Usage: parent_death_shim.py PARENT_PID COMMAND...; started as a file with -I -S, which takes a few milliseconds.
 """
 
 import os
@@ -16,7 +16,7 @@ def _main() -> None:
         import ctypes
 
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died before the line above: no signal will come
+        if os.getppid() != parent:  # the parent died before prctl: no signal will come
             os._exit(128 + _SIGKILL)
     try:
         os.execvp(command[0], command)  # noqa: S606 - an argv list, no shell

@@ -1,4 +1,4 @@
-"""Starts a node's commands under the shim, keeps the last lines of what they say, and ends them for certain."""
+"""Starts a node's processes so that they die with it, keeps their last lines of output, and ends their whole session."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ TAIL_LINES = 30
 _SHIM = str(Path(__file__).with_name("parent_death_shim.py"))
 
 
-def shim(parent: int) -> list[str]:
-    """The words before a command that tie its life to the process `parent`."""
+def shim_command(parent: int) -> list[str]:
+    """Return the arguments to put before a command so that it is killed when process `parent` dies."""
     return [sys.executable, "-I", "-S", _SHIM, str(parent)]
 
 
-class Child:
-    """A command of this node in a session of its own. Start it from the main thread: Linux ties its life to the thread."""
+class NodeProcess:
+    """A process of this node in its own session. Start it from the main thread: Linux ties its life to the starting thread."""
 
     def __init__(
         self, command: Sequence[str], env: Mapping[str, str], cwd: Path, *, keep_tail: bool = False, pass_fds: Sequence[int] = ()
     ) -> None:
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._process = subprocess.Popen(
-            [*shim(os.getpid()), *command],
+            [*shim_command(os.getpid()), *command],
             env=dict(env),
             cwd=cwd,
             start_new_session=True,
@@ -38,24 +38,24 @@ class Child:
             stdout=subprocess.PIPE if keep_tail else None,
             stderr=subprocess.STDOUT if keep_tail else None,
         )
-        self._pump = threading.Thread(target=self._copy, daemon=True) if keep_tail else None
-        if self._pump:
-            self._pump.start()
+        self._reader = threading.Thread(target=self._copy_output, daemon=True) if keep_tail else None
+        if self._reader:
+            self._reader.start()
 
     @property
-    def code(self) -> int | None:
-        """The return code as subprocess has it (-9 = killed by signal 9); None while it runs."""
+    def return_code(self) -> int | None:
+        """The return code as subprocess reports it (-9 = killed by signal 9); None while the process runs."""
         return self._process.poll()
 
     def tail(self) -> list[str]:
-        """The last lines it said, once it has ended."""
-        if self._pump:
-            self._pump.join(timeout=2)  # a grandchild may hold the pipe open
+        """Return the last lines of output of a process that has exited."""
+        if self._reader:
+            self._reader.join(timeout=2)  # a grandchild may hold the pipe open
         return list(self._tail)
 
-    def end(self, patience_s: float) -> None:
-        """SIGTERM, patience, SIGKILL for its whole session."""
-        for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, 10.0)):
+    def terminate(self, grace_s: float) -> None:
+        """Send SIGTERM, wait `grace_s` seconds, then kill every process of its session."""
+        for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
             if self._process.poll() is not None:
                 break
             with contextlib.suppress(ProcessLookupError):
@@ -63,9 +63,9 @@ class Child:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(wait_s)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # what it left behind
+            os.killpg(self._process.pid, signal.SIGKILL)  # children that it left behind
 
-    def _copy(self) -> None:
+    def _copy_output(self) -> None:
         pipe = self._process.stdout
         if pipe is None:
             return

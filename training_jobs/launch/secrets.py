@@ -1,4 +1,4 @@
-"""Secret references become values here, on the node, in the environment of the workers and nowhere else."""
+"""Resolves secret references to values on the node; the values go into the workers' environment and nowhere else."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from .hook import BAD_CONFIG
-from .node_exit import IO_ERROR, EndedError
+from .node_exit import IO_ERROR, NodeExitError
 
 
 def resolve(references: Mapping[str, str]) -> dict[str, str]:
-    """The value of each variable.
+    """Resolve the reference of each variable to its value.
 
-    Raises EndedError naming what cannot be had, and never a value: 64 for every one that never can, 74 for the first that may
-    be there for a later attempt.
+    Raises NodeExitError, whose message names references and never a value: 64 with every reference that cannot be read, 74 for
+    the first one that may be readable in a later attempt.
     """
     values, problems = {}, []
     for variable, reference in references.items():
         scheme = re.split("[:/]", reference, maxsplit=1)[0]
         try:
             if scheme not in _SCHEMES:
-                raise ValueError(f"scheme {scheme!r} is not supported here; supported: {', '.join(_SCHEMES)}")
+                raise ValueError(f"unknown scheme, got {scheme!r}, allowed: {', '.join(_SCHEMES)}")
             values[variable] = _SCHEMES[scheme](reference)
         except (OSError, ValueError) as error:
             problems.append(f"secrets.{variable}: {error}")
     if problems:
-        raise EndedError(BAD_CONFIG, "; ".join(problems))
+        raise NodeExitError(BAD_CONFIG, "; ".join(problems))
     return values
 
 
@@ -39,49 +39,51 @@ def _file(reference: str) -> str:
     path = Path(unquote(urlsplit(reference).path))
     mode = stat.S_IMODE(os.stat(path).st_mode)
     if mode & 0o077:
-        raise ValueError(f"{path} has mode {mode:04o}: others can read it; chmod 600 it")
+        raise ValueError(f"{path}: other users can read it, got mode {mode:04o}; chmod 600 {path}")
     return path.read_text(encoding="utf-8").removesuffix("\n")
 
 
-_CERTAIN = {
+_PERMANENT_ERRORS = {
     "AccessDeniedException", "DecryptionFailure", "InvalidParameterException", "InvalidRequestException", "ResourceNotFoundException",
     "UnrecognizedClientException", "ValidationException",
 }  # fmt: skip
 
 
 def _aws(reference: str) -> str:
-    """A secret of AWS Secrets Manager by its ARN, read with the node's own role in the ARN's own region."""
+    """Read an AWS Secrets Manager secret by its ARN, in the ARN's region and with the node's own role."""
     parts = reference.split(":")
     if len(parts) != 7 or parts[2] != "secretsmanager" or parts[5] != "secret":
-        raise ValueError(f"got {reference}, allowed: arn:aws:secretsmanager:<region>:<account>:secret:<name>, one plain value to a secret")
+        raise ValueError(
+            f"got {reference}, allowed: arn:aws:secretsmanager:<region>:<account>:secret:<name>; keep one plain value per secret"
+        )
     try:
         import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError as error:
-        raise ValueError(f"{reference} cannot be read by this image: {error}. Fix: pip install boto3") from None
+        raise ValueError(f"{reference} cannot be read by this image: {error}; fix: pip install boto3") from None
     try:
-        patience = Config(retries={"mode": "standard", "total_max_attempts": 8})
-        client = boto3.session.Session().client("secretsmanager", region_name=parts[3], config=patience)
+        retries = Config(retries={"mode": "standard", "total_max_attempts": 8})
+        client = boto3.session.Session().client("secretsmanager", region_name=parts[3], config=retries)
         answer = client.get_secret_value(SecretId=reference)
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        if code in _CERTAIN:
+        if code in _PERMANENT_ERRORS:
             raise ValueError(f"{reference} cannot be read: {code}; the job's role needs secretsmanager:GetSecretValue on it") from None
-        raise EndedError(IO_ERROR, f"{reference} cannot be read at present: {code}") from None
+        raise NodeExitError(IO_ERROR, f"{reference} temporarily cannot be read: {code}") from None
     except BotoCoreError as error:
-        raise EndedError(IO_ERROR, f"{reference} cannot be read at present: {type(error).__name__}") from None
+        raise NodeExitError(IO_ERROR, f"{reference} temporarily cannot be read: {type(error).__name__}") from None
     if "SecretString" not in answer:
-        raise ValueError(f"{reference} holds bytes, not text")
+        raise ValueError(f"{reference} is binary; store it as text")
     return str(answer["SecretString"])
 
 
 _AZURE_SECRET = re.compile(r"(https://[a-zA-Z0-9-]{3,24}\.vault\.azure\.net)/secrets/([a-zA-Z0-9-]{1,127})(/[0-9a-f]{32})?")
-_AZURE_CERTAIN = {400, 401, 403, 404}
+_PERMANENT_STATUS = {400, 401, 403, 404}
 
 
 def _azure(reference: str) -> str:
-    """A secret of Azure Key Vault by its URL, read with the node's own identity: the token goes to a vault and nowhere else."""
+    """Read an Azure Key Vault secret by its URL with the node's identity. The token is sent to *.vault.azure.net only."""
     found = _AZURE_SECRET.fullmatch(reference)
     if found is None:
         raise ValueError(
@@ -94,21 +96,21 @@ def _azure(reference: str) -> str:
         from azure.core.rest import HttpRequest
         from azure.identity import DefaultAzureCredential
     except ImportError as error:
-        raise ValueError(f"{reference} cannot be read by this image: {error}. Fix: pip install azure-identity") from None
-    signed = BearerTokenCredentialPolicy(DefaultAzureCredential(), "https://vault.azure.net/.default")
+        raise ValueError(f"{reference} cannot be read by this image: {error}; fix: pip install azure-identity") from None
+    authentication = BearerTokenCredentialPolicy(DefaultAzureCredential(), "https://vault.azure.net/.default")
     try:
-        client: Any = PipelineClient(found[1], policies=[RetryPolicy(retry_total=7, retry_backoff_max=20), signed])
+        client: Any = PipelineClient(found[1], policies=[RetryPolicy(retry_total=7, retry_backoff_max=20), authentication])
         with client:
             answer = client.send_request(HttpRequest("GET", f"{reference}?api-version=7.4"))
-            told = answer.json() if answer.status_code == 200 else {}
+            body = answer.json() if answer.status_code == 200 else {}
     except AzureError as error:
-        raise EndedError(IO_ERROR, f"{reference} cannot be read at present: {type(error).__name__}") from None
-    if answer.status_code in _AZURE_CERTAIN:
-        what = "the job's identity needs the role Key Vault Secrets User on it"
-        raise ValueError(f"{reference} cannot be read: HTTP {answer.status_code}; {what}")
+        raise NodeExitError(IO_ERROR, f"{reference} temporarily cannot be read: {type(error).__name__}") from None
+    if answer.status_code in _PERMANENT_STATUS:
+        fix = "the job's identity needs the role Key Vault Secrets User on it"
+        raise ValueError(f"{reference} cannot be read: HTTP {answer.status_code}; {fix}")
     if answer.status_code != 200:
-        raise EndedError(IO_ERROR, f"{reference} cannot be read at present: HTTP {answer.status_code}")
-    return str(told["value"])
+        raise NodeExitError(IO_ERROR, f"{reference} temporarily cannot be read: HTTP {answer.status_code}")
+    return str(body["value"])
 
 
 _GCP_SECRETS = "https://secretmanager.googleapis.com"
@@ -116,9 +118,9 @@ _GCP_NAME = re.compile(r"projects/[^/]+/secrets/[\w-]+/versions/(\d+|latest)")
 
 
 def _gcp(reference: str) -> str:
-    """A version of a secret of GCP Secret Manager, read with the node's own service account.
+    """Read a GCP Secret Manager secret version with the node's service account.
 
-    Over REST: google-auth is there wherever gcsfs is, the service's own client in few images.
+    Uses REST: images with gcsfs have google-auth, few have the service's own client.
     """
     if not _GCP_NAME.fullmatch(reference):
         raise ValueError(f"got {reference}, allowed: projects/<project>/secrets/<name>/versions/<number or latest>")
@@ -128,30 +130,30 @@ def _gcp(reference: str) -> str:
         from google.auth.exceptions import GoogleAuthError
         from google.auth.transport import requests as transport
     except ImportError as error:
-        raise ValueError(f"{reference} cannot be read by this image: {error}. Fix: pip install google-auth requests") from None
-    signed: Any = transport.AuthorizedSession  # it has no types
+        raise ValueError(f"{reference} cannot be read by this image: {error}; fix: pip install google-auth requests") from None
+    authorized_session: Any = transport.AuthorizedSession  # untyped
     try:
         credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-        session = signed(credentials)
+        session = authorized_session(credentials)
         for scheme in ("https://", "http://"):
-            session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=_patience()))
+            session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=_retries()))
         with session:
             host = os.environ.get("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER", _GCP_SECRETS).rstrip("/")
             answer = session.get(f"{host}/v1/{reference}:access", timeout=20)
     except (GoogleAuthError, requests.RequestException) as error:
-        raise EndedError(IO_ERROR, f"{reference} cannot be read at present: {type(error).__name__}") from None
-    if answer.status_code in {400, 401, 403, 404}:
-        what = "the job's service account needs roles/secretmanager.secretAccessor on it"
-        raise ValueError(f"{reference} cannot be read: HTTP {answer.status_code}; {what}")
+        raise NodeExitError(IO_ERROR, f"{reference} temporarily cannot be read: {type(error).__name__}") from None
+    if answer.status_code in _PERMANENT_STATUS:
+        fix = "the job's service account needs roles/secretmanager.secretAccessor on it"
+        raise ValueError(f"{reference} cannot be read: HTTP {answer.status_code}; {fix}")
     if answer.status_code != 200:
-        raise EndedError(IO_ERROR, f"{reference} cannot be read at present: HTTP {answer.status_code}")
+        raise NodeExitError(IO_ERROR, f"{reference} temporarily cannot be read: HTTP {answer.status_code}")
     try:
         return base64.b64decode(answer.json()["payload"]["data"]).decode()
     except UnicodeDecodeError:
-        raise ValueError(f"{reference} holds bytes, not text") from None
+        raise ValueError(f"{reference} is binary; store it as text") from None
 
 
-def _patience() -> Any:
+def _retries() -> Any:
     from urllib3.util import Retry
 
     return Retry(total=7, backoff_factor=0.5, status_forcelist=[408, 429, 500, 502, 503, 504], raise_on_status=False)

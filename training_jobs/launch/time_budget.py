@@ -1,4 +1,4 @@
-"""What is left of a submission's time where its service starts the nodes again by itself and counts each start anew (GPUYARD_LIMIT_S)."""
+"""Computes what is left of a submission's time limit where the service restarts nodes and counts each start anew (GPUYARD_LIMIT_S)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import json
 from datetime import datetime
 from typing import Any
 
-from . import objects as files
+from . import objects
 
-SIGN_OF_LIFE_S = 60.0
-"""How often node 0 writes progress.json at least: a start whose end nobody told is taken to have lived that long after the last one."""
+HEARTBEAT_S = 60.0
+"""Node 0 rewrites progress.json at least this often. A start that left no end counts until this long after its last heartbeat."""
 
 
-def left_s(limit_s: float, run_url: str, submission: int, attempt: int, now: float) -> float:
-    """Seconds that are left, this attempt's own included. Earlier starts count by what they left, rather too much than too little."""
+def remaining_s(limit_s: float, run_url: str, submission: int, attempt: int, now: float) -> float:
+    """Return the seconds left of `limit_s` at the Unix time `now`. Earlier starts without a recorded end count a little too long."""
     used = 0.0
     for number in range(1, attempt + 1):
-        claim = _document(f"{run_url}/attempts/{number}.json")
+        claim = _read_json(f"{run_url}/attempts/{number}.json")
         if claim.get("submission") != submission or "began_at" not in claim:
             continue
         used += (now if number == attempt else _end(run_url, number, claim)) - _unix(claim["began_at"])
@@ -24,18 +24,18 @@ def left_s(limit_s: float, run_url: str, submission: int, attempt: int, now: flo
 
 
 def _end(run_url: str, attempt: int, claim: dict[str, Any]) -> float:
-    """When an earlier start was over: as its first node wrote, or a little after it last gave a sign of life."""
+    """Return when an earlier start ended: as node 0 wrote, else one heartbeat after its last update."""
     folder = f"{run_url}/output/attempt-{attempt}"
-    ended = _document(f"{folder}/node-0.json").get("ended_at")
+    ended = _read_json(f"{folder}/node-0.json").get("ended_at")
     if ended:
         return _unix(ended)
-    return _unix(_document(f"{folder}/progress.json").get("updated_at") or claim["claimed_at"]) + SIGN_OF_LIFE_S
+    return _unix(_read_json(f"{folder}/progress.json").get("updated_at") or claim["claimed_at"]) + HEARTBEAT_S
 
 
-def _document(url: str) -> dict[str, Any]:
+def _read_json(url: str) -> dict[str, Any]:
     try:
-        found = json.loads(files.read(url) or b"{}")
-    except ValueError:  # torn by the end of its writer
+        found = json.loads(objects.read(url) or b"{}")
+    except ValueError:  # its writer was killed while it wrote
         return {}
     return found if isinstance(found, dict) else {}
 

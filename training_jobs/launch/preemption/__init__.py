@@ -1,1 +1,1 @@
-"""Notice that a node is about to be taken away, and ask the job to stop in time."""
+"""Turns preemption notices and SIGTERM into a stop request that the job's workers can obey in time."""

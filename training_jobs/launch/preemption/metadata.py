@@ -1,10 +1,10 @@
-"""What each cloud's metadata service says before it takes a machine away: one row per cloud, a pure parser per endpoint.
+"""Describes each cloud's metadata service: its endpoints, how often to poll them, and a pure parser per endpoint.
 
-Whether a notice asks for a stop is a matter of its kind. The kinds in `warnings` are said and not acted upon, because
-they do not say that the machine goes: a rebalance recommendation may be followed by hours of work, and to obey it
-costs the whole gang a restart on capacity that may be gone; if it was right, the interruption notice follows, with two
-minutes. A live migration or a freeze is survived. GPUYARD_NOTICE_WARNINGS=stop acts on them all the same; it pays
-where an emergency checkpoint needs longer than the interruption notice gives.
+A notice's kind decides whether the job stops. The kinds in `warnings` are only printed, because they do not say that the
+machine will be lost: hours of work may follow a rebalance recommendation, and a stop restarts all nodes of the job on
+capacity that may no longer be there. If the warning was right, the interruption notice follows with two minutes. A machine
+survives a live migration or a freeze. GPUYARD_NOTICE_WARNINGS=stop stops the job on these kinds too, which helps where an
+emergency checkpoint takes longer than the interruption notice gives.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Heard:
-    """One notice. `deadline_s`: seconds until the machine is taken, None = not said. `event`: what an acknowledgement names."""
+class Notice:
+    """One notice. `deadline_s`: seconds until the machine is lost, None = unknown. `event`: the id to acknowledge."""
 
     kind: str
     deadline_s: float | None
@@ -27,53 +27,53 @@ class Heard:
     event: str | None = None
 
 
-Parser = Callable[[bytes, float, str], Heard | None]
-"""The answer, the Unix time, this machine's name among the service's events ('' = unknown)."""
+Parser = Callable[[bytes, float, str], Notice | None]
+"""Arguments: the response body, the Unix time, this machine's name in the service's events ('' = unknown)."""
 
 
 @dataclass(frozen=True)
-class Cloud:
-    """A metadata service. `lead_s` is what an interruption notice usually gives; parsers fill it in where nothing is said."""
+class MetadataService:
+    """A metadata service. `notice_s`: what an interruption notice usually gives, used where a notice names no time."""
 
     url: str
     headers: Mapping[str, str]
     endpoints: Mapping[str, Parser]
-    every_s: float
-    lead_s: float
+    poll_every_s: float
+    notice_s: float
     warnings: frozenset[str] = field(default=frozenset())
-    token: str | None = None  # path of the session token, in the way of IMDSv2
+    token: str | None = None  # path of the session token (IMDSv2)
     name: str | None = None  # path of this machine's name
-    acknowledge: str | None = None  # where to post that the machine may go
+    acknowledge: str | None = None  # path to post that the machine may be taken
 
 
-def _aws_spot(body: bytes, now: float, me: str) -> Heard | None:
-    said = json.loads(body)
-    text = f"{said['action']} at {said['time']}"
-    return Heard("interruption", min(_until(said["time"], now), 120.0), text)  # never more, whatever this machine's clock says
+def _aws_spot(body: bytes, now: float, own_name: str) -> Notice | None:
+    answer = json.loads(body)
+    text = f"{answer['action']} at {answer['time']}"
+    return Notice("interruption", min(_until(answer["time"], now), 120.0), text)  # never more, also when this machine's clock is wrong
 
 
-def _aws_rebalance(body: bytes, now: float, me: str) -> Heard | None:
-    return Heard("rebalance", None, f"a raised risk of interruption, said at {json.loads(body)['noticeTime']}")
+def _aws_rebalance(body: bytes, now: float, own_name: str) -> Notice | None:
+    return Notice("rebalance", None, f"raised risk of interruption, noticed at {json.loads(body)['noticeTime']}")
 
 
-def _aws_maintenance(body: bytes, now: float, me: str) -> Heard | None:
+def _aws_maintenance(body: bytes, now: float, own_name: str) -> Notice | None:
     events = [event for event in json.loads(body) if event["State"] == "active"]
-    return _first([Heard("maintenance", _until(e["NotBefore"], now), f"{e['Code']} not before {e['NotBefore']}") for e in events])
+    return _first([Notice("maintenance", _until(e["NotBefore"], now), f"{e['Code']} not before {e['NotBefore']}") for e in events])
 
 
-def _gcp_preempted(body: bytes, now: float, me: str) -> Heard | None:
-    return Heard("interruption", 30.0, "preempted") if body.strip() == b"TRUE" else None
+def _gcp_preempted(body: bytes, now: float, own_name: str) -> Notice | None:
+    return Notice("interruption", 30.0, "preempted") if body.strip() == b"TRUE" else None
 
 
-def _gcp_maintenance(body: bytes, now: float, me: str) -> Heard | None:
-    said = body.strip().decode("ascii", "replace")
-    if said == "TERMINATE_ON_HOST_MAINTENANCE":  # one hour for a machine with GPUs; for others a minute, then SIGTERM shortens it
-        return Heard("maintenance", 3600.0, said)
-    return Heard("migration", 60.0, said) if said == "MIGRATE_ON_HOST_MAINTENANCE" else None
+def _gcp_maintenance(body: bytes, now: float, own_name: str) -> Notice | None:
+    answer = body.strip().decode("ascii", "replace")
+    if answer == "TERMINATE_ON_HOST_MAINTENANCE":  # an hour for GPU machines; others get a minute, then SIGTERM
+        return Notice("maintenance", 3600.0, answer)
+    return Notice("migration", 60.0, answer) if answer == "MIGRATE_ON_HOST_MAINTENANCE" else None
 
 
-def _azure_events(body: bytes, now: float, me: str) -> Heard | None:
-    events = [event for event in json.loads(body)["Events"] if not me or me in event["Resources"]]
+def _azure_events(body: bytes, now: float, own_name: str) -> Notice | None:
+    events = [event for event in json.loads(body)["Events"] if not own_name or own_name in event["Resources"]]
     return _first([_azure_event(event, now) for event in events if event["EventType"] in _AZURE_KINDS])
 
 
@@ -82,20 +82,20 @@ _AZURE_KINDS = {
 }  # fmt: skip
 
 
-def _azure_event(event: Mapping[str, Any], now: float) -> Heard:
-    when = event.get("NotBefore") or ""  # empty once it has started
+def _azure_event(event: Mapping[str, Any], now: float) -> Notice:
+    when = event.get("NotBefore") or ""  # empty once the event has started
     deadline_s = _until(when, now) if when else None
     text = f"{event['EventType']} {'not before ' + when if when else event['EventStatus'].lower()}"
-    return Heard(_AZURE_KINDS[event["EventType"]], deadline_s, text, str(event["EventId"]))
+    return Notice(_AZURE_KINDS[event["EventType"]], deadline_s, text, str(event["EventId"]))
 
 
-def _first(heard: list[Heard]) -> Heard | None:
-    """The one to act upon: the soonest, and a freeze only when there is nothing else."""
-    return min(heard, key=lambda h: (h.kind == "freeze", h.deadline_s or 0.0), default=None)
+def _first(notices: list[Notice]) -> Notice | None:
+    """Return the soonest notice; a freeze only when there is no other."""
+    return min(notices, key=lambda notice: (notice.kind == "freeze", notice.deadline_s or 0.0), default=None)
 
 
 def _until(moment: str, now: float) -> float:
-    """Seconds until a moment, in either of the forms the services use."""
+    """Return the seconds until a moment in ISO 8601 or RFC 2822 form."""
     try:
         at = datetime.fromisoformat(moment)
     except ValueError:
@@ -103,8 +103,8 @@ def _until(moment: str, now: float) -> float:
     return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now)
 
 
-CLOUDS: dict[str, Cloud] = {
-    "aws": Cloud(
+METADATA_SERVICES: dict[str, MetadataService] = {
+    "aws": MetadataService(
         url="http://169.254.169.254",
         headers={},
         endpoints={
@@ -112,28 +112,28 @@ CLOUDS: dict[str, Cloud] = {
             "/latest/meta-data/events/recommendations/rebalance": _aws_rebalance,
             "/latest/meta-data/events/maintenance/scheduled": _aws_maintenance,
         },
-        every_s=5.0,
-        lead_s=120.0,
+        poll_every_s=5.0,
+        notice_s=120.0,
         warnings=frozenset({"rebalance"}),
         token="/latest/api/token",  # noqa: S106 a path
     ),
-    "gcp": Cloud(
+    "gcp": MetadataService(
         url="http://169.254.169.254",
         headers={"Metadata-Flavor": "Google"},
         endpoints={
             "/computeMetadata/v1/instance/preempted": _gcp_preempted,
             "/computeMetadata/v1/instance/maintenance-event": _gcp_maintenance,
         },
-        every_s=2.0,
-        lead_s=30.0,
+        poll_every_s=2.0,
+        notice_s=30.0,
         warnings=frozenset({"migration"}),
     ),
-    "azure": Cloud(
+    "azure": MetadataService(
         url="http://169.254.169.254",
         headers={"Metadata": "true"},
         endpoints={"/metadata/scheduledevents?api-version=2020-07-01": _azure_events},
-        every_s=2.0,
-        lead_s=30.0,
+        poll_every_s=2.0,
+        notice_s=30.0,
         warnings=frozenset({"freeze"}),
         name="/metadata/instance/compute/name?api-version=2021-02-01&format=text",
         acknowledge="/metadata/scheduledevents?api-version=2020-07-01",

@@ -1,4 +1,4 @@
-"""The request to stop: SIGTERM or the cloud's notice becomes a file that the workers' hook sees, and a clock that ends their patience."""
+"""The stop request of a node: SIGTERM or a preemption notice becomes a file that the workers' hook reads, and a deadline."""
 
 from __future__ import annotations
 
@@ -9,59 +9,59 @@ from pathlib import Path
 from types import FrameType
 
 _SHORTEST_S, _LONGEST_S = 2.0, 600.0
-"""What is given lies between: a notice of an hour is no reason to pay an hour for workers that hang."""
+"""Bounds of the time that workers get: an hour's notice is no reason to pay an hour for workers that hang."""
 
 
-class Notice:
-    """Whether this node was asked to stop, and how long its workers may still take: `until`, on the monotonic clock."""
+class StopRequest:
+    """Whether this node has to stop, and until when its workers may run: `deadline`, on the monotonic clock."""
 
     def __init__(self, stop_file: Path, grace_s: float) -> None:
         self.stop_file = stop_file
         self.grace_s = grace_s
-        self.until = math.inf
-        self._patience_s = 0.0
+        self.deadline = math.inf
+        self._sigterm_before_s = 0.0
 
     @property
-    def asked(self) -> bool:
-        """Whether a stop was asked."""
-        return self.until < math.inf
+    def requested(self) -> bool:
+        """Whether a stop was requested."""
+        return self.deadline < math.inf
 
     @property
-    def given_s(self) -> float:
-        """Seconds until everything here is over; infinite while no stop was asked."""
-        return max(0.0, self.until - time.monotonic())
+    def seconds_left(self) -> float:
+        """Seconds until the deadline; infinite while no stop was requested."""
+        return max(0.0, self.deadline - time.monotonic())
 
     @property
     def overdue(self) -> bool:
-        """Whether the workers get SIGTERM now, and SIGKILL when the grace is over: they used it up, or never asked the hook."""
-        if not self.asked:
+        """Whether the workers get SIGTERM now: the deadline is near, or they do not poll the hook and cannot know of the stop."""
+        if not self.requested:
             return False
-        listens = self.stop_file.with_name("listens").exists()
-        return not listens or self.given_s < self._patience_s
+        polls_hook = self.stop_file.with_name("listens").exists()
+        return not polls_hook or self.seconds_left < self._sigterm_before_s
 
     @property
-    def left_s(self) -> float:
-        """Seconds between SIGTERM and SIGKILL for what is overdue."""
-        return max(0.5, (self.given_s if self.asked else self.grace_s) - 1.0)
+    def kill_grace_s(self) -> float:
+        """Seconds between SIGTERM and SIGKILL."""
+        return max(0.5, (self.seconds_left if self.requested else self.grace_s) - 1.0)
 
-    def listen(self) -> None:
-        """Take SIGTERM and SIGINT as a request to stop."""
+    def install_signal_handlers(self) -> None:
+        """Make SIGTERM and SIGINT request a stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
-    def ask(self, given_s: float | None = None) -> None:
-        """Ask the workers of this node to stop in that many seconds (the grace if not given). A later call can only shorten the time."""
-        given_s = self.grace_s if given_s is None else min(max(given_s, _SHORTEST_S), _LONGEST_S)
-        until = time.monotonic() + given_s
-        if until >= self.until:
+    def request(self, seconds: float | None = None) -> None:
+        """Request a stop within so many seconds (default: the grace period). A later request can only shorten the time."""
+        seconds = self.grace_s if seconds is None else min(max(seconds, _SHORTEST_S), _LONGEST_S)
+        deadline = time.monotonic() + seconds
+        if deadline >= self.deadline:
             return
-        self.until, self._patience_s = until, min(5.0, given_s / 2)
-        beside = self.stop_file.with_name(f"{self.stop_file.name}.new")
+        self.deadline, self._sigterm_before_s = deadline, min(5.0, seconds / 2)
+        temporary = self.stop_file.with_name(f"{self.stop_file.name}.new")
         try:
-            beside.write_text(f"{until:.3f}", encoding="ascii")
-            beside.replace(self.stop_file)  # whole or not at all: the workers look while we write
+            temporary.write_text(f"{deadline:.3f}", encoding="ascii")
+            temporary.replace(self.stop_file)  # atomic: workers read it at any moment
         except OSError:
-            self.stop_file.touch()  # on a full disk the empty file still says stop
+            self.stop_file.touch()  # on a full disk an empty file still means stop
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.ask()
+        self.request()

@@ -1,1 +1,1 @@
-"""Check a node's accelerators, fabric and storage before the job starts: `python -m gpuyard.training_jobs.launch.preflight`."""
+"""Checks the nodes before the job starts: devices, network, storage and clocks, measured and compared with floors."""

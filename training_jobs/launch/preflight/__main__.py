@@ -1,7 +1,8 @@
-"""Measures, before the job's own ranks start, what they will stand on: devices, the network between them, storage, clocks.
+"""Measures what a job will run on before its ranks start: devices, network, storage and clocks.
 
-Usage: python -m gpuyard.training_jobs.launch.preflight '<JSON of launch>'; one process per node. The nodes exchange what they
-found and judge it alike; node 0 leaves preflight.json. With GPUs NCCL is measured (see gpu_rank.py), without them gloo.
+Usage: python -m gpuyard.training_jobs.launch.preflight '<JSON of launch>'; one process per node. The nodes exchange their
+reports and reach the same verdict; node 0 writes preflight.json. The network is measured with NCCL where all nodes have
+GPUs (see gpu.py), else with gloo.
 """
 
 from __future__ import annotations
@@ -18,86 +19,86 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from .. import objects as files
+from .. import objects
 from ..control_channel import free_port
 from ..hook import FABRIC
-from ..node_exit import IO_ERROR, EndedError
-from ..processes import shim
-from ..progress import leave
-from .nvidia import inventory, parse_nccl
-from .verdict import Report, Verdict, bus_gbs, judge
+from ..node_exit import IO_ERROR, NodeExitError
+from ..processes import shim_command
+from ..progress import write_document
+from .nvidia import list_gpus, parse_nccl
+from .verdict import Report, Verdict, bus_gbs, evaluate
 
 _MIB = 2**20
 _TENSOR_MIB, _ROUNDS = 8, 5
 _OBJECT_MIB = 16
 _LIMIT_S, _GPUS_TIMEOUT_S = 60.0, 50
 Exchange = Callable[[Any], list[Any]]
-"""Gives every node's object to every node, in their order."""
+"""Sends this node's object to all nodes, and returns all objects in the order of the nodes."""
 
 
 def main(argv: list[str]) -> int:
-    """Measure, say and leave the verdict. Returns 0, 69 (devices or network) or 74 (storage, or too late)."""
+    """Measure, print and write the verdict. Returns 0, 69 (devices or network) or 74 (storage, or timed out)."""
     plan, began = json.loads(argv[0]), time.monotonic()
-    limit = _Limit(_LIMIT_S)
+    watchdog = _Watchdog(_LIMIT_S)
     skipped: list[str] = []
-    report: Report = {"node": plan["rank"], "gpus": inventory(), "clock": plan["clock"]}
-    limit.enter("storage")
+    report: Report = {"node": plan["rank"], "gpus": list_gpus(), "clock": plan["clock"]}
+    watchdog.enter("storage")
     report["storage"] = _storage(plan)
     reports = [report]
     if not report["gpus"]:
-        skipped.append("GPU, NCCL: none here")
+        skipped.append("GPU, NCCL: no GPU on this node")
     try:
-        limit.enter("waiting for the other nodes")
-        dist, exchange = _others(plan, skipped)
+        watchdog.enter("waiting for the other nodes")
+        dist, exchange = _join_nodes(plan, skipped)
         counts = exchange([len(report["gpus"]), free_port(plan["main_address"]) if plan["rank"] == 0 else 0])
-        limit.enter("the network", FABRIC)
+        watchdog.enter("the network", FABRIC)
         report |= _network(plan, [count for count, _ in counts], counts[0][1], dist, skipped)
-        limit.enter("waiting for the other nodes")
+        watchdog.enter("waiting for the other nodes")
         reports = exchange(report)
         if dist:
-            dist.barrier()  # node 0 holds what they exchange
+            dist.barrier()  # node 0's store must outlive the exchange
             dist.destroy_process_group()
     except (OSError, RuntimeError) as error:
         report["all_reduce"] = {"error": str(error).splitlines()[0]}
-    limit.enter("leaving the verdict")
-    verdict = judge(reports, plan["fabric"])
+    watchdog.enter("writing the verdict")
+    verdict = evaluate(reports, plan["fabric"])
     for text in verdict.failures:
         print(f"gpuyard: preflight failed: {text}", file=sys.stderr, flush=True)
     if plan["rank"] == 0:
         for text in verdict.warnings:
             print(f"gpuyard: preflight: {text}", flush=True)
         document = _document(verdict, reports, skipped, time.monotonic() - began)
-        leave(f"{plan['attempt_url']}/preflight.json", document)
-        print(_sentence(document), flush=True)
-    limit.over()
+        write_document(f"{plan['attempt_url']}/preflight.json", document)
+        print(_summary(document), flush=True)
+    watchdog.stop()
     return verdict.code
 
 
-class _Limit:
-    """One limit for all of it: whatever hangs, this process ends in time, and says in what it was."""
+class _Watchdog:
+    """A time limit for the whole preflight: when a step hangs, this process exits and names the step."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds, self._doing, self._code = seconds, "devices", FABRIC
-        self._timer = threading.Timer(seconds, self._give_up)
+        self._seconds, self._step, self._code = seconds, "devices", FABRIC
+        self._timer = threading.Timer(seconds, self._expire)
         self._timer.daemon = True
         self._timer.start()
 
-    def enter(self, doing: str, code: int = IO_ERROR) -> None:
-        """Go on to something else; `code` is what its hanging ends in. Who waits for others is not the one at fault."""
-        self._doing, self._code = doing, code
+    def enter(self, step: str, code: int = IO_ERROR) -> None:
+        """Name the step that begins; `code` is the exit code when it hangs. A wait for other nodes is not this node's fault."""
+        self._step, self._code = step, code
 
-    def over(self) -> None:
+    def stop(self) -> None:
         self._timer.cancel()
 
-    def _give_up(self) -> None:
-        print(f"gpuyard: preflight failed: not done after {self._seconds:.0f} s, in: {self._doing}", file=sys.stderr, flush=True)
-        os._exit(self._code)  # whatever it started dies with it
+    def _expire(self) -> None:
+        print(f"gpuyard: preflight failed: timed out after {self._seconds:.0f} s in: {self._step}", file=sys.stderr, flush=True)
+        os._exit(self._code)  # its child processes die with it
 
 
-def _others(plan: dict[str, Any], skipped: list[str]) -> tuple[Any, Exchange]:
-    """A gloo group of one process per node, and the exchange over its store; alone, nobody and a list of one."""
+def _join_nodes(plan: dict[str, Any], skipped: list[str]) -> tuple[Any, Exchange]:
+    """Join a gloo group of one process per node; for one node, return None and an exchange of one."""
     if plan["nodes"] == 1:
-        skipped.append("all-reduce between nodes: one node")
+        skipped.append("all-reduce between nodes: the job has one node")
         return None, lambda own: [own]
     try:
         import torch.distributed as dist
@@ -119,7 +120,7 @@ def _others(plan: dict[str, Any], skipped: list[str]) -> tuple[Any, Exchange]:
 
 
 def _network(plan: dict[str, Any], counts: list[int], port: int, dist: Any, skipped: list[str]) -> Report:
-    """NCCL where all nodes have the same GPUs, else gloo between the nodes."""
+    """Measure NCCL where all nodes have the same number of GPUs, else gloo between the nodes."""
     if min(counts) > 0 and len(set(counts)) == 1:
         try:
             import torch
@@ -145,10 +146,10 @@ def _gloo(dist: Any, nodes: int) -> Report:
 
 
 def _nccl(plan: dict[str, Any], gpus: int, port: int) -> Report:
-    """One process per GPU, with NCCL's own log beside them. Only its failing was run here: there was no GPU at hand."""
+    """Run gpu.py once per GPU and read NCCL's log. Only its failure is tested: no GPU was at hand."""
     with tempfile.TemporaryDirectory() as folder:
         log = {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", "NCCL_DEBUG_FILE": f"{folder}/%h.%p"}
-        own = [*shim(os.getpid()), sys.executable, "-P", "-m", f"{__package__}.gpu"]
+        own = [*shim_command(os.getpid()), sys.executable, "-P", "-m", f"{__package__}.gpu"]
         plans = [{**plan, "local": local, "gpus": gpus, "port": port} for local in range(gpus)]
         ranks = [
             subprocess.Popen([*own, json.dumps(each)], env={**os.environ, **log}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -156,23 +157,23 @@ def _nccl(plan: dict[str, Any], gpus: int, port: int) -> Report:
         ]
         try:
             deadline = time.monotonic() + _GPUS_TIMEOUT_S
-            said = [rank.communicate(timeout=max(1.0, deadline - time.monotonic())) for rank in ranks]
+            outputs = [rank.communicate(timeout=max(1.0, deadline - time.monotonic())) for rank in ranks]
         except subprocess.TimeoutExpired:
-            return {"gpu": {"error": f"GPUs and NCCL did not come to an end in {_GPUS_TIMEOUT_S} s"}}
+            return {"gpu": {"error": f"the GPU and NCCL checks timed out after {_GPUS_TIMEOUT_S} s"}}
         finally:
             for rank in ranks:
                 rank.kill()
                 rank.communicate()
-        told = "".join(path.read_text(errors="replace") for path in sorted(Path(folder).iterdir()))
-    for rank, (_, words) in zip(ranks, said, strict=True):
+        log_text = "".join(path.read_text(errors="replace") for path in sorted(Path(folder).iterdir()))
+    for rank, (_, errors) in zip(ranks, outputs, strict=True):
         if rank.returncode != 0:
-            last = (words.strip().splitlines() or ["no word"])[-1]
-            return {"gpu": {"error": f"a GPU's process ended with code {rank.returncode}: {last}"}}
-    return nccl_report([json.loads(out.splitlines()[-1]) for out, _ in said], told, plan["nodes"])
+            last = (errors.strip().splitlines() or ["no output"])[-1]
+            return {"gpu": {"error": f"a GPU's process exited with code {rank.returncode}: {last}"}}
+    return nccl_report([json.loads(out.splitlines()[-1]) for out, _ in outputs], log_text, plan["nodes"])
 
 
 def nccl_report(measured: list[dict[str, Any]], log: str, nodes: int) -> Report:
-    """What the GPUs' processes of this node found, in the form that is judged; the slowest rank's bandwidth is the network's."""
+    """Build this node's report from its GPU processes' results; the slowest rank's bandwidth counts for the network."""
     report: Report = {"gpu": {"measured": measured}}
     for key, name in (("inside_gbs", "all_reduce_inside"), ("across_gbs", "all_reduce")):
         rates = [one[key] for one in measured if key in one]
@@ -189,14 +190,14 @@ def _storage(plan: dict[str, Any]) -> Report:
     began = time.perf_counter()
     try:
         try:
-            files.write(url, data)
+            objects.write(url, data)
             written = time.perf_counter()
-            if files.read(url) != data:
-                raise OSError(f"{url} does not hold what was just written to it")
+            if objects.read(url) != data:
+                raise OSError(f"{url}: read other bytes than were just written")
             done = time.perf_counter()
         finally:
-            files.remove(url)
-    except (OSError, RuntimeError, EndedError) as error:
+            objects.remove(url)
+    except (OSError, RuntimeError, NodeExitError) as error:
         return {"error": (str(error).splitlines() or [type(error).__name__])[0]}
     megabytes = len(data) / 1e6
     return {"write_mbs": round(megabytes / (written - began), 1), "read_mbs": round(megabytes / (done - written), 1)}
@@ -205,12 +206,12 @@ def _storage(plan: dict[str, Any]) -> Report:
 def _document(verdict: Verdict, reports: list[Report], skipped: list[str], took_s: float) -> dict[str, Any]:
     names = ("all_reduce", "all_reduce_inside", "storage", "gpu")
     return {
-        "verdict": verdict.word, "checks": {name: reports[0][name] for name in names if name in reports[0]}, "skipped": skipped,
+        "verdict": verdict.status, "checks": {name: reports[0][name] for name in names if name in reports[0]}, "skipped": skipped,
         "failures": verdict.failures, "warnings": verdict.warnings, "nodes": reports, "took_s": round(took_s, 1),
     }  # fmt: skip
 
 
-def _sentence(document: dict[str, Any]) -> str:
+def _summary(document: dict[str, Any]) -> str:
     parts, checks = [], document["checks"]
     if "busbw_gbs" in checks.get("all_reduce", {}):
         over = checks["all_reduce"].get("transport") or checks["all_reduce"]["backend"]

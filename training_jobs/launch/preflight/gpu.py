@@ -1,7 +1,7 @@
-"""Measures one GPU and NCCL between all of them; one process per GPU, started by preflight.
+"""Measures one GPU, and NCCL between all GPUs of the job; the preflight starts one process per GPU.
 
-Usage: python -m gpuyard.training_jobs.launch.preflight.gpu '<JSON of preflight>'; the result is the last line on stdout. Nothing in this
-file but its import was run where it was written: there was no GPU at hand. Its decisions are in judge.py and are tested.
+Usage: python -m gpuyard.training_jobs.launch.preflight.gpu '<JSON of preflight>'; the last line on stdout is the result.
+Nothing but the import of this file was tested: no GPU was at hand. The decisions are in verdict.py and are tested.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _ROUNDS = 5
 
 
 def main(argv: list[str]) -> int:
-    """Measure and print."""
+    """Measure, and print the result as JSON."""
     plan = json.loads(argv[0])
     import torch
     import torch.distributed as dist
 
     local, gpus, nodes, node = plan["local"], plan["gpus"], plan["nodes"], plan["rank"]
     torch.cuda.set_device(local)
-    found: dict[str, Any] = {"index": local, "name": torch.cuda.get_device_name(local), **_alone(torch)}
+    found: dict[str, Any] = {"index": local, "name": torch.cuda.get_device_name(local), **_measure_gpu(torch)}
     if gpus * nodes > 1:
         dist.init_process_group(
             "nccl", init_method=f"tcp://{plan['main_address']}:{plan['port']}", rank=node * gpus + local, world_size=nodes * gpus,
@@ -37,17 +37,17 @@ def main(argv: list[str]) -> int:
         )  # fmt: skip
         if gpus > 1:
             inside = [dist.new_group(list(range(first, first + gpus))) for first in range(0, nodes * gpus, gpus)][node]
-            found["inside_gbs"] = _all_reduce(torch, dist, inside, gpus)
+            found["inside_gbs"] = _all_reduce_gbs(torch, dist, inside, gpus)
         if nodes > 1:
-            found["across_gbs"] = _all_reduce(torch, dist, None, nodes * gpus)
+            found["across_gbs"] = _all_reduce_gbs(torch, dist, None, nodes * gpus)
         dist.barrier()
         dist.destroy_process_group()
     print(json.dumps(found), flush=True)
     return 0
 
 
-def _alone(torch: Any) -> dict[str, float]:
-    """bf16 matrix product in TFLOP/s, device memory read and written in GB/s."""
+def _measure_gpu(torch: Any) -> dict[str, float]:
+    """Return the bf16 matrix product rate in TFLOP/s and the device memory rate (read and write) in GB/s."""
     a, b = (torch.randn(_SIDE, _SIDE, dtype=torch.bfloat16, device="cuda") for _ in range(2))
     products = _per_second(torch, lambda: a @ b, 2.0)
     source = torch.zeros(_GIB, dtype=torch.uint8, device="cuda")
@@ -69,8 +69,8 @@ def _per_second(torch: Any, work: Callable[[], Any], seconds: float) -> float:
     return count / (time.perf_counter() - began)
 
 
-def _all_reduce(torch: Any, dist: Any, group: Any, ranks: int) -> float:
-    """Bus bandwidth; a network that is slow with little is not asked to carry much."""
+def _all_reduce_gbs(torch: Any, dist: Any, group: Any, ranks: int) -> float:
+    """Return the bus bandwidth in GB/s. The large size is left out when the small one is already slow."""
     took_s = 0.0
     for size in (_SMALL, _LARGE):
         tensor = torch.zeros(size // 4, device="cuda")
@@ -81,7 +81,7 @@ def _all_reduce(torch: Any, dist: Any, group: Any, ranks: int) -> float:
             dist.all_reduce(tensor, group=group)
         torch.cuda.synchronize()
         slowest = torch.tensor([(time.perf_counter() - began) / _ROUNDS], device="cuda")
-        dist.all_reduce(slowest, op=dist.ReduceOp.MAX, group=group)  # all ranks decide alike
+        dist.all_reduce(slowest, op=dist.ReduceOp.MAX, group=group)  # all ranks must decide alike
         took_s = float(slowest.item())
         if took_s > 0.1:
             break

@@ -1,4 +1,4 @@
-"""What NVIDIA's own tools say, read: the devices' health from nvidia-smi, the transport from NCCL's log."""
+"""Reads NVIDIA's tools: the GPUs' health from nvidia-smi, the transport from NCCL's log."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ _FIELDS = (
     "index", "name", "memory.total", "driver_version", "temperature.gpu", "ecc.errors.uncorrected.volatile.total",
     "remapped_rows.pending", "remapped_rows.failure", "clocks_throttle_reasons.active",
 )  # fmt: skip
-_FEWER = _FIELDS[:5]
-"""What every driver knows: a field that one of them has renamed makes it refuse the whole query."""
-_WORDS = {"index", "name", "driver_version", "clocks_throttle_reasons.active"}
+_OLD_FIELDS = _FIELDS[:5]
+"""Fields that every driver has: a driver refuses the whole query for one field that it does not know."""
+_TEXT_FIELDS = {"index", "name", "driver_version", "clocks_throttle_reasons.active"}
 _KEYS = {
     "index": "index", "name": "name", "memory.total": "memory_mib", "driver_version": "driver", "temperature.gpu": "celsius",
     "ecc.errors.uncorrected.volatile.total": "ecc_uncorrected", "remapped_rows.pending": "remap_pending",
     "remapped_rows.failure": "remap_failed", "clocks_throttle_reasons.active": "throttled",
 }  # fmt: skip
 _THROTTLES = {0x8: "hardware slowdown", 0x20: "software thermal", 0x40: "hardware thermal", 0x80: "power brake"}
-"""The reasons that mean trouble; idle, a power cap and set clocks do not."""
+"""Throttle reasons that are a problem. Idle, a power cap and set clocks are not."""
 
 
-def inventory() -> list[dict[str, Any]]:
-    """This node's GPUs and their health; empty where there is no nvidia-smi, or no GPU that it knows."""
-    for fields in (_FIELDS, _FEWER):
+def list_gpus() -> list[dict[str, Any]]:
+    """List this node's GPUs and their health; empty without nvidia-smi or GPUs."""
+    for fields in (_FIELDS, _OLD_FIELDS):
         argv = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
         try:
             done = subprocess.run(argv, capture_output=True, text=True, timeout=15, check=False)
@@ -36,7 +36,7 @@ def inventory() -> list[dict[str, Any]]:
 
 
 def parse_smi(text: str, fields: tuple[str, ...] = _FIELDS) -> list[dict[str, Any]]:
-    """The rows of a query; what a device does not support ('[N/A]', '[Not Supported]') is None."""
+    """Parse the rows of a query. A value that the device does not support ('[N/A]', '[Not Supported]') is None."""
     rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines() if line.strip()]
     return [{_KEYS[field]: _cell(field, cell) for field, cell in zip(fields, row, strict=True)} for row in rows if len(row) == len(fields)]
 
@@ -47,17 +47,17 @@ def _cell(field: str, cell: str) -> Any:
     if field == "clocks_throttle_reasons.active":
         active = int(cell, 16)
         return [reason for bit, reason in _THROTTLES.items() if active & bit]
-    if field in ("index", *_WORDS):
+    if field in ("index", *_TEXT_FIELDS):
         return int(cell) if field == "index" else cell
     number = re.match(r"\d+", cell)
     return int(number.group()) if number else {"No": 0, "Yes": 1}.get(cell)
 
 
 def parse_nccl(log: str) -> dict[str, Any]:
-    """The transport between nodes, the NICs of this node and GPUDirect RDMA, from NCCL's log (INFO; INIT and NET).
+    """Parse NCCL's log (INFO; INIT and NET): transport between nodes, NICs of this node, GPUDirect RDMA.
 
-    The channels' own lines ("via NET/...") count before the plugin's announcement: they are what was really built.
-    `transport` is None where the log tells none; OFI over TCP is no fast network and is called so.
+    The channels' own lines ("via NET/...") count before the plugin's announcement: they show what NCCL built.
+    `transport` is None where the log names none. OFI over TCP is reported as such: it is no fast network.
     """
     used = re.findall(r"via NET/([^/\n]+)/\d+", log) or re.findall(r"Using network ([^\n]+)", log)
     transport = _transport(used[-1].strip()) if used else None

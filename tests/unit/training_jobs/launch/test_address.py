@@ -1,4 +1,4 @@
-"""A Batch node's place: from the service's variables, the container agent and the kernel."""
+"""A Batch node's placement: the service's variables, the container agent and the kernel's routes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 from gpuyard.training_jobs.launch import topology
 from gpuyard.training_jobs.launch.address import interface_of, own_address
-from gpuyard.training_jobs.launch.node_exit import EndedError
-from gpuyard.training_jobs.launch.topology import Place, place
+from gpuyard.training_jobs.launch.node_exit import NodeExitError
+from gpuyard.training_jobs.launch.topology import NodePlacement, read_placement
 
 MAIN = {
     "GPUYARD_SERVICE": "batch", "AWS_BATCH_JOB_NUM_NODES": "3", "AWS_BATCH_JOB_NODE_INDEX": "0", "AWS_BATCH_JOB_MAIN_NODE_INDEX": "0",
@@ -46,42 +46,42 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         thread.join()
 
 
-def test_a_child_is_told_the_main_nodes_address_and_asks_for_its_own(agent: str) -> None:
-    found = place({**CHILD, "ECS_CONTAINER_METADATA_URI_V4": agent})
-    assert found == Place(2, 3, "127.0.9.2", "127.0.9.4", 29400, interface_of("127.0.0.1"))
+def test_a_child_node_reads_the_main_address_and_asks_the_agent_for_its_own(agent: str) -> None:
+    found = read_placement({**CHILD, "ECS_CONTAINER_METADATA_URI_V4": agent})
+    assert found == NodePlacement(2, 3, "127.0.9.2", "127.0.9.4", 29400, interface_of("127.0.0.1"))
 
 
-def test_the_main_node_is_not_told_its_own_address(agent: str) -> None:
-    found = place({**MAIN, "ECS_CONTAINER_METADATA_URI_V4": agent})
+def test_the_main_node_asks_the_agent_for_its_address(agent: str) -> None:
+    found = read_placement({**MAIN, "ECS_CONTAINER_METADATA_URI_V4": agent})
     assert (found.rank, found.main_address, found.address) == (0, "127.0.9.4", "127.0.9.4")
 
 
 def test_another_main_node_is_still_rank_0(agent: str) -> None:
     env = {**CHILD, "AWS_BATCH_JOB_MAIN_NODE_INDEX": "1", "ECS_CONTAINER_METADATA_URI_V4": agent}
-    assert place(env).rank == 1
-    assert place({**env, "AWS_BATCH_JOB_NODE_INDEX": "1"}).rank == 0
-    assert place({**env, "AWS_BATCH_JOB_NODE_INDEX": "0"}).rank == 2
+    assert read_placement(env).rank == 1
+    assert read_placement({**env, "AWS_BATCH_JOB_NODE_INDEX": "1"}).rank == 0
+    assert read_placement({**env, "AWS_BATCH_JOB_NODE_INDEX": "0"}).rank == 2
 
 
 def test_a_job_of_one_node_has_no_node_variables() -> None:
-    assert place({"GPUYARD_SERVICE": "batch"}) == Place(0, 1, "127.0.0.1", "127.0.0.1", 29400, None)
-    assert topology.ROWS["batch"].cloud == "aws"
+    assert read_placement({"GPUYARD_SERVICE": "batch"}) == NodePlacement(0, 1, "127.0.0.1", "127.0.0.1", 29400, None)
+    assert topology.SERVICES["batch"].cloud == "aws"
 
 
 @pytest.mark.parametrize("missing", ["AWS_BATCH_JOB_NODE_INDEX", "AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS"])
 def test_a_variable_that_is_missing_is_named(missing: str) -> None:
-    with pytest.raises(EndedError, match=missing):
-        place({name: value for name, value in CHILD.items() if name != missing})
+    with pytest.raises(NodeExitError, match=missing):
+        read_placement({name: value for name, value in CHILD.items() if name != missing})
 
 
 @pytest.mark.parametrize("said", [b"", b"[]", b'{"Networks": [{"NetworkMode": "host"}]}'])
-def test_without_the_agents_word_the_route_to_the_main_node_decides(agent: str, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+def test_without_the_agents_answer_the_route_decides(agent: str, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
     monkeypatch.setattr(_Agent, "said", said)
     assert own_address({"ECS_CONTAINER_METADATA_URI_V4": agent}, "127.0.0.1") == "127.0.0.1"
     assert own_address({}, "127.0.0.1") == "127.0.0.1"
 
 
-def test_an_agent_that_is_not_there_is_no_end() -> None:
+def test_a_missing_agent_is_no_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     assert own_address({"ECS_CONTAINER_METADATA_URI_V4": f"http://127.0.0.1:{port}/v4/t"}, "127.0.0.1") == "127.0.0.1"

@@ -1,4 +1,4 @@
-"""The text that starts a node: small enough for every service, and fussy about what it unpacks."""
+"""The bootstrap that starts a node: its size, and what it refuses to unpack."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def _good(folder: Path) -> str:
     return _tarball(folder, {**launch, ".gpuyard/gpuyard/training_jobs/launch/__main__.py": LAUNCH, "code/json.py": "raise SystemExit(9)"})
 
 
-def test_it_fits_into_every_services_request() -> None:
+def test_the_bootstrap_is_at_most_3_kb() -> None:
     assert len(TEXT.encode()) <= 3000
 
 
-def test_it_becomes_launch_in_a_fresh_folder(tmp_path: Path) -> None:
+def test_it_executes_launch_in_a_new_folder(tmp_path: Path) -> None:
     work = tmp_path / "a node"
     done = _start(_good(tmp_path), work)
     assert done.stdout.split("\n")[0] == f"{work}/code {work} True", done.stderr
 
 
-def test_it_never_unpacks_over_what_is_there(tmp_path: Path) -> None:
+def test_it_does_not_overwrite_existing_files(tmp_path: Path) -> None:
     work = tmp_path / "work"
     (work / "code").mkdir(parents=True)
     (work / "code/mine").write_text("kept")

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from gpuyard.training_jobs import state
 from gpuyard.training_jobs.launch import hook
-from gpuyard.training_jobs.launch.agent_state import FINAL, AgentState
-from gpuyard.training_jobs.launch.node import verdict
+from gpuyard.training_jobs.launch.agent_state import FINAL_CODES, AgentState
+from gpuyard.training_jobs.launch.node import job_result
 
 
-def test_the_copies_of_the_exit_codes_are_the_tables() -> None:
+def test_the_hooks_exit_codes_equal_those_of_state() -> None:
     assert (hook.DONE, hook.BAD_CONFIG, hook.FABRIC, hook.RESUMABLE) == (
         state.JOB_DONE,
         state.JOB_BAD_CONFIG,
         state.JOB_FABRIC,
         state.JOB_RESUMABLE,
     )
-    assert FINAL == (64, 69, 75)
+    assert FINAL_CODES == (64, 69, 75)
 
 
-def _ending(phase: str, at: float, code: int) -> AgentState:
+def _result(phase: str, at: float, code: int) -> AgentState:
     return AgentState(phase, 0, at, code)
 
 
-def test_the_first_failure_speaks_for_the_job() -> None:
-    done, first, later = _ending("ended", 1, 0), _ending("ended", 5, 7), _ending("ended", 6, 1)
-    cut, final, resumable = _ending("cut", 2, 75), _ending("ended", 9, 64), _ending("ended", 4, 75)
-    assert verdict([done, done]).code == 0
-    assert verdict([later, first, done]) is first
-    assert verdict([cut, later]) is later
-    assert verdict([cut, done]) is cut
-    assert verdict([first, final]) is final
-    assert verdict([resumable, done]) is resumable
+def test_the_first_failure_is_the_jobs_result() -> None:
+    done, first, later = _result("ended", 1, 0), _result("ended", 5, 7), _result("ended", 6, 1)
+    interrupted, final, resumable = _result("interrupted", 2, 75), _result("ended", 9, 64), _result("ended", 4, 75)
+    assert job_result([done, done]).code == 0
+    assert job_result([later, first, done]) is first
+    assert job_result([interrupted, later]) is later
+    assert job_result([interrupted, done]) is interrupted
+    assert job_result([first, final]) is final
+    assert job_result([resumable, done]) is resumable

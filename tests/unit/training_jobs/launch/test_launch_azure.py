@@ -1,4 +1,4 @@
-"""What a node does on Azure ML: files and claims on Blob Storage, code, secrets of Key Vault, its place, and a time before each line."""
+"""launch on Azure ML: objects and claims on Blob Storage, code, Key Vault secrets, placement, times on log lines."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import fsspec
 import pytest
 
-from gpuyard.training_jobs.launch import objects as files
-from gpuyard.training_jobs.launch import secrets, topology
-from gpuyard.training_jobs.launch.environment import workers_environment
-from gpuyard.training_jobs.launch.node_exit import EndedError
-from gpuyard.training_jobs.launch.topology import Place, place
+from gpuyard.training_jobs.launch import objects, secrets, topology
+from gpuyard.training_jobs.launch.environment import worker_environment
+from gpuyard.training_jobs.launch.node_exit import NodeExitError
+from gpuyard.training_jobs.launch.topology import NodePlacement, read_placement
 from gpuyard.training_jobs.store import BlobStore
 from tests.fakes.azure.blob_storage import Storage, storage
 from tests.fakes.azure.entra import NodeIdentity
@@ -40,7 +40,7 @@ def vault() -> Iterator[FakeVault]:
 
 @pytest.fixture
 def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vault: FakeVault) -> Iterator[Storage]:
-    """As a node of a cluster has it: an identity, and no pipeline's token."""
+    """A storage account as a cluster's node reaches it: with a managed identity, without a pipeline's token."""
     with NodeIdentity() as identity, storage(tmp_path, monkeypatch, {".vault.azure.net": vault.server_port}) as found:
         for name in ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"):
             monkeypatch.delenv(name)
@@ -52,20 +52,20 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vault: FakeVault) -
         trusting = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
         monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusting)
         yield found
-        fsspec.get_filesystem_class("abfs").clear_instance_cache()  # each holds the credentials of its test
+        fsspec.get_filesystem_class("abfs").clear_instance_cache()  # a cached instance keeps its test's credentials
 
 
-def test_a_file_system_that_knows_no_condition_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_conditional_writes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def old(path: str, value: bytes, **more: object) -> None:
         raise TypeError(f"Session.request() got an unexpected keyword argument {next(iter(more))!r}")
 
     monkeypatch.setattr("fsspec.core.url_to_fs", lambda url, **_: (SimpleNamespace(_pipe_file=old, pipe_file=old), "runs/a"))
-    with pytest.raises(EndedError, match=r"argument 'mode'. Fix: pip install 'adlfs>=2025.8'") as refused:
-        files.create("abfs://runs@acme.dfs.core.windows.net/a", b"1")
+    with pytest.raises(NodeExitError, match=r"argument 'mode'; fix: pip install 'adlfs>=2025.8'") as refused:
+        objects.create("abfs://runs@acme.dfs.core.windows.net/a", b"1")
     assert refused.value.code == 64
 
 
-def test_files_on_blob_storage_are_as_on_disk(account: Storage) -> None:
+def test_objects_on_blob_storage_behave_as_on_disk(account: Storage) -> None:
     url = f"{account.url}/gpuyard/runs/a-1"
     as_on_disk(url)
     assert BlobStore(account.url).names("gpuyard/runs/a-1") == ["attempts"]
@@ -91,44 +91,44 @@ def test_secrets_are_read_from_key_vault_with_the_nodes_identity(account: Storag
     for part in ("secrets.A", "HTTP 404", "secrets.B", "allowed: https://<vault>", "secrets.C", "secrets.D", "secrets.E", "secrets.F"):
         assert part in said
     assert "sig=x" not in said
-    assert account.door.refused == []  # no token went anywhere else
+    assert account.door.refused == []  # no token was sent to another host
 
 
-def test_a_vault_that_is_down_is_no_bad_configuration(account: Storage, vault: FakeVault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vault_that_is_down_is_a_temporary_error(account: Storage, vault: FakeVault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("azure.core.pipeline.policies.RetryPolicy.sleep", lambda *_, **__: None)
     vault.fail("get_secret", UNAVAILABLE, times=3)
     assert secrets.resolve({"A": NAME}) == {"A": SECRET}
     vault.fail("get_secret", UNAVAILABLE, times=100)
-    with pytest.raises(EndedError, match="at present") as refused:
+    with pytest.raises(NodeExitError, match="temporarily cannot be read") as refused:
         secrets.resolve({"A": NAME})
     assert refused.value.code == 74
 
 
 def node(rank: int, nodes: int = 3, **more: str) -> dict[str, str]:
-    """What Azure ML sets on a node of a PyTorch job with one process each."""
+    """The variables that Azure ML sets on a node of a PyTorch job with one process per node."""
     return {
         "GPUYARD_SERVICE": "azureml", "AZUREML_NODE_COUNT": str(nodes), "NODE_RANK": str(rank), "WORLD_SIZE": str(nodes), "RANK": str(rank),
         "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "6105", **more,
     }  # fmt: skip
 
 
-def test_a_node_finds_its_place() -> None:
-    found = place(node(2))
-    assert found == Place(2, 3, "127.0.0.1", "127.0.0.1", 29400, found.interface)
-    assert place(node(1, GPUYARD_PORT="4000", GPUYARD_NODE_ADDRESS="127.0.0.9")).address == "127.0.0.9"
-    assert place({"GPUYARD_SERVICE": "azureml"}) == Place(0, 1, "127.0.0.1", "127.0.0.1", 29400, None)
-    assert topology.ROWS["azureml"].cloud == "azure"
+def test_placement_of_an_azureml_node() -> None:
+    found = read_placement(node(2))
+    assert found == NodePlacement(2, 3, "127.0.0.1", "127.0.0.1", 29400, found.interface)
+    assert read_placement(node(1, GPUYARD_PORT="4000", GPUYARD_NODE_ADDRESS="127.0.0.9")).address == "127.0.0.9"
+    assert read_placement({"GPUYARD_SERVICE": "azureml"}) == NodePlacement(0, 1, "127.0.0.1", "127.0.0.1", 29400, None)
+    assert topology.SERVICES["azureml"].cloud == "azure"
     for name, says in (("MASTER_ADDR", "did not set MASTER_ADDR"), ("NODE_RANK", "did not set NODE_RANK")):
-        with pytest.raises(EndedError, match=says):
-            place({key: value for key, value in node(1).items() if key != name})
-    with pytest.raises(EndedError, match="malformed"):
-        place(node(1, AZUREML_NODE_COUNT="many"))
+        with pytest.raises(NodeExitError, match=says):
+            read_placement({key: value for key, value in node(1).items() if key != name})
+    with pytest.raises(NodeExitError, match="malformed"):
+        read_placement(node(1, AZUREML_NODE_COUNT="many"))
 
 
-def test_what_the_service_counts_in_nodes_never_reaches_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_count_nodes_do_not_reach_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in node(1).items():
         monkeypatch.setenv(name, value)
-    job = {
+    job: Any = {
         "env": {"MASTER_PORT": "1"},
         "secrets": {},
         "data": {},
@@ -136,17 +136,17 @@ def test_what_the_service_counts_in_nodes_never_reaches_a_worker(tmp_path: Path,
         "nproc_per_node": 2,
         "checkpoint": {"every_s": 1, "keep": 1},
     }
-    made = workers_environment(place(node(1)), job, 1, "abfs://x", tmp_path / "stop", tmp_path / "report")
+    made = worker_environment(read_placement(node(1)), job, 1, "abfs://x", tmp_path / "stop", tmp_path / "report")
     left = {name for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "NODE_RANK", "MASTER_ADDR") if name in made}
     assert left == set()
-    assert (made["MASTER_PORT"], made["AZUREML_NODE_COUNT"], made["GPUYARD_NODE_RANK"]) == ("1", "3", "1")  # the job's own word stays
+    assert (made["MASTER_PORT"], made["AZUREML_NODE_COUNT"], made["GPUYARD_NODE_RANK"]) == ("1", "3", "1")  # the job's own variable stays
 
 
 STAMPED = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z (.*)"
 SAYS = """
 import os, subprocess, sys
-from gpuyard.training_jobs.launch.timestamps import stamped
-with stamped(os.environ):
+from gpuyard.training_jobs.launch.timestamps import timestamped_output
+with timestamped_output(os.environ):
     print("out", flush=True)
     print("err", file=sys.stderr, flush=True)
     subprocess.run([sys.executable, "-c", r"import os; os.write(1, b'bytes \\xff\\nno end')"], check=True)
@@ -154,7 +154,7 @@ print("after")
 """
 
 
-def said(**env: str) -> list[bytes]:
+def output(**env: str) -> list[bytes]:
     done = subprocess.run(
         [sys.executable, "-c", SAYS], env={**os.environ, **env}, cwd=CHECKOUT, capture_output=True, timeout=60, check=True
     )
@@ -162,7 +162,7 @@ def said(**env: str) -> list[bytes]:
     return done.stdout.split(b"\n")
 
 
-def test_every_line_gets_its_time_where_that_is_asked_for() -> None:
-    found = [re.fullmatch(STAMPED.encode(), line) for line in said(GPUYARD_STAMP="1")]
+def test_each_line_gets_a_time_only_with_gpuyard_stamp() -> None:
+    found = [re.fullmatch(STAMPED.encode(), line) for line in output(GPUYARD_STAMP="1")]
     assert [match and match[1] for match in found] == [b"out", b"err", b"bytes \xff", b"no end", None, None]
-    assert said() == [b"out", b"bytes \xff", b"no endafter", b""]
+    assert output() == [b"out", b"bytes \xff", b"no endafter", b""]

@@ -1,4 +1,4 @@
-"""What a node does on Vertex AI: files and claims on Google Cloud Storage, code, secrets of Secret Manager, its place by CLUSTER_SPEC."""
+"""launch on Vertex AI: objects and claims on Cloud Storage, code, Secret Manager secrets, placement from CLUSTER_SPEC."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import fsspec
 import pytest
 
 from gpuyard.training_jobs.launch import secrets
-from gpuyard.training_jobs.launch.node_exit import EndedError
-from gpuyard.training_jobs.launch.topology import Place, place
+from gpuyard.training_jobs.launch.node_exit import NodeExitError
+from gpuyard.training_jobs.launch.topology import NodePlacement, read_placement
 from gpuyard.training_jobs.store import GcsStore
 from tests.fakes.gcp.cloud_storage import FakeStorage
 from tests.fakes.gcp.http_service import Fault
@@ -29,12 +29,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStorage]:
         fsspec.get_filesystem_class("gs").clear_instance_cache()  # each holds the endpoint of its test
 
 
-def test_files_on_gcs_are_as_on_disk(server: FakeStorage) -> None:
+def test_objects_on_gcs_behave_as_on_disk(server: FakeStorage) -> None:
     as_on_disk("gs://runs/gpuyard/runs/a-1")
     assert GcsStore("gs://runs").names("gpuyard/runs/a-1") == ["attempts"]
 
 
-def test_of_many_claims_each_has_a_number_of_its_own(server: FakeStorage) -> None:
+def test_concurrent_claims_get_different_numbers(server: FakeStorage) -> None:
     assert claimed("gs://runs/gpuyard/runs/a-1", "vertex", 12) == list(range(1, 13))
 
 
@@ -68,16 +68,16 @@ def test_secrets_are_read_from_secret_manager(vault: FakeSecrets) -> None:
         "D": "projects/acme-ml/secrets/wandb/versions/3:access",
     }  # fmt: skip
     said = refusal(wrong, NAME, "hunter2")
-    for part in ("secrets.A", "HTTP 404", "secrets.B", "versions/<number or latest>", "secrets.C", "bytes", "secrets.D"):
+    for part in ("secrets.A", "HTTP 404", "secrets.B", "versions/<number or latest>", "secrets.C", "is binary", "secrets.D"):
         assert part in said
 
 
-def test_a_secret_store_that_is_down_is_no_bad_configuration(vault: FakeSecrets, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_service_that_is_down_is_a_temporary_error(vault: FakeSecrets, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib3.util.retry.time.sleep", lambda _: None)
     vault.fail(Fault(503, "unavailable"), times=3)
     assert secrets.resolve({"A": NAME}) == {"A": "hunter2"}
     vault.fail(Fault(503, "unavailable"), times=100)
-    with pytest.raises(EndedError, match="at present: HTTP 503") as refused:
+    with pytest.raises(NodeExitError, match="temporarily cannot be read: HTTP 503") as refused:
         secrets.resolve({"A": NAME})
     assert refused.value.code == 74
 
@@ -94,17 +94,17 @@ def spec(task: str, index: int, *, others: int = 2) -> dict[str, str]:
     return {"GPUYARD_SERVICE": "vertex", "CLUSTER_SPEC": json.dumps(told)}
 
 
-def test_a_node_finds_its_place_in_the_cluster_spec() -> None:
-    found = place(spec("workerpool1", 1))
-    assert found == Place(2, 3, "127.0.0.1", "127.0.0.3", 29400, found.interface)
-    first = place({**spec("workerpool0", 0), "GPUYARD_PORT": "4000"})
+def test_placement_of_an_azureml_node_in_the_cluster_spec() -> None:
+    found = read_placement(spec("workerpool1", 1))
+    assert found == NodePlacement(2, 3, "127.0.0.1", "127.0.0.3", 29400, found.interface)
+    first = read_placement({**spec("workerpool0", 0), "GPUYARD_PORT": "4000"})
     assert (first.rank, first.nodes, first.address, first.port) == (0, 3, "127.0.0.1", 4000)
-    alone = place(spec("workerpool0", 0, others=0))
+    alone = read_placement(spec("workerpool0", 0, others=0))
     assert (alone.rank, alone.nodes) == (0, 1)
 
 
 @pytest.mark.parametrize(("env", "says"), [({}, "did not set CLUSTER_SPEC"), ({"CLUSTER_SPEC": "{"}, "malformed")])
 def test_a_cluster_spec_that_is_none(env: dict[str, str], says: str) -> None:
-    with pytest.raises(EndedError, match=says) as refused:
-        place({"GPUYARD_SERVICE": "vertex", **env})
+    with pytest.raises(NodeExitError, match=says) as refused:
+        read_placement({"GPUYARD_SERVICE": "vertex", **env})
     assert refused.value.code == 64

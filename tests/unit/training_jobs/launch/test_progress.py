@@ -10,29 +10,29 @@ import pytest
 from gpuyard.training_jobs.launch.progress import Progress
 
 
-def test_progress_follows_the_report_and_a_restart(tmp_path: Path) -> None:
+def test_progress_takes_over_reports_and_restarts(tmp_path: Path) -> None:
     report, url = tmp_path / "report.json", tmp_path.as_uri()
     progress = Progress(url, 4, report)
-    progress.phase("setup")
+    progress.set_phase("setup")
 
-    def told() -> dict[str, object]:
+    def written() -> dict[str, object]:
         document: dict[str, object] = json.loads((tmp_path / "progress.json").read_text())
         return document
 
-    assert (told()["phase"], told()["attempt"], told()["step"]) == ("setup", 4, None)
+    assert (written()["phase"], written()["attempt"], written()["step"]) == ("setup", 4, None)
     report.write_text(json.dumps({"step": 9, "metrics": {"loss": 2.0}, "at": None}))  # what the attempt before left
-    progress.follow("running", 0)
-    assert (told()["phase"], told()["step"], told()["first_step_at"]) == ("running", None, None)
+    progress.update("running", 0)
+    assert (written()["phase"], written()["step"], written()["first_step_at"]) == ("running", None, None)
     report.write_text(json.dumps({"step": 3, "metrics": {"loss": 1.0, "steps": 8}, "at": 100.0}))
-    progress.follow("recovering", 1)
-    assert (told()["phase"], told()["restarts"], told()["step"], told()["steps"]) == ("recovering", 1, 3, 8)
+    progress.update("recovering", 1)
+    assert (written()["phase"], written()["restarts"], written()["step"], written()["steps"]) == ("recovering", 1, 3, 8)
     report.write_text(json.dumps({"step": 2, "metrics": {"loss": 1.5, "steps": 8}, "at": 99.0, "restart": "1"}))
-    progress.follow("recovering", 1)
-    assert (told()["phase"], told()["step"], told()["metrics"]) == ("running", 2, {"loss": 1.5})
-    assert told()["first_step_at"] == "1970-01-01T00:01:40.000Z"
+    progress.update("recovering", 1)
+    assert (written()["phase"], written()["step"], written()["metrics"]) == ("running", 2, {"loss": 1.5})
+    assert written()["first_step_at"] == "1970-01-01T00:01:40.000Z"
 
 
-def test_progress_that_cannot_be_written_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_that_cannot_be_written_is_only_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "output").write_text("in the way")
-    Progress((tmp_path / "output").as_uri(), 1, tmp_path / "none").phase("running")
+    Progress((tmp_path / "output").as_uri(), 1, tmp_path / "none").set_phase("running")
     assert "cannot write" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The time limit over all starts of a submission, where the service starts the nodes again and counts each start anew."""
+"""The time limit over all starts of a submission's nodes, for services that count each start anew."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from gpuyard.training_jobs.backends.aws_batch import states
 from gpuyard.training_jobs.launch.node_exit import OUT_OF_TIME
-from gpuyard.training_jobs.launch.time_budget import SIGN_OF_LIFE_S, left_s
+from gpuyard.training_jobs.launch.time_budget import HEARTBEAT_S, remaining_s
 from tests.helpers.node_processes import FakeRun, finish
 
 NOON = 1_795_608_000.0  # 2026-11-25T12:00:00Z
@@ -19,64 +19,64 @@ def at(seconds: float) -> str:
     return f"2026-11-25T12:{int(seconds // 60):02}:{int(seconds % 60):02}Z"
 
 
-def leave(folder: Path, path: str, **document: Any) -> None:
+def write(folder: Path, path: str, **document: Any) -> None:
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
     (folder / path).write_text(json.dumps(document))
 
 
 def claim(folder: Path, attempt: int, began: float, submission: int = 0) -> None:
-    leave(folder, f"attempts/{attempt}.json", submission=submission, began_at=at(began), claimed_at=at(began + 5))
+    write(folder, f"attempts/{attempt}.json", submission=submission, began_at=at(began), claimed_at=at(began + 5))
 
 
-def test_an_earlier_start_counts_from_its_begin_to_its_end_and_the_wait_between_does_not(tmp_path: Path) -> None:
+def test_an_earlier_start_counts_and_the_wait_after_it_does_not(tmp_path: Path) -> None:
     claim(tmp_path, 1, began=0)
-    leave(tmp_path, "output/attempt-1/node-0.json", ended_at=at(100))
+    write(tmp_path, "output/attempt-1/node-0.json", ended_at=at(100))
     claim(tmp_path, 2, began=1000)
-    assert left_s(600, tmp_path.as_uri(), 0, 2, NOON + 1010) == 600 - 100 - 10
+    assert remaining_s(600, tmp_path.as_uri(), 0, 2, NOON + 1010) == 600 - 100 - 10
 
 
-def test_a_start_whose_machine_was_lost_counts_to_its_last_sign_of_life_and_a_little_more(tmp_path: Path) -> None:
+def test_a_start_on_a_lost_machine_counts_until_a_minute_after_its_last_heartbeat(tmp_path: Path) -> None:
     claim(tmp_path, 1, began=0)
-    leave(tmp_path, "output/attempt-1/progress.json", updated_at=at(300))
-    claim(tmp_path, 2, began=400)  # lost before it said anything
+    write(tmp_path, "output/attempt-1/progress.json", updated_at=at(300))
+    claim(tmp_path, 2, began=400)  # lost before it wrote anything
     claim(tmp_path, 3, began=500)
-    assert left_s(600, tmp_path.as_uri(), 0, 3, NOON + 500) == 600 - (300 + SIGN_OF_LIFE_S) - (5 + SIGN_OF_LIFE_S)
+    assert remaining_s(600, tmp_path.as_uri(), 0, 3, NOON + 500) == 600 - (300 + HEARTBEAT_S) - (5 + HEARTBEAT_S)
 
 
-def test_other_submissions_have_limits_of_their_own(tmp_path: Path) -> None:
+def test_each_submission_has_its_own_time_limit(tmp_path: Path) -> None:
     claim(tmp_path, 1, began=0)
-    leave(tmp_path, "output/attempt-1/node-0.json", ended_at=at(500))
+    write(tmp_path, "output/attempt-1/node-0.json", ended_at=at(500))
     claim(tmp_path, 2, began=600, submission=1)
     (tmp_path / "attempts/3.json").write_text('{"subm')  # torn
     claim(tmp_path, 4, began=700, submission=1)
-    leave(tmp_path, "output/attempt-2/node-0.json", ended_at=at(650))
-    assert left_s(600, tmp_path.as_uri(), 1, 4, NOON + 700) == 600 - 50
+    write(tmp_path, "output/attempt-2/node-0.json", ended_at=at(650))
+    assert remaining_s(600, tmp_path.as_uri(), 1, 4, NOON + 700) == 600 - 50
 
 
-def test_the_code_is_the_one_that_batch_is_read_by() -> None:
+def test_the_batch_backend_uses_the_same_constants() -> None:
     assert states._OUT_OF_TIME == OUT_OF_TIME
-    assert states._COUNTED_S == SIGN_OF_LIFE_S
+    assert states._COUNTED_S == HEARTBEAT_S
 
 
-LEAVES_OR_STAYS = """
+EXITS_OR_SLEEPS = """
 import os, sys, time
 if os.environ["GPUYARD_ATTEMPT"] == "1":
     sys.exit(75)
-print("stays", flush=True)
+print("sleeps", flush=True)
 time.sleep(300)
 """
 
 
-def test_nodes_that_are_started_again_end_when_the_time_of_all_starts_is_used_up(tmp_path: Path) -> None:
-    """Nobody asks for the run's state here: the node itself keeps the time."""
-    run = FakeRun(tmp_path, {"launcher": "none", "command": ["python3", "train.py"]}, {"train.py": LEAVES_OR_STAYS})
+def test_restarted_nodes_end_when_all_starts_have_used_up_the_limit(tmp_path: Path) -> None:
+    """The node itself ends at the limit: nothing polls the run's state here."""
+    run = FakeRun(tmp_path, {"launcher": "none", "command": ["python3", "train.py"]}, {"train.py": EXITS_OR_SLEEPS})
     assert finish(run.submit(grace_s=1, nodes=1, nproc_per_node=1)) == [75]
     began, ended = json.loads((run.run / "attempts/1.json").read_text())["began_at"], run.output(1, "node-0.json")["ended_at"]
     used = (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
     run.node_env = {0: {"GPUYARD_LIMIT_S": str(used + 4)}}
     assert finish([run.start(0)]) == [OUT_OF_TIME]
     assert run.output(2, "node-0.json")["exit_code"] == OUT_OF_TIME
-    assert "the time limit over all starts is reached" in run.log(0)
+    assert "the job's time limit over all restarts of its nodes is reached" in run.log(0)
     assert finish([run.start(0)]) == [OUT_OF_TIME]
-    assert "earlier starts of the nodes used up the time limit" in run.log(0)
+    assert "earlier restarts of the nodes used up the job's time limit" in run.log(0)
     assert not (run.run / "output/attempt-3").exists()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gpuyard.training_jobs.launch.node_exit import EndedError
-from gpuyard.training_jobs.launch.topology import Place, place
+from gpuyard.training_jobs.launch.node_exit import NodeExitError
+from gpuyard.training_jobs.launch.topology import NodePlacement, read_placement
 
 LOCAL = {
     "GPUYARD_SERVICE": "local", "GPUYARD_NODE_RANK": "1", "GPUYARD_NUM_NODES": "2", "GPUYARD_MAIN_ADDRESS": "127.77.0.10",
@@ -26,9 +26,9 @@ def test_launch_imports_nothing_but_the_standard_library() -> None:
     assert not {name for name in foreign if not name.startswith("_")}, foreign
 
 
-def test_a_local_node_finds_its_place() -> None:
+def test_a_local_node_reads_its_placement() -> None:
     interface = "lo0" if sys.platform == "darwin" else "lo"
-    assert place(LOCAL) == Place(1, 2, "127.77.0.10", "127.77.0.11", 4000, interface)
+    assert read_placement(LOCAL) == NodePlacement(1, 2, "127.77.0.10", "127.77.0.11", 4000, interface)
 
 
 @pytest.mark.parametrize(
@@ -36,15 +36,15 @@ def test_a_local_node_finds_its_place() -> None:
     [
         ({"GPUYARD_SERVICE": "slurm"}, "got 'slurm', allowed: .*batch, local"),
         ({"GPUYARD_PORT": "http"}, "is malformed"),
-        ({"GPUYARD_NODE_RANK": "2"}, "rank 2 is not among 2 nodes"),
+        ({"GPUYARD_NODE_RANK": "2"}, "node rank: got 2, allowed: 0 to 1"),
     ],
 )
 def test_a_wrong_environment_is_refused(change: dict[str, str], says: str) -> None:
-    with pytest.raises(EndedError, match=says) as refused:
-        place({**LOCAL, **change})
+    with pytest.raises(NodeExitError, match=says) as refused:
+        read_placement({**LOCAL, **change})
     assert refused.value.code == 64
 
 
 def test_a_missing_variable_is_named() -> None:
-    with pytest.raises(EndedError, match="did not set GPUYARD_PORT"):
-        place({name: value for name, value in LOCAL.items() if name != "GPUYARD_PORT"})
+    with pytest.raises(NodeExitError, match="did not set GPUYARD_PORT"):
+        read_placement({name: value for name, value in LOCAL.items() if name != "GPUYARD_PORT"})

@@ -1,4 +1,4 @@
-"""The preflight's decisions: what nvidia-smi and NCCL say, what the nodes' reports come to, how clocks are compared."""
+"""The preflight's decisions: parsing nvidia-smi and NCCL's log, the verdict on the nodes' reports, clock offsets."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from gpuyard.training_jobs.launch.control_channel import free_port, offset
+from gpuyard.training_jobs.launch.control_channel import clock_offset, free_port
 from gpuyard.training_jobs.launch.preflight import __main__ as preflight
 from gpuyard.training_jobs.launch.preflight.__main__ import nccl_report
-from gpuyard.training_jobs.launch.preflight.nvidia import inventory, parse_nccl, parse_smi
-from gpuyard.training_jobs.launch.preflight.verdict import Verdict, bus_gbs, judge
+from gpuyard.training_jobs.launch.preflight.nvidia import list_gpus, parse_nccl, parse_smi
+from gpuyard.training_jobs.launch.preflight.verdict import Verdict, bus_gbs, evaluate
 
-# The forms of NCCL 2.12 to 2.28 and aws-ofi-nccl 1.5 to 1.17, as they stand in public reports; hosts and addresses made up.
+# Formats of NCCL 2.12 to 2.28 and aws-ofi-nccl 1.5 to 1.17 as in public reports; hosts and addresses are invented.
 EFA = """
 h1:14:14 [0] NCCL INFO Bootstrap : Using eth0:10.0.0.5<0>
 h1:14:14 [0] NCCL INFO NET/OFI Initializing aws-ofi-nccl 1.16.3
@@ -68,16 +68,16 @@ FELL_BACK = "h1:14:14 [0] NCCL INFO NET/OFI Selected provider is efa, fabric is 
         (MERGED, "NET/IB", 4, False),
         (SOCKET, "NET/Socket", 2, False),
         (FELL_BACK, "NET/Socket", 2, False),
-        (SOCKET.replace("Using network Socket", "Using network IB"), "NET/Socket", 2, False),  # announced is not built
+        (SOCKET.replace("Using network Socket", "Using network IB"), "NET/Socket", 2, False),  # announced, but not built
         ("h1:1:1 [0] NCCL INFO Using network gIB\n", "NET/gIB", None, False),
         ("", None, None, False),
     ],
 )
-def test_the_transport_is_what_nccl_built(log: str, transport: str | None, nics: int | None, gdrdma: bool) -> None:
+def test_nccl_log_transports(log: str, transport: str | None, nics: int | None, gdrdma: bool) -> None:
     assert parse_nccl(log) == {"transport": transport, "nics": nics, "gdrdma": gdrdma}
 
 
-def test_nvidia_smi_is_read_with_what_it_does_not_know() -> None:
+def test_nvidia_smi_rows_with_unsupported_values() -> None:
     text = (
         "0, NVIDIA H100 80GB HBM3, 81559, 570.124.06, 34, 0, 0, 0, 0x0000000000000000\n"
         "1, NVIDIA H100 80GB HBM3, 81559, 570.124.06, 91, 2, 1, 0, 0x0000000000000048\n"
@@ -91,7 +91,7 @@ def test_nvidia_smi_is_read_with_what_it_does_not_know() -> None:
         "remap_pending": 0, "remap_failed": 0, "throttled": [],
     }  # fmt: skip
     assert (two["ecc_uncorrected"], two["remap_pending"], two["throttled"]) == (2, 1, ["hardware slowdown", "hardware thermal"])
-    assert (three["ecc_uncorrected"], three["remap_failed"], three["throttled"]) == (None, None, [])  # idle is no trouble
+    assert (three["ecc_uncorrected"], three["remap_failed"], three["throttled"]) == (None, None, [])  # idle is no problem
     assert (four["celsius"], four["remap_pending"], four["remap_failed"], four["throttled"]) == (None, 0, 1, None)
 
 
@@ -102,16 +102,14 @@ def _fake_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     monkeypatch.setenv("PATH", str(folder))
 
 
-def test_a_driver_that_refuses_a_field_is_asked_for_less_and_none_at_all_is_no_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_old_driver_gets_a_shorter_query_and_no_driver_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuses = 'if "remapped" in sys.argv[1]: sys.exit(2)\nprint("0, NVIDIA L4, 23034, 535.1, 40")'
     _fake_smi(tmp_path, monkeypatch, refuses)
-    assert inventory() == [{"index": 0, "name": "NVIDIA L4", "memory_mib": 23034, "driver": "535.1", "celsius": 40}]
+    assert list_gpus() == [{"index": 0, "name": "NVIDIA L4", "memory_mib": 23034, "driver": "535.1", "celsius": 40}]
     _fake_smi(tmp_path, monkeypatch, "sys.exit(9)")
-    assert inventory() == []
+    assert list_gpus() == []
     (tmp_path / "nvidia-smi").unlink()
-    assert inventory() == []
+    assert list_gpus() == []
 
 
 FABRIC = {"transport": "NET/OFI", "line_rate_gbps": 3200.0, "floor": 0.4}
@@ -144,61 +142,61 @@ def _speed(gemm: float, copy: float, name: str = H100) -> dict[str, Any]:
         ({}, "ok", 0, ""),
         (_net(239.0), "warned", 0, "all-reduce between nodes 239.0 GB/s: 60% of 3200 Gb/s, near the floor of 40%"),
         (_net(159.0), "failed", 69, "159.0 GB/s: 40% of 3200 Gb/s, the floor is 40%"),
-        (_net(300.0, "NET/Socket"), "failed", 69, "the nodes talk over NET/Socket, not over NET/OFI"),
+        (_net(300.0, "NET/Socket"), "failed", 69, "the nodes communicate over NET/Socket, not over NET/OFI"),
         ({"all_reduce": {"backend": "gloo", "busbw_gbs": 300.0}}, "failed", 69, "over gloo"),
-        ({"all_reduce": {"backend": "nccl", "transport": None, "busbw_gbs": 300.0}}, "warned", 0, "does not tell its transport"),
+        ({"all_reduce": {"backend": "nccl", "transport": None, "busbw_gbs": 300.0}}, "warned", 0, "does not name its transport"),
         ({"all_reduce": {"error": "Connection closed by peer"}}, "failed", 69, "node 1: all_reduce: Connection closed"),
-        ({"gpu": {"error": "a GPU's process ended with code 1: NCCL error"}}, "failed", 69, "node 1: gpu: a GPU's process ended"),
+        ({"gpu": {"error": "a GPU's process exited with code 1: NCCL error"}}, "failed", 69, "node 1: gpu: a GPU's process exited"),
         ({"storage": {"error": "No space left on device"}}, "failed", 74, "node 1: storage: No space left"),
         ({"gpus": []}, "failed", 69, "not have the same number of GPUs: node 0: 1, node 1: 0"),
         (_gpu(ecc_uncorrected=3), "failed", 69, "node 1 GPU 0: uncorrected memory errors (3)"),
-        (_gpu(remap_pending=1), "failed", 69, "needs a reset"),
-        (_gpu(remap_failed=1), "failed", 69, "could not be remapped"),
+        (_gpu(remap_pending=1), "failed", 69, "reset the GPU"),
+        (_gpu(remap_failed=1), "failed", 69, "cannot be remapped"),
         (_gpu(throttled=["hardware thermal"]), "warned", 0, "node 1 GPU 0: throttled: hardware thermal"),
         (_gpu(celsius=91), "warned", 0, "node 1 GPU 0: 91 C"),
         (_gpu(celsius=None, throttled=None), "ok", 0, ""),
         (_speed(680.0, 2900.0), "warned", 0, "680 TFLOP/s, below 70% of the data sheet's 989"),
         (_speed(300.0, 2900.0), "failed", 69, "300 TFLOP/s, below 40% of the data sheet's 989"),
         (_speed(720.0, 2000.0), "warned", 0, "2000 GB/s, below 80% of the data sheet's 3350"),
-        (_speed(500.0, 2800.0, "NVIDIA X1"), "warned", 0, "500 TFLOP/s, the median is 610: it will hold up the others"),
-        (_speed(530.0, 2900.0, "NVIDIA H100 PCIe"), "warned", 0, "530 TFLOP/s, the median is 625"),  # its own data sheet
-        ({"clock": {"ahead_s": -4.2, "within_s": 0.1}}, "warned", 0, "node 1: its clock is -4.2 s off node 0's"),
-        ({"clock": {"ahead_s": 1.5, "within_s": 0.8}}, "ok", 0, ""),  # it may be less than a second
+        (_speed(500.0, 2800.0, "NVIDIA X1"), "warned", 0, "500 TFLOP/s, the median is 610: it will slow down the other ranks"),
+        (_speed(530.0, 2900.0, "NVIDIA H100 PCIe"), "warned", 0, "530 TFLOP/s, the median is 625"),  # compared with its own data sheet
+        ({"clock": {"ahead_s": -4.2, "within_s": 0.1}}, "warned", 0, "node 1: its clock differs from node 0's by -4.2 s"),
+        ({"clock": {"ahead_s": 1.5, "within_s": 0.8}}, "ok", 0, ""),  # the true offset may be below a second
         ({"clock": None}, "ok", 0, ""),
     ],
 )
 def test_the_verdict_on_two_nodes(changes: dict[str, Any], word: str, code: int, says: str) -> None:
-    verdict = judge([_report(), _report(1, **changes)], FABRIC)
-    assert (verdict.word, verdict.code) == (word, code), verdict
+    verdict = evaluate([_report(), _report(1, **changes)], FABRIC)
+    assert (verdict.status, verdict.code) == (word, code), verdict
     assert says in "\n".join(verdict.failures + verdict.warnings)
     assert len(verdict.failures + verdict.warnings) == (word != "ok")
 
 
-def test_without_an_expectation_any_network_will_do_and_without_a_measurement_none_is_held_to_it() -> None:
+def test_the_floor_applies_only_to_a_measured_network() -> None:
     slow = {"backend": "gloo", "busbw_gbs": 0.01}
-    assert judge([_report(all_reduce=slow), _report(1, all_reduce=slow)], None) == Verdict()
+    assert evaluate([_report(all_reduce=slow), _report(1, all_reduce=slow)], None) == Verdict()
     bare: list[dict[str, Any]] = [{"node": node, "gpus": [], "clock": None, "storage": {}} for node in (0, 1)]
-    assert judge(bare, FABRIC).warnings == ["the network was not measured: its floor is not checked"]
-    assert judge(bare[:1], FABRIC).word == "ok"  # one node: there is no network to hold
+    assert evaluate(bare, FABRIC).warnings == ["the network was not measured, so its floor was not checked"]
+    assert evaluate(bare[:1], FABRIC).status == "ok"  # one node has no network to check
 
 
 def test_the_first_failure_gives_the_code() -> None:
-    verdict = judge([_report(storage={"error": "full"}), _report(1, all_reduce={"error": "gone"})], FABRIC)
+    verdict = evaluate([_report(storage={"error": "full"}), _report(1, all_reduce={"error": "gone"})], FABRIC)
     assert (verdict.code, len(verdict.failures)) == (74, 2)
 
 
-def test_bus_bandwidth_is_counted_as_nccl_tests_count_it() -> None:
+def test_bus_bandwidth_is_that_of_nccl_tests() -> None:
     assert bus_gbs(10**9, 2, 1.0) == pytest.approx(1.0)
     assert bus_gbs(10**9, 16, 0.5) == pytest.approx(3.75)
 
 
-def test_clocks_are_compared_through_one_question() -> None:
-    assert offset(100.0, 100.5, 101.0) == (0.0, 0.5)
-    ahead, within = offset(105.0, 100.1, 105.2)
+def test_the_clock_offset_and_its_error() -> None:
+    assert clock_offset(100.0, 100.5, 101.0) == (0.0, 0.5)
+    ahead, within = clock_offset(105.0, 100.1, 105.2)
     assert (ahead, within) == pytest.approx((5.0, 0.1))
 
 
-def test_what_the_gpus_found_becomes_a_report() -> None:
+def test_gpu_results_become_a_report() -> None:
     ranks = [
         {"index": 0, "name": H100, "gemm_tflops": 700.0, "copy_gbs": 2900.0, "inside_gbs": 460.0, "across_gbs": 310.0},
         {"index": 1, "name": H100, "gemm_tflops": 710.0, "copy_gbs": 2910.0, "inside_gbs": 455.0, "across_gbs": 312.0},
@@ -209,25 +207,25 @@ def test_what_the_gpus_found_becomes_a_report() -> None:
     assert nccl_report([{"index": 0, "name": H100}], "", nodes=1) == {"gpu": {"measured": [{"index": 0, "name": H100}]}}
 
 
-def test_a_gpu_process_that_fails_is_told_by_its_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_gpu_process_is_reported_with_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     found = preflight._nccl({"rank": 0, "nodes": 1, "main_address": "127.0.0.1"}, 1, 1)
-    assert found["gpu"]["error"].startswith("a GPU's process ended with code 1: ")
+    assert found["gpu"]["error"].startswith("a GPU's process exited with code 1: ")
     monkeypatch.setattr(preflight, "_GPUS_TIMEOUT_S", -1)
     found = preflight._nccl({"rank": 0, "nodes": 1, "main_address": "127.0.0.1"}, 1, 1)
-    assert "did not come to an end" in found["gpu"]["error"]
+    assert "timed out after" in found["gpu"]["error"]
 
 
 @pytest.mark.parametrize(
     ("hangs", "nodes", "code", "says"),
     [
-        ("preflight.files.write = hang", 1, 74, "storage"),
+        ("preflight.objects.write = hang", 1, 74, "storage"),
         ("pass", 2, 74, "waiting for the other nodes"),
-        ("preflight._others = lambda *_: (None, lambda own: [own]); preflight._network = hang", 2, 69, "the network"),
+        ("preflight._join_nodes = lambda *_: (None, lambda own: [own]); preflight._network = hang", 2, 69, "the network"),
     ],
 )
-def test_whatever_hangs_the_preflight_ends_in_time(tmp_path: Path, hangs: str, nodes: int, code: int, says: str) -> None:
+def test_the_preflight_ends_in_time_whatever_hangs(tmp_path: Path, hangs: str, nodes: int, code: int, says: str) -> None:
     plan = {
         "rank": 0, "nodes": nodes, "main_address": "127.0.0.1", "port": free_port("127.0.0.1"), "attempt_url": tmp_path.as_uri(),
         "fabric": None, "clock": None,
@@ -241,4 +239,4 @@ preflight._LIMIT_S = 1.5
 sys.exit(preflight.main(sys.argv[1:]))
 """
     done = subprocess.run([sys.executable, "-c", program, json.dumps(plan)], capture_output=True, text=True, timeout=30)
-    assert (done.returncode, done.stderr) == (code, f"gpuyard: preflight failed: not done after 2 s, in: {says}\n")
+    assert (done.returncode, done.stderr) == (code, f"gpuyard: preflight failed: timed out after 2 s in: {says}\n")

@@ -1,0 +1,60 @@
+"""The parts of a run's record (run.json) that a node reads: the types, and reading one submission."""
+
+from __future__ import annotations
+
+import json
+from typing import TypedDict
+
+from . import objects
+from .hook import BAD_CONFIG
+from .node_exit import NodeExitError
+
+
+class CheckpointSettings(TypedDict):
+    """How often a job saves, in seconds, and how many checkpoints it keeps."""
+
+    every_s: float
+    keep: int
+
+
+class FabricFloor(TypedDict):
+    """What the network between the nodes must reach: NCCL's transport, and `floor` as a fraction of the line rate."""
+
+    transport: str
+    line_rate_gbps: float
+    floor: float
+
+
+class Job(TypedDict):
+    """A job as the submitter resolved it."""
+
+    command: list[str]
+    setup: list[str] | None
+    launcher: str
+    nodes: int
+    nproc_per_node: int
+    env: dict[str, str]
+    secrets: dict[str, str]
+    data: dict[str, str]
+    checkpoint: CheckpointSettings
+    max_restarts: int
+    preflight: str
+    fabric: FabricFloor | None
+
+
+class Submission(TypedDict):
+    """One submission of a run. `attempt` is the lowest attempt number that its nodes may claim."""
+
+    job: Job
+    attempt: int
+
+
+def read_submission(url: str, index: int) -> Submission:
+    """Read one submission from the record at `url`. Raises NodeExitError (64) when it is not there."""
+    content = objects.read(url)
+    if content is None:
+        raise NodeExitError(BAD_CONFIG, f"{url} does not exist; submit the job again")
+    submissions: list[Submission] = json.loads(content)["submissions"]
+    if index >= len(submissions):
+        raise NodeExitError(BAD_CONFIG, f"GPUYARD_SUBMISSION: got {index}, but {url} has {len(submissions)} submission(s)")
+    return submissions[index]

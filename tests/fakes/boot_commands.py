@@ -1,4 +1,4 @@
-"""A stand-in machine for boot scripts: a root directory with disks and cards, and commands that write down how they were called."""
+"""A fake machine for the boot script: a root directory with disks and network cards, and stand-in commands that record their calls."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _REAL = ("bash", "cat", "echo", "grep", "mkdir", "readlink", "seq", "sleep", "so
 
 
 class Machine:
-    """A root directory with disks and cards, and a PATH of stand-ins that write down how they were called."""
+    """A root directory with disks and network cards, and a PATH of stand-in commands that record their calls."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.bin, self.fake = root / "root", root / "bin", root / "fake"
@@ -62,7 +62,7 @@ class Machine:
         names.mkdir(parents=True)
         for index in range(count):
             (self.root / f"dev/nvme{index}n1").touch()
-            for name in (f"nvme-local_{index}", f"nvme-local_{index}_1"):  # udev names a disk twice
+            for name in (f"nvme-local_{index}", f"nvme-local_{index}_1"):  # udev gives a disk two names
                 (names / name).symlink_to(self.root / f"dev/nvme{index}n1")
 
     def cards(self, drivers: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The containers of one job as processes, their output handed on line by line, nothing left behind."""
+"""The containers of one fake job as processes: output line by line, exit codes, stop with a grace period, no process left behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def addresses(count: int, number: int) -> list[str]:
-    """Addresses of this machine for the nodes of a fake's n-th job, so that every node has one of its own."""
+    """Return addresses of this machine for the nodes of a fake's n-th job, one for each node where the system allows it."""
     if sys.platform != "linux":
         return ["127.0.0.1"] * count
     return [f"127.{100 + os.getpid() % 100}.{number % 250}.{10 + node}" for node in range(count)]
@@ -28,7 +28,7 @@ class Containers:
         self._pumps: list[threading.Thread] = []
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], folder: Path, say: Callable[[str], None]) -> None:
-        """Start one more, in a folder of its own."""
+        """Start one more process, in a folder of its own."""
         folder.mkdir(parents=True, exist_ok=True)
         base = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1",
@@ -44,16 +44,16 @@ class Containers:
 
     @property
     def codes(self) -> list[int | None]:
-        """How each exited, as a shell tells it; None while it runs."""
+        """Return each exit code as a shell reports it, None while the process runs."""
         found = [process.poll() for process in self._processes]
         return [code if code is None or code >= 0 else 128 - code for code in found]
 
     def warn(self, process: subprocess.Popen[bytes]) -> None:
-        """SIGTERM to its first process, as container runtimes send it."""
+        """Send SIGTERM to the first process, as container runtimes do."""
         process.send_signal(signal.SIGTERM)
 
     def end(self, grace_s: float) -> None:
-        """SIGTERM to what is left, SIGKILL after the grace."""
+        """Send SIGTERM to the running processes, and SIGKILL after the grace period."""
         for process in self._processes:
             if process.poll() is None:
                 self.warn(process)
@@ -62,14 +62,14 @@ class Containers:
             time.sleep(0.02)
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # a container goes with all that is in it
+                os.killpg(process.pid, signal.SIGKILL)  # a container ends with all processes in it
             process.wait()
         for pump in self._pumps:
             pump.join(30)
 
 
 class Alike(Containers):
-    """Containers of which none is first: when one fails, the job has failed."""
+    """Containers of equal rank: when one fails, the job has failed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,8 +78,8 @@ class Alike(Containers):
 
     @property
     def ended(self) -> bool:
-        """Whether every one has exited, or one has failed: then the job is over."""
-        codes = self.codes  # one look: who failed between two would have ended without having failed
+        """Return whether all have exited or one has failed: either ends the job."""
+        codes = self.codes  # read once: a process that fails between two reads would count as ended and not as failed
         if self.failed is None:
             self.failed = next((code for code in codes if code), None)
         return self.failed is not None or all(code is not None for code in codes)

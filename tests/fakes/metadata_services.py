@@ -1,4 +1,4 @@
-"""The metadata services of three clouds on 127.0.0.1: their paths, headers and session tokens, and the ways they fail."""
+"""Fakes of the metadata services of AWS, GCP and Azure: paths, headers, session tokens and failures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AZURE_NAME = "/metadata/instance/compute/name?api-version=2021-02-01&format=text
 
 
 class FakeMetadata(ThreadingHTTPServer):
-    """One service; `says` is what it holds by path, what it does not hold is 404."""
+    """The service of one cloud. `says` maps a path to its value; other paths are 404."""
 
     daemon_threads = True
 
@@ -26,7 +26,7 @@ class FakeMetadata(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.cloud = cloud
         self.says: dict[str, bytes] = {}
-        self.failing: deque[int] = deque()  # the status of the next answers
+        self.failing: deque[int] = deque()  # the status of the next responses
         self.delay_s = 0.0
         self.tokens: set[str] = set()
         self.made_tokens = 0
@@ -39,11 +39,11 @@ class FakeMetadata(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Return its URL."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def refusal(self, method: str, path: str, headers: Message) -> int | None:
-        """What the service answers to a request that is not in its form."""
+        """Return the status of a request that does not have the required form, or None."""
         if self.cloud == "aws" and method == "GET" and headers["X-aws-ec2-metadata-token"] not in self.tokens:
             return 401
         if self.cloud == "gcp" and headers["Metadata-Flavor"] != "Google":
@@ -93,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(body if status == 200 else b"")
         except OSError:
-            return  # the client gave up waiting
+            return  # the client stopped waiting
 
     def log_message(self, *args: object) -> None:
         pass
@@ -101,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def metadata(cloud: str) -> Iterator[FakeMetadata]:
-    """The service of one cloud, listening."""
+    """Run the service of one cloud."""
     with FakeMetadata(cloud) as service:
         thread = threading.Thread(target=service.serve_forever, args=(0.02,))
         thread.start()

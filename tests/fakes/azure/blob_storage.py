@@ -1,4 +1,4 @@
-"""Azure Storage as clients see it, Azurite behind it: every call noted, faults on demand, a container for each test."""
+"""Azure Blob Storage as clients see it: Azurite behind it, every call recorded, scripted faults, one container per test."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _HOP = {"connection", "content-length", "keep-alive", "transfer-encoding"}
 
 
 class FakeStorage(FakeHttps):
-    """In front of Azurite."""
+    """A server that records each call, applies scripted faults and passes the rest on to Azurite."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fault: Fault = lambda verb, path: None
         self.loss: Fault = lambda verb, path: None
-        self._azurite = azurite.port()  # at once: a client that waited for its start would call again, and start another
+        self._azurite = azurite.port()  # started early: a client that waits for Azurite's start would retry, and start another one
 
     def serve(self, verb: str, host: str, target: str, headers: Mapping[str, str], raw: bytes) -> Answer | None:
-        """Note the call, let it go wrong or let Azurite answer it."""
+        """Record the call, then apply its scripted fault or pass it on to Azurite."""
         path = target.partition("?")[0]
         with self.lock:
             self.calls.append(Call(verb, path, {}, None, raw, headers))
@@ -65,7 +65,7 @@ class FakeStorage(FakeHttps):
 
 @dataclass
 class Storage:
-    """An account with one container, reached by its own name, and who may reach it."""
+    """An account with one container under its own host name, and the identities that may use it."""
 
     front: FakeStorage
     entra: FakeEntra
@@ -74,21 +74,21 @@ class Storage:
 
     @property
     def url(self) -> str:
-        """Of the container."""
+        """Return the URL of the container."""
         return f"abfs://{self.container}@{azurite.ACCOUNT}.dfs.core.windows.net"
 
     def client(self) -> Any:
-        """The container's ordinary client."""
+        """Return the ordinary client of the container."""
         return blob.client(azurite.ACCOUNT).get_container_client(self.container)
 
     def objects(self) -> dict[str, bytes]:
-        """All there is."""
+        """Return all blobs."""
         return {entry.name: self.client().download_blob(entry.name).readall() for entry in self.client().list_blobs()}
 
 
 @contextmanager
 def signed_in(folder: Path, monkeypatch: pytest.MonkeyPatch, leads: Mapping[str, int]) -> Iterator[tuple[FakeEntra, Door]]:
-    """This process as a pipeline that has an identity, and hosts of Azure's leading to ports of fakes."""
+    """Sign this process in as a pipeline with a workload identity, and route Azure host names to ports of fakes."""
     with FakeEntra() as entra, Door({"login.microsoftonline.com": entra.server_port, **leads}) as door:
         for name, value in {**door.environment(), **entra.environment(folder)}.items():
             monkeypatch.setenv(name, value)
@@ -102,8 +102,8 @@ def signed_in(folder: Path, monkeypatch: pytest.MonkeyPatch, leads: Mapping[str,
 
 @contextmanager
 def storage(folder: Path, monkeypatch: pytest.MonkeyPatch, leads: Mapping[str, int] | None = None) -> Iterator[Storage]:
-    """The same with Azure Storage. `leads`: more hosts."""
-    # A host's own name counts before an ending.
+    """Do the same with Azure Storage. `leads`: further hosts."""
+    # A full host name takes precedence over a suffix.
     with (
         FakeStorage() as front,
         signed_in(folder, monkeypatch, {".blob.core.windows.net": front.server_port, **(leads or {})}) as (entra, door),

@@ -1,4 +1,4 @@
-"""An authority of the tests' own, and one certificate for the names of Azure that the fakes answer to: made once for a process."""
+"""A test certificate authority and one server certificate for the Azure host names, created once per process."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Certificate:
-    """Files: what a client must trust, and what a server shows."""
+    """Files: the authority that a client must trust, and the server's certificate chain and key."""
 
     authority: Path
     chain: Path
     key: Path
 
     def context(self) -> ssl.SSLContext:
-        """For a server."""
+        """Return the TLS context of a server."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.chain, self.key)
         return context
@@ -35,7 +35,7 @@ class Certificate:
 
 @functools.cache
 def certificate() -> Certificate:
-    """This process's."""
+    """Return this process's certificate."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

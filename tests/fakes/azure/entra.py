@@ -1,4 +1,4 @@
-"""Microsoft Entra ID on 127.0.0.1: trades a workload's token for access tokens, and gives nodes those of their managed identity."""
+"""Fake of Microsoft Entra ID: exchanges a workload's token for access tokens, and serves the managed identity of nodes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ CLIENT = "aaaaaaaa-0000-0000-0000-000000000001"  # the submitter's application
 NODES = "aaaaaaaa-0000-0000-0000-000000000002"  # the cluster's identity
 SUBJECT_TOKEN = "header.claims-of-a-pipeline.signature"
 MSI_SECRET = "msi-secret-of-a-node"
-SIGNATURE = "signature-of-an-access-token"  # in every token: what no log, record or error may hold
+SIGNATURE = "signature-of-an-access-token"  # part of every access token; no log, record or error may contain it
 
 
 def access_token(audience: str, client: str, lifetime_s: float = 3600) -> str:
-    """Unsigned in truth; Azurite and the fakes read its claims alone."""
+    """Return an unsigned access token: Azurite and the fakes read its claims only."""
     now = int(time.time())
     claims = {
         "aud": audience, "iss": f"https://sts.windows.net/{TENANT}/", "nbf": now - 300, "iat": now - 300, "exp": int(now + lifetime_s),
@@ -33,7 +33,7 @@ def access_token(audience: str, client: str, lifetime_s: float = 3600) -> str:
 
 
 def claims_of(headers: object) -> dict[str, object]:
-    """The claims of a call's bearer token; empty without one that is valid now."""
+    """Return the claims of a call's bearer token, empty if it is missing or expired."""
     said = str(headers.get("Authorization", ""))  # type: ignore[attr-defined]
     if not said.startswith("Bearer "):
         return {}
@@ -43,7 +43,7 @@ def claims_of(headers: object) -> dict[str, object]:
 
 
 class FakeEntra(FakeHttps):
-    """The authority. `lifetime_s` of the tokens it gives; `closed`: it knows the workload no more."""
+    """The authority. `lifetime_s`: lifetime of its access tokens. `closed`: it refuses every workload."""
 
     routes = (
         ("openid", "GET", r"login\.microsoftonline\.com/[^/]+(/v2\.0)?/\.well-known/openid-configuration"),
@@ -56,13 +56,13 @@ class FakeEntra(FakeHttps):
         self.lifetime_s, self.closed = 3600.0, False
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """A pipeline's, with the token that its own service gave it."""
+        """Return the environment of a pipeline, with the token that its CI service issued."""
         file = folder / "pipeline-token"
         file.write_text(SUBJECT_TOKEN)
         return {"AZURE_TENANT_ID": TENANT, "AZURE_CLIENT_ID": CLIENT, "AZURE_FEDERATED_TOKEN_FILE": str(file)}
 
     def openid(self, call: Call) -> Answer:
-        """Where its endpoints are."""
+        """Return the OpenID configuration."""
         host = "https://login.microsoftonline.com"
         return Answer(
             200,
@@ -75,14 +75,14 @@ class FakeEntra(FakeHttps):
         )
 
     def discovery(self, call: Call) -> Answer:
-        """The names it goes by."""
+        """Return the authority's host names."""
         names = ["login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"]
         entry = {"preferred_network": names[0], "preferred_cache": "login.windows.net", "aliases": names}
         return Answer(200, {"tenant_discovery_endpoint": f"https://{names[0]}/{TENANT}/v2.0/.well-known/openid-configuration",
                             "api-version": "1.1", "metadata": [entry]})  # fmt: skip
 
     def token(self, call: Call) -> Answer:
-        """An access token for the token of a pipeline."""
+        """Return an access token for a pipeline's token."""
         form = {name: values[0] for name, values in parse_qs(call.raw.decode()).items()}
         if self.closed or form.get("client_assertion") != SUBJECT_TOKEN:
             told = {"error": "invalid_client", "error_description": "AADSTS700024: Client assertion is not within its valid time range."}
@@ -99,7 +99,7 @@ class _OAuthError(RefusalError):
 
 
 class NodeIdentity(ThreadingHTTPServer):
-    """The endpoint for tokens that Azure ML gives the nodes of a cluster (MSI_ENDPOINT, MSI_SECRET)."""
+    """The token endpoint that Azure ML gives the nodes of a cluster (MSI_ENDPOINT, MSI_SECRET)."""
 
     daemon_threads = True
 
@@ -108,7 +108,7 @@ class NodeIdentity(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Tokens)
 
     def environment(self) -> dict[str, str]:
-        """Of a node."""
+        """Return the environment of a node."""
         return {
             "MSI_ENDPOINT": f"http://127.0.0.1:{self.server_port}/msi/token",
             "MSI_SECRET": MSI_SECRET,

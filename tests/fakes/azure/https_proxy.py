@@ -1,4 +1,4 @@
-"""A proxy on 127.0.0.1 that leads Azure's own host names to fakes: clients need no hook but the variables every HTTPS client reads."""
+"""An HTTPS proxy on 127.0.0.1 that routes Azure's host names to fakes. Clients need only the standard proxy variables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from tests.fakes.azure.certificates import certificate
 
 
 class Door(socketserver.ThreadingTCPServer):
-    """`leads`: host name, or its ending from a dot on, to the port of a TLS server. Any other host is refused, and noted."""
+    """The proxy. `leads` maps a host name, or a suffix that begins with a dot, to the port of a TLS server. Other hosts are refused and
+    recorded.
+    """
 
     daemon_threads = True
     allow_reuse_address = True
@@ -25,7 +27,7 @@ class Door(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Tunnel)
 
     def environment(self) -> dict[str, str]:
-        """What a process needs to go through it, as a user behind a company's proxy sets it."""
+        """Return the environment of a process that uses the proxy, as behind a company's proxy."""
         authority = str(certificate().authority)
         url = f"http://127.0.0.1:{self.server_address[1]}"
         return {
@@ -34,7 +36,7 @@ class Door(socketserver.ThreadingTCPServer):
         }  # fmt: skip
 
     def port_of(self, host: str) -> int | None:
-        """Where a host name leads."""
+        """Return the port that a host name is routed to."""
         return self.leads.get(host) or next((port for name, port in self.leads.items() if name[0] == "." and host.endswith(name)), None)
 
     def __enter__(self) -> Self:
@@ -81,7 +83,7 @@ class _Tunnel(socketserver.BaseRequestHandler):
 def _copy(source: socket.socket, sink: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while True:
-            if hasattr(socket, "TCP_QUICKACK"):  # clients leave Nagle's algorithm on towards a proxy: 40 ms for each body
+            if hasattr(socket, "TCP_QUICKACK"):  # clients keep Nagle's algorithm towards a proxy: 40 ms for each body
                 source.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             if not (block := source.recv(65536)):
                 break

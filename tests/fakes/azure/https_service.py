@@ -1,4 +1,4 @@
-"""The base of the Azure fakes: an HTTPS service on 127.0.0.1 with a table of routes, faults by number of call, and a note of every call."""
+"""Base class of the Azure fakes: an HTTPS service on 127.0.0.1 with a table of routes, scripted faults and a record of calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes back."""
+    """A response."""
 
     status: int
     body: Any = None
@@ -27,7 +27,7 @@ class Answer:
 
 
 class RefusalError(Exception):
-    """An error of the service in Azure's envelope."""
+    """An error of the service in Azure's JSON envelope."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{status} {code}: {message}")
@@ -36,7 +36,7 @@ class RefusalError(Exception):
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one call. `refusal`: said instead of doing it. `lost`: done, but the answer never arrives."""
+    """A scripted fault of one call. `refusal`: returned instead of a call. `lost`: the call is made and its response never arrives."""
 
     refusal: RefusalError | None = None
     lost: bool = False
@@ -51,7 +51,7 @@ LOST = Fault(lost=True)
 
 @dataclass(frozen=True)
 class Call:
-    """One call as it arrived."""
+    """One received call."""
 
     operation: str
     path: str
@@ -66,8 +66,10 @@ Method = Callable[..., Answer]
 
 
 class FakeHttps(ThreadingHTTPServer):
-    """Subclasses give `routes`: (operation, verb, regular expression of host and path). The operation names the method, which gets the
-    call and the groups of the expression. Leaving it fails when the fake itself was broken.
+    """Base of a service. Subclasses set `routes`: (operation, verb, regular expression of host and path).
+
+    The method named like the operation gets the call and the groups of the expression. The context manager's exit fails the test if the
+    fake itself had a bug.
     """
 
     routes: tuple[tuple[str, str, str], ...] = ()
@@ -84,26 +86,26 @@ class FakeHttps(ThreadingHTTPServer):
         self._context = certificate().context()
 
     def get_request(self) -> tuple[Any, Any]:
-        """Plain here: the handshake is the handler's thread's."""
+        """Accept a connection. The handler's thread does the TLS handshake."""
         connection, address = self.socket.accept()
         return self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away, or does not trust us, is its own affair."""
+        """Ignore clients that disconnect or do not trust the certificate."""
 
     def fail(self, operation: str, fault: Fault, *, call: int = 1, times: int = 1) -> None:
-        """Let the next `call`-th call of an operation go wrong (1 = the next one), and so on for `times` calls."""
+        """Fail the next `call`-th call of an operation (1 = the next one), and the `times` - 1 calls after it."""
         with self.lock:
             first = self._counts.get(operation, 0) + call
             self._faults |= {(operation, first + later): fault for later in range(times)}
 
     def mend(self) -> None:
-        """No more faults."""
+        """Remove all scripted faults."""
         with self.lock:
             self._faults.clear()
 
     def count(self, operation: str) -> int:
-        """How often an operation was called."""
+        """Return the number of calls of an operation."""
         with self.lock:
             return self._counts.get(operation, 0)
 
@@ -117,10 +119,10 @@ class FakeHttps(ThreadingHTTPServer):
         assert not self.broken, f"the fake is broken: {self.broken}"
 
     def admit(self, call: Call) -> None:
-        """Raise RefusalError for a caller that is nobody."""
+        """Raise RefusalError for an unauthorised caller."""
 
     def serve(self, verb: str, host: str, target: str, headers: Mapping[str, str], raw: bytes) -> Answer | None:
-        """The answer to one call; None = it never arrives."""
+        """Return the response to one call, or None when it never arrives."""
         parts = urlsplit(target)
         matches = (
             (operation, re.fullmatch(expression, host + unquote(parts.path), re.IGNORECASE))
@@ -162,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
         host = (self.headers.get("Host") or "").partition(":")[0]
         try:
             answer = self.server.serve(self.command, host, self.path, self.headers, raw)  # type: ignore[arg-type]
-        except Exception as error:  # a bug of the fake: the test that used it must fail, not retry
+        except Exception as error:  # a bug of the fake: the test must fail, not retry
             self.server.broken.append(f"{self.command} {self.path}: {error!r}")
             answer = Answer(400, {"error": {"code": "BrokenFake", "message": repr(error)}})
         if answer is None:

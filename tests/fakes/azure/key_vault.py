@@ -1,4 +1,4 @@
-"""Azure Key Vault on 127.0.0.1 as far as nodes need it: the secrets of vaults, for a token that is for a vault."""
+"""Fake of Azure Key Vault: returns the secrets of vaults for a token whose audience is Key Vault."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.fakes.azure.https_service import Answer, Call, FakeHttps, RefusalErro
 
 
 class FakeVault(FakeHttps):
-    """`secrets`: VAULT/NAME or VAULT/NAME/VERSION -> value."""
+    """The service. `secrets`: VAULT/NAME or VAULT/NAME/VERSION -> value."""
 
     routes = (("get_secret", "GET", r"(?P<vault>[^./]+)\.vault\.azure\.net/secrets/(?P<name>[^/]+)(/(?P<version>[^/]+))?"),)
 
@@ -18,13 +18,13 @@ class FakeVault(FakeHttps):
         self.secrets = dict(secrets)
 
     def admit(self, call: Call) -> None:
-        """The identity of the nodes, and nobody else."""
+        """Accept only the nodes' identity."""
         claims = claims_of(call.headers)
         if claims.get("aud") != "https://vault.azure.net" or claims.get("appid") != NODES:
             raise RefusalError(401, "Unauthorized", "AKV10000: Request is missing a Bearer or PoP token.")
 
     def get_secret(self, call: Call, vault: str, name: str, version: str | None = None) -> Answer:
-        """One."""
+        """Return one secret."""
         key = "/".join(part for part in (vault, name, version) if part)
         if key not in self.secrets:
             raise RefusalError(404, "SecretNotFound", f"A secret with (name/id) {name} was not found in this key vault.")

@@ -1,4 +1,4 @@
-"""One certificate of 127.0.0.1 for this process: gRPC reads the roots it trusts once."""
+"""A self-signed certificate for 127.0.0.1, created once per process because gRPC reads its trusted roots once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 @functools.cache
 def certificate() -> tuple[bytes, bytes, Path]:
-    """Key, certificate, and the file that holds the latter, for GRPC_DEFAULT_SSL_ROOTS_FILE_PATH."""
+    """Return key, certificate, and the certificate's file for GRPC_DEFAULT_SSL_ROOTS_FILE_PATH."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gpuyard test")])
     now = datetime.datetime.now(datetime.UTC)

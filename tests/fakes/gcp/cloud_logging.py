@@ -1,4 +1,4 @@
-"""Cloud Logging's entries:list on 127.0.0.1 as far as jobs and their readers need it: filters, pages, and the day it adds itself."""
+"""Fake of Cloud Logging's entries:list for jobs and their readers: filters, pages, and the one-day default that the API adds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DAY_S = 86400
 
 
 class FakeLogging(FakeHttp):
-    """`page` entries at most in one answer; with `gaps` every other page is empty and yet not the last, as the real service may do."""
+    """The service. A page has at most `page` entries. With `gaps` every other page is empty without being the last, as documented."""
 
     def __init__(self, *, page: int = 1000, gaps: bool = False) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class FakeLogging(FakeHttp):
         self._numbers = itertools.count()
 
     def write(self, job: str, task: str, text: str, at: float | None = None, *, project: str = "acme-ml") -> None:
-        """A line of a container, taken in now."""
+        """Write one line of a container."""
         stamp = datetime.fromtimestamp(time.time() if at is None else at, UTC).isoformat(timespec="microseconds")
         with self.lock:
             self.entries.append({
@@ -34,11 +34,11 @@ class FakeLogging(FakeHttp):
             })  # fmt: skip
 
     def text(self) -> str:
-        """Everything that was written, for scanners."""
+        """Return everything that was written, for secret scans."""
         return "\n".join(entry["jsonPayload"]["message"] for entry in self.entries)
 
     def serve(self, call: Call) -> Answer:
-        """A page."""
+        """Return a page of entries."""
         if (call.method, call.path) != ("POST", "/v2/entries:list"):
             raise RefusalError(404, f"this fake has no {call.method} {call.path}", "notFound")
         body = json.loads(call.body)

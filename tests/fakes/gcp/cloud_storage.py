@@ -1,6 +1,6 @@
-"""Google Cloud Storage's JSON API on 127.0.0.1 as far as stores and file systems need it: generations, conditions, uploads, pages.
+"""Fake of Google Cloud Storage's JSON API for stores and file systems: generations, preconditions, uploads, pages.
 
-STORAGE_EMULATOR_HOST, which Google's own client and gcsfs honour, points at it.
+Google's client and gcsfs find it through STORAGE_EMULATOR_HOST.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import google_crc32c
 
 from tests.fakes.gcp.http_service import Answer, Call, FakeHttp, Json, RefusalError, answer
 
-_CHUNK = 256 * 1024  # of a resumable upload, all but its last part
+_CHUNK = 256 * 1024  # of a resumable upload, every part but the last
 _OBJECT = re.compile(r"(?:/download)?/storage/v1/b/([^/]+)/o/([^/]+)")
 _BUCKET = re.compile(r"/storage/v1/b/([^/]+)")
 _LIST = re.compile(r"/storage/v1/b/([^/]+)/o/?")
@@ -40,14 +40,14 @@ class Object:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """As the service tells them."""
+        """Return its checksums as the API reports them."""
         crc = base64.b64encode(google_crc32c.value(self.data).to_bytes(4, "big")).decode()
         md5 = base64.b64encode(hashlib.md5(self.data, usedforsecurity=False).digest()).decode()
         return {"crc32c": crc, "md5Hash": md5}
 
     @property
     def resource(self) -> Json:
-        """What the API tells of it."""
+        """Return the API's resource of the object."""
         at = self.at.isoformat().replace("+00:00", "Z")
         return {
             "kind": "storage#object", "id": f"{self.bucket}/{self.name}/{self.generation}", "name": self.name, "bucket": self.bucket,
@@ -58,7 +58,7 @@ class Object:
 
 
 class FakeStorage(FakeHttp):
-    """Buckets in memory. `page`: objects at most in one answer of a listing."""
+    """Buckets in memory. `page`: maximum number of objects in one page of a listing."""
 
     def __init__(self, *buckets: str, page: int = 1000) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class FakeStorage(FakeHttp):
         self._finished: dict[str, Json] = {}
 
     def put(self, bucket: str, name: str, data: bytes, metadata: dict[str, str] | None = None, condition: str | None = None) -> Object:
-        """Write an object; `condition`: the generation it must have, 0 = none may be there."""
+        """Write an object. `condition`: the generation that must exist, 0 = none may exist."""
         with self.lock:
             objects = self._objects(bucket)
             there = objects.get(name)
@@ -79,11 +79,11 @@ class FakeStorage(FakeHttp):
             return objects[name]
 
     def environment(self) -> dict[str, str]:
-        """What a process needs to find it."""
+        """Return the environment of a process that uses it."""
         return {"STORAGE_EMULATOR_HOST": self.url, "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false", "NO_GCE_CHECK": "true"}
 
     def serve(self, call: Call) -> Answer:
-        """Find who answers."""
+        """Route a request to its handler."""
         if call.path.startswith("/upload-session/"):
             return self._resume(call)
         if found := _UPLOAD.fullmatch(call.path):
@@ -181,7 +181,7 @@ class FakeStorage(FakeHttp):
 
 
 def _multipart(call: Call) -> tuple[Json, bytes]:
-    """The two parts of a multipart/related upload."""
+    """Split a multipart/related upload into its two parts."""
     kind = call.headers.get("Content-Type", call.headers.get("content-type", ""))
     boundary = BytesParser().parsebytes(f"Content-Type: {kind}\n\n".encode()).get_param("boundary")
     if not isinstance(boundary, str):

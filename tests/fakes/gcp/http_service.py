@@ -1,4 +1,4 @@
-"""The base of the GCP fakes that speak JSON over HTTP: calls noted, faults by call number, bearer tokens checked."""
+"""Base class of the GCP fakes that speak JSON over HTTP: a record of calls, scripted faults, bearer tokens checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one call. `status` and `reason`: said instead of doing it. `lost`: done, but the answer never arrives."""
+    """A scripted fault of one call. `status` and `reason`: returned instead of a call. `lost`: the call is made and its response never
+    arrives.
+    """
 
     status: int = 0
     reason: str = ""
@@ -26,7 +28,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Call:
-    """One request as it arrived."""
+    """One received request."""
 
     method: str
     path: str
@@ -46,7 +48,7 @@ class Answer:
 
 
 class RefusalError(Exception):
-    """An error as Google's JSON APIs word it."""
+    """An error in the form of Google's JSON APIs."""
 
     def __init__(self, status: int, message: str, reason: str = "invalid") -> None:
         super().__init__(f"{status} {reason}: {message}")
@@ -54,18 +56,18 @@ class RefusalError(Exception):
 
 
 def refusal(status: int, message: str, reason: str) -> Answer:
-    """Its body."""
+    """Return the error's body."""
     said = {"code": status, "message": message, "errors": [{"message": message, "domain": "global", "reason": reason}]}
     return answer({"error": said}, status)
 
 
 def answer(body: Any, status: int = 200) -> Answer:
-    """A JSON answer."""
+    """Return a JSON response."""
     return Answer(status, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
 
 class FakeHttp(ThreadingHTTPServer):
-    """Used as a context; leaving it fails when the fake itself was broken. `accepts`: whether a bearer token is good."""
+    """Base of a service. The context manager's exit fails the test if the fake had a bug. `accepts`: whether a bearer token is valid."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -80,11 +82,11 @@ class FakeHttp(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Return its URL."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def fail(self, fault: Fault, *, when: Callable[[Call], bool] = lambda call: True, call: int = 1, times: int = 1) -> None:
-        """Let the next `call`-th matching call go wrong (1 = the next one), and so on for `times` calls."""
+        """Fail the next `call`-th matching call (1 = the next one), and the `times` - 1 calls after it."""
         seen = 0
 
         def chosen(made: Call) -> Fault | None:
@@ -97,7 +99,7 @@ class FakeHttp(ThreadingHTTPServer):
         self.fault = chosen
 
     def serve(self, call: Call) -> Answer:
-        """The answer of one call. Raises RefusalError."""
+        """Return the response to one call. Raises RefusalError."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -141,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.server.serve(call)
         except RefusalError as refused:
             return refusal(refused.status, refused.message, refused.reason)
-        except Exception as error:  # a bug of the fake: the test that used it must fail, not retry
+        except Exception as error:  # a bug of the fake: the test must fail, not retry
             self.server.broken.append(f"{call.method} {call.path}: {error!r}")
             return refusal(400, "broken fake", "broken")
 

@@ -1,4 +1,4 @@
-"""GCP Secret Manager on 127.0.0.1 as far as nodes need it: the versions that are there, by their full names."""
+"""Fake of GCP Secret Manager: returns secret versions by their full names."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from tests.fakes.gcp.http_service import Answer, Call, FakeHttp, RefusalError, a
 
 
 class FakeSecrets(FakeHttp):
-    """`versions`: projects/P/secrets/NAME/versions/V -> the bytes it holds."""
+    """The service. `versions`: projects/P/secrets/NAME/versions/V -> bytes."""
 
     def __init__(self, versions: Mapping[str, bytes]) -> None:
         super().__init__()
         self.versions = dict(versions)
 
     def environment(self) -> dict[str, str]:
-        """What a process needs to find it."""
+        """Return the environment of a process that uses it."""
         return {"CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER": f"{self.url}/"}
 
     def payload(self, name: str) -> str:
-        """As the API words it."""
+        """Return the API's payload of a secret."""
         return base64.b64encode(self.versions[name]).decode()
 
     def serve(self, call: Call) -> Answer:
-        """AccessSecretVersion."""
+        """Answer AccessSecretVersion."""
         name = call.path.removeprefix("/v1/").removesuffix(":access")
         if not call.path.endswith(":access") or name not in self.versions:
             raise RefusalError(404, f"Secret [{name}] not found or has no versions.", "notFound")

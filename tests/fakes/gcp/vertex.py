@@ -1,4 +1,4 @@
-"""Vertex AI's custom jobs on 127.0.0.1: official messages over gRPC with TLS and over REST, documented rules, replicas as processes."""
+"""Fake of Vertex AI custom jobs: official messages over gRPC with TLS and over REST, documented rules, replicas as processes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tests.fakes.gcp.vertex_job import OVER, Job
 from tests.fakes.gcp.vertex_replicas import Replicas
 from tests.fakes.gcp.vertex_rules import broken_rules
 
-types: Any = aiplatform_v1.types  # what types it has are not those of its metaclasses
+types: Any = aiplatform_v1.types  # mypy cannot see the types that their metaclasses make
 PROJECT, REGION = "acme-ml", "us-central1"
 STOCKOUT = f"Resources are insufficient in region: {REGION}. Try a different region or use a different accelerator."
 _FILTER = re.compile(r'(labels\.\w+|state)="([^"]*)"')
 
 
 class FakeVertex:
-    """`environment` is what the service account and the network give a container. `grace_s` stands for the service's 30 s.
+    """The service. `environment`: the service account's and the network's variables in a container. `grace_s` replaces the service's 30 s.
 
-    `machines`: how many there are for all jobs together; a job without enough of them waits, at most `stockout_s`.
+    `machines` is the number of machines for all jobs together. A job without enough machines waits for at most `stockout_s`.
     """
 
     def __init__(self, folder: Path, logs: FakeLogging, environment: Mapping[str, str], *, grace_s: float = 30.0) -> None:
@@ -40,7 +40,7 @@ class FakeVertex:
         self.calls: list[tuple[str, Any, Mapping[str, str]]] = []
         self.broken: list[str] = []
         self.accepts: Callable[[str | None], bool] = lambda token: True
-        self.strange: int | None = None  # the state that it tells of every job, of a version that is not out yet
+        self.strange: int | None = None  # a state that every job reports, as from a later version of the API
         self._faults: dict[tuple[str, int], Fault] = {}
         self._counts: dict[str, int] = {}
         self._ids = itertools.count(4_500_000_000_000_000_000)
@@ -48,21 +48,21 @@ class FakeVertex:
         self.rest, self.grpc = RestDoor(self), GrpcDoor(self)
 
     def fail(self, operation: str, fault: Fault, *, call: int = 1, times: int = 1) -> None:
-        """Let the next `call`-th call of an operation go wrong (1 = the next one), and so on for `times` calls."""
+        """Fail the next `call`-th call of an operation (1 = the next one), and the `times` - 1 calls after it."""
         with self.lock:
             first = self._counts.get(operation, 0) + call
             self._faults |= {(operation, first + later): fault for later in range(times)}
 
     def count(self, operation: str) -> int:
-        """How often an operation was called."""
+        """Return the number of calls of an operation."""
         return self._counts.get(operation, 0)
 
     def heal(self) -> None:
-        """Forget what was to go wrong."""
+        """Remove all scripted faults."""
         self._faults.clear()
 
     def take(self, operation: str, request: Any, headers: Mapping[str, str]) -> tuple[Any, Fault | None]:
-        """Note a call and do it: the answer, and what is scripted to go wrong with that. Raises RefusalError."""
+        """Record a call and do it. Return the response and the call's scripted fault. Raises RefusalError."""
         with self.lock:
             self.calls.append((operation, request, dict(headers)))
             number = self._counts[operation] = self._counts.get(operation, 0) + 1
@@ -76,7 +76,7 @@ class FakeVertex:
                 "CancelCustomJob": self._cancel}[operation](request), fault  # fmt: skip
 
     def preempt(self, name: str) -> None:
-        """Take a spot machine of a job."""
+        """Preempt a spot machine of a job."""
         job = self.jobs[name]
         assert job.message.job_spec.scheduling.strategy.name == "SPOT", "only spot machines are taken"
         job.preempt.set()
@@ -149,7 +149,7 @@ class FakeVertex:
         return found
 
     def _run(self, job: Job, number: int) -> None:
-        """The life of a job: machines, replicas, an end."""
+        """Run a job: allocate machines, run its replicas, end it."""
         try:
             if not self._wait_for_machines(job):
                 return
@@ -161,7 +161,7 @@ class FakeVertex:
             replicas.end(self.grace_s)
             job.holds = 0
             self._conclude(job, cause, replicas.failed)
-        except Exception as error:  # a bug of the fake: the test that used it must fail
+        except Exception as error:  # a bug of the fake: the test must fail
             self.broken.append(repr(error))
             raise
 
@@ -192,7 +192,7 @@ class FakeVertex:
             return True
 
     def _watch(self, job: Job, replicas: Replicas, until: float) -> str | None:
-        """Why the replicas are ended; None = they ended by themselves."""
+        """Return the reason to end the replicas, or None if they exited by themselves."""
         while not replicas.ended:
             if job.cancel.is_set():
                 return "cancel"
@@ -224,7 +224,7 @@ class FakeVertex:
             job.message.end_time = datetime.now(UTC)
             if code is not None:
                 job.message.error = {"code": code, "message": text}
-            job.message.state = types.JobState[state]  # last: whoever sees it ended sees all
+            job.message.state = types.JobState[state]  # set last, so that a reader who sees the end sees all fields
 
 
 def _has(message: Any, name: str, value: str) -> bool:

@@ -1,4 +1,4 @@
-"""The two ways into the fake Vertex: gRPC with TLS, as the client comes by default, and REST, both with the official messages alone."""
+"""The two endpoints of the fake Vertex AI: gRPC with TLS, which the client uses by default, and REST. Both use the official messages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RefusalError(Exception):
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one call. `code`: said instead of doing it. `lost`: done, but the answer never arrives."""
+    """A scripted fault of one call. `code`: returned instead of a call. `lost`: the call is made and its response never arrives."""
 
     code: int = 0
     message: str = "said the service"
@@ -64,7 +64,7 @@ LOST = Fault(lost=True)
 
 
 class GrpcDoor:
-    """TLS on a port of 127.0.0.1."""
+    """gRPC with TLS on a port of 127.0.0.1."""
 
     def __init__(self, fake: FakeVertex) -> None:
         self._fake = fake
@@ -77,15 +77,15 @@ class GrpcDoor:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Return its address."""
         return f"https://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Listen."""
+        """Start to listen."""
         self._server.start()
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._server.stop(0.2).wait()
         self._pool.shutdown()
 
@@ -101,7 +101,7 @@ class GrpcDoor:
             except Exception as error:  # a bug of the fake
                 self._fake.broken.append(f"{operation}: {error!r}")
                 raise
-            if fault and fault.lost:  # as a client sees it whose deadline is over
+            if fault and fault.lost:  # what a client sees when its deadline expires
                 context.abort_with_status(rpc_status.to_status(_status(RefusalError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded"))))
             return found
 
@@ -112,14 +112,14 @@ class GrpcDoor:
 
 
 class RestDoor(FakeHttp):
-    """The same over HTTP and JSON."""
+    """The same calls over HTTP and JSON."""
 
     def __init__(self, fake: FakeVertex) -> None:
         super().__init__()
         self._fake = fake
 
     def serve(self, call: Call) -> Answer:
-        """The calls of the four methods."""
+        """Route a request to one of the four methods."""
         headers = {name.lower(): value for name, value in call.headers.items()}
         try:
             operation, request = _parsed(call)
@@ -134,7 +134,7 @@ class RestDoor(FakeHttp):
 
 
 def _parsed(call: Call) -> tuple[str, Any]:
-    """Which method a request is of. Unknown members are refused by the messages themselves."""
+    """Return the method of a request and its message. The message classes refuse unknown members."""
     jobs = re.fullmatch(r"/v1/(projects/[^/]+/locations/[^/]+)/customJobs", call.path)
     one = re.fullmatch(r"/v1/(projects/[^/]+/locations/[^/]+/customJobs/[^/:]+)(:cancel)?", call.path)
     if jobs and call.method == "POST":

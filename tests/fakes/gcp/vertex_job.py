@@ -1,4 +1,4 @@
-"""One custom job of the fake Vertex."""
+"""One custom job of the fake Vertex AI."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OVER = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_S
 
 @dataclass
 class Job:
-    """One custom job: its message, and what is asked of the thread that runs it."""
+    """One custom job: its message, and the requests to the thread that runs it."""
 
     message: Any
     created: float = field(default_factory=time.time)
@@ -22,15 +22,15 @@ class Job:
 
     @property
     def nodes(self) -> int:
-        """Its replicas."""
+        """Return the number of replicas."""
         return sum(pool.replica_count for pool in self.message.job_spec.worker_pool_specs)
 
     @property
     def over(self) -> bool:
-        """Whether it has ended."""
+        """Return whether it has ended."""
         return self.message.state.name in OVER
 
     @property
     def id(self) -> str:
-        """The last part of its name."""
+        """Return the last part of its name."""
         return str(self.message.name).rsplit("/", 1)[-1]

@@ -1,4 +1,4 @@
-"""The replicas of one custom job as processes on addresses of their own, with the variables that Vertex sets."""
+"""The replicas of one fake custom job: processes on addresses of their own, with the variables that Vertex AI sets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Replicas(Containers):
-    """One container for each replica, started together. A replica's name is its address here: Vertex's resolve in its own network alone."""
+    """One container per replica, started together. A replica's name is its address, since Vertex's names resolve only in its network."""
 
     def __init__(self, fake: FakeVertex, job: Job, number: int) -> None:
         super().__init__()
@@ -34,13 +34,13 @@ class Replicas(Containers):
 
     @property
     def ended(self) -> bool:
-        """The job is over when the primary replica has exited with 0, or any other with something else."""
+        """Return whether the job has ended: the primary replica exited with 0, or any replica failed."""
         codes = self.codes
         return codes[0] == 0 or any(codes) or all(code is not None for code in codes)
 
     @property
     def failed(self) -> tuple[str, int] | None:
-        """The replica that failed, and its code."""
+        """Return the replica that failed and its exit code."""
         codes = self.codes
         if codes[0] == 0:
             return None

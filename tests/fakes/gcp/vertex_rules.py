@@ -1,4 +1,4 @@
-"""What Vertex refuses of a CustomJob, as its documentation says it; the types are checked by the official messages."""
+"""Rules for a CustomJob that Vertex AI's documentation states. The official messages check the types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BY_NAME = "compute.googleapis.com/reservation-name"
 
 
 def broken_rules(job: Any) -> list[str]:
-    """Every rule that a job breaks."""
+    """Return every rule that a job breaks."""
     spec = job.job_spec
     return [*_job(job), *_pools(spec), *_scheduling(spec), *_network(spec)]
 

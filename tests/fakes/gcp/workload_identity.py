@@ -1,4 +1,4 @@
-"""Workload identity federation on 127.0.0.1: a pipeline's own token is exchanged for one that the fakes take, for as long as it is good."""
+"""Fake of workload identity federation: exchanges a pipeline's own token for an access token that the GCP fakes accept."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from urllib.parse import parse_qs
 from tests.fakes.gcp.http_service import Answer, Call, FakeHttp, RefusalError, answer
 
 SUBJECT_TOKEN = "eyJ.of-the-pipeline.signature"
-GITHUB_TOKEN = "header.claims.signature"  # as tests/helpers/pipeline_schedulers.py gives it
+GITHUB_TOKEN = "header.claims.signature"  # as tests/helpers/pipeline_schedulers.py issues it
 AUDIENCE = "//iam.googleapis.com/projects/123456789/locations/global/workloadIdentityPools/ci/providers/github"
 
 
 class FakeTokens(FakeHttp):
-    """`lifetime_s` of the tokens given out; `refuses` says no to whoever comes."""
+    """The service. `lifetime_s`: lifetime of its access tokens. `refuses`: it refuses every caller."""
 
     def __init__(self, *, lifetime_s: float = 3600) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class FakeTokens(FakeHttp):
         self._numbers = itertools.count(1)
 
     def serve(self, call: Call) -> Answer:
-        """The exchange (RFC 8693), and what it is good for: becoming a service account."""
+        """Answer a token exchange (RFC 8693), or the impersonation of a service account with an exchanged token."""
         if call.path.endswith(":generateAccessToken"):
             return self._become(call)
         asked = parse_qs(call.body.decode())
@@ -43,7 +43,7 @@ class FakeTokens(FakeHttp):
         return answer({"access_token": token, "issued_token_type": kind, "token_type": "Bearer", "expires_in": int(self.lifetime_s)})
 
     def _become(self, call: Call) -> Answer:
-        """GenerateAccessToken of the IAM credentials API: who asks is known by the token of the exchange."""
+        """Answer GenerateAccessToken of the IAM credentials API. The exchanged token identifies the caller."""
         account = call.path.rsplit("/", 1)[-1].removesuffix(":generateAccessToken")
         if not self.takes(call.headers.get("Authorization", call.headers.get("authorization", "")).removeprefix("Bearer ")):
             raise RefusalError(403, "Permission 'iam.serviceAccounts.getAccessToken' denied", "forbidden")
@@ -53,21 +53,21 @@ class FakeTokens(FakeHttp):
         return answer({"accessToken": token, "expireTime": until})
 
     def give(self) -> str:
-        """A token that is good from now on."""
+        """Issue a token that is valid from now on."""
         token = f"ya29.gpuyard-test-{next(self._numbers)}-{'x' * 24}"
         self.good[token] = time.time() + self.lifetime_s
         return token
 
     def takes(self, token: str | None) -> bool:
-        """Whether a bearer token is good now."""
+        """Return whether a bearer token is valid now."""
         return self.good.get(token or "", 0.0) > time.time()
 
     def revoke(self) -> None:
-        """Every token that was given out is of no use any more."""
+        """Revoke every issued token."""
         self.good.clear()
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """What a process needs to sign in here, as a pipeline's action writes it."""
+        """Return the environment of a process that signs in here, as a pipeline's action sets it."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "subject-token").write_text(SUBJECT_TOKEN)
         document = {

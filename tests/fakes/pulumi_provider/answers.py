@@ -1,4 +1,4 @@
-"""What the clouds answer to an update that nobody makes: shaped as theirs, and of each id, ARN and name it is known whose it is."""
+"""Outputs of resources and look-ups for recordings without an engine, in the clouds' own forms, with the resource of each value."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pulumi.runtime import mocks
 from gpuyard.components.planning.recorder import Answers
 from tests.fakes.pulumi_provider import resource_rules, sdk_check
 
-_PLACES = ("modelPackageGroupName", "url", "project", "zone", "region", "resourceGroupName")  # what else an id is made of
+_PLACES = ("modelPackageGroupName", "url", "project", "zone", "region", "resourceGroupName")  # further properties that are part of an id
 
 
 class Origin(NamedTuple):
-    """Where a value comes from: an output of a resource."""
+    """The output of a resource that a value comes from."""
 
     token: str
     name: str
@@ -21,7 +21,7 @@ class Origin(NamedTuple):
 
 
 class Referring(Answers):
-    """Answers of an update, shaped as the clouds shape them; each id, ARN and name is one resource's own, and `origins` says whose."""
+    """Answers of an update, in the clouds' forms. Each id, ARN and name belongs to one resource, and `origins` maps it there."""
 
     preview = False
 
@@ -29,7 +29,9 @@ class Referring(Answers):
         self.origins: dict[str, Origin] = {}
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
-        """Inputs as they are; a name where the provider gives one; what AWS computes: a text of its own, a number 1, or empty."""
+        """Return id and outputs: the inputs, a generated name where the provider makes one, and a unique text, 1 or an empty value for the
+        rest.
+        """
         if args.typ.partition(":")[0] not in resource_rules.PACKAGES:
             return f"{args.name}-id", args.inputs
         shape, model, outputs = resource_rules.of(args.typ), sdk_check.resource(args.typ), dict(args.inputs)
@@ -46,10 +48,10 @@ class Referring(Answers):
                 outputs[name] = where.get(name) or (made_id if name == "keyId" else own)
         outputs |= shape.shown(made_id, args.inputs)
         for name, value in {"id": made_id, **where}.items():
-            if value not in args.inputs.values():  # a name that the program gave is in others without being of this one
+            if value not in args.inputs.values():  # a name that the program chose appears elsewhere too
                 self.origins[value] = Origin(args.typ, args.name, name)
         return made_id, outputs
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """The stand-in's answers."""
+        """Return the provider's result of a look-up."""
         return {**resource_rules.of(args.token).look_ups[args.token], **args.args}, []

@@ -1,4 +1,4 @@
-"""How AWS shapes what it makes: ids, ARNs, names, what cannot be changed in place, and the answers to look-ups. Tables, by type token."""
+"""How AWS forms ids, ARNs and names, which properties force a replacement, and the results of look-ups. Tables by type token."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.fakes.pulumi_provider.resource_rules import Shapes, digits
 ACCOUNT, REGION, PARTITION = "123456789012", "us-east-1", "aws"
 _ARN_OF_HERE = "arn:aws:{service}:us-east-1:123456789012:{rest}"
 
-# Token -> prefix of an id that AWS draws itself. What is not here has its name, or its ARN, as id.
+# Token -> prefix of an id that AWS generates. For other types the id is the name or the ARN.
 DRAWN = {
     "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": "sg-",
     "aws:ec2/eip:Eip": "eipalloc-",
@@ -30,7 +30,7 @@ DRAWN = {
     "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": "sgr-",
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": "sgr-",
 }
-# Token -> what stands after the account in its ARN. The id is the ARN itself where the type is in ID_IS_ARN.
+# Token -> the rest of its ARN. For types in ID_IS_ARN the ARN is the id.
 _ARNS = {
     "aws:autoscaling/group:Group": "autoscaling:{region}:{account}:autoScalingGroup:{uuid}:autoScalingGroupName/{name}",
     "aws:batch/computeEnvironment:ComputeEnvironment": "batch:{region}:{account}:compute-environment/{name}",
@@ -54,13 +54,13 @@ ID_IS_ARN = {
     "aws:iam/policy:Policy",
     "aws:sns/topic:Topic",
 }
-# The property that is a resource's name where it is not `name`; None: the provider gives no name of its own.
+# The property that holds a resource's name where it is not `name`. None: the provider generates no name.
 NAME_OF = {
     "aws:s3/bucket:Bucket": "bucket",
     "aws:kms/alias:Alias": "name",
     "aws:s3/bucketObjectv2:BucketObjectv2": "key",
 }
-# Changing one of these replaces the resource. `*`: of every type; a type's own row is added to that.
+# Properties whose change replaces the resource. `*` applies to every type, in addition to the type's own row.
 _FIXED: Mapping[str, frozenset[str]] = {
     "*": frozenset({"name", "namePrefix", "bucket", "region", "vpcId"}),
     "aws:autoscaling/schedule:Schedule": frozenset({"autoscalingGroupName", "scheduledActionName"}),
@@ -83,7 +83,7 @@ _FIXED: Mapping[str, frozenset[str]] = {
     "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": frozenset({"securityGroupId"}),
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": frozenset({"securityGroupId"}),
 }
-# Outputs that any change in place makes anew, so that a preview cannot know them.
+# Outputs that every in-place change renews, so that a preview does not know them.
 RENEWED = {"aws:ec2/launchTemplate:LaunchTemplate": ("latestVersion",), "aws:s3/bucketObjectv2:BucketObjectv2": ("etag", "versionId")}
 
 _IMAGE = "ami-0123456789abcdef0"

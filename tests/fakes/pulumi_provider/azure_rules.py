@@ -1,4 +1,4 @@
-"""How Azure shapes what it makes: ids, names, what cannot be changed in place, and the answers to look-ups."""
+"""How Azure forms ids and names, which properties force a replacement, and the results of look-ups."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _IDENTITY = "azure-native:managedidentity:UserAssignedIdentity"
 _ASSIGNMENT, _ROLE = "azure-native:authorization:RoleAssignment", "azure-native:authorization:RoleDefinition"
 _ACCOUNT, _VAULT = "azure-native:storage:StorageAccount", "azure-native:keyvault:Vault"
 _SCALE_SET = "azure-native:compute:VirtualMachineScaleSet"
-_SQUEEZED = {_ACCOUNT, "azure-native:containerregistry:Registry"}  # names of letters and digits alone
-_BELOW = ("scope", "resourceUri")  # of resources that stand on another one
+_SQUEEZED = {_ACCOUNT, "azure-native:containerregistry:Registry"}  # their names have letters and digits only
+_BELOW = ("scope", "resourceUri")  # the parent's id, for resources that extend another one
 _FIXED: Mapping[str, frozenset[str]] = {
     "*": frozenset({"resourceGroupName", "location"}),
     _ACCOUNT: frozenset({"isHnsEnabled", "kind"}),
@@ -42,7 +42,7 @@ LOOK_UPS: Mapping[str, Mapping[str, Any]] = {
 
 
 def _name_key(token: str) -> str:
-    """The last part of its path: `virtualNetworkName` of a VirtualNetwork."""
+    """Return the last part of the path: `virtualNetworkName` of a VirtualNetwork."""
     kind = token.rpartition(":")[2]
     return next((part for part in reversed(_path(token)) if part not in _BELOW), f"{kind[0].lower()}{kind[1:]}Name")
 
@@ -52,7 +52,7 @@ def _path(token: str) -> list[str]:
 
 
 def _made(token: str, urn: str, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The id is the resource's path below its group, or below what it stands on; `name` is the last part of it."""
+    """Return id and `name`. The id is the resource's path in its group or below its parent, and `name` is the path's last part."""
     label = urn.rpartition("::")[2]
     if token == _GROUP:
         name = str(inputs.get("resourceGroupName") or label)
@@ -61,7 +61,7 @@ def _made(token: str, urn: str, inputs: Mapping[str, Any]) -> tuple[str, dict[st
     above = next((str(inputs[key]) for key in _BELOW if key in inputs), group)
     kinds = (azure_types.table().get(token, {}).get("arm") or f"Microsoft.Other/{token.rpartition(':')[2]}").split("/")
     parts = [str(inputs.get(key) or label) for key in _path(token) if key not in ("resourceGroupName", *_BELOW)] or [label]
-    parts = ["default"] * (len(kinds) - 1 - len(parts)) + parts  # a container is in the account's one blob service
+    parts = ["default"] * (len(kinds) - 1 - len(parts)) + parts  # a container belongs to the account's only blob service
     if token == "azure-native:storage:BlobContainer":
         parts = [parts[1], parts[0], parts[2]]
     made_id = "/".join([above, "providers", kinds[0], *(word for pair in zip(kinds[1:], parts, strict=False) for word in pair)])
@@ -69,7 +69,7 @@ def _made(token: str, urn: str, inputs: Mapping[str, Any]) -> tuple[str, dict[st
 
 
 def _own(token: str, urn: str, name: str) -> dict[str, Any]:
-    """What else a resource says of where it is."""
+    """Return further outputs of a resource: the ids of an identity, the URIs of a key."""
     if token == _IDENTITY:
         return {"principalId": _guid(urn, "principal"), "clientId": _guid(urn, "client"), "tenantId": TENANT}
     if token == "azure-native:keyvault:Key":
@@ -78,7 +78,7 @@ def _own(token: str, urn: str, name: str) -> dict[str, Any]:
 
 
 def _shown(made_id: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Identities are given as a list and shown as a map, one of Azure's own has a principal; a vault says where it is."""
+    """Return properties in the form that Azure returns: identities as a map with principals, a vault with its URI."""
     shown: dict[str, Any] = {}
     identity, properties = inputs.get("identity"), inputs.get("properties")
     if isinstance(identity, Mapping):

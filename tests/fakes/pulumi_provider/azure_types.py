@@ -1,4 +1,4 @@
-"""The types of Azure Resource Manager: each one's path there, and where `properties` are that the SDK leaves out (azure_types.json)."""
+"""Azure Resource Manager's types: path of each, and the places of `properties` that the SDK leaves out (azure_types.json)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 @functools.cache
 def document() -> Mapping[str, Any]:
-    """The file: `types` by type token, `head` what stands beside `properties`, `nested` the classes that have `properties` too."""
+    """Return the file: `types` by type token, `head` the keys beside `properties`, `nested` the classes that have `properties` too."""
     read: Mapping[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
     return read
 
 
 def table() -> Mapping[str, Any]:
-    """Type token -> `arm`, its type (None: none of the manager's), API `version`, and `path`, the properties that are in its id."""
+    """Return by type token: `arm` (the type, or None), `api` version, and `path`, the properties that form the id."""
     types: Mapping[str, Any] = document()["types"]
     return types

@@ -1,4 +1,4 @@
-"""The stand-in's cloud: a folder with one file per resource, and the calls that came in. It refuses what a cloud refuses."""
+"""The fake cloud behind the stand-in provider: a folder with one file per resource and a log of calls. It refuses what a cloud refuses."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tests.fakes.pulumi_provider import resource_rules
 
 
 class Refused(Exception):  # noqa: N818 it goes back as the cloud's answer
-    """The cloud says no."""
+    """The cloud refuses a call."""
 
 
 class Cloud:
-    """What exists, on disk: it outlives the plug-in, as a cloud does."""
+    """The existing resources, on disk, so that they outlive the provider process."""
 
     def __init__(self, folder: Path, fail_create: int) -> None:
         self._folder, self._fail_create, self._creates, self._lock = folder, fail_create, 0, threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
 
     def log(self, call: str, urn: str, **more: Any) -> None:
-        """Keep a call for the tests."""
+        """Record a call for the tests."""
         with self._lock, (self._folder / "calls.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"call": call, "urn": urn, **more}) + "\n")
 
     def create(self, token: str, urn: str, inputs: Mapping[str, Any], outputs: dict[str, Any], made_id: str) -> None:
-        """Make a resource. Raises Refused where a name is taken, or this create is the one that fails."""
+        """Create a resource. Raises Refused if its name exists, or if this is the create that must fail."""
         with self._lock:
             self._creates += 1
             if self._creates == self._fail_create:
@@ -38,19 +38,19 @@ class Cloud:
             self._write(token, made_id, urn, inputs, outputs)
 
     def update(self, token: str, urn: str, inputs: Mapping[str, Any], outputs: dict[str, Any], made_id: str) -> None:
-        """Change a resource. Raises Refused where it is gone."""
+        """Change a resource. Raises Refused if it does not exist."""
         with self._lock:
             if not self._file(token, made_id).exists():
                 raise Refused(f"NotFound: no {token} {made_id}")
             self._write(token, made_id, urn, inputs, outputs)
 
     def read(self, token: str, made_id: str) -> dict[str, Any] | None:
-        """A resource as it is, or None."""
+        """Return a resource, or None."""
         file = self._file(token, made_id)
         return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
 
     def delete(self, token: str, made_id: str) -> None:
-        """Delete a resource. Raises Refused while another one names it: deleting in the wrong order must not pass."""
+        """Delete a resource. Raises Refused while another one refers to it, so that a wrong order of deletes fails."""
         with self._lock:
             file = self._file(token, made_id)
             if not file.exists():
@@ -71,7 +71,7 @@ class Cloud:
 
 
 def leaves(value: Any) -> Iterator[str]:
-    """Every text in a value."""
+    """Yield every text in a value."""
     if isinstance(value, Mapping):
         for item in value.values():
             yield from leaves(item)

@@ -1,4 +1,4 @@
-"""How Google Cloud shapes what it makes: ids and links, names, what cannot be changed in place, and the answers to look-ups."""
+"""How Google Cloud forms ids, links and names, which properties force a replacement, and the results of look-ups."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TEMPLATE = "gcp:compute/instanceTemplate:InstanceTemplate"
 _NETWORK, _SUBNET = "gcp:compute/network:Network", "gcp:compute/subnetwork:Subnetwork"
 _POOL = "projects/{project}/locations/global/workloadIdentityPools/{workloadIdentityPoolId}"
 
-# Type -> its id, made of its properties: registry.terraform.io/providers/hashicorp/google, "Attributes Reference" of each.
+# Type -> its id, formed from its properties: registry.terraform.io/providers/hashicorp/google, "Attributes Reference" of each.
 _IDS = {
     "gcp:artifactregistry/repository:Repository": "projects/{project}/locations/{location}/repositories/{repositoryId}",
     "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember": "{repository}/{role}/{member}",
@@ -62,7 +62,7 @@ _NAMED_BY = {
     "gcp:projects/iAMCustomRole:IAMCustomRole": "roleId",
     _ACCOUNT: "accountId",
 }
-_CHANGES = {"deletionPolicy", "labels"}  # of what else cannot be changed at all
+_CHANGES = {"deletionPolicy", "labels"}  # the properties of an instance template that can change in place
 _GRANT = frozenset({"role", "member", "condition", "bucket", "repository", "cryptoKeyId", "secretId", "serviceAccountId"})
 _FIXED: Mapping[str, frozenset[str]] = {
     "*": frozenset({"name", "namePrefix", "project", "region", "zone", "network", "location", *_NAMED_BY.values()}),
@@ -110,7 +110,7 @@ LOOK_UPS: Mapping[str, Mapping[str, Any]] = {
 
 
 def _fixes(token: str) -> frozenset[str]:
-    """An instance template cannot be changed at all."""
+    """Return all properties of an instance template that cannot change in place."""
     return frozenset(set(sdk_schema.resource(token).inputs) - _CHANGES) if token == _TEMPLATE else frozenset()
 
 
@@ -119,7 +119,7 @@ def _places(token: str) -> tuple[str, ...]:
 
 
 def _made(token: str, urn: str, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The id is the resource's path below its project; the link is that with the service in front."""
+    """Return the id, which is the resource's path in its project, and the link, which is the service's URL and that path."""
     label = urn.rpartition("::")[2]
     words = {**_HERE, "name": label, "drawn": digits(urn), **{key: value for key, value in inputs.items() if value is not None}}
     service, _, rest = token.removeprefix("gcp:").partition("/")
@@ -137,7 +137,7 @@ def _made(token: str, urn: str, inputs: Mapping[str, Any]) -> tuple[str, dict[st
 
 
 class _Blank(dict[str, Any]):
-    """Words of which one that is not there is a dash."""
+    """A mapping in which a missing key is a dash."""
 
     def __missing__(self, key: str) -> str:
         return "-"

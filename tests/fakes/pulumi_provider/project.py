@@ -1,4 +1,4 @@
-"""A Pulumi project whose clouds are stand-ins: the real engine, driven by commands, and what the stand-in's cloud then holds."""
+"""A Pulumi project that uses the stand-in providers with the real engine, and the contents of its fake cloud."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _PROVIDER = Path(__file__).with_name("provider.py")
 
 @dataclass
 class Project:
-    """A project folder, the environment that drives it, and the stand-in's cloud."""
+    """A project folder, the environment of its commands, and its fake cloud."""
 
     root: Path
     env: dict[str, str]
-    said: list[str] = field(default_factory=list)  # all that any command printed
+    said: list[str] = field(default_factory=list)  # all output of all commands
 
     @property
     def cloud(self) -> Path:
-        """The folder that is the cloud."""
+        """Return the folder that is the fake cloud."""
         return Path(self.env["GPUYARD_STANDIN_CLOUD"])
 
     def pulumi(self, *arguments: str, ok: bool = True, env: Mapping[str, str] | None = None) -> str:
-        """Run a pulumi command; returns what it printed, stderr included where it fails."""
+        """Run a pulumi command. Return its output, with stderr if it fails."""
         argv = ["pulumi", *arguments, "--non-interactive"]
         done = subprocess.run(
             argv, cwd=self.root, env={**self.env, **(env or {})}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
@@ -40,31 +40,31 @@ class Project:
         return done.stdout if ok else done.stdout + done.stderr
 
     def json(self, *arguments: str) -> Any:
-        """Run a pulumi command with --json and parse what it printed."""
+        """Run a pulumi command with --json and return the parsed output."""
         return json.loads(self.pulumi(*arguments, "--json"))
 
     def up(self, *arguments: str, ok: bool = True, env: Mapping[str, str] | None = None) -> str:
-        """`pulumi up` without a preview before it."""
+        """Run `pulumi up` without a preview."""
         return self.pulumi("up", "--yes", "--skip-preview", *arguments, ok=ok, env=env)
 
     def living(self) -> dict[str, dict[str, Any]]:
-        """What exists in the cloud: urn -> its document."""
+        """Return what exists in the fake cloud: URN -> document."""
         documents = [json.loads(file.read_text(encoding="utf-8")) for file in self.cloud.glob("*.json")]
         return {document["urn"]: document for document in documents}
 
     def calls(self, *names: str) -> Counter[tuple[str, str]]:
-        """(call, urn) -> how often it came in since the last `forget`."""
+        """Return (call, URN) -> number of calls since the last `forget`."""
         file = self.cloud / "calls.jsonl"
         lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
         return Counter((line["call"], line["urn"]) for line in lines if not names or line["call"] in names)
 
     def forget(self) -> None:
-        """Forget the calls so far."""
+        """Forget the recorded calls."""
         (self.cloud / "calls.jsonl").unlink(missing_ok=True)
 
 
 def make(root: Path, environment: Mapping[str, str], files: Mapping[str, str]) -> Project:
-    """A project in a new folder. `files` are its texts by path, Pulumi.yaml among them; it gets the stand-in and a state of its own."""
+    """Create a project in a new folder. `files` maps paths to texts and contains Pulumi.yaml. It has its own provider and state."""
     plugin, state = root / "plug in", root / "state"
     plugin.mkdir(parents=True)
     state.mkdir()

@@ -1,7 +1,7 @@
-"""A stand-in for the plug-ins of clouds: the real engine talks to it, no account is behind it, and it is strict about every property.
+"""A stand-in for the clouds' provider plug-ins, without an account: the real engine uses it, and it checks every property strictly.
 
-Settings are environment variables: GPUYARD_STANDIN_CLOUD is the folder that is its cloud (one file per resource, and calls.jsonl);
-GPUYARD_STANDIN_FAIL_CREATE=n lets the n-th create fail, as a throttled or refused call does.
+Settings are environment variables. GPUYARD_STANDIN_CLOUD is the folder that is its cloud (one file per resource, and calls.jsonl).
+GPUYARD_STANDIN_FAIL_CREATE=n makes the n-th create fail, as a throttled or refused call does.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ MAX_MESSAGE = 400 * 1024 * 1024
 
 
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
-    """What the engine asks of a provider."""
+    """The provider's gRPC service, as the engine calls it."""
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
 
     def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: N802 the names are the protocol's
-        return plugin_pb2.PluginInfo(version="99.0.0")  # of any package; the engine warns of one older than the SDK
+        return plugin_pb2.PluginInfo(version="99.0.0")  # the engine warns of a provider that is older than the SDK
 
     def Cancel(self, request: Any, context: Any) -> Any:  # noqa: N802
         return empty_pb2.Empty()
@@ -46,7 +46,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.DiffResponse()
 
     def Configure(self, request: Any, context: Any) -> Any:  # noqa: N802
-        # Like the real one: no secrets and no output values over the wire; the engine marks outputs of secret inputs itself.
+        # Like the real providers: no secrets or output values in messages. The engine marks outputs of secret inputs itself.
         return provider_pb2.ConfigureResponse(supportsPreview=True, supports_autonaming_configuration=True)
 
     def Invoke(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -144,7 +144,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
 
 def _named(token: str, request: Any, news: dict[str, Any], olds: dict[str, Any]) -> dict[str, Any]:
-    """The inputs with the name that the provider gives where the program gave none; what it gave once, it keeps."""
+    """Return the inputs with the name that the provider generates if the program gave none. A generated name never changes."""
     shape = resource_rules.of(token)
     name = shape.key(token)
     known = sdk_check.resource(token).inputs
@@ -158,7 +158,7 @@ def _named(token: str, request: Any, news: dict[str, Any], olds: dict[str, Any])
 
 
 def _outputs(token: str, inputs: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """All that a made resource has: its inputs, what is known already, and what the cloud computes; in a preview that is unknown."""
+    """Return all outputs of a resource: inputs, known outputs, and computed ones, which are unknown in a preview."""
     shape, has = resource_rules.of(token), sdk_check.resource(token).outputs
     outputs = {**{key: value for key, value in known.items() if key != "id"}, **inputs}
     outputs = {key: value for key, value in outputs.items() if key in has or key in inputs} | shape.shown(known.get("id", ""), inputs)
@@ -210,7 +210,7 @@ def _refuse(context: Any, text: str) -> NoReturn:
 
 
 def main() -> None:
-    """Serve until the engine stops us or is gone."""
+    """Serve until the engine stops this process or exits."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _signal, _frame: os._exit(0))
     exit_with_parent(lambda: None)

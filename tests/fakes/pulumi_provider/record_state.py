@@ -1,7 +1,6 @@
-"""Records the states of stacks under the stand-ins, which later versions must take over without replacing anything.
+"""Records the states of stacks under the stand-in providers. Later versions must take them over without a replacement.
 
-Once for each release, before it: `python tests/fakes/pulumi_provider/record_state.py dev-aws 0.1.0`.
-A recorded state is never changed again.
+Run it once before each release: `python tests/fakes/pulumi_provider/record_state.py dev-aws 0.1.0`. A recorded state never changes.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _OF_THIS_RUN = ("created", "modified", "sourcePosition", "stackTrace")
 
 
 def environment(home: Path) -> dict[str, str]:
-    """The environment of the engine, as tests/engine/conftest.py makes it."""
+    """Return the engine's environment, as tests/engine/conftest.py sets it."""
     return {
         **{key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")},
         "PATH": f"{bootstrap.ensure().folder}{os.pathsep}{os.environ['PATH']}",
@@ -38,7 +37,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def stack(folder: Path, env: dict[str, str], name: str) -> project.Project:
-    """The project of this checkout with one of its stacks, initialised."""
+    """Create a project of this checkout with one of its stacks initialised."""
     files = ("Pulumi.yaml", "stacks/__main__.py", f"stacks/Pulumi.{name}.yaml")
     made = project.make(folder, env, {file: (CHECKOUT / file).read_text(encoding="utf-8") for file in files})
     made.pulumi("stack", "init", name)
@@ -46,7 +45,7 @@ def stack(folder: Path, env: dict[str, str], name: str) -> project.Project:
 
 
 def compact(exported: str) -> bytes:
-    """A stack's export without what is true of one run alone, compressed; the same bytes for the same state."""
+    """Return a stack's export, compressed, without the values of a single run: equal states give equal bytes."""
     document: dict[str, Any] = json.loads(exported)
     for resource in document["deployment"]["resources"]:
         for key in _OF_THIS_RUN:

@@ -1,6 +1,6 @@
-"""What a cloud's stand-in has to know of it beside the SDK: ids, names, what cannot be changed in place, the answers to look-ups.
+"""Rules of a cloud that the SDK does not contain: ids, names, properties that force a replacement, results of look-ups.
 
-A cloud is one `Shapes`, in the module that `_MODULES` names. Its tables are by type token; what they lack follows a plain rule.
+Each cloud has one `Shapes`, in the module that `_MODULES` names. Its tables are by type token, with a general rule for other types.
 """
 
 from __future__ import annotations
@@ -18,52 +18,52 @@ PACKAGES = tuple(_MODULES)
 
 @dataclass(frozen=True)
 class Shapes:
-    """How a cloud shapes what it makes."""
+    """The rules of one cloud."""
 
     look_ups: Mapping[str, Mapping[str, Any]]
-    """Token of a look-up -> its answer; its arguments are added to that."""
+    """Token of a look-up -> its result, to which its arguments are added."""
     fixed: Mapping[str, frozenset[str]]
-    """Changing one of these properties replaces the resource. `*`: of every type; a type's own row is added to that."""
+    """Properties whose change replaces the resource. `*` applies to every type, in addition to the type's own row."""
     renewed: Mapping[str, tuple[str, ...]]
-    """Outputs that any change in place makes anew, so that a preview cannot know them."""
+    """Outputs that every in-place change renews, so that a preview does not know them."""
     named_by: Mapping[str, str]
-    """The property that is a resource's name where `name_key` would not find it."""
+    """The property that holds a resource's name where `name_key` is wrong."""
     made: Callable[[str, str, Mapping[str, Any]], tuple[str, dict[str, Any]]]
-    """(token, urn, inputs) -> the id of a new resource, and the outputs which say where it is (`arn`, `selfLink`)."""
+    """(token, URN, inputs) -> the id of a new resource, and its addresses (`arn`, `selfLink`)."""
     held: frozenset[str]
-    """Types that cannot be deleted while another resource names their id."""
+    """Types that cannot be deleted while another resource refers to their id."""
     computed: Callable[[str, str], Any]
-    """(output, id) -> what the cloud computes for it; None: a text or number of no meaning."""
+    """(output, id) -> the computed value, or None for a value without meaning."""
     name: Callable[[str, str, str], str]
-    """(token, name in the program, that with some digits) -> the name that the provider gives where the program gave none."""
+    """(token, name in the program, that name with digits) -> the name that the provider generates if the program gave none."""
     all_tags: str = ""
-    """The output in which the tags of the provider and of the resource are together."""
+    """The output that holds the tags of the provider and of the resource together."""
     name_key: Callable[[str], str] = lambda token: "name"
-    """Token -> the property that is the name, by the cloud's rule."""
+    """Token -> the property that holds the name."""
     all_fixed: Callable[[str], frozenset[str]] = lambda token: frozenset()
-    """Token -> more such properties as in `fixed`, by the cloud's rule."""
+    """Token -> further properties whose change replaces the resource."""
     places: Callable[[str], tuple[str, ...]] = lambda token: ()
-    """Token -> the properties that its id is made of."""
+    """Token -> the properties that form its id."""
     shown: Callable[[str, Mapping[str, Any]], dict[str, Any]] = lambda made_id, inputs: {}
-    """(id, or nothing in a preview; inputs) -> the properties that come back in another form than they were given."""
+    """(id, empty in a preview; inputs) -> properties that come back in another form than they were given."""
 
     def key(self, token: str) -> str:
-        """The property that is a resource's name."""
+        """Return the property that holds a resource's name."""
         return self.named_by.get(token) or self.name_key(token)
 
     def fixes(self, token: str) -> frozenset[str]:
-        """The properties whose change replaces a resource of this type."""
+        """Return the properties whose change replaces a resource of this type."""
         return self.fixed["*"] | self.fixed.get(token, frozenset()) | self.all_fixed(token)
 
 
 @functools.cache
 def of(token: str) -> Shapes:
-    """The shapes of the cloud that a type token is of. Raises KeyError where there is none."""
+    """Return the rules of the cloud that a type token belongs to. Raises KeyError for another package."""
     module = importlib.import_module(f"tests.fakes.pulumi_provider.{_MODULES[token.partition(':')[0]]}")
     found: Shapes = module.SHAPES
     return found
 
 
 def digits(*parts: str) -> str:
-    """17 digits as a cloud draws them, the same for the same parts."""
+    """Return 17 hexadecimal digits, equal for equal parts."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:17]

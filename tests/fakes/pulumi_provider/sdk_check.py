@@ -1,4 +1,4 @@
-"""Holds the inputs of resources, as they go over the wire, to what the installed SDK says: names and types, nested ones included."""
+"""Checks the inputs of resources, in their wire form, against the installed SDK: names and types, nested ones included."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from tests.fakes.pulumi_provider.sdk_schema import Kind, Property, UnknownToken,
 
 __all__ = ["SECRET", "SIGNATURE", "UNKNOWN", "Kind", "UnknownToken", "fields", "look_up", "plain", "problems", "resource"]
 
-UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # how the protocol writes a value that is not known yet
-SIGNATURE = "4dabf18193072939515e22adb298388d"  # the key that makes a mapping something else: a secret, an asset, an archive
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # the protocol's marker of an unknown value
+SIGNATURE = "4dabf18193072939515e22adb298388d"  # the key that marks a secret, an asset or an archive
 SECRET = "1b47061264138c4ac30d75fd1eb44270"
 _ASSETS = ("c44067f5952c0a294b673a41bacd8c17", "0def7320c3a5731c473e5ecbe6d01bc7")
 _PLAIN: Mapping[str, tuple[type, ...]] = {"str": (str,), "bool": (bool,), "int": (int, float), "float": (int, float)}
 
 
 def problems(token: str, values: Mapping[str, Any]) -> list[str]:
-    """Everything the SDK's own types refuse in a resource's inputs, nested ones included. Unknown values pass, secrets are looked into."""
+    """Return everything that the SDK's types refuse in a resource's inputs. Unknown values pass. Secrets are checked inside."""
     return list(_object_problems(resource(token).inputs, values, ""))
 
 
 def plain(value: Any) -> Any:
-    """A value without its secret wrappings."""
+    """Return a value without its secret wrappers."""
     if isinstance(value, Mapping):
         if value.get(SIGNATURE) == SECRET:
             return plain(value["value"])

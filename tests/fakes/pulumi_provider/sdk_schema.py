@@ -1,6 +1,6 @@
-"""What an installed Pulumi SDK says of a resource or a look-up: property names on the wire, types, required or not.
+"""What an installed Pulumi SDK declares of a resource or a look-up: wire names, types, required or optional.
 
-Read from the SDK's own source text, class by class, so that nothing of it is imported: `aws.ec2` costs seconds, this milliseconds.
+It parses the SDK's source text class by class and imports nothing: importing `aws.ec2` takes seconds, this takes milliseconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 PLAIN = ("str", "bool", "int", "float")
 _CLASS = re.compile(r"^class (\w+)", re.MULTILINE)
 _MODULE = re.compile(r'"mod": "([^"]+)",\s*"fqn": "([^"]+)",\s*"classes": \{([^}]*)\}')
-_PARSING = threading.Lock()  # CPython's own parser counts its depth for all threads together (gh-106905)
+_PARSING = threading.Lock()  # CPython's parser counts its depth for all threads together (gh-106905)
 
 
 class UnknownToken(Exception):  # noqa: N818 it is an answer, not a fault
@@ -26,17 +26,17 @@ class UnknownToken(Exception):  # noqa: N818 it is an answer, not a fault
 
 @dataclass(frozen=True)
 class Kind:
-    """A type: `word` is str, bool, int, float, any, asset, enum, list, map, union or object; `parts` are the inner types."""
+    """A type. `word` is str, bool, int, float, any, asset, enum, list, map, union or object; `parts` are the inner types."""
 
     word: str
     parts: tuple[Kind, ...] = ()
     name: str = ""  # an object's input class, or an enumeration's class
-    home: str = ""  # the folder of the SDK which that is in: pulumi_aws/ec2
+    home: str = ""  # the SDK folder of that class: pulumi_aws/ec2
 
 
 @dataclass(frozen=True)
 class Property:
-    """One property of a resource, as it goes over the wire."""
+    """One property of a resource, by its wire name."""
 
     kind: Kind
     required: bool
@@ -44,7 +44,7 @@ class Property:
 
 @dataclass(frozen=True)
 class Resource:
-    """A resource type: what it takes, and what it has once made (`required` of an output: it always has a value)."""
+    """A resource type: its inputs and its outputs. A `required` output always has a value."""
 
     token: str
     inputs: Mapping[str, Property]
@@ -53,7 +53,7 @@ class Resource:
 
 @functools.cache
 def resource(token: str) -> Resource:
-    """The resource of a type token such as `aws:ec2/vpc:Vpc`. Raises UnknownToken."""
+    """Return the resource of a type token such as `aws:ec2/vpc:Vpc`. Raises UnknownToken."""
     package = _package(token)
     home, name = _resources(package).get(token, ("", ""))
     if not name:
@@ -65,7 +65,7 @@ def resource(token: str) -> Resource:
 
 @functools.cache
 def look_up(token: str) -> Resource:
-    """The look-up of a token such as `aws:index/getRegion:getRegion`: its arguments and its results. Raises UnknownToken."""
+    """Return arguments and results of a look-up such as `aws:index/getRegion:getRegion`. Raises UnknownToken."""
     package, (_, module, name) = _package(token), token.split(":")
     service = module.partition("/")[0]
     home = package if service == "index" else f"{package}/{service}"
@@ -79,19 +79,19 @@ def look_up(token: str) -> Resource:
 
 @functools.cache
 def fields(home: str, name: str) -> Mapping[str, Property]:
-    """The properties of a nested input class such as ("pulumi_aws/ec2", "LaunchTemplateEbsArgs")."""
+    """Return the properties of a nested input class such as ("pulumi_aws/ec2", "LaunchTemplateEbsArgs")."""
     return _inputs(_classes(_folder(home) / "_inputs.py")[name], home)
 
 
 @functools.cache
 def members(home: str, name: str) -> frozenset[str]:
-    """The values of an enumeration such as ("pulumi_azure_native/storage", "MinimumTlsVersion")."""
+    """Return the values of an enumeration such as ("pulumi_azure_native/storage", "MinimumTlsVersion")."""
     body = _parsed(_classes(_folder(home) / "_enums.py")[name]).body
     return frozenset(str(ast.literal_eval(item.value)) for item in body if isinstance(item, ast.Assign))
 
 
 def _package(token: str) -> str:
-    """The SDK of a token: `azure-native:...` is in pulumi_azure_native."""
+    """Return the SDK's package of a token: pulumi_azure_native for `azure-native:...`."""
     return f"pulumi_{token.partition(':')[0].replace('-', '_')}"
 
 
@@ -106,7 +106,7 @@ def _folder(home: str) -> Path:
 
 @functools.cache
 def _resources(package: str) -> Mapping[str, tuple[str, str]]:
-    """Token -> (folder of the SDK, class)."""
+    """Return token -> (SDK folder, class)."""
     text = (_folder(package) / "__init__.py").read_text(encoding="utf-8")
     found = {}
     for match in _MODULE.finditer(text):
@@ -117,7 +117,7 @@ def _resources(package: str) -> Mapping[str, tuple[str, str]]:
 
 @functools.cache
 def _classes(file: Path) -> Mapping[str, str]:
-    """The text of each class of a source file."""
+    """Return the text of each class of a source file."""
     text = file.read_text(encoding="utf-8")
     starts = [(match.start(), match[1]) for match in _CLASS.finditer(text)]
     ends = [start for start, _ in starts[1:]] + [len(text)]
@@ -150,7 +150,7 @@ def _parsed(text: str) -> ast.ClassDef:
 
 
 def _getters(body: ast.ClassDef) -> dict[str, tuple[str, ast.expr]]:
-    """Python name -> (name on the wire, type) of a class's properties."""
+    """Return Python name -> (wire name, type) of a class's properties."""
     found = {}
     for item in body.body:
         if not isinstance(item, ast.FunctionDef) or item.returns is None:
@@ -182,7 +182,7 @@ def _kind(node: ast.expr | None, home: str) -> Kind:
 
 
 def _named(text: str, home: str) -> Kind:
-    """A quoted type: an input class, possibly of another service, or an enumeration; an output class is any."""
+    """Return a quoted type: an input class, possibly of another service, or an enumeration. An output class counts as any."""
     other, _, name = text.rpartition(".")
     if other == "outputs" or name.endswith("ArgsDict"):
         return Kind("any" if other == "outputs" else "object", name=name.removesuffix("Dict"), home=home)
@@ -192,11 +192,11 @@ def _named(text: str, home: str) -> Kind:
 
 def _one_of(kinds: list[Kind]) -> Kind:
     words = {kind.word for kind in kinds}
-    different = tuple(dict.fromkeys(kind for kind in kinds if kind.word != "str" or "enum" not in words))  # text or an enumeration: that
+    different = tuple(dict.fromkeys(kind for kind in kinds if kind.word != "str" or "enum" not in words))
     return different[0] if len(different) == 1 else Kind("union", different)
 
 
 def _snake(name: str) -> str:
-    """An SDK's file of a class: BucketObjectv2 -> bucket_objectv2, GetCallerIdentity -> get_caller_identity."""
+    """Return the SDK's file name of a class: BucketObjectv2 -> bucket_objectv2, GetCallerIdentity -> get_caller_identity."""
     step = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
     return step.lower()

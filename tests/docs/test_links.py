@@ -49,6 +49,18 @@ def test_a_dead_link_is_found(tmp_path: Path) -> None:
     assert list(dead_links(page)) == ["#none", "gone.md"]
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/architecture.md"])
+def test_every_file_that_a_page_names_exists(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(
+        re.findall(
+            r"`((?:components|stacks|tests|tools|training_jobs|launch|lifecycle|train|gpuyard)/[\w./]+\.(?:py|yaml|sh)|[\w/]+/)`", text
+        )
+    )
+    rooms = (ROOT, ROOT / "training_jobs", ROOT / "components")
+    assert [name for name in sorted(named) if not any((room / name).exists() for room in rooms)] == []
+
+
 def test_the_index_leads_to_every_page() -> None:
     index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
     linked = {(ROOT / "docs" / link.partition("#")[0]).resolve() for link in _LINK.findall(index)}

@@ -1,1 +1,1 @@
-"""The offline plan: what a Pulumi program would make and cost, told without an engine, an account or a network."""
+"""The offline plan: what a Pulumi program creates and costs, without an engine, an account or a network."""

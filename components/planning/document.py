@@ -1,4 +1,4 @@
-"""What a plan says, as frozen models: plain values alone. Nothing here loads Pulumi, so that a schema of it is quick."""
+"""The plan as frozen models of plain values. Nothing here loads Pulumi, so that `gpuyard schema plan` is quick."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 
 class Document(BaseModel):
-    """Base of what a plan holds."""
+    """Base of the plan's parts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class Amount(Document):
-    """A number between two bounds. Equal bounds: it is known. No upper bound: part of it is not known."""
+    """A number between two bounds. Equal bounds: the number is known. No upper bound: a part of it is unknown."""
 
     low: float
     high: float | None
@@ -24,81 +24,81 @@ class Amount(Document):
         return Amount(low=self.low + other.low, high=high)
 
     def times(self, factor: float) -> Amount:
-        """So many times as much; nothing of an unknown amount is nothing."""
+        """Return the amount times a factor; zero times an unknown amount is zero."""
         if factor == 0:
             return Amount(low=0, high=0)
         return Amount(low=self.low * factor, high=None if self.high is None else self.high * factor)
 
 
 class Line(Document):
-    """One thing that costs, in USD per hour."""
+    """One row of the money table."""
 
     name: str
-    what: str = Field(description="how many, of what, at which price")
+    what: str = Field(description="number of nodes, price of each, and where the price comes from")
     idle: Amount = Field(description="USD per hour while no job runs")
     full: Amount = Field(description="USD per hour with every node on")
     month: Amount = Field(description="USD of a month (730 h) with every node on")
-    note: str | None
+    note: str | None = Field(description="what the figures leave out or assume")
 
 
 class Money(Document):
-    """All of it."""
+    """The cost of the yard."""
 
     lines: list[Line]
     idle: Amount = Field(description="USD per hour while no job runs")
     full: Amount = Field(description="USD per hour with every node on")
     month: Amount = Field(description="USD of a month (730 h) with every node on")
     idle_month: Amount = Field(description="USD of a month in which no job runs")
-    budget: float | None = Field(description="USD per month; null: none, or not known")
+    budget: float | None = Field(description="USD per month; null: no budget, or its amount is unknown")
     hours: Amount | None = Field(
-        description="hours with every node on that the budget pays beside the idle cost; null: no budget, no machines"
+        description="hours per month with every node on that the budget pays after the idle cost; null: no budget, or no machines"
     )
     prices_of: str | None = Field(description="date of the oldest list price used; null: no list price is used")
-    not_priced: list[str] = Field(description="what costs too, and is in no catalogue")
+    not_priced: list[str] = Field(description="resources that cost money and have no price in the catalogue")
 
 
 class Need(Document):
-    """One quota of the region."""
+    """A quota that the account needs in the region."""
 
-    code: str | None = Field(description="the cloud's code; null: not known, ask the cloud")
+    code: str | None = Field(description="the cloud's code of the quota; null: not known")
     name: str
     unit: str
-    amount: int = Field(description="for all pools together, every node on")
+    amount: int = Field(description="needed by all pools together with every node on")
     pools: list[str]
-    granted: str | None = Field(description="why nothing has to be asked for; null: it has to be")
+    granted: str | None = Field(description="why no request is needed; null: request it")
 
 
 class Fabric(Document):
     """The network between the nodes of a pool."""
 
     pool: str
-    nics: int = Field(description="cards of a node that carry the fast fabric; 0: none")
-    card: str = Field(description="what the cloud calls such a card: EFA")
+    nics: int = Field(description="fast network cards of a node; 0: none")
+    card: str = Field(description="the cloud's name of such a card, such as EFA")
     gbps: float | None = Field(description="line rate of a node, in Gb/s")
-    transport: str | None = Field(description="what NCCL must report; null: nothing particular")
-    floor: float = Field(description="fraction of the line rate below which a job is refused")
+    transport: str | None = Field(description="transport that NCCL must report; null: any")
+    floor: float = Field(description="fraction of the line rate below which the preflight refuses a job")
 
 
 class Verdict(Document):
-    """What one rule found."""
+    """The result of one policy rule."""
 
     rule: str
-    what: str = Field(description="what the rule asks for")
+    what: str = Field(description="what the rule requires")
     outcome: Literal["passed", "warning", "violated"]
     findings: list[str]
 
 
 class Branch(Document):
-    """One thing at the top of the tree, with all that is below it."""
+    """One line of the resource tree: a component, or the other resources of one type."""
 
     kind: str
     name: str
-    what: str
-    resources: int = Field(description="it and everything below it")
+    what: str = Field(description="its main settings")
+    resources: int = Field(description="number of resources, descendants included")
 
 
 class Planned(Document):
-    """One resource."""
+    """One resource that `pulumi up` would create."""
 
     urn: str
     type: str = Field(description="type token, such as aws:ec2/vpc:Vpc")
@@ -109,16 +109,16 @@ class Planned(Document):
 
 
 class Unknowns(Document):
-    """What the program asks and nobody can answer without an account, another stack's state or a key."""
+    """Values that need an account, another stack's state or a decryption key."""
 
-    lookups: list[str] = Field(description="functions of providers")
+    lookups: list[str] = Field(description="provider functions that the program calls")
     references: list[str] = Field(description="other stacks whose outputs are read")
     reads: list[str] = Field(description="existing resources that are read")
     encrypted: list[str] = Field(description="encrypted configuration keys")
 
 
 class Plan(Document):
-    """What `pulumi up` would make of a program in an empty account, and what that means."""
+    """`plan --json`: what `pulumi up` would create in an empty account, its cost, quota and policy verdicts."""
 
     schema_: Literal["gpuyard.plan/1"] = Field("gpuyard.plan/1", alias="schema")
     project: str
@@ -133,11 +133,11 @@ class Plan(Document):
     fabric: list[Fabric]
     policy: list[Verdict]
     unknown: Unknowns
-    problems: list[str] = Field(description="what an engine or a provider would refuse")
-    warnings: list[str] = Field(description="what the program itself warned of")
+    problems: list[str] = Field(description="what the engine or a provider would refuse")
+    warnings: list[str] = Field(description="warnings that the program logged")
     resources: list[Planned]
 
     @property
     def refused(self) -> bool:
-        """Whether a pipeline has to stop."""
+        """Return whether a pipeline has to stop: a violated rule, or a problem."""
         return bool(self.problems) or any(verdict.outcome == "violated" for verdict in self.policy)

@@ -1,4 +1,4 @@
-"""Encrypted configuration in a plan: nobody here can read it, so a secret of it is unknown and a plain read of it is refused."""
+"""Encrypted configuration in a plan: reading it as a secret gives an unknown value, reading it as plain text is refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SECRET_FORMS = [f"{verb}_secret{kind}" for verb in ("get", "require") for kind 
 
 @contextmanager
 def unknown_config(keys: Collection[str]) -> Iterator[None]:
-    """While this lasts, `pulumi.Config` knows no value of these keys (full ones, such as acme:token)."""
+    """Make `pulumi.Config` treat these full keys, such as acme:token, as unknown inside the context."""
     forms: dict[str, Callable[..., Any]] = {name: getattr(pulumi.Config, name) for name in (*_SECRET_FORMS, "_get")}
 
     def secret(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -26,7 +26,7 @@ def unknown_config(keys: Collection[str]) -> Iterator[None]:
     def plain(self: pulumi.Config, key: str, *rest: Any) -> Any:
         if self.full_key(key) in keys:
             raise pulumi.RunError(
-                f"config {self.full_key(key)} is encrypted, and a plan cannot read it: use require_secret, whose value may be unknown"
+                f"config {self.full_key(key)} is encrypted, so a plan cannot read it; use require_secret, whose value may be unknown"
             )
         return forms["_get"](self, key, *rest)
 
@@ -44,9 +44,9 @@ def unknown_config(keys: Collection[str]) -> Iterator[None]:
 def _unknown() -> pulumi.Output[Any]:
     loop = asyncio.get_event_loop()
 
-    def settled(value: Any) -> asyncio.Future[Any]:
+    def completed(value: Any) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = loop.create_future()
         future.set_result(value)
         return future
 
-    return pulumi.Output(settled(set()), settled(None), settled(False), settled(True))
+    return pulumi.Output(completed(set()), completed(None), completed(False), completed(True))

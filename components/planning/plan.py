@@ -1,23 +1,23 @@
-"""The plan of a yard: what it makes, costs, needs and breaks, as one document made from a recording alone."""
+"""Builds the plan of a recorded yard: resources, cost, quota, fabric and policy verdicts in one document."""
 
 from __future__ import annotations
 
 import datetime
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from .clouds import CLOUDS
 from .cost import money
 from .document import Branch, Plan, Planned, Unknowns
+from .layout import counted
 from .marked_inputs import marked_inputs
 from .policy import verdicts
 from .quota import fabrics, needs
-from .yard import Component, Pool, Yard
+from .yard import Component, Pool, RecordedYard
 
 
-def make_plan(yard: Yard, now: datetime.datetime, encrypted: Sequence[str] = ()) -> Plan:
-    """The plan of what was recorded, judged at `now`. `encrypted` are the keys of encrypted configuration."""
+def make_plan(yard: RecordedYard, now: datetime.datetime, encrypted: Sequence[str] = ()) -> Plan:
+    """Return the plan of a recorded yard. `now` decides what has expired; `encrypted` are the keys of encrypted configuration."""
     recording = yard.recording
     return Plan(
         project=yard.project,
@@ -43,15 +43,15 @@ def make_plan(yard: Yard, now: datetime.datetime, encrypted: Sequence[str] = ())
     )
 
 
-def _resources(yard: Yard) -> list[Planned]:
+def _resources(yard: RecordedYard) -> list[Planned]:
     requests = yard.recording.resources
     return [
         Planned(urn=each.urn, type=each.kind, name=each.name, inputs=marked_inputs(requests[each.urn].object)) for each in yard.resources
     ]
 
 
-def _tree(yard: Yard) -> list[Branch]:
-    """The stack's own children: gpuyard's components each, everything else by type."""
+def _tree(yard: RecordedYard) -> list[Branch]:
+    """Return one branch for each top-level component of gpuyard, then one for each type of other top-level resources."""
     below = _below(yard)
     components = {component.urn: component for component in yard.components}
     pools = {pool.name: pool for pool in yard.pools}
@@ -59,16 +59,16 @@ def _tree(yard: Yard) -> list[Branch]:
     for resource in yard.resources:
         if resource.urn in below and resource.urn in components:
             found = components[resource.urn]
-            what = _WHAT.get(found.kind, _nothing)(found, pools.get(found.name), below[resource.urn])
+            what = _DETAILS.get(found.kind, _nothing)(found, pools.get(found.name), below[resource.urn])
             branches.append(Branch(kind=found.kind, name=found.name, what=what, resources=below[resource.urn].total()))
         elif resource.urn in below:
             others[resource.kind] += below[resource.urn].total()
-    branches.sort(key=lambda branch: (list(_WHAT).index(branch.kind) if branch.kind in _WHAT else -1, branch.name))
+    branches.sort(key=lambda branch: (list(_DETAILS).index(branch.kind) if branch.kind in _DETAILS else -1, branch.name))
     return branches + [Branch(kind=kind, name="", what="", resources=number) for kind, number in others.items()]
 
 
-def _below(yard: Yard) -> dict[str, Counter[str]]:
-    """Of each resource at the top: the types of it and of all below it."""
+def _below(yard: RecordedYard) -> dict[str, Counter[str]]:
+    """Return, for each top-level resource, how many resources of each type it and its descendants are."""
     parents = {resource.urn: resource.parent for resource in yard.resources}
     below: dict[str, Counter[str]] = {}
     for resource in yard.resources:
@@ -105,28 +105,24 @@ def _bucket(component: Component, pool: Pool | None, below: Mapping[str, int]) -
     return _listed(*rules.traits(component, below), ends) if below.get(rules.bucket) else "adopted"
 
 
-def _listed(*words: str) -> str:
-    return ", ".join(word for word in words if word)
+def _listed(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
 
 
 def _gpu_pool(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
     if pool is None:
-        return "not known yet"
+        return "spec not known before `pulumi up`"
     spec = pool.spec
     if pool.machine is None:
-        return f"{spec.max_nodes} nodes on this machine"
+        return f"{counted(spec.max_nodes, 'node')} on this machine"
     zone = f", {spec.zone}" if spec.zone else ""
     return f"{spec.min_nodes}..{spec.max_nodes} {pool.machine.name}{zone}, {spec.service}, {spec.mode.replace('_', ' ')}"
 
 
 def _job_service(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
-    submitters: Any = component.inputs.get("submitters") or []
+    submitters = component.inputs.get("submitters") or []
     number = len(submitters) if isinstance(submitters, list) else 0
-    return (
-        f"jobs from people and {number} pipeline{'' if number == 1 else 's'}"
-        if component.cloud != "local"
-        else "jobs of this machine's users"
-    )
+    return "jobs of this machine's users" if component.cloud == "local" else f"jobs from people and {counted(number, 'pipeline')}"
 
 
 def _budget(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
@@ -134,4 +130,4 @@ def _budget(component: Component, pool: Pool | None, below: Mapping[str, int]) -
     return f"{amount:,.0f} USD a month" if isinstance(amount, int | float) else ""
 
 
-_WHAT = {"Network": _network, "Bucket": _bucket, "GpuPool": _gpu_pool, "JobService": _job_service, "Budget": _budget}
+_DETAILS = {"Network": _network, "Bucket": _bucket, "GpuPool": _gpu_pool, "JobService": _job_service, "Budget": _budget}

@@ -1,22 +1,22 @@
-"""What the account must be granted before the pools can fill, and what fabric the nodes have."""
+"""The quotas that the account needs before the pools can fill, and the network fabric of the nodes."""
 
 from __future__ import annotations
 
 from ..catalogue import Machine, table
 from .clouds import CLOUDS
 from .document import Fabric, Need
-from .yard import Pool, Yard
+from .yard import Pool, RecordedYard
 
 
-def needs(yard: Yard) -> list[Need]:
-    """The quotas of all pools, those of one code together."""
+def needs(yard: RecordedYard) -> list[Need]:
+    """Return the quotas of all pools; pools that share a quota are added up."""
     found: dict[tuple[str | None, str, str, str | None], list[tuple[str, int]]] = {}
     for pool in yard.pools:
         if pool.machine:
             key, amount = _need(pool, pool.machine)
             found.setdefault(key, []).append((pool.name, amount))
-            if (over_all := table(pool.cloud).global_quota) and pool.service.list_prices and pool.spec.mode != "reservation":
-                key = (over_all.code, over_all.name, over_all.unit, None)
+            if (all_regions := table(pool.cloud).global_quota) and pool.service.list_prices and pool.spec.mode != "reservation":
+                key = (all_regions.code, all_regions.name, all_regions.unit, None)
                 found.setdefault(key, []).append((pool.name, pool.machine.gpus * pool.spec.max_nodes))
     return [
         Need(code=code, name=name, unit=unit, amount=sum(n for _, n in asked), pools=[pool for pool, _ in asked], granted=why)
@@ -25,7 +25,7 @@ def needs(yard: Yard) -> list[Need]:
 
 
 def _need(pool: Pool, machine: Machine) -> tuple[tuple[str | None, str, str, str | None], int]:
-    """Code, name, unit and why it need not be asked for; and the amount."""
+    """Return (code, name, unit, why no request is needed) of the pool's quota, and the amount."""
     spec = pool.spec
     if spec.mode == "capacity_block":
         return (None, f"capacity block of {machine.name}", "nodes", "granted with the block"), spec.max_nodes
@@ -36,8 +36,8 @@ def _need(pool: Pool, machine: Machine) -> tuple[tuple[str | None, str, str, str
     return (quota.code, quota.name, quota.unit, None), quota.per_node * spec.max_nodes
 
 
-def fabrics(yard: Yard) -> list[Fabric]:
-    """Of each pool."""
+def fabrics(yard: RecordedYard) -> list[Fabric]:
+    """Return the network fabric of each pool."""
     return [
         Fabric(
             pool=pool.name,

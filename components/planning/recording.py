@@ -1,52 +1,59 @@
-"""What a program asked of the engine that was not there, as it goes over the wire."""
+"""The recording of a program: the requests that it sent to the engine."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pulumi.runtime import rpc
+from pulumi.runtime.proto import resource_pb2
+
+_T = TypeVar("_T")
 
 
 @dataclass
 class Recording:
-    """What a program registered: resources with their options, outputs, and what it asked that nobody here can answer."""
+    """Registered resources with their options, outputs and exports, and the requests that a plan cannot answer."""
 
-    resources: dict[str, Any] = field(default_factory=dict)  # urn -> request
-    component_outputs: dict[str, Any] = field(default_factory=dict)  # urn -> outputs
+    resources: dict[str, resource_pb2.RegisterResourceRequest] = field(default_factory=dict)
+    """URN -> request."""
+    component_outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """URN -> outputs."""
     exports: dict[str, Any] = field(default_factory=dict)
-    unknown: set[str] = field(default_factory=set)  # exports that are not known yet
+    unknown: set[str] = field(default_factory=set)
+    """Names of exports whose values are not known yet."""
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    """What an engine or a provider would refuse: two resources of one URN, a URN that nothing has, arguments the SDK does not know."""
+    """What an engine or a provider would refuse: a URN used twice, a reference to no resource, arguments that the SDK does not have."""
     lookups: list[str] = field(default_factory=list)
-    """Functions of providers and remote components that the program called, in that order; unknown in a preview."""
+    """Provider functions and remote components that the program called, in call order; their results are unknown in a preview."""
     references: list[str] = field(default_factory=list)
     """Other stacks whose outputs the program reads; unknown in a preview."""
     reads: list[str] = field(default_factory=list)
-    """Resources that exist already and are only read (`Name.get`); unknown in a preview."""
+    """Existing resources that the program reads (`Name.get`); unknown in a preview."""
 
-    def one(self, kind: str, name: str) -> Any:
-        """The only resource of a type and name."""
+    def one(self, kind: str, name: str) -> resource_pb2.RegisterResourceRequest:
+        """Return the only resource of a type and name. Raises LookupError unless there is exactly one."""
         found = [request for request in self.resources.values() if request.type == kind and request.name == name]
         return _only(found, f"resources {kind} {name}")
 
     def inputs(self, kind: str, name: str) -> dict[str, Any]:
-        """Its inputs, as they go over the wire."""
+        """Return the inputs of the only resource of a type and name, under their names in Pulumi's schema."""
         return properties(self.one(kind, name).object)
 
     def outputs(self, kind: str) -> dict[str, Any]:
-        """The outputs of the only component of a type."""
+        """Return the outputs of the only component of a type."""
         found = [outputs for urn, outputs in self.component_outputs.items() if urn.split("::")[2].endswith(kind)]
         return dict(_only(found, f"components {kind}"))
 
 
-def _only(found: list[Any], what: str) -> Any:
+def _only(found: Sequence[_T], what: str) -> _T:
     if len(found) != 1:
         raise LookupError(f"{len(found)} {what}")
     return found[0]
 
 
-def properties(wire: Any) -> dict[str, Any]:
-    """Properties of a request as plain data; what is not known yet is a `pulumi.output.Unknown`."""
-    return dict(rpc.deserialize_properties(wire, keep_unknowns=True))
+def properties(struct: Any) -> dict[str, Any]:
+    """Return a request's properties (a protobuf Struct) as plain data; an unknown value becomes a `pulumi.output.Unknown`."""
+    return dict(rpc.deserialize_properties(struct, keep_unknowns=True))

@@ -1,4 +1,4 @@
-"""Holds the arguments of recorded resources to the installed SDK: names and types, nested ones too. A provider would refuse them later."""
+"""Checks the arguments of recorded resources against the installed SDK: names and types, nested ones included."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ import pulumi
 from pulumi import _types
 from pulumi.runtime import rpc
 
-_PLUMBING = (collections.abc.Awaitable, pulumi.Output)
+_WRAPPERS = (collections.abc.Awaitable, pulumi.Output)
 _TRIES, _PAUSE_S = 100, 0.1
-_WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+_TYPE_NAMES = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
 
 
 def wrong_arguments(token: str, given: Mapping[str, Any]) -> list[str]:
-    """What a resource was given that its class in the SDK does not take: `key: got ..., allowed: ...`.
+    """Return a message for each argument that the resource's class in the SDK does not accept: `key: got ..., allowed: ...`.
 
-    A type whose SDK is not loaded (a dynamic resource) is not judged: there is nothing to hold it to.
+    A type whose SDK is not loaded, such as a dynamic resource, is not checked.
     """
     arguments = _arguments(token)
     return [] if arguments is None else list(_check(dict(given), arguments, ""))
@@ -35,7 +35,7 @@ def wrong_arguments(token: str, given: Mapping[str, Any]) -> list[str]:
 
 @cache
 def _arguments(token: str) -> type | None:
-    """The class of a resource's arguments, found through what the SDK registered when it was imported."""
+    """Return the class of a resource's arguments, from the modules that the SDK registered at its import."""
     package, module, _ = token.split(":")
     registered: Any = rpc.get_resource_module(package, module, "")
     known = getattr(registered, "mod_info", None)
@@ -57,9 +57,9 @@ def _check(value: Any, hint: Any, path: str) -> Iterator[str]:
     choices = _choices(hint)
     if not choices or any(choice is Any for choice in choices):
         return
-    told = [list(_check_one(value, choice, path)) for choice in choices]
-    if all(told):
-        yield from min(told, key=len)
+    found = [list(_check_one(value, choice, path)) for choice in choices]
+    if all(found):
+        yield from min(found, key=len)
 
 
 def _check_one(value: Any, hint: Any, path: str) -> Iterator[str]:
@@ -71,7 +71,7 @@ def _check_one(value: Any, hint: Any, path: str) -> Iterator[str]:
     elif origin is not None and issubclass(origin, collections.abc.Sequence):
         yield from _elements(value, list, "a list", below[-1], path)
     elif isinstance(hint, type) and not _fits(value, hint):
-        yield f"{path}: got {value!r}, allowed: {_WORDS.get(hint, hint.__name__)}"
+        yield f"{path}: got {value!r}, allowed: {_TYPE_NAMES.get(hint, hint.__name__)}"
 
 
 def _check_object(value: Any, hint: type, path: str) -> Iterator[str]:
@@ -86,13 +86,13 @@ def _check_object(value: Any, hint: type, path: str) -> Iterator[str]:
         elif not key.startswith("__"):
             near = difflib.get_close_matches(key, known, n=1)
             yield f"{here}: unknown argument, allowed: {', '.join(sorted(known))}" + (f"; did you mean {near[0]}?" if near else "")
-    for name in _required(hint) if path else ():  # at the top Python itself tells
+    for name in _required(hint) if path else ():  # at the top level Python itself raises TypeError
         if value.get(name) is None:
-            yield f"{path}.{name}: missing; give it"
+            yield f"{path}.{name}: required argument is missing"
 
 
 def _fields(hint: type) -> dict[str, Any]:
-    """The fields of a type. The SDK loads its modules on use and not thread-safely: another thread may be half-way through one."""
+    """Return the fields of a type. Retries, because the SDK loads its modules on first use and not thread-safely."""
     for _ in range(_TRIES):
         with contextlib.suppress(AttributeError):
             return dict(_types.input_type_types(hint))
@@ -102,27 +102,27 @@ def _fields(hint: type) -> dict[str, Any]:
 
 @cache
 def _required(hint: type) -> tuple[str, ...]:
-    """The names on the wire of what a nested type cannot be without."""
+    """Return the schema names of a nested type's required arguments."""
     names = _types.input_type_py_to_pulumi_names(hint)
     given = inspect.signature(hint).parameters.values()
     return tuple(names[each.name] for each in given if each.name in names and each.default is each.empty)
 
 
-def _elements(value: Any, kind: type, word: str, hint: Any, path: str) -> Iterator[str]:
+def _elements(value: Any, kind: type, expected: str, hint: Any, path: str) -> Iterator[str]:
     if not isinstance(value, kind):
-        yield f"{path}: got {value!r}, allowed: {word}"
+        yield f"{path}: got {value!r}, allowed: {expected}"
         return
-    whole: Any = value
-    for key, entry in dict(whole if kind is dict else enumerate(whole)).items():
+    entries: Any = value
+    for key, entry in dict(entries if kind is dict else enumerate(entries)).items():
         yield from _check(entry, hint, f"{path}.{key}")
 
 
 def _choices(hint: Any) -> list[Any]:
-    """What a hint allows, without what only carries it: Awaitable, Output, None and the dictionary twins of typed arguments."""
+    """Return the types that a hint allows, without Awaitable, Output, None and the TypedDict twins of argument classes."""
     if typing.get_origin(hint) not in (typing.Union, types.UnionType):
         return [hint]
     parts = [part for part in typing.get_args(hint) if part is not type(None)]
-    kept = [part for part in parts if not (isinstance(_class(part), type) and issubclass(_class(part), _PLUMBING))]
+    kept = [part for part in parts if not (isinstance(_class(part), type) and issubclass(_class(part), _WRAPPERS))]
     return [part for part in kept if not typing.is_typeddict(part)]
 
 
@@ -137,10 +137,10 @@ def _fits(value: Any, kind: type) -> bool:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and (kind is float or float(value).is_integer())
     if issubclass(kind, pulumi.Asset | pulumi.Archive):
-        return False  # one that is none came this far
+        return False  # real assets and archives returned earlier
     return isinstance(value, kind) if kind in (str, bool) else True
 
 
 def plain(value: Any) -> Any:
-    """A value without its wrapper as a secret."""
+    """Return a value without its secret wrapper."""
     return rpc.unwrap_rpc_secret(value) if rpc.is_rpc_secret(value) else value

@@ -57,11 +57,11 @@ def _show(text: str, *, plain: bool) -> None:
 def plan(stack: str, folder: Path) -> Plan:
     """The plan of a stack's program. Raises UsageError when it cannot be run or finds something wrong itself."""
     from gpuyard.components.planning.plan import make_plan
-    from gpuyard.components.planning.yard import Yard, regions_of
+    from gpuyard.components.planning.yard import RecordedYard, regions_of
 
     from .pulumi_project import load_project, run_recorded
 
     project = load_project(folder.resolve(), stack)
     recording = run_recorded(project)
-    yard = Yard(project.name, project.stack, regions_of(project.config, recording), recording)
+    yard = RecordedYard(project.name, project.stack, regions_of(project.config, recording), recording)
     return make_plan(yard, datetime.datetime.now(datetime.UTC), project.encrypted)

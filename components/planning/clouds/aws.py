@@ -1,4 +1,4 @@
-"""How the plan reads AWS: what stands and costs, budgets, and a network and a bucket in a few words."""
+"""How the plan reads AWS resources: standing costs, budgets, quotas, and descriptions of networks and buckets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...catalogue import Quota
-from ..yard import Component, Pool, Resource, Yard, known
+from ..layout import counted
+from ..yard import Component, Pool, RecordedYard, Resource, known
 from .aws_exposure import inbound_addresses, open_metadata, public_addresses, unencrypted
 from .base import CloudRules, Standing, root_disk
 
@@ -25,7 +26,7 @@ _UNPRICED = {
 }
 
 
-def _standing(yard: Yard) -> list[Standing]:
+def _standing(yard: RecordedYard) -> list[Standing]:
     return [
         Standing("nat_gateway", "NAT gateway", _gateways(yard)),
         Standing("public_ipv4", "public IPv4 address", len(yard.of("aws:ec2/eip:Eip"))),
@@ -34,13 +35,13 @@ def _standing(yard: Yard) -> list[Standing]:
     ]
 
 
-def _gateways(yard: Yard) -> int | None:
-    """A regional gateway is billed for each zone it is in: nobody knows here which these are."""
+def _gateways(yard: RecordedYard) -> int | None:
+    """Return the number of NAT gateways; None for a regional one, which is billed per zone, and its zones are not known here."""
     gateways = yard.of("aws:ec2/natGateway:NatGateway")
     return None if any(gateway.inputs.get("availabilityMode") == "regional" for gateway in gateways) else len(gateways)
 
 
-def _endpoints(yard: Yard) -> int | None:
+def _endpoints(yard: RecordedYard) -> int | None:
     zones = [
         _zones(endpoint) for endpoint in yard.of("aws:ec2/vpcEndpoint:VpcEndpoint") if endpoint.inputs.get("vpcEndpointType") == "Interface"
     ]
@@ -52,7 +53,7 @@ def _zones(endpoint: Resource) -> int | None:
     return len(subnets) if known(subnets) else None
 
 
-def _budgets(yard: Yard) -> list[float]:
+def _budgets(yard: RecordedYard) -> list[float]:
     amounts = [raw.inputs.get("limitAmount") for raw in yard.of("aws:budgets/budget:Budget") if _is_monthly_usd(raw)]
     return [float(amount) for amount in amounts if isinstance(amount, int | float | str)]
 
@@ -71,7 +72,7 @@ def _own_quota(pool: Pool) -> Quota | None:
 
 
 def _subnets(zones: list[Any]) -> str:
-    return f"{len(zones)} private subnet{'s' if len(zones) != 1 else ''}"
+    return counted(len(zones), "private subnet")
 
 
 def _traits(component: Component, below: Mapping[str, int]) -> list[str]:

@@ -1,11 +1,11 @@
-"""Rules over raw AWS resources, whoever declared them: public addresses, rules that let the world in, no encryption, open metadata."""
+"""Policy checks of raw AWS resources: public addresses, ingress from addresses, missing encryption, open metadata."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..yard import Resource, Yard, known, truth
+from ..yard import RecordedYard, Resource, boolean, known
 
 _TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 _INSTANCE = "aws:ec2/instance:Instance"
@@ -16,62 +16,63 @@ _BUCKET_KEY = (
 )
 
 
-def public_addresses(yard: Yard) -> Iterator[str]:
-    """What gives a machine a public address. A template that does not say leaves it to the subnet."""
+def public_addresses(yard: RecordedYard) -> Iterator[str]:
+    """Yield what gives a machine a public address. A launch template without a setting leaves it to the subnet."""
     for subnet in yard.of("aws:ec2/subnet:Subnet"):
-        if truth(subnet.inputs.get("mapPublicIpOnLaunch")):
-            yield f"subnet {subnet.name} gives machines public addresses: map_public_ip_on_launch"
+        if boolean(subnet.inputs.get("mapPublicIpOnLaunch")):
+            yield f"subnet {subnet.name} gives machines public addresses; set map_public_ip_on_launch=False"
     for template in yard.of(_TEMPLATE):
         for number, card in enumerate(_list(template, "networkInterfaces")):
-            given, first = truth(card.get("associatePublicIpAddress")), not card.get("networkCardIndex")
-            if given or (given is None and first):  # only the first card can have one
-                yield f'launch template {template.name}, card {number}: say associate_public_ip_address="false"'
+            public, first = boolean(card.get("associatePublicIpAddress")), not card.get("networkCardIndex")
+            if public or (public is None and first):  # only the first card can have one
+                yield f'launch template {template.name}, card {number} may get a public address; set associate_public_ip_address="false"'
     for instance in yard.of(_INSTANCE):
-        if truth(instance.inputs.get("associatePublicIpAddress")):
-            yield f"instance {instance.name} has a public address"
+        if boolean(instance.inputs.get("associatePublicIpAddress")):
+            yield f"instance {instance.name} has a public address; set associate_public_ip_address=False"
     for address in yard.of("aws:ec2/eip:Eip", "aws:ec2/eipAssociation:EipAssociation"):
         if "instance" in address.inputs or "instanceId" in address.inputs:
-            yield f"address {address.name} is an instance's"
+            yield f"public address {address.name} belongs to an instance; remove it"
 
 
-def inbound_addresses(yard: Yard) -> Iterator[str]:
-    """Rules that let in addresses instead of security groups."""
+def inbound_addresses(yard: RecordedYard) -> Iterator[str]:
+    """Yield ingress rules whose source is an address range instead of a security group."""
     for rule in yard.of("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"):
         for key in ("cidrIpv4", "cidrIpv6"):
             if key in rule.inputs:
-                yield f"rule {rule.name} lets in {_shown(rule.inputs[key])}"
+                yield f"rule {rule.name} allows ingress from {_shown(rule.inputs[key])}"
     for rule in yard.of("aws:ec2/securityGroupRule:SecurityGroupRule"):
         if rule.inputs.get("type") == "ingress":
-            yield from (f"rule {rule.name} lets in {_shown(block)}" for block in _blocks(rule.inputs))
+            yield from (f"rule {rule.name} allows ingress from {_shown(block)}" for block in _blocks(rule.inputs))
     for group in yard.of(*_GROUPS):
         for entry in _list(group, "ingress"):
-            yield from (f"security group {group.name} lets in {_shown(block)}" for block in _blocks(entry))
+            yield from (f"security group {group.name} allows ingress from {_shown(block)}" for block in _blocks(entry))
 
 
-def unencrypted(yard: Yard) -> Iterator[str]:
-    """Disks, buckets and logs that nothing says are encrypted."""
+def unencrypted(yard: RecordedYard) -> Iterator[str]:
+    """Yield disks, buckets and logs whose encryption is not configured."""
     for template in yard.of(_TEMPLATE):
         disks = [entry["ebs"] for entry in _list(template, "blockDeviceMappings") if isinstance(entry.get("ebs"), Mapping)]
-        if not disks or not all(truth(disk.get("encrypted")) for disk in disks):
-            yield f'launch template {template.name}: say encrypted="true" for its disks'
+        if not disks or not all(boolean(disk.get("encrypted")) for disk in disks):
+            yield f'launch template {template.name}: disks are not encrypted; set encrypted="true"'
     for volume in yard.of("aws:ebs/volume:Volume"):
-        if not truth(volume.inputs.get("encrypted")):
-            yield f"volume {volume.name}: say encrypted=True"
-    locked = {urn for rule in yard.of(*_BUCKET_KEY) for urn in rule.uses.get("bucket", ())}
+        if not boolean(volume.inputs.get("encrypted")):
+            yield f"volume {volume.name} is not encrypted; set encrypted=True"
+    encrypted = {urn for rule in yard.of(*_BUCKET_KEY) for urn in rule.uses.get("bucket", ())}
     for bucket in yard.of("aws:s3/bucket:Bucket", "aws:s3/bucketV2:BucketV2"):
-        if bucket.urn not in locked and "serverSideEncryptionConfiguration" not in bucket.inputs:
-            yield f"bucket {bucket.name}: no BucketServerSideEncryptionConfiguration"
+        if bucket.urn not in encrypted and "serverSideEncryptionConfiguration" not in bucket.inputs:
+            yield f"bucket {bucket.name} is not encrypted; add a BucketServerSideEncryptionConfiguration"
     for group in yard.of("aws:cloudwatch/logGroup:LogGroup"):
         if "kmsKeyId" not in group.inputs:
-            yield f"log group {group.name}: no kms_key_id"
+            yield f"log group {group.name} is not encrypted; set kms_key_id"
 
 
-def open_metadata(yard: Yard) -> Iterator[str]:
-    """Machines whose metadata service answers anybody who asks."""
+def open_metadata(yard: RecordedYard) -> Iterator[str]:
+    """Yield machines whose metadata service answers requests without a token."""
     for resource in yard.of(_TEMPLATE, _INSTANCE):
         options = resource.inputs.get("metadataOptions")
         if not isinstance(options, Mapping) or options.get("httpTokens") != "required":
-            yield f'{resource.kind.rpartition(":")[2]} {resource.name}: say metadata_options http_tokens="required"'
+            kind = resource.kind.rpartition(":")[2]
+            yield f'{kind} {resource.name}: metadata needs no token; set metadata_options http_tokens="required"'
 
 
 def _list(resource: Resource, key: str) -> list[Mapping[str, Any]]:
@@ -88,4 +89,4 @@ def _blocks(entry: Mapping[str, Any]) -> list[Any]:
 
 
 def _shown(block: Any) -> str:
-    return str(block) if known(block) else "addresses not known yet"
+    return str(block) if known(block) else "unknown addresses"

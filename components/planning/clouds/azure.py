@@ -1,4 +1,4 @@
-"""How the plan reads Azure: what stands and costs, budgets, and a network and a bucket in a few words."""
+"""How the plan reads Azure resources: standing costs, budgets, quotas, and descriptions of networks and buckets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...catalogue import Quota
-from ..yard import Component, Pool, Yard
+from ..yard import Component, Pool, RecordedYard
 from .azure_exposure import SCALE_SET, inbound_addresses, inner, open_metadata, public_addresses, unencrypted
 from .base import CloudRules, Standing, root_disk
 
@@ -18,7 +18,7 @@ _UNPRICED = {
     "azure-native:containerregistry:Registry": "container registry",
     "azure-native:containerservice:ManagedCluster": "AKS cluster",
     "azure-native:keyvault:ManagedHsm": "managed HSM",
-    "azure-native:machinelearningservices:Workspace": "workspace: its network's own private endpoints",
+    "azure-native:machinelearningservices:Workspace": "workspace (private endpoints of its managed network)",
     "azure-native:network:AzureFirewall": "firewall",
     "azure-native:network:BastionHost": "Bastion host",
     "azure-native:network:LoadBalancer": "load balancer",
@@ -28,7 +28,7 @@ _UNPRICED = {
 }
 
 
-def _standing(yard: Yard) -> list[Standing]:
+def _standing(yard: RecordedYard) -> list[Standing]:
     subnets = yard.of("azure-native:network:Subnet")
     opened = {str(subnet.uses.get("virtualNetworkName")) for subnet in subnets if subnet.inputs.get("serviceEndpoints")}
     endpoints = len(yard.of("azure-native:network:PrivateEndpoint")) + _managed(yard).count("PrivateEndpoint")
@@ -37,25 +37,25 @@ def _standing(yard: Yard) -> list[Standing]:
         Standing("public_ipv4", "public IPv4 address", len(yard.of("azure-native:network:PublicIPAddress"))),
         Standing("private_endpoint", "private endpoint", endpoints),
         Standing("service_endpoints", "network with service endpoints", len(opened), "networks with service endpoints"),
-        # Azure makes one where a rule names a host: learn.microsoft.com/azure/machine-learning/how-to-managed-network
+        # Azure creates a firewall where a rule names a host: learn.microsoft.com/azure/machine-learning/how-to-managed-network
         Standing("firewall", "managed network firewall", int("FQDN" in _managed(yard))),
     ]
 
 
-def _managed(yard: Yard) -> list[object]:
-    """Kinds of the rules of managed networks. Private endpoints cost there what they cost elsewhere."""
+def _managed(yard: RecordedYard) -> list[object]:
+    """Return the types of the outbound rules of managed networks. Their private endpoints cost the same as any other."""
     rules = [rule.inputs.get("properties") for rule in yard.of("azure-native:machinelearningservices:ManagedNetworkSettingsRule")]
     return [rule.get("type") for rule in rules if isinstance(rule, Mapping)]
 
 
-def _budgets(yard: Yard) -> list[float]:
+def _budgets(yard: RecordedYard) -> list[float]:
     raw = yard.of("azure-native:consumption:Budget", "azure-native:costmanagement:Budget")
     amounts = [each.inputs.get("amount") for each in raw if each.inputs.get("timeGrain") == "Monthly"]
     return [float(amount) for amount in amounts if isinstance(amount, int | float)]
 
 
 def _own_quota(pool: Pool) -> Quota | None:
-    """Azure ML counts its own cores: dedicated ones by family, low-priority ones of all families together."""
+    """Return Azure ML's own core quota: per family for dedicated cores, one for all families for low-priority cores."""
     if pool.spec.service != "azureml" or pool.machine is None:
         return None
     quota = pool.machine.quotas["on_demand"]
@@ -64,10 +64,10 @@ def _own_quota(pool: Pool) -> Quota | None:
     return quota.model_copy(update={"name": f"azureml: dedicated {quota.name}"})
 
 
-def _disk(pool: Pool, yard: Yard) -> str | None:
-    """A node of a cluster has one of Azure ML's choice. A machine's is free where it is on the machine itself."""
+def _disk(pool: Pool, yard: RecordedYard) -> str | None:
+    """Return the disk of a node. Azure ML chooses it for its clusters; an ephemeral disk on the machine itself is free."""
     if pool.spec.service == "azureml":
-        return "system disk of a cluster's node"
+        return "system disk of a cluster node"
     machines = [each for each in yard.of(SCALE_SET) if each.name == f"{pool.name}-machines"]
     free = any("diffDiskSettings" in inner(each, "virtualMachineProfile", "storageProfile", "osDisk") for each in machines)
     return None if free else root_disk(pool, yard)
@@ -78,12 +78,12 @@ def _subnets(zones: list[Any]) -> str:
 
 
 def _traits(component: Component, below: Mapping[str, int]) -> list[str]:
-    doors: Any = component.inputs.get("open_to") or []
+    open_to: Any = component.inputs.get("open_to") or []
     return [
         "blob",
         "encrypted",
         "versioned" if component.inputs.get("namespace") != "hierarchical" else "hierarchical",
-        f"open to {', '.join(str(door) for door in doors)}" if isinstance(doors, list) and doors else "private",
+        f"open to {', '.join(str(range_) for range_ in open_to)}" if isinstance(open_to, list) and open_to else "private",
     ]
 
 

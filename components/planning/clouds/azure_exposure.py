@@ -1,65 +1,68 @@
-"""Rules over raw Azure resources, whoever declared them: public addresses, rules that let the world in, no encryption."""
+"""Policy checks of raw Azure resources: public addresses, ingress from addresses, missing encryption."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..yard import Resource, Yard, known, truth
+from ..yard import RecordedYard, Resource, boolean, known
 
 SCALE_SET = "azure-native:compute:VirtualMachineScaleSet"
 _MACHINE = "azure-native:compute:VirtualMachine"
-_INSIDE = ("VirtualNetwork", "AzureLoadBalancer")
+_SERVICE_TAGS = ("VirtualNetwork", "AzureLoadBalancer")
 
 
-def public_addresses(yard: Yard) -> Iterator[str]:
-    """What gives a machine a public address, hidden ones included."""
+def public_addresses(yard: RecordedYard) -> Iterator[str]:
+    """Yield what gives a machine a public address, Azure's default outbound addresses included."""
     for subnet in yard.of("azure-native:network:Subnet"):
-        if truth(subnet.inputs.get("defaultOutboundAccess")) is not False:
-            yield f"subnet {subnet.name} gives machines hidden public addresses: say default_outbound_access=False"
+        if boolean(subnet.inputs.get("defaultOutboundAccess")) is not False:
+            yield f"subnet {subnet.name} gives machines default outbound addresses; set default_outbound_access=False"
     for machines in yard.of(SCALE_SET):
         for card in _list(inner(machines, "virtualMachineProfile", "networkProfile"), "networkInterfaceConfigurations"):
             if any("publicIPAddressConfiguration" in address for address in _list(card, "ipConfigurations")):
-                yield f"scale set {machines.name}: its machines have public addresses"
+                yield f"scale set {machines.name} gives its machines public addresses; remove publicIPAddressConfiguration"
     for interface in yard.of("azure-native:network:NetworkInterface"):
         if any("publicIPAddress" in address for address in _list(interface.inputs, "ipConfigurations")):
-            yield f"network interface {interface.name} has a public address"
+            yield f"network interface {interface.name} has a public address; remove publicIPAddress"
     for compute in yard.of("azure-native:machinelearningservices:Compute"):
-        if truth(inner(compute, "properties", "properties").get("enableNodePublicIp")) is not False:
-            yield f"cluster {compute.name}: say enable_node_public_ip=False"
+        if boolean(inner(compute, "properties", "properties").get("enableNodePublicIp")) is not False:
+            yield f"cluster {compute.name} gives its nodes public addresses; set enable_node_public_ip=False"
 
 
-def inbound_addresses(yard: Yard) -> Iterator[str]:
-    """Rules that let in addresses instead of security groups."""
+def inbound_addresses(yard: RecordedYard) -> Iterator[str]:
+    """Yield ingress rules whose source is an address range."""
     for group in yard.of("azure-native:network:NetworkSecurityGroup"):
         for rule in _list(group.inputs, "securityRules"):
-            yield from (f"rule {rule.get('name')} of {group.name} lets in {source}" for source in _sources(rule))
+            yield from (f"rule {rule.get('name')} of {group.name} allows ingress from {source}" for source in _sources(rule))
     for alone in yard.of("azure-native:network:SecurityRule"):
-        yield from (f"rule {alone.name} lets in {source}" for source in _sources(alone.inputs))
+        yield from (f"rule {alone.name} allows ingress from {source}" for source in _sources(alone.inputs))
 
 
-def unencrypted(yard: Yard) -> Iterator[str]:
-    """Disks that are not encrypted on the host, and accounts that keys or plain HTTP open. Azure encrypts what lies still by itself."""
+def unencrypted(yard: RecordedYard) -> Iterator[str]:
+    """Yield machines without encryption at host, and storage accounts that accept plain HTTP or account keys.
+
+    Azure always encrypts stored data.
+    """
     for machines in yard.of(SCALE_SET):
-        if not truth(inner(machines, "virtualMachineProfile", "securityProfile").get("encryptionAtHost")):
-            yield f"scale set {machines.name}: say encryption_at_host=True"
+        if not boolean(inner(machines, "virtualMachineProfile", "securityProfile").get("encryptionAtHost")):
+            yield f"scale set {machines.name} has no encryption at host; set encryption_at_host=True"
     for machine in yard.of(_MACHINE):
-        if not truth(inner(machine, "securityProfile").get("encryptionAtHost")):
-            yield f"virtual machine {machine.name}: say encryption_at_host=True"
+        if not boolean(inner(machine, "securityProfile").get("encryptionAtHost")):
+            yield f"virtual machine {machine.name} has no encryption at host; set encryption_at_host=True"
     for account in yard.of("azure-native:storage:StorageAccount"):
-        if truth(account.inputs.get("enableHttpsTrafficOnly")) is False:
-            yield f"storage account {account.name}: say enable_https_traffic_only=True"
-        if truth(account.inputs.get("allowSharedKeyAccess")) is not False:
-            yield f"storage account {account.name}: keys open it, so say allow_shared_key_access=False"
+        if boolean(account.inputs.get("enableHttpsTrafficOnly")) is False:
+            yield f"storage account {account.name} accepts plain HTTP; set enable_https_traffic_only=True"
+        if boolean(account.inputs.get("allowSharedKeyAccess")) is not False:
+            yield f"storage account {account.name} accepts account keys; set allow_shared_key_access=False"
 
 
-def open_metadata(yard: Yard) -> Iterator[str]:
-    """Nothing: Azure's metadata service asks for a header, and answers no request that was forwarded."""
+def open_metadata(yard: RecordedYard) -> Iterator[str]:
+    """Yield nothing: Azure's metadata service requires a header and refuses forwarded requests."""
     return iter(())
 
 
 def inner(resource: Resource, *path: str) -> Mapping[str, Any]:
-    """What lies that deep in a resource's inputs; empty where nothing does."""
+    """Return the mapping at a path in a resource's inputs; empty where there is none."""
     found: Any = resource.inputs
     for key in path:
         found = found.get(key) if isinstance(found, Mapping) else None
@@ -75,5 +78,5 @@ def _sources(rule: Mapping[str, Any]) -> list[str]:
     if rule.get("access") != "Allow" or rule.get("direction") != "Inbound":
         return []
     several = rule.get("sourceAddressPrefixes")
-    given = [rule.get("sourceAddressPrefix"), *(several if isinstance(several, list) else [several])]
-    return [source if known(source) else "addresses not known yet" for source in given if source is not None and source not in _INSIDE]
+    sources = [rule.get("sourceAddressPrefix"), *(several if isinstance(several, list) else [several])]
+    return [source if known(source) else "unknown addresses" for source in sources if source is not None and source not in _SERVICE_TAGS]

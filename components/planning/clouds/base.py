@@ -1,4 +1,4 @@
-"""What the plan asks of a cloud: how its raw resources are read. One value of this class for each cloud, in the file of its name."""
+"""The interface between the plan and a cloud: how its raw resources are read. Each cloud's file defines one CloudRules."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...catalogue import Quota
-from ..yard import Component, Pool, Yard
+from ..yard import Component, Pool, RecordedYard
 
-Look = Callable[[Yard], Iterator[str]]
+RawCheck = Callable[[RecordedYard], Iterator[str]]
+"""Yields a message for each resource that breaks a rule."""
 
 
 class Standing(NamedTuple):
-    """Things that cost while they stand, whether jobs run or not."""
+    """Resources of one kind that cost money whether jobs run or not."""
 
     item: str
     """Key in the catalogue's items."""
-    word: str
-    """For people, in the singular."""
+    noun: str
+    """In the singular."""
     number: int | None
     """None: not known before `pulumi up`."""
     plural: str | None = None
     """Where neither -s nor -es makes it."""
 
 
-def root_disk(pool: Pool, _yard: Yard) -> str | None:
-    """Of the size that the pool says."""
+def root_disk(pool: Pool, _yard: RecordedYard) -> str | None:
+    """Return the description of a node's root disk."""
     return f"root disk of {pool.spec.root_disk_gib} GiB"
 
 
@@ -34,28 +35,28 @@ def root_disk(pool: Pool, _yard: Yard) -> str | None:
 class CloudRules:
     """How the plan reads one cloud."""
 
-    standing: Callable[[Yard], list[Standing]]
+    standing: Callable[[RecordedYard], list[Standing]]
     unpriced: Mapping[str, str]
-    """Types that cost and are in no catalogue, with their words: told, not priced."""
-    budgets: Callable[[Yard], list[float]]
-    """USD per month of the cloud's own budgets, where they are known."""
+    """Type token -> noun of resources that cost money and have no price in the catalogue."""
+    budgets: Callable[[RecordedYard], list[float]]
+    """Returns USD per month of each raw budget resource whose amount is known."""
     own_quota: Callable[[Pool], Quota | None]
-    """What to ask for where the pool's service has a quota of its own; None: the machine's."""
-    disk: Callable[[Pool, Yard], str | None]
-    """The disk of each node, in words, as no dated source has its price; None: it costs nothing."""
-    public_addresses: Look
-    inbound_addresses: Look
-    unencrypted: Look
-    open_metadata: Look
+    """Returns the quota of the pool's service where it has its own; None: the machine's quota counts."""
+    disk: Callable[[Pool, RecordedYard], str | None]
+    """Returns the description of a node's disk, which has no price in the catalogue; None: it is free."""
+    public_addresses: RawCheck
+    inbound_addresses: RawCheck
+    unencrypted: RawCheck
+    open_metadata: RawCheck
     network: str
-    """Type of the resource that a Network makes and an adopted one does not."""
+    """Type token of the resource that a Network creates and an adopted one does not."""
     nat: str
-    """Type of its NAT gateway."""
+    """Type token of its NAT gateway."""
     subnets: Callable[[list[Any]], str]
-    """What a network of these zones has, in a few words."""
+    """Returns the description of the subnets of a network in these zones."""
     bucket: str
-    """Type of the resource that a Bucket makes and an adopted one does not."""
+    """Type token of the resource that a Bucket creates and an adopted one does not."""
     traits: Callable[[Component, Mapping[str, int]], list[str]]
-    """What there is to say of a bucket; told how many resources of each type it has."""
+    """Returns the main properties of a bucket, from its inputs and from how many resources of each type it has."""
     fast_card: str = "fast NIC"
-    """What the cloud calls a card that carries the fast fabric."""
+    """The cloud's name of a fast network card."""

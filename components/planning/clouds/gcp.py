@@ -1,4 +1,4 @@
-"""How the plan reads GCP: what stands and costs, budgets, and a network and a bucket in a few words."""
+"""How the plan reads GCP resources: standing costs, budgets, quotas, and descriptions of networks and buckets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...catalogue import Quota
-from ..yard import Component, Pool, Yard
+from ..layout import counted
+from ..yard import Component, Pool, RecordedYard
 from .base import CloudRules, Standing, root_disk
 from .gcp_exposure import inbound_addresses, open_metadata, public_addresses, unencrypted
 
@@ -26,7 +27,7 @@ _UNPRICED = {
 }
 
 
-def _standing(yard: Yard) -> list[Standing]:
+def _standing(yard: RecordedYard) -> list[Standing]:
     keys = len(yard.of("gcp:kms/cryptoKey:CryptoKey"))
     return [
         Standing("nat_gateway", "Cloud NAT", len(yard.of("gcp:compute/routerNat:RouterNat"))),
@@ -36,25 +37,29 @@ def _standing(yard: Yard) -> list[Standing]:
     ]
 
 
-def _addresses(yard: Yard) -> int:
-    """One for each NAT that draws its own, with which it begins, and those that are kept."""
-    drawn = [nat for nat in yard.of("gcp:compute/routerNat:RouterNat") if nat.inputs.get("natIpAllocateOption", "AUTO_ONLY") == "AUTO_ONLY"]
-    kept = [address for address in yard.of("gcp:compute/address:Address") if address.inputs.get("addressType") != "INTERNAL"]
-    return len(drawn) + len(kept)
+def _addresses(yard: RecordedYard) -> int:
+    """Return the number of external addresses: reserved ones, and one for each NAT with automatic addresses, which starts with one."""
+    nats = yard.of("gcp:compute/routerNat:RouterNat")
+    automatic = [nat for nat in nats if nat.inputs.get("natIpAllocateOption", "AUTO_ONLY") == "AUTO_ONLY"]
+    reserved = [address for address in yard.of("gcp:compute/address:Address") if address.inputs.get("addressType") != "INTERNAL"]
+    return len(automatic) + len(reserved)
 
 
-def _budgets(yard: Yard) -> list[float]:
+def _budgets(yard: RecordedYard) -> list[float]:
     found = []
     for budget in yard.of("gcp:billing/budget:Budget"):
         amount: Any = budget.inputs.get("amount")
-        stated = amount.get("specifiedAmount") if isinstance(amount, Mapping) else None
-        if isinstance(stated, Mapping) and stated.get("currencyCode") == "USD" and isinstance(stated.get("units"), str):
-            found.append(float(stated["units"]))
+        fixed = amount.get("specifiedAmount") if isinstance(amount, Mapping) else None
+        if isinstance(fixed, Mapping) and fixed.get("currencyCode") == "USD" and isinstance(fixed.get("units"), str):
+            found.append(float(fixed["units"]))
     return found
 
 
 def _own_quota(pool: Pool) -> Quota | None:
-    """Vertex AI has a metric of its own for each GPU of custom training, spot apart: cloud.google.com/vertex-ai/docs/quotas."""
+    """Return the quota of Vertex AI custom training, which has one metric for each GPU model and another for its spot GPUs.
+
+    Source: cloud.google.com/vertex-ai/docs/quotas.
+    """
     if pool.spec.service != "vertex" or pool.machine is None:
         return None
     model = pool.machine.accelerator.lower().replace("-", "_")
@@ -65,7 +70,7 @@ def _own_quota(pool: Pool) -> Quota | None:
 
 
 def _subnets(zones: list[Any]) -> str:
-    return f"1 private subnet for {len(zones)} zone{'s' if len(zones) != 1 else ''}"
+    return f"1 private subnet for {counted(len(zones), 'zone')}"
 
 
 def _traits(component: Component, below: Mapping[str, int]) -> list[str]:

@@ -1,66 +1,66 @@
-"""Rules over raw GCP resources, whoever declared them: external addresses, rules that let the world in, no key, open metadata."""
+"""Policy checks of raw GCP resources: external addresses, ingress from addresses, buckets without a key, open metadata."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..yard import Resource, Yard, known, truth
+from ..yard import RecordedYard, Resource, boolean, known
 
 _TEMPLATES = (
     "gcp:compute/instanceTemplate:InstanceTemplate",
     "gcp:compute/regionInstanceTemplate:RegionInstanceTemplate",
     "gcp:compute/instance:Instance",
 )
-_ANYBODY = ("allUsers", "allAuthenticatedUsers")
-_PEOPLE = "35.235.240.0/20"  # Identity-Aware Proxy: Google lets in whom IAM names, cloud.google.com/iap/docs/using-tcp-forwarding
+_PUBLIC_MEMBERS = ("allUsers", "allAuthenticatedUsers")
+_IAP = "35.235.240.0/20"  # Identity-Aware Proxy: IAM decides who connects, cloud.google.com/iap/docs/using-tcp-forwarding
 
 
-def public_addresses(yard: Yard) -> Iterator[str]:
-    """What gives a machine an external address: an access configuration, an empty one too; and buckets that anybody reads."""
+def public_addresses(yard: RecordedYard) -> Iterator[str]:
+    """Yield machines with an external address (from any access configuration, an empty one too) and public buckets."""
     for template in yard.of(*_TEMPLATES):
         for number, card in enumerate(_list(template, "networkInterfaces")):
             if "accessConfigs" in card or "ipv6AccessConfigs" in card:
-                yield f"{_word(template)} {template.name}, card {number}: leave out access_configs, an empty one gives an address too"
+                yield f"{_class_name(template)} {template.name}, card {number} gets an external address; remove access_configs"
     for grant in yard.of("gcp:storage/bucketIAMMember:BucketIAMMember", "gcp:storage/bucketIAMBinding:BucketIAMBinding"):
         members = grant.inputs.get("members", [grant.inputs.get("member")])
-        if isinstance(members, list) and any(member in _ANYBODY for member in members):
-            yield f"{_word(grant)} {grant.name} lets anybody in"
+        if isinstance(members, list) and any(member in _PUBLIC_MEMBERS for member in members):
+            yield f"{_class_name(grant)} {grant.name} makes its bucket public; remove allUsers and allAuthenticatedUsers"
     for bucket in yard.of("gcp:storage/bucket:Bucket"):
         if bucket.inputs.get("publicAccessPrevention") != "enforced":
-            yield f'bucket {bucket.name}: say public_access_prevention="enforced"'
+            yield f'bucket {bucket.name} can become public; set public_access_prevention="enforced"'
 
 
-def inbound_addresses(yard: Yard) -> Iterator[str]:
-    """Rules that let in addresses instead of service accounts. The proxy for people is the one exception, and for SSH alone."""
+def inbound_addresses(yard: RecordedYard) -> Iterator[str]:
+    """Yield ingress rules whose source is an address range instead of a service account; SSH from Identity-Aware Proxy is allowed."""
     for rule in yard.of("gcp:compute/firewall:Firewall"):
         if rule.inputs.get("direction", "INGRESS") != "INGRESS" or "allows" not in rule.inputs:
             continue
         ranges: Any = rule.inputs.get("sourceRanges", [])
         if not known(ranges):
-            yield f"rule {rule.name} lets in addresses not known yet"
+            yield f"rule {rule.name} allows ingress from unknown addresses"
         elif not ranges and not any(rule.inputs.get(key) for key in ("sourceServiceAccounts", "sourceTags")):
-            yield f"rule {rule.name} lets in everybody: it names no source"
+            yield f"rule {rule.name} allows ingress from everywhere: it names no source"
         else:
-            yield from (f"rule {rule.name} lets in {block}" for block in ranges if block != _PEOPLE or not _is_ssh(rule))
+            yield from (f"rule {rule.name} allows ingress from {block}" for block in ranges if block != _IAP or not _is_ssh(rule))
 
 
-def unencrypted(yard: Yard) -> Iterator[str]:
-    """Buckets without a key of one's own. Disks and logs are always encrypted by Google."""
+def unencrypted(yard: RecordedYard) -> Iterator[str]:
+    """Yield buckets without a customer-managed key. Google always encrypts disks and logs."""
     for bucket in yard.of("gcp:storage/bucket:Bucket"):
         if "encryption" not in bucket.inputs:
-            yield f"bucket {bucket.name}: no default_kms_key_name"
+            yield f"bucket {bucket.name} has no customer-managed key; set default_kms_key_name"
 
 
-def open_metadata(yard: Yard) -> Iterator[str]:
-    """Machines that take keys from metadata, or talk on a serial console."""
+def open_metadata(yard: RecordedYard) -> Iterator[str]:
+    """Yield machines that accept SSH keys from project metadata, or have an open serial console."""
     for template in yard.of(*_TEMPLATES):
-        given = template.inputs.get("metadata")
-        metadata = given if isinstance(given, Mapping) else {}
-        if not truth(metadata.get("block-project-ssh-keys")) or not truth(metadata.get("enable-oslogin")):
-            yield f'{_word(template)} {template.name}: say metadata block-project-ssh-keys="TRUE" and enable-oslogin="TRUE"'
-        if truth(metadata.get("serial-port-enable")):
-            yield f"{_word(template)} {template.name}: its serial console is open"
+        inputs = template.inputs.get("metadata")
+        metadata = inputs if isinstance(inputs, Mapping) else {}
+        if not boolean(metadata.get("block-project-ssh-keys")) or not boolean(metadata.get("enable-oslogin")):
+            yield f'{_class_name(template)} {template.name}: set metadata block-project-ssh-keys="TRUE" and enable-oslogin="TRUE"'
+        if boolean(metadata.get("serial-port-enable")):
+            yield f"{_class_name(template)} {template.name}: the serial console is open; remove serial-port-enable"
 
 
 def _is_ssh(rule: Resource) -> bool:
@@ -72,5 +72,5 @@ def _list(resource: Resource, key: str) -> list[Mapping[str, Any]]:
     return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
 
 
-def _word(resource: Resource) -> str:
+def _class_name(resource: Resource) -> str:
     return resource.kind.rpartition(":")[2]

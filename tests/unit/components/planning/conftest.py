@@ -1,4 +1,4 @@
-"""A yard on AWS with gpuyard's tokens and inputs and a few raw resources below: what the plan's parts are tested on."""
+"""Programs for tests of the plan: components of AWS by type token and inputs, with a few raw resources below."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 
 from gpuyard.components.base import Component
 from gpuyard.components.planning.recorder import record
-from gpuyard.components.planning.yard import Yard
+from gpuyard.components.planning.yard import RecordedYard
 
 TAGS = {"owner": "ml@acme.io", "expires": "2027-03-31"}
 L4 = {"machine": "g6.12xlarge", "zone": "us-east-1a", "max_nodes": 2, "service": "batch"}
 
 
 class Fake(Component):
-    """A component by its token and inputs alone."""
+    """A component without children: its type token and its inputs."""
 
     cloud = "aws"
 
@@ -73,7 +73,7 @@ def make_budget(usd: float) -> None:
 
 
 def dev() -> None:
-    """The yard of the promise: two pools, one of them spot, behind one NAT gateway, under a budget."""
+    """A yard with two pools, one of them spot, one NAT gateway and a budget."""
     make_network()
     make_bucket()
     make_pool("l4", L4)
@@ -84,16 +84,16 @@ def dev() -> None:
     pulumi.export("key", key.arn)
 
 
-MakeYard = Callable[..., Yard]
+MakeYard = Callable[..., RecordedYard]
 
 
 @pytest.fixture
 def yard(tmp_path: Path) -> MakeYard:
-    """The facts of a program, recorded as a preview."""
+    """Record a program as a preview and read it as a yard."""
 
-    def make(program: Callable[[], Any], region: str | None = "us-east-1") -> Yard:
+    def make(program: Callable[[], Any], region: str | None = "us-east-1") -> RecordedYard:
         recording = record(program, project="acme", stack="dev", root=tmp_path)
         assert recording.problems == []
-        return Yard("acme", "dev", {"aws": region}, recording)
+        return RecordedYard("acme", "dev", {"aws": region}, recording)
 
     return make

@@ -1,4 +1,4 @@
-"""The money: sums of bounds, idle and full, own rates first, unknown said to be unknown, the budget's hours."""
+"""The cost of a yard: sums of bounds, idle and full cost, own rates, unknown prices, hours within the budget."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ amounts = st.tuples(st.floats(0, 1e6), st.none() | st.floats(0, 1e6)).map(
 
 
 @given(amounts, amounts, amounts)
-def test_bounds_stay_bounds(a: Amount, b: Amount, c: Amount) -> None:
+def test_sums_of_amounts_keep_their_bounds(a: Amount, b: Amount, c: Amount) -> None:
     total = a + b
     assert total.low == a.low + b.low
     assert total == b + a
@@ -36,17 +36,17 @@ def test_bounds_stay_bounds(a: Amount, b: Amount, c: Amount) -> None:
 
 
 @given(amounts, st.integers(1, 1000))
-def test_so_many_times(amount: Amount, number: int) -> None:
+def test_an_amount_times_a_number(amount: Amount, number: int) -> None:
     assert amount.times(number).low == amount.low * number
     assert (amount.times(number).high is None) == (amount.high is None)
-    assert amount.times(0) == exact(0)  # nothing of an unknown price is nothing
+    assert amount.times(0) == exact(0)  # zero nodes of an unknown price cost nothing
 
 
 def line(found: Money, name: str) -> Any:
     return next(each for each in found.lines if each.name == name)
 
 
-def test_the_promised_yard(yard: MakeYard) -> None:
+def test_a_yard_with_two_pools_and_a_budget(yard: MakeYard) -> None:
     found = money(yard(dev))
     l4, spot, standing = (line(found, name) for name in ("l4", "l4-spot", "standing"))
     assert (l4.what, l4.idle, l4.full.low, l4.full.high) == ("2 x 4.6016 on demand", exact(0), 9.2032, 9.2032)
@@ -62,7 +62,7 @@ def test_the_promised_yard(yard: MakeYard) -> None:
     assert found.prices_of == "2026-02-24"  # of the NAT gateway: older than the machines'
 
 
-def test_nodes_that_are_held_cost_while_idle(yard: MakeYard) -> None:
+def test_min_nodes_cost_while_idle(yard: MakeYard) -> None:
     found = money(yard(partial(make_pool, "l4", {**L4, "min_nodes": 1})))
     assert found.idle == exact(4.6016)
     assert found.full == exact(9.2032)
@@ -78,7 +78,7 @@ def test_reserved_nodes_cost_while_idle(yard: MakeYard) -> None:
     ("spec", "what", "high", "note"),
     [
         ({**H200, "capacity": BLOCK, "price_usd_per_hour": 39.8}, "8 x 39.8 capacity block, own rate", 318.4, "a block is paid in advance"),
-        ({**H200, "capacity": BLOCK}, "8 x capacity block: price unknown", None, "say its rate with price_usd_per_hour"),
+        ({**H200, "capacity": BLOCK}, "8 x capacity block: price unknown", None, "set its rate with price_usd_per_hour"),
         (
             {**H200, "capacity": {"mode": "reservation", "reservation": "cr-1"}},
             "8 x 63.296 reservation",
@@ -86,8 +86,8 @@ def test_reserved_nodes_cost_while_idle(yard: MakeYard) -> None:
             "paid whether used or not",
         ),
         ({**H100, "price_usd_per_hour": 26.5}, "4 x 26.5 spot, own rate", 106.0, None),
-        (H100, "4 x spot: price unknown", None, "sagemaker has rates of its own"),
-        ({**H100, "capacity": "on_demand"}, "4 x on demand: price unknown", None, "sagemaker has rates of its own"),
+        (H100, "4 x spot: price unknown", None, "sagemaker has its own rates"),
+        ({**H100, "capacity": "on_demand"}, "4 x on demand: price unknown", None, "sagemaker has its own rates"),
         ({**H200, "machine": "p5e.48xlarge"}, "8 x on demand: price unknown", None, "no list price in us-east-2"),
         ({**H200, "machine": "p5e.48xlarge", "capacity": "spot", "max_nodes": 1}, "1 x spot: price unknown", None, "no list price"),
         ({**H200, "machine": None, "accelerator": "H100:1"}, "8 x 6.88 on demand", 55.04, None),
@@ -101,18 +101,18 @@ def test_where_a_price_comes_from(yard: MakeYard, spec: dict[str, Any], what: st
     assert found.note is None if note is None else note in str(found.note)
 
 
-def test_minutes_that_machines_are_kept_after_a_job_are_told(yard: MakeYard) -> None:
+def test_keep_alive_minutes_are_noted(yard: MakeYard) -> None:
     warm = {**H100, "capacity": "on_demand", "keep_alive_minutes": 30}
     found = line(money(yard(lambda: make_pool("p", {**warm, "price_usd_per_hour": 60.0}))), "p")
-    assert (found.idle, found.note) == (exact(0), "30 minutes more after each job")
+    assert (found.idle, found.note) == (exact(0), "each node stays 30 minutes after a job")
     unknown = line(money(yard(lambda: make_pool("p", warm))), "p")
-    assert unknown.note == "sagemaker has rates of its own; say yours with price_usd_per_hour; 30 minutes more after each job"
+    assert unknown.note == "sagemaker has its own rates; set yours with price_usd_per_hour; each node stays 30 minutes after a job"
 
 
-def test_a_region_that_is_not_stated_has_no_prices(yard: MakeYard) -> None:
+def test_an_unknown_region_has_no_prices(yard: MakeYard) -> None:
     found = money(yard(dev, None))
     assert line(found, "l4").full == UNKNOWN
-    assert line(found, "l4").note == "no list price in an unknown region; say yours with price_usd_per_hour"
+    assert line(found, "l4").note == "no list price in an unknown region; set yours with price_usd_per_hour"
     assert line(found, "standing").full.high is None
     assert found.full.high is None
     assert found.prices_of == "2026-02-24"  # of the address, whose price is the same everywhere
@@ -124,20 +124,20 @@ def test_endpoints_cost_in_each_zone(yard: MakeYard) -> None:
     assert found.full.high == pytest.approx(0.06)
 
 
-def test_what_cannot_be_counted_is_said(yard: MakeYard) -> None:
+def test_a_regional_nat_gateway_has_an_unknown_count_and_cost(yard: MakeYard) -> None:
     (found,) = money(yard(lambda: aws.ec2.NatGateway("nat", availability_mode="regional", vpc_id="vpc-1"))).lines
     assert found.what == "? NAT gateways"
     assert found.full == UNKNOWN
     assert "not known: NAT gateway" in (found.note or "")
 
 
-def test_other_things_that_cost_are_told(yard: MakeYard) -> None:
+def test_resources_without_a_price_are_listed(yard: MakeYard) -> None:
     found = money(yard(lambda: aws.ec2.Instance("bastion", ami="ami-1", instance_type="t3.micro")))
     assert found.not_priced == ["1 x EC2 instance"]
     assert found.lines == []
 
 
-def test_the_disks_of_nodes_are_told(yard: MakeYard) -> None:
+def test_node_disks_are_listed_without_a_price(yard: MakeYard) -> None:
     def program() -> None:
         make_pool("l4", L4)
         make_pool("more", {**L4, "max_nodes": 3})
@@ -153,19 +153,19 @@ def test_a_free_yard_is_free(yard: MakeYard) -> None:
     assert found.hours is None
 
 
-def test_a_pool_whose_spec_is_not_known_is_not_left_out(yard: MakeYard) -> None:
+def test_a_pool_with_an_unknown_spec_has_unknown_cost(yard: MakeYard) -> None:
     def program() -> None:
         region = aws.get_region_output()
         make_pool("p", {**L4, "zone": region.apply(lambda found: f"{found.region}a")})
         make_budget(100)
 
     found = money(yard(program))
-    assert line(found, "p").what == "pool: not known"
+    assert line(found, "p").what == "pool: spec not known"
     assert found.month.high is None
     assert found.hours == Amount(low=0, high=None)
 
 
-def test_the_cloud_s_own_budget_counts_too(yard: MakeYard) -> None:
+def test_a_raw_budget_resource_in_usd_counts(yard: MakeYard) -> None:
     def budget(unit: str) -> None:
         make_pool("p", {**L4, "min_nodes": 2})
         aws.budgets.Budget("b", budget_type="COST", time_unit="MONTHLY", limit_unit=unit, limit_amount="9000")
@@ -181,8 +181,8 @@ def test_the_hours_that_fit_never_break_the_budget(budget: float, idle: Amount, 
     found = hours_that_fit(budget, idle, idle + running)
     if found is None or idle.high is None or running.high is None:
         return
-    dearest = idle.high * HOURS_PER_MONTH + found.low * running.high
-    assert dearest <= max(budget, idle.high * HOURS_PER_MONTH) * (1 + 1e-6)
+    most = idle.high * HOURS_PER_MONTH + found.low * running.high
+    assert most <= max(budget, idle.high * HOURS_PER_MONTH) * (1 + 1e-6)
     assert found.high is None or found.low <= found.high * (1 + 1e-6)
 
 

@@ -1,4 +1,4 @@
-"""The whole plan: the text people read, the comment on a pull request, the document; what is unknown and refused is in all of them."""
+"""The whole plan as text, as Markdown and as a JSON document, with what is unknown and what is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gpuyard.components.planning.document import Amount, Plan
 from gpuyard.components.planning.layout import columns, hours, rate, short_tokens, whole, wrapped
 from gpuyard.components.planning.plan import make_plan
 from gpuyard.components.planning.recorder import record
-from gpuyard.components.planning.yard import Yard, regions_of
+from gpuyard.components.planning.yard import RecordedYard, regions_of
 
 from .conftest import L4, Fake, MakeYard, dev, make_budget, make_network, make_pool, make_template
 
@@ -49,13 +49,13 @@ fabric
 policy  9 passed, 0 violated, 3 warnings
   warning nodes-together: l4-spot takes single-node jobs only (batch has no multi-node spot;
       sagemaker or vms has)
-  warning budget: a full month costs more than the budget of 1,500 USD; it pays at least 105 h of
-      that
-  warning pinned-image: l4, l4-spot: the machine image is the newest at each `up`; `gpuyard pin`
-      writes it down"""
+  warning budget: a full month costs more than the budget of 1,500 USD; the budget pays at least 105
+      h of it
+  warning pinned-image: l4, l4-spot: the newest machine image is used at each `up`; `gpuyard pin`
+      fixes it"""
 
 
-def planned(yard: Yard) -> Plan:
+def planned(yard: RecordedYard) -> Plan:
     return make_plan(yard, NOW)
 
 
@@ -67,22 +67,22 @@ def test_the_text(yard: MakeYard) -> None:
 
 def test_warnings_are_yellow_and_refusals_red_with_their_continuation_lines() -> None:
     yellow = [line.split()[0] for line, style in render.styled(DEV.splitlines()) if style == "yellow"]
-    assert yellow == ["WARN", "warning", "sagemaker", "warning", "that", "warning", "writes"]
+    assert yellow == ["WARN", "warning", "sagemaker", "warning", "h", "warning", "fixes"]
     red = render.styled(["policy", "  VIOLATED budget: idle", "  REFUSED two resources", "      of one name", "unknown"])
     assert [style for _, style in red] == ["", "bold red", "bold red", "bold red", ""]
 
 
-def test_two_plans_are_one(yard: MakeYard) -> None:
+def test_two_plans_of_one_program_are_equal(yard: MakeYard) -> None:
     assert planned(yard(dev)) == planned(yard(dev))
 
 
-def test_the_branches_hold_every_resource(yard: MakeYard) -> None:
+def test_the_tree_counts_every_resource(yard: MakeYard) -> None:
     plan = planned(yard(dev))
     assert sum(branch.resources for branch in plan.tree) == len(plan.resources)
     assert {resource.urn for resource in plan.resources} == set(yard(dev).recording.resources)
 
 
-def test_the_comment_on_a_pull_request(yard: MakeYard) -> None:
+def test_the_markdown_for_a_pull_request(yard: MakeYard) -> None:
     lines = render.markdown(planned(yard(dev))).splitlines()
     assert lines[0] == "### gpuyard plan: dev, 16 resources, ok"
     assert "| l4-spot | 1 x spot: price unknown (bounded by on demand) | 0.00 | &lt;=4.60 | &lt;=3,359 |" in lines
@@ -132,7 +132,7 @@ def test_type_tokens_are_shortened_as_python_writes_them() -> None:
     assert short_tokens("config acme:token, urn 12:30") == "config acme:token, urn 12:30"
 
 
-def test_a_violation_refuses_and_is_first_in_the_comment(yard: MakeYard) -> None:
+def test_a_violation_refuses_the_plan(yard: MakeYard) -> None:
     def program() -> None:
         make_pool("l4", {**L4, "min_nodes": 2})
         make_budget(100)
@@ -155,7 +155,7 @@ def test_the_text_lists_what_is_unknown(tmp_path: Path) -> None:
         pulumi.log.warn("mind the gap")
 
     recording = record(program, project="acme", stack="dev", encrypted=["acme:token"], root=tmp_path)
-    plan = make_plan(Yard("acme", "dev", {}, recording), NOW, ["acme:token"])
+    plan = make_plan(RecordedYard("acme", "dev", {}, recording), NOW, ["acme:token"])
     assert not plan.refused
     assert render.text(plan).splitlines()[-6:] == [
         "  the program warns: mind the gap",
@@ -167,12 +167,12 @@ def test_the_text_lists_what_is_unknown(tmp_path: Path) -> None:
     ]
 
 
-def test_what_an_engine_would_refuse_is_refused(tmp_path: Path) -> None:
+def test_a_problem_refuses_the_plan(tmp_path: Path) -> None:
     def program() -> None:
         aws.kms.Key("key")
         aws.kms.Key("key")
 
-    plan = make_plan(Yard("acme", "dev", {}, record(program, project="acme", stack="dev", root=tmp_path)), NOW)
+    plan = make_plan(RecordedYard("acme", "dev", {}, record(program, project="acme", stack="dev", root=tmp_path)), NOW)
     assert plan.refused
     assert "  REFUSED two resources aws.kms.Key key: give one another name, or another parent" in render.text(plan)
 
@@ -224,7 +224,7 @@ def test_plain_pulumi_programs_have_a_plan_too(yard: MakeYard) -> None:
     assert line_of(plan, "budget") == "budget  none"
 
 
-def test_the_region_is_the_stack_s_or_the_one_provider_s(yard: MakeYard) -> None:
+def test_the_region_comes_from_the_stack_or_the_only_provider(yard: MakeYard) -> None:
     def program(*regions: str) -> None:
         for region in regions:
             aws.Provider(region, region=region)
@@ -234,22 +234,22 @@ def test_the_region_is_the_stack_s_or_the_one_provider_s(yard: MakeYard) -> None
     assert [each["aws"] for each in found] == ["us-west-2", "us-east-1", None]
 
 
-def test_an_adopted_network_says_so(yard: MakeYard) -> None:
+def test_adopted_resources_are_named(yard: MakeYard) -> None:
     assert line_of(planned(yard(lambda: make_network(nats=0))), "  Network net").split("  ")[2].startswith("10.40.0.0/16, 2 private")
     assert line_of(planned(yard(lambda: Fake("Network", "net", {}))), "  Network net").split("  ")[2] == "adopted"
     assert line_of(planned(yard(lambda: Fake("Bucket", "data", {}))), "  Bucket data").split("  ")[2] == "adopted"
 
 
-def show(change: Callable[[Any], str], low: float, high: float | None) -> str:
-    return change(Amount(low=low, high=high))
+def shown(format_: Callable[[Any], str], low: float, high: float | None) -> str:
+    return format_(Amount(low=low, high=high))
 
 
-def test_amounts_as_people_read_them() -> None:
-    assert [show(rate, 9.2, 9.2), show(rate, 0, 4.6), show(rate, 2, None), show(rate, 0, None)] == [
+def test_amounts_as_text() -> None:
+    assert [shown(rate, 9.2, 9.2), shown(rate, 0, 4.6), shown(rate, 2, None), shown(rate, 0, None)] == [
         "9.20",
         "<=4.60",
         ">=2.00",
         "unknown",
     ]
-    assert [show(whole, 10111, 10111), show(hours, 106, 106)] == ["10,111", "106 h"]
-    assert [show(hours, 105.9, None), show(hours, 0.9, None)] == [">=105 h", "unknown hours"]
+    assert [shown(whole, 10111, 10111), shown(hours, 106, 106)] == ["10,111", "106 h"]
+    assert [shown(hours, 105.9, None), shown(hours, 0.9, None)] == [">=105 h", "unknown hours"]

@@ -1,4 +1,4 @@
-"""The recording monitor: what a preview knows and does not, and what an engine would refuse."""
+"""The recorder: which values a preview knows, what it lists as unknown, and what an engine would refuse."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run(tmp_path: Path) -> Run:
     return run_it
 
 
-def test_a_preview_knows_inputs_and_nothing_that_is_computed(run: Run) -> None:
+def test_a_preview_knows_inputs_and_no_computed_outputs(run: Run) -> None:
     def program() -> None:
         vpc = aws.ec2.Vpc("net", cidr_block="10.0.0.0/16")
         subnet = aws.ec2.Subnet("a", vpc_id=vpc.id, cidr_block="10.0.0.0/18")
@@ -38,7 +38,7 @@ def test_a_preview_knows_inputs_and_nothing_that_is_computed(run: Run) -> None:
     assert recorded.problems == []
 
 
-def test_lookups_reads_and_other_stacks_are_unknown_and_told(run: Run) -> None:
+def test_provider_functions_reads_and_other_stacks_are_unknown_and_listed(run: Run) -> None:
     def program() -> None:
         company = pulumi.StackReference("acme/network/prod")
         pulumi.export("vpc", company.get_output("vpc_id"))
@@ -53,18 +53,18 @@ def test_lookups_reads_and_other_stacks_are_unknown_and_told(run: Run) -> None:
     assert recorded.reads == ["aws:ec2/subnet:Subnet given"]
 
 
-def test_a_plain_look_up_says_which_form_to_use(run: Run) -> None:
+def test_a_direct_provider_function_call_is_refused_with_its_output_form(run: Run) -> None:
     with pytest.raises(pulumi.RunError, match=r"aws:index/getRegion:getRegion.*_output"):
         run(lambda: aws.get_region().region)
 
 
-def test_what_only_an_engine_does_is_told(run: Run) -> None:
+def test_transforms_and_remote_components_are_listed(run: Run) -> None:
     def program() -> None:
         pulumi.runtime.register_resource_transform(lambda args: None)
         pulumi.ComponentResource("t:index:Remote", "far", {}, remote=True)
 
     recorded = run(program)
-    assert recorded.warnings == ["a transform of the stack is not run here: what it changes is not in the plan"]
+    assert recorded.warnings == ["the stack has a transform, which a plan does not run: its changes are not in the plan"]
     assert recorded.lookups == ["remote component t:index:Remote far"]
 
 
@@ -76,7 +76,7 @@ def test_an_asynchronous_program_is_awaited(run: Run) -> None:
     assert run(lambda: pulumi.run(main)).exports == {"what": "later"}
 
 
-def test_urns_are_the_engines(run: Run) -> None:
+def test_urns_hold_the_types_of_all_parents(run: Run) -> None:
     def program() -> None:
         outer = pulumi.ComponentResource("t:index:Outer", "outer")
         inner = pulumi.ComponentResource("t:index:Inner", "inner", opts=pulumi.ResourceOptions(parent=outer))
@@ -97,7 +97,7 @@ def test_two_resources_of_one_urn_are_a_problem(run: Run) -> None:
     assert run(program).problems == ["two resources aws:kms/key:Key key: give one another name, or another parent"]
 
 
-def test_a_reference_to_nothing_is_a_problem(run: Run) -> None:
+def test_a_reference_to_an_unregistered_resource_is_a_problem(run: Run) -> None:
     def program() -> None:
         ghost = pulumi.Output.from_input("urn:pulumi:prod::acme::t:index:Ghost::ghost")
         parent = pulumi.ComponentResource("t:index:Real", "real")
@@ -107,7 +107,7 @@ def test_a_reference_to_nothing_is_a_problem(run: Run) -> None:
     assert run(program).problems == ["aws:kms/key:Key key: parent is t:index:Ghost ghost, which is not registered"]
 
 
-def test_encrypted_config_is_unknown_where_it_may_be_and_refused_where_it_may_not(run: Run) -> None:
+def test_encrypted_config_is_unknown_as_a_secret_and_refused_as_plain_text(run: Run) -> None:
     def program() -> None:
         config = pulumi.Config("acme")
         pulumi.export("token", config.require_secret("token"))
@@ -121,7 +121,7 @@ def test_encrypted_config_is_unknown_where_it_may_be_and_refused_where_it_may_no
     assert recorded.unknown == {"token", "size"}
     with pytest.raises(pulumi.RunError, match=r"acme:token is encrypted.*require_secret"):
         run(lambda: pulumi.Config("acme").require("token"), config=config, encrypted=("acme:token",))
-    assert pulumi.Config.require_secret.__module__ == "pulumi.config"  # put back
+    assert pulumi.Config.require_secret.__module__ == "pulumi.config"  # restored
 
 
 @pytest.mark.parametrize(
@@ -130,27 +130,28 @@ def test_encrypted_config_is_unknown_where_it_may_be_and_refused_where_it_may_no
         ({"network_interfaces": [{"devic_index": 0}]}, "networkInterfaces.0.devic_index: unknown argument"),
         ({"network_interfaces": [{"device_index": "first"}]}, "networkInterfaces.0.deviceIndex: got 'first', allowed: a whole number"),
         ({"network_interfaces": {"device_index": 0}}, "allowed: a list"),
-        ({"metadata_options": {"http_tokens": True}}, "metadataOptions.httpTokens: got True, allowed: a text"),
-        ({"tags": {"cost": 3}}, "tags.cost: got 3.0, allowed: a text"),
+        ({"metadata_options": {"http_tokens": True}}, "metadataOptions.httpTokens: got True, allowed: a string"),
+        ({"tags": {"cost": 3}}, "tags.cost: got 3.0, allowed: a string"),
         ({"disable_api_stop": "yes"}, "disableApiStop: got 'yes', allowed: true or false"),
         ({"metadata_options": "required"}, "metadataOptions: got 'required', allowed: a mapping with"),
     ],
 )
-def test_wrong_arguments_are_told(run: Run, arguments: dict[str, Any], problem: str) -> None:
+def test_wrong_arguments_are_problems(run: Run, arguments: dict[str, Any], problem: str) -> None:
     recorded = run(lambda: aws.ec2.LaunchTemplate("lt", **arguments))
-    (told,) = recorded.problems
-    assert told.startswith("aws:ec2/launchTemplate:LaunchTemplate lt: ")
-    assert problem in told
+    (found,) = recorded.problems
+    assert found.startswith("aws:ec2/launchTemplate:LaunchTemplate lt: ")
+    assert problem in found
 
 
-def test_a_nested_argument_that_is_missing_is_told(run: Run) -> None:
+def test_a_missing_nested_argument_is_a_problem(run: Run) -> None:
     def program() -> None:
         aws.s3.BucketLifecycleConfiguration("l", bucket="b", rules=[{"id": "old"}])
 
-    assert run(program).problems == ["aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration l: rules.0.status: missing; give it"]
+    kind = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
+    assert run(program).problems == [f"{kind} l: rules.0.status: required argument is missing"]
 
 
-def test_right_arguments_are_not(run: Run) -> None:
+def test_right_arguments_are_no_problem(run: Run) -> None:
     def program() -> None:
         aws.s3.BucketVersioning("versions", bucket="b", versioning_configuration={"status": "Enabled"})
         vpc = aws.ec2.Vpc("v", cidr_block="10.0.0.0/16", tags={"a": pulumi.Output.secret("b")})

@@ -176,7 +176,7 @@ def test_a_violation_is_exit_2_and_the_plan_is_shown(cli: Cli, project: Path) ->
     (project / "infra" / "__main__.py").write_text("import pulumi_aws as aws\naws.cloudwatch.LogGroup('logs')\n")
     code, out, _ = cli("--stack", "dev", "-C", str(project))
     assert code == 2
-    assert "VIOLATED encryption: log group logs: no kms_key_id" in out
+    assert "VIOLATED encryption: log group logs is not encrypted; set kms_key_id" in out
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_violation_is_exit_2_and_the_plan_is_shown(cli: Cli, project: Path) ->
         ({"infra/__main__.py": "1 / 0"}, "ZeroDivisionError: division by zero"),
         ({"infra/__main__.py": "import sys; sys.exit(3)"}, "left with 3"),
         ({"infra/__main__.py": "import pulumi; pulumi.Config('acme').require('token')"}, "acme:token is encrypted"),
-        ({"infra/__main__.py": "import pulumi_aws; pulumi_aws.get_region()"}, "use its `_output` form"),
+        ({"infra/__main__.py": "import pulumi_aws; pulumi_aws.get_region()"}, "call its `_output` form"),
         ({"Pulumi.yaml": "name: acme\nruntime: nodejs"}, "runtime is nodejs"),
         ({"Pulumi.yaml": "name: acme\nruntime: python\nmain: nowhere"}, "neither a file nor a folder with a __main__.py"),
         ({"Pulumi.yaml": "a: b: c"}, "is not valid YAML"),

@@ -62,24 +62,24 @@ def subnet(**options: Any) -> None:
 
 BROKEN: list[tuple[str, Callable[[], Any], str]] = [
     ("no-public-address", lambda: template(network_interfaces=[{"subnetwork": "s", "access_configs": [{}]}]), "InstanceTemplate t, card 0"),
-    ("no-public-address", lambda: bucket(public_access_prevention="inherited"), "bucket b: say public_access_prevention"),
+    ("no-public-address", lambda: bucket(public_access_prevention="inherited"), "bucket b can become public; set public_access_prevention"),
     (
         "no-public-address",
         lambda: storage.BucketIAMMember("m", bucket="b", role="roles/storage.objectViewer", member="allUsers"),
-        "BucketIAMMember m lets anybody in",
+        "BucketIAMMember m makes its bucket public",
     ),
-    ("no-inbound", lambda: rule(source_ranges=["0.0.0.0/0"]), "rule r lets in 0.0.0.0/0"),
-    ("no-inbound", rule, "rule r lets in everybody"),
-    ("no-inbound", lambda: rule(source_ranges=[PEOPLE], allows=[{"protocol": "tcp", "ports": ["8888"]}]), f"rule r lets in {PEOPLE}"),
-    ("encryption", lambda: storage.Bucket("b", location="x", public_access_prevention="enforced"), "bucket b: no default_kms_key_name"),
-    ("metadata-tokens", lambda: template(metadata={}), "InstanceTemplate t: say metadata"),
-    ("metadata-tokens", lambda: template(metadata={**METADATA, "serial-port-enable": "TRUE"}), "its serial console is open"),
-    ("no-public-address", subnet, "subnet s gives machines hidden public addresses"),
-    ("no-public-address", lambda: machines({"public_ip_address_configuration": {"name": "x"}}), "scale set m: its machines have"),
-    ("no-inbound", lambda: guard("203.0.113.0/24"), "rule in of s lets in 203.0.113.0/24"),
-    ("encryption", lambda: machines({}, encrypted=False), "scale set m: say encryption_at_host=True"),
-    ("encryption", lambda: account(allow_shared_key_access=True), "storage account a: keys open it"),
-    ("encryption", lambda: account(enable_https_traffic_only=False), "storage account a: say enable_https_traffic_only=True"),
+    ("no-inbound", lambda: rule(source_ranges=["0.0.0.0/0"]), "rule r allows ingress from 0.0.0.0/0"),
+    ("no-inbound", rule, "rule r allows ingress from everywhere"),
+    ("no-inbound", lambda: rule(source_ranges=[PEOPLE], allows=[{"protocol": "tcp", "ports": ["8888"]}]), f"ingress from {PEOPLE}"),
+    ("encryption", lambda: storage.Bucket("b", location="x", public_access_prevention="enforced"), "set default_kms_key_name"),
+    ("metadata-tokens", lambda: template(metadata={}), "InstanceTemplate t: set metadata"),
+    ("metadata-tokens", lambda: template(metadata={**METADATA, "serial-port-enable": "TRUE"}), "the serial console is open"),
+    ("no-public-address", subnet, "subnet s gives machines default outbound addresses"),
+    ("no-public-address", lambda: machines({"public_ip_address_configuration": {"name": "x"}}), "scale set m gives"),
+    ("no-inbound", lambda: guard("203.0.113.0/24"), "rule in of s allows ingress from 203.0.113.0/24"),
+    ("encryption", lambda: machines({}, encrypted=False), "scale set m has no encryption at host; set encryption_at_host=True"),
+    ("encryption", lambda: account(allow_shared_key_access=True), "storage account a accepts account keys"),
+    ("encryption", lambda: account(enable_https_traffic_only=False), "account a accepts plain HTTP; set enable_https"),
 ]  # fmt: skip
 CLOSED: list[Callable[[], Any]] = [
     template,
@@ -96,14 +96,14 @@ CLOSED: list[Callable[[], Any]] = [
 
 
 @pytest.mark.parametrize(("name", "program", "text"), BROKEN)
-def test_what_is_open_is_a_violation_that_says_where(yard: MakeYard, name: str, program: Callable[[], Any], text: str) -> None:
+def test_an_exposed_resource_is_a_violation_that_names_it(yard: MakeYard, name: str, program: Callable[[], Any], text: str) -> None:
     (found,) = [verdict for verdict in verdicts(yard(program), NOW) if verdict.rule == name]
     assert found.outcome == "violated"
     assert any(text in finding for finding in found.findings), found.findings
 
 
 @pytest.mark.parametrize("program", CLOSED)
-def test_what_is_closed_passes(yard: MakeYard, program: Callable[[], Any]) -> None:
+def test_a_closed_resource_passes(yard: MakeYard, program: Callable[[], Any]) -> None:
     assert [verdict.findings for verdict in verdicts(yard(program), NOW) if verdict.outcome == "violated"] == []
 
 
@@ -122,14 +122,14 @@ def owned() -> None:
     billing.Budget("b", billing_account="a", amount={"specified_amount": {"currency_code": "USD", "units": "200"}})
 
 
-def test_what_stands_on_gcp_is_counted_and_its_own_budget_read(yard: MakeYard) -> None:
+def test_standing_resources_of_gcp_are_counted_and_its_budget_is_read(yard: MakeYard) -> None:
     found = money(yard(owned))
     assert [line.what for line in found.lines] == ["1 Cloud NAT, 1 external address, 1 KMS key"]
     assert found.budget == 200
 
 
 @pytest.mark.parametrize(("kind", "stands"), [("FQDN", ["1 managed network firewall"]), ("PrivateEndpoint", ["1 private endpoint"])])
-def test_a_managed_networks_rules_stand_for_what_azure_makes_of_them(yard: MakeYard, kind: str, stands: list[str]) -> None:
+def test_managed_network_rules_count_the_resources_that_azure_creates(yard: MakeYard, kind: str, stands: list[str]) -> None:
     assert [line.what for line in money(yard(lambda: managed(kind))).lines] == stands
 
 
@@ -140,11 +140,11 @@ def pools(**lab: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("disk", "told"),
+    ("disk", "listed"),
     [
-        ({}, ["4 x system disk of a cluster's node"]),  # the other is on the machine itself, and free
-        ({"disk_gib": 2000}, ["4 x system disk of a cluster's node", "2 x root disk of 2000 GiB"]),
+        ({}, ["4 x system disk of a cluster node"]),  # the other is on the machine itself, and free
+        ({"disk_gib": 2000}, ["4 x system disk of a cluster node", "2 x root disk of 2000 GiB"]),
     ],
 )
-def test_disks_that_cost_on_azure_are_told(yard: MakeYard, disk: dict[str, Any], told: list[str]) -> None:
-    assert [line for line in money(yard(lambda: pools(**disk))).not_priced if "disk" in line] == told
+def test_azure_disks_that_cost_are_listed(yard: MakeYard, disk: dict[str, Any], listed: list[str]) -> None:
+    assert [line for line in money(yard(lambda: pools(**disk))).not_priced if "disk" in line] == listed

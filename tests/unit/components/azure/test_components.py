@@ -1,4 +1,4 @@
-"""Azure's network, bucket, key, pool and budget: what each is, in preview and update; kept or deleted; adopted; refused."""
+"""Azure's network, bucket, key, pool and budget under the recording monitor, in preview and update, and the inputs that they refuse."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def network(egress: str = "nat", **more: Any) -> Network:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_what_a_network_is(record: Any, preview: bool) -> None:
+def test_children_of_a_network(record: Any, preview: bool) -> None:
     recorded = record(network, preview=preview)
     assert kinds(recorded) == [
         "ApplicationSecurityGroup net-nodes",
@@ -45,7 +45,7 @@ def test_what_a_network_is(record: Any, preview: bool) -> None:
 @pytest.mark.parametrize(
     ("egress", "out"), [("nat", ["internet"]), ("endpoints", ["azurecontainerregistry", "azurekeyvault", "storage"]), ("none", [])]
 )
-def test_nodes_reach_each_other_and_what_egress_says(record: Any, egress: str, out: list[str]) -> None:
+def test_security_rules_by_egress(record: Any, egress: str, out: list[str]) -> None:
     recorded = record(lambda: network(egress))
     rules = recorded.inputs(token("network:NetworkSecurityGroup"), "net-nodes")["securityRules"]
     assert [rule["name"] for rule in rules] == [
@@ -62,12 +62,15 @@ def test_nodes_reach_each_other_and_what_egress_says(record: Any, egress: str, o
     assert ("serviceEndpoints" in nodes) == (egress == "endpoints")
     assert endpoints["privateEndpointNetworkPolicies"] == "Enabled"
     assert any(urn.endswith("::net-nodes") for urn in recorded.one(SUBNET_TYPE, "net-endpoints").dependencies)
-    come, deny, _ = recorded.inputs(token("network:NetworkSecurityGroup"), "net-endpoints")["securityRules"]
-    assert (come["sourceAddressPrefix"], come["destinationAddressPrefix"]) == ("VirtualNetwork", endpoints["addressPrefix"])
-    assert (come["protocol"], come["destinationPortRange"], deny["name"]) == ("Tcp", "443", "deny-inbound")
+    inbound_https, deny, _ = recorded.inputs(token("network:NetworkSecurityGroup"), "net-endpoints")["securityRules"]
+    assert (inbound_https["sourceAddressPrefix"], inbound_https["destinationAddressPrefix"]) == (
+        "VirtualNetwork",
+        endpoints["addressPrefix"],
+    )
+    assert (inbound_https["protocol"], inbound_https["destinationPortRange"], deny["name"]) == ("Tcp", "443", "deny-inbound")
 
 
-def test_a_group_that_is_given_is_used_and_none_is_made(record: Any) -> None:
+def test_an_existing_resource_group_is_used(record: Any) -> None:
     recorded = record(lambda: network(resource_group="acme-rg"))
     assert "ResourceGroup net-group" not in kinds(recorded)
     assert recorded.inputs(SUBNET_TYPE, "net-nodes")["resourceGroupName"] == "acme-rg"
@@ -75,7 +78,7 @@ def test_a_group_that_is_given_is_used_and_none_is_made(record: Any) -> None:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_what_a_bucket_is(record: Any, preview: bool) -> None:
+def test_children_of_a_bucket(record: Any, preview: bool) -> None:
     def program() -> None:
         bucket = Bucket("runs", {"open_to": ["203.0.112.0/24"]}, tags=TAGS)
         pulumi.export("known", [bucket.url, bucket.name, bucket.id])
@@ -100,13 +103,13 @@ def test_what_a_bucket_is(record: Any, preview: bool) -> None:
     assert recorded.inputs(token("storage:BlobServiceProperties"), "runs-blobs")["isVersioningEnabled"] is True
 
 
-def test_a_bucket_is_kept_with_its_group_unless_it_is_to_go(record: Any) -> None:
+def test_a_bucket_is_retained_unless_on_destroy_is_delete(record: Any) -> None:
     assert record(lambda: Bucket("runs")).one("gpuyard-azure:index:Bucket", "runs").retainOnDelete
     assert not record(lambda: Bucket("runs", {"on_destroy": "delete"})).one("gpuyard-azure:index:Bucket", "runs").retainOnDelete
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_a_key_of_ones_own_is_used_by_an_identity_that_may_use_nothing_else(record: Any, preview: bool) -> None:
+def test_a_customer_managed_key_is_used_by_its_own_identity(record: Any, preview: bool) -> None:
     recorded = record(lambda: Bucket("runs", key=EncryptionKey("key", on_destroy="delete"), namespace="hierarchical"), preview=preview)
     account = recorded.inputs(token("storage:StorageAccount"), "runs-account")
     assert account["encryption"]["keySource"] == "Microsoft.Keyvault"
@@ -146,7 +149,7 @@ def test_the_golden_scale_set(record: Any) -> None:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_what_pools_are(record: Any, preview: bool) -> None:
+def test_children_of_pools(record: Any, preview: bool) -> None:
     def program() -> None:
         net = network()
         pools = [
@@ -181,7 +184,7 @@ def test_what_pools_are(record: Any, preview: bool) -> None:
         "VirtualMachineScaleSet spot-machines",
     ]
     held = recorded.inputs(SCALE_SET, "held-machines")
-    assert held["singlePlacementGroup"] is False  # as Azure's reservations want it
+    assert held["singlePlacementGroup"] is False  # Azure requires it with a reservation
     assert held["virtualMachineProfile"]["capacityReservation"] == {"capacityReservationGroup": {"id": RESERVED["reservation"]}}
     flexible = recorded.inputs(SCALE_SET, "flex-machines")
     assert "singlePlacementGroup" not in flexible
@@ -192,7 +195,7 @@ def test_what_pools_are(record: Any, preview: bool) -> None:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_a_budget_counts_the_stack_or_a_group(record: Any, preview: bool) -> None:
+def test_a_budget_filters_by_stack_or_resource_group(record: Any, preview: bool) -> None:
     def program() -> None:
         Budget("budget", owner="ml@acme.io", usd_per_month=1500, tags=TAGS)
         Budget("group", owner="ml@acme.io", usd_per_month=10, alert_at_percent=[90], resource_group="rg")
@@ -243,13 +246,13 @@ def pool(**more: Any) -> Callable[[], Any]:
         (lambda: Budget("b", owner="me", usd_per_month=0, alert_at_percent=[1, 2, 3, 4, 5]), ["3 problems", "owner: got", "usd_per_month"]),
     ],
 )
-def test_bad_input_is_told_whole(record: Any, program: Callable[[], Any], told: list[str]) -> None:
+def test_all_wrong_inputs_are_reported(record: Any, program: Callable[[], Any], told: list[str]) -> None:
     with pytest.raises(pulumi.RunError) as caught:
         record(program)
     assert all(text in str(caught.value) for text in told), str(caught.value)
 
 
-def test_adopted_things_are_never_managed(record: Any) -> None:
+def test_adopted_resources_are_not_managed(record: Any) -> None:
     def program() -> None:
         Network.adopt("hub", vpc_id=pulumi.Output.from_input(VNET), subnet_ids={"1": SUBNET})
         bucket = Bucket.adopt("data", bucket=DATA)

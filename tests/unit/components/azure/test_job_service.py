@@ -1,4 +1,4 @@
-"""The whole Azure yard, in preview and update: what it makes, who may do what, its doors, its targets; and what it refuses."""
+"""Azure's job service in a whole yard, in preview and update: children, roles, network access, targets, and the inputs that it refuses."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ LOGS = "train-workspace-storage"
 
 
 def roles(recorded: Any) -> dict[str, tuple[str, str, str]]:
-    """Assignment -> role, last part of what it is on, and to whom, of the job service's and its identities' own."""
+    """Return role, last part of the scope, and principal of each role assignment by its name."""
     by_guid = {role.guid: role.name for role in ROLES}
     found = {}
     for request in recorded.resources.values():
         if request.type == ASSIGNMENT:
             given = recorded.inputs(ASSIGNMENT, request.name)
             assert given["principalType"] == "ServicePrincipal"
-            assert "/providers/" in given["scope"]  # of one resource, never a group
+            assert "/providers/" in given["scope"]  # one resource, never a resource group
             role = by_guid[given["roleDefinitionId"].rpartition("/")[2]]
             found[request.name] = (role, given["scope"].rpartition("/")[2], given["principalId"])
     return found
@@ -66,7 +66,7 @@ def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) 
     assert recorded.warnings == []
 
 
-def test_the_workspace_is_private_and_its_cluster_holds_nothing(record: Any) -> None:
+def test_the_workspace_is_private_and_its_cluster_has_no_minimum_of_nodes(record: Any) -> None:
     recorded = record(declare)
     workspace = recorded.inputs(WORKSPACE, "train-workspace")
     assert workspace["publicNetworkAccess"] == "Disabled"
@@ -88,7 +88,7 @@ def test_the_workspace_is_private_and_its_cluster_holds_nothing(record: Any) -> 
     }
 
 
-def test_everybody_has_single_roles_on_single_things(record: Any) -> None:
+def test_every_identity_has_single_roles_on_single_resources(record: Any) -> None:
     recorded = record(declare)
     node, lab, submitter = "h100-node-identity-principal", "lab-node-identity-principal", "train-submitter-identity-principal"
     account = recorded.inputs(token("storage:BlobContainer"), "runs-container")["accountName"]
@@ -110,7 +110,7 @@ def test_everybody_has_single_roles_on_single_things(record: Any) -> None:
     assert given["audiences"] == ["api://AzureADTokenExchange"]
 
 
-def test_targets_are_what_the_other_room_reads(record: Any) -> None:
+def test_submitters_can_parse_the_targets(record: Any) -> None:
     recorded = record(declare, config={"azure-native:location": "East US"})
     targets = parse_targets(recorded.exports["job_targets"], "the export")
     [target] = targets.values()
@@ -138,7 +138,7 @@ def test_an_open_bucket_opens_the_workspace_and_no_cluster_means_no_workspace(re
     assert alone.exports["submitter_role"] is None
 
 
-def test_past_its_end_a_yard_is_at_zero_nodes_and_nothing_closes_it_again(record: Any) -> None:
+def test_an_expired_yard_has_zero_nodes_and_no_closing_workflow(record: Any) -> None:
     recorded = record(lambda: declare(tags={**TAGS, "expires": "2020-01-01"}))
     cluster = recorded.inputs(COMPUTE, "train-h100-cluster")["properties"]["properties"]["scaleSettings"]
     assert (cluster["minNodeCount"], cluster["maxNodeCount"]) == (0, 0)
@@ -152,13 +152,13 @@ CHANGES = [f"{BLOBS}/{action}" for action in ("add/action", "delete", "move/acti
 
 
 def allows(condition: str, action: str, path: str) -> bool:
-    """What Azure makes of a condition of this form: (none of these actions, or a path that begins so)."""
+    """Evaluate a condition of this form: the action is not one of these, or the path begins with one of the folders."""
     named = re.findall(r"!\(ActionMatches\{'([^']+)'\}\)", condition)
     folders = re.findall(r"@Resource\[([^]]+)\] StringStartsWith '([^']+)'", condition)
     assert {attribute for attribute, _ in folders} == {f"{BLOBS}:path"}
     plain = f"(({' AND '.join(f'!(ActionMatches{{{name!r}}})' for name in named)}) OR ("
     plain += " OR ".join(f"@Resource[{attribute}] StringStartsWith {folder!r}" for attribute, folder in folders) + "))"
-    assert condition == plain  # nothing else is in it
+    assert condition == plain  # the condition has no other parts
     return action not in named or any(path.startswith(folder) for _, folder in folders)
 
 
@@ -174,38 +174,38 @@ def allows(condition: str, action: str, path: str) -> bool:
         ("train-submitter-may-writes-runs", "data/corpus.txt", False),
     ],
 )
-def test_who_writes_runs_changes_nothing_beyond_its_folders(record: Any, assignment: str, path: str, may: bool) -> None:
+def test_writers_of_runs_can_only_change_blobs_below_their_folders(record: Any, assignment: str, path: str, may: bool) -> None:
     given = record(declare).inputs(ASSIGNMENT, assignment)
     assert given["conditionVersion"] == "2.0"
     assert [allows(given["condition"], action, path) for action in CHANGES] == [may] * len(CHANGES)
     assert allows(given["condition"], f"{BLOBS}/read", path)
 
 
-def test_an_adopted_run_bucket_says_from_where_workspace_and_logs_are_reached(record: Any) -> None:
+def test_open_to_of_an_adopted_run_bucket_applies_to_workspace_and_logs(record: Any) -> None:
     def reached(open_to: list[str] | None) -> tuple[str, str]:
         recorded = record(jobs(writes=[{"bucket": DATA, "open_to": open_to}]))
         workspace, logs = recorded.inputs(WORKSPACE, "train-workspace"), recorded.inputs(token("storage:StorageAccount"), LOGS)
         return workspace["publicNetworkAccess"], logs["networkRuleSet"]["defaultAction"]
 
-    assert [reached(doors) for doors in (None, ["203.0.112.0/24"], ["internet"])] == [
+    assert [reached(sources) for sources in (None, ["203.0.112.0/24"], ["internet"])] == [
         ("Disabled", "Deny"),
         ("Enabled", "Deny"),
         ("Enabled", "Allow"),
     ]
 
 
-def test_a_registry_is_made_where_it_is_asked_for_and_opened_by_identities_alone(record: Any) -> None:
+def test_a_premium_registry_has_no_admin_account_and_no_anonymous_pull(record: Any) -> None:
     recorded = record(jobs(registry="premium"))
     made = recorded.inputs(token("containerregistry:Registry"), "train-registry")
     assert (made["sku"], made["adminUserEnabled"], made["anonymousPullEnabled"]) == ({"name": "Premium"}, False, False)
-    assert made["publicNetworkAccess"] == "Disabled"  # as the run bucket, which is an existing one whose door nobody told
+    assert made["publicNetworkAccess"] == "Disabled"  # the run bucket is an existing one without open_to
     pulls = [line for line in kinds(recorded) if line.startswith("RoleAssignment") and "registry" in line]
     assert pulls == ["RoleAssignment train-may-h100-registry"]
     assert "containerRegistry" in recorded.inputs(token("machinelearningservices:Workspace"), "train-workspace")
     assert not [line for line in kinds(record(jobs())) if line.startswith("Registry")]
 
 
-def test_a_registry_lets_in_the_addresses_that_the_run_bucket_does(record: Any) -> None:
+def test_a_registry_is_open_to_the_addresses_of_the_run_bucket(record: Any) -> None:
     recorded = record(lambda: declare(open_to=("203.0.112.0/24",), registry="premium"))
     made = recorded.inputs(token("containerregistry:Registry"), "train-registry")
     assert made["publicNetworkAccess"] == "Enabled"
@@ -218,7 +218,7 @@ def test_a_registry_lets_in_the_addresses_that_the_run_bucket_does(record: Any) 
     assert (open_to_all["publicNetworkAccess"], "networkRuleSet" in open_to_all) == ("Enabled", False)
 
 
-def test_nothing_secret_is_anywhere(record: Any) -> None:
+def test_no_input_has_a_secret(record: Any) -> None:
     recorded = record(declare)
     text = json.dumps([str(request.object) for request in recorded.resources.values()])
     for word in ("adminPassword", "BEGIN ", "accountKey", "SharedAccess"):
@@ -247,7 +247,7 @@ def jobs(**more: Any) -> Any:
         (jobs(resource_group="/subscriptions/x"), ["resource_group: got '/subscriptions/x', allowed: the name of a resource group"]),
     ],
 )
-def test_bad_input_is_told_whole(record: Any, program: Any, told: list[str]) -> None:
+def test_all_wrong_inputs_are_reported(record: Any, program: Any, told: list[str]) -> None:
     with pytest.raises(pulumi.RunError) as caught:
         record(program)
     assert all(text in str(caught.value) for text in told), str(caught.value)

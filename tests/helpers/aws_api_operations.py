@@ -1,4 +1,4 @@
-"""Which operations of AWS's API make a resource of each type, and the names they spell in another way. A table."""
+"""A table: the AWS API operations that create a resource of each type, and the properties whose names differ in the API."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ def _tagging(inputs: Inputs, made_id: str) -> Inputs:
 
 
 def _of(key: str) -> Any:
-    """The property, and the resource it belongs to."""
+    """Return the property, and the id of the resource it belongs to."""
     return lambda inputs, made_id: {key: made_id, **inputs}
 
 
 _S3 = "aws:s3/bucket"
-# Properties that are Terraform's own and reach no API, by type.
+# Properties that exist in Terraform only and are sent to no API, by type.
 OURS: Mapping[str, frozenset[str]] = {
     "aws:autoscaling/group:Group": frozenset({"waitForCapacityTimeout", "forceDelete", "protectFromScaleIn"}),
     "aws:cloudwatch/logGroup:LogGroup": frozenset({"skipDestroy"}),
     "aws:ec2/launchTemplate:LaunchTemplate": frozenset({"updateDefaultVersion"}),
-    "aws:ec2/subnet:Subnet": frozenset({"mapPublicIpOnLaunch"}),  # ModifySubnetAttribute; false is what a subnet has at first
+    "aws:ec2/subnet:Subnet": frozenset({"mapPublicIpOnLaunch"}),  # ModifySubnetAttribute; false is a new subnet's default
     "aws:ec2/securityGroup:SecurityGroup": frozenset({"revokeRulesOnDelete"}),
     "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": frozenset(
         {"vpcId", "ingress", "egress", "tags"}

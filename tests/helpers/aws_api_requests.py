@@ -1,7 +1,7 @@
-"""Recorded properties as the requests of AWS's own API, by its official model: what the SDK's types let pass, these refuse.
+"""Recorded properties as requests of AWS's own API, checked by botocore's model, which is stricter than the SDK's types.
 
-A row of CALLS says which operations make a resource of a type and where a property goes whose name the API spells in another way;
-everything else is found by name, at any depth, and a name that the operation does not have is a problem.
+A row of CALLS names the operations that create a resource of a type, and the properties whose names differ in the API. Other properties
+are matched by name, at any depth. A property that matches no member of the operation is a problem.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Inputs = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Call:
-    """One operation, and what of a resource's properties goes into it."""
+    """One operation, and the properties that go into it."""
 
     service: str
     operation: str
-    takes: tuple[str, ...] = ()  # properties that this call takes; empty: all that no other call takes
+    takes: tuple[str, ...] = ()  # the properties of this call; empty: all that no other call has
     names: Mapping[str, str] = field(default_factory=dict)  # property -> the API's name, at any depth
-    under: str = ""  # the member that holds all but `beside`
+    under: str = ""  # the member that holds all properties but `beside`
     beside: tuple[str, ...] = ()
     tagged: str = ""  # EC2: the resource type of its TagSpecifications
-    first: Callable[[Inputs, str], Inputs] = lambda inputs, made_id: inputs  # rearranges properties that have another form altogether
-    result: str = ""  # JMESPath of the new id in the answer
+    first: Callable[[Inputs, str], Inputs] = lambda inputs, made_id: inputs  # converts properties whose structure differs
+    result: str = ""  # JMESPath of the new id in the response
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Request:
 
 
 class Misfit(Exception):  # noqa: N818 it is a finding
-    """Properties that no request can be made of."""
+    """Properties that no request can carry."""
 
 
 def requests(token: str, inputs: Inputs, made_id: str) -> list[Request]:
-    """The requests that make a resource, in order. Raises Misfit with the first property that the API does not have."""
+    """Return the requests that create a resource, in order. Raises Misfit for the first property that the API does not have."""
     from tests.helpers.aws_api_operations import CALLS, OURS
 
     if token not in CALLS:
@@ -65,7 +65,7 @@ def requests(token: str, inputs: Inputs, made_id: str) -> list[Request]:
 
 
 def called(arn: str, text: str) -> Request:
-    """The request that a schedule makes, of its universal target's ARN and its JSON: AWS writes that in PascalCase. Raises Misfit."""
+    """Return the request that a schedule makes from its universal target's ARN and JSON, which is in PascalCase. Raises Misfit."""
     service, operation = arn.split(":")[-2:]
     name = operation[:1].upper() + operation[1:]
     call = Call(service, name)
@@ -73,7 +73,7 @@ def called(arn: str, text: str) -> Request:
 
 
 def problems(request: Request) -> list[str]:
-    """What botocore's own validator refuses."""
+    """Return what botocore's own validator refuses."""
     shape = _operation(request.service, request.operation).input_shape
     report = ParamValidator().validate(request.parameters, shape)
     return [f"{request.operation}: {report.generate_report()}"] if report.has_errors() else []
@@ -117,7 +117,7 @@ def _convert(call: Call, shape: Shape, value: Any, where: str) -> Any:
 def _scalar(shape: Shape, value: Any, where: str) -> Any:
     kind = shape.type_name
     if kind == "boolean" and value in ("true", "false"):
-        return value == "true"  # Terraform writes some as text
+        return value == "true"  # Terraform writes some of them as text
     if kind in ("integer", "long") and isinstance(value, float) and value.is_integer():
         return int(value)
     if kind in ("float", "double") and isinstance(value, int):
@@ -129,7 +129,7 @@ def _scalar(shape: Shape, value: Any, where: str) -> Any:
 
 
 def _member(call: Call, shape: StructureShape, name: str, where: str) -> str:
-    """The API's name of a property: as the row says, or the same letters, in the singular or the plural."""
+    """Return the API's name of a property: the row's, or the same letters in singular or plural."""
     if name in call.names and call.names[name] in shape.members:
         return call.names[name]
     folded = {str(member).lower(): str(member) for member in shape.members}

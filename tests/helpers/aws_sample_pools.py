@@ -1,4 +1,4 @@
-"""Pools for tests: specs of each kind, a network as a pool sees it, and which resources two programs do not share."""
+"""Sample AWS pools: specs of each kind, a network as a pool uses it, and the difference between two programs' resources."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GROUP, PLACEMENT = "aws:autoscaling/group:Group", "aws:ec2/placementGroup:Placem
 
 
 def network(egress: str = "nat") -> Any:
-    """A network as a pool sees it; subnets and group are other resources' outputs."""
+    """Return a network as a pool uses it. Its subnets and security group are outputs of other resources."""
     made = pulumi.Output.from_input
     subnets = {zone: made(f"subnet-{zone}") for zone in ("us-east-1a", "us-east-1b")}
     return SimpleNamespace(logical_name="net", subnet_ids=subnets, security_group_id=made("sg-nodes"), egress=egress)
@@ -31,13 +31,13 @@ def pool(spec: dict[str, Any], tags: dict[str, str] | None = None, name: str = "
 
 
 def kinds(recorded: Any) -> list[str]:
-    """Type and name of everything but what belongs to identities and keys."""
+    """Return type and name of every resource except those of identities and keys."""
     found = [f"{request.type.rpartition(':')[2]} {request.name}" for request in recorded.resources.values()]
     return sorted(line for line in found if not line.startswith(("Role", "InstanceProfile", "Alias", "Key ")))
 
 
 def changed(record: Any, before: Any, after: Any) -> list[str]:
-    """The resources whose inputs differ, components left out."""
+    """Return the resources whose inputs differ, components excluded."""
     first, second = record(before).resources, record(after).resources
     assert first.keys() == second.keys()
     custom = [urn for urn in first if first[urn].custom]

@@ -1,4 +1,4 @@
-"""An Azure yard that the internet does not lead to, with all that can be asked for: no committed stack is one."""
+"""A sample Azure yard without access from the internet that uses every feature. No committed stack is such a yard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ _SUBJECT = "repo:acme/nlp-train:ref:refs/heads/main"
 
 
 def declare() -> None:
-    """Two networks, a pool of each service, buckets of both kinds under a key, a registry; two job services, one in both networks."""
+    """Declare 2 networks, a pool of each service, buckets of both kinds with a key, a registry and 2 job services, one of them in both
+    networks.
+    """
     one, two = (Network(name, {"zones": ["1"], "cidr": cidr}, tags=TAGS) for name, cidr in (("one", "10.1.0.0/16"), ("two", "10.2.0.0/16")))
     key = EncryptionKey("key", on_destroy="delete", tags=TAGS)
     runs = Bucket("runs", {"on_destroy": "delete"}, key=key, tags=TAGS)

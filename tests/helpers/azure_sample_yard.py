@@ -1,4 +1,4 @@
-"""A small Azure yard with a pool of each service, for tests of what stands on networks, buckets and pools."""
+"""A sample Azure yard with a pool of each service, for tests that need networks, buckets and pools."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ CLUSTER = {"machine": "Standard_ND96isr_H100_v5", "max_nodes": 4, "service": "az
 
 
 def token(kind: str) -> str:
-    """`network:Subnet` as Pulumi writes it."""
+    """Return Pulumi's type token of a short one such as `network:Subnet`."""
     return f"azure-native:{kind}"
 
 
 def kinds(recorded: Any, begin: str = "") -> list[str]:
-    """Type and name of what was registered under names that begin so."""
+    """Return type and name of the resources whose names begin with a prefix."""
     return sorted(
         f"{request.type.rpartition(':')[2]} {request.name}" for request in recorded.resources.values() if request.name.startswith(begin)
     )
@@ -41,7 +41,7 @@ def declare(
     tags: Mapping[str, str] = TAGS,
     **more: Any,
 ) -> JobService:
-    """The yard; exports what stacks/program.py exports of it."""
+    """Declare the yard and export what stacks/program.py exports of it."""
     specs = {"h100": CLUSTER, "lab": VMS} if pools is None else pools
     network = Network("net", {"zones": ["1"]}, tags=tags)
     data, runs = Bucket.adopt("data", bucket=DATA, tags=tags), Bucket("runs", {"open_to": list(open_to)}, tags=tags)

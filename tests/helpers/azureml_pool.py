@@ -1,4 +1,4 @@
-"""A yard with one cluster of Azure Machine Learning: the fakes behind Azure's own names, and a runner over its target."""
+"""An Azure ML cluster behind the fakes, under Azure's own host names, with a runner for its target."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGE = f"yard.azurecr.io/train@sha256:{'a' * 64}"
 
 
 def target_document(run_bucket: str = "abfs://runs@account.dfs.core.windows.net", **changes: Any) -> dict[str, Any]:
-    """JobTarget v1 of a cluster of two nodes."""
+    """Return JobTarget v1 of a cluster of 2 nodes."""
     return {
         "version": 1,
         "kind": "azureml",
@@ -54,13 +54,13 @@ def target_document(run_bucket: str = "abfs://runs@account.dfs.core.windows.net"
 
 
 def make_target(run_bucket: str = "abfs://runs@account.dfs.core.windows.net", **changes: Any) -> JobTarget:
-    """That target."""
+    """Return that target, validated."""
     return parse_target(target_document(run_bucket, **changes))
 
 
 @dataclass
 class Yard:
-    """The services of the subscription, and where nodes have their folders."""
+    """The services of the subscription, and the folder of the nodes."""
 
     ml: FakeMl
     storage: Storage
@@ -68,17 +68,17 @@ class Yard:
     folder: Path
 
     def target(self, **changes: Any) -> JobTarget:
-        """The pool, or one with other properties."""
+        """Return the pool's target, or one with changed fields."""
         return make_target(self.storage.url, **changes)
 
     def runner(self, **changes: Any) -> Runner:
-        """A runner over it."""
+        """Return a runner for it."""
         return Runner({"h100": self.target(**changes)})
 
 
 @contextmanager
 def service(folder: Path, monkeypatch: pytest.MonkeyPatch, *, program: str | None = None, grace_s: float = 30.0) -> Iterator[FakeMl]:
-    """The workspace alone; who calls it is yet to be signed in. `program`: what a node runs instead of the bootstrap."""
+    """Run the workspace alone, without a signed-in caller. `program`: what a node runs instead of the bootstrap."""
     if program is not None:
         (folder / "program.py").write_text(program)
         monkeypatch.setattr(base, "BOOTSTRAP", folder / "program.py")
@@ -94,7 +94,7 @@ def service(folder: Path, monkeypatch: pytest.MonkeyPatch, *, program: str | Non
 
 
 def hosts(ml: FakeMl) -> dict[str, int]:
-    """The names under which it is called."""
+    """Return the workspace's host names with its port."""
     return {"management.azure.com": ml.server_port, ".api.azureml.ms": ml.server_port, LOG_HOST: ml.server_port}
 
 
@@ -107,7 +107,7 @@ def yard(
     grace_s: float = 30.0,
     leads: Mapping[str, int] | None = None,
 ) -> Iterator[Yard]:
-    """All of it, run bucket included. `leads`: more hosts."""
+    """Run all services, run bucket included. `leads`: further hosts."""
     with (
         NodeIdentity() as identity,
         service(folder, monkeypatch, program=program, grace_s=grace_s) as ml,

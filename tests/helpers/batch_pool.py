@@ -1,4 +1,4 @@
-"""A pool behind the fake Batch: its target as the stack exports it, the environment of a caller, and a small node program."""
+"""A pool behind the fake AWS Batch: its target, the environment of a caller, and a small program for its nodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUEUE = f"arn:aws:batch:us-east-1:{ACCOUNT}:job-queue/yard-p5"
 GROUP = "/gpuyard/yard"
 CALLER = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_MAX_ATTEMPTS": "4"}
 
-# What a node runs in tests that are about Batch, not about launch: as tests/helpers/local_pool.py's, with Batch's variables.
+# The program of a node in tests of Batch, not of launch: like tests/helpers/local_pool.py's, with Batch's variables.
 NODE_PROGRAM = """
 import json, os, sys, time, urllib.parse
 run = urllib.parse.urlsplit(os.environ["GPUYARD_RUN_URL"]).path
@@ -33,7 +33,7 @@ sys.exit(int(codes[min(tried, len(codes) - 1)]))
 
 
 def target_document(bucket: str, **changes: Any) -> dict[str, Any]:
-    """JobTarget v1 of the pool, as the stack exports it."""
+    """Return JobTarget v1 of the pool, as the stack exports it."""
     return {
         "version": 1,
         "kind": "batch",
@@ -67,18 +67,18 @@ def target_document(bucket: str, **changes: Any) -> dict[str, Any]:
 
 
 def batch_target(bucket: str = "file:///tmp/runs", **changes: Any) -> BatchTarget:
-    """The target, validated."""
+    """Return the target, validated."""
     return BatchTarget.model_validate(target_document(bucket, **changes))
 
 
 def call_as_a_pipeline(monkeypatch: pytest.MonkeyPatch, **endpoints: str) -> None:
-    """The environment of whoever submits: keys, and where the services are."""
+    """Set the environment of a pipeline: credentials and endpoints."""
     for name, value in {**CALLER, **{f"AWS_ENDPOINT_URL_{service.upper()}": url for service, url in endpoints.items()}}.items():
         monkeypatch.setenv(name, value)
 
 
 def starts(bucket: Path, run_id: str) -> list[tuple[int, int]]:
-    """(submission, node) of every start of NODE_PROGRAM, in order."""
+    """Return (submission, node) of every start of NODE_PROGRAM, in order."""
     ran = bucket / "gpuyard" / "runs" / run_id / "ran"
     lines = ran.read_text().splitlines() if ran.exists() else []
     return [(int(line.split()[0]), int(line.split()[1])) for line in lines]

@@ -1,4 +1,4 @@
-"""A pipeline's view of a run: the program itself in a process of its own, its targets in the run bucket."""
+"""Runs `gpuyard` as a pipeline does: as a process of its own, with the targets from the run bucket."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def publish(run_bucket: str, targets: Mapping[str, Any]) -> None:
 
 
 def call(folder: Path, run_bucket: str, *arguments: str, never: Collection[str]) -> Done:
-    """Run `gpuyard` in a folder; fail where it shows one of the texts that it may never show."""
+    """Run `gpuyard` in a folder. Fail if it prints one of the `never` texts."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "GPUYARD_TARGETS": f"{run_bucket}/{_TARGETS}"}
     command = [sys.executable, "-c", "from gpuyard.stacks.cli import main; main()", *arguments]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
@@ -32,7 +32,7 @@ def call(folder: Path, run_bucket: str, *arguments: str, never: Collection[str])
 
 
 def write_code(folder: Path, script: str) -> Path:
-    """A job's code: one script."""
+    """Write a job's code: one script."""
     code = folder / "code"
     code.mkdir()
     (code / "script.py").write_text(script)
@@ -40,7 +40,7 @@ def write_code(folder: Path, script: str) -> Path:
 
 
 def write_job(folder: Path, code: int, /, **keys: Any) -> str:
-    """A job of two nodes whose command ends with the code that it gets last; its file's name."""
+    """Write a job of 2 nodes whose last argument is an exit code. Return the file's name."""
     keys = {"name": "own", "nodes": 2, "preflight": "skip", "command": ["script.py"], **keys}
     keys["command"] = [*keys["command"], str(code)]
     (folder / f"job-{code}.yaml").write_text(json.dumps(keys))  # JSON is YAML
@@ -48,6 +48,6 @@ def write_job(folder: Path, code: int, /, **keys: Any) -> str:
 
 
 def document(done: Done) -> dict[str, Any]:
-    """What `--json` wrote."""
+    """Return what `--json` wrote."""
     found: dict[str, Any] = json.loads(done.stdout)
     return found

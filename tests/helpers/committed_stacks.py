@@ -1,4 +1,4 @@
-"""The yards of the committed stacks, and a closed one, recorded as updates; of each id, ARN and name it is known whose it is."""
+"""Recordings of the committed stacks and of a private Azure yard as updates, with the resource that each id, ARN and name comes from."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ YARDS = {cloud: (f"dev-{cloud}", f"prod-{cloud}") for cloud in CLOUDS}
 
 
 def config(stack: str) -> dict[str, str]:
-    """The configuration of a stack file, as the engine hands it to the program."""
+    """Return the configuration of a stack file as the engine gives it to the program."""
     document = yaml.safe_load((CHECKOUT / "stacks" / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in document["config"].items()}
 
 
 def closed_azure(answers: Answers | None = None) -> Recording:
-    """What the program of tests/helpers/azure_private_yard.py registers, in the place of the dev stack."""
+    """Record the program of tests/helpers/azure_private_yard.py with the configuration of the dev stack."""
     given = {key: value for key, value in config("dev-azure").items() if key.startswith("azure-native:")}
     found = record(declare_closed, answers or Referring(), project="gpuyard", stack=CLOSED, config=given, root=CHECKOUT)
     assert found.problems == []
@@ -36,7 +36,7 @@ def closed_azure(answers: Answers | None = None) -> Recording:
 
 
 def recorded(stack: str, answers: Answers | None = None) -> Recording:
-    """What the stock program registers for a stack."""
+    """Record the stock program for a stack."""
     if stack == CLOSED:
         return closed_azure(answers)
     given = config(stack)

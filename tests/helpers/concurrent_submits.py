@@ -1,4 +1,4 @@
-"""Submits that meet at the same instant, and submits that die at a line and are made again: one job, whatever happens."""
+"""Checks of concurrent submits, and of submits that crash at any line and are repeated: there is exactly one job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.helpers.crash_at_line import dying_at
 
 
 def at_once(pipelines: int, submit: Callable[[], Submitted]) -> list[Submitted]:
-    """What so many pipelines are told that submit at the same instant."""
+    """Return the results of so many pipelines that submit at the same instant."""
     ready = threading.Barrier(pipelines)
 
     def pipeline(_: int) -> Submitted:
@@ -25,7 +25,7 @@ def at_once(pipelines: int, submit: Callable[[], Submitted]) -> list[Submitted]:
 
 
 def meet(pipelines: int, rounds: int, submit: Callable[[str], Submitted], jobs: Sized) -> None:
-    """Fail unless one pipeline of each round makes a job of its key, and all are told of the same run."""
+    """Fail unless in each round one pipeline creates the job of its key, and all get the same run."""
     for number in range(rounds):
         found = at_once(pipelines, functools.partial(submit, f"round-{number}"))
         assert [submitted.created for submitted in found].count(True) == 1
@@ -34,8 +34,8 @@ def meet(pipelines: int, rounds: int, submit: Callable[[str], Submitted], jobs: 
 
 
 def die_at_lines(submit: Callable[..., Submitted], ours: tuple[str, ...], made: Callable[[str], int], jobs: Sized, every: int = 1) -> None:
-    """Fail unless a submit that dies at a line of our files is finished by the next one. `made`: how many jobs a run has."""
-    submit("warm")  # from here on the clients are there and what all share is stored: every submit has the same lines
+    """Fail unless a submit that crashes at a line of our files is completed by the next one. `made`: number of jobs of a run."""
+    submit("warm")  # warms clients and caches, so that every later submit runs the same lines
     lines = dying_at(0, lambda: submit("whole"), ours).lines
     assert lines > 60
     tried = range(1, lines + 1, every)

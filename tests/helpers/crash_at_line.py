@@ -1,4 +1,4 @@
-"""A process that dies at a given line of our own, as far as one thread can."""
+"""Simulates a process that crashes at a given line of our own code, as far as one thread can."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NamedTuple
 
-_HOLDS_A_LOCK = ("_client", "_locked")  # functions whose lock goes with a process, but stays with an exception
+_HOLDS_A_LOCK = ("_client", "_locked")  # functions whose lock a process releases when it dies, and an exception does not
 
 
 class Killed(BaseException):
-    """The process goes: nothing of ours may catch it."""
+    """The simulated end of the process. No code of ours may catch it."""
 
 
 class Ran(NamedTuple):
-    """How far an act came."""
+    """How far a call came."""
 
     lines: int
-    """Of our own files."""
+    """Executed lines of our own files."""
     died_at: str | None
-    """File and line; None: it came to its end."""
+    """File and line of the crash, None if the call returned."""
 
 
 def dying_at(line: int, act: Callable[[], Any], ours: tuple[str, ...]) -> Ran:
-    """Run an act of which this thread dies at the n-th line of our own files; 0: at none."""
+    """Call a function and crash it at the n-th line of our own files. 0: do not crash."""
     seen, died_at = 0, None
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:

@@ -1,4 +1,4 @@
-"""GCP pools for tests: specs of each kind, a network as a pool sees it, and what two programs do not share."""
+"""Sample GCP pools: specs of each kind, a network as a pool uses it, and the difference between two programs' resources."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ MACHINES = table("gcp").machines
 
 
 def spec_of(given: Mapping[str, Any]) -> GpuPoolSpec:
-    """As the component reads it."""
+    """Return the spec as the component parses it."""
     return GpuPoolSpec.model_validate(dict(given), context=in_cloud("gcp"))
 
 
 def network(zones: tuple[str, ...] = (ZONE, "us-central1-b")) -> Any:
-    """A network as a pool sees it; its ids are other resources' outputs."""
+    """Return a network as a pool uses it. Its ids are outputs of other resources."""
     made = pulumi.Output.from_input
     subnet = made("projects/acme-ml/regions/us-central1/subnetworks/net")
     return SimpleNamespace(logical_name="net", subnet_ids=dict.fromkeys(zones, subnet), id=made("projects/acme-ml/global/networks/net"))
 
 
 def pool(spec: Mapping[str, Any], tags: Mapping[str, str] | None = None, name: str = "pool", **more: Any) -> Any:
-    """A program that makes a pool."""
+    """Return a program that declares a pool."""
     return lambda: GpuPool(name, dict(spec), network=network(), tags=TAGS if tags is None else dict(tags), **more)
 
 
 def kinds(recorded: Any) -> list[str]:
-    """Type and name of everything but what belongs to identities and keys."""
+    """Return type and name of every resource except those of identities and keys."""
     found = [f"{request.type.rpartition(':')[2]} {request.name}" for request in recorded.resources.values()]
     return sorted(line for line in found if not line.startswith(("Account", "IAMMember", "IAMCustomRole", "CryptoKey", "KeyRing")))
 
 
 def of_type(recorded: Any, token: str) -> dict[str, dict[str, Any]]:
-    """The inputs of all resources of a type, by name."""
+    """Return the inputs of all resources of a type, by name."""
     names = [request.name for request in recorded.resources.values() if request.type == token]
     return {name: recorded.inputs(token, name) for name in names}
 
 
 def changed(record: Any, before: Any, after: Any) -> list[str]:
-    """The resources whose inputs differ, components left out."""
+    """Return the resources whose inputs differ, components excluded."""
     first, second = record(before).resources, record(after).resources
     assert first.keys() == second.keys()
     custom = [urn for urn in first if first[urn].custom]

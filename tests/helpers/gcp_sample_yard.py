@@ -1,4 +1,4 @@
-"""A small GCP yard for tests: specs of each kind of pool, a network that is there, and what a program made, in short."""
+"""A sample GCP yard: specs of each kind of pool, an adopted network, and short listings of what a program declared."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _GRANTS = ("Account ", "IAMMember ", "IAMCustomRole ")
 
 
 def adopted(name: str = "net") -> Network:
-    """A network that is there."""
+    """Return an adopted network."""
     return Network.adopt(name, vpc_id=VPC, subnet_ids={ZONE: SUBNET, "us-central1-b": SUBNET}, tags=TAGS)
 
 
 def pool(spec: Mapping[str, Any], tags: Mapping[str, str] = TAGS, **more: Any) -> Any:
-    """A program with one pool in a network that is there."""
+    """Return a program with one pool in an adopted network."""
     return lambda: GpuPool("pool", spec, network=adopted(), tags=tags, **more)
 
 
 def declare(*, submitters: tuple[str, ...] = (SUBJECT,), pools: Mapping[str, Mapping[str, Any]] | None = None, **more: Any) -> JobService:
-    """The yard; exports what stacks/program.py exports of it."""
+    """Declare the yard and export what stacks/program.py exports of it."""
     network = adopted()
     specs = {"l4": VERTEX, "lab": VMS} if pools is None else pools
     data, runs = Bucket.adopt("data", bucket="acme-datasets", tags=TAGS), Bucket("runs", tags=TAGS)
@@ -53,6 +53,6 @@ def declare(*, submitters: tuple[str, ...] = (SUBJECT,), pools: Mapping[str, Map
 
 
 def kinds(recorded: Any) -> list[str]:
-    """Type and name of everything but what belongs to identities."""
+    """Return type and name of every resource except those of identities."""
     found = [f"{request.type.rpartition(':')[2]} {request.name}" for request in recorded.resources.values()]
     return sorted(line for line in found if not line.startswith(_GRANTS))

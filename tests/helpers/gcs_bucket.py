@@ -1,4 +1,4 @@
-"""A bucket of Google Cloud Storage for a test, and this process's variables pointing at it."""
+"""Google Cloud Storage buckets for a test, with this process's environment set to use them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.fakes.gcp.cloud_storage import FakeStorage
 
 @contextmanager
 def storage(monkeypatch: pytest.MonkeyPatch, *buckets: str, page: int = 1000) -> Iterator[FakeStorage]:
-    """The service with these buckets, for whoever comes."""
+    """Run the service with these buckets. Every caller is accepted."""
     with FakeStorage(*buckets, page=page) as found:
         for name, value in found.environment().items():
             monkeypatch.setenv(name, value)
@@ -26,6 +26,6 @@ def storage(monkeypatch: pytest.MonkeyPatch, *buckets: str, page: int = 1000) ->
 
 
 def forget() -> None:
-    """As a new process would find it: the clients hold the endpoint and the credentials of their test."""
+    """Drop cached clients, as in a new process: they keep endpoint and credentials of their test."""
     gcs.forget()
     journal._kept.clear()

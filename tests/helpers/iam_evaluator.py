@@ -1,6 +1,6 @@
-"""Evaluates identity policies as IAM documents it, as far as ours go: Allow only, the operators we use, anything else raises.
+"""Evaluates IAM identity policies as documented: Allow statements and the operators that we use. Anything else raises an error.
 
-moto evaluates neither resources of most services nor conditions of identity policies (moto/iam/access_control.py says so).
+moto evaluates neither the resources of most services nor the conditions of identity policies (moto/iam/access_control.py).
 docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
 """
 
@@ -14,7 +14,7 @@ Context = Mapping[str, str | Sequence[str]]
 
 
 def allows(document: Mapping[str, Any], action: str, resource: str, context: Context | None = None) -> bool:
-    """Whether a policy lets a call through, as far as one resource is concerned (a call on several needs all of them)."""
+    """Return whether a policy allows a call on one resource. A call on several resources needs each of them."""
     return any(
         entry["Effect"] == "Allow"
         and action in entry["Action"]

@@ -1,4 +1,4 @@
-"""What a node's launch asks of every cloud: files and claims in the run bucket, code by the bootstrap, secrets by name."""
+"""Checks of launch that are the same on every cloud: objects and claims in the run bucket, code by the bootstrap, secrets by name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BOOTSTRAP = Path(__file__).resolve().parents[2] / "training_jobs/launch/bootstr
 
 
 def as_on_disk(run_url: str) -> None:
-    """Fail unless files of a run are written, read, listed, removed and made once as on disk; attempt 1 is left."""
+    """Fail unless objects of a run are written, read, listed, removed and created once as on disk. Attempt 1 is left over."""
     assert objects.read(f"{run_url}/run.json") is None
     assert objects.list_names(f"{run_url}/attempts") == []
     objects.write(f"{run_url}/progress.json", b"1")
@@ -40,14 +40,14 @@ def as_on_disk(run_url: str) -> None:
 
 
 def claimed(run_url: str, service: str, claims: int, at_once: int = 8) -> list[int]:
-    """The numbers of attempts that so many claims got, sorted."""
+    """Return the attempt numbers of so many concurrent claims, sorted."""
     submission: Any = {"attempt": 1, "job": {"nodes": 1}}
     with ThreadPoolExecutor(at_once) as pool:
         return sorted(pool.map(lambda _: claim_attempt(run_url, 0, service, submission), range(claims)))
 
 
 def refuses_old(monkeypatch: pytest.MonkeyPatch, url: str, fix: str) -> None:
-    """Fail unless a file system that would drop the condition of a write is refused with what to install."""
+    """Fail unless a file system package that ignores write conditions is refused with the package to install."""
     old = SimpleNamespace(_pipe_file=lambda path, data: None)
     monkeypatch.setattr("fsspec.core.url_to_fs", lambda url, **_: (old, "runs/a"))
     with pytest.raises(NodeExitError, match=f"too old; fix: pip install '{fix}'") as refused:
@@ -56,7 +56,7 @@ def refuses_old(monkeypatch: pytest.MonkeyPatch, url: str, fix: str) -> None:
 
 
 def launching_tarball() -> tuple[str, bytes]:
-    """Code whose launch only says where it is: its path in a run bucket, and its bytes."""
+    """Return a code tarball whose launch prints only its folder: its path in a run bucket, and its bytes."""
     raw = io.BytesIO()
     program = b"import os; print('launched in', os.getcwd(), 'with', sorted(os.listdir('.')))"
     with tarfile.open(fileobj=raw, mode="w:gz") as tar:
@@ -78,7 +78,7 @@ def bootstrap(folder: Path, code_url: str, environment: Mapping[str, str]) -> su
 
 
 def refusal(wrong: Mapping[str, str], good: str, secret: str) -> str:
-    """What is said of names that are wrong; fail where one that is good is named with them, or its secret is said."""
+    """Return the refusal of wrong secret names. Fail if it names a valid secret or shows its value."""
     with pytest.raises(NodeExitError) as refused:
         secrets.resolve({**wrong, "GOOD": good})
     assert refused.value.code == 64

@@ -1,4 +1,4 @@
-"""A local pool and run bucket on disk, as the components make them, and a node program for tests of the service alone."""
+"""A local pool and run bucket on disk, as the components make them, and a small program for its nodes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from gpuyard.training_jobs.spec import JobSpec, parse_job
 from gpuyard.training_jobs.target import JobTarget, parse_target
 
-# What a node runs in tests that are about the queue and the supervisor, not about launch. It reads its orders from the job's env.
+# The program of a node in tests of queue and supervisor, not of launch. Its orders are in the job's env.
 NODE_PROGRAM = """
 import json, os, signal, subprocess, sys, time, urllib.parse
 run = urllib.parse.urlsplit(os.environ["GPUYARD_RUN_URL"]).path
@@ -29,7 +29,7 @@ sys.exit(int(env.get(f"CODE_{rank}", env.get("CODE", "0"))))
 
 
 def make_target(folder: Path, *, nodes: int = 2, **changes: Any) -> JobTarget:
-    """A pool of `nodes` nodes and an empty run bucket below a folder."""
+    """Create a pool of `nodes` nodes and an empty run bucket in a folder. Return its target."""
     pool, bucket = folder / "pool", folder / "bucket"
     (pool / "leases").mkdir(parents=True)
     bucket.mkdir()
@@ -40,7 +40,7 @@ def make_target(folder: Path, *, nodes: int = 2, **changes: Any) -> JobTarget:
 
 
 def target_document(folder: Path, *, nodes: int = 2) -> dict[str, Any]:
-    """JobTarget v1 of that pool, as the stack exports it."""
+    """Return JobTarget v1 of that pool, as the stack exports it."""
     return {
         "version": 1,
         "kind": "local",
@@ -66,17 +66,17 @@ def target_document(folder: Path, *, nodes: int = 2) -> dict[str, Any]:
 
 
 def job(name: str = "job", **keys: Any) -> JobSpec:
-    """A small job."""
+    """Return a small job."""
     return parse_job({"name": name, "command": ["train.py"], "preflight": "skip", **keys})
 
 
 def run_dir(folder: Path, run_id: str) -> Path:
-    """Where a run keeps its record on disk."""
+    """Return the folder of a run's record on disk."""
     return folder / "bucket" / "gpuyard" / "runs" / run_id
 
 
 def starts(folder: Path, run_id: str) -> list[tuple[int, int]]:
-    """(submission, node) of every start of NODE_PROGRAM, in order."""
+    """Return (submission, node) of every start of NODE_PROGRAM, in order."""
     ran = run_dir(folder, run_id) / "ran"
     lines = ran.read_text().splitlines() if ran.exists() else []
     return [(int(line.split()[0]), int(line.split()[1])) for line in lines]

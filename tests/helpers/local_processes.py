@@ -1,4 +1,4 @@
-"""What tests of the local service ask again and again: what is alive."""
+"""Finds the processes of the local service that are still alive."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Start = Callable[..., str]
 
 
 def processes(folder: Path) -> list[int]:
-    """Every live process of any run of the pool."""
+    """Return every live process of any run of the pool."""
     pool = folder / "pool"
     runs = [path.name.rpartition(".")[0] for path in (pool / "jobs").glob("*")]
     return [pid for run in runs for pid in marked(pool / "leases" / f"{run}.json")]
 
 
 def left(folder: Path) -> list[int]:
-    """What is still there after a moment: a supervisor that has recorded the end still has to exit."""
+    """Return the processes that remain after a moment: a supervisor that has recorded the end still has to exit."""
     deadline = time.monotonic() + 5
     while processes(folder) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""A run directory and its nodes, started as a backend would, through the real bootstrap text: no queue, no supervisor."""
+"""Starts the nodes of one run as processes through the real bootstrap, as a backend does, without queue or supervisor."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ class FakeRun:
     job: Mapping[str, Any]
     code: Mapping[str, str] = field(default_factory=dict)
     submissions: int = 0
-    node_env: Mapping[int, Mapping[str, str]] = field(default_factory=dict)  # node -> what its service sets besides
+    node_env: Mapping[int, Mapping[str, str]] = field(default_factory=dict)  # node -> further variables that its service sets
     _place: tuple[int, str, int, float] = (0, "", 0, 0.0)  # of the newest submission: nodes, code, port, grace
 
     @property
     def run(self) -> Path:
-        """The run's folder in the run bucket."""
+        """Return the run's folder in the run bucket."""
         return self.folder / "bucket/gpuyard/runs/test-1"
 
     def output(self, attempt: int, name: str) -> Any:
-        """A JSON document that launch left in an attempt's output."""
+        """Return a JSON document that launch wrote into an attempt's output."""
         return json.loads((self.run / f"output/attempt-{attempt}" / name).read_bytes())
 
     def log(self, node: int) -> str:
-        """What a node of the newest submission said."""
+        """Return the output of a node of the newest submission."""
         return (self.folder / f"{self.submissions - 1}-{node}.log").read_text()
 
     def until(self, what: Callable[[], _T | None]) -> _T:
-        """Wait for what the nodes write; a document may not be there yet, or not whole. A failure is told with node 0's log."""
+        """Wait for a document of the nodes, which may be missing or incomplete at first. A failure shows node 0's log."""
         return wait_for(what, lambda: self.log(0), not_yet=(FileNotFoundError, json.JSONDecodeError, KeyError))
 
     def submit(self, grace_s: float = 30, **changes: Any) -> list[subprocess.Popen[bytes]]:
@@ -70,11 +70,11 @@ class FakeRun:
         return [self.start(node) for node in range(job["nodes"])]
 
     def processes(self) -> list[int]:
-        """What is alive of this run: every process with the run's URL in its environment, and none that has only to be buried."""
+        """Return the live processes of the run: those with its URL in their environment, zombies excluded."""
         return [process.pid for process in psutil.process_iter() if self._is_ours(process)]
 
     def listening(self) -> bool:
-        """Whether somebody still holds the port at which the nodes meet."""
+        """Return whether the rendezvous port of node 0 is in use."""
         with socket.socket() as probe:
             probe.settimeout(1)
             return probe.connect_ex((_address(0), self._place[2])) == 0
@@ -101,7 +101,7 @@ class FakeRun:
         return target.as_uri()
 
     def start(self, node: int) -> subprocess.Popen[bytes]:
-        """Start a node of the newest submission, again where its service does that."""
+        """Start a node of the newest submission. Also restarts a lost one."""
         nodes, code_url, port, grace_s = self._place
         work = self.folder / f"{self.submissions - 1}-{node}"
         env = {
@@ -117,7 +117,7 @@ class FakeRun:
 
 
 def finish(nodes: list[subprocess.Popen[bytes]], timeout_s: float = 120) -> list[int]:
-    """The exit codes of all nodes; when they do not come in time, what still ran is told and nothing is left alive."""
+    """Return the exit codes of all nodes. On a timeout, fail with a list of the live processes, and kill them."""
     deadline = time.monotonic() + timeout_s
     try:
         return [node.wait(max(0.1, deadline - time.monotonic())) for node in nodes]
@@ -132,7 +132,7 @@ def finish(nodes: list[subprocess.Popen[bytes]], timeout_s: float = 120) -> list
 
 
 def _tree(process: psutil.Process) -> list[str]:
-    """A line for a process and each one below it: what the kernel says it does, and the end of its command."""
+    """Return one line for a process and each descendant: status and the end of its command."""
     lines = []
     for each in (process, *process.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""Stand-ins for what fires a pipeline's recipe: a machine with a PATH of its own, a reader of crontabs, GitHub's token service."""
+"""Stand-ins for the schedulers of pipelines: a machine with its own PATH, a crontab parser, GitHub's token service."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.fakes.aws.batch import FakeBatch
 
 @dataclass
 class Site:
-    """A machine of a scheduler: its folder, the programs on its PATH, the fakes, and what reaches them."""
+    """A scheduler's machine: its folder, the programs on its PATH, the fakes and their environments."""
 
     batch: FakeBatch
     folder: Path
@@ -34,21 +34,21 @@ class Site:
         (self.bin / name).chmod(0o755)
 
     def answers(self, *codes: int) -> None:
-        """Let gpuyard exit with these codes in turn, and write down how often it was called."""
+        """Replace gpuyard by a program that exits with these codes in turn and records its calls."""
         (self.folder / "codes").write_text("".join(f"{code}\n" for code in codes))
         self.program("gpuyard", f'cd "{self.folder}"; echo "$@" >> called; code=$(sed 1q codes); sed -i 1d codes; exit "$code"')
 
     def called(self) -> list[str]:
-        """The arguments of each call of that gpuyard."""
+        """Return the arguments of each call of that gpuyard."""
         return (self.folder / "called").read_text().splitlines()
 
     def bare(self) -> dict[str, str]:
-        """What a process has without anybody's credentials: where the services are."""
+        """Return the environment of a process without credentials: the endpoints only."""
         found = {name: value for name, value in os.environ.items() if name.startswith("AWS_ENDPOINT_URL")}
         return {**found, "HOME": str(self.folder), "PATH": f"{self.bin}:/usr/bin:/bin", "AWS_EC2_METADATA_DISABLED": "true"}
 
     def with_role(self) -> dict[str, str]:
-        """What a process has on a machine with a role."""
+        """Return the environment of a process on a machine with a role."""
         return {**self.bare(), **{name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}}
 
 
@@ -58,20 +58,20 @@ def ran(argv: list[str], folder: Path, environment: dict[str, str]) -> subproces
 
 
 def crontab(text: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """The variables and the (schedule, command) lines of a crontab, read as cron reads it."""
+    """Parse a crontab as cron does: its variables, and its (schedule, command) lines."""
     variables, lines = {}, []
     for line in (line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")):
         if assigned := re.fullmatch(r"(\w+)\s*=\s*(.*)", line):
             variables[assigned[1]] = assigned[2]
             continue
         *schedule, command = line.split(maxsplit=5)
-        command, _, _ = re.sub(r"(?<!\\)%", "\0", command).partition("\0")  # from a bare % on it would be the command's input
+        command, _, _ = re.sub(r"(?<!\\)%", "\0", command).partition("\0")  # an unescaped % begins the command's input
         lines.append((" ".join(schedule), command.replace("\\%", "%")))
     return variables, lines
 
 
 class GitHub(BaseHTTPRequestHandler):
-    """GitHub's token service, as a job with `id-token: write` reaches it."""
+    """GitHub's token service, as a job with `id-token: write` uses it."""
 
     audience, token = "", ""
 
@@ -84,11 +84,11 @@ class GitHub(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def run_workflow(recipe: Path, folder: Path, bare: Mapping[str, str], tokens: str) -> tuple[int, Path, str]:
-    """A workflow's only job, step by step as a runner takes them: the exit code, the workspace and what was said."""
+    """Run the steps of a workflow's only job in order. Return exit code, workspace and output."""
     [job] = yaml.safe_load(recipe.read_text())["jobs"].values()
     run = Path(tempfile.mkdtemp(dir=folder))
     (run / "workspace").mkdir()
@@ -111,7 +111,7 @@ def run_workflow(recipe: Path, folder: Path, bare: Mapping[str, str], tokens: st
 
 @contextmanager
 def token_service(audience: str = "sts.amazonaws.com", value: str = "header.claims.signature") -> Iterator[str]:
-    """That service, listening: the URL that a job is given. `audience`: whom its token is for."""
+    """Run that service and yield the URL that a job gets. `audience`: the token's audience."""
     handler = type("GitHub", (GitHub,), {"audience": audience, "token": value})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -1,4 +1,4 @@
-"""What tests of a service do with its jobs through a runner: what nodes run, and what is waited for and asked again and again."""
+"""Steps that tests of a service share: a program for its nodes, small jobs, waiting for states and output."""
 
 from __future__ import annotations
 
@@ -37,36 +37,36 @@ say("is done")
 
 
 def program(service: str) -> str:
-    """What a node runs: it claims its attempt as launch does, says where it is, and does what the run's name tells.
+    """Return the program of a node: it claims its attempt as launch does, and behaves as the run's name says.
 
-    The service's own lines give it its `rank`, `put(path, data)` into the run's folder, and `say(word)`.
+    The `service` lines must define `rank`, `put(path, data)` (into the run's folder), and `say(word)`.
     """
     return _BEFORE + service + _AFTER
 
 
 def spec(name: str, **keys: object) -> JobSpec:
-    """A small job of two nodes."""
+    """Return a small job of 2 nodes."""
     return job(name, **{"nodes": 2, **keys})
 
 
 def until(runner: Runner, run: str, *states: State) -> RunStatus:
-    """The status of a run once it is in one of these states."""
+    """Return the status of a run once it is in one of these states."""
     return wait_for(lambda: status if (status := runner.status(run)).state in states else None, lambda: runner.status(run))
 
 
 def said(text: Callable[[], str], words: str) -> None:
-    """Wait for words in what all nodes have said so far."""
+    """Wait until these words are in the output of all nodes."""
     wait_for(lambda: words in text(), text)
 
 
 def ends(runner: Runner, name: str, **keys: object) -> tuple[RunStatus, Exit]:
-    """What comes of a job: its last status, and the exit code of who waited."""
+    """Run a job. Return its last status, and the exit code of a wait."""
     status = runner.wait(runner.submit(spec(name, **keys), None).status.run_id)
     return status, exit_for(status.state, status.reason)
 
 
 def cancelled_under(runner: Runner, run: str) -> list[str]:
-    """What somebody is told who follows the logs of a run while it is cancelled, sorted."""
+    """Return the log lines that a follower gets while the run is cancelled, sorted."""
     with ThreadPoolExecutor(1) as pool:
         followed = pool.submit(lambda: [line.text for line in runner.logs(run, follow=True)])
         runner.cancel(run)
@@ -74,6 +74,6 @@ def cancelled_under(runner: Runner, run: str) -> list[str]:
 
 
 def hasty(runner: Runner, step_s: int = 60) -> Runner:
-    """A runner over the same pools for which so much time passes from each look to the next."""
+    """Return a runner for the same pools whose clock advances by `step_s` between two looks."""
     later = iter(range(0, 100_000, step_s))
     return Runner(runner._targets, clock=lambda: float(next(later)), sleep=lambda _: None)

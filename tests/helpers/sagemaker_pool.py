@@ -1,4 +1,4 @@
-"""A yard with one SageMaker pool: the fakes behind the standard endpoint variables, and a runner over its target."""
+"""A SageMaker pool behind the fakes, with the standard endpoint variables set and a runner for its target."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890
 
 
 def target_document(**changes: Any) -> dict[str, Any]:
-    """JobTarget v1 of a pool of two machines that SageMaker holds."""
+    """Return JobTarget v1 of a pool of 2 machines that SageMaker allocates."""
     return {
         "version": 1,
         "kind": "sagemaker",
@@ -55,13 +55,13 @@ def target_document(**changes: Any) -> dict[str, Any]:
 
 
 def make_target(**changes: Any) -> JobTarget:
-    """That target."""
+    """Return that target, validated."""
     return parse_target(target_document(**changes))
 
 
 @dataclass
 class Yard:
-    """The services of the account, and where a container's folders lie."""
+    """The services of the account, and the folder of the containers."""
 
     sagemaker: FakeSageMaker
     logs: FakeLogs
@@ -69,7 +69,7 @@ class Yard:
     folder: Path
 
     def runner(self, **changes: Any) -> Runner:
-        """A runner over the pool, or over one with other properties."""
+        """Return a runner for the pool, or for one with changed fields."""
         return Runner({"h100": make_target(**changes)})
 
 
@@ -77,7 +77,7 @@ class Yard:
 def yard(
     folder: Path, monkeypatch: pytest.MonkeyPatch, *, program: str | None = None, grace_s: float = 30.0, **logs_as: Any
 ) -> Iterator[Yard]:
-    """All of it. `program`: what a container runs instead of the bootstrap, for tests of the service alone."""
+    """Run all services. `program`: what a container runs instead of the bootstrap, in tests of the service alone."""
     if program is not None:
         (folder / "program.py").write_text(program)
         monkeypatch.setattr(base, "BOOTSTRAP", folder / "program.py")

@@ -1,4 +1,4 @@
-"""A yard of every service with two nodes, each behind the same few words: what the contract suite stands on."""
+"""A pool of 2 nodes of every service behind one interface, for the contract tests."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from tests.helpers.vertex_pool import make_target as vertex_target
 from tests.helpers.vertex_pool import yard as vertex_yard
 from tests.helpers.waiting import wait_for
 
-# What a node runs: it takes its orders from the job's env, one after the other at every start, and says that it runs. A nap is in
-# seconds, or `told`: until the test lets it go.
+# The program of a node: at each start it takes the next order of the job's env and prints that it runs. A nap lasts a number of
+# seconds, or with `told` until the test ends it.
 PROGRAM = """
 import datetime, json, os, sys, time, urllib.parse
 url = urllib.parse.urlsplit(os.environ["GPUYARD_RUN_URL"])
@@ -82,31 +82,31 @@ sys.exit(int(code))
 
 @dataclass
 class Yard:
-    """One service with two nodes, and what tests need to know of it."""
+    """One service with a pool of 2 nodes, and its differences that tests need to know."""
 
     target: JobTarget
     backend_for: Callable[[JobTarget], Backend]
     folder: Path
-    short: str  # a time limit that is over in about a second
-    dry_up: Callable[[], dict[str, str]]  # no machines from now on; the job's keys with which the service gives up waiting
+    short: str  # a time limit of about a second
+    dry_up: Callable[[], dict[str, str]]  # removes all machines; returns the job's keys with which the service stops waiting
     now: float = 0.0
 
     @property
     def runner(self) -> Runner:
-        """As a process of its own would have it."""
+        """Return a runner as a new process would have it."""
         return Runner({self.target.pool: self.target}, backend_for=self.backend_for, clock=lambda: time.time() + self.now)
 
     def start(self, orders: str = "0:0", key: str | None = None, **keys: Any) -> str:
-        """Submit a job whose nodes do as ordered: `nap:code` for each start."""
+        """Submit a job whose nodes follow orders: `nap:code` for each start."""
         return self.runner.submit(job(env={"ORDERS": orders}, **keys), None, key=key).status.run_id
 
     def starts(self, run: str, node: int = 0) -> int:
-        """How often a node was started."""
+        """Return the number of starts of a node."""
         file = self.folder / "bucket/gpuyard/runs" / run / f"ran-{node}"
         return file.read_text().count("x") if file.exists() else 0
 
     def let_go(self, run: str) -> None:
-        """End the nap of the nodes that wait to be told."""
+        """End the nap of nodes whose order is `told`."""
         (self.folder / "bucket/gpuyard/runs" / run / "go").touch()
 
     def until(self, run: str, state: State) -> RunStatus:
@@ -114,10 +114,10 @@ class Yard:
         return until(self.runner, run, state)
 
     def until_started(self, run: str, nodes: int = 1) -> None:
-        """Wait until the nodes' programs run: a signal before that finds no program to hear it."""
+        """Wait until the nodes' programs run: an earlier signal would find no handler."""
 
         def all_run() -> bool:
-            self.runner.status(run)  # which moves a queue on that has nobody else
+            self.runner.status(run)  # advances a queue that no other process advances
             return all(self.starts(run, node) for node in range(nodes))
 
         wait_for(all_run)
@@ -160,7 +160,7 @@ def _batch(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Y
 
 
 def _sagemaker(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
-    """With its record on S3: SageMaker takes no other bucket."""
+    """Set up SageMaker with the record on S3, the only store it supports."""
     services = stack.enter_context(sagemaker_yard(folder, monkeypatch, program=PROGRAM, grace_s=2, page=3, gaps=True))
     services.sagemaker.environment["TESTS_FOLDER"] = str(folder / "bucket")
     services.sagemaker.machines = 2
@@ -186,7 +186,7 @@ def _azureml(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) ->
 
 
 def _vertex(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
-    """With its record on Cloud Storage: Vertex takes no other bucket."""
+    """Set up Vertex AI with the record on Cloud Storage, the only store it supports."""
     services = stack.enter_context(vertex_yard(folder, monkeypatch, program=PROGRAM, grace_s=2, page=3, gaps=True))
     (folder / "token").write_text(services.tokens.give())
     services.vertex.environment |= {"TESTS_FOLDER": str(folder / "bucket"), "TESTS_TOKEN": str(folder / "token")}

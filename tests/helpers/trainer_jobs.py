@@ -1,4 +1,4 @@
-"""Jobs of the real launch and trainer on two nodes of a service: one that is taken midway, and scripts of a user's own."""
+"""Jobs of the real launch and trainer on 2 nodes of a service: one that is preempted, and a user's own script."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.helpers.cli_process import write_code
 
 _SMALL = ("batch=8", "context=32", "width=32", "layers=1", "corpus_bytes=400000", "val_bytes=8192")
 
-# Proves that it has the secret without saying it, that ranks are processes, and ends as it was told when all have spoken.
+# Proves that it has the secret without printing it, and that ranks are processes; exits with the given code when all have printed.
 _SCRIPT = """
 import os, sys, time
 assert len(os.environ["TOKEN"]) == 28
@@ -28,14 +28,14 @@ sys.exit(int(sys.argv[1]))
 
 
 def trainer(steps: int, saved: int) -> JobSpec:
-    """The trainer for so many steps, saved after every so many, with a secret."""
+    """Return a trainer job of so many steps that saves after every `saved` steps and has a secret."""
     command = ["-m", "gpuyard.training_jobs.train", *_SMALL, f"steps={steps}", f"save_every_steps={saved}"]
     keys = {"name": "gpt", "nodes": 2, "nproc_per_node": 1, "command": command, "preflight": "skip"}
     return parse_job({**keys, "secrets": {"WANDB_API_KEY": "wandb"}})
 
 
 def went_on(runner: Runner, run: str, job: JobSpec, steps: int, into: Path, text: Callable[[], str]) -> RunStatus:
-    """Fail unless a second attempt took up where the first was taken, to the end, and whoever submits it again adopts it."""
+    """Fail unless a second attempt resumed at the first one's checkpoint and finished, and a further submit adopts the run."""
     status = runner.wait(run)
     assert (status.state, status.exit_code, exit_for(status.state, status.reason)) == (State.SUCCEEDED, 0, Exit.OK), text()
     written = runner.fetch(run, into)
@@ -52,7 +52,7 @@ def went_on(runner: Runner, run: str, job: JobSpec, steps: int, into: Path, text
 
 
 def own_script(runner: Runner, folder: Path, code: int) -> str:
-    """Submit a script of a user's own that has a secret and ends with a code, two processes on each node."""
+    """Submit a user's own script with a secret and an exit code, 2 processes on each node."""
     (folder / "spoken").mkdir()
     keys = {"name": "own", "command": ["script.py", str(code)], "secrets": {"TOKEN": "token"}, "nodes": 2, "nproc_per_node": 2}
     spec = parse_job({**keys, "preflight": "skip", "env": {"SPOKEN": str(folder / "spoken")}})

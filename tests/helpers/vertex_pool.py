@@ -1,4 +1,4 @@
-"""A yard with one Vertex pool: the fakes behind the documented variables, and a runner over its target."""
+"""A Vertex AI pool behind the fakes, with the documented endpoint variables set and a runner for its target."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEY = "projects/acme-ml/locations/us-central1/keyRings/yard/cryptoKeys/runs"
 
 
 def target_document(**changes: Any) -> dict[str, Any]:
-    """JobTarget v1 of a pool of two machines that Vertex has for each job alone."""
+    """Return JobTarget v1 of a pool of 2 machines that Vertex AI allocates for each job."""
     return {
         "version": 1,
         "kind": "vertex",
@@ -61,13 +61,13 @@ def target_document(**changes: Any) -> dict[str, Any]:
 
 
 def make_target(**changes: Any) -> JobTarget:
-    """That target."""
+    """Return that target, validated."""
     return parse_target(target_document(**changes))
 
 
 @dataclass
 class Yard:
-    """The services of the project, and where a replica's folders lie."""
+    """The services of the project, and the folder of the replicas."""
 
     vertex: FakeVertex
     logs: FakeLogging
@@ -76,11 +76,11 @@ class Yard:
     folder: Path
 
     def runner(self, **changes: Any) -> Runner:
-        """A runner over the pool, or over one with other properties."""
+        """Return a runner for the pool, or for one with changed fields."""
         return Runner({"l4": make_target(**changes)})
 
     def over(self, door: str) -> dict[str, str]:
-        """The variables that lead to the service by gRPC or by REST."""
+        """Return the variables for the service's gRPC or REST endpoint."""
         url = self.vertex.rest.url if door == "rest" else self.vertex.grpc.url
         return {"CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM": f"{url}/", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(self.vertex.grpc.roots)}
 
@@ -95,7 +95,7 @@ def yard(
     door: str = "grpc",
     **logs_as: Any,
 ) -> Iterator[Yard]:
-    """All of it, open to whoever signed in as a pipeline does. `program`: what a replica runs instead of the bootstrap."""
+    """Run all services. Callers must be signed in as a pipeline. `program`: what a replica runs instead of the bootstrap."""
     if program is not None:
         (folder / "program.py").write_text(program)
         monkeypatch.setattr(base, "BOOTSTRAP", folder / "program.py")
@@ -117,7 +117,7 @@ def yard(
 
 
 def close() -> None:
-    """Let go of the connections of this test."""
+    """Close the connections of this test."""
     made = [client for clients in gcp._shared.values() for name, client in clients._clients.items() if name != "credentials"]
     for client in made:
         getattr(client, "transport", client).close()

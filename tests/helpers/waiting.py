@@ -1,4 +1,4 @@
-"""Waiting for what must come, on a machine of any speed: only a test that fails waits for long."""
+"""Waits for a condition on a machine of any speed: only a failing test waits for long."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def wait_for(
     limit_s: float = PATIENCE_S,
     not_yet: tuple[type[Exception], ...] = (),
 ) -> _T:
-    """The first truthy value. `say`: what else a failure is told with. `not_yet`: what may be raised until it has come."""
+    """Return the first truthy value. `say`: added to the failure. `not_yet`: exceptions to ignore while waiting."""
     deadline = time.monotonic() + limit_s
     while True:
         try:

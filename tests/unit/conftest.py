@@ -1,4 +1,4 @@
-"""Runs a program under the recording monitor, as a preview where nothing is known or as an update where providers answer."""
+"""Runs a program under the recording monitor, as a preview (nothing is known) or as an update (providers answer)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LOOKUPS: dict[str, Mapping[str, Any]] = {
 
 
 class _Updated(Answers):
-    """An update: every resource is what was asked for, AWS's have an ARN, and the usual look-ups have fixed answers."""
+    """An update: outputs are the inputs, AWS resources have an ARN, and the usual look-ups have fixed results."""
 
     preview = False
 
@@ -66,7 +66,7 @@ class _Updated(Answers):
 
 
 def _gcp(args: mocks.MockResourceArgs) -> dict[str, Any]:
-    """Google's own shapes; a unique id and a location where nothing says one."""
+    """Return outputs in Google's forms, with a unique id and a location where the inputs have none."""
     named = {"name": args.name, **args.inputs}
     _, where = gcp_rules.SHAPES.made(args.typ, f"::{args.name}", named)
     place = {"project": gcp_rules.PROJECT, "location": gcp_rules.REGION, "uniqueId": "103212345678901234567"}
@@ -74,7 +74,7 @@ def _gcp(args: mocks.MockResourceArgs) -> dict[str, Any]:
 
 
 def _azure(args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
-    """An id is a path; `name` is what was chosen for it, else its name in the program."""
+    """Return id and outputs in Azure's forms: the id is a path, `name` the chosen name or the name in the program."""
     kind = args.typ.rpartition(":")[2]
     keys = (f"{kind[0].lower()}{kind[1:]}Name", *{"StorageAccount": ["accountName"], "BlobContainer": ["containerName"]}.get(kind, []))
     chosen = next((args.inputs[key] for key in keys if key in args.inputs), args.name)
@@ -95,7 +95,7 @@ Record = Callable[..., Recording]
 
 @pytest.fixture
 def record(tmp_path: Path) -> Record:
-    """Run a program against the recording monitor; what an engine would refuse fails the test."""
+    """Return a function that records a program. It fails the test for what an engine would refuse."""
 
     def run(
         program: Callable[[], Any], *, preview: bool = False, config: Mapping[str, str] | None = None, secret: tuple[str, ...] = ()

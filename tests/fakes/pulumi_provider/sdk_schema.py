@@ -192,6 +192,7 @@ def _named(text: str, home: str) -> Kind:
 
 def _one_of(kinds: list[Kind]) -> Kind:
     words = {kind.word for kind in kinds}
+    # of a text and an enumeration, the enumeration counts
     different = tuple(dict.fromkeys(kind for kind in kinds if kind.word != "str" or "enum" not in words))
     return different[0] if len(different) == 1 else Kind("union", different)
 

@@ -1,4 +1,4 @@
-"""Looks for secrets in everything that a test sent, kept and heard: requests, tags, environment, logs, journal, code, errors."""
+"""Scans everything that a test sent, stored and received on AWS for secrets: requests, tags, environment, logs, journal, code, errors."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import boto3
 from tests.fakes.aws.botocore_service import FakeService
 from tests.fakes.aws.moto_server import KEY_ID, SECRET_KEY
 
-SECRET = "hunter2-gpuyard-secret-value"  # what tests keep in Secrets Manager
+SECRET = "hunter2-gpuyard-secret-value"  # the value that tests keep in Secrets Manager
 _NEVER = (SECRET, KEY_ID, SECRET_KEY, "of-the-job-role", "X-Amz-Signature=", "x-amz-security-token", "AWSAccessKeyId=")
 
 
 def scan(services: Iterable[FakeService], *texts: str, bucket: str = "runs") -> None:
-    """Fail where one is found. Of requests the bodies count: headers carry a signature by design."""
+    """Fail if a secret is found. Of requests only the bodies are scanned: headers contain a signature by design."""
     places = {f"{call.operation} request {number}": call.raw for fake in services for number, call in enumerate(fake.calls)}
     places |= {f"text {number}": text.encode() for number, text in enumerate(texts)}
     client = boto3.client("s3")

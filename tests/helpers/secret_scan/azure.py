@@ -1,4 +1,4 @@
-"""Nothing secret in what was sent, said, written down or kept in the bucket; the headers and URLs that carry a token by design aside."""
+"""Scans everything that a test sent, stored and received on Azure for secrets, except headers and URLs that carry a token by design."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks for secrets in everything that a test sent, kept and heard: requests, labels, environment, logs, journal, code, errors."""
+"""Scans everything that a test sent, stored and received on GCP for secrets: requests, labels, environment, logs, journal, code, errors."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from google.cloud.aiplatform_v1.types import CustomJob
 from tests.fakes.gcp.workload_identity import SUBJECT_TOKEN
 from tests.helpers.vertex_pool import Yard
 
-SECRET = "hunter2-gpuyard-secret-value"  # what tests keep in Secret Manager
+SECRET = "hunter2-gpuyard-secret-value"  # the value that tests keep in Secret Manager
 _NEVER = (SECRET, SUBJECT_TOKEN, "ya29.", "upload_id=", "X-Goog-Signature=", "bearer ")
 
 
 def scan(yard: Yard, *texts: str) -> None:
-    """Fail where one is found. Of requests the bodies count: headers carry the token by design, and uploads what is kept in the bucket."""
+    """Fail if a secret is found. Of requests only bodies are scanned: headers contain the token by design. Uploads are scanned in the bucket."""
     places = {f"text {number}": text.encode() for number, text in enumerate((yard.logs.text(), *texts))}
     places |= {f"{operation} request {number}": str(request).encode() for number, (operation, request, _) in enumerate(yard.vertex.calls)}
     places |= {f"logging request {number}": call.body for number, call in enumerate(yard.logs.calls)}
@@ -29,6 +29,6 @@ def scan(yard: Yard, *texts: str) -> None:
     assert any(place.endswith("run.json") for place in places), sorted(places)
     for place, data in places.items():
         for secret in _NEVER:
-            if not place.startswith("gpuyard/code/"):  # our own code may name them
+            if not place.startswith("gpuyard/code/"):  # our own code may contain the names
                 assert secret.lower().encode() not in data.lower(), f"{secret!r} in {place}"
         assert SECRET.encode() not in data, place

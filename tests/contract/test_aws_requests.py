@@ -53,7 +53,7 @@ def test_a_wrong_request_is_refused(token: str, inputs: dict[str, Any], told: st
 
 @pytest.fixture(scope="module", params=committed_stacks.YARDS["aws"])
 def yard(request: pytest.FixtureRequest) -> tuple[list[Row], dict[str, committed_stacks.Origin]]:
-    answers = committed_stacks.Referring()
+    answers = committed_stacks.TracedOutputs()
     return resources_of(committed_stacks.recorded(request.param, answers)), answers.origins
 
 
@@ -150,7 +150,7 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.parametrize("stack", ["dev-aws"])
 def test_moto_makes_the_yard(stack: str) -> None:
-    answers = committed_stacks.Referring()
+    answers = committed_stacks.TracedOutputs()
     rows = resources_of(committed_stacks.recorded(stack, answers))
     with moto.mock_aws():
         account = Account(answers.origins)

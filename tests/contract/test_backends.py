@@ -147,7 +147,7 @@ def test_no_machines_is_a_lack_of_capacity(yard: Yard) -> None:
 def test_a_running_job_is_cancelled_once_and_for_all(yard: Yard) -> None:
     run = yard.start("120:0", nodes=2)
     yard.until_started(run, 2)
-    assert yard.until(run, State.RUNNING).ended_at is None
+    assert yard.wait_for_state(run, State.RUNNING).ended_at is None
     yard.runner.cancel(run)
     status = yard.runner.wait(run)
     assert (status.state, status.reason) == (State.CANCELLED, None)
@@ -157,9 +157,9 @@ def test_a_running_job_is_cancelled_once_and_for_all(yard: Yard) -> None:
 
 def test_a_waiting_job_is_cancelled_before_it_starts(yard: Yard) -> None:
     first = yard.start("120:0", name="first", nodes=2)
-    yard.until(first, State.RUNNING)
+    yard.wait_for_state(first, State.RUNNING)
     waiting = yard.start(name="waiting", nodes=2)
-    assert yard.until(waiting, State.PENDING).started_at is None
+    assert yard.wait_for_state(waiting, State.PENDING).started_at is None
     yard.runner.cancel(waiting)
     assert yard.runner.wait(waiting).state is State.CANCELLED
     yard.runner.cancel(first)
@@ -200,9 +200,9 @@ def test_the_pool_says_what_is_free(yard: Yard) -> None:
     pool = yard.target.pool
     assert (yard.runner.capacity()[pool].nodes, yard.runner.capacity()[pool].free) == (2, 2)
     run = yard.start("120:0", nodes=2)
-    yard.until(run, State.RUNNING)
+    yard.wait_for_state(run, State.RUNNING)
     waiting = yard.start(name="waiting")
-    yard.until(waiting, State.PENDING)
+    yard.wait_for_state(waiting, State.PENDING)
     # SageMaker does not tell what is free, Azure ML not what waits.
     told = {"sagemaker": (2, 2, 0), "azureml": (2, 0, 0)}.get(yard.target.kind, (2, 0, 1))
     # A service lists a job among those that start for a while after its nodes have begun.

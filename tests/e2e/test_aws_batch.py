@@ -24,7 +24,7 @@ from tests.fakes.aws.batch import FakeBatch
 from tests.fakes.aws.cloudwatch_logs import FakeLogs
 from tests.fakes.aws.moto_server import Moto, moto
 from tests.helpers.batch_pool import GROUP, batch_target
-from tests.helpers.secret_scan.aws import scan
+from tests.helpers.secret_scan.aws import check_no_secret
 from tests.helpers.waiting import wait_for
 
 pytestmark = [
@@ -142,7 +142,7 @@ def test_three_nodes_of_two_processes_train_and_leave_a_checkpoint(yard: Yard) -
     assert json.loads((yard.folder / "fetched/checkpoints/3/model.json").read_text()) == {"sum": 21.0}
     results = [json.loads((yard.folder / f"fetched/output/attempt-1/node-{node}.json").read_text()) for node in range(3)]
     assert [result["exit_code"] for result in results] == [0, 0, 0]
-    scan((yard.batch, yard.logs), yard.logs.text(), status.model_dump_json())
+    check_no_secret((yard.batch, yard.logs), yard.logs.text(), status.model_dump_json())
 
 
 def test_a_preempted_job_is_started_again_by_the_service_and_loses_no_step(yard: Yard) -> None:

@@ -14,8 +14,8 @@ from gpuyard.training_jobs.store import read_url
 from tests.fakes.azure.entra import NODES, claims_of
 from tests.fakes.azure.key_vault import FakeVault
 from tests.helpers.azureml_pool import Yard, yard
-from tests.helpers.secret_scan.azure import SECRET, scan
-from tests.helpers.trainer_jobs import own_script, trainer, went_on
+from tests.helpers.secret_scan.azure import SECRET, check_no_secret
+from tests.helpers.trainer_jobs import check_resumed, submit_own_script, trainer_job
 from tests.helpers.waiting import wait_for
 
 pytestmark = [
@@ -37,18 +37,18 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
 def no_secret_anywhere(service: Yard, *more: str) -> None:
     """Nor in what its nodes were told."""
     told = [json.dumps(job.properties) for job in service.ml.jobs.values()]
-    scan(service.storage, [*service.ml.calls, *service.storage.front.calls], service.ml.text(), *told, *more)
+    check_no_secret(service.storage, [*service.ml.calls, *service.storage.front.calls], service.ml.text(), *told, *more)
 
 
 def test_low_priority_nodes_train_are_taken_resume_and_their_result_is_read_back(service: Yard, tmp_path: Path) -> None:
     runner = service.runner(spot=True, secrets={"wandb": VAULT})
-    job = trainer(STEPS, SAVED)
+    job = trainer_job(STEPS, SAVED)
     run = runner.submit(job, None, key="nightly").status.run_id
     (name,) = service.ml.jobs
     first_save = f"{service.storage.url}/gpuyard/runs/{run}/checkpoints/{SAVED}/commit-1.json"
     wait_for(lambda: read_url(first_save), service.ml.text)
     service.ml.preempt(name)
-    status = went_on(runner, run, job, STEPS, tmp_path / "into", service.ml.text)
+    status = check_resumed(runner, run, job, STEPS, tmp_path / "into", service.ml.text)
     assert service.ml.count("put_job") == 1
     lines = list(runner.logs(run))
     assert {line.node for line in lines} == {0, 1}
@@ -62,7 +62,7 @@ def test_low_priority_nodes_train_are_taken_resume_and_their_result_is_read_back
 
 def test_a_script_that_fails_on_one_node_is_told_with_its_own_code_and_no_secret(service: Yard, tmp_path: Path) -> None:
     runner = service.runner(secrets={"token": VAULT})
-    run = own_script(runner, tmp_path, 7)
+    run = submit_own_script(runner, tmp_path, 7)
     status = runner.wait(run)
     assert (status.state, status.exit_code, exit_for(status.state, status.reason)) == (State.FAILED, 7, Exit.FAILED), service.ml.text()
     assert {line.node for line in runner.logs(run)} == {0, 1}
@@ -73,7 +73,7 @@ def test_a_script_that_fails_on_one_node_is_told_with_its_own_code_and_no_secret
 @pytest.mark.soak  # its parts are in every run: the refusal in the tests of launch, the code 64 in those of all backends
 def test_a_secret_that_cannot_be_read_is_a_bad_configuration_and_is_not_shown(service: Yard, tmp_path: Path) -> None:
     runner = service.runner(secrets={"token": VAULT.replace("wandb", "gone")})
-    run = own_script(runner, tmp_path, 0)
+    run = submit_own_script(runner, tmp_path, 0)
     status = runner.wait(run)
     assert (status.state, status.exit_code, exit_for(status.state, status.reason)) == (State.FAILED, 64, Exit.FAILED), service.ml.text()
     assert "HTTP 404" in " ".join(status.attempts[-1].tail)

@@ -16,7 +16,7 @@ import yaml
 from tests.fakes.azure.entra import SIGNATURE, SUBJECT_TOKEN
 from tests.fakes.azure.https_service import DENIED, Fault, RefusalError
 from tests.helpers.azureml_pool import Yard, target_document, yard
-from tests.helpers.cli_process import ROOT, Done, call, document, publish, write_job
+from tests.helpers.cli_process import ROOT, Done, json_output, publish, run_gpuyard, write_job
 from tests.helpers.pipeline_schedulers import run_workflow, token_service
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
@@ -33,7 +33,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
 
 
 def gpuyard(service: Yard, *arguments: str) -> Done:
-    return call(service.folder, service.storage.url, *arguments, never=(SIGNATURE, SUBJECT_TOKEN, "sig="))
+    return run_gpuyard(service.folder, service.storage.url, *arguments, never=(SIGNATURE, SUBJECT_TOKEN, "sig="))
 
 
 def own_job(service: Yard, code: int) -> str:
@@ -44,10 +44,10 @@ def own_job(service: Yard, code: int) -> str:
 def test_a_pipeline_submits_waits_reads_and_fetches(service: Yard) -> None:
     done = gpuyard(service, "submit", own_job(service, 0), "--request-key", "2026-11-22", "--wait", "--json")
     assert done.returncode == 0, done.stderr + service.ml.text()
-    submitted = document(done)
+    submitted = json_output(done)
     run = submitted["run_id"]
     assert (submitted["created"], submitted["status"]["state"], submitted["status"]["service"]["kind"]) == (True, "SUCCEEDED", "azureml")
-    listed = document(gpuyard(service, "list", "--json"))
+    listed = json_output(gpuyard(service, "list", "--json"))
     assert [(entry["run_id"], entry["state"], entry["pool"]) for entry in listed["runs"]] == [(run, "SUCCEEDED", "h100")]
     logs = gpuyard(service, "logs", run)
     assert "node 0 of nobody" in logs.stdout  # a count of nodes is no count of processes
@@ -63,15 +63,15 @@ QUOTA = Fault(RefusalError(409, "QuotaExceeded", "The subscription has too many 
 
 def test_the_jobs_own_code_and_refusals_have_exit_codes_and_sentences(service: Yard) -> None:
     done = gpuyard(service, "submit", own_job(service, 7), "--wait", "--json")
-    status = document(done)["status"]
+    status = json_output(done)["status"]
     assert (done.returncode, status["state"], status["reason"], status["exit_code"]) == (1, "FAILED", "user_error", 7)
     for fault, code, says in ((DENIED, 5, "does not have authorization"), (QUOTA, 4, "too many jobs")):
         service.ml.fail("put_job", fault)
         done = gpuyard(service, "submit", own_job(service, code), "--json")
-        assert (done.returncode, document(done)["exit_code"]) == (code, code), done.stderr
+        assert (done.returncode, json_output(done)["exit_code"]) == (code, code), done.stderr
         assert says in done.stderr
     planned = gpuyard(service, "submit", own_job(service, 0), "--dry-run", "--json")
-    environment, job = document(planned)["requests"]
+    environment, job = json_output(planned)["requests"]
     assert (environment["body"]["properties"]["isAnonymous"], job["body"]["properties"]["resources"]["instanceCount"]) == (True, 2)
     assert len(service.ml.jobs) == 1
 

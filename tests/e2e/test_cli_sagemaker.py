@@ -11,7 +11,7 @@ import pytest
 
 from tests.fakes.aws.botocore_service import DENIED, Fault, RefusalError
 from tests.fakes.aws.moto_server import KEY_ID, SECRET_KEY
-from tests.helpers.cli_process import Done, call, document, publish, write_code, write_job
+from tests.helpers.cli_process import Done, json_output, publish, run_gpuyard, write_code, write_job
 from tests.helpers.sagemaker_pool import Yard, target_document, yard
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a host address of its own and PR_SET_PDEATHSIG are Linux's")
@@ -27,7 +27,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
 
 
 def gpuyard(service: Yard, *arguments: str) -> Done:
-    return call(service.folder, "s3://runs", *arguments, never=(KEY_ID, SECRET_KEY))
+    return run_gpuyard(service.folder, "s3://runs", *arguments, never=(KEY_ID, SECRET_KEY))
 
 
 def own_job(service: Yard, code: int) -> str:
@@ -37,15 +37,15 @@ def own_job(service: Yard, code: int) -> str:
 def test_a_pipeline_submits_waits_reads_and_fetches(service: Yard) -> None:
     done = gpuyard(service, "submit", own_job(service, 0), "--request-key", "2026-11-22", "--wait", "--json")
     assert done.returncode == 0, done.stderr + service.logs.text()
-    submitted = document(done)
+    submitted = json_output(done)
     run = submitted["run_id"]
     assert (submitted["created"], submitted["status"]["state"], submitted["status"]["service"]["kind"]) == (True, "SUCCEEDED", "sagemaker")
     assert submitted["status"]["service"]["console_url"].endswith(submitted["status"]["service"]["id"])
     again = gpuyard(service, "submit", own_job(service, 0), "--request-key", "2026-11-22", "--json")
-    assert (again.returncode, document(again)["created"]) == (0, False)
-    listed = document(gpuyard(service, "list", "--json"))
+    assert (again.returncode, json_output(again)["created"]) == (0, False)
+    listed = json_output(gpuyard(service, "list", "--json"))
     assert [(entry["run_id"], entry["state"], entry["pool"]) for entry in listed["runs"]] == [(run, "SUCCEEDED", "h100")]
-    told = document(gpuyard(service, "status", run, "--json"))
+    told = json_output(gpuyard(service, "status", run, "--json"))
     assert told["service"] == submitted["status"]["service"]
     logs = gpuyard(service, "logs", run)
     assert "rank 0" in logs.stdout
@@ -58,7 +58,7 @@ def test_a_pipeline_submits_waits_reads_and_fetches(service: Yard) -> None:
 
 def test_the_jobs_own_code_is_in_the_document(service: Yard) -> None:
     done = gpuyard(service, "submit", own_job(service, 7), "--wait", "--json")
-    status = document(done)["status"]
+    status = json_output(done)["status"]
     assert (done.returncode, status["state"], status["reason"], status["exit_code"]) == (1, "FAILED", "user_error", 7)
 
 
@@ -70,7 +70,7 @@ def test_a_refusal_has_an_exit_code_and_a_sentence(service: Yard, fault: Fault, 
     service.sagemaker.fail("CreateTrainingJob", fault)
     done = gpuyard(service, "submit", own_job(service, 0), "--json")
     assert done.returncode == code, done.stderr
-    assert document(done)["exit_code"] == code
+    assert json_output(done)["exit_code"] == code
     assert says in done.stderr
     assert service.sagemaker.jobs == {}
 
@@ -79,8 +79,8 @@ def test_machines_that_never_come_and_a_dry_run(service: Yard) -> None:
     service.sagemaker.machines = 0
     service.sagemaker.longest_pending_s = lambda stopping: 1.0
     planned = gpuyard(service, "submit", own_job(service, 0), "--dry-run", "--json")
-    (request,) = document(planned)["requests"]
+    (request,) = json_output(planned)["requests"]
     assert (request["operation"], request["body"]["ResourceConfig"]["InstanceCount"]) == ("CreateTrainingJob", 2)
     assert service.sagemaker.jobs == {}
     done = gpuyard(service, "submit", own_job(service, 0), "--wait", "--json")
-    assert (done.returncode, document(done)["status"]["reason"]) == (3, "capacity")
+    assert (done.returncode, json_output(done)["status"]["reason"]) == (3, "capacity")

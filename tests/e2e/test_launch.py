@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.fakes.metadata_services import GCP, metadata
-from tests.helpers.node_processes import FakeRun, finish
+from tests.helpers.node_processes import NodeProcesses, finish
 from tests.helpers.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
@@ -38,7 +38,7 @@ def _alive(folder: Path) -> list[int]:
 
 
 def test_a_crash_is_told_with_its_own_code_and_last_lines(tmp_path: Path) -> None:
-    run = FakeRun(tmp_path, {"command": ["crash.py", "7"], "nproc_per_node": 1, "max_restarts": 1}, {"crash.py": CRASHES})
+    run = NodeProcesses(tmp_path, {"command": ["crash.py", "7"], "nproc_per_node": 1, "max_restarts": 1}, {"crash.py": CRASHES})
     assert finish(run.submit()) == [7, 7], run.log(0)
     for node in (0, 1):
         result = run.output(1, f"node-{node}.json")
@@ -48,13 +48,13 @@ def test_a_crash_is_told_with_its_own_code_and_last_lines(tmp_path: Path) -> Non
 
 
 def test_a_bad_configuration_is_not_tried_again(tmp_path: Path) -> None:
-    run = FakeRun(tmp_path, {"command": ["crash.py", "64"], "nproc_per_node": 1, "max_restarts": 3}, {"crash.py": CRASHES})
+    run = NodeProcesses(tmp_path, {"command": ["crash.py", "64"], "nproc_per_node": 1, "max_restarts": 3}, {"crash.py": CRASHES})
     assert finish(run.submit()) == [64, 64], run.log(0)
     assert [run.output(1, f"node-{node}.json")["restarts"] for node in (0, 1)] == [0, 0]
 
 
 def test_a_node_killed_with_9_leaves_no_worker_and_ends_the_others(tmp_path: Path) -> None:
-    run = FakeRun(tmp_path, {"command": ["sleep.py", str(tmp_path)], "nproc_per_node": 1, "max_restarts": 2}, {"sleep.py": SLEEPS})
+    run = NodeProcesses(tmp_path, {"command": ["sleep.py", str(tmp_path)], "nproc_per_node": 1, "max_restarts": 2}, {"sleep.py": SLEEPS})
     nodes = run.submit()
     wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
     began = time.monotonic()
@@ -66,7 +66,7 @@ def test_a_node_killed_with_9_leaves_no_worker_and_ends_the_others(tmp_path: Pat
 
 
 def test_an_agent_killed_with_9_ends_all_nodes_and_their_workers(tmp_path: Path) -> None:
-    run = FakeRun(tmp_path, {"command": ["sleep.py", str(tmp_path)], "nproc_per_node": 1, "max_restarts": 2}, {"sleep.py": SLEEPS})
+    run = NodeProcesses(tmp_path, {"command": ["sleep.py", str(tmp_path)], "nproc_per_node": 1, "max_restarts": 2}, {"sleep.py": SLEEPS})
     nodes = run.submit()
     wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
     agents = [child for child in psutil.Process(nodes[1].pid).children() if "gpuyard.training_jobs.launch.agent" in child.cmdline()]
@@ -80,7 +80,7 @@ def test_an_agent_killed_with_9_ends_all_nodes_and_their_workers(tmp_path: Path)
 
 def test_what_ignores_a_stop_is_ended_within_the_grace(tmp_path: Path) -> None:
     argv = [sys.executable, "sleep.py", str(tmp_path)]
-    run = FakeRun(tmp_path, {"command": argv, "launcher": "none"}, {"sleep.py": SLEEPS})
+    run = NodeProcesses(tmp_path, {"command": argv, "launcher": "none"}, {"sleep.py": SLEEPS})
     nodes = run.submit(grace_s=2)
     wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
     began = time.monotonic()
@@ -104,7 +104,7 @@ sys.exit(75)
     with metadata("gcp") as service:
         env = {1: {"GPUYARD_NOTICE": "gcp", "GPUYARD_METADATA_URL": service.url}}
         job = {"command": [sys.executable, "train.py", str(tmp_path)], "launcher": "none"}
-        run = FakeRun(tmp_path, job, {"train.py": script}, node_env=env)
+        run = NodeProcesses(tmp_path, job, {"train.py": script}, node_env=env)
         nodes = run.submit(grace_s=3)
         # Node 0 watches nothing but SIGTERM; it says what that gives as soon as it knows what a save takes.
         wait_for(lambda: "an emergency checkpoint takes 500.0 s, the preemption notice gives 3 s: too short" in run.log(0))
@@ -134,7 +134,7 @@ print("sees", *(os.environ[name] for name in names))
         "launcher": "none", "command": [sys.executable, "see.py"], "setup": ["touch", "made-by-setup"],
         "secrets": {"TOKEN": f"file:{secret}"}, "env": {"COLOUR": "red", "GPUYARD_ATTEMPT": "99"}, "data": {"big-text": "file:///d"},
     }  # fmt: skip
-    run = FakeRun(tmp_path / "run", job, {"see.py": script})
+    run = NodeProcesses(tmp_path / "run", job, {"see.py": script})
     run.folder.mkdir()
     assert finish(run.submit()) == [0, 0], run.log(0)
     assert "sees s3cret red 1 file:///d 3" in run.log(1)
@@ -149,7 +149,7 @@ print("sees", *(os.environ[name] for name in names))
 
 
 def test_preflight_only_measures_and_ends(tmp_path: Path) -> None:
-    run = FakeRun(tmp_path, {"preflight": "only", "command": ["never.py"]})
+    run = NodeProcesses(tmp_path, {"preflight": "only", "command": ["never.py"]})
     assert finish(run.submit()) == [0, 0], run.log(0)
     verdict = run.output(1, "preflight.json")
     assert verdict["verdict"] == "ok"
@@ -165,7 +165,7 @@ def test_preflight_only_measures_and_ends(tmp_path: Path) -> None:
 
 def test_a_network_below_its_floor_ends_all_nodes_with_69(tmp_path: Path) -> None:
     fabric = {"transport": "gloo", "line_rate_gbps": 1e6, "floor": 0.4}
-    run = FakeRun(tmp_path, {"preflight": "required", "command": ["never.py"], "fabric": fabric})
+    run = NodeProcesses(tmp_path, {"preflight": "required", "command": ["never.py"], "fabric": fabric})
     assert finish(run.submit()) == [69, 69], run.log(0)
     verdict = run.output(1, "preflight.json")
     assert verdict["verdict"] == "failed"
@@ -176,7 +176,7 @@ def test_a_network_below_its_floor_ends_all_nodes_with_69(tmp_path: Path) -> Non
 
 
 def test_an_unwritable_run_is_a_clear_error(tmp_path: Path) -> None:
-    run = FakeRun(tmp_path, {"nodes": 1, "launcher": "none", "command": ["true"]})
+    run = NodeProcesses(tmp_path, {"nodes": 1, "launcher": "none", "command": ["true"]})
     run.run.mkdir(parents=True)
     (run.run / "attempts").write_text("in the way")  # works for root too, whom modes do not stop
     assert finish(run.submit()) == [74]

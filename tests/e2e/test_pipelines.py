@@ -22,7 +22,7 @@ from tests.fakes.aws.batch import FakeBatch
 from tests.fakes.aws.cloudwatch_logs import FakeLogs
 from tests.fakes.aws.moto_server import moto
 from tests.helpers.batch_pool import GROUP, target_document
-from tests.helpers.pipeline_schedulers import Site, crontab, ran, run_workflow, token_service
+from tests.helpers.pipeline_schedulers import SchedulerMachine, parse_crontab, run_command, run_workflow, token_service
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the shells and variables are those of Linux machines")
 
@@ -35,7 +35,7 @@ TARGETS = f"s3://{BUCKET}/gpuyard/targets.json"
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SchedulerMachine]:
     with moto(monkeypatch, BUCKET) as s3, FakeLogs() as logs:
         logs.group(GROUP)
         image = {"AWS_ENDPOINT_URL_S3": s3.url, "GPUYARD_NOTICE": "off", "AWS_EC2_METADATA_DISABLED": "true"}
@@ -49,7 +49,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
             shutil.copytree(RECIPES, folder)
             (folder / "nightly.yaml").write_text(JOB)
             programs.mkdir()
-            found = Site(batch, folder, programs)
+            found = SchedulerMachine(batch, folder, programs)
             found.program("gpuyard", f'PYTHONPATH={ROOT} exec {sys.executable} -c "from gpuyard.stacks.cli import main; main()" "$@"')
             found.program("sleep", "exit 0")
             yield found
@@ -61,14 +61,14 @@ def test_the_job_of_the_recipes_is_valid() -> None:
     assert (base / spec.code / spec.command[0]).is_file()
 
 
-def test_three_firings_of_cron_submit_one_job(site: Site) -> None:
+def test_three_firings_of_cron_submit_one_job(site: SchedulerMachine) -> None:
     text = (site.folder / "crontab").read_text().replace("/opt/gpuyard/bin", str(site.bin)).replace("/srv/nightly", str(site.folder))
-    variables, [(schedule, command)] = crontab(text)
+    variables, [(schedule, command)] = parse_crontab(text)
     assert re.fullmatch(r"[0-5]?\d \* \* \* \*", schedule)
     assert variables["GPUYARD_TARGETS"] == TARGETS
     documents = []
     for _ in range(3):
-        done = ran([variables["SHELL"], "-c", command], site.folder.parent, {**site.with_role(), **variables})
+        done = run_command([variables["SHELL"], "-c", command], site.folder.parent, {**site.with_role(), **variables})
         assert done.returncode == 0, done.stderr
         documents.append(json.loads((site.folder / "submitted.json").read_text()))
     assert [document["created"] for document in documents] == [True, False, False]
@@ -88,14 +88,14 @@ def workflow() -> dict[str, Any]:
 
 
 @pytest.fixture
-def runner_image(site: Site) -> Site:
+def runner_image(site: SchedulerMachine) -> SchedulerMachine:
     """What a runner has besides: gh, which brings the repository, and pipx, which brings gpuyard."""
     site.program("gh", f'[ "$GH_TOKEN $1 $2 $3" = "of-github repo clone acme/training" ] && cp -r {site.folder}/. .')
     site.program("pipx", f'echo "$@" >> {site.folder}/installed')
     return site
 
 
-def test_three_firings_of_github_actions_submit_one_job_as_the_role(runner_image: Site, tokens: str) -> None:
+def test_three_firings_of_github_actions_submit_one_job_as_the_role(runner_image: SchedulerMachine, tokens: str) -> None:
     documents = []
     for _ in range(3):
         code, workspace, said = run_workflow(RECIPES / "github-nightly.yml", runner_image.folder.parent, runner_image.bare(), tokens)
@@ -112,7 +112,9 @@ def test_three_firings_of_github_actions_submit_one_job_as_the_role(runner_image
 
 
 @pytest.mark.parametrize(("codes", "final"), [((8, 8, 0), 0), ((8, 8, 8), 8), ((2,), 2), ((5,), 5), ((0,), 0)])
-def test_github_actions_asks_again_only_where_that_is_right(runner_image: Site, tokens: str, codes: tuple[int, ...], final: int) -> None:
+def test_github_actions_asks_again_only_where_that_is_right(
+    runner_image: SchedulerMachine, tokens: str, codes: tuple[int, ...], final: int
+) -> None:
     runner_image.answers(*codes)
     code, _, said = run_workflow(RECIPES / "github-nightly.yml", runner_image.folder.parent, runner_image.bare(), tokens)
     assert code == final, said
@@ -133,7 +135,7 @@ def test_the_workflow_has_no_more_than_it_needs() -> None:
 
 
 @pytest.fixture
-def airflow(site: Site, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+def airflow(site: SchedulerMachine, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     """Load the DAG file, with stand-ins for the names it takes from Airflow."""
 
     def load() -> Any:
@@ -165,7 +167,7 @@ def airflow(site: Site, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     return load
 
 
-def test_three_firings_of_airflow_run_one_job_to_its_end(site: Site, airflow: Callable[[], Any]) -> None:
+def test_three_firings_of_airflow_run_one_job_to_its_end(site: SchedulerMachine, airflow: Callable[[], Any]) -> None:
     site.batch.queues["yard-p5"].nodes = 1
     dag = airflow()
     [(function, arguments)] = dag.declared["tasks"]
@@ -178,7 +180,7 @@ def test_three_firings_of_airflow_run_one_job_to_its_end(site: Site, airflow: Ca
 
 
 @pytest.mark.parametrize("code", [code for code in Exit if code is not Exit.OK])
-def test_airflow_tries_again_only_where_that_is_right(site: Site, airflow: Callable[[], Any], code: Exit) -> None:
+def test_airflow_tries_again_only_where_that_is_right(site: SchedulerMachine, airflow: Callable[[], Any], code: Exit) -> None:
     dag = airflow()
     site.answers(int(code))
     with pytest.raises(dag.AirflowException) as raised:
@@ -190,9 +192,9 @@ def test_airflow_tries_again_only_where_that_is_right(site: Site, airflow: Calla
 @pytest.mark.parametrize(
     ("codes", "final"), [((0,), 0), ((75, 75, 0), 0), ((8, 0), 0), ((1,), 1), ((75, 124), 124), ((2,), 2), ((8,) * 20, 8)]
 )
-def test_the_script_that_waits_does_what_each_code_asks_for(site: Site, codes: tuple[int, ...], final: int) -> None:
+def test_the_script_that_waits_does_what_each_code_asks_for(site: SchedulerMachine, codes: tuple[int, ...], final: int) -> None:
     site.answers(*codes)
-    done = ran([str(site.folder / "wait.sh"), "2026-11-23"], site.folder, site.with_role())
+    done = run_command([str(site.folder / "wait.sh"), "2026-11-23"], site.folder, site.with_role())
     assert done.returncode == final
     assert site.called() == ["submit nightly.yaml --request-key 2026-11-23 --wait --json"] * len(codes)
 

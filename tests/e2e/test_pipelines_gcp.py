@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.fakes.gcp.workload_identity import GITHUB_TOKEN
-from tests.helpers.pipeline_schedulers import crontab, ran, run_workflow, token_service
+from tests.helpers.pipeline_schedulers import parse_crontab, run_command, run_workflow, token_service
 from tests.helpers.vertex_pool import Yard, target_document, yard
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the shells and variables are those of Linux machines")
@@ -55,12 +55,12 @@ def bare(site: Yard) -> dict[str, str]:
 def test_three_firings_of_cron_submit_one_job(site: Yard) -> None:
     folder = site.folder / "nightly"
     text = (folder / "crontab").read_text().replace("s3://", "gs://").replace("/opt/gpuyard/bin", str(site.folder / "bin"))
-    variables, [(_, command)] = crontab(text.replace("/srv/nightly", str(folder)))
+    variables, [(_, command)] = parse_crontab(text.replace("/srv/nightly", str(folder)))
     assert variables["GPUYARD_TARGETS"] == TARGETS
     signed_in = {"GOOGLE_APPLICATION_CREDENTIALS": os.environ["GOOGLE_APPLICATION_CREDENTIALS"]}
     documents = []
     for _ in range(3):
-        done = ran([variables["SHELL"], "-c", command], site.folder, {**bare(site), **signed_in, **variables})
+        done = run_command([variables["SHELL"], "-c", command], site.folder, {**bare(site), **signed_in, **variables})
         assert done.returncode == 0, done.stderr
         documents.append(json.loads((folder / "submitted.json").read_text()))
     assert [document["created"] for document in documents] == [True, False, False]

@@ -18,8 +18,8 @@ from gpuyard.training_jobs.status import RunStatus
 from gpuyard.training_jobs.store import read_url
 from tests.helpers.cli_process import write_code
 from tests.helpers.sagemaker_pool import Yard, yard
-from tests.helpers.secret_scan.aws import SECRET, scan
-from tests.helpers.trainer_jobs import own_script, trainer, went_on
+from tests.helpers.secret_scan.aws import SECRET, check_no_secret
+from tests.helpers.trainer_jobs import check_resumed, submit_own_script, trainer_job
 from tests.helpers.waiting import wait_for
 
 pytestmark = [
@@ -38,19 +38,19 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
 def no_secret_anywhere(service: Yard, *more: str) -> None:
     """Nor in what its containers were told."""
     told = [json.dumps(job.body) for job in service.sagemaker.jobs.values()]
-    scan((service.sagemaker, service.logs), service.logs.text(), *told, *more)
+    check_no_secret((service.sagemaker, service.logs), service.logs.text(), *told, *more)
 
 
 def test_spot_hosts_train_are_taken_resume_and_their_result_is_read_back(service: Yard, tmp_path: Path) -> None:
     arn = boto3.client("secretsmanager").create_secret(Name="wandb", SecretString=SECRET)["ARN"]
     runner = service.runner(spot=True, secrets={"wandb": arn})
-    job = trainer(STEPS, SAVED)
+    job = trainer_job(STEPS, SAVED)
     run = runner.submit(job, None, key="nightly").status.run_id
     (name,) = service.sagemaker.jobs
     first_save = f"s3://runs/gpuyard/runs/{run}/checkpoints/{SAVED}/commit-1.json"
     wait_for(lambda: read_url(first_save), service.logs.text)
     service.sagemaker.interrupt(name)
-    status = went_on(runner, run, job, STEPS, tmp_path / "into", service.logs.text)
+    status = check_resumed(runner, run, job, STEPS, tmp_path / "into", service.logs.text)
     assert "resumed from step" in service.logs.text()
     assert service.sagemaker.count("CreateTrainingJob") == 1
     assert SAVED <= (status.attempts[0].step or 0) < STEPS
@@ -60,7 +60,7 @@ def test_spot_hosts_train_are_taken_resume_and_their_result_is_read_back(service
 def test_a_script_that_fails_on_one_host_is_told_with_its_own_code_and_no_secret(service: Yard, tmp_path: Path) -> None:
     arn = boto3.client("secretsmanager").create_secret(Name="token", SecretString=SECRET)["ARN"]
     runner = service.runner(secrets={"token": arn})
-    run = own_script(runner, tmp_path, 7)
+    run = submit_own_script(runner, tmp_path, 7)
     status = runner.wait(run)
     assert (status.state, status.exit_code, exit_for(status.state, status.reason)) == (State.FAILED, 7, Exit.FAILED), service.logs.text()
     assert {line.node for line in runner.logs(run)} == {0, 1}
@@ -71,7 +71,7 @@ def test_a_script_that_fails_on_one_host_is_told_with_its_own_code_and_no_secret
 def test_a_secret_that_cannot_be_read_is_a_bad_configuration_and_is_not_shown(service: Yard, tmp_path: Path) -> None:
     missing = "arn:aws:secretsmanager:us-east-1:123456789012:secret:gone-AbCdEf"
     runner = service.runner(secrets={"token": missing})
-    run = own_script(runner, tmp_path, 0)
+    run = submit_own_script(runner, tmp_path, 0)
     status = runner.wait(run)
     assert (status.state, status.exit_code, exit_for(status.state, status.reason)) == (State.FAILED, 64, Exit.FAILED), service.logs.text()
     assert "ResourceNotFoundException" in " ".join(status.attempts[-1].tail)

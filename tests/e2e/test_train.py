@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gpuyard.training_jobs.launch.control_channel import free_port
-from tests.helpers.node_processes import CHECKOUT, FakeRun, finish
+from tests.helpers.node_processes import CHECKOUT, NodeProcesses, finish
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
 SETTINGS = ["steps=24", "batch=8", "context=32", "width=32", "layers=1", "corpus_bytes=200000", "val_bytes=8192", "dropout=0.1"]
@@ -36,7 +36,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def _result(run: FakeRun) -> dict[str, Any]:
+def _result(run: NodeProcesses) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((run.run / "output/result.json").read_text())
     return found
 
@@ -44,7 +44,7 @@ def _result(run: FakeRun) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The same ranks on one node, left alone."""
-    run = FakeRun(tmp_path_factory.mktemp("undisturbed"), {"command": ["-m", "gpuyard.training_jobs.train", *SETTINGS], "nodes": 1})
+    run = NodeProcesses(tmp_path_factory.mktemp("undisturbed"), {"command": ["-m", "gpuyard.training_jobs.train", *SETTINGS], "nodes": 1})
     assert finish(run.submit()) == [0], run.log(0)
     return _result(run)
 
@@ -52,7 +52,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_a_killed_rank_and_a_stopped_node_change_nothing(tmp_path: Path, undisturbed: dict[str, Any], strategy: str) -> None:
     command = ["disturbed.py", *SETTINGS, "save_every_steps=5", f"strategy={strategy}"]
-    run = FakeRun(tmp_path, {"command": command, "max_restarts": 3, "nproc_per_node": 1}, {"disturbed.py": DISTURBED})
+    run = NodeProcesses(tmp_path, {"command": command, "max_restarts": 3, "nproc_per_node": 1}, {"disturbed.py": DISTURBED})
     nodes = run.submit()
     progress = run.until(
         lambda: (p := run.output(1, "progress.json"))["restarts"] == 1 and p["phase"] == "running" and p["step"] > 12 and p
@@ -81,7 +81,7 @@ def test_the_example_survives_a_stop(tmp_path: Path) -> None:
     example = (CHECKOUT / "examples/own-script/train.py").read_text()
     assert sum("# gpuyard " in line for line in example.splitlines()) == 5
     slow = example.replace("        optimizer.step()\n", "        optimizer.step()\n        __import__('time').sleep(0.01)\n")
-    run = FakeRun(tmp_path, {"nodes": 1}, {"train.py": slow})
+    run = NodeProcesses(tmp_path, {"nodes": 1}, {"train.py": slow})
     nodes = run.submit()
     run.until(lambda: run.output(1, "progress.json")["step"])
     nodes[0].send_signal(signal.SIGTERM)

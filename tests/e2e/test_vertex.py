@@ -13,9 +13,9 @@ from gpuyard.training_jobs.store import read_url
 from tests.fakes.gcp.secret_manager import FakeSecrets
 from tests.fakes.gcp.vertex_endpoints import DENIED, QUOTA, Fault
 from tests.fakes.gcp.workload_identity import SUBJECT_TOKEN
-from tests.helpers.cli_process import Done, call, document, publish, write_code, write_job
-from tests.helpers.secret_scan.gcp import SECRET, scan
-from tests.helpers.trainer_jobs import trainer, went_on
+from tests.helpers.cli_process import Done, json_output, publish, run_gpuyard, write_code, write_job
+from tests.helpers.secret_scan.gcp import SECRET, check_no_secret
+from tests.helpers.trainer_jobs import check_resumed, trainer_job
 from tests.helpers.vertex_pool import Yard, target_document, yard
 from tests.helpers.waiting import wait_for
 
@@ -37,17 +37,17 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
 
 def test_spot_replicas_train_are_taken_resume_and_their_result_is_read_back(service: Yard, tmp_path: Path) -> None:
     runner = service.runner(spot=True, strategy="spot", secrets={"wandb": NAME})
-    job = trainer(STEPS, SAVED)
+    job = trainer_job(STEPS, SAVED)
     run = runner.submit(job, None, key="nightly").status.run_id
     (name,) = service.vertex.jobs
     first_save = f"gs://runs/gpuyard/runs/{run}/checkpoints/{SAVED}/commit-1.json"
     wait_for(lambda: read_url(first_save), service.logs.text)
     service.vertex.preempt(name)
-    status = went_on(runner, run, job, STEPS, tmp_path / "into", service.logs.text)
+    status = check_resumed(runner, run, job, STEPS, tmp_path / "into", service.logs.text)
     assert "resumed from step" in service.logs.text()
     assert service.vertex.count("CreateCustomJob") == 2  # Vertex restarts nothing: each attempt is a job of ours
     assert {line.node for line in runner.logs(run)} == {0, 1}
-    scan(service, status.model_dump_json())
+    check_no_secret(service, status.model_dump_json())
 
 
 # A script of a user's own: proves that it has the secret without saying it, and ends as it was told.
@@ -67,7 +67,7 @@ def pipeline(service: Yard) -> Yard:
 
 
 def gpuyard(service: Yard, *arguments: str) -> Done:
-    return call(service.folder, "gs://runs", *arguments, never=(SUBJECT_TOKEN, "ya29.", SECRET))
+    return run_gpuyard(service.folder, "gs://runs", *arguments, never=(SUBJECT_TOKEN, "ya29.", SECRET))
 
 
 def own_job(service: Yard, code: int) -> str:
@@ -77,13 +77,13 @@ def own_job(service: Yard, code: int) -> str:
 def test_a_pipeline_submits_waits_reads_and_fetches(pipeline: Yard) -> None:
     done = gpuyard(pipeline, "submit", own_job(pipeline, 0), "--request-key", "2026-11-22", "--wait", "--json")
     assert done.returncode == 0, done.stderr + pipeline.logs.text()
-    submitted = document(done)
+    submitted = json_output(done)
     run = submitted["run_id"]
     assert (submitted["created"], submitted["status"]["state"], submitted["status"]["service"]["kind"]) == (True, "SUCCEEDED", "vertex")
     assert "/training/" in submitted["status"]["service"]["console_url"]
     again = gpuyard(pipeline, "submit", own_job(pipeline, 0), "--request-key", "2026-11-22", "--json")
-    assert (again.returncode, document(again)["created"]) == (0, False)
-    listed = document(gpuyard(pipeline, "list", "--json"))
+    assert (again.returncode, json_output(again)["created"]) == (0, False)
+    listed = json_output(gpuyard(pipeline, "list", "--json"))
     assert [(entry["run_id"], entry["state"], entry["pool"]) for entry in listed["runs"]] == [(run, "SUCCEEDED", "l4")]
     logs = gpuyard(pipeline, "logs", run)
     assert all(f"rank {rank} of 2 has it" in logs.stdout for rank in (0, 1))
@@ -91,7 +91,7 @@ def test_a_pipeline_submits_waits_reads_and_fetches(pipeline: Yard) -> None:
     assert fetched.returncode == 0, fetched.stderr
     assert json.loads((pipeline.folder / "into/output/attempt-1/node-1.json").read_text())["exit_code"] == 0
     assert len(pipeline.vertex.jobs) == 1
-    scan(pipeline, done.stdout, done.stderr, logs.stdout, fetched.stderr)
+    check_no_secret(pipeline, done.stdout, done.stderr, logs.stdout, fetched.stderr)
 
 
 @pytest.mark.parametrize(("fault", "code", "says"), [(DENIED, 5, "customJobs.create"), (QUOTA, 4, "exceed quota limits")])
@@ -99,18 +99,18 @@ def test_a_refusal_has_an_exit_code_and_a_sentence(pipeline: Yard, fault: Fault,
     pipeline.vertex.fail("CreateCustomJob", fault)
     done = gpuyard(pipeline, "submit", own_job(pipeline, 0), "--json")
     assert done.returncode == code, done.stderr
-    assert document(done)["exit_code"] == code
+    assert json_output(done)["exit_code"] == code
     assert says in done.stderr
     assert pipeline.vertex.jobs == {}
 
 
 def test_the_jobs_own_code_and_machines_that_never_come(pipeline: Yard) -> None:
     failed = gpuyard(pipeline, "submit", own_job(pipeline, 7), "--wait", "--json")
-    status = document(failed)["status"]
+    status = json_output(failed)["status"]
     assert (failed.returncode, status["state"], status["reason"], status["exit_code"]) == (1, "FAILED", "user_error", 7)
     planned = gpuyard(pipeline, "submit", own_job(pipeline, 0), "--dry-run", "--json")
-    (request,) = document(planned)["requests"]
+    (request,) = json_output(planned)["requests"]
     assert (request["operation"], len(request["body"]["customJob"]["jobSpec"]["workerPoolSpecs"])) == ("CreateCustomJob", 2)
     pipeline.vertex.machines, pipeline.vertex.stockout_s = 0, 1.0
     done = gpuyard(pipeline, "submit", own_job(pipeline, 0), "--wait", "--json")
-    assert (done.returncode, document(done)["status"]["reason"]) == (3, "capacity")
+    assert (done.returncode, json_output(done)["status"]["reason"]) == (3, "capacity")

@@ -32,7 +32,7 @@ _COMMANDS = {
 _REAL = ("bash", "cat", "echo", "grep", "mkdir", "readlink", "seq", "sleep", "sort", "timeout", "touch")
 
 
-class Machine:
+class FakeMachine:
     """A root directory with disks and network cards, and a PATH of stand-in commands that record their calls."""
 
     def __init__(self, root: Path) -> None:

@@ -68,7 +68,7 @@ class Containers:
             pump.join(30)
 
 
-class Alike(Containers):
+class EqualContainers(Containers):
     """Containers of equal rank: when one fails, the job has failed."""
 
     def __init__(self) -> None:

@@ -21,8 +21,8 @@ from tests.fakes.aws.batch import FakeBatch
 from tests.fakes.aws.botocore_service import LOST, THROTTLED, UNAVAILABLE
 from tests.fakes.aws.cloudwatch_logs import FakeLogs
 from tests.helpers.batch_pool import GROUP, batch_target, call_as_a_pipeline
-from tests.helpers.concurrent_submits import at_once
-from tests.helpers.crash_at_line import dying_at
+from tests.helpers.concurrent_submits import submit_concurrently
+from tests.helpers.crash_at_line import crash_at
 from tests.helpers.local_pool import job
 
 BETWEEN = (
@@ -66,7 +66,7 @@ def submit(tmp_path: Path, key: str, later_s: float = 0) -> Submitted:
 
 def die_and_recover(fake: FakeBatch, tmp_path: Path, line: int) -> None:
     key, jobs = f"key-{line}", len(fake.jobs)
-    ran = dying_at(line, functools.partial(submit, tmp_path, key), BETWEEN)
+    ran = crash_at(line, functools.partial(submit, tmp_path, key), BETWEEN)
     assert ran.died_at is not None, f"line {line} was not reached"
     made = len(fake.jobs) - jobs
     again = submit(tmp_path, key, later_s=61)
@@ -82,7 +82,7 @@ def die_and_recover(fake: FakeBatch, tmp_path: Path, line: int) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_submit_killed_at_any_line_is_finished_by_the_next_one(fake: FakeBatch, tmp_path: Path) -> None:
     submit(tmp_path, "first")  # registers the definition
-    count = dying_at(0, functools.partial(submit, tmp_path, "counted"), BETWEEN).lines
+    count = crash_at(0, functools.partial(submit, tmp_path, "counted"), BETWEEN).lines
     assert count > 60
     for line in range(1, count + 1):
         die_and_recover(fake, tmp_path, line)
@@ -90,7 +90,7 @@ def test_a_submit_killed_at_any_line_is_finished_by_the_next_one(fake: FakeBatch
 
 def test_two_pipelines_at_the_same_instant_fifty_times(fake: FakeBatch, tmp_path: Path) -> None:
     for turn in range(50):
-        found = at_once(2, functools.partial(submit, tmp_path, f"night-{turn}"))
+        found = submit_concurrently(2, functools.partial(submit, tmp_path, f"night-{turn}"))
         assert sorted(submitted.created for submitted in found) == [False, True]
         assert len({submitted.status.service.id for submitted in found} - {None}) == 1
         assert len(fake.jobs) == turn + 1

@@ -15,10 +15,10 @@ from gpuyard.training_jobs.state import Exit, State
 from tests.fakes.azure.entra import SIGNATURE, SUBJECT_TOKEN
 from tests.fakes.azure.https_service import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault
 from tests.helpers.azureml_pool import Yard, yard
-from tests.helpers.concurrent_submits import die_at_lines, meet
+from tests.helpers.concurrent_submits import check_concurrent_submits, check_crashes_at_lines
 from tests.helpers.local_pool import job
-from tests.helpers.runner_steps import hasty
-from tests.helpers.secret_scan.azure import scan
+from tests.helpers.runner_steps import runner_with_fast_clock
+from tests.helpers.secret_scan.azure import check_no_secret
 
 _OURS = ("runner.py", "lifecycle/handle.py", "lifecycle/journal.py", "backends/azureml/__init__.py", "clouds/azure.py", "store/blob.py")
 
@@ -46,7 +46,7 @@ def die(service: Yard, every: int) -> None:
     def made(run: str) -> int:
         return sum(run.rpartition("-")[2] in name for name in service.ml.jobs)
 
-    die_at_lines(functools.partial(submit, service), _OURS, made, service.ml.jobs, every)
+    check_crashes_at_lines(functools.partial(submit, service), _OURS, made, service.ml.jobs, every)
 
 
 def test_a_submit_that_dies_at_a_line_is_finished_by_the_next_one(service: Yard) -> None:
@@ -60,7 +60,7 @@ def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yar
 
 
 def test_two_pipelines_at_the_same_instant_make_one_job_fifty_times(service: Yard) -> None:
-    meet(2, 50, functools.partial(submit, service), service.ml.jobs)
+    check_concurrent_submits(2, 50, functools.partial(submit, service), service.ml.jobs)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_lasting_fault_is_said_and_makes_no_second_job_and_tells_no_secret(ser
     service.ml.mend()
     assert submit(service, "nightly", ahead_s=61).status.state is State.PENDING
     assert len(service.ml.jobs) == 1
-    scan(service.storage, [*service.ml.calls, *service.storage.front.calls], str(told.value))
+    check_no_secret(service.storage, [*service.ml.calls, *service.storage.front.calls], str(told.value))
 
 
 def test_an_authority_that_knows_the_caller_no_more_is_a_matter_of_permission_and_shows_no_token(service: Yard) -> None:
@@ -90,7 +90,7 @@ def test_tokens_that_run_out_in_a_wait_are_renewed_and_where_they_cannot_be_it_i
     service.ml.fail("get_job", EXPIRED, times=3)
     service.storage.entra.closed = True
     with pytest.raises(GpuyardError, match="may still run") as lost:
-        hasty(service.runner(), step_s=30).wait(run)
+        runner_with_fast_clock(service.runner(), step_s=30).wait(run)
     assert lost.value.exit_code is Exit.LOST_SIGHT
     service.storage.entra.closed = False
     service.ml.machines = 2

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.node_processes import FakeRun, finish
+from tests.helpers.node_processes import NodeProcesses, finish
 from tests.helpers.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
@@ -32,7 +32,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def _result(run: FakeRun) -> dict[str, Any]:
+def _result(run: NodeProcesses) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((run.run / "output/result.json").read_text())
     return found
 
@@ -40,7 +40,7 @@ def _result(run: FakeRun) -> dict[str, Any]:
 def _undisturbed(folder: Path, strategy: str) -> dict[str, Any]:
     """The same ranks on one node, left alone."""
     folder.mkdir()
-    run = FakeRun(folder, {"command": ["-m", "gpuyard.training_jobs.train", *SETTINGS, f"strategy={strategy}"], "nodes": 1})
+    run = NodeProcesses(folder, {"command": ["-m", "gpuyard.training_jobs.train", *SETTINGS, f"strategy={strategy}"], "nodes": 1})
     assert finish(run.submit()) == [0], run.log(0)
     return _result(run)
 
@@ -49,7 +49,7 @@ def _undisturbed(folder: Path, strategy: str) -> dict[str, Any]:
 def test_a_lost_node_that_comes_back_changes_nothing(tmp_path: Path, strategy: str, lost: int) -> None:
     command = ["stays.py", *SETTINGS, f"strategy={strategy}", "save_every_steps=5"]
     returns = {"GPUYARD_RETURN_S": "60"}
-    run = FakeRun(
+    run = NodeProcesses(
         tmp_path, {"command": command, "nproc_per_node": 1, "max_restarts": 3, "setup": ["sh", "-c", "echo set up"]}, {"stays.py": STAYS}
     )
     run.node_env = {0: returns, 1: returns}
@@ -77,7 +77,7 @@ def test_a_lost_node_that_comes_back_changes_nothing(tmp_path: Path, strategy: s
 def test_all_that_are_left_meet_again(tmp_path: Path, lost: list[int]) -> None:
     command = ["sh", "-c", "test $GPUYARD_ATTEMPT = 2 || exec sleep 600"]
     returns = {"GPUYARD_RETURN_S": "30"}
-    run = FakeRun(tmp_path, {"command": command, "launcher": "none", "nodes": 3}, node_env=dict.fromkeys(range(3), returns))
+    run = NodeProcesses(tmp_path, {"command": command, "launcher": "none", "nodes": 3}, node_env=dict.fromkeys(range(3), returns))
     nodes = run.submit()
     run.until(lambda: run.output(1, "progress.json")["phase"] == "running")
     for node in lost:
@@ -92,7 +92,7 @@ def test_all_that_are_left_meet_again(tmp_path: Path, lost: list[int]) -> None:
 
 
 def test_a_lost_node_is_waited_for_so_long_and_no_longer(tmp_path: Path) -> None:
-    run = FakeRun(tmp_path, {"command": ["sleep", "600"], "launcher": "none"}, node_env={0: {"GPUYARD_RETURN_S": "1.5"}})
+    run = NodeProcesses(tmp_path, {"command": ["sleep", "600"], "launcher": "none"}, node_env={0: {"GPUYARD_RETURN_S": "1.5"}})
     nodes = run.submit()
     run.until(lambda: run.output(1, "progress.json")["phase"] == "running")
     nodes[1].kill()

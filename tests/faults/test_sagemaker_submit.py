@@ -13,7 +13,7 @@ from gpuyard.training_jobs.errors import AuthError, LostSightError
 from gpuyard.training_jobs.runner import Runner, Submitted
 from gpuyard.training_jobs.state import Exit, State
 from tests.fakes.aws.botocore_service import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault
-from tests.helpers.concurrent_submits import die_at_lines, meet
+from tests.helpers.concurrent_submits import check_concurrent_submits, check_crashes_at_lines
 from tests.helpers.local_pool import job
 from tests.helpers.sagemaker_pool import Yard, make_target, yard
 
@@ -38,11 +38,11 @@ def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yar
     def made(run: str) -> int:
         return sum(run.rpartition("-")[2] in name for name in service.sagemaker.jobs)
 
-    die_at_lines(submit, _OURS, made, service.sagemaker.jobs)
+    check_crashes_at_lines(submit, _OURS, made, service.sagemaker.jobs)
 
 
 def test_two_pipelines_at_the_same_instant_make_one_job_fifty_times(service: Yard) -> None:
-    meet(2, 50, submit, service.sagemaker.jobs)
+    check_concurrent_submits(2, 50, submit, service.sagemaker.jobs)
 
 
 FAULTS = pytest.mark.parametrize("fault", [THROTTLED, UNAVAILABLE, LOST, EXPIRED], ids=["throttled", "5xx", "lost answer", "expired"])

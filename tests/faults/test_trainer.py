@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.node_processes import FakeRun, finish
+from tests.helpers.node_processes import NodeProcesses, finish
 from tests.helpers.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
@@ -55,14 +55,14 @@ exec sleep 60
 """
 
 
-def _run(folder: Path, script: str, moment: str, *more: str) -> FakeRun:
+def _run(folder: Path, script: str, moment: str, *more: str) -> NodeProcesses:
     argv = [sys.executable, "train.py", moment, *SETTINGS, "save_every_steps=2", *more]
-    run = FakeRun(folder, {"command": argv, "launcher": "none", "nodes": 1}, {"train.py": script})
+    run = NodeProcesses(folder, {"command": argv, "launcher": "none", "nodes": 1}, {"train.py": script})
     folder.mkdir(exist_ok=True)
     return run
 
 
-def _result(run: FakeRun) -> dict[str, object]:
+def _result(run: NodeProcesses) -> dict[str, object]:
     found = json.loads((run.run / "output/result.json").read_text())
     return {name: found[name] for name in ("step", "loss", "val_loss")}
 
@@ -114,7 +114,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_a_stop_is_obeyed_in_time_though_a_collective_hangs(tmp_path: Path) -> None:
-    run = FakeRun(tmp_path, {"command": ["hangs.py", *SETTINGS], "nodes": 1}, {"hangs.py": HANGS})
+    run = NodeProcesses(tmp_path, {"command": ["hangs.py", *SETTINGS], "nodes": 1}, {"hangs.py": HANGS})
     nodes = run.submit(grace_s=8)
     run.until(lambda: run.output(1, "progress.json")["step"] == 2)
     nodes[0].send_signal(signal.SIGTERM)

@@ -14,8 +14,8 @@ from gpuyard.training_jobs.runner import Runner, Submitted
 from gpuyard.training_jobs.state import Exit, State
 from gpuyard.training_jobs.target import JobTarget, VertexTarget
 from tests.fakes.gcp.vertex_endpoints import DENIED, EXPIRED, LOST, QUOTA, THROTTLED, UNAVAILABLE, Fault
-from tests.helpers.concurrent_submits import die_at_lines, meet
-from tests.helpers.gcs_bucket import forget
+from tests.helpers.concurrent_submits import check_concurrent_submits, check_crashes_at_lines
+from tests.helpers.gcs_bucket import drop_cached_clients
 from tests.helpers.local_pool import job
 from tests.helpers.vertex_pool import Yard, make_target, yard
 
@@ -46,11 +46,11 @@ def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yar
     def made(run: str) -> int:
         return sum(found.message.labels["gpuyard_run"] == run for found in service.vertex.jobs.values())
 
-    die_at_lines(submit, _OURS, made, service.vertex.jobs, every)
+    check_crashes_at_lines(submit, _OURS, made, service.vertex.jobs, every)
 
 
 def test_twenty_pipelines_at_the_same_instant_make_one_job(service: Yard) -> None:
-    meet(20, 5, submit, service.vertex.jobs)
+    check_concurrent_submits(20, 5, submit, service.vertex.jobs)
 
 
 FAULTS = pytest.mark.parametrize("fault", [THROTTLED, UNAVAILABLE, LOST, EXPIRED], ids=["throttled", "5xx", "lost answer", "expired"])
@@ -113,7 +113,7 @@ def test_credentials_that_run_out_while_a_job_is_watched_lose_sight_of_it_and_no
         backend(make_target()).status(next(iter(service.vertex.jobs)))
     assert lost.value.exit_code is Exit.LOST_SIGHT
     service.tokens.refuses = False
-    forget()
+    drop_cached_clients()
     assert runner.status(run).state is State.PENDING
 
 

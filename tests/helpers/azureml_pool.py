@@ -15,7 +15,7 @@ from gpuyard.training_jobs.backends.azureml import AzureMLBackend
 from gpuyard.training_jobs.clouds import azure
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.target import JobTarget, parse_target
-from tests.fakes.azure.azureml import LOG_HOST, SUBSCRIPTION, FakeMl
+from tests.fakes.azure.azureml import LOG_HOST, SUBSCRIPTION, FakeAzureMl
 from tests.fakes.azure.blob_storage import Storage, storage
 from tests.fakes.azure.entra import NODES, NodeIdentity
 
@@ -62,7 +62,7 @@ def make_target(run_bucket: str = "abfs://runs@account.dfs.core.windows.net", **
 class Yard:
     """The services of the subscription, and the folder of the nodes."""
 
-    ml: FakeMl
+    ml: FakeAzureMl
     storage: Storage
     identity: NodeIdentity
     folder: Path
@@ -77,7 +77,7 @@ class Yard:
 
 
 @contextmanager
-def service(folder: Path, monkeypatch: pytest.MonkeyPatch, *, program: str | None = None, grace_s: float = 30.0) -> Iterator[FakeMl]:
+def service(folder: Path, monkeypatch: pytest.MonkeyPatch, *, program: str | None = None, grace_s: float = 30.0) -> Iterator[FakeAzureMl]:
     """Run the workspace alone, without a signed-in caller. `program`: what a node runs instead of the bootstrap."""
     if program is not None:
         (folder / "program.py").write_text(program)
@@ -86,14 +86,14 @@ def service(folder: Path, monkeypatch: pytest.MonkeyPatch, *, program: str | Non
     azureml._histories.clear()
     azure._shared.cache_clear()
     monkeypatch.setattr(AzureMLBackend, "poll_s", 0.05)
-    with FakeMl(folder / "nodes", {"GPUYARD_NOTICE": "off"}, grace_s=grace_s) as ml:
+    with FakeAzureMl(folder / "nodes", {"GPUYARD_NOTICE": "off"}, grace_s=grace_s) as ml:
         try:
             yield ml
         finally:
             azure._shared.cache_clear()
 
 
-def hosts(ml: FakeMl) -> dict[str, int]:
+def hosts(ml: FakeAzureMl) -> dict[str, int]:
     """Return the workspace's host names with its port."""
     return {"management.azure.com": ml.server_port, ".api.azureml.ms": ml.server_port, LOG_HOST: ml.server_port}
 

@@ -22,7 +22,7 @@ def publish(run_bucket: str, targets: Mapping[str, Any]) -> None:
     open_store(run_bucket).create(_TARGETS, json.dumps(targets).encode())
 
 
-def call(folder: Path, run_bucket: str, *arguments: str, never: Collection[str]) -> Done:
+def run_gpuyard(folder: Path, run_bucket: str, *arguments: str, never: Collection[str]) -> Done:
     """Run `gpuyard` in a folder. Fail if it prints one of the `never` texts."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "GPUYARD_TARGETS": f"{run_bucket}/{_TARGETS}"}
     command = [sys.executable, "-c", "from gpuyard.stacks.cli import main; main()", *arguments]
@@ -47,7 +47,7 @@ def write_job(folder: Path, code: int, /, **keys: Any) -> str:
     return f"job-{code}.yaml"
 
 
-def document(done: Done) -> dict[str, Any]:
+def json_output(done: Done) -> dict[str, Any]:
     """Return what `--json` wrote."""
     found: dict[str, Any] = json.loads(done.stdout)
     return found

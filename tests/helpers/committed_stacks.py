@@ -10,10 +10,10 @@ import yaml
 from gpuyard.components.planning.recorder import Answers, Recording, record
 from gpuyard.stacks.program import declare
 from gpuyard.stacks.settings import load
-from tests.fakes.pulumi_provider.answers import Origin, Referring
+from tests.fakes.pulumi_provider.answers import Origin, TracedOutputs
 from tests.helpers.azure_private_yard import declare as declare_closed
 
-__all__ = ["CHECKOUT", "CLOSED", "CLOUDS", "YARDS", "Origin", "Referring", "closed_azure", "config", "recorded"]
+__all__ = ["CHECKOUT", "CLOSED", "CLOUDS", "YARDS", "Origin", "TracedOutputs", "closed_azure", "config", "recorded"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CLOUDS = ("aws", "gcp", "azure")
@@ -30,7 +30,7 @@ def config(stack: str) -> dict[str, str]:
 def closed_azure(answers: Answers | None = None) -> Recording:
     """Record the program of tests/helpers/azure_private_yard.py with the configuration of the dev stack."""
     given = {key: value for key, value in config("dev-azure").items() if key.startswith("azure-native:")}
-    found = record(declare_closed, answers or Referring(), project="gpuyard", stack=CLOSED, config=given, root=CHECKOUT)
+    found = record(declare_closed, answers or TracedOutputs(), project="gpuyard", stack=CLOSED, config=given, root=CHECKOUT)
     assert found.problems == []
     return found
 
@@ -41,7 +41,7 @@ def recorded(stack: str, answers: Answers | None = None) -> Recording:
         return closed_azure(answers)
     given = config(stack)
     found = record(
-        lambda: declare(load(given, stack=stack)), answers or Referring(), project="gpuyard", stack=stack, config=given, root=CHECKOUT
+        lambda: declare(load(given, stack=stack)), answers or TracedOutputs(), project="gpuyard", stack=stack, config=given, root=CHECKOUT
     )
     assert found.problems == []
     return found

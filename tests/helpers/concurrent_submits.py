@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from gpuyard.training_jobs.runner import Submitted
 from gpuyard.training_jobs.state import State
-from tests.helpers.crash_at_line import dying_at
+from tests.helpers.crash_at_line import crash_at
 
 
-def at_once(pipelines: int, submit: Callable[[], Submitted]) -> list[Submitted]:
+def submit_concurrently(pipelines: int, submit: Callable[[], Submitted]) -> list[Submitted]:
     """Return the results of so many pipelines that submit at the same instant."""
     ready = threading.Barrier(pipelines)
 
@@ -24,24 +24,26 @@ def at_once(pipelines: int, submit: Callable[[], Submitted]) -> list[Submitted]:
         return list(pool.map(pipeline, range(pipelines)))
 
 
-def meet(pipelines: int, rounds: int, submit: Callable[[str], Submitted], jobs: Sized) -> None:
+def check_concurrent_submits(pipelines: int, rounds: int, submit: Callable[[str], Submitted], jobs: Sized) -> None:
     """Fail unless in each round one pipeline creates the job of its key, and all get the same run."""
     for number in range(rounds):
-        found = at_once(pipelines, functools.partial(submit, f"round-{number}"))
+        found = submit_concurrently(pipelines, functools.partial(submit, f"round-{number}"))
         assert [submitted.created for submitted in found].count(True) == 1
         assert len({submitted.status.run_id for submitted in found}) == 1
         assert len(jobs) == number + 1
 
 
-def die_at_lines(submit: Callable[..., Submitted], ours: tuple[str, ...], made: Callable[[str], int], jobs: Sized, every: int = 1) -> None:
+def check_crashes_at_lines(
+    submit: Callable[..., Submitted], ours: tuple[str, ...], made: Callable[[str], int], jobs: Sized, every: int = 1
+) -> None:
     """Fail unless a submit that crashes at a line of our files is completed by the next one. `made`: number of jobs of a run."""
     submit("warm")  # warms clients and caches, so that every later submit runs the same lines
-    lines = dying_at(0, lambda: submit("whole"), ours).lines
+    lines = crash_at(0, lambda: submit("whole"), ours).lines
     assert lines > 60
     tried = range(1, lines + 1, every)
     for line in tried:
         key = f"line-{line}"
-        assert dying_at(line, functools.partial(submit, key), ours).died_at is not None
+        assert crash_at(line, functools.partial(submit, key), ours).died_at is not None
         finished = submit(key, ahead_s=61)
         assert finished.status.state is State.PENDING
         assert made(finished.status.run_id) == 1, f"line {line}"

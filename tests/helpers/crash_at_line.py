@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 _HOLDS_A_LOCK = ("_client", "_locked")  # functions whose lock a process releases when it dies, and an exception does not
 
 
-class Killed(BaseException):
+class SimulatedCrash(BaseException):
     """The simulated end of the process. No code of ours may catch it."""
 
 
-class Ran(NamedTuple):
+class CrashResult(NamedTuple):
     """How far a call came."""
 
     lines: int
@@ -23,7 +23,7 @@ class Ran(NamedTuple):
     """File and line of the crash, None if the call returned."""
 
 
-def dying_at(line: int, act: Callable[[], Any], ours: tuple[str, ...]) -> Ran:
+def crash_at(line: int, act: Callable[[], Any], ours: tuple[str, ...]) -> CrashResult:
     """Call a function and crash it at the n-th line of our own files. 0: do not crash."""
     seen, died_at = 0, None
 
@@ -36,15 +36,15 @@ def dying_at(line: int, act: Callable[[], Any], ours: tuple[str, ...]) -> Ran:
             seen += 1
             if seen == line:
                 died_at = f"{code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
-                raise Killed
+                raise SimulatedCrash
         return trace
 
     before = sys.gettrace()
     sys.settrace(trace)
     try:
         act()
-    except Killed:
+    except SimulatedCrash:
         pass
     finally:
         sys.settrace(before)
-    return Ran(seen, died_at)
+    return CrashResult(seen, died_at)

@@ -18,14 +18,14 @@ def storage(monkeypatch: pytest.MonkeyPatch, *buckets: str, page: int = 1000) ->
     with FakeStorage(*buckets, page=page) as found:
         for name, value in found.environment().items():
             monkeypatch.setenv(name, value)
-        forget()
+        drop_cached_clients()
         try:
             yield found
         finally:
-            forget()
+            drop_cached_clients()
 
 
-def forget() -> None:
+def drop_cached_clients() -> None:
     """Drop cached clients, as in a new process: they keep endpoint and credentials of their test."""
     gcs.forget()
     journal._kept.clear()

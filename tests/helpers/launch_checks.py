@@ -23,7 +23,7 @@ from gpuyard.training_jobs.launch.node_exit import NodeExitError
 _BOOTSTRAP = Path(__file__).resolve().parents[2] / "training_jobs/launch/bootstrap.py"
 
 
-def as_on_disk(run_url: str) -> None:
+def check_objects(run_url: str) -> None:
     """Fail unless objects of a run are written, read, listed, removed and created once as on disk. Attempt 1 is left over."""
     assert objects.read(f"{run_url}/run.json") is None
     assert objects.list_names(f"{run_url}/attempts") == []
@@ -39,14 +39,14 @@ def as_on_disk(run_url: str) -> None:
     assert objects.read(f"{run_url}/progress.json") is None
 
 
-def claimed(run_url: str, service: str, claims: int, at_once: int = 8) -> list[int]:
+def claim_concurrently(run_url: str, service: str, claims: int, at_once: int = 8) -> list[int]:
     """Return the attempt numbers of so many concurrent claims, sorted."""
     submission: Any = {"attempt": 1, "job": {"nodes": 1}}
     with ThreadPoolExecutor(at_once) as pool:
         return sorted(pool.map(lambda _: claim_attempt(run_url, 0, service, submission), range(claims)))
 
 
-def refuses_old(monkeypatch: pytest.MonkeyPatch, url: str, fix: str) -> None:
+def check_old_package_refused(monkeypatch: pytest.MonkeyPatch, url: str, fix: str) -> None:
     """Fail unless a file system package that ignores write conditions is refused with the package to install."""
     old = SimpleNamespace(_pipe_file=lambda path, data: None)
     monkeypatch.setattr("fsspec.core.url_to_fs", lambda url, **_: (old, "runs/a"))
@@ -77,7 +77,7 @@ def bootstrap(folder: Path, code_url: str, environment: Mapping[str, str]) -> su
     return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
 
 
-def refusal(wrong: Mapping[str, str], good: str, secret: str) -> str:
+def refusal_of_wrong_names(wrong: Mapping[str, str], good: str, secret: str) -> str:
     """Return the refusal of wrong secret names. Fail if it names a valid secret or shows its value."""
     with pytest.raises(NodeExitError) as refused:
         secrets.resolve({**wrong, "GOOD": good})

@@ -18,7 +18,7 @@ def processes(folder: Path) -> list[int]:
     return [pid for run in runs for pid in marked(pool / "leases" / f"{run}.json")]
 
 
-def left(folder: Path) -> list[int]:
+def leftover_processes(folder: Path) -> list[int]:
     """Return the processes that remain after a moment: a supervisor that has recorded the end still has to exit."""
     deadline = time.monotonic() + 5
     while processes(folder) and time.monotonic() < deadline:

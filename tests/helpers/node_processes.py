@@ -32,7 +32,7 @@ JOB: dict[str, Any] = {
 
 
 @dataclass
-class FakeRun:
+class NodeProcesses:
     """One run in a folder: its code, its job, its submissions."""
 
     folder: Path

@@ -21,7 +21,7 @@ from tests.fakes.aws.batch import FakeBatch
 
 
 @dataclass
-class Site:
+class SchedulerMachine:
     """A scheduler's machine: its folder, the programs on its PATH, the fakes and their environments."""
 
     batch: FakeBatch
@@ -52,12 +52,12 @@ class Site:
         return {**self.bare(), **{name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}}
 
 
-def ran(argv: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run_command(argv: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a command with this environment and no other."""
     return subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
-def crontab(text: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
+def parse_crontab(text: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """Parse a crontab as cron does: its variables, and its (schedule, command) lines."""
     variables, lines = {}, []
     for line in (line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")):
@@ -102,7 +102,7 @@ def run_workflow(recipe: Path, folder: Path, bare: Mapping[str, str], tokens: st
     for step in job["steps"]:
         more = dict(line.split("=", 1) for line in exported.read_text().splitlines())
         own = {name: value.replace("${{ github.token }}", "of-github") for name, value in step.get("env", {}).items()}
-        done = ran(["bash", "-e", "-c", step["run"]], run / "workspace", {**base, **more, **own})
+        done = run_command(["bash", "-e", "-c", step["run"]], run / "workspace", {**base, **more, **own})
         said += done.stdout + done.stderr
         if done.returncode:
             return done.returncode, run / "workspace", said

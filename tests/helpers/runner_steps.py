@@ -36,7 +36,7 @@ say("is done")
 """
 
 
-def program(service: str) -> str:
+def node_program(service: str) -> str:
     """Return the program of a node: it claims its attempt as launch does, and behaves as the run's name says.
 
     The `service` lines must define `rank`, `put(path, data)` (into the run's folder), and `say(word)`.
@@ -44,28 +44,28 @@ def program(service: str) -> str:
     return _BEFORE + service + _AFTER
 
 
-def spec(name: str, **keys: object) -> JobSpec:
+def two_node_job(name: str, **keys: object) -> JobSpec:
     """Return a small job of 2 nodes."""
     return job(name, **{"nodes": 2, **keys})
 
 
-def until(runner: Runner, run: str, *states: State) -> RunStatus:
+def wait_for_state(runner: Runner, run: str, *states: State) -> RunStatus:
     """Return the status of a run once it is in one of these states."""
     return wait_for(lambda: status if (status := runner.status(run)).state in states else None, lambda: runner.status(run))
 
 
-def said(text: Callable[[], str], words: str) -> None:
+def wait_for_output(text: Callable[[], str], words: str) -> None:
     """Wait until these words are in the output of all nodes."""
     wait_for(lambda: words in text(), text)
 
 
-def ends(runner: Runner, name: str, **keys: object) -> tuple[RunStatus, Exit]:
+def run_to_end(runner: Runner, name: str, **keys: object) -> tuple[RunStatus, Exit]:
     """Run a job. Return its last status, and the exit code of a wait."""
-    status = runner.wait(runner.submit(spec(name, **keys), None).status.run_id)
+    status = runner.wait(runner.submit(two_node_job(name, **keys), None).status.run_id)
     return status, exit_for(status.state, status.reason)
 
 
-def cancelled_under(runner: Runner, run: str) -> list[str]:
+def logs_during_cancel(runner: Runner, run: str) -> list[str]:
     """Return the log lines that a follower gets while the run is cancelled, sorted."""
     with ThreadPoolExecutor(1) as pool:
         followed = pool.submit(lambda: [line.text for line in runner.logs(run, follow=True)])
@@ -73,7 +73,7 @@ def cancelled_under(runner: Runner, run: str) -> list[str]:
         return sorted(followed.result(PATIENCE_S))
 
 
-def hasty(runner: Runner, step_s: int = 60) -> Runner:
+def runner_with_fast_clock(runner: Runner, step_s: int = 60) -> Runner:
     """Return a runner for the same pools whose clock advances by `step_s` between two looks."""
     later = iter(range(0, 100_000, step_s))
     return Runner(runner._targets, clock=lambda: float(next(later)), sleep=lambda _: None)

@@ -24,7 +24,7 @@ from tests.helpers.azureml_pool import hosts, service
 from tests.helpers.azureml_pool import make_target as azureml_target
 from tests.helpers.batch_pool import GROUP, batch_target, call_as_a_pipeline
 from tests.helpers.local_pool import job, make_target
-from tests.helpers.runner_steps import until
+from tests.helpers.runner_steps import wait_for_state
 from tests.helpers.sagemaker_pool import make_target as sagemaker_target
 from tests.helpers.sagemaker_pool import yard as sagemaker_yard
 from tests.helpers.vertex_pool import make_target as vertex_target
@@ -109,9 +109,9 @@ class Yard:
         """End the nap of nodes whose order is `told`."""
         (self.folder / "bucket/gpuyard/runs" / run / "go").touch()
 
-    def until(self, run: str, state: State) -> RunStatus:
+    def wait_for_state(self, run: str, state: State) -> RunStatus:
         """Wait for a state."""
-        return until(self.runner, run, state)
+        return wait_for_state(self.runner, run, state)
 
     def until_started(self, run: str, nodes: int = 1) -> None:
         """Wait until the nodes' programs run: an earlier signal would find no handler."""

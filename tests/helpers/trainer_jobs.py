@@ -27,14 +27,14 @@ sys.exit(int(sys.argv[1]))
 """
 
 
-def trainer(steps: int, saved: int) -> JobSpec:
+def trainer_job(steps: int, saved: int) -> JobSpec:
     """Return a trainer job of so many steps that saves after every `saved` steps and has a secret."""
     command = ["-m", "gpuyard.training_jobs.train", *_SMALL, f"steps={steps}", f"save_every_steps={saved}"]
     keys = {"name": "gpt", "nodes": 2, "nproc_per_node": 1, "command": command, "preflight": "skip"}
     return parse_job({**keys, "secrets": {"WANDB_API_KEY": "wandb"}})
 
 
-def went_on(runner: Runner, run: str, job: JobSpec, steps: int, into: Path, text: Callable[[], str]) -> RunStatus:
+def check_resumed(runner: Runner, run: str, job: JobSpec, steps: int, into: Path, text: Callable[[], str]) -> RunStatus:
     """Fail unless a second attempt resumed at the first one's checkpoint and finished, and a further submit adopts the run."""
     status = runner.wait(run)
     assert (status.state, status.exit_code, exit_for(status.state, status.reason)) == (State.SUCCEEDED, 0, Exit.OK), text()
@@ -51,7 +51,7 @@ def went_on(runner: Runner, run: str, job: JobSpec, steps: int, into: Path, text
     return status
 
 
-def own_script(runner: Runner, folder: Path, code: int) -> str:
+def submit_own_script(runner: Runner, folder: Path, code: int) -> str:
     """Submit a user's own script with a secret and an exit code, 2 processes on each node."""
     (folder / "spoken").mkdir()
     keys = {"name": "own", "command": ["script.py", str(code)], "secrets": {"TOKEN": "token"}, "nodes": 2, "nproc_per_node": 2}

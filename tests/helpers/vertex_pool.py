@@ -18,8 +18,8 @@ from gpuyard.training_jobs.target import JobTarget, parse_target
 from tests.fakes.gcp.cloud_logging import FakeLogging
 from tests.fakes.gcp.cloud_storage import FakeStorage
 from tests.fakes.gcp.vertex import PROJECT, REGION, FakeVertex
-from tests.fakes.gcp.workload_identity import FakeTokens
-from tests.helpers.gcs_bucket import forget, storage
+from tests.fakes.gcp.workload_identity import FakeTokenExchange
+from tests.helpers.gcs_bucket import drop_cached_clients, storage
 
 IMAGE = f"us-central1-docker.pkg.dev/acme-ml/train/job@sha256:{'a' * 64}"
 KEY = "projects/acme-ml/locations/us-central1/keyRings/yard/cryptoKeys/runs"
@@ -72,7 +72,7 @@ class Yard:
     vertex: FakeVertex
     logs: FakeLogging
     storage: FakeStorage
-    tokens: FakeTokens
+    tokens: FakeTokenExchange
     folder: Path
 
     def runner(self, **changes: Any) -> Runner:
@@ -100,7 +100,7 @@ def yard(
         (folder / "program.py").write_text(program)
         monkeypatch.setattr(base, "BOOTSTRAP", folder / "program.py")
     monkeypatch.setattr(VertexBackend, "poll_s", 0.05)
-    with storage(monkeypatch, "runs") as bucket, FakeLogging(**logs_as) as logs, FakeTokens() as tokens:
+    with storage(monkeypatch, "runs") as bucket, FakeLogging(**logs_as) as logs, FakeTokenExchange() as tokens:
         signed_in = tokens.environment(folder / "credentials")
         with FakeVertex(folder / "replicas", logs, {**bucket.environment(), **signed_in, "GPUYARD_NOTICE": "off"}, grace_s=grace_s) as fake:
             found = Yard(fake, logs, bucket, tokens, folder)
@@ -109,7 +109,7 @@ def yard(
                 monkeypatch.setenv(name, value)
             for service in (bucket, logs, fake):
                 service.accepts = tokens.takes
-            forget()
+            drop_cached_clients()
             try:
                 yield found
             finally:

@@ -21,8 +21,8 @@ each_yard = pytest.mark.parametrize(("cloud", "stack"), YARDS, ids=[stack for _,
 
 
 @pytest.fixture(scope="module")
-def yards() -> dict[str, tuple[list[Row], committed_stacks.Referring]]:
-    answers = {stack: committed_stacks.Referring() for _, stack in YARDS}
+def yards() -> dict[str, tuple[list[Row], committed_stacks.TracedOutputs]]:
+    answers = {stack: committed_stacks.TracedOutputs() for _, stack in YARDS}
     return {stack: (resources_of(committed_stacks.recorded(stack, told)), told) for stack, told in answers.items()}
 
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from gpuyard.training_jobs.launch.control_channel import free_port
-from tests.fakes.containers import Alike, addresses
+from tests.fakes.containers import EqualContainers, addresses
 
 if TYPE_CHECKING:
     from tests.fakes.aws.sagemaker import FakeSageMaker
 
 
-class Hosts(Alike):
+class Hosts(EqualContainers):
     """One container per host, started together. A host's name is its address, because algo-1 resolves only in SageMaker's network."""
 
     def __init__(self, fake: FakeSageMaker, body: dict[str, Any], turn: int) -> None:

@@ -21,7 +21,7 @@ SAS = "signature-of-a-log"
 _WS = r"(?P<workspace>/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.MachineLearningServices/workspaces/[^/]+)"
 
 
-class FakeMl(Cluster, FakeHttps):
+class FakeAzureMl(Cluster, FakeHttps):
     """One workspace with one cluster. `environment`: the network's and the identity's variables on a node.
 
     `machines` of `most` exist now. With `requeues`, preempted low-priority nodes are replaced and the job restarts, as documented.

@@ -10,13 +10,13 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from gpuyard.training_jobs.launch.control_channel import free_port
-from tests.fakes.containers import Alike, addresses
+from tests.fakes.containers import EqualContainers, addresses
 
 if TYPE_CHECKING:
     from tests.fakes.azure.azureml_jobs import Cluster, Job
 
 
-class Nodes(Alike):
+class Nodes(EqualContainers):
     """The command on each node, run by a shell as Azure ML does, all started together."""
 
     def __init__(self, fake: Cluster, job: Job, turn: int) -> None:

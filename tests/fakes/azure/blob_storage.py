@@ -18,7 +18,7 @@ from gpuyard.training_jobs.lifecycle import journal
 from gpuyard.training_jobs.store import blob
 from tests.fakes.azure import azurite
 from tests.fakes.azure.entra import FakeEntra
-from tests.fakes.azure.https_proxy import Door
+from tests.fakes.azure.https_proxy import HttpsProxy
 from tests.fakes.azure.https_service import Answer, Call, FakeHttps
 
 Fault = Callable[[str, str], Answer | None]
@@ -69,7 +69,7 @@ class Storage:
 
     front: FakeStorage
     entra: FakeEntra
-    door: Door
+    door: HttpsProxy
     container: str
 
     @property
@@ -87,9 +87,9 @@ class Storage:
 
 
 @contextmanager
-def signed_in(folder: Path, monkeypatch: pytest.MonkeyPatch, leads: Mapping[str, int]) -> Iterator[tuple[FakeEntra, Door]]:
+def signed_in(folder: Path, monkeypatch: pytest.MonkeyPatch, leads: Mapping[str, int]) -> Iterator[tuple[FakeEntra, HttpsProxy]]:
     """Sign this process in as a pipeline with a workload identity, and route Azure host names to ports of fakes."""
-    with FakeEntra() as entra, Door({"login.microsoftonline.com": entra.server_port, **leads}) as door:
+    with FakeEntra() as entra, HttpsProxy({"login.microsoftonline.com": entra.server_port, **leads}) as door:
         for name, value in {**door.environment(), **entra.environment(folder)}.items():
             monkeypatch.setenv(name, value)
         blob.forget()

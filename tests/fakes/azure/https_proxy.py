@@ -12,7 +12,7 @@ from typing import Self
 from tests.fakes.azure.certificates import certificate
 
 
-class Door(socketserver.ThreadingTCPServer):
+class HttpsProxy(socketserver.ThreadingTCPServer):
     """The proxy. `leads` maps a host name, or a suffix that begins with a dot, to the port of a TLS server. Other hosts are refused and
     recorded.
     """
@@ -49,7 +49,7 @@ class Door(socketserver.ThreadingTCPServer):
 
 
 class _Tunnel(socketserver.BaseRequestHandler):
-    server: Door
+    server: HttpsProxy
 
     def handle(self) -> None:
         head = b""

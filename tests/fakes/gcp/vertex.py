@@ -15,7 +15,7 @@ from google.cloud import aiplatform_v1
 from google.rpc.code_pb2 import Code
 
 from tests.fakes.gcp.cloud_logging import FakeLogging
-from tests.fakes.gcp.vertex_endpoints import Fault, GrpcDoor, RefusalError, RestDoor
+from tests.fakes.gcp.vertex_endpoints import Fault, GrpcEndpoint, RefusalError, RestEndpoint
 from tests.fakes.gcp.vertex_job import OVER, Job
 from tests.fakes.gcp.vertex_replicas import Replicas
 from tests.fakes.gcp.vertex_rules import broken_rules
@@ -45,7 +45,7 @@ class FakeVertex:
         self._counts: dict[str, int] = {}
         self._ids = itertools.count(4_500_000_000_000_000_000)
         self._lives: list[threading.Thread] = []
-        self.rest, self.grpc = RestDoor(self), GrpcDoor(self)
+        self.rest, self.grpc = RestEndpoint(self), GrpcEndpoint(self)
 
     def fail(self, operation: str, fault: Fault, *, call: int = 1, times: int = 1) -> None:
         """Fail the next `call`-th call of an operation (1 = the next one), and the `times` - 1 calls after it."""

@@ -63,7 +63,7 @@ QUOTA = Fault(
 LOST = Fault(lost=True)
 
 
-class GrpcDoor:
+class GrpcEndpoint:
     """gRPC with TLS on a port of 127.0.0.1."""
 
     def __init__(self, fake: FakeVertex) -> None:
@@ -111,7 +111,7 @@ class GrpcDoor:
         return grpc.unary_unary_rpc_method_handler(answer_, _REQUESTS[operation].deserialize, writes)
 
 
-class RestDoor(FakeHttp):
+class RestEndpoint(FakeHttp):
     """The same calls over HTTP and JSON."""
 
     def __init__(self, fake: FakeVertex) -> None:

@@ -16,7 +16,7 @@ GITHUB_TOKEN = "header.claims.signature"  # as tests/helpers/pipeline_schedulers
 AUDIENCE = "//iam.googleapis.com/projects/123456789/locations/global/workloadIdentityPools/ci/providers/github"
 
 
-class FakeTokens(FakeHttp):
+class FakeTokenExchange(FakeHttp):
     """The service. `lifetime_s`: lifetime of its access tokens. `refuses`: it refuses every caller."""
 
     def __init__(self, *, lifetime_s: float = 3600) -> None:

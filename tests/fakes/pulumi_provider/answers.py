@@ -20,7 +20,7 @@ class Origin(NamedTuple):
     attribute: str
 
 
-class Referring(Answers):
+class TracedOutputs(Answers):
     """Answers of an update, in the clouds' forms. Each id, ARN and name belongs to one resource, and `origins` maps it there."""
 
     preview = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.fakes.pulumi_provider.resource_rules import Shapes, digits
+from tests.fakes.pulumi_provider.resource_rules import ResourceRules, digits
 
 ACCOUNT, REGION, PARTITION = "123456789012", "us-east-1", "aws"
 _ARN_OF_HERE = "arn:aws:{service}:us-east-1:123456789012:{rest}"
@@ -165,7 +165,7 @@ def _dashed(camel: str) -> str:
     return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in camel)
 
 
-SHAPES = Shapes(
+SHAPES = ResourceRules(
     look_ups=LOOK_UPS,
     fixed=_FIXED,
     renewed=RENEWED,

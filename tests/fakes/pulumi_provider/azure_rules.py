@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.fakes.pulumi_provider import azure_types
-from tests.fakes.pulumi_provider.resource_rules import Shapes, digits
+from tests.fakes.pulumi_provider.resource_rules import ResourceRules, digits
 from tests.fakes.pulumi_provider.sdk_check import UNKNOWN
 
 SUBSCRIPTION = "00000000-1111-2222-3333-444444444444"
@@ -108,7 +108,7 @@ def _name(token: str, label: str, drawn: str) -> str:
     return drawn.replace("-", "").lower() if token in _SQUEEZED else drawn
 
 
-SHAPES = Shapes(
+SHAPES = ResourceRules(
     look_ups=LOOK_UPS,
     fixed=_FIXED,
     renewed={},

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.fakes.pulumi_provider import sdk_schema
-from tests.fakes.pulumi_provider.resource_rules import Shapes, digits
+from tests.fakes.pulumi_provider.resource_rules import ResourceRules, digits
 
 PROJECT, NUMBER, REGION, ZONE = "acme-ml", "123456789012", "us-central1", "us-central1-a"
 _HERE = {"project": PROJECT, "region": REGION, "zone": ZONE, "location": REGION}
@@ -151,7 +151,7 @@ def _name(token: str, label: str, drawn: str) -> str:
     return drawn.lower()
 
 
-SHAPES = Shapes(
+SHAPES = ResourceRules(
     look_ups=LOOK_UPS,
     fixed=_FIXED,
     renewed={},

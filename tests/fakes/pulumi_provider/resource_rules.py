@@ -1,6 +1,6 @@
 """Rules of a cloud that the SDK does not contain: ids, names, properties that force a replacement, results of look-ups.
 
-Each cloud has one `Shapes`, in the module that `_MODULES` names. Its tables are by type token, with a general rule for other types.
+Each cloud has one `ResourceRules`, in the module that `_MODULES` names. Its tables are by type token, with a general rule for other types.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PACKAGES = tuple(_MODULES)
 
 
 @dataclass(frozen=True)
-class Shapes:
+class ResourceRules:
     """The rules of one cloud."""
 
     look_ups: Mapping[str, Mapping[str, Any]]
@@ -57,10 +57,10 @@ class Shapes:
 
 
 @functools.cache
-def of(token: str) -> Shapes:
+def of(token: str) -> ResourceRules:
     """Return the rules of the cloud that a type token belongs to. Raises KeyError for another package."""
     module = importlib.import_module(f"tests.fakes.pulumi_provider.{_MODULES[token.partition(':')[0]]}")
-    found: Shapes = module.SHAPES
+    found: ResourceRules = module.SHAPES
     return found
 
 

@@ -16,7 +16,7 @@ SECRET = "hunter2-gpuyard-secret-value"  # the value that tests keep in Secrets 
 _NEVER = (SECRET, KEY_ID, SECRET_KEY, "of-the-job-role", "X-Amz-Signature=", "x-amz-security-token", "AWSAccessKeyId=")
 
 
-def scan(services: Iterable[FakeService], *texts: str, bucket: str = "runs") -> None:
+def check_no_secret(services: Iterable[FakeService], *texts: str, bucket: str = "runs") -> None:
     """Fail if a secret is found. Of requests only the bodies are scanned: headers contain a signature by design."""
     places = {f"{call.operation} request {number}": call.raw for fake in services for number, call in enumerate(fake.calls)}
     places |= {f"text {number}": text.encode() for number, text in enumerate(texts)}

@@ -15,8 +15,8 @@ SECRET = "hunter2-gpuyard-secret-value"  # the value that tests keep in Secret M
 _NEVER = (SECRET, SUBJECT_TOKEN, "ya29.", "upload_id=", "X-Goog-Signature=", "bearer ")
 
 
-def scan(yard: Yard, *texts: str) -> None:
-    """Fail if a secret is found. Of requests only bodies are scanned: headers contain the token by design. Uploads are scanned in the bucket."""
+def check_no_secret(yard: Yard, *texts: str) -> None:
+    """Fail if a secret is found. Headers contain the token by design and are not scanned; uploads are scanned in the bucket."""
     places = {f"text {number}": text.encode() for number, text in enumerate((yard.logs.text(), *texts))}
     places |= {f"{operation} request {number}": str(request).encode() for number, (operation, request, _) in enumerate(yard.vertex.calls)}
     places |= {f"logging request {number}": call.body for number, call in enumerate(yard.logs.calls)}

@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 
 from gpuyard.components.boot import boot_script, multipart
-from tests.fakes.boot_commands import GPUS, HEALTHY, Machine
+from tests.fakes.boot_commands import GPUS, HEALTHY, FakeMachine
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
+def machine(tmp_path: Path) -> FakeMachine:
+    return FakeMachine(tmp_path)
 
 
-def ended(machine: Machine, done: subprocess.CompletedProcess[str], because: str) -> bool:
+def ended(machine: FakeMachine, done: subprocess.CompletedProcess[str], because: str) -> bool:
     return done.returncode == 1 and because in done.stdout and machine.calls[-1] == "shutdown -h now" and not machine.ready
 
 
-def test_a_healthy_machine(machine: Machine) -> None:
+def test_a_healthy_machine(machine: FakeMachine) -> None:
     done = machine.boot()
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "gpuyard: healthy: 8 GPUs, 2 fast network cards"
@@ -49,7 +49,7 @@ def test_a_healthy_machine(machine: Machine) -> None:
     assert all("nofail" in line for line in table.splitlines())
 
 
-def test_the_script_runs_again_without_harm(machine: Machine) -> None:
+def test_the_script_runs_again_without_harm(machine: FakeMachine) -> None:
     machine.boot()
     table = (machine.root / "etc/fstab").read_text()
     (machine.fake / "calls").unlink()
@@ -58,18 +58,18 @@ def test_the_script_runs_again_without_harm(machine: Machine) -> None:
     assert (machine.root / "etc/fstab").read_text() == table
 
 
-def test_a_gpu_is_missing(machine: Machine) -> None:
+def test_a_gpu_is_missing(machine: FakeMachine) -> None:
     done = machine.boot(FAKEGPUS="7")
     assert ended(machine, done, "unhealthy: nvidia-smi shows 7 GPUs, this type of machine has 8")
     assert not any("mount" in call for call in machine.calls)
 
 
-def test_the_driver_is_missing(machine: Machine) -> None:
+def test_the_driver_is_missing(machine: FakeMachine) -> None:
     machine.without("nvidia-smi")
     assert ended(machine, machine.boot(), "shows 0 GPUs")
 
 
-def test_drivers_may_take_their_time(machine: Machine) -> None:
+def test_drivers_may_take_their_time(machine: FakeMachine) -> None:
     late = f'if [ -e "$FAKE/loaded" ]; then {GPUS}; fi; touch "$FAKE/loaded"'
     machine.command("nvidia-smi", late)
     (machine.bin / "sleep").unlink()
@@ -78,12 +78,12 @@ def test_drivers_may_take_their_time(machine: Machine) -> None:
     assert machine.calls[:3] == ["nvidia-smi -L", "sleep 5", "nvidia-smi -L"]
 
 
-def test_cards_of_another_driver_do_not_count(machine: Machine) -> None:
+def test_cards_of_another_driver_do_not_count(machine: FakeMachine) -> None:
     machine.cards(["efa", "mlx5_core", "mlx5_core"])
     assert ended(machine, machine.boot(), "unhealthy: 1 network cards with the driver efa, this type of machine has 2")
 
 
-def test_an_image_without_the_fast_network_is_not_the_machines_fault(machine: Machine) -> None:
+def test_an_image_without_the_fast_network_is_not_the_machines_fault(machine: FakeMachine) -> None:
     """Each machine that took its place would end itself too, and each is paid for."""
     machine.cards([])
     machine.command("modprobe", "exit 1")
@@ -93,21 +93,21 @@ def test_an_image_without_the_fast_network_is_not_the_machines_fault(machine: Ma
     assert done.returncode == 0
 
 
-def test_a_machine_without_the_fast_network_is_not_asked_for_it(machine: Machine) -> None:
+def test_a_machine_without_the_fast_network_is_not_asked_for_it(machine: FakeMachine) -> None:
     machine.cards([])
     done = machine.boot(dataclasses.replace(HEALTHY, fast_nics=0, nic_driver=""))
     assert done.returncode == 0
     assert "modprobe" not in " ".join(machine.calls)
 
 
-def test_one_disk_needs_no_array(machine: Machine) -> None:
+def test_one_disk_needs_no_array(machine: FakeMachine) -> None:
     machine.disks(1)
     assert machine.boot().returncode == 0
     assert "mount -t xfs -o noatime /dev/nvme0n1 /scratch" in machine.calls
     assert not any(call.startswith("mdadm") for call in machine.calls)
 
 
-def test_no_disk_leaves_containers_where_they_are(machine: Machine) -> None:
+def test_no_disk_leaves_containers_where_they_are(machine: FakeMachine) -> None:
     machine.disks(0)
     done = machine.boot()
     assert done.returncode == 0
@@ -116,7 +116,7 @@ def test_no_disk_leaves_containers_where_they_are(machine: Machine) -> None:
     assert machine.calls[-1] == "systemctl start containerd docker"
 
 
-def test_what_the_image_has_mounted_is_used(machine: Machine) -> None:
+def test_what_the_image_has_mounted_is_used(machine: FakeMachine) -> None:
     (machine.fake / "mounted").write_text(f"{machine.root}/opt/image/nvme\n")
     done = machine.boot(dataclasses.replace(HEALTHY, image_mount="/opt/image/nvme", image_unit="image-nvme.service"))
     assert done.returncode == 0
@@ -125,7 +125,7 @@ def test_what_the_image_has_mounted_is_used(machine: Machine) -> None:
     assert not any(call.startswith(("mdadm", "mkfs")) for call in machine.calls)
 
 
-def test_an_image_without_mdadm_uses_one_disk(machine: Machine) -> None:
+def test_an_image_without_mdadm_uses_one_disk(machine: FakeMachine) -> None:
     machine.without("mdadm")
     done = machine.boot()
     assert done.returncode == 0
@@ -137,33 +137,33 @@ def test_an_image_without_mdadm_uses_one_disk(machine: Machine) -> None:
     ("fault", "because"),
     [("FAKE_NO_ARRAY", "its 2 local disks cannot be made one"), ("FAKE_NO_MOUNT", "/dev/md0 cannot be mounted")],
 )
-def test_broken_disks(machine: Machine, fault: str, because: str) -> None:
+def test_broken_disks(machine: FakeMachine, fault: str, because: str) -> None:
     assert ended(machine, machine.boot(HEALTHY, **{fault: "1"}), because)
 
 
-def test_broken_file_system(machine: Machine) -> None:
+def test_broken_file_system(machine: FakeMachine) -> None:
     machine.command("mkfs.xfs", "exit 1")
     assert ended(machine, machine.boot(), "no file system can be made on")
 
 
-def test_no_toolkit(machine: Machine) -> None:
+def test_no_toolkit(machine: FakeMachine) -> None:
     machine.without("nvidia-ctk")
     assert ended(machine, machine.boot(), "no NVIDIA container toolkit in this image")
 
 
-def test_no_docker(machine: Machine) -> None:
+def test_no_docker(machine: FakeMachine) -> None:
     machine.without("docker")
     assert ended(machine, machine.boot(), "no docker in this image")
     assert "no docker in this image: left as it is" in machine.boot(dataclasses.replace(HEALTHY, containers="optional")).stdout
     assert machine.ready
 
 
-def test_docker_does_not_start(machine: Machine) -> None:
+def test_docker_does_not_start(machine: FakeMachine) -> None:
     machine.command("systemctl", '[ "$1" != start ]')
     assert ended(machine, machine.boot(), "docker does not start")
 
 
-def test_the_output_of_containers_goes_to_the_log_group(machine: Machine) -> None:
+def test_the_output_of_containers_goes_to_the_log_group(machine: FakeMachine) -> None:
     settings = machine.root / "etc/docker/daemon.json"
     settings.parent.mkdir()
     settings.write_text('{"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}}')
@@ -180,7 +180,7 @@ def test_the_output_of_containers_goes_to_the_log_group(machine: Machine) -> Non
     }
 
 
-def test_settings_of_docker_that_cannot_be_read(machine: Machine) -> None:
+def test_settings_of_docker_that_cannot_be_read(machine: FakeMachine) -> None:
     settings = machine.root / "etc/docker/daemon.json"
     settings.parent.mkdir()
     settings.write_text("no JSON")

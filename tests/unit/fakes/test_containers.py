@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fakes.containers import Alike
+from tests.fakes.containers import EqualContainers
 
 Codes = list[int | None]
 
 
-class _Exiting(Alike):
+class _Exiting(EqualContainers):
     """Containers whose codes change from one look to the next, as those of processes do."""
 
     def __init__(self, *looks: Codes) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from gpuyard.training_jobs.backends.azureml.request import body_of, environment_of
 from gpuyard.training_jobs.run import Code, Run
-from tests.fakes.azure.azureml import SAS, WORKSPACE, FakeMl
+from tests.fakes.azure.azureml import SAS, WORKSPACE, FakeAzureMl
 from tests.fakes.azure.blob_storage import signed_in
 from tests.fakes.azure.entra import CLIENT, SUBJECT_TOKEN, access_token
 from tests.fakes.azure.https_service import LOST, THROTTLED
@@ -23,7 +23,7 @@ ARM = "https://management.azure.com"
 
 
 @pytest.fixture
-def ml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeMl]:
+def ml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAzureMl]:
     with service(tmp_path, monkeypatch, program="print('runs')") as found, signed_in(tmp_path, monkeypatch, hosts(found)):
         found.machines = 0
         yield found
@@ -52,7 +52,7 @@ def put(name: str, body: Any) -> tuple[int, Any]:
     return ask("PUT", f"{ARM}{WORKSPACE}/jobs/{name}?api-version=1", body)
 
 
-def test_callers_without_a_valid_token_for_it_are_refused(ml: FakeMl) -> None:
+def test_callers_without_a_valid_token_for_it_are_refused(ml: FakeAzureMl) -> None:
     url = f"{ARM}{WORKSPACE}/jobs/none"
     refused = [
         ask("GET", url, audience=None), ask("GET", url, audience="https://storage.azure.com"), ask("GET", url, client="somebody"),
@@ -62,7 +62,7 @@ def test_callers_without_a_valid_token_for_it_are_refused(ml: FakeMl) -> None:
     assert ask("GET", url)[0] == 404
 
 
-def test_a_second_put_may_change_tags_and_nothing_else(ml: FakeMl) -> None:
+def test_a_second_put_may_change_tags_and_nothing_else(ml: FakeAzureMl) -> None:
     body = a_job()
     assert put("mine", body)[0] == 201
     assert put("mine", body)[0] == 200
@@ -89,7 +89,7 @@ def test_a_second_put_may_change_tags_and_nothing_else(ml: FakeMl) -> None:
         ({"environmentVariables": {"A": 1}}, "environmentVariables.A"),
     ],
 )
-def test_a_body_that_breaks_a_rule_is_refused(ml: FakeMl, change: dict[str, Any], says: str) -> None:
+def test_a_body_that_breaks_a_rule_is_refused(ml: FakeAzureMl, change: dict[str, Any], says: str) -> None:
     body = a_job()
     status, told = put("mine", {"properties": {**body["properties"], **change}})
     assert status == 400
@@ -98,7 +98,7 @@ def test_a_body_that_breaks_a_rule_is_refused(ml: FakeMl, change: dict[str, Any]
     assert ml.jobs == {}
 
 
-def test_a_log_is_for_who_has_its_url_and_an_image_of_an_environment_stays(ml: FakeMl) -> None:
+def test_a_log_is_for_who_has_its_url_and_an_image_of_an_environment_stays(ml: FakeAzureMl) -> None:
     put("mine", a_job())
     ml.jobs["mine"].files["user_logs/std_log.txt"] = bytearray(b"said\n")
     history = f"https://eastus2.api.azureml.ms/history/v1.0{WORKSPACE}/runs/mine/details"
@@ -109,7 +109,7 @@ def test_a_log_is_for_who_has_its_url_and_an_image_of_an_environment_stays(ml: F
     assert ask("PUT", f"{ARM}{environment}", {"properties": {"image": "other"}})[0] == 409
 
 
-def test_faults_come_at_the_call_that_was_scripted(ml: FakeMl) -> None:
+def test_faults_come_at_the_call_that_was_scripted(ml: FakeAzureMl) -> None:
     import requests
 
     url = f"{ARM}{WORKSPACE}/jobs/none"

@@ -11,7 +11,7 @@ import pytest
 from gpuyard.training_jobs.backends import base, local
 from gpuyard.training_jobs.runner import Runner
 from tests.helpers.local_pool import NODE_PROGRAM, job, make_target
-from tests.helpers.local_processes import Start, left
+from tests.helpers.local_processes import Start, leftover_processes
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def runner(tmp_path: Path, node_program: None) -> Iterator[Runner]:
     yield runner
     for status in runner.runs():
         runner.cancel(status.run_id)
-    assert left(tmp_path) == []
+    assert leftover_processes(tmp_path) == []
 
 
 @pytest.fixture

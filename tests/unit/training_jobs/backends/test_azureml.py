@@ -13,11 +13,19 @@ from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
 from tests.fakes.azure.azureml import SAS
 from tests.fakes.azure.https_service import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
 from tests.helpers.azureml_pool import Yard, yard
-from tests.helpers.concurrent_submits import at_once
-from tests.helpers.runner_steps import cancelled_under, ends, hasty, program, said, spec, until
+from tests.helpers.concurrent_submits import submit_concurrently
+from tests.helpers.runner_steps import (
+    logs_during_cancel,
+    node_program,
+    run_to_end,
+    runner_with_fast_clock,
+    two_node_job,
+    wait_for_output,
+    wait_for_state,
+)
 from tests.helpers.waiting import PATIENCE_S, wait_for
 
-PROGRAM = program("""
+PROGRAM = node_program("""
 import datetime
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import ContainerClient
@@ -43,7 +51,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_nodes_run_to_the_end(service: Yard) -> None:
     runner = service.runner()
-    status, code = ends(runner, "works")
+    status, code = run_to_end(runner, "works")
     assert (status.state, status.exit_code, code) == (State.SUCCEEDED, 0, Exit.OK), service.ml.text()
     assert str(status.service.console_url).startswith(f"https://ml.azure.com/runs/{status.service.id}?wsid=/subscriptions/")
     lines = list(runner.logs(status.run_id))
@@ -57,7 +65,7 @@ def test_two_nodes_run_to_the_end(service: Yard) -> None:
 
 
 def test_a_script_that_fails_is_the_users_error_with_its_own_code(service: Yard) -> None:
-    status, code = ends(service.runner(), "fails")
+    status, code = run_to_end(service.runner(), "fails")
     assert (status.state, status.reason, status.exit_code, code) == (State.FAILED, Reason.USER_ERROR, 7, Exit.FAILED)
     assert status.attempts[-1].tail == ["boom"]
 
@@ -66,24 +74,24 @@ def test_a_code_that_the_service_does_not_tell_is_read_from_what_the_nodes_left(
     end = service.ml._end
     quiet = {"code": "UserError", "message": "Execution failed."}
     monkeypatch.setattr(service.ml, "_end", lambda job, status, error=None: end(job, status, error and quiet))
-    status, _ = ends(service.runner(), "fails")
+    status, _ = run_to_end(service.runner(), "fails")
     assert (status.state, status.reason, status.exit_code) == (State.FAILED, Reason.USER_ERROR, 7)
 
 
 def test_the_time_limit(service: Yard) -> None:
-    status, code = ends(service.runner(), "stays", timeout="10s")
+    status, code = run_to_end(service.runner(), "stays", timeout="10s")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.TIMEOUT, Exit.TIMEOUT)
-    said(service.ml.text, "node 1 leaves")
+    wait_for_output(service.ml.text, "node 1 leaves")
 
 
 def test_the_cost_limit(service: Yard) -> None:
-    status, code = ends(service.runner(), "stays", max_cost_usd=0.06)  # two nodes at a cent a second
+    status, code = run_to_end(service.runner(), "stays", max_cost_usd=0.06)  # two nodes at a cent a second
     assert (status.state, status.reason, code) == (State.FAILED, Reason.COST, Exit.FAILED)
 
 
 def test_no_nodes_in_time_is_a_lack_of_capacity(service: Yard) -> None:
     service.ml.machines = 0
-    status, code = ends(service.runner(), "works", queue_timeout="1s")
+    status, code = run_to_end(service.runner(), "works", queue_timeout="1s")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
 
 
@@ -91,7 +99,7 @@ def test_why_a_job_waits_is_told_from_the_cluster(service: Yard) -> None:
     service.ml.machines = 0
     service.ml.compute_errors = [{"error": {"code": "ClusterCoreQuotaReached", "message": "Operation results in exceeding quota\nlimits"}}]
     runner = service.runner()
-    run = runner.submit(spec("works"), None).status.run_id
+    run = runner.submit(two_node_job("works"), None).status.run_id
     wait_for(lambda: "Quota" in str(runner.status(run).detail), lambda: str(runner.status(run).detail))
     status = runner.status(run)
     told = "waits for the cluster's nodes; ClusterCoreQuotaReached: Operation results in exceeding quota limits"
@@ -102,11 +110,11 @@ def test_why_a_job_waits_is_told_from_the_cluster(service: Yard) -> None:
 
 def test_nodes_that_are_taken_are_replaced_and_the_job_goes_on_as_the_next_attempt(service: Yard) -> None:
     runner = service.runner(spot=True)
-    run = runner.submit(spec("returns", retries={"preempted": 1}), None).status.run_id
-    said(service.ml.text, "node 0 runs")  # it has claimed the attempt
+    run = runner.submit(two_node_job("returns", retries={"preempted": 1}), None).status.run_id
+    wait_for_output(service.ml.text, "node 0 runs")  # it has claimed the attempt
     service.ml.machines = 0
     service.ml.preempt(next(iter(service.ml.jobs)))
-    status = until(runner, run, State.RECOVERING)
+    status = wait_for_state(runner, run, State.RECOVERING)
     assert status.detail == "its nodes were taken; it waits for others"
     service.ml.machines = 2
     status = runner.wait(run)
@@ -116,8 +124,8 @@ def test_nodes_that_are_taken_are_replaced_and_the_job_goes_on_as_the_next_attem
 
 def test_the_allowance_ends_a_job_whose_nodes_are_taken_too_often(service: Yard) -> None:
     runner = service.runner(spot=True)
-    run = runner.submit(spec("returns", retries={"preempted": 0}), None).status.run_id
-    said(service.ml.text, "node 0 runs")  # it has claimed the attempt
+    run = runner.submit(two_node_job("returns", retries={"preempted": 0}), None).status.run_id
+    wait_for_output(service.ml.text, "node 0 runs")  # it has claimed the attempt
     service.ml.machines = 0
     service.ml.preempt(next(iter(service.ml.jobs)))
     status = runner.wait(run)
@@ -127,25 +135,25 @@ def test_the_allowance_ends_a_job_whose_nodes_are_taken_too_often(service: Yard)
 def test_an_eviction_that_the_service_does_not_mend_is_a_preemption(service: Yard) -> None:
     service.ml.requeues = False
     runner = service.runner(spot=True)
-    run = runner.submit(spec("returns"), None).status.run_id
-    said(service.ml.text, "node 1 runs")
+    run = runner.submit(two_node_job("returns"), None).status.run_id
+    wait_for_output(service.ml.text, "node 1 runs")
     service.ml.preempt(next(iter(service.ml.jobs)))
     status = runner.wait(run)
     assert (status.state, status.attempt, len(service.ml.jobs)) == (State.SUCCEEDED, 2, 2)
 
 
 def test_a_resumable_end_is_resumed(service: Yard) -> None:
-    status, _ = ends(service.runner(), "resumes")
+    status, _ = run_to_end(service.runner(), "resumes")
     assert (status.state, status.attempt, len(service.ml.jobs)) == (State.SUCCEEDED, 2, 2)
 
 
 def test_logs_are_followed_to_the_end(service: Yard) -> None:
     runner = service.runner()
-    run = runner.submit(spec("returns"), None).status.run_id
+    run = runner.submit(two_node_job("returns"), None).status.run_id
     began = time.time()
-    said(service.ml.text, "node 0 runs")
-    said(service.ml.text, "node 1 runs")
-    assert cancelled_under(runner, run) == ["node 0 leaves", "node 0 runs", "node 1 leaves", "node 1 runs"]
+    wait_for_output(service.ml.text, "node 0 runs")
+    wait_for_output(service.ml.text, "node 1 runs")
+    assert logs_during_cancel(runner, run) == ["node 0 leaves", "node 0 runs", "node 1 leaves", "node 1 runs"]
     assert len(list(runner.logs(run, since=began))) == 4
 
 
@@ -153,11 +161,11 @@ def test_logs_are_followed_to_the_end(service: Yard) -> None:
 def test_a_cancel_in_every_state(service: Yard, when: str) -> None:
     runner = service.runner()
     service.ml.machines = 0 if when == "waiting" else 2
-    run = runner.submit(spec("works" if when == "ended" else "stays"), None).status.run_id
+    run = runner.submit(two_node_job("works" if when == "ended" else "stays"), None).status.run_id
     if when == "running":
-        said(service.ml.text, "node 1 runs")
+        wait_for_output(service.ml.text, "node 1 runs")
     if when == "ended":
-        until(runner, run, State.SUCCEEDED)
+        wait_for_state(runner, run, State.SUCCEEDED)
     runner.cancel(run)
     runner.cancel(run)
     assert runner.wait(run).state is (State.SUCCEEDED if when == "ended" else State.CANCELLED)
@@ -170,12 +178,12 @@ def test_a_cancel_in_every_state(service: Yard, when: str) -> None:
 def test_a_call_that_goes_wrong_makes_one_job(service: Yard, fault: Fault, operation: str) -> None:
     service.ml.machines = 0
     service.ml.fail(operation, fault)
-    assert service.runner().submit(spec("works"), None).status.state is State.PENDING
+    assert service.runner().submit(two_node_job("works"), None).status.state is State.PENDING
     assert (len(service.ml.jobs), service.ml.count(operation)) == (1, 2)
 
 
 def test_many_submits_at_the_same_instant_make_one_job(service: Yard) -> None:
-    found = at_once(20, lambda: service.runner().submit(spec("works"), None, key="nightly"))
+    found = submit_concurrently(20, lambda: service.runner().submit(two_node_job("works"), None, key="nightly"))
     assert [submitted.created for submitted in found].count(True) == 1
     assert len(service.ml.jobs) == 1
     assert service.runner().wait(found[0].status.run_id).state is State.SUCCEEDED
@@ -193,16 +201,16 @@ def test_a_refused_submit_is_said_and_can_be_made_again(service: Yard, fault: Fa
     service.ml.machines = 0
     service.ml.fail("put_job", fault)
     with pytest.raises(error, match=says):
-        service.runner().submit(spec("works"), None)
+        service.runner().submit(two_node_job("works"), None)
     assert service.ml.jobs == {}
-    assert service.runner().submit(spec("works"), None).created is True
+    assert service.runner().submit(two_node_job("works"), None).created is True
 
 
 @pytest.mark.usefixtures("no_waiting")
 def test_credentials_that_expire_in_a_wait_are_read_again_and_a_lasting_end_of_them_is_a_loss_of_sight(service: Yard) -> None:
     service.ml.machines = 0
     runner = service.runner()
-    run = runner.submit(spec("works"), None).status.run_id
+    run = runner.submit(two_node_job("works"), None).status.run_id
     service.ml.fail("get_job", EXPIRED)
     before = service.storage.entra.count("token")
     assert runner.status(run).state is State.PENDING
@@ -218,7 +226,7 @@ def test_a_status_that_nobody_knows_is_unknown_and_never_a_success(service: Yard
     service.ml.machines = 0
     monkeypatch.setattr(service.ml, "_say", lambda *_: None)
     runner = service.runner()
-    run = runner.submit(spec("works"), None).status.run_id
+    run = runner.submit(two_node_job("works"), None).status.run_id
     (made,) = service.ml.jobs.values()
     for word in ("Paused", "NotResponding", "Melting"):
         made.status = word
@@ -227,39 +235,39 @@ def test_a_status_that_nobody_knows_is_unknown_and_never_a_success(service: Yard
 
 def test_a_job_that_the_service_forgot_is_unknown_and_never_a_success(service: Yard) -> None:
     runner = service.runner()
-    run = runner.submit(spec("works"), None).status.run_id
+    run = runner.submit(two_node_job("works"), None).status.run_id
     for life in service.ml._lives:
         life.join(PATIENCE_S)
     service.ml.jobs.clear()
-    status = hasty(runner).wait(run)
+    status = runner_with_fast_clock(runner).wait(run)
     assert (status.state, exit_for(status.state, status.reason)) == (State.UNKNOWN, Exit.LOST_SIGHT)
     assert list(runner.logs(run, follow=True)) == []
 
 
 def test_somebody_elses_job_of_that_name_is_not_adopted(service: Yard) -> None:
     service.ml.machines = 0
-    run = service.runner().submit(spec("works"), None, key="nightly").status.run_id
+    run = service.runner().submit(two_node_job("works"), None, key="nightly").status.run_id
     (made,) = service.ml.jobs.values()
     made.properties["environmentVariables"] = {**made.properties["environmentVariables"], "GPUYARD_RUN_URL": "abfs://other/gpuyard/runs/x"}
     service.storage.client().delete_blob(f"gpuyard/runs/{run}/run.json")
     with pytest.raises(ConflictError, match="is not run"):
-        service.runner().submit(spec("works"), None, key="nightly")
+        service.runner().submit(two_node_job("works"), None, key="nightly")
 
 
 def test_a_job_of_this_submission_that_another_version_wrote_is_adopted(service: Yard) -> None:
     service.ml.machines = 0
-    run = service.runner().submit(spec("works"), None, key="nightly").status.run_id
+    run = service.runner().submit(two_node_job("works"), None, key="nightly").status.run_id
     (made,) = service.ml.jobs.values()
     made.properties["command"] = "python3 -c older"
     service.storage.client().delete_blob(f"gpuyard/runs/{run}/run.json")
-    assert service.runner().submit(spec("works"), None, key="nightly").status.service.id == made.name
+    assert service.runner().submit(two_node_job("works"), None, key="nightly").status.service.id == made.name
 
 
 def test_many_jobs_are_looked_at_in_one_call(service: Yard) -> None:
     service.ml.machines = 0
     runner = service.runner()
     for number in range(12):
-        runner.submit(spec("works"), None, key=str(number))
+        runner.submit(two_node_job("works"), None, key=str(number))
     runner.status(runner.runs()[0].run_id)
     before = len(service.ml.calls)
     assert {status.state for status in runner.runs()} == {State.PENDING}
@@ -268,7 +276,7 @@ def test_many_jobs_are_looked_at_in_one_call(service: Yard) -> None:
 
 def test_a_signed_url_is_never_shown(service: Yard) -> None:
     runner = service.runner()
-    status, _ = ends(runner, "works")
+    status, _ = run_to_end(runner, "works")
     service.ml.fail("get_log", Fault(RefusalError(403, "AuthenticationFailed", f"?sig={SAS}")), times=20)
     with pytest.raises(AuthError) as refused:
         list(runner.logs(status.run_id))

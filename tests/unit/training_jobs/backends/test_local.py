@@ -17,8 +17,8 @@ from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Reason, State
 from gpuyard.training_jobs.target import parse_target
 from tests.helpers.local_pool import job, starts, target_document
-from tests.helpers.local_processes import Start, left, processes
-from tests.helpers.runner_steps import until
+from tests.helpers.local_processes import Start, leftover_processes, processes
+from tests.helpers.runner_steps import wait_for_state
 from tests.helpers.waiting import wait_for
 
 
@@ -31,7 +31,7 @@ def test_a_job_runs_on_its_nodes_and_leaves_nothing(runner: Runner, start: Start
     assert sorted((line.node, line.text) for line in lines) == [(0, "node 0 runs"), (1, "node 1 runs")]
     assert [line.text for line in runner.logs(run, node=1)] == ["node 1 runs"]
     assert list(runner.logs(run, since=time.time() + 1)) == []
-    assert left(tmp_path) == []
+    assert leftover_processes(tmp_path) == []
     assert os.listdir(tmp_path / "pool/leases") == os.listdir(tmp_path / "pool/queue") == []
 
 
@@ -47,7 +47,7 @@ def test_jobs_that_need_all_nodes_run_one_after_another_in_order(runner: Runner,
 
 def test_nothing_overtakes_a_job_that_waits_for_more_nodes(runner: Runner, start: Start) -> None:
     small = start("small", nodes=1, env={"NAP": "1.0"})
-    until(runner, small, State.RUNNING)
+    wait_for_state(runner, small, State.RUNNING)
     big = start("big", nodes=2)
     late = start("late", nodes=1)
     assert runner.status(late).state is State.PENDING  # one node is free, but it came later
@@ -61,7 +61,7 @@ def test_nothing_overtakes_a_job_that_waits_for_more_nodes(runner: Runner, start
 def test_two_small_jobs_share_the_pool(runner: Runner, start: Start, tmp_path: Path) -> None:
     runs = [start(f"job-{i}", nodes=1, env={"NAP": "1"}) for i in range(2)]
     for run in runs:
-        until(runner, run, State.RUNNING)
+        wait_for_state(runner, run, State.RUNNING)
     held = [json.loads((tmp_path / f"pool/leases/{run}.json").read_text()) for run in runs]
     assert sorted(lease["nodes"] for lease in held) == [[0], [1]]
     assert all(is_alive(lease["pid"], lease["started"]) for lease in held)
@@ -80,11 +80,11 @@ def test_a_cancelled_waiting_job_never_starts(runner: Runner, start: Start, tmp_
 
 def test_cancel_ends_the_deaf_and_their_children(runner: Runner, start: Start, tmp_path: Path) -> None:
     run = start(nodes=2, env={"DEAF": "1", "CHILD": "1", "NAP": "60"})
-    until(runner, run, State.RUNNING)
+    wait_for_state(runner, run, State.RUNNING)
     wait_for(lambda: len(processes(tmp_path)) == 5)  # supervisor, two nodes, two children of theirs
     status = runner.cancel(run)
     assert (status.state, status.reason) == (State.CANCELLED, None)
-    assert left(tmp_path) == []
+    assert leftover_processes(tmp_path) == []
     assert runner.cancel(run).state is State.CANCELLED  # again changes nothing
 
 
@@ -92,7 +92,7 @@ def test_the_time_limit_ends_a_job(runner: Runner, start: Start, tmp_path: Path)
     status = runner.wait(start(timeout="1s", env={"NAP": "60"}))
     assert (status.state, status.reason) == (State.FAILED, Reason.TIMEOUT)
     assert "timeout after 1 s" in (status.detail or "")
-    assert left(tmp_path) == []
+    assert leftover_processes(tmp_path) == []
 
 
 def test_queue_timeout_is_a_lack_of_capacity(runner: Runner, start: Start, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_failing_node_ends_the_job_with_its_own_code(
 def test_a_job_does_not_see_the_submitters_variables(runner: Runner, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mine")
     run = start(env={"NAP": "30"})
-    until(runner, run, State.RUNNING)
+    wait_for_state(runner, run, State.RUNNING)
     lease = json.loads((Path(runner.runs()[0].checkpoint_url[7:]).parents[4] / f"pool/leases/{run}.json").read_text())
     assert b"AWS_SECRET" not in Path(f"/proc/{lease['pid']}/environ").read_bytes()
 

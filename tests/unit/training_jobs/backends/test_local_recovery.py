@@ -18,13 +18,13 @@ from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Reason, State
 from tests.helpers.local_pool import job, run_dir, starts
 from tests.helpers.local_processes import Start, processes
-from tests.helpers.runner_steps import until
+from tests.helpers.runner_steps import wait_for_state
 from tests.helpers.waiting import wait_for
 
 
 def test_a_lost_node_is_infra(runner: Runner, start: Start, tmp_path: Path) -> None:
     run = start(nodes=1, env={"NAP": "60"})
-    until(runner, run, State.RUNNING)
+    wait_for_state(runner, run, State.RUNNING)
     wait_for(lambda: starts(tmp_path, run))
     lease = json.loads((tmp_path / f"pool/leases/{run}.json").read_text())
     for pid in processes(tmp_path):
@@ -45,7 +45,7 @@ def test_the_infra_allowance_is_spent_by_wait(runner: Runner, start: Start, tmp_
         wait_for(functools.partial(begun, submission))
         os.kill(json.loads((tmp_path / f"pool/leases/{run}.json").read_text())["pid"], signal.SIGKILL)
         if submission == 0:
-            assert until(runner, run, State.STOPPED).reason is Reason.INFRA
+            assert wait_for_state(runner, run, State.STOPPED).reason is Reason.INFRA
             assert runner.submit(job(env={"NAP": "60"}, retries={"infra": 1}), None).status.attempt == 2
     status = runner.wait(run)
     assert (status.state, status.reason) == (State.FAILED, Reason.INFRA)
@@ -66,7 +66,7 @@ def test_a_supervisor_that_can_never_start_is_given_up_with_its_last_words(
 
 def test_a_job_of_a_pool_that_was_made_anew_is_lost_not_unknown(runner: Runner, start: Start, tmp_path: Path) -> None:
     run = start(env={"NAP": "60"})
-    until(runner, run, State.RUNNING)
+    wait_for_state(runner, run, State.RUNNING)
     lease = tmp_path / f"pool/leases/{run}.json"
     os.kill(json.loads(lease.read_text())["pid"], signal.SIGKILL)
     sweep(lease)
@@ -80,7 +80,7 @@ def test_a_job_of_a_pool_that_was_made_anew_is_lost_not_unknown(runner: Runner, 
 def test_time_that_nobody_watched_is_not_charged(runner: Runner, start: Start, tmp_path: Path) -> None:
     """The machine goes down; hours later somebody asks."""
     run = start(env={"NAP": "60"}, retries={"infra": 1})
-    until(runner, run, State.RUNNING)
+    wait_for_state(runner, run, State.RUNNING)
     sweep(tmp_path / f"pool/leases/{run}.json")
     state = tmp_path / f"pool/jobs/{run}.0/job.json"
     document = json.loads(state.read_text())

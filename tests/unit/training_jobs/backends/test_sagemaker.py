@@ -13,11 +13,19 @@ from gpuyard.training_jobs.errors import AuthError, ConflictError, LostSightErro
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
 from tests.fakes.aws.botocore_service import DENIED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
-from tests.helpers.concurrent_submits import at_once
-from tests.helpers.runner_steps import cancelled_under, ends, hasty, program, said, spec, until
+from tests.helpers.concurrent_submits import submit_concurrently
+from tests.helpers.runner_steps import (
+    logs_during_cancel,
+    node_program,
+    run_to_end,
+    runner_with_fast_clock,
+    two_node_job,
+    wait_for_output,
+    wait_for_state,
+)
 from tests.helpers.sagemaker_pool import Yard, yard
 
-PROGRAM = program("""
+PROGRAM = node_program("""
 import boto3
 rank = sorted(json.loads(os.environ["SM_HOSTS"])).index(os.environ["SM_CURRENT_HOST"])
 bucket, run = boto3.client("s3"), os.environ["GPUYARD_RUN_URL"].removeprefix("s3://runs/")
@@ -36,7 +44,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
 
 def test_two_hosts_run_to_the_end(service: Yard) -> None:
     runner = service.runner()
-    status, code = ends(runner, "works")
+    status, code = run_to_end(runner, "works")
     assert (status.state, status.exit_code, code) == (State.SUCCEEDED, 0, Exit.OK)
     assert status.service.id is not None
     assert (
@@ -52,7 +60,7 @@ def test_two_hosts_run_to_the_end(service: Yard) -> None:
 
 
 def test_a_script_that_fails_is_the_users_error_with_its_own_code(service: Yard) -> None:
-    status, code = ends(service.runner(), "fails")
+    status, code = run_to_end(service.runner(), "fails")
     assert (status.state, status.reason, status.exit_code, code) == (State.FAILED, Reason.USER_ERROR, 7, Exit.FAILED)
     assert status.attempts[-1].tail == ["boom"]
 
@@ -61,25 +69,25 @@ def test_a_code_that_the_service_does_not_tell_is_read_from_what_the_nodes_left(
     fail = service.sagemaker._end
     quiet = "AlgorithmError: framework error"
     monkeypatch.setattr(service.sagemaker, "_end", lambda job, status, secondary, reason=None: fail(job, status, secondary, quiet))
-    status, _ = ends(service.runner(), "fails")
+    status, _ = run_to_end(service.runner(), "fails")
     assert (status.state, status.reason, status.exit_code) == (State.FAILED, Reason.USER_ERROR, 7)
 
 
 def test_the_time_limit(service: Yard) -> None:
-    status, code = ends(service.runner(), "stays", timeout="10s")
+    status, code = run_to_end(service.runner(), "stays", timeout="10s")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.TIMEOUT, Exit.TIMEOUT)
-    said(service.logs.text, "host 1 leaves")
+    wait_for_output(service.logs.text, "host 1 leaves")
 
 
 def test_the_cost_limit(service: Yard) -> None:
-    status, code = ends(service.runner(), "stays", max_cost_usd=0.06)  # two nodes at a cent a second
+    status, code = run_to_end(service.runner(), "stays", max_cost_usd=0.06)  # two nodes at a cent a second
     assert (status.state, status.reason, code) == (State.FAILED, Reason.COST, Exit.FAILED)
 
 
 def test_machines_that_never_come(service: Yard) -> None:
     service.sagemaker.machines = 0
     service.sagemaker.longest_pending_s = lambda stopping: 0.5
-    status, code = ends(service.runner(), "works")
+    status, code = run_to_end(service.runner(), "works")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
     assert status.started_at is None
     assert (status.cost.usd, status.detail) == (0.0, "CapacityError: Unable to provision requested ML compute capacity. Please retry.")
@@ -87,7 +95,7 @@ def test_machines_that_never_come(service: Yard) -> None:
 
 def test_spot_machines_that_never_come(service: Yard) -> None:
     service.sagemaker.machines = 0
-    status, code = ends(service.runner(spot=True), "works", timeout="1s", queue_timeout="1s")
+    status, code = run_to_end(service.runner(spot=True), "works", timeout="1s", queue_timeout="1s")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
 
 
@@ -95,24 +103,24 @@ def test_the_accounts_limit_is_a_quota(service: Yard) -> None:
     text = "The account-level service limit 'ml.g6.12xlarge for training job usage' is 0 Instances, with current utilization of 0"
     service.sagemaker.fail("CreateTrainingJob", Fault(RefusalError("ResourceLimitExceeded", text)))
     with pytest.raises(QuotaError, match="account-level service limit"):
-        service.runner().submit(spec("works"), None)
+        service.runner().submit(two_node_job("works"), None)
 
 
 def test_a_caller_who_may_not(service: Yard) -> None:
     service.sagemaker.fail("CreateTrainingJob", DENIED)
     with pytest.raises(AuthError, match="not authorized"):
-        service.runner().submit(spec("works"), None)
+        service.runner().submit(two_node_job("works"), None)
 
 
 def test_spot_machines_that_are_taken_are_replaced_by_the_service(service: Yard) -> None:
     runner = service.runner(spot=True)
-    run = runner.submit(spec("returns"), None).status.run_id
-    said(service.logs.text, "host 0 runs")
-    said(service.logs.text, "host 1 runs")
+    run = runner.submit(two_node_job("returns"), None).status.run_id
+    wait_for_output(service.logs.text, "host 0 runs")
+    wait_for_output(service.logs.text, "host 1 runs")
     (name,) = service.sagemaker.jobs
     service.sagemaker.machines = 0
     service.sagemaker.interrupt(name)
-    assert until(runner, run, State.RECOVERING).detail == "spot machines were taken; SageMaker waits for others"
+    assert wait_for_state(runner, run, State.RECOVERING).detail == "spot machines were taken; SageMaker waits for others"
     service.sagemaker.machines = 2
     assert runner.wait(run).state is State.SUCCEEDED
     texts = [line.text for line in runner.logs(run, node=0)]
@@ -122,7 +130,7 @@ def test_spot_machines_that_are_taken_are_replaced_by_the_service(service: Yard)
 
 def test_a_job_that_leaves_to_be_resumed_is_submitted_again_under_the_next_name(service: Yard) -> None:
     runner = service.runner()
-    status, code = ends(runner, "resumes", nodes=1)
+    status, code = run_to_end(runner, "resumes", nodes=1)
     assert (status.state, code, status.attempt) == (State.SUCCEEDED, Exit.OK, 2)
     assert [(a.attempt, a.state, a.reason) for a in status.attempts] == [
         (1, State.STOPPED, Reason.PREEMPTED),
@@ -133,11 +141,11 @@ def test_a_job_that_leaves_to_be_resumed_is_submitted_again_under_the_next_name(
 
 def test_logs_are_followed_to_the_end_from_any_time(service: Yard) -> None:
     runner = service.runner()
-    run = runner.submit(spec("returns"), None).status.run_id
+    run = runner.submit(two_node_job("returns"), None).status.run_id
     began = time.time()
-    said(service.logs.text, "host 0 runs")
-    said(service.logs.text, "host 1 runs")
-    assert cancelled_under(runner, run) == ["host 0 leaves", "host 0 runs", "host 1 leaves", "host 1 runs"]
+    wait_for_output(service.logs.text, "host 0 runs")
+    wait_for_output(service.logs.text, "host 1 runs")
+    assert logs_during_cancel(runner, run) == ["host 0 leaves", "host 0 runs", "host 1 leaves", "host 1 runs"]
     assert len(list(runner.logs(run, since=began))) == 4
 
 
@@ -145,15 +153,15 @@ def test_logs_are_followed_to_the_end_from_any_time(service: Yard) -> None:
 def test_a_cancel_in_every_state(service: Yard, when: str) -> None:
     runner = service.runner(spot=when == "recovering")
     service.sagemaker.machines = 0 if when == "waiting" else 2
-    run = runner.submit(spec("works" if when == "ended" else "stays"), None).status.run_id
+    run = runner.submit(two_node_job("works" if when == "ended" else "stays"), None).status.run_id
     if when in ("running", "recovering"):
-        said(service.logs.text, "host 1 runs")
+        wait_for_output(service.logs.text, "host 1 runs")
     if when == "recovering":
         service.sagemaker.machines = 0
         service.sagemaker.interrupt(next(iter(service.sagemaker.jobs)))
-        until(runner, run, State.RECOVERING)
+        wait_for_state(runner, run, State.RECOVERING)
     if when == "ended":
-        until(runner, run, State.SUCCEEDED)
+        wait_for_state(runner, run, State.SUCCEEDED)
     runner.cancel(run)
     runner.cancel(run)
     expected = State.SUCCEEDED if when == "ended" else State.CANCELLED
@@ -165,12 +173,12 @@ def test_a_cancel_in_every_state(service: Yard, when: str) -> None:
 def test_a_create_that_goes_wrong_makes_one_job(service: Yard, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     service.sagemaker.fail("CreateTrainingJob", fault)
-    status, code = ends(service.runner(), "works")
+    status, code = run_to_end(service.runner(), "works")
     assert (status.state, code, len(service.sagemaker.jobs)) == (State.SUCCEEDED, Exit.OK, 1)
 
 
 def test_many_submits_at_the_same_instant_make_one_job(service: Yard) -> None:
-    found = at_once(12, lambda: service.runner().submit(spec("works"), None, key="nightly"))
+    found = submit_concurrently(12, lambda: service.runner().submit(two_node_job("works"), None, key="nightly"))
     assert [submitted.created for submitted in found].count(True) == 1
     assert len(service.sagemaker.jobs) == 1
     assert service.runner().wait(found[0].status.run_id).state is State.SUCCEEDED
@@ -178,28 +186,28 @@ def test_many_submits_at_the_same_instant_make_one_job(service: Yard) -> None:
 
 def test_somebody_elses_training_job_of_that_name_is_not_adopted(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = service.runner()
-    run = runner.submit(spec("works"), None, key="nightly").status.run_id
+    run = runner.submit(two_node_job("works"), None, key="nightly").status.run_id
     runner.wait(run)
     (made,) = service.sagemaker.jobs.values()
     made.body["Environment"]["GPUYARD_RUN_URL"] = "s3://other/gpuyard/runs/x"
     boto3.client("s3").delete_object(Bucket="runs", Key=f"gpuyard/runs/{run}/run.json")
     with pytest.raises(ConflictError, match="is not run"):
-        service.runner().submit(spec("works"), None, key="nightly")
+        service.runner().submit(two_node_job("works"), None, key="nightly")
 
 
 def test_a_job_that_the_service_forgot_is_unknown_and_never_a_success(service: Yard) -> None:
     runner = service.runner()
-    run = runner.submit(spec("works"), None).status.run_id
+    run = runner.submit(two_node_job("works"), None).status.run_id
     service.sagemaker.jobs.clear()
-    status = hasty(runner).wait(run)
+    status = runner_with_fast_clock(runner).wait(run)
     assert (status.state, exit_for(status.state, status.reason)) == (State.UNKNOWN, Exit.LOST_SIGHT)
 
 
 def test_credentials_that_end_in_a_wait_lose_sight_and_call_nothing_failed(service: Yard) -> None:
     """All of them: S3's, with which the record is read, and SageMaker's. Once they are renewed, the same wait goes on."""
     runner = service.runner()
-    run = runner.submit(spec("stays"), None).status.run_id
-    said(service.logs.text, "host 1 runs")
+    run = runner.submit(two_node_job("stays"), None).status.run_id
+    wait_for_output(service.logs.text, "host 1 runs")
     now = time.time()
 
     def sleep(pause: float) -> None:

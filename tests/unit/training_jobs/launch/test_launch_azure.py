@@ -24,7 +24,7 @@ from tests.fakes.azure.blob_storage import Storage, storage
 from tests.fakes.azure.entra import NodeIdentity
 from tests.fakes.azure.https_service import UNAVAILABLE
 from tests.fakes.azure.key_vault import FakeVault
-from tests.helpers.launch_checks import as_on_disk, bootstrap, claimed, launching_tarball, refusal
+from tests.helpers.launch_checks import bootstrap, check_objects, claim_concurrently, launching_tarball, refusal_of_wrong_names
 
 CHECKOUT = Path(__file__).resolve().parents[4]
 SECRET = "hunter2"
@@ -67,9 +67,9 @@ def test_a_file_system_without_conditional_writes_is_refused(monkeypatch: pytest
 
 def test_objects_on_blob_storage_behave_as_on_disk(account: Storage) -> None:
     url = f"{account.url}/gpuyard/runs/a-1"
-    as_on_disk(url)
+    check_objects(url)
     assert BlobStore(account.url).names("gpuyard/runs/a-1") == ["attempts"]
-    assert claimed(url, "azureml", 6, at_once=4) == list(range(2, 8))
+    assert claim_concurrently(url, "azureml", 6, at_once=4) == list(range(2, 8))
 
 
 def test_the_bootstrap_fetches_code_from_blob_storage(account: Storage, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_secrets_are_read_from_key_vault_with_the_nodes_identity(account: Storag
         "D": "https://acme.vault.azure.net.evil.io/secrets/wandb", "E": "https://acme.vault.azure.net@evil.io/secrets/wandb",
         "F": "https://evil.io/acme.vault.azure.net/secrets/wandb",
     }  # fmt: skip
-    said = refusal(wrong, NAME, SECRET)
+    said = refusal_of_wrong_names(wrong, NAME, SECRET)
     for part in ("secrets.A", "HTTP 404", "secrets.B", "allowed: https://<vault>", "secrets.C", "secrets.D", "secrets.E", "secrets.F"):
         assert part in said
     assert "sig=x" not in said

@@ -17,9 +17,16 @@ from gpuyard.training_jobs.store import GcsStore
 from tests.fakes.gcp.cloud_storage import FakeStorage
 from tests.fakes.gcp.http_service import Fault
 from tests.fakes.gcp.secret_manager import FakeSecrets
-from tests.fakes.gcp.workload_identity import FakeTokens
+from tests.fakes.gcp.workload_identity import FakeTokenExchange
 from tests.helpers.gcs_bucket import storage
-from tests.helpers.launch_checks import as_on_disk, bootstrap, claimed, launching_tarball, refusal, refuses_old
+from tests.helpers.launch_checks import (
+    bootstrap,
+    check_objects,
+    check_old_package_refused,
+    claim_concurrently,
+    launching_tarball,
+    refusal_of_wrong_names,
+)
 
 
 @pytest.fixture
@@ -30,16 +37,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStorage]:
 
 
 def test_objects_on_gcs_behave_as_on_disk(server: FakeStorage) -> None:
-    as_on_disk("gs://runs/gpuyard/runs/a-1")
+    check_objects("gs://runs/gpuyard/runs/a-1")
     assert GcsStore("gs://runs").names("gpuyard/runs/a-1") == ["attempts"]
 
 
 def test_concurrent_claims_get_different_numbers(server: FakeStorage) -> None:
-    assert claimed("gs://runs/gpuyard/runs/a-1", "vertex", 12) == list(range(1, 13))
+    assert claim_concurrently("gs://runs/gpuyard/runs/a-1", "vertex", 12) == list(range(1, 13))
 
 
 def test_a_file_system_that_would_drop_the_condition_is_refused(server: FakeStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    refuses_old(monkeypatch, "gs://runs/a", "gcsfs>=2025.3")
+    check_old_package_refused(monkeypatch, "gs://runs/a", "gcsfs>=2025.3")
 
 
 def test_the_bootstrap_fetches_code_from_gcs(server: FakeStorage, tmp_path: Path) -> None:
@@ -54,7 +61,7 @@ NAME = "projects/acme-ml/secrets/wandb/versions/3"
 
 @pytest.fixture
 def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSecrets]:
-    with FakeTokens() as tokens, FakeSecrets({NAME: b"hunter2", NAME.replace("wandb", "binary"): b"\xff\x00"}) as found:
+    with FakeTokenExchange() as tokens, FakeSecrets({NAME: b"hunter2", NAME.replace("wandb", "binary"): b"\xff\x00"}) as found:
         found.accepts = tokens.takes
         for name, value in {**tokens.environment(tmp_path), **found.environment()}.items():
             monkeypatch.setenv(name, value)
@@ -67,7 +74,7 @@ def test_secrets_are_read_from_secret_manager(vault: FakeSecrets) -> None:
         "A": NAME.replace("wandb", "gone"), "B": "projects/acme-ml/secrets/wandb", "C": NAME.replace("wandb", "binary"),
         "D": "projects/acme-ml/secrets/wandb/versions/3:access",
     }  # fmt: skip
-    said = refusal(wrong, NAME, "hunter2")
+    said = refusal_of_wrong_names(wrong, NAME, "hunter2")
     for part in ("secrets.A", "HTTP 404", "secrets.B", "versions/<number or latest>", "secrets.C", "is binary", "secrets.D"):
         assert part in said
 

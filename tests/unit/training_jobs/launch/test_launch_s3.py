@@ -18,7 +18,14 @@ from gpuyard.training_jobs.launch.topology import NodePlacement, read_placement
 from gpuyard.training_jobs.store import S3Store
 from gpuyard.training_jobs.train.checkpoint_store import Checkpoints, SupersededError
 from tests.fakes.aws.moto_server import REGION, Moto, moto
-from tests.helpers.launch_checks import as_on_disk, bootstrap, claimed, launching_tarball, refusal, refuses_old
+from tests.helpers.launch_checks import (
+    bootstrap,
+    check_objects,
+    check_old_package_refused,
+    claim_concurrently,
+    launching_tarball,
+    refusal_of_wrong_names,
+)
 
 
 @pytest.fixture
@@ -29,12 +36,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Moto]:
 
 
 def test_objects_on_s3_behave_as_on_disk(server: Moto) -> None:
-    as_on_disk("s3://runs/gpuyard/runs/a-1")
+    check_objects("s3://runs/gpuyard/runs/a-1")
     assert S3Store("s3://runs").names("gpuyard/runs/a-1") == ["attempts"]
 
 
 def test_concurrent_claims_get_different_numbers(server: Moto) -> None:
-    assert claimed("s3://runs/gpuyard/runs/a-1", "sagemaker", 12) == list(range(1, 13))
+    assert claim_concurrently("s3://runs/gpuyard/runs/a-1", "sagemaker", 12) == list(range(1, 13))
 
 
 def test_a_conflicting_put_is_retried(server: Moto) -> None:
@@ -45,7 +52,7 @@ def test_a_conflicting_put_is_retried(server: Moto) -> None:
 
 
 def test_a_client_that_ignores_the_condition_is_refused(server: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
-    refuses_old(monkeypatch, "s3://runs/a", "s3fs>=2025.3")
+    check_old_package_refused(monkeypatch, "s3://runs/a", "s3fs>=2025.3")
 
 
 def test_missing_credentials_are_an_os_error(server: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +90,7 @@ def test_secrets_are_read_from_secrets_manager_in_the_region_of_the_arn(server: 
         "C": binary,
         "D": "arn:aws:ssm:eu-west-1:123456789012:parameter/x",
     }
-    said = refusal(wrong, arn, "hunter2")
+    said = refusal_of_wrong_names(wrong, arn, "hunter2")
     for part in ("secrets.A", "ResourceNotFoundException", "secrets.B", "one plain value", "secrets.C", "is binary", "secrets.D"):
         assert part in said
 

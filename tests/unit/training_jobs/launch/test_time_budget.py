@@ -10,7 +10,7 @@ from typing import Any
 from gpuyard.training_jobs.backends.aws_batch import states
 from gpuyard.training_jobs.launch.node_exit import OUT_OF_TIME
 from gpuyard.training_jobs.launch.time_budget import HEARTBEAT_S, remaining_s
-from tests.helpers.node_processes import FakeRun, finish
+from tests.helpers.node_processes import NodeProcesses, finish
 
 NOON = 1_795_608_000.0  # 2026-11-25T12:00:00Z
 
@@ -69,7 +69,7 @@ time.sleep(300)
 
 def test_restarted_nodes_end_when_all_starts_have_used_up_the_limit(tmp_path: Path) -> None:
     """The node itself ends at the limit: nothing polls the run's state here."""
-    run = FakeRun(tmp_path, {"launcher": "none", "command": ["python3", "train.py"]}, {"train.py": EXITS_OR_SLEEPS})
+    run = NodeProcesses(tmp_path, {"launcher": "none", "command": ["python3", "train.py"]}, {"train.py": EXITS_OR_SLEEPS})
     assert finish(run.submit(grace_s=1, nodes=1, nproc_per_node=1)) == [75]
     began, ended = json.loads((run.run / "attempts/1.json").read_text())["began_at"], run.output(1, "node-0.json")["ended_at"]
     used = (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()

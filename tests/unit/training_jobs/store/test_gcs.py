@@ -11,8 +11,8 @@ from gpuyard.training_jobs.errors import AuthError, GpuyardError, LostSightError
 from gpuyard.training_jobs.store import ChangedError, ExistsError, GcsStore, gcs
 from tests.fakes.gcp.cloud_storage import FakeStorage
 from tests.fakes.gcp.http_service import Call, Fault
-from tests.fakes.gcp.workload_identity import SUBJECT_TOKEN, FakeTokens
-from tests.helpers.gcs_bucket import forget, storage
+from tests.fakes.gcp.workload_identity import SUBJECT_TOKEN, FakeTokenExchange
+from tests.helpers.gcs_bucket import drop_cached_clients, storage
 
 
 @pytest.fixture
@@ -103,12 +103,12 @@ def test_a_server_that_is_gone_is_lost_sight(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
     with pytest.raises(LostSightError, match="at present"):
         GcsStore("gs://runs").read("a")
-    forget()
+    drop_cached_clients()
 
 
 def test_no_credentials_is_an_authentication_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
-    forget()
+    drop_cached_clients()
     with pytest.raises(AuthError, match="no usable Google credentials"):
         GcsStore("gs://runs").read("a")
 
@@ -117,11 +117,11 @@ def test_expired_credentials_are_said_and_renewed_ones_taken_up(
     server: FakeStorage, store: GcsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pipeline's token ends while a wait runs: what asks next exchanges it anew, and says so where it cannot."""
-    with FakeTokens() as tokens:
+    with FakeTokenExchange() as tokens:
         server.accepts = tokens.takes
         for name, value in tokens.environment(tmp_path).items():
             monkeypatch.setenv(name, value)
-        forget()
+        drop_cached_clients()
         tag = store.create("a", b"1")
         tokens.revoke()
         assert store.read("a") == (b"1", tag)

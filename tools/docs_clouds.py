@@ -1,4 +1,4 @@
-"""What the generated pages say differently for each cloud: a row for each."""
+"""What the generated pages need to know of each cloud, one row per cloud."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class CloudPage(NamedTuple):
     zone: str
     fast_card: str
     capacity: Mapping[Mode, Any]
-    """Every way to buy that some service of it takes, as it is written in a stack file."""
+    """Every capacity mode that a service of the cloud accepts, as a stack file has it."""
     prices: str
     quota_title: str
     quotas: str
     also: Callable[[Mapping[str, Any]], list[str]]
-    """What the cloud itself refuses of a pool, besides its spec."""
+    """Return what the cloud refuses beyond the pool's spec."""
 
 
 def _azure(spec: Mapping[str, Any]) -> list[str]:
@@ -48,12 +48,12 @@ CLOUDS: Mapping[str, CloudPage] = {
             "reservation": {"mode": "reservation", "reservation": _AWS_RESERVATION},
             "capacity_block": {"mode": "capacity_block", "reservation": _AWS_RESERVATION, "ends": "2026-12-19T11:30:00Z"},
         },
-        prices="Spot prices change by the hour and are in no table: a plan bounds them by on demand. "
-        "A capacity block is paid in advance, at\nthe price of its offer. SageMaker has rates of its own, "
-        "which no source here states: say yours with `price_usd_per_hour`.",
+        prices="Spot prices change by the hour and are not in the table. A plan uses the on-demand price as their upper bound. "
+        "A capacity block\nis paid in advance, at the price of its offer. SageMaker has its own rates, "
+        "which no source here states: set yours with\n`price_usd_per_hour`.",
         quota_title="Quota of EC2, per region",
-        quotas="A reservation takes the on-demand quota, a capacity block brings its own. SageMaker counts nodes by type, apart from EC2:\n"
-        "`ml.MACHINE for training job usage` and `ml.MACHINE for spot training job usage`.",
+        quotas="A reservation uses the on-demand quota. A capacity block includes its quota. SageMaker counts nodes by type, apart\n"
+        "from EC2: `ml.MACHINE for training job usage` and `ml.MACHINE for spot training job usage`.",
         also=lambda spec: [],
     ),
     "azure": CloudPage(
@@ -65,11 +65,12 @@ CLOUDS: Mapping[str, CloudPage] = {
             "spot": "spot",
             "reservation": {"mode": "reservation", "reservation": _AZURE_RESERVATION},
         },
-        prices="Spot prices are in no table: a plan bounds them by on demand. A cluster of Azure ML costs what its machines cost.\n"
-        "Regions that are not listed are dearer by 20 to 30 percent, too roughly known to be figures: say yours with `price_usd_per_hour`.",
+        prices="Spot prices are not in the table. A plan uses the on-demand price as their upper bound. A cluster of Azure ML costs what\n"
+        "its machines cost. Regions that are not listed cost 20 to 30 percent more; no source states exact figures, so set yours with\n"
+        "`price_usd_per_hour`.",
         quota_title="Quota of virtual machines, per region",
-        quotas="A reservation takes the on-demand quota. Azure ML counts apart from this: dedicated vCPUs by family, low-priority\n"
-        "ones of all families together. Total regional vCPUs bound the sum of all families.",
+        quotas="A reservation uses the on-demand quota. Azure ML has its own quota: dedicated vCPUs by family, low-priority vCPUs of all\n"
+        "families together. Total regional vCPUs limit the sum of all families.",
         also=_azure,
     ),
     "gcp": CloudPage(
@@ -82,12 +83,13 @@ CLOUDS: Mapping[str, CloudPage] = {
             "reservation": {"mode": "reservation", "reservation": _GCP_RESERVATION},
             "flex_start": {"mode": "flex_start", "max_hours": 24},
         },
-        prices="Spot prices change up to once a day and flex-start rates are SKUs of their own: neither is here, and a plan bounds both\n"
-        "by on demand, also where the machine itself is not had so. Vertex AI has rates of its own: say yours with `price_usd_per_hour`.",
+        prices="Spot prices change up to once a day, and flex-start rates are separate SKUs. Neither is in the table. A plan uses the\n"
+        "on-demand price as their upper bound, also for machines that are not sold on demand. Vertex AI has its own rates: set yours with\n"
+        "`price_usd_per_hour`.",
         quota_title="Quota of Compute Engine, per region",
-        quotas="Besides, `GPUS-ALL-REGIONS-per-project` must cover all GPUs of the project. Spot and flex-start take preemptible quota; a\n"
-        "reservation was charged when it was made. Vertex AI counts apart:\n"
-        "`custom_model_training_nvidia_..._gpus`, preemptible ones apart again.",
+        quotas="`GPUS-ALL-REGIONS-per-project` must also cover all GPUs of the project. Spot and flex start use the preemptible quota. A\n"
+        "reservation used its quota when it was created. Vertex AI has its own quota, `custom_model_training_nvidia_..._gpus`, and\n"
+        "another one for preemptible GPUs.",
         also=_gcp,
     ),
 }

@@ -1,4 +1,4 @@
-"""Mistakes in stack files, a table for each cloud: what the pages about errors show."""
+"""Mistakes in stack files, one table per cloud, for the pages docs/<cloud>-errors.md."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Mistakes(NamedTuple):
-    """A good stack file of a cloud, and what can be wrong with it."""
+    """A valid stack file of a cloud, and mistakes in it."""
 
     region: str
     stack: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""The pages of docs/ that are made from code are what the code says; every combination of a pool is on them, valid or refused."""
+"""Generated pages and pictures of docs/ match their generators. Every combination of machine, service and capacity is on them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_page_is_the_generated_one(name: str) -> None:
 
 
 @pytest.mark.parametrize(("cloud", "machine"), MACHINES)
-def test_every_machine_service_and_way_to_buy_is_valid_or_refused_as_written(cloud: str, machine: str) -> None:
+def test_every_combination_is_valid_or_refused_as_the_page_says(cloud: str, machine: str) -> None:
     page = (DOCS / f"{cloud}-machines.md").read_text(encoding="utf-8")
     (row,) = re.findall(rf"^\| `{re.escape(machine)}` \| (.*(?:any|\[\d+\]).*) \|$", page, re.MULTILINE)
     cells = row.split(" | ")
@@ -33,11 +33,11 @@ def test_every_machine_service_and_way_to_buy_is_valid_or_refused_as_written(clo
             assert f"\n[{number}]\n```text\n{one or several}\n```" in page
 
 
-def test_what_the_service_cannot_do_names_the_one_that_can() -> None:
+def test_a_refused_combination_names_a_service_that_accepts_it() -> None:
     refused = combination("g6.12xlarge", "batch", "spot", 2)
     assert refused is not None
     assert "spot with several nodes: service: sagemaker or service: vms; or max_nodes: 1" in refused
-    held = combination("p5.48xlarge", "sagemaker", "capacity_block", 1)
-    assert held is not None
-    assert "allowed: on_demand, spot where service is sagemaker" in held
+    block = combination("p5.48xlarge", "sagemaker", "capacity_block", 1)
+    assert block is not None
+    assert "allowed: on_demand, spot where service is sagemaker" in block
     assert combination("p5.48xlarge", "sagemaker", "spot", 4) is None

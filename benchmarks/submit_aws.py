@@ -104,7 +104,7 @@ def measure(url: str, kind: str, count: int) -> None:
         return parse_job({"name": kind, "nodes": 2, "command": ["train.py"], "env": {"NUMBER": str(number)}})
 
     first = runner.submit(job(-1), None).status  # creates the clients and the code tarball
-    _, requests = runner.plan(job(-2), None)
+    requests = runner.plan(job(-2), None).requests
     with urlopen(f"{url}/runs/gpuyard/runs/{first.run_id}/run.json") as answer:  # noqa: S310 our own server
         record = answer.read()
     bare = bare_submits(kind, requests[-1].body, record)

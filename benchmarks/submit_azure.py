@@ -117,7 +117,7 @@ def main(count: int) -> None:
             return parse_job({"name": "azureml", "nodes": 2, "command": ["train.py"], "env": {"NUMBER": str(number)}})
 
         runner.submit(job(-1), None)  # creates the clients, the environment and the code tarball
-        _, requests = runner.plan(job(-2), None)
+        requests = runner.plan(job(-2), None).requests
         bare = bare_submits(requests[-1], b"x" * 1800)
         bare(-1)
         specs = [job(number) for number in range(count)]

@@ -111,7 +111,7 @@ def main(count: int) -> None:
             return parse_job({"name": "job", "nodes": 2, "command": ["train.py"], "env": {"NUMBER": str(number)}})
 
         first = runner.submit(job(-1), None).status  # creates the clients and the code tarball
-        _, requests = runner.plan(job(-2), None)
+        requests = runner.plan(job(-2), None).requests
         stored = f"{url}/storage/v1/b/runs/o/gpuyard/runs/{first.run_id}/run.json?alt=media"
         with urlopen(stored) as answer:  # noqa: S310 our own server
             record = answer.read()

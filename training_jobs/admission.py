@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 
 from ..problems import Problem, did_you_mean
 from .errors import UsageError
@@ -10,7 +11,9 @@ from .run import yard_bucket
 from .spec import JobSpec
 from .target import JobTarget
 
-__all__ = ["check"]
+_UNEXPANDED = re.compile(r"\$\(|\$\{|\$[A-Za-z_]|\{\{")
+
+__all__ = ["check", "check_key"]
 
 
 def check(spec: JobSpec, target: JobTarget, now: float) -> None:
@@ -18,6 +21,17 @@ def check(spec: JobSpec, target: JobTarget, now: float) -> None:
     problems = [*_size_problems(spec, target), *_name_problems(spec, target), *_limit_problems(spec, target), *_end_problems(target, now)]
     if problems:
         raise UsageError(f"job '{spec.name}' cannot run on pool '{target.pool}' of {target.stack}", problems)
+
+
+def check_key(key: str) -> None:
+    """Check a request key: a blank one, or a variable that no shell expanded, would be the same key for ever. Raises UsageError."""
+    if not key.strip():
+        problem = Problem("--request-key", "an empty key", repr(key), "text that is new for each logical job, such as a date")
+    elif _UNEXPANDED.search(key):
+        problem = Problem("--request-key", "an unexpanded variable", repr(key), fix='use double quotes in a shell: "$(date -u +%F)"')
+    else:
+        return
+    raise UsageError("the request key cannot identify a run", [problem])
 
 
 def _size_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:

@@ -12,41 +12,49 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..problems import Problem
+from .code_files import CodeFiles, list_code
 from .errors import UsageError
 
 __all__ = ["MAX_BYTES", "Package", "pack"]
 
 MAX_BYTES = 200 * 2**20
-_ALWAYS_LEFT_OUT = {".git", ".venv", ".yard", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 _HOOK_SHIM = 'import sys\n\nfrom gpuyard.training_jobs.launch import hook\n\nsys.modules["gpuyard_hook"] = hook\n'
 
 
 @dataclass(frozen=True)
 class Package:
-    """A packed tarball. `digest` covers what the user runs; `sha256` names the archive, launch included."""
+    """A packed tarball.
+
+    `digest` covers what the user runs; `sha256` names the archive, launch included. `files` are the names sent, sorted, and
+    `left_out` says of each entry that is not sent for a reason of its own (a link that leaves the folder, ...) why.
+    """
 
     digest: str
     sha256: str
     data: bytes
+    files: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
-def pack(code: Path | None, command: Sequence[str]) -> Package:
+def pack(code: Path | None, command: Sequence[str], *, leave_out: Collection[Path] = ()) -> Package:
     """Pack the user's folder (None = no code) with launch, which starts the job on the nodes.
 
-    Raises UsageError when the folder is missing or above MAX_BYTES.
+    `leave_out` holds files that are no code, such as the job file itself. Raises UsageError when the folder is missing,
+    cannot be read, holds no file to send, or is above MAX_BYTES.
     """
-    user = [(f"code/{name}", data, mode) for name, data, mode in (_user_files(code) if code else ())]
+    listed = list_code(code, leave_out) if code else None
+    user = list(_user_files(listed)) if listed else []
     trainer = list(_own_files("train")) if any(part.startswith("gpuyard.training_jobs.train") for part in command) else []
     digest = hashlib.sha256()
     for name, data, mode in [*user, *trainer]:
-        digest.update(f"{name}\0{mode:o}\0{len(data)}\0".encode() + data)
+        digest.update(f"{name}\0{mode:o}\0{len(data)}\0".encode(errors="surrogateescape") + data)
     sha256, archive = _archived([*user, *trainer, *_launch_files()])
-    return Package(digest.hexdigest(), sha256, archive)
+    return Package(digest.hexdigest(), sha256, archive, tuple(listed.files) if listed else (), tuple(listed.left_out) if listed else ())
 
 
 _newest: dict[str, tuple[str, bytes]] = {}  # the last archive: packing is the slowest part of repeated submits
@@ -56,7 +64,7 @@ def _archived(entries: Sequence[tuple[str, bytes, int]]) -> tuple[str, bytes]:
     """Return the sha256 and bytes of the archive of these entries, from the last call where those were equal."""
     content = hashlib.sha256()
     for name, data, mode in entries:
-        content.update(f"{name}\0{mode:o}\0{len(data)}\0".encode() + data)
+        content.update(f"{name}\0{mode:o}\0{len(data)}\0".encode(errors="surrogateescape") + data)
     if (found := _newest.get(content.hexdigest())) is None:
         archive = _archive(entries)
         found = hashlib.sha256(archive).hexdigest(), archive
@@ -80,47 +88,19 @@ def _own_files(package: str) -> Iterator[tuple[str, bytes, int]]:
         yield f".gpuyard/gpuyard/training_jobs/{path.relative_to(_HERE).as_posix()}", path.read_bytes(), 0o644
 
 
-def _user_files(folder: Path) -> list[tuple[str, bytes, int]]:
-    if not folder.is_dir():
-        fix = "code: is relative to the job file"
-        raise UsageError("the job's code folder is missing", [Problem("code", "no such folder", str(folder), fix=fix)])
-    found = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
-    total = sum(path.stat().st_size for path in found)
+def _user_files(code: CodeFiles) -> Iterator[tuple[str, bytes, int]]:
+    total = sum(path.stat().st_size for path in code.files.values())
     if total > MAX_BYTES:
-        biggest = sorted(found, key=lambda path: -path.stat().st_size)[:5]
-        names = ", ".join(f"{path.relative_to(folder)} ({path.stat().st_size / 2**20:.0f} MiB)" for path in biggest)
+        largest = sorted(code.files.items(), key=lambda file: -file[1].stat().st_size)[:5]
+        names = ", ".join(f"{name} ({path.stat().st_size / 2**20:.0f} MiB)" for name, path in largest)
         fix = f"list data in .gitignore and pass it with data:; the largest files are {names}"
-        raise UsageError(
-            "the job's code is too large", [Problem("code", "too large", f"{total / 2**20:.0f} MiB", f"<= {MAX_BYTES >> 20} MiB", fix)]
-        )
-    return [_entry(folder, path) for path in found]
-
-
-def _entry(folder: Path, path: Path) -> tuple[str, bytes, int]:
-    mode = 0o755 if os.access(path, os.X_OK) else 0o644
-    return path.relative_to(folder).as_posix(), path.read_bytes(), mode
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder that no .gitignore in it names. Links to files are followed, links to folders skipped."""
-    from pathspec import GitIgnoreSpec
-
-    specs: dict[Path, GitIgnoreSpec] = {}
-    for root, folders, files in os.walk(folder):
-        here = Path(root)
-        if ".gitignore" in files:
-            specs[here] = GitIgnoreSpec.from_lines((here / ".gitignore").read_text(errors="replace").splitlines())
-
-        def ignored(path: Path, suffix: str = "") -> bool:
-            verdict = False
-            for base, spec in specs.items():
-                if path.is_relative_to(base):
-                    result = spec.check_file(path.relative_to(base).as_posix() + suffix)
-                    verdict = verdict if result.include is None else result.include
-            return verdict
-
-        folders[:] = sorted(d for d in folders if d not in _ALWAYS_LEFT_OUT and not ignored(here / d, "/"))
-        yield from (here / name for name in files if (here / name).is_file() and not ignored(here / name))
+        got, allowed = f"{total / 2**20:.0f} MiB", f"<= {MAX_BYTES >> 20} MiB"
+        raise UsageError("the job's code is too large", [Problem("code", "too large", got, allowed, fix)])
+    for name, path in code.files.items():
+        try:
+            yield f"code/{name}", path.read_bytes(), 0o755 if os.access(path, os.X_OK) else 0o644
+        except OSError as error:
+            raise UsageError("the job's code cannot be read", [Problem("code", error.strerror or str(error), str(path))]) from None
 
 
 def _archive(entries: Sequence[tuple[str, bytes, int]]) -> bytes:

@@ -11,11 +11,11 @@ import contextlib
 import functools
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .admission import check
+from .admission import check, check_key
 from .backends import load_backend
 from .backends.base import Backend, Capacity, LogLine, Request
 from .errors import NotFoundError, UsageError
@@ -31,7 +31,7 @@ from .status import RunStatus
 from .store import ChangedError
 from .target import JobTarget, pick_target
 
-__all__ = ["Runner", "Submitted"]
+__all__ = ["Runner", "SubmitPlan", "Submitted"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Submitted:
     created: bool
     note: str
     status: RunStatus
+    left_out: tuple[str, ...] = ()
+    """Entries of the code folder that were not sent for a reason of their own, each with the reason."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,16 @@ class _CheckedJob:
     def keep_code(self) -> None:
         """Upload the code unless the same content is stored already."""
         self.journal.keep_code(self.package.sha256, self.package.data)
+
+
+@dataclass(frozen=True)
+class SubmitPlan:
+    """A submit that was only planned: the run id, the exact requests, the code files to send, and those left out with the reason."""
+
+    run_id: str
+    requests: list[Request]
+    files: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 class Runner:
@@ -79,36 +91,47 @@ class Runner:
         self._targets, self._source = targets, source
         self._backend_for, self._clock, self._sleep = backend_for, clock, sleep
 
-    def plan(self, spec: JobSpec, code_dir: Path | None, *, key: str | None = None) -> tuple[str, list[Request]]:
-        """Return the run id and the exact requests that a first submit would make. Nothing is written."""
-        job = self._check(spec, code_dir, key)
-        return job.run_id, self._backend_for(job.target).request(self._run(job))
+    def plan(self, spec: JobSpec, code_dir: Path | None, *, key: str | None = None, leave_out: Collection[Path] = ()) -> SubmitPlan:
+        """Return the run id, requests and files of a first submit. Nothing is written."""
+        job = self._check(spec, code_dir, key, leave_out)
+        requests = self._backend_for(job.target).request(self._run(job))
+        return SubmitPlan(job.run_id, requests, job.package.files, job.package.left_out)
 
     def submit(
-        self, spec: JobSpec, code_dir: Path | None, *, key: str | None = None, retry: bool = False, again: bool = False
+        self,
+        spec: JobSpec,
+        code_dir: Path | None,
+        *,
+        key: str | None = None,
+        retry: bool = False,
+        again: bool = False,
+        leave_out: Collection[Path] = (),
     ) -> Submitted:
         """Start a run, or adopt the run that exists: the same input starts one job, however often it is submitted.
 
         `key` (a request key, such as a date) identifies the run; without it the spec and the code do. `retry` starts the next
-        attempt of a run that failed; `again` starts a new run of the same content. Raises UsageError for a job that the target
+        attempt of a run that failed; `again` starts a new run of the same content. `leave_out` holds files of `code_dir` that are
+        no code, such as the job file. Raises UsageError for a job that the target
         cannot run, and ConflictError when `key` belongs to another job.
         """
         if again and key is not None:
             raise UsageError("--again starts a new run under a random key; with --request-key choose another key instead")
-        job = self._check(spec, code_dir, secrets.token_hex(8) if again else key)
+        job = self._check(spec, code_dir, secrets.token_hex(8) if again else key, leave_out)
         while True:
             found = job.journal.find(job.run_id)
             with contextlib.suppress(ChangedError):  # another process changed the record: read it again
                 handle = self._handle(job.journal, *found) if found is not None else None
                 submitted = self._first_submit(job) if handle is None else self._resubmit(handle, job, retry=retry)
                 if submitted is not None:
-                    return submitted
+                    return replace(submitted, left_out=job.package.left_out)
 
-    def _check(self, spec: JobSpec, code_dir: Path | None, key: str | None) -> _CheckedJob:
-        """Check a job and compute its run id. Nothing is written."""
+    def _check(self, spec: JobSpec, code_dir: Path | None, key: str | None, leave_out: Collection[Path]) -> _CheckedJob:
+        """Check a job and compute its run id. Nothing is written. Raises UsageError."""
+        if key is not None:
+            check_key(key)
         target = pick_target(self._targets, spec.pool, self._source)
         check(spec, target, self._clock())
-        package, journal = pack(code_dir, spec.command), Journal(target.run_bucket)
+        package, journal = pack(code_dir, spec.command, leave_out=leave_out), Journal(target.run_bucket)
         name = run_id(spec, package.digest, target.stack, target.pool, key)
         return _CheckedJob(name, spec, target, key, journal, package, Code(package.digest, journal.code_url(package.sha256)))
 

@@ -6,6 +6,7 @@ spec, base = load_job("jobs/nightly.yaml")     # base: the folder that `code:` i
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,12 +19,15 @@ from pydantic import (
     PlainSerializer,
     ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
     field_validator,
 )
 
 from ..problems import Problem, problems_from, show
 from .errors import UsageError
+from .process_limits import unusable
+from .secret_rule import has_secret_shape, looks_secret, split_marks
 from .strict_yaml import read_yaml
 
 __all__ = ["RECORDED", "Checkpoint", "Duration", "EnvName", "JobSpec", "Retries", "duration", "load_job", "parse_job", "seconds"]
@@ -33,13 +37,6 @@ RECORDED = {"recorded": True}
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+d)?(\d+h)?(\d+m)?(\d+s)?")
-_SECRET_NAME = re.compile(r"(?i)(^|_)(password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)(_|$)")
-_PLACE = re.compile(r"^(~|\.{0,2}/|[a-z][a-z0-9+.-]*://)")
-_HARMLESS = {"", "0", "1", "true", "false"}
-_SECRET_VALUE = re.compile(
-    r"^(AKIA|ASIA)[A-Z0-9]{16}$|^gh[pousr]_\w{20,}|^github_pat_\w+|^sk-[\w-]{20,}|^hf_\w{20,}|^xox[abprs]-|^eyJ[\w-]+\.eyJ|^AIza[\w-]{30,}"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\s:@]+:[^/\s@]+@"
-)
 
 
 def seconds(value: object) -> int:
@@ -72,6 +69,8 @@ Duration = Annotated[
     PlainSerializer(duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$", "examples": ["90s", "1h30m"]}),
 ]
+_TEXT_KEYS = ("name", "pool", "gpus", "image", "code", "setup", "command", "env", "secrets", "data", "labels")
+"""Keys of a job file below which a plain number is text as written: a version `3.10` stays "3.10"."""
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
@@ -140,16 +139,18 @@ class JobSpec(_Model):
             raise ValueError(problem)
         return command
 
-    @field_validator("env")
+    @field_validator("env", mode="wrap")
     @classmethod
-    def _env_holds_no_secrets(cls, env: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+    def _env_holds_no_secrets(cls, given: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> dict[str, str]:
+        plain, public = split_marks(given)
+        env: dict[str, str] = handler(plain)
         if info.context == RECORDED:
             return env
-        names = sorted(name for name, value in env.items() if _looks_secret(name, value))
+        names = sorted(name for name, value in env.items() if name not in public and looks_secret(name, value))
         if names:
             raise ValueError(
-                f"the value of {', '.join(names)} looks like a secret (not shown); "
-                f"store it as a secret of the stack and write secrets: {{{names[0]}: <logical name>}}"
+                f"the value of {', '.join(names)} looks like a secret (not shown); store it as a secret of the stack and write "
+                f"secrets: {{{names[0]}: <logical name>}}, or, if it is none, env: {{{names[0]}: {{value: ..., secret: false}}}}"
             )
         reserved = sorted(name for name in env if name.startswith("GPUYARD_"))
         if reserved:
@@ -160,11 +161,29 @@ class JobSpec(_Model):
     @classmethod
     def _words_hold_no_secrets(cls, words: list[str] | dict[str, str] | None, info: ValidationInfo) -> list[str] | dict[str, str] | None:
         values = words.values() if isinstance(words, dict) else words or ()
-        if info.context != RECORDED and any(_SECRET_VALUE.search(value) for value in values):
+        if info.context != RECORDED and any(has_secret_shape(value) for value in values):
             raise ValueError(
                 "contains what looks like a secret (not shown); store it as a secret of the stack and write secrets: {NAME: ...}"
             )
         return words
+
+    @field_validator("data")
+    @classmethod
+    def _data_names_differ(cls, data: dict[str, str]) -> dict[str, str]:
+        by_variable = defaultdict[str, list[str]](list)
+        for name in data:
+            by_variable[f"GPUYARD_DATA_{name.upper()}"].append(name)
+        for variable, names in by_variable.items():
+            if len(names) > 1:
+                raise ValueError(Problem("", "two names for one variable", ", ".join(names), fix=f"rename one: both would be {variable}"))
+        return data
+
+    @field_validator("*")
+    @classmethod
+    def _a_process_can_take_it(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.context != RECORDED and (problem := unusable(info.field_name or "", value)):
+            raise ValueError(problem)
+        return value
 
     @field_validator("secrets")
     @classmethod
@@ -192,14 +211,6 @@ def _command_problem(command: list[str], launcher: str | None) -> str | None:
     return None
 
 
-def _looks_secret(name: str, value: str) -> bool:
-    if _SECRET_VALUE.search(value):
-        return True
-    if not _SECRET_NAME.search(name) or _PLACE.match(value) or value.lower() in _HARMLESS:
-        return False
-    return "password" in name.lower() or "secret" in name.lower() or len(value) >= 16
-
-
 def parse_job(data: Mapping[str, Any], source: str = "job") -> JobSpec:
     """Validate a job. Raises UsageError with every problem at once."""
     try:
@@ -214,7 +225,7 @@ def load_job(path: str | Path) -> tuple[JobSpec, Path]:
     Raises UsageError with every problem at once, misleading YAML values included.
     """
     file = Path(path)
-    data, traps = read_yaml(file)
+    data, traps = read_yaml(file, as_text=_TEXT_KEYS)
     problems: list[Problem] = []
     try:
         spec = JobSpec.model_validate(data)

@@ -6,7 +6,7 @@ YAML 1.1 reads `on` as true, `1:30` as 90, `010` as 8 and a plain date as a date
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,11 @@ _STR = "tag:yaml.org,2002:str"
 _PLAIN_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], list[Problem]]:
-    """Return the mapping in a YAML file and a problem for each misleading value. Raises UsageError when there is no mapping."""
+def read_yaml(path: Path, as_text: Collection[str] = ()) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the mapping in a YAML file and a problem for each misleading value. Raises UsageError when there is no mapping.
+
+    Below the keys `as_text`, numbers are text as written: `3.10` is "3.10", not "3.1".
+    """
     try:
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -35,6 +38,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], list[Problem]]:
         raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(node, yaml.MappingNode):
         raise UsageError(f"{path} does not hold a mapping; write `key: value` lines")
+    _keep_numbers_as_text(node, as_text)
     try:
         traps = list(_traps(node, ""))
     except RecursionError:
@@ -44,6 +48,23 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}", traps) from None
     return dict(data), traps
+
+
+def _keep_numbers_as_text(root: yaml.MappingNode, keys: Collection[str]) -> None:
+    waiting = [value for name, value in root.value if getattr(name, "value", None) in keys]
+    seen = set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:  # an alias, maybe to a node that holds it
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            if (node.tag == _INT and _PLAIN_INT.fullmatch(node.value)) or (node.tag == _FLOAT and ":" not in node.value):
+                node.tag = _STR
+        elif isinstance(node, yaml.MappingNode):
+            waiting += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
 
 
 def _traps(node: yaml.Node, key: str) -> Iterator[Problem]:

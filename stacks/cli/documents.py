@@ -31,6 +31,10 @@ class SubmitPlanDocument(_Document):
     schema_: Literal["gpuyard.submit-plan/1"] = Field("gpuyard.submit-plan/1", alias="schema")
     run_id: str
     requests: list[dict[str, Any]] = Field(description="operation and exact body of each call")
+    files: list[str] = Field(description="code files that would be sent, by their name in the code folder")
+    left_out: list[str] = Field(
+        description="entries of the code folder that would not be sent, each with the reason; ignored files are not listed"
+    )
 
 
 class PinDocument(_Document):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +12,7 @@ import typer
 from . import options
 
 if TYPE_CHECKING:
-    from gpuyard.training_jobs.backends.base import Request
+    from gpuyard.training_jobs.runner import SubmitPlan
 
 
 def command(
@@ -44,9 +46,10 @@ def command(
     code_dir = base / spec.code if spec.code is not None else None
     runner = make_runner(stack, targets)
     if dry_run:
-        _print_plan(*runner.plan(spec, code_dir, key=request_key), as_json=json)
+        _print_plan(runner.plan(spec, code_dir, key=request_key, leave_out=[Path(job)]), as_json=json)
         return
-    submitted = runner.submit(spec, code_dir, key=request_key, retry=retry, again=again)
+    submitted = runner.submit(spec, code_dir, key=request_key, retry=retry, again=again, leave_out=[Path(job)])
+    _print_left_out(submitted.left_out)
     run = submitted.status.run_id
     head(run, submitted.note, quiet=json)
     outcome = follow(runner, run, quiet=json) if wait else None
@@ -59,16 +62,26 @@ def command(
         raise typer.Exit(exit_for(outcome.state, outcome.reason))
 
 
-def _print_plan(run: str, requests: Sequence[Request], *, as_json: bool) -> None:
+def _print_left_out(lines: Sequence[str]) -> None:
+    """Name on stderr what of the code folder was not sent, for a reason other than an ignore rule."""
+    for line in lines:
+        print(f"not sent: {line}", file=sys.stderr)
+
+
+def _print_plan(plan: SubmitPlan, *, as_json: bool) -> None:
     import dataclasses
     import json
 
     from .documents import SubmitPlanDocument, emit
 
-    plain = [dataclasses.asdict(request) for request in requests]
+    _print_left_out(plan.left_out)
+    plain = [dataclasses.asdict(request) for request in plan.requests]
     if as_json:
-        emit(SubmitPlanDocument(run_id=run, requests=plain))
+        emit(SubmitPlanDocument(run_id=plan.run_id, requests=plain, files=list(plan.files), left_out=list(plan.left_out)))
         return
-    print(f"run {run}   nothing was created; the calls would be")
+    print(f"run {plan.run_id}   nothing was created; code: {len(plan.files)} file{'' if len(plan.files) == 1 else 's'}")
+    for name in plan.files:
+        print(f"  {name}")
+    print("the calls would be")
     for request in plain:
         print(f"{request['operation']} {json.dumps(request['body'], indent=2)}")

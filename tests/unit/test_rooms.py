@@ -26,7 +26,21 @@ _COMPONENTS = {f"components.{name}" for name in ("lazy", "spec", "catalogue", "v
 _ABOVE_CLOUDS = _COMPONENTS | {"components.base", "components.registry", "components.pool_base", "components.job_service_base"}
 _JOBS = {
     f"training_jobs.{name}"
-    for name in ("spec", "target", "run", "run_layout", "admission", "state", "status", "errors", "packaging", "strict_yaml")
+    for name in (
+        "spec",
+        "target",
+        "run",
+        "run_layout",
+        "admission",
+        "state",
+        "status",
+        "errors",
+        "code_files",
+        "secret_rule",
+        "process_limits",
+        "packaging",
+        "strict_yaml",
+    )
 }
 _STORED = _JOBS | {"training_jobs.store", "training_jobs.clouds"}
 _JOURNALED = _STORED | {"training_jobs.lifecycle.journal"}

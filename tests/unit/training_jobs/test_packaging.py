@@ -89,7 +89,7 @@ def test_the_hook_has_one_module_under_two_names(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", check], check=True, cwd="/", env={"PYTHONPATH": str(tmp_path / ".gpuyard")})
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_code_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="relative to the job file"):
         pack(tmp_path / "nope", ["x.py"])
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuyard.training_jobs.admission import check
+from gpuyard.training_jobs.admission import check, check_key
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.run import canonical, difference, digest, resolve_url, resolved_job, run_id, time_limit
 from gpuyard.training_jobs.target import JobTarget, parse_target
@@ -141,3 +141,14 @@ def test_a_pool_past_its_end_takes_no_job() -> None:
     check(job(), pool, end - 1)
     with pytest.raises(UsageError, match="pool: its machines have expired, got local, expired 2026-12-19T10:50:00Z"):
         check(job(), pool, end)
+
+
+@pytest.mark.parametrize("key", ["", "  ", "$VAR", "nightly-${DATE}", "$(date)", "{{ ds }}"])
+def test_a_key_that_would_be_the_same_for_ever_is_refused(key: str) -> None:
+    with pytest.raises(UsageError, match=r"--request-key: (an empty key|an unexpanded variable)"):
+        check_key(key)
+
+
+@pytest.mark.parametrize("key", ["2026-11-22", "a b", "5$", "build/17"])
+def test_any_other_key_is_taken(key: str) -> None:
+    check_key(key)

@@ -177,3 +177,53 @@ def test_reserved_and_doubled_names_are_refused() -> None:
         parse_job({"name": "a", "command": ["x.py"], "env": {"GPUYARD_ATTEMPT": "1"}})
     with pytest.raises(UsageError, match="is also set in env"):
         parse_job({"name": "a", "command": ["x.py"], "env": {"A": "1"}, "secrets": {"A": "wandb"}})
+
+
+def test_numbers_in_text_stay_as_written(tmp_path: Path) -> None:
+    text = "name: a\ncommand: [t.py, --tag, 1.20, 6.0e+2, 7]\nenv: {V: 3.10, N: 8}\nlabels: {release: 2.0}\n"
+    text += "gpus: 8\nmax_cost_usd: 1.50\nnodes: 2\n"
+    (tmp_path / "job.yaml").write_text(text)
+    spec, _ = load_job(tmp_path / "job.yaml")
+    assert spec.command == ["t.py", "--tag", "1.20", "6.0e+2", "7"]
+    assert (spec.env, spec.labels, spec.gpus) == ({"V": "3.10", "N": "8"}, {"release": "2.0"}, "8")
+    assert (spec.max_cost_usd, spec.nodes) == (1.5, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PAD_TOKEN", "<|reserved_special_token_0|>"),
+        ("TOKEN_FILE", "secrets/hf/token.txt"),
+        ("X_TOKEN_MIX", "0.25,0.25,0.25,0.25,0.0"),
+        ("MODEL", "hf_internal_testing_tiny_random_bert"),
+    ],
+)
+def test_names_of_tokens_and_places_are_no_secrets(name: str, value: str) -> None:
+    assert parse_job({"name": "a", "command": ["x.py"], "env": {name: value}}).env == {name: value}
+
+
+def test_a_variable_can_be_marked_as_no_secret() -> None:
+    marked = {"value": "0123456789abcdef0123456789abcdef", "secret": False}
+    assert parse_job({"name": "a", "command": ["x.py"], "env": {"SESSION_TOKEN": marked}}).env == {"SESSION_TOKEN": marked["value"]}
+    with pytest.raises(UsageError, match=r"looks like a secret.*env: \{SESSION_TOKEN: \{value: \.\.\., secret: false\}\}"):
+        parse_job({"name": "a", "command": ["x.py"], "env": {"SESSION_TOKEN": marked["value"]}})
+    with pytest.raises(UsageError, match=r"env\.SESSION_TOKEN"):
+        parse_job({"name": "a", "command": ["x.py"], "env": {"SESSION_TOKEN": {**marked, "secret": True}}})
+
+
+@pytest.mark.parametrize(
+    ("keys", "part"),
+    [
+        ({"data": {"train": "s3://b/a", "TRAIN": "s3://b/b"}}, "data: two names for one variable, got train, TRAIN; rename one"),
+        ({"env": {"A": "x\0y"}}, "env: holds a NUL character"),
+        ({"command": ["x.py", "\ud800"]}, "command: holds half of a surrogate pair"),
+        ({"labels": {"a": "\udfff"}}, "labels: holds half of a surrogate pair"),
+        ({"env": {"BIG": "x" * 140_000}}, "env: too long for a process, got 140004 bytes, allowed: <= 131071 bytes"),
+        ({"command": ["x.py", '"' * 70_000]}, "command: too long for a process, got 14"),
+        ({"setup": ["x" * 140_000]}, "setup: too long for a process"),
+    ],
+)
+def test_what_no_process_can_be_given_is_refused(keys: dict[str, object], part: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_job({"name": "a", "command": ["x.py"], **keys})
+    assert part in str(refused.value)

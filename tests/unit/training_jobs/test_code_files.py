@@ -1,0 +1,162 @@
+"""The files of a code folder that are sent: what git would take, and a reason for everything else."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gpuyard.training_jobs.code_files import list_code
+from gpuyard.training_jobs.errors import UsageError
+from gpuyard.training_jobs.packaging import pack
+
+_IDENTITY = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, "PATH": os.environ["PATH"]} | {
+    f"GIT_{who}_{what}": "tester@acme.io" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+}
+
+
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", "-c", "protocol.file.allow=always", *arguments], cwd=folder, env=_IDENTITY, check=True, capture_output=True)
+
+
+def make(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def repository(folder: Path, files: dict[str, str]) -> Path:
+    make(folder, files)
+    git(folder, "init", "-q")
+    git(folder, "add", "--all")
+    git(folder, "commit", "-qm", "first")
+    return folder
+
+
+def sent(folder: Path, *leave_out: Path) -> set[str]:
+    return set(list_code(folder, leave_out).files)
+
+
+def test_ignore_rules_up_to_the_repositorys_root_hold(tmp_path: Path) -> None:
+    root = repository(tmp_path, {".gitignore": ".env\n*.ckpt\nwandb/\n/train/only-here\n", "train/train.py": ""})
+    make(root, {"train/.env": "", "train/last.ckpt": "", "train/wandb/run": "", "train/only-here": "", "train/new.py": ""})
+    (root / ".git/info/exclude").write_text("*.scratch\n")
+    make(root, {"train/a.scratch": ""})
+    assert sent(root / "train") == {"train.py", "new.py"}
+
+
+def test_the_rules_above_a_repository_do_not_hold(tmp_path: Path) -> None:
+    make(tmp_path, {".gitignore": "*.py\n"})
+    assert sent(repository(tmp_path / "repo", {"train.py": ""})) == {"train.py"}
+
+
+def test_tracked_files_win_over_ignore_rules(tmp_path: Path) -> None:
+    root = repository(tmp_path, {"train.py": "", "data/small.bin": "", "notes.log": "", "build/tool.py": ""})
+    make(root, {".gitignore": "*.log\ndata/\nbuild/\n", "other.log": "", "data/large.bin": "", "__pycache__/x.pyc": ""})
+    assert sent(root) == {".gitignore", "train.py", "notes.log", "data/small.bin", "build/tool.py"}
+
+
+@pytest.mark.parametrize("line", ["!", "\\", "foo\\", "[z-a]"])
+def test_a_line_that_git_skips_hides_no_other(tmp_path: Path, line: str) -> None:
+    (tmp_path / ".gitignore").write_bytes(b"\xef\xbb\xbf*.log\r\n" + line.encode() + b"\n*.tmp\n")
+    make(tmp_path, {"a.log": "", "b.tmp": "", "train.py": ""})
+    assert sent(tmp_path) == {".gitignore", "train.py"}
+
+
+def test_links_are_followed_inside_the_folder_and_named_otherwise(tmp_path: Path) -> None:
+    folder = make(tmp_path / "train", {"train.py": "", "configs/a.yaml": "a", "deep/x.py": ""})
+    make(tmp_path, {"shared/configs/b.yaml": ""})
+    links = {"same": "configs", "a.yaml": "configs/a.yaml", "outside": "../shared/configs", "nothing": "gone", "deep/up": "..", "me": "me"}
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+    found = list_code(folder)
+    assert set(found.files) == {"train.py", "configs/a.yaml", "same/a.yaml", "a.yaml", "deep/x.py"}
+    reasons = dict(line.split(": ", 1) for line in found.left_out)
+    assert set(reasons) == {"outside", "nothing", "deep/up", "me"}
+    assert reasons["outside"].startswith("a link that leaves the code folder; copy its target")
+    assert (reasons["nothing"], reasons["me"], reasons["deep/up"]) == (
+        "a link to nothing",
+        "a link to nothing",
+        "a link to a folder that holds it",
+    )
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    folder = make(tmp_path, {"train.py": ""})
+    os.mkfifo(folder / "pipe")
+    (folder / "logs").mkdir()
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(str(folder / "sock"))
+        assert list_code(folder).left_out == [
+            "logs: an empty folder, which git does not keep either",
+            "pipe: not a regular file",
+            "sock: not a regular file",
+        ]
+
+
+def test_a_folder_with_nothing_to_send_is_refused(tmp_path: Path) -> None:
+    make(tmp_path, {".gitignore": "*\n", "train.py": ""})
+    with pytest.raises(UsageError, match=r"code: no file to send.*correct \.gitignore"):
+        list_code(tmp_path)
+    with pytest.raises(UsageError, match="no such folder"):
+        list_code(tmp_path / "gone")
+
+
+def test_an_unreadable_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, {"train.py": "", "private/x.py": ""})
+    listed = Path.iterdir
+
+    def iterdir(folder: Path) -> object:
+        if folder.name == "private":
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.raises(UsageError, match=r"Permission denied, got .*private"):
+        list_code(tmp_path)
+
+
+def test_one_commit_is_one_digest_from_a_worktree(tmp_path: Path) -> None:
+    root = repository(tmp_path / "main", {"train.py": "x", ".gitignore": "*.log\n"})
+    git(root, "worktree", "add", "-q", "--detach", str(tmp_path / "other"))
+    (root / ".git/info/exclude").write_text("*.scratch\n")
+    make(tmp_path / "other", {"a.scratch": "", "b.log": ""})
+    assert (tmp_path / "other/.git").is_file()
+    assert pack(root, ["train.py"]).digest == pack(tmp_path / "other", ["train.py"]).digest
+
+
+def test_submodules_are_sent_when_checked_out_and_named_when_not(tmp_path: Path) -> None:
+    library = repository(tmp_path / "library", {"lib.py": "", "data.log": ""})
+    root = repository(tmp_path / "main", {"train.py": "", ".gitignore": "*.log\n"})
+    git(root, "submodule", "add", "-q", str(library), "vendor")
+    git(root, "commit", "-qm", "second")
+    assert sent(root) == {"train.py", ".gitignore", ".gitmodules", "vendor/lib.py", "vendor/data.log"}
+    git(tmp_path, "clone", "-q", str(root), "clone")
+    found = list_code(tmp_path / "clone")
+    assert "vendor/lib.py" not in found.files
+    assert "vendor: a submodule that is not checked out; run `git submodule update --init`" in found.left_out
+
+
+def test_the_job_file_is_no_code(tmp_path: Path) -> None:
+    folder = make(tmp_path, {"train.py": "", "job.yaml": "queue_timeout: 1h", "other.yaml": ""})
+    assert sent(folder, folder / "job.yaml") == {"train.py", "other.yaml"}
+    before = pack(folder, ["train.py"], leave_out=[folder / "job.yaml"]).digest
+    (folder / "job.yaml").write_text("queue_timeout: 2h")
+    assert pack(folder, ["train.py"], leave_out=[folder / "job.yaml"]).digest == before
+
+
+def test_names_that_are_not_utf_8_are_sent(tmp_path: Path) -> None:
+    make(tmp_path, {"train.py": ""})
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("x")
+    assert len(pack(tmp_path, ["train.py"]).files) == 2
+
+
+def test_without_git_the_rules_alone_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = repository(tmp_path, {"train.py": "", "notes.log": ""})
+    make(root, {".gitignore": "*.log\n"})
+    monkeypatch.setenv("PATH", "")
+    assert sent(root) == {".gitignore", "train.py"}

@@ -1,0 +1,208 @@
+"""Choose the files of a code folder that a submit sends: those that `git add` would take, and a reason for each one left out.
+
+Tracked files are always sent. Untracked ones are sent unless a `.gitignore` up to the repository's root, or the repository's
+`info/exclude`, names them. A user's global excludes do not count: one commit must give one digest on every machine.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from pathspec import GitIgnoreSpec
+from pathspec.patterns.gitignore.base import GitIgnorePatternError
+
+from ..problems import Problem
+from .errors import UsageError
+
+__all__ = ["CodeFiles", "list_code"]
+
+_NEVER = ".git"  # a folder, or the file of a worktree or submodule: never code
+_CACHES = {".venv", ".yard", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+_GITLINK = b"160000"  # the mode of a submodule in git's index
+_GIT_TIMEOUT_S = 60
+
+
+class CodeFiles(NamedTuple):
+    """The files to send by their name in the archive, sorted, and a line for each entry that is left out for a reason of its own."""
+
+    files: dict[str, Path]
+    left_out: list[str]
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """Ignore rules by the folder that they are relative to, the most general first."""
+
+    levels: tuple[tuple[Path, GitIgnoreSpec], ...] = ()
+
+    def ignore(self, path: Path, *, is_folder: bool) -> bool:
+        suffix = "/" if is_folder else ""
+        verdict = False
+        for base, spec in self.levels:
+            found = spec.check_file(path.relative_to(base).as_posix() + suffix).include
+            verdict = verdict if found is None else found
+        return verdict
+
+    def below(self, folder: Path) -> _Rules:
+        """Return the rules inside a folder: its own .gitignore comes last; a repository of its own starts afresh."""
+        start = (_exclude_file(folder),) if (folder / _NEVER).exists() else ()
+        levels = () if start else self.levels
+        specs = [(folder, _spec(file)) for file in (*start, folder / ".gitignore") if file.is_file()]
+        return _Rules((*levels, *specs))
+
+
+@dataclass
+class _Walk:
+    root: Path
+    leave_out: frozenset[Path]
+    tracked: frozenset[str]
+    left_out: list[str] = field(default_factory=list)
+
+    def files(self, folder: Path, rules: _Rules, above: tuple[Path, ...]) -> Iterator[Path]:
+        rules, above = rules.below(folder), (*above, folder.resolve())
+        entries = _entries(folder)
+        if not entries and folder != self.root:
+            self._note(folder, "an empty folder, which git does not keep either")
+        for path in entries:
+            if path.name == _NEVER or path in self.leave_out:
+                continue
+            yield from self._entry(path, rules, above)
+
+    def _entry(self, path: Path, rules: _Rules, above: tuple[Path, ...]) -> Iterator[Path]:
+        linked = path.is_symlink()
+        is_folder = path.is_dir()
+        if self._is_tracked(path, is_folder and not linked):
+            ignored = False
+        else:
+            ignored = path.name in _CACHES or rules.ignore(path, is_folder=is_folder and not linked)
+        if ignored and not self._holds_tracked(path):
+            return
+        if linked and (why := self._bad_link(path, above)):
+            self._note(path, why)
+        elif is_folder:
+            inner = self.files(path, rules, above)
+            yield from (file for file in inner if not ignored or self._is_tracked(file, False))
+        elif stat.S_ISREG(path.stat().st_mode):
+            yield path
+        else:
+            self._note(path, "not a regular file")
+
+    def _bad_link(self, path: Path, above: tuple[Path, ...]) -> str | None:
+        try:
+            target = path.resolve(strict=True)
+        except (OSError, RuntimeError):  # a loop of links is a RuntimeError before Python 3.13
+            return "a link to nothing"
+        if not target.is_relative_to(self.root.resolve()):
+            return "a link that leaves the code folder; copy its target into the folder, or set code: to a folder that holds both"
+        return "a link to a folder that holds it" if target in above else None
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def _is_tracked(self, path: Path, is_folder: bool) -> bool:
+        return not is_folder and self._name(path) in self.tracked
+
+    def _holds_tracked(self, path: Path) -> bool:
+        start = f"{self._name(path)}/"
+        return any(name.startswith(start) for name in self.tracked)
+
+    def _note(self, path: Path, why: str) -> None:
+        self.left_out.append(f"{self._name(path)}: {why}")
+
+
+def list_code(folder: Path, leave_out: Collection[Path] = ()) -> CodeFiles:
+    """Return the files of `folder` to send. `leave_out` holds files that are no code, such as the job file itself.
+
+    Raises UsageError when the folder is missing, cannot be read, or holds no file to send.
+    """
+    if not folder.is_dir():
+        fix = "code: is relative to the job file"
+        raise UsageError("the job's code folder is missing", [Problem("code", "no such folder", str(folder), fix=fix)])
+    root = Path(os.path.abspath(folder))
+    tracked, notes = _tracked(root)
+    walk = _Walk(root, frozenset(Path(os.path.abspath(path)) for path in leave_out), frozenset(tracked))
+    files = {path.relative_to(root).as_posix(): path for path in walk.files(root, _rules_above(root), ())}
+    if not files:
+        fix = "correct .gitignore, or remove code: when the command needs none"
+        raise UsageError(
+            "the job has no code to send", [Problem("code", "no file to send: none there, or all ignored", str(folder), fix=fix)]
+        )
+    return CodeFiles(dict(sorted(files.items())), [*notes, *walk.left_out])
+
+
+def _rules_above(folder: Path) -> _Rules:
+    """Return the rules of the repository that hold for `folder`, without the folder's own."""
+    repository = next((parent for parent in (folder, *folder.parents) if (parent / _NEVER).exists()), None)
+    rules = _Rules()
+    if repository is None or repository == folder:
+        return rules
+    for part in reversed([parent for parent in folder.parents if parent.is_relative_to(repository)]):
+        rules = rules.below(part)
+    return rules
+
+
+def _tracked(folder: Path) -> tuple[set[str], list[str]]:
+    """Return the names that git tracks below `folder`, checked-out submodules included, and notes for people."""
+    listed = _git(folder, "ls-files", "--stage", "-z")
+    if listed is None:
+        return set(), []
+    names, notes = set[str](), list[str]()
+    for entry in filter(None, listed.split(b"\0")):
+        about, _, raw = entry.partition(b"\t")
+        name = os.fsdecode(raw)
+        if not about.startswith(_GITLINK):
+            names.add(name)
+        elif (folder / name / _NEVER).exists():
+            inner, more = _tracked(folder / name)
+            names |= {f"{name}/{each}" for each in inner}
+            notes += [f"{name}/{note}" for note in more]
+        else:
+            notes.append(f"{name}: a submodule that is not checked out; run `git submodule update --init`")
+    return names, notes
+
+
+def _git(folder: Path, *arguments: str) -> bytes | None:
+    """Return what git prints. None where git is not installed, or `folder` is not in a repository that git trusts."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # set inside git's hooks
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, env=clean, capture_output=True, timeout=_GIT_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _exclude_file(repository: Path) -> Path:
+    """Return the file info/exclude of a repository, worktree or submodule."""
+    git = repository / _NEVER
+    if git.is_file():
+        git = (repository / git.read_text(errors="replace").removeprefix("gitdir:").strip()).resolve()
+        common = git / "commondir"
+        if common.is_file():
+            git = (git / common.read_text(errors="replace").strip()).resolve()
+    return git / "info" / "exclude"
+
+
+def _spec(file: Path) -> GitIgnoreSpec:
+    """Read ignore rules. A line that git could never match, such as `[z-a]` or a lone `!`, is skipped as git skips it."""
+    lines = []
+    for line in file.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n"):
+        try:
+            GitIgnoreSpec.from_lines([line.removesuffix("\r")])
+        except (GitIgnorePatternError, re.error):
+            continue
+        lines.append(line.removesuffix("\r"))
+    return GitIgnoreSpec.from_lines(lines)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise UsageError("the job's code cannot be read", [Problem("code", error.strerror or str(error), str(folder))]) from None

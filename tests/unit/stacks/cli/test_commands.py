@@ -161,6 +161,17 @@ def test_a_dry_run_shows_the_requests_and_writes_nothing(folder: Path, cli: Cli)
     assert list((folder / "bucket").iterdir()) == []
 
 
+def test_a_dry_run_lists_the_code_and_names_what_is_left_out(folder: Path, cli: Cli) -> None:
+    (folder / "src").mkdir()
+    (folder / "src/train.py").write_text("")
+    (folder / "src/configs").symlink_to("/etc")
+    done = cli("submit", write_job(folder, code="src"), "--dry-run", "--json")
+    document = json.loads(done.stdout)
+    assert document["files"] == ["train.py"]
+    assert document["left_out"][0].startswith("configs: a link that leaves the code folder")
+    assert done.stderr == f"not sent: {document['left_out'][0]}\n"
+
+
 def test_what_is_not_there(folder: Path, cli: Cli) -> None:
     unknown = cli("status", "nope-123456789abc")
     assert unknown.returncode == 7

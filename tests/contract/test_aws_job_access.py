@@ -1,4 +1,4 @@
-"""The rights that components/aws gives a job are enough for what training_jobs does with S3: each call, held to the policy."""
+"""The permissions that components/aws gives a job cover the S3 calls of training_jobs: each call is checked against the policy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.helpers.iam_evaluator import allows
 
 POLICY = policy_document(job(Storage("arn:aws:s3:::runs", None), [Storage("arn:aws:s3:::data", None)], []))
 RUN = "s3://runs/gpuyard/runs/llm-0a1b"
-# what a call needs: docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
+# the permissions of a call: docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
 ACTIONS = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "CompleteMultipartUpload": "s3:PutObject",
@@ -45,7 +45,7 @@ def allowed(operation: str, call: dict[str, Any]) -> bool:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A fake S3 with two buckets; the list fills with the calls made. A call that the policy does not allow is refused."""
+    """Run a fake S3 with two buckets and yield the list of its calls. A call that the policy does not allow is refused."""
     s3fs, remote = import_module("s3fs"), import_module("aiobotocore.client").AioBaseClient
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -79,7 +79,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     server.stop()
 
 
-def test_a_job_can_do_what_launch_and_train_do(calls: list[str]) -> None:
+def test_a_job_may_do_what_launch_and_train_do(calls: list[str]) -> None:
     assert objects.create(f"{RUN}/run.json", b"{}")
     assert not objects.create(f"{RUN}/run.json", b"{}")
     objects.write(f"{RUN}/attempts/1.json", b"1")
@@ -109,6 +109,6 @@ def test_a_job_can_do_what_launch_and_train_do(calls: list[str]) -> None:
 @pytest.mark.parametrize(
     "url", ["s3://runs/gpuyard/targets.json", "s3://runs/gpuyard/code/0a.tar.gz", "s3://runs/else", "s3://data/tokens/0.bin"]
 )
-def test_and_cannot_write_elsewhere(calls: list[str], url: str) -> None:
+def test_a_job_may_not_write_elsewhere(calls: list[str], url: str) -> None:
     with pytest.raises(OSError, match=r"PutObject .* is not allowed"):
         objects.write(url, b"mine")

@@ -1,4 +1,4 @@
-"""What the AWS components declare, as requests of AWS's own API: botocore's validators accept them, and moto makes what it can of them."""
+"""What the AWS components declare, as requests of AWS's own API: botocore validates them, and moto creates what it supports."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.helpers import aws_api_requests, committed_stacks
 from tests.security.rows import Row, resources_of
 
 TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
-# What moto does not make, or makes in another order than the cloud: validated above all the same.
+# Types that moto does not create, or creates in another order than AWS. They are validated all the same.
 NOT_IN_MOTO = frozenset({"CreatePlacementGroup", "ScheduleKeyDeletion", "UpdateComputeEnvironment"})
 
 
 def refused(token: str, inputs: Mapping[str, Any]) -> str:
-    """Everything the API's model refuses, as one text."""
+    """Return everything that the API's model refuses, as one text."""
     try:
         return "\n".join(line for request in aws_api_requests.requests(token, inputs, "id") for line in aws_api_requests.problems(request))
     except aws_api_requests.Misfit as error:
@@ -57,15 +57,15 @@ def yard(request: pytest.FixtureRequest) -> tuple[list[Row], dict[str, committed
     return resources_of(committed_stacks.recorded(request.param, answers)), answers.origins
 
 
-def test_every_property_is_one_the_sdk_has(yard: tuple[list[Row], Any]) -> None:
+def test_every_property_exists_in_the_sdk(yard: tuple[list[Row], Any]) -> None:
     assert [f"{row.name} {line}" for row in yard[0] for line in sdk_check.problems(row.token, row.inputs)] == []
 
 
-def test_every_request_is_one_the_api_has(yard: tuple[list[Row], Any]) -> None:
+def test_every_request_exists_in_the_api(yard: tuple[list[Row], Any]) -> None:
     assert [f"{row.name}: {text}" for row in yard[0] if (text := refused(row.token, _named(row)))] == []
 
 
-def test_what_a_schedule_calls_is_one_the_api_has(yard: tuple[list[Row], Any]) -> None:
+def test_every_call_of_a_schedule_exists_in_the_api(yard: tuple[list[Row], Any]) -> None:
     targets = [row.inputs["target"] for row in yard[0] if row.token == "aws:scheduler/schedule:Schedule"]
     assert targets, "dev-aws expires, and the block of prod-aws ends"
     for target in targets:
@@ -73,7 +73,7 @@ def test_what_a_schedule_calls_is_one_the_api_has(yard: tuple[list[Row], Any]) -
 
 
 def _named(row: Row) -> dict[str, Any]:
-    """The inputs with the name that the provider gives where the program gave none."""
+    """Return the inputs with the name that the provider generates if the program gave none."""
     label = aws_rules.NAME_OF.get(row.token, "name")
     inputs = dict(row.inputs)
     if label in sdk_check.resource(row.token).inputs and label not in inputs:
@@ -83,16 +83,16 @@ def _named(row: Row) -> dict[str, Any]:
 
 
 class Account:
-    """moto's AWS, filled from recorded resources in the order in which they were declared."""
+    """moto's AWS, filled from recorded resources in the order of their declaration."""
 
     def __init__(self, origins: Mapping[str, committed_stacks.Origin]) -> None:
-        self.ids: dict[committed_stacks.Origin, str] = {}  # whose id or ARN -> the one moto gave
+        self.ids: dict[committed_stacks.Origin, str] = {}  # recorded id or ARN -> moto's
         self._origins = origins
         self._pattern = re.compile("|".join(re.escape(value) for value in sorted(origins, key=len, reverse=True)))
         self._recorded = {origin: value for value, origin in origins.items()}
 
     def make(self, row: Row) -> None:
-        """Make one resource."""
+        """Create one resource."""
         origin = committed_stacks.Origin(row.token, row.name, "id")
         inputs = self._resolved(_named(row))
         for request in aws_api_requests.requests(row.token, inputs, "THE-NEW-ID"):
@@ -119,12 +119,12 @@ class Account:
 
 @functools.cache
 def client(service: str) -> Any:
-    """A client of moto's AWS, first asked for while moto is on."""
+    """Return a client of moto's AWS. It must be created while moto is active."""
     return boto3.client(service, region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing")
 
 
 def _service_role() -> str:
-    """AWS takes its own service-linked role where none is named; moto wants one named."""
+    """Add AWS Batch's service-linked role, which AWS uses by default and moto requires."""
     iam = client("iam")
     if not (found := [role["Arn"] for role in iam.list_roles()["Roles"] if role["RoleName"] == "AWSServiceRoleForBatch"]):
         found = [iam.create_role(RoleName="AWSServiceRoleForBatch", AssumeRolePolicyDocument="{}")["Role"]["Arn"]]
@@ -136,7 +136,7 @@ def _method(operation: str) -> str:
 
 
 def _arn(answer: Any) -> str | None:
-    """The ARN in an answer, whatever the service calls it."""
+    """Return the ARN in a response, under any of its names."""
     found = [value for key, value in _items(answer) if key.lower().endswith("arn") and isinstance(value, str)]
     return found[0] if found else None
 
@@ -149,12 +149,12 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("stack", ["dev-aws"])
-def test_moto_makes_the_yard(stack: str) -> None:
+def test_moto_creates_the_yard(stack: str) -> None:
     answers = committed_stacks.TracedOutputs()
     rows = resources_of(committed_stacks.recorded(stack, answers))
     with moto.mock_aws():
         account = Account(answers.origins)
-        # moto reads a bucket's policy without its conditions, so once that is there it refuses objects; but logging needs it
+        # moto ignores a bucket policy's conditions and would refuse objects, but logging needs the policy
         late = ["aws:s3/bucketPolicy:BucketPolicy", "aws:s3/bucketLogging:BucketLogging"]
         for row in sorted(rows, key=lambda row: late.index(row.token) + 1 if row.token in late else 0):
             account.make(row)

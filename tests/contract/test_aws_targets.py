@@ -1,4 +1,4 @@
-"""What components/aws builds is what training_jobs takes: every target of every pool, validated by the other room."""
+"""The targets that components/aws builds are valid in training_jobs: every target of every pool."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["record"]  # a fixture of the unit tests, used here too
 def test_the_targets_of_a_yard_are_valid_and_complete(record: Any) -> None:
     found = record(declare).exports["job_targets"]
     parsed = parse_targets(json.dumps(found), "targets.json")
-    assert list(parsed) == ["l4", "h100"]  # vms pools take no jobs
+    assert list(parsed) == ["l4", "h100"]  # vms pools have no target
     assert {pool: target.model_dump(mode="json") for pool, target in parsed.items()} == found  # no field is left to a default
     assert isinstance(parsed["l4"], BatchTarget)
     assert isinstance(parsed["h100"], SageMakerTarget)

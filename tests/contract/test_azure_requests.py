@@ -1,4 +1,4 @@
-"""Azure's official client as the judge: it makes the same request of the same job, and deals with ours as with its own."""
+"""Azure's official client makes the same request for the same job, and can work with the jobs that we create."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.helpers.azureml_pool import IMAGE, Yard, yard
 from tests.helpers.local_pool import job
 from tests.helpers.waiting import PATIENCE_S
 
-# What it adds to a job: the state of the git checkout that it is started in, and empty members.
+# What the official client adds to a job: the state of the current git checkout, and empty members.
 _ADDED = ("properties", "isArchived", "inputs", "outputs")
 
 
@@ -34,7 +34,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
 @pytest.fixture
 def client(service: Yard) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own libraries' deprecations: dozens
+        warnings.simplefilter("ignore")  # dozens of deprecation warnings of its own libraries
         from azure.ai.ml import MLClient
         from azure.identity import DefaultAzureCredential
 
@@ -42,7 +42,7 @@ def client(service: Yard) -> Any:
 
 
 def make(client: Any, made: dict[str, Any], name: str) -> Any:
-    """The job, in the words of the official client."""
+    """Return the job in the official client's classes."""
     from azure.ai.ml import command
     from azure.ai.ml.entities import Environment, ManagedIdentityConfiguration
 
@@ -66,7 +66,7 @@ def make(client: Any, made: dict[str, Any], name: str) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_official_client_makes_the_same_request_and_knows_our_jobs(service: Yard, client: Any) -> None:
+def test_the_official_client_makes_the_same_request_and_reads_our_jobs(service: Yard, client: Any) -> None:
     target = service.target()
     assert isinstance(target, AzureMlTarget)
     code = Code("d" * 64, f"{target.run_bucket}/gpuyard/code/{'c' * 64}.tar.gz")
@@ -76,7 +76,7 @@ def test_the_official_client_makes_the_same_request_and_knows_our_jobs(service: 
     (call,) = [call for call in service.ml.calls if call.operation == "put_job"]
     theirs = json.loads(call.raw)["properties"]
     assert {**theirs["resources"], "properties": {}} == {**ours["resources"], "properties": {}}
-    different = {"resources", "environmentId", *_ADDED}  # the environment's version is a digest of ours
+    different = {"resources", "environmentId", *_ADDED}  # the environment's version is our own digest
     assert {key: value for key, value in theirs.items() if key not in different} == {
         key: value for key, value in ours.items() if key not in different
     }

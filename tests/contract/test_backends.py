@@ -1,4 +1,4 @@
-"""One set of expectations for every service: what Runner may rely on, whatever runs the job."""
+"""The contract of every backend: what Runner relies on, whatever service runs the job."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def test_the_same_submit_starts_one_job(yard: Yard) -> None:
     assert yard.starts(first.status.run_id) == 1
 
 
-def test_a_submission_is_found_by_whoever_comes_after_a_crash(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call was made, its answer never written down."""
+def test_a_submission_is_found_after_a_crash_before_its_id_was_stored(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call was made, and its response was never stored."""
     real = yard.backend_for
 
     class Dead(Exception):  # noqa: N818 - the process, not an error
@@ -90,20 +90,20 @@ def test_a_submission_is_found_by_whoever_comes_after_a_crash(yard: Yard, monkey
         (75, State.STOPPED, Reason.PREEMPTED, Exit.STOPPED),
     ],
 )
-def test_a_nodes_exit_code_is_told_and_graded(yard: Yard, code: int, state: State, reason: Reason, exit_code: Exit) -> None:
+def test_a_nodes_exit_code_is_reported_and_classified(yard: Yard, code: int, state: State, reason: Reason, exit_code: Exit) -> None:
     status = yard.runner.wait(yard.start(f"0:{code}", retries={"preempted": 0}))
     assert (status.state, status.reason, status.exit_code) == (state, reason, code)
     assert exit_for(status.state, status.reason) is exit_code
 
 
-def test_a_preempted_job_goes_on_until_it_is_done(yard: Yard) -> None:
+def test_a_preempted_job_continues_until_it_is_done(yard: Yard) -> None:
     run = yard.start("0:75,0:0", retries={"preempted": 1})
     status = yard.runner.wait(run)
     assert (status.state, status.exit_code) == (State.SUCCEEDED, 0)
     assert yard.starts(run) == 2
 
 
-def test_the_allowance_for_preemptions_is_kept(yard: Yard) -> None:
+def test_the_allowance_for_preemptions_is_respected(yard: Yard) -> None:
     run = yard.start("0:75", retries={"preempted": 1})
     status = yard.runner.wait(run)
     assert (status.state, status.reason) == (State.STOPPED, Reason.PREEMPTED)
@@ -121,7 +121,7 @@ def test_a_stopped_run_is_resumed_by_the_next_submit(yard: Yard) -> None:
     assert yard.starts(run) == 2
 
 
-def test_what_failed_by_itself_is_not_tried_again_unless_asked(yard: Yard) -> None:
+def test_a_failed_job_is_retried_only_on_request(yard: Yard) -> None:
     run = yard.start("0:3,0:0")
     assert yard.runner.wait(run).state is State.FAILED
     assert yard.runner.submit(job(env={"ORDERS": "0:3,0:0"}), None).created is False
@@ -136,7 +136,7 @@ def test_the_time_limit_ends_a_job(yard: Yard) -> None:
     assert exit_for(status.state, status.reason) is Exit.TIMEOUT
 
 
-def test_no_machines_is_a_lack_of_capacity(yard: Yard) -> None:
+def test_missing_machines_are_a_capacity_failure(yard: Yard) -> None:
     run = yard.start(**yard.dry_up())
     status = yard.runner.wait(run)
     assert (status.state, status.reason) == (State.FAILED, Reason.CAPACITY)
@@ -144,7 +144,7 @@ def test_no_machines_is_a_lack_of_capacity(yard: Yard) -> None:
     assert yard.starts(run) == 0
 
 
-def test_a_running_job_is_cancelled_once_and_for_all(yard: Yard) -> None:
+def test_a_running_job_is_cancelled_once(yard: Yard) -> None:
     run = yard.start("120:0", nodes=2)
     yard.until_started(run, 2)
     assert yard.wait_for_state(run, State.RUNNING).ended_at is None
@@ -167,13 +167,13 @@ def test_a_waiting_job_is_cancelled_before_it_starts(yard: Yard) -> None:
     assert yard.starts(waiting) == 0
 
 
-def test_what_has_ended_stays_as_it_ended(yard: Yard) -> None:
+def test_an_ended_run_does_not_change(yard: Yard) -> None:
     run = yard.start()
     assert yard.runner.wait(run).state is State.SUCCEEDED
     assert yard.runner.cancel(run).state is State.SUCCEEDED
 
 
-def test_logs_of_every_node_of_one_and_from_a_time_on(yard: Yard) -> None:
+def test_logs_of_all_nodes_of_one_node_and_since_a_time(yard: Yard) -> None:
     run = yard.start("0.5:0", nodes=2)
     yard.runner.wait(run)
     lines = list(yard.runner.logs(run))
@@ -191,19 +191,19 @@ def test_logs_of_every_node_of_one_and_from_a_time_on(yard: Yard) -> None:
 def test_logs_are_followed_to_the_end(yard: Yard) -> None:
     run = yard.start("told:0")
     lines = yard.runner.logs(run, follow=True)
-    assert next(lines).text == "node 0 runs"  # as it was said: the node does not end before it is told
+    assert next(lines).text == "node 0 runs"  # line by line: the node ends only after the test allows it
     yard.let_go(run)
     assert [line.text for line in lines] == ["node 0 ends"]
 
 
-def test_the_pool_says_what_is_free(yard: Yard) -> None:
+def test_the_pool_reports_free_capacity(yard: Yard) -> None:
     pool = yard.target.pool
     assert (yard.runner.capacity()[pool].nodes, yard.runner.capacity()[pool].free) == (2, 2)
     run = yard.start("120:0", nodes=2)
     yard.wait_for_state(run, State.RUNNING)
     waiting = yard.start(name="waiting")
     yard.wait_for_state(waiting, State.PENDING)
-    # SageMaker does not tell what is free, Azure ML not what waits.
+    # SageMaker does not report free machines, Azure ML does not report the queue.
     told = {"sagemaker": (2, 2, 0), "azureml": (2, 0, 0)}.get(yard.target.kind, (2, 0, 1))
-    # A service lists a job among those that start for a while after its nodes have begun.
+    # A service may list a job as starting for a while after its nodes have started.
     wait_for(lambda: yard.runner.capacity()[pool] == Capacity(*told), lambda: yard.runner.capacity()[pool], limit_s=20)

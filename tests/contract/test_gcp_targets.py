@@ -1,4 +1,4 @@
-"""What components/gcp builds is what the backend takes: each target of the committed stacks makes a job that breaks no rule of Vertex."""
+"""The targets that components/gcp builds are valid in the backend: a job of each committed target breaks no rule of Vertex AI."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["record"]  # a fixture of the unit tests, used here too
 
 
 @pytest.mark.parametrize("stack", YARDS["gcp"])
-def test_a_job_of_every_pool_is_one_that_vertex_takes(stack: str) -> None:
+def test_a_job_of_every_pool_is_valid_for_vertex(stack: str) -> None:
     exported = recorded(stack).exports["job_targets"]
     found = parse_targets(json.dumps(exported), "targets.json")
     assert {pool: target.model_dump(mode="json") for pool, target in found.items()} == exported  # no field is left to a default
@@ -36,7 +36,7 @@ def test_a_job_of_every_pool_is_one_that_vertex_takes(stack: str) -> None:
 
 
 def _request(target: VertexTarget) -> Any:
-    """What a submit of two nodes would send."""
+    """Return the request of a submit with 2 nodes."""
     spec = job("llm", nodes=min(2, target.max_nodes), image=IMAGE)
     run = Run("llm-3f9a1c0b77d2", 0, 1, spec, target, Code("d" * 64, f"{target.run_bucket}/gpuyard/code/x.tar.gz"), 3600, "timeout")
     (request,) = VertexBackend(target).request(run)
@@ -44,7 +44,7 @@ def _request(target: VertexTarget) -> Any:
 
 
 @pytest.mark.parametrize("mode", CAPACITIES)
-def test_every_machine_of_the_catalogue_makes_a_target_that_vertex_takes(record: Any, mode: str) -> None:
+def test_every_machine_of_the_catalogue_makes_a_valid_vertex_target(record: Any, mode: str) -> None:
     able = sorted(name for name, row in MACHINES.items() if "vertex" in row.services and mode in (row.modes or CAPACITIES))
     specs = {name: {**VERTEX, "machine": name, "capacity": CAPACITIES[mode]} for name in able}
     recording = record(lambda: declare(pools=specs))

@@ -1,4 +1,4 @@
-"""docs/local-pool.md, the component's side: what GpuPool and JobService write is what training_jobs reads."""
+"""docs/local-pool.md from the components' side: training_jobs reads what GpuPool and JobService write."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def test_pool_json(tmp_path: Path, gpus: list[str], accelerator: str | None, nod
     assert sorted(entry.name for entry in (tmp_path / "p").iterdir()) == ["leases", "lock", "pool.json"]
 
 
-def test_the_page_shows_what_is_written() -> None:
+def test_the_page_shows_the_written_document() -> None:
     assert plan_pool("local", SPEC, [], plan_addresses("127.77.0.0/24", 2)) == POOL
 
 
-def test_a_lease_as_the_backend_writes_it(tmp_path: Path) -> None:
-    """With keys of its own beside those of the contract, which this side must not mind."""
+def test_a_lease_with_the_backends_own_keys_is_accepted(tmp_path: Path) -> None:
+    """Keys beside those of the contract are ignored."""
     (tmp_path / "leases").mkdir()
     mine = LEASE | {"pid": os.getpid(), "started": process_start(os.getpid())}
     (tmp_path / "leases" / "gpt-3f9a1c0b77d2.json").write_text(json.dumps({**mine, "job": "gpt-3f9a1c0b77d2-0"}))
@@ -59,6 +59,6 @@ def test_a_lease_as_the_backend_writes_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the Linux form of a process's start")
-def test_the_start_of_a_process() -> None:
+def test_the_start_time_of_a_process() -> None:
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert process_start(os.getpid()) == f"{boot}/{Path('/proc/self/stat').read_text().rpartition(')')[2].split()[19]}"

@@ -1,4 +1,4 @@
-"""What every store promises, on a folder and in each cloud: once is once, a stale tag is refused, whoever races."""
+"""The contract of every store, on a folder and in each cloud: an object is created once, and a stale tag is refused, under concurrency."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def store(url: str) -> Store:
     return open_store(url)
 
 
-def test_create_happens_once_however_many_try(store: Store) -> None:
+def test_concurrent_creates_succeed_once(store: Store) -> None:
     def attempt(number: int) -> str | None:
         try:
             return store.create("runs/a/run.json", str(number).encode() * 1000)
@@ -50,7 +50,7 @@ def test_create_happens_once_however_many_try(store: Store) -> None:
     assert store.names("runs/a") == ["run.json"]
 
 
-def test_of_many_replacements_of_one_tag_one_wins(store: Store) -> None:
+def test_of_concurrent_replaces_with_one_tag_one_succeeds(store: Store) -> None:
     tag = store.create("a", b"start")
 
     def attempt(number: int) -> str | None:
@@ -65,7 +65,7 @@ def test_of_many_replacements_of_one_tag_one_wins(store: Store) -> None:
     assert store.read("a") == (str(number).encode(), new)
 
 
-def test_replace_needs_the_tag_that_was_read(store: Store) -> None:
+def test_replace_needs_the_current_tag(store: Store) -> None:
     first = store.create("a", b"1")
     second = store.replace("a", b"2", first)
     with pytest.raises(ChangedError):
@@ -76,7 +76,7 @@ def test_replace_needs_the_tag_that_was_read(store: Store) -> None:
     assert not store.exists("nope")
 
 
-def test_what_is_not_there(store: Store, tmp_path: Path) -> None:
+def test_missing_objects(store: Store, tmp_path: Path) -> None:
     assert store.read("nope") is None
     assert store.names("nope") == []
     assert not store.exists("nope")
@@ -91,7 +91,7 @@ def test_names_are_those_directly_in_the_folder(store: Store) -> None:
     assert store.exists("runs/a/run.json")
 
 
-def test_a_folder_is_copied_whole(store: Store, tmp_path: Path) -> None:
+def test_a_folder_is_copied_completely(store: Store, tmp_path: Path) -> None:
     big = bytes(range(256)) * 40_000  # more than one part
     store.create("run/output/a.json", b"a")
     store.create("run/output/deep/b.bin", big)
@@ -108,7 +108,7 @@ def test_copying_onto_a_file_names_the_file(store: Store, tmp_path: Path) -> Non
         store.download("run", tmp_path / "taken")
 
 
-def test_code_is_kept_once_and_found_by_its_digest(url: str) -> None:
+def test_code_is_stored_once_and_found_by_its_digest(url: str) -> None:
     journal = Journal(url)
     with ThreadPoolExecutor(8) as pool:
         urls = set(pool.map(lambda _: journal.keep_code("0" * 64, b"tarball"), range(8)))

@@ -1,4 +1,4 @@
-"""docs/aws-permissions.md is what the code says."""
+"""docs/aws-permissions.md equals the page generated from code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs through the fake Batch as they would run there: the real bootstrap, launch and torchrun, with the run bucket on S3."""
+"""Jobs on the fake AWS Batch with the real bootstrap, launch and torchrun, and the run bucket on S3."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.helpers.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own is Linux's"),
-    pytest.mark.timeout(900),  # nine processes that import torch, on a machine that has other work
+    pytest.mark.timeout(900),  # 9 processes import torch, on a machine that may be busy
 ]
 
 SMALL: dict[str, Any] = {"accelerator": "L4", "gpus_per_node": 2, "nics_per_node": 0, "vcpus": 2, "memory_mib": 4000}
@@ -49,7 +49,7 @@ dist.barrier()
 dist.destroy_process_group()
 """
 
-# Counts steps, saves every one, and stops when asked: a preemption loses none.
+# Counts steps, saves each one, and stops on request: a preemption loses no step.
 COUNTS = """
 import json, os, sys, time, fsspec, gpuyard_hook
 url, attempt = os.environ["GPUYARD_CHECKPOINT_URL"] + "/steps.json", os.environ["GPUYARD_ATTEMPT"]
@@ -80,7 +80,7 @@ time.sleep(300)
 
 @dataclass
 class Yard:
-    """The fakes, and a caller in front of them."""
+    """The fakes, and a caller that uses them."""
 
     s3: Moto
     batch: FakeBatch
@@ -88,11 +88,11 @@ class Yard:
     folder: Path
 
     def runner(self) -> Runner:
-        """As a process of its own would have it."""
+        """Return a runner as a new process would have it."""
         return Runner({"p5": batch_target("s3://runs", **SMALL)}, backend_for=_backend)
 
     def submit(self, script: str, **keys: Any) -> str:
-        """Submit a job of one script, its preflight left out."""
+        """Submit a job of one script without preflight."""
         code = self.folder / "code"
         code.mkdir(exist_ok=True)
         (code / "train.py").write_text(script)
@@ -100,13 +100,13 @@ class Yard:
         return self.runner().submit(parse_job(document), code).status.run_id
 
     def wait(self, run: str) -> RunStatus:
-        """The end of a run; what its nodes said is in the failure of a test."""
+        """Wait for the end of a run. A failure shows the nodes' output."""
         status = self.runner().wait(run)
         print(self.logs.text())
         return status
 
     def until(self, what: Callable[[], object]) -> None:
-        """Wait for something."""
+        """Wait for a condition."""
         wait_for(what, self.logs.text)
 
 
@@ -121,7 +121,7 @@ def _backend(target: JobTarget) -> Backend:
 def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     with moto(monkeypatch, "runs") as s3, FakeLogs() as logs:
         logs.group(GROUP)
-        # What the image holds: where S3 is, and no metadata service to ask for notices. Credentials are the job role's.
+        # The image's environment: the S3 endpoint, and no metadata service. Credentials come from the job role.
         image = {"AWS_ENDPOINT_URL_S3": s3.url, "GPUYARD_NOTICE": "off", "AWS_EC2_METADATA_DISABLED": "true"}
         with FakeBatch(tmp_path / "nodes", logs, image_env=image) as batch:
             batch.add_queue("yard-p5", nodes=3)
@@ -145,13 +145,13 @@ def test_three_nodes_of_two_processes_train_and_leave_a_checkpoint(yard: Yard) -
     check_no_secret((yard.batch, yard.logs), yard.logs.text(), status.model_dump_json())
 
 
-def test_a_preempted_job_is_started_again_by_the_service_and_loses_no_step(yard: Yard) -> None:
+def test_a_preempted_job_is_restarted_by_the_service_and_loses_no_step(yard: Yard) -> None:
     run = yard.submit(COUNTS, nodes=2, launcher="none", command=["python3", "train.py"], retries={"preempted": 1})
     steps = f"s3://runs/gpuyard/runs/{run}/checkpoints/steps.json"
     yard.until(lambda: json.loads(read_url(steps) or b'{"step": 0}')["step"] >= 2)
     [job] = yard.batch.jobs.values()
     assert job.live is not None
-    job.live.nodes[1].signal(signal.SIGTERM)  # as the agent passes a notice on
+    job.live.nodes[1].signal(signal.SIGTERM)  # as the agent forwards a notice
     status = yard.wait(run)
     assert (status.state, status.exit_code) == (State.SUCCEEDED, 0), yard.logs.text()
     left = next(line for line in yard.logs.text().splitlines() if "leaves at step" in line)
@@ -161,7 +161,7 @@ def test_a_preempted_job_is_started_again_by_the_service_and_loses_no_step(yard:
     assert len(yard.batch.jobs) == 1
 
 
-def test_all_starts_together_keep_the_time_limit_also_when_nobody_asks(yard: Yard) -> None:
+def test_all_starts_together_respect_the_time_limit_without_a_wait(yard: Yard) -> None:
     leaves = "import sys, time; time.sleep(3); sys.exit(75)"
     run = yard.submit(leaves, launcher="none", command=["python3", "train.py"], retries={"preempted": 9}, timeout="8s")
     [job] = yard.batch.jobs.values()
@@ -172,7 +172,7 @@ def test_all_starts_together_keep_the_time_limit_also_when_nobody_asks(yard: Yar
 
 
 @pytest.mark.parametrize("node", [0, 1])
-def test_a_node_that_fails_ends_the_job_with_its_code_whichever_it_is(yard: Yard, node: int) -> None:
+def test_a_failing_node_ends_the_job_with_its_code(yard: Yard, node: int) -> None:
     run = yard.submit(FAILS, nodes=2, launcher="none", command=["python3", "train.py", str(node), "7"])
     status = yard.wait(run)
     assert (status.state, status.reason, status.exit_code) == (State.FAILED, Reason.USER_ERROR, 7), yard.logs.text()
@@ -181,7 +181,7 @@ def test_a_node_that_fails_ends_the_job_with_its_code_whichever_it_is(yard: Yard
     assert "no such file: corpus.txt" in [line.text for line in yard.runner().logs(run, node=node)]
 
 
-def test_a_machine_that_is_lost_ends_the_job_for_all(yard: Yard) -> None:
+def test_a_lost_machine_ends_the_job_on_all_nodes(yard: Yard) -> None:
     run = yard.submit(FAILS, nodes=2, launcher="none", command=["python3", "train.py", "9", "7"], retries={"preempted": 0})
     yard.until(lambda: yard.runner().status(run).phase == "running")
     [job] = yard.batch.jobs

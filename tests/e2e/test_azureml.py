@@ -1,4 +1,4 @@
-"""Two nodes of Azure ML with the real launch and trainer, checkpoints on Blob Storage, nodes taken midway; and no secret anywhere."""
+"""Jobs on 2 Azure ML nodes with the real launch and trainer, checkpoints on Blob Storage, a preemption, and no secret anywhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.helpers.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's"),
-    pytest.mark.timeout(900),  # of a busy machine
+    pytest.mark.timeout(900),  # on a busy machine
 ]
 STEPS, SAVED = 120, 40
 VAULT = "https://acme.vault.azure.net/secrets/wandb"
@@ -35,12 +35,12 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
 
 
 def no_secret_anywhere(service: Yard, *more: str) -> None:
-    """Nor in what its nodes were told."""
+    """Fail if a secret is found, also in the environment of the nodes."""
     told = [json.dumps(job.properties) for job in service.ml.jobs.values()]
     check_no_secret(service.storage, [*service.ml.calls, *service.storage.front.calls], service.ml.text(), *told, *more)
 
 
-def test_low_priority_nodes_train_are_taken_resume_and_their_result_is_read_back(service: Yard, tmp_path: Path) -> None:
+def test_low_priority_nodes_are_preempted_resume_and_the_result_is_fetched(service: Yard, tmp_path: Path) -> None:
     runner = service.runner(spot=True, secrets={"wandb": VAULT})
     job = trainer_job(STEPS, SAVED)
     run = runner.submit(job, None, key="nightly").status.run_id
@@ -55,12 +55,12 @@ def test_low_priority_nodes_train_are_taken_resume_and_their_result_is_read_back
     assert [line.time for line in lines] == sorted(line.time for line in lines)
     assert any("resumed from step" in line.text for line in lines)
     writers = {str(claims_of(call.headers)["appid"]) for call in service.storage.front.calls if "/checkpoints/" in call.path}
-    assert NODES in writers  # the cluster's identity, by its own endpoint
+    assert NODES in writers  # the cluster's identity, from its own endpoint
     assert service.storage.door.refused == []
     no_secret_anywhere(service, status.model_dump_json(), *(line.text for line in lines))
 
 
-def test_a_script_that_fails_on_one_node_is_told_with_its_own_code_and_no_secret(service: Yard, tmp_path: Path) -> None:
+def test_a_script_that_fails_on_one_node_ends_with_its_code_and_shows_no_secret(service: Yard, tmp_path: Path) -> None:
     runner = service.runner(secrets={"token": VAULT})
     run = submit_own_script(runner, tmp_path, 7)
     status = runner.wait(run)
@@ -70,8 +70,8 @@ def test_a_script_that_fails_on_one_node_is_told_with_its_own_code_and_no_secret
     no_secret_anywhere(service, status.model_dump_json())
 
 
-@pytest.mark.soak  # its parts are in every run: the refusal in the tests of launch, the code 64 in those of all backends
-def test_a_secret_that_cannot_be_read_is_a_bad_configuration_and_is_not_shown(service: Yard, tmp_path: Path) -> None:
+@pytest.mark.soak  # other tests always cover its parts: tests of launch the refusal, those of all backends the code 64
+def test_an_unreadable_secret_is_a_bad_configuration_and_is_not_shown(service: Yard, tmp_path: Path) -> None:
     runner = service.runner(secrets={"token": VAULT.replace("wandb", "gone")})
     run = submit_own_script(runner, tmp_path, 0)
     status = runner.wait(run)

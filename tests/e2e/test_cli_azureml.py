@@ -1,4 +1,4 @@
-"""A pipeline's view of Azure: the program itself in a process of its own, signed in by a workflow's token, behind Azure's own names."""
+"""`gpuyard` as a pipeline on Azure runs it: a process of its own, signed in with a workflow's token, behind Azure's own host names."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_pipeline_submits_waits_reads_and_fetches(service: Yard) -> None:
     listed = json_output(gpuyard(service, "list", "--json"))
     assert [(entry["run_id"], entry["state"], entry["pool"]) for entry in listed["runs"]] == [(run, "SUCCEEDED", "h100")]
     logs = gpuyard(service, "logs", run)
-    assert "node 0 of nobody" in logs.stdout  # a count of nodes is no count of processes
+    assert "node 0 of nobody" in logs.stdout  # the number of nodes is not the number of processes
     assert "node 1 of nobody" in logs.stdout
     fetched = gpuyard(service, "fetch", run, "--into", "into")
     assert fetched.returncode == 0, fetched.stderr
@@ -61,7 +61,7 @@ def test_a_pipeline_submits_waits_reads_and_fetches(service: Yard) -> None:
 QUOTA = Fault(RefusalError(409, "QuotaExceeded", "The subscription has too many jobs"))
 
 
-def test_the_jobs_own_code_and_refusals_have_exit_codes_and_sentences(service: Yard) -> None:
+def test_exit_codes_and_messages_of_failed_jobs_and_refusals(service: Yard) -> None:
     done = gpuyard(service, "submit", own_job(service, 7), "--wait", "--json")
     status = json_output(done)["status"]
     assert (done.returncode, status["state"], status["reason"], status["exit_code"]) == (1, "FAILED", "user_error", 7)
@@ -76,8 +76,8 @@ def test_the_jobs_own_code_and_refusals_have_exit_codes_and_sentences(service: Y
     assert len(service.ml.jobs) == 1
 
 
-def test_three_firings_of_github_actions_submit_one_job_as_the_workflows_identity(service: Yard, tmp_path: Path) -> None:
-    service.ml.machines = 0  # what is submitted waits
+def test_three_runs_of_github_actions_submit_one_job_with_the_workflows_identity(service: Yard, tmp_path: Path) -> None:
+    service.ml.machines = 0  # submitted jobs wait
     programs, site = tmp_path / "bin", tmp_path / "nightly"
     programs.mkdir()
     shutil.copytree(RECIPE.parent, site)

@@ -1,4 +1,4 @@
-"""A pipeline's view: the program itself in a process of its own, targets from the run bucket, the fakes behind the standard variables."""
+"""`gpuyard` as a pipeline on SageMaker runs it: a process of its own, targets from the run bucket, standard endpoint variables."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_pipeline_submits_waits_reads_and_fetches(service: Yard) -> None:
     assert len(service.sagemaker.jobs) == 1
 
 
-def test_the_jobs_own_code_is_in_the_document(service: Yard) -> None:
+def test_the_jobs_own_exit_code_is_in_the_document(service: Yard) -> None:
     done = gpuyard(service, "submit", own_job(service, 7), "--wait", "--json")
     status = json_output(done)["status"]
     assert (done.returncode, status["state"], status["reason"], status["exit_code"]) == (1, "FAILED", "user_error", 7)
@@ -66,7 +66,7 @@ QUOTA = Fault(RefusalError("ResourceLimitExceeded", "The account-level service l
 
 
 @pytest.mark.parametrize(("fault", "code", "says"), [(DENIED, 5, "not authorized"), (QUOTA, 4, "account-level service limit")])
-def test_a_refusal_has_an_exit_code_and_a_sentence(service: Yard, fault: Fault, code: int, says: str) -> None:
+def test_a_refusal_has_an_exit_code_and_a_message(service: Yard, fault: Fault, code: int, says: str) -> None:
     service.sagemaker.fail("CreateTrainingJob", fault)
     done = gpuyard(service, "submit", own_job(service, 0), "--json")
     assert done.returncode == code, done.stderr
@@ -75,7 +75,7 @@ def test_a_refusal_has_an_exit_code_and_a_sentence(service: Yard, fault: Fault, 
     assert service.sagemaker.jobs == {}
 
 
-def test_machines_that_never_come_and_a_dry_run(service: Yard) -> None:
+def test_missing_machines_and_a_dry_run(service: Yard) -> None:
     service.sagemaker.machines = 0
     service.sagemaker.longest_pending_s = lambda stopping: 1.0
     planned = gpuyard(service, "submit", own_job(service, 0), "--dry-run", "--json")

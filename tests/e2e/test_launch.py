@@ -1,4 +1,4 @@
-"""How a node's life ends when things go wrong: real processes, the real bootstrap, two nodes on loopback addresses."""
+"""How a node ends when something fails: real processes, the real bootstrap, 2 nodes on loopback addresses."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _alive(folder: Path) -> list[int]:
     return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
 
 
-def test_a_crash_is_told_with_its_own_code_and_last_lines(tmp_path: Path) -> None:
+def test_a_crash_is_reported_with_its_code_and_last_lines(tmp_path: Path) -> None:
     run = NodeProcesses(tmp_path, {"command": ["crash.py", "7"], "nproc_per_node": 1, "max_restarts": 1}, {"crash.py": CRASHES})
     assert finish(run.submit()) == [7, 7], run.log(0)
     for node in (0, 1):
@@ -47,7 +47,7 @@ def test_a_crash_is_told_with_its_own_code_and_last_lines(tmp_path: Path) -> Non
     assert run.log(1).count("line 39") == 2  # the first try and the one restart
 
 
-def test_a_bad_configuration_is_not_tried_again(tmp_path: Path) -> None:
+def test_a_bad_configuration_is_not_retried(tmp_path: Path) -> None:
     run = NodeProcesses(tmp_path, {"command": ["crash.py", "64"], "nproc_per_node": 1, "max_restarts": 3}, {"crash.py": CRASHES})
     assert finish(run.submit()) == [64, 64], run.log(0)
     assert [run.output(1, f"node-{node}.json")["restarts"] for node in (0, 1)] == [0, 0]
@@ -78,7 +78,7 @@ def test_an_agent_killed_with_9_ends_all_nodes_and_their_workers(tmp_path: Path)
     assert "torchrun's agent exited with code 137 and wrote no result" in run.log(1)
 
 
-def test_what_ignores_a_stop_is_ended_within_the_grace(tmp_path: Path) -> None:
+def test_a_process_that_ignores_a_stop_is_killed_within_the_grace(tmp_path: Path) -> None:
     argv = [sys.executable, "sleep.py", str(tmp_path)]
     run = NodeProcesses(tmp_path, {"command": argv, "launcher": "none"}, {"sleep.py": SLEEPS})
     nodes = run.submit(grace_s=2)
@@ -91,7 +91,7 @@ def test_what_ignores_a_stop_is_ended_within_the_grace(tmp_path: Path) -> None:
     assert [run.output(1, f"node-{node}.json")["stopped"] for node in (0, 1)] == [True, True]
 
 
-def test_a_cloud_notice_on_one_node_stops_all_in_the_time_it_gives(tmp_path: Path) -> None:
+def test_a_cloud_notice_on_one_node_stops_all_nodes_within_its_time(tmp_path: Path) -> None:
     script = """
 import os, pathlib, sys, time, gpuyard_hook
 gpuyard_hook.report(1, save_s=500.0)
@@ -106,7 +106,7 @@ sys.exit(75)
         job = {"command": [sys.executable, "train.py", str(tmp_path)], "launcher": "none"}
         run = NodeProcesses(tmp_path, job, {"train.py": script}, node_env=env)
         nodes = run.submit(grace_s=3)
-        # Node 0 watches nothing but SIGTERM; it says what that gives as soon as it knows what a save takes.
+        # Node 0 watches SIGTERM only. It prints its time left as soon as it knows how long a save takes.
         wait_for(lambda: "an emergency checkpoint takes 500.0 s, the preemption notice gives 3 s: too short" in run.log(0))
         wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
         service.says[f"{GCP}/maintenance-event"] = b"TERMINATE_ON_HOST_MAINTENANCE"
@@ -175,9 +175,9 @@ def test_a_network_below_its_floor_ends_all_nodes_with_69(tmp_path: Path) -> Non
         assert run.output(1, f"node-{node}.json")["exit_code"] == 69
 
 
-def test_an_unwritable_run_is_a_clear_error(tmp_path: Path) -> None:
+def test_an_unwritable_run_bucket_is_a_clear_error(tmp_path: Path) -> None:
     run = NodeProcesses(tmp_path, {"nodes": 1, "launcher": "none", "command": ["true"]})
     run.run.mkdir(parents=True)
-    (run.run / "attempts").write_text("in the way")  # works for root too, whom modes do not stop
+    (run.run / "attempts").write_text("in the way")  # works for root too, who ignores file modes
     assert finish(run.submit()) == [74]
     assert "cannot read or write the run's storage" in run.log(0)

@@ -1,4 +1,4 @@
-"""The live test, which needs an account, run once against the fakes: that it would do what it says."""
+"""The live smoke test, which needs an account, run against the fakes."""
 
 from __future__ import annotations
 

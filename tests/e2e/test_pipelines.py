@@ -1,4 +1,4 @@
-"""The recipes of examples/pipelines as their schedulers run them: parsed, then executed against the fakes. Three firings, one job."""
+"""The recipes of examples/pipelines as their schedulers run them, against the fakes: three runs submit one job."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SchedulerM
         logs.group(GROUP)
         image = {"AWS_ENDPOINT_URL_S3": s3.url, "GPUYARD_NOTICE": "off", "AWS_EC2_METADATA_DISABLED": "true"}
         with FakeBatch(tmp_path / "nodes", logs, image_env=image) as batch:
-            batch.add_queue("yard-p5", nodes=0)  # what is submitted waits
+            batch.add_queue("yard-p5", nodes=0)  # submitted jobs wait
             monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", batch.url)
             monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", logs.url)
             targets = json.dumps({"p5": target_document(f"s3://{BUCKET}", **SMALL)})
@@ -61,7 +61,7 @@ def test_the_job_of_the_recipes_is_valid() -> None:
     assert (base / spec.code / spec.command[0]).is_file()
 
 
-def test_three_firings_of_cron_submit_one_job(site: SchedulerMachine) -> None:
+def test_three_runs_of_cron_submit_one_job(site: SchedulerMachine) -> None:
     text = (site.folder / "crontab").read_text().replace("/opt/gpuyard/bin", str(site.bin)).replace("/srv/nightly", str(site.folder))
     variables, [(schedule, command)] = parse_crontab(text)
     assert re.fullmatch(r"[0-5]?\d \* \* \* \*", schedule)
@@ -83,19 +83,19 @@ def tokens() -> Iterator[str]:
 
 def workflow() -> dict[str, Any]:
     found: dict[Any, Any] = yaml.safe_load((RECIPES / "github-nightly.yml").read_text())
-    found["on"] = found.pop(True)  # YAML 1.1 reads the word so; GitHub does not
+    found["on"] = found.pop(True)  # the key `on` in YAML 1.1; GitHub reads it as text
     return found
 
 
 @pytest.fixture
 def runner_image(site: SchedulerMachine) -> SchedulerMachine:
-    """What a runner has besides: gh, which brings the repository, and pipx, which brings gpuyard."""
+    """Return a machine that also has gh, which fetches the repository, and pipx, which installs gpuyard."""
     site.program("gh", f'[ "$GH_TOKEN $1 $2 $3" = "of-github repo clone acme/training" ] && cp -r {site.folder}/. .')
     site.program("pipx", f'echo "$@" >> {site.folder}/installed')
     return site
 
 
-def test_three_firings_of_github_actions_submit_one_job_as_the_role(runner_image: SchedulerMachine, tokens: str) -> None:
+def test_three_runs_of_github_actions_submit_one_job_as_the_role(runner_image: SchedulerMachine, tokens: str) -> None:
     documents = []
     for _ in range(3):
         code, workspace, said = run_workflow(RECIPES / "github-nightly.yml", runner_image.folder.parent, runner_image.bare(), tokens)
@@ -105,14 +105,14 @@ def test_three_firings_of_github_actions_submit_one_job_as_the_role(runner_image
     assert [document["created"] for document in documents] == [True, False, False]
     assert len({document["run_id"] for document in documents}) == len(runner_image.batch.jobs) == 1
     signed = {re.findall(r"Credential=(\w+)/", call.headers["Authorization"])[0] for call in runner_image.batch.calls}
-    assert all(key.startswith("ASIA") for key in signed)  # nobody's stored key: those of the role, for an hour
+    assert all(key.startswith("ASIA") for key in signed)  # no stored key: temporary ones of the role
     assert len(signed) >= 3
     installed = set((runner_image.folder / "installed").read_text().splitlines())
     assert installed == {f"install gpuyard[aws] @ {workflow()['jobs']['submit']['env']['GPUYARD']}"}
 
 
 @pytest.mark.parametrize(("codes", "final"), [((8, 8, 0), 0), ((8, 8, 8), 8), ((2,), 2), ((5,), 5), ((0,), 0)])
-def test_github_actions_asks_again_only_where_that_is_right(
+def test_github_actions_retries_only_the_retryable_codes(
     runner_image: SchedulerMachine, tokens: str, codes: tuple[int, ...], final: int
 ) -> None:
     runner_image.answers(*codes)
@@ -122,11 +122,11 @@ def test_github_actions_asks_again_only_where_that_is_right(
     assert len(set(runner_image.called())) == 1  # one key
 
 
-def test_the_workflow_has_no_more_than_it_needs() -> None:
+def test_the_workflow_has_only_the_permissions_it_needs() -> None:
     found, text = workflow(), (RECIPES / "github-nightly.yml").read_text()
     assert found["permissions"] == {"contents": "read", "id-token": "write"}
     [job] = found["jobs"].values()
-    assert not [step for step in job["steps"] if "uses" in step]  # nobody's code but the runner's and gpuyard's
+    assert not [step for step in job["steps"] if "uses" in step]  # only the runner's and gpuyard's code
     assert re.fullmatch(r"git\+https://\S+@[0-9a-f]{40}", job["env"]["GPUYARD"])
     assert job["env"]["GPUYARD_TARGETS"] == TARGETS
     code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
@@ -136,7 +136,7 @@ def test_the_workflow_has_no_more_than_it_needs() -> None:
 
 @pytest.fixture
 def airflow(site: SchedulerMachine, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
-    """Load the DAG file, with stand-ins for the names it takes from Airflow."""
+    """Load the DAG file with stand-ins for the names that it imports from Airflow."""
 
     def load() -> Any:
         sdk, errors = types.ModuleType("airflow.sdk"), types.ModuleType("airflow.exceptions")
@@ -167,7 +167,7 @@ def airflow(site: SchedulerMachine, monkeypatch: pytest.MonkeyPatch) -> Callable
     return load
 
 
-def test_three_firings_of_airflow_run_one_job_to_its_end(site: SchedulerMachine, airflow: Callable[[], Any]) -> None:
+def test_three_runs_of_airflow_run_one_job_to_its_end(site: SchedulerMachine, airflow: Callable[[], Any]) -> None:
     site.batch.queues["yard-p5"].nodes = 1
     dag = airflow()
     [(function, arguments)] = dag.declared["tasks"]
@@ -180,7 +180,7 @@ def test_three_firings_of_airflow_run_one_job_to_its_end(site: SchedulerMachine,
 
 
 @pytest.mark.parametrize("code", [code for code in Exit if code is not Exit.OK])
-def test_airflow_tries_again_only_where_that_is_right(site: SchedulerMachine, airflow: Callable[[], Any], code: Exit) -> None:
+def test_airflow_retries_only_the_retryable_codes(site: SchedulerMachine, airflow: Callable[[], Any], code: Exit) -> None:
     dag = airflow()
     site.answers(int(code))
     with pytest.raises(dag.AirflowException) as raised:
@@ -192,14 +192,14 @@ def test_airflow_tries_again_only_where_that_is_right(site: SchedulerMachine, ai
 @pytest.mark.parametrize(
     ("codes", "final"), [((0,), 0), ((75, 75, 0), 0), ((8, 0), 0), ((1,), 1), ((75, 124), 124), ((2,), 2), ((8,) * 20, 8)]
 )
-def test_the_script_that_waits_does_what_each_code_asks_for(site: SchedulerMachine, codes: tuple[int, ...], final: int) -> None:
+def test_the_wait_script_handles_each_exit_code(site: SchedulerMachine, codes: tuple[int, ...], final: int) -> None:
     site.answers(*codes)
     done = run_command([str(site.folder / "wait.sh"), "2026-11-23"], site.folder, site.with_role())
     assert done.returncode == final
     assert site.called() == ["submit nightly.yaml --request-key 2026-11-23 --wait --json"] * len(codes)
 
 
-def test_the_page_tells_what_each_code_asks_for() -> None:
+def test_the_page_explains_each_exit_code() -> None:
     page = (ROOT / "docs/pipelines.md").read_text()
     told = {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", page, re.MULTILINE) for code in row.split(",")}
     assert told == {int(code) for code in Exit}

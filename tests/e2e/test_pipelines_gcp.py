@@ -1,4 +1,4 @@
-"""The recipes of examples/pipelines against GCP, as their schedulers run them: parsed, then executed. Three firings, one job."""
+"""The recipes of examples/pipelines on GCP as their schedulers run them, against the fakes: three runs submit one job."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STEPS: dict[str, Any] = WORKFLOW["jobs"]["submit"]
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     with yard(tmp_path, monkeypatch) as found:
-        found.vertex.machines = 0  # what is submitted waits
+        found.vertex.machines = 0  # submitted jobs wait
         found.storage.buckets[BUCKET] = {}
         found.storage.put(BUCKET, "gpuyard/targets.json", json.dumps({"l4": target_document(run_bucket=f"gs://{BUCKET}")}).encode())
         shutil.copytree(RECIPES, tmp_path / "nightly")
@@ -46,13 +46,13 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
 
 
 def bare(site: Yard) -> dict[str, str]:
-    """What a process has without anybody's credentials: where the services are."""
+    """Return the environment of a process without credentials: the endpoints only."""
     names = ("CLOUDSDK_API", "STORAGE_", "GRPC_", "NO_GCE")
     found = {name: value for name, value in os.environ.items() if name.startswith(names)}
     return {**found, "HOME": str(site.folder), "PATH": f"{site.folder}/bin:/usr/bin:/bin"}
 
 
-def test_three_firings_of_cron_submit_one_job(site: Yard) -> None:
+def test_three_runs_of_cron_submit_one_job(site: Yard) -> None:
     folder = site.folder / "nightly"
     text = (folder / "crontab").read_text().replace("s3://", "gs://").replace("/opt/gpuyard/bin", str(site.folder / "bin"))
     variables, [(_, command)] = parse_crontab(text.replace("/srv/nightly", str(folder)))
@@ -67,7 +67,7 @@ def test_three_firings_of_cron_submit_one_job(site: Yard) -> None:
     assert len({document["run_id"] for document in documents}) == len(site.vertex.jobs) == 1
 
 
-def test_three_firings_of_github_actions_submit_one_job_as_the_submitter(site: Yard) -> None:
+def test_three_runs_of_github_actions_submit_one_job_as_the_submitter(site: Yard) -> None:
     documents = []
     site.vertex.accepts = site.storage.accepts = lambda token: site.tokens.became.get(token or "") == STEPS["env"]["SUBMITTER"]
     recipe = site.folder / "recipe.yml"
@@ -85,9 +85,9 @@ def test_three_firings_of_github_actions_submit_one_job_as_the_submitter(site: Y
     assert len({document["run_id"] for document in documents}) == len(site.vertex.jobs) == 1
 
 
-def test_the_workflow_has_no_more_than_it_needs() -> None:
+def test_the_workflow_has_only_the_permissions_it_needs() -> None:
     assert WORKFLOW["permissions"] == {"contents": "read", "id-token": "write"}
-    assert not [step for step in STEPS["steps"] if "uses" in step]  # nobody's code but the runner's and gpuyard's
+    assert not [step for step in STEPS["steps"] if "uses" in step]  # only the runner's and gpuyard's code
     assert re.fullmatch(r"git\+https://\S+@[0-9a-f]{40}", STEPS["env"]["GPUYARD"])
     assert STEPS["env"]["GPUYARD_TARGETS"] == TARGETS
     text = (RECIPES / "github-nightly-gcp.yml").read_text()

@@ -1,4 +1,4 @@
-"""Whether what is trained is any good: the tiny GPT against trigrams, which know the two bytes before."""
+"""The quality of a trained model: the tiny GPT against trigrams, which see the two previous bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.helpers.node_processes import CHECKOUT
 
 
 def _train(folder: Path, *words: str) -> tuple[float, float]:
-    """The loss on the files held out, and the corpus's trigram entropy as the trainer measures it."""
+    """Train. Return the loss on the validation files, and the corpus's trigram entropy as the trainer measures it."""
     argv = [sys.executable, "-m", "gpuyard.training_jobs.train", *words, f"out={folder.as_uri()}"]
     subprocess.run(argv, cwd=CHECKOUT, check=True)
     result = json.loads((folder / "result.json").read_text())
@@ -26,7 +26,7 @@ def _train(folder: Path, *words: str) -> tuple[float, float]:
 
 
 def _trigrams(learnt: npt.NDArray[np.uint8], asked: npt.NDArray[np.uint8]) -> float:
-    """The cross-entropy of a trigram model learnt from one text on another, in nats: Witten and Bell's mixture of the orders."""
+    """Return the cross-entropy in nats of a trigram model of one text on another: Witten and Bell's interpolation of the orders."""
     mixed = np.full(len(asked) - 2, 1 / 256)
     for order in (1, 2, 3):
         seen = _grams(learnt, order)
@@ -53,7 +53,7 @@ def test_the_trigram_model_is_one() -> None:
 
 
 @pytest.mark.timeout(900)
-def test_the_tiny_gpt_knows_more_than_trigrams_of_the_same_text(tmp_path: Path) -> None:
+def test_the_tiny_gpt_beats_trigrams_of_the_same_text(tmp_path: Path) -> None:
     text = corpus.load(Config().corpus_bytes, Config().val_bytes)
     model = _trigrams(text.train, text.validation)
     print(f"a trigram model learnt from the same text: {model:.4f} nats per byte")
@@ -62,7 +62,7 @@ def test_the_tiny_gpt_knows_more_than_trigrams_of_the_same_text(tmp_path: Path) 
 
 
 @pytest.mark.quality
-def test_the_tiny_gpt_knows_more_than_trigrams_of_what_it_is_asked(tmp_path: Path) -> None:
-    """A hard bound: no trigram model learnt elsewhere reaches the entropy of the very bytes it is asked."""
+def test_the_tiny_gpt_beats_the_trigram_entropy_of_the_validation_text(tmp_path: Path) -> None:
+    """A hard bound: no trigram model of another text reaches the trigram entropy of the validation text itself."""
     asked = corpus.load(Config().corpus_bytes, Config().val_bytes).validation
     assert _train(tmp_path, "steps=1200")[0] < corpus.entropy(asked, 3)

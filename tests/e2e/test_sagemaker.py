@@ -1,4 +1,4 @@
-"""Two SageMaker hosts with the real launch and trainer, checkpoints on S3, spot machines taken midway; then nothing secret anywhere."""
+"""Jobs on 2 SageMaker hosts with the real launch and trainer, checkpoints on S3, a spot interruption, and no secret anywhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.helpers.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a host address of its own and PR_SET_PDEATHSIG are Linux's"),
-    pytest.mark.timeout(900),  # of a busy machine
+    pytest.mark.timeout(900),  # on a busy machine
 ]
 STEPS, SAVED = 200, 50
 
@@ -36,12 +36,12 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
 
 
 def no_secret_anywhere(service: Yard, *more: str) -> None:
-    """Nor in what its containers were told."""
+    """Fail if a secret is found, also in the environment of the containers."""
     told = [json.dumps(job.body) for job in service.sagemaker.jobs.values()]
     check_no_secret((service.sagemaker, service.logs), service.logs.text(), *told, *more)
 
 
-def test_spot_hosts_train_are_taken_resume_and_their_result_is_read_back(service: Yard, tmp_path: Path) -> None:
+def test_spot_hosts_are_interrupted_resume_and_the_result_is_fetched(service: Yard, tmp_path: Path) -> None:
     arn = boto3.client("secretsmanager").create_secret(Name="wandb", SecretString=SECRET)["ARN"]
     runner = service.runner(spot=True, secrets={"wandb": arn})
     job = trainer_job(STEPS, SAVED)
@@ -57,7 +57,7 @@ def test_spot_hosts_train_are_taken_resume_and_their_result_is_read_back(service
     no_secret_anywhere(service)
 
 
-def test_a_script_that_fails_on_one_host_is_told_with_its_own_code_and_no_secret(service: Yard, tmp_path: Path) -> None:
+def test_a_script_that_fails_on_one_host_ends_with_its_code_and_shows_no_secret(service: Yard, tmp_path: Path) -> None:
     arn = boto3.client("secretsmanager").create_secret(Name="token", SecretString=SECRET)["ARN"]
     runner = service.runner(secrets={"token": arn})
     run = submit_own_script(runner, tmp_path, 7)
@@ -68,7 +68,7 @@ def test_a_script_that_fails_on_one_host_is_told_with_its_own_code_and_no_secret
     no_secret_anywhere(service, status.model_dump_json())
 
 
-def test_a_secret_that_cannot_be_read_is_a_bad_configuration_and_is_not_shown(service: Yard, tmp_path: Path) -> None:
+def test_an_unreadable_secret_is_a_bad_configuration_and_is_not_shown(service: Yard, tmp_path: Path) -> None:
     missing = "arn:aws:secretsmanager:us-east-1:123456789012:secret:gone-AbCdEf"
     runner = service.runner(secrets={"token": missing})
     run = submit_own_script(runner, tmp_path, 0)
@@ -82,7 +82,7 @@ def test_a_secret_that_cannot_be_read_is_a_bad_configuration_and_is_not_shown(se
     no_secret_anywhere(service, status.model_dump_json(), str(refused.value))
 
 
-# Reaches nothing, has its code all the same, and leaves something.
+# It reaches no service, but has its code, and leaves output.
 ALONE = """
 import os, sys
 assert not [name for name in os.environ if name.startswith("AWS_") and name not in ("AWS_REGION", "AWS_DEFAULT_REGION")]
@@ -93,7 +93,7 @@ sys.exit(int(sys.argv[1]))
 """
 
 
-def test_containers_without_a_network_have_their_code_and_what_they_leave_is_fetched(service: Yard, tmp_path: Path) -> None:
+def test_containers_without_a_network_get_their_code_and_their_output_is_fetched(service: Yard, tmp_path: Path) -> None:
     code_folder = write_code(tmp_path, ALONE)
     runner = service.runner(network_isolation=True)
 

@@ -1,4 +1,4 @@
-"""The trainer and a user's own script on two nodes: killed, stopped and resumed, they end as if nothing had happened."""
+"""The trainer and a user's own script on 2 nodes: killed, stopped and resumed, they give the result of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.helpers.node_processes import CHECKOUT, NodeProcesses, finish
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
 SETTINGS = ["steps=24", "batch=8", "context=32", "width=32", "layers=1", "corpus_bytes=200000", "val_bytes=8192", "dropout=0.1"]
 
-# The trainer, with a rank that dies once at a known step, and slow enough to be stopped in time.
+# The trainer with a rank that crashes once at a known step, slow enough to be stopped in time.
 DISTURBED = """
 import os, sys, time
 from gpuyard.training_jobs.launch import hook
@@ -43,14 +43,14 @@ def _result(run: NodeProcesses) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The same ranks on one node, left alone."""
+    """Train on the same ranks on one node, without a disturbance."""
     run = NodeProcesses(tmp_path_factory.mktemp("undisturbed"), {"command": ["-m", "gpuyard.training_jobs.train", *SETTINGS], "nodes": 1})
     assert finish(run.submit()) == [0], run.log(0)
     return _result(run)
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_a_killed_rank_and_a_stopped_node_change_nothing(tmp_path: Path, undisturbed: dict[str, Any], strategy: str) -> None:
+def test_a_killed_rank_and_a_stopped_node_do_not_change_the_result(tmp_path: Path, undisturbed: dict[str, Any], strategy: str) -> None:
     command = ["disturbed.py", *SETTINGS, "save_every_steps=5", f"strategy={strategy}"]
     run = NodeProcesses(tmp_path, {"command": command, "max_restarts": 3, "nproc_per_node": 1}, {"disturbed.py": DISTURBED})
     nodes = run.submit()
@@ -70,7 +70,7 @@ def test_a_killed_rank_and_a_stopped_node_change_nothing(tmp_path: Path, undistu
     assert finish(run.submit()) == [0, 0], run.log(0)
     assert f"resumed from step {stopped_at}, saved by attempt 1" in run.log(0)
     found = _result(run)
-    assert found["loss"] == undisturbed["loss"]  # to the last bit; validation sums in another order under another strategy
+    assert found["loss"] == undisturbed["loss"]  # bit-identical; validation sums in another order with another strategy
     assert found["val_loss"] == pytest.approx(undisturbed["val_loss"], rel=1e-7)
     assert (found["attempt"], found["lost_steps"], undisturbed["lost_steps"], undisturbed["mfu"]) == (2, 2, 0, None)
     assert len(list(run.run.glob("checkpoints/*"))) == 3

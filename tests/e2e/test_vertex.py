@@ -1,4 +1,4 @@
-"""Two Vertex replicas with the real launch and trainer, checkpoints on GCS, a spot machine taken midway; a pipeline's view of it all."""
+"""Jobs on 2 Vertex AI replicas with the real launch and trainer, checkpoints on GCS, a preemption, and `gpuyard` as a pipeline runs it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.helpers.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a replica's address of its own and PR_SET_PDEATHSIG are Linux's"),
-    pytest.mark.timeout(900),  # of a busy machine
+    pytest.mark.timeout(900),  # on a busy machine
 ]
 STEPS, SAVED = 200, 50
 NAME = "projects/acme-ml/secrets/wandb/versions/3"
@@ -35,7 +35,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
         yield found
 
 
-def test_spot_replicas_train_are_taken_resume_and_their_result_is_read_back(service: Yard, tmp_path: Path) -> None:
+def test_spot_replicas_are_preempted_resume_and_the_result_is_fetched(service: Yard, tmp_path: Path) -> None:
     runner = service.runner(spot=True, strategy="spot", secrets={"wandb": NAME})
     job = trainer_job(STEPS, SAVED)
     run = runner.submit(job, None, key="nightly").status.run_id
@@ -45,12 +45,12 @@ def test_spot_replicas_train_are_taken_resume_and_their_result_is_read_back(serv
     service.vertex.preempt(name)
     status = check_resumed(runner, run, job, STEPS, tmp_path / "into", service.logs.text)
     assert "resumed from step" in service.logs.text()
-    assert service.vertex.count("CreateCustomJob") == 2  # Vertex restarts nothing: each attempt is a job of ours
+    assert service.vertex.count("CreateCustomJob") == 2  # Vertex AI restarts nothing: each attempt is a job of its own
     assert {line.node for line in runner.logs(run)} == {0, 1}
     check_no_secret(service, status.model_dump_json())
 
 
-# A script of a user's own: proves that it has the secret without saying it, and ends as it was told.
+# A user's own script: it proves that it has the secret without printing it, and exits with the given code.
 SCRIPT = """
 import os, sys
 assert len(os.environ["TOKEN"]) == 28
@@ -95,7 +95,7 @@ def test_a_pipeline_submits_waits_reads_and_fetches(pipeline: Yard) -> None:
 
 
 @pytest.mark.parametrize(("fault", "code", "says"), [(DENIED, 5, "customJobs.create"), (QUOTA, 4, "exceed quota limits")])
-def test_a_refusal_has_an_exit_code_and_a_sentence(pipeline: Yard, fault: Fault, code: int, says: str) -> None:
+def test_a_refusal_has_an_exit_code_and_a_message(pipeline: Yard, fault: Fault, code: int, says: str) -> None:
     pipeline.vertex.fail("CreateCustomJob", fault)
     done = gpuyard(pipeline, "submit", own_job(pipeline, 0), "--json")
     assert done.returncode == code, done.stderr
@@ -104,7 +104,7 @@ def test_a_refusal_has_an_exit_code_and_a_sentence(pipeline: Yard, fault: Fault,
     assert pipeline.vertex.jobs == {}
 
 
-def test_the_jobs_own_code_and_machines_that_never_come(pipeline: Yard) -> None:
+def test_the_jobs_own_exit_code_and_missing_machines(pipeline: Yard) -> None:
     failed = gpuyard(pipeline, "submit", own_job(pipeline, 7), "--wait", "--json")
     status = json_output(failed)["status"]
     assert (failed.returncode, status["state"], status["reason"], status["exit_code"]) == (1, "FAILED", "user_error", 7)

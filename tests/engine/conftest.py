@@ -1,4 +1,4 @@
-"""The real engine for tests: its own home and state, a project in a path with spaces, nothing downloaded."""
+"""The real engine for tests: a home and state of its own, a project in a path with spaces, no downloads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def engine_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of every `pulumi` in these tests."""
+    """Return the environment of every `pulumi` in these tests."""
     engine = bootstrap.ensure().folder
     return {
         **{key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")},
@@ -35,19 +35,19 @@ def engine_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the project with the stack `local`, and the engine to drive it."""
+    """A copy of the project with the stack `local`, and the engine to run it."""
 
     root: Path
     env: dict[str, str]
 
     @property
     def yard(self) -> Path:
-        """Where the yard is, if there is one."""
+        """Return the folder of the yard."""
         return self.root / ".yard"
 
     @property
     def stack_file(self) -> Path:
-        """The settings of the stack `local`."""
+        """Return the path of the settings of the stack `local`."""
         return self.root / "stacks" / "Pulumi.local.yaml"
 
     def change(self, old: str, new: str) -> None:
@@ -57,7 +57,7 @@ class Project:
         self.stack_file.write_text(text.replace(old, new))
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Start a pulumi command; its output goes to stdout."""
+        """Start a pulumi command, with its output on stdout."""
         return subprocess.Popen(
             ["pulumi", *arguments, "--non-interactive"],
             cwd=self.root,
@@ -70,7 +70,7 @@ class Project:
         )
 
     def pulumi(self, *arguments: str, ok: bool = True, below: str = "") -> str:
-        """Run a pulumi command, from a folder below the project if asked; returns what it printed."""
+        """Run a pulumi command, from a folder below the project if given. Return its output."""
         command = ["pulumi", *arguments, "--non-interactive"]
         done = subprocess.run(
             command, cwd=self.root / below, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
@@ -79,13 +79,13 @@ class Project:
         return done.stdout if ok else done.stdout + done.stderr
 
     def json(self, *arguments: str, below: str = "") -> Any:
-        """Run a pulumi command with --json and parse what it printed."""
+        """Run a pulumi command with --json and return the parsed output."""
         return json.loads(self.pulumi(*arguments, "--json", below=below))
 
 
 @pytest.fixture
 def project(tmp_path: Path, engine_environment: dict[str, str]) -> Project:
-    """A project of its own for one test, with state of its own, in a path with spaces."""
+    """Create a project for one test, with a state of its own, in a path with spaces."""
     root = tmp_path / "a yard of one's own"
     (root / "stacks").mkdir(parents=True)
     for name in ("Pulumi.yaml", "stacks/Pulumi.local.yaml", "stacks/__main__.py"):

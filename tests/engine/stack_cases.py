@@ -1,4 +1,4 @@
-"""What the engine's tests know of each cloud's committed stacks, and a program of a team's own for each."""
+"""What the engine tests expect of each cloud's committed stacks, and a team's own program for each cloud."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ pulumi.export("job_targets", jobs.targets)
 
 @dataclass(frozen=True)
 class Case:
-    """One cloud. Its stacks are dev-CLOUD and prod-CLOUD."""
+    """One cloud, with the stacks dev-CLOUD and prod-CLOUD."""
 
     cloud: str
     dev: frozenset[str]
-    """The pools of the dev stack that take jobs."""
+    """The pools of the dev stack that accept jobs."""
     prod: frozenset[str]
     change: tuple[str, str]
-    """An edit of the dev stack's file that is about one pool."""
+    """An edit of the dev stack's file that concerns one pool."""
     changed: str
     """That pool."""
     list_of_targets: str
-    """Type of the object that is targets.json; empty: `up` writes none."""
+    """Type of the object that is targets.json. Empty: `up` writes none."""
     content: Callable[[Document], str]
-    """The text of such an object, from its inputs."""
+    """Return the text of such an object from its inputs."""
     kept: tuple[str, ...]
-    """Beginnings of the types of what a destroy of the prod stack leaves."""
+    """Prefixes of the types that a destroy of the prod stack leaves."""
     boot: Callable[[Document], list[str]]
-    """The boot scripts in a resource's inputs."""
+    """Return the boot scripts in a resource's inputs."""
     own: Mapping[str, str]
-    """The words of a program of a team's own."""
+    """The parts of a team's own program."""
     secret: str
-    """What is hidden from it. On AWS the name of a bucket; elsewhere a grant's id, which no engine can hide, is made of that."""
+    """The value that is a secret in it: on AWS a bucket's name. Elsewhere a grant's id contains the name, and no engine can hide an id."""
     told: bool
-    """Whether it is in the job targets, which are then secret too."""
+    """Whether that value is in the job targets, which are then secret too."""
     config: str
-    """Such a program's settings of the provider."""
+    """The provider settings of such a program."""
 
     @property
     def own_program(self) -> str:
-        """It adopts a network and a bucket, and a part of one of them, `hidden`, is a secret."""
+        """Return a program that adopts a network and a bucket and gives a part of one of them, `hidden`, as a secret."""
         text = _OWN.replace("CLOUD", self.cloud)
         for word, value in self.own.items():
             text = text.replace(word, value)

@@ -1,4 +1,4 @@
-"""What importing and using the AWS components loads of the SDK: its services cost seconds each, so only those in use."""
+"""Which service modules of the SDK the AWS components import: each costs seconds, so only those in use."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ assert len(found.resources) > 10 and not found.problems, found.problems
 
 
 def loaded(program: str) -> set[str]:
-    """The modules of pulumi_aws that are there after a program, in a process of its own."""
+    """Return the modules of pulumi_aws that a program loads, in a process of its own."""
     ran = subprocess.run([sys.executable, "-c", program + _LOADED], cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     return set(json.loads(ran.stdout.splitlines()[-1]))
 
 
 def services(modules: set[str]) -> set[str]:
-    """The services whose files are loaded; one that was only named lies there lazily, as a module without any file of its own."""
+    """Return the services whose files are loaded. A service that was only named is a lazy module without a file."""
     return {name.split(".")[1] for name in modules if name.count(".") > 1}
 
 
@@ -43,5 +43,5 @@ def test_naming_a_component_loads_no_service() -> None:
     assert services(loaded("from gpuyard.aws import GpuPool, JobService, Network")) == set()
 
 
-def test_a_network_loads_only_what_it_is_made_of() -> None:
+def test_a_network_loads_only_its_own_services() -> None:
     assert services(loaded(_NETWORK)) <= {"cloudwatch", "ec2", "iam", "kms", "vpc"}

@@ -1,4 +1,4 @@
-"""A yard that the internet does not lead to, through the real engine: no two things of it are one thing to Azure."""
+"""A yard without access from the internet, through the real engine: no two of its resources are one resource in Azure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.fakes.pulumi_provider import project
 pytestmark = pytest.mark.engine
 
 
-def test_the_life_of_a_closed_yard(tmp_path: Path, engine_environment: dict[str, str]) -> None:
+def test_the_life_of_a_private_yard(tmp_path: Path, engine_environment: dict[str, str]) -> None:
     files = {"Pulumi.yaml": f"name: closed\nruntime: python\nmain: program\nconfig:\n{AZURE.config}"}
     program = "from tests.helpers.azure_private_yard import declare\n\ndeclare()\n"
     yard = project.make(tmp_path, engine_environment, {**files, "program/__main__.py": program})

@@ -1,4 +1,4 @@
-"""The engine that the bootstrap hands out really runs a program, in a path with spaces, and recovers from a kill -9 of `pulumi up`."""
+"""The bootstrapped engine runs a program in a path with spaces, and recovers from a kill -9 of `pulumi up`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.engine
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A project of its own in a path with spaces, started from below its folder."""
+    """Create a project in a path with spaces, started from a folder below it."""
     root = tmp_path / "a path"
     (root / "stacks").mkdir(parents=True)
     (root / "Pulumi.yaml").write_text("name: gpuyard\nruntime: python\nmain: stacks\nstackConfigDir: stacks\n", encoding="utf-8")
@@ -53,7 +53,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def env(root: Path) -> dict[str, str]:
-    """The environment that `make demo` uses, with the engine that the bootstrap names."""
+    """Return the environment of `make demo` with the bootstrapped engine."""
     script = CHECKOUT / "tools" / "engine" / "bootstrap.py"
     ran = subprocess.run([sys.executable, script, "--print-path"], capture_output=True, text=True, check=True)
     folder = Path(ran.stdout.strip())
@@ -69,7 +69,7 @@ def _pulumi(root: Path, env: dict[str, str], *arguments: str) -> str:
 
 
 def _of_this_project(root: Path) -> list[str]:
-    """What still runs with this project's engine."""
+    """Return the processes that still use this project's engine."""
     found = []
     for process in psutil.process_iter():
         try:

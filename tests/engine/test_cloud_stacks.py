@@ -1,4 +1,4 @@
-"""The dev and prod stacks of each cloud through the real engine, with its strict stand-in: what a user types, and what is there then."""
+"""The dev and prod stacks of each cloud with the real engine and the strict stand-in provider: user commands and resulting resources."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_life_of_a_dev_stack(case: Case, tmp_path: Path, engine_environment:
 
 
 def only_one_pool_changes(case: Case, yard: project.Project) -> None:
-    """Edit one pool in the stack's file: an `up` changes that and the list of targets, and nothing else."""
+    """Edit one pool in the stack file. Check that an `up` changes only that pool and the list of targets."""
     file = yard.root / "stacks" / f"Pulumi.dev-{case.cloud}.yaml"
     text = file.read_text(encoding="utf-8")
     old, new = case.change
@@ -59,14 +59,14 @@ def only_one_pool_changes(case: Case, yard: project.Project) -> None:
     yard.forget()
     yard.up()
     changed = {urn for _, urn in yard.calls("Create", "Update", "Delete")}
-    longer = [other for other in case.dev if other.startswith(f"{case.changed}-")]  # l4-spot is not l4
+    longer = [other for other in case.dev if other.startswith(f"{case.changed}-")]  # l4-spot is another pool than l4
     mine = {urn for urn in changed if belongs(urn, case.changed) and not any(belongs(urn, other) for other in longer)}
     assert mine or case.list_of_targets in {urn.split("$")[-1].partition("::")[0] for urn in changed}
     assert {urn.split("$")[-1].partition("::")[0] for urn in changed - mine} <= {case.list_of_targets}, changed - mine
 
 
 def belongs(urn: str, pool: str) -> bool:
-    """Whether a resource is a pool's own, by its name; a job service's parts have its name before the pool's."""
+    """Return whether a resource belongs to a pool. A job service's children have its name before the pool's."""
     return f"-{pool}-" in f"-{urn.rpartition('::')[2]}"
 
 
@@ -84,8 +84,8 @@ def test_the_life_of_a_prod_stack(case: Case, tmp_path: Path, engine_environment
     assert [each["type"] for each in kept.values() if not each["type"].startswith(case.kept)] == []
 
 
-def test_a_secret_stays_one(case: Case, tmp_path: Path, engine_environment: dict[str, str]) -> None:
-    """What a program of a team's own is given as a secret is in nobody's sight: state, outputs, logs, boot scripts."""
+def test_a_secret_stays_secret(case: Case, tmp_path: Path, engine_environment: dict[str, str]) -> None:
+    """A secret of a team's own program appears in no state, output, log or boot script."""
     files = {"Pulumi.yaml": f"name: own\nruntime: python\nmain: program\nconfig:\n{case.config}"}
     yard = project.make(tmp_path, engine_environment, {**files, "program/__main__.py": case.own_program})
     yard.pulumi("stack", "init", "test")
@@ -101,7 +101,7 @@ def test_a_secret_stays_one(case: Case, tmp_path: Path, engine_environment: dict
 
 
 def offline(yard: project.Project, name: str) -> set[str]:
-    """What `gpuyard plan` says that there will be, and the stack itself, which it leaves out."""
+    """Return the resources in `gpuyard plan`, which leaves out the stack itself."""
     found = plan(name, yard.root)
     assert not found.problems
     urns = [resource.urn for resource in found.resources]
@@ -110,10 +110,10 @@ def offline(yard: project.Project, name: str) -> set[str]:
 
 
 def is_provider(resource: dict[str, Any]) -> bool:
-    """Whether the engine made it by itself, to speak to a cloud."""
+    """Return whether the engine created the resource itself, as a default provider."""
     return str(resource["type"]).startswith("pulumi:providers")
 
 
 def resources(yard: project.Project) -> list[dict[str, Any]]:
-    """What the state holds."""
+    """Return the resources in the state."""
     return list(json.loads(yard.pulumi("stack", "export"))["deployment"]["resources"])

@@ -1,4 +1,4 @@
-"""The stack `local` driven by the real engine, the way a user does: commands in, files and state out."""
+"""The stack `local` with the real engine, as a user runs it: commands in, files and state out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the stand-ins of Google Cloud and Azure shape ids: as these clouds do, so that what is made of an id is made of a real one."""
+"""The stand-ins of Google Cloud and Azure form ids as these clouds do, so that code that uses an id is tested with a realistic one."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ RING = "projects/acme-ml/locations/us-central1/keyRings/yard"
         ),
     ],
 )
-def test_an_id_is_the_clouds_own(token: str, inputs: dict[str, Any], made_id: str) -> None:
+def test_an_id_has_the_clouds_form(token: str, inputs: dict[str, Any], made_id: str) -> None:
     assert resource_rules.of(token).made(token, "urn:pulumi:s::p::t::label", inputs)[0] == made_id
 
 
-def test_every_part_of_an_id_is_a_property_that_the_sdk_has() -> None:
+def test_every_part_of_an_id_is_a_property_of_the_sdk() -> None:
     for token, row in azure_types.table().items():
         assert set(row["path"]) <= set(sdk_check.resource(token).inputs), token
         assert row["arm"] is None or resource_rules.of(token).key(token) in sdk_check.resource(token).inputs, token

@@ -1,4 +1,4 @@
-"""The stand-in `aws` provider under the real engine: it must be strict, or the yard's tests on it prove nothing."""
+"""The stand-in `aws` provider with the real engine refuses what AWS would: the other engine tests rely on it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def small(tmp_path: Path, engine_environment: dict[str, str]) -> project.Project
     return made
 
 
-def test_a_life_under_the_stand_in(small: project.Project) -> None:
+def test_a_life_cycle_with_the_stand_in(small: project.Project) -> None:
     small.up()
     assert len(small.living()) == 6
     outputs = small.json("stack", "output")
@@ -73,12 +73,12 @@ def test_a_life_under_the_stand_in(small: project.Project) -> None:
 
 
 def operations(small: project.Project) -> dict[str, str]:
-    """What a preview would do to what is not the same: name -> operation."""
+    """Return what a preview would change: name -> operation."""
     steps = small.json("preview")["steps"]
     return {step["urn"].rpartition("::")[2]: step["op"] for step in steps if step["op"] in ("create", "update", "replace", "delete")}
 
 
-def test_it_refuses_what_the_sdk_does_not_know(tmp_path: Path, engine_environment: dict[str, str]) -> None:
+def test_it_refuses_what_the_sdk_does_not_have(tmp_path: Path, engine_environment: dict[str, str]) -> None:
     made = project.make(tmp_path, engine_environment, {"Pulumi.yaml": PROJECT, "program/__main__.py": WRONG})
     made.pulumi("stack", "init", "test")
     told = made.pulumi("preview", ok=False)

@@ -1,4 +1,4 @@
-"""What the stand-in holds properties to is what the installed SDK says: names, nested types, what is required."""
+"""The stand-in provider checks properties as the installed SDK declares them: names, nested types, required properties."""
 
 from __future__ import annotations
 
@@ -70,15 +70,15 @@ def test_problems(token: str, values: dict[str, Any], found: list[str]) -> None:
 
 
 def test_the_plan_refuses_the_same() -> None:
-    """Its checker reads the classes that a program has loaded, this one their source: neither knows of the other."""
+    """The plan's check is independent of the provider's: it reads loaded classes, the provider's reads their source."""
     for service, token, values, found in ((token.split("/")[0].removeprefix("aws:"), *row) for row in CASES if (token := row[0]) in LOADED):
         getattr(import_module(f"pulumi_aws.{service}"), token.rpartition(":")[2])
         wire = json_format.ParseDict(values, struct_pb2.Struct())
-        wrong = [line for line in found if not line.endswith(": required")]  # of these Python itself tells
+        wrong = [line for line in found if not line.endswith(": required")]  # Python itself refuses these
         assert bool(wrong_arguments(token, properties(wire))) is bool(wrong), (token, values)
 
 
-def test_names_the_sdk_does_not_have() -> None:
+def test_names_that_the_sdk_does_not_have() -> None:
     with pytest.raises(sdk_check.UnknownToken, match="no resource aws:ec2/subnot:Subnot"):
         sdk_check.problems("aws:ec2/subnot:Subnot", {})
     with pytest.raises(sdk_check.UnknownToken, match="no look-up aws:ec2/getSubnot:getSubnot"):
@@ -89,7 +89,7 @@ def test_names_the_sdk_does_not_have() -> None:
         sdk_check.problems("random:index/randomId:RandomId", {})
 
 
-def test_outputs_say_what_is_always_there() -> None:
+def test_outputs_that_always_have_a_value() -> None:
     vpc = sdk_check.resource("aws:ec2/vpc:Vpc")
     assert vpc.outputs["arn"].required
     assert "arn" not in vpc.inputs
@@ -102,7 +102,7 @@ def test_outputs_say_what_is_always_there() -> None:
 
 
 @pytest.mark.parametrize("token", ["aws:s3/bucket:Bucket", "gcp:compute/network:Network", VNET])
-def test_each_cloud_has_its_shapes(token: str) -> None:
+def test_each_cloud_has_its_rules(token: str) -> None:
     shape = resource_rules.of(token)
     assert shape.key(token) in {*sdk_check.resource(token).inputs, *sdk_check.resource(token).outputs}
     made_id, where = shape.made(token, f"urn:pulumi:s::p::{token}::net", {"resourceGroupName": "rg"})

@@ -1,4 +1,4 @@
-"""States that earlier versions left behind: this version takes each over and replaces or deletes nothing of it."""
+"""This version takes over the states of earlier versions and replaces or deletes nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.engine
 STATES = sorted(record_state.FOLDER.glob("*.json.gz"))
 
 
-def test_there_are_states() -> None:
+def test_states_are_recorded() -> None:
     assert STATES, "record one for each release: tests/fakes/pulumi_provider/record_state.py"
 
 

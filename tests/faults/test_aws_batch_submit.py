@@ -1,4 +1,4 @@
-"""Submits to Batch that die at any line, and submits that meet: whatever happens, there is one job."""
+"""Submits to AWS Batch that crash at any line or run at the same instant: there is always exactly one job."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def die_and_recover(fake: FakeBatch, tmp_path: Path, line: int) -> None:
     assert again.created is not bool(made), f"killed at {ran.died_at}"
 
 
-# What dies between two lines closes no file; the process that it stands for would have.
+# A simulated crash closes no file, which a real process would do.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_submit_killed_at_any_line_is_finished_by_the_next_one(fake: FakeBatch, tmp_path: Path) -> None:
+def test_a_submit_killed_at_any_line_is_completed_by_the_next_one(fake: FakeBatch, tmp_path: Path) -> None:
     submit(tmp_path, "first")  # registers the definition
     count = crash_at(0, functools.partial(submit, tmp_path, "counted"), BETWEEN).lines
     assert count > 60
@@ -94,12 +94,12 @@ def test_two_pipelines_at_the_same_instant_fifty_times(fake: FakeBatch, tmp_path
         assert sorted(submitted.created for submitted in found) == [False, True]
         assert len({submitted.status.service.id for submitted in found} - {None}) == 1
         assert len(fake.jobs) == turn + 1
-    assert len(fake.definitions) <= 2  # both of the first round may have met none
+    assert len(fake.definitions) <= 2  # neither of the first round may have found the other
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_service_in_trouble_starts_no_job_twice(fake: FakeBatch, tmp_path: Path, seed: int) -> None:
-    """Throttling, 5xx and lost answers at random; whoever loses sight submits again, as a pipeline's next firing does."""
+def test_a_service_with_faults_starts_no_job_twice(fake: FakeBatch, tmp_path: Path, seed: int) -> None:
+    """Throttling, 5xx and lost responses at random. A submit that loses sight is repeated, as by a pipeline's next run."""
     chance = random.Random(seed)  # noqa: S311 - moments, not secrets
     submit(tmp_path, "first")
     for turn in range(15):

@@ -1,4 +1,4 @@
-"""Submits to Azure ML that race, die at every line and meet faults: one job, whatever happens; and how many calls one costs."""
+"""Submits to Azure ML that run at the same instant, crash at every line or meet faults: exactly one job. Also the calls per submit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OURS = ("runner.py", "lifecycle/handle.py", "lifecycle/journal.py", "backends/a
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     with yard(tmp_path, monkeypatch, program="print('runs')") as found:
-        found.ml.machines = 0  # what is submitted waits: these tests are about submits
+        found.ml.machines = 0  # submitted jobs wait: these tests are about submits
         yield found
 
 
@@ -37,7 +37,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def submit(service: Yard, key: str, ahead_s: float = 0.0) -> Submitted:
-    """As a process of its own would, on a clock that is ahead by so much."""
+    """Submit as a new process would, with a clock that is ahead by `ahead_s`."""
     runner = Runner({"h100": service.target()}, clock=lambda: time.time() + ahead_s, sleep=lambda _: None)
     return runner.submit(job(nodes=2), None, key=key)
 
@@ -49,13 +49,13 @@ def die(service: Yard, every: int) -> None:
     check_crashes_at_lines(functools.partial(submit, service), _OURS, made, service.ml.jobs, every)
 
 
-def test_a_submit_that_dies_at_a_line_is_finished_by_the_next_one(service: Yard) -> None:
+def test_a_submit_that_crashes_at_a_line_is_completed_by_the_next_one(service: Yard) -> None:
     die(service, 7)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
-def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yard) -> None:
+def test_a_submit_that_crashes_at_any_line_is_completed_by_the_next_one(service: Yard) -> None:
     die(service, 1)
 
 
@@ -66,7 +66,7 @@ def test_two_pipelines_at_the_same_instant_make_one_job_fifty_times(service: Yar
 @pytest.mark.parametrize(
     "fault", [THROTTLED, UNAVAILABLE, LOST, EXPIRED, DENIED], ids=["throttled", "5xx", "lost answer", "expired", "denied"]
 )
-def test_a_lasting_fault_is_said_and_makes_no_second_job_and_tells_no_secret(service: Yard, fault: Fault) -> None:
+def test_a_lasting_fault_is_reported_makes_no_second_job_and_shows_no_secret(service: Yard, fault: Fault) -> None:
     service.ml.fail("put_job", fault, times=40)
     with pytest.raises((AuthError, LostSightError)) as told:
         submit(service, "nightly")
@@ -77,7 +77,7 @@ def test_a_lasting_fault_is_said_and_makes_no_second_job_and_tells_no_secret(ser
     check_no_secret(service.storage, [*service.ml.calls, *service.storage.front.calls], str(told.value))
 
 
-def test_an_authority_that_knows_the_caller_no_more_is_a_matter_of_permission_and_shows_no_token(service: Yard) -> None:
+def test_an_unknown_caller_is_a_permission_error_without_a_token(service: Yard) -> None:
     service.storage.entra.closed = True
     with pytest.raises(AuthError) as refused:
         submit(service, "nightly")
@@ -85,7 +85,7 @@ def test_an_authority_that_knows_the_caller_no_more_is_a_matter_of_permission_an
     assert service.ml.jobs == {}
 
 
-def test_tokens_that_run_out_in_a_wait_are_renewed_and_where_they_cannot_be_it_is_a_loss_of_sight(service: Yard) -> None:
+def test_expired_tokens_are_renewed_during_a_wait_or_the_job_is_lost_from_sight(service: Yard) -> None:
     run = submit(service, "nightly").status.run_id
     service.ml.fail("get_job", EXPIRED, times=3)
     service.storage.entra.closed = True
@@ -105,6 +105,6 @@ def test_a_submission_costs_four_calls_and_lists_nothing(service: Yard) -> None:
     assert calls == ["GET", "PUT", "PUT", "put_job"]
     stored, asked = len(service.storage.front.calls), len(service.ml.calls)
     assert submit(service, "second").created is False
-    looks = [call.operation for call in service.ml.calls[asked:]]  # a job that waits is asked after, and why it waits
+    looks = [call.operation for call in service.ml.calls[asked:]]  # a look at a waiting job also asks why it waits
     assert looks in (["get_job", "get_compute"] * 2, ["get_job"] * 2)
     assert len(service.storage.front.calls) - stored <= 6

@@ -1,4 +1,4 @@
-"""kill -9 of whoever submits and of whoever supervises, at seeded moments: nothing runs twice, nothing is lost, nothing is left."""
+"""kill -9 of submitters and supervisors at seeded moments: nothing runs twice, nothing is lost, no process remains."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gpuyard.training_jobs.state import Reason, State
 from tests.helpers.local_pool import NODE_PROGRAM, job, make_target, run_dir, starts, target_document
 from tests.helpers.waiting import PATIENCE_S, wait_for
 
-# One submit in a process of its own, as a pipeline does it; `moment` says where it is killed.
+# One submit in a process of its own, as a pipeline makes it; `moment` says where it is killed.
 _SUBMIT = """
 import json, os, signal, sys
 from pathlib import Path
@@ -80,7 +80,7 @@ def answer(process: subprocess.Popen[str]) -> dict[str, object]:
 
 
 def age_records(folder: Path, seconds: float) -> None:
-    """Make the newest submission of every record look this much older, instead of waiting."""
+    """Make the newest submission of every record older, instead of waiting."""
     for path in (folder / "bucket/gpuyard/runs").glob("*/run.json"):
         record = json.loads(path.read_text())
         record["submissions"][-1]["written_at"] -= seconds
@@ -108,7 +108,7 @@ def test_twenty_submits_at_the_same_instant_start_one_job(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("moment", "created"), [("before the record", True), ("before the call", True), ("after the call", False)])
-def test_a_submit_killed_on_its_way_is_finished_by_the_next_one(folder: Path, moment: str, created: bool) -> None:
+def test_a_killed_submit_is_completed_by_the_next_one(folder: Path, moment: str, created: bool) -> None:
     killed = submit(folder, moment)
     assert killed.wait(timeout=PATIENCE_S) == -signal.SIGKILL
     killed.communicate()
@@ -130,7 +130,7 @@ def test_a_young_record_is_left_to_its_writer(folder: Path) -> None:
     assert answer(waiting)["created"] is True
 
 
-def test_a_wait_finishes_what_a_dead_submit_left(folder: Path) -> None:
+def test_a_wait_completes_the_submit_of_a_killed_process(folder: Path) -> None:
     submit(folder, "before the call").communicate(timeout=PATIENCE_S)
     age_records(folder, 61)
     watcher = runner(folder)
@@ -140,7 +140,7 @@ def test_a_wait_finishes_what_a_dead_submit_left(folder: Path) -> None:
 
 
 def kill_the_supervisor(folder: Path, seed: int) -> None:
-    """One life: submit, kill the supervisor after a seeded delay, recover by asking, and look at what is left."""
+    """Submit, kill the supervisor after a seeded delay, recover with a status call, and check what remains."""
     chance = random.Random(seed)  # noqa: S311 - a moment, not a secret
     watcher = runner(folder)
     spec = job(f"job-{seed}", nodes=2, env={"NAP": "0.3", "CHILD": "1"})
@@ -170,15 +170,15 @@ def test_hundreds_of_killed_supervisors(folder: Path) -> None:
         kill_the_supervisor(folder, seed)
 
 
-def test_a_supervisor_killed_before_its_nodes_start_gives_the_job_its_place_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lease is there, the supervisor is dead, no node was started: the job is not lost and does not fail."""
+def test_a_job_whose_supervisor_died_before_its_nodes_started_is_queued_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lease exists, the supervisor is dead, and no node was started: the job is not lost and does not fail."""
     watcher = runner(folder)
     pool = folder / "pool"
-    monkeypatch.setattr(sys, "executable", "/bin/false")  # a supervisor that dies at once
+    monkeypatch.setattr(sys, "executable", "/bin/false")  # a supervisor that exits at once
     run = watcher.submit(job(), None).status.run_id
     monkeypatch.undo()
     monkeypatch.setattr(base, "BOOTSTRAP", folder / "node_program.py")
     assert watcher.wait(run).state is State.SUCCEEDED
     assert starts(folder, run) == [(0, 0)]
     assert json.loads((pool / "jobs" / f"{run}.0" / "job.json").read_text())["state"] == "SUCCEEDED"
-    assert not run_dir(folder, run).joinpath("attempts").exists()  # this node program claims none
+    assert not run_dir(folder, run).joinpath("attempts").exists()  # this node program claims no attempt

@@ -1,4 +1,4 @@
-"""A node that is killed with -9 and started again: the others wait for it, and the run ends as if nothing had happened."""
+"""A node is killed with -9 and restarted: the others wait for it, and the run gives the result of an undisturbed one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.helpers.waiting import wait_for
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
 SETTINGS = ["steps=16", "batch=8", "context=32", "width=32", "layers=1", "corpus_bytes=200000", "val_bytes=8192", "dropout=0.1"]
 
-# The trainer; in the first attempt it stays at a step until its node or another one is killed.
+# The trainer. In the first attempt it waits at a step until its node or another one is killed.
 STAYS = """
 import os, sys, time
 from gpuyard.training_jobs.launch import hook
@@ -38,7 +38,7 @@ def _result(run: NodeProcesses) -> dict[str, Any]:
 
 
 def _undisturbed(folder: Path, strategy: str) -> dict[str, Any]:
-    """The same ranks on one node, left alone."""
+    """Train on the same ranks on one node, without a disturbance."""
     folder.mkdir()
     run = NodeProcesses(folder, {"command": ["-m", "gpuyard.training_jobs.train", *SETTINGS, f"strategy={strategy}"], "nodes": 1})
     assert finish(run.submit()) == [0], run.log(0)
@@ -46,7 +46,7 @@ def _undisturbed(folder: Path, strategy: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("strategy", "lost"), [pytest.param("ddp", 1, marks=pytest.mark.soak), ("fsdp", 0)])
-def test_a_lost_node_that_comes_back_changes_nothing(tmp_path: Path, strategy: str, lost: int) -> None:
+def test_a_lost_node_that_returns_does_not_change_the_result(tmp_path: Path, strategy: str, lost: int) -> None:
     command = ["stays.py", *SETTINGS, f"strategy={strategy}", "save_every_steps=5"]
     returns = {"GPUYARD_RETURN_S": "60"}
     run = NodeProcesses(
@@ -74,7 +74,7 @@ def test_a_lost_node_that_comes_back_changes_nothing(tmp_path: Path, strategy: s
 
 
 @pytest.mark.parametrize("lost", [[0], [2], [1, 2]])
-def test_all_that_are_left_meet_again(tmp_path: Path, lost: list[int]) -> None:
+def test_all_remaining_nodes_meet_again(tmp_path: Path, lost: list[int]) -> None:
     command = ["sh", "-c", "test $GPUYARD_ATTEMPT = 2 || exec sleep 600"]
     returns = {"GPUYARD_RETURN_S": "30"}
     run = NodeProcesses(tmp_path, {"command": command, "launcher": "none", "nodes": 3}, node_env=dict.fromkeys(range(3), returns))
@@ -91,7 +91,7 @@ def test_all_that_are_left_meet_again(tmp_path: Path, lost: list[int]) -> None:
     wait_for(lambda: not run.processes(), limit_s=5)
 
 
-def test_a_lost_node_is_waited_for_so_long_and_no_longer(tmp_path: Path) -> None:
+def test_a_lost_node_is_waited_for_only_so_long(tmp_path: Path) -> None:
     run = NodeProcesses(tmp_path, {"command": ["sleep", "600"], "launcher": "none"}, node_env={0: {"GPUYARD_RETURN_S": "1.5"}})
     nodes = run.submit()
     run.until(lambda: run.output(1, "progress.json")["phase"] == "running")

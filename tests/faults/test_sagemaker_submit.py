@@ -1,4 +1,4 @@
-"""Submits to SageMaker that race, die at every line and meet faults: one job, whatever happens; and how many calls one costs."""
+"""Submits to SageMaker that run at the same instant, crash at every line or meet faults: exactly one job. Also the calls per submit."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _OURS = ("runner.py", "lifecycle/handle.py", "lifecycle/journal.py", "sagemaker/
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     with yard(tmp_path, monkeypatch, program="print('runs')") as found:
-        found.sagemaker.machines = 0  # what is submitted waits: these tests are about submits
+        found.sagemaker.machines = 0  # submitted jobs wait: these tests are about submits
         yield found
 
 
 def submit(key: str, ahead_s: float = 0.0) -> Submitted:
-    """As a process of its own would, on a clock that is ahead by so much."""
+    """Submit as a new process would, with a clock that is ahead by `ahead_s`."""
     runner = Runner({"h100": make_target()}, clock=lambda: time.time() + ahead_s, sleep=lambda _: None)
     return runner.submit(job(nodes=2), None, key=key)
 
 
-@pytest.mark.soak  # half a minute; the same lines with Batch behind them are in every run
-def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yard) -> None:
+@pytest.mark.soak  # half a minute; AWS Batch's tests always run the same lines
+def test_a_submit_that_crashes_at_any_line_is_completed_by_the_next_one(service: Yard) -> None:
     def made(run: str) -> int:
         return sum(run.rpartition("-")[2] in name for name in service.sagemaker.jobs)
 
@@ -57,7 +57,7 @@ def test_a_passing_fault_of_the_service_is_survived(service: Yard, fault: Fault,
 
 
 @FAULTS
-def test_a_lasting_fault_is_said_and_makes_no_second_job(service: Yard, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lasting_fault_is_reported_and_makes_no_second_job(service: Yard, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     service.sagemaker.fail("CreateTrainingJob", fault, times=20)
     with pytest.raises((AuthError, LostSightError)) as told:
@@ -80,8 +80,8 @@ def test_a_submission_costs_four_calls_and_lists_nothing(service: Yard) -> None:
     assert len(service.moto.calls) - stored <= 6
 
 
-def test_many_jobs_are_one_list_for_each_hundred_and_those_that_ended_one_call_each(service: Yard) -> None:
-    """A hundred jobs: one call, or two where one ended since the last look."""
+def test_the_states_of_a_hundred_jobs_cost_one_list_call_and_one_call_per_ended_job(service: Yard) -> None:
+    """A hundred jobs cost one call, or two if one ended since the last look."""
     runs = [submit(f"night-{number}").status for number in range(7)]
     runner = Runner({"h100": make_target()})
 
@@ -101,10 +101,10 @@ def test_many_jobs_are_one_list_for_each_hundred_and_those_that_ended_one_call_e
     assert (states[runs[3].run_id], calls) == (State.CANCELLED, ["ListTrainingJobs", "DescribeTrainingJob"])
     assert look() == (states, ["ListTrainingJobs"])  # its end is in the record now
     service.sagemaker.fail("ListTrainingJobs", DENIED)
-    assert look() == (states, ["ListTrainingJobs", *["DescribeTrainingJob"] * 6])  # who may not list still sees
+    assert look() == (states, ["ListTrainingJobs", *["DescribeTrainingJob"] * 6])  # without permission to list, single looks still work
 
 
-def test_a_list_goes_on_over_pages(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_continues_over_pages(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     service.sagemaker.page = 2
     monkeypatch.setattr(sagemaker, "_PER_LIST", 2)
     for number in range(3):

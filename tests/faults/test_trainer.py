@@ -1,4 +1,4 @@
-"""The trainer under launch, disturbed at a chosen moment: a stop in each phase, a collective that hangs, a kill while it saves."""
+"""The trainer under launch, disturbed at a chosen moment: a stop in each phase, a hanging collective, a kill during a save."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.helpers.waiting import wait_for
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
 SETTINGS = ["steps=5", "batch=4", "context=16", "width=16", "layers=1", "corpus_bytes=50000", "val_bytes=4096", "dropout=0.1"]
 
-# The trainer in its first attempt, which at a chosen moment waits until it was asked to stop, and then goes on.
+# The trainer. In its first attempt it waits at a chosen moment for a stop request, and then continues.
 HELD = """
 import os, pathlib, sys, time
 moment, words, disturbed = sys.argv[1], sys.argv[2:], os.environ["GPUYARD_ATTEMPT"] == "1"
@@ -113,14 +113,14 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_a_stop_is_obeyed_in_time_though_a_collective_hangs(tmp_path: Path) -> None:
+def test_a_stop_is_obeyed_in_time_although_a_collective_hangs(tmp_path: Path) -> None:
     run = NodeProcesses(tmp_path, {"command": ["hangs.py", *SETTINGS], "nodes": 1}, {"hangs.py": HANGS})
     nodes = run.submit(grace_s=8)
     run.until(lambda: run.output(1, "progress.json")["step"] == 2)
     nodes[0].send_signal(signal.SIGTERM)
     assert finish(nodes, 20) == [75], run.log(0)
     assert "and the step does not end: leaving without a save" in run.log(0)
-    assert "in _one_step" in run.log(0)  # where it hangs is told
+    assert "in _one_step" in run.log(0)  # the hanging place is reported
     wait_for(lambda: not run.processes(), limit_s=5)
 
 
@@ -138,7 +138,7 @@ sys.exit(__main__.main(sys.argv[2:]))
 """
 
 
-def test_a_kill_in_the_middle_of_an_asynchronous_write_changes_nothing(tmp_path: Path, undisturbed: dict[str, object]) -> None:
+def test_a_kill_during_an_asynchronous_save_does_not_change_the_result(tmp_path: Path, undisturbed: dict[str, object]) -> None:
     run = _run(tmp_path, TEARS, "", "saving=async")
     assert finish(run.submit()) == [137], run.log(0)
     torn = run.run / "checkpoints/4/.tmp-state-1-0-0.safetensors"

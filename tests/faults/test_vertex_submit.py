@@ -1,4 +1,4 @@
-"""Submits to Vertex that race, die at every line and meet faults: one job, whatever happens; and how many calls one costs."""
+"""Submits to Vertex AI that run at the same instant, crash at every line or meet faults: exactly one job. Also the calls per submit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OURS = ("runner.py", "lifecycle/handle.py", "lifecycle/journal.py", "vertex/__i
 def service(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     monkeypatch.setattr("google.api_core.retry.retry_unary.time.sleep", lambda _: None)
     with yard(tmp_path, monkeypatch, program="print('runs')", door=request.param) as found:
-        found.vertex.machines = 0  # what is submitted waits: these tests are about submits
+        found.vertex.machines = 0  # submitted jobs wait: these tests are about submits
         yield found
 
 
@@ -36,13 +36,13 @@ def backend(target: JobTarget) -> vertex.VertexBackend:
 
 
 def submit(key: str, ahead_s: float = 0.0) -> Submitted:
-    """As a process of its own would, on a clock that is ahead by so much."""
+    """Submit as a new process would, with a clock that is ahead by `ahead_s`."""
     runner = Runner({"l4": make_target()}, backend_for=backend, clock=lambda: time.time() + ahead_s, sleep=lambda _: None)
     return runner.submit(job(nodes=2), None, key=key)
 
 
 @pytest.mark.parametrize("every", [6, pytest.param(1, marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
-def test_a_submit_that_dies_at_any_line_is_finished_by_the_next_one(service: Yard, every: int) -> None:
+def test_a_submit_that_crashes_at_any_line_is_completed_by_the_next_one(service: Yard, every: int) -> None:
     def made(run: str) -> int:
         return sum(found.message.labels["gpuyard_run"] == run for found in service.vertex.jobs.values())
 
@@ -65,7 +65,7 @@ def test_a_passing_fault_of_the_service_is_survived(service: Yard, fault: Fault)
 
 
 @pytest.mark.parametrize("fault", [THROTTLED, UNAVAILABLE, EXPIRED], ids=["throttled", "5xx", "expired"])
-def test_a_lasting_fault_is_said_and_makes_no_second_job(service: Yard, fault: Fault) -> None:
+def test_a_lasting_fault_is_reported_and_makes_no_second_job(service: Yard, fault: Fault) -> None:
     service.vertex.fail("CreateCustomJob", fault, times=20)
     with pytest.raises((AuthError, LostSightError)) as told:
         submit("nightly")
@@ -75,10 +75,10 @@ def test_a_lasting_fault_is_said_and_makes_no_second_job(service: Yard, fault: F
     assert len(service.vertex.jobs) == 1
 
 
-def test_an_answer_that_was_lost_on_a_service_that_lists_late_is_found_by_the_next_submit(
+def test_a_job_whose_response_was_lost_is_found_by_the_next_submit_although_the_listing_lags(
     service: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No second call is made on the strength of a listing that may be behind."""
+    """A listing that may lag never causes a second call."""
     monkeypatch.setattr(vertex.VertexBackend, "find", lambda self, run: None)
     service.vertex.fail("CreateCustomJob", LOST)
     with pytest.raises(LostSightError, match="never answered whether it took the job"):
@@ -89,9 +89,7 @@ def test_an_answer_that_was_lost_on_a_service_that_lists_late_is_found_by_the_ne
 
 @pytest.mark.parametrize(("fault", "error", "code"), [(DENIED, AuthError, Exit.AUTH), (QUOTA, QuotaError, Exit.QUOTA)])
 @pytest.mark.parametrize("service", ["grpc", "rest"], indirect=True)
-def test_a_refusal_is_told_apart_and_the_next_submit_tries_again(
-    service: Yard, fault: Fault, error: type[GpuyardError], code: Exit
-) -> None:
+def test_each_refusal_has_its_error_and_the_next_submit_retries(service: Yard, fault: Fault, error: type[GpuyardError], code: Exit) -> None:
     service.vertex.fail("CreateCustomJob", fault)
     with pytest.raises(error) as refused:
         submit("nightly")
@@ -101,11 +99,11 @@ def test_a_refusal_is_told_apart_and_the_next_submit_tries_again(
     assert len(service.vertex.jobs) == 1
 
 
-def test_credentials_that_run_out_while_a_job_is_watched_lose_sight_of_it_and_no_more(service: Yard) -> None:
+def test_expired_credentials_lose_sight_of_a_watched_job_only(service: Yard) -> None:
     run = submit("nightly").status.run_id
     runner = Runner({"l4": make_target()}, backend_for=backend)
     service.tokens.revoke()
-    assert runner.status(run).state is State.PENDING  # renewed in silence
+    assert runner.status(run).state is State.PENDING  # renewed without a message
     service.tokens.revoke()
     service.tokens.refuses = True
     service.storage.accepts = lambda token: True  # the record can still be read
@@ -128,7 +126,7 @@ def test_watching_survives_throttling_and_outages(service: Yard) -> None:
     assert runner.wait(run).state is State.CANCELLED
 
 
-def test_a_submission_costs_four_calls_and_lists_nothing_and_a_hundred_are_looked_at_in_one(service: Yard) -> None:
+def test_a_submit_costs_four_calls_and_the_states_of_a_hundred_jobs_one(service: Yard) -> None:
     submit("first")
     stored, asked = len(service.storage.calls), len(service.vertex.calls)
     second = submit("second")
@@ -147,15 +145,13 @@ def test_a_submission_costs_four_calls_and_lists_nothing_and_a_hundred_are_looke
     assert second.status.service.id in found
 
 
-def test_a_state_that_nobody_knows_is_no_success(service: Yard) -> None:
+def test_an_unknown_state_is_no_success(service: Yard) -> None:
     run = submit("nightly").status.run_id
     service.vertex.strange = 99
     assert Runner({"l4": make_target()}, backend_for=backend).status(run).state is State.UNKNOWN
 
 
-def test_a_listing_of_many_pages_is_read_no_further_than_it_is_needed_and_its_errors_are_told(
-    service: Yard, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_listing_is_read_only_as_far_as_needed_and_its_errors_are_reported(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vertex, "_PAGE", 10)
     first = submit("first").status.service.id
     for number in range(32):

@@ -1,7 +1,7 @@
-"""One small job through each real service of a yard on AWS: `make live`. Never part of `make test`: it needs an account and costs money.
+"""A live smoke test: one small job on each service of a real AWS yard. `make live` runs it, `make test` never does: it costs money.
 
-GPUYARD_LIVE_STACK names a stack that is up, GPUYARD_LIVE_POOLS pools of it with the smallest machines (comma-separated, one for each
-service to try). Each job may cost a dollar at most, is cancelled whatever happens, and its record is removed from the run bucket.
+GPUYARD_LIVE_STACK names a stack that is up, GPUYARD_LIVE_POOLS its pools with the smallest machines (comma-separated, one for each
+service to try). Each job costs at most a dollar and is always cancelled, and its record is removed from the run bucket.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def runner(targets: dict[str, JobTarget]) -> Iterator[tuple[Runner, list[str]]]:
 
 
 def remove(runner: Runner, run: str) -> None:
-    """The run's folder, nothing else of the bucket. What is kept as older versions goes by the bucket's own rule."""
+    """Remove the run's folder and nothing else. The bucket's own rule expires older versions."""
     import boto3
 
     bucket = urlsplit(runner._find(run).journal.url)

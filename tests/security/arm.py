@@ -1,7 +1,8 @@
-"""Recorded Azure resources as an Azure Resource Manager template, a form that Checkov reads.
+"""Converts recorded Azure resources into an Azure Resource Manager template, which Checkov reads.
 
-The SDK leaves out `properties`, at the top and in objects that are resources of their own inside lists, such as the rules of a security
-group: put back here by azure_types.json, or a rule that is open to the world is not seen. The few names that differ are there too.
+The SDK leaves out `properties`, at the top and in list items that are resources themselves, such as the rules of a security group.
+azure_types.json says where they belong; without them Checkov would not see a rule that is open to the world. Names that differ are there
+too.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ _SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemp
 
 
 def template(resources: list[Row]) -> dict[str, Any]:
-    """The template of them."""
+    """Return the template of these resources."""
     found = [_resource(row) for row in resources if azure_types.table()[row.token]["arm"]]
     return {"$schema": _SCHEMA, "contentVersion": "1.0.0.0", "resources": found}
 
 
 def address(row: Row) -> str:
-    """How Checkov names a resource."""
+    """Return Checkov's name of a resource."""
     return f"{azure_types.table()[row.token]['arm']}.{_name(row)}"
 
 
@@ -35,7 +36,7 @@ def _resource(row: Row) -> dict[str, Any]:
 
 
 def _name(row: Row) -> str:
-    """Its name in the program, or where a rule judges that the one it has in Azure."""
+    """Return the name in the program, or the name in Azure where a rule judges it."""
     return str(row.inputs.get(azure_types.table()[row.token].get("judged_name", "")) or row.name)
 
 
@@ -60,7 +61,7 @@ def _value(kind: sdk_schema.Kind, value: Any) -> Any:
 
 
 def _is(kind: sdk_schema.Kind, value: Any) -> bool:
-    """Whether a value is of this kind: an object has its names, all the way down."""
+    """Return whether a value is of this kind. An object must have the kind's property names, at every level."""
     if isinstance(value, Mapping) and kind.word == "object":
         fields = sdk_schema.fields(kind.home, kind.name)
         return all(name in fields and _is(fields[name].kind, item) for name, item in value.items())

@@ -1,4 +1,4 @@
-"""What a canary is: a deliberately bad resource that the scanner must refuse, or it does not see that type at all."""
+"""A canary: a deliberately bad resource. If the scanner does not refuse it, it does not see that type at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Canary(NamedTuple):
-    """A bad resource and the rules that must fail; `on` is where Checkov reports them, if not on the resource itself."""
+    """A bad resource and the rules that must fail. `on`: where Checkov reports them, if not on the resource itself."""
 
     token: str
     rules: tuple[str, ...]

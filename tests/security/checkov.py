@@ -1,4 +1,4 @@
-"""One run of Checkov over plans and templates: start-up is most of its ten seconds, so all go into one."""
+"""Runs Checkov once over all plans and templates, because its start takes most of its ten seconds."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 @dataclass
 class Verdict:
-    """Of one plan or template: resource address -> the ids of the checks that failed, and that passed."""
+    """The result of one plan or template: resource address -> ids of the failed and of the passed checks."""
 
     failed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     passed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
 def judge(folder: Path, plans: Mapping[str, Any]) -> dict[str, Verdict]:
-    """Checkov's verdict on each plan or template, by its name. `folder` is empty."""
+    """Return Checkov's verdict on each plan or template, by name. `folder` must be empty."""
     executable = scanner.ensure(CHECKOUT, lambda _: None)
     for name, plan in plans.items():
         (folder / f"{name}.json").write_text(json.dumps(plan), encoding="utf-8")

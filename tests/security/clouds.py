@@ -1,4 +1,4 @@
-"""What the security tests know of each cloud: its yards, how they are shown to Checkov, canaries, skips and our own rules."""
+"""The security tests' data of each cloud: yards, translation for Checkov, canaries, skips and our own rules."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ class Cloud:
     table: Mapping[str, Any]
     """Every type that the translation knows."""
     document: Callable[[list[Row], Mapping[str, Origin]], dict[str, Any]]
-    """What Checkov reads, of resources and of whose the ids in them are."""
+    """Return Checkov's input from resources and from the origins of the ids in them."""
     address: Callable[[Row], str]
-    """How Checkov names a resource."""
+    """Return Checkov's name of a resource."""
     canaries: tuple[Canary, ...]
     names: Mapping[str, str]
-    """Type of a canary -> its name, where others refer to it."""
+    """Type of a canary -> its name, where other canaries refer to it."""
     origins: Mapping[str, Origin]
-    """What in canaries is the id of another one."""
+    """The ids in canaries that refer to another canary."""
     blind: frozenset[str]
-    """Types that Checkov has no rule for."""
+    """Types without a Checkov rule."""
     rules: Rules
 
     @property
     def yards(self) -> tuple[str, ...]:
-        """Its committed stacks. Azure's are open to somebody, so one that is not is beside them."""
+        """Return the committed stacks of the cloud. For Azure, a private yard is added, because the committed ones are public."""
         return (*committed_stacks.YARDS.get(self.name, ()), *((committed_stacks.CLOSED,) if self.name == "azure" else ()))
 
     @property
     def skips(self) -> list[dict[str, str]]:
-        """What is found and stays as it is."""
+        """Return the accepted findings."""
         text = (_ROOT / self.name / "skips.toml").read_text(encoding="utf-8")
         return list(tomllib.loads(text).get("skip", []))
 
     def canary_row(self, canary: Canary) -> Row:
-        """A canary as a resource."""
+        """Return a canary as a resource."""
         name = self.names.get(canary.token) or f"canary{self.canaries.index(canary)}"
         return Row(canary.token, name, canary.inputs)
 

@@ -1,4 +1,4 @@
-"""Recorded resources of a cloud, as the scanner's translations and our own rules read them."""
+"""Recorded resources of a cloud in the form that the translations for Checkov and our own rules read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.fakes.pulumi_provider import resource_rules, sdk_check
 
 
 class Row(NamedTuple):
-    """A resource: its type token, its name in the program, its inputs as they go over the wire, and whether a destroy leaves it."""
+    """A resource: type token, name in the program, inputs in wire form, and whether a destroy keeps it."""
 
     token: str
     name: str
@@ -19,7 +19,7 @@ class Row(NamedTuple):
 
 
 def resources_of(recording: Recording) -> list[Row]:
-    """What clouds make of a recording: all but components, providers and resources of ours."""
+    """Return the resources of clouds in a recording, without components, providers and our own dynamic resources."""
     return [
         Row(request.type, request.name, sdk_check.plain(properties(request.object)), bool(request.protect or request.retainOnDelete))
         for request in recording.resources.values()

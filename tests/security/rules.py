@@ -1,4 +1,4 @@
-"""Our own rules over what Checkov is blind to: pure predicates over recorded resources, each a line of what is wrong."""
+"""Runs our own rules, which cover what Checkov does not check: pure predicates over recorded resources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SECRET = re.compile(r"AKIA[0-9A-Z]{16}|-----BEGIN|(?i:(secret|token|passw)\w*\s
 
 
 def wrong(rules: Rules, resources: Sequence[Row]) -> list[str]:
-    """Everything the rules refuse: `type name: what`."""
+    """Return everything that the rules refuse, as `type name: problem`."""
     return [
         f"{row.token.rpartition(':')[2]} {row.name}: {problem}"
         for row in resources
@@ -25,7 +25,7 @@ def wrong(rules: Rules, resources: Sequence[Row]) -> list[str]:
 
 
 def secret_in(data: str) -> str:
-    """The beginning of what looks like a secret in a boot script, plain or in base64; empty if there is none."""
+    """Return the beginning of a text that looks like a secret in a boot script, plain or in base64. Empty if there is none."""
     try:
         text = base64.b64decode(data, validate=True).decode()
     except ValueError:

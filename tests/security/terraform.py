@@ -1,7 +1,7 @@
-"""Recorded AWS and GCP resources as the JSON of a Terraform plan, the form that Checkov reads.
+"""Converts recorded AWS and GCP resources into the JSON of a Terraform plan, which Checkov reads.
 
-Names differ in two ways: camelCase, and lists which Pulumi's bridge writes in the plural (terraform.json of a cloud has each one: without
-it a block is not seen, and a check that sees nothing passes). References, which graph checks follow, are told from values by `origins`.
+Names differ in two ways: camelCase, and plural names of lists in Pulumi's bridge. terraform.json of a cloud has each such list: a missing
+one hides a block, and a check that sees nothing passes. `origins` tells references, which graph checks follow, from plain values.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _MAPS = [Path(__file__).with_name(cloud) / "terraform.json" for cloud in ("aws",
 
 @functools.cache
 def table() -> Mapping[str, Any]:
-    """Type token -> its Terraform type and the Terraform names of its lists."""
+    """Return type token -> Terraform type, and the Terraform names of its lists."""
     return {token: row for file in _MAPS for token, row in json.loads(file.read_text(encoding="utf-8"))["types"].items()}
 
 
 def plan(resources: list[Row], origins: Mapping[str, Origin]) -> dict[str, Any]:
-    """The plan of creating them."""
+    """Return the plan that creates these resources."""
     pattern = re.compile("|".join(re.escape(value) for value in sorted(origins, key=len, reverse=True)) or "$^")
     blocks = [_resource(row, origins, pattern) for row in resources]
     changes = [{**address, "change": {"actions": ["create"], "before": None, "after": values}} for address, values, _ in blocks]
@@ -41,7 +41,7 @@ def plan(resources: list[Row], origins: Mapping[str, Origin]) -> dict[str, Any]:
 
 
 def address(token: str, name: str) -> str:
-    """A resource's address in the plan."""
+    """Return a resource's address in the plan."""
     return f"{table()[token]['terraform']}.{name}"
 
 
@@ -58,9 +58,9 @@ def _resource(row: Row, origins: Mapping[str, Origin], pattern: re.Pattern[str])
             whose = [(address(each.token, each.name), _snake(each.attribute)) for each in found]
             expressions[terraform] = {"references": [part for at, word in whose for part in (f"{at}.{word}", at)]}
         if isinstance(value, str) and value in origins:
-            continue  # Checkov puts the reference in its place
+            continue  # Checkov replaces the value by the reference
         if isinstance(value, list):
-            value = [None if isinstance(item, str) and item in origins else item for item in value]  # there too
+            value = [None if isinstance(item, str) and item in origins else item for item in value]  # here too
         values[terraform] = _value(row.token, known[name].kind, value)
     return head, values, expressions
 

@@ -1,4 +1,4 @@
-"""Checkov over the committed yards of every cloud, with a canary for each type it can judge: nothing it finds is unexplained."""
+"""Checkov over the committed yards of every cloud, with a canary for each type that it checks. Every finding has an explanation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.security.clouds import CLOUDS, Cloud
 from tests.security.rows import Row, resources_of
 from tests.security.rules import wrong
 
-OWN = "own"  # the id of a skip that is about a rule of our own
+OWN = "own"  # the id of a skip for one of our own rules
 YARDS = [(cloud, stack) for cloud in CLOUDS for stack in cloud.yards]
 each_cloud = pytest.mark.parametrize("cloud", CLOUDS, ids=lambda cloud: cloud.name)
 each_yard = pytest.mark.parametrize(("cloud", "stack"), YARDS, ids=[stack for _, stack in YARDS])
@@ -46,7 +46,7 @@ def test_every_canary_is_found(cloud: Cloud, verdicts: dict[str, checkov.Verdict
 
 
 @each_cloud
-def test_every_type_has_a_canary_or_is_known_to_be_unseen(cloud: Cloud) -> None:
+def test_every_type_has_a_canary_or_no_checkov_rule(cloud: Cloud) -> None:
     judged = {canary.token for canary in cloud.canaries}
     assert judged | cloud.blind == set(cloud.table)
     assert not judged & cloud.blind
@@ -62,7 +62,9 @@ def test_the_maps_have_every_list_of_the_sdks() -> None:
 
 
 @each_yard
-def test_nothing_in_a_yard_is_unexplained(cloud: Cloud, stack: str, yards: dict[str, Any], verdicts: dict[str, checkov.Verdict]) -> None:
+def test_every_finding_in_a_yard_is_explained(
+    cloud: Cloud, stack: str, yards: dict[str, Any], verdicts: dict[str, checkov.Verdict]
+) -> None:
     unexplained = {
         address: sorted(rule for rule in rules if not any(_covers(skip, rule, address) for skip in cloud.skips))
         for address, rules in verdicts[stack].failed.items()
@@ -72,7 +74,7 @@ def test_nothing_in_a_yard_is_unexplained(cloud: Cloud, stack: str, yards: dict[
 
 
 @each_yard
-def test_checkov_looked_at_what_it_can_judge(cloud: Cloud, stack: str, yards: dict[str, Any], verdicts: dict[str, checkov.Verdict]) -> None:
+def test_checkov_checked_every_type_it_can(cloud: Cloud, stack: str, yards: dict[str, Any], verdicts: dict[str, checkov.Verdict]) -> None:
     least = {canary.token: len(canary.rules) for canary in cloud.canaries if canary.on is None}
     verdict = verdicts[stack]
     for row in yards[stack][0]:
@@ -95,7 +97,7 @@ def _covers(skip: dict[str, str], rule: str, address: str) -> bool:
 
 
 def _lists(token: str) -> set[str]:
-    """The names of all list properties a type takes, nested ones too."""
+    """Return the names of all list properties of a type, nested ones included."""
     found: set[str] = set()
 
     def walk(kind: sdk_schema.Kind, above: frozenset[sdk_schema.Kind]) -> None:

@@ -1,4 +1,4 @@
-"""A deliberately bad example of each AWS type that Checkov can judge, and the rules that must say so: a lost block is seen here."""
+"""Canaries for AWS: a deliberately bad resource of each type that Checkov checks, and the rules that must fail on it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ CANARIES = (
     ),
     Canary(
         "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule",
-        ("CKV_AWS_382", "CKV_AWS_23"),  # it wants ports; a rule of all protocols has none: see own_rules.py
+        ("CKV_AWS_382", "CKV_AWS_23"),  # the rule needs ports, and a security rule for all protocols has none: see own_rules.py
         {"securityGroupId": "sg-1", "ipProtocol": "-1", "cidrIpv4": "0.0.0.0/0", "fromPort": -1, "toPort": -1},
     ),
     Canary("aws:cloudwatch/logGroup:LogGroup", ("CKV_AWS_158", "CKV_AWS_338"), {"retentionInDays": 7}),
@@ -107,7 +107,7 @@ CANARIES = (
     ),
     Canary("aws:sns/topic:Topic", ("CKV_AWS_26",), {"displayName": "x"}),
 )
-# Types that Checkov has no rule of its own for. The rules in own_rules.py look at those that could hurt.
+# Types without a Checkov rule. own_rules.py checks those that matter.
 BLIND = frozenset(
     {
         "aws:autoscaling/schedule:Schedule",

@@ -1,4 +1,4 @@
-"""Rules of our own over what on AWS Checkov is blind to."""
+"""Our own rules for AWS resources that Checkov does not check."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _strangers_need_a_condition(row: Row, _: Sequence[Row]) -> Iterator[str]:
 
 
 def _tls_alone(row: Row, resources: Sequence[Row]) -> Iterator[str]:
-    """Of a bucket: some policy of it refuses plain HTTP. Policies name it by its id, which is its name."""
+    """Return whether some policy of a bucket refuses plain HTTP. A policy names the bucket by its id, which is its name."""
     policies = [other for other in resources if other.token == "aws:s3/bucketPolicy:BucketPolicy"]
     for policy in policies:
         for statement in _statements(policy.inputs.get("policy")):

@@ -1,4 +1,4 @@
-"""Each rule of our own refuses its bad example, and passes the good one."""
+"""Each of our own AWS rules refuses its bad example and passes the good one."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_bucket_that_refuses_plain_http_passes() -> None:
     )
 
 
-def test_every_rule_is_about_a_type_the_sdk_has_and_has_a_bad_example() -> None:
+def test_every_rule_has_a_bad_example_of_a_type_in_the_sdk() -> None:
     for token in own_rules.RULES:
         assert sdk_check.resource(token).token == token
         assert token in {bad[0] for bad in BAD}

@@ -1,4 +1,4 @@
-"""A deliberately bad example of each Azure type that Checkov can judge, and the rules that must say so: a lost block is seen here."""
+"""Canaries for Azure: a deliberately bad resource of each type that Checkov checks, and the rules that must fail on it."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ CANARIES = (
         {**_OF, "accountName": "open", "networkRuleSet": {"defaultAction": "Allow"}, "sku": {"name": "Standard_LRS"}, "kind": "StorageV2"},
     ),
 )
-# Types that Checkov has no rule of its own for. The rules in own_rules.py look at those that could hurt.
+# Types without a Checkov rule. own_rules.py checks those that matter.
 BLIND = frozenset(
     {
         "azure-native:applicationinsights:Component",

@@ -1,4 +1,4 @@
-"""Rules of our own over what on Azure Checkov is blind to: it knows most of these things in Terraform's form alone."""
+"""Our own rules for Azure resources that Checkov does not check: it knows most of these only in Terraform's form."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.security.rules import Rules, secret_in
 _WORLD = ("*", "0.0.0.0/0", "::/0", "Internet", "Any")
 _ACCOUNT = "azure-native:storage:StorageAccount"
 _ML = "azure-native:machinelearningservices"
-# What leads to an account privately; to a workspace's own storage Azure ML makes the door itself
+# Private endpoints of an account. Azure ML itself creates those of a workspace's own storage.
 _DOORS = ("azure-native:network:PrivateEndpoint", f"{_ML}:ManagedNetworkSettingsRule", f"{_ML}:Workspace")
-# Roles that give everything, or the right to give: learn.microsoft.com/azure/role-based-access-control/built-in-roles
+# Roles that grant everything, or the right to grant: learn.microsoft.com/azure/role-based-access-control/built-in-roles
 _BROAD = {
     "8e3af657-a8ff-443c-a75c-2fe8c4bcb635": "Owner",
     "b24988ac-6180-42a0-ab88-20f7382dd24c": "Contributor",
@@ -102,7 +102,7 @@ def _open(rule: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_https_to_one_place(rule: Mapping[str, Any]) -> bool:
-    """Who comes then is asked for an identity by what is there."""
+    """Return whether a rule allows HTTPS to one destination only, which then authenticates the caller."""
     ports = (rule.get("protocol"), rule.get("destinationPortRange"))
     return ports == ("Tcp", "443") and rule.get("destinationAddressPrefix") not in (None, *_WORLD, "VirtualNetwork")
 

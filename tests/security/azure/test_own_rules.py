@@ -1,4 +1,4 @@
-"""Each rule of our own for Azure refuses its bad example, and passes the good one."""
+"""Each of our own Azure rules refuses its bad example and passes the good one."""
 
 from __future__ import annotations
 
@@ -66,17 +66,17 @@ OWNER = "/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/8e3a
 
 
 def machines(**profile: Any) -> dict[str, Any]:
-    """A scale set with something else of its machines."""
+    """Return a scale set with changed machine properties."""
     return {**GOOD_SET, "virtualMachineProfile": {**GOOD_SET["virtualMachineProfile"], **profile}}
 
 
 def cards(**more: Any) -> dict[str, Any]:
-    """A scale set with another network card."""
+    """Return a scale set with another network interface."""
     return machines(networkProfile={"networkInterfaceConfigurations": [{**CARD, **more}]})
 
 
 def cluster(**more: Any) -> dict[str, Any]:
-    """A cluster with something else of its nodes."""
+    """Return a cluster with changed node properties."""
     return {"properties": {**GOOD_COMPUTE["properties"], "properties": {**GOOD_CLUSTER, **more}}}
 
 
@@ -150,7 +150,7 @@ def test_the_good_example_passes(token: str, inputs: dict[str, Any]) -> None:
     assert wrong(own_rules.RULES, [Row(token, "good", inputs)]) == []
 
 
-def test_what_others_lead_to_passes() -> None:
+def test_what_other_resources_refer_to_passes() -> None:
     endpoint = {"privateLinkServiceConnections": [{"name": "c", "privateLinkServiceId": "/s/storageAccounts/runs"}]}
     gateway = {"publicIpAddresses": [{"id": "/s/publicIPAddresses/out"}]}
     rows = [
@@ -163,7 +163,7 @@ def test_what_others_lead_to_passes() -> None:
     assert wrong(own_rules.RULES, rows) == []
 
 
-def test_every_rule_is_about_a_type_the_sdk_has_and_has_a_bad_example() -> None:
+def test_every_rule_has_a_bad_example_of_a_type_in_the_sdk() -> None:
     assert set(own_rules.RULES) == {bad[0] for bad in BAD}
     for token, inputs in [*((token, inputs) for token, inputs, _ in BAD), *GOOD]:
         assert not [line for line in sdk_check.problems(token, inputs) if not line.endswith(": required")], (

@@ -1,4 +1,4 @@
-"""A deliberately bad example of each GCP type that Checkov can judge, and the rules that must say so: a lost block is seen here."""
+"""Canaries for GCP: a deliberately bad resource of each type that Checkov checks, and the rules that must fail on it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ CANARIES = (
         {"bucket": "b", "role": "roles/storage.objectViewer", "member": _ANYBODY},
     ),
 )
-# Types that Checkov has no rule of its own for. The rules in own_rules.py look at those that could hurt.
+# Types without a Checkov rule. own_rules.py checks those that matter.
 BLIND = frozenset(
     {
         "gcp:billing/budget:Budget",
@@ -99,7 +99,7 @@ BLIND = frozenset(
         "gcp:compute/route:Route",
         "gcp:compute/router:Router",
         "gcp:compute/routerNat:RouterNat",
-        "gcp:dns/managedZone:ManagedZone",  # a private one is not judged
+        "gcp:dns/managedZone:ManagedZone",  # a private one is not checked
         "gcp:dns/recordSet:RecordSet",
         "gcp:iam/workloadIdentityPool:WorkloadIdentityPool",
         "gcp:kms/keyRing:KeyRing",

@@ -1,4 +1,4 @@
-"""Rules of our own over what on Google Cloud Checkov is blind to."""
+"""Our own rules for Google Cloud resources that Checkov does not check."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DEFAULT_ACCOUNT = re.compile(r"\d+-compute@developer\.gserviceaccount\.com$")
 
 def _no_external_address(row: Row, _: Sequence[Row]) -> Iterator[str]:
     for number, card in enumerate(row.inputs.get("networkInterfaces") or []):
-        if card.get("accessConfigs") or card.get("ipv6AccessConfigs"):  # an empty block is one too: it draws an address
+        if card.get("accessConfigs") or card.get("ipv6AccessConfigs"):  # an empty block requests a public address too
             yield f"network card {number} gets an external address"
         if not card.get("subnetwork") and not card.get("network"):
             yield f"network card {number} is in the project's default network"

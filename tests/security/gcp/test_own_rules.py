@@ -1,4 +1,4 @@
-"""Each rule of our own for Google Cloud refuses its bad example, and passes the good one."""
+"""Each of our own Google Cloud rules refuses its bad example and passes the good one."""
 
 from __future__ import annotations
 
@@ -112,11 +112,11 @@ def test_the_good_example_passes(token: str, inputs: dict[str, Any]) -> None:
     assert wrong(own_rules.RULES, [Row(token, "good", inputs)]) == []
 
 
-def test_a_key_that_is_kept_passes() -> None:
+def test_a_retained_key_passes() -> None:
     assert wrong(own_rules.RULES, [Row("gcp:kms/cryptoKey:CryptoKey", "good", {}, kept=True)]) == []
 
 
-def test_every_rule_is_about_a_type_the_sdk_has_and_has_a_bad_example() -> None:
+def test_every_rule_has_a_bad_example_of_a_type_in_the_sdk() -> None:
     assert set(own_rules.RULES) == {bad[0] for bad in BAD}
     for token, inputs in [*((token, inputs) for token, inputs, _ in BAD), *GOOD]:
         assert not [line for line in sdk_check.problems(token, inputs) if not line.endswith(": required")], (

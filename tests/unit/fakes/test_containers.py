@@ -1,4 +1,4 @@
-"""How the containers of a fake job end, whenever somebody looks."""
+"""How the containers of a fake job end, whenever their exit codes are read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Codes = list[int | None]
 
 
 class _Exiting(EqualContainers):
-    """Containers whose codes change from one look to the next, as those of processes do."""
+    """Containers whose codes change between two reads, as those of processes do."""
 
     def __init__(self, *looks: Codes) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class _Exiting(EqualContainers):
         ([[None, None], [0, None], [0, 0]], None),
     ],
 )
-def test_whoever_fails_has_failed_however_it_falls_between_two_looks(looks: list[Codes], failed: int | None) -> None:
+def test_a_container_that_fails_between_two_reads_has_failed(looks: list[Codes], failed: int | None) -> None:
     containers = _Exiting(*looks)
     while not containers.ended:
         pass

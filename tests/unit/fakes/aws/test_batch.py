@@ -1,4 +1,4 @@
-"""The fake Batch, with real boto3 in front of it: its rules, its states, and containers that really run."""
+"""The fake AWS Batch with real boto3: the rules it enforces, its states, and containers that really run."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ time.sleep(5 if os.environ["AWS_BATCH_JOB_NODE_INDEX"] == "0" else 0)  # its end
 """
 
 
-def test_each_node_sees_what_is_documented_and_the_main_node_not_its_own_address(batch: Any, logs: FakeLogs) -> None:
+def test_each_node_gets_the_documented_variables(batch: Any, logs: FakeLogs) -> None:
     define(batch, TELL, nodes=2)
     more = [{"targetNodes": "0:", "containerOverrides": {"environment": [{"name": "HELLO", "value": "there"}]}}]
     job = submit(batch, nodeOverrides={"numNodes": 3, "nodePropertyOverrides": more})
@@ -87,7 +87,7 @@ def test_each_node_sees_what_is_documented_and_the_main_node_not_its_own_address
     children = batch.describe_jobs(jobs=[f"{job}#{index}" for index in range(4)])["jobs"]
     assert [child["nodeDetails"] for child in children] == [{"nodeIndex": index, "isMainNode": index == 0} for index in range(3)]
     streams = [child["container"]["logStreamName"] for child in children]
-    # A child's output may come after the job's end.
+    # A child's output may arrive after the job's end.
     wait_for(lambda: all(logs.groups["/aws/batch/job"].get(stream) for stream in streams), lambda: logs.groups)
     said = [json.loads(logs.groups["/aws/batch/job"][stream][0]["message"]) for stream in streams]
     assert [node["AWS_BATCH_JOB_NODE_INDEX"] for node in said] == ["0", "1", "2"]
@@ -98,7 +98,7 @@ def test_each_node_sees_what_is_documented_and_the_main_node_not_its_own_address
     assert len({node["own"] for node in said}) == 3
 
 
-def test_a_container_job_sees_no_node_variables(batch: Any, logs: FakeLogs) -> None:
+def test_a_container_job_gets_no_node_variables(batch: Any, logs: FakeLogs) -> None:
     define(batch, TELL)
     job = submit(batch)
     stream = ended(batch, job)["container"]["logStreamName"]
@@ -116,7 +116,7 @@ def test_a_container_job_sees_no_node_variables(batch: Any, logs: FakeLogs) -> N
         ("import os, sys, time; sys.exit(7) if os.environ['AWS_BATCH_JOB_NODE_INDEX'] == '1' else time.sleep(0.5)", "SUCCEEDED", 0),
     ],
 )
-def test_the_main_nodes_end_is_the_jobs(batch: Any, code: str, status: str, exit_code: int) -> None:
+def test_the_main_nodes_exit_ends_the_job(batch: Any, code: str, status: str, exit_code: int) -> None:
     define(batch, code, nodes=2)
     detail = ended(batch, submit(batch))
     assert (detail["status"], detail["attempts"][-1]["container"]["exitCode"]) == (status, exit_code)
@@ -150,7 +150,7 @@ def test_a_disabled_queue_takes_no_jobs(batch: Any, fake: FakeBatch) -> None:
     assert batch.describe_job_queues(jobQueues=["q"])["jobQueues"][0]["state"] == "DISABLED"
 
 
-def test_the_newest_active_revision_is_taken_by_name(batch: Any) -> None:
+def test_a_name_means_the_newest_active_revision(batch: Any) -> None:
     first, second = define(batch, "import sys; sys.exit(1)"), define(batch)
     assert ended(batch, submit(batch))["jobDefinition"] == second
     batch.deregister_job_definition(jobDefinition=second)
@@ -170,7 +170,7 @@ def test_retries_by_exit_code_and_none_after_a_timeout(batch: Any) -> None:
     assert (detail["statusReason"], len(detail["attempts"])) == ("Job attempt duration exceeded timeout", 1)
 
 
-def test_a_rule_that_does_not_match_is_a_retry() -> None:
+def test_without_a_matching_rule_the_job_is_retried() -> None:
     rules = [{"onStatusReason": "Host EC2*", "action": "RETRY"}, {"onExitCode": "7*", "onReason": "boom", "action": "exit"}]
     assert decide(rules, None, None, "Host EC2 (instance i-1) terminated.") == "RETRY"
     assert decide(rules, 77, "boom", "") == "EXIT"
@@ -188,7 +188,7 @@ def test_a_lost_machine_has_no_exit_code(batch: Any, fake: FakeBatch) -> None:
     assert "exitCode" not in detail["attempts"][0]["container"]
 
 
-def test_terminate_ends_what_runs_and_cancel_only_what_waits(batch: Any, fake: FakeBatch) -> None:
+def test_terminate_ends_running_jobs_and_cancel_only_waiting_ones(batch: Any, fake: FakeBatch) -> None:
     define(batch, "import time; time.sleep(60)", nodes=3)
     running, waiting = submit(batch), submit(batch)
     until(batch, running, "RUNNING")
@@ -203,7 +203,7 @@ def test_terminate_ends_what_runs_and_cancel_only_what_waits(batch: Any, fake: F
     assert ended(batch, running)["statusReason"] == "enough"
 
 
-def test_a_queues_limit_cancels_what_no_machine_comes_for(batch: Any, fake: FakeBatch) -> None:
+def test_a_queues_time_limit_cancels_jobs_without_machines(batch: Any, fake: FakeBatch) -> None:
     reason = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY"
     fake.add_queue("dry", starved=True, limits=[{"reason": reason, "state": "RUNNABLE", "maxTimeSeconds": 60, "action": "CANCEL"}])
     define(batch)
@@ -237,7 +237,7 @@ def test_listings_take_one_filter_and_come_in_pages(batch: Any, fake: FakeBatch)
     assert batch.list_jobs(multiNodeJobId=jobs[0])["jobSummaryList"] == []
 
 
-def test_a_command_that_is_not_there_does_not_start(batch: Any) -> None:
+def test_a_missing_command_does_not_start(batch: Any) -> None:
     properties = {**container("pass"), "command": ["/no/such/program"]}
     batch.register_job_definition(jobDefinitionName="d", type="container", containerProperties=properties)
     detail = ended(batch, submit(batch))

@@ -1,4 +1,4 @@
-"""The base of the AWS fakes, with real boto3 in front of it: what it lets through, what it refuses, what goes wrong on request."""
+"""The base class of the AWS fakes with real boto3: accepted requests, refusals, scripted faults."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.fakes.aws.cloudwatch_logs import FakeLogs
 
 
 class Tags(FakeService):
-    """One operation with a body, two with an ARN in the path, one with a list in the query."""
+    """A service with one operation with a body, two with an ARN in the path, one with a list in the query."""
 
     name = "batch"
 
@@ -53,7 +53,7 @@ def client(fake: FakeService, attempts: int = 1) -> Any:
     )
 
 
-def test_a_path_and_a_query_come_in_as_the_model_says(fake: Tags) -> None:
+def test_path_and_query_are_parsed_by_the_model(fake: Tags) -> None:
     arn = "arn:aws:batch:us-east-1:123456789012:job-queue/a"
     batch = client(fake)
     batch.tag_resource(resourceArn=arn, tags={"a": "1", "b": "2"})
@@ -78,7 +78,7 @@ def test_an_error_of_the_model_is_the_clients_exception(fake: Tags) -> None:
         ({"jobName": "a", "jobQueue": "q", "jobDefinition": "d", "tags": {"k": "v" * 300}}, "length 300 is above 256"),
     ],
 )
-def test_a_body_that_the_model_does_not_know_is_refused(fake: Tags, body: dict[str, Any], said: str) -> None:
+def test_a_body_outside_the_model_is_refused(fake: Tags, body: dict[str, Any], said: str) -> None:
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
     unchecked = boto3.client("batch", endpoint_url=fake.url, config=Config(parameter_validation=False), **keys)
     unknown = {name: body.pop(name) for name in ["nodes"] if name in body}
@@ -95,7 +95,7 @@ def _add(params: dict[str, Any], more: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("fault", "code"), [(THROTTLED, "ThrottlingException"), (DENIED, "AccessDeniedException"),
                                              (EXPIRED, "ExpiredTokenException"), (UNAVAILABLE, "ServiceUnavailable")])  # fmt: skip
-def test_scripted_refusals_hit_the_call_they_were_meant_for(fake: Tags, fault: Any, code: str) -> None:
+def test_scripted_refusals_hit_the_chosen_call(fake: Tags, fault: Any, code: str) -> None:
     batch = client(fake)
     fake.fail("SubmitJob", fault, call=2)
     body = {"jobName": "a", "jobQueue": "q", "jobDefinition": "d"}
@@ -116,13 +116,13 @@ def test_a_lost_answer_is_lost_after_the_call_was_made(fake: Tags) -> None:
     assert fake.tags == {arn: {"a": "1"}}
 
 
-def test_boto3s_own_retries_get_through_throttling_and_5xx(fake: Tags) -> None:
+def test_boto3s_retries_survive_throttling_and_5xx(fake: Tags) -> None:
     fake.fail("SubmitJob", THROTTLED)
     fake.fail("SubmitJob", UNAVAILABLE, call=2)
     assert client(fake, 3).submit_job(jobName="a", jobQueue="q", jobDefinition="d")["jobId"] == "1"
 
 
-def test_a_fake_that_answers_what_the_model_has_not_is_found_out() -> None:
+def test_a_response_outside_the_model_fails_the_test() -> None:
     arn = "arn:aws:batch:us-east-1:123456789012:job-queue/a"
     fake = Tags()
     fake.wrong = True

@@ -1,4 +1,4 @@
-"""The fake SageMaker, with real boto3 in front of it: the rules it enforces, the ends of a job, and that nothing is left alive."""
+"""The fake SageMaker with real boto3: the rules it enforces, the ends of a job, and no process left alive."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def client(fake: FakeSageMaker) -> Any:
 
 
 def body(name: str = "a", program: str = "pass", hosts: int = 2, run_s: int = 60, **more: Any) -> dict[str, Any]:
-    packed = base64.b64encode(program.encode()).decode()  # an argument has 256 characters and no newline
+    packed = base64.b64encode(program.encode()).decode()  # an argument has at most 256 characters and no newline
     container = {
         "ContainerEntrypoint": ["python3", "-c", 'import base64,sys;exec(base64.b64decode("".join(sys.argv[1:])))'],
         "ContainerArguments": [packed[start : start + 256] for start in range(0, len(packed), 256)],
@@ -71,7 +71,7 @@ def test_each_host_is_a_process_with_the_services_variables(fake: FakeSageMaker,
     assert sorted(stream.split("-")[1] for stream in fake.logs.groups[GROUP]) == ["1", "2"]
 
 
-def test_a_name_is_taken_for_ever(client: Any) -> None:
+def test_a_name_can_be_used_once(client: Any) -> None:
     client.create_training_job(**body())
     ended(client)
     with pytest.raises(client.exceptions.ResourceInUse, match="must be unique"):
@@ -103,7 +103,7 @@ def test_the_documented_rules(fake: FakeSageMaker, client: Any, more: dict[str, 
     assert fake.jobs == {}
 
 
-def test_the_first_host_that_fails_decides_and_takes_the_others_with_it(client: Any) -> None:
+def test_the_first_failing_host_decides_and_ends_the_others(client: Any) -> None:
     program = """
 import json, os, sys, time
 if os.environ["SM_CURRENT_HOST"] != json.loads(os.environ["SM_HOSTS"])[1]:
@@ -128,7 +128,7 @@ def until_running(fake: FakeSageMaker, times: int = 2) -> None:
     wait_for(lambda: fake.logs.text().count("runs") >= times, fake.logs.text)
 
 
-def test_a_stop_is_a_sigterm_and_then_nothing_is_alive(fake: FakeSageMaker, client: Any, tmp_path: Path) -> None:
+def test_a_stop_sends_sigterm_and_leaves_no_process(fake: FakeSageMaker, client: Any, tmp_path: Path) -> None:
     client.create_training_job(**body(program=LEAVES))
     until_running(fake)
     client.stop_training_job(TrainingJobName="a")
@@ -142,12 +142,12 @@ def test_a_stop_is_a_sigterm_and_then_nothing_is_alive(fake: FakeSageMaker, clie
         client.stop_training_job(TrainingJobName="a")
 
 
-def test_the_longest_runtime_stops_it(client: Any) -> None:
+def test_the_runtime_limit_stops_the_job(client: Any) -> None:
     client.create_training_job(**body(program=LEAVES, run_s=2))
     assert ended(client)["SecondaryStatus"] == "MaxRuntimeExceeded"
 
 
-def test_spot_machines_are_taken_and_given_again(fake: FakeSageMaker, client: Any) -> None:
+def test_spot_machines_are_interrupted_and_allocated_again(fake: FakeSageMaker, client: Any) -> None:
     stopping = {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60}
     program = "import os\nif os.path.basename(os.getcwd()).startswith('1-'): raise SystemExit(print('again'))" + LEAVES
     client.create_training_job(**{**body(program=program, hosts=1), **SPOT, "StoppingCondition": stopping})
@@ -157,7 +157,7 @@ def test_spot_machines_are_taken_and_given_again(fake: FakeSageMaker, client: An
     assert len(fake.logs.groups[GROUP]) == 2
 
 
-def test_a_job_that_is_not_there(client: Any) -> None:
+def test_a_missing_job(client: Any) -> None:
     with pytest.raises(ClientError, match="Requested resource not found") as refused:
         client.describe_training_job(TrainingJobName="nope")
     assert refused.value.response["Error"]["Code"] == "ValidationException"

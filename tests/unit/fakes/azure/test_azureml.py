@@ -1,4 +1,4 @@
-"""The Azure fakes refuse what Azure would: callers, hosts, names, bodies, second thoughts; and they can be told to fail."""
+"""The Azure fakes refuse what Azure would (callers, hosts, names, bodies, later changes) and produce scripted faults."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAzureMl]
 def ask(
     verb: str, url: str, body: Any = None, *, audience: str | None = ARM, client: str = CLIENT, lifetime_s: float = 60
 ) -> tuple[int, Any]:
-    """By a client that knows nothing of Azure: the variables alone lead it there."""
+    """Call with a client that knows nothing of Azure: only the proxy variables lead it to the fake."""
     import requests
 
     headers = {} if audience is None else {"Authorization": f"Bearer {access_token(audience, client, lifetime_s)}"}
@@ -98,7 +98,7 @@ def test_a_body_that_breaks_a_rule_is_refused(ml: FakeAzureMl, change: dict[str,
     assert ml.jobs == {}
 
 
-def test_a_log_is_for_who_has_its_url_and_an_image_of_an_environment_stays(ml: FakeAzureMl) -> None:
+def test_a_log_needs_its_signed_url_and_an_environment_version_never_changes(ml: FakeAzureMl) -> None:
     put("mine", a_job())
     ml.jobs["mine"].files["user_logs/std_log.txt"] = bytearray(b"said\n")
     history = f"https://eastus2.api.azureml.ms/history/v1.0{WORKSPACE}/runs/mine/details"
@@ -122,7 +122,7 @@ def test_faults_come_at_the_call_that_was_scripted(ml: FakeAzureMl) -> None:
     assert (list(ml.jobs), ml.count("get_job")) == (["mine"], 3)
 
 
-def test_other_hosts_are_refused_at_the_door_and_entra_wants_the_pipelines_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_proxy_refuses_other_hosts_and_entra_requires_the_pipelines_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import requests
 
     with signed_in(tmp_path, monkeypatch, {}) as (entra, door):

@@ -147,7 +147,8 @@ def _figures(status: RunStatus) -> str:
 
 def _time_left(status: RunStatus) -> float | None:
     metrics, since = status.metrics, status.first_step_at
-    first = int(metrics.other.get("first_step") or 0)
+    resumed_at = metrics.other.get("first_step")  # the trainer's; a script may use the name for anything
+    first = resumed_at if isinstance(resumed_at, int) else 0
     if since is None or not metrics.step or not metrics.steps or metrics.step <= first:
         return None
     return (time.time() - since) / (metrics.step - first) * (metrics.steps - metrics.step)

@@ -15,8 +15,9 @@ from ..status import RunStatus
 from ..store import ChangedError
 from ..target import JobTarget
 from .journal import Journal, RunRecord, Submission, SubmissionEnd
+from .node_documents import NoDocuments
 from .resubmit import TAKE_OVER_AFTER_S, allowance_left, apply_allowance, retries_left
-from .status_builder import NoDocuments, build_status, recorded_status
+from .status_builder import build_status, recorded_status
 
 __all__ = ["RunHandle", "make_submission"]
 

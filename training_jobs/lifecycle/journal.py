@@ -76,7 +76,7 @@ class RunRecord(_Model):
     pool: str
     request_key: str | None
     created_at: float
-    submissions: tuple[Submission, ...]
+    submissions: tuple[Submission, ...] = Field(min_length=1)
 
     @property
     def last(self) -> Submission:
@@ -149,7 +149,7 @@ class Journal:
         """Return the attempt numbers that nodes claimed, ascending."""
         return attempt_numbers(self._store.names(attempts_path(run_id)))
 
-    def document(self, run_id: str, path: str) -> dict[str, Any] | None:
+    def document(self, run_id: str, path: str) -> dict[str, object] | None:
         """Return a JSON object that a node wrote below the run's folder. None when it is missing or incomplete."""
         found = self._store.read(f"{run_path(run_id)}/{path}")
         if found is None:

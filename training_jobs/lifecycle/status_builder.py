@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
-
-from pydantic import ValidationError
 
 from ..backends.base import ServiceStatus
 from ..run import cost_usd
@@ -16,61 +12,22 @@ from ..state import Reason, State
 from ..status import SCHEMA, Attempt, Cost, FabricVerdict, Metrics, RunStatus, ServiceJob
 from ..target import JobTarget
 from .journal import RunRecord, Submission, SubmissionEnd
+from .node_documents import Claim, NodeDocuments, NodeResult, Preflight, Progress, ReadOnce, read_fitting
 
-__all__ = ["NoDocuments", "NodeDocuments", "build_status", "recorded_status"]
-
-
-class NodeDocuments(Protocol):
-    """The documents that a run's nodes wrote into the run bucket: a Journal, or NoDocuments."""
-
-    @property
-    def url(self) -> str: ...  # noqa: D102
-
-    def claims(self, run_id: str) -> list[int]: ...  # noqa: D102
-
-    def document(self, run_id: str, path: str) -> dict[str, Any] | None: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class NoDocuments:
-    """The documents of a run whose nodes have not started: none."""
-
-    url: str
-
-    def claims(self, run_id: str) -> list[int]:
-        """Return no attempt."""
-        return []
-
-    def document(self, run_id: str, path: str) -> dict[str, Any] | None:
-        """Return no document."""
-        return None
-
-
-class _ReadOnce:
-    """A cache that reads each document at most once for one status: in a cloud bucket every read is a call."""
-
-    def __init__(self, source: NodeDocuments) -> None:
-        self._source, self.url, self._documents = source, source.url, dict[tuple[str, str], dict[str, Any] | None]()
-
-    def claims(self, run_id: str) -> list[int]:
-        return self._source.claims(run_id)
-
-    def document(self, run_id: str, path: str) -> dict[str, Any] | None:
-        if (run_id, path) not in self._documents:
-            self._documents[run_id, path] = self._source.document(run_id, path)
-        return self._documents[run_id, path]
+__all__ = ["build_status", "recorded_status"]
 
 
 def build_status(journal: NodeDocuments, record: RunRecord, target: JobTarget, service: ServiceStatus, now: float) -> RunStatus:
     """Return a run's status. `service` is the service's answer about the newest submission, `now` the Unix time."""
-    journal = _ReadOnce(journal)
+    journal = ReadOnce(journal)
     answers = [service if submission is record.last else recorded_status(submission.ended) for submission in record.submissions]
     attempts = _attempts(journal, record, answers)
     number = attempts[-1].attempt
-    progress = _documents(journal, record.run_id, number, "progress.json")
+    progress = _progress(journal, record, number)
+    preflight = Preflight.from_document(journal.document(record.run_id, _output(number, "preflight.json")))
     folder = run_url(journal.url, record.run_id)
     starts = [attempt.started_at for attempt in attempts if attempt.started_at is not None]
-    recovering = service.state is State.RUNNING and progress.get("phase") == "recovering"
+    recovering = service.state is State.RUNNING and progress.phase == "recovering"
     return RunStatus(
         schema=SCHEMA,
         run_id=record.run_id,
@@ -89,10 +46,10 @@ def build_status(journal: NodeDocuments, record: RunRecord, target: JobTarget, s
         started_at=min(starts) if starts else None,
         ended_at=service.ended_at if service.state.ended else None,
         exit_code=service.exit_code,
-        phase=progress.get("phase"),
-        first_step_at=_unix(progress.get("first_step_at")),
+        phase=progress.phase,
+        first_step_at=progress.first_step_at,
         metrics=_metrics(progress),
-        fabric=_fabric(_documents(journal, record.run_id, number, "preflight.json")),
+        fabric=_fabric(preflight),
         cost=_cost(record, answers, target, now),
         checkpoint_url=f"{folder}/checkpoints",
         output_url=f"{folder}/output",
@@ -127,36 +84,32 @@ def _attempts(journal: NodeDocuments, record: RunRecord, answers: Sequence[Servi
 
 def _claimed_at(journal: NodeDocuments, record: RunRecord, number: int) -> float | None:
     """Return the Unix time at which node 0 claimed an attempt, after all nodes had connected."""
-    return _unix((journal.document(record.run_id, f"attempts/{number}.json") or {}).get("claimed_at"))
+    return read_fitting(Claim, journal.document(record.run_id, f"attempts/{number}.json")).claimed_at
 
 
 def _restarted(
     journal: NodeDocuments, record: RunRecord, number: int, reason: Reason | None, submitted_at: float, started_at: float | None
 ) -> Attempt:
     """Return an attempt that the service ended by a restart. Its end is what node 0 wrote, if it could."""
-    progress = _documents(journal, record.run_id, number, "progress.json")
-    result = _documents(journal, record.run_id, number, "node-0.json")
+    progress, result = _progress(journal, record, number), _node_result(journal, record, number, 0)
     return Attempt(
         attempt=number,
         state=State.STOPPED,
         reason=reason,
-        exit_code=result.get("exit_code"),
+        exit_code=result.exit_code,
         submitted_at=submitted_at,
         started_at=started_at,
-        ended_at=_unix(result.get("ended_at")),
+        ended_at=result.ended_at,
         step=_metrics(progress).step,
-        restarts=progress.get("restarts", 0),
+        restarts=progress.restarts,
         detail="restarted by the service",
     )
 
 
 def _attempt(journal: NodeDocuments, record: RunRecord, submission: Submission, number: int, answer: ServiceStatus) -> Attempt:
-    progress = _documents(journal, record.run_id, number, "progress.json")
-    nodes = [
-        _documents(journal, record.run_id, number, f"node-{rank}.json")
-        for rank in range(submission.spec.nodes if answer.state.ended else 0)
-    ]
-    failed = next((node for node in nodes if node.get("tail") and node.get("exit_code") == answer.exit_code), {})
+    progress = _progress(journal, record, number)
+    nodes = [_node_result(journal, record, number, rank) for rank in range(submission.spec.nodes if answer.state.ended else 0)]
+    failed = next((node for node in nodes if node.tail and node.exit_code == answer.exit_code), NodeResult())
     return Attempt(
         attempt=number,
         state=answer.state,
@@ -166,38 +119,37 @@ def _attempt(journal: NodeDocuments, record: RunRecord, submission: Submission, 
         started_at=answer.started_at,
         ended_at=answer.ended_at,
         step=_metrics(progress).step,
-        restarts=progress.get("restarts", 0),
+        restarts=progress.restarts,
         detail=answer.detail,
-        tail=list(failed.get("tail", [])) if answer.state is State.FAILED else [],
+        tail=failed.tail if answer.state is State.FAILED else [],
     )
 
 
-def _documents(journal: NodeDocuments, run_id: str, attempt: int, name: str) -> dict[str, Any]:
-    return journal.document(run_id, f"output/attempt-{attempt}/{name}") or {}
+def _output(attempt: int, name: str) -> str:
+    return f"output/attempt-{attempt}/{name}"
 
 
-def _metrics(progress: dict[str, Any]) -> Metrics:
+def _progress(journal: NodeDocuments, record: RunRecord, attempt: int) -> Progress:
+    return read_fitting(Progress, journal.document(record.run_id, _output(attempt, "progress.json")))
+
+
+def _node_result(journal: NodeDocuments, record: RunRecord, attempt: int, rank: int) -> NodeResult:
+    return read_fitting(NodeResult, journal.document(record.run_id, _output(attempt, f"node-{rank}.json")))
+
+
+def _metrics(progress: Progress) -> Metrics:
     """Return the metrics that the job reported. A value of the wrong type for its field goes to `other`."""
-    reported = {**(progress.get("metrics") or {}), "step": progress.get("step"), "steps": progress.get("steps")}
-    fitting: dict[str, Any] = {}
-    for name in [name for name in Metrics.model_fields if name != "other" and reported.get(name) is not None]:
-        try:
-            Metrics.model_validate({name: reported[name]})
-        except ValidationError:
-            continue
-        fitting[name] = reported[name]
-    other = {name: value for name, value in reported.items() if name not in fitting and value is not None}
-    return Metrics(**fitting, other=other)
+    reported = {**progress.metrics, "step": progress.step, "steps": progress.steps}
+    found = read_fitting(Metrics, {name: value for name, value in reported.items() if name != "other"})
+    used = {name for name in Metrics.model_fields if name != "other" and getattr(found, name) is not None}
+    other = {name: value for name, value in reported.items() if name not in used and value is not None}
+    return found.model_copy(update={"other": other})
 
 
-def _fabric(preflight: dict[str, Any]) -> FabricVerdict:
-    measured = (preflight.get("checks") or {}).get("all_reduce") or {}
-    return FabricVerdict(
-        transport=measured.get("transport", measured.get("backend")),
-        nics=measured.get("nics"),
-        busbw_gbs=measured.get("busbw_gbs"),
-        verdict=preflight.get("verdict"),
-    )
+def _fabric(preflight: Preflight) -> FabricVerdict:
+    measured = preflight.all_reduce
+    transport = measured.transport or measured.backend
+    return FabricVerdict(transport=transport, nics=measured.nics, busbw_gbs=measured.busbw_gbs, verdict=preflight.verdict)
 
 
 def _cost(record: RunRecord, answers: Sequence[ServiceStatus], target: JobTarget, now: float) -> Cost:
@@ -211,13 +163,3 @@ def _cost(record: RunRecord, answers: Sequence[ServiceStatus], target: JobTarget
     rate = "price unknown" if price.usd_per_node_hour is None else f"${price.usd_per_node_hour:,.2f}"
     basis = f"{hours:,.2f} node-hours x {rate} ({price.source})"
     return Cost(usd=None if usd is None else round(usd, 4), basis=basis, limit_usd=min(caps, default=None))
-
-
-def _unix(moment: object) -> float | None:
-    if isinstance(moment, int | float):
-        return float(moment)
-    if not isinstance(moment, str):
-        return None
-    from datetime import datetime
-
-    return datetime.fromisoformat(moment).timestamp()

@@ -1,0 +1,128 @@
+"""The documents that a run's nodes write into the run bucket, read without trusting them: a job may have written anything there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Protocol, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+
+__all__ = ["Claim", "NoDocuments", "NodeDocuments", "NodeResult", "Preflight", "Progress", "ReadOnce", "read_fitting"]
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+class NodeDocuments(Protocol):
+    """The documents of a run's nodes: a Journal, or NoDocuments."""
+
+    @property
+    def url(self) -> str: ...  # noqa: D102
+
+    def claims(self, run_id: str) -> list[int]: ...  # noqa: D102
+
+    def document(self, run_id: str, path: str) -> dict[str, object] | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class NoDocuments:
+    """The documents of a run whose nodes have not started: none."""
+
+    url: str
+
+    def claims(self, run_id: str) -> list[int]:
+        """Return no attempt."""
+        return []
+
+    def document(self, run_id: str, path: str) -> dict[str, object] | None:
+        """Return no document."""
+        return None
+
+
+class ReadOnce:
+    """A cache that reads each document at most once for one status: in a cloud bucket every read is a call."""
+
+    def __init__(self, source: NodeDocuments) -> None:
+        self._source, self.url, self._documents = source, source.url, dict[tuple[str, str], dict[str, object] | None]()
+
+    def claims(self, run_id: str) -> list[int]:
+        """Return the attempt numbers that nodes claimed."""
+        return self._source.claims(run_id)
+
+    def document(self, run_id: str, path: str) -> dict[str, object] | None:
+        """Return a document, from the cache when it was read before."""
+        if (run_id, path) not in self._documents:
+            self._documents[run_id, path] = self._source.document(run_id, path)
+        return self._documents[run_id, path]
+
+
+def _unix(moment: object) -> float:
+    """Return a Unix time or an ISO 8601 text as Unix time. Raises ValueError for anything else."""
+    found = datetime.fromisoformat(moment).timestamp() if isinstance(moment, str) else moment
+    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+        raise ValueError("not a time")
+    return float(found)
+
+
+_Time = Annotated[float, BeforeValidator(_unix)]
+
+
+class Claim(BaseModel):
+    """attempts/<n>.json: written by node 0 after all nodes had connected."""
+
+    claimed_at: _Time | None = None
+
+
+class Progress(BaseModel):
+    """progress.json of an attempt: written by node 0 from rank 0's reports."""
+
+    phase: str | None = None
+    restarts: int = 0
+    step: object = None
+    steps: object = None
+    metrics: dict[str, object] = Field(default_factory=dict)
+    first_step_at: _Time | None = None
+
+
+class NodeResult(BaseModel):
+    """node-<i>.json: the end of one node."""
+
+    exit_code: int | None = None
+    ended_at: _Time | None = None
+    tail: list[str] = Field(default_factory=list)
+
+
+class _AllReduce(BaseModel):
+    transport: str | None = None
+    backend: str | None = None
+    nics: int | None = None
+    busbw_gbs: float | None = Field(None, allow_inf_nan=False)
+
+
+class Preflight(BaseModel):
+    """preflight.json: the checks before the job."""
+
+    verdict: str | None = None
+    all_reduce: _AllReduce = _AllReduce()
+
+    @classmethod
+    def from_document(cls, data: Mapping[str, object] | None) -> Preflight:
+        """Return the preflight of a document, whose measurement lies under `checks`."""
+        checks = (data or {}).get("checks")
+        measured = checks.get("all_reduce") if isinstance(checks, Mapping) else None
+        return read_fitting(cls, data).model_copy(update={"all_reduce": read_fitting(_AllReduce, measured)})
+
+
+def read_fitting(model: type[_M], data: object) -> _M:
+    """Return a document as a model. A value that does not fit its field counts as missing; unknown keys are ignored."""
+    if not isinstance(data, Mapping):
+        return model()
+    fitting: dict[str, object] = {}
+    for name in model.model_fields.keys() & data.keys():
+        try:
+            fitting[name] = getattr(model.model_validate({name: data[name]}), name)
+        except (ValidationError, OverflowError):
+            continue
+    return model.model_construct(**{**{name: getattr(model(), name) for name in model.model_fields}, **fitting})

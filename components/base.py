@@ -52,7 +52,7 @@ def _evaluate_annotations(cls: type) -> None:
             each.__annotations__ = inspect.get_annotations(each, eval_str=True)
 
 
-def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str, cloud: str, also: Sequence[Problem | str] = ()) -> _S:
+def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str, cloud: str, also: Sequence[Problem] = ()) -> _S:
     """Validate a spec for a cloud and return it as its model. Raises pulumi.RunError with every problem and no traceback.
 
     `also`: problems that the model cannot see, reported together with its own.
@@ -65,13 +65,13 @@ def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str, 
     return valid
 
 
-def refuse(subject: str, problems: Sequence[Problem | str]) -> None:
+def refuse(subject: str, problems: Sequence[Problem]) -> None:
     """Raise pulumi.RunError with every problem, if there is any."""
     if problems:
         raise pulumi.RunError(refusal(subject, problems))
 
 
-def refusal(subject: str, problems: Sequence[Problem | str]) -> str:
+def refusal(subject: str, problems: Sequence[Problem]) -> str:
     """Return the message of a component that refuses its inputs."""
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     return render_problems(f"{subject}: {count}, nothing was changed", problems)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from ..problems import Problem, show
 from .spec.fields import Date
 from .spec.pool import CapacityBlock, GpuPoolSpec
 
@@ -56,12 +57,13 @@ def warning(end: End | None, now: datetime.datetime) -> str | None:
     return f"is at zero nodes since {end.at:%Y-%m-%dT%H:%MZ}: {end.because}; give it a new end and run `pulumi up --refresh`"
 
 
-def date_problems(expires: str | None) -> list[str]:
-    """Why the tag `expires` cannot be a pool's end, a line each."""
+def date_problems(expires: str | None) -> list[Problem]:
+    """Return a problem if the tag `expires` is not a date or `never`."""
     if expires is None:
         return []
     try:
         _DATE.validate_python(expires)
     except ValidationError as error:
-        return [f"tags.expires: got {expires!r}, allowed: {error.errors()[0]['msg']}; the pool goes to zero nodes on that day"]
+        allowed, fix = error.errors()[0]["msg"], "the pool goes to zero nodes on that day"
+        return [Problem("tags.expires", "not a date", show(expires), allowed, fix)]
     return []

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..problems import Problem
 from . import catalogue
 from .catalogue import Machine
 from .expiry import end_of
@@ -96,22 +97,20 @@ def available_until(spec: GpuPoolSpec, expires: str | None) -> str | None:
 
 def service_problems(
     pools: Sequence[str], jobless: Sequence[str], writes: Sequence[str], reads: Sequence[str], submitters: Sequence[str]
-) -> list[str]:
-    """What is wrong with what a job service is given, by name: what no single value shows. `jobless`: the pools that take no jobs."""
+) -> list[Problem]:
+    """Return the problems of a job service's inputs taken together, all by name. `jobless`: the pools that take no jobs."""
     problems = run_bucket_problems(writes) + _twice("pools", pools) + _twice("reads and writes", [*reads, *writes])
     if not pools:
-        problems.append("pools: got none, allowed: one or more; a job service without a pool runs nothing")
+        problems.append(Problem("pools", "no pool", "none", "one or more", "a job service without a pool runs nothing"))
     return problems + idle_submitter_problems(pools, jobless, submitters)
 
 
-def idle_submitter_problems(pools: Sequence[str], jobless: Sequence[str], submitters: Sequence[str]) -> list[str]:
-    """Submitters where there is nothing to submit to."""
+def idle_submitter_problems(pools: Sequence[str], jobless: Sequence[str], submitters: Sequence[str]) -> list[Problem]:
+    """Return a problem if there are submitters but no pool that takes jobs."""
     if not submitters or not pools or len(jobless) < len(pools):
         return []
-    return [
-        f"submitters: got {', '.join(submitters)}, allowed: none where every pool is `vms`: such pools take no jobs; "
-        "remove submitters, or give a pool a service that takes jobs"
-    ]
+    fix = "remove submitters, or give a pool a service that takes jobs"
+    return [Problem("submitters", "no pool takes jobs", ", ".join(submitters), "none if every pool has `service: vms`", fix)]
 
 
 def in_order(pools: Sequence[str], parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -120,13 +119,16 @@ def in_order(pools: Sequence[str], parts: Sequence[Mapping[str, Any]]) -> dict[s
     return {name: found[name] for name in pools if name in found}
 
 
-def run_bucket_problems(writes: Sequence[str]) -> list[str]:
-    """What is wrong with the names of the buckets that jobs write, if anything."""
+def run_bucket_problems(writes: Sequence[str]) -> list[Problem]:
+    """Return a problem unless jobs write exactly one bucket."""
     if len(writes) == 1:
         return []
-    return [f"writes: got {', '.join(writes) or 'none'}, allowed: exactly one bucket, the run bucket; list the others in reads"]
+    allowed = "exactly one bucket, the run bucket"
+    return [Problem("writes", "not one bucket", ", ".join(writes) or "none", allowed, "list the others in reads")]
 
 
-def _twice(what: str, names: Sequence[str]) -> list[str]:
+def _twice(key: str, names: Sequence[str]) -> list[Problem]:
     again = sorted(name for name, count in Counter(names).items() if count > 1)
-    return [f"{what}: got {', '.join(again)} more than once, allowed: each name once; targets know them by name"] if again else []
+    if not again:
+        return []
+    return [Problem(key, "a name occurs more than once", ", ".join(again), "each name once", "job targets refer to them by name")]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 
+from ..problems import Problem, show
+
 NAME_LIMIT = 40  # of a bucket's or pool's logical name: leaves room for the prefixes and suffixes of child names
 NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{NAME_LIMIT - 1}}}")
 _DIRECTORY_LIMIT = 63
@@ -38,13 +40,13 @@ def job_prefix(stack: str) -> str:
     return f"gpuyard-{hashlib.sha256(stack.encode()).hexdigest()[:_DIGEST]}-"
 
 
-def name_problems(name: str) -> list[str]:
-    """Why this cannot be a component's name: names in a cloud, some short and in small letters, begin with it.
+def name_problems(name: str) -> list[Problem]:
+    """Return a problem if a component cannot have this name: names of cloud resources begin with it.
 
     >>> name_problems("h100-spot")
     []
     """
     if NAME.fullmatch(name):
         return []
-    wants = f"a-z, 0-9 and -, first a letter, at most {NAME_LIMIT} characters"
-    return [f"name: got {name!r}, allowed: {wants}; names in the cloud begin with it"]
+    allowed = f"a-z, 0-9 and -, beginning with a letter, at most {NAME_LIMIT} characters"
+    return [Problem("name", "not a valid name", show(name), allowed, "names of cloud resources begin with it")]

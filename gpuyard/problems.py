@@ -63,7 +63,7 @@ def show(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def render_problems(heading: str, problems: Iterable[Problem | str]) -> str:
+def render_problems(heading: str, problems: Iterable[Problem]) -> str:
     """Return a heading with one line below it for each problem."""
     return "\n".join([heading, *(f"  - {problem}" for problem in problems)])
 

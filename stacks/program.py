@@ -15,7 +15,7 @@ from gpuyard.problems import render_problems
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.target import parse_targets
 
-from .settings import NAMESPACE, StackBucket, StackNetwork, StackSettings, load
+from .settings import StackBucket, StackNetwork, StackSettings, in_namespace, load
 
 _JOB_SERVICE = "train"
 _NETWORK = "net"
@@ -63,7 +63,7 @@ def _refuse_what_the_cloud_would(cloud: ModuleType, settings: StackSettings) -> 
         region=_region(settings.cloud),
         network=_made(settings.network),
         existing_network=(existing.vpc_id, existing.subnet_ids) if existing else None,
-        existing_buckets={name: bucket.existing for name, bucket in settings.buckets.items() if bucket.existing is not None},
+        existing_buckets=settings.existing_buckets,
         pools={name: _pinned(settings, name) for name in settings.pools},
         submitters=settings.submitters,
         budget=settings.budget,
@@ -72,7 +72,7 @@ def _refuse_what_the_cloud_would(cloud: ModuleType, settings: StackSettings) -> 
     )
     if problems:
         heading = f"the settings of stack {pulumi.get_stack()} are not valid, nothing was made"
-        raise pulumi.RunError(render_problems(heading, [f"{NAMESPACE}{problem}" for problem in problems]))
+        raise pulumi.RunError(render_problems(heading, [in_namespace(problem) for problem in problems]))
 
 
 def _region(cloud: str) -> str | None:

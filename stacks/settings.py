@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
@@ -9,12 +10,12 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from gpuyard.components.spec import BucketSpec, Name, NetworkSpec, Spec, YardSpec, in_cloud
+from gpuyard.components.validation.buckets import ExistingBucket
 from gpuyard.problems import Problem, problems_from, show
 from gpuyard.training_jobs.errors import UsageError
 
 NAMESPACE = "gpuyard:"
 _WORDS = frozenset({"cloud", "owner", "expires"})
-_KEYS_NEED_NO_GRANT = ("gcp", "azure")
 
 
 class StackBucket(BucketSpec):
@@ -67,6 +68,15 @@ class StackSettings(YardSpec):
         """The names of the buckets with jobs: read."""
         return [name for name, bucket in self.buckets.items() if bucket.jobs == "read"]
 
+    @property
+    def existing_buckets(self) -> dict[str, ExistingBucket]:
+        """The existing buckets by logical name."""
+        return {
+            name: ExistingBucket(bucket.existing, bucket.existing_key, bucket.open_to if "open_to" in bucket.model_fields_set else None)
+            for name, bucket in self.buckets.items()
+            if bucket.existing is not None
+        }
+
 
 def load(config: Mapping[str, str], secret_keys: Collection[str] = (), *, stack: str) -> StackSettings:
     """The settings in a stack's configuration (key -> text, as Pulumi hands it). Raises UsageError with every problem."""
@@ -85,10 +95,15 @@ def load(config: Mapping[str, str], secret_keys: Collection[str] = (), *, stack:
     except ValidationError as error:
         found = problems_from(error, StackSettings, NAMESPACE)
         problems += [problem for problem in found if problem.key not in unread]
-    problems += [*_across_buckets(raw), *_across_network(raw), *_only_on_clouds(raw)]
+    problems += [*_across_buckets(raw), *_across_network(raw)]
     if problems:
         raise UsageError(f"the settings of stack {stack} are not valid", [_hidden(p, secret_keys) for p in problems])
     return settings
+
+
+def in_namespace(problem: Problem) -> Problem:
+    """Return a problem of a yard with its key as the stack file writes it. A provider's own key, such as aws:region, stays."""
+    return problem if ":" in problem.key else dataclasses.replace(problem, key=f"{NAMESPACE}{problem.key}")
 
 
 def _value(field: str, text: str) -> Any:
@@ -117,19 +132,7 @@ def _across_buckets(raw: Mapping[str, Any]) -> list[Problem]:
     problems += [
         Problem(f"{key}.{name}.existing_key", "the key of an existing bucket", fix="remove existing_key, or give existing")
         for name, entry in entries.items()
-        if "existing_key" in entry and (entry.get("existing") is None or raw.get("cloud", "local") == "local")
-    ]
-    problems += [
-        Problem(
-            f"{key}.{name}.existing_key", "storage decrypts for whoever may read, so there is nothing to grant", fix="remove existing_key"
-        )
-        for name, entry in entries.items()
-        if "existing_key" in entry and entry.get("existing") is not None and raw.get("cloud") in _KEYS_NEED_NO_GRANT
-    ]
-    problems += [
-        Problem(f"{key}.{name}.open_to", "rights alone say who may come", fix="remove open_to")
-        for name, entry in entries.items()
-        if entry.get("existing") is not None and "open_to" in entry and raw.get("cloud") != "azure"
+        if "existing_key" in entry and entry.get("existing") is None
     ]
     if len(writes) != 1:
         got, fix = ", ".join(writes) or "none", "give one bucket `jobs: write`, the others `jobs: read`"
@@ -146,17 +149,7 @@ def _across_network(raw: Mapping[str, Any]) -> list[Problem]:
     if network.get("existing") is not None:
         fix = f"remove {', '.join(made)}"
         return [Problem(key, "an existing network is never changed", ", ".join(made), "existing alone", fix)] if made else []
-    if raw.get("cloud") not in (None, "local") and not network.get("zones"):
-        return [Problem(f"{key}.zones", "no zone for a subnet", allowed="at least one, or existing", fix="give the zones of the pools")]
     return []
-
-
-def _only_on_clouds(raw: Mapping[str, Any]) -> list[Problem]:
-    """Keys that mean nothing on this machine."""
-    if raw.get("cloud", "local") != "local":
-        return []
-    keys = [key for key in ("budget", "pins") if key in raw]
-    return [Problem(f"{NAMESPACE}{key}", "nothing to do on `local`", fix=f"remove {key}") for key in keys]
 
 
 def _hidden(problem: Problem, secret_keys: Collection[str]) -> Problem:

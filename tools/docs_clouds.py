@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from gpuyard.components.azure.pool_rules import pool_problems as azure_problems
 from gpuyard.components.catalogue.services import Mode
 from gpuyard.components.gcp.pool_rules import pool_problems as gcp_problems
+from gpuyard.problems import Problem
 
 _AWS_RESERVATION = "cr-0123456789abcdef0"
 _GCP_RESERVATION = "projects/acme/zones/us-central1-a/reservations/gpus"
@@ -25,15 +26,15 @@ class CloudPage(NamedTuple):
     prices: str
     quota_title: str
     quotas: str
-    also: Callable[[Mapping[str, Any]], list[str]]
+    also: Callable[[Mapping[str, Any]], list[Problem]]
     """Return what the cloud refuses beyond the pool's spec."""
 
 
-def _azure(spec: Mapping[str, Any]) -> list[str]:
+def _azure(spec: Mapping[str, Any]) -> list[Problem]:
     return azure_problems(spec, "net", ["1"], None)
 
 
-def _gcp(spec: Mapping[str, Any]) -> list[str]:
+def _gcp(spec: Mapping[str, Any]) -> list[Problem]:
     return gcp_problems(spec, "net", ["us-central1-a"], None)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from gpuyard.components import registry
 from gpuyard.components.spec import NetworkSpec
-from gpuyard.stacks.settings import NAMESPACE, load
+from gpuyard.stacks.settings import NAMESPACE, in_namespace, load
 from gpuyard.training_jobs.errors import UsageError
 from tools.docs_clouds import CLOUDS
 from tools.docs_mistakes import MISTAKES
@@ -54,11 +54,11 @@ def messages(mistake: Mapping[str, Any], cloud: str) -> list[str]:
         region=good.region,
         network=NetworkSpec(**settings.network.model_dump(exclude={"existing"}, exclude_unset=True)),
         existing_network=(existing.vpc_id, existing.subnet_ids) if existing else None,
-        existing_buckets={name: bucket.existing for name, bucket in settings.buckets.items() if bucket.existing is not None},
+        existing_buckets=settings.existing_buckets,
         pools=settings.pools,
         submitters=settings.submitters,
         budget=settings.budget,
         owner=settings.owner,
         tags=settings.all_tags,
     )
-    return [f"{NAMESPACE}{line}" for line in found]
+    return [str(in_namespace(problem)) for problem in found]

@@ -11,10 +11,12 @@ from typing import Any, ClassVar
 import pulumi
 import pulumi_aws as aws
 
+from ...problems import Problem, show
 from ..base import Component, Tags, refuse, this_stack
 from .policy import Place
 
 _TEXT = re.compile(r"[\w .:/=+\-@]*")  # letters and digits of any language: docs.aws.amazon.com/tag-editor/latest/userguide/tagging.html
+_CHARACTERS = "letters, digits, spaces and _.:/=+-@"
 _OWN = ("name", "stack")
 _KEY_LIMIT, _VALUE_LIMIT = 128, 256
 _MOST = 50 - len(_OWN)
@@ -67,7 +69,7 @@ def partition(parent: Component) -> pulumi.Output[str]:
     return pulumi.Output.from_input(found.apply(lambda found: str(found.partition)))
 
 
-def tag_problems(tags: Mapping[str, Any]) -> list[str]:
+def tag_problems(tags: Mapping[str, Any]) -> list[Problem]:
     """What AWS would refuse of tags, a line each. IAM holds keys equal that differ only in case, so this does too.
 
     >>> tag_problems({"owner": "ml-platform@acme.io", "expires": "2027-03-31"})
@@ -77,13 +79,13 @@ def tag_problems(tags: Mapping[str, Any]) -> list[str]:
     lower = [str(key).lower() for key in tags]
     for key, value in tags.items():
         if not isinstance(value, str) or len(value) > _VALUE_LIMIT or not _TEXT.fullmatch(value):
-            problems.append(f"tags.{key}: got {value!r}, allowed: at most {_VALUE_LIMIT} letters, digits, spaces and _.:/=+-@; change it")
+            problems.append(Problem(f"tags.{key}", "not a valid tag value", show(value), f"at most {_VALUE_LIMIT} of {_CHARACTERS}"))
         if not 0 < len(str(key)) <= _KEY_LIMIT or not _TEXT.fullmatch(str(key)):
-            problems.append(f"tags: got the key {key!r}, allowed: 1 to {_KEY_LIMIT} letters, digits, spaces and _.:/=+-@; change it")
+            problems.append(Problem("tags", "not a valid tag key", show(key), f"1 to {_KEY_LIMIT} of {_CHARACTERS}"))
         elif str(key).lower() in _OWN or str(key).lower().startswith("aws:"):
-            problems.append(f"tags: got the key {key!r}, allowed: any but Name, stack and aws:..., which are set already; choose another")
+            problems.append(Problem("tags", "reserved key", show(key), "any key but Name, stack and aws:...", "choose another key"))
         elif lower.count(str(key).lower()) > 1:
-            problems.append(f"tags: got the key {key!r} twice, allowed: once whatever the case; remove one")
+            problems.append(Problem("tags", "keys differ only in case", show(key), "each key once", "remove one of them"))
     if len(tags) > _MOST:
-        problems.append(f"tags: got {len(tags)}, allowed: at most {_MOST}; remove some")
+        problems.append(Problem("tags", "too many tags", str(len(tags)), f"at most {_MOST}", "remove some"))
     return problems

@@ -6,6 +6,8 @@ import ipaddress
 import re
 from typing import Any
 
+from ...problems import Problem, show
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _TLS = "1.2"
 _ABORT_DAYS = 7  # no upload of a checkpoint takes that long
@@ -83,7 +85,7 @@ def _denials(arn: str) -> list[dict[str, Any]]:
     ]
 
 
-def existing_problems(bucket: Any) -> list[str]:
+def existing_problems(bucket: Any) -> list[Problem]:
     """Why this cannot be the name of an S3 bucket, a line each: docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html.
 
     >>> existing_problems("acme-ml-datasets")
@@ -91,9 +93,9 @@ def existing_problems(bucket: Any) -> list[str]:
     """
     if isinstance(bucket, str) and _NAME.fullmatch(bucket) and ".." not in bucket and not _is_address(bucket):
         return []
-    hint = "give the name without s3:// and path" if "/" in str(bucket) else "correct it"
-    wants = "the name of an S3 bucket: 3 to 63 of a-z, 0-9, . and -, first and last a letter or digit"
-    return [f"existing: got {bucket!r}, allowed: {wants}; {hint}"]
+    allowed = "3 to 63 of a-z, 0-9, ., and -, beginning and ending with a letter or digit"
+    fix = "write the name without s3:// and path" if "/" in str(bucket) else None
+    return [Problem("existing", "not the name of a bucket", show(bucket), allowed, fix)]
 
 
 def _is_address(text: str) -> bool:

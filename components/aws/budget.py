@@ -8,6 +8,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from ...problems import Problem
 from ..base import Tags, refuse, this_stack
 from ..naming import name_problems
 from ..validation import budget as budget_rules
@@ -68,6 +69,6 @@ def _notification(owner: str, kind: str, percent: int) -> dict[str, Any]:
     }
 
 
-def budget_problems(owner: Any, usd_per_month: Any, alert_at_percent: Sequence[Any]) -> list[str]:
-    """Why this cannot be a budget, a line each."""
-    return budget_rules.budget_problems(owner, usd_per_month, alert_at_percent, most=_MOST)
+def budget_problems(owner: Any, usd_per_month: Any, alert_at_percent: Sequence[Any]) -> list[Problem]:
+    """Return the problems of a budget."""
+    return budget_rules.budget_problems(owner, usd_per_month, alert_at_percent, max_alerts=_MOST)

@@ -12,6 +12,7 @@ import pulumi_aws as aws
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from ...problems import Problem
 from ..base import Tags, checked, this_stack
 from ..job_service_base import JobServiceBase
 from ..job_targets import TARGETS, JobSettings, in_order, service_problems
@@ -142,7 +143,7 @@ class JobService(JobServiceBase, AwsComponent):
 
 def _problems(
     pools: Sequence[GpuPool], writes: Sequence[Bucket], reads: Sequence[Bucket], submitters: Sequence[str], key: EncryptionKey | None
-) -> list[str]:
+) -> list[Problem]:
     problems = service_problems(
         [pool.logical_name for pool in pools],
         [pool.logical_name for pool in pools if pool.spec.service == "vms"],
@@ -151,7 +152,9 @@ def _problems(
         submitters,
     )
     if key is not None and not key.for_logs:
-        problems.append(f"key: got {key.logical_name}, allowed: a key that log groups can be under; make it with for_logs=True")
+        problems.append(
+            Problem("key", "cannot encrypt log groups", key.logical_name, "a key with for_logs=True", "create it with for_logs=True")
+        )
     return problems + subject_problems(submitters)
 
 

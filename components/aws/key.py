@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pulumi
 import pulumi_aws as aws
 
+from ...problems import Problem, show
 from ..base import Tags, refuse, this_stack
 from .account import Account, AwsComponent, account
 
@@ -57,10 +58,8 @@ class EncryptionKey(AwsComponent):
 
         `where` spares the look-up of the account to a caller that has done it.
         """
-        refuse(
-            f"EncryptionKey {name}",
-            [] if on_destroy in _ALLOWED else [f"on_destroy: got {on_destroy!r}, allowed: {' or '.join(_ALLOWED)}; use one of them"],
-        )
+        wrong = [] if on_destroy in _ALLOWED else [Problem("on_destroy", "wrong value", show(on_destroy), " or ".join(_ALLOWED))]
+        refuse(f"EncryptionKey {name}", wrong)
         if on_destroy == "keep":
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
         super().__init__("EncryptionKey", name, {"for_logs": for_logs, "on_destroy": on_destroy}, tags, opts)

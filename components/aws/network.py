@@ -9,12 +9,13 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from ...problems import Problem, show
 from ..base import Tags, after, checked, refuse
 from ..naming import name_problems
 from ..spec import NetworkSpec
 from ..spec.fields import as_given
 from .account import AwsComponent, account
-from .cidr import DEFAULT_CIDR, Plan, plan_subnets, spec_problems
+from .cidr import DEFAULT_CIDR, ZoneSubnets, plan_subnets, spec_problems
 from .endpoints import GATEWAY, INTERFACE, service_name
 from .flow_log import make_flow_log
 from .key import EncryptionKey
@@ -54,7 +55,9 @@ class Network(AwsComponent):
         """
         problems = [*_name_problems(name), *spec_problems(as_given(spec), _configured_region(opts))]
         if key is not None and not key.for_logs:
-            problems.append("key: got one that log groups cannot be under, allowed: one made with for_logs=True; make it so")
+            problems.append(
+                Problem("key", "cannot encrypt log groups", key.logical_name, "a key with for_logs=True", "create it with for_logs=True")
+            )
         spec = checked(NetworkSpec, spec, f"Network {name}", self.cloud, problems)
         cidr = spec.cidr or DEFAULT_CIDR
         props = {"cidr": cidr, "zones": spec.zones, "egress": spec.egress}
@@ -88,7 +91,8 @@ class Network(AwsComponent):
         """
         problems = [*_name_problems(name), *id_problems("vpc_id", vpc_id, "vpc-")]
         problems += [problem for zone, subnet in subnet_ids.items() for problem in id_problems(f"subnet_ids.{zone}", subnet, "subnet-")]
-        problems += [] if subnet_ids else ["subnet_ids: got none, allowed: at least one; give the private subnet of each pool's zone"]
+        if not subnet_ids:
+            problems.append(Problem("subnet_ids", "no subnet", "none", "at least one", "list the private subnet of each pool's zone"))
         refuse(f"Network {name}", problems)
         self = cls.__new__(cls)
         AwsComponent.__init__(self, "Network", name, {"existing": {"vpc_id": vpc_id, "subnet_ids": dict(subnet_ids)}}, tags, opts)
@@ -145,7 +149,7 @@ class Network(AwsComponent):
         )
         return subnet.id, linked.id
 
-    def _nat(self, plan: Plan, table: Any) -> pulumi.Output[str]:
+    def _nat(self, plan: ZoneSubnets, table: Any) -> pulumi.Output[str]:
         """One NAT gateway, in the first zone: a second would double the idle price; its zone lost, nodes elsewhere lose the internet."""
         zone = self.zones[0]
         internet = aws.ec2.InternetGateway(
@@ -180,7 +184,7 @@ class Network(AwsComponent):
         return pulumi.Output.from_input(route.id)
 
     def _way_out(
-        self, plan: Plan, table: Any, region: pulumi.Output[str], subnets: Sequence[pulumi.Output[str]]
+        self, plan: ZoneSubnets, table: Any, region: pulumi.Output[str], subnets: Sequence[pulumi.Output[str]]
     ) -> list[pulumi.Output[str]]:
         """What egress adds, and what must be there before a node can use it."""
         if self.egress == "nat":
@@ -226,18 +230,18 @@ def _configured_region(opts: pulumi.ResourceOptions | None) -> str | None:
     return None if opts.provider or opts.providers or inherited else pulumi.Config("aws").get("region")
 
 
-def _name_problems(name: str) -> list[str]:
+def _name_problems(name: str) -> list[Problem]:
     if name != "sg" and not name.startswith("sg-"):
         return name_problems(name)
-    return [f"name: got {name!r}, allowed: one that does not begin with sg-; EC2 refuses security groups named so: choose another"]
+    what = "EC2 rejects security groups whose names begin with sg-"
+    return [Problem("name", what, show(name), "another beginning", "choose another name")]
 
 
-def id_problems(key: str, value: Any, prefix: str) -> list[str]:
+def id_problems(key: str, value: Any, prefix: str) -> list[Problem]:
     """Why this cannot be an id of EC2; an output of another stack is looked at once it is known."""
     if isinstance(value, str | None) and not str(value).startswith(prefix):
-        return [
-            f"{key}: got {value!r}, allowed: an id that begins with {prefix}; look it up in the console or in the other stack's outputs"
-        ]
+        fix = "copy it from the console or from the other stack's outputs"
+        return [Problem(key, "not an id of EC2", show(value), f"an id that begins with {prefix}", fix)]
     return []
 
 

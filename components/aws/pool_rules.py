@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ...problems import Problem, show
 from ..expiry import date_problems
 from ..spec.pool import CapacityBlock, GpuPoolSpec, Reservation
 from .images import image_parameter
@@ -19,41 +20,42 @@ _AMI = re.compile(r"ami-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _RESERVATION = re.compile(r"cr-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 
 
-def pool_problems(raw: Mapping[str, Any], network: str, zones: Sequence[str], egress: str | None, expires: str | None) -> list[str]:
+def pool_problems(raw: Mapping[str, Any], network: str, zones: Sequence[str], egress: str | None, expires: str | None) -> list[Problem]:
     """What the neutral spec cannot see: ids in AWS's form, the network's zones, the date in the tags."""
     zone, image, capacity = raw.get("zone"), raw.get("image"), raw.get("capacity")
     problems = []
     if isinstance(zone, str) and zone not in zones:
         known = ", ".join(zones)
-        problems.append(f"zone: got {zone!r}, allowed: a zone of network {network}: {known}; or give the network that zone")
+        fix = f"add {zone} to the zones of network {network}"
+        problems.append(Problem("zone", f"network {network} has no subnet in this zone", show(zone), known, fix))
     if egress == "none" and raw.get("service") in ("batch", "vms"):
-        problems.append(
-            f"service: got {raw['service']!r}, allowed: sagemaker in network {network} without a way out: its own machines "
-            "could not join a cluster, ship a log or be reached; give the network egress: nat or endpoints"
-        )
+        what = f"nodes in network {network} cannot reach AWS services, because its egress is none"
+        problems.append(Problem("service", what, show(raw["service"]), "sagemaker", "set the network's egress to nat or endpoints"))
     if image is not None and raw.get("service") == "sagemaker":
-        problems.append(f"image: got {image!r}, allowed: nothing where service is sagemaker: the machines are its own; remove image")
+        problems.append(
+            Problem("image", "SageMaker chooses the machine image", show(image), "no image for service: sagemaker", "remove image")
+        )
     elif isinstance(image, str) and not _AMI.fullmatch(image):
-        problems.append(f"image: got {image!r}, allowed: the id of a machine image, ami- and 8 or 17 hex digits; `gpuyard pin` finds one")
+        problems.append(
+            Problem("image", "not the id of an AMI", show(image), "ami- and 8 or 17 hex digits", "`gpuyard pin` finds the newest")
+        )
     if isinstance(capacity, Reservation | CapacityBlock):
         capacity = capacity.model_dump()
     reserved = capacity.get("reservation") if isinstance(capacity, Mapping) else None
     if isinstance(reserved, str) and reserved and not _RESERVATION.fullmatch(reserved):
-        problems.append(
-            f"capacity.reservation: got {reserved!r}, allowed: the id of a capacity reservation, cr- and 8 or 17 hex digits; "
-            "the console shows it under EC2, Capacity Reservations"
-        )
+        what, fix = "not the id of a capacity reservation", "the console shows it under EC2, Capacity Reservations"
+        problems.append(Problem("capacity.reservation", what, show(reserved), "cr- and 8 or 17 hex digits", fix))
     return [*problems, *_image_problems(raw), *date_problems(expires)]
 
 
-def key_problems(key: EncryptionKey | None) -> list[str]:
+def key_problems(key: EncryptionKey | None) -> list[Problem]:
     """Return why a pool's log group cannot be encrypted with this key."""
     if key is None or key.for_logs:
         return []
-    return [f"key: got {key.logical_name}, allowed: a key that log groups can be under; make it with for_logs=True"]
+    return [Problem("key", "cannot encrypt log groups", key.logical_name, "a key with for_logs=True", "create it with for_logs=True")]
 
 
-def _image_problems(raw: Mapping[str, Any]) -> list[str]:
+def _image_problems(raw: Mapping[str, Any]) -> list[Problem]:
     """A machine that AWS has no image for needs one named. The model tells what is wrong with the machine's name itself."""
     try:
         spec = GpuPoolSpec.model_validate(raw, context={"cloud": "aws"})
@@ -62,4 +64,5 @@ def _image_problems(raw: Mapping[str, Any]) -> list[str]:
     row = spec.row("aws")
     if spec.service == "sagemaker" or spec.image or image_parameter(spec.service, row.architecture):
         return []
-    return [f"image: got nothing, allowed: an image of your own: AWS has none for {row.architecture} machines and {spec.service}; give one"]
+    what = f"AWS has no image for {spec.service} on {row.architecture} machines"
+    return [Problem("image", what, "nothing", "the id of your own AMI", "set image")]

@@ -1,11 +1,13 @@
-"""All that AWS would refuse of a stack's yard (components/validation/yard.py)."""
+"""AWS's rules for a whole yard, checked before the first component exists."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
 
+from ...problems import Problem
 from ..validation import yard
+from ..validation.buckets import ExistingBucket, open_to_problems
 from ..validation.submitters import subject_problems
 from .account import tag_problems
 from .bucket_rules import existing_problems
@@ -14,24 +16,30 @@ from .cidr import spec_problems
 from .network import id_problems
 from .pool_rules import pool_problems
 
+__all__ = ["yard_problems"]
 
-def _existing_network(vpc_id: str, subnets: Mapping[str, str], region: str | None) -> list[str]:
+
+def _existing_network(vpc_id: str, subnets: Mapping[str, str]) -> list[Problem]:
     return [
         *id_problems("vpc_id", vpc_id, "vpc-"),
-        *(line for zone, subnet in subnets.items() for line in id_problems(zone, subnet, "subnet-")),
+        *(problem for zone, subnet in subnets.items() for problem in id_problems(f"subnet_ids.{zone}", subnet, "subnet-")),
     ]
+
+
+def _existing_bucket(existing: ExistingBucket) -> list[Problem]:
+    return [*existing_problems(existing.bucket), *open_to_problems(existing)]
 
 
 yard_problems = partial(
     yard.yard_problems,
-    yard.Checks(
+    yard.CloudRules(
         network=spec_problems,
         existing_network=_existing_network,
-        existing_bucket=existing_problems,
-        pool=lambda given, zones, egress, expires: pool_problems(given, "net", zones, egress, expires),
+        existing_bucket=_existing_bucket,
+        pool=lambda fields, zones, egress, expires: pool_problems(fields, "net", zones, egress, expires),
         submitters=subject_problems,
         tags=tag_problems,
         budget=budget_problems,
     ),
 )
-"""See components/validation/yard.py."""
+"""Return every problem of a yard on AWS; the arguments are those of `components.validation.yard.yard_problems`."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import pulumi
 import pulumi_azure_native as az
 
+from ...problems import Problem, show
 from ..base import Component, Tags, refuse, this_stack
 
 _FORBIDDEN = re.compile(
@@ -77,7 +78,7 @@ def configured_location(opts: pulumi.ResourceOptions | None = None) -> str | Non
     return None if opts.provider or opts.providers or inherited else pulumi.Config("azure-native").get("location")
 
 
-def tag_problems(tags: Mapping[str, Any]) -> list[str]:
+def tag_problems(tags: Mapping[str, Any]) -> list[Problem]:
     """What Azure would refuse of tags, a line each. Their names are equal whatever the case.
 
     >>> tag_problems({"owner": "ml-platform@acme.io", "expires": "2027-03-31"})
@@ -87,20 +88,22 @@ def tag_problems(tags: Mapping[str, Any]) -> list[str]:
     lower = [str(key).lower() for key in tags]
     for key, value in tags.items():
         if not isinstance(value, str) or len(value) > _VALUE_LIMIT:
-            problems.append(f"tags.{key}: got {value!r}, allowed: a text of at most {_VALUE_LIMIT} characters; change it")
+            problems.append(Problem(f"tags.{key}", "not a valid tag value", show(value), f"a string of at most {_VALUE_LIMIT} characters"))
         if not 0 < len(str(key)) <= _KEY_LIMIT or _FORBIDDEN.search(str(key)):
-            problems.append(f"tags: got the key {key!r}, allowed: 1 to {_KEY_LIMIT} characters without < > % & \\ ? /; change it")
+            problems.append(Problem("tags", "not a valid tag name", show(key), f"1 to {_KEY_LIMIT} characters without < > % & \\ ? /"))
         elif str(key).lower() in _OWN or str(key).lower().startswith(_RESERVED):
-            problems.append(f"tags: got the key {key!r}, allowed: any but stack, which is set already, and {', '.join(_RESERVED)}...")
+            problems.append(
+                Problem("tags", "reserved name", show(key), f"any but stack and {', '.join(_RESERVED)}...", "choose another name")
+            )
         elif lower.count(str(key).lower()) > 1:
-            problems.append(f"tags: got the key {key!r} twice, allowed: once whatever the case; remove one")
+            problems.append(Problem("tags", "keys differ only in case", show(key), "each key once", "remove one of them"))
     if len(tags) > _MOST:
-        problems.append(f"tags: got {len(tags)}, allowed: at most {_MOST}; remove some")
+        problems.append(Problem("tags", "too many tags", str(len(tags)), f"at most {_MOST}", "remove some"))
     return problems
 
 
-def group_problems(given: Any) -> list[str]:
+def group_problems(given: Any) -> list[Problem]:
     """Why this cannot be the name of a resource group; an output is looked at by Azure."""
     if isinstance(given, str) and not _GROUP_NAME.fullmatch(given):
-        return [f"resource_group: got {given!r}, allowed: the name of a resource group, not its id; give the last part of the id"]
+        return [Problem("resource_group", "not a name", show(given), "the name of a resource group", "write the last part of its id")]
     return []

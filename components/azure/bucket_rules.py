@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ...problems import Problem, show
 from ..spec.fields import ANYWHERE
 
 _RUN_DAYS = 7
@@ -109,15 +110,17 @@ def split_container_id(container_id: str) -> ContainerParts:
     return ContainerParts(match["account"], match["container"], match["account_id"])
 
 
-def existing_problems(bucket: Any) -> list[str]:
+def existing_problems(bucket: Any) -> list[Problem]:
     """Why this cannot be an existing container."""
     if isinstance(bucket, str) and _CONTAINER.fullmatch(bucket):
         return []
-    return [f"existing: got {bucket!r}, allowed: {_CONTAINER_FORM}; `az storage container-rm show --query id` prints it"]
+    fix = "`az storage container-rm show --query id` prints it"
+    return [Problem("existing", "not the id of a container", show(bucket), _CONTAINER_FORM, fix)]
 
 
-def namespace_problems(namespace: Any) -> list[str]:
+def namespace_problems(namespace: Any) -> list[Problem]:
     """Why this is no kind of namespace."""
     if namespace in ("flat", "hierarchical"):
         return []
-    return [f"namespace: got {namespace!r}, allowed: flat (with versions) or hierarchical (without); Azure has one or the other"]
+    allowed = "flat (with object versions) or hierarchical (without object versions)"
+    return [Problem("namespace", "unknown kind of namespace", show(namespace), allowed)]

@@ -9,6 +9,7 @@ from typing import Any
 import pulumi
 import pulumi_azure_native as az
 
+from ...problems import Problem
 from ..base import Tags, refuse, this_stack
 from ..naming import name_problems
 from ..validation import budget as budget_rules
@@ -76,6 +77,6 @@ def _notification(owner: str, kind: str, percent: int) -> dict[str, Any]:
     return {"enabled": True, "operator": "GreaterThan", "threshold": percent, "threshold_type": kind, "contact_emails": [owner]}
 
 
-def budget_problems(owner: Any, usd_per_month: Any, alert_at_percent: Sequence[Any]) -> list[str]:
-    """Why this cannot be a budget, a line each."""
-    return budget_rules.budget_problems(owner, usd_per_month, alert_at_percent, most=_MOST)
+def budget_problems(owner: Any, usd_per_month: Any, alert_at_percent: Sequence[Any]) -> list[Problem]:
+    """Return the problems of a budget."""
+    return budget_rules.budget_problems(owner, usd_per_month, alert_at_percent, max_alerts=_MOST)

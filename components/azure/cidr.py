@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ...problems import Problem, show
 from ..validation.network import network_problems, size_problems
 
 DEFAULT_CIDR = "10.0.0.0/16"
@@ -31,28 +32,29 @@ def plan_subnets(cidr: str) -> SubnetPlan:
     SubnetPlan(nodes='10.0.0.0/17', endpoints='10.0.255.192/26')
     """
     if problems := cidr_problems(cidr):
-        raise ValueError("; ".join(problems))
+        raise ValueError("; ".join(map(str, problems)))
     network = ipaddress.IPv4Network(cidr)
     last = int(network.broadcast_address) + 1 - 2 ** (32 - _ENDPOINTS_PREFIX)
     return SubnetPlan(str(next(network.subnets())), f"{ipaddress.IPv4Address(last)}/{_ENDPOINTS_PREFIX}")
 
 
-def spec_problems(given: Mapping[str, Any]) -> list[str]:
-    """Why this cannot be a network, a line each."""
-    return network_problems(given, DEFAULT_CIDR, cidr_problems, zone_problems)
+def spec_problems(fields: Mapping[str, Any]) -> list[Problem]:
+    """Return the problems of a network to create, which NetworkSpec cannot see."""
+    return network_problems(fields, DEFAULT_CIDR, cidr_problems, zone_problems)
 
 
-def cidr_problems(cidr: str) -> list[str]:
-    """Why a network cannot be divided, a line each."""
+def cidr_problems(cidr: str) -> list[Problem]:
+    """Return a problem if the network is too large or too small."""
     return size_problems(cidr, _WIDEST, _NARROWEST)
 
 
-def zone_problems(zones: Sequence[str]) -> list[str]:
-    """Why pools cannot be in these zones, a line each."""
+def zone_problems(zones: Sequence[str]) -> list[Problem]:
+    """Return the problems of the zones of a network."""
+    allowed = ", ".join(ZONES)
     if not zones:
-        return [f'zones: got none, allowed: at least one of {", ".join(ZONES)}; give the zones of the pools, such as ["1"]']
+        return [Problem("zones", "no zone", "none", f"at least one of {allowed}", 'list the zones of the pools, such as ["1"]')]
     return [
-        f"zones: got {zone!r}, allowed: {', '.join(ZONES)}, quoted: a zone's number in its region; write it without the region"
+        Problem("zones", "not the number of a zone", show(zone), f"{allowed}, quoted", "write the zone without the region")
         for zone in zones
         if zone not in ZONES
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from ...problems import Problem, show
 from .. import catalogue
 from ..catalogue import Machine
 
@@ -32,34 +33,27 @@ def arrangement(row: Machine, orchestration: Orchestration, *, reserved: bool = 
     }
 
 
-def fabric_problems(row: Machine, max_nodes: int, orchestration: Any, given: Mapping[str, Any]) -> list[str]:
+def fabric_problems(row: Machine, max_nodes: int, orchestration: Any, given: Mapping[str, Any]) -> list[Problem]:
     """What would leave a pool of several machines without the fabric that it needs, a line each. `given`: the spec as it was written."""
     problems = []
     if orchestration not in ("uniform", "flexible"):
-        problems.append(f"orchestration: got {orchestration!r}, allowed: uniform or flexible; use one of them")
+        problems.append(Problem("orchestration", "unknown mode", show(orchestration), "uniform or flexible"))
     if row.fast_nics and orchestration == "flexible":
-        problems.append(f"orchestration: got 'flexible', allowed: uniform for {row.name}: only one uniform scale set has InfiniBand")
+        problems.append(Problem("orchestration", "InfiniBand needs one uniform scale set", "'flexible'", f"uniform for {row.name}"))
     if given.get("service") == "vms" and row.fast_nics and max_nodes > PLACEMENT_GROUP:
-        problems.append(
-            f"max_nodes: got {max_nodes}, allowed: 1 to {PLACEMENT_GROUP} for {row.name}: InfiniBand ends where a placement group ends; "
-            "make several pools"
-        )
+        what, allowed = "InfiniBand does not cross placement groups", f"1 to {PLACEMENT_GROUP} for {row.name}"
+        problems.append(Problem("max_nodes", what, str(max_nodes), allowed, "declare several pools"))
     if row.fast_nics and max_nodes > 1 and _reserved(given.get("capacity")):
-        problems.append(
-            f"capacity: got a reservation, allowed: on_demand or spot for more than one node of {row.name}: Azure's reservations take "
-            "scale sets without one placement group, where InfiniBand ends; or max_nodes: 1"
-        )
+        what = "Azure accepts no reservation for a scale set in one placement group, and InfiniBand needs the placement group"
+        allowed = f"on_demand or spot for several nodes of {row.name}"
+        problems.append(Problem("capacity", what, "a reservation", allowed, "change capacity, or set max_nodes: 1"))
     twin = rdma_twin(row)
     if max_nodes > 1 and twin:
-        problems.append(
-            f"machine: got {row.name!r}, allowed: {twin} for more than one node: without the letter r there is no InfiniBand, nodes "
-            "would train over Ethernet; or max_nodes: 1"
-        )
+        what = "a size without the letter r has no InfiniBand, so several nodes would train over Ethernet"
+        problems.append(Problem("machine", what, show(row.name), f"{twin} for several nodes", "change machine, or set max_nodes: 1"))
     elif max_nodes > 1 and not row.fast_nics and given.get("fabric_floor") is not None:
-        problems.append(
-            f"fabric_floor: got {given['fabric_floor']!r}, allowed: nothing for {row.name}, which has no fast fabric; remove it, "
-            "or take a size with the letter r, such as Standard_ND96isr_H100_v5"
-        )
+        fix = "remove fabric_floor, or use a size with the letter r, such as Standard_ND96isr_H100_v5"
+        problems.append(Problem("fabric_floor", f"{row.name} has no InfiniBand", show(given["fabric_floor"]), fix=fix))
     return problems
 
 

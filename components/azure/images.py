@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from ...problems import Problem, show
+
 _URN = re.compile(r"(?P<publisher>[\w.-]+):(?P<offer>[\w.-]+):(?P<sku>[\w.-]+):(?P<version>latest|\d+\.\d+\.\d+)")
 _ID = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Compute/"
@@ -41,9 +43,9 @@ def image_reference(image: str) -> dict[str, Any]:
     return dict(match.groupdict()) if match else {"id": image}
 
 
-def image_problems(image: Any) -> list[str]:
+def image_problems(image: Any) -> list[Problem]:
     """Why this cannot name an image."""
     if not isinstance(image, str) or _URN.fullmatch(image) or _ID.fullmatch(image):
         return []
-    form = "PUBLISHER:OFFER:SKU:VERSION of the marketplace, or the resource id of an image or a gallery's image"
-    return [f"image: got {image!r}, allowed: {form}; `gpuyard pin` finds the newest"]
+    allowed = "PUBLISHER:OFFER:SKU:VERSION of the marketplace, or the resource id of an image or a gallery's image"
+    return [Problem("image", "not an image", show(image), allowed, "`gpuyard pin` finds the newest")]

@@ -10,6 +10,7 @@ import pulumi
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from ...problems import Problem, show
 from ..base import Tags, checked, this_stack
 from ..job_service_base import JobServiceBase
 from ..job_targets import JobSettings, in_order, service_problems
@@ -214,7 +215,7 @@ class JobService(JobServiceBase, AzureComponent):
         return Identity(name, grants=grants, subjects=subjects, resource_group=self.group, opts=self.child_options()).client_id
 
 
-def _problems(pools: Sequence[GpuPool], writes: Sequence[Bucket], reads: Sequence[Bucket], submitters: Sequence[str]) -> list[str]:
+def _problems(pools: Sequence[GpuPool], writes: Sequence[Bucket], reads: Sequence[Bucket], submitters: Sequence[str]) -> list[Problem]:
     problems = service_problems(
         [pool.logical_name for pool in pools],
         [pool.logical_name for pool in pools if pool.spec.service == "vms"],
@@ -225,16 +226,17 @@ def _problems(pools: Sequence[GpuPool], writes: Sequence[Bucket], reads: Sequenc
     return problems + exact_subject_problems(submitters)
 
 
-def _own_problems(isolation: Any, registry: Any, registry_id: Any) -> list[str]:
+def _own_problems(isolation: Any, registry: Any, registry_id: Any) -> list[Problem]:
     problems = []
     if registry not in _REGISTRIES:
-        problems.append(f"registry: got {registry!r}, allowed: {' or '.join(_REGISTRIES)}; premium is paid by the day")
+        problems.append(Problem("registry", "unknown kind", show(registry), " or ".join(_REGISTRIES), "premium is billed by the day"))
     if registry == "premium" and registry_id is not None:
-        problems.append(f"registry_id: got {registry_id!r}, allowed: nothing where registry is premium; keep one of the two")
+        what, fix = "the yard creates a registry, because registry is premium", "remove registry or registry_id"
+        problems.append(Problem("registry_id", what, show(registry_id), fix=fix))
     if isolation not in ISOLATION:
-        problems.append(f"isolation: got {isolation!r}, allowed: {' or '.join(ISOLATION)}; approved reaches what has a rule alone")
+        fix = "approved lets jobs reach only destinations with a rule"
+        problems.append(Problem("isolation", "unknown mode", show(isolation), " or ".join(ISOLATION), fix))
     if registry_id is not None and not (isinstance(registry_id, str) and _REGISTRY.fullmatch(registry_id)):
-        problems.append(
-            f"registry_id: got {registry_id!r}, allowed: the resource id of a container registry; `az acr show --query id` prints it"
-        )
+        allowed, fix = "the resource id of a container registry", "`az acr show --query id` prints it"
+        problems.append(Problem("registry_id", "not a resource id", show(registry_id), allowed, fix))
     return problems

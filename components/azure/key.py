@@ -51,7 +51,7 @@ class EncryptionKey(AzureComponent):
         `resource_group`: an existing group, by name or from another component (default: a new one). In an existing group, a key of the
         same name cannot be made again during these 90 days: recover the vault with `az keyvault recover`.
         """
-        problems: list[Problem | str] = [*name_problems(name), *group_problems(resource_group)]
+        problems: list[Problem] = [*name_problems(name), *group_problems(resource_group)]
         if on_destroy not in _ALLOWED:
             problems.append(Problem("on_destroy", "wrong value", got=show(on_destroy), allowed=" or ".join(_ALLOWED)))
         refuse(f"EncryptionKey {name}", problems)

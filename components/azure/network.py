@@ -10,6 +10,7 @@ from typing import Any
 import pulumi
 import pulumi_azure_native as az
 
+from ...problems import Problem, show
 from ..base import Tags, after, checked, refuse
 from ..naming import name_problems
 from ..spec import NetworkSpec
@@ -107,7 +108,8 @@ class Network(AzureComponent):
         problems = [*name_problems(name), *id_problems("vpc_id", vpc_id), *group_problems(resource_group)]
         problems += [problem for zone, subnet in subnet_ids.items() for problem in id_problems("subnet_ids", subnet, zone)]
         problems += zone_problems(private_zones or {})
-        problems += [] if subnet_ids else ["subnet_ids: got none, allowed: at least one; give the private subnet of each pool's zone"]
+        if not subnet_ids:
+            problems.append(Problem("subnet_ids", "no subnet", "none", "at least one", "list the private subnet of each pool's zone"))
         refuse(f"Network {name}", problems)
         self = cls.__new__(cls)
         AzureComponent.__init__(self, "Network", name, {"existing": {"vpc_id": vpc_id, "subnet_ids": dict(subnet_ids)}}, tags, opts)
@@ -203,19 +205,20 @@ class Network(AzureComponent):
         return pulumi.Output.from_input(gateway.id)
 
 
-def id_problems(key: str, value: Any, zone: str | None = None) -> list[str]:
+def id_problems(key: str, value: Any, zone: str | None = None) -> list[Problem]:
     """Why this cannot be a resource id; an output of another stack is looked at once it is known."""
     if isinstance(value, str | None) and not _IDS[key].fullmatch(str(value)):
         form = "/subscriptions/.../resourceGroups/.../providers/Microsoft.Network/virtualNetworks/NAME"
         wanted = f"{form}/subnets/NAME" if key == "subnet_ids" else form
-        return [f"{key}{f'.{zone}' if zone else ''}: got {value!r}, allowed: a resource id, {wanted}; the portal shows it under JSON View"]
+        fix = "the portal shows it under JSON View"
+        return [Problem(f"{key}.{zone}" if zone else key, "not a resource id", show(value), wanted, fix)]
     return []
 
 
-def zone_problems(private_zones: Mapping[str, Any]) -> list[str]:
+def zone_problems(private_zones: Mapping[str, Any]) -> list[Problem]:
     """Why these cannot be the private DNS zones of a network."""
     allowed = ", ".join(DNS_ZONES)
-    return [f"private_zones: got {key!r}, allowed: {allowed}; name what the zone is about" for key in private_zones if key not in DNS_ZONES]
+    return [Problem("private_zones", "unknown key", show(key), allowed) for key in private_zones if key not in DNS_ZONES]
 
 
 def _existing(name: str, key: str, value: pulumi.Input[str], zone: str | None = None) -> pulumi.Output[str]:

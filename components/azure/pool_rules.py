@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ...problems import Problem, show
 from ..expiry import date_problems
 from ..spec.pool import GpuPoolSpec, Reservation
 from .fabric import fabric_problems
@@ -27,31 +28,33 @@ def pool_problems(
     zones: Sequence[str],
     expires: str | None,
     orchestration: str = "uniform",
-) -> list[str]:
+) -> list[Problem]:
     """What the neutral spec cannot see: ids in Azure's form, the network's zones, InfiniBand, the date in the tags."""
     zone, image, capacity, service = raw.get("zone"), raw.get("image"), raw.get("capacity"), raw.get("service")
     problems = []
     if isinstance(zone, str) and zone not in zones and service == "vms":
         known = ", ".join(zones)
-        problems.append(f"zone: got {zone!r}, allowed: a zone of network {network}: {known}; or give the network that zone")
+        fix = f"add {zone} to the zones of network {network}"
+        problems.append(Problem("zone", f"network {network} has no subnet in this zone", show(zone), known, fix))
     if service == "azureml":
         for key in ("image", "disk_gib"):
             if raw.get(key) is not None:
-                problems.append(f"{key}: got {raw[key]!r}, allowed: nothing where service is azureml: it chooses; remove {key}")
+                problems.append(
+                    Problem(key, f"Azure ML chooses the {key}", show(raw[key]), f"no {key} for service: azureml", f"remove {key}")
+                )
     else:
         problems += image_problems(image)
     if isinstance(capacity, Reservation):
         capacity = capacity.model_dump()
     reserved = capacity.get("reservation") if isinstance(capacity, Mapping) else None
     if isinstance(reserved, str) and reserved and not _RESERVATION.fullmatch(reserved):
-        problems.append(
-            f"capacity.reservation: got {reserved!r}, allowed: the resource id of a capacity reservation group, "
-            "/subscriptions/.../capacityReservationGroups/NAME; `az capacity reservation group show --query id` prints it"
-        )
+        what, allowed = "not the id of a capacity reservation group", "/subscriptions/.../capacityReservationGroups/NAME"
+        fix = "`az capacity reservation group show --query id` prints it"
+        problems.append(Problem("capacity.reservation", what, show(reserved), allowed, fix))
     return [*problems, *_machine_problems(raw, orchestration), *date_problems(expires)]
 
 
-def _machine_problems(raw: Mapping[str, Any], orchestration: str) -> list[str]:
+def _machine_problems(raw: Mapping[str, Any], orchestration: str) -> list[Problem]:
     """What depends on the machine. The model tells what is wrong with its name and number themselves."""
     plain = {key: raw[key] for key in ("machine", "accelerator", "service", "zone", "max_nodes") if raw.get(key) is not None}
     try:
@@ -61,12 +64,14 @@ def _machine_problems(raw: Mapping[str, Any], orchestration: str) -> list[str]:
     row = spec.row("azure")
     problems = fabric_problems(row, spec.max_nodes, orchestration, raw)
     if spec.service == "vms" and not raw.get("image") and not image_urn("vms", row.architecture):
-        problems.append(f"image: got nothing, allowed: an image of your own: Microsoft has none for {row.architecture} machines; give one")
+        what = f"Microsoft has no image for {row.architecture} machines"
+        problems.append(Problem("image", what, "nothing", "an image of your own", "set image"))
     return problems
 
 
-def ssh_key_problems(key: Any) -> list[str]:
+def ssh_key_problems(key: Any) -> list[Problem]:
     """Return why this is not a public SSH key."""
     if key is None or (isinstance(key, str) and _SSH_KEY.fullmatch(key)):
         return []
-    return [f"ssh_public_key: got {str(key)[:20]!r}, allowed: one line of a public key, ssh-ed25519 or ssh-rsa; never a private one"]
+    allowed = "one line of a public key, ssh-ed25519 or ssh-rsa"
+    return [Problem("ssh_public_key", "not a public key", repr(str(key)[:20]), allowed, "never write a private key here")]

@@ -1,13 +1,14 @@
-"""All that Azure would refuse of a stack's yard (components/validation/yard.py)."""
+"""Azure's rules for a whole yard, checked before the first component exists."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
+from ...problems import Problem, show
 from ..validation import yard
+from ..validation.buckets import ExistingBucket, key_problems
 from .account import tag_problems
 from .bucket_rules import existing_problems
 from .budget import budget_problems
@@ -16,37 +17,40 @@ from .network import id_problems
 from .pool_rules import pool_problems
 from .subjects import exact_subject_problems
 
+__all__ = ["yard_problems"]
+
 _LOCATION = re.compile(r"[a-z]+[a-z0-9]*")
 
 
-def _network(given: Mapping[str, Any], region: str | None) -> list[str]:
-    return [*_region(region), *spec_problems(given)]
-
-
-def _existing_network(vpc_id: str, subnets: Mapping[str, str], region: str | None) -> list[str]:
+def _existing_network(vpc_id: str, subnets: Mapping[str, str]) -> list[Problem]:
     return [
-        *_region(region),
         *id_problems("vpc_id", vpc_id),
-        *(line for zone, subnet in subnets.items() for line in id_problems("subnet_ids", subnet, zone)),
+        *(problem for zone, subnet in subnets.items() for problem in id_problems("subnet_ids", subnet, zone)),
     ]
 
 
-def _region(region: str | None) -> list[str]:
+def _existing_bucket(existing: ExistingBucket) -> list[Problem]:
+    return [*existing_problems(existing.bucket), *key_problems(existing)]
+
+
+def _region(region: str | None) -> list[Problem]:
     if region is None or _LOCATION.fullmatch(region):
         return []
-    return [f"azure-native:location: got {region!r}, allowed: a region's short name; write {region.replace(' ', '').lower()}"]
+    fix = f"write {region.replace(' ', '').lower()}"
+    return [Problem("azure-native:location", "not a region's short name", show(region), "small letters and digits, such as eastus", fix)]
 
 
 yard_problems = partial(
     yard.yard_problems,
-    yard.Checks(
-        network=_network,
+    yard.CloudRules(
+        region=_region,
+        network=lambda fields, _region: spec_problems(fields),
         existing_network=_existing_network,
-        existing_bucket=existing_problems,
-        pool=lambda given, zones, egress, expires: pool_problems(given, "net", zones, expires),
+        existing_bucket=_existing_bucket,
+        pool=lambda fields, zones, egress, expires: pool_problems(fields, "net", zones, expires),
         submitters=exact_subject_problems,
         tags=tag_problems,
         budget=budget_problems,
     ),
 )
-"""See components/validation/yard.py."""
+"""Return every problem of a yard on Azure; the arguments are those of `components.validation.yard.yard_problems`."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ...problems import Problem, show
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 _ABORT_DAYS = 7  # no upload of a checkpoint takes that long
 _RUN_DAYS = 7
@@ -37,7 +39,7 @@ def _superseded(days: int, prefixes: list[str] | None) -> dict[str, Any]:
     return {"action": {"type": "Delete"}, "condition": found}
 
 
-def existing_problems(bucket: Any) -> list[str]:
+def existing_problems(bucket: Any) -> list[Problem]:
     """Why this cannot be the name of a bucket, a line each: cloud.google.com/storage/docs/buckets#naming.
 
     >>> existing_problems("acme-ml-datasets")
@@ -45,6 +47,6 @@ def existing_problems(bucket: Any) -> list[str]:
     """
     if isinstance(bucket, str) and _NAME.fullmatch(bucket) and not bucket.startswith("goog"):
         return []
-    hint = "give the name without gs:// and path" if "/" in str(bucket) else "correct it"
-    wants = "the name of a bucket: 3 to 63 of a-z, 0-9, ., _ and -, first and last a letter or digit"
-    return [f"existing: got {bucket!r}, allowed: {wants}; {hint}"]
+    allowed = "3 to 63 of a-z, 0-9, ., _ and -, beginning and ending with a letter or digit"
+    fix = "write the name without gs:// and path" if "/" in str(bucket) else None
+    return [Problem("existing", "not the name of a bucket", show(bucket), allowed, fix)]

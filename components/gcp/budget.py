@@ -8,6 +8,7 @@ from typing import Any
 import pulumi
 from pulumi_gcp import billing, monitoring
 
+from ...problems import Problem
 from ..base import Tags, refuse, this_stack
 from ..naming import name_problems
 from ..validation import budget as budget_rules
@@ -72,6 +73,6 @@ class Budget(GcpComponent):
         self.register_outputs({"id": self.id})
 
 
-def budget_problems(owner: Any, usd_per_month: Any, alert_at_percent: Sequence[Any]) -> list[str]:
-    """Why this cannot be a budget, a line each."""
-    return budget_rules.budget_problems(owner, usd_per_month, alert_at_percent, whole=True)
+def budget_problems(owner: Any, usd_per_month: Any, alert_at_percent: Sequence[Any]) -> list[Problem]:
+    """Return the problems of a budget."""
+    return budget_rules.budget_problems(owner, usd_per_month, alert_at_percent, whole_dollars=True)

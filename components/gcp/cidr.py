@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from ...problems import Problem, show
 from ..validation.network import network_problems, size_problems
 
 DEFAULT_CIDR = "10.0.0.0/16"
@@ -26,7 +27,7 @@ def subnet_cidr(cidr: str) -> str:
     '10.40.0.0/17'
     """
     if problems := cidr_problems(cidr):
-        raise ValueError("; ".join(problems))
+        raise ValueError("; ".join(map(str, problems)))
     return str(next(ipaddress.IPv4Network(cidr).subnets(prefixlen_diff=1)))
 
 
@@ -48,29 +49,30 @@ def region_of(zone: str) -> str:
     return zone.rpartition("-")[0]
 
 
-def spec_problems(given: Mapping[str, Any], region: str | None) -> list[str]:
-    """Why this cannot be a network, a line each; `region`: the one that the provider is configured for."""
-    return network_problems(given, DEFAULT_CIDR, cidr_problems, lambda zones: zone_problems(zones, region))
+def spec_problems(fields: Mapping[str, Any], region: str | None) -> list[Problem]:
+    """Return the problems of a network to create, which NetworkSpec cannot see. `region`: the provider's."""
+    return network_problems(fields, DEFAULT_CIDR, cidr_problems, lambda zones: zone_problems(zones, region))
 
 
-def cidr_problems(cidr: str) -> list[str]:
-    """Why a network cannot be divided, a line each."""
+def cidr_problems(cidr: str) -> list[Problem]:
+    """Return a problem if the network is too large or too small."""
     return size_problems(cidr, _WIDEST, _NARROWEST)
 
 
-def zone_problems(zones: Sequence[str], region: str | None = None) -> list[str]:
-    """Why these zones cannot be of one network, a line each; `region`: the one the provider is configured for, where that is known."""
+def zone_problems(zones: Sequence[str], region: str | None = None) -> list[Problem]:
+    """Return the problems of the zones of a network. `region`: the provider's, None if unknown."""
+    example = f"{region or 'us-central1'}-a"
     if not zones:
-        return [f"zones: got none, allowed: at least one; give the zones of the pools, such as [{region or 'us-central1'}-a]"]
+        return [Problem("zones", "no zone", "none", "at least one", f"list the zones of the pools, such as [{example}]")]
     problems = []
     for zone in zones:
         match = _ZONE.fullmatch(zone)
         if match is None:
-            problems.append(f"zones: got {zone!r}, allowed: a region's name and a letter, such as {region or 'us-central1'}-a; correct it")
+            problems.append(Problem("zones", "not a zone", show(zone), f"a region, a hyphen and a letter, such as {example}"))
         elif region is not None and match[1] != region:
-            fix = f"give {region}-{match[2]}"
-            problems.append(f"zones: got {zone!r}, allowed: zones of {region}, where gcp:region says everything goes; {fix}")
+            allowed, fix = f"zones of {region}, the region that gcp:region sets", f"write {region}-{match[2]}"
+            problems.append(Problem("zones", "not in the stack's region", show(zone), allowed, fix))
     regions = sorted({match[1] for zone in zones if (match := _ZONE.fullmatch(zone))})
     if region is None and len(regions) > 1:
-        problems.append(f"zones: got zones of {', '.join(regions)}, allowed: one region; make a network for each")
+        problems.append(Problem("zones", "zones of several regions", ", ".join(regions), "one region", "declare a network for each region"))
     return problems

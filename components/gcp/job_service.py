@@ -12,6 +12,7 @@ from pulumi_gcp import artifactregistry, kms, secretmanager, storage
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from ...problems import Problem
 from ..base import Tags, checked, this_stack
 from ..job_service_base import JobServiceBase
 from ..job_targets import TARGETS, JobSettings, in_order, service_problems
@@ -223,7 +224,7 @@ class JobService(JobServiceBase, GcpComponent):
         )
 
 
-def _problems(pools: Sequence[GpuPool], writes: Sequence[Bucket], reads: Sequence[Bucket], submitters: Sequence[str]) -> list[str]:
+def _problems(pools: Sequence[GpuPool], writes: Sequence[Bucket], reads: Sequence[Bucket], submitters: Sequence[str]) -> list[Problem]:
     problems = service_problems(
         [pool.logical_name for pool in pools],
         [pool.logical_name for pool in pools if pool.spec.service == "vms"],

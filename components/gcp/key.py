@@ -57,7 +57,7 @@ class EncryptionKey(GcpComponent):
 
         `on_destroy`: keep (default) leaves the key when the yard is destroyed. `project`: a look-up to reuse (default: a new one).
         """
-        problems: list[Problem | str] = [*name_problems(name)]
+        problems: list[Problem] = [*name_problems(name)]
         if on_destroy not in _ALLOWED:
             problems.append(Problem("on_destroy", "wrong value", got=show(on_destroy), allowed=" or ".join(_ALLOWED)))
         unknown = [use for use in uses if use not in AGENTS]

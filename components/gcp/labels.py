@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ...problems import Problem, show
+
 _KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LIMIT = 63
 STACK_LABEL = "gpuyard_stack"
@@ -32,7 +34,7 @@ def label_value(text: str) -> str:
     return re.sub(r"[^a-z0-9_-]", "-", text.lower())[-_LIMIT:].lstrip("-_")
 
 
-def tag_problems(tags: Mapping[str, Any]) -> list[str]:
+def tag_problems(tags: Mapping[str, Any]) -> list[Problem]:
     """What Google would refuse of tags, a line each. Values are made legal, keys are not: two of them could become one.
 
     >>> tag_problems({"owner": "ml-platform@acme.io", "expires": "2027-03-31"})
@@ -41,13 +43,12 @@ def tag_problems(tags: Mapping[str, Any]) -> list[str]:
     problems = []
     for key, value in tags.items():
         if not isinstance(value, str):
-            problems.append(f"tags.{key}: got {value!r}, allowed: a text; quote it")
+            problems.append(Problem(f"tags.{key}", "not a string", show(value), "a string", "quote it"))
         if key in _OWN:
-            problems.append(f"tags: got the key {key!r}, allowed: any but {' and '.join(_OWN)}, which are set already; choose another")
+            problems.append(Problem("tags", "reserved key", show(key), f"any key but {' and '.join(_OWN)}", "choose another key"))
         elif not _KEY.fullmatch(str(key)):
-            problems.append(
-                f"tags: got the key {key!r}, allowed: a small letter, then small letters, digits, _ and -, at most 63; change it"
-            )
+            allowed = "a small letter, then small letters, digits, _ and -, at most 63 characters"
+            problems.append(Problem("tags", "not a valid label key", show(key), allowed))
     if len(tags) > _MOST:
-        problems.append(f"tags: got {len(tags)}, allowed: at most {_MOST}; remove some")
+        problems.append(Problem("tags", "too many tags", str(len(tags)), f"at most {_MOST}", "remove some"))
     return problems

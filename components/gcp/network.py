@@ -8,6 +8,7 @@ from typing import Any
 import pulumi
 from pulumi_gcp import compute
 
+from ...problems import Problem, show
 from ..base import Tags, after, checked, refuse
 from ..naming import name_problems
 from ..spec import NetworkSpec
@@ -94,7 +95,8 @@ class Network(GcpComponent):
         """
         problems = [*name_problems(name), *id_problems("vpc_id", vpc_id, "networks")]
         problems += [line for zone, subnet in subnet_ids.items() for line in id_problems(f"subnet_ids.{zone}", subnet, "subnetworks")]
-        problems += [] if subnet_ids else ["subnet_ids: got none, allowed: at least one; give the subnet of each pool's zone"]
+        if not subnet_ids:
+            problems.append(Problem("subnet_ids", "no subnet", "none", "at least one", "list the subnet of each pool's zone"))
         refuse(f"Network {name}", problems)
         self = cls.__new__(cls)
         GcpComponent.__init__(self, "Network", name, {"existing": {"vpc_id": vpc_id, "subnet_ids": dict(subnet_ids)}}, tags, opts)
@@ -165,11 +167,12 @@ def _configured_region(opts: pulumi.ResourceOptions | None) -> str | None:
     return None if opts.provider or opts.providers or inherited else pulumi.Config("gcp").get("region")
 
 
-def id_problems(key: str, value: Any, kind: str) -> list[str]:
+def id_problems(key: str, value: Any, kind: str) -> list[Problem]:
     """Why this cannot be the id of a network or subnet; an output of another stack is looked at once it is known."""
     if isinstance(value, str | None) and f"/{kind}/" not in str(value):
         where = "global" if kind == "networks" else "regions/R"
-        return [f"{key}: got {value!r}, allowed: projects/P/{where}/{kind}/NAME; look it up in the console or in the other stack's outputs"]
+        fix = "copy it from the console or from the other stack's outputs"
+        return [Problem(key, "not a resource id", show(value), f"projects/P/{where}/{kind}/NAME", fix)]
     return []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ...problems import Problem, show
 from ..expiry import date_problems
 from ..spec.fields import in_cloud
 from ..spec.pool import GpuPoolSpec, Reservation
@@ -21,30 +22,33 @@ _VERTEX_DISK_GIB = 100  # cloud.google.com/vertex-ai/docs/training/configure-com
 _NVLINK_NODES = 18  # that one NVLink domain of 72 GPUs joins: cloud.google.com/compute/docs/instances/create-workload-policy
 
 
-def pool_problems(raw: Mapping[str, Any], network: str, zones: Sequence[str], expires: str | None) -> list[str]:
+def pool_problems(raw: Mapping[str, Any], network: str, zones: Sequence[str], expires: str | None) -> list[Problem]:
     """What Google would refuse of a pool and its model cannot see, a line each."""
     zone, image, capacity, vertex = raw.get("zone"), raw.get("image"), raw.get("capacity"), raw.get("service") == "vertex"
     problems = []
     if isinstance(zone, str) and zone not in zones:
         known = ", ".join(zones)
-        problems.append(f"zone: got {zone!r}, allowed: a zone of network {network}: {known}; or give the network that zone")
+        fix = f"add {zone} to the zones of network {network}"
+        problems.append(Problem("zone", f"network {network} has no subnet in this zone", show(zone), known, fix))
     if image is not None and vertex:
-        problems.append(f"image: got {image!r}, allowed: nothing where service is vertex: the machines are its own; remove image")
+        problems.append(
+            Problem("image", "Vertex AI chooses the machine image", show(image), "no image for service: vertex", "remove image")
+        )
     elif isinstance(image, str) and not _IMAGE.fullmatch(image):
-        problems.append(f"image: got {image!r}, allowed: projects/P/global/images/NAME, not a family; `gpuyard pin` finds one")
+        allowed, fix = "projects/P/global/images/NAME", "`gpuyard pin` finds the newest image of a family"
+        problems.append(Problem("image", "not an image", show(image), allowed, fix))
     disk = raw.get("disk_gib")
     if vertex and isinstance(disk, int) and disk < _VERTEX_DISK_GIB:
-        problems.append(f"disk_gib: got {disk}, allowed: {_VERTEX_DISK_GIB} or more where service is vertex; remove it, or give that")
+        allowed = f"{_VERTEX_DISK_GIB} or more for service: vertex"
+        problems.append(Problem("disk_gib", "disk too small", str(disk), allowed, f"remove disk_gib, or set {_VERTEX_DISK_GIB}"))
     problems += _reservation_problems(capacity.model_dump() if isinstance(capacity, Reservation) else capacity, zone, zones)
     if vertex and raw.get("min_nodes") and capacity not in (None, "on_demand"):
-        problems.append(
-            f"min_nodes: got {raw['min_nodes']}, allowed: 0 where service is vertex and capacity is not on_demand: "
-            "a persistent resource holds machines on demand alone; remove min_nodes"
-        )
+        what, allowed = "Vertex AI keeps only on-demand machines running", "0 unless capacity is on_demand"
+        problems.append(Problem("min_nodes", what, show(raw["min_nodes"]), allowed, "remove min_nodes"))
     return [*problems, *_group_problems(raw), *date_problems(expires)]
 
 
-def _group_problems(raw: Mapping[str, Any]) -> list[str]:
+def _group_problems(raw: Mapping[str, Any]) -> list[Problem]:
     """What an instance group cannot do with some machines; what is wrong with the spec itself is told by its model."""
     try:
         spec = GpuPoolSpec.model_validate(dict(raw), context=in_cloud("gcp"))
@@ -54,34 +58,35 @@ def _group_problems(raw: Mapping[str, Any]) -> list[str]:
     if spec.service != "vms":
         return []
     if is_bound(spec, row) and 0 < spec.min_nodes < spec.max_nodes:
-        wants = f"0 or max_nodes ({spec.max_nodes}) where machines are bound to a reservation: a group takes more of them when it has none"
-        problems.append(f"min_nodes: got {spec.min_nodes}, allowed: {wants}; give one of the two")
+        what = "an instance group grows a reservation's machines only from zero"
+        problems.append(Problem("min_nodes", what, str(spec.min_nodes), f"0 or max_nodes ({spec.max_nodes}) for a reservation"))
     if "accelerator_topology" in together(spec, row).get("workload_policy", {}) and spec.max_nodes > _NVLINK_NODES:
-        wants = f"at most {_NVLINK_NODES} of {row.name}, which NVLink joins"
-        problems.append(f"max_nodes: got {spec.max_nodes}, allowed: {wants}; make a pool for each {_NVLINK_NODES}")
+        allowed, fix = f"at most {_NVLINK_NODES} of {row.name}", f"declare a pool for each {_NVLINK_NODES} nodes"
+        problems.append(Problem("max_nodes", "more nodes than one NVLink domain has", str(spec.max_nodes), allowed, fix))
     return problems
 
 
-def key_problems(key: EncryptionKey | None, service: str) -> list[str]:
+def key_problems(key: EncryptionKey | None, service: str) -> list[Problem]:
     """Why a pool's disks cannot be under this key."""
     wanted = "compute" if service == "vms" else "aiplatform"
     if key is None or wanted in key.services:
         return []
-    return [f"key: got {key.logical_name}, allowed: a key that {wanted} may use; make it with uses=({wanted!r},)"]
+    allowed, fix = f"a key that {wanted} can use", f"create it with uses=({wanted!r},)"
+    return [Problem("key", "cannot encrypt the pool's disks", key.logical_name, allowed, fix)]
 
 
-def _reservation_problems(capacity: Any, zone: Any, zones: Sequence[str]) -> list[str]:
+def _reservation_problems(capacity: Any, zone: Any, zones: Sequence[str]) -> list[Problem]:
     reserved = capacity.get("reservation") if isinstance(capacity, Mapping) else None
     if not isinstance(reserved, str) or not reserved:
         return []
     match = _RESERVATION.fullmatch(reserved)
     if match is None:
-        wants = "projects/P/zones/Z/reservations/NAME"
-        return [f"capacity.reservation: got {reserved!r}, allowed: {wants}; the console shows it under Compute Engine, Reservations"]
+        allowed, fix = "projects/P/zones/Z/reservations/NAME", "the console shows it under Compute Engine, Reservations"
+        return [Problem("capacity.reservation", "not a reservation", show(reserved), allowed, fix)]
     if isinstance(zone, str) and match[1] != zone:
-        return [f"zone: got {zone!r}, allowed: {match[1]}, where the reservation is; correct one of the two"]
+        return [Problem("zone", "the reservation is in another zone", show(zone), match[1], "change zone or the reservation")]
     regions = sorted({region_of(known) for known in zones})
     if zone is None and regions and region_of(match[1]) not in regions:
-        wants = f"one in {', '.join(regions)}, where the network is"
-        return [f"capacity.reservation: got {reserved!r}, allowed: {wants}; machines reach only their own region's network"]
+        allowed = f"a reservation in {', '.join(regions)}, the region of the network"
+        return [Problem("capacity.reservation", "the reservation is in another region", show(reserved), allowed)]
     return []

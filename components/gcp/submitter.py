@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pulumi
 from pulumi_gcp import iam, serviceaccount
 
+from ...problems import Problem
 from ..base import after, this_stack
 from ..validation.submitters import ISSUER
 from .identity import Identity
@@ -87,13 +88,17 @@ def token_condition(subjects: Sequence[str]) -> str:
     return " || ".join(words)
 
 
-def token_condition_problems(subjects: Sequence[str]) -> list[str]:
+def token_condition_problems(subjects: Sequence[str]) -> list[Problem]:
     """Why Google would not take so many subjects."""
     length = len(token_condition(subjects))
     if length <= _CONDITION_LIMIT:
         return []
-    wants = f"what makes a condition of at most {_CONDITION_LIMIT} characters, these make one of {length}"
-    return [f"submitters: got {len(subjects)}, allowed: {wants}; end some in *, such as repo:ORG/REPOSITORY:*"]
+    what = f"together they make a token condition of {length} characters"
+    allowed, fix = (
+        f"a condition of at most {_CONDITION_LIMIT} characters",
+        "replace some by one that ends in *, such as repo:ORG/REPOSITORY:*",
+    )
+    return [Problem("submitters", what, f"{len(subjects)} subjects", allowed, fix)]
 
 
 def members(subjects: Sequence[str]) -> list[tuple[str, str]]:

@@ -1,11 +1,13 @@
-"""All that Google would refuse of a stack's yard (components/validation/yard.py)."""
+"""GCP's rules for a whole yard, checked before the first component exists."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
 
+from ...problems import Problem
 from ..validation import yard
+from ..validation.buckets import ExistingBucket, key_problems, open_to_problems
 from ..validation.submitters import subject_problems
 from .bucket_rules import existing_problems
 from .budget import budget_problems
@@ -15,24 +17,30 @@ from .network import id_problems
 from .pool_rules import pool_problems
 from .submitter import token_condition_problems
 
+__all__ = ["yard_problems"]
 
-def _existing_network(vpc_id: str, subnets: Mapping[str, str], region: str | None) -> list[str]:
+
+def _existing_network(vpc_id: str, subnets: Mapping[str, str]) -> list[Problem]:
     return [
         *id_problems("vpc_id", vpc_id, "networks"),
-        *(line for zone, subnet in subnets.items() for line in id_problems(zone, subnet, "subnetworks")),
+        *(problem for zone, subnet in subnets.items() for problem in id_problems(f"subnet_ids.{zone}", subnet, "subnetworks")),
     ]
+
+
+def _existing_bucket(existing: ExistingBucket) -> list[Problem]:
+    return [*existing_problems(existing.bucket), *key_problems(existing), *open_to_problems(existing)]
 
 
 yard_problems = partial(
     yard.yard_problems,
-    yard.Checks(
+    yard.CloudRules(
         network=spec_problems,
         existing_network=_existing_network,
-        existing_bucket=existing_problems,
-        pool=lambda given, zones, egress, expires: pool_problems(given, "net", zones, expires),
+        existing_bucket=_existing_bucket,
+        pool=lambda fields, zones, egress, expires: pool_problems(fields, "net", zones, expires),
         submitters=lambda subjects: [*subject_problems(subjects), *token_condition_problems(subjects)],
         tags=tag_problems,
         budget=budget_problems,
     ),
 )
-"""See components/validation/yard.py."""
+"""Return every problem of a yard on GCP; the arguments are those of `components.validation.yard.yard_problems`."""

@@ -5,7 +5,7 @@ from gpuyard.local import Bucket, GpuPool, JobService, Network
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..lazy import lazy_names
 
@@ -14,15 +14,12 @@ if TYPE_CHECKING:
     from .gpu_pool import GpuPool
     from .job_service import JobService
     from .network import Network
+    from .validation import yard_problems
 
 __all__ = ["Bucket", "GpuPool", "JobService", "Network", "yard_problems"]
 
 
-def yard_problems(**_yard: Any) -> list[str]:
-    """Return no problems: the spec alone says what this machine can run."""
-    return []
-
-
 __getattr__, __dir__ = lazy_names(
-    __name__, {"Bucket": ".bucket", "GpuPool": ".gpu_pool", "JobService": ".job_service", "Network": ".network"}
+    __name__,
+    {"Bucket": ".bucket", "GpuPool": ".gpu_pool", "JobService": ".job_service", "Network": ".network", "yard_problems": ".validation"},
 )

@@ -9,7 +9,8 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
-from ..base import Component, Tags, checked
+from ...problems import Problem, show
+from ..base import Component, Tags, checked, refuse
 from ..spec import BucketSpec
 from .disk import BucketProvider
 from .files import PRIVATE
@@ -79,5 +80,6 @@ class _Directory(dynamic.Resource, module="gpuyard-local", name="Bucket"):
 def _existing(path: str, name: str) -> str:
     directory = project_directory() / Path(path).expanduser()
     if not directory.is_dir():
-        raise pulumi.RunError(f"Bucket {name}: existing: got {path!r}, allowed: a directory that exists; make it, or correct the path")
+        fix = "create it, or change the path"
+        refuse(f"Bucket {name}", [Problem("existing", "no such directory", show(path), "a directory that exists", fix)])
     return require_url_safe(str(directory))

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from ...problems import Problem
 from .fields import ANYWHERE, LOCAL, Cidr, Date, Door, ImageDigest, Name, SecretReference, Spec, cloud_of, in_cloud
 from .pool import CapacityBlock, FlexStart, GpuPoolSpec, Reservation
 
@@ -146,6 +147,13 @@ class YardSpec(Spec):
     def _stated_where_money_is_spent(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None and info.data.get("cloud", "local") != "local":
             raise PydanticCustomError("required", "a value: machines cost money here, so somebody answers for them and they end one day")
+        return value
+
+    @field_validator("budget", "pins")
+    @classmethod
+    def _is_for_clouds(cls, value: BudgetSpec | PinsSpec | None, info: ValidationInfo) -> BudgetSpec | PinsSpec | None:
+        if info.data.get("cloud") == LOCAL:
+            raise ValueError(Problem("", "not used on `local`", fix=f"remove {info.field_name}"))
         return value
 
     @field_validator("pools")

@@ -1,1 +1,1 @@
-"""Rules that no single field can state, shared by all clouds."""
+"""Rules that concern several fields of a yard, or that several clouds share. Pure, without Pulumi."""

@@ -1,28 +1,45 @@
-"""What may be asked of a budget: who is mailed, how much, at which percentages. Pure."""
+"""Rules for a monthly budget: its owner, amount and alert percentages."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+
+from ...problems import Problem, show
+
+__all__ = ["budget_problems"]
 
 _MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 
 def budget_problems(
-    owner: Any, usd_per_month: Any, alert_at_percent: Sequence[Any], *, most: int | None = None, whole: bool = False
-) -> list[str]:
-    """Why this cannot be a budget, a line each. `most`: alerts that the cloud takes; `whole`: it counts whole dollars alone."""
+    owner: object, usd_per_month: object, alert_at_percent: Sequence[object], *, max_alerts: int | None = None, whole_dollars: bool = False
+) -> list[Problem]:
+    """Return the problems of a budget. `max_alerts`: how many the cloud accepts (default: any number)."""
     problems = []
     if not isinstance(owner, str) or not _MAIL.fullmatch(owner):
-        problems.append(f"owner: got {owner!r}, allowed: a mail address such as ml-platform@acme.io; the budget mails its owner")
-    least, wants = (1, "a whole number of USD, 1 or more") if whole else (0.01, "an amount of 0.01 USD or more")
-    number = isinstance(usd_per_month, int | float) and not isinstance(usd_per_month, bool)
-    if not number or not least <= usd_per_month < float("inf") or (whole and usd_per_month % 1):
-        problems.append(f"usd_per_month: got {usd_per_month!r}, allowed: {wants}; correct it")
+        allowed = "a mail address such as ml-platform@acme.io"
+        problems.append(Problem("owner", "not a mail address", show(owner), allowed, "the budget mails its alerts to the owner"))
+    if not _is_amount(usd_per_month, whole_dollars):
+        allowed = "a whole number of USD, 1 or more" if whole_dollars else "an amount of 0.01 USD or more"
+        problems.append(Problem("usd_per_month", "wrong amount", show(usd_per_month), allowed, "change usd_per_month"))
     percents = list(alert_at_percent)
-    right = all(isinstance(percent, int) and not isinstance(percent, bool) and 1 <= percent <= 1000 for percent in percents)
-    if not right or not 1 <= len(percents) <= (most or len(percents)) or len(set(percents)) < len(percents):
-        range_ = f"1 to {most} whole numbers" if most else "whole numbers"
-        problems.append(f"alert_at_percent: got {percents!r}, allowed: {range_} of 1 to 1000, each once; correct it")
+    if not all(_is_percentage(percent) for percent in percents) or not _is_unique_list(percents, max_alerts):
+        count = f"1 to {max_alerts} whole numbers" if max_alerts else "whole numbers"
+        allowed = f"{count} from 1 to 1000, each once"
+        problems.append(Problem("alert_at_percent", "wrong percentages", show(percents), allowed, "change alert_at_percent"))
     return problems
+
+
+def _is_amount(value: object, whole_dollars: bool) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return (1 if whole_dollars else 0.01) <= value < float("inf") and not (whole_dollars and value % 1)
+
+
+def _is_percentage(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000
+
+
+def _is_unique_list(values: Sequence[object], most: int | None) -> bool:
+    return 1 <= len(values) <= (most or len(values)) and len(set(values)) == len(values)

@@ -1,4 +1,4 @@
-"""What networks of all clouds ask of their addresses and zones. Pure."""
+"""Rules for the addresses and zones of a network, shared by all clouds."""
 
 from __future__ import annotations
 
@@ -7,30 +7,37 @@ import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...problems import Problem, show
+
+__all__ = ["network_problems", "size_problems"]
+
 
 def network_problems(
-    given: Mapping[str, Any],
+    fields: Mapping[str, Any],
     default_cidr: str,
-    cidr_problems: Callable[[str], list[str]],
-    zone_problems: Callable[[Sequence[str]], list[str]],
-) -> list[str]:
-    """What the neutral spec cannot see. What that tells itself (no network, no list of zones) is left to it."""
-    zones, problems = given.get("zones", []), []
+    cidr_problems: Callable[[str], Sequence[Problem]],
+    zone_problems: Callable[[Sequence[str]], Sequence[Problem]],
+) -> list[Problem]:
+    """Return the problems that NetworkSpec cannot see. `fields`: what the user wrote, unchecked.
+
+    A wrong type or a malformed CIDR is skipped here, because NetworkSpec reports it.
+    """
+    zones, problems = fields.get("zones", []), list[Problem]()
     with contextlib.suppress(ValueError):
-        problems += cidr_problems(str(given.get("cidr") or default_cidr))
+        problems += cidr_problems(str(fields.get("cidr") or default_cidr))
     if isinstance(zones, list) and all(isinstance(zone, str) for zone in zones):
         problems += zone_problems(zones)
     return problems
 
 
-def size_problems(cidr: str, widest: int, narrowest: int) -> list[str]:
-    """Why a network is too large or too small, a line each.
+def size_problems(cidr: str, widest: int, narrowest: int) -> list[Problem]:
+    """Return a problem if a network is too large or too small. `widest`, `narrowest`: prefix lengths.
 
-    >>> size_problems("10.0.0.0/24", 16, 20)
-    ["cidr: got '10.0.0.0/24', allowed: a network of /16 to /20; give 10.0.0.0/20"]
+    >>> print(*size_problems("10.0.0.0/24", 16, 20))
+    cidr: wrong network size, got '10.0.0.0/24', allowed: a network of /16 to /20; write 10.0.0.0/20
     """
     length = ipaddress.IPv4Network(cidr).prefixlen
     if widest <= length <= narrowest:
         return []
     base = ipaddress.IPv4Network(f"{cidr.partition('/')[0]}/{min(max(length, widest), narrowest)}", strict=False)
-    return [f"cidr: got {cidr!r}, allowed: a network of /{widest} to /{narrowest}; give {base}"]
+    return [Problem("cidr", "wrong network size", show(cidr), f"a network of /{widest} to /{narrowest}", f"write {base}")]

@@ -1,19 +1,23 @@
-"""Who may submit without a person: subjects of GitHub's OIDC tokens, the same words on every cloud. Pure."""
+"""Rules for submitters: subjects of GitHub's OIDC tokens, in the same form on every cloud."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
+from ...problems import Problem, show
+
+__all__ = ["ISSUER", "SUBJECT_FORM", "subject_problems"]
+
 ISSUER = "token.actions.githubusercontent.com"
 _SUBJECT = re.compile(r"repo:[^/:*?\s]+/[^/:*?\s]+:[^*?\s]*\*?")
-SUBJECT_FORM = "repo:ORG/REPOSITORY:ref:refs/heads/BRANCH (or :environment:NAME), a * at its very end at most"
+SUBJECT_FORM = "repo:ORG/REPOSITORY:ref:refs/heads/BRANCH (or :environment:NAME), with at most one * at the very end"
 
 
-def subject_problems(subjects: Sequence[str]) -> list[str]:
-    """What is wrong with subjects, a line each: a `*` anywhere but at the end would let strangers' repositories in."""
+def subject_problems(subjects: Sequence[str]) -> list[Problem]:
+    """Return a problem for each malformed subject. A `*` before the end would admit repositories of other organizations."""
     return [
-        f"submitters.{index}: got {subject!r}, allowed: {SUBJECT_FORM}; name the repository and the branch in full"
+        Problem(f"submitters.{index}", "not a token subject", show(subject), SUBJECT_FORM, "write the repository and the branch in full")
         for index, subject in enumerate(subjects)
         if not _SUBJECT.fullmatch(subject)
     ]

@@ -1,64 +1,75 @@
-"""All that a cloud would refuse of a stack's yard, told together before anything is made: what each component asks, asked first. Pure."""
+"""Check a yard against a cloud's rules before the first component exists, so that one run reports every problem."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...problems import Problem
 from ..job_targets import idle_submitter_problems
 from ..naming import name_problems
 from ..spec import BudgetSpec, GpuPoolSpec, NetworkSpec
 from ..spec.fields import as_given
+from .buckets import ExistingBucket
 
-Problems = list[str]
+__all__ = ["CloudRules", "yard_problems"]
+
+Problems = Sequence[Problem]
 
 
 @dataclass(frozen=True)
-class Checks:
-    """What a cloud's components ask of what they are given; each returns a line for each problem. A `given` is what a user wrote."""
+class CloudRules:
+    """The checks of one cloud. Each returns problems; the inputs are what a user wrote, unchecked."""
 
     network: Callable[[Mapping[str, Any], str | None], Problems]
-    """Of a network to be made, and the region that the stack states."""
-    existing_network: Callable[[str, Mapping[str, str], str | None], Problems]
-    """Of one that is there: its id, its subnets by zone, and the region."""
-    existing_bucket: Callable[[str], Problems]
+    """Takes the fields of a network to create and the stack's region."""
+    existing_network: Callable[[str, Mapping[str, str]], Problems]
+    """Takes the id of an existing network and its subnet ids by zone."""
+    existing_bucket: Callable[[ExistingBucket], Problems]
     pool: Callable[[Mapping[str, Any], Sequence[str], str | None, str | None], Problems]
-    """Of a pool, the network's zones, its egress (None: an existing network's own way) and the tag `expires`."""
+    """Takes a pool's fields, the network's zones, its egress (None: an existing network) and the tag `expires`."""
     submitters: Callable[[Sequence[str]], Problems]
     tags: Callable[[Mapping[str, Any]], Problems]
     budget: Callable[[Any, Any, Sequence[Any]], Problems]
-    """Of the owner, the USD per month and the percentages."""
+    """Takes the owner, the USD per month and the alert percentages."""
+    region: Callable[[str | None], Problems] = lambda _region: []
+    """Takes the stack's region; None: the stack file does not set it. Its problems have the provider's own key."""
 
 
 def yard_problems(
-    checks: Checks,
+    rules: CloudRules,
     *,
     region: str | None,
     network: NetworkSpec,
     existing_network: tuple[str, Mapping[str, str]] | None,
-    existing_buckets: Mapping[str, str],
+    existing_buckets: Mapping[str, ExistingBucket],
     pools: Mapping[str, GpuPoolSpec],
     submitters: Sequence[str],
     budget: BudgetSpec | None,
     owner: str | None,
     tags: Mapping[str, str],
-) -> Problems:
-    """A line for each problem, beginning with what it is about; none: ask the cloud. `existing_network`: id, and subnet by zone."""
-    zones, egress = (list(existing_network[1]), None) if existing_network else (network.zones, network.egress)
-    about = checks.existing_network(*existing_network, region) if existing_network else checks.network(as_given(network), region)
-    found = [*_named("network", about)]
+) -> list[Problem]:
+    """Return every problem of a yard, each under its key in the stack file. `existing_network`: its id, and its subnet ids by zone."""
+    found = [*rules.region(region)]
+    if existing_network:
+        zones, egress = list(existing_network[1]), None
+        found += _under("network.existing", rules.existing_network(*existing_network))
+    else:
+        zones, egress = network.zones, network.egress
+        found += _under("network", rules.network(as_given(network), region))
     for name, bucket in existing_buckets.items():
-        found += _named(f"buckets.{name}", checks.existing_bucket(bucket))
+        found += _under(f"buckets.{name}", rules.existing_bucket(bucket))
     for name, spec in pools.items():
-        asked = checks.pool(as_given(spec), zones, egress, tags.get("expires"))
-        found += _named(f"pools.{name}", [*name_problems(name), *asked])
+        pool = rules.pool(as_given(spec), zones, egress, tags.get("expires"))
+        found += _under(f"pools.{name}", [*name_problems(name), *pool])
     jobless = [name for name, spec in pools.items() if spec.service == "vms"]
-    found += [*checks.submitters(submitters), *idle_submitter_problems(list(pools), jobless, submitters), *checks.tags(tags)]
+    found += [*rules.submitters(submitters), *idle_submitter_problems(list(pools), jobless, submitters), *rules.tags(tags)]
     if budget is not None:
-        found += _named("budget", checks.budget(owner, budget.usd_per_month, budget.alert_at_percent))
+        problems = rules.budget(owner, budget.usd_per_month, budget.alert_at_percent)
+        found += (problem if problem.key == "owner" else problem.under("budget") for problem in problems)
     return found
 
 
-def _named(subject: str, lines: Sequence[str]) -> Iterator[str]:
-    return (f"{subject}: {line}" for line in lines)
+def _under(parent: str, problems: Iterable[Problem]) -> Iterator[Problem]:
+    return (problem.under(parent) for problem in problems)

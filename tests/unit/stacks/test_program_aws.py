@@ -86,17 +86,17 @@ def test_all_that_aws_would_refuse_is_told_at_once_and_nothing_is_made(record: A
     told = str(caught.value).splitlines()
     assert told[0] == "the settings of stack local are not valid, nothing was made"
     expected = [
-        "network: cidr: got '10.0.0.0/24'",
-        "network: zones: got 'us-east-1-bos-1a'",
-        "buckets.data: existing: got 's3://acme'",
-        "pools.a: service: got 'batch', allowed: sagemaker in network net without a way out",
-        "pools.a: image: got 'ubuntu'",
-        "pools.b: service: got 'vms'",
-        "pools.b: capacity.reservation: got 'mine'",
-        "submitters.0: got '*'",
-        "tags: got the key 'stack'",
-        "budget: owner: got 'nobody'",
-        "budget: alert_at_percent: got [50, 50]",
+        "network.cidr: wrong network size, got '10.0.0.0/24'",
+        "network.zones: not an availability zone, got 'us-east-1-bos-1a'",
+        "buckets.data.existing: not the name of a bucket, got 's3://acme'",
+        "pools.a.service: nodes in network net cannot reach AWS services, because its egress is none, got 'batch', allowed: sagemaker",
+        "pools.a.image: not the id of an AMI, got 'ubuntu'",
+        "pools.b.service: nodes in network net cannot reach AWS services, because its egress is none, got 'vms'",
+        "pools.b.capacity.reservation: not the id of a capacity reservation, got 'mine'",
+        "submitters.0: not a token subject, got '*'",
+        "tags: reserved key, got 'stack'",
+        "owner: not a mail address, got 'nobody'",
+        "budget.alert_at_percent: wrong percentages, got [50, 50]",
     ]
     assert len(told) - 1 == len(expected), told
     for line, start in zip(told[1:], expected, strict=True):

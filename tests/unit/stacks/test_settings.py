@@ -101,7 +101,7 @@ def test_every_error_at_once() -> None:
     ]
     assert len(found) == len(expected)
     for text in expected:
-        assert any(line.startswith(text) for line in found), (text, found)
+        assert any(str(line).startswith(text) for line in found), (text, found)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,6 @@ def test_a_pool_that_cannot_be_is_one_line_that_says_what_can(pool: dict[str, An
             ["gpuyard:network.cidr: wrong value, got '8.8.0.0/16', allowed: a priv"],
         ),
         ({"network": {"zones": ["us-east-1a"] * 2}}, ["gpuyard:network.zones: wrong value"]),
-        ({"network": {}}, ["gpuyard:network.zones: no zone for a subnet"]),
         (
             {"network": {"existing": {"vpc_id": "vpc-1", "subnet_ids": {"us-east-1a": "s"}}, "egress": "nat"}},
             ["gpuyard:network: an existing network is never changed, got egress, allowed: existing alone; remove egress"],
@@ -217,7 +216,7 @@ def test_a_pool_that_cannot_be_is_one_line_that_says_what_can(pool: dict[str, An
 def test_a_yard_that_cannot_be(changes: dict[str, Any], told: list[str]) -> None:
     found = problems(aws(**changes))
     assert len(found) == len(told), found
-    assert all(line.startswith(start) for line, start in zip(found, told, strict=True)), found
+    assert all(str(line).startswith(start) for line, start in zip(found, told, strict=True)), found
 
 
 def test_what_means_nothing_on_this_machine_is_refused_there() -> None:
@@ -231,15 +230,3 @@ def test_the_key_of_an_existing_bucket_needs_one() -> None:
     assert load(aws(buckets=buckets), stack="dev").buckets["data"].existing_key == key
     found = problems(aws(buckets={"runs": {"jobs": "write", "existing_key": key}}))
     assert found == ["gpuyard:buckets.runs.existing_key: the key of an existing bucket; remove existing_key, or give existing"]
-
-
-def test_an_existing_bucket_elsewhere_has_no_doors() -> None:
-    buckets = {"runs": {"jobs": "write"}, "data": {"existing": "acme", "jobs": "read", "open_to": []}}
-    assert problems(aws(buckets=buckets)) == ["gpuyard:buckets.data.open_to: rights alone say who may come; remove open_to"]
-
-
-def test_what_an_existing_bucket_on_azure_cannot_have() -> None:
-    existing = {"existing": "/subscriptions/s", "jobs": "read", "existing_key": "k", "open_to": ["internet"]}
-    found = problems({**aws(buckets={"runs": {"jobs": "write"}, "data": existing}), "gpuyard:cloud": "azure"})
-    assert not any("open_to" in line for line in found)  # from where it is reached, which Azure does not tell
-    assert any(line.startswith("gpuyard:buckets.data.existing_key: storage decrypts for whoever may read") for line in found)

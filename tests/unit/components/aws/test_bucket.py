@@ -163,14 +163,20 @@ def test_an_adopted_bucket_is_named_and_never_managed(record: Any, preview: bool
             lambda: Bucket("b", {"on_destroy": "burn", "versioned": True}),
             ["Bucket b: 2 problems", "on_destroy: wrong value, got 'burn'", "versioned: "],
         ),
-        (lambda: Bucket("My_Runs"), ["Bucket My_Runs: 1 problem", "name: got 'My_Runs', allowed: a-z, 0-9 and -"]),
+        (lambda: Bucket("My_Runs"), ["Bucket My_Runs: 1 problem", "name: not a valid name, got 'My_Runs', allowed: a-z, 0-9 and -"]),
         (
             lambda: Bucket("My_Runs", {"on_destroy": "burn"}),
-            ["Bucket My_Runs: 2 problems", "name: got", "on_destroy: wrong value, got 'burn'"],
+            ["Bucket My_Runs: 2 problems", "name: not a valid name, got", "on_destroy: wrong value, got 'burn'"],
         ),
-        (lambda: Bucket.adopt("d", bucket="s3://acme/data"), ["existing: got 's3://acme/data'", "without s3:// and path"]),
-        (lambda: Bucket.adopt("d", bucket=MISSING), ["existing: got None"]),
-        (lambda: Bucket("b", tags={"aws:x": "1", "o": "a;b"}), ["Bucket b: 2 problems", "'aws:x'", "tags.o: got 'a;b'"]),
+        (
+            lambda: Bucket.adopt("d", bucket="s3://acme/data"),
+            ["existing: not the name of a bucket, got 's3://acme/data'", "without s3:// and path"],
+        ),
+        (lambda: Bucket.adopt("d", bucket=MISSING), ["existing: not the name of a bucket, got nothing"]),
+        (
+            lambda: Bucket("b", tags={"aws:x": "1", "o": "a;b"}),
+            ["Bucket b: 2 problems", "'aws:x'", "tags.o: not a valid tag value, got 'a;b'"],
+        ),
     ],
 )
 def test_bad_input_is_told_whole_and_without_a_traceback(record: Any, program: Callable[[], Any], told: list[str]) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from gpuyard.components.aws.bucket_rules import data_lifecycle, existing_problems, log_lifecycle, log_policy, tls_only
+from gpuyard.problems import show
 
 
 def removable(rules: list[dict[str, Any]], key: str, current: bool, days: int) -> bool:
@@ -123,5 +124,5 @@ def test_a_legal_name_passes(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ab", "x" * 64, "Acme", "acme_ml", "-acme", "acme-", "a..b", "10.0.0.1", "s3://acme", "", None, 7])
 def test_an_illegal_name_is_told(name: Any) -> None:
-    (told,) = existing_problems(name)
-    assert told.startswith(f"existing: got {name!r}, allowed: the name of an S3 bucket")
+    told = str(*existing_problems(name))
+    assert told.startswith(f"existing: not the name of a bucket, got {show(name)}, allowed: 3 to 63 of")

@@ -82,10 +82,18 @@ def test_aws_takes_as_many_notifications_as_we_allow(record: Any, monkeypatch: p
     [
         (
             {"owner": "me", "usd_per_month": 0, "alert_at_percent": []},
-            ["Budget b: 3 problems", "owner: got 'me', allowed: a mail address", "usd_per_month: got 0", "alert_at_percent: got []"],
+            [
+                "Budget b: 3 problems",
+                "owner: not a mail address, got 'me', allowed: a mail address",
+                "usd_per_month: wrong amount, got 0",
+                "alert_at_percent: wrong percentages, got []",
+            ],
         ),
-        ({"owner": None, "usd_per_month": float("inf")}, ["owner: got None", "usd_per_month: got inf"]),
-        ({"owner": OWNER, "usd_per_month": float("nan")}, ["usd_per_month: got nan"]),
+        (
+            {"owner": None, "usd_per_month": float("inf")},
+            ["owner: not a mail address, got nothing", "usd_per_month: wrong amount, got inf"],
+        ),
+        ({"owner": OWNER, "usd_per_month": float("nan")}, ["usd_per_month: wrong amount, got nan"]),
         ({"owner": OWNER, "usd_per_month": 1, "alert_at_percent": [50, 50]}, ["each once"]),
         ({"owner": OWNER, "usd_per_month": 1, "alert_at_percent": range(10, 110, 10)}, ["1 to 9 whole numbers"]),
         ({"owner": OWNER, "usd_per_month": 1, "alert_at_percent": [0.5]}, ["got [0.5]"]),

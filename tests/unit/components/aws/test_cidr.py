@@ -55,12 +55,12 @@ def test_the_default_network_in_plain_figures() -> None:
 
 @pytest.mark.parametrize(
     ("cidr", "fix"),
-    [("10.0.0.0/15", "give 10.0.0.0/16"), ("10.9.3.0/24", "give 10.9.0.0/20"), ("10.0.0.0/16", None), ("10.0.16.0/20", None)],
+    [("10.0.0.0/15", "write 10.0.0.0/16"), ("10.9.3.0/24", "write 10.9.0.0/20"), ("10.0.0.0/16", None), ("10.0.16.0/20", None)],
 )
 def test_networks_of_other_sizes_are_refused_with_one_that_fits(cidr: str, fix: str | None) -> None:
     found = cidr_problems(cidr)
-    assert [line.endswith(fix) for line in found] == [True] if fix else found == []
-    assert all(line.startswith(f"cidr: got '{cidr}', allowed: a network of /16 to /20; ") for line in found)
+    assert [str(line).endswith(fix) for line in found] == [True] if fix else found == []
+    assert all(str(line).startswith(f"cidr: wrong network size, got '{cidr}', allowed: a network of /16 to /20; ") for line in found)
 
 
 @pytest.mark.parametrize(
@@ -68,19 +68,19 @@ def test_networks_of_other_sizes_are_refused_with_one_that_fits(cidr: str, fix: 
     [
         (["us-east-1a", "us-east-1f"], None, []),
         (["us-gov-west-1b"], "us-gov-west-1", []),
-        ([], "eu-north-1", ["zones: got none, allowed: at least one; give the zones of the pools, such as [eu-north-1a]"]),
+        ([], "eu-north-1", ["zones: no zone, got none, allowed: at least one; list the zones of the pools, such as [eu-north-1a]"]),
         (["us-east-1-atl-2a"], None, ["Network.adopt"]),
         (["us-east-1-wl1-bos-wlz-1"], None, ["Network.adopt"]),
-        (["use1-az4"], None, ["a region's name and a letter, such as us-east-1a"]),
+        (["use1-az4"], None, ["a region and a letter, such as us-east-1a"]),
         (["us-east-1h"], None, ["letters a to g"]),
-        (["us-east-1a", "us-west-2a"], None, ["zones of us-east-1, us-west-2, allowed: one region"]),
-        (["us-east-1a", "us-west-2b", "here"], "us-east-1", ["give us-east-1b", "got 'here'"]),
+        (["us-east-1a", "us-west-2a"], None, ["zones of several regions, got us-east-1, us-west-2, allowed: one region"]),
+        (["us-east-1a", "us-west-2b", "here"], "us-east-1", ["write us-east-1b", "got 'here'"]),
     ],
 )
 def test_zones_that_cannot_have_subnets_are_named(given_zones: list[str], region: str | None, told: list[str]) -> None:
     found = zone_problems(given_zones, region)
     assert len(found) == len(told), found
-    assert all(text in line for line, text in zip(found, told, strict=True)), found
+    assert all(text in str(line) for line, text in zip(found, told, strict=True)), found
 
 
 def test_a_plan_of_what_is_refused_is_an_error() -> None:

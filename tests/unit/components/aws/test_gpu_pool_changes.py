@@ -126,7 +126,7 @@ def test_a_pool_is_named_as_aws_can_name_what_is_in_it(record: Any) -> None:
     recorded = record(pool(BATCH, name=most))
     assert max(len(f"{request.name}-1234567") for request in recorded.resources.values() if request.type.endswith(":Role")) <= 64
     for name in ("My Pool", f"{most}p"):
-        with pytest.raises(pulumi.RunError, match=r"GpuPool .*: 2 problems[\s\S]*name: got"):
+        with pytest.raises(pulumi.RunError, match=r"GpuPool .*: 2 problems[\s\S]*name: not a valid name, got"):
             record(pool({**BATCH, "disk_gib": 1}, name=name))
 
 
@@ -139,7 +139,10 @@ def test_only_the_pool_that_changes_changes(record: Any) -> None:
 
 @pytest.mark.parametrize("service", ["batch", "vms"])
 def test_machines_of_our_own_need_a_way_out(record: Any, service: str) -> None:
-    with pytest.raises(pulumi.RunError, match=f"service: got '{service}', allowed: sagemaker in network net without a way out"):
+    with pytest.raises(
+        pulumi.RunError,
+        match=f"service: nodes in network net cannot reach AWS services, because its egress is none, got '{service}', allowed: sagemaker",
+    ):
         record(lambda: GpuPool("pool", {**BATCH, "service": service}, network=network("none"), tags=TAGS))
     theirs = {"service": "sagemaker", "machine": "p5.48xlarge", "max_nodes": 2}
     record(lambda: GpuPool("pool", theirs, network=network("none"), tags=TAGS))
@@ -148,12 +151,20 @@ def test_machines_of_our_own_need_a_way_out(record: Any, service: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "tags", "told"),
     [
-        ({"zone": "us-east-1f"}, {}, ["zone: got 'us-east-1f', allowed: a zone of network net: us-east-1a, us-east-1b"]),
-        ({"image": "ubuntu"}, {}, ["image: got 'ubuntu', allowed: the id of a machine image"]),
-        ({"capacity": {**RESERVED, "reservation": "block-7"}}, {}, ["capacity.reservation: got 'block-7'"]),
-        ({"service": "sagemaker", "image": "ami-01234567"}, {}, ["image: got 'ami-01234567', allowed: nothing where service is sagemaker"]),
+        ({"zone": "us-east-1f"}, {}, ["zone: network net has no subnet in this zone, got 'us-east-1f', allowed: us-east-1a, us-east-1b"]),
+        ({"image": "ubuntu"}, {}, ["image: not the id of an AMI, got 'ubuntu', allowed: ami- and 8 or 17 hex digits"]),
+        (
+            {"capacity": {**RESERVED, "reservation": "block-7"}},
+            {},
+            ["capacity.reservation: not the id of a capacity reservation, got 'block-7'"],
+        ),
+        (
+            {"service": "sagemaker", "image": "ami-01234567"},
+            {},
+            ["image: SageMaker chooses the machine image, got 'ami-01234567', allowed: no image for service: sagemaker"],
+        ),
         ({"service": "sagemaker", "min_nodes": 1}, {}, ["min_nodes: wrong value, got 1, allowed: 0 where service is sagemaker"]),
-        ({}, {"expires": "tomorrow"}, ["tags.expires: got 'tomorrow', allowed: a quoted date"]),
+        ({}, {"expires": "tomorrow"}, ["tags.expires: not a date, got 'tomorrow', allowed: a quoted date"]),
         ({"capacity": "spot"}, {}, ["capacity: wrong value, got 'spot'", "service: sagemaker"]),
         (
             {"machine": "p5en.48xlarg", "zone": "x", "image": "y", "disk_gib": 1},

@@ -113,7 +113,7 @@ def test_exact_and_open_ended_subjects_are_told_apart() -> None:
     ["*", "", "repo:*", "repo:acme/*", "repo:acme/*:ref:refs/heads/main", "repo:*/nlp:*", "repo:acme/nlp:*:x", "acme/nlp", "repo:a/b:x?"],
 )
 def test_subjects_that_let_strangers_in_are_refused(subject: str, record: Any) -> None:
-    with pytest.raises(pulumi.RunError, match=r"submitters\.0: got .*, allowed: repo:ORG/REPOSITORY") as caught:
+    with pytest.raises(pulumi.RunError, match=r"submitters\.0: not a token subject, got .*, allowed: repo:ORG/REPOSITORY") as caught:
         record(lambda: Identity("ci", trust=Trust(subjects=(subject,) if subject else ("",)), statements=STATEMENTS))
     assert "Traceback" not in str(caught.value)
 

@@ -145,15 +145,15 @@ def test_a_vms_pool_shares_no_role_that_takes_jobs(record: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        ({"writes": []}, ["writes: got none, allowed: exactly one bucket, the run bucket"]),
-        ({"pools": {}}, ["pools: got none"]),
+        ({"writes": []}, ["writes: not one bucket, got none, allowed: exactly one bucket, the run bucket"]),
+        ({"pools": {}}, ["pools: no pool, got none"]),
         ({"secrets": {"wandb": "hunter2"}}, ["secrets.wandb: wrong value, got (secret), allowed: the whole ARN"]),
         ({"secrets": {"wandb": SECRET.rpartition("-")[0]}}, ["secrets.wandb: wrong value, got (secret)"]),
         ({"secrets": {"wandb": SECRET.replace("wandb", "*")}}, ["secrets.wandb: wrong value, got (secret)"]),
         ({"limits": {"gpus": 0, "usd": 3}}, ["limits.gpus: wrong value, got 0", "limits.usd: unknown key"]),
         ({"image": "pytorch/pytorch:latest"}, ["image: wrong value, got 'pytorch/pytorch:latest', allowed: an image by digest"]),
-        ({"submitters": ("repo:acme/*",)}, ["submitters.0: got 'repo:acme/*'"]),
-        ({"pools": {"lab": MACHINES}}, [f"submitters: got {SUBJECT}, allowed: none where every pool is `vms`"]),
+        ({"submitters": ("repo:acme/*",)}, ["submitters.0: not a token subject, got 'repo:acme/*'"]),
+        ({"pools": {"lab": MACHINES}}, [f"submitters: no pool takes jobs, got {SUBJECT}, allowed: none if every pool has `service: vms`"]),
         (
             {"secrets": {"a": "x"}, "image": "x", "submitters": ("*",), "pools": {}},
             ["4 problems", "secrets.a", "image", "submitters.0", "pools"],
@@ -170,7 +170,10 @@ def test_what_is_wrong_is_told_at_once_and_nothing_is_made(record: Any, change: 
 
 
 def test_its_name_is_one_that_aws_takes_at_the_head_of_others(record: Any) -> None:
-    with pytest.raises(pulumi.RunError, match=r"JobService Train It: 2 problems[\s\S]*name: got 'Train It'[\s\S]*pools: got none"):
+    with pytest.raises(
+        pulumi.RunError,
+        match=r"JobService Train It: 2 problems[\s\S]*name: not a valid name, got 'Train It'[\s\S]*pools: no pool, got none",
+    ):
         record(lambda: JobService("Train It", pools=[], writes=[Bucket("runs")]))
 
 
@@ -181,7 +184,10 @@ def test_names_are_unique_and_a_log_key_is_one(record: Any) -> None:
         pools[1].logical_name = "a"
         JobService("train", pools=pools, reads=[runs], writes=[runs], key=EncryptionKey("k"))
 
-    with pytest.raises(pulumi.RunError, match=r"pools: got a more than once[\s\S]*writes: got runs more than once[\s\S]*for_logs=True"):
+    with pytest.raises(
+        pulumi.RunError,
+        match=r"pools: a name occurs more than once, got a[\s\S]*writes: a name occurs more than once, got runs[\s\S]*for_logs=True",
+    ):
         record(program)
 
 

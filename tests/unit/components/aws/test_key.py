@@ -65,5 +65,7 @@ def test_keep_keeps_and_delete_does_not(record: Any) -> None:
 
 def test_a_wrong_word_is_told(record: Any) -> None:
     word: Any = "burn"
-    with pytest.raises(pulumi.RunError, match=r"EncryptionKey k: 1 problem.*\n.*on_destroy: got 'burn', allowed: keep or delete"):
+    with pytest.raises(
+        pulumi.RunError, match=r"EncryptionKey k: 1 problem.*\n.*on_destroy: wrong value, got 'burn', allowed: keep or delete"
+    ):
         record(lambda: EncryptionKey("k", on_destroy=word))

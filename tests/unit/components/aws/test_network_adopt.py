@@ -46,21 +46,21 @@ def test_ids_of_another_stack_are_unknown_in_a_preview(record: Any) -> None:
 
     recorded = record(program, preview=True)
     assert isinstance(recorded.inputs("aws:ec2/securityGroup:SecurityGroup", "net-nodes")["vpcId"], Unknown)
-    with pytest.raises(pulumi.RunError, match=r"vpc_id: got None, allowed: an id that begins with vpc-"):
+    with pytest.raises(pulumi.RunError, match=r"vpc_id: not an id of EC2, got nothing, allowed: an id that begins with vpc-"):
         record(program)  # the other stack has no such output: EC2 would take the default VPC
 
 
 @pytest.mark.parametrize(
     ("program", "told"),
     [
-        (lambda: Network("net"), ["Network net: 1 problem", "zones: got none, allowed: at least one"]),
+        (lambda: Network("net"), ["Network net: 1 problem", "zones: no zone, got none, allowed: at least one"]),
         (
             lambda: Network("sg-x", {"cidr": "10.0.0.0/24", "zones": ["us-west-2a", "us-east-1-atl-2a"]}, key=EncryptionKey("k")),
             [
                 "Network sg-x: 5 problems, nothing was changed",
-                "name: got 'sg-x', allowed: one that does not begin with sg-",
-                "cidr: got '10.0.0.0/24', allowed: a network of /16 to /20; give 10.0.0.0/20",
-                "give us-east-1a",
+                "name: EC2 rejects security groups whose names begin with sg-, got 'sg-x'",
+                "cidr: wrong network size, got '10.0.0.0/24', allowed: a network of /16 to /20; write 10.0.0.0/20",
+                "write us-east-1a",
                 "Network.adopt",
                 "for_logs=True",
             ],
@@ -73,15 +73,21 @@ def test_ids_of_another_stack_are_unknown_in_a_preview(record: Any) -> None:
             lambda: Network("Net", {"zones": ["us-west-2a"], "egres": "none", "cidr": "10.0.0.0/8"}),
             [
                 "Network Net: 4 problems",
-                "name: got 'Net'",
+                "name: not a valid name, got 'Net'",
                 "did you mean 'egress'?",
                 "zones of us-east-1",
-                "cidr: got '10.0.0.0/8'",
+                "cidr: wrong network size, got '10.0.0.0/8'",
             ],
         ),
-        (lambda: Network.adopt("net", vpc_id="net-1", subnet_ids={}), ["vpc_id: got 'net-1'", "subnet_ids: got none"]),
-        (lambda: Network.adopt("sg", vpc_id="vpc-1", subnet_ids={"a": "eni-1"}), ["name: got 'sg'", "subnet_ids.a: got 'eni-1'"]),
-        (lambda: Network("net", {"zones": ZONES}, tags={"Stack": "x"}), ["tags: got the key 'Stack'"]),
+        (
+            lambda: Network.adopt("net", vpc_id="net-1", subnet_ids={}),
+            ["vpc_id: not an id of EC2, got 'net-1'", "subnet_ids: no subnet, got none"],
+        ),
+        (
+            lambda: Network.adopt("sg", vpc_id="vpc-1", subnet_ids={"a": "eni-1"}),
+            ["name: EC2 rejects security groups whose names begin with sg-, got 'sg'", "subnet_ids.a: not an id of EC2, got 'eni-1'"],
+        ),
+        (lambda: Network("net", {"zones": ZONES}, tags={"Stack": "x"}), ["tags: reserved key, got 'Stack'"]),
     ],
 )
 def test_bad_input_is_told_whole_and_nothing_is_made(record: Any, program: Callable[[], Any], told: list[str]) -> None:

@@ -221,29 +221,50 @@ def pool(**more: Any) -> Callable[[], Any]:
 @pytest.mark.parametrize(
     ("program", "told"),
     [
-        (lambda: Network("net", {"zones": ["eastus-1"], "cidr": "10.0.0.0/28"}), ["Network net: 2 problems", "zones: got", "cidr: got"]),
-        (lambda: Network.adopt("n", vpc_id="vnet", subnet_ids={"1": "s"}), ["2 problems", "vpc_id: got 'vnet'", "subnet_ids.1: got 's'"]),
-        (lambda: Network.adopt("n", vpc_id=VNET, subnet_ids={}), ["subnet_ids: got none"]),
+        (
+            lambda: Network("net", {"zones": ["eastus-1"], "cidr": "10.0.0.0/28"}),
+            ["Network net: 2 problems", "zones: not the number of a zone, got", "cidr: wrong network size, got"],
+        ),
+        (
+            lambda: Network.adopt("n", vpc_id="vnet", subnet_ids={"1": "s"}),
+            ["2 problems", "vpc_id: not a resource id, got 'vnet'", "subnet_ids.1: not a resource id, got 's'"],
+        ),
+        (lambda: Network.adopt("n", vpc_id=VNET, subnet_ids={}), ["subnet_ids: no subnet, got none"]),
         (
             lambda: Network.adopt("n", vpc_id=VNET, subnet_ids={"1": SUBNET}, private_zones={"file": f"{VNET}/file"}),
-            ["private_zones: got 'file', allowed: blob, dfs, registry, api, notebooks"],
+            ["private_zones: unknown key, got 'file', allowed: blob, dfs, registry, api, notebooks"],
         ),
         (lambda: Bucket("runs", {"open_to": ["10.0.0.1", "internet"]}), ["open_to", "a public IPv4 address"]),
         (lambda: Bucket("runs", {"open_to": ["1.2.3.4", "internet"]}), ["open_to", "internet alone"]),
-        (lambda: Bucket("R", namespace="deep"), ["2 problems", "name: got 'R'", "namespace: got 'deep'"]),  # type: ignore[arg-type]
-        (lambda: Bucket.adopt("d", bucket="acme"), ["existing: got 'acme'"]),
-        (lambda: Bucket.adopt("d", bucket=pulumi.Output.from_input(MISSING)), ["existing: got None"]),
+        (
+            lambda: Bucket("R", namespace="deep"),  # type: ignore[arg-type]
+            ["2 problems", "name: not a valid name, got 'R'", "namespace: unknown kind of namespace, got 'deep'"],
+        ),
+        (lambda: Bucket.adopt("d", bucket="acme"), ["existing: not the id of a container, got 'acme'"]),
+        (lambda: Bucket.adopt("d", bucket=pulumi.Output.from_input(MISSING)), ["existing: not the id of a container, got nothing"]),
         (lambda: Bucket("b", tags={"stack": "x", "a<b": "1"}), ["2 problems", "'stack'", "'a<b'"]),
         (lambda: EncryptionKey("k", on_destroy="burn"), ["on_destroy: wrong value, got 'burn'"]),  # type: ignore[arg-type]
-        (pool(spec={"zone": "2"}), ["zone: got '2', allowed: a zone of network hub: 1"]),
-        (pool(orchestration="flexible"), ["orchestration: got 'flexible', allowed: uniform"]),
-        (pool(spec={"machine": "Standard_ND96is_H100_v5"}), ["allowed: Standard_ND96isr_H100_v5 for more than one node"]),
-        (pool(spec={"max_nodes": 101}), ["max_nodes: got 101, allowed: 1 to 100"]),
-        (pool(spec={"machine": "Standard_ND128isr_NDR_GB200_v6"}), ["image: got nothing"]),
-        (pool(spec={"capacity": {"mode": "reservation", "reservation": "mine"}}), ["capacity.reservation: got 'mine'"]),
-        (pool(ssh_public_key="-----BEGIN", tags={"expires": "soon"}), ["2 problems", "ssh_public_key", "tags.expires: got 'soon'"]),
-        (pool(spec={"service": "azureml", "zone": None, "image": "x", "disk_gib": 100}), ["image: got 'x'", "disk_gib: got 100"]),
-        (lambda: Budget("b", owner="me", usd_per_month=0, alert_at_percent=[1, 2, 3, 4, 5]), ["3 problems", "owner: got", "usd_per_month"]),
+        (pool(spec={"zone": "2"}), ["zone: network hub has no subnet in this zone, got '2', allowed: 1"]),
+        (pool(orchestration="flexible"), ["orchestration: InfiniBand needs one uniform scale set, got 'flexible', allowed: uniform"]),
+        (pool(spec={"machine": "Standard_ND96is_H100_v5"}), ["allowed: Standard_ND96isr_H100_v5 for several nodes"]),
+        (pool(spec={"max_nodes": 101}), ["max_nodes: InfiniBand does not cross placement groups, got 101, allowed: 1 to 100"]),
+        (pool(spec={"machine": "Standard_ND128isr_NDR_GB200_v6"}), ["image: Microsoft has no image for arm64 machines, got nothing"]),
+        (
+            pool(spec={"capacity": {"mode": "reservation", "reservation": "mine"}}),
+            ["capacity.reservation: not the id of a capacity reservation group, got 'mine'"],
+        ),
+        (
+            pool(ssh_public_key="-----BEGIN", tags={"expires": "soon"}),
+            ["2 problems", "ssh_public_key", "tags.expires: not a date, got 'soon'"],
+        ),
+        (
+            pool(spec={"service": "azureml", "zone": None, "image": "x", "disk_gib": 100}),
+            ["image: Azure ML chooses the image, got 'x'", "disk_gib: Azure ML chooses the disk_gib, got 100"],
+        ),
+        (
+            lambda: Budget("b", owner="me", usd_per_month=0, alert_at_percent=[1, 2, 3, 4, 5]),
+            ["3 problems", "owner: not a mail address, got", "usd_per_month"],
+        ),
     ],
 )
 def test_all_wrong_inputs_are_reported(record: Any, program: Callable[[], Any], told: list[str]) -> None:

@@ -237,14 +237,20 @@ def jobs(**more: Any) -> Any:
 @pytest.mark.parametrize(
     ("program", "told"),
     [
-        (jobs(submitters=["repo:a/b:*"]), ["JobService train: 1 problem", "submitters.0: got 'repo:a/b:*'"]),
+        (
+            jobs(submitters=["repo:a/b:*"]),
+            ["JobService train: 1 problem", "submitters.0: Azure compares subjects exactly and expands no *, got 'repo:a/b:*'"],
+        ),
         (
             jobs(isolation="none", registry_id="acr"),
-            ["2 problems", "isolation: got 'none'", "registry_id: "],
+            ["2 problems", "isolation: unknown mode, got 'none'", "registry_id: "],
         ),
-        (jobs(registry="basic"), ["registry: got 'basic', allowed: none or premium; premium is paid by the day"]),
-        (jobs(secrets={"w": "https://evil.example/secrets/x"}, writes=[]), ["2 problems", "secrets.w", "writes: got none"]),
-        (jobs(resource_group="/subscriptions/x"), ["resource_group: got '/subscriptions/x', allowed: the name of a resource group"]),
+        (jobs(registry="basic"), ["registry: unknown kind, got 'basic', allowed: none or premium; premium is billed by the day"]),
+        (jobs(secrets={"w": "https://evil.example/secrets/x"}, writes=[]), ["2 problems", "secrets.w", "writes: not one bucket, got none"]),
+        (
+            jobs(resource_group="/subscriptions/x"),
+            ["resource_group: not a name, got '/subscriptions/x', allowed: the name of a resource group"],
+        ),
     ],
 )
 def test_all_wrong_inputs_are_reported(record: Any, program: Any, told: list[str]) -> None:

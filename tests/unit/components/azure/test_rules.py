@@ -62,26 +62,44 @@ def test_subnets_are_inside_the_network_and_do_not_overlap(length: int, block: s
 @pytest.mark.parametrize(
     ("problems", "told"),
     [
-        (cidr.cidr_problems("10.0.0.0/24"), ["cidr: got '10.0.0.0/24', allowed: a network of /16 to /22; give 10.0.0.0/22"]),
-        (cidr.zone_problems([]), ['zones: got none, allowed: at least one of 1, 2, 3; give the zones of the pools, such as ["1"]']),
-        (cidr.zone_problems(["eastus-1"]), ["zones: got 'eastus-1', allowed: 1, 2, 3, quoted: a zone's number in its region"]),
-        (image_problems("ubuntu"), ["image: got 'ubuntu', allowed: PUBLISHER:OFFER:SKU:VERSION"]),
+        (
+            cidr.cidr_problems("10.0.0.0/24"),
+            ["cidr: wrong network size, got '10.0.0.0/24', allowed: a network of /16 to /22; write 10.0.0.0/22"],
+        ),
+        (
+            cidr.zone_problems([]),
+            ['zones: no zone, got none, allowed: at least one of 1, 2, 3; list the zones of the pools, such as ["1"]'],
+        ),
+        (
+            cidr.zone_problems(["eastus-1"]),
+            ["zones: not the number of a zone, got 'eastus-1', allowed: 1, 2, 3, quoted; write the zone without the region"],
+        ),
+        (image_problems("ubuntu"), ["image: not an image, got 'ubuntu', allowed: PUBLISHER:OFFER:SKU:VERSION"]),
         (image_problems("microsoft-dsvm:ubuntu-hpc:2204:latest"), []),
-        (bucket_rules.existing_problems("acme"), ["existing: got 'acme', allowed: the resource id of a container"]),
+        (
+            bucket_rules.existing_problems("acme"),
+            ["existing: not the id of a container, got 'acme', allowed: the resource id of a container"],
+        ),
         (bucket_rules.existing_problems(DATA), []),
-        (bucket_rules.namespace_problems("deep"), ["namespace: got 'deep', allowed: flat (with versions) or hierarchical"]),
+        (
+            bucket_rules.namespace_problems("deep"),
+            ["namespace: unknown kind of namespace, got 'deep', allowed: flat (with object versions) or hierarchical"],
+        ),
         (subjects.exact_subject_problems(["repo:a/b:ref:refs/heads/main"]), []),
         (
             subjects.exact_subject_problems(["repo:a/b:ref:refs/tags/*"]),
-            ["submitters.0: got 'repo:a/b:ref:refs/tags/*', allowed: a subject in full"],
+            ["submitters.0: Azure compares subjects exactly and expands no *, got 'repo:a/b:ref:refs/tags/*', allowed: a complete subject"],
         ),
-        (subjects.exact_subject_problems(["repo:a/b:x"] * 2), ["submitters: got one twice"]),
-        (subjects.exact_subject_problems([f"repo:a/b:{n}" for n in range(21)]), ["submitters: got 21, allowed: at most 20"]),
+        (subjects.exact_subject_problems(["repo:a/b:x"] * 2), ["submitters: a subject is listed twice"]),
+        (
+            subjects.exact_subject_problems([f"repo:a/b:{n}" for n in range(21)]),
+            ["submitters: too many subjects, got 21, allowed: at most 20"],
+        ),
     ],
 )
 def test_wrong_values_are_reported(problems: list[str], told: list[str]) -> None:
     assert len(problems) == len(told), problems
-    assert all(line.startswith(begin) for line, begin in zip(problems, told, strict=True)), problems
+    assert all(str(line).startswith(begin) for line, begin in zip(problems, told, strict=True)), problems
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -101,22 +119,29 @@ def test_infiniband_rules_of_every_size(name: str) -> None:
     refused = fabric.fabric_problems(row, 1, "flexible", {"service": "vms"})
     assert bool(refused) == (name in FAST)
     too_many = fabric.fabric_problems(row, 101, "uniform", {"service": "vms"})
-    assert any(line.startswith("max_nodes: got 101, allowed: 1 to 100") for line in too_many) == (name in FAST)
+    assert any(
+        str(line).startswith("max_nodes: InfiniBand does not cross placement groups, got 101, allowed: 1 to 100") for line in too_many
+    ) == (name in FAST)
     assert fabric.fabric_problems(row, 1, "uniform", {"service": "vms", "capacity": RESERVED}) == []
     assert fabric.arrangement(row, "uniform", reserved=True)["single_placement_group"] is False
     reserved = fabric.fabric_problems(row, 2, "uniform", {"service": "vms", "capacity": RESERVED})
-    assert any(line.startswith("capacity: got a reservation, allowed: on_demand or spot") for line in reserved) == (name in FAST)
+    assert any(
+        str(line).startswith("capacity: Azure accepts no reservation for a scale set in one placement group") for line in reserved
+    ) == (name in FAST)
 
 
 def test_a_size_without_rdma_is_refused_for_several_nodes_and_the_rdma_size_named() -> None:
     row = ROWS["Standard_ND96is_H100_v5"]
     [problem] = fabric.fabric_problems(row, 2, "uniform", {"service": "azureml"})
-    assert problem.startswith("machine: got 'Standard_ND96is_H100_v5', allowed: Standard_ND96isr_H100_v5 for more than one node")
+    assert str(problem).startswith(
+        "machine: a size without the letter r has no InfiniBand, so several nodes would train over Ethernet, "
+        "got 'Standard_ND96is_H100_v5', allowed: Standard_ND96isr_H100_v5 for several nodes"
+    )
     assert [row.name for row in ROWS.values() if fabric.rdma_twin(row)] == ["Standard_ND96is_H100_v5"]
     cheap = ROWS["Standard_NC24ads_A100_v4"]
     assert fabric.fabric_problems(cheap, 2, "uniform", {"service": "azureml"}) == []
     [floor] = fabric.fabric_problems(cheap, 2, "uniform", {"service": "azureml", "fabric_floor": 0.7})
-    assert floor.startswith("fabric_floor: got 0.7, allowed: nothing for Standard_NC24ads_A100_v4")
+    assert str(floor).startswith("fabric_floor: Standard_NC24ads_A100_v4 has no InfiniBand, got 0.7; remove fabric_floor")
 
 
 TRUSTED = {"security_type": "TrustedLaunch", "uefi_settings": {"v_tpm_enabled": True, "secure_boot_enabled": False}}

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuyard.components.gcp.bucket_rules import data_lifecycle, existing_problems, log_lifecycle
+from gpuyard.problems import show
 
 # Conditions that each action allows: cloud.google.com/storage/docs/lifecycle#conditions
 CONDITIONS = {
@@ -77,6 +78,6 @@ def test_a_legal_name_passes(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ab", "x" * 64, "Acme", "-acme", "acme-", "goog-x", "gs://acme", "acme/data", "", None, 7])
 def test_an_illegal_name_is_told(name: Any) -> None:
-    (told,) = existing_problems(name)
-    assert told.startswith(f"existing: got {name!r}, allowed: the name of a bucket")
+    told = str(*existing_problems(name))
+    assert told.startswith(f"existing: not the name of a bucket, got {show(name)}, allowed: 3 to 63 of")
     assert ("without gs:// and path" in told) == ("/" in str(name))

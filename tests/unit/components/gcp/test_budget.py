@@ -56,10 +56,18 @@ def test_the_spec_is_in_the_components_inputs_where_the_plan_reads_it(record: An
     [
         (
             {"owner": "me", "usd_per_month": 0, "alert_at_percent": []},
-            ["Budget b: 3 problems", "owner: got 'me', allowed: a mail address", "usd_per_month: got 0", "alert_at_percent: got []"],
+            [
+                "Budget b: 3 problems",
+                "owner: not a mail address, got 'me', allowed: a mail address",
+                "usd_per_month: wrong amount, got 0",
+                "alert_at_percent: wrong percentages, got []",
+            ],
         ),
-        ({"owner": None, "usd_per_month": float("inf")}, ["owner: got None", "usd_per_month: got inf"]),
-        ({"owner": OWNER, "usd_per_month": float("nan")}, ["usd_per_month: got nan"]),
+        (
+            {"owner": None, "usd_per_month": float("inf")},
+            ["owner: not a mail address, got nothing", "usd_per_month: wrong amount, got inf"],
+        ),
+        ({"owner": OWNER, "usd_per_month": float("nan")}, ["usd_per_month: wrong amount, got nan"]),
         ({"owner": OWNER, "usd_per_month": 99.5}, ["a whole number of USD"]),
         ({"owner": OWNER, "usd_per_month": 1, "alert_at_percent": [50, 50]}, ["each once"]),
         ({"owner": OWNER, "usd_per_month": 1, "alert_at_percent": [0.5]}, ["got [0.5]"]),

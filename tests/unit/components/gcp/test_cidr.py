@@ -63,12 +63,12 @@ def test_ranges_of_the_default_network() -> None:
 
 @pytest.mark.parametrize(
     ("cidr", "fix"),
-    [("10.0.0.0/11", "give 10.0.0.0/12"), ("10.9.3.0/24", "give 10.9.0.0/20"), ("10.0.0.0/12", None), ("10.0.16.0/20", None)],
+    [("10.0.0.0/11", "write 10.0.0.0/12"), ("10.9.3.0/24", "write 10.9.0.0/20"), ("10.0.0.0/12", None), ("10.0.16.0/20", None)],
 )
 def test_networks_of_other_sizes_are_refused_with_a_size_that_fits(cidr: str, fix: str | None) -> None:
     found = cidr_problems(cidr)
-    assert [line.endswith(fix) for line in found] == [True] if fix else found == []
-    assert all(line.startswith(f"cidr: got '{cidr}', allowed: a network of /12 to /20; ") for line in found)
+    assert [str(line).endswith(fix) for line in found] == [True] if fix else found == []
+    assert all(str(line).startswith(f"cidr: wrong network size, got '{cidr}', allowed: a network of /12 to /20; ") for line in found)
     if fix:
         assert cidr_problems(fix.split()[1]) == []
         with pytest.raises(ValueError, match="a network of /12 to /20"):
@@ -80,17 +80,21 @@ def test_networks_of_other_sizes_are_refused_with_a_size_that_fits(cidr: str, fi
     [
         (["us-central1-a", "us-central1-f"], None, []),
         (["northamerica-northeast1-b"], "northamerica-northeast1", []),
-        ([], "europe-west4", ["zones: got none, allowed: at least one; give the zones of the pools, such as [europe-west4-a]"]),
-        (["us-central1"], None, ["a region's name and a letter, such as us-central1-a"]),
-        (["us-east-1a"], None, ["got 'us-east-1a', allowed: a region's name and a letter"]),
-        (["us-central1-a", "us-east4-b"], None, ["zones of us-central1, us-east4, allowed: one region; make a network for each"]),
-        (["us-central1-a", "us-east4-b", "here"], "us-central1", ["give us-central1-b", "got 'here'"]),
+        ([], "europe-west4", ["zones: no zone, got none, allowed: at least one; list the zones of the pools, such as [europe-west4-a]"]),
+        (["us-central1"], None, ["a region, a hyphen and a letter, such as us-central1-a"]),
+        (["us-east-1a"], None, ["not a zone, got 'us-east-1a', allowed: a region, a hyphen and a letter"]),
+        (
+            ["us-central1-a", "us-east4-b"],
+            None,
+            ["zones of several regions, got us-central1, us-east4, allowed: one region; declare a network for each region"],
+        ),
+        (["us-central1-a", "us-east4-b", "here"], "us-central1", ["write us-central1-b", "got 'here'"]),
     ],
 )
 def test_wrong_zones_are_reported(zones: list[str], region: str | None, told: list[str]) -> None:
     found = zone_problems(zones, region)
     assert len(found) == len(told), found
-    assert all(text in line for line, text in zip(found, told, strict=True)), found
+    assert all(text in str(line) for line, text in zip(found, told, strict=True)), found
 
 
 def test_errors_that_network_spec_reports_are_not_repeated() -> None:

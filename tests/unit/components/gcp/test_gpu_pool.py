@@ -96,7 +96,10 @@ def test_disks_can_be_under_a_key(record: Any) -> None:
     recorded = record(lambda: pool(ONE_CARD, key=EncryptionKey("k", uses=("compute",)))())
     key = "projects/acme-ml/locations/us-central1/keyRings/k-ring/cryptoKeys/k-key"
     assert recorded.inputs(TEMPLATE, "pool-template")["disks"][0]["diskEncryptionKey"] == {"kmsKeySelfLink": key}
-    with pytest.raises(pulumi.RunError, match=r"key: got k, allowed: a key that compute may use; make it with uses=\('compute',\)"):
+    with pytest.raises(
+        pulumi.RunError,
+        match=r"key: cannot encrypt the pool's disks, got k, allowed: a key that compute can use; create it with uses=\('compute',\)",
+    ):
         record(lambda: pool(ONE_CARD, key=EncryptionKey("k"))())
 
 
@@ -108,20 +111,48 @@ ELSEWHERE = {"mode": "reservation", "reservation": "projects/acme-ml/zones/us-ea
 @pytest.mark.parametrize(
     ("spec", "tags", "told"),
     [
-        ({**VMS, "zone": "us-east4-a"}, {}, ["zone: got 'us-east4-a', allowed: a zone of network net: us-central1-a, us-central1-b"]),
-        ({**VMS, "image": "ubuntu"}, {}, ["image: got 'ubuntu', allowed: projects/P/global/images/NAME, not a family"]),
-        ({**VERTEX, "image": "projects/p/global/images/i"}, {}, ["allowed: nothing where service is vertex"]),
-        ({**VMS, "capacity": {**RESERVED, "reservation": "block-7"}}, {}, ["capacity.reservation: got 'block-7', allowed: projects/P/"]),
-        ({**VMS, "capacity": ELSEWHERE}, {}, ["zone: got 'us-central1-a', allowed: us-east4-b, where the reservation is"]),
-        ({**VERTEX, "zone": None, "capacity": ELSEWHERE}, {}, ["capacity.reservation: got", "one in us-central1, where the network is"]),
-        ({**VERTEX, "min_nodes": 1, "capacity": "spot"}, {}, ["min_nodes: got 1, allowed: 0 where service is vertex and capacity is not"]),
-        ({**VERTEX, "disk_gib": 60}, {}, ["disk_gib: got 60, allowed: 100 or more where service is vertex"]),
-        ({**BOUND, "min_nodes": 2}, {}, ["min_nodes: got 2, allowed: 0 or max_nodes (4) where machines are bound to a reservation"]),
-        ({**NVLINK, "max_nodes": 19}, {}, ["max_nodes: got 19, allowed: at most 18 of a4x-highgpu-4g, which NVLink joins"]),
+        (
+            {**VMS, "zone": "us-east4-a"},
+            {},
+            ["zone: network net has no subnet in this zone, got 'us-east4-a', allowed: us-central1-a, us-central1-b"],
+        ),
+        (
+            {**VMS, "image": "ubuntu"},
+            {},
+            ["image: not an image, got 'ubuntu', allowed: projects/P/global/images/NAME; `gpuyard pin` finds"],
+        ),
+        ({**VERTEX, "image": "projects/p/global/images/i"}, {}, ["allowed: no image for service: vertex"]),
+        (
+            {**VMS, "capacity": {**RESERVED, "reservation": "block-7"}},
+            {},
+            ["capacity.reservation: not a reservation, got 'block-7', allowed: projects/P/"],
+        ),
+        ({**VMS, "capacity": ELSEWHERE}, {}, ["zone: the reservation is in another zone, got 'us-central1-a', allowed: us-east4-b"]),
+        (
+            {**VERTEX, "zone": None, "capacity": ELSEWHERE},
+            {},
+            ["capacity.reservation: the reservation is in another region, got", "a reservation in us-central1, the region of the network"],
+        ),
+        (
+            {**VERTEX, "min_nodes": 1, "capacity": "spot"},
+            {},
+            ["min_nodes: Vertex AI keeps only on-demand machines running, got 1, allowed: 0 unless capacity is on_demand"],
+        ),
+        ({**VERTEX, "disk_gib": 60}, {}, ["disk_gib: disk too small, got 60, allowed: 100 or more for service: vertex"]),
+        (
+            {**BOUND, "min_nodes": 2},
+            {},
+            ["min_nodes: an instance group grows a reservation's machines only from zero, got 2, allowed: 0 or max_nodes (4)"],
+        ),
+        (
+            {**NVLINK, "max_nodes": 19},
+            {},
+            ["max_nodes: more nodes than one NVLink domain has, got 19, allowed: at most 18 of a4x-highgpu-4g"],
+        ),
         ({**VMS, "machine": "a3-highgpu-2g"}, {}, ["capacity: wrong value, got 'on_demand'", "spot, flex_start for a3-highgpu-2g"]),
         ({**VMS, "keep_alive_minutes": 5}, {}, ["keep_alive_minutes: wrong value, got 5, allowed: 0 where service is vms"]),
-        (VMS, {"expires": "tomorrow"}, ["tags.expires: got 'tomorrow', allowed: a quoted date"]),
-        (VMS, {"Team": "nlp"}, ["tags: got the key 'Team', allowed: a small letter"]),
+        (VMS, {"expires": "tomorrow"}, ["tags.expires: not a date, got 'tomorrow', allowed: a quoted date"]),
+        (VMS, {"Team": "nlp"}, ["tags: not a valid label key, got 'Team', allowed: a small letter"]),
         (
             {**VMS, "machine": "a3-ultragpu-8", "zone": "x", "image": "y", "disk_gib": 1},
             {},

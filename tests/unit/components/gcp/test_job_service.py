@@ -14,6 +14,7 @@ from gpuyard.components.gcp.roles import PROJECT_ROLES
 from gpuyard.components.gcp.submitter import members, token_condition
 from gpuyard.components.gcp.validation import yard_problems
 from gpuyard.components.spec import BudgetSpec, GpuPoolSpec, NetworkSpec
+from gpuyard.components.validation.buckets import ExistingBucket
 from gpuyard.training_jobs.clouds.gcp import label
 from gpuyard.training_jobs.target import VertexTarget, parse_targets
 from tests.helpers.gcp_sample_yard import FLEX, RESERVED, SECRET, SUBJECT, TAGS, VERTEX, VMS, ZONE, declare, kinds
@@ -155,8 +156,8 @@ def test_without_submitters_nobody_is_made(record: Any) -> None:
         ({"secrets": {"wandb": "hunter2"}}, "projects/P/secrets/NAME/versions/N"),
         ({"image": "train:latest"}, "image"),
         ({"submitters": ("*",)}, "submitters.0"),
-        ({"pools": {"lab": VMS}}, "such pools take no jobs"),
-        ({"pools": {}}, "pools: got none"),
+        ({"pools": {"lab": VMS}}, "submitters: no pool takes jobs"),
+        ({"pools": {}}, "pools: no pool, got none"),
     ],
 )
 def test_what_is_refused(record: Any, more: dict[str, Any], told: str) -> None:
@@ -201,12 +202,15 @@ def test_a_yards_problems_are_told_together() -> None:
         region="us-central1",
         network=NetworkSpec(zones=["us-east4-a"], cidr="10.0.0.0/24"),
         existing_network=None,
-        existing_buckets={"data": "gs://acme"},
+        existing_buckets={"data": ExistingBucket("gs://acme")},
         pools={"lab": GpuPoolSpec.model_validate({**VMS, "zone": ZONE, "image": "x"}, context={"cloud": "gcp"})},
         submitters=[SUBJECT],
         budget=BudgetSpec(usd_per_month=0.5),
         owner="us",
         tags={"Team": "ml", "expires": "2027-03-31"},
     )
-    subjects = [line.partition(": ")[0] for line in found]
-    assert subjects == ["network", "network", "buckets.data", "pools.lab", "pools.lab", "submitters", "tags", "budget", "budget"]
+    subjects = [problem.key for problem in found]
+    assert subjects == [
+        *("network.cidr", "network.zones", "buckets.data.existing", "pools.lab.zone", "pools.lab.image"),
+        *("submitters", "tags", "owner", "budget.usd_per_month"),
+    ]

@@ -73,7 +73,7 @@ def test_an_adopted_run_bucket_has_a_key_that_nobody_here_knows(record: Any) -> 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"writes": []}, ["writes: got none, allowed: exactly one bucket, the run bucket"]),
+        ({"writes": []}, ["writes: not one bucket, got none, allowed: exactly one bucket, the run bucket"]),
         ({"secrets": {"wandb": "projects/acme/secrets/wandb"}}, ["secrets.wandb: wrong value, got (secret)"]),
         ({"limits": {"gpus": 0, "usd": 3}}, ["limits.gpus: wrong value, got 0", "limits.usd: unknown key"]),
         (

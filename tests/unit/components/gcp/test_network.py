@@ -181,22 +181,22 @@ def test_ids_of_another_stack_are_unknown_in_a_preview_and_looked_at_after(recor
         pulumi.ComponentResource("t:index:User", "user", {"vpc": found.id})
 
     assert isinstance(record(program, preview=True).inputs("t:index:User", "user")["vpc"], Unknown)
-    with pytest.raises(pulumi.RunError, match=r"vpc_id: got None, allowed: projects/P/global/networks/NAME"):
+    with pytest.raises(pulumi.RunError, match=r"vpc_id: not a resource id, got nothing, allowed: projects/P/global/networks/NAME"):
         record(program)  # the other stack has no such output
 
 
 @pytest.mark.parametrize(
     ("program", "told"),
     [
-        (lambda: Network("net"), ["Network net: 1 problem", "zones: got none, allowed: at least one"]),
+        (lambda: Network("net"), ["Network net: 1 problem", "zones: no zone, got none, allowed: at least one"]),
         (
             lambda: Network("Net", {"zones": ["us-east4-a"], "egres": "none", "cidr": "10.0.0.0/8"}),
             [
                 "Network Net: 4 problems",
-                "name: got 'Net'",
+                "name: not a valid name, got 'Net'",
                 "did you mean 'egress'?",
                 "zones of us-central1",
-                "cidr: got '10.0.0.0/8'",
+                "cidr: wrong network size, got '10.0.0.0/8'",
             ],
         ),
         (
@@ -204,12 +204,15 @@ def test_ids_of_another_stack_are_unknown_in_a_preview_and_looked_at_after(recor
             ["cidr: wrong value, got '8.8.0.0/16'", "zones.0: wrong value, got 1"],
         ),
         (lambda: Network("net", {"cidr": "198.18.0.0/16", "zones": ZONES}), ["cidr: wrong value, got '198.18.0.0/16'"]),
-        (lambda: Network.adopt("net", vpc_id="shared", subnet_ids={}), ["vpc_id: got 'shared'", "subnet_ids: got none"]),
+        (
+            lambda: Network.adopt("net", vpc_id="shared", subnet_ids={}),
+            ["vpc_id: not a resource id, got 'shared'", "subnet_ids: no subnet, got none"],
+        ),
         (
             lambda: Network.adopt("net", vpc_id=VPC_ID, subnet_ids={"z": VPC_ID}),
-            ["subnet_ids.z: got", "projects/P/regions/R/subnetworks/NAME"],
+            ["subnet_ids.z: not a resource id, got", "projects/P/regions/R/subnetworks/NAME"],
         ),
-        (lambda: Network("net", {"zones": ZONES}, tags={"Stack": "x"}), ["tags: got the key 'Stack'"]),
+        (lambda: Network("net", {"zones": ZONES}, tags={"Stack": "x"}), ["tags: not a valid label key, got 'Stack'"]),
     ],
 )
 def test_bad_input_is_told_whole_and_nothing_is_made(record: Any, program: Callable[[], Any], told: list[str]) -> None:

@@ -8,13 +8,14 @@ import pytest
 
 from gpuyard.components.gcp.validation import yard_problems
 from gpuyard.components.spec import BudgetSpec, NetworkSpec
+from gpuyard.components.validation.buckets import ExistingBucket
 from tests.helpers.gcp_sample_pools import CAPACITIES, VERTEX, VMS, spec_of
 
 FINE: dict[str, Any] = {
     "region": "us-central1",
     "network": NetworkSpec(zones=["us-central1-a"], cidr="10.40.0.0/16"),
     "existing_network": None,
-    "existing_buckets": {"data": "acme-datasets"},
+    "existing_buckets": {"data": ExistingBucket("acme-datasets")},
     "pools": {"lab": spec_of(VMS), "h200": spec_of({**VERTEX, "capacity": CAPACITIES["reservation"]})},
     "submitters": ["repo:acme/nlp-train:ref:refs/heads/main"],
     "budget": BudgetSpec(usd_per_month=1500),
@@ -32,25 +33,40 @@ def test_a_legal_yard_has_no_problems(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"region": "us-east4"}, ["network: zones: got 'us-central1-a', allowed: zones of us-east4"]),
-        ({"network": NetworkSpec(zones=["us-central1-a"], cidr="10.0.0.0/8")}, ["network: cidr: got '10.0.0.0/8'"]),
-        ({"existing_network": ("shared", SUBNETS)}, ["network: vpc_id: got 'shared'"]),
-        ({"existing_network": (VPC, {"us-central1-a": "gpu"})}, ["network: us-central1-a: got 'gpu'"]),
-        ({"existing_network": (VPC, {"us-central1-b": SUBNETS["us-central1-a"]})}, ["pools.lab: zone: got", "pools.h200: zone: got"]),
-        ({"existing_buckets": {"data": "gs://acme"}}, ["buckets.data: existing: got 'gs://acme'"]),
-        ({"pools": {"Lab": spec_of(VMS)}, "submitters": []}, ["pools.Lab: name: got 'Lab'"]),
-        ({"pools": {"lab": spec_of(VMS)}}, ["submitters: got repo:acme/nlp-train:ref:refs/heads/main, allowed: none"]),
-        ({"submitters": ["repo:acme/*"]}, ["submitters.0: got 'repo:acme/*'"]),
-        ({"submitters": [f"repo:acme/nlp-{number}:ref:refs/heads/main" for number in range(200)]}, ["submitters: got 200, allowed: what"]),
-        ({"budget": BudgetSpec(usd_per_month=9.5), "owner": "us"}, ["budget: owner: got 'us'", "budget: usd_per_month: got 9.5"]),
-        ({"tags": {"Team": "nlp"}}, ["tags: got the key 'Team'"]),
-        ({"tags": {"expires": "soon"}}, ["pools.lab: tags.expires: got 'soon'", "pools.h200: tags.expires: got 'soon'"]),
+        ({"region": "us-east4"}, ["network.zones: not in the stack's region, got 'us-central1-a', allowed: zones of us-east4"]),
+        ({"network": NetworkSpec(zones=["us-central1-a"], cidr="10.0.0.0/8")}, ["network.cidr: wrong network size, got '10.0.0.0/8'"]),
+        ({"existing_network": ("shared", SUBNETS)}, ["network.existing.vpc_id: not a resource id, got 'shared'"]),
+        (
+            {"existing_network": (VPC, {"us-central1-a": "gpu"})},
+            ["network.existing.subnet_ids.us-central1-a: not a resource id, got 'gpu'"],
+        ),
+        (
+            {"existing_network": (VPC, {"us-central1-b": SUBNETS["us-central1-a"]})},
+            ["pools.lab.zone: network net has no subnet", "pools.h200.zone: network net has no subnet"],
+        ),
+        ({"existing_buckets": {"data": ExistingBucket("gs://acme")}}, ["buckets.data.existing: not the name of a bucket, got 'gs://acme'"]),
+        ({"pools": {"Lab": spec_of(VMS)}, "submitters": []}, ["pools.Lab.name: not a valid name, got 'Lab'"]),
+        ({"pools": {"lab": spec_of(VMS)}}, ["submitters: no pool takes jobs, got repo:acme/nlp-train:ref:refs/heads/main, allowed: none"]),
+        ({"submitters": ["repo:acme/*"]}, ["submitters.0: not a token subject, got 'repo:acme/*'"]),
+        (
+            {"submitters": [f"repo:acme/nlp-{number}:ref:refs/heads/main" for number in range(200)]},
+            ["submitters: together they make a token condition of"],
+        ),
+        (
+            {"budget": BudgetSpec(usd_per_month=9.5), "owner": "us"},
+            ["owner: not a mail address, got 'us'", "budget.usd_per_month: wrong amount, got 9.5"],
+        ),
+        ({"tags": {"Team": "nlp"}}, ["tags: not a valid label key, got 'Team'"]),
+        (
+            {"tags": {"expires": "soon"}},
+            ["pools.lab.tags.expires: not a date, got 'soon'", "pools.h200.tags.expires: not a date, got 'soon'"],
+        ),
     ],
 )
 def test_each_problem_is_reported(change: dict[str, Any], told: list[str]) -> None:
     found = yard_problems(**{**FINE, **change})
     assert len(found) == len(told), found
-    assert all(line.startswith(text) for line, text in zip(found, told, strict=True)), found
+    assert all(str(line).startswith(text) for line, text in zip(found, told, strict=True)), found
 
 
 def test_all_problems_are_reported_together() -> None:
@@ -59,13 +75,15 @@ def test_all_problems_are_reported_together() -> None:
         region="us-central1",
         network=NetworkSpec(zones=["us-east4-a"], cidr="10.0.0.0/24"),
         existing_network=None,
-        existing_buckets={"data": "gs://acme"},
+        existing_buckets={"data": ExistingBucket("gs://acme")},
         pools=pools,
         submitters=["*"],
         budget=BudgetSpec(usd_per_month=0.5),
         owner="us",
         tags={"Team": "ml", "expires": "2027-03-31"},
     )
-    subjects = [line.partition(": ")[0] for line in found]
-    network, buckets, pool_lines = ["network", "network"], ["buckets.data"], ["pools.lab", "pools.lab", "pools.l4"]
-    assert subjects == [*network, *buckets, *pool_lines, "submitters.0", "tags", "budget", "budget"]
+    subjects = [problem.key for problem in found]
+    assert subjects == [
+        *("network.cidr", "network.zones", "buckets.data.existing", "pools.lab.zone", "pools.lab.image", "pools.l4.disk_gib"),
+        *("submitters.0", "tags", "owner", "budget.usd_per_month"),
+    ]

@@ -123,17 +123,17 @@ def some(name: str) -> Bucket:
     ("program", "told"),
     [
         (lambda: Bucket("b", {"on_destory": "keep"}), ["Bucket b", "on_destory: unknown key", "did you mean 'on_destroy'?"]),
-        (lambda: Bucket.adopt("b", bucket="nowhere"), ["existing: got 'nowhere'", "make it, or correct the path"]),
+        (lambda: Bucket.adopt("b", bucket="nowhere"), ["existing: no such directory, got 'nowhere'", "create it, or change the path"]),
         (lambda: Bucket("b"), ["contains %, # or ?", "set `local:root`"]),
         (lambda: Network("n", {"cidr": "10.0.0.0/8"}), ["cidr: wrong value, got '10.0.0.0/8'", "127.77.0.0/24"]),
         (
             lambda: GpuPool("p", {"service": "local", "max_nodes": 0, "zone": "a"}, network=Network("n")),
             ["2 problems", "max_nodes: wrong value, got 0", "greater than or equal to 1", "zone: wrong value, got 'a'", "remove the key"],
         ),
-        (lambda: JobService("j", pools=[], writes=[]), ["writes: got none", "exactly one bucket, the run bucket"]),
+        (lambda: JobService("j", pools=[], writes=[]), ["writes: not one bucket, got none", "exactly one bucket, the run bucket"]),
         (
             lambda: JobService("j", pools=[], writes=[some("a"), some("b")]),
-            ["writes: got a, b"],
+            ["writes: not one bucket, got a, b"],
         ),
         (
             lambda: JobService("j", pools=[], writes=[some("a")], secrets={"k": "hunter2"}, submitters=["me"], limits={"gpu": 1}),

@@ -1,0 +1,35 @@
+"""Rules for existing buckets of a stack file, shared by clouds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ...problems import Problem
+
+__all__ = ["ExistingBucket", "key_problems", "open_to_problems"]
+
+
+class ExistingBucket(NamedTuple):
+    """An existing bucket as the stack file names it."""
+
+    bucket: str
+    """The cloud's name or id of the bucket."""
+    key: str | None = None
+    """`existing_key`: the key that encrypts the bucket. None: not given."""
+    open_to: Sequence[str] | None = None
+    """Public addresses that may reach the bucket. None: not given."""
+
+
+def key_problems(existing: ExistingBucket) -> list[Problem]:
+    """Return a problem if a key is given, for a cloud whose storage decrypts for everyone with read permission."""
+    if existing.key is None:
+        return []
+    return [Problem("existing_key", "storage decrypts for every reader, so jobs need no permission on a key", fix="remove existing_key")]
+
+
+def open_to_problems(existing: ExistingBucket) -> list[Problem]:
+    """Return a problem if `open_to` is given, for a cloud that controls access to a bucket by permissions alone."""
+    if existing.open_to is None:
+        return []
+    return [Problem("open_to", "permissions alone control access to this bucket", fix="remove open_to")]

@@ -22,7 +22,7 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}")
 
 
 def problem_of(name: str, properties: dict[str, Any], environments: set[str], compute: str, most: int) -> str | None:
-    """Return the first problem that the service would refuse, or an empty text."""
+    """Return the first problem that the service would refuse, or None."""
     if not _NAME.fullmatch(name):
         return f"invalid job name {name}"
     if unknown := _misfit(properties, _SHAPE, "properties"):

@@ -19,16 +19,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 import torch.distributed as dist
 
-from gpuyard.training_jobs.train.config import Config, Surroundings
+from gpuyard.training_jobs.train.config import Config, RunEnvironment
 from gpuyard.training_jobs.train.loop import Trainer
-from gpuyard.training_jobs.train.parallel import join
+from gpuyard.training_jobs.train.parallel import join_process_group
 
 STEPS = 40
 
 
 def plain(trainer: Trainer) -> None:
     """Train with the loop that one would write first: random windows, backward pass, clipping, optimizer step, the loss read."""
-    config, text = trainer.config, trainer.run.data.train
+    config, text = trainer.config, trainer.state.data.train
     data = torch.from_numpy(text[0].copy()) if text else torch.zeros(0)
     model = trainer.task.model()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, fused=True)
@@ -46,13 +46,13 @@ def plain(trainer: Trainer) -> None:
 def main(runs: int = 5) -> None:
     """Run both in turns, drop one warm-up each, print medians and the ratio."""
     torch.set_num_threads(1)
-    join()
+    join_process_group()
     taken: dict[str, list[float]] = {"plain": [], "trainer": []}
     for turn in range(runs + 1):
         with tempfile.TemporaryDirectory() as folder:
             url = Path(folder).as_uri()
-            trainer = Trainer(replace(Config(), steps=STEPS), Surroundings(url, f"{url}/checkpoints", 600, 1, 1, None))
-            trainer.run.save = lambda wait: None  # type: ignore[method-assign]  # the loop, not the disk
+            trainer = Trainer(replace(Config(), steps=STEPS), RunEnvironment(url, f"{url}/checkpoints", 600, 1, 1, None))
+            trainer.state.save = lambda wait: None  # type: ignore[method-assign]  # the loop, not the disk
             for name, act in (("plain", partial(plain, trainer)), ("trainer", trainer.train)):
                 began = time.process_time()
                 act()

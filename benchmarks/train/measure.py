@@ -17,9 +17,9 @@ from typing import Any
 
 import torch.distributed as dist
 
-from gpuyard.training_jobs.train.config import Surroundings, parse
+from gpuyard.training_jobs.train.config import RunEnvironment, parse_config
 from gpuyard.training_jobs.train.loop import Trainer
-from gpuyard.training_jobs.train.parallel import join
+from gpuyard.training_jobs.train.parallel import join_process_group
 
 _SMI = ("nvidia-smi", "--query-gpu=power.draw,clocks.sm,temperature.gpu", "--format=csv,noheader,nounits", "--id=0")
 _WINDOW = 4
@@ -32,24 +32,24 @@ def main(argv: list[str]) -> int:
     words, first = candidate["words"], candidate["first"]
     micro = int(words["micro"])
     asked = {"preset": candidate["preset"], **words, "batch": micro, "steps": candidate["steps"], "log_every": _WINDOW, "saving": "async"}
-    config = parse([f"{key}={value}" for key, value in asked.items()])
-    join()
+    config = parse_config([f"{key}={value}" for key, value in asked.items()])
+    join_process_group()
     with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
         url = Path(folder).as_uri()
-        trainer = Trainer(config, Surroundings(url, f"{url}/checkpoints", 86_400, 1, 1, None))
-        save, close = trainer.run.save, trainer.run.saver.close
-        trainer.run.save = lambda wait: None  # type: ignore[method-assign]  # not while the speed is measured
-        trainer.run.saver.close = lambda: None  # type: ignore[method-assign]  # nor before it is measured too
+        trainer = Trainer(config, RunEnvironment(url, f"{url}/checkpoints", 86_400, 1, 1, None))
+        save, close = trainer.state.save, trainer.state.saver.close
+        trainer.state.save = lambda wait: None  # type: ignore[method-assign]  # not while the speed is measured
+        trainer.state.saver.close = lambda: None  # type: ignore[method-assign]  # nor before it is measured too
         with _Samples() as samples:
             trainer.train()
         found = figures(trainer.metrics.lines, first, trainer.config.context * micro, samples.seen)
-        found |= {"strategy": trainer.config.strategy, "precision": trainer.config.precision, "parameters": trainer.run.parameters}
+        found |= {"strategy": trainer.config.strategy, "precision": trainer.config.precision, "parameters": trainer.state.parameters}
         if candidate["saves"]:
             for _ in range(2):  # the first save allocates the pinned memory
                 save(False)
-                trainer.run.saver.finish()
-            blocked_s = trainer.run.saver.blocked_s[-1]
-            found |= {"save_blocked_s": blocked_s, "save_s": trainer.run.saver.took_s}
+                trainer.state.saver.finish()
+            blocked_s = trainer.state.saver.blocked_s[-1]
+            found |= {"save_blocked_s": blocked_s, "save_s": trainer.state.saver.duration_s}
             found["save_share"] = blocked_s / (_BETWEEN_SAVES * found["step_s"])
         close()
     dist.destroy_process_group()

@@ -14,7 +14,7 @@ from gpuyard.components.aws.permissions import Storage, job
 from gpuyard.components.aws.policy import policy_document
 from gpuyard.training_jobs.launch import objects
 from gpuyard.training_jobs.train import shards
-from gpuyard.training_jobs.train.checkpoint_store import Checkpoints
+from gpuyard.training_jobs.train.checkpoint_store import CheckpointStore
 from tests.helpers.iam_evaluator import allows
 
 POLICY = policy_document(job(Storage("arn:aws:s3:::runs", None), [Storage("arn:aws:s3:::data", None)], []))
@@ -90,7 +90,7 @@ def test_a_job_may_do_what_launch_and_train_do(calls: list[str]) -> None:
     objects.remove(f"{RUN}/attempts/1.json")
     assert objects.read("s3://runs/gpuyard/code/0a.tar.gz") == b"code"
 
-    checkpoints = Checkpoints(f"{RUN}/checkpoints", attempt=1, keep=1)
+    checkpoints = CheckpointStore(f"{RUN}/checkpoints", attempt=1, keep=1)
     checkpoints.check_fence()
     for step in (1, 2):
         checkpoints.put(step, "state-1-0-0.safetensors", b"xy")
@@ -99,9 +99,9 @@ def test_a_job_may_do_what_launch_and_train_do(calls: list[str]) -> None:
     assert kept.step == 2
     assert checkpoints.marker(kept)["attempt"] == 1
 
-    fs, root = shards.filesystem("s3://data/tokens")
+    fs, root = shards.open_filesystem("s3://data/tokens")
     assert fs.cat_file(f"{root}/0.bin") == b"0123"
-    fs, root = shards.filesystem(f"{RUN}/output")
+    fs, root = shards.open_filesystem(f"{RUN}/output")
     fs.pipe_file(f"{root}/model.safetensors", b"x" * (11 << 20), chunksize=5 << 20)
     assert {"PutObject", "GetObject", "HeadObject", "ListObjectsV2", "DeleteObject", "CreateMultipartUpload"} <= set(calls)
 

@@ -34,7 +34,7 @@ def hold_at(owner, name, when=lambda *args: True):
 if moment == "import" and disturbed:
     hold()
 import torch
-from gpuyard.training_jobs.train import __main__, export, loop, storage
+from gpuyard.training_jobs.train import __main__, checkpoint_store, export, loop
 if moment == "compile":  # is when a block is called first
     def compiled(forward, mode):
         block = type("Block", (), {"forward": staticmethod(forward)})
@@ -42,11 +42,11 @@ if moment == "compile":  # is when a block is called first
         return block.forward
     torch.compile = compiled
 if moment == "first step":
-    hold_at(loop.Trainer, "_hear", lambda self, last: self.step == 1)
+    hold_at(loop.Trainer, "_read_votes", lambda self, last: self.step == 1)
 if moment == "save":
-    hold_at(storage.Checkpoints, "put", lambda self, step, *_: step == 2)
+    hold_at(checkpoint_store.CheckpointStore, "put", lambda self, step, *_: step == 2)
 if moment == "export":
-    hold_at(export, "leave")
+    hold_at(export, "write")
 sys.exit(__main__.main(words))
 """
 SLEEPING_SMI = """#!/bin/sh
@@ -119,21 +119,21 @@ def test_a_stop_is_obeyed_in_time_although_a_collective_hangs(tmp_path: Path) ->
     run.until(lambda: run.output(1, "progress.json")["step"] == 2)
     nodes[0].send_signal(signal.SIGTERM)
     assert finish(nodes, 20) == [75], run.log(0)
-    assert "and the step does not end: leaving without a save" in run.log(0)
+    assert "and the step does not end: exiting without a checkpoint" in run.log(0)
     assert "in _one_step" in run.log(0)  # the hanging place is reported
     wait_for(lambda: not run.processes(), limit_s=5)
 
 
 TEARS = """
 import os, signal, sys
-from gpuyard.training_jobs.train import __main__, storage
-put = storage.put
+from gpuyard.training_jobs.train import __main__, checkpoint_store
+put = checkpoint_store.put
 def torn(fs, path, data, local):
     if os.environ["GPUYARD_ATTEMPT"] == "1" and "/4/state-" in path:
         put(fs, path.replace("state-", ".tmp-state-"), data[: len(data) // 2], local)
         os.kill(os.getpid(), signal.SIGKILL)
     put(fs, path, data, local)
-storage.put = torn
+checkpoint_store.put = torn
 sys.exit(__main__.main(sys.argv[2:]))
 """
 

@@ -1,6 +1,6 @@
 """Trains a GPT or a small ResNet: `python -m gpuyard.training_jobs.train [preset=NAME] [key=value ...]`, or the same under torchrun.
 
-Without words: a byte-level GPT on the standard library's own text. README.md beside this file tells the rest.
+Without arguments it trains a byte-level GPT on the standard library's source text. README.md beside this file has the details.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from ..launch import hook
-from .artifacts import leave_artifacts, result
-from .config import ConfigError, Surroundings, digest, parse
+from .artifacts import build_result, write_artifacts
+from .config import ConfigError, RunEnvironment, digest, parse_config
 from .loop import IO_ERROR, NotFiniteError, Trainer
-from .parallel import join, part
+from .parallel import join_process_group, leave_process_group
 
 FAILED = 1
 
 
 def main(words: list[str]) -> int:
-    """Train, validate, leave result.json and the model. Returns a job's exit code."""
+    """Train, validate, write result.json and the model. Returns a job's exit code."""
     rank = int(os.environ.get("RANK", "0"))
     try:
-        config = parse(words)
+        config = parse_config(words)
         torch.set_num_threads(config.threads)
-        join()
-        trainer = Trainer(config, Surroundings.of(config))
+        join_process_group()
+        trainer = Trainer(config, RunEnvironment.from_env(config))
         code = _begin(trainer)
         if code == hook.DONE:
             figures = trainer.train()
@@ -42,41 +42,41 @@ def main(words: list[str]) -> int:
         if rank == 0:
             print(f"train: {error}", file=sys.stderr, flush=True)
     if dist.is_initialized():
-        part(code)
+        leave_process_group(code)
     return code
 
 
 def _begin(trainer: Trainer) -> int:
-    """Write the resolved config beside the run; all ranks learn whether the output can be written at all."""
+    """Write the resolved config. Returns 74 on all ranks when the output cannot be written."""
     config = trainer.config
-    about = {"digest": digest(config), "torch": torch.__version__, "world": trainer.place.world, "config": asdict(config)}
+    document = {"digest": digest(config), "torch": torch.__version__, "world": trainer.ranks.world, "config": asdict(config)}
     if trainer.metrics.missing:
-        trainer.say(trainer.metrics.missing)
-    return _left(trainer, lambda: trainer.output.leave("config.json", json.dumps(about, indent=1)))
+        trainer.log(trainer.metrics.missing)
+    return _on_rank_0(trainer, lambda: trainer.output.write("config.json", json.dumps(document, indent=1)))
 
 
 def _finish(trainer: Trainer, figures: dict[str, Any]) -> int:
-    """Validate, report, export, and leave result.json as the last file."""
+    """Validate, report, export, and write result.json last."""
     validated = trainer.validate()
     trainer.metrics.write(trainer.step, {name: value for name, value in validated.items() if isinstance(value, float)})
-    found = result(trainer, figures, validated)
-    state = trainer.run.whole_weights()  # all ranks take part
-    lost_steps = trainer.run.account.lost_steps
+    found = build_result(trainer, figures, validated)
+    state = trainer.state.full_weights()  # all ranks take part
+    lost_steps = trainer.state.account.lost_steps
     hook.report(trainer.step, val_loss=validated["val_loss"], steps=trainer.config.steps, lost_steps=lost_steps)
 
-    def leave() -> None:
-        leave_artifacts(trainer, found, state)
-        trainer.output.leave("result.json", json.dumps(found, indent=1))
+    def write() -> None:
+        write_artifacts(trainer, found, state)
+        trainer.output.write("result.json", json.dumps(found, indent=1))
 
-    return _left(trainer, leave)
+    return _on_rank_0(trainer, write)
 
 
-def _left(trainer: Trainer, leave: Callable[[], None]) -> int:
-    """Rank 0 writes files; all ranks get the same code."""
+def _on_rank_0(trainer: Trainer, write: Callable[[], None]) -> int:
+    """Write files on rank 0. Returns the same exit code on all ranks."""
     code = torch.tensor([hook.DONE])
-    if trainer.place.rank == 0:
+    if trainer.ranks.rank == 0:
         try:
-            leave()
+            write()
         except OSError as error:
             print(f"train: cannot write below {trainer.output.url}: {error}", file=sys.stderr, flush=True)
             code.fill_(IO_ERROR)
@@ -85,4 +85,4 @@ def _left(trainer: Trainer, leave: Callable[[], None]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(record(main)(sys.argv[1:]))  # torchrun hears what went wrong
+    sys.exit(record(main)(sys.argv[1:]))  # torchrun gets the error of a failed rank

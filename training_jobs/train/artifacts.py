@@ -1,4 +1,4 @@
-"""What a finished run leaves: result.json, the model, its curves and tables, and a sample of what it learnt."""
+"""Builds and writes what a finished run leaves: result.json, the model, charts, tables and a text sample."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ if TYPE_CHECKING:
 _SAMPLE_TOKENS = 200
 
 
-def result(trainer: Trainer, figures: dict[str, Any], validated: dict[str, Any]) -> dict[str, Any]:
-    """The run's figures under their lasting names; what is not known is null."""
-    run, around, account = trainer.run, trainer.around, trainer.run.account
-    loss, facts = validated["val_loss"], run.data.facts
+def build_result(trainer: Trainer, figures: dict[str, Any], validated: dict[str, Any]) -> dict[str, Any]:
+    """Build result.json from the run's figures; unknown values are null."""
+    state, environment, account = trainer.state, trainer.environment, trainer.state.account
+    loss, bounds = validated["val_loss"], state.data.text_entropies
     if loss is not None:
-        says = f"validation loss {loss:.4f} nats"
-        says += "".join(
-            f"; {name.replace('_', ' ')} {value:.4f}: {'beaten' if loss < value else 'not beaten'}" for name, value in facts.items()
+        text = f"validation loss {loss:.4f} nats"
+        text += "".join(
+            f"; {name.replace('_', ' ')} {value:.4f}: {'beaten' if loss < value else 'not beaten'}" for name, value in bounds.items()
         )
-        says += f"; accuracy {validated['accuracy']:.4f}" if "accuracy" in validated else ""
-        trainer.say(says)
+        text += f"; accuracy {validated['accuracy']:.4f}" if "accuracy" in validated else ""
+        trainer.log(text)
     return {
         "version": 1,
-        "run_id": around.run_id,
-        "attempt": around.attempt,
+        "run_id": environment.run_id,
+        "attempt": environment.attempt,
         "preset": trainer.config.preset,
         "step": trainer.step,
         "steps": trainer.config.steps,
         **validated,
-        **facts,
+        **bounds,
         "tokens_per_s": None,
         **figures,
         "goodput": account.goodput(),
         "lost_steps": account.lost_steps,
         "restarts": account.restarts,
-        "parameters": run.parameters,
+        "parameters": state.parameters,
         "strategy": trainer.config.strategy,
-        "world": trainer.place.world,
-        "checkpoint_url": f"{around.checkpoint_url}/{trainer.step}",
+        "world": trainer.ranks.world,
+        "checkpoint_url": f"{environment.checkpoint_url}/{trainer.step}",
         "model_url": f"{trainer.output.url}/model",
     }
 
 
-def leave_artifacts(trainer: Trainer, found: dict[str, Any], weights: dict[str, Tensor]) -> None:
-    """The export, the charts and the sample, on one rank. Raises OSError."""
-    output, data = trainer.output, trainer.run.data
+def write_artifacts(trainer: Trainer, found: dict[str, Any], weights: dict[str, Tensor]) -> None:
+    """Write the model, the charts and the sample, on one rank. Raises OSError."""
+    output, data = trainer.output, trainer.state.data
     trainer.metrics.flush()
-    output.leave("loss.png", charts.curve(trainer.metrics.lines, data.facts))
+    output.write("loss.png", charts.loss_curve(trainer.metrics.lines, data.text_entropies))
     if "confusion" in found:
-        output.leave("confusion.csv", classify.csv(found["confusion"], data.index.classes))
-        output.leave("confusion.png", charts.confusion(found["confusion"], data.index.classes))
-    export.leave(output, trainer.config, data, found, weights)
+        output.write("confusion.csv", classify.confusion_csv(found["confusion"], data.index.classes))
+        output.write("confusion.png", charts.confusion_matrix(found["confusion"], data.index.classes))
+    export.write(output, trainer.config, data, found, weights)
     if trainer.config.task == "gpt" and data.train is not None:
-        model = generate.open_model(f"{output.url}/model")
-        text = generate.sample(model, "", _SAMPLE_TOKENS, seed=trainer.config.seed)
-        output.leave("sample.txt", text)
-        trainer.say(f"it writes: {text[:60]!r}")
+        model = generate.load_model(f"{output.url}/model")
+        sample = generate.generate_text(model, "", _SAMPLE_TOKENS, seed=trainer.config.seed)
+        output.write("sample.txt", sample)
+        trainer.log(f"sample: {sample[:60]!r}")

@@ -1,15 +1,15 @@
-"""The loss curve and the confusion matrix as PNG, where matplotlib is installed."""
+"""Draws the loss curve and the confusion matrix as PNG where matplotlib is installed."""
 
 from __future__ import annotations
 
 import io
 from typing import Any
 
-from .optional import get
+from .optional import import_optional
 
 
-def curve(points: list[dict[str, Any]], marks: dict[str, float]) -> bytes | None:
-    """The loss over the steps, the validations as dots, known bounds as dashed lines; None without matplotlib."""
+def loss_curve(points: list[dict[str, Any]], marks: dict[str, float]) -> bytes | None:
+    """Draw the loss over the steps, validations as dots, `marks` as dashed lines. Returns None without matplotlib."""
     figure, axes = _figure(7, 4)
     if figure is None:
         return None
@@ -26,8 +26,8 @@ def curve(points: list[dict[str, Any]], marks: dict[str, float]) -> bytes | None
     return _png(figure)
 
 
-def confusion(matrix: list[list[int]], classes: list[str]) -> bytes | None:
-    """Rows are what was, columns what was said; None without matplotlib."""
+def confusion_matrix(matrix: list[list[int]], classes: list[str]) -> bytes | None:
+    """Draw a confusion matrix: rows are the actual classes, columns the predicted ones. Returns None without matplotlib."""
     side = min(3 + 0.4 * len(matrix), 20)
     figure, axes = _figure(side, side)
     if figure is None:
@@ -46,7 +46,7 @@ def confusion(matrix: list[list[int]], classes: list[str]) -> bytes | None:
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
-    module = get("matplotlib.figure")
+    module = import_optional("matplotlib.figure")
     if module is None:
         return None, None
     figure = module.Figure((width, height), dpi=120, layout="constrained")

@@ -1,7 +1,7 @@
-"""Saves and loads a run's tensors by torch's distributed checkpoint, as safetensors, on any number of ranks.
+"""Saves and loads a run's tensors with torch's distributed checkpoint, as safetensors, on any number of ranks.
 
-Torch plans: which rank writes what (what all hold is shared out), and which parts a rank of another layout needs.
-Here is how the parts lie on storage: safetensors files and one JSON marker, so that loading runs nobody's code.
+Torch plans which rank writes what, with replicated tensors divided among the ranks, and which parts another layout needs.
+This module defines the files: safetensors and one JSON marker, so that loading executes no code.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -28,7 +28,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_state
 from torch.distributed.checkpoint.storage import StorageReader, StorageWriter, WriteResult
 from torch.futures import Future
 
-from .checkpoint_store import Checkpoints, Commit, SupersededError
+from .checkpoint_store import CheckpointStore, Commit, SupersededError
 
 State = dict[str, Any]  # names and tensors, whole or sharded
 _FILE_BYTES = 2**30
@@ -36,56 +36,57 @@ _THREADS = 4
 
 
 class StorageError(Exception):
-    """Storage failed; the checkpoints before this one are as they were."""
+    """Storage failed; earlier checkpoints are intact."""
 
     def __init__(self, step: int, reason: str) -> None:
         super().__init__(f"cannot save step {step}: {reason}")
         self.step, self.reason = step, reason
 
 
-class Saver:
-    """Saves states one after the other: at once, or staged to host memory and written while training goes on."""
+class CheckpointSaver:
+    """Saves states: synchronously, or staged to host memory and written while training continues."""
 
-    def __init__(self, checkpoints: Checkpoints, asynchronous: bool) -> None:
+    def __init__(self, checkpoints: CheckpointStore, asynchronous: bool) -> None:
         self._checkpoints, self._async = checkpoints, asynchronous
-        self._group: Any = dist.new_group(backend="gloo")  # of its own: its thread must not mix with the loop's collectives
+        self._group: Any = dist.new_group(backend="gloo")  # a group of its own: the saver's thread must not mix with the loop's collectives
         self._pending: tuple[int, Any] | None = None
         on_gpu = torch.cuda.is_available()
         options = StagingOptions(use_pinned_memory=on_gpu, use_shared_memory=False, use_async_staging=False, use_non_blocking_copy=on_gpu)
         self._stager = DefaultStager(options) if asynchronous else None
-        self.blocked_s: list[float] = []  # by each save, for how long the loop stood still
-        self.took_s: float | None = None  # by the last one, from its beginning until it was committed
+        self.blocked_s: list[float] = []  # per save: how long the loop was blocked
+        self.duration_s: float | None = None  # of the last save, from its start to its commit
 
     def save(self, step: int, state: State, notes: dict[str, Any], wait: bool = False) -> None:
-        """Save a state. Raises SupersededError or StorageError on all ranks alike, of this save or of the one before."""
+        """Save a state. Raises SupersededError or StorageError on all ranks alike, for this save or the one before."""
         began = time.monotonic()
         self.finish()
-        begun = time.monotonic()
+        written_from = time.monotonic()
         writer = _Writer(self._checkpoints, step, notes)
         if self._stager is not None and not wait:
             written = async_save(state, storage_writer=writer, process_group=self._group, async_stager=self._stager)
             self._pending = step, written
-            written.add_done_callback(lambda _: self._took(begun))  # type: ignore[union-attr]  # a future, with this stager
+            written.add_done_callback(lambda _: self._set_duration(written_from))  # type: ignore[union-attr]  # a future, with this stager
         else:
-            self._settle(step, lambda: save_state(state, storage_writer=writer, process_group=self._group))
-            self._took(begun)
+            self._run_and_translate(step, lambda: save_state(state, storage_writer=writer, process_group=self._group))
+            self._set_duration(written_from)
         self.blocked_s.append(time.monotonic() - began)
 
     def finish(self) -> None:
-        """Wait for the save that is still being written."""
+        """Wait for the save that is being written."""
         if self._pending is not None:
             (step, written), self._pending = self._pending, None
-            self._settle(step, written.result)
+            self._run_and_translate(step, written.result)
 
     def close(self) -> None:
-        """Free the host memory that states were staged in."""
+        """Free the host memory for staging."""
         if self._stager is not None:
             self._stager.close()
 
-    def _took(self, begun: float) -> None:
-        self.took_s = time.monotonic() - begun
+    def _set_duration(self, written_from: float) -> None:
+        self.duration_s = time.monotonic() - written_from
 
-    def _settle(self, step: int, act: Any) -> None:
+    def _run_and_translate(self, step: int, act: Callable[[], object]) -> None:
+        """Run a save. Raises torch's collected errors as SupersededError or StorageError."""
         try:
             act()
         except CheckpointException as error:
@@ -99,8 +100,8 @@ class Saver:
             raise StorageError(step, failed.strerror or str(failed)) from None
 
 
-def read(checkpoints: Checkpoints, commit: Commit, marker: dict[str, Any], state: State) -> None:
-    """Fill a state's tensors in place, all ranks together. Raises ValueError on all of them when a file is not whole."""
+def load_checkpoint(checkpoints: CheckpointStore, commit: Commit, marker: dict[str, Any], state: State) -> None:
+    """Load a checkpoint into a state's tensors, all ranks together. Raises ValueError on all of them when a file is damaged."""
     try:
         load_state(state, storage_reader=_Reader(checkpoints, commit, marker))
     except CheckpointException as error:
@@ -109,7 +110,7 @@ def read(checkpoints: Checkpoints, commit: Commit, marker: dict[str, Any], state
 
 
 class _Writer(StorageWriter):
-    def __init__(self, checkpoints: Checkpoints, step: int, notes: dict[str, Any]) -> None:
+    def __init__(self, checkpoints: CheckpointStore, step: int, notes: dict[str, Any]) -> None:
         self._checkpoints, self._step, self._notes = checkpoints, step, notes
 
     def reset(self, checkpoint_id: str | os.PathLike[str] | None = None) -> None:
@@ -133,8 +134,8 @@ class _Writer(StorageWriter):
             data = save(tensors)
             file = f"state-{self._checkpoints.attempt}-{plan.storage_data}-{number}.safetensors"
             self._checkpoints.put(self._step, file, data)
-            facts = {"file": file, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-            return [WriteResult(item.index, tensors[_key(item.index)].nbytes, facts) for item in items]
+            stored = {"file": file, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            return [WriteResult(item.index, tensors[_key(item.index)].nbytes, stored) for item in items]
 
         with ThreadPoolExecutor(_THREADS) as pool:
             results = [result for part in pool.map(write, enumerate(_grouped(plan.items))) for result in part]
@@ -151,7 +152,7 @@ class _Writer(StorageWriter):
             files = [written[_key(MetadataIndex(name, offsets))]["file"] for offsets, _ in parts]
             dtype = str(about.properties.dtype).removeprefix("torch.")  # type: ignore[union-attr]
             tensors[name] = {"dtype": dtype, "shape": list(about.size), "chunks": list(zip(parts, files, strict=True))}  # type: ignore[union-attr]
-        digests = {facts["file"]: {"sha256": facts["sha256"], "bytes": facts["bytes"]} for facts in written.values()}
+        digests = {part["file"]: {"sha256": part["sha256"], "bytes": part["bytes"]} for part in written.values()}
         self._checkpoints.commit(self._step, {**self._notes, "files": digests, "tensors": tensors})
 
     @classmethod
@@ -160,9 +161,9 @@ class _Writer(StorageWriter):
 
 
 class _Reader(StorageReader):
-    def __init__(self, checkpoints: Checkpoints, commit: Commit, marker: dict[str, Any]) -> None:
+    def __init__(self, checkpoints: CheckpointStore, commit: Commit, marker: dict[str, Any]) -> None:
         self._checkpoints, self._commit, self._marker = checkpoints, commit, marker
-        self._places: dict[str, str] = {}
+        self._file_of: dict[str, str] = {}
 
     def reset(self, checkpoint_id: str | os.PathLike[str] | None = None) -> None:
         pass
@@ -171,13 +172,13 @@ class _Reader(StorageReader):
         tensors: dict[str, Any] = {}
         for name, about in self._marker["tensors"].items():
             chunks = [ChunkStorageMetadata(torch.Size(offsets), torch.Size(sizes)) for (offsets, sizes), _ in about["chunks"]]
-            self._places |= {_key(MetadataIndex(name, offsets)): file for (offsets, _), file in about["chunks"]}
+            self._file_of |= {_key(MetadataIndex(name, offsets)): file for (offsets, _), file in about["chunks"]}
             dtype = getattr(torch, about["dtype"])
             tensors[name] = TensorStorageMetadata(TensorProperties(dtype=dtype), torch.Size(about["shape"]), chunks)
         return Metadata(tensors)
 
     def set_up_storage_reader(self, metadata: Metadata, is_coordinator: bool, *_args: Any, **_more: Any) -> None:
-        if not self._places:  # this rank's metadata came from the coordinator
+        if not self._file_of:  # this rank's metadata came from the coordinator
             self.read_metadata()
 
     def prepare_local_plan(self, plan: LoadPlan) -> LoadPlan:
@@ -189,7 +190,7 @@ class _Reader(StorageReader):
     def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
         per_file: dict[str, list[Any]] = {}
         for item in plan.items:
-            per_file.setdefault(self._places[_key(item.storage_index)], []).append(item)
+            per_file.setdefault(self._file_of[_key(item.storage_index)], []).append(item)
         for file, items in sorted(per_file.items()):
             tensors = load(self._checkpoints.read(self._commit.step, file, self._marker["files"][file]["sha256"]))
             for item in items:
@@ -213,7 +214,7 @@ def _key(index: MetadataIndex) -> str:
 
 
 def _grouped(items: list[Any]) -> Iterator[list[Any]]:
-    """The items of one file each: as many as fit its size, one at least."""
+    """Group the items into files: as many as fit into one, at least one."""
     group: list[Any] = []
     size = 0
     for item in items:

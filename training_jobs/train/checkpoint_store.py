@@ -1,10 +1,10 @@
-"""A run's checkpoints below one URL: committed by a marker written last, fenced by attempt, the old ones dropped.
+"""Stores a run's checkpoints below one URL: committed by a marker written last, fenced by attempt, old ones deleted.
 
     <url>/400/state-2-0-0.safetensors   tensors of step 400 that rank 0 wrote in attempt 2
-    <url>/400/commit-2.json             written after all of them: their digests, and what else is needed to go on
+    <url>/400/commit-2.json             written after all of them: their digests, and what a resume needs
 
-Each attempt writes names of its own, so an old attempt that is still alive cannot overwrite a newer one's, and
-the order is by attempt first: what it still writes is passed over. Nothing is pickled.
+Each attempt writes its own file names, so an old attempt that is still alive cannot overwrite a newer one's. Checkpoints
+are ordered by attempt first, so what it still writes is ignored. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from .shards import filesystem
+from .shards import open_filesystem
 
-_BESIDE = ".tmp-"  # before the name of a file that is being written; a killed process leaves it so
+_TMP_PREFIX = ".tmp-"  # prefix of a file that is being written; a killed process leaves it behind
 
 
 class SupersededError(Exception):
@@ -29,31 +29,29 @@ class SupersededError(Exception):
 
 @dataclass(frozen=True, order=True)
 class Commit:
-    """One committed checkpoint. They are ordered by attempt, then by step."""
+    """One committed checkpoint, ordered by attempt, then by step."""
 
     attempt: int
     step: int
 
 
-class Checkpoints:
+class CheckpointStore:
     """The checkpoints of a run below one URL, as one attempt sees them."""
 
     def __init__(self, url: str, attempt: int, keep: int, keep_every: int = 0) -> None:
-        self._fs, self._root = filesystem(url)
+        self._fs, self._root = open_filesystem(url)
         self._local = urlsplit(url).scheme == "file"
         self.attempt, self._keep, self._keep_every = attempt, max(keep, 1), keep_every
-        self.best: int | None = None  # a step that is kept too
+        self.best: int | None = None  # this step is kept too
 
     def check_fence(self) -> None:
         """Raise SupersededError when a newer attempt has saved anything."""
         found = self.committed()
         if found and found[0].attempt > self.attempt:
-            raise SupersededError(
-                f"attempt {found[0].attempt} has saved step {found[0].step}: this is attempt {self.attempt}, it ends here"
-            )
+            raise SupersededError(f"attempt {found[0].attempt} has saved step {found[0].step}: this is attempt {self.attempt} and exits")
 
     def committed(self) -> list[Commit]:
-        """All that are committed, best first."""
+        """Return the committed checkpoints, best first."""
         found = []
         for step, name in self._entries():
             if name.startswith("commit-") and name.endswith(".json"):
@@ -62,39 +60,39 @@ class Checkpoints:
         return sorted(found, reverse=True)
 
     def marker(self, commit: Commit) -> dict[str, Any]:
-        """What was committed. Raises OSError or ValueError when the marker is torn or a file is missing or cut."""
+        """Read a commit's marker. Raises OSError or ValueError when it is torn or a file is missing or truncated."""
         marker: dict[str, Any] = json.loads(self._fs.cat_file(f"{self._root}/{commit.step}/commit-{commit.attempt}.json"))
         for name, wants in marker["files"].items():
             size = self._fs.size(f"{self._root}/{commit.step}/{name}")
             if size != wants["bytes"]:
-                raise ValueError(f"{name} has {size} bytes, committed were {wants['bytes']}")
+                raise ValueError(f"{name} has {size} bytes, expected {wants['bytes']} as committed")
         return marker
 
     def read(self, step: int, name: str, sha256: str) -> bytes:
-        """A file's bytes. Raises OSError, or ValueError when they are not those that were committed."""
+        """Read a file. Raises OSError, or ValueError when it is not what was committed."""
         data: bytes = self._fs.cat_file(f"{self._root}/{step}/{name}")
         digest = hashlib.sha256(data).hexdigest()
         if digest != sha256:
-            raise ValueError(f"{name}: {len(data)} bytes with sha256 {digest[:12]}, committed was {sha256[:12]}")
+            raise ValueError(f"{name}: {len(data)} bytes with sha256 {digest[:12]}, expected {sha256[:12]} as committed")
         return data
 
     def put(self, step: int, name: str, data: bytes) -> None:
-        """Write a file whole or not at all. On object stores a put is that; on disk it takes a rename."""
+        """Write a file of a step atomically."""
         put(self._fs, f"{self._root}/{step}/{name}", data, self._local)
 
     def commit(self, step: int, marker: dict[str, Any]) -> None:
-        """Write the marker, then drop what is too old."""
+        """Write the marker, then delete old checkpoints."""
         self.put(step, f"commit-{self.attempt}.json", json.dumps({**marker, "step": step, "attempt": self.attempt}).encode())
-        self.drop_old()
+        self.delete_old()
 
-    def drop_old(self) -> None:
-        """Keep the newest few, every M-th and the best; drop of the others what no newer attempt wrote, markers first."""
+    def delete_old(self) -> None:
+        """Delete all but the newest few, every `keep_every`-th and the best checkpoint, markers first; files of newer attempts stay."""
         found = self.committed()
         kept = {(commit.step, commit.attempt) for commit in found[: self._keep]}
         kept |= {(c.step, c.attempt) for c in found if c.step == self.best or (self._keep_every and c.step % self._keep_every == 0)}
         entries = sorted(self._entries(), key=lambda entry: (not entry[1].startswith("commit-"), entry))
         for step, name in entries:
-            attempt = name.removeprefix(_BESIDE).partition("-")[2].split("-")[0].split(".")[0]
+            attempt = name.removeprefix(_TMP_PREFIX).partition("-")[2].split("-")[0].split(".")[0]
             if attempt.isdigit() and int(attempt) <= self.attempt and (step, int(attempt)) not in kept:
                 self._fs.rm_file(f"{self._root}/{step}/{name}")
         if self._local:
@@ -114,19 +112,19 @@ class Checkpoints:
 
 
 def put(fs: Any, path: str, data: bytes, local: bool) -> None:
-    """Write a file whole or not at all, on disk or in an object store."""
+    """Write a file atomically. Object stores do that anyway; on disk it takes a rename."""
     if not local:
         fs.pipe_file(path, data)
         return
     folder, base = os.path.split(path)
     os.makedirs(folder, exist_ok=True)
-    beside = f"{folder}/{_BESIDE}{base}"
+    temporary = f"{folder}/{_TMP_PREFIX}{base}"
     try:
-        with open(beside, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):
-            os.unlink(beside)
+            os.unlink(temporary)

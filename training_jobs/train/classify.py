@@ -1,4 +1,4 @@
-"""A classifier's figures, all from one K x K count of what was and what was said."""
+"""Computes a classifier's metrics from one K x K confusion matrix."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 
-def figures(matrix: npt.NDArray[Any]) -> dict[str, float]:
-    """Accuracy, and precision, recall and F1 as plain means over the classes (macro) and by their sizes (weighted).
+def classification_metrics(matrix: npt.NDArray[Any]) -> dict[str, float]:
+    """Compute accuracy, and precision, recall and F1 as means over the classes (macro) and by class size (weighted).
 
-    The rows are what was, the columns what was said. What would divide by zero counts as zero; a class that
-    neither was nor was said is left out.
+    Rows are the actual classes, columns the predicted ones. A division by zero gives zero. A class that
+    neither occurs nor is predicted is left out.
     """
     counts = matrix.astype(np.float64)
-    hits, actual, said = np.diag(counts), counts.sum(1), counts.sum(0)
-    seen = (actual + said) > 0
-    precision, recall = _ratio(hits, said)[seen], _ratio(hits, actual)[seen]
-    each = {"precision": precision, "recall": recall, "f1": _ratio(2 * hits, actual + said)[seen]}
-    weights = _ratio(actual[seen], np.full(int(seen.sum()), max(actual.sum(), 1.0)))
+    hits, actual, predicted = np.diag(counts), counts.sum(1), counts.sum(0)
+    present = (actual + predicted) > 0
+    precision, recall = _ratio(hits, predicted)[present], _ratio(hits, actual)[present]
+    each = {"precision": precision, "recall": recall, "f1": _ratio(2 * hits, actual + predicted)[present]}
+    weights = _ratio(actual[present], np.full(int(present.sum()), max(actual.sum(), 1.0)))
     found = {"accuracy": float(hits.sum() / max(counts.sum(), 1.0))}
     for name, values in each.items():
         found[f"{name}_macro"] = float(values.mean()) if len(values) else 0.0
@@ -27,8 +27,8 @@ def figures(matrix: npt.NDArray[Any]) -> dict[str, float]:
     return found
 
 
-def csv(matrix: list[list[int]], classes: list[str]) -> bytes:
-    """The matrix as a table with its classes' names."""
+def confusion_csv(matrix: list[list[int]], classes: list[str]) -> bytes:
+    """Format the matrix as CSV with the names of the classes."""
     names = classes or [str(number) for number in range(len(matrix))]
     rows = [",".join(["actual \\ predicted", *map(_quoted, names)])]
     rows += [",".join([_quoted(name), *map(str, row)]) for name, row in zip(names, matrix, strict=True)]

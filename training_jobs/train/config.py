@@ -1,4 +1,4 @@
-"""The trainer's settings: one dataclass, a preset under a name, and `key=value` words over it."""
+"""The trainer's settings: one dataclass, presets, and `key=value` arguments."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .presets import PRESETS
 
 
 class ConfigError(Exception):
-    """A setting that cannot be used; the message names every problem."""
+    """A setting is invalid; the message names every problem."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is trained and how. The defaults are the preset gpt_tiny: a few CPU cores and a minute."""
+    """What is trained and how. The defaults are the preset gpt_tiny: one minute on a few CPU cores."""
 
     preset: str = "gpt_tiny"
     task: str = "gpt"
@@ -28,7 +28,7 @@ class Config:
     data: str = "stdlib"  # stdlib | digits | synthetic | a folder that `prepare` made: its URL, or its name in the job's `data:`
     corpus_bytes: int = 4 * 2**20  # of the stdlib text: how much to train on, and to hold out
     val_bytes: int = 256 * 2**10
-    cache_gib: float = 64.0  # shards kept on this node's disk; the longest unused go first
+    cache_gib: float = 64.0  # shards cached on this node's disk; the least recently used are deleted first
     # the model
     context: int = 64  # tokens in a window
     width: int = 96  # of a GPT; of a ResNet the channels of its first stage
@@ -39,30 +39,32 @@ class Config:
     # the optimisation
     steps: int = 400
     batch: int = 48  # windows or images in one step, over all ranks
-    micro: int = 0  # of them in one forward pass of one rank; 0: all of its share
+    micro: int = 0  # of them in one forward pass of one rank; 0: all of the rank's part
     lr: float = 6e-3
     warmup: int = 20
     schedule: str = "cosine"  # cosine: down to a tenth | wsd: warm-up, stable, the last fifth down to nothing
     weight_decay: float = 0.1
     clip: float = 1.0
     label_smoothing: float = 0.0
-    shift: int = 0  # images are moved by up to so many pixels
+    shift: int = 0  # images are shifted by up to so many pixels
     seed: int = 0
     # the machine
-    strategy: str = "auto"  # auto: by size, the reason is printed | single | ddp | fsdp | hsdp
+    strategy: str = "auto"  # auto: by model size, the reason is printed | single | ddp | fsdp | hsdp
     precision: str = "auto"  # auto: bf16 on a GPU, fp32 on a CPU; the weights stay fp32
     compile: str = "auto"  # auto: on a GPU | off | on: block by block | max: autotuned | graphs: with CUDA graphs
     loss: str = "auto"  # auto: chunked on a GPU where torch has it | chunked | plain
     attention: str = "cudnn,flash,efficient,math"  # the order in which the backends are tried
-    recompute: str = "none"  # in the backward pass, for memory: none | selective: all but matrix products and attention | block: all
+    recompute: str = (
+        "none"  # what the backward pass recomputes to save memory: none | selective: all but matrix products and attention | block: all
+    )
     threads: int = 1  # of each rank on the CPU
     # the cadence
-    save_every_steps: int = 0  # 0: by the clock alone, GPUYARD_CHECKPOINT_EVERY_S
-    keep_every: int = 0  # keep the checkpoints of steps that are multiples of it for good
+    save_every_steps: int = 0  # 0: only by time, GPUYARD_CHECKPOINT_EVERY_S
+    keep_every: int = 0  # never delete the checkpoints of steps that are multiples of this
     saving: str = "auto"  # auto: async on a GPU | async | sync
-    eval_every: int = 0  # 0: at the end alone
-    log_every: int = 10  # steps in a line of metrics.jsonl
-    profile: str = ""  # first:last, the steps whose trace is written
+    eval_every: int = 0  # 0: only at the end
+    log_every: int = 10  # steps per line of metrics.jsonl
+    profile: str = ""  # first:last, the steps to trace
     tensorboard: str = "auto"  # auto: where the service names a folder | on | off
     out: str = ""  # a URL; empty: GPUYARD_OUTPUT_URL, else ./gpuyard-train
 
@@ -79,8 +81,8 @@ CHOICES = {
     "tensorboard": ("auto", "on", "off"),
 }
 
-# What a resumed run may change: where and how fast it runs and how long, not what it computes.
-FREE = frozenset(
+# A resumed run may change where, how fast and how long it runs, not what it computes.
+CHANGEABLE_ON_RESUME = frozenset(
     (
         *("preset", "steps", "micro", "strategy", "compile", "loss", "attention", "recompute", "threads", "cache_gib"),
         *("save_every_steps", "keep_every", "saving", "eval_every", "log_every", "profile", "tensorboard", "out"),
@@ -89,8 +91,8 @@ FREE = frozenset(
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What the platform decides: where to write, how often, and which attempt this is."""
+class RunEnvironment:
+    """What the platform decides: where to write, how often to save, and which attempt this is."""
 
     output_url: str
     checkpoint_url: str
@@ -100,8 +102,8 @@ class Surroundings:
     run_id: str | None
 
     @classmethod
-    def of(cls, config: Config) -> Surroundings:
-        """From the GPUYARD_* variables; without them, a folder of the current directory."""
+    def from_env(cls, config: Config) -> RunEnvironment:
+        """Read the GPUYARD_* variables; without them, use the folder gpuyard-train of the current directory."""
         env = os.environ
         output = config.out or env.get("GPUYARD_OUTPUT_URL") or Path("gpuyard-train").absolute().as_uri()
         return cls(
@@ -114,22 +116,22 @@ class Surroundings:
         )
 
 
-def parse(words: Sequence[str]) -> Config:
-    """A Config from `key=value` words. Raises ConfigError with every problem at once."""
-    values, others, problems = from_words(words, Config)
-    problems += [f"{word!r} is no key=value that train knows" for word in others]
+def parse_config(words: Sequence[str]) -> Config:
+    """Parse `key=value` arguments into a Config. Raises ConfigError with every problem at once."""
+    values, others, problems = parse_settings(words, Config)
+    problems += [f"unknown argument, got {word!r}, allowed: key=value" for word in others]
     name = values.get("preset", "gpt_tiny")
     if name not in PRESETS:
-        problems.append(f"preset: got {name!r}{_hint(name, PRESETS)}")
+        problems.append(f"preset: got {name!r}{_suggestion(name, PRESETS)}")
     config = Config(**{**PRESETS.get(name, {}), **values})
-    problems += _impossible(config)
+    problems += _invalid(config)
     if problems:
         raise ConfigError("\n".join(problems))
     return config
 
 
-def from_words(words: Iterable[str], kind: type[Any]) -> tuple[dict[str, Any], list[str], list[str]]:
-    """What `key=value` words say of a dataclass: the values, the words that are none, and what is wrong."""
+def parse_settings(words: Iterable[str], kind: type[Any]) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Parse `key=value` words for a dataclass: the values, the words without `=`, and the problems."""
     known: dict[str, Any] = {field.name: type(field.default) for field in fields(kind)}
     values: dict[str, Any] = {}
     others, problems = [], []
@@ -138,38 +140,38 @@ def from_words(words: Iterable[str], kind: type[Any]) -> tuple[dict[str, Any], l
         if not equals:
             others.append(word)
         elif key not in known:
-            problems.append(f"{word!r} is no setting{_hint(key, known, '=')}")
+            problems.append(f"unknown setting, got {word!r}{_suggestion(key, known, '=')}")
         else:
             try:
                 values[key] = known[key](text)
             except ValueError:
-                problems.append(f"{key}: got {text!r}, wants {'a whole number' if known[key] is int else 'a number'}")
+                problems.append(f"{key}: got {text!r}, allowed: {'a whole number' if known[key] is int else 'a number'}")
     return values, others, problems
 
 
 def digest(config: Config | Mapping[str, Any]) -> str:
-    """A fingerprint of what the config computes; what is FREE does not count."""
+    """Return a fingerprint of what a config computes, without the settings in CHANGEABLE_ON_RESUME."""
     values = config if isinstance(config, Mapping) else asdict(config)
-    return hashlib.sha256(json.dumps({k: v for k, v in sorted(values.items()) if k not in FREE}).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps({k: v for k, v in sorted(values.items()) if k not in CHANGEABLE_ON_RESUME}).encode()).hexdigest()[:16]
 
 
 def differences(config: Config, other: Mapping[str, Any]) -> list[str]:
-    """What another run's config has otherwise, of what matters."""
+    """List the settings in which another run's config computes something else."""
     mine = asdict(config)
-    keys = sorted((mine.keys() | other.keys()) - FREE)
-    return [f"{key}: {other.get(key)} there, {mine.get(key)} here" for key in keys if other.get(key) != mine.get(key)]
+    keys = sorted((mine.keys() | other.keys()) - CHANGEABLE_ON_RESUME)
+    return [f"{key}: {other.get(key)} in the checkpoint, {mine.get(key)} now" for key in keys if other.get(key) != mine.get(key)]
 
 
-def _hint(got: str, allowed: Mapping[str, Any], end: str = "") -> str:
+def _suggestion(got: str, allowed: Mapping[str, Any], end: str = "") -> str:
     close = difflib.get_close_matches(got, allowed, 1)
     return f"; did you mean {close[0]}{end}?" if close else f"; allowed: {', '.join(allowed)}"
 
 
-def _impossible(config: Config) -> list[str]:
+def _invalid(config: Config) -> list[str]:
     least = dict.fromkeys(("steps", "batch", "context", "width", "layers", "heads", "vocab", "threads", "corpus_bytes", "val_bytes"), 1)
     least |= dict.fromkeys(("micro", "warmup", "shift", "seed", "save_every_steps", "keep_every", "eval_every"), 0) | {"log_every": 1}
     problems = [
-        f"{name}: got {getattr(config, name)}, must be at least {bound}" for name, bound in least.items() if getattr(config, name) < bound
+        f"{name}: got {getattr(config, name)}, allowed: {bound} or more" for name, bound in least.items() if getattr(config, name) < bound
     ]
     for name, allowed in CHOICES.items():
         if (got := getattr(config, name)) not in allowed:
@@ -178,11 +180,11 @@ def _impossible(config: Config) -> list[str]:
     if unknown:
         problems.append(f"attention: got {', '.join(sorted(unknown))!r}, allowed: cudnn, flash, efficient, math")
     if config.task == "gpt" and config.heads > 0 and config.width % (2 * config.heads):
-        problems.append(f"width: got {config.width}, must be a multiple of 2 x heads ({2 * config.heads})")
+        problems.append(f"width: got {config.width}, allowed: multiples of 2 x heads ({2 * config.heads})")
     if config.data == "stdlib" and config.val_bytes <= config.context:
-        problems.append(f"val_bytes: got {config.val_bytes}, must be more than one window ({config.context})")
+        problems.append(f"val_bytes: got {config.val_bytes}, allowed: more than one window ({config.context})")
     if not 0 <= config.dropout < 1:
         problems.append(f"dropout: got {config.dropout}, allowed: 0 to below 1")
     if config.profile and not all(part.isdigit() for part in config.profile.split(":", 1)):
-        problems.append(f"profile: got {config.profile!r}, wants first:last")
+        problems.append(f"profile: got {config.profile!r}, allowed: first:last")
     return problems

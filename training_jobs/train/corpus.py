@@ -1,4 +1,4 @@
-"""Real text without a network: the bytes of Python's own standard library, held out by file, the same on every rank."""
+"""Real text without a network: the source files of Python's standard library, split by file, the same on every rank."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _LEFT_OUT = {"site-packages", "dist-packages", "__pycache__", "test", "tests", "
 
 @dataclass(frozen=True)
 class Corpus:
-    """Bytes to train on, and other files' bytes to validate on."""
+    """The bytes to train on, and the bytes of other files to validate on."""
 
     train: Bytes
     validation: Bytes
 
 
 def load(corpus_bytes: int, val_bytes: int) -> Corpus:
-    """Read the standard library's files in the order of their paths' digests: the first are held out, the rest trained on.
+    """Read the standard library's files in the order of their paths' digests: the first are held out for validation.
 
-    Raises ConfigError when there is less text than asked to hold out.
+    Raises ConfigError when the library is smaller than `val_bytes`.
     """
     root = Path(sysconfig.get_paths()["stdlib"])
     train, validation = bytearray(), bytearray()
@@ -37,12 +37,12 @@ def load(corpus_bytes: int, val_bytes: int) -> Corpus:
             break
         (validation if len(validation) < val_bytes else train).extend((root / name).read_bytes())
     if not train:
-        raise ConfigError(f"val_bytes: got {val_bytes}, but all the text below {root} is {len(validation)} bytes")
+        raise ConfigError(f"val_bytes: got {val_bytes}, allowed: less than the {len(validation)} bytes of text below {root}")
     return Corpus(np.frombuffer(bytes(train), np.uint8)[:corpus_bytes], np.frombuffer(bytes(validation), np.uint8)[:val_bytes])
 
 
 def _files(root: Path) -> list[str]:
-    """The files' paths in an order that has nothing to do with what is in them, and is the same everywhere."""
+    """List the files in an order that does not depend on their content and is the same everywhere."""
     found = []
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name not in _LEFT_OUT]
@@ -51,7 +51,7 @@ def _files(root: Path) -> list[str]:
 
 
 def entropy(data: Bytes, order: int) -> float:
-    """The empirical entropy of a byte given the `order` - 1 before it, in nats: no such model does better on these very bytes."""
+    """Return the empirical entropy in nats of a byte given the `order` - 1 bytes before it: the bound for any such model on this text."""
     wide = data.astype(np.int64)
     grams = sum(wide[place : len(wide) - order + 1 + place] * 256 ** (order - 1 - place) for place in range(order))
     found, counts = np.unique(np.asarray(grams), return_counts=True)

@@ -1,4 +1,4 @@
-"""The model alone, for use elsewhere: model.safetensors, config.json, a card with the run's facts, the tokenizer if it has one."""
+"""Exports the model for use elsewhere: model.safetensors, config.json, a model card, and the tokenizer if there is one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from .config import Config
-from .data import Data
+from .data import Dataset
 from .metrics import Output
-from .shards import Index, filesystem
+from .shards import DataIndex, open_filesystem
 from .tasks import TASKS
 
-_FACTS = (
+_CARD_FIELDS = (
     "val_loss",
     "perplexity",
     "bits_per_byte",
@@ -31,43 +31,43 @@ _FACTS = (
 )
 
 
-def leave(output: Output, config: Config, data: Data, found: dict[str, Any], weights: dict[str, Tensor]) -> None:
+def write(output: Output, config: Config, data: Dataset, found: dict[str, Any], weights: dict[str, Tensor]) -> None:
     """Write the export below `model/`. Raises OSError."""
     index = asdict(data.index) | {"splits": {}}
-    output.leave("model/model.safetensors", safetensors.torch.save(weights, {"format": "pt"}))
-    output.leave("model/config.json", json.dumps({"version": 1, "config": asdict(config), "index": index}, indent=1))
-    output.leave("model/README.md", _card(config, found))
+    output.write("model/model.safetensors", safetensors.torch.save(weights, {"format": "pt"}))
+    output.write("model/config.json", json.dumps({"version": 1, "config": asdict(config), "index": index}, indent=1))
+    output.write("model/README.md", _card(config, found))
     if data.index.tokenizer != "bytes":
-        fs, root = filesystem(data.url)
-        output.leave(f"model/{data.index.tokenizer}", fs.cat_file(f"{root}/{data.index.tokenizer}"))
+        fs, root = open_filesystem(data.url)
+        output.write(f"model/{data.index.tokenizer}", fs.cat_file(f"{root}/{data.index.tokenizer}"))
 
 
-def load(url: str) -> tuple[nn.Module, Config, Index]:
-    """An exported model, ready to be asked; nothing but the export is needed. Raises OSError when it is not there."""
-    fs, root = filesystem(url.rstrip("/"))
+def load(url: str) -> tuple[nn.Module, Config, DataIndex]:
+    """Load an exported model for inference; only the export is needed. Raises OSError when it does not exist."""
+    fs, root = open_filesystem(url.rstrip("/"))
     about = json.loads(fs.cat_file(f"{root}/config.json"))
     config = Config(**{**about["config"], "loss": "plain", "recompute": "none"})
-    index = Index(**about["index"])
-    model = TASKS[config.task](config, Data(index, None, None)).model()
+    index = DataIndex(**about["index"])
+    model = TASKS[config.task](config, Dataset(index, None, None)).model()
     model.load_state_dict(safetensors.torch.load(fs.cat_file(f"{root}/model.safetensors")))
     device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
     return model.to(device).eval(), config, index
 
 
 def _card(config: Config, found: dict[str, Any]) -> str:
-    rows = [f"| {name} | {found[name]} |" for name in _FACTS if found.get(name) is not None]
+    rows = [f"| {name} | {found[name]} |" for name in _CARD_FIELDS if found.get(name) is not None]
     use = "generate model=. prompt=..." if config.task == "gpt" else "predict model=. image.png ..."
     lines = [
         f"# {config.preset}",
         "",
         f"A {config.task} trained by gpuyard's training program on `{config.data}`.",
         "",
-        "| fact | value |",
+        "| figure | value |",
         "|---|---|",
         *rows,
         "",
         f"Use: `python -m gpuyard.training_jobs.train.{use}`. The settings are in config.json.",
         "",
-        "Intended use, limits and licence: yours to fill in; they follow from the data.",
+        "Intended use, limits and licence depend on the data: please fill them in.",
     ]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Writes text with an exported GPT: `python -m gpuyard.training_jobs.train.generate model=URL prompt="def " tokens=200`."""
+"""Generates text with an exported GPT: `python -m gpuyard.training_jobs.train.generate model=URL prompt="def " tokens=200`."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ import torch
 
 from . import export
 from .config import Config, ConfigError
-from .optional import need
-from .shards import Index, filesystem
+from .optional import require_optional
+from .shards import DataIndex, open_filesystem
 
 
 @dataclass(frozen=True)
-class Model:
-    """An exported model and what turns text into tokens."""
+class LoadedModel:
+    """An exported model with its tokenizer; None is one token per byte."""
 
     net: Any
     config: Config
-    index: Index
+    index: DataIndex
     tokenizer: Any | None
 
     def encode(self, text: str) -> list[int]:
-        """Text as tokens; never empty."""
+        """Encode text as tokens; never empty."""
         tokens: list[int] = self.tokenizer.encode(text).ids if self.tokenizer else list(text.encode())
         return tokens or [10 if self.tokenizer is None else 0]
 
     def decode(self, tokens: list[int]) -> str:
-        """Tokens as text."""
+        """Decode tokens to text."""
         return str(self.tokenizer.decode(tokens)) if self.tokenizer else bytes(tokens).decode(errors="replace")
 
 
-def open_model(url: str) -> Model:
-    """Load an export. Raises OSError when it is not there, ConfigError when it is no GPT."""
+def load_model(url: str) -> LoadedModel:
+    """Load an exported GPT. Raises OSError when it does not exist, ConfigError when it is no GPT."""
     net, config, index = export.load(url)
     if config.task != "gpt":
-        raise ConfigError(f"model: got {url}, a {config.task}. fix: python -m gpuyard.training_jobs.train.predict")
+        raise ConfigError(f"model: got {url}, a {config.task}, allowed: a gpt; fix: python -m gpuyard.training_jobs.train.predict")
     tokenizer = None
     if index.tokenizer != "bytes":
-        fs, root = filesystem(url.rstrip("/"))
+        fs, root = open_filesystem(url.rstrip("/"))
         text = fs.cat_file(f"{root}/{index.tokenizer}").decode()
-        tokenizer = need("tokenizers", "this model's tokenizer").Tokenizer.from_str(text)
-    return Model(net, config, index, tokenizer)
+        tokenizer = require_optional("tokenizers", "this model's tokenizer").Tokenizer.from_str(text)
+    return LoadedModel(net, config, index, tokenizer)
 
 
 @torch.no_grad()
-def sample(model: Model, prompt: str, count: int, temperature: float = 0.8, seed: int = 0) -> str:
-    """The prompt and what the model writes after it."""
+def generate_text(model: LoadedModel, prompt: str, count: int, temperature: float = 0.8, seed: int = 0) -> str:
+    """Return the prompt and `count` tokens that the model generates after it. Temperature 0 takes the likeliest token."""
     device = next(model.net.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     tokens = model.encode(prompt)
@@ -63,7 +63,7 @@ def sample(model: Model, prompt: str, count: int, temperature: float = 0.8, seed
 
 
 def main(words: list[str]) -> int:
-    """Print a sample. Returns an exit code."""
+    """Print generated text. Returns an exit code."""
     given = dict(word.partition("=")[::2] for word in words)
     wrong = given.keys() - {"model", "prompt", "tokens", "temperature", "seed"}
     if wrong or "model" not in given:
@@ -74,7 +74,7 @@ def main(words: list[str]) -> int:
         return 64
     try:
         numbers = int(given.get("tokens", "200")), float(given.get("temperature", "0.8")), int(given.get("seed", "0"))
-        print(sample(open_model(given["model"]), given.get("prompt", ""), *numbers))
+        print(generate_text(load_model(given["model"]), given.get("prompt", ""), *numbers))
     except (ConfigError, ValueError, OSError) as error:
         print(f"generate: {error}", file=sys.stderr)
         return 64

@@ -1,4 +1,4 @@
-"""A GPT: pre-norm blocks, rotary positions, normalised queries and keys, no biases, one matrix for input and output."""
+"""A GPT: pre-norm blocks, rotary positions, normalised queries and keys, no biases, tied input and output matrix."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .config import Config
 IGNORED = -100  # a target that does not count
 
 
-def padded(vocab: int) -> int:
-    """The rows of the vocabulary's matrix: a multiple of 128 keeps matrix units busy."""
+def padded_vocab(vocab: int) -> int:
+    """Round the vocabulary up to a multiple of 128, which suits matrix units."""
     return -(-vocab // 128) * 128
 
 
 class Gpt(nn.Module):
-    """Tokens and the tokens after them in, the sum of their losses out."""
+    """Maps tokens and their next tokens to the sum of the losses."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.vocab, self.chunked, self.smoothing = config.vocab, config.loss == "chunked", config.label_smoothing
-        self.embedding = nn.Embedding(padded(config.vocab), config.width)
+        self.embedding = nn.Embedding(padded_vocab(config.vocab), config.width)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = _Norm(config.width)
         cos, sin = _rotation(config.context, config.width // config.heads)
@@ -35,7 +35,7 @@ class Gpt(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """The sum of the cross-entropies, in nats, of each target given the tokens up to its place."""
+        """Return the sum of the cross-entropies in nats."""
         x = self._features(tokens)
         weight, smoothing = self.embedding.weight, self.smoothing if self.training else 0.0
         if self.chunked:
@@ -44,11 +44,11 @@ class Gpt(nn.Module):
         return functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing)
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """What may come after each of the tokens; the rows that only pad the vocabulary are left out."""
+        """Return the logits of the next token at each position, without the padding of the vocabulary."""
         return functional.linear(self._features(tokens), self.embedding.weight)[..., : self.vocab].float()
 
-    def initial(self, name: str, parameter: Tensor) -> float | None:
-        """The standard deviation to start a parameter with; None: ones. What leads back to the stream starts at zero."""
+    def init_std(self, name: str, parameter: Tensor) -> float | None:
+        """Return a parameter's initial standard deviation; None: ones. Projections back to the residual stream start at zero."""
         if "norm" in name:
             return None
         if name.endswith(("out.weight", "down.weight")):
@@ -58,7 +58,7 @@ class Gpt(nn.Module):
     def _features(self, tokens: Tensor) -> Tensor:
         x: Tensor = self.embedding(tokens)
         if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))  # the stream between blocks, not just the products in them
+            x = x.to(torch.get_autocast_dtype(x.device.type))  # the residual stream too, not only the products inside the blocks
         cos, sin = self.cos[: tokens.shape[1]], self.sin[: tokens.shape[1]]
         for block in self.blocks:
             x = block(x, cos, sin)
@@ -67,7 +67,7 @@ class Gpt(nn.Module):
 
 
 class _Norm(nn.Module):
-    """RMSNorm in the type of what comes in: a weight of another type would cost the fused kernel."""
+    """RMSNorm in the input's type: a weight of another type would prevent the fused kernel."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         if self.recompute == "none" or not self.training:
             return self._work(x, cos, sin)
-        # In here, not around the block: so it is inside of what torch compiles and of what FSDP2 gathers.
+        # Inside the block, so that torch.compile and FSDP2 include it.
         more: dict[str, Any] = {"context_fn": _keep_products} if self.recompute == "selective" else {}
         done: Tensor = checkpoint(self._work, x, cos, sin, use_reentrant=False, **more)
         return done
@@ -108,7 +108,7 @@ class _Block(nn.Module):
 
 
 def _keep_products() -> Any:
-    """For selective recomputation: what matrix products and attention gave is kept, the cheap rest is computed again."""
+    """Keep the results of matrix products and attention for the backward pass; the rest is cheap to recompute."""
     aten: Any = torch.ops.aten
     attention = ("flash_attention", "efficient_attention", "cudnn_attention", "flash_attention_for_cpu")
     kept = [aten.mm.default, *(getattr(aten, f"_scaled_dot_product_{name}").default for name in attention)]
@@ -116,18 +116,18 @@ def _keep_products() -> Any:
 
 
 def chunked_loss_missing() -> str | None:
-    """Why torch's chunked linear cross entropy cannot be used; None when it can."""
+    """Return why torch's chunked linear cross entropy is unavailable; None when it is available."""
     if not hasattr(functional, "linear_cross_entropy") or not hasattr(nn, "LinearCrossEntropyOptions"):
         return f"torch {torch.__version__} has no chunked linear_cross_entropy"
     return None
 
 
 def chunked_loss(x: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """The same sum without the whole matrix of logits ever being there.
+    """Return the same loss sum without storing the whole matrix of logits.
 
-    Summed here in fp32, not by torch: its sum comes in the type of what goes in, and bf16 has three digits.
+    The sum is taken here in fp32: torch sums in the input's type, and bf16 has three digits.
     """
-    newer: Any = functional, nn  # than the oldest torch that is supported
+    newer: Any = functional, nn  # newer than the oldest supported torch
     options = newer[1].LinearCrossEntropyOptions()
     total: Tensor = newer[0].linear_cross_entropy(
         x, weight, targets, reduction="none", ignore_index=IGNORED, label_smoothing=smoothing, options=options
@@ -147,10 +147,10 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def initialise(model: nn.Module, seed: int) -> None:
-    """Fill the parameters from the seed and their names alone: the same on any number of ranks, whole or sharded."""
+    """Initialise the parameters from the seed and their names alone: the same on any number of ranks, whole or sharded."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
-    rule: Any = model.initial
+    rule: Any = model.init_std
     for index, (name, parameter) in enumerate(model.named_parameters()):
         std = rule(name, parameter)
         whole = torch.ones(parameter.shape, device=parameter.device)

@@ -1,4 +1,4 @@
-"""The packages that make some things nicer and that nothing else needs: one table, imported on use."""
+"""The optional packages: one table, imported on use."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from .config import ConfigError
 
 OPTIONAL = {
-    "matplotlib": "matplotlib",  # the curves and the confusion matrix as PNG
-    "tensorboard": "tensorboard",  # torch.utils.tensorboard writes its files
-    "tokenizers": "tokenizers",  # prepare and generate with a tokenizer's file
+    "matplotlib": "matplotlib",  # loss curve and confusion matrix as PNG
+    "tensorboard": "tensorboard",  # TensorBoard files, through torch.utils.tensorboard
+    "tokenizers": "tokenizers",  # prepare and generate with a tokenizer file
     "PIL": "pillow",  # prepare from a folder of images
     "sklearn": "scikit-learn",  # data=digits
 }
 
 
-def get(module: str) -> Any | None:
-    """A module of the table's packages; None when it is not installed."""
+def import_optional(module: str) -> Any | None:
+    """Import a module of an optional package; None when it is not installed."""
     if module.split(".")[0] not in OPTIONAL:
         raise LookupError(f"{module} is not in the table of optional packages")
     try:
@@ -26,9 +26,9 @@ def get(module: str) -> Any | None:
         return None
 
 
-def need(module: str, why: str) -> Any:
-    """The same; raises ConfigError with the fix when it is not installed."""
-    found = get(module)
+def require_optional(module: str, why: str) -> Any:
+    """Import a module of an optional package. Raises ConfigError with the fix when it is not installed."""
+    found = import_optional(module)
     if found is None:
-        raise ConfigError(f"{why} needs a package that is not installed. fix: pip install {OPTIONAL[module.split('.')[0]]}")
+        raise ConfigError(f"{why} needs a package that is not installed; fix: pip install {OPTIONAL[module.split('.')[0]]}")
     return found

@@ -1,4 +1,4 @@
-"""Names the class of images with an exported ResNet: `python -m gpuyard.training_jobs.train.predict model=URL image.png ...`."""
+"""Classifies images with an exported ResNet: `python -m gpuyard.training_jobs.train.predict model=URL image.png ...`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import torch
 
 from . import export
 from .config import ConfigError
-from .prepare import picture
+from .prepare import read_image
 
 
 @torch.no_grad()
 def predict(model: Any, images: npt.NDArray[np.uint8]) -> tuple[list[int], list[float]]:
-    """The likeliest class of each image (bytes, channels last), and how sure the model is."""
+    """Return the likeliest class of each image (uint8, channels last) and its probability."""
     device = next(model.parameters()).device
-    sure, which = model.logits(torch.from_numpy(images).to(device)).softmax(1).max(1)
-    return which.tolist(), sure.tolist()
+    probabilities, classes = model.logits(torch.from_numpy(images).to(device)).softmax(1).max(1)
+    return classes.tolist(), probabilities.tolist()
 
 
 def main(words: list[str]) -> int:
@@ -33,13 +33,15 @@ def main(words: list[str]) -> int:
     try:
         model, config, index = export.load(urls[0])
         if config.task != "resnet":
-            raise ConfigError(f"model: got {urls[0]}, a {config.task}. fix: python -m gpuyard.training_jobs.train.generate")
-        which, sure = predict(model, np.stack([picture(path, index.shape) for path in paths]))
+            raise ConfigError(
+                f"model: got {urls[0]}, a {config.task}, allowed: a resnet; fix: python -m gpuyard.training_jobs.train.generate"
+            )
+        classes, probabilities = predict(model, np.stack([read_image(path, index.shape) for path in paths]))
     except (ConfigError, OSError) as error:
         print(f"predict: {error}", file=sys.stderr)
         return 64
-    for path, found, share in zip(paths, which, sure, strict=True):
-        print(f"{path}  {index.classes[found] if index.classes else found}  {share:.3f}")
+    for path, found, probability in zip(paths, classes, probabilities, strict=True):
+        print(f"{path}  {index.classes[found] if index.classes else found}  {probability:.3f}")
     return 0
 
 

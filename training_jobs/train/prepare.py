@@ -4,7 +4,7 @@
     prepare pile.jsonl out=s3://b/pile kind=jsonl field=text tokenizer=gpt2.json
     prepare photos/ out=file:///data/photos kind=images size=64       photos/<class>/<image>
 
-Which split a document or an image is in follows from its content alone: it never changes sides, and copies never part.
+The content alone decides the split of a document or an image, so it never changes and copies get the same one.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .config import ConfigError, from_words
-from .data import split_of
-from .optional import need
-from .shards import Index, filesystem, write_index
+from .config import ConfigError, parse_settings
+from .data import assign_split
+from .optional import require_optional
+from .shards import DataIndex, open_filesystem, write_index
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 
@@ -34,12 +34,12 @@ class Settings:
 
     out: str = ""
     kind: str = "text"  # text | jsonl | images
-    field: str = "text"  # of a JSONL line
+    field: str = "text"  # the text's key in a JSONL line
     tokenizer: str = "bytes"  # or the path of a `tokenizers` file
-    end: str = "<|endoftext|>"  # the tokenizer's token between documents; bytes have a zero
+    end: str = "<|endoftext|>"  # the tokenizer's token between documents; kind=text without tokenizer uses a zero byte
     held_out: float = 0.1
     shard_mib: int = 128
-    size: int = 32  # images become squares of so many pixels
+    size: int = 32  # images are scaled to squares of so many pixels
     channels: int = 3
 
 
@@ -52,38 +52,40 @@ def main(words: list[str]) -> int:
         print(f"prepare: {error}", file=sys.stderr)
         return 64
     counts = {split: sum(file["count"] for file in files) for split, files in index.splits.items()}
-    print(f"{settings.out}: {index.kind}, {index.vocab} different {'ones' if index.kind == 'tokens' else 'classes'}, {counts}")
+    print(f"{settings.out}: {index.kind}, {index.vocab} {'distinct tokens' if index.kind == 'tokens' else 'classes'}, {counts}")
     return 0
 
 
-def prepare(inputs: list[Path], settings: Settings) -> Index:
-    """Write the shards, then index.json. Raises ConfigError when there is nothing for one of the splits."""
+def prepare(inputs: list[Path], settings: Settings) -> DataIndex:
+    """Write the shards, then index.json. Raises ConfigError when a split stays empty."""
     index = _images(inputs, settings) if settings.kind == "images" else _tokens(inputs, settings)
     for split in ("train", "val"):
         if not index.splits[split]:
-            raise ConfigError(f"no input fell into the split {split}. fix: more input, or another held_out= than {settings.held_out}")
+            raise ConfigError(
+                f"held_out: got {settings.held_out}, which leaves the split {split} empty; fix: more input, or another held_out="
+            )
     write_index(settings.out, index)
     return index
 
 
 class _Shard:
-    """Collects the records of one split and writes a file whenever there are enough."""
+    """Collects the records of one split and writes a file when enough have come."""
 
     def __init__(self, out: str, split: str, limit: int, record: np.dtype[Any]) -> None:
-        self._fs, self._root = filesystem(out.rstrip("/"))
+        self._fs, self._root = open_filesystem(out.rstrip("/"))
         self._split, self._limit, self._record = split, limit, record
         self._data = bytearray()
         self.files: list[dict[str, Any]] = []
 
     def add(self, records: npt.NDArray[Any]) -> None:
-        """Add records; a document may go on in the next file."""
+        """Add records. A document may continue in the next file."""
         self._data += records.astype(self._record).tobytes()
         whole = max(self._limit // self._record.itemsize, 1) * self._record.itemsize
         while len(self._data) >= whole:
             self._write(whole)
 
     def close(self) -> list[dict[str, Any]]:
-        """Write what is left; the files."""
+        """Write the rest. Returns the files."""
         if self._data:
             self._write(len(self._data))
         return self.files
@@ -97,30 +99,30 @@ class _Shard:
         self.files.append({"file": name, "count": length // self._record.itemsize, "sha256": hashlib.sha256(data).hexdigest()})
 
 
-def _tokens(inputs: list[Path], settings: Settings) -> Index:
+def _tokens(inputs: list[Path], settings: Settings) -> DataIndex:
     encode, vocab, name = _encoder(settings)
     record = np.dtype("<u1" if vocab <= 256 else "<u2" if vocab <= 65536 else "<u4")
     shards = {split: _Shard(settings.out, split, settings.shard_mib * 2**20, record) for split in ("train", "val")}
     sizes = [0, 0]
     for document in _documents(inputs, settings):
         tokens = encode(document)
-        shards[split_of(document, settings.held_out)].add(tokens)
+        shards[assign_split(document, settings.held_out)].add(tokens)
         sizes[0] += len(document) + 1
         sizes[1] += len(tokens)
     splits = {split: shard.close() for split, shard in shards.items()}
-    return Index("tokens", record.str, vocab, splits, tokenizer=name, bytes_per_token=sizes[0] / max(sizes[1], 1))
+    return DataIndex("tokens", record.str, vocab, splits, tokenizer=name, bytes_per_token=sizes[0] / max(sizes[1], 1))
 
 
 def _encoder(settings: Settings) -> tuple[Any, int, str]:
-    """What turns a document into tokens, how many there are, and the tokenizer's file beside the index."""
+    """Return the function that encodes a document, the vocabulary's size, and the name of the tokenizer's file."""
     if settings.tokenizer == "bytes":
         return lambda document: np.frombuffer(document + b"\0", np.uint8), 256, "bytes"
     text = Path(settings.tokenizer).read_text(encoding="utf-8")
-    tokenizer = need("tokenizers", f"tokenizer={settings.tokenizer}").Tokenizer.from_str(text)
+    tokenizer = require_optional("tokenizers", f"tokenizer={settings.tokenizer}").Tokenizer.from_str(text)
     end = tokenizer.token_to_id(settings.end)
     if end is None:
-        raise ConfigError(f"end: got {settings.end!r}, which {settings.tokenizer} does not have. fix: name its end-of-text token")
-    fs, root = filesystem(settings.out.rstrip("/"))
+        raise ConfigError(f"end: got {settings.end!r}, which {settings.tokenizer} does not have; fix: name its end-of-text token")
+    fs, root = open_filesystem(settings.out.rstrip("/"))
     fs.makedirs(root, exist_ok=True)
     fs.pipe_file(f"{root}/tokenizer.json", text.encode())
     return (
@@ -140,21 +142,21 @@ def _documents(inputs: list[Path], settings: Settings) -> Iterator[bytes]:
                 try:
                     yield str(json.loads(line)[settings.field]).encode()
                 except (ValueError, KeyError, TypeError) as error:
-                    raise ConfigError(f"{path} line {number}: no JSON object with {settings.field!r} ({error})") from None
+                    raise ConfigError(f"{path} line {number}: not a JSON object with the key {settings.field!r} ({error})") from None
 
 
-def _images(inputs: list[Path], settings: Settings) -> Index:
+def _images(inputs: list[Path], settings: Settings) -> DataIndex:
     files = [path for path in _files(inputs) if path.suffix.lower() in _IMAGES]
     classes = sorted({path.parent.name for path in files})
     shape = [settings.size, settings.size, settings.channels]
-    index = Index("images", "|u1", len(classes), {}, shape=shape, classes=classes)
-    shards = {split: _Shard(settings.out, split, settings.shard_mib * 2**20, index.record) for split in ("train", "val")}
+    index = DataIndex("images", "|u1", len(classes), {}, shape=shape, classes=classes)
+    shards = {split: _Shard(settings.out, split, settings.shard_mib * 2**20, index.record_dtype) for split in ("train", "val")}
     sums = np.zeros((2, settings.channels))
     pixels = 0
     for path in files:
-        image = picture(path, shape)
-        split = split_of(path.read_bytes(), settings.held_out)
-        record = np.zeros(1, index.record)
+        image = read_image(path, shape)
+        split = assign_split(path.read_bytes(), settings.held_out)
+        record = np.zeros(1, index.record_dtype)
         record["label"], record["image"] = classes.index(path.parent.name), image
         shards[split].add(record)
         if split == "train":
@@ -164,25 +166,26 @@ def _images(inputs: list[Path], settings: Settings) -> Index:
     mean = sums[0] / max(pixels, 1)
     std = np.sqrt(np.maximum(sums[1] / max(pixels, 1) - mean**2, 1e-6))
     splits = {split: shard.close() for split, shard in shards.items()}
-    return Index("images", "|u1", len(classes), splits, shape=shape, classes=classes, mean=mean.tolist(), std=std.tolist())
+    return DataIndex("images", "|u1", len(classes), splits, shape=shape, classes=classes, mean=mean.tolist(), std=std.tolist())
 
 
-def picture(path: Path, shape: list[int]) -> npt.NDArray[np.uint8]:
-    """An image file as bytes of a shape: height, width, channels."""
-    opened = need("PIL.Image", "reading images").open(path).convert("L" if shape[2] == 1 else "RGB").resize((shape[1], shape[0]))
-    return np.asarray(opened, np.uint8).reshape(shape)
+def read_image(path: Path, shape: list[int]) -> npt.NDArray[np.uint8]:
+    """Read an image file and scale it to a shape: height, width, channels."""
+    image = require_optional("PIL.Image", "reading images").open(path)
+    scaled = image.convert("L" if shape[2] == 1 else "RGB").resize((shape[1], shape[0]))
+    return np.asarray(scaled, np.uint8).reshape(shape)
 
 
 def _files(inputs: Iterable[Path]) -> Iterator[Path]:
     for path in inputs:
         if not path.exists():
-            raise ConfigError(f"input: got {path}, which is not there")
+            raise ConfigError(f"input: got {path}, which does not exist")
         yield from sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
 
 
 def _parse(words: list[str]) -> tuple[list[Path], Settings]:
-    paths = [word for word in words if Path(word).exists()]  # also one with an equals sign in it
-    values, others, problems = from_words([word for word in words if word not in paths], Settings)
+    paths = [word for word in words if Path(word).exists()]  # also a path with an equals sign in it
+    values, others, problems = parse_settings([word for word in words if word not in paths], Settings)
     if problems:
         raise ConfigError("\n".join(problems))
     found = Settings(**values)

@@ -1,6 +1,6 @@
-"""Settings under a name: what each preset changes of Config's defaults. Yours is one more row.
+"""Presets: what each one changes of Config's defaults. Add your own as one more row.
 
-The batch of the larger ones is about half a million tokens; `micro` is what one 80 GB GPU holds of it at a time.
+The larger ones have batches of about half a million tokens; `micro` is what one 80 GB GPU should hold of it at a time.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def _gpt(width: int, layers: int, context: int, micro: int, lr: float, steps: int) -> dict[str, Any]:
-    """A GPT of heads of 128, with GPT-2's vocabulary, on the synthetic source until `data=` names a folder of shards."""
+    """Return settings for a GPT with heads of 128 and GPT-2's vocabulary, on synthetic data until `data=` names a folder of shards."""
     tokens = 2**19
     return {
         "data": "synthetic",

@@ -1,4 +1,4 @@
-"""Data as flat files of records: index.json tells what is in them, a file that is not what it says is fetched again.
+"""Reads data folders: flat files of records described by index.json; a damaged copy is fetched again.
 
 <url>/index.json        kind, dtype, vocabulary, tokenizer, statistics; per split each file's name, count and sha256
 <url>/train-00000.bin   tokens (uint16 or uint32), or images (a label and uint8 pixels), one after the other
@@ -27,26 +27,26 @@ import numpy.typing as npt
 from .config import ConfigError
 
 Records = npt.NDArray[Any]
-_OPEN = 8  # shards of one split mapped at a time
-_PAUSES_S = (0.1, 0.5, 2.0, 5.0)  # between the tries of a far filesystem
-_CERTAIN = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
-_AHEAD = 2  # shards fetched before they are needed
+_MAX_MAPPED = 8  # shards of one split that are mapped at a time
+_PAUSES_S = (0.1, 0.5, 2.0, 5.0)  # between retries of a remote filesystem
+_PERMANENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+_PREFETCH = 2  # shards fetched ahead
 
 
 class DataError(ConfigError):
-    """Data that is not what its index says; the message names the file and the fix."""
+    """Data is not what its index describes; the message names the file and the fix."""
 
 
 @dataclass(frozen=True)
-class Index:
-    """What index.json holds."""
+class DataIndex:
+    """The content of index.json."""
 
     kind: str  # tokens | images
     dtype: str  # of one token, or of one pixel
     vocab: int  # tokens or classes
     splits: dict[str, list[dict[str, Any]]]
     shape: list[int] = field(default_factory=list)  # of an image: height, width, channels
-    tokenizer: str = "bytes"  # bytes, or the name of a `tokenizers` file beside the index
+    tokenizer: str = "bytes"  # bytes, or the name of a `tokenizers` file temporary the index
     bytes_per_token: float = 1.0
     classes: list[str] = field(default_factory=list)
     mean: list[float] = field(default_factory=list)  # of each channel, over the training split
@@ -54,24 +54,24 @@ class Index:
     version: int = 1
 
     @property
-    def record(self) -> np.dtype[Any]:
+    def record_dtype(self) -> np.dtype[Any]:
         """The numpy type of one record."""
         if self.kind == "tokens":
             return np.dtype(self.dtype)
         return np.dtype([("label", "<u2"), ("image", self.dtype, tuple(self.shape))])
 
 
-def filesystem(url: str) -> tuple[Any, str]:
-    """The filesystem of a URL and the path in it; a file:// URL may have spaces quoted."""
+def open_filesystem(url: str) -> tuple[Any, str]:
+    """Open the filesystem of a URL. Returns it and the path in it; a file:// URL may be percent-encoded."""
     if urlsplit(url).scheme == "file":
         fs, path = fsspec.core.url_to_fs(unquote(urlsplit(url).path))
-    else:  # what another node wrote meanwhile must be seen
+    else:  # without a cache of listings: other nodes write too
         fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
-    return (fs if isinstance(fs, fsspec.implementations.local.LocalFileSystem) else _Patient(fs)), path
+    return (fs if isinstance(fs, fsspec.implementations.local.LocalFileSystem) else _RetryingFilesystem(fs)), path
 
 
-class _Patient:
-    """A far filesystem whose calls are tried again: stores fail now and then. What is certain is not."""
+class _RetryingFilesystem:
+    """A remote filesystem that retries failed calls, except for errors that a retry cannot change."""
 
     def __init__(self, fs: Any) -> None:
         self._fs = fs
@@ -81,7 +81,7 @@ class _Patient:
             for pause in _PAUSES_S:
                 try:
                     return getattr(self._fs, name)(*args, **more)
-                except _CERTAIN:
+                except _PERMANENT:
                     raise
                 except OSError:
                     time.sleep(pause)
@@ -90,34 +90,34 @@ class _Patient:
         return call
 
 
-def read_index(url: str) -> Index:
-    """The index of a data folder. Raises DataError when there is none or it cannot be read."""
-    fs, root = filesystem(url)
+def read_index(url: str) -> DataIndex:
+    """Read the index of a data folder. Raises DataError when it does not exist or cannot be read."""
+    fs, root = open_filesystem(url)
     try:
-        index = Index(**json.loads(fs.cat_file(f"{root}/index.json")))
+        index = DataIndex(**json.loads(fs.cat_file(f"{root}/index.json")))
     except (OSError, ValueError, TypeError) as error:
         fix = "fix: make it with `python -m gpuyard.training_jobs.train.prepare`"
-        raise DataError(f"data: got {url}, whose index.json cannot be used ({error}). {fix}") from None
+        raise DataError(f"data: got {url}, whose index.json cannot be read ({error}); {fix}") from None
     if index.version != 1:
-        raise DataError(f"data: {url} has index version {index.version}, this trainer reads version 1")
+        raise DataError(f"data: {url} has the index version {index.version}, allowed: 1")
     return index
 
 
-def write_index(url: str, index: Index) -> None:
-    """Write index.json: the last file of a data folder."""
-    fs, root = filesystem(url)
+def write_index(url: str, index: DataIndex) -> None:
+    """Write index.json, the last file of a data folder."""
+    fs, root = open_filesystem(url)
     fs.pipe_file(f"{root}/index.json", json.dumps(asdict(index), indent=1).encode())
 
 
 class Shards:
-    """The files of one split as arrays: fetched once per node when first used, the next ones ahead of time."""
+    """The files of one split as arrays: fetched once per node on first use, the next ones ahead of time."""
 
-    def __init__(self, url: str, index: Index, split: str, cache: Path, cache_gib: float) -> None:
-        self._url, self._record, self._files = url.rstrip("/"), index.record, index.splits[split]
-        self._cache, self._cap = cache, int(cache_gib * 2**30)
+    def __init__(self, url: str, index: DataIndex, split: str, cache: Path, cache_gib: float) -> None:
+        self._url, self._record, self._files = url.rstrip("/"), index.record_dtype, index.splits[split]
+        self._cache, self._max_bytes = cache, int(cache_gib * 2**30)
         self._open: OrderedDict[int, Records] = OrderedDict()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="shards")
-        self._coming: dict[int, Future[Path]] = {}
+        self._fetching: dict[int, Future[Path]] = {}
         self.sizes = [int(file["count"]) for file in self._files]
 
     def __len__(self) -> int:
@@ -125,67 +125,67 @@ class Shards:
 
     def __getitem__(self, number: int) -> Records:
         if number not in self._open:
-            coming = self._coming.pop(number, None)
-            path = coming.result() if coming else self._fetch(number)
+            future = self._fetching.pop(number, None)
+            path = future.result() if future else self._fetch(number)
             self._open[number] = np.memmap(path, self._record, "r")
-            while len(self._open) > _OPEN:
+            while len(self._open) > _MAX_MAPPED:
                 self._open.popitem(last=False)
         self._open.move_to_end(number)
         return self._open[number]
 
-    def expect(self, numbers: list[int]) -> None:
+    def prefetch(self, numbers: list[int]) -> None:
         """Fetch shards that will be needed soon, in the background."""
-        for number in numbers[:_AHEAD]:
-            if number not in self._open and number not in self._coming:
-                self._coming[number] = self._pool.submit(self._fetch, number)
+        for number in numbers[:_PREFETCH]:
+            if number not in self._open and number not in self._fetching:
+                self._fetching[number] = self._pool.submit(self._fetch, number)
 
     def _fetch(self, number: int) -> Path:
         file = self._files[number]
-        fs, path = filesystem(f"{self._url}/{file['file']}")
+        fs, path = open_filesystem(f"{self._url}/{file['file']}")
         if isinstance(fs, fsspec.implementations.local.LocalFileSystem):
-            if wrong := _wrong(Path(path), file, self._record):
+            if problem := _problem(Path(path), file, self._record):
                 raise DataError(
-                    f"{path} is damaged: {wrong}. fix: make the data again with `python -m gpuyard.training_jobs.train.prepare`"
+                    f"{path} is damaged: {problem}; fix: make the data again with `python -m gpuyard.training_jobs.train.prepare`"
                 )
             return Path(path)
-        kept = self._cache / f"{file['sha256']}.bin"
-        with _locked(kept.with_suffix(".lock")):
-            if wrong := _wrong(kept, file, self._record):
-                wrong = self._download(fs, path, kept, file)
-            if wrong:  # once more: a transfer may have been cut
-                wrong = self._download(fs, path, kept, file)
-            if wrong:
-                raise DataError(f"{self._url}/{file['file']} is damaged, fetched twice: {wrong}. fix: upload the data again")
-            os.utime(kept)
-            self._evict(kept)
-        return kept
+        cached = self._cache / f"{file['sha256']}.bin"
+        with _locked(cached.with_suffix(".lock")):
+            if problem := _problem(cached, file, self._record):
+                problem = self._download(fs, path, cached, file)
+            if problem:  # retry once: the transfer may have been cut
+                problem = self._download(fs, path, cached, file)
+            if problem:
+                raise DataError(f"{self._url}/{file['file']} is damaged, fetched twice: {problem}; fix: upload the data again")
+            os.utime(cached)
+            self._evict(cached)
+        return cached
 
-    def _download(self, fs: Any, path: str, kept: Path, file: dict[str, Any]) -> str | None:
-        beside = kept.with_suffix(".tmp")
+    def _download(self, fs: Any, path: str, cached: Path, file: dict[str, Any]) -> str | None:
+        temporary = cached.with_suffix(".tmp")
         try:
-            fs.get_file(path, str(beside))
+            fs.get_file(path, str(temporary))
         except OSError as error:
             return f"cannot be read: {error}"
-        if wrong := _wrong(beside, file, self._record):
-            beside.unlink()
-            return wrong
-        os.replace(beside, kept)
+        if problem := _problem(temporary, file, self._record):
+            temporary.unlink()
+            return problem
+        os.replace(temporary, cached)
         return None
 
     def _evict(self, newest: Path) -> None:
-        """Drop the longest unused files above the cap; one that is still mapped stays readable."""
+        """Delete the least recently used files above the limit; a file that is mapped stays readable."""
         found = sorted(((path.stat().st_mtime, path) for path in self._cache.glob("*.bin")), reverse=True)
         total = 0
         for _, path in found:
             total += path.stat().st_size
-            if total > self._cap and path != newest:
+            if total > self._max_bytes and path != newest:
                 path.unlink(missing_ok=True)
 
 
-def _wrong(path: Path, file: dict[str, Any], record: np.dtype[Any]) -> str | None:
-    """What is wrong with a file; None when it is what the index says."""
+def _problem(path: Path, file: dict[str, Any], record: np.dtype[Any]) -> str | None:
+    """Return what is wrong with a file; None when it is what the index describes."""
     if not path.exists():
-        return "it is not there"
+        return "it does not exist"
     wants = int(file["count"]) * record.itemsize
     if (size := path.stat().st_size) != wants:
         return f"{size} bytes, the index says {wants}"
@@ -196,7 +196,7 @@ def _wrong(path: Path, file: dict[str, Any], record: np.dtype[Any]) -> str | Non
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One process of this node at a time; the kernel frees the lock of one that dies."""
+    """Let one process of this node in at a time; the kernel releases the lock of a process that dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

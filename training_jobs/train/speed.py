@@ -1,8 +1,8 @@
-"""Work per token in one stated convention, the device's peak, and the shares of it that are reported.
+"""Counts FLOPs per token in one stated convention, and the utilisation of the device's peak.
 
-PaLM's count: 6 FLOPs per weight that multiplies a token (the output matrix counts, the input table does not) and
+PaLM's convention: 6 FLOPs per weight that multiplies a token (the output matrix counts, the input table does not) and
 12 x layers x width x context for attention, as if it were not causal. `mfu_causal` halves the attention; `hfu` adds
-what is computed twice. A device that is not in the table has no peak, and the shares are null.
+what recomputation computes twice. A device that is not in the table has no peak, and its utilisation is null.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from .config import Config
-from .model import padded
+from .model import padded_vocab
 
-# Dense bf16 FLOP/s by the maker's data sheets (2026-11), first match of the device's name.
+# Dense bf16 FLOP/s from NVIDIA's data sheets (2026-11); the first match of the device's name counts.
 PEAKS = {
     "B200": 2250e12,
     "H200": 989e12,
@@ -32,7 +32,7 @@ PEAKS = {
 
 
 @dataclass(frozen=True)
-class Work:
+class FlopsPerToken:
     """FLOPs per token of a training step."""
 
     palm: float
@@ -40,18 +40,18 @@ class Work:
     hardware: float
 
 
-def gpt_work(config: Config) -> Work:
-    """What one token of a GPT costs, forwards and backwards."""
-    weights = 12 * config.layers * config.width**2 + padded(config.vocab) * config.width
+def gpt_flops(config: Config) -> FlopsPerToken:
+    """Count a GPT's FLOPs per token, forward and backward."""
+    weights = 12 * config.layers * config.width**2 + padded_vocab(config.vocab) * config.width
     attention = 12 * config.layers * config.width * config.context
     palm = float(6 * weights + attention)
     causal = palm - attention / 2
-    again = (24 * config.layers * config.width**2 + attention / 6) if config.recompute == "block" else 0.0
-    return Work(palm, causal, causal + again)
+    recomputed = (24 * config.layers * config.width**2 + attention / 6) if config.recompute == "block" else 0.0
+    return FlopsPerToken(palm, causal, causal + recomputed)
 
 
-def conv_work(model: nn.Module, size: tuple[int, int]) -> Work:
-    """What one image costs: 6 FLOPs for each use of a weight, counted by one look at the shapes."""
+def conv_flops(model: nn.Module, size: tuple[int, int]) -> FlopsPerToken:
+    """Count a convolutional model's FLOPs per image, 6 per use of a weight, with one forward pass."""
     uses = 0
 
     def count(module: nn.Module, _given: object, made: torch.Tensor) -> None:
@@ -65,20 +65,20 @@ def conv_work(model: nn.Module, size: tuple[int, int]) -> Work:
         model.logits(torch.zeros(1, *size, channels, dtype=torch.uint8))  # type: ignore[operator]
     for hook in hooks:
         hook.remove()
-    return Work(6.0 * uses, 6.0 * uses, 6.0 * uses)
+    return FlopsPerToken(6.0 * uses, 6.0 * uses, 6.0 * uses)
 
 
-def peak(device: torch.device) -> float | None:
-    """The device's dense bf16 FLOP/s; None when it is not in the table."""
+def peak_flops(device: torch.device) -> float | None:
+    """Return the device's dense bf16 FLOP/s; None when it is not in the table."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
     return next((flops for key, flops in PEAKS.items() if all(word in name for word in key.split())), None)
 
 
-def shares(work: Work, tokens_per_s: float | None, world: int, device_peak: float | None) -> dict[str, float | None]:
-    """mfu, mfu_causal and hfu at a speed of all ranks together."""
-    names: Sequence[tuple[str, float]] = (("mfu", work.palm), ("mfu_causal", work.causal), ("hfu", work.hardware))
+def utilisation(flops: FlopsPerToken, tokens_per_s: float | None, world: int, device_peak: float | None) -> dict[str, float | None]:
+    """Return mfu, mfu_causal and hfu for the tokens per second of all ranks together."""
+    names: Sequence[tuple[str, float]] = (("mfu", flops.palm), ("mfu_causal", flops.causal), ("hfu", flops.hardware))
     if tokens_per_s is None or device_peak is None:
         return {name: None for name, _ in names}
-    return {name: flops * tokens_per_s / world / device_peak for name, flops in names}
+    return {name: count * tokens_per_s / world / device_peak for name, count in names}

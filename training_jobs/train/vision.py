@@ -1,4 +1,4 @@
-"""A small ResNet: three stages, group norm instead of batch norm, so that no statistics tie the ranks together."""
+"""A small ResNet: three stages, and group norm instead of batch norm, so that the ranks share no statistics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STAGES = 3
 
 
 class ResNet(nn.Module):
-    """Images and their classes in, the sum of their losses out."""
+    """Maps images and their classes to the sum of the losses."""
 
     def __init__(self, config: Config, channels: int, mean: list[float], std: list[float]) -> None:
         super().__init__()
@@ -33,12 +33,12 @@ class ResNet(nn.Module):
         self.head = nn.Linear(widths[-1], config.vocab, bias=False)
 
     def forward(self, images: Tensor, targets: Tensor) -> Tensor:
-        """The sum of the cross-entropies, in nats."""
+        """Return the sum of the cross-entropies in nats."""
         smoothing = self.smoothing if self.training else 0.0
         return functional.cross_entropy(self.logits(images), targets, ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing)
 
     def logits(self, images: Tensor) -> Tensor:
-        """A score for each class; the images are bytes, channels last."""
+        """Return the logits of each class; the images are uint8, channels last."""
         x = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
         x = self.stem(x)
         for block in self.blocks:
@@ -46,8 +46,8 @@ class ResNet(nn.Module):
         pooled = functional.relu(self.norm(x)).mean(dim=(2, 3))
         return self.head(functional.dropout(pooled, self.dropout, self.training)).float()  # type: ignore[no-any-return]
 
-    def initial(self, name: str, parameter: Tensor) -> float | None:
-        """The standard deviation to start a parameter with; None: ones. Each block starts as the identity."""
+    def init_std(self, name: str, parameter: Tensor) -> float | None:
+        """Return a parameter's initial standard deviation; None: ones. Each block starts as the identity."""
         if "norm" in name:
             return 0.0 if name.endswith("bias") else None
         if name.endswith("conv_2.weight"):

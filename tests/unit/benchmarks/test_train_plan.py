@@ -13,7 +13,7 @@ import pytest
 from benchmarks.train import report
 from benchmarks.train.measure import figures
 from benchmarks.train.plan import GPU, Candidate, Result, sweep
-from gpuyard.training_jobs.train.config import parse
+from gpuyard.training_jobs.train.config import parse_config
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -79,7 +79,7 @@ def test_the_budget_holds_and_every_preset_is_measured_for_long(takes_s: float) 
 def test_every_candidate_is_a_setting_of_the_trainer() -> None:
     device = Device(takes_s=0.0)
     for result in device.sweep():
-        parse([f"preset={result.candidate.preset}", *(f"{key}={value}" for key, value in result.candidate.words.items())])
+        parse_config([f"preset={result.candidate.preset}", *(f"{key}={value}" for key, value in result.candidate.words.items())])
 
 
 def test_only_the_windows_after_the_warm_up_count() -> None:

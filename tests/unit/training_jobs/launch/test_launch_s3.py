@@ -16,7 +16,7 @@ from gpuyard.training_jobs.launch import objects, secrets, topology
 from gpuyard.training_jobs.launch.node_exit import NodeExitError
 from gpuyard.training_jobs.launch.topology import NodePlacement, read_placement
 from gpuyard.training_jobs.store import S3Store
-from gpuyard.training_jobs.train.checkpoint_store import Checkpoints, SupersededError
+from gpuyard.training_jobs.train.checkpoint_store import CheckpointStore, SupersededError
 from tests.fakes.aws.moto_server import REGION, Moto, moto
 from tests.helpers.launch_checks import (
     bootstrap,
@@ -129,18 +129,18 @@ def test_a_malformed_placement_is_refused(change: dict[str, str]) -> None:
 def test_checkpoints_on_s3_are_committed_fenced_and_deleted(server: Moto) -> None:
     url = "s3://runs/gpuyard/runs/a-1/checkpoints"
 
-    def save(checkpoints: Checkpoints, step: int) -> None:
+    def save(checkpoints: CheckpointStore, step: int) -> None:
         data = f"state of {step}".encode()
         checkpoints.put(step, f"state-{checkpoints.attempt}-0-0.safetensors", data)
         facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
         checkpoints.commit(step, {"files": {f"state-{checkpoints.attempt}-0-0.safetensors": facts}})
 
-    first = Checkpoints(url, attempt=1, keep=2)
+    first = CheckpointStore(url, attempt=1, keep=2)
     assert first.committed() == []
     for step in (10, 20, 30):
         save(first, step)
     assert [commit.step for commit in first.committed()] == [30, 20]
-    second = Checkpoints(url, attempt=2, keep=2)
+    second = CheckpointStore(url, attempt=2, keep=2)
     second.check_fence()
     newest = second.committed()[0]
     files_of = second.marker(newest)["files"]

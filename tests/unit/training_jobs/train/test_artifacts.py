@@ -1,4 +1,4 @@
-"""What a run leaves: the classifier's figures against scikit-learn's, the digits learnt, the export used alone, the drawings."""
+"""What a run leaves: classification metrics against scikit-learn's, learnt digits, the exported model, charts, TensorBoard."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ TINY = ["steps=4", "batch=4", "context=16", "width=16", "layers=1", "corpus_byte
 
 @pytest.fixture(autouse=True)
 def _no_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trainer ends its process if leaving hangs; here that is pytest's."""
-    monkeypatch.setattr("gpuyard.training_jobs.train.__main__.part", lambda code: dist.destroy_process_group())
+    """The trainer's watchdog ends a process that hangs at its end: here that would be pytest's."""
+    monkeypatch.setattr("gpuyard.training_jobs.train.__main__.leave_process_group", lambda code: dist.destroy_process_group())
 
 
-def test_figures_by_hand() -> None:
-    found = classify.figures(np.array([[3, 1, 0], [0, 0, 0], [2, 0, 4]]))
+def test_classification_metrics_by_hand() -> None:
+    found = classify.classification_metrics(np.array([[3, 1, 0], [0, 0, 0], [2, 0, 4]]))
     assert found["accuracy"] == pytest.approx(0.7)
-    assert found["recall_macro"] == pytest.approx((3 / 4 + 0 + 4 / 6) / 3)  # the second class was said, but never was
+    assert found["recall_macro"] == pytest.approx((3 / 4 + 0 + 4 / 6) / 3)  # the second class is predicted, but does not occur
     assert found["precision_weighted"] == pytest.approx((3 / 5 * 4 + 1 * 6) / 10)
-    assert classify.csv([[1, 2], [3, 4]], ["a,b", "c"]) == b'actual \\ predicted,"a,b",c\n"a,b",1,2\nc,3,4\n'
+    assert classify.confusion_csv([[1, 2], [3, 4]], ["a,b", "c"]) == b'actual \\ predicted,"a,b",c\n"a,b",1,2\nc,3,4\n'
 
 
-def test_figures_are_those_of_scikit_learn() -> None:
+def test_classification_metrics_equal_scikit_learns() -> None:
     theirs = importlib.import_module("sklearn.metrics")
     random = np.random.default_rng(0)
     actual = random.integers(0, 7, 500)
     said = np.where(random.random(500) < 0.7, actual, random.integers(0, 7, 500))
-    found = classify.figures(theirs.confusion_matrix(actual, said))
+    found = classify.classification_metrics(theirs.confusion_matrix(actual, said))
     assert found["accuracy"] == pytest.approx(theirs.accuracy_score(actual, said))
     for average in ("macro", "weighted"):
         precision, recall, f1, _ = theirs.precision_recall_fscore_support(actual, said, average=average)
         assert [found[f"{name}_{average}"] for name in ("precision", "recall", "f1")] == pytest.approx([precision, recall, f1])
 
 
-def test_a_run_leaves_all_its_files_and_the_export_writes_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_writes_all_its_files_and_the_export_works_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TINY, f"out={tmp_path.as_uri()}"]) == 0
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["val_loss"] > result["bigram_entropy"] > result["trigram_entropy"]
@@ -60,7 +60,7 @@ def test_a_run_leaves_all_its_files_and_the_export_writes_alone(tmp_path: Path, 
     assert (about["config"]["saving"], about["config"]["precision"]) == ("sync", "fp32")
     assert {"model.safetensors", "config.json", "README.md"} == {path.name for path in (tmp_path / "model").iterdir()}
     assert len((tmp_path / "sample.txt").read_text(errors="replace")) > 50
-    assert (tmp_path / "loss.png").exists() == (optional.get("matplotlib") is not None)
+    assert (tmp_path / "loss.png").exists() == (optional.import_optional("matplotlib") is not None)
     assert "| val_loss |" in (tmp_path / "model/README.md").read_text()
     capsys.readouterr()
     for _ in range(2):
@@ -68,11 +68,11 @@ def test_a_run_leaves_all_its_files_and_the_export_writes_alone(tmp_path: Path, 
     one, two = capsys.readouterr().out[:-1].split("def ")[1:]
     assert one.strip() == two.strip()
     with pytest.raises(FileNotFoundError):
-        generate.open_model((tmp_path / "nothing").as_uri())
+        generate.load_model((tmp_path / "nothing").as_uri())
     assert predict.main([f"model={(tmp_path / 'model').as_uri()}", "x.png"]) == 64
 
 
-def test_what_cannot_be_done_ends_with_its_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_settings_and_failed_storage_have_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stesp=3"]) == 64
     assert "did you mean steps=?" in capsys.readouterr().err
     (tmp_path / "file").write_text("in the way")
@@ -80,23 +80,23 @@ def test_what_cannot_be_done_ends_with_its_code(tmp_path: Path, capsys: pytest.C
     assert "cannot write below" in capsys.readouterr().err
 
 
-def test_the_digits_are_learnt(tmp_path: Path) -> None:
+def test_the_resnet_learns_the_digits(tmp_path: Path) -> None:
     assert main(["preset=resnet_digits", f"out={tmp_path.as_uri()}"]) == 0
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["accuracy"] >= 0.98
     assert result["f1_macro"] >= 0.98
     table = (tmp_path / "confusion.csv").read_text().splitlines()
     assert sum(int(count) for row in table[1:] for count in row.split(",")[1:]) == np.sum(result["confusion"])
-    assert (tmp_path / "confusion.png").exists() == (optional.get("matplotlib") is not None)
+    assert (tmp_path / "confusion.png").exists() == (optional.import_optional("matplotlib") is not None)
 
 
-def test_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(charts, "get", lambda module: None)
-    assert charts.curve([], {}) is charts.confusion([[1]], []) is None
+def test_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charts, "import_optional", lambda module: None)
+    assert charts.loss_curve([], {}) is charts.confusion_matrix([[1]], []) is None
     monkeypatch.undo()
     for drawn in (
-        charts.curve([{"step": 1, "loss": 2.0}, {"step": 1, "val_loss": 3.0}], {"x": 1.0}),
-        charts.confusion([[1, 0], [0, 2]], ["a", "b"]),
+        charts.loss_curve([{"step": 1, "loss": 2.0}, {"step": 1, "val_loss": 3.0}], {"x": 1.0}),
+        charts.confusion_matrix([[1, 0], [0, 2]], ["a", "b"]),
     ):
         assert drawn is not None
         assert drawn.startswith(b"\x89PNG")
@@ -104,14 +104,14 @@ def test_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_optional_packages_are_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LookupError, match="requests is not in the table"):
-        optional.get("requests")
+        optional.import_optional("requests")
     monkeypatch.setitem(optional.OPTIONAL, "no_such_module", "no-such-package")
     with pytest.raises(ConfigError, match="fix: pip install no-such-package"):
-        optional.need("no_such_module", "this")
+        optional.require_optional("no_such_module", "this")
 
 
 @pytest.mark.parametrize("more", [["vocab=300"], ["preset=resnet_digits", "width=8", "steps=2", "batch=4"]])
-def test_noise_is_trained_on_for_its_speed_alone(tmp_path: Path, more: list[str]) -> None:
+def test_synthetic_data_trains_and_validates_nothing(tmp_path: Path, more: list[str]) -> None:
     assert main([*TINY, "data=synthetic", *more, f"out={tmp_path.as_uri()}"]) == 0
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["val_loss"] is None
@@ -122,7 +122,7 @@ def test_noise_is_trained_on_for_its_speed_alone(tmp_path: Path, more: list[str]
 
 
 class _Words:
-    """As much of the package `tokenizers` as is asked for: a word is a token."""
+    """The part of the package `tokenizers` that the trainer uses: one token per word."""
 
     def __init__(self, words: list[str]) -> None:
         self._words = words
@@ -144,7 +144,7 @@ class _Words:
         return " ".join(self._words[token] for token in tokens)
 
 
-def test_a_tokenizer_goes_with_the_data_and_with_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tokenizer_is_stored_with_the_data_and_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", SimpleNamespace(Tokenizer=_Words))
     numbers = [str(number) for number in range(80)]
     (tmp_path / "words.json").write_text(json.dumps([*numbers, "number", "of", "<|endoftext|>"]))
@@ -173,7 +173,7 @@ def test_a_tokenizer_goes_with_the_data_and_with_the_model(tmp_path: Path, monke
         ("auto", "AZUREML_RUN_ID", "run", "./outputs/tensorboard"),
     ],
 )
-def test_tensorboard_is_where_the_service_looks(
+def test_tensorboard_files_go_where_the_service_reads_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, variable: str, value: str, folder: str | None
 ) -> None:
     made: list[Any] = []
@@ -188,7 +188,7 @@ def test_tensorboard_is_where_the_service_looks(
 
         def flush(self) -> None: ...
 
-    monkeypatch.setattr(metrics, "get", lambda module: object())
+    monkeypatch.setattr(metrics, "import_optional", lambda module: object())
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", SimpleNamespace(SummaryWriter=Writer))
     for name in ("AIP_TENSORBOARD_LOG_DIR", "SM_MODEL_DIR", "AZUREML_RUN_ID"):
         monkeypatch.setenv(name, value) if name == variable else monkeypatch.delenv(name, raising=False)
@@ -200,6 +200,6 @@ def test_tensorboard_is_where_the_service_looks(
     assert all(board.scalars == {"loss": (2.0, 3)} for board in made)
 
 
-def test_without_tensorboard_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "get", lambda module: None)
+def test_missing_tensorboard_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "import_optional", lambda module: None)
     assert "tensorboard is not installed" in metrics.Metrics(metrics.Output(tmp_path.as_uri(), True), "on", 0, True).missing

@@ -4,37 +4,39 @@ from __future__ import annotations
 
 import pytest
 
-from gpuyard.training_jobs.train.config import Config, ConfigError, differences, digest, parse
+from gpuyard.training_jobs.train.config import Config, ConfigError, differences, digest, parse_config
 from gpuyard.training_jobs.train.presets import PRESETS
 
 
-def test_settings_from_words() -> None:
-    assert parse(["steps=20", "lr=1e-3", "out=file:///x"]) == Config(steps=20, lr=1e-3, out="file:///x")
-    assert parse(["heads=12", "preset=gpt_124m"]).width == 768
+def test_settings_from_arguments() -> None:
+    assert parse_config(["steps=20", "lr=1e-3", "out=file:///x"]) == Config(steps=20, lr=1e-3, out="file:///x")
+    assert parse_config(["heads=12", "preset=gpt_124m"]).width == 768
 
 
-def test_every_preset_is_one() -> None:
+def test_every_preset_is_a_valid_config() -> None:
     for name in PRESETS:
-        config = parse([f"preset={name}"])
+        config = parse_config([f"preset={name}"])
         assert config.preset == name
         assert config.task != "gpt" or name == "gpt_tiny" or config.width // config.heads == 128
 
 
-def test_every_wrong_setting_is_told_at_once() -> None:
+def test_all_invalid_settings_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as refused:
-        parse(["stpes=20", "lr=fast", "--width", "heads=5", "schedule=linear", "attention=cudnn,best", "preset=gpt_tny", "profile=3"])
+        parse_config(
+            ["stpes=20", "lr=fast", "--width", "heads=5", "schedule=linear", "attention=cudnn,best", "preset=gpt_tny", "profile=3"]
+        )
     text = str(refused.value)
     for says in (
-        *("did you mean steps=?", "lr: got 'fast', wants a number", "'--width'", "multiple of 2 x heads", "allowed: cosine, wsd"),
+        *("did you mean steps=?", "lr: got 'fast', allowed: a number", "'--width'", "multiples of 2 x heads", "allowed: cosine, wsd"),
         *("attention: got 'best'", "did you mean gpt_tiny?"),
     ):
         assert says in text
-    with pytest.raises(ConfigError, match="layers: got 0, must be at least 1"):
-        parse(["layers=0"])
+    with pytest.raises(ConfigError, match="layers: got 0, allowed: 1 or more"):
+        parse_config(["layers=0"])
 
 
 def test_what_a_resumed_run_may_change() -> None:
     one, faster, other = Config(), Config(steps=9, micro=2, strategy="fsdp", out="file:///y"), Config(lr=1.0, width=64)
     assert digest(one) == digest(faster)
     assert digest(one) != digest(other)
-    assert differences(one, {**one.__dict__, "lr": 1.0, "steps": 7}) == ["lr: 1.0 there, 0.006 here"]
+    assert differences(one, {**one.__dict__, "lr": 1.0, "steps": 7}) == ["lr: 1.0 in the checkpoint, 0.006 now"]

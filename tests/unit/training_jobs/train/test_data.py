@@ -1,4 +1,4 @@
-"""The data: an order that is a pure function of the step, shards that are what their index says, and how they are made."""
+"""Training data: the sample order as a function of the step, shards that match their index, and how data folders are made."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ import pytest
 
 from gpuyard.training_jobs.train import prepare
 from gpuyard.training_jobs.train.config import Config, ConfigError
-from gpuyard.training_jobs.train.data import Images, Memory, Windows, load, split_of
-from gpuyard.training_jobs.train.sampling import Order, share, shuffled
+from gpuyard.training_jobs.train.data import ImageBatches, InMemorySplit, TokenWindows, assign_split, load
+from gpuyard.training_jobs.train.sampling import SampleOrder, permute, rank_slice
 from gpuyard.training_jobs.train.shards import DataError, Shards, read_index
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 1000])
 def test_shuffling_is_a_permutation(size: int) -> None:
-    once, again, other = (shuffled(np.arange(size), size, key) for key in (5, 5, 6))
+    once, again, other = (permute(np.arange(size), size, key) for key in (5, 5, 6))
     assert sorted(once) == list(range(size))
     assert np.array_equal(once, again)
     assert size < 64 or not np.array_equal(once, other)
 
 
 def test_an_epoch_visits_each_sample_once() -> None:
-    order = Order([10, 3, 0, 7], seed=1)
+    order = SampleOrder([10, 3, 0, 7], seed=1)
     seen = [place for step in range(5) for place in order.batch(step, 4)]
     assert sorted(place[1:] for place in seen) == sorted((shard, n) for shard, size in enumerate([10, 3, 0, 7]) for n in range(size))
     following = [place for step in range(5, 10) for place in order.batch(step, 4)]
     assert {place[0] for place in following} == {1}
     assert [place[1:] for place in seen] != [place[1:] for place in following]
-    assert order.batch(3, 4) == Order([10, 3, 0, 7], seed=1).batch(3, 4)
+    assert order.batch(3, 4) == SampleOrder([10, 3, 0, 7], seed=1).batch(3, 4)
 
 
 def test_the_ranks_share_a_batch_of_any_size() -> None:
     for size, world in ((6, 4), (3, 4), (8, 2)):
-        parts = [share(size, rank, world) for rank in range(world)]
+        parts = [rank_slice(size, rank, world) for rank in range(world)]
         assert [n for first, last in parts for n in range(first, last)] == list(range(size))
 
 
 def test_windows_are_the_same_for_any_world() -> None:
-    windows = Windows(Memory([np.arange(500, dtype=np.uint16), np.arange(500, 800, dtype=np.uint16)]), 16, seed=0)
+    windows = TokenWindows(InMemorySplit([np.arange(500, dtype=np.uint16), np.arange(500, 800, dtype=np.uint16)]), 16, seed=0)
     whole = windows.batch(3, 8, 0, 8)
     assert np.array_equal(np.concatenate([windows.batch(3, 8, 0, 3), windows.batch(3, 8, 3, 8)]), whole)
     assert np.array_equal(np.diff(whole, axis=1), np.ones((8, 16)))
     every = np.concatenate([windows.all(rank, 3) for rank in range(3)])
     assert len(every) == (499 // 16) + (299 // 16)
-    with pytest.raises(ConfigError, match="context: got 400, but no shard has two windows"):
-        Windows(Memory([np.arange(500)]), 400, 0)
+    with pytest.raises(ConfigError, match="context: got 400, but no shard is as long as two windows"):
+        TokenWindows(InMemorySplit([np.arange(500)]), 400, 0)
 
 
 def _text(folder: Path, **more: Any) -> str:
@@ -75,19 +75,19 @@ def test_text_becomes_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     text = data.train[0].tobytes() + data.validation[0].tobytes()
     assert sorted(text.split(b"\0"))[1] == sorted(path.read_bytes() for path in (tmp_path / "docs").iterdir())[0]
     for document in data.validation[0].tobytes().split(b"\0")[:-1]:
-        assert split_of(document, 0.2) == "val"
+        assert assign_split(document, 0.2) == "val"
     with pytest.raises(ConfigError, match="vocab: got 100, but file"):
         load(Config(data=url, vocab=100))
-    with pytest.raises(ConfigError, match="which holds tokens; task=resnet wants images"):
+    with pytest.raises(ConfigError, match="which holds tokens; task=resnet needs images"):
         load(Config(data=url, task="resnet"))
 
 
-def test_lines_become_shards_and_wrong_ones_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_jsonl_becomes_shards_and_an_invalid_line_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = tmp_path / "x.jsonl"
     lines.write_text("".join(json.dumps({"body": f"line {number} " * 9}) + "\n" for number in range(80)))
     assert prepare.main([str(lines), f"out={(tmp_path / 'out').as_uri()}", "kind=jsonl", "field=body", "shard_mib=1"]) == 0
     assert prepare.main([str(lines), f"out={(tmp_path / 'out').as_uri()}", "kind=jsonl"]) == 64
-    assert "x.jsonl line 1: no JSON object with 'text'" in capsys.readouterr().err
+    assert "x.jsonl line 1: not a JSON object with the key 'text'" in capsys.readouterr().err
     assert prepare.main([str(lines), "out=file:///x", "knd=jsonl"]) == 64
     assert "did you mean kind=?" in capsys.readouterr().err
 
@@ -104,15 +104,15 @@ def test_a_damaged_shard_is_named(tmp_path: Path, damage: str) -> None:
     says = {
         "cut": f"{len(whole) - 1} bytes, the index says {len(whole)}",
         "flipped": "sha256 .*, the index says",
-        "gone": "it is not there",
+        "gone": "it does not exist",
     }
     assert data.train is not None
     with pytest.raises(DataError, match=f"train-00000.bin is damaged: {says[damage]}"):
         data.train[0]
 
 
-def _far(tmp_path: Path, name: str) -> tuple[str, Any]:
-    """The same shards in an object store."""
+def _remote(tmp_path: Path, name: str) -> tuple[str, Any]:
+    """Copy the shards into an in-memory object store."""
     _text(tmp_path)
     fs = fsspec.filesystem("memory")
     for path in (tmp_path / "data").iterdir():
@@ -120,8 +120,8 @@ def _far(tmp_path: Path, name: str) -> tuple[str, Any]:
     return f"memory://{name}", fs
 
 
-def test_a_far_shard_is_fetched_once_and_again_when_the_copy_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    url, fs = _far(tmp_path, "far-1")
+def test_a_remote_shard_is_fetched_once_and_again_when_the_copy_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url, fs = _remote(tmp_path, "far-1")
     fetched = []
     real = type(fs).get_file
 
@@ -141,8 +141,8 @@ def test_a_far_shard_is_fetched_once_and_again_when_the_copy_is_damaged(tmp_path
     assert len(fetched) == 2
 
 
-def test_a_cut_transfer_is_tried_once_more_then_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    url, fs = _far(tmp_path, "far-2")
+def test_a_truncated_transfer_is_retried_once_then_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url, fs = _remote(tmp_path, "far-2")
     real = type(fs).get_file
     cuts = [True, False]
 
@@ -159,15 +159,15 @@ def test_a_cut_transfer_is_tried_once_more_then_named(tmp_path: Path, monkeypatc
         Shards(url, index, "val", tmp_path / "cache", 1.0)[0]
 
 
-def test_the_cache_has_a_cap(tmp_path: Path) -> None:
-    url, _ = _far(tmp_path, "far-3")
+def test_the_cache_has_a_size_limit(tmp_path: Path) -> None:
+    url, _ = _remote(tmp_path, "far-3")
     for split in ("train", "val"):
         Shards(url, read_index(url), split, tmp_path / "cache", 1e-9)[0]
     assert len(list((tmp_path / "cache").glob("*.bin"))) == 1
 
 
 def test_a_folder_without_an_index_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data: got file:.*, whose index.json cannot be used .* fix: make it with `python -m"):
+    with pytest.raises(DataError, match=r"data: got file:.*, whose index.json cannot be read .*; fix: make it with `python -m"):
         load(Config(data=tmp_path.as_uri()))
 
 
@@ -185,7 +185,7 @@ def test_images_become_shards(tmp_path: Path) -> None:
     assert all(90 < mean < 165 for mean in index.mean)
     data = load(Config(data=out, task="resnet", vocab=2))
     assert data.train is not None
-    still, moved = Images(data.train, 0, 0), Images(data.train, 0, 2)
+    still, moved = ImageBatches(data.train, 0, 0), ImageBatches(data.train, 0, 2)
     assert still.batch(0, 6, 0, 6)[0].shape == (6, 8, 8, 3)
     assert np.array_equal(np.concatenate([moved.batch(1, 6, 0, 2)[0], moved.batch(1, 6, 2, 6)[0]]), moved.batch(1, 6, 0, 6)[0])
     assert not np.array_equal(still.batch(1, 6, 0, 6)[0], moved.batch(1, 6, 0, 6)[0])

@@ -1,4 +1,4 @@
-"""The loop on one rank in this process: what it does when storage fails, when it is superseded, and on another model."""
+"""The training loop on one rank in this process: failed storage, superseded attempts, resume, deadlines and metrics."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from torch._C._distributed_c10d import HashStore
 
 from gpuyard.training_jobs.launch import hook
 from gpuyard.training_jobs.train import checkpoint_store as storage
-from gpuyard.training_jobs.train.checkpoint import Saver
-from gpuyard.training_jobs.train.checkpoint_store import Checkpoints
-from gpuyard.training_jobs.train.config import Config, ConfigError, Surroundings
+from gpuyard.training_jobs.train.checkpoint import CheckpointSaver
+from gpuyard.training_jobs.train.checkpoint_store import CheckpointStore
+from gpuyard.training_jobs.train.config import Config, ConfigError, RunEnvironment
 from gpuyard.training_jobs.train.loop import NotFiniteError, Trainer
-from gpuyard.training_jobs.train.parallel import lower_patience
-from gpuyard.training_jobs.train.watch import Grace
+from gpuyard.training_jobs.train.parallel import shorten_timeout
+from gpuyard.training_jobs.train.votes import StopDeadline
 
 CONFIG = Config(steps=6, batch=4, context=16, width=16, layers=1, corpus_bytes=50_000, val_bytes=4096, save_every_steps=2, dropout=0.1)
 
@@ -37,34 +37,34 @@ def _one_rank() -> Iterator[None]:
 
 def _trainer(folder: Path, attempt: int = 1, config: Config = CONFIG) -> Trainer:
     url = folder.as_uri()
-    return Trainer(config, Surroundings(url, f"{url}/checkpoints", 600, 3, attempt, None))
+    return Trainer(config, RunEnvironment(url, f"{url}/checkpoints", 600, 3, attempt, None))
 
 
 def test_a_resumed_run_ends_in_the_same_bits(tmp_path: Path) -> None:
     whole = _trainer(tmp_path / "whole").train()
-    for step in ("4", "6"):  # as if it had been killed before step 4 was committed
+    for step in ("4", "6"):  # as if killed before step 4 was committed
         (tmp_path / f"whole/checkpoints/{step}/commit-1.json").unlink()
     resumed = _trainer(tmp_path / "whole", attempt=2)
     assert resumed.step == 2
     assert resumed.train()["loss"] == whole["loss"]
 
 
-def test_storage_that_fails_ends_the_job_with_a_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_storage_exits_with_74_and_a_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "checkpoints").write_text("in the way")
     trainer = _trainer(tmp_path)
     with pytest.raises(SystemExit) as ended:
         trainer.train()
     assert ended.value.code == 74
     assert "cannot save step 2 below" in (said := capsys.readouterr().out)
-    assert "Earlier checkpoints are intact" in said
+    assert "earlier checkpoints are intact" in said
 
 
-def test_a_superseded_attempt_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_superseded_attempt_exits_resumable(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "gpuyard.training_jobs.launch.hook._EXIT_WATCHDOG_S", 86_400
     )  # it ends a process that does not leave: here pytest's
     trainer = _trainer(tmp_path, attempt=1)
-    Saver(Checkpoints(trainer.around.checkpoint_url, 2, 3), False).save(1, {"model/x": torch.zeros(1)}, {})
+    CheckpointSaver(CheckpointStore(trainer.environment.checkpoint_url, 2, 3), False).save(1, {"model/x": torch.zeros(1)}, {})
     with pytest.raises(SystemExit) as ended:
         trainer.train()
     assert ended.value.code == 75
@@ -73,22 +73,22 @@ def test_a_superseded_attempt_leaves(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_checkpoint_of_another_config_is_refused(tmp_path: Path) -> None:
     _trainer(tmp_path).train()
-    with pytest.raises(ConfigError, match="the checkpoint of step 6 is of another config: width: 16 there, 32 here"):
+    with pytest.raises(ConfigError, match="the checkpoint of step 6 has another config: width: 16 in the checkpoint, 32 now"):
         _trainer(tmp_path, attempt=2, config=replace(CONFIG, width=32))
     assert _trainer(tmp_path, attempt=2, config=replace(CONFIG, steps=8)).step == 6
 
 
-def test_when_all_checkpoints_are_damaged_it_begins_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_when_all_checkpoints_are_damaged_training_starts_from_step_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = _trainer(tmp_path).train()
     for state in tmp_path.glob("checkpoints/*/state-*"):
         state.write_bytes(state.read_bytes()[:-1] + b"?")
     again = _trainer(tmp_path, attempt=2)
     assert again.step == 0
     assert again.train()["loss"] == whole["loss"]
-    assert "checkpoint of step 2 (attempt 1) is damaged, falling back" in capsys.readouterr().out
+    assert "checkpoint of step 2 (attempt 1) is damaged, using the one before" in capsys.readouterr().out
 
 
-def test_parts_of_a_batch_are_one_batch(tmp_path: Path) -> None:
+def test_microbatches_give_the_loss_of_the_whole_batch(tmp_path: Path) -> None:
     plain = replace(CONFIG, dropout=0.0)
     one, two = (_trainer(tmp_path / str(micro), config=replace(plain, micro=micro)).train()["loss"] for micro in (0, 1))
     assert two == pytest.approx(one, rel=1e-6)
@@ -97,15 +97,15 @@ def test_parts_of_a_batch_are_one_batch(tmp_path: Path) -> None:
 def test_gradients_that_are_not_finite_stop_the_run(tmp_path: Path) -> None:
     trainer = _trainer(tmp_path)
     with torch.no_grad():
-        trainer.run.model.get_parameter("embedding.weight")[:] = math.nan
-    before = trainer.run.model.get_parameter("norm.weight").clone()
+        trainer.state.model.get_parameter("embedding.weight")[:] = math.nan
+    before = trainer.state.model.get_parameter("norm.weight").clone()
     with pytest.raises(NotFiniteError, match="step 1: the gradients are not finite"):
         trainer.train()
-    assert torch.equal(trainer.run.model.get_parameter("norm.weight"), before)
+    assert torch.equal(trainer.state.model.get_parameter("norm.weight"), before)
 
 
 @pytest.mark.parametrize("jump_s", [-7200, 7200])
-def test_a_clock_that_is_set_changes_nothing_but_the_goodput(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_s: float) -> None:
+def test_setting_the_clock_changes_only_the_goodput(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_s: float) -> None:
     whole = _trainer(tmp_path / "whole").train()
     trainer, clock = _trainer(tmp_path / "set", config=replace(CONFIG, log_every=1)), time.time
     monkeypatch.setattr("time.time", lambda: clock() + jump_s * (trainer.step >= 3))
@@ -117,13 +117,13 @@ def test_a_clock_that_is_set_changes_nothing_but_the_goodput(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("saving", ["sync", "async"])
-def test_launch_is_told_what_a_save_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saving: str) -> None:
+def test_the_duration_of_a_save_is_reported_to_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saving: str) -> None:
     monkeypatch.setenv("GPUYARD_REPORT_FILE", str(tmp_path / "report"))
     monkeypatch.setattr(hook, "_metrics", {})
     put = storage.put
 
     def slow(*args: Any) -> None:
-        time.sleep(0.1)  # for the file, and for its marker
+        time.sleep(0.1)  # twice: for the file and for its marker
         put(*args)
 
     monkeypatch.setattr(storage, "put", slow)
@@ -133,28 +133,26 @@ def test_launch_is_told_what_a_save_takes(tmp_path: Path, monkeypatch: pytest.Mo
     assert 0.2 <= told[1]["save_s"] < 5
 
 
-def test_who_cannot_leave_is_ended_shortly_before_the_time_is_over(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_hanging_rank_exits_shortly_before_the_deadline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     moments: Iterator[tuple[float, float | None]] = iter([(0, None), (1, 100), (2, 99), (3, 9), (4.5, 7.5), (5.8, 6.2)])
     clock, codes = [0.0], list[int]()
 
-    def seconds_left() -> float | None:  # the notice of 100 s is followed by one of 9 s
+    def seconds_left() -> float | None:  # a notice of 100 s is followed by one of 9 s
         clock[0], left_s = next(moments)
         return left_s
 
     monkeypatch.setattr(hook, "seconds_left", seconds_left)
-    monkeypatch.setattr("gpuyard.training_jobs.train.watch.time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr("gpuyard.training_jobs.train.watch._LOOK_EVERY_S", 0.0)
-    grace = Grace(codes.append)
-    grace._watch()
+    monkeypatch.setattr("gpuyard.training_jobs.train.votes.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("gpuyard.training_jobs.train.votes._POLL_EVERY_S", 0.0)
+    stop_deadline = StopDeadline(codes.append)
+    stop_deadline._watch()
     assert codes == [75]
     assert next(moments, None) is None
-    assert "6.2 s left, and the step does not end" in (said := capfd.readouterr().err)
-    assert "in test_who_cannot_leave" in said  # where every thread is
+    assert "6.2 s left and the step does not end" in (said := capfd.readouterr().err)
+    assert "in test_a_hanging_rank" in said  # a traceback of every thread
 
 
-def test_metrics_go_on_where_the_checkpoint_was(tmp_path: Path) -> None:
+def test_metrics_continue_after_the_checkpoints_step(tmp_path: Path) -> None:
     config = replace(CONFIG, log_every=1, eval_every=2, profile="1:3")
     _trainer(tmp_path, config=config).train()
     (tmp_path / "checkpoints/6/commit-1.json").unlink()
@@ -165,16 +163,16 @@ def test_metrics_go_on_where_the_checkpoint_was(tmp_path: Path) -> None:
     assert [line["step"] for line in lines if "val_loss" in line] == [2, 4]
     assert lines[0]["mfu"] is None
     assert 0 < lines[-1]["goodput"] <= 1
-    assert resumed.run.account.restarts == 1
+    assert resumed.state.account.restarts == 1
     assert json.loads((tmp_path / "profile-1-3.json").read_text())["traceEvents"]
 
 
-def test_a_lost_peer_is_noticed_sooner_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert lower_patience() == "collectives time out after 100 s from now on"
+def test_the_timeout_is_shortened_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shorten_timeout() == "the collectives' timeout is now 100 s"
     told: list[Any] = []
     monkeypatch.setattr(dist.distributed_c10d, "set_timeout", lambda *given: told.append(given), raising=False)
-    assert lower_patience() == "collectives time out after 100 s from now on"  # by the newer call, where there is one
+    assert shorten_timeout() == "the collectives' timeout is now 100 s"  # with torch's newer function, where it exists
     assert [given[0].total_seconds() for given in told] == [100]
     for name in ("set_timeout", "_set_pg_timeout"):
         monkeypatch.setattr(dist.distributed_c10d, name, None, raising=False)
-    assert lower_patience() == "this torch cannot lower the collectives' timeout: it stays 300 s"
+    assert shorten_timeout() == "this torch cannot change the collectives' timeout, which stays 300 s"

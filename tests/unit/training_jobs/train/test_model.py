@@ -12,7 +12,7 @@ from gpuyard.training_jobs.train.config import Config
 from gpuyard.training_jobs.train.model import IGNORED, Gpt, chunked_loss, chunked_loss_missing, initialise
 
 
-def test_the_chunked_loss_is_the_plain_one() -> None:
+def test_the_chunked_loss_equals_the_plain_loss() -> None:
     if missing := chunked_loss_missing():
         pytest.skip(missing)
     torch.manual_seed(0)
@@ -26,7 +26,7 @@ def test_the_chunked_loss_is_the_plain_one() -> None:
         assert (got - want).abs().max() <= 1e-5 * want.abs().max()
 
 
-def test_what_is_recomputed_is_the_same_and_selectively_no_product_is_computed_twice() -> None:
+def test_recomputation_changes_no_result_and_selective_repeats_no_matrix_product() -> None:
     tokens = torch.randint(0, 256, (2, 17))
     found = {}
     for recompute in ("none", "selective", "block"):
@@ -52,7 +52,7 @@ def test_what_is_recomputed_is_the_same_and_selectively_no_product_is_computed_t
     assert found["selective"][2] == work < found["block"][2]
 
 
-def test_the_model_sees_the_past_only() -> None:
+def test_attention_is_causal() -> None:
     model = Gpt(Config(width=16, layers=2, context=8))
     initialise(model, 0)
     for name, parameter in model.named_parameters():
@@ -65,11 +65,11 @@ def test_the_model_sees_the_past_only() -> None:
     assert torch.equal(one[:5], two[:5])
     assert not torch.equal(one[5:], two[5:])
     loss = model(windows, torch.full((1, 8), 7)).item() / 8
-    assert loss == pytest.approx(math.log(256), rel=0.3)  # it knows nothing yet
+    assert loss == pytest.approx(math.log(256), rel=0.3)  # untrained: a uniform guess
     assert model(windows, torch.full((1, 8), IGNORED)).item() == 0.0
 
 
-def test_the_weights_follow_from_the_seed_alone() -> None:
+def test_the_initial_weights_depend_on_the_seed_alone() -> None:
     one, two = Gpt(Config(width=16)), Gpt(Config(width=16))
     initialise(one, 3)
     torch.rand(1)

@@ -1,4 +1,4 @@
-"""Several ranks: exact resume, other numbers of ranks, sharded as copied, whole batches as parts. The processes start once."""
+"""Several ranks: exact resume, other numbers of ranks, all strategies, microbatches. The processes start once for all tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gpuyard.training_jobs.train.config import Config, Surroundings
+from gpuyard.training_jobs.train.config import Config, RunEnvironment
 from tests.helpers.waiting import PATIENCE_S
 
 BASE = Config(steps=6, batch=6, context=16, width=16, layers=2, corpus_bytes=60_000, val_bytes=4096, save_every_steps=2)
@@ -24,8 +24,8 @@ Job = tuple[int, str, Config, int]  # ranks, folder, settings, attempt
 Crew = Callable[..., list[dict[str, Any]]]
 
 
-def _work(rank: int, folder: str, jobs: Any, told: Any) -> None:
-    """One process: trains what it is given, as one rank of as many as the job wants."""
+def _work(rank: int, folder: str, jobs: Any, results: Any) -> None:
+    """Train jobs from the queue in one process, as one rank of as many as the job has."""
     import torch
     import torch.distributed as dist
     from torch._C._distributed_c10d import FileStore
@@ -37,20 +37,20 @@ def _work(rank: int, folder: str, jobs: Any, told: Any) -> None:
     for number, (world, where, config, attempt) in enumerate(iter(jobs.get, None)):
         if rank >= world:
             continue
-        os.environ["LOCAL_WORLD_SIZE"] = "2"  # of four ranks: two nodes
+        os.environ["LOCAL_WORLD_SIZE"] = "2"  # four ranks are two nodes
         store = FileStore(f"{folder}/store-{number}", world)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
         try:
-            trainer = Trainer(config, Surroundings(where, f"{where}/checkpoints", 600, 9, attempt, None))
-            began, said = trainer.step, list[str]()
-            setattr(trainer, "say", said.append)  # noqa: B010 mypy holds methods to be constant
+            trainer = Trainer(config, RunEnvironment(where, f"{where}/checkpoints", 600, 9, attempt, None))
+            began, printed = trainer.step, list[str]()
+            setattr(trainer, "log", printed.append)  # noqa: B010 mypy holds methods to be constant
             if where.endswith(f"slow-{rank}"):
-                _slow_down(trainer.run.model.get_submodule("blocks.0"))
-            found = {"began": began, **trainer.train(), **trainer.validate(), "strategy": trainer.config.strategy, "said": said}
-        except BaseException as error:  # told to the parent instead
+                _slow_down(trainer.state.model.get_submodule("blocks.0"))
+            found = {"began": began, **trainer.train(), **trainer.validate(), "strategy": trainer.config.strategy, "printed": printed}
+        except BaseException as error:  # reported to the parent
             found = {"error": repr(error)}
         if rank == 0:
-            told.put(found)
+            results.put(found)
         if "error" not in found:
             dist.barrier()
         dist.destroy_process_group()
@@ -68,12 +68,12 @@ def _slow_down(block: Any) -> None:
 
 @pytest.fixture(scope="module")
 def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
-    """Trains jobs one after the other on processes that import torch once."""
+    """Train jobs one after another on processes that import torch only once."""
     context = multiprocessing.get_context("spawn")
     folder = tmp_path_factory.mktemp("crew")
-    told = context.Queue()
+    results = context.Queue()
     queues = [context.Queue() for _ in range(4)]
-    workers = [context.Process(target=_work, args=(rank, str(folder), queue, told), daemon=True) for rank, queue in enumerate(queues)]
+    workers = [context.Process(target=_work, args=(rank, str(folder), queue, results), daemon=True) for rank, queue in enumerate(queues)]
     for worker in workers:
         worker.start()
 
@@ -82,7 +82,7 @@ def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
         for job in jobs:
             for queue in queues:
                 queue.put(job)
-            found.append(told.get(timeout=PATIENCE_S))
+            found.append(results.get(timeout=PATIENCE_S))
             assert "error" not in found[-1], found[-1]["error"]
         return found
 
@@ -95,7 +95,7 @@ def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
 
 
 def _undo(folder: Path, *steps: int) -> None:
-    """As if the run had been killed before these steps were committed."""
+    """Undo the commits of these steps, as if the run had been killed before them."""
     for step in steps:
         for marker in folder.glob(f"checkpoints/{step}/commit-*.json"):
             marker.unlink()
@@ -112,17 +112,17 @@ def test_a_resumed_run_ends_in_the_same_bits(crew: Crew, tmp_path: Path, strateg
     assert (resumed["loss"], resumed["val_loss"]) == (whole["loss"], whole["val_loss"])
 
 
-def test_any_number_of_ranks_and_any_strategy_go_on_alike(crew: Crew, tmp_path: Path) -> None:
+def test_a_run_resumes_on_other_ranks_and_strategies(crew: Crew, tmp_path: Path) -> None:
     (whole,) = crew((2, (tmp_path / "whole").as_uri(), replace(BASE, strategy="ddp"), 1))
     there = tmp_path / "moved"
-    moves = [(2, "ddp", 2), (4, "fsdp", 4), (1, "single", 6)]  # of 6 windows four ranks take 1, 2, 1 and 2; all steps are in the warm-up
+    moves = [(2, "ddp", 2), (4, "fsdp", 4), (1, "single", 6)]  # four ranks get 1, 2, 1 and 2 of 6 windows; all steps are in the warm-up
     results = crew(*[(n, there.as_uri(), replace(BASE, strategy=s, steps=upto), at) for at, (n, s, upto) in enumerate(moves, 1)])
     assert [result["began"] for result in results] == [0, 2, 4]
     for name in ("loss", "val_loss"):
         assert results[-1][name] == pytest.approx(whole[name], rel=1e-6)
 
 
-def test_sharded_equals_copied_and_parts_equal_the_whole(crew: Crew, tmp_path: Path) -> None:
+def test_strategies_and_microbatches_give_the_same_loss(crew: Crew, tmp_path: Path) -> None:
     ways = {
         "ddp": replace(BASE, strategy="ddp"),
         "fsdp": replace(BASE, strategy="fsdp"),
@@ -145,8 +145,8 @@ def test_sharded_equals_copied_and_parts_equal_the_whole(crew: Crew, tmp_path: P
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_slow_rank_is_named_after_three_windows(crew: Crew, tmp_path: Path, rank: int) -> None:
     (found,) = crew((2, (tmp_path / f"slow-{rank}").as_uri(), replace(BASE, strategy="ddp", log_every=2, save_every_steps=0), 1))
-    (told,) = [text for text in found["said"] if text.startswith("straggler: ")]  # once, not in each window after it
-    assert told.startswith(f"straggler: rank {rank} on {socket.gethostname()} takes ")
-    assert told.endswith(" x the median, 3 windows in a row")
+    (results,) = [text for text in found["printed"] if text.startswith("straggler: ")]  # once, not in each later window
+    assert results.startswith(f"straggler: rank {rank} on {socket.gethostname()} takes ")
+    assert results.endswith(" x the median, in 3 windows in a row")
     lines = [json.loads(line) for line in (tmp_path / f"slow-{rank}/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["skew"] > 1.15] == [2, 4, 6]

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from gpuyard.training_jobs.train.config import Config, parse
-from gpuyard.training_jobs.train.speed import conv_work, gpt_work, shares
+from gpuyard.training_jobs.train.config import Config, parse_config
+from gpuyard.training_jobs.train.speed import conv_flops, gpt_flops, utilisation
 from gpuyard.training_jobs.train.vision import ResNet
 
 
-def test_work_is_counted_as_palm_does() -> None:
-    work = gpt_work(parse(["preset=gpt_1b3"]))
+def test_flops_follow_palms_convention() -> None:
+    work = gpt_flops(parse_config(["preset=gpt_1b3"]))
     assert work.palm == 6 * (12 * 24 * 2048**2 + 50304 * 2048) + 12 * 24 * 2048 * 2048
     assert work.causal == work.palm - 6 * 24 * 2048 * 2048 == work.hardware
-    assert gpt_work(Config(recompute="block")).hardware > gpt_work(Config()).causal
-    assert shares(work, 66_000.0, 1, 989e12)["mfu"] == pytest.approx(0.606, abs=0.02)
-    assert shares(work, 1.0, 1, None) == {"mfu": None, "mfu_causal": None, "hfu": None}
+    assert gpt_flops(Config(recompute="block")).hardware > gpt_flops(Config()).causal
+    assert utilisation(work, 66_000.0, 1, 989e12)["mfu"] == pytest.approx(0.606, abs=0.02)
+    assert utilisation(work, 1.0, 1, None) == {"mfu": None, "mfu_causal": None, "hfu": None}
     net = ResNet(Config(width=8, layers=1, vocab=10), 1, [0.0], [1.0])
-    assert conv_work(net, (8, 8)).palm == 6 * (sum(_uses(net)) + 32 * 10)
+    assert conv_flops(net, (8, 8)).palm == 6 * (sum(_uses(net)) + 32 * 10)
 
 
 def _uses(net: ResNet) -> list[int]:

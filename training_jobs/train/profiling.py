@@ -1,0 +1,117 @@
+"""Where the time goes: forward-pass times, slow ranks, garbage collection at fixed steps, a profiler trace."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from .parallel import RankInfo
+
+_SLOW, _SLOW_WINDOWS = 1.15, 3  # a straggler takes this times the median, in so many windows in a row
+_COLLECT_EVERY = 50  # steps
+_Event: Any = torch.cuda.Event
+
+
+class Stopwatch:
+    """Sums the seconds of the forward passes. They contain no wait for other ranks, so they show which rank is slow."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._host_s = device, 0.0
+        self._events: list[tuple[Any, Any]] = []
+
+    @contextlib.contextmanager
+    def timing(self) -> Iterator[None]:
+        """Add the time of the block."""
+        if self._device.type == "cuda":
+            first, last = (_Event(enable_timing=True) for _ in range(2))
+            first.record()
+            yield
+            last.record()
+            self._events.append((first, last))
+            return
+        began = time.perf_counter()
+        yield
+        self._host_s += time.perf_counter() - began
+
+    def read(self) -> float:
+        """Return the seconds since the last call."""
+        done = [(first, last) for first, last in self._events if last.query()]
+        self._events = self._events[len(done) :]
+        found = self._host_s + float(sum(first.elapsed_time(last) for first, last in done)) / 1000
+        self._host_s = 0.0
+        return found
+
+
+class Stragglers:
+    """Compares the ranks' own seconds once per window and names those that stay slow."""
+
+    def __init__(self, ranks: RankInfo) -> None:
+        self._ranks = ranks
+        self._hosts: list[str] = [""] * ranks.world
+        dist.all_gather_object(self._hosts, socket.gethostname())
+        self._slow = [0] * ranks.world
+
+    def compare(self, seconds: float) -> tuple[float | None, list[str]]:
+        """Return the slowest rank's time over the median, and the ranks that became stragglers. All ranks call it."""
+        own = torch.zeros(self._ranks.world, dtype=torch.float64)
+        own[self._ranks.rank] = seconds
+        dist.all_reduce(own)
+        median = float(own.median())
+        if median <= 0:
+            return None, []
+        named = []
+        for rank, spent in enumerate(own.tolist()):
+            self._slow[rank] = self._slow[rank] + 1 if spent > _SLOW * median else 0
+            if self._slow[rank] == _SLOW_WINDOWS:
+                named.append(
+                    f"rank {rank} on {self._hosts[rank]} takes {spent / median:.2f} x the median, in {_SLOW_WINDOWS} windows in a row"
+                )
+        return float(own.max()) / median, named
+
+
+class GarbageCollector:
+    """Runs the garbage collector at fixed steps, on all ranks at once, instead of at random moments."""
+
+    def __enter__(self) -> GarbageCollector:
+        self._was_enabled = gc.isenabled()
+        gc.disable()
+        gc.collect(1)
+        return self
+
+    def step(self, step: int) -> None:
+        """Collect when the step is due. Call it after each step."""
+        if step % _COLLECT_EVERY == 0:
+            gc.collect(1)
+
+    def __exit__(self, *_: object) -> None:
+        if self._was_enabled:
+            gc.enable()
+
+
+class StepProfiler:
+    """Writes a trace of the steps `first:last`, for chrome://tracing or Perfetto."""
+
+    def __init__(self, window: str, write: Callable[[str, bytes], None]) -> None:
+        self._first, self._last = (int(part) for part in window.split(":")) if window else (-1, -1)
+        self._write, self._running = write, None
+
+    def step(self, step: int) -> None:
+        """Start or end the trace when the step is due. Call it before each step."""
+        if step == self._first:
+            self._running = torch.profiler.profile()  # type: ignore[assignment]
+            self._running.__enter__()  # type: ignore[attr-defined]
+        elif step == self._last and self._running is not None:
+            self._running.__exit__(None, None, None)
+            with tempfile.TemporaryDirectory() as folder:
+                self._running.export_chrome_trace(f"{folder}/trace.json")
+                self._write(f"profile-{self._first}-{self._last}.json", Path(folder, "trace.json").read_bytes())
+            self._running = None

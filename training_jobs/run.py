@@ -57,6 +57,7 @@ class Run:
     code: Code
     limit_s: int
     limit_reason: str
+    nonce: str = ""  # of the submission, kept in its record
     retries_left: Retries | None = None  # when this submission starts; None = the whole allowance
 
     @property
@@ -66,8 +67,17 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Return the deterministic name of this submission at its service."""
-        return f"{self.id}.{self.submission}"
+        """Return the name of this submission in a local pool."""
+        return f"{self.id}.{self.ordinal}"
+
+    @property
+    def ordinal(self) -> str:
+        """Return the part of every job name that tells the submissions of a run apart.
+
+        The nonce is random and kept in the record. So a job of an older record with the same run id, whose record was removed
+        or lies in another bucket, is never taken for this submission.
+        """
+        return f"{self.submission}-{self.nonce}" if self.nonce else str(self.submission)
 
     @property
     def url(self) -> str:

@@ -81,6 +81,18 @@ def test_a_submission_is_found_after_a_crash_before_its_id_was_stored(yard: Yard
     assert yard.starts(submitted.status.run_id) == 1
 
 
+def test_an_older_job_of_the_same_run_is_never_taken_for_a_new_submission(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record was removed, or the run bucket was renamed: the run id is the same, and nothing has run for the new record."""
+    first = yard.runner.submit(job(env={"ORDERS": "0:0"}), None, key="nightly")
+    assert yard.runner.wait(first.status.run_id).state is State.SUCCEEDED
+    yard.target = yard.target.model_copy(update={"run_bucket": f"{yard.target.run_bucket}/renamed"})
+    yard.prepare_bucket()
+    second = yard.runner.submit(job(env={"ORDERS": "0:0"}), None, key="nightly")
+    assert (second.created, second.status.run_id) == (True, first.status.run_id)
+    assert second.status.service.id != first.status.service.id
+    assert yard.runner.wait(second.status.run_id).state is State.SUCCEEDED
+
+
 @pytest.mark.parametrize(
     ("code", "state", "reason", "exit_code"),
     [

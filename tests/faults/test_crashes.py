@@ -180,5 +180,5 @@ def test_a_job_whose_supervisor_died_before_its_nodes_started_is_queued_again(fo
     monkeypatch.setattr(base, "BOOTSTRAP", folder / "node_program.py")
     assert watcher.wait(run).state is State.SUCCEEDED
     assert starts(folder, run) == [(0, 0)]
-    assert json.loads((pool / "jobs" / f"{run}.0" / "job.json").read_text())["state"] == "SUCCEEDED"
+    assert json.loads(next((pool / "jobs").glob(f"{run}.0-*/job.json")).read_text())["state"] == "SUCCEEDED"
     assert not run_dir(folder, run).joinpath("attempts").exists()  # this node program claims no attempt

@@ -96,6 +96,11 @@ class Yard:
         """Return a runner as a new process would have it."""
         return Runner({self.target.pool: self.target}, backend_for=self.backend_for, clock=lambda: time.time() + self.now)
 
+    def prepare_bucket(self) -> None:
+        """Create the run bucket of a target that was changed, where a bucket is a folder."""
+        if self.target.run_bucket.startswith("file://"):
+            Path(self.target.run_bucket.removeprefix("file://")).mkdir()
+
     def start(self, orders: str = "0:0", key: str | None = None, **keys: Any) -> str:
         """Submit a job whose nodes follow orders: `nap:code` for each start."""
         return self.runner.submit(job(env={"ORDERS": orders}, **keys), None, key=key).status.run_id

@@ -140,7 +140,7 @@ def prefixed_job_name(run: Run, prefix: str, longest: int) -> str:
     A name of more than `longest` characters loses the end of the job's name, never the digest of the run.
     """
     slug, digest = run.id.rsplit("-", 1)
-    suffix = f"-{digest}-{run.submission}"
+    suffix = f"-{digest}-{run.ordinal}"
     return prefix + slug[: longest - len(prefix) - len(suffix)].rstrip("-") + suffix
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -189,6 +190,7 @@ class RunHandle:
             code,
             last.limit_s,
             last.limit_reason,
+            last.nonce,
             retries_left(self.record),
         )
 
@@ -223,4 +225,5 @@ def make_submission(
         limit_reason=reason,
         fresh=fresh,
         written_at=now,
+        nonce=secrets.token_hex(4),
     )

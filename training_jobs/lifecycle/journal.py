@@ -61,6 +61,7 @@ class Submission(_Model):
     limit_reason: str
     fresh: bool = Field(description="restarts clocks and allowances: true for the first submission and for each --retry")
     written_at: float = Field(description="Unix time at which the record was last written before the service call")
+    nonce: str = Field("", description="random part of the job's name at the service; empty in records of gpuyard 0.1")
     service_id: str | None = Field(None, description="the service's id of the job; null = recorded, not yet submitted")
     cut: Reason | None = Field(None, description="why gpuyard cancels the job by itself; written before the service is called")
     ended: SubmissionEnd | None = None

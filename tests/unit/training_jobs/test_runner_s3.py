@@ -60,7 +60,7 @@ def test_sixteen_submits_of_one_key_start_one_job(runner: Runner) -> None:
         found = list(pool.map(lambda _: runner.submit(spec(), None, key="nightly"), range(16)))
     assert [submitted.created for submitted in found].count(True) == 1
     assert len({submitted.status.run_id for submitted in found}) == 1
-    assert Held.submitted == [f"{found[0].status.run_id}.0"]
+    assert Held.submitted == [found[0].status.service.id]
 
 
 def test_another_job_under_the_same_key_shows_the_difference(runner: Runner) -> None:

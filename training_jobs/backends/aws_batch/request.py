@@ -34,7 +34,7 @@ def requests(run: Run, target: BatchTarget) -> list[Request]:
 
 def job_name(run: Run) -> str:
     """The deterministic name of a submission: how it is found again. Batch's names have no dots."""
-    return f"{run.id}-{run.submission}"
+    return f"{run.id}-{run.ordinal}"
 
 
 def definitions_prefix(target: BatchTarget) -> str:

@@ -155,7 +155,7 @@ def test_a_wait_for_nodes_is_ended_by_us_where_the_service_does_not(yard: Yard) 
     status = yard.runner.wait(run)
     assert (status.state, status.reason, exit_for(status.state, status.reason)) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
     assert status.detail == "queue_timeout: no nodes became free in time"
-    assert set(yard.service.cancelled) == {f"{run}.0"}
+    assert set(yard.service.cancelled) == {yard.runner.status(run).service.id}
     assert yard.now - 1_000_000 > 600
 
 
@@ -181,7 +181,7 @@ def test_a_service_that_restarts_more_often_than_is_paid_for_is_stopped(yard: Ya
     yard.service.answers = deque([again, RUNNING, once_more, ServiceStatus(State.CANCELLED, restarts=(Reason.PREEMPTED,) * 2)])
     status = yard.runner.wait(run)
     assert (status.state, status.reason, exit_for(status.state, status.reason)) == (State.STOPPED, Reason.PREEMPTED, Exit.STOPPED)
-    assert yard.service.cancelled == [f"{run}.0"]
+    assert yard.service.cancelled == [yard.runner.status(run).service.id]
     assert len(yard.service.submitted) == 1
 
 
@@ -221,7 +221,7 @@ def test_a_call_whose_answer_never_came_is_looked_up(yard: Yard) -> None:
         yard.runner.submit(job(), None, key="nightly")
     yard.now += 61
     submitted = yard.runner.submit(job(), None, key="nightly")
-    assert (submitted.created, yard.service.submitted) == (True, [f"{submitted.status.run_id}.0"])
+    assert (submitted.created, yard.service.submitted) == (True, [submitted.status.service.id])
 
 
 def test_what_the_service_cannot_do_is_found_out_before_anything_is_written(yard: Yard, tmp_path: Path) -> None:

@@ -212,7 +212,8 @@ def test_a_refusal_starts_nothing_later_and_the_next_submit_tries_again(yard: Ya
     assert yard.runner.wait(status.run_id).state is State.STOPPED
     assert yard.service.submitted == []
     again = yard.runner.submit(job(), None, key="nightly")
-    assert (again.created, again.status.run_id, yard.service.submitted) == (True, status.run_id, [f"{status.run_id}.1"])
+    assert (again.created, again.status.run_id, yard.service.submitted) == (True, status.run_id, [again.status.service.id])
+    assert (again.status.service.id or "").startswith(f"{status.run_id}.1-")
 
 
 def test_a_call_whose_answer_never_came_is_looked_up(yard: Yard) -> None:

@@ -1,9 +1,9 @@
-# gpuyard: what can be done in this checkout. `make help` lists it. Only ./.venv, ./.yard and the user's cache are written.
+# Targets of this checkout; `make help` lists them. They write only ./.venv, ./.yard and the user's cache.
 
 PYTHON ?= python3
 ARGS ?=
 
-# __pycache__ folders are neither .venv, nor .yard, nor the cache.
+# No __pycache__ folders in the checkout.
 export PYTHONDONTWRITEBYTECODE := 1
 unexport PYTHONPATH PYTHONHOME
 
@@ -13,43 +13,43 @@ unexport PYTHONPATH PYTHONHOME
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-9s %s\n", $$1, $$2}' Makefile
 
-demo: .python ## a yard on this machine and a distributed job on it; a second time adopts the finished run
+demo: .python ## make a yard on this machine and run a distributed job on it (a second time adopts the finished run)
 	@$(PYTHON) tools/demo.py
 
 down: .python ## stop the demo's runs, destroy its yard, remove ./.yard
 	@$(PYTHON) tools/down.py
 
-test: .python ## every test and check, with a time budget per step (ARGS go to pytest)
+test: .python ## run every check and test, with a time budget per step (ARGS go to pytest)
 	@$(PYTHON) tools/test.py all $(ARGS)
 
-check: .python ## formatting, lint and types only
+check: .python ## check formatting, lint and types only
 	@$(PYTHON) tools/test.py check
 
 env: .python ## print the local stack's environment: eval "$$(make -s env)", then pulumi and gpuyard just work
 	@$(PYTHON) tools/local_env.py
 
-venv: .python ## make .venv with all that tests and checks need
+venv: .python ## make .venv with everything that tests and checks need
 	@$(PYTHON) tools/venv.py dev
 
-lock: venv ## pin what pyproject.toml asks for, with hashes (ARGS=--upgrade for the newest)
+lock: venv ## pin the dependencies of pyproject.toml with hashes (ARGS=--upgrade for the newest)
 	@$(PYTHON) tools/lock.py $(ARGS)
 
-docs: venv ## write the pages of docs/ that are made from code
+docs: venv ## generate the pages and pictures of docs/ that come from code
 	@.venv/bin/python -m tools.docs_tables
 
-soak: venv ## hundreds of seeded faults; takes hours
+soak: venv ## run hundreds of seeded faults; takes hours
 	@.venv/bin/python -m pytest -m soak --timeout=0 $(ARGS)
 
-quality: venv ## train the tiny GPT until it beats trigrams that have seen the answers; takes minutes
+quality: venv ## train the tiny GPT until it beats the trigram entropy of the validation bytes; takes minutes
 	@.venv/bin/python -m pytest -m quality --timeout=0 $(ARGS)
 
-live: venv ## one small real job through each pool named by GPUYARD_LIVE_POOLS of GPUYARD_LIVE_STACK; costs money
+live: venv ## send one small real job through each pool in GPUYARD_LIVE_POOLS of GPUYARD_LIVE_STACK; costs money
 	@.venv/bin/python -m pytest -m live -n 0 --force-enable-socket $(ARGS) tests/live
 
-bench: venv ## each benchmark prints a ratio against a named baseline of the same run
+bench: venv ## run the benchmarks; each prints a ratio to a named baseline of the same run
 	@code=0; for file in benchmarks/[a-z]*.py; do echo "== $$file"; .venv/bin/python "$$file" $(ARGS) || code=1; done; exit $$code
 
-bench-gpu: venv ## the trainer's whole table on one GPU, in under 8 minutes
+bench-gpu: venv ## measure the trainer on one GPU, in under 8 minutes
 	@.venv/bin/python -m benchmarks.train.gpu $(ARGS)
 
 .PHONY: .python

@@ -1,6 +1,6 @@
-"""An ordinary DistributedDataParallel script, preemption-proof by the five lines that say so.
+"""An ordinary DistributedDataParallel script. Five lines marked `gpuyard` make it survive preemption.
 
-Run it as it is:   torchrun --nproc-per-node 2 train.py
+Without gpuyard:   torchrun --nproc-per-node 2 train.py
 On a yard:         gpuyard submit job.yaml
 """
 
@@ -20,13 +20,13 @@ SAVED = Path(unquote(urlsplit(os.environ.get("GPUYARD_CHECKPOINT_URL", "checkpoi
 
 
 def batch(step: int, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points of the plane and whether they lie in the circle: the same for the same step and rank."""
+    """Return points of the plane and whether they lie in a circle; a function of step and rank only."""
     points = torch.rand(BATCH, 2, generator=torch.Generator().manual_seed(1000 * step + rank)) * 2 - 1
     return points, (points.norm(dim=1) < 0.8).float()
 
 
 def save(step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Beside, then renamed: a checkpoint is there whole or not at all."""
+    """Write to a second file and rename it, so that a checkpoint is complete or absent."""
     SAVED.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, SAVED.with_suffix(".tmp"))
     SAVED.with_suffix(".tmp").replace(SAVED)
@@ -56,7 +56,7 @@ def main() -> None:
             save(step, model, optimizer)
             print(f"step {step}/{STEPS}  loss {loss.item():.4f}", flush=True)
         _ = hook and hook.report(step, loss=loss.item(), steps=STEPS)  # gpuyard 4
-        _ = stop and hook.leave_resumable()  # gpuyard 5: ends here, goes on from SAVED in the next attempt
+        _ = stop and hook.leave_resumable()  # gpuyard 5: exits; the next attempt resumes from SAVED
     dist.barrier()
     dist.destroy_process_group()
 

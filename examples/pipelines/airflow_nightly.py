@@ -1,6 +1,6 @@
-"""Trains every night from Airflow 3: docs/pipelines.md. One key a day; a retry of the task finds its own run, or resumes it.
+"""Train every night from Airflow 3 (docs/pipelines.md). One key per day: a retry of the task finds its run or resumes it.
 
-The worker needs gpuyard[aws], GPUYARD_TARGETS and a role of its own; nothing of Pulumi.
+The worker needs gpuyard[aws], GPUYARD_TARGETS and a role of its own. It does not need Pulumi.
 """
 
 import datetime
@@ -16,12 +16,12 @@ AGAIN = {8: "lost sight of the job, which may still run", 75: "stopped, resumabl
 
 
 def train(key: str) -> dict[str, object]:
-    """Submit once for a key, wait for the end, and hand on the checkpoint's URL and the validation loss."""
+    """Submit once per key, wait for the end, and return the checkpoint's URL and the validation loss."""
     argv = ["gpuyard", "submit", str(JOB), "--request-key", key, "--wait", "--json"]
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode in AGAIN:  # the same line again is right: Airflow's retry
+    if done.returncode in AGAIN:  # the same line again helps: Airflow retries
         raise AirflowException(f"{AGAIN[done.returncode]} (exit {done.returncode})")
-    if done.returncode:  # the job failed, or the input is wrong: trying again costs money and changes nothing
+    if done.returncode:  # the job failed or the input is wrong: a retry costs money and changes nothing
         raise AirflowFailException(f"exit {done.returncode}: {done.stdout[-2000:]}")
     status = json.loads(done.stdout)["status"]
     return {"run": status["run_id"], "checkpoint": status["checkpoint_url"], "val_loss": status["metrics"]["val_loss"]}
@@ -35,7 +35,7 @@ def train(key: str) -> dict[str, object]:
     default_args={"retries": 20, "retry_delay": datetime.timedelta(minutes=1), "execution_timeout": datetime.timedelta(hours=13)},
 )
 def nightly_training() -> None:
-    """The night's job."""
+    """Submit the nightly job."""
     task(train)(key="{{ ds }}")
 
 

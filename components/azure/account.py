@@ -1,10 +1,10 @@
-"""Which subscription, tenant and resource group a component works in, and the base of every Azure component with its tags."""
+"""The provider's subscription, tenant and location, resource groups, and the base class of Azure components."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import pulumi
 import pulumi_azure_native as az
@@ -12,9 +12,10 @@ import pulumi_azure_native as az
 from ...problems import Problem, show
 from ..base import Component, Tags, refuse, this_stack
 
-_FORBIDDEN = re.compile(
-    r"[<>%&\\?/\x00-\x1f]"
-)  # in names of tags: learn.microsoft.com/azure/azure-resource-manager/management/tag-resources
+__all__ = ["Account", "AzureComponent", "ResourceGroup", "account", "configured_location", "group_problems", "tag_problems"]
+
+# In names of tags: learn.microsoft.com/azure/azure-resource-manager/management/tag-resources
+_FORBIDDEN = re.compile(r"[<>%&\\?/\x00-\x1f]")
 _OWN = ("stack",)
 _RESERVED = ("microsoft", "azure", "windows")
 _KEY_LIMIT, _VALUE_LIMIT = 128, 256  # 512 elsewhere, 128 on storage accounts
@@ -23,48 +24,48 @@ _GROUP_NAME = re.compile(r"[\w().-]{0,89}[\w()-]")
 
 
 class Account(NamedTuple):
-    """Who the provider works as. Asked of it, so written nowhere; unknown until Azure answers."""
+    """Subscription and tenant of the provider, as outputs of a look-up."""
 
     subscription_id: pulumi.Output[str]
     tenant_id: pulumi.Output[str]
 
 
 class ResourceGroup(NamedTuple):
-    """A resource group. What is in it goes when it goes."""
+    """A resource group. Deleting it deletes everything in it."""
 
     name: pulumi.Output[str]
     id: pulumi.Output[str]
 
 
 class AzureComponent(Component):
-    """A component on Azure. Its children are tagged with `azure_tags` and are in `group`."""
+    """Base class of Azure components. Their children get the tags of `azure_tags` and are in the resource group `group`."""
 
     cloud: ClassVar[str] = "azure"
     group: ResourceGroup
 
-    def __init__(self, kind: str, name: str, props: Mapping[str, Any], tags: Tags | None, opts: pulumi.ResourceOptions | None) -> None:
+    def __init__(self, kind: str, name: str, props: Mapping[str, object], tags: Tags | None, opts: pulumi.ResourceOptions | None) -> None:
         refuse(f"{kind} {name}", tag_problems(tags or {}))
         super().__init__(kind, name, props, tags, opts)
 
     def azure_tags(self) -> dict[str, str]:
-        """The tags of every child: the component's own and `stack` (project/stack)."""
+        """Return the tags of every child: the component's own and `stack` (project/stack)."""
         return {**self.tags, "stack": this_stack()}
 
     def use_group(self, given: pulumi.Input[str] | ResourceGroup | None) -> None:
-        """Work in the resource group that was given, by name or as another component has it, or in one of its own."""
+        """Set `group` to an existing resource group, by name or from another component. With None, make one."""
         if isinstance(given, ResourceGroup):
             self.group = given
         elif given is not None:
             name = pulumi.Output.from_input(given)
             known = pulumi.Output.all(account(self).subscription_id, name)
-            self.group = ResourceGroup(name, known.apply(lambda words: f"/subscriptions/{words[0]}/resourceGroups/{words[1]}"))
+            self.group = ResourceGroup(name, known.apply(lambda parts: f"/subscriptions/{parts[0]}/resourceGroups/{parts[1]}"))
         else:
             made = az.resources.ResourceGroup(self.child_name("group"), tags=self.azure_tags(), opts=self.child_options())
             self.group = ResourceGroup(made.name, made.id)
 
 
 def account(parent: Component) -> Account:
-    """The account of the component's own provider. Ask once in a component: each call is a look-up."""
+    """Look up the account of the component's provider. Call it once for each component, because each call is a request."""
     found = az.authorization.get_client_config_output(opts=pulumi.InvokeOptions(parent=parent))
     return Account(
         subscription_id=found.apply(lambda known: str(known.subscription_id)), tenant_id=found.apply(lambda known: str(known.tenant_id))
@@ -72,14 +73,14 @@ def account(parent: Component) -> Account:
 
 
 def configured_location(opts: pulumi.ResourceOptions | None = None) -> str | None:
-    """Where the stack's own provider makes things; None where another was handed in, or the settings do not say."""
+    """Return `azure-native:location` of the stack's configuration. None: it is not set, or `opts` give another provider."""
     opts = opts or pulumi.ResourceOptions()
     inherited = opts.parent.get_provider("azure-native:network:VirtualNetwork") if opts.parent else None
     return None if opts.provider or opts.providers or inherited else pulumi.Config("azure-native").get("location")
 
 
-def tag_problems(tags: Mapping[str, Any]) -> list[Problem]:
-    """What Azure would refuse of tags, a line each. Their names are equal whatever the case.
+def tag_problems(tags: Mapping[str, object]) -> list[Problem]:
+    """Return what Azure would refuse of tags. It compares their names without regard to case.
 
     >>> tag_problems({"owner": "ml-platform@acme.io", "expires": "2027-03-31"})
     []
@@ -92,9 +93,8 @@ def tag_problems(tags: Mapping[str, Any]) -> list[Problem]:
         if not 0 < len(str(key)) <= _KEY_LIMIT or _FORBIDDEN.search(str(key)):
             problems.append(Problem("tags", "not a valid tag name", show(key), f"1 to {_KEY_LIMIT} characters without < > % & \\ ? /"))
         elif str(key).lower() in _OWN or str(key).lower().startswith(_RESERVED):
-            problems.append(
-                Problem("tags", "reserved name", show(key), f"any but stack and {', '.join(_RESERVED)}...", "choose another name")
-            )
+            allowed = f"any name but stack and names that begin with {', '.join(_RESERVED)}"
+            problems.append(Problem("tags", "reserved name", show(key), allowed, "choose another name"))
         elif lower.count(str(key).lower()) > 1:
             problems.append(Problem("tags", "keys differ only in case", show(key), "each key once", "remove one of them"))
     if len(tags) > _MOST:
@@ -102,8 +102,8 @@ def tag_problems(tags: Mapping[str, Any]) -> list[Problem]:
     return problems
 
 
-def group_problems(given: Any) -> list[Problem]:
-    """Why this cannot be the name of a resource group; an output is looked at by Azure."""
+def group_problems(given: object) -> list[Problem]:
+    """Return what is wrong with the name of a resource group. Outputs are left to Azure to check."""
     if isinstance(given, str) and not _GROUP_NAME.fullmatch(given):
         return [Problem("resource_group", "not a name", show(given), "the name of a resource group", "write the last part of its id")]
     return []

@@ -1,4 +1,4 @@
-"""What a bucket's account, blob service and lifecycle say: pure."""
+"""Settings of a bucket's storage account and blob service, its lifecycle rules, and ids of containers. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from typing import Any, NamedTuple
 
 from ...problems import Problem, show
 from ..spec.fields import ANYWHERE
+
+__all__ = [
+    "ContainerParts",
+    "account_settings",
+    "blob_settings",
+    "existing_problems",
+    "lifecycle",
+    "namespace_problems",
+    "split_container_id",
+]
 
 _RUN_DAYS = 7
 _DATA_DAYS = 30
@@ -24,29 +34,31 @@ _CONTAINER_FORM = (
 
 
 class ContainerParts(NamedTuple):
-    """What a container's id says."""
+    """Parts of a container's resource id."""
 
     account: str
     container: str
     account_id: str
 
 
-def account_settings(open_to: Sequence[str], key: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A storage account's own settings: no keys, no public containers, TLS 1.2; three copies in three zones would be ZRS, and dearer.
+def account_settings(open_to: Sequence[str], key: Mapping[str, object] | None) -> dict[str, Any]:
+    """Return the arguments of a StorageAccount: no account keys, no public containers, TLS 1.2, locally redundant storage (LRS).
 
-    Without `open_to` it has no public endpoint at all. With addresses these alone come in, with `internet` everybody who has rights:
-    identities are asked for either way. Services that Microsoft calls trusted (backup, its own logs) may come.
+    With an empty `open_to` the account has no public endpoint. With addresses, only they reach it; with `internet`, every address does.
+    Access always needs an identity with a role. Azure's trusted services may connect. LRS is cheaper than copies in three zones (ZRS).
+
+    `key`: vault_uri, key_name and user_id of a customer-managed key; None: Microsoft's keys.
     """
     anywhere = ANYWHERE in open_to
     rules = [{"action": "Allow", "i_p_address_or_range": address} for address in open_to if address != ANYWHERE]
-    encryption: dict[str, Any] = {
+    encryption: dict[str, object] = {
         "key_source": "Microsoft.Storage",
         "require_infrastructure_encryption": True,
         "services": {"blob": {"enabled": True, "key_type": "Account"}, "file": {"enabled": True, "key_type": "Account"}},
     }
     if key:
         encryption["key_source"] = "Microsoft.Keyvault"
-        # no version: the account follows the key's rotation
+        # without a version, the account uses the newest version after each rotation
         encryption["key_vault_properties"] = {"key_vault_uri": key["vault_uri"], "key_name": key["key_name"]}
         encryption["encryption_identity"] = {"encryption_user_assigned_identity": key["user_id"]}
     return {
@@ -70,7 +82,7 @@ def account_settings(open_to: Sequence[str], key: Mapping[str, Any] | None) -> d
 
 
 def blob_settings(versions: bool) -> dict[str, Any]:
-    """Both soft deletes, and versions where the namespace is flat: Azure has none in a hierarchical one."""
+    """Return the arguments of BlobServiceProperties: soft delete of blobs and containers, and versioning if `versions`."""
     return {
         "is_versioning_enabled": versions,
         "delete_retention_policy": {"enabled": True, "days": _RUN_DAYS},
@@ -78,48 +90,51 @@ def blob_settings(versions: bool) -> dict[str, Any]:
     }
 
 
-def lifecycle(container: str, versions: bool) -> list[dict[str, Any]]:
-    """The rules of a bucket with data: current blobs stay for ever, so no rule can remove the last good checkpoint.
+def lifecycle(container: str, versions: bool) -> list[dict[str, object]]:
+    """Return the lifecycle rules of a data bucket. No rule deletes a current blob, so none can delete the last good checkpoint.
 
-    The trainer drops an old checkpoint only after a newer one is committed, and each attempt writes names of its own. So what is not
-    current is superseded: it goes after 30 days, and after 7 below gpuyard/runs/, where a checkpoint is large. Blocks that no upload
-    finished go by themselves after a week. Without versions there is nothing to clear but snapshots, which nothing here makes.
+    The trainer deletes an old checkpoint only after a newer one is committed, and each attempt uses blob names of its own. Older
+    versions are deleted after 7 days below gpuyard/runs/, where checkpoints are large, and after 30 days elsewhere. Azure itself
+    deletes uncommitted blocks after a week. Without `versions` the rules delete old snapshots, which gpuyard never makes.
     """
     kind = "version" if versions else "snapshot"
-    return [_old(kind, "superseded-in-runs", _RUN_DAYS, [f"{container}/gpuyard/runs/"]), _old(kind, "superseded", _DATA_DAYS, [])]
+    return [
+        _delete_old(kind, "superseded-in-runs", _RUN_DAYS, [f"{container}/gpuyard/runs/"]),
+        _delete_old(kind, "superseded", _DATA_DAYS, []),
+    ]
 
 
-def _old(kind: str, name: str, days: int, below: list[str]) -> dict[str, Any]:
-    where = {"prefix_match": below} if below else {}
+def _delete_old(kind: str, name: str, days: int, prefixes: list[str]) -> dict[str, object]:
+    matching = {"prefix_match": prefixes} if prefixes else {}
     return {
         "name": name,
         "enabled": True,
         "type": "Lifecycle",
         "definition": {
-            "filters": {"blob_types": ["blockBlob"], **where},
+            "filters": {"blob_types": ["blockBlob"], **matching},
             "actions": {kind: {"delete": {"days_after_creation_greater_than": days}}},
         },
     }
 
 
 def split_container_id(container_id: str) -> ContainerParts:
-    """The account and the container of a container's id."""
+    """Split a container's resource id. Raises ValueError for anything else."""
     match = _CONTAINER.fullmatch(container_id)
     if match is None:
         raise ValueError(f"{container_id!r} is not {_CONTAINER_FORM}")
     return ContainerParts(match["account"], match["container"], match["account_id"])
 
 
-def existing_problems(bucket: Any) -> list[Problem]:
-    """Why this cannot be an existing container."""
+def existing_problems(bucket: object) -> list[Problem]:
+    """Return what is wrong with the resource id of an existing container."""
     if isinstance(bucket, str) and _CONTAINER.fullmatch(bucket):
         return []
     fix = "`az storage container-rm show --query id` prints it"
     return [Problem("existing", "not the id of a container", show(bucket), _CONTAINER_FORM, fix)]
 
 
-def namespace_problems(namespace: Any) -> list[Problem]:
-    """Why this is no kind of namespace."""
+def namespace_problems(namespace: object) -> list[Problem]:
+    """Return what is wrong with the namespace of a bucket."""
     if namespace in ("flat", "hierarchical"):
         return []
     allowed = "flat (with object versions) or hierarchical (without object versions)"

@@ -1,32 +1,37 @@
-"""Subnets of a network: pure. A subnet on Azure spans all zones of a region, so adding a zone or a pool moves nothing."""
+"""IPv4 ranges of a network's subnets, and which zones a network may have. Pure.
+
+A subnet on Azure spans all zones of a region, so adding a zone changes no range.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...problems import Problem, show
 from ..validation.network import network_problems, size_problems
 
+__all__ = ["DEFAULT_CIDR", "ZONES", "SubnetPlan", "cidr_problems", "plan_subnets", "spec_problems", "zone_problems"]
+
 DEFAULT_CIDR = "10.0.0.0/16"
 ZONES = ("1", "2", "3")
-"""Names of zones in every region that has some."""
+"""Names of the availability zones, the same in every region that has zones."""
 _WIDEST, _NARROWEST = 16, 22
-_ENDPOINTS_PREFIX = 26  # 59 private endpoints: Azure keeps five addresses of each subnet
+_ENDPOINTS_PREFIX = 26  # 59 private endpoints: Azure reserves 5 of the 64 addresses
 
 
 class SubnetPlan(NamedTuple):
-    """Subnets, in CIDR notation."""
+    """The ranges of a network's subnets in CIDR notation."""
 
     nodes: str
-    """The lower half, for the machines of all zones."""
+    """The first half of the network, for the machines of all zones."""
     endpoints: str
-    """The last addresses, for private endpoints; what is between stays free."""
+    """The last 64 addresses, for private endpoints. The addresses between the two subnets stay free."""
 
 
 def plan_subnets(cidr: str) -> SubnetPlan:
-    """The subnets of a network. Raises ValueError on what `cidr_problems` names.
+    """Return the subnets of a network. Raises ValueError for a network that `cidr_problems` refuses.
 
     >>> plan_subnets("10.0.0.0/16")
     SubnetPlan(nodes='10.0.0.0/17', endpoints='10.0.255.192/26')
@@ -38,18 +43,18 @@ def plan_subnets(cidr: str) -> SubnetPlan:
     return SubnetPlan(str(next(network.subnets())), f"{ipaddress.IPv4Address(last)}/{_ENDPOINTS_PREFIX}")
 
 
-def spec_problems(fields: Mapping[str, Any]) -> list[Problem]:
-    """Return the problems of a network to create, which NetworkSpec cannot see."""
+def spec_problems(fields: Mapping[str, object]) -> list[Problem]:
+    """Return the problems of a network to create that NetworkSpec cannot see. `fields`: as the user wrote them."""
     return network_problems(fields, DEFAULT_CIDR, cidr_problems, zone_problems)
 
 
 def cidr_problems(cidr: str) -> list[Problem]:
-    """Return a problem if the network is too large or too small."""
+    """Return a problem if the network is too large or too small. Raises ValueError for text that is no IPv4 network."""
     return size_problems(cidr, _WIDEST, _NARROWEST)
 
 
 def zone_problems(zones: Sequence[str]) -> list[Problem]:
-    """Return the problems of the zones of a network."""
+    """Return what is wrong with the zones of a network."""
     allowed = ", ".join(ZONES)
     if not zones:
         return [Problem("zones", "no zone", "none", f"at least one of {allowed}", 'list the zones of the pools, such as ["1"]')]

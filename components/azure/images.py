@@ -1,11 +1,13 @@
-"""Microsoft's machine images for GPU sizes. Pure, without the SDK: `gpuyard pin` reads it too."""
+"""Machine images for GPU sizes: Microsoft's HPC images, URNs and resource ids. Pure, without the SDK: `gpuyard pin` uses it too."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...problems import Problem, show
+
+__all__ = ["NEWEST", "ImageUrn", "image_problems", "image_reference", "image_urn"]
 
 _URN = re.compile(r"(?P<publisher>[\w.-]+):(?P<offer>[\w.-]+):(?P<sku>[\w.-]+):(?P<version>latest|\d+\.\d+\.\d+)")
 _ID = re.compile(
@@ -14,10 +16,11 @@ _ID = re.compile(
     re.IGNORECASE,
 )
 NEWEST = "latest"
+"""Version of a URN that Azure replaces with the newest version when a machine is made."""
 
 
 class ImageUrn(NamedTuple):
-    """An image of the marketplace."""
+    """URN of a marketplace image. Its text is PUBLISHER:OFFER:SKU:VERSION."""
 
     publisher: str
     offer: str
@@ -28,23 +31,23 @@ class ImageUrn(NamedTuple):
         return ":".join(self)
 
 
-# Ubuntu with drivers, InfiniBand, NCCL and the container toolkit: github.com/Azure/azhpc-images. What is missing has none.
+# Ubuntu with drivers, InfiniBand, NCCL and the container toolkit, by architecture: github.com/Azure/azhpc-images
 _HPC = {"x86_64": ImageUrn("microsoft-dsvm", "ubuntu-hpc", "2204", NEWEST)}
 
 
 def image_urn(service: str, architecture: str) -> ImageUrn | None:
-    """The image that a service's machines have by default; None: there is none, or the service chooses."""
+    """Return the default image of a service's machines; None: there is none for the architecture, or the service chooses."""
     return _HPC.get(architecture) if service == "vms" else None
 
 
-def image_reference(image: str) -> dict[str, Any]:
-    """An image as a scale set takes it."""
+def image_reference(image: str) -> dict[str, str]:
+    """Return the `image_reference` of a scale set for a URN or a resource id."""
     match = _URN.fullmatch(image)
-    return dict(match.groupdict()) if match else {"id": image}
+    return match.groupdict() if match else {"id": image}
 
 
-def image_problems(image: Any) -> list[Problem]:
-    """Why this cannot name an image."""
+def image_problems(image: object) -> list[Problem]:
+    """Return what is wrong with the name of an image. None, for the default image, is right."""
     if not isinstance(image, str) or _URN.fullmatch(image) or _ID.fullmatch(image):
         return []
     allowed = "PUBLISHER:OFFER:SKU:VERSION of the marketplace, or the resource id of an image or a gallery's image"

@@ -1,4 +1,4 @@
-"""CI subjects as Azure takes them: word for word. Pure."""
+"""Subjects of CI tokens that Azure accepts: exact ones, without patterns. Pure."""
 
 from __future__ import annotations
 
@@ -7,23 +7,18 @@ from collections.abc import Sequence
 from ...problems import Problem, show
 from ..validation.submitters import subject_problems
 
+__all__ = ["exact_subject_problems"]
+
 _MOST = 20  # federated credentials of one identity: learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations
 
 
 def exact_subject_problems(subjects: Sequence[str]) -> list[Problem]:
-    """Return the problems of subjects. Entra does not expand a `*`: no token ever has that subject."""
+    """Return what is wrong with the subjects. Entra compares subjects literally, so one with a `*` would match no token."""
     problems = subject_problems(subjects)
-    problems += [
-        Problem(
-            f"submitters.{index}",
-            "Azure compares subjects exactly and expands no *",
-            show(subject),
-            "a complete subject, without *",
-            "list each branch or environment",
-        )
-        for index, subject in enumerate(subjects)
-        if subject.endswith("*")
-    ]
+    for index, subject in enumerate(subjects):
+        if subject.endswith("*"):
+            what, fix = "Azure compares subjects exactly and expands no *", "list each branch or environment"
+            problems.append(Problem(f"submitters.{index}", what, show(subject), "a complete subject, without *", fix))
     if len(subjects) > _MOST:
         fix = "use an environment instead of branches"
         problems.append(Problem("submitters", "too many subjects", str(len(subjects)), f"at most {_MOST} for one identity", fix))

@@ -37,7 +37,9 @@ def _region(region: str | None) -> list[Problem]:
     if region is None or _LOCATION.fullmatch(region):
         return []
     fix = f"write {region.replace(' ', '').lower()}"
-    return [Problem("azure-native:location", "not a region's short name", show(region), "small letters and digits, such as eastus", fix)]
+    return [
+        Problem("azure-native:location", "not a region's short name", show(region), "lower-case letters and digits, such as eastus", fix)
+    ]
 
 
 yard_problems = partial(

@@ -1,4 +1,7 @@
-"""Addresses of a network and of a pool's fabric: pure. A zone never moves another: all zones of a region share its one subnet."""
+"""IPv4 ranges of a network's subnet and of the fabric networks, and which zones a network may have. Pure.
+
+All zones of a region share one subnet, so adding a zone changes no range.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,25 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
 
 from ...problems import Problem, show
 from ..validation.network import network_problems, size_problems
 
+__all__ = ["DEFAULT_CIDR", "cidr_problems", "fabric_cidrs", "region_of", "spec_problems", "subnet_cidr", "zone_problems"]
+
 DEFAULT_CIDR = "10.0.0.0/16"
 _WIDEST, _NARROWEST = 12, 20
 _ZONE = re.compile(r"([a-z]+-[a-z]+\d+)-([a-z])")
-# Each fabric network of a pool is a network of its own; on one machine no two cards may be in ranges that overlap, so these stand
-# apart from each other and from any network a yard can have: cloud.google.com/vpc/docs/subnets#valid-ranges has this one, values.py not.
+# The NICs of one machine must be in ranges that do not overlap. A yard's network cannot use this block (spec/fields.py), but Google
+# allows it: cloud.google.com/vpc/docs/subnets#valid-ranges
 _FABRIC_BASE = "198.18.0.0/15"
 _FABRIC_PREFIX = 20  # 4,091 machines
 
 
 def subnet_cidr(cidr: str) -> str:
-    """The subnet's part of the network: its first half. The other half stays free, for what may stand beside it one day.
+    """Return the range of the subnet: the first half of the network. The second half stays free for later use.
+
+    Raises ValueError for a network that `cidr_problems` refuses.
 
     >>> subnet_cidr("10.40.0.0/16")
     '10.40.0.0/17'
@@ -32,7 +38,7 @@ def subnet_cidr(cidr: str) -> str:
 
 
 def fabric_cidrs(number: int) -> list[str]:
-    """The ranges of so many fabric networks, always the same: pools do not see each other's.
+    """Return the ranges of a pool's fabric networks. Every pool has the same ones, because pools' fabrics are not connected.
 
     >>> fabric_cidrs(2)
     ['198.18.0.0/20', '198.18.16.0/20']
@@ -41,7 +47,7 @@ def fabric_cidrs(number: int) -> list[str]:
 
 
 def region_of(zone: str) -> str:
-    """The region a zone is in.
+    """Return the region of a zone.
 
     >>> region_of("us-central1-a")
     'us-central1'
@@ -49,18 +55,21 @@ def region_of(zone: str) -> str:
     return zone.rpartition("-")[0]
 
 
-def spec_problems(fields: Mapping[str, Any], region: str | None) -> list[Problem]:
-    """Return the problems of a network to create, which NetworkSpec cannot see. `region`: the provider's."""
+def spec_problems(fields: Mapping[str, object], region: str | None) -> list[Problem]:
+    """Return the problems of a network to create that NetworkSpec cannot see.
+
+    `fields`: as the user wrote them. `region`: the provider's, None if it is not known yet.
+    """
     return network_problems(fields, DEFAULT_CIDR, cidr_problems, lambda zones: zone_problems(zones, region))
 
 
 def cidr_problems(cidr: str) -> list[Problem]:
-    """Return a problem if the network is too large or too small."""
+    """Return a problem if the network is too large or too small. Raises ValueError for text that is no IPv4 network."""
     return size_problems(cidr, _WIDEST, _NARROWEST)
 
 
 def zone_problems(zones: Sequence[str], region: str | None = None) -> list[Problem]:
-    """Return the problems of the zones of a network. `region`: the provider's, None if unknown."""
+    """Return what is wrong with the zones of a network. `region`: the provider's, None if it is not known yet."""
     example = f"{region or 'us-central1'}-a"
     if not zones:
         return [Problem("zones", "no zone", "none", "at least one", f"list the zones of the pools, such as [{example}]")]

@@ -1,23 +1,24 @@
-"""Tags as Google's labels: small letters, digits, _ and -, at most 63 of them. Pure."""
+"""Google Cloud labels made from tags: lower-case letters, digits, _ and -, at most 63 characters. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from ...problems import Problem, show
+
+__all__ = ["STACK_LABEL", "label_value", "labels", "tag_problems"]
 
 _KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LIMIT = 63
 STACK_LABEL = "gpuyard_stack"
-"""The label that everything of a stack has, and every job sent to it (training_jobs/clouds/gcp.py): budgets go by it."""
+"""Label of all resources of a stack and of every job submitted to it (training_jobs/clouds/gcp.py). Budgets filter by it."""
 _OWN = (STACK_LABEL, "name")
 _MOST = 64 - len(_OWN)  # cloud.google.com/compute/docs/labeling-resources#restrictions
 
 
 def labels(tags: Mapping[str, str], stack: str, name: str) -> dict[str, str]:
-    """The labels of a resource: its component's tags, the stack and its own name, each as Google takes it.
+    """Return the labels of a resource: its component's tags, the stack and its own name, with legal values.
 
     >>> labels({"owner": "ml-platform@acme.io"}, "gpuyard/dev-gcp", "net")
     {'owner': 'ml-platform-acme-io', 'gpuyard_stack': 'gpuyard-dev-gcp', 'name': 'net'}
@@ -26,7 +27,10 @@ def labels(tags: Mapping[str, str], stack: str, name: str) -> dict[str, str]:
 
 
 def label_value(text: str) -> str:
-    """A text as a label's value, by the rule of the jobs' labels: what is not allowed is a dash, of what is too long the end stays.
+    """Return text as a legal label value: lower case, a dash for each illegal character, the last 63 characters.
+
+    Submitters make the labels of jobs in the same way.
+
 
     >>> label_value("Team NLP")
     'team-nlp'
@@ -34,8 +38,11 @@ def label_value(text: str) -> str:
     return re.sub(r"[^a-z0-9_-]", "-", text.lower())[-_LIMIT:].lstrip("-_")
 
 
-def tag_problems(tags: Mapping[str, Any]) -> list[Problem]:
-    """What Google would refuse of tags, a line each. Values are made legal, keys are not: two of them could become one.
+def tag_problems(tags: Mapping[str, object]) -> list[Problem]:
+    """Return what is wrong with tags that become labels.
+
+    Values are made legal by `label_value`. Keys are not changed, because two keys could become the same.
+
 
     >>> tag_problems({"owner": "ml-platform@acme.io", "expires": "2027-03-31"})
     []
@@ -47,7 +54,7 @@ def tag_problems(tags: Mapping[str, Any]) -> list[Problem]:
         if key in _OWN:
             problems.append(Problem("tags", "reserved key", show(key), f"any key but {' and '.join(_OWN)}", "choose another key"))
         elif not _KEY.fullmatch(str(key)):
-            allowed = "a small letter, then small letters, digits, _ and -, at most 63 characters"
+            allowed = "a lower-case letter, then lower-case letters, digits, _ and -, at most 63 characters"
             problems.append(Problem("tags", "not a valid label key", show(key), allowed))
     if len(tags) > _MOST:
         problems.append(Problem("tags", "too many tags", str(len(tags)), f"at most {_MOST}", "remove some"))

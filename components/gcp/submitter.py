@@ -1,4 +1,4 @@
-"""Who may submit without a person: CI jobs, by the subject of their token. No key is ever made."""
+"""Workload identity federation for CI pipelines that submit jobs: their OIDC tokens become a service account, without keys."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from .identity import Identity
 from .project import GcpComponent, ProjectLookup
 from .roles import ACT_AS, FEDERATED
 
+__all__ = ["make_submitter", "members", "pool_id", "token_condition", "token_condition_problems"]
+
 _DIGEST = 16
 _CONDITION_LIMIT = 4096  # characters: cloud.google.com/iam/docs/reference/rest/v1/projects.locations.workloadIdentityPools.providers
 
@@ -23,7 +25,10 @@ _CONDITION_LIMIT = 4096  # characters: cloud.google.com/iam/docs/reference/rest/
 def make_submitter(
     parent: GcpComponent, subjects: Sequence[str], job: Identity, project: ProjectLookup
 ) -> tuple[Identity, pulumi.Output[str]]:
-    """Their service account, and the provider that a pipeline names to become it. It may start jobs as `job` and as nobody else."""
+    """Make the submitter's service account and the workload identity provider that pipelines use to become it. Returns both.
+
+    The submitter may run jobs as `job` and as no other service account.
+    """
     identity = Identity(
         parent.child_name("submitter"),
         purpose="pipelines that submit jobs",
@@ -59,16 +64,19 @@ def make_submitter(
             parent.child_name(f"pipelines-{number}"),
             service_account_id=identity.id,
             role=FEDERATED,
-            member=pool.name.apply(lambda name, who=who: f"{who[0]}://iam.googleapis.com/{name}/{who[1]}"),
+            member=pool.name.apply(lambda pool_name, member=member: f"{member[0]}://iam.googleapis.com/{pool_name}/{member[1]}"),
             opts=parent.child_options(),
         )
-        for number, who in enumerate(members(subjects))
+        for number, member in enumerate(members(subjects))
     ]
     return identity, after(provider.name, [grant.id for grant in grants])
 
 
 def pool_id(account: str) -> str:
-    """The id of the pool, by the account's digits: Google keeps the id of a deleted pool for 30 days, and a yard may come back before that.
+    """Return the id of the workload identity pool, made from the unique id of the submitter's account.
+
+    Google reserves the id of a deleted pool for 30 days. A yard that is recreated earlier has a new account, so it gets a new id.
+
 
     >>> pool_id("103212345678901234567")
     'gpuyard-b20af4f9ac3fe4c8'
@@ -77,32 +85,32 @@ def pool_id(account: str) -> str:
 
 
 def token_condition(subjects: Sequence[str]) -> str:
-    """Whose tokens the provider takes, in Google's CEL: these subjects and no others.
+    """Return the provider's condition in CEL: it accepts tokens with these subjects only. A * at the end matches any rest.
 
     >>> token_condition(["repo:acme/nlp:ref:refs/heads/main", "repo:acme/nlp:ref:refs/tags/*"])
     'assertion.sub in ["repo:acme/nlp:ref:refs/heads/main"] || assertion.sub.startsWith("repo:acme/nlp:ref:refs/tags/")'
     """
     exact = sorted(subject for subject in subjects if not subject.endswith("*"))
-    words = [f"assertion.sub in {json.dumps(exact)}"] if exact else []
-    words += [f"assertion.sub.startsWith({json.dumps(subject[:-1])})" for subject in sorted(subjects) if subject.endswith("*")]
-    return " || ".join(words)
+    parts = [f"assertion.sub in {json.dumps(exact)}"] if exact else []
+    parts += [f"assertion.sub.startsWith({json.dumps(subject[:-1])})" for subject in sorted(subjects) if subject.endswith("*")]
+    return " || ".join(parts)
 
 
 def token_condition_problems(subjects: Sequence[str]) -> list[Problem]:
-    """Why Google would not take so many subjects."""
+    """Return a problem if the subjects make a condition that is too long for Google."""
     length = len(token_condition(subjects))
     if length <= _CONDITION_LIMIT:
         return []
-    what = f"together they make a token condition of {length} characters"
-    allowed, fix = (
-        f"a condition of at most {_CONDITION_LIMIT} characters",
-        "replace some by one that ends in *, such as repo:ORG/REPOSITORY:*",
-    )
-    return [Problem("submitters", what, f"{len(subjects)} subjects", allowed, fix)]
+    what, got = f"together they make a token condition of {length} characters", f"{len(subjects)} subjects"
+    fix = "replace some by one that ends in *, such as repo:ORG/REPOSITORY:*"
+    return [Problem("submitters", what, got, f"a condition of at most {_CONDITION_LIMIT} characters", fix)]
 
 
 def members(subjects: Sequence[str]) -> list[tuple[str, str]]:
-    """Who may become the submitter: each exact subject, and of one that ends in `*` those of its repository that the condition lets in.
+    """Return the IAM members that may become the submitter, as kind and path.
+
+    An exact subject is one member. For a subject that ends in `*`, the member is its repository; the token condition limits it further.
+
 
     >>> members(["repo:acme/nlp:ref:refs/heads/main", "repo:acme/llm:ref:refs/tags/*"])
     [('principal', 'subject/repo:acme/nlp:ref:refs/heads/main'), ('principalSet', 'attribute.repository/acme/llm')]

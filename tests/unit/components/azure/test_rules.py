@@ -211,7 +211,7 @@ def test_a_storage_account_is_open_only_to_open_to() -> None:
 
 def test_no_lifecycle_rule_deletes_current_blobs() -> None:
     for versions in (True, False):
-        rules = bucket_rules.lifecycle("runs", versions)
+        rules: list[Any] = bucket_rules.lifecycle("runs", versions)
         assert {action for rule in rules for action in rule["definition"]["actions"]} == {"version" if versions else "snapshot"}
         assert rules[0]["definition"]["filters"]["prefix_match"] == ["runs/gpuyard/runs/"]
     assert bucket_rules.blob_settings(False)["is_versioning_enabled"] is False

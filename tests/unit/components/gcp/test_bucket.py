@@ -57,7 +57,8 @@ def test_the_golden_bucket(record: Any, on_destroy: str, hierarchical: bool) -> 
 
 @pytest.mark.parametrize("versions", [True, False])
 def test_no_rule_deletes_a_current_object(versions: bool) -> None:
-    deletes = [rule["condition"] for rule in data_lifecycle(versions) if rule["action"]["type"] == "Delete"]
+    rules: list[Any] = data_lifecycle(versions)
+    deletes = [rule["condition"] for rule in rules if rule["action"]["type"] == "Delete"]
     assert all(condition["with_state"] == "ARCHIVED" for condition in deletes)
     assert bool(deletes) == versions
     assert {"age": 365} in [rule["condition"] for rule in log_lifecycle()]

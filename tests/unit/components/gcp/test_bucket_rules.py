@@ -46,7 +46,8 @@ keys = st.sampled_from(
 @given(keys, st.integers(0, 10_000), st.booleans())
 def test_current_objects_are_never_deleted(key: str, days: int, versions: bool) -> None:
     assert not removable(data_lifecycle(versions=versions), key, current=True, days=days)
-    for rule in data_lifecycle(versions=versions):
+    rules: list[Any] = data_lifecycle(versions=versions)
+    for rule in rules:
         if rule["action"]["type"] == "Delete":  # never by age alone, and never a live version
             assert rule["condition"]["with_state"] == "ARCHIVED"
             assert "age" not in rule["condition"]
@@ -77,7 +78,7 @@ def test_a_legal_name_passes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ab", "x" * 64, "Acme", "-acme", "acme-", "goog-x", "gs://acme", "acme/data", "", None, 7])
-def test_an_illegal_name_is_told(name: Any) -> None:
-    told = str(*existing_problems(name))
-    assert told.startswith(f"existing: not the name of a bucket, got {show(name)}, allowed: 3 to 63 of")
-    assert ("without gs:// and path" in told) == ("/" in str(name))
+def test_an_illegal_name_is_reported(name: Any) -> None:
+    text = str(*existing_problems(name))
+    assert text.startswith(f"existing: not the name of a bucket, got {show(name)}, allowed: 3 to 63 characters of")
+    assert ("without gs:// and path" in text) == ("/" in str(name))

@@ -152,7 +152,7 @@ ELSEWHERE = {"mode": "reservation", "reservation": "projects/acme-ml/zones/us-ea
         ({**VMS, "machine": "a3-highgpu-2g"}, {}, ["capacity: wrong value, got 'on_demand'", "spot, flex_start for a3-highgpu-2g"]),
         ({**VMS, "keep_alive_minutes": 5}, {}, ["keep_alive_minutes: wrong value, got 5, allowed: 0 where service is vms"]),
         (VMS, {"expires": "tomorrow"}, ["tags.expires: not a date, got 'tomorrow', allowed: a quoted date"]),
-        (VMS, {"Team": "nlp"}, ["tags: not a valid label key, got 'Team', allowed: a small letter"]),
+        (VMS, {"Team": "nlp"}, ["tags: not a valid label key, got 'Team', allowed: a lower-case letter"]),
         (
             {**VMS, "machine": "a3-ultragpu-8", "zone": "x", "image": "y", "disk_gib": 1},
             {},

@@ -37,7 +37,7 @@ def test_resources_and_jobs_of_a_stack_get_the_same_label(text: str) -> None:
     ("tags", "told"),
     [
         ({"owner": "ml@acme.io", "cost-center": "7"}, []),
-        ({"Team": "nlp"}, ["tags: not a valid label key, got 'Team', allowed: a small letter"]),
+        ({"Team": "nlp"}, ["tags: not a valid label key, got 'Team', allowed: a lower-case letter"]),
         ({"7team": "nlp"}, ["tags: not a valid label key, got '7team'"]),
         ({"k" * 64: "x"}, ["at most 63 characters"]),
         ({YARDS: "x"}, ["allowed: any key but gpuyard_stack and name"]),

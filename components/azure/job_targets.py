@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ..job_targets import JobSettings, of_machine, shared
 from ..spec.pool import GpuPoolSpec
@@ -26,7 +25,7 @@ class TargetContext:
 
 def azureml_target(
     name: str, spec: GpuPoolSpec, expires: str | None, context: TargetContext, *, compute: str, identity_client_id: str
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the job target of a pool that is a cluster of the workspace."""
     return {
         **shared("azureml", name, context.given, context.run_bucket, context.buckets),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ..job_targets import JobSettings, of_machine, shared
 from ..spec.pool import GpuPoolSpec, Reservation
@@ -36,7 +35,7 @@ def vertex_target(
     service_account: str,
     network_attachment: str,
     persistent_resource: str | None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the job target of a pool that Vertex AI runs jobs on."""
     row = spec.row("gcp")
     return {

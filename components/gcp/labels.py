@@ -31,7 +31,6 @@ def label_value(text: str) -> str:
 
     Submitters make the labels of jobs in the same way.
 
-
     >>> label_value("Team NLP")
     'team-nlp'
     """
@@ -42,7 +41,6 @@ def tag_problems(tags: Mapping[str, object]) -> list[Problem]:
     """Return what is wrong with tags that become labels.
 
     Values are made legal by `label_value`. Keys are not changed, because two keys could become the same.
-
 
     >>> tag_problems({"owner": "ml-platform@acme.io", "expires": "2027-03-31"})
     []

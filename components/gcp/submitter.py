@@ -77,7 +77,6 @@ def pool_id(account: str) -> str:
 
     Google reserves the id of a deleted pool for 30 days. A yard that is recreated earlier has a new account, so it gets a new id.
 
-
     >>> pool_id("103212345678901234567")
     'gpuyard-b20af4f9ac3fe4c8'
     """
@@ -110,7 +109,6 @@ def members(subjects: Sequence[str]) -> list[tuple[str, str]]:
     """Return the IAM members that may become the submitter, as kind and path.
 
     An exact subject is one member. For a subject that ends in `*`, the member is its repository; the token condition limits it further.
-
 
     >>> members(["repo:acme/nlp:ref:refs/heads/main", "repo:acme/llm:ref:refs/tags/*"])
     [('principal', 'subject/repo:acme/nlp:ref:refs/heads/main'), ('principalSet', 'attribute.repository/acme/llm')]

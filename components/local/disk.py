@@ -11,7 +11,7 @@ import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
@@ -109,7 +109,7 @@ class PoolProvider(_OnDisk):
                 (path / "pool.json").unlink(missing_ok=True)  # a process that waits for the lock must not find a pool afterwards
                 remove_tree(path)
 
-    def _write(self, path: Path, content: str) -> dict[str, Any]:
+    def _write(self, path: Path, content: str) -> dict[str, str]:
         make_private(path)
         with locked(path):
             nodes = len(json.loads(content)["nodes"])

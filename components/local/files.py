@@ -35,7 +35,7 @@ _Result = TypeVar("_Result")
 
 
 class Refused(Exception):  # noqa: N818 the message starts with this name
-    """An operation that would lose data or disturb a running job, or that the file system refuses. Nothing was changed."""
+    """The operation would lose data or disturb a running job, or the file system does not allow it."""
 
 
 def explain_os_errors(method: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:

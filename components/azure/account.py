@@ -18,7 +18,7 @@ __all__ = ["Account", "AzureComponent", "ResourceGroup", "account", "configured_
 _FORBIDDEN = re.compile(r"[<>%&\\?/\x00-\x1f]")
 _OWN = ("stack",)
 _RESERVED = ("microsoft", "azure", "windows")
-_KEY_LIMIT, _VALUE_LIMIT = 128, 256  # 512 elsewhere, 128 on storage accounts
+_KEY_LIMIT, _VALUE_LIMIT = 128, 256  # names may have 512 characters, but only 128 on storage accounts
 _MOST = 50 - len(_OWN)
 _GROUP_NAME = re.compile(r"[\w().-]{0,89}[\w()-]")
 
@@ -38,7 +38,7 @@ class ResourceGroup(NamedTuple):
 
 
 class AzureComponent(Component):
-    """Base class of Azure components. Their children get the tags of `azure_tags` and are in the resource group `group`."""
+    """Base class of Azure components. Children get the tags of `azure_tags` and belong to the resource group `group`."""
 
     cloud: ClassVar[str] = "azure"
     group: ResourceGroup
@@ -80,7 +80,7 @@ def configured_location(opts: pulumi.ResourceOptions | None = None) -> str | Non
 
 
 def tag_problems(tags: Mapping[str, object]) -> list[Problem]:
-    """Return what Azure would refuse of tags. It compares their names without regard to case.
+    """Return a problem for each tag that Azure would refuse. Azure ignores the case of tag names.
 
     >>> tag_problems({"owner": "ml-platform@acme.io", "expires": "2027-03-31"})
     []

@@ -16,7 +16,7 @@ _ID = re.compile(
     re.IGNORECASE,
 )
 NEWEST = "latest"
-"""Version of a URN that Azure replaces with the newest version when a machine is made."""
+"""The version in a URN that means the newest image at the time a machine is made."""
 
 
 class ImageUrn(NamedTuple):
@@ -47,7 +47,7 @@ def image_reference(image: str) -> dict[str, str]:
 
 
 def image_problems(image: object) -> list[Problem]:
-    """Return what is wrong with the name of an image. None, for the default image, is right."""
+    """Return a problem unless the value is a URN, the resource id of an image, or None for the default image."""
     if not isinstance(image, str) or _URN.fullmatch(image) or _ID.fullmatch(image):
         return []
     allowed = "PUBLISHER:OFFER:SKU:VERSION of the marketplace, or the resource id of an image or a gallery's image"

@@ -1,4 +1,4 @@
-"""What `pulumi` runs: settings -> components -> exports."""
+"""The Pulumi program that `pulumi up` runs: settings -> components -> exports."""
 
 from gpuyard.stacks.program import run
 

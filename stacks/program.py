@@ -28,9 +28,9 @@ def run() -> None:
 
 
 def declare(settings: StackSettings) -> None:
-    """Make the components of a yard and export what users and `gpuyard` need of it."""
+    """Create the components of a yard, and export `yard`, `job_targets` and the outputs that users need."""
     cloud, tags = registry.cloud(settings.cloud), settings.all_tags
-    _refuse_what_the_cloud_would(cloud, settings)
+    _check_yard(cloud, settings)
     network = _network(cloud, settings.network, tags)
     buckets = {name: _bucket(cloud, name, bucket, tags) for name, bucket in settings.buckets.items()}
     pools = {name: cloud.GpuPool(name, _pinned(settings, name), network=network, tags=tags) for name in settings.pools}
@@ -48,7 +48,7 @@ def declare(settings: StackSettings) -> None:
     if settings.budget is not None:
         cloud.Budget(_BUDGET, owner=settings.owner, **settings.budget.model_dump(), tags=tags)
     pulumi.export("yard", _summary(settings, buckets))
-    pulumi.export("job_targets", jobs.targets.apply(_valid))
+    pulumi.export("job_targets", jobs.targets.apply(_validated))
     for name, value in jobs.exports.items():
         pulumi.export(name, value)
     launchers = {name: _launcher(pool) for name, pool in pools.items() if settings.pools[name].service == "vms"}
@@ -56,12 +56,12 @@ def declare(settings: StackSettings) -> None:
         pulumi.export("launchers", launchers)
 
 
-def _refuse_what_the_cloud_would(cloud: ModuleType, settings: StackSettings) -> None:
-    """Before the first component: an `up` makes what is registered, whatever is found wrong later."""
+def _check_yard(cloud: ModuleType, settings: StackSettings) -> None:
+    """Raise before the first component, because `pulumi up` creates what was registered before an error."""
     existing = settings.network.existing
     problems = cloud.yard_problems(
         region=_region(settings.cloud),
-        network=_made(settings.network),
+        network=_network_spec(settings.network),
         existing_network=(existing.vpc_id, existing.subnet_ids) if existing else None,
         existing_buckets=settings.existing_buckets,
         pools={name: _pinned(settings, name) for name in settings.pools},
@@ -71,12 +71,12 @@ def _refuse_what_the_cloud_would(cloud: ModuleType, settings: StackSettings) -> 
         tags=settings.all_tags,
     )
     if problems:
-        heading = f"the settings of stack {pulumi.get_stack()} are not valid, nothing was made"
+        heading = f"the settings of stack {pulumi.get_stack()} are not valid, nothing was created"
         raise pulumi.RunError(render_problems(heading, [in_namespace(problem) for problem in problems]))
 
 
 def _region(cloud: str) -> str | None:
-    """What the stack file tells the provider; None: nothing, or there is no such thing."""
+    """Return the region from the provider's own configuration; None where it is not set, or for `local`."""
     namespace, _, key = registry.REGION_KEYS.get(cloud, "").partition(":")
     return pulumi.Config(namespace).get(key) if namespace else None
 
@@ -93,29 +93,29 @@ def _settings() -> StackSettings:
 def _network(cloud: ModuleType, network: StackNetwork, tags: Mapping[str, str]) -> Any:
     if network.existing is not None:
         return cloud.Network.adopt(_NETWORK, vpc_id=network.existing.vpc_id, subnet_ids=network.existing.subnet_ids, tags=tags)
-    return cloud.Network(_NETWORK, _made(network), tags=tags)
+    return cloud.Network(_NETWORK, _network_spec(network), tags=tags)
 
 
-def _made(network: StackNetwork) -> NetworkSpec:
+def _network_spec(network: StackNetwork) -> NetworkSpec:
     return NetworkSpec(**network.model_dump(exclude={"existing"}, exclude_unset=True))
 
 
 def _pinned(settings: StackSettings, pool: str) -> GpuPoolSpec:
-    """A pool with the machine image that was pinned, unless the pool names its own."""
+    """Return a pool's spec with its pinned machine image, unless the pool names its own image."""
     spec, image = settings.pools[pool], settings.pins.machine_images.get(pool)
     return spec.model_copy(update={"image": image}) if image and spec.image is None else spec
 
 
 def _launcher(pool: Any) -> dict[str, Any]:
-    """The lines for a launcher of one's own: `pulumi stack output launchers`."""
+    """Return the commands that start a job on a `vms` pool without gpuyard: `pulumi stack output launchers`."""
     return {"scale": pool.scale_command, "hostfile": pool.hostfile_command, "torchrun": pool.torchrun}
 
 
 def _bucket(cloud: ModuleType, name: str, bucket: StackBucket, tags: Mapping[str, str]) -> Any:
     if bucket.existing is not None:
         key = {"key_arn": bucket.existing_key} if bucket.existing_key else {}
-        doors = {"open_to": bucket.open_to} if "open_to" in bucket.model_fields_set else {}
-        return cloud.Bucket.adopt(name, bucket=bucket.existing, **key, **doors, tags=tags)
+        access = {"open_to": bucket.open_to} if "open_to" in bucket.model_fields_set else {}
+        return cloud.Bucket.adopt(name, bucket=bucket.existing, **key, **access, tags=tags)
     return cloud.Bucket(name, BucketSpec(on_destroy=bucket.on_destroy, open_to=bucket.open_to), tags=tags)
 
 
@@ -129,10 +129,10 @@ def _summary(settings: StackSettings, buckets: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _valid(targets: dict[str, Any]) -> dict[str, Any]:
-    """The targets as they are, once the other room accepts them: a broken contract fails here, not on submit."""
+def _validated(targets: dict[str, Any]) -> dict[str, Any]:
+    """Validate the targets as `submit` does, so that a broken contract fails at `pulumi up`."""
     try:
         parse_targets(targets, "the stack's export job_targets")
     except UsageError as error:
-        raise pulumi.RunError(f"{error}\nThis is a fault of gpuyard: please report it") from None
+        raise pulumi.RunError(f"{error}\nThis is an internal error of gpuyard; please report it") from None
     return targets

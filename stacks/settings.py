@@ -1,4 +1,4 @@
-"""All settings of a stack, the namespace gpuyard of Pulumi.<stack>.yaml, as one validated model; every error at once."""
+"""The settings of a stack: the keys `gpuyard:…` of Pulumi.<stack>.yaml as one validated model, with all errors at once."""
 
 from __future__ import annotations
 
@@ -15,62 +15,64 @@ from gpuyard.problems import Problem, problems_from, show
 from gpuyard.training_jobs.errors import UsageError
 
 NAMESPACE = "gpuyard:"
-_WORDS = frozenset({"cloud", "owner", "expires"})
+_STRINGS = frozenset({"cloud", "owner", "expires"})
 
 
 class StackBucket(BucketSpec):
-    """A bucket in a stack file: made by the yard or existing, and what jobs may do with it."""
+    """A bucket in a stack file: new or existing, with the access of jobs."""
 
     jobs: Literal["read", "write"] | None = Field(
-        None, description="what jobs may do: read, or write (the run bucket, exactly one); default nothing"
+        None, description="access of jobs: read, or write (the run bucket, exactly one bucket); default: none"
     )
-    existing: str | None = Field(None, description="use this bucket as it is (on `local`: a directory), never changed; default: make one")
+    existing: str | None = Field(
+        None, description="name of an existing bucket (on `local`: a directory), used and never changed; default: create one"
+    )
     existing_key: str | None = Field(
         None,
-        description="ARN of the key an existing bucket is encrypted with, so that jobs can read it; default: a key that needs no grant",
+        description="ARN of the KMS key of an existing bucket, so that jobs can decrypt it; default: no customer-managed key",
     )
 
 
 class ExistingNetwork(Spec):
-    """A network that is there already: used, never changed."""
+    """An existing network, which is used and never changed."""
 
     vpc_id: str = Field(min_length=1, description="id of the network")
-    subnet_ids: Mapping[str, str] = Field(min_length=1, description="private subnet by zone")
+    subnet_ids: Mapping[str, str] = Field(min_length=1, description="zone -> id of its private subnet")
 
 
 class StackNetwork(NetworkSpec):
-    """A network in a stack file: made by the yard, or existing."""
+    """A network in a stack file: new or existing."""
 
-    existing: ExistingNetwork | None = Field(None, description="use this network as it is, never changed; default: make one")
+    existing: ExistingNetwork | None = Field(None, description="existing network, used and never changed; default: create one")
 
     @property
     def known_zones(self) -> list[str]:
-        """The zones a pool can be in."""
+        """Return the zones that pools can use."""
         return list(self.existing.subnet_ids) if self.existing else self.zones
 
 
 class StackSettings(YardSpec):
-    """A yard as a stack file declares it."""
+    """The settings of one stack."""
 
     network: StackNetwork = Field(
-        StackNetwork(), description="addresses, zones and the way out, or an existing network; default: see there"
+        StackNetwork(), description="addresses, zones and egress of the network, or an existing one; default: those of its own fields"
     )
 
-    buckets: Mapping[Name, StackBucket] = Field(description="buckets by logical name, one of them with jobs: write")
+    buckets: Mapping[Name, StackBucket] = Field(description="logical name -> bucket; exactly one has jobs: write")
 
     @property
     def run_bucket(self) -> str:
-        """The name of the bucket with jobs: write."""
+        """Return the name of the bucket with jobs: write."""
         return next(name for name, bucket in self.buckets.items() if bucket.jobs == "write")
 
     @property
     def read_buckets(self) -> list[str]:
-        """The names of the buckets with jobs: read."""
+        """Return the names of the buckets with jobs: read."""
         return [name for name, bucket in self.buckets.items() if bucket.jobs == "read"]
 
     @property
     def existing_buckets(self) -> dict[str, ExistingBucket]:
-        """The existing buckets by logical name."""
+        """Return the existing buckets by logical name."""
         return {
             name: ExistingBucket(bucket.existing, bucket.existing_key, bucket.open_to if "open_to" in bucket.model_fields_set else None)
             for name, bucket in self.buckets.items()
@@ -79,7 +81,7 @@ class StackSettings(YardSpec):
 
 
 def load(config: Mapping[str, str], secret_keys: Collection[str] = (), *, stack: str) -> StackSettings:
-    """The settings in a stack's configuration (key -> text, as Pulumi hands it). Raises UsageError with every problem."""
+    """Return the settings in a stack's configuration (full key -> text, as Pulumi passes it). Raises UsageError with every problem."""
     problems: list[Problem] = []
     raw: dict[str, Any] = {}
     for key, text in sorted(config.items()):
@@ -89,12 +91,12 @@ def load(config: Mapping[str, str], secret_keys: Collection[str] = (), *, stack:
                 raw[field] = _value(field, text)
             except ValueError:
                 problems.append(Problem(key, "wrong value", show(text), "a mapping in YAML", _description(field)))
-    unread = {problem.key for problem in problems}
+    unparsed = {problem.key for problem in problems}
     try:
         settings = StackSettings.model_validate(raw, context=in_cloud(raw.get("cloud")))
     except ValidationError as error:
         found = problems_from(error, StackSettings, NAMESPACE)
-        problems += [problem for problem in found if problem.key not in unread]
+        problems += [problem for problem in found if problem.key not in unparsed]
     problems += [*_across_buckets(raw), *_across_network(raw)]
     if problems:
         raise UsageError(f"the settings of stack {stack} are not valid", [_hidden(p, secret_keys) for p in problems])
@@ -107,8 +109,8 @@ def in_namespace(problem: Problem) -> Problem:
 
 
 def _value(field: str, text: str) -> Any:
-    """Words stay text; everything else arrives as JSON; an unknown key's value does not matter."""
-    return text if field in _WORDS or field not in StackSettings.model_fields else json.loads(text)
+    """Return the value of a key: strings as they are, everything else parsed from JSON."""
+    return text if field in _STRINGS or field not in StackSettings.model_fields else json.loads(text)
 
 
 def _description(field: str) -> str | None:
@@ -117,7 +119,10 @@ def _description(field: str) -> str | None:
 
 
 def _across_buckets(raw: Mapping[str, Any]) -> list[Problem]:
-    """What concerns several entries; asked of the raw values, so that it is told with the other problems."""
+    """Return the problems between buckets, and between the keys of a bucket.
+
+    Works on raw values, so that these problems appear together with those of single keys.
+    """
     key = f"{NAMESPACE}buckets"
     buckets = raw.get("buckets")
     if not isinstance(buckets, Mapping):
@@ -130,12 +135,12 @@ def _across_buckets(raw: Mapping[str, Any]) -> list[Problem]:
         if entry.get("existing") is not None and "on_destroy" in entry
     ]
     problems += [
-        Problem(f"{key}.{name}.existing_key", "the key of an existing bucket", fix="remove existing_key, or give existing")
+        Problem(f"{key}.{name}.existing_key", "only an existing bucket has it", fix="remove existing_key, or set existing")
         for name, entry in entries.items()
         if "existing_key" in entry and entry.get("existing") is None
     ]
     if len(writes) != 1:
-        got, fix = ", ".join(writes) or "none", "give one bucket `jobs: write`, the others `jobs: read`"
+        got, fix = ", ".join(writes) or "none", "set `jobs: write` on one bucket and `jobs: read` on the others"
         problems.append(Problem(key, "jobs: write", got, "exactly one, the run bucket", fix))
     return problems
 
@@ -145,10 +150,10 @@ def _across_network(raw: Mapping[str, Any]) -> list[Problem]:
     network = raw.get("network", {})
     if not isinstance(network, Mapping):
         return []
-    made = sorted(network.keys() & NetworkSpec.model_fields.keys())
+    new = sorted(network.keys() & NetworkSpec.model_fields.keys())
     if network.get("existing") is not None:
-        fix = f"remove {', '.join(made)}"
-        return [Problem(key, "an existing network is never changed", ", ".join(made), "existing alone", fix)] if made else []
+        fix = f"remove {', '.join(new)}"
+        return [Problem(key, "an existing network is never changed", ", ".join(new), "existing alone", fix)] if new else []
     return []
 
 

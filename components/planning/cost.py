@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from gpuyard.counts import counted
+
 from .. import catalogue
 from .clouds import CLOUDS, Standing
 from .document import Amount, Line, Money
-from .layout import counted
 from .yard import Pool, RecordedYard
 
 HOURS_PER_MONTH = 730

@@ -54,13 +54,6 @@ def _lines(text: str, width: int, indent: str = "", later: str = "") -> list[str
     return wrapper.wrap(text) or [""]
 
 
-def counted(number: int | None, noun: str, plural: str | None = None) -> str:
-    """Return "1 address", "2 addresses", or "? addresses" for None; `plural` where neither -s nor -es makes it."""
-    if number == 1:
-        return f"1 {noun}"
-    return f"{'?' if number is None else number} {plural or noun + ('es' if noun.endswith('s') else 's')}"
-
-
 def short_tokens(text: str) -> str:
     """Return the text with Pulumi's type tokens as Python writes them: aws:ec2/subnet:Subnet becomes aws.ec2.Subnet."""
     return _TOKEN.sub(lambda token: ".".join(part for part in token.groups() if part != "index"), text)

@@ -6,10 +6,11 @@ import datetime
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from gpuyard.counts import counted
+
 from .clouds import CLOUDS
 from .cost import money
 from .document import Branch, Plan, Planned, Unknowns
-from .layout import counted
 from .marked_inputs import marked_inputs
 from .policy import verdicts
 from .quota import fabrics, needs

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from gpuyard.counts import counted
+
 from .document import Fabric, Line, Money, Plan
-from .layout import columns, counted, hours, rate, short_tokens, whole, wrapped
+from .layout import columns, hours, rate, short_tokens, whole, wrapped
 
 __all__ = ["markdown", "policy_summary", "styled", "text"]
 

@@ -1,4 +1,4 @@
-"""`gpuyard cancel`: end a run and leave nothing alive."""
+"""`gpuyard cancel`: stops a run and all its processes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from . import options
 
 
 def command(run: options.Run, stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
-    """End a run: SIGTERM, 30 s of grace to save, SIGKILL. A run that has ended stays as it ended."""
+    """Cancel a run: SIGTERM, 30 s to save a checkpoint, then SIGKILL. A run that has ended keeps its state."""
     from .documents import emit
     from .targets import make_runner
 

@@ -20,7 +20,7 @@ class SubmitDocument(_Document):
 
     schema_: Literal["gpuyard.submit/1"] = Field("gpuyard.submit/1", alias="schema")
     run_id: str
-    created: bool = Field(description="true for the one submit that made the service start something")
+    created: bool = Field(description="true if this submit started the run; false if it found the run of an earlier submit")
     note: str
     status: RunStatus
 
@@ -30,8 +30,8 @@ class SubmitPlanDocument(_Document):
 
     schema_: Literal["gpuyard.submit-plan/1"] = Field("gpuyard.submit-plan/1", alias="schema")
     run_id: str
-    requests: list[dict[str, Any]] = Field(description="operation and exact body of each call")
-    files: list[str] = Field(description="code files that would be sent, by their name in the code folder")
+    requests: list[dict[str, Any]] = Field(description="operation and exact body of each API request")
+    files: list[str] = Field(description="code files that would be sent, as paths in the code folder")
     left_out: list[str] = Field(
         description="entries of the code folder that would not be sent, each with the reason; ignored files are not listed"
     )
@@ -43,11 +43,11 @@ class PinDocument(_Document):
     schema_: Literal["gpuyard.pin/1"] = Field("gpuyard.pin/1", alias="schema")
     stack: str
     file: str = Field(description="the stack file")
-    changed: bool = Field(description="false: the file held exactly this already")
-    machine_images: dict[str, str] = Field(description="pool -> machine image; pools that name their own image, or need none, are not here")
-    job_image: str | None = Field(description="container image of jobs that name none; null = not pinned")
-    note: str | None = Field(description="why the job image is what it is, where that is not the stack file's own word")
-    diff: str = Field(description="what changed in the file, as a unified diff")
+    changed: bool = Field(description="false: the file already had these pins")
+    machine_images: dict[str, str] = Field(description="pool -> machine image; without pools that name their own image or need none")
+    job_image: str | None = Field(description="container image of jobs that name none; null: not pinned")
+    note: str | None = Field(description="where the job image comes from, or why none is pinned; null: the user named it")
+    diff: str = Field(description="change of the file, as a unified diff")
 
 
 class JobPinDocument(_Document):
@@ -55,9 +55,9 @@ class JobPinDocument(_Document):
 
     schema_: Literal["gpuyard.job-pin/1"] = Field("gpuyard.job-pin/1", alias="schema")
     file: str = Field(description="the job file")
-    changed: bool = Field(description="false: it named its image by digest already")
-    image: str = Field(description="the image by digest, as it is in the file now")
-    diff: str = Field(description="what changed in the file, as a unified diff")
+    changed: bool = Field(description="false: the file already named its image by digest")
+    image: str = Field(description="the image by digest, as now in the file")
+    diff: str = Field(description="change of the file, as a unified diff")
 
 
 class ListDocument(_Document):
@@ -80,9 +80,9 @@ class PoolDocument(_Document):
     """One pool that takes jobs."""
 
     pool: str
-    nodes: int
-    free: int
-    waiting: int
+    nodes: int = Field(description="largest number of nodes")
+    free: int = Field(description="nodes that no job uses")
+    waiting: int = Field(description="jobs that wait for nodes")
     target: JobTarget
 
 
@@ -94,7 +94,7 @@ class PoolsDocument(_Document):
 
 
 class CheckDocument(_Document):
-    """One thing that `doctor` looked at."""
+    """One check of `doctor`."""
 
     name: str
     ok: bool
@@ -110,7 +110,7 @@ class DoctorDocument(_Document):
 
 
 class ProblemDocument(_Document):
-    """One mistake in the input."""
+    """One input error."""
 
     key: str
     what: str
@@ -120,7 +120,7 @@ class ProblemDocument(_Document):
 
 
 class ErrorDocument(_Document):
-    """What any command with --json prints when it could not answer."""
+    """An error of any command with --json."""
 
     schema_: Literal["gpuyard.error/1"] = Field("gpuyard.error/1", alias="schema")
     error: str
@@ -129,6 +129,6 @@ class ErrorDocument(_Document):
 
 
 def emit(document: BaseModel) -> None:
-    """Print a document as the one thing on stdout."""
+    """Print a document on stdout."""
     sys.stdout.write(document.model_dump_json(by_alias=True, indent=2) + "\n")
     sys.stdout.flush()

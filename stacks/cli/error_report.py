@@ -1,4 +1,4 @@
-"""Turns what went wrong into a message on stderr, a JSON document where one was asked for, and an exit code."""
+"""Turns an exception into a message on stderr, an exit code and, with --json, a JSON document."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gpuyard.training_jobs.state import Exit
 
 
 def report(error: Exception, *, as_json: bool) -> int:
-    """Tell the user, and return the exit code. A fault of our own keeps its traceback, for the bug report."""
+    """Print the error and return the exit code. An internal error keeps its traceback, for the bug report."""
     known = isinstance(error, GpuyardError)
     code = error.exit_code if isinstance(error, GpuyardError) else Exit.INTERNAL
     if known:
@@ -18,7 +18,7 @@ def report(error: Exception, *, as_json: bool) -> int:
         import traceback
 
         traceback.print_exception(error)
-        print("error: this is a fault of gpuyard's own; please report it with the lines above", file=sys.stderr)
+        print("error: internal error of gpuyard; please report it with the lines above", file=sys.stderr)
     if as_json:
         from .documents import ErrorDocument, ProblemDocument, emit
 

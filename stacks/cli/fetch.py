@@ -1,4 +1,4 @@
-"""`gpuyard fetch`: a run's results and checkpoints to a folder."""
+"""`gpuyard fetch`: copies a run's results and checkpoints to a folder."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from . import options
 
 def command(
     run: options.Run,
-    into: Annotated[Path | None, typer.Option("--into", help="Folder; default: ./RUN.", show_default=False)] = None,
+    into: Annotated[Path | None, typer.Option("--into", help="Folder to copy to; default: ./RUN.", show_default=False)] = None,
     stack: options.Stack = None,
     targets: options.Targets = None,
     json: options.Json = False,
 ) -> None:
     """Copy a run's results and checkpoints to a folder."""
+    from gpuyard.counts import counted
+
     from .documents import FetchDocument, emit
     from .targets import make_runner
 
@@ -26,4 +28,4 @@ def command(
     if json:
         emit(FetchDocument(run_id=run, folder=str(folder.resolve()), files=files))
     else:
-        print(f"{len(files)} files in {folder}")
+        print(f"{counted(len(files), 'file')} in {folder}")

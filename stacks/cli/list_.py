@@ -1,4 +1,4 @@
-"""`gpuyard list`: the runs of a stack, newest first."""
+"""`gpuyard list`: lists the runs of a stack, newest first."""
 
 from __future__ import annotations
 

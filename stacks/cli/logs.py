@@ -1,4 +1,4 @@
-"""`gpuyard logs`: what the nodes of a run printed."""
+"""`gpuyard logs`: prints the output of a run's nodes."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from . import options
 
 def command(
     run: options.Run,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
-    node: Annotated[int | None, typer.Option(help="One node only; default: all, merged by time.", show_default=False)] = None,
-    since: Annotated[str | None, typer.Option(help="`10m` ago, or an ISO time such as 2026-11-22T03:00.", show_default=False)] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the run ends.")] = False,
+    node: Annotated[int | None, typer.Option(help="Print one node only; default: all nodes, merged by time.", show_default=False)] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Start: `10m` ago, or an ISO time such as 2026-11-22T03:00.", show_default=False)
+    ] = None,
     stack: options.Stack = None,
     targets: options.Targets = None,
 ) -> None:
-    """Print the output of a run's newest attempt. Ctrl-C leaves the run going."""
+    """Print the output of a run's newest attempt. Ctrl-C stops printing; the run continues."""
     from .targets import make_runner
-    from .view import said_goodbye
+    from .view import hint_on_interrupt
 
     start = _moment(since) if since is not None else None
     runner = make_runner(stack, targets)
-    with said_goodbye(run):
+    with hint_on_interrupt(run):
         for line in runner.logs(run, node=node, since=start, follow=follow):
             print(f"[node {line.node}] {line.text}", flush=follow)
 
 
 def _moment(text: str) -> float:
-    """A Unix time from a duration ago or an ISO time in this machine's zone."""
+    """Return a Unix time from a duration before now, or from an ISO time in this machine's time zone."""
     import time
     from datetime import datetime
 
@@ -45,4 +47,4 @@ def _moment(text: str) -> float:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
         allowed = "a duration such as 10m, or an ISO time such as 2026-11-22T03:00"
-        raise UsageError("cannot tell since when", [Problem("--since", "wrong value", text, allowed)]) from None
+        raise UsageError("--since is not a time", [Problem("--since", "wrong value", text, allowed)]) from None

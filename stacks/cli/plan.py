@@ -1,4 +1,4 @@
-"""`gpuyard plan`: what a stack makes, costs and needs, before anything exists. No engine, no account, no network."""
+"""`gpuyard plan`: shows what a stack creates, costs and needs. Uses no Pulumi engine, no account and no network."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def command(
     json: options.Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request.")] = False,
 ) -> None:
-    """Show offline what a stack makes, costs and needs; exit 2 when a policy is violated."""
+    """Show offline what a stack creates, costs and needs. Exits 2 when a policy rule is violated."""
     from gpuyard.training_jobs.errors import UsageError
 
     if json and markdown:
-        raise UsageError("--json and --markdown are two forms of one plan; keep one")
+        raise UsageError("--json and --markdown exclude each other; remove one")
     document = plan(stack, directory or Path.cwd())
     if json:
         from .documents import emit
@@ -40,7 +40,7 @@ def command(
 
 
 def _show(text: str, *, plain: bool) -> None:
-    """Lines in colour on a terminal, else as they are."""
+    """Print the lines, coloured on a terminal."""
     if plain or not sys.stdout.isatty():
         print(text)
         return
@@ -55,7 +55,7 @@ def _show(text: str, *, plain: bool) -> None:
 
 
 def plan(stack: str, folder: Path) -> Plan:
-    """The plan of a stack's program. Raises UsageError when it cannot be run or finds something wrong itself."""
+    """Return the plan of a stack's program. Raises UsageError when the program cannot run or reports an error."""
     from gpuyard.components.planning.plan import make_plan
     from gpuyard.components.planning.yard import RecordedYard, regions_of
 

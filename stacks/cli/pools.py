@@ -1,4 +1,4 @@
-"""`gpuyard pools`: the pools that take jobs, and how much of each is free."""
+"""`gpuyard pools`: lists the pools that take jobs, with their free nodes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from . import options
 
 
 def command(stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
-    """List the pools that take jobs, and how much of each is free."""
+    """List the pools that take jobs, with their free nodes and waiting jobs."""
+    from gpuyard.counts import counted
     from gpuyard.training_jobs.runner import Runner
 
     from .documents import PoolDocument, PoolsDocument, emit
@@ -23,5 +24,6 @@ def command(stack: options.Stack = None, targets: options.Targets = None, json: 
         return
     for pool in pools:
         target = pool.target
-        what = f"{target.gpus_per_node} {target.accelerator}" if target.accelerator else f"{target.slots} CPU slots"
-        print(f"{pool.pool}  {target.kind}  {what} per node   nodes {pool.free} of {pool.nodes} free, {pool.waiting} jobs waiting")
+        has = f"{target.gpus_per_node} {target.accelerator}" if target.accelerator else counted(target.slots, "CPU slot")
+        waiting = counted(pool.waiting, "job")
+        print(f"{pool.pool}  {target.kind}  {has} per node   nodes {pool.free} of {pool.nodes} free, {waiting} waiting")

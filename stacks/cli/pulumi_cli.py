@@ -41,31 +41,31 @@ def _pulumi(arguments: list[str], stack: str | None) -> subprocess.CompletedProc
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        raise LostSightError("pulumi did not answer within 60 s; use --targets to go without it") from None
+        raise LostSightError("pulumi did not answer within 60 s; pass --targets to submit without Pulumi") from None
     except OSError as error:
-        raise UsageError(f"{command[0]} cannot be run: {error.strerror}; `gpuyard doctor` says more") from None
+        raise UsageError(f"{command[0]} cannot be run: {error.strerror}; `gpuyard doctor` checks it") from None
 
 
 def find_pulumi() -> Path:
-    """The CLI on PATH, else the one that `make` keeps in the user's cache. Raises UsageError when there is none."""
+    """Return the Pulumi CLI on PATH, else the newest that `make demo` put into the user's cache. Raises UsageError when there is none."""
     on_path = shutil.which("pulumi")
     if on_path:
         return Path(on_path)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    whole = [seal.parent for seal in cache.glob("gpuyard/engine/v*/complete.json") if _VERSION.fullmatch(seal.parent.name)]
-    if not whole:
-        raise UsageError("the pulumi CLI is not here; install it, run `make demo` once, or use --targets, which needs none")
-    return max(whole, key=lambda folder: [int(part) for part in folder.name[1:].split(".")]) / "pulumi"
+    complete = [seal.parent for seal in cache.glob("gpuyard/engine/v*/complete.json") if _VERSION.fullmatch(seal.parent.name)]
+    if not complete:
+        raise UsageError("the pulumi CLI was not found; install it, run `make demo` once, or pass --targets, which needs no Pulumi")
+    return max(complete, key=lambda folder: [int(part) for part in folder.name[1:].split(".")]) / "pulumi"
 
 
 def project_root() -> Path | None:
-    """The folder of the Pulumi.yaml that Pulumi itself would use from here."""
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / "Pulumi.yaml").is_file()), None)
+    """Return the nearest folder with a Pulumi.yaml, from the current folder upwards."""
+    start = Path.cwd()
+    return next((folder for folder in (start, *start.parents) if (folder / "Pulumi.yaml").is_file()), None)
 
 
 def local_environment(stack: str | None) -> Mapping[str, str]:
-    """Where the yard of this checkout keeps its state, as `make env` prints it; the user's own settings come first."""
+    """Return the variables of this checkout's local yard, as `make env` prints them; empty for other stacks."""
     root = project_root()
     if root is None or stack != LOCAL or not (root / ".yard" / "state").is_dir():
         return {}

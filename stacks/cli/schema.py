@@ -1,4 +1,4 @@
-"""`gpuyard schema`: JSON Schema of the job file, the stack's settings and every --json document."""
+"""`gpuyard schema`: prints the JSON Schema of the job file, the stack file's settings and every --json document."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import typer
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="Which one; default: list the names.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of the schema; default: list the names.", show_default=False)] = None,
 ) -> None:
-    """Print the JSON Schema of a file or document, for editors and for pipelines."""
+    """Print the JSON Schema of a file or document, for editors and pipelines."""
     import json
 
     from pydantic import TypeAdapter
@@ -23,8 +23,8 @@ def command(
         print("\n".join(models))
         return
     if name not in models:
-        problem = Problem("NAME", "no such schema", name, ", ".join(models), did_you_mean(name, models))
-        raise UsageError("there is no such schema", [problem])
+        problem = Problem("NAME", "unknown schema", name, ", ".join(models), did_you_mean(name, models))
+        raise UsageError("the schema cannot be printed", [problem])
     print(json.dumps(TypeAdapter(models[name]).json_schema(by_alias=True), indent=2))
 
 

@@ -1,4 +1,4 @@
-"""`gpuyard status`: where a run is, attempt by attempt."""
+"""`gpuyard status`: shows the state of a run and of each attempt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from . import options
 
 
 def command(run: options.Run, stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
-    """Show a run: its state, every attempt, metrics and cost. Exit 0 when it could answer."""
+    """Show a run: its state, every attempt, metrics and cost. Exits 0 whatever the state of the run."""
     from .documents import emit
     from .targets import make_runner
     from .view import summary

@@ -1,4 +1,4 @@
-"""`gpuyard submit`: start a job once, whoever asks and however often."""
+"""`gpuyard submit`: starts a job. Submitting the same job again returns the same run."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 
 
 def command(
-    job: Annotated[str, typer.Argument(metavar="JOB.yaml", help="Job file (examples/template.yaml names every key).", show_default=False)],
+    job: Annotated[str, typer.Argument(metavar="JOB.yaml", help="Job file; examples/template.yaml has every key.", show_default=False)],
     pool: Annotated[str | None, typer.Option(help="Pool to use instead of the job file's.", show_default=False)] = None,
     stack: options.Stack = None,
     targets: options.Targets = None,
     request_key: Annotated[
         str | None,
-        typer.Option(help="One key, one job: a pipeline that tries again adopts its own run.", show_default=False),
+        typer.Option(help="Submit once for this key: a repeated submit finds the run of the first.", show_default=False),
     ] = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Start the next attempt of a run that failed or was cancelled.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Start a new run of the same content (a random key).")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and return the job's outcome.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the run id and the exact requests; create nothing.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Start the next attempt of a failed or cancelled run.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Start a new run of the same job, under a random key.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the run ends and exit with the job's outcome.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the run id and the exact API requests; create nothing.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Submit a job. The same job twice starts it once; exit 0 means recorded."""
+    """Submit a job. Submitting the same job again finds its run instead of starting another. Exit 0 means recorded."""
     from gpuyard.training_jobs.errors import UsageError
     from gpuyard.training_jobs.spec import load_job
 
     from .documents import SubmitDocument, emit
     from .targets import make_runner
-    from .view import follow, head
+    from .view import follow, print_submitted
 
     if dry_run and (retry or again or wait):
-        raise UsageError("--dry-run shows a first submit and creates nothing; leave --retry, --again and --wait out")
+        raise UsageError("--dry-run creates nothing; remove --retry, --again and --wait")
     spec, base = load_job(job)
     if pool is not None:
         spec = spec.model_copy(update={"pool": pool})
@@ -51,7 +51,7 @@ def command(
     submitted = runner.submit(spec, code_dir, key=request_key, retry=retry, again=again, leave_out=[Path(job)])
     _print_left_out(submitted.left_out)
     run = submitted.status.run_id
-    head(run, submitted.note, quiet=json)
+    print_submitted(run, submitted.note, quiet=json)
     outcome = follow(runner, run, quiet=json) if wait else None
     if json:
         status = outcome or submitted.status
@@ -63,7 +63,7 @@ def command(
 
 
 def _print_left_out(lines: Sequence[str]) -> None:
-    """Name on stderr what of the code folder was not sent, for a reason other than an ignore rule."""
+    """Print to stderr the entries of the code folder that are not sent, apart from ignored ones."""
     for line in lines:
         print(f"not sent: {line}", file=sys.stderr)
 
@@ -72,16 +72,18 @@ def _print_plan(plan: SubmitPlan, *, as_json: bool) -> None:
     import dataclasses
     import json
 
+    from gpuyard.counts import counted
+
     from .documents import SubmitPlanDocument, emit
 
     _print_left_out(plan.left_out)
-    plain = [dataclasses.asdict(request) for request in plan.requests]
+    bodies = [dataclasses.asdict(request) for request in plan.requests]
     if as_json:
-        emit(SubmitPlanDocument(run_id=plan.run_id, requests=plain, files=list(plan.files), left_out=list(plan.left_out)))
+        emit(SubmitPlanDocument(run_id=plan.run_id, requests=bodies, files=list(plan.files), left_out=list(plan.left_out)))
         return
-    print(f"run {plan.run_id}   nothing was created; code: {len(plan.files)} file{'' if len(plan.files) == 1 else 's'}")
+    print(f"run {plan.run_id}   nothing was created; code: {counted(len(plan.files), 'file')}")
     for name in plan.files:
         print(f"  {name}")
-    print("the calls would be")
-    for request in plain:
+    print("the API requests would be")
+    for request in bodies:
         print(f"{request['operation']} {json.dumps(request['body'], indent=2)}")

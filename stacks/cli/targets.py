@@ -1,4 +1,4 @@
-"""Finds the job targets: --stack or --targets, then GPUYARD_TARGETS, then Pulumi's selected stack, then `local`."""
+"""Finds the job targets: from --stack or --targets, else GPUYARD_TARGETS, else the selected Pulumi stack, else stack `local`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def make_runner(stack: str | None, targets: str | None) -> Runner:
-    """A runner over the targets that the options, or their defaults, name."""
+    """Return a runner for the targets that the options or their defaults name."""
     from gpuyard.training_jobs.runner import Runner
 
     found, source = find_targets(stack, targets)
@@ -25,9 +25,9 @@ def make_runner(stack: str | None, targets: str | None) -> Runner:
 
 
 def find_targets(stack: str | None, targets: str | None) -> tuple[dict[str, JobTarget], str]:
-    """The targets and where they come from. Raises UsageError when the stack is not up."""
+    """Return the targets and their source, such as "stack 'dev'". Raises UsageError when the stack is not up."""
     if stack is not None and targets is not None and targets != os.environ.get("GPUYARD_TARGETS"):
-        raise UsageError("--stack and --targets name the same thing twice; keep one")
+        raise UsageError("--stack and --targets exclude each other; remove one")
     if stack is None and targets is not None:
         return parse_targets(_read(targets), targets), targets
     name = stack or selected_stack() or LOCAL
@@ -36,7 +36,7 @@ def find_targets(stack: str | None, targets: str | None) -> tuple[dict[str, JobT
 
 
 def _read(location: str) -> str:
-    """The text of a file or an object."""
+    """Return the text of a file or an object."""
     scheme = urlsplit(location).scheme
     writer = "the line that `pulumi stack output publish_targets` shows" if scheme == "abfs" else "`pulumi up`"  # docs/adr/0011
     hint = f"{writer} writes them to gpuyard/targets.json of the run bucket"
@@ -55,14 +55,14 @@ def _read(location: str) -> str:
         with fsspec.open(location, "rt", encoding="utf-8") as file:
             return str(file.read())
     except ImportError as error:
-        raise UsageError(f"cannot read {location}: {error}; install the extra of its cloud, e.g. gpuyard[aws]") from None
+        raise UsageError(f"cannot read the targets {location}: {error}; install the extra of its cloud, such as gpuyard[aws]") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{location} is not text; {hint}") from None
+        raise UsageError(f"cannot read the targets {location}: the file is not UTF-8 text; {hint}") from None
     except PermissionError as error:
         raise AuthError(f"not permitted to read the targets {location}: {error.strerror or error}") from None
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
         raise UsageError(f"cannot read the targets {location}: {getattr(error, 'strerror', None) or error}; {hint}") from None
     except GpuyardError:
         raise
-    except Exception as error:  # every cloud's client has its own words for no credentials and no network
+    except Exception as error:  # each cloud's client has its own exceptions for missing credentials and network errors
         raise LostSightError(f"cannot read the targets {location}: {type(error).__name__}: {error}") from None

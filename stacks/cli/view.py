@@ -1,4 +1,4 @@
-"""What people see: one line per state, a live line on a terminal, plain lines elsewhere."""
+"""Text output about runs: one line per state, updated in place on a terminal, and the summary of a run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import typer
 
+from gpuyard.counts import counted
 from gpuyard.training_jobs.state import Exit, State
 from gpuyard.training_jobs.status import Attempt, RunStatus
 
@@ -20,52 +21,52 @@ if TYPE_CHECKING:
 _PLAIN_EVERY_S = 10.0
 
 
-def head(run: str, note: str, *, quiet: bool) -> None:
-    """The line that names the run and says how to come back to it."""
-    print(f"run {run}  {note}   logs: gpuyard logs -f {run}{_same_yard()}", file=sys.stderr if quiet else sys.stdout, flush=True)
+def print_submitted(run: str, note: str, *, quiet: bool) -> None:
+    """Print the run id and the command that shows its logs; on stderr if quiet."""
+    print(f"run {run}  {note}   logs: gpuyard logs -f {run}{_yard_option()}", file=sys.stderr if quiet else sys.stdout, flush=True)
 
 
 @contextlib.contextmanager
-def said_goodbye(run: str) -> Iterator[None]:
-    """Ctrl-C leaves the run going and says how to come back (exit 130)."""
+def hint_on_interrupt(run: str) -> Iterator[None]:
+    """On Ctrl-C, print the commands that continue or cancel the run, and exit 130. The run continues."""
     try:
         yield
     except KeyboardInterrupt:
-        yard = _same_yard()
-        print(f"\nstill running. Back: gpuyard wait {run}{yard}   Stop: gpuyard cancel {run}{yard}", file=sys.stderr)
+        option = _yard_option()
+        print(f"\nstill running. Back: gpuyard wait {run}{option}   Stop: gpuyard cancel {run}{option}", file=sys.stderr)
         raise typer.Exit(Exit.INTERRUPTED) from None
 
 
-def _same_yard() -> str:
-    """The option with which this command found its yard, for the next one."""
+def _yard_option() -> str:
+    """Return this command's --stack or --targets option, to repeat it in a hint."""
     from shlex import quote
 
-    words = sys.argv[1:]
-    for index, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name in {"--stack", "-s", "--targets"} and (equals or index + 1 < len(words)):
-            return f" {name} {quote(value if equals else words[index + 1])}"
+    arguments = sys.argv[1:]
+    for index, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in {"--stack", "-s", "--targets"} and (equals or index + 1 < len(arguments)):
+            return f" {name} {quote(value if equals else arguments[index + 1])}"
     return ""
 
 
 def follow(runner: Runner, run: str, *, quiet: bool) -> RunStatus:
-    """Wait for a run's end and show the way there; on stderr when stdout is for a document."""
+    """Wait until a run ends and show its states; on stderr if quiet, where stdout is for a JSON document."""
     stream = sys.stderr if quiet else sys.stdout
     started = time.monotonic()
-    with said_goodbye(run):
+    with hint_on_interrupt(run):
         if stream.isatty():
             status = _follow_live(runner, run, stream is sys.stderr, started)
         else:
             printed = _Printed(stream)
             status = runner.wait(run, lambda seen: printed.show(seen, time.monotonic() - started))
     for attempt in status.attempts[-1:]:
-        for line in attempt.tail:
-            print(f"  | {line}", file=stream)
+        for text in attempt.tail:
+            print(f"  | {text}", file=stream)
     return status
 
 
 class _Printed:
-    """Prints a line when something worth a line happened."""
+    """Prints a line when the state changes, and every 10 s while steps advance."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -99,19 +100,19 @@ def _follow_live(runner: Runner, run: str, to_stderr: bool, started: float) -> R
 
 
 def line(status: RunStatus, elapsed: float) -> str:
-    """A run on one line: state, time, and what there is to say in that state."""
-    return f"{status.state:<10} {_clock(elapsed):>5}  {_doing(status)}".rstrip()
+    """Return a run in one line: state, elapsed time and progress."""
+    return f"{status.state:<10} {_clock(elapsed):>5}  {_progress(status)}".rstrip()
 
 
-def _doing(status: RunStatus) -> str:
+def _progress(status: RunStatus) -> str:
     metrics = status.metrics
     if status.state.ended or status.state is State.UNKNOWN:
         return "  ".join(part for part in (_outcome(status), _figures(status)) if part)
     if status.state is State.PENDING:
         return status.detail or ""
     if metrics.step is None or status.state is State.RECOVERING:
-        words = [status.phase or "starting", f"from step {metrics.step}" if metrics.step is not None else "", _preflight(status)]
-        return "  ".join(word for word in words if word)
+        parts = [status.phase or "starting", f"from step {metrics.step}" if metrics.step is not None else "", _preflight(status)]
+        return "  ".join(part for part in parts if part)
     left = _time_left(status)
     return "  ".join(part for part in (_figures(status), f"{_clock(left)} left" if left is not None else "") if part)
 
@@ -140,7 +141,7 @@ def _figures(status: RunStatus) -> str:
         None if metrics.tokens_per_s is None else f"{metrics.tokens_per_s / 1000:.1f}k tok/s",
         None if metrics.mfu is None else f"MFU {metrics.mfu:.0%}",
         None if metrics.goodput is None else f"goodput {metrics.goodput:.2f}",
-        None if metrics.lost_steps is None else f"{metrics.lost_steps:,} steps lost",
+        None if metrics.lost_steps is None else f"{counted(metrics.lost_steps, 'step')} lost",
     ]
     return "  ".join(part for part in parts if part)
 
@@ -155,9 +156,9 @@ def _time_left(status: RunStatus) -> float | None:
 
 
 def summary(status: RunStatus) -> str:
-    """A run with one line per attempt."""
+    """Return the summary of a run, with one line for each attempt."""
     took = (status.ended_at or time.time()) - status.submitted_at
-    nodes = f"{status.nodes} nodes" + (f" x {status.gpus}" if status.gpus else "")
+    nodes = counted(status.nodes, "node") + (f" x {status.gpus}" if status.gpus else "")
     lines = [
         f"{status.state}  {status.pool} ({status.service.kind})  {nodes}  {_clock(took)}  attempt {status.attempt}",
         *(f"  {attempt.attempt}  {_attempt(attempt)}" for attempt in status.attempts),
@@ -175,7 +176,7 @@ def _money(status: RunStatus) -> str:
 
 
 def _attempt(attempt: Attempt) -> str:
-    over = attempt.state.ended  # of a start that another one replaced, the end may not be known
+    over = attempt.state.ended  # the end of an attempt that another one replaced may be unknown
     until = attempt.ended_at if over else time.time()
     begun = attempt.started_at or until
     waited = "" if begun is None else f"PENDING {_clock(begun - attempt.submitted_at)}"
@@ -183,12 +184,12 @@ def _attempt(attempt: Attempt) -> str:
     end = "" if not over else f"-> {'done' if attempt.state is State.SUCCEEDED else attempt.reason or attempt.state}"
     if attempt.exit_code:
         end = f"{end} (exit code {attempt.exit_code})".lstrip()
-    extra = [f"step {attempt.step:,}" if attempt.step is not None else "", f"{attempt.restarts} restarts" if attempt.restarts else ""]
+    extra = [f"step {attempt.step:,}" if attempt.step is not None else "", counted(attempt.restarts, "restart") if attempt.restarts else ""]
     return "  ".join(part for part in (" ".join(part for part in (waited, ran, end) if part), *extra, attempt.detail or "") if part)
 
 
 def table(runs: Sequence[RunStatus]) -> str:
-    """Runs, one line each."""
+    """Return one line for each run."""
     width = max(len(run.run_id) for run in runs)
     rows = (
         f"{run.run_id:<{width}}  {run.state:<10} {run.pool}  attempt {run.attempt}  {_when(run.submitted_at)}  {_figures(run)}"

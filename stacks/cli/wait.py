@@ -1,4 +1,4 @@
-"""`gpuyard wait`: wait for a run's end and return its outcome."""
+"""`gpuyard wait`: waits until a run ends; its exit code is the outcome of the job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from . import options
 
 
 def command(run: options.Run, stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
-    """Wait for the end, resuming while `retries` pays for it. The exit code is the job's outcome. Ctrl-C leaves it running."""
+    """Wait until a run ends and exit with the job's outcome. Starts new attempts as `retries` allows. Ctrl-C stops waiting only."""
     from gpuyard.training_jobs.state import exit_for
 
     from .documents import emit

@@ -1,1 +1,1 @@
-"""Write the images of machines and jobs into a stack file by id or digest."""
+"""Pins images: writes those of machines and jobs into a stack file or a job file by id or digest."""

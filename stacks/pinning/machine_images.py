@@ -1,4 +1,4 @@
-"""The machine images that a stack's pools would get today, asked of their cloud: what `gpuyard pin` writes down."""
+"""Looks up the newest machine image of each pool at its cloud, for `gpuyard pin`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _Newest = Callable[["StackSettings", str, Mapping[str, str]], dict[str, str]]
 
 
 def newest_images(settings: StackSettings, region: str, config: Mapping[str, str]) -> dict[str, str]:
-    """Pool -> newest image. Pools that name their own, and those whose service holds the machines, have none."""
+    """Return pool -> newest machine image, without pools that name their own image or whose service chooses it."""
     return _CLOUDS[settings.cloud](settings, region, config)
 
 
 def has_images(cloud: str) -> bool:
-    """Whether the yard's machines have images there that can be pinned."""
+    """Return whether a cloud has machine images to pin."""
     return cloud in _CLOUDS
 
 
@@ -57,14 +57,14 @@ def _newest_version(urn: tuple[str, str, str, str], region: str, config: Mapping
 
     subscription = config.get("azure-native:subscriptionId") or os.environ.get("ARM_SUBSCRIPTION_ID")
     if not subscription:
-        fix = "state the subscription in the stack file, or set ARM_SUBSCRIPTION_ID: Azure tells its images to a subscription"
+        fix = "set it in the stack file, or set ARM_SUBSCRIPTION_ID: Azure lists images per subscription"
         raise UsageError("the stack cannot be pinned", [Problem("azure-native:subscriptionId", "not set", fix=fix)])
     publisher, offer, sku, _ = urn
-    at = f"{_ARM}/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{region}/publishers/{publisher}"
-    url = f"{at}/artifacttypes/vmimage/offers/{offer}/skus/{sku}/versions?api-version={_ARM_VERSION}"
+    base = f"{_ARM}/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{region}/publishers/{publisher}"
+    url = f"{base}/artifacttypes/vmimage/offers/{offer}/skus/{sku}/versions?api-version={_ARM_VERSION}"
     versions = [str(each["name"]) for each in azure_clients().call("GET", url, audience=_ARM).json()]
     if not versions:
-        raise UsageError(f"{publisher}:{offer}:{sku} has no version in {region}; name an image in the pools")
+        raise UsageError(f"{publisher}:{offer}:{sku} has no version in {region}; set image in the pools")
     return max(versions, key=lambda version: [int(part) for part in version.split(".")])
 
 

@@ -1,4 +1,4 @@
-"""Writes pins into the text of a stack file or a job file and leaves every other character as it is: comments, order, quotes."""
+"""Edits the text of a stack file or a job file to pin images; comments, order and quotes stay as they are."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import yaml
 from gpuyard.training_jobs.errors import UsageError
 
 _KEY = "gpuyard:pins"
-_SHORT = "pins"  # the same in a project that is named gpuyard
+_SHORT = "pins"  # the same key in a project named gpuyard
 _HEAD = f"{_KEY}: # written by `gpuyard pin`; review it like a lock file"
 
 
 def with_pins(text: str, project: str, machine_images: Mapping[str, str], job_image: str | None) -> str:
-    """The text with these pins and no others. Without any pin the key is left out.
+    """Return the stack file's text with exactly these pins; without any pin the key is removed.
 
-    Raises UsageError where the file's `config` is not a block of lines.
+    Raises UsageError where the file's `config` is not a block mapping.
     """
     lines = _lines(machine_images, job_image)
     config = _config(text)
@@ -39,13 +39,13 @@ def with_pins(text: str, project: str, machine_images: Mapping[str, str], job_im
 
 
 def image_of(text: str) -> str | None:
-    """The image that a job file names; None where it names none. Raises UsageError for a file that is no job."""
+    """Return the image that a job file names; None where it names none. Raises UsageError for a file that is no job."""
     node = _image(text)
     return None if node is None else str(node.value)
 
 
 def with_image(text: str, image: str) -> str:
-    """The text of a job file that names an image, with another one in its place; the quotes stay."""
+    """Return the job file's text with its image replaced; the quotes stay. Raises ValueError where the file names no image."""
     node = _image(text)
     if node is None:
         raise ValueError("the file names no image")
@@ -62,12 +62,12 @@ def _image(text: str) -> Any:
         raise UsageError("the job file does not hold a mapping; write `key: value` lines")
     found = [value for key, value in root.value if key.value == "image"]
     if len(found) > 1:
-        raise UsageError("the job file names an image twice; keep one")
+        raise UsageError("the job file has the key image twice; remove one")
     node = found[0] if found else None
     if node is None or node.tag == "tag:yaml.org,2002:null":
         return None
     if not isinstance(node, yaml.ScalarNode) or node.style in ("|", ">"):
-        raise UsageError("image: in the job file is not one word on one line")
+        raise UsageError("image: the job file's value is not a plain string on one line; write NAME:TAG")
     return node
 
 
@@ -82,19 +82,19 @@ def _indented(lines: list[str], indent: int) -> list[str]:
 
 
 def _config(text: str) -> Any:
-    """The node of `config`; None where there is none yet."""
+    """Return the YAML node of `config`; None where the file has none."""
     root: Any = yaml.compose(text)
     pairs = [] if root is None else root.value
     node = next((value for key, value in pairs if key.value == "config"), None)
     if node is None:
         return None
     if not isinstance(node, yaml.MappingNode) or node.flow_style or not node.value:
-        raise UsageError("config: is not a block of lines, so the pins cannot be put into it; write one key to a line")
+        raise UsageError("config: the pins cannot be inserted into a flow mapping or an empty value; write one key per line")
     return node
 
 
 def _end(node: Any) -> int:
-    """Where the last word of a node ends. A block's own mark is behind the comments that follow it."""
+    """Return the index where a node's last value ends. PyYAML's end mark of a block is behind the comments that follow it."""
     if isinstance(node, yaml.ScalarNode) or node.flow_style or not node.value:
         index = int(node.end_mark.index)
         return index - 1 if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">") else index
@@ -107,7 +107,7 @@ def _line_start(text: str, index: int) -> int:
 
 
 def _line_end(text: str, index: int) -> int:
-    """Where the line ends, its comment included, its line break not."""
+    """Return the index where the line ends, without its line break."""
     end = text.find("\n", index)
     end = len(text) if end < 0 else end
     return end - 1 if text[:end].endswith("\r") else end

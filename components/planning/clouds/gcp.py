@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gpuyard.counts import counted
+
 from ...catalogue import Quota
-from ..layout import counted
 from ..yard import Component, Pool, RecordedYard
 from .base import CloudRules, Standing, root_disk
 from .gcp_exposure import inbound_addresses, open_metadata, public_addresses, unencrypted

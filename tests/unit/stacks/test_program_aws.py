@@ -84,7 +84,7 @@ def test_all_that_aws_would_refuse_is_told_at_once_and_nothing_is_made(record: A
     with pytest.raises(pulumi.RunError) as caught:
         record(program(**wrong))
     told = str(caught.value).splitlines()
-    assert told[0] == "the settings of stack local are not valid, nothing was made"
+    assert told[0] == "the settings of stack local are not valid, nothing was created"
     expected = [
         "network.cidr: wrong network size, got '10.0.0.0/24'",
         "network.zones: not an availability zone, got 'us-east-1-bos-1a'",

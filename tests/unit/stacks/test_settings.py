@@ -97,7 +97,7 @@ def test_every_error_at_once() -> None:
         "gpuyard:pools.l4.zone: wrong value, got 'a', allowed: nothing where service is local",
         "gpuyard:pools.l4.capacity: wrong value, got 'spot', allowed: on_demand where service is local",
         "gpuyard:bucket: unknown key",
-        "gpuyard:buckets: jobs: write, got none, allowed: exactly one, the run bucket; give one bucket `jobs: write`",
+        "gpuyard:buckets: jobs: write, got none, allowed: exactly one, the run bucket; set `jobs: write` on one bucket",
     ]
     assert len(found) == len(expected)
     for text in expected:
@@ -229,4 +229,4 @@ def test_the_key_of_an_existing_bucket_needs_one() -> None:
     buckets = {"runs": {"jobs": "write"}, "data": {"existing": "acme", "existing_key": key, "jobs": "read"}}
     assert load(aws(buckets=buckets), stack="dev").buckets["data"].existing_key == key
     found = problems(aws(buckets={"runs": {"jobs": "write", "existing_key": key}}))
-    assert found == ["gpuyard:buckets.runs.existing_key: the key of an existing bucket; remove existing_key, or give existing"]
+    assert found == ["gpuyard:buckets.runs.existing_key: only an existing bucket has it; remove existing_key, or set existing"]

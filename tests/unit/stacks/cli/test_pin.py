@@ -114,7 +114,7 @@ def test_as_a_document(project: Path, pin: Pin, aws: None) -> None:
     assert json.loads(pin("--json").stdout)["job_image"] == f"pytorch@{DIGEST}"  # kept
 
 
-def test_the_program_takes_what_was_pinned(project: Path, pin: Pin, aws: None) -> None:
+def test_the_program_uses_the_pinned_images(project: Path, pin: Pin, aws: None) -> None:
     from gpuyard.stacks.program import _pinned
 
     pin()
@@ -184,7 +184,7 @@ def test_local_has_nothing_to_pin(project: Path, pin: Pin) -> None:
     assert (done.returncode, "nothing to pin: cloud is local" in done.stderr) == (2, True), done.stderr
 
 
-def test_a_refusal_of_aws_is_told_in_words(project: Path, pin: Pin, aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_aws_is_a_message(project: Path, pin: Pin, aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from gpuyard.training_jobs.clouds.aws import AwsClients
     from gpuyard.training_jobs.errors import AuthError
 
@@ -225,11 +225,11 @@ def test_the_image_of_a_job_file_is_pinned_in_place_once(project: Path, pin: Pin
             ["image: digest cannot be looked up", "imagetools inspect pytorch/pytorch:latest"],
         ),
         (f"image: {TAGGED}\nimage: {TAGGED}\n", ["twice"]),
-        (f"image: |\n  {TAGGED}\n", ["not one word"]),
-        (f"image: [{TAGGED}]\n", ["not one word"]),
+        (f"image: |\n  {TAGGED}\n", ["not a plain string on one line"]),
+        (f"image: [{TAGGED}]\n", ["not a plain string on one line"]),
         (f"image: {TAGGED}\n", ["RepositoryNotFoundException"]),
-        ("- image\n", ["no mapping"]),
-        ("a: [\n", ["not YAML"]),
+        ("- image\n", ["does not hold a mapping"]),
+        ("a: [\n", ["not valid YAML"]),
     ],
 )
 def test_a_job_file_that_cannot_be_pinned(project: Path, pin: Pin, aws: None, text: str, told: list[str]) -> None:
@@ -240,7 +240,7 @@ def test_a_job_file_that_cannot_be_pinned(project: Path, pin: Pin, aws: None, te
     assert (project / "job.yaml").read_text() == text
 
 
-def test_one_thing_at_a_time(project: Path, pin: Pin) -> None:
+def test_a_stack_and_a_job_file_exclude_each_other(project: Path, pin: Pin) -> None:
     for arguments in (["job.yaml", "--stack", "dev"], ["job.yaml", "--job-image", f"x@{DIGEST}"], ["job.yaml"]):
         done = pin(*arguments)
         assert done.returncode == 2  # the last: there is no such file

@@ -1,4 +1,4 @@
-"""`gpuyard plan` as people and pipelines use it: any Pulumi program, three forms, exit codes, problems without a traceback."""
+"""`gpuyard plan` for any Pulumi program: text, Markdown and JSON output, exit codes, errors without a traceback."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _forget_helper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "helper", raising=False)
 
 
-def test_this_machine_s_yard_costs_nothing(cli: Cli) -> None:
+def test_the_local_yard_costs_nothing(cli: Cli) -> None:
     code, out, _ = cli("--stack", "local", "-C", str(ROOT))
     assert code == 0
     assert "local  local   7 resources" in out
@@ -83,7 +83,7 @@ def test_this_machine_s_yard_costs_nothing(cli: Cli) -> None:
     assert "policy  12 passed, 0 violated, 0 warnings" in out
 
 
-def test_the_yards_that_we_ship_have_plans(cli: Cli) -> None:
+def test_the_aws_stacks_have_plans(cli: Cli) -> None:
     code, out, _ = cli("--stack", "dev-aws", "-C", str(ROOT))
     lines = out.splitlines()
     assert code == 0
@@ -132,7 +132,7 @@ def _marks(value: object) -> Iterator[str]:
             yield from _marks(entry)
 
 
-def test_any_program_runs_as_pulumi_would_run_it(cli: Cli, project: Path) -> None:
+def test_a_program_runs_as_pulumi_runs_it(cli: Cli, project: Path) -> None:
     before, path = Path.cwd(), list(sys.path)
     code, out, err = cli("--stack", "dev", "-C", str(project))
     assert (code, err) == (0, "to whom it may concern\n")
@@ -152,11 +152,11 @@ def test_a_terminal_gets_the_same_lines_in_colour(cli: Cli, project: Path, monke
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
 
 
-def test_a_fully_named_stack_is_found(cli: Cli, project: Path) -> None:
+def test_a_stack_is_found_by_its_full_name(cli: Cli, project: Path) -> None:
     assert cli("--stack", "org/acme/dev", "-C", str(project / "infra"))[0] == 0
 
 
-def test_the_document_is_the_one_thing_on_stdout(cli: Cli, project: Path) -> None:
+def test_stdout_holds_one_json_document(cli: Cli, project: Path) -> None:
     code, out, _ = cli("--stack", "dev", "-C", str(project), "--json")
     document = Plan.model_validate_json(out)
     assert code == 0
@@ -172,7 +172,7 @@ def test_markdown(cli: Cli, project: Path) -> None:
     assert out.startswith("### gpuyard plan: dev, 1 resource, ok\n")
 
 
-def test_a_violation_is_exit_2_and_the_plan_is_shown(cli: Cli, project: Path) -> None:
+def test_a_violation_shows_the_plan_and_exits_2(cli: Cli, project: Path) -> None:
     (project / "infra" / "__main__.py").write_text("import pulumi_aws as aws\naws.cloudwatch.LogGroup('logs')\n")
     code, out, _ = cli("--stack", "dev", "-C", str(project))
     assert code == 2
@@ -180,7 +180,7 @@ def test_a_violation_is_exit_2_and_the_plan_is_shown(cli: Cli, project: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "message"),
     [
         ({"infra/__main__.py": "import pulumi\nraise pulumi.RunError('pool a: 2 problems')"}, "error: pool a: 2 problems"),
         ({"infra/__main__.py": "import nowhere"}, "needs a package: No module named 'nowhere'"),
@@ -189,23 +189,23 @@ def test_a_violation_is_exit_2_and_the_plan_is_shown(cli: Cli, project: Path) ->
             "install the extra gpuyard[gcp] (in a checkout of gpuyard, `make venv` installs all of them)",
         ),
         ({"infra/__main__.py": "1 / 0"}, "ZeroDivisionError: division by zero"),
-        ({"infra/__main__.py": "import sys; sys.exit(3)"}, "left with 3"),
+        ({"infra/__main__.py": "import sys; sys.exit(3)"}, "exited with 3"),
         ({"infra/__main__.py": "import pulumi; pulumi.Config('acme').require('token')"}, "acme:token is encrypted"),
         ({"infra/__main__.py": "import pulumi_aws; pulumi_aws.get_region()"}, "call its `_output` form"),
         ({"Pulumi.yaml": "name: acme\nruntime: nodejs"}, "runtime is nodejs"),
-        ({"Pulumi.yaml": "name: acme\nruntime: python\nmain: nowhere"}, "neither a file nor a folder with a __main__.py"),
+        ({"Pulumi.yaml": "name: acme\nruntime: python\nmain: nowhere"}, "allowed: a file, or a folder with a __main__.py"),
         ({"Pulumi.yaml": "a: b: c"}, "is not valid YAML"),
         ({"Pulumi.yaml": "- a"}, "does not hold a mapping"),
         ({"Pulumi.dev.yaml": "config: {acme:until: 2027-03-31}"}, "config.acme:until: "),
-        ({"Pulumi.dev.yaml": "config: {gpuyard:owner: {secure: abc}}"}, "gpuyard:owner: encrypted; state it in plain"),
+        ({"Pulumi.dev.yaml": "config: {gpuyard:owner: {secure: abc}}"}, "gpuyard:owner: encrypted; write it as plain text"),
     ],
 )
-def test_what_is_wrong_is_said(cli: Cli, project: Path, files: dict[str, str], told: str) -> None:
+def test_a_failing_program_is_a_usage_error(cli: Cli, project: Path, files: dict[str, str], message: str) -> None:
     for name, text in files.items():
         (project / name).write_text(text)
     code, out, err = cli("--stack", "dev", "-C", str(project))
     assert (code, out) == (2, "")
-    assert told in err
+    assert message in err
     assert "runpy" not in err
 
 
@@ -215,10 +215,10 @@ def test_a_misspelt_stack_and_no_project_are_usage_errors(cli: Cli, project: Pat
     assert "got dv, allowed: dev; did you mean" in err
     code, _, err = cli("--stack", "dev", "-C", str(tmp_path_factory.mktemp("empty")))
     assert code == 2
-    assert "there is no Pulumi.yaml" in err
+    assert "no Pulumi.yaml in " in err
     code, _, err = cli("--stack", "dev", "--json", "--markdown")
     assert code == 2
-    assert "keep one" in err
+    assert "exclude each other" in err
 
 
 def test_the_schema_is_printed_without_loading_pulumi() -> None:

@@ -219,7 +219,7 @@ def pool(**more: Any) -> Callable[[], Any]:
 
 
 @pytest.mark.parametrize(
-    ("program", "told"),
+    ("program", "expected"),
     [
         (
             lambda: Network("net", {"zones": ["eastus-1"], "cidr": "10.0.0.0/28"}),
@@ -267,10 +267,10 @@ def pool(**more: Any) -> Callable[[], Any]:
         ),
     ],
 )
-def test_all_wrong_inputs_are_reported(record: Any, program: Callable[[], Any], told: list[str]) -> None:
+def test_all_wrong_inputs_are_reported(record: Any, program: Callable[[], Any], expected: list[str]) -> None:
     with pytest.raises(pulumi.RunError) as caught:
         record(program)
-    assert all(text in str(caught.value) for text in told), str(caught.value)
+    assert all(text in str(caught.value) for text in expected), str(caught.value)
 
 
 def test_adopted_resources_are_not_managed(record: Any) -> None:

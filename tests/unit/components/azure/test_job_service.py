@@ -235,7 +235,7 @@ def jobs(**more: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("program", "told"),
+    ("program", "expected"),
     [
         (
             jobs(submitters=["repo:a/b:*"]),
@@ -253,7 +253,7 @@ def jobs(**more: Any) -> Any:
         ),
     ],
 )
-def test_all_wrong_inputs_are_reported(record: Any, program: Any, told: list[str]) -> None:
+def test_all_wrong_inputs_are_reported(record: Any, program: Any, expected: list[str]) -> None:
     with pytest.raises(pulumi.RunError) as caught:
         record(program)
-    assert all(text in str(caught.value) for text in told), str(caught.value)
+    assert all(text in str(caught.value) for text in expected), str(caught.value)

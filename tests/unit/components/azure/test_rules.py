@@ -60,7 +60,7 @@ def test_subnets_are_inside_the_network_and_do_not_overlap(length: int, block: s
 
 
 @pytest.mark.parametrize(
-    ("problems", "told"),
+    ("problems", "expected"),
     [
         (
             cidr.cidr_problems("10.0.0.0/24"),
@@ -97,9 +97,9 @@ def test_subnets_are_inside_the_network_and_do_not_overlap(length: int, block: s
         ),
     ],
 )
-def test_wrong_values_are_reported(problems: list[str], told: list[str]) -> None:
-    assert len(problems) == len(told), problems
-    assert all(str(line).startswith(begin) for line, begin in zip(problems, told, strict=True)), problems
+def test_wrong_values_are_reported(problems: list[str], expected: list[str]) -> None:
+    assert len(problems) == len(expected), problems
+    assert all(str(line).startswith(begin) for line, begin in zip(problems, expected, strict=True)), problems
 
 
 @pytest.mark.parametrize("name", ROWS)

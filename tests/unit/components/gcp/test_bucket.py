@@ -1,4 +1,4 @@
-"""GCP's buckets and keys: what guards them, what is kept, recovered and deleted; an existing one; what is refused."""
+"""GCP's buckets and keys: protection, retention and deletion, existing buckets, and the inputs that they refuse."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GRANT = "gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember"
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_what_a_bucket_is(record: Any, preview: bool) -> None:
+def test_children_of_a_bucket(record: Any, preview: bool) -> None:
     recorded = record(lambda: Bucket("runs", tags=TAGS), preview=preview)
     found = [f"{request.type.rpartition(':')[2]} {request.name}" for request in recorded.resources.values()]
     assert sorted(found) == [
@@ -72,13 +72,13 @@ def test_an_existing_bucket_is_not_changed(record: Any, preview: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ["gs://acme", "Acme", "ab", "google-things", 7])
-def test_names_that_no_bucket_has(record: Any, name: Any) -> None:
+def test_illegal_bucket_names_are_refused(record: Any, name: Any) -> None:
     assert existing_problems(name)
     with pytest.raises(pulumi.RunError, match="Bucket data: 1 problem"):
         record(lambda: Bucket.adopt("data", bucket=name if isinstance(name, str) else str(name) + "/"))
 
 
-def test_a_key_rotates_and_serves_those_that_are_named(record: Any) -> None:
+def test_a_key_rotates_and_only_named_services_use_it(record: Any) -> None:
     recorded = record(lambda: EncryptionKey("disks", uses=("compute", "storage"), on_destroy="delete", tags=TAGS))
     key = recorded.inputs(KEY, "disks-key")
     assert (key["rotationPeriod"], key["purpose"], key["destroyScheduledDuration"]) == ("7776000s", "ENCRYPT_DECRYPT", "2592000s")
@@ -90,7 +90,7 @@ def test_a_key_rotates_and_serves_those_that_are_named(record: Any) -> None:
     assert {grant["role"] for grant in members} == {"roles/cloudkms.cryptoKeyEncrypterDecrypter"}
 
 
-def test_a_wrong_key_is_told_whole(record: Any) -> None:
+def test_all_wrong_inputs_of_a_key_are_reported(record: Any) -> None:
     wrong: Any = {"uses": ("s3",), "on_destroy": "burn"}
     with pytest.raises(pulumi.RunError, match="2 problems"):
         record(lambda: EncryptionKey("disks", **wrong))

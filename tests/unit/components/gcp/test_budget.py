@@ -1,4 +1,4 @@
-"""GCP's Budget: the filter, the mails, and what is refused."""
+"""GCP's Budget: its filter, the mail alerts, and the inputs that it refuses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOKEN, CHANNEL = "gcp:billing/budget:Budget", "gcp:monitoring/notificationChanne
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_the_owner_is_mailed_at_each_percentage_and_when_the_month_is_forecast_to_exceed_it(record: Any, preview: bool) -> None:
+def test_the_owner_gets_a_mail_at_each_percentage_and_for_the_forecast(record: Any, preview: bool) -> None:
     recorded = record(lambda: Budget("budget", owner=OWNER, usd_per_month=1500, tags={"owner": OWNER}), preview=preview)
     assert [(request.type, request.name) for request in recorded.resources.values()] == [
         ("gpuyard-gcp:index:Budget", "budget"),
@@ -27,8 +27,8 @@ def test_the_owner_is_mailed_at_each_percentage_and_when_the_month_is_forecast_t
     if preview:
         return
     found = recorded.inputs(TOKEN, "budget-budget")
-    [told] = found["allUpdatesRule"].pop("monitoringNotificationChannels")
-    assert told.startswith("projects/acme-ml/notificationChannels/")
+    [channel] = found["allUpdatesRule"].pop("monitoringNotificationChannels")
+    assert channel.startswith("projects/acme-ml/notificationChannels/")
     assert found == {
         "billingAccount": "01AB23-45CD67-89EF01",
         "displayName": "gpuyard/local budget",
@@ -46,13 +46,13 @@ def test_the_owner_is_mailed_at_each_percentage_and_when_the_month_is_forecast_t
     }
 
 
-def test_the_spec_is_in_the_components_inputs_where_the_plan_reads_it(record: Any) -> None:
+def test_the_plan_finds_the_spec_in_the_components_inputs(record: Any) -> None:
     found = record(lambda: Budget("b", owner=OWNER, usd_per_month=9, alert_at_percent=[90, 10])).inputs("gpuyard-gcp:index:Budget", "b")
     assert found == {"owner": OWNER, "usd_per_month": 9, "alert_at_percent": [90, 10], "tags": {}}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (
             {"owner": "me", "usd_per_month": 0, "alert_at_percent": []},
@@ -73,7 +73,7 @@ def test_the_spec_is_in_the_components_inputs_where_the_plan_reads_it(record: An
         ({"owner": OWNER, "usd_per_month": 1, "alert_at_percent": [0.5]}, ["got [0.5]"]),
     ],
 )
-def test_bad_input_is_told_whole(record: Any, arguments: Any, told: list[str]) -> None:
+def test_all_wrong_inputs_are_reported(record: Any, arguments: Any, expected: list[str]) -> None:
     with pytest.raises(pulumi.RunError) as caught:
         record(lambda: Budget("b", **arguments))
-    assert all(text in str(caught.value) for text in told), str(caught.value)
+    assert all(text in str(caught.value) for text in expected), str(caught.value)

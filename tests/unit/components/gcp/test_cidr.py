@@ -76,7 +76,7 @@ def test_networks_of_other_sizes_are_refused_with_a_size_that_fits(cidr: str, fi
 
 
 @pytest.mark.parametrize(
-    ("zones", "region", "told"),
+    ("zones", "region", "expected"),
     [
         (["us-central1-a", "us-central1-f"], None, []),
         (["northamerica-northeast1-b"], "northamerica-northeast1", []),
@@ -91,10 +91,10 @@ def test_networks_of_other_sizes_are_refused_with_a_size_that_fits(cidr: str, fi
         (["us-central1-a", "us-east4-b", "here"], "us-central1", ["write us-central1-b", "got 'here'"]),
     ],
 )
-def test_wrong_zones_are_reported(zones: list[str], region: str | None, told: list[str]) -> None:
+def test_wrong_zones_are_reported(zones: list[str], region: str | None, expected: list[str]) -> None:
     found = zone_problems(zones, region)
-    assert len(found) == len(told), found
-    assert all(text in str(line) for line, text in zip(found, told, strict=True)), found
+    assert len(found) == len(expected), found
+    assert all(text in str(line) for line, text in zip(found, expected, strict=True)), found
 
 
 def test_errors_that_network_spec_reports_are_not_repeated() -> None:

@@ -1,4 +1,4 @@
-"""Fast cards: which each machine has, in which order and networks; and what is made of that."""
+"""Fast NICs of each machine: their order, their networks, and the resources made for them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GOLDEN: dict[str, list[tuple[str, int, int, str | None]]] = {
 
 
 @pytest.mark.parametrize("name", sorted(MACHINES))
-def test_the_cards_of_every_machine(name: str) -> None:
+def test_the_nics_of_every_machine(name: str) -> None:
     row = MACHINES[name]
     found = cards(fabric_of(row))
     assert [tuple(card) for card in found] == GOLDEN.get(name, [OWN])
@@ -49,7 +49,7 @@ def test_the_golden_table() -> None:
 
 
 @pytest.mark.parametrize("fabric", [None, *FABRICS])
-def test_no_card_ever_has_an_external_address(fabric: str | None) -> None:
+def test_no_nic_has_an_external_address(fabric: str | None) -> None:
     """Google gives one to a card whose access configuration is there and empty."""
     made = [[f"{network}-{subnet}" for subnet in range(8)] for network in range(9)]
     for card in network_interfaces(fabric, "own", made):
@@ -63,7 +63,7 @@ def reserved(machine: str, **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("preview", [False, True])
 @pytest.mark.parametrize(("machine", "mtu", "vpcs"), [("a3-highgpu-8g", 8244, 4), ("a3-megagpu-8g", 8244, 8)])
-def test_tcp_fabrics_are_networks_without_a_way_out(record: Any, machine: str, mtu: int, vpcs: int, preview: bool) -> None:
+def test_tcp_fabrics_are_networks_without_egress(record: Any, machine: str, mtu: int, vpcs: int, preview: bool) -> None:
     recorded = record(pool({**VMS, "machine": machine}), preview=preview)
     networks, subnets = of_type(recorded, NETWORK), of_type(recorded, SUBNET)
     assert set(networks) == set(subnets) == {f"pool-fabric-{number}" for number in range(vpcs)}
@@ -75,7 +75,7 @@ def test_tcp_fabrics_are_networks_without_a_way_out(record: Any, machine: str, m
 
 
 @pytest.mark.parametrize(("machine", "subnets"), [("a3-ultragpu-8g", 8), ("a4-highgpu-8g", 8), ("a4x-highgpu-4g", 4)])
-def test_rdma_is_one_network_of_the_zones_profile(record: Any, machine: str, subnets: int) -> None:
+def test_rdma_is_one_network_with_the_profile_of_the_zone(record: Any, machine: str, subnets: int) -> None:
     recorded = record(pool(reserved(machine)))
     networks = of_type(recorded, NETWORK)
     profile = "projects/acme-ml/global/networkProfiles/us-central1-a-vpc-roce"
@@ -91,7 +91,7 @@ def test_rdma_is_one_network_of_the_zones_profile(record: Any, machine: str, sub
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_bare_machines_have_networks_of_their_own_alone(record: Any, preview: bool) -> None:
+def test_bare_metal_machines_have_only_networks_of_their_own(record: Any, preview: bool) -> None:
     """Their RDMA profile makes its subnet itself: none can be made."""
     recorded = record(pool(reserved("a4x-maxgpu-4g-metal")), preview=preview)
     made = of_type(recorded, SUBNET)
@@ -104,7 +104,7 @@ def test_bare_machines_have_networks_of_their_own_alone(record: Any, preview: bo
         assert {card["subnetwork"] for card in cards_there[2:]} == {theirs}
 
 
-def test_each_network_lets_in_the_pools_machines_and_nobody_else(record: Any) -> None:
+def test_each_fabric_network_accepts_only_machines_of_the_pool(record: Any) -> None:
     recorded = record(pool({**VMS, "machine": "a3-megagpu-8g"}))
     rules = {name: rule for name, rule in of_type(recorded, FIREWALL).items() if "fabric" in name}
     assert len(rules) == 8
@@ -119,7 +119,7 @@ def test_two_pools_share_no_network(record: Any) -> None:
     assert len(of_type(recorded, NETWORK)) == 4
 
 
-def test_one_card_needs_no_network(record: Any) -> None:
+def test_a_machine_with_one_nic_needs_no_fabric_network(record: Any) -> None:
     recorded = record(pool({**VMS, "machine": "g2-standard-48"}))
     assert of_type(recorded, NETWORK) == of_type(recorded, SUBNET) == {}
     assert recorded.inputs(TEMPLATE, "pool-template")["networkInterfaces"] == [

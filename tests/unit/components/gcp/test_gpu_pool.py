@@ -1,4 +1,4 @@
-"""Pools: what is made for each service and capacity, in an update and in a preview where nothing is known; all that is refused."""
+"""GCP's pools: resources for each service and capacity, in preview and update, and the inputs that they refuse."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ONE_CARD = {**VMS, "machine": "g2-standard-48"}
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_what_a_pool_of_machines_is(record: Any, preview: bool) -> None:
+def test_children_of_a_pool_of_machines(record: Any, preview: bool) -> None:
     recorded = record(pool(ONE_CARD), preview=preview)
     assert kinds(recorded) == [
         "Firewall pool-nodes-in",
@@ -35,7 +35,7 @@ def test_what_a_pool_of_machines_is(record: Any, preview: bool) -> None:
     assert set(recorded.outputs("GpuPool")) == {"id", "machine", "nodes", "scale", "hostfile", "torchrun"}
 
 
-def test_who_comes_in(record: Any) -> None:
+def test_ingress_rules(record: Any) -> None:
     """The pool's machines by who they are; people by Google's proxy, for SSH alone; nobody by an address."""
     recorded = record(pool(ONE_CARD))
     rules = of_type(recorded, FIREWALL)
@@ -48,7 +48,7 @@ def test_who_comes_in(record: Any) -> None:
     }
 
 
-def test_machines_use_an_account_once_it_may_work(record: Any) -> None:
+def test_the_template_waits_for_the_roles_of_its_account(record: Any) -> None:
     """Three roles on the project, for what has no narrower place."""
     recorded = record(pool(ONE_CARD))
     needs = recorded.one(TEMPLATE, "pool-template").propertyDependencies["serviceAccount"].urns
@@ -72,7 +72,7 @@ def spec_for(machine: str, service: str, mode: str, nodes: int = 4) -> dict[str,
 
 
 @pytest.mark.parametrize(("machine", "service", "mode"), CASES)
-def test_every_capacity_in_every_service_on_every_machine_goes_or_is_refused_with_the_reason(machine: str, service: str, mode: str) -> None:
+def test_every_capacity_service_and_machine_works_or_is_refused_with_a_reason(machine: str, service: str, mode: str) -> None:
     for nodes in (1, 4):
         spec = spec_for(machine, service, mode, nodes)
         assert pool_problems(spec, "net", [ZONE], None) == []
@@ -86,13 +86,13 @@ def test_every_capacity_in_every_service_on_every_machine_goes_or_is_refused_wit
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_what_goes_is_made(record: Any, preview: bool) -> None:
+def test_every_accepted_combination_can_be_made(record: Any, preview: bool) -> None:
     able = [case for case in CASES if case[0] in KINDS and goes(*case)]
     recorded = record(lambda: [pool(spec_for(*case), name=f"p{number}")() for number, case in enumerate(able)], preview=preview)
     assert len([line for line in kinds(recorded) if line.startswith("GpuPool")]) == len(able) > 30
 
 
-def test_disks_can_be_under_a_key(record: Any) -> None:
+def test_disks_can_be_encrypted_with_a_key(record: Any) -> None:
     recorded = record(lambda: pool(ONE_CARD, key=EncryptionKey("k", uses=("compute",)))())
     key = "projects/acme-ml/locations/us-central1/keyRings/k-ring/cryptoKeys/k-key"
     assert recorded.inputs(TEMPLATE, "pool-template")["disks"][0]["diskEncryptionKey"] == {"kmsKeySelfLink": key}
@@ -109,7 +109,7 @@ ELSEWHERE = {"mode": "reservation", "reservation": "projects/acme-ml/zones/us-ea
 
 
 @pytest.mark.parametrize(
-    ("spec", "tags", "told"),
+    ("spec", "tags", "expected"),
     [
         (
             {**VMS, "zone": "us-east4-a"},
@@ -160,15 +160,17 @@ ELSEWHERE = {"mode": "reservation", "reservation": "projects/acme-ml/zones/us-ea
         ),
     ],
 )
-def test_bad_input_is_told_at_once_and_nothing_is_made(record: Any, spec: dict[str, Any], tags: dict[str, str], told: list[str]) -> None:
+def test_all_wrong_inputs_are_reported_before_anything_is_made(
+    record: Any, spec: dict[str, Any], tags: dict[str, str], expected: list[str]
+) -> None:
     with pytest.raises(pulumi.RunError) as error:
         record(pool(spec, tags))
     assert str(error.value).startswith("GpuPool pool: ")
-    assert [words for words in told if words not in str(error.value)] == [], str(error.value)
+    assert [words for words in expected if words not in str(error.value)] == [], str(error.value)
 
 
 @pytest.mark.parametrize(
     "spec", [{**BOUND, "min_nodes": 4}, BOUND, {**NVLINK, "max_nodes": 18}, {**VERTEX, "zone": None, "capacity": RESERVED}]
 )
-def test_what_is_just_right_is_made(record: Any, spec: dict[str, Any]) -> None:
+def test_inputs_at_the_limits_are_accepted(record: Any, spec: dict[str, Any]) -> None:
     assert record(pool(spec)).one("gpuyard-gcp:index:GpuPool", "pool")

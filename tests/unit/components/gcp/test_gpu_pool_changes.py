@@ -1,4 +1,4 @@
-"""Pools over time: their end, what a change changes and what it leaves."""
+"""Pools over time: their expiry, and which resources a change of the spec changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.helpers.gcp_sample_yard import FLEX, GROUP, SCHEDULE, TEMPLATE
 LATER = (END + datetime.timedelta(days=30)).isoformat()
 
 
-def test_a_new_date_changes_no_template(record: Any) -> None:
+def test_a_new_expiry_changes_no_template(record: Any) -> None:
     """It would replace machines."""
     dates = [pool({**VMS, "min_nodes": 1}, {**TAGS, "expires": date}) for date in (END.isoformat(), LATER)]
     assert changed(record, *dates) == ["pool-end"]
@@ -33,11 +33,11 @@ def test_a_new_date_changes_no_template(record: Any) -> None:
         ({"capacity": "spot"}, ["pool-template"]),
     ],
 )
-def test_a_change_changes_what_it_says(record: Any, change: dict[str, Any], what: list[str]) -> None:
+def test_each_change_changes_only_its_resources(record: Any, change: dict[str, Any], what: list[str]) -> None:
     assert changed(record, pool(VMS), pool({**VMS, **change})) == what
 
 
-def test_another_pool_changes_nothing_of_the_first(record: Any) -> None:
+def test_another_pool_does_not_change_the_first(record: Any) -> None:
     one, two = record(pool(VMS, name="a")), record(lambda: [pool(VMS, name=name)() for name in ("b", "a")])
     for urn, request in one.resources.items():
         assert request.object == two.resources[urn].object
@@ -45,7 +45,7 @@ def test_another_pool_changes_nothing_of_the_first(record: Any) -> None:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_the_same_program_asks_for_the_same(record: Any, preview: bool) -> None:
+def test_a_second_run_registers_the_same_inputs(record: Any, preview: bool) -> None:
     once, again = record(pool(VMS), preview=preview), record(pool(VMS), preview=preview)
     assert {urn: request.object for urn, request in once.resources.items()} == {
         urn: request.object for urn, request in again.resources.items()
@@ -53,19 +53,19 @@ def test_the_same_program_asks_for_the_same(record: Any, preview: bool) -> None:
 
 
 @pytest.mark.parametrize("tags", [{}, {"expires": "never"}])
-def test_a_pool_without_an_end(record: Any, tags: dict[str, str]) -> None:
+def test_a_pool_without_expiry(record: Any, tags: dict[str, str]) -> None:
     for spec in (VMS, {**VERTEX, "min_nodes": 1}):
         assert of_type(record(pool(spec, tags)), SCHEDULE) == {}
 
 
-def test_an_end_of_more_than_a_year_is_told_and_scheduled_later(record: Any) -> None:
+def test_an_expiry_in_more_than_a_year_warns_and_is_scheduled_later(record: Any) -> None:
     """A schedule of Google's has no year: it would end the pool on that day of this one."""
     recorded = record(pool(VMS, {"expires": (END + datetime.timedelta(days=366)).isoformat()}))
     assert of_type(recorded, SCHEDULE) == {}
     assert any("is more than a year away" in line for line in recorded.warnings)
 
 
-def test_a_pool_that_is_over_goes_to_zero_and_stays_there(record: Any) -> None:
+def test_an_expired_pool_has_zero_nodes(record: Any) -> None:
     past = {**TAGS, "expires": "2026-01-01"}
     recorded = record(pool({**VMS, "min_nodes": 4}, past))
     assert recorded.inputs(GROUP, "pool-machines")["targetSize"] == 0
@@ -75,7 +75,7 @@ def test_a_pool_that_is_over_goes_to_zero_and_stays_there(record: Any) -> None:
     assert "ResizeRequest pool-request" not in kinds(flex)
 
 
-def test_soon_is_told(record: Any) -> None:
+def test_a_near_expiry_warns(record: Any) -> None:
     tomorrow = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=2)).date().isoformat()
     assert any("goes to zero nodes at" in line for line in record(pool(VMS, {"expires": tomorrow})).warnings)
 

@@ -1,4 +1,4 @@
-"""Templates: how machines are bought, by golden table; what they are launched with; no secret and no way in."""
+"""Instance templates: scheduling by capacity as a golden table, metadata and images, no secrets and no external addresses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BOUND = {"a3-ultragpu-8g", "a4-highgpu-8g", "a4x-highgpu-4g", "a4x-maxgpu-4g-met
 
 @pytest.mark.parametrize("mode", SCHEDULING)
 @pytest.mark.parametrize("machine", ["g2-standard-48", "a3-megagpu-8g", "a3-ultragpu-8g", "a4-highgpu-8g"])
-def test_how_machines_are_bought(mode: str, machine: str) -> None:
+def test_scheduling_by_capacity(mode: str, machine: str) -> None:
     """An ordinary reservation's machines are as others; the dense ones live and end with it."""
     spec, row = spec_of({**VMS, "machine": machine, "capacity": CAPACITIES[mode]}), MACHINES[machine]
     wanted = STANDARD if mode == "reservation" and machine not in BOUND else SCHEDULING[mode]
@@ -51,7 +51,7 @@ def test_how_machines_are_bought(mode: str, machine: str) -> None:
 
 
 @pytest.mark.parametrize("mode", SCHEDULING)
-def test_a_reservation_and_nothing_but_it_or_none_at_all(mode: str) -> None:
+def test_a_pool_uses_its_reservation_or_none(mode: str) -> None:
     """Compute Engine names a reservation without its zone: projects/P/reservations/NAME."""
     found = reservation(spec_of({**VMS, "capacity": CAPACITIES[mode]}))
     if mode != "reservation":
@@ -79,7 +79,7 @@ BLOCK = {"workload_policy": {"type": "HIGH_THROUGHPUT", "max_topology_distance":
         ("a4x-maxgpu-4g-metal", "reservation", NVLINK),
     ],
 )
-def test_machines_stand_together_where_it_helps_and_google_takes_it(machine: str, mode: str, policy: dict[str, Any]) -> None:
+def test_placement_policy_by_machine_and_capacity(machine: str, mode: str, policy: dict[str, Any]) -> None:
     assert together(spec_of({**VMS, "machine": machine, "capacity": CAPACITIES[mode]}), MACHINES[machine]) == policy
 
 
@@ -113,11 +113,11 @@ def test_the_golden_template(record: Any) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(MACHINES))
-def test_what_every_machine_is_told(name: str) -> None:
+def test_metadata_of_every_machine(name: str) -> None:
     row = MACHINES[name]
-    told = metadata(row)
-    script = told.pop("startup-script")
-    assert told == {
+    found = metadata(row)
+    script = found.pop("startup-script")
+    assert found == {
         "enable-oslogin": "TRUE",
         "block-project-ssh-keys": "TRUE",
         "serial-port-enable": "FALSE",
@@ -138,14 +138,14 @@ def test_every_machine_has_a_family_a_disk_and_an_image(name: str) -> None:
     assert boot_of(row).fast_nics == (row.fast_nics if name in BOUND else 0)
 
 
-def test_nothing_secret_is_in_a_template(record: Any) -> None:
+def test_a_template_has_no_secret(record: Any) -> None:
     recorded = record(pool(VMS), config={"gpuyard:token": "hunter2"}, secret=("gpuyard:token",))
     text = json.dumps(recorded.inputs(TEMPLATE, "pool-template"))
     assert not [word for word in ("hunter2", "BEGIN", "password", "ssh-rsa", "AIza", "token") if word in text]
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_ones_own_image_is_not_looked_up(record: Any, preview: bool) -> None:
+def test_a_given_image_is_not_looked_up(record: Any, preview: bool) -> None:
     own = "projects/acme-ml/global/images/train-2026-11"
     recorded = record(pool({**VMS, "image": own}), preview=preview)
     assert recorded.inputs(TEMPLATE, "pool-template")["disks"][0]["sourceImage"] == own
@@ -153,7 +153,7 @@ def test_ones_own_image_is_not_looked_up(record: Any, preview: bool) -> None:
     assert "gcp:compute/getImage:getImage" in record(pool(VMS), preview=True).lookups
 
 
-def test_a_compact_policy_is_the_templates_and_another_the_groups(record: Any) -> None:
+def test_a_compact_policy_is_in_the_template_and_a_workload_policy_in_the_group(record: Any) -> None:
     spot = record(pool({**VMS, "capacity": "spot"})).inputs(TEMPLATE, "pool-template")
     assert spot["resourcePolicies"] == "projects/acme-ml/regions/us-central1/resourcePolicies/pool-placement"
     bound = record(pool({**VMS, "machine": "a4x-highgpu-4g", "capacity": RESERVED}))

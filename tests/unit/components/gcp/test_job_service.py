@@ -1,4 +1,4 @@
-"""GCP's job service, identities and budget: targets that a submit accepts, rights as narrow as Google lets them be, who may submit."""
+"""GCP's job service, identities and budget: job targets, narrow roles, and submitters."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def content(recorded: Any) -> str:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_what_a_job_service_is(record: Any, preview: bool) -> None:
+def test_children_of_a_job_service(record: Any, preview: bool) -> None:
     recorded = record(declare, preview=preview)
     own = [line for line in kinds(recorded) if " train" in line]
     assert own == [
@@ -71,7 +71,7 @@ def test_what_a_job_service_is(record: Any, preview: bool) -> None:
         ({"machine": "a3-ultragpu-8g", "zone": ZONE, "capacity": RESERVED}, "standard", RESERVED["reservation"]),
     ],
 )
-def test_a_submit_accepts_the_targets(record: Any, changes: dict[str, Any], strategy: str, reservation: str | None) -> None:
+def test_submitters_can_parse_the_targets(record: Any, changes: dict[str, Any], strategy: str, reservation: str | None) -> None:
     recorded = record(lambda: declare(pools={"pool": {**VERTEX, **changes}, "lab": VMS}))
     assert recorded.inputs(OBJECT, "train-targets")["name"] == "gpuyard/targets.json"
     targets = parse_targets(content(recorded), "targets.json")
@@ -90,7 +90,7 @@ def test_a_submit_accepts_the_targets(record: Any, changes: dict[str, Any], stra
         assert (target.fabric.transport, target.fabric.line_rate_gbps) == ("NET/gIB", 3200)
 
 
-def test_held_machines_are_named_without_a_reservation(record: Any) -> None:
+def test_the_target_names_the_persistent_resource(record: Any) -> None:
     recorded = record(lambda: declare(pools={"l4": {**VERTEX, "capacity": "on_demand", "min_nodes": 1}}))
     [target] = parse_targets(content(recorded), "targets.json").values()
     assert isinstance(target, VertexTarget)
@@ -98,7 +98,7 @@ def test_held_machines_are_named_without_a_reservation(record: Any) -> None:
     assert str(target.persistent_resource).startswith("l4-held-")
 
 
-def test_who_writes_where(record: Any) -> None:
+def test_writers_can_write_only_below_their_folders(record: Any) -> None:
     grants = inputs(record(declare), ON_BUCKET)
     writes = {name: grant for name, grant in grants.items() if grant["role"] == "roles/storage.objectUser"}
     assert set(writes) == {"train-job-writes-runs", "train-machines-lab-writes-runs", "train-submitter-writes-runs"}
@@ -109,12 +109,12 @@ def test_who_writes_where(record: Any) -> None:
     assert {grant["role"] for name, grant in grants.items() if "-reads-" in name} == {"roles/storage.objectViewer"}
 
 
-def test_a_job_reads_exactly_the_yards_secrets(record: Any) -> None:
+def test_a_job_reads_only_the_secrets_of_the_yard(record: Any) -> None:
     grants = inputs(record(declare), ON_SECRET)
     assert {(grant["secretId"], grant["role"]) for grant in grants.values()} == {("wandb", "roles/secretmanager.secretAccessor")}
 
 
-def test_what_only_the_project_can_grant_is_in_the_table(record: Any) -> None:
+def test_all_project_roles_are_in_the_table(record: Any) -> None:
     recorded = record(declare)
     known = {role.role for role in PROJECT_ROLES.values() if role.role}
     custom = [role["permissions"] for role in inputs(recorded, CUSTOM).values()]
@@ -145,13 +145,13 @@ def test_pipelines_become_the_submitter_without_a_key(record: Any) -> None:
     assert not [request for request in recorded.resources.values() if "Key" in request.type and "serviceaccount" in request.type]
 
 
-def test_without_submitters_nobody_is_made(record: Any) -> None:
+def test_without_submitters_no_submitter_is_made(record: Any) -> None:
     recorded = record(lambda: declare(submitters=()))
     assert not [line for line in kinds(recorded) if "submitter" in line or "Workload" in line]
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "expected"),
     [
         ({"secrets": {"wandb": "hunter2"}}, "projects/P/secrets/NAME/versions/N"),
         ({"image": "train:latest"}, "image"),
@@ -160,10 +160,10 @@ def test_without_submitters_nobody_is_made(record: Any) -> None:
         ({"pools": {}}, "pools: no pool, got none"),
     ],
 )
-def test_what_is_refused(record: Any, more: dict[str, Any], told: str) -> None:
+def test_wrong_inputs_are_refused(record: Any, more: dict[str, Any], expected: str) -> None:
     with pytest.raises(pulumi.RunError) as caught:
         record(lambda: declare(**more))
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 
@@ -180,24 +180,24 @@ def test_a_budget_mails_its_owner(record: Any, preview: bool) -> None:
     assert (channel["type"], channel["labels"]) == ("email", {"email_address": "ml@acme.io"})
 
 
-def test_a_wrong_budget_is_told_whole(record: Any) -> None:
+def test_all_wrong_inputs_of_a_budget_are_reported(record: Any) -> None:
     with pytest.raises(pulumi.RunError, match="3 problems"):
         record(lambda: Budget("budget", owner="us", usd_per_month=0.5, alert_at_percent=[0]))
 
 
 @pytest.mark.parametrize("stack", ["gpuyard/dev-gcp", "Acme/Prod.Yard", "x" * 50 + "/" + "y" * 50, "__a/b"])
-def test_a_yards_things_and_its_jobs_have_one_label(stack: str) -> None:
+def test_resources_and_jobs_have_the_same_label(stack: str) -> None:
     assert labels({}, stack, "net")[STACK_LABEL] == label(stack) == label_value(stack)
 
 
 @pytest.mark.parametrize(
     "tags", [{"Team": "ml"}, {"gpuyard_stack": "x"}, {"9": "x"}, {"team": 7}, {f"k{number}": "v" for number in range(63)}]
 )
-def test_tags_that_google_refuses(tags: dict[str, Any]) -> None:
+def test_illegal_tags_are_refused(tags: dict[str, Any]) -> None:
     assert tag_problems(tags)
 
 
-def test_a_yards_problems_are_told_together() -> None:
+def test_all_problems_of_a_yard_are_reported_together() -> None:
     found = yard_problems(
         region="us-central1",
         network=NetworkSpec(zones=["us-east4-a"], cidr="10.0.0.0/24"),

@@ -1,4 +1,4 @@
-"""The job service over time, and what its targets wait for: nothing secret, nothing of one pool changed by another."""
+"""The job service over time: the order of its resources, no secrets, and pools that do not change each other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.helpers.gcp_sample_pools import VERTEX as HELD
 from tests.helpers.gcp_sample_yard import SUBNET, VERTEX, VPC, ZONE, declare
 
 
-def test_targets_are_known_once_jobs_can_do_their_work(record: Any) -> None:
+def test_targets_wait_for_the_roles_of_jobs(record: Any) -> None:
     def program() -> None:
         pulumi.ComponentResource("t:index:User", "user", {"targets": declare().targets})
 
@@ -30,19 +30,19 @@ def test_targets_are_known_once_jobs_can_do_their_work(record: Any) -> None:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_no_input_holds_more_than_references(record: Any, preview: bool) -> None:
+def test_inputs_have_references_and_no_secrets(record: Any, preview: bool) -> None:
     recorded = record(declare, preview=preview, config={"gpuyard:token": "hunter2"}, secret=("gpuyard:token",))
     assert all("hunter2" not in str(request.object) for request in recorded.resources.values())
 
 
-def test_the_same_program_asks_for_the_same(record: Any) -> None:
+def test_a_second_run_registers_the_same_inputs(record: Any) -> None:
     once, again = record(declare), record(declare)
     assert {urn: request.object for urn, request in once.resources.items()} == {
         urn: request.object for urn, request in again.resources.items()
     }
 
 
-def test_another_pool_changes_nothing_of_the_first(record: Any) -> None:
+def test_another_pool_does_not_change_the_first(record: Any) -> None:
     one, two = (record(lambda names=names: declare(pools=dict.fromkeys(names, VERTEX))) for names in (("a",), ("b", "a")))
     changed = {request.name for urn, request in one.resources.items() if request.object != two.resources[urn].object}
     assert changed == {"train", "train-targets"}
@@ -50,13 +50,13 @@ def test_another_pool_changes_nothing_of_the_first(record: Any) -> None:
     assert new == {name for name in new if name == "b" or name.startswith("b-")} != set()
 
 
-def test_another_order_of_pools_and_submitters_changes_nothing_made(record: Any) -> None:
+def test_the_order_of_pools_and_submitters_changes_no_resource(record: Any) -> None:
     first, second = (record(lambda names=names: declare(pools=dict.fromkeys(names, VERTEX))) for names in (("a", "b"), ("b", "a")))
     changed = {request.name for urn, request in first.resources.items() if request.object != second.resources[urn].object}
     assert changed <= {"train", "train-targets"}  # the order of the list alone
 
 
-def test_an_adopted_run_bucket_has_a_key_that_nobody_here_knows(record: Any) -> None:
+def test_the_key_of_an_adopted_run_bucket_is_unknown(record: Any) -> None:
     def program() -> None:
         network = Network.adopt("net", vpc_id=VPC, subnet_ids={ZONE: SUBNET})
         runs = Bucket.adopt("runs", bucket="acme-runs")
@@ -71,7 +71,7 @@ def test_an_adopted_run_bucket_has_a_key_that_nobody_here_knows(record: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"writes": []}, ["writes: not one bucket, got none, allowed: exactly one bucket, the run bucket"]),
         ({"secrets": {"wandb": "projects/acme/secrets/wandb"}}, ["secrets.wandb: wrong value, got (secret)"]),
@@ -82,8 +82,8 @@ def test_an_adopted_run_bucket_has_a_key_that_nobody_here_knows(record: Any) -> 
         ),
     ],
 )
-def test_what_is_wrong_is_told_at_once_and_nothing_is_made(record: Any, change: dict[str, Any], told: list[str]) -> None:
+def test_all_wrong_inputs_are_reported_before_anything_is_made(record: Any, change: dict[str, Any], expected: list[str]) -> None:
     with pytest.raises(pulumi.RunError) as caught:
         record(lambda: declare(**change))
     assert str(caught.value).startswith("JobService train: ")
-    assert [words for words in told if words not in str(caught.value)] == [], str(caught.value)
+    assert [words for words in expected if words not in str(caught.value)] == [], str(caught.value)

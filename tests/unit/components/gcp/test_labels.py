@@ -34,7 +34,7 @@ def test_resources_and_jobs_of_a_stack_get_the_same_label(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tags", "told"),
+    ("tags", "expected"),
     [
         ({"owner": "ml@acme.io", "cost-center": "7"}, []),
         ({"Team": "nlp"}, ["tags: not a valid label key, got 'Team', allowed: a lower-case letter"]),
@@ -46,7 +46,7 @@ def test_resources_and_jobs_of_a_stack_get_the_same_label(text: str) -> None:
         ({f"k{number}": "x" for number in range(63)}, ["tags: too many tags, got 63, allowed: at most 62"]),
     ],
 )
-def test_illegal_tags_are_reported(tags: dict[str, str], told: list[str]) -> None:
+def test_illegal_tags_are_reported(tags: dict[str, str], expected: list[str]) -> None:
     found = tag_problems(tags)
-    assert len(found) == len(told), found
-    assert all(text in str(line) for line, text in zip(found, told, strict=True)), found
+    assert len(found) == len(expected), found
+    assert all(text in str(line) for line, text in zip(found, expected, strict=True)), found

@@ -1,4 +1,4 @@
-"""Groups of machines: who comes all at once, what waits for nothing, what ends them, and the lines for other launchers."""
+"""Instance groups: resize requests, expiry, and the commands for other launchers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def group(record: Any, **more: Any) -> dict[str, Any]:
     return found
 
 
-def test_a_group_waits_for_nothing_and_replaces_nothing_by_itself(record: Any) -> None:
+def test_a_group_neither_waits_for_machines_nor_replaces_them(record: Any) -> None:
     recorded = record(pool({**VMS, "machine": "g2-standard-48", "min_nodes": 2}))
     found = recorded.inputs(GROUP, "pool-machines")
     assert found.pop("versions")[0]["instanceTemplate"].partition("?")[0].endswith("/instanceTemplates/pool-template")
@@ -42,7 +42,7 @@ def test_a_group_waits_for_nothing_and_replaces_nothing_by_itself(record: Any) -
 
 @pytest.mark.parametrize("mode", CAPACITIES)
 @pytest.mark.parametrize("machine", ["g2-standard-48", "a3-megagpu-8g", "a3-ultragpu-8g", "a4-highgpu-8g"])
-def test_bulk_is_for_machines_bound_to_a_reservation_alone(record: Any, mode: str, machine: str) -> None:
+def test_only_reservation_bound_machines_use_bulk(record: Any, mode: str, machine: str) -> None:
     """Google refuses it of others, and beside resize requests: about-bulk-mode."""
     found = group(record, machine=machine, capacity=CAPACITIES[mode])
     bulk = mode == "reservation" and machine in ("a3-ultragpu-8g", "a4-highgpu-8g")
@@ -50,7 +50,7 @@ def test_bulk_is_for_machines_bound_to_a_reservation_alone(record: Any, mode: st
     assert found["instanceLifecyclePolicy"] == {"defaultActionOnFailure": "DO_NOTHING" if mode == "flex_start" else "REPAIR"}
 
 
-def test_nvlink_and_flex_start_bring_the_whole_group_together(record: Any) -> None:
+def test_nvlink_and_flex_start_machines_are_made_together(record: Any) -> None:
     policy = {"workloadPolicy": "projects/acme-ml/regions/us-central1/resourcePolicies/pool-placement"}
     assert group(record, machine="a4x-highgpu-4g", capacity=RESERVED)["resourcePolicies"] == policy
     assert group(record, capacity=FLEX)["resourcePolicies"] == policy
@@ -70,7 +70,7 @@ def test_flex_start_is_one_request_for_all(record: Any) -> None:
     assert of_type(recorded, SCHEDULE) == {}  # its hours end it
 
 
-def test_the_end_is_one_call_by_an_account_that_can_do_nothing_else(record: Any) -> None:
+def test_expiry_is_one_call_by_an_account_with_one_role(record: Any) -> None:
     recorded = record(pool(VMS))
     found = recorded.inputs(SCHEDULE, "pool-end")
     target = found.pop("httpTarget")
@@ -96,7 +96,7 @@ def test_the_end_is_one_call_by_an_account_that_can_do_nothing_else(record: Any)
     assert role["permissions"] == ["compute.instanceGroupManagers.get", "compute.instanceGroupManagers.update"]
 
 
-def test_the_lines_for_other_launchers(tmp_path: Path) -> None:
+def test_commands_for_other_launchers(tmp_path: Path) -> None:
     lines = launcher_lines("pool-machines-1a2b", "acme-ml", "us-central1-a", spec_of(VMS), MACHINES["a3-ultragpu-8g"].gpus, LABELS)
     assert lines.scale == (
         "gcloud compute instance-groups managed --project acme-ml resize pool-machines-1a2b --zone us-central1-a --size 4"
@@ -124,7 +124,7 @@ def test_the_lines_for_other_launchers(tmp_path: Path) -> None:
     ]
 
 
-def test_flex_start_machines_are_asked_for_together(tmp_path: Path) -> None:
+def test_flex_start_machines_are_requested_together(tmp_path: Path) -> None:
     lines = launcher_lines("g", "p", "us-central1-a", spec_of({**VMS, "capacity": FLEX}), 8, LABELS)
     (tmp_path / "gcloud").write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
     (tmp_path / "gcloud").chmod(0o755)
@@ -134,7 +134,7 @@ def test_flex_start_machines_are_asked_for_together(tmp_path: Path) -> None:
     assert {"--resize-by=4", "--requested-run-duration=24h"} <= set(words)
 
 
-def test_the_lines_name_what_the_machines_have(record: Any) -> None:
+def test_commands_name_the_gpus_of_the_machines(record: Any) -> None:
     found = record(pool(VMS)).outputs("GpuPool")
     assert "labels.gpuyard_stack=gpuyard-local AND labels.name=pool-node" in found["hostfile"]
     assert "resize pool-machines --zone us-central1-a --size 4" in found["scale"]

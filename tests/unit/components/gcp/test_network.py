@@ -1,4 +1,4 @@
-"""GCP's Network: every resource and rule of each way out, in an update and in a preview; one that is there; what is refused."""
+"""GCP's Network: resources and rules for each egress in preview and update, existing networks, and the inputs that it refuses."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_one_private_subnet_for_all_zones(record: Any) -> None:
 
 
 @pytest.mark.parametrize("egress", ["nat", "endpoints", "none"])
-def test_nothing_comes_in_and_https_alone_goes_out(record: Any, egress: str) -> None:
+def test_no_ingress_and_only_https_egress(record: Any, egress: str) -> None:
     recorded = record(network(egress))
     rules = of_type(recorded, FIREWALL)
     assert all(rule.pop("description") and rule.pop("logConfig") for rule in rules.values())
@@ -88,7 +88,7 @@ def test_nothing_comes_in_and_https_alone_goes_out(record: Any, egress: str) -> 
     }
 
 
-def test_nat_grows_with_need_and_takes_the_yards_subnet_alone(record: Any) -> None:
+def test_nat_has_dynamic_ports_and_serves_only_the_yards_subnet(record: Any) -> None:
     recorded = record(network())
     assert recorded.inputs("gcp:compute/routerNat:RouterNat", "net-nat") == {
         "router": "net-router",
@@ -106,7 +106,7 @@ def test_nat_grows_with_need_and_takes_the_yards_subnet_alone(record: Any) -> No
     assert (route["destRange"], route["nextHopGateway"]) == ("0.0.0.0/0", "default-internet-gateway")
 
 
-def test_another_way_out_leaves_the_network_and_its_subnet(record: Any) -> None:
+def test_another_egress_does_not_change_network_and_subnet(record: Any) -> None:
     """Google deletes default routes when a network is made and never after: a route of our own comes and goes."""
     nat, none = record(network("nat")), record(network("none"))
     for kind, name in ((VPC, "net-vpc"), (SUBNET, "net-subnet")):
@@ -115,7 +115,7 @@ def test_another_way_out_leaves_the_network_and_its_subnet(record: Any) -> None:
 
 
 @pytest.mark.parametrize("egress", ["endpoints", "none"])
-def test_google_is_reached_by_private_addresses_alone(record: Any, egress: str) -> None:
+def test_google_apis_are_reached_only_by_private_addresses(record: Any, egress: str) -> None:
     recorded = record(network(egress))
     route = recorded.inputs(ROUTE, "net-google")
     assert (route["destRange"], route["nextHopGateway"]) == (GOOGLE, "default-internet-gateway")
@@ -133,14 +133,14 @@ def test_google_is_reached_by_private_addresses_alone(record: Any, egress: str) 
 
 
 @pytest.mark.parametrize("egress", ["nat", "endpoints", "none"])
-def test_no_rule_lets_an_address_in_and_no_address_is_external(record: Any, egress: str) -> None:
+def test_no_ingress_rule_and_no_external_address(record: Any, egress: str) -> None:
     recorded = record(network(egress))
     assert not [rule for rule in of_type(recorded, FIREWALL).values() if rule["direction"] == "INGRESS" or "sourceRanges" in rule]
     assert not of_type(recorded, "gcp:compute/address:Address")
 
 
 @pytest.mark.parametrize("egress", ["nat", "endpoints"])
-def test_who_uses_a_subnet_finds_its_way_out_in_place(record: Any, egress: str) -> None:
+def test_the_subnet_id_waits_for_its_egress(record: Any, egress: str) -> None:
     def program() -> None:
         made = Network("net", {"zones": ZONES, "egress": egress}, tags=TAGS)
         pulumi.ComponentResource("t:index:User", "user", {"subnet": made.subnet_ids[ZONES[0]]})
@@ -162,7 +162,7 @@ VPC_ID, SUBNETS = "projects/acme/global/networks/shared", {"us-east4-b": "projec
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_an_adopted_network_is_named_and_never_managed(record: Any, preview: bool) -> None:
+def test_an_adopted_network_is_not_managed(record: Any, preview: bool) -> None:
     def program() -> None:
         found = Network.adopt("net", vpc_id=VPC_ID, subnet_ids={"us-east4-b": pulumi.Output.from_input(SUBNETS["us-east4-b"])}, tags=TAGS)
         assert (found.zones, found.egress, found.cidr) == (["us-east4-b"], None, None)
@@ -174,7 +174,7 @@ def test_an_adopted_network_is_named_and_never_managed(record: Any, preview: boo
     assert recorded.exports["all"] == [VPC_ID, *SUBNETS.values()]
 
 
-def test_ids_of_another_stack_are_unknown_in_a_preview_and_looked_at_after(record: Any) -> None:
+def test_ids_of_another_stack_are_checked_once_known(record: Any) -> None:
     def program() -> None:
         company = pulumi.StackReference("acme/network/prod")
         found = Network.adopt("net", vpc_id=company.get_output("vpc"), subnet_ids={"us-east4-b": company.get_output("b")})
@@ -186,7 +186,7 @@ def test_ids_of_another_stack_are_unknown_in_a_preview_and_looked_at_after(recor
 
 
 @pytest.mark.parametrize(
-    ("program", "told"),
+    ("program", "expected"),
     [
         (lambda: Network("net"), ["Network net: 1 problem", "zones: no zone, got none, allowed: at least one"]),
         (
@@ -215,14 +215,14 @@ def test_ids_of_another_stack_are_unknown_in_a_preview_and_looked_at_after(recor
         (lambda: Network("net", {"zones": ZONES}, tags={"Stack": "x"}), ["tags: not a valid label key, got 'Stack'"]),
     ],
 )
-def test_bad_input_is_told_whole_and_nothing_is_made(record: Any, program: Callable[[], Any], told: list[str]) -> None:
+def test_all_wrong_inputs_are_reported_and_nothing_is_made(record: Any, program: Callable[[], Any], expected: list[str]) -> None:
     with pytest.raises(pulumi.RunError) as caught:
         record(program, config={"gcp:region": "us-central1"})
-    assert all(text in str(caught.value) for text in told), str(caught.value)
+    assert all(text in str(caught.value) for text in expected), str(caught.value)
     assert caught.value.__cause__ is None
 
 
-def test_the_settings_region_does_not_bind_a_network_with_another_provider(record: Any) -> None:
+def test_the_configured_region_does_not_apply_with_another_provider(record: Any) -> None:
     def program() -> None:
         east = gcp.Provider("east", region="us-east4")
         Network("net", {"zones": ["us-east4-a"]}, opts=pulumi.ResourceOptions(provider=east))

@@ -66,8 +66,8 @@ def test_only_the_subjects_become_the_submitter(record: Any, subjects: tuple[str
 def test_too_many_subjects_are_refused() -> None:
     many = [f"repo:acme/nlp-{number:03}:ref:refs/heads/main" for number in range(200)]
     assert token_condition_problems(many[:50]) == []
-    told = str(*token_condition_problems(many))
-    assert told.startswith("submitters: together they make a token condition of")
+    text = str(*token_condition_problems(many))
+    assert text.startswith("submitters: together they make a token condition of")
 
 
 def test_the_member_of_an_open_ended_subject_is_its_repository() -> None:

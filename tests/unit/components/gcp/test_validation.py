@@ -31,7 +31,7 @@ def test_a_legal_yard_has_no_problems(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"region": "us-east4"}, ["network.zones: not in the stack's region, got 'us-central1-a', allowed: zones of us-east4"]),
         ({"network": NetworkSpec(zones=["us-central1-a"], cidr="10.0.0.0/8")}, ["network.cidr: wrong network size, got '10.0.0.0/8'"]),
@@ -63,10 +63,10 @@ def test_a_legal_yard_has_no_problems(change: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_each_problem_is_reported(change: dict[str, Any], told: list[str]) -> None:
+def test_each_problem_is_reported(change: dict[str, Any], expected: list[str]) -> None:
     found = yard_problems(**{**FINE, **change})
-    assert len(found) == len(told), found
-    assert all(str(line).startswith(text) for line, text in zip(found, told, strict=True)), found
+    assert len(found) == len(expected), found
+    assert all(str(line).startswith(text) for line, text in zip(found, expected, strict=True)), found
 
 
 def test_all_problems_are_reported_together() -> None:

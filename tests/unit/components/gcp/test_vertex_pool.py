@@ -1,4 +1,4 @@
-"""Pools of Vertex AI: a door to the yard's network, machines held where that is asked, and given back at the end."""
+"""Pools on Vertex AI: the network attachment, and persistent resources that are deleted at expiry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOLDS: dict[str, Any] = {**VERTEX, "min_nodes": 2}
 
 @pytest.mark.parametrize("preview", [False, True])
 @pytest.mark.parametrize("mode", CAPACITIES)
-def test_nothing_is_held_unless_asked(record: Any, mode: str, preview: bool) -> None:
+def test_no_persistent_resource_without_min_nodes(record: Any, mode: str, preview: bool) -> None:
     made: list[Any] = []
     recorded = record(lambda: made.append(pool({**VERTEX, "capacity": CAPACITIES[mode]})()), preview=preview)
     assert kinds(recorded) == ["GpuPool pool", "NetworkAttachment pool-attachment"]
@@ -24,7 +24,7 @@ def test_nothing_is_held_unless_asked(record: Any, mode: str, preview: bool) -> 
     assert recorded.outputs("GpuPool") == {"id": "pool", "machine": "a3-ultragpu-8g", "nodes": 4}
 
 
-def test_the_door_to_the_yards_network(record: Any) -> None:
+def test_the_network_attachment(record: Any) -> None:
     recorded = record(pool(VERTEX))
     found = recorded.inputs(ATTACHMENT, "pool-attachment")
     assert found.pop("description")
@@ -41,7 +41,7 @@ def test_the_door_to_the_yards_network(record: Any) -> None:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_what_is_held(record: Any, preview: bool) -> None:
+def test_the_persistent_resource(record: Any, preview: bool) -> None:
     recorded = record(pool(HOLDS), preview=preview)
     found = recorded.inputs(HELD, "pool-held")
     labels = found.pop("labels")
@@ -72,7 +72,7 @@ def test_a_pool_that_cannot_grow_does_not_scale(record: Any) -> None:
     assert found["replicaCount"] == "4"
 
 
-def test_what_is_held_is_given_back_at_the_end(record: Any) -> None:
+def test_the_persistent_resource_is_deleted_at_expiry(record: Any) -> None:
     recorded = record(pool(HOLDS))
     held = recorded.inputs(HELD, "pool-held")["name"]
     target = recorded.inputs(SCHEDULE, "pool-end")["httpTarget"]
@@ -83,19 +83,19 @@ def test_what_is_held_is_given_back_at_the_end(record: Any) -> None:
     assert role["permissions"] == ["aiplatform.persistentResources.delete"]
 
 
-def test_a_pool_that_is_over_holds_nothing(record: Any) -> None:
+def test_an_expired_pool_has_no_persistent_resource(record: Any) -> None:
     recorded = record(pool(HOLDS, {**TAGS, "expires": "2026-01-01"}))
     assert kinds(recorded) == ["GpuPool pool", "NetworkAttachment pool-attachment"]
     assert any("is at zero nodes since" in line for line in recorded.warnings)
 
 
 @pytest.mark.parametrize("machine", sorted(name for name, row in MACHINES.items() if "vertex" in row.services and row.modes is None))
-def test_every_machine_can_be_held(record: Any, machine: str) -> None:
+def test_every_machine_can_be_a_persistent_resource(record: Any, machine: str) -> None:
     spec = record(pool({**HOLDS, "machine": machine})).inputs(HELD, "pool-held")["resourcePools"][0]["machineSpec"]
     assert (spec["machineType"], spec["acceleratorCount"]) == (machine, MACHINES[machine].gpus)
 
 
-def test_disks_of_held_machines_can_be_under_a_key(record: Any) -> None:
+def test_disks_of_persistent_resources_can_be_encrypted_with_a_key(record: Any) -> None:
     recorded = record(lambda: pool(HOLDS, key=EncryptionKey("k", uses=("aiplatform",)))())
     key = "projects/acme-ml/locations/us-central1/keyRings/k-ring/cryptoKeys/k-key"
     assert recorded.inputs(HELD, "pool-held")["encryptionSpec"] == {"kmsKeyName": key}

@@ -59,7 +59,7 @@ def test_every_component_registers_its_outputs_once(record: Any, preview: bool) 
     assert set(recorded.outputs("JobService")) == {"targets"}
 
 
-def test_a_preview_knows_nothing_and_creates_nothing(record: Any, tmp_path: Path) -> None:
+def test_a_preview_creates_nothing(record: Any, tmp_path: Path) -> None:
     recorded = record(yard, preview=True)
     assert recorded.unknown == {"job_targets"}
     assert list(tmp_path.iterdir()) == []
@@ -74,13 +74,13 @@ def test_paths_follow_the_projects_directory_and_local_root(record: Any, tmp_pat
     assert beside.inputs(f"{DYNAMIC}GpuPool", "a-directory")["path"] == f"{tmp_path}/elsewhere/pools/a"
 
 
-def test_keep_keeps_the_whole_bucket_and_delete_does_not(record: Any) -> None:
+def test_keep_retains_the_bucket_and_delete_does_not(record: Any) -> None:
     recorded = record(yard)
     assert recorded.one("gpuyard-local:index:Bucket", "runs").retainOnDelete  # the engine hands it down to the children
     assert not recorded.one("gpuyard-local:index:Bucket", "data").retainOnDelete
 
 
-def test_the_targets_file_holds_what_the_export_holds(record: Any) -> None:
+def test_the_targets_file_equals_the_export(record: Any) -> None:
     recorded = record(yard)
     content = recorded.inputs(f"{DYNAMIC}Targets", "train-targets")["content"]
     assert json.loads(content) == recorded.exports["job_targets"]
@@ -89,7 +89,7 @@ def test_the_targets_file_holds_what_the_export_holds(record: Any) -> None:
 
 
 def test_providers_are_referenced_by_name_and_readable(record: Any) -> None:
-    """State holds the reference; a long or secret one means that the code itself was pickled into it."""
+    """The state contains the reference. A long or secret one means that Pulumi pickled the code into it."""
     for request in record(yard).resources.values():
         if request.type.startswith(DYNAMIC):
             assert len(request.object["__provider"]) < 100
@@ -104,7 +104,7 @@ def test_tags_are_inherited_from_a_parent(record: Any) -> None:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_an_adopted_bucket_is_named_and_never_managed(record: Any, tmp_path: Path, preview: bool) -> None:
+def test_an_adopted_bucket_is_not_managed(record: Any, tmp_path: Path, preview: bool) -> None:
     (tmp_path / "mine").mkdir()
     for program in (
         lambda: Bucket.adopt("data", bucket="mine"),
@@ -120,7 +120,7 @@ def some(name: str) -> Bucket:
 
 
 @pytest.mark.parametrize(
-    ("program", "told"),
+    ("program", "expected"),
     [
         (lambda: Bucket("b", {"on_destory": "keep"}), ["Bucket b", "on_destory: unknown key", "did you mean 'on_destroy'?"]),
         (lambda: Bucket.adopt("b", bucket="nowhere"), ["existing: no such directory, got 'nowhere'", "create it, or change the path"]),
@@ -141,10 +141,10 @@ def some(name: str) -> Bucket:
         ),
     ],
 )
-def test_a_wrong_spec_is_told_whole_and_without_a_traceback(record: Any, program: Callable[[], Any], told: list[str]) -> None:
+def test_all_wrong_inputs_are_reported_without_a_traceback(record: Any, program: Callable[[], Any], expected: list[str]) -> None:
     with pytest.raises(pulumi.RunError) as caught:
         record(program, config={"local:root": "/tmp/50%"})
-    assert all(text in str(caught.value) for text in told), str(caught.value)
+    assert all(text in str(caught.value) for text in expected), str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
 
@@ -158,7 +158,7 @@ def test_a_wrong_spec_is_told_whole_and_without_a_traceback(record: Any, program
         (Gpus(), None),
     ],
 )
-def test_gpus_that_are_not_used_are_mentioned(record: Any, monkeypatch: pytest.MonkeyPatch, found: Gpus, warning: str | None) -> None:
+def test_unused_gpus_cause_a_warning(record: Any, monkeypatch: pytest.MonkeyPatch, found: Gpus, warning: str | None) -> None:
     monkeypatch.setattr("gpuyard.components.local.gpu_pool.find_gpus", lambda: found)
-    told = record(lambda: GpuPool("p", {"service": "local", "max_nodes": 2}, network=Network("n"))).warnings
-    assert [warning in line for line in told] == [True] if warning else not told
+    warnings = record(lambda: GpuPool("p", {"service": "local", "max_nodes": 2}, network=Network("n"))).warnings
+    assert [warning in line for line in warnings] == [True] if warning else not warnings

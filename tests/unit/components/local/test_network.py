@@ -1,4 +1,4 @@
-"""Addresses of the local pool's nodes: distinct, inside the CIDR, and one shared address where the system allows no other."""
+"""Addresses of a local pool's nodes: distinct and inside the CIDR, or one shared address if the system can bind no other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpuyard.components.local import network
 
 
 @given(st.integers(8, 24), st.integers(1, 240))
-def test_addresses_are_unlike_and_inside(prefix: int, count: int) -> None:
+def test_addresses_are_distinct_and_inside_the_cidr(prefix: int, count: int) -> None:
     cidr = str(IPv4Network((int(IPv4Address("127.77.0.0")), prefix), strict=False))
     made = network.plan_addresses(cidr, count)
     assert len(set(made)) == count
@@ -22,12 +22,12 @@ def test_addresses_are_unlike_and_inside(prefix: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 246])
-def test_more_addresses_than_there_are(count: int) -> None:
+def test_too_many_nodes_for_the_cidr(count: int) -> None:
     with pytest.raises(ValueError, match="has 245 addresses for nodes"):
         network.plan_addresses("127.77.0.0/24", count)
 
 
-def test_one_address_for_all_where_no_other_can_be_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_shared_address_if_no_other_can_be_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     class Refusing:
         def __enter__(self) -> Refusing:
             return self

@@ -25,14 +25,14 @@ def cpu_seconds(code: str) -> float:
 def main(runs: int = 15) -> None:
     """Run both in turns, drop one warm-up each, print medians and the ratio."""
     programs = {"bare typer": _BARE, "gpuyard": _OURS.format(root=str(ROOT))}
-    taken: dict[str, list[float]] = {name: [] for name in programs}
+    samples: dict[str, list[float]] = {name: [] for name in programs}
     for turn in range(runs + 1):
         for name, code in programs.items():
             seconds = cpu_seconds(code)
             if turn:
-                taken[name].append(seconds)
-    medians = {name: statistics.median(values) for name, values in taken.items()}
-    for name, values in taken.items():
+                samples[name].append(seconds)
+    medians = {name: statistics.median(values) for name, values in samples.items()}
+    for name, values in samples.items():
         print(f"{name:<12} median {medians[name]:.3f} s CPU   min {min(values):.3f}   max {max(values):.3f}   ({runs} runs)")
     print(f"ratio gpuyard / bare typer: {medians['gpuyard'] / medians['bare typer']:.2f}   (goal: at most 1.20)")
 

@@ -111,19 +111,19 @@ def measure(url: str, kind: str, count: int) -> None:
     bare(-1)
     specs = [job(number) for number in range(count)]
     before = len(json.load(urlopen(f"{url}/calls")))  # noqa: S310
-    ours, theirs = [], []
+    our_seconds, bare_seconds = [], []
     for number, spec in enumerate(specs):
-        ours.append(timed(lambda spec=spec: runner.submit(spec, None)))  # type: ignore[misc]
-        theirs.append(timed(lambda number=number: bare(number)))  # type: ignore[misc]
+        our_seconds.append(timed(lambda spec=spec: runner.submit(spec, None)))  # type: ignore[misc]
+        bare_seconds.append(timed(lambda number=number: bare(number)))  # type: ignore[misc]
     calls = json.load(urlopen(f"{url}/calls"))[before:]  # noqa: S310
     kinds = Counter(call.split()[0] for call in calls if "/bare-" not in call)
     kinds["submitjob" if kind == "batch" else "createtrainingjob"] -= count  # the bare ones have no name in their path
     each = sum(kinds.values()) / count
-    rate = f"{3600 / statistics.mean(ours):,.0f} an hour"
+    rate = f"{3600 / statistics.mean(our_seconds):,.0f} an hour"
     print(f"submit to {kind}, {count} jobs")
-    print(f"  gpuyard                     {milliseconds(ours)}   {rate}   (goal: p95 <= 100 ms, 20,000 an hour)")
-    print(f"  bare boto3, the same calls  {milliseconds(theirs)}")
-    print(f"  ratio gpuyard / bare: {statistics.median(ours) / statistics.median(theirs):.2f}   (goal: <= 1.3)")
+    print(f"  gpuyard                     {milliseconds(our_seconds)}   {rate}   (goal: p95 <= 100 ms, 20,000 an hour)")
+    print(f"  bare boto3, the same calls  {milliseconds(bare_seconds)}")
+    print(f"  ratio gpuyard / bare: {statistics.median(our_seconds) / statistics.median(bare_seconds):.2f}   (goal: <= 1.3)")
     print(f"  calls per submission: {each:.2f}   (goal: <= 4; {dict(kinds)})")
 
 

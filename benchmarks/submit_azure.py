@@ -54,8 +54,8 @@ def services() -> Iterator[Callable[[], list[str]]]:
         os.environ.update(found)
 
         def calls() -> list[str]:
-            asked: list[str] = json.load(urlopen(found["CALLS"]))  # noqa: S310 our own server
-            return asked
+            properties: list[str] = json.load(urlopen(found["CALLS"]))  # noqa: S310 our own server
+            return properties
 
         yield calls
         process.terminate()
@@ -94,14 +94,18 @@ def official_puts(request: Any) -> Callable[[int], None]:
     from azure.ai.ml import MLClient, command
     from azure.identity import DefaultAzureCredential
 
-    client, asked = MLClient(DefaultAzureCredential(), SUBSCRIPTION, "yard", "train", enable_telemetry=False), request.body["properties"]
+    client, properties = (
+        MLClient(DefaultAzureCredential(), SUBSCRIPTION, "yard", "train", enable_telemetry=False),
+        request.body["properties"],
+    )
 
     def put(number: int) -> None:
         client.jobs.create_or_update(
             command(
-                name=f"bare-{number}", command=asked["command"], environment=asked["environmentId"], compute=asked["computeId"],
+                name=f"bare-{number}", command=properties["command"], environment=properties["environmentId"],
+                compute=properties["computeId"],
                 instance_count=2, distribution={"type": "pytorch", "process_count_per_instance": 1},
-                environment_variables=asked["environmentVariables"],
+                environment_variables=properties["environmentVariables"],
             )
         )  # fmt: skip
 

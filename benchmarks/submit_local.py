@@ -47,26 +47,26 @@ def main(count: int) -> None:
         runner = Runner({"local": make_target(folder)})
         nap = {"launcher": "none", "command": ["sleep", "3600"], "preflight": "skip"}
         holder = runner.submit(parse_job({"name": "holder", **nap}), None).status.run_id
-        taken = []
+        seconds = []
         for number in range(count):
             spec = parse_job({"name": "job", **nap, "env": {"NUMBER": str(number)}})
-            begun = time.perf_counter()
+            start = time.perf_counter()
             runner.submit(spec, None)
-            taken.append(time.perf_counter() - begun)
+            seconds.append(time.perf_counter() - start)
         bare = []
         for _ in range(30):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             subprocess.run([sys.executable, "-S", "-c", "pass"], check=True)
-            bare.append(time.perf_counter() - begun)
+            bare.append(time.perf_counter() - start)
         tenth = max(1, count // 10)
         for ticket in (folder / "pool" / "queue").iterdir():
             ticket.unlink()
         runner.cancel(holder)
-    rate = f"{3600 / statistics.mean(taken):,.0f} an hour"
-    print(f"submit, {count} jobs            {milliseconds(taken)}   {rate}   (goal: <= 100 ms, 20,000 an hour)")
-    print(f"  the first {tenth} / last {tenth}  {milliseconds(taken[:tenth])}  /  {milliseconds(taken[-tenth:])}")
+    rate = f"{3600 / statistics.mean(seconds):,.0f} an hour"
+    print(f"submit, {count} jobs            {milliseconds(seconds)}   {rate}   (goal: <= 100 ms, 20,000 an hour)")
+    print(f"  the first {tenth} / last {tenth}  {milliseconds(seconds[:tenth])}  /  {milliseconds(seconds[-tenth:])}")
     print(f"one bare `python -S -c pass`  {milliseconds(bare)}")
-    print(f"ratio submit / bare process: {statistics.median(taken) / statistics.median(bare):.2f}")
+    print(f"ratio submit / bare process: {statistics.median(seconds) / statistics.median(bare):.2f}")
 
 
 if __name__ == "__main__":

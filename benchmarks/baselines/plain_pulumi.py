@@ -106,14 +106,14 @@ def program(recording: Recording, origins: Mapping[str, Origin]) -> Callable[[],
     def run() -> None:
         sdk = importlib.import_module(_sdk(package))
         made: dict[str, Any] = {}
-        asked: dict[tuple[str, str], Any] = {}
+        looked_up: dict[tuple[str, str], Any] = {}
 
         def output(origin: Origin, top: str) -> Any:
             if origin.token:
                 return getattr(made[by_token[origin.token, origin.name]], _snake(origin.attribute))
-            if (top, origin.name) not in asked:
-                asked[top, origin.name] = operator.attrgetter(origin.name)(sdk)(opts=pulumi.InvokeOptions(parent=made[top]))
-            return getattr(asked[top, origin.name], origin.attribute)
+            if (top, origin.name) not in looked_up:
+                looked_up[top, origin.name] = operator.attrgetter(origin.name)(sdk)(opts=pulumi.InvokeOptions(parent=made[top]))
+            return getattr(looked_up[top, origin.name], origin.attribute)
 
         for line in lines:
             given = {name: _filled(value, functools.partial(output, top=tops[line.urn])) for name, value in line.parts.items()}
@@ -129,15 +129,15 @@ def program(recording: Recording, origins: Mapping[str, Origin]) -> Callable[[],
 
 def _in_order(lines: list[_Line], by_token: Mapping[tuple[str, str], str]) -> list[_Line]:
     """Sort the registrations so that each follows those whose outputs it uses."""
-    left, ordered, there = list(lines), list[_Line](), set[str]()
+    left, ordered, done = list(lines), list[_Line](), set[str]()
     known = {line.urn for line in lines}
     while left:
-        ready = [line for line in left if not (_needs(line, by_token) & known) - there]
+        ready = [line for line in left if not (_needs(line, by_token) & known) - done]
         if not ready:
             raise AssertionError(f"these wait for each other: {[line.urn for line in left]}")
         ordered += ready
-        there |= {line.urn for line in ready}
-        left = [line for line in left if line.urn not in there]
+        done |= {line.urn for line in ready}
+        left = [line for line in left if line.urn not in done]
     return ordered
 
 

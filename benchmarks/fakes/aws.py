@@ -19,7 +19,7 @@ _OBJECTS: dict[str, tuple[bytes, str]] = {}
 _CALLS: list[str] = []
 _NUMBERS = itertools.count()
 _MISSING = b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code><Message>no</Message></Error>"
-_BEATEN = b"<?xml version='1.0'?><Error><Code>PreconditionFailed</Code><Message>no</Message></Error>"
+_CONFLICT = b"<?xml version='1.0'?><Error><Code>PreconditionFailed</Code><Message>no</Message></Error>"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -52,10 +52,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         _CALLS.append(f"PUT {self.path}")
         body = self._body()
-        there = _OBJECTS.get(self.path)
-        wanted = self.headers.get("If-Match")
-        if (there and self.headers.get("If-None-Match")) or (wanted and (there is None or there[1] != wanted)):
-            self._answer(412, _BEATEN)
+        stored = _OBJECTS.get(self.path)
+        expected = self.headers.get("If-Match")
+        if (stored and self.headers.get("If-None-Match")) or (expected and (stored is None or stored[1] != expected)):
+            self._answer(412, _CONFLICT)
             return
         etag = f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
         _OBJECTS[self.path] = body, etag
@@ -65,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
         operation = (self.headers.get("X-Amz-Target") or self.path).rsplit("/", 1)[-1].removeprefix("SageMaker.").lower()
         _CALLS.append(operation)
         body = json.loads(self._body() or b"{}")
-        self._answer(200, json.dumps(_told(operation, body)).encode())
+        self._answer(200, json.dumps(_response(operation, body)).encode())
 
     def _body(self) -> bytes:
         if "chunked" not in self.headers.get("Content-Encoding", ""):
@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
-def _told(operation: str, body: dict[str, Any]) -> dict[str, Any]:
+def _response(operation: str, body: dict[str, Any]) -> dict[str, Any]:
     if operation == "submitjob":
         return {"jobName": body["jobName"], "jobId": f"00000000-0000-4000-8000-{next(_NUMBERS):012}"}
     if operation == "createtrainingjob":
@@ -95,8 +95,8 @@ def _told(operation: str, body: dict[str, Any]) -> dict[str, Any]:
     if operation == "describejobqueues":
         return {"jobQueues": [{"jobQueueName": "q", "state": "ENABLED", "status": "VALID", "priority": 1, "computeEnvironmentOrder": []}]}
     if operation == "describejobs":
-        told = {"jobName": "j", "jobQueue": "q", "status": "RUNNABLE", "startedAt": 0}
-        return {"jobs": [{"jobId": each, **told} for each in list(body["jobs"])]}
+        job = {"jobName": "j", "jobQueue": "q", "status": "RUNNABLE", "startedAt": 0}
+        return {"jobs": [{"jobId": each, **job} for each in list(body["jobs"])]}
     return {}
 
 

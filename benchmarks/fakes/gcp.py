@@ -22,7 +22,7 @@ _OBJECTS: dict[str, tuple[bytes, int]] = {}
 _CALLS: list[str] = []
 _NUMBERS = itertools.count(1)
 _MISSING = b'{"error": {"code": 404, "message": "No such object: runs/x"}}'
-_BEATEN = b'{"error": {"code": 412, "message": "conditionNotMet"}}'
+_CONFLICT = b'{"error": {"code": 412, "message": "conditionNotMet"}}'
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -46,7 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif "alt=media" in parts.query:
             self._answer(200, found[0], {"X-Goog-Generation": str(found[1])})
         else:
-            self._answer(200, _told(name, *found))
+            self._answer(200, _resource(name, *found))
 
     def do_POST(self) -> None:
         parts = urlsplit(self.path)
@@ -59,12 +59,12 @@ class _Handler(BaseHTTPRequestHandler):
         _, first, second = raw.split(raw.split(b"\r\n", 1)[0], 2)
         name = json.loads(first.split(b"\r\n\r\n", 1)[1])["name"]
         _CALLS.append(f"POST {name}")
-        wanted = int(parse_qs(parts.query).get("ifGenerationMatch", ["-1"])[0])
-        if wanted not in (-1, _OBJECTS.get(name, (b"", 0))[1]):
-            self._answer(412, _BEATEN)
+        expected = int(parse_qs(parts.query).get("ifGenerationMatch", ["-1"])[0])
+        if expected not in (-1, _OBJECTS.get(name, (b"", 0))[1]):
+            self._answer(412, _CONFLICT)
             return
         _OBJECTS[name] = second.split(b"\r\n\r\n", 1)[1].rpartition(b"\r\n--")[0], next(_NUMBERS)
-        self._answer(200, _told(name, *_OBJECTS[name]))
+        self._answer(200, _resource(name, *_OBJECTS[name]))
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -79,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
-def _told(name: str, data: bytes, generation: int) -> bytes:
+def _resource(name: str, data: bytes, generation: int) -> bytes:
     crc = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
     found: dict[str, Any] = {"name": name, "bucket": "runs", "generation": str(generation), "size": str(len(data)), "crc32c": crc}
     return json.dumps(found).encode()

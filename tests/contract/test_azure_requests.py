@@ -89,4 +89,4 @@ def test_the_official_client_makes_the_same_request_and_reads_our_jobs(service: 
     service.ml._lives[-1].join(PATIENCE_S)
     assert backend.status(name).state is State.CANCELLED
     assert backend.find(run) == name
-    assert service.storage.door.refused == []
+    assert service.storage.proxy.refused == []

@@ -149,7 +149,7 @@ def test_the_time_limit_ends_a_job(yard: Yard) -> None:
 
 
 def test_missing_machines_are_a_capacity_failure(yard: Yard) -> None:
-    run = yard.start(**yard.dry_up())
+    run = yard.start(**yard.remove_machines())
     status = yard.runner.wait(run)
     assert (status.state, status.reason) == (State.FAILED, Reason.CAPACITY)
     assert exit_for(status.state, status.reason) is Exit.CAPACITY

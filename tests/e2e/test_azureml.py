@@ -29,7 +29,7 @@ VAULT = "https://acme.vault.azure.net/secrets/wandb"
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     with FakeVault({"acme/wandb": SECRET}) as vault:
-        with yard(tmp_path, monkeypatch, grace_s=120, leads={".vault.azure.net": vault.server_port}) as found:
+        with yard(tmp_path, monkeypatch, grace_s=120, routes={".vault.azure.net": vault.server_port}) as found:
             yield found
         assert vault.calls
 
@@ -56,7 +56,7 @@ def test_low_priority_nodes_are_preempted_resume_and_the_result_is_fetched(servi
     assert any("resumed from step" in line.text for line in lines)
     writers = {str(claims_of(call.headers)["appid"]) for call in service.storage.front.calls if "/checkpoints/" in call.path}
     assert NODES in writers  # the cluster's identity, from its own endpoint
-    assert service.storage.door.refused == []
+    assert service.storage.proxy.refused == []
     no_secret_anywhere(service, status.model_dump_json(), *(line.text for line in lines))
 
 

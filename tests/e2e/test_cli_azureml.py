@@ -55,7 +55,7 @@ def test_a_pipeline_submits_waits_reads_and_fetches(service: Yard) -> None:
     fetched = gpuyard(service, "fetch", run, "--into", "into")
     assert fetched.returncode == 0, fetched.stderr
     assert json.loads((service.folder / "into/output/attempt-1/node-1.json").read_text())["exit_code"] == 0
-    assert (len(service.ml.jobs), service.storage.door.refused) == (1, [])
+    assert (len(service.ml.jobs), service.storage.proxy.refused) == (1, [])
 
 
 QUOTA = Fault(RefusalError(409, "QuotaExceeded", "The subscription has too many jobs"))
@@ -91,7 +91,7 @@ def test_three_runs_of_github_actions_submit_one_job_with_the_workflows_identity
     }.items():  # fmt: skip
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
         (programs / name).chmod(0o755)
-    bare = {**service.storage.door.environment(), "HOME": str(tmp_path), "PATH": f"{programs}:/usr/bin:/bin"}
+    bare = {**service.storage.proxy.environment(), "HOME": str(tmp_path), "PATH": f"{programs}:/usr/bin:/bin"}
     text = recipe.read_text()
     text = re.sub(r"AZURE_CLIENT_ID: \S+", f"AZURE_CLIENT_ID: {os.environ['AZURE_CLIENT_ID']}", text)
     recipe.write_text(re.sub(r"AZURE_TENANT_ID: \S+", f"AZURE_TENANT_ID: {os.environ['AZURE_TENANT_ID']}", text))
@@ -106,4 +106,4 @@ def test_three_runs_of_github_actions_submit_one_job_with_the_workflows_identity
     assert len({each["run_id"] for each in documents}) == len(service.ml.jobs) == 1
     env = yaml.safe_load(text)["jobs"]["submit"]["env"]
     assert set((tmp_path / "installed").read_text().splitlines()) == {f"install gpuyard[azure] @ {env['GPUYARD']}"}
-    assert service.storage.door.refused == []
+    assert service.storage.proxy.refused == []

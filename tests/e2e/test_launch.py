@@ -109,7 +109,7 @@ sys.exit(75)
         # Node 0 watches SIGTERM only. It prints its time left as soon as it knows how long a save takes.
         wait_for(lambda: "an emergency checkpoint takes 500.0 s, the preemption notice gives 3 s: too short" in run.log(0))
         wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
-        service.says[f"{GCP}/maintenance-event"] = b"TERMINATE_ON_HOST_MAINTENANCE"
+        service.responses[f"{GCP}/maintenance-event"] = b"TERMINATE_ON_HOST_MAINTENANCE"
         assert finish(nodes) == [75, 75], run.log(0)
     assert f"gpuyard: node 1: maintenance: TERMINATE_ON_HOST_MAINTENANCE (3600 s given; {service.url}" in run.log(1)
     for node in (0, 1):

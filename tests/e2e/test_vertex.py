@@ -30,7 +30,7 @@ NAME = "projects/acme-ml/secrets/wandb/versions/3"
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     with yard(tmp_path, monkeypatch, grace_s=120) as found, FakeSecrets({NAME: SECRET.encode()}) as vault:
-        vault.accepts = found.tokens.takes
+        vault.accepts = found.tokens.is_valid
         found.vertex.environment |= vault.environment()
         yield found
 

@@ -47,7 +47,7 @@ class Case:
     """The parts of a team's own program."""
     secret: str
     """The value that is a secret in it: on AWS a bucket's name. Elsewhere a grant's id contains the name, and no engine can hide an id."""
-    told: bool
+    secret_targets: bool
     """Whether that value is in the job targets, which are then secret too."""
     config: str
     """The provider settings of such a program."""
@@ -98,7 +98,7 @@ AWS = Case(
         "SERVICE": "batch",
     },
     secret="bucket-nobody-may-know",
-    told=True,
+    secret_targets=True,
     config="  aws:region: {value: us-east-1}\n",
 )
 GCP = Case(
@@ -121,7 +121,7 @@ GCP = Case(
         "SERVICE": "vms",
     },
     secret="projects/acme-network/regions/us-central1/subnetworks/nobody-may-know",
-    told=False,
+    secret_targets=False,
     config="  gcp:project: {value: acme-ml}\n  gcp:region: {value: us-central1}\n",
 )
 _GROUPS = "/subscriptions/00000000-1111-2222-3333-444444444444/resourceGroups"
@@ -147,7 +147,7 @@ AZURE = Case(
         "SERVICE": "vms",
     },
     secret=f"{_VNET}/subnets/nobody-may-know",
-    told=False,
+    secret_targets=False,
     config="  azure-native:location: {value: eastus}\n",
 )
 CASES = (AWS, GCP, AZURE)

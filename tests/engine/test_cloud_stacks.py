@@ -92,9 +92,9 @@ def test_a_secret_stays_secret(case: Case, tmp_path: Path, engine_environment: d
     yard.pulumi("config", "set", "--secret", "hidden", case.secret)
     yard.up()
     assert case.secret in json.dumps([each["inputs"] for each in yard.living().values()]), "or nothing is hidden"
-    assert (yard.json("stack", "output") == {"job_targets": "[secret]"}) is case.told
+    assert (yard.json("stack", "output") == {"job_targets": "[secret]"}) is case.secret_targets
     state = yard.pulumi("stack", "export")
-    assert case.secret not in state + "".join(yard.said)
+    assert case.secret not in state + "".join(yard.output)
     for each in yard.living().values():
         for script in case.boot(each["inputs"]):
             assert case.secret not in script

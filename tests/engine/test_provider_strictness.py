@@ -57,7 +57,7 @@ def test_a_life_cycle_with_the_stand_in(small: project.Project) -> None:
     assert outputs["template"].startswith("lt-")
     assert outputs["template"].endswith(":1")
     state = small.pulumi("stack", "export")
-    assert "correct horse battery" not in state + "".join(small.said)
+    assert "correct horse battery" not in state + "".join(small.output)
     assert "ciphertext" in state
 
     small.pulumi("config", "set", "hand", "right")

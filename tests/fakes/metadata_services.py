@@ -18,24 +18,24 @@ AZURE_NAME = "/metadata/instance/compute/name?api-version=2021-02-01&format=text
 
 
 class FakeMetadata(ThreadingHTTPServer):
-    """The service of one cloud. `says` maps a path to its value; other paths are 404."""
+    """The service of one cloud. `responses` maps a path to its value; other paths are 404."""
 
     daemon_threads = True
 
     def __init__(self, cloud: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.cloud = cloud
-        self.says: dict[str, bytes] = {}
+        self.responses: dict[str, bytes] = {}
         self.failing: deque[int] = deque()  # the status of the next responses
         self.delay_s = 0.0
         self.tokens: set[str] = set()
         self.made_tokens = 0
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.acknowledged: list[str] = []
         if cloud == "gcp":
-            self.says = {f"{GCP}/preempted": b"FALSE", f"{GCP}/maintenance-event": b"NONE"}
+            self.responses = {f"{GCP}/preempted": b"FALSE", f"{GCP}/maintenance-event": b"NONE"}
         if cloud == "azure":
-            self.says = {AZURE: b'{"DocumentIncarnation":1,"Events":[]}', AZURE_NAME: b"node_1"}
+            self.responses = {AZURE: b'{"DocumentIncarnation":1,"Events":[]}', AZURE_NAME: b"node_1"}
 
     @property
     def url(self) -> str:
@@ -58,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         refused = self._begin("GET")
-        self._answer(refused or (200 if self.path in self.server.says else 404), self.server.says.get(self.path, b""))
+        self._answer(refused or (200 if self.path in self.server.responses else 404), self.server.responses.get(self.path, b""))
 
     def do_PUT(self) -> None:
         ttl = self.headers["X-aws-ec2-metadata-token-ttl-seconds"] or ""
@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(refused or 200)
 
     def _begin(self, method: str) -> int | None:
-        self.server.asked.append(f"{method} {self.path}")
+        self.server.requests.append(f"{method} {self.path}")
         time.sleep(self.server.delay_s)
         if self.server.failing:
             return self.server.failing.popleft()

@@ -16,14 +16,14 @@ def _attribute(member: str) -> Any:
 
 
 def _rule(inputs: Inputs, _: str) -> Inputs:
-    said = {"description": inputs["description"]} if "description" in inputs else {}
+    spelled = {"description": inputs["description"]} if "description" in inputs else {}
     permission = {key: inputs[key] for key in ("ipProtocol", "fromPort", "toPort") if key in inputs}
     if "referencedSecurityGroupId" in inputs:
-        permission["userIdGroupPairs"] = [{"groupId": inputs["referencedSecurityGroupId"], **said}]
+        permission["userIdGroupPairs"] = [{"groupId": inputs["referencedSecurityGroupId"], **spelled}]
     if "cidrIpv4" in inputs:
-        permission["ipRanges"] = [{"cidrIp": inputs["cidrIpv4"], **said}]
+        permission["ipRanges"] = [{"cidrIp": inputs["cidrIpv4"], **spelled}]
     if "prefixListId" in inputs:
-        permission["prefixListIds"] = [{"prefixListId": inputs["prefixListId"], **said}]
+        permission["prefixListIds"] = [{"prefixListId": inputs["prefixListId"], **spelled}]
     return {"groupId": inputs["securityGroupId"], "ipPermissions": [permission], **({"tags": inputs["tags"]} if "tags" in inputs else {})}
 
 
@@ -45,8 +45,8 @@ def _budget(inputs: Inputs, _: str) -> Inputs:
     for alert in inputs.get("notifications", []):
         mails = [{"subscriptionType": "EMAIL", "address": mail} for mail in alert.get("subscriberEmailAddresses", [])]
         topics = [{"subscriptionType": "SNS", "address": topic} for topic in alert.get("subscriberSnsTopicArns", [])]
-        said = {key: value for key, value in alert.items() if not key.startswith("subscriber")}
-        alerts.append({"notification": said, "subscribers": [*mails, *topics]})
+        spelled = {key: value for key, value in alert.items() if not key.startswith("subscriber")}
+        alerts.append({"notification": spelled, "subscribers": [*mails, *topics]})
     return {"accountId": "123456789012", "budget": {**plain, **amount, **filters}, "notificationsWithSubscribers": alerts}
 
 

@@ -105,13 +105,13 @@ def yard(
     *,
     program: str | None = None,
     grace_s: float = 30.0,
-    leads: Mapping[str, int] | None = None,
+    routes: Mapping[str, int] | None = None,
 ) -> Iterator[Yard]:
-    """Run all services, run bucket included. `leads`: further hosts."""
+    """Run all services, run bucket included. `routes`: further hosts."""
     with (
         NodeIdentity() as identity,
         service(folder, monkeypatch, program=program, grace_s=grace_s) as ml,
-        storage(folder, monkeypatch, {**hosts(ml), **(leads or {})}) as account,
+        storage(folder, monkeypatch, {**hosts(ml), **(routes or {})}) as account,
     ):
-        ml.environment |= {**account.door.environment(), **identity.environment()}
+        ml.environment |= {**account.proxy.environment(), **identity.environment()}
         yield Yard(ml, account, identity, folder)

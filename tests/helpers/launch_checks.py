@@ -82,7 +82,7 @@ def refusal_of_wrong_names(wrong: Mapping[str, str], good: str, secret: str) -> 
     with pytest.raises(NodeExitError) as refused:
         secrets.resolve({**wrong, "GOOD": good})
     assert refused.value.code == 64
-    said = str(refused.value)
-    assert "secrets.GOOD" not in said
-    assert secret not in said
-    return said
+    message = str(refused.value)
+    assert "secrets.GOOD" not in message
+    assert secret not in message
+    return message

@@ -98,15 +98,15 @@ def run_workflow(recipe: Path, folder: Path, bare: Mapping[str, str], tokens: st
         **bare, **job["env"], "RUNNER_TEMP": str(run), "GITHUB_ENV": str(exported), "GITHUB_REPOSITORY": "acme/training",
         "GITHUB_REF_NAME": "main", "ACTIONS_ID_TOKEN_REQUEST_URL": tokens, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "of-this-job",
     }  # fmt: skip
-    said = ""
+    output = ""
     for step in job["steps"]:
         more = dict(line.split("=", 1) for line in exported.read_text().splitlines())
         own = {name: value.replace("${{ github.token }}", "of-github") for name, value in step.get("env", {}).items()}
         done = run_command(["bash", "-e", "-c", step["run"]], run / "workspace", {**base, **more, **own})
-        said += done.stdout + done.stderr
+        output += done.stdout + done.stderr
         if done.returncode:
-            return done.returncode, run / "workspace", said
-    return 0, run / "workspace", said
+            return done.returncode, run / "workspace", output
+    return 0, run / "workspace", output
 
 
 @contextmanager

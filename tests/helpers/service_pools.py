@@ -88,7 +88,7 @@ class Yard:
     backend_for: Callable[[JobTarget], Backend]
     folder: Path
     short: str  # a time limit of about a second
-    dry_up: Callable[[], dict[str, str]]  # removes all machines; returns the job's keys with which the service stops waiting
+    remove_machines: Callable[[], dict[str, str]]  # removes all machines; returns the job's keys with which the service stops waiting
     now: float = 0.0
 
     @property
@@ -133,11 +133,11 @@ def _local(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Y
     monkeypatch.setattr(local, "GRACE_S", 1)
     yard = Yard(make_target(folder), load_backend, folder, "1s", lambda: {})
 
-    def dry_up() -> dict[str, str]:
+    def remove_machines() -> dict[str, str]:
         yard.start("120:0", nodes=2, name="first")
         return {"queue_timeout": "1s"}
 
-    yard.dry_up = dry_up
+    yard.remove_machines = remove_machines
     return yard
 
 
@@ -157,11 +157,11 @@ def _batch(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Y
         made.poll_s = 0.05
         return made
 
-    def dry_up() -> dict[str, str]:
+    def remove_machines() -> dict[str, str]:
         queue.starved = True
         return {}
 
-    return Yard(batch_target(f"file://{folder}/bucket", max_nodes=2), backend, folder, "60s", dry_up)
+    return Yard(batch_target(f"file://{folder}/bucket", max_nodes=2), backend, folder, "60s", remove_machines)
 
 
 def _sagemaker(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
@@ -170,12 +170,12 @@ def _sagemaker(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) 
     services.sagemaker.environment["TESTS_FOLDER"] = str(folder / "bucket")
     services.sagemaker.machines = 2
 
-    def dry_up() -> dict[str, str]:
+    def remove_machines() -> dict[str, str]:
         services.sagemaker.machines = 0
         services.sagemaker.longest_pending_s = lambda stopping: 1.0
         return {}
 
-    return Yard(sagemaker_target(), load_backend, folder, "4s", dry_up)
+    return Yard(sagemaker_target(), load_backend, folder, "4s", remove_machines)
 
 
 def _azureml(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
@@ -183,25 +183,25 @@ def _azureml(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) ->
     stack.enter_context(signed_in(folder, monkeypatch, hosts(workspace)))
     (folder / "bucket").mkdir()
 
-    def dry_up() -> dict[str, str]:
+    def remove_machines() -> dict[str, str]:
         workspace.machines = 0
         return {"queue_timeout": "1s"}
 
-    return Yard(azureml_target(f"file://{folder}/bucket"), load_backend, folder, "4s", dry_up)
+    return Yard(azureml_target(f"file://{folder}/bucket"), load_backend, folder, "4s", remove_machines)
 
 
 def _vertex(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Yard:
     """Set up Vertex AI with the record on Cloud Storage, the only store it supports."""
     services = stack.enter_context(vertex_yard(folder, monkeypatch, program=PROGRAM, grace_s=2, page=3, gaps=True))
-    (folder / "token").write_text(services.tokens.give())
+    (folder / "token").write_text(services.tokens.issue())
     services.vertex.environment |= {"TESTS_FOLDER": str(folder / "bucket"), "TESTS_TOKEN": str(folder / "token")}
     services.vertex.machines = 2
 
-    def dry_up() -> dict[str, str]:
+    def remove_machines() -> dict[str, str]:
         services.vertex.machines, services.vertex.stockout_s = 0, 1.0
         return {}
 
-    return Yard(vertex_target(), load_backend, folder, "4s", dry_up)
+    return Yard(vertex_target(), load_backend, folder, "4s", remove_machines)
 
 
 MAKERS = {"local": _local, "batch": _batch, "sagemaker": _sagemaker, "vertex": _vertex, "azureml": _azureml}

@@ -108,7 +108,7 @@ def yard(
             for name, value in {**signed_in, **logging, **found.over(door)}.items():
                 monkeypatch.setenv(name, value)
             for service in (bucket, logs, fake):
-                service.accepts = tokens.takes
+                service.accepts = tokens.is_valid
             drop_cached_clients()
             try:
                 yield found

@@ -85,10 +85,10 @@ class FakeSageMaker(FakeService):
         """Return the job's description."""
         job = self._job(body)
         told = self.model.shape_for("DescribeTrainingJobResponse").members  # the tags are no part of the response
-        asked = {name: value for name, value in job.body.items() if name in told}
+        requested = {name: value for name, value in job.body.items() if name in told}
         with self.lock:  # status and secondary status change together
             return {
-                **asked,
+                **requested,
                 "TrainingJobArn": self.arn(f"training-job/{job.name}"),
                 "ModelArtifacts": {"S3ModelArtifacts": f"{job.body['OutputDataConfig']['S3OutputPath']}/{job.name}/output/model.tar.gz"},
                 "TrainingJobStatus": job.status,

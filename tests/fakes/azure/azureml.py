@@ -58,20 +58,20 @@ class FakeAzureMl(Cluster, FakeHttps):
             if call.query.get("sig") != SAS or "Authorization" in call.headers:
                 raise RefusalError(403, "AuthenticationFailed", "Signature did not match")
             return
-        wanted = {"discovery": None, "get_run": "https://ml.azure.com", "get_details": "https://ml.azure.com",
+        audience = {"discovery": None, "get_run": "https://ml.azure.com", "get_details": "https://ml.azure.com",
                   "get_runs": "https://ml.azure.com"}.get(call.operation, "https://management.azure.com")  # fmt: skip
         claims = claims_of(call.headers)
-        if wanted and (str(claims.get("aud", "")).rstrip("/") != wanted or claims.get("appid") != CLIENT):
-            raise RefusalError(401, "InvalidAuthenticationToken", f"The access token is missing or invalid for {wanted}")
+        if audience and (str(claims.get("aud", "")).rstrip("/") != audience or claims.get("appid") != CLIENT):
+            raise RefusalError(401, "InvalidAuthenticationToken", f"The access token is missing or invalid for {audience}")
 
     def put_environment(self, call: Call, workspace: str, name: str, version: str) -> Answer:
         """Create a version of an environment. Versions never change."""
         key = f"{self._known(workspace)}/environments/{name}/versions/{version}"
         with self.lock:
-            there = self.environments.setdefault(key, call.body["properties"])
-        if there != call.body["properties"]:
+            existing = self.environments.setdefault(key, call.body["properties"])
+        if existing != call.body["properties"]:
             raise RefusalError(409, "UserError", "A version of an environment cannot be changed")
-        return Answer(201, {"id": key, "name": version, "properties": there})
+        return Answer(201, {"id": key, "name": version, "properties": existing})
 
     def put_job(self, call: Call, workspace: str, name: str) -> Answer:
         """Create a job, or change the tags of an existing one. No other change is accepted."""
@@ -86,23 +86,23 @@ class FakeAzureMl(Cluster, FakeHttps):
                 if fixed:
                     raise RefusalError(400, "UserError", f"A job with this name already exists; immutable: {', '.join(sorted(fixed))}")
                 job.properties["tags"] = properties.get("tags", {})
-                return Answer(200, self._told(job))
+                return Answer(200, self._document(job))
             job = self.jobs[name] = Job(name, properties)
         thread = threading.Thread(target=self._run, args=(job,), daemon=True)
         self._lives.append(thread)
         thread.start()
-        return Answer(201, self._told(job))
+        return Answer(201, self._document(job))
 
     def get_job(self, call: Call, workspace: str, name: str) -> Answer:
         """Return the control plane's document of a job."""
         self._known(workspace)
-        return Answer(200, self._told(self._job(name)))
+        return Answer(200, self._document(self._job(name)))
 
     def list_jobs(self, call: Call, workspace: str) -> Answer:
         """List all jobs."""
         self._known(workspace)
         with self.lock:
-            return Answer(200, {"value": [self._told(job) for job in self.jobs.values()]})
+            return Answer(200, {"value": [self._document(job) for job in self.jobs.values()]})
 
     def cancel_job(self, call: Call, workspace: str, name: str) -> Answer:
         """Request a cancel. Raises RefusalError if the job has ended."""
@@ -154,9 +154,9 @@ class FakeAzureMl(Cluster, FakeHttps):
 
     def get_runs(self, call: Call, workspace: str) -> Answer:
         """Return many documents at once."""
-        asked = {key: each["runId"] for key, each in call.body["requests"].items()}
-        found = {key: {"runMetadata": self._history(self.jobs[name])} for key, name in asked.items() if name in self.jobs}
-        return Answer(200, {"successfulResults": found, "failedResults": {key: {} for key in asked if key not in found}})
+        requested = {key: each["runId"] for key, each in call.body["requests"].items()}
+        found = {key: {"runMetadata": self._history(self.jobs[name])} for key, name in requested.items() if name in self.jobs}
+        return Answer(200, {"successfulResults": found, "failedResults": {key: {} for key in requested if key not in found}})
 
     def get_log(self, call: Call, name: str, file: str) -> Answer:
         """Return a log file from a byte offset."""
@@ -192,7 +192,7 @@ class FakeAzureMl(Cluster, FakeHttps):
                 raise RefusalError(404, "UserError", f"Job {name} was not found in the workspace")
             return self.jobs[name]
 
-    def _told(self, job: Job) -> Body:
+    def _document(self, job: Job) -> Body:
         services = {"Studio": {"jobServiceType": "Studio", "endpoint": f"https://ml.azure.com/runs/{job.name}?wsid={WORKSPACE}"}}
         created = {"createdAt": _iso(job.created_at), "createdBy": "x", "createdByType": "Application"}
         properties = {**job.properties, "status": job.status, "services": services}

@@ -55,12 +55,12 @@ class FakeStorage(FakeHttps):
             connection.request(verb, target, raw, {**kept, "Host": host, "Content-Length": str(len(raw))})
             response = connection.getresponse()
             body = response.read()
-            told = {name: value for name, value in response.getheaders() if name.lower() not in _HOP}
+            kept = {name: value for name, value in response.getheaders() if name.lower() not in _HOP}
             if verb == "HEAD" and (length := response.getheader("Content-Length")):
-                told["Content-Length"] = length
+                kept["Content-Length"] = length
         finally:
             connection.close()
-        return Answer(response.status, body, told)
+        return Answer(response.status, body, kept)
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Storage:
 
     front: FakeStorage
     entra: FakeEntra
-    door: HttpsProxy
+    proxy: HttpsProxy
     container: str
 
     @property
@@ -87,28 +87,28 @@ class Storage:
 
 
 @contextmanager
-def signed_in(folder: Path, monkeypatch: pytest.MonkeyPatch, leads: Mapping[str, int]) -> Iterator[tuple[FakeEntra, HttpsProxy]]:
+def signed_in(folder: Path, monkeypatch: pytest.MonkeyPatch, routes: Mapping[str, int]) -> Iterator[tuple[FakeEntra, HttpsProxy]]:
     """Sign this process in as a pipeline with a workload identity, and route Azure host names to ports of fakes."""
-    with FakeEntra() as entra, HttpsProxy({"login.microsoftonline.com": entra.server_port, **leads}) as door:
-        for name, value in {**door.environment(), **entra.environment(folder)}.items():
+    with FakeEntra() as entra, HttpsProxy({"login.microsoftonline.com": entra.server_port, **routes}) as proxy:
+        for name, value in {**proxy.environment(), **entra.environment(folder)}.items():
             monkeypatch.setenv(name, value)
         blob.forget()
         journal._kept.clear()
         try:
-            yield entra, door
+            yield entra, proxy
         finally:
             blob.forget()
 
 
 @contextmanager
-def storage(folder: Path, monkeypatch: pytest.MonkeyPatch, leads: Mapping[str, int] | None = None) -> Iterator[Storage]:
-    """Do the same with Azure Storage. `leads`: further hosts."""
+def storage(folder: Path, monkeypatch: pytest.MonkeyPatch, routes: Mapping[str, int] | None = None) -> Iterator[Storage]:
+    """Do the same with Azure Storage. `routes`: further hosts."""
     # A full host name takes precedence over a suffix.
     with (
         FakeStorage() as front,
-        signed_in(folder, monkeypatch, {".blob.core.windows.net": front.server_port, **(leads or {})}) as (entra, door),
+        signed_in(folder, monkeypatch, {".blob.core.windows.net": front.server_port, **(routes or {})}) as (entra, proxy),
     ):
-        found = Storage(front, entra, door, f"runs-{os.getpid()}-{next(_NUMBERS)}")
+        found = Storage(front, entra, proxy, f"runs-{os.getpid()}-{next(_NUMBERS)}")
         found.client().create_container()
         front.calls.clear()
         yield found

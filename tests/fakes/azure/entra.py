@@ -34,10 +34,10 @@ def access_token(audience: str, client: str, lifetime_s: float = 3600) -> str:
 
 def claims_of(headers: object) -> dict[str, object]:
     """Return the claims of a call's bearer token, empty if it is missing or expired."""
-    said = str(headers.get("Authorization", ""))  # type: ignore[attr-defined]
-    if not said.startswith("Bearer "):
+    header = str(headers.get("Authorization", ""))  # type: ignore[attr-defined]
+    if not header.startswith("Bearer "):
         return {}
-    middle = said.removeprefix("Bearer ").split(".")[1]
+    middle = header.removeprefix("Bearer ").split(".")[1]
     claims: dict[str, object] = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
     return claims if float(str(claims["exp"])) > time.time() else {}
 
@@ -85,17 +85,20 @@ class FakeEntra(FakeHttps):
         """Return an access token for a pipeline's token."""
         form = {name: values[0] for name, values in parse_qs(call.raw.decode()).items()}
         if self.closed or form.get("client_assertion") != SUBJECT_TOKEN:
-            told = {"error": "invalid_client", "error_description": "AADSTS700024: Client assertion is not within its valid time range."}
-            raise _OAuthError(told)
+            document = {
+                "error": "invalid_client",
+                "error_description": "AADSTS700024: Client assertion is not within its valid time range.",
+            }
+            raise _OAuthError(document)
         audience = form["scope"].removesuffix("/.default")
         token = access_token(audience, form["client_id"], self.lifetime_s)
         return Answer(200, {"token_type": "Bearer", "expires_in": int(self.lifetime_s), "access_token": token})
 
 
 class _OAuthError(RefusalError):
-    def __init__(self, told: dict[str, str]) -> None:
-        super().__init__(401, told["error"], told["error_description"])
-        self.answer = Answer(401, told)
+    def __init__(self, document: dict[str, str]) -> None:
+        super().__init__(401, document["error"], document["error_description"])
+        self.answer = Answer(401, document)
 
 
 class NodeIdentity(ThreadingHTTPServer):
@@ -104,7 +107,7 @@ class NodeIdentity(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         super().__init__(("127.0.0.1", 0), _Tokens)
 
     def environment(self) -> dict[str, str]:
@@ -130,10 +133,16 @@ class _Tokens(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
         allowed = self.headers.get("secret") == MSI_SECRET and query.get("clientid") == NODES
-        self.server.asked.append(query.get("resource", ""))
-        told = {"access_token": access_token(query["resource"], NODES), "expires_on": str(int(time.time()) + 3600), "token_type": "Bearer",
-                "resource": query["resource"]} if allowed else {"message": "no such identity"}  # fmt: skip
-        data = json.dumps(told).encode()
+        self.server.requested.append(query.get("resource", ""))
+        document = {"message": "no such identity"}
+        if allowed:
+            document = {
+                "access_token": access_token(query["resource"], NODES),
+                "expires_on": str(int(time.time()) + 3600),
+                "token_type": "Bearer",
+                "resource": query["resource"],
+            }
+        data = json.dumps(document).encode()
         self.send_response(200 if allowed else 400)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))

@@ -13,7 +13,7 @@ from tests.fakes.azure.certificates import certificate
 
 
 class HttpsProxy(socketserver.ThreadingTCPServer):
-    """The proxy. `leads` maps a host name, or a suffix that begins with a dot, to the port of a TLS server. Other hosts are refused and
+    """The proxy. `routes` maps a host name, or a suffix that begins with a dot, to the port of a TLS server. Other hosts are refused and
     recorded.
     """
 
@@ -21,8 +21,8 @@ class HttpsProxy(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, leads: Mapping[str, int]) -> None:
-        self.leads = dict(leads)
+    def __init__(self, routes: Mapping[str, int]) -> None:
+        self.routes = dict(routes)
         self.refused: list[str] = []
         super().__init__(("127.0.0.1", 0), _Tunnel)
 
@@ -37,7 +37,7 @@ class HttpsProxy(socketserver.ThreadingTCPServer):
 
     def port_of(self, host: str) -> int | None:
         """Return the port that a host name is routed to."""
-        return self.leads.get(host) or next((port for name, port in self.leads.items() if name[0] == "." and host.endswith(name)), None)
+        return self.routes.get(host) or next((port for name, port in self.routes.items() if name[0] == "." and host.endswith(name)), None)
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()

@@ -51,8 +51,8 @@ class FakeLogging(FakeHttp):
             return answer({"nextPageToken": f"{start}/gap"})
         size = min(body.get("pageSize", 50), self.page)
         end = int(start) + size
-        told: Json = {"entries": found[int(start) : end]}
-        return answer(told | {"nextPageToken": str(end)} if end < len(found) else told)
+        result: Json = {"entries": found[int(start) : end]}
+        return answer(result | {"nextPageToken": str(end)} if end < len(found) else result)
 
     def _wanted(self, body: Json) -> list[Json]:
         clauses = []

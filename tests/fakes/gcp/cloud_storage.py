@@ -72,8 +72,8 @@ class FakeStorage(FakeHttp):
         """Write an object. `condition`: the generation that must exist, 0 = none may exist."""
         with self.lock:
             objects = self._objects(bucket)
-            there = objects.get(name)
-            if condition is not None and int(condition) != (there.generation if there else 0):
+            existing = objects.get(name)
+            if condition is not None and int(condition) != (existing.generation if existing else 0):
                 raise RefusalError(412, "At least one of the pre-conditions you specified did not hold.", "conditionNotMet")
             objects[name] = Object(bucket, name, data, next(self._generations), metadata or {})
             return objects[name]
@@ -129,34 +129,34 @@ class FakeStorage(FakeHttp):
                 entries[prefix + head + delimiter if cut else name] = None if cut else objects[name]
         after = call.query.get("pageToken", "")
         left = [name for name in entries if name > after]
-        told = left[:size]
+        names = left[:size]
         found: Json = {"kind": "storage#objects"}
-        if items := [item.resource for name in told if (item := entries[name]) is not None]:
+        if items := [item.resource for name in names if (item := entries[name]) is not None]:
             found["items"] = items
-        if prefixes := [name for name in told if entries[name] is None]:
+        if prefixes := [name for name in names if entries[name] is None]:
             found["prefixes"] = prefixes
         if len(left) > size:
-            found["nextPageToken"] = told[-1]
+            found["nextPageToken"] = names[-1]
         return answer(found)
 
     def _upload(self, call: Call, bucket: str) -> Answer:
         condition = call.query.get("ifGenerationMatch")
         if call.query.get("uploadType") == "resumable":
-            told = json.loads(call.body or b"{}")
-            told.setdefault("name", call.query.get("name"))
+            document = json.loads(call.body or b"{}")
+            document.setdefault("name", call.query.get("name"))
             session = f"/upload-session/{len(self._uploads)}"
             self._objects(bucket)
-            self._uploads[session] = (bucket, told, condition, bytearray())
+            self._uploads[session] = (bucket, document, condition, bytearray())
             return Answer(200, b"", {"Location": f"{self.url}{session}?upload_id=secret"})
         if call.query.get("uploadType") == "multipart":
-            told, data = _multipart(call)
-            return answer(self._written(bucket, told, data, condition))
+            document, data = _multipart(call)
+            return answer(self._written(bucket, document, data, condition))
         raise RefusalError(400, "uploadType is not known here", "invalid")
 
     def _resume(self, call: Call) -> Answer:
         if call.path in self._finished:
             return answer(self._finished[call.path])
-        bucket, told, condition, so_far = self._uploads[call.path]
+        bucket, document, condition, so_far = self._uploads[call.path]
         if call.method == "DELETE":
             return Answer(499)
         span = re.fullmatch(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)", call.headers.get("Content-Range", call.headers.get("content-range", "")))
@@ -170,14 +170,14 @@ class FakeStorage(FakeHttp):
             if len(call.body) % _CHUNK:
                 raise RefusalError(400, "a part that is not the last must be a multiple of 256 KiB", "badRequest")
             return Answer(308, b"", {"Range": f"bytes=0-{len(so_far) - 1}"} if so_far else {})
-        self._finished[call.path] = self._written(bucket, told, bytes(so_far), condition)
+        self._finished[call.path] = self._written(bucket, document, bytes(so_far), condition)
         return answer(self._finished[call.path])
 
-    def _written(self, bucket: str, told: Json, data: bytes, condition: str | None) -> Json:
-        unknown = set(told) - {"name", "metadata", "contentType", "crc32c", "md5Hash"}
-        if unknown or not told.get("name"):
+    def _written(self, bucket: str, document: Json, data: bytes, condition: str | None) -> Json:
+        unknown = set(document) - {"name", "metadata", "contentType", "crc32c", "md5Hash"}
+        if unknown or not document.get("name"):
             raise RefusalError(400, f"object resource: {unknown or 'no name'}", "invalid")
-        return self.put(bucket, told["name"], data, told.get("metadata"), condition).resource
+        return self.put(bucket, document["name"], data, document.get("metadata"), condition).resource
 
 
 def _multipart(call: Call) -> tuple[Json, bytes]:
@@ -187,9 +187,9 @@ def _multipart(call: Call) -> tuple[Json, bytes]:
     if not isinstance(boundary, str):
         raise RefusalError(400, "no boundary", "invalid")
     _, first, second = call.body.split(b"--" + boundary.encode(), 2)
-    told = json.loads(re.split(rb"\r?\n\r?\n", first, maxsplit=1)[1])
+    document = json.loads(re.split(rb"\r?\n\r?\n", first, maxsplit=1)[1])
     data = re.split(rb"\r?\n\r?\n", second, maxsplit=1)[1].rpartition(b"--" + boundary.encode() + b"--")[0]
-    return told, data[:-2] if data.endswith(b"\r\n") else data.removesuffix(b"\n")
+    return document, data[:-2] if data.endswith(b"\r\n") else data.removesuffix(b"\n")
 
 
 def _media(found: Object, span: str | None) -> Answer:
@@ -201,10 +201,10 @@ def _media(found: Object, span: str | None) -> Answer:
     }  # fmt: skip
     if span is None:
         return Answer(200, found.data, headers)
-    asked: Any = re.fullmatch(r"bytes=(\d*)-(\d*)", span)
+    requested: Any = re.fullmatch(r"bytes=(\d*)-(\d*)", span)
     size = len(found.data)
-    first = int(asked[1]) if asked[1] else max(0, size - int(asked[2]))
-    last = min(int(asked[2]), size - 1) if asked[1] and asked[2] else size - 1
+    first = int(requested[1]) if requested[1] else max(0, size - int(requested[2]))
+    last = min(int(requested[2]), size - 1) if requested[1] and requested[2] else size - 1
     if first >= size:
         raise RefusalError(416, "The requested range cannot be satisfied.", "requestedRangeNotSatisfiable")
     return Answer(206, found.data[first : last + 1], {**headers, "Content-Range": f"bytes {first}-{last}/{size}"})

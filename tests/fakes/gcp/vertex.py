@@ -116,20 +116,20 @@ class FakeVertex:
         found = self._job(request.name).message
         if self.strange is None:
             return found
-        told = types.CustomJob(found)
-        types.CustomJob.pb(told).state = self.strange
-        return told
+        shown = types.CustomJob(found)
+        types.CustomJob.pb(shown).state = self.strange
+        return shown
 
     def _list(self, request: Any) -> Any:
-        wanted = []
+        clauses = []
         for part in filter(None, request.filter.split(" AND ")):
             found = _FILTER.fullmatch(part.strip())
             if found is None:
                 raise RefusalError(Code.INVALID_ARGUMENT, f"filter is not understood: {part}")
-            wanted.append((found[1], found[2]))
+            clauses.append((found[1], found[2]))
         with self.lock:
             every = sorted(self.jobs.values(), key=lambda job: -job.created)
-        chosen = [job.message for job in every if all(_has(job.message, name, value) for name, value in wanted)]
+        chosen = [job.message for job in every if all(_has(job.message, name, value) for name, value in clauses)]
         start, size = int(request.page_token or 0), min(request.page_size or 50, 100)
         end = start + size
         return types.ListCustomJobsResponse(custom_jobs=chosen[start:end], next_page_token=str(end) if end < len(chosen) else "")

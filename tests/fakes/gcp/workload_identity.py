@@ -31,34 +31,34 @@ class FakeTokenExchange(FakeHttp):
         """Answer a token exchange (RFC 8693), or the impersonation of a service account with an exchanged token."""
         if call.path.endswith(":generateAccessToken"):
             return self._become(call)
-        asked = parse_qs(call.body.decode())
-        known = asked.get("subject_token") in ([SUBJECT_TOKEN], [GITHUB_TOKEN])
-        if self.refuses or not known or asked.get("audience") != [AUDIENCE]:
+        form = parse_qs(call.body.decode())
+        known = form.get("subject_token") in ([SUBJECT_TOKEN], [GITHUB_TOKEN])
+        if self.refuses or not known or form.get("audience") != [AUDIENCE]:
             said = {"error": "invalid_grant", "error_description": "The subject token is expired"}
             return Answer(400, json.dumps(said).encode(), {"Content-Type": "application/json"})
         if call.path != "/v1/token":
             raise RefusalError(404, "no such path")
-        token = self.give()
+        token = self.issue()
         kind = "urn:ietf:params:oauth:token-type:access_token"
         return answer({"access_token": token, "issued_token_type": kind, "token_type": "Bearer", "expires_in": int(self.lifetime_s)})
 
     def _become(self, call: Call) -> Answer:
         """Answer GenerateAccessToken of the IAM credentials API. The exchanged token identifies the caller."""
         account = call.path.rsplit("/", 1)[-1].removesuffix(":generateAccessToken")
-        if not self.takes(call.headers.get("Authorization", call.headers.get("authorization", "")).removeprefix("Bearer ")):
+        if not self.is_valid(call.headers.get("Authorization", call.headers.get("authorization", "")).removeprefix("Bearer ")):
             raise RefusalError(403, "Permission 'iam.serviceAccounts.getAccessToken' denied", "forbidden")
-        token = self.give()
+        token = self.issue()
         self.became[token] = account
         until = datetime.fromtimestamp(time.time() + self.lifetime_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return answer({"accessToken": token, "expireTime": until})
 
-    def give(self) -> str:
+    def issue(self) -> str:
         """Issue a token that is valid from now on."""
         token = f"ya29.gpuyard-test-{next(self._numbers)}-{'x' * 24}"
         self.good[token] = time.time() + self.lifetime_s
         return token
 
-    def takes(self, token: str | None) -> bool:
+    def is_valid(self, token: str | None) -> bool:
         """Return whether a bearer token is valid now."""
         return self.good.get(token or "", 0.0) > time.time()
 

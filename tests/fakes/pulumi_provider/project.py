@@ -22,7 +22,7 @@ class Project:
 
     root: Path
     env: dict[str, str]
-    said: list[str] = field(default_factory=list)  # all output of all commands
+    output: list[str] = field(default_factory=list)  # all output of all commands
 
     @property
     def cloud(self) -> Path:
@@ -35,7 +35,7 @@ class Project:
         done = subprocess.run(
             argv, cwd=self.root, env={**self.env, **(env or {})}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
-        self.said += [done.stdout, done.stderr]
+        self.output += [done.stdout, done.stderr]
         assert (done.returncode == 0) is ok, f"{' '.join(argv)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout if ok else done.stdout + done.stderr
 

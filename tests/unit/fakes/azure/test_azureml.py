@@ -125,10 +125,10 @@ def test_faults_come_at_the_call_that_was_scripted(ml: FakeAzureMl) -> None:
 def test_the_proxy_refuses_other_hosts_and_entra_requires_the_pipelines_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import requests
 
-    with signed_in(tmp_path, monkeypatch, {}) as (entra, door):
+    with signed_in(tmp_path, monkeypatch, {}) as (entra, proxy):
         with pytest.raises(requests.ConnectionError):
             requests.get("https://example.com", timeout=10)
-        assert door.refused == ["example.com:443"]
+        assert proxy.refused == ["example.com:443"]
         token = "https://login.microsoftonline.com/t/oauth2/v2.0/token"
         form = {"client_id": "c", "scope": "https://a/.default", "client_assertion": SUBJECT_TOKEN}
         assert requests.post(token, data=form, timeout=10).status_code == 200

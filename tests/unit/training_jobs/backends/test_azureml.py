@@ -61,7 +61,7 @@ def test_two_nodes_run_to_the_end(service: Yard) -> None:
     assert {line.node for line in runner.logs(status.run_id, node=1)} == {1}
     assert list(runner.logs(status.run_id, since=time.time() + 60)) == []
     assert (runner.capacity()["h100"].nodes, runner.capacity()["h100"].free) == (2, 2)
-    assert service.storage.door.refused == []
+    assert service.storage.proxy.refused == []
 
 
 def test_a_script_that_fails_is_the_users_error_with_its_own_code(service: Yard) -> None:

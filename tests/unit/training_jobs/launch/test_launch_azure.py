@@ -91,7 +91,7 @@ def test_secrets_are_read_from_key_vault_with_the_nodes_identity(account: Storag
     for part in ("secrets.A", "HTTP 404", "secrets.B", "allowed: https://<vault>", "secrets.C", "secrets.D", "secrets.E", "secrets.F"):
         assert part in said
     assert "sig=x" not in said
-    assert account.door.refused == []  # no token was sent to another host
+    assert account.proxy.refused == []  # no token was sent to another host
 
 
 def test_a_vault_that_is_down_is_a_temporary_error(account: Storage, vault: FakeVault, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ NAME = "projects/acme-ml/secrets/wandb/versions/3"
 @pytest.fixture
 def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSecrets]:
     with FakeTokenExchange() as tokens, FakeSecrets({NAME: b"hunter2", NAME.replace("wandb", "binary"): b"\xff\x00"}) as found:
-        found.accepts = tokens.takes
+        found.accepts = tokens.is_valid
         for name, value in {**tokens.environment(tmp_path), **found.environment()}.items():
             monkeypatch.setenv(name, value)
         yield found

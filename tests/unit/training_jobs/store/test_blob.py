@@ -41,7 +41,7 @@ def test_the_caller_is_who_the_pipelines_token_says_and_no_key_is_used(account: 
     store.create("a", b"1")
     assert account.front.calls
     assert {str(claims_of(call.headers)["appid"]) for call in account.front.calls} == {CLIENT}
-    assert account.door.refused == []
+    assert account.proxy.refused == []
     assert read_url(f"{account.url}/a") == b"1"
     assert isinstance(open_store(account.url), BlobStore)
 
@@ -112,7 +112,7 @@ def test_a_refusal_in_words(account: Storage, store: BlobStore, answer: Answer, 
 
 
 def test_a_server_that_is_gone_is_lost_sight(account: Storage, store: BlobStore) -> None:
-    account.door.leads[".blob.core.windows.net"] = 1
+    account.proxy.routes[".blob.core.windows.net"] = 1
     blob.forget()
     with pytest.raises(LostSightError, match="at present"):
         store.read("a")

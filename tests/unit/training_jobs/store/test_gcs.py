@@ -118,7 +118,7 @@ def test_expired_credentials_are_said_and_renewed_ones_taken_up(
 ) -> None:
     """A pipeline's token ends while a wait runs: what asks next exchanges it anew, and says so where it cannot."""
     with FakeTokenExchange() as tokens:
-        server.accepts = tokens.takes
+        server.accepts = tokens.is_valid
         for name, value in tokens.environment(tmp_path).items():
             monkeypatch.setenv(name, value)
         drop_cached_clients()

@@ -104,7 +104,7 @@ def test_a_notice_requests_a_stop_within_its_seconds(
         assert watcher.poll() == METADATA_SERVICES[cloud].poll_every_s
         assert not stop_request.requested
         assert capsys.readouterr().out == ""  # 404 and empty answers are the normal case
-        service.says[path] = bodies[path].encode()
+        service.responses[path] = bodies[path].encode()
         watcher.poll()
         watcher.poll()
         assert stop_request.seconds_left == pytest.approx(given_s, abs=2.5)
@@ -123,9 +123,9 @@ def test_one_imds_token_is_used_until_it_expires(tmp_path: Path) -> None:
         watcher = _watcher(service, StopRequest(tmp_path / "stop", 30))
         watcher.poll()
         watcher.poll()
-        assert (service.made_tokens, service.asked[0], len(service.asked)) == (1, "PUT /latest/api/token", 7)
+        assert (service.made_tokens, service.requests[0], len(service.requests)) == (1, "PUT /latest/api/token", 7)
         service.tokens.clear()
-        service.says[SPOT] = b'{"action": "terminate", "time": "2020-01-01T00:00:00Z"}'
+        service.responses[SPOT] = b'{"action": "terminate", "time": "2020-01-01T00:00:00Z"}'
         assert watcher.poll() == 5.0
         assert (service.made_tokens, watcher._stop_request.requested) == (2, True)
         service.tokens.clear()
@@ -151,11 +151,11 @@ def test_a_failing_service_is_polled_again_and_requests_no_stop(
     with metadata(cloud) as service:
         stop_request = StopRequest(tmp_path / "stop", 30)
         watcher = _watcher(service, stop_request)
-        healthy = dict(service.says)
+        healthy = dict(service.responses)
         if trouble.isdigit():
             service.failing.extend([int(trouble)] * 30)
         elif trouble in _BODIES:
-            service.says.update(dict.fromkeys((SPOT, SCHEDULED, AZURE), _BODIES[trouble]))
+            service.responses.update(dict.fromkeys((SPOT, SCHEDULED, AZURE), _BODIES[trouble]))
         elif trouble == "slow":
             service.delay_s = 0.15
         else:
@@ -165,7 +165,7 @@ def test_a_failing_service_is_polled_again_and_requests_no_stop(
         assert not stop_request.requested
         assert capsys.readouterr().out.count(", retrying: ") == 1
         service.failing.clear()
-        service.says, service.delay_s, watcher._url = healthy, 0.0, service.url
+        service.responses, service.delay_s, watcher._url = healthy, 0.0, service.url
         monkeypatch.setattr(watcher_module, "_TIMEOUT_S", 2.0)
         assert watcher.poll() == row.poll_every_s
         assert "answers again" in capsys.readouterr().out
@@ -173,7 +173,7 @@ def test_a_failing_service_is_polled_again_and_requests_no_stop(
 
 def test_a_warning_is_printed_and_obeyed_only_when_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with metadata("aws") as service:
-        service.says[REBALANCE] = b'{"noticeTime": "2020-09-13T12:26:10Z"}'
+        service.responses[REBALANCE] = b'{"noticeTime": "2020-09-13T12:26:10Z"}'
         printed, obeyed = StopRequest(tmp_path / "printed", 30), StopRequest(tmp_path / "obeyed", 30)
         _watcher(service, printed).poll()
         assert "rebalance: raised risk of interruption" in (out := capsys.readouterr().out)
@@ -187,7 +187,7 @@ def test_a_distant_event_is_printed_now_and_obeyed_in_its_last_hour(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with metadata("aws") as service:
-        service.says[SCHEDULED] = _maintenance("active", _in(200_000)[5:]).encode()
+        service.responses[SCHEDULED] = _maintenance("active", _in(200_000)[5:]).encode()
         stop_request = StopRequest(tmp_path / "stop", 30)
         watcher = _watcher(service, stop_request)
         watcher.poll()
@@ -204,21 +204,21 @@ def test_azure_obeys_only_its_own_events_and_acknowledges_them_at_the_end(tmp_pa
     with metadata("azure") as service:
         stop_request = StopRequest(tmp_path / "stop", 30)
         watcher = _watcher(service, stop_request)
-        service.says[AZURE] = _events(("9", "Preempt", "Scheduled", _in(40))).replace(b"node_1", b"node_2")
+        service.responses[AZURE] = _events(("9", "Preempt", "Scheduled", _in(40))).replace(b"node_1", b"node_2")
         watcher.poll()
         assert not stop_request.requested
-        service.says[AZURE] = _events(("7", "Preempt", "Scheduled", _in(40)), ("8", "Freeze", "Scheduled", _in(20)))
+        service.responses[AZURE] = _events(("7", "Preempt", "Scheduled", _in(40)), ("8", "Freeze", "Scheduled", _in(20)))
         watcher.poll()
         assert (stop_request.requested, service.acknowledged) == (True, [])  # not while the workers save
         watcher.close()
         assert service.acknowledged == ["7"]
-        assert service.asked.count(f"GET {AZURE_NAME}") == 1
+        assert service.requests.count(f"GET {AZURE_NAME}") == 1
 
 
 def test_a_machine_without_a_name_obeys_every_event(tmp_path: Path) -> None:
     with metadata("azure") as service:
-        del service.says[AZURE_NAME]
-        service.says[AZURE] = _events(("9", "Preempt", "Scheduled", _in(40)))
+        del service.responses[AZURE_NAME]
+        service.responses[AZURE] = _events(("9", "Preempt", "Scheduled", _in(40)))
         stop_request = StopRequest(tmp_path / "stop", 30)
         _watcher(service, stop_request).poll()
         assert stop_request.requested
@@ -228,7 +228,7 @@ def test_the_thread_polls_at_once_and_survives_an_exception(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with metadata("gcp") as service:
-        service.says[f"{GCP}/preempted"] = b"TRUE"
+        service.responses[f"{GCP}/preempted"] = b"TRUE"
         stop_request = StopRequest(tmp_path / "stop", 30)
         watcher = MetadataWatcher(replace(METADATA_SERVICES["gcp"], notice_s=0.04), service.url, False, stop_request, 0)
         faults = iter([RuntimeError("a fault of ours")])

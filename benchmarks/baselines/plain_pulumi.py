@@ -134,7 +134,7 @@ def _in_order(lines: list[_Line], by_token: Mapping[tuple[str, str], str]) -> li
     while left:
         ready = [line for line in left if not (_needs(line, by_token) & known) - done]
         if not ready:
-            raise AssertionError(f"these wait for each other: {[line.urn for line in left]}")
+            raise AssertionError(f"these resources depend on each other in a circle: {[line.urn for line in left]}")
         ordered += ready
         done |= {line.urn for line in ready}
         left = [line for line in left if line.urn not in done]

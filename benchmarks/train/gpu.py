@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     began = time.monotonic()
     device = _device(asked.device)
     if device is None:
-        print("bench-gpu: no GPU here that torch can use; nothing was measured", file=sys.stderr)
+        print("bench-gpu: torch finds no GPU; nothing was measured", file=sys.stderr)
         return 2
     left_s = asked.budget - (time.monotonic() - began)
     found = sweep(GPU if asked.device == "cuda" else CPU, partial(_measure, device=asked.device), left_s)

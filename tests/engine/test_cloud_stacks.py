@@ -25,7 +25,7 @@ def test_the_life_of_a_dev_stack(case: Case, tmp_path: Path, engine_environment:
     yard = stack(tmp_path, engine_environment, name)
     preview = yard.json("preview")
     assert set(preview["changeSummary"]) == {"create"}
-    assert not yard.living(), "a preview makes nothing"
+    assert not yard.living(), "a preview creates nothing"
     planned = {step["urn"] for step in preview["steps"]}
     assert offline(yard, name) == planned
 
@@ -36,7 +36,7 @@ def test_the_life_of_a_dev_stack(case: Case, tmp_path: Path, engine_environment:
     assert made
     yard.forget()
     yard.up()
-    assert not made & {urn for _, urn in yard.calls("Create")}, "what was made is not made twice"
+    assert not made & {urn for _, urn in yard.calls("Create")}, "no resource is created twice"
     assert not yard.calls("Delete", "Update")
     assert planned == {resource["urn"] for resource in resources(yard) if not is_provider(resource)}
     targets = yard.json("stack", "output")["job_targets"]
@@ -91,7 +91,9 @@ def test_a_secret_stays_secret(case: Case, tmp_path: Path, engine_environment: d
     yard.pulumi("stack", "init", "test")
     yard.pulumi("config", "set", "--secret", "hidden", case.secret)
     yard.up()
-    assert case.secret in json.dumps([each["inputs"] for each in yard.living().values()]), "or nothing is hidden"
+    assert case.secret in json.dumps([each["inputs"] for each in yard.living().values()]), (
+        "the secret is in no resource, so the test proves nothing"
+    )
     assert (yard.json("stack", "output") == {"job_targets": "[secret]"}) is case.secret_targets
     state = yard.pulumi("stack", "export")
     assert case.secret not in state + "".join(yard.output)

@@ -31,12 +31,12 @@ def files(folder: Path) -> list[str]:
 def test_the_life_of_a_yard(project: Any) -> None:
     before = project.stack_file.read_text()
     project.pulumi("stack", "init", "local")
-    assert project.stack_file.read_text() == before, "the salt is committed: a clone stays clean"
+    assert project.stack_file.read_text() == before, "stack init changed the file: the committed salt must keep a clone clean"
     assert project.json("config")["gpuyard:pools"]["objectValue"] == {"local": {"max_nodes": 2, "service": "local"}}
 
     plan = project.json("preview")
     assert plan["changeSummary"] == {"create": 8}
-    assert not project.yard.exists(), "a preview touches nothing"
+    assert not project.yard.exists(), "a preview changes nothing"
 
     project.pulumi(*UP)
     pool, runs = project.yard / "pools" / "local", project.yard / "buckets" / "runs"

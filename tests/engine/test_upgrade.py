@@ -14,7 +14,7 @@ STATES = sorted(record_state.FOLDER.glob("*.json.gz"))
 
 
 def test_states_are_recorded() -> None:
-    assert STATES, "record one for each release: tests/fakes/pulumi_provider/record_state.py"
+    assert STATES, "no state is recorded; run tests/fakes/pulumi_provider/record_state.py before each release"
 
 
 @pytest.mark.parametrize("state", STATES, ids=[state.name.removesuffix(".json.gz") for state in STATES])
@@ -25,4 +25,4 @@ def test_an_earlier_state_is_taken_over(state: Path, tmp_path: Path, engine_envi
     yard.pulumi("stack", "import", "--file", str(file))
     steps = yard.json("preview")["steps"]
     changed = {step["urn"]: step["op"] for step in steps if step["op"] not in ("same", "update", "create", "read", "refresh")}
-    assert changed == {}, "a user of that version would lose what is named here: keep names and parents, or give aliases"
+    assert changed == {}, "a user of that version would lose these resources: keep names and parents, or add aliases"

@@ -52,7 +52,7 @@ class FakeBatch(FakeService):
     def lose(self, job: str, node: int) -> None:
         """Remove the machine of a running job's node."""
         attempt = self.jobs[job].live
-        assert attempt is not None, "the job does not run"
+        assert attempt is not None, "lose() needs a running job"
         attempt.lose(node)
 
     def __exit__(self, *details: object) -> None:

@@ -120,7 +120,7 @@ class FakeService(ThreadingHTTPServer):
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()
-        assert not self.broken, f"the fake {self.name} is broken: {self.broken}"
+        assert not self.broken, f"the fake {self.name} has a bug: {self.broken}"
 
     def answer(self, call: Call, operation: OperationModel) -> tuple[int, bytes, str | None]:
         """Return status, body and error code of one call."""

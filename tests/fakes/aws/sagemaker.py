@@ -127,7 +127,7 @@ class FakeSageMaker(FakeService):
     def interrupt(self, name: str) -> None:
         """Interrupt the spot machines of a job."""
         job = self.jobs[name]
-        assert job.body.get("EnableManagedSpotTraining"), "only spot machines are taken"
+        assert job.body.get("EnableManagedSpotTraining"), "interrupt() needs a job on spot machines"
         job.interruptions += 1
 
     def __exit__(self, *error: object) -> None:

@@ -116,7 +116,7 @@ class FakeHttps(ThreadingHTTPServer):
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()
-        assert not self.broken, f"the fake is broken: {self.broken}"
+        assert not self.broken, f"the fake has a bug: {self.broken}"
 
     def admit(self, call: Call) -> None:
         """Raise RefusalError for an unauthorised caller."""

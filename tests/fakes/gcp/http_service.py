@@ -109,7 +109,7 @@ class FakeHttp(ThreadingHTTPServer):
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()
-        assert not self.broken, f"the fake {type(self).__name__} is broken: {self.broken}"
+        assert not self.broken, f"the fake {type(self).__name__} has a bug: {self.broken}"
 
 
 class _Handler(BaseHTTPRequestHandler):

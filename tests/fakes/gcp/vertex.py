@@ -78,7 +78,7 @@ class FakeVertex:
     def preempt(self, name: str) -> None:
         """Preempt a spot machine of a job."""
         job = self.jobs[name]
-        assert job.message.job_spec.scheduling.strategy.name == "SPOT", "only spot machines are taken"
+        assert job.message.job_spec.scheduling.strategy.name == "SPOT", "preempt() needs a job on spot machines"
         job.preempt.set()
 
     def __enter__(self) -> Self:
@@ -93,7 +93,7 @@ class FakeVertex:
             thread.join(60)
         self.grpc.stop()
         self.rest.__exit__()
-        assert not self.broken, f"the fake Vertex is broken: {self.broken}"
+        assert not self.broken, f"the fake Vertex has a bug: {self.broken}"
 
     def _create(self, request: Any) -> Any:
         if request.parent != f"projects/{PROJECT}/locations/{REGION}":

@@ -15,15 +15,15 @@ _WORLD = ("0.0.0.0/0", "::/0")
 def _disks_are_encrypted(row: Row, _: Sequence[Row]) -> Iterator[str]:
     mappings = row.inputs.get("blockDeviceMappings") or []
     if not mappings:
-        yield "no disk is declared, so the image's own, unencrypted, is used"
+        yield "no disk is declared, so the image's unencrypted disk is used"
     for mapping in mappings:
         if (mapping.get("ebs") or {}).get("encrypted") != "true":
             yield f"disk {mapping.get('deviceName')} is not encrypted"
 
 
-def _nobody_logs_in(row: Row, _: Sequence[Row]) -> Iterator[str]:
+def _no_key_pair(row: Row, _: Sequence[Row]) -> Iterator[str]:
     if row.inputs.get("keyName") or (row.inputs.get("computeResources") or {}).get("ec2KeyPair"):
-        yield "it has a key pair: machines are reached through SSM, or not at all"
+        yield "it has a key pair: use SSM for access"
 
 
 def _no_public_address(row: Row, _: Sequence[Row]) -> Iterator[str]:
@@ -31,28 +31,28 @@ def _no_public_address(row: Row, _: Sequence[Row]) -> Iterator[str]:
         if card.get("associatePublicIpAddress") not in (None, "false") or card.get("associateCarrierIpAddress") == "true":
             yield f"network card {card.get('networkCardIndex', 0)} gets a public address"
     if row.inputs.get("mapPublicIpOnLaunch"):
-        yield "machines in it get public addresses"
+        yield "its machines get public addresses"
 
 
-def _metadata_by_token(row: Row, _: Sequence[Row]) -> Iterator[str]:
+def _metadata_needs_a_token(row: Row, _: Sequence[Row]) -> Iterator[str]:
     options = row.inputs.get("metadataOptions") or {}
     if options.get("httpTokens") != "required" or options.get("httpPutResponseHopLimit") != 1:
-        yield f"metadata must ask for a token and be one hop away, got {options}"
+        yield f"the metadata service must require a token and a hop limit of 1, got {options}"
 
 
 def _no_secret_at_boot(row: Row, _: Sequence[Row]) -> Iterator[str]:
     if found := secret_in(str(row.inputs.get("userData") or "")):
-        yield f"its boot script has what looks like a secret: {found}"
+        yield f"its boot script contains what looks like a secret: {found}"
 
 
-def _managed_and_guarded(row: Row, _: Sequence[Row]) -> Iterator[str]:
+def _managed_with_security_group_and_role(row: Row, _: Sequence[Row]) -> Iterator[str]:
     resources = row.inputs.get("computeResources") or {}
     if row.inputs.get("type") != "MANAGED":
         yield "it is not managed"
     if not resources.get("securityGroupIds") and not resources.get("launchTemplate"):
-        yield "it has no security group: machines fall into the default one"
+        yield "it has no security group, so machines use the default one"
     if not resources.get("instanceRole"):
-        yield "its machines have no role of their own"
+        yield "its machines have no instance role"
 
 
 def _harmless_containers(row: Row, _: Sequence[Row]) -> Iterator[str]:
@@ -63,20 +63,20 @@ def _harmless_containers(row: Row, _: Sequence[Row]) -> Iterator[str]:
             yield "a container is privileged"
         for volume in container.get("volumes", []):
             if (path := (volume.get("host") or {}).get("sourcePath")) in ("/", "/var/run/docker.sock", "/run/docker.sock"):
-                yield f"a container gets the machine's {path}"
+                yield f"a container mounts the machine's {path}"
 
 
-def _no_address_comes_in(row: Row, _: Sequence[Row]) -> Iterator[str]:
+def _ingress(row: Row, _: Sequence[Row]) -> Iterator[str]:
     for rule in [row.inputs, *(row.inputs.get("ingress") or [])]:
         if any(rule.get(key) for key in ("cidrIpv4", "cidrIpv6", "cidrBlocks", "ipv6CidrBlocks", "prefixListId", "prefixListIds")):
-            yield "it lets addresses in: name a security group"
+            yield "it allows ingress from addresses: name a security group"
 
 
-def _what_goes_out(row: Row, _: Sequence[Row]) -> Iterator[str]:
+def _egress(row: Row, _: Sequence[Row]) -> Iterator[str]:
     if row.inputs.get("cidrIpv4") in _WORLD or row.inputs.get("cidrIpv6") in _WORLD:
         ports = (row.inputs.get("ipProtocol"), row.inputs.get("fromPort"), row.inputs.get("toPort"))
         if ports != ("tcp", 443, 443):
-            yield f"everything may go out to the internet, not HTTPS alone: {ports}"
+            yield f"it allows egress to the internet other than HTTPS: {ports}"
 
 
 def _actions_by_name(row: Row, _: Sequence[Row]) -> Iterator[str]:
@@ -84,22 +84,22 @@ def _actions_by_name(row: Row, _: Sequence[Row]) -> Iterator[str]:
         actions = _listed(statement.get("Action", []))
         allowed = statement.get("Effect") == "Allow"
         if allowed and (not actions or any("*" in action for action in actions)):
-            yield f"actions are not named one by one: {actions or sorted(statement)}"
+            yield f"actions contain a wildcard: {actions or sorted(statement)}"
 
 
-def _strangers_need_a_condition(row: Row, _: Sequence[Row]) -> Iterator[str]:
+def _trust_has_conditions(row: Row, _: Sequence[Row]) -> Iterator[str]:
     for statement in _statements(row.inputs.get("assumeRolePolicy")):
         principal, conditions = statement.get("Principal", {}), statement.get("Condition", {})
         keys = {key for test in conditions.values() for key in test}
         if principal == "*" or "*" in _listed(principal.get("AWS", [])):
-            yield "anybody may take it"
+            yield "any principal may assume it"
         elif "Federated" in principal and not any(key.endswith(":sub") for key in keys):
-            yield "whoever has a token of that issuer may take it: no subject is named"
+            yield "any token of the issuer may assume it: no subject is named"
         elif "Federated" in principal and not any(key.endswith(":aud") for key in keys):
-            yield "a token made for another audience may take it"
+            yield "a token for another audience may assume it"
 
 
-def _tls_alone(row: Row, resources: Sequence[Row]) -> Iterator[str]:
+def _requires_tls(row: Row, resources: Sequence[Row]) -> Iterator[str]:
     """Return whether some policy of a bucket refuses plain HTTP. A policy names the bucket by its id, which is its name."""
     policies = [other for other in resources if other.token == "aws:s3/bucketPolicy:BucketPolicy"]
     for policy in policies:
@@ -108,17 +108,17 @@ def _tls_alone(row: Row, resources: Sequence[Row]) -> Iterator[str]:
             on = json.dumps(statement.get("Resource"))
             if statement.get("Effect") == "Deny" and str(insecure).lower() == "false" and row.name in on:
                 return
-    yield "no policy refuses plain HTTP to it"
+    yield "no policy refuses plain HTTP"
 
 
-def _all_traffic(row: Row, _: Sequence[Row]) -> Iterator[str]:
+def _logs_all_traffic(row: Row, _: Sequence[Row]) -> Iterator[str]:
     if row.inputs.get("trafficType") != "ALL":
-        yield "it leaves traffic out"
+        yield "it does not log all traffic"
 
 
-def _tags_reach_machines(row: Row, _: Sequence[Row]) -> Iterator[str]:
+def _propagates_tags(row: Row, _: Sequence[Row]) -> Iterator[str]:
     if not all(tag.get("propagateAtLaunch") for tag in row.inputs.get("tags") or []):
-        yield "tags do not reach its machines"
+        yield "its tags are not propagated to machines"
 
 
 def _statements(document: Any) -> list[Mapping[str, Any]]:
@@ -131,23 +131,23 @@ def _listed(value: Any) -> list[Any]:
 
 
 RULES: Rules = {
-    "aws:autoscaling/group:Group": (_tags_reach_machines,),
-    "aws:batch/computeEnvironment:ComputeEnvironment": (_managed_and_guarded, _nobody_logs_in),
+    "aws:autoscaling/group:Group": (_propagates_tags,),
+    "aws:batch/computeEnvironment:ComputeEnvironment": (_managed_with_security_group_and_role, _no_key_pair),
     "aws:batch/jobDefinition:JobDefinition": (_harmless_containers,),
-    "aws:ec2/flowLog:FlowLog": (_all_traffic,),
+    "aws:ec2/flowLog:FlowLog": (_logs_all_traffic,),
     "aws:ec2/launchTemplate:LaunchTemplate": (
         _disks_are_encrypted,
-        _nobody_logs_in,
+        _no_key_pair,
         _no_public_address,
-        _metadata_by_token,
+        _metadata_needs_a_token,
         _no_secret_at_boot,
     ),
-    "aws:ec2/securityGroup:SecurityGroup": (_no_address_comes_in,),
+    "aws:ec2/securityGroup:SecurityGroup": (_ingress,),
     "aws:ec2/subnet:Subnet": (_no_public_address,),
     "aws:iam/policy:Policy": (_actions_by_name,),
-    "aws:iam/role:Role": (_strangers_need_a_condition,),
+    "aws:iam/role:Role": (_trust_has_conditions,),
     "aws:iam/rolePolicy:RolePolicy": (_actions_by_name,),
-    "aws:s3/bucket:Bucket": (_tls_alone,),
-    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": (_what_goes_out,),
-    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": (_no_address_comes_in,),
+    "aws:s3/bucket:Bucket": (_requires_tls,),
+    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": (_egress,),
+    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": (_ingress,),
 }

@@ -37,71 +37,71 @@ def _no_public_address(row: Row, _: Sequence[Row]) -> Iterator[str]:
         if any(address.get("publicIPAddressConfiguration") for address in card.get("ipConfigurations") or []):
             yield f"network card {card.get('name')} gets a public address"
         if card.get("enableIPForwarding"):
-            yield f"network card {card.get('name')} forwards packets of others"
+            yield f"network card {card.get('name')} forwards IP packets"
 
 
 def _protected_machines(row: Row, _: Sequence[Row]) -> Iterator[str]:
     if (row.inputs.get("identity") or {}).get("type") != "UserAssigned":
-        yield "its machines have no identity of their own"
+        yield "its machines have no user-assigned identity"
     if not (_machines(row).get("securityProfile") or {}).get("encryptionAtHost"):
-        yield "disks are not encrypted on the host"
+        yield "encryption at host is off"
     linux = (_machines(row).get("osProfile") or {}).get("linuxConfiguration") or {}
     if not linux.get("disablePasswordAuthentication"):
-        yield "a password opens its machines"
+        yield "it allows password login"
 
 
 def _no_secret_at_boot(row: Row, _: Sequence[Row]) -> Iterator[str]:
     for data in ((_machines(row).get("osProfile") or {}).get("customData"), _machines(row).get("userData")):
         if found := secret_in(str(data or "")):
-            yield f"its boot script has what looks like a secret: {found}"
+            yield f"its boot script contains what looks like a secret: {found}"
 
 
-def _guarded_subnet(row: Row, _: Sequence[Row]) -> Iterator[str]:
-    yield from _unguarded(row.inputs)
+def _subnet_has_a_security_group(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    yield from _subnet_problems(row.inputs)
 
 
-def _guarded_subnets(row: Row, _: Sequence[Row]) -> Iterator[str]:
+def _subnets_have_security_groups(row: Row, _: Sequence[Row]) -> Iterator[str]:
     for subnet in row.inputs.get("subnets") or []:
-        for problem in _unguarded(subnet):
+        for problem in _subnet_problems(subnet):
             yield f"subnet {subnet.get('name')}: {problem}"
 
 
-def _unguarded(subnet: Mapping[str, Any]) -> Iterator[str]:
+def _subnet_problems(subnet: Mapping[str, Any]) -> Iterator[str]:
     if not subnet.get("networkSecurityGroup"):
-        yield "no security group guards it"
+        yield "it has no security group"
     if subnet.get("defaultOutboundAccess") is not False:
-        yield "Azure gives its machines a hidden public address on the way out"
+        yield "default outbound access is on: machines get a hidden public address"
 
 
-def _closed_group(row: Row, _: Sequence[Row]) -> Iterator[str]:
+def _security_group_denies_the_rest(row: Row, _: Sequence[Row]) -> Iterator[str]:
     rules = row.inputs.get("securityRules") or []
     for rule in rules:
-        yield from (f"rule {rule.get('name')}: {problem}" for problem in _open(rule))
+        yield from (f"rule {rule.get('name')}: {problem}" for problem in _security_rule_problems(rule))
     if not any(_denies_all(rule) for rule in rules):
-        yield "no rule of its own denies all else: Azure's default lets the whole virtual network in"
+        yield "no rule denies all other ingress: Azure's default allows the whole virtual network"
 
 
-def _closed_rule(row: Row, _: Sequence[Row]) -> Iterator[str]:
-    yield from _open(row.inputs)
+def _security_rule(row: Row, _: Sequence[Row]) -> Iterator[str]:
+    yield from _security_rule_problems(row.inputs)
 
 
-def _open(rule: Mapping[str, Any]) -> Iterator[str]:
+def _security_rule_problems(rule: Mapping[str, Any]) -> Iterator[str]:
     if rule.get("access") != "Allow":
         return
     if rule.get("direction") == "Inbound":
         sources = [rule.get("sourceAddressPrefix"), *(rule.get("sourceAddressPrefixes") or [])]
-        joined = () if _is_https_to_one_place(rule) else ("VirtualNetwork",)  # what is joined to a network comes with it
+        joined = () if _is_https_to_one_destination(rule) else ("VirtualNetwork",)  # what is joined to a network comes with it
         if any(source in (*_WORLD, *joined) for source in sources):
             yield f"it lets {', '.join(filter(None, sources))} in: name a group of machines or a subnet"
         elif not any(sources) and not rule.get("sourceApplicationSecurityGroups"):
-            yield "it lets everybody in"
+            yield "it allows ingress from everywhere"
     elif set(_WORLD) & {rule.get("destinationAddressPrefix"), *(rule.get("destinationAddressPrefixes") or [])}:
         ports = [rule.get("destinationPortRange"), *(rule.get("destinationPortRanges") or [])]
         if str(rule.get("protocol")).lower() != "tcp" or [port for port in ports if port] != ["443"]:
-            yield "everything may go out to the internet, not HTTPS alone"
+            yield "it allows egress to the internet other than HTTPS"
 
 
-def _is_https_to_one_place(rule: Mapping[str, Any]) -> bool:
+def _is_https_to_one_destination(rule: Mapping[str, Any]) -> bool:
     """Return whether a rule allows HTTPS to one destination only, which then authenticates the caller."""
     ports = (rule.get("protocol"), rule.get("destinationPortRange"))
     return ports == ("Tcp", "443") and rule.get("destinationAddressPrefix") not in (None, *_WORLD, "VirtualNetwork")
@@ -112,13 +112,13 @@ def _denies_all(rule: Mapping[str, Any]) -> bool:
     return all(rule.get(key) == value for key, value in wanted.items())
 
 
-def _for_a_gateway_alone(row: Row, resources: Sequence[Row]) -> Iterator[str]:
+def _address_belongs_to_a_nat_gateway(row: Row, resources: Sequence[Row]) -> Iterator[str]:
     gateways = [other.inputs for other in resources if other.token == "azure-native:network:NatGateway"]
     if not any(f"/{row.name}" in json.dumps(gateway.get("publicIpAddresses")) for gateway in gateways):
-        yield "a public address that is no NAT gateway's"
+        yield "a public address that belongs to no NAT gateway"
 
 
-def _identities_alone(row: Row, resources: Sequence[Row]) -> Iterator[str]:
+def _identities_only(row: Row, resources: Sequence[Row]) -> Iterator[str]:
     wanted = {
         "allowSharedKeyAccess": (False, "account keys open it"),
         "allowBlobPublicAccess": (False, "containers in it can be made public"),
@@ -129,27 +129,27 @@ def _identities_alone(row: Row, resources: Sequence[Row]) -> Iterator[str]:
             yield problem
     closed = row.inputs.get("publicNetworkAccess") == "Disabled"
     if not closed and (row.inputs.get("networkRuleSet") or {}).get("defaultAction") != "Deny":
-        yield "it is reached from all of the internet"
+        yield "the whole internet can reach it"
     doors = [json.dumps(dict(other.inputs)) for other in resources if other.token in _DOORS]
     if not any(f"/{row.inputs.get('accountName') or row.name}" in door for door in doors):
-        yield "no private endpoint leads to it"
+        yield "it has no private endpoint"
 
 
-def _deleted_comes_back(row: Row, resources: Sequence[Row]) -> Iterator[str]:
+def _has_soft_delete(row: Row, resources: Sequence[Row]) -> Iterator[str]:
     for key in ("deleteRetentionPolicy", "containerDeleteRetentionPolicy"):
         if not (row.inputs.get(key) or {}).get("enabled"):
             yield f"{key} is off"
 
 
-def _roles_open_it(row: Row, _: Sequence[Row]) -> Iterator[str]:
+def _uses_roles(row: Row, _: Sequence[Row]) -> Iterator[str]:
     if not (row.inputs.get("properties") or {}).get("enableRbacAuthorization"):
-        yield "access policies, not roles, open it"
+        yield "it uses access policies instead of roles"
 
 
-def _rotates(row: Row, _: Sequence[Row]) -> Iterator[str]:
+def _is_rotated(row: Row, _: Sequence[Row]) -> Iterator[str]:
     actions = ((row.inputs.get("properties") or {}).get("rotationPolicy") or {}).get("lifetimeActions") or []
     if not any(str((each.get("action") or {}).get("type")).lower() == "rotate" for each in actions):
-        yield "it does not rotate"
+        yield "it is not rotated"
 
 
 def _narrow_assignment(row: Row, _: Sequence[Row]) -> Iterator[str]:
@@ -164,25 +164,25 @@ def _narrow_role(row: Row, _: Sequence[Row]) -> Iterator[str]:
     for permission in row.inputs.get("permissions") or []:
         words = [*(permission.get("actions") or []), *(permission.get("dataActions") or [])]
         if wide := [word for word in words if "*" in word or word.startswith("Microsoft.Authorization/")]:
-            yield f"actions are not named one by one: {', '.join(wide)}"
+            yield f"actions contain a wildcard: {', '.join(wide)}"
     if any(not re.match(r"/subscriptions/[^/]+/resourceGroups/", str(scope)) for scope in row.inputs.get("assignableScopes") or []):
-        yield "it can be given on more than a resource group"
+        yield "its scope is wider than a resource group"
 
 
-def _subjects_by_name(row: Row, _: Sequence[Row]) -> Iterator[str]:
+def _trust_names_its_subjects(row: Row, _: Sequence[Row]) -> Iterator[str]:
     if row.inputs.get("audiences") != _AUDIENCE:
-        yield "a token made for another audience may come"
+        yield "a token for another audience is accepted"
     if not row.inputs.get("subject") or "*" in str(row.inputs.get("subject")):
         yield "no subject is named"
     if not str(row.inputs.get("issuer")).startswith("https://"):
-        yield "its issuer is not reached over HTTPS"
+        yield "its issuer does not use HTTPS"
 
 
 def _private_cluster(row: Row, _: Sequence[Row]) -> Iterator[str]:
     compute = row.inputs.get("properties") or {}
     cluster = compute.get("properties") or {}
     if compute.get("disableLocalAuth") is not True:
-        yield "keys and passwords open it"
+        yield "it allows access with keys and passwords"
     if cluster.get("enableNodePublicIp") is not False:
         yield "its nodes get public addresses"
     if cluster.get("remoteLoginPortPublicAccess") != "Disabled":
@@ -191,31 +191,31 @@ def _private_cluster(row: Row, _: Sequence[Row]) -> Iterator[str]:
 
 def _private_workspace(row: Row, _: Sequence[Row]) -> Iterator[str]:
     if row.inputs.get("publicNetworkAccess") != "Disabled":
-        yield "it is reached from the internet"
+        yield "the internet can reach it"
     if row.inputs.get("systemDatastoresAuthMode") != "Identity":
-        yield "its stores are opened by account keys"
+        yield "its storage uses account keys"
 
 
-def _no_names_of_machines(row: Row, _: Sequence[Row]) -> Iterator[str]:
+def _no_automatic_registration(row: Row, _: Sequence[Row]) -> Iterator[str]:
     if row.inputs.get("registrationEnabled") is not False:
-        yield "machines write their own names into the zone"
+        yield "machines register their names in the zone"
 
 
 RULES: Rules = {
     "azure-native:authorization:RoleAssignment": (_narrow_assignment,),
     "azure-native:authorization:RoleDefinition": (_narrow_role,),
     "azure-native:compute:VirtualMachineScaleSet": (_no_public_address, _protected_machines, _no_secret_at_boot),
-    "azure-native:keyvault:Key": (_rotates,),
-    "azure-native:keyvault:Vault": (_roles_open_it,),
+    "azure-native:keyvault:Key": (_is_rotated,),
+    "azure-native:keyvault:Vault": (_uses_roles,),
     f"{_ML}:Compute": (_private_cluster,),
     f"{_ML}:Workspace": (_private_workspace,),
-    "azure-native:managedidentity:FederatedIdentityCredential": (_subjects_by_name,),
-    "azure-native:network:NetworkSecurityGroup": (_closed_group,),
-    "azure-native:network:PublicIPAddress": (_for_a_gateway_alone,),
-    "azure-native:network:SecurityRule": (_closed_rule,),
-    "azure-native:network:Subnet": (_guarded_subnet,),
-    "azure-native:network:VirtualNetwork": (_guarded_subnets,),
-    "azure-native:privatedns:VirtualNetworkLink": (_no_names_of_machines,),
-    "azure-native:storage:BlobServiceProperties": (_deleted_comes_back,),
-    _ACCOUNT: (_identities_alone,),
+    "azure-native:managedidentity:FederatedIdentityCredential": (_trust_names_its_subjects,),
+    "azure-native:network:NetworkSecurityGroup": (_security_group_denies_the_rest,),
+    "azure-native:network:PublicIPAddress": (_address_belongs_to_a_nat_gateway,),
+    "azure-native:network:SecurityRule": (_security_rule,),
+    "azure-native:network:Subnet": (_subnet_has_a_security_group,),
+    "azure-native:network:VirtualNetwork": (_subnets_have_security_groups,),
+    "azure-native:privatedns:VirtualNetworkLink": (_no_automatic_registration,),
+    "azure-native:storage:BlobServiceProperties": (_has_soft_delete,),
+    _ACCOUNT: (_identities_only,),
 }

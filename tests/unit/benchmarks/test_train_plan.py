@@ -116,7 +116,7 @@ def test_without_a_gpu_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     argv = [sys.executable, "-m", "benchmarks.train.gpu", "--out", str(tmp_path)]
     none = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (none.returncode, none.stdout) == (2, "")
-    assert none.stderr == "bench-gpu: no GPU here that torch can use; nothing was measured\n"
+    assert none.stderr == "bench-gpu: torch finds no GPU; nothing was measured\n"
 
 
 def test_on_the_cpu_it_goes_all_the_way(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""`make demo`: from nothing to a yard and a distributed job that survives a kill -9.
+"""`make demo`: create a yard on this machine and run a distributed job that survives a kill -9.
 
-Standard library only: it is started by the system's Python and makes the rest. Safe to interrupt and to run again.
+Standard library only: the system's Python starts it. It is safe to interrupt and to run again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")  # STOPPED goes on: `gpuyard wait`
 
 
 class DemoError(Exception):
-    """A step failed; the text says what to do."""
+    """A step failed. The message says what to do."""
 
 
 def main() -> int:
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def step(number: int, name: str, text: str, seconds: float | None = None) -> None:
-    """One line of the five."""
+    """Print one of the five lines."""
     line = f"[{number}/5] {name:<10} {text}"
     print(line if seconds is None else f"{line:<{_WIDTH}} {seconds:4.0f} s", flush=True)
 
@@ -92,7 +92,7 @@ def _up(env: Mapping[str, str]) -> None:
 
 
 def _run_to_its_end(argv: list[str], env: Mapping[str, str]) -> int:
-    """Run with our own output. On Ctrl-C the engine, which gets it too, finishes what is under way: wait for that."""
+    """Run a command with its output shown. On Ctrl-C wait for it: the engine gets the signal too and finishes its current operations."""
     process = subprocess.Popen(argv, cwd=ROOT, env=env)
     try:
         return process.wait()
@@ -102,7 +102,7 @@ def _run_to_its_end(argv: list[str], env: Mapping[str, str]) -> int:
 
 
 def _submit(env: Mapping[str, str]) -> tuple[str, bool]:
-    """The run of this checkout's demo, and whether it is an earlier one, finished or still running."""
+    """Submit the demo's job. Return its run id and whether an earlier run was adopted."""
     submit = ["submit", JOB, "--stack", local_env.STACK]  # no key: the content decides, so an edited trainer is a new run
     answer = _gpuyard(env, submit)
     if not answer["created"] and answer["status"]["state"] in ("FAILED", "CANCELLED"):
@@ -119,7 +119,7 @@ def _targets() -> str:
 
 
 def _gpuyard(env: Mapping[str, str], arguments: list[str]) -> Any:
-    """The JSON answer of a `gpuyard` command."""
+    """Run a `gpuyard` command and return its JSON document. Raises DemoError."""
     argv = [str(ROOT / ".venv" / "bin" / "gpuyard"), *arguments, "--json"]
     ran = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     if ran.returncode:
@@ -131,7 +131,7 @@ def _gpuyard(env: Mapping[str, str], arguments: list[str]) -> Any:
 
 
 def _follow(env: Mapping[str, str], run: str, *, with_drill: bool) -> Any:
-    """Show the run until it ends; kill one worker in its middle. Starts new attempts as `gpuyard wait` does."""
+    """Show the run until it ends and kill one worker in the middle. `gpuyard wait` starts new attempts meanwhile."""
     argv = [str(ROOT / ".venv" / "bin" / "gpuyard"), "wait", run, "--targets", _targets(), "--json"]
     waiter = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     progress, speed, shown = Progress(sys.stdout, "      ", timed=False), Speed(), False
@@ -157,7 +157,7 @@ def _follow(env: Mapping[str, str], run: str, *, with_drill: bool) -> Any:
 
 
 def _drill(env: Mapping[str, str], run: str, killed: drill.Kill) -> bool:
-    """Watch closely until the run trains again; False when it ended instead."""
+    """Wait until the run trains again after the kill. Return False if it ended instead."""
     print(f"      drill: kill -9 rank {RANK} on node 1 ... ", end="", flush=True)
     while (status := _gpuyard(env, ["status", run, "--targets", _targets()]))["state"] not in _ENDED:
         if said := drill.recovered(killed, status):
@@ -179,7 +179,7 @@ def _succeeded(run: str, status: Any, *, missed: bool) -> Any:
 
 
 def _line(status: Mapping[str, Any], speed: Speed) -> str:
-    """The run in one line."""
+    """Return the run's state in one line."""
     metrics = status["metrics"]
     if not metrics["step"]:
         state, phase = status["state"], status["phase"]
@@ -216,7 +216,7 @@ def _path(url: str) -> Path:
 
 
 def _newest(folder: Path) -> str:
-    """The newest checkpoint, relative to the checkout."""
+    """Return the newest checkpoint's path, relative to the checkout."""
     numbered = (
         sorted((entry for entry in folder.iterdir() if entry.name.isdigit()), key=lambda entry: int(entry.name)) if folder.is_dir() else []
     )

@@ -1,4 +1,4 @@
-"""Removes the demo yard: stops its runs, destroys the stack, and takes ./.yard away, data included. `make down`."""
+"""`make down`: cancel the demo's runs, destroy its stack and remove ./.yard, data included."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ ROOT = local_env.ROOT
 
 
 class DownError(Exception):
-    """The yard could not be removed; the text says what stands in the way."""
+    """The yard could not be removed. The message says why."""
 
 
 def down(root: Path, progress: Progress) -> None:
-    """Remove everything. Raises DownError, and the errors of what it needs for it."""
+    """Remove everything. Raises DownError, VenvError, NoEngineError or StackBusyError."""
     if (root / ".yard" / "state" / ".pulumi").exists():
         venv.ensure(root, "demo", progress.say)
         engine = bootstrap.ensure(root, say=progress.say)
@@ -44,7 +44,7 @@ def down(root: Path, progress: Progress) -> None:
 
 
 def cancel_runs(root: Path, env: Mapping[str, str]) -> None:
-    """Stop the runs that are still alive: destroy would refuse while they hold the pool."""
+    """Cancel the runs that are still alive, because destroy refuses a pool in use."""
     targets = root / ".yard" / "buckets" / "runs" / "gpuyard" / "targets.json"
     if not targets.exists():
         return
@@ -62,7 +62,7 @@ def cancel_runs(root: Path, env: Mapping[str, str]) -> None:
 
 
 def stack_names(root: Path, env: Mapping[str, str]) -> set[str]:
-    """The stacks whose state ./.yard keeps."""
+    """Return the names of the stacks with state in ./.yard."""
     known = subprocess.run(
         ["pulumi", "stack", "ls", "--json", "--non-interactive"], cwd=root, env=env, capture_output=True, text=True, check=False
     )
@@ -72,7 +72,7 @@ def stack_names(root: Path, env: Mapping[str, str]) -> set[str]:
 
 
 def destroy(root: Path, env: Mapping[str, str]) -> None:
-    """Destroy the stack and forget it; its committed settings file stays."""
+    """Destroy the stack and remove its state. The committed stack file stays."""
     stack = ["--stack", local_env.STACK, "--yes", "--non-interactive"]
     if subprocess.run(["pulumi", "destroy", "--skip-preview", *stack], cwd=root, env=env, check=False).returncode:
         raise DownError("pulumi destroy did not finish, so ./.yard stays; fix: see its message above, then `make down` again")
@@ -85,7 +85,7 @@ def destroy(root: Path, env: Mapping[str, str]) -> None:
 
 
 def main() -> int:
-    """Command line."""
+    """Run `make down` and return its exit code."""
     progress = Progress(sys.stderr)
     try:
         down(ROOT, progress)
@@ -95,7 +95,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         progress.end()
-        print("interrupted; `make down` goes on where it was", file=sys.stderr)
+        print("interrupted; `make down` continues", file=sys.stderr)
         return 130
     return 0
 

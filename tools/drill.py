@@ -1,4 +1,4 @@
-"""The demo's drill: finds one worker of a run among this machine's processes, kills it with -9, and times the recovery."""
+"""The demo's drill: find one worker of a run on this machine, kill it with -9 and measure the recovery."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Kill:
-    """One worker killed: what the run counted before, and when."""
+    """A killed worker: the run's counters before the kill, and its time."""
 
     restarts: int
     lost_steps: int
@@ -24,13 +24,13 @@ class Kill:
 
 
 def due(status: Mapping[str, Any]) -> bool:
-    """Whether the run is in its middle: trained long enough to have a checkpoint, far enough from its end to show a recovery."""
+    """Return whether the run is in its middle: after the first checkpoint and long before the end."""
     step, steps = status["metrics"]["step"], status["metrics"]["steps"]
     return status["state"] == "RUNNING" and bool(step and steps) and 0.4 * steps <= step <= 0.75 * steps
 
 
 def kill(run: str, rank: int, status: Mapping[str, Any]) -> Kill | None:
-    """Kill this rank of the run with -9; None when it has no process just now."""
+    """Kill this rank of the run with -9. Return None if it has no process now."""
     pid = worker(run, rank)
     if pid is None:
         return None
@@ -42,7 +42,7 @@ def kill(run: str, rank: int, status: Mapping[str, Any]) -> Kill | None:
 
 
 def recovered(killed: Kill, status: Mapping[str, Any]) -> str | None:
-    """What to say once the run trains again, which it does when its first step after the restart is reported; None until then."""
+    """Return the message once the run trains again (its first step after the restart is reported), None until then."""
     if status["state"] != "RUNNING" or restarts(status) <= killed.restarts:
         return None
     took = time.monotonic() - killed.at
@@ -52,19 +52,19 @@ def recovered(killed: Kill, status: Mapping[str, Any]) -> str | None:
 
 
 def restarts(status: Mapping[str, Any]) -> int:
-    """How often torchrun restarted the newest attempt."""
+    """Return how often torchrun restarted the newest attempt."""
     return int(status["attempts"][-1]["restarts"])
 
 
 def worker(run: str, rank: int) -> int | None:
-    """The process of this rank: the topmost one whose environment names the run and the rank."""
+    """Return the pid of this rank: the topmost process whose environment names the run and the rank."""
     wanted = (f"GPUYARD_RUN_ID={run}", f"RANK={rank}")
     found = {pid: parent for pid, parent, environ in _processes() if all(entry in environ for entry in wanted)}
     return next((pid for pid, parent in found.items() if parent not in found), None)
 
 
 def _processes() -> Iterator[tuple[int, int, list[str]]]:
-    """Pid, parent and environment of each process of this user that tells them."""
+    """Yield pid, parent and environment of each process that this user may read."""
     if not _PROC.joinpath("self", "environ").exists():
         yield from _processes_of_ps()
         return

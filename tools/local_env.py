@@ -1,4 +1,4 @@
-"""The environment in which the local stack lives: everything under ./.yard, no account. `python3 tools/local_env.py` prints it for a shell.
+"""The environment of the local stack: state under ./.yard, no account. `python3 tools/local_env.py` prints it for a shell.
 
 The one documented line for plain `pulumi` commands: eval "$(make -s env)"
 """
@@ -22,7 +22,7 @@ _FOREIGN = ("PULUMI_STACK", "PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG_PASSPHRASE_FIL
 
 
 def settings(root: Path) -> dict[str, str]:
-    """What the engine is told, beyond PATH."""
+    """Return the engine's variables, without PATH."""
     return {
         "PULUMI_HOME": str(root / ".yard" / "pulumi"),
         "PULUMI_BACKEND_URL": f"file://{root / '.yard' / 'state'}",
@@ -34,13 +34,13 @@ def settings(root: Path) -> dict[str, str]:
 
 
 def path(root: Path, engine: Path, current: str) -> str:
-    """PATH with the engine and .venv first, once."""
+    """Return PATH with the engine and .venv first, each once."""
     first = [str(engine), str(root / ".venv" / "bin")]
     return os.pathsep.join([*first, *(entry for entry in current.split(os.pathsep) if entry not in first)])
 
 
 def environment(root: Path, engine: Path, base: Mapping[str, str]) -> dict[str, str]:
-    """`base` turned into the local stack's environment; also makes the folder that the engine keeps its state in."""
+    """Return the local stack's environment, made from `base`. Creates the folder of the engine's state."""
     (root / ".yard" / "state").mkdir(parents=True, exist_ok=True)
     kept = {name: value for name, value in base.items() if name not in _FOREIGN}
     return {**kept, **settings(root), "PATH": path(root, engine, base.get("PATH", ""))}

@@ -1,4 +1,4 @@
-"""Pins what pyproject.toml asks for into the locks, with hashes and without naming a host: `make lock`."""
+"""`make lock`: pin the dependencies of pyproject.toml in the lock files, with hashes and without the index's address."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOCKS = [
 
 
 def main() -> int:
-    """Make all locks; what is pinned stays as it is unless `--upgrade` is given."""
+    """Write all lock files. Pinned versions stay unless `--upgrade` is given."""
     for arguments in LOCKS:
         lock = arguments[arguments.index("-o") + 1]
         print(f"{lock} ...", flush=True)

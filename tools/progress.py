@@ -1,4 +1,4 @@
-"""One line that says what a long step is doing and for how long: rewritten on a terminal, repeated now and then elsewhere."""
+"""A progress line of a long step: rewritten on a terminal, repeated every 15 s elsewhere."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _REPEAT_S = 15.0
 
 
 def clock(seconds: float) -> str:
-    """0:31, 2:09, 1:02:03."""
+    """Format seconds as 0:31, 2:09 or 1:02:03."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class Progress:
-    """Where the long steps of one tool report; the time shown is that of the step, which is the text without its numbers."""
+    """The progress line of one tool. It shows the time since the step began; texts that differ only in numbers are one step."""
 
     def __init__(self, stream: TextIO, prefix: str = "", *, timed: bool = True) -> None:
         self._stream, self._prefix, self._timed = stream, prefix, timed
@@ -28,7 +28,7 @@ class Progress:
         self._open = False
 
     def say(self, text: str, step: str | None = None) -> None:
-        """Show `text` now if it is a new step, or if it is time to show a sign of life."""
+        """Show `text` if it is a new step, or if the last line is 15 s old."""
         now = time.monotonic()
         step = re.sub(r"\d+", "", text) if step is None else step
         if step != self._step:
@@ -46,7 +46,7 @@ class Progress:
         self._stream.flush()
 
     def end(self) -> None:
-        """Clear the line, so that the next thing printed starts at the left."""
+        """Clear the line for the next output."""
         if self._open:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
@@ -54,7 +54,7 @@ class Progress:
 
 
 class Speed:
-    """Steps per second over the last seconds, and the time left; a step that goes back (a recovery) starts anew."""
+    """The time left, from the speed of the last 20 s. A lower step number (after a restart) resets it."""
 
     _WINDOW_S = 20.0
 
@@ -62,7 +62,7 @@ class Speed:
         self._seen: list[tuple[float, int]] = []
 
     def left(self, step: int, steps: int, now: float | None = None) -> float | None:
-        """Seconds until `steps` at the present speed; None while that is not known."""
+        """Return the seconds until `steps` at the present speed, None while it is unknown."""
         now = time.monotonic() if now is None else now
         if self._seen and step < self._seen[-1][1]:
             self._seen.clear()

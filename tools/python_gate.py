@@ -1,4 +1,4 @@
-"""Says in one line which Python is needed, on any Python that is not: `python3 tools/python_gate.py`."""
+"""Refuse a Python that is too old, with one line. Runs on any Python: `python3 tools/python_gate.py`."""
 
 import sys
 
@@ -6,10 +6,10 @@ NEEDED = (3, 11)
 
 
 def complaint(have: "tuple[object, ...]") -> "str | None":  # quoted: older Pythons cannot read it
-    """What to tell the user of this version, or None when it is new enough."""
+    """Return the error message for this version, None if it is new enough."""
     if have[:2] >= NEEDED:
         return None
-    return "error: this is Python {}.{}, needed is {}.{} or newer. fix: install one and name it, e.g. `make demo PYTHON=python3.12`".format(
+    return "error: this is Python {}.{}, needed is {}.{} or newer. fix: install one and name it: `make demo PYTHON=python3.12`".format(
         have[0], have[1], *NEEDED
     )
 

@@ -1,4 +1,4 @@
-"""Locks that a killed `pulumi` left on the local stack: removed when their process is dead, respected when it lives."""
+"""Remove the locks that a killed `pulumi` left on the local stack. A lock of a running process is kept."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _LOCKS = Path(".yard/state/.pulumi/locks/organization/gpuyard")
 
 
 class StackBusyError(Exception):
-    """Another `pulumi` works on the stack; the text says which one."""
+    """Another `pulumi` uses the stack. The message names it."""
 
 
 @dataclass(frozen=True)
 class Lock:
-    """One lock file, as the engine writes it."""
+    """A lock file of the engine."""
 
     pid: int
     host: str
@@ -26,7 +26,7 @@ class Lock:
 
 
 def locks(root: Path, stack: str) -> Iterator[Lock]:
-    """The locks on this stack."""
+    """Yield the locks on this stack."""
     for path in sorted((root / _LOCKS / stack).glob("*.json")):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -36,7 +36,7 @@ def locks(root: Path, stack: str) -> Iterator[Lock]:
 
 
 def is_alive(lock: Lock) -> bool:
-    """Whether the engine that took this lock still runs. A lock of another host counts as alive: nothing here can tell."""
+    """Return whether the engine of this lock still runs. A lock of another host counts as alive."""
     if lock.host != socket.gethostname():
         return True
     ran = subprocess.run(["ps", "-o", "stat=,command=", "-p", str(lock.pid)], capture_output=True, text=True, check=False)
@@ -45,7 +45,7 @@ def is_alive(lock: Lock) -> bool:
 
 
 def recover(root: Path, stack: str, env: Mapping[str, str]) -> bool:
-    """Free the stack from the locks of dead processes; True when there were any. Raises StackBusyError for a live one."""
+    """Remove locks of dead processes. Return whether there were any. Raises StackBusyError for a running one."""
     found = list(locks(root, stack))
     for lock in found:
         if is_alive(lock):

@@ -1,4 +1,4 @@
-"""`make test`: sets up what is missing, runs every check and test, and prints each step's time against its budget."""
+"""`make test`: set up what is missing, run every check and test, and print each step's time beside its budget."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CODE = ["gpuyard", "tests", "tools", "benchmarks"]
 
 @dataclass(frozen=True)
 class Step:
-    """One step: its command, and the seconds it may take on 2 cores."""
+    """A step: its command and its time budget in seconds on 2 cores."""
 
     name: str
     budget_s: int
@@ -41,7 +41,7 @@ SETUP_BUDGET_S = {"python": 300, "engine": 600, "scanner": 60, "azurite": 90}  #
 
 
 def main() -> int:
-    """Run all steps, also after a failure: one run shows everything that is wrong."""
+    """Run all steps, also after a failure, so that one run shows every problem."""
     what, *arguments = sys.argv[1:] or ["all"]
     progress = Progress(sys.stdout)
     rows: list[tuple[str, float, int, bool]] = []

@@ -1,6 +1,6 @@
-"""Makes and keeps .venv from a lock with hashes: `python3 tools/venv.py demo|dev`. Does nothing when nothing changed.
+"""Create or update .venv from a lock with hashes: `python3 tools/venv.py demo|dev`. Does nothing if it is current.
 
-Standard library only: it is started by the system's Python, which python_gate.py has found to be new enough.
+Standard library only: the system's Python starts it, after python_gate.py has checked its version.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _UNFINISHED = "gpuyard-unfinished"  # in .venv: an installation is under way, or
 
 
 class VenvError(Exception):
-    """.venv cannot be made; the text says why and what to do."""
+    """.venv cannot be created. The message has the reason and the fix."""
 
 
 def digest(root: Path, kind: str) -> str:
-    """What .venv must be made from, for this kind and this Python."""
+    """Return the digest of what .venv is made from: locks, pyproject.toml, this Python and the folder."""
     total = hashlib.sha256(repr((sys.version_info[:3], str(root))).encode())
     for name in (LOCKS[kind], TOOLS_LOCK, "pyproject.toml"):
         total.update((root / name).read_bytes())
@@ -43,7 +43,7 @@ def digest(root: Path, kind: str) -> str:
 
 
 def is_current(root: Path, kind: str) -> bool:
-    """Whether .venv is made, and from the files as they are now. The dev lock has all that the demo needs."""
+    """Return whether .venv was made from the present files. A `dev` environment also serves the demo."""
     try:
         made = json.loads((root / ".venv" / _MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -53,7 +53,7 @@ def is_current(root: Path, kind: str) -> bool:
 
 
 def ensure(root: Path, kind: str, say: Callable[[str], None]) -> bool:
-    """Make .venv what `kind` needs. False: it already was. Raises VenvError."""
+    """Create or update .venv for `kind`. Return False if it was current. Raises VenvError."""
     if is_current(root, kind):
         return False
     if missing := [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]:
@@ -96,7 +96,7 @@ def _make(root: Path, kind: str, say: Callable[[str], None]) -> None:
 
 
 def _usable(venv: Path) -> bool:
-    """Whether .venv can be brought up to date: a whole environment of this Python, no interrupted installation."""
+    """Return whether .venv can be updated: it is complete, of this Python and in its original folder."""
     python = venv / "bin" / "python"
     if (venv / _UNFINISHED).exists() or not python.exists():
         return False
@@ -107,7 +107,7 @@ def _usable(venv: Path) -> bool:
 
 
 def indexes(python: str) -> dict[str, str]:
-    """The package indexes and the certificates this user's pip is set to use, for uv, which does not read pip's settings."""
+    """Return the user's pip indexes and certificates as variables of uv, which does not read pip's settings."""
     if any(name in os.environ for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_CONFIG_FILE")):
         return {}
     listed = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False).stdout
@@ -121,7 +121,7 @@ def indexes(python: str) -> dict[str, str]:
 
 
 def run(argv: list[str], log: Path, say: Callable[[str], None], what: str, env: Mapping[str, str]) -> None:
-    """Run a command, saying what it does meanwhile; all it prints goes to the log. Raises VenvError with the last of it."""
+    """Run a command and report progress. Its output goes to the log. Raises VenvError with the log's last lines."""
     log.parent.mkdir(exist_ok=True)
     clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     with log.open("ab") as out:
@@ -154,9 +154,9 @@ def _locked(root: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def main() -> int:
-    """Command line."""
+    """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=LOCKS, help="demo: what running needs; dev: what the tests need too")
+    parser.add_argument("kind", choices=LOCKS, help="demo: what running needs; dev: also what the tests need")
     kind = parser.parse_args().kind
     progress = Progress(sys.stderr, "python: ")
     begun = time.monotonic()

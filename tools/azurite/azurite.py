@@ -1,4 +1,4 @@
-"""Makes and keeps Azurite, Azure Blob Storage on 127.0.0.1 for the tests, in .yard/cache/azurite, from its lock with hashes."""
+"""Install Azurite (Azure Blob Storage on 127.0.0.1, for the tests) into .yard/cache/azurite, from a lock with hashes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SERVER = Path("node_modules/azurite/dist/src/blob/main.js")
 
 
 def ensure(root: Path, say: Callable[[str], None]) -> Path:
-    """The server's program, for node; made if it is missing or its lock changed. Raises VenvError."""
+    """Return the server's program for node. Install it if it is missing or its lock changed. Raises VenvError."""
     home, sources = root / ".yard" / "cache" / "azurite", root / "tools" / "azurite"
     digest = hashlib.sha256(b"".join((sources / name).read_bytes() for name in FILES)).hexdigest()
     home.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def ensure(root: Path, say: Callable[[str], None]) -> Path:
 
 
 def main() -> int:
-    """Command line: print the program."""
+    """Print the path of the program."""
     progress = Progress(sys.stderr, "azurite: ")
     try:
         found = ensure(ROOT, progress.say)

@@ -1,6 +1,6 @@
-"""Makes sure there is a Pulumi engine that runs Python programs: finds one, else gets one, else builds one.
+"""Provide a Pulumi engine that runs Python programs: find one on PATH or in the cache, download it, or build it.
 
-`python tools/engine/bootstrap.py --print-path` prints the folder to put first on PATH; what it is doing goes to stderr.
+`python tools/engine/bootstrap.py --print-path` prints the folder to put first on PATH. Progress goes to stderr.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Way = Callable[[Path, Callable[[str], None]], str]
 
 
 class NoEngineError(Exception):
-    """All four ways failed; the text names each, with its reason and the fix."""
+    """No engine could be found, downloaded or built. The message has the reason of each way and the fix."""
 
 
 def ensure(root: Path = ROOT, env: Mapping[str, str] = os.environ, say: Callable[[str], None] = lambda _text: None) -> Engine:
-    """The engine to use, got or built first if need be. Raises NoEngineError when every way failed."""
+    """Return the engine to use. Download or build it if needed. Raises NoEngineError."""
     user_cache = cache_root(env)
     reasons: dict[str, str] = {}
     try:
@@ -51,9 +51,9 @@ def ensure(root: Path = ROOT, env: Mapping[str, str] = os.environ, say: Callable
 
 
 def place_beside_checkout(root: Path, user_cache: Path) -> Engine:
-    """Use the cached engine from .yard/engine, beside launchers that start this checkout's own Python.
+    """Link the cached engine into .yard/engine, beside launchers that start this checkout's own Python.
 
-    A hard link, because the engine looks for its pieces beside the real file; the cache is shared by checkouts, their .venv is not.
+    It is a hard link, because the engine looks for its pieces beside the real file. Checkouts share the cache but not their .venv.
     """
     origin = cache.look(user_cache)
     cached = cache.folder(user_cache)
@@ -91,13 +91,13 @@ def _replace(path: Path, make: Callable[[Path], None]) -> None:
 def _four_ways(reasons: Mapping[str, str]) -> str:
     listed = "\n".join(f"  {number}. {way}: {reason}" for number, (way, reason) in enumerate(reasons.items(), 1))
     return (
-        f"no Pulumi engine v{versions.ENGINE} or newer that runs Python programs; there are four ways to one, and none worked:\n{listed}\n"
-        f"fix: any one of them is enough, e.g. install Pulumi the vendor's way, or Go {versions.GO} or newer; then run this again"
+        f"no Pulumi engine v{versions.ENGINE} or newer that runs Python programs:\n{listed}\n"
+        f"fix: one of these is enough; install the official Pulumi CLI, or Go {versions.GO} or newer, then run this again"
     )
 
 
 def main() -> int:
-    """Command line."""
+    """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--print-path", action="store_true", help="print the folder to put first on PATH")
     arguments = parser.parse_args()

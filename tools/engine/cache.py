@@ -1,4 +1,4 @@
-"""This user's cache of engines: one folder per version, made whole or not at all, also by several processes at once."""
+"""The user's cache of engines: one folder per version, created atomically, also by several processes at once."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SEAL = "complete.json"  # written last, before the rename: names the binary's s
 
 
 def folder(cache: Path) -> Path:
-    """Where the pinned engine lies in this cache."""
+    """Return the folder of the pinned engine in this cache."""
     return cache / "engine" / f"v{versions.ENGINE}"
 
 
 def look(cache: Path) -> str:
-    """Where the cached engine comes from; raises NotUsableError when there is none, or not a whole one."""
+    """Return the origin of the cached engine. Raises NotUsableError if it is missing or incomplete."""
     place = folder(cache)
     try:
         seal = json.loads((place / _SEAL).read_text(encoding="utf-8"))
@@ -37,7 +37,7 @@ def look(cache: Path) -> str:
 
 
 def fill(cache: Path, make: Callable[[Path], str], say: Callable[[str], None]) -> None:
-    """Put an engine into the cache: `make` fills an empty folder and returns the origin. Two at once: one makes, the other waits."""
+    """Put an engine into the cache. `make` fills an empty folder and returns the origin. A second process waits."""
     place = folder(cache)
     place.parent.mkdir(parents=True, exist_ok=True)
     with _locked(place.with_name(f"{place.name}.lock"), say):

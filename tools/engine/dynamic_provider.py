@@ -1,4 +1,4 @@
-"""Serves dynamic resources for an engine without its Python pieces: the SDK's own provider, which ends with its engine."""
+"""Run the SDK's dynamic provider for an engine without its Python pieces, and exit with the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Python language host, for engines that come without one: serves the engine's LanguageRuntime and runs the program in a child.
+"""A Python language host for engines without one: serve LanguageRuntime and run the program in a child process.
 
 Started by the engine as `pulumi-language-python [flags] <engine address>`; the first line on stdout is the port it serves on.
 """
@@ -34,7 +34,7 @@ _EXECUTOR = Path(__file__).with_name("run_program.py")
 
 
 def interpreter(options: Mapping[str, Any], root: str) -> str:
-    """The Python that runs the program: the project's `virtualenv` option if it exists there, else the one running this host."""
+    """Return the Python for the program: the project's `virtualenv` option if it exists, else the one that runs this host."""
     if named := options.get("virtualenv"):
         candidate = Path(root, str(named), "bin", "python")
         if candidate.exists():
@@ -43,12 +43,12 @@ def interpreter(options: Mapping[str, Any], root: str) -> str:
 
 
 def program_path(directory: str, entry_point: str) -> str:
-    """What to run: the entry point (a folder with `__main__.py`, or a file) inside the program's directory."""
+    """Return the entry point (a folder with `__main__.py`, or a file) inside the program's directory."""
     return str(Path(directory, entry_point)) if entry_point not in ("", ".") else directory
 
 
 def request_for_child(request: language_pb2.RunRequest, engine: str) -> dict[str, Any]:
-    """Everything the child needs to be the program of this request, as plain data."""
+    """Return everything that the child needs to run the program of this request, as plain data."""
     return {
         "project": request.project,
         "stack": request.stack,
@@ -65,7 +65,7 @@ def request_for_child(request: language_pb2.RunRequest, engine: str) -> dict[str
 
 
 def verdict(returncode: int) -> language_pb2.RunResponse:
-    """The engine's answer for a program that ended with this code."""
+    """Return the response for a program that exited with this code."""
     if returncode == 0:
         return language_pb2.RunResponse()
     if returncode == ALREADY_REPORTED:
@@ -75,7 +75,7 @@ def verdict(returncode: int) -> language_pb2.RunResponse:
 
 
 class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
-    """What the engine asks of a language; what it never asks for a program on disk stays unimplemented."""
+    """The LanguageRuntime service. Calls that the engine never makes for a program on disk are not implemented."""
 
     def __init__(self, engine: str) -> None:
         self.engine = engine
@@ -83,48 +83,48 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         self._lock = threading.Lock()
 
     def stop(self) -> None:
-        """End every program that still runs."""
+        """Kill every program that still runs."""
         with self._lock:
             for child in self._children:
                 child.kill()
 
     def Handshake(self, request: language_pb2.LanguageHandshakeRequest, context: Any) -> language_pb2.LanguageHandshakeResponse:  # noqa: N802
-        """Learn the engine's address the newer way."""
+        """Receive the engine's address (newer engines)."""
         self.engine = request.engine_address or self.engine
         return language_pb2.LanguageHandshakeResponse()
 
     def GetPluginInfo(self, request: empty_pb2.Empty, context: Any) -> plugin_pb2.PluginInfo:  # noqa: N802
-        """The SDK's version stands for the host's: it brings the protocol's classes."""
+        """Report the SDK's version, because the SDK has the protocol's classes."""
         return plugin_pb2.PluginInfo(version=importlib.metadata.version("pulumi"))
 
     def GetRequiredPackages(self, request: Any, context: Any) -> language_pb2.GetRequiredPackagesResponse:  # noqa: N802
-        """Nothing to install ahead: providers are found when a resource asks for them."""
+        """Return nothing: providers are found when a resource needs them."""
         return language_pb2.GetRequiredPackagesResponse()
 
     def GetRequiredPlugins(self, request: Any, context: Any) -> language_pb2.GetRequiredPluginsResponse:  # noqa: N802
-        """The older form of the same question."""
+        """Answer older engines, see GetRequiredPackages."""
         return language_pb2.GetRequiredPluginsResponse()
 
     def RuntimeOptionsPrompts(self, request: Any, context: Any) -> language_pb2.RuntimeOptionsResponse:  # noqa: N802
-        """`pulumi new` has nothing to ask."""
+        """Return no prompts for `pulumi new`."""
         return language_pb2.RuntimeOptionsResponse()
 
     def InstallDependencies(self, request: Any, context: Any) -> Iterator[language_pb2.InstallDependenciesResponse]:  # noqa: N802
-        """Nothing to install: `make` keeps .venv."""
+        """Install nothing: `make` keeps .venv."""
         return iter(())
 
     def About(self, request: Any, context: Any) -> language_pb2.AboutResponse:  # noqa: N802
-        """For `pulumi about`."""
+        """Describe this host for `pulumi about`."""
         return language_pb2.AboutResponse(executable=sys.executable, version=platform.python_version())
 
     def GetProgramDependencies(self, request: Any, context: Any) -> language_pb2.GetProgramDependenciesResponse:  # noqa: N802
-        """For `pulumi about`: what is installed beside the program."""
+        """List the installed packages for `pulumi about`."""
         found = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
         listed = [language_pb2.DependencyInfo(name=name, version=version) for name, version in sorted(found.items())]
         return language_pb2.GetProgramDependenciesResponse(dependencies=listed)
 
     def Cancel(self, request: empty_pb2.Empty, context: Any) -> empty_pb2.Empty:  # noqa: N802
-        """The user asked to stop: the program ends, the engine finishes what is under way."""
+        """Stop the program. The engine finishes its current operations."""
         self.stop()
         return empty_pb2.Empty()
 
@@ -150,7 +150,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
 
 
 def main() -> None:
-    """Serve until the engine stops us or is gone."""
+    """Serve until the engine stops this process or exits."""
     host = LanguageHost(engine=sys.argv[-1] if len(sys.argv) > 1 else "")
 
     def leave(_signal: int, _frame: FrameType | None) -> None:

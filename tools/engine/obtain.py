@@ -1,4 +1,4 @@
-"""Gets an engine that is not there yet: the vendor's release, or a build of its Go modules."""
+"""Obtain a Pulumi engine: download the vendor's release, or build its Go modules."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _CHUNK = 1 << 20
 
 
 def download(place: Path, say: Callable[[str], None]) -> str:
-    """Put the vendor's release into `place`: held to the checksum file of the same release, else not used."""
+    """Download the vendor's release into `place` and verify it with the checksum file of the same release. Raises NotUsableError."""
     url = RELEASE.format(system=_system())
     with tempfile.TemporaryFile() as file:
         try:
             expected = _expected(CHECKSUMS, url.rsplit("/", 1)[1])
             got = _fetch(url, file, say)
         except (OSError, urllib.error.URLError) as error:
-            raise NotUsableError(f"{url} cannot be had ({getattr(error, 'reason', error)})") from error
+            raise NotUsableError(f"{url} cannot be downloaded ({getattr(error, 'reason', error)})") from error
         if got != expected:
             raise NotUsableError(f"{url} has sha256 {got}, its release says {expected}: not used")
         file.seek(0)
@@ -110,7 +110,7 @@ def build(place: Path, say: Callable[[str], None], env: Mapping[str, str], cache
 
 
 def _go_environment(env: Mapping[str, str], kept: Path) -> dict[str, str]:
-    """Go told to write below `kept` only, unless the user has said where Go's caches are."""
+    """Return an environment in which Go writes only below `kept`, unless the user's settings name Go's caches."""
     config = Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME", "/")) / ".config")
     return {
         "GOMODCACHE": str(kept / "mod"),

@@ -1,4 +1,4 @@
-"""Ends a process when its parent is gone: kill -9 of `pulumi up` must leave nothing behind, and nothing else tells its children."""
+"""Exit when the parent process dies: kill -9 of `pulumi up` sends no signal to its children."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _POLL_S = 0.3
 
 
 def exit_with_parent(at_exit: Callable[[], None] = lambda: None) -> None:
-    """Watch the parent from a daemon thread; when it dies, run `at_exit` and leave at once.
+    """Watch the parent from a daemon thread. When it dies, run `at_exit` and exit at once.
 
-    Polling on purpose: the kernel's own parent-death signal fires when the parent's *thread* ends, and the engine's come and go.
+    It polls on purpose: the kernel's parent-death signal fires when the parent's *thread* ends, and the engine's threads are short-lived.
     """
     parent = os.getppid()
 

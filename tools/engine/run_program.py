@@ -1,4 +1,4 @@
-"""Runs one Pulumi program for language_host.py: a process of its own, so that it cannot disturb the host, nor the next run."""
+"""Run one Pulumi program for language_host.py, in a process of its own so that it cannot disturb the host or the next run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ALREADY_REPORTED = 32  # as in language_host.py, which must start without import
 
 
 def own_frames(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback from the program's first frame on: how it was started is no news to its author."""
+    """Return the traceback from the program's first frame on, without the frames that started it."""
     ours = {__file__, asyncio.__file__, runpy.__file__}
     skipped = trace
     while skipped and (skipped.tb_frame.f_code.co_filename in ours or not _is_program(skipped)):
@@ -67,7 +67,7 @@ def _program(path: str) -> None:
 
 
 def main() -> int:
-    """Be the program of the request in the environment."""
+    """Run the program of the request in the environment."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _signal, _frame: os._exit(0))
     exit_with_parent()

@@ -1,4 +1,4 @@
-"""Looks for an engine that can be used as it is: on PATH, or in this user's cache."""
+"""Find a usable engine on PATH, and the folder of the user's cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PIECES = ("pulumi-language-python", "pulumi-resource-pulumi-python")  # without 
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine that works: the folder to put first on PATH, its version, and where it comes from."""
+    """A usable engine: the folder to put first on PATH, its version and its origin."""
 
     folder: Path
     version: str
@@ -25,11 +25,11 @@ class Engine:
 
 
 class NotUsableError(Exception):
-    """Why one of the ways to an engine did not lead to one; the text completes "<way>: "."""
+    """An engine cannot be used or obtained. The message completes "<way>: "."""
 
 
 def version_of(binary: Path) -> str:
-    """What this binary says its version is; raises NotUsableError when it cannot be run."""
+    """Return the version that this binary prints. Raises NotUsableError if it cannot run."""
     with tempfile.TemporaryDirectory(prefix="gpuyard-") as home:  # even `pulumi version` may write to its home
         env = {**os.environ, "PULUMI_HOME": home, "PULUMI_SKIP_UPDATE_CHECK": "true"}
         try:
@@ -42,7 +42,7 @@ def version_of(binary: Path) -> str:
 
 
 def check_version(binary: Path) -> str:
-    """The version of this binary if our programs run on it; raises NotUsableError otherwise."""
+    """Return the version of this binary. Raises NotUsableError if it does not run our programs."""
     version = version_of(binary)
     if not versions.good_engine(version):
         major = versions.ENGINE.split(".")[0]
@@ -53,7 +53,7 @@ def check_version(binary: Path) -> str:
 
 
 def on_path(env: Mapping[str, str]) -> Engine:
-    """The engine on PATH; raises NotUsableError when there is none that runs Python programs."""
+    """Return the engine on PATH. Raises NotUsableError if none runs Python programs."""
     path = env.get("PATH", "")
     found = shutil.which("pulumi", path=path)
     if not found:
@@ -62,12 +62,12 @@ def on_path(env: Mapping[str, str]) -> Engine:
     beside = str(Path(found).resolve().parent)
     missing = [name for name in PIECES if not shutil.which(name, path=os.pathsep.join([beside, path]))]
     if missing:
-        raise NotUsableError(f"{found} has no {' and no '.join(missing)} beside it or on PATH: it runs no Python programs")
+        raise NotUsableError(f"{found} has no {' and no '.join(missing)} beside it or on PATH: it cannot run Python programs")
     return Engine(Path(found).absolute().parent, version, "found on PATH")
 
 
 def cache_root(env: Mapping[str, str]) -> Path:
-    """This user's cache for engines."""
+    """Return the user's cache folder of gpuyard."""
     base = env.get("XDG_CACHE_HOME", "")
     # A relative XDG_CACHE_HOME is to be ignored, says its specification.
     return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "gpuyard"

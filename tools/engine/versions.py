@@ -1,4 +1,4 @@
-"""Which engine and which Go this checkout works with: the one place that says so (go.mod pins the same, and a test compares them)."""
+"""The supported versions of the engine and of Go. go.mod pins the same, and a test compares them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ GO = "1.25.11"  # the oldest Go that builds it
 
 
 def parse(text: str) -> tuple[int, int, int] | None:
-    """The first version in `text` (`v3.259.0-dev`, `go version go1.26.8 linux/amd64`, `go1.26`), or None."""
+    """Return the first version in `text` (`v3.259.0-dev`, `go version go1.26.8 linux/amd64`, `go1.26`), or None."""
     found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
     return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else None
 
 
 def good_engine(text: str) -> bool:
-    """Whether an engine that reports this version runs our programs."""
+    """Return whether an engine of this version runs our programs."""
     have, need = parse(text), parse(ENGINE)
     return have is not None and need is not None and have >= need and have[0] == need[0]
 
 
 def good_go(text: str) -> bool:
-    """Whether a Go that reports this version builds the engine."""
+    """Return whether Go of this version builds the engine."""
     have, need = parse(text), parse(GO)
     return have is not None and need is not None and have >= need

@@ -1,4 +1,4 @@
-"""Makes and keeps the security scanner's own environment, .yard/cache/checkov, from its lock with hashes."""
+"""Install the security scanner (Checkov) into .yard/cache/checkov, from a lock with hashes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MARKER = "gpuyard.digest"  # written last: without it the environment is unfini
 
 
 def ensure(root: Path, say: Callable[[str], None]) -> Path:
-    """The scanner's executable, made if it is missing or its lock changed. Needs .venv. Raises VenvError."""
+    """Return the scanner's executable. Install it if it is missing or its lock changed. Needs .venv. Raises VenvError."""
     home = root / ".yard" / "cache" / "checkov"
     marker, executable = home / _MARKER, home / "bin" / "checkov"
     digest = hashlib.sha256((root / LOCK).read_bytes() + repr((sys.version_info[:3], str(root))).encode()).hexdigest()
@@ -41,7 +41,7 @@ def ensure(root: Path, say: Callable[[str], None]) -> Path:
 
 
 def main() -> int:
-    """Command line: print the executable."""
+    """Print the path of the executable."""
     progress = Progress(sys.stderr, "scanner: ")
     try:
         found = ensure(ROOT, progress.say)

@@ -1,4 +1,4 @@
-"""The four ways to an engine, in their order; the launchers pick this checkout's Python; one error when all fail."""
+"""The ways to an engine in their order, the launchers of this checkout's Python, and the error when every way fails."""
 
 from __future__ import annotations
 
@@ -106,4 +106,4 @@ def test_when_all_fail_one_error_names_the_four_ways(checkout: Path, tmp_path: P
     ]  # fmt: skip
     assert "no way out" in lines[3]
     assert "no go on PATH" in lines[4]
-    assert lines[5].startswith("fix: any one of them is enough")
+    assert lines[5].startswith("fix: one of these is enough")

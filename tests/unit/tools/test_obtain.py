@@ -82,7 +82,7 @@ def test_a_release_that_is_not_listed_or_not_there_is_a_reason(site: Path, tmp_p
     with pytest.raises(NotUsableError, match=r"does not list pulumi-linux-x64.tar.gz: it cannot be verified"):
         obtain.download(tmp_path, _quiet)
     (site / "checksums.txt").unlink()
-    with pytest.raises(NotUsableError, match="cannot be had"):
+    with pytest.raises(NotUsableError, match="cannot be downloaded"):
         obtain.download(tmp_path, _quiet)
 
 

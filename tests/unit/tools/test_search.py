@@ -35,7 +35,7 @@ def test_its_pieces_may_lie_elsewhere_on_path_or_beside_what_a_link_points_to(tm
     [
         ("v3.100.0", PIECES, r"is v3\.100\.0, needed is v3\.259\.0 or newer, below v4"),
         ("v3.259.0", (), r"no pulumi-language-python and no pulumi-resource-pulumi-python"),
-        ("v3.259.0", PIECES[:1], r"has no pulumi-resource-pulumi-python beside it or on PATH: it runs no Python"),
+        ("v3.259.0", PIECES[:1], r"has no pulumi-resource-pulumi-python beside it or on PATH: it cannot run Python"),
     ],
 )
 def test_half_an_engine_is_not_taken(tmp_path: Path, version: str, pieces: tuple[str, ...], reason: str) -> None:

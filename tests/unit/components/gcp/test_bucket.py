@@ -29,7 +29,7 @@ def test_children_of_a_bucket(record: Any, preview: bool) -> None:
         "EncryptionKey runs-key",
         "KeyRing runs-key-ring",
     ]
-    assert recorded.one("gpuyard-gcp:index:Bucket", "runs").retainOnDelete  # the engine hands it down to the children
+    assert recorded.one("gpuyard-gcp:index:Bucket", "runs").retainOnDelete  # the engine applies it to the children too
     assert recorded.one("gpuyard-gcp:index:EncryptionKey", "runs-key").retainOnDelete
 
 

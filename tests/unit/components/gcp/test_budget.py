@@ -34,7 +34,7 @@ def test_the_owner_gets_a_mail_at_each_percentage_and_for_the_forecast(record: A
         "displayName": "gpuyard/local budget",
         "amount": {"specifiedAmount": {"currencyCode": "USD", "units": "1500"}},
         "budgetFilter": {
-            "projects": ["projects/123456789012"],  # by number: Google takes no id here
+            "projects": ["projects/123456789012"],  # by number, because Google refuses ids here
             "labels": {"gpuyard_stack": "gpuyard-local"},  # one label at most
             "calendarPeriod": "MONTH",
         },

@@ -15,7 +15,7 @@ from tests.helpers.gcp_sample_yard import FIREWALL, TEMPLATE
 
 NETWORK, SUBNET = "gcp:compute/network:Network", "gcp:compute/subnetwork:Subnetwork"
 OWN, FIRST = ("GVNIC", -1, 0, None), ("GVNIC", 0, 0, None)
-# Machine -> its cards in order: kind, network (-1: the yard's own), subnet there, stack. The blueprints of Google's cluster toolkit.
+# Machine -> its NICs in order: kind, network (-1: the yard's own), subnet, stack. Source: blueprints of Google's cluster toolkit.
 GOLDEN: dict[str, list[tuple[str, int, int, str | None]]] = {
     "a3-highgpu-8g": [OWN, *(("GVNIC", number, 0, None) for number in range(4))],
     "a3-megagpu-8g": [OWN, *(("GVNIC", number, 0, None) for number in range(8))],
@@ -38,7 +38,7 @@ def test_the_nics_of_every_machine(name: str) -> None:
 
 
 def test_the_golden_table() -> None:
-    """Networks, their MTU, RDMA subnets, cards in a subnet that the profile makes."""
+    """Networks, their MTU, RDMA subnets, and NICs in a subnet that the network profile makes."""
     assert {name: tuple(row) for name, row in FABRICS.items()} == {
         "tcpx": (4, 8244, 0, 0),
         "tcpxo": (8, 8244, 0, 0),
@@ -50,7 +50,7 @@ def test_the_golden_table() -> None:
 
 @pytest.mark.parametrize("fabric", [None, *FABRICS])
 def test_no_nic_has_an_external_address(fabric: str | None) -> None:
-    """Google gives one to a card whose access configuration is there and empty."""
+    """Google assigns one to a NIC with an empty access configuration."""
     made = [[f"{network}-{subnet}" for subnet in range(8)] for network in range(9)]
     for card in network_interfaces(fabric, "own", made):
         assert set(card) <= {"subnetwork", "nic_type", "stack_type"}
@@ -92,7 +92,7 @@ def test_rdma_is_one_network_with_the_profile_of_the_zone(record: Any, machine: 
 
 @pytest.mark.parametrize("preview", [False, True])
 def test_bare_metal_machines_have_only_networks_of_their_own(record: Any, preview: bool) -> None:
-    """Their RDMA profile makes its subnet itself: none can be made."""
+    """Their RDMA network profile makes its subnet, and no other subnet can be made."""
     recorded = record(pool(reserved("a4x-maxgpu-4g-metal")), preview=preview)
     made = of_type(recorded, SUBNET)
     assert set(made) == {"pool-fabric-0-0", "pool-fabric-0-1"}

@@ -36,7 +36,7 @@ def test_children_of_a_pool_of_machines(record: Any, preview: bool) -> None:
 
 
 def test_ingress_rules(record: Any) -> None:
-    """The pool's machines by who they are; people by Google's proxy, for SSH alone; nobody by an address."""
+    """Machines of the pool reach each other by service account, users reach them by SSH through Google's proxy, no address is allowed."""
     recorded = record(pool(ONE_CARD))
     rules = of_type(recorded, FIREWALL)
     assert all(rule.pop("description") and rule.pop("logConfig") for rule in rules.values())
@@ -49,7 +49,7 @@ def test_ingress_rules(record: Any) -> None:
 
 
 def test_the_template_waits_for_the_roles_of_its_account(record: Any) -> None:
-    """Three roles on the project, for what has no narrower place."""
+    """Three roles on the project, which cannot be granted on a narrower resource."""
     recorded = record(pool(ONE_CARD))
     needs = recorded.one(TEMPLATE, "pool-template").propertyDependencies["serviceAccount"].urns
     grants = {f"pool-node-{key}" for key in ("write-logs", "write-metrics", "pull-images")}
@@ -57,12 +57,12 @@ def test_the_template_waits_for_the_roles_of_its_account(record: Any) -> None:
 
 
 CASES = list(itertools.product(sorted(MACHINES), sorted(SERVICES["gcp"]), CAPACITIES))
-# One of each way to be wired and sold; what the others differ in is in the tables alone.
+# One machine of each fabric and kind of reservation. The others differ only in the tables.
 KINDS = ("g2-standard-48", "a3-highgpu-2g", "a3-highgpu-8g", "a3-ultragpu-8g", "a4x-highgpu-4g", "a4x-maxgpu-4g-metal")
 
 
-def goes(machine: str, service: str, mode: str) -> bool:
-    """What the tables say."""
+def is_offered(machine: str, service: str, mode: str) -> bool:
+    """Return whether the tables offer the capacity for the machine and the service."""
     row = MACHINES[machine]
     return service in row.services and mode in (row.modes or SERVICES["gcp"][service].modes)
 
@@ -76,7 +76,7 @@ def test_every_capacity_service_and_machine_works_or_is_refused_with_a_reason(ma
     for nodes in (1, 4):
         spec = spec_for(machine, service, mode, nodes)
         assert pool_problems(spec, "net", [ZONE], None) == []
-        if goes(machine, service, mode):
+        if is_offered(machine, service, mode):
             assert spec_of(spec).row("gcp").name == machine
             continue
         with pytest.raises(ValidationError) as caught:
@@ -87,7 +87,7 @@ def test_every_capacity_service_and_machine_works_or_is_refused_with_a_reason(ma
 
 @pytest.mark.parametrize("preview", [False, True])
 def test_every_accepted_combination_can_be_made(record: Any, preview: bool) -> None:
-    able = [case for case in CASES if case[0] in KINDS and goes(*case)]
+    able = [case for case in CASES if case[0] in KINDS and is_offered(*case)]
     recorded = record(lambda: [pool(spec_for(*case), name=f"p{number}")() for number, case in enumerate(able)], preview=preview)
     assert len([line for line in kinds(recorded) if line.startswith("GpuPool")]) == len(able) > 30
 

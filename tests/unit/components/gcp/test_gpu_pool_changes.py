@@ -14,17 +14,17 @@ LATER = (END + datetime.timedelta(days=30)).isoformat()
 
 
 def test_a_new_expiry_changes_no_template(record: Any) -> None:
-    """It would replace machines."""
+    """A new template would replace machines."""
     dates = [pool({**VMS, "min_nodes": 1}, {**TAGS, "expires": date}) for date in (END.isoformat(), LATER)]
     assert changed(record, *dates) == ["pool-end"]
     held = [pool({**VERTEX, "min_nodes": 1}, {**TAGS, "expires": date}) for date in (END.isoformat(), LATER)]
-    assert changed(record, *held) == ["pool-end", "pool-held"]  # its label
+    assert changed(record, *held) == ["pool-end", "pool-held"]  # the label `expires`
 
 
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"max_nodes": 8}, []),  # a launcher's business
+        ({"max_nodes": 8}, []),  # launchers resize the group
         ({"min_nodes": 4}, ["pool-machines"]),
         ({"disk_gib": 400}, ["pool-template"]),
         ({"image": "projects/acme-ml/global/images/i"}, ["pool-template"]),
@@ -59,7 +59,7 @@ def test_a_pool_without_expiry(record: Any, tags: dict[str, str]) -> None:
 
 
 def test_an_expiry_in_more_than_a_year_warns_and_is_scheduled_later(record: Any) -> None:
-    """A schedule of Google's has no year: it would end the pool on that day of this one."""
+    """Schedules of Cloud Scheduler have no year, so this one would run on that day of this year."""
     recorded = record(pool(VMS, {"expires": (END + datetime.timedelta(days=366)).isoformat()}))
     assert of_type(recorded, SCHEDULE) == {}
     assert any("is more than a year away" in line for line in recorded.warnings)

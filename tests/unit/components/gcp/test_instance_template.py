@@ -14,7 +14,7 @@ from tests.helpers.gcp_sample_yard import TEMPLATE
 
 ANY = {"on_host_maintenance": "TERMINATE"}
 STANDARD = {**ANY, "provisioning_model": "STANDARD", "automatic_restart": True}
-# Capacity -> Compute Engine's words: cloud.google.com/compute/docs/instances/provisioning-models
+# Scheduling by capacity: cloud.google.com/compute/docs/instances/provisioning-models
 SCHEDULING: dict[str, dict[str, Any]] = {
     "on_demand": STANDARD,
     "spot": {
@@ -44,7 +44,7 @@ BOUND = {"a3-ultragpu-8g", "a4-highgpu-8g", "a4x-highgpu-4g", "a4x-maxgpu-4g-met
 @pytest.mark.parametrize("mode", SCHEDULING)
 @pytest.mark.parametrize("machine", ["g2-standard-48", "a3-megagpu-8g", "a3-ultragpu-8g", "a4-highgpu-8g"])
 def test_scheduling_by_capacity(mode: str, machine: str) -> None:
-    """An ordinary reservation's machines are as others; the dense ones live and end with it."""
+    """Machines from a dense reservation are bound to it. Machines from other reservations are scheduled like on-demand ones."""
     spec, row = spec_of({**VMS, "machine": machine, "capacity": CAPACITIES[mode]}), MACHINES[machine]
     wanted = STANDARD if mode == "reservation" and machine not in BOUND else SCHEDULING[mode]
     assert scheduling(spec, row) == wanted
@@ -55,7 +55,7 @@ def test_a_pool_uses_its_reservation_or_none(mode: str) -> None:
     """Compute Engine names a reservation without its zone: projects/P/reservations/NAME."""
     found = reservation(spec_of({**VMS, "capacity": CAPACITIES[mode]}))
     if mode != "reservation":
-        assert found == {"type": "NO_RESERVATION"}  # flex start takes no other affinity
+        assert found == {"type": "NO_RESERVATION"}  # flex start allows no other affinity
         return
     named = {"key": "compute.googleapis.com/reservation-name", "values": ["projects/acme-ml/reservations/h200-block"]}
     assert found == {"type": "SPECIFIC_RESERVATION", "specific_reservation": named}
@@ -123,7 +123,9 @@ def test_metadata_of_every_machine(name: str) -> None:
         "serial-port-enable": "FALSE",
         "google_disable_automatic_updates": "TRUE",
     }
-    assert len(script.encode()) < 256 * 1024  # of one value: cloud.google.com/compute/docs/metadata/setting-custom-metadata#limitations
+    assert (
+        len(script.encode()) < 256 * 1024
+    )  # limit of one value: cloud.google.com/compute/docs/metadata/setting-custom-metadata#limitations
     assert f"GPUS={row.gpus}\n" in script
     assert ("NIC_DRIVER=mlx5_core" in script) == (name in BOUND)
     assert ("/dev/disk/by-id/google-local-nvme-ssd-*" in script) == bool(row.local_nvme_gb)

@@ -32,7 +32,7 @@ def inputs(recorded: Any, kind: str) -> dict[str, dict[str, Any]]:
 
 
 def content(recorded: Any) -> str:
-    """The SDK holds every object's content secret."""
+    """Return the content of targets.json. The SDK marks the content of every object as secret."""
     return str(recorded.inputs(OBJECT, "train-targets")["content"]["value"])
 
 

@@ -53,7 +53,7 @@ def test_another_pool_does_not_change_the_first(record: Any) -> None:
 def test_the_order_of_pools_and_submitters_changes_no_resource(record: Any) -> None:
     first, second = (record(lambda names=names: declare(pools=dict.fromkeys(names, VERTEX))) for names in (("a", "b"), ("b", "a")))
     changed = {request.name for urn, request in first.resources.items() if request.object != second.resources[urn].object}
-    assert changed <= {"train", "train-targets"}  # the order of the list alone
+    assert changed <= {"train", "train-targets"}  # only the order of their lists
 
 
 def test_the_key_of_an_adopted_run_bucket_is_unknown(record: Any) -> None:

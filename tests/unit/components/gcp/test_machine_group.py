@@ -36,14 +36,14 @@ def test_a_group_neither_waits_for_machines_nor_replaces_them(record: Any) -> No
         "waitForInstances": False,
     }
     made = recorded.one(GROUP, "pool-machines")
-    assert list(made.ignoreChanges) == ["targetSize"]  # launchers ask for machines; `up` does not take them away
+    assert list(made.ignoreChanges) == ["targetSize"]  # launchers resize the group, and `up` does not undo that
     assert list(made.replaceOnChanges) == ["targetSizePolicies"]
 
 
 @pytest.mark.parametrize("mode", CAPACITIES)
 @pytest.mark.parametrize("machine", ["g2-standard-48", "a3-megagpu-8g", "a3-ultragpu-8g", "a4-highgpu-8g"])
 def test_only_reservation_bound_machines_use_bulk(record: Any, mode: str, machine: str) -> None:
-    """Google refuses it of others, and beside resize requests: about-bulk-mode."""
+    """Google refuses BULK for other machines and with resize requests: about-bulk-mode."""
     found = group(record, machine=machine, capacity=CAPACITIES[mode])
     bulk = mode == "reservation" and machine in ("a3-ultragpu-8g", "a4-highgpu-8g")
     assert found.get("targetSizePolicies") == ([{"mode": "BULK"}] if bulk else None)
@@ -67,7 +67,7 @@ def test_flex_start_is_one_request_for_all(record: Any) -> None:
         "requestedRunDuration": {"seconds": "86400"},
     }
     assert of_type(record(pool({**VMS, "capacity": FLEX})), REQUEST) == {}
-    assert of_type(recorded, SCHEDULE) == {}  # its hours end it
+    assert of_type(recorded, SCHEDULE) == {}  # the requested run duration ends it
 
 
 def test_expiry_is_one_call_by_an_account_with_one_role(record: Any) -> None:
@@ -86,7 +86,7 @@ def test_expiry_is_one_call_by_an_account_with_one_role(record: Any) -> None:
         "httpMethod": "POST",
         "uri": "https://compute.googleapis.com/compute/v1/projects/acme-ml/zones/us-central1-a/instanceGroupManagers/pool-machines/resize?size=0",
         "headers": {"Content-Type": "application/json"},
-        "oauthToken": {  # Google's own services take this kind, not OIDC
+        "oauthToken": {  # Google APIs accept OAuth tokens, not OIDC tokens
             "serviceAccountEmail": recorded.inputs("gcp:serviceaccount/account:Account", "pool-end-account")["accountId"]
             + "@acme-ml.iam.gserviceaccount.com",
             "scope": "https://www.googleapis.com/auth/cloud-platform",
@@ -112,7 +112,7 @@ def test_commands_for_other_launchers(tmp_path: Path) -> None:
     shell = f"{lines.hostfile}\n{lines.torchrun}"
     done = subprocess.run(["bash", "-ec", shell], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
     assert (tmp_path / "hosts").read_text().splitlines() == ["10.0.0.1", "10.0.0.12", "10.0.0.9"]
-    # by what the template gives every machine, not by a name that Google makes up
+    # by the labels of the template, because Google makes up the names of machines
     assert "--filter=status=RUNNING AND labels.gpuyard_stack=gpuyard-dev AND labels.name=pool-node" in asked.read_text().splitlines()
     assert done.stdout.splitlines() == [
         "--nnodes=3",

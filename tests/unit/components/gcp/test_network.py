@@ -97,9 +97,9 @@ def test_nat_has_dynamic_ports_and_serves_only_the_yards_subnet(record: Any) -> 
         "sourceSubnetworkIpRangesToNat": "LIST_OF_SUBNETWORKS",
         "subnetworks": [{"name": SUBNET_ID, "sourceIpRangesToNats": ["ALL_IP_RANGES"]}],
         "enableDynamicPortAllocation": True,
-        "enableEndpointIndependentMapping": False,  # beside dynamic ports Google refuses it
+        "enableEndpointIndependentMapping": False,  # Google refuses it with dynamic ports
         "minPortsPerVm": 64,
-        "maxPortsPerVm": 32768,  # powers of two both
+        "maxPortsPerVm": 32768,  # both are powers of two
         "logConfig": {"enable": True, "filter": "ERRORS_ONLY"},
     }
     route = recorded.inputs(ROUTE, "net-internet")
@@ -107,7 +107,7 @@ def test_nat_has_dynamic_ports_and_serves_only_the_yards_subnet(record: Any) -> 
 
 
 def test_another_egress_does_not_change_network_and_subnet(record: Any) -> None:
-    """Google deletes default routes when a network is made and never after: a route of our own comes and goes."""
+    """Google deletes default routes only when a network is made, so the yard adds and removes a route of its own."""
     nat, none = record(network("nat")), record(network("none"))
     for kind, name in ((VPC, "net-vpc"), (SUBNET, "net-subnet")):
         assert nat.inputs(kind, name) == none.inputs(kind, name)

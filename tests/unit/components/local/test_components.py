@@ -76,7 +76,7 @@ def test_paths_follow_the_projects_directory_and_local_root(record: Any, tmp_pat
 
 def test_keep_retains_the_bucket_and_delete_does_not(record: Any) -> None:
     recorded = record(yard)
-    assert recorded.one("gpuyard-local:index:Bucket", "runs").retainOnDelete  # the engine hands it down to the children
+    assert recorded.one("gpuyard-local:index:Bucket", "runs").retainOnDelete  # the engine applies it to the children too
     assert not recorded.one("gpuyard-local:index:Bucket", "data").retainOnDelete
 
 

@@ -18,7 +18,7 @@ def test_addresses_are_distinct_and_inside_the_cidr(prefix: int, count: int) -> 
     made = network.plan_addresses(cidr, count)
     assert len(set(made)) == count
     assert all(IPv4Address(address) in IPv4Network(cidr) for address in made)
-    assert made == network.plan_addresses(cidr, 240)[:count]  # growing a pool moves no node
+    assert made == network.plan_addresses(cidr, 240)[:count]  # a larger pool keeps the addresses of its nodes
 
 
 @pytest.mark.parametrize("count", [0, 246])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gpuyard.training_jobs.backends.azureml import AzureMLBackend
-from gpuyard.training_jobs.backends.azureml.request import body_of
+from gpuyard.training_jobs.backends.azureml.request import request_body
 from gpuyard.training_jobs.run import Code, Run
 from gpuyard.training_jobs.state import State
 from gpuyard.training_jobs.target import AzureMlTarget
@@ -71,7 +71,7 @@ def test_the_official_client_makes_the_same_request_and_reads_our_jobs(service: 
     assert isinstance(target, AzureMlTarget)
     code = Code("d" * 64, f"{target.run_bucket}/gpuyard/code/{'c' * 64}.tar.gz")
     run = Run("theirs-3f9a1c0b77d2", 0, 1, job("theirs", nodes=2, labels={"team": "nlp"}), target, code, 93784, "timeout")
-    ours = body_of(run, target)["properties"]
+    ours = request_body(run, target)["properties"]
     make(client, ours, "theirs")
     (call,) = [call for call in service.ml.calls if call.operation == "put_job"]
     theirs = json.loads(call.raw)["properties"]

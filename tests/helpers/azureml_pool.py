@@ -84,13 +84,13 @@ def service(folder: Path, monkeypatch: pytest.MonkeyPatch, *, program: str | Non
         monkeypatch.setattr(base, "BOOTSTRAP", folder / "program.py")
     azureml._registered.clear()
     azureml._histories.clear()
-    azure._shared.cache_clear()
+    azure._cached.cache_clear()
     monkeypatch.setattr(AzureMLBackend, "poll_s", 0.05)
     with FakeAzureMl(folder / "nodes", {"GPUYARD_NOTICE": "off"}, grace_s=grace_s) as ml:
         try:
             yield ml
         finally:
-            azure._shared.cache_clear()
+            azure._cached.cache_clear()
 
 
 def hosts(ml: FakeAzureMl) -> dict[str, int]:

@@ -118,7 +118,7 @@ def yard(
 
 def close() -> None:
     """Close the connections of this test."""
-    made = [client for clients in gcp._shared.values() for name, client in clients._clients.items() if name != "credentials"]
+    made = [client for clients in gcp._cached.values() for name, client in clients._clients.items() if name != "credentials"]
     for client in made:
         getattr(client, "transport", client).close()
-    gcp._shared.clear()
+    gcp._cached.clear()

@@ -1,4 +1,4 @@
-"""Services by the `kind` of their target, loaded on use."""
+"""The services that run jobs. `load_backend` imports the one of a target on use."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from importlib import import_module
 
 from ..target import JobTarget
 from .base import Backend
+
+__all__ = ["load_backend"]
 
 _BACKENDS = {
     "local": ("local", "LocalBackend"),
@@ -17,7 +19,7 @@ _BACKENDS = {
 
 
 def load_backend(target: JobTarget) -> Backend:
-    """The backend of a target, with the service's ordinary clients."""
+    """Return the backend of a target, with this process's clients of the service."""
     module, name = _BACKENDS[target.kind]
     backend: Backend = getattr(import_module(f".{module}", __name__), name)(target)
     return backend

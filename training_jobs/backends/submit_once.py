@@ -1,4 +1,4 @@
-"""A call that must not happen twice, at a service that takes no token of the caller's by which to know it again."""
+"""Make a call that starts a job exactly once, at a service whose call takes no idempotency token."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import TypeVar
 
 from ..errors import GpuyardError, LostSightError
 
+__all__ = ["SUBMIT_WINDOW_S", "submit_once"]
+
 T = TypeVar("T")
-_AGAIN_S = (1.0, 2.0, 4.0, 8.0)
-"""Between the tries of a call that starts something, and between the looks for what it may have started."""
-WITHIN_S = 30.0
-"""How long after its record was written a call may still be begun: with the time it takes that is less than the 60 s after
-which another submit takes the record over and looks for what is there by then."""
+_PAUSES_S = (1.0, 2.0, 4.0, 8.0)
+"""Between two attempts of the call, and between two searches for the job that a call may have started."""
+SUBMIT_WINDOW_S = 30.0
+"""How long after its run record was written a call may still begin. With the duration of the call itself this stays below the 60 s
+after which another submit takes the record over and searches for the job."""
 
 
-def once(
+def submit_once(
     attempt: Callable[[], T],
     find: Callable[[], T | None],
     error_kind: Callable[[BaseException | None], str],
@@ -24,16 +26,15 @@ def once(
     *,
     until: float,
 ) -> T:
-    """Make a call that starts something and carries no token of its own, so that it starts it once.
+    """Make `attempt` until it succeeds or is refused for good, and return its result.
 
-    `error_kind` is the cloud's table of errors, told the cause of the one that was raised. A call that was refused is made again.
-    After an answer that says nothing, or that never came, `find` looks whether it was made all the same. Raises
-    LostSightError where that stays open, and where it is `until` (monotonic) already: the record of the run is there, and
-    the next submit looks again.
+    A call that the service refused for now is made again. After a call that the service may have carried out, `find` searches for
+    the job first. `error_kind` is the cloud's table of errors. Raises LostSightError when the result stays unknown, and when `until`
+    (time.monotonic) has passed: the run record exists then, and the next submit searches again.
     """
-    for pause in (*_AGAIN_S, None):
+    for pause in (*_PAUSES_S, None):
         if time.monotonic() > until:
-            raise LostSightError("the service was too slow to be asked for the job; submit again in a minute")
+            raise LostSightError("the service answered too slowly, so the job was not submitted; submit again in a minute")
         try:
             return attempt()
         except GpuyardError as error:
@@ -43,17 +44,17 @@ def once(
         if kind in {"throttled", "unsent"}:
             sleep(pause)
             continue
-        found = _look(find, sleep)
+        found = _search(find, sleep)
         if found is not None:
             return found
         if kind == "lost":
-            text = "the service never answered whether it took the job, and does not list it yet; submit again in a minute: it is looked up"
-            raise LostSightError(text)
-    raise AssertionError("the last try returns or raises")
+            problem = "the service never answered whether it accepted the job, and does not list it yet"
+            raise LostSightError(f"{problem}; submit again in a minute: the next submit looks it up")
+    raise AssertionError("the last attempt returns or raises")
 
 
-def _look(find: Callable[[], T | None], sleep: Callable[[float], None]) -> T | None:
-    for pause in _AGAIN_S[:3]:
+def _search(find: Callable[[], T | None], sleep: Callable[[float], None]) -> T | None:
+    for pause in _PAUSES_S[:3]:
         sleep(pause)
         found = find()
         if found is not None:

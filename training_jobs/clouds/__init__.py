@@ -1,1 +1,10 @@
-"""The clouds' clients, credentials and error tables, shared by backends and stores."""
+"""Clients, credentials and error tables of each cloud, shared by the backends and the stores."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+__all__ = ["Json"]
+
+Json: TypeAlias = dict[str, Any]
+"""One JSON object of a service's API; its values have any JSON type."""

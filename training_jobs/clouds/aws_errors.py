@@ -1,4 +1,4 @@
-"""What AWS's client raises, in words and with the exit code that fits: one table of codes, for the store and for the services."""
+"""Translate errors of boto3 into gpuyard's errors: one table of error codes for the S3 store and the AWS services."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 from ..errors import AuthError, CapacityError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
 
-_UNSIGNED = {"SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature", "IncompleteSignatureException"}
-"""Their messages repeat the signed request, session token included: never shown."""
-# Codes of the services' answers by what they mean. What is in no row is decided by the status: 429, 5xx, else refused.
+__all__ = ["error_code", "error_kind", "service_error", "translate_error"]
+
+_SIGNATURE_CODES = {"SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature", "IncompleteSignatureException"}
+"""Messages of these errors repeat the signed request with its session token, so they are never shown."""
+# Error codes of the services by kind. For a code in no row the HTTP status decides: 429 throttled, 4xx refused, else server.
 _CODES: dict[str, set[str]] = {
     "throttled": {
         "BandwidthLimitExceeded", "EC2ThrottledException", "ProvisionedThroughputExceededException", "RequestLimitExceeded",
@@ -26,7 +28,7 @@ _CODES: dict[str, set[str]] = {
         "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken", "InvalidSecurity", "MissingAuthenticationToken",
         "MissingAuthenticationTokenException", "NotAuthorized", "NotSignedUp", "OptInRequired", "SubscriptionRequiredException",
         "UnauthorizedOperation", "UnrecognizedClientException", "KMS.DisabledException", "KMS.NotFoundException",
-        "KMS.KMSInvalidStateException", *_UNSIGNED,
+        "KMS.KMSInvalidStateException", *_SIGNATURE_CODES,
     },
     "quota": {
         "LimitExceeded", "LimitExceededException", "QuotaExceeded", "QuotaExceededException", "ResourceLimitExceeded",
@@ -35,7 +37,7 @@ _CODES: dict[str, set[str]] = {
     "capacity": {"CapacityError", "InsufficientCapacityException", "InsufficientInstanceCapacity"},
     "missing": {"NoSuchBucket", "ResourceNotFound", "ResourceNotFoundException"},
 }  # fmt: skip
-# Classes of botocore's own faults, by name: a newer or older botocore may lack some. What is in no row was lost on the way.
+# Classes of botocore's own errors, by name, because other versions of botocore may lack some. A class in no row is "lost".
 _CLASSES: dict[str, set[str]] = {
     "denied": {
         "ConfigNotFound", "ConfigParseError", "CredentialRetrievalError", "InfiniteLoopConfigError", "InvalidConfigError", "LoginError",
@@ -50,20 +52,23 @@ _CLASSES: dict[str, set[str]] = {
 
 
 def service_error() -> type[Any]:
-    """The class of a service's refusal, loaded on use."""
+    """Return the class of an error that a service answered with. It has no types."""
     from botocore.exceptions import ClientError
 
     return ClientError  # type: ignore[no-any-return]
 
 
 def error_code(error: BaseException | None) -> str:
-    """The service's own word for a refusal; of a fault on the way, botocore's class."""
+    """Return the error code of a service's answer, or the name of botocore's class where no answer came."""
     response = getattr(error, "response", None)
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else type(error).__name__
 
 
 def error_kind(error: BaseException | None) -> str:
-    """What an error means for us: throttled, server, lost, unsent, expired, denied, quota, capacity, missing or refused."""
+    """Return the kind of an error: throttled, server, lost, unsent, expired, denied, quota, capacity, missing or refused.
+
+    "unsent": the call was not made. "lost": nobody knows whether it was made.
+    """
     if not isinstance(error, service_error()):
         names = {kind.__name__ for kind in type(error).__mro__}
         return next((kind for kind, classes in _CLASSES.items() if names & classes), "lost")
@@ -72,31 +77,33 @@ def error_kind(error: BaseException | None) -> str:
     return found or ("throttled" if status == 429 else "refused" if 400 <= status < 500 else "server")
 
 
-def translate_error(error: BaseException, doing: str, *, watching: bool = False) -> GpuyardError:
-    """An error of the client's in words, with the exit code that fits. `doing`: what was tried, such as `read s3://runs/a`.
+def translate_error(error: BaseException, action: str, *, job_may_run: bool = False) -> GpuyardError:
+    """Return the GpuyardError for an error of boto3. `action`: what failed, such as `read s3://runs/a`.
 
-    `watching`: a job may be running already, so what ran out is only the sight of it.
+    `job_may_run`: a job may already be running, so missing or expired credentials give LostSightError instead of AuthError.
     """
     kind, code = error_kind(error), error_code(error)
-    said = code if code in _UNSIGNED else f"{code}: {_message(error)}".rstrip(": ")
+    message = code if code in _SIGNATURE_CODES else f"{code}: {_message(error)}".rstrip(": ")
     if kind in {"throttled", "server", "lost", "unsent"}:
-        return LostSightError(f"cannot {doing} at present: {said}")
+        return LostSightError(f"cannot {action} at present: {message}")
     if kind == "expired":
-        text = f"cannot {doing}: the AWS credentials have expired ({said}); sign in again, or renew the pipeline's role"
-        return LostSightError(f"{text}; the job may still run") if watching else AuthError(text)
+        text = (
+            f"cannot {action}: the AWS credentials have expired ({message}); sign in again, or renew the credentials of the pipeline's role"
+        )
+        return LostSightError(f"{text}; the job may still run") if job_may_run else AuthError(text)
     if kind == "denied" and not isinstance(error, service_error()):
-        text = f"cannot {doing}: no usable AWS credentials ({said}); sign in, or set AWS_PROFILE"
-        return LostSightError(f"{text}; the job may still run") if watching else AuthError(text)
+        text = f"cannot {action}: no usable AWS credentials ({message}); sign in, or set AWS_PROFILE"
+        return LostSightError(f"{text}; the job may still run") if job_may_run else AuthError(text)
     if kind == "denied":
-        return AuthError(f"cannot {doing}: not permitted ({said}); the stack's submitter role may")
+        return AuthError(f"cannot {action}: not permitted ({message}); use the stack's submitter role")
     if kind == "quota":
-        return QuotaError(f"cannot {doing}: {said}; ask for more in Service Quotas (`gpuyard plan` names the quota)")
-    made = {"capacity": CapacityError, "missing": NotFoundError}.get(kind, UsageError)
-    return made(f"cannot {doing}: {said}")
+        return QuotaError(f"cannot {action}: {message}; ask for a higher quota in Service Quotas (`gpuyard plan` names the quota)")
+    error_class = {"capacity": CapacityError, "missing": NotFoundError}.get(kind, UsageError)
+    return error_class(f"cannot {action}: {message}")
 
 
 def _message(error: BaseException) -> str:
-    """One line, nothing after a question mark: a signed URL keeps its signature there."""
+    """Return the message as one line, without the query of any URL: a signed URL has its signature there."""
     response = getattr(error, "response", None)
     text = response.get("Error", {}).get("Message", "") if isinstance(response, dict) else str(error)
     return re.sub(r"\?\S+", "", " ".join(str(text).split()))[:300]

@@ -1,9 +1,8 @@
-"""What AzureClients's services share: calls of their REST API with this process's identity, and what their errors mean.
+"""Azure REST clients with this process's identity, timeouts, retries and renewed credentials.
 
-The official MLClient is not used for the calls, only by the tests as the judge of the bodies: it adds the state of the git
-checkout in the current folder to each job, as properties that the service lets nobody change, so one submission made from two
-places is two different requests; it tells neither when a job ran, nor why it failed, nor what a second node wrote; and a
-look at a job costs 60 ms of its own (docs/adr/0010).
+gpuyard does not use the official MLClient; only its tests do, to check the request bodies. MLClient adds the state of the current
+folder's git checkout to each job as properties that nobody can change, so one submission made from two folders gives two different
+requests. It also reports neither when a job ran, nor why it failed, nor what a second node wrote (docs/adr/0010).
 """
 
 from __future__ import annotations
@@ -12,93 +11,96 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .azure_credentials import credential
-from .azure_errors import client_errors, error_code, error_kind, translate_error
+from . import Json
+from .azure_credentials import default_credential
+from .azure_errors import client_errors, error_kind, translate_error
 
-_PATIENCE = {"retry_total": 5, "retry_backoff_factor": 0.4, "retry_backoff_max": 20}  # half a minute in all
-_CONNECTIONS = 32
+if TYPE_CHECKING:
+    from azure.core.rest import HttpResponse
+
+__all__ = ["AzureClients", "azure_clients"]
+
+_RETRIES = {"retry_total": 5, "retry_backoff_factor": 0.4, "retry_backoff_max": 20}  # half a minute in all
 
 
 class AzureClients:
-    """A client for each audience, made when first used. `sign_in` is injected by tests and by programs with an identity of their own."""
+    """One client for each token audience, created on its first use.
 
-    def __init__(self, *, sign_in: Callable[[], Any] = credential) -> None:
+    `sign_in` returns the credential; it replaces azure-identity's DefaultAzureCredential.
+    """
+
+    def __init__(self, *, sign_in: Callable[[], Any] = default_credential) -> None:
         self._sign_in = sign_in
         self._clients: dict[str | None, Any] = {}
-        self._making = threading.Lock()
+        self._lock = threading.Lock()
 
     def call(
         self,
         verb: str,
         url: str,
-        body: Any = None,
+        body: Json | None = None,
         *,
         audience: str | None,
-        watching: bool = False,
+        job_may_run: bool = False,
         headers: Mapping[str, str] | None = None,
-    ) -> Any:
-        """One call; the answer, with `status_code`, `json()` and `read()`. Raises a GpuyardError whose cause is azure-core's.
+    ) -> HttpResponse:
+        """Make one call and return the response. Raises a GpuyardError whose cause is azure-core's error.
 
-        `audience`: whom the token is for; None = the URL itself says that its bearer may. `watching`: a job may be running
-        already, so what ran out is only the sight of it. Every call here may be made twice, so the client repeats it by itself.
+        The client retries by itself, so the call must be safe to repeat. `audience`: the service that the token is for; None sends
+        no token, for URLs that are signed. `job_may_run`: a job may already be running, so expired credentials raise LostSightError
+        instead of AuthError.
         """
         from azure.core.exceptions import HttpResponseError
         from azure.core.rest import HttpRequest
 
-        what, renewed = f"{verb} {url.split('?')[0]}", False
+        renewed = False
         while True:
             try:
-                request = (
-                    HttpRequest(verb, url, json=body, headers=dict(headers or {}))
-                    if body is not None
-                    else HttpRequest(verb, url, headers=dict(headers or {}))
-                )
-                answer = self._client(audience).send_request(request)
-                if answer.status_code >= 400:
-                    raise HttpResponseError(response=answer)
-                return answer
+                request = HttpRequest(verb, url, json=body, headers=dict(headers or {}))
+                response: HttpResponse = self._client(audience).send_request(request)
+                if response.status_code >= 400:
+                    raise HttpResponseError(response=response)
+                return response
             except client_errors() as error:
                 if error_kind(error) != "expired" or renewed:
-                    raise translate_error(error, what, self._forget, watching=watching) from error
-            renewed = True  # whoever renews the credentials may have done so: a new one reads them once more
-            self._forget()
+                    action = f"{verb} {url.split('?')[0]}"
+                    raise translate_error(error, action, self._drop_clients, job_may_run=job_may_run) from error
+            renewed = True  # the user or the pipeline may have renewed the credentials: a new client reads them again
+            self._drop_clients()
 
     def _client(self, audience: str | None) -> Any:
-        with self._making:
+        with self._lock:
             if audience not in self._clients:
-                self._clients[audience] = self._made(audience)
+                self._clients[audience] = self._create(audience)
             return self._clients[audience]
 
-    def _made(self, audience: str | None) -> Any:
+    def _create(self, audience: str | None) -> Any:
         from azure.core import PipelineClient
         from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy, UserAgentPolicy
         from azure.core.pipeline.transport import RequestsTransport
 
-        policies: list[Any] = [UserAgentPolicy("gpuyard"), RetryPolicy(**_PATIENCE)]
+        policies: list[Any] = [UserAgentPolicy("gpuyard"), RetryPolicy(**_RETRIES)]
         if audience is not None:
             identity = self._sign_in()
-            identity.get_token(f"{audience}/.default")  # none at all is said at once, not after the client's tries
+            identity.get_token(f"{audience}/.default")  # missing credentials fail here at once, not after the client's retries
             policies.append(BearerTokenCredentialPolicy(identity, f"{audience}/.default"))
         return PipelineClient("", policies=policies, transport=RequestsTransport(connection_timeout=5, read_timeout=20))
 
-    def _forget(self) -> None:
-        with self._making:
+    def _drop_clients(self) -> None:
+        with self._lock:
             self._clients.clear()
-        forget = getattr(self._sign_in, "cache_clear", None)
-        if forget is not None:
-            forget()
+        drop_credential = getattr(self._sign_in, "cache_clear", None)
+        if drop_credential is not None:
+            drop_credential()
 
 
 def azure_clients() -> AzureClients:
-    """The clients of this process. Another identity or proxy in the environment gets clients of its own."""
-    return _shared(tuple(sorted(item for item in os.environ.items() if item[0].startswith(("AZURE_", "HTTPS_PROXY", "https_proxy")))))
+    """Return this process's clients. They are replaced when the AZURE_* or proxy environment variables change."""
+    return _cached(tuple(sorted(item for item in os.environ.items() if item[0].startswith(("AZURE_", "HTTPS_PROXY", "https_proxy")))))
 
 
 @functools.lru_cache(maxsize=16)
-def _shared(environment: tuple[tuple[str, str], ...]) -> AzureClients:
+def _cached(environment: tuple[tuple[str, str], ...]) -> AzureClients:
     return AzureClients()
-
-
-__all__ = ["AzureClients", "azure_clients", "error_code", "error_kind"]

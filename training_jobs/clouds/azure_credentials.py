@@ -1,14 +1,19 @@
-"""Who this process is to Azure: one credential for all clients, from where everybody's come, made anew once it was of no use."""
+"""azure-identity's DefaultAzureCredential, one for all clients of this process."""
 
 from __future__ import annotations
 
 import functools
 from typing import Any
 
+__all__ = ["default_credential"]
+
 
 @functools.cache
-def credential() -> Any:
-    """azure-identity's DefaultAzureCredential: a pipeline's or machine's identity, else who signed in with `az login`; never a key."""
+def default_credential() -> Any:
+    """Return the credential of a pipeline's or machine's identity, else of `az login`; never an account key.
+
+    `default_credential.cache_clear()` makes the next call create a new one. azure-identity has no types.
+    """
     from azure.identity import DefaultAzureCredential
 
     return DefaultAzureCredential()

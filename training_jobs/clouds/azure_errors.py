@@ -1,4 +1,4 @@
-"""What Azure's clients raise, in words and with the exit code that fits; the store and Azure Machine Learning share the table."""
+"""Translate errors of Azure's clients into gpuyard's errors: one table for the Blob store and Azure Machine Learning."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 from ..errors import AuthError, CapacityError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
 
-# Codes of the services' answers. What is in no row goes by its HTTP status; what is no 4xx is taken for a passing fault.
+__all__ = ["client_errors", "error_code", "error_kind", "service_error", "translate_error"]
+
+# Error codes of the services by kind. For a code in no row the HTTP status decides; a status that is not 4xx is "passing".
 _KINDS: dict[str, str] = {
     **dict.fromkeys(("AccountIsDisabled", "AuthenticationFailed", "AuthorizationFailed", "AuthorizationFailure",
                      "AuthorizationPermissionMismatch", "AuthorizationProtocolMismatch", "AuthorizationSourceIPMismatch",
@@ -27,65 +29,73 @@ _STATUSES = {401: "denied", 403: "denied", 404: "missing", 408: "passing", 429: 
 
 
 def service_error() -> type[Any]:
-    """The class of a service's refusal, loaded on use."""
+    """Return the class of an error that a service answered with. It has no types."""
     from azure.core.exceptions import HttpResponseError
 
     return HttpResponseError
 
 
 def client_errors() -> type[Exception]:
-    """All that the clients raise."""
+    """Return the base class of every error that Azure's clients raise."""
     from azure.core.exceptions import AzureError
 
     return AzureError
 
 
 def error_code(error: Any) -> str:
-    """The service's own word for a refusal; empty where it has none."""
+    """Return the error code of a service's answer; empty when it has none."""
     found = getattr(error, "error_code", None) or getattr(getattr(error, "error", None), "code", None) or ""
     return str(getattr(found, "value", found))
 
 
 def error_kind(error: Any) -> str:
-    """What an error means for us: passing, unsent, expired, denied, quota, capacity, missing or other."""
+    """Return the kind of an error: passing, unsent, expired, denied, quota, capacity, missing or other.
+
+    "unsent": the call was not made. "passing": a temporary fault, after which the call may have been made.
+    """
     from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
     status = getattr(error, "status_code", None)
     if isinstance(error, ServiceRequestError):
         return "unsent"
-    if status is None:  # no answer of the service asked: no credentials, or no answer at all
+    if status is None:  # no credentials, or no answer
         return "denied" if isinstance(error, ClientAuthenticationError) else "passing"
     if isinstance(error, ClientAuthenticationError) and "login.microsoftonline" in str(getattr(error.response, "url", "")):
         return "denied"
     return _KINDS.get(error_code(error)) or _STATUSES.get(status) or ("other" if 400 <= status < 500 else "passing")
 
 
-def translate_error(error: Exception, what: str, forget: Callable[[], None] = lambda: None, *, watching: bool = False) -> GpuyardError:
-    """A refusal or a fault in words. `what` says what was tried; `forget` drops clients whose credentials are of no use any more.
+def translate_error(
+    error: Exception, action: str, drop_clients: Callable[[], None] = lambda: None, *, job_may_run: bool = False
+) -> GpuyardError:
+    """Return the GpuyardError for an error of a client. `action`: what failed, such as `read abfs://runs@.../a`.
 
-    `watching`: a job may be running already, so what ran out is only the sight of it.
+    `drop_clients` is called when the credentials were refused. `job_may_run`: a job may already be running, so expired credentials
+    give LostSightError instead of AuthError.
     """
     kind, code = error_kind(error), error_code(error)
-    said = ": ".join(part for part in (code, _message(error)) if part)
+    message = ": ".join(part for part in (code, _message(error)) if part)
     if kind in {"expired", "denied"}:
-        forget()
-        if kind == "expired" or (watching and getattr(error, "status_code", None) in (None, 401)):
-            text = f"cannot {what}: {said}; sign in again (az login, or the pipeline's identity)"
-            return LostSightError(f"{text}; the job may still run") if watching else AuthError(text)
+        drop_clients()
+        if kind == "expired" or (job_may_run and getattr(error, "status_code", None) in (None, 401)):
+            text = f"cannot {action}: {message}; sign in again (az login), or renew the pipeline's identity"
+            return LostSightError(f"{text}; the job may still run") if job_may_run else AuthError(text)
         if getattr(error, "status_code", None) is None:
-            return AuthError(f"cannot {what}: no usable Azure credentials ({said}); sign in (az login), or give the pipeline an identity")
-        return AuthError(f"cannot {what}: not permitted ({said}); the stack's submitter may")
+            return AuthError(
+                f"cannot {action}: no usable Azure credentials ({message}); sign in (az login), or give the pipeline an identity"
+            )
+        return AuthError(f"cannot {action}: not permitted ({message}); use the stack's submitter")
     if kind == "quota":
-        return QuotaError(f"cannot {what}: {said}; ask for more in the portal's Quotas, `gpuyard plan` names what")
+        return QuotaError(f"cannot {action}: {message}; ask for a higher quota under Quotas in the portal (`gpuyard plan` names the quota)")
     if kind == "capacity":
-        return CapacityError(f"cannot {what}: {said}")
+        return CapacityError(f"cannot {action}: {message}")
     if kind == "missing":
-        return NotFoundError(f"cannot {what}: {said}")
-    return UsageError(f"cannot {what}: {said}") if kind == "other" else LostSightError(f"cannot {what} at present: {said}")
+        return NotFoundError(f"cannot {action}: {message}")
+    return UsageError(f"cannot {action}: {message}") if kind == "other" else LostSightError(f"cannot {action} at present: {message}")
 
 
 def _message(error: Any) -> str:
-    """One line, nothing after a question mark: a signed URL keeps its signature there."""
+    """Return the message as one line, without the query of any URL: a signed URL has its signature there."""
     text = getattr(getattr(error, "error", None), "message", None) or getattr(error, "message", None) or str(error)
     line = " ".join(str(text).split("\nRequestId:")[0].split())
     return " ".join(word.split("?", 1)[0] for word in line.split(" "))[:400]

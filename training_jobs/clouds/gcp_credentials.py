@@ -1,20 +1,22 @@
-"""Whose credentials the clients of Google's services take: those of everybody's tools (Application Default Credentials)."""
+"""Google's Application Default Credentials, as the clients and the GCS store use them."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
+__all__ = ["default_credentials"]
 
-def credentials(scope: str) -> Any:
-    """Those that the environment names, else gcloud's, else the machine's. Raises google.auth's DefaultCredentialsError.
 
-    They are looked for without the scope: with it the library asks Resource Manager for a project that nobody here needs, a call
-    that a pipeline's submitter may not make.
+def default_credentials(scope: str) -> Any:
+    """Return the credentials that the environment names, else gcloud's, else the machine's. Raises google.auth's DefaultCredentialsError.
+
+    The scope is added afterwards: with a scope the library also asks Resource Manager for a project, which a pipeline's submitter
+    may not do. google.auth has no types.
     """
     import google.auth
-    from google.auth import credentials as known
+    from google.auth import credentials
 
-    scoped: Any = known.with_scopes_if_required  # it has no types
+    add_scopes: Any = credentials.with_scopes_if_required
     logging.getLogger("google.auth._default").setLevel(logging.ERROR)  # it warns that it found no project
-    return scoped(google.auth.default()[0], [scope])
+    return add_scopes(google.auth.default()[0], [scope])

@@ -1,4 +1,4 @@
-"""What Google's clients raise, in words and with the exit code that fits; the store and the GCP services share the table."""
+"""Translate errors of Google's clients into gpuyard's errors: one table for the GCS store and Vertex AI."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 from ..errors import AuthError, CapacityError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
 
-# HTTP statuses: gRPC's codes are turned into them by the client (google.api_core.exceptions).
+__all__ = ["client_errors", "error_kind", "error_reasons", "translate_error"]
+
+# HTTP statuses. google.api_core.exceptions turns gRPC's codes into them.
 _LOST = {408, 499, 500, 502, 504}
-"""They do not say whether it was done."""
+"""After these nobody knows whether the call was made."""
 _THROTTLED = {"RATE_LIMIT_EXCEEDED", "rateLimitExceeded", "userRateLimitExceeded"}
 _QUOTA = {"QUOTA_EXCEEDED", "RESOURCE_QUOTA_EXCEEDED", "quotaExceeded"}
 _QUOTA_WORDS = ("exceed quota limits", "quota exceeded for custom", "exceeds quota", "quota limit reached")
@@ -18,11 +20,14 @@ _CAPACITY_WORDS = ("resources are insufficient", "stockout", "insufficient capac
 
 
 def error_kind(error: BaseException | None) -> str:
-    """What an error means for us: throttled, server, lost, unsent, expired, denied, quota, capacity, missing, beaten or other."""
+    """Return the kind of an error: throttled, server, lost, unsent, expired, denied, quota, capacity, missing, beaten or other.
+
+    "unsent": the call was not made. "lost": nobody knows whether it was made. "beaten": another writer changed the object first.
+    """
     from google.api_core import exceptions as api
     from google.auth import exceptions as auth
 
-    if isinstance(error, api.RetryError):  # it gave up; the cause may be of a class of the client's own
+    if isinstance(error, api.RetryError):  # retries gave up; the cause may be of the client's own classes
         found = error_kind(error.cause)
         return "lost" if found == "other" else found
     if isinstance(error, api.GoogleAPICallError):
@@ -30,7 +35,7 @@ def error_kind(error: BaseException | None) -> str:
     if isinstance(error, auth.DefaultCredentialsError | auth.UserAccessTokenError | auth.MalformedError):
         return "denied"
     if isinstance(error, auth.TransportError) or getattr(error, "retryable", False):
-        return "unsent"  # the call for a token goes before the call itself
+        return "unsent"  # the token is fetched before the call is made
     if isinstance(error, auth.RefreshError | auth.ReauthFailError | auth.OAuthError):
         return "expired"
     if isinstance(error, auth.GoogleAuthError):
@@ -39,13 +44,13 @@ def error_kind(error: BaseException | None) -> str:
 
 
 def _kind_of_answer(error: Any) -> str:
-    code, said = int(error.code or 0), str(error.message).lower()
-    reasons = reasons_of(error)
-    if code in {401, 403, 429} and any(word in said for word in _CAPACITY_WORDS):
+    code, message = int(error.code or 0), str(error.message).lower()
+    reasons = error_reasons(error)
+    if code in {401, 403, 429} and any(word in message for word in _CAPACITY_WORDS):
         return "capacity"
     if code in {403, 429}:
-        timed = bool(reasons & _THROTTLED) or any(word in said for word in _PER_TIME)
-        if not timed and (reasons & _QUOTA or any(word in said for word in _QUOTA_WORDS)):
+        timed = bool(reasons & _THROTTLED) or any(word in message for word in _PER_TIME)
+        if not timed and (reasons & _QUOTA or any(word in message for word in _QUOTA_WORDS)):
             return "quota"
         if code == 429 or timed:
             return "throttled"
@@ -64,14 +69,14 @@ def _kind_of_transport(error: BaseException | None) -> str:
     return "other"
 
 
-def reasons_of(error: Any) -> set[str]:
-    """The service's own words for a refusal: ErrorInfo's reason, or those of a JSON error."""
+def error_reasons(error: Any) -> set[str]:
+    """Return the reasons in a service's answer: those of ErrorInfo, or of a JSON error."""
     found = {str(item.get("reason", "")) for item in getattr(error, "errors", ()) or () if isinstance(item, dict)}
     return (found | {str(getattr(error, "reason", None) or "")}) - {""}
 
 
 def client_errors() -> tuple[type[BaseException], ...]:
-    """The classes of all that Google's clients raise."""
+    """Return the classes of every error that Google's clients raise."""
     import requests
     from google.api_core.exceptions import GoogleAPIError
     from google.auth.exceptions import GoogleAuthError
@@ -80,44 +85,46 @@ def client_errors() -> tuple[type[BaseException], ...]:
 
 
 def translate_error(
-    error: BaseException, what: str, forget: Callable[[], object] = lambda: None, *, watching: bool = False
+    error: BaseException, action: str, drop_clients: Callable[[], object] = lambda: None, *, job_may_run: bool = False
 ) -> GpuyardError:
-    """A refusal or a fault in words. `what` says what was tried; `forget` drops a client whose credentials are of no use any more.
+    """Return the GpuyardError for an error of a client. `action`: what failed, such as `read gs://runs/a`.
 
-    `watching`: a job may be running already, so what ran out is only the sight of it.
+    `drop_clients` is called when the credentials were refused. `job_may_run`: a job may already be running, so missing or expired
+    credentials give LostSightError instead of AuthError.
     """
-    kind, said = error_kind(error), _said(error)
+    kind, message = error_kind(error), _message(error)
     if kind in {"throttled", "server", "lost", "unsent"}:
-        return LostSightError(f"cannot {what} at present: {said}")
+        return LostSightError(f"cannot {action} at present: {message}")
     if kind in {"expired", "denied"}:
-        forget()
-        return _unauthorised(error, kind, what, said, watching=watching)
+        drop_clients()
+        return _unauthorised(error, kind, action, message, job_may_run=job_may_run)
     if kind == "quota":
-        return QuotaError(f"cannot {what}: {said}; `gpuyard plan` names the quota to raise")
+        return QuotaError(f"cannot {action}: {message}; `gpuyard plan` names the quota to raise")
     if kind == "capacity":
-        return CapacityError(f"cannot {what}: {said}")
+        return CapacityError(f"cannot {action}: {message}")
     if kind == "missing":
-        return NotFoundError(f"cannot {what}: {said}")
-    return UsageError(f"cannot {what}: {said}")
+        return NotFoundError(f"cannot {action}: {message}")
+    return UsageError(f"cannot {action}: {message}")
 
 
-def _unauthorised(error: BaseException, kind: str, what: str, said: str, *, watching: bool) -> GpuyardError:
+def _unauthorised(error: BaseException, kind: str, action: str, message: str, *, job_may_run: bool) -> GpuyardError:
     if getattr(error, "code", None) == 403:
-        return AuthError(f"cannot {what}: not permitted ({said}); the stack's submitter may")
-    fix = "sign in again: gcloud auth application-default login, or the pipeline's workload identity"
-    words = "the Google credentials have expired" if kind == "expired" else "no usable Google credentials"
-    text = f"cannot {what}: {words} ({said}); {fix}"
-    return LostSightError(f"{text}; the job may still run") if watching else AuthError(text)
+        return AuthError(f"cannot {action}: not permitted ({message}); use the stack's submitter")
+    fix = "sign in again: gcloud auth application-default login, or use the pipeline's workload identity"
+    problem = "the Google credentials have expired" if kind == "expired" else "no usable Google credentials"
+    text = f"cannot {action}: {problem} ({message}); {fix}"
+    return LostSightError(f"{text}; the job may still run") if job_may_run else AuthError(text)
 
 
-def _said(error: BaseException) -> str:
-    """One line, nothing after a question mark: a signed URL keeps its signature there. What else an error carries may be an answer."""
+def _message(error: BaseException) -> str:
+    """Return the reason and the message as one line. Other arguments of an error may hold a whole answer, with tokens."""
     message = getattr(error, "message", None)
     first = error.args[0] if error.args else ""
-    name = ", ".join(sorted(reasons_of(error))) or type(error).__name__
+    name = ", ".join(sorted(error_reasons(error))) or type(error).__name__
     return f"{name}: {_line(str(message if message is not None else first))}".rstrip(": ")
 
 
 def _line(text: str) -> str:
+    """Return a text as one line, without the query of any URL: a signed URL has its signature there."""
     line = " ".join(text.split())
     return " ".join(word.split("?", 1)[0] for word in line.split(" "))[:400]

@@ -1,6 +1,7 @@
-"""Conditional object storage: the one thing that idempotency needs and that every cloud has.
+"""Object stores with conditional writes, one for each URL scheme.
 
-`create` succeeds once, `replace` only if nothing changed since the tag was read; the journal is the same code everywhere.
+`create` succeeds once, and `replace` only if the object still has the tag that was read. The run journal needs nothing else, so it is
+the same code on every cloud.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from ..errors import UsageError
 from .base import ChangedError, ExistsError, Store
 from .blob import BlobStore
 from .gcs import GcsStore
-from .local import LocalStore, explain_os_error, plain_errors
+from .local import LocalStore, translate_os_error, translate_os_errors
 from .s3 import S3Store
 
 __all__ = [
@@ -24,18 +25,17 @@ __all__ = [
     "LocalStore",
     "S3Store",
     "Store",
-    "explain_os_error",
     "open_store",
-    "plain_errors",
     "read_url",
+    "translate_os_error",
+    "translate_os_errors",
 ]
 
-# Each cloud adds its scheme with its conditional write.
 _STORES: dict[str, Callable[[str], Store]] = {"file": LocalStore, "s3": S3Store, "gs": GcsStore, "abfs": BlobStore}
 
 
 def open_store(url: str) -> Store:
-    """The store of a bucket URL. Raises UsageError for a scheme that nothing here serves."""
+    """Return the store of a bucket URL. Raises UsageError for an unknown scheme."""
     scheme = urlsplit(url).scheme
     if scheme not in _STORES:
         raise UsageError("the bucket cannot be used", [Problem("url", "unknown scheme", url, ", ".join(_STORES))])
@@ -43,7 +43,7 @@ def open_store(url: str) -> Store:
 
 
 def read_url(url: str) -> bytes | None:
-    """One object's content by its own URL; None when there is none. Raises what `open_store` and `read` raise."""
+    """Return the content of one object by its own URL; None when there is none. Raises what `open_store` and `read` raise."""
     parts = urlsplit(url)
     found = open_store(f"{parts.scheme}://{parts.netloc}").read(parts.path.lstrip("/"))
     return None if found is None else found[0]

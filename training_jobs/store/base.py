@@ -1,36 +1,38 @@
-"""What every bucket must be able to do: write once, and overwrite only what was read."""
+"""The interface of a store: objects that are created once and replaced only by who read their newest content."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Protocol
 
+__all__ = ["ChangedError", "ExistsError", "Store"]
+
 
 class ExistsError(Exception):
-    """The object is there already."""
+    """`create` found the object already there."""
 
 
 class ChangedError(Exception):
-    """The object changed since its tag was read."""
+    """`replace` found an object that changed since its tag was read."""
 
 
 class Store(Protocol):
-    """A bucket. Paths are relative to its root; a tag is opaque and changes with the content."""
+    """A bucket. Paths are relative to its root. A tag is opaque and changes with the content."""
 
     def create(self, path: str, data: bytes) -> str:
         """Write a new object and return its tag. Raises ExistsError."""
 
     def read(self, path: str) -> tuple[bytes, str] | None:
-        """An object's content and tag; None when there is none."""
+        """Return an object's content and tag; None when there is none."""
 
     def replace(self, path: str, data: bytes, tag: str) -> str:
         """Overwrite an object that still has this tag, and return the new tag. Raises ChangedError."""
 
     def exists(self, path: str) -> bool:
-        """Whether there is such an object."""
+        """Return whether there is such an object."""
 
     def names(self, folder: str) -> list[str]:
-        """The names directly in a folder, sorted; empty when there is no such folder."""
+        """Return the names directly in a folder, sorted; empty when there is no such folder."""
 
     def download(self, folder: str, into: Path) -> list[str]:
-        """Copy everything below a folder. Returns the relative paths written."""
+        """Copy everything below a folder. Returns the relative paths that were written."""

@@ -1,4 +1,4 @@
-"""Google Cloud Storage as a store, for gs:// URLs: a generation of 0 makes `create` happen once, the one that was read guards `replace`."""
+"""Google Cloud Storage as a store, for gs:// URLs. `create` requires generation 0, `replace` the generation that was read."""
 
 from __future__ import annotations
 
@@ -10,39 +10,41 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..clouds.gcp_credentials import credentials
+from ..clouds.gcp_credentials import default_credentials
 from ..clouds.gcp_errors import client_errors, error_kind, translate_error
 from .base import ChangedError, ExistsError
-from .prefixed import PrefixedStore, bucket_of
+from .prefixed import Client, ObjectHead, PrefixedStore, bucket_and_prefix
+
+__all__ = ["GcsStore", "client", "drop_client"]
 
 _WRITER = "gpuyard-writer"
 _TIMEOUT_S = (10, 60)  # to connect, and for the answer
 _GIVE_UP_S = 60.0
-_NO_BUCKET = "bucket does not exist"  # the object and the bucket are missing with the same code
+_NO_BUCKET = "bucket does not exist"  # a missing object and a missing bucket have the same code
 _CONNECTIONS = 32
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 
 
 class GcsStore(PrefixedStore):
-    """One bucket, or what lies below a prefix of one.
+    """One bucket, or everything below a prefix of one.
 
-    Raises AuthError, QuotaError and NotFoundError (no such bucket) for what GCS refuses, LostSightError while it cannot be asked.
+    Raises AuthError, QuotaError or NotFoundError (no such bucket) for what GCS refuses, and LostSightError while GCS does not answer.
     """
 
     def __init__(self, url: str) -> None:
-        self._bucket, path = bucket_of(url)
-        super().__init__(f"gs://{self._bucket}", path)
+        self._bucket, prefix = bucket_and_prefix(url)
+        super().__init__(f"gs://{self._bucket}", prefix)
 
     def create(self, path: str, data: bytes) -> str:
-        """One conditional upload."""
+        """Make one conditional upload."""
         return self._put(path, data, ExistsError, 0)
 
     def read(self, path: str) -> tuple[bytes, str] | None:
-        """One download; its answer names the generation."""
-        with self._plain(path, "read") as client:
+        """Make one download. Its answer has the generation."""
+        with self._translated(path, "read") as client:
             blob = client.bucket(self._bucket).blob(self._key(path))
             try:
-                data = bytes(blob.download_as_bytes(timeout=_TIMEOUT_S, retry=_patience()))
+                data = bytes(blob.download_as_bytes(timeout=_TIMEOUT_S, retry=_retry()))
             except client_errors() as error:
                 if _is_missing(error):
                     return None
@@ -50,58 +52,58 @@ class GcsStore(PrefixedStore):
         return data, str(blob.generation)
 
     def replace(self, path: str, data: bytes, tag: str) -> str:
-        """One conditional upload; an object that is gone has changed too."""
+        """Make one conditional upload. A deleted object counts as changed."""
         return self._put(path, data, ChangedError, int(tag) if tag.isdigit() else -1)
 
     def names(self, folder: str) -> list[str]:
-        """One level of a listing, page by page."""
+        """List one level, page by page."""
         start = self._folder(folder)
         found: set[str] = set()
-        with self._plain(folder, "list") as client:
+        with self._translated(folder, "list") as client:
             listing = self._list(client, start, delimiter="/", fields="items(name),prefixes,nextPageToken")
             for page in listing.pages:
                 found |= {blob.name.removeprefix(start) for blob in page}
             found |= {prefix.removeprefix(start).rstrip("/") for prefix in listing.prefixes}
-        return sorted(found - {""})  # "" is the mark that consoles leave for an empty folder
+        return sorted(found - {""})  # "" is the object that consoles create for an empty folder
 
-    def _list(self, client: Any, prefix: str, **how: Any) -> Any:
-        return client.list_blobs(self._bucket, prefix=prefix, timeout=_TIMEOUT_S, retry=_patience(), **how)
+    def _list(self, client: Client, prefix: str, **options: str) -> Any:
+        """Return the client's iterator of a listing."""
+        return client.list_blobs(self._bucket, prefix=prefix, timeout=_TIMEOUT_S, retry=_retry(), **options)
 
-    def _put(self, path: str, data: bytes, beaten: type[Exception], generation: int) -> str:
-        """An upload that only one of many wins.
+    def _put(self, path: str, data: bytes, lost_race: type[Exception], generation: int) -> str:
+        """Make a conditional upload that only one of many writers wins; the others raise `lost_race`.
 
-        The client repeats an upload whose answer was lost, and then meets its own object: the writer's mark in the object's
-        metadata tells that from somebody else's.
+        The client repeats an upload whose answer was lost, and the repeated one fails its condition because of the client's own
+        object. The writer's random mark in the object's metadata tells that from another writer's object.
         """
         mark = secrets.token_hex(8)
-        with self._plain(path, "write") as client:
+        with self._translated(path, "write") as client:
             blob = client.bucket(self._bucket).blob(self._key(path))
             blob.metadata = {_WRITER: mark}
             try:
                 if generation < 0:
-                    raise beaten(path)
-                blob.upload_from_string(data, if_generation_match=generation, timeout=_TIMEOUT_S, retry=_patience())
+                    raise lost_race(path)
+                blob.upload_from_string(data, if_generation_match=generation, timeout=_TIMEOUT_S, retry=_retry())
             except client_errors() as error:
                 if error_kind(error) != "beaten" and not _is_missing(error):
                     raise
-                there = self._head(path)
-                if there is not None and (there.metadata or {}).get(_WRITER) == mark:
-                    return str(there.generation)
-                raise beaten(path) from None
+                head = self._head(path)
+                if head is not None and (head.metadata or {}).get(_WRITER) == mark:
+                    return str(head.generation)
+                raise lost_race(path) from None
             return str(blob.generation)
 
-    def _head(self, path: str) -> Any:
-        """The object without its content; None when there is none."""
-        with self._plain(path, "read") as client:
-            return client.bucket(self._bucket).get_blob(self._key(path), timeout=_TIMEOUT_S, retry=_patience())
+    def _head(self, path: str) -> ObjectHead | None:
+        with self._translated(path, "read") as client:
+            return client.bucket(self._bucket).get_blob(self._key(path), timeout=_TIMEOUT_S, retry=_retry())
 
-    def _keys(self, client: Any, start: str) -> list[str]:
+    def _keys(self, client: Client, start: str) -> list[str]:
         blobs = self._list(client, start, fields="items(name),nextPageToken")
         return [str(blob.name) for blob in blobs if not blob.name.endswith("/")]
 
-    def _copy(self, client: Any, key: str, target: Path) -> bool:
+    def _copy(self, client: Client, key: str, target: Path) -> bool:
         try:
-            client.bucket(self._bucket).blob(key).download_to_filename(str(target), timeout=_TIMEOUT_S, retry=_patience())
+            client.bucket(self._bucket).blob(key).download_to_filename(str(target), timeout=_TIMEOUT_S, retry=_retry())
         except client_errors() as error:
             if _is_missing(error):
                 return False
@@ -109,53 +111,52 @@ class GcsStore(PrefixedStore):
         return True
 
     @contextmanager
-    def _plain(self, path: str, verb: str) -> Iterator[Any]:
-        """The client; what it raises inside, in words and with an exit code."""
-        what = f"{verb} {self._url}/{self._key(path)}"
+    def _translated(self, path: str, verb: str) -> Iterator[Client]:
         try:
             yield client()
         except client_errors() as error:
-            raise translate_error(error, what, forget=forget) from None
+            raise translate_error(error, f"{verb} {self._url}/{self._key(path)}", drop_client) from None
 
 
 @functools.cache
-def client() -> Any:
-    """Google's ordinary client, one for the process: its credentials and endpoint come from where everybody's do."""
+def client() -> Client:
+    """Return this process's client of Cloud Storage, with Google's own search for credentials and endpoint."""
     from google.auth.credentials import AnonymousCredentials
-    from google.cloud.storage import Client
+    from google.cloud.storage import Client as StorageClient
     from requests.adapters import HTTPAdapter
 
-    open_to_all = "STORAGE_EMULATOR_HOST" in os.environ and "GOOGLE_APPLICATION_CREDENTIALS" not in os.environ
-    anybody: Any = AnonymousCredentials  # google.auth has types for some of it
-    known = anybody() if open_to_all else credentials(_SCOPE)
-    made = Client(project=None, credentials=known)
-    made._bucket_metadata_cache = None  # else it asks for the bucket behind our back, to name it in traces that nobody takes
+    anonymous = "STORAGE_EMULATOR_HOST" in os.environ and "GOOGLE_APPLICATION_CREDENTIALS" not in os.environ
+    anonymous_credentials: Any = AnonymousCredentials  # google.auth has types for only some of its names
+    credentials = anonymous_credentials() if anonymous else default_credentials(_SCOPE)
+    created = StorageClient(project=None, credentials=credentials)
+    created._bucket_metadata_cache = None  # otherwise it reads the bucket's metadata, only to name the bucket in traces
     for scheme in ("https://", "http://"):
-        made._http.mount(scheme, HTTPAdapter(pool_connections=_CONNECTIONS, pool_maxsize=_CONNECTIONS))
-    made._http.hooks["response"].append(_read_refusal)
-    return made
+        created._http.mount(scheme, HTTPAdapter(pool_connections=_CONNECTIONS, pool_maxsize=_CONNECTIONS))
+    created._http.hooks["response"].append(_read_error_body)
+    return created
 
 
-def _read_refusal(response: Any, **_: Any) -> None:
-    """The client leaves the body of a download that was refused unread, and its connection unused for good."""
+def _read_error_body(response: Any, **_: Any) -> None:
+    """Read the body of a refused download, which the client leaves unread, so that its connection can be used again."""
     if response.status_code >= 400:
-        response.content  # noqa: B018 reading it gives the connection back
+        response.content  # noqa: B018 reading it releases the connection
 
 
-def forget() -> None:
-    """Let the next call make a client of its own: it reads credentials and endpoint anew."""
+def drop_client() -> None:
+    """Make the next call create a new client, which reads credentials and endpoint again."""
     if client.cache_info().currsize:
         client().close()
         client.cache_clear()
 
 
 @functools.cache
-def _patience() -> Any:
-    """Every upload here is conditional and so safe to repeat."""
+def _retry() -> Any:
+    """Return how calls are retried: every upload here is conditional, so all calls are safe to repeat."""
     from google.cloud.storage.retry import DEFAULT_RETRY
 
     return DEFAULT_RETRY.with_timeout(_GIVE_UP_S)
 
 
 def _is_missing(error: BaseException) -> bool:
+    """Return whether the object does not exist. A missing bucket is another error."""
     return error_kind(error) == "missing" and _NO_BUCKET not in str(error)

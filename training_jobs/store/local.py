@@ -1,4 +1,4 @@
-"""A folder as a bucket, for file:// URLs: the promises of a conditional store kept with link(2) and a lock."""
+"""A folder as a store, for file:// URLs. `create` uses link(2), `replace` a lock on the folder."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from ...problems import Problem
 from ..errors import AuthError, GpuyardError, QuotaError, UsageError
 from .base import ChangedError, ExistsError
 
+__all__ = ["LocalStore", "translate_os_error", "translate_os_errors"]
+
 
 class LocalStore:
     """One folder.
 
-    Raises AuthError where the folder may not be written, QuotaError where the disk is full.
+    Raises AuthError for a folder without write permission, and QuotaError when the disk is full.
     """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.netloc not in {"", "localhost"}:
-            raise UsageError("the bucket cannot be used", [Problem("url", "names a host", url, "file:///absolute/path")])
+            raise UsageError("the bucket cannot be used", [Problem("url", "file URL with a host", url, "file:///absolute/path")])
         self._root = Path(unquote(parts.path))
 
     def create(self, path: str, data: bytes) -> str:
-        """Write beside and link into place: the name appears once, whole."""
+        """Write a temporary file and link it into place, so that the object appears once and complete."""
         target = self._root / path
-        with plain_errors(target), _written_beside(target, data) as written:
+        with translate_os_errors(target), _written_beside(target, data) as written:
             try:
                 os.link(written, target)
             except FileExistsError:
@@ -41,8 +43,8 @@ class LocalStore:
         return _tag(data)
 
     def read(self, path: str) -> tuple[bytes, str] | None:
-        """The content now."""
-        with plain_errors(self._root / path, "read"):
+        """Read the file. The tag is the digest of its content."""
+        with translate_os_errors(self._root / path, "read"):
             try:
                 data = (self._root / path).read_bytes()
             except (FileNotFoundError, NotADirectoryError):
@@ -50,9 +52,9 @@ class LocalStore:
         return data, _tag(data)
 
     def replace(self, path: str, data: bytes, tag: str) -> str:
-        """Compare and swap under a lock of the folder."""
+        """Compare the tag and replace the file under a lock on the folder."""
         target = self._root / path
-        with plain_errors(target), _locked(target.parent):
+        with translate_os_errors(target), _locked(target.parent):
             found = self.read(path)
             if found is None or found[1] != tag:
                 raise ChangedError(path)
@@ -62,27 +64,27 @@ class LocalStore:
         return _tag(data)
 
     def exists(self, path: str) -> bool:
-        """Whether the file is there."""
+        """Return whether there is such a file."""
         return (self._root / path).is_file()
 
     def names(self, folder: str) -> list[str]:
-        """Names directly in a folder, what is being written left out."""
-        with plain_errors(self._root / folder, "read"):
+        """List a folder, without files that are being written."""
+        with translate_os_errors(self._root / folder, "read"):
             try:
                 return sorted(name for name in os.listdir(self._root / folder) if not name.startswith(".tmp-"))
             except (FileNotFoundError, NotADirectoryError):
                 return []
 
     def download(self, folder: str, into: Path) -> list[str]:
-        """Copy a folder."""
+        """Copy a folder. A file that is deleted during the copy is left out."""
         source = self._root / folder
         files = sorted(path for path in source.rglob("*") if path.is_file())
-        with plain_errors(into):
-            return [name for path in files if (name := _copied(path, path.relative_to(source), into))]
+        with translate_os_errors(into):
+            return [name for path in files if (name := _copy(path, path.relative_to(source), into))]
 
 
-def _copied(path: Path, name: Path, into: Path) -> str | None:
-    """Copy one file; None when it vanished meanwhile, as old checkpoints do."""
+def _copy(path: Path, name: Path, into: Path) -> str | None:
+    """Copy one file. Returns None when it was deleted meanwhile, as old checkpoints are."""
     (into / name).parent.mkdir(parents=True, exist_ok=True)
     try:
         shutil.copy2(path, into / name)
@@ -99,7 +101,7 @@ def _tag(data: bytes) -> str:
 
 @contextlib.contextmanager
 def _written_beside(target: Path, data: bytes) -> Iterator[Path]:
-    """A finished, synced temporary file beside the target; removed when it is still there at the end."""
+    """Yield a complete, synced temporary file beside the target. It is removed at the end if it is still there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.parent / f".tmp-{target.name}-{os.getpid()}-{os.urandom(4).hex()}"
     try:
@@ -122,7 +124,7 @@ def _sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's own lock; it goes with the process, however that ends."""
+    """Hold a lock on the folder, which the operating system releases when the process exits."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -132,19 +134,19 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def plain_errors(path: Path, verb: str = "write") -> Iterator[None]:
-    """What the operating system refuses inside, in words and with an exit code."""
+def translate_os_errors(path: Path, verb: str = "write") -> Iterator[None]:
+    """Turn OSErrors raised inside into GpuyardErrors such as `cannot <verb> <path>`."""
     try:
         yield
     except OSError as error:
-        raise explain_os_error(error, path, verb) from error
+        raise translate_os_error(error, path, verb) from error
 
 
-def explain_os_error(error: OSError, path: Path, verb: str = "write") -> GpuyardError:
-    """An operating system's refusal in words, with the exit code that fits."""
+def translate_os_error(error: OSError, path: Path, verb: str = "write") -> GpuyardError:
+    """Return the GpuyardError for an OSError."""
     text = f"cannot {verb} {error.filename or path}: {error.strerror}"
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return QuotaError(f"{text}; free some space, nothing that was saved before is touched")
+        return QuotaError(f"{text}; free some space; objects that were saved before are unchanged")
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return AuthError(f"{text}; this user needs to be able to {verb} there")
+        return AuthError(f"{text}; give this user the permission to {verb} there")
     return UsageError(text)

@@ -1,4 +1,4 @@
-"""S3 as a store, for s3:// URLs: If-None-Match makes `create` happen once, If-Match on the ETag guards `replace`."""
+"""Amazon S3 as a store, for s3:// URLs. `create` uses If-None-Match, `replace` uses If-Match with the ETag."""
 
 from __future__ import annotations
 
@@ -9,37 +9,39 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from ..clouds import Json
 from ..clouds.aws_errors import error_code, error_kind, service_error, translate_error
 from ..errors import LostSightError
 from .base import ChangedError, ExistsError
-from .prefixed import PrefixedStore, bucket_of
+from .prefixed import Client, PrefixedStore, bucket_and_prefix
+
+__all__ = ["S3Store", "client"]
 
 _MISSING = {"NoSuchKey", "404", "NotFound"}
-_BEATEN = {"PreconditionFailed", "412"}
+_CONDITION_FAILED = {"PreconditionFailed", "412"}
 _CONFLICT = {"ConditionalRequestConflict", "OperationAborted", "409"}
-_TRIES = 8  # of a write that collides with another one in flight
+_TRIES = 8  # of a write that conflicts with another one in flight
 _WRITER = "gpuyard-writer"
 
 
 class S3Store(PrefixedStore):
-    """One bucket, or what lies below a prefix of one.
+    """One bucket, or everything below a prefix of one.
 
-    Raises AuthError, QuotaError and NotFoundError (no such bucket) for what S3 refuses, LostSightError while it cannot be asked.
+    Raises AuthError, QuotaError or NotFoundError (no such bucket) for what S3 refuses, and LostSightError while S3 does not answer.
     """
 
     def __init__(self, url: str) -> None:
-        self._bucket, path = bucket_of(url)
-        super().__init__(f"s3://{self._bucket}", path)
+        self._bucket, prefix = bucket_and_prefix(url)
+        super().__init__(f"s3://{self._bucket}", prefix)
 
     def create(self, path: str, data: bytes) -> str:
-        """One conditional put."""
+        """Make one conditional PUT."""
         return self._put(path, data, ExistsError, IfNoneMatch="*")
 
     def read(self, path: str) -> tuple[bytes, str] | None:
-        """One get."""
-        with self._plain(path, "read") as client:
+        """Make one GET."""
+        with self._translated(path, "read") as client:
             try:
                 answer = client.get_object(Bucket=self._bucket, Key=self._key(path))
             except service_error() as error:
@@ -49,27 +51,27 @@ class S3Store(PrefixedStore):
             return answer["Body"].read(), answer["ETag"]
 
     def replace(self, path: str, data: bytes, tag: str) -> str:
-        """One conditional put; an object that is gone has changed too."""
+        """Make one conditional PUT. A deleted object counts as changed."""
         return self._put(path, data, ChangedError, IfMatch=tag)
 
     def names(self, folder: str) -> list[str]:
-        """One level of a listing, page by page."""
+        """List one level, page by page."""
         start = self._folder(folder)
         found: set[str] = set()
-        with self._plain(folder, "list") as client:
+        with self._translated(folder, "list") as client:
             for page in client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start, Delimiter="/"):
                 found |= {entry["Key"].removeprefix(start) for entry in page.get("Contents", ())}
                 found |= {entry["Prefix"].removeprefix(start).rstrip("/") for entry in page.get("CommonPrefixes", ())}
-        return sorted(found - {""})  # "" is the mark that consoles leave for an empty folder
+        return sorted(found - {""})  # "" is the object that consoles create for an empty folder
 
-    def _put(self, path: str, data: bytes, beaten: type[Exception], **condition: str) -> str:
-        """A put that only one of many wins.
+    def _put(self, path: str, data: bytes, lost_race: type[Exception], **condition: str) -> str:
+        """Make a conditional PUT that only one of many writers wins; the others raise `lost_race`.
 
-        The client repeats a put whose answer was lost, and then meets its own object: the writer's mark in the object's
-        metadata tells that from somebody else's.
+        The client repeats a PUT whose answer was lost, and the repeated one fails its condition because of the client's own object.
+        The writer's random mark in the object's metadata tells that from another writer's object.
         """
         mark = secrets.token_hex(8)
-        with self._plain(path, "write") as client:
+        with self._translated(path, "write") as client:
             for turn in range(_TRIES):
                 try:
                     put = {"Bucket": self._bucket, "Key": self._key(path), "Body": data, "Metadata": {_WRITER: mark}, **condition}
@@ -77,32 +79,32 @@ class S3Store(PrefixedStore):
                 except service_error() as error:
                     code = error_code(error)
                     repeated = turn > 0 or error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
-                    if code in _BEATEN or (code in _MISSING and "IfMatch" in condition):
-                        there = self._head(path) if repeated else None
-                        if there is not None and there["Metadata"].get(_WRITER) == mark:
-                            return str(there["ETag"])
-                        raise beaten(path) from None
+                    if code in _CONDITION_FAILED or (code in _MISSING and "IfMatch" in condition):
+                        head = self._head(path) if repeated else None
+                        if head is not None and head["Metadata"].get(_WRITER) == mark:
+                            return str(head["ETag"])
+                        raise lost_race(path) from None
                     if code not in _CONFLICT:
                         raise
                 _pause(turn)
-        raise LostSightError(f"cannot write {self._url}/{self._key(path)}: others write it at this moment, again and again; try later")
+        raise LostSightError(f"cannot write {self._url}/{self._key(path)}: other writers kept changing it; try again later")
 
-    def _head(self, path: str) -> dict[str, Any] | None:
-        with self._plain(path, "read") as client:
+    def _head(self, path: str) -> Json | None:
+        with self._translated(path, "read") as client:
             try:
-                answer: dict[str, Any] = client.head_object(Bucket=self._bucket, Key=self._key(path))
+                answer: Json = client.head_object(Bucket=self._bucket, Key=self._key(path))
             except service_error() as error:
                 if error_code(error) in _MISSING:
                     return None
                 raise
         return answer
 
-    def _keys(self, client: Any, start: str) -> list[str]:
+    def _keys(self, client: Client, start: str) -> list[str]:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start)
         return sorted(entry["Key"] for page in pages for entry in page.get("Contents", ()) if not entry["Key"].endswith("/"))
 
-    def _copy(self, client: Any, key: str, target: Path) -> bool:
-        """Big ones in parts."""
+    def _copy(self, client: Client, key: str, target: Path) -> bool:
+        """Download an object; boto3 splits large ones into parts."""
         try:
             client.download_file(self._bucket, key, str(target))
         except service_error() as error:
@@ -112,25 +114,23 @@ class S3Store(PrefixedStore):
         return True
 
     @contextmanager
-    def _plain(self, path: str, verb: str) -> Iterator[Any]:
-        """The client; what it raises inside, in words and with an exit code."""
-        what = f"{verb} {self._url}/{self._key(path)}"
+    def _translated(self, path: str, verb: str) -> Iterator[Client]:
         try:
             yield client()
         except _client_errors() as error:
             if error_kind(error) in {"expired", "denied"}:
-                client.cache_clear()  # what asks next reads the credentials anew
-            raise translate_error(error, what) from None
+                client.cache_clear()  # the next call reads the credentials again
+            raise translate_error(error, f"{verb} {self._url}/{self._key(path)}") from None
 
 
 @functools.cache
-def client() -> Any:
-    """S3's ordinary client, one for the process: its credentials and endpoint come from where everybody's do."""
+def client() -> Client:
+    """Return this process's boto3 client of S3, with boto3's own search for credentials and endpoint."""
     import boto3
     from botocore.config import Config
 
-    patience = Config(retries={"mode": "standard", "total_max_attempts": 8}, connect_timeout=10, read_timeout=60, max_pool_connections=32)
-    return boto3.session.Session().client("s3", config=patience)
+    config = Config(retries={"mode": "standard", "total_max_attempts": 8}, connect_timeout=10, read_timeout=60, max_pool_connections=32)
+    return boto3.session.Session().client("s3", config=config)
 
 
 def _client_errors() -> tuple[type[Exception], ...]:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gpuyard.training_jobs.backends.azureml.request import seconds_of
+from gpuyard.training_jobs.backends.azureml.request import parse_duration
 from tests.fakes.azure.azureml_nodes import Nodes
 from tests.fakes.azure.https_service import Body
 
@@ -50,7 +50,7 @@ class Cluster:
 
     def _run(self, job: Job) -> None:
         """Run a job: allocate nodes, run them, end it. After a preemption, do it again."""
-        limit_s, turn = seconds_of(job.properties["limits"]["timeout"]), 0
+        limit_s, turn = parse_duration(job.properties["limits"]["timeout"]), 0
         while self._wait_for_machines(job):
             began = time.time()
             job.started_at = job.started_at or began

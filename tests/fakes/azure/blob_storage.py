@@ -92,12 +92,12 @@ def signed_in(folder: Path, monkeypatch: pytest.MonkeyPatch, routes: Mapping[str
     with FakeEntra() as entra, HttpsProxy({"login.microsoftonline.com": entra.server_port, **routes}) as proxy:
         for name, value in {**proxy.environment(), **entra.environment(folder)}.items():
             monkeypatch.setenv(name, value)
-        blob.forget()
+        blob.drop_clients()
         journal._kept.clear()
         try:
             yield entra, proxy
         finally:
-            blob.forget()
+            blob.drop_clients()
 
 
 @contextmanager

@@ -1,59 +1,47 @@
-"""Output of a Batch job's nodes: from each container's log stream, all attempts at the service, merged by time."""
+"""Read the output of a Batch job's nodes from their CloudWatch log streams, of all attempts that Batch made."""
 
 from __future__ import annotations
 
-import heapq
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
+from ...clouds import Json
 from ...clouds.aws import AwsClients
-from ...errors import NotFoundError
+from ...clouds.cloudwatch_logs import LogStream
 from ..base import LogLine
+from ..log_follow import follow_lines
+
+__all__ = ["LogReader"]
 
 _PER_DESCRIBE = 100
-_LATE_ROUNDS = 3
-"""The logs take a moment to be taken in: after the end they are asked so often more before nothing is believed."""
-
-Jobs = list[dict[str, Any]]
+_ENDED = ("SUCCEEDED", "FAILED")
+_QUIET_LOOKS = 3  # after the job's end: CloudWatch stores lines with a delay
 
 
-@dataclass
-class _Stream:
-    node: int
-    name: str
-    token: str | None = None
-
-
-class Reader:
-    """Reads the streams of one job; new streams appear as nodes start and attempts follow one another."""
+class LogReader:
+    """The log streams of one job. New streams appear as nodes and attempts start."""
 
     def __init__(self, aws: AwsClients, group: str, job_id: str, node: int | None, since: float | None) -> None:
         self._aws, self._group, self._job_id, self._node, self._since = aws, group, job_id, node, since
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str, tuple[int, LogStream]] = {}
 
-    def lines(self, follow: bool, ended: Callable[[str], bool], pause_s: float) -> Iterator[LogLine]:
-        """Everything there is, and with `follow` what comes until the job's end."""
-        quiet = 0
-        while True:
-            job = self._describe([self._job_id])
-            over = not job or ended(job[0]["status"])
-            if job:
-                self._find_streams(job[0])
-            batch = [list(self._read(stream)) for stream in self._streams.values()]
-            yield from heapq.merge(*batch, key=lambda line: line.time)
-            quiet = 0 if any(batch) else quiet + 1
-            if not follow or (over and quiet >= _LATE_ROUNDS):
-                return
-            time.sleep(pause_s)
+    def lines(self, follow: bool, pause_s: float) -> Iterator[LogLine]:
+        """Yield all lines so far, and with `follow` those that come until the job has ended."""
+        return follow_lines(self._look, follow=follow, pause=lambda: time.sleep(pause_s), quiet_looks=_QUIET_LOOKS)
 
-    def _describe(self, ids: list[str]) -> Jobs:
+    def _look(self) -> tuple[list[LogLine], bool]:
+        job = self._describe([self._job_id])
+        if job:
+            self._find_streams(job[0])
+        lines = [line for node, stream in self._streams.values() for line in self._read(node, stream)]
+        return lines, not job or job[0]["status"] in _ENDED
+
+    def _describe(self, ids: list[str]) -> list[Json]:
         parts = [ids[start : start + _PER_DESCRIBE] for start in range(0, len(ids), _PER_DESCRIBE)]
-        answers = [self._aws.call("batch", "describe_jobs", {"jobs": part}, watching=True) for part in parts]
+        answers = [self._aws.call("batch", "describe_jobs", {"jobs": part}, job_may_run=True) for part in parts]
         return [job for answer in answers for job in answer["jobs"]]
 
-    def _find_streams(self, job: dict[str, Any]) -> None:
+    def _find_streams(self, job: Json) -> None:
         nodes = job.get("nodeProperties", {}).get("numNodes")
         if nodes is None:
             found = [(0, job)]
@@ -65,24 +53,8 @@ class Reader:
             attempts = [attempt.get("container", {}) for attempt in container.get("attempts", [])]
             for name in (entry.get("logStreamName") for entry in [*attempts, container.get("container", {})]):
                 if name:
-                    self._streams.setdefault(name, _Stream(node, name))
+                    self._streams.setdefault(name, (node, LogStream(self._group, name)))
 
-    def _read(self, stream: _Stream) -> Iterator[LogLine]:
-        """What a stream has since the last time: pages until the token stays the same; an empty page alone is no end."""
-        while True:
-            body: dict[str, Any] = {"logGroupName": self._group, "logStreamName": stream.name, "startFromHead": True}
-            if self._since is not None:
-                body["startTime"] = int(self._since * 1000)
-            if stream.token is not None:
-                body["nextToken"] = stream.token
-            try:
-                page = self._aws.call("logs", "get_log_events", body, watching=True)
-            except NotFoundError:  # the container has said nothing yet
-                return
-            for event in page["events"]:
-                moment = event["timestamp"] / 1000
-                if self._since is None or moment >= self._since:
-                    yield from (LogLine(moment, stream.node, text) for text in event["message"].split("\n"))
-            if page["nextForwardToken"] == stream.token:
-                return
-            stream.token = page["nextForwardToken"]
+    def _read(self, node: int, stream: LogStream) -> Iterator[LogLine]:
+        for event in stream.read_new(self._aws, self._since):
+            yield from (LogLine(event.time, node, text) for text in event.message.split("\n"))

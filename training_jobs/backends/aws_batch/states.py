@@ -1,4 +1,4 @@
-"""What AWS Batch says of a job, in our words: one table of its states, one of its reasons. Pure."""
+"""Translate a Batch job's states and reasons into gpuyard's: one table of each. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 from ...state import Outcome, Reason, State, classify
 from ..base import ServiceStatus
 
+__all__ = ["CANCELLED", "OVERTIME", "is_overtime", "status_of"]
+
 CANCELLED = "gpuyard: cancelled"
-"""The reason with which a job is terminated on request."""
+"""The reason given to TerminateJob when a user cancels a job."""
 OVERTIME = "gpuyard: timeout over all attempts at the service"
-"""The reason with which a job is terminated that Batch's own limit, one for each attempt, lets run on."""
+"""The reason given to TerminateJob when all attempts together exceed the time limit; Batch itself limits each attempt alone."""
 
 _OUT_OF_TIME = 124
-"""With which launch ends a job whose attempts used up its time together: it counts by the minute, and rather too much."""
+"""Launch's exit code when the attempts together used up the time. It counts by the minute and rounds up."""
 _COUNTED_S = 60
 
 _STATES = {
@@ -39,19 +41,21 @@ _REASONS: tuple[tuple[str, Reason], ...] = (
     ("cannotstartcontainer", Reason.USER_ERROR),
     ("outofmemory", Reason.USER_ERROR),
 )
-"""By what a job's reasons contain, whatever its exit code; the first that fits."""
+"""Texts in Batch's reasons, in lower case. The first that is found decides, whatever the exit code."""
+
+_Entry = Mapping[str, Any]  # a job or an attempt of DescribeJobs
 
 
-def status_of(job: Mapping[str, Any], *, spot: bool, console_url: str) -> ServiceStatus:
-    """The state of a job as DescribeJobs tells it."""
+def status_of(job: _Entry, *, spot: bool, console_url: str) -> ServiceStatus:
+    """Return the status of a job that DescribeJobs returned."""
     state = _STATES.get(job["status"], State.UNKNOWN)
     attempts = job.get("attempts") or []
-    if state is State.PENDING and attempts:  # it has run: no wait for its first nodes, and no queue_timeout's business
+    if state is State.PENDING and attempts:  # it has run before, so queue_timeout does not apply
         state = State.RECOVERING
-    outcome = _end(job, attempts, spot) if state is State.FAILED else Outcome(state, None, 0 if state is State.SUCCEEDED else None)
+    outcome = _failed(job, attempts, spot) if state is State.FAILED else Outcome(state, None, 0 if state is State.SUCCEEDED else None)
     started = [moment for moment in (*(attempt.get("startedAt") for attempt in attempts), job.get("startedAt")) if moment]
     stopped = job.get("stoppedAt")
-    before = [_graded(attempt, spot).reason for attempt in (attempts[:-1] if outcome.state.ended else attempts)]
+    earlier = [_attempt_outcome(attempt, spot).reason for attempt in (attempts[:-1] if outcome.state.ended else attempts)]
     return ServiceStatus(
         outcome.state,
         outcome.reason,
@@ -60,65 +64,66 @@ def status_of(job: Mapping[str, Any], *, spot: bool, console_url: str) -> Servic
         stopped / 1000 if stopped and outcome.state.ended else None,
         _detail(job, state),
         console_url,
-        tuple(reason for reason in before if reason is not None),
+        tuple(reason for reason in earlier if reason is not None),
     )
 
 
-def is_overtime(job: Mapping[str, Any], now: float) -> bool:
-    """Whether the attempts of a job that still runs took longer together than one may."""
+def is_overtime(job: _Entry, now: float) -> bool:
+    """Return whether the attempts of a running job together exceed the time limit of one. `now` is Unix time."""
     limit, attempts = (job.get("timeout") or {}).get("attemptDurationSeconds"), job.get("attempts") or []
     if job["status"] != "RUNNING" or not limit or not attempts or not job.get("startedAt"):
         return False
     return bool(_ran_ms(attempts) + now * 1000 - job["startedAt"] > limit * 1000)
 
 
-def _ran_ms(attempts: Sequence[Mapping[str, Any]]) -> float:
-    """For how long attempts that ended held their machines; one whose machine was lost before it started held none."""
+def _ran_ms(attempts: Sequence[_Entry]) -> float:
+    """Return how long ended attempts ran together, in ms. An attempt whose machine was lost before its start has no times."""
     times = [(attempt.get("startedAt"), attempt.get("stoppedAt")) for attempt in attempts]
     return float(sum(stopped - started for started, stopped in times if started is not None and stopped is not None))
 
 
-def _end(job: Mapping[str, Any], attempts: list[Mapping[str, Any]], spot: bool) -> Outcome:
-    """How a failed job ended: on request, by the service's doing, or as its last attempt did."""
-    last: Mapping[str, Any] = attempts[-1] if attempts else {"container": job.get("container")}
-    said = job.get("statusReason") or ""
+def _failed(job: _Entry, attempts: Sequence[_Entry], spot: bool) -> Outcome:
+    """Return the outcome of a failed job: cancelled, out of time, or that of its last attempt."""
+    last: _Entry = attempts[-1] if attempts else {"container": job.get("container")}
+    job_reason = job.get("statusReason") or ""
     code = (last.get("container") or {}).get("exitCode")
-    if said.startswith(CANCELLED):
-        return Outcome(State.CANCELLED, None, code)
-    if said.startswith(OVERTIME) or not job.get("isTerminated"):
-        found = _graded({**last, "statusReason": f"{said} {last.get('statusReason') or ''}"}, spot)
-        limit_s = (job.get("timeout") or {}).get("attemptDurationSeconds", math.inf)
-        if code == _OUT_OF_TIME and len(attempts) > 1 and _ran_ms(attempts) > (limit_s - _COUNTED_S * len(attempts)) * 1000:
-            found = Outcome(State.FAILED, Reason.TIMEOUT, None)
-        if found.reason is Reason.TIMEOUT and job.get("tags", {}).get("limit") == Reason.COST:
-            return Outcome(State.FAILED, Reason.COST, None)
-        return found
-    return Outcome(State.CANCELLED, None, code)  # by somebody, at the service itself
+    cancelled = Outcome(State.CANCELLED, None, code)
+    if job_reason.startswith(CANCELLED):
+        return cancelled
+    if job.get("isTerminated") and not job_reason.startswith(OVERTIME):  # by somebody else, in AWS's own tools
+        return cancelled
+    outcome = _attempt_outcome({**last, "statusReason": f"{job_reason} {last.get('statusReason') or ''}"}, spot)
+    limit_s = (job.get("timeout") or {}).get("attemptDurationSeconds", math.inf)
+    if code == _OUT_OF_TIME and len(attempts) > 1 and _ran_ms(attempts) > (limit_s - _COUNTED_S * len(attempts)) * 1000:
+        outcome = Outcome(State.FAILED, Reason.TIMEOUT, None)
+    if outcome.reason is Reason.TIMEOUT and job.get("tags", {}).get("limit") == Reason.COST:
+        return Outcome(State.FAILED, Reason.COST, None)
+    return outcome
 
 
-def _graded(attempt: Mapping[str, Any], spot: bool) -> Outcome:
-    """How one attempt ended: by the table of reasons, or by its main node's exit code."""
+def _attempt_outcome(attempt: _Entry, spot: bool) -> Outcome:
+    """Return the outcome of one attempt, from the table of reasons or its main node's exit code."""
     container = attempt.get("container") or {}
     code = container.get("exitCode")
-    said = " ".join(str(text) for text in (attempt.get("statusReason"), container.get("reason")) if text).lower()
+    reasons = " ".join(str(text) for text in (attempt.get("statusReason"), container.get("reason")) if text).lower()
     for text, reason in _REASONS:
-        if text in said:
+        if text in reasons:
             return Outcome(State.FAILED, reason, None if reason is Reason.TIMEOUT else code)
-    if "host ec2" in said:
+    if "host ec2" in reasons:
         return Outcome(State.STOPPED, Reason.PREEMPTED, code) if spot else classify([None])
-    if code == 0:  # the service calls it failed all the same: not a success, and not the script's doing
+    if code == 0:  # Batch reports a failure although the script succeeded
         return Outcome(State.FAILED, Reason.INFRA, code)
     return classify([code])
 
 
-def _detail(job: Mapping[str, Any], state: State) -> str | None:
-    said, tried = job.get("statusReason"), len(job.get("attempts", []))
+def _detail(job: _Entry, state: State) -> str | None:
+    reason, attempts = job.get("statusReason"), job.get("attempts") or []
     if state is State.UNKNOWN:
-        return f"AWS Batch calls it {job['status']}, which this version does not know" + (f": {said}" if said else "")
+        return f"AWS Batch reports {job['status']}, a state that this version of gpuyard does not know" + (f": {reason}" if reason else "")
     if state in {State.PENDING, State.RECOVERING}:
-        begun = f"attempt {tried + 1} at the service: " if tried else ""
-        return f"{begun}{job['status']}" + (f": {said}" if said else "")
-    if state is State.FAILED and job.get("attempts"):
-        reason = (job["attempts"][-1].get("container") or {}).get("reason")
-        return f"{said}: {reason}" if reason else said
-    return said if state is State.FAILED else None
+        attempt = f"attempt {len(attempts) + 1} at the service: " if attempts else ""
+        return f"{attempt}{job['status']}" + (f": {reason}" if reason else "")
+    if state is State.FAILED and attempts:
+        container_reason = (attempts[-1].get("container") or {}).get("reason")
+        return f"{reason}: {container_reason}" if container_reason else reason
+    return reason if state is State.FAILED else None

@@ -1,53 +1,61 @@
-"""The service `azureml`: a command job of Azure Machine Learning for each submission, on a cluster of the workspace."""
+"""The service `azureml`: one command job of Azure Machine Learning for each submission, on a compute cluster of the workspace."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ...clouds.azure import AzureClients, azure_clients, error_code
-from ...errors import ConflictError, GpuyardError, NotFoundError
+from ...clouds import Json
+from ...clouds.azure import AzureClients, azure_clients
+from ...clouds.azure_errors import error_code
+from ...errors import GpuyardError, NotFoundError
 from ...run import Run
 from ...state import State
 from ...target import AzureMlTarget
-from ..base import Capacity, LogLine, Request, ServiceStatus, container_image
-from ..node_results import exit_codes, starts
-from .logs import beyond_the_end, lines
-from .request import ARM, arm_url, body_of, environment_of, name_of, workspace_of
+from ..base import Capacity, LogLine, Request, ServiceStatus, container_image, require_same_run
+from ..node_results import count_starts, node_exit_codes
+from .logs import LogReader
+from .request import ARM, arm_url, environment_of, job_name, request_body, workspace_id
 from .states import ENDED, status_of
 
+if TYPE_CHECKING:
+    from azure.core.rest import HttpResponse
+
+__all__ = ["AzureMLBackend"]
+
 _HISTORY_AUDIENCE = "https://ml.azure.com"
-_AT_ONCE = 100  # runs in one call of the run history
-_registered: set[str] = set()  # environments that this process has written: the same again would say nothing new
-_histories: dict[str, str] = {}  # workspace -> where its run history is
+_PER_CALL = 100  # runs in one call of the run history
+_HAS_RUN = {*ENDED, "Running", "Finalizing", "CancelRequested"}
+_registered: set[str] = set()  # environments that this process has written: writing one again changes nothing
+_histories: dict[str, str] = {}  # workspace -> URL of its run history
 
 
 class AzureMLBackend:
-    """Jobs of one target (see backends/base.py for what each method promises).
+    """Command jobs of one pool (backends/base.py describes the methods).
 
-    The name of a job is the run's and the caller's to choose, so a call that is made twice starts it once.
+    The caller chooses a job's name, which is derived from the run, so a call that is repeated starts one job.
     """
 
     poll_s = 5.0
 
     def __init__(self, target: AzureMlTarget, *, azure: AzureClients | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
         self._target, self._azure, self._sleep = target, azure or azure_clients(), sleep
-        self._workspace = workspace_of(target)
+        self._workspace = workspace_id(target)
 
     def request(self, run: Run) -> list[Request]:
-        """The environment, and the job."""
-        body = body_of(run, self._target)
+        """Return the environment of the image, and the job."""
+        body = request_body(run, self._target)
         resource, environment = environment_of(container_image(run), self._target)
         return [
             Request(f"PUT {resource}", environment),
-            Request(f"PUT {self._job(name_of(run, self._target))}", body),
+            Request(f"PUT {self._job(job_name(run, self._target))}", body),
         ]
 
     def submit(self, run: Run) -> str:
-        """Write it under its name; what is there under it is this submission's own: a call's whose answer was lost, or a quicker one's."""
-        name = name_of(run, self._target)
+        """Create the job. A job of this name is this submission's own: its answer was lost, or another submit was faster."""
+        name = job_name(run, self._target)
         environment, job = self.request(run)
         if environment.operation not in _registered:
             self._put(environment)
@@ -55,156 +63,150 @@ class AzureMLBackend:
         try:
             self._put(job)
         except GpuyardError as error:
-            # The service lets a job's tags be changed and nothing else: a job that differs was submitted by another version of gpuyard.
-            if getattr(error.__cause__, "status_code", None) not in {400, 409} or self.find(run) is None:
+            # Only a job's tags can be changed: one that differs in something else was submitted by another version of gpuyard.
+            if _http_status(error) not in {400, 409} or self.find(run) is None:
                 raise
         return name
 
     def find(self, run: Run) -> str | None:
-        """The name is deterministic: it is there or it is not. Raises ConflictError when it is not this run's."""
-        name = name_of(run, self._target)
-        job = self._described(name)
+        """Find the job by its deterministic name. Raises ConflictError when it is another run's."""
+        name = job_name(run, self._target)
+        job = self._get(name)
         if job is None:
             return None
-        if _variables(job).get("GPUYARD_RUN_URL") != run.url:
-            raise ConflictError(f"the job {name} is there and is not run {run.id}'s; use another request key")
+        require_same_run(run, name, _variables(job["properties"]))
         return name
 
     def status(self, service_id: str) -> ServiceStatus:
-        """A look at the job, and once it has run one at its history; at the end of one that failed, also what its nodes left."""
-        job = self._described(service_id)
+        """Get the job and, once it has run, its run history; for one that failed, also read the exit codes that its nodes wrote."""
+        job = self._get(service_id)
         if job is None:
-            return ServiceStatus(State.UNKNOWN, detail=f"Azure ML knows no job {service_id}")
-        properties, word = job["properties"], str(job["properties"].get("status", ""))
-        begun = self._starts(job) if self._target.spot else 0
-        run = self._run(service_id) if begun or word in ENDED or word in {"Running", "Finalizing", "CancelRequested"} else {}
-        status = self._status(word, run, properties, service_id, begun)
-        return replace(status, detail=f"{status.detail}{self._why_it_waits()}") if word == "Queued" else status
+            return ServiceStatus(State.UNKNOWN, detail=f"Azure ML has no job {service_id}")
+        properties, status = job["properties"], str(job["properties"].get("status", ""))
+        starts = count_starts(_variables(properties)) if self._target.spot else 0
+        run = self._run(service_id) if starts or status in _HAS_RUN else {}
+        found = self._status(status, run, properties, service_id, starts)
+        return replace(found, detail=f"{found.detail}{self._allocation_error()}") if status == "Queued" else found
 
-    def _why_it_waits(self) -> str:
-        """What the cluster met when it asked for nodes: quota and lack of machines are no end of a job, it goes on waiting."""
+    def _allocation_error(self) -> str:
+        """Return the cluster's last error, as the end of a detail. A job goes on waiting after a lack of quota or machines."""
         try:
             errors = self._cluster().get("errors") or []
-        except GpuyardError:  # it may wait all the same
+        except GpuyardError:  # the job's own status is still right
             return ""
-        told = [each.get("error") or each for each in errors]
-        return "".join(f"; {each.get('code', '')}: {' '.join(str(each.get('message', '')).split())[:200]}" for each in told[:1])
+        if not errors:
+            return ""
+        error = errors[0].get("error") or errors[0]
+        return f"; {error.get('code', '')}: {' '.join(str(error.get('message', '')).split())[:200]}"
 
     def statuses(self, service_ids: Sequence[str]) -> Mapping[str, ServiceStatus]:
-        """One call of the run history for a hundred jobs; what it does not tell of is looked at by itself."""
+        """Read the run history of 100 jobs in a call, and get one by one those that it does not decide."""
         found: dict[str, ServiceStatus] = {}
-        for first in range(0, len(service_ids), _AT_ONCE):
-            some = service_ids[first : first + _AT_ONCE]
-            body = {"requests": {each: {"runId": each, "selectRunMetadata": True} for each in some}}
-            told = self._history("POST", "/batchrundata", body).json().get("successfulResults") or {}
-            runs = {each: (told.get(each) or {}).get("runMetadata") or {} for each in some}
-            for each, run in runs.items():
-                word = str(run.get("status", ""))
-                known = word and word not in ENDED and not self._target.spot  # how it ended is told by the job too
-                found[each] = self._status(word, run, {}, each, 0) if known else self.status(each)
+        for first in range(0, len(service_ids), _PER_CALL):
+            page = service_ids[first : first + _PER_CALL]
+            body = {"requests": {each: {"runId": each, "selectRunMetadata": True} for each in page}}
+            results = self._history("POST", "/batchrundata", body).json().get("successfulResults") or {}
+            for each in page:
+                run = (results.get(each) or {}).get("runMetadata") or {}
+                status = str(run.get("status", ""))
+                decided = status and status not in ENDED and not self._target.spot  # how a job ended, only the job itself has
+                found[each] = self._status(status, run, {}, each, 0) if decided else self.status(each)
         return found
 
-    def _status(self, word: str, run: Mapping[str, Any], properties: Mapping[str, Any], name: str, begun: int) -> ServiceStatus:
-        variables = properties.get("environmentVariables") or {}
+    def _status(self, status: str, run: Json, properties: Json, name: str, starts: int) -> ServiceStatus:
         nodes = int((properties.get("resources") or {}).get("instanceCount") or 1)
-
-        def left() -> list[int | None]:
-            return exit_codes(variables.get("GPUYARD_RUN_URL", ""), variables.get("GPUYARD_SUBMISSION", ""), nodes)
-
-        return status_of(word, run, properties, left, begun, self._console(name))
+        return status_of(status, run, properties, lambda: node_exit_codes(_variables(properties), nodes), starts, self._console(name))
 
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
-        """The nodes' files, merged by the times that launch wrote into them."""
+        """Read the nodes' log files, merged by the times that launch writes before each line."""
 
-        def details() -> Mapping[str, Any]:
-            return self._run(service_id, "/details")
+        def ended(details: Json) -> bool:
+            return details.get("status") in ENDED or (not details and self._get(service_id) is None)
 
-        def over(told: Mapping[str, Any]) -> bool:
-            return told.get("status") in ENDED or (not told and self._described(service_id) is None)
+        reader = LogReader(lambda: self._run(service_id, "/details"), self._read_from, node=node, since=since)
+        yield from reader.lines(follow, ended, lambda: self._sleep(self.poll_s))
 
-        yield from lines(
-            details, self._fetch, node=node, since=since,
-            over=over if follow else None, pause=lambda: self._sleep(self.poll_s),
-        )  # fmt: skip
-
-    def _fetch(self, url: str, offset: int) -> bytes:
+    def _read_from(self, url: str, offset: int) -> bytes:
+        """Return a log file's content from an offset on; nothing where there is none yet."""
+        headers = {"Range": f"bytes={offset}-", "x-ms-version": "2021-08-06"}
         try:
-            answer = self._azure.call(
-                "GET", url, audience=None, watching=True, headers={"Range": f"bytes={offset}-", "x-ms-version": "2021-08-06"}
-            )
-            return bytes(answer.read()) if answer.status_code == 206 or not offset else bytes(answer.read())[offset:]
+            answer = self._azure.call("GET", url, audience=None, job_may_run=True, headers=headers)
+            return answer.read() if answer.status_code == 206 or not offset else answer.read()[offset:]
         except GpuyardError as error:
-            if beyond_the_end(error):
+            if _http_status(error) in {404, 416}:  # no file yet, or nothing after the offset
                 return b""
             raise
 
     def cancel(self, service_id: str) -> None:
-        """Ask for the end: the nodes are told, and the job ends later. One that has ended refuses, and that is all right."""
+        """Ask for cancellation: the nodes get SIGTERM and the job ends later. Azure ML refuses it for one that has ended; no error."""
         try:
-            self._azure.call("POST", arm_url(f"{self._job(service_id)}/cancel"), audience=ARM, watching=True)
+            self._azure.call("POST", arm_url(f"{self._job(service_id)}/cancel"), audience=ARM, job_may_run=True)
         except NotFoundError:
             return
         except GpuyardError as error:
-            if getattr(error.__cause__, "status_code", None) not in {400, 409}:
+            if _http_status(error) not in {400, 409}:
                 raise
-            job = self._described(service_id)
+            job = self._get(service_id)
             if job is not None and job["properties"].get("status") not in {*ENDED, "CancelRequested"}:
                 raise
 
     def capacity(self) -> Capacity:
-        """What the cluster says of its nodes; how many jobs wait it does not."""
+        """Return the cluster's nodes and how many are idle. Azure ML does not report how many jobs wait."""
         properties = self._cluster()
         counts = properties.get("nodeStateCounts") or {}
-        taken = sum(int(counts.get(f"{word}NodeCount") or 0) for word in ("running", "preparing", "unusable", "leaving"))
+        used = sum(int(counts.get(f"{state}NodeCount") or 0) for state in ("running", "preparing", "unusable", "leaving"))
         nodes = int((properties.get("scaleSettings") or {}).get("maxNodeCount") or self._target.max_nodes)
-        return Capacity(nodes, max(nodes - taken, 0), 0)
+        return Capacity(nodes, max(nodes - used, 0), 0)
 
-    def _cluster(self) -> dict[str, Any]:
-        found = self._azure.call("GET", arm_url(f"{self._workspace}/computes/{self._target.compute}"), audience=ARM, watching=True).json()
-        return found["properties"].get("properties") or {}
+    def _cluster(self) -> Json:
+        cluster: Json = self._arm(f"{self._workspace}/computes/{self._target.compute}")
+        return cluster["properties"].get("properties") or {}
 
     def ready(self) -> None:
-        """Nothing to ask: the call that makes a job tells, and its name makes it safe to have written the job down before."""
+        """Check nothing: the PUT of a job itself reports what is wrong, and its unique name makes a retry safe."""
 
     def _put(self, request: Request) -> None:
         verb, resource = request.operation.split(" ", 1)
         self._azure.call(verb, arm_url(resource), request.body, audience=ARM)
 
+    def _arm(self, resource: str) -> Json:
+        found: Json = self._azure.call("GET", arm_url(resource), audience=ARM, job_may_run=True).json()
+        return found
+
     def _job(self, name: str) -> str:
         return f"{self._workspace}/jobs/{name}"
 
-    def _described(self, name: str) -> dict[str, Any] | None:
+    def _get(self, name: str) -> Json | None:
         try:
-            found: dict[str, Any] = self._azure.call("GET", arm_url(self._job(name)), audience=ARM, watching=True).json()
+            return self._arm(self._job(name))
         except NotFoundError as error:
             if error_code(error.__cause__) in {"ResourceGroupNotFound", "SubscriptionNotFound"}:
                 raise
             return None
-        return found
 
-    def _starts(self, job: Mapping[str, Any]) -> int:
-        variables = _variables(job)
-        return starts(variables.get("GPUYARD_RUN_URL", ""), variables.get("GPUYARD_FIRST_ATTEMPT", ""))
-
-    def _run(self, name: str, more: str = "") -> dict[str, Any]:
-        """What the run history tells; nothing for a job that it has not heard of yet."""
+    def _run(self, name: str, part: str = "") -> Json:
+        """Return a job's entry in the run history; empty for a job that is not there yet."""
         try:
-            found: dict[str, Any] = self._history("GET", f"/runs/{name}{more}").json()
+            found: Json = self._history("GET", f"/runs/{name}{part}").json()
         except NotFoundError:
             return {}
         return found
 
-    def _history(self, verb: str, path: str, body: Any = None) -> Any:
+    def _history(self, verb: str, path: str, body: Json | None = None) -> HttpResponse:
         if self._workspace not in _histories:
-            workspace = self._azure.call("GET", arm_url(self._workspace), audience=ARM, watching=True).json()
-            services = self._azure.call("GET", workspace["properties"]["discoveryUrl"], audience=None, watching=True).json()
+            workspace = self._arm(self._workspace)
+            services = self._azure.call("GET", workspace["properties"]["discoveryUrl"], audience=None, job_may_run=True).json()
             _histories[self._workspace] = services["history"].rstrip("/")
         url = f"{_histories[self._workspace]}/history/v1.0{self._workspace}{path}"
-        return self._azure.call(verb, url, body, audience=_HISTORY_AUDIENCE, watching=True)
+        return self._azure.call(verb, url, body, audience=_HISTORY_AUDIENCE, job_may_run=True)
 
     def _console(self, name: str) -> str:
         return f"https://ml.azure.com/runs/{name}?wsid={self._workspace}"
 
 
-def _variables(job: Mapping[str, Any]) -> dict[str, str]:
-    return dict(job["properties"].get("environmentVariables") or {})
+def _variables(properties: Json) -> dict[str, str]:
+    return dict(properties.get("environmentVariables") or {})
+
+
+def _http_status(error: GpuyardError) -> int | None:
+    return getattr(error.__cause__, "status_code", None)

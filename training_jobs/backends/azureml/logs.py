@@ -1,74 +1,76 @@
-"""The output of a job's nodes: text files of the run history, one for each node, read from where the last look ended.
+"""Read the output of a job's nodes: text files of the run history, one for each node, from where the last look stopped.
 
-The files say no times, so launch writes one before each line (launch/stamp.py); it is taken off here. Their URLs are signed for
-whoever holds them: they are asked for anew at each look, and shown or kept nowhere.
+The files have no times, so launch writes one before each line (launch/timestamps.py), which is removed here. The files' URLs are
+signed, so whoever has one can read the file: they are requested again for each look, and never shown or stored.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
 
-from ...errors import GpuyardError
+from ...clouds import Json
 from ..base import LogLine
-from .states import unix
+from ..log_follow import follow_lines
+from .states import unix_time
+
+__all__ = ["LogReader"]
 
 _FILE = re.compile(r"user_logs/std_log(?:_process_(\d+))?\.txt")
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z) (.*)", re.DOTALL)
-_QUIET_LOOKS = 2  # after the end: the files take lines in with a delay
 
-Fetch = Callable[[str, int], bytes]
-"""(signed URL, offset) to what is there from then on."""
+ReadFrom = Callable[[str, int], bytes]
+"""(signed URL, offset) to the file's content from there on."""
 
 
-def lines(
-    details: Callable[[], Mapping[str, Any]], fetch: Fetch, *, node: int | None, since: float | None,
-    over: Callable[[Mapping[str, Any]], bool] | None, pause: Callable[[], None],
-) -> Iterator[LogLine]:  # fmt: skip
-    """Lines in order of time within each look. `over`: whether the job has ended, while it is followed; None = one look."""
-    readers: dict[str, _Reader] = {}
-    quiet = 0
-    while True:
-        told = details()  # asked first: what was said before the end is read below
-        ended = over is None or over(told)
+class LogReader:
+    """The log files of one job. `details` returns the job's entry in the run history, with the files' URLs."""
+
+    def __init__(self, details: Callable[[], Json], read_from: ReadFrom, *, node: int | None, since: float | None) -> None:
+        self._details, self._read_from, self._node, self._since = details, read_from, node, since
+        self._files: dict[str, _File] = {}
+
+    def lines(self, follow: bool, ended: Callable[[Json], bool], pause: Callable[[], None]) -> Iterator[LogLine]:
+        """Yield all lines so far, and with `follow` those that come until `ended(details)` returns true."""
+
+        def look() -> tuple[list[LogLine], bool]:
+            details = self._details()
+            job_ended = not follow or ended(details)  # before the read, which then finds every line from before the end
+            return self._read_new(details, with_last=job_ended), job_ended
+
+        lines = follow_lines(look, follow=follow, pause=pause)
+        return (line for line in lines if self._since is None or line.time >= self._since)
+
+    def _read_new(self, details: Json, *, with_last: bool) -> list[LogLine]:
         fresh: list[LogLine] = []
-        for name, url in sorted((told.get("logFiles") or {}).items()):
-            file = _FILE.fullmatch(name)
-            rank = int(file[1] or 0) if file else None
-            if rank is not None and node in (None, rank):
-                reader = readers.setdefault(name, _Reader(rank, unix(told.get("startTimeUtc")) or 0.0))
-                fresh += reader.read(fetch, url, whole=ended)
-        yield from sorted((line for line in fresh if since is None or line.time >= since), key=lambda line: (line.time, line.node))
-        quiet = 0 if fresh else quiet + 1
-        if over is None or (ended and quiet >= _QUIET_LOOKS):
-            return
-        pause()
+        for name, url in sorted((details.get("logFiles") or {}).items()):
+            match = _FILE.fullmatch(name)
+            rank = int(match[1] or 0) if match else None
+            if rank is not None and self._node in (None, rank):
+                file = self._files.setdefault(name, _File(rank, unix_time(details.get("startTimeUtc")) or 0.0))
+                fresh += file.read_new(self._read_from, url, with_last=with_last)
+        return fresh
 
 
-class _Reader:
-    """One file. A line that is not whole yet waits for its end."""
+class _File:
+    """One node's file. A last line without a line break is kept until the break comes."""
 
-    def __init__(self, node: int, began: float) -> None:
-        self._node, self._offset, self._rest, self._time = node, 0, b"", began
+    def __init__(self, node: int, started: float) -> None:
+        self._node, self._offset, self._rest, self._time = node, 0, b"", started
 
-    def read(self, fetch: Fetch, url: str, *, whole: bool) -> list[LogLine]:
-        data = fetch(url, self._offset)
+    def read_new(self, read_from: ReadFrom, url: str, *, with_last: bool) -> list[LogLine]:
+        """Return the new lines; `with_last`: also a last line without a line break."""
+        data = read_from(url, self._offset)
         self._offset += len(data)
         *found, self._rest = (self._rest + data).split(b"\n")
-        if whole and self._rest:
+        if with_last and self._rest:
             found, self._rest = [*found, self._rest], b""
         return [self._line(text.decode("utf-8", "replace").rstrip("\r")) for text in found]
 
     def _line(self, text: str) -> LogLine:
-        """What has no time of its own was said with what came before it."""
+        """Return a line with its own time, or with that of the line before it."""
         stamped = _STAMP.fullmatch(text)
         if stamped:
             self._time, text = datetime.fromisoformat(stamped[1]).timestamp(), stamped[2]
         return LogLine(self._time, self._node, text)
-
-
-def beyond_the_end(error: GpuyardError) -> bool:
-    """Whether nothing came since the last look, or the file is not there yet."""
-    return getattr(error.__cause__, "status_code", None) in {404, 416}

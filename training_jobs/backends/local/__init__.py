@@ -1,6 +1,6 @@
 """The service `local`: a queue over the nodes of a pool on this machine, without a daemon.
 
-Whoever submits, waits or asks for a status recovers what a crash left and starts what can start.
+Every submit, status and wait recovers what a crash left behind and starts the jobs for which nodes are free.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 from ...run import Run
 from ...state import Reason, State
 from ...target import LocalTarget
 from ..base import Capacity, LogLine, Request, ServiceStatus, read_bootstrap, run_variables
+from .files import JobEntry
 from .pool import Pool
+
+__all__ = ["GRACE_S", "LocalBackend"]
 
 GRACE_S = 30  # between SIGTERM and SIGKILL
 
 
 class LocalBackend:
-    """Jobs on a local pool (see backends/base.py for what each method promises)."""
+    """Jobs of one local pool (backends/base.py describes the methods)."""
 
     poll_s = 0.2
 
@@ -29,7 +33,7 @@ class LocalBackend:
         self._pool = Pool(Path(target.pool_dir))
 
     def request(self, run: Run) -> list[Request]:
-        """One entry of the pool's queue."""
+        """Return one entry of the pool's queue."""
         body = {
             "run_id": run.id,
             "nodes": run.spec.nodes,
@@ -43,33 +47,35 @@ class LocalBackend:
         return [Request("enqueue", {"job": run.name, **body})]
 
     def submit(self, run: Run) -> str:
-        """Put it into the queue, once."""
+        """Add the job to the queue, once."""
         body = dict(self.request(run)[0].body)
-        name, patience = body.pop("job"), body.pop("queue_timeout_s")
+        name, queue_timeout = body.pop("job"), body.pop("queue_timeout_s")
         now = time.time()
-        expires = now + patience if patience is not None else None
-        self._pool.enqueue(name, {**body, "submitted_at": now, "expires_at": expires, "started_at": None})
+        expires = now + queue_timeout if queue_timeout is not None else None
+        entry = {**body, "submitted_at": now, "expires_at": expires, "started_at": None}
+        self._pool.enqueue(name, cast(JobEntry, entry))
         return str(name)
 
     def find(self, run: Run) -> str | None:
-        """The name is deterministic: it is there or it is not."""
+        """Find the job by its deterministic name."""
         return run.name if self._pool.job(run.name) is not None else None
 
     def status(self, service_id: str) -> ServiceStatus:
-        """Recovers and starts what can start, then reads."""
-        self._pool.settle()
+        """Recover what a crash left behind, start waiting jobs, then read the job's entry."""
+        self._pool.refresh()
         job = self._pool.job(service_id)
         if job is None:
-            return ServiceStatus(State.FAILED, Reason.INFRA, detail="the pool was made anew since")
+            return ServiceStatus(State.FAILED, Reason.INFRA, detail="the pool was recreated after the job was submitted")
         detail = job.get("detail")
         if job["state"] == State.PENDING and self._pool.holds_nodes(service_id, job["run_id"]):
-            detail = "nodes taken, starting"
+            detail = "nodes allocated, starting"
         elif job["state"] == State.PENDING:
             capacity = self.capacity()
-            detail = f"nodes {capacity.free} of {capacity.nodes} free, wants {job['nodes']}; {capacity.waiting} waiting"
+            detail = f"nodes {capacity.free} of {capacity.nodes} free, needs {job['nodes']}; {capacity.waiting} waiting"
+        reason = job.get("reason")
         return ServiceStatus(
             State(job["state"]),
-            Reason(job["reason"]) if job.get("reason") else None,
+            Reason(reason) if reason else None,
             job.get("exit_code"),
             job.get("started_at"),
             job.get("ended_at"),
@@ -77,59 +83,59 @@ class LocalBackend:
         )
 
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
-        """The nodes' log files, merged by time."""
+        """Read the nodes' log files, merged by time."""
         directory = self._pool.job_dir(service_id)
-        places: dict[Path, int] = {}
+        offsets: dict[Path, int] = {}
         while True:
             job = self._pool.job(service_id)
             ended = job is None or bool(job.get("ended_at"))
             wanted = [node] if node is not None else range(job["nodes"] if job else 0)
-            fresh = [list(_new_lines(directory / f"node-{rank}.log", rank, places)) for rank in wanted]
+            fresh = [list(_read_new(directory / f"node-{rank}.log", rank, offsets)) for rank in wanted]
             for line in heapq.merge(*fresh, key=lambda entry: entry.time):
                 if since is None or line.time >= since:
                     yield line
             if not follow or ended:
                 return
-            self._pool.settle()
+            self._pool.refresh()
             time.sleep(self.poll_s)
 
     def cancel(self, service_id: str) -> None:
-        """End it where it waits, or have its supervisor end it, and wait until nothing is left."""
+        """Remove the job from the queue, or have its supervisor stop it and wait until no process is left."""
         job = self._pool.job(service_id)
-        if job is None or self._pool.end_pending(service_id, state="CANCELLED"):
+        if job is None or self._pool.cancel_waiting(service_id):
             return
-        (self._pool.job_dir(service_id) / "cancel").touch()
+        self._pool.request_cancel(service_id)
         deadline = time.monotonic() + job["grace_s"] + 15
         while time.monotonic() < deadline:
-            self._pool.settle()
+            self._pool.refresh()
             job = self._pool.job(service_id)
             if job is None or job.get("ended_at"):
                 return
             time.sleep(0.1)
 
     def capacity(self) -> Capacity:
-        """Nodes that no lease holds, and jobs in the queue."""
-        return Capacity(len(self._pool.nodes()), len(self._pool.free()), len(self._pool.tickets()))
+        """Return the nodes, those that no lease holds, and the number of jobs in the queue."""
+        return Capacity(len(self._pool.nodes()), len(self._pool.free_nodes()), len(self._pool.tickets()))
 
     def ready(self) -> None:
-        """The pool is there."""
+        """Check that the pool exists. Raises NotFoundError."""
         self._pool.nodes()
 
 
-def _new_lines(log: Path, node: int, places: dict[Path, int]) -> Iterator[LogLine]:
-    """Whole lines written since the last call."""
+def _read_new(log: Path, node: int, offsets: dict[Path, int]) -> Iterator[LogLine]:
+    """Yield the complete lines written since the last call."""
     try:
         with log.open("rb") as file:
-            file.seek(places.get(log, 0))
+            file.seek(offsets.get(log, 0))
             data = file.read()
     except FileNotFoundError:
         return
-    whole = data[: data.rfind(b"\n") + 1]
-    places[log] = places.get(log, 0) + len(whole)
-    for raw in whole.decode("utf-8", "replace").split("\n")[:-1]:
+    complete = data[: data.rfind(b"\n") + 1]
+    offsets[log] = offsets.get(log, 0) + len(complete)
+    for raw in complete.decode("utf-8", "replace").split("\n")[:-1]:
         stamp, _, text = raw.partition(" ")
         try:
             moment = datetime.fromisoformat(stamp).timestamp()
-        except ValueError:  # a line torn by a full disk
+        except ValueError:  # a full disk cut the line
             continue
         yield LogLine(moment, node, text)

@@ -1,25 +1,71 @@
-"""What lies in a pool's directory: JSON objects that are replaced as a whole, and places in the queue."""
+"""The files of a pool's directory: their JSON shapes, atomic writes, and the names of queue entries."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from ...errors import LostSightError
 
+__all__ = ["JobEntry", "Lease", "PoolNode", "Ticket", "read_json", "write_json"]
+
+
+class PoolNode(TypedDict):
+    """One node of pool.json (docs/local-pool.md)."""
+
+    index: int
+    address: str
+    slots: int
+    gpus: list[int]
+
+
+class Lease(TypedDict):
+    """leases/<run_id>.json: the nodes that a job holds, and its supervisor (docs/local-pool.md)."""
+
+    version: int
+    run_id: str
+    pid: int
+    started: str
+    nodes: list[int]
+    job: str
+
+
+class JobEntry(TypedDict):
+    """jobs/<name>/job.json: what was submitted, and how far it got. Times are Unix times."""
+
+    run_id: str
+    nodes: int
+    limit_s: int
+    limit_reason: str
+    grace_s: int
+    bootstrap: str
+    environment: dict[str, str]
+    submitted_at: float
+    expires_at: float | None  # end of its queue_timeout; None = waits without limit
+    started_at: float | None
+    state: NotRequired[str]
+    ticket: NotRequired[str]  # file name of its place in the queue
+    starts: NotRequired[int]  # of its supervisor
+    assigned: NotRequired[list[int]]  # indices of its nodes
+    ended_at: NotRequired[float]
+    reason: NotRequired[str | None]
+    exit_code: NotRequired[int | None]
+    detail: NotRequired[str | None]
+
 
 class Ticket(NamedTuple):
-    """A place in the queue. It is all in the file's name, so that a long queue is read with one listing."""
+    """A job's place in the queue. All of it is in the file's name, so one listing reads a long queue."""
 
     sequence: int
     expires_at: float  # Unix time; 0 = never
     job: str
 
     @classmethod
-    def read(cls, name: str) -> Ticket:
-        """From a file's name."""
+    def parse(cls, name: str) -> Ticket:
+        """Return the ticket of a file name."""
         sequence, expires_at, job = name.split("-", 2)
         return cls(int(sequence), float(expires_at), job)
 
@@ -27,19 +73,18 @@ class Ticket(NamedTuple):
         return f"{self.sequence:020d}-{self.expires_at:.3f}-{self.job}"
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None when there is none. Raises LostSightError for one that cannot be read."""
+def read_json(path: Path) -> Any:
+    """Return a file's JSON; None when there is no file. Raises LostSightError for a file that cannot be read."""
     try:
-        data: dict[str, Any] = json.loads(path.read_bytes())
+        return json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise LostSightError(f"{path} cannot be read: {error}; when no job of the pool runs, remove the file") from None
-    return data
+        raise LostSightError(f"cannot read {path}: {error}; when no job of the pool runs, remove the file") from None
 
 
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Replace a file as a whole, also for a machine that goes down right after."""
+def write_json(path: Path, data: Mapping[str, object]) -> None:
+    """Replace a file in one step that also survives a crash of the machine right after it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.parent / f".{path.name}-{os.getpid()}"
     try:

@@ -1,4 +1,4 @@
-"""Processes of this machine: who is alive, who belongs to a job, and the end of all of them."""
+"""Find the processes of a job on this machine, tell whether one is alive, and kill them all."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import sys
 import time
 from pathlib import Path
 
-MARK = "GPUYARD_LEASE"  # in the environment of every process of a job: the path of its lease
+__all__ = ["MARK", "die_with_parent", "is_alive", "kill_marked", "marked", "start_time"]
+
+MARK = "GPUYARD_LEASE"  # an environment variable of every process of a job: the path of its lease
 
 
-def start_of(pid: int) -> str | None:
-    """When a live process started, as docs/local-pool.md writes it; None for no process or a zombie."""
+def start_time(pid: int) -> str | None:
+    """Return when a live process started, as docs/local-pool.md writes it. None for a zombie, or where there is no process."""
     if sys.platform == "linux":
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -29,12 +31,12 @@ def start_of(pid: int) -> str | None:
 
 
 def is_alive(pid: int, started: str) -> bool:
-    """Whether this very process still runs; a number used again by another process does not count."""
-    return start_of(pid) == started
+    """Return whether this process still runs. A later process with the same number does not count."""
+    return start_time(pid) == started
 
 
 def die_with_parent() -> None:
-    """For preexec_fn: the kernel kills this process when its parent is gone (Linux; elsewhere `sweep` does it later)."""
+    """Have the kernel kill this process when its parent exits (Linux only). For preexec_fn; elsewhere `kill_marked` does it later."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() == 1:
@@ -42,7 +44,7 @@ def die_with_parent() -> None:
 
 
 def marked(lease: Path) -> list[int]:
-    """Every live process, whoever its parent is, that carries the mark of a lease."""
+    """Return the pids of all live processes that carry the mark of a lease, except this one."""
     import psutil
 
     found = []
@@ -51,18 +53,18 @@ def marked(lease: Path) -> list[int]:
             if process.environ().get(MARK) == str(lease) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process.pid)
         except psutil.Error:
-            continue  # gone meanwhile, or another user's
+            continue  # it has exited, or belongs to another user
     return [pid for pid in found if pid != os.getpid()]
 
 
-def sweep(lease: Path, spare: frozenset[int] = frozenset(), patience_s: float = 10.0) -> list[int]:
-    """Kill everything that carries the mark of a lease, until nothing is left. Returns what would not go."""
-    deadline = time.monotonic() + patience_s
-    while left := [pid for pid in marked(lease) if pid not in spare]:
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # gone, or another user's now: it counts as left
+def kill_marked(lease: Path, spare: frozenset[int] = frozenset(), timeout_s: float = 10.0) -> list[int]:
+    """Kill all processes that carry the mark of a lease until none is left. Returns the pids that are still alive at the timeout."""
+    deadline = time.monotonic() + timeout_s
+    while alive := [pid for pid in marked(lease) if pid not in spare]:
+        for pid in alive:
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # the next round counts it if it is still alive
                 os.kill(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
-            return left
+            return alive
         time.sleep(0.02)
     return []

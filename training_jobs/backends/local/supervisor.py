@@ -1,7 +1,7 @@
-"""Supervises one job of a local pool: `python -m gpuyard.training_jobs.backends.local.supervisor POOL_DIR JOB`.
+"""Supervise one job of a local pool: `python -m gpuyard.training_jobs.backends.local.supervisor POOL_DIR JOB`.
 
-Starts one launch per node, copies their output into per-node logs, keeps the time limit, grades the end,
-gives the nodes back and starts the next job. When it is killed, the kernel kills the nodes with it.
+Starts one launch per node, copies their output into a log for each node, enforces the time limit, records how the job ended, frees its
+nodes and starts the next job. When the supervisor is killed, the kernel kills the nodes with it (Linux).
 """
 
 from __future__ import annotations
@@ -13,31 +13,33 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, NamedTuple
 
 from ...state import Outcome, Reason, State, classify
-from .files import read_json, write_json
+from .files import JobEntry, PoolNode
 from .pool import Pool
-from .process import MARK, die_with_parent, sweep
+from .process import MARK, die_with_parent, kill_marked
+
+__all__ = ["main"]
 
 _TICK_S = 0.05
 
 
 @dataclass
 class _Node:
-    index: int
+    """One node's launch process."""
+
     process: subprocess.Popen[bytes]
-    pump: threading.Thread
-    ended: bool = False
+    log_copier: threading.Thread
+    exited: bool = False
 
 
-@dataclass
-class _Verdict:
-    """Why the supervisor itself ends the job; None while it has no reason to."""
+class _Stopped(NamedTuple):
+    """Why the supervisor stopped the job; both None when the nodes exited by themselves."""
 
     outcome: Outcome | None = None
     detail: str | None = None
@@ -47,40 +49,28 @@ class _Verdict:
 class _Supervisor:
     pool: Pool
     name: str
-    job: dict[str, Any]
+    job: JobEntry
+    terminated: threading.Event  # set by SIGTERM
     nodes: list[_Node] = field(default_factory=list)
-    order: list[int | None] = field(default_factory=list)  # exit codes of nodes that ended by themselves
-    terminated: threading.Event = field(default_factory=threading.Event)
+    exit_codes: list[int | None] = field(default_factory=list)  # of nodes that exited by themselves, in that order; None = by a signal
 
     def run(self) -> None:
         try:
             self._start_nodes()
-            verdict = self._watch()
+            stopped = self._wait()
         except OSError as error:
-            verdict = _Verdict(Outcome(State.FAILED, Reason.INFRA, None), f"the supervisor could not go on: {error}")
-        left = self._kill()
-        if left:  # without an end in the books the lease stays, and so do the nodes, until a later sweep gets them
-            print(f"processes {left} would not die; the nodes stay taken", file=sys.stderr)
+            stopped = _Stopped(Outcome(State.FAILED, Reason.INFRA, None), f"the supervisor failed: {error}")
+        alive = self._kill()
+        if alive:  # the job is not recorded as ended, so its lease holds the nodes until a later recovery kills these processes
+            print(f"processes {alive} are still alive after SIGKILL; the nodes stay allocated", file=sys.stderr)
             return
-        with self.pool.lock():
-            outcome = verdict.outcome or classify(self.order)
-            if (self.pool.job_dir(self.name) / "cancel").exists() and outcome.state is not State.SUCCEEDED:
-                outcome = Outcome(State.CANCELLED, None, outcome.exit_code)
-            self.pool._end(
-                self.name,
-                self.job,
-                state=outcome.state,
-                reason=outcome.reason,
-                exit_code=outcome.exit_code,
-                detail=verdict.detail,
-            )
-            self.pool._dispatch()
+        self.pool.finish(self.name, self.job, stopped.outcome or classify(self.exit_codes), stopped.detail)
 
     def _start_nodes(self) -> None:
         by_index = {node["index"]: node for node in self.pool.nodes()}
         nodes = [by_index[index] for index in self.job["assigned"]]
         port = _free_port(nodes[0]["address"])
-        for rank, node in enumerate(nodes):
+        for rank in range(len(nodes)):
             process = subprocess.Popen(
                 [sys.executable, "-u", "-c", self.job["bootstrap"]],
                 stdin=subprocess.DEVNULL,
@@ -92,15 +82,14 @@ class _Supervisor:
                 preexec_fn=die_with_parent,
             )
             log = self.pool.job_dir(self.name) / f"node-{rank}.log"
-            pump = threading.Thread(target=_pump, args=(process.stdout, log), daemon=True)
-            self.nodes.append(_Node(node["index"], process, pump))
-        for started in self.nodes:
-            started.pump.start()
+            self.nodes.append(_Node(process, threading.Thread(target=_copy_output, args=(process.stdout, log), daemon=True)))
+        for node in self.nodes:
+            node.log_copier.start()
 
-    def _node_environment(self, rank: int, nodes: Sequence[Mapping[str, Any]], port: int) -> dict[str, str]:
+    def _node_environment(self, rank: int, nodes: Sequence[PoolNode], port: int) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         node = nodes[rank]
-        visible = ",".join(map(str, node["gpus"]))  # by PCI bus, as nvidia-smi counts; CUDA's own order is by speed
+        visible = ",".join(map(str, node["gpus"]))  # by PCI bus, as nvidia-smi counts; CUDA's default order is by speed
         gpus = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": visible} if visible else {}
         return {
             **inherited,
@@ -121,66 +110,64 @@ class _Supervisor:
         directory.mkdir(parents=True, exist_ok=True)
         return directory
 
-    def _watch(self) -> _Verdict:
-        """Wait for the nodes. Returns a verdict where the end was not theirs."""
-        limit = self.job["started_at"] + self.job["limit_s"]
-        cancel = self.pool.job_dir(self.name) / "cancel"
+    def _wait(self) -> _Stopped:
+        """Wait until the nodes exit, or stop them on a cancel, a SIGTERM or the time limit."""
+        limit = (self.job["started_at"] or 0.0) + self.job["limit_s"]
         failed_at: float | None = None
-        while any(not node.ended for node in self.nodes):
+        while any(not node.exited for node in self.nodes):
             for node in self.nodes:
                 code = node.process.poll()
-                if code is not None and not node.ended:
-                    node.ended = True
-                    self.order.append(code if code >= 0 else None)
+                if code is not None and not node.exited:
+                    node.exited = True
+                    self.exit_codes.append(code if code >= 0 else None)
                     failed_at = failed_at or (time.monotonic() if code else None)
-            if cancel.exists():
-                return _Verdict(self._stop(Outcome(State.CANCELLED, None, None)))
+            if self.pool.cancel_requested(self.name):
+                return _Stopped(self._stop(Outcome(State.CANCELLED, None, None)))
             if self.terminated.is_set():
-                return _Verdict(self._stop(Outcome(State.STOPPED, Reason.PREEMPTED, None)), "the machine is going down")
+                return _Stopped(self._stop(Outcome(State.STOPPED, Reason.PREEMPTED, None)), "the machine is shutting down")
             if time.time() > limit:
                 reason = Reason(self.job["limit_reason"])
-                return _Verdict(self._stop(Outcome(State.FAILED, reason, None)), f"{reason} after {self.job['limit_s']} s")
-            # After one node failed the others get half the grace to end by themselves.
+                return _Stopped(self._stop(Outcome(State.FAILED, reason, None)), f"{reason} after {self.job['limit_s']} s")
+            # After one node failed the others get half the grace period to exit by themselves.
             if failed_at is not None and time.monotonic() - failed_at > self.job["grace_s"] / 2:
-                return _Verdict()
+                return _Stopped()
             time.sleep(_TICK_S)
-        return _Verdict()
+        return _Stopped()
 
     def _stop(self, outcome: Outcome) -> Outcome:
-        """Ask every node to end, with its grace. A job that was done all the same is done."""
+        """Send SIGTERM to every node and wait for the grace period. Returns `outcome`, or success when every node still exits with 0."""
         for node in self.nodes:
             if node.process.poll() is None:
                 node.process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + self.job["grace_s"]
         while time.monotonic() < deadline and any(node.process.poll() is None for node in self.nodes):
             time.sleep(_TICK_S)
-        codes = [node.process.poll() for node in self.nodes]
-        if all(code == 0 for code in codes):
+        if all(node.process.poll() == 0 for node in self.nodes):
             return Outcome(State.SUCCEEDED, None, 0)
         return outcome
 
     def _kill(self) -> list[int]:
-        """Nothing of the job stays: nodes, workers, and whatever those started. Returns what would not go."""
+        """Kill all processes of the job: nodes, workers, and what those started. Returns the pids that are still alive."""
         for node in self.nodes:
             if node.process.poll() is None:
                 node.process.kill()
-        left = sweep(self.pool.lease_path(self.job["run_id"]))
+        alive = kill_marked(self.pool.lease_path(self.job["run_id"]))
         for node in self.nodes:
-            if not left:
+            if not alive:
                 node.process.wait()
-            node.pump.join(timeout=5)
-        return left
+            node.log_copier.join(timeout=5)
+        return alive
 
 
-def _pump(stream: IO[bytes], log: Path) -> None:
-    """Copy a node's output into its log, with the time in front of every line; go on reading when it cannot write."""
+def _copy_output(stream: IO[bytes], log: Path) -> None:
+    """Copy a node's output into its log with the time before every line. A line that cannot be written is skipped."""
     file = log.open("ab", buffering=0)
     for line in stream:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         try:
             file.write(f"{now} ".encode() + line.rstrip(b"\n") + b"\n")
         except OSError:
-            continue  # a full disk must not block the job's own writes
+            continue  # a full disk must not block the job's own output
     file.close()
 
 
@@ -192,18 +179,12 @@ def _free_port(address: str) -> int:
 
 
 def main(pool_dir: str, name: str) -> None:
-    """Take over the job that this process was given a lease for; without the lease do nothing."""
-    pool = Pool(Path(pool_dir))
-    supervisor_gone = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: supervisor_gone.set())
-    with pool.lock():
-        job = pool.job(name)
-        lease = read_json(Path(os.environ[MARK]))
-        if job is None or job.get("ended_at") or lease is None or lease["pid"] != os.getpid() or lease["job"] != name:
-            return
-        job |= {"state": "RUNNING", "started_at": time.time(), "assigned": lease["nodes"]}
-        write_json(pool.job_dir(name) / "job.json", job)
-    _Supervisor(pool, name, job, terminated=supervisor_gone).run()
+    """Run the job for which this process holds the lease. Without the lease do nothing."""
+    pool, terminated = Pool(Path(pool_dir)), threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: terminated.set())
+    job = pool.claim(name, Path(os.environ[MARK]))
+    if job is not None:
+        _Supervisor(pool, name, job, terminated).run()
 
 
 if __name__ == "__main__":

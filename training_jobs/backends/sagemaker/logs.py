@@ -1,70 +1,56 @@
-"""The output of a training job's hosts, read from CloudWatch: streams `<job>/algo-<n>-...`, a new set of them after each restart."""
+"""Read the output of a training job's hosts from CloudWatch: streams `<job>/algo-<n>-...`, new ones after each restart."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
+from ...clouds import Json
+from ...clouds.aws import AwsClients
+from ...clouds.cloudwatch_logs import LogStream
 from ...errors import NotFoundError
 from ..base import LogLine
+from ..log_follow import follow_lines
 
-Call = Callable[[str, Mapping[str, Any]], dict[str, Any]]
-_QUIET_LOOKS = 2  # after the end: CloudWatch takes lines in with a delay
-
-
-def lines(
-    call: Call, group: str, job: str, hosts: int, *, node: int | None, since: float | None,
-    over: Callable[[], bool] | None, pause: Callable[[], None],
-) -> Iterator[LogLine]:  # fmt: skip
-    """Lines in order of time within each look. `over`: whether the job has ended, asked while it is followed; None = one look."""
-    ranks = {name: rank for rank, name in enumerate(sorted(f"algo-{number + 1}" for number in range(hosts)))}  # as launch sorts them
-    tokens: dict[str, str | None] = {}
-    quiet = 0
-    while True:
-        ended = over is None or over()  # asked first: what was said before the end is read below
-        fresh = []
-        for stream in _streams(call, group, job):
-            host = re.match(r"algo-\d+", stream.removeprefix(f"{job}/"))
-            rank = ranks.get(host[0]) if host else None
-            if rank is not None and node in (None, rank):
-                fresh += list(_new(call, group, stream, rank, since, tokens))
-        yield from sorted(fresh, key=lambda line: (line.time, line.node))
-        quiet = 0 if fresh else quiet + 1
-        if over is None or (ended and quiet >= _QUIET_LOOKS):
-            return
-        pause()
+__all__ = ["LogReader"]
 
 
-def _streams(call: Call, group: str, job: str) -> list[str]:
-    found: list[str] = []
-    body: dict[str, Any] = {"logGroupName": group, "logStreamNamePrefix": f"{job}/"}
-    while True:
-        page = _unless_missing(call, "describe_log_streams", body)
-        found += [stream["logStreamName"] for stream in page.get("logStreams", ())]
-        if not page.get("nextToken"):
-            return sorted(found)
-        body["nextToken"] = page["nextToken"]
+class LogReader:
+    """The log streams of one training job."""
 
+    def __init__(self, aws: AwsClients, group: str, job: str, hosts: int, *, node: int | None, since: float | None) -> None:
+        self._aws, self._group, self._job, self._node, self._since = aws, group, job, node, since
+        names = sorted(f"algo-{number + 1}" for number in range(hosts))  # launch ranks the hosts in this order
+        self._ranks = {name: rank for rank, name in enumerate(names)}
+        self._streams: dict[str, LogStream] = {}
 
-def _new(call: Call, group: str, stream: str, rank: int, since: float | None, tokens: dict[str, str | None]) -> Iterator[LogLine]:
-    """What came since the token of the last look. The end is an answer with the token that was sent; an empty page is not."""
-    while True:
-        token = tokens.get(stream)
-        body = {"logGroupName": group, "logStreamName": stream, "startFromHead": True}
-        if since is not None:
-            body["startTime"] = int(since * 1000)
-        page = _unless_missing(call, "get_log_events", body if token is None else {**body, "nextToken": token})
-        for event in page.get("events", ()):
-            yield LogLine(event["timestamp"] / 1000, rank, event["message"].rstrip("\r\n"))
-        tokens[stream] = page.get("nextForwardToken", token)
-        if tokens[stream] == token:
-            return
+    def lines(self, follow: bool, ended: Callable[[], bool], pause: Callable[[], None]) -> Iterator[LogLine]:
+        """Yield all lines so far, and with `follow` those that come until `ended` returns true."""
 
+        def look() -> tuple[list[LogLine], bool]:
+            job_ended = follow and ended()  # before the read, which then finds every line from before the end
+            return list(self._read_new()), job_ended
 
-def _unless_missing(call: Call, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    """An answer; empty where nothing was written yet."""
-    try:
-        return call(operation, body)
-    except NotFoundError:
-        return {}
+        return follow_lines(look, follow=follow, pause=pause)
+
+    def _read_new(self) -> Iterator[LogLine]:
+        for name in self._stream_names():
+            host = re.match(r"algo-\d+", name.removeprefix(f"{self._job}/"))
+            rank = self._ranks.get(host[0]) if host else None
+            if rank is not None and self._node in (None, rank):
+                stream = self._streams.setdefault(name, LogStream(self._group, name))
+                for event in stream.read_new(self._aws, self._since):
+                    yield LogLine(event.time, rank, event.message.rstrip("\r\n"))
+
+    def _stream_names(self) -> list[str]:
+        found: list[str] = []
+        body: Json = {"logGroupName": self._group, "logStreamNamePrefix": f"{self._job}/"}
+        while True:
+            try:
+                page = self._aws.call("logs", "describe_log_streams", body, job_may_run=True)
+            except NotFoundError:  # no host has written anything yet
+                return sorted(found)
+            found += [stream["logStreamName"] for stream in page.get("logStreams", ())]
+            if not page.get("nextToken"):
+                return sorted(found)
+            body["nextToken"] = page["nextToken"]

@@ -1,9 +1,9 @@
-"""The exact CreateTrainingJob of a submission. Pure.
+"""Build the CreateTrainingJob of a submission. Pure.
 
-Network isolation is off unless the pool asks for it: it cuts the container off from S3, from the secrets and from the checkpoint.
-The boundary is the VPC: the target's subnets, its security group that admits only itself, and the job's own narrow role. A pool
-with isolation takes the jobs that need none of these; code and record then come as input channels, which SageMaker itself
-downloads, and what the nodes leave goes to S3 as SageMaker's own output, at the end.
+Network isolation is off unless the pool asks for it, because it cuts the container off from S3, the secrets and the checkpoints. The
+boundary is the VPC: the target's subnets, a security group that admits only itself, and the job's own narrow role. A pool with
+isolation runs only jobs that need none of these. SageMaker then downloads the code and the run record as input channels, and uploads
+what the nodes write at the end of the job.
 """
 
 from __future__ import annotations
@@ -11,39 +11,41 @@ from __future__ import annotations
 import base64
 import re
 import zlib
-from typing import Any
 
 from ....problems import Problem
-from ...clouds.aws import tags_of
+from ...clouds import Json
 from ...errors import UsageError
 from ...run import Run
 from ...target import SageMakerTarget
 from ..base import container_image, prefixed_job_name, read_bootstrap, run_variables
+from ..labels import aws_tags
 
-_NAME = 63  # characters of a training job's name
-_ARGUMENT = 256  # characters of one container argument
-_LONGEST_S = 28 * 86400  # that a training job may run, or wait and run
+__all__ = ["job_name", "request_body"]
+
+_LONGEST_NAME = 63
+_LONGEST_ARGUMENT = 256  # of one container argument
+_LONGEST_S = 28 * 86400  # of a training job's run, or of its wait and run together
 _SHORTEST_PENDING_S = 1800
 _DISK_GIB = 200
 _GRACE_S = 110
-"""Of the 120 s between SageMaker's SIGTERM and the end; the rest is for the upload of the last words."""
+"""Of the 120 s between SageMaker's SIGTERM and SIGKILL. The remaining 10 s are for uploading the result."""
 _LOADER = 'import base64,sys,zlib;exec(zlib.decompress(base64.b64decode("".join(sys.argv[1:]))))'
 _ECR = re.compile(r"^[0-9]{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/")
-# Machines with disks of their own, which their hardware encrypts: a key for the volume is refused (CreateTrainingJob, VolumeKmsKeyId).
-_OWN_DISKS = re.compile(r"^ml\.(g4dn|g5|g6e?|g7e?|p3dn|p4de?|p5(en?)?|p6.*|trn.*|r5d)\.")
+# Machines with local disks that their hardware encrypts: SageMaker refuses a volume key (CreateTrainingJob, VolumeKmsKeyId).
+_LOCAL_DISKS = re.compile(r"^ml\.(g4dn|g5|g6e?|g7e?|p3dn|p4de?|p5(en?)?|p6.*|trn.*|r5d)\.")
 
 
-def name_of(run: Run, target: SageMakerTarget) -> str:
-    """The training job's name: the stack's prefix, the run and the submission; a long job name is cut, its digest is not."""
-    return prefixed_job_name(run, target.job_prefix, _NAME)
+def job_name(run: Run, target: SageMakerTarget) -> str:
+    """Return the training job's name, by which it is found again."""
+    return prefixed_job_name(run, target.job_prefix, _LONGEST_NAME)
 
 
-def body_of(run: Run, target: SageMakerTarget) -> dict[str, Any]:
-    """The body. Raises UsageError for what SageMaker cannot do, every problem at once."""
+def request_body(run: Run, target: SageMakerTarget) -> Json:
+    """Return the body of CreateTrainingJob. Raises UsageError with every problem of a run that SageMaker cannot take."""
     image = container_image(run)
     _check(run, target, image)
-    body: dict[str, Any] = {
-        "TrainingJobName": name_of(run, target),
+    body: Json = {
+        "TrainingJobName": job_name(run, target),
         "AlgorithmSpecification": {
             "TrainingImage": image,
             "TrainingInputMode": "File",
@@ -60,86 +62,84 @@ def body_of(run: Run, target: SageMakerTarget) -> dict[str, Any]:
             "InstanceCount": run.spec.nodes,
             "VolumeSizeInGB": _DISK_GIB,
             **({"KeepAlivePeriodInSeconds": target.keep_alive_s} if target.keep_alive_s else {}),
-            **_key("VolumeKmsKeyId", None if _OWN_DISKS.match(target.instance_type) else target.encryption_key),
+            **_key("VolumeKmsKeyId", None if _LOCAL_DISKS.match(target.instance_type) else target.encryption_key),
         },
         "VpcConfig": {"Subnets": target.subnet_ids, "SecurityGroupIds": target.security_group_ids},
-        "StoppingCondition": _stopping(run, target),
+        "StoppingCondition": _stopping_condition(run, target),
         "EnableNetworkIsolation": target.network_isolation,
         "EnableInterContainerTrafficEncryption": run.spec.nodes > 1,
         "EnableManagedSpotTraining": target.spot,
         "Environment": _environment(run, target),
-        "Tags": [{"Key": key, "Value": value} for key, value in sorted(tags_of(run).items())],
+        "Tags": [{"Key": key, "Value": value} for key, value in sorted(aws_tags(run).items())],
     }
     if target.network_isolation:
         body["InputDataConfig"] = [_channel("code", run.code.url), _channel("record", f"{run.url}/run.json")]
     if target.spot:  # for scripts that write there; gpuyard's own checkpoints go straight to the run's folder
         body["CheckpointConfig"] = {"S3Uri": f"{run.url}/sagemaker-checkpoints", "LocalPath": "/opt/ml/checkpoints"}
-    if run.retries.infra:  # SageMaker's own internal errors, without a new submission
+    if run.retries.infra:  # SageMaker retries after its own internal errors, without a new submission
         body["RetryStrategy"] = {"MaximumRetryAttempts": min(run.retries.infra, 30)}
     return body
 
 
 def _check(run: Run, target: SageMakerTarget, image: str) -> None:
-    problems = _isolation_problems(run, target)
+    problems = _pool_problems(run, target)
     if not _ECR.match(image) or len(image) > 255:
-        what, fix = "SageMaker pulls from ECR alone, 255 characters at most", "push it to a repository of the account and name that"
+        what, fix = "SageMaker pulls only from ECR, at most 255 characters", "push it to a repository of the account and name that"
         problems.append(Problem("image", what, image, "<account>.dkr.ecr.<region>.amazonaws.com/<name>@sha256:<digest>", fix))
     if run.limit_s > _LONGEST_S:
-        problems.append(Problem("timeout", "SageMaker runs no job longer", f"{run.limit_s / 86400:.1f}d", "<= 28d"))
+        problems.append(Problem("timeout", "longer than SageMaker runs a job", f"{run.limit_s / 86400:.1f}d", "<= 28d"))
     too_long = [name for name, value in _environment(run, target).items() if len(value) > 512]
     problems += [Problem(name, "too long for SageMaker", allowed="512 characters", fix="shorten the run bucket's URL") for name in too_long]
     if problems:
         raise UsageError(f"job '{run.spec.name}' cannot run on SageMaker", problems)
 
 
-def _isolation_problems(run: Run, target: SageMakerTarget) -> list[Problem]:
-    """What a job cannot have where its containers reach nothing, and what a pool cannot be."""
+def _pool_problems(run: Run, target: SageMakerTarget) -> list[Problem]:
+    """Return what is wrong with the pool, and what the job needs that network isolation forbids."""
     problems = []
     if target.keep_alive_s and target.spot:
         problems.append(Problem("pool", "SageMaker keeps no spot machines warm", fix="remove keep_alive_minutes, or capacity: spot"))
     if not target.network_isolation:
         return problems
-    fix = "choose a pool without network_isolation"
+    what, fix = "cannot be read: the pool's containers reach no network", "choose a pool without network_isolation"
     if run.spec.secrets:
-        what = "cannot be read: the pool's containers reach no network"
         problems.append(Problem("secrets", what, ", ".join(run.spec.secrets), "none", fix))
     remote = [name for name, url in run.spec.data.items() if not url.startswith("file://")]
     if remote:
-        what = "cannot be read: the pool's containers reach no network"
-        problems.append(Problem("data", what, ", ".join(remote), "file:// URLs of what the image holds", fix))
+        problems.append(Problem("data", what, ", ".join(remote), "file:// URLs of files in the image", fix))
     return problems
 
 
-def _channel(name: str, url: str) -> dict[str, Any]:
-    """One object, copied to every host before its container starts."""
+def _channel(name: str, url: str) -> Json:
+    """Return an input channel: one object that SageMaker copies to every host before its container starts."""
     source = {"S3DataType": "S3Prefix", "S3Uri": url, "S3DataDistributionType": "FullyReplicated"}
     return {"ChannelName": name, "InputMode": "File", "DataSource": {"S3DataSource": source}}
 
 
-def _stopping(run: Run, target: SageMakerTarget) -> dict[str, int]:
-    """How long it may run, and how long wait: SageMaker takes no wait under 30 minutes, a shorter one is the runner's to keep."""
-    patience = run.spec.queue_timeout
+def _stopping_condition(run: Run, target: SageMakerTarget) -> dict[str, int]:
+    """Return the limits of the run time and of the wait. SageMaker's shortest wait is 30 minutes; the runner enforces a shorter one."""
+    queue_timeout = run.spec.queue_timeout
     found = {"MaxRuntimeInSeconds": run.limit_s}
     if target.spot:
-        found["MaxWaitTimeInSeconds"] = min(_LONGEST_S, run.limit_s + (_LONGEST_S if patience is None else patience))
-    elif patience is not None:
-        found["MaxPendingTimeInSeconds"] = min(max(patience, _SHORTEST_PENDING_S), _LONGEST_S)
+        found["MaxWaitTimeInSeconds"] = min(_LONGEST_S, run.limit_s + (_LONGEST_S if queue_timeout is None else queue_timeout))
+    elif queue_timeout is not None:
+        found["MaxPendingTimeInSeconds"] = min(max(queue_timeout, _SHORTEST_PENDING_S), _LONGEST_S)
     return found
 
 
-def _environment(run: Run, target: Any) -> dict[str, str]:
+def _environment(run: Run, target: SageMakerTarget) -> dict[str, str]:
     return {
         "AWS_DEFAULT_REGION": target.region,
         "GPUYARD_SERVICE": "sagemaker",
         **run_variables(run),
         "GPUYARD_GRACE_S": str(_GRACE_S),
         "GPUYARD_LIMIT_REASON": run.limit_reason,
-        **(_inside(run) if target.network_isolation else {}),
+        **(_isolated_paths(run) if target.network_isolation else {}),
     }
 
 
-def _inside(run: Run) -> dict[str, str]:
-    """Where a container that reaches nothing finds its code and its record, and leaves what it has to say."""
+def _isolated_paths(run: Run) -> dict[str, str]:
+    """Return where an isolated container finds its code and its run record, and where it writes its results."""
     return {
         "GPUYARD_CODE_URL": f"file:///opt/ml/input/data/code/{run.code.url.rsplit('/', 1)[-1]}",
         "GPUYARD_RECORD_URL": "file:///opt/ml/input/data/record/run.json",
@@ -148,9 +148,9 @@ def _inside(run: Run) -> dict[str, str]:
 
 
 def _bootstrap_arguments() -> list[str]:
-    """The bootstrap as arguments of the length that SageMaker takes, for the loader to put together again."""
+    """Return the packed bootstrap, split into arguments of the length that SageMaker accepts; the loader joins them."""
     packed = base64.b64encode(zlib.compress(read_bootstrap().encode(), 9)).decode()
-    return [packed[start : start + _ARGUMENT] for start in range(0, len(packed), _ARGUMENT)]
+    return [packed[start : start + _LONGEST_ARGUMENT] for start in range(0, len(packed), _LONGEST_ARGUMENT)]
 
 
 def _key(name: str, key: str | None) -> dict[str, str]:

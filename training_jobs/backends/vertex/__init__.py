@@ -1,7 +1,7 @@
-"""The service `vertex`: a custom job of Vertex AI for each submission.
+"""The service `vertex`: one custom job of Vertex AI for each submission.
 
-CreateCustomJob takes no name and no token of the caller's: a submission carries labels, by which it is found after a crash, and the
-call is made so that an answer that never came does not lead to a second job.
+CreateCustomJob takes neither a name nor a token from the caller. A submission therefore carries labels, by which it is found after a
+crash, and `submit_once` keeps a lost answer from starting a second job.
 """
 
 from __future__ import annotations
@@ -10,173 +10,179 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeAlias
 
-from ...clouds.gcp import GcpClients, gcp_clients, is_missing, label
+from ...clouds import Json
+from ...clouds.gcp import GcpClients, gcp_clients
 from ...clouds.gcp_errors import error_kind
-from ...errors import GpuyardError, UsageError
+from ...errors import NotFoundError, UsageError
 from ...run import Run
 from ...state import Reason, State
 from ...target import VertexTarget
 from ..base import Capacity, LogLine, Request, ServiceStatus
-from ..node_results import exit_codes
-from ..submit_once import WITHIN_S, once
-from .logs import lines
-from .request import body_of, filter_of
-from .states import Told, status_of
+from ..labels import gcp_label_value
+from ..node_results import node_exit_codes
+from ..submit_once import SUBMIT_WINDOW_S, submit_once
+from .logs import LogReader
+from .request import label_filter, request_body
+from .states import ENDED, JobFields, status_of
 
-_ENDED = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED", "JOB_STATE_PARTIALLY_SUCCEEDED"}
-_ALIVE = 'state="JOB_STATE_{}"'
+__all__ = ["VertexBackend"]
+
+_IN_STATE = 'state="JOB_STATE_{}"'
 _WAITING = ("QUEUED", "PENDING")
-_MANY = 3  # from so many jobs on a listing costs less than a call for each
+_LIST_FROM = 3  # from this number of jobs on, a listing costs less than a call for each
 _PAGE = 100
+
+_CustomJob: TypeAlias = Any  # google.cloud.aiplatform_v1.types.CustomJob, which has no types
 
 
 class VertexBackend:
-    """Custom jobs of one target (see backends/base.py for what each method promises)."""
+    """Custom jobs of one pool (backends/base.py describes the methods)."""
 
     poll_s = 5.0
 
     def __init__(self, target: VertexTarget, *, gcp: GcpClients | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
         self._target, self._sleep = target, sleep
         self._gcp = gcp or gcp_clients(target.project, target.region)
-        self._pool = f'labels.gpuyard_stack="{label(target.stack)}" AND labels.gpuyard_pool="{label(target.pool)}"'
+        stack, pool = gcp_label_value(target.stack), gcp_label_value(target.pool)
+        self._pool = f'labels.gpuyard_stack="{stack}" AND labels.gpuyard_pool="{pool}"'
         self._parent = f"projects/{target.project}/locations/{target.region}"
 
     def request(self, run: Run) -> list[Request]:
-        """One CreateCustomJob."""
-        return [Request("CreateCustomJob", {"parent": self._parent, "customJob": body_of(run, self._target)})]
+        """Return one CreateCustomJob."""
+        return [Request("CreateCustomJob", {"parent": self._parent, "customJob": request_body(run, self._target)})]
 
     def submit(self, run: Run) -> str:
-        """Create it, once."""
-        until = time.monotonic() + WITHIN_S
-        body = _message(self.request(run)[0].body["customJob"])
+        """Create the custom job, once."""
+        until = time.monotonic() + SUBMIT_WINDOW_S
+        job = _message(self.request(run)[0].body["customJob"])
 
         def attempt() -> str:
-            made = self._gcp.call("create_custom_job", {"parent": self._parent, "custom_job": body}, once=True)
-            return str(made.name)
+            created = self._gcp.call("create_custom_job", {"parent": self._parent, "custom_job": job}, single_attempt=True)
+            return str(created.name)
 
-        return once(attempt, lambda: self.find(run), error_kind, self._sleep, until=until)
+        return submit_once(attempt, lambda: self.find(run), error_kind, self._sleep, until=until)
 
     def find(self, run: Run) -> str | None:
-        """By its labels: the oldest, should there be several."""
-        found = [job for job in self._jobs(filter_of(run)) if _environment(job).get("GPUYARD_RUN_URL") == run.url]
+        """Find a submission by its labels. Returns the oldest job where several have them."""
+        found = [job for job in self._list(label_filter(run)) if _environment(job).get("GPUYARD_RUN_URL") == run.url]
         return str(min(found, key=lambda job: (_unix(job.create_time) or 0.0, job.name)).name) if found else None
 
     def status(self, service_id: str) -> ServiceStatus:
-        """One GetCustomJob; at the end of one that failed, also what its nodes left in the run bucket."""
+        """Get one custom job; for one that failed, also read the exit codes that its nodes wrote."""
         job = self._get(service_id)
-        return self._unknown(service_id) if job is None else self._told(job)
+        if job is None:
+            return ServiceStatus(State.UNKNOWN, detail=f"Vertex AI has no job {service_id}")
+        return self._status(job)
 
     def statuses(self, service_ids: Sequence[str]) -> dict[str, ServiceStatus]:
-        """The same of many jobs: a listing of the pool's newest, and a call for each that is not on its first pages."""
-        found: dict[str, Any] = {}
-        if len(service_ids) >= _MANY:
-            listed = itertools.islice(self._jobs(self._pool), len(service_ids) + _PAGE)
+        """List the pool's newest jobs, and get one by one those that are not on the first pages."""
+        found: dict[str, _CustomJob] = {}
+        if len(service_ids) >= _LIST_FROM:
+            listed = itertools.islice(self._list(self._pool), len(service_ids) + _PAGE)
             while not found.keys() >= set(service_ids) and (job := next(listed, None)) is not None:
                 found[str(job.name)] = job
-        return {each: self._told(found[each]) if each in found else self.status(each) for each in service_ids}
+        return {each: self._status(found[each]) if each in found else self.status(each) for each in service_ids}
 
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
-        """The replicas' entries in Cloud Logging, from the job's creation on if nothing else is asked."""
+        """Read the replicas' entries in Cloud Logging, from the job's creation on unless `since` is later."""
         job = self._get(service_id)
         if job is None:
             return
         created = _unix(job.create_time) or 0.0
 
-        def over() -> bool:
-            seen = self._get(service_id)
-            return seen is None or _state(seen) in _ENDED
+        def ended() -> bool:
+            current = self._get(service_id)
+            return current is None or _state(current) in ENDED
 
-        yield from lines(
-            self._gcp.post, self._target.project, service_id.rsplit("/", 1)[-1],
-            node=node, since=max(created, since or 0.0), over=over if follow else None, pause=lambda: self._sleep(self.poll_s),
-        )  # fmt: skip
+        job_number = service_id.rsplit("/", 1)[-1]
+        reader = LogReader(self._gcp.post, self._target.project, job_number, node=node, since=max(created, since or 0.0))
+        yield from reader.lines(follow, ended, lambda: self._sleep(self.poll_s))
 
     def cancel(self, service_id: str) -> None:
-        """CancelCustomJob: SIGTERM to the replicas. One that has ended refuses, and that is all right."""
+        """Call CancelCustomJob, which sends SIGTERM to the replicas. Vertex refuses it for a job that has ended; that is no error."""
         try:
-            self._gcp.call("cancel_custom_job", {"name": service_id}, watching=True)
+            self._gcp.call("cancel_custom_job", {"name": service_id}, job_may_run=True)
         except UsageError:
             job = self._get(service_id)
-            if job is not None and _state(job) not in {*_ENDED, "JOB_STATE_CANCELLING"}:
+            if job is not None and _state(job) not in {*ENDED, "JOB_STATE_CANCELLING"}:
                 raise
 
     def capacity(self) -> Capacity:
-        """The pool's size less the nodes of its running jobs; machines that nobody holds may not be there all the same."""
-        taken = sum(_nodes(job) for job in self._jobs(f"{self._pool} AND {_ALIVE.format('RUNNING')}"))
-        waiting = sum(1 for state in _WAITING for _ in self._jobs(f"{self._pool} AND {_ALIVE.format(state)}"))
-        return Capacity(self._target.max_nodes, max(0, self._target.max_nodes - taken), waiting)
+        """Return the pool's size less the nodes of its running jobs. Vertex AI may still have no machines for the free ones."""
+        used = sum(_nodes(job) for job in self._list(f"{self._pool} AND {_IN_STATE.format('RUNNING')}"))
+        waiting = sum(1 for state in _WAITING for _ in self._list(f"{self._pool} AND {_IN_STATE.format(state)}"))
+        return Capacity(self._target.max_nodes, max(0, self._target.max_nodes - used), waiting)
 
     def ready(self) -> None:
-        """Nothing to ask: the call that creates a job tells, and the labels make it safe to have written the job down before."""
+        """Check nothing: CreateCustomJob itself reports what is wrong, and the labels make a retry safe."""
 
-    def _jobs(self, wanted: str) -> Iterator[Any]:
-        """A listing, page by page, each a call of its own: the client's own pages would raise its own errors."""
-        request = {"parent": self._parent, "filter": wanted, "page_size": _PAGE}
+    def _list(self, wanted: str) -> Iterator[_CustomJob]:
+        """Yield the jobs of a filter. Each page is a call of its own: the client's own paging would raise the client's errors."""
+        request: Json = {"parent": self._parent, "filter": wanted, "page_size": _PAGE}
         while True:
-            page = next(self._gcp.call("list_custom_jobs", request, watching=True).pages)
+            page = next(self._gcp.call("list_custom_jobs", request, job_may_run=True).pages)
             yield from page.custom_jobs
             if not page.next_page_token:
                 return
             request = {**request, "page_token": page.next_page_token}
 
-    def _get(self, name: str) -> Any:
+    def _get(self, name: str) -> _CustomJob | None:
         try:
-            return self._gcp.call("get_custom_job", {"name": name}, watching=True)
-        except GpuyardError as error:
-            if is_missing(error):
-                return None
-            raise
+            return self._gcp.call("get_custom_job", {"name": name}, job_may_run=True)
+        except NotFoundError:
+            return None
 
-    def _told(self, job: Any) -> ServiceStatus:
-        environment = _environment(job)
-        limit = job.job_spec.scheduling.timeout.total_seconds() or float("inf")
-        told = Told(
-            _state(job), job.error.message, _unix(job.create_time), _unix(job.start_time), _unix(job.end_time), limit,
+    def _status(self, job: _CustomJob) -> ServiceStatus:
+        environment, nodes = _environment(job), _nodes(job)
+        fields = JobFields(
+            _state(job),
+            job.error.message,
+            _unix(job.create_time),
+            _unix(job.start_time),
+            _unix(job.end_time),
+            job.job_spec.scheduling.timeout.total_seconds() or float("inf"),
             Reason(environment.get("GPUYARD_LIMIT_REASON", Reason.TIMEOUT)),
-        )  # fmt: skip
-        url, submission, nodes = environment.get("GPUYARD_RUN_URL", ""), environment.get("GPUYARD_SUBMISSION", ""), _nodes(job)
-        return status_of(told, lambda: exit_codes(url, submission, nodes), self._console(job.name))
-
-    def _unknown(self, name: str) -> ServiceStatus:
-        return ServiceStatus(State.UNKNOWN, detail=f"Vertex knows no job {name}")
+        )
+        return status_of(fields, lambda: node_exit_codes(environment, nodes), self._console(job.name))
 
     def _console(self, name: str) -> str:
         job = name.rsplit("/", 1)[-1]
-        where = f"locations/{self._target.region}/training/{job}/cpu"
-        return f"https://console.cloud.google.com/vertex-ai/{where}?project={self._target.project}"
+        page = f"locations/{self._target.region}/training/{job}/cpu"
+        return f"https://console.cloud.google.com/vertex-ai/{page}?project={self._target.project}"
 
 
-def _message(body: Mapping[str, Any]) -> Any:
-    """The official message of a body. Raises UsageError for a word that the installed client does not know."""
+def _message(body: Mapping[str, Any]) -> _CustomJob:
+    """Return a body as the client's message. Raises UsageError for a value that the installed client does not know."""
     from google.cloud.aiplatform_v1.types import CustomJob
     from google.protobuf.json_format import ParseError
 
     try:
         return CustomJob.from_json(json.dumps(body))
     except ParseError as error:
-        raise UsageError(f"the installed google-cloud-aiplatform does not know this: {error}; upgrade it") from None
+        raise UsageError(f"the installed google-cloud-aiplatform does not know part of the request: {error}; upgrade it") from None
 
 
-def _state(job: Any) -> str:
-    """Its name, also where this version of the client has none for it."""
+def _state(job: _CustomJob) -> str:
+    """Return the name of a job's state. One that this version of the client does not know is JOB_STATE_<number>."""
     from google.cloud.aiplatform_v1.types import JobState
 
     value = int(type(job).pb(job).state)
     return next((name for name, state in JobState.__members__.items() if int(state) == value), f"JOB_STATE_{value}")
 
 
-def _environment(job: Any) -> dict[str, str]:
+def _environment(job: _CustomJob) -> dict[str, str]:
     pools = job.job_spec.worker_pool_specs
     return {variable.name: variable.value for variable in pools[0].container_spec.env} if pools else {}
 
 
-def _nodes(job: Any) -> int:
+def _nodes(job: _CustomJob) -> int:
     return sum(int(pool.replica_count) for pool in job.job_spec.worker_pool_specs)
 
 
-def _unix(moment: Any) -> float | None:
-    """A moment that is not set is 1970 to some versions of the client, and nothing to others."""
+def _unix(moment: datetime | None) -> float | None:
+    """Return a time as Unix time. Some versions of the client report an unset time as 1970, others as None."""
     found = moment.timestamp() if moment else 0.0
     return found or None

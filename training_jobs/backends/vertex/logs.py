@@ -1,6 +1,6 @@
-"""The output of a job's nodes, read from Cloud Logging: `ml_job` entries by job and task, in order of time.
+"""Read the output of a custom job's nodes from Cloud Logging: `ml_job` entries by job and task, ordered by time.
 
-A time is always asked from: without one the service looks at the last day alone.
+Every filter has a start time: without one Cloud Logging searches only the last day.
 """
 
 from __future__ import annotations
@@ -10,72 +10,81 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from ...clouds import Json
 from ..base import LogLine
+from ..log_follow import follow_lines
 
-Post = Callable[[str, Mapping[str, Any]], dict[str, Any]]
+__all__ = ["LogReader", "task_name"]
+
+_Post = Callable[[str, Mapping[str, Any]], Json]
 _PAGE = 1000
-_QUIET_LOOKS = 2  # after the end: entries are taken in with a delay
 _OVERLAP_S = 30.0
-"""How far back a look begins before the newest line that is known: entries of several nodes arrive out of order."""
+"""Each look starts this long before the newest known line, because entries of several nodes arrive out of order."""
 _TASK = re.compile(r"workerpool(\d)-(\d+)")
 
 
-def lines(
-    post: Post, project: str, job: str, *, node: int | None, since: float, over: Callable[[], bool] | None, pause: Callable[[], None]
-) -> Iterator[LogLine]:
-    """Lines in order of time within each look. `over`: whether the job has ended, asked while it is followed; None = one look."""
-    seen: set[str] = set()
-    newest, quiet = since, 0
-    while True:
-        ended = over is None or over()  # asked first: what was said before the end is read below
+class LogReader:
+    """The log entries of one custom job, each yielded once. `post` calls a method of Cloud Logging's REST API."""
+
+    def __init__(self, post: _Post, project: str, job: str, *, node: int | None, since: float) -> None:
+        self._post, self._project, self._job, self._node = post, project, job, node
+        self._since = self._newest = since
+        self._yielded: set[str] = set()
+
+    def lines(self, follow: bool, ended: Callable[[], bool], pause: Callable[[], None]) -> Iterator[LogLine]:
+        """Yield all lines so far, and with `follow` those that come until `ended` returns true."""
+
+        def look() -> tuple[list[LogLine], bool]:
+            job_ended = follow and ended()  # before the read, which then finds every line from before the end
+            return self._read_new(), job_ended
+
+        return follow_lines(look, follow=follow, pause=pause)
+
+    def _read_new(self) -> list[LogLine]:
         fresh = []
-        for entry in _entries(post, project, _filter(job, node, max(since, newest - _OVERLAP_S))):
+        for entry in self._entries():
             line = _line(entry)
-            if line is not None and entry["insertId"] not in seen:
-                seen.add(entry["insertId"])
+            if line is not None and entry["insertId"] not in self._yielded:
+                self._yielded.add(entry["insertId"])
                 fresh.append(line)
-        newest = max([newest, *(line.time for line in fresh)])
-        yield from sorted(fresh, key=lambda line: (line.time, line.node))
-        quiet = 0 if fresh else quiet + 1
-        if over is None or (ended and quiet >= _QUIET_LOOKS):
-            return
-        pause()
+        self._newest = max([self._newest, *(line.time for line in fresh)])
+        return fresh
+
+    def _entries(self) -> Iterator[Json]:
+        body: Json = {
+            "resourceNames": [f"projects/{self._project}"], "filter": self._filter(), "orderBy": "timestamp asc", "pageSize": _PAGE,
+        }  # fmt: skip
+        while True:
+            page = self._post("entries:list", body)
+            yield from page.get("entries", ())
+            if not page.get("nextPageToken"):
+                return
+            body["pageToken"] = page["nextPageToken"]
+
+    def _filter(self) -> str:
+        start = datetime.fromtimestamp(max(self._since, self._newest - _OVERLAP_S), UTC)
+        at = start.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        parts = ['resource.type="ml_job"', f'resource.labels.job_id="{self._job}"', f'timestamp>="{at}"']
+        if self._node is not None:
+            parts.append(f'resource.labels.task_name="{task_name(self._node)}"')
+        return " AND ".join(parts)
 
 
-def _filter(job: str, node: int | None, since: float) -> str:
-    at = datetime.fromtimestamp(since, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    parts = ['resource.type="ml_job"', f'resource.labels.job_id="{job}"', f'timestamp>="{at}"']
-    if node is not None:
-        parts.append(f'resource.labels.task_name="{task_of(node)}"')
-    return " AND ".join(parts)
-
-
-def task_of(node: int) -> str:
-    """Vertex's name of a node: the first is alone in its pool."""
+def task_name(node: int) -> str:
+    """Return Vertex AI's name of a node: node 0 is the only replica of the first pool."""
     return "workerpool0-0" if node == 0 else f"workerpool1-{node - 1}"
 
 
-def _entries(post: Post, project: str, wanted: str) -> Iterator[dict[str, Any]]:
-    body: dict[str, Any] = {"resourceNames": [f"projects/{project}"], "filter": wanted, "orderBy": "timestamp asc", "pageSize": _PAGE}
-    while True:
-        page = post("entries:list", body)
-        yield from page.get("entries", ())
-        if not page.get("nextPageToken"):
-            return
-        body["pageToken"] = page["nextPageToken"]
-
-
-def _line(entry: Mapping[str, Any]) -> LogLine | None:
-    """An entry of a node; None for one of Vertex's own."""
+def _line(entry: Json) -> LogLine | None:
+    """Return a node's entry as a line; None for an entry of Vertex AI itself."""
     found = _TASK.fullmatch(entry["resource"]["labels"].get("task_name", ""))
     if found is None:
         return None
-    payload = entry.get("jsonPayload", {})
-    text = entry.get("textPayload") or payload.get("message") or ""
+    text = entry.get("textPayload") or entry.get("jsonPayload", {}).get("message") or ""
     node = int(found[2]) + (1 if found[1] != "0" else 0)
     return LogLine(_unix(entry["timestamp"]), node, str(text).rstrip("\r\n"))
 
 
 def _unix(text: str) -> float:
-    """RFC 3339 has nanoseconds, Python microseconds."""
+    """Return a timestamp as Unix time. Cloud Logging writes nanoseconds; Python reads microseconds."""
     return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text)).timestamp()

@@ -15,7 +15,7 @@ from gpuyard.components.gcp.submitter import members, token_condition
 from gpuyard.components.gcp.validation import yard_problems
 from gpuyard.components.spec import BudgetSpec, GpuPoolSpec, NetworkSpec
 from gpuyard.components.validation.buckets import ExistingBucket
-from gpuyard.training_jobs.clouds.gcp import label
+from gpuyard.training_jobs.backends.labels import gcp_label_value
 from gpuyard.training_jobs.target import VertexTarget, parse_targets
 from tests.helpers.gcp_sample_yard import FLEX, RESERVED, SECRET, SUBJECT, TAGS, VERTEX, VMS, ZONE, declare, kinds
 
@@ -187,7 +187,7 @@ def test_all_wrong_inputs_of_a_budget_are_reported(record: Any) -> None:
 
 @pytest.mark.parametrize("stack", ["gpuyard/dev-gcp", "Acme/Prod.Yard", "x" * 50 + "/" + "y" * 50, "__a/b"])
 def test_resources_and_jobs_have_the_same_label(stack: str) -> None:
-    assert labels({}, stack, "net")[STACK_LABEL] == label(stack) == label_value(stack)
+    assert labels({}, stack, "net")[STACK_LABEL] == gcp_label_value(stack) == label_value(stack)
 
 
 @pytest.mark.parametrize(

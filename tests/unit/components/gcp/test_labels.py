@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gpuyard.components.gcp.labels import STACK_LABEL as YARDS
 from gpuyard.components.gcp.labels import label_value, labels, tag_problems
-from gpuyard.training_jobs.clouds import gcp as jobs
+from gpuyard.training_jobs.backends.labels import gcp_label_value
 
 VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -30,7 +30,7 @@ def test_legal_values_are_not_changed() -> None:
 @given(st.text(alphabet="abZ/.@_- 1", max_size=90))
 def test_resources_and_jobs_of_a_stack_get_the_same_label(text: str) -> None:
     """The budget selects both by this label."""
-    assert label_value(text) == jobs.label(text)
+    assert label_value(text) == gcp_label_value(text)
 
 
 @pytest.mark.parametrize(

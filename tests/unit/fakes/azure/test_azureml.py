@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gpuyard.training_jobs.backends.azureml.request import body_of, environment_of
+from gpuyard.training_jobs.backends.azureml.request import environment_of, request_body
 from gpuyard.training_jobs.run import Code, Run
 from tests.fakes.azure.azureml import SAS, WORKSPACE, FakeAzureMl
 from tests.fakes.azure.blob_storage import signed_in
@@ -45,7 +45,7 @@ def a_job() -> dict[str, Any]:
     run = Run("a-3f9a1c0b77d2", 0, 1, job("a", nodes=2), target, Code("d" * 64, "abfs://x/c.tar.gz"), 3600, "timeout")
     environment, body = environment_of(target.default_image, target)
     assert ask("PUT", f"{ARM}{environment}?api-version=1", body)[0] == 201
-    return body_of(run, target)
+    return request_body(run, target)
 
 
 def put(name: str, body: Any) -> tuple[int, Any]:

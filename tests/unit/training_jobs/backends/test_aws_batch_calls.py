@@ -28,7 +28,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Moto]:
 
 @pytest.fixture
 def fake(s3: Moto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBatch]:
-    aws_batch._seen_well.clear()
+    aws_batch._queue_checked.clear()
     with FakeLogs() as logs, FakeBatch(tmp_path / "nodes", logs) as fake:
         logs.group(GROUP)
         fake.add_queue("yard-p5", nodes=0)  # what is submitted waits

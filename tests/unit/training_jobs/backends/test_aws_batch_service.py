@@ -28,7 +28,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBatch]
     (tmp_path / "bucket").mkdir()
     (tmp_path / "batch_program.py").write_text(NODE_PROGRAM)
     monkeypatch.setattr(base, "BOOTSTRAP", tmp_path / "batch_program.py")
-    aws_batch._seen_well.clear()
+    aws_batch._queue_checked.clear()
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)  # boto3's own pauses
     with FakeLogs() as logs, FakeBatch(tmp_path / "nodes", logs, speed=60, stop_s=1) as fake:
         logs.group(GROUP)

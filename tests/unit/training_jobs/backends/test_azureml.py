@@ -115,7 +115,7 @@ def test_nodes_that_are_taken_are_replaced_and_the_job_goes_on_as_the_next_attem
     service.ml.machines = 0
     service.ml.preempt(next(iter(service.ml.jobs)))
     status = wait_for_state(runner, run, State.RECOVERING)
-    assert status.detail == "its nodes were taken; it waits for others"
+    assert status.detail == "its nodes were preempted; it waits for others"
     service.ml.machines = 2
     status = runner.wait(run)
     assert (status.state, status.attempt, len(service.ml.jobs)) == (State.SUCCEEDED, 2, 1)
@@ -250,7 +250,7 @@ def test_somebody_elses_job_of_that_name_is_not_adopted(service: Yard) -> None:
     (made,) = service.ml.jobs.values()
     made.properties["environmentVariables"] = {**made.properties["environmentVariables"], "GPUYARD_RUN_URL": "abfs://other/gpuyard/runs/x"}
     service.storage.client().delete_blob(f"gpuyard/runs/{run}/run.json")
-    with pytest.raises(ConflictError, match="is not run"):
+    with pytest.raises(ConflictError, match="is taken by another run"):
         service.runner().submit(two_node_job("works"), None, key="nightly")
 
 

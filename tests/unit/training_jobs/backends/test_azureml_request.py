@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuyard.training_jobs.backends.azureml import AzureMLBackend
-from gpuyard.training_jobs.backends.azureml.request import body_of, command, duration, name_of, seconds_of
+from gpuyard.training_jobs.backends.azureml.request import iso_duration, job_name, parse_duration, request_body, shell_command
 from gpuyard.training_jobs.backends.azureml.states import _STATES, status_of
 from gpuyard.training_jobs.backends.base import Request
 from gpuyard.training_jobs.errors import UsageError
@@ -40,7 +40,7 @@ def a_run(target: Any, *, run_id: str = "llm-nightly-3f9a1c0b77d2", submission: 
 
 def body(target: Any, **keys: Any) -> dict[str, Any]:
     assert isinstance(target, AzureMlTarget)
-    found: dict[str, Any] = body_of(a_run(target, **keys), target)["properties"]
+    found: dict[str, Any] = request_body(a_run(target, **keys), target)["properties"]
     return found
 
 
@@ -97,7 +97,7 @@ def test_a_request_is_the_same_every_time_and_an_image_is_one_environment() -> N
 def test_every_name_is_legal_and_keeps_what_tells_runs_apart(name: str, digest: str, submission: int, prefix: str) -> None:
     target = make_target(job_prefix=f"{prefix}-")
     assert isinstance(target, AzureMlTarget)
-    made = name_of(a_run(target, run_id=f"{name}-{digest}", submission=submission), target)
+    made = job_name(a_run(target, run_id=f"{name}-{digest}", submission=submission), target)
     assert re.fullmatch("[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}", made)
     assert made.startswith(f"{prefix}-")
     assert made.endswith(f"-{digest}-{submission}")
@@ -112,27 +112,27 @@ def test_no_text_of_a_users_comes_near_the_shell(words: list[str], value: str, k
     target = make_target()
     made = body(target, command=["train.py", *words], env={f"X{key}": value}, setup=["pip", *words], labels={"note": value})
     assert {**made, "tags": None} == {**body(target), "tags": None}  # a label is a tag; nothing else of the job is in the request
-    assert made["command"] == command()
+    assert made["command"] == shell_command()
 
 
 def test_the_command_is_of_characters_in_which_a_shell_reads_nothing() -> None:
-    loader, packed = command().rsplit(" ", 1)
+    loader, packed = shell_command().rsplit(" ", 1)
     assert re.fullmatch(r"[A-Za-z0-9+/=]+", packed)
     assert re.fullmatch(r'python3 -c "[a-z0-9,;.()\[\] ]+"', loader)
     for shell in (["sh", "-c"], ["bash", "-c"], ["bash", "-lc"]):
-        echoed = command().replace("python3", "printf '%s|'", 1)
+        echoed = shell_command().replace("python3", "printf '%s|'", 1)
         done = subprocess.run([*shell, echoed], capture_output=True, text=True, check=True)
         assert done.stdout.split("|") == ["-c", "import base64,sys;exec(base64.b64decode(sys.argv[1]))", packed, ""]
 
 
 @given(st.integers(1, 30 * 86400))
 def test_a_duration_is_read_back_as_it_was(seconds: int) -> None:
-    assert seconds_of(duration(seconds)) == seconds
-    assert re.fullmatch(r"P(?=.)(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+S)?)?", duration(seconds))
+    assert parse_duration(iso_duration(seconds)) == seconds
+    assert re.fullmatch(r"P(?=.)(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+S)?)?", iso_duration(seconds))
 
 
 def test_a_text_that_is_no_duration_is_no_limit() -> None:
-    assert [seconds_of(text) for text in ("", "P", "12h", "PT1.5S", "P1Y")] == [0, 0, 0, 0, 0]
+    assert [parse_duration(text) for text in ("", "P", "12h", "PT1.5S", "P1Y")] == [0, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_a_pool_that_became_too_small_is_a_lack_of_capacity(runner: Runner, star
     file.write_text(json.dumps(document))
     status = runner.wait(waiting)
     assert (status.state, status.reason) == (State.FAILED, Reason.CAPACITY)
-    assert status.detail == "wants 2 nodes, the pool has 1 now"
+    assert status.detail == "needs 2 nodes, the pool has 1 now"
 
 
 def test_queue_timeout_also_counts_behind_a_job_that_waits(runner: Runner, start: Start) -> None:

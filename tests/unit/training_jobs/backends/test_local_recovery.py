@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuyard.training_jobs.backends.local.process import is_alive, start_of, sweep
+from gpuyard.training_jobs.backends.local.process import is_alive, kill_marked, start_time
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Reason, State
 from tests.helpers.local_pool import job, run_dir, starts
@@ -61,7 +61,7 @@ def test_a_supervisor_that_can_never_start_is_given_up_with_its_last_words(
     monkeypatch.setattr(sys, "executable", str(broken))
     status = runner.wait(runner.submit(job(), None).status.run_id)
     assert (status.state, status.reason) == (State.FAILED, Reason.INFRA)
-    assert status.detail == "its supervisor died 3 times before it could start: no such interpreter"
+    assert status.detail == "its supervisor exited 3 times before it could start a node: no such interpreter"
 
 
 def test_a_job_of_a_pool_that_was_made_anew_is_lost_not_unknown(runner: Runner, start: Start, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_job_of_a_pool_that_was_made_anew_is_lost_not_unknown(runner: Runner, 
     wait_for_state(runner, run, State.RUNNING)
     lease = tmp_path / f"pool/leases/{run}.json"
     os.kill(json.loads(lease.read_text())["pid"], signal.SIGKILL)
-    sweep(lease)
+    kill_marked(lease)
     lease.unlink()
     shutil.rmtree(tmp_path / "pool/jobs")
     assert runner.status(run).reason is Reason.INFRA
@@ -81,7 +81,7 @@ def test_time_that_nobody_watched_is_not_charged(runner: Runner, start: Start, t
     """The machine goes down; hours later somebody asks."""
     run = start(env={"NAP": "60"}, retries={"infra": 1})
     wait_for_state(runner, run, State.RUNNING)
-    sweep(tmp_path / f"pool/leases/{run}.json")
+    kill_marked(tmp_path / f"pool/leases/{run}.json")
     (state,) = tmp_path.glob(f"pool/jobs/{run}.0-*/job.json")
     document = json.loads(state.read_text())
     state.write_text(json.dumps(document | {"started_at": document["started_at"] - 36000}))
@@ -116,8 +116,8 @@ def test_a_damaged_record_hides_no_other_run(runner: Runner, start: Start, tmp_p
 
 
 def test_a_process_number_used_again_is_another_process() -> None:
-    started = start_of(os.getpid())
+    started = start_time(os.getpid())
     assert started is not None
     assert is_alive(os.getpid(), started)
     assert not is_alive(os.getpid(), started + "0")
-    assert start_of(2**22 + 1) is None
+    assert start_time(2**22 + 1) is None

@@ -120,7 +120,7 @@ def test_spot_machines_that_are_taken_are_replaced_by_the_service(service: Yard)
     (name,) = service.sagemaker.jobs
     service.sagemaker.machines = 0
     service.sagemaker.interrupt(name)
-    assert wait_for_state(runner, run, State.RECOVERING).detail == "spot machines were taken; SageMaker waits for others"
+    assert wait_for_state(runner, run, State.RECOVERING).detail == "spot machines were preempted; SageMaker waits for others"
     service.sagemaker.machines = 2
     assert runner.wait(run).state is State.SUCCEEDED
     texts = [line.text for line in runner.logs(run, node=0)]
@@ -191,7 +191,7 @@ def test_somebody_elses_training_job_of_that_name_is_not_adopted(service: Yard, 
     (made,) = service.sagemaker.jobs.values()
     made.body["Environment"]["GPUYARD_RUN_URL"] = "s3://other/gpuyard/runs/x"
     boto3.client("s3").delete_object(Bucket="runs", Key=f"gpuyard/runs/{run}/run.json")
-    with pytest.raises(ConflictError, match="is not run"):
+    with pytest.raises(ConflictError, match="is taken by another run"):
         service.runner().submit(two_node_job("works"), None, key="nightly")
 
 

@@ -17,8 +17,8 @@ from botocore.validate import ParamValidator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuyard.training_jobs.backends.sagemaker.request import body_of, name_of
-from gpuyard.training_jobs.backends.sagemaker.states import _STATES, of_summary, status_of
+from gpuyard.training_jobs.backends.sagemaker.request import job_name, request_body
+from gpuyard.training_jobs.backends.sagemaker.states import _STATES, status_of, summary_status
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.run import Code, Run
 from gpuyard.training_jobs.state import Reason, State
@@ -40,7 +40,7 @@ def a_run(target: Any, *, run_id: str = "llm-nightly-3f9a1c0b77d2", submission: 
 
 def body(target: Any, **keys: Any) -> dict[str, Any]:
     assert isinstance(target, SageMakerTarget)
-    return body_of(a_run(target, **keys), target)
+    return request_body(a_run(target, **keys), target)
 
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -86,7 +86,7 @@ def test_the_request_is_one_of_the_services_model(case: str) -> None:
 def test_every_name_is_legal_and_keeps_what_tells_runs_apart(name: str, digest: str, submission: int, prefix: str) -> None:
     target = make_target(job_prefix=f"{prefix}-")
     assert isinstance(target, SageMakerTarget)
-    made = name_of(a_run(target, run_id=f"{name}-{digest}", submission=submission), target)
+    made = job_name(a_run(target, run_id=f"{name}-{digest}", submission=submission), target)
     assert re.fullmatch("[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", made)
     assert len(made) <= 63
     assert made.startswith(f"{prefix}-")
@@ -100,9 +100,9 @@ def test_a_request_is_the_same_every_time() -> None:
 @pytest.mark.parametrize(
     ("changes", "keys", "says"),
     [
-        ({"default_image": f"pytorch/pytorch@sha256:{'a' * 64}"}, {}, "pulls from ECR alone"),
+        ({"default_image": f"pytorch/pytorch@sha256:{'a' * 64}"}, {}, "pulls only from ECR"),
         ({}, {"image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:latest"}, "gpuyard pin"),
-        ({}, {"limit_s": 29 * 86400}, "runs no job longer, got 29.0d, allowed: <= 28d"),
+        ({}, {"limit_s": 29 * 86400}, "longer than SageMaker runs a job, got 29.0d, allowed: <= 28d"),
         ({"run_bucket": f"s3://runs/{'x' * 500}"}, {}, "too long for SageMaker"),
         ({}, {"labels": {"stack": "mine"}}, "is set by gpuyard"),
         ({"keep_alive_s": 600, "spot": True}, {}, "keeps no spot machines warm"),
@@ -168,12 +168,12 @@ def test_a_summary_tells_what_waits_and_what_runs_and_no_more() -> None:
     for status in MODEL.shape_for("TrainingJobStatus").enum:
         for secondary in [*MODEL.shape_for("SecondaryStatus").enum, "Boiling"]:
             whole = status_of(described(status, secondary), lambda: [], "https://console")
-            found = of_summary(described(status, secondary), "https://console")
+            found = summary_status(described(status, secondary), "https://console")
             wanted = status == "InProgress" and whole.state in {State.PENDING, State.RUNNING}
             assert (found is not None) == wanted
             assert found is None or (found.state, found.detail, found.console_url) == (whole.state, whole.detail, whole.console_url)
             assert found is None or (found.started_at is not None) == (found.state is State.RUNNING)
-    assert of_summary({"TrainingJobStatus": "InProgress"}, "") is None
+    assert summary_status({"TrainingJobStatus": "InProgress"}, "") is None
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from google.auth import exceptions as google_auth
 from google.cloud.aiplatform_v1 import types
 
 from gpuyard.training_jobs.backends.vertex import VertexBackend
-from gpuyard.training_jobs.backends.vertex.logs import lines
+from gpuyard.training_jobs.backends.vertex.logs import LogReader
 from gpuyard.training_jobs.clouds.gcp import GcpClients
 from gpuyard.training_jobs.clouds.gcp_errors import error_kind, translate_error
 from gpuyard.training_jobs.errors import AuthError, CapacityError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
@@ -120,7 +120,8 @@ def test_a_job_of_another_bucket_with_the_same_labels_is_not_adopted(service: Ya
 def told(logs: FakeLogging, *, node: int | None = None, since: float = 1000.0) -> list[tuple[int, str]]:
     clients = GcpClients("acme-ml", "us-central1", endpoints={"logging": logs.url})
     try:
-        found = list(lines(clients.post, "acme-ml", "7", node=node, since=since, over=None, pause=lambda: None))
+        reader = LogReader(clients.post, "acme-ml", "7", node=node, since=since)
+        found = list(reader.lines(False, lambda: True, lambda: None))
         return [(line.node, line.text) for line in found]
     finally:
         clients._clients["logging"].close()
@@ -149,7 +150,8 @@ def test_a_late_line_of_another_node_is_not_lost_while_following(service: Yard) 
 
     clients = GcpClients("acme-ml", "us-central1")
     ends = iter([False, False, True, True, True, True])
-    found = lines(clients.post, "acme-ml", "7", node=None, since=now - 60, over=lambda: next(ends), pause=pause)
+    reader = LogReader(clients.post, "acme-ml", "7", node=None, since=now - 60)
+    found = reader.lines(True, lambda: next(ends), pause)
     assert [(line.node, line.text) for line in found] == [(0, "first"), (1, "late")]
     clients._clients["logging"].close()
 
@@ -192,7 +194,7 @@ def test_logs_that_cannot_be_read_lose_sight_and_come_back(service: Yard, monkey
 def test_errors_are_told_apart(error: BaseException, kind: str, error_type: type[GpuyardError]) -> None:
     assert error_kind(error) == kind
     assert type(translate_error(error, "do it")) is error_type
-    watched = translate_error(error, "do it", watching=True)
+    watched = translate_error(error, "do it", job_may_run=True)
     assert isinstance(watched, LostSightError if kind == "expired" or error_type is LostSightError else error_type | LostSightError)
 
 
@@ -206,13 +208,13 @@ def test_no_signature_and_no_token_is_in_an_error() -> None:
 def test_an_endpoint_decides_how_it_is_spoken_to(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     for url, transport in (("http://127.0.0.1:1/", "rest"), ("https://127.0.0.1:1/", "grpc")):
         clients = GcpClients("acme-ml", "europe-west4", endpoints={"aiplatform": url})
-        made = clients._client("aiplatform", clients._jobs)
+        made = clients._client("aiplatform", clients._job_service)
         assert made.transport.kind == transport
         assert "127.0.0.1:1" in made.transport.host
         made.transport.close()
     monkeypatch.delenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM")
     clients = GcpClients("acme-ml", "europe-west4")
-    made = clients._client("aiplatform", clients._jobs)
+    made = clients._client("aiplatform", clients._job_service)
     assert made.transport.host == "europe-west4-aiplatform.googleapis.com:443"
     made.transport.close()
 

@@ -14,10 +14,10 @@ from google.cloud.aiplatform_v1.types.accelerator_type import AcceleratorType
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpuyard.training_jobs.backends.labels import gcp_label_value
 from gpuyard.training_jobs.backends.vertex import VertexBackend, _message
-from gpuyard.training_jobs.backends.vertex.request import body_of, filter_of, name_of
-from gpuyard.training_jobs.backends.vertex.states import _ALIVE, Told, status_of
-from gpuyard.training_jobs.clouds.gcp import label
+from gpuyard.training_jobs.backends.vertex.request import job_name, label_filter, request_body
+from gpuyard.training_jobs.backends.vertex.states import _ALIVE, JobFields, status_of
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.run import Code, Run
 from gpuyard.training_jobs.state import Reason, State
@@ -42,7 +42,7 @@ def a_run(target: Any, *, run_id: str = "llm-nightly-3f9a1c0b77d2", submission: 
 
 def body(target: Any, **keys: Any) -> dict[str, Any]:
     assert isinstance(target, VertexTarget)
-    return body_of(a_run(target, **keys), target)
+    return request_body(a_run(target, **keys), target)
 
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -108,16 +108,16 @@ def test_every_name_is_legal_and_keeps_what_tells_runs_apart(name: str, digest: 
     target = make_target(job_prefix=f"{prefix}-")
     assert isinstance(target, VertexTarget)
     run = a_run(target, run_id=f"{name}-{digest}", submission=submission)
-    made = name_of(run, target)
+    made = job_name(run, target)
     assert len(made) <= 128
     assert made.startswith(f"{prefix}-")
     assert made.endswith(f"-{digest}-{submission}")
-    assert filter_of(run) == f'labels.gpuyard_run="{name}-{digest}" AND labels.gpuyard_submission="{submission}"'
+    assert label_filter(run) == f'labels.gpuyard_run="{name}-{digest}" AND labels.gpuyard_submission="{submission}"'
 
 
 @given(st.text(max_size=120))
 def test_any_text_makes_a_legal_label(text: str) -> None:
-    assert re.fullmatch(r"[a-z0-9_-]{0,63}", label(text))
+    assert re.fullmatch(r"[a-z0-9_-]{0,63}", gcp_label_value(text))
 
 
 @pytest.mark.parametrize(
@@ -125,10 +125,10 @@ def test_any_text_makes_a_legal_label(text: str) -> None:
     [
         ({"default_image": f"123456789012.dkr.ecr.us-east-1.amazonaws.com/t@sha256:{'a' * 64}"}, {}, "Artifact Registry and Docker Hub"),
         ({}, {"image": "us-docker.pkg.dev/acme/train:latest"}, "gpuyard pin"),
-        ({"strategy": "flex_start"}, {"limit_s": 8 * 86400}, "flex-start job runs no longer, got 8.0d, allowed: <= 7d"),
-        ({"strategy": "flex_start", "reservation": RESERVATION}, {}, "takes no flex_start machines where others are held"),
-        ({"strategy": "spot", "spot": True, "persistent_resource": "yard"}, {}, "takes no spot machines where others are held"),
-        ({"reservation": RESERVATION, "persistent_resource": "yard"}, {}, "takes no reservation"),
+        ({"strategy": "flex_start"}, {"limit_s": 8 * 86400}, "longer than a flex-start job may run, got 8.0d, allowed: <= 7d"),
+        ({"strategy": "flex_start", "reservation": RESERVATION}, {}, "strategy flex_start cannot use reserved or persistent machines"),
+        ({"strategy": "spot", "spot": True, "persistent_resource": "yard"}, {}, "strategy spot cannot use reserved or persistent machines"),
+        ({"reservation": RESERVATION, "persistent_resource": "yard"}, {}, "cannot use a reservation"),
         ({}, {"labels": {"gpuyard_run": "mine"}}, "is set by gpuyard"),
         ({}, {"labels": {"Team": "NLP"}}, "cannot be a label"),
         ({}, {"labels": {f"l{number}": "x" for number in range(70)}}, "too many"),
@@ -159,8 +159,8 @@ def test_a_request_is_the_same_every_time_and_asks_nobody() -> None:
     assert request.body["customJob"] == body(target) == body(target)
 
 
-def told(state: str, error: str = "", *, ran_s: float | None = 60, limit_s: float = 3600, reason: Reason = Reason.TIMEOUT) -> Told:
-    return Told(state, error, 900.0, None if ran_s is None else 1000.0, 1000.0 + (ran_s or 0), limit_s, reason)
+def told(state: str, error: str = "", *, ran_s: float | None = 60, limit_s: float = 3600, reason: Reason = Reason.TIMEOUT) -> JobFields:
+    return JobFields(state, error, 900.0, None if ran_s is None else 1000.0, 1000.0 + (ran_s or 0), limit_s, reason)
 
 
 def test_every_state_of_the_messages_is_in_the_table_or_unknown_and_only_succeeded_is_a_success() -> None:

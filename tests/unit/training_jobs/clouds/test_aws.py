@@ -18,7 +18,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from gpuyard.training_jobs.backends.submit_once import once
+from gpuyard.training_jobs.backends.submit_once import submit_once
 from gpuyard.training_jobs.clouds import aws
 from gpuyard.training_jobs.clouds.aws_errors import _CLASSES, _CODES, error_kind, translate_error
 from gpuyard.training_jobs.errors import AuthError, CapacityError, LostSightError, NotFoundError, QuotaError, UsageError
@@ -32,7 +32,7 @@ def client_error(code: str, message: str = "no", status: int = 400) -> ClientErr
 
 
 @pytest.mark.parametrize(
-    ("error", "watching", "expected"),
+    ("error", "job_may_run", "expected"),
     [
         (client_error("AccessDeniedException"), False, AuthError),
         (client_error("AccessDeniedException"), True, AuthError),
@@ -54,8 +54,8 @@ def client_error(code: str, message: str = "no", status: int = 400) -> ClientErr
         (ResponseParserError("not JSON"), False, LostSightError),  # an answer that cannot be read says nothing of what was done
     ],
 )
-def test_an_error_gets_its_exit_code(error: Exception, watching: bool, expected: type[Exception]) -> None:
-    found = translate_error(error, "batch submit_job", watching=watching)
+def test_an_error_gets_its_exit_code(error: Exception, job_may_run: bool, expected: type[Exception]) -> None:
+    found = translate_error(error, "batch submit_job", job_may_run=job_may_run)
     assert type(found) is expected
     assert "batch submit_job" in str(found)
 
@@ -70,9 +70,9 @@ def test_a_code_and_a_class_mean_one_thing() -> None:
 def test_no_signature_and_no_token_is_shown() -> None:
     secret = "x-amz-security-token:FwoGZXIvYXdzEXAMPLE"
     for code in ("SignatureDoesNotMatch", "InvalidSignatureException"):
-        assert "FwoGZXIv" not in str(translate_error(client_error(code, secret), "batch submit_job", watching=False))
+        assert "FwoGZXIv" not in str(translate_error(client_error(code, secret), "batch submit_job", job_may_run=False))
     signed = "cannot read https://s3.amazonaws.com/b/k?X-Amz-Signature=abcdef now"
-    said = str(translate_error(client_error("ClientException", signed), "batch submit_job", watching=False))
+    said = str(translate_error(client_error("ClientException", signed), "batch submit_job", job_may_run=False))
     assert "abcdef" not in said
     assert "https://s3.amazonaws.com/b/k now" in said
 
@@ -103,7 +103,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
         yield fake
 
 
-def submit_once(slept: list[float], within_s: float = 60) -> str:
+def submit_job(slept: list[float], within_s: float = 60) -> str:
     clients = aws.aws_clients("us-east-1")
     body = {"jobName": "a", "jobQueue": "q", "jobDefinition": "d"}
 
@@ -112,16 +112,16 @@ def submit_once(slept: list[float], within_s: float = 60) -> str:
         return str(found[0]["jobId"]) if found else None
 
     def attempt() -> str:
-        return str(clients.call("batch", "submit_job", body, once=True)["jobId"])
+        return str(clients.call("batch", "submit_job", body, single_attempt=True)["jobId"])
 
-    return once(attempt, find, error_kind, slept.append, until=time.monotonic() + within_s)
+    return submit_once(attempt, find, error_kind, slept.append, until=time.monotonic() + within_s)
 
 
 @pytest.mark.parametrize(("fault", "calls"), [(THROTTLED, 3), (UNAVAILABLE, 3)])
 def test_refused_calls_are_made_again(fake: Jobs, fault: Fault, calls: int) -> None:
     fake.fail("SubmitJob", fault, times=2)
     slept: list[float] = []
-    assert submit_once(slept) == "1"
+    assert submit_job(slept) == "1"
     assert fake.jobs == ["a"]
     assert fake.count("SubmitJob") == calls
     assert slept
@@ -129,7 +129,7 @@ def test_refused_calls_are_made_again(fake: Jobs, fault: Fault, calls: int) -> N
 
 def test_an_answer_that_was_lost_starts_no_second_job(fake: Jobs) -> None:
     fake.fail("SubmitJob", LOST)
-    assert submit_once([]) == "1"
+    assert submit_job([]) == "1"
     assert fake.jobs == ["a"]
     assert fake.count("SubmitJob") == 1
 
@@ -137,31 +137,31 @@ def test_an_answer_that_was_lost_starts_no_second_job(fake: Jobs) -> None:
 def test_a_call_that_may_have_been_made_and_is_not_listed_is_lost_sight_of(fake: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.fail("SubmitJob", LOST)
     monkeypatch.setattr(Jobs, "list_jobs", lambda self, body: {"jobSummaryList": []})
-    with pytest.raises(LostSightError, match="looked up"):
-        submit_once([])
+    with pytest.raises(LostSightError, match="looks it up"):
+        submit_job([])
     assert fake.jobs == ["a"]
 
 
 def test_throttling_that_does_not_end_is_said(fake: Jobs) -> None:
     fake.fail("SubmitJob", THROTTLED, times=10)
     with pytest.raises(LostSightError, match="Rate exceeded"):
-        submit_once([])
+        submit_job([])
     assert fake.jobs == []
 
 
 def test_a_call_is_not_begun_when_another_submit_may_have_taken_over(fake: Jobs) -> None:
-    with pytest.raises(LostSightError, match="too slow"):
-        submit_once([], within_s=-1)
+    with pytest.raises(LostSightError, match="too slowly"):
+        submit_job([], within_s=-1)
     assert fake.count("SubmitJob") == 0
 
 
 def test_credentials_that_were_renewed_are_read_again(fake: Jobs) -> None:
     fake.fail("ListJobs", EXPIRED)
-    assert aws.aws_clients("us-east-1").call("batch", "list_jobs", {"jobQueue": "q"}, watching=True) is not None
+    assert aws.aws_clients("us-east-1").call("batch", "list_jobs", {"jobQueue": "q"}, job_may_run=True) is not None
     assert fake.count("ListJobs") == 2
     fake.fail("ListJobs", EXPIRED, times=2)
     with pytest.raises(LostSightError, match="may still run"):
-        aws.aws_clients("us-east-1").call("batch", "list_jobs", {"jobQueue": "q"}, watching=True)
+        aws.aws_clients("us-east-1").call("batch", "list_jobs", {"jobQueue": "q"}, job_may_run=True)
 
 
 def test_clients_are_shared_until_the_environment_changes(fake: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:

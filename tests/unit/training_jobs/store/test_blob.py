@@ -113,7 +113,7 @@ def test_a_refusal_in_words(account: Storage, store: BlobStore, answer: Answer, 
 
 def test_a_server_that_is_gone_is_lost_sight(account: Storage, store: BlobStore) -> None:
     account.proxy.routes[".blob.core.windows.net"] = 1
-    blob.forget()
+    blob.drop_clients()
     with pytest.raises(LostSightError, match="at present"):
         store.read("a")
 
@@ -122,7 +122,7 @@ def test_no_credentials_is_an_authentication_error(account: Storage, store: Blob
     for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "WorkloadIdentityCredential")
-    blob.forget()
+    blob.drop_clients()
     with pytest.raises(AuthError, match="no usable Azure credentials"):
         store.read("a")
 
@@ -130,7 +130,7 @@ def test_no_credentials_is_an_authentication_error(account: Storage, store: Blob
 def test_a_token_that_the_authority_refuses_is_an_authentication_error_until_it_is_renewed(account: Storage, store: BlobStore) -> None:
     """The user signs in again while a wait runs: what asks next gets a credential of its own."""
     account.entra.closed = True
-    blob.forget()
+    blob.drop_clients()
     with pytest.raises(AuthError, match="no usable Azure credentials") as refused:
         store.read("a")
     assert SUBJECT_TOKEN not in str(refused.value)
@@ -167,7 +167,7 @@ def test_the_folders_of_a_hierarchical_namespace_are_no_objects(account: Storage
     ],
 )  # fmt: skip
 def test_a_url_that_is_no_container(url: str) -> None:
-    with pytest.raises(UsageError, match="is no container") as refused:
+    with pytest.raises(UsageError, match="not a container") as refused:
         BlobStore(url)
     assert "SECRET" not in str(refused.value)
 

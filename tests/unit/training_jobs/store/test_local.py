@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gpuyard.training_jobs.errors import AuthError, QuotaError, UsageError
-from gpuyard.training_jobs.store import ChangedError, ExistsError, LocalStore, explain_os_error, open_store
+from gpuyard.training_jobs.store import ChangedError, ExistsError, LocalStore, open_store, translate_os_error
 
 
 @pytest.fixture
@@ -110,16 +110,16 @@ def test_a_full_disk_is_a_quota_and_touches_nothing(tmp_path: Path) -> None:
 
 
 def test_refusals_of_the_system_have_the_exit_code_that_fits(tmp_path: Path) -> None:
-    assert isinstance(explain_os_error(PermissionError(13, "Permission denied"), tmp_path), AuthError)
-    assert isinstance(explain_os_error(OSError(30, "Read-only file system"), tmp_path), AuthError)
-    assert isinstance(explain_os_error(OSError(28, "No space left on device"), tmp_path), QuotaError)
+    assert isinstance(translate_os_error(PermissionError(13, "Permission denied"), tmp_path), AuthError)
+    assert isinstance(translate_os_error(OSError(30, "Read-only file system"), tmp_path), AuthError)
+    assert isinstance(translate_os_error(OSError(28, "No space left on device"), tmp_path), QuotaError)
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"cannot write .*file.*Not a directory"):
         LocalStore(f"file://{tmp_path}/file").create("a/b", b"")
 
 
 def test_a_url_that_names_a_host_is_refused() -> None:
-    with pytest.raises(UsageError, match="names a host"):
+    with pytest.raises(UsageError, match="file URL with a host"):
         open_store("file://bucket/runs")
 
 

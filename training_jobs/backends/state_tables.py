@@ -1,0 +1,52 @@
+"""Shared parts of the services' tables: states of a job, and error texts by which a failure gets its reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..state import JOB_DONE, Outcome, Reason, State, classify
+
+__all__ = ["FailureTable", "NodeExitCodes", "StateRow", "failed_outcome", "failure_codes", "find_reason"]
+
+FailureTable: TypeAlias = Sequence[tuple[str, Reason]]
+"""Patterns of error texts and their reasons; the first pattern found in the text decides."""
+
+NodeExitCodes: TypeAlias = Callable[[], list[int | None]]
+"""Read the exit codes that the nodes wrote into the run bucket: a call that is made only where the service's text does not decide."""
+
+
+@dataclass(frozen=True)
+class StateRow:
+    """What one status of a service means."""
+
+    state: State
+    detail: str | None = None
+    reason: Reason | None = None
+
+
+def find_reason(table: FailureTable, text: str) -> Reason | None:
+    """Return the reason of the first pattern that is found in a text. None when there is none."""
+    return next((reason for pattern, reason in table if re.search(pattern, text)), None)
+
+
+def failure_codes(node_exit_codes: NodeExitCodes) -> list[int | None]:
+    """Return the exit codes that nodes wrote, without those of success."""
+    return [code for code in node_exit_codes() if code not in (None, JOB_DONE)]
+
+
+def failed_outcome(reported_code: int | None, reason: Reason | None, node_exit_codes: NodeExitCodes) -> Outcome:
+    """Return the outcome of a job that its service calls failed.
+
+    The container's exit code in the service's text decides first. Where there is none and the reason could be the script's or the
+    service's fault, the exit codes that the nodes wrote decide, then the reason.
+    """
+    if reported_code is not None:
+        return classify([reported_code])
+    if reason in {None, Reason.USER_ERROR, Reason.INFRA} and (codes := failure_codes(node_exit_codes)):
+        return classify(codes)
+    if reason is Reason.PREEMPTED:
+        return Outcome(State.STOPPED, reason, None)
+    return Outcome(State.FAILED, reason or Reason.UNKNOWN, None)

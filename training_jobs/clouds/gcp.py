@@ -10,7 +10,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from . import Json
@@ -20,6 +20,7 @@ from .gcp_errors import client_errors, error_kind, translate_error
 __all__ = ["GcpClients", "gcp_clients"]
 
 T = TypeVar("T")
+_Untyped: TypeAlias = Any  # an object of Google's libraries, which have no types
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _TIMEOUT_S = 20.0  # of one attempt: the client sets no deadline by itself
@@ -28,18 +29,18 @@ _RETRIED = {"throttled", "server", "lost", "unsent"}
 
 
 class GcpClients:
-    """Clients of one project and region, each created on its first use. Google's clients have no types.
+    """Clients of one project and region, each created on its first use.
 
     `signed_in` are credentials and `endpoints` is {service: URL}; both replace what the environment names.
     """
 
-    def __init__(self, project: str, region: str, *, signed_in: Any = None, endpoints: Mapping[str, str] | None = None) -> None:
+    def __init__(self, project: str, region: str, *, signed_in: _Untyped = None, endpoints: Mapping[str, str] | None = None) -> None:
         self.project, self.region = project, region
         self._signed_in, self._endpoints = signed_in, dict(endpoints or {})
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[str, _Untyped] = {}
         self._lock = threading.Lock()  # threads may share a client, but must not create one at the same time
 
-    def call(self, operation: str, request: Mapping[str, Any], *, job_may_run: bool = False, single_attempt: bool = False) -> Any:
+    def call(self, operation: str, request: Mapping[str, Any], *, job_may_run: bool = False, single_attempt: bool = False) -> _Untyped:
         """Make one call of Vertex AI's JobService, named as its client names it. Raises a GpuyardError whose cause is the client's error.
 
         Retries for a minute: the client itself neither retries nor times out. `job_may_run`: a job may already be running, so
@@ -47,7 +48,7 @@ class GcpClients:
         """
         retry = None if single_attempt else _retry()
 
-        def attempt() -> Any:
+        def attempt() -> _Untyped:
             self._refresh_token()
             return getattr(self._client("aiplatform", self._job_service), operation)(request=request, retry=retry, timeout=_TIMEOUT_S)
 
@@ -66,7 +67,7 @@ class GcpClients:
         def attempt() -> Json:
             from google.api_core import exceptions
 
-            error_of: Any = exceptions.from_http_response
+            error_of: _Untyped = exceptions.from_http_response
             self._refresh_token()
             root = (self._endpoint(service) or f"https://{service}.googleapis.com").rstrip("/")
             answer = self._client(service, self._session).request(verb, f"{root}/{path}", json=body, timeout=_TIMEOUT_S)
@@ -89,13 +90,13 @@ class GcpClients:
             with self._lock:  # the old clients stay open: other threads may be in the middle of a call
                 self._clients = {}
 
-    def _client(self, service: str, create: Callable[[], Any]) -> Any:
+    def _client(self, service: str, create: Callable[[], _Untyped]) -> _Untyped:
         with self._lock:
             if service not in self._clients:
                 self._clients[service] = create()
             return self._clients[service]
 
-    def _job_service(self) -> Any:
+    def _job_service(self) -> _Untyped:
         """Create aiplatform_v1's JobServiceClient: what aiplatform.CustomJob calls, at half of its import time."""
         from google.api_core.client_options import ClientOptions
         from google.cloud.aiplatform_v1.services.job_service import JobServiceClient
@@ -107,10 +108,10 @@ class GcpClients:
         options = ClientOptions(api_endpoint=address)
         return JobServiceClient(credentials=self._locked_credentials(), transport=transport, client_options=options)
 
-    def _session(self) -> Any:
+    def _session(self) -> _Untyped:
         from google.auth.transport.requests import AuthorizedSession
 
-        session: Any = AuthorizedSession
+        session: _Untyped = AuthorizedSession
         return session(self._locked_credentials())
 
     def _refresh_token(self) -> None:
@@ -124,13 +125,13 @@ class GcpClients:
                 with requests.Session() as session:
                     found.refresh(Request(session))
 
-    def _locked_credentials(self) -> Any:
+    def _locked_credentials(self) -> _Untyped:
         """Return the credentials. The caller holds the lock."""
         if "credentials" not in self._clients:
             self._clients["credentials"] = self._credentials()
         return self._clients["credentials"]
 
-    def _credentials(self) -> Any:
+    def _credentials(self) -> _Untyped:
         return self._signed_in or default_credentials(_SCOPE)
 
     def _endpoint(self, service: str) -> str | None:
@@ -147,7 +148,7 @@ _cached: dict[tuple[object, ...], GcpClients] = {}
 
 
 @functools.cache
-def _retry() -> Any:
+def _retry() -> _Untyped:
     """Return how calls are retried that are safe to repeat."""
     from google.api_core.retry import Retry
 

@@ -1,4 +1,4 @@
-"""The runner with its record on S3: the same answers as on a folder, and one service that is down hides no other."""
+"""The runner with its run records on S3."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobTarget]
 
 
 class Held(LocalBackend):
-    """The local queue, without nodes: what is submitted waits, unless a test says otherwise."""
+    """A local queue that starts nothing: every job is RUNNING unless a test sets `down`."""
 
     down: Exception | None = None
     submitted: list[str] = []  # noqa: RUF012 shared on purpose: every poll makes a backend
@@ -55,7 +55,7 @@ def spec(name: str = "job") -> JobSpec:
     return job(name)
 
 
-def test_sixteen_submits_of_one_key_start_one_job(runner: Runner) -> None:
+def test_sixteen_concurrent_submits_of_one_key_start_one_job(runner: Runner) -> None:
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(lambda _: runner.submit(spec(), None, key="nightly"), range(16)))
     assert [submitted.created for submitted in found].count(True) == 1
@@ -70,19 +70,19 @@ def test_another_job_under_the_same_key_shows_the_difference(runner: Runner) -> 
         runner.submit(other, None, key="nightly")
 
 
-def test_a_list_goes_on_where_a_service_cannot_be_asked(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_continues_when_one_service_does_not_answer(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     run = runner.submit(spec(), None).status.run_id
     (status,) = runner.runs()
     assert (status.run_id, status.state) == (run, State.RUNNING)
     for error in (LostSightError("no answer"), AuthError("expired")):
         monkeypatch.setattr(Held, "down", error)
-        said: list[str] = []
-        (status,) = runner.runs(said.append)
+        messages: list[str] = []
+        (status,) = runner.runs(messages.append)
         assert (status.run_id, status.state, status.detail) == (run, State.UNKNOWN, str(error))
-        assert said == [f"{run}: {error}"]
+        assert messages == [f"{run}: {error}"]
 
 
-def test_what_a_run_left_is_fetched(runner: Runner, tmp_path: Path) -> None:
+def test_fetch_copies_output_and_checkpoints(runner: Runner, tmp_path: Path) -> None:
     run = runner.submit(spec(), None).status.run_id
     store = open_store("s3://runs")
     store.create(f"gpuyard/runs/{run}/output/result.json", b"{}")
@@ -113,7 +113,7 @@ def test_targets_are_read_from_the_run_bucket(yard: JobTarget, tmp_path: Path) -
         ),
     ],
 )
-def test_who_finds_no_targets_is_told_what_writes_them(monkeypatch: pytest.MonkeyPatch, url: str, writer: str) -> None:
+def test_missing_targets_name_the_command_that_writes_them(monkeypatch: pytest.MonkeyPatch, url: str, writer: str) -> None:
     monkeypatch.setattr("gpuyard.training_jobs.store.read_url", lambda location: None)
     with pytest.raises(UsageError, match=f"no such object; {writer}"):
         find_targets(None, url)

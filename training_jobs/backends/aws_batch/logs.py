@@ -15,7 +15,7 @@ __all__ = ["LogReader"]
 
 _PER_DESCRIBE = 100
 _ENDED = ("SUCCEEDED", "FAILED")
-_QUIET_LOOKS = 3  # after the job's end: CloudWatch stores lines with a delay
+_QUIET_POLLS = 3  # after the job's end: CloudWatch stores lines with a delay
 
 
 class LogReader:
@@ -27,9 +27,9 @@ class LogReader:
 
     def lines(self, follow: bool, pause_s: float) -> Iterator[LogLine]:
         """Yield all lines so far, and with `follow` those that come until the job has ended."""
-        return follow_lines(self._look, follow=follow, pause=lambda: time.sleep(pause_s), quiet_looks=_QUIET_LOOKS)
+        return follow_lines(self._poll, follow=follow, pause=lambda: time.sleep(pause_s), quiet_polls=_QUIET_POLLS)
 
-    def _look(self) -> tuple[list[LogLine], bool]:
+    def _poll(self) -> tuple[list[LogLine], bool]:
         job = self._describe([self._job_id])
         if job:
             self._find_streams(job[0])

@@ -1,7 +1,7 @@
-"""Read the output of a job's nodes: text files of the run history, one for each node, from where the last look stopped.
+"""Read the output of a job's nodes: text files of the run history, one for each node, from where the last poll stopped.
 
 The files have no times, so launch writes one before each line (launch/timestamps.py), which is removed here. The files' URLs are
-signed, so whoever has one can read the file: they are requested again for each look, and never shown or stored.
+signed, so whoever has one can read the file: they are requested again for each poll, and never shown or stored.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class LogReader:
     def lines(self, follow: bool, ended: Callable[[Json], bool], pause: Callable[[], None]) -> Iterator[LogLine]:
         """Yield all lines so far, and with `follow` those that come until `ended(details)` returns true."""
 
-        def look() -> tuple[list[LogLine], bool]:
+        def poll() -> tuple[list[LogLine], bool]:
             details = self._details()
             job_ended = not follow or ended(details)  # before the read, which then finds every line from before the end
             return self._read_new(details, with_last=job_ended), job_ended
 
-        lines = follow_lines(look, follow=follow, pause=pause)
+        lines = follow_lines(poll, follow=follow, pause=pause)
         return (line for line in lines if self._since is None or line.time >= self._since)
 
     def _read_new(self, details: Json, *, with_last: bool) -> list[LogLine]:

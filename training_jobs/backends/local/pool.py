@@ -157,13 +157,8 @@ class Pool:
 
     def _end(self, name: str, job: JobEntry, outcome: Outcome, detail: str | None = None, ended_at: float | None = None) -> None:
         """Record how a job ended, then remove its ticket and its lease."""
-        ended = {
-            "state": outcome.state,
-            "reason": outcome.reason,
-            "exit_code": outcome.exit_code,
-            "detail": detail,
-            "ended_at": time.time() if ended_at is None else ended_at,
-        }
+        ended_at = time.time() if ended_at is None else ended_at
+        ended = {"state": outcome.state, "reason": outcome.reason, "exit_code": outcome.exit_code, "detail": detail, "ended_at": ended_at}
         write_json(self.job_dir(name) / "job.json", {**job, **ended})
         (self.directory / "queue" / job["ticket"]).unlink(missing_ok=True)
         if self.holds_nodes(name, job["run_id"]):

@@ -27,11 +27,11 @@ class LogReader:
     def lines(self, follow: bool, ended: Callable[[], bool], pause: Callable[[], None]) -> Iterator[LogLine]:
         """Yield all lines so far, and with `follow` those that come until `ended` returns true."""
 
-        def look() -> tuple[list[LogLine], bool]:
+        def poll() -> tuple[list[LogLine], bool]:
             job_ended = follow and ended()  # before the read, which then finds every line from before the end
             return list(self._read_new()), job_ended
 
-        return follow_lines(look, follow=follow, pause=pause)
+        return follow_lines(poll, follow=follow, pause=pause)
 
     def _read_new(self) -> Iterator[LogLine]:
         for name in self._stream_names():

@@ -19,7 +19,7 @@ __all__ = ["LogReader", "task_name"]
 _Post = Callable[[str, Mapping[str, Any]], Json]
 _PAGE = 1000
 _OVERLAP_S = 30.0
-"""Each look starts this long before the newest known line, because entries of several nodes arrive out of order."""
+"""Each poll starts this long before the newest known line, because entries of several nodes arrive out of order."""
 _TASK = re.compile(r"workerpool(\d)-(\d+)")
 
 
@@ -34,11 +34,11 @@ class LogReader:
     def lines(self, follow: bool, ended: Callable[[], bool], pause: Callable[[], None]) -> Iterator[LogLine]:
         """Yield all lines so far, and with `follow` those that come until `ended` returns true."""
 
-        def look() -> tuple[list[LogLine], bool]:
+        def poll() -> tuple[list[LogLine], bool]:
             job_ended = follow and ended()  # before the read, which then finds every line from before the end
             return self._read_new(), job_ended
 
-        return follow_lines(look, follow=follow, pause=pause)
+        return follow_lines(poll, follow=follow, pause=pause)
 
     def _read_new(self) -> list[LogLine]:
         fresh = []

@@ -1,4 +1,4 @@
-"""A runner over a local pool whose nodes run a small program of the test."""
+"""A runner over a local pool whose nodes run a small test program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Batch backend's pure parts: requests, byte for byte, and what the service's words mean."""
+"""AWS Batch: the exact requests (golden files) and the tables of states and reasons."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ GOLDEN_RUNS = {
 
 
 @pytest.mark.parametrize("name", GOLDEN_RUNS)
-def test_requests_are_the_golden_ones(name: str) -> None:
-    """GOLDEN=write writes them anew; the bootstrap's text is named, not repeated."""
+def test_requests_equal_the_golden_files(name: str) -> None:
+    """GOLDEN=write updates the files. They name the bootstrap instead of repeating its text."""
     the_run = GOLDEN_RUNS[name]
     assert isinstance(the_run.target, BatchTarget)
     found = [{"operation": request.operation, "body": request.body} for request in requests(the_run, the_run.target)]
@@ -75,7 +75,7 @@ def definition(target: BatchTarget, **keys: Any) -> str:
     return str(requests(run(target, **keys), target)[0].body["jobDefinitionName"])
 
 
-def test_what_belongs_to_one_run_is_not_in_the_definition() -> None:
+def test_the_definition_has_nothing_of_a_single_run() -> None:
     target = batch_target()
     same = {
         definition(target, nodes=3),
@@ -86,7 +86,7 @@ def test_what_belongs_to_one_run_is_not_in_the_definition() -> None:
     assert definition(batch_target(memory_mib=1000)) != definition(target)
 
 
-def test_names_are_what_the_submitters_policy_allows() -> None:
+def test_names_have_the_prefix_that_the_submitters_policy_allows() -> None:
     target = batch_target()
     assert definition(target).startswith(definitions_prefix(target))
     assert definitions_prefix(target).startswith(target.job_prefix)
@@ -95,17 +95,17 @@ def test_names_are_what_the_submitters_policy_allows() -> None:
     assert body["tags"]["stack"] == target.stack
 
 
-def test_several_nodes_on_spot_are_refused_with_a_way_out() -> None:
+def test_several_nodes_on_spot_are_refused_with_a_fix() -> None:
     target = batch_target(spot=True)
     requests(run(target), target)
     with pytest.raises(UsageError, match="service: sagemaker"):
         requests(run(target, nodes=2), target)
 
 
-@pytest.mark.parametrize(("image", "default", "said"), [(None, None, "gpuyard pin"), ("train:latest", IMAGE, "gpuyard pin")])
-def test_an_image_that_is_missing_or_can_change_is_refused(image: str | None, default: str | None, said: str) -> None:
+@pytest.mark.parametrize(("image", "default", "message"), [(None, None, "gpuyard pin"), ("train:latest", IMAGE, "gpuyard pin")])
+def test_a_missing_image_and_an_image_by_tag_are_refused(image: str | None, default: str | None, message: str) -> None:
     target = batch_target(default_image=default)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         requests(run(target, image=image), target)
 
 
@@ -116,7 +116,7 @@ def test_labels_that_cannot_be_tags_are_refused(labels: dict[str, str]) -> None:
         requests(run(target, labels=labels), target)
 
 
-def test_nothing_shell_like_and_nothing_that_batch_would_replace_is_in_the_command() -> None:
+def test_the_command_has_nothing_that_a_shell_or_batch_would_substitute() -> None:
     target = batch_target()
     [python, flag, text] = requests(run(target), target)[0].body["containerProperties"]["command"]
     assert (python, flag) == ("python3", "-c")
@@ -139,9 +139,7 @@ HOST = "Host EC2 (instance i-0123456789abcdef0) terminated."
         ({"preempted": 0, "infra": 0, "user_error": 5}, False, 1, set()),
     ],
 )
-def test_the_service_tries_again_what_the_allowance_pays_for(
-    retries: dict[str, int], spot: bool, attempts: int, again: set[object]
-) -> None:
+def test_batch_retries_only_what_the_retries_allow(retries: dict[str, int], spot: bool, attempts: int, again: set[object]) -> None:
     target = batch_target(spot=spot)
     strategy = requests(run(target, retries=retries), target)[1].body["retryStrategy"]
     rules = strategy["evaluateOnExit"]
@@ -153,7 +151,7 @@ def test_the_service_tries_again_what_the_allowance_pays_for(
     assert tried | ({HOST} if decide(rules, None, None, HOST) == "RETRY" else set()) == again
 
 
-def said(status: str = "FAILED", code: int | None = None, reason: str | None = None, **more: Any) -> dict[str, Any]:
+def batch_job(status: str = "FAILED", code: int | None = None, reason: str | None = None, **more: Any) -> dict[str, Any]:
     container = {key: value for key, value in {"exitCode": code, "reason": more.pop("container", None)}.items() if value is not None}
     attempts = [{"container": container, "startedAt": 1000, "stoppedAt": 9000, "statusReason": reason}] if status == "FAILED" else []
     return {"status": status, "statusReason": reason, "attempts": attempts, "startedAt": 1000, "stoppedAt": 9000, "tags": {}, **more}
@@ -167,37 +165,45 @@ OVER = "Job attempt duration exceeded timeout"
 @pytest.mark.parametrize(
     ("job", "spot", "state", "reason", "exit_code"),
     [
-        (said("SUBMITTED"), False, State.PENDING, None, None),
-        (said("RUNNABLE"), False, State.PENDING, None, None),
-        (said("STARTING"), False, State.PENDING, None, None),
-        (said("RUNNING"), False, State.RUNNING, None, None),
-        (said("SUCCEEDED"), False, State.SUCCEEDED, None, Exit.OK),
-        (said("PAUSED"), False, State.UNKNOWN, None, Exit.LOST_SIGHT),
-        (said(code=7, reason=EXITED), False, State.FAILED, Reason.USER_ERROR, Exit.FAILED),
-        (said(code=64, reason=EXITED), False, State.FAILED, Reason.USER_ERROR, Exit.FAILED),
-        (said(code=69, reason=EXITED), False, State.FAILED, Reason.FABRIC, Exit.FABRIC),
-        (said(code=75, reason=EXITED), False, State.STOPPED, Reason.PREEMPTED, Exit.STOPPED),
-        (said(code=0, reason="something"), False, State.FAILED, Reason.INFRA, Exit.FAILED),
-        (said(reason=HOST), False, State.FAILED, Reason.INFRA, Exit.FAILED),
-        (said(reason=HOST), True, State.STOPPED, Reason.PREEMPTED, Exit.STOPPED),
-        (said(code=137, reason=EXITED, container="OutOfMemoryError: killed"), False, State.FAILED, Reason.USER_ERROR, Exit.FAILED),
+        (batch_job("SUBMITTED"), False, State.PENDING, None, None),
+        (batch_job("RUNNABLE"), False, State.PENDING, None, None),
+        (batch_job("STARTING"), False, State.PENDING, None, None),
+        (batch_job("RUNNING"), False, State.RUNNING, None, None),
+        (batch_job("SUCCEEDED"), False, State.SUCCEEDED, None, Exit.OK),
+        (batch_job("PAUSED"), False, State.UNKNOWN, None, Exit.LOST_SIGHT),
+        (batch_job(code=7, reason=EXITED), False, State.FAILED, Reason.USER_ERROR, Exit.FAILED),
+        (batch_job(code=64, reason=EXITED), False, State.FAILED, Reason.USER_ERROR, Exit.FAILED),
+        (batch_job(code=69, reason=EXITED), False, State.FAILED, Reason.FABRIC, Exit.FABRIC),
+        (batch_job(code=75, reason=EXITED), False, State.STOPPED, Reason.PREEMPTED, Exit.STOPPED),
+        (batch_job(code=0, reason="something"), False, State.FAILED, Reason.INFRA, Exit.FAILED),
+        (batch_job(reason=HOST), False, State.FAILED, Reason.INFRA, Exit.FAILED),
+        (batch_job(reason=HOST), True, State.STOPPED, Reason.PREEMPTED, Exit.STOPPED),
+        (batch_job(code=137, reason=EXITED, container="OutOfMemoryError: killed"), False, State.FAILED, Reason.USER_ERROR, Exit.FAILED),
         (
-            said(reason="Task failed to start", container="CannotPullContainerError: no"),
+            batch_job(reason="Task failed to start", container="CannotPullContainerError: no"),
             False,
             State.FAILED,
             Reason.USER_ERROR,
             Exit.FAILED,
         ),
-        (said(code=143, reason=OVER), False, State.FAILED, Reason.TIMEOUT, Exit.TIMEOUT),
-        (said(code=143, reason=OVER, tags={"limit": "cost"}), False, State.FAILED, Reason.COST, Exit.FAILED),
-        (said(reason=f"{LIMIT}CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY"), False, State.FAILED, Reason.CAPACITY, Exit.CAPACITY),
-        (said(reason=f"{LIMIT}MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE"), False, State.FAILED, Reason.CAPACITY, Exit.CAPACITY),
-        (said(reason="VcpuLimitExceeded: you have requested more vCPU"), False, State.FAILED, Reason.QUOTA, Exit.QUOTA),
-        (said(code=75, reason=CANCELLED, isTerminated=True), False, State.CANCELLED, None, Exit.FAILED),
-        (said(code=143, reason="stopped in the console", isTerminated=True), False, State.CANCELLED, None, Exit.FAILED),
+        (batch_job(code=143, reason=OVER), False, State.FAILED, Reason.TIMEOUT, Exit.TIMEOUT),
+        (batch_job(code=143, reason=OVER, tags={"limit": "cost"}), False, State.FAILED, Reason.COST, Exit.FAILED),
+        (batch_job(reason=f"{LIMIT}CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY"), False, State.FAILED, Reason.CAPACITY, Exit.CAPACITY),
+        (
+            batch_job(reason=f"{LIMIT}MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE"),
+            False,
+            State.FAILED,
+            Reason.CAPACITY,
+            Exit.CAPACITY,
+        ),
+        (batch_job(reason="VcpuLimitExceeded: you have requested more vCPU"), False, State.FAILED, Reason.QUOTA, Exit.QUOTA),
+        (batch_job(code=75, reason=CANCELLED, isTerminated=True), False, State.CANCELLED, None, Exit.FAILED),
+        (batch_job(code=143, reason="stopped in the console", isTerminated=True), False, State.CANCELLED, None, Exit.FAILED),
     ],
 )
-def test_what_batch_says(job: dict[str, Any], spot: bool, state: State, reason: Reason | None, exit_code: Exit | None) -> None:
+def test_a_batch_state_becomes_a_gpuyard_state(
+    job: dict[str, Any], spot: bool, state: State, reason: Reason | None, exit_code: Exit | None
+) -> None:
     found = status_of(job, spot=spot, console_url="https://console")
     assert (found.state, found.reason) == (state, reason)
     if state.ended or state is State.UNKNOWN:
@@ -205,13 +211,13 @@ def test_what_batch_says(job: dict[str, Any], spot: bool, state: State, reason: 
     assert found.console_url == "https://console"
 
 
-def test_times_codes_and_words_are_kept() -> None:
-    found = status_of(said(code=7, reason=EXITED), spot=False, console_url="")
+def test_times_codes_and_details_are_kept() -> None:
+    found = status_of(batch_job(code=7, reason=EXITED), spot=False, console_url="")
     assert (found.exit_code, found.started_at, found.ended_at, found.detail) == (7, 1.0, 9.0, EXITED)
-    waiting = status_of(said("RUNNABLE", reason="CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - none"), spot=False, console_url="")
+    waiting = status_of(batch_job("RUNNABLE", reason="CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - none"), spot=False, console_url="")
     assert waiting.detail == "RUNNABLE: CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - none"
     assert waiting.ended_at is None
-    again = said("RUNNABLE", attempts=[{"container": {"exitCode": 75}, "startedAt": 500}])
+    again = batch_job("RUNNABLE", attempts=[{"container": {"exitCode": 75}, "startedAt": 500}])
     recovering = status_of(again, spot=False, console_url="")
     assert recovering.state is State.RECOVERING  # not PENDING: queue_timeout is for the first nodes
     assert (recovering.detail or "").startswith("attempt 2 at the service")
@@ -221,23 +227,23 @@ def attempt(code: int | None, reason: str, seconds: int) -> dict[str, Any]:
     return {"container": {} if code is None else {"exitCode": code}, "startedAt": 0, "stoppedAt": seconds * 1000, "statusReason": reason}
 
 
-def test_what_the_service_tried_again_is_told_with_the_reasons() -> None:
+def test_the_reasons_of_batchs_own_retries_are_reported() -> None:
     before = [attempt(75, EXITED, 5), attempt(None, HOST, 5), attempt(69, EXITED, 5)]
-    last = said(code=75, reason=EXITED)
+    last = batch_job(code=75, reason=EXITED)
     ended = status_of({**last, "attempts": [*before, *last["attempts"]]}, spot=False, console_url="")
     assert (ended.reason, ended.restarts) == (Reason.PREEMPTED, (Reason.PREEMPTED, Reason.INFRA, Reason.FABRIC))
-    running = status_of({**said("RUNNING"), "attempts": before[:1]}, spot=False, console_url="")
+    running = status_of({**batch_job("RUNNING"), "attempts": before[:1]}, spot=False, console_url="")
     assert running.restarts == (Reason.PREEMPTED,)
 
 
-def test_attempts_at_the_service_share_one_time_limit() -> None:
-    job = {**said("RUNNING"), "startedAt": 1_000_000, "timeout": {"attemptDurationSeconds": 100}}
+def test_batchs_attempts_share_one_time_limit() -> None:
+    job = {**batch_job("RUNNING"), "startedAt": 1_000_000, "timeout": {"attemptDurationSeconds": 100}}
     assert not is_overtime(job, 1101)  # the first one is Batch's own business
     job["attempts"] = [attempt(75, EXITED, 60)]
     assert not is_overtime(job, 1039)
     assert is_overtime(job, 1041)
     assert not is_overtime({**job, "status": "RUNNABLE"}, 1041)
-    ended = status_of({**said(code=143, reason=OVERTIME, isTerminated=True)}, spot=False, console_url="")
+    ended = status_of({**batch_job(code=143, reason=OVERTIME, isTerminated=True)}, spot=False, console_url="")
     assert (ended.state, ended.reason) == (State.FAILED, Reason.TIMEOUT)
 
 
@@ -249,16 +255,16 @@ def test_attempts_at_the_service_share_one_time_limit() -> None:
         ([attempt(124, EXITED, 199)], Reason.USER_ERROR),  # of the only attempt Batch itself keeps the time
     ],
 )
-def test_launch_ends_a_job_whose_attempts_used_up_its_time(attempts: list[dict[str, Any]], reason: Reason) -> None:
-    found = status_of({**said(code=124), "attempts": attempts, "timeout": {"attemptDurationSeconds": 200}}, spot=False, console_url="")
+def test_exit_code_124_after_several_attempts_is_a_timeout(attempts: list[dict[str, Any]], reason: Reason) -> None:
+    found = status_of({**batch_job(code=124), "attempts": attempts, "timeout": {"attemptDurationSeconds": 200}}, spot=False, console_url="")
     assert (found.state, found.reason) == (State.FAILED, reason)
 
 
-def test_a_machine_that_is_lost_before_its_container_starts() -> None:
+def test_a_machine_lost_before_its_container_starts() -> None:
     lost = {"container": {}, "statusReason": HOST}  # no times: nothing ran
     for spot, state, reason in ((True, State.STOPPED, Reason.PREEMPTED), (False, State.FAILED, Reason.INFRA)):
-        found = status_of({**said(), "attempts": [lost], "statusReason": HOST, "startedAt": None}, spot=spot, console_url="")
+        found = status_of({**batch_job(), "attempts": [lost], "statusReason": HOST, "startedAt": None}, spot=spot, console_url="")
         assert (found.state, found.reason, found.started_at) == (state, reason, None)
-    again = {**said("RUNNING"), "startedAt": 1_000_000, "timeout": {"attemptDurationSeconds": 100}, "attempts": [lost]}
+    again = {**batch_job("RUNNING"), "startedAt": 1_000_000, "timeout": {"attemptDurationSeconds": 100}, "attempts": [lost]}
     assert not is_overtime(again, 1099)
     assert is_overtime(again, 1101)

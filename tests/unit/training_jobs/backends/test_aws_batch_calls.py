@@ -1,4 +1,4 @@
-"""How many calls the Batch backend costs: four for a submission, none of them a listing; one for the states of a hundred jobs."""
+"""AWS Batch: the number of calls of a submission and of a status of many jobs."""
 
 from __future__ import annotations
 
@@ -42,54 +42,54 @@ def yard() -> Runner:
     return Runner({"p5": batch_target("s3://runs"), "l4": other})
 
 
-def test_a_submission_is_four_calls_after_the_first_and_lists_nothing(fake: FakeBatch, s3: Moto) -> None:
+def test_a_later_submission_costs_four_calls_and_no_listing(fake: FakeBatch, s3: Moto) -> None:
     runner = yard()
     runner.submit(job("first", pool="p5"), None)
     for name in ("second", "third"):
-        stored, asked = len(s3.calls), len(fake.calls)
+        stored, before = len(s3.calls), len(fake.calls)
         assert runner.submit(job(name, pool="p5"), None).created
-        calls = [method for method, _ in s3.calls[stored:]] + [call.operation for call in fake.calls[asked:]]
+        calls = [method for method, _ in s3.calls[stored:]] + [call.operation for call in fake.calls[before:]]
         assert calls == ["GET", "PUT", "PUT", "SubmitJob"]  # no record, the record, its job's id
     assert ("GET", "/runs") not in s3.calls  # a listing is a GET of the bucket itself
 
 
-def test_the_states_of_many_jobs_are_one_call_for_each_hundred(fake: FakeBatch, s3: Moto) -> None:
+def test_the_states_of_a_hundred_jobs_cost_one_call(fake: FakeBatch, s3: Moto) -> None:
     runner = yard()
     for number in range(103):
         runner.submit(job(f"job-{number}", pool="p5"), None)
-    asked = len(fake.calls)
+    before = len(fake.calls)
     found = runner.runs()
     assert {status.state for status in found} == {State.PENDING}
     assert len({status.service.id for status in found}) == 103
-    assert [(call.operation, len(call.body["jobs"])) for call in fake.calls[asked:]] == [("DescribeJobs", 100), ("DescribeJobs", 3)]
+    assert [(call.operation, len(call.body["jobs"])) for call in fake.calls[before:]] == [("DescribeJobs", 100), ("DescribeJobs", 3)]
 
 
-def test_what_each_job_says_is_its_own(fake: FakeBatch, s3: Moto) -> None:
+def test_each_job_has_its_own_state_in_a_bulk_status(fake: FakeBatch, s3: Moto) -> None:
     runner = yard()
     runs = [runner.submit(job(f"job-{number}", pool=pool), None).status for number, pool in enumerate(["p5", "p5", "l4", "l4", "p5"])]
     runner.cancel(runs[1].run_id)
     assert runs[3].service.id is not None
     del fake.jobs[runs[3].service.id]  # as if a week had passed
-    asked = len(fake.calls)
+    before = len(fake.calls)
     states = {status.run_id: status.state for status in runner.runs()}
     assert [states[run.run_id] for run in runs] == [State.PENDING, State.CANCELLED, State.PENDING, State.UNKNOWN, State.PENDING]
-    assert fake.count("DescribeJobs") - sum(call.operation == "DescribeJobs" for call in fake.calls[:asked]) == 2  # one for each pool
-    asked = len(fake.calls)
+    assert fake.count("DescribeJobs") - sum(call.operation == "DescribeJobs" for call in fake.calls[:before]) == 2  # one for each pool
+    before = len(fake.calls)
     assert {status.run_id: status.state for status in runner.runs()} == states
-    assert [len(call.body["jobs"]) for call in fake.calls[asked:]] == [2, 2]  # nobody asks again about the one that ended
+    assert [len(call.body["jobs"]) for call in fake.calls[before:]] == [2, 2]  # the one that ended is not asked about again
 
 
-def test_a_service_that_refuses_is_asked_once_and_every_run_named(fake: FakeBatch, s3: Moto) -> None:
+def test_a_denied_bulk_status_is_called_once_and_reported_for_each_run(fake: FakeBatch, s3: Moto) -> None:
     runner = yard()
     runs = {runner.submit(job(f"job-{number}", pool="p5"), None).status.run_id for number in range(3)}
     fake.fail("DescribeJobs", DENIED, times=99)
-    said: list[str] = []
-    assert {status.state for status in runner.runs(said.append)} == {State.UNKNOWN}
-    assert {line.partition(":")[0] for line in said} == runs
+    messages: list[str] = []
+    assert {status.state for status in runner.runs(messages.append)} == {State.UNKNOWN}
+    assert {line.partition(":")[0] for line in messages} == runs
     assert fake.count("DescribeJobs") == 1
 
 
-def test_a_job_the_service_cannot_run_costs_no_call(fake: FakeBatch, s3: Moto) -> None:
+def test_a_job_that_batch_cannot_run_costs_no_call(fake: FakeBatch, s3: Moto) -> None:
     runner = Runner({"p5": batch_target("s3://runs", spot=True)})
     stored = len(s3.calls)
     with pytest.raises(UsageError) as caught:

@@ -1,4 +1,4 @@
-"""The Batch backend in front of the fake: definitions, calls counted, and what goes wrong at the service."""
+"""AWS Batch through the runner and the fake: job definitions, numbers of calls, and faults of the service."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def names(fake: FakeBatch) -> list[str]:
     return [call.operation for call in fake.calls]
 
 
-def test_a_definition_is_registered_once_and_a_later_submit_is_one_call(fake: FakeBatch, tmp_path: Path) -> None:
+def test_a_definition_is_registered_once_and_a_later_submit_costs_one_call(fake: FakeBatch, tmp_path: Path) -> None:
     runner = pool(tmp_path)
     runner.submit(job("first"), None)
     assert names(fake) == [
@@ -70,7 +70,7 @@ def test_a_definition_is_registered_once_and_a_later_submit_is_one_call(fake: Fa
     assert len(fake.definitions) == 1
 
 
-def test_a_definition_that_was_retired_is_registered_again(fake: FakeBatch, tmp_path: Path) -> None:
+def test_a_deregistered_definition_is_registered_again(fake: FakeBatch, tmp_path: Path) -> None:
     runner = pool(tmp_path)
     runner.submit(job("first"), None)
     fake.definitions[0]["status"] = "INACTIVE"
@@ -78,9 +78,7 @@ def test_a_definition_that_was_retired_is_registered_again(fake: FakeBatch, tmp_
     assert [definition["status"] for definition in fake.definitions] == ["INACTIVE", "ACTIVE"]
 
 
-def test_old_definitions_are_retired_and_those_of_others_left_alone(
-    fake: FakeBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_old_definitions_are_deregistered_except_those_of_others(fake: FakeBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(definitions, "KEPT", 3)
     other = {"jobDefinitionName": "somebody-elses", "jobDefinitionArn": "arn", "revision": 1, "status": "ACTIVE", "type": "container"}
     fake.definitions.append(other)
@@ -92,7 +90,7 @@ def test_old_definitions_are_retired_and_those_of_others_left_alone(
     assert active[-1]["containerProperties"]["resourceRequirements"][1]["value"] == "6000"
 
 
-def test_tidying_that_is_not_allowed_does_not_keep_a_job_out(fake: FakeBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_denied_deregistration_does_not_fail_the_submit(fake: FakeBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(definitions, "KEPT", 1)
     pool(tmp_path, memory_mib=1000).submit(job("first"), None)
     fake.fail("DeregisterJobDefinition", DENIED)
@@ -101,7 +99,7 @@ def test_tidying_that_is_not_allowed_does_not_keep_a_job_out(fake: FakeBatch, tm
 
 
 @pytest.mark.parametrize("fault", [THROTTLED, UNAVAILABLE, LOST])
-def test_one_job_comes_of_a_submit_that_met_trouble(fake: FakeBatch, tmp_path: Path, fault: Fault) -> None:
+def test_a_submit_with_a_fault_starts_one_job(fake: FakeBatch, tmp_path: Path, fault: Fault) -> None:
     runner = pool(tmp_path)
     runner.submit(job("first"), None)
     fake.fail("SubmitJob", fault)
@@ -111,7 +109,7 @@ def test_one_job_comes_of_a_submit_that_met_trouble(fake: FakeBatch, tmp_path: P
     assert len(fake.jobs) == 2
 
 
-def test_an_answer_lost_and_not_yet_listed_is_found_later(fake: FakeBatch, tmp_path: Path) -> None:
+def test_a_job_whose_answer_was_lost_is_found_once_it_is_listed(fake: FakeBatch, tmp_path: Path) -> None:
     runner = pool(tmp_path)
     runner.submit(job("first"), None)
     fake.listing_lag = 100
@@ -133,7 +131,9 @@ def test_an_answer_lost_and_not_yet_listed_is_found_later(fake: FakeBatch, tmp_p
         ("SubmitJob", DENIED, AuthError),
     ],
 )
-def test_who_may_not_is_told_so(fake: FakeBatch, tmp_path: Path, operation: str, fault: Fault, expected: type[GpuyardError]) -> None:
+def test_a_denied_caller_gets_an_auth_error(
+    fake: FakeBatch, tmp_path: Path, operation: str, fault: Fault, expected: type[GpuyardError]
+) -> None:
     fake.fail(operation, fault, times=2)
     with pytest.raises(expected) as refused:
         pool(tmp_path).submit(job(), None)
@@ -142,7 +142,7 @@ def test_who_may_not_is_told_so(fake: FakeBatch, tmp_path: Path, operation: str,
     assert bool(records(tmp_path)) is (operation == "SubmitJob")
 
 
-def test_a_quota_is_a_quota(fake: FakeBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exceeded_quota_is_a_quota_error(fake: FakeBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = {"Error": {"Code": "ServiceQuotaExceededException", "Message": "too many"}, "ResponseMetadata": {"HTTPStatusCode": 402}}
 
     def refuse(self: object, operation: str, *_: object) -> object:
@@ -156,22 +156,22 @@ def test_a_quota_is_a_quota(fake: FakeBatch, tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("change", "said"), [({"state": "DISABLED"}, "DISABLED"), ({"status": "INVALID"}, "INVALID"), (None, "has no queue")]
+    ("change", "message"), [({"state": "DISABLED"}, "DISABLED"), ({"status": "INVALID"}, "INVALID"), (None, "has no queue")]
 )
-def test_a_queue_that_takes_no_jobs_is_found_out_before_anything_is_written(
-    fake: FakeBatch, tmp_path: Path, change: dict[str, str] | None, said: str
+def test_a_queue_that_takes_no_jobs_is_refused_before_anything_is_written(
+    fake: FakeBatch, tmp_path: Path, change: dict[str, str] | None, message: str
 ) -> None:
     if change is None:
         fake.queues.clear()
     for name, value in (change or {}).items():
         setattr(fake.queues["yard-p5"], name, value)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         pool(tmp_path).submit(job(), None)
     assert records(tmp_path) == []
     assert fake.jobs == {}
 
 
-def test_a_wait_outlives_throttling_errors_and_credentials_that_are_renewed(fake: FakeBatch, tmp_path: Path) -> None:
+def test_a_wait_survives_throttling_server_errors_and_renewed_credentials(fake: FakeBatch, tmp_path: Path) -> None:
     runner = pool(tmp_path)
     run = runner.submit(job(env={"NAP": "2"}), None).status.run_id
     fake.fail("DescribeJobs", THROTTLED, times=6)  # more than one call's own tries
@@ -181,7 +181,7 @@ def test_a_wait_outlives_throttling_errors_and_credentials_that_are_renewed(fake
     assert fake.count("DescribeJobs") > 12
 
 
-def test_credentials_that_stay_expired_lose_sight_and_call_nothing_failed(fake: FakeBatch, tmp_path: Path) -> None:
+def test_expired_credentials_raise_lost_sight_and_fail_no_job(fake: FakeBatch, tmp_path: Path) -> None:
     runner = pool(tmp_path)
     run = runner.submit(job(env={"NAP": "60"}), None).status.run_id
     fake.fail("DescribeJobs", EXPIRED, times=100)
@@ -190,7 +190,7 @@ def test_credentials_that_stay_expired_lose_sight_and_call_nothing_failed(fake: 
     assert lost.value.exit_code is Exit.LOST_SIGHT
 
 
-def test_a_job_that_batch_forgot_or_does_not_name_is_unknown(fake: FakeBatch, tmp_path: Path) -> None:
+def test_a_forgotten_job_and_an_unknown_state_are_unknown(fake: FakeBatch, tmp_path: Path) -> None:
     runner = pool(tmp_path)
     run = runner.submit(job(env={"NAP": "60"}), None).status.run_id
     [there] = fake.jobs.values()
@@ -204,8 +204,8 @@ def test_a_job_that_batch_forgot_or_does_not_name_is_unknown(fake: FakeBatch, tm
     fake.jobs[there.id] = forgotten
 
 
-def test_the_oldest_of_several_is_the_one(fake: FakeBatch, tmp_path: Path) -> None:
-    """It cannot happen by our own doing; by somebody's who copied a request it can."""
+def test_of_several_jobs_with_one_name_the_oldest_is_found(fake: FakeBatch, tmp_path: Path) -> None:
+    """Gpuyard never submits two, but somebody may copy a request."""
     runner = pool(tmp_path)
     first = runner.submit(job(env={"NAP": "1"}), None).status
     submission = next(call.body for call in fake.calls if call.operation == "SubmitJob")
@@ -220,7 +220,7 @@ def _runs_of(fake: FakeBatch, tmp_path: Path, run_id: str) -> Any:
     return runner._find(run_id)._run()
 
 
-def test_the_service_spends_the_allowance_and_the_submits_after_it_the_rest(fake: FakeBatch, tmp_path: Path) -> None:
+def test_batch_uses_the_retries_and_a_later_submit_adds_one_attempt(fake: FakeBatch, tmp_path: Path) -> None:
     keys: dict[str, Any] = {"env": {"CODE": "75"}, "retries": {"preempted": 2}}
     runner = pool(tmp_path)
     run = runner.submit(job(**keys), None).status.run_id
@@ -233,8 +233,8 @@ def test_the_service_spends_the_allowance_and_the_submits_after_it_the_rest(fake
     assert starts(tmp_path / "bucket", run) == [(0, 0)] * 3 + [(1, 0)]
 
 
-def test_the_time_limit_counts_over_all_attempts_at_the_service(fake: FakeBatch, tmp_path: Path) -> None:
-    """60 s of Batch are 1 s here: the first attempt takes 0.8 s, so the second is over its share after 0.2 s."""
+def test_the_time_limit_counts_over_all_of_batchs_attempts(fake: FakeBatch, tmp_path: Path) -> None:
+    """60 s of Batch are 1 s here: the first attempt takes 0.8 s, so the second reaches the limit after 0.2 s."""
     runner = pool(tmp_path)
     run = runner.submit(job(env={"NAP": "0.8,60", "CODE": "75,0"}, timeout="60s", retries={"preempted": 1}), None).status.run_id
     status = runner.wait(run)
@@ -242,10 +242,8 @@ def test_the_time_limit_counts_over_all_attempts_at_the_service(fake: FakeBatch,
 
 
 @pytest.mark.parametrize("ending", [State.SUCCEEDED, State.CANCELLED])
-def test_a_restart_that_waits_for_machines_is_not_given_up_for_queue_timeout_and_can_be_cancelled(
-    fake: FakeBatch, tmp_path: Path, ending: State
-) -> None:
-    """It has run: the time since it was submitted is no time in the queue."""
+def test_queue_timeout_does_not_end_a_restart_that_waits_for_machines(fake: FakeBatch, tmp_path: Path, ending: State) -> None:
+    """It has run before, so the time since its submission is not queue time."""
     now = 0.0
     target = batch_target(f"file://{tmp_path}/bucket")
     runner = Runner({"p5": target}, backend_for=_backend, clock=lambda: time.time() + now, sleep=lambda s: time.sleep(min(s, 0.05)))

@@ -1,4 +1,4 @@
-"""The service `azureml` through the runner, real HTTPS to the fakes behind Azure's own names: every end a job can come to, once."""
+"""Azure ML through the runner, over HTTPS to fakes with Azure's own host names: each way in which a job can end."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def test_two_nodes_run_to_the_end(service: Yard) -> None:
     assert service.storage.proxy.refused == []
 
 
-def test_a_script_that_fails_is_the_users_error_with_its_own_code(service: Yard) -> None:
+def test_a_failing_script_is_a_user_error_with_its_own_exit_code(service: Yard) -> None:
     status, code = run_to_end(service.runner(), "fails")
     assert (status.state, status.reason, status.exit_code, code) == (State.FAILED, Reason.USER_ERROR, 7, Exit.FAILED)
     assert status.attempts[-1].tail == ["boom"]
 
 
-def test_a_code_that_the_service_does_not_tell_is_read_from_what_the_nodes_left(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exit_code_that_the_service_does_not_report_is_read_from_the_run_bucket(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     end = service.ml._end
     quiet = {"code": "UserError", "message": "Execution failed."}
     monkeypatch.setattr(service.ml, "_end", lambda job, status, error=None: end(job, status, error and quiet))
@@ -78,37 +78,37 @@ def test_a_code_that_the_service_does_not_tell_is_read_from_what_the_nodes_left(
     assert (status.state, status.reason, status.exit_code) == (State.FAILED, Reason.USER_ERROR, 7)
 
 
-def test_the_time_limit(service: Yard) -> None:
+def test_a_job_is_stopped_at_its_time_limit(service: Yard) -> None:
     status, code = run_to_end(service.runner(), "stays", timeout="10s")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.TIMEOUT, Exit.TIMEOUT)
     wait_for_output(service.ml.text, "node 1 leaves")
 
 
-def test_the_cost_limit(service: Yard) -> None:
+def test_a_job_is_stopped_at_its_cost_limit(service: Yard) -> None:
     status, code = run_to_end(service.runner(), "stays", max_cost_usd=0.06)  # two nodes at a cent a second
     assert (status.state, status.reason, code) == (State.FAILED, Reason.COST, Exit.FAILED)
 
 
-def test_no_nodes_in_time_is_a_lack_of_capacity(service: Yard) -> None:
+def test_queue_timeout_without_nodes_is_a_capacity_failure(service: Yard) -> None:
     service.ml.machines = 0
     status, code = run_to_end(service.runner(), "works", queue_timeout="1s")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
 
 
-def test_why_a_job_waits_is_told_from_the_cluster(service: Yard) -> None:
+def test_a_waiting_job_shows_the_clusters_allocation_error(service: Yard) -> None:
     service.ml.machines = 0
     service.ml.compute_errors = [{"error": {"code": "ClusterCoreQuotaReached", "message": "Operation results in exceeding quota\nlimits"}}]
     runner = service.runner()
     run = runner.submit(two_node_job("works"), None).status.run_id
     wait_for(lambda: "Quota" in str(runner.status(run).detail), lambda: str(runner.status(run).detail))
     status = runner.status(run)
-    told = "waits for the cluster's nodes; ClusterCoreQuotaReached: Operation results in exceeding quota limits"
-    assert (status.state, status.detail) == (State.PENDING, told)
+    detail = "waits for the cluster's nodes; ClusterCoreQuotaReached: Operation results in exceeding quota limits"
+    assert (status.state, status.detail) == (State.PENDING, detail)
     service.ml.fail("get_compute", DENIED)
     assert runner.status(run).detail == "waits for the cluster's nodes"
 
 
-def test_nodes_that_are_taken_are_replaced_and_the_job_goes_on_as_the_next_attempt(service: Yard) -> None:
+def test_preempted_nodes_are_replaced_and_the_job_continues_as_the_next_attempt(service: Yard) -> None:
     runner = service.runner(spot=True)
     run = runner.submit(two_node_job("returns", retries={"preempted": 1}), None).status.run_id
     wait_for_output(service.ml.text, "node 0 runs")  # it has claimed the attempt
@@ -122,7 +122,7 @@ def test_nodes_that_are_taken_are_replaced_and_the_job_goes_on_as_the_next_attem
     assert [(each.state, each.reason) for each in status.attempts] == [(State.STOPPED, Reason.PREEMPTED), (State.SUCCEEDED, None)]
 
 
-def test_the_allowance_ends_a_job_whose_nodes_are_taken_too_often(service: Yard) -> None:
+def test_a_job_preempted_more_often_than_its_retries_allow_is_stopped(service: Yard) -> None:
     runner = service.runner(spot=True)
     run = runner.submit(two_node_job("returns", retries={"preempted": 0}), None).status.run_id
     wait_for_output(service.ml.text, "node 0 runs")  # it has claimed the attempt
@@ -132,7 +132,7 @@ def test_the_allowance_ends_a_job_whose_nodes_are_taken_too_often(service: Yard)
     assert (status.state, status.reason, exit_for(status.state, status.reason)) == (State.STOPPED, Reason.PREEMPTED, Exit.STOPPED)
 
 
-def test_an_eviction_that_the_service_does_not_mend_is_a_preemption(service: Yard) -> None:
+def test_an_eviction_that_ends_the_job_is_a_preemption(service: Yard) -> None:
     service.ml.requeues = False
     runner = service.runner(spot=True)
     run = runner.submit(two_node_job("returns"), None).status.run_id
@@ -142,7 +142,7 @@ def test_an_eviction_that_the_service_does_not_mend_is_a_preemption(service: Yar
     assert (status.state, status.attempt, len(service.ml.jobs)) == (State.SUCCEEDED, 2, 2)
 
 
-def test_a_resumable_end_is_resumed(service: Yard) -> None:
+def test_a_resumable_exit_is_resumed(service: Yard) -> None:
     status, _ = run_to_end(service.runner(), "resumes")
     assert (status.state, status.attempt, len(service.ml.jobs)) == (State.SUCCEEDED, 2, 2)
 
@@ -175,14 +175,14 @@ def test_a_cancel_in_every_state(service: Yard, when: str) -> None:
 @pytest.mark.parametrize("operation", ["put_job", "put_environment"])
 @pytest.mark.parametrize("fault", [LOST, THROTTLED, UNAVAILABLE, EXPIRED], ids=["lost answer", "throttled", "5xx", "expired"])
 @pytest.mark.usefixtures("no_waiting")
-def test_a_call_that_goes_wrong_makes_one_job(service: Yard, fault: Fault, operation: str) -> None:
+def test_a_submit_with_a_fault_starts_one_job(service: Yard, fault: Fault, operation: str) -> None:
     service.ml.machines = 0
     service.ml.fail(operation, fault)
     assert service.runner().submit(two_node_job("works"), None).status.state is State.PENDING
     assert (len(service.ml.jobs), service.ml.count(operation)) == (1, 2)
 
 
-def test_many_submits_at_the_same_instant_make_one_job(service: Yard) -> None:
+def test_concurrent_submits_start_one_job(service: Yard) -> None:
     found = submit_concurrently(20, lambda: service.runner().submit(two_node_job("works"), None, key="nightly"))
     assert [submitted.created for submitted in found].count(True) == 1
     assert len(service.ml.jobs) == 1
@@ -194,20 +194,20 @@ BAD = Fault(RefusalError(400, "UserError", "no"))
 
 
 @pytest.mark.parametrize(
-    ("fault", "error", "says"),
+    ("fault", "error", "message"),
     [(DENIED, AuthError, "does not have authorization"), (QUOTA, QuotaError, "too many jobs"), (BAD, UsageError, "UserError: no")],
 )
-def test_a_refused_submit_is_said_and_can_be_made_again(service: Yard, fault: Fault, error: type[Exception], says: str) -> None:
+def test_a_refused_submit_raises_and_can_be_repeated(service: Yard, fault: Fault, error: type[Exception], message: str) -> None:
     service.ml.machines = 0
     service.ml.fail("put_job", fault)
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         service.runner().submit(two_node_job("works"), None)
     assert service.ml.jobs == {}
     assert service.runner().submit(two_node_job("works"), None).created is True
 
 
 @pytest.mark.usefixtures("no_waiting")
-def test_credentials_that_expire_in_a_wait_are_read_again_and_a_lasting_end_of_them_is_a_loss_of_sight(service: Yard) -> None:
+def test_expired_credentials_are_read_again_and_lasting_expiry_raises_lost_sight(service: Yard) -> None:
     service.ml.machines = 0
     runner = service.runner()
     run = runner.submit(two_node_job("works"), None).status.run_id
@@ -222,7 +222,7 @@ def test_credentials_that_expire_in_a_wait_are_read_again_and_a_lasting_end_of_t
     assert runner.status(run).state is State.PENDING
 
 
-def test_a_status_that_nobody_knows_is_unknown_and_never_a_success(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_status_is_unknown_and_not_a_success(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     service.ml.machines = 0
     monkeypatch.setattr(service.ml, "_say", lambda *_: None)
     runner = service.runner()
@@ -233,7 +233,7 @@ def test_a_status_that_nobody_knows_is_unknown_and_never_a_success(service: Yard
         assert runner.status(run).state is State.UNKNOWN
 
 
-def test_a_job_that_the_service_forgot_is_unknown_and_never_a_success(service: Yard) -> None:
+def test_a_forgotten_job_is_unknown_and_not_a_success(service: Yard) -> None:
     runner = service.runner()
     run = runner.submit(two_node_job("works"), None).status.run_id
     for life in service.ml._lives:
@@ -244,7 +244,7 @@ def test_a_job_that_the_service_forgot_is_unknown_and_never_a_success(service: Y
     assert list(runner.logs(run, follow=True)) == []
 
 
-def test_somebody_elses_job_of_that_name_is_not_adopted(service: Yard) -> None:
+def test_another_runs_job_with_the_same_name_is_not_adopted(service: Yard) -> None:
     service.ml.machines = 0
     run = service.runner().submit(two_node_job("works"), None, key="nightly").status.run_id
     (made,) = service.ml.jobs.values()
@@ -254,7 +254,7 @@ def test_somebody_elses_job_of_that_name_is_not_adopted(service: Yard) -> None:
         service.runner().submit(two_node_job("works"), None, key="nightly")
 
 
-def test_a_job_of_this_submission_that_another_version_wrote_is_adopted(service: Yard) -> None:
+def test_a_job_of_this_submission_from_another_version_is_adopted(service: Yard) -> None:
     service.ml.machines = 0
     run = service.runner().submit(two_node_job("works"), None, key="nightly").status.run_id
     (made,) = service.ml.jobs.values()
@@ -263,7 +263,7 @@ def test_a_job_of_this_submission_that_another_version_wrote_is_adopted(service:
     assert service.runner().submit(two_node_job("works"), None, key="nightly").status.service.id == made.name
 
 
-def test_many_jobs_are_looked_at_in_one_call(service: Yard) -> None:
+def test_the_states_of_many_jobs_cost_one_call(service: Yard) -> None:
     service.ml.machines = 0
     runner = service.runner()
     for number in range(12):

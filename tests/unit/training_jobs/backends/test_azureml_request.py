@@ -1,4 +1,4 @@
-"""The exact calls of a submission to Azure ML (golden files; GOLDEN=write refreshes them), limits, and tables of states."""
+"""Azure ML: the exact requests (golden files; GOLDEN=write updates them), limits, and tables of states."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_requests_are_exactly_these(case: str) -> None:
+def test_the_requests_equal_the_golden_files(case: str) -> None:
     changes, keys = CASES[case]
     made = {request.operation: request.body for request in requests(make_target(**changes), **keys)}
     for request in made.values():
@@ -74,14 +74,14 @@ def test_the_requests_are_exactly_these(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_requests_keep_the_services_rules(case: str) -> None:
+def test_the_requests_break_no_rule_of_the_service(case: str) -> None:
     changes, keys = CASES[case]
     environment, made = requests(make_target(**changes), **keys)
     known = {environment.operation.removeprefix("PUT ")}
     assert problem_of(made.operation.rsplit("/", 1)[1], made.body["properties"], known, f"{WORKSPACE}/computes/h100", 2) is None
 
 
-def test_a_request_is_the_same_every_time_and_an_image_is_one_environment() -> None:
+def test_a_request_is_deterministic_and_an_image_is_one_environment() -> None:
     assert body(make_target()) == body(make_target())
     first, second = (requests(make_target(), submission=number)[0] for number in (0, 1))
     assert first == second
@@ -94,7 +94,7 @@ def test_a_request_is_the_same_every_time_and_an_image_is_one_environment() -> N
     submission=st.integers(0, 999),
     prefix=st.from_regex(r"[a-z0-9]([a-z0-9-]{0,21}[a-z0-9])?", fullmatch=True),
 )
-def test_every_name_is_legal_and_keeps_what_tells_runs_apart(name: str, digest: str, submission: int, prefix: str) -> None:
+def test_every_job_name_is_legal_and_keeps_the_digest_and_the_submission(name: str, digest: str, submission: int, prefix: str) -> None:
     target = make_target(job_prefix=f"{prefix}-")
     assert isinstance(target, AzureMlTarget)
     made = job_name(a_run(target, run_id=f"{name}-{digest}", submission=submission), target)
@@ -107,15 +107,15 @@ HOSTILE = st.text(min_size=1, max_size=30).filter(lambda text: "\0" not in text 
 
 
 @settings(max_examples=40)
-@given(words=st.lists(HOSTILE, min_size=1, max_size=4), value=HOSTILE, key=st.from_regex(r"[A-Z_]{1,12}", fullmatch=True))
-def test_no_text_of_a_users_comes_near_the_shell(words: list[str], value: str, key: str) -> None:
+@given(texts=st.lists(HOSTILE, min_size=1, max_size=4), value=HOSTILE, key=st.from_regex(r"[A-Z_]{1,12}", fullmatch=True))
+def test_no_text_of_a_user_reaches_the_shell(texts: list[str], value: str, key: str) -> None:
     target = make_target()
-    made = body(target, command=["train.py", *words], env={f"X{key}": value}, setup=["pip", *words], labels={"note": value})
+    made = body(target, command=["train.py", *texts], env={f"X{key}": value}, setup=["pip", *texts], labels={"note": value})
     assert {**made, "tags": None} == {**body(target), "tags": None}  # a label is a tag; nothing else of the job is in the request
     assert made["command"] == shell_command()
 
 
-def test_the_command_is_of_characters_in_which_a_shell_reads_nothing() -> None:
+def test_the_command_has_no_character_that_a_shell_interprets() -> None:
     loader, packed = shell_command().rsplit(" ", 1)
     assert re.fullmatch(r"[A-Za-z0-9+/=]+", packed)
     assert re.fullmatch(r'python3 -c "[a-z0-9,;.()\[\] ]+"', loader)
@@ -126,17 +126,17 @@ def test_the_command_is_of_characters_in_which_a_shell_reads_nothing() -> None:
 
 
 @given(st.integers(1, 30 * 86400))
-def test_a_duration_is_read_back_as_it_was(seconds: int) -> None:
+def test_a_duration_survives_formatting_and_parsing(seconds: int) -> None:
     assert parse_duration(iso_duration(seconds)) == seconds
     assert re.fullmatch(r"P(?=.)(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+S)?)?", iso_duration(seconds))
 
 
-def test_a_text_that_is_no_duration_is_no_limit() -> None:
+def test_a_text_that_is_not_a_duration_is_zero_seconds() -> None:
     assert [parse_duration(text) for text in ("", "P", "12h", "PT1.5S", "P1Y")] == [0, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
-    ("changes", "keys", "says"),
+    ("changes", "keys", "message"),
     [
         ({"default_image": None}, {}, "neither the job nor pool 'h100' names one"),
         ({}, {"image": "yard.azurecr.io/train:latest"}, "gpuyard pin"),
@@ -145,14 +145,14 @@ def test_a_text_that_is_no_duration_is_no_limit() -> None:
         ({}, {"labels": {f"k{number}": "v" for number in range(41)}}, "too many, got 41, allowed: <= 40"),
     ],
 )
-def test_what_the_service_cannot_do_is_refused_before_the_call(changes: dict[str, Any], keys: dict[str, Any], says: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(says)):
+def test_a_run_that_the_service_cannot_take_is_refused_before_the_call(changes: dict[str, Any], keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
         body(make_target(**changes), **keys)
 
 
-def told(status: str, *, asked: Any = None, left: list[int | None] | None = None, starts: int = 0, **run: Any) -> Any:
+def status_with(status: str, *, properties: Any = None, left: list[int | None] | None = None, starts: int = 0, **run: Any) -> Any:
     times = {"startTimeUtc": "2026-11-22T03:00:00.0000000Z", "endTimeUtc": "2026-11-22T04:00:00.0000000+00:00"}
-    return status_of(status, {**times, **run}, asked or {}, lambda: left or [], starts, "https://console")
+    return status_of(status, {**times, **run}, properties or {}, lambda: left or [], starts, "https://console")
 
 
 DOCUMENTED = (
@@ -161,14 +161,14 @@ DOCUMENTED = (
 )  # fmt: skip
 
 
-def test_every_status_is_in_the_table_or_unknown_and_only_completed_is_a_success() -> None:
+def test_every_status_is_in_the_table_or_unknown_and_only_completed_succeeds() -> None:
     for status in (*DOCUMENTED, "Melting", ""):
-        found = told(status)
+        found = status_with(status)
         assert (found.state is State.SUCCEEDED) == (status == "Completed")
         assert found.state.ended == (status in {"Completed", "Failed", "Canceled"})
         assert found.console_url == "https://console"
         assert (found.started_at is None) == (found.state is State.PENDING)
-    assert {status for status in DOCUMENTED if told(status).state is State.UNKNOWN} == {"NotResponding", "Paused", "Unknown"}
+    assert {status for status in DOCUMENTED if status_with(status).state is State.UNKNOWN} == {"NotResponding", "Paused", "Unknown"}
     assert set(_STATES) <= set(DOCUMENTED)
 
 
@@ -198,27 +198,30 @@ def test_every_status_is_in_the_table_or_unknown_and_only_completed_is_a_success
     ],
 )
 def test_a_failure_is_classified(code: str, text: str, left: list[int | None], expected: tuple[State, Reason, int | None]) -> None:
-    found = told("Failed", left=left, error={"error": {"code": code, "message": text}})
+    found = status_with("Failed", left=left, error={"error": {"code": code, "message": text}})
     assert (found.state, found.reason, found.exit_code) == expected
 
 
-def test_an_error_is_told_without_the_signature_of_a_url_and_none_is_no_crash() -> None:
-    found = told("Failed", error={"error": {"code": "UserError", "message": "see https://a/x?sv=1&sig=SECRET now"}})
+def test_an_errors_detail_has_no_url_signature_and_may_be_missing() -> None:
+    found = status_with("Failed", error={"error": {"code": "UserError", "message": "see https://a/x?sv=1&sig=SECRET now"}})
     assert found.detail == "see https://a/x now"
-    assert told("Failed", error=None).reason is Reason.UNKNOWN
+    assert status_with("Failed", error=None).reason is Reason.UNKNOWN
 
 
 @pytest.mark.parametrize("reason", ["timeout", "cost"])
-def test_what_was_cancelled_at_its_limit_has_the_limits_reason(reason: str) -> None:
-    asked = {"limits": {"timeout": "PT1H"}, "environmentVariables": {"GPUYARD_LIMIT_REASON": reason}}
-    assert (told("Canceled", asked=asked).state, told("Canceled", asked=asked).reason) == (State.FAILED, reason)
-    sooner = {**asked, "limits": {"timeout": "PT1H1M"}}
-    assert (told("Canceled", asked=sooner).state, told("Canceled", asked=sooner).reason) == (State.CANCELLED, None)
+def test_a_job_cancelled_at_its_limit_has_the_limits_reason(reason: str) -> None:
+    properties = {"limits": {"timeout": "PT1H"}, "environmentVariables": {"GPUYARD_LIMIT_REASON": reason}}
+    assert (status_with("Canceled", properties=properties).state, status_with("Canceled", properties=properties).reason) == (
+        State.FAILED,
+        reason,
+    )
+    sooner = {**properties, "limits": {"timeout": "PT1H1M"}}
+    assert (status_with("Canceled", properties=sooner).state, status_with("Canceled", properties=sooner).reason) == (State.CANCELLED, None)
 
 
-def test_nodes_that_were_taken_are_counted() -> None:
-    assert told("Queued", starts=0).state is State.PENDING
-    waits, runs = told("Queued", starts=1), told("Running", starts=2)
+def test_preempted_nodes_are_counted_as_restarts() -> None:
+    assert status_with("Queued", starts=0).state is State.PENDING
+    waits, runs = status_with("Queued", starts=1), status_with("Running", starts=2)
     assert (waits.state, waits.restarts, runs.state, runs.restarts) == (
         State.RECOVERING, (Reason.PREEMPTED,), State.RUNNING, (Reason.PREEMPTED,),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The local service: order, gang start, time limits, cancel, and nothing left alive."""
+"""The local service: queue order, start of all nodes together, time limits, cancel, and no process left alive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.helpers.runner_steps import wait_for_state
 from tests.helpers.waiting import wait_for
 
 
-def test_a_job_runs_on_its_nodes_and_leaves_nothing(runner: Runner, start: Start, tmp_path: Path) -> None:
+def test_a_job_runs_on_its_nodes_and_leaves_no_process(runner: Runner, start: Start, tmp_path: Path) -> None:
     run = start(nodes=2)
     status = runner.wait(run)
     assert (status.state, status.reason, status.exit_code) == (State.SUCCEEDED, None, 0)
@@ -45,7 +45,7 @@ def test_jobs_that_need_all_nodes_run_one_after_another_in_order(runner: Runner,
         assert later.started_at >= earlier.ended_at
 
 
-def test_nothing_overtakes_a_job_that_waits_for_more_nodes(runner: Runner, start: Start) -> None:
+def test_no_later_job_overtakes_one_that_waits_for_more_nodes(runner: Runner, start: Start) -> None:
     small = start("small", nodes=1, env={"NAP": "1.0"})
     wait_for_state(runner, small, State.RUNNING)
     big = start("big", nodes=2)
@@ -78,7 +78,7 @@ def test_a_cancelled_waiting_job_never_starts(runner: Runner, start: Start, tmp_
     assert starts(tmp_path, waiting) == []
 
 
-def test_cancel_ends_the_deaf_and_their_children(runner: Runner, start: Start, tmp_path: Path) -> None:
+def test_cancel_kills_nodes_that_ignore_sigterm_and_their_children(runner: Runner, start: Start, tmp_path: Path) -> None:
     run = start(nodes=2, env={"DEAF": "1", "CHILD": "1", "NAP": "60"})
     wait_for_state(runner, run, State.RUNNING)
     wait_for(lambda: len(processes(tmp_path)) == 5)  # supervisor, two nodes, two children of theirs
@@ -88,14 +88,14 @@ def test_cancel_ends_the_deaf_and_their_children(runner: Runner, start: Start, t
     assert runner.cancel(run).state is State.CANCELLED  # again changes nothing
 
 
-def test_the_time_limit_ends_a_job(runner: Runner, start: Start, tmp_path: Path) -> None:
+def test_a_job_is_stopped_at_its_time_limit(runner: Runner, start: Start, tmp_path: Path) -> None:
     status = runner.wait(start(timeout="1s", env={"NAP": "60"}))
     assert (status.state, status.reason) == (State.FAILED, Reason.TIMEOUT)
     assert "timeout after 1 s" in (status.detail or "")
     assert leftover_processes(tmp_path) == []
 
 
-def test_queue_timeout_is_a_lack_of_capacity(runner: Runner, start: Start, tmp_path: Path) -> None:
+def test_queue_timeout_is_a_capacity_failure(runner: Runner, start: Start, tmp_path: Path) -> None:
     start("first", nodes=2, env={"NAP": "60"})
     impatient = start("impatient", nodes=1, queue_timeout="1s")
     status = runner.wait(impatient)
@@ -104,7 +104,7 @@ def test_queue_timeout_is_a_lack_of_capacity(runner: Runner, start: Start, tmp_p
 
 
 @pytest.mark.parametrize(("codes", "exit_code"), [({"CODE_0": "7"}, 7), ({"CODE_1": "9", "NAP_0": "60"}, 9)])
-def test_a_failing_node_ends_the_job_with_its_own_code(
+def test_a_failing_node_ends_the_job_with_its_own_exit_code(
     runner: Runner, start: Start, monkeypatch: pytest.MonkeyPatch, codes: dict[str, str], exit_code: int
 ) -> None:
     run = start(nodes=2, env=codes)
@@ -122,7 +122,7 @@ def test_a_job_does_not_see_the_submitters_variables(runner: Runner, start: Star
     assert b"AWS_SECRET" not in Path(f"/proc/{lease['pid']}/environ").read_bytes()
 
 
-def test_a_pool_that_became_too_small_is_a_lack_of_capacity(runner: Runner, start: Start, tmp_path: Path) -> None:
+def test_a_pool_that_became_too_small_is_a_capacity_failure(runner: Runner, start: Start, tmp_path: Path) -> None:
     start("first", nodes=2, env={"NAP": "1"})
     waiting = start("waiting", nodes=2)
     file = tmp_path / "pool/pool.json"
@@ -142,7 +142,7 @@ def test_queue_timeout_also_counts_behind_a_job_that_waits(runner: Runner, start
     assert (status.state, status.reason) == (State.FAILED, Reason.CAPACITY)
 
 
-def test_a_stopped_run_can_be_cancelled_for_good(runner: Runner, start: Start, tmp_path: Path) -> None:
+def test_a_cancelled_stopped_run_is_not_resumed(runner: Runner, start: Start, tmp_path: Path) -> None:
     run = start(env={"CODE": "75"}, retries={"preempted": 0})
     assert runner.wait(run).state is State.STOPPED
     assert runner.cancel(run).state is State.CANCELLED
@@ -150,7 +150,7 @@ def test_a_stopped_run_can_be_cancelled_for_good(runner: Runner, start: Start, t
     assert starts(tmp_path, run) == [(0, 0)]
 
 
-def test_a_process_that_ends_before_its_jobs_says_nothing_of_it(tmp_path: Path) -> None:
+def test_a_submitter_that_exits_before_its_job_prints_no_warning(tmp_path: Path) -> None:
     text = (
         "import sys; from pathlib import Path; from gpuyard.training_jobs.runner import Runner; "
         "from tests.helpers.local_pool import job, make_target; "

@@ -1,4 +1,4 @@
-"""The local service after something died: what is recovered, what is charged, what is said."""
+"""The local service after a crash: what is recovered, charged and reported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.helpers.runner_steps import wait_for_state
 from tests.helpers.waiting import wait_for
 
 
-def test_a_lost_node_is_infra(runner: Runner, start: Start, tmp_path: Path) -> None:
+def test_a_lost_node_is_an_infra_failure(runner: Runner, start: Start, tmp_path: Path) -> None:
     run = start(nodes=1, env={"NAP": "60"})
     wait_for_state(runner, run, State.RUNNING)
     wait_for(lambda: starts(tmp_path, run))
@@ -34,7 +34,7 @@ def test_a_lost_node_is_infra(runner: Runner, start: Start, tmp_path: Path) -> N
     assert (status.state, status.reason) == (State.FAILED, Reason.INFRA)
 
 
-def test_the_infra_allowance_is_spent_by_wait(runner: Runner, start: Start, tmp_path: Path) -> None:
+def test_wait_uses_the_infra_retries(runner: Runner, start: Start, tmp_path: Path) -> None:
     run = start(nodes=1, env={"NAP": "60"}, retries={"infra": 1})
 
     def begun(submission: int) -> bool:
@@ -52,7 +52,7 @@ def test_the_infra_allowance_is_spent_by_wait(runner: Runner, start: Start, tmp_
     assert [attempt.state for attempt in status.attempts] == [State.STOPPED, State.FAILED]
 
 
-def test_a_supervisor_that_can_never_start_is_given_up_with_its_last_words(
+def test_a_supervisor_that_never_starts_fails_the_job_with_its_last_log_line(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "python"
@@ -64,7 +64,7 @@ def test_a_supervisor_that_can_never_start_is_given_up_with_its_last_words(
     assert status.detail == "its supervisor exited 3 times before it could start a node: no such interpreter"
 
 
-def test_a_job_of_a_pool_that_was_made_anew_is_lost_not_unknown(runner: Runner, start: Start, tmp_path: Path) -> None:
+def test_a_job_of_a_recreated_pool_is_an_infra_failure(runner: Runner, start: Start, tmp_path: Path) -> None:
     run = start(env={"NAP": "60"})
     wait_for_state(runner, run, State.RUNNING)
     lease = tmp_path / f"pool/leases/{run}.json"
@@ -77,8 +77,8 @@ def test_a_job_of_a_pool_that_was_made_anew_is_lost_not_unknown(runner: Runner, 
     assert runner.submit(job(env={"NAP": "60"}), None, retry=True).status.attempt == 2
 
 
-def test_time_that_nobody_watched_is_not_charged(runner: Runner, start: Start, tmp_path: Path) -> None:
-    """The machine goes down; hours later somebody asks."""
+def test_time_after_a_crash_is_not_charged(runner: Runner, start: Start, tmp_path: Path) -> None:
+    """The machine goes down, and hours later a user asks for the status."""
     run = start(env={"NAP": "60"}, retries={"infra": 1})
     wait_for_state(runner, run, State.RUNNING)
     kill_marked(tmp_path / f"pool/leases/{run}.json")
@@ -94,7 +94,7 @@ def test_time_that_nobody_watched_is_not_charged(runner: Runner, start: Start, t
     assert 0 <= status.attempts[0].ended_at - status.started_at < 60
 
 
-def test_what_a_script_reports_never_hides_its_run(runner: Runner, start: Start, tmp_path: Path) -> None:
+def test_metrics_of_wrong_types_do_not_hide_a_run(runner: Runner, start: Start, tmp_path: Path) -> None:
     run = start()
     runner.wait(run)
     folder = run_dir(tmp_path, run) / "output" / "attempt-1"
@@ -105,17 +105,17 @@ def test_what_a_script_reports_never_hides_its_run(runner: Runner, start: Start,
     assert metrics.other == {"steps": 270.5, "loss": "high", "lr": 0.1}
 
 
-def test_a_damaged_record_hides_no_other_run(runner: Runner, start: Start, tmp_path: Path) -> None:
+def test_a_damaged_record_does_not_hide_other_runs(runner: Runner, start: Start, tmp_path: Path) -> None:
     good, bad = start("good"), start("bad")
     runner.wait(bad)
     (run_dir(tmp_path, bad) / "run.json").write_text("{}")
-    said: list[str] = []
-    assert [status.run_id for status in runner.runs(said.append)] == [good]
-    assert bad in said[0]
+    messages: list[str] = []
+    assert [status.run_id for status in runner.runs(messages.append)] == [good]
+    assert bad in messages[0]
     shutil.rmtree(run_dir(tmp_path, bad))
 
 
-def test_a_process_number_used_again_is_another_process() -> None:
+def test_a_reused_pid_is_another_process() -> None:
     started = start_time(os.getpid())
     assert started is not None
     assert is_alive(os.getpid(), started)

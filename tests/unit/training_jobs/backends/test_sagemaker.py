@@ -1,4 +1,4 @@
-"""The service `sagemaker` through the runner, real boto3 in front of the fakes: every end a job can come to, once."""
+"""SageMaker through the runner, with real boto3 and fakes: each way in which a job can end."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def test_two_hosts_run_to_the_end(service: Yard) -> None:
     assert runner.capacity()["h100"].nodes == 2
 
 
-def test_a_script_that_fails_is_the_users_error_with_its_own_code(service: Yard) -> None:
+def test_a_failing_script_is_a_user_error_with_its_own_exit_code(service: Yard) -> None:
     status, code = run_to_end(service.runner(), "fails")
     assert (status.state, status.reason, status.exit_code, code) == (State.FAILED, Reason.USER_ERROR, 7, Exit.FAILED)
     assert status.attempts[-1].tail == ["boom"]
 
 
-def test_a_code_that_the_service_does_not_tell_is_read_from_what_the_nodes_left(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exit_code_that_the_service_does_not_report_is_read_from_the_run_bucket(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     fail = service.sagemaker._end
     quiet = "AlgorithmError: framework error"
     monkeypatch.setattr(service.sagemaker, "_end", lambda job, status, secondary, reason=None: fail(job, status, secondary, quiet))
@@ -73,18 +73,18 @@ def test_a_code_that_the_service_does_not_tell_is_read_from_what_the_nodes_left(
     assert (status.state, status.reason, status.exit_code) == (State.FAILED, Reason.USER_ERROR, 7)
 
 
-def test_the_time_limit(service: Yard) -> None:
+def test_a_job_is_stopped_at_its_time_limit(service: Yard) -> None:
     status, code = run_to_end(service.runner(), "stays", timeout="10s")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.TIMEOUT, Exit.TIMEOUT)
     wait_for_output(service.logs.text, "host 1 leaves")
 
 
-def test_the_cost_limit(service: Yard) -> None:
+def test_a_job_is_stopped_at_its_cost_limit(service: Yard) -> None:
     status, code = run_to_end(service.runner(), "stays", max_cost_usd=0.06)  # two nodes at a cent a second
     assert (status.state, status.reason, code) == (State.FAILED, Reason.COST, Exit.FAILED)
 
 
-def test_machines_that_never_come(service: Yard) -> None:
+def test_no_machines_within_the_wait_is_a_capacity_failure(service: Yard) -> None:
     service.sagemaker.machines = 0
     service.sagemaker.longest_pending_s = lambda stopping: 0.5
     status, code = run_to_end(service.runner(), "works")
@@ -93,26 +93,26 @@ def test_machines_that_never_come(service: Yard) -> None:
     assert (status.cost.usd, status.detail) == (0.0, "CapacityError: Unable to provision requested ML compute capacity. Please retry.")
 
 
-def test_spot_machines_that_never_come(service: Yard) -> None:
+def test_no_spot_machines_within_the_wait_is_a_capacity_failure(service: Yard) -> None:
     service.sagemaker.machines = 0
     status, code = run_to_end(service.runner(spot=True), "works", timeout="1s", queue_timeout="1s")
     assert (status.state, status.reason, code) == (State.FAILED, Reason.CAPACITY, Exit.CAPACITY)
 
 
-def test_the_accounts_limit_is_a_quota(service: Yard) -> None:
+def test_the_accounts_limit_is_a_quota_error(service: Yard) -> None:
     text = "The account-level service limit 'ml.g6.12xlarge for training job usage' is 0 Instances, with current utilization of 0"
     service.sagemaker.fail("CreateTrainingJob", Fault(RefusalError("ResourceLimitExceeded", text)))
     with pytest.raises(QuotaError, match="account-level service limit"):
         service.runner().submit(two_node_job("works"), None)
 
 
-def test_a_caller_who_may_not(service: Yard) -> None:
+def test_a_denied_caller_gets_an_auth_error(service: Yard) -> None:
     service.sagemaker.fail("CreateTrainingJob", DENIED)
     with pytest.raises(AuthError, match="not authorized"):
         service.runner().submit(two_node_job("works"), None)
 
 
-def test_spot_machines_that_are_taken_are_replaced_by_the_service(service: Yard) -> None:
+def test_sagemaker_replaces_preempted_spot_machines(service: Yard) -> None:
     runner = service.runner(spot=True)
     run = runner.submit(two_node_job("returns"), None).status.run_id
     wait_for_output(service.logs.text, "host 0 runs")
@@ -128,7 +128,7 @@ def test_spot_machines_that_are_taken_are_replaced_by_the_service(service: Yard)
     assert service.sagemaker.count("CreateTrainingJob") == 1
 
 
-def test_a_job_that_leaves_to_be_resumed_is_submitted_again_under_the_next_name(service: Yard) -> None:
+def test_a_resumable_exit_is_submitted_again_under_the_next_name(service: Yard) -> None:
     runner = service.runner()
     status, code = run_to_end(runner, "resumes", nodes=1)
     assert (status.state, code, status.attempt) == (State.SUCCEEDED, Exit.OK, 2)
@@ -170,21 +170,21 @@ def test_a_cancel_in_every_state(service: Yard, when: str) -> None:
 
 
 @pytest.mark.parametrize("fault", [LOST, THROTTLED, UNAVAILABLE])
-def test_a_create_that_goes_wrong_makes_one_job(service: Yard, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_submit_with_a_fault_starts_one_job(service: Yard, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     service.sagemaker.fail("CreateTrainingJob", fault)
     status, code = run_to_end(service.runner(), "works")
     assert (status.state, code, len(service.sagemaker.jobs)) == (State.SUCCEEDED, Exit.OK, 1)
 
 
-def test_many_submits_at_the_same_instant_make_one_job(service: Yard) -> None:
+def test_concurrent_submits_start_one_job(service: Yard) -> None:
     found = submit_concurrently(12, lambda: service.runner().submit(two_node_job("works"), None, key="nightly"))
     assert [submitted.created for submitted in found].count(True) == 1
     assert len(service.sagemaker.jobs) == 1
     assert service.runner().wait(found[0].status.run_id).state is State.SUCCEEDED
 
 
-def test_somebody_elses_training_job_of_that_name_is_not_adopted(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_runs_training_job_with_the_same_name_is_not_adopted(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = service.runner()
     run = runner.submit(two_node_job("works"), None, key="nightly").status.run_id
     runner.wait(run)
@@ -195,7 +195,7 @@ def test_somebody_elses_training_job_of_that_name_is_not_adopted(service: Yard, 
         service.runner().submit(two_node_job("works"), None, key="nightly")
 
 
-def test_a_job_that_the_service_forgot_is_unknown_and_never_a_success(service: Yard) -> None:
+def test_a_forgotten_job_is_unknown_and_not_a_success(service: Yard) -> None:
     runner = service.runner()
     run = runner.submit(two_node_job("works"), None).status.run_id
     service.sagemaker.jobs.clear()
@@ -203,8 +203,8 @@ def test_a_job_that_the_service_forgot_is_unknown_and_never_a_success(service: Y
     assert (status.state, exit_for(status.state, status.reason)) == (State.UNKNOWN, Exit.LOST_SIGHT)
 
 
-def test_credentials_that_end_in_a_wait_lose_sight_and_call_nothing_failed(service: Yard) -> None:
-    """All of them: S3's, with which the record is read, and SageMaker's. Once they are renewed, the same wait goes on."""
+def test_credentials_that_expire_during_a_wait_raise_lost_sight_and_fail_no_job(service: Yard) -> None:
+    """Both S3's, for the record, and SageMaker's. A new wait works once they are renewed."""
     runner = service.runner()
     run = runner.submit(two_node_job("stays"), None).status.run_id
     wait_for_output(service.logs.text, "host 1 runs")

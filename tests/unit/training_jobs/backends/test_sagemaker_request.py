@@ -1,4 +1,4 @@
-"""The exact CreateTrainingJob (golden files; refresh with GOLDEN=write), its limits, and the tables of states and reasons."""
+"""SageMaker: the exact CreateTrainingJob (golden files; GOLDEN=write updates them), its limits, and the tables of states and reasons."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_request_is_exactly_this(case: str) -> None:
+def test_the_request_equals_the_golden_file(case: str) -> None:
     changes, keys = CASES[case]
     made = body(make_target(**changes), **keys)
     packed = "".join(made["AlgorithmSpecification"].pop("ContainerArguments"))
@@ -69,7 +69,7 @@ def test_the_request_is_exactly_this(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_request_is_one_of_the_services_model(case: str) -> None:
+def test_the_request_matches_botocores_model(case: str) -> None:
     changes, keys = CASES[case]
     made = body(make_target(**changes), **keys)
     shape = MODEL.operation_model("CreateTrainingJob").input_shape
@@ -83,7 +83,7 @@ def test_the_request_is_one_of_the_services_model(case: str) -> None:
     submission=st.integers(0, 999),
     prefix=st.from_regex(r"[a-z0-9]([a-z0-9-]{0,21}[a-z0-9])?", fullmatch=True),
 )
-def test_every_name_is_legal_and_keeps_what_tells_runs_apart(name: str, digest: str, submission: int, prefix: str) -> None:
+def test_every_job_name_is_legal_and_keeps_the_digest_and_the_submission(name: str, digest: str, submission: int, prefix: str) -> None:
     target = make_target(job_prefix=f"{prefix}-")
     assert isinstance(target, SageMakerTarget)
     made = job_name(a_run(target, run_id=f"{name}-{digest}", submission=submission), target)
@@ -93,12 +93,12 @@ def test_every_name_is_legal_and_keeps_what_tells_runs_apart(name: str, digest: 
     assert made.endswith(f"-{digest}-{submission}")
 
 
-def test_a_request_is_the_same_every_time() -> None:
+def test_a_request_is_deterministic() -> None:
     assert body(make_target()) == body(make_target())
 
 
 @pytest.mark.parametrize(
-    ("changes", "keys", "says"),
+    ("changes", "keys", "message"),
     [
         ({"default_image": f"pytorch/pytorch@sha256:{'a' * 64}"}, {}, "pulls only from ECR"),
         ({}, {"image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:latest"}, "gpuyard pin"),
@@ -110,23 +110,23 @@ def test_a_request_is_the_same_every_time() -> None:
         ({"network_isolation": True}, {"data": {"tokens": "yard://runs/tokens"}}, "data: cannot be read"),
     ],
 )
-def test_what_the_service_cannot_do_is_refused_before_the_call(changes: dict[str, Any], keys: dict[str, Any], says: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(says)):
+def test_a_run_that_the_service_cannot_take_is_refused_before_the_call(changes: dict[str, Any], keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
         body(make_target(**changes), **keys)
 
 
-def test_every_problem_is_said_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(UsageError) as refused:
         body(make_target(default_image=f"pytorch/pytorch@sha256:{'a' * 64}"), limit_s=29 * 86400)
     assert [problem.key for problem in refused.value.problems] == ["image", "timeout"]
 
 
 @pytest.mark.parametrize(("queue_timeout", "kept"), [("5m", 1800), ("6h", 21600), ("60d", 2419200)])
-def test_a_wait_for_machines_is_kept_within_what_the_service_takes(queue_timeout: str, kept: int) -> None:
+def test_the_wait_for_machines_is_clamped_to_sagemakers_range(queue_timeout: str, kept: int) -> None:
     assert body(make_target(), queue_timeout=queue_timeout)["StoppingCondition"]["MaxPendingTimeInSeconds"] == kept
 
 
-def test_the_isolation_is_off_unless_asked_for_and_a_private_image_is_named() -> None:
+def test_network_isolation_and_keep_alive_are_off_by_default() -> None:
     made = body(make_target())
     assert made["EnableNetworkIsolation"] is False
     assert "KeepAlivePeriodInSeconds" not in made["ResourceConfig"]
@@ -142,7 +142,7 @@ def described(status: str, secondary: str, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_every_status_of_the_model_is_in_the_table_or_unknown_and_only_completed_is_a_success() -> None:
+def test_every_status_of_the_model_is_in_the_table_or_unknown_and_only_completed_succeeds() -> None:
     statuses = MODEL.shape_for("TrainingJobStatus").enum
     secondaries = MODEL.shape_for("SecondaryStatus").enum
     for status in [*statuses, "Melting"]:
@@ -157,14 +157,14 @@ def test_every_status_of_the_model_is_in_the_table_or_unknown_and_only_completed
 
 
 def test_all_secondary_statuses_of_a_job_in_progress_are_known() -> None:
-    """Red when a new botocore brings a status that nobody has thought about."""
+    """Fails when a new botocore has a status that the table lacks."""
     known = {secondary for status, secondary in _STATES if status == "InProgress"}
     ends = {"Completed", "Failed", "Stopped", "Stopping", "MaxRuntimeExceeded", "MaxWaitTimeExceeded"}
     assert set(MODEL.shape_for("SecondaryStatus").enum) == known | ends
 
 
-def test_a_summary_tells_what_waits_and_what_runs_and_no_more() -> None:
-    """Ends need their reason, restarts their count: those are asked about alone."""
+def test_a_summary_decides_only_waiting_and_running_jobs() -> None:
+    """A job that has ended or restarted needs its reasons, so it is described on its own."""
     for status in MODEL.shape_for("TrainingJobStatus").enum:
         for secondary in [*MODEL.shape_for("SecondaryStatus").enum, "Boiling"]:
             whole = status_of(described(status, secondary), lambda: [], "https://console")
@@ -201,7 +201,7 @@ def test_a_failure_is_classified(text: str, left: list[int | None], expected: tu
     assert (found.state, found.reason, found.exit_code) == expected
 
 
-def test_a_limit_has_the_reason_that_set_it() -> None:
+def test_a_reached_limit_has_the_reason_of_the_request() -> None:
     for reason in ("timeout", "cost"):
         job_ = described("Stopped", "MaxRuntimeExceeded", Environment={"GPUYARD_LIMIT_REASON": reason})
         assert status_of(job_, lambda: [], "").reason == reason

@@ -1,4 +1,4 @@
-"""Vertex as its own SDK sees the fake; logs from any time and in order; errors, credentials and endpoints told apart."""
+"""Vertex AI: rules of the fake, log reading, error kinds, credentials and endpoints."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
 
 
 def custom_job(**changes: Any) -> dict[str, Any]:
-    """The least that the service takes, with changes at the dotted places."""
+    """Return the smallest valid CustomJob, with changes at the named paths (parts joined by `__`)."""
     found: dict[str, Any] = {
         "display_name": "j",
         "job_spec": {
@@ -64,7 +64,7 @@ POOL, SCHEDULING = "job_spec__worker_pool_specs__0__", "job_spec__scheduling__"
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "expected"),
     [
         ({f"{POOL}replica_count": 2}, "must be 1: the primary replica"),
         ({"labels": {"Team": "x"}}, "lower-case letters"),
@@ -81,14 +81,14 @@ POOL, SCHEDULING = "job_spec__worker_pool_specs__0__", "job_spec__scheduling__"
         ({"name": "mine"}, "output-only"),
     ],
 )
-def test_the_fake_refuses_what_the_service_documents(service: Yard, changes: dict[str, Any], says: str) -> None:
+def test_the_fake_refuses_what_the_service_documents(service: Yard, changes: dict[str, Any], expected: str) -> None:
     from google.cloud.aiplatform_v1.types import CustomJob
     from google.protobuf.json_format import ParseDict
 
     message = CustomJob()
     ParseDict(custom_job(**changes), CustomJob.pb(message))
     clients = GcpClients("acme-ml", "us-central1")
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(UsageError, match=expected):
         clients.call("create_custom_job", {"parent": "projects/acme-ml/locations/us-central1", "custom_job": message})
     assert service.vertex.jobs == {}
     clients._clients["aiplatform"].transport.close()
@@ -101,7 +101,7 @@ def backend(service: Yard) -> VertexBackend:
     return VertexBackend(target, sleep=lambda _: None)
 
 
-def test_a_job_that_is_not_there(service: Yard, backend: VertexBackend) -> None:
+def test_a_missing_job_is_unknown_and_has_no_logs(service: Yard, backend: VertexBackend) -> None:
     name = "projects/1/locations/us-central1/customJobs/7"
     assert backend.status(name).state is State.UNKNOWN
     assert list(backend.logs(name, node=None, since=None, follow=True)) == []
@@ -117,7 +117,7 @@ def test_a_job_of_another_bucket_with_the_same_labels_is_not_adopted(service: Ya
     assert (again.created, again.status.run_id, len(service.vertex.jobs)) == (True, run, 2)
 
 
-def told(logs: FakeLogging, *, node: int | None = None, since: float = 1000.0) -> list[tuple[int, str]]:
+def read_lines(logs: FakeLogging, *, node: int | None = None, since: float = 1000.0) -> list[tuple[int, str]]:
     clients = GcpClients("acme-ml", "us-central1", endpoints={"logging": logs.url})
     try:
         reader = LogReader(clients.post, "acme-ml", "7", node=node, since=since)
@@ -127,14 +127,14 @@ def told(logs: FakeLogging, *, node: int | None = None, since: float = 1000.0) -
         clients._clients["logging"].close()
 
 
-def test_lines_of_long_ago_are_read_in_order_and_the_services_own_are_left_out(service: Yard) -> None:
-    """The service itself looks at the last day alone where no time is asked for."""
+def test_old_lines_are_read_in_order_without_vertexs_own(service: Yard) -> None:
+    """Cloud Logging searches only the last day when a filter has no time."""
     for number, (task, at) in enumerate([("workerpool1-0", 1003), ("workerpool0-0", 1001), ("service", 1002), ("workerpool1-1", 1004)]):
         service.logs.write("7", task, f"line {number}", at=at)
     service.logs.write("8", "workerpool0-0", "of another job", at=1001)
-    assert told(service.logs) == [(0, "line 1"), (1, "line 0"), (2, "line 3")]
-    assert told(service.logs, node=2) == [(2, "line 3")]
-    assert told(service.logs, since=1003) == [(1, "line 0"), (2, "line 3")]
+    assert read_lines(service.logs) == [(0, "line 1"), (1, "line 0"), (2, "line 3")]
+    assert read_lines(service.logs, node=2) == [(2, "line 3")]
+    assert read_lines(service.logs, since=1003) == [(1, "line 0"), (2, "line 3")]
     assert '"filter": "' in service.logs.calls[-1].body.decode()
     assert "timestamp>=" in service.logs.calls[-1].body.decode()
 
@@ -156,14 +156,14 @@ def test_a_late_line_of_another_node_is_not_lost_while_following(service: Yard) 
     clients._clients["logging"].close()
 
 
-def test_logs_that_cannot_be_read_lose_sight_and_come_back(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_reads_are_retried_and_a_lasting_denial_is_an_auth_error(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("google.api_core.retry.retry_unary.time.sleep", lambda _: None)
     service.logs.write("7", "workerpool0-0", "first", at=1001)
     service.logs.fail(Fault(503, "unavailable"), times=3)
-    assert told(service.logs) == [(0, "first")]
+    assert read_lines(service.logs) == [(0, "first")]
     service.logs.fail(Fault(403, "forbidden", "Permission denied for all log views"), times=100)
     with pytest.raises(AuthError, match="not permitted"):
-        told(service.logs)
+        read_lines(service.logs)
 
 
 @pytest.mark.parametrize(
@@ -191,21 +191,21 @@ def test_logs_that_cannot_be_read_lose_sight_and_come_back(service: Yard, monkey
         (ValueError("x"), "other", UsageError),
     ],
 )  # fmt: skip
-def test_errors_are_told_apart(error: BaseException, kind: str, error_type: type[GpuyardError]) -> None:
+def test_an_error_gets_its_kind_and_its_class(error: BaseException, kind: str, error_type: type[GpuyardError]) -> None:
     assert error_kind(error) == kind
     assert type(translate_error(error, "do it")) is error_type
-    watched = translate_error(error, "do it", job_may_run=True)
-    assert isinstance(watched, LostSightError if kind == "expired" or error_type is LostSightError else error_type | LostSightError)
+    watching = translate_error(error, "do it", job_may_run=True)
+    assert isinstance(watching, LostSightError if kind == "expired" or error_type is LostSightError else error_type | LostSightError)
 
 
-def test_no_signature_and_no_token_is_in_an_error() -> None:
+def test_an_error_shows_no_signature_and_no_token() -> None:
     error = api.Forbidden("GET https://storage.googleapis.com/x?X-Goog-Signature=abc: no")
     assert "abc" not in str(translate_error(error, "read"))
     refused = auth.RefreshError("invalid_grant: Bad Request", {"refresh_token": "1//secret"})
     assert "secret" not in str(translate_error(refused, "read"))
 
 
-def test_an_endpoint_decides_how_it_is_spoken_to(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoints_scheme_decides_between_rest_and_grpc(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     for url, transport in (("http://127.0.0.1:1/", "rest"), ("https://127.0.0.1:1/", "grpc")):
         clients = GcpClients("acme-ml", "europe-west4", endpoints={"aiplatform": url})
         made = clients._client("aiplatform", clients._job_service)
@@ -219,14 +219,14 @@ def test_an_endpoint_decides_how_it_is_spoken_to(service: Yard, monkeypatch: pyt
     made.transport.close()
 
 
-def test_googles_own_sdk_takes_the_fake_for_the_service(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """aiplatform.CustomJob as it comes, over REST: what it makes and reads is what the fake keeps."""
+def test_googles_own_sdk_works_with_the_fake(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiplatform.CustomJob over REST creates, and lists, what the fake stores."""
     from google.cloud import aiplatform
 
     service.vertex.accepts = lambda token: True
-    nobody: Any = credentials.AnonymousCredentials
+    anonymous: Any = credentials.AnonymousCredentials
     aiplatform.init(
-        project="acme-ml", location="us-central1", credentials=nobody(), api_endpoint=service.vertex.rest.url, api_transport="rest"
+        project="acme-ml", location="us-central1", credentials=anonymous(), api_endpoint=service.vertex.rest.url, api_transport="rest"
     )
     spec = custom_job()["job_spec"]["worker_pool_specs"]
     made = aiplatform.CustomJob("sdk", spec, staging_bucket="gs://runs", labels={"gpuyard_run": "x"})

@@ -1,4 +1,4 @@
-"""The exact CustomJob (golden files; refresh with GOLDEN=write), its limits, and the tables of states and error texts."""
+"""Vertex AI: the exact CustomJob (golden files; GOLDEN=write updates them), its limits, and the tables of states and error texts."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_request_is_exactly_this(case: str) -> None:
+def test_the_request_equals_the_golden_file(case: str) -> None:
     changes, keys = CASES[case]
     made = json.loads(json.dumps(body(make_target(**changes), **keys)))
     for pool in made["jobSpec"]["workerPoolSpecs"]:
@@ -72,27 +72,27 @@ def test_the_request_is_exactly_this(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_request_is_an_official_message_and_breaks_no_rule(case: str) -> None:
+def test_the_request_is_a_valid_message_and_breaks_no_rule(case: str) -> None:
     changes, keys = CASES[case]
     made = body(make_target(**changes), **keys)
     message = _message(made)
     assert broken_rules(message) == []
-    told = json.loads(CustomJob.to_json(message, use_integers_for_enums=False, always_print_fields_with_no_presence=False))
+    written = json.loads(CustomJob.to_json(message, use_integers_for_enums=False, always_print_fields_with_no_presence=False))
     kept = {"restartJobOnWorkerRestart", "maxWaitDuration"}  # what is false or nothing is not written out
-    assert told["jobSpec"]["scheduling"] == {name: value for name, value in made["jobSpec"]["scheduling"].items() if value is not False}
+    assert written["jobSpec"]["scheduling"] == {name: value for name, value in made["jobSpec"]["scheduling"].items() if value is not False}
     assert kept >= set(made["jobSpec"]["scheduling"]) - {"strategy", "timeout", "disableRetries"}
-    assert told["labels"] == made["labels"]
-    assert [pool["replicaCount"] for pool in told["jobSpec"]["workerPoolSpecs"]] == [
+    assert written["labels"] == made["labels"]
+    assert [pool["replicaCount"] for pool in written["jobSpec"]["workerPoolSpecs"]] == [
         pool["replicaCount"] for pool in made["jobSpec"]["workerPoolSpecs"]
     ]
 
 
-def test_a_flex_start_job_always_says_how_long_it_waits() -> None:
+def test_a_flex_start_job_always_has_a_max_wait_duration() -> None:
     assert body(make_target(strategy="flex_start"))["jobSpec"]["scheduling"]["maxWaitDuration"] == "0s"  # for ever
     assert "maxWaitDuration" not in body(make_target(), queue_timeout="2h")["jobSpec"]["scheduling"]
 
 
-def test_a_word_that_the_installed_client_does_not_know_is_said() -> None:
+def test_a_value_that_the_installed_client_does_not_know_is_refused() -> None:
     with pytest.raises(UsageError, match="upgrade it"):
         _message(body(make_target(accelerator_type="NVIDIA_X1000")))
     assert "NVIDIA_L4" in AcceleratorType.__members__
@@ -104,7 +104,7 @@ def test_a_word_that_the_installed_client_does_not_know_is_said() -> None:
     submission=st.integers(0, 999),
     prefix=st.from_regex(r"[a-z0-9]([a-z0-9-]{0,21}[a-z0-9])?", fullmatch=True),
 )
-def test_every_name_is_legal_and_keeps_what_tells_runs_apart(name: str, digest: str, submission: int, prefix: str) -> None:
+def test_every_job_name_is_legal_and_keeps_the_digest_and_the_submission(name: str, digest: str, submission: int, prefix: str) -> None:
     target = make_target(job_prefix=f"{prefix}-")
     assert isinstance(target, VertexTarget)
     run = a_run(target, run_id=f"{name}-{digest}", submission=submission)
@@ -121,7 +121,7 @@ def test_any_text_makes_a_legal_label(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "keys", "says"),
+    ("changes", "keys", "message"),
     [
         ({"default_image": f"123456789012.dkr.ecr.us-east-1.amazonaws.com/t@sha256:{'a' * 64}"}, {}, "Artifact Registry and Docker Hub"),
         ({}, {"image": "us-docker.pkg.dev/acme/train:latest"}, "gpuyard pin"),
@@ -134,24 +134,24 @@ def test_any_text_makes_a_legal_label(text: str) -> None:
         ({}, {"labels": {f"l{number}": "x" for number in range(70)}}, "too many"),
     ],
 )
-def test_what_the_service_cannot_do_is_refused_before_the_call(changes: dict[str, Any], keys: dict[str, Any], says: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(says)):
+def test_a_run_that_the_service_cannot_take_is_refused_before_the_call(changes: dict[str, Any], keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
         body(make_target(**changes), **keys)
 
 
-def test_every_problem_is_said_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(UsageError) as refused:
         body(make_target(default_image="quay.io/x/y@sha256:" + "a" * 64, strategy="flex_start", reservation=RESERVATION), limit_s=8 * 86400)
     assert [problem.key for problem in refused.value.problems] == ["image", "timeout", "pool"]
 
 
 @pytest.mark.parametrize("image", [f"pytorch/pytorch@sha256:{'a' * 64}", f"docker.io/pytorch/pytorch@sha256:{'a' * 64}", IMAGE])
-def test_images_of_docker_hub_and_artifact_registry_are_taken(image: str) -> None:
+def test_images_of_docker_hub_and_artifact_registry_are_accepted(image: str) -> None:
     made = body(make_target(), image=image)
     assert {pool["containerSpec"]["imageUri"] for pool in made["jobSpec"]["workerPoolSpecs"]} == {image}
 
 
-def test_a_request_is_the_same_every_time_and_asks_nobody() -> None:
+def test_a_request_is_deterministic_and_makes_no_call() -> None:
     target = make_target()
     assert isinstance(target, VertexTarget)
     (request,) = VertexBackend(target).request(a_run(target))
@@ -159,19 +159,19 @@ def test_a_request_is_the_same_every_time_and_asks_nobody() -> None:
     assert request.body["customJob"] == body(target) == body(target)
 
 
-def told(state: str, error: str = "", *, ran_s: float | None = 60, limit_s: float = 3600, reason: Reason = Reason.TIMEOUT) -> JobFields:
+def fields(state: str, error: str = "", *, ran_s: float | None = 60, limit_s: float = 3600, reason: Reason = Reason.TIMEOUT) -> JobFields:
     return JobFields(state, error, 900.0, None if ran_s is None else 1000.0, 1000.0 + (ran_s or 0), limit_s, reason)
 
 
-def test_every_state_of_the_messages_is_in_the_table_or_unknown_and_only_succeeded_is_a_success() -> None:
+def test_every_job_state_is_in_the_table_or_unknown_and_only_succeeded_succeeds() -> None:
     over = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED", "JOB_STATE_PARTIALLY_SUCCEEDED"}
     for state in [*JobState.__members__, "JOB_STATE_MELTING"]:
-        found = status_of(told(state), lambda: [None, None], "https://console")
+        found = status_of(fields(state), lambda: [None, None], "https://console")
         assert (found.state is State.SUCCEEDED) == (state == "JOB_STATE_SUCCEEDED")
         assert found.state.ended == (state in over)
         assert found.console_url == "https://console"
     assert set(JobState.__members__) == {*over, *_ALIVE, "JOB_STATE_UNSPECIFIED"}  # red when a new client brings one
-    assert status_of(told("JOB_STATE_MELTING"), lambda: [], "").state is State.UNKNOWN
+    assert status_of(fields("JOB_STATE_MELTING"), lambda: [], "").state is State.UNKNOWN
 
 
 REPLICA = "The replica workerpool1-0 exited with a non-zero status of {}. Termination reason: Error."
@@ -204,7 +204,7 @@ def test_a_failure_is_classified(
     text: str, left: list[int | None], ran_s: float | None, expected: tuple[State, Reason | None, int | None]
 ) -> None:
     for state in ("JOB_STATE_FAILED", "JOB_STATE_PARTIALLY_SUCCEEDED"):
-        found = status_of(told(state, text, ran_s=ran_s), lambda: left, "")
+        found = status_of(fields(state, text, ran_s=ran_s), lambda: left, "")
         assert (found.state, found.reason, found.exit_code) == expected
 
 
@@ -218,6 +218,6 @@ def test_a_failure_is_classified(
         ("JOB_STATE_EXPIRED", None, (State.FAILED, Reason.CAPACITY)),
     ],
 )
-def test_a_limit_has_the_reason_that_set_it(state: str, ran_s: float | None, expected: tuple[State, Reason | None]) -> None:
-    found = status_of(told(state, ran_s=ran_s, reason=Reason.COST), lambda: [75, 75], "")
+def test_a_reached_limit_has_the_reason_of_the_request(state: str, ran_s: float | None, expected: tuple[State, Reason | None]) -> None:
+    found = status_of(fields(state, ran_s=ran_s, reason=Reason.COST), lambda: [75, 75], "")
     assert (found.state, found.reason) == expected

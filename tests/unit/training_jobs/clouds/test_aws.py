@@ -1,4 +1,4 @@
-"""What the AWS services share: how errors read and which exit code they get, and calls that must start something once."""
+"""AWS clients: translation of errors, calls that must start a job once, and renewed credentials."""
 
 from __future__ import annotations
 
@@ -51,34 +51,34 @@ def client_error(code: str, message: str = "no", status: int = 400) -> ClientErr
         (client_error("ResourceNotFoundException"), True, NotFoundError),
         (client_error("Unheard", status=429), True, LostSightError),
         (ParamValidationError(report="no such key"), False, UsageError),
-        (ResponseParserError("not JSON"), False, LostSightError),  # an answer that cannot be read says nothing of what was done
+        (ResponseParserError("not JSON"), False, LostSightError),  # an unreadable answer leaves open whether the call was made
     ],
 )
-def test_an_error_gets_its_exit_code(error: Exception, job_may_run: bool, expected: type[Exception]) -> None:
+def test_an_error_gets_its_gpuyard_class(error: Exception, job_may_run: bool, expected: type[Exception]) -> None:
     found = translate_error(error, "batch submit_job", job_may_run=job_may_run)
     assert type(found) is expected
     assert "batch submit_job" in str(found)
 
 
-def test_a_code_and_a_class_mean_one_thing() -> None:
+def test_no_code_and_no_class_is_in_two_rows() -> None:
     for table in (_CODES, _CLASSES):
         every = [name for names in table.values() for name in names]
         assert len(every) == len(set(every))
-    assert error_kind(BotoCoreError()) == "lost"  # what nobody has heard of may have been carried out
+    assert error_kind(BotoCoreError()) == "lost"  # after an unknown error the call may have been made
 
 
-def test_no_signature_and_no_token_is_shown() -> None:
+def test_an_error_shows_no_signature_and_no_token() -> None:
     secret = "x-amz-security-token:FwoGZXIvYXdzEXAMPLE"
     for code in ("SignatureDoesNotMatch", "InvalidSignatureException"):
         assert "FwoGZXIv" not in str(translate_error(client_error(code, secret), "batch submit_job", job_may_run=False))
     signed = "cannot read https://s3.amazonaws.com/b/k?X-Amz-Signature=abcdef now"
-    said = str(translate_error(client_error("ClientException", signed), "batch submit_job", job_may_run=False))
-    assert "abcdef" not in said
-    assert "https://s3.amazonaws.com/b/k now" in said
+    message = str(translate_error(client_error("ClientException", signed), "batch submit_job", job_may_run=False))
+    assert "abcdef" not in message
+    assert "https://s3.amazonaws.com/b/k now" in message
 
 
 class Jobs(FakeService):
-    """Jobs without a client token: the same call twice is two jobs."""
+    """A service without client tokens: the same call twice starts two jobs."""
 
     name = "batch"
 
@@ -118,7 +118,7 @@ def submit_job(slept: list[float], within_s: float = 60) -> str:
 
 
 @pytest.mark.parametrize(("fault", "calls"), [(THROTTLED, 3), (UNAVAILABLE, 3)])
-def test_refused_calls_are_made_again(fake: Jobs, fault: Fault, calls: int) -> None:
+def test_a_throttled_call_is_repeated(fake: Jobs, fault: Fault, calls: int) -> None:
     fake.fail("SubmitJob", fault, times=2)
     slept: list[float] = []
     assert submit_job(slept) == "1"
@@ -127,14 +127,14 @@ def test_refused_calls_are_made_again(fake: Jobs, fault: Fault, calls: int) -> N
     assert slept
 
 
-def test_an_answer_that_was_lost_starts_no_second_job(fake: Jobs) -> None:
+def test_a_lost_answer_starts_no_second_job(fake: Jobs) -> None:
     fake.fail("SubmitJob", LOST)
     assert submit_job([]) == "1"
     assert fake.jobs == ["a"]
     assert fake.count("SubmitJob") == 1
 
 
-def test_a_call_that_may_have_been_made_and_is_not_listed_is_lost_sight_of(fake: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_answer_without_a_listed_job_raises_lost_sight(fake: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.fail("SubmitJob", LOST)
     monkeypatch.setattr(Jobs, "list_jobs", lambda self, body: {"jobSummaryList": []})
     with pytest.raises(LostSightError, match="looks it up"):
@@ -142,20 +142,20 @@ def test_a_call_that_may_have_been_made_and_is_not_listed_is_lost_sight_of(fake:
     assert fake.jobs == ["a"]
 
 
-def test_throttling_that_does_not_end_is_said(fake: Jobs) -> None:
+def test_lasting_throttling_raises_lost_sight(fake: Jobs) -> None:
     fake.fail("SubmitJob", THROTTLED, times=10)
     with pytest.raises(LostSightError, match="Rate exceeded"):
         submit_job([])
     assert fake.jobs == []
 
 
-def test_a_call_is_not_begun_when_another_submit_may_have_taken_over(fake: Jobs) -> None:
+def test_no_call_is_made_after_another_submit_may_have_taken_over(fake: Jobs) -> None:
     with pytest.raises(LostSightError, match="too slowly"):
         submit_job([], within_s=-1)
     assert fake.count("SubmitJob") == 0
 
 
-def test_credentials_that_were_renewed_are_read_again(fake: Jobs) -> None:
+def test_renewed_credentials_are_read_again(fake: Jobs) -> None:
     fake.fail("ListJobs", EXPIRED)
     assert aws.aws_clients("us-east-1").call("batch", "list_jobs", {"jobQueue": "q"}, job_may_run=True) is not None
     assert fake.count("ListJobs") == 2

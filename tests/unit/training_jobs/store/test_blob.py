@@ -1,4 +1,4 @@
-"""Azure Blob Storage's own: long listings, lost answers, refusals in words, hostile names, folders of a namespace, credentials renewed."""
+"""The Azure Blob store: long listings, lost answers, errors, unsafe names, hierarchical folders and renewed credentials."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("azure.storage.blob._shared.policies.StorageRetryPolicy.sleep", lambda *_: None)
 
 
-def said(status: int, code: str, message: str = "said the service") -> Answer:
+def error_answer(status: int, code: str, message: str = "the service's message") -> Answer:
     body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'.encode()
     return Answer(status, body, {"Content-Type": "application/xml", "x-ms-error-code": code})
 
 
-def test_the_caller_is_who_the_pipelines_token_says_and_no_key_is_used(account: Storage, store: BlobStore) -> None:
+def test_calls_use_the_pipelines_identity_and_no_account_key(account: Storage, store: BlobStore) -> None:
     store.create("a", b"1")
     assert account.front.calls
     assert {str(claims_of(call.headers)["appid"]) for call in account.front.calls} == {CLIENT}
@@ -57,9 +57,9 @@ def test_a_listing_of_many_pages(account: Storage, store: BlobStore, monkeypatch
 
 
 @pytest.mark.parametrize("how", ["create", "replace"])
-@pytest.mark.parametrize("answer", [said(503, "ServerBusy"), said(500, "OperationTimedOut")], ids=["503", "500"])
-def test_a_put_whose_answer_was_lost_is_not_taken_for_somebody_elses(account: Storage, store: BlobStore, how: str, answer: Answer) -> None:
-    """The server has written, the client saw an error and repeats: the second put is refused, by the client's own object."""
+@pytest.mark.parametrize("answer", [error_answer(503, "ServerBusy"), error_answer(500, "OperationTimedOut")], ids=["503", "500"])
+def test_a_put_whose_answer_was_lost_is_recognised_as_its_own(account: Storage, store: BlobStore, how: str, answer: Answer) -> None:
+    """The server wrote the object, but the client saw an error and repeats the put, which its own object then refuses."""
     tag = store.create("b", b"old")
     lost = iter([answer])
     account.front.loss = lambda verb, path: next(lost, None) if verb == "PUT" else None
@@ -68,9 +68,9 @@ def test_a_put_whose_answer_was_lost_is_not_taken_for_somebody_elses(account: St
     assert [call.operation for call in account.front.calls].count("PUT") == 3
 
 
-def test_somebody_elses_object_after_a_lost_call_is_somebody_elses(account: Storage, store: BlobStore) -> None:
+def test_another_writers_object_after_a_lost_call_is_a_lost_race(account: Storage, store: BlobStore) -> None:
     account.client().upload_blob("a", b"1")
-    answers = iter([said(503, "ServerBusy")] * 2)
+    answers = iter([error_answer(503, "ServerBusy")] * 2)
     account.front.fault = lambda verb, path: next(answers, None) if verb == "PUT" else None
     with pytest.raises(ExistsError):
         store.create("a", b"1")
@@ -78,47 +78,49 @@ def test_somebody_elses_object_after_a_lost_call_is_somebody_elses(account: Stor
         store.replace("gone", b"1", '"0x8D0"')
 
 
-def test_passing_faults_are_survived(account: Storage, store: BlobStore) -> None:
-    answers = iter([said(503, "ServerBusy")] * 3 + [said(500, "InternalError")] * 2)
+def test_temporary_faults_are_retried(account: Storage, store: BlobStore) -> None:
+    answers = iter([error_answer(503, "ServerBusy")] * 3 + [error_answer(500, "InternalError")] * 2)
     account.front.fault = lambda verb, path: next(answers, None)
     tag = store.create("a", b"1")
     assert store.read("a") == (b"1", tag)
 
 
 @pytest.mark.parametrize(
-    ("answer", "error", "words"),
+    ("answer", "error", "message"),
     [
-        (said(403, "AuthorizationPermissionMismatch"), AuthError, "not permitted"),
-        (said(403, "KeyBasedAuthenticationNotPermitted"), AuthError, "not permitted"),
+        (error_answer(403, "AuthorizationPermissionMismatch"), AuthError, "not permitted"),
+        (error_answer(403, "KeyBasedAuthenticationNotPermitted"), AuthError, "not permitted"),
         (
-            said(401, "InvalidAuthenticationInfo", "Lifetime validation failed. The token is expired."),
+            error_answer(401, "InvalidAuthenticationInfo", "Lifetime validation failed. The token is expired."),
             AuthError,
             "InvalidAuthenticationInfo",
         ),
-        (said(404, "ContainerNotFound"), NotFoundError, "ContainerNotFound"),
-        (said(503, "ServerBusy"), LostSightError, "at present"),
-        (said(409, "AccountLimitExceeded"), QuotaError, "Quotas"),
-        (said(400, "InvalidHeaderValue", "see https://x/?sig=SECRET"), UsageError, "InvalidHeaderValue"),
+        (error_answer(404, "ContainerNotFound"), NotFoundError, "ContainerNotFound"),
+        (error_answer(503, "ServerBusy"), LostSightError, "at present"),
+        (error_answer(409, "AccountLimitExceeded"), QuotaError, "Quotas"),
+        (error_answer(400, "InvalidHeaderValue", "see https://x/?sig=SECRET"), UsageError, "InvalidHeaderValue"),
     ],
     ids=lambda value: value.headers["x-ms-error-code"] if isinstance(value, Answer) else None,
 )
-def test_a_refusal_in_words(account: Storage, store: BlobStore, answer: Answer, error: type[GpuyardError], words: str) -> None:
+def test_a_refusal_becomes_a_gpuyard_error(
+    account: Storage, store: BlobStore, answer: Answer, error: type[GpuyardError], message: str
+) -> None:
     account.front.fault = lambda verb, path: answer
     for act in (lambda: store.create("a", b"1"), lambda: store.read("a"), lambda: store.names("a"), lambda: store.exists("a")):
-        with pytest.raises(error, match=words) as refused:
+        with pytest.raises(error, match=message) as refused:
             act()
         assert f"{account.url}/a" in str(refused.value)
         assert not [secret for secret in ("SECRET", SIGNATURE, SUBJECT_TOKEN) if secret in str(refused.value)]
 
 
-def test_a_server_that_is_gone_is_lost_sight(account: Storage, store: BlobStore) -> None:
+def test_an_unreachable_server_raises_lost_sight(account: Storage, store: BlobStore) -> None:
     account.proxy.routes[".blob.core.windows.net"] = 1
     blob.drop_clients()
     with pytest.raises(LostSightError, match="at present"):
         store.read("a")
 
 
-def test_no_credentials_is_an_authentication_error(account: Storage, store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_an_auth_error(account: Storage, store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "WorkloadIdentityCredential")
@@ -127,8 +129,8 @@ def test_no_credentials_is_an_authentication_error(account: Storage, store: Blob
         store.read("a")
 
 
-def test_a_token_that_the_authority_refuses_is_an_authentication_error_until_it_is_renewed(account: Storage, store: BlobStore) -> None:
-    """The user signs in again while a wait runs: what asks next gets a credential of its own."""
+def test_a_refused_token_is_an_auth_error_until_the_user_signs_in_again(account: Storage, store: BlobStore) -> None:
+    """A user signs in again during a wait: the next call creates a new credential."""
     account.entra.closed = True
     blob.drop_clients()
     with pytest.raises(AuthError, match="no usable Azure credentials") as refused:
@@ -151,7 +153,7 @@ def test_a_name_that_would_leave_the_folder_is_refused(
     assert not (tmp_path / "a").exists()
 
 
-def test_the_folders_of_a_hierarchical_namespace_are_no_objects(account: Storage, store: BlobStore, tmp_path: Path) -> None:
+def test_folders_of_a_hierarchical_namespace_are_not_objects(account: Storage, store: BlobStore, tmp_path: Path) -> None:
     account.client().upload_blob("run/deep", b"", metadata={"hdi_isfolder": "true"})
     store.create("run/deep/a", b"1")
     assert store.names("run") == ["deep"]
@@ -166,18 +168,18 @@ def test_the_folders_of_a_hierarchical_namespace_are_no_objects(account: Storage
         "abfs://runs@account.dfs.core.windows.net?sig=SECRET",
     ],
 )  # fmt: skip
-def test_a_url_that_is_no_container(url: str) -> None:
+def test_a_url_that_is_not_a_container_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="not a container") as refused:
         BlobStore(url)
     assert "SECRET" not in str(refused.value)
 
 
-def test_a_container_that_is_not_there(account: Storage) -> None:
+def test_a_missing_container_is_not_found(account: Storage) -> None:
     with pytest.raises(NotFoundError, match="abfs://elsewhere@"):
         BlobStore(f"abfs://elsewhere@{ACCOUNT}.dfs.core.windows.net").create("a", b"1")
 
 
-def test_a_signed_url_in_a_clients_words_loses_its_signature() -> None:
+def test_a_signed_url_in_an_error_loses_its_signature() -> None:
     from azure.core.exceptions import ServiceResponseError
 
     error = translate_error(ServiceResponseError("GET https://a/x?sv=1&sig=abc failed"), "read abfs://a/b")

@@ -1,4 +1,4 @@
-"""Google Cloud Storage's own: long listings, lost answers, refusals in words, hostile names, credentials that expire and are renewed."""
+"""The Google Cloud Storage store: long listings, lost answers, errors, unsafe names, expired and renewed credentials."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def test_a_listing_of_many_pages(server: FakeStorage, store: GcsStore) -> None:
 
 @pytest.mark.parametrize("how", ["create", "replace"])
 @pytest.mark.parametrize("big", [False, True], ids=["in one request", "resumable"])
-def test_an_upload_whose_answer_was_lost_is_not_taken_for_somebody_elses(server: FakeStorage, store: GcsStore, how: str, big: bool) -> None:
-    """The server has written, the client never heard of it and repeats: the second one is refused, by the client's own object."""
+def test_an_upload_whose_answer_was_lost_is_recognised_as_its_own(server: FakeStorage, store: GcsStore, how: str, big: bool) -> None:
+    """The server wrote the object, but the client got no answer and repeats the upload, which its own object then refuses."""
     data = b"mine" * (3_000_000 if big else 1)
     tag = store.create("b", b"old")
     server.fail(Fault(lost=True), when=(lambda call: call.method == "PUT") if big else writes)
@@ -49,7 +49,7 @@ def test_an_upload_whose_answer_was_lost_is_not_taken_for_somebody_elses(server:
     assert store.read("a" if how == "create" else "b") == (data, found)
 
 
-def test_somebody_elses_object_is_somebody_elses(server: FakeStorage, store: GcsStore) -> None:
+def test_another_writers_object_is_a_lost_race(server: FakeStorage, store: GcsStore) -> None:
     tag = store.create("a", b"theirs")
     with pytest.raises(ExistsError):
         store.create("a", b"mine")
@@ -62,7 +62,7 @@ def test_somebody_elses_object_is_somebody_elses(server: FakeStorage, store: Gcs
             store.replace("a", b"mine", stale)
 
 
-def test_passing_faults_are_survived(server: FakeStorage, store: GcsStore) -> None:
+def test_temporary_faults_are_retried(server: FakeStorage, store: GcsStore) -> None:
     server.fail(Fault(429, "rateLimitExceeded"), times=3)
     tag = store.create("a", b"1")
     server.fail(Fault(503, "backendError"), times=2)
@@ -70,7 +70,7 @@ def test_passing_faults_are_survived(server: FakeStorage, store: GcsStore) -> No
 
 
 @pytest.mark.parametrize(
-    ("fault", "error", "words"),
+    ("fault", "error", "message"),
     [
         (Fault(403, "forbidden", "nightly@acme does not have storage.objects.create access"), AuthError, "not permitted"),
         (Fault(401, "authError", "Invalid Credentials"), AuthError, "no usable Google credentials"),
@@ -81,20 +81,20 @@ def test_passing_faults_are_survived(server: FakeStorage, store: GcsStore) -> No
         (Fault(400, "invalid", "Invalid argument"), UsageError, "Invalid argument"),
     ],
 )
-def test_a_refusal_in_words(
-    server: FakeStorage, store: GcsStore, fault: Fault, error: type[GpuyardError], words: str, monkeypatch: pytest.MonkeyPatch
+def test_a_refusal_becomes_a_gpuyard_error(
+    server: FakeStorage, store: GcsStore, fault: Fault, error: type[GpuyardError], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from google.cloud.storage.retry import DEFAULT_RETRY
 
     monkeypatch.setattr(gcs, "_retry", lambda: DEFAULT_RETRY.with_timeout(0.2))
     server.fail(fault, times=100_000)
     for act in (lambda: store.create("a", b"1"), lambda: store.read("a"), lambda: store.names("a")):
-        with pytest.raises(error, match=words) as refused:
+        with pytest.raises(error, match=message) as refused:
             act()
         assert "gs://runs/a" in str(refused.value)
 
 
-def test_a_server_that_is_gone_is_lost_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_raises_lost_sight(monkeypatch: pytest.MonkeyPatch) -> None:
     from google.cloud.storage.retry import DEFAULT_RETRY
 
     monkeypatch.setattr(gcs, "_retry", lambda: DEFAULT_RETRY.with_timeout(0.2))
@@ -106,17 +106,17 @@ def test_a_server_that_is_gone_is_lost_sight(monkeypatch: pytest.MonkeyPatch) ->
     drop_cached_clients()
 
 
-def test_no_credentials_is_an_authentication_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_an_auth_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     drop_cached_clients()
     with pytest.raises(AuthError, match="no usable Google credentials"):
         GcsStore("gs://runs").read("a")
 
 
-def test_expired_credentials_are_said_and_renewed_ones_taken_up(
+def test_expired_credentials_are_reported_and_renewed_ones_used(
     server: FakeStorage, store: GcsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pipeline's token ends while a wait runs: what asks next exchanges it anew, and says so where it cannot."""
+    """A pipeline's token expires during a wait: the next call exchanges it again, or reports that it cannot."""
     with FakeTokenExchange() as tokens:
         server.accepts = tokens.is_valid
         for name, value in tokens.environment(tmp_path).items():
@@ -143,12 +143,12 @@ def test_a_name_that_would_leave_the_folder_is_refused(server: FakeStorage, stor
 
 
 @pytest.mark.parametrize("url", ["gs:///path", "gs://", "gs://user:pw@bucket", "gs://bucket?generation=1"])
-def test_a_url_that_is_no_bucket(url: str) -> None:
+def test_a_url_that_is_not_a_bucket_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="not a bucket"):
         GcsStore(url)
 
 
-def test_a_bucket_that_is_not_there(server: FakeStorage) -> None:
+def test_a_missing_bucket_is_not_found(server: FakeStorage) -> None:
     store = GcsStore("gs://elsewhere")
     for act in (lambda: store.create("a", b"1"), lambda: store.read("a"), lambda: store.names("a")):
         with pytest.raises(NotFoundError, match="gs://elsewhere"):

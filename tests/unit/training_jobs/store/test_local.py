@@ -1,4 +1,4 @@
-"""The conditional store: once is once, whoever races, and a refusal of the disk is said in words."""
+"""The local store: races of writers, and errors of the disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def store(tmp_path: Path) -> LocalStore:
     return LocalStore(f"file://{tmp_path}")
 
 
-def test_create_happens_once_however_many_try(store: LocalStore, tmp_path: Path) -> None:
+def test_of_many_concurrent_creates_one_wins(store: LocalStore, tmp_path: Path) -> None:
     def attempt(number: int) -> bool:
         try:
             store.create("runs/a/run.json", str(number).encode() * 1000)
@@ -45,7 +45,7 @@ def test_replace_needs_the_tag_that_was_read(store: LocalStore) -> None:
         store.replace("nope", b"3", first)
 
 
-def test_of_many_replacements_of_one_tag_one_wins(store: LocalStore) -> None:
+def test_of_many_concurrent_replaces_of_one_tag_one_wins(store: LocalStore) -> None:
     tag = store.create("a", b"start")
 
     def attempt(number: int) -> bool:
@@ -59,14 +59,14 @@ def test_of_many_replacements_of_one_tag_one_wins(store: LocalStore) -> None:
         assert sum(pool.map(attempt, range(64))) == 1
 
 
-def test_what_is_not_there(store: LocalStore, tmp_path: Path) -> None:
+def test_a_missing_object_and_a_missing_folder(store: LocalStore, tmp_path: Path) -> None:
     assert store.read("nope") is None
     assert store.names("nope") == []
     assert not store.exists("nope")
     assert store.download("nope", tmp_path / "into") == []
 
 
-def test_a_folder_is_copied_whole(store: LocalStore, tmp_path: Path) -> None:
+def test_a_folder_is_downloaded_with_all_its_objects(store: LocalStore, tmp_path: Path) -> None:
     store.create("run/output/a.json", b"a")
     store.create("run/output/deep/b.json", b"b")
     assert store.download("run/output", tmp_path / "into") == ["a.json", "deep/b.json"]
@@ -82,12 +82,12 @@ def test_a_url_with_a_space(tmp_path: Path) -> None:
     assert (folder / "b").exists()
 
 
-def test_schemes_that_nothing_serves() -> None:
+def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(UsageError, match="unknown scheme"):
         open_store("ftp://host/bucket")
 
 
-def test_a_full_disk_is_a_quota_and_touches_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_a_quota_error_and_changes_nothing(tmp_path: Path) -> None:
     """RLIMIT_FSIZE makes the kernel refuse the write, as a full disk does; SIGXFSZ is ignored by Python."""
     store = LocalStore(f"file://{tmp_path}")
     tag = store.create("a", b"before")
@@ -109,7 +109,7 @@ def test_a_full_disk_is_a_quota_and_touches_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_refusals_of_the_system_have_the_exit_code_that_fits(tmp_path: Path) -> None:
+def test_an_os_error_becomes_a_gpuyard_error(tmp_path: Path) -> None:
     assert isinstance(translate_os_error(PermissionError(13, "Permission denied"), tmp_path), AuthError)
     assert isinstance(translate_os_error(OSError(30, "Read-only file system"), tmp_path), AuthError)
     assert isinstance(translate_os_error(OSError(28, "No space left on device"), tmp_path), QuotaError)
@@ -123,7 +123,7 @@ def test_a_url_that_names_a_host_is_refused() -> None:
         open_store("file://bucket/runs")
 
 
-def test_copying_onto_a_file_names_the_file(store: LocalStore, tmp_path: Path) -> None:
+def test_a_download_onto_a_file_names_the_file(store: LocalStore, tmp_path: Path) -> None:
     store.create("run/a.json", b"a")
     (tmp_path / "taken").write_text("")
     with pytest.raises(UsageError, match="taken"):

@@ -1,4 +1,4 @@
-"""S3's own: long listings, lost answers, conflicts, refusals in words, hostile names, credentials renewed."""
+"""The S3 store: long listings, lost answers, conflicts, errors, unsafe names and renewed credentials."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "_pause", lambda turn: None)
 
 
-def _xml(status: str, code: str, message: str = "said the service") -> tuple[str, bytes]:
+def _xml(status: str, code: str, message: str = "the service's message") -> tuple[str, bytes]:
     return status, f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
 
 
@@ -48,8 +48,8 @@ def boto3_put(key: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["create", "replace"])
-def test_a_put_whose_answer_was_lost_is_not_taken_for_somebody_elses(server: Moto, store: S3Store, how: str) -> None:
-    """The server has written, the client saw a 503 and repeats: the second put is refused, by the client's own object."""
+def test_a_put_whose_answer_was_lost_is_recognised_as_its_own(server: Moto, store: S3Store, how: str) -> None:
+    """The server wrote the object, but the client saw a 503 and repeats the put, which its own object then refuses."""
     tag = store.create("b", b"old")
     lost = iter([_xml("503 Service Unavailable", "ServiceUnavailable")])
     server.lose(lambda method, path: next(lost, None) if method == "PUT" else None)
@@ -58,7 +58,7 @@ def test_a_put_whose_answer_was_lost_is_not_taken_for_somebody_elses(server: Mot
     assert [method for method, _ in server.calls].count("PUT") == 4  # the bucket, "b", and twice the one that counts
 
 
-def test_a_conflict_is_tried_again_and_then_said(server: Moto, store: S3Store) -> None:
+def test_a_conflict_is_retried_and_then_raises_lost_sight(server: Moto, store: S3Store) -> None:
     answers = iter([_xml("409 Conflict", "ConditionalRequestConflict")] * 2)
     server.fail(lambda method, path: next(answers, None) if method == "PUT" else None)
     store.create("a", b"1")
@@ -67,7 +67,7 @@ def test_a_conflict_is_tried_again_and_then_said(server: Moto, store: S3Store) -
         store.create("b", b"1")
 
 
-def test_somebody_elses_object_after_a_conflict_is_somebody_elses(server: Moto, store: S3Store) -> None:
+def test_another_writers_object_after_a_conflict_is_a_lost_race(server: Moto, store: S3Store) -> None:
     boto3_put("a")
     answers = iter([_xml("409 Conflict", "ConditionalRequestConflict")])
     server.fail(lambda method, path: next(answers, None) if method == "PUT" else None)
@@ -77,7 +77,7 @@ def test_somebody_elses_object_after_a_conflict_is_somebody_elses(server: Moto, 
         store.replace("gone", b"1", '"tag"')
 
 
-def test_passing_faults_are_survived(server: Moto, store: S3Store) -> None:
+def test_temporary_faults_are_retried(server: Moto, store: S3Store) -> None:
     answers = iter([_xml("503 Slow Down", "SlowDown")] * 3 + [_xml("500 Internal Server Error", "InternalError")] * 2)
     server.fail(lambda method, path: next(answers, None))
     tag = store.create("a", b"1")
@@ -85,7 +85,7 @@ def test_passing_faults_are_survived(server: Moto, store: S3Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "error", "words"),
+    ("answer", "error", "message"),
     [
         (_xml("403 Forbidden", "AccessDenied"), AuthError, "not permitted"),
         (_xml("400 Bad Request", "ExpiredToken"), AuthError, "expired"),
@@ -100,17 +100,19 @@ def test_passing_faults_are_survived(server: Moto, store: S3Store) -> None:
         (_xml("400 Bad Request", "InvalidArgument"), UsageError, "InvalidArgument"),
     ],
 )
-def test_a_refusal_in_words(server: Moto, store: S3Store, answer: tuple[str, bytes], error: type[GpuyardError], words: str) -> None:
+def test_a_refusal_becomes_a_gpuyard_error(
+    server: Moto, store: S3Store, answer: tuple[str, bytes], error: type[GpuyardError], message: str
+) -> None:
     server.fail(lambda method, path: answer)
     for act in (lambda: store.create("a", b"1"), lambda: store.read("a"), lambda: store.names("a")):
-        with pytest.raises(error, match=words) as refused:
+        with pytest.raises(error, match=message) as refused:
             act()
         assert "s3://runs/a" in str(refused.value)
         assert "SECRET" not in str(refused.value)
         assert SECRET_KEY not in str(refused.value)
 
 
-def test_a_server_that_is_gone_is_lost_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_raises_lost_sight(monkeypatch: pytest.MonkeyPatch) -> None:
     with moto(monkeypatch, "runs") as server:
         url = server.url
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", url)
@@ -120,7 +122,7 @@ def test_a_server_that_is_gone_is_lost_sight(monkeypatch: pytest.MonkeyPatch) ->
     s3.client.cache_clear()
 
 
-def test_no_credentials_is_an_authentication_error(server: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_an_auth_error(server: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     s3.client.cache_clear()
@@ -128,8 +130,8 @@ def test_no_credentials_is_an_authentication_error(server: Moto, monkeypatch: py
         S3Store("s3://runs").read("a")
 
 
-def test_renewed_credentials_are_taken_up(server: Moto, store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user signs in again while a wait runs: what asks next reads the credentials anew."""
+def test_renewed_credentials_are_used(server: Moto, store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user signs in again during a wait: the next call reads the credentials again."""
     server.fail(lambda method, path: _xml("400 Bad Request", "ExpiredToken"))
     before = s3.client()
     with pytest.raises(AuthError):
@@ -150,19 +152,19 @@ def test_a_name_that_would_leave_the_folder_is_refused(store: S3Store, tmp_path:
 
 
 @pytest.mark.parametrize("url", ["s3:///path", "s3://", "s3://user:pw@bucket", "s3://bucket?versionId=1"])
-def test_a_url_that_is_no_bucket(url: str) -> None:
+def test_a_url_that_is_not_a_bucket_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="not a bucket"):
         S3Store(url)
 
 
-def test_a_bucket_that_is_not_there(server: Moto) -> None:
+def test_a_missing_bucket_is_not_found(server: Moto) -> None:
     with pytest.raises(NotFoundError, match="s3://elsewhere"):
         S3Store("s3://elsewhere").create("a", b"1")
     boto3.client("s3").create_bucket(Bucket="elsewhere")
     S3Store("s3://elsewhere").create("a", b"1")
 
 
-def test_a_signed_url_in_a_clients_words_loses_its_signature() -> None:
+def test_a_signed_url_in_an_error_loses_its_signature() -> None:
     from botocore.exceptions import EndpointConnectionError
 
     error = translate_error(EndpointConnectionError(endpoint_url="https://s3/x?X-Amz-Signature=abc"), "read s3://a/b")

@@ -72,7 +72,7 @@ def gcp_labels(run: Run) -> dict[str, str]:
     """Return the labels of a custom job; a submission is found again by them. Raises UsageError for bad labels."""
     own = {
         "gpuyard_run": gcp_label_value(run.id),
-        "gpuyard_submission": str(run.submission),
+        "gpuyard_submission": run.ordinal,
         "gpuyard_stack": gcp_label_value(run.target.stack),
         "gpuyard_pool": gcp_label_value(run.target.pool),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -113,6 +114,7 @@ def test_every_job_name_is_legal_and_keeps_the_digest_and_the_submission(name: s
     assert made.startswith(f"{prefix}-")
     assert made.endswith(f"-{digest}-{submission}")
     assert label_filter(run) == f'labels.gpuyard_run="{name}-{digest}" AND labels.gpuyard_submission="{submission}"'
+    assert label_filter(dataclasses.replace(run, nonce="1a2b")).endswith(f'labels.gpuyard_submission="{submission}-1a2b"')
 
 
 @given(st.text(max_size=120))

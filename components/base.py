@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ..problems import Problem, problems_from, render_problems
 from .spec import Spec, in_cloud
-from .spec.fields import as_given
+from .spec.fields import as_mapping
 
 _S = TypeVar("_S", bound=Spec)
 Tags = Mapping[str, str]
@@ -58,7 +58,7 @@ def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str, 
     `also`: problems that the model cannot see, reported together with its own.
     """
     try:
-        valid = model.model_validate(as_given(spec), context=in_cloud(cloud))
+        valid = model.model_validate(as_mapping(spec), context=in_cloud(cloud))
     except ValidationError as error:
         raise pulumi.RunError(refusal(subject, [*problems_from(error, model), *also])) from None
     refuse(subject, also)

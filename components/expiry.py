@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from typing import NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
-
-from ..problems import Problem, show
-from .spec.fields import Date
+from ..problems import Problem
+from .spec.fields import date_or_never
 from .spec.pool import CapacityBlock, GpuPoolSpec
 
 # EC2 begins to take a block's machines 30 minutes before its end:
 # docs.aws.amazon.com/autoscaling/ec2/userguide/launch-template-capacity-blocks.html
 _BEFORE_BLOCK_ENDS = datetime.timedelta(minutes=40)
 _WARN_AHEAD = datetime.timedelta(days=7)
-_DATE: TypeAdapter[str] = TypeAdapter(Date)  # once: making one costs as much as a component
 
 
 class End(NamedTuple):
@@ -62,8 +60,7 @@ def date_problems(expires: str | None) -> list[Problem]:
     if expires is None:
         return []
     try:
-        _DATE.validate_python(expires)
-    except ValidationError as error:
-        allowed, fix = error.errors()[0]["msg"], "the pool goes to zero nodes on that day"
-        return [Problem("tags.expires", "not a date", show(expires), allowed, fix)]
+        date_or_never(str(expires))
+    except ValueError as error:
+        return [replace(error.args[0], key="tags.expires", what="not a date", fix="the pool goes to zero nodes on that day")]
     return []

@@ -102,10 +102,10 @@ def service_problems(
     problems = run_bucket_problems(writes) + _twice("pools", pools) + _twice("reads and writes", [*reads, *writes])
     if not pools:
         problems.append(Problem("pools", "no pool", "none", "one or more", "a job service without a pool runs nothing"))
-    return problems + idle_submitter_problems(pools, jobless, submitters)
+    return problems + unused_submitter_problems(pools, jobless, submitters)
 
 
-def idle_submitter_problems(pools: Sequence[str], jobless: Sequence[str], submitters: Sequence[str]) -> list[Problem]:
+def unused_submitter_problems(pools: Sequence[str], jobless: Sequence[str], submitters: Sequence[str]) -> list[Problem]:
     """Return a problem if there are submitters but no pool that takes jobs."""
     if not submitters or not pools or len(jobless) < len(pools):
         return []

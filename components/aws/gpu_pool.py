@@ -13,7 +13,7 @@ from .. import catalogue
 from ..base import Tags, checked
 from ..expiry import End, end_of, is_past, warning
 from ..naming import name_problems
-from ..spec.fields import as_given
+from ..spec.fields import as_mapping
 from ..spec.pool import GpuPoolSpec
 from .account import Account, AwsComponent, account
 from .batch_environment import close_environment, compute_environment
@@ -68,7 +68,7 @@ class GpuPool(AwsComponent):
         expires = {**getattr(opts.parent if opts else None, "tags", {}), **(tags or {})}.get("expires")
         also = [
             *name_problems(name),
-            *pool_problems(as_given(spec), network.logical_name, list(network.subnet_ids), network.egress, expires),
+            *pool_problems(as_mapping(spec), network.logical_name, list(network.subnet_ids), network.egress, expires),
             *key_problems(key),
         ]
         self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, also)

@@ -13,7 +13,7 @@ from ...problems import Problem, show
 from ..base import Tags, after, checked, refuse
 from ..naming import name_problems
 from ..spec import NetworkSpec
-from ..spec.fields import as_given
+from ..spec.fields import as_mapping
 from .account import AwsComponent, account
 from .cidr import DEFAULT_CIDR, ZoneSubnets, plan_subnets, spec_problems
 from .endpoints import GATEWAY, INTERFACE, service_name
@@ -53,7 +53,7 @@ class Network(AwsComponent):
 
         `key` (default: one of its own) is what the flow logs are under; it needs for_logs.
         """
-        problems = [*_name_problems(name), *spec_problems(as_given(spec), _configured_region(opts))]
+        problems = [*_name_problems(name), *spec_problems(as_mapping(spec), _configured_region(opts))]
         if key is not None and not key.for_logs:
             problems.append(
                 Problem("key", "cannot encrypt log groups", key.logical_name, "a key with for_logs=True", "create it with for_logs=True")

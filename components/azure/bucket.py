@@ -11,7 +11,7 @@ import pulumi_azure_native as az
 from ..base import Tags, after, checked, refuse
 from ..naming import name_problems
 from ..spec import BucketSpec
-from ..spec.fields import ANYWHERE
+from ..spec.fields import INTERNET
 from .account import AzureComponent, ResourceGroup, group_problems
 from .bucket_rules import account_settings, blob_settings, existing_problems, lifecycle, namespace_problems, split_container_id
 from .key import EncryptionKey
@@ -109,7 +109,7 @@ class Bucket(AzureComponent):
         self = cls.__new__(cls)
         AzureComponent.__init__(self, "Bucket", name, {"existing": bucket}, tags, opts)
         self.open_to = sources if open_to is not None else None
-        self.needs_private_endpoints, self.subresources = open_to is not None and ANYWHERE not in sources, BUCKET_SUBRESOURCES[:1]
+        self.needs_private_endpoints, self.subresources = open_to is not None and INTERNET not in sources, BUCKET_SUBRESOURCES[:1]
         self.account_key = split_container_id(bucket).account_id.lower() if isinstance(bucket, str) else self
         known = pulumi.Output.from_input(bucket).apply(lambda found: _existing(found, name))
         parts = known.apply(lambda found: split_container_id(found)._asdict())

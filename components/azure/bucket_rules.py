@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...problems import Problem, show
-from ..spec.fields import ANYWHERE
+from ..spec.fields import INTERNET
 
 __all__ = [
     "ContainerParts",
@@ -49,8 +49,8 @@ def account_settings(open_to: Sequence[str], key: Mapping[str, object] | None) -
 
     `key`: vault_uri, key_name and user_id of a customer-managed key; None: Microsoft's keys.
     """
-    anywhere = ANYWHERE in open_to
-    rules = [{"action": "Allow", "i_p_address_or_range": address} for address in open_to if address != ANYWHERE]
+    anywhere = INTERNET in open_to
+    rules = [{"action": "Allow", "i_p_address_or_range": address} for address in open_to if address != INTERNET]
     encryption: dict[str, object] = {
         "key_source": "Microsoft.Storage",
         "require_infrastructure_encryption": True,

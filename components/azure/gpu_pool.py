@@ -12,7 +12,7 @@ from .. import catalogue
 from ..base import Tags, checked
 from ..expiry import End, end_of, is_past, warning
 from ..naming import name_problems
-from ..spec.fields import as_given
+from ..spec.fields import as_mapping
 from ..spec.pool import GpuPoolSpec
 from .account import AzureComponent, ResourceGroup, group_problems
 from .fabric import Orchestration
@@ -76,7 +76,7 @@ class GpuPool(AzureComponent):
         expires = {**getattr(opts.parent if opts else None, "tags", {}), **(tags or {})}.get("expires")
         also = [
             *name_problems(name),
-            *pool_problems(as_given(spec), network.logical_name, list(network.subnet_ids), expires, orchestration),
+            *pool_problems(as_mapping(spec), network.logical_name, list(network.subnet_ids), expires, orchestration),
             *ssh_key_problems(ssh_public_key),
             *group_problems(resource_group),
         ]

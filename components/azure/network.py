@@ -14,7 +14,7 @@ from ...problems import Problem, show
 from ..base import Tags, after, checked, refuse
 from ..naming import name_problems
 from ..spec import NetworkSpec
-from ..spec.fields import as_given
+from ..spec.fields import as_mapping
 from .account import AzureComponent, ResourceGroup, group_problems
 from .cidr import DEFAULT_CIDR, SubnetPlan, plan_subnets, spec_problems
 from .egress import EGRESS_SERVICE_TAGS, SERVICE_ENDPOINTS
@@ -67,7 +67,7 @@ class Network(AzureComponent):
 
         `resource_group`: the name of an existing group (default: one of its own, which takes everything in it along when it goes).
         """
-        problems = [*name_problems(name), *spec_problems(as_given(spec)), *group_problems(resource_group)]
+        problems = [*name_problems(name), *spec_problems(as_mapping(spec)), *group_problems(resource_group)]
         spec = checked(NetworkSpec, spec, f"Network {name}", self.cloud, problems)
         cidr = spec.cidr or DEFAULT_CIDR
         props = {"cidr": cidr, "zones": spec.zones, "egress": spec.egress}

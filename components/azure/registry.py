@@ -7,7 +7,7 @@ from typing import Any
 
 import pulumi_azure_native as az
 
-from ..spec.fields import ANYWHERE
+from ..spec.fields import INTERNET
 from .account import AzureComponent
 from .names import account_name
 
@@ -42,7 +42,7 @@ def network_access(open_to: Sequence[str]) -> dict[str, Any]:
     >>> network_access(["203.0.112.0/24"])["network_rule_set"]["default_action"]
     'Deny'
     """
-    rules = [{"action": "Allow", "i_p_address_or_range": address} for address in open_to if address != ANYWHERE]
-    if not rules or ANYWHERE in open_to:
+    rules = [{"action": "Allow", "i_p_address_or_range": address} for address in open_to if address != INTERNET]
+    if not rules or INTERNET in open_to:
         return {"public_network_access": "Enabled" if open_to else "Disabled"}
     return {"public_network_access": "Enabled", "network_rule_set": {"default_action": "Deny", "ip_rules": rules}}

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import pulumi
 import pulumi_azure_native as az
 
-from ..spec.fields import ANYWHERE
+from ..spec.fields import INTERNET
 from .account import AzureComponent, account
 from .bucket import private_account
 from .key import vault_properties
@@ -86,7 +86,7 @@ def needs_own_outbound_rules(isolation: Isolation, open_to: Sequence[str]) -> bo
     >>> [needs_own_outbound_rules("internet", sources) for sources in ([], ["203.0.112.0/24"], ["internet"])]
     [False, True, False]
     """
-    return isolation == "internet" and bool(open_to) and ANYWHERE not in open_to
+    return isolation == "internet" and bool(open_to) and INTERNET not in open_to
 
 
 def _insights(parent: AzureComponent) -> az.applicationinsights.Component:

@@ -13,7 +13,7 @@ from .. import catalogue
 from ..base import Tags, checked
 from ..expiry import End, end_of, is_past, warning
 from ..naming import name_problems
-from ..spec.fields import as_given
+from ..spec.fields import as_mapping
 from ..spec.pool import GpuPoolSpec
 from .cidr import region_of
 from .fabric import make_fabric
@@ -78,7 +78,7 @@ class GpuPool(GcpComponent):
         `key`: what its disks are under, made with uses compute (vms) or aiplatform (vertex); default: Google's own key.
         """
         expires = {**getattr(opts.parent if opts else None, "tags", {}), **(tags or {})}.get("expires")
-        raw = as_given(spec)
+        raw = as_mapping(spec)
         also = [
             *name_problems(name),
             *pool_problems(raw, network.logical_name, list(network.subnet_ids), expires),

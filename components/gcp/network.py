@@ -12,7 +12,7 @@ from ...problems import Problem, show
 from ..base import Tags, after, checked, refuse
 from ..naming import name_problems
 from ..spec import NetworkSpec
-from ..spec.fields import as_given
+from ..spec.fields import as_mapping
 from .cidr import DEFAULT_CIDR, region_of, spec_problems, subnet_cidr
 from .google_apis import VIP, make_google_access
 from .project import GcpComponent
@@ -49,7 +49,7 @@ class Network(GcpComponent):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Make the network: `spec` needs zones, all of one region; its cidr (/12 to /20) defaults to 10.0.0.0/16."""
-        problems = [*name_problems(name), *spec_problems(as_given(spec), _configured_region(opts))]
+        problems = [*name_problems(name), *spec_problems(as_mapping(spec), _configured_region(opts))]
         spec = checked(NetworkSpec, spec, f"Network {name}", self.cloud, problems)
         cidr = spec.cidr or DEFAULT_CIDR
         super().__init__("Network", name, {"cidr": cidr, "zones": spec.zones, "egress": spec.egress}, tags, opts)

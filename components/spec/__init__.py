@@ -1,4 +1,4 @@
-"""The specs of a yard: frozen, cloud-neutral pydantic models, importable without Pulumi."""
+"""Specs of a yard and its parts: frozen pydantic models for every cloud, importable without Pulumi."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pool is: which machine, where, how many, how they are bought; held to the table of services and the catalogue."""
+"""The spec of a pool: machine, zone, node limits and capacity, validated against the tables of services and machines."""
 
 from __future__ import annotations
 
@@ -6,42 +6,45 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator, field_validator
-from pydantic_core import PydanticCustomError
 
 from .. import catalogue
 from ..catalogue.services import Mode, Service, alternatives, clouds_of, service, services_of
-from .fields import LOCAL, Accelerator, Instant, Spec, cloud_of
+from .fields import LOCAL, Accelerator, Instant, Spec, cloud_of, invalid
+
+__all__ = ["Capacity", "CapacityBlock", "FlexStart", "GpuPoolSpec", "Reservation"]
 
 _LOCAL_MACHINES = ("auto", "cpu")
 _DISK_GIB = 200
-_LOCAL_NODES = 240  # addresses of a /24, less those not handed out
+_LOCAL_NODES = 240  # addresses of a /24, without reserved ones
 
 
 class Reservation(Spec):
-    """Machines reserved beforehand, paid whether used or not."""
+    """An existing reservation, paid whether it is used or not."""
 
     mode: Literal["reservation"]
     reservation: str = Field(
-        min_length=1, description="the cloud's own id of the reservation, such as cr-0123456789abcdef0; bought elsewhere, never here"
+        min_length=1, description="the cloud's id of the reservation, such as cr-0123456789abcdef0; gpuyard does not buy reservations"
     )
 
 
 class CapacityBlock(Spec):
-    """Machines bought for a span of time, paid in advance."""
+    """Machines bought for a fixed period and paid in advance."""
 
     mode: Literal["capacity_block"]
-    reservation: str = Field(min_length=1, description="id of the block's reservation, such as cr-...; bought elsewhere, never here")
-    ends: Instant = Field(description='quoted end of the block in UTC, "2026-12-19T11:30:00Z"')
+    reservation: str = Field(
+        min_length=1, description="id of the block's reservation, such as cr-...; gpuyard does not buy capacity blocks"
+    )
+    ends: Instant = Field(description='end of the block, a quoted time in UTC such as "2026-12-19T11:30:00Z"')
 
 
 class FlexStart(Spec):
-    """Machines that all come at once when there are enough, for a stated time at most; a queue, not a reservation."""
+    """All machines at once when enough are free, for a limited time: a queue, not a reservation."""
 
     mode: Literal["flex_start"]
-    max_hours: int = Field(ge=1, le=168, description="hours after which the cloud takes the machines back, 1 to 168 (seven days)")
+    max_hours: int = Field(ge=1, le=168, description="hours after which the cloud stops the machines, 1 to 168 (seven days)")
 
 
-_BOUGHT: dict[str, type[Reservation | CapacityBlock | FlexStart]] = {
+_MODES: dict[str, type[Reservation | CapacityBlock | FlexStart]] = {
     "reservation": Reservation,
     "capacity_block": CapacityBlock,
     "flex_start": FlexStart,
@@ -49,13 +52,13 @@ _BOUGHT: dict[str, type[Reservation | CapacityBlock | FlexStart]] = {
 
 
 def _capacity(value: object, handler: ValidatorFunctionWrapHandler) -> object:
-    """One branch is tried, so that a mistake is one problem; the union's own way tells one for each branch."""
+    """Validate the one branch that `mode` names, so that a wrong value is one problem and not one for each branch."""
     if isinstance(value, Mapping):
-        if value.get("mode") not in _BOUGHT:
-            raise PydanticCustomError("capacity", f"a mapping with mode: {' or '.join(_BOUGHT)}")
-        return _BOUGHT[value["mode"]].model_validate(dict(value))
+        if value.get("mode") not in _MODES:
+            raise invalid(value, f"a mapping with mode: {' or '.join(_MODES)}")
+        return _MODES[value["mode"]].model_validate(dict(value))
     if isinstance(value, str) and value not in ("on_demand", "spot"):
-        raise PydanticCustomError("capacity", f"on_demand, spot or a mapping with mode: {' or '.join(_BOUGHT)}")
+        raise invalid(value, f"on_demand, spot or a mapping with mode: {' or '.join(_MODES)}")
     return handler(value)
 
 
@@ -63,86 +66,91 @@ Capacity = Annotated[Literal["on_demand", "spot"] | Reservation | CapacityBlock 
 
 
 class GpuPoolSpec(Spec):
-    """A pool: equal machines that train together."""
+    """A pool: equal machines in one zone or region that run a job together."""
 
     service: Literal["local", "batch", "sagemaker", "vertex", "azureml", "vms"] = Field(
-        description="what runs jobs on the pool: local (this machine), batch or sagemaker (AWS), vertex (GCP), azureml (Azure), "
-        "vms (machines alone, for another launcher)"
+        description="service that runs jobs on the pool: local (this machine), batch or sagemaker (AWS), vertex (GCP), azureml (Azure) "
+        "or vms (machines only, for your own launcher)"
     )
     machine: str | None = Field(
         None,
         validate_default=True,
-        description="the cloud's own name of the machine, such as p5.48xlarge; default: the one with `accelerator`. On `local`: auto "
-        "(default; this machine's GPUs divided over the nodes, else 2 CPU slots for each node) or cpu (no GPUs even where there are some)",
+        description="the cloud's name of the machine, such as p5.48xlarge; default: the machine with `accelerator`. On `local`: auto "
+        "(default: this machine's GPUs divided over the nodes, without GPUs 2 CPU slots per node) or cpu (ignore GPUs)",
     )
     accelerator: Accelerator | None = Field(
-        None, validate_default=True, description="instead of `machine`: GPU model and count per node, H100:8; default none"
+        None, validate_default=True, description="GPU model and count per node, such as H100:8, instead of `machine`; default: none"
     )
     zone: str | None = Field(
         None,
         validate_default=True,
-        description="zone of the machines: needed for batch and vms; where the service has the machines it picks the subnet; default any",
+        description="zone of the machines; required for batch and vms, optional for sagemaker and vertex, else not allowed; default: any",
     )
-    min_nodes: int = Field(0, ge=0, le=1000, description="nodes held (and paid) even when idle; default 0")
-    max_nodes: int = Field(ge=1, le=1000, description="number of nodes at most, 1 to 1000; on `local` they are always there, at most 240")
+    min_nodes: int = Field(0, ge=0, le=1000, description="nodes that keep running, and are paid, while no job runs; default 0")
+    max_nodes: int = Field(ge=1, le=1000, description="largest number of nodes, 1 to 1000; on `local` the fixed number of nodes, 1 to 240")
     capacity: Capacity = Field(
         "on_demand",
         validate_default=True,
-        description="how machines are bought: on_demand (default), spot, {mode: reservation, reservation: id}, "
+        description="how machines are paid for: on_demand (default), spot, {mode: reservation, reservation: id}, "
         "{mode: capacity_block, reservation: id, ends: time} (AWS) or {mode: flex_start, max_hours: 24} (GCP)",
     )
     image: str | None = Field(
-        None, description="machine image in the cloud's own words, such as ami-...; default: the stack's pin, else the newest of the vendor"
+        None,
+        description="machine image in the cloud's form, such as ami-...; default: the stack's pin, otherwise the vendor's newest image",
     )
-    disk_gib: int | None = Field(None, ge=50, le=16384, description=f"root disk, in GiB; default {_DISK_GIB}")
+    disk_gib: int | None = Field(None, ge=50, le=16384, description=f"root disk in GiB, 50 to 16384; default {_DISK_GIB}")
     fabric_floor: float = Field(
-        0.7, gt=0, le=1, description="fraction of the network's line rate below which a job is refused (exit 6); default 0.7"
+        0.7,
+        gt=0,
+        le=1,
+        description="lowest measured fraction of the network's line rate at which a job starts; below it, exit 6; default 0.7",
     )
     price_usd_per_hour: float | None = Field(
-        None, ge=0, description="what one node costs you in USD per hour; default: the list price of the catalogue, where it has one"
+        None, ge=0, description="your price of one node in USD per hour; default: the catalogue's list price, or unknown if it has none"
     )
     keep_alive_minutes: int = Field(
         0,
         ge=0,
         le=360,
-        description="sagemaker: minutes for which a job's machines are held after its end, and paid, for the next; default 0",
+        description="sagemaker: minutes to keep a finished job's machines warm, and paid, for the next job; default 0",
     )
     network_isolation: bool = Field(
-        False, description="sagemaker: true cuts jobs off from every network but each other, S3 and secrets included; default false"
+        False,
+        description="sagemaker: true blocks all traffic of a job, S3 and secrets included, except between its nodes; default false",
     )
 
     @property
     def mode(self) -> Mode:
-        """How machines are bought, as one word."""
+        """The purchase mode as one word."""
         return self.capacity if isinstance(self.capacity, str) else self.capacity.mode
 
     @property
     def root_disk_gib(self) -> int:
-        """The size of a machine's root disk."""
+        """Size of a machine's root disk in GiB."""
         return self.disk_gib or _DISK_GIB
 
     def row(self, cloud: str) -> catalogue.Machine:
-        """The catalogue's row of the machine, whichever way it was named. Not on `local`."""
+        """Return the catalogue's row for `machine` or `accelerator`. Not for `local`."""
         named = self.machine is not None
         return catalogue.machine(str(self.machine), (cloud,)) if named else _candidates(str(self.accelerator), self.service, (cloud,))[0]
 
     @field_validator("service")
     @classmethod
-    def _service_is_of_the_cloud(cls, service: str, info: ValidationInfo) -> str:
-        here = cloud_of(info)
-        allowed = services_of(here) if here else []
+    def _check_service(cls, service: str, info: ValidationInfo) -> str:
+        cloud = cloud_of(info)
+        allowed = services_of(cloud) if cloud else []
         if allowed and service not in allowed:
-            raise PydanticCustomError("service", f"{', '.join(allowed)} where cloud is {here}")
+            raise invalid(service, f"{', '.join(allowed)} for cloud: {cloud}")
         return service
 
     @field_validator("machine")
     @classmethod
-    def _machine_is_known(cls, machine: str | None, info: ValidationInfo) -> str | None:
+    def _check_machine(cls, machine: str | None, info: ValidationInfo) -> str | None:
         if _service(info) is None:
             return machine
         if info.data["service"] == LOCAL:
             if machine is not None and machine not in _LOCAL_MACHINES:
-                raise PydanticCustomError("machine", f"{' or '.join(_LOCAL_MACHINES)} where service is local")
+                raise invalid(machine, f"{' or '.join(_LOCAL_MACHINES)} for service: local")
             return machine or "auto"
         if machine is not None:
             _refuse_unknown(machine, info.data["service"], _clouds(info))
@@ -150,95 +158,90 @@ class GpuPoolSpec(Spec):
 
     @field_validator("accelerator")
     @classmethod
-    def _one_of_machine_and_accelerator(cls, accelerator: str | None, info: ValidationInfo) -> str | None:
+    def _check_accelerator(cls, accelerator: str | None, info: ValidationInfo) -> str | None:
         if _service(info) is None or "machine" not in info.data:
             return accelerator
         if accelerator is not None and info.data["machine"] is not None:
-            raise PydanticCustomError("accelerator", "nothing where machine is given: it says which GPUs there are")
+            raise invalid(accelerator, "only one of machine and accelerator", "remove machine or accelerator")
         if accelerator is not None:
             _refuse_ambiguous(accelerator, info.data["service"], _clouds(info))
         elif info.data["machine"] is None:
-            raise PydanticCustomError(
-                "accelerator", "one of machine (p5.48xlarge) and accelerator (H100:8): say which machine the nodes are"
-            )
+            raise invalid(accelerator, "one of machine (p5.48xlarge) and accelerator (H100:8)", "set one of them")
         return accelerator
 
     @field_validator("zone")
     @classmethod
-    def _zone_fits_the_service(cls, zone: str | None, info: ValidationInfo) -> str | None:
+    def _check_zone(cls, zone: str | None, info: ValidationInfo) -> str | None:
         row = _service(info)
         if row and zone is None and row.zone == "required":
-            raise PydanticCustomError("zone", f"a zone where service is {info.data['service']}: a pool is one zone")
+            raise invalid(zone, f"one zone for service: {info.data['service']}", "set zone")
         if row and zone is not None and row.zone == "refused":
-            raise PydanticCustomError("zone", f"nothing where service is {info.data['service']}: remove the key")
+            raise invalid(zone, f"no zone for service: {info.data['service']}", "remove zone")
         return zone
 
     @field_validator("min_nodes")
     @classmethod
-    def _somebody_holds_the_nodes(cls, min_nodes: int, info: ValidationInfo) -> int:
+    def _check_min_nodes(cls, min_nodes: int, info: ValidationInfo) -> int:
         row = _service(info)
         if min_nodes and row and not row.holds_nodes:
-            raise PydanticCustomError("nodes", f"0 where service is {info.data['service']}: it starts machines for a job and keeps none")
+            service = info.data["service"]
+            raise invalid(min_nodes, f"0 for service: {service}, which starts machines for each job", "remove min_nodes")
         return min_nodes
 
     @field_validator("max_nodes")
     @classmethod
-    def _nodes_fit(cls, max_nodes: int, info: ValidationInfo) -> int:
+    def _check_max_nodes(cls, max_nodes: int, info: ValidationInfo) -> int:
         if info.data.get("service") == "local" and max_nodes > _LOCAL_NODES:
-            raise PydanticCustomError("nodes", f"1 to {_LOCAL_NODES} where service is local")
+            raise invalid(max_nodes, f"1 to {_LOCAL_NODES} for service: local")
         if max_nodes < info.data.get("min_nodes", 0):
-            raise PydanticCustomError("nodes", f"min_nodes ({info.data['min_nodes']}) or more")
+            raise invalid(max_nodes, f"min_nodes ({info.data['min_nodes']}) or more")
         return max_nodes
 
     @field_validator("capacity")
     @classmethod
-    def _capacity_fits_the_service(cls, capacity: Capacity, info: ValidationInfo) -> Capacity:
+    def _check_capacity(cls, capacity: Capacity, info: ValidationInfo) -> Capacity:
         row, name = _service(info), info.data.get("service")
         mode = capacity if isinstance(capacity, str) else capacity.mode
         if row is None:
             return capacity
         if mode not in row.modes:
-            raise PydanticCustomError("capacity", f"{', '.join(row.modes)} where service is {name}")
-        if (sold := _sold(info)) is not None and mode not in sold:
-            raise PydanticCustomError("capacity", f"{', '.join(sold)} for {_row_given(info).name}: it is sold no other way")  # type: ignore[union-attr]
+            raise invalid(mode, f"{', '.join(row.modes)} for service: {name}")
+        machine = _machine_row(info)
+        if machine is not None and machine.modes is not None and mode not in machine.modes:
+            raise invalid(mode, f"{', '.join(machine.modes)} for {machine.name}: the cloud sells it in no other way")
         if info.data.get("max_nodes", 1) > 1 and mode not in row.multi_node_modes:
-            able = " or ".join(f"service: {other}" for other in alternatives(str(name), mode, cloud_of(info)))
-            raise PydanticCustomError(
-                "capacity",
-                f"{', '.join(row.multi_node_modes)} for more than one node where service is {name}; {mode} with several nodes: {able}; "
-                "or max_nodes: 1",
-            )
+            others = " or ".join(f"service: {other}" for other in alternatives(str(name), mode, cloud_of(info)))
+            fix = f"for {mode} with several nodes use {others}, or set max_nodes: 1"
+            raise invalid(mode, f"{', '.join(row.multi_node_modes)} for several nodes with service: {name}", fix)
         return capacity
 
     @field_validator("keep_alive_minutes")
     @classmethod
-    def _machines_can_be_held(cls, minutes: int, info: ValidationInfo) -> int:
+    def _check_keep_alive(cls, minutes: int, info: ValidationInfo) -> int:
         row, capacity = _service(info), info.data.get("capacity", "on_demand")
         if minutes and row and capacity not in row.warm_modes:
-            bought = f" and capacity is {capacity}" if row.warm_modes else ""
-            raise PydanticCustomError("warm", f"0 where service is {info.data['service']}{bought}: a job's machines are not held there")
+            mode = f" with capacity: {capacity}" if row.warm_modes else ""
+            allowed = f"0 for service: {info.data['service']}{mode}, which keeps no machines warm"
+            raise invalid(minutes, allowed, "remove keep_alive_minutes")
         return minutes
 
     @field_validator("network_isolation")
     @classmethod
-    def _service_isolates(cls, isolated: bool, info: ValidationInfo) -> bool:
+    def _check_network_isolation(cls, isolated: bool, info: ValidationInfo) -> bool:
         if isolated and (row := _service(info)) and not row.isolates:
-            raise PydanticCustomError("isolation", f"false where service is {info.data['service']}: it cannot cut a job off")
+            raise invalid(
+                isolated, f"false for service: {info.data['service']}, which cannot block a job's network", "remove network_isolation"
+            )
         return isolated
 
 
 def _service(info: ValidationInfo) -> Service | None:
-    """The row of the service, unless that field itself was wrong: then its own problem is enough."""
+    """Return the row of the service; None if the field itself is wrong and already reported."""
     return service(info.data.get("service", ""), cloud_of(info))
 
 
-def _sold(info: ValidationInfo) -> tuple[Mode, ...] | None:
-    """How the machine is sold, where not every way; None too where the machine itself is wrong."""
-    row = _row_given(info)
-    return None if row is None else row.modes
-
-
-def _row_given(info: ValidationInfo) -> catalogue.Machine | None:
+def _machine_row(info: ValidationInfo) -> catalogue.Machine | None:
+    """Return the catalogue's row of the machine; None on `local`, and if the machine itself is wrong and already reported."""
     machine, accelerator, clouds = info.data.get("machine"), info.data.get("accelerator"), _clouds(info)
     if info.data["service"] == LOCAL or (machine is None and accelerator is None):
         return None
@@ -246,7 +249,7 @@ def _row_given(info: ValidationInfo) -> catalogue.Machine | None:
 
 
 def _clouds(info: ValidationInfo) -> tuple[str, ...]:
-    """The cloud that values are held to; where it is not known, all that have the service."""
+    """Return the cloud that values are validated for; if unknown, every cloud with the service."""
     return clouds_of(info.data["service"], cloud_of(info))
 
 
@@ -254,9 +257,10 @@ def _refuse_unknown(machine: str, name: str, clouds: tuple[str, ...]) -> None:
     try:
         row = catalogue.machine(machine, clouds)
     except catalogue.UnknownMachineError as error:
-        raise PydanticCustomError("machine", f"a machine of the catalogue; {error}") from None
+        raise invalid(machine, "a machine of the catalogue", str(error)) from None
     if name not in row.services:
-        raise PydanticCustomError("machine", f"a machine that {name} can run; {machine} runs on {', '.join(row.services) or 'none'}")
+        fix = f"{machine} runs on {', '.join(row.services) or 'no service'}"
+        raise invalid(machine, f"a machine that {name} can run", fix)
 
 
 def _refuse_ambiguous(accelerator: str, name: str, clouds: tuple[str, ...]) -> None:
@@ -265,8 +269,9 @@ def _refuse_ambiguous(accelerator: str, name: str, clouds: tuple[str, ...]) -> N
         names = ", ".join(row.name for row in found)
         rows = [row for cloud in clouds for row in catalogue.table(cloud).machines.values() if name in row.services]
         known = ", ".join(sorted({f"{row.accelerator}:{row.gpus}" for row in rows}))
-        allowed = f"one machine, and these have it: {names}; name one with machine" if found else f"one of {known}"
-        raise PydanticCustomError("accelerator", allowed)
+        if found:
+            raise invalid(accelerator, f"an accelerator of exactly one machine; these have it: {names}", "choose one with machine")
+        raise invalid(accelerator, f"one of {known}")
 
 
 def _candidates(accelerator: str, name: str, clouds: tuple[str, ...]) -> list[catalogue.Machine]:

@@ -1,19 +1,17 @@
-"""What a yard is, as frozen pydantic models: plain values only, the same words on every cloud, no Pulumi.
+"""The specs of a yard and its parts: frozen pydantic models with the same keys on every cloud, without Pulumi.
 
-Fields state their unit and what their default does. A wrong value is refused before anything is made; what only one cloud can
-judge is checked in its folder.
+Each description has the unit and the effect of the default. Rules of one cloud are in the cloud's folder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import Field, ValidationInfo, field_validator
 
-from ...problems import Problem
-from .fields import ANYWHERE, LOCAL, Cidr, Date, Door, ImageDigest, Name, SecretReference, Spec, cloud_of, in_cloud
+from ...problems import Problem, show
+from .fields import INTERNET, LOCAL, Cidr, Date, ImageDigest, Name, PublicAddress, SecretReference, Spec, cloud_of, in_cloud, invalid
 from .pool import CapacityBlock, FlexStart, GpuPoolSpec, Reservation
 
 __all__ = [
@@ -35,135 +33,140 @@ __all__ = [
 
 
 class NetworkSpec(Spec):
-    """The addresses of the yard's nodes and their way out."""
+    """The network of a yard's nodes: addresses, zones and egress."""
 
-    cidr: Cidr | None = Field(None, description="addresses, in CIDR notation; default 10.0.0.0/16, on `local` 127.77.0.0/24")
+    cidr: Cidr | None = Field(None, description="addresses in CIDR notation; default 10.0.0.0/16, on `local` 127.77.0.0/24")
     zones: list[str] = Field(
-        default_factory=list, description="zones with a private subnet, at least one; default none, which fits `local` alone"
+        default_factory=list, description="zones with a private subnet, at least one; default: none, which only `local` accepts"
     )
     egress: Literal["nat", "endpoints", "none"] = Field(
         "nat",
-        description="way out of the private subnets: nat (default; the internet), endpoints (the cloud's own services only) or none "
-        "(object storage only)",
+        description="egress of the private subnets: nat (default: the internet), endpoints (only the cloud's services) or none "
+        "(only object storage)",
     )
 
     @property
     def known_zones(self) -> list[str]:
-        """The zones a pool can be in."""
+        """The zones that pools can use."""
         return self.zones
 
     @field_validator("zones")
     @classmethod
-    def _zones_fit_the_cloud(cls, zones: list[str], info: ValidationInfo) -> list[str]:
+    def _check_zones(cls, zones: list[str], info: ValidationInfo) -> list[str]:
         if zones and cloud_of(info) == LOCAL:
-            raise PydanticCustomError("zones", "nothing on `local`: this machine has no zones")
+            raise invalid(zones, "no zones on `local`", "remove zones")
         if len(set(zones)) != len(zones):
-            raise PydanticCustomError("zones", "each zone once")
+            raise invalid(zones, "each zone once")
         return zones
 
 
 class BucketSpec(Spec):
-    """A bucket the yard makes."""
+    """A bucket that the yard creates."""
 
     on_destroy: Literal["keep", "delete"] = Field(
-        "keep", description="what `pulumi destroy` does with the bucket and its data; default keep"
+        "keep", description="what `pulumi destroy` does with the bucket and its data: keep (default) or delete"
     )
-    open_to: list[Door] = Field(
+    open_to: list[PublicAddress] = Field(
         default_factory=list,
-        description="azure: public addresses, or internet, from which who has rights may come besides the yard's network; default none",
+        description="azure: public addresses, or internet, that may reach the bucket, with permissions; default: only the yard's network",
     )
 
     @field_validator("open_to")
     @classmethod
-    def _the_cloud_has_such_doors(cls, open_to: list[str], info: ValidationInfo) -> list[str]:
+    def _check_open_to(cls, open_to: list[str], info: ValidationInfo) -> list[str]:
         if open_to and cloud_of(info) not in (None, "azure"):
-            raise PydanticCustomError("door", "nothing but on azure: elsewhere rights alone say who may come")
-        if ANYWHERE in open_to and len(open_to) > 1:
-            raise PydanticCustomError("door", f"{ANYWHERE} alone, or addresses without it")
+            raise invalid(open_to, "only for cloud: azure; elsewhere permissions alone control access", "remove open_to")
+        if INTERNET in open_to and len(open_to) > 1:
+            raise invalid(open_to, f"{INTERNET} alone, or addresses without it")
         return open_to
 
 
 class LimitsSpec(Spec):
-    """What one job of the yard may take at most."""
+    """Limits of one job."""
 
-    gpus: int | None = Field(None, ge=1, description="GPUs of all nodes of one job together; default no limit")
-    usd_per_job: float | None = Field(None, gt=0, description="USD one job may cost; default no limit")
+    gpus: int | None = Field(None, ge=1, description="largest number of GPUs of one job, all nodes together; default: no limit")
+    usd_per_job: float | None = Field(None, gt=0, description="largest cost of one job in USD; default: no limit")
 
 
 class BudgetSpec(Spec):
-    """What the yard may cost; an alert, not a brake."""
+    """A monthly budget. It alerts the owner and stops nothing."""
 
-    usd_per_month: float = Field(gt=0, description="USD of a calendar month")
+    usd_per_month: float = Field(gt=0, description="budget of a calendar month in USD")
     alert_at_percent: list[Annotated[int, Field(ge=1, le=1000)]] = Field(
-        default_factory=lambda: [50, 80, 100], min_length=1, description="mail the owner at these percentages; default 50, 80 and 100"
+        default_factory=lambda: [50, 80, 100],
+        min_length=1,
+        description="percentages of the budget at which the owner gets a mail; default 50, 80 and 100",
     )
 
 
 class PinsSpec(Spec):
-    """What `gpuyard pin` resolved: reviewed like a lock file."""
+    """Images that `gpuyard pin` resolved, to be reviewed like a lock file."""
 
-    machine_images: Mapping[Name, str] = Field(default_factory=dict, description="pool -> machine image; default: the newest at each `up`")
+    machine_images: Mapping[Name, str] = Field(
+        default_factory=dict, description="machine image by pool; default: the vendor's newest image at each `pulumi up`"
+    )
     job_image: ImageDigest | None = Field(
-        None, description="container image of jobs that name none, by digest; default: none, a job names its own"
+        None, description="default container image of jobs, by digest; default: none, so each job must set `image`"
     )
 
 
 class YardSpec(Spec):
     """One yard: what one Pulumi stack declares."""
 
-    cloud: Literal["local", "aws", "gcp", "azure"] = Field(description="where the yard is: local (this machine), aws, gcp or azure")
+    cloud: Literal["local", "aws", "gcp", "azure"] = Field(description="the yard's cloud: local (this machine), aws, gcp or azure")
     owner: str | None = Field(
         None,
         min_length=1,
         validate_default=True,
-        description="mail address of who answers for the yard; needed except on `local`; default nobody",
+        description="mail address of the person responsible for the yard; required except on `local`; default: none",
     )
     expires: Date | None = Field(
         None,
         validate_default=True,
-        description='quoted date on which the pools go to zero, "2027-03-31", or never; needed except on `local`; default none',
+        description='date on which the pools go to zero nodes, quoted ("2027-03-31"), or never; required except on `local`; default: none',
     )
-    budget: BudgetSpec | None = Field(None, description="USD per month and when to mail the owner; default no budget")
-    network: NetworkSpec = Field(NetworkSpec(), validate_default=True, description="addresses, zones and the way out; default: see there")
-    buckets: Mapping[Name, BucketSpec] = Field(default_factory=dict, description="buckets by logical name; default none")
+    budget: BudgetSpec | None = Field(None, description="USD per month and alert percentages; default: no budget")
+    network: NetworkSpec = Field(
+        NetworkSpec(), validate_default=True, description="addresses, zones and egress; default: the defaults of each field"
+    )
+    buckets: Mapping[Name, BucketSpec] = Field(default_factory=dict, description="buckets by logical name; default: none")
     pools: Mapping[Name, GpuPoolSpec] = Field(min_length=1, description="pools by name, at least one")
     submitters: list[str] = Field(
         default_factory=list,
-        description="who may submit without a person: subjects of CI tokens, repo:org/name:ref:refs/heads/main; default nobody",
+        description="CI pipelines that may submit jobs, as GitHub token subjects such as repo:org/name:ref:refs/heads/main; default: none",
     )
-    secrets: Mapping[str, SecretReference] = Field(default_factory=dict, description="references to secrets by logical name; default none")
-    limits: LimitsSpec = Field(LimitsSpec(), description="what one job may take at most; default no limits")
-    pins: PinsSpec = Field(PinsSpec(), description="written by `gpuyard pin`; default: nothing is pinned")
-    tags: Mapping[str, str] = Field(default_factory=dict, description="tags on everything made; default none")
+    secrets: Mapping[str, SecretReference] = Field(default_factory=dict, description="references to secrets by logical name; default: none")
+    limits: LimitsSpec = Field(LimitsSpec(), description="limits of one job; default: no limits")
+    pins: PinsSpec = Field(PinsSpec(), description="images pinned by `gpuyard pin`; default: none")
+    tags: Mapping[str, str] = Field(default_factory=dict, description="tags of every resource; default: none")
 
     @property
-    def all_tags(self) -> dict[str, Any]:
-        """The user's own tags plus owner and expires, as every component takes them."""
-        stated = {"owner": self.owner, "expires": self.expires}
-        return {**self.tags, **{key: value for key, value in stated.items() if value is not None}}
+    def all_tags(self) -> dict[str, str]:
+        """The user's tags, and owner and expires, as every component takes them."""
+        known = {"owner": self.owner, "expires": self.expires}
+        return {**self.tags, **{key: value for key, value in known.items() if value is not None}}
 
     @field_validator("owner", "expires")
     @classmethod
-    def _stated_where_money_is_spent(cls, value: str | None, info: ValidationInfo) -> str | None:
+    def _require_on_clouds(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None and info.data.get("cloud", "local") != "local":
-            raise PydanticCustomError("required", "a value: machines cost money here, so somebody answers for them and they end one day")
+            raise ValueError(Problem("", "required on a cloud, because machines cost money", fix=f"set {info.field_name}"))
         return value
 
     @field_validator("budget", "pins")
     @classmethod
-    def _is_for_clouds(cls, value: BudgetSpec | PinsSpec | None, info: ValidationInfo) -> BudgetSpec | PinsSpec | None:
+    def _refuse_on_local(cls, value: BudgetSpec | PinsSpec | None, info: ValidationInfo) -> BudgetSpec | PinsSpec | None:
         if info.data.get("cloud") == LOCAL:
-            raise ValueError(Problem("", "not used on `local`", fix=f"remove {info.field_name}"))
+            raise ValueError(Problem("", "has no effect on `local`", fix=f"remove {info.field_name}"))
         return value
 
     @field_validator("pools")
     @classmethod
-    def _zones_are_the_networks(cls, pools: Mapping[str, GpuPoolSpec], info: ValidationInfo) -> Mapping[str, GpuPoolSpec]:
+    def _check_zones_of_pools(cls, pools: Mapping[str, GpuPoolSpec], info: ValidationInfo) -> Mapping[str, GpuPoolSpec]:
         network = info.data.get("network")
         zones = network.known_zones if network else []
         wrong = [(name, pool.zone) for name, pool in pools.items() if zones and pool.zone and pool.zone not in zones]
         if wrong:
-            allowed = PydanticCustomError("zone", f"a zone of the network: {', '.join(zones)}")
-            found = [InitErrorDetails(type=allowed, loc=(name, "zone"), input=zone) for name, zone in wrong]
-            raise ValidationError.from_exception_data("pools", found)
+            allowed = f"a zone of the network: {', '.join(zones)}"
+            raise ValueError(*(Problem(f"{name}.zone", "wrong value", show(zone), allowed) for name, zone in wrong))
         return pools

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...problems import Problem
-from ..job_targets import idle_submitter_problems
+from ..job_targets import unused_submitter_problems
 from ..naming import name_problems
 from ..spec import BudgetSpec, GpuPoolSpec, NetworkSpec
-from ..spec.fields import as_given
+from ..spec.fields import as_mapping
 from .buckets import ExistingBucket
 
 __all__ = ["CloudRules", "yard_problems"]
@@ -57,14 +57,14 @@ def yard_problems(
         found += _under("network.existing", rules.existing_network(*existing_network))
     else:
         zones, egress = network.zones, network.egress
-        found += _under("network", rules.network(as_given(network), region))
+        found += _under("network", rules.network(as_mapping(network), region))
     for name, bucket in existing_buckets.items():
         found += _under(f"buckets.{name}", rules.existing_bucket(bucket))
     for name, spec in pools.items():
-        pool = rules.pool(as_given(spec), zones, egress, tags.get("expires"))
+        pool = rules.pool(as_mapping(spec), zones, egress, tags.get("expires"))
         found += _under(f"pools.{name}", [*name_problems(name), *pool])
     jobless = [name for name, spec in pools.items() if spec.service == "vms"]
-    found += [*rules.submitters(submitters), *idle_submitter_problems(list(pools), jobless, submitters), *rules.tags(tags)]
+    found += [*rules.submitters(submitters), *unused_submitter_problems(list(pools), jobless, submitters), *rules.tags(tags)]
     if budget is not None:
         problems = rules.budget(owner, budget.usd_per_month, budget.alert_at_percent)
         found += (problem if problem.key == "owner" else problem.under("budget") for problem in problems)

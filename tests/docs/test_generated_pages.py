@@ -36,8 +36,8 @@ def test_every_combination_is_valid_or_refused_as_the_page_says(cloud: str, mach
 def test_a_refused_combination_names_a_service_that_accepts_it() -> None:
     refused = combination("g6.12xlarge", "batch", "spot", 2)
     assert refused is not None
-    assert "spot with several nodes: service: sagemaker or service: vms; or max_nodes: 1" in refused
+    assert "for spot with several nodes use service: sagemaker or service: vms, or set max_nodes: 1" in refused
     block = combination("p5.48xlarge", "sagemaker", "capacity_block", 1)
     assert block is not None
-    assert "allowed: on_demand, spot where service is sagemaker" in block
+    assert "allowed: on_demand, spot for service: sagemaker" in block
     assert combination("p5.48xlarge", "sagemaker", "spot", 4) is None

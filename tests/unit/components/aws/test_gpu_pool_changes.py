@@ -163,7 +163,7 @@ def test_machines_of_our_own_need_a_way_out(record: Any, service: str) -> None:
             {},
             ["image: SageMaker chooses the machine image, got 'ami-01234567', allowed: no image for service: sagemaker"],
         ),
-        ({"service": "sagemaker", "min_nodes": 1}, {}, ["min_nodes: wrong value, got 1, allowed: 0 where service is sagemaker"]),
+        ({"service": "sagemaker", "min_nodes": 1}, {}, ["min_nodes: wrong value, got 1, allowed: 0 for service: sagemaker"]),
         ({}, {"expires": "tomorrow"}, ["tags.expires: not a date, got 'tomorrow', allowed: a quoted date"]),
         ({"capacity": "spot"}, {}, ["capacity: wrong value, got 'spot'", "service: sagemaker"]),
         (

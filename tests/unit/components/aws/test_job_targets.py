@@ -79,10 +79,10 @@ def test_what_is_asked_of_sagemaker_is_in_the_target() -> None:
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ({"keep_alive_minutes": 30}, "0 where service is batch"),
-        ({"service": "sagemaker", "capacity": "spot", "keep_alive_minutes": 30}, "0 where service is sagemaker and capacity is spot"),
+        ({"keep_alive_minutes": 30}, "0 for service: batch"),
+        ({"service": "sagemaker", "capacity": "spot", "keep_alive_minutes": 30}, "0 for service: sagemaker with capacity: spot"),
         ({"service": "sagemaker", "keep_alive_minutes": 361}, "less than or equal to 360"),
-        ({"network_isolation": True}, "false where service is batch"),
+        ({"network_isolation": True}, "false for service: batch"),
     ],
 )
 def test_what_the_service_does_not_hold_or_cut_off_is_refused(asked: dict[str, Any], says: str) -> None:

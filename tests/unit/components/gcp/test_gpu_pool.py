@@ -82,7 +82,9 @@ def test_every_capacity_service_and_machine_works_or_is_refused_with_a_reason(ma
         with pytest.raises(ValidationError) as caught:
             spec_of(spec)
         (error,) = caught.value.errors()
-        assert ("it is sold no other way" if service in MACHINES[machine].services else f"a machine that {service} can run") in error["msg"]
+        assert (
+            "the cloud sells it in no other way" if service in MACHINES[machine].services else f"a machine that {service} can run"
+        ) in error["msg"]
 
 
 @pytest.mark.parametrize("preview", [False, True])
@@ -150,7 +152,7 @@ ELSEWHERE = {"mode": "reservation", "reservation": "projects/acme-ml/zones/us-ea
             ["max_nodes: more nodes than one NVLink domain has, got 19, allowed: at most 18 of a4x-highgpu-4g"],
         ),
         ({**VMS, "machine": "a3-highgpu-2g"}, {}, ["capacity: wrong value, got 'on_demand'", "spot, flex_start for a3-highgpu-2g"]),
-        ({**VMS, "keep_alive_minutes": 5}, {}, ["keep_alive_minutes: wrong value, got 5, allowed: 0 where service is vms"]),
+        ({**VMS, "keep_alive_minutes": 5}, {}, ["keep_alive_minutes: wrong value, got 5, allowed: 0 for service: vms"]),
         (VMS, {"expires": "tomorrow"}, ["tags.expires: not a date, got 'tomorrow', allowed: a quoted date"]),
         (VMS, {"Team": "nlp"}, ["tags: not a valid label key, got 'Team', allowed: a lower-case letter"]),
         (

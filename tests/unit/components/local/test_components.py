@@ -128,7 +128,7 @@ def some(name: str) -> Bucket:
         (lambda: Network("n", {"cidr": "10.0.0.0/8"}), ["cidr: wrong value, got '10.0.0.0/8'", "127.77.0.0/24"]),
         (
             lambda: GpuPool("p", {"service": "local", "max_nodes": 0, "zone": "a"}, network=Network("n")),
-            ["2 problems", "max_nodes: wrong value, got 0", "greater than or equal to 1", "zone: wrong value, got 'a'", "remove the key"],
+            ["2 problems", "max_nodes: wrong value, got 0", "greater than or equal to 1", "zone: wrong value, got 'a'", "remove zone"],
         ),
         (lambda: JobService("j", pools=[], writes=[]), ["writes: not one bucket, got none", "exactly one bucket, the run bucket"]),
         (

@@ -25,17 +25,17 @@ def _train(folder: Path, *words: str) -> tuple[float, float]:
     return result["val_loss"], result["trigram_entropy"]
 
 
-def _trigrams(learnt: npt.NDArray[np.uint8], asked: npt.NDArray[np.uint8]) -> float:
+def _trigrams(learnt: npt.NDArray[np.uint8], text: npt.NDArray[np.uint8]) -> float:
     """Return the cross-entropy in nats of a trigram model of one text on another: Witten and Bell's interpolation of the orders."""
-    mixed = np.full(len(asked) - 2, 1 / 256)
+    mixed = np.full(len(text) - 2, 1 / 256)
     for order in (1, 2, 3):
-        seen = _grams(learnt, order)
-        counts = np.bincount(seen, minlength=256**order)
+        grams_learnt = _grams(learnt, order)
+        counts = np.bincount(grams_learnt, minlength=256**order)
         before = counts.reshape(-1, 256)
         total, kinds = before.sum(1), (before > 0).sum(1)
-        grams = _grams(asked, order)[3 - order :]
-        given = grams // 256
-        mixed = (counts[grams] + kinds[given] * mixed) / np.maximum(total[given] + kinds[given], 1) + (total[given] == 0) * mixed
+        grams = _grams(text, order)[3 - order :]
+        context = grams // 256
+        mixed = (counts[grams] + kinds[context] * mixed) / np.maximum(total[context] + kinds[context], 1) + (total[context] == 0) * mixed
     return float(-np.log(mixed).mean())
 
 
@@ -64,5 +64,5 @@ def test_the_tiny_gpt_beats_trigrams_of_the_same_text(tmp_path: Path) -> None:
 @pytest.mark.quality
 def test_the_tiny_gpt_beats_the_trigram_entropy_of_the_validation_text(tmp_path: Path) -> None:
     """A hard bound: no trigram model of another text reaches the trigram entropy of the validation text itself."""
-    asked = corpus.load(Config().corpus_bytes, Config().val_bytes).validation
-    assert _train(tmp_path, "steps=1200")[0] < corpus.entropy(asked, 3)
+    text = corpus.load(Config().corpus_bytes, Config().val_bytes).validation
+    assert _train(tmp_path, "steps=1200")[0] < corpus.entropy(text, 3)

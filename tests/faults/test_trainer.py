@@ -23,7 +23,7 @@ moment, words, disturbed = sys.argv[1], sys.argv[2:], os.environ["GPUYARD_ATTEMP
 def hold():
     pathlib.Path("held").touch()
     while moment in ("import", "compile") or not os.path.exists(os.environ["GPUYARD_STOP_FILE"]):
-        time.sleep(0.01)  # who imports or compiles for long does not hear of a stop
+        time.sleep(0.01)  # a long import or compilation does not poll for a stop
 def hold_at(owner, name, when=lambda *args: True):
     real = getattr(owner, name)
     def held(*args, **more):
@@ -35,7 +35,7 @@ if moment == "import" and disturbed:
     hold()
 import torch
 from gpuyard.training_jobs.train import __main__, checkpoint_store, export, loop
-if moment == "compile":  # is when a block is called first
+if moment == "compile":  # compilation happens at the first call of a block
     def compiled(forward, mode):
         block = type("Block", (), {"forward": staticmethod(forward)})
         hold_at(block, "forward")

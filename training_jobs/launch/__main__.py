@@ -65,7 +65,7 @@ def _run_node() -> int:
 
 
 def _run_attempts(placement: NodePlacement, work: Path, stop_request: StopRequest, notice_s: float) -> int:
-    """Run attempts until one ends for another reason than the loss of a node that the service may restart."""
+    """Run attempts until one ends for a reason other than a lost node that the service may restart."""
     run_url, index = os.environ["GPUYARD_RUN_URL"].rstrip("/"), int(os.environ.get("GPUYARD_SUBMISSION", "0"))
     return_s = float(os.environ.get("GPUYARD_RETURN_S", "0"))
     submission = read_submission(os.environ.get("GPUYARD_RECORD_URL", f"{run_url}/run.json"), index)

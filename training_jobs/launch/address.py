@@ -30,7 +30,7 @@ def own_address(env: Mapping[str, str], towards: str | None) -> str:
 
 
 def interface_of(address: str) -> str | None:
-    """Return the interface that has an address; None where the system cannot say."""
+    """Return the network interface with this address; None when it is unknown."""
     if address.startswith("127."):
         return "lo0" if sys.platform == "darwin" else "lo"
     if sys.platform != "linux":

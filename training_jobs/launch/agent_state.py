@@ -32,7 +32,7 @@ class AgentPlan:
 
 @dataclass(frozen=True)
 class AgentState:
-    """How far the workers of a node are. `code` is None while they run. `changed_at`: Unix time at which a failure was seen."""
+    """The state of a node's workers. `code` is None while they run. `changed_at`: Unix time at which a failure was seen."""
 
     phase: str
     restarts: int

@@ -90,7 +90,7 @@ class ControlChannel:
         return min(answers, key=lambda answer: answer[1], default=None if self._placement.rank else (0.0, 0.0))
 
     def all_exited(self) -> bool:
-        """Return whether no message of another node can come. Without node 0 no node can be heard."""
+        """Return whether every other node has exited or is lost. True also without node 0, which relays all messages."""
         finished = self.lost | self.exits.keys()
         return 0 in self.lost or len(finished - {self._placement.rank}) >= self._placement.nodes - 1
 
@@ -214,7 +214,7 @@ class ControlChannel:
 
 
 def clock_offset(sent: float, at: float, received: float) -> tuple[float, float]:
-    """Return how far the asking clock is ahead of the one that answered `at`, and the largest error of that figure."""
+    """Return how far the clock that read `sent` and `received` is ahead of the one that read `at` in between, and the largest error."""
     return (sent + received) / 2 - at, (received - sent) / 2
 
 

@@ -11,16 +11,16 @@ from .topology import NodePlacement
 
 _IMPORT_ROOT = Path(__file__).absolute().parents[3]
 _NODE_COUNTS = {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK"}
-"""Variables that count nodes where a service sets them and processes where torchrun does: removed, torchrun sets its own."""
+"""Variables that count nodes on some services and processes under torchrun. They are removed; torchrun sets its own."""
 
 
 def worker_environment(
     placement: NodePlacement, job: Job, attempt: int, run_url: str, stop_file: Path, report_file: Path
 ) -> dict[str, str]:
     """Merge this process's environment, the job's `env` and secrets, and gpuyard's own variables, which a job cannot replace."""
-    given = {**{name: value for name, value in os.environ.items() if name not in _NODE_COUNTS}, **job["env"]}
+    inherited = {**{name: value for name, value in os.environ.items() if name not in _NODE_COUNTS}, **job["env"]}
     own = {
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(_IMPORT_ROOT), given.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(_IMPORT_ROOT), inherited.get("PYTHONPATH")])),
         "GPUYARD_NODE_RANK": str(placement.rank),
         "GPUYARD_NUM_NODES": str(placement.nodes),
         "GPUYARD_MAIN_ADDRESS": placement.main_address,
@@ -39,4 +39,4 @@ def worker_environment(
     if job["launcher"] == "torchrun" and job["nproc_per_node"] > 1:
         defaults["OMP_NUM_THREADS"] = "1"  # as torchrun sets it: ranks share the cores
     platform = {name: value for name, value in os.environ.items() if name.startswith("GPUYARD_")}
-    return {**defaults, **given, **secrets.resolve(job["secrets"]), **platform, **own}
+    return {**defaults, **inherited, **secrets.resolve(job["secrets"]), **platform, **own}

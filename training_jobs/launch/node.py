@@ -82,11 +82,11 @@ class NodeAttempt:
         return self._run_torchrun(env) if self._job["launcher"] == "torchrun" else self._run_plain(env)
 
     def _copy_last_report(self) -> None:
-        """Give rank 0 the last reported step of the attempt before, so that it can count the steps that are repeated."""
+        """Give rank 0 the step that the previous attempt reported last, so that it can count repeated steps."""
         content = objects.read(f"{self._run_url}/output/attempt-{self._attempt - 1}/progress.json")
         if self._placement.rank != 0 or not content:
             return
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # the attempt before may have been killed while it wrote
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # the previous attempt may have been killed while it wrote
             progress = json.loads(content)
             if progress["step"] is not None:
                 report = {"step": progress["step"], "metrics": progress["metrics"], "at": None}
@@ -101,7 +101,7 @@ class NodeAttempt:
             raise NodeExitError(code, text, tail=[*process.tail(), f"gpuyard: {text}"][-30:])
 
     def _run_preflight(self, env: dict[str, str]) -> None:
-        self._supervisor.print_save_time()  # from the report of the attempt before
+        self._supervisor.print_save_time()  # as reported by the previous attempt
         shared = self._channel.barrier({"port": free_port(self._placement.main_address)} if self._placement.rank == 0 else None)
         clock = self._channel.measure_clock()
         plan = {

@@ -32,7 +32,7 @@ class Supervisor:
         self._save_time_printed = False
 
     def wait_for(self, process: NodeProcess, update: Callable[[], None] | None = None) -> None:
-        """Wait for a process. `update` is called about ten times a second, and marks the job's own processes.
+        """Wait for a process. Pass `update` for the job's own processes: it is called about ten times a second.
 
         Raises NodeExitError (75) after ending the process when a stop is overdue or another node's exit leaves it nothing to do.
         """

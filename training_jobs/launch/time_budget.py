@@ -1,4 +1,4 @@
-"""Computes what is left of a submission's time limit where the service restarts nodes and counts each start anew (GPUYARD_LIMIT_S)."""
+"""Computes what is left of a submission's time limit where a service restarts nodes with a full limit each time (GPUYARD_LIMIT_S)."""
 
 from __future__ import annotations
 

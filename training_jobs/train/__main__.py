@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -21,6 +20,7 @@ from .artifacts import build_result, write_artifacts
 from .config import ConfigError, RunEnvironment, digest, parse_config
 from .loop import IO_ERROR, NotFiniteError, Trainer
 from .parallel import join_process_group, leave_process_group
+from .tasks import Figures
 
 FAILED = 1
 
@@ -55,7 +55,7 @@ def _begin(trainer: Trainer) -> int:
     return _on_rank_0(trainer, lambda: trainer.output.write("config.json", json.dumps(document, indent=1)))
 
 
-def _finish(trainer: Trainer, figures: dict[str, Any]) -> int:
+def _finish(trainer: Trainer, figures: Figures) -> int:
     """Validate, report, export, and write result.json last."""
     validated = trainer.validate()
     trainer.metrics.write(trainer.step, {name: value for name, value in validated.items() if isinstance(value, float)})

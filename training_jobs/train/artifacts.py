@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from . import charts, classify, export, generate
+from .tasks import Figures
 
 if TYPE_CHECKING:
     from .loop import Trainer
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _SAMPLE_TOKENS = 200
 
 
-def build_result(trainer: Trainer, figures: dict[str, Any], validated: dict[str, Any]) -> dict[str, Any]:
+def build_result(trainer: Trainer, figures: Figures, validated: Figures) -> Figures:
     """Build result.json from the run's figures; unknown values are null."""
     state, environment, account = trainer.state, trainer.environment, trainer.state.account
     loss, bounds = validated["val_loss"], state.data.text_entropies
@@ -47,7 +48,7 @@ def build_result(trainer: Trainer, figures: dict[str, Any], validated: dict[str,
     }
 
 
-def write_artifacts(trainer: Trainer, found: dict[str, Any], weights: dict[str, Tensor]) -> None:
+def write_artifacts(trainer: Trainer, found: Figures, weights: dict[str, Tensor]) -> None:
     """Write the model, the charts and the sample, on one rank. Raises OSError."""
     output, data = trainer.output, trainer.state.data
     trainer.metrics.flush()

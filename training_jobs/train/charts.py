@@ -6,9 +6,10 @@ import io
 from typing import Any
 
 from .optional import import_optional
+from .tasks import Figures
 
 
-def loss_curve(points: list[dict[str, Any]], marks: dict[str, float]) -> bytes | None:
+def loss_curve(points: list[Figures], marks: dict[str, float]) -> bytes | None:
     """Draw the loss over the steps, validations as dots, `marks` as dashed lines. Returns None without matplotlib."""
     figure, axes = _figure(7, 4)
     if figure is None:

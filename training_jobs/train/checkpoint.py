@@ -19,7 +19,14 @@ import torch.distributed as dist
 from safetensors.torch import load, save
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata, MetadataIndex, TensorProperties, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import (
+    BytesStorageMetadata,
+    ChunkStorageMetadata,
+    Metadata,
+    MetadataIndex,
+    TensorProperties,
+    TensorStorageMetadata,
+)
 from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner, SavePlan, SavePlanner
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict_loader import load as load_state
@@ -28,9 +35,9 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_state
 from torch.distributed.checkpoint.storage import StorageReader, StorageWriter, WriteResult
 from torch.futures import Future
 
-from .checkpoint_store import CheckpointStore, Commit, SupersededError
+from .checkpoint_store import CheckpointStore, Commit, Marker, SupersededError
 
-State = dict[str, Any]  # names and tensors, whole or sharded
+State = dict[str, Tensor]  # by name, whole or sharded
 _FILE_BYTES = 2**30
 _THREADS = 4
 
@@ -56,7 +63,7 @@ class CheckpointSaver:
         self.blocked_s: list[float] = []  # per save: how long the loop was blocked
         self.duration_s: float | None = None  # of the last save, from its start to its commit
 
-    def save(self, step: int, state: State, notes: dict[str, Any], wait: bool = False) -> None:
+    def save(self, step: int, state: State, notes: Marker, wait: bool = False) -> None:
         """Save a state. Raises SupersededError or StorageError on all ranks alike, for this save or the one before."""
         began = time.monotonic()
         self.finish()
@@ -100,7 +107,7 @@ class CheckpointSaver:
             raise StorageError(step, failed.strerror or str(failed)) from None
 
 
-def load_checkpoint(checkpoints: CheckpointStore, commit: Commit, marker: dict[str, Any], state: State) -> None:
+def load_checkpoint(checkpoints: CheckpointStore, commit: Commit, marker: Marker, state: State) -> None:
     """Load a checkpoint into a state's tensors, all ranks together. Raises ValueError on all of them when a file is damaged."""
     try:
         load_state(state, storage_reader=_Reader(checkpoints, commit, marker))
@@ -110,7 +117,7 @@ def load_checkpoint(checkpoints: CheckpointStore, commit: Commit, marker: dict[s
 
 
 class _Writer(StorageWriter):
-    def __init__(self, checkpoints: CheckpointStore, step: int, notes: dict[str, Any]) -> None:
+    def __init__(self, checkpoints: CheckpointStore, step: int, notes: Marker) -> None:
         self._checkpoints, self._step, self._notes = checkpoints, step, notes
 
     def reset(self, checkpoint_id: str | os.PathLike[str] | None = None) -> None:
@@ -161,7 +168,7 @@ class _Writer(StorageWriter):
 
 
 class _Reader(StorageReader):
-    def __init__(self, checkpoints: CheckpointStore, commit: Commit, marker: dict[str, Any]) -> None:
+    def __init__(self, checkpoints: CheckpointStore, commit: Commit, marker: Marker) -> None:
         self._checkpoints, self._commit, self._marker = checkpoints, commit, marker
         self._file_of: dict[str, str] = {}
 
@@ -169,7 +176,7 @@ class _Reader(StorageReader):
         pass
 
     def read_metadata(self, *_args: Any, **_more: Any) -> Metadata:
-        tensors: dict[str, Any] = {}
+        tensors: dict[str, TensorStorageMetadata | BytesStorageMetadata] = {}
         for name, about in self._marker["tensors"].items():
             chunks = [ChunkStorageMetadata(torch.Size(offsets), torch.Size(sizes)) for (offsets, sizes), _ in about["chunks"]]
             self._file_of |= {_key(MetadataIndex(name, offsets)): file for (offsets, _), file in about["chunks"]}

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from .shards import open_filesystem
 
+Marker = dict[str, Any]  # JSON of a commit: the digests of its files, the layout of its tensors, the notes of the run
 _TMP_PREFIX = ".tmp-"  # prefix of a file that is being written; a killed process leaves it behind
 
 
@@ -59,9 +60,9 @@ class CheckpointStore:
                     found.append(Commit(int(name[len("commit-") : -len(".json")]), step))
         return sorted(found, reverse=True)
 
-    def marker(self, commit: Commit) -> dict[str, Any]:
+    def marker(self, commit: Commit) -> Marker:
         """Read a commit's marker. Raises OSError or ValueError when it is torn or a file is missing or truncated."""
-        marker: dict[str, Any] = json.loads(self._fs.cat_file(f"{self._root}/{commit.step}/commit-{commit.attempt}.json"))
+        marker: Marker = json.loads(self._fs.cat_file(f"{self._root}/{commit.step}/commit-{commit.attempt}.json"))
         for name, wants in marker["files"].items():
             size = self._fs.size(f"{self._root}/{commit.step}/{name}")
             if size != wants["bytes"]:
@@ -80,7 +81,7 @@ class CheckpointStore:
         """Write a file of a step atomically."""
         put(self._fs, f"{self._root}/{step}/{name}", data, self._local)
 
-    def commit(self, step: int, marker: dict[str, Any]) -> None:
+    def commit(self, step: int, marker: Marker) -> None:
         """Write the marker, then delete old checkpoints."""
         self.put(step, f"commit-{self.attempt}.json", json.dumps({**marker, "step": step, "attempt": self.attempt}).encode())
         self.delete_old()

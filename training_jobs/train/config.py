@@ -54,9 +54,8 @@ class Config:
     compile: str = "auto"  # auto: on a GPU | off | on: block by block | max: autotuned | graphs: with CUDA graphs
     loss: str = "auto"  # auto: chunked on a GPU where torch has it | chunked | plain
     attention: str = "cudnn,flash,efficient,math"  # the order in which the backends are tried
-    recompute: str = (
-        "none"  # what the backward pass recomputes to save memory: none | selective: all but matrix products and attention | block: all
-    )
+    # recomputed in the backward pass to save memory: none | selective: all but matrix products and attention | block: all
+    recompute: str = "none"
     threads: int = 1  # of each rank on the CPU
     # the cadence
     save_every_steps: int = 0  # 0: only by time, GPUYARD_CHECKPOINT_EVERY_S

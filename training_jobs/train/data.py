@@ -59,7 +59,7 @@ class Dataset:
     train: Split | None
     validation: Split | None
     url: str = ""
-    text_entropies: dict[str, float] = field(default_factory=dict)  # of n-grams of the training text, nats per byte; goes into result.json
+    text_entropies: dict[str, float] = field(default_factory=dict)  # of the training text's n-grams, nats per byte
 
 
 def load(config: Config) -> Dataset:
@@ -119,9 +119,8 @@ class ImageBatches:
     def batch(self, step: int, size: int, first: int, last: int) -> tuple[npt.NDArray[np.uint8], Ints]:
         """Return the images `first` to `last` - 1 of a step's batch, each randomly shifted, and their labels."""
         samples = self._order.batch(step, size)
-        random = np.random.Generator(
-            np.random.Philox(key=[self._seed, step])
-        )  # drawn for the whole batch, so that any number of ranks shifts alike
+        # Drawn for the whole batch, so that any number of ranks shifts alike.
+        random = np.random.Generator(np.random.Philox(key=[self._seed, step]))
         moves = random.integers(0, 2 * self._shift + 1, (size, 2))[first:last]
         records = [self._split[shard][number] for _, shard, number in samples[first:last]]
         images = np.stack([_shifted(record["image"], move, self._shift) for record, move in zip(records, moves, strict=True)])

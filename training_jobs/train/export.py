@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -14,7 +13,7 @@ from .config import Config
 from .data import Dataset
 from .metrics import Output
 from .shards import DataIndex, open_filesystem
-from .tasks import TASKS
+from .tasks import TASKS, Figures
 
 _CARD_FIELDS = (
     "val_loss",
@@ -31,7 +30,7 @@ _CARD_FIELDS = (
 )
 
 
-def write(output: Output, config: Config, data: Dataset, found: dict[str, Any], weights: dict[str, Tensor]) -> None:
+def write(output: Output, config: Config, data: Dataset, found: Figures, weights: dict[str, Tensor]) -> None:
     """Write the export below `model/`. Raises OSError."""
     index = asdict(data.index) | {"splits": {}}
     output.write("model/model.safetensors", safetensors.torch.save(weights, {"format": "pt"}))
@@ -54,7 +53,7 @@ def load(url: str) -> tuple[nn.Module, Config, DataIndex]:
     return model.to(device).eval(), config, index
 
 
-def _card(config: Config, found: dict[str, Any]) -> str:
+def _card(config: Config, found: Figures) -> str:
     rows = [f"| {name} | {found[name]} |" for name in _CARD_FIELDS if found.get(name) is not None]
     use = "generate model=. prompt=..." if config.task == "gpt" else "predict model=. image.png ..."
     lines = [

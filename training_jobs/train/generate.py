@@ -16,7 +16,7 @@ from .shards import DataIndex, open_filesystem
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """An exported model with its tokenizer; None is one token per byte."""
+    """An exported model and its tokenizer; without one, each byte is a token."""
 
     net: Any
     config: Config
@@ -64,17 +64,17 @@ def generate_text(model: LoadedModel, prompt: str, count: int, temperature: floa
 
 def main(words: list[str]) -> int:
     """Print generated text. Returns an exit code."""
-    given = dict(word.partition("=")[::2] for word in words)
-    wrong = given.keys() - {"model", "prompt", "tokens", "temperature", "seed"}
-    if wrong or "model" not in given:
+    arguments = dict(word.partition("=")[::2] for word in words)
+    wrong = arguments.keys() - {"model", "prompt", "tokens", "temperature", "seed"}
+    if wrong or "model" not in arguments:
         print(
             "usage: python -m gpuyard.training_jobs.train.generate model=URL [prompt=TEXT] [tokens=200] [temperature=0.8] [seed=0]",
             file=sys.stderr,
         )
         return 64
     try:
-        numbers = int(given.get("tokens", "200")), float(given.get("temperature", "0.8")), int(given.get("seed", "0"))
-        print(generate_text(load_model(given["model"]), given.get("prompt", ""), *numbers))
+        numbers = int(arguments.get("tokens", "200")), float(arguments.get("temperature", "0.8")), int(arguments.get("seed", "0"))
+        print(generate_text(load_model(arguments["model"]), arguments.get("prompt", ""), *numbers))
     except (ConfigError, ValueError, OSError) as error:
         print(f"generate: {error}", file=sys.stderr)
         return 64

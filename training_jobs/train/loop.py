@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,6 +19,7 @@ from .parallel import RankInfo, shorten_timeout
 from .prefetch import BatchPrefetcher
 from .profiling import GarbageCollector, StepProfiler, Stopwatch, Stragglers
 from .speed import peak_flops, utilisation
+from .tasks import Figures
 from .train_state import TrainState
 from .votes import StopDeadline, Votes
 
@@ -53,7 +53,7 @@ class Trainer:
         """The number of steps done."""
         return self.state.step
 
-    def train(self) -> dict[str, Any]:
+    def train(self) -> Figures:
         """Train to the last step. Returns the run's figures; exits with 75 when the ranks voted for a stop."""
         profile = StepProfiler(self.config.profile if self.ranks.rank == 0 else "", self.output.write)
         window = _Window(self.state.step)
@@ -84,7 +84,7 @@ class Trainer:
         self.state.saver.close()
         return self._figures()
 
-    def validate(self) -> dict[str, Any]:
+    def validate(self) -> Figures:
         """Return the task's figures over the whole validation split."""
         net = self.state.net
         net.model.eval()
@@ -120,7 +120,7 @@ class Trainer:
         self._votes.cast([total / self.task.targets_per_step, norm / self.ranks.world], [hook.stop_asked(), due])
 
     def _check_finite(self, norm: Tensor) -> None:
-        """Stop at gradients that are not finite, without a wait of the host for a GPU."""
+        """Stop at gradients that are not finite. On a GPU the device checks, so the host does not wait."""
         message = f"step {self.state.step + 1}: the gradients are not finite; fix: a lower lr=, or inspect the data of this step"
         if norm.device.type == "cuda":
             torch._assert_async(torch.isfinite(norm), message)
@@ -216,7 +216,7 @@ class Trainer:
         self.log(f"exiting at step {self.state.step}; the run can be resumed")
         hook.leave_resumable()
 
-    def _figures(self) -> dict[str, Any]:
+    def _figures(self) -> Figures:
         rate = statistics.median(self._rates) if self._rates else None
         blocked = self.state.saver.blocked_s
         return {

@@ -15,6 +15,7 @@ import torch
 from .checkpoint_store import put
 from .optional import import_optional
 from .shards import open_filesystem
+from .tasks import Figures
 
 _WRITE_EVERY_S = 10.0
 # Where services read TensorBoard files: Vertex AI names it in a variable, SageMaker and Azure ML use fixed folders.
@@ -41,12 +42,12 @@ class TimeAccount:
         """Read the account from a checkpoint's notes."""
         return cls(**{field.name: notes[field.name] for field in fields(cls) if field.name in notes})
 
-    def to_notes(self) -> dict[str, Any]:
+    def to_notes(self) -> dict[str, float | int | None]:
         """Return the account as a checkpoint's notes."""
         return asdict(self)
 
     def goodput(self) -> float | None:
-        """Return productive time over the time since the first attempt began; None when the clock was set back."""
+        """Return the productive share of the time since the first attempt began; None when the clock was set back."""
         passed = time.time() - self.began_at
         return min(self.productive_s / passed, 1.0) if passed > 0 and self.began_at > 0 else None
 
@@ -78,7 +79,7 @@ class Metrics:
 
     def __init__(self, output: Output, tensorboard: str, step: int, active: bool) -> None:
         self._output, self._active, self._written_at = output, active, time.monotonic()
-        self.lines: list[dict[str, Any]] = []
+        self.lines: list[Figures] = []
         if active and step and (before := output.read("metrics.jsonl")):
             self.lines = [line for text in before.decode().splitlines() if (line := _line(text)) and line["step"] <= step]
         self.missing = ""  # why TensorBoard files that were requested are not written
@@ -103,9 +104,9 @@ class Metrics:
         if self._board is not None:
             self._board.flush()
 
-    def _open(self, asked: str) -> Any:
+    def _open(self, setting: str) -> Any:
         named = next((path.format(**os.environ) for variable, path in _TENSORBOARD if os.environ.get(variable)), None)
-        if asked == "off" or (asked == "auto" and named is None):
+        if setting == "off" or (setting == "auto" and named is None):
             return None
         if import_optional("tensorboard") is None:
             self.missing = "no TensorBoard files: tensorboard is not installed; metrics.jsonl has the same values"
@@ -124,7 +125,7 @@ def memory_stats(device: torch.device) -> dict[str, float]:
     return {"memory_gib": stats["allocated_bytes.all.peak"] / 2**30, "alloc_retries": stats["num_alloc_retries"]}
 
 
-def _line(text: str) -> dict[str, Any] | None:
+def _line(text: str) -> Figures | None:
     try:
         line = json.loads(text)
     except ValueError:  # the last line may be incomplete

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from .config import ConfigError, parse_settings
 from .data import assign_split
 from .optional import require_optional
-from .shards import DataIndex, open_filesystem, write_index
+from .shards import DataIndex, ShardFile, open_filesystem, write_index
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 
@@ -36,7 +36,7 @@ class Settings:
     kind: str = "text"  # text | jsonl | images
     field: str = "text"  # the text's key in a JSONL line
     tokenizer: str = "bytes"  # or the path of a `tokenizers` file
-    end: str = "<|endoftext|>"  # the tokenizer's token between documents; kind=text without tokenizer uses a zero byte
+    end: str = "<|endoftext|>"  # the tokenizer's token that ends a document; tokenizer=bytes ends it with a zero byte
     held_out: float = 0.1
     shard_mib: int = 128
     size: int = 32  # images are scaled to squares of so many pixels
@@ -75,7 +75,7 @@ class _Shard:
         self._fs, self._root = open_filesystem(out.rstrip("/"))
         self._split, self._limit, self._record = split, limit, record
         self._data = bytearray()
-        self.files: list[dict[str, Any]] = []
+        self.files: list[ShardFile] = []
 
     def add(self, records: npt.NDArray[Any]) -> None:
         """Add records. A document may continue in the next file."""
@@ -84,7 +84,7 @@ class _Shard:
         while len(self._data) >= whole:
             self._write(whole)
 
-    def close(self) -> list[dict[str, Any]]:
+    def close(self) -> list[ShardFile]:
         """Write the rest. Returns the files."""
         if self._data:
             self._write(len(self._data))

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import unquote, urlsplit
 
 import fsspec
@@ -37,6 +37,14 @@ class DataError(ConfigError):
     """Data is not what its index describes; the message names the file and the fix."""
 
 
+class ShardFile(TypedDict):
+    """A file of a split: its name, its number of records and its digest."""
+
+    file: str
+    count: int
+    sha256: str
+
+
 @dataclass(frozen=True)
 class DataIndex:
     """The content of index.json."""
@@ -44,9 +52,9 @@ class DataIndex:
     kind: str  # tokens | images
     dtype: str  # of one token, or of one pixel
     vocab: int  # tokens or classes
-    splits: dict[str, list[dict[str, Any]]]
+    splits: dict[str, list[ShardFile]]
     shape: list[int] = field(default_factory=list)  # of an image: height, width, channels
-    tokenizer: str = "bytes"  # bytes, or the name of a `tokenizers` file temporary the index
+    tokenizer: str = "bytes"  # bytes, or the name of a `tokenizers` file beside the index
     bytes_per_token: float = 1.0
     classes: list[str] = field(default_factory=list)
     mean: list[float] = field(default_factory=list)  # of each channel, over the training split
@@ -160,7 +168,7 @@ class Shards:
             self._evict(cached)
         return cached
 
-    def _download(self, fs: Any, path: str, cached: Path, file: dict[str, Any]) -> str | None:
+    def _download(self, fs: Any, path: str, cached: Path, file: ShardFile) -> str | None:
         temporary = cached.with_suffix(".tmp")
         try:
             fs.get_file(path, str(temporary))
@@ -182,7 +190,7 @@ class Shards:
                 path.unlink(missing_ok=True)
 
 
-def _problem(path: Path, file: dict[str, Any], record: np.dtype[Any]) -> str | None:
+def _problem(path: Path, file: ShardFile, record: np.dtype[Any]) -> str | None:
     """Return what is wrong with a file; None when it is what the index describes."""
     if not path.exists():
         return "it does not exist"
@@ -191,7 +199,7 @@ def _problem(path: Path, file: dict[str, Any], record: np.dtype[Any]) -> str | N
         return f"{size} bytes, the index says {wants}"
     with path.open("rb") as opened:
         got = hashlib.file_digest(opened, "sha256").hexdigest()
-    return None if got == file["sha256"] else f"sha256 {got[:12]}, the index says {str(file['sha256'])[:12]}"
+    return None if got == file["sha256"] else f"sha256 {got[:12]}, the index says {file['sha256'][:12]}"
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from .speed import FlopsPerToken, conv_flops, gpt_flops
 from .vision import ResNet
 
 Batch = tuple[Tensor, Tensor]  # inputs and targets; IGNORED in rows that only pad
+Figures = dict[str, Any]  # JSON values by name: numbers, null, and a classifier's confusion matrix
 Reduce = Callable[[Tensor], Tensor]  # sums over the ranks
 
 
@@ -40,7 +41,7 @@ class Task(Protocol):
     def batch(self, step: int, rank: int, world: int) -> Batch:
         """Return a rank's part of a step's batch: a pure function of seed, step, rank and world."""
 
-    def validate(self, net: nn.Module, rank: int, world: int, reduce: Reduce) -> dict[str, Any]:
+    def validate(self, net: nn.Module, rank: int, world: int, reduce: Reduce) -> Figures:
         """Return the figures over the whole validation split; `val_loss` is always among them."""
 
 
@@ -70,7 +71,7 @@ class LanguageTask:
             rows = random.integers(0, config.vocab, (config.batch, config.context + 1))[first:last]
         return _pad_rows(torch.from_numpy(rows[:, :-1]), torch.from_numpy(rows[:, 1:]), -(-config.batch // world))
 
-    def validate(self, net: nn.Module, rank: int, world: int, reduce: Reduce) -> dict[str, Any]:  # noqa: D102
+    def validate(self, net: nn.Module, rank: int, world: int, reduce: Reduce) -> Figures:  # noqa: D102
         if self.data.validation is None:
             return {"val_loss": None}
         rows = torch.from_numpy(TokenWindows(self.data.validation, self._config.context, 0).all(rank, world))
@@ -111,7 +112,7 @@ class ClassificationTask:
             labels = random.integers(0, config.vocab, config.batch)[first:last]
         return _pad_rows(torch.from_numpy(images), torch.from_numpy(labels), -(-config.batch // world))
 
-    def validate(self, net: nn.Module, rank: int, world: int, reduce: Reduce) -> dict[str, Any]:  # noqa: D102
+    def validate(self, net: nn.Module, rank: int, world: int, reduce: Reduce) -> Figures:  # noqa: D102
         if self.data.validation is None:
             return {"val_loss": None}
         images, labels = ImageBatches(self.data.validation, 0, 0).all(rank, world)

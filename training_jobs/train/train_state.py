@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 
 from ..launch import hook
 from .checkpoint import CheckpointSaver, State, load_checkpoint
-from .checkpoint_store import CheckpointStore
+from .checkpoint_store import CheckpointStore, Commit, Marker
 from .config import Config, ConfigError, RunEnvironment, differences, digest
 from .data import load
 from .metrics import TimeAccount
@@ -139,7 +139,7 @@ class TrainState:
                 for value in state.values():
                     value.zero_()
 
-    def _load(self, marker: dict[str, Any], commit: Any) -> str | None:
+    def _load(self, marker: Marker, commit: Commit) -> str | None:
         """Load a checkpoint. Returns what is wrong with it, or None. Raises ConfigError when its config differs."""
         if marker.get("digest") != digest(self.config):
             other = "; ".join(differences(self.config, marker.get("config", {})))
@@ -159,7 +159,7 @@ class TrainState:
             torch.cuda.set_rng_state(numbers)
         return None
 
-    def _restore_counters(self, marker: dict[str, Any], attempt: int) -> None:
+    def _restore_counters(self, marker: Marker, attempt: int) -> None:
         """Restore the step and the account, and count the steps that were lost since the checkpoint."""
         self.step, self.account = int(marker["step"]), TimeAccount.from_notes(marker["account"])
         before = hook.last_report()

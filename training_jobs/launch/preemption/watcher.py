@@ -135,7 +135,7 @@ class MetadataWatcher:
         return body.decode("ascii", "strict").strip()
 
     def _call(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> tuple[int, bytes]:
-        """Send one request without proxies and redirects, which http.client does not follow."""
+        """Send one request directly: http.client uses no proxies and follows no redirects."""
         connection = http.client.HTTPConnection(urlsplit(self._url).netloc, timeout=_TIMEOUT_S)
         try:
             connection.request(method, path, body, dict(headers))

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from .. import objects
 from ..control_channel import free_port
@@ -25,6 +25,7 @@ from ..hook import FABRIC
 from ..node_exit import IO_ERROR, NodeExitError
 from ..processes import shim_command
 from ..progress import write_document
+from ..run_record import FabricFloor
 from .nvidia import list_gpus, parse_nccl
 from .verdict import Report, Verdict, bus_gbs, evaluate
 
@@ -32,13 +33,33 @@ _MIB = 2**20
 _TENSOR_MIB, _ROUNDS = 8, 5
 _OBJECT_MIB = 16
 _LIMIT_S, _GPUS_TIMEOUT_S = 60.0, 50
-Exchange = Callable[[Any], list[Any]]
+Exchange = Callable[[Any], list[Any]]  # JSON values
 """Sends this node's object to all nodes, and returns all objects in the order of the nodes."""
+
+
+class ClockOffset(TypedDict):
+    """How far this node's clock is ahead of node 0's, and the largest error of that figure, in seconds."""
+
+    ahead_s: float
+    within_s: float
+
+
+class PreflightPlan(TypedDict):
+    """What launch passes to the preflight. `port`: free on node 0, for the exchange between the nodes."""
+
+    rank: int
+    nodes: int
+    main_address: str
+    port: int
+    attempt_url: str
+    fabric: FabricFloor | None
+    clock: ClockOffset | None
 
 
 def main(argv: list[str]) -> int:
     """Measure, print and write the verdict. Returns 0, 69 (devices or network) or 74 (storage, or timed out)."""
-    plan, began = json.loads(argv[0]), time.monotonic()
+    plan: PreflightPlan = json.loads(argv[0])
+    began = time.monotonic()
     watchdog = _Watchdog(_LIMIT_S)
     skipped: list[str] = []
     report: Report = {"node": plan["rank"], "gpus": list_gpus(), "clock": plan["clock"]}
@@ -95,7 +116,7 @@ class _Watchdog:
         os._exit(self._code)  # its child processes die with it
 
 
-def _join_nodes(plan: dict[str, Any], skipped: list[str]) -> tuple[Any, Exchange]:
+def _join_nodes(plan: PreflightPlan, skipped: list[str]) -> tuple[Any, Exchange]:
     """Join a gloo group of one process per node; for one node, return None and an exchange of one."""
     if plan["nodes"] == 1:
         skipped.append("all-reduce between nodes: the job has one node")
@@ -119,7 +140,7 @@ def _join_nodes(plan: dict[str, Any], skipped: list[str]) -> tuple[Any, Exchange
     return dist, exchange
 
 
-def _network(plan: dict[str, Any], counts: list[int], port: int, dist: Any, skipped: list[str]) -> Report:
+def _network(plan: PreflightPlan, counts: list[int], port: int, dist: Any, skipped: list[str]) -> Report:
     """Measure NCCL where all nodes have the same number of GPUs, else gloo between the nodes."""
     if min(counts) > 0 and len(set(counts)) == 1:
         try:
@@ -145,7 +166,7 @@ def _gloo(dist: Any, nodes: int) -> Report:
     return {"backend": "gloo", "busbw_gbs": round(busbw, 3), "mib": _TENSOR_MIB, "nodes": nodes}
 
 
-def _nccl(plan: dict[str, Any], gpus: int, port: int) -> Report:
+def _nccl(plan: PreflightPlan, gpus: int, port: int) -> Report:
     """Run gpu.py once per GPU and read NCCL's log. Only its failure is tested: no GPU was at hand."""
     with tempfile.TemporaryDirectory() as folder:
         log = {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", "NCCL_DEBUG_FILE": f"{folder}/%h.%p"}
@@ -172,7 +193,7 @@ def _nccl(plan: dict[str, Any], gpus: int, port: int) -> Report:
     return nccl_report([json.loads(out.splitlines()[-1]) for out, _ in outputs], log_text, plan["nodes"])
 
 
-def nccl_report(measured: list[dict[str, Any]], log: str, nodes: int) -> Report:
+def nccl_report(measured: list[Report], log: str, nodes: int) -> Report:
     """Build this node's report from its GPU processes' results; the slowest rank's bandwidth counts for the network."""
     report: Report = {"gpu": {"measured": measured}}
     for key, name in (("inside_gbs", "all_reduce_inside"), ("across_gbs", "all_reduce")):
@@ -184,7 +205,7 @@ def nccl_report(measured: list[dict[str, Any]], log: str, nodes: int) -> Report:
     return report
 
 
-def _storage(plan: dict[str, Any]) -> Report:
+def _storage(plan: PreflightPlan) -> Report:
     url = f"{plan['attempt_url']}/preflight-{plan['rank']}.bin"
     data = os.urandom(_MIB) * _OBJECT_MIB
     began = time.perf_counter()
@@ -203,7 +224,7 @@ def _storage(plan: dict[str, Any]) -> Report:
     return {"write_mbs": round(megabytes / (written - began), 1), "read_mbs": round(megabytes / (done - written), 1)}
 
 
-def _document(verdict: Verdict, reports: list[Report], skipped: list[str], took_s: float) -> dict[str, Any]:
+def _document(verdict: Verdict, reports: list[Report], skipped: list[str], took_s: float) -> Report:
     names = ("all_reduce", "all_reduce_inside", "storage", "gpu")
     return {
         "verdict": verdict.status, "checks": {name: reports[0][name] for name in names if name in reports[0]}, "skipped": skipped,
@@ -211,7 +232,7 @@ def _document(verdict: Verdict, reports: list[Report], skipped: list[str], took_
     }  # fmt: skip
 
 
-def _summary(document: dict[str, Any]) -> str:
+def _summary(document: Report) -> str:
     parts, checks = [], document["checks"]
     if "busbw_gbs" in checks.get("all_reduce", {}):
         over = checks["all_reduce"].get("transport") or checks["all_reduce"]["backend"]

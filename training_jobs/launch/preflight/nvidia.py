@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import re
 import subprocess
-from typing import Any
+from typing import TypedDict
+
+GpuValue = int | str | list[str] | None
+GpuRow = dict[str, GpuValue]
+
+
+class NcclNetwork(TypedDict):
+    """The network that NCCL uses between nodes, as far as its log names it."""
+
+    transport: str | None
+    nics: int | None
+    gdrdma: bool
+
 
 _FIELDS = (
     "index", "name", "memory.total", "driver_version", "temperature.gpu", "ecc.errors.uncorrected.volatile.total",
@@ -22,7 +34,7 @@ _THROTTLES = {0x8: "hardware slowdown", 0x20: "software thermal", 0x40: "hardwar
 """Throttle reasons that are a problem. Idle, a power cap and set clocks are not."""
 
 
-def list_gpus() -> list[dict[str, Any]]:
+def list_gpus() -> list[GpuRow]:
     """List this node's GPUs and their health; empty without nvidia-smi or GPUs."""
     for fields in (_FIELDS, _OLD_FIELDS):
         argv = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
@@ -35,13 +47,13 @@ def list_gpus() -> list[dict[str, Any]]:
     return []
 
 
-def parse_smi(text: str, fields: tuple[str, ...] = _FIELDS) -> list[dict[str, Any]]:
+def parse_smi(text: str, fields: tuple[str, ...] = _FIELDS) -> list[GpuRow]:
     """Parse the rows of a query. A value that the device does not support ('[N/A]', '[Not Supported]') is None."""
     rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines() if line.strip()]
     return [{_KEYS[field]: _cell(field, cell) for field, cell in zip(fields, row, strict=True)} for row in rows if len(row) == len(fields)]
 
 
-def _cell(field: str, cell: str) -> Any:
+def _cell(field: str, cell: str) -> GpuValue:
     if "N/A" in cell or "Not Supported" in cell or "Unknown" in cell:
         return None
     if field == "clocks_throttle_reasons.active":
@@ -53,7 +65,7 @@ def _cell(field: str, cell: str) -> Any:
     return int(number.group()) if number else {"No": 0, "Yes": 1}.get(cell)
 
 
-def parse_nccl(log: str) -> dict[str, Any]:
+def parse_nccl(log: str) -> NcclNetwork:
     """Parse NCCL's log (INFO; INIT and NET): transport between nodes, NICs of this node, GPUDirect RDMA.
 
     The channels' own lines ("via NET/...") count before the plugin's announcement: they show what NCCL built.

@@ -8,8 +8,9 @@ from typing import Any
 
 from ..hook import DONE, FABRIC
 from ..node_exit import IO_ERROR
+from ..run_record import FabricFloor
 
-Report = dict[str, Any]
+Report = dict[str, Any]  # JSON: one node's measurements by check
 _NEAR_FLOOR = 1.5
 """A network below the floor times this gets a warning: for instance below 0.6 of the line rate at a floor of 0.4."""
 _SLOW_GEMM, _SLOW_COPY, _BROKEN = 0.70, 0.80, 0.40
@@ -21,7 +22,7 @@ _PEAKS = {
     "B200": (2250.0, 8000.0), "H200": (989.0, 4800.0), "H100 PCIe": (756.0, 2000.0),
     "H100": (989.0, 3350.0), "A100": (312.0, 1555.0), "L40S": (362.0, 864.0), "L4": (121.0, 300.0), "A10G": (70.0, 600.0),
 }  # fmt: skip
-"""Dense bf16 TFLOP/s and GB/s of the smallest variant of each name, as NVIDIA's product pages give them; not checked on any GPU here.
+"""Dense bf16 TFLOP/s and GB/s of the smallest variant of each name, from NVIDIA's product pages; not checked on any GPU here.
 A device that is not in the table is only compared with the median of the job's GPUs."""
 
 
@@ -49,7 +50,7 @@ def bus_gbs(size: int, ranks: int, seconds: float) -> float:
     return size * 2 * (ranks - 1) / ranks / seconds / 1e9
 
 
-def evaluate(reports: list[Report], fabric: dict[str, Any] | None) -> Verdict:
+def evaluate(reports: list[Report], fabric: FabricFloor | None) -> Verdict:
     """Evaluate all nodes' reports. `fabric`: what the network must reach, None = nothing."""
     verdict = Verdict()
     for report in reports:
@@ -71,7 +72,7 @@ def evaluate(reports: list[Report], fabric: dict[str, Any] | None) -> Verdict:
     return verdict
 
 
-def _network(measured: list[Report], fabric: dict[str, Any], verdict: Verdict) -> None:
+def _network(measured: list[Report], fabric: FabricFloor, verdict: Verdict) -> None:
     transports = {found.get("transport", found["backend"]) for found in measured}
     others = sorted(str(transport) for transport in transports - {fabric["transport"], None})
     if others:

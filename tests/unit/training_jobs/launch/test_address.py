@@ -22,13 +22,13 @@ CHILD = {**MAIN, "AWS_BATCH_JOB_NODE_INDEX": "2", "AWS_BATCH_JOB_MAIN_NODE_PRIVA
 
 
 class _Agent(BaseHTTPRequestHandler):
-    said: bytes = b""
+    answer: bytes = b""
 
     def do_GET(self) -> None:
         self.send_response(200)
-        self.send_header("Content-Length", str(len(self.said)))
+        self.send_header("Content-Length", str(len(self.answer)))
         self.end_headers()
-        self.wfile.write(self.said)
+        self.wfile.write(self.answer)
 
     def log_message(self, *args: object) -> None:
         pass
@@ -37,7 +37,7 @@ class _Agent(BaseHTTPRequestHandler):
 @pytest.fixture
 def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     networks = [{"NetworkMode": "awsvpc", "IPv4Addresses": ["127.0.9.4"]}]
-    monkeypatch.setattr(_Agent, "said", json.dumps({"Networks": networks}).encode())
+    monkeypatch.setattr(_Agent, "answer", json.dumps({"Networks": networks}).encode())
     with HTTPServer(("127.0.0.1", 0), _Agent) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
@@ -74,9 +74,9 @@ def test_a_variable_that_is_missing_is_named(missing: str) -> None:
         read_placement({name: value for name, value in CHILD.items() if name != missing})
 
 
-@pytest.mark.parametrize("said", [b"", b"[]", b'{"Networks": [{"NetworkMode": "host"}]}'])
-def test_without_the_agents_answer_the_route_decides(agent: str, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
-    monkeypatch.setattr(_Agent, "said", said)
+@pytest.mark.parametrize("answer", [b"", b"[]", b'{"Networks": [{"NetworkMode": "host"}]}'])
+def test_without_the_agents_answer_the_route_decides(agent: str, monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+    monkeypatch.setattr(_Agent, "answer", answer)
     assert own_address({"ECS_CONTAINER_METADATA_URI_V4": agent}, "127.0.0.1") == "127.0.0.1"
     assert own_address({}, "127.0.0.1") == "127.0.0.1"
 

@@ -87,10 +87,10 @@ def test_secrets_are_read_from_key_vault_with_the_nodes_identity(account: Storag
         "D": "https://acme.vault.azure.net.evil.io/secrets/wandb", "E": "https://acme.vault.azure.net@evil.io/secrets/wandb",
         "F": "https://evil.io/acme.vault.azure.net/secrets/wandb",
     }  # fmt: skip
-    said = refusal_of_wrong_names(wrong, NAME, SECRET)
+    message = refusal_of_wrong_names(wrong, NAME, SECRET)
     for part in ("secrets.A", "HTTP 404", "secrets.B", "allowed: https://<vault>", "secrets.C", "secrets.D", "secrets.E", "secrets.F"):
-        assert part in said
-    assert "sig=x" not in said
+        assert part in message
+    assert "sig=x" not in message
     assert account.proxy.refused == []  # no token was sent to another host
 
 

@@ -74,9 +74,9 @@ def test_secrets_are_read_from_secret_manager(vault: FakeSecrets) -> None:
         "A": NAME.replace("wandb", "gone"), "B": "projects/acme-ml/secrets/wandb", "C": NAME.replace("wandb", "binary"),
         "D": "projects/acme-ml/secrets/wandb/versions/3:access",
     }  # fmt: skip
-    said = refusal_of_wrong_names(wrong, NAME, "hunter2")
+    message = refusal_of_wrong_names(wrong, NAME, "hunter2")
     for part in ("secrets.A", "HTTP 404", "secrets.B", "versions/<number or latest>", "secrets.C", "is binary", "secrets.D"):
-        assert part in said
+        assert part in message
 
 
 def test_a_secret_service_that_is_down_is_a_temporary_error(vault: FakeSecrets, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,8 +97,8 @@ def spec(task: str, index: int, *, others: int = 2) -> dict[str, str]:
     pools = {"workerpool0": ["127.0.0.1:2222"]}
     if others:
         pools["workerpool1"] = [f"127.0.0.{2 + number}:2222" for number in range(others)]
-    told = {"cluster": pools, "environment": "cloud", "task": {"type": task, "index": index}, "job": "{}"}
-    return {"GPUYARD_SERVICE": "vertex", "CLUSTER_SPEC": json.dumps(told)}
+    spec = {"cluster": pools, "environment": "cloud", "task": {"type": task, "index": index}, "job": "{}"}
+    return {"GPUYARD_SERVICE": "vertex", "CLUSTER_SPEC": json.dumps(spec)}
 
 
 def test_placement_of_an_azureml_node_in_the_cluster_spec() -> None:

@@ -90,9 +90,9 @@ def test_secrets_are_read_from_secrets_manager_in_the_region_of_the_arn(server: 
         "C": binary,
         "D": "arn:aws:ssm:eu-west-1:123456789012:parameter/x",
     }
-    said = refusal_of_wrong_names(wrong, arn, "hunter2")
+    message = refusal_of_wrong_names(wrong, arn, "hunter2")
     for part in ("secrets.A", "ResourceNotFoundException", "secrets.B", "one plain value", "secrets.C", "is binary", "secrets.D"):
-        assert part in said
+        assert part in message
 
 
 def test_a_secret_service_that_is_down_is_a_temporary_error(server: Moto, monkeypatch: pytest.MonkeyPatch) -> None:

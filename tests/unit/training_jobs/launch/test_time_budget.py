@@ -1,4 +1,4 @@
-"""The time limit over all starts of a submission's nodes, for services that count each start anew."""
+"""The time limit over all starts of a submission's nodes, for services that give each start a full limit."""
 
 from __future__ import annotations
 

@@ -39,11 +39,11 @@ def test_classification_metrics_equal_scikit_learns() -> None:
     theirs = importlib.import_module("sklearn.metrics")
     random = np.random.default_rng(0)
     actual = random.integers(0, 7, 500)
-    said = np.where(random.random(500) < 0.7, actual, random.integers(0, 7, 500))
-    found = classify.classification_metrics(theirs.confusion_matrix(actual, said))
-    assert found["accuracy"] == pytest.approx(theirs.accuracy_score(actual, said))
+    predicted = np.where(random.random(500) < 0.7, actual, random.integers(0, 7, 500))
+    found = classify.classification_metrics(theirs.confusion_matrix(actual, predicted))
+    assert found["accuracy"] == pytest.approx(theirs.accuracy_score(actual, predicted))
     for average in ("macro", "weighted"):
-        precision, recall, f1, _ = theirs.precision_recall_fscore_support(actual, said, average=average)
+        precision, recall, f1, _ = theirs.precision_recall_fscore_support(actual, predicted, average=average)
         assert [found[f"{name}_{average}"] for name in ("precision", "recall", "f1")] == pytest.approx([precision, recall, f1])
 
 
@@ -150,8 +150,8 @@ def test_the_tokenizer_is_stored_with_the_data_and_the_model(tmp_path: Path, mon
     (tmp_path / "words.json").write_text(json.dumps([*numbers, "number", "of", "<|endoftext|>"]))
     lines = "".join(json.dumps({"text": f"number {number} of 79 number"}) + "\n" for number in numbers)
     (tmp_path / "x.jsonl").write_text(lines)
-    data, given = (tmp_path / "data").as_uri(), [str(tmp_path / "x.jsonl"), "kind=jsonl", f"tokenizer={tmp_path / 'words.json'}"]
-    assert prepare.main([*given, f"out={data}", "held_out=0.3"]) == 0
+    data, arguments = (tmp_path / "data").as_uri(), [str(tmp_path / "x.jsonl"), "kind=jsonl", f"tokenizer={tmp_path / 'words.json'}"]
+    assert prepare.main([*arguments, f"out={data}", "held_out=0.3"]) == 0
     index = read_index(data)
     assert (index.vocab, index.tokenizer, index.dtype) == (83, "tokenizer.json", "|u1")
     assert index.bytes_per_token == pytest.approx(sum(len(f"number {n} of 79 number ") for n in numbers) / (6 * 80))
@@ -159,11 +159,11 @@ def test_the_tokenizer_is_stored_with_the_data_and_the_model(tmp_path: Path, mon
     result = json.loads((tmp_path / "out/result.json").read_text())
     assert result["bits_per_byte"] == pytest.approx(result["val_loss"] / np.log(2) / index.bytes_per_token)
     assert (tmp_path / "out/sample.txt").read_text().split()[0] in [*numbers, "number", "of"]
-    assert prepare.main([*given, f"out={data}", "end=<eos>"]) == 64
+    assert prepare.main([*arguments, f"out={data}", "end=<eos>"]) == 64
 
 
 @pytest.mark.parametrize(
-    ("asked", "variable", "value", "folder"),
+    ("setting", "variable", "value", "folder"),
     [
         ("auto", "", "", None),
         ("off", "AIP_TENSORBOARD_LOG_DIR", "gs://bucket/logs", None),
@@ -174,7 +174,7 @@ def test_the_tokenizer_is_stored_with_the_data_and_the_model(tmp_path: Path, mon
     ],
 )
 def test_tensorboard_files_go_where_the_service_reads_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, variable: str, value: str, folder: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, variable: str, value: str, folder: str | None
 ) -> None:
     made: list[Any] = []
 
@@ -193,7 +193,7 @@ def test_tensorboard_files_go_where_the_service_reads_them(
     for name in ("AIP_TENSORBOARD_LOG_DIR", "SM_MODEL_DIR", "AZUREML_RUN_ID"):
         monkeypatch.setenv(name, value) if name == variable else monkeypatch.delenv(name, raising=False)
     out = tmp_path / "with space"
-    written = metrics.Metrics(metrics.Output(out.as_uri(), True), asked, 0, True)
+    written = metrics.Metrics(metrics.Output(out.as_uri(), True), setting, 0, True)
     written.write(3, {"loss": 2.0, "mfu": None})
     written.flush()
     assert [board.where for board in made] == ([] if folder is None else [folder.format(out=out)])

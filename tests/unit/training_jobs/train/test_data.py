@@ -28,11 +28,11 @@ def test_shuffling_is_a_permutation(size: int) -> None:
 
 def test_an_epoch_visits_each_sample_once() -> None:
     order = SampleOrder([10, 3, 0, 7], seed=1)
-    seen = [place for step in range(5) for place in order.batch(step, 4)]
-    assert sorted(place[1:] for place in seen) == sorted((shard, n) for shard, size in enumerate([10, 3, 0, 7]) for n in range(size))
+    first_epoch = [place for step in range(5) for place in order.batch(step, 4)]
+    assert sorted(place[1:] for place in first_epoch) == sorted((shard, n) for shard, size in enumerate([10, 3, 0, 7]) for n in range(size))
     following = [place for step in range(5, 10) for place in order.batch(step, 4)]
     assert {place[0] for place in following} == {1}
-    assert [place[1:] for place in seen] != [place[1:] for place in following]
+    assert [place[1:] for place in first_epoch] != [place[1:] for place in following]
     assert order.batch(3, 4) == SampleOrder([10, 3, 0, 7], seed=1).batch(3, 4)
 
 

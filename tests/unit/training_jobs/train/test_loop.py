@@ -55,8 +55,8 @@ def test_failed_storage_exits_with_74_and_a_clear_error(tmp_path: Path, capsys: 
     with pytest.raises(SystemExit) as ended:
         trainer.train()
     assert ended.value.code == 74
-    assert "cannot save step 2 below" in (said := capsys.readouterr().out)
-    assert "earlier checkpoints are intact" in said
+    assert "cannot save step 2 below" in (output := capsys.readouterr().out)
+    assert "earlier checkpoints are intact" in output
 
 
 def test_a_superseded_attempt_exits_resumable(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,9 +128,9 @@ def test_the_duration_of_a_save_is_reported_to_launch(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(storage, "put", slow)
     _trainer(tmp_path, config=replace(CONFIG, saving=saving)).train()
-    told = hook.last_report()
-    assert told is not None
-    assert 0.2 <= told[1]["save_s"] < 5
+    report = hook.last_report()
+    assert report is not None
+    assert 0.2 <= report[1]["save_s"] < 5
 
 
 def test_a_hanging_rank_exits_shortly_before_the_deadline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
@@ -148,8 +148,8 @@ def test_a_hanging_rank_exits_shortly_before_the_deadline(monkeypatch: pytest.Mo
     stop_deadline._watch()
     assert codes == [75]
     assert next(moments, None) is None
-    assert "6.2 s left and the step does not end" in (said := capfd.readouterr().err)
-    assert "in test_a_hanging_rank" in said  # a traceback of every thread
+    assert "6.2 s left and the step does not end" in (output := capfd.readouterr().err)
+    assert "in test_a_hanging_rank" in output  # a traceback of every thread
 
 
 def test_metrics_continue_after_the_checkpoints_step(tmp_path: Path) -> None:
@@ -169,10 +169,10 @@ def test_metrics_continue_after_the_checkpoints_step(tmp_path: Path) -> None:
 
 def test_the_timeout_is_shortened_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shorten_timeout() == "the collectives' timeout is now 100 s"
-    told: list[Any] = []
-    monkeypatch.setattr(dist.distributed_c10d, "set_timeout", lambda *given: told.append(given), raising=False)
+    timeouts: list[Any] = []
+    monkeypatch.setattr(dist.distributed_c10d, "set_timeout", lambda *arguments: timeouts.append(arguments), raising=False)
     assert shorten_timeout() == "the collectives' timeout is now 100 s"  # with torch's newer function, where it exists
-    assert [given[0].total_seconds() for given in told] == [100]
+    assert [arguments[0].total_seconds() for arguments in timeouts] == [100]
     for name in ("set_timeout", "_set_pg_timeout"):
         monkeypatch.setattr(dist.distributed_c10d, name, None, raising=False)
     assert shorten_timeout() == "this torch cannot change the collectives' timeout, which stays 300 s"

@@ -16,6 +16,7 @@ from gpuyard.training_jobs.launch.preflight import __main__ as preflight
 from gpuyard.training_jobs.launch.preflight.__main__ import nccl_report
 from gpuyard.training_jobs.launch.preflight.nvidia import list_gpus, parse_nccl, parse_smi
 from gpuyard.training_jobs.launch.preflight.verdict import Verdict, bus_gbs, evaluate
+from gpuyard.training_jobs.launch.run_record import FabricFloor
 
 # Formats of NCCL 2.12 to 2.28 and aws-ofi-nccl 1.5 to 1.17 as in public reports; hosts and addresses are invented.
 EFA = """
@@ -112,7 +113,7 @@ def test_an_old_driver_gets_a_shorter_query_and_no_driver_is_no_error(tmp_path: 
     assert list_gpus() == []
 
 
-FABRIC = {"transport": "NET/OFI", "line_rate_gbps": 3200.0, "floor": 0.4}
+FABRIC: FabricFloor = {"transport": "NET/OFI", "line_rate_gbps": 3200.0, "floor": 0.4}
 H100 = "NVIDIA H100 80GB HBM3"
 
 
@@ -210,10 +211,11 @@ def test_gpu_results_become_a_report() -> None:
 def test_a_failed_gpu_process_is_reported_with_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    found = preflight._nccl({"rank": 0, "nodes": 1, "main_address": "127.0.0.1"}, 1, 1)
+    plan: Any = {"rank": 0, "nodes": 1, "main_address": "127.0.0.1"}
+    found = preflight._nccl(plan, 1, 1)
     assert found["gpu"]["error"].startswith("a GPU's process exited with code 1: ")
     monkeypatch.setattr(preflight, "_GPUS_TIMEOUT_S", -1)
-    found = preflight._nccl({"rank": 0, "nodes": 1, "main_address": "127.0.0.1"}, 1, 1)
+    found = preflight._nccl(plan, 1, 1)
     assert "timed out after" in found["gpu"]["error"]
 
 

@@ -50,7 +50,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         progress.end()
-        print("interrupted; what runs goes on. `make demo` continues, `make down` stops and removes everything", file=sys.stderr)
+        print("interrupted; the run continues. `make demo` continues, `make down` stops and removes everything", file=sys.stderr)
         return 130
     return 0
 

@@ -32,7 +32,7 @@ def down(root: Path, progress: Progress) -> None:
         stack_lock.recover(root, local_env.STACK, env)
         names = stack_names(root, env)
         if others := sorted(names - {local_env.STACK}):
-            raise DownError(f"./.yard also keeps the state of {', '.join(others)}; destroy and remove these first (`pulumi stack rm`)")
+            raise DownError(f"./.yard also holds the state of {', '.join(others)}; destroy and remove them first (`pulumi stack rm`)")
         cancel_runs(root, env)
         if local_env.STACK in names:
             destroy(root, env)

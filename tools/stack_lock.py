@@ -50,8 +50,8 @@ def recover(root: Path, stack: str, env: Mapping[str, str]) -> bool:
     for lock in found:
         if is_alive(lock):
             raise StackBusyError(
-                f"another pulumi works on stack '{stack}' (pid {lock.pid} on {lock.host}, since {lock.since}).\n"
-                f'fix: wait for it, or stop it; if it is sure to be gone: eval "$(make -s env)"; pulumi cancel --stack {stack}'
+                f"another pulumi process holds the lock of stack '{stack}' (pid {lock.pid} on {lock.host}, since {lock.since}).\n"
+                f'fix: wait for it, or stop it; if you are sure that it is dead: eval "$(make -s env)"; pulumi cancel --stack {stack}'
             )
     if not found:
         return False

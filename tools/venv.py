@@ -136,7 +136,7 @@ def run(argv: list[str], log: Path, say: Callable[[str], None], what: str, env: 
     if process.returncode:
         tail = "\n".join(f"  {line}" for line in log.read_text("utf-8", "replace").splitlines()[-12:])
         raise VenvError(
-            f"{what} failed with exit code {process.returncode} (all of it: {log}):\n{tail}\nfix: see its last lines, then run this again"
+            f"{what} failed with exit code {process.returncode} (full log: {log}):\n{tail}\nfix: see its last lines, then run this again"
         )
 
 

@@ -75,6 +75,6 @@ def _locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another process is getting the engine: waiting for it")
+            say("waiting for another process that downloads or builds the engine")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield  # the lock goes with the file, also when this process is killed

@@ -70,7 +70,7 @@ def verdict(returncode: int) -> language_pb2.RunResponse:
         return language_pb2.RunResponse()
     if returncode == ALREADY_REPORTED:
         return language_pb2.RunResponse(bail=True)
-    how = f"was ended by signal {-returncode}" if returncode < 0 else f"ended with exit code {returncode}"
+    how = f"was killed by signal {-returncode}" if returncode < 0 else f"exited with code {returncode}"
     return language_pb2.RunResponse(error=f"the program {how}")
 
 

@@ -35,7 +35,7 @@ def download(place: Path, say: Callable[[str], None]) -> str:
         except (OSError, urllib.error.URLError) as error:
             raise NotUsableError(f"{url} cannot be downloaded ({getattr(error, 'reason', error)})") from error
         if got != expected:
-            raise NotUsableError(f"{url} has sha256 {got}, its release says {expected}: not used")
+            raise NotUsableError(f"{url} has sha256 {got}, its release lists {expected}; not used")
         file.seek(0)
         _unpack(file, place)
     return f"downloaded from {url}"
@@ -56,7 +56,7 @@ def _expected(url: str, name: str) -> str:
         digest, _, listed = line.partition(" ")
         if listed.strip().lstrip("*") == name:
             return str(digest)
-    raise NotUsableError(f"{url} does not list {name}: it cannot be verified")
+    raise NotUsableError(f"{url} does not list {name}, so the download cannot be verified")
 
 
 def _fetch(url: str, file: IO[bytes], say: Callable[[str], None]) -> str:
@@ -87,12 +87,12 @@ def build(place: Path, say: Callable[[str], None], env: Mapping[str, str], cache
     """Build the CLI from its Go modules, as tools/engine/go.sum pins them, into `place`."""
     go = shutil.which("go", path=env.get("PATH", ""))
     if not go:
-        raise NotUsableError(f"no go on PATH (needed: {versions.GO} or newer)")
+        raise NotUsableError(f"no go on PATH (allowed: {versions.GO} or newer)")
     kept = cache / "go"
     go_env = _go_environment(env, kept)
     have = subprocess.run([go, "version"], env=go_env, capture_output=True, text=True, check=False).stdout.strip()
     if not versions.good_go(have):
-        raise NotUsableError(f"{go} is {have or 'of unknown version'}, needed is {versions.GO} or newer")
+        raise NotUsableError(f"{go} is {have or 'of unknown version'}, allowed: {versions.GO} or newer")
     log = cache / "engine" / "build.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
@@ -137,7 +137,7 @@ def _go(argv: list[str], env: Mapping[str, str], log: Path, tick: Callable[[], N
             process.wait()
     if process.returncode:
         tail = "\n".join(f"     {line}" for line in log.read_text("utf-8", "replace").splitlines()[-8:])
-        raise NotUsableError(f"`{' '.join(argv[:3])}` failed with exit code {process.returncode} (all of it: {log}):\n{tail}")
+        raise NotUsableError(f"`{' '.join(argv[:3])}` failed with exit code {process.returncode} (full log: {log}):\n{tail}")
 
 
 def _lines(log: Path) -> int:

@@ -47,7 +47,7 @@ def check_version(binary: Path) -> str:
     if not versions.good_engine(version):
         major = versions.ENGINE.split(".")[0]
         raise NotUsableError(
-            f"{binary} is {version or 'of unknown version'}, needed is v{versions.ENGINE} or newer, below v{int(major) + 1}"
+            f"{binary} is {version or 'of unknown version'}, allowed: v{versions.ENGINE} or newer, below v{int(major) + 1}"
         )
     return version
 
@@ -57,12 +57,12 @@ def on_path(env: Mapping[str, str]) -> Engine:
     path = env.get("PATH", "")
     found = shutil.which("pulumi", path=path)
     if not found:
-        raise NotUsableError("no pulumi there")
+        raise NotUsableError("not found")
     version = check_version(Path(found))
     beside = str(Path(found).resolve().parent)
     missing = [name for name in PIECES if not shutil.which(name, path=os.pathsep.join([beside, path]))]
     if missing:
-        raise NotUsableError(f"{found} has no {' and no '.join(missing)} beside it or on PATH: it cannot run Python programs")
+        raise NotUsableError(f"{found} has no {' and no '.join(missing)} beside it or on PATH, so it cannot run Python programs")
     return Engine(Path(found).absolute().parent, version, "found on PATH")
 
 

@@ -1,4 +1,4 @@
-"""The training image's recipe, read as text: there is no engine here to build it."""
+"""The training image's Dockerfile, checked as text, because the tests need no container engine."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _run_faults(command: str) -> set[str]:
     return found
 
 
-def test_the_recipe_has_none_of_them() -> None:
+def test_the_dockerfile_has_no_known_fault() -> None:
     assert faults((FOLDER / "Dockerfile").read_text()) == set()
 
 
@@ -85,13 +85,13 @@ def test_the_recipe_has_none_of_them() -> None:
         ("HEALTHCHECK NONE\n", "", "a health check that no service asks for"),
     ],
 )
-def test_each_would_be_found(old: str, new: str, fault: str) -> None:
+def test_each_fault_is_found(old: str, new: str, fault: str) -> None:
     text = (FOLDER / "Dockerfile").read_text()
     assert old in text
     assert fault in faults(text.replace(old, new))
 
 
-def test_the_lock_holds_what_is_asked_for_by_hash_and_nothing_of_gpuyard() -> None:
+def test_the_lock_has_hashes_and_no_package_of_gpuyard() -> None:
     wanted = {line.split("#")[0].strip() for line in (FOLDER / "requirements.in").read_text().splitlines()} - {""}
     lock = (FOLDER / "requirements.lock").read_text()
     pinned = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", lock, re.MULTILINE))

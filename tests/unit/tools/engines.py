@@ -1,4 +1,4 @@
-"""Stand-in engines and tools for these tests: small shell scripts that answer as the real ones do."""
+"""Fake engines and tools for these tests: small shell scripts that answer as the real programs do."""
 
 from __future__ import annotations
 

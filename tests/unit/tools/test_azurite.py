@@ -1,4 +1,4 @@
-"""Azurite's installation: locked by digests, no host named, and a plain word where Node.js is missing."""
+"""Azurite's installation: its lock has digests and no registry URL, and a missing Node.js is an error with a fix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tools.venv import VenvError
 SOURCES = Path(__file__).resolve().parents[3] / "tools" / "azurite"
 
 
-def test_every_package_is_held_to_a_digest_and_none_to_a_host() -> None:
+def test_every_package_has_a_digest_and_no_registry_url() -> None:
     lock = json.loads((SOURCES / "package-lock.json").read_text())
     asked = json.loads((SOURCES / "package.json").read_text())["dependencies"]
     packages = {name: entry for name, entry in lock["packages"].items() if name}
@@ -24,7 +24,7 @@ def test_every_package_is_held_to_a_digest_and_none_to_a_host() -> None:
     assert not [name for name, entry in packages.items() if "resolved" in entry]
 
 
-def test_without_node_the_fix_is_said_and_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_node_is_an_error_with_a_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(SOURCES, tmp_path / "tools" / "azurite", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(VenvError, match="node and npm not found: the tests of Azure Blob Storage run against Azurite") as refused:
@@ -33,7 +33,7 @@ def test_without_node_the_fix_is_said_and_nothing_is_made(tmp_path: Path, monkey
     assert not (tmp_path / ".yard" / "cache" / "azurite").exists()
 
 
-def test_an_unfinished_installation_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unfinished_installation_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(SOURCES, tmp_path / "tools" / "azurite", ignore=shutil.ignore_patterns("__pycache__"))
     home = tmp_path / ".yard" / "cache" / "azurite"
     made: list[list[str]] = []

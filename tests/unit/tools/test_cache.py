@@ -1,4 +1,4 @@
-"""The cache of engines is made whole or not at all: torn ones are not used, two makers at once make one."""
+"""The cache of engines: damaged entries are replaced, failed ones leave nothing, and two processes at once make one."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def _quiet(_text: str) -> None:
     pass
 
 
-def test_what_was_made_is_found_with_its_origin(tmp_path: Path) -> None:
+def test_a_cached_engine_is_found_with_its_origin(tmp_path: Path) -> None:
     cache.fill(tmp_path, make_engine, _quiet)
     assert cache.look(tmp_path) == "made by a test"
     assert sorted(entry.name for entry in (tmp_path / "engine").iterdir()) == ["v3.259.0", "v3.259.0.lock"]
 
 
 @pytest.mark.parametrize("damage", ["no seal", "torn seal", "truncated", "no binary", "wrong version"])
-def test_a_damaged_engine_is_not_used_and_made_again(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_engine_is_replaced(tmp_path: Path, damage: str) -> None:
     cache.fill(tmp_path, make_engine, _quiet)
     place = cache.folder(tmp_path)
     if damage == "no seal":
@@ -48,7 +48,7 @@ def test_a_damaged_engine_is_not_used_and_made_again(tmp_path: Path, damage: str
     assert cache.look(tmp_path) == "made by a test"
 
 
-def test_a_maker_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_installation_leaves_nothing(tmp_path: Path) -> None:
     def half(place: Path) -> str:
         (place / "pulumi").write_bytes(b"half")
         raise NotUsableError("the disk is full")
@@ -58,7 +58,7 @@ def test_a_maker_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert [entry.name for entry in (tmp_path / "engine").iterdir()] == ["v3.259.0.lock"]
 
 
-def test_what_was_made_must_report_the_right_version(tmp_path: Path) -> None:
+def test_an_engine_of_the_wrong_version_is_refused(tmp_path: Path) -> None:
     def old(place: Path) -> str:
         engine(place, "v3.1.0", ())
         return "old"
@@ -68,7 +68,7 @@ def test_what_was_made_must_report_the_right_version(tmp_path: Path) -> None:
     assert not cache.folder(tmp_path).exists()
 
 
-def test_leftovers_of_a_killed_maker_are_removed(tmp_path: Path) -> None:
+def test_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     left = tmp_path / "engine" / "v3.259.0.tmp-1"
     left.mkdir(parents=True)
     (left / "pulumi").write_bytes(b"half")
@@ -76,7 +76,7 @@ def test_leftovers_of_a_killed_maker_are_removed(tmp_path: Path) -> None:
     assert not left.exists()
 
 
-def test_many_at_once_make_one(tmp_path: Path) -> None:
+def test_eight_processes_at_once_install_one_engine(tmp_path: Path) -> None:
     made: list[Path] = []
     said: list[str] = []
     start = threading.Barrier(8)
@@ -94,7 +94,7 @@ def test_many_at_once_make_one(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(one, range(8))) == ["made by a test"] * 8
     assert len(made) == 1
-    assert said == ["another process is getting the engine: waiting for it"] * 7
+    assert said == ["waiting for another process that downloads or builds the engine"] * 7
 
 
 def test_the_seal_names_the_binary(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The suite's own guard rails hold: no way out to the network, warnings are errors."""
+"""The test suite's own settings: no network but loopback, warnings are errors, no settings of the developer."""
 
 from __future__ import annotations
 

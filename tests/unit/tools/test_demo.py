@@ -1,4 +1,4 @@
-"""What the demo's lines say, the environment it runs in, and how it reports progress."""
+"""The demo's output lines, its environment variables and its progress line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_line_of_a_run() -> None:
     assert line.startswith("step 180/400  loss 2.71  41.3k tok/s")
 
 
-def test_time_left_is_that_of_the_last_seconds_and_starts_anew_after_a_recovery() -> None:
+def test_the_time_left_uses_the_last_seconds_and_resets_after_a_recovery() -> None:
     speed = Speed()
     assert speed.left(10, 100, now=0.0) is None
     assert speed.left(20, 100, now=2.0) == pytest.approx(16.0)
@@ -43,7 +43,7 @@ def test_the_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 
 
-def test_progress_without_a_terminal_is_one_line_per_step_not_per_call() -> None:
+def test_progress_without_a_terminal_prints_one_line_per_step() -> None:
     stream = io.StringIO()
     progress = Progress(stream, "pulumi: ")
     for count in range(50):

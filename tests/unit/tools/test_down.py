@@ -1,4 +1,4 @@
-"""`make down` removes its own yard, and refuses where others keep theirs in the same folder."""
+"""`make down` removes the demo yard, and refuses if ./.yard holds the state of other stacks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def yard(folder: Path, monkeypatch: pytest.MonkeyPatch, *stacks: str) -> Path:
 
 def test_another_stacks_state_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = yard(tmp_path, monkeypatch, "local", "mine")
-    with pytest.raises(down.DownError, match="also keeps the state of mine"):
+    with pytest.raises(down.DownError, match="also holds the state of mine"):
         down.down(folder, Progress(io.StringIO()))
     assert (folder / ".yard/state").is_dir()
     assert "destroy" not in (folder / "asked").read_text()

@@ -1,4 +1,4 @@
-"""The drill kills the right process at the right time and says only what it saw."""
+"""The drill: when it kills, which process it kills, and how it detects the recovery."""
 
 from __future__ import annotations
 

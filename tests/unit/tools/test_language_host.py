@@ -1,4 +1,4 @@
-"""The language host's own decisions, and its manners as a process; the engine itself drives it in tests/engine."""
+"""The language host: its responses, the program's interpreter, and its exit with the engine. tests/engine runs it with a real engine."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ HOST = Path(language_host.__file__)
     [
         (0, "", False),
         (language_host.ALREADY_REPORTED, "", True),
-        (3, "the program ended with exit code 3", False),
-        (-9, "the program was ended by signal 9", False),
+        (3, "the program exited with code 3", False),
+        (-9, "the program was killed by signal 9", False),
     ],
 )
-def test_what_the_engine_is_told_at_the_end(returncode: int, error: str, bail: bool) -> None:
+def test_the_response_names_the_exit_of_the_program(returncode: int, error: str, bail: bool) -> None:
     assert language_host.verdict(returncode) == language_pb2.RunResponse(error=error, bail=bail)
 
 
-def test_the_projects_own_environment_runs_the_program_if_it_is_there(tmp_path: Path) -> None:
+def test_the_virtualenv_option_chooses_the_interpreter_if_it_exists(tmp_path: Path) -> None:
     assert language_host.interpreter({}, str(tmp_path)) == sys.executable
     assert language_host.interpreter({"virtualenv": ".venv"}, str(tmp_path)) == sys.executable
     python = tmp_path / ".venv" / "bin" / "python"
@@ -45,7 +45,7 @@ def test_the_projects_own_environment_runs_the_program_if_it_is_there(tmp_path: 
 
 
 @pytest.mark.parametrize(("entry", "path"), [("", "/p"), (".", "/p"), ("stacks", "/p/stacks"), ("run.py", "/p/run.py")])
-def test_what_is_run(entry: str, path: str) -> None:
+def test_the_program_path(entry: str, path: str) -> None:
     assert language_host.program_path("/p", entry) == path
 
 
@@ -72,7 +72,7 @@ def host() -> Iterator[tuple[subprocess.Popen[str], int]]:
     process.communicate()
 
 
-def test_it_serves_what_the_engine_asks_of_a_program_on_disk(host: tuple[subprocess.Popen[str], int]) -> None:
+def test_it_serves_the_methods_for_a_program_on_disk(host: tuple[subprocess.Popen[str], int]) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{host[1]}") as channel:
         stub = language_pb2_grpc.LanguageRuntimeStub(channel)
         assert (
@@ -90,14 +90,14 @@ def test_it_serves_what_the_engine_asks_of_a_program_on_disk(host: tuple[subproc
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_leaves_quietly_when_told_to(host: tuple[subprocess.Popen[str], int], number: int) -> None:
+def test_it_exits_quietly_on_a_signal(host: tuple[subprocess.Popen[str], int], number: int) -> None:
     process, _port = host
     process.send_signal(number)
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, "", "")
 
 
-def test_it_does_not_outlive_an_engine_that_was_killed() -> None:
+def test_it_exits_when_its_engine_is_killed() -> None:
     # `read` keeps the shell as its parent; a lone command would be exec'ed.
     shell = f'"{sys.executable}" -P "{HOST}" 127.0.0.1:9 & echo "$!" >&2; wait'
     parent = subprocess.Popen(["sh", "-c", shell], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""Getting an engine: a download is held to its release's checksums and trusted for nothing else; a build tells what failed."""
+"""Getting an engine: a download must match the checksums of its release; a failed build names its reason."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def _release(site: Path, members: dict[str, bytes], digest: str | None = None) -
         link.type, link.linkname = tarfile.SYMTYPE, "/bin/sh"
         archive.addfile(link)
     (site / "pulumi-linux-x64.tar.gz").write_bytes(packed.getvalue())
-    said = digest or hashlib.sha256(packed.getvalue()).hexdigest()
-    (site / "checksums.txt").write_text(f"{'0' * 64}  other.tar.gz\n{said}  pulumi-linux-x64.tar.gz\n", encoding="utf-8")
+    listed = digest or hashlib.sha256(packed.getvalue()).hexdigest()
+    (site / "checksums.txt").write_text(f"{'0' * 64}  other.tar.gz\n{listed}  pulumi-linux-x64.tar.gz\n", encoding="utf-8")
 
 
 def test_a_verified_release_is_unpacked_by_name_and_content_only(site: Path, tmp_path: Path) -> None:
@@ -70,16 +70,16 @@ def test_a_verified_release_is_unpacked_by_name_and_content_only(site: Path, tmp
     assert not list(tmp_path.rglob("evil"))
 
 
-def test_a_release_that_is_not_what_its_checksums_say_is_not_used(site: Path, tmp_path: Path) -> None:
+def test_a_release_with_a_wrong_checksum_is_not_used(site: Path, tmp_path: Path) -> None:
     _release(site, {"pulumi/pulumi": b"engine"}, digest="f" * 64)
-    with pytest.raises(NotUsableError, match=r"its release says ffff.*: not used"):
+    with pytest.raises(NotUsableError, match=r"its release lists ffff.*; not used"):
         obtain.download(tmp_path, _quiet)
     assert not (tmp_path / "pulumi").exists()
 
 
-def test_a_release_that_is_not_listed_or_not_there_is_a_reason(site: Path, tmp_path: Path) -> None:
+def test_a_missing_or_unlisted_release_is_a_reason(site: Path, tmp_path: Path) -> None:
     (site / "checksums.txt").write_text("", encoding="utf-8")
-    with pytest.raises(NotUsableError, match=r"does not list pulumi-linux-x64.tar.gz: it cannot be verified"):
+    with pytest.raises(NotUsableError, match=r"does not list pulumi-linux-x64.tar.gz, so the download cannot be verified"):
         obtain.download(tmp_path, _quiet)
     (site / "checksums.txt").unlink()
     with pytest.raises(NotUsableError, match="cannot be downloaded"):
@@ -96,7 +96,7 @@ esac
 """
 
 
-def test_a_build_writes_only_the_users_cache_and_tidies_up(tmp_path: Path) -> None:
+def test_a_build_writes_to_the_users_cache_only_and_cleans_up(tmp_path: Path) -> None:
     script(tmp_path / "bin" / "go", _GO)
     env = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "SEEN": str(tmp_path / "seen")}
     (tmp_path / "cache" / "go" / "mod").mkdir(parents=True)
@@ -112,15 +112,15 @@ def test_a_build_writes_only_the_users_cache_and_tidies_up(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (None, r"no go on PATH \(needed: 1\.25\.11 or newer\)"),
-        ("echo go version go1.21.0 linux/amd64", r"is go version go1\.21\.0 linux/amd64, needed is 1\.25\.11 or newer"),
+        (None, r"no go on PATH \(allowed: 1\.25\.11 or newer\)"),
+        ("echo go version go1.21.0 linux/amd64", r"is go version go1\.21\.0 linux/amd64, allowed: 1\.25\.11 or newer"),
         (
             '[ "$1" = version ] && echo go1.26.0 && exit; echo no such module; exit 1',
             r"(?s)failed with exit code 1.*build\.log.*no such module",
         ),
     ],
 )
-def test_a_build_that_cannot_be_says_why(tmp_path: Path, body: str | None, reason: str) -> None:
+def test_a_failed_build_names_its_reason(tmp_path: Path, body: str | None, reason: str) -> None:
     if body is not None:
         script(tmp_path / "bin" / "go", body)
     with pytest.raises(NotUsableError, match=reason):

@@ -1,4 +1,4 @@
-"""A dead process's lock is removed, a live one's and another host's are respected."""
+"""Stack locks: those of dead processes are removed, those of running ones and of other hosts are respected."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _dead() -> int:
     return process.pid
 
 
-def test_without_a_lock_nothing_is_called(tmp_path: Path, env: dict[str, str]) -> None:
+def test_without_a_lock_pulumi_is_not_called(tmp_path: Path, env: dict[str, str]) -> None:
     assert stack_lock.recover(tmp_path, "local", env) is False
     assert not (tmp_path / "calls").exists()
 
@@ -57,12 +57,14 @@ def test_a_dead_lock_is_cancelled_and_its_pending_creates_cleared(tmp_path: Path
 def test_a_live_lock_is_respected_also_beside_a_dead_one(tmp_path: Path, env: dict[str, str], live: int) -> None:
     _lock(tmp_path, _dead())
     _lock(tmp_path, live)
-    with pytest.raises(stack_lock.StackBusyError, match=rf"another pulumi works on stack 'local' \(pid {live} on .*\nfix: wait for it"):
+    with pytest.raises(
+        stack_lock.StackBusyError, match=rf"another pulumi process holds the lock of stack 'local' \(pid {live} on .*\nfix: wait for it"
+    ):
         stack_lock.recover(tmp_path, "local", env)
     assert not (tmp_path / "calls").exists()
 
 
-def test_a_number_that_is_another_programs_by_now_is_dead() -> None:
+def test_a_lock_whose_pid_belongs_to_another_program_is_dead() -> None:
     process = subprocess.Popen(["sh", "-c", "read x"], stdin=subprocess.PIPE)
     try:
         assert not stack_lock.is_alive(stack_lock.Lock(process.pid, socket.gethostname(), ""))
@@ -76,7 +78,7 @@ def test_a_lock_of_another_host_is_respected(tmp_path: Path, env: dict[str, str]
         stack_lock.recover(tmp_path, "local", env)
 
 
-def test_a_torn_lock_is_left_to_the_engine(tmp_path: Path, env: dict[str, str]) -> None:
+def test_an_unreadable_lock_is_left_to_the_engine(tmp_path: Path, env: dict[str, str]) -> None:
     _lock(tmp_path, 1)
     next((tmp_path / ".yard").rglob("*.json")).write_text("{", encoding="utf-8")
     assert stack_lock.recover(tmp_path, "local", env) is False

@@ -1,4 +1,4 @@
-"""When .venv is made, left alone, or made from nothing; and that the locks fit together."""
+"""When .venv is left alone, updated or created from nothing; and that the lock files agree."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_nothing_is_done_when_nothing_changed(root: Path) -> None:
     assert venv.is_current(root, "dev") is False
 
 
-def test_what_the_tests_need_is_enough_for_the_demo(root: Path) -> None:
+def test_the_dev_environment_is_enough_for_the_demo(root: Path) -> None:
     _made(root, "dev")
     assert venv.is_current(root, "dev")
     assert venv.is_current(root, "demo")
@@ -57,7 +57,7 @@ def test_a_changed_lock_or_project_makes_it_stale(root: Path, name: str) -> None
     assert not venv.is_current(root, "demo")
 
 
-def test_so_do_a_torn_marker_another_python_and_another_place(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_marker_another_python_or_another_folder_make_it_stale(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _made(root, "demo")
     assert venv.digest(root, "demo") != venv.digest(root / "tools" / "..", "demo")
     with monkeypatch.context() as patch:
@@ -78,13 +78,13 @@ def _usable(root: Path) -> bool:
     return venv._usable(root / ".venv")
 
 
-def test_a_whole_environment_is_brought_up_to_date(root: Path) -> None:
+def test_a_complete_environment_is_updated(root: Path) -> None:
     _made(root, "demo")
     assert _usable(root)
 
 
 @pytest.mark.parametrize("damage", ["interrupted", "python gone", "python broken", "moved"])
-def test_anything_less_is_made_anew(root: Path, damage: str) -> None:
+def test_an_incomplete_environment_is_created_from_nothing(root: Path, damage: str) -> None:
     _made(root, "demo")
     if damage == "interrupted":
         (root / ".venv" / "gpuyard-unfinished").touch()
@@ -121,7 +121,7 @@ def test_the_marker_comes_last_and_a_failure_leaves_the_unfinished_mark(root: Pa
     assert _usable(root)
 
 
-def test_two_at_once_make_it_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_at_once_install_it_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
     def make(_root: Path, kind: str, _say: object) -> None:
@@ -147,7 +147,7 @@ def test_a_step_that_fails_shows_its_last_lines(root: Path) -> None:
         venv.run(["sh", "-c", "echo hash mismatch; exit 3"], log, _quiet, "installing x", {})
 
 
-def test_uv_is_told_the_indexes_that_pip_is_set_to_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uv_gets_the_package_indexes_of_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_CONFIG_FILE"):
         monkeypatch.delenv(name, raising=False)
     python = script(tmp_path / "python", "echo \"global.index-url='https://mirror.example/simple'\"; echo \":env:.timeout='9'\"")
@@ -160,7 +160,7 @@ def _pins(name: str) -> set[tuple[str, str]]:
     return set(re.findall(r"^([\w.-]+)==(\S+)", (CHECKOUT / name).read_text(encoding="utf-8"), re.MULTILINE))
 
 
-def test_the_locks_fit_together_have_hashes_and_name_no_host() -> None:
+def test_the_locks_agree_have_hashes_and_name_no_index_url() -> None:
     demo, dev, tools = (_pins(name) for name in ("requirements.lock", "requirements-dev.lock", "tools/requirements.lock"))
     assert {"pulumi", "torch", "typer"} <= {name for name, _version in demo}
     assert demo <= dev

@@ -1,4 +1,4 @@
-"""One place for versions: the gate's edges, and go.mod pins what versions.py says."""
+"""The pinned versions: which engines, Go and Python versions are accepted, and that go.mod pins the same."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_go_mod_pins_the_same_versions() -> None:
     assert re.findall(r"^go (\S+)$", text, re.MULTILINE) == [versions.GO]
 
 
-def test_the_python_gate_lets_new_ones_pass_and_names_the_fix_to_old_ones() -> None:
+def test_the_python_gate_accepts_new_versions_and_names_the_fix_for_old_ones() -> None:
     assert python_gate.complaint((3, 11, 0)) is None
     assert python_gate.complaint((3, 14)) is None
     said = python_gate.complaint((3, 9, 18))

@@ -9,7 +9,7 @@ from hatchling.builders.wheel import WheelBuilder
 CHECKOUT = Path(__file__).resolve().parents[3]
 
 
-def test_what_the_wheel_holds() -> None:
+def test_the_contents_of_the_wheel() -> None:
     files = [PurePosixPath(file.distribution_path) for file in WheelBuilder(str(CHECKOUT)).recurse_included_files()]
     assert {file.parts[0] for file in files} == {"gpuyard"}
     on_disk = {

@@ -1,4 +1,4 @@
-"""The GPU sweep's plan, on a device that is made up: what is tried, what wins, what is left out; and its way on the CPU, for real."""
+"""The GPU benchmark's plan on a simulated device: candidates, the best one, what is left out. Also a real run on the CPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @dataclass
 class Device:
-    """A device with a clock of its own: every candidate takes `takes_s`, and flash attention, graphs and large batches are fast on it."""
+    """A device with its own clock. Every candidate takes `takes_s`; flash attention, CUDA graphs and large batches are fast."""
 
     takes_s: float = 20.0
     breaks: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class Device:
         return sweep(GPU, self.measure, budget_s, lambda: self.now)
 
 
-def test_each_axis_begins_from_the_best_before_it() -> None:
+def test_each_axis_starts_from_the_best_so_far() -> None:
     device = Device(takes_s=1.0)
     found = device.sweep()
     assert not [result for result in found if result.error]
@@ -57,7 +57,7 @@ def test_each_axis_begins_from_the_best_before_it() -> None:
     assert len({json.dumps([candidate.preset, candidate.words, candidate.saves]) for candidate in device.measured}) == len(device.measured)
 
 
-def test_what_breaks_is_told_and_never_wins() -> None:
+def test_a_failing_candidate_is_reported_and_never_wins() -> None:
     found = Device(takes_s=1.0, breaks=("graphs", "64")).sweep()
     assert {result.error for result in found} == {None, "CUDA out of memory"}
     finals = [result for result in found if result.candidate.saves]
@@ -66,7 +66,7 @@ def test_what_breaks_is_told_and_never_wins() -> None:
 
 
 @pytest.mark.parametrize("takes_s", [5.0, 15.0, 30.0])
-def test_the_budget_holds_and_every_preset_is_measured_for_long(takes_s: float) -> None:
+def test_the_budget_holds_and_every_preset_gets_its_long_measurement(takes_s: float) -> None:
     device = Device(takes_s=takes_s)
     began = device.now
     found = device.sweep()
@@ -92,7 +92,7 @@ def test_only_the_windows_after_the_warm_up_count() -> None:
     assert (found["mfu"], found["hfu"], found["watts"], found["memory_gib"]) == (None, 0.5, 650.0, None)
 
 
-def test_the_table_and_the_chart_stand_failures(tmp_path: Path) -> None:
+def test_the_table_and_the_chart_show_failures(tmp_path: Path) -> None:
     results = [result.plain() for result in Device(takes_s=1.0, breaks=("16",)).sweep()]
     results[-2]["figures"] = {"mfu": 0.5, "save_share": 0.004, "watts": 650.0}
     document = {
@@ -119,9 +119,9 @@ def test_without_a_gpu_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert none.stderr == "bench-gpu: torch finds no GPU; nothing was measured\n"
 
 
-def test_on_the_cpu_it_goes_all_the_way(tmp_path: Path) -> None:
+def test_it_runs_on_the_cpu(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "benchmarks.train.gpu", "--out", str(tmp_path)]
-    # No time for a sweep: the long measurement alone.
+    # No time for a sweep: only the long measurement.
     done = subprocess.run([*argv, "--device", "cpu", "--budget", "149"], cwd=ROOT, capture_output=True, text=True, timeout=170)
     assert done.returncode == 0, done.stderr
     (data,) = tmp_path.glob("*.json")

@@ -19,12 +19,13 @@ from gpuyard.components import registry
 from gpuyard.components.base import Component
 from gpuyard.components.planning.recorder import Recording, record
 from gpuyard.components.spec import BucketSpec, BudgetSpec, GpuPoolSpec, LimitsSpec, NetworkSpec, Spec
+from gpuyard.components.spec.pool import CapacityBlock, FlexStart, Reservation
 from tools.docs_component_arguments import ARGUMENTS, OUTPUTS
 from tools.docs_component_examples import CONFIG, EXAMPLES, IMPORTS
 
 ROOT = Path(__file__).resolve().parents[1]
 _TITLES = {"local": "This machine", "aws": "AWS", "gcp": "GCP", "azure": "Azure"}
-_SPECS: tuple[type[Spec], ...] = (NetworkSpec, BucketSpec, GpuPoolSpec, LimitsSpec, BudgetSpec)
+_SPECS: tuple[type[Spec], ...] = (NetworkSpec, BucketSpec, GpuPoolSpec, Reservation, CapacityBlock, FlexStart, LimitsSpec, BudgetSpec)
 _SPEC_OF = {"Network": NetworkSpec, "Bucket": BucketSpec, "GpuPool": GpuPoolSpec}
 _BASE = {"cloud", "logical_name", "tags", "urn"}  # of every component
 _HEAD = """# Components
@@ -72,7 +73,10 @@ def missing_texts() -> list[str]:
 def _spec(spec: type[Spec]) -> Iterator[str]:
     yield f"### {spec.__name__}\n\n{spec.__doc__}\n"
     hints = get_type_hints(spec)
-    rows = [[f"`{name}`", f"`{_hint(hints[name])}`", _default(field), field.description] for name, field in spec.model_fields.items()]
+    rows = [
+        [f"`{name}`", f"`{_hint(hints[name])}`", _default(field), field.description or "selects this form of `capacity`"]
+        for name, field in spec.model_fields.items()
+    ]
     yield from _table(["key", "type", "default", "meaning"], rows)
 
 

@@ -137,7 +137,7 @@ class ElasticAgent(LocalElasticAgent):
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         result: RunResult = super()._monitor_workers(worker_group)
         if result.state == WorkerState.FAILED:
-            # The first entry is the cause: torch ended the workers after it.
+            # The first failure is the cause: torch then ended the other workers.
             self._failed_rank, self._failed = next(iter(result.failures.items()))
             self._failed_at = time.time()
             if self._failed.exitcode in FINAL_CODES:

@@ -1,58 +1,85 @@
-"""The base of every component: type token, child names, tags, errors for people."""
+"""The base of every component: type token, child names, tags, and the refusal of wrong inputs."""
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import pulumi
 from pydantic import ValidationError
 
-from ..problems import Problem, problems_from, render_problems
+from ..problems import Problem, did_you_mean, problems_from, render_problems
 from .spec import Spec, in_cloud
 from .spec.fields import as_mapping
 
+__all__ = [
+    "Component",
+    "Problems",
+    "Tags",
+    "after",
+    "all_tags",
+    "checked",
+    "keywords_only",
+    "provider_setting",
+    "refusal",
+    "refuse",
+    "this_stack",
+    "verified",
+]
+
+_P = ParamSpec("_P")
 _S = TypeVar("_S", bound=Spec)
 Tags = Mapping[str, str]
+Problems = Sequence[Problem]
 
 
 class Component(pulumi.ComponentResource):
-    """A component `gpuyard-<cloud>:index:<Name>`; tokens and child names are frozen contracts.
+    """A component of type `gpuyard-<cloud>:index:<kind>`. Type tokens and child names are in states and never change.
 
     A subclass validates its spec first, then calls this constructor, makes its children with
     `self.child_name(suffix)` and `self.child_options()`, and ends with `register_outputs`.
     """
 
     cloud: ClassVar[str]
+    kind: str
+    """Last part of the type token, such as GpuPool."""
     logical_name: str
     tags: dict[str, str]
+    """The component's own tags and those of its parent."""
 
     def __init__(self, kind: str, name: str, props: Mapping[str, Any], tags: Tags | None, opts: pulumi.ResourceOptions | None) -> None:
         _evaluate_annotations(type(self))
-        parent = opts.parent if opts else None
-        tags = {**(parent.tags if isinstance(parent, Component) else {}), **(tags or {})}
+        tags = all_tags(tags, opts)
         super().__init__(f"gpuyard-{self.cloud}:index:{kind}", name, {**props, "tags": tags}, opts)
+        self.kind = kind
         self.logical_name = name
         self.tags = tags
 
     def child_name(self, suffix: str) -> str:
-        """The name of a child: URNs are not relative to the parent, so the parent's name comes first."""
+        """Return the name of a child. It begins with the parent's name, because a URN does not contain it."""
         return f"{self.logical_name}-{suffix}"
 
     def child_options(self, **options: Any) -> pulumi.ResourceOptions:
-        """Options of a child: this component is its parent."""
+        """Return the options of a child: this component is its parent."""
         return pulumi.ResourceOptions(parent=self, **options)
 
 
 def _evaluate_annotations(cls: type) -> None:
-    """Evaluate the string annotations of a component's classes once; Pulumi would evaluate them anew for each component."""
+    """Evaluate the string annotations of a component's classes once. Pulumi would evaluate them anew for each component."""
     for each in cls.__mro__[: cls.__mro__.index(Component) + 1]:
         if any(isinstance(value, str) for value in inspect.get_annotations(each).values()):
             each.__annotations__ = inspect.get_annotations(each, eval_str=True)
 
 
-def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str, cloud: str, also: Sequence[Problem] = ()) -> _S:
+def all_tags(tags: Tags | None, opts: pulumi.ResourceOptions | None) -> dict[str, str]:
+    """Return a component's tags together with those of its parent."""
+    parent = opts.parent if opts else None
+    return {**(parent.tags if isinstance(parent, Component) else {}), **(tags or {})}
+
+
+def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str, cloud: str, also: Problems = ()) -> _S:
     """Validate a spec for a cloud and return it as its model. Raises pulumi.RunError with every problem and no traceback.
 
     `also`: problems that the model cannot see, reported together with its own.
@@ -65,23 +92,84 @@ def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str, 
     return valid
 
 
-def refuse(subject: str, problems: Sequence[Problem]) -> None:
+def refuse(subject: str, problems: Problems) -> None:
     """Raise pulumi.RunError with every problem, if there is any."""
     if problems:
         raise pulumi.RunError(refusal(subject, problems))
 
 
-def refusal(subject: str, problems: Sequence[Problem]) -> str:
+def refusal(subject: str, problems: Problems) -> str:
     """Return the message of a component that refuses its inputs."""
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     return render_problems(f"{subject}: {count}, nothing was changed", problems)
 
 
+def verified(subject: str, value: pulumi.Input[str], problems: Callable[[Any], Problems]) -> pulumi.Output[str]:
+    """Return an input as an output that fails with `problems`, if there are any, once the value is known.
+
+    An output that another stack lacks arrives as None.
+    """
+
+    def verify(known: Any) -> str:
+        refuse(subject, problems(known))
+        return str(known)
+
+    return pulumi.Output.from_input(value).apply(verify)
+
+
+def keywords_only(init: Callable[_P, None]) -> Callable[_P, None]:
+    """Wrap the constructor of a component without a spec: refuse wrong arguments with a message instead of a TypeError."""
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError:
+            name = args[1] if len(args) > 1 else kwargs.get("name")
+            refuse(f"{type(args[0]).__name__} {name}", _argument_problems(signature, args, kwargs))
+        init(*args, **kwargs)
+
+    return wrapper
+
+
+def _argument_problems(signature: inspect.Signature, args: Sequence[object], kwargs: Mapping[str, object]) -> list[Problem]:
+    keywords = [name for name, each in signature.parameters.items() if each.kind is each.KEYWORD_ONLY]
+    required = [name for name in keywords if signature.parameters[name].default is inspect.Parameter.empty]
+    problems = [
+        Problem("arguments", "not a keyword", got=type(extra).__name__, allowed=f"keywords: {', '.join(keywords)}", fix=_as_keywords(extra))
+        for extra in args[2:]
+    ]
+    if len(args) < 2 and "name" not in kwargs:
+        problems.append(Problem("name", "required argument is missing", fix="give it first"))
+    problems += [Problem(name, "required keyword is missing", fix=f"give {name}=") for name in required if name not in kwargs]
+    unknown = [name for name in kwargs if name not in signature.parameters]
+    return problems + [
+        Problem(name, "unknown keyword", allowed=", ".join(keywords), fix=did_you_mean(name, keywords) or "remove it") for name in unknown
+    ]
+
+
+def _as_keywords(value: object) -> str:
+    given = ", ".join(f"{key}={item!r}" for key, item in value.items()) if isinstance(value, Mapping) else "KEYWORD=VALUE"
+    return f"write {given}"
+
+
+def provider_setting(opts: pulumi.ResourceOptions | None, token: str, namespace: str, key: str) -> str | None:
+    """Return a setting of the stack's own provider, such as its region.
+
+    None if the component has another provider, its own or a parent's, or if the stack file lacks the setting.
+    `token`: a resource type of the provider.
+    """
+    opts = opts or pulumi.ResourceOptions()
+    inherited = opts.parent.get_provider(token) if opts.parent else None
+    return None if opts.provider or opts.providers or inherited else pulumi.Config(namespace).get(key)
+
+
 def this_stack() -> str:
-    """The value of the tag `stack`: project/stack, as in job targets."""
+    """Return project/stack: the value of the tag `stack` and of a job target's `stack`."""
     return f"{pulumi.get_project()}/{pulumi.get_stack()}"
 
 
 def after(value: pulumi.Output[str], parts: Sequence[pulumi.Output[str]]) -> pulumi.Output[str]:
-    """The value, known once all parts are there: whoever uses it finds them in place."""
+    """Return the value as an output that is known once all parts exist."""
     return pulumi.Output.all(value, *parts).apply(lambda known: str(known[0]))

@@ -1,25 +1,165 @@
-"""The part of a job service that is the same on every cloud."""
+"""The part of a job service that is the same on every cloud: checks of its inputs, target assembly, stack exports."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import pulumi
 
-from .base import Component
+from ..problems import Problem, show
+from .base import Component, Problems, Tags, checked, this_stack
+from .bucket_base import BucketBase
+from .job_targets import JobSettings, TargetData, service_problems
+from .naming import name_problems
+from .pool_base import PoolBase
+from .spec import LimitsSpec, Spec
+from .spec.fields import ImageDigest
 
-__all__ = ["JobServiceBase"]
+__all__ = ["JobInputs", "JobRules", "JobServiceBase", "bucket_urls", "make_targets"]
+
+_PoolT = TypeVar("_PoolT", bound=Component)
+_FIXES = {"GpuPool": "make it with gpuyard.{cloud}.GpuPool", "Bucket": "adopt an existing bucket: Bucket.adopt(NAME, bucket=...)"}
+
+
+@dataclass(frozen=True)
+class JobInputs:
+    """The inputs of a job service as its caller gave them, not checked yet."""
+
+    pools: Sequence[Component]
+    writes: Sequence[BucketBase]
+    reads: Sequence[BucketBase]
+    submitters: Sequence[str]
+    secrets: Mapping[str, str] | None
+    limits: LimitsSpec | Mapping[str, Any] | None
+    image: str | None = None
+
+
+def combination_problems(inputs: JobInputs) -> Problems:
+    """Return the problems of a job service's pools, buckets and submitters taken together."""
+    without_jobs = [pool for pool in inputs.pools if isinstance(pool, PoolBase) and pool.spec.service == "vms"]
+    pools, jobless = ([pool.logical_name for pool in group] for group in (inputs.pools, without_jobs))
+    writes, reads = ([bucket.logical_name for bucket in group] for group in (inputs.writes, inputs.reads))
+    return service_problems(pools, jobless, writes, reads, inputs.submitters)
+
+
+@dataclass(frozen=True)
+class JobRules:
+    """What one cloud allows in the inputs of a job service."""
+
+    secret: re.Pattern[str]
+    """Form of a reference to a secret."""
+    secret_form: str
+    """That form in words."""
+    subjects: Callable[[Sequence[str]], Problems]
+    """Return the problems of submitters."""
+    name: Callable[[str], Problems] = name_problems
+    """Return the problems of the component's name."""
+    combination: Callable[[JobInputs], Problems] = combination_problems
+    """Return the problems of the inputs taken together."""
+
+
+class _Settings(Spec):
+    secrets: Mapping[str, str]
+    limits: LimitsSpec
+    image: ImageDigest | None
 
 
 class JobServiceBase(Component):
     """Turn pools and buckets into job targets; a cloud's JobService adds queues, identities and grants."""
 
-    targets: pulumi.Output[dict[str, Any]]
+    targets: pulumi.Output[dict[str, TargetData]]
     """{pool: JobTarget v1} as plain data, without the pools that take no jobs."""
     submitter_role: pulumi.Output[str] | None = None
     """Identity of the pipelines in `submitters`; None without submitters."""
+    _settings: JobSettings
 
     @property
     def exports(self) -> dict[str, pulumi.Output[str]]:
         """Return what a stack exports beside `job_targets`, by export name."""
         return {} if self.submitter_role is None else {"submitter_role": self.submitter_role}
+
+    def _declare(
+        self,
+        name: str,
+        inputs: JobInputs,
+        rules: JobRules,
+        problems: Problems,
+        tags: Tags | None,
+        opts: pulumi.ResourceOptions | None,
+        **props: object,
+    ) -> None:
+        """Check the inputs and register the component."""
+        found = [*rules.name(name), *_input_problems(self.cloud, inputs, rules), *problems]
+        raw = {"secrets": inputs.secrets or {}, "limits": inputs.limits or {}, "image": inputs.image}
+        valid = checked(_Settings, raw, f"JobService {name}", self.cloud, found)
+        super().__init__("JobService", name, {**self._props(valid.model_dump(), inputs), **props}, tags, opts)
+        self._settings = JobSettings(this_stack(), valid.limits, valid.secrets, valid.image)
+
+    def _props(self, settings: dict[str, Any], inputs: JobInputs) -> dict[str, Any]:
+        """Return the component's recorded inputs."""
+        return {**settings, "submitters": list(inputs.submitters), "pools": [pool.logical_name for pool in inputs.pools]}
+
+    def _targets_json(self) -> pulumi.Output[str]:
+        """Return the content of targets.json. As text, because the engine drops nulls and makes floats of whole numbers."""
+        return self.targets.apply(lambda found: json.dumps(found, indent=2, sort_keys=True) + "\n")
+
+
+def bucket_urls(run: BucketBase, reads: Sequence[BucketBase]) -> dict[str, pulumi.Output[str] | dict[str, pulumi.Output[str]]]:
+    """Return the part of a target's inputs that the buckets give: `run`, and `urls` by logical name."""
+    return {"run": run.url, "urls": {bucket.logical_name: bucket.url for bucket in (*reads, run)}}
+
+
+def make_targets(
+    pools: Sequence[_PoolT], known: pulumi.Output[dict[str, Any]], target: Callable[[_PoolT, Mapping[str, Any]], TargetData]
+) -> pulumi.Output[dict[str, TargetData]]:
+    """Return the target of each pool by name. `target` makes one from the pool and the known values."""
+    return known.apply(lambda found: {pool.logical_name: target(pool, found) for pool in pools})
+
+
+def _input_problems(cloud: str, inputs: JobInputs, rules: JobRules) -> list[Problem]:
+    shapes = [
+        *_wrong_components(cloud, "pools", inputs.pools, "GpuPool"),
+        *_wrong_components(cloud, "writes", inputs.writes, "Bucket"),
+        *_wrong_components(cloud, "reads", inputs.reads, "Bucket"),
+        *_wrong_submitters(inputs.submitters),
+    ]
+    names = [] if shapes else rules.combination(inputs)
+    subjects = [] if _wrong_submitters(inputs.submitters) else rules.subjects(inputs.submitters)
+    return [*shapes, *names, *subjects, *_secret_problems(inputs.secrets, rules)]
+
+
+def _wrong_components(cloud: str, key: str, items: object, kind: str) -> list[Problem]:
+    """Return the items that are no components of this kind and cloud."""
+    allowed, fix = f"a {kind} of gpuyard.{cloud}", _FIXES[kind].format(cloud=cloud)
+    if isinstance(items, str | Mapping) or not isinstance(items, Collection):
+        return [Problem(key, "wrong type", got=_type_name(items), allowed=f"a list, each {allowed}", fix=f"write {key}=[...]")]
+    return [
+        Problem(f"{key}.{index}", "wrong type", got=_type_name(item), allowed=allowed, fix=fix)
+        for index, item in enumerate(items)
+        if not (isinstance(item, Component) and (item.cloud, item.kind) == (cloud, kind))
+    ]
+
+
+def _wrong_submitters(submitters: object) -> list[Problem]:
+    listed = isinstance(submitters, Collection) and not isinstance(submitters, str | Mapping)
+    if listed and all(isinstance(subject, str) for subject in submitters):  # type: ignore[attr-defined]  # narrowed by `listed`
+        return []
+    return [Problem("submitters", "wrong type", got=show(submitters), allowed="a list of texts", fix="write submitters=[...]")]
+
+
+def _type_name(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+
+
+def _secret_problems(secrets: object, rules: JobRules) -> list[Problem]:
+    """Return the references of a wrong form. Their values are hidden: a user may have written the secret itself."""
+    given = secrets if isinstance(secrets, Mapping) else {}
+    return [
+        Problem(f"secrets.{name}", "wrong value", got="(secret)", allowed=rules.secret_form)
+        for name, reference in given.items()
+        if isinstance(reference, str) and not rules.secret.fullmatch(reference)
+    ]

@@ -15,6 +15,8 @@ from .naming import job_prefix
 from .spec import LimitsSpec
 from .spec.pool import GpuPoolSpec
 
+TargetData = dict[str, Any]
+"""A JobTarget v1 as plain data."""
 TARGETS = "gpuyard/targets.json"
 """Where in the run bucket the targets are: a contract with submitters that have no access to Pulumi's state."""
 
@@ -32,7 +34,7 @@ class JobSettings:
     """Container image of jobs that name none; None: no such thing here."""
 
 
-def shared(kind: str, pool: str, given: JobSettings, run_bucket: str, buckets: Mapping[str, str]) -> dict[str, Any]:
+def shared(kind: str, pool: str, given: JobSettings, run_bucket: str, buckets: Mapping[str, str]) -> TargetData:
     """The part of a pool's target that is the same on every cloud. `buckets`: URL by logical name."""
     return {
         "version": 1,
@@ -47,7 +49,7 @@ def shared(kind: str, pool: str, given: JobSettings, run_bucket: str, buckets: M
     }
 
 
-def of_machine(spec: GpuPoolSpec, row: Machine, stack: str, region: str, expires: str | None) -> dict[str, Any]:
+def of_machine(spec: GpuPoolSpec, row: Machine, stack: str, region: str, expires: str | None) -> TargetData:
     """The part that a cloud's machine says: the same on every cloud, not on `local`."""
     return {
         "machine": row.name,
@@ -113,7 +115,7 @@ def unused_submitter_problems(pools: Sequence[str], jobless: Sequence[str], subm
     return [Problem("submitters", "no pool takes jobs", ", ".join(submitters), "none if every pool has `service: vms`", fix)]
 
 
-def in_order(pools: Sequence[str], parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def in_order(pools: Sequence[str], parts: Sequence[Mapping[str, TargetData]]) -> dict[str, TargetData]:
     """The targets of all services in the order of the pools."""
     found = {name: target for part in parts for name, target in part.items()}
     return {name: found[name] for name in pools if name in found}

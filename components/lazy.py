@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any
+
+__all__ = ["CLOUD_NAMES", "lazy_names"]
+
+CLOUD_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "Bucket": ".bucket",
+        "Budget": ".budget",
+        "EncryptionKey": ".key",
+        "GpuPool": ".gpu_pool",
+        "Identity": ".identity",
+        "JobService": ".job_service",
+        "Network": ".network",
+        "yard_problems": ".validation",
+    }
+)
+"""The public names of a cloud's package and the modules that define them: every cloud has the same files."""
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

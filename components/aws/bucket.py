@@ -9,28 +9,27 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from ..base import Tags, after, checked, refuse
+from ..base import Tags, after
+from ..bucket_base import BucketBase
 from ..naming import name_problems
 from ..spec import BucketSpec
 from .account import AwsComponent, account, partition
 from .bucket_rules import data_lifecycle, existing_problems, log_lifecycle, log_policy, tls_only
 from .key import EncryptionKey
 
+__all__ = ["Bucket"]
 
-class Bucket(AwsComponent):
+
+class Bucket(BucketBase, AwsComponent):
     """A private S3 bucket: encrypted under a key, versioned, TLS only, its accesses logged to a second bucket beside it.
 
     What a job overwrites or deletes stays recoverable for days (bucket_rules.py says how many); current objects never expire.
     Or an existing bucket (`adopt`), never changed.
     """
 
-    name: pulumi.Output[str]
-    """Chosen by Pulumi: the logical name and some digits. Known once the bucket is safe to write to."""
-    url: pulumi.Output[str]
-    """Its fsspec URL: s3://name."""
     arn: pulumi.Output[str]
     key_arn: pulumi.Output[str] | None
-    """The key its objects are under; None: an adopted bucket whose key was not told."""
+    """The KMS key of its objects. None: an adopted bucket without `key_arn`."""
 
     def __init__(
         self,
@@ -41,13 +40,12 @@ class Bucket(AwsComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the bucket; `spec` defaults to keeping it and its data on destroy, `key` to one of its own.
+        """Make the bucket. `spec` defaults to `on_destroy: keep`, `key` to a key of its own.
 
-        Kept are the bucket, its logs, its key and everything that guards them. With on_destroy delete all of it goes, data too.
+        With keep, the bucket, its logs, its key and everything that protects them stay when the yard is destroyed.
+        With delete, all of it goes, data included.
         """
-        spec = checked(BucketSpec, spec, f"Bucket {name}", self.cloud, name_problems(name))
-        if spec.on_destroy == "keep":
-            opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
+        spec, opts = self._checked(name, spec, opts, name_problems(name))
         super().__init__("Bucket", name, {"on_destroy": spec.on_destroy}, tags, opts)
         where = account(self)
         if key is None:
@@ -79,15 +77,11 @@ class Bucket(AwsComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> Bucket:
-        """Use an existing bucket: jobs are granted what they need, the bucket is not changed.
+        """Use an existing bucket: jobs get rights to it, the bucket is not changed.
 
-        `bucket` is its name. `key_arn`: the KMS key its objects are under, where it is one of your own; jobs are granted its use.
+        `bucket`: its name. `key_arn`: the KMS key of its objects, if it is a customer managed key; jobs get rights to it.
         """
-        if isinstance(bucket, str):
-            refuse(f"Bucket {name}", existing_problems(bucket))  # now, where a mistake ends the program with one line
-        self = cls.__new__(cls)
-        AwsComponent.__init__(self, "Bucket", name, {"existing": bucket, "key_arn": key_arn}, tags, opts)
-        known = pulumi.Output.from_input(bucket).apply(lambda found: _existing(found, name))
+        self, known = cls._adopted(name, bucket, existing_problems, tags, opts, key_arn=key_arn)
         arn = pulumi.Output.all(known, partition(self)).apply(lambda words: f"arn:{words[1]}:s3:::{words[0]}")
         self._expose(known, arn, None if key_arn is None else pulumi.Output.from_input(key_arn))
         return self
@@ -134,8 +128,3 @@ class Bucket(AwsComponent):
         """After the other settings: S3 refuses some of them while another is being changed."""
         options = self.child_options(depends_on=list(guards))
         return aws.s3.BucketPolicy(f"{self.child_name(suffix)}-policy", bucket=bucket.id, policy=policy, opts=options)
-
-
-def _existing(bucket: Any, name: str) -> str:
-    refuse(f"Bucket {name}", existing_problems(bucket))
-    return str(bucket)

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from ...problems import Problem
-from ..base import Tags, refuse, this_stack
+from ..base import Tags, keywords_only, refuse, this_stack
 from ..naming import name_problems
 from ..validation import budget as budget_rules
 from .account import AwsComponent
@@ -27,6 +27,7 @@ class Budget(AwsComponent):
 
     id: pulumi.Output[str]
 
+    @keywords_only
     def __init__(
         self,
         name: str,

@@ -1,10 +1,9 @@
-"""What every machine of a pool is launched with: image, disk, cards, role, metadata service, boot script, where its capacity comes from."""
+"""The EC2 launch template of a pool: image, disk, network cards, role, metadata service, boot script, capacity."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pulumi
 import pulumi_aws as aws
@@ -12,22 +11,61 @@ import pulumi_aws as aws
 from .. import catalogue
 from ..boot import Boot, boot_script, multipart
 from ..spec.pool import CapacityBlock, GpuPoolSpec, Reservation
-from .account import AwsComponent
+from .identity import Identity
 from .images import AMAZON_LINUX_ROOT, image_parameter
 from .nics import network_interfaces
+
+if TYPE_CHECKING:
+    from .gpu_pool import GpuPool
+
+__all__ = ["PreparedMachines", "boot_of", "capacity_options", "prepare_batch_machines", "prepare_group_machines", "root_disk", "user_data"]
 
 _LOCAL_DISKS = "/dev/disk/by-id/nvme-Amazon_EC2_NVMe_Instance_Storage_*"
 _TAGGED = ("instance", "volume", "network-interface")
 
 
+class PreparedMachines(NamedTuple):
+    """What launches the machines of a pool."""
+
+    template: aws.ec2.LaunchTemplate
+    image: pulumi.Output[str]
+    """Id of the machine image."""
+    placement: aws.ec2.PlacementGroup | None
+
+
+def prepare_batch_machines(pool: GpuPool) -> PreparedMachines:
+    """Make the launch template and the placement group of a `batch` pool. Its compute environment sets the rest."""
+    image, root_device = _image(pool)
+    placement = _placement_group(pool)
+    template = _launch_template(pool, root_device, user_data(boot_of(pool.machine, "batch")))
+    return PreparedMachines(template, image, placement)
+
+
+def prepare_group_machines(pool: GpuPool, role: Identity, log_group: pulumi.Output[str]) -> PreparedMachines:
+    """Make the launch template and the placement group of a `vms` pool, whose containers log to `log_group`."""
+    image, root_device = _image(pool)
+    placement = _placement_group(pool)
+    data = log_group.apply(lambda group: user_data(boot_of(pool.machine, "vms", group)))
+    template = _launch_template(
+        pool,
+        root_device,
+        data,
+        image_id=image,
+        instance_type=pool.machine.name,
+        iam_instance_profile={"arn": role.instance_profile_arn},
+        **({"placement": {"group_name": placement.name}} if placement else {}),
+    )
+    return PreparedMachines(template, image, placement)
+
+
 def boot_of(row: catalogue.Machine, service: str, log_group: str = "") -> Boot:
-    """What the boot script of a machine is told."""
+    """Return the settings of a machine's boot script."""
     return Boot(
         gpus=row.gpus,
         fast_nics=row.fast_nics,
         nic_driver="efa" if row.fast_nics else "",
         disks=_LOCAL_DISKS if row.local_nvme_gb else "",
-        # the Deep Learning images do so: docs.aws.amazon.com/dlami/latest/devguide/overview-base.html
+        # the Deep Learning images mount the local disks there: docs.aws.amazon.com/dlami/latest/devguide/overview-base.html
         image_mount="/opt/dlami/nvme",
         image_unit="dlami-nvme.service",
         containers="required" if service == "batch" else "optional",
@@ -37,34 +75,19 @@ def boot_of(row: catalogue.Machine, service: str, log_group: str = "") -> Boot:
 
 
 def user_data(boot: Boot) -> str:
-    """The boot script as EC2 takes it: multi-part, because Batch adds a part of its own, in base64."""
+    """Return the boot script as EC2 user data: base64 of a multi-part text, because Batch adds a part of its own."""
     return base64.b64encode(multipart(boot_script(boot)).encode("ascii")).decode("ascii")
 
 
-def image_of(pool: AwsComponent, spec: GpuPoolSpec) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
-    """The id of a pool's image and its root device: of the one it names (looked up), else of the newest that AWS has today.
-
-    A wrong root device would add a second disk and leave the first as the image has it, not encrypted: so it is asked, not guessed.
-    """
-    opts = pulumi.InvokeOptions(parent=pool)
-    if spec.image is not None:
-        by_id = [{"name": "image-id", "values": [spec.image]}]
-        found = aws.ec2.get_ami_output(filters=by_id, include_deprecated=True, opts=opts)
-        return pulumi.Output.from_input(spec.image), found.apply(lambda image: str(image.root_device_name))
-    parameter = aws.ssm.get_parameter_output(name=image_parameter(spec.service, spec.row("aws").architecture), opts=opts)
-    # not a secret, though the provider marks every parameter's value as one
-    return parameter.apply(lambda known: str(known.insecure_value)), pulumi.Output.from_input(AMAZON_LINUX_ROOT)
-
-
 def root_disk(spec: GpuPoolSpec, device: pulumi.Input[str]) -> dict[str, Any]:
-    """An encrypted gp3 disk under the account's default key, fast enough to unpack images. Texts, where the provider wants texts."""
+    """Return an encrypted gp3 disk under the account's default key. The provider wants the booleans as texts."""
     size = {"volume_type": "gp3", "volume_size": spec.root_disk_gib, "iops": 3000, "throughput": 500}
     ebs = {**size, "encrypted": "true", "delete_on_termination": "true"}
     return {"device_name": device, "ebs": ebs}
 
 
-def bought(spec: GpuPoolSpec) -> dict[str, Any]:
-    """Where the machines come from: a reservation and nothing but it, or the open market. Spot is said by what launches, not here."""
+def capacity_options(spec: GpuPoolSpec) -> dict[str, Any]:
+    """Return where the capacity comes from: only the reservation, or the open market. Spot is requested by what launches machines."""
     if not isinstance(spec.capacity, Reservation | CapacityBlock):
         return {}
     target = {"capacity_reservation_id": spec.capacity.reservation}
@@ -73,51 +96,54 @@ def bought(spec: GpuPoolSpec) -> dict[str, Any]:
     return {"capacity_reservation_specification": only, **block}
 
 
-def placement_group(pool: AwsComponent, spec: GpuPoolSpec, row: catalogue.Machine) -> aws.ec2.PlacementGroup | None:
-    """One switch away from each other, where nodes talk over EFA. Also for a pool of one node: Batch replaces an environment, and ends its
-    jobs, when a placement group comes or goes, so a second node must not bring one.
+def _image(pool: GpuPool) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+    """Return the image's id and its root device: of the image that the pool names, else of the newest one of AWS.
 
-    Not for a block, whose machines are together anyway, and not for a reservation: EC2 gives a reservation's machines only to the
-    placement group it was made in, and this one is ours.
+    The root device is looked up, because a wrong one adds a second disk and leaves the root disk unencrypted.
     """
-    if not row.fast_nics or spec.mode in ("reservation", "capacity_block"):
+    opts = pulumi.InvokeOptions(parent=pool)
+    if pool.spec.image is not None:
+        by_id = [{"name": "image-id", "values": [pool.spec.image]}]
+        found = aws.ec2.get_ami_output(filters=by_id, include_deprecated=True, opts=opts)
+        return pulumi.Output.from_input(pool.spec.image), found.apply(lambda image: str(image.root_device_name))
+    parameter = aws.ssm.get_parameter_output(name=image_parameter(pool.spec.service, pool.machine.architecture), opts=opts)
+    # not a secret, though the provider marks every parameter's value as one
+    return parameter.apply(lambda known: str(known.insecure_value)), pulumi.Output.from_input(AMAZON_LINUX_ROOT)
+
+
+def _placement_group(pool: GpuPool) -> aws.ec2.PlacementGroup | None:
+    """Make a cluster placement group where nodes talk over EFA, also for a pool of one node: Batch replaces an environment, and ends
+    its jobs, when a placement group comes or goes.
+
+    None for a capacity block, whose machines are close anyway, and for a reservation: EC2 gives a reservation's machines only to the
+    placement group that the reservation was made in.
+    """
+    if not pool.machine.fast_nics or pool.spec.mode in ("reservation", "capacity_block"):
         return None
     return aws.ec2.PlacementGroup(
         pool.child_name("placement"), strategy="cluster", tags=pool.aws_tags("placement"), opts=pool.child_options()
     )
 
 
-def launch_template(
-    pool: AwsComponent,
-    spec: GpuPoolSpec,
-    row: catalogue.Machine,
-    *,
-    root_device: pulumi.Input[str],
-    security_group_id: pulumi.Input[str],
-    user_data: pulumi.Input[str],
-    more: Mapping[str, Any],
-) -> aws.ec2.LaunchTemplate:
-    """The template. `more`: what one service says here and another elsewhere.
-
-    The tags of the machines leave `expires` out: a new date would be a new template, and Batch replaces machines for that.
-    """
+def _launch_template(pool: GpuPool, root_device: pulumi.Input[str], data: pulumi.Input[str], **more: Any) -> aws.ec2.LaunchTemplate:
+    """Make the template. The machines' tags leave `expires` out: a new date would be a new template, and Batch would replace machines."""
     machine_tags = {key: value for key, value in pool.aws_tags("node").items() if key != "expires"}
     return aws.ec2.LaunchTemplate(
         pool.child_name("template"),
-        block_device_mappings=[root_disk(spec, root_device)],
-        network_interfaces=network_interfaces(row, security_group_id),
+        block_device_mappings=[root_disk(pool.spec, root_device)],
+        network_interfaces=network_interfaces(pool.machine, pool.security_group_id),
         metadata_options={
             "http_endpoint": "enabled",
             "http_tokens": "required",
             "http_put_response_hop_limit": 1,  # containers that need it share the host's network, or have credentials from their agent
             "instance_metadata_tags": "disabled",
         },
-        instance_initiated_shutdown_behavior="terminate",  # how the boot script gives a machine back
+        instance_initiated_shutdown_behavior="terminate",  # the boot script ends an unhealthy machine by shutting it down
         tag_specifications=[{"resource_type": kind, "tags": machine_tags} for kind in _TAGGED],
         update_default_version=True,
-        user_data=user_data,
+        user_data=data,
         tags=pool.aws_tags("template"),
         opts=pool.child_options(),
-        **bought(spec),
+        **capacity_options(pool.spec),
         **more,
     )

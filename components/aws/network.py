@@ -10,8 +10,9 @@ import pulumi
 import pulumi_aws as aws
 
 from ...problems import Problem, show
-from ..base import Tags, after, checked, refuse
+from ..base import Tags, after, provider_setting
 from ..naming import name_problems
+from ..network_base import NetworkBase
 from ..spec import NetworkSpec
 from ..spec.fields import as_mapping
 from .account import AwsComponent, account
@@ -19,10 +20,11 @@ from .cidr import DEFAULT_CIDR, ZoneSubnets, plan_subnets, spec_problems
 from .endpoints import GATEWAY, INTERFACE, service_name
 from .flow_log import make_flow_log
 from .key import EncryptionKey
+from .pool_rules import key_problems
 from .security_group import ANYWHERE, HTTPS, allow_in, allow_out, make_group, make_node_group
 
 
-class Network(AwsComponent):
+class Network(NetworkBase, AwsComponent):
     """Private subnets, one for each zone, and the security group of the nodes.
 
     Nodes reach each other on every protocol (EFA needs that both ways), and port 443 of what `egress` lets them reach: nat = the
@@ -30,15 +32,8 @@ class Network(AwsComponent):
     every network reaches. Nothing reaches them from elsewhere. All traffic is in flow logs, kept for a year.
     """
 
-    id: pulumi.Output[str]
-    """Of the VPC."""
-    subnet_ids: dict[str, pulumi.Output[str]]
-    """Private subnet by zone. Known once it has its way out."""
     security_group_id: pulumi.Output[str]
-    """Of the nodes: everything to and from each other, 443 out."""
-    zones: list[str]
-    egress: str | None
-    """The way out: nat, endpoints or none; None: an adopted network, which has its own."""
+    """Security group of the nodes: all traffic among them, egress to port 443."""
 
     def __init__(
         self,
@@ -53,26 +48,18 @@ class Network(AwsComponent):
 
         `key` (default: one of its own) is what the flow logs are under; it needs for_logs.
         """
-        problems = [*_name_problems(name), *spec_problems(as_mapping(spec), _configured_region(opts))]
-        if key is not None and not key.for_logs:
-            problems.append(
-                Problem("key", "cannot encrypt log groups", key.logical_name, "a key with for_logs=True", "create it with for_logs=True")
-            )
-        spec = checked(NetworkSpec, spec, f"Network {name}", self.cloud, problems)
-        cidr = spec.cidr or DEFAULT_CIDR
-        props = {"cidr": cidr, "zones": spec.zones, "egress": spec.egress}
-        super().__init__("Network", name, props, tags, opts)
-        self.zones, self.egress = list(spec.zones), spec.egress
-        plan, where = plan_subnets(cidr, spec.zones), account(self)
+        found = [*_name_problems(name), *spec_problems(as_mapping(spec), provider_setting(opts, "aws:ec2/vpc:Vpc", "aws", "region"))]
+        cidr = self._declare(name, spec, DEFAULT_CIDR, [*found, *key_problems(key)], tags, opts)
+        plan, where = plan_subnets(cidr, self.zones), account(self)
         self.id = self._vpc(cidr)
         self.security_group_id = make_node_group(self, self.id)
         key = key or EncryptionKey(self.child_name("key"), for_logs=True, on_destroy="delete", where=where, opts=self.child_options())
         make_flow_log(self, self.id, key, where)
         table = self._route_table("private")
         subnets = {zone: self._subnet(f"private-{zone}", zone, plan.private[zone], table) for zone in self.zones}
-        ways = [*self._gateways(where.region, table), *self._way_out(plan, table, where.region, [subnet for subnet, _ in subnets.values()])]
-        self.subnet_ids = {zone: after(subnet, [linked, *ways]) for zone, (subnet, linked) in subnets.items()}
-        self._register()
+        ready = [*self._gateways(where.region, table), *self._egress(plan, table, where.region, [subnet for subnet, _ in subnets.values()])]
+        self.subnet_ids = {zone: after(subnet, [linked, *ready]) for zone, (subnet, linked) in subnets.items()}
+        self._register(security_group_id=self.security_group_id)
 
     @classmethod
     def adopt(
@@ -89,23 +76,11 @@ class Network(AwsComponent):
         `subnet_ids`: private subnet by zone, at least one; local zones too. Nodes may open port 443 to anywhere: what they reach is
         for the network's routes to say.
         """
-        problems = [*_name_problems(name), *id_problems("vpc_id", vpc_id, "vpc-")]
-        problems += [problem for zone, subnet in subnet_ids.items() for problem in id_problems(f"subnet_ids.{zone}", subnet, "subnet-")]
-        if not subnet_ids:
-            problems.append(Problem("subnet_ids", "no subnet", "none", "at least one", "list the private subnet of each pool's zone"))
-        refuse(f"Network {name}", problems)
-        self = cls.__new__(cls)
-        AwsComponent.__init__(self, "Network", name, {"existing": {"vpc_id": vpc_id, "subnet_ids": dict(subnet_ids)}}, tags, opts)
-        self.zones, self.egress = list(subnet_ids), None
-        self.id = _existing(name, "vpc_id", vpc_id, "vpc-")
-        self.subnet_ids = {zone: _existing(name, f"subnet_ids.{zone}", subnet, "subnet-") for zone, subnet in subnet_ids.items()}
+        self = cls._adopted(name, vpc_id, subnet_ids, id_problems, _name_problems(name), tags, opts)
         self.security_group_id = make_node_group(self, self.id)
         self._nodes_out("internet", "where the routes of this network lead", cidr_ipv4=ANYWHERE)
-        self._register()
+        self._register(security_group_id=self.security_group_id)
         return self
-
-    def _register(self) -> None:
-        self.register_outputs({"id": self.id, "subnet_ids": self.subnet_ids, "security_group_id": self.security_group_id})
 
     def _vpc(self, cidr: str) -> pulumi.Output[str]:
         """The VPC, its default security group emptied: Batch would use it for jobs whose environment names none."""
@@ -183,7 +158,7 @@ class Network(AwsComponent):
         )
         return pulumi.Output.from_input(route.id)
 
-    def _way_out(
+    def _egress(
         self, plan: ZoneSubnets, table: Any, region: pulumi.Output[str], subnets: Sequence[pulumi.Output[str]]
     ) -> list[pulumi.Output[str]]:
         """What egress adds, and what must be there before a node can use it."""
@@ -223,13 +198,6 @@ class Network(AwsComponent):
         allow_out(self, f"nodes-out-{suffix}", self.security_group_id, f"HTTPS to {where}", **HTTPS, **to)
 
 
-def _configured_region(opts: pulumi.ResourceOptions | None) -> str | None:
-    """The region of the stack's own provider; None where another provider was handed in, or the region is not in the settings."""
-    opts = opts or pulumi.ResourceOptions()
-    inherited = opts.parent.get_provider("aws:ec2/vpc:Vpc") if opts.parent else None
-    return None if opts.provider or opts.providers or inherited else pulumi.Config("aws").get("region")
-
-
 def _name_problems(name: str) -> list[Problem]:
     if name != "sg" and not name.startswith("sg-"):
         return name_problems(name)
@@ -237,19 +205,10 @@ def _name_problems(name: str) -> list[Problem]:
     return [Problem("name", what, show(name), "another beginning", "choose another name")]
 
 
-def id_problems(key: str, value: Any, prefix: str) -> list[Problem]:
-    """Why this cannot be an id of EC2; an output of another stack is looked at once it is known."""
+def id_problems(key: str, value: Any) -> list[Problem]:
+    """Return why this cannot be the id of a VPC or subnet. An output is checked once it is known."""
+    prefix = "vpc-" if key == "vpc_id" else "subnet-"
     if isinstance(value, str | None) and not str(value).startswith(prefix):
         fix = "copy it from the console or from the other stack's outputs"
         return [Problem(key, "not an id of EC2", show(value), f"an id that begins with {prefix}", fix)]
     return []
-
-
-def _existing(name: str, key: str, value: pulumi.Input[str], prefix: str) -> pulumi.Output[str]:
-    """The id, once known. An output that is missing in the other stack arrives as None, and EC2 would then take the default VPC."""
-
-    def known(found: Any) -> str:
-        refuse(f"Network {name}", id_problems(key, found, prefix))
-        return str(found)
-
-    return pulumi.Output.from_input(value).apply(known)

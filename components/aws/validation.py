@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
 from ...problems import Problem
+from ..network_base import adoption_problems
 from ..validation import yard
 from ..validation.buckets import ExistingBucket, open_to_problems
 from ..validation.submitters import subject_problems
@@ -19,13 +19,6 @@ from .pool_rules import pool_problems
 __all__ = ["yard_problems"]
 
 
-def _existing_network(vpc_id: str, subnets: Mapping[str, str]) -> list[Problem]:
-    return [
-        *id_problems("vpc_id", vpc_id, "vpc-"),
-        *(problem for zone, subnet in subnets.items() for problem in id_problems(f"subnet_ids.{zone}", subnet, "subnet-")),
-    ]
-
-
 def _existing_bucket(existing: ExistingBucket) -> list[Problem]:
     return [*existing_problems(existing.bucket), *open_to_problems(existing)]
 
@@ -34,7 +27,7 @@ yard_problems = partial(
     yard.yard_problems,
     yard.CloudRules(
         network=spec_problems,
-        existing_network=_existing_network,
+        existing_network=partial(adoption_problems, id_problems=id_problems),
         existing_bucket=_existing_bucket,
         pool=lambda fields, zones, egress, expires: pool_problems(fields, "net", zones, egress, expires),
         submitters=subject_problems,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..lazy import lazy_names
+from ..lazy import CLOUD_NAMES, lazy_names
 
 if TYPE_CHECKING:
     from .bucket import Bucket
@@ -18,16 +18,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Bucket", "Budget", "EncryptionKey", "GpuPool", "Identity", "JobService", "Network", "yard_problems"]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "Bucket": ".bucket",
-        "Budget": ".budget",
-        "EncryptionKey": ".key",
-        "GpuPool": ".gpu_pool",
-        "Identity": ".identity",
-        "JobService": ".job_service",
-        "Network": ".network",
-        "yard_problems": ".validation",
-    },
-)
+__getattr__, __dir__ = lazy_names(__name__, CLOUD_NAMES)

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import pulumi
 import pulumi_azure_native as az
 
-from ..base import Tags, after, checked, refuse
+from ..base import Tags, after, checked
+from ..bucket_base import BucketBase
 from ..naming import name_problems
 from ..spec import BucketSpec
 from ..spec.fields import INTERNET
@@ -19,7 +20,7 @@ from .names import account_name, container_name
 from .private_dns import BUCKET_SUBRESOURCES
 
 
-class Bucket(AzureComponent):
+class Bucket(BucketBase, AzureComponent):
     """A private container: Entra identities alone open it, over TLS 1.2, from the yard's network and from where `open_to` says.
 
     Microsoft's keys encrypt it, twice; with `key` that key does. What a job overwrites or deletes stays recoverable for days
@@ -27,10 +28,6 @@ class Bucket(AzureComponent):
     Or an existing container (`adopt`), never changed.
     """
 
-    name: pulumi.Output[str]
-    """Of the container: ACCOUNT/CONTAINER. Known once the bucket is safe to write to."""
-    url: pulumi.Output[str]
-    """Its fsspec URL: abfs://container@account.dfs.core.windows.net."""
     id: pulumi.Output[str]
     """Resource id of the container: what roles are given on."""
     account_id: pulumi.Output[str]
@@ -64,9 +61,7 @@ class Bucket(AzureComponent):
         `resource_group`: the name of an existing group (default: one of its own, kept with the bucket).
         """
         also = [*name_problems(name), *namespace_problems(namespace), *group_problems(resource_group)]
-        spec = checked(BucketSpec, spec, f"Bucket {name}", self.cloud, also)
-        if spec.on_destroy == "keep":
-            opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
+        spec, opts = self._checked(name, spec, opts, also)
         super().__init__("Bucket", name, {**spec.model_dump(), "namespace": namespace}, tags, opts)
         self.use_group(resource_group)
         self.open_to, self.account_key, self.needs_private_endpoints = list(spec.open_to), self, True
@@ -104,14 +99,12 @@ class Bucket(AzureComponent):
         lead to the account; Azure takes one, so of two containers of one account give ids, not outputs. Default: nobody says, so none
         do. Of the run bucket it says too from where workspace, logs and registry are reached; default: from the pools' networks alone.
         """
-        known_now = existing_problems(bucket) if isinstance(bucket, str) else []  # a mistake ends the program with one line
+        known_now = existing_problems(bucket) if isinstance(bucket, str) else []
         sources = checked(BucketSpec, {"open_to": list(open_to or [])}, f"Bucket {name}", cls.cloud, known_now).open_to
-        self = cls.__new__(cls)
-        AzureComponent.__init__(self, "Bucket", name, {"existing": bucket}, tags, opts)
+        self, known = cls._adopted(name, bucket, existing_problems, tags, opts)
         self.open_to = sources if open_to is not None else None
         self.needs_private_endpoints, self.subresources = open_to is not None and INTERNET not in sources, BUCKET_SUBRESOURCES[:1]
         self.account_key = split_container_id(bucket).account_id.lower() if isinstance(bucket, str) else self
-        known = pulumi.Output.from_input(bucket).apply(lambda found: _existing(found, name))
         parts = known.apply(lambda found: split_container_id(found)._asdict())
         self._expose(parts["account"], parts["container"], known, parts["account_id"], None)
         return self
@@ -166,8 +159,3 @@ def private_account(
         **account_settings(open_to, under),
         **more,
     )
-
-
-def _existing(bucket: Any, name: str) -> str:
-    refuse(f"Bucket {name}", existing_problems(bucket))
-    return str(bucket)

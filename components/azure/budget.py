@@ -10,7 +10,7 @@ import pulumi
 import pulumi_azure_native as az
 
 from ...problems import Problem
-from ..base import Tags, refuse, this_stack
+from ..base import Tags, keywords_only, refuse, this_stack
 from ..naming import name_problems
 from ..validation import budget as budget_rules
 from .account import AzureComponent, ResourceGroup, account, group_problems
@@ -27,6 +27,7 @@ class Budget(AzureComponent):
 
     id: pulumi.Output[str]
 
+    @keywords_only
     def __init__(
         self,
         name: str,

@@ -1,7 +1,8 @@
-"""The cluster of an `azureml` pool in its workspace, and what takes it to zero at the pool's end."""
+"""The Azure ML cluster of an `azureml` pool, and the workflow that scales clusters to zero at the yard's end."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -14,18 +15,27 @@ from .names import cluster_name
 from .roles import ML_CLOSER, Grant
 
 if TYPE_CHECKING:
+    from pulumi_azure_native import machinelearningservices as ml
+
     from .gpu_pool import GpuPool
 
-_IDLE = "PT15M"  # a node waits so long for the next job: starting one takes minutes
+__all__ = ["close_clusters", "closing", "make_cluster"]
+
+_IDLE = "PT15M"  # an idle node waits so long for the next job, because starting a node takes minutes
 _IDLE_AT_THE_END = "PT2M"
 _API = "2025-06-01"
-_LATE = {"type": "ManagedServiceIdentity", "audience": "https://management.azure.com/"}
+_AUTHENTICATION = {"type": "ManagedServiceIdentity", "audience": "https://management.azure.com/"}
 
 
-def make_cluster(parent: AzureComponent, pool: GpuPool, workspace: Any, registered: list[Any]) -> Any:
-    """Nodes without public addresses, passwords or keys; none while there is no job, unless the pool holds some.
+def make_cluster(
+    parent: AzureComponent,
+    pool: GpuPool,
+    workspace: ml.Workspace,
+    rules: Sequence[ml.ManagedNetworkSettingsRule],
+) -> ml.Compute:
+    """Make a cluster without public addresses, passwords or keys. It has `min_nodes` nodes while there is no job.
 
-    The identity is the pool's: what runs there comes as it. `registered`: what must be there before its first node.
+    Jobs have the pool's identity. `rules`: outbound rules that must exist before the first node.
     """
     ml = az.machinelearningservices
     scale = ml.ScaleSettingsArgs(
@@ -49,15 +59,20 @@ def make_cluster(parent: AzureComponent, pool: GpuPool, workspace: Any, register
         identity={"type": "UserAssigned", "user_assigned_identities": [pool.identity.id]},
         properties=ml.AmlComputeArgs(compute_type="AmlCompute", disable_local_auth=True, properties=nodes),
         tags=parent.azure_tags(),
-        opts=parent.child_options(depends_on=registered),
+        opts=parent.child_options(depends_on=list(rules)),
     )
 
 
-def close_clusters(parent: AzureComponent, workspace: Any, clusters: dict[str, Any], end: End) -> None:
-    """From the end on, each day, a small workflow sets every cluster's size to zero. Azure ML has no such clock of its own.
+def close_clusters(
+    parent: AzureComponent,
+    workspace: az.machinelearningservices.Workspace,
+    clusters: dict[str, az.machinelearningservices.Compute],
+    end: End,
+) -> None:
+    """Make a workflow that scales every cluster to zero, each day from the end on. Azure ML has no schedule of its own for this.
 
-    Jobs that still run keep their nodes until they end. The workflow's role is about the clusters of this one workspace: no built-in role
-    sets sizes alone.
+    Running jobs keep their nodes until they end. The workflow has a custom role on this workspace, because no built-in role is narrow
+    enough.
     """
     names = pulumi.Output.all(workspace.id, *(cluster.name for cluster in clusters.values()))
     keys = list(clusters)
@@ -74,7 +89,7 @@ def close_clusters(parent: AzureComponent, workspace: Any, clusters: dict[str, A
 
 
 def closing(workspace_id: str, clusters: dict[str, str], end: End) -> dict[str, Any]:
-    """The workflow: pure. One call for each cluster, by the label that people know it by."""
+    """Return the workflow's definition: one request for each cluster, under the pool's name."""
     size = {"minNodeCount": 0, "maxNodeCount": 0, "nodeIdleTimeBeforeScaleDown": _IDLE_AT_THE_END}
     calls = {
         label: {
@@ -84,7 +99,7 @@ def closing(workspace_id: str, clusters: dict[str, str], end: End) -> dict[str, 
                 "method": "PATCH",
                 "uri": f"https://management.azure.com{workspace_id}/computes/{name}?api-version={_API}",
                 "body": {"properties": {"properties": {"scaleSettings": size}}},
-                "authentication": _LATE,
+                "authentication": _AUTHENTICATION,
             },
         }
         for label, name in clusters.items()

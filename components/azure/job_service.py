@@ -1,22 +1,18 @@
-"""The job service of an Azure yard: an Azure ML workspace with a cluster for each pool, who may do what, and where jobs can go."""
+"""The job service of an Azure yard: an Azure ML workspace with a cluster for each pool, role assignments, and job targets."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pulumi
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
 
 from ...problems import Problem, show
-from ..base import Tags, checked, this_stack
-from ..job_service_base import JobServiceBase
-from ..job_targets import JobSettings, in_order, service_problems
-from ..naming import name_problems
-from ..spec import LimitsSpec, Spec
-from ..spec.fields import ImageDigest
+from ..base import Tags, keywords_only
+from ..job_service_base import JobInputs, JobRules, JobServiceBase, bucket_urls, make_targets
+from ..job_targets import TargetData
+from ..spec import LimitsSpec
 from .account import AzureComponent, ResourceGroup, account, configured_location, group_problems
 from .cluster import close_clusters, make_cluster
 from .identity import Identity, assign
@@ -36,49 +32,45 @@ from .subjects import exact_subject_problems
 from .workspace import ISOLATION, Isolation, MlWorkspace, make_workspace, needs_own_outbound_rules
 
 if TYPE_CHECKING:
+    from pulumi_azure_native import containerregistry
+    from pulumi_azure_native import machinelearningservices as ml
+
     from .bucket import Bucket
     from .gpu_pool import GpuPool
 
-_SECRET = re.compile(r"https://[a-z0-9-]{3,24}\.vault\.azure\.net/secrets/[A-Za-z0-9-]{1,127}(/[0-9a-f]{32})?")
+__all__ = ["JobService"]
+
 _REGISTRY = re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ContainerRegistry/registries/[^/]+", re.IGNORECASE)
 _REGISTRIES = ("none", "premium")
-_JOB = ("gpuyard/runs/",)
-_SUBMITTER = ("gpuyard/code/", "gpuyard/runs/")
-
-
-def _secret_uri(value: str) -> str:
-    if not _SECRET.fullmatch(value):
-        raise PydanticCustomError("secret", "https://VAULT.vault.azure.net/secrets/NAME of a key vault; never its value")
-    return value
-
-
-class _Given(Spec):
-    secrets: Mapping[str, Annotated[str, AfterValidator(_secret_uri)]] = Field(description="identifiers of secrets by logical name")
-    limits: LimitsSpec
-    image: ImageDigest | None
+_JOB_FOLDERS = ("gpuyard/runs/",)
+_SUBMITTER_FOLDERS = ("gpuyard/code/", "gpuyard/runs/")
+_RULES = JobRules(
+    re.compile(r"https://[a-z0-9-]{3,24}\.vault\.azure\.net/secrets/[A-Za-z0-9-]{1,127}(/[0-9a-f]{32})?"),
+    "https://VAULT.vault.azure.net/secrets/NAME of a key vault; never its value",
+    exact_subject_problems,
+)
 
 
 class JobService(JobServiceBase, AzureComponent):
     """Turns pools and buckets into job targets.
 
-    For `azureml` pools: one workspace, whose clusters are in a network that Azure ML manages, and a cluster for each pool. The identity of
-    every pool, `vms` ones too, gets a job's access to the buckets; private endpoints lead to these from the pools' network and from the
-    workspace's. For `submitters`: their identity. Secrets are not granted from here: their vault's owner gives `Key Vault Secrets User` on
-    each to the pools' identities (docs/azure.md).
+    `azureml` pools get one workspace, whose clusters are in a network that Azure ML manages, and a cluster for each pool. The identity of
+    every pool, `vms` ones too, gets a job's access to the buckets. Private endpoints lead to the buckets from the pools' network and from
+    the workspace's. `submitters` get a managed identity. Secrets get no grants here: the owner of their vault gives the pools' identities
+    `Key Vault Secrets User` on each (docs/azure.md).
 
-    The provider can write no blob where account keys are off, so `targets.json` is written by `publish_command`, once after an `up` that
-    changed the targets.
+    The provider cannot write blobs without account keys, so `publish_command` writes `targets.json`: run it after each `up` that changed
+    the targets.
     """
 
-    targets: pulumi.Output[dict[str, Any]]
-    """{pool: JobTarget v1}, plain data; no entry for a `vms` pool."""
     submitter_role: pulumi.Output[str] | None
-    """Client id of the identity for CI; None: no submitters, so people submit with rights of their own."""
+    """Client id of the identity for pipelines. None without submitters: people submit with their own rights."""
     registry: pulumi.Output[str] | None
-    """Where images can be pushed, NAME.azurecr.io; None: no registry was asked for."""
+    """NAME.azurecr.io, for pushing images. None without `registry: premium`."""
     publish_command: pulumi.Output[str]
-    """A shell line that writes the targets to `gpuyard/targets.json` of the run bucket, as whoever is logged in to Azure."""
+    """Shell command that writes the targets to `gpuyard/targets.json` of the run bucket, with the login of `az`."""
 
+    @keywords_only
     def __init__(
         self,
         name: str,
@@ -97,41 +89,32 @@ class JobService(JobServiceBase, AzureComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`writes` holds exactly one bucket, the run bucket: journal, code, checkpoints, results.
+        """Make the job service. `writes`: exactly one bucket, the run bucket, with journal, code, checkpoints and results.
 
-        `submitters`: subjects of GitHub's OIDC tokens, each in full. `image`: container of jobs that name none, by digest.
-        `isolation`: what clusters reach, internet (default) or approved: what has a rule alone. `registry`:
-        premium makes one for images, paid by the day (default: none; a digest of any registry will do). `registry_id`: id of an existing
-        one that pools may pull from. `resource_group`: the name of an existing group (default: that of
-        the first pool's network). Workspace, logs and registry are reached from where the run bucket is (`open_to`, of an existing one
-        too); the workspace from all of the internet where that is anything.
+        `submitters`: subjects of GitHub's OIDC tokens, each in full. `image`: container image by digest, for jobs that name none.
+        `isolation`: egress of the clusters: internet (default), or approved, which allows only destinations with a rule. `registry`:
+        premium makes a container registry, billed by the day (default: none; an image of any registry works). `registry_id`: id of an
+        existing registry that pools may pull from. `resource_group`: the name of an existing group (default: that of the first pool's
+        network). The run bucket's `open_to` also decides from where workspace, logs and registry are reached; if it is not empty, the
+        workspace is reached from the whole internet.
         """
-        found = [*name_problems(name), *_problems(pools, writes, reads, submitters), *_own_problems(isolation, registry, registry_id)]
-        raw = {"secrets": dict(secrets or {}), "limits": limits or {}, "image": image}
-        given = checked(_Given, raw, f"JobService {name}", self.cloud, [*found, *group_problems(resource_group)])
-        props = {
-            **given.model_dump(),
-            "submitters": list(submitters),
-            "pools": [pool.logical_name for pool in pools],
-            "isolation": isolation,
-            **({"registry": registry} if registry != "none" else {}),
-        }
-        super().__init__("JobService", name, props, tags, opts)
+        inputs = JobInputs(pools, writes, reads, submitters, secrets, limits, image)
+        also = [*_own_problems(isolation, registry, registry_id), *group_problems(resource_group)]
+        own = {"isolation": isolation, **({"registry": registry} if registry != "none" else {})}
+        self._declare(name, inputs, _RULES, also, tags, opts, **own)
         self.use_group(resource_group if resource_group is not None else pools[0].network.group)
-        self._given = JobSettings(this_stack(), given.limits, given.secrets, given.image)
-        run = writes[0]
-        open_to = run.open_to or []
-        images = make_registry(self, open_to) if registry == "premium" else None
+        run, sources = writes[0], writes[0].open_to or []
+        images = make_registry(self, sources) if registry == "premium" else None
         self.registry = pulumi.Output.from_input(images.login_server) if images is not None else None
-        pulled_from: Any = images.id if images is not None else registry_id
-        self._let_in(pools, run, reads, [Grant("registry", REGISTRY_PULL, pulled_from)] if pulled_from is not None else [])
+        pulled_from = images.id if images is not None else registry_id
+        self._grant(pools, run, reads, [Grant("registry", REGISTRY_PULL, pulled_from)] if pulled_from is not None else [])
         clustered = [pool for pool in pools if pool.spec.service == "azureml"]
-        made = make_workspace(self, isolation, open_to=open_to, registry_id=pulled_from) if clustered else None
-        self._lead_in(pools, run, reads, images, made)
+        made = make_workspace(self, isolation, open_to=sources, registry_id=pulled_from) if clustered else None
+        self._add_private_endpoints(pools, run, reads, images, made)
         self.targets = pulumi.Output.from_input({})
         if made is not None:
-            rules = self._lead_out(made, isolation, run, reads, images)
-            clusters = self._run_clusters(made.workspace, clustered, rules)
+            rules = self._add_outbound_rules(made, isolation, run, reads, images)
+            clusters = self._make_clusters(made.workspace, clustered, rules)
             self.targets = self._targets(made.workspace, clustered, clusters, run, reads)
         self.submitter_role = self._submitter(submitters, run, made.workspace if made is not None else None)
         self.publish_command = run.url.apply(lambda url: publish_command(pulumi.get_stack(), url))
@@ -143,18 +126,25 @@ class JobService(JobServiceBase, AzureComponent):
         """Add the command that writes targets.json: the provider cannot write it itself."""
         return {**super().exports, "publish_targets": self.publish_command}
 
-    def _let_in(self, pools: Sequence[GpuPool], run: Bucket, reads: Sequence[Bucket], registry: list[Grant]) -> None:
-        """A job's rights for what runs on the pools' machines."""
+    def _grant(self, pools: Sequence[GpuPool], run: Bucket, reads: Sequence[Bucket], registry: list[Grant]) -> None:
+        """Give the pools' identities the rights of a job."""
         for pool in pools:
             label = pool.logical_name
-            grants = [Grant(f"{label}-writes-{run.logical_name}", BLOB_WRITER, run.id, _JOB)]
+            grants = [Grant(f"{label}-writes-{run.logical_name}", BLOB_WRITER, run.id, _JOB_FOLDERS)]
             grants += [Grant(f"{label}-reads-{bucket.logical_name}", BLOB_READER, bucket.id) for bucket in reads]
             grants += [grant._replace(suffix=f"{label}-{grant.suffix}") for grant in registry]
             for grant in grants:
                 assign(self, grant, pool.identity.principal_id)
 
-    def _lead_in(self, pools: Sequence[GpuPool], run: Bucket, reads: Sequence[Bucket], images: Any, made: MlWorkspace | None) -> None:
-        """From the pools' networks: for `vms` machines, and for who submits where the internet leads to nothing."""
+    def _add_private_endpoints(
+        self,
+        pools: Sequence[GpuPool],
+        run: Bucket,
+        reads: Sequence[Bucket],
+        images: containerregistry.Registry | None,
+        made: MlWorkspace | None,
+    ) -> None:
+        """Make private endpoints in the networks of `vms` pools, and in all networks if the run bucket is closed to the internet."""
         networks = networks_of(pool for pool in pools if pool.spec.service == "vms" or not run.open_to)
         add_bucket_endpoints(networks, [run, *reads])
         if images is not None:
@@ -162,16 +152,28 @@ class JobService(JobServiceBase, AzureComponent):
         if made is not None and not run.open_to:
             add_workspace_endpoints(self, networks, made.workspace, made.storage)
 
-    def _lead_out(self, made: MlWorkspace, isolation: Isolation, run: Bucket, reads: Sequence[Bucket], images: Any) -> list[Any]:
-        """From the managed network, where Azure does not make the way itself."""
+    def _add_outbound_rules(
+        self,
+        made: MlWorkspace,
+        isolation: Isolation,
+        run: Bucket,
+        reads: Sequence[Bucket],
+        images: containerregistry.Registry | None,
+    ) -> list[ml.ManagedNetworkSettingsRule]:
+        """Make the outbound rules of the managed network that Azure does not make by itself."""
         targets = bucket_link_targets([run, *reads], every_bucket=isolation == "approved")
         if needs_own_outbound_rules(isolation, run.open_to or []):
             targets.append(PrivateLinkTarget("workspace-storage", made.storage.id, ("blob",)))
             targets += [PrivateLinkTarget("workspace-registry", images.id, ("registry",))] if images is not None else []
         return add_outbound_rules(self, made.workspace, targets)
 
-    def _run_clusters(self, workspace: Any, pools: Sequence[GpuPool], rules: list[Any]) -> dict[str, Any]:
-        """In the order that Azure wants: ways out of the managed network first, as they begin with its first node."""
+    def _make_clusters(
+        self,
+        workspace: ml.Workspace,
+        pools: Sequence[GpuPool],
+        rules: Sequence[ml.ManagedNetworkSettingsRule],
+    ) -> dict[str, ml.Compute]:
+        """Make the clusters, after the outbound rules: Azure sets the managed network up with its first node."""
         clusters = {pool.logical_name: make_cluster(self, pool, workspace, rules) for pool in pools}
         ends = [pool.end for pool in pools if pool.end is not None and not pool.closed]
         if ends:
@@ -179,51 +181,42 @@ class JobService(JobServiceBase, AzureComponent):
         return clusters
 
     def _targets(
-        self, workspace: Any, pools: Sequence[GpuPool], clusters: Mapping[str, Any], run: Bucket, reads: Sequence[Bucket]
-    ) -> pulumi.Output[dict[str, Any]]:
+        self,
+        workspace: ml.Workspace,
+        pools: Sequence[GpuPool],
+        clusters: Mapping[str, ml.Compute],
+        run: Bucket,
+        reads: Sequence[Bucket],
+    ) -> pulumi.Output[dict[str, TargetData]]:
         known = pulumi.Output.all(
             subscription=account(self).subscription_id,
             group=self.group.name,
             workspace=workspace.name,
             location=configured_location() or workspace.location,
-            run=run.url,
-            urls={bucket.logical_name: bucket.url for bucket in (*reads, run)},
             key=run.key_uri,
             clusters={label: cluster.name for label, cluster in clusters.items()},
             clients={pool.logical_name: pool.identity.client_id for pool in pools},
+            **bucket_urls(run, reads),
         )
-        order = [pool.logical_name for pool in pools]
-        return known.apply(lambda found: in_order(order, [{pool.logical_name: self._target(pool, found) for pool in pools}]))
+        return make_targets(pools, known, self._target)
 
-    def _target(self, pool: GpuPool, found: Mapping[str, Any]) -> dict[str, Any]:
+    def _target(self, pool: GpuPool, found: Mapping[str, Any]) -> TargetData:
         where = (found["subscription"], found["group"], found["workspace"], short_location(found["location"]))
-        label = pool.logical_name
         return azureml_target(
-            label,
+            pool.logical_name,
             pool.spec,
             pool.tags.get("expires"),
-            TargetContext(*where, self._given, found["run"], found["urls"], found["key"]),
-            compute=found["clusters"][label],
-            identity_client_id=found["clients"][label],
+            TargetContext(*where, self._settings, found["run"], found["urls"], found["key"]),
+            compute=found["clusters"][pool.logical_name],
+            identity_client_id=found["clients"][pool.logical_name],
         )
 
-    def _submitter(self, subjects: Sequence[str], run: Bucket, workspace: Any) -> pulumi.Output[str] | None:
+    def _submitter(self, subjects: Sequence[str], run: Bucket, workspace: ml.Workspace | None) -> pulumi.Output[str] | None:
         if not subjects or workspace is None:
             return None
-        grants = [Grant("writes-runs", BLOB_WRITER, run.id, _SUBMITTER), Grant("submits", ML_SUBMITTER, workspace.id)]
+        grants = [Grant("writes-runs", BLOB_WRITER, run.id, _SUBMITTER_FOLDERS), Grant("submits", ML_SUBMITTER, workspace.id)]
         name = self.child_name("submitter")
         return Identity(name, grants=grants, subjects=subjects, resource_group=self.group, opts=self.child_options()).client_id
-
-
-def _problems(pools: Sequence[GpuPool], writes: Sequence[Bucket], reads: Sequence[Bucket], submitters: Sequence[str]) -> list[Problem]:
-    problems = service_problems(
-        [pool.logical_name for pool in pools],
-        [pool.logical_name for pool in pools if pool.spec.service == "vms"],
-        [bucket.logical_name for bucket in writes],
-        [bucket.logical_name for bucket in reads],
-        submitters,
-    )
-    return problems + exact_subject_problems(submitters)
 
 
 def _own_problems(isolation: Any, registry: Any, registry_id: Any) -> list[Problem]:

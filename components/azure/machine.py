@@ -1,22 +1,45 @@
-"""What every machine of a `vms` pool is made with: image, disk, card, security, login, boot script. Pure."""
+"""The machines of a `vms` pool: image, disk, network card, security, login, boot script, placement."""
 
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pulumi
 
 from .. import catalogue
 from ..boot import Boot, boot_script, multipart
 from ..spec.pool import GpuPoolSpec, Reservation
+from .fabric import Orchestration, arrangement
 from .images import image_reference, image_urn
+
+if TYPE_CHECKING:
+    from .gpu_pool import GpuPool
+
+__all__ = [
+    "ADMIN",
+    "NOBODYS_KEY",
+    "PreparedMachines",
+    "boot_of",
+    "capacity_options",
+    "custom_data",
+    "image_of",
+    "login",
+    "os_disk",
+    "prepare_machines",
+    "security",
+]
 
 _DISK_GIB = 200
 _LOCAL_DISKS = "/dev/disk/by-id/nvme-Microsoft_NVMe_Direct_Disk*"
+_PREFIX_LIMIT = 30  # characters of a machine's host name that the pool's name fills
+_NOTICE = "PT5M"  # a machine's metadata service announces its end so long before
+_FLEXIBLE_API = "2020-11-01"  # Azure requires it where a flexible scale set makes network cards
 ADMIN = "gpuyard"
 NOBODYS_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICp8+LhBQqvuI9Pwvyr5Xyn5qByT4N5kVqwj5y5ZSaA9"
-"""Azure makes no Linux machine without a password or a public key. This one is a digest that happens to be a point of the curve: its
-private half was never made and cannot be found, so nobody logs in. A test derives it again."""
-# Size -> GiB of its temporary disk, where Microsoft's pages state that and that the system's disk may be on it
+"""A public key without a private key: nobody logs in with it. Azure makes no Linux machine without a password or a public key. This
+key is a digest that is also a point of the curve; a test derives it again."""
+# Size -> GiB of its temporary disk, if Microsoft's pages state it and allow the OS disk on it
 _TEMPORARY_GIB = {
     "Standard_ND96amsr_A100_v4": 6400,
     "Standard_ND96is_H100_v5": 1000,
@@ -26,8 +49,48 @@ _TEMPORARY_GIB = {
 _UNTRUSTED = ("_A100_v4", "asr_v4")  # ND A100: learn.microsoft.com/azure/virtual-machines/trusted-launch
 
 
+class PreparedMachines(NamedTuple):
+    """What launches the machines of a pool."""
+
+    profile: dict[str, Any]
+    """The scale set's `virtual_machine_profile`: the template with its image."""
+    placement: dict[str, Any]
+    """Inputs of the scale set that decide where the machines are."""
+
+
+def prepare_machines(
+    pool: GpuPool, orchestration: Orchestration, ssh_public_key: str | None, *, encryption_at_host: bool
+) -> PreparedMachines:
+    """Return the template, image and placement of the pool's machines."""
+    spec, row = pool.spec, pool.machine
+    profile = {
+        **capacity_options(spec),
+        "security_profile": security(row, encryption_at_host=encryption_at_host),
+        "storage_profile": {"image_reference": image_of(spec, row), "os_disk": os_disk(spec, row)},
+        "os_profile": login(ssh_public_key, pool.logical_name[:_PREFIX_LIMIT], custom_data(boot_of(row))),
+        "network_profile": _network_profile(pool, orchestration),
+        "scheduled_events_profile": {"terminate_notification_profile": {"enable": True, "not_before_timeout": _NOTICE}},
+    }
+    return PreparedMachines(profile, arrangement(row, orchestration, reserved=spec.mode == "reservation"))
+
+
+def _network_profile(pool: GpuPool, orchestration: Orchestration) -> dict[str, Any]:
+    """Return one Ethernet card without a public address. InfiniBand cards belong to the machine's size, not to the template.
+
+    In an adopted network the card has its own security group, because the subnet belongs to somebody else.
+    """
+    subnet, group = {"id": pool.subnet_ids[0]}, {"id": pool.security_group_id}
+    address = {"name": "private", "subnet": subnet, "application_security_groups": [group]}
+    card: dict[str, Any] = {"name": "nodes", "primary": True, "enable_accelerated_networking": True, "ip_configurations": [address]}
+    rules: pulumi.Output[str] | None = pool.network.card_rules_id
+    if rules is not None:
+        card["network_security_group"] = {"id": rules}
+    version = {"network_api_version": _FLEXIBLE_API} if orchestration == "flexible" else {}
+    return {"network_interface_configurations": [card], **version}
+
+
 def boot_of(row: catalogue.Machine) -> Boot:
-    """What the boot script of a machine is told."""
+    """Return the settings of a machine's boot script."""
     return Boot(
         gpus=row.gpus,
         fast_nics=row.fast_nics,
@@ -38,12 +101,12 @@ def boot_of(row: catalogue.Machine) -> Boot:
 
 
 def custom_data(boot: Boot) -> str:
-    """The boot script as cloud-init reads it, in base64. Whoever is on the machine can read it: there is no secret in it."""
+    """Return the boot script for cloud-init, in base64. Every user of the machine can read it; it contains no secret."""
     return base64.b64encode(multipart(boot_script(boot)).encode("ascii")).decode("ascii")
 
 
 def os_disk(spec: GpuPoolSpec, row: catalogue.Machine) -> dict[str, Any]:
-    """On the machine's own temporary disk where that is large enough: faster, free, and gone with the machine; else a managed one."""
+    """Return the OS disk: on the machine's temporary disk if that is large enough (faster, not billed), else a managed disk."""
     size = spec.disk_gib or _DISK_GIB
     disk: dict[str, Any] = {"create_option": "FromImage", "disk_size_gb": size, "os_type": "Linux"}
     if size <= _TEMPORARY_GIB.get(row.name, 0):
@@ -52,9 +115,9 @@ def os_disk(spec: GpuPoolSpec, row: catalogue.Machine) -> dict[str, Any]:
 
 
 def security(row: catalogue.Machine, *, encryption_at_host: bool = True) -> dict[str, Any]:
-    """Encryption on the host, and a virtual TPM where the size has Trusted Launch.
+    """Return encryption at host, and a virtual TPM for sizes with Trusted Launch.
 
-    Secure Boot stays off: NVIDIA's driver in the image is not signed for it.
+    Secure Boot is off: NVIDIA's driver in the image is not signed for it.
     """
     host = {"encryption_at_host": encryption_at_host}
     if row.architecture != "x86_64" or (row.name.startswith("Standard_ND") and row.name.endswith(_UNTRUSTED)):
@@ -62,8 +125,8 @@ def security(row: catalogue.Machine, *, encryption_at_host: bool = True) -> dict
     return {**host, "security_type": "TrustedLaunch", "uefi_settings": {"v_tpm_enabled": True, "secure_boot_enabled": False}}
 
 
-def bought(spec: GpuPoolSpec) -> dict[str, Any]:
-    """Where the machines come from. Spot pays at most the on-demand price and loses what is evicted, its disk included."""
+def capacity_options(spec: GpuPoolSpec) -> dict[str, Any]:
+    """Return where the capacity comes from. Spot pays at most the on-demand price; an evicted machine is deleted with its disk."""
     if spec.mode == "spot":
         return {"priority": "Spot", "eviction_policy": "Delete", "billing_profile": {"max_price": -1}}
     if isinstance(spec.capacity, Reservation):
@@ -72,7 +135,7 @@ def bought(spec: GpuPoolSpec) -> dict[str, Any]:
 
 
 def login(ssh_public_key: str | None, prefix: str, data: str) -> dict[str, Any]:
-    """No passwords. `prefix`: with which the machines' own names begin."""
+    """Return the login settings: no passwords. `prefix`: beginning of the machines' host names."""
     key = {"path": f"/home/{ADMIN}/.ssh/authorized_keys", "key_data": ssh_public_key or NOBODYS_KEY}
     return {
         "computer_name_prefix": prefix,
@@ -83,5 +146,5 @@ def login(ssh_public_key: str | None, prefix: str, data: str) -> dict[str, Any]:
 
 
 def image_of(spec: GpuPoolSpec, row: catalogue.Machine) -> dict[str, Any]:
-    """The pool's own image, else the newest of Microsoft's: new machines then have what is newest on their day."""
+    """Return the pool's own image, else Microsoft's newest: each new machine gets the newest of its day."""
     return image_reference(spec.image or str(image_urn("vms", row.architecture)))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping
-from functools import partial
 from typing import Any
 
 import pulumi
 import pulumi_azure_native as az
 
 from ...problems import Problem, show
-from ..base import Tags, after, checked, refuse
+from ..base import Problems, Tags, after
 from ..naming import name_problems
+from ..network_base import NetworkBase
 from ..spec import NetworkSpec
 from ..spec.fields import as_mapping
 from .account import AzureComponent, ResourceGroup, group_problems
@@ -29,7 +29,7 @@ _IDS = {
 }
 
 
-class Network(AzureComponent):
+class Network(NetworkBase, AzureComponent):
     """A subnet for the nodes of all zones, one for private endpoints, and the security group of the nodes.
 
     Nodes reach each other on every protocol, the private endpoints, and port 443 of what `egress` lets them reach: nat = the internet,
@@ -37,10 +37,6 @@ class Network(AzureComponent):
     machine gets a hidden address of Azure's (`default_outbound_access`). Pools and job services are in its resource group.
     """
 
-    id: pulumi.Output[str]
-    """Of the virtual network."""
-    subnet_ids: dict[str, pulumi.Output[str]]
-    """Private subnet by zone: the same one in every zone. Known once it has its way out."""
     security_group_id: pulumi.Output[str]
     """Of the nodes: an application security group, which their cards name."""
     endpoint_subnet_id: pulumi.Output[str]
@@ -49,9 +45,6 @@ class Network(AzureComponent):
     """Id of the private DNS zone by what it is about: keys of private_dns.DNS_ZONES. Of an adopted network those that were given."""
     card_rules_id: pulumi.Output[str] | None
     """Security group of each node's card, in an adopted network; None: the subnet has it."""
-    zones: list[str]
-    egress: str | None
-    """The way out: nat, endpoints or none; None: an adopted network, which has its own."""
     _endpoints: set[tuple[Hashable, str]]
 
     def __init__(
@@ -67,13 +60,9 @@ class Network(AzureComponent):
 
         `resource_group`: the name of an existing group (default: one of its own, which takes everything in it along when it goes).
         """
-        problems = [*name_problems(name), *spec_problems(as_mapping(spec)), *group_problems(resource_group)]
-        spec = checked(NetworkSpec, spec, f"Network {name}", self.cloud, problems)
-        cidr = spec.cidr or DEFAULT_CIDR
-        props = {"cidr": cidr, "zones": spec.zones, "egress": spec.egress}
-        super().__init__("Network", name, props, tags, opts)
+        also = [*name_problems(name), *spec_problems(as_mapping(spec)), *group_problems(resource_group)]
+        cidr, self._endpoints = self._declare(name, spec, DEFAULT_CIDR, also, tags, opts), set()
         self.use_group(resource_group)
-        self.zones, self.egress, self._endpoints = list(spec.zones), spec.egress, set()
         plan = plan_subnets(cidr)
         network = self._network(cidr)
         self.id = network.id
@@ -83,7 +72,7 @@ class Network(AzureComponent):
         ready = after(nodes, [zone for service in BUCKET_SUBRESOURCES if (zone := self.private_dns_zone(service)) is not None])
         self.subnet_ids = dict.fromkeys(self.zones, ready)
         self.endpoint_subnet_id = endpoints
-        self._register()
+        self._register(security_group_id=self.security_group_id)
 
     @classmethod
     def adopt(
@@ -105,24 +94,16 @@ class Network(AzureComponent):
         theirs. Nodes may ask name servers in the network and those joined to it, and open port 443 to anywhere: what they reach beyond is
         for the network's routes and rules to say.
         """
-        problems = [*name_problems(name), *id_problems("vpc_id", vpc_id), *group_problems(resource_group)]
-        problems += [problem for zone, subnet in subnet_ids.items() for problem in id_problems("subnet_ids", subnet, zone)]
-        problems += zone_problems(private_zones or {})
-        if not subnet_ids:
-            problems.append(Problem("subnet_ids", "no subnet", "none", "at least one", "list the private subnet of each pool's zone"))
-        refuse(f"Network {name}", problems)
-        self = cls.__new__(cls)
-        AzureComponent.__init__(self, "Network", name, {"existing": {"vpc_id": vpc_id, "subnet_ids": dict(subnet_ids)}}, tags, opts)
+        also: Problems = [*name_problems(name), *group_problems(resource_group), *zone_problems(private_zones or {})]
+        self = cls._adopted(name, vpc_id, subnet_ids, id_problems, also, tags, opts)
         self.use_group(resource_group)
-        self.zones, self.egress, self._endpoints = list(subnet_ids), None, set()
-        self.id = _existing(name, "vpc_id", vpc_id)
-        self.subnet_ids = {zone: _existing(name, "subnet_ids", subnet, zone) for zone, subnet in subnet_ids.items()}
+        self._endpoints = set()
         self.endpoint_subnet_id = next(iter(self.subnet_ids.values()))
         self.private_zones = {service: pulumi.Output.from_input(zone) for service, zone in (private_zones or {}).items()}
         self.security_group_id = make_node_group(self)
         rules = [*node_rules(self.security_group_id, {"anywhere": "*"}), name_server_rule(self.security_group_id)]
         self.card_rules_id = make_rules(self, "nodes", rules)
-        self._register()
+        self._register(security_group_id=self.security_group_id)
         return self
 
     def private_dns_zone(self, service: str) -> pulumi.Output[str] | None:
@@ -143,9 +124,6 @@ class Network(AzureComponent):
         first = (account_key, subresource) not in self._endpoints
         self._endpoints.add((account_key, subresource))
         return first
-
-    def _register(self) -> None:
-        self.register_outputs({"id": self.id, "subnet_ids": self.subnet_ids, "security_group_id": self.security_group_id})
 
     def _network(self, cidr: str) -> Any:
         """Without subnets of its own in it: they are resources, and what is said in both places fights."""
@@ -205,27 +183,17 @@ class Network(AzureComponent):
         return pulumi.Output.from_input(gateway.id)
 
 
-def id_problems(key: str, value: Any, zone: str | None = None) -> list[Problem]:
-    """Why this cannot be a resource id; an output of another stack is looked at once it is known."""
-    if isinstance(value, str | None) and not _IDS[key].fullmatch(str(value)):
+def id_problems(key: str, value: Any) -> list[Problem]:
+    """Return why this cannot be the resource id of a network or subnet. An output is checked once it is known."""
+    kind = key.partition(".")[0]
+    if isinstance(value, str | None) and not _IDS[kind].fullmatch(str(value)):
         form = "/subscriptions/.../resourceGroups/.../providers/Microsoft.Network/virtualNetworks/NAME"
-        wanted = f"{form}/subnets/NAME" if key == "subnet_ids" else form
-        fix = "the portal shows it under JSON View"
-        return [Problem(f"{key}.{zone}" if zone else key, "not a resource id", show(value), wanted, fix)]
+        allowed = f"{form}/subnets/NAME" if kind == "subnet_ids" else form
+        return [Problem(key, "not a resource id", show(value), allowed, "the portal shows it under JSON View")]
     return []
 
 
 def zone_problems(private_zones: Mapping[str, Any]) -> list[Problem]:
-    """Why these cannot be the private DNS zones of a network."""
+    """Return the keys that name no private DNS zone of a yard."""
     allowed = ", ".join(DNS_ZONES)
     return [Problem("private_zones", "unknown key", show(key), allowed) for key in private_zones if key not in DNS_ZONES]
-
-
-def _existing(name: str, key: str, value: pulumi.Input[str], zone: str | None = None) -> pulumi.Output[str]:
-    """The id, once known. An output that is missing in the other stack arrives as None."""
-    return pulumi.Output.from_input(value).apply(partial(_known_id, name, key, zone))
-
-
-def _known_id(name: str, key: str, zone: str | None, found: Any) -> str:
-    refuse(f"Network {name}", id_problems(key, found, zone))
-    return str(found)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import partial
 
 from ...problems import Problem, show
+from ..network_base import adoption_problems
 from ..validation import yard
 from ..validation.buckets import ExistingBucket, key_problems
 from .account import tag_problems
@@ -20,13 +20,6 @@ from .subjects import exact_subject_problems
 __all__ = ["yard_problems"]
 
 _LOCATION = re.compile(r"[a-z]+[a-z0-9]*")
-
-
-def _existing_network(vpc_id: str, subnets: Mapping[str, str]) -> list[Problem]:
-    return [
-        *id_problems("vpc_id", vpc_id),
-        *(problem for zone, subnet in subnets.items() for problem in id_problems("subnet_ids", subnet, zone)),
-    ]
 
 
 def _existing_bucket(existing: ExistingBucket) -> list[Problem]:
@@ -47,7 +40,7 @@ yard_problems = partial(
     yard.CloudRules(
         region=_region,
         network=lambda fields, _region: spec_problems(fields),
-        existing_network=_existing_network,
+        existing_network=partial(adoption_problems, id_problems=id_problems),
         existing_bucket=_existing_bucket,
         pool=lambda fields, zones, egress, expires: pool_problems(fields, "net", zones, expires),
         submitters=exact_subject_problems,

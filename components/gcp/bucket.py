@@ -1,4 +1,4 @@
-"""A Cloud Storage bucket that nobody but the yard can read."""
+"""A bucket of a GCP yard: Cloud Storage, private, encrypted, versioned; or an existing one, used as it is."""
 
 from __future__ import annotations
 
@@ -8,33 +8,32 @@ from typing import Any
 import pulumi
 from pulumi_gcp import storage
 
-from ..base import Tags, after, checked, refuse
+from ..base import Tags, after
+from ..bucket_base import BucketBase
 from ..naming import name_problems
 from ..spec import BucketSpec
 from .bucket_rules import data_lifecycle, existing_problems, log_lifecycle
 from .key import EncryptionKey
 from .project import GcpComponent, ProjectLookup
 
-# who writes the access logs of a bucket: cloud.google.com/storage/docs/access-logs
+__all__ = ["Bucket"]
+
+# Google writes access logs as this group: cloud.google.com/storage/docs/access-logs
 _LOG_WRITER = "group:cloud-storage-analytics@google.com"
 _RECOVERABLE_S = 604_800
 
 
-class Bucket(GcpComponent):
-    """A bucket in the provider's region: uniform access, public access prevented, encrypted with a key, access logs in a sibling.
+class Bucket(BucketBase, GcpComponent):
+    """A bucket in the provider's region: uniform access, no public access, encrypted with a key, access logs in a second bucket.
 
-    Versions of objects are kept (7 days below gpuyard/runs/, 30 elsewhere); current objects never expire. Or, with `hierarchical`, folders
-    that are renamed at once and take eight times the requests at first; Google excludes versions then. Soft delete is off: every dropped
-    checkpoint would be paid for another week. It is on, for 7 days, where nothing else brings back what was deleted: hierarchical, kept.
-    Or an existing bucket (`adopt`), never changed.
+    Noncurrent versions of objects are kept for days (bucket_rules.py has the numbers); current objects never expire. With `hierarchical`,
+    folders are renamed in one step and serve eight times the requests at first, but Google then keeps no versions. Soft delete is off,
+    because it would bill every dropped checkpoint for another week. It is on, for 7 days, for a hierarchical bucket with
+    `on_destroy: keep`, where nothing else recovers deleted objects. Or an existing bucket (`adopt`), never changed.
     """
 
-    name: pulumi.Output[str]
-    """Chosen by Pulumi: the logical name and some digits. Known once the bucket is safe to write to."""
-    url: pulumi.Output[str]
-    """Its fsspec URL: gs://name."""
     key_id: pulumi.Output[str] | None
-    """The key its objects are under; None: an adopted bucket."""
+    """The key of its objects. None: an adopted bucket."""
 
     def __init__(
         self,
@@ -46,13 +45,12 @@ class Bucket(GcpComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the bucket; `spec` defaults to keeping it and its data on destroy, `key` to one of its own.
+        """Make the bucket. `spec` defaults to `on_destroy: keep`, `key` to a key of its own.
 
-        Kept are the bucket, its logs, its key and everything that guards them. With on_destroy delete all of it goes, data too.
+        With keep, the bucket, its logs, its key and everything that protects them stay when the yard is destroyed.
+        With delete, all of it goes, data included.
         """
-        spec = checked(BucketSpec, spec, f"Bucket {name}", self.cloud, name_problems(name))
-        if spec.on_destroy == "keep":
-            opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
+        spec, opts = self._checked(name, spec, opts, name_problems(name))
         super().__init__("Bucket", name, {**spec.model_dump(), "hierarchical": hierarchical}, tags, opts)
         where = ProjectLookup(self)
         if key is None:
@@ -82,15 +80,12 @@ class Bucket(GcpComponent):
 
     @classmethod
     def adopt(cls, name: str, *, bucket: pulumi.Input[str], tags: Tags | None = None, opts: pulumi.ResourceOptions | None = None) -> Bucket:
-        """Use an existing bucket: jobs are granted what they need on it, its settings are not changed. `bucket` is its name.
+        """Use an existing bucket: jobs get rights to it, its settings are not changed. `bucket`: its name.
 
-        A key it is under needs no grant: Google's storage decrypts for whoever may read the object.
+        Its key needs no grant: Cloud Storage decrypts for everybody with the right to read an object.
         """
-        if isinstance(bucket, str):
-            refuse(f"Bucket {name}", existing_problems(bucket))  # now, where a mistake ends the program with one line
-        self = cls.__new__(cls)
-        GcpComponent.__init__(self, "Bucket", name, {"existing": bucket}, tags, opts)
-        self._expose(pulumi.Output.from_input(bucket).apply(lambda found: _existing(found, name)), None)
+        self, known = cls._adopted(name, bucket, existing_problems, tags, opts)
+        self._expose(known, None)
         return self
 
     def _expose(self, name: pulumi.Output[str], key_id: pulumi.Output[str] | None) -> None:
@@ -113,8 +108,3 @@ class Bucket(GcpComponent):
             opts=self.child_options(),
             **more,
         )
-
-
-def _existing(bucket: Any, name: str) -> str:
-    refuse(f"Bucket {name}", existing_problems(bucket))
-    return str(bucket)

@@ -9,7 +9,7 @@ import pulumi
 from pulumi_gcp import billing, monitoring
 
 from ...problems import Problem
-from ..base import Tags, refuse, this_stack
+from ..base import Tags, keywords_only, refuse, this_stack
 from ..naming import name_problems
 from ..validation import budget as budget_rules
 from .labels import STACK_LABEL, label_value
@@ -26,6 +26,7 @@ class Budget(GcpComponent):
 
     id: pulumi.Output[str]
 
+    @keywords_only
     def __init__(
         self,
         name: str,

@@ -1,4 +1,4 @@
-"""A pool of equal GPU machines: those of Vertex AI (reserved, held, or had for a job alone), or an instance group for other launchers."""
+"""A pool of equal GPU machines: Vertex AI's own, kept running or made for a job, or an instance group for other launchers."""
 
 from __future__ import annotations
 
@@ -9,59 +9,46 @@ from typing import Any
 import pulumi
 from pulumi_gcp import compute
 
-from .. import catalogue
-from ..base import Tags, checked
-from ..expiry import End, end_of, is_past, warning
-from ..naming import name_problems
+from ..base import Tags, all_tags
+from ..expiry import End
+from ..pool_base import PoolBase
 from ..spec.fields import as_mapping
 from ..spec.pool import GpuPoolSpec
 from .cidr import region_of
-from .fabric import make_fabric
 from .identity import Identity
-from .instance_template import image_of, instance_template, is_bound, placement, together
+from .instance_template import prepare_machines
 from .key import EncryptionKey
 from .labels import STACK_LABEL
-from .machine_group import ask_for_flex, close_group, launcher_lines, machine_group
-from .machines import fabric_of
+from .machine_group import close_group, launcher_commands, machine_group, request_flex_start
 from .network import Network
 from .pool_rules import key_problems, pool_problems
 from .project import GcpComponent, ProjectLookup
-from .vertex_pool import attach_network, close_held, hold_nodes
+from .vertex_pool import attach_network, delete_persistent_resource, make_persistent_resource
+
+__all__ = ["GpuPool"]
 
 _YEAR = datetime.timedelta(days=364)
-_TOO_FAR = (
-    "its end, {end.at:%Y-%m-%d}, is more than a year away, and Google's schedules know no year: "
-    "`pulumi up` within a year of it makes the schedule"
-)
-_PROXY = "35.235.240.0/20"  # cloud.google.com/iap/docs/using-tcp-forwarding
+_IAP_RANGE = "35.235.240.0/20"  # cloud.google.com/iap/docs/using-tcp-forwarding
 _NODE_ROLES = ("write-logs", "write-metrics", "pull-images")
 
 
-class GpuPool(GcpComponent):
-    """N equal machines. `expires` in its tags takes it to zero nodes by itself, flex start its own hours.
+class GpuPool(PoolBase, GcpComponent):
+    """N equal machines. `expires` in its tags takes the pool to zero nodes; flex start machines stop after their own hours.
 
-    What is None below is not there for the pool's service.
+    An attribute that the pool's service does not have is None.
     """
 
-    spec: GpuPoolSpec
-    machine: catalogue.Machine
     network: Network
     id: pulumi.Output[str]
     """Name of the instance group (vms) or of the persistent resource (vertex with min_nodes), else the pool's own name."""
-    nodes: int
-    """At most."""
     node_member: pulumi.Output[str] | None
     """vms: serviceAccount:EMAIL of the machines, for grants."""
     network_attachment: pulumi.Output[str] | None
-    """vertex: by which its machines reach the yard's network."""
+    """vertex: its machines reach the yard's network through it."""
     persistent_resource: pulumi.Output[str] | None
-    """vertex with min_nodes: id of what holds them."""
-    scale_command: pulumi.Output[str] | None
-    """vms: a shell line that starts all machines."""
-    hostfile_command: pulumi.Output[str] | None
-    """vms: a shell line that writes the addresses of the running machines to `hosts`."""
-    torchrun: pulumi.Output[str] | None
-    """vms: the line to run on every machine, with `hosts` beside it."""
+    """vertex with min_nodes: id of the persistent resource that keeps them running."""
+    key_id: pulumi.Output[str] | None
+    """The key that encrypts its disks; None: a key of Google's."""
 
     def __init__(
         self,
@@ -75,91 +62,58 @@ class GpuPool(GcpComponent):
     ) -> None:
         """Make the pool in `network`.
 
-        `key`: what its disks are under, made with uses compute (vms) or aiplatform (vertex); default: Google's own key.
+        `key`: encrypts its disks, made with uses compute (vms) or aiplatform (vertex); default: Google's own key.
         """
-        expires = {**getattr(opts.parent if opts else None, "tags", {}), **(tags or {})}.get("expires")
-        raw = as_mapping(spec)
-        also = [
-            *name_problems(name),
-            *pool_problems(raw, network.logical_name, list(network.subnet_ids), expires),
-            *key_problems(key, str(raw.get("service"))),
-        ]
-        self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, also)
-        super().__init__("GpuPool", name, self.spec.model_dump(exclude_unset=True), tags, opts)
-        self.machine, self.network, self.nodes = self.spec.row(self.cloud), network, self.spec.max_nodes
+        given = as_mapping(spec)
+        problems = [*pool_problems(given, network.logical_name, list(network.subnet_ids), all_tags(tags, opts).get("expires"))]
+        self._declare(name, spec, [*problems, *key_problems(key, str(given.get("service")))], tags, opts)
+        self.network, self.key_id = network, key.id if key else None
         self.node_member = self.network_attachment = self.persistent_resource = None
-        self.scale_command = self.hostfile_command = self.torchrun = None
-        end, now = end_of(self.spec, expires), datetime.datetime.now(datetime.UTC)
-        self._closed, self._key_id = is_past(end, now), key.id if key else None
-        if told := warning(end, now):
-            pulumi.log.warn(f"pool {name}: {told}", self)
-        if end is not None and end.at - now > _YEAR:
-            pulumi.log.warn(f"pool {name}: {_TOO_FAR.format(end=end)}", self)
-            end = None
         if self.spec.service == "vms":
-            self._hold_in_a_group(end)
+            self._make_group()
         else:
-            self._leave_to_vertex(end)
-        self.register_outputs(
-            {
-                "id": self.id,
-                "machine": self.machine.name,
-                "nodes": self.nodes,
-                "scale": self.scale_command,
-                "hostfile": self.hostfile_command,
-                "torchrun": self.torchrun,
-            }
-        )
+            self._use_vertex()
+        self._register()
 
-    def _leave_to_vertex(self, end: End | None) -> None:
+    def _schedule(self) -> End | None:
+        """Return the end that a schedule must bring about. Google's schedules have no year, so an end far away has none yet."""
+        end = None if self.closed else self.end
+        if end is None or end.at - datetime.datetime.now(datetime.UTC) <= _YEAR:
+            return end
+        when = f"its end, {end.at:%Y-%m-%d}, is more than a year away, and Google's schedules have no year"
+        pulumi.log.warn(f"pool {self.logical_name}: {when}: `pulumi up` within a year of it makes the schedule", self)
+        return None
+
+    def _use_vertex(self) -> None:
         zone = self.spec.zone or next(iter(self.network.subnet_ids))
-        where, region = ProjectLookup(self), region_of(zone)
-        self.network_attachment = attach_network(self, region, self.network.subnet_ids[zone], where)
-        self.id = pulumi.Output.from_input(self.logical_name)
-        if self.spec.min_nodes and not self._closed:
-            held = hold_nodes(self, self.spec, self.machine, region, self.network_attachment, self._key_id)
-            self.id = self.persistent_resource = held
-            if end is not None:
-                close_held(self, end, region, held, where)
+        project, region = ProjectLookup(self), region_of(zone)
+        self.network_attachment = attach_network(self, region, self.network.subnet_ids[zone], project)
+        self.id, schedule = pulumi.Output.from_input(self.logical_name), self._schedule()
+        if self.spec.min_nodes and not self.closed:
+            self.id = self.persistent_resource = make_persistent_resource(self, region, self.network_attachment)
+            if schedule is not None:
+                delete_persistent_resource(self, schedule, region, self.persistent_resource, project)
 
-    def _hold_in_a_group(self, end: End | None) -> None:
-        zone, where = str(self.spec.zone), ProjectLookup(self)
+    def _make_group(self) -> None:
+        zone, project = str(self.spec.zone), ProjectLookup(self)
         identity = Identity(
-            self.child_name("node"), purpose="machines of the pool", project_roles=_NODE_ROLES, project=where, opts=self.child_options()
+            self.child_name("node"), purpose="machines of the pool", project_roles=_NODE_ROLES, project=project, opts=self.child_options()
         )
         self.node_member = identity.member
-        self._rules(identity.email)
-        fabric, policy = fabric_of(self.machine), placement(self, self.spec, self.machine, region_of(zone))
-        template = instance_template(
-            self,
-            self.spec,
-            self.machine,
-            image=image_of(self, self.spec, self.machine),
-            subnet_id=self.network.subnet_ids[zone],
-            fabric=make_fabric(self, fabric, zone, identity.email, where.id) if fabric else [],
-            account=identity.email,
-            policy=policy,
-            key_id=self._key_id,
-        )
-        whole = policy.id if policy and "workload_policy" in together(self.spec, self.machine) else None
-        bulk = is_bound(self.spec, self.machine)
-        group = machine_group(self, self.spec, zone, template, workload=whole, bulk=bulk, closed=self._closed)
-        self.id = pulumi.Output.from_input(group.name)
-        if not self._closed:
-            ask_for_flex(self, self.spec, zone, group)
-        if end is not None and not self._closed and self.spec.mode != "flex_start":  # those end by their own hours
-            close_group(self, end, zone, group, where)
-        self._tell(group, zone, where)
-
-    def _tell(self, group: compute.InstanceGroupManager, zone: str, where: ProjectLookup) -> None:
+        self._allow_ingress(identity.email)
+        group = machine_group(self, zone, prepare_machines(self, zone, identity.email, project))
+        self.id, schedule = pulumi.Output.from_input(group.name), self._schedule()
+        if not self.closed:
+            request_flex_start(self, zone, group)
+        if schedule is not None and self.spec.mode != "flex_start":  # flex start machines stop after their own hours
+            close_group(self, schedule, zone, group, project)
         labels = {key: value for key, value in self.gcp_labels("node").items() if key in (STACK_LABEL, "name")}
-        lines = pulumi.Output.all(group.name, where.id).apply(
-            lambda known: launcher_lines(known[0], known[1], zone, self.spec, self.machine.gpus, labels)._asdict()
+        self._set_commands(
+            self.id, project.id, lambda group, project: launcher_commands(group, project, zone, self.spec, self.machine.gpus, labels)
         )
-        self.scale_command, self.hostfile_command, self.torchrun = lines["scale"], lines["hostfile"], lines["torchrun"]
 
-    def _rules(self, account: pulumi.Output[str]) -> None:
-        """The pool's machines among each other, by who they are, not by where; and people, by Google's proxy. Nothing else enters."""
+    def _allow_ingress(self, account: pulumi.Output[str]) -> None:
+        """Let in the pool's own machines, by their service account, and SSH through Identity-Aware Proxy. Nothing else enters."""
         compute.Firewall(
             self.child_name("nodes-in"),
             network=self.network.id,
@@ -176,7 +130,7 @@ class GpuPool(GcpComponent):
             network=self.network.id,
             direction="INGRESS",
             allows=[{"protocol": "tcp", "ports": ["22"]}],
-            source_ranges=[_PROXY],
+            source_ranges=[_IAP_RANGE],
             target_service_accounts=[account],
             description="people with roles/iap.tunnelResourceAccessor, by SSH through Identity-Aware Proxy",
             log_config={"metadata": "INCLUDE_ALL_METADATA"},

@@ -1,10 +1,9 @@
-"""What every machine of a pool is launched with: image, disk, cards, account, metadata, boot script, where its capacity comes from."""
+"""The instance template of a pool: image, disk, network cards, service account, metadata, boot script, capacity."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pulumi
 from pulumi_gcp import compute
@@ -12,20 +11,51 @@ from pulumi_gcp import compute
 from ..boot import Boot, boot_script
 from ..catalogue import Machine
 from ..spec.pool import FlexStart, GpuPoolSpec, Reservation
-from .fabric import network_interfaces
+from .cidr import region_of
+from .fabric import make_fabric, network_interfaces
 from .machines import IMAGE_PROJECT, fabric_of, family, image_family
-from .project import GcpComponent
+from .project import ProjectLookup
+
+if TYPE_CHECKING:
+    from .gpu_pool import GpuPool
+
+__all__ = ["PreparedMachines", "boot_of", "is_bound", "metadata", "placement_policy", "prepare_machines", "reservation", "scheduling"]
 
 _LOCAL_DISKS = "/dev/disk/by-id/google-local-nvme-ssd-*"
 _RDMA_DRIVER = "mlx5_core"
-_NVLINK = "1x72"  # GPUs that one NVLink domain joins; with it a group has at most 18 machines
+_NVLINK = "1x72"  # GPUs of one NVLink domain; with it a group has at most 18 machines
 _RESERVED = re.compile(r"projects/([^/]+)/zones/[^/]+/reservations/([^/]+)")
-_SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]  # what it may do is said by its grants, not by scopes
+_SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]  # its grants limit its rights, scopes do not
+
+
+class PreparedMachines(NamedTuple):
+    """What launches the machines of a pool. The template contains the image and the compact placement."""
+
+    template: compute.InstanceTemplate
+    workload_policy: pulumi.Output[str] | None
+    """Policy that places the whole group close together; None: the template says so, or nothing does."""
+    bulk: bool
+    """Whether the group gets all of its machines or none."""
+
+
+def prepare_machines(pool: GpuPool, zone: str, account: pulumi.Output[str], project: ProjectLookup) -> PreparedMachines:
+    """Make the networks of the pool's fast cards, its placement policy and its instance template."""
+    wanted = placement_policy(pool.spec, pool.machine)
+    policy = _resource_policy(pool, region_of(zone), wanted) if wanted else None
+    name = fabric_of(pool.machine)
+    fabric = make_fabric(pool, name, zone, account, project.id) if name else []
+    whole_group = policy is not None and "workload_policy" in wanted
+    template = _instance_template(pool, zone, fabric, account, None if whole_group else policy)
+    return PreparedMachines(template, policy.id if policy and whole_group else None, is_bound(pool.spec, pool.machine))
+
+
+def _resource_policy(pool: GpuPool, region: str, policy: dict[str, Any]) -> compute.ResourcePolicy:
+    return compute.ResourcePolicy(pool.child_name("placement"), region=region, opts=pool.child_options(), **policy)
 
 
 def boot_of(row: Machine) -> Boot:
-    """What the boot script of a machine is told."""
-    roce = str(fabric_of(row)).startswith("roce")  # cards of TCPX and TCPXO are plain gVNICs: there is no driver to look for
+    """Return the settings of a machine's boot script."""
+    roce = str(fabric_of(row)).startswith("roce")  # cards of TCPX and TCPXO are plain gVNICs, without a driver of their own
     return Boot(
         gpus=row.gpus,
         fast_nics=row.fast_nics if roce else 0,
@@ -38,7 +68,7 @@ def boot_of(row: Machine) -> Boot:
 
 
 def metadata(row: Machine) -> dict[str, str]:
-    """People come by OS Login alone, no key of the project works, no serial console, and no update reboots a machine that trains."""
+    """Return the metadata: OS Login only, no SSH keys of the project, no serial console, no automatic updates that reboot."""
     return {
         "enable-oslogin": "TRUE",
         "block-project-ssh-keys": "TRUE",
@@ -49,12 +79,12 @@ def metadata(row: Machine) -> dict[str, str]:
 
 
 def is_bound(spec: GpuPoolSpec, row: Machine) -> bool:
-    """Whether the machines live and end with a reservation of Google's dense kind."""
+    """Tell whether the machines are bound to a dense reservation: they exist as long as it does."""
     return spec.mode == "reservation" and family(row).reservation_bound
 
 
 def scheduling(spec: GpuPoolSpec, row: Machine) -> dict[str, Any]:
-    """How machines are bought. Machines with GPUs cannot be moved while they run, so maintenance ends them."""
+    """Return how the machines are bought. Machines with GPUs cannot migrate, so host maintenance terminates them."""
     shared = {"on_host_maintenance": "TERMINATE"}
     if spec.mode == "spot":
         return {
@@ -62,7 +92,7 @@ def scheduling(spec: GpuPoolSpec, row: Machine) -> dict[str, Any]:
             "provisioning_model": "SPOT",
             "preemptible": True,
             "automatic_restart": False,
-            "instance_termination_action": "DELETE",  # the group makes another when there is one
+            "instance_termination_action": "DELETE",  # the group makes another one once there is capacity
         }
     if isinstance(spec.capacity, FlexStart):
         return {
@@ -79,28 +109,20 @@ def scheduling(spec: GpuPoolSpec, row: Machine) -> dict[str, Any]:
 
 
 def reservation(spec: GpuPoolSpec) -> dict[str, Any]:
-    """Where the machines come from: one reservation and nothing but it; else none, so that nobody's reservation is eaten by chance."""
+    """Return the reservation affinity: only the pool's reservation, or no reservation at all, so that no other one is used by chance."""
     if not isinstance(spec.capacity, Reservation):
         return {"type": "NO_RESERVATION"}
-    words = _RESERVED.fullmatch(spec.capacity.reservation)  # Compute Engine's form of the name leaves the zone out, Vertex AI's does not
+    words = _RESERVED.fullmatch(spec.capacity.reservation)  # Compute Engine's name of a reservation has no zone, Vertex AI's has one
     name = f"projects/{words[1]}/reservations/{words[2]}" if words else spec.capacity.reservation
     named = {"key": "compute.googleapis.com/reservation-name", "values": [name]}
     return {"type": "SPECIFIC_RESERVATION", "specific_reservation": named}
 
 
-def image_of(pool: GcpComponent, spec: GpuPoolSpec, row: Machine) -> pulumi.Output[str]:
-    """The image a pool names, else the newest of the vendor's family today."""
-    if spec.image is not None:
-        return pulumi.Output.from_input(spec.image)
-    found = compute.get_image_output(family=image_family(row), project=IMAGE_PROJECT, opts=pulumi.InvokeOptions(parent=pool))
-    return pulumi.Output.from_input(found.apply(lambda image: str(image.self_link)))
+def placement_policy(spec: GpuPoolSpec, row: Machine) -> dict[str, Any]:
+    """Return the one property of a resource policy that places machines with fast cards close together; empty for other machines.
 
-
-def together(spec: GpuPoolSpec, row: Machine) -> dict[str, Any]:
-    """How machines whose nodes talk over fast cards are brought close to each other: a policy's one property, or nothing.
-
-    On demand and spot: compact placement, said by the template. Flex start takes no such policy but one of the whole group, and so do
-    machines that NVLink joins; other reservations are dense anyway.
+    On demand and spot: compact placement, named by the template. Flex start and machines of one NVLink domain: a workload policy of the
+    whole group. Other reservations are dense anyway.
     """
     if not row.fast_nics:
         return {}
@@ -111,52 +133,48 @@ def together(spec: GpuPoolSpec, row: Machine) -> dict[str, Any]:
     return {"group_placement_policy": {"collocation": "COLLOCATED"}} if spec.mode in ("on_demand", "spot") else {}
 
 
-def placement(pool: GcpComponent, spec: GpuPoolSpec, row: Machine, region: str) -> compute.ResourcePolicy | None:
-    """The policy, where there is one."""
-    policy = together(spec, row)
-    return compute.ResourcePolicy(pool.child_name("placement"), region=region, opts=pool.child_options(), **policy) if policy else None
+def _image(pool: GpuPool) -> pulumi.Output[str]:
+    """Return the image that the pool names, else the newest of the vendor's family."""
+    if pool.spec.image is not None:
+        return pulumi.Output.from_input(pool.spec.image)
+    found = compute.get_image_output(family=image_family(pool.machine), project=IMAGE_PROJECT, opts=pulumi.InvokeOptions(parent=pool))
+    return pulumi.Output.from_input(found.apply(lambda image: str(image.self_link)))
 
 
-def instance_template(
-    pool: GcpComponent,
-    spec: GpuPoolSpec,
-    row: Machine,
-    *,
-    image: pulumi.Input[str],
-    subnet_id: pulumi.Input[str],
-    fabric: Sequence[Sequence[pulumi.Input[str]]],
+def _instance_template(
+    pool: GpuPool,
+    zone: str,
+    fabric: list[list[pulumi.Output[str]]],
     account: pulumi.Input[str],
-    policy: compute.ResourcePolicy | None,
-    key_id: pulumi.Input[str] | None,
+    compact_policy: compute.ResourcePolicy | None,
 ) -> compute.InstanceTemplate:
-    """The template. Google changes none in place: a new one is made first, then the group takes it.
+    """Make the template. Google changes no template in place: a new one is made first, then the group takes it.
 
-    The labels leave `expires` out: a new date would be a new template, and replace machines for that.
+    The labels leave `expires` out: a new date would be a new template, and replace machines.
     """
     labels = {key: value for key, value in pool.gcp_labels("node").items() if key != "expires"}
     disk = {
         "boot": True,
         "auto_delete": True,
-        "source_image": image,
-        "disk_type": family(row).disk,
-        "disk_size_gb": spec.root_disk_gib,
+        "source_image": _image(pool),
+        "disk_type": family(pool.machine).disk,
+        "disk_size_gb": pool.spec.root_disk_gib,
         "labels": labels,
-        **({"disk_encryption_key": {"kms_key_self_link": key_id}} if key_id is not None else {}),
+        **({"disk_encryption_key": {"kms_key_self_link": pool.key_id}} if pool.key_id is not None else {}),
     }
-    compact = policy is not None and "group_placement_policy" in together(spec, row)
     return compute.InstanceTemplate(
         pool.child_name("template"),
-        machine_type=row.name,
+        machine_type=pool.machine.name,
         disks=[disk],
-        network_interfaces=network_interfaces(fabric_of(row), subnet_id, fabric),
+        network_interfaces=network_interfaces(fabric_of(pool.machine), pool.network.subnet_ids[zone], fabric),
         can_ip_forward=False,
-        scheduling=scheduling(spec, row),
-        reservation_affinity=reservation(spec),
+        scheduling=scheduling(pool.spec, pool.machine),
+        reservation_affinity=reservation(pool.spec),
         service_account={"email": account, "scopes": _SCOPES},
         # no secure boot: NVIDIA's modules of the vendor's images are not all signed for it
         shielded_instance_config={"enable_vtpm": True, "enable_integrity_monitoring": True, "enable_secure_boot": False},
-        metadata=metadata(row),
+        metadata=metadata(pool.machine),
         labels=labels,
         opts=pool.child_options(),
-        **({"resource_policies": policy.id} if compact and policy else {}),
+        **({"resource_policies": compact_policy.id} if compact_policy else {}),
     )

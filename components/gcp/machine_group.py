@@ -1,37 +1,32 @@
-"""The machines of a `vms` pool: an instance group in one zone, what takes it to zero, and the lines that other launchers need."""
+"""The machines of a `vms` pool: an instance group in one zone, its scheduled end, and the commands of other launchers."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import pulumi
 from pulumi_gcp import cloudscheduler, compute
 
 from ..expiry import End
+from ..pool_base import LauncherCommands, torchrun_command
 from ..spec.pool import FlexStart, GpuPoolSpec
 from .cidr import region_of
 from .identity import Identity
-from .project import GcpComponent, ProjectLookup
+from .instance_template import PreparedMachines
+from .project import ProjectLookup
 
-_RENDEZVOUS_PORT = 29400  # torchrun's own default
+if TYPE_CHECKING:
+    from .gpu_pool import GpuPool
+
+__all__ = ["close_group", "launcher_commands", "machine_group", "request_flex_start", "schedule_request"]
+
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
-class Lines(NamedTuple):
-    """What people type on machines that no job service knows."""
-
-    scale: str
-    hostfile: str
-    torchrun: str
-
-
-def launcher_lines(group: str, project: str, zone: str, spec: GpuPoolSpec, gpus: int, labels: Mapping[str, str]) -> Lines:
-    """Commands for a shell: start all machines, write the running ones to `hosts` (one address a line), run a script on all of them.
-
-    `labels`: of the machines, and of no others. Bare machines have an address of version 6 alone.
-    """
+def launcher_commands(group: str, project: str, zone: str, spec: GpuPoolSpec, gpus: int, labels: Mapping[str, str]) -> LauncherCommands:
+    """Return the shell commands for an instance group. `labels` select its machines. Bare-metal machines have only IPv6 addresses."""
     managed = f"gcloud compute instance-groups managed --project {project}"
     if isinstance(spec.capacity, FlexStart):
         scale = (
@@ -45,39 +40,25 @@ def launcher_lines(group: str, project: str, zone: str, spec: GpuPoolSpec, gpus:
         f"--format='value(networkInterfaces[0].firstof(networkIP,ipv6Address))' "
         f"--filter='status=RUNNING AND {' AND '.join(f'labels.{key}={value}' for key, value in sorted(labels.items()))}'"
     )
-    return Lines(
-        scale=scale,
-        hostfile=f"{running} | sort > hosts",
-        torchrun=f'torchrun --nnodes="$(grep -c . hosts)" --nproc-per-node={gpus} --rdzv-backend=c10d --rdzv-id={group} '
-        f'--rdzv-endpoint="$(head -n 1 hosts):{_RENDEZVOUS_PORT}" train.py',
-    )
+    return LauncherCommands(scale=scale, hostfile=f"{running} | sort > hosts", torchrun=torchrun_command(group, gpus))
 
 
-def machine_group(
-    pool: GcpComponent,
-    spec: GpuPoolSpec,
-    zone: str,
-    template: compute.InstanceTemplate,
-    *,
-    workload: pulumi.Input[str] | None,
-    bulk: bool,
-    closed: bool,
-) -> compute.InstanceGroupManager:
-    """`min_nodes` machines at first; whoever launches work asks for more, and `up` leaves that number alone.
+def machine_group(pool: GpuPool, zone: str, machines: PreparedMachines) -> compute.InstanceGroupManager:
+    """Make the group with `min_nodes` machines. A launcher asks for more, and `up` leaves that number alone.
 
-    Flex start's come all or none, by request, and so do those bound to a reservation (BULK), which are asked for when there are none yet;
-    of other machines Google makes as many as it has: cloud.google.com/compute/docs/instance-groups/about-bulk-mode. Nothing waits for
-    machines: scarce GPUs may come in days. A new template is for machines that come, not for those that work.
-    `workload`: the policy that brings the whole group together.
+    Flex start machines come all or none, by request, and so do machines bound to a reservation (BULK), which can be requested only while
+    there are none. Google makes as many other machines as it has: cloud.google.com/compute/docs/instance-groups/about-bulk-mode.
+    `up` waits for no machine, because scarce GPUs may take days. A new template is for new machines, not for running ones.
     """
+    spec, closed = pool.spec, pool.closed
     flex = isinstance(spec.capacity, FlexStart)
     return compute.InstanceGroupManager(
         pool.child_name("machines"),
         zone=zone,
         base_instance_name=pool.child_name("machines"),
-        versions=[{"instance_template": template.self_link_unique}],
+        versions=[{"instance_template": machines.template.self_link_unique}],
         target_size=0 if closed or flex else spec.min_nodes,
-        **({"target_size_policies": [{"mode": "BULK"}]} if bulk else {}),
+        **({"target_size_policies": [{"mode": "BULK"}]} if machines.bulk else {}),
         update_policy={
             "type": "OPPORTUNISTIC",
             "minimal_action": "REPLACE",
@@ -85,15 +66,16 @@ def machine_group(
             "max_unavailable_fixed": 1,
         },
         instance_lifecycle_policy={"default_action_on_failure": "DO_NOTHING" if flex else "REPAIR"},
-        **({"resource_policies": {"workload_policy": workload}} if workload is not None else {}),
+        **({"resource_policies": {"workload_policy": machines.workload_policy}} if machines.workload_policy is not None else {}),
         wait_for_instances=False,
-        # Google changes the mode of no group that is there
+        # Google cannot change the mode of an existing group
         opts=pool.child_options(ignore_changes=[] if closed else ["targetSize"], replace_on_changes=["targetSizePolicies"]),
     )
 
 
-def ask_for_flex(pool: GcpComponent, spec: GpuPoolSpec, zone: str, group: compute.InstanceGroupManager) -> None:
-    """min_nodes of a flex-start pool: one request for all of them, which Google keeps until it can fill it, for the stated time."""
+def request_flex_start(pool: GpuPool, zone: str, group: compute.InstanceGroupManager) -> None:
+    """Request the `min_nodes` of a flex start pool, all at once. Google keeps the request until it can fill it."""
+    spec = pool.spec
     if not isinstance(spec.capacity, FlexStart) or not spec.min_nodes:
         return
     compute.ResizeRequest(
@@ -106,18 +88,21 @@ def ask_for_flex(pool: GcpComponent, spec: GpuPoolSpec, zone: str, group: comput
     )
 
 
-def close_group(pool: GcpComponent, end: End, zone: str, group: compute.InstanceGroupManager, where: ProjectLookup) -> None:
-    """At the end all machines go: a schedule asks for size zero."""
+def close_group(pool: GpuPool, end: End, zone: str, group: compute.InstanceGroupManager, where: ProjectLookup) -> None:
+    """Schedule the group's end: size zero."""
     uri = pulumi.Output.all(where.id, group.name).apply(
         lambda words: (
             f"https://compute.googleapis.com/compute/v1/projects/{words[0]}/zones/{zone}/instanceGroupManagers/{words[1]}/resize?size=0"
         )
     )
-    close_by(pool, end, region_of(zone), where, "resize-pools", "POST", uri)
+    schedule_request(pool, end, region_of(zone), where, "resize-pools", "POST", uri)
 
 
-def close_by(pool: GcpComponent, end: End, region: str, where: ProjectLookup, role: str, method: str, uri: pulumi.Output[str]) -> None:
-    """One call at the end, by an account that can do nothing else. It comes again on that day of later years: the pool is closed then."""
+def schedule_request(pool: GpuPool, end: End, region: str, where: ProjectLookup, role: str, method: str, uri: pulumi.Output[str]) -> None:
+    """Schedule one request at the pool's end, by an account with no other right.
+
+    It repeats on that day of later years, when the pool is closed already.
+    """
     identity = Identity(
         pool.child_name("end"),
         purpose="takes the pool to zero nodes at its end",

@@ -9,8 +9,9 @@ import pulumi
 from pulumi_gcp import compute
 
 from ...problems import Problem, show
-from ..base import Tags, after, checked, refuse
+from ..base import Tags, after, provider_setting
 from ..naming import name_problems
+from ..network_base import NetworkBase
 from ..spec import NetworkSpec
 from ..spec.fields import as_mapping
 from .cidr import DEFAULT_CIDR, region_of, spec_problems, subnet_cidr
@@ -18,27 +19,20 @@ from .google_apis import VIP, make_google_access
 from .project import GcpComponent
 
 ANYWHERE = "0.0.0.0/0"
-_MTU = 8896  # the most there is: jumbo frames inside the network, cloud.google.com/vpc/docs/mtu
-_LAST = 65_534  # just before the rules that every network implies
+_MTU = 8896  # the maximum: jumbo frames inside the network, cloud.google.com/vpc/docs/mtu
+_LAST = 65_534  # just before the rules that every network has by itself
 
 
-class Network(GcpComponent):
+class Network(NetworkBase, GcpComponent):
     """One private subnet for all zones of the region, with Private Google Access and flow logs.
 
-    Nothing reaches it from elsewhere; who talks to whom inside is said by each pool, by service account. Out of it goes port 443 of what
-    `egress` lets nodes reach: nat = the internet, through Cloud NAT; endpoints and none = Google's own services alone, through their
-    private addresses (Google has one such door for all of them, so the two words come out the same here).
+    Nothing outside reaches it. Each pool lets its own machines talk to each other, by service account. Nodes reach port 443 of what
+    `egress` allows: nat = the internet, through Cloud NAT; endpoints and none = only Google's services, through their private addresses
+    (Google has one private endpoint for all of its services, so the two words mean the same here).
     """
 
-    id: pulumi.Output[str]
-    """Of the VPC: projects/P/global/networks/NAME."""
-    subnet_ids: dict[str, pulumi.Output[str]]
-    """Subnet by zone; all of a region are the same. Known once it has its way out."""
-    zones: list[str]
-    egress: str | None
-    """nat, endpoints or none; None: an adopted network, which has its own way."""
     cidr: str | None
-    """The network's range; None: an adopted network."""
+    """The network's CIDR block. None: an adopted network."""
 
     def __init__(
         self,
@@ -49,16 +43,14 @@ class Network(GcpComponent):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Make the network: `spec` needs zones, all of one region; its cidr (/12 to /20) defaults to 10.0.0.0/16."""
-        problems = [*name_problems(name), *spec_problems(as_mapping(spec), _configured_region(opts))]
-        spec = checked(NetworkSpec, spec, f"Network {name}", self.cloud, problems)
-        cidr = spec.cidr or DEFAULT_CIDR
-        super().__init__("Network", name, {"cidr": cidr, "zones": spec.zones, "egress": spec.egress}, tags, opts)
-        self.zones, self.egress, self.cidr = list(spec.zones), spec.egress, cidr  # after: Pulumi sets its own of these names
+        configured = provider_setting(opts, "gcp:compute/network:Network", "gcp", "region")
+        found = [*name_problems(name), *spec_problems(as_mapping(spec), configured)]
+        self.cidr = cidr = self._declare(name, spec, DEFAULT_CIDR, found, tags, opts)
         region = region_of(self.zones[0])
         vpc = compute.Network(
             self.child_name("vpc"),
             auto_create_subnetworks=False,
-            delete_default_routes_on_create=True,  # only when it is made: a route of its own can come and go with egress
+            delete_default_routes_on_create=True,  # deleted once, at creation: our own route can come and go with egress
             mtu=_MTU,
             routing_mode="REGIONAL",
             opts=self.child_options(),
@@ -73,9 +65,8 @@ class Network(GcpComponent):
             log_config={"aggregation_interval": "INTERVAL_5_SEC", "flow_sampling": 0.5, "metadata": "INCLUDE_ALL_METADATA"},
             opts=self.child_options(),
         )
-        ways = [*self._rules(), *(self._nat(region, subnet) if self.egress == "nat" else make_google_access(self, self.id))]
-        reachable = after(subnet.id, ways)
-        self.subnet_ids = dict.fromkeys(self.zones, reachable)
+        ready = [*self._rules(), *(self._nat(region, subnet) if self.egress == "nat" else make_google_access(self, self.id))]
+        self.subnet_ids = dict.fromkeys(self.zones, after(subnet.id, ready))
         self._register()
 
     @classmethod
@@ -88,29 +79,18 @@ class Network(GcpComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> Network:
-        """Use an existing network and change nothing in it.
+        """Use an existing network and change nothing in it. Pools add firewall rules for their own machines.
 
-        `vpc_id`: projects/P/global/networks/NAME. `subnet_ids`: projects/P/regions/R/subnetworks/NAME by zone, at least one; they must have
-        Private Google Access, and a way out where jobs need the internet. Pools add rules for their own machines.
+        `vpc_id`: projects/P/global/networks/NAME. `subnet_ids`: projects/P/regions/R/subnetworks/NAME by zone, at least one. They must have
+        Private Google Access, and egress to the internet if jobs need it.
         """
-        problems = [*name_problems(name), *id_problems("vpc_id", vpc_id, "networks")]
-        problems += [line for zone, subnet in subnet_ids.items() for line in id_problems(f"subnet_ids.{zone}", subnet, "subnetworks")]
-        if not subnet_ids:
-            problems.append(Problem("subnet_ids", "no subnet", "none", "at least one", "list the subnet of each pool's zone"))
-        refuse(f"Network {name}", problems)
-        self = cls.__new__(cls)
-        GcpComponent.__init__(self, "Network", name, {"existing": {"vpc_id": vpc_id, "subnet_ids": dict(subnet_ids)}}, tags, opts)
-        self.zones, self.egress, self.cidr = list(subnet_ids), None, None
-        self.id = _existing(name, "vpc_id", vpc_id, "networks")
-        self.subnet_ids = {zone: _existing(name, f"subnet_ids.{zone}", subnet, "subnetworks") for zone, subnet in subnet_ids.items()}
+        self = cls._adopted(name, vpc_id, subnet_ids, id_problems, name_problems(name), tags, opts)
+        self.cidr = None
         self._register()
         return self
 
-    def _register(self) -> None:
-        self.register_outputs({"id": self.id, "subnet_ids": self.subnet_ids})
-
     def _rules(self) -> list[pulumi.Output[str]]:
-        """What may leave. What may enter is implied: nothing."""
+        """Make the egress rules. Every network refuses ingress by itself."""
         outside = ANYWHERE if self.egress == "nat" else VIP
         return [
             self._out("deny-out", "everything that no other rule allows", ANYWHERE, _LAST, denies=[{"protocol": "all"}]),
@@ -133,7 +113,7 @@ class Network(GcpComponent):
         return pulumi.Output.from_input(rule.id)
 
     def _nat(self, region: str, subnet: compute.Subnetwork) -> list[pulumi.Output[str]]:
-        """Addresses are Google's to choose. Ports grow with need: data loaders open thousands of connections, the default is 64."""
+        """Make Cloud NAT with Google's addresses. Ports are allocated dynamically: data loaders need thousands, the default is 64."""
         route = compute.Route(
             self.child_name("internet"),
             network=self.id,
@@ -160,27 +140,10 @@ class Network(GcpComponent):
         return [pulumi.Output.from_input(route.id), pulumi.Output.from_input(nat.id)]
 
 
-def _configured_region(opts: pulumi.ResourceOptions | None) -> str | None:
-    """The region of the stack's own provider; None where another provider was handed in, or the region is not in the settings."""
-    opts = opts or pulumi.ResourceOptions()
-    inherited = opts.parent.get_provider("gcp:compute/network:Network") if opts.parent else None
-    return None if opts.provider or opts.providers or inherited else pulumi.Config("gcp").get("region")
-
-
-def id_problems(key: str, value: Any, kind: str) -> list[Problem]:
-    """Why this cannot be the id of a network or subnet; an output of another stack is looked at once it is known."""
+def id_problems(key: str, value: Any) -> list[Problem]:
+    """Return why this cannot be the id of a network or subnet. An output is checked once it is known."""
+    kind, where = ("networks", "global") if key == "vpc_id" else ("subnetworks", "regions/R")
     if isinstance(value, str | None) and f"/{kind}/" not in str(value):
-        where = "global" if kind == "networks" else "regions/R"
         fix = "copy it from the console or from the other stack's outputs"
         return [Problem(key, "not a resource id", show(value), f"projects/P/{where}/{kind}/NAME", fix)]
     return []
-
-
-def _existing(name: str, key: str, value: pulumi.Input[str], kind: str) -> pulumi.Output[str]:
-    """The id, once known. An output that is missing in the other stack arrives as None."""
-
-    def known(found: Any) -> str:
-        refuse(f"Network {name}", id_problems(key, found, kind))
-        return str(found)
-
-    return pulumi.Output.from_input(value).apply(known)

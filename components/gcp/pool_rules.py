@@ -13,7 +13,7 @@ from ..expiry import date_problems
 from ..spec.fields import in_cloud
 from ..spec.pool import GpuPoolSpec, Reservation
 from .cidr import region_of
-from .instance_template import is_bound, together
+from .instance_template import is_bound, placement_policy
 from .key import EncryptionKey
 
 _IMAGE = re.compile(r"projects/[a-z0-9:.-]+/global/images/[a-z0-9-]+")
@@ -60,7 +60,7 @@ def _group_problems(raw: Mapping[str, Any]) -> list[Problem]:
     if is_bound(spec, row) and 0 < spec.min_nodes < spec.max_nodes:
         what = "an instance group grows a reservation's machines only from zero"
         problems.append(Problem("min_nodes", what, str(spec.min_nodes), f"0 or max_nodes ({spec.max_nodes}) for a reservation"))
-    if "accelerator_topology" in together(spec, row).get("workload_policy", {}) and spec.max_nodes > _NVLINK_NODES:
+    if "accelerator_topology" in placement_policy(spec, row).get("workload_policy", {}) and spec.max_nodes > _NVLINK_NODES:
         allowed, fix = f"at most {_NVLINK_NODES} of {row.name}", f"declare a pool for each {_NVLINK_NODES} nodes"
         problems.append(Problem("max_nodes", "more nodes than one NVLink domain has", str(spec.max_nodes), allowed, fix))
     return problems

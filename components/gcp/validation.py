@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
 from ...problems import Problem
+from ..network_base import adoption_problems
 from ..validation import yard
 from ..validation.buckets import ExistingBucket, key_problems, open_to_problems
 from ..validation.submitters import subject_problems
@@ -20,13 +20,6 @@ from .submitter import token_condition_problems
 __all__ = ["yard_problems"]
 
 
-def _existing_network(vpc_id: str, subnets: Mapping[str, str]) -> list[Problem]:
-    return [
-        *id_problems("vpc_id", vpc_id, "networks"),
-        *(problem for zone, subnet in subnets.items() for problem in id_problems(f"subnet_ids.{zone}", subnet, "subnetworks")),
-    ]
-
-
 def _existing_bucket(existing: ExistingBucket) -> list[Problem]:
     return [*existing_problems(existing.bucket), *key_problems(existing), *open_to_problems(existing)]
 
@@ -35,7 +28,7 @@ yard_problems = partial(
     yard.yard_problems,
     yard.CloudRules(
         network=spec_problems,
-        existing_network=_existing_network,
+        existing_network=partial(adoption_problems, id_problems=id_problems),
         existing_bucket=_existing_bucket,
         pool=lambda fields, zones, egress, expires: pool_problems(fields, "net", zones, expires),
         submitters=lambda subjects: [*subject_problems(subjects), *token_condition_problems(subjects)],

@@ -1,6 +1,8 @@
-"""What a Vertex AI pool holds: the door to the yard's network, and, with min_nodes, machines that stay."""
+"""The resources of a Vertex AI pool: its attachment to the yard's network and, with min_nodes, a persistent resource."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import pulumi
 from pulumi_gcp import compute, vertex
@@ -9,20 +11,24 @@ from ..base import after, this_stack
 from ..catalogue import Machine
 from ..expiry import End
 from ..naming import shorten
-from ..spec.pool import GpuPoolSpec
 from .identity import grant_on_project
 from .key import AGENTS
-from .machine_group import close_by
+from .machine_group import schedule_request
 from .machines import family
-from .project import GcpComponent, ProjectLookup
+from .project import ProjectLookup
+
+if TYPE_CHECKING:
+    from .gpu_pool import GpuPool
+
+__all__ = ["attach_network", "delete_persistent_resource", "make_persistent_resource", "vertex_disk"]
 
 _ID_LIMIT = 63
 
 
-def attach_network(pool: GcpComponent, region: str, subnet_id: pulumi.Input[str], where: ProjectLookup) -> pulumi.Output[str]:
-    """An attachment of the subnet, which Vertex AI may connect machines to. Known once it may.
+def attach_network(pool: GpuPool, region: str, subnet_id: pulumi.Input[str], where: ProjectLookup) -> pulumi.Output[str]:
+    """Make an attachment of the subnet for Vertex AI's machines. Its id is known once Vertex AI has the right to use it.
 
-    Private Service Connect, not peering: the yard's network stays its own, and takes no range of addresses for Google.
+    Private Service Connect, not peering: it needs no address range of the yard's network for Google.
     cloud.google.com/vertex-ai/docs/training/psc-i-egress
     """
     attachment = compute.NetworkAttachment(
@@ -37,20 +43,14 @@ def attach_network(pool: GcpComponent, region: str, subnet_id: pulumi.Input[str]
     return after(attachment.id, [grant_on_project(pool, "attach-network", agent, where)])
 
 
-def hold_nodes(
-    pool: GcpComponent,
-    spec: GpuPoolSpec,
-    row: Machine,
-    region: str,
-    attachment: pulumi.Input[str],
-    key_id: pulumi.Input[str] | None,
-) -> pulumi.Output[str]:
-    """A persistent resource with `min_nodes` machines, which Vertex AI adds to up to `max_nodes`. Billed as long as it is there."""
+def make_persistent_resource(pool: GpuPool, region: str, attachment: pulumi.Input[str]) -> pulumi.Output[str]:
+    """Make a persistent resource with `min_nodes` machines, which Vertex AI scales up to `max_nodes`. It is billed while it exists."""
+    spec, row, key_id = pool.spec, pool.machine, pool.key_id
     machines = {
         "machine_spec": {"machine_type": row.name, "accelerator_type": family(row).accelerator, "accelerator_count": row.gpus},
         "disk_spec": {"boot_disk_type": vertex_disk(row), "boot_disk_size_gb": spec.root_disk_gib},
     }
-    grows = spec.max_nodes > spec.min_nodes  # numbers as texts: so the provider wants them
+    grows = spec.max_nodes > spec.min_nodes  # the provider wants these numbers as texts
     size = {"autoscaling_spec": {"min_replica_count": str(spec.min_nodes), "max_replica_count": str(spec.max_nodes)}} if grows else {}
     held = vertex.AiPersistentResource(
         pool.child_name("held"),
@@ -59,7 +59,7 @@ def hold_nodes(
         location=region,
         resource_pools=[{**machines, **size, "replica_count": str(spec.min_nodes)}],
         psc_interface_config={"network_attachment": attachment},
-        # else jobs on it run as an agent that all of the project share: cloud.google.com/vertex-ai/docs/general/custom-service-account
+        # else jobs run as a service agent of the whole project: cloud.google.com/vertex-ai/docs/general/custom-service-account
         resource_runtime_spec={"service_account_spec": {"enable_custom_service_account": True}},
         labels=pool.gcp_labels("held"),
         **({"encryption_spec": {"kms_key_name": key_id}} if key_id is not None else {}),
@@ -68,14 +68,14 @@ def hold_nodes(
     return pulumi.Output.from_input(held.name)
 
 
-def close_held(pool: GcpComponent, end: End, region: str, held: pulumi.Output[str], where: ProjectLookup) -> None:
-    """At the end the machines are given back: a schedule deletes what holds them."""
+def delete_persistent_resource(pool: GpuPool, end: End, region: str, held: pulumi.Output[str], where: ProjectLookup) -> None:
+    """Schedule the deletion of the persistent resource, which gives its machines back."""
     uri = pulumi.Output.all(where.id, held).apply(
         lambda words: f"https://{region}-aiplatform.googleapis.com/v1/projects/{words[0]}/locations/{region}/persistentResources/{words[1]}"
     )
-    close_by(pool, end, region, where, "delete-held", "DELETE", uri)
+    schedule_request(pool, end, region, where, "delete-held", "DELETE", uri)
 
 
 def vertex_disk(row: Machine) -> str:
-    """The boot disk that Vertex AI takes for a machine: its own default, but where only Hyperdisk fits."""
+    """Return the type of boot disk for Vertex AI: its default, or Hyperdisk on machines that take nothing else."""
     return "hyperdisk-balanced" if family(row).disk.startswith("hyperdisk") else "pd-ssd"

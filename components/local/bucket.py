@@ -1,4 +1,4 @@
-"""A bucket of a local yard: a directory with a file:// URL."""
+"""A bucket of a local yard: a directory with a file:// URL; or an existing directory, used as it is."""
 
 from __future__ import annotations
 
@@ -10,21 +10,18 @@ import pulumi
 from pulumi import dynamic
 
 from ...problems import Problem, show
-from ..base import Component, Tags, checked, refuse
+from ..base import Tags
+from ..bucket_base import BucketBase
 from ..spec import BucketSpec
 from .disk import BucketProvider
 from .files import PRIVATE
 from .root import bucket_path, project_directory, require_url_safe
 
 
-class Bucket(Component):
+class Bucket(BucketBase):
     """A directory under `<local:root>/buckets`, mode 0700; or an existing one (`adopt`), never changed."""
 
     cloud = "local"
-    name: pulumi.Output[str]
-    """The directory's own name."""
-    url: pulumi.Output[str]
-    """Its fsspec URL: file:// and the path as it is: fsspec decodes nothing."""
     path: pulumi.Output[str]
 
     def __init__(
@@ -35,10 +32,8 @@ class Bucket(Component):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the directory; `spec` defaults to keeping it and its data on destroy."""
-        spec = checked(BucketSpec, spec, f"Bucket {name}", self.cloud)
-        if spec.on_destroy == "keep":
-            opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
+        """Make the directory. `spec` defaults to `on_destroy: keep`: the directory and its data stay when the yard is destroyed."""
+        spec, opts = self._checked(name, spec, opts)
         super().__init__("Bucket", name, {"on_destroy": spec.on_destroy}, tags, opts)
         directory = _Directory(self.child_name("directory"), bucket_path(name), self.child_options())
         self._expose(directory.path)
@@ -52,12 +47,9 @@ class Bucket(Component):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> Bucket:
-        """Use an existing directory: jobs are told where it is, nothing is made, changed or destroyed."""
-        self = cls.__new__(cls)
-        Component.__init__(self, "Bucket", name, {"existing": bucket}, tags, opts)
-        if isinstance(bucket, str):
-            _existing(bucket, name)  # now, where a mistake ends the program with one line
-        self._expose(pulumi.Output.from_input(bucket).apply(lambda path: _existing(path, name)))
+        """Use an existing directory: nothing is made, changed or destroyed."""
+        self, known = cls._adopted(name, bucket, existing_problems, tags, opts)
+        self._expose(known.apply(lambda path: require_url_safe(_absolute(path))))
         return self
 
     def _expose(self, path: pulumi.Output[str]) -> None:
@@ -72,14 +64,17 @@ class _Directory(dynamic.Resource, module="gpuyard-local", name="Bucket"):
     path: pulumi.Output[str]
 
     def __init__(self, name: str, path: str, opts: pulumi.ResourceOptions) -> None:
-        # the old one goes first: should the paths be one and the same, the new one is not removed with it
+        # the old one is deleted first: if both have the same path, the new one is not deleted with it
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True))
         super().__init__(BucketProvider(), name, {"path": path, "mode": PRIVATE}, opts)
 
 
-def _existing(path: str, name: str) -> str:
-    directory = project_directory() / Path(path).expanduser()
-    if not directory.is_dir():
-        fix = "create it, or change the path"
-        refuse(f"Bucket {name}", [Problem("existing", "no such directory", show(path), "a directory that exists", fix)])
-    return require_url_safe(str(directory))
+def existing_problems(bucket: Any) -> list[Problem]:
+    """Return why this cannot be an existing bucket: there is no such directory."""
+    if isinstance(bucket, str) and Path(_absolute(bucket)).is_dir():
+        return []
+    return [Problem("existing", "no such directory", show(bucket), "a directory that exists", "create it, or change the path")]
+
+
+def _absolute(path: str) -> str:
+    return str(project_directory() / Path(path).expanduser())

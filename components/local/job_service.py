@@ -1,44 +1,51 @@
-"""The job service of a local yard: where jobs can go, one target per pool. No daemon: `gpuyard` does the work."""
+"""The job service of a local yard: one job target for each pool. `gpuyard` runs the jobs, without a daemon."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import pulumi
 from pulumi import dynamic
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
 
-from ..base import Tags, checked
-from ..job_service_base import JobServiceBase
-from ..job_targets import JobSettings, run_bucket_problems, shared
-from ..spec import LimitsSpec, SecretReference, Spec
+from ...problems import Problem, show
+from ..base import Tags, keywords_only
+from ..job_service_base import JobInputs, JobRules, JobServiceBase, bucket_urls, make_targets
+from ..job_targets import TARGETS, TargetData, run_bucket_problems, shared
+from ..spec import LimitsSpec
 from .bucket import Bucket
 from .disk import TargetsProvider
 from .files import as_content
 from .gpu_pool import GpuPool
 
-
-def _none(value: list[str]) -> list[str]:
-    if value:
-        raise PydanticCustomError("submitters", "none: on `local` whoever may write the run bucket may submit")
-    return value
+__all__ = ["JobService"]
 
 
-class _Given(Spec):
-    secrets: Mapping[str, SecretReference] = Field(description="references by logical name, file:/absolute/path")
-    submitters: Annotated[list[str], AfterValidator(_none)]
-    limits: LimitsSpec
+def _no_submitters(subjects: Sequence[str]) -> list[Problem]:
+    fix = "remove submitters: everybody who can write the run bucket can submit"
+    return [Problem("submitters", "wrong value", show(list(subjects)), "none", fix)] if subjects else []
+
+
+def _any_name(name: str) -> list[Problem]:
+    return []
+
+
+def _one_run_bucket(inputs: JobInputs) -> list[Problem]:
+    return run_bucket_problems([bucket.logical_name for bucket in inputs.writes])
+
+
+_RULES = JobRules(
+    re.compile(r"file:/.*"), "a reference to the secret, never its value: file:/absolute/path", _no_submitters, _any_name, _one_run_bucket
+)
 
 
 class JobService(JobServiceBase):
     """Turns pools and buckets into job targets and writes them to `gpuyard/targets.json` of the run bucket."""
 
     cloud = "local"
-    targets: pulumi.Output[dict[str, Any]]
-    """{pool: JobTarget v1}, plain data."""
 
+    @keywords_only
     def __init__(
         self,
         name: str,
@@ -52,30 +59,32 @@ class JobService(JobServiceBase):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`writes` holds exactly one bucket, the run bucket: journal, code, checkpoints, results."""
-        given = checked(
-            _Given,
-            {"secrets": dict(secrets or {}), "submitters": list(submitters), "limits": limits or {}},
-            f"JobService {name}",
-            self.cloud,
-            run_bucket_problems([bucket.logical_name for bucket in writes]),
-        )
-        super().__init__("JobService", name, {"secrets": given.secrets, "limits": given.limits.model_dump()}, tags, opts)
-        all_share = JobSettings(f"{pulumi.get_project()}/{pulumi.get_stack()}", given.limits, given.secrets, image=None)
-        self.targets = pulumi.Output.all(
-            run_bucket=writes[0].url,
-            buckets={bucket.logical_name: bucket.url for bucket in (*reads, *writes)},
-            pools={pool.logical_name: pool.path for pool in pools},
-        ).apply(
-            lambda known: {
-                pool.logical_name: _target(pool, known["pools"][pool.logical_name], all_share, known["run_bucket"], known["buckets"])
-                for pool in pools
-            }
-        )
-        path = writes[0].path.apply(lambda bucket: f"{bucket}/gpuyard/targets.json")
+        """Make the job service. `writes`: exactly one bucket, the run bucket, with journal, code, checkpoints and results."""
+        self._declare(name, JobInputs(pools, writes, reads, submitters, secrets, limits), _RULES, (), tags, opts)
+        directories = {pool.logical_name: pool.path for pool in pools}
+        self.targets = make_targets(pools, pulumi.Output.all(pools=directories, **bucket_urls(writes[0], reads)), self._target)
+        path = writes[0].path.apply(lambda bucket: f"{bucket}/{TARGETS}")
         file = _File(self.child_name("targets"), path, self.targets, self.child_options())
         self.id = file.id
         self.register_outputs({"targets": self.targets})
+
+    def _props(self, settings: dict[str, Any], inputs: JobInputs) -> dict[str, Any]:
+        return {"secrets": settings["secrets"], "limits": settings["limits"]}
+
+    def _target(self, pool: GpuPool, found: Mapping[str, Any]) -> TargetData:
+        return {
+            **shared("local", pool.logical_name, self._settings, found["run"], found["urls"]),
+            "pool_dir": found["pools"][pool.logical_name],
+            "machine": pool.machine,
+            "accelerator": pool.accelerator,
+            "gpus_per_node": pool.gpus_per_node,
+            "slots_per_node": pool.slots_per_node,
+            "nics_per_node": 0,
+            "min_nodes": 0,
+            "max_nodes": len(pool.nodes),
+            "fabric": None,
+            "price": {"usd_per_node_hour": 0.0, "source": "this machine: not billed"},
+        }
 
 
 class _File(dynamic.Resource, module="gpuyard-local", name="Targets"):
@@ -88,20 +97,3 @@ class _File(dynamic.Resource, module="gpuyard-local", name="Targets"):
     ) -> None:
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True))
         super().__init__(TargetsProvider(), name, {"path": path, "content": targets.apply(as_content)}, opts)
-
-
-def _target(pool: GpuPool, pool_dir: str, given: JobSettings, run_bucket: str, buckets: Mapping[str, str]) -> dict[str, Any]:
-    """JobTarget v1 of kind local."""
-    return {
-        **shared("local", pool.logical_name, given, run_bucket, buckets),
-        "pool_dir": pool_dir,
-        "machine": pool.machine,
-        "accelerator": pool.accelerator,
-        "gpus_per_node": pool.gpus_per_node,
-        "slots_per_node": pool.slots_per_node,
-        "nics_per_node": 0,
-        "min_nodes": 0,
-        "max_nodes": len(pool.nodes),
-        "fabric": None,
-        "price": {"usd_per_node_hour": 0.0, "source": "this machine: not billed"},
-    }

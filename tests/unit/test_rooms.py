@@ -23,7 +23,8 @@ _GOOGLE = {"google", "requests", "urllib3"}  # what its clients speak through
 _STORAGE = {"fsspec", "s3fs", "gcsfs", "adlfs", "boto3", "botocore", "azure", *_GOOGLE}
 _NEUTRAL = {"pydantic", "pydantic_core", "yaml", "problems", "counts"}
 _COMPONENTS = {f"components.{name}" for name in ("lazy", "spec", "catalogue", "validation", "naming", "boot", "job_targets", "expiry")}
-_ABOVE_CLOUDS = _COMPONENTS | {"components.base", "components.registry", "components.pool_base", "components.job_service_base"}
+_BASES = {f"components.{name}" for name in ("base", "bucket_base", "network_base", "pool_base", "job_service_base")}
+_ABOVE_CLOUDS = _COMPONENTS | _BASES | {"components.registry"}
 _JOBS = {
     f"training_jobs.{name}"
     for name in (
@@ -69,9 +70,7 @@ TABLE = {
     "components.lazy": Row(set()),
     "counts": Row(set()),
     "problems": Row({"pydantic", "pydantic_core"}),
-    "components.base": Row({"pulumi"} | _NEUTRAL | _COMPONENTS),
-    "components.pool_base": Row({"pulumi", "components.base"} | _NEUTRAL | _COMPONENTS),
-    "components.job_service_base": Row({"pulumi", "components.base"} | _NEUTRAL | _COMPONENTS),
+    **{name: Row({"pulumi"} | _NEUTRAL | _COMPONENTS | _BASES) for name in _BASES},
     "components.registry": Row({"pulumi"} | _NEUTRAL | _COMPONENTS),
     "components.local": _cloud(),
     "components.aws": _cloud("pulumi_aws"),

@@ -88,7 +88,7 @@ def test_wrong_settings_end_the_program_before_anything_is_declared(record: Any,
 
 def test_a_broken_contract_fails_at_up(record: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not at 3 a.m. on submit: what the components export is held to what training_jobs reads."""
-    monkeypatch.setattr("gpuyard.components.local.job_service._target", lambda *_: {"version": 1, "kind": "local"})
+    monkeypatch.setattr("gpuyard.components.local.job_service.JobService._target", lambda *_: {"version": 1, "kind": "local"})
     with pytest.raises(pulumi.RunError, match="pool_dir: required key is missing"):
         record(program.run, config=config())
 

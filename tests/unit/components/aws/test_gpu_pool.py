@@ -14,7 +14,7 @@ import pytest
 from gpuyard.components import catalogue
 from gpuyard.components.aws.images import PARAMETERS
 from gpuyard.components.aws.launch_template import boot_of, user_data
-from gpuyard.components.aws.machine_group import launcher_lines
+from gpuyard.components.aws.machine_group import launcher_commands
 from gpuyard.components.catalogue.services import SERVICES
 from tests.helpers.aws_sample_pools import BATCH, BLOCK, ENVIRONMENT, GROUP, LATER, PLACEMENT, RESERVED, TAGS, TEMPLATE, VMS, kinds, pool
 
@@ -231,7 +231,7 @@ def test_every_service_with_machines_has_images() -> None:
 
 
 def test_the_lines_for_other_launchers(tmp_path: Path) -> None:
-    lines = launcher_lines("pool-machines-1a2b", "us-east-1", 4, 8)
+    lines = launcher_commands("pool-machines-1a2b", "us-east-1", 4, 8)
     assert lines.scale.endswith("--auto-scaling-group-name pool-machines-1a2b --desired-capacity 4")
     for name, body in {"aws": r"printf '10.0.0.9\t10.0.0.12\n10.0.0.1\n'", "torchrun": 'printf "%s\\n" "$@"'}.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")

@@ -20,7 +20,7 @@ from gpuyard.components.azure.cluster import closing
 from gpuyard.components.azure.images import image_problems, image_reference
 from gpuyard.components.azure.job_targets import publish_command
 from gpuyard.components.azure.key import key_properties, vault_properties
-from gpuyard.components.azure.scale_set import bounds, launcher_lines
+from gpuyard.components.azure.scale_set import autoscale_profiles, launcher_commands
 from gpuyard.components.expiry import End
 from gpuyard.components.spec.pool import GpuPoolSpec
 from tests.helpers.azure_sample_yard import DATA, RESERVED, VMS
@@ -169,10 +169,11 @@ def test_security_profile_and_os_disk_by_size(name: str, trusted: bool, local_di
 
 
 def test_priority_and_reservation_by_capacity() -> None:
-    assert machine.bought(spec()) == {"priority": "Regular"}
-    assert machine.bought(spec(capacity="spot")) == {"priority": "Spot", "eviction_policy": "Delete", "billing_profile": {"max_price": -1}}
+    assert machine.capacity_options(spec()) == {"priority": "Regular"}
+    spot = machine.capacity_options(spec(capacity="spot"))
+    assert spot == {"priority": "Spot", "eviction_policy": "Delete", "billing_profile": {"max_price": -1}}
     group = {"capacity_reservation_group": {"id": RESERVED["reservation"]}}
-    assert machine.bought(spec(capacity=RESERVED)) == {"priority": "Regular", "capacity_reservation": group}
+    assert machine.capacity_options(spec(capacity=RESERVED)) == {"priority": "Regular", "capacity_reservation": group}
 
 
 def test_custom_data_has_the_facts_of_the_machine() -> None:
@@ -235,11 +236,11 @@ def test_roles_have_a_reason_and_ids_of_their_own() -> None:
 
 
 def test_expiry_is_an_autoscale_profile_and_a_closing_workflow() -> None:
-    [pool, end] = bounds(spec(min_nodes=1), END, closed=False)
+    [pool, end] = autoscale_profiles(spec(min_nodes=1), END, closed=False)
     assert pool["capacity"] == {"minimum": "1", "maximum": "4", "default": "1"}
     assert end["capacity"] == {"minimum": "0", "maximum": "0", "default": "0"}
     assert end["fixed_date"]["start"] == "2027-03-31T00:00:00Z"
-    [closed] = bounds(spec(min_nodes=1), END, closed=True)
+    [closed] = autoscale_profiles(spec(min_nodes=1), END, closed=True)
     assert closed["capacity"]["maximum"] == "0"
     flow = closing("/subscriptions/s/w", {"h100": "h100"}, END)
     assert flow["triggers"]["end"]["recurrence"] == {"frequency": "Day", "interval": 1, "startTime": "2027-03-31T00:00:00Z"}
@@ -248,7 +249,7 @@ def test_expiry_is_an_autoscale_profile_and_a_closing_workflow() -> None:
 
 
 def test_commands_for_users_and_image_references() -> None:
-    lines = launcher_lines("g", "n", 4, 8)
+    lines = launcher_commands("n", "g", 4, 8)
     assert lines.scale == "az vmss scale --resource-group g --name n --new-capacity 4"
     assert "--vmss-name n" in lines.hostfile
     assert "--nproc-per-node=8" in lines.torchrun

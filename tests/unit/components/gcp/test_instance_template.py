@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gpuyard.components.gcp.instance_template import boot_of, metadata, reservation, scheduling, together
+from gpuyard.components.gcp.instance_template import boot_of, metadata, placement_policy, reservation, scheduling
 from gpuyard.components.gcp.machines import family, image_family
 from tests.helpers.gcp_sample_pools import CAPACITIES, MACHINES, RESERVED, VMS, pool, spec_of
 from tests.helpers.gcp_sample_yard import TEMPLATE
@@ -80,7 +80,7 @@ BLOCK = {"workload_policy": {"type": "HIGH_THROUGHPUT", "max_topology_distance":
     ],
 )
 def test_placement_policy_by_machine_and_capacity(machine: str, mode: str, policy: dict[str, Any]) -> None:
-    assert together(spec_of({**VMS, "machine": machine, "capacity": CAPACITIES[mode]}), MACHINES[machine]) == policy
+    assert placement_policy(spec_of({**VMS, "machine": machine, "capacity": CAPACITIES[mode]}), MACHINES[machine]) == policy
 
 
 def test_the_golden_template(record: Any) -> None:

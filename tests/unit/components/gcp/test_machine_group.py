@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gpuyard.components.gcp.machine_group import launcher_lines
+from gpuyard.components.gcp.machine_group import launcher_commands
 from tests.helpers.gcp_sample_pools import CAPACITIES, END, MACHINES, RESERVED, VMS, of_type, pool, spec_of
 from tests.helpers.gcp_sample_yard import FLEX, GROUP, SCHEDULE
 
@@ -97,7 +97,7 @@ def test_expiry_is_one_call_by_an_account_with_one_role(record: Any) -> None:
 
 
 def test_commands_for_other_launchers(tmp_path: Path) -> None:
-    lines = launcher_lines("pool-machines-1a2b", "acme-ml", "us-central1-a", spec_of(VMS), MACHINES["a3-ultragpu-8g"].gpus, LABELS)
+    lines = launcher_commands("pool-machines-1a2b", "acme-ml", "us-central1-a", spec_of(VMS), MACHINES["a3-ultragpu-8g"].gpus, LABELS)
     assert lines.scale == (
         "gcloud compute instance-groups managed --project acme-ml resize pool-machines-1a2b --zone us-central1-a --size 4"
     )
@@ -125,7 +125,7 @@ def test_commands_for_other_launchers(tmp_path: Path) -> None:
 
 
 def test_flex_start_machines_are_requested_together(tmp_path: Path) -> None:
-    lines = launcher_lines("g", "p", "us-central1-a", spec_of({**VMS, "capacity": FLEX}), 8, LABELS)
+    lines = launcher_commands("g", "p", "us-central1-a", spec_of({**VMS, "capacity": FLEX}), 8, LABELS)
     (tmp_path / "gcloud").write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
     (tmp_path / "gcloud").chmod(0o755)
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}

@@ -1,0 +1,94 @@
+"""The part of a pool that is the same on every cloud: its checks, its end, its launcher commands, its outputs."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import pulumi
+
+from .base import Component, Problems, Tags, checked
+from .catalogue import Machine
+from .expiry import End, end_of, is_past, warning
+from .naming import name_problems
+from .spec.pool import GpuPoolSpec
+
+__all__ = ["LauncherCommands", "PoolBase", "torchrun_command"]
+
+_RENDEZVOUS_PORT = 29400  # torchrun's default
+
+
+class LauncherCommands(NamedTuple):
+    """Shell commands for machines without a job service."""
+
+    scale: str
+    """Start all machines."""
+    hostfile: str
+    """Write the addresses of the running machines to `hosts`, one a line."""
+    torchrun: str
+    """Run on every machine, with `hosts` beside it."""
+
+
+def torchrun_command(pool_id: str, gpus: int) -> str:
+    """Return the torchrun command, the same on every machine. The first of `hosts` is the rendezvous endpoint."""
+    return (
+        f'torchrun --nnodes="$(grep -c . hosts)" --nproc-per-node={gpus} --rdzv-backend=c10d --rdzv-id={pool_id} '
+        f'--rdzv-endpoint="$(head -n 1 hosts):{_RENDEZVOUS_PORT}" train.py'
+    )
+
+
+class PoolBase(Component):
+    """Equal GPU machines of one type; a cloud's GpuPool makes them. At its end the pool goes to zero nodes."""
+
+    spec: GpuPoolSpec
+    machine: Machine
+    id: pulumi.Output[str]
+    nodes: int
+    """Maximum number of nodes."""
+    end: End | None
+    """When the pool goes to zero nodes. None: never."""
+    closed: bool
+    """Whether the end is past: the pool is then declared with zero nodes and without a schedule."""
+    scale_command: pulumi.Output[str] | None
+    """`vms`: shell command that starts all machines."""
+    hostfile_command: pulumi.Output[str] | None
+    """`vms`: shell command that writes the addresses of the running machines to `hosts`."""
+    torchrun: pulumi.Output[str] | None
+    """`vms`: command to run on every machine, with `hosts` beside it."""
+
+    def _declare(
+        self,
+        name: str,
+        spec: GpuPoolSpec | Mapping[str, Any],
+        problems: Problems,
+        tags: Tags | None,
+        opts: pulumi.ResourceOptions | None,
+        **props: object,
+    ) -> None:
+        """Check the spec, register the component, and warn if the pool's end is near or past."""
+        self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, [*name_problems(name), *problems])
+        super().__init__("GpuPool", name, {**self.spec.model_dump(exclude_unset=True), **props}, tags, opts)
+        self.machine, self.nodes = self.spec.row(self.cloud), self.spec.max_nodes
+        self.scale_command = self.hostfile_command = self.torchrun = None
+        self.end, now = end_of(self.spec, self.tags.get("expires")), datetime.datetime.now(datetime.UTC)
+        self.closed = is_past(self.end, now)
+        if text := warning(self.end, now):
+            pulumi.log.warn(f"pool {name}: {text}", self)
+
+    def _set_commands(self, group: pulumi.Output[str], place: pulumi.Output[str], commands: Callable[[str, str], LauncherCommands]) -> None:
+        """Set the launcher commands. `commands` makes them from the names of the machine group and of where it is."""
+        known = pulumi.Output.all(group, place).apply(lambda names: commands(names[0], names[1])._asdict())
+        self.scale_command, self.hostfile_command, self.torchrun = known["scale"], known["hostfile"], known["torchrun"]
+
+    def _register(self) -> None:
+        self.register_outputs(
+            {
+                "id": self.id,
+                "machine": self.machine.name,
+                "nodes": self.nodes,
+                "scale": self.scale_command,
+                "hostfile": self.hostfile_command,
+                "torchrun": self.torchrun,
+            }
+        )

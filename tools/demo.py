@@ -25,7 +25,7 @@ JOB = "examples/gpt-local.yaml"
 SHAPE = "2 nodes x 2 processes"  # of that job file
 RANK = 3  # the second process of node 1
 _WIDTH = 86
-_ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")  # STOPPED goes on: `gpuyard wait` starts the next attempt
+_ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")  # not STOPPED: `gpuyard wait` starts its next attempt
 
 
 class DemoError(Exception):
@@ -160,8 +160,8 @@ def _drill(env: Mapping[str, str], run: str, killed: drill.Kill) -> bool:
     """Wait until the run trains again after the kill. Return False if it ended instead."""
     print(f"      drill: kill -9 rank {RANK} on node 1 ... ", end="", flush=True)
     while (status := _gpuyard(env, ["status", run, "--targets", _targets()]))["state"] not in _ENDED:
-        if said := drill.recovered(killed, status):
-            print(said, flush=True)
+        if message := drill.recovered(killed, status):
+            print(message, flush=True)
             return True
         time.sleep(0.5)  # each question is a process: asked more often, they would slow down what they watch
     print(f"the run is {status['state']}", flush=True)

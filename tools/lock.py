@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--quiet"]
 # In this order: what has every extra comes first (azure-ai-ml and pulumi agree on few versions of what they share), and the others are
-# held to its pins, so that .venv can go from one to the next.
+# constrained by its pins, so that .venv can change from one to the next.
 LOCKS = [
     ["--all-extras", "-o", "requirements-dev.lock", "pyproject.toml"],
     ["--extra", "train", "--extra", "aws", "-c", "requirements-dev.lock", "-o", "requirements.lock", "pyproject.toml"],

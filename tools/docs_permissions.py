@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from gpuyard.components.aws import permissions
@@ -15,7 +14,6 @@ from gpuyard.components.aws.policy import Conditions, Place, Statement
 from gpuyard.components.aws.submitter import BatchSide, SageMakerSide, submitter
 from gpuyard.components.aws.trust import PRINCIPALS, Trust, provider_arn
 
-FILE = Path(__file__).resolve().parents[1] / "docs" / "aws-permissions.md"
 _PLACE = Place("ACCOUNT", "REGION", "aws")
 _RUN = Storage("arn:aws:s3:::RUN-BUCKET", _PLACE.arn("kms", "key/RUN-KEY"))
 _DATA = Storage("arn:aws:s3:::DATA-BUCKET", _PLACE.arn("kms", "key/DATA-KEY"))
@@ -127,7 +125,3 @@ def _conditions(conditions: Conditions) -> str:
         for key, values in keys.items()
     ]
     return "<br>".join(lines)
-
-
-if __name__ == "__main__":
-    FILE.write_text(text(), encoding="utf-8")

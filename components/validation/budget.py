@@ -13,7 +13,7 @@ _MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 
 def budget_problems(
-    owner: object, usd_per_month: object, alert_at_percent: Sequence[object], *, max_alerts: int | None = None, whole_dollars: bool = False
+    owner: object, usd_per_month: object, alert_at_percent: object, *, max_alerts: int | None = None, whole_dollars: bool = False
 ) -> list[Problem]:
     """Return the problems of a budget. `max_alerts`: how many the cloud accepts (default: any number)."""
     problems = []
@@ -23,11 +23,11 @@ def budget_problems(
     if not _is_amount(usd_per_month, whole_dollars):
         allowed = "a whole number of USD, 1 or more" if whole_dollars else "an amount of 0.01 USD or more"
         problems.append(Problem("usd_per_month", "wrong amount", show(usd_per_month), allowed, "change usd_per_month"))
-    percents = list(alert_at_percent)
-    if not all(_is_percentage(percent) for percent in percents) or not _is_unique_list(percents, max_alerts):
+    if not _are_percentages(alert_at_percent, max_alerts):
         count = f"1 to {max_alerts} whole numbers" if max_alerts else "whole numbers"
         allowed = f"{count} from 1 to 1000, each once"
-        problems.append(Problem("alert_at_percent", "wrong percentages", show(percents), allowed, "change alert_at_percent"))
+        given = list(alert_at_percent) if isinstance(alert_at_percent, tuple) else alert_at_percent
+        problems.append(Problem("alert_at_percent", "wrong percentages", show(given), allowed, "change alert_at_percent"))
     return problems
 
 
@@ -41,5 +41,7 @@ def _is_percentage(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000
 
 
-def _is_unique_list(values: Sequence[object], most: int | None) -> bool:
+def _are_percentages(values: object, most: int | None) -> bool:
+    if not isinstance(values, Sequence) or isinstance(values, str) or not all(_is_percentage(value) for value in values):
+        return False
     return 1 <= len(values) <= (most or len(values)) and len(set(values)) == len(values)

@@ -73,7 +73,7 @@ def account_id(stack: str, name: str) -> str:
 
 
 def grant_on_project(parent: GcpComponent, key: str, member: pulumi.Output[str], project: ProjectLookup) -> pulumi.Output[str]:
-    """Grant a row of roles.PROJECT_ROLES on the project: a predefined role, or a custom role with exactly the row's permissions."""
+    """Grant the role at a key of roles.PROJECT_ROLES on the project. Makes a custom role if the row lists permissions."""
     wanted = PROJECT_ROLES[key]
     role: pulumi.Input[str] = wanted.role
     if wanted.permissions:

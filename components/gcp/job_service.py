@@ -138,7 +138,7 @@ class JobService(JobServiceBase, GcpComponent):
         self, pools: Sequence[GpuPool], job: Identity | None, run: Bucket, reads: Sequence[Bucket], granted: Sequence[pulumi.Output[str]]
     ) -> pulumi.Output[dict[str, TargetData]]:
         known = pulumi.Output.all(
-            place=self._project.project_region,
+            project_region=self._project.project_region,
             key=run.key_id,
             email=job.email if job else None,
             vertex={pool.logical_name: [pool.network_attachment, pool.persistent_resource] for pool in pools},
@@ -153,7 +153,7 @@ class JobService(JobServiceBase, GcpComponent):
             pool.logical_name,
             pool.spec,
             pool.tags.get("expires"),
-            TargetContext(found["place"], self._settings, found["run"], found["urls"], found["key"]),
+            TargetContext(found["project_region"], self._settings, found["run"], found["urls"], found["key"]),
             region=region_of(pool.spec.zone or next(iter(pool.network.subnet_ids))),
             service_account=found["email"],
             network_attachment=attachment,

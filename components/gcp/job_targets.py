@@ -18,7 +18,7 @@ _STRATEGIES = {"spot": "spot", "flex_start": "flex_start"}
 class TargetContext:
     """What all targets of a yard share, once it is known."""
 
-    place: ProjectRegion
+    project_region: ProjectRegion
     given: JobSettings
     run_bucket: str
     buckets: Mapping[str, str]
@@ -42,7 +42,7 @@ def vertex_target(
         **shared("vertex", name, context.given, context.run_bucket, context.buckets),
         **of_machine(spec, row, context.given.stack, region, expires),
         "encryption_key": context.key_id,
-        "project": context.place.project,
+        "project": context.project_region.project,
         "accelerator_type": family(row).accelerator,
         "strategy": _STRATEGIES.get(spec.mode, "standard"),
         "reservation": spec.capacity.reservation if isinstance(spec.capacity, Reservation) else None,

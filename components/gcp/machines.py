@@ -56,7 +56,7 @@ def family(row: Machine) -> MachineFamily:
 
 
 def fabric_of(row: Machine) -> str | None:
-    """Return the fabric of a machine; a key of fabric.FABRICS; None: it has no fast NICs.
+    """Return the key of a machine's fabric in fabric.FABRICS, or None for a machine without fast NICs.
 
     >>> from gpuyard.components.catalogue import table
     >>> fabric_of(table("gcp").machines["a3-highgpu-2g"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,12 @@ def node_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program.write_text(NODE_PROGRAM)
     monkeypatch.setattr(base, "BOOTSTRAP", program)
     monkeypatch.setattr(local, "GRACE_S", 1)
+
+
+@pytest.fixture
+def equal_nonces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every submission the same random part, so that a second record of a run has the job names of the first."""
+    monkeypatch.setattr("gpuyard.training_jobs.lifecycle.handle.secrets", SimpleNamespace(token_hex=lambda _: "0badcafe"))
 
 
 @pytest.fixture

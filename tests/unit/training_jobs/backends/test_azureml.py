@@ -244,6 +244,7 @@ def test_a_forgotten_job_is_unknown_and_not_a_success(service: Yard) -> None:
     assert list(runner.logs(run, follow=True)) == []
 
 
+@pytest.mark.usefixtures("equal_nonces")
 def test_another_runs_job_with_the_same_name_is_not_adopted(service: Yard) -> None:
     service.ml.machines = 0
     run = service.runner().submit(two_node_job("works"), None, key="nightly").status.run_id
@@ -254,6 +255,7 @@ def test_another_runs_job_with_the_same_name_is_not_adopted(service: Yard) -> No
         service.runner().submit(two_node_job("works"), None, key="nightly")
 
 
+@pytest.mark.usefixtures("equal_nonces")
 def test_a_job_of_this_submission_from_another_version_is_adopted(service: Yard) -> None:
     service.ml.machines = 0
     run = service.runner().submit(two_node_job("works"), None, key="nightly").status.run_id

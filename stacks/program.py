@@ -17,6 +17,8 @@ from gpuyard.training_jobs.target import parse_targets
 
 from .settings import StackBucket, StackNetwork, StackSettings, in_namespace, load
 
+__all__ = ["declare", "run"]
+
 _JOB_SERVICE = "train"
 _NETWORK = "net"
 _BUDGET = "budget"

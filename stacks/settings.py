@@ -14,6 +14,8 @@ from gpuyard.components.validation.buckets import ExistingBucket
 from gpuyard.problems import Problem, problems_from, show
 from gpuyard.training_jobs.errors import UsageError
 
+__all__ = ["NAMESPACE", "ExistingNetwork", "StackBucket", "StackNetwork", "StackSettings", "in_namespace", "load"]
+
 NAMESPACE = "gpuyard:"
 _STRINGS = frozenset({"cloud", "owner", "expires"})
 

@@ -12,6 +12,8 @@ from .clouds import CLOUDS, Standing
 from .document import Amount, Line, Money
 from .yard import Pool, RecordedYard
 
+__all__ = ["HOURS_PER_MONTH", "UNKNOWN", "at_most", "exact", "hours_that_fit", "money", "node_rate"]
+
 HOURS_PER_MONTH = 730
 
 

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+__all__ = ["Amount", "Branch", "Fabric", "Line", "Money", "Need", "Plan", "Planned", "Unknowns", "Verdict"]
+
 
 class Document(BaseModel):
     """Base of the plan's parts."""

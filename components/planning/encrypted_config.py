@@ -9,6 +9,8 @@ from typing import Any
 
 import pulumi
 
+__all__ = ["unknown_config"]
+
 _SECRET_FORMS = [f"{verb}_secret{kind}" for verb in ("get", "require") for kind in ("", "_bool", "_int", "_float", "_object")]
 
 

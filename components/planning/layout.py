@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from .document import Amount
 
+__all__ = ["WIDTH", "columns", "hours", "rate", "short_tokens", "whole", "wrapped"]
+
 WIDTH = 100
 _TOKEN = re.compile(r"\b([a-z][a-z0-9-]*):([A-Za-z0-9]+)(?:/[A-Za-z0-9]+)?:([A-Za-z][A-Za-z0-9]*)\b")
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pulumi.runtime import rpc
 from pydantic import JsonValue
 
+__all__ = ["marked_inputs"]
+
 _PROTOBUF = rpc.struct_pb2  # type: ignore[attr-defined]  # this room imports protobuf through pulumi alone
 _SIGNATURE = rpc._special_sig_key  # a mapping with this key is no plain mapping: pulumi/sdk/python/lib/pulumi/runtime/rpc.py
 _MARKS = {

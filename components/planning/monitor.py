@@ -13,6 +13,8 @@ from pulumi.runtime.proto import callback_pb2, resource_pb2
 from .recording import Recording, properties
 from .sdk_arguments import wrong_arguments
 
+__all__ = ["Answers", "RecordingMonitor"]
+
 _STACK = "pulumi:pulumi:Stack"
 _REFERENCE = "pulumi:pulumi:StackReference"
 _DYNAMIC = "pulumi-python:"  # the engine runs no preview of these providers, so their outputs are unknown before the first `up`

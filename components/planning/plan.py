@@ -16,6 +16,8 @@ from .policy import verdicts
 from .quota import fabrics, needs
 from .yard import Component, Pool, RecordedYard
 
+__all__ = ["make_plan"]
+
 
 def make_plan(yard: RecordedYard, now: datetime.datetime, encrypted: Sequence[str] = ()) -> Plan:
     """Return the plan of a recorded yard. `now` decides what has expired; `encrypted` are the keys of encrypted configuration."""

@@ -13,6 +13,8 @@ from .cost import money
 from .document import Money, Verdict
 from .yard import RecordedYard
 
+__all__ = ["RULES", "Finding", "PolicyInputs", "verdicts"]
+
 _SOON = datetime.timedelta(days=3)
 Level = Literal["violated", "warning"]
 

@@ -7,6 +7,8 @@ from .clouds import CLOUDS
 from .document import Fabric, Need
 from .yard import Pool, RecordedYard
 
+__all__ = ["fabrics", "needs"]
+
 
 def needs(yard: RecordedYard) -> list[Need]:
     """Return the quotas of all pools; pools that share a quota are added up."""

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from pulumi.runtime import rpc
 from pulumi.runtime.proto import resource_pb2
 
+__all__ = ["Recording", "properties"]
+
 _T = TypeVar("_T")
 
 

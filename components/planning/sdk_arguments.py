@@ -19,12 +19,14 @@ import pulumi
 from pulumi import _types
 from pulumi.runtime import rpc
 
+__all__ = ["plain", "wrong_arguments"]
+
 _WRAPPERS = (collections.abc.Awaitable, pulumi.Output)
 _TRIES, _PAUSE_S = 100, 0.1
 _TYPE_NAMES = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
 
 
-def wrong_arguments(token: str, given: Mapping[str, Any]) -> list[str]:
+def wrong_arguments(token: str, given: Mapping[str, object]) -> list[str]:
     """Return a message for each argument that the resource's class in the SDK does not accept: `key: got ..., allowed: ...`.
 
     A type whose SDK is not loaded, such as a dynamic resource, is not checked.
@@ -50,7 +52,7 @@ def _arguments(token: str) -> type | None:
     return found if isinstance(found, type) and _types.is_input_type(found) else None
 
 
-def _check(value: Any, hint: Any, path: str) -> Iterator[str]:
+def _check(value: object, hint: Any, path: str) -> Iterator[str]:
     value = plain(value)
     if value is None or isinstance(value, pulumi.output.Unknown | pulumi.Asset | pulumi.Archive):
         return
@@ -62,7 +64,7 @@ def _check(value: Any, hint: Any, path: str) -> Iterator[str]:
         yield from min(found, key=len)
 
 
-def _check_one(value: Any, hint: Any, path: str) -> Iterator[str]:
+def _check_one(value: object, hint: Any, path: str) -> Iterator[str]:
     origin, below = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(hint, type) and _types.is_input_type(hint):
         yield from _check_object(value, hint, path)
@@ -74,7 +76,7 @@ def _check_one(value: Any, hint: Any, path: str) -> Iterator[str]:
         yield f"{path}: got {value!r}, allowed: {_TYPE_NAMES.get(hint, hint.__name__)}"
 
 
-def _check_object(value: Any, hint: type, path: str) -> Iterator[str]:
+def _check_object(value: object, hint: type, path: str) -> Iterator[str]:
     known = _fields(hint)
     if not isinstance(value, dict):
         yield f"{path}: got {value!r}, allowed: a mapping with {', '.join(sorted(known))}"
@@ -108,7 +110,7 @@ def _required(hint: type) -> tuple[str, ...]:
     return tuple(names[each.name] for each in given if each.name in names and each.default is each.empty)
 
 
-def _elements(value: Any, kind: type, expected: str, hint: Any, path: str) -> Iterator[str]:
+def _elements(value: object, kind: type, expected: str, hint: Any, path: str) -> Iterator[str]:
     if not isinstance(value, kind):
         yield f"{path}: got {value!r}, allowed: {expected}"
         return
@@ -130,12 +132,11 @@ def _class(hint: Any) -> Any:
     return typing.get_origin(hint) or hint
 
 
-def _fits(value: Any, kind: type) -> bool:
+def _fits(value: object, kind: type) -> bool:
     if issubclass(kind, Enum):
         return isinstance(value, str | int | float)
     if kind in (int, float):
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and (kind is float or float(value).is_integer())
+        return isinstance(value, int | float) and not isinstance(value, bool) and (kind is float or float(value).is_integer())
     if issubclass(kind, pulumi.Asset | pulumi.Archive):
         return False  # real assets and archives returned earlier
     return isinstance(value, kind) if kind in (str, bool) else True

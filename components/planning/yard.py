@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pulumi
+from pulumi.runtime.proto import resource_pb2
 from pydantic import ValidationError
 
 from ..catalogue import Machine
@@ -17,6 +18,8 @@ from ..registry import PACKAGES, REGION_KEYS
 from ..spec import GpuPoolSpec, in_cloud
 from .recorder import Recording, properties
 from .sdk_arguments import plain
+
+__all__ = ["Component", "Pool", "RecordedYard", "Resource", "boolean", "known", "regions_of"]
 
 _COMPONENT = re.compile(r"gpuyard-([a-z]+):index:([A-Za-z]+)")
 
@@ -29,7 +32,7 @@ class Resource(NamedTuple):
     """Type token, such as aws:ec2/vpc:Vpc."""
     name: str
     parent: str
-    inputs: Mapping[str, Any]
+    inputs: Mapping[str, object]
     """Plain data without secret marks; an unknown value is a `pulumi.output.Unknown`."""
     uses: Mapping[str, tuple[str, ...]]
     """Input -> URNs of the resources whose outputs it holds."""
@@ -42,11 +45,11 @@ class Component(NamedTuple):
     kind: str
     """Class name: GpuPool, Network, ..."""
     name: str
-    inputs: Mapping[str, Any]
+    inputs: Mapping[str, object]
     urn: str
 
     @property
-    def tags(self) -> Mapping[str, Any]:
+    def tags(self) -> Mapping[str, object]:
         """Return its tags, those of its parents included."""
         tags = self.inputs.get("tags")
         return tags if isinstance(tags, Mapping) else {}
@@ -60,7 +63,7 @@ class Pool(NamedTuple):
     spec: GpuPoolSpec
     machine: Machine | None
     """None on `local`: this machine is in no catalogue."""
-    tags: Mapping[str, Any]
+    tags: Mapping[str, object]
 
     @property
     def service(self) -> Service:
@@ -159,22 +162,23 @@ def _region(configured: str | None, provider: str, key: str, recording: Recordin
     return configured or (regions[0] if len(regions) == 1 and isinstance(regions[0], str) else None)
 
 
-def known(value: Any) -> bool:
+def known(value: object) -> bool:
     """Return whether a value is known before `pulumi up`."""
     return not isinstance(value, pulumi.output.Unknown)
 
 
-def boolean(value: Any) -> bool | None:
+def boolean(value: object) -> bool | None:
     """Return a boolean input that a cloud also accepts as a string; None where it is missing or unknown."""
     return {"true": True, "false": False}.get(str(value).lower())
 
 
-def _resource(urn: str, request: Any) -> Resource:
+def _resource(urn: str, request: resource_pb2.RegisterResourceRequest) -> Resource:
     uses = {key: tuple(each.urns) for key, each in request.propertyDependencies.items()}
-    return Resource(urn, request.type, request.name, request.parent, _without_secrets(properties(request.object)), uses)
+    inputs = {name: _without_secrets(value) for name, value in properties(request.object).items()}
+    return Resource(urn, request.type, request.name, request.parent, inputs, uses)
 
 
-def _without_secrets(value: Any) -> Any:
+def _without_secrets(value: object) -> object:
     """Return the value without the wrappers of secrets."""
     value = plain(value)
     if isinstance(value, dict):
@@ -192,7 +196,7 @@ def _pool(component: Component) -> Pool | None:
     return Pool(component.name, component.cloud, spec, machine, component.tags)
 
 
-def _whole(value: Any) -> Any:
+def _whole(value: object) -> object:
     """Return whole numbers as integers: protobuf has floats only."""
     if isinstance(value, float) and value.is_integer():
         return int(value)

@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpuyard.problems import Problem, did_you_mean
 from gpuyard.training_jobs.errors import UsageError
@@ -18,6 +18,8 @@ from gpuyard.training_jobs.strict_yaml import read_yaml
 
 if TYPE_CHECKING:
     from gpuyard.components.planning.recorder import Recording
+
+__all__ = ["PulumiProject", "load_project", "run_recorded"]
 
 _FILE = "Pulumi.yaml"
 _NAMESPACE = "gpuyard:"
@@ -56,7 +58,7 @@ def load_project(folder: Path, stack: str) -> PulumiProject:
     program = (root / str(project.get("main", "."))).resolve()
     if not (program.is_file() or (program / "__main__.py").is_file()):
         raise UsageError(f"{root / _FILE}: main is {program}, allowed: a file, or a folder with a __main__.py")
-    config, encrypted = _config(name, project.get("config") or {}, stack_file.get("config") or {})
+    config, encrypted = _config(name, _config_section(root / _FILE, project), _config_section(file, stack_file))
     settings = [key for key in encrypted if key.startswith(_NAMESPACE)]
     if settings:
         problems = [Problem(key, "encrypted", fix="write it as plain text: it holds references to secrets, no secret") for key in settings]
@@ -129,7 +131,7 @@ def _stack_file(folder: Path, stack: str) -> Path:
     return found[stack]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, object]:
     """Return a file's mapping. Refuses values that YAML parses differently from how they look."""
     if path.is_file() and not path.read_bytes().strip():
         return {}
@@ -139,7 +141,14 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _config(project: str, defaults: Mapping[str, Any], stated: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+def _config_section(file: Path, document: Mapping[str, object]) -> Mapping[str, object]:
+    section = document.get("config") or {}
+    if not isinstance(section, Mapping):
+        raise UsageError(f"{file}: config is {section!r}, allowed: a mapping")
+    return section
+
+
+def _config(project: str, defaults: Mapping[str, object], stated: Mapping[str, object]) -> tuple[dict[str, str], list[str]]:
     """Return the stack's values merged over the project's defaults, and the encrypted keys.
 
     A key without a namespace gets the project's name as its namespace.
@@ -150,22 +159,22 @@ def _config(project: str, defaults: Mapping[str, Any], stated: Mapping[str, Any]
     return {key: "" if key in encrypted else _text(value) for key, value in merged.items()}, encrypted
 
 
-def _full(project: str, key: Any) -> str:
+def _full(project: str, key: object) -> str:
     return str(key) if ":" in str(key) else f"{project}:{key}"
 
 
-def _default(entry: Any) -> Any:
+def _default(entry: object) -> object:
     """Return a key's default from Pulumi.yaml: the value itself, or `value` or `default` of its declaration."""
     return entry.get("value", entry.get("default")) if isinstance(entry, Mapping) else entry
 
 
-def _is_encrypted(value: Any) -> bool:
+def _is_encrypted(value: object) -> bool:
     """Return whether a value, or a part of it, is encrypted."""
     if isinstance(value, Mapping):
         return set(value) == {"secure"} or any(_is_encrypted(entry) for entry in value.values())
     return isinstance(value, list) and any(_is_encrypted(entry) for entry in value)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """Return a value as Pulumi passes it to a program: strings as they are, everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)

@@ -15,6 +15,8 @@ from .pulumi_cli import LOCAL, job_targets, selected_stack
 if TYPE_CHECKING:
     from gpuyard.training_jobs.runner import Runner
 
+__all__ = ["find_targets", "make_runner"]
+
 
 def make_runner(stack: str | None, targets: str | None) -> Runner:
     """Return a runner for the targets that the options or their defaults name."""

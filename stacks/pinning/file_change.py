@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+__all__ = ["FileChange", "write_change"]
+
 
 class FileChange(NamedTuple):
     """What was written."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..settings import StackSettings
 
+__all__ = ["has_images", "newest_images"]
+
 _ARM = "https://management.azure.com"
 _ARM_VERSION = "2024-07-01"
 _Newest = Callable[["StackSettings", str, Mapping[str, str]], dict[str, str]]

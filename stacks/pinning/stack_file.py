@@ -9,6 +9,8 @@ import yaml
 
 from gpuyard.training_jobs.errors import UsageError
 
+__all__ = ["image_of", "with_image", "with_pins"]
+
 _KEY = "gpuyard:pins"
 _SHORT = "pins"  # the same key in a project named gpuyard
 _HEAD = f"{_KEY}: # written by `gpuyard pin`; review it like a lock file"
@@ -53,9 +55,9 @@ def with_image(text: str, image: str) -> str:
     return text[: node.start_mark.index] + quote + image + quote + text[node.end_mark.index :]
 
 
-def _image(text: str) -> Any:
+def _image(text: str) -> yaml.ScalarNode | None:
     try:
-        root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+        root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise UsageError(f"the job file is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(root, yaml.MappingNode):
@@ -81,7 +83,7 @@ def _indented(lines: list[str], indent: int) -> list[str]:
     return [" " * indent + line for line in lines]
 
 
-def _config(text: str) -> Any:
+def _config(text: str) -> yaml.MappingNode | None:
     """Return the YAML node of `config`; None where the file has none."""
     root: Any = yaml.compose(text)
     pairs = [] if root is None else root.value
@@ -89,13 +91,13 @@ def _config(text: str) -> Any:
     if node is None:
         return None
     if not isinstance(node, yaml.MappingNode) or node.flow_style or not node.value:
-        raise UsageError("config: the pins cannot be inserted into a flow mapping or an empty value; write one key per line")
+        raise UsageError("config: is not a block mapping, so the pins cannot be inserted; write one key per line")
     return node
 
 
-def _end(node: Any) -> int:
+def _end(node: yaml.Node) -> int:
     """Return the index where a node's last value ends. PyYAML's end mark of a block is behind the comments that follow it."""
-    if isinstance(node, yaml.ScalarNode) or node.flow_style or not node.value:
+    if not isinstance(node, yaml.CollectionNode) or node.flow_style or not node.value:
         index = int(node.end_mark.index)
         return index - 1 if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">") else index
     last = node.value[-1]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from gpuyard.counts import counted
 
 from ...catalogue import Quota
-from ..yard import Component, Pool, RecordedYard, Resource, known
+from ..yard import Component, Pool, RecordedYard, Resource
 from .aws_exposure import inbound_addresses, open_metadata, public_addresses, unencrypted
 from .base import CloudRules, Standing, root_disk
 
@@ -50,8 +49,8 @@ def _endpoints(yard: RecordedYard) -> int | None:
 
 
 def _zones(endpoint: Resource) -> int | None:
-    subnets: Any = endpoint.inputs.get("subnetIds", [])
-    return len(subnets) if known(subnets) else None
+    subnets = endpoint.inputs.get("subnetIds", [])
+    return len(subnets) if isinstance(subnets, list) else None
 
 
 def _budgets(yard: RecordedYard) -> list[float]:
@@ -72,7 +71,7 @@ def _own_quota(pool: Pool) -> Quota | None:
     return Quota(code=None, name=f"{pool.spec.service}: ml.{machine} for {kind} usage", unit="nodes", per_node=1)
 
 
-def _subnets(zones: list[Any]) -> str:
+def _subnets(zones: list[object]) -> str:
     return counted(len(zones), "private subnet")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from ..yard import RecordedYard, Resource, boolean, known
 
@@ -51,7 +50,8 @@ def inbound_addresses(yard: RecordedYard) -> Iterator[str]:
 def unencrypted(yard: RecordedYard) -> Iterator[str]:
     """Yield disks, buckets and logs whose encryption is not configured."""
     for template in yard.of(_TEMPLATE):
-        disks = [entry["ebs"] for entry in _list(template, "blockDeviceMappings") if isinstance(entry.get("ebs"), Mapping)]
+        mappings = (entry.get("ebs") for entry in _list(template, "blockDeviceMappings"))
+        disks = [disk for disk in mappings if isinstance(disk, Mapping)]
         if not disks or not all(boolean(disk.get("encrypted")) for disk in disks):
             yield f'launch template {template.name}: disks are not encrypted; set encrypted="true"'
     for volume in yard.of("aws:ebs/volume:Volume"):
@@ -75,18 +75,18 @@ def open_metadata(yard: RecordedYard) -> Iterator[str]:
             yield f'{kind} {resource.name}: metadata needs no token; set metadata_options http_tokens="required"'
 
 
-def _list(resource: Resource, key: str) -> list[Mapping[str, Any]]:
+def _list(resource: Resource, key: str) -> list[Mapping[str, object]]:
     value = resource.inputs.get(key, [])
     return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
 
 
-def _blocks(entry: Mapping[str, Any]) -> list[Any]:
-    found: list[Any] = []
+def _blocks(entry: Mapping[str, object]) -> list[object]:
+    found: list[object] = []
     for key in ("cidrBlocks", "ipv6CidrBlocks"):
         value = entry.get(key, [])
         found += value if isinstance(value, list) else [value]
     return found
 
 
-def _shown(block: Any) -> str:
+def _shown(block: object) -> str:
     return str(block) if known(block) else "unknown addresses"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from ...catalogue import Quota
 from ..yard import Component, Pool, RecordedYard
@@ -73,12 +72,12 @@ def _disk(pool: Pool, yard: RecordedYard) -> str | None:
     return None if free else root_disk(pool, yard)
 
 
-def _subnets(zones: list[Any]) -> str:
+def _subnets(zones: list[object]) -> str:
     return f"zone{'s' if len(zones) != 1 else ''} {', '.join(str(zone) for zone in zones)}"
 
 
 def _traits(component: Component, below: Mapping[str, int]) -> list[str]:
-    open_to: Any = component.inputs.get("open_to") or []
+    open_to: object = component.inputs.get("open_to") or []
     return [
         "blob",
         "encrypted",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from ..yard import RecordedYard, Resource, boolean, known
 
@@ -61,20 +60,20 @@ def open_metadata(yard: RecordedYard) -> Iterator[str]:
     return iter(())
 
 
-def inner(resource: Resource, *path: str) -> Mapping[str, Any]:
+def inner(resource: Resource, *path: str) -> Mapping[str, object]:
     """Return the mapping at a path in a resource's inputs; empty where there is none."""
-    found: Any = resource.inputs
+    found: object = resource.inputs
     for key in path:
         found = found.get(key) if isinstance(found, Mapping) else None
     return found if isinstance(found, Mapping) else {}
 
 
-def _list(inputs: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+def _list(inputs: Mapping[str, object], key: str) -> list[Mapping[str, object]]:
     value = inputs.get(key, [])
     return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
 
 
-def _sources(rule: Mapping[str, Any]) -> list[str]:
+def _sources(rule: Mapping[str, object]) -> list[str]:
     if rule.get("access") != "Allow" or rule.get("direction") != "Inbound":
         return []
     several = rule.get("sourceAddressPrefixes")

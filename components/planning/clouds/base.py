@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...catalogue import Quota
 from ..yard import Component, Pool, RecordedYard
@@ -52,7 +52,7 @@ class CloudRules:
     """Type token of the resource that a Network creates and an adopted one does not."""
     nat: str
     """Type token of its NAT gateway."""
-    subnets: Callable[[list[Any]], str]
+    subnets: Callable[[list[object]], str]
     """Returns the description of the subnets of a network in these zones."""
     bucket: str
     """Type token of the resource that a Bucket creates and an adopted one does not."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from gpuyard.counts import counted
 
@@ -49,7 +48,7 @@ def _addresses(yard: RecordedYard) -> int:
 def _budgets(yard: RecordedYard) -> list[float]:
     found = []
     for budget in yard.of("gcp:billing/budget:Budget"):
-        amount: Any = budget.inputs.get("amount")
+        amount: object = budget.inputs.get("amount")
         fixed = amount.get("specifiedAmount") if isinstance(amount, Mapping) else None
         if isinstance(fixed, Mapping) and fixed.get("currencyCode") == "USD" and isinstance(fixed.get("units"), str):
             found.append(float(fixed["units"]))
@@ -70,7 +69,7 @@ def _own_quota(pool: Pool) -> Quota | None:
     return Quota(code=code, name=f"Vertex AI training, {pool.machine.accelerator}", unit="GPU", per_node=pool.machine.gpus)
 
 
-def _subnets(zones: list[Any]) -> str:
+def _subnets(zones: list[object]) -> str:
     return f"1 private subnet for {counted(len(zones), 'zone')}"
 
 

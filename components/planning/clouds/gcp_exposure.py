@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from ..yard import RecordedYard, Resource, boolean, known
+from ..yard import RecordedYard, Resource, boolean
 
 _TEMPLATES = (
     "gcp:compute/instanceTemplate:InstanceTemplate",
@@ -36,8 +35,8 @@ def inbound_addresses(yard: RecordedYard) -> Iterator[str]:
     for rule in yard.of("gcp:compute/firewall:Firewall"):
         if rule.inputs.get("direction", "INGRESS") != "INGRESS" or "allows" not in rule.inputs:
             continue
-        ranges: Any = rule.inputs.get("sourceRanges", [])
-        if not known(ranges):
+        ranges = rule.inputs.get("sourceRanges", [])
+        if not isinstance(ranges, list):
             yield f"rule {rule.name} allows ingress from unknown addresses"
         elif not ranges and not any(rule.inputs.get(key) for key in ("sourceServiceAccounts", "sourceTags")):
             yield f"rule {rule.name} allows ingress from everywhere: it names no source"
@@ -67,7 +66,7 @@ def _is_ssh(rule: Resource) -> bool:
     return all(allowed.get("protocol") == "tcp" and allowed.get("ports") == ["22"] for allowed in _list(rule, "allows"))
 
 
-def _list(resource: Resource, key: str) -> list[Mapping[str, Any]]:
+def _list(resource: Resource, key: str) -> list[Mapping[str, object]]:
     value = resource.inputs.get(key, [])
     return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
 

@@ -1,4 +1,4 @@
-"""The stock program under the recording monitor: settings in, components and exports out."""
+"""The stock program, recorded: the components and exports that its settings declare."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def config(**changes: Any) -> dict[str, str]:
     return {f"gpuyard:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
 
 
-def test_the_committed_stack_is_a_yard(record: Any, tmp_path: Path) -> None:
+def test_the_committed_local_stack(record: Any, tmp_path: Path) -> None:
     recorded = record(program.run, config=config())
     yard = f"{tmp_path}/.yard"
     assert recorded.exports["yard"] == {
@@ -45,13 +45,13 @@ def test_the_committed_stack_is_a_yard(record: Any, tmp_path: Path) -> None:
     assert target.slots_per_node == 2
 
 
-def test_in_a_preview_the_targets_are_not_known_and_nothing_is_made(record: Any, tmp_path: Path) -> None:
+def test_a_preview_has_unknown_targets_and_creates_nothing(record: Any, tmp_path: Path) -> None:
     recorded = record(program.run, preview=True, config=config())
     assert recorded.unknown == {"job_targets", "yard"}
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_setting_arrives(record: Any, tmp_path: Path) -> None:
+def test_every_setting_reaches_its_component(record: Any, tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     recorded = record(
         program.run,
@@ -69,7 +69,7 @@ def test_every_setting_arrives(record: Any, tmp_path: Path) -> None:
     targets = recorded.exports["job_targets"]
     assert set(targets) == {"a", "b"}
     assert targets["b"]["max_nodes"] == 3
-    assert set(targets["a"]["buckets"]) == {"data", "runs"}, "a job is told only of the buckets it may use"
+    assert set(targets["a"]["buckets"]) == {"data", "runs"}, "a target lists only the buckets that its jobs may use"
     assert targets["a"]["secrets"] == {"wandb": "file:/run/wandb"}
     assert targets["a"]["limits"] == {"gpus": None, "usd_per_job": 5.0}
     pool = recorded.inputs("pulumi-python:dynamic/gpuyard-local:GpuPool", "a-directory")
@@ -80,7 +80,7 @@ def test_every_setting_arrives(record: Any, tmp_path: Path) -> None:
         assert dict(request.object["tags"]) == {"owner": "me", "expires": "never", "team": "nlp"}
 
 
-def test_wrong_settings_end_the_program_before_anything_is_declared(record: Any, tmp_path: Path) -> None:
+def test_wrong_settings_end_the_program_before_any_component(record: Any, tmp_path: Path) -> None:
     with pytest.raises(pulumi.RunError, match=r"(?s)the settings of stack local are not valid.*gpuyard:pools.*gpuyard:buckets"):
         record(program.run, config=config(pools={}, buckets={}))
     assert list(tmp_path.iterdir()) == []

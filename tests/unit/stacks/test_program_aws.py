@@ -1,4 +1,4 @@
-"""The stock program on AWS: every kind of pool in one yard, pinned images, the lines for other launchers."""
+"""The stock program on AWS: every kind of pool in one yard, pinned images, commands for other launchers."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ def test_a_yard_with_every_service(record: Any, preview: bool) -> None:
     assert exports >= {"yard", "job_targets", "launchers"}
 
 
-def test_the_role_of_pipelines_is_exported_where_there_are_any(record: Any) -> None:
+def test_the_submitter_role_is_exported_with_submitters(record: Any) -> None:
     assert "submitter_role" not in record(program()).exports
     named = record(program(**{"gpuyard:submitters": ["repo:acme/nlp-train:ref:refs/heads/main"]})).exports["submitter_role"]
     assert named == "arn:aws:iam:us-east-1:111122223333:train-submitter-role"
 
 
-def test_the_lines_for_other_launchers_are_exported(record: Any) -> None:
+def test_the_commands_for_other_launchers_are_exported(record: Any) -> None:
     lines = record(program()).exports["launchers"]["lab"]
     assert set(lines) == {"scale", "hostfile", "torchrun"}
     assert "Values=lab-machines " in lines["hostfile"]
     assert "--nproc-per-node=8" in lines["torchrun"]
 
 
-def test_without_such_pools_there_are_none(record: Any) -> None:
+def test_without_vms_pools_no_launcher_commands_are_exported(record: Any) -> None:
     pools = {name: pool for name, pool in yaml.safe_load(YARD)["gpuyard:pools"].items() if name != "lab"}
     assert "launchers" not in record(program(**{"gpuyard:pools": pools})).exports
 
 
-def test_all_that_aws_would_refuse_is_told_at_once_and_nothing_is_made(record: Any) -> None:
+def test_all_problems_with_aws_are_reported_at_once_and_nothing_is_created(record: Any) -> None:
     pools = {
         "a": {"machine": "g6.12xlarge", "zone": "us-east-1a", "max_nodes": 1, "service": "batch", "image": "ubuntu"},
         "b": {
@@ -83,8 +83,8 @@ def test_all_that_aws_would_refuse_is_told_at_once_and_nothing_is_made(record: A
     }
     with pytest.raises(pulumi.RunError) as caught:
         record(program(**wrong))
-    told = str(caught.value).splitlines()
-    assert told[0] == "the settings of stack local are not valid, nothing was created"
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "the settings of stack local are not valid, nothing was created"
     expected = [
         "network.cidr: wrong network size, got '10.0.0.0/24'",
         "network.zones: not an availability zone, got 'us-east-1-bos-1a'",
@@ -98,6 +98,6 @@ def test_all_that_aws_would_refuse_is_told_at_once_and_nothing_is_made(record: A
         "owner: not a mail address, got 'nobody'",
         "budget.alert_at_percent: wrong percentages, got [50, 50]",
     ]
-    assert len(told) - 1 == len(expected), told
-    for line, start in zip(told[1:], expected, strict=True):
+    assert len(lines) - 1 == len(expected), lines
+    for line, start in zip(lines[1:], expected, strict=True):
         assert line.startswith(f"  - gpuyard:{start}"), line

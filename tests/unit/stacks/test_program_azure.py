@@ -1,4 +1,4 @@
-"""The stock program on Azure: both stack files have a plan without a violation, and export what people need there."""
+"""The stock program on Azure: both stack files have a plan without a violation, and export what their users need."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_stack_file_has_a_plan_without_a_violation(stack: str, services: set[s
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_what_prod_azure_exports(record: Any, preview: bool) -> None:
+def test_the_exports_of_prod_azure(record: Any, preview: bool) -> None:
     project = load_project(ROOT, "prod-azure")
     recorded = record(lambda: declare(load(project.config, stack="prod-azure")), preview=preview, config=project.config)
     assert set(recorded.exports) | recorded.unknown >= {"yard", "job_targets", "launchers", "publish_targets", "submitter_role"}

@@ -1,4 +1,4 @@
-"""The stock program on GCP: both stack files have a plan without a violation, and export what people and pipelines need there."""
+"""The stock program on GCP: both stack files have a plan without a violation, and export what users and pipelines need."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_stack_file_has_a_plan_without_a_violation(stack: str) -> None:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_what_prod_gcp_exports(record: Any, preview: bool) -> None:
+def test_the_exports_of_prod_gcp(record: Any, preview: bool) -> None:
     project = load_project(ROOT, "prod-gcp")
     recorded = record(lambda: declare(load(project.config, stack="prod-gcp")), preview=preview, config=project.config)
     assert set(recorded.exports) | recorded.unknown == {"yard", "job_targets", "launchers", "submitter_role", "submitter_provider"}
@@ -32,7 +32,7 @@ def test_what_prod_gcp_exports(record: Any, preview: bool) -> None:
         assert recorded.exports["submitter_provider"] is not None
 
 
-def test_without_submitters_there_is_no_door(record: Any) -> None:
+def test_without_submitters_no_submitter_is_exported(record: Any) -> None:
     project = load_project(ROOT, "dev-gcp")
     recorded = record(lambda: declare(load(project.config, stack="dev-gcp")), config=project.config)
     assert not {"submitter_role", "submitter_provider"} & (set(recorded.exports) | recorded.unknown)

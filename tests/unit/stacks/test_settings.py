@@ -1,4 +1,4 @@
-"""StackSettings: every error of a stack file at once, with what was got, what is allowed and the fix."""
+"""StackSettings: all errors of a stack file at once, each with the value got, the values allowed and the fix."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def problems(settings: dict[str, str], secret: tuple[str, ...] = ()) -> list[str
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_the_least_there_is() -> None:
+def test_the_shortest_valid_settings() -> None:
     settings = load(config(), stack="dev")
     assert (settings.run_bucket, settings.read_buckets, settings.all_tags) == ("runs", [], {})
     assert settings.pools["local"].machine == "auto"
     assert settings.network.cidr is None
 
 
-def test_everything_there_is() -> None:
+def test_settings_with_every_key() -> None:
     settings = load(
         config(
             owner="ml@acme.io",
@@ -60,7 +60,7 @@ def test_everything_there_is() -> None:
     assert settings.limits.usd_per_job == 12.5
 
 
-def test_words_are_the_fields_that_are_no_mapping() -> None:
+def test_string_keys_are_the_fields_that_are_no_mapping() -> None:
     """A word must not go through JSON: an owner named 007 or null is an owner."""
     settings = load(config(owner="null", expires="never"), stack="dev")
     assert (settings.owner, settings.expires) == ("null", "never")
@@ -127,7 +127,7 @@ def test_one_error_is_one_line(changes: dict[str, Any], told: str) -> None:
     assert found[0].startswith(told)
 
 
-def test_what_may_be_a_secret_is_not_shown() -> None:
+def test_values_that_may_be_secrets_are_hidden() -> None:
     found = problems(config(secrets={"wandb": "hunter2"}))
     assert found[0].startswith(
         "gpuyard:secrets.wandb: wrong value, got (secret), allowed: a reference to the secret, never its value: file:"
@@ -186,7 +186,7 @@ def test_a_yard_on_aws() -> None:
         ({"min_nodes": 3}, "max_nodes", "allowed: min_nodes (3) or more"),
     ],
 )
-def test_a_pool_that_cannot_be_is_one_line_that_says_what_can(pool: dict[str, Any], key: str, told: str) -> None:
+def test_an_impossible_pool_is_one_problem_with_the_alternatives(pool: dict[str, Any], key: str, told: str) -> None:
     found = problems(aws(pool))
     assert len(found) == 1, found
     assert found[0].startswith(f"gpuyard:pools.l4.{key}: wrong value, got ")
@@ -213,18 +213,18 @@ def test_a_pool_that_cannot_be_is_one_line_that_says_what_can(pool: dict[str, An
         ),
     ],
 )
-def test_a_yard_that_cannot_be(changes: dict[str, Any], told: list[str]) -> None:
+def test_an_impossible_yard(changes: dict[str, Any], told: list[str]) -> None:
     found = problems(aws(**changes))
     assert len(found) == len(told), found
     assert all(str(line).startswith(start) for line, start in zip(found, told, strict=True)), found
 
 
-def test_what_means_nothing_on_this_machine_is_refused_there() -> None:
+def test_keys_without_effect_on_local_are_refused() -> None:
     found = problems(config(budget={"usd_per_month": 1}, pins={}, network={"zones": ["a"]}))
     assert sorted(line.partition(":")[2].partition(":")[0] for line in found) == ["budget", "network.zones", "pins"]
 
 
-def test_the_key_of_an_existing_bucket_needs_one() -> None:
+def test_existing_key_needs_an_existing_bucket() -> None:
     key = "arn:aws:kms:us-east-1:111122223333:key/1"
     buckets = {"runs": {"jobs": "write"}, "data": {"existing": "acme", "existing_key": key, "jobs": "read"}}
     assert load(aws(buckets=buckets), stack="dev").buckets["data"].existing_key == key

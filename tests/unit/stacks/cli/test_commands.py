@@ -1,4 +1,4 @@
-"""The commands as a pipeline uses them: exit codes, documents on stdout, messages on stderr."""
+"""The commands as a pipeline uses them: exit codes, JSON documents on stdout, messages on stderr."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def write_job(folder: Path, **keys: Any) -> str:
     return "job.yaml"
 
 
-def test_a_pipelines_night(folder: Path, cli: Cli) -> None:
+def test_a_repeated_submit_finds_its_run(folder: Path, cli: Cli) -> None:
     job = write_job(folder)
     first = cli("submit", job, "--request-key", "2026-11-22", "--json")
     assert (first.returncode, json.loads(first.stdout)["created"]) == (0, True)
@@ -161,7 +161,7 @@ def test_a_dry_run_shows_the_requests_and_writes_nothing(folder: Path, cli: Cli)
     assert list((folder / "bucket").iterdir()) == []
 
 
-def test_a_dry_run_lists_the_code_and_names_what_is_left_out(folder: Path, cli: Cli) -> None:
+def test_a_dry_run_lists_the_code_and_what_is_not_sent(folder: Path, cli: Cli) -> None:
     (folder / "src").mkdir()
     (folder / "src/train.py").write_text("")
     (folder / "src/configs").symlink_to("/etc")
@@ -172,7 +172,7 @@ def test_a_dry_run_lists_the_code_and_names_what_is_left_out(folder: Path, cli: 
     assert done.stderr == f"not sent: {document['left_out'][0]}\n"
 
 
-def test_what_is_not_there(folder: Path, cli: Cli) -> None:
+def test_unknown_names_and_files(folder: Path, cli: Cli) -> None:
     unknown = cli("status", "nope-123456789abc")
     assert unknown.returncode == 7
     assert "gpuyard list" in unknown.stderr
@@ -206,7 +206,7 @@ def test_a_stack_that_is_not_up(folder: Path, cli: Cli) -> None:
     assert "make demo" in done.stderr
 
 
-def test_the_order_in_which_targets_are_found(folder: Path, cli: Cli) -> None:
+def test_the_order_of_the_sources_of_targets(folder: Path, cli: Cli) -> None:
     """--stack before GPUYARD_TARGETS, then the selected stack, then local. The stand-in for pulumi writes down what it was asked."""
     outputs = json.dumps({"local": target_document(folder)})
     (folder / "outputs").write_text(outputs)
@@ -229,7 +229,7 @@ def test_the_order_in_which_targets_are_found(folder: Path, cli: Cli) -> None:
     assert both.returncode == 2
 
 
-def test_ctrl_c_leaves_the_run_going_and_says_how_to_come_back(folder: Path, cli: Cli) -> None:
+def test_ctrl_c_leaves_the_run_going_and_prints_how_to_continue(folder: Path, cli: Cli) -> None:
     job = write_job(folder, command=[sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"])
     run = json.loads(cli("submit", job, "--json").stdout)["run_id"]
     waiting, reading = spawn(folder, "wait", run), spawn(folder, "logs", "-f", run)
@@ -265,7 +265,7 @@ def test_every_document_validates_against_the_schema_that_gpuyard_prints(folder:
     assert cli("schema", "statsu").returncode == 2
 
 
-def test_the_version_is_printed_at_once() -> None:
+def test_the_version_is_printed_without_loading_the_package() -> None:
     code = "import sys; sys.argv = ['gpuyard', '--version']\ntry:\n from gpuyard.stacks.cli import main; main()\n"
     code += "except SystemExit as left: assert not left.code\nassert not {'pydantic', 'yaml', 'pulumi'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT)})
@@ -287,7 +287,7 @@ def test_since_takes_durations_and_times(folder: Path, cli: Cli) -> None:
     assert cli("logs", run, "--node", "3").returncode == 2
 
 
-def test_the_newest_whole_engine_of_the_cache_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_complete_engine_of_the_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, whole in (("v3.99.0", True), ("v3.259.0", True), ("v3.300.0", False), ("v3.259.0.tmp-7", True)):
         folder = tmp_path / "gpuyard/engine" / name
         folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What may not be loaded: SDKs, pulumi and torch when a package is imported or --help is asked."""
+"""Importing a package and `gpuyard --help` load no SDK, no pulumi and no torch."""
 
 from __future__ import annotations
 

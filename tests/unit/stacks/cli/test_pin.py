@@ -1,4 +1,4 @@
-"""`gpuyard pin` with boto3's real client; moto answers for AWS."""
+"""`gpuyard pin` with boto3's real client against moto."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_the_newest_images_are_written_once(project: Path, pin: Pin, aws: None) 
     assert [path.name for path in project.iterdir() if path.name.endswith(".new")] == []
 
 
-def test_as_a_document(project: Path, pin: Pin, aws: None) -> None:
+def test_the_json_document(project: Path, pin: Pin, aws: None) -> None:
     document = json.loads(pin("--json", "--job-image", f"pytorch@{DIGEST}").stdout)
     assert document.pop("diff").count("\n+") == 6  # the head of the diff, five lines
     assert document == {
@@ -151,7 +151,7 @@ def test_a_tag_in_ecr_becomes_its_digest(aws: None) -> None:
 
 
 @pytest.mark.parametrize("image", ["pytorch/pytorch:latest", "pytorch", "public.ecr.aws/x/y:1", "x@sha256:12", f"@{DIGEST}"])
-def test_a_tag_elsewhere_is_refused_with_the_way_to_its_digest(pin: Pin, project: Path, image: str, aws: None) -> None:
+def test_a_tag_outside_ecr_is_refused_with_the_command_for_its_digest(pin: Pin, project: Path, image: str, aws: None) -> None:
     done = pin("--job-image", image, "--json")
     assert done.returncode == 2
     [problem] = json.loads(done.stdout)["problems"]
@@ -260,7 +260,7 @@ def test_a_stack_of_sagemakers_pools_takes_awss_own_image(project: Path, pin: Pi
     assert (again["changed"], again["job_image"], again["note"]) == (False, document["job_image"], None)
 
 
-def test_a_region_without_awss_own_images_is_told(project: Path, pin: Pin, aws: None) -> None:
+def test_a_region_without_awss_own_images_is_noted(project: Path, pin: Pin, aws: None) -> None:
     lines = [line for line in STACK.splitlines() if not line.startswith(("    l4:", "    other:", "    own:"))]
     (project / "Pulumi.dev.yaml").write_text("\n".join(lines).replace("us-east-1", "xx-east-9"))
     document = json.loads(pin("--json").stdout)

@@ -1,4 +1,4 @@
-"""`gpuyard pin` on Azure: which question it asks, and what it writes. The client itself is proven with the backend's tests."""
+"""`gpuyard pin` on Azure: the request that it sends, and what it writes. The backend's tests cover the client itself."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_newest_version_is_written_for_the_pools_that_name_no_image(project:
     assert pin("dev", project, None).changed is False
 
 
-def test_a_stack_without_a_subscription_says_what_to_set(project: Path) -> None:
+def test_a_stack_without_a_subscription_names_the_key_to_set(project: Path) -> None:
     file = project / "Pulumi.dev.yaml"
     file.write_text(STACK.replace("  azure-native:subscriptionId: sub\n", ""))
     with pytest.raises(UsageError, match="ARM_SUBSCRIPTION_ID"):

@@ -1,4 +1,4 @@
-"""`gpuyard pin` on GCP: what it asks Compute Engine, over the documented endpoint variable, and what it writes."""
+"""`gpuyard pin` on GCP: the request that it sends to Compute Engine, and what it writes."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_newest_of_the_family_is_written_for_the_pools_that_name_no_image(pr
     assert pin("dev", project, None).changed is False
 
 
-def test_a_family_that_is_gone_changes_nothing(project: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_image_family_changes_nothing(project: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from gpuyard.components.gcp import machines
 
     monkeypatch.setattr(machines, "image_family", lambda row: "gone")

@@ -1,4 +1,4 @@
-"""`gpuyard status` the morning after: one line for each start of the nodes, whoever started them, and what it cost."""
+"""`gpuyard status` of a finished run: one line for each attempt, by whoever started it, and the cost."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def night(tmp_path: Path) -> RunStatus:
     return build_status(Journal(bucket), record, target, said, BEGIN + 99999)
 
 
-def test_each_start_has_its_own_line_and_times(night: RunStatus) -> None:
+def test_each_attempt_has_its_own_line_and_times(night: RunStatus) -> None:
     rows = [(a.attempt, a.state, a.reason, a.submitted_at - BEGIN, a.started_at, a.ended_at) for a in night.attempts]
     assert rows == [
         (1, State.STOPPED, Reason.PREEMPTED, 0, BEGIN + 60, BEGIN + 3660),
@@ -70,14 +70,14 @@ def test_each_start_has_its_own_line_and_times(night: RunStatus) -> None:
     assert (night.attempt, night.gpus, night.started_at) == (3, "H100:8", BEGIN + 60)
 
 
-def test_the_cost_is_what_ran_at_the_price_and_counts_nothing_twice(night: RunStatus) -> None:
+def test_the_cost_is_the_running_time_at_the_price_counted_once(night: RunStatus) -> None:
     hours = 2 * (7200 + 7200) / 3600  # two nodes, two submissions of two hours
     assert night.cost.usd == round(hours * 55.04, 4)
     assert night.cost.basis == "8.00 node-hours x $55.04 (list price)"
     assert night.cost.limit_usd == 500
 
 
-def test_what_people_see(night: RunStatus) -> None:
+def test_the_text_summary(night: RunStatus) -> None:
     lines = view.summary(night).splitlines()
     assert lines[0] == "SUCCEEDED  p5 (batch)  2 nodes x H100:8  4:13:20  attempt 3"
     assert lines[1] == "  1  PENDING 1:00 RUNNING 1:00:00 -> preempted (exit code 75)  step 1,000  restarted by the service"
@@ -89,14 +89,14 @@ def test_what_people_see(night: RunStatus) -> None:
     assert lines[8] == f"  console  {URL}"
 
 
-def test_the_document_carries_the_same(night: RunStatus) -> None:
+def test_the_json_document_has_the_same_values(night: RunStatus) -> None:
     document = json.loads(night.model_dump_json(by_alias=True))
     assert {"loss", "tokens_per_s", "mfu", "goodput"} <= {name for name, value in document["metrics"].items() if value is not None}
     assert document["service"] == {"kind": "batch", "id": "j-2", "console_url": URL}
     assert len(document["attempts"]) == 3
 
 
-def test_an_unknown_price_and_an_unknown_end_are_said_to_be(night: RunStatus, tmp_path: Path) -> None:
+def test_an_unknown_price_and_an_unknown_end_are_shown_as_unknown(night: RunStatus, tmp_path: Path) -> None:
     cost = night.cost.model_copy(update={"usd": None, "basis": "8.00 node-hours x price unknown (none)"})
     lost = night.attempts[0].model_copy(update={"ended_at": None, "started_at": None, "exit_code": None})
     text = view.summary(night.model_copy(update={"cost": cost, "attempts": [lost, *night.attempts[1:]]}))

@@ -1,4 +1,4 @@
-"""The pins in the text of a stack file: in place, and nothing else touched."""
+"""Pins in the text of a stack file: inserted or replaced in place, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BLOCK = """\
 """.replace("{job}", JOB)
 
 
-def test_they_come_last_and_before_a_closing_comment() -> None:
+def test_new_pins_come_last_and_before_a_closing_comment() -> None:
     text = "# head\nconfig:\n  a:b: 1   # one\n  c:d:\n    e: [1, 2] # last\n  # end\nencryptionsalt: v1\n"
     expected = text.replace("# last\n", "# last\n" + BLOCK)
     assert with_pins(text, "gpuyard", {"a": IMAGE}, JOB) == expected
@@ -35,13 +35,13 @@ def test_they_come_last_and_before_a_closing_comment() -> None:
     "old", ["  gpuyard:pins: {machine_images: {old: ami-01234567}} # x\n", BLOCK, BLOCK.replace("gpuyard:pins", "pins")]
 )
 @pytest.mark.parametrize("rest", ["", "  z:y: 1 # z\n", "  # a comment\n\n  z:y: |\n    text\n"])
-def test_they_take_the_place_of_the_old_ones(old: str, rest: str) -> None:
+def test_new_pins_replace_the_old_ones(old: str, rest: str) -> None:
     head = "config:\n  # before\n  a:b: 1\n"
     assert with_pins(head + old + rest, "gpuyard", {"a": IMAGE}, JOB) == head + BLOCK + rest
     assert with_pins(head + old + rest, "gpuyard", {}, None) == head + rest
 
 
-def test_a_short_key_of_another_project_is_not_ours() -> None:
+def test_the_key_pins_of_another_project_stays() -> None:
     text = "config:\n  pins: 7\n"
     assert with_pins(text, "acme", {"a": IMAGE}, JOB) == text + BLOCK
 
@@ -60,8 +60,8 @@ def test_line_breaks_and_a_missing_last_one_stay() -> None:
 
 
 @pytest.mark.parametrize("text", ["config: {a:b: 1}\n", "config: 7\n"])
-def test_a_config_that_is_no_block_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="one key to a line"):
+def test_a_config_that_is_no_block_mapping_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="one key per line"):
         with_pins(text, "gpuyard", {"a": IMAGE}, None)
 
 

@@ -10,14 +10,14 @@ from gpuyard.components.aws import permissions
 from gpuyard.components.aws.allowed_wildcards import WILDCARDS
 from gpuyard.components.aws.flow_log import flow_log_statements
 from gpuyard.components.aws.permissions import Storage
-from gpuyard.components.aws.policy import Conditions, Place, Statement
-from gpuyard.components.aws.submitter import BatchSide, SageMakerSide, submitter
+from gpuyard.components.aws.policy import ArnScope, Conditions, Statement
+from gpuyard.components.aws.submitter import BatchAccess, SageMakerAccess, submitter
 from gpuyard.components.aws.trust import PRINCIPALS, Trust, provider_arn
 
-_PLACE = Place("ACCOUNT", "REGION", "aws")
-_RUN = Storage("arn:aws:s3:::RUN-BUCKET", _PLACE.arn("kms", "key/RUN-KEY"))
-_DATA = Storage("arn:aws:s3:::DATA-BUCKET", _PLACE.arn("kms", "key/DATA-KEY"))
-_LOGS = _PLACE.arn("logs", "log-group:LOG-GROUP")
+_SCOPE = ArnScope("ACCOUNT", "REGION", "aws")
+_RUN = Storage("arn:aws:s3:::RUN-BUCKET", _SCOPE.arn("kms", "key/RUN-KEY"))
+_DATA = Storage("arn:aws:s3:::DATA-BUCKET", _SCOPE.arn("kms", "key/DATA-KEY"))
+_LOGS = _SCOPE.arn("logs", "log-group:LOG-GROUP")
 _PREFIX = "gpuyard-STACK-"
 _NO_CONDITION = "none: the service states no source; a machine with the instance profile"
 _ROLE = "arn:aws:iam::ACCOUNT:role"
@@ -56,29 +56,29 @@ def text() -> str:
 
 
 def _roles() -> list[_Role]:
-    secrets = [_PLACE.arn("secretsmanager", "secret:SECRET-XXXXXX")]
+    secrets = [_SCOPE.arn("secretsmanager", "secret:SECRET-XXXXXX")]
     job = permissions.job(_RUN, [_DATA], secrets)
     training = permissions.sagemaker_job(
-        _PLACE,
+        _SCOPE,
         _RUN,
         _PREFIX,
-        subnet_arns=[_PLACE.arn("ec2", "subnet/SUBNET")],
-        security_group_arns=[_PLACE.arn("ec2", "security-group/NODES")],
-        model_group_arn=_PLACE.arn("sagemaker", "model-package-group/MODELS"),
+        subnet_arns=[_SCOPE.arn("ec2", "subnet/SUBNET")],
+        security_group_arns=[_SCOPE.arn("ec2", "security-group/NODES")],
+        model_group_arn=_SCOPE.arn("sagemaker", "model-package-group/MODELS"),
         image=None,
     )
-    batch = BatchSide([_PLACE.arn("batch", "job-queue/QUEUE")], _LOGS, [f"{_ROLE}/EXECUTION", f"{_ROLE}/JOB"])
-    trains = SageMakerSide(f"{_ROLE}/TRAINING", ["SUBNET"], ["NODES"])
+    batch = BatchAccess([_SCOPE.arn("batch", "job-queue/QUEUE")], _LOGS, [f"{_ROLE}/EXECUTION", f"{_ROLE}/JOB"])
+    trains = SageMakerAccess(f"{_ROLE}/TRAINING", ["SUBNET"], ["NODES"])
     return [
-        _Role("Machine of a `batch` pool", "ec2.amazonaws.com", permissions.node(_PLACE, [_LOGS])),
+        _Role("Machine of a `batch` pool", "ec2.amazonaws.com", permissions.node(_SCOPE, [_LOGS])),
         _Role(
             "Machine of a `vms` pool: the same as a job, because the launcher that you run there has this role", "ec2.amazonaws.com", job
         ),
         _Role("Job on Batch", "ecs-tasks.amazonaws.com", job),
-        _Role("Execution role: starts a job's container on Batch", "ecs-tasks.amazonaws.com", permissions.execution(_PLACE, _LOGS, None)),
+        _Role("Execution role: starts a job's container on Batch", "ecs-tasks.amazonaws.com", permissions.execution(_SCOPE, _LOGS, None)),
         _Role("Training job on SageMaker", "sagemaker.amazonaws.com", [*job, *training]),
-        _Role("Flow logs of the network", "vpc-flow-logs.amazonaws.com", flow_log_statements(_PLACE, "FLOW-LOGS")),
-        _Role("Submitter", "CI subjects", submitter(_PLACE, _RUN, "PROJECT/STACK", _PREFIX, batch, trains)),
+        _Role("Flow logs of the network", "vpc-flow-logs.amazonaws.com", flow_log_statements(_SCOPE, "FLOW-LOGS")),
+        _Role("Submitter", "CI subjects", submitter(_SCOPE, _RUN, "PROJECT/STACK", _PREFIX, batch, trains)),
     ]
 
 
@@ -87,10 +87,10 @@ def _trust() -> Iterator[str]:
     yield "| principal | condition |"
     yield "|---|---|"
     for principal in PRINCIPALS:
-        [entry] = Trust(service=principal).document(_PLACE)["Statement"]
+        [entry] = Trust(service=principal).document(_SCOPE)["Statement"]
         yield f"| `{principal}` | {_conditions(entry.get('Condition', {})) or _NO_CONDITION} |"
-    for entry in Trust(subjects=("repo:ORG/REPO:ref:refs/heads/main", "repo:ORG/REPO:ref:refs/tags/*")).document(_PLACE)["Statement"]:
-        yield f"| tokens of `{provider_arn(_PLACE)}` | {_conditions(entry['Condition'])} |"
+    for entry in Trust(subjects=("repo:ORG/REPO:ref:refs/heads/main", "repo:ORG/REPO:ref:refs/tags/*")).document(_SCOPE)["Statement"]:
+        yield f"| tokens of `{provider_arn(_SCOPE)}` | {_conditions(entry['Condition'])} |"
     yield ""
 
 

@@ -1,4 +1,4 @@
-"""Which account, region and partition the provider works in, and the base of every AWS component with its tags."""
+"""Look up the provider's account, region and partition. Base class and tag rules of every AWS component."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pulumi_aws as aws
 
 from ...problems import Problem, show
 from ..base import Component, Tags, refuse, this_stack
-from .policy import Place
+from .policy import ArnScope
 
 _TEXT = re.compile(r"[\w .:/=+\-@]*")  # letters and digits of any language: docs.aws.amazon.com/tag-editor/latest/userguide/tagging.html
 _CHARACTERS = "letters, digits, spaces and _.:/=+-@"
@@ -24,7 +24,7 @@ _MOST = 50 - len(_OWN)
 
 @dataclass(frozen=True)
 class Account:
-    """Where a component's resources go. Asked of the provider, so written nowhere; unknown until the account answers."""
+    """The account, region and partition of a component's provider. Unknown in an offline plan."""
 
     id: pulumi.Output[str]
     """The account's 12 digits."""
@@ -34,9 +34,9 @@ class Account:
     """First part of every ARN: aws, aws-cn, aws-us-gov."""
 
     @cached_property
-    def place(self) -> pulumi.Output[Place]:
-        """The three together, for pure functions that build ARNs."""
-        return pulumi.Output.all(self.id, self.region, self.partition).apply(lambda words: Place(*words))
+    def arn_scope(self) -> pulumi.Output[ArnScope]:
+        """The three as plain text, for functions that build ARNs."""
+        return pulumi.Output.all(self.id, self.region, self.partition).apply(lambda words: ArnScope(*words))
 
 
 class AwsComponent(Component):
@@ -49,12 +49,12 @@ class AwsComponent(Component):
         super().__init__(kind, name, props, tags, opts)
 
     def aws_tags(self, child: str) -> dict[str, str]:
-        """The tags of a child, named by its suffix: the component's own, `stack` (project/stack) and `Name` (the child's name)."""
+        """Return the tags of a child: the component's tags, `stack` (project/stack) and `Name` (the child's name)."""
         return {**self.tags, "stack": this_stack(), "Name": self.child_name(child)}
 
 
 def account(parent: Component) -> Account:
-    """The account of the component's own provider. Ask once in a component: each call is three look-ups."""
+    """Look up the account of a component's provider. Each call makes three look-ups, so call it once per component."""
     opts = pulumi.InvokeOptions(parent=parent)
     return Account(
         id=aws.get_caller_identity_output(opts=opts).apply(lambda found: str(found.account_id)),
@@ -64,13 +64,13 @@ def account(parent: Component) -> Account:
 
 
 def partition(parent: Component) -> pulumi.Output[str]:
-    """The partition alone: one look-up."""
+    """Look up the partition only."""
     found = aws.get_partition_output(opts=pulumi.InvokeOptions(parent=parent))
     return pulumi.Output.from_input(found.apply(lambda found: str(found.partition)))
 
 
 def tag_problems(tags: Mapping[str, Any]) -> list[Problem]:
-    """What AWS would refuse of tags, a line each. IAM holds keys equal that differ only in case, so this does too.
+    """Return the problems of tags. Keys that differ only in case are equal, as in IAM.
 
     >>> tag_problems({"owner": "ml-platform@acme.io", "expires": "2027-03-31"})
     []

@@ -1,4 +1,4 @@
-"""Every `*` that a policy of ours holds, with the reason: the one table. What is not in it is refused."""
+"""The table of every `*` in an IAM policy of gpuyard, with reason and source. Other wildcards are rejected."""
 
 from __future__ import annotations
 
@@ -13,67 +13,68 @@ _CONFUSED = "docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html"
 
 
 class Wildcard(NamedTuple):
-    """One pattern with a `*`. In it {word} stands for a part without `/` and `:`, {path} for one that may hold `/`."""
+    """One pattern with a `*`. {word} matches text without `/` and `:`; {path} also matches `/`."""
 
     pattern: str
     actions: tuple[str, ...]
-    """Those that may be granted on it; for a condition its key alone."""
+    """The actions that may use the pattern, or the key of a condition."""
     why: str
     source: str
-    """The page that says so."""
+    """The page that documents it."""
 
 
 # fmt: off
 WILDCARDS: tuple[Wildcard, ...] = (
     Wildcard("*", ("batch:DescribeComputeEnvironments", "batch:DescribeJobDefinitions", "batch:DescribeJobQueues", "batch:DescribeJobs",
                    "batch:ListJobs"),
-             "AWS has no resource types for them: they read what jobs, queues and definitions there are", f"{_REFERENCE}awsbatch.html"),
+             "AWS defines no resource types for these actions, which list jobs, queues and definitions", f"{_REFERENCE}awsbatch.html"),
     Wildcard("*", ("sagemaker:ListTrainingJobs",),
-             "no resource types: it reads names and states of training jobs", f"{_REFERENCE}amazonsagemaker.html"),
+             "no resource types: it lists names and states of training jobs", f"{_REFERENCE}amazonsagemaker.html"),
     Wildcard("*", ("ecr:GetAuthorizationToken",),
-             "no resource types: a token alone opens no repository", f"{_REFERENCE}amazonelasticcontainerregistry.html"),
+             "no resource types: the token alone gives access to no repository", f"{_REFERENCE}amazonelasticcontainerregistry.html"),
     Wildcard("*", ("ecs:DiscoverPollEndpoint",),
              "no resource types: it returns the address of the service", f"{_REFERENCE}amazonelasticcontainerservice.html"),
     Wildcard("*", ("ec2:DescribeTags",), "no resource types: it reads tags", f"{_REFERENCE}amazonec2.html"),
     Wildcard("*", ("ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel", "ssmmessages:OpenControlChannel",
                    "ssmmessages:OpenDataChannel"),
-             "no resource types: the channels of the machine's own agent", f"{_REFERENCE}amazonsessionmanagermessagegatewayservice.html"),
+             "no resource types: channels of the machine's SSM agent", f"{_REFERENCE}amazonsessionmanagermessagegatewayservice.html"),
     Wildcard("*", ("ec2:DescribeDhcpOptions", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets",
                    "ec2:DescribeVpcs"),
              "no resource types: SageMaker looks the network up before it places machines in it", f"{_REFERENCE}amazonec2.html"),
     Wildcard("*", ("cloudwatch:PutMetricData",),
              "no resource types: narrowed to SageMaker's namespaces by a condition", f"{_REFERENCE}amazoncloudwatch.html"),
     Wildcard("/aws/sagemaker/*", ("cloudwatch:namespace",),
-             "SageMaker writes the metrics of its machines in several namespaces of its own", f"{_REFERENCE}amazoncloudwatch.html"),
+             "SageMaker writes metrics of its machines to several namespaces", f"{_REFERENCE}amazoncloudwatch.html"),
     Wildcard("arn:{partition}:ec2:{region}:{account}:instance/*", ("ssm:UpdateInstanceInformation",),
-             "the ids of machines that do not exist yet", f"{_REFERENCE}awssystemsmanager.html"),
+             "the machines and their ids do not exist yet", f"{_REFERENCE}awssystemsmanager.html"),
     Wildcard("arn:{partition}:ecs:{region}:{account}:cluster/AWSBatch-*",
              ("ecs:DeregisterContainerInstance", "ecs:RegisterContainerInstance", "ecs:SubmitAttachmentStateChanges",
               "ecs:SubmitContainerStateChange", "ecs:SubmitTaskStateChange"),
-             "Batch names the cluster of a compute environment, and makes it after the environment, which needs this role first; "
-             "no cluster of others begins so", "docs.aws.amazon.com/aws-managed-policy/latest/reference/BatchServiceRolePolicy.html"),
+             "Batch creates and names the cluster after the compute environment, which needs this role first; "
+             "only clusters of Batch have this prefix",
+             "docs.aws.amazon.com/aws-managed-policy/latest/reference/BatchServiceRolePolicy.html"),
     Wildcard("arn:{partition}:ecs:{region}:{account}:container-instance/AWSBatch-*",
              ("ecs:Poll", "ecs:StartTelemetrySession", "ecs:TagResource", "ecs:UpdateContainerInstancesState"),
-             "machines that register later, in a cluster that Batch names",
+             "machines register later, in a cluster that Batch names",
              "docs.aws.amazon.com/aws-managed-policy/latest/reference/BatchServiceRolePolicy.html"),
     Wildcard("arn:{partition}:ecr:{region}:{account}:repository/*",
              ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
-             "a job names its own image: any repository of this account and region", f"{_REFERENCE}amazonelasticcontainerregistry.html"),
+             "a job chooses its image, so any repository of this account and region", f"{_REFERENCE}amazonelasticcontainerregistry.html"),
     Wildcard("arn:{partition}:logs:{region}:{account}:log-group:{path}:log-stream:*",
              ("logs:CreateLogStream", "logs:GetLogEvents", "logs:PutLogEvents"),
-             "the service names a stream for each job and node; the group is exact", f"{_REFERENCE}amazoncloudwatchlogs.html"),
+             "the service names the stream of each job and node; the group is exact", f"{_REFERENCE}amazoncloudwatchlogs.html"),
     Wildcard("arn:{partition}:logs:{region}:{account}:log-group:{path}:log-stream:{prefix}-*",
              ("logs:CreateLogStream", "logs:GetLogEvents", "logs:PutLogEvents"),
-             "streams in a group that all training jobs of the account share begin with the job's name: those of this stack",
+             "all training jobs of the account share the group; the prefix limits it to streams of this stack",
              f"{_REFERENCE}amazoncloudwatchlogs.html"),
     Wildcard("arn:{partition}:logs:{region}:{account}:log-group:{path}:*",
              ("logs:DescribeLogStreams", "logs:FilterLogEvents"),
-             "the form in which the log service writes a group's ARN; the group is exact", f"{_REFERENCE}amazoncloudwatchlogs.html"),
+             "CloudWatch Logs writes a group's ARN with this ending; the group is exact", f"{_REFERENCE}amazoncloudwatchlogs.html"),
     Wildcard("arn:{partition}:batch:{region}:{account}:job-definition/{prefix}-*",
              ("batch:DeregisterJobDefinition", "batch:RegisterJobDefinition", "batch:SubmitJob", "batch:TagResource"),
              "definitions are named by content and numbered by Batch; the prefix is this stack's", f"{_REFERENCE}awsbatch.html"),
     Wildcard("arn:{partition}:batch:{region}:{account}:job/*", ("batch:CancelJob", "batch:TagResource", "batch:TerminateJob"),
-             "Batch chooses the ids of jobs; the tag `stack` is the condition", f"{_REFERENCE}awsbatch.html"),
+             "Batch chooses job ids; a condition on the tag `stack` limits them", f"{_REFERENCE}awsbatch.html"),
     Wildcard("arn:{partition}:sagemaker:{region}:{account}:training-job/{prefix}-*",
              ("sagemaker:AddTags", "sagemaker:CreateTrainingJob", "sagemaker:DescribeTrainingJob", "sagemaker:StopTrainingJob"),
              "a training job is named by its run; the prefix is this stack's", f"{_REFERENCE}amazonsagemaker.html"),
@@ -83,7 +84,7 @@ WILDCARDS: tuple[Wildcard, ...] = (
     Wildcard("arn:{partition}:ec2:{region}:{account}:network-interface/*",
              ("ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface",
               "ec2:DeleteNetworkInterfacePermission"),
-             "the ids of interfaces that do not exist yet; the subnets are exact", f"{_REFERENCE}amazonec2.html"),
+             "the interfaces do not exist yet; the subnets are exact", f"{_REFERENCE}amazonec2.html"),
     Wildcard("arn:{partition}:s3:::{bucket}/*", ("s3:GetObject",),
              "all objects of a bucket with jobs: read", f"{_REFERENCE}amazons3.html"),
     Wildcard("arn:{partition}:s3:::{bucket}/gpuyard/*", ("s3:GetObject",),
@@ -93,19 +94,19 @@ WILDCARDS: tuple[Wildcard, ...] = (
              "the objects of runs that do not exist yet", f"{_REFERENCE}amazons3.html"),
     Wildcard("arn:{partition}:s3:::{bucket}/gpuyard/code/*", ("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject"),
              "code archives, named by content", f"{_REFERENCE}amazons3.html"),
-    Wildcard("gpuyard/*", ("s3:prefix",), "listings below gpuyard/ alone", _S3_PREFIX),
+    Wildcard("gpuyard/*", ("s3:prefix",), "listings below gpuyard/ only", _S3_PREFIX),
     Wildcard("arn:{partition}:ecs:{region}:{account}:*", ("aws:SourceArn",),
-             "the tasks of this account: Batch makes them", _CONFUSED),
+             "tasks of this account, created by Batch", _CONFUSED),
     Wildcard("arn:{partition}:sagemaker:{region}:{account}:*", ("aws:SourceArn",),
-             "the training jobs of this account: named when submitted", _CONFUSED),
+             "training jobs of this account, named at submit", _CONFUSED),
     Wildcard("arn:{partition}:ec2:{region}:{account}:vpc-flow-log/*", ("aws:SourceArn",),
-             "the flow logs of this account: the role must be there before its flow log has an id", _CONFUSED),
+             "flow logs of this account; the role must exist before its flow log has an id", _CONFUSED),
 )
 # fmt: on
 
 
 def explained(pattern: str, actions: Iterable[str]) -> bool:
-    """Whether the table has a row for each of the actions (or condition keys) on this pattern."""
+    """Tell whether the table allows the pattern for each action or condition key."""
     return all(any(action in row.actions and _shape(row.pattern).fullmatch(pattern) for row in WILDCARDS) for action in actions)
 
 

@@ -1,4 +1,4 @@
-"""What a bucket's policy and lifecycle say: pure."""
+"""Build the policy and lifecycle rules of a bucket, and check the name of an existing one."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ...problems import Problem, show
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _TLS = "1.2"
-_ABORT_DAYS = 7  # no upload of a checkpoint takes that long
+_ABORT_DAYS = 7  # longer than any upload of a checkpoint
 _RUN_DAYS = 7
 _DATA_DAYS = 30
 _LOG_DAYS = 365  # as the log groups
 
 
 def data_lifecycle() -> list[dict[str, Any]]:
-    """The rules of a bucket with data: current objects stay for ever, so no rule can remove the last good checkpoint.
+    """Return the lifecycle rules of a data bucket. No rule deletes a current object, so the last good checkpoint is safe.
 
-    The trainer drops an old checkpoint only after a newer one is committed, and each attempt writes names of its own
-    (training_jobs/train/checkpoint_store.py). So what is not current is superseded. It stays recoverable for 7 days below gpuyard/runs/,
-    where a checkpoint is large, and 30 days elsewhere. No number of older versions is kept beyond that: a dropped checkpoint has
-    one version, which would then stay, and be paid, for ever.
+    The trainer deletes a checkpoint only after it has committed a newer one, and each attempt uses its own object names
+    (training_jobs/train/checkpoint_store.py). A noncurrent version can therefore be deleted: after 7 days below gpuyard/runs/, where
+    checkpoints are large, and after 30 days elsewhere. No minimum number of noncurrent versions is kept, because a deleted
+    checkpoint has only one version, which would then be kept and billed without end.
     """
     return [
         _abort(),
@@ -32,7 +32,7 @@ def data_lifecycle() -> list[dict[str, Any]]:
 
 
 def log_lifecycle() -> list[dict[str, Any]]:
-    """The rules of a bucket with access logs: a year, then they go."""
+    """Return the lifecycle rules of an access-log bucket: logs are deleted after a year."""
     old = {"id": "old-logs", "status": "Enabled", "filter": {"prefix": ""}, "expiration": {"days": _LOG_DAYS}}
     return [_abort(), {**old, "noncurrent_version_expiration": {"noncurrent_days": _RUN_DAYS}}]
 
@@ -52,17 +52,17 @@ def _noncurrent(name: str, prefix: str, days: int) -> dict[str, Any]:
         "status": "Enabled",
         "filter": {"prefix": prefix},
         "noncurrent_version_expiration": {"noncurrent_days": days},
-        "expiration": {"expired_object_delete_marker": True},  # the marker of a deletion, once no version is behind it
+        "expiration": {"expired_object_delete_marker": True},  # a delete marker whose versions are all gone
     }
 
 
 def tls_only(arn: str) -> dict[str, Any]:
-    """A bucket's policy: everything is denied that does not come over TLS 1.2 or newer. What is allowed is for IAM to say."""
+    """Return a bucket policy that denies requests without TLS 1.2 or newer. It grants nothing: IAM policies do."""
     return {"Version": "2012-10-17", "Statement": _denials(arn)}
 
 
 def log_policy(arn: str, source_arn: str, account_id: str) -> dict[str, Any]:
-    """The policy of a bucket with access logs: as `tls_only`, and S3 may deliver the logs of one bucket of this account.
+    """Return the policy of an access-log bucket: `tls_only`, and S3 may deliver the logs of one bucket of this account.
 
     docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html
     """
@@ -86,7 +86,7 @@ def _denials(arn: str) -> list[dict[str, Any]]:
 
 
 def existing_problems(bucket: Any) -> list[Problem]:
-    """Why this cannot be the name of an S3 bucket, a line each: docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html.
+    """Return a problem if this is not the name of an S3 bucket: docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html.
 
     >>> existing_problems("acme-ml-datasets")
     []

@@ -1,4 +1,4 @@
-"""The services a network without a way to the internet still reaches: which ones, and what for."""
+"""The AWS services for which a network gets VPC endpoints, with the use of each."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from types import MappingProxyType
 GATEWAY: Mapping[str, str] = MappingProxyType(
     {
         "s3": "code, data and checkpoints; the layers of images",
-        "dynamodb": "free, and what many training scripts keep notes in",
+        "dynamodb": "free of charge; many training scripts store metadata in it",
     }
 )
-"""Always there: they cost nothing and keep traffic off the NAT gateway."""
+"""Gateway endpoints, in every network: they are free and keep traffic off the NAT gateway."""
 
-# Each costs money by the hour in each zone, so each says what stops working without it. Left out, with the reason: ec2messages (newer
-# SSM agents speak through ssmmessages, and nodes are not granted the old one), sts (no part of gpuyard on a node calls it: roles reach
-# nodes through the metadata service), kms (S3, EBS and the log service call it themselves), sagemaker.api and sagemaker.runtime
-# (a training job's nodes are called, they do not call).
+# Interface endpoints are billed by the hour and zone, so each value says what needs it. Not needed: ec2messages (current SSM agents use
+# ssmmessages, and nodes have no permission for the older one), sts (gpuyard does not call it on a node: roles come from the metadata
+# service), kms (S3, EBS and CloudWatch Logs call it themselves), sagemaker.api and sagemaker.runtime (nodes of a training job do not call
+# them).
 INTERFACE: Mapping[str, str] = MappingProxyType(
     {
-        "ssm": "nodes register for Session Manager, the only way to a shell",
-        "ssmmessages": "the shell itself",
-        "ecr.api": "the token and list of layers of a job's image",
-        "ecr.dkr": "the image; its layers come from S3",
+        "ssm": "nodes register for Session Manager, which gives the only shell",
+        "ssmmessages": "the shell session",
+        "ecr.api": "token and layer list of a job's image",
+        "ecr.dkr": "manifest of a job's image; the layers come from S3",
         "logs": "the output of jobs",
-        "ecs": "the agent on a Batch node registers it",
-        "ecs-agent": "Batch tells the agent what to run",
-        "ecs-telemetry": "the agent reports; it restarts for ever without",
+        "ecs": "the ECS agent registers a Batch node",
+        "ecs-agent": "the ECS agent receives tasks from Batch",
+        "ecs-telemetry": "the ECS agent reports metrics; without the endpoint it restarts in a loop",
         "secretsmanager": "secrets of jobs, read when a container starts",
     }
 )
 
 
 def service_name(service: str, region: str) -> str:
-    """The name of a service's endpoint.
+    """Return the endpoint name of a service.
 
     >>> service_name("ecr.api", "us-east-1")
     'com.amazonaws.us-east-1.ecr.api'

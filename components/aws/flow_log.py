@@ -1,4 +1,4 @@
-"""Flow logs of a network: who spoke with whom, kept for a year under a key."""
+"""VPC flow logs: all traffic of a network, encrypted and kept for a year."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from .account import Account, AwsComponent
 from .identity import Identity
 from .key import EncryptionKey
 from .log_group import LOG_DAYS
-from .policy import Place, Statement
+from .policy import ArnScope, Statement
 from .trust import Trust
 
-_INTERVAL_S = 60  # the shortest there is
-_WHY = "the flow log service writes to this group alone"
+_INTERVAL_S = 60  # the shortest interval of AWS
+_WHY = "the flow log service writes to this log group only"
 
 
 def make_flow_log(parent: AwsComponent, vpc_id: pulumi.Input[str], key: EncryptionKey, where: Account) -> None:
-    """The flow log of a VPC, all traffic, with its log group and role."""
+    """Create the flow log of a VPC with its log group and role."""
     name = parent.child_name("flow-log")
     group = aws.cloudwatch.LogGroup(
         name,
@@ -26,7 +26,7 @@ def make_flow_log(parent: AwsComponent, vpc_id: pulumi.Input[str], key: Encrypti
         tags=parent.aws_tags("flow-log"),
         opts=parent.child_options(),
     )
-    statements = pulumi.Output.all(where.place, group.name).apply(lambda known: flow_log_statements(*known))
+    statements = pulumi.Output.all(where.arn_scope, group.name).apply(lambda known: flow_log_statements(*known))
     writer = Identity(
         name, trust=Trust(service="vpc-flow-logs.amazonaws.com"), statements=statements, where=where, opts=parent.child_options()
     )
@@ -43,9 +43,12 @@ def make_flow_log(parent: AwsComponent, vpc_id: pulumi.Input[str], key: Encrypti
     )
 
 
-def flow_log_statements(place: Place, group: str) -> list[Statement]:
-    """What the flow log service may do: docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html, less making groups."""
-    arn = place.arn("logs", f"log-group:{group}")
+def flow_log_statements(scope: ArnScope, group: str) -> list[Statement]:
+    """Return the permissions of the flow log service, without CreateLogGroup.
+
+    docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html
+    """
+    arn = scope.arn("logs", f"log-group:{group}")
     return [
         Statement(("logs:CreateLogStream", "logs:PutLogEvents"), (f"{arn}:log-stream:*",), why=_WHY),
         Statement(("logs:DescribeLogStreams",), (f"{arn}:*",), why=_WHY),

@@ -74,7 +74,7 @@ class GpuPool(PoolBase, AwsComponent):
 
     def _make_environment(self, schedule: End | None) -> None:
         where = account(self)
-        role = self._node_role(where, where.place.apply(node))
+        role = self._node_role(where, where.arn_scope.apply(node))
         environment = compute_environment(self, prepare_batch_machines(self), role)
         self.compute_environment_arn = self.id = environment.arn
         if schedule is not None:
@@ -83,7 +83,7 @@ class GpuPool(PoolBase, AwsComponent):
     def _make_group(self, schedule: End | None, key: EncryptionKey | None) -> None:
         where = account(self)
         logs = make_log_group(self, key, where)
-        statements = pulumi.Output.all(where.place, logs.name).apply(lambda known: machine_statements(known[0], known[1]))
+        statements = pulumi.Output.all(where.arn_scope, logs.name).apply(lambda known: machine_statements(known[0], known[1]))
         role = self._node_role(where, statements)
         group = machine_group(self, prepare_group_machines(self, role, logs.name))
         self.autoscaling_group_name = self.id = group.name

@@ -1,4 +1,4 @@
-"""An identity: a role, what it may do, who may take it; with an instance profile where machines take it."""
+"""An IAM role with its permissions and trust policy, and an instance profile if machines use it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import pulumi_aws as aws
 from ..base import Tags, after, refuse
 from ..validation.submitters import subject_problems
 from .account import Account, AwsComponent, account
-from .policy import Place, PolicyError, Statement, policy_document
+from .policy import ArnScope, PolicyError, Statement, policy_document
 from .trust import Trust
 
 
 class Identity(AwsComponent):
     """A role with one inline policy of named actions on named resources.
 
-    The outputs are known once the policy is in place, so whoever uses them finds a role that works.
+    The outputs are known only after the policy exists, so a resource that uses them never sees a role without permissions.
     """
 
     role_arn: pulumi.Output[str]
     role_name: pulumi.Output[str]
     instance_profile_arn: pulumi.Output[str] | None
-    """None: machines do not take this role."""
+    """None: machines do not use this role."""
 
     def __init__(
         self,
@@ -39,17 +39,17 @@ class Identity(AwsComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the role. `managed`: policies of AWS by path, `service-role/Name`, where no narrower policy of ours can do.
+        """Create the role. `managed`: paths of AWS managed policies, such as `service-role/Name`, for services that need one.
 
-        `where` spares the look-up of the account to a caller that has done it.
+        `where`: the account, if the caller already looked it up.
         """
         refuse(f"Identity {name}", subject_problems(trust.subjects))
         props = {"trust": trust.service or list(trust.subjects), "managed": list(managed), "instance_profile": instance_profile}
         super().__init__("Identity", name, props, tags, opts)
-        place = (where or account(self)).place
+        scope = (where or account(self)).arn_scope
         role = aws.iam.Role(
             self.child_name("role"),
-            assume_role_policy=place.apply(lambda known: as_text(f"Identity {name}", lambda: trust.document(known))),
+            assume_role_policy=scope.apply(lambda known: as_text(f"Identity {name}", lambda: trust.document(known))),
             tags=self.aws_tags("role"),
             opts=self.child_options(),
         )
@@ -59,17 +59,17 @@ class Identity(AwsComponent):
             policy=pulumi.Output.from_input(statements).apply(lambda known: as_text(f"Identity {name}", lambda: policy_document(known))),
             opts=self.child_options(),
         )
-        parts = [policy.id, *(self._attach(role, path, place) for path in managed)]
+        parts = [policy.id, *(self._attach(role, path, scope) for path in managed)]
         self.role_arn, self.role_name = after(role.arn, parts), after(role.name, parts)
         self.instance_profile_arn = self._profile(parts) if instance_profile else None
         outputs = {"role_arn": self.role_arn, "role_name": self.role_name, "instance_profile_arn": self.instance_profile_arn}
         self.register_outputs(outputs)
 
-    def _attach(self, role: aws.iam.Role, path: str, place: pulumi.Output[Place]) -> pulumi.Output[str]:
+    def _attach(self, role: aws.iam.Role, path: str, scope: pulumi.Output[ArnScope]) -> pulumi.Output[str]:
         attachment = aws.iam.RolePolicyAttachment(
             self.child_name(path.rpartition("/")[2]),
             role=role.name,
-            policy_arn=place.apply(lambda known: f"arn:{known.partition}:iam::aws:policy/{path}"),
+            policy_arn=scope.apply(lambda known: f"arn:{known.partition}:iam::aws:policy/{path}"),
             opts=self.child_options(),
         )
         return pulumi.Output.from_input(attachment.id)
@@ -82,9 +82,9 @@ class Identity(AwsComponent):
 
 
 def as_text(subject: str, document: Callable[[], Mapping[str, Any]]) -> str:
-    """A policy as IAM takes it. One that cannot be made, such as one that is too long, ends the program without a traceback."""
+    """Return a policy as JSON. Raises pulumi.RunError, without a traceback, if it is not valid, for example too long."""
     try:
         return json.dumps(document())
     except PolicyError as error:
-        # not `refuse`, which says that nothing was changed: in an `up` ids become known when some things are there already
-        raise pulumi.RunError(f"{subject}: its policy cannot be made: {error}") from None
+        # not `refuse`, which says that nothing was changed: in an `up`, ids become known after some resources exist
+        raise pulumi.RunError(f"{subject}: its policy is not valid: {error}") from None

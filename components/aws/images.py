@@ -1,11 +1,11 @@
-"""AWS's own machine images, by the public parameter that holds the newest. Pure, without the SDK: `gpuyard pin` reads it too."""
+"""Public SSM parameters with AWS's newest machine images. Needs no SDK, because `gpuyard pin` reads it too."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# Service -> processor -> public parameter that holds the newest image. What is missing has none: the pool must name its image.
+# Service -> processor -> public parameter of the newest image. If there is none, the pool must set `image`.
 PARAMETERS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         # Batch needs the ECS agent: docs.aws.amazon.com/AmazonECS/latest/developerguide/retrieve-ecs-optimized_AMI.html
@@ -24,5 +24,5 @@ AMAZON_LINUX_ROOT = "/dev/xvda"
 
 
 def image_parameter(service: str, architecture: str) -> str | None:
-    """The public parameter with the newest image for a service's machines; None: AWS has none, or the service holds its machines."""
+    """Return the public parameter of the newest image; None: AWS has no image, or the service chooses it."""
     return PARAMETERS.get(service, {}).get(architecture)

@@ -18,7 +18,7 @@ from .key import EncryptionKey
 from .log_group import make_log_group
 from .permissions import Storage, execution, job, sagemaker_job, write_logs
 from .policy import Statement, policy_document
-from .submitter import BatchSide, SageMakerSide
+from .submitter import BatchAccess, SageMakerAccess
 from .trust import Trust
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class BatchService:
     """A queue for each pool, one log group, the role of jobs and the role that starts them."""
 
     targets: pulumi.Output[dict[str, Any]]
-    side: pulumi.Output[BatchSide]
+    side: pulumi.Output[BatchAccess]
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class BatchService:
         known = pulumi.Output.all(context=context, **made)
         self.targets = known.apply(lambda found: {pool.logical_name: _batch(pool, found) for pool in pools})
         self.side = known.apply(
-            lambda found: BatchSide(sorted(found["queues"].values()), found["arn"], sorted([found["job"], found["execution"]]))
+            lambda found: BatchAccess(sorted(found["queues"].values()), found["arn"], sorted([found["job"], found["execution"]]))
         )
 
 
@@ -77,7 +77,7 @@ class SageMakerService:
     """The role of training jobs and a group for the models they finish; SageMaker holds the machines."""
 
     targets: pulumi.Output[dict[str, Any]]
-    side: pulumi.Output[SageMakerSide]
+    side: pulumi.Output[SageMakerAccess]
 
     def __init__(
         self, parent: AwsComponent, pools: Sequence[GpuPool], where: Account, context: pulumi.Output[TargetContext], buckets: Buckets
@@ -99,7 +99,7 @@ class SageMakerService:
         made = {"role": role.role_arn, "places": places, "models": models.model_package_group_name}
         known = pulumi.Output.all(context=context, **made)
         self.targets = known.apply(lambda found: {pool.logical_name: _sagemaker(pool, found) for pool in pools})
-        self.side = known.apply(lambda found: SageMakerSide(found["role"], *_subnets_and_groups(found["places"])))
+        self.side = known.apply(lambda found: SageMakerAccess(found["role"], *_subnets_and_groups(found["places"])))
 
 
 def grant_machines(parent: AwsComponent, pools: Sequence[GpuPool], buckets: Buckets, secrets: Sequence[str]) -> None:

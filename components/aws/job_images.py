@@ -1,4 +1,4 @@
-"""AWS's own containers for PyTorch jobs, from the dated table job_images.yaml. Pure, without the SDK: `gpuyard pin` reads it."""
+"""AWS Deep Learning Containers for PyTorch jobs, from the dated table job_images.yaml. Needs no SDK: `gpuyard pin` reads it."""
 
 from __future__ import annotations
 
@@ -10,52 +10,46 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..catalogue.machines import Source
+
 
 class _Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Source(_Row):
-    """Where facts come from."""
-
-    what: str
-    url: str
-    date: datetime.date
-
-
 class JobImage(_Row):
-    """One image, by the tag that AWS gives it."""
+    """One container image and its AWS tag."""
 
     repository: str
     tag: str
     since: datetime.date
-    until: datetime.date = Field(description="day on which AWS ends its patches")
+    until: datetime.date = Field(description="day on which AWS stops patching the image")
     source: str = Field(description="key in the table's sources")
-    lacks: str | None = Field(description="what keeps a job from running in it; null = nothing known")
+    lacks: str | None = Field(description="what a job needs and the image does not contain; null = nothing known")
 
 
-class Table(_Row):
-    """The table."""
+class JobImageTable(_Row):
+    """The file job_images.yaml."""
 
     cloud: str
     sources: Mapping[str, Source]
-    images: Mapping[str, Mapping[str, JobImage]] = Field(description="service -> processor -> image; what is missing is not known")
-    accounts: Mapping[str, str] = Field(description="region -> account whose registry holds them")
+    images: Mapping[str, Mapping[str, JobImage]] = Field(description="service -> processor -> image; a missing entry is unknown")
+    accounts: Mapping[str, str] = Field(description="region -> account of the registry with the images")
 
 
 @cache
-def table() -> Table:
-    """The table, validated."""
-    return Table.model_validate(yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")))
+def table() -> JobImageTable:
+    """Return the validated table."""
+    return JobImageTable.model_validate(yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")))
 
 
 def job_image(service: str, architecture: str) -> JobImage | None:
-    """AWS's image for a service's jobs; None where the table knows none."""
+    """Return AWS's image for jobs of a service; None if the table has none."""
     return table().images.get(service, {}).get(architecture)
 
 
 def reference(image: JobImage, region: str) -> str | None:
-    """An image by tag in the registry of a region; None for a region that the table does not know.
+    """Return an image reference by tag in the registry of a region; None for a region that is not in the table.
 
     >>> reference(job_image("sagemaker", "x86_64"), "us-east-1")
     '763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch:2.14.0-cu133-amzn2023-sagemaker'

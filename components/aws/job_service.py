@@ -86,7 +86,7 @@ class JobService(JobServiceBase, AwsComponent):
         self.register_outputs({"targets": self.targets, "submitter_role": self.submitter_role})
 
     def _context(self, run: Bucket, reads: Sequence[Bucket]) -> pulumi.Output[TargetContext]:
-        known = pulumi.Output.all(place=self._where.place, key=run.key_arn, **bucket_urls(run, reads))
+        known = pulumi.Output.all(place=self._where.arn_scope, key=run.key_arn, **bucket_urls(run, reads))
         return known.apply(lambda found: TargetContext(found["place"], self._settings, found["run"], found["urls"], found["key"]))
 
     def _submitter(

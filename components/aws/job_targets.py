@@ -10,7 +10,7 @@ from .. import catalogue
 from ..job_targets import JobSettings, of_machine, shared
 from ..spec.pool import GpuPoolSpec
 from .permissions import TRAINING_JOBS
-from .policy import Place
+from .policy import ArnScope
 
 _HOST_SHARE = 0.06
 """Of a machine's memory, what jobs cannot reserve. Linux keeps 1/64 for page tables, ECS 32 MiB, firmware and kernel some more; what is
@@ -22,7 +22,7 @@ on the safe side (docs.aws.amazon.com/batch/latest/userguide/memory-management.h
 class TargetContext:
     """What all targets of a yard share, once it is known."""
 
-    place: Place
+    place: ArnScope
     given: JobSettings
     run_bucket: str
     buckets: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""A KMS key with rotation and a policy that names what may be done with it."""
+"""A KMS key with yearly rotation and a key policy of named actions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...problems import Problem, show
 from ..base import Tags, refuse, this_stack
 from .account import Account, AwsComponent, account
 
-# What the account's own IAM policies may hand out. Named one by one: a key policy is the outer limit of what any of them can grant.
+# Actions that IAM policies of the account may grant. They are listed one by one, because a key policy limits all of them.
 # fmt: off
 _ADMINISTER = [
     "CancelKeyDeletion", "CreateAlias", "CreateGrant", "DeleteAlias", "DescribeKey", "DisableKey", "DisableKeyRotation",
@@ -31,18 +31,18 @@ _USE = [
     "ReEncryptTo",
 ]
 _ALLOWED = ("keep", "delete")
-_WINDOW_DAYS = 30  # the longest there is: a key that is gone takes every byte under it along
+_WINDOW_DAYS = 30  # the longest of AWS: without the key its data cannot be read
 
 
 class EncryptionKey(AwsComponent):
-    """A key that rotates each year. Who may use it is said by IAM policies of this account alone; nobody else is let in.
+    """A key that rotates every year. Only IAM policies of this account grant its use; no other account has access.
 
-    With `for_logs` the log service may use it too, for log groups of this account and region.
+    With `for_logs`, CloudWatch Logs may also use it, for log groups of this account and region.
     """
 
     arn: pulumi.Output[str]
     for_logs: bool
-    """Whether log groups can be under it."""
+    """Whether the key can encrypt log groups."""
 
     def __init__(
         self,
@@ -54,9 +54,10 @@ class EncryptionKey(AwsComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the key. `on_destroy` keep (default) leaves it when the yard goes; delete schedules its deletion, 30 days ahead.
+        """Create the key.
 
-        `where` spares the look-up of the account to a caller that has done it.
+        `on_destroy`: keep (default) leaves the key when the yard is destroyed; delete schedules its deletion 30 days later.
+        `where`: the account, if the caller already looked it up.
         """
         wrong = [] if on_destroy in _ALLOWED else [Problem("on_destroy", "wrong value", show(on_destroy), " or ".join(_ALLOWED))]
         refuse(f"EncryptionKey {name}", wrong)
@@ -73,7 +74,7 @@ class EncryptionKey(AwsComponent):
             tags=self.aws_tags("key"),
             opts=self.child_options(),
         )
-        aws.kms.Alias(self.child_name("alias"), target_key_id=key.id, opts=self.child_options())  # what people see of a key
+        aws.kms.Alias(self.child_name("alias"), target_key_id=key.id, opts=self.child_options())  # the name that the console shows
         self.arn = key.arn
         self.register_outputs({"arn": self.arn})
 
@@ -84,7 +85,7 @@ def _policy(where: Account, for_logs: bool) -> pulumi.Output[str]:
 
 
 def key_policy(account_id: str, region: str, partition: str, for_logs: bool) -> dict[str, Any]:
-    """The key's policy. `Resource: *` is this key: a key policy knows no other.
+    """Return the key policy. `Resource: *` means this key, because a key policy covers only its key.
 
     >>> [statement["Sid"] for statement in key_policy("111122223333", "us-east-1", "aws", True)["Statement"]]
     ['AccountAdministers', 'AccountUses', 'LogGroupsUse']

@@ -1,4 +1,4 @@
-"""The log group of what runs in a yard: encrypted, kept for a year."""
+"""CloudWatch log groups of a yard: encrypted, kept for a year."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from .account import Account, AwsComponent
 from .key import EncryptionKey
 
 LOG_DAYS = 365
-"""What Checkov (CKV_AWS_338) and Security Hub ask for."""
+"""Retention that Checkov (CKV_AWS_338) and Security Hub require, in days."""
 
 
 def make_log_group(parent: AwsComponent, key: EncryptionKey | None, where: Account) -> aws.cloudwatch.LogGroup:
-    """A component's log group, under `key` or one of its own."""
+    """Create a component's log group, encrypted with `key` or with a new key."""
     key = key or EncryptionKey(parent.child_name("log-key"), for_logs=True, on_destroy="delete", where=where, opts=parent.child_options())
     return aws.cloudwatch.LogGroup(
         parent.child_name("logs"),

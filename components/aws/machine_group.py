@@ -11,7 +11,7 @@ from ..expiry import End
 from ..pool_base import LauncherCommands, torchrun_command
 from .launch_template import PreparedMachines
 from .permissions import pull, shell, write_logs
-from .policy import Place, Statement
+from .policy import ArnScope, Statement
 
 if TYPE_CHECKING:
     from .gpu_pool import GpuPool
@@ -32,7 +32,7 @@ def launcher_commands(group: str, region: str, max_nodes: int, gpus: int) -> Lau
     )
 
 
-def machine_statements(place: Place, log_group: str) -> list[Statement]:
+def machine_statements(place: ArnScope, log_group: str) -> list[Statement]:
     """Return the rights of a machine: pull images, write the logs of containers, offer a shell through Session Manager."""
     shipped = write_logs(
         [place.arn("logs", f"log-group:{log_group}")], "the container runtime ships the output of containers with the machine's role"

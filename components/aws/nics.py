@@ -1,4 +1,4 @@
-"""The network cards of a machine as its launch template lists them: a pure function of the catalogue's row."""
+"""Network interfaces of a machine for its launch template, from the catalogue's row."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from .. import catalogue
 
 
 def nic_layout(row: catalogue.Machine) -> list[dict[str, Any]]:
-    """Interface by interface: `network_card_index`, `device_index`, `interface_type` (absent: plain ENA).
+    """Return `network_card_index`, `device_index` and `interface_type` (absent: plain ENA) of each interface.
 
-    One plain interface carries IP: card 0, device 0. Every card with EFA has one `efa-only` interface, which takes no address of the
-    subnet: card 0 as its device 1, unless there is one card more than EFA (p6-b300: its card 0 has none), the others as device 0.
-    docs.aws.amazon.com/AWSEC2/latest/UserGuide/efa-acc-inst-types.html; the older layout (`efa` on card 0, device 1 elsewhere) is what
-    aws-parallelcluster left with its pull request 7262.
+    One plain interface carries IP traffic: card 0, device 0. Every card with EFA has one `efa-only` interface, which uses no IP address
+    of the subnet. It is device 1 on card 0 and device 0 on other cards. A p6-b300 has one card more than EFAs: its card 0 has no EFA.
+    docs.aws.amazon.com/AWSEC2/latest/UserGuide/efa-acc-inst-types.html; aws-parallelcluster
+    replaced the older layout (`efa` on card 0, device 1 elsewhere) in its pull request 7262.
     """
     first = 0 if row.fast_nics >= row.network_cards else 1
     fast = [(card, 1 if card == 0 else 0) for card in range(first, first + row.fast_nics)]
@@ -22,7 +22,7 @@ def nic_layout(row: catalogue.Machine) -> list[dict[str, Any]]:
 
 
 def network_interfaces(row: catalogue.Machine, security_group_id: Any) -> list[dict[str, Any]]:
-    """The cards with what all of them share: the nodes' security group, no public address, gone with the machine."""
-    # texts, not booleans: so the provider wants them. With several cards the group stands in each, none beside them.
+    """Return the interfaces with the fields they share: the nodes' security group, no public address, deleted with the machine."""
+    # the provider takes strings, not booleans; with several cards each interface has the group and the template has none
     shared = {"associate_public_ip_address": "false", "delete_on_termination": "true", "security_groups": [security_group_id]}
     return [{**card, **shared} for card in nic_layout(row)]

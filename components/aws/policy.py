@@ -1,6 +1,6 @@
-"""Policy documents from statements: pure; a wildcard that the table does not explain is refused.
+"""Build IAM policy documents from statements. Wildcards that allowed_wildcards.py does not list are rejected.
 
-Plain classes, not tuples: Pulumi would take a tuple inside an output apart.
+Statements are classes, not tuples: Pulumi converts a tuple inside an output to a list.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from .allowed_wildcards import explained
 
 Conditions = Mapping[str, Mapping[str, str | Sequence[str]]]
 _LIMIT = 10_240  # characters of all inline policies of a role: docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
-_TRUST_LIMIT = 2_048  # of a trust policy, unless the account asked for more
+_TRUST_LIMIT = 2_048  # of a trust policy, unless the account has a higher quota
 
 
 @dataclass(frozen=True)
-class Place:
-    """Account, region and partition, known. The order is that of account.Account."""
+class ArnScope:
+    """The account, region and partition of ARNs, as plain text. The field order is that of account.Account."""
 
     account: str
     region: str
     partition: str
 
     def arn(self, service: str, resource: str) -> str:
-        """An ARN of this account and region.
+        """Return an ARN of this account and region.
 
-        >>> Place("111122223333", "us-east-1", "aws").arn("batch", "job-queue/a")
+        >>> ArnScope("111122223333", "us-east-1", "aws").arn("batch", "job-queue/a")
         'arn:aws:batch:us-east-1:111122223333:job-queue/a'
         """
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
@@ -36,30 +36,30 @@ class Place:
 
 @dataclass(frozen=True)
 class Statement:
-    """What is allowed on what. There is no denying: what is not allowed is denied."""
+    """One Allow statement. There are no Deny statements: IAM denies everything that is not allowed."""
 
     actions: tuple[str, ...]
     resources: tuple[str, ...]
-    """ARNs, all of them known: build statements where ids are known (inside `apply`)."""
+    """ARNs as plain text: build statements inside `apply`, where ids are known."""
     conditions: Conditions = field(default_factory=dict)
-    """Operator -> key -> values, all of which must hold."""
+    """Operator -> key -> values; all conditions must hold."""
     why: str = ""
-    """For people: what needs it. Required; docs/aws-permissions.md prints it."""
+    """The reason, required; docs/aws-permissions.md prints it."""
 
 
 class PolicyError(ValueError):
-    """A policy that is not narrow enough, not explained, or longer than IAM takes."""
+    """A policy with an unlisted wildcard, without a reason, or longer than IAM's limit."""
 
 
 def policy_document(statements: Sequence[Statement]) -> dict[str, Any]:
-    """An IAM policy. Raises PolicyError, naming every wildcard that wildcards.py does not explain and every missing reason."""
+    """Return an IAM policy. Raises PolicyError with every wildcard that allowed_wildcards.py does not list and every missing reason."""
     problems = [problem for statement in statements for problem in _problems(statement)]
     document = {"Version": "2012-10-17", "Statement": [_entry(statement) for statement in statements]}
     return _checked(document, problems, _LIMIT)
 
 
 def trust_document(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A trust policy of ready statements: the same rules for their conditions. Raises PolicyError."""
+    """Return a trust policy. Raises PolicyError: its conditions follow the same rules."""
     problems = [problem for entry in entries for problem in _unexplained(entry.get("Condition", {}))]
     return _checked({"Version": "2012-10-17", "Statement": [dict(entry) for entry in entries]}, problems, _TRUST_LIMIT)
 
@@ -67,9 +67,11 @@ def trust_document(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _checked(document: dict[str, Any], problems: list[str], limit: int) -> dict[str, Any]:
     size = len(json.dumps(document, separators=(",", ":")))
     if not document["Statement"]:
-        problems.append("no statement: a role that may do nothing is not needed")
+        problems.append("the policy has no statement; remove the role")
     if size > limit:
-        problems.append(f"{size} characters, IAM takes {limit}: give the yard fewer buckets, pools, secrets or submitters")
+        problems.append(
+            f"the policy is too long, got {size} characters, allowed: {limit}; declare fewer buckets, pools, secrets or submitters"
+        )
     if problems:
         raise PolicyError("; ".join(problems))
     return document
@@ -87,10 +89,10 @@ def _problems(statement: Statement) -> Iterator[str]:
         yield f"{statement}: actions, resources and why are required"
     for action in statement.actions:
         if _wild(action):
-            yield f"{action}: actions are named one by one"
+            yield f"{action}: wildcards in actions are not allowed; list the actions"
     for resource in statement.resources:
         if _wild(resource) and not explained(resource, statement.actions):
-            yield f"{resource} for {', '.join(statement.actions)}: no row in wildcards.py explains it"
+            yield f"{resource} for {', '.join(statement.actions)}: the wildcard is not in allowed_wildcards.py; add a row with its reason"
     yield from _unexplained(statement.conditions)
 
 
@@ -99,11 +101,11 @@ def _unexplained(conditions: Conditions) -> Iterator[str]:
         for key, values in keys.items():
             for value in _each(values):
                 if _like(operator) and _wild(value) and not explained(value, (key,)) and not key.endswith(":sub"):
-                    yield f"{key} {value}: no row in wildcards.py explains it"
+                    yield f"{key} {value}: the wildcard is not in allowed_wildcards.py; add a row with its reason"
 
 
 def _like(operator: str) -> bool:
-    """Whether `*` means anything to the operator; to StringEquals it is a letter like others. ArnEquals is ArnLike."""
+    """Tell whether the operator expands `*`. StringEquals does not; ArnEquals is the same as ArnLike."""
     return "Like" in operator or operator.startswith("Arn")
 
 

@@ -1,4 +1,4 @@
-"""Security groups and their rules: each described, each a resource of its own."""
+"""Security groups and their rules. Each rule has a description and is a resource of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ALL: Mapping[str, Any] = MappingProxyType({"ip_protocol": "-1"})
 
 
 def make_group(parent: AwsComponent, suffix: str, vpc_id: pulumi.Input[str], description: str) -> pulumi.Output[str]:
-    """A group without any rule."""
+    """Create a security group without rules."""
     group = aws.ec2.SecurityGroup(
         parent.child_name(suffix), vpc_id=vpc_id, description=description, tags=parent.aws_tags(suffix), opts=parent.child_options()
     )
@@ -25,7 +25,7 @@ def make_group(parent: AwsComponent, suffix: str, vpc_id: pulumi.Input[str], des
 
 
 def make_node_group(parent: AwsComponent, vpc_id: pulumi.Input[str]) -> pulumi.Output[str]:
-    """The nodes' group: everything to and from each other. EFA needs the rule in both directions, on all protocols."""
+    """Create the nodes' security group: all protocols between nodes, in both directions, as EFA requires."""
     group = make_group(parent, "nodes", vpc_id, "Nodes: everything to and from each other, 443 out")
     allow_in(parent, "nodes-in-self", group, "Everything from other nodes: EFA needs it", source=group, **_ALL)
     allow_out(parent, "nodes-out-self", group, "Everything to other nodes: EFA needs it", referenced_security_group_id=group, **_ALL)
@@ -35,13 +35,13 @@ def make_node_group(parent: AwsComponent, vpc_id: pulumi.Input[str]) -> pulumi.O
 def allow_in(
     parent: AwsComponent, suffix: str, group: pulumi.Input[str], description: str, *, source: pulumi.Input[str], **what: Any
 ) -> None:
-    """A rule for what comes in. The source is a group: nothing of ours lets in addresses."""
+    """Add an ingress rule. Its source is a security group: gpuyard allows no address ranges in."""
     what = {"referenced_security_group_id": source, **what}
     _rule(aws.vpc.SecurityGroupIngressRule, parent, suffix, group, description, what)
 
 
 def allow_out(parent: AwsComponent, suffix: str, group: pulumi.Input[str], description: str, **what: Any) -> None:
-    """A rule for what goes out."""
+    """Add an egress rule."""
     _rule(aws.vpc.SecurityGroupEgressRule, parent, suffix, group, description, what)
 
 

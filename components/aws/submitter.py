@@ -1,4 +1,4 @@
-"""What may be done by who submits: CI, through a role of its own. Pure. It is the boundary of the yard: see SECURITY.md."""
+"""Permissions of the submitter role that CI pipelines use. SECURITY.md describes its limits."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .permissions import TRAINING_JOBS, Storage, use_keys
-from .policy import Conditions, Place, Statement
+from .policy import ArnScope, Conditions, Statement
 
 
 @dataclass(frozen=True)
-class BatchSide:
-    """What submitting to Batch concerns."""
+class BatchAccess:
+    """Batch resources that a submitter may use."""
 
     queues: Sequence[str]
     log_group: str
     roles: Sequence[str]
-    """Those of a job's containers; nothing else can be passed."""
+    """Roles of a job's containers, the only roles that the submitter can pass."""
 
 
 @dataclass(frozen=True)
-class SageMakerSide:
-    """What submitting to SageMaker concerns."""
+class SageMakerAccess:
+    """SageMaker inputs that a submitter may use."""
 
     role: str
     subnet_ids: Sequence[str]
@@ -29,13 +29,13 @@ class SageMakerSide:
 
 
 def submitter(
-    place: Place, run: Storage, stack: str, prefix: str, batch: BatchSide | None, sagemaker: SageMakerSide | None
+    scope: ArnScope, run: Storage, stack: str, prefix: str, batch: BatchAccess | None, sagemaker: SageMakerAccess | None
 ) -> list[Statement]:
-    """Submit, watch and stop the jobs of one stack. `prefix`: with which names of definitions and training jobs begin."""
+    """Return the permissions to submit, watch and stop jobs of one stack. `prefix`: prefix of definition and training job names."""
     return [
         *_journal(run),
-        *(_batch(place, stack, prefix, batch) if batch else []),
-        *(_sagemaker(place, prefix, sagemaker) if sagemaker else []),
+        *(_batch(scope, stack, prefix, batch) if batch else []),
+        *(_sagemaker(scope, prefix, sagemaker) if sagemaker else []),
     ]
 
 
@@ -44,62 +44,66 @@ def _journal(run: Storage) -> list[Statement]:
     below = {"StringLikeIfExists": {"s3:prefix": "gpuyard/*"}}  # IfExists: see permissions.job
     folders = (f"{run.arn}/gpuyard/code/*", f"{run.arn}/gpuyard/runs/*")
     return [
-        Statement(("s3:ListBucket",), (run.arn,), below, "lists runs and tells what is missing from what is forbidden"),
+        Statement(("s3:ListBucket",), (run.arn,), below, "lists runs; S3 then answers 404, not 403, for a missing object"),
         Statement(("s3:GetObject",), (f"{run.arn}/gpuyard/*",), why="reads targets, records and results"),
-        Statement(put, folders, why="writes code and records; targets.json is beyond it, and nothing is deleted"),
+        Statement(put, folders, why="writes code and records; cannot write targets.json or delete anything"),
         *use_keys([run], write=True),
     ]
 
 
-def _batch(place: Place, stack: str, prefix: str, side: BatchSide) -> list[Statement]:
-    definitions, jobs = place.arn("batch", f"job-definition/{prefix}*"), place.arn("batch", "job/*")
+def _batch(scope: ArnScope, stack: str, prefix: str, side: BatchAccess) -> list[Statement]:
+    definitions, jobs = scope.arn("batch", f"job-definition/{prefix}*"), scope.arn("batch", "job/*")
     describe = ("ComputeEnvironments", "JobDefinitions", "JobQueues", "Jobs")
     ours, tagged = {"aws:ResourceTag/stack": stack}, {"aws:RequestTag/stack": stack}
     return [
-        Statement(("batch:SubmitJob",), (*side.queues, definitions), why="submits to the queues of this yard, with its definitions alone"),
-        Statement(("batch:DeregisterJobDefinition",), (definitions,), why="retires old definitions"),
+        Statement(
+            ("batch:SubmitJob",), (*side.queues, definitions), why="submits to the queues of this yard, only with its own definitions"
+        ),
+        Statement(("batch:DeregisterJobDefinition",), (definitions,), why="deregisters old definitions"),
         Statement(
             ("batch:RegisterJobDefinition",),
             (definitions,),
             {"BoolIfExists": {"batch:Privileged": "false"}},
-            "registers what a job runs; never a privileged container",
+            "registers job definitions, without privileged containers",
         ),
-        # IfExists: what is tagged while it is made has no tags yet; a job of another stack has, and cannot be made ours
+        # IfExists: a new resource has no tags yet; a job of another stack has its tag, so it cannot be retagged
         Statement(
             ("batch:TagResource",),
             (definitions, jobs),
             {"StringEquals": tagged, "StringEqualsIfExists": ours},
-            "tags jobs with the stack as they are made",
+            "tags jobs with the stack when it creates them",
         ),
         Statement(("batch:CancelJob", "batch:TerminateJob"), (jobs,), {"StringEquals": ours}, "stops jobs with the tag of this stack"),
-        Statement((*(f"batch:Describe{what}" for what in describe), "batch:ListJobs"), ("*",), why="watches jobs, finds one after a crash"),
+        Statement(
+            (*(f"batch:Describe{what}" for what in describe), "batch:ListJobs"), ("*",), why="watches jobs; finds a job after a crash"
+        ),
         _pass(side.roles, ["batch.amazonaws.com", "ecs-tasks.amazonaws.com"]),
         *_read_logs(side.log_group, "*"),
-        Statement(("logs:FilterLogEvents",), (side.log_group, f"{side.log_group}:*"), why="searches the output of jobs"),
+        Statement(("logs:FilterLogEvents",), (side.log_group, f"{side.log_group}:*"), why="searches job output"),
     ]
 
 
-def _sagemaker(place: Place, prefix: str, side: SageMakerSide) -> list[Statement]:
-    jobs = (place.arn("sagemaker", f"training-job/{prefix}*"),)
+def _sagemaker(scope: ArnScope, prefix: str, side: SageMakerAccess) -> list[Statement]:
+    jobs = (scope.arn("sagemaker", f"training-job/{prefix}*"),)
     within = {"sagemaker:VpcSubnets": sorted(side.subnet_ids), "sagemaker:VpcSecurityGroupIds": sorted(side.security_group_ids)}
     inside: Conditions = {"ForAllValues:StringEquals": within, "Null": dict.fromkeys(within, "false")}
     watch = ("sagemaker:DescribeTrainingJob", "sagemaker:StopTrainingJob")
     return [
-        Statement(("sagemaker:CreateTrainingJob",), jobs, inside, "submits training jobs inside the yard's network alone"),
-        Statement(("sagemaker:AddTags", *watch), jobs, why="tags them as they are made, watches and stops them"),
-        Statement(("sagemaker:ListTrainingJobs",), ("*",), why="looks at many jobs with one call; it tells names and states, no more"),
+        Statement(("sagemaker:CreateTrainingJob",), jobs, inside, "submits training jobs only into the yard's network"),
+        Statement(("sagemaker:AddTags", *watch), jobs, why="tags training jobs when it creates them, watches and stops them"),
+        Statement(("sagemaker:ListTrainingJobs",), ("*",), why="reads names and states of many jobs with one call"),
         _pass([side.role], ["sagemaker.amazonaws.com"]),
-        *_read_logs(place.arn("logs", f"log-group:{TRAINING_JOBS}"), f"{prefix}*"),  # a group that others share: no search in it
+        *_read_logs(scope.arn("logs", f"log-group:{TRAINING_JOBS}"), f"{prefix}*"),  # other stacks share this group, so no search in it
     ]
 
 
 def _pass(roles: Sequence[str], services: list[str]) -> Statement:
     condition = {"StringEquals": {"iam:PassedToService": services}}
-    return Statement(("iam:PassRole",), tuple(roles), condition, "hands a job its role, and no other")
+    return Statement(("iam:PassRole",), tuple(roles), condition, "passes a job its role, and no other role")
 
 
 def _read_logs(group: str, streams: str) -> list[Statement]:
     return [
-        Statement(("logs:GetLogEvents",), (f"{group}:log-stream:{streams}",), why="reads the output of jobs"),
-        Statement(("logs:DescribeLogStreams",), (group, f"{group}:*"), why="finds the output of jobs"),
+        Statement(("logs:GetLogEvents",), (f"{group}:log-stream:{streams}",), why="reads job output"),
+        Statement(("logs:DescribeLogStreams",), (group, f"{group}:*"), why="finds the log streams of jobs"),
     ]

@@ -1,4 +1,4 @@
-"""Who may take a role: one service of AWS, or the tokens of named CI subjects. Pure."""
+"""Trust policies of roles: one AWS service, or tokens of named CI subjects, may assume a role."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from types import MappingProxyType
 from typing import Any
 
 from ..validation.submitters import ISSUER
-from .policy import Place, trust_document
+from .policy import ArnScope, trust_document
 
 _AUDIENCE = "sts.amazonaws.com"
 
-# Principal -> the source ARN it sends when it takes a role, as a format; None: it sends none.
+# Principal -> format of the source ARN that it sends when it assumes a role; None: it sends none.
 PRINCIPALS: Mapping[str, str | None] = MappingProxyType(
     {
         # no source in the request: docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html; only machines with the profile get it
@@ -31,36 +31,36 @@ PRINCIPALS: Mapping[str, str | None] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Trust:
-    """Who may take a role. Exactly one of the two: a service principal of PRINCIPALS, or CI subjects."""
+    """The principals that may assume a role: either a service of PRINCIPALS or CI subjects."""
 
     service: str | None = None
-    """Such as ec2.amazonaws.com. Where the service tells on whose behalf it asks, that is held to this account and region."""
+    """Such as ec2.amazonaws.com. If the service sends a source ARN, it must be of this account and region."""
     subjects: tuple[str, ...] = ()
     """Subjects of GitHub's OIDC tokens, repo:org/name:ref:refs/heads/main. The account's provider for them must exist."""
 
-    def document(self, place: Place) -> dict[str, Any]:
-        """The trust policy."""
+    def document(self, scope: ArnScope) -> dict[str, Any]:
+        """Return the trust policy."""
         if (self.service is None) == (not self.subjects):
-            raise ValueError(f"{self}: exactly one of service and subjects")
-        return trust_document(_web(self.subjects, place) if self.service is None else [_service(self.service, place)])
+            raise ValueError(f"{self}: exactly one of service and subjects is required")
+        return trust_document(_web(self.subjects, scope) if self.service is None else [_service(self.service, scope)])
 
 
-def provider_arn(place: Place) -> str:
-    """The account's OIDC provider for GitHub: one for the whole account, so never made by a yard."""
-    return f"arn:{place.partition}:iam::{place.account}:oidc-provider/{ISSUER}"
+def provider_arn(scope: ArnScope) -> str:
+    """Return the ARN of the account's OIDC provider for GitHub. An account has only one, so a yard never creates it."""
+    return f"arn:{scope.partition}:iam::{scope.account}:oidc-provider/{ISSUER}"
 
 
-def _service(principal: str, place: Place) -> dict[str, Any]:
+def _service(principal: str, scope: ArnScope) -> dict[str, Any]:
     source = PRINCIPALS[principal]
     entry: dict[str, Any] = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": principal}}
     if source is not None:
-        arn = source.format(**asdict(place))
-        entry["Condition"] = {"StringEquals": {"aws:SourceAccount": place.account}, "ArnLike": {"aws:SourceArn": arn}}
+        arn = source.format(**asdict(scope))
+        entry["Condition"] = {"StringEquals": {"aws:SourceAccount": scope.account}, "ArnLike": {"aws:SourceArn": arn}}
     return entry
 
 
-def _web(subjects: Sequence[str], place: Place) -> list[dict[str, Any]]:
-    """Exact subjects and those with a `*` in statements of their own: conditions of one statement must all hold."""
+def _web(subjects: Sequence[str], scope: ArnScope) -> list[dict[str, Any]]:
+    """Return separate statements for exact subjects and for subjects with `*`, because all conditions of a statement must hold."""
     exact = sorted(subject for subject in subjects if not subject.endswith("*"))
     open_ended = sorted(subject for subject in subjects if subject.endswith("*"))
     entries = []
@@ -72,7 +72,7 @@ def _web(subjects: Sequence[str], place: Place) -> list[dict[str, Any]]:
                 {
                     "Effect": "Allow",
                     "Action": "sts:AssumeRoleWithWebIdentity",
-                    "Principal": {"Federated": provider_arn(place)},
+                    "Principal": {"Federated": provider_arn(scope)},
                     "Condition": condition,
                 }
             )

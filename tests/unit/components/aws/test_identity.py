@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuyard.components.aws.identity import Identity
-from gpuyard.components.aws.policy import Place, Statement
+from gpuyard.components.aws.policy import ArnScope, Statement
 from gpuyard.components.aws.trust import PRINCIPALS, Trust, provider_arn
 from gpuyard.components.validation.submitters import subject_problems
 
-PLACE = Place("111122223333", "us-east-1", "aws")
+SCOPE = ArnScope("111122223333", "us-east-1", "aws")
 STATEMENTS = [Statement(("s3:ListBucket",), ("arn:aws:s3:::runs",), why="to test")]
 ECS = "service-role/AmazonEC2ContainerServiceforEC2Role"
 
@@ -85,18 +85,18 @@ def test_the_documents_and_tags(record: Any) -> None:
 
 @pytest.mark.parametrize("principal", sorted(PRINCIPALS))
 def test_a_service_that_names_its_source_is_held_to_this_account(principal: str) -> None:
-    [entry] = Trust(service=principal).document(PLACE)["Statement"]
+    [entry] = Trust(service=principal).document(SCOPE)["Statement"]
     assert entry["Principal"] == {"Service": principal}
     if principal == "ec2.amazonaws.com":
         assert "Condition" not in entry
     else:
-        assert entry["Condition"]["StringEquals"] == {"aws:SourceAccount": PLACE.account}
-        assert f":{PLACE.account}:" in entry["Condition"]["ArnLike"]["aws:SourceArn"]
+        assert entry["Condition"]["StringEquals"] == {"aws:SourceAccount": SCOPE.account}
+        assert f":{SCOPE.account}:" in entry["Condition"]["ArnLike"]["aws:SourceArn"]
 
 
 def test_exact_and_open_ended_subjects_are_told_apart() -> None:
     exact, open_ended = "repo:acme/nlp:ref:refs/heads/main", "repo:acme/nlp:ref:refs/tags/*"
-    document = Trust(subjects=(open_ended, exact)).document(PLACE)
+    document = Trust(subjects=(open_ended, exact)).document(SCOPE)
     audience = {"token.actions.githubusercontent.com:aud": "sts.amazonaws.com"}
     subject = "token.actions.githubusercontent.com:sub"
     assert [entry["Condition"] for entry in document["Statement"]] == [
@@ -104,8 +104,8 @@ def test_exact_and_open_ended_subjects_are_told_apart() -> None:
         {"StringEquals": audience, "StringLike": {subject: [open_ended]}},
     ]
     assert {entry["Action"] for entry in document["Statement"]} == {"sts:AssumeRoleWithWebIdentity"}
-    assert {entry["Principal"]["Federated"] for entry in document["Statement"]} == {provider_arn(PLACE)}
-    assert provider_arn(PLACE) == "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"
+    assert {entry["Principal"]["Federated"] for entry in document["Statement"]} == {provider_arn(SCOPE)}
+    assert provider_arn(SCOPE) == "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_policy_that_iam_would_not_take_is_told_without_a_traceback(part: str,
     names = [f"repo:acme/nlp-{number}:ref:refs/heads/main" for number in range(60)]
     secrets = [Statement(("secretsmanager:GetSecretValue",), (f"arn:{number:050}",), why="x") for number in range(100)]
     trust = Trust(subjects=tuple(names)) if part == "trust" else Trust(service="ec2.amazonaws.com")
-    with pytest.raises(pulumi.RunError, match=r"Identity ci: its policy .* characters, IAM takes .*fewer buckets"):
+    with pytest.raises(pulumi.RunError, match=r"Identity ci: its policy .* too long, got .* characters, .*fewer buckets"):
         record(lambda: Identity("ci", trust=trust, statements=STATEMENTS if part == "trust" else secrets))
 
 
@@ -139,4 +139,4 @@ def test_an_accepted_subject_names_one_repository(subject: str) -> None:
 @pytest.mark.parametrize("trust", [Trust(), Trust(service="ec2.amazonaws.com", subjects=("repo:a/b:c",))])
 def test_a_role_is_for_a_service_or_for_ci(trust: Trust) -> None:
     with pytest.raises(ValueError, match="exactly one"):
-        trust.document(PLACE)
+        trust.document(SCOPE)

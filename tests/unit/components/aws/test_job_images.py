@@ -15,7 +15,9 @@ def test_every_row_has_its_source_and_its_days() -> None:
         for image in images.values():
             assert image.source in known.sources
             assert image.since < image.until
-            assert known.sources[image.source].date >= image.since
+            taken = known.sources[image.source].date
+            assert taken is not None
+            assert taken >= image.since
     assert all(re.fullmatch(r"\d{12}", account) for account in known.accounts.values())
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from gpuyard.components.aws.job_targets import TargetContext, reservable_mib, sagemaker_target
-from gpuyard.components.aws.policy import Place
+from gpuyard.components.aws.policy import ArnScope
 from gpuyard.components.catalogue import table
 from gpuyard.components.job_targets import JobSettings, available_until, fabric, price
 from gpuyard.components.naming import job_prefix
@@ -66,7 +66,7 @@ def test_machines_are_there_until_the_earlier_end(capacity: Any, expires: str | 
 def test_what_is_asked_of_sagemaker_is_in_the_target() -> None:
     def target(**asked: Any) -> dict[str, Any]:
         given = JobSettings("gpuyard/dev", LimitsSpec(), {}, None)
-        yard = TargetContext(Place("111122223333", "us-east-1", "aws"), given, "s3://runs", {"runs": "s3://runs"}, None)
+        yard = TargetContext(ArnScope("111122223333", "us-east-1", "aws"), given, "s3://runs", {"runs": "s3://runs"}, None)
         network: dict[str, Any] = {"subnet_ids": ["subnet-0a"], "security_group_id": "sg-0a"}
         return sagemaker_target("p", pool(service="sagemaker", **asked), None, yard, role="r", **network, model_package_group="m")
 

@@ -10,31 +10,31 @@ import pytest
 
 from gpuyard.components.aws import permissions
 from gpuyard.components.aws.permissions import Storage
-from gpuyard.components.aws.policy import Place, policy_document
-from gpuyard.components.aws.submitter import BatchSide, SageMakerSide, submitter
+from gpuyard.components.aws.policy import ArnScope, policy_document
+from gpuyard.components.aws.submitter import BatchAccess, SageMakerAccess, submitter
 from gpuyard.components.naming import job_prefix
 from tests.helpers.iam_evaluator import allows
 
-PLACE = Place("111122223333", "us-east-1", "aws")
+SCOPE = ArnScope("111122223333", "us-east-1", "aws")
 RUN = Storage("arn:aws:s3:::runs-1a2b", "arn:aws:kms:us-east-1:111122223333:key/run")
 STACK = "gpuyard/prod"
 PREFIX = job_prefix(STACK)
-QUEUE, OTHER_QUEUE = PLACE.arn("batch", "job-queue/train-l4"), PLACE.arn("batch", "job-queue/payroll")
+QUEUE, OTHER_QUEUE = SCOPE.arn("batch", "job-queue/train-l4"), SCOPE.arn("batch", "job-queue/payroll")
 JOB_ROLE, START_ROLE, TRAIN_ROLE = (f"arn:aws:iam::111122223333:role/{name}" for name in ("train-job", "train-execution", "train-training"))
-GROUP = PLACE.arn("logs", "log-group:train-logs")
-SHARED = PLACE.arn("logs", f"log-group:{permissions.TRAINING_JOBS}")
-OURS, THEIRS = PLACE.arn("batch", f"job-definition/{PREFIX}llm-0a1b:3"), PLACE.arn("batch", "job-definition/gpuyard-00000000-llm:3")
-JOB = PLACE.arn("batch", "job/6f0c")
-TRAINING, FOREIGN = PLACE.arn("sagemaker", f"training-job/{PREFIX}llm-0a1b"), PLACE.arn("sagemaker", "training-job/payroll")
+GROUP = SCOPE.arn("logs", "log-group:train-logs")
+SHARED = SCOPE.arn("logs", f"log-group:{permissions.TRAINING_JOBS}")
+OURS, THEIRS = SCOPE.arn("batch", f"job-definition/{PREFIX}llm-0a1b:3"), SCOPE.arn("batch", "job-definition/gpuyard-00000000-llm:3")
+JOB = SCOPE.arn("batch", "job/6f0c")
+TRAINING, FOREIGN = SCOPE.arn("sagemaker", f"training-job/{PREFIX}llm-0a1b"), SCOPE.arn("sagemaker", "training-job/payroll")
 INSIDE = {"sagemaker:VpcSubnets": ["subnet-0a"], "sagemaker:VpcSecurityGroupIds": ["sg-0a"]}
 TASKS, ROOT = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}, "arn:aws:s3:::runs-1a2b"
 GOLDEN = Path(__file__).with_name("submitter_policy.json")
 
 
 def document() -> dict[str, Any]:
-    batch = BatchSide([QUEUE], GROUP, [JOB_ROLE, START_ROLE])
-    trains = SageMakerSide(TRAIN_ROLE, ["subnet-0a", "subnet-0b"], ["sg-0a"])
-    return policy_document(submitter(PLACE, RUN, STACK, PREFIX, batch, trains))
+    batch = BatchAccess([QUEUE], GROUP, [JOB_ROLE, START_ROLE])
+    trains = SageMakerAccess(TRAIN_ROLE, ["subnet-0a", "subnet-0b"], ["sg-0a"])
+    return policy_document(submitter(SCOPE, RUN, STACK, PREFIX, batch, trains))
 
 
 def test_the_policy_is_the_reviewed_one() -> None:
@@ -79,7 +79,7 @@ def test_it_can_make_the_calls_of_a_submission(action: str, resource: str, conte
     [
         ("batch:SubmitJob", OTHER_QUEUE, {}),
         ("batch:SubmitJob", THEIRS, {}),
-        ("batch:RegisterJobDefinition", PLACE.arn("batch", "job-definition/payroll"), {}),
+        ("batch:RegisterJobDefinition", SCOPE.arn("batch", "job-definition/payroll"), {}),
         ("batch:RegisterJobDefinition", OURS, {"batch:Privileged": "true"}),
         ("batch:DeregisterJobDefinition", THEIRS, {}),
         ("batch:TerminateJob", JOB, {}),
@@ -97,8 +97,8 @@ def test_it_can_make_the_calls_of_a_submission(action: str, resource: str, conte
         ("s3:ListBucket", ROOT, {"s3:prefix": "private/"}),
         ("s3:ListBucket", "arn:aws:s3:::data", {}),
         ("kms:Decrypt", str(RUN.key_arn), {"kms:ViaService": "secretsmanager.us-east-1.amazonaws.com"}),
-        ("secretsmanager:GetSecretValue", PLACE.arn("secretsmanager", "secret:wandb-AbCdEf"), {}),
-        ("logs:GetLogEvents", PLACE.arn("logs", "log-group:payroll:log-stream:a"), {}),
+        ("secretsmanager:GetSecretValue", SCOPE.arn("secretsmanager", "secret:wandb-AbCdEf"), {}),
+        ("logs:GetLogEvents", SCOPE.arn("logs", "log-group:payroll:log-stream:a"), {}),
         ("logs:GetLogEvents", f"{SHARED}:log-stream:payroll/algo-1", {}),
         ("logs:FilterLogEvents", SHARED, {}),
         ("sagemaker:CreateTrainingJob", TRAINING, {}),
@@ -112,7 +112,7 @@ def test_and_no_others(action: str, resource: str, context: Any) -> None:
 
 
 def test_a_yard_without_a_service_grants_nothing_of_it() -> None:
-    only_batch = json.dumps(policy_document(submitter(PLACE, RUN, STACK, PREFIX, BatchSide([QUEUE], GROUP, [JOB_ROLE]), None)))
+    only_batch = json.dumps(policy_document(submitter(SCOPE, RUN, STACK, PREFIX, BatchAccess([QUEUE], GROUP, [JOB_ROLE]), None)))
     assert "sagemaker" not in only_batch
-    only_training = json.dumps(policy_document(submitter(PLACE, RUN, STACK, PREFIX, None, SageMakerSide(TRAIN_ROLE, ["s"], ["g"]))))
+    only_training = json.dumps(policy_document(submitter(SCOPE, RUN, STACK, PREFIX, None, SageMakerAccess(TRAIN_ROLE, ["s"], ["g"]))))
     assert "batch:" not in only_training

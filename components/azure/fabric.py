@@ -1,4 +1,4 @@
-"""InfiniBand's truth table: how machines must be set up for their fast cards to reach each other. Pure."""
+"""Rules of InfiniBand: how scale sets and pools must be set up so that machines reach each other by it. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from ..catalogue import Machine
 
 Orchestration = Literal["uniform", "flexible"]
 PLACEMENT_GROUP = 100
-"""Machines of one placement group at most: learn.microsoft.com/azure/virtual-machine-scale-sets/ (placement groups)."""
+"""Maximum number of machines in one placement group: learn.microsoft.com/azure/virtual-machine-scale-sets/ (placement groups)."""
 
 
 def arrangement(row: Machine, orchestration: Orchestration, *, reserved: bool = False) -> dict[str, Any]:
-    """What a scale set says of where its machines are.
+    """Return the placement arguments of a scale set.
 
-    InfiniBand partitions are per placement group, and machines that Azure spreads over fault domains or makes in excess land in other
-    ones, or are billed for nothing: so one group, one fault domain, none in excess. Without InfiniBand a pool may span groups, and with a
-    reservation Azure wants it to:
+    InfiniBand connects only machines of one placement group. Spreading over fault domains and overprovisioning would put machines in
+    other groups or cost money, so both are off. Pools without InfiniBand may span groups, and Azure requires that with a reservation:
     learn.microsoft.com/azure/virtual-machines/capacity-reservation-associate-virtual-machine-scale-set
     """
     if orchestration == "flexible":
@@ -29,12 +28,12 @@ def arrangement(row: Machine, orchestration: Orchestration, *, reserved: bool = 
         "single_placement_group": row.fast_nics > 0 and not reserved,
         "platform_fault_domain_count": 1,
         "overprovision": False,
-        "upgrade_policy": {"mode": "Manual"},  # a new model is for new machines: those that work are left alone
+        "upgrade_policy": {"mode": "Manual"},  # a new model applies to new machines only, running machines stay as they are
     }
 
 
 def fabric_problems(row: Machine, max_nodes: int, orchestration: Any, given: Mapping[str, Any]) -> list[Problem]:
-    """What would leave a pool of several machines without the fabric that it needs, a line each. `given`: the spec as it was written."""
+    """Return why a pool of several machines would not get the fabric that it needs. `given`: the spec as the user wrote it."""
     problems = []
     if orchestration not in ("uniform", "flexible"):
         problems.append(Problem("orchestration", "unknown mode", show(orchestration), "uniform or flexible"))
@@ -63,7 +62,7 @@ def _reserved(capacity: Any) -> bool:
 
 
 def rdma_twin(row: Machine) -> str | None:
-    """The same size with InfiniBand, where this one is without and the catalogue knows the other.
+    """Return the same size with InfiniBand, for a size without it. None: the catalogue has no such size.
 
     >>> rdma_twin(catalogue.machine("Standard_ND96is_H100_v5"))
     'Standard_ND96isr_H100_v5'

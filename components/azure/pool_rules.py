@@ -29,7 +29,7 @@ def pool_problems(
     expires: str | None,
     orchestration: str = "uniform",
 ) -> list[Problem]:
-    """What the neutral spec cannot see: ids in Azure's form, the network's zones, InfiniBand, the date in the tags."""
+    """Return the problems of a pool that GpuPoolSpec cannot see. `raw`: the spec as the user wrote it. `expires`: the tag."""
     zone, image, capacity, service = raw.get("zone"), raw.get("image"), raw.get("capacity"), raw.get("service")
     problems = []
     if isinstance(zone, str) and zone not in zones and service == "vms":
@@ -55,7 +55,7 @@ def pool_problems(
 
 
 def _machine_problems(raw: Mapping[str, Any], orchestration: str) -> list[Problem]:
-    """What depends on the machine. The model tells what is wrong with its name and number themselves."""
+    """Return the problems that depend on the machine. An invalid spec has no problems here: GpuPoolSpec reports it."""
     plain = {key: raw[key] for key in ("machine", "accelerator", "service", "zone", "max_nodes") if raw.get(key) is not None}
     try:
         spec = GpuPoolSpec.model_validate(plain, context={"cloud": "azure"})
@@ -70,7 +70,7 @@ def _machine_problems(raw: Mapping[str, Any], orchestration: str) -> list[Proble
 
 
 def ssh_key_problems(key: Any) -> list[Problem]:
-    """Return why this is not a public SSH key."""
+    """Return a problem unless the value is a public SSH key or None."""
     if key is None or (isinstance(key, str) and _SSH_KEY.fullmatch(key)):
         return []
     allowed = "one line of a public key, ssh-ed25519 or ssh-rsa"

@@ -1,4 +1,4 @@
-"""What Google would refuse of a pool and its model cannot see: zones, images, reservations, what is held. Pure."""
+"""Rules of Google Cloud for a pool that its spec cannot know: zones, images, reservations, persistent resources, keys. Pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from .cidr import region_of
 from .instance_template import is_bound, placement_policy
 from .key import EncryptionKey
 
+__all__ = ["key_problems", "pool_problems"]
+
 _IMAGE = re.compile(r"projects/[a-z0-9:.-]+/global/images/[a-z0-9-]+")
 _RESERVATION = re.compile(r"projects/[a-z0-9:.-]+/zones/([a-z0-9-]+)/reservations/[a-z0-9-]+")
 _VERTEX_DISK_GIB = 100  # cloud.google.com/vertex-ai/docs/training/configure-compute#boot_disk_options
-_NVLINK_NODES = 18  # that one NVLink domain of 72 GPUs joins: cloud.google.com/compute/docs/instances/create-workload-policy
+_NVLINK_NODES = 18  # in one NVLink domain of 72 GPUs: cloud.google.com/compute/docs/instances/create-workload-policy
 
 
 def pool_problems(raw: Mapping[str, Any], network: str, zones: Sequence[str], expires: str | None) -> list[Problem]:
-    """What Google would refuse of a pool and its model cannot see, a line each."""
+    """Return the problems of a pool that GpuPoolSpec cannot see. `raw`: the spec as the user wrote it. `expires`: the tag."""
     zone, image, capacity, vertex = raw.get("zone"), raw.get("image"), raw.get("capacity"), raw.get("service") == "vertex"
     problems = []
     if isinstance(zone, str) and zone not in zones:
@@ -49,7 +51,7 @@ def pool_problems(raw: Mapping[str, Any], network: str, zones: Sequence[str], ex
 
 
 def _group_problems(raw: Mapping[str, Any]) -> list[Problem]:
-    """What an instance group cannot do with some machines; what is wrong with the spec itself is told by its model."""
+    """Return what an instance group cannot do with the machines. An invalid spec has no problems here: GpuPoolSpec reports it."""
     try:
         spec = GpuPoolSpec.model_validate(dict(raw), context=in_cloud("gcp"))
     except ValidationError:
@@ -67,7 +69,7 @@ def _group_problems(raw: Mapping[str, Any]) -> list[Problem]:
 
 
 def key_problems(key: EncryptionKey | None, service: str) -> list[Problem]:
-    """Why a pool's disks cannot be under this key."""
+    """Return a problem if the service cannot encrypt the pool's disks with this key."""
     wanted = "compute" if service == "vms" else "aiplatform"
     if key is None or wanted in key.services:
         return []

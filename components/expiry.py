@@ -1,4 +1,4 @@
-"""When a pool goes to zero nodes by itself: before the end of its capacity block, or on the yard's day. Pure."""
+"""When a pool goes to zero nodes: shortly before its capacity block ends, or on the date in the tag `expires`."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from ..problems import Problem
 from .spec.fields import date_or_never
 from .spec.pool import CapacityBlock, GpuPoolSpec
 
-# EC2 begins to take a block's machines 30 minutes before its end:
+# EC2 begins to terminate a block's machines 30 minutes before its end:
 # docs.aws.amazon.com/autoscaling/ec2/userguide/launch-template-capacity-blocks.html
 _BEFORE_BLOCK_ENDS = datetime.timedelta(minutes=40)
 _WARN_AHEAD = datetime.timedelta(days=7)
 
 
 class End(NamedTuple):
-    """The end of a pool."""
+    """When and why a pool goes to zero nodes."""
 
     at: datetime.datetime
     """UTC, to the second."""
     because: str
-    """For people: which setting says so."""
+    """The setting that decides it, for messages."""
 
 
 def end_of(spec: GpuPoolSpec, expires: str | None) -> End | None:
-    """The first of the pool's ends; None: it has none. `expires`: a date, whose first minute (UTC) it is, `never` or nothing.
+    """Return the earliest end of a pool, None if it has none. `expires`: a date (the end is 00:00 UTC), `never` or None.
 
     >>> from gpuyard.components.spec.pool import GpuPoolSpec
     >>> end_of(GpuPoolSpec(service="vms", machine="g6.12xlarge", zone="us-east-1a", max_nodes=1), "2027-03-31").at.isoformat()
@@ -42,12 +42,12 @@ def end_of(spec: GpuPoolSpec, expires: str | None) -> End | None:
 
 
 def is_past(end: End | None, now: datetime.datetime) -> bool:
-    """Whether the pool is closed for good: then it is declared so, and no schedule says it again. Once true it stays true."""
+    """Tell whether the end is past. The pool is then declared with zero nodes and without a schedule."""
     return end is not None and end.at <= now
 
 
 def warning(end: End | None, now: datetime.datetime) -> str | None:
-    """What to tell people of an end that is near or past."""
+    """Return a warning if the end is past or at most 7 days ahead."""
     if end is None or end.at - now > _WARN_AHEAD:
         return None
     if end.at > now:

@@ -1,4 +1,4 @@
-"""What every job target holds, whatever the cloud, as plain data: JobTarget v1, which training_jobs/target.py defines."""
+"""The fields of a job target that every cloud has, as plain data: JobTarget v1 (training_jobs/target.py validates it)."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from .spec.pool import GpuPoolSpec
 TargetData = dict[str, Any]
 """A JobTarget v1 as plain data."""
 TARGETS = "gpuyard/targets.json"
-"""Where in the run bucket the targets are: a contract with submitters that have no access to Pulumi's state."""
+"""Path of the targets in the run bucket. Submitters without access to Pulumi's state read it, so it never changes."""
 
 
 @dataclass(frozen=True)
 class JobSettings:
-    """What all targets of a job service share."""
+    """Settings that all targets of a job service share."""
 
     stack: str
     """project/stack."""
     limits: LimitsSpec
     secrets: Mapping[str, str]
-    """References by logical name."""
+    """References to secrets by logical name."""
     image: str | None
-    """Container image of jobs that name none; None: no such thing here."""
+    """Container image of jobs that name none. None: there is no default."""
 
 
 def shared(kind: str, pool: str, given: JobSettings, run_bucket: str, buckets: Mapping[str, str]) -> TargetData:
-    """The part of a pool's target that is the same on every cloud. `buckets`: URL by logical name."""
+    """Return the fields of a target that every cloud has. `buckets`: URL by logical name."""
     return {
         "version": 1,
         "kind": kind,
@@ -50,7 +50,7 @@ def shared(kind: str, pool: str, given: JobSettings, run_bucket: str, buckets: M
 
 
 def of_machine(spec: GpuPoolSpec, row: Machine, stack: str, region: str, expires: str | None) -> TargetData:
-    """The part that a cloud's machine says: the same on every cloud, not on `local`."""
+    """Return the fields of a target that depend on the machine: on every cloud but `local`."""
     return {
         "machine": row.name,
         "accelerator": row.accelerator,
@@ -68,14 +68,14 @@ def of_machine(spec: GpuPoolSpec, row: Machine, stack: str, region: str, expires
 
 
 def fabric(spec: GpuPoolSpec, row: Machine) -> dict[str, Any] | None:
-    """What the preflight holds the network between nodes to; None: one node, or no fast cards, so nothing to hold."""
+    """Return the network speed that the preflight requires. None: one node, or machines without fast network cards."""
     if spec.max_nodes == 1 or not row.fast_nics or row.transport is None or not row.network_gbps:
         return None
     return {"transport": row.transport, "line_rate_gbps": row.network_gbps, "floor": spec.fabric_floor}
 
 
 def price(spec: GpuPoolSpec, row: Machine, region: str) -> dict[str, Any]:
-    """USD of one node and hour with its source: the stack's own rate, else the list price; else null with the reason."""
+    """Return USD per node and hour with its source: the pool's own rate, else the list price, else null with the reason."""
     if spec.price_usd_per_hour is not None:
         return {"usd_per_node_hour": spec.price_usd_per_hour, "source": "the stack's own rate: price_usd_per_hour"}
     rate = row.rate(region, spec.mode, spec.service)
@@ -87,7 +87,7 @@ def price(spec: GpuPoolSpec, row: Machine, region: str) -> dict[str, Any]:
 
 
 def available_until(spec: GpuPoolSpec, expires: str | None) -> str | None:
-    """UTC time at which the machines go, as end.py says; None: no end.
+    """Return the UTC time at which the pool goes to zero nodes, None if it never does.
 
     >>> from gpuyard.components.spec.pool import GpuPoolSpec
     >>> available_until(GpuPoolSpec(service="batch", machine="p5.48xlarge", zone="us-east-1a", max_nodes=1), "2027-03-31")
@@ -116,7 +116,7 @@ def unused_submitter_problems(pools: Sequence[str], jobless: Sequence[str], subm
 
 
 def in_order(pools: Sequence[str], parts: Sequence[Mapping[str, TargetData]]) -> dict[str, TargetData]:
-    """The targets of all services in the order of the pools."""
+    """Merge the targets of all services, in the order of the pools."""
     found = {name: target for part in parts for name, target in part.items()}
     return {name: found[name] for name in pools if name in found}
 

@@ -1,4 +1,4 @@
-"""Names that are legal where they are used, always the same for the same input: pure functions."""
+"""Legal names of directories, cloud resources and jobs, computed from logical names."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import re
 
 from ..problems import Problem, show
 
-NAME_LIMIT = 40  # of a bucket's or pool's logical name: leaves room for the prefixes and suffixes of child names
+NAME_LIMIT = 40  # of a logical name: leaves room for the prefixes and suffixes of child names
 NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{NAME_LIMIT - 1}}}")
 _DIRECTORY_LIMIT = 63
 _DIGEST = 8
 
 
 def directory_name(name: str) -> str:
-    """The directory of a bucket or pool: its name, or where that is not legal on every file system a stand-in.
+    """Return the directory name of a bucket or pool: its logical name, or a legal name with a digest.
 
     >>> directory_name("runs")
     'runs'
@@ -26,13 +26,13 @@ def directory_name(name: str) -> str:
 
 
 def shorten(text: str, identity: str, limit: int) -> str:
-    """`text` cut so that it ends in a digest of `identity` and fits `limit`: unlike identities stay unlike."""
+    """Return `text` cut to `limit` characters, ending in a digest of `identity`: different identities get different names."""
     digest = hashlib.sha256(identity.encode()).hexdigest()[:_DIGEST]
     return f"{text[: limit - _DIGEST - 1].rstrip('-') or 'x'}-{digest}"
 
 
 def job_prefix(stack: str) -> str:
-    """With which the names of a stack's job definitions and training jobs begin, so that a policy can name them.
+    """Return the prefix of every job and job definition of a stack. Name-scoped policies rely on it.
 
     >>> job_prefix("gpuyard/prod")
     'gpuyard-d6d45572-'

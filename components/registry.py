@@ -1,4 +1,4 @@
-"""Cloud name -> module of its components, loaded when used, and its provider: the one place where a cloud is chosen."""
+"""The clouds by name: the module of their components, loaded on use, and their Pulumi provider."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ _CLOUDS = {"aws": ".aws", "azure": ".azure", "gcp": ".gcp", "local": ".local"}
 
 
 PACKAGES: Mapping[str, str] = MappingProxyType({"aws": "aws", "azure": "azure-native", "gcp": "gcp"})
-"""Pulumi's package of each cloud."""
+"""Name of each cloud's Pulumi package."""
 REGION_KEYS: Mapping[str, str] = MappingProxyType({"aws": "aws:region", "azure": "azure-native:location", "gcp": "gcp:region"})
-"""The provider's own setting that says where things are made: the one place where a stack file writes it."""
+"""The provider setting that a stack file writes the region under."""
 
 
 def clouds() -> list[str]:
-    """The clouds there are."""
+    """Return the names of all clouds."""
     return sorted(_CLOUDS)
 
 
 def cloud(name: str) -> ModuleType:
-    """The module with a cloud's Network, Bucket, GpuPool and JobService."""
+    """Return the module with a cloud's components. Raises LookupError for an unknown name."""
     if name not in _CLOUDS:
         raise LookupError(f"cloud: got {name!r}, allowed: {', '.join(clouds())}")
     return import_module(_CLOUDS[name], __package__)

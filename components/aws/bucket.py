@@ -21,7 +21,7 @@ __all__ = ["Bucket"]
 
 
 class Bucket(BucketBase, AwsComponent):
-    """A private S3 bucket: encrypted under a key, versioned, TLS only, its accesses logged to a second bucket beside it.
+    """A private S3 bucket: encrypted with a KMS key, versioned, TLS only, with access logs in a second bucket.
 
     What a job overwrites or deletes stays recoverable for days (bucket_rules.py says how many); current objects never expire.
     Or an existing bucket (`adopt`), never changed.
@@ -56,7 +56,7 @@ class Bucket(BucketBase, AwsComponent):
         policy = pulumi.Output.all(logs.arn, data.arn, where.id).apply(lambda known: json.dumps(log_policy(*known)))
         delivery = self._policy("access-logs", logs, policy, log_guards)
         guards.append(self._policy("bucket", data, data.arn.apply(lambda arn: json.dumps(tls_only(arn))), guards))
-        # S3 checks when logging is switched on that it may write there
+        # S3 checks that it can write the logs when logging is switched on
         aws.s3.BucketLogging(
             self.child_name("bucket-logging"),
             bucket=data.id,
@@ -92,7 +92,7 @@ class Bucket(BucketBase, AwsComponent):
         self.register_outputs({"name": self.name, "url": self.url, "arn": self.arn, "key_arn": self.key_arn})
 
     def _private_bucket(self, suffix: str, key: EncryptionKey | None, deletes: bool) -> tuple[Any, list[Any]]:
-        """A bucket that nobody else can read, and what makes it so. Without a key S3's own: access logs can be under no other."""
+        """Make a bucket and the settings that keep it private. Without a key S3's own encrypts it, the only one access logs can have."""
         name = self.child_name(suffix)
         bucket = aws.s3.Bucket(name, force_destroy=deletes, tags=self.aws_tags(suffix), opts=self.child_options())
         private = aws.s3.BucketPublicAccessBlock(
@@ -108,7 +108,7 @@ class Bucket(BucketBase, AwsComponent):
             f"{name}-owner", bucket=bucket.id, rule={"object_ownership": "BucketOwnerEnforced"}, opts=self.child_options()
         )
         own = {"sse_algorithm": "aws:kms", "kms_master_key_id": key.arn} if key else {"sse_algorithm": "AES256"}
-        # the bucket key spares a call to KMS, and its price, for each object
+        # the bucket key saves a KMS request, and its price, for each object
         rule = {"apply_server_side_encryption_by_default": own, **({"bucket_key_enabled": True} if key else {})}
         encryption = aws.s3.BucketServerSideEncryptionConfiguration(
             f"{name}-encryption", bucket=bucket.id, rules=[rule], opts=self.child_options()
@@ -120,11 +120,11 @@ class Bucket(BucketBase, AwsComponent):
             f"{name}-lifecycle",
             bucket=bucket.id,
             rules=data_lifecycle() if key else log_lifecycle(),
-            opts=self.child_options(depends_on=[versions]),  # rules about versions need them on
+            opts=self.child_options(depends_on=[versions]),  # rules about versions need versioning
         )
         return bucket, [private, owner, encryption, versions]
 
     def _policy(self, suffix: str, bucket: Any, policy: pulumi.Output[str], guards: list[Any]) -> Any:
-        """After the other settings: S3 refuses some of them while another is being changed."""
+        """Set the policy after the other settings: S3 rejects some of them while another one changes."""
         options = self.child_options(depends_on=list(guards))
         return aws.s3.BucketPolicy(f"{self.child_name(suffix)}-policy", bucket=bucket.id, policy=policy, opts=options)

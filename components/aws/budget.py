@@ -1,4 +1,4 @@
-"""A monthly budget that mails the owner."""
+"""A monthly budget that sends mail to the owner."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MOST = 9  # AWS takes ten notifications of a budget; the forecast is one
 
 
 class Budget(AwsComponent):
-    """Mails the owner when the yard's cost of a calendar month passes percentages of the budget, or is forecast to pass it.
+    """Sends mail to the owner when the yard's cost of a calendar month exceeds percentages of the budget, or is forecast to exceed it.
 
-    An alert, not a brake: nothing is stopped, and figures come hours late; what stops machines is `expires` and `limits`.
+    It stops nothing, and its figures are hours old. `expires` and `limits` stop machines.
     It counts what carries the tag `stack`. AWS does so only after the cost allocation tag `stack` was activated, once for the
     account that pays (Billing and Cost Management, Cost allocation tags), and from that day on; until then it sees 0 USD.
     """
@@ -38,7 +38,7 @@ class Budget(AwsComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the budget. `owner`: the mail address; `alert_at_percent`: 1 to 9 percentages of the budget, each told once a month."""
+        """Make the budget. `owner`: the mail address; `alert_at_percent`: 1 to 9 percentages of the budget, each reported once a month."""
         refuse(f"Budget {name}", [*name_problems(name), *budget_problems(owner, usd_per_month, alert_at_percent)])
         props = {"owner": owner, "usd_per_month": usd_per_month, "alert_at_percent": list(alert_at_percent)}
         super().__init__("Budget", name, props, tags, opts)

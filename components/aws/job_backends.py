@@ -1,4 +1,4 @@
-"""The parts of a job service, one for each service of AWS: what it makes for its pools and the targets of those."""
+"""The parts of a job service that belong to AWS Batch and to SageMaker: their resources and job targets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .gpu_pool import GpuPool
 
 _CANCEL_AFTER_S: Mapping[str, int] = {
-    # what no waiting mends goes at once; for capacity a job may wait a day, the most there is (submit's queue_timeout is shorter):
+    # misconfigured jobs are cancelled soon; jobs without capacity after a day, the maximum (submit's queue_timeout is shorter):
     # docs.aws.amazon.com/batch/latest/userguide/job_stuck_in_runnable_time_limit_actions.html
     "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT": 600,
     "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE": 600,
@@ -35,14 +35,14 @@ _CANCEL_AFTER_S: Mapping[str, int] = {
 
 @dataclass(frozen=True)
 class Buckets:
-    """The buckets of a job service, as they become known."""
+    """The buckets of a job service: outputs."""
 
     run: pulumi.Output[Storage]
     reads: list[pulumi.Output[Storage]]
 
 
 class BatchService:
-    """A queue for each pool, one log group, the role of jobs and the role that starts them."""
+    """A queue for each pool, one log group, the job role and the execution role."""
 
     targets: pulumi.Output[dict[str, Any]]
     side: pulumi.Output[BatchAccess]
@@ -74,7 +74,7 @@ class BatchService:
 
 
 class SageMakerService:
-    """The role of training jobs and a group for the models they finish; SageMaker holds the machines."""
+    """The role of training jobs and a model package group. SageMaker brings the machines of each job."""
 
     targets: pulumi.Output[dict[str, Any]]
     side: pulumi.Output[SageMakerAccess]
@@ -103,20 +103,20 @@ class SageMakerService:
 
 
 def grant_machines(parent: AwsComponent, pools: Sequence[GpuPool], buckets: Buckets, secrets: Sequence[str]) -> None:
-    """A job's rights for the machines of `vms` pools: whatever launcher runs there has the machine's role."""
+    """Give the machines of `vms` pools the rights of a job, because other launchers use the machine's role."""
     for pool in pools:
         statements = pulumi.Output.all(buckets.run, buckets.reads).apply(lambda known: job(known[0], known[1], secrets))
         _policy(parent, f"{pool.logical_name}-buckets", pool, statements)
 
 
 def job_statements(context: pulumi.Output[TargetContext], buckets: Buckets) -> pulumi.Output[list[Statement]]:
-    """What a job may do in this context."""
+    """Return the rights of a job."""
     known = pulumi.Output.all(context=context, run=buckets.run, reads=buckets.reads)
     return known.apply(lambda found: job(found["run"], found["reads"], sorted(found["context"].given.secrets.values())))
 
 
 def _group_name(name: str) -> str:
-    """SageMaker wants a name from us, at most 63 letters, digits and hyphens."""
+    """Return a name for the model package group: at most 63 letters, digits and hyphens."""
     prefix, legal = job_prefix(this_stack()), directory_name(name)
     room = 63 - len(prefix)
     return f"{prefix}{legal if len(legal) <= room else shorten(legal, name, room)}"
@@ -145,7 +145,7 @@ def _queue(parent: AwsComponent, pool: GpuPool) -> pulumi.Output[str]:
 
 
 def _ship_logs(parent: AwsComponent, pool: GpuPool, group_arn: pulumi.Output[str]) -> None:
-    """On EC2 the container runtime ships a job's output with the machine's role, not with the execution role."""
+    """Let the pool's machines write logs: on EC2 the container runtime uses the machine's role, not the execution role."""
     statements = group_arn.apply(lambda arn: write_logs([arn], "the container runtime ships the output of jobs with the machine's role"))
     _policy(parent, f"{pool.logical_name}-logs", pool, statements)
 

@@ -27,9 +27,9 @@ from .security_group import ANYWHERE, HTTPS, allow_in, allow_out, make_group, ma
 class Network(NetworkBase, AwsComponent):
     """Private subnets, one for each zone, and the security group of the nodes.
 
-    Nodes reach each other on every protocol (EFA needs that both ways), and port 443 of what `egress` lets them reach: nat = the
-    internet, through one NAT gateway in the first zone; endpoints = the services in endpoints.py; none = S3 and DynamoDB, which
-    every network reaches. Nothing reaches them from elsewhere. All traffic is in flow logs, kept for a year.
+    Nodes reach each other on every protocol (EFA needs that in both directions). They also reach port 443 of what `egress` allows: nat =
+    the internet, through one NAT gateway in the first zone; endpoints = the services in endpoints.py; none = only S3 and DynamoDB, which
+    every network reaches. Nothing outside reaches the nodes. Flow logs record all traffic and are kept for a year.
     """
 
     security_group_id: pulumi.Output[str]
@@ -46,7 +46,7 @@ class Network(NetworkBase, AwsComponent):
     ) -> None:
         """Make the network: `spec` needs zones, its cidr (/16 to /20) defaults to 10.0.0.0/16.
 
-        `key` (default: one of its own) is what the flow logs are under; it needs for_logs.
+        `key`: encrypts the flow logs, made with `for_logs` (default: a key of its own).
         """
         found = [*_name_problems(name), *spec_problems(as_mapping(spec), provider_setting(opts, "aws:ec2/vpc:Vpc", "aws", "region"))]
         cidr = self._declare(name, spec, DEFAULT_CIDR, [*found, *key_problems(key)], tags, opts)
@@ -71,7 +71,7 @@ class Network(NetworkBase, AwsComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> Network:
-        """Use an existing network: makes the nodes' security group in it and changes nothing else.
+        """Use an existing network: make the nodes' security group in it and change nothing else.
 
         `subnet_ids`: private subnet by zone, at least one; local zones too. Nodes may open port 443 to anywhere: what they reach is
         for the network's routes to say.
@@ -83,7 +83,7 @@ class Network(NetworkBase, AwsComponent):
         return self
 
     def _vpc(self, cidr: str) -> pulumi.Output[str]:
-        """The VPC, its default security group emptied: Batch would use it for jobs whose environment names none."""
+        """Make the VPC and empty its default security group, which Batch uses for jobs whose environment names none."""
         vpc = aws.ec2.Vpc(
             self.child_name("vpc"),
             cidr_block=cidr,
@@ -103,19 +103,19 @@ class Network(NetworkBase, AwsComponent):
         return pulumi.Output.from_input(vpc.id)
 
     def _route_table(self, suffix: str) -> Any:
-        """One for all zones of a kind: adding a zone changes no route of another."""
+        """Make one route table for all zones, so that a new zone changes no route of another."""
         return aws.ec2.RouteTable(
             self.child_name(suffix), vpc_id=self.id, tags=self.aws_tags(suffix), opts=self.child_options()
-        )  # routes are resources of their own: lines in the table itself would fight with the gateway endpoints'
+        )  # routes are resources of their own: inline routes would conflict with those of the gateway endpoints
 
     def _subnet(self, suffix: str, zone: str, cidr: str, table: Any) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
-        """A subnet, and what links it to its routes."""
+        """Make a subnet and associate it with its route table; return both ids."""
         subnet = aws.ec2.Subnet(
             self.child_name(suffix),
             vpc_id=self.id,
             availability_zone=zone,
             cidr_block=cidr,
-            map_public_ip_on_launch=False,  # the public one too: a NAT gateway brings its own address
+            map_public_ip_on_launch=False,  # also in the public one: a NAT gateway has its own address
             tags=self.aws_tags(suffix),
             opts=self.child_options(),
         )
@@ -125,7 +125,7 @@ class Network(NetworkBase, AwsComponent):
         return subnet.id, linked.id
 
     def _nat(self, plan: ZoneSubnets, table: Any) -> pulumi.Output[str]:
-        """One NAT gateway, in the first zone: a second would double the idle price; its zone lost, nodes elsewhere lose the internet."""
+        """Make one NAT gateway, in the first zone: two would double the idle price. If its zone fails, all zones lose the internet."""
         zone = self.zones[0]
         internet = aws.ec2.InternetGateway(
             self.child_name("internet"), vpc_id=self.id, tags=self.aws_tags("internet"), opts=self.child_options()
@@ -139,14 +139,14 @@ class Network(NetworkBase, AwsComponent):
             gateway_id=internet.id,
             opts=self.child_options(),
         )
-        options = self.child_options(depends_on=[outward])  # AWS wants the internet gateway in place before the address and the NAT
+        options = self.child_options(depends_on=[outward])  # AWS requires the internet gateway before the address and the NAT gateway
         address = aws.ec2.Eip(self.child_name("nat"), domain="vpc", tags=self.aws_tags("nat"), opts=options)
         gateway = aws.ec2.NatGateway(
             self.child_name("nat"),
             allocation_id=address.id,
             subnet_id=subnet,
             tags=self.aws_tags("nat"),
-            # another first zone is another gateway, and it cannot have the address while the old one holds it
+            # another first zone is another gateway, which cannot have the address before the old one is deleted
             opts=self.child_options(depends_on=[outward], delete_before_replace=True),
         )
         route = aws.ec2.Route(
@@ -161,14 +161,14 @@ class Network(NetworkBase, AwsComponent):
     def _egress(
         self, plan: ZoneSubnets, table: Any, region: pulumi.Output[str], subnets: Sequence[pulumi.Output[str]]
     ) -> list[pulumi.Output[str]]:
-        """What egress adds, and what must be there before a node can use it."""
+        """Make what `egress` needs; return the resources that must exist before a node can use it."""
         if self.egress == "nat":
             self._nodes_out("internet", "the internet, through the NAT gateway", cidr_ipv4=ANYWHERE)
             return [self._nat(plan, table)]
         return self._interfaces(region, subnets) if self.egress == "endpoints" else []
 
     def _gateways(self, region: pulumi.Output[str], table: Any) -> list[pulumi.Output[str]]:
-        """The endpoints that cost nothing. Behind a NAT gateway the rule for the internet covers them."""
+        """Make the gateway endpoints, which are free. With a NAT gateway, the egress rule for the internet covers them."""
         endpoints = {service: self._endpoint(service, "Gateway", region, route_table_ids=[table.id]) for service in GATEWAY}
         if self.egress != "nat":
             for service, endpoint in endpoints.items():

@@ -21,7 +21,7 @@ from .private_dns import BUCKET_SUBRESOURCES
 
 
 class Bucket(BucketBase, AzureComponent):
-    """A private container: Entra identities alone open it, over TLS 1.2, from the yard's network and from where `open_to` says.
+    """A private container: only Entra identities have access, over TLS 1.2, from the yard's network and from the sources in `open_to`.
 
     Microsoft's keys encrypt it, twice; with `key` that key does. What a job overwrites or deletes stays recoverable for days
     (bucket_rules.py says how many); current blobs never expire. Its account and resource group are its own, so it can outlive the yard.
@@ -29,15 +29,15 @@ class Bucket(BucketBase, AzureComponent):
     """
 
     id: pulumi.Output[str]
-    """Resource id of the container: what roles are given on."""
+    """Resource id of the container, the scope of role assignments."""
     account_id: pulumi.Output[str]
-    """Resource id of the storage account: what private endpoints lead to."""
+    """Resource id of the storage account, the target of private endpoints."""
     account_key: Hashable
-    """Tells accounts apart before their ids are known: two adopted buckets can be in one. Never shown."""
+    """Identity of the account before its id is known: two adopted buckets can be in one account."""
     key_uri: pulumi.Output[str] | None
-    """The key it is under; None: Microsoft's, or an adopted bucket's own."""
+    """The customer-managed key. None: Microsoft's key, or an adopted bucket."""
     open_to: list[str] | None
-    """From where it is reached besides the yard's network; None: an adopted bucket of which nobody said so."""
+    """Sources with access beside the yard's network. None: an adopted bucket without `open_to`."""
     needs_private_endpoints: bool
     """Whether it is reached by private endpoints: a bucket of the yard, or an existing one whose `open_to` lacks `internet`."""
     subresources: tuple[str, ...]
@@ -54,7 +54,7 @@ class Bucket(BucketBase, AzureComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the bucket; `spec` defaults to keeping it and its data on destroy, and to no way in from outside the network.
+        """Make the bucket. `spec` defaults to `on_destroy: keep` and to no access from outside the network.
 
         `namespace`: flat (default) keeps versions, so that what is overwritten can be had back; hierarchical has real directories, whose
         renaming is one step, and no versions: Azure has one or the other. It cannot be changed later. `key` (default: Microsoft's);
@@ -92,7 +92,7 @@ class Bucket(BucketBase, AzureComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> Bucket:
-        """Use an existing container: jobs are granted what they need, the container is not changed.
+        """Use an existing container: jobs get rights to it, the container is not changed.
 
         `bucket` is its resource id, `/subscriptions/.../storageAccounts/ACCOUNT/blobServices/default/containers/CONTAINER`: roles are given
         on it. `open_to`: from where its account is reached, as its owner has it. Without `internet` in it, private endpoints of the yard
@@ -146,7 +146,7 @@ class Bucket(BucketBase, AzureComponent):
 def private_account(
     parent: AzureComponent, suffix: str, name: str, open_to: Sequence[str], key: EncryptionKey | None, *, hierarchical: bool
 ) -> az.storage.StorageAccount:
-    """A storage account that Entra identities alone open. Its name is taken world-wide."""
+    """Make a storage account that only Entra identities have access to. Its name is globally unique."""
     under = {"vault_uri": key.vault_uri, "key_name": key.key_name, "user_id": key.user_id} if key else None
     more = {"identity": {"type": "UserAssigned", "user_assigned_identities": [key.user_id]}} if key else {}
     return az.storage.StorageAccount(

@@ -1,4 +1,4 @@
-"""A monthly budget that mails the owner."""
+"""A monthly budget that sends mail to the owner."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _MOST = 4  # Azure takes five notifications of a budget; the forecast is one
 
 
 class Budget(AzureComponent):
-    """Mails the owner when the yard's cost of a calendar month passes percentages of the budget, or is forecast to pass it.
+    """Sends mail to the owner when the yard's cost of a calendar month exceeds percentages of the budget, or is forecast to exceed it.
 
-    An alert, not a brake: nothing is stopped, and figures come hours late; what stops machines is `expires` and `limits`.
+    It stops nothing, and its figures are hours old. `expires` and `limits` stop machines.
     It counts what carries the tag `stack` in the subscription, or everything in one resource group.
     """
 
@@ -39,7 +39,7 @@ class Budget(AzureComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the budget. `owner`: the mail address; `alert_at_percent`: 1 to 4 percentages of the budget, each told once a month.
+        """Make the budget. `owner`: the mail address; `alert_at_percent`: 1 to 4 percentages of the budget, each reported once a month.
 
         The amount is in the subscription's own currency, which Azure does not let a budget choose. `resource_group`: count everything in
         that group (default: what carries the stack's tag, in whichever group it is).
@@ -55,12 +55,12 @@ class Budget(AzureComponent):
             amount=usd_per_month,
             category="Cost",
             time_grain="Monthly",
-            time_period={"start_date": f"{datetime.datetime.now(datetime.UTC):%Y-%m}-01T00:00:00Z"},  # none but this month's may be said
+            time_period={"start_date": f"{datetime.datetime.now(datetime.UTC):%Y-%m}-01T00:00:00Z"},  # Azure allows only this month's
             notifications={
                 **{f"actual-{percent}": _notification(owner, "Actual", percent) for percent in sorted(alert_at_percent)},
                 "forecast-100": _notification(owner, "Forecasted", 100),
             },
-            opts=self.child_options(ignore_changes=["timePeriod"]),  # what was said first stays: a later month changes nothing
+            opts=self.child_options(ignore_changes=["timePeriod"]),  # the first start date stays: an `up` in a later month changes nothing
             **filtered,
         )
         self.id = budget.id

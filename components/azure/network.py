@@ -32,19 +32,19 @@ _IDS = {
 class Network(NetworkBase, AzureComponent):
     """A subnet for the nodes of all zones, one for private endpoints, and the security group of the nodes.
 
-    Nodes reach each other on every protocol, the private endpoints, and port 443 of what `egress` lets them reach: nat = the internet,
-    through one NAT gateway; endpoints = the services in egress.py; none = nothing else. Nothing reaches them from elsewhere, and no
-    machine gets a hidden address of Azure's (`default_outbound_access`). Pools and job services are in its resource group.
+    Nodes reach each other on every protocol, the private endpoints, and port 443 of what `egress` allows: nat = the internet, through one
+    NAT gateway; endpoints = the services in egress.py; none = nothing else. Nothing outside reaches the nodes. Azure's default outbound
+    access is off. Pools and job services are in the network's resource group.
     """
 
     security_group_id: pulumi.Output[str]
-    """Of the nodes: an application security group, which their cards name."""
+    """Application security group of the nodes' network cards."""
     endpoint_subnet_id: pulumi.Output[str]
-    """Where private endpoints go; of an adopted network the first subnet."""
+    """Subnet of the private endpoints. In an adopted network: the first subnet."""
     private_zones: dict[str, pulumi.Output[str]]
-    """Id of the private DNS zone by what it is about: keys of private_dns.DNS_ZONES. Of an adopted network those that were given."""
+    """Ids of the private DNS zones, by a key of private_dns.DNS_ZONES. In an adopted network: the given ones."""
     card_rules_id: pulumi.Output[str] | None
-    """Security group of each node's card, in an adopted network; None: the subnet has it."""
+    """Network security group of each node's card in an adopted network. None: the subnet has one."""
     _endpoints: set[tuple[Hashable, str]]
 
     def __init__(
@@ -58,7 +58,7 @@ class Network(NetworkBase, AzureComponent):
     ) -> None:
         """Make the network: `spec` needs zones ("1" to "3"), its cidr (/16 to /22) defaults to 10.0.0.0/16.
 
-        `resource_group`: the name of an existing group (default: one of its own, which takes everything in it along when it goes).
+        `resource_group`: the name of an existing group (default: a group of its own, which deletes everything in it when it is deleted).
         """
         also = [*name_problems(name), *spec_problems(as_mapping(spec)), *group_problems(resource_group)]
         cidr, self._endpoints = self._declare(name, spec, DEFAULT_CIDR, also, tags, opts), set()
@@ -86,13 +86,12 @@ class Network(NetworkBase, AzureComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> Network:
-        """Use an existing network: makes the nodes' security groups beside it and changes nothing in it.
+        """Use an existing network: make the nodes' security groups beside it and change nothing in it.
 
-        `vpc_id`: the virtual network's resource id. `subnet_ids`: the private subnet's id by zone, at least one; it may be the same in
-        all zones. `private_zones`: ids of the private DNS zones that are linked to the network, by blob, dfs, registry, api and
-        notebooks; without them private endpoints get no names from here, which is right where a policy of the company gives them
-        theirs. Nodes may ask name servers in the network and those joined to it, and open port 443 to anywhere: what they reach beyond is
-        for the network's routes and rules to say.
+        `vpc_id`: the virtual network's resource id. `subnet_ids`: the private subnet's id by zone, at least one; zones may share one.
+        `private_zones`: ids of the private DNS zones linked to the network, by blob, dfs, registry, api and notebooks. Without them,
+        private endpoints get no DNS records here; leave them out if an Azure policy adds the records. Nodes reach name servers in the
+        network and in connected ones, and port 443 anywhere. The network's own routes and rules limit that further.
         """
         also: Problems = [*name_problems(name), *group_problems(resource_group), *zone_problems(private_zones or {})]
         self = cls._adopted(name, vpc_id, subnet_ids, id_problems, also, tags, opts)
@@ -107,7 +106,7 @@ class Network(NetworkBase, AzureComponent):
         return self
 
     def private_dns_zone(self, service: str) -> pulumi.Output[str] | None:
-        """Id of the private DNS zone about `service`, linked to this network: made where it is not there yet, once.
+        """Return the id of the private DNS zone for `service`, linked to this network. The zone is made at the first call.
 
         None: an adopted network that was given none. Azure has one zone of a name in a resource group, so two networks want two groups.
         """
@@ -126,7 +125,7 @@ class Network(NetworkBase, AzureComponent):
         return first
 
     def _network(self, cidr: str) -> Any:
-        """Without subnets of its own in it: they are resources, and what is said in both places fights."""
+        """Make the virtual network without inline subnets, which would conflict with the subnet resources."""
         return az.network.VirtualNetwork(
             self.child_name("network"),
             resource_group_name=self.group.name,
@@ -143,7 +142,7 @@ class Network(NetworkBase, AzureComponent):
             more["service_endpoints"] = [{"service": service} for service in SERVICE_ENDPOINTS]
         nodes = self._subnet("nodes", network, plan.nodes, rules, more, [])
         guard = make_rules(self, "endpoints", endpoint_rules(plan.endpoints))
-        policies = {"private_endpoint_network_policies": "Enabled"}  # else no rule is about a private endpoint
+        policies = {"private_endpoint_network_policies": "Enabled"}  # else security rules do not apply to private endpoints
         # one after the other: Azure changes one subnet of a network at a time
         endpoints = self._subnet("endpoints", network, plan.endpoints, guard, policies, [nodes])
         return pulumi.Output.from_input(nodes.id), pulumi.Output.from_input(endpoints.id)
@@ -163,7 +162,7 @@ class Network(NetworkBase, AzureComponent):
         )
 
     def _nat(self) -> pulumi.Output[str]:
-        """One NAT gateway for all zones, with the only public address there is. Azure chooses its zone: with it the way out is lost."""
+        """Make one NAT gateway for all zones, with the network's only public address. If its zone fails, all zones lose the internet."""
         address = az.network.PublicIPAddress(
             self.child_name("nat"),
             resource_group_name=self.group.name,

@@ -1,4 +1,4 @@
-"""A monthly budget that mails the owner."""
+"""A monthly budget that sends mail to the owner."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .project import GcpComponent, ProjectLookup
 
 
 class Budget(GcpComponent):
-    """Mails the owner when the yard's cost of a calendar month passes percentages of the budget, or is forecast to pass it.
+    """Sends mail to the owner when the yard's cost of a calendar month exceeds percentages of the budget, or is forecast to exceed it.
 
-    An alert, not a brake: nothing is stopped, and figures come hours late; what stops machines is `expires` and `limits`.
+    It stops nothing, and its figures are hours old. `expires` and `limits` stop machines.
     It counts what carries the label `gpuyard_stack`: what the yard made, and its jobs. The project must have a billing account, and who
     runs `up` the right to make budgets on it (roles/billing.costsManager): projects without one are refused by Google.
     """
@@ -37,7 +37,7 @@ class Budget(GcpComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the budget. `owner`: the mail address; `alert_at_percent`: percentages of the budget, each told once a month.
+        """Make the budget. `owner`: the mail address; `alert_at_percent`: percentages of the budget, each reported once a month.
 
         USD are whole ones: Google rounds nothing, so a part of a dollar is refused. The billing account must be in USD.
         """

@@ -1,4 +1,4 @@
-"""The networks of a pool's fast cards: a table of fabrics as a pure function, and what is made of it.
+"""The networks of a pool's fast network cards: a table of fabrics, and the resources of each.
 
 Each fabric of Google's wants its own networks, beside the one of the yard (the blueprints of A3 High, A3 Mega, A3 Ultra, A4 and A4X in
 GoogleCloudPlatform/cluster-toolkit@1047080; cloud.google.com/vpc/docs/rdma-network-profiles). They are the pool's: RDMA's is of one zone.
@@ -18,13 +18,13 @@ from .project import GcpComponent
 
 
 class Fabric(NamedTuple):
-    """The networks a machine's cards are in, besides the yard's own."""
+    """The networks of a machine's fast cards, beside the yard's own network."""
 
     vpcs: int
     """Networks with one subnet each, for cards of type gVNIC."""
     mtu: int
     rdma_subnets: int = 0
-    """Subnets of one network more, of the zone's RDMA profile, for cards of type MRDMA."""
+    """Subnets of one more network, with the zone's RDMA profile, for cards of type MRDMA."""
     metal_cards: int = 0
     """Cards in the one subnet that a bare-metal RDMA profile makes itself; then its own two cards are of type IDPF, IPv6 alone."""
 
@@ -50,14 +50,14 @@ class Card(NamedTuple):
     kind: str
     """GVNIC, MRDMA or IDPF."""
     network: int
-    """Place among the fabric's networks; -1: the yard's own."""
+    """Index among the fabric's networks; -1: the yard's own network."""
     subnet: int = 0
     stack: str | None = None
     """IPV6_ONLY; None: IPv4."""
 
 
 def cards(fabric: str | None) -> list[Card]:
-    """The cards of a machine in their order: the yard's network, then the fabric's gVNIC networks, then RDMA.
+    """Return the cards of a machine in order: the yard's network, the fabric's gVNIC networks, RDMA.
 
     >>> [card.kind for card in cards("roce")][:3], len(cards("roce"))
     (['GVNIC', 'GVNIC', 'MRDMA'], 10)
@@ -75,7 +75,7 @@ def cards(fabric: str | None) -> list[Card]:
 def network_interfaces(
     fabric: str | None, subnet_id: pulumi.Input[str], made: Sequence[Sequence[pulumi.Input[str]]]
 ) -> list[dict[str, Any]]:
-    """The cards as an instance template lists them. No `access_configs` at all: an empty one would give an external address."""
+    """Return the cards as an instance template lists them. There is no `access_configs`: an empty one gives an external address."""
     return [
         {
             "subnetwork": subnet_id if card.network < 0 else made[card.network][card.subnet],
@@ -89,7 +89,7 @@ def network_interfaces(
 def make_fabric(
     pool: GcpComponent, fabric: str, zone: str, account: pulumi.Input[str], project_id: pulumi.Output[str]
 ) -> list[list[pulumi.Output[str]]]:
-    """The networks of a pool's fabric, and their subnets' ids."""
+    """Make the networks of a pool's fabric; return the ids of their subnets."""
     row = FABRICS[fabric]
     if row.metal_cards:
         return [_metal_network(pool, zone, row.mtu, account), [_metal_rdma(pool, zone, project_id)]]
@@ -104,7 +104,7 @@ def _gvnic_network(pool: GcpComponent, suffix: str, zone: str, cidr: str, mtu: i
     network = compute.Network(
         pool.child_name(suffix),
         auto_create_subnetworks=False,
-        delete_default_routes_on_create=True,  # nothing leaves it
+        delete_default_routes_on_create=True,  # no egress
         mtu=mtu,
         opts=pool.child_options(),
     )
@@ -113,7 +113,7 @@ def _gvnic_network(pool: GcpComponent, suffix: str, zone: str, cidr: str, mtu: i
 
 
 def _metal_network(pool: GcpComponent, zone: str, mtu: int, account: pulumi.Input[str]) -> list[pulumi.Output[str]]:
-    """The bare machines' own network, for it takes IPv6 alone; from it they reach Google's services and nothing else."""
+    """Make the network of bare-metal machines: only IPv6, and only Google's services are reachable."""
     network = compute.Network(
         pool.child_name("fabric-0"),
         auto_create_subnetworks=False,
@@ -153,13 +153,13 @@ def _among_each_other(pool: GcpComponent, suffix: str, network: compute.Network,
 
 
 def _rdma_network(pool: GcpComponent, zone: str, cidrs: Sequence[str], project_id: pulumi.Output[str]) -> list[pulumi.Output[str]]:
-    """Of the zone's profile: it carries RDMA alone, takes no rules for it and has no way out."""
+    """Make a network with the zone's RDMA profile: it carries only RDMA, without firewall rules and without egress."""
     network = _of_profile(pool, zone, "vpc-roce", project_id)
     return [_subnet(pool, f"rdma-{number}", network, zone, cidr) for number, cidr in enumerate(cidrs)]
 
 
 def _metal_rdma(pool: GcpComponent, zone: str, project_id: pulumi.Output[str]) -> pulumi.Output[str]:
-    """The profile of bare machines makes the one subnet itself, and names it after the network; no other can be made."""
+    """Make the RDMA network of bare-metal machines. Its profile makes the only subnet, named after the network."""
     network = _of_profile(pool, zone, "vpc-roce-metal", project_id)
     return pulumi.Output.all(project_id, network.name).apply(
         lambda known: _METAL_SUBNET.format(project=known[0], region=region_of(zone), network=known[1])

@@ -25,11 +25,11 @@ class GpuPool(Component):
     cloud = "local"
     machine: str
     accelerator: str | None
-    """Model of the GPUs, such as H100; None where the nodes have CPU slots."""
+    """Model of the GPUs, such as H100. None: the nodes have CPU slots."""
     gpus_per_node: int
     slots_per_node: int
     nodes: list[dict[str, Any]]
-    """What pool.json says of each node: index, address, slots, gpus."""
+    """The nodes of pool.json: index, address, slots and gpus of each."""
     path: pulumi.Output[str]
 
     def __init__(
@@ -55,7 +55,7 @@ class GpuPool(Component):
         self.register_outputs({"id": self.id, "machine": self.machine, "nodes": self.nodes})
 
     def _warn(self, models: Sequence[str], problem: str | None) -> None:
-        """Say when GPUs that are there are not used, unless that was asked for."""
+        """Warn if the pool does not use the GPUs of this machine, unless the spec asks for CPU slots."""
         if self.machine == "auto" and (problem or (models and not self.gpus_per_node)):
             few = f"{len(models)} GPU cannot be divided over {len(self.nodes)} nodes, so it has CPU slots; lower max_nodes"
             pulumi.log.warn(f"pool {self.logical_name}: {problem or few}", self)
@@ -65,20 +65,20 @@ class _Directory(dynamic.Resource, module="gpuyard-local", name="GpuPool"):
     path: pulumi.Output[str]
 
     def __init__(self, name: str, path: str, document: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        # the old one goes first, and with it the refusal while a job runs
+        # the old one is deleted first, which is refused while a job runs
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True))
         super().__init__(PoolProvider(), name, {"path": path, "content": as_content(document)}, opts)
 
 
 def plan_pool(name: str, spec: GpuPoolSpec, gpus: Sequence[str], addresses: Sequence[str]) -> dict[str, Any]:
-    """The content of pool.json: equal nodes, each with the same number of GPUs or else CPU slots."""
+    """Return the content of pool.json: equal nodes, each with the same number of GPUs or else CPU slots."""
     share = len(gpus) // spec.max_nodes if spec.machine == "auto" else 0
     used = sorted(set(gpus[: share * spec.max_nodes]))
     return {
         "version": 1,
         "pool": name,
         "machine": spec.machine,
-        "accelerator": "+".join(used) or None,  # of two models: a name no job asks for by accident
+        "accelerator": "+".join(used) or None,  # two models: a name that no job requests by accident
         "nodes": [
             {
                 "index": index,

@@ -1,4 +1,4 @@
-"""The network of a local yard: loopback addresses for its nodes. Nothing is made, nothing is left."""
+"""The network of a local yard: loopback addresses for its nodes. It makes no resources."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pulumi
 from ..base import Component, Tags, checked
 from ..spec import NetworkSpec
 
-_FIRST = 10  # as on the clouds, the first addresses of a network are not handed out
+_FIRST = 10  # as on the clouds, the first addresses of a network are reserved
 _ONLY = "127.0.0.1"
 _DEFAULT = "127.77.0.0/24"
 
 
 class Network(Component):
-    """Loopback addresses: each node its own, where this system can bind them; otherwise 127.0.0.1 for all.
+    """Loopback addresses: one for each node if this system can bind them, else 127.0.0.1 for all.
 
     Pools share the addresses: node 0 of each pool is at the same one, told apart by port.
     """
@@ -46,12 +46,12 @@ class Network(Component):
         self.register_outputs({"id": self.id, "cidr": self.cidr, "distinct": self.distinct})
 
     def addresses(self, count: int) -> list[str]:
-        """The addresses of a pool's nodes."""
+        """Return the addresses of a pool's nodes."""
         return plan_addresses(self.cidr, count) if self.distinct else [_ONLY] * count
 
 
 def plan_addresses(cidr: str, count: int) -> list[str]:
-    """The first `count` addresses of the network that are handed out.
+    """Return the first `count` addresses for nodes.
 
     >>> plan_addresses("127.77.0.0/24", 2)
     ['127.77.0.10', '127.77.0.11']

@@ -125,7 +125,7 @@ def _gpuyard(env: Mapping[str, str], arguments: list[str]) -> Any:
     if ran.returncode:
         hint = "`gpuyard doctor` looks for what is missing; `make down` starts from nothing"
         raise DemoError(
-            f"gpuyard {' '.join(arguments)} ended with exit code {ran.returncode}:\n{ran.stderr.strip()}\nfix: see above; {hint}"
+            f"gpuyard {' '.join(arguments)} failed with exit code {ran.returncode}:\n{ran.stderr.strip()}\nfix: see above; {hint}"
         )
     return json.loads(ran.stdout)
 

@@ -85,7 +85,7 @@ def _sections(plan: Plan) -> Iterator[_Section]:
         yield _budget(plan.money)
     requests = [[f"{need.amount} {need.unit}", need.name, need.code or "(code not known)"] for need in plan.quota if need.granted is None]
     if requests:
-        yield _Section(f"quota to request in {plan.region or 'the region (not stated)'}", requests, wrap=1)
+        yield _Section(f"quota to request in {plan.region or 'the region (not configured)'}", requests, wrap=1)
     granted = [[f"{need.name}: {need.granted}"] for need in plan.quota if need.granted]
     if granted:
         yield _Section("quota already granted", granted)
@@ -122,8 +122,8 @@ def _fabric(fabric: Fabric) -> str:
 def _policy(plan: Plan) -> _Section:
     rows = []
     for verdict in plan.policy:
-        word = {"violated": "VIOLATED", "warning": "warning"}.get(verdict.outcome, "")
-        rows += [[f"{word} {verdict.rule}: {finding}"] for finding in verdict.findings]
+        label = {"violated": "VIOLATED", "warning": "warning"}.get(verdict.outcome, "")
+        rows += [[f"{label} {verdict.rule}: {finding}"] for finding in verdict.findings]
     rows += [[f"REFUSED {short_tokens(problem)}"] for problem in plan.problems]
     rows += [[f"the program warns: {warning}"] for warning in plan.warnings]
     return _Section(f"policy  {policy_summary(plan)}", rows)

@@ -148,13 +148,13 @@ def _config_section(file: Path, document: Mapping[str, object]) -> Mapping[str, 
     return section
 
 
-def _config(project: str, defaults: Mapping[str, object], stated: Mapping[str, object]) -> tuple[dict[str, str], list[str]]:
+def _config(project: str, defaults: Mapping[str, object], configured: Mapping[str, object]) -> tuple[dict[str, str], list[str]]:
     """Return the stack's values merged over the project's defaults, and the encrypted keys.
 
     A key without a namespace gets the project's name as its namespace.
     """
     merged = {_full(project, key): value for key, entry in defaults.items() if (value := _default(entry)) is not None}
-    merged.update({_full(project, key): value for key, value in stated.items()})
+    merged.update({_full(project, key): value for key, value in configured.items()})
     encrypted = sorted(key for key, value in merged.items() if _is_encrypted(value))
     return {key: "" if key in encrypted else _text(value) for key, value in merged.items()}, encrypted
 

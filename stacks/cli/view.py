@@ -58,7 +58,7 @@ def follow(runner: Runner, run: str, *, quiet: bool) -> RunStatus:
             status = _follow_live(runner, run, stream is sys.stderr, started)
         else:
             printed = _Printed(stream)
-            status = runner.wait(run, lambda seen: printed.show(seen, time.monotonic() - started))
+            status = runner.wait(run, lambda current: printed.show(current, time.monotonic() - started))
     for attempt in status.attempts[-1:]:
         for text in attempt.tail:
             print(f"  | {text}", file=stream)

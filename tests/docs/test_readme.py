@@ -146,7 +146,7 @@ def test_every_command_on_the_page(tmp_path: Path) -> None:
     assert "adopted: it is SUCCEEDED" in second
     assert "drill" not in second
     answers = dict(zip(typed, outputs, strict=True))
-    assert f"$ gpuyard plan --stack dev-aws\n{answers['gpuyard plan --stack dev-aws']}" in blocks("text", "docs/plan.md")
+    assert f"$ gpuyard plan --stack dev-aws\n{answers['gpuyard plan --stack dev-aws']}" in blocks("text", str(folder / "docs/plan.md"))
     submits = [answers[line] for line in typed if "try-1" in line]
     assert "created" in submits[0]
     again = json.loads(submits[1])

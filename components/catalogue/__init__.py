@@ -1,4 +1,4 @@
-"""The machines that clouds rent and the services that run jobs on them: dated tables, with the source of each figure."""
+"""GPU machines of the clouds and the services that run jobs on them: dated tables with the source of each figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machines that can be had, from the dated tables in catalogue/: GPUs, NICs, quota, prices. What is unknown is None, never guessed."""
+"""Read the dated tables of GPU machines: GPUs, network cards, quotas, prices. An unknown value is None."""
 
 from __future__ import annotations
 
@@ -15,11 +15,25 @@ from pydantic import BaseModel, ConfigDict, Field
 from .services import Mode
 from .services import service as row_of
 
+__all__ = [
+    "GlobalQuota",
+    "Machine",
+    "Quota",
+    "Rate",
+    "Source",
+    "Table",
+    "UnknownMachineError",
+    "clouds",
+    "machine",
+    "table",
+    "with_accelerator",
+]
+
 _TABLES = Path(__file__).parent
 
 
 class UnknownMachineError(LookupError):
-    """No such machine in the catalogue; the text names near ones."""
+    """The catalogue has no such machine; the message suggests similar names."""
 
 
 class _Row(BaseModel):
@@ -27,31 +41,31 @@ class _Row(BaseModel):
 
 
 class Source(_Row):
-    """Where figures come from."""
+    """The source of figures."""
 
     what: str
     url: str
-    date: datetime.date | None = Field(description="day the figures were taken; null = the source does not say")
+    date: datetime.date | None = Field(description="day of the figures; null = the source has no date")
 
 
 class Rate(_Row):
-    """A price and where it comes from."""
+    """A price and its source."""
 
     usd_per_hour: float = Field(ge=0)
     source: str = Field(description="key in the table's sources")
 
 
 class Quota(_Row):
-    """What an account must be granted for one node."""
+    """The quota that one node needs."""
 
-    code: str | None = Field(description="the cloud's code; null = not known for this machine: ask the cloud")
+    code: str | None = Field(description="the cloud's quota code; null = unknown for this machine")
     name: str
     unit: str
     per_node: int = Field(ge=1)
 
 
 class GlobalQuota(_Row):
-    """What an account must be granted besides, one for each GPU, whatever the machine and the region."""
+    """A further quota: one unit for each GPU, over all machines and regions."""
 
     code: str
     name: str
@@ -59,7 +73,7 @@ class GlobalQuota(_Row):
 
 
 class Machine(_Row):
-    """One type of machine."""
+    """One machine type."""
 
     name: str
     cloud: str
@@ -69,22 +83,22 @@ class Machine(_Row):
     vcpus: int
     memory_gib: float
     architecture: Literal["x86_64", "arm64"] = "x86_64"
-    local_nvme_gb: int | None = Field(description="local NVMe disks together, in GB")
-    network_gbps: float | None = Field(description="line rate of all network cards together, in Gb/s")
+    local_nvme_gb: int | None = Field(description="total size of local NVMe disks in GB")
+    network_gbps: float | None = Field(description="total line rate of all network cards in Gb/s")
     network_cards: int = Field(ge=1)
-    fast_nics: int = Field(ge=0, description="cards that carry the fast fabric (EFA, RDMA); 0 = none")
-    transport: str | None = Field(description="what NCCL must report on it, e.g. NET/OFI; null = no fast fabric")
+    fast_nics: int = Field(ge=0, description="number of cards of the fast fabric (EFA, RDMA); 0 = none")
+    transport: str | None = Field(description="transport that NCCL must report, such as NET/OFI; null = no fast fabric")
     services: tuple[str, ...] = Field(description="services that can run it")
-    modes: tuple[Mode, ...] | None = Field(None, description="how it is sold, where that is not every way its services take; null = it is")
-    quotas: Mapping[str, Quota] = Field(description="by on_demand, spot; a mode that is missing needs none or is not known")
-    prices: Mapping[str, Mapping[str, Rate]] = Field(description="region -> on_demand or spot -> rate; missing = not known")
-    source: str = Field(description="key in the table's sources, of everything but prices")
+    modes: tuple[Mode, ...] | None = Field(None, description="purchase modes, if fewer than its services accept; null = all of them")
+    quotas: Mapping[str, Quota] = Field(description="quota by mode (on_demand, spot); a missing mode needs none or is unknown")
+    prices: Mapping[str, Mapping[str, Rate]] = Field(description="region -> on_demand or spot -> rate; missing = unknown")
+    source: str = Field(description="key in the table's sources, for everything except prices")
 
     def rate(self, region: str | None, mode: str, service: str) -> Rate | None:
-        """The list price of one node, or None where it is not known.
+        """Return the list price of one node per hour; None if unknown.
 
-        `mode` is the capacity word. Reserved machines cost what on demand costs; a block is paid in advance, at its own price.
-        A service may have rates of its own, which the catalogue does not know (services.py).
+        A reservation costs the on-demand price. The price of a capacity block is unknown, because blocks are paid in advance.
+        For a service with its own rates (services.py), the price is unknown too.
         """
         row = row_of(service, self.cloud)
         if row is None or not row.list_prices:
@@ -99,31 +113,31 @@ class Table(_Row):
     sources: Mapping[str, Source]
     global_quota: GlobalQuota | None = None
     machines: Mapping[str, Machine]
-    items: Mapping[str, Mapping[str, Rate]] = Field(description="what else costs while it stands: item -> region or '*' -> rate")
+    items: Mapping[str, Mapping[str, Rate]] = Field(description="prices of other resources per hour: item -> region or '*' -> rate")
 
     def item(self, name: str, region: str | None) -> Rate | None:
-        """What one of an item costs in a region, or None where that is not known."""
+        """Return the hourly price of one item in a region; None if unknown."""
         rates = self.items.get(name, {})
         return rates.get(region or "", rates.get("*"))
 
 
 @cache
 def table(cloud: str) -> Table:
-    """The catalogue of a cloud."""
+    """Return the catalogue of a cloud."""
     data = yaml.safe_load((_TABLES / f"{cloud}.yaml").read_text(encoding="utf-8"))
-    data.pop("quota_families", None)  # anchors that the rows were made of
+    data.pop("quota_families", None)  # YAML anchors for the rows
     machines = {name: {"name": name, "cloud": cloud, **row} for name, row in data["machines"].items()}
     return Table.model_validate({**data, "machines": machines})
 
 
 @cache
 def clouds() -> tuple[str, ...]:
-    """The clouds with a catalogue."""
+    """Return the clouds that have a catalogue."""
     return tuple(sorted(path.stem for path in _TABLES.glob("*.yaml")))
 
 
 def machine(name: str, among: tuple[str, ...] = ()) -> Machine:
-    """A machine by its cloud's own name. Raises UnknownMachineError, which names near ones; `among` narrows the clouds."""
+    """Return a machine by its name. Raises UnknownMachineError. `among`: the clouds to search (default: all)."""
     known = {found.name: found for cloud in clouds() if not among or cloud in among for found in table(cloud).machines.values()}
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
@@ -132,5 +146,5 @@ def machine(name: str, among: tuple[str, ...] = ()) -> Machine:
 
 
 def with_accelerator(cloud: str, accelerator: str, gpus: int) -> list[Machine]:
-    """The machines of a cloud with so many GPUs of a model: none, one, or several to choose from."""
+    """Return the machines of a cloud with this GPU model and number of GPUs."""
     return [row for row in table(cloud).machines.values() if (row.accelerator.lower(), row.gpus) == (accelerator.lower(), gpus)]

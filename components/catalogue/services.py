@@ -1,10 +1,12 @@
-"""What each job service takes: one row for each service of a cloud. A rule that needs a cloud's own words is in that cloud's folder."""
+"""What each job service accepts: one row for each service of a cloud. Rules of one cloud only are in the cloud's folder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
+
+__all__ = ["SERVICES", "Mode", "Service", "alternatives", "clouds_of", "service", "services_of"]
 
 Mode = Literal["on_demand", "spot", "reservation", "capacity_block", "flex_start"]
 
@@ -13,23 +15,23 @@ class Service(NamedTuple):
     """One job service on one cloud."""
 
     zone: Literal["required", "optional", "refused"]
-    """Required where the machines are the yard's own; where the service has them it says at most which subnet or reservation."""
+    """Required if the yard owns the machines. If the service owns them, a zone only selects a subnet or a reservation."""
     modes: tuple[Mode, ...]
-    """How machines can be bought."""
+    """Purchase modes of machines."""
     multi_node_modes: tuple[Mode, ...]
-    """How they can be bought where a job takes several nodes."""
+    """Purchase modes for jobs with several nodes."""
     takes_jobs: bool = True
-    """Whether `gpuyard submit` can send jobs there."""
+    """Whether `gpuyard submit` can submit jobs to it."""
     holds_nodes: bool = True
-    """Whether machines can be kept, and paid, while no job runs: min_nodes."""
+    """Whether machines can keep running, and be paid, while no job runs (min_nodes)."""
     list_prices: bool = True
-    """Whether a node costs the machine's list price; else the service has rates of its own, which no catalogue of ours knows."""
+    """Whether a node costs the machine's list price. Otherwise the service has its own rates, which the catalogue does not have."""
     machine_image: bool = True
-    """Whether the yard chooses the machine image; else the service does."""
+    """Whether the yard chooses the machine image. Otherwise the service does."""
     warm_modes: tuple[Mode, ...] = ()
-    """How machines must be bought for the service to hold those of a job that ended for the next one: keep_alive_minutes."""
+    """Purchase modes in which the service keeps a finished job's machines warm for the next job (keep_alive_minutes)."""
     isolates: bool = False
-    """Whether the service can cut a job's containers off from every network: network_isolation."""
+    """Whether the service can block all network traffic of a job's containers (network_isolation)."""
 
 
 _AWS: tuple[Mode, ...] = ("on_demand", "spot", "reservation", "capacity_block")
@@ -40,9 +42,9 @@ SERVICES: Mapping[str, Mapping[str, Service]] = MappingProxyType(
     {
         "local": {"local": Service("refused", ("on_demand",), ("on_demand",))},
         "aws": {
-            # no multi-node job on spot: docs.aws.amazon.com/batch/latest/userguide/mnp-ce.html
+            # no multi-node jobs on spot: docs.aws.amazon.com/batch/latest/userguide/mnp-ce.html
             "batch": Service("required", _AWS, ("on_demand", "reservation", "capacity_block")),
-            # its own ml.* machines; EC2 reservations do not reach it; warm pools take no spot machines:
+            # it has its own ml.* machines, cannot use EC2 reservations, and keeps no spot machines warm:
             # docs.aws.amazon.com/sagemaker/latest/dg/train-warm-pools.html
             "sagemaker": Service(
                 "optional",
@@ -57,13 +59,13 @@ SERVICES: Mapping[str, Mapping[str, Service]] = MappingProxyType(
             "vms": Service("required", _AWS, _AWS, takes_jobs=False),
         },
         "gcp": {
-            # held nodes are a persistent resource; training has its own rates, a fee included: cloud.google.com/vertex-ai/pricing
+            # min_nodes is a persistent resource; training has its own rates with a fee: cloud.google.com/vertex-ai/pricing
             "vertex": Service("optional", _GCP, _GCP, list_prices=False, machine_image=False),
             "vms": Service("required", _GCP, _GCP, takes_jobs=False),
         },
         "azure": {
-            # a cluster costs what its machines cost: azure.microsoft.com/pricing/details/machine-learning; its quota is the service's own,
-            # and its machines are in the workspace's network: learn.microsoft.com/azure/machine-learning/how-to-manage-quotas
+            # a cluster costs as much as its machines: azure.microsoft.com/pricing/details/machine-learning. It has its own quota, and its
+            # machines are in the workspace's network: learn.microsoft.com/azure/machine-learning/how-to-manage-quotas
             "azureml": Service("refused", ("on_demand", "spot"), ("on_demand", "spot"), machine_image=False),
             "vms": Service("required", _AZURE, _AZURE, takes_jobs=False),
         },
@@ -72,7 +74,7 @@ SERVICES: Mapping[str, Mapping[str, Service]] = MappingProxyType(
 
 
 def service(name: str, cloud: str | None = None) -> Service | None:
-    """The row of a service; where the cloud is not known, what any cloud's takes. None: there is no such service (there)."""
+    """Return the row of a service; None if there is no such service. Without a cloud, its modes are those of all clouds."""
     rows = [SERVICES[here][name] for here in _among(cloud) if name in SERVICES[here]]
     if not rows:
         return None
@@ -83,17 +85,17 @@ def service(name: str, cloud: str | None = None) -> Service | None:
 
 
 def services_of(cloud: str) -> list[str]:
-    """The services of a cloud."""
+    """Return the services of a cloud."""
     return list(SERVICES.get(cloud, {}))
 
 
 def clouds_of(name: str, cloud: str | None = None) -> tuple[str, ...]:
-    """The clouds that have a service of that name; `cloud` narrows them, where it is one."""
+    """Return the clouds that have a service. `cloud`: search this cloud only, if it is known."""
     return tuple(here for here in _among(cloud) if name in SERVICES[here])
 
 
 def alternatives(name: str, mode: Mode, cloud: str | None = None) -> list[str]:
-    """The services of the same cloud that run multi-node jobs on machines bought this way; those that take jobs come first."""
+    """Return the services of the same clouds that run multi-node jobs in this mode. Services that take jobs come first."""
     rows = {other: row for here in clouds_of(name, cloud) for other, row in SERVICES[here].items()}
     able = [other for other, row in rows.items() if mode in row.multi_node_modes]
     return sorted(able, key=lambda other: not rows[other].takes_jobs)

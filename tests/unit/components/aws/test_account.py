@@ -19,7 +19,7 @@ class Thing(AwsComponent):
         self.register_outputs({"tags": self.aws_tags("part")})
 
 
-def test_the_account_is_asked_of_the_provider_and_unknown_in_a_preview(record: Any) -> None:
+def test_the_account_comes_from_the_provider_and_is_unknown_in_a_preview(record: Any) -> None:
     def program() -> None:
         where = account(Thing("t"))
         pulumi.export("account", [where.id, where.region, where.partition])
@@ -30,7 +30,7 @@ def test_the_account_is_asked_of_the_provider_and_unknown_in_a_preview(record: A
     assert len(recorded.lookups) == 3
 
 
-def test_a_child_is_tagged_with_what_the_component_has_its_stack_and_its_name(record: Any) -> None:
+def test_a_child_has_the_tags_of_its_component_and_the_tags_stack_and_name(record: Any) -> None:
     def program() -> None:
         outer = Thing("outer", {"owner": "me", "team": "nlp"})
         Thing("inner", {"team": "cv"}, pulumi.ResourceOptions(parent=outer))
@@ -63,7 +63,7 @@ def test_a_value_waits_for_others(record: Any) -> None:
         ({f"t{index}": "" for index in range(49)}, ["tags: too many tags, got 49, allowed: at most 48"]),
     ],
 )
-def test_tags_that_aws_would_refuse_are_told(tags: dict[str, Any], told: list[str]) -> None:
+def test_tags_that_aws_rejects_are_reported(tags: dict[str, Any], told: list[str]) -> None:
     found = tag_problems(tags)
     assert len(found) == len(told), found
     assert all(text in str(line) for line, text in zip(found, told, strict=True)), found

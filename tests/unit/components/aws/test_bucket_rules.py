@@ -40,24 +40,24 @@ keys = st.sampled_from(
 
 
 @given(keys, st.integers(0, 10_000))
-def test_what_is_current_stays_however_old_so_the_last_good_checkpoint_does(key: str, days: int) -> None:
+def test_current_objects_never_expire(key: str, days: int) -> None:
     assert not removable(data_lifecycle(), key, current=True, days=days)
     assert all(not {"date", "days"} & rule.get("expiration", {}).keys() for rule in data_lifecycle())
     assert all("transitions" not in rule for rule in data_lifecycle())
 
 
 @given(keys, st.integers(0, 10_000))
-def test_what_is_superseded_stays_for_days_and_then_goes(key: str, days: int) -> None:
+def test_noncurrent_versions_expire_after_some_days(key: str, days: int) -> None:
     assert removable(data_lifecycle(), key, current=False, days=days) == (days >= (7 if key.startswith("gpuyard/runs/") else 30))
     assert all("newer_noncurrent_versions" not in rule.get("noncurrent_version_expiration", {}) for rule in data_lifecycle())
 
 
-def test_access_logs_stay_for_a_year() -> None:
+def test_access_logs_are_kept_for_a_year() -> None:
     assert not removable(log_lifecycle(), "runs/2026-11-22", current=True, days=364)
     assert removable(log_lifecycle(), "runs/2026-11-22", current=True, days=365)
 
 
-def test_a_policy_denies_what_is_not_tls_and_allows_nobody() -> None:
+def test_a_bucket_policy_denies_requests_without_tls_and_grants_nothing() -> None:
     document = tls_only("arn:aws:s3:::b")
     assert [(statement["Effect"], statement["Condition"]) for statement in document["Statement"]] == [
         ("Deny", {"Bool": {"aws:SecureTransport": "false"}}),
@@ -67,7 +67,7 @@ def test_a_policy_denies_what_is_not_tls_and_allows_nobody() -> None:
     assert all((statement["Principal"], statement["Action"]) == ("*", "s3:*") for statement in document["Statement"])
 
 
-def test_only_the_log_service_may_write_logs_and_only_of_this_bucket() -> None:
+def test_only_the_log_service_writes_access_logs_and_only_of_this_bucket() -> None:
     allowed = [one for one in log_policy("arn:aws:s3:::l", "arn:aws:s3:::b", "1")["Statement"] if one["Effect"] == "Allow"]
     assert allowed == [
         {
@@ -101,13 +101,13 @@ def camel(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("rules", [data_lifecycle(), log_lifecycle()])
-def test_s3_takes_the_lifecycle(s3: Any, rules: list[dict[str, Any]]) -> None:
+def test_s3_accepts_the_lifecycle(s3: Any, rules: list[dict[str, Any]]) -> None:
     s3.put_bucket_lifecycle_configuration(Bucket="data-1", LifecycleConfiguration={"Rules": camel(rules)})
     found = s3.get_bucket_lifecycle_configuration(Bucket="data-1")["Rules"]
     assert [rule["ID"] for rule in found] == [rule["id"] for rule in rules]
 
 
-def test_s3_takes_the_policies_and_the_logging_they_allow(s3: Any) -> None:
+def test_s3_accepts_the_policies_and_the_logging(s3: Any) -> None:
     data, logs = "arn:aws:s3:::data-1", "arn:aws:s3:::logs-1"
     s3.put_bucket_policy(Bucket="data-1", Policy=json.dumps(tls_only(data)))
     s3.put_bucket_policy(Bucket="logs-1", Policy=json.dumps(log_policy(logs, data, "123456789012")))

@@ -27,7 +27,7 @@ zones = st.lists(st.sampled_from([f"eu-west-1{letter}" for letter in LETTERS]), 
 
 
 @given(networks(), zones)
-def test_subnets_lie_inside_and_apart_and_leave_room(cidr: str, given_zones: list[str]) -> None:
+def test_subnets_are_inside_the_network_and_do_not_overlap(cidr: str, given_zones: list[str]) -> None:
     plan = plan_subnets(cidr, given_zones)
     assert list(plan.private) == list(plan.public) == given_zones
     subnets = [Net(subnet) for subnet in (*plan.private.values(), *plan.public.values())]
@@ -41,13 +41,13 @@ def test_subnets_lie_inside_and_apart_and_leave_room(cidr: str, given_zones: lis
 
 
 @given(networks(), zones, zones)
-def test_adding_zones_moves_no_other(cidr: str, before: list[str], more: list[str]) -> None:
+def test_adding_a_zone_moves_no_other_subnet(cidr: str, before: list[str], more: list[str]) -> None:
     old, new = plan_subnets(cidr, before), plan_subnets(cidr, list(dict.fromkeys([*more, *before])))
     assert old.private.items() <= new.private.items()
     assert old.public.items() <= new.public.items()
 
 
-def test_the_default_network_in_plain_figures() -> None:
+def test_subnets_of_the_default_network() -> None:
     plan = plan_subnets(DEFAULT_CIDR, ["us-east-1a", "us-east-1g"])
     assert plan.private == {"us-east-1a": "10.0.0.0/19", "us-east-1g": "10.0.192.0/19"}
     assert plan.public == {"us-east-1a": "10.0.224.0/28", "us-east-1g": "10.0.224.96/28"}
@@ -57,7 +57,7 @@ def test_the_default_network_in_plain_figures() -> None:
     ("cidr", "fix"),
     [("10.0.0.0/15", "write 10.0.0.0/16"), ("10.9.3.0/24", "write 10.9.0.0/20"), ("10.0.0.0/16", None), ("10.0.16.0/20", None)],
 )
-def test_networks_of_other_sizes_are_refused_with_one_that_fits(cidr: str, fix: str | None) -> None:
+def test_a_network_of_the_wrong_size_is_refused_and_a_valid_one_suggested(cidr: str, fix: str | None) -> None:
     found = cidr_problems(cidr)
     assert [str(line).endswith(fix) for line in found] == [True] if fix else found == []
     assert all(str(line).startswith(f"cidr: wrong network size, got '{cidr}', allowed: a network of /16 to /20; ") for line in found)
@@ -77,12 +77,12 @@ def test_networks_of_other_sizes_are_refused_with_one_that_fits(cidr: str, fix: 
         (["us-east-1a", "us-west-2b", "here"], "us-east-1", ["write us-east-1b", "got 'here'"]),
     ],
 )
-def test_zones_that_cannot_have_subnets_are_named(given_zones: list[str], region: str | None, told: list[str]) -> None:
+def test_zones_without_a_planned_subnet_are_reported(given_zones: list[str], region: str | None, told: list[str]) -> None:
     found = zone_problems(given_zones, region)
     assert len(found) == len(told), found
     assert all(text in str(line) for line, text in zip(found, told, strict=True)), found
 
 
-def test_a_plan_of_what_is_refused_is_an_error() -> None:
+def test_planning_an_invalid_network_raises() -> None:
     with pytest.raises(ValueError, match=r"a network of /16 to /20.*at least one"):
         plan_subnets("10.0.0.0/24", [])

@@ -53,7 +53,7 @@ def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) 
     assert outputs == {"jobs": {"role_arn", "role_name"}, "nodes": {"role_arn", "role_name", "instance_profile_arn"}}
 
 
-def test_who_uses_a_role_waits_for_its_policy(record: Any) -> None:
+def test_a_resource_that_uses_a_role_waits_for_its_policy(record: Any) -> None:
     recorded = record(program)
     needed = recorded.one("aws:iam/instanceProfile:InstanceProfile", "nodes-profile").dependencies
     assert {urn.rpartition("::")[2] for urn in needed} == {"nodes-role", "nodes-policy", "nodes-AmazonEC2ContainerServiceforEC2Role"}
@@ -62,7 +62,7 @@ def test_who_uses_a_role_waits_for_its_policy(record: Any) -> None:
     assert record(program, preview=True).unknown == {"profile", "role"}
 
 
-def test_the_documents_and_tags(record: Any) -> None:
+def test_policy_documents_and_tags_of_a_role(record: Any) -> None:
     recorded = record(program)
     role = recorded.inputs("aws:iam/role:Role", "jobs-role")
     assert json.loads(role["assumeRolePolicy"])["Statement"] == [
@@ -84,7 +84,7 @@ def test_the_documents_and_tags(record: Any) -> None:
 
 
 @pytest.mark.parametrize("principal", sorted(PRINCIPALS))
-def test_a_service_that_names_its_source_is_held_to_this_account(principal: str) -> None:
+def test_a_service_with_a_source_arn_is_limited_to_this_account(principal: str) -> None:
     [entry] = Trust(service=principal).document(SCOPE)["Statement"]
     assert entry["Principal"] == {"Service": principal}
     if principal == "ec2.amazonaws.com":
@@ -94,7 +94,7 @@ def test_a_service_that_names_its_source_is_held_to_this_account(principal: str)
         assert f":{SCOPE.account}:" in entry["Condition"]["ArnLike"]["aws:SourceArn"]
 
 
-def test_exact_and_open_ended_subjects_are_told_apart() -> None:
+def test_exact_subjects_and_subjects_with_a_star_have_separate_statements() -> None:
     exact, open_ended = "repo:acme/nlp:ref:refs/heads/main", "repo:acme/nlp:ref:refs/tags/*"
     document = Trust(subjects=(open_ended, exact)).document(SCOPE)
     audience = {"token.actions.githubusercontent.com:aud": "sts.amazonaws.com"}
@@ -112,14 +112,14 @@ def test_exact_and_open_ended_subjects_are_told_apart() -> None:
     "subject",
     ["*", "", "repo:*", "repo:acme/*", "repo:acme/*:ref:refs/heads/main", "repo:*/nlp:*", "repo:acme/nlp:*:x", "acme/nlp", "repo:a/b:x?"],
 )
-def test_subjects_that_let_strangers_in_are_refused(subject: str, record: Any) -> None:
+def test_subjects_that_admit_other_organizations_are_refused(subject: str, record: Any) -> None:
     with pytest.raises(pulumi.RunError, match=r"submitters\.0: not a token subject, got .*, allowed: repo:ORG/REPOSITORY") as caught:
         record(lambda: Identity("ci", trust=Trust(subjects=(subject,) if subject else ("",)), statements=STATEMENTS))
     assert "Traceback" not in str(caught.value)
 
 
 @pytest.mark.parametrize("part", ["trust", "policy"])
-def test_a_policy_that_iam_would_not_take_is_told_without_a_traceback(part: str, record: Any) -> None:
+def test_a_policy_that_iam_rejects_is_reported_without_a_traceback(part: str, record: Any) -> None:
     names = [f"repo:acme/nlp-{number}:ref:refs/heads/main" for number in range(60)]
     secrets = [Statement(("secretsmanager:GetSecretValue",), (f"arn:{number:050}",), why="x") for number in range(100)]
     trust = Trust(subjects=tuple(names)) if part == "trust" else Trust(service="ec2.amazonaws.com")

@@ -8,7 +8,7 @@ from gpuyard.components.aws.job_images import job_image, reference, table
 from gpuyard.stacks.pinning.job_image import TAGGED
 
 
-def test_every_row_has_its_source_and_its_days() -> None:
+def test_every_row_has_a_source_and_dates() -> None:
     known = table()
     assert set(known.images) == {"batch", "sagemaker"}
     for images in known.images.values():
@@ -21,7 +21,7 @@ def test_every_row_has_its_source_and_its_days() -> None:
     assert all(re.fullmatch(r"\d{12}", account) for account in known.accounts.values())
 
 
-def test_what_is_not_in_it_is_not_guessed() -> None:
+def test_an_image_that_is_not_in_the_table_is_none() -> None:
     assert job_image("batch", "arm64") is None
     assert job_image("vertex", "x86_64") is None
     image = job_image("sagemaker", "x86_64")
@@ -29,7 +29,7 @@ def test_what_is_not_in_it_is_not_guessed() -> None:
     assert reference(image, "xx-east-9") is None
 
 
-def test_each_reference_is_one_that_pin_can_look_up() -> None:
+def test_pin_can_look_up_each_reference() -> None:
     image = job_image("sagemaker", "x86_64")
     assert image is not None
     for region, account in table().accounts.items():

@@ -26,7 +26,7 @@ def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) 
     assert recorded.unknown == ({"arn"} if preview else set())
 
 
-def test_a_key_rotates_and_its_deletion_can_be_called_off_for_long(record: Any) -> None:
+def test_a_key_rotates_and_its_deletion_waits_30_days(record: Any) -> None:
     recorded = record(lambda: EncryptionKey("data", tags={"owner": "me"}))
     key = recorded.inputs("aws:kms/key:Key", "data-key")
     assert json.loads(key.pop("policy")) == key_policy("111122223333", "us-east-1", "aws", False)
@@ -40,7 +40,7 @@ def test_a_key_rotates_and_its_deletion_can_be_called_off_for_long(record: Any) 
 
 
 @pytest.mark.parametrize("for_logs", [False, True])
-def test_the_policy_lets_in_the_account_and_its_own_log_groups_and_names_every_action(for_logs: bool) -> None:
+def test_the_key_policy_lists_every_action_for_the_account_and_its_log_groups(for_logs: bool) -> None:
     statements = key_policy("111122223333", "us-east-1", "aws", for_logs)["Statement"]
     assert [statement["Principal"] for statement in statements] == [ROOT, ROOT, {"Service": "logs.us-east-1.amazonaws.com"}][: 2 + for_logs]
     assert all("*" not in action for statement in statements for action in statement["Action"])
@@ -53,7 +53,7 @@ def test_the_policy_lets_in_the_account_and_its_own_log_groups_and_names_every_a
         assert "kms:PutKeyPolicy" not in statements[2]["Action"]
 
 
-def test_keep_keeps_and_delete_does_not(record: Any) -> None:
+def test_on_destroy_decides_whether_the_key_is_retained(record: Any) -> None:
     def program() -> None:
         EncryptionKey("kept")
         EncryptionKey("gone", on_destroy="delete")
@@ -63,7 +63,7 @@ def test_keep_keeps_and_delete_does_not(record: Any) -> None:
     assert not recorded.one("gpuyard-aws:index:EncryptionKey", "gone").retainOnDelete
 
 
-def test_a_wrong_word_is_told(record: Any) -> None:
+def test_an_unknown_on_destroy_is_reported(record: Any) -> None:
     word: Any = "burn"
     with pytest.raises(
         pulumi.RunError, match=r"EncryptionKey k: 1 problem.*\n.*on_destroy: wrong value, got 'burn', allowed: keep or delete"

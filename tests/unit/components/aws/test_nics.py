@@ -32,13 +32,13 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("machine", GOLDEN)
-def test_the_cards_of_a_machine(machine: str) -> None:
+def test_interfaces_of_known_machines(machine: str) -> None:
     cards = nic_layout(catalogue.machine(machine, ("aws",)))
     assert [(card["network_card_index"], card["device_index"], card.get("interface_type")) for card in cards] == GOLDEN[machine]
 
 
 @pytest.mark.parametrize("machine", catalogue.table("aws").machines)
-def test_every_machine_of_the_catalogue_gets_cards_that_it_has(machine: str) -> None:
+def test_interfaces_of_every_machine_use_existing_cards(machine: str) -> None:
     row = catalogue.machine(machine, ("aws",))
     cards = nic_layout(row)
     assert sum(card.get("interface_type", "").startswith("efa") for card in cards) == row.fast_nics
@@ -46,7 +46,7 @@ def test_every_machine_of_the_catalogue_gets_cards_that_it_has(machine: str) -> 
 
 
 @given(st.integers(1, 64).flatmap(lambda cards: st.tuples(st.just(cards), st.integers(0, cards))))
-def test_cards_of_any_machine(counts: tuple[int, int]) -> None:
+def test_interfaces_of_any_machine(counts: tuple[int, int]) -> None:
     cards, fast = counts
     row = catalogue.machine("p5.48xlarge").model_copy(update={"network_cards": cards, "fast_nics": fast})
     layout = nic_layout(row)
@@ -59,7 +59,7 @@ def test_cards_of_any_machine(counts: tuple[int, int]) -> None:
     assert all(index < cards for index, _ in places)
 
 
-def test_every_card_is_private_in_the_group_and_goes_with_its_machine() -> None:
+def test_every_interface_is_private_in_the_security_group_and_deleted_with_its_machine() -> None:
     for card in network_interfaces(catalogue.machine("p6-b300.48xlarge"), "sg-nodes"):
         assert card["associate_public_ip_address"] == "false"
         assert card["delete_on_termination"] == "true"

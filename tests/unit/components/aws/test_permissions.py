@@ -73,7 +73,7 @@ def wild(document: Any) -> Iterator[tuple[str, str]]:
 
 
 @given(documents())
-def test_no_policy_holds_a_wildcard_that_the_table_does_not_explain(statements: list[list[Statement]]) -> None:
+def test_every_wildcard_of_a_policy_is_in_the_table(statements: list[list[Statement]]) -> None:
     for each in statements:
         document = policy_document(each)
         for action, pattern in wild(document):
@@ -102,7 +102,7 @@ def everything() -> list[Statement]:
     ]
 
 
-def test_every_row_of_the_table_is_needed() -> None:
+def test_every_row_of_the_table_is_used() -> None:
     used = set(wild(policy_document_unlimited(everything())))
     trusts = [Trust(service=principal).document(SCOPE) for principal in PRINCIPALS]
     used |= {
@@ -140,17 +140,17 @@ def policy_document_unlimited(statements: list[Statement]) -> dict[str, Any]:
         (Statement(("s3:ListBucket",), tuple(f"arn:aws:s3:::{n:060}" for n in range(200)), why="x"), "10240"),
     ],
 )
-def test_what_is_too_wide_is_refused(statement: Statement, part: str) -> None:
+def test_statements_that_grant_too_much_are_refused(statement: Statement, part: str) -> None:
     with pytest.raises(PolicyError, match=part):
         policy_document([statement])
 
 
-def test_a_role_that_may_do_nothing_is_refused() -> None:
+def test_a_policy_without_statements_is_refused() -> None:
     with pytest.raises(PolicyError, match="the policy has no statement"):
         policy_document([])
 
 
-def test_jobs_cannot_change_targets_or_code_and_use_keys_through_s3_alone() -> None:
+def test_jobs_cannot_write_targets_or_code_and_use_keys_only_through_s3() -> None:
     document = policy_document(permissions.job(RUN, [Storage("arn:aws:s3:::data", "arn:aws:kms:eu-west-1:444455556666:key/d")], []))
     by_action = {action: entry for entry in document["Statement"] for action in entry["Action"]}
     assert by_action["s3:PutObject"]["Resource"] == by_action["s3:DeleteObject"]["Resource"] == ["arn:aws:s3:::runs-1a2b/gpuyard/runs/*"]
@@ -163,7 +163,7 @@ def test_jobs_cannot_change_targets_or_code_and_use_keys_through_s3_alone() -> N
     assert "secretsmanager" not in json.dumps(document)
 
 
-def test_the_look_at_a_key_is_not_held_to_a_grant_it_does_not_carry() -> None:
+def test_describe_key_has_no_condition_on_a_grant() -> None:
     found = {action: statement.conditions for statement in everything() for action in statement.actions if action.startswith("kms:")}
     assert found["kms:CreateGrant"] == {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     assert found["kms:DescribeKey"] == {}
@@ -176,7 +176,7 @@ def test_an_image_of_another_account_can_be_pulled_by_its_exact_repository() -> 
     assert permissions.pull(SCOPE, "pytorch/pytorch@sha256:00")[1].resources == permissions.pull(SCOPE, None)[1].resources
 
 
-def test_every_action_is_one_that_aws_knows() -> None:
+def test_aws_knows_every_action() -> None:
     """Most are named as the operation of the API; those that are not are listed with their service's reference."""
     session = botocore.session.get_session()
     named_otherwise = {

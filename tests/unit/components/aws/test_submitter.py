@@ -37,7 +37,7 @@ def document() -> dict[str, Any]:
     return policy_document(submitter(SCOPE, RUN, STACK, PREFIX, batch, trains))
 
 
-def test_the_policy_is_the_reviewed_one() -> None:
+def test_the_submitter_policy_equals_the_reviewed_one() -> None:
     """A change here widens or narrows who submits: review it as such, then write the file anew from `document()`."""
     assert json.dumps(document(), indent=2) + "\n" == GOLDEN.read_text()
 
@@ -70,7 +70,7 @@ def test_the_policy_is_the_reviewed_one() -> None:
         ("sagemaker:StopTrainingJob", TRAINING, {}),
     ],
 )
-def test_it_can_make_the_calls_of_a_submission(action: str, resource: str, context: Any) -> None:
+def test_the_submitter_policy_allows_the_calls_of_a_submission(action: str, resource: str, context: Any) -> None:
     assert allows(document(), action, resource, context)
 
 
@@ -107,11 +107,11 @@ def test_it_can_make_the_calls_of_a_submission(action: str, resource: str, conte
         ("sagemaker:StopTrainingJob", FOREIGN, {}),
     ],
 )
-def test_and_no_others(action: str, resource: str, context: Any) -> None:
+def test_the_submitter_policy_allows_no_other_calls(action: str, resource: str, context: Any) -> None:
     assert not allows(document(), action, resource, context)
 
 
-def test_a_yard_without_a_service_grants_nothing_of_it() -> None:
+def test_a_yard_without_a_service_grants_no_permission_on_it() -> None:
     only_batch = json.dumps(policy_document(submitter(SCOPE, RUN, STACK, PREFIX, BatchAccess([QUEUE], GROUP, [JOB_ROLE]), None)))
     assert "sagemaker" not in only_batch
     only_training = json.dumps(policy_document(submitter(SCOPE, RUN, STACK, PREFIX, None, SageMakerAccess(TRAIN_ROLE, ["s"], ["g"]))))

@@ -42,7 +42,7 @@ def test_the_rows_are_the_references() -> None:
 
 
 @pytest.mark.parametrize("name", REFERENCE)
-def test_a_row_says_what_the_reference_says(name: str) -> None:
+def test_a_row_equals_its_reference(name: str) -> None:
     row = AWS.machines[name]
     *figures, usd = REFERENCE[name]
     assert [row.gpus, row.vcpus, row.memory_gib, row.local_nvme_gb, row.network_gbps, row.network_cards, row.fast_nics] == figures
@@ -51,7 +51,7 @@ def test_a_row_says_what_the_reference_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REFERENCE)
-def test_a_row_is_whole(name: str) -> None:
+def test_a_row_is_complete(name: str) -> None:
     row = AWS.machines[name]
     assert row.source in AWS.sources
     assert (row.transport is None) == (row.fast_nics == 0)
@@ -79,7 +79,7 @@ def test_sagemaker_runs_the_machines_that_its_model_names() -> None:
     assert {name for name, row in AWS.machines.items() if "sagemaker" in row.services} == set(AWS.machines) & known
 
 
-def test_what_stands_has_a_price_and_a_source() -> None:
+def test_other_resources_have_a_price_and_a_source() -> None:
     assert set(AWS.items) == {"nat_gateway", "public_ipv4", "interface_endpoint", "kms_key"}
     assert all(rate.source in AWS.sources for rates in AWS.items.values() for rate in rates.values())
     nat, key = AWS.item("nat_gateway", "us-east-1"), AWS.item("kms_key", "eu-south-2")
@@ -91,7 +91,7 @@ def test_what_stands_has_a_price_and_a_source() -> None:
     assert AWS.item("nothing", "us-east-1") is None
 
 
-def test_a_price_is_unknown_where_no_source_states_it() -> None:
+def test_a_price_without_a_source_is_unknown() -> None:
     row = catalogue.machine("p5.48xlarge")
     assert row.rate("us-east-1", "spot", "batch") is None
     assert row.rate("us-east-1", "capacity_block", "vms") is None
@@ -103,7 +103,7 @@ def test_a_price_is_unknown_where_no_source_states_it() -> None:
     assert reserved is not None
 
 
-def test_looking_up() -> None:
+def test_machines_are_found_by_name_and_by_accelerator() -> None:
     assert {"aws", "azure", "gcp"} <= set(catalogue.clouds())
     assert catalogue.machine("g6.12xlarge", ("aws",)).accelerator == "L4"
     assert [row.name for row in catalogue.with_accelerator("aws", "h100", 8)] == ["p5.48xlarge"]
@@ -115,12 +115,12 @@ def test_looking_up() -> None:
     ("name", "hint"),
     [("p5.48xlrge", "did you mean p5.48xlarge"), ("g6.12large", "did you mean g6.12xlarge"), ("??", "known: g5.12xlarge, g5.48xlarge")],
 )
-def test_an_unknown_machine_is_told_with_near_ones(name: str, hint: str) -> None:
+def test_an_unknown_machine_is_reported_with_similar_names(name: str, hint: str) -> None:
     with pytest.raises(catalogue.UnknownMachineError) as caught:
         catalogue.machine(name, ("aws",))
     assert str(caught.value).startswith(hint)
 
 
-def test_other_clouds_machines_are_not_among_these() -> None:
+def test_a_search_in_one_cloud_finds_no_machine_of_another() -> None:
     with pytest.raises(catalogue.UnknownMachineError):
         catalogue.machine("g6.12xlarge", ("gcp",))

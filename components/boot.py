@@ -1,4 +1,4 @@
-"""The boot script of a machine, as text: health, local disks, containers on them, their output. Pure; it holds no secret."""
+"""The boot script of a machine: checks its health, stripes local disks, sets up containers and their logs. It has no secret."""
 
 from __future__ import annotations
 
@@ -9,40 +9,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+__all__ = ["Boot", "boot_script", "multipart"]
+
 _BODY = Path(__file__).with_name("boot.sh")
 _BOUNDARY = "==gpuyard=="
 
 
 @dataclass(frozen=True)
 class Boot:
-    """What the script is told. Nothing in it is secret: whoever can describe the machine can read it."""
+    """Settings of the boot script. None is secret: everybody who can describe the machine can read them."""
 
     gpus: int
-    """GPUs that nvidia-smi must show, else the machine ends itself."""
+    """Number of GPUs that nvidia-smi must list, else the machine shuts down."""
     fast_nics: int = 0
-    """Network cards with `nic_driver` that must be there, else the machine ends itself; 0 = not looked at."""
+    """Number of network cards with `nic_driver`. If some are missing, the machine shuts down. 0: no check."""
     nic_driver: str = ""
     """Kernel module of the fast network, such as efa."""
     disks: str = ""
-    """Pattern of the local disks' names below /dev/disk/by-id; they become one disk, mounted at /scratch. Default: there are none."""
+    """Path pattern of the local disks in /dev/disk/by-id. They become one disk, mounted at /scratch. Default: no local disks."""
     image_mount: str = ""
-    """Where some images mount the local disks themselves; if they did, /scratch is that."""
+    """Directory where some images mount the local disks. If it is mounted, /scratch is a bind mount of it."""
     image_unit: str = ""
-    """The image's systemd unit that does so; waited for."""
+    """systemd unit of the image that mounts them; the script starts it first."""
     containers: Literal["required", "optional"] = "required"
-    """Whether an image without docker ends the machine (default), or is left as it is."""
+    """required (default): a machine without docker shuts down. optional: it stays without containers."""
     log_driver: str = ""
-    """Docker's driver that ships the output of containers with the machine's identity: awslogs, gcplogs. Default: as the image has it."""
+    """Docker's log driver, which uses the machine's identity: awslogs or gcplogs. Default: the image's own."""
     log_options: Mapping[str, str] = field(default_factory=dict)
-    """The driver's options, none of them secret."""
+    """Options of the log driver."""
     gpu_wait_s: int = 300
-    """Seconds that drivers may take to load."""
+    """Seconds to wait for the GPU drivers."""
     root: str = ""
-    """What comes before every path; tests alone set it."""
+    """Prefix of every path, only for tests."""
 
 
 def boot_script(boot: Boot) -> str:
-    """The script: its settings, then boot.sh. It runs once, as root, at the first boot."""
+    """Return the script: its settings, then boot.sh. It runs once, as root, at the first boot."""
     settings = {
         "GPUS": boot.gpus,
         "FAST_NICS": boot.fast_nics,
@@ -61,7 +63,7 @@ def boot_script(boot: Boot) -> str:
 
 
 def multipart(script: str) -> str:
-    """The script as the one part of a MIME multi-part text: the form that cloud-init reads and that a service can add its own part to."""
+    """Return the script as a MIME multi-part text with one part. cloud-init reads that form, and a service can add a part of its own."""
     if _BOUNDARY in script:
         raise ValueError(f"the script holds {_BOUNDARY}, which parts its text")
     lines = [

@@ -10,6 +10,8 @@ from ..problems import Problem
 from .spec.fields import date_or_never
 from .spec.pool import CapacityBlock, GpuPoolSpec
 
+__all__ = ["End", "date_problems", "end_of", "is_past", "warning"]
+
 # EC2 begins to terminate a block's machines 30 minutes before its end:
 # docs.aws.amazon.com/autoscaling/ec2/userguide/launch-template-capacity-blocks.html
 _BEFORE_BLOCK_ENDS = datetime.timedelta(minutes=40)

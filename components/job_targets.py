@@ -15,6 +15,21 @@ from .naming import job_prefix
 from .spec import LimitsSpec
 from .spec.pool import GpuPoolSpec
 
+__all__ = [
+    "TARGETS",
+    "JobSettings",
+    "TargetData",
+    "available_until",
+    "fabric",
+    "in_order",
+    "of_machine",
+    "price",
+    "run_bucket_problems",
+    "service_problems",
+    "shared",
+    "unused_submitter_problems",
+]
+
 TargetData = dict[str, Any]
 """A JobTarget v1 as plain data."""
 TARGETS = "gpuyard/targets.json"

@@ -7,6 +7,8 @@ import re
 
 from ..problems import Problem, show
 
+__all__ = ["NAME", "NAME_LIMIT", "directory_name", "job_prefix", "name_problems", "shorten"]
+
 NAME_LIMIT = 40  # of a logical name: leaves room for the prefixes and suffixes of child names
 NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{NAME_LIMIT - 1}}}")
 _DIRECTORY_LIMIT = 63

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType, ModuleType
 
+__all__ = ["PACKAGES", "REGION_KEYS", "cloud", "clouds"]
+
 _CLOUDS = {"aws": ".aws", "azure": ".azure", "gcp": ".gcp", "local": ".local"}
 
 

@@ -14,6 +14,8 @@ from ..naming import name_problems
 from ..validation import budget as budget_rules
 from .account import AwsComponent
 
+__all__ = ["Budget", "budget_problems"]
+
 _MOST = 9  # AWS takes ten notifications of a budget; the forecast is one
 
 
@@ -21,8 +23,8 @@ class Budget(AwsComponent):
     """Sends mail to the owner when the yard's cost of a calendar month exceeds percentages of the budget, or is forecast to exceed it.
 
     It stops nothing, and its figures are hours old. `expires` and `limits` stop machines.
-    It counts what carries the tag `stack`. AWS does so only after the cost allocation tag `stack` was activated, once for the
-    account that pays (Billing and Cost Management, Cost allocation tags), and from that day on; until then it sees 0 USD.
+    It counts the cost of everything with the tag `stack`, once the cost allocation tag `stack` is activated in the account that pays
+    (Billing and Cost Management, Cost allocation tags), and from that day on. Until then it sees 0 USD.
     """
 
     id: pulumi.Output[str]

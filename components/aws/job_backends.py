@@ -24,6 +24,8 @@ from .trust import Trust
 if TYPE_CHECKING:
     from .gpu_pool import GpuPool
 
+__all__ = ["BatchService", "Buckets", "SageMakerService", "grant_machines", "job_statements"]
+
 _CANCEL_AFTER_S: Mapping[str, int] = {
     # misconfigured jobs are cancelled soon; jobs without capacity after a day, the maximum (submit's queue_timeout is shorter):
     # docs.aws.amazon.com/batch/latest/userguide/job_stuck_in_runnable_time_limit_actions.html

@@ -12,6 +12,8 @@ from ..spec.pool import GpuPoolSpec
 from .permissions import TRAINING_JOBS
 from .policy import ArnScope
 
+__all__ = ["TargetContext", "batch_target", "reservable_mib", "sagemaker_target"]
+
 _HOST_SHARE = 0.06
 """Of a machine's memory, what jobs cannot reserve. Linux keeps 1/64 for page tables, ECS 32 MiB, firmware and kernel some more; what is
 left registers with the cluster, and a job that asks for more waits for ever. Figures seen are 2 to 4 %, so this leaves room: a guess,

@@ -23,6 +23,8 @@ from .key import EncryptionKey
 from .pool_rules import key_problems
 from .security_group import ANYWHERE, HTTPS, allow_in, allow_out, make_group, make_node_group
 
+__all__ = ["Network", "id_problems"]
+
 
 class Network(NetworkBase, AwsComponent):
     """Private subnets, one for each zone, and the security group of the nodes.

@@ -19,6 +19,8 @@ from .key import EncryptionKey
 from .names import account_name, container_name
 from .private_dns import BUCKET_SUBRESOURCES
 
+__all__ = ["Bucket", "private_account"]
+
 
 class Bucket(BucketBase, AzureComponent):
     """A private container: only Entra identities have access, over TLS 1.2, from the yard's network and from the sources in `open_to`.
@@ -56,9 +58,9 @@ class Bucket(BucketBase, AzureComponent):
     ) -> None:
         """Make the bucket. `spec` defaults to `on_destroy: keep` and to no access from outside the network.
 
-        `namespace`: flat (default) keeps versions, so that what is overwritten can be had back; hierarchical has real directories, whose
-        renaming is one step, and no versions: Azure has one or the other. It cannot be changed later. `key` (default: Microsoft's);
-        `resource_group`: the name of an existing group (default: one of its own, kept with the bucket).
+        `namespace`: flat (default) keeps versions, so that overwritten blobs can be restored. hierarchical has real directories, which are
+        renamed in one step, and no versions. It cannot be changed later. `key`: default Microsoft's key. `resource_group`: the name of an
+        existing group (default: a group of its own, kept with the bucket).
         """
         also = [*name_problems(name), *namespace_problems(namespace), *group_problems(resource_group)]
         spec, opts = self._checked(name, spec, opts, also)
@@ -94,10 +96,11 @@ class Bucket(BucketBase, AzureComponent):
     ) -> Bucket:
         """Use an existing container: jobs get rights to it, the container is not changed.
 
-        `bucket` is its resource id, `/subscriptions/.../storageAccounts/ACCOUNT/blobServices/default/containers/CONTAINER`: roles are given
-        on it. `open_to`: from where its account is reached, as its owner has it. Without `internet` in it, private endpoints of the yard
-        lead to the account; Azure takes one, so of two containers of one account give ids, not outputs. Default: nobody says, so none
-        do. Of the run bucket it says too from where workspace, logs and registry are reached; default: from the pools' networks alone.
+        `bucket`: its resource id, `/subscriptions/.../storageAccounts/ACCOUNT/blobServices/default/containers/CONTAINER`, the scope of role
+        assignments. `open_to`: the sources that its account admits today. Without `internet` among them, the yard makes private endpoints
+        to the account. Azure allows one for each account, so give two containers of one account as ids, not as outputs. Default: not
+        known, so there are no private endpoints. For the run bucket, `open_to` also decides from where workspace, logs and registry are
+        reached; default: only from the pools' networks.
         """
         known_now = existing_problems(bucket) if isinstance(bucket, str) else []
         sources = checked(BucketSpec, {"open_to": list(open_to or [])}, f"Bucket {name}", cls.cloud, known_now).open_to

@@ -15,6 +15,8 @@ from ..naming import name_problems
 from ..validation import budget as budget_rules
 from .account import AzureComponent, ResourceGroup, account, group_problems
 
+__all__ = ["Budget", "budget_problems"]
+
 _MOST = 4  # Azure takes five notifications of a budget; the forecast is one
 
 
@@ -22,7 +24,7 @@ class Budget(AzureComponent):
     """Sends mail to the owner when the yard's cost of a calendar month exceeds percentages of the budget, or is forecast to exceed it.
 
     It stops nothing, and its figures are hours old. `expires` and `limits` stop machines.
-    It counts what carries the tag `stack` in the subscription, or everything in one resource group.
+    It counts the cost of everything with the tag `stack` in the subscription, or of one resource group.
     """
 
     id: pulumi.Output[str]
@@ -41,8 +43,8 @@ class Budget(AzureComponent):
     ) -> None:
         """Make the budget. `owner`: the mail address; `alert_at_percent`: 1 to 4 percentages of the budget, each reported once a month.
 
-        The amount is in the subscription's own currency, which Azure does not let a budget choose. `resource_group`: count everything in
-        that group (default: what carries the stack's tag, in whichever group it is).
+        The amount is in the subscription's currency; Azure budgets have no other. `resource_group`: count everything in that group
+        (default: everything with the stack's tag, in any group).
         """
         found = [*name_problems(name), *budget_problems(owner, usd_per_month, alert_at_percent), *group_problems(resource_group)]
         refuse(f"Budget {name}", found)

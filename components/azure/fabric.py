@@ -9,6 +9,8 @@ from ...problems import Problem, show
 from .. import catalogue
 from ..catalogue import Machine
 
+__all__ = ["PLACEMENT_GROUP", "Orchestration", "arrangement", "fabric_problems", "rdma_twin"]
+
 Orchestration = Literal["uniform", "flexible"]
 PLACEMENT_GROUP = 100
 """Maximum number of machines in one placement group: learn.microsoft.com/azure/virtual-machine-scale-sets/ (placement groups)."""

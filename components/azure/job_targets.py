@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from ..job_targets import JobSettings, of_machine, shared
 from ..spec.pool import GpuPoolSpec
 
+__all__ = ["TargetContext", "azureml_target", "publish_command", "short_location"]
+
 
 @dataclass(frozen=True)
 class TargetContext:

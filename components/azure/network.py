@@ -21,6 +21,8 @@ from .egress import EGRESS_SERVICE_TAGS, SERVICE_ENDPOINTS
 from .private_dns import BUCKET_SUBRESOURCES, DNS_ZONES, make_dns_zone
 from .security_group import endpoint_rules, make_node_group, make_rules, name_server_rule, node_rules
 
+__all__ = ["Network", "id_problems", "zone_problems"]
+
 _IDS = {
     "vpc_id": re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+", re.IGNORECASE),
     "subnet_ids": re.compile(

@@ -15,6 +15,8 @@ from ..validation import budget as budget_rules
 from .labels import STACK_LABEL, label_value
 from .project import GcpComponent, ProjectLookup
 
+__all__ = ["Budget", "budget_problems"]
+
 
 class Budget(GcpComponent):
     """Sends mail to the owner when the yard's cost of a calendar month exceeds percentages of the budget, or is forecast to exceed it.

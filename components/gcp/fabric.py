@@ -16,6 +16,8 @@ from pulumi_gcp import compute
 from .cidr import fabric_cidrs, region_of
 from .project import GcpComponent
 
+__all__ = ["FABRICS", "Card", "Fabric", "cards", "make_fabric", "network_interfaces"]
+
 
 class Fabric(NamedTuple):
     """The networks of a machine's fast cards, beside the yard's own network."""

@@ -11,6 +11,8 @@ from .machines import family
 from .project import ProjectRegion
 from .vertex_pool import vertex_disk
 
+__all__ = ["TargetContext", "vertex_target"]
+
 _STRATEGIES = {"spot": "spot", "flex_start": "flex_start"}
 
 

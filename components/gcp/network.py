@@ -18,6 +18,8 @@ from .cidr import DEFAULT_CIDR, region_of, spec_problems, subnet_cidr
 from .google_apis import VIP, make_google_access
 from .project import GcpComponent
 
+__all__ = ["ANYWHERE", "Network", "id_problems"]
+
 ANYWHERE = "0.0.0.0/0"
 _MTU = 8896  # the maximum: jumbo frames inside the network, cloud.google.com/vpc/docs/mtu
 _LAST = 65_534  # just before the rules that every network has by itself

@@ -17,6 +17,8 @@ from .disk import BucketProvider
 from .files import PRIVATE
 from .root import bucket_path, project_directory, require_url_safe
 
+__all__ = ["Bucket", "existing_problems"]
+
 
 class Bucket(BucketBase):
     """A directory under `<local:root>/buckets`, mode 0700; or an existing one (`adopt`), never changed."""

@@ -16,6 +16,8 @@ from .gpus import find_gpus
 from .network import Network
 from .root import pool_path
 
+__all__ = ["GpuPool", "plan_pool"]
+
 _CPU_SLOTS = 2  # per node without GPUs: enough to be a distributed job
 
 

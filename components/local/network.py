@@ -12,6 +12,8 @@ import pulumi
 from ..base import Component, Tags, checked
 from ..spec import NetworkSpec
 
+__all__ = ["Network", "plan_addresses"]
+
 _FIRST = 10  # as on the clouds, the first addresses of a network are reserved
 _ONLY = "127.0.0.1"
 _DEFAULT = "127.77.0.0/24"

@@ -89,5 +89,4 @@ OUTPUTS: Mapping[str | tuple[str, ...], str] = {
     "gpus_per_node": "number of GPUs of a node",
     "slots_per_node": "number of processes that a node has room for",
     "group": "the resource group that it is in",
-    "end": "when it goes to zero nodes; none: never",
 }

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, ParamSpec, TypeVar
 import pulumi
 from pydantic import ValidationError
 
+from ..plain_data import PlainMapping
 from ..problems import Problem, did_you_mean, problems_from, render_problems
 from .spec import Spec, in_cloud
 from .spec.fields import as_mapping
@@ -49,7 +50,7 @@ class Component(pulumi.ComponentResource):
     tags: dict[str, str]
     """The component's own tags and those of its parent."""
 
-    def __init__(self, kind: str, name: str, props: Mapping[str, Any], tags: Tags | None, opts: pulumi.ResourceOptions | None) -> None:
+    def __init__(self, kind: str, name: str, props: PlainMapping, tags: Tags | None, opts: pulumi.ResourceOptions | None) -> None:
         _evaluate_annotations(type(self))
         tags = all_tags(tags, opts)
         super().__init__(f"gpuyard-{self.cloud}:index:{kind}", name, {**props, "tags": tags}, opts)
@@ -79,7 +80,7 @@ def all_tags(tags: Tags | None, opts: pulumi.ResourceOptions | None) -> dict[str
     return {**(parent.tags if isinstance(parent, Component) else {}), **(tags or {})}
 
 
-def checked(model: type[_S], spec: _S | Mapping[str, Any] | None, subject: str, cloud: str, also: Problems = ()) -> _S:
+def checked(model: type[_S], spec: _S | PlainMapping | None, subject: str, cloud: str, also: Problems = ()) -> _S:
     """Validate a spec for a cloud and return it as its model. Raises pulumi.RunError with every problem and no traceback.
 
     `also`: problems that the model cannot see, reported together with its own.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Self
 
 import pulumi
 
+from ..plain_data import PlainMapping
 from .base import Component, Problems, Tags, checked, refuse, verified
 from .spec import BucketSpec
 
@@ -24,7 +25,7 @@ class BucketBase(Component):
     def _checked(
         self,
         name: str,
-        spec: BucketSpec | Mapping[str, Any] | None,
+        spec: BucketSpec | PlainMapping | None,
         opts: pulumi.ResourceOptions | None,
         problems: Problems = (),
     ) -> tuple[BucketSpec, pulumi.ResourceOptions | None]:

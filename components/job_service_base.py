@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pulumi
 
+from ..plain_data import PlainDict, PlainMapping
 from ..problems import Problem, show
 from .base import Component, Problems, Tags, checked, this_stack
 from .bucket_base import BucketBase
@@ -34,7 +35,7 @@ class JobInputs:
     reads: Sequence[BucketBase]
     submitters: Sequence[str]
     secrets: Mapping[str, str] | None
-    limits: LimitsSpec | Mapping[str, Any] | None
+    limits: LimitsSpec | PlainMapping | None
     image: str | None = None
 
 
@@ -99,7 +100,7 @@ class JobServiceBase(Component):
         super().__init__("JobService", name, {**self._props(valid.model_dump(), inputs), **props}, tags, opts)
         self._settings = JobSettings(this_stack(), valid.limits, valid.secrets, valid.image)
 
-    def _props(self, settings: dict[str, Any], inputs: JobInputs) -> dict[str, Any]:
+    def _props(self, settings: PlainDict, inputs: JobInputs) -> PlainDict:
         """Return the component's recorded inputs."""
         return {**settings, "submitters": list(inputs.submitters), "pools": [pool.logical_name for pool in inputs.pools]}
 
@@ -114,7 +115,7 @@ def bucket_urls(run: BucketBase, reads: Sequence[BucketBase]) -> dict[str, pulum
 
 
 def make_targets(
-    pools: Sequence[_PoolT], known: pulumi.Output[dict[str, Any]], target: Callable[[_PoolT, Mapping[str, Any]], TargetData]
+    pools: Sequence[_PoolT], known: pulumi.Output[PlainDict], target: Callable[[_PoolT, PlainMapping], TargetData]
 ) -> pulumi.Output[dict[str, TargetData]]:
     """Return the target of each pool by name. `target` makes one from the pool and the known values."""
     return known.apply(lambda found: {pool.logical_name: target(pool, found) for pool in pools})

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from ..plain_data import PlainDict
 from ..problems import Problem
 from . import catalogue
 from .catalogue import Machine
@@ -30,7 +30,7 @@ __all__ = [
     "unused_submitter_problems",
 ]
 
-TargetData = dict[str, Any]
+TargetData = PlainDict
 """A JobTarget v1 as plain data."""
 TARGETS = "gpuyard/targets.json"
 """Path of the targets in the run bucket. Submitters without access to Pulumi's state read it, so it never changes."""
@@ -82,14 +82,14 @@ def of_machine(spec: GpuPoolSpec, row: Machine, stack: str, region: str, expires
     }
 
 
-def fabric(spec: GpuPoolSpec, row: Machine) -> dict[str, Any] | None:
+def fabric(spec: GpuPoolSpec, row: Machine) -> PlainDict | None:
     """Return the network speed that the preflight requires. None: one node, or machines without fast network cards."""
     if spec.max_nodes == 1 or not row.fast_nics or row.transport is None or not row.network_gbps:
         return None
     return {"transport": row.transport, "line_rate_gbps": row.network_gbps, "floor": spec.fabric_floor}
 
 
-def price(spec: GpuPoolSpec, row: Machine, region: str) -> dict[str, Any]:
+def price(spec: GpuPoolSpec, row: Machine, region: str) -> PlainDict:
     """Return USD per node and hour with its source: the pool's own rate, else the list price, else null with the reason."""
     if spec.price_usd_per_hour is not None:
         return {"usd_per_node_hour": spec.price_usd_per_hour, "source": "the stack's own rate: price_usd_per_hour"}

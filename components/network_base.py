@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import pulumi
 
+from ..plain_data import PlainMapping
 from ..problems import Problem
 from .base import Component, Problems, Tags, checked, refuse, verified
 from .spec import NetworkSpec
@@ -31,7 +32,7 @@ class NetworkBase(Component):
     def _declare(
         self,
         name: str,
-        spec: NetworkSpec | Mapping[str, Any] | None,
+        spec: NetworkSpec | PlainMapping | None,
         default_cidr: str,
         problems: Problems,
         tags: Tags | None,

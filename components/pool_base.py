@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import pulumi
 
+from ..plain_data import PlainMapping
 from .base import Component, Problems, Tags, checked
 from .catalogue import Machine
 from .expiry import End, end_of, is_past, warning
@@ -60,7 +61,7 @@ class PoolBase(Component):
     def _declare(
         self,
         name: str,
-        spec: GpuPoolSpec | Mapping[str, Any],
+        spec: GpuPoolSpec | PlainMapping,
         problems: Problems,
         tags: Tags | None,
         opts: pulumi.ResourceOptions | None,

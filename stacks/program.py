@@ -11,6 +11,7 @@ from pulumi.runtime import config as pulumi_config
 
 from gpuyard.components import registry
 from gpuyard.components.spec import BucketSpec, GpuPoolSpec, NetworkSpec
+from gpuyard.plain_data import PlainDict, PlainMapping
 from gpuyard.problems import render_problems
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.target import parse_targets
@@ -108,7 +109,7 @@ def _pinned(settings: StackSettings, pool: str) -> GpuPoolSpec:
     return spec.model_copy(update={"image": image}) if image and spec.image is None else spec
 
 
-def _launcher(pool: Any) -> dict[str, Any]:
+def _launcher(pool: Any) -> PlainDict:
     """Return the commands that start a job on a `vms` pool without gpuyard: `pulumi stack output launchers`."""
     return {"scale": pool.scale_command, "hostfile": pool.hostfile_command, "torchrun": pool.torchrun}
 
@@ -121,7 +122,7 @@ def _bucket(cloud: ModuleType, name: str, bucket: StackBucket, tags: Mapping[str
     return cloud.Bucket(name, BucketSpec(on_destroy=bucket.on_destroy, open_to=bucket.open_to), tags=tags)
 
 
-def _summary(settings: StackSettings, buckets: Mapping[str, Any]) -> dict[str, Any]:
+def _summary(settings: StackSettings, buckets: PlainMapping) -> PlainDict:
     return {
         "cloud": settings.cloud,
         "owner": settings.owner,
@@ -131,7 +132,7 @@ def _summary(settings: StackSettings, buckets: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _validated(targets: dict[str, Any]) -> dict[str, Any]:
+def _validated(targets: PlainDict) -> PlainDict:
     """Validate the targets as `submit` does, so that a broken contract fails at `pulumi up`."""
     try:
         parse_targets(targets, "the stack's export job_targets")

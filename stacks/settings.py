@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from gpuyard.components.spec import BucketSpec, Name, NetworkSpec, Spec, YardSpec, in_cloud
 from gpuyard.components.validation.buckets import ExistingBucket
+from gpuyard.plain_data import PlainDict, PlainMapping
 from gpuyard.problems import Problem, problems_from, show
 from gpuyard.training_jobs.errors import UsageError
 
@@ -85,7 +86,7 @@ class StackSettings(YardSpec):
 def load(config: Mapping[str, str], secret_keys: Collection[str] = (), *, stack: str) -> StackSettings:
     """Return the settings in a stack's configuration (full key -> text, as Pulumi passes it). Raises UsageError with every problem."""
     problems: list[Problem] = []
-    raw: dict[str, Any] = {}
+    raw: PlainDict = {}
     for key, text in sorted(config.items()):
         if key.startswith(NAMESPACE):
             field = key.removeprefix(NAMESPACE)
@@ -120,7 +121,7 @@ def _description(field: str) -> str | None:
     return known.description if known else None
 
 
-def _across_buckets(raw: Mapping[str, Any]) -> list[Problem]:
+def _across_buckets(raw: PlainMapping) -> list[Problem]:
     """Return the problems between buckets, and between the keys of a bucket.
 
     Works on raw values, so that these problems appear together with those of single keys.
@@ -147,7 +148,7 @@ def _across_buckets(raw: Mapping[str, Any]) -> list[Problem]:
     return problems
 
 
-def _across_network(raw: Mapping[str, Any]) -> list[Problem]:
+def _across_network(raw: PlainMapping) -> list[Problem]:
     key = f"{NAMESPACE}network"
     network = raw.get("network", {})
     if not isinstance(network, Mapping):

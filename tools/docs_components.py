@@ -188,9 +188,9 @@ def _counted(types: Counter[str]) -> str:
 
 
 def _type(text: str) -> str:
-    for word in ("pulumi.", " | Mapping[str, Any]"):
+    for word in ("pulumi.", " | PlainMapping"):
         text = text.replace(word, "")
-    return f"`{text.replace(' | None', '')}`"
+    return f"`{text.replace(' | None', '').replace('PlainDict', 'dict').replace('PlainMapping', 'Mapping')}`"
 
 
 def _code(value: Any) -> str:

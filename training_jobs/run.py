@@ -7,8 +7,8 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from ..plain_data import PlainDict, PlainMapping
 from ..problems import Problem
 from .errors import UsageError
 from .run_layout import run_url
@@ -85,7 +85,7 @@ class Run:
         return run_url(self.target.run_bucket, self.id)
 
 
-def canonical(spec: JobSpec) -> dict[str, Any]:
+def canonical(spec: JobSpec) -> PlainDict:
     """Return the part of a spec that decides what is computed, as plain data."""
     return spec.model_dump(mode="json", exclude=_NOT_HASHED)
 
@@ -101,7 +101,7 @@ def run_id(spec: JobSpec, code_digest: str, stack: str, pool: str, key: str | No
     return f"{spec.name}-{digest(identity)[:12]}"
 
 
-def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[Problem]:
+def difference(old: PlainMapping, new: PlainMapping, prefix: str = "") -> list[Problem]:
     """Return the differences between two canonical specs, one problem for each key."""
     found: list[Problem] = []
     for key in sorted(old.keys() | new.keys()):
@@ -127,7 +127,7 @@ def resolve_url(url: str, target: JobTarget) -> str:
     return f"{target.buckets[bucket].rstrip('/')}/{path}".rstrip("/")
 
 
-def resolved_job(spec: JobSpec, target: JobTarget) -> dict[str, Any]:
+def resolved_job(spec: JobSpec, target: JobTarget) -> PlainDict:
     """Return the job document that launch reads: every name resolved, secrets as references."""
     return {
         "name": spec.name,

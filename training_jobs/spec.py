@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +23,7 @@ from pydantic import (
     field_validator,
 )
 
+from ..plain_data import PlainMapping
 from ..problems import Problem, problems_from, show
 from .errors import UsageError
 from .process_limits import unusable
@@ -211,7 +211,7 @@ def _command_problem(command: list[str], launcher: str | None) -> str | None:
     return None
 
 
-def parse_job(data: Mapping[str, Any], source: str = "job") -> JobSpec:
+def parse_job(data: PlainMapping, source: str = "job") -> JobSpec:
     """Validate a job. Raises UsageError with every problem at once."""
     try:
         return JobSpec.model_validate(data)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..plain_data import PlainDict
 from .state import Reason, State
 
 __all__ = ["SCHEMA", "Attempt", "Cost", "FabricVerdict", "Metrics", "RunStatus", "ServiceJob"]
@@ -28,7 +27,7 @@ class Metrics(_Model):
     mfu: float | None = Field(None, description="model FLOPs utilisation, 0..1")
     goodput: float | None = Field(None, description="productive share of the wall time over all attempts, 0..1")
     lost_steps: int | None = Field(None, description="steps computed more than once over all attempts")
-    other: dict[str, Any] = Field(default_factory=dict, description="all other reported metrics, unchanged")
+    other: PlainDict = Field(default_factory=dict, description="all other reported metrics, unchanged")
 
 
 class FabricVerdict(_Model):

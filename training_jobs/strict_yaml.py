@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from ..plain_data import PlainDict
 from ..problems import Problem, show
 from .errors import UsageError
 
@@ -22,7 +22,7 @@ _STR = "tag:yaml.org,2002:str"
 _PLAIN_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 
 
-def read_yaml(path: Path, as_text: Collection[str] = ()) -> tuple[dict[str, Any], list[Problem]]:
+def read_yaml(path: Path, as_text: Collection[str] = ()) -> tuple[PlainDict, list[Problem]]:
     """Return the mapping in a YAML file and a problem for each misleading value. Raises UsageError when there is no mapping.
 
     Below the keys `as_text`, numbers are text as written: `3.10` is "3.10", not "3.1".

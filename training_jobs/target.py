@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..plain_data import PlainMapping
 from ..problems import Problem, did_you_mean, problems_from
 from .errors import NotFoundError, UsageError
 
@@ -189,7 +190,7 @@ _KINDS: dict[str, type[AnyTarget]] = {
 }
 
 
-def parse_target(data: Mapping[str, Any], name: str = "target") -> JobTarget:
+def parse_target(data: PlainMapping, name: str = "target") -> JobTarget:
     """Validate one target. Raises UsageError for a newer version, an unknown kind or a malformed target."""
     version, kind = data.get("version"), data.get("kind")
     if isinstance(version, int) and version > VERSION:
@@ -203,7 +204,7 @@ def parse_target(data: Mapping[str, Any], name: str = "target") -> JobTarget:
         raise UsageError(f"{name} is not valid", problems_from(error, _KINDS[kind])) from None
 
 
-def parse_targets(text: str | Mapping[str, Any], source: str) -> dict[str, JobTarget]:
+def parse_targets(text: str | PlainMapping, source: str) -> dict[str, JobTarget]:
     """Parse a stack's export `job_targets` or its targets.json: {pool: JobTarget}. Raises UsageError."""
     try:
         data = json.loads(text) if isinstance(text, str) else text

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pulumi
 import pulumi_aws as aws
 
+from ...plain_data import PlainMapping
 from ...problems import Problem, show
 from ..base import Component, Tags, refuse, this_stack
 from .policy import ArnScope
@@ -44,7 +44,7 @@ class AwsComponent(Component):
 
     cloud: ClassVar[str] = "aws"
 
-    def __init__(self, kind: str, name: str, props: Mapping[str, Any], tags: Tags | None, opts: pulumi.ResourceOptions | None) -> None:
+    def __init__(self, kind: str, name: str, props: PlainMapping, tags: Tags | None, opts: pulumi.ResourceOptions | None) -> None:
         refuse(f"{kind} {name}", tag_problems(tags or {}))
         super().__init__(kind, name, props, tags, opts)
 
@@ -69,7 +69,7 @@ def partition(parent: Component) -> pulumi.Output[str]:
     return pulumi.Output.from_input(found.apply(lambda found: str(found.partition)))
 
 
-def tag_problems(tags: Mapping[str, Any]) -> list[Problem]:
+def tag_problems(tags: PlainMapping) -> list[Problem]:
     """Return the problems of tags. Keys that differ only in case are equal, as in IAM.
 
     >>> tag_problems({"owner": "ml-platform@acme.io", "expires": "2027-03-31"})

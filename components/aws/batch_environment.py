@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pulumi_aws as aws
 
+from ...plain_data import PlainDict
 from ..expiry import End
 from .account import Account
 from .identity import Identity
@@ -34,7 +35,7 @@ def compute_environment(pool: GpuPool, machines: PreparedMachines, nodes: Identi
     have six hours.
     """
     spec, row, spot = pool.spec, pool.machine, pool.spec.mode == "spot"
-    resources: dict[str, Any] = {
+    resources: PlainDict = {
         "type": "SPOT" if spot else "EC2",
         "allocation_strategy": "SPOT_CAPACITY_OPTIMIZED" if spot else "BEST_FIT_PROGRESSIVE",
         "min_vcpus": 0 if pool.closed else spec.min_nodes * row.vcpus,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
+from ...plain_data import PlainMapping
 from ..base import Tags, after
 from ..bucket_base import BucketBase
 from ..naming import name_problems
@@ -34,7 +34,7 @@ class Bucket(BucketBase, AwsComponent):
     def __init__(
         self,
         name: str,
-        spec: BucketSpec | Mapping[str, Any] | None = None,
+        spec: BucketSpec | PlainMapping | None = None,
         *,
         key: EncryptionKey | None = None,
         tags: Tags | None = None,

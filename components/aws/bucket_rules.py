@@ -6,6 +6,7 @@ import ipaddress
 import re
 from typing import Any
 
+from ...plain_data import PlainDict
 from ...problems import Problem, show
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -16,7 +17,7 @@ _DATA_DAYS = 30
 _LOG_DAYS = 365  # as the log groups
 
 
-def data_lifecycle() -> list[dict[str, Any]]:
+def data_lifecycle() -> list[PlainDict]:
     """Return the lifecycle rules of a data bucket. No rule deletes a current object, so the last good checkpoint is safe.
 
     The trainer deletes a checkpoint only after it has committed a newer one, and each attempt uses its own object names
@@ -31,13 +32,13 @@ def data_lifecycle() -> list[dict[str, Any]]:
     ]
 
 
-def log_lifecycle() -> list[dict[str, Any]]:
+def log_lifecycle() -> list[PlainDict]:
     """Return the lifecycle rules of an access-log bucket: logs are deleted after a year."""
     old = {"id": "old-logs", "status": "Enabled", "filter": {"prefix": ""}, "expiration": {"days": _LOG_DAYS}}
     return [_abort(), {**old, "noncurrent_version_expiration": {"noncurrent_days": _RUN_DAYS}}]
 
 
-def _abort() -> dict[str, Any]:
+def _abort() -> PlainDict:
     return {
         "id": "unfinished-uploads",
         "status": "Enabled",
@@ -46,7 +47,7 @@ def _abort() -> dict[str, Any]:
     }
 
 
-def _noncurrent(name: str, prefix: str, days: int) -> dict[str, Any]:
+def _noncurrent(name: str, prefix: str, days: int) -> PlainDict:
     return {
         "id": name,
         "status": "Enabled",
@@ -56,12 +57,12 @@ def _noncurrent(name: str, prefix: str, days: int) -> dict[str, Any]:
     }
 
 
-def tls_only(arn: str) -> dict[str, Any]:
+def tls_only(arn: str) -> PlainDict:
     """Return a bucket policy that denies requests without TLS 1.2 or newer. It grants nothing: IAM policies do."""
     return {"Version": "2012-10-17", "Statement": _denials(arn)}
 
 
-def log_policy(arn: str, source_arn: str, account_id: str) -> dict[str, Any]:
+def log_policy(arn: str, source_arn: str, account_id: str) -> PlainDict:
     """Return the policy of an access-log bucket: `tls_only`, and S3 may deliver the logs of one bucket of this account.
 
     docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html
@@ -77,7 +78,7 @@ def log_policy(arn: str, source_arn: str, account_id: str) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [delivery, *_denials(arn)]}
 
 
-def _denials(arn: str) -> list[dict[str, Any]]:
+def _denials(arn: str) -> list[PlainDict]:
     deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": [arn, f"{arn}/*"]}
     return [
         {"Sid": "OnlyTls", **deny, "Condition": {"Bool": {"aws:SecureTransport": "false"}}},

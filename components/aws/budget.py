@@ -8,6 +8,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from ...plain_data import PlainDict
 from ...problems import Problem
 from ..base import Tags, keywords_only, refuse, this_stack
 from ..naming import name_problems
@@ -62,7 +63,7 @@ class Budget(AwsComponent):
         self.register_outputs({"id": self.id})
 
 
-def _notification(owner: str, kind: str, percent: int) -> dict[str, Any]:
+def _notification(owner: str, kind: str, percent: int) -> PlainDict:
     return {
         "notification_type": kind,
         "comparison_operator": "GREATER_THAN",

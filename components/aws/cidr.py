@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ...plain_data import PlainMapping
 from ...problems import Problem, show
 from ..validation.network import network_problems, size_problems
 
@@ -45,7 +46,7 @@ def plan_subnets(cidr: str, zones: Sequence[str]) -> ZoneSubnets:
     )
 
 
-def spec_problems(fields: Mapping[str, Any], region: str | None) -> list[Problem]:
+def spec_problems(fields: PlainMapping, region: str | None) -> list[Problem]:
     """Return the problems of a network to create, which NetworkSpec cannot see. `region`: the provider's."""
     return network_problems(fields, DEFAULT_CIDR, cidr_problems, lambda zones: zone_problems(zones, region))
 

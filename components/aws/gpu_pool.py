@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import pulumi
 
+from ...plain_data import PlainMapping
 from ..base import Tags, all_tags
 from ..expiry import End
 from ..pool_base import PoolBase
@@ -48,7 +48,7 @@ class GpuPool(PoolBase, AwsComponent):
     def __init__(
         self,
         name: str,
-        spec: GpuPoolSpec | Mapping[str, Any],
+        spec: GpuPoolSpec | PlainMapping,
         *,
         network: Network,
         key: EncryptionKey | None = None,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import pulumi
 import pulumi_aws as aws
 
+from ...plain_data import PlainMapping
 from ..base import Tags, after, refuse
 from ..validation.submitters import subject_problems
 from .account import Account, AwsComponent, account
@@ -81,7 +81,7 @@ class Identity(AwsComponent):
         return after(profile.arn, parts)
 
 
-def as_text(subject: str, document: Callable[[], Mapping[str, Any]]) -> str:
+def as_text(subject: str, document: Callable[[], PlainMapping]) -> str:
     """Return a policy as JSON. Raises pulumi.RunError, without a traceback, if it is not valid, for example too long."""
     try:
         return json.dumps(document())

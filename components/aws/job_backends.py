@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pulumi
 import pulumi_aws as aws
 
+from ...plain_data import PlainDict, PlainMapping
 from ..base import this_stack
 from ..naming import directory_name, job_prefix, shorten
 from .account import Account, AwsComponent
@@ -46,7 +47,7 @@ class Buckets:
 class BatchService:
     """A queue for each pool, one log group, the job role and the execution role."""
 
-    targets: pulumi.Output[dict[str, Any]]
+    targets: pulumi.Output[PlainDict]
     side: pulumi.Output[BatchAccess]
 
     def __init__(
@@ -78,7 +79,7 @@ class BatchService:
 class SageMakerService:
     """The role of training jobs and a model package group. SageMaker brings the machines of each job."""
 
-    targets: pulumi.Output[dict[str, Any]]
+    targets: pulumi.Output[PlainDict]
     side: pulumi.Output[SageMakerAccess]
 
     def __init__(
@@ -161,7 +162,7 @@ def _policy(parent: AwsComponent, suffix: str, pool: GpuPool, statements: pulumi
     )
 
 
-def _batch(pool: GpuPool, found: Mapping[str, Any]) -> dict[str, Any]:
+def _batch(pool: GpuPool, found: PlainMapping) -> PlainDict:
     return batch_target(
         pool.logical_name,
         pool.spec,
@@ -174,7 +175,7 @@ def _batch(pool: GpuPool, found: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _sagemaker(pool: GpuPool, found: Mapping[str, Any]) -> dict[str, Any]:
+def _sagemaker(pool: GpuPool, found: PlainMapping) -> PlainDict:
     at = found["places"][pool.logical_name]
     return sagemaker_target(
         pool.logical_name,
@@ -188,11 +189,11 @@ def _sagemaker(pool: GpuPool, found: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _subnets_and_groups(places: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+def _subnets_and_groups(places: Mapping[str, PlainMapping]) -> tuple[list[str], list[str]]:
     return sorted({subnet for at in places.values() for subnet in at["subnets"]}), sorted({at["group"] for at in places.values()})
 
 
-def _training_statements(found: Mapping[str, Any]) -> list[Statement]:
+def _training_statements(found: PlainMapping) -> list[Statement]:
     context: TargetContext = found["context"]
     run: Storage = found["run"]
     subnets, groups = _subnets_and_groups(found["places"])

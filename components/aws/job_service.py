@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pulumi
 import pulumi_aws as aws
 
+from ...plain_data import PlainMapping
 from ..base import Tags, keywords_only
 from ..job_service_base import JobInputs, JobRules, JobServiceBase, bucket_urls
 from ..job_targets import TARGETS, in_order
@@ -58,7 +59,7 @@ class JobService(JobServiceBase, AwsComponent):
         reads: Sequence[Bucket] = (),
         secrets: Mapping[str, str] | None = None,
         submitters: Sequence[str] = (),
-        limits: LimitsSpec | Mapping[str, Any] | None = None,
+        limits: LimitsSpec | PlainMapping | None = None,
         image: str | None = None,
         key: EncryptionKey | None = None,
         tags: Tags | None = None,

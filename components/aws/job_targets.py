@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from ...plain_data import PlainDict
 from .. import catalogue
 from ..job_targets import JobSettings, of_machine, shared
 from ..spec.pool import GpuPoolSpec
@@ -41,7 +41,7 @@ def batch_target(
     job_role: str,
     execution_role: str,
     log_group: str,
-) -> dict[str, Any]:
+) -> PlainDict:
     """The target of a pool behind a Batch queue."""
     row = spec.row("aws")
     return {
@@ -65,7 +65,7 @@ def sagemaker_target(
     subnet_ids: list[str],
     security_group_id: str,
     model_package_group: str,
-) -> dict[str, Any]:
+) -> PlainDict:
     """The target of a pool whose machines SageMaker holds."""
     row = spec.row("aws")
     return {
@@ -90,7 +90,7 @@ def reservable_mib(memory_gib: float) -> int:
     return int(memory_gib * 1024 * (1 - _HOST_SHARE))
 
 
-def _common(kind: str, name: str, spec: GpuPoolSpec, row: catalogue.Machine, expires: str | None, context: TargetContext) -> dict[str, Any]:
+def _common(kind: str, name: str, spec: GpuPoolSpec, row: catalogue.Machine, expires: str | None, context: TargetContext) -> PlainDict:
     return {
         **shared(kind, name, context.given, context.run_bucket, context.buckets),
         **of_machine(spec, row, context.given.stack, context.place.region, expires),

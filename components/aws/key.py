@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Literal
 
 import pulumi
 import pulumi_aws as aws
 
+from ...plain_data import PlainDict
 from ...problems import Problem, show
 from ..base import Tags, refuse, this_stack
 from .account import Account, AwsComponent, account
@@ -84,7 +85,7 @@ def _policy(where: Account, for_logs: bool) -> pulumi.Output[str]:
     return known.apply(lambda words: json.dumps(key_policy(words[0], words[1], words[2], for_logs)))
 
 
-def key_policy(account_id: str, region: str, partition: str, for_logs: bool) -> dict[str, Any]:
+def key_policy(account_id: str, region: str, partition: str, for_logs: bool) -> PlainDict:
     """Return the key policy. `Resource: *` means this key, because a key policy covers only its key.
 
     >>> [statement["Sid"] for statement in key_policy("111122223333", "us-east-1", "aws", True)["Statement"]]
@@ -101,5 +102,5 @@ def key_policy(account_id: str, region: str, partition: str, for_logs: bool) -> 
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-def _allow(sid: str, principal: dict[str, str], actions: list[str]) -> dict[str, Any]:
+def _allow(sid: str, principal: dict[str, str], actions: list[str]) -> PlainDict:
     return {"Sid": sid, "Effect": "Allow", "Principal": principal, "Action": [f"kms:{action}" for action in actions], "Resource": "*"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pulumi
 import pulumi_aws as aws
 
+from ...plain_data import PlainDict
 from .. import catalogue
 from ..boot import Boot, boot_script, multipart
 from ..spec.pool import CapacityBlock, GpuPoolSpec, Reservation
@@ -79,14 +80,14 @@ def user_data(boot: Boot) -> str:
     return base64.b64encode(multipart(boot_script(boot)).encode("ascii")).decode("ascii")
 
 
-def root_disk(spec: GpuPoolSpec, device: pulumi.Input[str]) -> dict[str, Any]:
+def root_disk(spec: GpuPoolSpec, device: pulumi.Input[str]) -> PlainDict:
     """Return an encrypted gp3 disk under the account's default key. The provider wants the booleans as texts."""
     size = {"volume_type": "gp3", "volume_size": spec.root_disk_gib, "iops": 3000, "throughput": 500}
     ebs = {**size, "encrypted": "true", "delete_on_termination": "true"}
     return {"device_name": device, "ebs": ebs}
 
 
-def capacity_options(spec: GpuPoolSpec) -> dict[str, Any]:
+def capacity_options(spec: GpuPoolSpec) -> PlainDict:
     """Return where the capacity comes from: only the reservation, or the open market. Spot is requested by what launches machines."""
     if not isinstance(spec.capacity, Reservation | CapacityBlock):
         return {}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pulumi
 import pulumi_aws as aws
 
+from ...plain_data import PlainDict
 from ..expiry import End
 from ..pool_base import LauncherCommands, torchrun_command
 from .launch_template import PreparedMachines
@@ -64,7 +65,7 @@ def machine_group(pool: GpuPool, machines: PreparedMachines) -> aws.autoscaling.
     )
 
 
-def _launch_options(pool: GpuPool, template: pulumi.Output[str], version: pulumi.Output[str]) -> dict[str, Any]:
+def _launch_options(pool: GpuPool, template: pulumi.Output[str], version: pulumi.Output[str]) -> PlainDict:
     if pool.spec.mode != "spot":
         return {"launch_template": {"id": template, "version": version}}
     only_spot = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
+from ...plain_data import PlainMapping
 from ...problems import Problem, show
 from ..base import Tags, after, provider_setting
 from ..naming import name_problems
@@ -40,7 +40,7 @@ class Network(NetworkBase, AwsComponent):
     def __init__(
         self,
         name: str,
-        spec: NetworkSpec | Mapping[str, Any] | None = None,
+        spec: NetworkSpec | PlainMapping | None = None,
         *,
         key: EncryptionKey | None = None,
         tags: Tags | None = None,
@@ -104,13 +104,13 @@ class Network(NetworkBase, AwsComponent):
         )
         return pulumi.Output.from_input(vpc.id)
 
-    def _route_table(self, suffix: str) -> Any:
+    def _route_table(self, suffix: str) -> aws.ec2.RouteTable:
         """Make one route table for all zones, so that a new zone changes no route of another."""
         return aws.ec2.RouteTable(
             self.child_name(suffix), vpc_id=self.id, tags=self.aws_tags(suffix), opts=self.child_options()
         )  # routes are resources of their own: inline routes would conflict with those of the gateway endpoints
 
-    def _subnet(self, suffix: str, zone: str, cidr: str, table: Any) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+    def _subnet(self, suffix: str, zone: str, cidr: str, table: aws.ec2.RouteTable) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
         """Make a subnet and associate it with its route table; return both ids."""
         subnet = aws.ec2.Subnet(
             self.child_name(suffix),
@@ -126,7 +126,7 @@ class Network(NetworkBase, AwsComponent):
         )
         return subnet.id, linked.id
 
-    def _nat(self, plan: ZoneSubnets, table: Any) -> pulumi.Output[str]:
+    def _nat(self, plan: ZoneSubnets, table: aws.ec2.RouteTable) -> pulumi.Output[str]:
         """Make one NAT gateway, in the first zone: two would double the idle price. If its zone fails, all zones lose the internet."""
         zone = self.zones[0]
         internet = aws.ec2.InternetGateway(
@@ -161,7 +161,7 @@ class Network(NetworkBase, AwsComponent):
         return pulumi.Output.from_input(route.id)
 
     def _egress(
-        self, plan: ZoneSubnets, table: Any, region: pulumi.Output[str], subnets: Sequence[pulumi.Output[str]]
+        self, plan: ZoneSubnets, table: aws.ec2.RouteTable, region: pulumi.Output[str], subnets: Sequence[pulumi.Output[str]]
     ) -> list[pulumi.Output[str]]:
         """Make what `egress` needs; return the resources that must exist before a node can use it."""
         if self.egress == "nat":
@@ -169,7 +169,7 @@ class Network(NetworkBase, AwsComponent):
             return [self._nat(plan, table)]
         return self._interfaces(region, subnets) if self.egress == "endpoints" else []
 
-    def _gateways(self, region: pulumi.Output[str], table: Any) -> list[pulumi.Output[str]]:
+    def _gateways(self, region: pulumi.Output[str], table: aws.ec2.RouteTable) -> list[pulumi.Output[str]]:
         """Make the gateway endpoints, which are free. With a NAT gateway, the egress rule for the internet covers them."""
         endpoints = {service: self._endpoint(service, "Gateway", region, route_table_ids=[table.id]) for service in GATEWAY}
         if self.egress != "nat":
@@ -184,7 +184,7 @@ class Network(NetworkBase, AwsComponent):
         where = {"private_dns_enabled": True, "subnet_ids": list(subnets), "security_group_ids": [group]}
         return [self._endpoint(service, "Interface", region, **where).id for service in INTERFACE]
 
-    def _endpoint(self, service: str, kind: str, region: pulumi.Output[str], **where: Any) -> Any:
+    def _endpoint(self, service: str, kind: str, region: pulumi.Output[str], **where: object) -> aws.ec2.VpcEndpoint:
         suffix = service.replace(".", "-")
         return aws.ec2.VpcEndpoint(
             self.child_name(suffix),
@@ -196,7 +196,7 @@ class Network(NetworkBase, AwsComponent):
             opts=self.child_options(),
         )
 
-    def _nodes_out(self, suffix: str, where: str, **to: Any) -> None:
+    def _nodes_out(self, suffix: str, where: str, **to: object) -> None:
         allow_out(self, f"nodes-out-{suffix}", self.security_group_id, f"HTTPS to {where}", **HTTPS, **to)
 
 
@@ -207,7 +207,7 @@ def _name_problems(name: str) -> list[Problem]:
     return [Problem("name", what, show(name), "another beginning", "choose another name")]
 
 
-def id_problems(key: str, value: Any) -> list[Problem]:
+def id_problems(key: str, value: object) -> list[Problem]:
     """Return why this cannot be the id of a VPC or subnet. An output is checked once it is known."""
     prefix = "vpc-" if key == "vpc_id" else "subnet-"
     if isinstance(value, str | None) and not str(value).startswith(prefix):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...plain_data import PlainDict
 from .. import catalogue
 
 
-def nic_layout(row: catalogue.Machine) -> list[dict[str, Any]]:
+def nic_layout(row: catalogue.Machine) -> list[PlainDict]:
     """Return `network_card_index`, `device_index` and `interface_type` (absent: plain ENA) of each interface.
 
     One plain interface carries IP traffic: card 0, device 0. Every card with EFA has one `efa-only` interface, which uses no IP address
@@ -21,7 +22,7 @@ def nic_layout(row: catalogue.Machine) -> list[dict[str, Any]]:
     return [plain, *({"network_card_index": card, "device_index": device, "interface_type": "efa-only"} for card, device in fast)]
 
 
-def network_interfaces(row: catalogue.Machine, security_group_id: Any) -> list[dict[str, Any]]:
+def network_interfaces(row: catalogue.Machine, security_group_id: Any) -> list[PlainDict]:
     """Return the interfaces with the fields they share: the nodes' security group, no public address, deleted with the machine."""
     # the provider takes strings, not booleans; with several cards each interface has the group and the template has none
     shared = {"associate_public_ip_address": "false", "delete_on_termination": "true", "security_groups": [security_group_id]}

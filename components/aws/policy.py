@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from ...plain_data import PlainDict, PlainMapping
 from .allowed_wildcards import explained
 
 Conditions = Mapping[str, Mapping[str, str | Sequence[str]]]
@@ -51,20 +51,20 @@ class PolicyError(ValueError):
     """A policy with an unlisted wildcard, without a reason, or longer than IAM's limit."""
 
 
-def policy_document(statements: Sequence[Statement]) -> dict[str, Any]:
+def policy_document(statements: Sequence[Statement]) -> PlainDict:
     """Return an IAM policy. Raises PolicyError with every wildcard that allowed_wildcards.py does not list and every missing reason."""
     problems = [problem for statement in statements for problem in _problems(statement)]
     document = {"Version": "2012-10-17", "Statement": [_entry(statement) for statement in statements]}
     return _checked(document, problems, _LIMIT)
 
 
-def trust_document(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def trust_document(entries: Sequence[PlainMapping]) -> PlainDict:
     """Return a trust policy. Raises PolicyError: its conditions follow the same rules."""
     problems = [problem for entry in entries for problem in _unexplained(entry.get("Condition", {}))]
     return _checked({"Version": "2012-10-17", "Statement": [dict(entry) for entry in entries]}, problems, _TRUST_LIMIT)
 
 
-def _checked(document: dict[str, Any], problems: list[str], limit: int) -> dict[str, Any]:
+def _checked(document: PlainDict, problems: list[str], limit: int) -> PlainDict:
     size = len(json.dumps(document, separators=(",", ":")))
     if not document["Statement"]:
         problems.append("the policy has no statement; remove the role")
@@ -77,8 +77,8 @@ def _checked(document: dict[str, Any], problems: list[str], limit: int) -> dict[
     return document
 
 
-def _entry(statement: Statement) -> dict[str, Any]:
-    entry: dict[str, Any] = {"Effect": "Allow", "Action": list(statement.actions), "Resource": list(statement.resources)}
+def _entry(statement: Statement) -> PlainDict:
+    entry: PlainDict = {"Effect": "Allow", "Action": list(statement.actions), "Resource": list(statement.resources)}
     if statement.conditions:
         entry["Condition"] = {operator: dict(keys) for operator, keys in statement.conditions.items()}
     return entry

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pydantic import ValidationError
 
+from ...plain_data import PlainMapping
 from ...problems import Problem, show
 from ..expiry import date_problems
 from ..spec.pool import CapacityBlock, GpuPoolSpec, Reservation
@@ -20,7 +20,7 @@ _AMI = re.compile(r"ami-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _RESERVATION = re.compile(r"cr-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 
 
-def pool_problems(raw: Mapping[str, Any], network: str, zones: Sequence[str], egress: str | None, expires: str | None) -> list[Problem]:
+def pool_problems(raw: PlainMapping, network: str, zones: Sequence[str], egress: str | None, expires: str | None) -> list[Problem]:
     """What the neutral spec cannot see: ids in AWS's form, the network's zones, the date in the tags."""
     zone, image, capacity = raw.get("zone"), raw.get("image"), raw.get("capacity")
     problems = []
@@ -55,7 +55,7 @@ def key_problems(key: EncryptionKey | None) -> list[Problem]:
     return [Problem("key", "cannot encrypt log groups", key.logical_name, "a key with for_logs=True", "create it with for_logs=True")]
 
 
-def _image_problems(raw: Mapping[str, Any]) -> list[Problem]:
+def _image_problems(raw: PlainMapping) -> list[Problem]:
     """A machine that AWS has no image for needs one named. The model tells what is wrong with the machine's name itself."""
     try:
         spec = GpuPoolSpec.model_validate(raw, context={"cloud": "aws"})

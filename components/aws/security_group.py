@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
+from ...plain_data import PlainMapping
 from .account import AwsComponent
 
 ANYWHERE = "0.0.0.0/0"
-HTTPS: Mapping[str, Any] = MappingProxyType({"ip_protocol": "tcp", "from_port": 443, "to_port": 443})
-_ALL: Mapping[str, Any] = MappingProxyType({"ip_protocol": "-1"})
+HTTPS: PlainMapping = MappingProxyType({"ip_protocol": "tcp", "from_port": 443, "to_port": 443})
+_ALL: PlainMapping = MappingProxyType({"ip_protocol": "-1"})
 
 
 def make_group(parent: AwsComponent, suffix: str, vpc_id: pulumi.Input[str], description: str) -> pulumi.Output[str]:
@@ -45,6 +45,6 @@ def allow_out(parent: AwsComponent, suffix: str, group: pulumi.Input[str], descr
     _rule(aws.vpc.SecurityGroupEgressRule, parent, suffix, group, description, what)
 
 
-def _rule(kind: Any, parent: AwsComponent, suffix: str, group: pulumi.Input[str], description: str, what: Mapping[str, Any]) -> None:
+def _rule(kind: Any, parent: AwsComponent, suffix: str, group: pulumi.Input[str], description: str, what: PlainMapping) -> None:
     name, tags = parent.child_name(suffix), parent.aws_tags(suffix)
     kind(name, security_group_id=group, description=description, **what, tags=tags, opts=parent.child_options())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any
 
+from ...plain_data import PlainDict
 from ..validation.submitters import ISSUER
 from .policy import ArnScope, trust_document
 
@@ -38,7 +38,7 @@ class Trust:
     subjects: tuple[str, ...] = ()
     """Subjects of GitHub's OIDC tokens, repo:org/name:ref:refs/heads/main. The account's provider for them must exist."""
 
-    def document(self, scope: ArnScope) -> dict[str, Any]:
+    def document(self, scope: ArnScope) -> PlainDict:
         """Return the trust policy."""
         if (self.service is None) == (not self.subjects):
             raise ValueError(f"{self}: exactly one of service and subjects is required")
@@ -50,23 +50,23 @@ def provider_arn(scope: ArnScope) -> str:
     return f"arn:{scope.partition}:iam::{scope.account}:oidc-provider/{ISSUER}"
 
 
-def _service(principal: str, scope: ArnScope) -> dict[str, Any]:
+def _service(principal: str, scope: ArnScope) -> PlainDict:
     source = PRINCIPALS[principal]
-    entry: dict[str, Any] = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": principal}}
+    entry: PlainDict = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": principal}}
     if source is not None:
         arn = source.format(**asdict(scope))
         entry["Condition"] = {"StringEquals": {"aws:SourceAccount": scope.account}, "ArnLike": {"aws:SourceArn": arn}}
     return entry
 
 
-def _web(subjects: Sequence[str], scope: ArnScope) -> list[dict[str, Any]]:
+def _web(subjects: Sequence[str], scope: ArnScope) -> list[PlainDict]:
     """Return separate statements for exact subjects and for subjects with `*`, because all conditions of a statement must hold."""
     exact = sorted(subject for subject in subjects if not subject.endswith("*"))
     open_ended = sorted(subject for subject in subjects if subject.endswith("*"))
     entries = []
     for operator, found in (("StringEquals", exact), ("StringLike", open_ended)):
         if found:
-            condition: dict[str, dict[str, Any]] = {"StringEquals": {f"{ISSUER}:aud": _AUDIENCE}}
+            condition: dict[str, PlainDict] = {"StringEquals": {f"{ISSUER}:aud": _AUDIENCE}}
             condition.setdefault(operator, {})[f"{ISSUER}:sub"] = found
             entries.append(
                 {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Hashable, Sequence
+from typing import Literal
 
 import pulumi
 import pulumi_azure_native as az
 
+from ...plain_data import PlainDict, PlainMapping
 from ..base import Tags, after, checked
 from ..bucket_base import BucketBase
 from ..naming import name_problems
@@ -48,7 +49,7 @@ class Bucket(BucketBase, AzureComponent):
     def __init__(
         self,
         name: str,
-        spec: BucketSpec | Mapping[str, Any] | None = None,
+        spec: BucketSpec | PlainMapping | None = None,
         *,
         key: EncryptionKey | None = None,
         namespace: Literal["flat", "hierarchical"] = "flat",
@@ -135,7 +136,7 @@ class Bucket(BucketBase, AzureComponent):
             **blob_settings(versions),
         )
 
-    def _lifecycle(self, account: pulumi.Output[str], rules: list[dict[str, Any]]) -> az.storage.ManagementPolicy:
+    def _lifecycle(self, account: pulumi.Output[str], rules: list[PlainDict]) -> az.storage.ManagementPolicy:
         return az.storage.ManagementPolicy(
             self.child_name("lifecycle"),
             resource_group_name=self.group.name,

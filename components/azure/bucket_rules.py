@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ...plain_data import PlainDict
 from ...problems import Problem, show
 from ..spec.fields import INTERNET
 
@@ -41,7 +42,7 @@ class ContainerParts(NamedTuple):
     account_id: str
 
 
-def account_settings(open_to: Sequence[str], key: Mapping[str, object] | None) -> dict[str, Any]:
+def account_settings(open_to: Sequence[str], key: Mapping[str, object] | None) -> PlainDict:
     """Return the arguments of a StorageAccount: no account keys, no public containers, TLS 1.2, locally redundant storage (LRS).
 
     With an empty `open_to` the account has no public endpoint. With addresses, only they reach it; with `internet`, every address does.
@@ -81,7 +82,7 @@ def account_settings(open_to: Sequence[str], key: Mapping[str, object] | None) -
     }
 
 
-def blob_settings(versions: bool) -> dict[str, Any]:
+def blob_settings(versions: bool) -> PlainDict:
     """Return the arguments of BlobServiceProperties: soft delete of blobs and containers, and versioning if `versions`."""
     return {
         "is_versioning_enabled": versions,

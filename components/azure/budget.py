@@ -9,6 +9,7 @@ from typing import Any
 import pulumi
 import pulumi_azure_native as az
 
+from ...plain_data import PlainDict
 from ...problems import Problem
 from ..base import Tags, keywords_only, refuse, this_stack
 from ..naming import name_problems
@@ -68,7 +69,7 @@ class Budget(AzureComponent):
         self.id = budget.id
         self.register_outputs({"id": self.id})
 
-    def _scope(self, resource_group: pulumi.Input[str] | ResourceGroup | None) -> tuple[pulumi.Output[str], dict[str, Any]]:
+    def _scope(self, resource_group: pulumi.Input[str] | ResourceGroup | None) -> tuple[pulumi.Output[str], PlainDict]:
         if resource_group is not None:
             self.use_group(resource_group)
             return self.group.id, {}
@@ -76,7 +77,7 @@ class Budget(AzureComponent):
         return account(self).subscription_id.apply(lambda subscription: f"/subscriptions/{subscription}"), own
 
 
-def _notification(owner: str, kind: str, percent: int) -> dict[str, Any]:
+def _notification(owner: str, kind: str, percent: int) -> PlainDict:
     return {"enabled": True, "operator": "GreaterThan", "threshold": percent, "threshold_type": kind, "contact_emails": [owner]}
 
 

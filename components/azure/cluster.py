@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pulumi
 import pulumi_azure_native as az
 
+from ...plain_data import PlainDict
 from ..expiry import End
 from .account import AzureComponent
 from .identity import assign
@@ -88,7 +89,7 @@ def close_clusters(
     assign(parent, Grant("close", ML_CLOSER, workspace.id), flow.identity.apply(lambda found: str(found.principal_id)))
 
 
-def closing(workspace_id: str, clusters: dict[str, str], end: End) -> dict[str, Any]:
+def closing(workspace_id: str, clusters: dict[str, str], end: End) -> PlainDict:
     """Return the workflow's definition: one request for each cluster, under the pool's name."""
     size = {"minNodeCount": 0, "maxNodeCount": 0, "nodeIdleTimeBeforeScaleDown": _IDLE_AT_THE_END}
     calls = {

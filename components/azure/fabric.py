@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from ...plain_data import PlainDict, PlainMapping
 from ...problems import Problem, show
 from .. import catalogue
 from ..catalogue import Machine
@@ -16,7 +17,7 @@ PLACEMENT_GROUP = 100
 """Maximum number of machines in one placement group: learn.microsoft.com/azure/virtual-machine-scale-sets/ (placement groups)."""
 
 
-def arrangement(row: Machine, orchestration: Orchestration, *, reserved: bool = False) -> dict[str, Any]:
+def arrangement(row: Machine, orchestration: Orchestration, *, reserved: bool = False) -> PlainDict:
     """Return the placement arguments of a scale set.
 
     InfiniBand connects only machines of one placement group. Spreading over fault domains and overprovisioning would put machines in
@@ -34,7 +35,7 @@ def arrangement(row: Machine, orchestration: Orchestration, *, reserved: bool = 
     }
 
 
-def fabric_problems(row: Machine, max_nodes: int, orchestration: Any, given: Mapping[str, Any]) -> list[Problem]:
+def fabric_problems(row: Machine, max_nodes: int, orchestration: Any, given: PlainMapping) -> list[Problem]:
     """Return why a pool of several machines would not get the fabric that it needs. `given`: the spec as the user wrote it."""
     problems = []
     if orchestration not in ("uniform", "flexible"):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import pulumi
 
+from ...plain_data import PlainMapping
 from ..base import Tags, all_tags
 from ..pool_base import PoolBase
 from ..spec.fields import as_mapping
@@ -43,7 +42,7 @@ class GpuPool(PoolBase, AzureComponent):
     def __init__(
         self,
         name: str,
-        spec: GpuPoolSpec | Mapping[str, Any],
+        spec: GpuPoolSpec | PlainMapping,
         *,
         network: Network,
         orchestration: Orchestration = "uniform",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pulumi
 
+from ...plain_data import PlainMapping
 from ...problems import Problem, show
 from ..base import Tags, keywords_only
 from ..job_service_base import JobInputs, JobRules, JobServiceBase, bucket_urls, make_targets
@@ -80,7 +81,7 @@ class JobService(JobServiceBase, AzureComponent):
         reads: Sequence[Bucket] = (),
         secrets: Mapping[str, str] | None = None,
         submitters: Sequence[str] = (),
-        limits: LimitsSpec | Mapping[str, Any] | None = None,
+        limits: LimitsSpec | PlainMapping | None = None,
         image: str | None = None,
         isolation: Isolation = "internet",
         registry: Literal["none", "premium"] = "none",
@@ -200,7 +201,7 @@ class JobService(JobServiceBase, AzureComponent):
         )
         return make_targets(pools, known, self._target)
 
-    def _target(self, pool: GpuPool, found: Mapping[str, Any]) -> TargetData:
+    def _target(self, pool: GpuPool, found: PlainMapping) -> TargetData:
         where = (found["subscription"], found["group"], found["workspace"], short_location(found["location"]))
         return azureml_target(
             pool.logical_name,

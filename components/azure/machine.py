@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pulumi
 
+from ...plain_data import PlainDict
 from .. import catalogue
 from ..boot import Boot, boot_script, multipart
 from ..spec.pool import GpuPoolSpec, Reservation
@@ -52,9 +53,9 @@ _UNTRUSTED = ("_A100_v4", "asr_v4")  # ND A100: learn.microsoft.com/azure/virtua
 class PreparedMachines(NamedTuple):
     """What launches the machines of a pool."""
 
-    profile: dict[str, Any]
+    profile: PlainDict
     """The scale set's `virtual_machine_profile`: the template with its image."""
-    placement: dict[str, Any]
+    placement: PlainDict
     """Inputs of the scale set that decide where the machines are."""
 
 
@@ -74,14 +75,14 @@ def prepare_machines(
     return PreparedMachines(profile, arrangement(row, orchestration, reserved=spec.mode == "reservation"))
 
 
-def _network_profile(pool: GpuPool, orchestration: Orchestration) -> dict[str, Any]:
+def _network_profile(pool: GpuPool, orchestration: Orchestration) -> PlainDict:
     """Return one Ethernet card without a public address. InfiniBand cards belong to the machine's size, not to the template.
 
     In an adopted network the card has its own security group, because the subnet belongs to somebody else.
     """
     subnet, group = {"id": pool.subnet_ids[0]}, {"id": pool.security_group_id}
     address = {"name": "private", "subnet": subnet, "application_security_groups": [group]}
-    card: dict[str, Any] = {"name": "nodes", "primary": True, "enable_accelerated_networking": True, "ip_configurations": [address]}
+    card: PlainDict = {"name": "nodes", "primary": True, "enable_accelerated_networking": True, "ip_configurations": [address]}
     rules: pulumi.Output[str] | None = pool.network.card_rules_id
     if rules is not None:
         card["network_security_group"] = {"id": rules}
@@ -105,16 +106,16 @@ def custom_data(boot: Boot) -> str:
     return base64.b64encode(multipart(boot_script(boot)).encode("ascii")).decode("ascii")
 
 
-def os_disk(spec: GpuPoolSpec, row: catalogue.Machine) -> dict[str, Any]:
+def os_disk(spec: GpuPoolSpec, row: catalogue.Machine) -> PlainDict:
     """Return the OS disk: on the machine's temporary disk if that is large enough (faster, not billed), else a managed disk."""
     size = spec.disk_gib or _DISK_GIB
-    disk: dict[str, Any] = {"create_option": "FromImage", "disk_size_gb": size, "os_type": "Linux"}
+    disk: PlainDict = {"create_option": "FromImage", "disk_size_gb": size, "os_type": "Linux"}
     if size <= _TEMPORARY_GIB.get(row.name, 0):
         return {**disk, "caching": "ReadOnly", "diff_disk_settings": {"option": "Local", "placement": "ResourceDisk"}}
     return {**disk, "caching": "ReadWrite", "managed_disk": {"storage_account_type": "Premium_LRS"}}
 
 
-def security(row: catalogue.Machine, *, encryption_at_host: bool = True) -> dict[str, Any]:
+def security(row: catalogue.Machine, *, encryption_at_host: bool = True) -> PlainDict:
     """Return encryption at host, and a virtual TPM for sizes with Trusted Launch.
 
     Secure Boot is off: NVIDIA's driver in the image is not signed for it.
@@ -125,7 +126,7 @@ def security(row: catalogue.Machine, *, encryption_at_host: bool = True) -> dict
     return {**host, "security_type": "TrustedLaunch", "uefi_settings": {"v_tpm_enabled": True, "secure_boot_enabled": False}}
 
 
-def capacity_options(spec: GpuPoolSpec) -> dict[str, Any]:
+def capacity_options(spec: GpuPoolSpec) -> PlainDict:
     """Return where the capacity comes from. Spot pays at most the on-demand price; an evicted machine is deleted with its disk."""
     if spec.mode == "spot":
         return {"priority": "Spot", "eviction_policy": "Delete", "billing_profile": {"max_price": -1}}
@@ -134,7 +135,7 @@ def capacity_options(spec: GpuPoolSpec) -> dict[str, Any]:
     return {"priority": "Regular"}
 
 
-def login(ssh_public_key: str | None, prefix: str, data: str) -> dict[str, Any]:
+def login(ssh_public_key: str | None, prefix: str, data: str) -> PlainDict:
     """Return the login settings: no passwords. `prefix`: beginning of the machines' host names."""
     key = {"path": f"/home/{ADMIN}/.ssh/authorized_keys", "key_data": ssh_public_key or NOBODYS_KEY}
     return {
@@ -145,6 +146,6 @@ def login(ssh_public_key: str | None, prefix: str, data: str) -> dict[str, Any]:
     }
 
 
-def image_of(spec: GpuPoolSpec, row: catalogue.Machine) -> dict[str, Any]:
+def image_of(spec: GpuPoolSpec, row: catalogue.Machine) -> PlainDict:
     """Return the pool's own image, else Microsoft's newest: each new machine gets the newest of its day."""
     return image_reference(spec.image or str(image_urn("vms", row.architecture)))

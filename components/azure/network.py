@@ -9,6 +9,7 @@ from typing import Any
 import pulumi
 import pulumi_azure_native as az
 
+from ...plain_data import PlainDict, PlainMapping
 from ...problems import Problem, show
 from ..base import Problems, Tags, after
 from ..naming import name_problems
@@ -52,7 +53,7 @@ class Network(NetworkBase, AzureComponent):
     def __init__(
         self,
         name: str,
-        spec: NetworkSpec | Mapping[str, Any] | None = None,
+        spec: NetworkSpec | PlainMapping | None = None,
         *,
         resource_group: pulumi.Input[str] | ResourceGroup | None = None,
         tags: Tags | None = None,
@@ -139,7 +140,7 @@ class Network(NetworkBase, AzureComponent):
     def _subnets(self, network: pulumi.Output[str], plan: SubnetPlan) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
         out = {"endpoints": plan.endpoints, **{tag: tag for tag in EGRESS_SERVICE_TAGS[str(self.egress)]}}
         rules = make_rules(self, "nodes", node_rules(self.security_group_id, out))
-        more: dict[str, Any] = {"nat_gateway": {"id": self._nat()}} if self.egress == "nat" else {}
+        more: PlainDict = {"nat_gateway": {"id": self._nat()}} if self.egress == "nat" else {}
         if self.egress == "endpoints":
             more["service_endpoints"] = [{"service": service} for service in SERVICE_ENDPOINTS]
         nodes = self._subnet("nodes", network, plan.nodes, rules, more, [])
@@ -150,7 +151,7 @@ class Network(NetworkBase, AzureComponent):
         return pulumi.Output.from_input(nodes.id), pulumi.Output.from_input(endpoints.id)
 
     def _subnet(
-        self, suffix: str, network: pulumi.Output[str], cidr: str, rules: pulumi.Output[str], more: Mapping[str, Any], first: list[Any]
+        self, suffix: str, network: pulumi.Output[str], cidr: str, rules: pulumi.Output[str], more: PlainMapping, first: list[Any]
     ) -> Any:
         return az.network.Subnet(
             self.child_name(suffix),
@@ -184,7 +185,7 @@ class Network(NetworkBase, AzureComponent):
         return pulumi.Output.from_input(gateway.id)
 
 
-def id_problems(key: str, value: Any) -> list[Problem]:
+def id_problems(key: str, value: object) -> list[Problem]:
     """Return why this cannot be the resource id of a network or subnet. An output is checked once it is known."""
     kind = key.partition(".")[0]
     if isinstance(value, str | None) and not _IDS[kind].fullmatch(str(value)):
@@ -194,7 +195,7 @@ def id_problems(key: str, value: Any) -> list[Problem]:
     return []
 
 
-def zone_problems(private_zones: Mapping[str, Any]) -> list[Problem]:
+def zone_problems(private_zones: PlainMapping) -> list[Problem]:
     """Return the keys that name no private DNS zone of a yard."""
     allowed = ", ".join(DNS_ZONES)
     return [Problem("private_zones", "unknown key", show(key), allowed) for key in private_zones if key not in DNS_ZONES]

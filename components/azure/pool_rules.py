@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ...plain_data import PlainMapping
 from ...problems import Problem, show
 from ..expiry import date_problems
 from ..spec.pool import GpuPoolSpec, Reservation
@@ -23,7 +24,7 @@ _SSH_KEY = re.compile(r"(ssh-rsa|ssh-ed25519) [A-Za-z0-9+/=]{40,}( .*)?")
 
 
 def pool_problems(
-    raw: Mapping[str, Any],
+    raw: PlainMapping,
     network: str,
     zones: Sequence[str],
     expires: str | None,
@@ -54,7 +55,7 @@ def pool_problems(
     return [*problems, *_machine_problems(raw, orchestration), *date_problems(expires)]
 
 
-def _machine_problems(raw: Mapping[str, Any], orchestration: str) -> list[Problem]:
+def _machine_problems(raw: PlainMapping, orchestration: str) -> list[Problem]:
     """Return the problems that depend on the machine. An invalid spec has no problems here: GpuPoolSpec reports it."""
     plain = {key: raw[key] for key in ("machine", "accelerator", "service", "zone", "max_nodes") if raw.get(key) is not None}
     try:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pulumi_azure_native as az
 
+from ...plain_data import PlainDict
 from ..spec.fields import INTERNET
 from .account import AzureComponent
 from .names import account_name
@@ -36,7 +36,7 @@ def make_registry(parent: AzureComponent, open_to: Sequence[str]) -> az.containe
     )
 
 
-def network_access(open_to: Sequence[str]) -> dict[str, Any]:
+def network_access(open_to: Sequence[str]) -> PlainDict:
     """Return the arguments of a Registry for its public endpoint: closed, open to some addresses, or open to all.
 
     >>> network_access(["203.0.112.0/24"])["network_rule_set"]["default_action"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pulumi_azure_native as az
 
+from ...plain_data import PlainDict
 from ..expiry import End
 from ..pool_base import LauncherCommands, torchrun_command
 from ..spec.pool import GpuPoolSpec
@@ -48,11 +49,11 @@ def scale_set(pool: GpuPool, machines: PreparedMachines) -> az.compute.VirtualMa
     )
 
 
-def autoscale_profiles(spec: GpuPoolSpec, end: End | None, *, closed: bool) -> list[dict[str, Any]]:
+def autoscale_profiles(spec: GpuPoolSpec, end: End | None, *, closed: bool) -> list[PlainDict]:
     """Return the autoscale profiles: min_nodes to max_nodes machines, and none from the end on. Times are in UTC."""
     most = 0 if closed else spec.max_nodes
     least = 0 if closed else spec.min_nodes
-    profiles: list[dict[str, Any]] = [{"name": "pool", "capacity": _capacity(least, most), "rules": []}]
+    profiles: list[PlainDict] = [{"name": "pool", "capacity": _capacity(least, most), "rules": []}]
     if end is not None and not closed:
         span = {"start": f"{end.at:%Y-%m-%dT%H:%M:%SZ}", "end": _NO_END, "time_zone": "UTC"}
         profiles.append({"name": "end", "capacity": _capacity(0, 0), "rules": [], "fixed_date": span})
@@ -63,7 +64,7 @@ def _capacity(least: int, most: int) -> dict[str, str]:
     return {"minimum": str(least), "maximum": str(most), "default": str(least)}
 
 
-def keep_within(pool: GpuPool, machines: az.compute.VirtualMachineScaleSet, profiles: list[dict[str, Any]]) -> None:
+def keep_within(pool: GpuPool, machines: az.compute.VirtualMachineScaleSet, profiles: list[PlainDict]) -> None:
     """Make an autoscale setting without scaling rules: it only keeps the number of machines within bounds."""
     az.monitor.AutoscaleSetting(
         pool.child_name("bounds"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pulumi
 from pulumi_gcp import storage
 
+from ...plain_data import PlainMapping
 from ..base import Tags, after
 from ..bucket_base import BucketBase
 from ..naming import name_problems
@@ -38,7 +38,7 @@ class Bucket(BucketBase, GcpComponent):
     def __init__(
         self,
         name: str,
-        spec: BucketSpec | Mapping[str, Any] | None = None,
+        spec: BucketSpec | PlainMapping | None = None,
         *,
         hierarchical: bool = False,
         key: EncryptionKey | None = None,

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pulumi
 from pulumi_gcp import compute
 
+from ...plain_data import PlainDict
 from .cidr import fabric_cidrs, region_of
 from .project import GcpComponent
 
@@ -74,9 +75,7 @@ def cards(fabric: str | None) -> list[Card]:
     return [*own, *fast, *(Card("MRDMA", row.vpcs, number) for number in range(row.rdma_subnets))]
 
 
-def network_interfaces(
-    fabric: str | None, subnet_id: pulumi.Input[str], made: Sequence[Sequence[pulumi.Input[str]]]
-) -> list[dict[str, Any]]:
+def network_interfaces(fabric: str | None, subnet_id: pulumi.Input[str], made: Sequence[Sequence[pulumi.Input[str]]]) -> list[PlainDict]:
     """Return the cards as an instance template lists them. There is no `access_configs`: an empty one gives an external address."""
     return [
         {

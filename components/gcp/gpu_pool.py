@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
-from typing import Any
 
 import pulumi
 from pulumi_gcp import compute
 
+from ...plain_data import PlainMapping
 from ..base import Tags, all_tags
 from ..expiry import End
 from ..pool_base import PoolBase
@@ -53,7 +52,7 @@ class GpuPool(PoolBase, GcpComponent):
     def __init__(
         self,
         name: str,
-        spec: GpuPoolSpec | Mapping[str, Any],
+        spec: GpuPoolSpec | PlainMapping,
         *,
         network: Network,
         key: EncryptionKey | None = None,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pulumi
 from pulumi_gcp import compute
 
+from ...plain_data import PlainDict
 from ..boot import Boot, boot_script
 from ..catalogue import Machine
 from ..spec.pool import FlexStart, GpuPoolSpec, Reservation
@@ -49,7 +50,7 @@ def prepare_machines(pool: GpuPool, zone: str, account: pulumi.Output[str], proj
     return PreparedMachines(template, policy.id if policy and whole_group else None, is_bound(pool.spec, pool.machine))
 
 
-def _resource_policy(pool: GpuPool, region: str, policy: dict[str, Any]) -> compute.ResourcePolicy:
+def _resource_policy(pool: GpuPool, region: str, policy: PlainDict) -> compute.ResourcePolicy:
     return compute.ResourcePolicy(pool.child_name("placement"), region=region, opts=pool.child_options(), **policy)
 
 
@@ -83,7 +84,7 @@ def is_bound(spec: GpuPoolSpec, row: Machine) -> bool:
     return spec.mode == "reservation" and family(row).reservation_bound
 
 
-def scheduling(spec: GpuPoolSpec, row: Machine) -> dict[str, Any]:
+def scheduling(spec: GpuPoolSpec, row: Machine) -> PlainDict:
     """Return how the machines are bought. Machines with GPUs cannot migrate, so host maintenance terminates them."""
     shared = {"on_host_maintenance": "TERMINATE"}
     if spec.mode == "spot":
@@ -108,7 +109,7 @@ def scheduling(spec: GpuPoolSpec, row: Machine) -> dict[str, Any]:
     return {**shared, "provisioning_model": "STANDARD", "automatic_restart": True}
 
 
-def reservation(spec: GpuPoolSpec) -> dict[str, Any]:
+def reservation(spec: GpuPoolSpec) -> PlainDict:
     """Return the reservation affinity: only the pool's reservation, or no reservation at all, so that no other one is used by chance."""
     if not isinstance(spec.capacity, Reservation):
         return {"type": "NO_RESERVATION"}
@@ -118,7 +119,7 @@ def reservation(spec: GpuPoolSpec) -> dict[str, Any]:
     return {"type": "SPECIFIC_RESERVATION", "specific_reservation": named}
 
 
-def placement_policy(spec: GpuPoolSpec, row: Machine) -> dict[str, Any]:
+def placement_policy(spec: GpuPoolSpec, row: Machine) -> PlainDict:
     """Return the one property of a resource policy that places machines with fast cards close together; empty for other machines.
 
     On demand and spot: compact placement, named by the template. Flex start and machines of one NVLink domain: a workload policy of the

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi_gcp import artifactregistry, kms, secretmanager, storage
 
+from ...plain_data import PlainMapping
 from ..base import Tags, keywords_only, this_stack
 from ..job_service_base import JobInputs, JobRules, JobServiceBase, bucket_urls, make_targets
 from ..job_targets import TARGETS, TargetData
@@ -61,7 +62,7 @@ class JobService(JobServiceBase, GcpComponent):
         reads: Sequence[Bucket] = (),
         secrets: Mapping[str, str] | None = None,
         submitters: Sequence[str] = (),
-        limits: LimitsSpec | Mapping[str, Any] | None = None,
+        limits: LimitsSpec | PlainMapping | None = None,
         image: str | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
@@ -147,7 +148,7 @@ class JobService(JobServiceBase, GcpComponent):
         )
         return make_targets(pools, known, self._target)
 
-    def _target(self, pool: GpuPool, found: Mapping[str, Any]) -> TargetData:
+    def _target(self, pool: GpuPool, found: PlainMapping) -> TargetData:
         attachment, persistent_resource = found["vertex"][pool.logical_name]
         return vertex_target(
             pool.logical_name,

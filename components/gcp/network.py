@@ -8,6 +8,7 @@ from typing import Any
 import pulumi
 from pulumi_gcp import compute
 
+from ...plain_data import PlainMapping
 from ...problems import Problem, show
 from ..base import Tags, after, provider_setting
 from ..naming import name_problems
@@ -39,7 +40,7 @@ class Network(NetworkBase, GcpComponent):
     def __init__(
         self,
         name: str,
-        spec: NetworkSpec | Mapping[str, Any] | None = None,
+        spec: NetworkSpec | PlainMapping | None = None,
         *,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
@@ -142,7 +143,7 @@ class Network(NetworkBase, GcpComponent):
         return [pulumi.Output.from_input(route.id), pulumi.Output.from_input(nat.id)]
 
 
-def id_problems(key: str, value: Any) -> list[Problem]:
+def id_problems(key: str, value: object) -> list[Problem]:
     """Return why this cannot be the id of a network or subnet. An output is checked once it is known."""
     kind, where = ("networks", "global") if key == "vpc_id" else ("subnetworks", "regions/R")
     if isinstance(value, str | None) and f"/{kind}/" not in str(value):

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ...plain_data import PlainMapping
 from ...problems import Problem, show
 from ..expiry import date_problems
 from ..spec.fields import in_cloud
@@ -24,7 +25,7 @@ _VERTEX_DISK_GIB = 100  # cloud.google.com/vertex-ai/docs/training/configure-com
 _NVLINK_NODES = 18  # in one NVLink domain of 72 GPUs: cloud.google.com/compute/docs/instances/create-workload-policy
 
 
-def pool_problems(raw: Mapping[str, Any], network: str, zones: Sequence[str], expires: str | None) -> list[Problem]:
+def pool_problems(raw: PlainMapping, network: str, zones: Sequence[str], expires: str | None) -> list[Problem]:
     """Return the problems of a pool that GpuPoolSpec cannot see. `raw`: the spec as the user wrote it. `expires`: the tag."""
     zone, image, capacity, vertex = raw.get("zone"), raw.get("image"), raw.get("capacity"), raw.get("service") == "vertex"
     problems = []
@@ -50,7 +51,7 @@ def pool_problems(raw: Mapping[str, Any], network: str, zones: Sequence[str], ex
     return [*problems, *_group_problems(raw), *date_problems(expires)]
 
 
-def _group_problems(raw: Mapping[str, Any]) -> list[Problem]:
+def _group_problems(raw: PlainMapping) -> list[Problem]:
     """Return what an instance group cannot do with the machines. An invalid spec has no problems here: GpuPoolSpec reports it."""
     try:
         spec = GpuPoolSpec.model_validate(dict(raw), context=in_cloud("gcp"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pulumi
 from pulumi import dynamic
 
+from ...plain_data import PlainMapping
 from ...problems import Problem, show
 from ..base import Tags
 from ..bucket_base import BucketBase
@@ -29,7 +29,7 @@ class Bucket(BucketBase):
     def __init__(
         self,
         name: str,
-        spec: BucketSpec | Mapping[str, Any] | None = None,
+        spec: BucketSpec | PlainMapping | None = None,
         *,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pulumi
 from pulumi import dynamic
 
+from ...plain_data import PlainDict, PlainMapping
 from ..base import Component, Tags, checked
 from ..spec import GpuPoolSpec
 from .disk import PoolProvider
@@ -30,14 +30,14 @@ class GpuPool(Component):
     """Model of the GPUs, such as H100. None: the nodes have CPU slots."""
     gpus_per_node: int
     slots_per_node: int
-    nodes: list[dict[str, Any]]
+    nodes: list[PlainDict]
     """The nodes of pool.json: index, address, slots and gpus of each."""
     path: pulumi.Output[str]
 
     def __init__(
         self,
         name: str,
-        spec: GpuPoolSpec | Mapping[str, Any],
+        spec: GpuPoolSpec | PlainMapping,
         *,
         network: Network,
         tags: Tags | None = None,
@@ -66,13 +66,13 @@ class GpuPool(Component):
 class _Directory(dynamic.Resource, module="gpuyard-local", name="GpuPool"):
     path: pulumi.Output[str]
 
-    def __init__(self, name: str, path: str, document: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+    def __init__(self, name: str, path: str, document: PlainDict, opts: pulumi.ResourceOptions) -> None:
         # the old one is deleted first, which is refused while a job runs
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True))
         super().__init__(PoolProvider(), name, {"path": path, "content": as_content(document)}, opts)
 
 
-def plan_pool(name: str, spec: GpuPoolSpec, gpus: Sequence[str], addresses: Sequence[str]) -> dict[str, Any]:
+def plan_pool(name: str, spec: GpuPoolSpec, gpus: Sequence[str], addresses: Sequence[str]) -> PlainDict:
     """Return the content of pool.json: equal nodes, each with the same number of GPUs or else CPU slots."""
     share = len(gpus) // spec.max_nodes if spec.machine == "auto" else 0
     used = sorted(set(gpus[: share * spec.max_nodes]))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pulumi
 from pulumi import dynamic
 
+from ...plain_data import PlainDict, PlainMapping
 from ...problems import Problem, show
 from ..base import Tags, keywords_only
 from ..job_service_base import JobInputs, JobRules, JobServiceBase, bucket_urls, make_targets
@@ -55,7 +55,7 @@ class JobService(JobServiceBase):
         reads: Sequence[Bucket] = (),
         secrets: Mapping[str, str] | None = None,
         submitters: Sequence[str] = (),
-        limits: LimitsSpec | Mapping[str, Any] | None = None,
+        limits: LimitsSpec | PlainMapping | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -68,10 +68,10 @@ class JobService(JobServiceBase):
         self.id = file.id
         self.register_outputs({"targets": self.targets})
 
-    def _props(self, settings: dict[str, Any], inputs: JobInputs) -> dict[str, Any]:
+    def _props(self, settings: PlainDict, inputs: JobInputs) -> PlainDict:
         return {"secrets": settings["secrets"], "limits": settings["limits"]}
 
-    def _target(self, pool: GpuPool, found: Mapping[str, Any]) -> TargetData:
+    def _target(self, pool: GpuPool, found: PlainMapping) -> TargetData:
         return {
             **shared("local", pool.logical_name, self._settings, found["run"], found["urls"]),
             "pool_dir": found["pools"][pool.logical_name],
@@ -92,7 +92,7 @@ class _File(dynamic.Resource, module="gpuyard-local", name="Targets"):
         self,
         name: str,
         path: pulumi.Output[str],
-        targets: pulumi.Output[dict[str, Any]],
+        targets: pulumi.Output[PlainDict],
         opts: pulumi.ResourceOptions,
     ) -> None:
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True))

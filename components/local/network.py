@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Mapping
-from typing import Any
 
 import pulumi
 
+from ...plain_data import PlainMapping
 from ..base import Component, Tags, checked
 from ..spec import NetworkSpec
 
@@ -33,7 +32,7 @@ class Network(Component):
     def __init__(
         self,
         name: str,
-        spec: NetworkSpec | Mapping[str, Any] | None = None,
+        spec: NetworkSpec | PlainMapping | None = None,
         *,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,

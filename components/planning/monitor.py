@@ -5,11 +5,10 @@ It extends the mock monitor that the SDK has for unit tests, and refuses what an
 
 from __future__ import annotations
 
-from typing import Any
-
 from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.proto import callback_pb2, resource_pb2
 
+from ...plain_data import PlainDict
 from .recording import Recording, properties
 from .sdk_arguments import wrong_arguments
 
@@ -25,11 +24,11 @@ class Answers(mocks.Mocks):
 
     preview = True
 
-    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, PlainDict]:
         """Return the id and the outputs of a resource."""
         return "", {}
 
-    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    def call(self, args: mocks.MockCallArgs) -> tuple[PlainDict, list[tuple[str, str]]]:
         """Return the result of a provider function. A preview never calls this."""
         raise LookupError(f"no answer to {args.token}")
 

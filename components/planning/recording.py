@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from pulumi.runtime import rpc
 from pulumi.runtime.proto import resource_pb2
 
+from ...plain_data import PlainDict
+
 __all__ = ["Recording", "properties"]
 
 _T = TypeVar("_T")
@@ -20,9 +22,9 @@ class Recording:
 
     resources: dict[str, resource_pb2.RegisterResourceRequest] = field(default_factory=dict)
     """URN -> request."""
-    component_outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    component_outputs: dict[str, PlainDict] = field(default_factory=dict)
     """URN -> outputs."""
-    exports: dict[str, Any] = field(default_factory=dict)
+    exports: PlainDict = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
     """Names of exports whose values are not known yet."""
     warnings: list[str] = field(default_factory=list)
@@ -40,11 +42,11 @@ class Recording:
         found = [request for request in self.resources.values() if request.type == kind and request.name == name]
         return _only(found, f"resources {kind} {name}")
 
-    def inputs(self, kind: str, name: str) -> dict[str, Any]:
+    def inputs(self, kind: str, name: str) -> PlainDict:
         """Return the inputs of the only resource of a type and name, under their names in Pulumi's schema."""
         return properties(self.one(kind, name).object)
 
-    def outputs(self, kind: str) -> dict[str, Any]:
+    def outputs(self, kind: str) -> PlainDict:
         """Return the outputs of the only component of a type."""
         found = [outputs for urn, outputs in self.component_outputs.items() if urn.split("::")[2].endswith(kind)]
         return dict(_only(found, f"components {kind}"))
@@ -56,6 +58,6 @@ def _only(found: Sequence[_T], what: str) -> _T:
     return found[0]
 
 
-def properties(struct: Any) -> dict[str, Any]:
+def properties(struct: Any) -> PlainDict:
     """Return a request's properties (a protobuf Struct) as plain data; an unknown value becomes a `pulumi.output.Unknown`."""
     return dict(rpc.deserialize_properties(struct, keep_unknowns=True))

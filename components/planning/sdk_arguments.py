@@ -19,6 +19,8 @@ import pulumi
 from pulumi import _types
 from pulumi.runtime import rpc
 
+from ...plain_data import PlainDict
+
 __all__ = ["plain", "wrong_arguments"]
 
 _WRAPPERS = (collections.abc.Awaitable, pulumi.Output)
@@ -93,7 +95,7 @@ def _check_object(value: object, hint: type, path: str) -> Iterator[str]:
             yield f"{path}.{name}: required argument is missing"
 
 
-def _fields(hint: type) -> dict[str, Any]:
+def _fields(hint: type) -> PlainDict:
     """Return the fields of a type. Retries, because the SDK loads its modules on first use and not thread-safely."""
     for _ in range(_TRIES):
         with contextlib.suppress(AttributeError):

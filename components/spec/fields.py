@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
+from ...plain_data import PlainDict, PlainMapping
 from ...problems import Problem, show
 from ..naming import NAME, NAME_LIMIT
 
@@ -135,7 +135,7 @@ Accelerator = Annotated[str, AfterValidator(_accelerator)]
 ImageDigest = Annotated[str, AfterValidator(_by_digest)]
 
 
-def in_cloud(cloud: str | None) -> dict[str, Any]:
+def in_cloud(cloud: str | None) -> PlainDict:
     """Return the validation context for one cloud: `model_validate(data, context=in_cloud("aws"))`."""
     return {"cloud": cloud}
 
@@ -151,6 +151,6 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-def as_mapping(spec: Spec | Mapping[str, Any] | None) -> dict[str, Any]:
+def as_mapping(spec: Spec | PlainMapping | None) -> PlainDict:
     """Return the fields that a user set, from a model or a mapping. A mapping's values are not validated."""
     return spec.model_dump(exclude_unset=True) if isinstance(spec, Spec) else dict(spec or {})

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
+from ...plain_data import PlainMapping
 from ...problems import Problem, show
 
 __all__ = ["network_problems", "size_problems"]
 
 
 def network_problems(
-    fields: Mapping[str, Any],
+    fields: PlainMapping,
     default_cidr: str,
     cidr_problems: Callable[[str], Sequence[Problem]],
     zone_problems: Callable[[Sequence[str]], Sequence[Problem]],

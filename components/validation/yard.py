@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...plain_data import PlainMapping
 from ...problems import Problem
 from ..job_targets import unused_submitter_problems
 from ..naming import name_problems
@@ -22,15 +23,15 @@ Problems = Sequence[Problem]
 class CloudRules:
     """The checks of one cloud. Each returns problems; the inputs are what a user wrote, unchecked."""
 
-    network: Callable[[Mapping[str, Any], str | None], Problems]
+    network: Callable[[PlainMapping, str | None], Problems]
     """Takes the fields of a network to create and the stack's region."""
     existing_network: Callable[[str, Mapping[str, str]], Problems]
     """Takes the id of an existing network and its subnet ids by zone."""
     existing_bucket: Callable[[ExistingBucket], Problems]
-    pool: Callable[[Mapping[str, Any], Sequence[str], str | None, str | None], Problems]
+    pool: Callable[[PlainMapping, Sequence[str], str | None, str | None], Problems]
     """Takes a pool's fields, the network's zones, its egress (None: an existing network) and the tag `expires`."""
     submitters: Callable[[Sequence[str]], Problems]
-    tags: Callable[[Mapping[str, Any]], Problems]
+    tags: Callable[[PlainMapping], Problems]
     budget: Callable[[Any, Any, Sequence[Any]], Problems]
     """Takes the owner, the USD per month and the alert percentages."""
     region: Callable[[str | None], Problems] = lambda _region: []

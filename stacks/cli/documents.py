@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gpuyard.plain_data import PlainDict
 from gpuyard.training_jobs.status import RunStatus
 from gpuyard.training_jobs.target import JobTarget
 
@@ -30,7 +31,7 @@ class SubmitPlanDocument(_Document):
 
     schema_: Literal["gpuyard.submit-plan/1"] = Field("gpuyard.submit-plan/1", alias="schema")
     run_id: str
-    requests: list[dict[str, Any]] = Field(description="operation and exact body of each API request")
+    requests: list[PlainDict] = Field(description="operation and exact body of each API request")
     files: list[str] = Field(description="code files that would be sent, as paths in the code folder")
     left_out: list[str] = Field(
         description="entries of the code folder that would not be sent, each with the reason; ignored files are not listed"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from gpuyard.plain_data import PlainDict
 
 
 def command(
@@ -28,7 +30,7 @@ def command(
     print(json.dumps(TypeAdapter(models[name]).json_schema(by_alias=True), indent=2))
 
 
-def _models() -> dict[str, Any]:
+def _models() -> PlainDict:
     from gpuyard.components.planning.document import Plan
     from gpuyard.training_jobs.spec import JobSpec
     from gpuyard.training_jobs.status import RunStatus

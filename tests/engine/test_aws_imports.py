@@ -15,7 +15,7 @@ print(json.dumps(sorted(name for name in sys.modules if name.startswith("pulumi_
 _NETWORK = """
 from pathlib import Path
 from gpuyard.components.aws import Network
-from gpuyard.components.planning.monitor import record
+from gpuyard.components.planning.recorder import record
 def program():
     Network("net", {"zones": ["us-east-1a"]}, tags={"owner": "ml@acme.io", "expires": "never"})
 found = record(program, project="gpuyard", stack="test", root=Path("."))

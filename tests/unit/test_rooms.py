@@ -21,7 +21,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 ROOMS = ("components", "stacks", "training_jobs")
 _GOOGLE = {"google", "requests", "urllib3"}  # what its clients speak through
 _STORAGE = {"fsspec", "s3fs", "gcsfs", "adlfs", "boto3", "botocore", "azure", *_GOOGLE}
-_NEUTRAL = {"pydantic", "pydantic_core", "yaml", "problems", "counts"}
+_NEUTRAL = {"pydantic", "pydantic_core", "yaml", "problems", "counts", "plain_data"}
 _COMPONENTS = {f"components.{name}" for name in ("lazy", "spec", "catalogue", "validation", "naming", "boot", "job_targets", "expiry")}
 _BASES = {f"components.{name}" for name in ("base", "bucket_base", "network_base", "pool_base", "job_service_base")}
 _ABOVE_CLOUDS = _COMPONENTS | _BASES | {"components.registry"}
@@ -69,6 +69,7 @@ TABLE = {
     **{name: Row(_NEUTRAL | _COMPONENTS) for name in _COMPONENTS},
     "components.lazy": Row(set()),
     "counts": Row(set()),
+    "plain_data": Row(set()),
     "problems": Row({"pydantic", "pydantic_core"}),
     **{name: Row({"pulumi"} | _NEUTRAL | _COMPONENTS | _BASES) for name in _BASES},
     "components.registry": Row({"pulumi"} | _NEUTRAL | _COMPONENTS),
@@ -157,7 +158,7 @@ def _within(name: str, allowed: set[str]) -> bool:
 
 def files() -> list[Path]:
     return [
-        *(CHECKOUT / "gpuyard" / name for name in ("counts.py", "problems.py")),
+        *(CHECKOUT / "gpuyard" / name for name in ("counts.py", "plain_data.py", "problems.py")),
         *sorted(path for room in ROOMS for path in (CHECKOUT / room).rglob("*.py")),
     ]
 

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from ...plain_data import PlainDict
 from ...problems import Problem
 from ..errors import ConflictError, UsageError
 from ..run import Run
@@ -36,7 +37,7 @@ class Request:
     """One call of a service's API, exactly as it is sent."""
 
     operation: str
-    body: dict[str, Any]  # JSON
+    body: PlainDict  # JSON
 
 
 @dataclass(frozen=True)

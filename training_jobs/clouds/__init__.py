@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
+
+from ...plain_data import PlainDict
 
 __all__ = ["Json"]
 
-Json: TypeAlias = dict[str, Any]
+Json: TypeAlias = PlainDict
 """One JSON object of a service's API; its values have any JSON type."""

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from ...plain_data import PlainMapping
 from . import Json
 from .aws_errors import error_kind, translate_error
 
@@ -26,9 +27,7 @@ class AwsClients:
         self._clients: dict[tuple[str, bool], Any] = {}  # boto3 has no types
         self._lock = threading.Lock()  # threads may share a client, but must not create one at the same time
 
-    def call(
-        self, service: str, operation: str, body: Mapping[str, Any], *, job_may_run: bool = False, single_attempt: bool = False
-    ) -> Json:
+    def call(self, service: str, operation: str, body: PlainMapping, *, job_may_run: bool = False, single_attempt: bool = False) -> Json:
         """Make one call, named as boto3 names it. Raises a GpuyardError whose cause is botocore's error.
 
         `job_may_run`: a job may already be running, so expired credentials raise LostSightError instead of AuthError.

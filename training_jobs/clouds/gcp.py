@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
+from ...plain_data import PlainMapping
 from . import Json
 from .gcp_credentials import default_credentials
 from .gcp_errors import client_errors, error_kind, translate_error
@@ -40,7 +41,7 @@ class GcpClients:
         self._clients: dict[str, _Untyped] = {}
         self._lock = threading.Lock()  # threads may share a client, but must not create one at the same time
 
-    def call(self, operation: str, request: Mapping[str, Any], *, job_may_run: bool = False, single_attempt: bool = False) -> _Untyped:
+    def call(self, operation: str, request: PlainMapping, *, job_may_run: bool = False, single_attempt: bool = False) -> _Untyped:
         """Make one call of Vertex AI's JobService, named as its client names it. Raises a GpuyardError whose cause is the client's error.
 
         Retries for a minute: the client itself neither retries nor times out. `job_may_run`: a job may already be running, so
@@ -54,7 +55,7 @@ class GcpClients:
 
         return self._renewing(attempt, f"call aiplatform {operation}", job_may_run)
 
-    def post(self, method: str, body: Mapping[str, Any]) -> Json:
+    def post(self, method: str, body: PlainMapping) -> Json:
         """Make one call of Cloud Logging's REST API that only reads, such as `entries:list`."""
         return self._rest("logging", f"v2/{method}", "POST", dict(body), job_may_run=True)
 

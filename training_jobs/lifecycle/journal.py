@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ...plain_data import PlainDict
 from ...problems import did_you_mean
 from ..errors import NotFoundError, UsageError
 from ..run_layout import RUNS, attempt_numbers, attempts_path, code_path, record_path, run_path
@@ -56,7 +57,7 @@ class Submission(_Model):
     spec_digest: str
     code_digest: str
     code_url: str
-    job: dict[str, Any] = Field(description="the resolved job document that launch reads")
+    job: PlainDict = Field(description="the resolved job document that launch reads")
     limit_s: int
     limit_reason: str
     fresh: bool = Field(description="restarts clocks and allowances: true for the first submission and for each --retry")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ...plain_data import PlainDict
 from ...problems import Problem
 from ..clouds.azure_credentials import default_credential
 from ..clouds.azure_errors import client_errors, error_code, service_error, translate_error
@@ -141,7 +142,7 @@ def client(account: str) -> Client:
     session = Session()
     session.mount("https://", HTTPAdapter(pool_connections=_CONNECTIONS, pool_maxsize=_CONNECTIONS))
     transport = RequestsTransport(session=session, session_owner=True, connection_timeout=10, read_timeout=60)
-    counts: dict[str, Any] = {f"retry_{kind}": 5 for kind in ("total", "connect", "read", "status")}
+    counts: PlainDict = {f"retry_{kind}": 5 for kind in ("total", "connect", "read", "status")}
     retries = ExponentialRetry(initial_backoff=0, increment_base=2, random_jitter_range=1, **counts)  # a minute in all
     default_credential().get_token(_SCOPE)  # missing credentials fail here at once; the client would retry for a minute
     url = f"https://{account}.blob.core.windows.net"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from ....plain_data import PlainMapping
 from ...state import Outcome, Reason, State, classify
 from ..base import ServiceStatus
 
@@ -43,7 +43,7 @@ _REASONS: tuple[tuple[str, Reason], ...] = (
 )
 """Texts in Batch's reasons, in lower case. The first that is found decides, whatever the exit code."""
 
-_Entry = Mapping[str, Any]  # a job or an attempt of DescribeJobs
+_Entry = PlainMapping  # a job or an attempt of DescribeJobs
 
 
 def status_of(job: _Entry, *, spot: bool, console_url: str) -> ServiceStatus:

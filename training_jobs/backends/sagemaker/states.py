@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
+from ....plain_data import PlainMapping
 from ...state import JOB_DONE, Reason, State
 from ..base import ServiceStatus
 from ..state_tables import FailureTable, NodeExitCodes, StateRow, failed_outcome, find_reason
@@ -46,7 +45,7 @@ _FAILURES: FailureTable = (
 )
 _EXIT_CODE = re.compile(r"exit code:?\s*([0-9]{1,3})", re.IGNORECASE)
 
-_Entry = Mapping[str, Any]  # a job of DescribeTrainingJob, or a summary of ListTrainingJobs
+_Entry = PlainMapping  # a job of DescribeTrainingJob, or a summary of ListTrainingJobs
 
 
 def status_of(job: _Entry, node_exit_codes: NodeExitCodes, console_url: str) -> ServiceStatus:

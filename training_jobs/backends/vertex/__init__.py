@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from ....plain_data import PlainMapping
 from ...clouds import Json
 from ...clouds.gcp import GcpClients, gcp_clients
 from ...clouds.gcp_errors import error_kind
@@ -154,7 +155,7 @@ class VertexBackend:
         return f"https://console.cloud.google.com/vertex-ai/{page}?project={self._target.project}"
 
 
-def _message(body: Mapping[str, Any]) -> _CustomJob:
+def _message(body: PlainMapping) -> _CustomJob:
     """Return a body as the client's message. Raises UsageError for a value that the installed client does not know."""
     from google.cloud.aiplatform_v1.types import CustomJob
     from google.protobuf.json_format import ParseError

@@ -6,17 +6,17 @@ Every filter has a start time: without one Cloud Logging searches only the last 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
 
+from ....plain_data import PlainMapping
 from ...clouds import Json
 from ..base import LogLine
 from ..log_follow import follow_lines
 
 __all__ = ["LogReader", "task_name"]
 
-_Post = Callable[[str, Mapping[str, Any]], Json]
+_Post = Callable[[str, PlainMapping], Json]
 _PAGE = 1000
 _OVERLAP_S = 30.0
 """Each poll starts this long before the newest known line, because entries of several nodes arrive out of order."""

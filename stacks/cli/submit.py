@@ -27,19 +27,27 @@ def command(
     retry: Annotated[bool, typer.Option("--retry", help="Start the next attempt of a failed or cancelled run.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Start a new run of the same job, under a random key.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the run ends and exit with the job's outcome.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="For schedulers: exit with the outcome of a run that failed or was cancelled; print nothing about one that is fine.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the run id and the exact API requests; create nothing.")] = False,
     json: options.Json = False,
 ) -> None:
     """Submit a job. Submitting the same job again finds its run instead of starting another. Exit 0 means recorded."""
     from gpuyard.training_jobs.errors import UsageError
     from gpuyard.training_jobs.spec import load_job
+    from gpuyard.training_jobs.state import State, exit_for
 
     from .documents import SubmitDocument, emit
     from .targets import make_runner
     from .view import follow, print_submitted
 
-    if dry_run and (retry or again or wait):
-        raise UsageError("--dry-run creates nothing; remove --retry, --again and --wait")
+    if dry_run and (retry or again or wait or check):
+        raise UsageError("--dry-run creates nothing; remove --retry, --again, --wait and --check")
     spec, base = load_job(job)
     if pool is not None:
         spec = spec.model_copy(update={"pool": pool})
@@ -51,14 +59,16 @@ def command(
     submitted = runner.submit(spec, code_dir, key=request_key, retry=retry, again=again, leave_out=[Path(job)])
     _print_left_out(submitted.left_out)
     run = submitted.status.run_id
-    print_submitted(run, submitted.note, quiet=json)
+    failed = submitted.status.state in {State.FAILED, State.CANCELLED}
+    if submitted.created or failed or not check:
+        print_submitted(run, submitted.note, quiet=json)
     outcome = follow(runner, run, quiet=json) if wait else None
     if json:
         status = outcome or submitted.status
         emit(SubmitDocument(run_id=run, created=submitted.created, note=submitted.note, status=status))
+    if outcome is None and check and failed:
+        outcome = submitted.status
     if outcome is not None:
-        from gpuyard.training_jobs.state import exit_for
-
         raise typer.Exit(exit_for(outcome.state, outcome.reason))
 
 

@@ -75,6 +75,24 @@ def test_three_runs_of_cron_submit_one_job(site: SchedulerMachine) -> None:
     assert len({document["run_id"] for document in documents}) == len(site.batch.jobs) == 1
 
 
+def test_cron_is_silent_about_a_running_job_and_fails_once_it_was_cancelled(site: SchedulerMachine) -> None:
+    text = (site.folder / "crontab").read_text().replace("/opt/gpuyard/bin", str(site.bin)).replace("/srv/nightly", str(site.folder))
+    variables, [(_, command)] = parse_crontab(text)
+    environment = {**site.with_role(), **variables}
+    fire = [variables["SHELL"], "-c", command]
+    first = run_command(fire, site.folder.parent, environment)
+    second = run_command(fire, site.folder.parent, environment)
+    assert (first.returncode, second.returncode, second.stdout, second.stderr) == (0, 0, "", "")
+    assert "created" in first.stderr
+    run = json.loads((site.folder / "submitted.json").read_text())["run_id"]
+    cancelled = run_command([str(site.bin / "gpuyard"), "cancel", run], site.folder, environment)
+    assert cancelled.returncode == 0, cancelled.stderr
+    third = run_command(fire, site.folder.parent, environment)
+    assert third.returncode == 1
+    assert "adopted: it is CANCELLED" in third.stderr
+    assert json.loads((site.folder / "submitted.json").read_text())["created"] is False
+
+
 @pytest.fixture
 def tokens() -> Iterator[str]:
     with token_service() as url:

@@ -5,12 +5,14 @@ Each command imports what it needs when it runs, so that `gpuyard --help` is qui
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Annotated
 
 import typer
 
 from . import cancel, doctor, fetch, list_, logs, pin, plan, pools, schema, status, submit, wait
+from .streams import OutputError, guarded_streams
 
 __all__ = ["app", "main"]
 
@@ -57,8 +59,16 @@ def _options(
 def main() -> None:
     """Run the command line. An error becomes a message and an exit code; only an internal error prints a traceback."""
     try:
-        app()
-    except Exception as error:
-        from .error_report import report
+        with guarded_streams():
+            try:
+                app()
+            except OutputError:
+                raise
+            except Exception as error:
+                from .error_report import report
 
-        sys.exit(report(error, as_json="--json" in sys.argv))
+                sys.exit(report(error, as_json="--json" in sys.argv))
+    except OutputError as error:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(int(error.exit_code))

@@ -15,6 +15,8 @@ from gpuyard.counts import counted
 from gpuyard.training_jobs.state import Exit, State
 from gpuyard.training_jobs.status import Attempt, RunStatus
 
+from .streams import OutputError
+
 if TYPE_CHECKING:
     from gpuyard.training_jobs.runner import Runner
 
@@ -28,12 +30,14 @@ def print_submitted(run: str, note: str, *, quiet: bool) -> None:
 
 @contextlib.contextmanager
 def hint_on_interrupt(run: str) -> Iterator[None]:
-    """On Ctrl-C, print the commands that continue or cancel the run, and exit 130. The run continues."""
+    """On Ctrl-C, or when stdout can no longer be written, print the commands that continue or cancel the run. The run continues."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OutputError) as error:
         option = _yard_option()
         print(f"\nstill running. Back: gpuyard wait {run}{option}   Stop: gpuyard cancel {run}{option}", file=sys.stderr)
+        if isinstance(error, OutputError):
+            raise
         raise typer.Exit(Exit.INTERRUPTED) from None
 
 

@@ -1,0 +1,97 @@
+"""Standard streams that may close, fill up or lack characters while a command runs."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from typing import TextIO, cast
+
+from gpuyard.training_jobs.state import Exit
+
+__all__ = ["OutputError", "guarded_streams"]
+
+
+class OutputError(Exception):
+    """stdout cannot be written. `exit_code`: 130 when its reader is gone, else 8, because a document is missing or incomplete.
+
+    It is no OSError: click would turn a closed pipe into exit 1, the code of a failed job.
+    """
+
+    def __init__(self, cause: BaseException | None) -> None:
+        reader_gone = isinstance(cause, OSError) and cause.errno == errno.EPIPE
+        self.exit_code = Exit.INTERRUPTED if reader_gone else Exit.LOST_SIGHT
+        text = "its reader is gone" if reader_gone else str(cause or "it is closed")
+        super().__init__(f"stdout cannot be written: {text}")
+
+
+class _Guarded:
+    """A text stream whose failures are OutputError on stdout and ignored on stderr."""
+
+    def __init__(self, stream: TextIO | None, *, required: bool) -> None:
+        self._stream, self._required = stream, required
+
+    def write(self, text: str) -> int:
+        """Write a text. Characters that the stream's encoding lacks are escaped."""
+        with self._failures():
+            try:
+                return self._open().write(text)
+            except UnicodeEncodeError:
+                encoding = self._open().encoding
+                return self._open().write(text.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        with self._failures():
+            self._open().flush()
+
+    def isatty(self) -> bool:
+        """Return whether the stream is a terminal."""
+        return self._stream is not None and not self._stream.closed and self._stream.isatty()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+    def _open(self) -> TextIO:
+        if self._stream is None:  # the process was started with a closed descriptor
+            raise ValueError("it is closed")
+        return self._stream
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except UnicodeEncodeError:
+            raise
+        except (OSError, ValueError) as error:
+            if self._required:
+                raise OutputError(error) from error
+
+
+@contextlib.contextmanager
+def guarded_streams() -> Iterator[None]:
+    """Guard stdout and stderr, and flush stdout at the end. Raises OutputError instead of a failure at the interpreter's exit."""
+    before = sys.stdout, sys.stderr
+    sys.stdout = cast(TextIO, _Guarded(before[0], required=True))
+    sys.stderr = cast(TextIO, _Guarded(before[1], required=False))
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OutputError:
+        _discard(before[0])
+        raise
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _discard(stream: TextIO | None) -> None:
+    """Send what is still buffered to nowhere: the interpreter flushes once more when it exits."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, cast(TextIO, stream).fileno())
+        os.close(nowhere)

@@ -38,7 +38,7 @@ class Choice:
 
 
 def decide(record: RunRecord, status: ServiceStatus | None, spec: JobSpec, code_digest: str, *, retry: bool, now: float) -> Choice:
-    """Return the action of the resubmit table (docs/job.md). `status` is None while the record has no service id.
+    """Return the action of the resubmit table (docs/job.md, "Submit again"). `status` is None while the record has no service id.
 
     Raises ConflictError when the record has another spec or other code and `retry` does not allow that.
     """

@@ -1,4 +1,4 @@
-"""The layout of a run bucket: every object name below `gpuyard/` that submitters read or write, spelled once.
+"""The layout of a run bucket: the paths below `gpuyard/` that submitters read or write. docs/architecture.md has each writer.
 
 gpuyard/targets.json                          where jobs can go, written by `pulumi up`
 gpuyard/code/<sha256>.tar.gz                  code tarballs, by content

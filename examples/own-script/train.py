@@ -2,6 +2,9 @@
 
 Without gpuyard:   torchrun --nproc-per-node 2 train.py
 On a yard:         gpuyard submit job.yaml
+
+SAVED is a local path, which fits pools of `local`. On a cloud GPUYARD_CHECKPOINT_URL is s3://, gs:// or abfs://: open it with fsspec, as
+training_jobs/train/shards.py does, or the checkpoint is lost with the machine.
 """
 
 import importlib.util

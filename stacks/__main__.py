@@ -1,4 +1,4 @@
-"""The Pulumi program that `pulumi up` runs: settings -> components -> exports."""
+"""The Pulumi program that `pulumi up` runs: settings -> components -> exports. The command `gpuyard` is in cli/."""
 
 from gpuyard.stacks.program import run
 

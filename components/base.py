@@ -21,13 +21,13 @@ __all__ = [
     "Tags",
     "after",
     "all_tags",
-    "checked",
     "keywords_only",
     "provider_setting",
     "refusal",
     "refuse",
     "this_stack",
-    "verified",
+    "validate_spec",
+    "verify_input",
 ]
 
 _P = ParamSpec("_P")
@@ -80,7 +80,7 @@ def all_tags(tags: Tags | None, opts: pulumi.ResourceOptions | None) -> dict[str
     return {**(parent.tags if isinstance(parent, Component) else {}), **(tags or {})}
 
 
-def checked(model: type[_S], spec: _S | PlainMapping | None, subject: str, cloud: str, also: Problems = ()) -> _S:
+def validate_spec(model: type[_S], spec: _S | PlainMapping | None, subject: str, cloud: str, also: Problems = ()) -> _S:
     """Validate a spec for a cloud and return it as its model. Raises pulumi.RunError with every problem and no traceback.
 
     `also`: problems that the model cannot see, reported together with its own.
@@ -105,7 +105,7 @@ def refusal(subject: str, problems: Problems) -> str:
     return render_problems(f"{subject}: {count}, nothing was changed", problems)
 
 
-def verified(subject: str, value: pulumi.Input[str], problems: Callable[[Any], Problems]) -> pulumi.Output[str]:
+def verify_input(subject: str, value: pulumi.Input[str], problems: Callable[[Any], Problems]) -> pulumi.Output[str]:
     """Return an input as an output that fails with `problems`, if there are any, once the value is known.
 
     An output that another stack lacks arrives as None.

@@ -8,7 +8,7 @@ from typing import Any, Self
 import pulumi
 
 from ..plain_data import PlainMapping
-from .base import Component, Problems, Tags, checked, refuse, verified
+from .base import Component, Problems, Tags, refuse, validate_spec, verify_input
 from .spec import BucketSpec
 
 __all__ = ["BucketBase"]
@@ -22,7 +22,7 @@ class BucketBase(Component):
     url: pulumi.Output[str]
     """fsspec URL: s3://, gs://, abfs:// or file://."""
 
-    def _checked(
+    def _validate_spec(
         self,
         name: str,
         spec: BucketSpec | PlainMapping | None,
@@ -30,13 +30,13 @@ class BucketBase(Component):
         problems: Problems = (),
     ) -> tuple[BucketSpec, pulumi.ResourceOptions | None]:
         """Return the valid spec, and options that retain everything on destroy unless the spec says `on_destroy: delete`."""
-        valid = checked(BucketSpec, spec, f"Bucket {name}", self.cloud, problems)
+        valid = validate_spec(BucketSpec, spec, f"Bucket {name}", self.cloud, problems)
         if valid.on_destroy == "keep":
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
         return valid, opts
 
     @classmethod
-    def _adopted(
+    def _register_existing(
         cls,
         name: str,
         bucket: pulumi.Input[str],
@@ -54,4 +54,4 @@ class BucketBase(Component):
             refuse(subject, problems(bucket))
         self = cls.__new__(cls)
         super(BucketBase, self).__init__("Bucket", name, {"existing": bucket, **props}, tags, opts)
-        return self, verified(subject, bucket, problems)
+        return self, verify_input(subject, bucket, problems)

@@ -12,7 +12,7 @@ import pulumi
 
 from ..plain_data import PlainDict, PlainMapping
 from ..problems import Problem, show
-from .base import Component, Problems, Tags, checked, this_stack
+from .base import Component, Problems, Tags, this_stack, validate_spec
 from .bucket_base import BucketBase
 from .job_targets import JobSettings, TargetData, service_problems
 from .naming import name_problems
@@ -96,7 +96,7 @@ class JobServiceBase(Component):
         """Check the inputs and register the component."""
         found = [*rules.name(name), *_input_problems(self.cloud, inputs, rules), *problems]
         raw = {"secrets": inputs.secrets or {}, "limits": inputs.limits or {}, "image": inputs.image}
-        valid = checked(_Settings, raw, f"JobService {name}", self.cloud, found)
+        valid = validate_spec(_Settings, raw, f"JobService {name}", self.cloud, found)
         super().__init__("JobService", name, {**self._props(valid.model_dump(), inputs), **props}, tags, opts)
         self._settings = JobSettings(this_stack(), valid.limits, valid.secrets, valid.image)
 

@@ -20,13 +20,13 @@ __all__ = [
     "JobSettings",
     "TargetData",
     "available_until",
+    "common_fields",
     "fabric",
-    "in_order",
-    "of_machine",
+    "machine_fields",
+    "merge_targets",
     "price",
     "run_bucket_problems",
     "service_problems",
-    "shared",
     "unused_submitter_problems",
 ]
 
@@ -49,22 +49,22 @@ class JobSettings:
     """Container image of jobs that name none. None: there is no default."""
 
 
-def shared(kind: str, pool: str, given: JobSettings, run_bucket: str, buckets: Mapping[str, str]) -> TargetData:
+def common_fields(kind: str, pool: str, settings: JobSettings, run_bucket: str, buckets: Mapping[str, str]) -> TargetData:
     """Return the fields of a target that every cloud has. `buckets`: URL by logical name."""
     return {
         "version": 1,
         "kind": kind,
-        "stack": given.stack,
+        "stack": settings.stack,
         "pool": pool,
         "run_bucket": run_bucket,
         "buckets": dict(buckets),
-        "limits": given.limits.model_dump(),
-        "secrets": dict(given.secrets),
-        "default_image": given.image,
+        "limits": settings.limits.model_dump(),
+        "secrets": dict(settings.secrets),
+        "default_image": settings.image,
     }
 
 
-def of_machine(spec: GpuPoolSpec, row: Machine, stack: str, region: str, expires: str | None) -> TargetData:
+def machine_fields(spec: GpuPoolSpec, row: Machine, stack: str, region: str, expires: str | None) -> TargetData:
     """Return the fields of a target that depend on the machine: on every cloud but `local`."""
     return {
         "machine": row.name,
@@ -130,7 +130,7 @@ def unused_submitter_problems(pools: Sequence[str], jobless: Sequence[str], subm
     return [Problem("submitters", "no pool takes jobs", ", ".join(submitters), "none if every pool has `service: vms`", fix)]
 
 
-def in_order(pools: Sequence[str], parts: Sequence[Mapping[str, TargetData]]) -> dict[str, TargetData]:
+def merge_targets(pools: Sequence[str], parts: Sequence[Mapping[str, TargetData]]) -> dict[str, TargetData]:
     """Merge the targets of all services, in the order of the pools."""
     found = {name: target for part in parts for name, target in part.items()}
     return {name: found[name] for name in pools if name in found}

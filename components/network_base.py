@@ -9,7 +9,7 @@ import pulumi
 
 from ..plain_data import PlainMapping
 from ..problems import Problem
-from .base import Component, Problems, Tags, checked, refuse, verified
+from .base import Component, Problems, Tags, refuse, validate_spec, verify_input
 from .spec import NetworkSpec
 
 __all__ = ["NetworkBase", "adoption_problems"]
@@ -39,14 +39,14 @@ class NetworkBase(Component):
         opts: pulumi.ResourceOptions | None,
     ) -> str:
         """Check the spec, register the component and return the network's CIDR block."""
-        valid = checked(NetworkSpec, spec, f"Network {name}", self.cloud, problems)
+        valid = validate_spec(NetworkSpec, spec, f"Network {name}", self.cloud, problems)
         cidr = valid.cidr or default_cidr
         super().__init__("Network", name, {"cidr": cidr, "zones": valid.zones, "egress": valid.egress}, tags, opts)
         self.zones, self.egress = list(valid.zones), valid.egress
         return cidr
 
     @classmethod
-    def _adopted(
+    def _register_existing(
         cls,
         name: str,
         vpc_id: pulumi.Input[str],
@@ -62,7 +62,7 @@ class NetworkBase(Component):
         self = cls.__new__(cls)
         super(NetworkBase, self).__init__("Network", name, {"existing": {"vpc_id": vpc_id, "subnet_ids": dict(subnet_ids)}}, tags, opts)
         self.zones, self.egress = list(subnet_ids), None
-        self.id = verified(subject, vpc_id, lambda known: id_problems("vpc_id", known))
+        self.id = verify_input(subject, vpc_id, lambda known: id_problems("vpc_id", known))
         self.subnet_ids = {zone: _verified_subnet(subject, zone, subnet, id_problems) for zone, subnet in subnet_ids.items()}
         return self
 
@@ -81,4 +81,4 @@ def adoption_problems(vpc_id: object, subnet_ids: Mapping[str, object], id_probl
 
 
 def _verified_subnet(subject: str, zone: str, subnet: pulumi.Input[str], id_problems: IdProblems) -> pulumi.Output[str]:
-    return verified(subject, subnet, lambda known: id_problems(f"subnet_ids.{zone}", known))
+    return verify_input(subject, subnet, lambda known: id_problems(f"subnet_ids.{zone}", known))

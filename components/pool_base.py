@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pulumi
 
 from ..plain_data import PlainMapping
-from .base import Component, Problems, Tags, checked
+from .base import Component, Problems, Tags, validate_spec
 from .catalogue import Machine
 from .expiry import End, end_of, is_past, warning
 from .naming import name_problems
@@ -68,7 +68,7 @@ class PoolBase(Component):
         **props: object,
     ) -> None:
         """Check the spec, register the component, and warn if the pool's end is near or past."""
-        self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, [*name_problems(name), *problems])
+        self.spec = validate_spec(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, [*name_problems(name), *problems])
         super().__init__("GpuPool", name, {**self.spec.model_dump(exclude_unset=True), **props}, tags, opts)
         self.machine, self.nodes = self.spec.row(self.cloud), self.spec.max_nodes
         self.scale_command = self.hostfile_command = self.torchrun = None

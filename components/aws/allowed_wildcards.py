@@ -105,13 +105,13 @@ WILDCARDS: tuple[Wildcard, ...] = (
 # fmt: on
 
 
-def explained(pattern: str, actions: Iterable[str]) -> bool:
+def is_listed(pattern: str, actions: Iterable[str]) -> bool:
     """Tell whether the table allows the pattern for each action or condition key."""
-    return all(any(action in row.actions and _shape(row.pattern).fullmatch(pattern) for row in WILDCARDS) for action in actions)
+    return all(any(action in row.actions and _pattern_regex(row.pattern).fullmatch(pattern) for row in WILDCARDS) for action in actions)
 
 
 @cache
-def _shape(pattern: str) -> re.Pattern[str]:
+def _pattern_regex(pattern: str) -> re.Pattern[str]:
     parts = re.split(r"(\{\w+\})", pattern)
     words = {"{path}": "[^*?:]+"}
     return re.compile("".join(words.get(part, "[^*?:/]+") if part.startswith("{") else re.escape(part) for part in parts))

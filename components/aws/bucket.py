@@ -45,7 +45,7 @@ class Bucket(BucketBase, AwsComponent):
         With keep, the bucket, its logs, its key and everything that protects them stay when the yard is destroyed.
         With delete, all of it goes, data included.
         """
-        spec, opts = self._checked(name, spec, opts, name_problems(name))
+        spec, opts = self._validate_spec(name, spec, opts, name_problems(name))
         super().__init__("Bucket", name, {"on_destroy": spec.on_destroy}, tags, opts)
         where = account(self)
         if key is None:
@@ -81,7 +81,7 @@ class Bucket(BucketBase, AwsComponent):
 
         `bucket`: its name. `key_arn`: the KMS key of its objects, if it is a customer managed key; jobs get rights to it.
         """
-        self, known = cls._adopted(name, bucket, existing_problems, tags, opts, key_arn=key_arn)
+        self, known = cls._register_existing(name, bucket, existing_problems, tags, opts, key_arn=key_arn)
         arn = pulumi.Output.all(known, partition(self)).apply(lambda words: f"arn:{words[1]}:s3:::{words[0]}")
         self._expose(known, arn, None if key_arn is None else pulumi.Output.from_input(key_arn))
         return self

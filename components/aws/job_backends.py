@@ -48,7 +48,7 @@ class BatchService:
     """A queue for each pool, one log group, the job role and the execution role."""
 
     targets: pulumi.Output[PlainDict]
-    side: pulumi.Output[BatchAccess]
+    access: pulumi.Output[BatchAccess]
 
     def __init__(
         self,
@@ -62,8 +62,8 @@ class BatchService:
         """Make them as children of `parent`."""
         group = make_log_group(parent, key, where)
         jobs = _identity(parent, "job", "ecs-tasks.amazonaws.com", job_statements(context, buckets), where)
-        arn = pulumi.Output.all(context, group.name).apply(lambda known: str(known[0].place.arn("logs", f"log-group:{known[1]}")))
-        starts = pulumi.Output.all(context, arn).apply(lambda known: execution(known[0].place, known[1], known[0].given.image))
+        arn = pulumi.Output.all(context, group.name).apply(lambda known: str(known[0].scope.arn("logs", f"log-group:{known[1]}")))
+        starts = pulumi.Output.all(context, arn).apply(lambda known: execution(known[0].scope, known[1], known[0].settings.image))
         starter = _identity(parent, "execution", "ecs-tasks.amazonaws.com", starts, where)
         queues = {pool.logical_name: _queue(parent, pool) for pool in pools}
         for pool in pools:
@@ -71,7 +71,7 @@ class BatchService:
         made = {"queues": queues, "job": jobs.role_arn, "execution": starter.role_arn, "name": group.name, "arn": arn}
         known = pulumi.Output.all(context=context, **made)
         self.targets = known.apply(lambda found: {pool.logical_name: _batch(pool, found) for pool in pools})
-        self.side = known.apply(
+        self.access = known.apply(
             lambda found: BatchAccess(sorted(found["queues"].values()), found["arn"], sorted([found["job"], found["execution"]]))
         )
 
@@ -80,7 +80,7 @@ class SageMakerService:
     """The role of training jobs and a model package group. SageMaker brings the machines of each job."""
 
     targets: pulumi.Output[PlainDict]
-    side: pulumi.Output[SageMakerAccess]
+    access: pulumi.Output[SageMakerAccess]
 
     def __init__(
         self, parent: AwsComponent, pools: Sequence[GpuPool], where: Account, context: pulumi.Output[TargetContext], buckets: Buckets
@@ -102,7 +102,7 @@ class SageMakerService:
         made = {"role": role.role_arn, "places": places, "models": models.model_package_group_name}
         known = pulumi.Output.all(context=context, **made)
         self.targets = known.apply(lambda found: {pool.logical_name: _sagemaker(pool, found) for pool in pools})
-        self.side = known.apply(lambda found: SageMakerAccess(found["role"], *_subnets_and_groups(found["places"])))
+        self.access = known.apply(lambda found: SageMakerAccess(found["role"], *_subnets_and_groups(found["places"])))
 
 
 def grant_machines(parent: AwsComponent, pools: Sequence[GpuPool], buckets: Buckets, secrets: Sequence[str]) -> None:
@@ -115,7 +115,7 @@ def grant_machines(parent: AwsComponent, pools: Sequence[GpuPool], buckets: Buck
 def job_statements(context: pulumi.Output[TargetContext], buckets: Buckets) -> pulumi.Output[list[Statement]]:
     """Return the rights of a job."""
     known = pulumi.Output.all(context=context, run=buckets.run, reads=buckets.reads)
-    return known.apply(lambda found: job(found["run"], found["reads"], sorted(found["context"].given.secrets.values())))
+    return known.apply(lambda found: job(found["run"], found["reads"], sorted(found["context"].settings.secrets.values())))
 
 
 def _group_name(name: str) -> str:
@@ -198,11 +198,11 @@ def _training_statements(found: PlainMapping) -> list[Statement]:
     run: Storage = found["run"]
     subnets, groups = _subnets_and_groups(found["places"])
     return sagemaker_job(
-        context.place,
+        context.scope,
         run,
-        job_prefix(context.given.stack),
-        subnet_arns=[context.place.arn("ec2", f"subnet/{subnet}") for subnet in subnets],
-        security_group_arns=[context.place.arn("ec2", f"security-group/{group}") for group in groups],
-        model_group_arn=context.place.arn("sagemaker", f"model-package-group/{found['models']}"),
-        image=context.given.image,
+        job_prefix(context.settings.stack),
+        subnet_arns=[context.scope.arn("ec2", f"subnet/{subnet}") for subnet in subnets],
+        security_group_arns=[context.scope.arn("ec2", f"security-group/{group}") for group in groups],
+        model_group_arn=context.scope.arn("sagemaker", f"model-package-group/{found['models']}"),
+        image=context.settings.image,
     )

@@ -12,7 +12,7 @@ import pulumi_aws as aws
 from ...plain_data import PlainMapping
 from ..base import Tags, keywords_only
 from ..job_service_base import JobInputs, JobRules, JobServiceBase, bucket_urls
-from ..job_targets import TARGETS, in_order
+from ..job_targets import TARGETS, merge_targets
 from ..naming import job_prefix
 from ..spec import LimitsSpec
 from ..validation.submitters import subject_problems
@@ -81,14 +81,14 @@ class JobService(JobServiceBase, AwsComponent):
         trains = SageMakerService(self, by_service["sagemaker"], self._where, context, buckets) if by_service["sagemaker"] else None
         grant_machines(self, by_service["vms"], buckets, sorted(self._settings.secrets.values()))
         found, order = [service.targets for service in (batch, trains) if service], [pool.logical_name for pool in pools]
-        self.targets = pulumi.Output.all(*found).apply(lambda parts: in_order(order, parts))
+        self.targets = pulumi.Output.all(*found).apply(lambda parts: merge_targets(order, parts))
         self.submitter_role = self._submitter(submitters, context, buckets.run, batch, trains) if submitters else None
         self._write_targets(run)
         self.register_outputs({"targets": self.targets, "submitter_role": self.submitter_role})
 
     def _context(self, run: Bucket, reads: Sequence[Bucket]) -> pulumi.Output[TargetContext]:
-        known = pulumi.Output.all(place=self._where.arn_scope, key=run.key_arn, **bucket_urls(run, reads))
-        return known.apply(lambda found: TargetContext(found["place"], self._settings, found["run"], found["urls"], found["key"]))
+        known = pulumi.Output.all(scope=self._where.arn_scope, key=run.key_arn, **bucket_urls(run, reads))
+        return known.apply(lambda found: TargetContext(found["scope"], self._settings, found["run"], found["urls"], found["key"]))
 
     def _submitter(
         self,
@@ -99,9 +99,9 @@ class JobService(JobServiceBase, AwsComponent):
         trains: SageMakerService | None,
     ) -> pulumi.Output[str]:
         stack = self._settings.stack
-        sides = {"batch": batch.side if batch else None, "sagemaker": trains.side if trains else None}
-        statements = pulumi.Output.all(context=context, run=run, **sides).apply(
-            lambda known: submitter(known["context"].place, known["run"], stack, job_prefix(stack), known["batch"], known["sagemaker"])
+        access = {"batch": batch.access if batch else None, "sagemaker": trains.access if trains else None}
+        statements = pulumi.Output.all(context=context, run=run, **access).apply(
+            lambda known: submitter(known["context"].scope, known["run"], stack, job_prefix(stack), known["batch"], known["sagemaker"])
         )
         role = Identity(
             self.child_name("submitter"),

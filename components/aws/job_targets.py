@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...plain_data import PlainDict
 from .. import catalogue
-from ..job_targets import JobSettings, of_machine, shared
+from ..job_targets import JobSettings, common_fields, machine_fields
 from ..spec.pool import GpuPoolSpec
 from .permissions import TRAINING_JOBS
 from .policy import ArnScope
@@ -24,8 +24,8 @@ on the safe side (docs.aws.amazon.com/batch/latest/userguide/memory-management.h
 class TargetContext:
     """What all targets of a yard share, once it is known."""
 
-    place: ArnScope
-    given: JobSettings
+    scope: ArnScope
+    settings: JobSettings
     run_bucket: str
     buckets: Mapping[str, str]
     key_arn: str | None
@@ -92,8 +92,8 @@ def reservable_mib(memory_gib: float) -> int:
 
 def _common(kind: str, name: str, spec: GpuPoolSpec, row: catalogue.Machine, expires: str | None, context: TargetContext) -> PlainDict:
     return {
-        **shared(kind, name, context.given, context.run_bucket, context.buckets),
-        **of_machine(spec, row, context.given.stack, context.place.region, expires),
-        "account_id": context.place.account,
+        **common_fields(kind, name, context.settings, context.run_bucket, context.buckets),
+        **machine_fields(spec, row, context.settings.stack, context.scope.region, expires),
+        "account_id": context.scope.account,
         "encryption_key": context.key_arn,
     }

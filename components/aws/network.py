@@ -78,7 +78,7 @@ class Network(NetworkBase, AwsComponent):
         `subnet_ids`: private subnet by zone, at least one; local zones too. Nodes may open port 443 to anywhere: what they reach is
         for the network's routes to say.
         """
-        self = cls._adopted(name, vpc_id, subnet_ids, id_problems, _name_problems(name), tags, opts)
+        self = cls._register_existing(name, vpc_id, subnet_ids, id_problems, _name_problems(name), tags, opts)
         self.security_group_id = make_node_group(self, self.id)
         self._nodes_out("internet", "where the routes of this network lead", cidr_ipv4=ANYWHERE)
         self._register(security_group_id=self.security_group_id)

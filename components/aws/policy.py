@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...plain_data import PlainDict, PlainMapping
-from .allowed_wildcards import explained
+from .allowed_wildcards import is_listed
 
 Conditions = Mapping[str, Mapping[str, str | Sequence[str]]]
 _LIMIT = 10_240  # characters of all inline policies of a role: docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
@@ -60,7 +60,7 @@ def policy_document(statements: Sequence[Statement]) -> PlainDict:
 
 def trust_document(entries: Sequence[PlainMapping]) -> PlainDict:
     """Return a trust policy. Raises PolicyError: its conditions follow the same rules."""
-    problems = [problem for entry in entries for problem in _unexplained(entry.get("Condition", {}))]
+    problems = [problem for entry in entries for problem in _unlisted(entry.get("Condition", {}))]
     return _checked({"Version": "2012-10-17", "Statement": [dict(entry) for entry in entries]}, problems, _TRUST_LIMIT)
 
 
@@ -88,23 +88,23 @@ def _problems(statement: Statement) -> Iterator[str]:
     if not (statement.why and statement.actions and statement.resources):
         yield f"{statement}: actions, resources and why are required"
     for action in statement.actions:
-        if _wild(action):
+        if _has_wildcard(action):
             yield f"{action}: wildcards in actions are not allowed; list the actions"
     for resource in statement.resources:
-        if _wild(resource) and not explained(resource, statement.actions):
+        if _has_wildcard(resource) and not is_listed(resource, statement.actions):
             yield f"{resource} for {', '.join(statement.actions)}: the wildcard is not in allowed_wildcards.py; add a row with its reason"
-    yield from _unexplained(statement.conditions)
+    yield from _unlisted(statement.conditions)
 
 
-def _unexplained(conditions: Conditions) -> Iterator[str]:
+def _unlisted(conditions: Conditions) -> Iterator[str]:
     for operator, keys in conditions.items():
         for key, values in keys.items():
             for value in _each(values):
-                if _like(operator) and _wild(value) and not explained(value, (key,)) and not key.endswith(":sub"):
+                if _expands_wildcards(operator) and _has_wildcard(value) and not is_listed(value, (key,)) and not key.endswith(":sub"):
                     yield f"{key} {value}: the wildcard is not in allowed_wildcards.py; add a row with its reason"
 
 
-def _like(operator: str) -> bool:
+def _expands_wildcards(operator: str) -> bool:
     """Tell whether the operator expands `*`. StringEquals does not; ArnEquals is the same as ArnLike."""
     return "Like" in operator or operator.startswith("Arn")
 
@@ -113,5 +113,5 @@ def _each(values: str | Sequence[str]) -> Iterable[str]:
     return (values,) if isinstance(values, str) else values
 
 
-def _wild(text: str) -> bool:
+def _has_wildcard(text: str) -> bool:
     return "*" in text or "?" in text

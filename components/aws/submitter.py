@@ -51,13 +51,13 @@ def _journal(run: Storage) -> list[Statement]:
     ]
 
 
-def _batch(scope: ArnScope, stack: str, prefix: str, side: BatchAccess) -> list[Statement]:
+def _batch(scope: ArnScope, stack: str, prefix: str, access: BatchAccess) -> list[Statement]:
     definitions, jobs = scope.arn("batch", f"job-definition/{prefix}*"), scope.arn("batch", "job/*")
     describe = ("ComputeEnvironments", "JobDefinitions", "JobQueues", "Jobs")
     ours, tagged = {"aws:ResourceTag/stack": stack}, {"aws:RequestTag/stack": stack}
     return [
         Statement(
-            ("batch:SubmitJob",), (*side.queues, definitions), why="submits to the queues of this yard, only with its own definitions"
+            ("batch:SubmitJob",), (*access.queues, definitions), why="submits to the queues of this yard, only with its own definitions"
         ),
         Statement(("batch:DeregisterJobDefinition",), (definitions,), why="deregisters old definitions"),
         Statement(
@@ -77,22 +77,22 @@ def _batch(scope: ArnScope, stack: str, prefix: str, side: BatchAccess) -> list[
         Statement(
             (*(f"batch:Describe{what}" for what in describe), "batch:ListJobs"), ("*",), why="watches jobs; finds a job after a crash"
         ),
-        _pass(side.roles, ["batch.amazonaws.com", "ecs-tasks.amazonaws.com"]),
-        *_read_logs(side.log_group, "*"),
-        Statement(("logs:FilterLogEvents",), (side.log_group, f"{side.log_group}:*"), why="searches job output"),
+        _pass(access.roles, ["batch.amazonaws.com", "ecs-tasks.amazonaws.com"]),
+        *_read_logs(access.log_group, "*"),
+        Statement(("logs:FilterLogEvents",), (access.log_group, f"{access.log_group}:*"), why="searches job output"),
     ]
 
 
-def _sagemaker(scope: ArnScope, prefix: str, side: SageMakerAccess) -> list[Statement]:
+def _sagemaker(scope: ArnScope, prefix: str, access: SageMakerAccess) -> list[Statement]:
     jobs = (scope.arn("sagemaker", f"training-job/{prefix}*"),)
-    within = {"sagemaker:VpcSubnets": sorted(side.subnet_ids), "sagemaker:VpcSecurityGroupIds": sorted(side.security_group_ids)}
+    within = {"sagemaker:VpcSubnets": sorted(access.subnet_ids), "sagemaker:VpcSecurityGroupIds": sorted(access.security_group_ids)}
     inside: Conditions = {"ForAllValues:StringEquals": within, "Null": dict.fromkeys(within, "false")}
     watch = ("sagemaker:DescribeTrainingJob", "sagemaker:StopTrainingJob")
     return [
         Statement(("sagemaker:CreateTrainingJob",), jobs, inside, "submits training jobs only into the yard's network"),
         Statement(("sagemaker:AddTags", *watch), jobs, why="tags training jobs when it creates them, watches and stops them"),
         Statement(("sagemaker:ListTrainingJobs",), ("*",), why="reads names and states of many jobs with one call"),
-        _pass([side.role], ["sagemaker.amazonaws.com"]),
+        _pass([access.role], ["sagemaker.amazonaws.com"]),
         *_read_logs(scope.arn("logs", f"log-group:{TRAINING_JOBS}"), f"{prefix}*"),  # other stacks share this group, so no search in it
     ]
 

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_azure_native as az
 
 from ...plain_data import PlainDict, PlainMapping
-from ..base import Tags, after, checked
+from ..base import Tags, after, validate_spec
 from ..bucket_base import BucketBase
 from ..naming import name_problems
 from ..spec import BucketSpec
@@ -64,7 +64,7 @@ class Bucket(BucketBase, AzureComponent):
         existing group (default: a group of its own, kept with the bucket).
         """
         also = [*name_problems(name), *namespace_problems(namespace), *group_problems(resource_group)]
-        spec, opts = self._checked(name, spec, opts, also)
+        spec, opts = self._validate_spec(name, spec, opts, also)
         super().__init__("Bucket", name, {**spec.model_dump(), "namespace": namespace}, tags, opts)
         self.use_group(resource_group)
         self.open_to, self.account_key, self.needs_private_endpoints = list(spec.open_to), self, True
@@ -104,8 +104,8 @@ class Bucket(BucketBase, AzureComponent):
         reached; default: only from the pools' networks.
         """
         known_now = existing_problems(bucket) if isinstance(bucket, str) else []
-        sources = checked(BucketSpec, {"open_to": list(open_to or [])}, f"Bucket {name}", cls.cloud, known_now).open_to
-        self, known = cls._adopted(name, bucket, existing_problems, tags, opts)
+        sources = validate_spec(BucketSpec, {"open_to": list(open_to or [])}, f"Bucket {name}", cls.cloud, known_now).open_to
+        self, known = cls._register_existing(name, bucket, existing_problems, tags, opts)
         self.open_to = sources if open_to is not None else None
         self.needs_private_endpoints, self.subresources = open_to is not None and INTERNET not in sources, BUCKET_SUBRESOURCES[:1]
         self.account_key = split_container_id(bucket).account_id.lower() if isinstance(bucket, str) else self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..job_targets import JobSettings, of_machine, shared
+from ..job_targets import JobSettings, common_fields, machine_fields
 from ..spec.pool import GpuPoolSpec
 
 __all__ = ["TargetContext", "azureml_target", "publish_command", "short_location"]
@@ -19,7 +19,7 @@ class TargetContext:
     resource_group: str
     workspace: str
     location: str
-    given: JobSettings
+    settings: JobSettings
     run_bucket: str
     buckets: Mapping[str, str]
     key_uri: str | None
@@ -30,8 +30,8 @@ def azureml_target(
 ) -> dict[str, object]:
     """Return the job target of a pool that is a cluster of the workspace."""
     return {
-        **shared("azureml", name, context.given, context.run_bucket, context.buckets),
-        **of_machine(spec, spec.row("azure"), context.given.stack, context.location, expires),
+        **common_fields("azureml", name, context.settings, context.run_bucket, context.buckets),
+        **machine_fields(spec, spec.row("azure"), context.settings.stack, context.location, expires),
         "encryption_key": context.key_uri,
         "subscription_id": context.subscription_id,
         "resource_group": context.resource_group,

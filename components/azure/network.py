@@ -97,7 +97,7 @@ class Network(NetworkBase, AzureComponent):
         network and in connected ones, and port 443 anywhere. The network's own routes and rules limit that further.
         """
         also: Problems = [*name_problems(name), *group_problems(resource_group), *zone_problems(private_zones or {})]
-        self = cls._adopted(name, vpc_id, subnet_ids, id_problems, also, tags, opts)
+        self = cls._register_existing(name, vpc_id, subnet_ids, id_problems, also, tags, opts)
         self.use_group(resource_group)
         self._endpoints = set()
         self.endpoint_subnet_id = next(iter(self.subnet_ids.values()))

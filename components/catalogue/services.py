@@ -22,7 +22,7 @@ class Service(NamedTuple):
     """Purchase modes for jobs with several nodes."""
     takes_jobs: bool = True
     """Whether `gpuyard submit` can submit jobs to it."""
-    holds_nodes: bool = True
+    keeps_nodes: bool = True
     """Whether machines can keep running, and be paid, while no job runs (min_nodes)."""
     list_prices: bool = True
     """Whether a node costs the machine's list price. Otherwise the service has its own rates, which the catalogue does not have."""
@@ -50,7 +50,7 @@ SERVICES: Mapping[str, Mapping[str, Service]] = MappingProxyType(
                 "optional",
                 ("on_demand", "spot"),
                 ("on_demand", "spot"),
-                holds_nodes=False,
+                keeps_nodes=False,
                 list_prices=False,
                 machine_image=False,
                 warm_modes=("on_demand",),

@@ -50,7 +50,7 @@ class Bucket(BucketBase, GcpComponent):
         With keep, the bucket, its logs, its key and everything that protects them stay when the yard is destroyed.
         With delete, all of it goes, data included.
         """
-        spec, opts = self._checked(name, spec, opts, name_problems(name))
+        spec, opts = self._validate_spec(name, spec, opts, name_problems(name))
         super().__init__("Bucket", name, {**spec.model_dump(), "hierarchical": hierarchical}, tags, opts)
         where = ProjectLookup(self)
         if key is None:
@@ -84,7 +84,7 @@ class Bucket(BucketBase, GcpComponent):
 
         Its key needs no grant: Cloud Storage decrypts for everybody with the right to read an object.
         """
-        self, known = cls._adopted(name, bucket, existing_problems, tags, opts)
+        self, known = cls._register_existing(name, bucket, existing_problems, tags, opts)
         self._expose(known, None)
         return self
 

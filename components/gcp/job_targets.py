@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..job_targets import JobSettings, of_machine, shared
+from ..job_targets import JobSettings, common_fields, machine_fields
 from ..spec.pool import GpuPoolSpec, Reservation
 from .machines import family
 from .project import ProjectRegion
@@ -21,7 +21,7 @@ class TargetContext:
     """What all targets of a yard share, once it is known."""
 
     project_region: ProjectRegion
-    given: JobSettings
+    settings: JobSettings
     run_bucket: str
     buckets: Mapping[str, str]
     key_id: str | None
@@ -41,8 +41,8 @@ def vertex_target(
     """Return the job target of a pool that Vertex AI runs jobs on."""
     row = spec.row("gcp")
     return {
-        **shared("vertex", name, context.given, context.run_bucket, context.buckets),
-        **of_machine(spec, row, context.given.stack, region, expires),
+        **common_fields("vertex", name, context.settings, context.run_bucket, context.buckets),
+        **machine_fields(spec, row, context.settings.stack, region, expires),
         "encryption_key": context.key_id,
         "project": context.project_region.project,
         "accelerator_type": family(row).accelerator,

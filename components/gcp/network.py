@@ -87,7 +87,7 @@ class Network(NetworkBase, GcpComponent):
         `vpc_id`: projects/P/global/networks/NAME. `subnet_ids`: projects/P/regions/R/subnetworks/NAME by zone, at least one. They must have
         Private Google Access, and egress to the internet if jobs need it.
         """
-        self = cls._adopted(name, vpc_id, subnet_ids, id_problems, name_problems(name), tags, opts)
+        self = cls._register_existing(name, vpc_id, subnet_ids, id_problems, name_problems(name), tags, opts)
         self.cidr = None
         self._register()
         return self

@@ -35,7 +35,7 @@ class Bucket(BucketBase):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Make the directory. `spec` defaults to `on_destroy: keep`: the directory and its data stay when the yard is destroyed."""
-        spec, opts = self._checked(name, spec, opts)
+        spec, opts = self._validate_spec(name, spec, opts)
         super().__init__("Bucket", name, {"on_destroy": spec.on_destroy}, tags, opts)
         directory = _Directory(self.child_name("directory"), bucket_path(name), self.child_options())
         self._expose(directory.path)
@@ -50,7 +50,7 @@ class Bucket(BucketBase):
         opts: pulumi.ResourceOptions | None = None,
     ) -> Bucket:
         """Use an existing directory: nothing is made, changed or destroyed."""
-        self, known = cls._adopted(name, bucket, existing_problems, tags, opts)
+        self, known = cls._register_existing(name, bucket, existing_problems, tags, opts)
         self._expose(known.apply(lambda path: require_url_safe(_absolute(path))))
         return self
 

@@ -8,7 +8,7 @@ import pulumi
 from pulumi import dynamic
 
 from ...plain_data import PlainDict, PlainMapping
-from ..base import Component, Tags, checked
+from ..base import Component, Tags, validate_spec
 from ..spec import GpuPoolSpec
 from .disk import PoolProvider
 from .files import as_content
@@ -44,7 +44,7 @@ class GpuPool(Component):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Make the pool with the addresses of `network`."""
-        self.spec = checked(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud)
+        self.spec = validate_spec(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud)
         super().__init__("GpuPool", name, self.spec.model_dump(exclude_unset=True), tags, opts)
         found = find_gpus()
         document = plan_pool(name, self.spec, found.models, network.addresses(self.spec.max_nodes))

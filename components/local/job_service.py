@@ -12,7 +12,7 @@ from ...plain_data import PlainDict, PlainMapping
 from ...problems import Problem, show
 from ..base import Tags, keywords_only
 from ..job_service_base import JobInputs, JobRules, JobServiceBase, bucket_urls, make_targets
-from ..job_targets import TARGETS, TargetData, run_bucket_problems, shared
+from ..job_targets import TARGETS, TargetData, common_fields, run_bucket_problems
 from ..spec import LimitsSpec
 from .bucket import Bucket
 from .disk import TargetsProvider
@@ -73,7 +73,7 @@ class JobService(JobServiceBase):
 
     def _target(self, pool: GpuPool, found: PlainMapping) -> TargetData:
         return {
-            **shared("local", pool.logical_name, self._settings, found["run"], found["urls"]),
+            **common_fields("local", pool.logical_name, self._settings, found["run"], found["urls"]),
             "pool_dir": found["pools"][pool.logical_name],
             "machine": pool.machine,
             "accelerator": pool.accelerator,

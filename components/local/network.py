@@ -8,7 +8,7 @@ import socket
 import pulumi
 
 from ...plain_data import PlainMapping
-from ..base import Component, Tags, checked
+from ..base import Component, Tags, validate_spec
 from ..spec import NetworkSpec
 
 __all__ = ["Network", "plan_addresses"]
@@ -38,7 +38,7 @@ class Network(Component):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Plan the network; `spec` defaults to 127.77.0.0/24."""
-        spec = checked(NetworkSpec, spec, f"Network {name}", self.cloud)
+        spec = validate_spec(NetworkSpec, spec, f"Network {name}", self.cloud)
         cidr = spec.cidr or _DEFAULT
         super().__init__("Network", name, {"cidr": cidr}, tags, opts)
         self.cidr = cidr

@@ -183,7 +183,7 @@ class GpuPoolSpec(Spec):
     @classmethod
     def _check_min_nodes(cls, min_nodes: int, info: ValidationInfo) -> int:
         row = _service(info)
-        if min_nodes and row and not row.holds_nodes:
+        if min_nodes and row and not row.keeps_nodes:
             service = info.data["service"]
             raise invalid(min_nodes, f"0 for service: {service}, which starts machines for each job", "remove min_nodes")
         return min_nodes

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuyard.components.aws import permissions
-from gpuyard.components.aws.allowed_wildcards import WILDCARDS, explained
+from gpuyard.components.aws.allowed_wildcards import WILDCARDS, is_listed
 from gpuyard.components.aws.permissions import Storage
 from gpuyard.components.aws.policy import ArnScope, PolicyError, Statement, policy_document
 from gpuyard.components.aws.submitter import BatchAccess, SageMakerAccess, submitter
@@ -77,7 +77,7 @@ def test_every_wildcard_of_a_policy_is_in_the_table(statements: list[list[Statem
     for each in statements:
         document = policy_document(each)
         for action, pattern in wild(document):
-            assert explained(pattern, [action])
+            assert is_listed(pattern, [action])
         assert all(statement["Effect"] == "Allow" and statement["Resource"] for statement in document["Statement"])
 
 
@@ -113,7 +113,7 @@ def test_every_row_of_the_table_is_used() -> None:
     }
     for row in WILDCARDS:
         for action in row.actions:
-            assert any(key == action and explained(pattern, [action]) for key, pattern in used), f"{action} on {row.pattern}"
+            assert any(key == action and is_listed(pattern, [action]) for key, pattern in used), f"{action} on {row.pattern}"
     assert all(row.why and row.source.startswith("docs.aws.amazon.com/") for row in WILDCARDS)
 
 

@@ -90,6 +90,7 @@ class Runner:
     ) -> None:
         self._targets, self._source = targets, source
         self._backend_for, self._clock, self._sleep = backend_for, clock, sleep
+        self._seen: dict[str, tuple[str, float]] = {}
 
     def plan(self, spec: JobSpec, code_dir: Path | None, *, key: str | None = None, leave_out: Collection[Path] = ()) -> SubmitPlan:
         """Return the run id, requests and files of a first submit. Nothing is written."""
@@ -167,7 +168,7 @@ class Runner:
         """Carry out the resubmit table for a run that exists. None = read the record again soon."""
         last = handle.record.last
         service = handle.refresh() if last.service_id is not None or last.ended is not None else None
-        choice = decide(handle.record, service, job.spec, job.code.digest, retry=retry, now=self._clock())
+        choice = decide(handle.record, service, job.spec, job.code.digest, retry=retry, age_s=self._clock() - handle.written_at)
         if choice.action is Action.POLL:
             self._sleep(0.05)
             return None
@@ -242,7 +243,15 @@ class Runner:
         target = self._targets.get(record.pool)
         if target is None:
             raise NotFoundError(f"run {record.run_id} belongs to pool '{record.pool}', which {self._source} no longer has")
-        return RunHandle(journal, self._backend_for(target), target, record, tag, self._clock)
+        return RunHandle(journal, self._backend_for(target), target, record, tag, self._clock, self._first_seen(record.run_id, tag))
+
+    def _first_seen(self, run_id: str, tag: str) -> float:
+        """Return when this process first saw a record with this tag, by its own clock."""
+        known_tag, moment = self._seen.get(run_id, ("", 0.0))
+        if known_tag != tag:
+            moment = self._clock()
+            self._seen[run_id] = tag, moment
+        return moment
 
     def _find(self, run: str) -> RunHandle:
         missing = NotFoundError(f"no run '{run}': {self._source} has no pool that takes jobs")

@@ -42,6 +42,8 @@ class RunHandle:
     record: RunRecord
     tag: str
     clock: Callable[[], float]
+    seen_at: float
+    """When this process first saw the record as it is, by its own clock (Unix time)."""
     prefetched: ServiceStatus | GpuyardError | None = None
     """The service's answer from one call about many runs. The next `refresh` uses it up."""
 
@@ -56,21 +58,36 @@ class RunHandle:
         if last.ended is not None:
             return recorded_status(last.ended)
         if last.service_id is None:
-            if self.clock() - last.written_at < TAKE_OVER_AFTER_S:
-                return ServiceStatus(State.PENDING, detail="being submitted")
+            if self.clock() - self.written_at < TAKE_OVER_AFTER_S:
+                return ServiceStatus(State.PENDING, detail=self._skew() or "being submitted")
             with contextlib.suppress(ChangedError):
                 self.take_over()
-            self.record, self.tag = self.journal.get(self.record.run_id)
-            return self.refresh()
+            return self._read_again()
         status = apply_allowance(self._enforce_limits(self._service_status(last.service_id), last.service_id), self.record)
         if not status.state.ended:
             return status
         try:
             self.save(self.record.with_last(ended=self._end(status)))
         except ChangedError:
-            self.record, self.tag = self.journal.get(self.record.run_id)
-            return self.refresh()
+            return self._read_again()
         return status
+
+    def _read_again(self) -> ServiceStatus:
+        self.record, self.tag = self.journal.get(self.record.run_id)
+        self.seen_at = self.clock()
+        return self.refresh()
+
+    @property
+    def written_at(self) -> float:
+        """When the record was written before its service call, never later than this process saw it.
+
+        So a record from a clock that is ahead of this one is not waited for until this clock gets there.
+        """
+        return min(self.record.last.written_at, self.seen_at)
+
+    def _skew(self) -> str | None:
+        ahead = self.record.last.written_at - self.seen_at
+        return f"being submitted; its record is from a clock {ahead:,.0f} s ahead of this one" if ahead > TAKE_OVER_AFTER_S else None
 
     def _service_status(self, service_id: str) -> ServiceStatus:
         answer, self.prefetched = self.prefetched, None

@@ -37,9 +37,10 @@ class Choice:
     fresh: bool = False
 
 
-def decide(record: RunRecord, status: ServiceStatus | None, spec: JobSpec, code_digest: str, *, retry: bool, now: float) -> Choice:
-    """Return the action of the resubmit table (docs/job.md, "Submit again"). `status` is None while the record has no service id.
+def decide(record: RunRecord, status: ServiceStatus | None, spec: JobSpec, code_digest: str, *, retry: bool, age_s: float) -> Choice:
+    """Return the action of the resubmit table (docs/job.md, "Submit again").
 
+    `status` is None while the record has no service id; `age_s` is then the seconds since the record was written.
     Raises ConflictError when the record has another spec or other code and `retry` does not allow that.
     """
     state = status.state if status is not None else None
@@ -47,8 +48,9 @@ def decide(record: RunRecord, status: ServiceStatus | None, spec: JobSpec, code_
     if not (retry and can_retry):
         _refuse_another_job(record, spec, code_digest, retry=retry)
     if status is None:
-        young = now - record.last.written_at < TAKE_OVER_AFTER_S
-        return Choice(Action.POLL) if young else Choice(Action.TAKE_OVER, "taken over from a submit that did not finish")
+        return (
+            Choice(Action.POLL) if age_s < TAKE_OVER_AFTER_S else Choice(Action.TAKE_OVER, "taken over from a submit that did not finish")
+        )
     if retry and can_retry:
         return Choice(Action.NEXT, f"retried after {status.state}", fresh=True)
     if status.state is State.STOPPED:

@@ -74,8 +74,12 @@ class Yard:
     def __init__(self, folder: Path) -> None:
         self.service, self.now = Scripted(), 1_000_000.0
         self.pauses: list[float] = []
-        target = make_target(folder, price={"usd_per_node_hour": 3600.0, "source": "a dollar a second"})
-        self.runner = Runner({"local": target}, backend_for=lambda _: self.service, clock=lambda: self.now, sleep=self._sleep)
+        self.target = make_target(folder, price={"usd_per_node_hour": 3600.0, "source": "a dollar a second"})
+        self.runner = self.new_runner()
+
+    def new_runner(self) -> Runner:
+        """Return a runner as another process would have it."""
+        return Runner({"local": self.target}, backend_for=lambda _: self.service, clock=lambda: self.now, sleep=self._sleep)
 
     def _sleep(self, pause: float) -> None:
         self.pauses.append(pause)
@@ -244,3 +248,38 @@ def test_the_money_of_all_attempts_together_is_kept(yard: Yard) -> None:
     yard.runner.wait(run)
     record, _ = yard.runner._find(run).journal.get(run)
     assert [(s.limit_s, s.limit_reason) for s in record.submissions] == [(100, "cost"), (60, "cost"), (20, "cost")]
+
+
+@pytest.fixture
+def ahead(yard: Yard) -> str:
+    """Return a run whose writer died before the call; the writer's clock was two hours ahead of everybody else's."""
+    yard.now += 7200
+    yard.service.refusals = deque([LostSightError("no answer")])
+    with pytest.raises(LostSightError):
+        yard.new_runner().submit(job(), None, key="nightly")
+    yard.now -= 7200
+    return yard.runner.runs()[0].run_id
+
+
+def test_a_submit_takes_over_a_record_of_a_clock_that_is_ahead_within_a_minute(yard: Yard, ahead: str) -> None:
+    before = yard.now
+    submitted = yard.runner.submit(job(), None, key="nightly")
+    assert (submitted.created, submitted.status.run_id) == (True, ahead)
+    assert 60 <= yard.now - before < 70
+
+
+def test_a_wait_for_a_record_of_a_clock_that_is_ahead_says_so_and_ends(yard: Yard, ahead: str) -> None:
+    seen: list[str | None] = []
+    yard.service.answers = deque([DONE])
+    before = yard.now
+    assert yard.runner.wait(ahead, lambda status: seen.append(status.detail)).state is State.SUCCEEDED
+    assert seen[0] == "being submitted; its record is from a clock 7,200 s ahead of this one"
+    assert yard.now - before < 120
+
+
+def test_a_cancel_of_a_record_of_a_clock_that_is_ahead_ends(yard: Yard, ahead: str) -> None:
+    before = yard.now
+    yard.service.answers = deque([RUNNING] * 5)
+    yard.runner.cancel(ahead)
+    assert yard.now - before < 70
+    assert len(yard.service.cancelled) == 1

@@ -56,20 +56,20 @@ def record(spec: JobSpec | None = None, ends: tuple[tuple[State, Reason | None] 
     ],
 )
 def test_a_submitted_run(state: State, retry: bool, action: Action, fresh: bool) -> None:
-    choice = decide(record(), ServiceStatus(state), job(), "c0de", retry=retry, now=2000.0)
+    choice = decide(record(), ServiceStatus(state), job(), "c0de", retry=retry, age_s=1000.0)
     assert (choice.action, choice.fresh) == (action, fresh)
 
 
-@pytest.mark.parametrize(("now", "action"), [(1000.0, Action.POLL), (1059.9, Action.POLL), (1060.0, Action.TAKE_OVER)])
-def test_a_record_without_a_service_id_belongs_to_its_writer_for_a_minute(now: float, action: Action) -> None:
-    assert decide(record(service_id=None), None, job(), "c0de", retry=False, now=now).action is action
+@pytest.mark.parametrize(("age_s", "action"), [(0.0, Action.POLL), (59.9, Action.POLL), (60.0, Action.TAKE_OVER)])
+def test_a_record_without_a_service_id_belongs_to_its_writer_for_a_minute(age_s: float, action: Action) -> None:
+    assert decide(record(service_id=None), None, job(), "c0de", retry=False, age_s=age_s).action is action
 
 
 def test_a_failed_run_says_how_to_go_on() -> None:
-    note = decide(record(), ServiceStatus(State.FAILED, Reason.TIMEOUT), job(), "c0de", retry=False, now=0).note
+    note = decide(record(), ServiceStatus(State.FAILED, Reason.TIMEOUT), job(), "c0de", retry=False, age_s=0).note
     assert "--retry" in note
     keyless = record().model_copy(update={"request_key": None})
-    assert "--again" in decide(keyless, ServiceStatus(State.FAILED), job(), "c0de", retry=False, now=0).note
+    assert "--again" in decide(keyless, ServiceStatus(State.FAILED), job(), "c0de", retry=False, age_s=0).note
 
 
 @pytest.mark.parametrize("state", list(State))
@@ -77,17 +77,17 @@ def test_a_failed_run_says_how_to_go_on() -> None:
 def test_another_job_under_the_same_key_is_refused_unless_retried(state: State, retry: bool) -> None:
     other = job(nodes=2)
     if retry and state in {State.STOPPED, State.FAILED, State.CANCELLED}:
-        assert decide(record(), ServiceStatus(state), other, "new", retry=True, now=0).action is Action.NEXT
+        assert decide(record(), ServiceStatus(state), other, "new", retry=True, age_s=0).action is Action.NEXT
         return
     with pytest.raises(ConflictError) as caught:
-        decide(record(), ServiceStatus(state), other, "new", retry=retry, now=0)
+        decide(record(), ServiceStatus(state), other, "new", retry=retry, age_s=0)
     assert [p.key for p in caught.value.problems] == ["nodes", "code"]
     assert "was 1, is 2" in str(caught.value)
 
 
 def test_patience_may_change_under_a_key() -> None:
     other = job(timeout="2h", max_restarts=4, retries={"infra": 3})
-    assert decide(record(), ServiceStatus(State.RUNNING), other, "c0de", retry=False, now=0).action is Action.ADOPT
+    assert decide(record(), ServiceStatus(State.RUNNING), other, "c0de", retry=False, age_s=0).action is Action.ADOPT
 
 
 @pytest.mark.parametrize(

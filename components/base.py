@@ -1,4 +1,4 @@
-"""The base of every component: type token, child names, tags, and the refusal of wrong inputs."""
+"""Base class of every component: type token, child names, tags, and the error for wrong inputs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Problems = Sequence[Problem]
 
 
 class Component(pulumi.ComponentResource):
-    """A component of type `gpuyard-<cloud>:index:<kind>`. Type tokens and child names are in states and never change.
+    """A component of type `gpuyard-<cloud>:index:<kind>`. Type tokens and child names never change, because stacks' states contain them.
 
     A subclass validates its spec first, then calls this constructor, makes its children with
     `self.child_name(suffix)` and `self.child_options()`, and ends with `register_outputs`.
@@ -68,7 +68,7 @@ class Component(pulumi.ComponentResource):
 
 
 def _evaluate_annotations(cls: type) -> None:
-    """Evaluate the string annotations of a component's classes once. Pulumi would evaluate them anew for each component."""
+    """Evaluate the string annotations of a component's classes once. Pulumi would otherwise evaluate them for each component."""
     for each in cls.__mro__[: cls.__mro__.index(Component) + 1]:
         if any(isinstance(value, str) for value in inspect.get_annotations(each).values()):
             each.__annotations__ = inspect.get_annotations(each, eval_str=True)
@@ -100,15 +100,15 @@ def refuse(subject: str, problems: Problems) -> None:
 
 
 def refusal(subject: str, problems: Problems) -> str:
-    """Return the message of a component that refuses its inputs."""
+    """Return the message with every problem of a component's inputs."""
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     return render_problems(f"{subject}: {count}, nothing was changed", problems)
 
 
 def verify_input(subject: str, value: pulumi.Input[str], problems: Callable[[Any], Problems]) -> pulumi.Output[str]:
-    """Return an input as an output that fails with `problems`, if there are any, once the value is known.
+    """Return an input as an output. Once the value is known, it raises pulumi.RunError if `problems` finds any.
 
-    An output that another stack lacks arrives as None.
+    The value is None if it is an output that another stack does not have.
     """
 
     def verify(known: Any) -> str:
@@ -138,12 +138,18 @@ def _argument_problems(signature: inspect.Signature, args: Sequence[object], kwa
     keywords = [name for name, each in signature.parameters.items() if each.kind is each.KEYWORD_ONLY]
     required = [name for name in keywords if signature.parameters[name].default is inspect.Parameter.empty]
     problems = [
-        Problem("arguments", "not a keyword", got=type(extra).__name__, allowed=f"keywords: {', '.join(keywords)}", fix=_as_keywords(extra))
+        Problem(
+            "arguments",
+            "only the name can be positional",
+            got=type(extra).__name__,
+            allowed=f"keywords: {', '.join(keywords)}",
+            fix=_as_keywords(extra),
+        )
         for extra in args[2:]
     ]
     if len(args) < 2 and "name" not in kwargs:
-        problems.append(Problem("name", "required argument is missing", fix="give it first"))
-    problems += [Problem(name, "required keyword is missing", fix=f"give {name}=") for name in required if name not in kwargs]
+        problems.append(Problem("name", "required argument is missing", fix="write it as the first argument"))
+    problems += [Problem(name, "required keyword is missing", fix=f"add {name}=") for name in required if name not in kwargs]
     unknown = [name for name in kwargs if name not in signature.parameters]
     return problems + [
         Problem(name, "unknown keyword", allowed=", ".join(keywords), fix=did_you_mean(name, keywords) or "remove it") for name in unknown
@@ -151,14 +157,14 @@ def _argument_problems(signature: inspect.Signature, args: Sequence[object], kwa
 
 
 def _as_keywords(value: object) -> str:
-    given = ", ".join(f"{key}={item!r}" for key, item in value.items()) if isinstance(value, Mapping) else "KEYWORD=VALUE"
-    return f"write {given}"
+    keywords = ", ".join(f"{key}={item!r}" for key, item in value.items()) if isinstance(value, Mapping) else "KEYWORD=VALUE"
+    return f"write {keywords}"
 
 
 def provider_setting(opts: pulumi.ResourceOptions | None, token: str, namespace: str, key: str) -> str | None:
-    """Return a setting of the stack's own provider, such as its region.
+    """Return a setting of the stack's default provider, such as its region.
 
-    None if the component has another provider, its own or a parent's, or if the stack file lacks the setting.
+    None if the component or its parent has another provider, or if the stack file does not have the setting.
     `token`: a resource type of the provider.
     """
     opts = opts or pulumi.ResourceOptions()

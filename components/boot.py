@@ -1,4 +1,4 @@
-"""The boot script of a machine: checks its health, stripes local disks, sets up containers and their logs. It has no secret."""
+"""The boot script of a machine: checks its health, stripes local disks, sets up containers and their logs. It contains no secrets."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Boot:
     image_unit: str = ""
     """systemd unit of the image that mounts them; the script starts it first."""
     containers: Literal["required", "optional"] = "required"
-    """required (default): a machine without docker shuts down. optional: it stays without containers."""
+    """required (default): a machine without docker shuts down. optional: the machine keeps running without containers."""
     log_driver: str = ""
-    """Docker's log driver, which uses the machine's identity: awslogs or gcplogs. Default: the image's own."""
+    """Docker's log driver, which uses the machine's identity: awslogs or gcplogs. Default: the setting of the image."""
     log_options: Mapping[str, str] = field(default_factory=dict)
     """Options of the log driver."""
     gpu_wait_s: int = 300
@@ -63,9 +63,9 @@ def boot_script(boot: Boot) -> str:
 
 
 def multipart(script: str) -> str:
-    """Return the script as a MIME multi-part text with one part. cloud-init reads that form, and a service can add a part of its own."""
+    """Return the script as a MIME multipart text with one part. cloud-init reads it, and AWS Batch can add another part."""
     if _BOUNDARY in script:
-        raise ValueError(f"the script holds {_BOUNDARY}, which parts its text")
+        raise ValueError(f"the script contains {_BOUNDARY}, the boundary between MIME parts")
     lines = [
         "MIME-Version: 1.0",
         f'Content-Type: multipart/mixed; boundary="{_BOUNDARY}"',

@@ -1,4 +1,4 @@
-"""The part of a bucket that is the same on every cloud: its checks, what it keeps on destroy, adoption."""
+"""The part of a bucket that is the same on every cloud: validation, retention on destroy, adoption."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class BucketBase(Component):
     ) -> tuple[Self, pulumi.Output[str]]:
         """Register an existing bucket; return the component and the bucket's identifier.
 
-        `problems` checks the identifier: at once if it is known, else once it is.
+        `problems` checks the identifier: at once if it is a string, otherwise once the output is known.
         """
         subject = f"Bucket {name}"
         if isinstance(bucket, str):

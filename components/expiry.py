@@ -1,4 +1,4 @@
-"""When a pool goes to zero nodes: shortly before its capacity block ends, or on the date in the tag `expires`."""
+"""Compute when a pool goes to zero nodes: shortly before its capacity block ends, or on the date in the tag `expires`."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _WARN_AHEAD = datetime.timedelta(days=7)
 
 
 class End(NamedTuple):
-    """When and why a pool goes to zero nodes."""
+    """The time at which a pool goes to zero nodes, and the reason."""
 
     at: datetime.datetime
     """UTC, to the second."""
     because: str
-    """The setting that decides it, for messages."""
+    """The setting that decides the time, for messages."""
 
 
 def end_of(spec: GpuPoolSpec, expires: str | None) -> End | None:
-    """Return the earliest end of a pool, None if it has none. `expires`: a date (the end is 00:00 UTC), `never` or None.
+    """Return the earliest end of a pool; None if the pool has no end. `expires`: a date (the end is 00:00 UTC), `never` or None.
 
     >>> from gpuyard.components.spec.pool import GpuPoolSpec
     >>> end_of(GpuPoolSpec(service="vms", machine="g6.12xlarge", zone="us-east-1a", max_nodes=1), "2027-03-31").at.isoformat()
@@ -54,7 +54,7 @@ def warning(end: End | None, now: datetime.datetime) -> str | None:
         return None
     if end.at > now:
         return f"goes to zero nodes at {end.at:%Y-%m-%dT%H:%MZ}: {end.because}"
-    return f"is at zero nodes since {end.at:%Y-%m-%dT%H:%MZ}: {end.because}; give it a new end and run `pulumi up --refresh`"
+    return f"has been at zero nodes since {end.at:%Y-%m-%dT%H:%MZ}: {end.because}; set a later date and run `pulumi up --refresh`"
 
 
 def date_problems(expires: str | None) -> list[Problem]:
@@ -64,5 +64,5 @@ def date_problems(expires: str | None) -> list[Problem]:
     try:
         date_or_never(str(expires))
     except ValueError as error:
-        return [replace(error.args[0], key="tags.expires", what="not a date", fix="the pool goes to zero nodes on that day")]
+        return [replace(error.args[0], key="tags.expires", what="not a date", fix="set the day on which the pool goes to zero nodes")]
     return []

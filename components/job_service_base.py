@@ -1,4 +1,4 @@
-"""The part of a job service that is the same on every cloud: checks of its inputs, target assembly, stack exports."""
+"""The part of a job service that is the same on every cloud: validation of its inputs, job targets, stack exports."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class JobInputs:
 
 
 def combination_problems(inputs: JobInputs) -> Problems:
-    """Return the problems of a job service's pools, buckets and submitters taken together."""
+    """Return the problems that concern several inputs of a job service: pools, buckets and submitters."""
     without_jobs = [pool for pool in inputs.pools if isinstance(pool, PoolBase) and pool.spec.service == "vms"]
     pools, jobless = ([pool.logical_name for pool in group] for group in (inputs.pools, without_jobs))
     writes, reads = ([bucket.logical_name for bucket in group] for group in (inputs.writes, inputs.reads))
@@ -49,18 +49,18 @@ def combination_problems(inputs: JobInputs) -> Problems:
 
 @dataclass(frozen=True)
 class JobRules:
-    """What one cloud allows in the inputs of a job service."""
+    """One cloud's rules for the inputs of a job service."""
 
     secret: re.Pattern[str]
     """Form of a reference to a secret."""
     secret_form: str
     """That form in words."""
     subjects: Callable[[Sequence[str]], Problems]
-    """Return the problems of submitters."""
+    """Function that returns the problems of submitters."""
     name: Callable[[str], Problems] = name_problems
-    """Return the problems of the component's name."""
+    """Function that returns the problems of the component's name."""
     combination: Callable[[JobInputs], Problems] = combination_problems
-    """Return the problems of the inputs taken together."""
+    """Function that returns the problems of the inputs as a whole."""
 
 
 class _Settings(Spec):
@@ -70,17 +70,17 @@ class _Settings(Spec):
 
 
 class JobServiceBase(Component):
-    """Turn pools and buckets into job targets; a cloud's JobService adds queues, identities and grants."""
+    """Makes job targets of pools and buckets. Each cloud's JobService adds queues, identities and permissions."""
 
     targets: pulumi.Output[dict[str, TargetData]]
-    """{pool: JobTarget v1} as plain data, without the pools that take no jobs."""
+    """Job targets (JobTarget v1) by pool, as plain data. A pool that takes no jobs has no target."""
     submitter_role: pulumi.Output[str] | None = None
     """Identity of the pipelines in `submitters`; None without submitters."""
     _settings: JobSettings
 
     @property
     def exports(self) -> dict[str, pulumi.Output[str]]:
-        """Return what a stack exports beside `job_targets`, by export name."""
+        """The stack's exports by name, besides `job_targets`."""
         return {} if self.submitter_role is None else {"submitter_role": self.submitter_role}
 
     def _declare(
@@ -101,16 +101,16 @@ class JobServiceBase(Component):
         self._settings = JobSettings(this_stack(), valid.limits, valid.secrets, valid.image)
 
     def _props(self, settings: PlainDict, inputs: JobInputs) -> PlainDict:
-        """Return the component's recorded inputs."""
+        """Return the inputs that the state records for the component."""
         return {**settings, "submitters": list(inputs.submitters), "pools": [pool.logical_name for pool in inputs.pools]}
 
     def _targets_json(self) -> pulumi.Output[str]:
-        """Return the content of targets.json. As text, because the engine drops nulls and makes floats of whole numbers."""
+        """Return the content of targets.json. It is text, because Pulumi's engine drops nulls and converts integers to floats."""
         return self.targets.apply(lambda found: json.dumps(found, indent=2, sort_keys=True) + "\n")
 
 
 def bucket_urls(run: BucketBase, reads: Sequence[BucketBase]) -> dict[str, pulumi.Output[str] | dict[str, pulumi.Output[str]]]:
-    """Return the part of a target's inputs that the buckets give: `run`, and `urls` by logical name."""
+    """Return the buckets' URLs for the targets: `run`, and `urls` by logical name."""
     return {"run": run.url, "urls": {bucket.logical_name: bucket.url for bucket in (*reads, run)}}
 
 
@@ -134,7 +134,7 @@ def _input_problems(cloud: str, inputs: JobInputs, rules: JobRules) -> list[Prob
 
 
 def _wrong_components(cloud: str, key: str, items: object, kind: str) -> list[Problem]:
-    """Return the items that are no components of this kind and cloud."""
+    """Return a problem for each item that is not a component of this kind and cloud."""
     allowed, fix = f"a {kind} of gpuyard.{cloud}", _FIXES[kind].format(cloud=cloud)
     if isinstance(items, str | Mapping) or not isinstance(items, Collection):
         return [Problem(key, "wrong type", got=_type_name(items), allowed=f"a list, each {allowed}", fix=f"write {key}=[...]")]
@@ -149,7 +149,7 @@ def _wrong_submitters(submitters: object) -> list[Problem]:
     listed = isinstance(submitters, Collection) and not isinstance(submitters, str | Mapping)
     if listed and all(isinstance(subject, str) for subject in submitters):  # type: ignore[attr-defined]  # narrowed by `listed`
         return []
-    return [Problem("submitters", "wrong type", got=show(submitters), allowed="a list of texts", fix="write submitters=[...]")]
+    return [Problem("submitters", "wrong type", got=show(submitters), allowed="a list of strings", fix="write submitters=[...]")]
 
 
 def _type_name(value: object) -> str:
@@ -157,10 +157,10 @@ def _type_name(value: object) -> str:
 
 
 def _secret_problems(secrets: object, rules: JobRules) -> list[Problem]:
-    """Return the references of a wrong form. Their values are hidden: a user may have written the secret itself."""
-    given = secrets if isinstance(secrets, Mapping) else {}
+    """Return a problem for each reference with a wrong form. Values are hidden, because a user may have written the secret itself."""
+    references = secrets if isinstance(secrets, Mapping) else {}
     return [
         Problem(f"secrets.{name}", "wrong value", got="(secret)", allowed=rules.secret_form)
-        for name, reference in given.items()
+        for name, reference in references.items()
         if isinstance(reference, str) and not rules.secret.fullmatch(reference)
     ]

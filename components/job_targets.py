@@ -46,7 +46,7 @@ class JobSettings:
     secrets: Mapping[str, str]
     """References to secrets by logical name."""
     image: str | None
-    """Container image of jobs that name none. None: there is no default."""
+    """Default container image of jobs. None: there is no default."""
 
 
 def common_fields(kind: str, pool: str, settings: JobSettings, run_bucket: str, buckets: Mapping[str, str]) -> TargetData:
@@ -65,7 +65,7 @@ def common_fields(kind: str, pool: str, settings: JobSettings, run_bucket: str, 
 
 
 def machine_fields(spec: GpuPoolSpec, row: Machine, stack: str, region: str, expires: str | None) -> TargetData:
-    """Return the fields of a target that depend on the machine: on every cloud but `local`."""
+    """Return the fields of a target that depend on the machine. `local` has none of them."""
     return {
         "machine": row.name,
         "accelerator": row.accelerator,
@@ -102,7 +102,7 @@ def price(spec: GpuPoolSpec, row: Machine, region: str) -> PlainDict:
 
 
 def available_until(spec: GpuPoolSpec, expires: str | None) -> str | None:
-    """Return the UTC time at which the pool goes to zero nodes, None if it never does.
+    """Return the UTC time at which the pool goes to zero nodes; None if it never does.
 
     >>> from gpuyard.components.spec.pool import GpuPoolSpec
     >>> available_until(GpuPoolSpec(service="batch", machine="p5.48xlarge", zone="us-east-1a", max_nodes=1), "2027-03-31")
@@ -115,8 +115,8 @@ def available_until(spec: GpuPoolSpec, expires: str | None) -> str | None:
 def service_problems(
     pools: Sequence[str], jobless: Sequence[str], writes: Sequence[str], reads: Sequence[str], submitters: Sequence[str]
 ) -> list[Problem]:
-    """Return the problems of a job service's inputs taken together, all by name. `jobless`: the pools that take no jobs."""
-    problems = run_bucket_problems(writes) + _twice("pools", pools) + _twice("reads and writes", [*reads, *writes])
+    """Return the problems that concern several inputs of a job service. All are names. `jobless`: the pools that take no jobs."""
+    problems = run_bucket_problems(writes) + _duplicates("pools", pools) + _duplicates("reads and writes", [*reads, *writes])
     if not pools:
         problems.append(Problem("pools", "no pool", "none", "one or more", "a job service without a pool runs nothing"))
     return problems + unused_submitter_problems(pools, jobless, submitters)
@@ -144,7 +144,7 @@ def run_bucket_problems(writes: Sequence[str]) -> list[Problem]:
     return [Problem("writes", "not one bucket", ", ".join(writes) or "none", allowed, "list the others in reads")]
 
 
-def _twice(key: str, names: Sequence[str]) -> list[Problem]:
+def _duplicates(key: str, names: Sequence[str]) -> list[Problem]:
     again = sorted(name for name, count in Counter(names).items() if count > 1)
     if not again:
         return []

@@ -27,7 +27,7 @@ CLOUD_NAMES: Mapping[str, str] = MappingProxyType(
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return a package's `__getattr__` and `__dir__`.
 
-    `package` is its `__name__`; `homes` maps each public name to the module that defines it, relative to the package.
+    `package`: the package's `__name__`. `homes`: the module that defines each public name, relative to the package.
     """
 
     def load(name: str) -> Any:

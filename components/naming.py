@@ -9,7 +9,7 @@ from ..problems import Problem, show
 
 __all__ = ["NAME", "NAME_LIMIT", "directory_name", "job_prefix", "name_problems", "shorten"]
 
-NAME_LIMIT = 40  # of a logical name: leaves room for the prefixes and suffixes of child names
+NAME_LIMIT = 40  # maximum length of a logical name, so that child names with prefixes and suffixes are legal too
 NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{NAME_LIMIT - 1}}}")
 _DIRECTORY_LIMIT = 63
 _DIGEST = 8
@@ -43,7 +43,7 @@ def job_prefix(stack: str) -> str:
 
 
 def name_problems(name: str) -> list[Problem]:
-    """Return a problem if a component cannot have this name: names of cloud resources begin with it.
+    """Return a problem if a component cannot have this name. Names of cloud resources begin with it, so their rules apply.
 
     >>> name_problems("h100-spot")
     []
@@ -51,4 +51,4 @@ def name_problems(name: str) -> list[Problem]:
     if NAME.fullmatch(name):
         return []
     allowed = f"a-z, 0-9 and -, beginning with a letter, at most {NAME_LIMIT} characters"
-    return [Problem("name", "not a valid name", show(name), allowed, "names of cloud resources begin with it")]
+    return [Problem("name", "not a valid name", show(name), allowed, "choose another name")]

@@ -1,4 +1,4 @@
-"""The part of a network that is the same on every cloud: its checks, its outputs, adoption."""
+"""The part of a network that is the same on every cloud: validation, outputs, adoption."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .spec import NetworkSpec
 __all__ = ["NetworkBase", "adoption_problems"]
 
 IdProblems = Callable[[str, Any], Problems]
-"""Problems of one identifier. The key is `vpc_id`, or `subnet_ids.` and the zone."""
+"""Function that returns the problems of one identifier. Its key is `vpc_id`, or `subnet_ids.` and the zone."""
 
 
 class NetworkBase(Component):
@@ -27,7 +27,7 @@ class NetworkBase(Component):
     """Private subnet by zone, known once its egress works."""
     zones: list[str]
     egress: str | None
-    """nat, endpoints or none. None: an adopted network, whose own routes decide."""
+    """nat, endpoints or none. None for an adopted network, whose routes decide."""
 
     def _declare(
         self,
@@ -56,7 +56,7 @@ class NetworkBase(Component):
         tags: Tags | None,
         opts: pulumi.ResourceOptions | None,
     ) -> Self:
-        """Register an existing network. Its identifiers are checked at once if they are known, else once they are."""
+        """Register an existing network. Strings are checked at once, outputs once they are known."""
         subject = f"Network {name}"
         refuse(subject, [*problems, *adoption_problems(vpc_id, subnet_ids, id_problems)])
         self = cls.__new__(cls)
@@ -71,7 +71,7 @@ class NetworkBase(Component):
 
 
 def adoption_problems(vpc_id: object, subnet_ids: Mapping[str, object], id_problems: IdProblems) -> list[Problem]:
-    """Return why a network with these identifiers cannot be adopted. Outputs are skipped: they are checked once known."""
+    """Return the problems of the identifiers of an existing network. Outputs are skipped, because they are checked once they are known."""
     problems = [*id_problems("vpc_id", vpc_id)]
     for zone, subnet in subnet_ids.items():
         problems += id_problems(f"subnet_ids.{zone}", subnet)

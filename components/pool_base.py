@@ -1,4 +1,4 @@
-"""The part of a pool that is the same on every cloud: its checks, its end, its launcher commands, its outputs."""
+"""The part of a pool that is the same on every cloud: validation, end, launcher commands, outputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LauncherCommands(NamedTuple):
     scale: str
     """Start all machines."""
     hostfile: str
-    """Write the addresses of the running machines to `hosts`, one a line."""
+    """Write the addresses of the running machines to `hosts`, one per line."""
     torchrun: str
     """Run on every machine, with `hosts` beside it."""
 
@@ -48,7 +48,7 @@ class PoolBase(Component):
     nodes: int
     """Maximum number of nodes."""
     end: End | None
-    """When the pool goes to zero nodes. None: never."""
+    """Time at which the pool goes to zero nodes, with its reason. None: never."""
     closed: bool
     """Whether the end is past: the pool is then declared with zero nodes and without a schedule."""
     scale_command: pulumi.Output[str] | None
@@ -78,7 +78,7 @@ class PoolBase(Component):
             pulumi.log.warn(f"pool {name}: {text}", self)
 
     def _set_commands(self, group: pulumi.Output[str], place: pulumi.Output[str], commands: Callable[[str, str], LauncherCommands]) -> None:
-        """Set the launcher commands. `commands` makes them from the names of the machine group and of where it is."""
+        """Set the launcher commands. `commands` takes the name of the machine group and of its region, project or resource group."""
         known = pulumi.Output.all(group, place).apply(lambda names: commands(names[0], names[1])._asdict())
         self.scale_command, self.hostfile_command, self.torchrun = known["scale"], known["hostfile"], known["torchrun"]
 

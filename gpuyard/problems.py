@@ -1,4 +1,4 @@
-"""The one type for input errors: key, what is wrong, value got, values allowed, fix. Every room uses it."""
+"""The one type for input errors: key, what is wrong, value got, values allowed, fix. Every part of gpuyard uses it."""
 
 from __future__ import annotations
 

@@ -15,11 +15,13 @@ from ...problems import Problem, show
 from ..base import Component, Tags, refuse, this_stack
 from .policy import ArnScope
 
+__all__ = ["Account", "AwsComponent", "account", "partition", "tag_problems"]
+
 _TEXT = re.compile(r"[\w .:/=+\-@]*")  # letters and digits of any language: docs.aws.amazon.com/tag-editor/latest/userguide/tagging.html
 _CHARACTERS = "letters, digits, spaces and _.:/=+-@"
-_OWN = ("name", "stack")
+_RESERVED = ("name", "stack")
 _KEY_LIMIT, _VALUE_LIMIT = 128, 256
-_MOST = 50 - len(_OWN)
+_MAX_TAGS = 50 - len(_RESERVED)
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,13 @@ class Account:
     id: pulumi.Output[str]
     """The account's 12 digits."""
     region: pulumi.Output[str]
-    """Such as us-east-1."""
+    """Name of the region, such as us-east-1."""
     partition: pulumi.Output[str]
     """First part of every ARN: aws, aws-cn, aws-us-gov."""
 
     @cached_property
     def arn_scope(self) -> pulumi.Output[ArnScope]:
-        """The three as plain text, for functions that build ARNs."""
+        """Account, region and partition as plain text, for functions that build ARNs."""
         return pulumi.Output.all(self.id, self.region, self.partition).apply(lambda words: ArnScope(*words))
 
 
@@ -64,13 +66,13 @@ def account(parent: Component) -> Account:
 
 
 def partition(parent: Component) -> pulumi.Output[str]:
-    """Look up the partition only."""
+    """Look up only the partition."""
     found = aws.get_partition_output(opts=pulumi.InvokeOptions(parent=parent))
     return pulumi.Output.from_input(found.apply(lambda found: str(found.partition)))
 
 
 def tag_problems(tags: PlainMapping) -> list[Problem]:
-    """Return the problems of tags. Keys that differ only in case are equal, as in IAM.
+    """Return the problems of tags. Keys that differ only in case count as the same key, as in IAM.
 
     >>> tag_problems({"owner": "ml-platform@acme.io", "expires": "2027-03-31"})
     []
@@ -82,10 +84,10 @@ def tag_problems(tags: PlainMapping) -> list[Problem]:
             problems.append(Problem(f"tags.{key}", "not a valid tag value", show(value), f"at most {_VALUE_LIMIT} of {_CHARACTERS}"))
         if not 0 < len(str(key)) <= _KEY_LIMIT or not _TEXT.fullmatch(str(key)):
             problems.append(Problem("tags", "not a valid tag key", show(key), f"1 to {_KEY_LIMIT} of {_CHARACTERS}"))
-        elif str(key).lower() in _OWN or str(key).lower().startswith("aws:"):
+        elif str(key).lower() in _RESERVED or str(key).lower().startswith("aws:"):
             problems.append(Problem("tags", "reserved key", show(key), "any key but Name, stack and aws:...", "choose another key"))
         elif lower.count(str(key).lower()) > 1:
             problems.append(Problem("tags", "keys differ only in case", show(key), "each key once", "remove one of them"))
-    if len(tags) > _MOST:
-        problems.append(Problem("tags", "too many tags", str(len(tags)), f"at most {_MOST}", "remove some"))
+    if len(tags) > _MAX_TAGS:
+        problems.append(Problem("tags", "too many tags", str(len(tags)), f"at most {_MAX_TAGS}", "remove some"))
     return problems

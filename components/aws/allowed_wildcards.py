@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
+__all__ = ["WILDCARDS", "Wildcard", "is_listed"]
+
 _REFERENCE = "docs.aws.amazon.com/service-authorization/latest/reference/list_"
 _S3_PREFIX = "docs.aws.amazon.com/AmazonS3/latest/userguide/amazon-s3-policy-keys.html"
 _CONFUSED = "docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html"
@@ -42,7 +44,7 @@ WILDCARDS: tuple[Wildcard, ...] = (
                    "ec2:DescribeVpcs"),
              "no resource types: SageMaker looks the network up before it places machines in it", f"{_REFERENCE}amazonec2.html"),
     Wildcard("*", ("cloudwatch:PutMetricData",),
-             "no resource types: narrowed to SageMaker's namespaces by a condition", f"{_REFERENCE}amazoncloudwatch.html"),
+             "no resource types: a condition limits it to SageMaker's namespaces", f"{_REFERENCE}amazoncloudwatch.html"),
     Wildcard("/aws/sagemaker/*", ("cloudwatch:namespace",),
              "SageMaker writes metrics of its machines to several namespaces", f"{_REFERENCE}amazoncloudwatch.html"),
     Wildcard("arn:{partition}:ec2:{region}:{account}:instance/*", ("ssm:UpdateInstanceInformation",),
@@ -72,12 +74,12 @@ WILDCARDS: tuple[Wildcard, ...] = (
              "CloudWatch Logs writes a group's ARN with this ending; the group is exact", f"{_REFERENCE}amazoncloudwatchlogs.html"),
     Wildcard("arn:{partition}:batch:{region}:{account}:job-definition/{prefix}-*",
              ("batch:DeregisterJobDefinition", "batch:RegisterJobDefinition", "batch:SubmitJob", "batch:TagResource"),
-             "definitions are named by content and numbered by Batch; the prefix is this stack's", f"{_REFERENCE}awsbatch.html"),
+             "the submitter chooses the names and Batch adds a number; the prefix is this stack's", f"{_REFERENCE}awsbatch.html"),
     Wildcard("arn:{partition}:batch:{region}:{account}:job/*", ("batch:CancelJob", "batch:TagResource", "batch:TerminateJob"),
              "Batch chooses job ids; a condition on the tag `stack` limits them", f"{_REFERENCE}awsbatch.html"),
     Wildcard("arn:{partition}:sagemaker:{region}:{account}:training-job/{prefix}-*",
              ("sagemaker:AddTags", "sagemaker:CreateTrainingJob", "sagemaker:DescribeTrainingJob", "sagemaker:StopTrainingJob"),
-             "a training job is named by its run; the prefix is this stack's", f"{_REFERENCE}amazonsagemaker.html"),
+             "the submitter chooses the name of each training job; the prefix is this stack's", f"{_REFERENCE}amazonsagemaker.html"),
     Wildcard("arn:{partition}:sagemaker:{region}:{account}:model-package/{group}/*",
              ("sagemaker:CreateModelPackage", "sagemaker:DescribeModelPackage"),
              "SageMaker numbers the versions in a group; the group is exact", f"{_REFERENCE}amazonsagemaker.html"),
@@ -86,19 +88,19 @@ WILDCARDS: tuple[Wildcard, ...] = (
               "ec2:DeleteNetworkInterfacePermission"),
              "the interfaces do not exist yet; the subnets are exact", f"{_REFERENCE}amazonec2.html"),
     Wildcard("arn:{partition}:s3:::{bucket}/*", ("s3:GetObject",),
-             "all objects of a bucket with jobs: read", f"{_REFERENCE}amazons3.html"),
+             "reads every object of a bucket with `jobs: read`", f"{_REFERENCE}amazons3.html"),
     Wildcard("arn:{partition}:s3:::{bucket}/gpuyard/*", ("s3:GetObject",),
              "targets, code and runs in the run bucket", f"{_REFERENCE}amazons3.html"),
     Wildcard("arn:{partition}:s3:::{bucket}/gpuyard/runs/*",
              ("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:ListMultipartUploadParts", "s3:PutObject"),
              "the objects of runs that do not exist yet", f"{_REFERENCE}amazons3.html"),
     Wildcard("arn:{partition}:s3:::{bucket}/gpuyard/code/*", ("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject"),
-             "code archives, named by content", f"{_REFERENCE}amazons3.html"),
+             "code archives, whose names are chosen at submission", f"{_REFERENCE}amazons3.html"),
     Wildcard("gpuyard/*", ("s3:prefix",), "listings below gpuyard/ only", _S3_PREFIX),
     Wildcard("arn:{partition}:ecs:{region}:{account}:*", ("aws:SourceArn",),
              "tasks of this account, created by Batch", _CONFUSED),
     Wildcard("arn:{partition}:sagemaker:{region}:{account}:*", ("aws:SourceArn",),
-             "training jobs of this account, named at submit", _CONFUSED),
+             "training jobs of this account, whose names are chosen at submission", _CONFUSED),
     Wildcard("arn:{partition}:ec2:{region}:{account}:vpc-flow-log/*", ("aws:SourceArn",),
              "flow logs of this account; the role must exist before its flow log has an id", _CONFUSED),
 )

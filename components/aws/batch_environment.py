@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 __all__ = ["close_environment", "close_request", "close_statements", "compute_environment"]
 
 _IMAGE_TYPE = "ECS_AL2023_NVIDIA"
-_UPDATE_MINUTES = 360  # the longest that jobs may go on while machines are replaced
+_UPDATE_MINUTES = 360  # how long running jobs may continue before an update replaces their machines
 
 
 def compute_environment(pool: GpuPool, machines: PreparedMachines, nodes: Identity) -> aws.batch.ComputeEnvironment:
-    """Make the environment. Batch starts machines for jobs, up to `max_nodes` (one more where jobs fit badly), and stops idle ones.
+    """Make the environment. Batch starts machines for jobs, up to `max_nodes` (it may exceed this by one machine), and stops idle ones.
 
     Batch updates an environment in place only with these two allocation strategies and its own service role:
-    docs.aws.amazon.com/batch/latest/userguide/infrastructure-updates.html. It takes SPOT_PRICE_CAPACITY_OPTIMIZED too, but the provider
-    then replaces the environment and ends its jobs (hashicorp/terraform-provider-aws issue 38695). One machine type in one zone leaves
-    the price nothing to choose anyway. The template's version is given, so that a new version is an update in place; running jobs then
-    have six hours.
+    docs.aws.amazon.com/batch/latest/userguide/infrastructure-updates.html. Batch also updates SPOT_PRICE_CAPACITY_OPTIMIZED in place, but
+    the provider replaces such an environment and terminates its jobs (hashicorp/terraform-provider-aws issue 38695). The pool has one
+    machine type in one zone, so the strategy could not choose a cheaper machine. The environment names the template's version, so that a
+    new version is an update in place. Running jobs then have six hours.
     """
     spec, row, spot = pool.spec, pool.machine, pool.spec.mode == "spot"
     resources: PlainDict = {
@@ -43,10 +43,10 @@ def compute_environment(pool: GpuPool, machines: PreparedMachines, nodes: Identi
         "instance_types": [row.name],
         "instance_role": nodes.instance_profile_arn,
         "subnets": [pool.subnet_ids[0]],
-        # also here: the template lacks the interface of a multi-node job's container, which would join the VPC's default group
+        # also here: Batch adds a network interface for a multi-node job's container, which would otherwise join the VPC's default group
         "security_group_ids": [pool.security_group_id],
         "ec2_configurations": [{"image_type": _IMAGE_TYPE, "image_id_override": machines.image}],
-        "launch_template": {"launch_template_id": machines.template.id, "version": machines.template.latest_version.apply(_whole)},
+        "launch_template": {"launch_template_id": machines.template.id, "version": machines.template.latest_version.apply(_version_text)},
     }
     if machines.placement is not None:
         resources["placement_group"] = machines.placement.name
@@ -62,7 +62,7 @@ def compute_environment(pool: GpuPool, machines: PreparedMachines, nodes: Identi
 
 
 def close_environment(pool: GpuPool, end: End, environment_arn: pulumi.Output[str], where: Account) -> None:
-    """Schedule the environment's end: no new job starts and no idle machine stays. A running job keeps its machines until it ends."""
+    """Schedule the end of the pool: the environment starts no new job and keeps no idle machine. A running job keeps its machines."""
     role = Identity(
         pool.child_name("scheduler"),
         trust=Trust(service="scheduler.amazonaws.com"),
@@ -86,15 +86,15 @@ def close_environment(pool: GpuPool, end: End, environment_arn: pulumi.Output[st
 
 
 def close_request(environment_arn: str) -> str:
-    """Return the request that disables an environment, in the scheduler's spelling of keys."""
+    """Return the request that disables an environment, as JSON. EventBridge Scheduler requires keys that begin with a capital letter."""
     body = {"ComputeEnvironment": environment_arn, "State": "DISABLED", "ComputeResources": {"MinvCpus": 0}}
     return json.dumps(body)
 
 
 def close_statements(environment_arn: str) -> list[Statement]:
-    """Return the scheduler's rights: update this one environment."""
+    """Return the permissions of the scheduler: update only this environment."""
     return [Statement(("batch:UpdateComputeEnvironment",), (environment_arn,), why="takes the pool to zero nodes at its end")]
 
 
-def _whole(version: Any) -> str:
+def _version_text(version: Any) -> str:
     return str(int(version))

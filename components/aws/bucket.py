@@ -1,4 +1,4 @@
-"""A bucket of an AWS yard: S3, private, encrypted, versioned; or an existing one, used as it is."""
+"""A bucket of an AWS yard: a private, encrypted and versioned S3 bucket, or an existing bucket that stays unchanged."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["Bucket"]
 class Bucket(BucketBase, AwsComponent):
     """A private S3 bucket: encrypted with a KMS key, versioned, TLS only, with access logs in a second bucket.
 
-    What a job overwrites or deletes stays recoverable for days (bucket_rules.py says how many); current objects never expire.
-    Or an existing bucket (`adopt`), never changed.
+    Objects that a job overwrites or deletes stay recoverable for some days (bucket_rules.py has the numbers). Current objects never expire.
+    `adopt` uses an existing bucket and never changes it.
     """
 
     arn: pulumi.Output[str]
     key_arn: pulumi.Output[str] | None
-    """The KMS key of its objects. None: an adopted bucket without `key_arn`."""
+    """The KMS key of the bucket's objects. None for an adopted bucket without `key_arn`."""
 
     def __init__(
         self,
@@ -40,10 +40,10 @@ class Bucket(BucketBase, AwsComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the bucket. `spec` defaults to `on_destroy: keep`, `key` to a key of its own.
+        """Make the bucket. `spec` defaults to `on_destroy: keep`, `key` to a new key.
 
         With keep, the bucket, its logs, its key and everything that protects them stay when the yard is destroyed.
-        With delete, all of it goes, data included.
+        With delete, `pulumi destroy` deletes all of them, including the data.
         """
         spec, opts = self._validate_spec(name, spec, opts, name_problems(name))
         super().__init__("Bucket", name, {"on_destroy": spec.on_destroy}, tags, opts)
@@ -77,9 +77,9 @@ class Bucket(BucketBase, AwsComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> Bucket:
-        """Use an existing bucket: jobs get rights to it, the bucket is not changed.
+        """Use an existing bucket: jobs get permissions on it, and the bucket does not change.
 
-        `bucket`: its name. `key_arn`: the KMS key of its objects, if it is a customer managed key; jobs get rights to it.
+        `bucket`: its name. `key_arn`: the KMS key of its objects, if it is a customer managed key; jobs get permissions on it.
         """
         self, known = cls._register_existing(name, bucket, existing_problems, tags, opts, key_arn=key_arn)
         arn = pulumi.Output.all(known, partition(self)).apply(lambda words: f"arn:{words[1]}:s3:::{words[0]}")
@@ -92,7 +92,7 @@ class Bucket(BucketBase, AwsComponent):
         self.register_outputs({"name": self.name, "url": self.url, "arn": self.arn, "key_arn": self.key_arn})
 
     def _private_bucket(self, suffix: str, key: EncryptionKey | None, deletes: bool) -> tuple[Any, list[Any]]:
-        """Make a bucket and the settings that keep it private. Without a key S3's own encrypts it, the only one access logs can have."""
+        """Make a bucket and the settings that keep it private. `key`: None means S3's own key, the only one that access logs support."""
         name = self.child_name(suffix)
         bucket = aws.s3.Bucket(name, force_destroy=deletes, tags=self.aws_tags(suffix), opts=self.child_options())
         private = aws.s3.BucketPublicAccessBlock(
@@ -108,7 +108,7 @@ class Bucket(BucketBase, AwsComponent):
             f"{name}-owner", bucket=bucket.id, rule={"object_ownership": "BucketOwnerEnforced"}, opts=self.child_options()
         )
         own = {"sse_algorithm": "aws:kms", "kms_master_key_id": key.arn} if key else {"sse_algorithm": "AES256"}
-        # the bucket key saves a KMS request, and its price, for each object
+        # with a bucket key, S3 does not pay for a KMS request for each object
         rule = {"apply_server_side_encryption_by_default": own, **({"bucket_key_enabled": True} if key else {})}
         encryption = aws.s3.BucketServerSideEncryptionConfiguration(
             f"{name}-encryption", bucket=bucket.id, rules=[rule], opts=self.child_options()
@@ -125,6 +125,6 @@ class Bucket(BucketBase, AwsComponent):
         return bucket, [private, owner, encryption, versions]
 
     def _policy(self, suffix: str, bucket: Any, policy: pulumi.Output[str], guards: list[Any]) -> Any:
-        """Set the policy after the other settings: S3 rejects some of them while another one changes."""
+        """Set the policy after the other settings: S3 rejects a change of some settings while another setting changes."""
         options = self.child_options(depends_on=list(guards))
         return aws.s3.BucketPolicy(f"{self.child_name(suffix)}-policy", bucket=bucket.id, policy=policy, opts=options)

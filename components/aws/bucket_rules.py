@@ -9,12 +9,14 @@ from typing import Any
 from ...plain_data import PlainDict
 from ...problems import Problem, show
 
+__all__ = ["data_lifecycle", "existing_problems", "log_lifecycle", "log_policy", "tls_only"]
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _TLS = "1.2"
 _ABORT_DAYS = 7  # longer than any upload of a checkpoint
 _RUN_DAYS = 7
 _DATA_DAYS = 30
-_LOG_DAYS = 365  # as the log groups
+_LOG_DAYS = 365  # the same as for log groups
 
 
 def data_lifecycle() -> list[PlainDict]:
@@ -23,7 +25,7 @@ def data_lifecycle() -> list[PlainDict]:
     The trainer deletes a checkpoint only after it has committed a newer one, and each attempt uses its own object names
     (training_jobs/train/checkpoint_store.py). A noncurrent version can therefore be deleted: after 7 days below gpuyard/runs/, where
     checkpoints are large, and after 30 days elsewhere. No minimum number of noncurrent versions is kept, because a deleted
-    checkpoint has only one version, which would then be kept and billed without end.
+    checkpoint has only one version, which would then be kept and billed forever.
     """
     return [
         _abort(),
@@ -53,12 +55,12 @@ def _noncurrent(name: str, prefix: str, days: int) -> PlainDict:
         "status": "Enabled",
         "filter": {"prefix": prefix},
         "noncurrent_version_expiration": {"noncurrent_days": days},
-        "expiration": {"expired_object_delete_marker": True},  # a delete marker whose versions are all gone
+        "expiration": {"expired_object_delete_marker": True},  # removes a delete marker that has no versions left
     }
 
 
 def tls_only(arn: str) -> PlainDict:
-    """Return a bucket policy that denies requests without TLS 1.2 or newer. It grants nothing: IAM policies do."""
+    """Return a bucket policy that denies requests without TLS 1.2 or newer. It grants nothing; IAM policies grant access."""
     return {"Version": "2012-10-17", "Statement": _denials(arn)}
 
 

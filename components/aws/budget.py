@@ -17,15 +17,15 @@ from .account import AwsComponent
 
 __all__ = ["Budget", "budget_problems"]
 
-_MOST = 9  # AWS takes ten notifications of a budget; the forecast is one
+_MAX_ALERTS = 9  # a budget has at most ten notifications, and the forecast uses one
 
 
 class Budget(AwsComponent):
     """Sends mail to the owner when the yard's cost of a calendar month exceeds percentages of the budget, or is forecast to exceed it.
 
-    It stops nothing, and its figures are hours old. `expires` and `limits` stop machines.
-    It counts the cost of everything with the tag `stack`, once the cost allocation tag `stack` is activated in the account that pays
-    (Billing and Cost Management, Cost allocation tags), and from that day on. Until then it sees 0 USD.
+    It stops nothing, and its figures are some hours old. `expires` and `limits` stop machines.
+    It counts the cost of every resource with the tag `stack`, from the day on which you activate the cost allocation tag `stack` in the
+    account that pays (Billing and Cost Management, Cost allocation tags). Until then it reports 0 USD.
     """
 
     id: pulumi.Output[str]
@@ -75,4 +75,4 @@ def _notification(owner: str, kind: str, percent: int) -> PlainDict:
 
 def budget_problems(owner: Any, usd_per_month: Any, alert_at_percent: Sequence[Any]) -> list[Problem]:
     """Return the problems of a budget."""
-    return budget_rules.budget_problems(owner, usd_per_month, alert_at_percent, max_alerts=_MOST)
+    return budget_rules.budget_problems(owner, usd_per_month, alert_at_percent, max_alerts=_MAX_ALERTS)

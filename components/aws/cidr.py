@@ -12,11 +12,13 @@ from ...plain_data import PlainMapping
 from ...problems import Problem, show
 from ..validation.network import network_problems, size_problems
 
+__all__ = ["DEFAULT_CIDR", "ZoneSubnets", "cidr_problems", "plan_subnets", "spec_problems", "zone_problems"]
+
 DEFAULT_CIDR = "10.0.0.0/16"
 _WIDEST, _NARROWEST = 16, 20
 _LETTERS = "abcdefg"
-_SLOT_BITS = 3  # eight parts: one for each letter, the last for the public subnets
-_PUBLIC_PREFIX = 28  # 16 addresses, the smallest subnet on AWS; a NAT gateway uses one
+_SLOT_BITS = 3  # eight parts: one for each letter, and the last one for the public subnets
+_PUBLIC_PREFIX = 28  # 16 addresses, the smallest subnet on AWS; a NAT gateway uses one address
 _ZONE = re.compile(r"([a-z]{2}(?:-[a-z]+)+-\d+)([a-z])")
 
 

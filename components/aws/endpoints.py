@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+__all__ = ["GATEWAY", "INTERFACE", "service_name"]
+
 GATEWAY: Mapping[str, str] = MappingProxyType(
     {
         "s3": "code, data and checkpoints; the layers of images",
@@ -13,7 +15,7 @@ GATEWAY: Mapping[str, str] = MappingProxyType(
 )
 """Gateway endpoints, in every network: they are free and keep traffic off the NAT gateway."""
 
-# Interface endpoints are billed by the hour and zone, so each value says what needs it. Not needed: ec2messages (current SSM agents use
+# Interface endpoints are billed by the hour and zone, so each value names the use. Not needed: ec2messages (current SSM agents use
 # ssmmessages, and nodes have no permission for the older one), sts (gpuyard does not call it on a node: roles come from the metadata
 # service), kms (S3, EBS and CloudWatch Logs call it themselves), sagemaker.api and sagemaker.runtime (nodes of a training job do not call
 # them).

@@ -12,7 +12,9 @@ from .log_group import LOG_DAYS
 from .policy import ArnScope, Statement
 from .trust import Trust
 
-_INTERVAL_S = 60  # the shortest interval of AWS
+__all__ = ["flow_log_statements", "make_flow_log"]
+
+_INTERVAL_S = 60  # the shortest interval that AWS offers
 _WHY = "the flow log service writes to this log group only"
 
 

@@ -30,7 +30,7 @@ __all__ = ["GpuPool"]
 
 
 class GpuPool(PoolBase, AwsComponent):
-    """N equal machines. `expires` in its tags, or the end of its capacity block, takes the pool to zero nodes.
+    """Equal GPU machines. On the date in the tag `expires`, or when its capacity block ends, the pool goes to zero nodes.
 
     An attribute that the pool's service does not have is None.
     """
@@ -39,7 +39,7 @@ class GpuPool(PoolBase, AwsComponent):
     id: pulumi.Output[str]
     """ARN of the compute environment (batch), name of the Auto Scaling group (vms), the pool's own name (sagemaker)."""
     subnet_ids: list[pulumi.Output[str]]
-    """Subnets of the nodes: one; for a sagemaker pool without a zone, all of the network's."""
+    """Subnets of the nodes: the subnet of the pool's zone. A sagemaker pool without a zone has all subnets of the network."""
     security_group_id: pulumi.Output[str]
     node_role_name: pulumi.Output[str] | None
     compute_environment_arn: pulumi.Output[str] | None
@@ -55,7 +55,7 @@ class GpuPool(PoolBase, AwsComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the pool in `network`. `key`: encrypts the log group of a `vms` pool, made with `for_logs` (default: a key of its own)."""
+        """Make the pool in `network`. `key`: a key with `for_logs` for the log group of a `vms` pool (default: a new key)."""
         expires = all_tags(tags, opts).get("expires")
         found = pool_problems(as_mapping(spec), network.logical_name, list(network.subnet_ids), network.egress, expires)
         self._declare(name, spec, [*found, *key_problems(key)], tags, opts)
@@ -69,7 +69,7 @@ class GpuPool(PoolBase, AwsComponent):
         elif self.spec.service == "vms":
             self._make_group(schedule, key)
         else:
-            self.id = pulumi.Output.from_input(name)  # SageMaker brings the machines of each job: nothing is made, nothing is paid
+            self.id = pulumi.Output.from_input(name)  # SageMaker starts machines for each job, so the pool has no resources
         self._register()
 
     def _make_environment(self, schedule: End | None) -> None:

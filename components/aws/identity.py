@@ -15,6 +15,8 @@ from .account import Account, AwsComponent, account
 from .policy import ArnScope, PolicyError, Statement, policy_document
 from .trust import Trust
 
+__all__ = ["Identity", "as_text"]
+
 
 class Identity(AwsComponent):
     """A role with one inline policy of named actions on named resources.
@@ -25,7 +27,7 @@ class Identity(AwsComponent):
     role_arn: pulumi.Output[str]
     role_name: pulumi.Output[str]
     instance_profile_arn: pulumi.Output[str] | None
-    """None: machines do not use this role."""
+    """None if machines do not use this role."""
 
     def __init__(
         self,

@@ -1,9 +1,11 @@
-"""Public SSM parameters with AWS's newest machine images. Needs no SDK, because `gpuyard pin` reads it too."""
+"""Public SSM parameters with AWS's newest machine images. It imports no SDK, because `gpuyard pin` reads it too."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+
+__all__ = ["AMAZON_LINUX_ROOT", "PARAMETERS", "image_parameter"]
 
 # Service -> processor -> public parameter of the newest image. If there is none, the pool must set `image`.
 PARAMETERS: Mapping[str, Mapping[str, str]] = MappingProxyType(

@@ -38,7 +38,7 @@ _CANCEL_AFTER_S: Mapping[str, int] = {
 
 @dataclass(frozen=True)
 class Buckets:
-    """The buckets of a job service: outputs."""
+    """The buckets of a job service, as outputs."""
 
     run: pulumi.Output[Storage]
     reads: list[pulumi.Output[Storage]]
@@ -59,7 +59,7 @@ class BatchService:
         buckets: Buckets,
         key: EncryptionKey | None,
     ) -> None:
-        """Make them as children of `parent`."""
+        """Make the resources as children of `parent`."""
         group = make_log_group(parent, key, where)
         jobs = _identity(parent, "job", "ecs-tasks.amazonaws.com", job_statements(context, buckets), where)
         arn = pulumi.Output.all(context, group.name).apply(lambda known: str(known[0].scope.arn("logs", f"log-group:{known[1]}")))
@@ -77,7 +77,7 @@ class BatchService:
 
 
 class SageMakerService:
-    """The role of training jobs and a model package group. SageMaker brings the machines of each job."""
+    """The role of training jobs and a model package group. SageMaker starts the machines of each job."""
 
     targets: pulumi.Output[PlainDict]
     access: pulumi.Output[SageMakerAccess]
@@ -85,7 +85,7 @@ class SageMakerService:
     def __init__(
         self, parent: AwsComponent, pools: Sequence[GpuPool], where: Account, context: pulumi.Output[TargetContext], buckets: Buckets
     ) -> None:
-        """Make them as children of `parent`."""
+        """Make the resources as children of `parent`."""
         models = aws.sagemaker.ModelPackageGroup(
             parent.child_name("models"),
             model_package_group_name=_group_name(parent.logical_name),
@@ -106,14 +106,14 @@ class SageMakerService:
 
 
 def grant_machines(parent: AwsComponent, pools: Sequence[GpuPool], buckets: Buckets, secrets: Sequence[str]) -> None:
-    """Give the machines of `vms` pools the rights of a job, because other launchers use the machine's role."""
+    """Give the machines of `vms` pools the permissions of a job, because other launchers use the machine's role."""
     for pool in pools:
         statements = pulumi.Output.all(buckets.run, buckets.reads).apply(lambda known: job(known[0], known[1], secrets))
         _policy(parent, f"{pool.logical_name}-buckets", pool, statements)
 
 
 def job_statements(context: pulumi.Output[TargetContext], buckets: Buckets) -> pulumi.Output[list[Statement]]:
-    """Return the rights of a job."""
+    """Return the permissions of a job."""
     known = pulumi.Output.all(context=context, run=buckets.run, reads=buckets.reads)
     return known.apply(lambda found: job(found["run"], found["reads"], sorted(found["context"].settings.secrets.values())))
 
@@ -149,7 +149,7 @@ def _queue(parent: AwsComponent, pool: GpuPool) -> pulumi.Output[str]:
 
 def _ship_logs(parent: AwsComponent, pool: GpuPool, group_arn: pulumi.Output[str]) -> None:
     """Let the pool's machines write logs: on EC2 the container runtime uses the machine's role, not the execution role."""
-    statements = group_arn.apply(lambda arn: write_logs([arn], "the container runtime ships the output of jobs with the machine's role"))
+    statements = group_arn.apply(lambda arn: write_logs([arn], "the container runtime sends the output of jobs with the machine's role"))
     _policy(parent, f"{pool.logical_name}-logs", pool, statements)
 
 

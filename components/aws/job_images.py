@@ -1,4 +1,4 @@
-"""AWS Deep Learning Containers for PyTorch jobs, from the dated table job_images.yaml. Needs no SDK: `gpuyard pin` reads it."""
+"""AWS Deep Learning Containers for PyTorch jobs, from the dated table job_images.yaml. Imports no SDK, because `gpuyard pin` reads it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..catalogue.machines import Source
+
+__all__ = ["JobImage", "JobImageTable", "job_image", "reference", "table"]
 
 
 class _Row(BaseModel):
@@ -25,7 +27,7 @@ class JobImage(_Row):
     since: datetime.date
     until: datetime.date = Field(description="day on which AWS stops patching the image")
     source: str = Field(description="key in the table's sources")
-    lacks: str | None = Field(description="what a job needs and the image does not contain; null = nothing known")
+    lacks: str | None = Field(description="packages that a job needs and the image does not contain; null = none known")
 
 
 class JobImageTable(_Row):

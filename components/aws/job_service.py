@@ -34,7 +34,7 @@ __all__ = ["JobService"]
 
 _RULES = JobRules(
     re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+-[A-Za-z0-9]{6}"),
-    "the whole ARN of a Secrets Manager secret, its six last characters included; never its value",
+    "the complete ARN of a Secrets Manager secret with its last six characters, never the secret's value",
     subject_problems,
 )
 
@@ -42,12 +42,12 @@ _RULES = JobRules(
 class JobService(JobServiceBase, AwsComponent):
     """Turns pools and buckets into job targets and writes them to `gpuyard/targets.json` of the run bucket.
 
-    `batch` pools get a queue each, one log group and the roles of jobs. `sagemaker` pools get the role of training jobs and a model
-    package group. The machines of `vms` pools get a job's access to the buckets. `submitters` get a role.
+    Each `batch` pool gets a queue; all of them share a log group and the roles of jobs. All `sagemaker` pools share the role of
+    training jobs and a model package group. The machines of `vms` pools get a job's access to the buckets. `submitters` get a role.
     """
 
     submitter_role: pulumi.Output[str] | None
-    """ARN of the role for pipelines. None without submitters: people submit with their own rights."""
+    """ARN of the role for pipelines. None without submitters; users submit with their own permissions."""
 
     @keywords_only
     def __init__(
@@ -68,8 +68,7 @@ class JobService(JobServiceBase, AwsComponent):
         """Make the job service. `writes`: exactly one bucket, the run bucket, with journal, code, checkpoints and results.
 
         `submitters`: subjects of GitHub's OIDC tokens; the account must have the provider for them (docs/aws-permissions.md).
-        `image`: container image by digest, for jobs that name none. `key`: encrypts the log group, made with `for_logs` (default: a key
-        of its own).
+        `image`: default container image of jobs, by digest. `key`: a key with `for_logs` for the log group (default: a new key).
         """
         inputs = JobInputs(pools, writes, reads, submitters, secrets, limits, image)
         self._declare(name, inputs, _RULES, key_problems(key), tags, opts)
@@ -113,7 +112,7 @@ class JobService(JobServiceBase, AwsComponent):
         return role.role_arn
 
     def _write_targets(self, run: Bucket) -> None:
-        """Write targets.json to the run bucket, without tags: an object takes ten at most."""
+        """Write targets.json to the run bucket, without tags, because an S3 object has at most ten."""
         encrypted = {"server_side_encryption": "aws:kms", "kms_key_id": run.key_arn, "bucket_key_enabled": True} if run.key_arn else {}
         aws.s3.BucketObjectv2(
             self.child_name("targets"),

@@ -1,4 +1,4 @@
-"""Job targets of AWS pools, as plain data: JobTarget v1 of kind batch and sagemaker (training_jobs/target.py validates it). Pure."""
+"""Job targets of AWS pools, as plain data: JobTarget v1 of kind batch and sagemaker (training_jobs/target.py validates it)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .policy import ArnScope
 __all__ = ["TargetContext", "batch_target", "reservable_mib", "sagemaker_target"]
 
 _HOST_SHARE = 0.06
-"""Of a machine's memory, what jobs cannot reserve. Linux keeps 1/64 for page tables, ECS 32 MiB, firmware and kernel some more; what is
-left registers with the cluster, and a job that asks for more waits for ever. Figures seen are 2 to 4 %, so this leaves room: a guess,
-on the safe side (docs.aws.amazon.com/batch/latest/userguide/memory-management.html)."""
+"""Share of a machine's memory that jobs cannot reserve. Linux uses 1/64 for page tables, the ECS agent 32 MiB, firmware and kernel some
+more. ECS registers the rest, and Batch never starts a job that requests more. Observed shares are 2 to 4 %; 6 % is a safe estimate
+(docs.aws.amazon.com/batch/latest/userguide/memory-management.html)."""
 
 
 @dataclass(frozen=True)
 class TargetContext:
-    """What all targets of a yard share, once it is known."""
+    """The values that all targets of a yard share, once they are known."""
 
     scope: ArnScope
     settings: JobSettings
@@ -42,7 +42,7 @@ def batch_target(
     execution_role: str,
     log_group: str,
 ) -> PlainDict:
-    """The target of a pool behind a Batch queue."""
+    """Return the target of a `batch` pool."""
     row = spec.row("aws")
     return {
         **_common("batch", name, spec, row, expires, context),
@@ -66,7 +66,7 @@ def sagemaker_target(
     security_group_id: str,
     model_package_group: str,
 ) -> PlainDict:
-    """The target of a pool whose machines SageMaker holds."""
+    """Return the target of a `sagemaker` pool."""
     row = spec.row("aws")
     return {
         **_common("sagemaker", name, spec, row, expires, context),
@@ -82,7 +82,7 @@ def sagemaker_target(
 
 
 def reservable_mib(memory_gib: float) -> int:
-    """The memory a job may reserve on a machine, in MiB.
+    """Return the memory that a job can reserve on a machine, in MiB.
 
     >>> reservable_mib(192)
     184811

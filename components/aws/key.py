@@ -13,6 +13,8 @@ from ...problems import Problem, show
 from ..base import Tags, refuse, this_stack
 from .account import Account, AwsComponent, account
 
+__all__ = ["EncryptionKey", "key_policy"]
+
 # Actions that IAM policies of the account may grant. They are listed one by one, because a key policy limits all of them.
 # fmt: off
 _ADMINISTER = [
@@ -32,7 +34,7 @@ _USE = [
     "ReEncryptTo",
 ]
 _ALLOWED = ("keep", "delete")
-_WINDOW_DAYS = 30  # the longest of AWS: without the key its data cannot be read
+_WINDOW_DAYS = 30  # the longest that AWS allows, because data cannot be read without its key
 
 
 class EncryptionKey(AwsComponent):
@@ -57,7 +59,7 @@ class EncryptionKey(AwsComponent):
     ) -> None:
         """Create the key.
 
-        `on_destroy`: keep (default) leaves the key when the yard is destroyed; delete schedules its deletion 30 days later.
+        `on_destroy`: keep (default) keeps the key when the yard is destroyed; delete schedules the key's deletion for 30 days later.
         `where`: the account, if the caller already looked it up.
         """
         wrong = [] if on_destroy in _ALLOWED else [Problem("on_destroy", "wrong value", show(on_destroy), " or ".join(_ALLOWED))]

@@ -26,7 +26,7 @@ _TAGGED = ("instance", "volume", "network-interface")
 
 
 class PreparedMachines(NamedTuple):
-    """What launches the machines of a pool."""
+    """The launch template of a pool, its machine image and its placement group."""
 
     template: aws.ec2.LaunchTemplate
     image: pulumi.Output[str]
@@ -35,7 +35,7 @@ class PreparedMachines(NamedTuple):
 
 
 def prepare_batch_machines(pool: GpuPool) -> PreparedMachines:
-    """Make the launch template and the placement group of a `batch` pool. Its compute environment sets the rest."""
+    """Make the launch template and the placement group of a `batch` pool. Its compute environment sets image, machine type and role."""
     image, root_device = _image(pool)
     placement = _placement_group(pool)
     template = _launch_template(pool, root_device, user_data(boot_of(pool.machine, "batch")))
@@ -76,19 +76,19 @@ def boot_of(row: catalogue.Machine, service: str, log_group: str = "") -> Boot:
 
 
 def user_data(boot: Boot) -> str:
-    """Return the boot script as EC2 user data: base64 of a multi-part text, because Batch adds a part of its own."""
+    """Return the boot script as EC2 user data: base64 of a multipart text, because Batch adds another part."""
     return base64.b64encode(multipart(boot_script(boot)).encode("ascii")).decode("ascii")
 
 
 def root_disk(spec: GpuPoolSpec, device: pulumi.Input[str]) -> PlainDict:
-    """Return an encrypted gp3 disk under the account's default key. The provider wants the booleans as texts."""
+    """Return an encrypted gp3 disk under the account's default key. The provider requires booleans as strings."""
     size = {"volume_type": "gp3", "volume_size": spec.root_disk_gib, "iops": 3000, "throughput": 500}
     ebs = {**size, "encrypted": "true", "delete_on_termination": "true"}
     return {"device_name": device, "ebs": ebs}
 
 
 def capacity_options(spec: GpuPoolSpec) -> PlainDict:
-    """Return where the capacity comes from: only the reservation, or the open market. Spot is requested by what launches machines."""
+    """Return the options that limit the pool to its reservation or capacity block. For on-demand and spot there are none."""
     if not isinstance(spec.capacity, Reservation | CapacityBlock):
         return {}
     target = {"capacity_reservation_id": spec.capacity.reservation}
@@ -98,9 +98,9 @@ def capacity_options(spec: GpuPoolSpec) -> PlainDict:
 
 
 def _image(pool: GpuPool) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
-    """Return the image's id and its root device: of the image that the pool names, else of the newest one of AWS.
+    """Return the id and the root device of the pool's image, by default of AWS's newest image.
 
-    The root device is looked up, because a wrong one adds a second disk and leaves the root disk unencrypted.
+    The root device is looked up, because a wrong device name would add a second disk and leave the root disk unencrypted.
     """
     opts = pulumi.InvokeOptions(parent=pool)
     if pool.spec.image is not None:
@@ -108,16 +108,17 @@ def _image(pool: GpuPool) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
         found = aws.ec2.get_ami_output(filters=by_id, include_deprecated=True, opts=opts)
         return pulumi.Output.from_input(pool.spec.image), found.apply(lambda image: str(image.root_device_name))
     parameter = aws.ssm.get_parameter_output(name=image_parameter(pool.spec.service, pool.machine.architecture), opts=opts)
-    # not a secret, though the provider marks every parameter's value as one
+    # `value` would be a secret, because the provider marks every parameter's value as one
     return parameter.apply(lambda known: str(known.insecure_value)), pulumi.Output.from_input(AMAZON_LINUX_ROOT)
 
 
 def _placement_group(pool: GpuPool) -> aws.ec2.PlacementGroup | None:
-    """Make a cluster placement group where nodes talk over EFA, also for a pool of one node: Batch replaces an environment, and ends
-    its jobs, when a placement group comes or goes.
+    """Make a cluster placement group for machines with EFA.
 
-    None for a capacity block, whose machines are close anyway, and for a reservation: EC2 gives a reservation's machines only to the
-    placement group that the reservation was made in.
+    A pool of one node has it too: Batch replaces an environment, and terminates its jobs, if a placement group is added or removed.
+
+    None for a capacity block, because its machines are close to each other anyway. None for a reservation, because EC2 launches its
+    machines only in the placement group that the reservation was created with.
     """
     if not pool.machine.fast_nics or pool.spec.mode in ("reservation", "capacity_block"):
         return None
@@ -127,7 +128,7 @@ def _placement_group(pool: GpuPool) -> aws.ec2.PlacementGroup | None:
 
 
 def _launch_template(pool: GpuPool, root_device: pulumi.Input[str], data: pulumi.Input[str], **more: Any) -> aws.ec2.LaunchTemplate:
-    """Make the template. The machines' tags leave `expires` out: a new date would be a new template, and Batch would replace machines."""
+    """Make the template. Machines do not get the tag `expires`: a new date would change the template, and Batch would replace machines."""
     machine_tags = {key: value for key, value in pool.aws_tags("node").items() if key != "expires"}
     return aws.ec2.LaunchTemplate(
         pool.child_name("template"),
@@ -136,10 +137,10 @@ def _launch_template(pool: GpuPool, root_device: pulumi.Input[str], data: pulumi
         metadata_options={
             "http_endpoint": "enabled",
             "http_tokens": "required",
-            "http_put_response_hop_limit": 1,  # containers that need it share the host's network, or have credentials from their agent
+            "http_put_response_hop_limit": 1,  # containers that need credentials use the host's network or get them from the ECS agent
             "instance_metadata_tags": "disabled",
         },
-        instance_initiated_shutdown_behavior="terminate",  # the boot script ends an unhealthy machine by shutting it down
+        instance_initiated_shutdown_behavior="terminate",  # the boot script shuts an unhealthy machine down, which must terminate it
         tag_specifications=[{"resource_type": kind, "tags": machine_tags} for kind in _TAGGED],
         update_default_version=True,
         user_data=data,

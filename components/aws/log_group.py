@@ -7,6 +7,8 @@ import pulumi_aws as aws
 from .account import Account, AwsComponent
 from .key import EncryptionKey
 
+__all__ = ["LOG_DAYS", "make_log_group"]
+
 LOG_DAYS = 365
 """Retention that Checkov (CKV_AWS_338) and Security Hub require, in days."""
 

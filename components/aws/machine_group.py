@@ -34,18 +34,18 @@ def launcher_commands(group: str, region: str, max_nodes: int, gpus: int) -> Lau
 
 
 def machine_statements(place: ArnScope, log_group: str) -> list[Statement]:
-    """Return the rights of a machine: pull images, write the logs of containers, offer a shell through Session Manager."""
+    """Return the permissions of a machine: pull images, write the logs of containers, offer a shell through Session Manager."""
     shipped = write_logs(
-        [place.arn("logs", f"log-group:{log_group}")], "the container runtime ships the output of containers with the machine's role"
+        [place.arn("logs", f"log-group:{log_group}")], "the container runtime sends the output of containers with the machine's role"
     )
     return [*pull(place, None), *shipped, *shell(place)]
 
 
 def machine_group(pool: GpuPool, machines: PreparedMachines) -> aws.autoscaling.Group:
-    """Make the group with `min_nodes` machines. A launcher asks for more, up to `max_nodes`.
+    """Make the group with `min_nodes` machines. A user or launcher scales it up to `max_nodes`.
 
-    No desired capacity is set: `up --refresh` would scale the machines of running work back to it. `up` waits for no machine, because
-    scarce GPUs may take days. Nothing moves running machines: rebalancing between zones is suspended.
+    No desired capacity is set, because `pulumi up --refresh` would reset it and terminate machines in use. `pulumi up` does not wait for
+    machines, because scarce GPUs can take days. AZRebalance is suspended, so that AWS does not replace running machines.
     """
     version = machines.template.latest_version.apply(lambda found: str(int(found)))
     return aws.autoscaling.Group(
@@ -57,7 +57,7 @@ def machine_group(pool: GpuPool, machines: PreparedMachines) -> aws.autoscaling.
         suspended_processes=["AZRebalance"],
         health_check_type="EC2",
         tags=[
-            {"key": key, "value": value, "propagate_at_launch": key != "Name"}  # the template names the machines
+            {"key": key, "value": value, "propagate_at_launch": key != "Name"}  # the launch template sets the machines' Name
             for key, value in pool.aws_tags("machines").items()
         ],
         opts=pool.child_options(),
@@ -79,7 +79,7 @@ def _launch_options(pool: GpuPool, template: pulumi.Output[str], version: pulumi
 
 
 def close_group(pool: GpuPool, end: End, group: aws.autoscaling.Group) -> None:
-    """Schedule the group's end: it ends all machines and allows none."""
+    """Schedule the end of the pool: the group terminates all machines and cannot start new ones."""
     aws.autoscaling.Schedule(
         pool.child_name("end"),
         autoscaling_group_name=group.name,

@@ -1,4 +1,4 @@
-"""The network of an AWS yard: a VPC without public addresses; or the nodes' security group in an existing one."""
+"""The network of an AWS yard: a VPC whose nodes have no public addresses, or the nodes' security group in an existing VPC."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ __all__ = ["Network", "id_problems"]
 class Network(NetworkBase, AwsComponent):
     """Private subnets, one for each zone, and the security group of the nodes.
 
-    Nodes reach each other on every protocol (EFA needs that in both directions). They also reach port 443 of what `egress` allows: nat =
-    the internet, through one NAT gateway in the first zone; endpoints = the services in endpoints.py; none = only S3 and DynamoDB, which
-    every network reaches. Nothing outside reaches the nodes. Flow logs record all traffic and are kept for a year.
+    Nodes reach each other on every protocol (EFA needs that in both directions). `egress` decides which addresses they reach
+    on port 443: nat = the internet, through one NAT gateway in the first zone; endpoints = the services in endpoints.py; none = only S3
+    and DynamoDB, which nodes of every network reach. No connection from outside can reach the nodes. Flow logs record all traffic and
+    are kept for a year.
     """
 
     security_group_id: pulumi.Output[str]
@@ -46,9 +47,9 @@ class Network(NetworkBase, AwsComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the network: `spec` needs zones, its cidr (/16 to /20) defaults to 10.0.0.0/16.
+        """Make the network: `spec` needs zones; its cidr (/16 to /20) defaults to 10.0.0.0/16.
 
-        `key`: encrypts the flow logs, made with `for_logs` (default: a key of its own).
+        `key`: a key with `for_logs` for the flow logs (default: a new key).
         """
         found = [*_name_problems(name), *spec_problems(as_mapping(spec), provider_setting(opts, "aws:ec2/vpc:Vpc", "aws", "region"))]
         cidr = self._declare(name, spec, DEFAULT_CIDR, [*found, *key_problems(key)], tags, opts)
@@ -75,8 +76,8 @@ class Network(NetworkBase, AwsComponent):
     ) -> Network:
         """Use an existing network: make the nodes' security group in it and change nothing else.
 
-        `subnet_ids`: private subnet by zone, at least one; local zones too. Nodes may open port 443 to anywhere: what they reach is
-        for the network's routes to say.
+        `subnet_ids`: private subnet by zone, at least one; a zone can be a local zone. The security group allows egress to port 443 of
+        every address; the network's routes decide which addresses the nodes reach.
         """
         self = cls._register_existing(name, vpc_id, subnet_ids, id_problems, _name_problems(name), tags, opts)
         self.security_group_id = make_node_group(self, self.id)
@@ -85,7 +86,7 @@ class Network(NetworkBase, AwsComponent):
         return self
 
     def _vpc(self, cidr: str) -> pulumi.Output[str]:
-        """Make the VPC and empty its default security group, which Batch uses for jobs whose environment names none."""
+        """Make the VPC and remove all rules of its default security group, which Batch uses if an environment names no other."""
         vpc = aws.ec2.Vpc(
             self.child_name("vpc"),
             cidr_block=cidr,
@@ -108,7 +109,7 @@ class Network(NetworkBase, AwsComponent):
         """Make one route table for all zones, so that a new zone changes no route of another."""
         return aws.ec2.RouteTable(
             self.child_name(suffix), vpc_id=self.id, tags=self.aws_tags(suffix), opts=self.child_options()
-        )  # routes are resources of their own: inline routes would conflict with those of the gateway endpoints
+        )  # without inline routes, which would conflict with the routes of the gateway endpoints
 
     def _subnet(self, suffix: str, zone: str, cidr: str, table: aws.ec2.RouteTable) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
         """Make a subnet and associate it with its route table; return both ids."""
@@ -117,7 +118,7 @@ class Network(NetworkBase, AwsComponent):
             vpc_id=self.id,
             availability_zone=zone,
             cidr_block=cidr,
-            map_public_ip_on_launch=False,  # also in the public one: a NAT gateway has its own address
+            map_public_ip_on_launch=False,  # also in the public subnet, because a NAT gateway has its own address
             tags=self.aws_tags(suffix),
             opts=self.child_options(),
         )
@@ -148,7 +149,7 @@ class Network(NetworkBase, AwsComponent):
             allocation_id=address.id,
             subnet_id=subnet,
             tags=self.aws_tags("nat"),
-            # another first zone is another gateway, which cannot have the address before the old one is deleted
+            # if the first zone changes, the new gateway can have the address only after the old gateway is deleted
             opts=self.child_options(depends_on=[outward], delete_before_replace=True),
         )
         route = aws.ec2.Route(
@@ -163,7 +164,7 @@ class Network(NetworkBase, AwsComponent):
     def _egress(
         self, plan: ZoneSubnets, table: aws.ec2.RouteTable, region: pulumi.Output[str], subnets: Sequence[pulumi.Output[str]]
     ) -> list[pulumi.Output[str]]:
-        """Make what `egress` needs; return the resources that must exist before a node can use it."""
+        """Make the resources of `egress`; return the ids of those that must exist before a node can use it."""
         if self.egress == "nat":
             self._nodes_out("internet", "the internet, through the NAT gateway", cidr_ipv4=ANYWHERE)
             return [self._nat(plan, table)]
@@ -204,11 +205,11 @@ def _name_problems(name: str) -> list[Problem]:
     if name != "sg" and not name.startswith("sg-"):
         return name_problems(name)
     what = "EC2 rejects security groups whose names begin with sg-"
-    return [Problem("name", what, show(name), "another beginning", "choose another name")]
+    return [Problem("name", what, show(name), "any name but sg and sg-...", "choose another name")]
 
 
 def id_problems(key: str, value: object) -> list[Problem]:
-    """Return why this cannot be the id of a VPC or subnet. An output is checked once it is known."""
+    """Return a problem if the value is not the id of a VPC or subnet. An output is checked once it is known."""
     prefix = "vpc-" if key == "vpc_id" else "subnet-"
     if isinstance(value, str | None) and not str(value).startswith(prefix):
         fix = "copy it from the console or from the other stack's outputs"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from .policy import ArnScope, Statement
 
+__all__ = ["TRAINING_JOBS", "Storage", "execution", "job", "node", "pull", "sagemaker_job", "shell", "use_keys", "write_logs"]
+
 TRAINING_JOBS = "/aws/sagemaker/TrainingJobs"
 """The log group that SageMaker uses for all training jobs of an account."""
 _VENDOR_IMAGES = "763104351884"  # AWS Deep Learning Containers: github.com/aws/deep-learning-containers, available_images.md
@@ -16,17 +18,17 @@ _PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloa
 
 @dataclass(frozen=True)
 class Storage:
-    """A bucket and its key, as policies name them."""
+    """The ARNs of a bucket and of its key."""
 
     arn: str
     key_arn: str | None
-    """The key that encrypts its objects; None: unknown, so no permission on a key is granted."""
+    """The key that encrypts the bucket's objects. None if it is unknown: then no permission on a key is granted."""
 
 
 def node(scope: ArnScope, log_group_arns: Sequence[str] = ()) -> list[Statement]:
     """Return the permissions of a Batch machine: join the cluster, send logs, pull images, and `shell`.
 
-    They are those of AmazonEC2ContainerServiceforEC2Role, limited to clusters of Batch and to the log groups given (default: none).
+    They are those of AmazonEC2ContainerServiceforEC2Role, limited to clusters of Batch and to `log_group_arns` (default: none).
     CreateCluster is left out, because Batch creates the cluster.
     """
     cluster = (scope.arn("ecs", "cluster/AWSBatch-*"),)
@@ -69,7 +71,7 @@ def job(run: Storage, reads: Sequence[Storage], secrets: Sequence[str]) -> list[
         statement
         for bucket in reads
         for statement in (
-            Statement(("s3:ListBucket",), (bucket.arn,), why="lists data in a bucket with jobs: read"),
+            Statement(("s3:ListBucket",), (bucket.arn,), why="lists data in a bucket with `jobs: read`"),
             Statement(("s3:GetObject",), (f"{bucket.arn}/*",), why="reads its data"),
         )
     ]

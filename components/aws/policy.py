@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from ...plain_data import PlainDict, PlainMapping
 from .allowed_wildcards import is_listed
 
+__all__ = ["ArnScope", "Conditions", "PolicyError", "Statement", "policy_document", "trust_document"]
+
 Conditions = Mapping[str, Mapping[str, str | Sequence[str]]]
 _LIMIT = 10_240  # characters of all inline policies of a role: docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 _TRUST_LIMIT = 2_048  # of a trust policy, unless the account has a higher quota
@@ -59,7 +61,7 @@ def policy_document(statements: Sequence[Statement]) -> PlainDict:
 
 
 def trust_document(entries: Sequence[PlainMapping]) -> PlainDict:
-    """Return a trust policy. Raises PolicyError: its conditions follow the same rules."""
+    """Return a trust policy. Raises PolicyError for a wildcard in a condition that is not listed, or if the policy is too long."""
     problems = [problem for entry in entries for problem in _unlisted(entry.get("Condition", {}))]
     return _checked({"Version": "2012-10-17", "Statement": [dict(entry) for entry in entries]}, problems, _TRUST_LIMIT)
 

@@ -1,4 +1,4 @@
-"""Rules of AWS for a pool that its spec cannot know: identifiers, the network's zones and egress, images, the key. Pure."""
+"""AWS's rules for a pool that GpuPoolSpec cannot check: identifiers, the network's zones and egress, images, the key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RESERVATION = re.compile(r"cr-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 
 
 def pool_problems(raw: PlainMapping, network: str, zones: Sequence[str], egress: str | None, expires: str | None) -> list[Problem]:
-    """What the neutral spec cannot see: ids in AWS's form, the network's zones, the date in the tags."""
+    """Return the problems that GpuPoolSpec cannot see: AWS's identifiers, the network's zones and egress, images, the tag `expires`."""
     zone, image, capacity = raw.get("zone"), raw.get("image"), raw.get("capacity")
     problems = []
     if isinstance(zone, str) and zone not in zones:
@@ -49,14 +49,14 @@ def pool_problems(raw: PlainMapping, network: str, zones: Sequence[str], egress:
 
 
 def key_problems(key: EncryptionKey | None) -> list[Problem]:
-    """Return why a pool's log group cannot be encrypted with this key."""
+    """Return a problem if the key cannot encrypt log groups."""
     if key is None or key.for_logs:
         return []
     return [Problem("key", "cannot encrypt log groups", key.logical_name, "a key with for_logs=True", "create it with for_logs=True")]
 
 
 def _image_problems(raw: PlainMapping) -> list[Problem]:
-    """A machine that AWS has no image for needs one named. The model tells what is wrong with the machine's name itself."""
+    """Return a problem if AWS has no image for the machine and `image` is not set. GpuPoolSpec reports an invalid spec."""
     try:
         spec = GpuPoolSpec.model_validate(raw, context={"cloud": "aws"})
     except ValidationError:

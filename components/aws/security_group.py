@@ -1,4 +1,4 @@
-"""Security groups and their rules. Each rule has a description and is a resource of its own."""
+"""Security groups and their rules. Each rule is a separate resource with a description."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pulumi_aws as aws
 
 from ...plain_data import PlainMapping
 from .account import AwsComponent
+
+__all__ = ["ANYWHERE", "HTTPS", "allow_in", "allow_out", "make_group", "make_node_group"]
 
 ANYWHERE = "0.0.0.0/0"
 HTTPS: PlainMapping = MappingProxyType({"ip_protocol": "tcp", "from_port": 443, "to_port": 443})
@@ -33,18 +35,18 @@ def make_node_group(parent: AwsComponent, vpc_id: pulumi.Input[str]) -> pulumi.O
 
 
 def allow_in(
-    parent: AwsComponent, suffix: str, group: pulumi.Input[str], description: str, *, source: pulumi.Input[str], **what: Any
+    parent: AwsComponent, suffix: str, group: pulumi.Input[str], description: str, *, source: pulumi.Input[str], **fields: Any
 ) -> None:
-    """Add an ingress rule. Its source is a security group: gpuyard allows no address ranges in."""
-    what = {"referenced_security_group_id": source, **what}
-    _rule(aws.vpc.SecurityGroupIngressRule, parent, suffix, group, description, what)
+    """Add an ingress rule. Its source is always a security group, never an address range."""
+    fields = {"referenced_security_group_id": source, **fields}
+    _rule(aws.vpc.SecurityGroupIngressRule, parent, suffix, group, description, fields)
 
 
-def allow_out(parent: AwsComponent, suffix: str, group: pulumi.Input[str], description: str, **what: Any) -> None:
+def allow_out(parent: AwsComponent, suffix: str, group: pulumi.Input[str], description: str, **fields: Any) -> None:
     """Add an egress rule."""
-    _rule(aws.vpc.SecurityGroupEgressRule, parent, suffix, group, description, what)
+    _rule(aws.vpc.SecurityGroupEgressRule, parent, suffix, group, description, fields)
 
 
-def _rule(kind: Any, parent: AwsComponent, suffix: str, group: pulumi.Input[str], description: str, what: PlainMapping) -> None:
+def _rule(kind: Any, parent: AwsComponent, suffix: str, group: pulumi.Input[str], description: str, fields: PlainMapping) -> None:
     name, tags = parent.child_name(suffix), parent.aws_tags(suffix)
-    kind(name, security_group_id=group, description=description, **what, tags=tags, opts=parent.child_options())
+    kind(name, security_group_id=group, description=description, **fields, tags=tags, opts=parent.child_options())

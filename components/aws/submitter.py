@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from .permissions import TRAINING_JOBS, Storage, use_keys
 from .policy import ArnScope, Conditions, Statement
 
+__all__ = ["BatchAccess", "SageMakerAccess", "submitter"]
+
 
 @dataclass(frozen=True)
 class BatchAccess:
@@ -21,7 +23,7 @@ class BatchAccess:
 
 @dataclass(frozen=True)
 class SageMakerAccess:
-    """SageMaker inputs that a submitter may use."""
+    """Role and network that a submitter may use for training jobs."""
 
     role: str
     subnet_ids: Sequence[str]

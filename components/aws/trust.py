@@ -10,12 +10,15 @@ from ...plain_data import PlainDict
 from ..validation.submitters import ISSUER
 from .policy import ArnScope, trust_document
 
+__all__ = ["PRINCIPALS", "Trust", "provider_arn"]
+
 _AUDIENCE = "sts.amazonaws.com"
 
-# Principal -> format of the source ARN that it sends when it assumes a role; None: it sends none.
+# Principal -> format of the source ARN that it sends when it assumes a role. None: it sends no source ARN.
 PRINCIPALS: Mapping[str, str | None] = MappingProxyType(
     {
-        # no source in the request: docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html; only machines with the profile get it
+        # no source in the request: docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html
+        # only machines with the instance profile get the role
         "ec2.amazonaws.com": None,
         # docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html
         "ecs-tasks.amazonaws.com": "arn:{partition}:ecs:{region}:{account}:*",
@@ -34,7 +37,7 @@ class Trust:
     """The principals that may assume a role: either a service of PRINCIPALS or CI subjects."""
 
     service: str | None = None
-    """Such as ec2.amazonaws.com. If the service sends a source ARN, it must be of this account and region."""
+    """Principal of the service, such as ec2.amazonaws.com. If the service sends a source ARN, it must be of this account and region."""
     subjects: tuple[str, ...] = ()
     """Subjects of GitHub's OIDC tokens, repo:org/name:ref:refs/heads/main. The account's provider for them must exist."""
 
@@ -60,7 +63,7 @@ def _service(principal: str, scope: ArnScope) -> PlainDict:
 
 
 def _web(subjects: Sequence[str], scope: ArnScope) -> list[PlainDict]:
-    """Return separate statements for exact subjects and for subjects with `*`, because all conditions of a statement must hold."""
+    """Return separate statements for exact subjects and for subjects with `*`, because all conditions of one statement must match."""
     exact = sorted(subject for subject in subjects if not subject.endswith("*"))
     open_ended = sorted(subject for subject in subjects if subject.endswith("*"))
     entries = []

@@ -1,4 +1,4 @@
-"""What each job service accepts: one row for each service of a cloud. Rules of one cloud only are in the cloud's folder."""
+"""Features of each job service: one row for each service of a cloud. Rules of one cloud only are in the cloud's folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This machine as a cloud: a yard for trying everything without an account.
+"""Components for this machine: a yard to try gpuyard without a cloud account.
 
 from gpuyard.local import Bucket, GpuPool, JobService, Network
 """

@@ -1,4 +1,4 @@
-"""A bucket of a local yard: a directory with a file:// URL; or an existing directory, used as it is."""
+"""A bucket of a local yard: a new directory with a file:// URL, or an existing directory that stays unchanged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Bucket", "existing_problems"]
 
 
 class Bucket(BucketBase):
-    """A directory under `<local:root>/buckets`, mode 0700; or an existing one (`adopt`), never changed."""
+    """A directory under `<local:root>/buckets`, mode 0700. `adopt` uses an existing directory and never changes it."""
 
     cloud = "local"
     path: pulumi.Output[str]
@@ -49,7 +49,7 @@ class Bucket(BucketBase):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> Bucket:
-        """Use an existing directory: nothing is made, changed or destroyed."""
+        """Use an existing directory, which gpuyard does not change or delete."""
         self, known = cls._register_existing(name, bucket, existing_problems, tags, opts)
         self._expose(known.apply(lambda path: require_url_safe(_absolute(path))))
         return self
@@ -66,13 +66,13 @@ class _Directory(dynamic.Resource, module="gpuyard-local", name="Bucket"):
     path: pulumi.Output[str]
 
     def __init__(self, name: str, path: str, opts: pulumi.ResourceOptions) -> None:
-        # the old one is deleted first: if both have the same path, the new one is not deleted with it
+        # the old directory is deleted first: with the same path, it would otherwise delete the new directory
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True))
         super().__init__(BucketProvider(), name, {"path": path, "mode": PRIVATE}, opts)
 
 
 def existing_problems(bucket: Any) -> list[Problem]:
-    """Return why this cannot be an existing bucket: there is no such directory."""
+    """Return a problem if there is no such directory."""
     if isinstance(bucket, str) and Path(_absolute(bucket)).is_dir():
         return []
     return [Problem("existing", "no such directory", show(bucket), "a directory that exists", "create it, or change the path")]

@@ -51,7 +51,7 @@ class BucketProvider(_OnDisk):
 
     @explain_os_errors
     def create(self, props: Mapping[str, str]) -> CreateResult:
-        """Make the directory. An existing empty one is used. Raises Refused for one with entries."""
+        """Make the directory. An existing empty directory is used. Raises Refused for a directory with entries."""
         path = Path(props["path"])
         refuse_foreign(path, set(), f"set `existing: {path}` on the bucket to use the directory as it is")
         make_private(path)
@@ -81,7 +81,7 @@ class PoolProvider(_OnDisk):
 
     @explain_os_errors
     def create(self, props: Mapping[str, str]) -> CreateResult:
-        """Make the directory. One that an interrupted create left, or that lost its pool.json, is used again."""
+        """Make the directory. An existing directory that has only a pool's files is used, for example after an interrupted create."""
         path = Path(props["path"])
         if not (path / "pool.json").is_file():
             refuse_foreign(path, _POOL_ENTRIES, "set `local:root` to another directory")
@@ -127,13 +127,13 @@ class TargetsProvider(_OnDisk):
 
     @explain_os_errors
     def create(self, props: Mapping[str, str]) -> CreateResult:
-        """Write the file. Raises Refused if there is one of another stack."""
+        """Write the file. Raises Refused if the file belongs to another stack."""
         path, content = Path(props["path"]), props["content"]
         others = _stacks(path.read_text(errors="replace")) - _stacks(content) if path.is_file() else set()
         if others:
             raise Refused(
                 f"{path}: the run bucket belongs to another stack, got {', '.join(sorted(others))}; "
-                "give this stack a bucket of its own with `jobs: write`"
+                "give this stack another bucket with `jobs: write`"
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, content)

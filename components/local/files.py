@@ -1,4 +1,4 @@
-"""Files and directories of a local yard: private permissions, atomic writes, a lock, and refusal of directories of others."""
+"""Files and directories of a local yard: private permissions, atomic writes, a lock, and errors for directories of other programs."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def explain_os_errors(method: Callable[_Arguments, _Result]) -> Callable[_Argume
 
 
 def as_content(data: object) -> str:
-    """Return data as JSON text. Resources take text, because the engine drops nulls and turns whole numbers into floats."""
+    """Return data as JSON text. Resources store text, because Pulumi's engine drops nulls and converts integers to floats."""
     return json.dumps(data, indent=2, sort_keys=True) + "\n"
 
 
 def make_private(path: Path) -> None:
-    """Make a directory and give it the mode PRIVATE, also if it exists."""
+    """Make a directory with the mode PRIVATE. An existing directory gets this mode too."""
     path.mkdir(mode=int(PRIVATE, 8), parents=True, exist_ok=True)
     path.chmod(int(PRIVATE, 8))  # mkdir does not change an existing directory
 
@@ -77,7 +77,7 @@ def refuse_foreign(path: Path, ours: set[str], fix: str) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a pool's directory, which every change in it needs. Raises Refused after 30 seconds."""
+    """Lock a pool's directory, as every change in it requires. Raises Refused after 30 seconds."""
     deadline = time.monotonic() + _LOCK_WAIT_S
     with (path / "lock").open("a") as lock:
         while True:
@@ -93,7 +93,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write(file: Path, content: str) -> None:
-    """Replace a file atomically: after a crash or on a full disk, the old content is still there."""
+    """Replace a file atomically: after a crash or on a full disk, the file has its old content."""
     new = file.with_name(file.name + ".new")
     with new.open("w") as stream:
         stream.write(content)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pulumi
 from pulumi import dynamic
 
+from ...counts import counted
 from ...plain_data import PlainDict, PlainMapping
 from ..base import Component, Tags, validate_spec
 from ..spec import GpuPoolSpec
@@ -22,7 +23,7 @@ _CPU_SLOTS = 2  # per node without GPUs: enough to be a distributed job
 
 
 class GpuPool(Component):
-    """N equal nodes on this machine; a directory under `<local:root>/pools` records them and their jobs."""
+    """Equal nodes on this machine. A directory under `<local:root>/pools` records them and their jobs."""
 
     cloud = "local"
     machine: str
@@ -59,15 +60,16 @@ class GpuPool(Component):
     def _warn(self, models: Sequence[str], problem: str | None) -> None:
         """Warn if the pool does not use the GPUs of this machine, unless the spec asks for CPU slots."""
         if self.machine == "auto" and (problem or (models and not self.gpus_per_node)):
-            few = f"{len(models)} GPU cannot be divided over {len(self.nodes)} nodes, so it has CPU slots; lower max_nodes"
-            pulumi.log.warn(f"pool {self.logical_name}: {problem or few}", self)
+            gpus, nodes = counted(len(models), "GPU"), counted(len(self.nodes), "node")
+            too_few = f"{gpus} cannot be divided over {nodes}, so the pool has CPU slots; lower max_nodes"
+            pulumi.log.warn(f"pool {self.logical_name}: {problem or too_few}", self)
 
 
 class _Directory(dynamic.Resource, module="gpuyard-local", name="GpuPool"):
     path: pulumi.Output[str]
 
     def __init__(self, name: str, path: str, document: PlainDict, opts: pulumi.ResourceOptions) -> None:
-        # the old one is deleted first, which is refused while a job runs
+        # the old directory is deleted first, and that fails while a job runs
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True))
         super().__init__(PoolProvider(), name, {"path": path, "content": as_content(document)}, opts)
 

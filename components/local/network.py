@@ -14,20 +14,20 @@ from ..spec import NetworkSpec
 __all__ = ["Network", "plan_addresses"]
 
 _FIRST = 10  # as on the clouds, the first addresses of a network are reserved
-_ONLY = "127.0.0.1"
+_SHARED = "127.0.0.1"
 _DEFAULT = "127.77.0.0/24"
 
 
 class Network(Component):
     """Loopback addresses: one for each node if this system can bind them, else 127.0.0.1 for all.
 
-    Pools share the addresses: node 0 of each pool is at the same one, told apart by port.
+    Pools share the addresses: node 0 of each pool has the same address, with another port.
     """
 
     cloud = "local"
     cidr: str
     distinct: bool
-    """Whether each node has an address of its own (macOS binds only 127.0.0.1)."""
+    """Whether each node has a different address (macOS binds only 127.0.0.1)."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Network(Component):
 
     def addresses(self, count: int) -> list[str]:
         """Return the addresses of a pool's nodes."""
-        return plan_addresses(self.cidr, count) if self.distinct else [_ONLY] * count
+        return plan_addresses(self.cidr, count) if self.distinct else [_SHARED] * count
 
 
 def plan_addresses(cidr: str, count: int) -> list[str]:
@@ -59,7 +59,7 @@ def plan_addresses(cidr: str, count: int) -> list[str]:
     """
     network = ipaddress.IPv4Network(cidr)
     if not 1 <= count <= network.num_addresses - _FIRST - 1:
-        raise ValueError(f"{cidr} has {network.num_addresses - _FIRST - 1} addresses for nodes, asked for {count}")
+        raise ValueError(f"{cidr}: wrong number of nodes, got {count}, allowed: 1 to {network.num_addresses - _FIRST - 1}")
     return [str(network[_FIRST + index]) for index in range(count)]
 
 

@@ -12,7 +12,7 @@ __all__ = ["yard_problems"]
 
 
 def yard_problems(*, existing_buckets: Mapping[str, ExistingBucket], **_rest: Any) -> list[Problem]:
-    """Return the problems of existing buckets: directories have no keys. The spec holds every other rule of this machine."""
+    """Return the problems of existing buckets: directories have no keys. The spec checks every other rule of this machine."""
     return [
         problem.under(f"buckets.{name}")
         for name, existing in existing_buckets.items()

@@ -1,4 +1,4 @@
-"""Types of single values in specs: names, networks, dates, references. Each has a validator that says what is allowed."""
+"""Types of single values in specs: names, networks, dates, references. Each has a validator whose error lists the allowed values."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 LOCAL = "local"
 INTERNET = "internet"
-"""Stands for every public address."""
+"""The value for every public address."""
 _ACCELERATOR = re.compile(r"[A-Za-z][A-Za-z0-9-]*:[1-9][0-9]?")
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _SECRET_FORMS = {

@@ -19,7 +19,7 @@ _LOCAL_NODES = 240  # addresses of a /24, without reserved ones
 
 
 class Reservation(Spec):
-    """An existing reservation, paid whether it is used or not."""
+    """An existing reservation. The cloud bills it even while it is not in use."""
 
     mode: Literal["reservation"]
     reservation: str = Field(
@@ -38,7 +38,7 @@ class CapacityBlock(Spec):
 
 
 class FlexStart(Spec):
-    """All machines at once when enough are free, for a limited time: a queue, not a reservation."""
+    """A queue for free machines: all machines start at once, for a limited time. It is not a reservation."""
 
     mode: Literal["flex_start"]
     max_hours: int = Field(ge=1, le=168, description="hours after which the cloud stops the machines, 1 to 168 (seven days)")
@@ -52,7 +52,7 @@ _MODES: dict[str, type[Reservation | CapacityBlock | FlexStart]] = {
 
 
 def _capacity(value: object, handler: ValidatorFunctionWrapHandler) -> object:
-    """Validate the one branch that `mode` names, so that a wrong value is one problem and not one for each branch."""
+    """Validate only the model that `mode` names, so that a wrong value is one problem, not one for each model."""
     if isinstance(value, Mapping):
         if value.get("mode") not in _MODES:
             raise invalid(value, f"a mapping with mode: {' or '.join(_MODES)}")
@@ -91,7 +91,7 @@ class GpuPoolSpec(Spec):
     capacity: Capacity = Field(
         "on_demand",
         validate_default=True,
-        description="how machines are paid for: on_demand (default), spot, {mode: reservation, reservation: id}, "
+        description="purchase mode of the machines: on_demand (default), spot, {mode: reservation, reservation: id}, "
         "{mode: capacity_block, reservation: id, ends: time} (AWS) or {mode: flex_start, max_hours: 24} (GCP)",
     )
     image: str | None = Field(
@@ -121,7 +121,7 @@ class GpuPoolSpec(Spec):
 
     @property
     def mode(self) -> Mode:
-        """The purchase mode as one word."""
+        """Name of the purchase mode, such as spot."""
         return self.capacity if isinstance(self.capacity, str) else self.capacity.mode
 
     @property
@@ -130,7 +130,7 @@ class GpuPoolSpec(Spec):
         return self.disk_gib or _DISK_GIB
 
     def row(self, cloud: str) -> catalogue.Machine:
-        """Return the catalogue's row for `machine` or `accelerator`. Not for `local`."""
+        """Return the catalogue's row for `machine` or `accelerator`. `local` has no catalogue."""
         named = self.machine is not None
         return catalogue.machine(str(self.machine), (cloud,)) if named else _candidates(str(self.accelerator), self.service, (cloud,))[0]
 
@@ -208,7 +208,7 @@ class GpuPoolSpec(Spec):
             raise invalid(mode, f"{', '.join(row.modes)} for service: {name}")
         machine = _machine_row(info)
         if machine is not None and machine.modes is not None and mode not in machine.modes:
-            raise invalid(mode, f"{', '.join(machine.modes)} for {machine.name}: the cloud sells it in no other way")
+            raise invalid(mode, f"{', '.join(machine.modes)} for {machine.name}, its only purchase modes on this cloud")
         if info.data.get("max_nodes", 1) > 1 and mode not in row.multi_node_modes:
             others = " or ".join(f"service: {other}" for other in alternatives(str(name), mode, cloud_of(info)))
             fix = f"for {mode} with several nodes use {others}, or set max_nodes: 1"

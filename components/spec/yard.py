@@ -64,7 +64,7 @@ class BucketSpec(Spec):
     """A bucket that the yard creates."""
 
     on_destroy: Literal["keep", "delete"] = Field(
-        "keep", description="what `pulumi destroy` does with the bucket and its data: keep (default) or delete"
+        "keep", description="action of `pulumi destroy` on the bucket and its data: keep (default) or delete"
     )
     open_to: list[PublicAddress] = Field(
         default_factory=list,
@@ -142,7 +142,7 @@ class YardSpec(Spec):
 
     @property
     def all_tags(self) -> dict[str, str]:
-        """The user's tags, and owner and expires, as every component takes them."""
+        """Tags of every component: the user's tags, `owner` and `expires`."""
         known = {"owner": self.owner, "expires": self.expires}
         return {**self.tags, **{key: value for key, value in known.items() if value is not None}}
 

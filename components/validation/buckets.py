@@ -16,9 +16,9 @@ class ExistingBucket(NamedTuple):
     bucket: str
     """The cloud's name or id of the bucket."""
     key: str | None = None
-    """`existing_key`: the key that encrypts the bucket. None: not given."""
+    """`existing_key`: the key that encrypts the bucket. None: not set."""
     open_to: Sequence[str] | None = None
-    """Public addresses that may reach the bucket. None: not given."""
+    """Public addresses that may reach the bucket. None: not set."""
 
 
 def key_problems(existing: ExistingBucket) -> list[Problem]:

@@ -26,8 +26,8 @@ def budget_problems(
     if not _are_percentages(alert_at_percent, max_alerts):
         count = f"1 to {max_alerts} whole numbers" if max_alerts else "whole numbers"
         allowed = f"{count} from 1 to 1000, each once"
-        given = list(alert_at_percent) if isinstance(alert_at_percent, tuple) else alert_at_percent
-        problems.append(Problem("alert_at_percent", "wrong percentages", show(given), allowed, "change alert_at_percent"))
+        shown = list(alert_at_percent) if isinstance(alert_at_percent, tuple) else alert_at_percent
+        problems.append(Problem("alert_at_percent", "wrong percentages", show(shown), allowed, "change alert_at_percent"))
     return problems
 
 
@@ -41,7 +41,7 @@ def _is_percentage(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000
 
 
-def _are_percentages(values: object, most: int | None) -> bool:
+def _are_percentages(values: object, max_alerts: int | None) -> bool:
     if not isinstance(values, Sequence) or isinstance(values, str) or not all(_is_percentage(value) for value in values):
         return False
-    return 1 <= len(values) <= (most or len(values)) and len(set(values)) == len(values)
+    return 1 <= len(values) <= (max_alerts or len(values)) and len(set(values)) == len(values)

@@ -18,7 +18,7 @@ def network_problems(
     cidr_problems: Callable[[str], Sequence[Problem]],
     zone_problems: Callable[[Sequence[str]], Sequence[Problem]],
 ) -> list[Problem]:
-    """Return the problems that NetworkSpec cannot see. `fields`: what the user wrote, unchecked.
+    """Return the problems that NetworkSpec cannot see. `fields`: the user's values, not validated.
 
     A wrong type or a malformed CIDR is skipped here, because NetworkSpec reports it.
     """

@@ -21,7 +21,7 @@ Problems = Sequence[Problem]
 
 @dataclass(frozen=True)
 class CloudRules:
-    """The checks of one cloud. Each returns problems; the inputs are what a user wrote, unchecked."""
+    """The checks of one cloud. Each returns problems; the inputs are the user's values, not validated."""
 
     network: Callable[[PlainMapping, str | None], Problems]
     """Takes the fields of a network to create and the stack's region."""
@@ -35,7 +35,7 @@ class CloudRules:
     budget: Callable[[Any, Any, Sequence[Any]], Problems]
     """Takes the owner, the USD per month and the alert percentages."""
     region: Callable[[str | None], Problems] = lambda _region: []
-    """Takes the stack's region; None: the stack file does not set it. Its problems have the provider's own key."""
+    """Takes the stack's region; None: the stack file does not set it. The key of its problems is the provider's, such as aws:region."""
 
 
 def yard_problems(

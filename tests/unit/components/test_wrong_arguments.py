@@ -67,7 +67,7 @@ def test_job_service_refuses_a_bucket_of_another_cloud(record: Any, cloud: Modul
 @pytest.mark.parametrize("submitters", ["repo:acme/nlp:ref:refs/heads/main", 7, [7]])
 def test_job_service_refuses_submitters_that_are_no_list_of_texts(record: Any, cloud: ModuleType, submitters: Any) -> None:
     lines = refusal(record, lambda: cloud.JobService("train", pools=[], writes=[runs(cloud)], submitters=submitters))
-    assert f"  - submitters: wrong type, got {submitters!r}, allowed: a list of texts; write submitters=[...]" in lines
+    assert f"  - submitters: wrong type, got {submitters!r}, allowed: a list of strings; write submitters=[...]" in lines
 
 
 @pytest.mark.parametrize("cloud", CLOUDS, ids=cloud_of)
@@ -89,11 +89,13 @@ def test_job_service_reports_wrong_shapes_and_wrong_values_together(record: Any,
 def test_budget_refuses_a_spec_and_names_its_keywords(record: Any, cloud: ModuleType) -> None:
     lines = refusal(record, lambda: cloud.Budget("month", {"usd_per_month": 5000}))
     assert lines[0] == "Budget month: 3 problems, nothing was changed"
-    assert lines[1].startswith("  - arguments: not a keyword, got dict, allowed: keywords: owner, usd_per_month, alert_at_percent,")
+    assert lines[1].startswith(
+        "  - arguments: only the name can be positional, got dict, allowed: keywords: owner, usd_per_month, alert_at_percent,"
+    )
     assert lines[1].endswith("; write usd_per_month=5000")
     assert lines[2:] == [
-        "  - owner: required keyword is missing; give owner=",
-        "  - usd_per_month: required keyword is missing; give usd_per_month=",
+        "  - owner: required keyword is missing; add owner=",
+        "  - usd_per_month: required keyword is missing; add usd_per_month=",
     ]
 
 
@@ -101,8 +103,8 @@ def test_budget_refuses_a_spec_and_names_its_keywords(record: Any, cloud: Module
 def test_budget_refuses_unknown_keywords_and_a_missing_name(record: Any, cloud: ModuleType) -> None:
     lines = refusal(record, lambda: cloud.Budget(owner="me@acme.io", usd_per_mont=5000))
     assert [line.partition(",")[0] for line in lines[1:]] == [
-        "  - name: required argument is missing; give it first",
-        "  - usd_per_month: required keyword is missing; give usd_per_month=",
+        "  - name: required argument is missing; write it as the first argument",
+        "  - usd_per_month: required keyword is missing; add usd_per_month=",
         "  - usd_per_mont: unknown keyword",
     ]
     assert lines[-1].endswith("did you mean 'usd_per_month'?")

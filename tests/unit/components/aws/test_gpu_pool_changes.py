@@ -83,7 +83,7 @@ def test_people_are_warned_of_an_end() -> None:
     assert warning(end, at - 8 * day) is None
     assert warning(end, at - 6 * day) == "goes to zero nodes at 2027-03-31T00:00Z: the yard expires on 2027-03-31"
     assert warning(end, at) == (
-        "is at zero nodes since 2027-03-31T00:00Z: the yard expires on 2027-03-31; give it a new end and run `pulumi up --refresh`"
+        "has been at zero nodes since 2027-03-31T00:00Z: the yard expires on 2027-03-31; set a later date and run `pulumi up --refresh`"
     )
 
 
@@ -91,7 +91,7 @@ def test_people_are_warned_of_an_end() -> None:
 def test_a_pool_past_its_end_is_declared_closed(record: Any, spec: dict[str, Any]) -> None:
     """AWS takes no schedule whose time has passed, and what closed the pool must not be undone by the next `up`."""
     recorded = record(pool({**spec, "min_nodes": 1}, {**TAGS, "expires": "2020-01-01"}))
-    assert [line for line in recorded.warnings if "pool pool: is at zero nodes since 2020-01-01T00:00Z" in line]
+    assert [line for line in recorded.warnings if "pool pool: has been at zero nodes since 2020-01-01T00:00Z" in line]
     assert not [line for line in kinds(recorded) if "Schedule" in line or "scheduler" in line]
     if spec is BATCH:
         environment = recorded.inputs(ENVIRONMENT, "pool-environment")

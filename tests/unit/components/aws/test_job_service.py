@@ -147,7 +147,7 @@ def test_a_vms_pool_shares_no_role_that_takes_jobs(record: Any) -> None:
     [
         ({"writes": []}, ["writes: not one bucket, got none, allowed: exactly one bucket, the run bucket"]),
         ({"pools": {}}, ["pools: no pool, got none"]),
-        ({"secrets": {"wandb": "hunter2"}}, ["secrets.wandb: wrong value, got (secret), allowed: the whole ARN"]),
+        ({"secrets": {"wandb": "hunter2"}}, ["secrets.wandb: wrong value, got (secret), allowed: the complete ARN"]),
         ({"secrets": {"wandb": SECRET.rpartition("-")[0]}}, ["secrets.wandb: wrong value, got (secret)"]),
         ({"secrets": {"wandb": SECRET.replace("wandb", "*")}}, ["secrets.wandb: wrong value, got (secret)"]),
         ({"limits": {"gpus": 0, "usd": 3}}, ["limits.gpus: wrong value, got 0", "limits.usd: unknown key"]),

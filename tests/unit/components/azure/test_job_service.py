@@ -144,7 +144,7 @@ def test_an_expired_yard_has_zero_nodes_and_no_closing_workflow(record: Any) -> 
     assert (cluster["minNodeCount"], cluster["maxNodeCount"]) == (0, 0)
     assert recorded.inputs(token("compute:VirtualMachineScaleSet"), "lab-machines")["sku"]["capacity"] == 0
     assert "Workflow train-end" not in kinds(recorded)
-    assert sum("is at zero nodes since" in warning for warning in recorded.warnings) == 2
+    assert sum("has been at zero nodes since" in warning for warning in recorded.warnings) == 2
 
 
 BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"

@@ -83,7 +83,7 @@ def test_every_capacity_service_and_machine_works_or_is_refused_with_a_reason(ma
             spec_of(spec)
         (error,) = caught.value.errors()
         assert (
-            "the cloud sells it in no other way" if service in MACHINES[machine].services else f"a machine that {service} can run"
+            "its only purchase modes on this cloud" if service in MACHINES[machine].services else f"a machine that {service} can run"
         ) in error["msg"]
 
 

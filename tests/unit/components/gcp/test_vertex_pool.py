@@ -86,7 +86,7 @@ def test_the_persistent_resource_is_deleted_at_expiry(record: Any) -> None:
 def test_an_expired_pool_has_no_persistent_resource(record: Any) -> None:
     recorded = record(pool(HOLDS, {**TAGS, "expires": "2026-01-01"}))
     assert kinds(recorded) == ["GpuPool pool", "NetworkAttachment pool-attachment"]
-    assert any("is at zero nodes since" in line for line in recorded.warnings)
+    assert any("has been at zero nodes since" in line for line in recorded.warnings)
 
 
 @pytest.mark.parametrize("machine", sorted(name for name, row in MACHINES.items() if "vertex" in row.services and row.modes is None))

@@ -1,4 +1,4 @@
-"""Admission: whether a job can run on a target at all, checked before anything is written or paid."""
+"""Check whether a job can run on a target, before anything is written or paid for."""
 
 from __future__ import annotations
 
@@ -18,13 +18,18 @@ __all__ = ["check", "check_key"]
 
 def check(spec: JobSpec, target: JobTarget, now: float) -> None:
     """Check that a job can run on a target at `now` (Unix time). Raises UsageError with every problem at once."""
-    problems = [*_size_problems(spec, target), *_name_problems(spec, target), *_limit_problems(spec, target), *_end_problems(target, now)]
+    problems = [
+        *_size_problems(spec, target),
+        *_name_problems(spec, target),
+        *_limit_problems(spec, target),
+        *_expiry_problems(target, now),
+    ]
     if problems:
         raise UsageError(f"job '{spec.name}' cannot run on pool '{target.pool}' of {target.stack}", problems)
 
 
 def check_key(key: str) -> None:
-    """Check a request key: a blank one, or a variable that no shell expanded, would be the same key for ever. Raises UsageError."""
+    """Check a request key. Raises UsageError for a blank key or an unexpanded variable, which would be the same key in every submit."""
     if not key.strip():
         problem = Problem("--request-key", "an empty key", repr(key), "text that is new for each logical job, such as a date")
     elif _UNEXPANDED.search(key):
@@ -40,8 +45,8 @@ def _size_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
         fix = "lower nodes, or raise the pool's max_nodes and run `pulumi up`"
         problems.append(Problem("nodes", "more nodes than the pool has", str(spec.nodes), f"1..{target.max_nodes}", fix))
     if spec.nproc_per_node is not None and spec.nproc_per_node > target.slots:
-        what = "more processes than GPUs" if target.gpus_per_node else "more processes than CPU slots"
-        problems.append(Problem("nproc_per_node", what, str(spec.nproc_per_node), f"1..{target.slots}"))
+        problem = "more processes than GPUs" if target.gpus_per_node else "more processes than CPU slots"
+        problems.append(Problem("nproc_per_node", problem, str(spec.nproc_per_node), f"1..{target.slots}"))
     if spec.gpus is not None:
         problems += _gpu_problems(spec.gpus, target)
     return problems
@@ -61,9 +66,9 @@ def _name_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
     problems = []
     for variable, logical in spec.secrets.items():
         if logical not in target.secrets:
-            known = ", ".join(sorted(target.secrets)) or "none; add it to the stack's secrets"
+            secrets = ", ".join(sorted(target.secrets)) or "none; add it to the stack's secrets"
             fix = did_you_mean(logical, target.secrets)
-            problems.append(Problem(f"secrets.{variable}", "not a secret of the stack (value not shown)", allowed=known, fix=fix))
+            problems.append(Problem(f"secrets.{variable}", "not a secret of the stack (value not shown)", allowed=secrets, fix=fix))
     for name, url in spec.data.items():
         bucket = yard_bucket(url)
         if bucket is not None and bucket not in target.buckets:
@@ -86,8 +91,8 @@ def _limit_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
     return problems
 
 
-def _end_problems(target: JobTarget, now: float) -> list[Problem]:
-    """Return a problem when the pool's machines have expired. A job may outlast them: it can be resumed."""
+def _expiry_problems(target: JobTarget, now: float) -> list[Problem]:
+    """Return a problem if the pool's machines have expired. A job may run past a later expiry, because it can be resumed."""
     end = target.available_until
     if end is None or now < datetime.datetime.fromisoformat(end).timestamp():
         return []

@@ -23,14 +23,17 @@ from .errors import UsageError
 
 __all__ = ["CodeFiles", "list_code"]
 
-_NEVER = ".git"  # a folder, or the file of a worktree or submodule: never code
+_NEVER = ".git"  # a folder, or a file in a worktree or submodule; never sent
 _CACHES = {".venv", ".yard", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 _GITLINK = b"160000"  # the mode of a submodule in git's index
 _GIT_TIMEOUT_S = 60
 
 
 class CodeFiles(NamedTuple):
-    """The files to send by their name in the archive, sorted, and a line for each entry that is left out for a reason of its own."""
+    """The files to send by their names in the archive, sorted.
+
+    `left_out` has a line with the reason for each entry that is not sent although no rule ignores it.
+    """
 
     files: dict[str, Path]
     left_out: list[str]
@@ -51,7 +54,7 @@ class _Rules:
         return verdict
 
     def below(self, folder: Path) -> _Rules:
-        """Return the rules inside a folder: its own .gitignore comes last; a repository of its own starts afresh."""
+        """Return the rules inside a folder: its own .gitignore comes last. Rules from above do not apply to a nested repository."""
         start = (_exclude_file(folder),) if (folder / _NEVER).exists() else ()
         levels = () if start else self.levels
         specs = [(folder, _spec(file)) for file in (*start, folder / ".gitignore") if file.is_file()]
@@ -84,8 +87,8 @@ class _Walk:
             ignored = path.name in _CACHES or rules.ignore(path, is_folder=is_folder and not linked)
         if ignored and not self._holds_tracked(path):
             return
-        if linked and (why := self._bad_link(path, above)):
-            self._note(path, why)
+        if linked and (reason := self._bad_link(path, above)):
+            self._note(path, reason)
         elif is_folder:
             inner = self.files(path, rules, above)
             yield from (file for file in inner if not ignored or self._is_tracked(file, False))
@@ -98,10 +101,10 @@ class _Walk:
         try:
             target = path.resolve(strict=True)
         except (OSError, RuntimeError):  # a loop of links is a RuntimeError before Python 3.13
-            return "a link to nothing"
+            return "a broken link"
         if not target.is_relative_to(self.root.resolve()):
             return "a link that leaves the code folder; copy its target into the folder, or set code: to a folder that holds both"
-        return "a link to a folder that holds it" if target in above else None
+        return "a link to a folder that contains the link" if target in above else None
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -113,12 +116,12 @@ class _Walk:
         start = f"{self._name(path)}/"
         return any(name.startswith(start) for name in self.tracked)
 
-    def _note(self, path: Path, why: str) -> None:
-        self.left_out.append(f"{self._name(path)}: {why}")
+    def _note(self, path: Path, reason: str) -> None:
+        self.left_out.append(f"{self._name(path)}: {reason}")
 
 
 def list_code(folder: Path, leave_out: Collection[Path] = ()) -> CodeFiles:
-    """Return the files of `folder` to send. `leave_out` holds files that are no code, such as the job file itself.
+    """Return the files of `folder` to send. `leave_out`: files that are not sent, such as the job file.
 
     Raises UsageError when the folder is missing, cannot be read, or holds no file to send.
     """
@@ -132,13 +135,14 @@ def list_code(folder: Path, leave_out: Collection[Path] = ()) -> CodeFiles:
     if not files:
         fix = "correct .gitignore, or remove code: when the command needs none"
         raise UsageError(
-            "the job has no code to send", [Problem("code", "no file to send: none there, or all ignored", str(folder), fix=fix)]
+            "the job has no code to send",
+            [Problem("code", "no file to send: the folder is empty, or all its files are ignored", str(folder), fix=fix)],
         )
     return CodeFiles(dict(sorted(files.items())), [*notes, *walk.left_out])
 
 
 def _rules_above(folder: Path) -> _Rules:
-    """Return the rules of the repository that hold for `folder`, without the folder's own."""
+    """Return the rules of the repository that apply to `folder`, without the folder's own rules."""
     repository = next((parent for parent in (folder, *folder.parents) if (parent / _NEVER).exists()), None)
     rules = _Rules()
     if repository is None or repository == folder:
@@ -149,7 +153,7 @@ def _rules_above(folder: Path) -> _Rules:
 
 
 def _tracked(folder: Path) -> tuple[set[str], list[str]]:
-    """Return the names that git tracks below `folder`, checked-out submodules included, and notes for people."""
+    """Return the names that git tracks below `folder`, checked-out submodules included, and a note for each other submodule."""
     listed = _git(folder, "ls-files", "--stage", "-z")
     if listed is None:
         return set(), []
@@ -160,9 +164,9 @@ def _tracked(folder: Path) -> tuple[set[str], list[str]]:
         if not about.startswith(_GITLINK):
             names.add(name)
         elif (folder / name / _NEVER).exists():
-            inner, more = _tracked(folder / name)
+            inner, inner_notes = _tracked(folder / name)
             names |= {f"{name}/{each}" for each in inner}
-            notes += [f"{name}/{note}" for note in more]
+            notes += [f"{name}/{note}" for note in inner_notes]
         else:
             notes.append(f"{name}: a submodule that is not checked out; run `git submodule update --init`")
     return names, notes

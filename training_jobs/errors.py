@@ -65,6 +65,6 @@ class NotFoundError(GpuyardError):
 
 
 class LostSightError(GpuyardError):
-    """The service cannot be asked at present; the job may still run."""
+    """The service cannot be queried at present; the job may still run."""
 
     exit_code = Exit.LOST_SIGHT

@@ -31,7 +31,7 @@ class Package:
     """A packed tarball.
 
     `digest` covers what the user runs; `sha256` names the archive, launch included. `files` are the names sent, sorted, and
-    `left_out` says of each entry that is not sent for a reason of its own (a link that leaves the folder, ...) why.
+    `left_out` has a line for each entry that is not sent although no rule ignores it, such as a link that leaves the folder.
     """
 
     digest: str
@@ -44,7 +44,7 @@ class Package:
 def pack(code: Path | None, command: Sequence[str], *, leave_out: Collection[Path] = ()) -> Package:
     """Pack the user's folder (None = no code) with launch, which starts the job on the nodes.
 
-    `leave_out` holds files that are no code, such as the job file itself. Raises UsageError when the folder is missing,
+    `leave_out`: files that are not sent, such as the job file. Raises UsageError when the folder is missing,
     cannot be read, holds no file to send, or is above MAX_BYTES.
     """
     listed = list_code(code, leave_out) if code else None
@@ -57,7 +57,7 @@ def pack(code: Path | None, command: Sequence[str], *, leave_out: Collection[Pat
     return Package(digest.hexdigest(), sha256, archive, tuple(listed.files) if listed else (), tuple(listed.left_out) if listed else ())
 
 
-_newest: dict[str, tuple[str, bytes]] = {}  # the last archive: packing is the slowest part of repeated submits
+_newest: dict[str, tuple[str, bytes]] = {}  # only the last archive: packing is the slowest part of repeated submits
 
 
 def _archived(entries: Sequence[tuple[str, bytes, int]]) -> tuple[str, bytes]:

@@ -1,4 +1,4 @@
-"""What the operating system gives no process: checked in a job before anything is paid."""
+"""Check that the operating system can pass a job's commands and variables to a process, before anything is paid for."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ..problems import Problem
 __all__ = ["unusable"]
 
 _LONGEST_BYTES = 128 * 2**10 - 1
-"""Linux takes no longer argument or variable (MAX_ARG_STRLEN in linux/binfmts.h, less the final NUL)."""
+"""The longest argument or variable that Linux accepts (MAX_ARG_STRLEN in linux/binfmts.h, less the final NUL)."""
 _LONGEST_COMMAND_BYTES = 120 * 2**10
-"""launch hands the command to torchrun's agent as one argument of JSON, beside about 1 KiB of its own."""
+"""launch passes the command to torchrun's agent inside one JSON argument, which has about 1 KiB of other fields."""
 
 
 def unusable(key: str, value: object) -> Problem | None:
-    """Return the problem of a value that no process could be given, before anything is paid."""
+    """Return a problem for a value that no process can receive as argument or variable."""
     texts = list(_texts(value))
     if any("\0" in text for text in texts):
-        return Problem("", "holds a NUL character, which no argument or variable can", fix="remove it")
+        return Problem("", "contains a NUL character, which no argument or variable may contain", fix="remove it")
     if any(not _is_unicode(text) for text in texts):
-        return Problem("", "holds half of a surrogate pair, which is no text", fix="remove it")
+        return Problem("", "contains an unpaired surrogate, which is not valid text", fix="remove it")
     if key in ("command", "setup"):
         size, longest = len(json.dumps(value)), _LONGEST_COMMAND_BYTES
     elif key == "env" and isinstance(value, dict):

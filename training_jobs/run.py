@@ -46,7 +46,7 @@ class Run:
     """One submission of a run, as a backend needs it.
 
     `submission` counts from 0. `attempt` is the lowest attempt number it may claim. `limit_s` is the seconds it may run, and
-    `limit_reason` (`timeout` or `cost`) the reason if it is ended there.
+    `limit_reason` (`timeout` or `cost`) the reason for its end if it reaches that limit.
     """
 
     id: str
@@ -62,26 +62,26 @@ class Run:
 
     @property
     def retries(self) -> Retries:
-        """Return the restarts that a service may make by itself."""
+        """The restarts that a service may make by itself."""
         return self.spec.retries if self.retries_left is None else self.retries_left
 
     @property
     def name(self) -> str:
-        """Return the name of this submission in a local pool."""
+        """The name of this submission in a local pool."""
         return f"{self.id}.{self.ordinal}"
 
     @property
     def ordinal(self) -> str:
-        """Return the part of every job name that tells the submissions of a run apart.
+        """The part of every job name that distinguishes the submissions of a run.
 
         The nonce is random and kept in the record. So a job of an older record with the same run id, whose record was removed
-        or lies in another bucket, is never taken for this submission.
+        or lies in another bucket, is never mistaken for this submission.
         """
         return f"{self.submission}-{self.nonce}" if self.nonce else str(self.submission)
 
     @property
     def url(self) -> str:
-        """Return the URL of the run's folder: record, checkpoints and output."""
+        """The URL of the run's folder: record, checkpoints and output."""
         return run_url(self.target.run_bucket, self.id)
 
 
@@ -153,17 +153,17 @@ def cost_usd(target: JobTarget, nodes: int, run_s: float) -> float | None:
 
 
 def time_limit(spec: JobSpec, target: JobTarget, used_s: float, used_usd: float) -> tuple[int, str]:
-    """Return the seconds that the next attempt may run, and the reason if it is ended there: `timeout` or `cost`.
+    """Return the seconds that the next attempt may run, and the reason for its end if it reaches that limit: `timeout` or `cost`.
 
     Raises UsageError when a cost limit is set and the price is unknown.
     """
-    left = math.floor(spec.timeout - used_s)
+    remaining_s = math.floor(spec.timeout - used_s)
     caps = [cap for cap in (spec.max_cost_usd, target.limits.usd_per_job) if cap is not None]
     if not caps:
-        return left, "timeout"
+        return remaining_s, "timeout"
     hourly = cost_usd(target, spec.nodes, 3600)
     if hourly is None:
         fix = "set price_usd_per_hour on the pool"
         raise UsageError("the cost limit cannot be enforced", [Problem("max_cost_usd", "the pool's price is unknown", fix=fix)])
-    affordable = math.floor((min(caps) - used_usd) / hourly * 3600) if hourly else left
-    return (affordable, "cost") if affordable < left else (left, "timeout")
+    affordable = math.floor((min(caps) - used_usd) / hourly * 3600) if hourly else remaining_s
+    return (affordable, "cost") if affordable < remaining_s else (remaining_s, "timeout")

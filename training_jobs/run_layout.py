@@ -1,6 +1,6 @@
 """The layout of a run bucket: the paths below `gpuyard/` that submitters read or write. docs/architecture.md has each writer.
 
-gpuyard/targets.json                          where jobs can go, written by `pulumi up`
+gpuyard/targets.json                          the targets of jobs, written by `pulumi up`
 gpuyard/code/<sha256>.tar.gz                  code tarballs, by content
 gpuyard/runs/<run_id>/run.json                the run record (lifecycle/journal.py)
 gpuyard/runs/<run_id>/attempts/<n>.json       attempt n, claimed by launch on node 0
@@ -68,5 +68,5 @@ def split_run_url(url: str) -> tuple[str, str] | None:
 
 
 def attempt_numbers(names: list[str]) -> list[int]:
-    """Return the numbers of the attempts among the names in `attempts/`, ascending; other names are left out."""
+    """Return the numbers of the attempts among the names in `attempts/`, ascending; other names are ignored."""
     return sorted(int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit())

@@ -42,7 +42,7 @@ class Submitted:
     note: str
     status: RunStatus
     left_out: tuple[str, ...] = ()
-    """Entries of the code folder that were not sent for a reason of their own, each with the reason."""
+    """Entries of the code folder that were not sent although no rule ignores them, each with the reason."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,14 @@ class _CheckedJob:
     package: Package
     code: Code
 
-    def keep_code(self) -> None:
+    def store_code(self) -> None:
         """Upload the code unless the same content is stored already."""
-        self.journal.keep_code(self.package.sha256, self.package.data)
+        self.journal.store_code(self.package.sha256, self.package.data)
 
 
 @dataclass(frozen=True)
 class SubmitPlan:
-    """A submit that was only planned: the run id, the exact requests, the code files to send, and those left out with the reason."""
+    """A planned submit: the run id, the exact requests, the code files to send, and the entries that are not sent, with the reason."""
 
     run_id: str
     requests: list[Request]
@@ -111,8 +111,8 @@ class Runner:
         """Start a run, or adopt the run that exists: the same input starts one job, however often it is submitted.
 
         `key` (a request key, such as a date) identifies the run; without it the spec and the code do. `retry` starts the next
-        attempt of a run that failed; `again` starts a new run of the same content. `leave_out` holds files of `code_dir` that are
-        no code, such as the job file. Raises UsageError for a job that the target
+        attempt of a run that failed; `again` starts a new run of the same content. `leave_out`: files of `code_dir` that
+        are not sent, such as the job file. Raises UsageError for a job that the target
         cannot run, and ConflictError when `key` belongs to another job.
         """
         if again and key is not None:
@@ -156,7 +156,7 @@ class Runner:
         backend = self._backend_for(target)
         backend.request(self._run(job))  # raises for what the service cannot do,
         backend.ready()  # and for a service that is not reachable, before anything is written
-        job.keep_code()
+        job.store_code()
         tag = job.journal.create(record)
         if tag is None:
             return None
@@ -176,7 +176,7 @@ class Runner:
         if choice.action is Action.TAKE_OVER:
             created = handle.take_over()
         elif choice.action is Action.NEXT:
-            job.keep_code()
+            job.store_code()
             created = handle.start_next(job.spec, job.code, fresh=choice.fresh)
         return Submitted(created, choice.note, handle.status())
 
@@ -218,7 +218,7 @@ class Runner:
     def runs(self, on_damaged: Callable[[str], None] = lambda _: None) -> list[RunStatus]:
         """Return the status of all runs of the targets' pools, newest first.
 
-        A record that cannot be read is left out and reported to `on_damaged`. A run whose service cannot be asked is UNKNOWN and
+        A record that cannot be read is left out and reported to `on_damaged`. A run whose service cannot be queried is UNKNOWN and
         reported too, so that one service that is down does not hide the others.
         """
         found: list[RunStatus] = []

@@ -55,9 +55,9 @@ def seconds(value: object) -> int:
 
 def duration(total: float) -> str:
     """Return seconds as a duration with units: 5400 -> `1h30m`."""
-    left, parts = int(total), []
+    rest, parts = int(total), []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, left = divmod(left, size)
+        count, rest = divmod(rest, size)
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts) or "0s"
@@ -91,11 +91,11 @@ class Checkpoint(_Model):
 
 
 class Retries(_Model):
-    """New attempts from the newest checkpoint, by the reason of the last end: one allowance for the whole run."""
+    """Numbers of new attempts that a run may start from its newest checkpoint, by the reason of the last attempt's end."""
 
-    preempted: int = Field(3, ge=0, description="after a preemption")
-    infra: int = Field(0, ge=0, description="after a fault of a machine, the network or the fabric")
-    user_error: int = Field(0, ge=0, description="after the script itself failed")
+    preempted: int = Field(3, ge=0, description="new attempts after a preemption")
+    infra: int = Field(0, ge=0, description="new attempts after a fault of a machine, the network or the fabric")
+    user_error: int = Field(0, ge=0, description="new attempts after a failure of the script itself")
 
 
 class JobSpec(_Model):
@@ -141,8 +141,8 @@ class JobSpec(_Model):
 
     @field_validator("env", mode="wrap")
     @classmethod
-    def _env_holds_no_secrets(cls, given: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> dict[str, str]:
-        plain, public = split_marks(given)
+    def _env_holds_no_secrets(cls, value: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> dict[str, str]:
+        plain, public = split_marks(value)
         env: dict[str, str] = handler(plain)
         if info.context == RECORDED:
             return env
@@ -159,13 +159,15 @@ class JobSpec(_Model):
 
     @field_validator("command", "setup", "data")
     @classmethod
-    def _words_hold_no_secrets(cls, words: list[str] | dict[str, str] | None, info: ValidationInfo) -> list[str] | dict[str, str] | None:
-        values = words.values() if isinstance(words, dict) else words or ()
+    def _arguments_hold_no_secrets(
+        cls, arguments: list[str] | dict[str, str] | None, info: ValidationInfo
+    ) -> list[str] | dict[str, str] | None:
+        values = arguments.values() if isinstance(arguments, dict) else arguments or ()
         if info.context != RECORDED and any(has_secret_shape(value) for value in values):
             raise ValueError(
                 "contains what looks like a secret (not shown); store it as a secret of the stack and write secrets: {NAME: ...}"
             )
-        return words
+        return arguments
 
     @field_validator("data")
     @classmethod

@@ -7,7 +7,7 @@ A run's states::
        |          +-> SUCCEEDED
        |          +-> STOPPED   (resumable, nothing alive) -> next attempt -> PENDING
        +----------+-> FAILED | CANCELLED
-    UNKNOWN: the service reported an unknown state, or cannot be asked.
+    UNKNOWN: the service reported an unknown state, or cannot be queried.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class State(StrEnum):
-    """The state of a run. All but PENDING, RUNNING, RECOVERING and UNKNOWN are ends."""
+    """The state of a run. A run has not ended in PENDING, RUNNING, RECOVERING and UNKNOWN."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -44,7 +44,7 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Return whether no process of the attempt is alive."""
+        """Whether no process of the attempt is alive."""
         return self in _ENDED
 
 
@@ -138,8 +138,8 @@ def exit_for(state: State, reason: Reason | None) -> Exit:
 def classify(node_codes: list[int | None]) -> Outcome:
     """Return the outcome of an attempt from its nodes' exit codes.
 
-    `None` is a node that left no code (killed, or machine lost). A bad configuration decides before a failure, a failure
-    before a lost node, and a lost node before a resumable end: the code that says most about a retry decides.
+    `None`: a node that wrote no code (killed, or its machine lost). The first of these that applies decides, because it says most
+    about a retry: bad configuration, network below its floor, lost node, failure, resumable exit, success.
     """
     codes = [code for code in node_codes if code is not None]
     for special, reason in ((JOB_BAD_CONFIG, Reason.USER_ERROR), (JOB_FABRIC, Reason.FABRIC)):

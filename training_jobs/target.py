@@ -1,4 +1,4 @@
-"""JobTarget v1: a pool as a place to run jobs. Components build it as plain data; this module defines and validates it.
+"""JobTarget v1: a pool to which jobs can be submitted. Components build it as plain data; this module defines and validates it.
 
 A target holds ids, sizes, prices and references to secrets, never a secret.
 """
@@ -84,7 +84,7 @@ class _Target(_Model):
 
     @property
     def slots(self) -> int:
-        """Return the default number of processes per node: one for each GPU."""
+        """The default number of processes per node: one for each GPU."""
         return max(self.gpus_per_node, 1)
 
 
@@ -97,7 +97,7 @@ class LocalTarget(_Target):
 
     @property
     def slots(self) -> int:
-        """Return the default number of processes per node: one for each GPU or CPU slot."""
+        """The default number of processes per node: one for each GPU or CPU slot."""
         return self.slots_per_node
 
 
@@ -144,7 +144,7 @@ class SageMakerTarget(_AwsTarget):
     keep_alive_s: int = Field(
         0, ge=0, le=21600, description="seconds for which machines are kept running, and paid, after a job; 0 = released at once"
     )
-    network_isolation: bool = Field(False, description="true: containers have no network but the one between them")
+    network_isolation: bool = Field(False, description="true: containers can reach only each other")
 
 
 class VertexTarget(_CloudTarget):

@@ -39,8 +39,8 @@ def allowed(operation: str, call: dict[str, Any]) -> bool:
     action = ACTIONS[operation]
     if action == "s3:ListBucket":
         return allows(POLICY, action, bucket, {"s3:prefix": call["Prefix"]} if "Prefix" in call else {})
-    missing_is_told = action != "s3:GetObject" or allows(POLICY, "s3:ListBucket", bucket)
-    return missing_is_told and allows(POLICY, action, f"{bucket}/{call['Key']}")
+    missing_gives_404 = action != "s3:GetObject" or allows(POLICY, "s3:ListBucket", bucket)
+    return missing_gives_404 and allows(POLICY, action, f"{bucket}/{call['Key']}")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the AWS components declare, as requests of AWS's own API: botocore validates them, and moto creates what it supports."""
+"""The resources of the AWS components as requests of AWS's own API: botocore validates them, and moto creates those it supports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def refused(token: str, inputs: Mapping[str, Any]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("token", "inputs", "told"),
+    ("token", "inputs", "message"),
     [
         (TEMPLATE, {"networkInterfaces": [{"networkCard": 1}]}, "the API has no networkCard"),
         (TEMPLATE, {"networkInterfaces": [{"interfaceType": 7}]}, "Invalid type for parameter"),
@@ -44,11 +44,11 @@ def refused(token: str, inputs: Mapping[str, Any]) -> str:
             "Missing required parameter",
         ),
         ("aws:s3/bucketVersioning:BucketVersioning", {"bucket": "b", "versioningConfiguration": {"status": "On"}}, "got 'On'"),
-        ("aws:kms/nothing:Nothing", {}, "no row says how it is made"),
+        ("aws:kms/nothing:Nothing", {}, "no row has its API operations"),
     ],
 )
-def test_a_wrong_request_is_refused(token: str, inputs: dict[str, Any], told: str) -> None:
-    assert told in refused(token, inputs)
+def test_a_wrong_request_is_refused(token: str, inputs: dict[str, Any], message: str) -> None:
+    assert message in refused(token, inputs)
 
 
 @pytest.fixture(scope="module", params=committed_stacks.YARDS["aws"])

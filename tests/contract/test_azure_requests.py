@@ -20,7 +20,7 @@ from tests.helpers.azureml_pool import IMAGE, Yard, yard
 from tests.helpers.local_pool import job
 from tests.helpers.waiting import PATIENCE_S
 
-# What the official client adds to a job: the state of the current git checkout, and empty members.
+# The official client adds to a job the state of the current git checkout, and empty members.
 _ADDED = ("properties", "isArchived", "inputs", "outputs")
 
 

@@ -1,4 +1,4 @@
-"""The contract of every backend: what Runner relies on, whatever service runs the job."""
+"""The contract of every backend: the behaviour that Runner relies on, on every service."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_same_submit_starts_one_job(yard: Yard) -> None:
 
 
 def test_a_submission_is_found_after_a_crash_before_its_id_was_stored(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call was made, and its response was never stored."""
+    """The job was created, and its id was never stored."""
     real = yard.backend_for
 
     class Dead(Exception):  # noqa: N818 - the process, not an error
@@ -201,10 +201,10 @@ def test_logs_of_all_nodes_of_one_node_and_since_a_time(yard: Yard) -> None:
 
 
 def test_logs_are_followed_to_the_end(yard: Yard) -> None:
-    run = yard.start("told:0")
+    run = yard.start("released:0")
     lines = yard.runner.logs(run, follow=True)
     assert next(lines).text == "node 0 runs"  # line by line: the node ends only after the test allows it
-    yard.let_go(run)
+    yard.release(run)
     assert [line.text for line in lines] == ["node 0 ends"]
 
 
@@ -216,6 +216,6 @@ def test_the_pool_reports_free_capacity(yard: Yard) -> None:
     waiting = yard.start(name="waiting")
     yard.wait_for_state(waiting, State.PENDING)
     # SageMaker does not report free machines, Azure ML does not report the queue.
-    told = {"sagemaker": (2, 2, 0), "azureml": (2, 0, 0)}.get(yard.target.kind, (2, 0, 1))
+    reported = {"sagemaker": (2, 2, 0), "azureml": (2, 0, 0)}.get(yard.target.kind, (2, 0, 1))
     # A service may list a job as starting for a while after its nodes have started.
-    wait_for(lambda: yard.runner.capacity()[pool] == Capacity(*told), lambda: yard.runner.capacity()[pool], limit_s=20)
+    wait_for(lambda: yard.runner.capacity()[pool] == Capacity(*reported), lambda: yard.runner.capacity()[pool], limit_s=20)

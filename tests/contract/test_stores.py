@@ -50,7 +50,7 @@ def test_concurrent_creates_succeed_once(store: Store) -> None:
     assert store.names("runs/a") == ["run.json"]
 
 
-def test_of_concurrent_replaces_with_one_tag_one_succeeds(store: Store) -> None:
+def test_one_of_several_concurrent_replaces_of_a_tag_succeeds(store: Store) -> None:
     tag = store.create("a", b"start")
 
     def attempt(number: int) -> str | None:
@@ -111,5 +111,5 @@ def test_copying_onto_a_file_names_the_file(store: Store, tmp_path: Path) -> Non
 def test_code_is_stored_once_and_found_by_its_digest(url: str) -> None:
     journal = Journal(url)
     with ThreadPoolExecutor(8) as pool:
-        urls = set(pool.map(lambda _: journal.keep_code("0" * 64, b"tarball"), range(8)))
+        urls = set(pool.map(lambda _: journal.store_code("0" * 64, b"tarball"), range(8)))
     assert urls == {f"{url}/gpuyard/code/{'0' * 64}.tar.gz"}

@@ -105,9 +105,9 @@ class Yard:
         print(self.logs.text())
         return status
 
-    def until(self, what: Callable[[], object]) -> None:
+    def until(self, condition: Callable[[], object]) -> None:
         """Wait for a condition."""
-        wait_for(what, self.logs.text)
+        wait_for(condition, self.logs.text)
 
 
 def _backend(target: JobTarget) -> Backend:
@@ -134,8 +134,8 @@ def test_three_nodes_of_two_processes_train_and_leave_a_checkpoint(yard: Yard) -
     run = yard.submit(TRAINS, nodes=3)
     status = yard.wait(run)
     assert (status.state, status.exit_code) == (State.SUCCEEDED, 0), yard.logs.text()
-    said = sorted(line.text for line in yard.runner().logs(run) if " of 6 on node " in line.text)
-    assert said == [f"[rank {rank}] rank {rank} of 6 on node {rank // 2}: sum 21" for rank in range(6)]
+    output = sorted(line.text for line in yard.runner().logs(run) if " of 6 on node " in line.text)
+    assert output == [f"[rank {rank}] rank {rank} of 6 on node {rank // 2}: sum 21" for rank in range(6)]
     assert (status.metrics.step, status.metrics.loss, status.phase) == (3, 0.5, "ended")
     fetched = yard.runner().fetch(run, yard.folder / "fetched")
     assert "checkpoints/3/model.json" in fetched
@@ -151,7 +151,7 @@ def test_a_preempted_job_is_restarted_by_the_service_and_loses_no_step(yard: Yar
     yard.until(lambda: json.loads(read_url(steps) or b'{"step": 0}')["step"] >= 2)
     [job] = yard.batch.jobs.values()
     assert job.live is not None
-    job.live.nodes[1].signal(signal.SIGTERM)  # as the agent forwards a notice
+    job.live.nodes[1].signal(signal.SIGTERM)  # the agent forwards a notice like this
     status = yard.wait(run)
     assert (status.state, status.exit_code) == (State.SUCCEEDED, 0), yard.logs.text()
     left = next(line for line in yard.logs.text().splitlines() if "leaves at step" in line)

@@ -34,10 +34,10 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
         assert vault.calls
 
 
-def no_secret_anywhere(service: Yard, *more: str) -> None:
+def no_secret_anywhere(service: Yard, *texts: str) -> None:
     """Fail if a secret is found, also in the environment of the nodes."""
-    told = [json.dumps(job.properties) for job in service.ml.jobs.values()]
-    check_no_secret(service.storage, [*service.ml.calls, *service.storage.front.calls], service.ml.text(), *told, *more)
+    documents = [json.dumps(job.properties) for job in service.ml.jobs.values()]
+    check_no_secret(service.storage, [*service.ml.calls, *service.storage.front.calls], service.ml.text(), *documents, *texts)
 
 
 def test_low_priority_nodes_are_preempted_resume_and_the_result_is_fetched(service: Yard, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_script_that_fails_on_one_node_ends_with_its_code_and_shows_no_secret(
     no_secret_anywhere(service, status.model_dump_json())
 
 
-@pytest.mark.soak  # other tests always cover its parts: tests of launch the refusal, those of all backends the code 64
+@pytest.mark.soak  # tests of launch cover the refusal, and contract tests of the backends the exit code 64
 def test_an_unreadable_secret_is_a_bad_configuration_and_is_not_shown(service: Yard, tmp_path: Path) -> None:
     runner = service.runner(secrets={"token": VAULT.replace("wandb", "gone")})
     run = submit_own_script(runner, tmp_path, 0)

@@ -37,8 +37,8 @@ def gpuyard(service: Yard, *arguments: str) -> Done:
 
 
 def own_job(service: Yard, code: int) -> str:
-    says = "echo node $GPUYARD_NODE_RANK of ${WORLD_SIZE:-nobody}; exit $0"
-    return write_job(service.folder, code, **PLAIN, command=["sh", "-c", says])
+    message = "echo node $GPUYARD_NODE_RANK of ${WORLD_SIZE:-nobody}; exit $0"
+    return write_job(service.folder, code, **PLAIN, command=["sh", "-c", message])
 
 
 def test_a_pipeline_submits_waits_reads_and_fetches(service: Yard) -> None:
@@ -65,11 +65,11 @@ def test_exit_codes_and_messages_of_failed_jobs_and_refusals(service: Yard) -> N
     done = gpuyard(service, "submit", own_job(service, 7), "--wait", "--json")
     status = json_output(done)["status"]
     assert (done.returncode, status["state"], status["reason"], status["exit_code"]) == (1, "FAILED", "user_error", 7)
-    for fault, code, says in ((DENIED, 5, "does not have authorization"), (QUOTA, 4, "too many jobs")):
+    for fault, code, message in ((DENIED, 5, "does not have authorization"), (QUOTA, 4, "too many jobs")):
         service.ml.fail("put_job", fault)
         done = gpuyard(service, "submit", own_job(service, code), "--json")
         assert (done.returncode, json_output(done)["exit_code"]) == (code, code), done.stderr
-        assert says in done.stderr
+        assert message in done.stderr
     planned = gpuyard(service, "submit", own_job(service, 0), "--dry-run", "--json")
     environment, job = json_output(planned)["requests"]
     assert (environment["body"]["properties"]["isAnonymous"], job["body"]["properties"]["resources"]["instanceCount"]) == (True, 2)
@@ -98,10 +98,10 @@ def test_three_runs_of_github_actions_submit_one_job_with_the_workflows_identity
     documents = []
     with token_service("api://AzureADTokenExchange", SUBJECT_TOKEN) as tokens:
         for _ in range(3):
-            code, workspace, said = run_workflow(recipe, tmp_path, bare, tokens)
-            assert code == 0, said
+            code, workspace, output = run_workflow(recipe, tmp_path, bare, tokens)
+            assert code == 0, output
             documents.append(json.loads((workspace / "run.json").read_text()))
-            assert SUBJECT_TOKEN not in said
+            assert SUBJECT_TOKEN not in output
     assert [each["created"] for each in documents] == [True, False, False]
     assert len({each["run_id"] for each in documents}) == len(service.ml.jobs) == 1
     env = yaml.safe_load(text)["jobs"]["submit"]["env"]

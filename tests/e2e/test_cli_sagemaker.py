@@ -45,8 +45,8 @@ def test_a_pipeline_submits_waits_reads_and_fetches(service: Yard) -> None:
     assert (again.returncode, json_output(again)["created"]) == (0, False)
     listed = json_output(gpuyard(service, "list", "--json"))
     assert [(entry["run_id"], entry["state"], entry["pool"]) for entry in listed["runs"]] == [(run, "SUCCEEDED", "h100")]
-    told = json_output(gpuyard(service, "status", run, "--json"))
-    assert told["service"] == submitted["status"]["service"]
+    status = json_output(gpuyard(service, "status", run, "--json"))
+    assert status["service"] == submitted["status"]["service"]
     logs = gpuyard(service, "logs", run)
     assert "rank 0" in logs.stdout
     assert "rank 1" in logs.stdout
@@ -65,13 +65,13 @@ def test_the_jobs_own_exit_code_is_in_the_document(service: Yard) -> None:
 QUOTA = Fault(RefusalError("ResourceLimitExceeded", "The account-level service limit is 0 Instances"))
 
 
-@pytest.mark.parametrize(("fault", "code", "says"), [(DENIED, 5, "not authorized"), (QUOTA, 4, "account-level service limit")])
-def test_a_refusal_has_an_exit_code_and_a_message(service: Yard, fault: Fault, code: int, says: str) -> None:
+@pytest.mark.parametrize(("fault", "code", "message"), [(DENIED, 5, "not authorized"), (QUOTA, 4, "account-level service limit")])
+def test_a_refusal_has_an_exit_code_and_a_message(service: Yard, fault: Fault, code: int, message: str) -> None:
     service.sagemaker.fail("CreateTrainingJob", fault)
     done = gpuyard(service, "submit", own_job(service, 0), "--json")
     assert done.returncode == code, done.stderr
     assert json_output(done)["exit_code"] == code
-    assert says in done.stderr
+    assert message in done.stderr
     assert service.sagemaker.jobs == {}
 
 

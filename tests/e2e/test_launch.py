@@ -178,6 +178,6 @@ def test_a_network_below_its_floor_ends_all_nodes_with_69(tmp_path: Path) -> Non
 def test_an_unwritable_run_bucket_is_a_clear_error(tmp_path: Path) -> None:
     run = NodeProcesses(tmp_path, {"nodes": 1, "launcher": "none", "command": ["true"]})
     run.run.mkdir(parents=True)
-    (run.run / "attempts").write_text("in the way")  # works for root too, who ignores file modes
+    (run.run / "attempts").write_text("in the way")  # a file mode would not stop root
     assert finish(run.submit()) == [74]
     assert "cannot read or write the run's storage" in run.log(0)

@@ -18,7 +18,7 @@ from tests.live import test_aws as live
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own is Linux's")
 
 
-def test_it_submits_one_job_and_leaves_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_live_smoke_test_submits_one_job_and_removes_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with moto(monkeypatch, "runs") as s3, FakeLogs() as logs:
         logs.group(GROUP)
         image = {"AWS_ENDPOINT_URL_S3": s3.url, "GPUYARD_NOTICE": "off", "AWS_EC2_METADATA_DISABLED": "true"}

@@ -116,10 +116,10 @@ def runner_image(site: SchedulerMachine) -> SchedulerMachine:
 def test_three_runs_of_github_actions_submit_one_job_as_the_role(runner_image: SchedulerMachine, tokens: str) -> None:
     documents = []
     for _ in range(3):
-        code, workspace, said = run_workflow(RECIPES / "github-nightly.yml", runner_image.folder.parent, runner_image.bare(), tokens)
-        assert code == 0, said
+        code, workspace, output = run_workflow(RECIPES / "github-nightly.yml", runner_image.folder.parent, runner_image.bare(), tokens)
+        assert code == 0, output
         documents.append(json.loads((workspace / "run.json").read_text()))
-        assert "header.claims.signature" not in said
+        assert "header.claims.signature" not in output
     assert [document["created"] for document in documents] == [True, False, False]
     assert len({document["run_id"] for document in documents}) == len(runner_image.batch.jobs) == 1
     signed = {re.findall(r"Credential=(\w+)/", call.headers["Authorization"])[0] for call in runner_image.batch.calls}
@@ -130,12 +130,12 @@ def test_three_runs_of_github_actions_submit_one_job_as_the_role(runner_image: S
 
 
 @pytest.mark.parametrize(("codes", "final"), [((8, 8, 0), 0), ((8, 8, 8), 8), ((2,), 2), ((5,), 5), ((0,), 0)])
-def test_github_actions_retries_only_the_retryable_codes(
+def test_github_actions_retries_only_retryable_exit_codes(
     runner_image: SchedulerMachine, tokens: str, codes: tuple[int, ...], final: int
 ) -> None:
     runner_image.answers(*codes)
-    code, _, said = run_workflow(RECIPES / "github-nightly.yml", runner_image.folder.parent, runner_image.bare(), tokens)
-    assert code == final, said
+    code, _, output = run_workflow(RECIPES / "github-nightly.yml", runner_image.folder.parent, runner_image.bare(), tokens)
+    assert code == final, output
     assert len(runner_image.called()) == len(codes)
     assert len(set(runner_image.called())) == 1  # one key
 
@@ -198,7 +198,7 @@ def test_three_runs_of_airflow_run_one_job_to_its_end(site: SchedulerMachine, ai
 
 
 @pytest.mark.parametrize("code", [code for code in Exit if code is not Exit.OK])
-def test_airflow_retries_only_the_retryable_codes(site: SchedulerMachine, airflow: Callable[[], Any], code: Exit) -> None:
+def test_airflow_retries_only_retryable_exit_codes(site: SchedulerMachine, airflow: Callable[[], Any], code: Exit) -> None:
     dag = airflow()
     site.answers(int(code))
     with pytest.raises(dag.AirflowException) as raised:
@@ -219,7 +219,7 @@ def test_the_wait_script_handles_each_exit_code(site: SchedulerMachine, codes: t
 
 def test_the_page_explains_each_exit_code() -> None:
     page = (ROOT / "docs/pipelines.md").read_text()
-    told = {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", page, re.MULTILINE) for code in row.split(",")}
-    assert told == {int(code) for code in Exit}
+    documented = {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", page, re.MULTILINE) for code in row.split(",")}
+    assert documented == {int(code) for code in Exit}
     for name in re.findall(r"\]\(\.\./(examples/[^)]+)\)", page):
         assert (ROOT / name).exists(), name

@@ -75,11 +75,11 @@ def test_three_runs_of_github_actions_submit_one_job_as_the_submitter(site: Yard
     recipe.write_text(re.sub(hosts, site.tokens.url, (RECIPES / "github-nightly-gcp.yml").read_text()))
     with token_service(f"https://iam.googleapis.com/{STEPS['env']['PROVIDER']}") as tokens:
         for _ in range(3):
-            code, workspace, said = run_workflow(recipe, site.folder, bare(site), tokens)
-            assert code == 0, said
+            code, workspace, output = run_workflow(recipe, site.folder, bare(site), tokens)
+            assert code == 0, output
             documents.append(json.loads((workspace / "run.json").read_text()))
-            assert GITHUB_TOKEN not in said
-            assert "ya29." not in said
+            assert GITHUB_TOKEN not in output
+            assert "ya29." not in output
             assert oct((workspace.parent / "google.json").stat().st_mode)[-3:] == "600"
     assert [document["created"] for document in documents] == [True, False, False]
     assert len({document["run_id"] for document in documents}) == len(site.vertex.jobs) == 1

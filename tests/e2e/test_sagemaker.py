@@ -35,10 +35,10 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
         yield found
 
 
-def no_secret_anywhere(service: Yard, *more: str) -> None:
+def no_secret_anywhere(service: Yard, *texts: str) -> None:
     """Fail if a secret is found, also in the environment of the containers."""
-    told = [json.dumps(job.body) for job in service.sagemaker.jobs.values()]
-    check_no_secret((service.sagemaker, service.logs), service.logs.text(), *told, *more)
+    documents = [json.dumps(job.body) for job in service.sagemaker.jobs.values()]
+    check_no_secret((service.sagemaker, service.logs), service.logs.text(), *documents, *texts)
 
 
 def test_spot_hosts_are_interrupted_resume_and_the_result_is_fetched(service: Yard, tmp_path: Path) -> None:

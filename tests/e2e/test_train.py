@@ -1,4 +1,4 @@
-"""The trainer and a user's own script on 2 nodes: killed, stopped and resumed, they give the result of an undisturbed run."""
+"""The trainer and a user's own script on 2 nodes: killed, stopped and resumed, they give the result of an uninterrupted run."""
 
 from __future__ import annotations
 

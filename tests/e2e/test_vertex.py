@@ -94,13 +94,13 @@ def test_a_pipeline_submits_waits_reads_and_fetches(pipeline: Yard) -> None:
     check_no_secret(pipeline, done.stdout, done.stderr, logs.stdout, fetched.stderr)
 
 
-@pytest.mark.parametrize(("fault", "code", "says"), [(DENIED, 5, "customJobs.create"), (QUOTA, 4, "exceed quota limits")])
-def test_a_refusal_has_an_exit_code_and_a_message(pipeline: Yard, fault: Fault, code: int, says: str) -> None:
+@pytest.mark.parametrize(("fault", "code", "message"), [(DENIED, 5, "customJobs.create"), (QUOTA, 4, "exceed quota limits")])
+def test_a_refusal_has_an_exit_code_and_a_message(pipeline: Yard, fault: Fault, code: int, message: str) -> None:
     pipeline.vertex.fail("CreateCustomJob", fault)
     done = gpuyard(pipeline, "submit", own_job(pipeline, 0), "--json")
     assert done.returncode == code, done.stderr
     assert json_output(done)["exit_code"] == code
-    assert says in done.stderr
+    assert message in done.stderr
     assert pipeline.vertex.jobs == {}
 
 

@@ -20,7 +20,7 @@ def test_the_life_of_a_private_yard(tmp_path: Path, engine_environment: dict[str
     planned = {step["urn"] for step in yard.json("preview")["steps"]}
     yard.up()
     assert set(yard.json("stack", "output")["job_targets"]) == {"h100"}
-    assert planned >= set(yard.living())
+    assert planned >= set(yard.resources())
     yard.up("--expect-no-changes")
     yard.pulumi("destroy", "--yes", "--skip-preview")
-    assert yard.living() == {}
+    assert yard.resources() == {}

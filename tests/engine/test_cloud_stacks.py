@@ -25,14 +25,14 @@ def test_the_life_of_a_dev_stack(case: Case, tmp_path: Path, engine_environment:
     yard = stack(tmp_path, engine_environment, name)
     preview = yard.json("preview")
     assert set(preview["changeSummary"]) == {"create"}
-    assert not yard.living(), "a preview creates nothing"
+    assert not yard.resources(), "a preview creates nothing"
     planned = {step["urn"] for step in preview["steps"]}
     assert offline(yard, name) == planned
 
     told = yard.up(ok=False, env={"GPUYARD_STANDIN_FAIL_CREATE": "20"})
     assert "RequestLimitExceeded" in told
     assert "Traceback" not in told
-    made = set(yard.living())
+    made = set(yard.resources())
     assert made
     yard.forget()
     yard.up()
@@ -41,12 +41,12 @@ def test_the_life_of_a_dev_stack(case: Case, tmp_path: Path, engine_environment:
     assert planned == {resource["urn"] for resource in resources(yard) if not is_provider(resource)}
     targets = yard.json("stack", "output")["job_targets"]
     assert set(parse_targets(targets, "the export")) == case.dev
-    objects = [each for each in yard.living().values() if each["type"] == case.list_of_targets]
+    objects = [each for each in yard.resources().values() if each["type"] == case.list_of_targets]
     assert [json.loads(case.content(each["inputs"])) for each in objects] == [targets] * bool(case.list_of_targets)
 
     only_one_pool_changes(case, yard)
     yard.pulumi("destroy", "--yes", "--skip-preview")
-    assert yard.living() == {}
+    assert yard.resources() == {}
 
 
 def only_one_pool_changes(case: Case, yard: project.Project) -> None:
@@ -79,7 +79,7 @@ def test_the_life_of_a_prod_stack(case: Case, tmp_path: Path, engine_environment
     assert set(parse_targets(outputs["job_targets"], "the export")) == case.prod
     yard.up("--expect-no-changes")
     yard.pulumi("destroy", "--yes", "--skip-preview")
-    kept = yard.living()
+    kept = yard.resources()
     assert kept, "on_destroy: keep"
     assert [each["type"] for each in kept.values() if not each["type"].startswith(case.kept)] == []
 
@@ -91,13 +91,13 @@ def test_a_secret_stays_secret(case: Case, tmp_path: Path, engine_environment: d
     yard.pulumi("stack", "init", "test")
     yard.pulumi("config", "set", "--secret", "hidden", case.secret)
     yard.up()
-    assert case.secret in json.dumps([each["inputs"] for each in yard.living().values()]), (
+    assert case.secret in json.dumps([each["inputs"] for each in yard.resources().values()]), (
         "the secret is in no resource, so the test proves nothing"
     )
     assert (yard.json("stack", "output") == {"job_targets": "[secret]"}) is case.secret_targets
     state = yard.pulumi("stack", "export")
     assert case.secret not in state + "".join(yard.output)
-    for each in yard.living().values():
+    for each in yard.resources().values():
         for script in case.boot(each["inputs"]):
             assert case.secret not in script
 

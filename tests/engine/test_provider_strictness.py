@@ -50,7 +50,7 @@ def small(tmp_path: Path, engine_environment: dict[str, str]) -> project.Project
 
 def test_a_life_cycle_with_the_stand_in(small: project.Project) -> None:
     small.up()
-    assert len(small.living()) == 6
+    assert len(small.resources()) == 6
     outputs = small.json("stack", "output")
     assert outputs["account"] == aws_rules.ACCOUNT
     assert outputs["bucket"].startswith("runs-")
@@ -65,10 +65,10 @@ def test_a_life_cycle_with_the_stand_in(small: project.Project) -> None:
     small.pulumi("config", "set", "cidr", "10.1.0.0/16")
     assert operations(small) == {"net": "replace", "net-a": "replace", "nodes": "replace", "pool": "update"}
     small.up()
-    assert len(small.living()) == 6
+    assert len(small.resources()) == 6
 
     small.pulumi("destroy", "--yes", "--skip-preview")
-    assert [urn.rpartition("::")[2] for urn in small.living()] == ["runs"]
+    assert [urn.rpartition("::")[2] for urn in small.resources()] == ["runs"]
     assert "resources" not in json.loads(small.pulumi("stack", "export"))["deployment"]
 
 

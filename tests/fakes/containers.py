@@ -1,4 +1,4 @@
-"""The containers of one fake job as processes: output line by line, exit codes, stop with a grace period, no process left behind."""
+"""The containers of one fake job as processes: output line by line, exit codes, stop with a grace period, no remaining process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Containers:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._pumps: list[threading.Thread] = []
 
-    def start(self, argv: Sequence[str], env: Mapping[str, str], folder: Path, say: Callable[[str], None]) -> None:
+    def start(self, argv: Sequence[str], env: Mapping[str, str], folder: Path, write_line: Callable[[str], None]) -> None:
         """Start one more process, in a folder of its own."""
         folder.mkdir(parents=True, exist_ok=True)
         base = {
@@ -37,14 +37,14 @@ class Containers:
             argv, env={**base, **env}, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
-        pump = threading.Thread(target=_pump, args=(process, say), daemon=True)
+        pump = threading.Thread(target=_pump, args=(process, write_line), daemon=True)
         pump.start()
         self._processes.append(process)
         self._pumps.append(pump)
 
     @property
     def codes(self) -> list[int | None]:
-        """Return each exit code as a shell reports it, None while the process runs."""
+        """Each exit code as a shell reports it, None while the process runs."""
         found = [process.poll() for process in self._processes]
         return [code if code is None or code >= 0 else 128 - code for code in found]
 
@@ -74,19 +74,19 @@ class EqualContainers(Containers):
     def __init__(self) -> None:
         super().__init__()
         self.failed: int | None = None
-        """The code of the one that was seen to fail first, as a shell tells it."""
+        """The exit code of the first container that failed, as a shell reports it."""
 
     @property
     def ended(self) -> bool:
-        """Return whether all have exited or one has failed: either ends the job."""
+        """Whether all have exited or one has failed: either ends the job."""
         codes = self.codes  # read once: a process that fails between two reads would count as ended and not as failed
         if self.failed is None:
             self.failed = next((code for code in codes if code), None)
         return self.failed is not None or all(code is not None for code in codes)
 
 
-def _pump(process: subprocess.Popen[bytes], say: Callable[[str], None]) -> None:
+def _pump(process: subprocess.Popen[bytes], write_line: Callable[[str], None]) -> None:
     assert process.stdout is not None
     with process.stdout as output:
         for line in output:
-            say(line.decode("utf-8", "replace").rstrip("\n"))
+            write_line(line.decode("utf-8", "replace").rstrip("\n"))

@@ -39,7 +39,7 @@ class FakeMetadata(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Return its URL."""
+        """Its URL."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def refusal(self, method: str, path: str, headers: Message) -> int | None:

@@ -94,12 +94,12 @@ def test_two_pipelines_at_the_same_instant_fifty_times(fake: FakeBatch, tmp_path
         assert sorted(submitted.created for submitted in found) == [False, True]
         assert len({submitted.status.service.id for submitted in found} - {None}) == 1
         assert len(fake.jobs) == turn + 1
-    assert len(fake.definitions) <= 2  # neither of the first round may have found the other
+    assert len(fake.definitions) <= 2  # in the first round neither submit may have found the other's definition
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_service_with_faults_starts_no_job_twice(fake: FakeBatch, tmp_path: Path, seed: int) -> None:
-    """Throttling, 5xx and lost responses at random. A submit that loses sight is repeated, as by a pipeline's next run."""
+    """Throttling, 5xx and lost responses at random. A submit that raises LostSightError is repeated, like a pipeline's next run."""
     chance = random.Random(seed)  # noqa: S311 - moments, not secrets
     submit(tmp_path, "first")
     for turn in range(15):

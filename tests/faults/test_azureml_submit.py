@@ -68,13 +68,13 @@ def test_two_pipelines_at_the_same_instant_make_one_job_fifty_times(service: Yar
 )
 def test_a_lasting_fault_is_reported_makes_no_second_job_and_shows_no_secret(service: Yard, fault: Fault) -> None:
     service.ml.fail("put_job", fault, times=40)
-    with pytest.raises((AuthError, LostSightError)) as told:
+    with pytest.raises((AuthError, LostSightError)) as caught:
         submit(service, "nightly")
-    assert told.value.exit_code is (Exit.AUTH if fault in (EXPIRED, DENIED) else Exit.LOST_SIGHT)
+    assert caught.value.exit_code is (Exit.AUTH if fault in (EXPIRED, DENIED) else Exit.LOST_SIGHT)
     service.ml.mend()
     assert submit(service, "nightly", ahead_s=61).status.state is State.PENDING
     assert len(service.ml.jobs) == 1
-    check_no_secret(service.storage, [*service.ml.calls, *service.storage.front.calls], str(told.value))
+    check_no_secret(service.storage, [*service.ml.calls, *service.storage.front.calls], str(caught.value))
 
 
 def test_an_unknown_caller_is_a_permission_error_without_a_token(service: Yard) -> None:
@@ -99,12 +99,12 @@ def test_expired_tokens_are_renewed_during_a_wait_or_the_job_is_lost_from_sight(
 
 def test_a_submission_costs_four_calls_and_lists_nothing(service: Yard) -> None:
     submit(service, "first")
-    stored, asked = len(service.storage.front.calls), len(service.ml.calls)
+    stored, calls_before = len(service.storage.front.calls), len(service.ml.calls)
     submit(service, "second")
-    calls = [call.operation for call in (*service.storage.front.calls[stored:], *service.ml.calls[asked:])]
+    calls = [call.operation for call in (*service.storage.front.calls[stored:], *service.ml.calls[calls_before:])]
     assert calls == ["GET", "PUT", "PUT", "put_job"]
-    stored, asked = len(service.storage.front.calls), len(service.ml.calls)
+    stored, calls_before = len(service.storage.front.calls), len(service.ml.calls)
     assert submit(service, "second").created is False
-    looks = [call.operation for call in service.ml.calls[asked:]]  # a look at a waiting job also asks why it waits
+    looks = [call.operation for call in service.ml.calls[calls_before:]]  # the status of a waiting job also reads the cluster's errors
     assert looks in (["get_job", "get_compute"] * 2, ["get_job"] * 2)
     assert len(service.storage.front.calls) - stored <= 6

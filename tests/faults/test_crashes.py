@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from gpuyard.training_jobs.backends import base, local
-from gpuyard.training_jobs.backends.local.process import marked
+from gpuyard.training_jobs.backends.local.process import marked_pids
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Reason, State
 from tests.helpers.local_pool import NODE_PROGRAM, job, make_target, run_dir, starts, target_document
 from tests.helpers.waiting import PATIENCE_S, wait_for
 
-# One submit in a process of its own, as a pipeline makes it; `moment` says where it is killed.
+# One submit in its own process, as in a pipeline. `moment`: the point at which it is killed.
 _SUBMIT = """
 import json, os, signal, sys
 from pathlib import Path
@@ -89,9 +89,9 @@ def age_records(folder: Path, seconds: float) -> None:
         beside.rename(path)
 
 
-def nothing_left(folder: Path, run: str) -> None:
+def check_nothing_remains(folder: Path, run: str) -> None:
     lease = folder / "pool/leases" / f"{run}.json"
-    wait_for(lambda: not marked(lease), limit_s=5)  # a supervisor that has recorded the end still has to exit
+    wait_for(lambda: not marked_pids(lease), limit_s=5)  # a supervisor that has recorded the end still has to exit
     assert not lease.exists()
     assert os.listdir(folder / "pool/queue") == []
     assert runner(folder).capacity()["local"].free == 2
@@ -104,7 +104,7 @@ def test_twenty_submits_at_the_same_instant_start_one_job(folder: Path) -> None:
     run = str(answers[0]["run"])
     assert runner(folder).wait(run).state is State.SUCCEEDED
     assert sorted(starts(folder, run)) == [(0, 0), (0, 1)]
-    nothing_left(folder, run)
+    check_nothing_remains(folder, run)
 
 
 @pytest.mark.parametrize(("moment", "created"), [("before the record", True), ("before the call", True), ("after the call", False)])
@@ -118,10 +118,10 @@ def test_a_killed_submit_is_completed_by_the_next_one(folder: Path, moment: str,
     run = str(found["run"])
     assert runner(folder).wait(run).state is State.SUCCEEDED
     assert starts(folder, run) == [(0, 0)]
-    nothing_left(folder, run)
+    check_nothing_remains(folder, run)
 
 
-def test_a_young_record_is_left_to_its_writer(folder: Path) -> None:
+def test_a_record_younger_than_a_minute_belongs_to_its_writer(folder: Path) -> None:
     submit(folder, "before the call").communicate(timeout=PATIENCE_S)
     waiting = submit(folder)
     with pytest.raises(subprocess.TimeoutExpired):
@@ -155,7 +155,7 @@ def kill_the_supervisor(folder: Path, seed: int) -> None:
     assert (status.state, status.reason) in {(State.SUCCEEDED, None), (State.FAILED, Reason.INFRA)}
     if status.state is State.SUCCEEDED:
         assert sorted(begun) == [(0, 0), (0, 1)]
-    nothing_left(folder, run)
+    check_nothing_remains(folder, run)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -165,7 +165,7 @@ def test_a_killed_supervisor_leaves_nothing(folder: Path, seed: int) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_hundreds_of_killed_supervisors(folder: Path) -> None:
+def test_many_killed_supervisors_leave_nothing(folder: Path) -> None:
     for seed in range(100, 400):
         kill_the_supervisor(folder, seed)
 

@@ -1,4 +1,4 @@
-"""A node is killed with -9 and restarted: the others wait for it, and the run gives the result of an undisturbed one."""
+"""A node is killed with -9 and restarted: the others wait for it, and the run gives the result of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_lost_node_that_returns_does_not_change_the_result(tmp_path: Path, str
 
 
 @pytest.mark.parametrize("lost", [[0], [2], [1, 2]])
-def test_all_remaining_nodes_meet_again(tmp_path: Path, lost: list[int]) -> None:
+def test_all_nodes_start_the_next_attempt_after_lost_nodes_restart(tmp_path: Path, lost: list[int]) -> None:
     command = ["sh", "-c", "test $GPUYARD_ATTEMPT = 2 || exec sleep 600"]
     returns = {"GPUYARD_RETURN_S": "30"}
     run = NodeProcesses(tmp_path, {"command": command, "launcher": "none", "nodes": 3}, node_env=dict.fromkeys(range(3), returns))
@@ -91,7 +91,7 @@ def test_all_remaining_nodes_meet_again(tmp_path: Path, lost: list[int]) -> None
     wait_for(lambda: not run.processes(), limit_s=5)
 
 
-def test_a_lost_node_is_waited_for_only_so_long(tmp_path: Path) -> None:
+def test_the_wait_for_a_lost_node_has_a_limit(tmp_path: Path) -> None:
     run = NodeProcesses(tmp_path, {"command": ["sleep", "600"], "launcher": "none"}, node_env={0: {"GPUYARD_RETURN_S": "1.5"}})
     nodes = run.submit()
     run.until(lambda: run.output(1, "progress.json")["phase"] == "running")

@@ -33,7 +33,7 @@ def submit(key: str, ahead_s: float = 0.0) -> Submitted:
     return runner.submit(job(nodes=2), None, key=key)
 
 
-@pytest.mark.soak  # half a minute; AWS Batch's tests always run the same lines
+@pytest.mark.soak  # takes half a minute; AWS Batch's tests run the same lines without the soak mark
 def test_a_submit_that_crashes_at_any_line_is_completed_by_the_next_one(service: Yard) -> None:
     def made(run: str) -> int:
         return sum(run.rpartition("-")[2] in name for name in service.sagemaker.jobs)
@@ -60,9 +60,9 @@ def test_a_passing_fault_of_the_service_is_survived(service: Yard, fault: Fault,
 def test_a_lasting_fault_is_reported_and_makes_no_second_job(service: Yard, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     service.sagemaker.fail("CreateTrainingJob", fault, times=20)
-    with pytest.raises((AuthError, LostSightError)) as told:
+    with pytest.raises((AuthError, LostSightError)) as caught:
         submit("nightly")
-    assert told.value.exit_code is (Exit.AUTH if fault is EXPIRED else Exit.LOST_SIGHT)
+    assert caught.value.exit_code is (Exit.AUTH if fault is EXPIRED else Exit.LOST_SIGHT)
     service.sagemaker._faults.clear()
     assert submit("nightly", ahead_s=61).status.state is State.PENDING
     assert len(service.sagemaker.jobs) == 1
@@ -70,13 +70,13 @@ def test_a_lasting_fault_is_reported_and_makes_no_second_job(service: Yard, faul
 
 def test_a_submission_costs_four_calls_and_lists_nothing(service: Yard) -> None:
     submit("first")
-    stored, asked = len(service.moto.calls), len(service.sagemaker.calls)
+    stored, calls_before = len(service.moto.calls), len(service.sagemaker.calls)
     submit("second")
-    calls = [method for method, _ in service.moto.calls[stored:]] + [call.operation for call in service.sagemaker.calls[asked:]]
+    calls = [method for method, _ in service.moto.calls[stored:]] + [call.operation for call in service.sagemaker.calls[calls_before:]]
     assert calls == ["GET", "PUT", "PUT", "CreateTrainingJob"]
-    stored, asked = len(service.moto.calls), len(service.sagemaker.calls)
+    stored, calls_before = len(service.moto.calls), len(service.sagemaker.calls)
     assert submit("second").created is False
-    assert [call.operation for call in service.sagemaker.calls[asked:]] == ["DescribeTrainingJob"] * 2
+    assert [call.operation for call in service.sagemaker.calls[calls_before:]] == ["DescribeTrainingJob"] * 2
     assert len(service.moto.calls) - stored <= 6
 
 
@@ -86,9 +86,9 @@ def test_the_states_of_a_hundred_jobs_cost_one_list_call_and_one_call_per_ended_
     runner = Runner({"h100": make_target()})
 
     def look() -> tuple[dict[str, State], list[str]]:
-        asked = len(service.sagemaker.calls)
+        calls_before = len(service.sagemaker.calls)
         states = {status.run_id: status.state for status in runner.runs()}
-        return states, [call.operation for call in service.sagemaker.calls[asked:]]
+        return states, [call.operation for call in service.sagemaker.calls[calls_before:]]
 
     assert look() == ({run.run_id: State.PENDING for run in runs}, ["ListTrainingJobs"])
     assert service.sagemaker.calls[-1].body["MaxResults"] == 100
@@ -101,7 +101,10 @@ def test_the_states_of_a_hundred_jobs_cost_one_list_call_and_one_call_per_ended_
     assert (states[runs[3].run_id], calls) == (State.CANCELLED, ["ListTrainingJobs", "DescribeTrainingJob"])
     assert look() == (states, ["ListTrainingJobs"])  # its end is in the record now
     service.sagemaker.fail("ListTrainingJobs", DENIED)
-    assert look() == (states, ["ListTrainingJobs", *["DescribeTrainingJob"] * 6])  # without permission to list, single looks still work
+    assert look() == (
+        states,
+        ["ListTrainingJobs", *["DescribeTrainingJob"] * 6],
+    )  # without permission to list, single status calls still work
 
 
 def test_a_list_continues_over_pages(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +112,6 @@ def test_a_list_continues_over_pages(service: Yard, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sagemaker, "_PER_LIST", 2)
     for number in range(3):
         submit(f"night-{number}")
-    asked = len(service.sagemaker.calls)
+    calls_before = len(service.sagemaker.calls)
     assert [status.state for status in Runner({"h100": make_target()}).runs()] == [State.PENDING] * 3
-    assert [call.operation for call in service.sagemaker.calls[asked:]] == ["ListTrainingJobs"] * 2
+    assert [call.operation for call in service.sagemaker.calls[calls_before:]] == ["ListTrainingJobs"] * 2

@@ -120,7 +120,7 @@ def test_a_stop_is_obeyed_in_time_although_a_collective_hangs(tmp_path: Path) ->
     nodes[0].send_signal(signal.SIGTERM)
     assert finish(nodes, 20) == [75], run.log(0)
     assert "and the step does not end: exiting without a checkpoint" in run.log(0)
-    assert "in _one_step" in run.log(0)  # the hanging place is reported
+    assert "in _one_step" in run.log(0)  # the hanging line is reported
     wait_for(lambda: not run.processes(), limit_s=5)
 
 

@@ -25,7 +25,7 @@ _OURS = ("runner.py", "lifecycle/handle.py", "lifecycle/journal.py", "vertex/__i
 @pytest.fixture(params=["grpc"])
 def service(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     monkeypatch.setattr("google.api_core.retry.retry_unary.time.sleep", lambda _: None)
-    with yard(tmp_path, monkeypatch, program="print('runs')", door=request.param) as found:
+    with yard(tmp_path, monkeypatch, program="print('runs')", protocol=request.param) as found:
         found.vertex.machines = 0  # submitted jobs wait: these tests are about submits
         yield found
 
@@ -67,9 +67,9 @@ def test_a_passing_fault_of_the_service_is_survived(service: Yard, fault: Fault)
 @pytest.mark.parametrize("fault", [THROTTLED, UNAVAILABLE, EXPIRED], ids=["throttled", "5xx", "expired"])
 def test_a_lasting_fault_is_reported_and_makes_no_second_job(service: Yard, fault: Fault) -> None:
     service.vertex.fail("CreateCustomJob", fault, times=20)
-    with pytest.raises((AuthError, LostSightError)) as told:
+    with pytest.raises((AuthError, LostSightError)) as caught:
         submit("nightly")
-    assert told.value.exit_code is (Exit.AUTH if fault is EXPIRED else Exit.LOST_SIGHT)
+    assert caught.value.exit_code is (Exit.AUTH if fault is EXPIRED else Exit.LOST_SIGHT)
     service.vertex.heal()
     assert submit("nightly", ahead_s=61).status.state is State.PENDING
     assert len(service.vertex.jobs) == 1
@@ -128,20 +128,22 @@ def test_watching_survives_throttling_and_outages(service: Yard) -> None:
 
 def test_a_submit_costs_four_calls_and_the_states_of_a_hundred_jobs_one(service: Yard) -> None:
     submit("first")
-    stored, asked = len(service.storage.calls), len(service.vertex.calls)
+    stored, calls_before = len(service.storage.calls), len(service.vertex.calls)
     second = submit("second")
-    calls = [call.method for call in service.storage.calls[stored:]] + [operation for operation, _, _ in service.vertex.calls[asked:]]
+    calls = [call.method for call in service.storage.calls[stored:]] + [
+        operation for operation, _, _ in service.vertex.calls[calls_before:]
+    ]
     assert calls == ["GET", "POST", "POST", "CreateCustomJob"]
-    asked = len(service.vertex.calls)
+    calls_before = len(service.vertex.calls)
     assert submit("second").created is False
-    assert [operation for operation, _, _ in service.vertex.calls[asked:]] == ["GetCustomJob"] * 2
+    assert [operation for operation, _, _ in service.vertex.calls[calls_before:]] == ["GetCustomJob"] * 2
     for number in range(98):
         submit(f"more-{number}")
-    asked = len(service.vertex.calls)
+    calls_before = len(service.vertex.calls)
     found = backend(make_target()).statuses(list(service.vertex.jobs))
     assert len(found) == 100
     assert {status.state for status in found.values()} == {State.PENDING}
-    assert [operation for operation, _, _ in service.vertex.calls[asked:]] == ["ListCustomJobs"]
+    assert [operation for operation, _, _ in service.vertex.calls[calls_before:]] == ["ListCustomJobs"]
     assert second.status.service.id in found
 
 
@@ -157,9 +159,9 @@ def test_a_long_listing_is_read_only_as_far_as_needed_and_its_errors_are_reporte
     for number in range(32):
         submit(f"more-{number}")
     newest = list(service.vertex.jobs)[-4:]
-    asked = len(service.vertex.calls)
+    calls_before = len(service.vertex.calls)
     assert set(backend(make_target()).statuses([str(first), *newest])) == {first, *newest}
-    calls = [operation for operation, _, _ in service.vertex.calls[asked:]]
+    calls = [operation for operation, _, _ in service.vertex.calls[calls_before:]]
     assert calls == ["ListCustomJobs"] * 2 + ["GetCustomJob"]
     assert backend(make_target()).capacity().waiting == 33
     service.vertex.fail("ListCustomJobs", DENIED, call=3)

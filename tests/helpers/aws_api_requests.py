@@ -44,7 +44,7 @@ class Request:
     result: str
 
 
-class Misfit(Exception):  # noqa: N818 it is a finding
+class Misfit(Exception):  # noqa: N818 a result of a check
     """Properties that no request can carry."""
 
 
@@ -53,7 +53,7 @@ def requests(token: str, inputs: Inputs, made_id: str) -> list[Request]:
     from tests.helpers.aws_api_operations import CALLS, OURS
 
     if token not in CALLS:
-        raise Misfit(f"{token}: no row says how it is made")
+        raise Misfit(f"{token}: no row has its API operations")
     calls = CALLS[token]
     elsewhere = {name for call in calls for name in call.takes} | OURS.get(token, frozenset())
     made = []

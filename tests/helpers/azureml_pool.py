@@ -54,7 +54,7 @@ def target_document(run_bucket: str = "abfs://runs@account.dfs.core.windows.net"
 
 
 def make_target(run_bucket: str = "abfs://runs@account.dfs.core.windows.net", **changes: Any) -> JobTarget:
-    """Return that target, validated."""
+    """Return the target of the cluster, validated."""
     return parse_target(target_document(run_bucket, **changes))
 
 
@@ -72,13 +72,13 @@ class Yard:
         return make_target(self.storage.url, **changes)
 
     def runner(self, **changes: Any) -> Runner:
-        """Return a runner for it."""
+        """Return a runner for the pool."""
         return Runner({"h100": self.target(**changes)})
 
 
 @contextmanager
 def service(folder: Path, monkeypatch: pytest.MonkeyPatch, *, program: str | None = None, grace_s: float = 30.0) -> Iterator[FakeAzureMl]:
-    """Run the workspace alone, without a signed-in caller. `program`: what a node runs instead of the bootstrap."""
+    """Run the workspace alone, without a signed-in caller. `program`: runs on a node instead of the bootstrap."""
     if program is not None:
         (folder / "program.py").write_text(program)
         monkeypatch.setattr(base, "BOOTSTRAP", folder / "program.py")

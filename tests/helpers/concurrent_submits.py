@@ -13,7 +13,7 @@ from tests.helpers.crash_at_line import crash_at
 
 
 def submit_concurrently(pipelines: int, submit: Callable[[], Submitted]) -> list[Submitted]:
-    """Return the results of so many pipelines that submit at the same instant."""
+    """Return the results of `pipelines` submits at the same instant."""
     ready = threading.Barrier(pipelines)
 
     def pipeline(_: int) -> Submitted:

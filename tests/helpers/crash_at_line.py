@@ -7,15 +7,15 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NamedTuple
 
-_HOLDS_A_LOCK = ("_client", "_locked")  # functions whose lock a process releases when it dies, and an exception does not
+_HOLDS_A_LOCK = ("_client", "_locked")  # functions that hold a lock: a dying process releases it, an exception does not
 
 
 class SimulatedCrash(BaseException):
-    """The simulated end of the process. No code of ours may catch it."""
+    """The simulated end of the process. Product code must not catch it."""
 
 
 class CrashResult(NamedTuple):
-    """How far a call came."""
+    """The progress of a call."""
 
     lines: int
     """Executed lines of our own files."""

@@ -16,7 +16,7 @@ from gpuyard.components.spec.pool import GpuPoolSpec
 from tests.helpers.gcp_sample_yard import FLEX, ZONE
 
 END = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=90)
-"""Of the yard: soon, for Google's schedules know no year."""
+"""The yard's expiry: soon, because Google's schedules have no year."""
 TAGS = {"owner": "me@acme.io", "expires": END.isoformat(), "team": "nlp"}
 VMS: dict[str, Any] = {"service": "vms", "machine": "a3-ultragpu-8g", "zone": ZONE, "max_nodes": 4}
 VERTEX: dict[str, Any] = {**VMS, "service": "vertex"}

@@ -28,4 +28,4 @@ def storage(monkeypatch: pytest.MonkeyPatch, *buckets: str, page: int = 1000) ->
 def drop_cached_clients() -> None:
     """Drop cached clients, as in a new process: they keep endpoint and credentials of their test."""
     gcs.drop_client()
-    journal._kept.clear()
+    journal._stored.clear()

@@ -40,7 +40,7 @@ def _key_holds(operator: str, key: str, values: Any, context: Context) -> bool:
     matches = _OPERATORS[plain.removesuffix("IfExists")]
     got = context[key]
     found = [any(matches(pattern, value) for pattern in wanted) for value in ([got] if isinstance(got, str) else got)]
-    assert every or len(found) == 1, f"{key} has several values, and only ForAllValues accepts several"
+    assert every or len(found) == 1, f"{key} has several values, which only ForAllValues accepts"
     return all(found)
 
 

@@ -24,7 +24,7 @@ _BOOTSTRAP = Path(__file__).resolve().parents[2] / "training_jobs/launch/bootstr
 
 
 def check_objects(run_url: str) -> None:
-    """Fail unless objects of a run are written, read, listed, removed and created once as on disk. Attempt 1 is left over."""
+    """Fail unless objects of a run are written, read, listed, removed and created once as on disk. The claim of attempt 1 remains."""
     assert objects.read(f"{run_url}/run.json") is None
     assert objects.list_names(f"{run_url}/attempts") == []
     objects.write(f"{run_url}/progress.json", b"1")
@@ -40,7 +40,7 @@ def check_objects(run_url: str) -> None:
 
 
 def claim_concurrently(run_url: str, service: str, claims: int, at_once: int = 8) -> list[int]:
-    """Return the attempt numbers of so many concurrent claims, sorted."""
+    """Return the attempt numbers of `claims` concurrent claims, sorted."""
     submission: Any = {"attempt": 1, "job": {"nodes": 1}}
     with ThreadPoolExecutor(at_once) as pool:
         return sorted(pool.map(lambda _: claim_attempt(run_url, 0, service, submission), range(claims)))
@@ -78,7 +78,7 @@ def bootstrap(folder: Path, code_url: str, environment: Mapping[str, str]) -> su
 
 
 def refusal_of_wrong_names(wrong: Mapping[str, str], good: str, secret: str) -> str:
-    """Return the refusal of wrong secret names. Fail if it names a valid secret or shows its value."""
+    """Return the message that refuses wrong secret names. Fail if it names a valid secret or shows its value."""
     with pytest.raises(NodeExitError) as refused:
         secrets.resolve({**wrong, "GOOD": good})
     assert refused.value.code == 64

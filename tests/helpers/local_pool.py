@@ -9,7 +9,7 @@ from typing import Any
 from gpuyard.training_jobs.spec import JobSpec, parse_job
 from gpuyard.training_jobs.target import JobTarget, parse_target
 
-# The program of a node in tests of queue and supervisor, not of launch. Its orders are in the job's env.
+# The program of a node in tests of queue and supervisor, not of launch. The job's env controls it.
 NODE_PROGRAM = """
 import json, os, signal, subprocess, sys, time, urllib.parse
 run = urllib.parse.urlsplit(os.environ["GPUYARD_RUN_URL"]).path

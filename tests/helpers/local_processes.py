@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from gpuyard.training_jobs.backends.local.process import marked
+from gpuyard.training_jobs.backends.local.process import marked_pids
 
 Start = Callable[..., str]
 
@@ -15,7 +15,7 @@ def processes(folder: Path) -> list[int]:
     """Return every live process of any run of the pool."""
     pool = folder / "pool"
     runs = [path.name.rpartition(".")[0] for path in (pool / "jobs").glob("*")]
-    return [pid for run in runs for pid in marked(pool / "leases" / f"{run}.json")]
+    return [pid for run in runs for pid in marked_pids(pool / "leases" / f"{run}.json")]
 
 
 def leftover_processes(folder: Path) -> list[int]:

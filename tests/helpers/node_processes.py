@@ -44,7 +44,7 @@ class NodeProcesses:
 
     @property
     def run(self) -> Path:
-        """Return the run's folder in the run bucket."""
+        """The run's folder in the run bucket."""
         return self.folder / "bucket/gpuyard/runs/test-1"
 
     def output(self, attempt: int, name: str) -> Any:
@@ -55,9 +55,9 @@ class NodeProcesses:
         """Return the output of a node of the newest submission."""
         return (self.folder / f"{self.submissions - 1}-{node}.log").read_text()
 
-    def until(self, what: Callable[[], _T | None]) -> _T:
+    def until(self, condition: Callable[[], _T | None]) -> _T:
         """Wait for a document of the nodes, which may be missing or incomplete at first. A failure shows node 0's log."""
-        return wait_for(what, lambda: self.log(0), not_yet=(FileNotFoundError, json.JSONDecodeError, KeyError))
+        return wait_for(condition, lambda: self.log(0), ignored=(FileNotFoundError, json.JSONDecodeError, KeyError))
 
     def submit(self, grace_s: float = 30, **changes: Any) -> list[subprocess.Popen[bytes]]:
         """Start the nodes of a new submission."""
@@ -71,7 +71,7 @@ class NodeProcesses:
 
     def processes(self) -> list[int]:
         """Return the live processes of the run: those with its URL in their environment, zombies excluded."""
-        return [process.pid for process in psutil.process_iter() if self._is_ours(process)]
+        return [process.pid for process in psutil.process_iter() if self._belongs_to_run(process)]
 
     def listening(self) -> bool:
         """Return whether the rendezvous port of node 0 is in use."""
@@ -79,7 +79,7 @@ class NodeProcesses:
             probe.settimeout(1)
             return probe.connect_ex((_address(0), self._place[2])) == 0
 
-    def _is_ours(self, process: psutil.Process) -> bool:
+    def _belongs_to_run(self, process: psutil.Process) -> bool:
         try:
             return process.environ().get("GPUYARD_RUN_URL") == self.run.as_uri() and process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:

@@ -34,12 +34,12 @@ class SchedulerMachine:
         (self.bin / name).chmod(0o755)
 
     def answers(self, *codes: int) -> None:
-        """Replace gpuyard by a program that exits with these codes in turn and records its calls."""
+        """Replace gpuyard by a program that exits with `codes` in turn and records its calls."""
         (self.folder / "codes").write_text("".join(f"{code}\n" for code in codes))
         self.program("gpuyard", f'cd "{self.folder}"; echo "$@" >> called; code=$(sed 1q codes); sed -i 1d codes; exit "$code"')
 
     def called(self) -> list[str]:
-        """Return the arguments of each call of that gpuyard."""
+        """Return the arguments of each call of the replaced gpuyard."""
         return (self.folder / "called").read_text().splitlines()
 
     def bare(self) -> dict[str, str]:
@@ -111,7 +111,7 @@ def run_workflow(recipe: Path, folder: Path, bare: Mapping[str, str], tokens: st
 
 @contextmanager
 def token_service(audience: str = "sts.amazonaws.com", value: str = "header.claims.signature") -> Iterator[str]:
-    """Run that service and yield the URL that a job gets. `audience`: the token's audience."""
+    """Run GitHub's token service and yield the URL that a job gets. `audience`: the token's audience."""
     handler = type("GitHub", (GitHub,), {"audience": audience, "token": value})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -66,7 +66,7 @@ def run_to_end(runner: Runner, name: str, **keys: object) -> tuple[RunStatus, Ex
 
 
 def logs_during_cancel(runner: Runner, run: str) -> list[str]:
-    """Return the log lines that a follower gets while the run is cancelled, sorted."""
+    """Return the sorted log lines of `logs(follow=True)` while the run is cancelled."""
     with ThreadPoolExecutor(1) as pool:
         followed = pool.submit(lambda: [line.text for line in runner.logs(run, follow=True)])
         runner.cancel(run)
@@ -74,6 +74,6 @@ def logs_during_cancel(runner: Runner, run: str) -> list[str]:
 
 
 def runner_with_fast_clock(runner: Runner, step_s: int = 60) -> Runner:
-    """Return a runner for the same pools whose clock advances by `step_s` between two looks."""
+    """Return a runner for the same pools whose clock advances by `step_s` each time it is read."""
     later = iter(range(0, 100_000, step_s))
     return Runner(runner._targets, clock=lambda: float(next(later)), sleep=lambda _: None)

@@ -55,7 +55,7 @@ def target_document(**changes: Any) -> dict[str, Any]:
 
 
 def make_target(**changes: Any) -> JobTarget:
-    """Return that target, validated."""
+    """Return the target of the pool, validated."""
     return parse_target(target_document(**changes))
 
 
@@ -77,7 +77,7 @@ class Yard:
 def yard(
     folder: Path, monkeypatch: pytest.MonkeyPatch, *, program: str | None = None, grace_s: float = 30.0, **logs_as: Any
 ) -> Iterator[Yard]:
-    """Run all services. `program`: what a container runs instead of the bootstrap, in tests of the service alone."""
+    """Run all services. `program`: runs in a container instead of the bootstrap, in tests of the service alone."""
     if program is not None:
         (folder / "program.py").write_text(program)
         monkeypatch.setattr(base, "BOOTSTRAP", folder / "program.py")

@@ -32,7 +32,7 @@ from tests.helpers.vertex_pool import yard as vertex_yard
 from tests.helpers.waiting import wait_for
 
 # The program of a node: at each start it takes the next order of the job's env and prints that it runs. A nap lasts a number of
-# seconds, or with `told` until the test ends it.
+# seconds. `released`: it lasts until the test releases the node.
 PROGRAM = """
 import datetime, json, os, sys, time, urllib.parse
 url = urllib.parse.urlsplit(os.environ["GPUYARD_RUN_URL"])
@@ -54,8 +54,8 @@ record = record["submissions"][int(os.environ["GPUYARD_SUBMISSION"])]
 rank = int(os.environ.get("AWS_BATCH_JOB_NODE_INDEX", os.environ.get("GPUYARD_NODE_RANK", "0")))
 if "AZUREML_RUN_ID" in os.environ:
     rank, real = int(os.environ["NODE_RANK"]), print
-    def print(*words, **how):  # as launch does it: this service's logs have no times
-        real(datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), *words, **how)
+    def print(*words, **options):  # like launch, because this service's logs have no times
+        real(datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), *words, **options)
 if "SM_HOSTS" in os.environ:
     rank = sorted(json.loads(os.environ["SM_HOSTS"])).index(os.environ["SM_CURRENT_HOST"])
 if "CLUSTER_SPEC" in os.environ:
@@ -67,22 +67,22 @@ open(file, "a").write("x")
 print("node", rank, "runs", flush=True)
 orders = record["job"]["env"].get("ORDERS", "0:0").split(",")
 nap, code = orders[min(before, len(orders) - 1)].split(":")
-until = time.time() + (120 if nap == "told" else float(nap))
-while time.time() < until and not (nap == "told" and os.path.exists(os.path.join(run, "go"))):
+until = time.time() + (120 if nap == "released" else float(nap))
+while time.time() < until and not (nap == "released" and os.path.exists(os.path.join(run, "go"))):
     time.sleep(min(0.02, max(0.0, until - time.time())))
-print("node", rank, "was never told" if nap == "told" and time.time() >= until else "ends", flush=True)
+print("node", rank, "was never released" if nap == "released" and time.time() >= until else "ends", flush=True)
 open(os.path.join(run, f"done-{rank}"), "a").write("x")
 others = [os.path.join(run, f"done-{other}") for other in range(1, record["job"]["nodes"])]
 until = time.time() + 60
 while rank == 0 and time.time() < until and not all(os.path.exists(name) and open(name).read().count("x") > before for name in others):
-    time.sleep(0.02)  # as launch's node 0 does: its end is the job's
+    time.sleep(0.02)  # like launch's node 0, whose exit ends the job
 sys.exit(int(code))
 """
 
 
 @dataclass
 class Yard:
-    """One service with a pool of 2 nodes, and its differences that tests need to know."""
+    """One service with a pool of 2 nodes, and its properties that tests depend on."""
 
     target: JobTarget
     backend_for: Callable[[JobTarget], Backend]
@@ -93,16 +93,16 @@ class Yard:
 
     @property
     def runner(self) -> Runner:
-        """Return a runner as a new process would have it."""
+        """A runner as a new process would have it."""
         return Runner({self.target.pool: self.target}, backend_for=self.backend_for, clock=lambda: time.time() + self.now)
 
     def prepare_bucket(self) -> None:
-        """Create the run bucket of a target that was changed, where a bucket is a folder."""
+        """Create the run bucket of a changed target if its buckets are folders."""
         if self.target.run_bucket.startswith("file://"):
             Path(self.target.run_bucket.removeprefix("file://")).mkdir()
 
     def start(self, orders: str = "0:0", key: str | None = None, **keys: Any) -> str:
-        """Submit a job whose nodes follow orders: `nap:code` for each start."""
+        """Submit a job. `orders`: the nap and the exit code of each start, such as `1.5:75,0:0`."""
         return self.runner.submit(job(env={"ORDERS": orders}, **keys), None, key=key).status.run_id
 
     def starts(self, run: str, node: int = 0) -> int:
@@ -110,8 +110,8 @@ class Yard:
         file = self.folder / "bucket/gpuyard/runs" / run / f"ran-{node}"
         return file.read_text().count("x") if file.exists() else 0
 
-    def let_go(self, run: str) -> None:
-        """End the nap of nodes whose order is `told`."""
+    def release(self, run: str) -> None:
+        """End the nap of the nodes with the order `released`."""
         (self.folder / "bucket/gpuyard/runs" / run / "go").touch()
 
     def wait_for_state(self, run: str, state: State) -> RunStatus:
@@ -205,4 +205,4 @@ def _vertex(folder: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> 
 
 
 MAKERS = {"local": _local, "batch": _batch, "sagemaker": _sagemaker, "vertex": _vertex, "azureml": _azureml}
-"""Services by name: (folder, monkeypatch, what is closed at the end) to a yard."""
+"""By service: a function of (folder, monkeypatch, exit stack) that returns its Yard."""

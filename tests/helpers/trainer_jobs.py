@@ -28,7 +28,7 @@ sys.exit(int(sys.argv[1]))
 
 
 def trainer_job(steps: int, saved: int) -> JobSpec:
-    """Return a trainer job of so many steps that saves after every `saved` steps and has a secret."""
+    """Return a trainer job of `steps` steps that saves after every `saved` steps and has a secret."""
     command = ["-m", "gpuyard.training_jobs.train", *_SMALL, f"steps={steps}", f"save_every_steps={saved}"]
     keys = {"name": "gpt", "nodes": 2, "nproc_per_node": 1, "command": command, "preflight": "skip"}
     return parse_job({**keys, "secrets": {"WANDB_API_KEY": "wandb"}})

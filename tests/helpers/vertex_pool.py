@@ -61,7 +61,7 @@ def target_document(**changes: Any) -> dict[str, Any]:
 
 
 def make_target(**changes: Any) -> JobTarget:
-    """Return that target, validated."""
+    """Return the target of the pool, validated."""
     return parse_target(target_document(**changes))
 
 
@@ -79,9 +79,9 @@ class Yard:
         """Return a runner for the pool, or for one with changed fields."""
         return Runner({"l4": make_target(**changes)})
 
-    def over(self, door: str) -> dict[str, str]:
+    def endpoint_variables(self, protocol: str) -> dict[str, str]:
         """Return the variables for the service's gRPC or REST endpoint."""
-        url = self.vertex.rest.url if door == "rest" else self.vertex.grpc.url
+        url = self.vertex.rest.url if protocol == "rest" else self.vertex.grpc.url
         return {"CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM": f"{url}/", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(self.vertex.grpc.roots)}
 
 
@@ -92,10 +92,10 @@ def yard(
     *,
     program: str | None = None,
     grace_s: float = 30.0,
-    door: str = "grpc",
+    protocol: str = "grpc",
     **logs_as: Any,
 ) -> Iterator[Yard]:
-    """Run all services. Callers must be signed in as a pipeline. `program`: what a replica runs instead of the bootstrap."""
+    """Run all services. Callers must be signed in as a pipeline. `program`: runs on a replica instead of the bootstrap."""
     if program is not None:
         (folder / "program.py").write_text(program)
         monkeypatch.setattr(base, "BOOTSTRAP", folder / "program.py")
@@ -105,7 +105,7 @@ def yard(
         with FakeVertex(folder / "replicas", logs, {**bucket.environment(), **signed_in, "GPUYARD_NOTICE": "off"}, grace_s=grace_s) as fake:
             found = Yard(fake, logs, bucket, tokens, folder)
             logging = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"{logs.url}/"}
-            for name, value in {**signed_in, **logging, **found.over(door)}.items():
+            for name, value in {**signed_in, **logging, **found.endpoint_variables(protocol)}.items():
                 monkeypatch.setenv(name, value)
             for service in (bucket, logs, fake):
                 service.accepts = tokens.is_valid

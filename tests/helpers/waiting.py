@@ -1,4 +1,4 @@
-"""Waits for a condition on a machine of any speed: only a failing test waits for long."""
+"""Wait for a condition. Only a failing test waits until the limit, so the limit can be long for slow machines."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ _T = TypeVar("_T")
 
 
 def wait_for(
-    what: Callable[[], _T | None],
-    say: Callable[[], object] = str,
+    condition: Callable[[], _T | None],
+    details: Callable[[], object] = str,
     *,
     limit_s: float = PATIENCE_S,
-    not_yet: tuple[type[Exception], ...] = (),
+    ignored: tuple[type[Exception], ...] = (),
 ) -> _T:
-    """Return the first truthy value. `say`: added to the failure. `not_yet`: exceptions to ignore while waiting."""
+    """Return the first true result of `condition`. `details`: added to the failure. `ignored`: exceptions that count as not met."""
     deadline = time.monotonic() + limit_s
     while True:
         try:
-            if found := what():
+            if found := condition():
                 return found
-        except not_yet:
+        except ignored:
             pass
         if time.monotonic() > deadline:
-            raise AssertionError(f"it did not come true in {limit_s:.0f} s; {say()}")
+            raise AssertionError(f"the condition was not met within {limit_s:.0f} s; {details()}")
         time.sleep(0.02)

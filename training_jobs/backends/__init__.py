@@ -1,4 +1,4 @@
-"""The services that run jobs. `load_backend` imports the one of a target on use."""
+"""The services that run jobs. `load_backend` imports a target's backend when it is first used."""
 
 from __future__ import annotations
 

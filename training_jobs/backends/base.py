@@ -1,4 +1,4 @@
-"""The interface of a service that runs jobs, and what the requests to all services share."""
+"""The interface of a service that runs jobs, and the parts that requests to all services have in common."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Backend(Protocol):
     poll_s: float
 
     def request(self, run: Run) -> list[Request]:
-        """Return the calls that `submit` makes, without making them. Raises UsageError for a run the service cannot take."""
+        """Return the calls that `submit` makes, without making them. Raises UsageError for a job that the service cannot run."""
 
     def submit(self, run: Run) -> str:
         """Start a submission, or find it if it exists. Returns the service's id of the job."""
@@ -102,7 +102,7 @@ class Backend(Protocol):
         """Ask the service to stop a job. Has no effect on a job that was cancelled or has ended."""
 
     def capacity(self) -> Capacity:
-        """Return how much of the pool is free."""
+        """Return the pool's nodes, its free nodes and its waiting jobs."""
 
     def ready(self) -> None:
         """Raise what a submit would raise if the service is missing or takes no jobs. Called before anything is written."""
@@ -117,7 +117,7 @@ class SupportsBulkStatus(Protocol):
 
 
 def container_image(run: Run) -> str:
-    """Return the image of a run: the job's own, by digest, else the target's. Raises UsageError for a tag, or where neither is set."""
+    """Return the job's own image, else the target's. Raises UsageError if the job's is not named by digest or neither is set."""
     own, default = run.spec.image, run.target.default_image
     if own is not None and not re.search(r"@sha256:[0-9a-f]{64}$", own):
         fix = "pin it: gpuyard pin <job file>"
@@ -158,4 +158,4 @@ def run_variables(run: Run) -> dict[str, str]:
 def require_same_run(run: Run, job_name: str, environment: Mapping[str, str]) -> None:
     """Raise ConflictError when a job that has this run's name belongs to another run. `environment` has the job's variables."""
     if environment.get("GPUYARD_RUN_URL") != run.url:
-        raise ConflictError(f"job {job_name}: the name is taken by another run than {run.id}; use another request key")
+        raise ConflictError(f"job {job_name}: the name belongs to another run, not to {run.id}; use another request key")

@@ -59,7 +59,7 @@ _AZURE = _Rules(
 
 
 def aws_tags(run: Run) -> dict[str, str]:
-    """Return the tags of what a run creates on AWS. Policies grant access by the stack's tag. Raises UsageError for bad labels."""
+    """Return the tags of a run's resources on AWS. Policies grant access by the stack's tag. Raises UsageError for invalid labels."""
     return _checked(run, _AWS, _tags(run))
 
 

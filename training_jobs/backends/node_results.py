@@ -15,7 +15,7 @@ __all__ = ["count_starts", "node_exit_codes"]
 def node_exit_codes(environment: Mapping[str, str], nodes: int) -> list[int | None]:
     """Return the exit code of each node in the newest attempt of a submission. `environment` has the job's variables.
 
-    None stands for a node that wrote no code, and for all nodes where the bucket cannot be read.
+    None: the node wrote no code, or the bucket cannot be read.
     """
     found, submission = split_run_url(environment.get("GPUYARD_RUN_URL", "")), environment.get("GPUYARD_SUBMISSION", "")
     if found is None or not submission.isdigit():
@@ -27,12 +27,12 @@ def node_exit_codes(environment: Mapping[str, str], nodes: int) -> list[int | No
         if attempt is None:
             return [None] * nodes
         return [_exit_code(store, f"{output_path(run_id, attempt)}/node-{node}.json") for node in range(nodes)]
-    except GpuyardError:  # the service's own report has to do
+    except GpuyardError:  # then the service's own report decides
         return [None] * nodes
 
 
 def count_starts(environment: Mapping[str, str]) -> int:
-    """Return how often the nodes of a submission started: the attempts claimed since its first. 0 where that cannot be read."""
+    """Return the number of starts of a submission's nodes: the attempts claimed since its first. 0 if that cannot be read."""
     found, first = split_run_url(environment.get("GPUYARD_RUN_URL", "")), environment.get("GPUYARD_FIRST_ATTEMPT", "")
     if found is None or not first.isdigit():
         return 0

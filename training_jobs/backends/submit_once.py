@@ -12,7 +12,7 @@ __all__ = ["SUBMIT_WINDOW_S", "submit_once"]
 
 T = TypeVar("T")
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0)
-"""Between two attempts of the call, and between two searches for the job that a call may have started."""
+"""Seconds between two attempts of the call, and between two searches for the job that a call may have started."""
 SUBMIT_WINDOW_S = 30.0
 """How long after its run record was written a call may still begin. With the duration of the call itself this stays below the 60 s
 after which another submit takes the record over and searches for the job."""
@@ -26,9 +26,9 @@ def submit_once(
     *,
     until: float,
 ) -> T:
-    """Make `attempt` until it succeeds or is refused for good, and return its result.
+    """Call `attempt` until it succeeds or is refused for good, and return its result.
 
-    A call that the service refused for now is made again. After a call that the service may have carried out, `find` searches for
+    A call that the service refused temporarily is repeated. After a call that the service may have carried out, `find` searches for
     the job first. `error_kind` is the cloud's table of errors. Raises LostSightError when the result stays unknown, and when `until`
     (time.monotonic) has passed: the run record exists then, and the next submit searches again.
     """

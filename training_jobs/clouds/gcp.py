@@ -150,7 +150,7 @@ _cached: dict[tuple[object, ...], GcpClients] = {}
 
 @functools.cache
 def _retry() -> _Untyped:
-    """Return how calls are retried that are safe to repeat."""
+    """Return the retry policy of calls that are safe to repeat."""
     from google.api_core.retry import Retry
 
     return Retry(predicate=lambda error: error_kind(error) in _RETRIED, initial=0.5, maximum=8.0, multiplier=2.0, timeout=_GIVE_UP_S)

@@ -20,9 +20,9 @@ _CAPACITY_WORDS = ("resources are insufficient", "stockout", "insufficient capac
 
 
 def error_kind(error: BaseException | None) -> str:
-    """Return the kind of an error: throttled, server, lost, unsent, expired, denied, quota, capacity, missing, beaten or other.
+    """Return the kind of an error: throttled, server, lost, unsent, expired, denied, quota, capacity, missing, changed or other.
 
-    "unsent": the call was not made. "lost": nobody knows whether it was made. "beaten": another writer changed the object first.
+    "unsent": the call was not made. "lost": nobody knows whether it was made. "changed": another writer changed the object first.
     """
     from google.api_core import exceptions as api
     from google.auth import exceptions as auth
@@ -55,7 +55,7 @@ def _kind_of_answer(error: Any) -> str:
         if code == 429 or timed:
             return "throttled"
         return "denied"
-    table = {401: "expired", 404: "missing", 409: "server", 412: "beaten", 503: "server"}
+    table = {401: "expired", 404: "missing", 409: "server", 412: "changed", 503: "server"}
     return table.get(code) or ("lost" if code in _LOST or code >= 500 else "other")
 
 

@@ -26,11 +26,13 @@ from .time_budget import remaining_s
 from .timestamps import timestamped_output
 from .topology import SERVICES, NodePlacement, read_placement
 
+__all__ = ["claim_attempt", "main"]
+
 _CONNECT_TIMEOUT_S = 900.0
 
 
 class _AttemptPlan(TypedDict):
-    """What node 0 decides for all nodes. `left_s`: seconds left of the time limit, None = the service itself limits the time."""
+    """Node 0's decision for all nodes. `left_s`: seconds left of the time limit, None = the service itself limits the time."""
 
     attempt: int
     left_s: float | None

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+__all__ = ["interface_of", "own_address"]
+
 _TIMEOUT_S = 5.0
 _ANYWHERE = "192.0.2.1"  # reserved for documentation (RFC 5737): no packet is sent, the kernel only chooses a route
 _SIOCGIFADDR = 0x8915

@@ -15,6 +15,8 @@ from .agent_state import AgentPlan, AgentState, write_state
 from .hook import BAD_CONFIG, DONE
 from .processes import shim_command
 
+__all__ = ["main"]
+
 
 def main(argv: list[str]) -> int:
     """Run the agent. Returns the exit code of the node's workers."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from .hook import BAD_CONFIG, FABRIC, RESUMABLE
 
+__all__ = ["FINAL_CODES", "AgentPlan", "AgentState", "delete_state", "read_state", "write_state"]
+
 FINAL_CODES = (BAD_CONFIG, FABRIC, RESUMABLE)
 """Exit codes of a worker after which a restart of the workers is useless."""
 

@@ -19,6 +19,8 @@ from .hook import BAD_CONFIG, RESUMABLE
 from .node_exit import NodeExitError
 from .topology import NodePlacement
 
+__all__ = ["ControlChannel", "Message", "clock_offset", "free_port"]
+
 Message = dict[str, Any]
 _HELLO_TIMEOUT_S = 5.0
 _CLOCK_ROUNDS = 5

@@ -24,6 +24,8 @@ from .agent_state import FINAL_CODES, AgentPlan, AgentState, write_state
 from .hook import DONE, seconds_left
 from .processes import TAIL_LINES
 
+__all__ = ["ElasticAgent", "LockstepRendezvous"]
+
 _JOIN_TIMEOUT = timedelta(minutes=10)
 _LEAVE_TIMEOUT = timedelta(seconds=10)
 _WORKER_GRACE_S = 5
@@ -77,8 +79,8 @@ class LockstepRendezvous(RendezvousHandler):
                 )
             time.sleep(0.05)
 
-    def leave(self) -> None:
-        """After success, keep node 0's store open until the other nodes no longer need it."""
+    def wait_for_others(self) -> None:
+        """Keep node 0's store open after success until the other nodes no longer need it."""
         with contextlib.suppress(DistError):
             self._store.set(f"left/{self._plan.rank}", "1")
             if self._plan.rank == 0:
@@ -127,7 +129,7 @@ class ElasticAgent(LocalElasticAgent):
     def final_state(self) -> AgentState:
         """Return how the ranks of this node ended."""
         if self._failed is None:
-            self._lockstep.leave()
+            self._lockstep.wait_for_others()
             return AgentState("ended", self._restarts, time.time(), DONE)
         code = self._failed.exitcode
         number = -code if code < 0 else None

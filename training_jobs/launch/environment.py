@@ -9,6 +9,8 @@ from . import secrets
 from .run_record import Job
 from .topology import NodePlacement
 
+__all__ = ["worker_environment"]
+
 _IMPORT_ROOT = Path(__file__).absolute().parents[3]
 _NODE_COUNTS = {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK"}
 """Variables that count nodes on some services and processes under torchrun. They are removed; torchrun sets its own."""

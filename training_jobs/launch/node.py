@@ -25,6 +25,8 @@ from .run_record import Job
 from .supervision import Supervisor
 from .topology import NodePlacement
 
+__all__ = ["NodeAttempt", "job_result"]
+
 _LIMIT_MARGIN_S = 5.0
 """A stop this close to the time limit counts as reaching it: the nodes' clocks differ a little, and a restart is not worth it."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["IO_ERROR", "OUT_OF_TIME", "NodeExitError"]
+
 IO_ERROR = 74
 """Storage could not be read or written (EX_IOERR of sysexits.h). Not final: a later attempt may succeed."""
 

@@ -15,6 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 from .node_exit import NodeExitError
 
+__all__ = ["create", "is_local", "list_names", "read", "remove", "write"]
+
 _TRIES = 8  # of a conditional put that conflicts with another one in flight
 
 
@@ -85,10 +87,10 @@ def _path(url: str) -> Path:
 def _create_remote(url: str, data: bytes) -> bool:
     """Put an object on the condition that it does not exist.
 
-    A client that loses the answer to a successful put retries and finds the object: the result is False, and one number is lost.
+    A client that loses the answer to a successful put retries and finds the object. The result is False, and one number stays unused.
     """
     with _remote(url) as (fs, path):
-        _refuse_blind_put(fs, url)
+        _require_conditional_put(fs, url)
         for attempt in range(_TRIES):
             try:
                 fs.pipe_file(path, data, mode="create")
@@ -110,7 +112,7 @@ def _create_remote(url: str, data: bytes) -> bool:
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _refuse_blind_put(fs: Any, url: str) -> None:
+def _require_conditional_put(fs: Any, url: str) -> None:
     """Raise NodeExitError (64) for old file systems and botocore, which ignore the condition: two claims could get one number."""
     package = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}.get(urlsplit(url).scheme)
     if package is None:
@@ -125,7 +127,7 @@ def _refuse_blind_put(fs: Any, url: str) -> None:
 
 @contextlib.contextmanager
 def _remote(url: str) -> Iterator[tuple[Any, str]]:
-    """Yield the file system of a URL and the path in it. Errors of its client come out as OSError."""
+    """Yield the file system of a URL and the path in it. Errors of its client are raised as OSError."""
     try:
         import fsspec
 

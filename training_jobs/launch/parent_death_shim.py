@@ -1,4 +1,4 @@
-"""Runs a command that is killed when the process that started it dies, also when that is killed with SIGKILL (Linux).
+"""Runs a command that the kernel kills when the process that started it dies, even by SIGKILL (Linux).
 
 Usage: parent_death_shim.py PARENT_PID COMMAND...; started as a file with -I -S, which takes a few milliseconds.
 """

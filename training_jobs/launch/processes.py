@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+__all__ = ["TAIL_LINES", "NodeProcess", "shim_command"]
+
 TAIL_LINES = 30
 _SHIM = str(Path(__file__).with_name("parent_death_shim.py"))
 

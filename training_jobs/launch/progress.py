@@ -12,6 +12,8 @@ from typing import Any
 from . import objects
 from .time_budget import HEARTBEAT_S
 
+__all__ = ["Progress", "utc_now", "write_document"]
+
 _EVERY_LOCAL_S, _EVERY_REMOTE_S = 0.5, 10.0
 
 
@@ -36,7 +38,7 @@ class Progress:
         self._publish(force=True)
 
     def heartbeat(self) -> None:
-        """Write at least once a minute: an attempt that leaves no end counts against the time limit until its last write."""
+        """Write at least once a minute: an attempt without a recorded end counts against the time limit until its last write."""
         if time.monotonic() - self._written_at > HEARTBEAT_S:
             self._write()
 

@@ -9,6 +9,8 @@ from . import objects
 from .hook import BAD_CONFIG
 from .node_exit import NodeExitError
 
+__all__ = ["CheckpointSettings", "FabricFloor", "Job", "Submission", "read_submission"]
+
 
 class CheckpointSettings(TypedDict):
     """How often a job saves, in seconds, and how many checkpoints it keeps."""
@@ -18,7 +20,7 @@ class CheckpointSettings(TypedDict):
 
 
 class FabricFloor(TypedDict):
-    """What the network between the nodes must reach: NCCL's transport, and `floor` as a fraction of the line rate."""
+    """The required network between the nodes: NCCL's transport, and `floor` as a fraction of the line rate."""
 
     transport: str
     line_rate_gbps: float
@@ -56,5 +58,5 @@ def read_submission(url: str, index: int) -> Submission:
         raise NodeExitError(BAD_CONFIG, f"{url} does not exist; submit the job again")
     submissions: list[Submission] = json.loads(content)["submissions"]
     if index >= len(submissions):
-        raise NodeExitError(BAD_CONFIG, f"GPUYARD_SUBMISSION: got {index}, but {url} has {len(submissions)} submission(s)")
+        raise NodeExitError(BAD_CONFIG, f"GPUYARD_SUBMISSION: not in {url}, got {index}, allowed: 0..{len(submissions) - 1}")
     return submissions[index]

@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 from .hook import BAD_CONFIG
 from .node_exit import IO_ERROR, NodeExitError
 
+__all__ = ["resolve"]
+
 
 def resolve(references: Mapping[str, str]) -> dict[str, str]:
     """Resolve the reference of each variable to its value.

@@ -15,6 +15,8 @@ from .preemption.stop_request import StopRequest
 from .processes import NodeProcess
 from .progress import Progress
 
+__all__ = ["Supervisor", "save_time_message"]
+
 _PEER_FAILED_GRACE_S = 8.0
 _OTHER_EXITS_TIMEOUT_S = 45.0
 """How long a failed node waits for the other nodes' results: torchrun gives its workers 30 s to exit."""
@@ -34,7 +36,7 @@ class Supervisor:
     def wait_for(self, process: NodeProcess, update: Callable[[], None] | None = None) -> None:
         """Wait for a process. Pass `update` for the job's own processes: it is called about ten times a second.
 
-        Raises NodeExitError (75) after ending the process when a stop is overdue or another node's exit leaves it nothing to do.
+        Raises NodeExitError (75) after ending the process when a stop is overdue, or when it cannot continue without a node that exited.
         """
         while process.return_code is None:
             self._channel.receive(0.1)
@@ -49,7 +51,7 @@ class Supervisor:
         process.terminate(0.0)
 
     def interruption(self, workers_running: bool) -> str | None:
-        """Return why this node has to end now; None when it may go on."""
+        """Return the reason for this node to exit now; None while it may continue."""
         if self._stop_request.overdue:
             return "stop requested: processes that did not exit in time were killed"
         if self._stop_request.requested and not workers_running:

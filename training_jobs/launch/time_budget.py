@@ -1,4 +1,4 @@
-"""Computes what is left of a submission's time limit where a service restarts nodes with a full limit each time (GPUYARD_LIMIT_S)."""
+"""Computes the rest of a submission's time limit if its service gives each restart the full limit (GPUYARD_LIMIT_S)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 from . import objects
 
+__all__ = ["HEARTBEAT_S", "remaining_s"]
+
 HEARTBEAT_S = 60.0
-"""Node 0 rewrites progress.json at least this often. A start that left no end counts until this long after its last heartbeat."""
+"""Node 0 rewrites progress.json at least this often. A start without a recorded end counts until so long after its last heartbeat."""
 
 
 def remaining_s(limit_s: float, run_url: str, submission: int, attempt: int, now: float) -> float:

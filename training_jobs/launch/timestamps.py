@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+__all__ = ["timestamped_output"]
+
 _DRAIN_TIMEOUT_S = 5.0  # a process that was left behind may hold the pipe open
 
 

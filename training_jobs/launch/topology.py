@@ -13,6 +13,8 @@ from .address import interface_of, own_address
 from .hook import BAD_CONFIG
 from .node_exit import NodeExitError
 
+__all__ = ["SERVICES", "NodePlacement", "Service", "read_placement"]
+
 
 @dataclass(frozen=True)
 class NodePlacement:

@@ -17,7 +17,7 @@ from ..store import ChangedError
 from ..target import JobTarget
 from .journal import Journal, RunRecord, Submission, SubmissionEnd
 from .node_documents import NoDocuments
-from .resubmit import TAKE_OVER_AFTER_S, allowance_left, apply_allowance, retries_left
+from .resubmit import TAKE_OVER_AFTER_S, apply_allowance, has_retry_left, retries_left
 from .status_builder import build_status, recorded_status
 
 __all__ = ["RunHandle", "make_submission"]
@@ -53,7 +53,7 @@ class RunHandle:
         self.record = record
 
     def refresh(self) -> ServiceStatus:
-        """Ask the service about the newest submission. Its end is written into the record, because services forget jobs."""
+        """Query the service about the newest submission. Its end is written into the record, because services forget jobs."""
         last = self.record.last
         if last.ended is not None:
             return recorded_status(last.ended)
@@ -131,9 +131,9 @@ class RunHandle:
         service = ServiceStatus(State.PENDING, detail="submitted")
         return build_status(NoDocuments(self.journal.url), self.record, self.target, service, self.clock())
 
-    def unknown_status(self, why: str) -> RunStatus:
-        """Return an UNKNOWN status from the record alone; `why` says why the service cannot be asked."""
-        return build_status(self.journal, self.record, self.target, ServiceStatus(State.UNKNOWN, detail=why), self.clock())
+    def unknown_status(self, detail: str) -> RunStatus:
+        """Return an UNKNOWN status from the record alone; `detail`: why the service cannot be queried."""
+        return build_status(self.journal, self.record, self.target, ServiceStatus(State.UNKNOWN, detail=detail), self.clock())
 
     def start(self) -> bool:
         """Submit the newest submission to the service and record its id.
@@ -184,7 +184,7 @@ class RunHandle:
     def resume(self) -> bool:
         """Start the next attempt of a STOPPED run with the same spec and code. Returns False when no retry is left."""
         last = self.record.last
-        if last.ended is None or last.ended.state is not State.STOPPED or not allowance_left(self.record, last.ended.reason):
+        if last.ended is None or last.ended.state is not State.STOPPED or not has_retry_left(self.record, last.ended.reason):
             return False
         return self.start_next(last.spec, Code(last.code_digest, last.code_url), fresh=False)
 
@@ -227,7 +227,7 @@ class RunHandle:
 def make_submission(
     spec: JobSpec, target: JobTarget, code: Code, before: Sequence[Submission], *, attempt: int, fresh: bool, now: float
 ) -> Submission:
-    """Return a submission whose limits are what the submissions `before` it left of the run's time and money."""
+    """Return a submission. Its limits are the run's time and cost limits less what the submissions in `before` used."""
     ran = [earlier.ended.ran_s if earlier.ended else 0.0 for earlier in before]
     usd = sum(cost_usd(target, earlier.spec.nodes, seconds) or 0.0 for earlier, seconds in zip(before, ran, strict=True))
     limit_s, reason = time_limit(spec, target, sum(ran), usd)

@@ -24,7 +24,7 @@ from ..store import ExistsError, open_store
 __all__ = ["VERSION", "Journal", "RunRecord", "Submission", "SubmissionEnd"]
 
 VERSION = 1
-_kept: set[str] = set()  # code URLs this process has seen in a cloud bucket: a second check would cost a call for each submission
+_stored: set[str] = set()  # code URLs this process has seen in a cloud bucket: a second check would cost a call for each submission
 
 
 class _Model(BaseModel):
@@ -45,7 +45,7 @@ class SubmissionEnd(_Model):
 
     @property
     def ran_s(self) -> float:
-        """Return the seconds for which its nodes were allocated."""
+        """The seconds for which its nodes were allocated."""
         return 0.0 if self.started_at is None else max(0.0, self.ended_at - self.started_at)
 
 
@@ -82,12 +82,12 @@ class RunRecord(_Model):
 
     @property
     def last(self) -> Submission:
-        """Return the newest submission."""
+        """The newest submission."""
         return self.submissions[-1]
 
     @property
     def current(self) -> Sequence[Submission]:
-        """Return the submissions that share the present clocks and allowances: all since the first or the last --retry."""
+        """The submissions that share the present clocks and allowances: all since the first or the last --retry."""
         first = max(i for i, submission in enumerate(self.submissions) if submission.fresh)
         return self.submissions[first:]
 
@@ -166,15 +166,15 @@ class Journal:
         """Return the names directly in a folder of a run."""
         return self._store.names(f"{run_path(run_id)}/{folder}")
 
-    def keep_code(self, sha256: str, data: bytes) -> str:
+    def store_code(self, sha256: str, data: bytes) -> str:
         """Upload a code tarball unless the same content is stored already. Returns its URL."""
         path, url = code_path(sha256), self.code_url(sha256)
-        if url in _kept and not url.startswith("file:"):
+        if url in _stored and not url.startswith("file:"):
             return url
         if not self._store.exists(path):
             with contextlib.suppress(ExistsError):  # another submit uploaded the same content first
                 self._store.create(path, data)
-        _kept.add(url)
+        _stored.add(url)
         return url
 
     def code_url(self, sha256: str) -> str:

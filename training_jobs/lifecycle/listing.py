@@ -1,4 +1,4 @@
-"""List the runs of a bucket: read cloud records concurrently, and ask each service about many jobs in one call."""
+"""List the runs of a bucket: read cloud records concurrently, and query each service about many jobs in one call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OnDamaged = Callable[[str], None]
 def list_statuses(journal: Journal, handle_of: _HandleOf, on_damaged: _OnDamaged) -> list[RunStatus]:
     """Return the status of each run for which `handle_of` returns a handle.
 
-    A record that cannot be read is left out and reported to `on_damaged`. A run whose service cannot be asked is UNKNOWN and
+    A record that cannot be read is left out and reported to `on_damaged`. A run whose service cannot be queried is UNKNOWN and
     reported too, so that one service that is down does not hide the others.
     """
     workers = 1 if journal.url.startswith("file:") else _CONCURRENT_READS
@@ -44,7 +44,7 @@ def _handle(journal: Journal, run: str, handle_of: _HandleOf, on_damaged: _OnDam
 
 
 def _prefetch(handles: Iterable[RunHandle]) -> None:
-    """Ask each service that supports it about all unended jobs of a pool in one call."""
+    """Query each service that supports it about all active jobs of a pool in one call."""
     alive = defaultdict[str, list[tuple[RunHandle, str]]](list)
     for handle in handles:
         last = handle.record.last

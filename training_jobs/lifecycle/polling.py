@@ -1,4 +1,4 @@
-"""Wait for a run's end: poll with back-off, survive outages, and never report lost sight as an end."""
+"""Wait for a run's end: poll with back-off, continue through outages, and never report an unreachable service as an end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def wait_for(
     find: Callable[[], RunHandle], on_status: Callable[[RunStatus], None], clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> RunStatus:
     """Implement Runner.wait. `find` reads the run from the journal; `clock` and `sleep` are in seconds."""
-    seen, pause = False, 0.1
+    read_once, pause = False, 0.1
     blind_since: float | None = None
     while True:
         try:
@@ -30,11 +30,11 @@ def wait_for(
             on_status(status)
             if status.state.ended and not _resumed(handle):
                 return status
-            seen, pause = True, min(pause * 1.5, handle.backend.poll_s * 5)
+            read_once, pause = True, min(pause * 1.5, handle.backend.poll_s * 5)
             lost: RunStatus | GpuyardError | None = None if status.state is not State.UNKNOWN else status
         except (LostSightError, AuthError) as error:
-            if isinstance(error, AuthError) and not seen:
-                raise  # a first look without permission is the caller's mistake; a later one may pass
+            if isinstance(error, AuthError) and not read_once:
+                raise  # at the first read the caller has no permission; later, expired credentials may be renewed
             lost = error
         if lost is None:
             blind_since = None

@@ -14,7 +14,7 @@ from ..spec import JobSpec, Retries
 from ..state import JOB_BAD_CONFIG, Reason, State
 from .journal import RunRecord, Submission
 
-__all__ = ["TAKE_OVER_AFTER_S", "Action", "Choice", "allowance_left", "apply_allowance", "decide", "retries_left"]
+__all__ = ["TAKE_OVER_AFTER_S", "Action", "Choice", "apply_allowance", "decide", "has_retry_left", "retries_left"]
 
 TAKE_OVER_AFTER_S = 60.0
 
@@ -77,7 +77,7 @@ def _refuse_another_job(record: RunRecord, spec: JobSpec, code_digest: str, *, r
 _GROUPS = {Reason.PREEMPTED: "preempted", Reason.INFRA: "infra", Reason.FABRIC: "infra", Reason.USER_ERROR: "user_error"}
 
 
-def allowance_left(record: RunRecord, reason: Reason | None, restarts: Sequence[Reason] = ()) -> bool:
+def has_retry_left(record: RunRecord, reason: Reason | None, restarts: Sequence[Reason] = ()) -> bool:
     """Return whether `retries` still allows a new attempt after an end for this reason.
 
     Restarts by the service count too. `restarts` holds those of the newest submission while its end is not yet recorded.
@@ -93,8 +93,8 @@ def allowance_left(record: RunRecord, reason: Reason | None, restarts: Sequence[
 def retries_left(record: RunRecord) -> Retries:
     """Return the retries left for the newest submission: the allowance less the ends of the submissions before it."""
     retries = record.last.spec.retries
-    left = {group: max(0, getattr(retries, group) - _ends(record.current[:-1], group)) for group in set(_GROUPS.values())}
-    return Retries(**left)
+    remaining = {group: max(0, getattr(retries, group) - _ends(record.current[:-1], group)) for group in set(_GROUPS.values())}
+    return Retries(**remaining)
 
 
 def _ends(submissions: Sequence[Submission], group: str) -> int:
@@ -105,4 +105,4 @@ def _ends(submissions: Sequence[Submission], group: str) -> int:
 def apply_allowance(status: ServiceStatus, record: RunRecord) -> ServiceStatus:
     """Return a FAILED status as STOPPED (resumable) while a retry is left for it. A bad configuration stays FAILED."""
     failed = status.state is State.FAILED and status.exit_code != JOB_BAD_CONFIG
-    return replace(status, state=State.STOPPED) if failed and allowance_left(record, status.reason, status.restarts) else status
+    return replace(status, state=State.STOPPED) if failed and has_retry_left(record, status.reason, status.restarts) else status

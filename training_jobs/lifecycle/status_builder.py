@@ -72,13 +72,13 @@ def _attempts(journal: NodeDocuments, record: RunRecord, answers: Sequence[Servi
     found: list[Attempt] = []
     for submission, end, status in zip(record.submissions, ends, answers, strict=True):
         numbers = [number for number in claims if submission.attempt <= number < end] or [submission.attempt]
-        since, begun = submission.written_at, status.started_at
+        since, started_at = submission.written_at, status.started_at
         reasons = [*status.restarts, *[None] * len(numbers)]  # a service reports the reason of a restart late, and not always
         for number, reason in zip(numbers[:-1], reasons, strict=False):
-            found.append(_restarted(journal, record, number, reason, since, begun))
-            since, begun = found[-1].ended_at or since, _claimed_at(journal, record, number + 1)
+            found.append(_restarted(journal, record, number, reason, since, started_at))
+            since, started_at = found[-1].ended_at or since, _claimed_at(journal, record, number + 1)
         newest = _attempt(journal, record, submission, numbers[-1], status)
-        found.append(newest if len(numbers) == 1 else newest.model_copy(update={"submitted_at": since, "started_at": begun}))
+        found.append(newest if len(numbers) == 1 else newest.model_copy(update={"submitted_at": since, "started_at": started_at}))
     return found
 
 

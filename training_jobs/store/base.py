@@ -1,4 +1,4 @@
-"""The interface of a store: objects that are created once and replaced only by who read their newest content."""
+"""The interface of a store: objects are created once, and replaced only by a writer that read their newest content."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class GcsStore(PrefixedStore):
                     raise lost_race(path)
                 blob.upload_from_string(data, if_generation_match=generation, timeout=_TIMEOUT_S, retry=_retry())
             except client_errors() as error:
-                if error_kind(error) != "beaten" and not _is_missing(error):
+                if error_kind(error) != "changed" and not _is_missing(error):
                     raise
                 head = self._head(path)
                 if head is not None and (head.metadata or {}).get(_WRITER) == mark:
@@ -151,7 +151,7 @@ def drop_client() -> None:
 
 @functools.cache
 def _retry() -> Any:
-    """Return how calls are retried: every upload here is conditional, so all calls are safe to repeat."""
+    """Return the retry policy of all calls. They are safe to repeat, because every upload is conditional."""
     from google.cloud.storage.retry import DEFAULT_RETRY
 
     return DEFAULT_RETRY.with_timeout(_GIVE_UP_S)

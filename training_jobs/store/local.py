@@ -34,7 +34,7 @@ class LocalStore:
     def create(self, path: str, data: bytes) -> str:
         """Write a temporary file and link it into place, so that the object appears once and complete."""
         target = self._root / path
-        with translate_os_errors(target), _written_beside(target, data) as written:
+        with translate_os_errors(target), _temporary_file(target, data) as written:
             try:
                 os.link(written, target)
             except FileExistsError:
@@ -58,7 +58,7 @@ class LocalStore:
             found = self.read(path)
             if found is None or found[1] != tag:
                 raise ChangedError(path)
-            with _written_beside(target, data) as written:
+            with _temporary_file(target, data) as written:
                 os.rename(written, target)
             _sync_folder(target.parent)
         return _tag(data)
@@ -100,7 +100,7 @@ def _tag(data: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _written_beside(target: Path, data: bytes) -> Iterator[Path]:
+def _temporary_file(target: Path, data: bytes) -> Iterator[Path]:
     """Yield a complete, synced temporary file beside the target. It is removed at the end if it is still there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.parent / f".tmp-{target.name}-{os.getpid()}-{os.urandom(4).hex()}"

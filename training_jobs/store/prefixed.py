@@ -15,7 +15,7 @@ from .local import translate_os_errors
 __all__ = ["Client", "ObjectHead", "PrefixedStore", "bucket_and_prefix"]
 
 Client: TypeAlias = Any  # a cloud SDK's client: the SDKs have no types
-ObjectHead: TypeAlias = Any  # what the SDK returns of an object's metadata
+ObjectHead: TypeAlias = Any  # an object's metadata as the SDK returns it
 
 
 class PrefixedStore(ABC):

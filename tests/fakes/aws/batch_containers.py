@@ -42,17 +42,17 @@ class Node:
 
     @property
     def stream(self) -> str:
-        """Return the name of its log stream, as the awslogs driver forms it."""
+        """The name of its log stream, as the awslogs driver forms it."""
         return f"{self.log[1]}/default/{self.task}"
 
     @property
     def ended(self) -> bool:
-        """Return whether all its processes have exited and all output is written."""
+        """Whether all its processes have exited and all output is written."""
         return self.error is not None or bool(self.process and self.process.poll() is not None and self.pump and not self.pump.is_alive())
 
     @property
     def exit_code(self) -> int | None:
-        """Return the container runtime's exit code: 128 + n after a signal, None when the machine was lost."""
+        """The container runtime's exit code: 128 + n after a signal, None when the machine was lost."""
         code = None if self.process is None or self.host_lost else self.process.poll()
         return 128 - code if code is not None and code < 0 else code
 
@@ -90,7 +90,7 @@ class Node:
 
 
 def _inside(uri: str) -> list[psutil.Process]:
-    """Return every process of a container: all have its metadata address in their environment."""
+    """Return every process of a container, found by its metadata address in their environment."""
     found = []
     for process in psutil.process_iter():
         try:

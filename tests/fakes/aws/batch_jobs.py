@@ -49,17 +49,17 @@ class Job:
 
     @property
     def multi(self) -> bool:
-        """Return whether it is a multi-node parallel job."""
+        """Whether it is a multi-node parallel job."""
         return bool(self.definition["type"] == "multinode")
 
     @property
     def live(self) -> Attempt | None:
-        """Return the running attempt, if any."""
+        """The running attempt, if any."""
         return self.attempts[-1] if len(self.attempts) > len(self.ends) else None
 
     @property
     def ended(self) -> bool:
-        """Return whether the job has ended."""
+        """Whether the job has ended."""
         return self.status in ("SUCCEEDED", "FAILED")
 
 
@@ -73,8 +73,8 @@ def make_attempt(job: Job, folder: Path, places: list[str], image_env: Mapping[s
     for index, address in enumerate(places):
         node = Node(index, address, job.container["command"], {}, folder / f"{job.id}-{number}-{index}", log)
         own = _environment(job, node, number, main, places)
-        told = agent.environment(node.task, node.address, job.container.get("jobRoleArn"))
-        node.environment = {**image_env, "HOME": str(node.folder), **own, **told}
+        agent_variables = agent.environment(node.task, node.address, job.container.get("jobRoleArn"))
+        node.environment = {**image_env, "HOME": str(node.folder), **own, **agent_variables}
         nodes.append(node)
     return Attempt(nodes, main, stop_s)
 
@@ -95,8 +95,8 @@ def _environment(job: Job, node: Node, number: int, main: int, places: list[str]
         }
     if job.multi and node.index != main:  # Batch does not set it on the main node
         own["AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS"] = places[main]
-    asked = {entry["name"]: entry["value"] for entry in job.container.get("environment", [])}
-    return {**asked, **own}
+    job_variables = {entry["name"]: entry["value"] for entry in job.container.get("environment", [])}
+    return {**job_variables, **own}
 
 
 def describe(job: Job, node: int | None, arn: str) -> Body:

@@ -128,9 +128,9 @@ def check_listing(body: Body) -> None:
 
 def decide(rules: Sequence[Body], exit_code: int | None, reason: str | None, status_reason: str) -> str:
     """Return RETRY or EXIT: the action of the first rule whose patterns all match. Without a match the job is retried."""
-    said = {"onExitCode": "" if exit_code is None else str(exit_code), "onReason": reason or "", "onStatusReason": status_reason}
+    texts = {"onExitCode": "" if exit_code is None else str(exit_code), "onReason": reason or "", "onStatusReason": status_reason}
     for rule in rules:
-        if all(_matches(rule[key], text) for key, text in said.items() if key in rule):
+        if all(_matches(rule[key], text) for key, text in texts.items() if key in rule):
             return str(rule["action"]).upper()
     return "RETRY"
 

@@ -95,7 +95,7 @@ class FakeService(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Return its URL."""
+        """Its URL."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def fail(self, operation: str, fault: Fault, *, call: int = 1, times: int = 1) -> None:

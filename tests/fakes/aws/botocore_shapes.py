@@ -66,7 +66,7 @@ def _to_wire(value: Any, shape: Shape, where: str) -> Any:
     kind = shape.type_name
     if kind == "structure" and isinstance(value, dict):
         if unknown := value.keys() - shape.members.keys():
-            raise TypeError(f"{where} has {sorted(unknown)}, which {shape.name} has not")
+            raise TypeError(f"{where} has {sorted(unknown)}, which are not members of {shape.name}")
         given = {name: item for name, item in value.items() if item is not None}
         return {
             shape.members[name].serialization.get("name", name): _to_wire(item, shape.members[name], f"{where}.{name}")

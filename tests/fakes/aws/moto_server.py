@@ -61,7 +61,7 @@ class Moto:
 
     @property
     def calls(self) -> list[tuple[str, str]]:
-        """Return (method, path) of every request."""
+        """(method, path) of every request."""
         return self._app.calls
 
     def fail(self, fault: Fault) -> None:
@@ -91,7 +91,7 @@ def moto(monkeypatch: pytest.MonkeyPatch, *buckets: str) -> Iterator[Moto]:
     for name, value in found.environment().items():
         monkeypatch.setenv(name, value)
     s3.client.cache_clear()
-    journal._kept.clear()
+    journal._stored.clear()
     try:
         client = boto3.client("s3")
         for bucket in buckets:

@@ -39,12 +39,12 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Return its name."""
+        """Its name."""
         return str(self.body["TrainingJobName"])
 
     @property
     def over(self) -> bool:
-        """Return whether it has ended."""
+        """Whether it has ended."""
         return self.status in {"Completed", "Failed", "Stopped"}
 
 

@@ -49,12 +49,12 @@ class Hosts(EqualContainers):
         folder = self._folder / f"{self._turn}-algo-{host + 1}"
         _fetch(body, folder / "ml/input/data")
         (folder / "ml/output/data").mkdir(parents=True)
-        asked = {key: value.replace("/opt/ml/", f"{folder}/ml/") for key, value in body.get("Environment", {}).items()}
+        job_variables = {key: value.replace("/opt/ml/", f"{folder}/ml/") for key, value in body.get("Environment", {}).items()}
         reaches = {} if body.get("EnableNetworkIsolation") else self._fake.environment  # the role's credentials, and the endpoints
-        env = {"TRAINING_JOB_NAME": self._name, "AWS_REGION": self._fake.region, **reaches, **asked, **placed}
+        env = {"TRAINING_JOB_NAME": self._name, "AWS_REGION": self._fake.region, **reaches, **job_variables, **placed}
         stream = f"{self._name}/algo-{host + 1}-{int(time.time())}{self._turn}"
-        say = functools.partial(self._fake.logs.write, self._fake.group, stream)
-        self.start([*algorithm["ContainerEntrypoint"], *algorithm.get("ContainerArguments", ())], env, folder, say)
+        write_line = functools.partial(self._fake.logs.write, self._fake.group, stream)
+        self.start([*algorithm["ContainerEntrypoint"], *algorithm.get("ContainerArguments", ())], env, folder, write_line)
 
 
 def _fetch(body: dict[str, Any], into: Path) -> None:

@@ -33,7 +33,7 @@ class Job:
 
     @property
     def nodes(self) -> int:
-        """Return the number of nodes."""
+        """The number of nodes."""
         return int(self.properties["resources"]["instanceCount"])
 
 

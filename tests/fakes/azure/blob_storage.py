@@ -74,7 +74,7 @@ class Storage:
 
     @property
     def url(self) -> str:
-        """Return the URL of the container."""
+        """The URL of the container."""
         return f"abfs://{self.container}@{azurite.ACCOUNT}.dfs.core.windows.net"
 
     def client(self) -> Any:
@@ -93,7 +93,7 @@ def signed_in(folder: Path, monkeypatch: pytest.MonkeyPatch, routes: Mapping[str
         for name, value in {**proxy.environment(), **entra.environment(folder)}.items():
             monkeypatch.setenv(name, value)
         blob.drop_clients()
-        journal._kept.clear()
+        journal._stored.clear()
         try:
             yield entra, proxy
         finally:
@@ -102,7 +102,7 @@ def signed_in(folder: Path, monkeypatch: pytest.MonkeyPatch, routes: Mapping[str
 
 @contextmanager
 def storage(folder: Path, monkeypatch: pytest.MonkeyPatch, routes: Mapping[str, int] | None = None) -> Iterator[Storage]:
-    """Do the same with Azure Storage. `routes`: further hosts."""
+    """Sign this process in and run Azure Storage. `routes`: further hosts."""
     # A full host name takes precedence over a suffix.
     with (
         FakeStorage() as front,

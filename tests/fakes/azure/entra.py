@@ -43,7 +43,7 @@ def claims_of(headers: object) -> dict[str, object]:
 
 
 class FakeEntra(FakeHttps):
-    """The authority. `lifetime_s`: lifetime of its access tokens. `closed`: it refuses every workload."""
+    """The authority. `lifetime_s`: seconds that its access tokens are valid. `closed`: it refuses every workload."""
 
     routes = (
         ("openid", "GET", r"login\.microsoftonline\.com/[^/]+(/v2\.0)?/\.well-known/openid-configuration"),

@@ -40,14 +40,14 @@ class Object:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """Return its checksums as the API reports them."""
+        """Its checksums as the API reports them."""
         crc = base64.b64encode(google_crc32c.value(self.data).to_bytes(4, "big")).decode()
         md5 = base64.b64encode(hashlib.md5(self.data, usedforsecurity=False).digest()).decode()
         return {"crc32c": crc, "md5Hash": md5}
 
     @property
     def resource(self) -> Json:
-        """Return the API's resource of the object."""
+        """The API's resource of the object."""
         at = self.at.isoformat().replace("+00:00", "Z")
         return {
             "kind": "storage#object", "id": f"{self.bucket}/{self.name}/{self.generation}", "name": self.name, "bucket": self.bucket,

@@ -22,7 +22,7 @@ class Fault:
 
     status: int = 0
     reason: str = ""
-    message: str = "said the service"
+    message: str = "scripted fault"
     lost: bool = False
 
 
@@ -57,8 +57,8 @@ class RefusalError(Exception):
 
 def refusal(status: int, message: str, reason: str) -> Answer:
     """Return the error's body."""
-    said = {"code": status, "message": message, "errors": [{"message": message, "domain": "global", "reason": reason}]}
-    return answer({"error": said}, status)
+    error = {"code": status, "message": message, "errors": [{"message": message, "domain": "global", "reason": reason}]}
+    return answer({"error": error}, status)
 
 
 def answer(body: Any, status: int = 200) -> Answer:
@@ -82,7 +82,7 @@ class FakeHttp(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Return its URL."""
+        """Its URL."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def fail(self, fault: Fault, *, when: Callable[[Call], bool] = lambda call: True, call: int = 1, times: int = 1) -> None:

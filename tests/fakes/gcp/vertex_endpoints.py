@@ -47,7 +47,7 @@ class Fault:
     """A scripted fault of one call. `code`: returned instead of a call. `lost`: the call is made and its response never arrives."""
 
     code: int = 0
-    message: str = "said the service"
+    message: str = "scripted fault"
     reason: str = ""
     lost: bool = False
 
@@ -77,7 +77,7 @@ class GrpcEndpoint:
 
     @property
     def url(self) -> str:
-        """Return its address."""
+        """Its address."""
         return f"https://127.0.0.1:{self._port}"
 
     def start(self) -> None:
@@ -140,8 +140,8 @@ def _parsed(call: Call) -> tuple[str, Any]:
     if jobs and call.method == "POST":
         return "CreateCustomJob", types.CreateCustomJobRequest(parent=jobs[1], custom_job=types.CustomJob.from_json(call.body))
     if jobs and call.method == "GET":
-        asked = {"filter": call.query.get("filter", ""), "page_token": call.query.get("pageToken", "")}
-        return "ListCustomJobs", types.ListCustomJobsRequest(parent=jobs[1], page_size=int(call.query.get("pageSize", 0)), **asked)
+        parameters = {"filter": call.query.get("filter", ""), "page_token": call.query.get("pageToken", "")}
+        return "ListCustomJobs", types.ListCustomJobsRequest(parent=jobs[1], page_size=int(call.query.get("pageSize", 0)), **parameters)
     if one and call.method == "POST" and one[2]:
         return "CancelCustomJob", types.CancelCustomJobRequest(name=one[1])
     if one and call.method == "GET":
@@ -159,6 +159,6 @@ def _status(refused: RefusalError) -> Any:
 
 
 def _refusal(refused: RefusalError) -> Answer:
-    said: Mapping[str, Any] = {"code": _HTTP[refused.code], "message": refused.message, "status": Code.Name(refused.code)}
+    error: Mapping[str, Any] = {"code": _HTTP[refused.code], "message": refused.message, "status": Code.Name(refused.code)}
     kind = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": refused.reason, "domain": "googleapis.com"}
-    return answer({"error": {**said, "details": [kind] if refused.reason else []}}, _HTTP[refused.code])
+    return answer({"error": {**error, "details": [kind] if refused.reason else []}}, _HTTP[refused.code])

@@ -22,15 +22,15 @@ class Job:
 
     @property
     def nodes(self) -> int:
-        """Return the number of replicas."""
+        """The number of replicas."""
         return sum(pool.replica_count for pool in self.message.job_spec.worker_pool_specs)
 
     @property
     def over(self) -> bool:
-        """Return whether it has ended."""
+        """Whether it has ended."""
         return self.message.state.name in OVER
 
     @property
     def id(self) -> str:
-        """Return the last part of its name."""
+        """The last part of its name."""
         return str(self.message.name).rsplit("/", 1)[-1]

@@ -34,13 +34,13 @@ class Replicas(Containers):
 
     @property
     def ended(self) -> bool:
-        """Return whether the job has ended: the primary replica exited with 0, or any replica failed."""
+        """Whether the job has ended: the primary replica exited with 0, or any replica failed."""
         codes = self.codes
         return codes[0] == 0 or any(codes) or all(code is not None for code in codes)
 
     @property
     def failed(self) -> tuple[str, int] | None:
-        """Return the replica that failed and its exit code."""
+        """The replica that failed and its exit code."""
         codes = self.codes
         if codes[0] == 0:
             return None
@@ -48,10 +48,12 @@ class Replicas(Containers):
 
     def _add(self, fake: FakeVertex, job: Job, pool: Any, task: str, env: dict[str, str]) -> None:
         container = pool.container_spec
-        asked = {variable.name: variable.value for variable in container.env}
-        say = functools.partial(fake.logs.write, job.id, task)
+        job_variables = {variable.name: variable.value for variable in container.env}
+        write_line = functools.partial(fake.logs.write, job.id, task)
         self._tasks.append(task)
-        self.start([*container.command, *container.args], {**fake.environment, **asked, **env}, fake.folder / job.id / task, say)
+        self.start(
+            [*container.command, *container.args], {**fake.environment, **job_variables, **env}, fake.folder / job.id / task, write_line
+        )
 
 
 def _output(job: Job) -> dict[str, str]:

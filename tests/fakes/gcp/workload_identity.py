@@ -34,8 +34,8 @@ class FakeTokenExchange(FakeHttp):
         form = parse_qs(call.body.decode())
         known = form.get("subject_token") in ([SUBJECT_TOKEN], [GITHUB_TOKEN])
         if self.refuses or not known or form.get("audience") != [AUDIENCE]:
-            said = {"error": "invalid_grant", "error_description": "The subject token is expired"}
-            return Answer(400, json.dumps(said).encode(), {"Content-Type": "application/json"})
+            error = {"error": "invalid_grant", "error_description": "The subject token is expired"}
+            return Answer(400, json.dumps(error).encode(), {"Content-Type": "application/json"})
         if call.path != "/v1/token":
             raise RefusalError(404, "no such path")
         token = self.issue()

@@ -1,4 +1,4 @@
-"""The fake cloud behind the stand-in provider: a folder with one file per resource and a log of calls. It refuses what a cloud refuses."""
+"""The fake cloud behind the stand-in provider: a folder with one file per resource and a log of calls. It refuses invalid calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from tests.fakes.pulumi_provider import resource_rules
 
 
-class Refused(Exception):  # noqa: N818 it goes back as the cloud's answer
+class Refused(Exception):  # noqa: N818 returned as the cloud's answer
     """The cloud refuses a call."""
 
 

@@ -26,7 +26,7 @@ class Project:
 
     @property
     def cloud(self) -> Path:
-        """Return the folder that is the fake cloud."""
+        """The folder that is the fake cloud."""
         return Path(self.env["GPUYARD_STANDIN_CLOUD"])
 
     def pulumi(self, *arguments: str, ok: bool = True, env: Mapping[str, str] | None = None) -> str:
@@ -47,8 +47,8 @@ class Project:
         """Run `pulumi up` without a preview."""
         return self.pulumi("up", "--yes", "--skip-preview", *arguments, ok=ok, env=env)
 
-    def living(self) -> dict[str, dict[str, Any]]:
-        """Return what exists in the fake cloud: URN -> document."""
+    def resources(self) -> dict[str, dict[str, Any]]:
+        """Return the resources in the fake cloud: URN -> document."""
         documents = [json.loads(file.read_text(encoding="utf-8")) for file in self.cloud.glob("*.json")]
         return {document["urn"]: document for document in documents}
 

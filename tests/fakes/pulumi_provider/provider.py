@@ -171,8 +171,8 @@ def _outputs(token: str, inputs: Mapping[str, Any], known: Mapping[str, Any]) ->
 
 
 def _computed(shape: resource_rules.ResourceRules, name: str, word: str, known: Mapping[str, Any]) -> Any:
-    if (meant := shape.computed(name, known["id"])) is not None:
-        return meant
+    if (computed := shape.computed(name, known["id"])) is not None:
+        return computed
     texts = {"str": f"{known['id']}/{name}" if name not in ("id", "name") else known["id"], "bool": False, "int": 1, "float": 1.0}
     return texts.get(word, [] if word == "list" else {})
 

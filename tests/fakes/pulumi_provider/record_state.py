@@ -58,7 +58,7 @@ def main() -> None:
     name, version = sys.argv[1:]
     file = FOLDER / f"{name}-{version}.json.gz"
     if file.exists():
-        sys.exit(f"{file} is recorded already; a state is what a user of that version has, so it never changes")
+        sys.exit(f"{file} is recorded already; a recorded state never changes, because users of that version have it")
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         yard = stack(Path(folder) / "yard", environment(Path(folder) / "home"), name)

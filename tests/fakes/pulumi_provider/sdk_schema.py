@@ -1,4 +1,4 @@
-"""What an installed Pulumi SDK declares of a resource or a look-up: wire names, types, required or optional.
+"""The properties of a resource or a look-up in an installed Pulumi SDK: wire names, types, required or optional.
 
 It parses the SDK's source text class by class and imports nothing: importing `aws.ec2` takes seconds, this takes milliseconds.
 """
@@ -20,7 +20,7 @@ _MODULE = re.compile(r'"mod": "([^"]+)",\s*"fqn": "([^"]+)",\s*"classes": \{([^}
 _PARSING = threading.Lock()  # CPython's parser counts its depth for all threads together (gh-106905)
 
 
-class UnknownToken(Exception):  # noqa: N818 it is an answer, not a fault
+class UnknownToken(Exception):  # noqa: N818 not always an error
     """The installed SDK has no such resource or look-up."""
 
 

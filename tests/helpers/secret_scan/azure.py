@@ -15,10 +15,10 @@ SECRET = "hunter2-gpuyard-secret-value"
 SECRETS = (SECRET, SUBJECT_TOKEN, SIGNATURE, MSI_SECRET, SAS, "sig=", "Bearer ey")
 
 
-def check_no_secret(storage: Storage, calls: Iterable[Call], *said: str) -> None:
-    """Fail with the place of the first secret. `said`: logs, errors, documents."""
+def check_no_secret(storage: Storage, calls: Iterable[Call], *texts: str) -> None:
+    """Fail with the place of the first secret. `texts`: logs, errors, documents."""
     places = {f"request {number}: {call.operation}": call.raw for number, call in enumerate(calls)}
-    places |= {f"said {number}": text.encode() for number, text in enumerate(said)}
+    places |= {f"text {number}": text.encode() for number, text in enumerate(texts)}
     for path, data in storage.objects().items():
         places[path] = data
         if path.endswith(".tar.gz"):

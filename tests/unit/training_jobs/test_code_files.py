@@ -1,4 +1,4 @@
-"""The files of a code folder that are sent: what git would take, and a reason for everything else."""
+"""The files of a code folder that are sent: those that git would add, and a reason for each other entry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.packaging import pack
 
 _IDENTITY = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, "PATH": os.environ["PATH"]} | {
-    f"GIT_{who}_{what}": "tester@acme.io" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    f"GIT_{role}_{part}": "tester@acme.io" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")
 }
 
 
@@ -41,7 +41,7 @@ def sent(folder: Path, *leave_out: Path) -> set[str]:
     return set(list_code(folder, leave_out).files)
 
 
-def test_ignore_rules_up_to_the_repositorys_root_hold(tmp_path: Path) -> None:
+def test_ignore_rules_up_to_the_repositorys_root_apply(tmp_path: Path) -> None:
     root = repository(tmp_path, {".gitignore": ".env\n*.ckpt\nwandb/\n/train/only-here\n", "train/train.py": ""})
     make(root, {"train/.env": "", "train/last.ckpt": "", "train/wandb/run": "", "train/only-here": "", "train/new.py": ""})
     (root / ".git/info/exclude").write_text("*.scratch\n")
@@ -49,25 +49,25 @@ def test_ignore_rules_up_to_the_repositorys_root_hold(tmp_path: Path) -> None:
     assert sent(root / "train") == {"train.py", "new.py"}
 
 
-def test_the_rules_above_a_repository_do_not_hold(tmp_path: Path) -> None:
+def test_ignore_rules_above_a_repository_do_not_apply(tmp_path: Path) -> None:
     make(tmp_path, {".gitignore": "*.py\n"})
     assert sent(repository(tmp_path / "repo", {"train.py": ""})) == {"train.py"}
 
 
-def test_tracked_files_win_over_ignore_rules(tmp_path: Path) -> None:
+def test_tracked_files_are_sent_whatever_the_ignore_rules(tmp_path: Path) -> None:
     root = repository(tmp_path, {"train.py": "", "data/small.bin": "", "notes.log": "", "build/tool.py": ""})
     make(root, {".gitignore": "*.log\ndata/\nbuild/\n", "other.log": "", "data/large.bin": "", "__pycache__/x.pyc": ""})
     assert sent(root) == {".gitignore", "train.py", "notes.log", "data/small.bin", "build/tool.py"}
 
 
 @pytest.mark.parametrize("line", ["!", "\\", "foo\\", "[z-a]"])
-def test_a_line_that_git_skips_hides_no_other(tmp_path: Path, line: str) -> None:
+def test_an_ignore_line_that_git_skips_is_skipped(tmp_path: Path, line: str) -> None:
     (tmp_path / ".gitignore").write_bytes(b"\xef\xbb\xbf*.log\r\n" + line.encode() + b"\n*.tmp\n")
     make(tmp_path, {"a.log": "", "b.tmp": "", "train.py": ""})
     assert sent(tmp_path) == {".gitignore", "train.py"}
 
 
-def test_links_are_followed_inside_the_folder_and_named_otherwise(tmp_path: Path) -> None:
+def test_links_inside_the_folder_are_followed_and_others_reported(tmp_path: Path) -> None:
     folder = make(tmp_path / "train", {"train.py": "", "configs/a.yaml": "a", "deep/x.py": ""})
     make(tmp_path, {"shared/configs/b.yaml": ""})
     links = {"same": "configs", "a.yaml": "configs/a.yaml", "outside": "../shared/configs", "nothing": "gone", "deep/up": "..", "me": "me"}
@@ -79,13 +79,13 @@ def test_links_are_followed_inside_the_folder_and_named_otherwise(tmp_path: Path
     assert set(reasons) == {"outside", "nothing", "deep/up", "me"}
     assert reasons["outside"].startswith("a link that leaves the code folder; copy its target")
     assert (reasons["nothing"], reasons["me"], reasons["deep/up"]) == (
-        "a link to nothing",
-        "a link to nothing",
-        "a link to a folder that holds it",
+        "a broken link",
+        "a broken link",
+        "a link to a folder that contains the link",
     )
 
 
-def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+def test_an_entry_that_is_not_a_file_is_reported(tmp_path: Path) -> None:
     folder = make(tmp_path, {"train.py": ""})
     os.mkfifo(folder / "pipe")
     (folder / "logs").mkdir()
@@ -120,7 +120,7 @@ def test_an_unreadable_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
         list_code(tmp_path)
 
 
-def test_one_commit_is_one_digest_from_a_worktree(tmp_path: Path) -> None:
+def test_a_worktree_of_a_commit_has_the_digest_of_the_clone(tmp_path: Path) -> None:
     root = repository(tmp_path / "main", {"train.py": "x", ".gitignore": "*.log\n"})
     git(root, "worktree", "add", "-q", "--detach", str(tmp_path / "other"))
     (root / ".git/info/exclude").write_text("*.scratch\n")
@@ -129,7 +129,7 @@ def test_one_commit_is_one_digest_from_a_worktree(tmp_path: Path) -> None:
     assert pack(root, ["train.py"]).digest == pack(tmp_path / "other", ["train.py"]).digest
 
 
-def test_submodules_are_sent_when_checked_out_and_named_when_not(tmp_path: Path) -> None:
+def test_submodules_are_sent_if_checked_out_and_else_reported(tmp_path: Path) -> None:
     library = repository(tmp_path / "library", {"lib.py": "", "data.log": ""})
     root = repository(tmp_path / "main", {"train.py": "", ".gitignore": "*.log\n"})
     git(root, "submodule", "add", "-q", str(library), "vendor")
@@ -141,7 +141,7 @@ def test_submodules_are_sent_when_checked_out_and_named_when_not(tmp_path: Path)
     assert "vendor: a submodule that is not checked out; run `git submodule update --init`" in found.left_out
 
 
-def test_the_job_file_is_no_code(tmp_path: Path) -> None:
+def test_the_job_file_is_not_sent(tmp_path: Path) -> None:
     folder = make(tmp_path, {"train.py": "", "job.yaml": "queue_timeout: 1h", "other.yaml": ""})
     assert sent(folder, folder / "job.yaml") == {"train.py", "other.yaml"}
     before = pack(folder, ["train.py"], leave_out=[folder / "job.yaml"]).digest
@@ -155,7 +155,7 @@ def test_names_that_are_not_utf_8_are_sent(tmp_path: Path) -> None:
     assert len(pack(tmp_path, ["train.py"]).files) == 2
 
 
-def test_without_git_the_rules_alone_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_git_only_the_ignore_rules_apply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = repository(tmp_path, {"train.py": "", "notes.log": ""})
     make(root, {".gitignore": "*.log\n"})
     monkeypatch.setenv("PATH", "")

@@ -1,4 +1,4 @@
-"""The code tarball: equal content gives equal bytes, and nothing that .gitignore names goes along."""
+"""The code tarball: equal content gives equal bytes, and files that .gitignore names are left out."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
     assert pack(first, ["train.py"]) == pack(second, ["train.py"])
 
 
-def test_content_names_and_modes_change_the_digest(tmp_path: Path) -> None:
+def test_file_contents_names_and_modes_change_the_digest(tmp_path: Path) -> None:
     folder = make(tmp_path, {"train.py": "x"})
     digests = {pack(folder, ["train.py"]).digest}
     (folder / "train.py").write_text("y")
@@ -47,7 +47,7 @@ def test_content_names_and_modes_change_the_digest(tmp_path: Path) -> None:
     assert len(digests) == 4
 
 
-def test_gitignore_is_honoured_in_every_folder(tmp_path: Path) -> None:
+def test_gitignore_applies_in_every_folder(tmp_path: Path) -> None:
     files = {
         ".gitignore": "*.log\n/data/\nbuild\n!keep.log\n",
         "a.log": "",
@@ -68,7 +68,7 @@ def test_gitignore_is_honoured_in_every_folder(tmp_path: Path) -> None:
     assert found == {f"code/{name}" for name in kept}
 
 
-def test_launch_goes_along_and_the_trainer_only_when_it_is_named(tmp_path: Path) -> None:
+def test_launch_is_always_packed_and_the_trainer_only_for_its_command(tmp_path: Path) -> None:
     folder = make(tmp_path, {"train.py": "x"})
     plain = names(pack(folder, ["train.py"]).data)
     assert {
@@ -80,7 +80,7 @@ def test_launch_goes_along_and_the_trainer_only_when_it_is_named(tmp_path: Path)
     assert ".gpuyard/gpuyard/training_jobs/train/__main__.py" in names(pack(None, ["-m", "gpuyard.training_jobs.train", "steps=3"]).data)
 
 
-def test_the_hook_has_one_module_under_two_names(tmp_path: Path) -> None:
+def test_the_hook_is_one_module_under_both_of_its_names(tmp_path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(pack(None, ["x.py"]).data)) as tar:
         tar.extractall(tmp_path, filter="data")
     check = (
@@ -89,12 +89,12 @@ def test_the_hook_has_one_module_under_two_names(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", check], check=True, cwd="/", env={"PYTHONPATH": str(tmp_path / ".gpuyard")})
 
 
-def test_a_missing_code_folder(tmp_path: Path) -> None:
+def test_a_missing_code_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="relative to the job file"):
         pack(tmp_path / "nope", ["x.py"])
 
 
-def test_above_the_cap_the_biggest_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_above_the_limit_is_refused_with_its_largest_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packaging, "MAX_BYTES", 2**20)
     make(tmp_path, {"small.py": "x"})
     (tmp_path / "weights.bin").write_bytes(bytes(3 * 2**20))

@@ -1,4 +1,4 @@
-"""Run ids, digests, checks against a target, and the time a job has left."""
+"""Run ids, digests, checks against a target, and time limits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def target(**changes: Any) -> JobTarget:
         {"code": "src"},
     ],
 )
-def test_patience_and_price_do_not_change_the_id(change: dict[str, Any]) -> None:
+def test_limits_labels_and_paths_do_not_change_the_run_id(change: dict[str, Any]) -> None:
     assert run_id(job(**change), "c", "p/s", "pool", None) == run_id(job(), "c", "p/s", "pool", None)
 
 
@@ -43,12 +43,12 @@ def test_patience_and_price_do_not_change_the_id(change: dict[str, Any]) -> None
     "change",
     [{"nodes": 2}, {"command": ["other.py"]}, {"env": {"A": "1"}}, {"data": {"t": "yard://runs/x"}}, {"checkpoint": {"keep": 9}}],
 )
-def test_what_is_computed_changes_the_id_unless_a_key_says_it_is_the_same(change: dict[str, Any]) -> None:
+def test_the_computation_changes_the_run_id_unless_there_is_a_request_key(change: dict[str, Any]) -> None:
     assert run_id(job(**change), "c", "p/s", "pool", None) != run_id(job(), "c", "p/s", "pool", None)
     assert run_id(job(**change), "other", "p/s", "pool", "k") == run_id(job(), "c", "p/s", "pool", "k")
 
 
-def test_stack_pool_code_and_key_are_part_of_the_id() -> None:
+def test_stack_pool_code_and_key_are_part_of_the_run_id() -> None:
     ids = {
         run_id(job(), code, stack, pool, key)
         for code, stack, pool, key in [
@@ -65,12 +65,12 @@ def test_stack_pool_code_and_key_are_part_of_the_id() -> None:
     assert len(ids) == 8
 
 
-def test_ids_are_frozen() -> None:
-    # sha256 of ["gpuyard/local","local","nightly","2026-11-22"]: a change of the recipe would lose every run there is.
+def test_run_ids_stay_the_same_in_every_version() -> None:
+    # sha256 of ["gpuyard/local","local","nightly","2026-11-22"]: if run ids were computed differently, existing runs would not be found.
     assert run_id(job("nightly"), "c0de", "gpuyard/local", "local", "2026-11-22") == "nightly-d44dd10541ec"
 
 
-def test_differences_are_named_key_by_key() -> None:
+def test_a_difference_is_reported_for_each_key() -> None:
     found = difference(canonical(job(checkpoint={"keep": 2})), canonical(job(checkpoint={"keep": 5}, nodes=2)))
     assert [str(problem) for problem in found] == ["checkpoint.keep: was 2, is 5", "nodes: was 1, is 2"]
 
@@ -80,7 +80,7 @@ def test_a_digest_does_not_depend_on_order(data: dict[str, int]) -> None:
     assert digest(data) == digest(dict(reversed(data.items())))
 
 
-def test_everything_that_does_not_fit_is_said_at_once() -> None:
+def test_all_problems_with_a_target_are_reported_at_once() -> None:
     spec = job(nodes=3, nproc_per_node=9, gpus="H100:8", secrets={"W": "wandb"}, data={"a": "yard://rnus/x", "b": "plain"})
     with pytest.raises(UsageError) as caught:
         check(spec, target(), NOW)
@@ -124,7 +124,7 @@ def test_urls_and_secrets_are_resolved_to_references(tmp_path: Path) -> None:
     assert resolve_url("yard://runs", pool) == f"file://{tmp_path}/bucket"
 
 
-def test_time_left_is_what_timeout_and_money_allow() -> None:
+def test_the_time_limit_is_the_smaller_of_timeout_and_cost_limit() -> None:
     paid = target(price={"usd_per_node_hour": 10.0, "source": "test"})
     assert time_limit(job(timeout="2h"), target(), 1800, 0) == (5400, "timeout")
     assert time_limit(job(timeout="2h", nodes=2, max_cost_usd=10), paid, 0, 0) == (1800, "cost")
@@ -135,7 +135,7 @@ def test_time_left_is_what_timeout_and_money_allow() -> None:
         time_limit(job(max_cost_usd=1), target(price={"usd_per_node_hour": None, "source": "unknown"}), 0, 0)
 
 
-def test_a_pool_past_its_end_takes_no_job() -> None:
+def test_a_pool_whose_machines_expired_takes_no_job() -> None:
     pool = target(available_until="2026-12-19T10:50:00Z")
     end = 1_797_677_400.0
     check(job(), pool, end - 1)
@@ -150,5 +150,5 @@ def test_a_key_that_would_be_the_same_for_ever_is_refused(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["2026-11-22", "a b", "5$", "build/17"])
-def test_any_other_key_is_taken(key: str) -> None:
+def test_any_other_key_is_accepted(key: str) -> None:
     check_key(key)

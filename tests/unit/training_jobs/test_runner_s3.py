@@ -32,7 +32,7 @@ class Held(LocalBackend):
     """A local queue that starts nothing: every job is RUNNING unless a test sets `down`."""
 
     down: Exception | None = None
-    submitted: list[str] = []  # noqa: RUF012 shared on purpose: every poll makes a backend
+    submitted: list[str] = []  # noqa: RUF012 shared on purpose, because every poll creates a backend
 
     def submit(self, run: object) -> str:
         self.submitted.append(run.name)  # type: ignore[attr-defined]

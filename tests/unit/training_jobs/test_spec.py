@@ -1,4 +1,4 @@
-"""JobSpec: what a job file may say, and how everything else is refused."""
+"""JobSpec: accepted job files, and the errors for all others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_spec_survives_json() -> None:
 
 
 @given(st.integers(min_value=1, max_value=10**8))
-def test_durations_read_what_they_write(total: int) -> None:
+def test_a_duration_survives_formatting(total: int) -> None:
     assert seconds(duration(total)) == total
 
 
@@ -43,7 +43,7 @@ def test_a_duration_needs_a_unit(value: object) -> None:
         seconds(value)
 
 
-def test_all_problems_come_at_once(tmp_path: Path) -> None:
+def test_all_problems_of_a_job_file_are_reported_at_once(tmp_path: Path) -> None:
     problems = refused(
         tmp_path,
         "name: Nightly\ncommand: [torchrun, train.py]\nnodez: 2\nnodes: two\ncheckpoint: {evry: 10m}\nlauncher: mpirun\n",
@@ -70,17 +70,17 @@ def test_all_problems_come_at_once(tmp_path: Path) -> None:
         ("command: [x.py, 2027-03-31]", "command.1", '"2027-03-31"'),
     ],
 )
-def test_yaml_traps_are_named(tmp_path: Path, line: str, key: str, fix: str) -> None:
+def test_misleading_yaml_values_are_reported(tmp_path: Path, line: str, key: str, fix: str) -> None:
     base = "name: a\n" if line.startswith("command") else "name: a\ncommand: [x.py]\n"
     problems = refused(tmp_path, base + line + "\n")
     assert any(problem.startswith(f"{key}: YAML reads") and problem.endswith(f"quote it: {fix}") for problem in problems), problems
 
 
-def test_plain_numbers_and_quoted_words_are_no_traps(tmp_path: Path) -> None:
+def test_plain_numbers_and_quoted_words_are_accepted(tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_text('name: a\ncommand: [x.py, 10, 0.5, "on", true]\nenv: {A: "off", B: 1}\n')
     with pytest.raises(UsageError, match=r"command\.4"):
-        load_job(file)  # a boolean is no argument
+        load_job(file)  # a boolean is not accepted as an argument
     file.write_text('name: a\ncommand: [x.py, 10, 0.5, "on"]\nenv: {A: "off", B: 1}\n')
     spec, base = load_job(file)
     assert spec.command == ["x.py", "10", "0.5", "on"]
@@ -93,7 +93,7 @@ def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "name: [\n", "plain\n", "\tname: a\n"])
-def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_without_a_mapping_is_refused(tmp_path: Path, text: str) -> None:
     assert refused(tmp_path, text) == []
 
 
@@ -116,12 +116,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ("train.py", "valid list"),
     ],
 )
-def test_commands_that_cannot_follow_torchrun(command: object, part: str) -> None:
+def test_a_command_that_cannot_follow_torchrun_is_refused(command: object, part: str) -> None:
     with pytest.raises(UsageError, match=part):
         parse_job({"name": "a", "command": command})
 
 
-def test_without_torchrun_any_argv_goes() -> None:
+def test_without_torchrun_any_argv_is_accepted() -> None:
     assert parse_job({"name": "a", "launcher": "none", "command": ["python3", "x.py"]}).command == ["python3", "x.py"]
 
 
@@ -149,7 +149,7 @@ def test_values_that_look_like_secrets_are_refused_and_not_shown(name: str, valu
 @pytest.mark.parametrize(
     ("name", "value"), [("TOKENIZERS_PARALLELISM", "false"), ("TOKEN_FILE", "/run/secrets/token-of-mine"), ("KEYS", "a")]
 )
-def test_ordinary_values_pass(name: str, value: str) -> None:
+def test_values_that_do_not_look_like_secrets_are_accepted(name: str, value: str) -> None:
     assert parse_job({"name": "a", "command": ["x.py"], "env": {name: value}}).env == {name: value}
 
 
@@ -168,11 +168,11 @@ def test_a_recorded_spec_stays_readable_when_rules_become_stricter() -> None:
 
 
 @pytest.mark.parametrize("text", ["name: a\npool: {{ pool }}\n", "name: a\n? [a, b]\n: c\n", "name: &a [*a]\n"])
-def test_templates_and_loops_are_named(tmp_path: Path, text: str) -> None:
+def test_templates_non_scalar_keys_and_recursive_aliases_are_refused(tmp_path: Path, text: str) -> None:
     refused(tmp_path, text)
 
 
-def test_reserved_and_doubled_names_are_refused() -> None:
+def test_reserved_and_duplicate_names_are_refused() -> None:
     with pytest.raises(UsageError, match="are reserved"):
         parse_job({"name": "a", "command": ["x.py"], "env": {"GPUYARD_ATTEMPT": "1"}})
     with pytest.raises(UsageError, match="is also set in env"):
@@ -198,7 +198,7 @@ def test_numbers_in_text_stay_as_written(tmp_path: Path) -> None:
         ("MODEL", "hf_internal_testing_tiny_random_bert"),
     ],
 )
-def test_names_of_tokens_and_places_are_no_secrets(name: str, value: str) -> None:
+def test_names_of_tokens_and_paths_are_no_secrets(name: str, value: str) -> None:
     assert parse_job({"name": "a", "command": ["x.py"], "env": {name: value}}).env == {name: value}
 
 
@@ -215,15 +215,15 @@ def test_a_variable_can_be_marked_as_no_secret() -> None:
     ("keys", "part"),
     [
         ({"data": {"train": "s3://b/a", "TRAIN": "s3://b/b"}}, "data: two names for one variable, got train, TRAIN; rename one"),
-        ({"env": {"A": "x\0y"}}, "env: holds a NUL character"),
-        ({"command": ["x.py", "\ud800"]}, "command: holds half of a surrogate pair"),
-        ({"labels": {"a": "\udfff"}}, "labels: holds half of a surrogate pair"),
+        ({"env": {"A": "x\0y"}}, "env: contains a NUL character"),
+        ({"command": ["x.py", "\ud800"]}, "command: contains an unpaired surrogate"),
+        ({"labels": {"a": "\udfff"}}, "labels: contains an unpaired surrogate"),
         ({"env": {"BIG": "x" * 140_000}}, "env: too long for a process, got 140004 bytes, allowed: <= 131071 bytes"),
         ({"command": ["x.py", '"' * 70_000]}, "command: too long for a process, got 14"),
         ({"setup": ["x" * 140_000]}, "setup: too long for a process"),
     ],
 )
-def test_what_no_process_can_be_given_is_refused(keys: dict[str, object], part: str) -> None:
+def test_a_value_that_no_process_can_take_is_refused(keys: dict[str, object], part: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse_job({"name": "a", "command": ["x.py"], **keys})
     assert part in str(refused.value)

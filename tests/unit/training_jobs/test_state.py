@@ -1,4 +1,4 @@
-"""Exit codes and classification: pinned, because pipelines read them."""
+"""Exit codes and the classification of ends: fixed, because pipelines depend on them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_table_of_exit_codes() -> None:
         (State.UNKNOWN, Reason.UNKNOWN, 8),
     ],
 )
-def test_outcome_to_exit_code(ended: State, reason: Reason | None, code: int) -> None:
+def test_the_exit_code_of_an_outcome(ended: State, reason: Reason | None, code: int) -> None:
     assert exit_for(ended, reason) == code
 
 
@@ -66,7 +66,7 @@ def test_outcome_to_exit_code(ended: State, reason: Reason | None, code: int) ->
         ([137], State.FAILED, Reason.USER_ERROR, 137),
     ],
 )
-def test_node_codes_to_outcome(codes: list[int | None], ended: State, reason: Reason | None, code: int | None) -> None:
+def test_the_outcome_of_the_nodes_exit_codes(codes: list[int | None], ended: State, reason: Reason | None, code: int | None) -> None:
     outcome = classify(codes)
     assert (outcome.state, outcome.reason, outcome.exit_code) == (ended, reason, code)
 

@@ -1,4 +1,4 @@
-"""JobTarget v1: what is accepted, and the words for what is not."""
+"""JobTarget v1: accepted targets, and the errors for all others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_target_survives_json() -> None:
     assert target.slots == 2
 
 
-def test_targets_of_a_newer_gpuyard_are_refused_with_the_way_out() -> None:
+def test_targets_of_a_newer_gpuyard_are_refused_with_the_fix() -> None:
     with pytest.raises(UsageError, match=r"newer gpuyard[\s\S]*got 2, allowed: <= 1; upgrade gpuyard"):
         parse_targets(json.dumps({"a": DOCUMENT | {"version": 2, "novelty": 1}}), "targets.json")
 
@@ -41,12 +41,12 @@ def test_malformed_targets_name_the_key(change: dict[str, object], part: str) ->
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 1}'])
-def test_what_is_no_set_of_targets(text: str) -> None:
+def test_a_text_that_is_not_a_set_of_targets_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_targets(text, "targets.json")
 
 
-def test_the_pool_is_chosen_by_name_or_because_it_is_alone() -> None:
+def test_the_pool_is_chosen_by_name_or_is_the_only_one() -> None:
     one = parse_targets({"a": DOCUMENT}, "x")
     two = parse_targets({"a": DOCUMENT, "b": DOCUMENT}, "x")
     assert pick_target(one, None, "x") is one["a"]

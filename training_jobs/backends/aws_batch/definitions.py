@@ -23,7 +23,7 @@ class Definitions:
         self._aws, self._prefix = aws, definitions_prefix(target)
 
     def ensure(self, body: Json) -> bool:
-        """Register a definition unless one of its name, and so of its content, is active. Returns whether it was registered."""
+        """Register a definition unless one with its name is active; equal names mean equal content. Returns whether it was registered."""
         wanted = {"jobDefinitionName": body["jobDefinitionName"], "status": "ACTIVE"}
         if self._aws.call("batch", "describe_job_definitions", wanted)["jobDefinitions"]:
             return False
@@ -33,7 +33,7 @@ class Definitions:
         return True
 
     def _deregister_old(self, newest: str) -> None:
-        """Deregister older revisions of equal content, then whole names beyond the number that is kept."""
+        """Deregister all but the newest revision of each name, then names other than `newest` until KEPT are active."""
         active = self._active()
         old: list[str] = []
         for revisions in active.values():

@@ -111,10 +111,11 @@ def _submission(run: Run, target: BatchTarget, definition: Json) -> Json:
 
 
 def _retry_strategy(run: Run, target: BatchTarget) -> Json:
-    """Return which exits Batch retries by itself, and how often.
+    """Return the exits that Batch retries by itself, and the number of attempts.
 
-    Batch counts attempts, not reasons. Where retries for both reasons are left it gets the smaller number, so that it exceeds
-    neither; `wait` and the next submits make the others. The last rule is needed because Batch retries exits that match no rule.
+    Batch counts attempts, not reasons. If retries remain for both reasons, Batch gets the smaller number, so that it
+    exceeds neither. `wait` and later submits start the other attempts. The last rule is needed because Batch retries exits that
+    match no rule.
     """
     retries = run.retries
     machine_loss = "preempted" if target.spot else "infra"

@@ -77,7 +77,7 @@ def is_overtime(job: _Entry, now: float) -> bool:
 
 
 def _ran_ms(attempts: Sequence[_Entry]) -> float:
-    """Return how long ended attempts ran together, in ms. An attempt whose machine was lost before its start has no times."""
+    """Return the total run time of ended attempts in ms. An attempt whose machine was lost before its start has no times."""
     times = [(attempt.get("startedAt"), attempt.get("stoppedAt")) for attempt in attempts]
     return float(sum(stopped - started for started, stopped in times if started is not None and stopped is not None))
 
@@ -90,7 +90,7 @@ def _failed(job: _Entry, attempts: Sequence[_Entry], spot: bool) -> Outcome:
     cancelled = Outcome(State.CANCELLED, None, code)
     if job_reason.startswith(CANCELLED):
         return cancelled
-    if job.get("isTerminated") and not job_reason.startswith(OVERTIME):  # by somebody else, in AWS's own tools
+    if job.get("isTerminated") and not job_reason.startswith(OVERTIME):  # with AWS's own tools, not with gpuyard
         return cancelled
     outcome = _attempt_outcome({**last, "statusReason": f"{job_reason} {last.get('statusReason') or ''}"}, spot)
     limit_s = (job.get("timeout") or {}).get("attemptDurationSeconds", math.inf)

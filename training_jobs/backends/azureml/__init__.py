@@ -78,7 +78,7 @@ class AzureMLBackend:
         return name
 
     def status(self, service_id: str) -> ServiceStatus:
-        """Get the job and, once it has run, its run history; for one that failed, also read the exit codes that its nodes wrote."""
+        """Get the job and, if it has started, its run history. For a failed job also read the exit codes that its nodes wrote."""
         job = self._get(service_id)
         if job is None:
             return ServiceStatus(State.UNKNOWN, detail=f"Azure ML has no job {service_id}")
@@ -89,7 +89,7 @@ class AzureMLBackend:
         return replace(found, detail=f"{found.detail}{self._allocation_error()}") if status == "Queued" else found
 
     def _allocation_error(self) -> str:
-        """Return the cluster's last error, as the end of a detail. A job goes on waiting after a lack of quota or machines."""
+        """Return the cluster's last error, as the end of a detail. A job keeps waiting when quota or machines are lacking."""
         try:
             errors = self._cluster().get("errors") or []
         except GpuyardError:  # the job's own status is still right
@@ -100,7 +100,7 @@ class AzureMLBackend:
         return f"; {error.get('code', '')}: {' '.join(str(error.get('message', '')).split())[:200]}"
 
     def statuses(self, service_ids: Sequence[str]) -> Mapping[str, ServiceStatus]:
-        """Read the run history of 100 jobs in a call, and get one by one those that it does not decide."""
+        """Read the run history of 100 jobs in a call. Get a job on its own if the history does not decide its state."""
         found: dict[str, ServiceStatus] = {}
         for first in range(0, len(service_ids), _PER_CALL):
             page = service_ids[first : first + _PER_CALL]
@@ -109,7 +109,7 @@ class AzureMLBackend:
             for each in page:
                 run = (results.get(each) or {}).get("runMetadata") or {}
                 status = str(run.get("status", ""))
-                decided = status and status not in ENDED and not self._target.spot  # how a job ended, only the job itself has
+                decided = status and status not in ENDED and not self._target.spot  # only the job itself has the reason of its end
                 found[each] = self._status(status, run, {}, each, 0) if decided else self.status(each)
         return found
 
@@ -127,7 +127,7 @@ class AzureMLBackend:
         yield from reader.lines(follow, ended, lambda: self._sleep(self.poll_s))
 
     def _read_from(self, url: str, offset: int) -> bytes:
-        """Return a log file's content from an offset on; nothing where there is none yet."""
+        """Return a log file's content from an offset on; empty if there is none yet."""
         headers = {"Range": f"bytes={offset}-", "x-ms-version": "2021-08-06"}
         try:
             answer = self._azure.call("GET", url, audience=None, job_may_run=True, headers=headers)
@@ -138,7 +138,7 @@ class AzureMLBackend:
             raise
 
     def cancel(self, service_id: str) -> None:
-        """Ask for cancellation: the nodes get SIGTERM and the job ends later. Azure ML refuses it for one that has ended; no error."""
+        """Ask for cancellation: the nodes get SIGTERM and the job ends later. For an ended job Azure ML refuses; that is no error."""
         try:
             self._azure.call("POST", arm_url(f"{self._job(service_id)}/cancel"), audience=ARM, job_may_run=True)
         except NotFoundError:

@@ -61,7 +61,7 @@ def environment_of(image: str, target: AzureMlTarget) -> tuple[str, Json]:
 
 
 def request_body(run: Run, target: AzureMlTarget) -> Json:
-    """Return the job. Raises UsageError for a run that Azure ML cannot take."""
+    """Return the job. Raises UsageError for a job that Azure ML cannot run."""
     image = container_image(run)
     tags = azure_tags(run)
     environment, _ = environment_of(image, target)
@@ -92,13 +92,13 @@ def iso_duration(seconds: int) -> str:
     """Return seconds as an ISO 8601 duration, in the units that Azure's own client uses."""
     days, rest = divmod(seconds, 86400)
     hours, rest = divmod(rest, 3600)
-    minutes, left = divmod(rest, 60)
-    time = "".join(f"{count}{unit}" for count, unit in ((hours, "H"), (minutes, "M"), (left, "S")) if count)
+    minutes, rest = divmod(rest, 60)
+    time = "".join(f"{count}{unit}" for count, unit in ((hours, "H"), (minutes, "M"), (rest, "S")) if count)
     return f"P{f'{days}D' if days else ''}{f'T{time}' if time else ''}" if seconds else "PT0S"
 
 
 def parse_duration(text: str) -> int:
-    """Return the seconds of an ISO 8601 duration; 0 for a text that is none."""
+    """Return the seconds of an ISO 8601 duration; 0 for any other text."""
     found = re.fullmatch(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?", text)
     return sum(int(count or 0) * unit for count, unit in zip(found.groups(), (86400, 3600, 60, 1), strict=True)) if found else 0
 

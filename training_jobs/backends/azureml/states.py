@@ -48,7 +48,7 @@ def status_of(status: str, run: Json, properties: Json, node_exit_codes: NodeExi
     """Return the status of a job.
 
     `run` is its entry in the run history, with times and an error; `properties` has the limits and variables it was submitted with.
-    `starts` is how often its nodes started, where that is known: Azure ML replaces preempted low-priority nodes by itself.
+    `starts` is the number of starts of its nodes, 0 if unknown: Azure ML replaces preempted low-priority nodes by itself.
     """
     started, ended = unix_time(run.get("startTimeUtc")), unix_time(run.get("endTimeUtc"))
     row = _STATES.get(status)

@@ -1,6 +1,6 @@
 """The service `local`: a queue over the nodes of a pool on this machine, without a daemon.
 
-Every submit, status and wait recovers what a crash left behind and starts the jobs for which nodes are free.
+Every submit, status and wait cleans up after crashes and starts the jobs for which nodes are free.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class LocalBackend:
         return run.name if self._pool.job(run.name) is not None else None
 
     def status(self, service_id: str) -> ServiceStatus:
-        """Recover what a crash left behind, start waiting jobs, then read the job's entry."""
+        """Clean up after crashes, start waiting jobs, then read the job's entry."""
         self._pool.refresh()
         job = self._pool.job(service_id)
         if job is None:
@@ -100,7 +100,7 @@ class LocalBackend:
             time.sleep(self.poll_s)
 
     def cancel(self, service_id: str) -> None:
-        """Remove the job from the queue, or have its supervisor stop it and wait until no process is left."""
+        """Remove the job from the queue, or request a stop from its supervisor and wait until all its processes have exited."""
         job = self._pool.job(service_id)
         if job is None or self._pool.cancel_waiting(service_id):
             return
@@ -114,7 +114,7 @@ class LocalBackend:
             time.sleep(0.1)
 
     def capacity(self) -> Capacity:
-        """Return the nodes, those that no lease holds, and the number of jobs in the queue."""
+        """Return the numbers of nodes, of nodes without a lease, and of jobs in the queue."""
         return Capacity(len(self._pool.nodes()), len(self._pool.free_nodes()), len(self._pool.tickets()))
 
     def ready(self) -> None:

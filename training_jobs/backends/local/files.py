@@ -34,7 +34,7 @@ class Lease(TypedDict):
 
 
 class JobEntry(TypedDict):
-    """jobs/<name>/job.json: what was submitted, and how far it got. Times are Unix times."""
+    """jobs/<name>/job.json: the submitted job and its progress. Times are Unix times."""
 
     run_id: str
     nodes: int

@@ -81,13 +81,13 @@ class Pool:
         return [node["index"] for node in self.nodes() if node["index"] not in held]
 
     def cancel_requested(self, name: str) -> bool:
-        """Return whether somebody cancelled a job."""
+        """Return whether a job's cancel was requested."""
         return (self.job_dir(name) / "cancel").exists()
 
     # -- changing --------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Recover what a crash left behind, and start the jobs for which nodes are free."""
+        """Clean up after crashes, and start the jobs for which nodes are free."""
         with self._lock():
             self._recover()
             self._start_waiting()
@@ -120,7 +120,7 @@ class Pool:
         (self.job_dir(name) / "cancel").touch()
 
     def claim(self, name: str, lease: Path) -> JobEntry | None:
-        """Mark a job as running. None unless `lease` gives the job to this process: called by its supervisor."""
+        """Mark a job as running and return it; None if `lease` does not belong to this process. Called by the job's supervisor."""
         with self._lock():
             job = self.job(name)
             held: Lease | None = read_json(lease)
@@ -131,7 +131,7 @@ class Pool:
             return job
 
     def finish(self, name: str, job: JobEntry, outcome: Outcome, detail: str | None) -> None:
-        """Record how a job ended, free its nodes and start waiting jobs: called by its supervisor."""
+        """Record how a job ended, free its nodes and start waiting jobs. Called by the job's supervisor."""
         with self._lock():
             if self.cancel_requested(name) and outcome.state is not State.SUCCEEDED:
                 outcome = Outcome(State.CANCELLED, None, outcome.exit_code)
@@ -165,7 +165,7 @@ class Pool:
             self.lease_path(job["run_id"]).unlink(missing_ok=True)
 
     def _recover(self) -> None:
-        """Kill what is left of jobs whose supervisor died, and end or requeue them."""
+        """Kill the remaining processes of jobs whose supervisor died, and end or requeue these jobs."""
         for lease in self.leases():
             if is_alive(lease["pid"], lease["started"]):
                 continue

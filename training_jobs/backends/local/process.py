@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["MARK", "die_with_parent", "is_alive", "kill_marked", "marked", "start_time"]
+__all__ = ["MARK", "die_with_parent", "is_alive", "kill_marked", "marked_pids", "start_time"]
 
 MARK = "GPUYARD_LEASE"  # an environment variable of every process of a job: the path of its lease
 
@@ -43,7 +43,7 @@ def die_with_parent() -> None:
             os._exit(1)
 
 
-def marked(lease: Path) -> list[int]:
+def marked_pids(lease: Path) -> list[int]:
     """Return the pids of all live processes that carry the mark of a lease, except this one."""
     import psutil
 
@@ -60,7 +60,7 @@ def marked(lease: Path) -> list[int]:
 def kill_marked(lease: Path, spare: frozenset[int] = frozenset(), timeout_s: float = 10.0) -> list[int]:
     """Kill all processes that carry the mark of a lease until none is left. Returns the pids that are still alive at the timeout."""
     deadline = time.monotonic() + timeout_s
-    while alive := [pid for pid in marked(lease) if pid not in spare]:
+    while alive := [pid for pid in marked_pids(lease) if pid not in spare]:
         for pid in alive:
             with contextlib.suppress(ProcessLookupError, PermissionError):  # the next round counts it if it is still alive
                 os.kill(pid, signal.SIGKILL)

@@ -77,7 +77,7 @@ class SageMakerBackend:
     def _in_progress(self, jobs: int) -> dict[str, Json]:
         """Return the newest of the stack's jobs in progress, by name: as many pages as `jobs` jobs fill.
 
-        Returns none for a caller who may describe jobs but not list them.
+        Empty for a caller that may describe jobs but not list them.
         """
         body: Json = {
             "NameContains": self._target.job_prefix, "StatusEquals": "InProgress", "SortBy": "CreationTime", "SortOrder": "Descending",

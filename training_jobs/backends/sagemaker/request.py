@@ -41,7 +41,7 @@ def job_name(run: Run, target: SageMakerTarget) -> str:
 
 
 def request_body(run: Run, target: SageMakerTarget) -> Json:
-    """Return the body of CreateTrainingJob. Raises UsageError with every problem of a run that SageMaker cannot take."""
+    """Return the body of CreateTrainingJob. Raises UsageError with every problem of a job that SageMaker cannot run."""
     image = container_image(run)
     _check(run, target, image)
     body: Json = {
@@ -84,8 +84,8 @@ def request_body(run: Run, target: SageMakerTarget) -> Json:
 def _check(run: Run, target: SageMakerTarget, image: str) -> None:
     problems = _pool_problems(run, target)
     if not _ECR.match(image) or len(image) > 255:
-        what, fix = "SageMaker pulls only from ECR, at most 255 characters", "push it to a repository of the account and name that"
-        problems.append(Problem("image", what, image, "<account>.dkr.ecr.<region>.amazonaws.com/<name>@sha256:<digest>", fix))
+        problem, fix = "SageMaker pulls only from ECR, at most 255 characters", "push it to a repository of the account and name that"
+        problems.append(Problem("image", problem, image, "<account>.dkr.ecr.<region>.amazonaws.com/<name>@sha256:<digest>", fix))
     if run.limit_s > _LONGEST_S:
         problems.append(Problem("timeout", "longer than SageMaker runs a job", f"{run.limit_s / 86400:.1f}d", "<= 28d"))
     too_long = [name for name, value in _environment(run, target).items() if len(value) > 512]
@@ -95,18 +95,18 @@ def _check(run: Run, target: SageMakerTarget, image: str) -> None:
 
 
 def _pool_problems(run: Run, target: SageMakerTarget) -> list[Problem]:
-    """Return what is wrong with the pool, and what the job needs that network isolation forbids."""
+    """Return the pool's problems, and the job's settings that network isolation forbids."""
     problems = []
     if target.keep_alive_s and target.spot:
         problems.append(Problem("pool", "SageMaker keeps no spot machines warm", fix="remove keep_alive_minutes, or capacity: spot"))
     if not target.network_isolation:
         return problems
-    what, fix = "cannot be read: the pool's containers reach no network", "choose a pool without network_isolation"
+    problem, fix = "cannot be read: the pool's containers reach no network", "choose a pool without network_isolation"
     if run.spec.secrets:
-        problems.append(Problem("secrets", what, ", ".join(run.spec.secrets), "none", fix))
+        problems.append(Problem("secrets", problem, ", ".join(run.spec.secrets), "none", fix))
     remote = [name for name, url in run.spec.data.items() if not url.startswith("file://")]
     if remote:
-        problems.append(Problem("data", what, ", ".join(remote), "file:// URLs of files in the image", fix))
+        problems.append(Problem("data", problem, ", ".join(remote), "file:// URLs of files in the image", fix))
     return problems
 
 
@@ -139,7 +139,7 @@ def _environment(run: Run, target: SageMakerTarget) -> dict[str, str]:
 
 
 def _isolated_paths(run: Run) -> dict[str, str]:
-    """Return where an isolated container finds its code and its run record, and where it writes its results."""
+    """Return the paths at which an isolated container reads its code and its run record and writes its results."""
     return {
         "GPUYARD_CODE_URL": f"file:///opt/ml/input/data/code/{run.code.url.rsplit('/', 1)[-1]}",
         "GPUYARD_RECORD_URL": "file:///opt/ml/input/data/record/run.json",

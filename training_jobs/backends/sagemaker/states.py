@@ -75,7 +75,7 @@ def status_of(job: _Entry, node_exit_codes: NodeExitCodes, console_url: str) -> 
 def summary_status(summary: _Entry, console_url: str) -> ServiceStatus | None:
     """Return the status of a listed job in progress; None where its description is needed.
 
-    A summary has no start time: a running job is taken to run since its last change.
+    A summary has no start time: the last change of a running job counts as its start.
     """
     row = _STATES.get((summary["TrainingJobStatus"], summary.get("SecondaryStatus", "")))
     if row is None or row.state not in {State.PENDING, State.RUNNING}:
@@ -85,7 +85,7 @@ def summary_status(summary: _Entry, console_url: str) -> ServiceStatus | None:
 
 
 def _restarts(job: _Entry) -> tuple[Reason, ...]:
-    """Return why SageMaker restarted the hosts, each time: preempted spot machines, or an error of its own (RetryStrategy)."""
+    """Return the reason of each restart of the hosts: preempted spot machines, or an error of SageMaker itself (RetryStrategy)."""
     history = [transition["Status"] for transition in job.get("SecondaryStatusTransitions", ())]
     found = []
     for before, now in itertools.pairwise(history):

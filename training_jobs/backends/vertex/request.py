@@ -32,7 +32,7 @@ def job_name(run: Run, target: VertexTarget) -> str:
 
 
 def request_body(run: Run, target: VertexTarget) -> Json:
-    """Return the CustomJob. Raises UsageError with every problem of a run that Vertex AI cannot take."""
+    """Return the CustomJob. Raises UsageError with every problem of a job that Vertex AI cannot run."""
     image = container_image(run)
     _check(run, target, image)
     spec: Json = {
@@ -61,14 +61,14 @@ def _check(run: Run, target: VertexTarget, image: str) -> None:
     problems = []
     registry = image.split("/", 1)[0]
     if "/" in image and re.search(r"[.:]", registry) and not _REGISTRY.match(image):
-        what, fix = "Vertex AI pulls only from Artifact Registry and Docker Hub", "push it to a repository of the project and name that"
-        problems.append(Problem("image", what, image, "<region>-docker.pkg.dev/...", fix))
-    flex, held = target.strategy == "flex_start", target.reservation or target.persistent_resource
+        problem, fix = "Vertex AI pulls only from Artifact Registry and Docker Hub", "push it to a repository of the project and name that"
+        problems.append(Problem("image", problem, image, "<region>-docker.pkg.dev/...", fix))
+    flex, machines = target.strategy == "flex_start", target.reservation or target.persistent_resource
     if flex and run.limit_s > _LONGEST_FLEX_S:
         problems.append(Problem("timeout", "longer than a flex-start job may run", f"{run.limit_s / 86400:.1f}d", "<= 7d"))
-    if target.strategy != "standard" and held:
-        what = f"strategy {target.strategy} cannot use reserved or persistent machines"
-        problems.append(Problem("pool", what, held, fix="run `pulumi up`"))
+    if target.strategy != "standard" and machines:
+        problem = f"strategy {target.strategy} cannot use reserved or persistent machines"
+        problems.append(Problem("pool", problem, machines, fix="run `pulumi up`"))
     if target.reservation and target.persistent_resource:
         problems.append(Problem("pool", "a persistent resource cannot use a reservation", target.reservation, fix="run `pulumi up`"))
     if problems:
@@ -95,7 +95,7 @@ def _pools(run: Run, target: VertexTarget, image: str) -> list[Json]:
 
 
 def _scheduling(run: Run, target: VertexTarget) -> Json:
-    """Return the scheduling. Vertex AI itself ends only a flex-start job's wait; 0 waits without limit. The runner ends the others."""
+    """Return the scheduling. Vertex AI ends only a flex-start job's wait, and 0 waits without limit. The runner ends all other waits."""
     found = {
         "strategy": _STRATEGIES[target.strategy],
         "timeout": f"{run.limit_s}s",

@@ -92,7 +92,7 @@ def _failed(job: JobFields, node_exit_codes: NodeExitCodes) -> Outcome:
     reason = find_reason(_FAILURES, job.error)
     if reason in {Reason.CAPACITY, Reason.QUOTA} and job.started_at is None:
         return Outcome(State.FAILED, reason, None)
-    # At the time limit the nodes' codes only show how they obeyed SIGTERM.
+    # At the time limit the nodes' codes only show how they reacted to SIGTERM.
     if reason is Reason.TIMEOUT or (job.overtime and reason is None):
         return Outcome(State.FAILED, job.limit_reason, None)
     reported = _EXIT_CODE.search(job.error)

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+__all__ = ["METADATA_SERVICES", "MetadataService", "Notice", "Parser"]
+
 
 @dataclass(frozen=True)
 class Notice:

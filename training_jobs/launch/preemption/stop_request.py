@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 from types import FrameType
 
+__all__ = ["StopRequest"]
+
 _SHORTEST_S, _LONGEST_S = 2.0, 600.0
-"""Bounds of the time that workers get: an hour's notice is no reason to pay an hour for workers that hang."""
+"""Bounds of the seconds that workers get. The upper bound limits the cost of workers that hang after an hour's notice."""
 
 
 class StopRequest:
@@ -50,7 +52,7 @@ class StopRequest:
             signal.signal(number, self._on_signal)
 
     def request(self, seconds: float | None = None) -> None:
-        """Request a stop within so many seconds (default: the grace period). A later request can only shorten the time."""
+        """Request a stop within `seconds` (default: the grace period). A later request can only shorten the time."""
         seconds = self.grace_s if seconds is None else min(max(seconds, _SHORTEST_S), _LONGEST_S)
         deadline = time.monotonic() + seconds
         if deadline >= self.deadline:

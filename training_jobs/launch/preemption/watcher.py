@@ -16,9 +16,11 @@ from ..node_exit import NodeExitError
 from .metadata import METADATA_SERVICES, MetadataService, Notice
 from .stop_request import StopRequest
 
+__all__ = ["MetadataWatcher", "make_watcher"]
+
 _TIMEOUT_S = 2.0
 _ACT_WITHIN_S = 3600.0
-"""An event that is further away is printed at once and obeyed when it is this near."""
+"""Seconds before an event at which it is obeyed. A more distant event is only printed until then."""
 _MAX_BYTES = 1 << 18
 _TOKEN_TTL_S = 21600
 

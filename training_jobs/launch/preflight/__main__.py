@@ -1,4 +1,4 @@
-"""Measures what a job will run on before its ranks start: devices, network, storage and clocks.
+"""Measures the nodes before a job's ranks start: devices, network, storage and clocks.
 
 Usage: python -m gpuyard.training_jobs.launch.preflight '<JSON of launch>'; one process per node. The nodes exchange their
 reports and reach the same verdict; node 0 writes preflight.json. The network is measured with NCCL where all nodes have
@@ -28,6 +28,8 @@ from ..progress import write_document
 from ..run_record import FabricFloor
 from .nvidia import list_gpus, parse_nccl
 from .verdict import Report, Verdict, bus_gbs, evaluate
+
+__all__ = ["ClockOffset", "Exchange", "PreflightPlan", "main", "nccl_report"]
 
 _MIB = 2**20
 _TENSOR_MIB, _ROUNDS = 8, 5
@@ -117,7 +119,7 @@ class _Watchdog:
 
 
 def _join_nodes(plan: PreflightPlan, skipped: list[str]) -> tuple[Any, Exchange]:
-    """Join a gloo group of one process per node; for one node, return None and an exchange of one."""
+    """Join a gloo group of one process per node. Without other nodes or without torch, return None and an exchange with this node only."""
     if plan["nodes"] == 1:
         skipped.append("all-reduce between nodes: the job has one node")
         return None, lambda own: [own]
@@ -167,7 +169,7 @@ def _gloo(dist: Any, nodes: int) -> Report:
 
 
 def _nccl(plan: PreflightPlan, gpus: int, port: int) -> Report:
-    """Run gpu.py once per GPU and read NCCL's log. Only its failure is tested: no GPU was at hand."""
+    """Run gpu.py once per GPU and read NCCL's log. Only its failure is tested, because no GPU was available."""
     with tempfile.TemporaryDirectory() as folder:
         log = {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", "NCCL_DEBUG_FILE": f"{folder}/%h.%p"}
         own = [*shim_command(os.getpid()), sys.executable, "-P", "-m", f"{__package__}.gpu"]
@@ -214,7 +216,7 @@ def _storage(plan: PreflightPlan) -> Report:
             objects.write(url, data)
             written = time.perf_counter()
             if objects.read(url) != data:
-                raise OSError(f"{url}: read other bytes than were just written")
+                raise OSError(f"{url}: the bytes that were read differ from those just written")
             done = time.perf_counter()
         finally:
             objects.remove(url)

@@ -1,7 +1,7 @@
 """Measures one GPU, and NCCL between all GPUs of the job; the preflight starts one process per GPU.
 
 Usage: python -m gpuyard.training_jobs.launch.preflight.gpu '<JSON of preflight>'; the last line on stdout is the result.
-Nothing but the import of this file was tested: no GPU was at hand. The decisions are in verdict.py and are tested.
+Only the import of this file was tested, because no GPU was available. The decisions are in verdict.py and are tested.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from datetime import timedelta
 from typing import Any
 
 from .verdict import bus_gbs
+
+__all__ = ["main"]
 
 _SIDE = 8192
 _GIB = 1 << 30

@@ -6,6 +6,8 @@ import re
 import subprocess
 from typing import TypedDict
 
+__all__ = ["GpuRow", "GpuValue", "NcclNetwork", "list_gpus", "parse_nccl", "parse_smi"]
+
 GpuValue = int | str | list[str] | None
 GpuRow = dict[str, GpuValue]
 
@@ -31,7 +33,7 @@ _KEYS = {
     "remapped_rows.failure": "remap_failed", "clocks_throttle_reasons.active": "throttled",
 }  # fmt: skip
 _THROTTLES = {0x8: "hardware slowdown", 0x20: "software thermal", 0x40: "hardware thermal", 0x80: "power brake"}
-"""Throttle reasons that are a problem. Idle, a power cap and set clocks are not."""
+"""Throttle reasons that are a problem. Idle, a power cap and fixed clocks are not problems."""
 
 
 def list_gpus() -> list[GpuRow]:

@@ -10,6 +10,8 @@ from ..hook import DONE, FABRIC
 from ..node_exit import IO_ERROR
 from ..run_record import FabricFloor
 
+__all__ = ["Report", "Verdict", "bus_gbs", "evaluate"]
+
 Report = dict[str, Any]  # JSON: one node's measurements by check
 _NEAR_FLOOR = 1.5
 """A network below the floor times this gets a warning: for instance below 0.6 of the line rate at a floor of 0.4."""
@@ -51,7 +53,7 @@ def bus_gbs(size: int, ranks: int, seconds: float) -> float:
 
 
 def evaluate(reports: list[Report], fabric: FabricFloor | None) -> Verdict:
-    """Evaluate all nodes' reports. `fabric`: what the network must reach, None = nothing."""
+    """Evaluate all nodes' reports. `fabric`: the required transport and speed of the network, None = none required."""
     verdict = Verdict()
     for report in reports:
         for check, code in (("all_reduce", FABRIC), ("gpu", FABRIC), ("storage", IO_ERROR)):

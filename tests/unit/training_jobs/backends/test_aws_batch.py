@@ -52,7 +52,7 @@ def test_requests_equal_the_golden_files(name: str) -> None:
     found = [{"operation": request.operation, "body": request.body} for request in requests(the_run, the_run.target)]
     bootstrap = json.dumps((Path(__file__).parents[4] / "training_jobs/launch/bootstrap.py").read_text())
     text = json.dumps(found, indent=1, sort_keys=True).replace(bootstrap, '"<bootstrap.py>"')
-    # The definition's name is a digest of its content, the bootstrap's text among it.
+    # The definition's name is a digest of its content, which includes the bootstrap's text.
     definition = str(requests(the_run, the_run.target)[0].body["jobDefinitionName"])
     text = text.replace(definition, definition[:-16] + "<digest>") + "\n"
     if os.environ.get("GOLDEN") == "write":
@@ -60,7 +60,7 @@ def test_requests_equal_the_golden_files(name: str) -> None:
     assert text == (GOLDEN / f"{name}.json").read_text()
 
 
-def test_the_largest_machine_fits_into_a_definition() -> None:
+def test_the_definition_of_the_largest_machine_is_within_batchs_size_limit() -> None:
     target = batch_target(nics_per_node=32)
     body = requests(run(target, nodes=3), target)[0].body
     [group] = body["nodeProperties"]["nodeRangeProperties"]
@@ -75,7 +75,7 @@ def definition(target: BatchTarget, **keys: Any) -> str:
     return str(requests(run(target, **keys), target)[0].body["jobDefinitionName"])
 
 
-def test_the_definition_has_nothing_of_a_single_run() -> None:
+def test_the_definition_does_not_depend_on_the_run() -> None:
     target = batch_target()
     same = {
         definition(target, nodes=3),
@@ -238,7 +238,7 @@ def test_the_reasons_of_batchs_own_retries_are_reported() -> None:
 
 def test_batchs_attempts_share_one_time_limit() -> None:
     job = {**batch_job("RUNNING"), "startedAt": 1_000_000, "timeout": {"attemptDurationSeconds": 100}}
-    assert not is_overtime(job, 1101)  # the first one is Batch's own business
+    assert not is_overtime(job, 1101)  # Batch itself limits the first attempt
     job["attempts"] = [attempt(75, EXITED, 60)]
     assert not is_overtime(job, 1039)
     assert is_overtime(job, 1041)
@@ -250,9 +250,12 @@ def test_batchs_attempts_share_one_time_limit() -> None:
 @pytest.mark.parametrize(
     ("attempts", "reason"),
     [
-        ([attempt(75, EXITED, 60), attempt(124, EXITED, 60)], Reason.TIMEOUT),  # 120 s of 200, each counted by the minute
-        ([attempt(75, EXITED, 20), attempt(124, EXITED, 20)], Reason.USER_ERROR),  # a script's own 124, long before
-        ([attempt(124, EXITED, 199)], Reason.USER_ERROR),  # of the only attempt Batch itself keeps the time
+        (
+            [attempt(75, EXITED, 60), attempt(124, EXITED, 60)],
+            Reason.TIMEOUT,
+        ),  # two attempts, 120 s of 200 in all, each counted in whole minutes
+        ([attempt(75, EXITED, 20), attempt(124, EXITED, 20)], Reason.USER_ERROR),  # the script's own 124, long before the limit
+        ([attempt(124, EXITED, 199)], Reason.USER_ERROR),  # Batch itself limits the time of the only attempt
     ],
 )
 def test_exit_code_124_after_several_attempts_is_a_timeout(attempts: list[dict[str, Any]], reason: Reason) -> None:

@@ -31,7 +31,7 @@ def fake(s3: Moto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     aws_batch._queue_checked.clear()
     with FakeLogs() as logs, FakeBatch(tmp_path / "nodes", logs) as fake:
         logs.group(GROUP)
-        fake.add_queue("yard-p5", nodes=0)  # what is submitted waits
+        fake.add_queue("yard-p5", nodes=0)  # submitted jobs wait
         fake.add_queue("yard-l4", nodes=0)
         monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", fake.url)
         yield fake
@@ -76,7 +76,7 @@ def test_each_job_has_its_own_state_in_a_bulk_status(fake: FakeBatch, s3: Moto) 
     assert fake.count("DescribeJobs") - sum(call.operation == "DescribeJobs" for call in fake.calls[:before]) == 2  # one for each pool
     before = len(fake.calls)
     assert {status.run_id: status.state for status in runner.runs()} == states
-    assert [len(call.body["jobs"]) for call in fake.calls[before:]] == [2, 2]  # the one that ended is not asked about again
+    assert [len(call.body["jobs"]) for call in fake.calls[before:]] == [2, 2]  # the job that ended is not described again
 
 
 def test_a_denied_bulk_status_is_called_once_and_reported_for_each_run(fake: FakeBatch, s3: Moto) -> None:

@@ -174,9 +174,9 @@ def test_a_queue_that_takes_no_jobs_is_refused_before_anything_is_written(
 def test_a_wait_survives_throttling_server_errors_and_renewed_credentials(fake: FakeBatch, tmp_path: Path) -> None:
     runner = pool(tmp_path)
     run = runner.submit(job(env={"NAP": "2"}), None).status.run_id
-    fake.fail("DescribeJobs", THROTTLED, times=6)  # more than one call's own tries
+    fake.fail("DescribeJobs", THROTTLED, times=6)  # more faults than the retries of one call
     fake.fail("DescribeJobs", UNAVAILABLE, call=7, times=2)
-    fake.fail("DescribeJobs", EXPIRED, call=9, times=4)  # two calls in a row, each with its second try
+    fake.fail("DescribeJobs", EXPIRED, call=9, times=4)  # two successive calls and the retry of each
     assert runner.wait(run).state is State.SUCCEEDED
     assert fake.count("DescribeJobs") > 12
 
@@ -204,8 +204,8 @@ def test_a_forgotten_job_and_an_unknown_state_are_unknown(fake: FakeBatch, tmp_p
     fake.jobs[there.id] = forgotten
 
 
-def test_of_several_jobs_with_one_name_the_oldest_is_found(fake: FakeBatch, tmp_path: Path) -> None:
-    """Gpuyard never submits two, but somebody may copy a request."""
+def test_the_oldest_of_several_jobs_with_one_name_is_found(fake: FakeBatch, tmp_path: Path) -> None:
+    """No submit starts a second job of a name, but a user may copy a request."""
     runner = pool(tmp_path)
     first = runner.submit(job(env={"NAP": "1"}), None).status
     submission = next(call.body for call in fake.calls if call.operation == "SubmitJob")
@@ -228,7 +228,7 @@ def test_batch_uses_the_retries_and_a_later_submit_adds_one_attempt(fake: FakeBa
     assert status.state is State.STOPPED
     assert starts(tmp_path / "bucket", run) == [(0, 0)] * 3
     assert len(fake.jobs) == 1
-    runner.submit(job(**keys), None)  # by hand, beyond the allowance: one more start, and the service none of its own
+    runner.submit(job(**keys), None)  # a manual resume beyond the retries: one more start, and no retries by the service
     runner.wait(run)
     assert starts(tmp_path / "bucket", run) == [(0, 0)] * 3 + [(1, 0)]
 

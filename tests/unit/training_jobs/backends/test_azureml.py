@@ -251,7 +251,7 @@ def test_another_runs_job_with_the_same_name_is_not_adopted(service: Yard) -> No
     (made,) = service.ml.jobs.values()
     made.properties["environmentVariables"] = {**made.properties["environmentVariables"], "GPUYARD_RUN_URL": "abfs://other/gpuyard/runs/x"}
     service.storage.client().delete_blob(f"gpuyard/runs/{run}/run.json")
-    with pytest.raises(ConflictError, match="is taken by another run"):
+    with pytest.raises(ConflictError, match="belongs to another run"):
         service.runner().submit(two_node_job("works"), None, key="nightly")
 
 

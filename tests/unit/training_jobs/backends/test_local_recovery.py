@@ -38,7 +38,7 @@ def test_wait_uses_the_infra_retries(runner: Runner, start: Start, tmp_path: Pat
     run = start(nodes=1, env={"NAP": "60"}, retries={"infra": 1})
 
     def begun(submission: int) -> bool:
-        runner.status(run)  # which moves the queue on
+        runner.status(run)  # a status call advances the queue
         return (submission, 0) in starts(tmp_path, run)
 
     for submission in range(2):

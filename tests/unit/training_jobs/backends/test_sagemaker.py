@@ -192,7 +192,7 @@ def test_another_runs_training_job_with_the_same_name_is_not_adopted(service: Ya
     (made,) = service.sagemaker.jobs.values()
     made.body["Environment"]["GPUYARD_RUN_URL"] = "s3://other/gpuyard/runs/x"
     boto3.client("s3").delete_object(Bucket="runs", Key=f"gpuyard/runs/{run}/run.json")
-    with pytest.raises(ConflictError, match="is taken by another run"):
+    with pytest.raises(ConflictError, match="belongs to another run"):
         service.runner().submit(two_node_job("works"), None, key="nightly")
 
 
@@ -205,7 +205,7 @@ def test_a_forgotten_job_is_unknown_and_not_a_success(service: Yard) -> None:
 
 
 def test_credentials_that_expire_during_a_wait_raise_lost_sight_and_fail_no_job(service: Yard) -> None:
-    """Both S3's, for the record, and SageMaker's. A new wait works once they are renewed."""
+    """The credentials for S3 and for SageMaker expire. A new wait works after they are renewed."""
     runner = service.runner()
     run = runner.submit(two_node_job("stays"), None).status.run_id
     wait_for_output(service.logs.text, "host 1 runs")

@@ -157,7 +157,7 @@ def test_every_status_of_the_model_is_in_the_table_or_unknown_and_only_completed
 
 
 def test_all_secondary_statuses_of_a_job_in_progress_are_known() -> None:
-    """Fails when a new botocore has a status that the table lacks."""
+    """It fails when a new botocore has a status that the table lacks."""
     known = {secondary for status, secondary in _STATES if status == "InProgress"}
     ends = {"Completed", "Failed", "Stopped", "Stopping", "MaxRuntimeExceeded", "MaxWaitTimeExceeded"}
     assert set(MODEL.shape_for("SecondaryStatus").enum) == known | ends
@@ -167,11 +167,15 @@ def test_a_summary_decides_only_waiting_and_running_jobs() -> None:
     """A job that has ended or restarted needs its reasons, so it is described on its own."""
     for status in MODEL.shape_for("TrainingJobStatus").enum:
         for secondary in [*MODEL.shape_for("SecondaryStatus").enum, "Boiling"]:
-            whole = status_of(described(status, secondary), lambda: [], "https://console")
+            described_status = status_of(described(status, secondary), lambda: [], "https://console")
             found = summary_status(described(status, secondary), "https://console")
-            wanted = status == "InProgress" and whole.state in {State.PENDING, State.RUNNING}
+            wanted = status == "InProgress" and described_status.state in {State.PENDING, State.RUNNING}
             assert (found is not None) == wanted
-            assert found is None or (found.state, found.detail, found.console_url) == (whole.state, whole.detail, whole.console_url)
+            assert found is None or (found.state, found.detail, found.console_url) == (
+                described_status.state,
+                described_status.detail,
+                described_status.console_url,
+            )
             assert found is None or (found.started_at is not None) == (found.state is State.RUNNING)
     assert summary_status({"TrainingJobStatus": "InProgress"}, "") is None
 

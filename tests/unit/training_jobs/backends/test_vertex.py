@@ -127,7 +127,7 @@ def read_lines(logs: FakeLogging, *, node: int | None = None, since: float = 100
         clients._clients["logging"].close()
 
 
-def test_old_lines_are_read_in_order_without_vertexs_own(service: Yard) -> None:
+def test_old_lines_are_read_in_order_without_vertex_ais_own_lines(service: Yard) -> None:
     """Cloud Logging searches only the last day when a filter has no time."""
     for number, (task, at) in enumerate([("workerpool1-0", 1003), ("workerpool0-0", 1001), ("service", 1002), ("workerpool1-1", 1004)]):
         service.logs.write("7", task, f"line {number}", at=at)

@@ -79,7 +79,7 @@ def test_the_request_is_a_valid_message_and_breaks_no_rule(case: str) -> None:
     message = _message(made)
     assert broken_rules(message) == []
     written = json.loads(CustomJob.to_json(message, use_integers_for_enums=False, always_print_fields_with_no_presence=False))
-    kept = {"restartJobOnWorkerRestart", "maxWaitDuration"}  # what is false or nothing is not written out
+    kept = {"restartJobOnWorkerRestart", "maxWaitDuration"}  # false and empty values are not written out
     assert written["jobSpec"]["scheduling"] == {name: value for name, value in made["jobSpec"]["scheduling"].items() if value is not False}
     assert kept >= set(made["jobSpec"]["scheduling"]) - {"strategy", "timeout", "disableRetries"}
     assert written["labels"] == made["labels"]
@@ -89,7 +89,7 @@ def test_the_request_is_a_valid_message_and_breaks_no_rule(case: str) -> None:
 
 
 def test_a_flex_start_job_always_has_a_max_wait_duration() -> None:
-    assert body(make_target(strategy="flex_start"))["jobSpec"]["scheduling"]["maxWaitDuration"] == "0s"  # for ever
+    assert body(make_target(strategy="flex_start"))["jobSpec"]["scheduling"]["maxWaitDuration"] == "0s"  # no limit
     assert "maxWaitDuration" not in body(make_target(), queue_timeout="2h")["jobSpec"]["scheduling"]
 
 
@@ -172,7 +172,11 @@ def test_every_job_state_is_in_the_table_or_unknown_and_only_succeeded_succeeds(
         assert (found.state is State.SUCCEEDED) == (state == "JOB_STATE_SUCCEEDED")
         assert found.state.ended == (state in over)
         assert found.console_url == "https://console"
-    assert set(JobState.__members__) == {*over, *_ALIVE, "JOB_STATE_UNSPECIFIED"}  # red when a new client brings one
+    assert set(JobState.__members__) == {
+        *over,
+        *_ALIVE,
+        "JOB_STATE_UNSPECIFIED",
+    }  # fails when a new client has a state that the table lacks
     assert status_of(fields("JOB_STATE_MELTING"), lambda: [], "").state is State.UNKNOWN
 
 

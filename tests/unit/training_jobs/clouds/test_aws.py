@@ -1,4 +1,4 @@
-"""AWS clients: translation of errors, calls that must start a job once, and renewed credentials."""
+"""AWS clients: translation of errors, calls that must start exactly one job, and renewed credentials."""
 
 from __future__ import annotations
 

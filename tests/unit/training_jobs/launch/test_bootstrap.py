@@ -58,13 +58,13 @@ def test_it_does_not_overwrite_existing_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("members", "sha256", "says"),
+    ("members", "sha256", "message"),
     [({"code/x": "y"}, "0" * 64, "its name says 0000"), ({"../escaped": "y"}, None, "OutsideDestinationError")],
 )
-def test_it_refuses_a_wrong_tarball(tmp_path: Path, members: dict[str, str], sha256: str | None, says: str) -> None:
+def test_it_refuses_a_wrong_tarball(tmp_path: Path, members: dict[str, str], sha256: str | None, message: str) -> None:
     done = _start(_tarball(tmp_path, members, sha256), tmp_path / "work")
     assert done.returncode == 1
-    assert says in done.stderr
+    assert message in done.stderr
     assert not (tmp_path / "escaped").exists()
 
 

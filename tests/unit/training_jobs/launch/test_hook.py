@@ -21,7 +21,7 @@ def test_the_hook_reports_and_sees_a_stop(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("GPUYARD_REPORT_FILE", str(tmp_path / "report"))
     monkeypatch.setenv("RANK", "1")
     hook.report(1)
-    assert hook.last_report() is None  # rank 0 alone is heard
+    assert hook.last_report() is None  # only rank 0's report counts
     monkeypatch.setenv("RANK", "0")
     hook.report(4, loss=1.5, steps=10)
     hook.report(5, loss=float("nan"))

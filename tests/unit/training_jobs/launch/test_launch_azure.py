@@ -40,7 +40,7 @@ def vault() -> Iterator[FakeVault]:
 
 @pytest.fixture
 def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vault: FakeVault) -> Iterator[Storage]:
-    """A storage account as a cluster's node reaches it: with a managed identity, without a pipeline's token."""
+    """Run a storage account that accepts a cluster node's managed identity, without a pipeline's token."""
     with NodeIdentity() as identity, storage(tmp_path, monkeypatch, {".vault.azure.net": vault.server_port}) as found:
         for name in ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"):
             monkeypatch.delenv(name)
@@ -105,7 +105,7 @@ def test_a_vault_that_is_down_is_a_temporary_error(account: Storage, vault: Fake
 
 
 def node(rank: int, nodes: int = 3, **more: str) -> dict[str, str]:
-    """The variables that Azure ML sets on a node of a PyTorch job with one process per node."""
+    """Return the variables that Azure ML sets on a node of a PyTorch job with one process per node."""
     return {
         "GPUYARD_SERVICE": "azureml", "AZUREML_NODE_COUNT": str(nodes), "NODE_RANK": str(rank), "WORLD_SIZE": str(nodes), "RANK": str(rank),
         "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "6105", **more,
@@ -118,8 +118,8 @@ def test_placement_of_an_azureml_node() -> None:
     assert read_placement(node(1, GPUYARD_PORT="4000", GPUYARD_NODE_ADDRESS="127.0.0.9")).address == "127.0.0.9"
     assert read_placement({"GPUYARD_SERVICE": "azureml"}) == NodePlacement(0, 1, "127.0.0.1", "127.0.0.1", 29400, None)
     assert topology.SERVICES["azureml"].cloud == "azure"
-    for name, says in (("MASTER_ADDR", "did not set MASTER_ADDR"), ("NODE_RANK", "did not set NODE_RANK")):
-        with pytest.raises(NodeExitError, match=says):
+    for name, message in (("MASTER_ADDR", "did not set MASTER_ADDR"), ("NODE_RANK", "did not set NODE_RANK")):
+        with pytest.raises(NodeExitError, match=message):
             read_placement({key: value for key, value in node(1).items() if key != name})
     with pytest.raises(NodeExitError, match="malformed"):
         read_placement(node(1, AZUREML_NODE_COUNT="many"))

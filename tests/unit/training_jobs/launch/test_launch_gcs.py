@@ -101,7 +101,7 @@ def spec(task: str, index: int, *, others: int = 2) -> dict[str, str]:
     return {"GPUYARD_SERVICE": "vertex", "CLUSTER_SPEC": json.dumps(spec)}
 
 
-def test_placement_of_an_azureml_node_in_the_cluster_spec() -> None:
+def test_placement_of_a_vertex_node_in_the_cluster_spec() -> None:
     found = read_placement(spec("workerpool1", 1))
     assert found == NodePlacement(2, 3, "127.0.0.1", "127.0.0.3", 29400, found.interface)
     first = read_placement({**spec("workerpool0", 0), "GPUYARD_PORT": "4000"})
@@ -110,8 +110,8 @@ def test_placement_of_an_azureml_node_in_the_cluster_spec() -> None:
     assert (alone.rank, alone.nodes) == (0, 1)
 
 
-@pytest.mark.parametrize(("env", "says"), [({}, "did not set CLUSTER_SPEC"), ({"CLUSTER_SPEC": "{"}, "malformed")])
-def test_a_cluster_spec_that_is_none(env: dict[str, str], says: str) -> None:
-    with pytest.raises(NodeExitError, match=says) as refused:
+@pytest.mark.parametrize(("env", "message"), [({}, "did not set CLUSTER_SPEC"), ({"CLUSTER_SPEC": "{"}, "malformed")])
+def test_a_missing_or_malformed_cluster_spec_is_refused(env: dict[str, str], message: str) -> None:
+    with pytest.raises(NodeExitError, match=message) as refused:
         read_placement({"GPUYARD_SERVICE": "vertex", **env})
     assert refused.value.code == 64

@@ -132,8 +132,8 @@ def test_checkpoints_on_s3_are_committed_fenced_and_deleted(server: Moto) -> Non
     def save(checkpoints: CheckpointStore, step: int) -> None:
         data = f"state of {step}".encode()
         checkpoints.put(step, f"state-{checkpoints.attempt}-0-0.safetensors", data)
-        facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-        checkpoints.commit(step, {"files": {f"state-{checkpoints.attempt}-0-0.safetensors": facts}})
+        entry: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        checkpoints.commit(step, {"files": {f"state-{checkpoints.attempt}-0-0.safetensors": entry}})
 
     first = CheckpointStore(url, attempt=1, keep=2)
     assert first.committed() == []
@@ -144,8 +144,8 @@ def test_checkpoints_on_s3_are_committed_fenced_and_deleted(server: Moto) -> Non
     second.check_fence()
     newest = second.committed()[0]
     files_of = second.marker(newest)["files"]
-    ((name, facts),) = files_of.items()
-    assert second.read(newest.step, name, facts["sha256"]) == b"state of 30"
+    ((name, entry),) = files_of.items()
+    assert second.read(newest.step, name, entry["sha256"]) == b"state of 30"
     save(second, 40)
     with pytest.raises(SupersededError):
         first.check_fence()

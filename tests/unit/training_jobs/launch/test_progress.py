@@ -20,7 +20,7 @@ def test_progress_takes_over_reports_and_restarts(tmp_path: Path) -> None:
         return document
 
     assert (written()["phase"], written()["attempt"], written()["step"]) == ("setup", 4, None)
-    report.write_text(json.dumps({"step": 9, "metrics": {"loss": 2.0}, "at": None}))  # what the attempt before left
+    report.write_text(json.dumps({"step": 9, "metrics": {"loss": 2.0}, "at": None}))  # from the previous attempt
     progress.update("running", 0)
     assert (written()["phase"], written()["step"], written()["first_step_at"]) == ("running", None, None)
     report.write_text(json.dumps({"step": 3, "metrics": {"loss": 1.0, "steps": 8}, "at": 100.0}))

@@ -47,7 +47,7 @@ def test_each_submission_has_its_own_time_limit(tmp_path: Path) -> None:
     claim(tmp_path, 1, began=0)
     write(tmp_path, "output/attempt-1/node-0.json", ended_at=at(500))
     claim(tmp_path, 2, began=600, submission=1)
-    (tmp_path / "attempts/3.json").write_text('{"subm')  # torn
+    (tmp_path / "attempts/3.json").write_text('{"subm')  # written incompletely
     claim(tmp_path, 4, began=700, submission=1)
     write(tmp_path, "output/attempt-2/node-0.json", ended_at=at(650))
     assert remaining_s(600, tmp_path.as_uri(), 1, 4, NOON + 700) == 600 - 50

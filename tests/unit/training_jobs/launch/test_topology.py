@@ -19,7 +19,12 @@ LOCAL = {
 
 def test_launch_imports_nothing_but_the_standard_library() -> None:
     program = "import sys; import gpuyard.training_jobs.launch.__main__, gpuyard.training_jobs.launch.hook; print(*sys.modules)"
-    bare = [sys.executable, "-S", "-c", program]  # without what an installation loads at every start, as a namespace's .pth file does
+    bare = [
+        sys.executable,
+        "-S",
+        "-c",
+        program,
+    ]  # without modules that the installation loads at every start, for instance through a .pth file
     root = str(Path(__file__).parents[4])
     loaded = subprocess.run(bare, capture_output=True, text=True, check=True, env={"PYTHONPATH": root}).stdout.split()
     foreign = {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"gpuyard", "__main__"}
@@ -32,15 +37,15 @@ def test_a_local_node_reads_its_placement() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"GPUYARD_SERVICE": "slurm"}, "got 'slurm', allowed: .*batch, local"),
         ({"GPUYARD_PORT": "http"}, "is malformed"),
         ({"GPUYARD_NODE_RANK": "2"}, "node rank: got 2, allowed: 0 to 1"),
     ],
 )
-def test_a_wrong_environment_is_refused(change: dict[str, str], says: str) -> None:
-    with pytest.raises(NodeExitError, match=says) as refused:
+def test_a_wrong_environment_is_refused(change: dict[str, str], message: str) -> None:
+    with pytest.raises(NodeExitError, match=message) as refused:
         read_placement({**LOCAL, **change})
     assert refused.value.code == 64
 

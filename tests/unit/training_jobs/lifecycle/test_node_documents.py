@@ -1,4 +1,4 @@
-"""Documents of nodes are read without trust: whatever a job wrote there, a status comes out."""
+"""Documents that nodes wrote: any content gives a valid status."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _JSON = st.recursive(
 
 
 class Documents:
-    """One document under every name."""
+    """The same document under every name."""
 
     url = "file:///bucket"
 
@@ -63,7 +63,7 @@ def status_of(document: dict[str, object], state: State = State.RUNNING, reason:
 
 
 @given(st.dictionaries(_KEYS, _JSON, max_size=8))
-def test_any_document_gives_a_status_that_can_be_shown(document: dict[str, object]) -> None:
+def test_any_document_gives_a_printable_status(document: dict[str, object]) -> None:
     for state, reason in ((State.RUNNING, None), (State.FAILED, Reason.USER_ERROR)):
         status = status_of(document, state, reason)
         assert json.loads(status.model_dump_json())["run_id"] == "job-1"
@@ -81,7 +81,7 @@ def test_a_metric_of_any_name_and_type_is_shown_as_reported() -> None:
     assert "step 7/100" in line(status, 5.0)
 
 
-def test_what_does_not_fit_counts_as_missing() -> None:
+def test_a_value_that_does_not_fit_its_field_counts_as_missing() -> None:
     found = read_fitting(NodeResult, {"exit_code": "x", "ended_at": float("inf"), "tail": ["a"], "more": 1})
     assert found == NodeResult(tail=["a"])
     assert read_fitting(NodeResult, [1]) == NodeResult()

@@ -1,4 +1,4 @@
-"""The wait and the limits on a virtual clock with scripted faults: what passes is survived, lost sight is never an end."""
+"""Runner.wait and the limits of a job, on a virtual clock with scripted faults of the service."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNKNOWN = ServiceStatus(State.UNKNOWN, detail="Melting")
 
 
 class Scripted:
-    """A service that answers by a script: statuses to return, errors to raise; the last entry again and again."""
+    """A service with scripted answers: statuses to return and errors to raise. The last one is repeated."""
 
     poll_s = 5.0
 
@@ -69,7 +69,7 @@ class Scripted:
 
 
 class Yard:
-    """A runner over a scripted service, on a clock that only sleeps move."""
+    """A runner over a scripted service. Only sleeps advance its clock."""
 
     def __init__(self, folder: Path) -> None:
         self.service, self.now = Scripted(), 1_000_000.0
@@ -106,19 +106,19 @@ FAULT, EXPIRED = LostSightError("Rate exceeded"), AuthError("the credentials hav
 
 
 @pytest.mark.parametrize("fault", [FAULT, EXPIRED, UNKNOWN])
-def test_what_passes_is_survived(yard: Yard, fault: ServiceStatus | GpuyardError) -> None:
+def test_a_wait_survives_temporary_faults(yard: Yard, fault: ServiceStatus | GpuyardError) -> None:
     status = yard.wait(RUNNING, *[fault] * 10, RUNNING, *[fault] * 10, DONE)
     assert status.state is State.SUCCEEDED
 
 
-def test_many_short_outages_are_not_one_long_one(yard: Yard) -> None:
+def test_many_short_outages_do_not_end_a_wait(yard: Yard) -> None:
     outage: list[ServiceStatus | GpuyardError] = [RUNNING, *[FAULT] * 8]
     assert yard.wait(*outage * 30, DONE).state is State.SUCCEEDED
     assert yard.now - 1_000_000 > 10 * BLIND_PATIENCE_S
 
 
 @pytest.mark.parametrize("fault", [FAULT, EXPIRED])
-def test_what_does_not_pass_is_lost_sight_and_no_failure(yard: Yard, fault: GpuyardError) -> None:
+def test_a_lasting_fault_raises_lost_sight_and_fails_no_run(yard: Yard, fault: GpuyardError) -> None:
     run = yard.submit()
     yard.service.answers = deque([RUNNING, fault])
     with pytest.raises(LostSightError) as lost:
@@ -127,10 +127,10 @@ def test_what_does_not_pass_is_lost_sight_and_no_failure(yard: Yard, fault: Gpuy
     assert str(fault) in str(lost.value)
     assert yard.now - 1_000_000 > BLIND_PATIENCE_S
     yard.service.answers = deque([DONE])
-    assert yard.runner.wait(run).state is State.SUCCEEDED  # nothing was recorded that was not so
+    assert yard.runner.wait(run).state is State.SUCCEEDED  # no end was recorded during the fault
 
 
-def test_who_never_had_the_right_to_look_is_told_at_once(yard: Yard) -> None:
+def test_a_first_look_without_permission_raises_at_once(yard: Yard) -> None:
     run = yard.submit()
     yard.service.answers = deque([EXPIRED])
     with pytest.raises(AuthError):
@@ -138,14 +138,14 @@ def test_who_never_had_the_right_to_look_is_told_at_once(yard: Yard) -> None:
     assert yard.pauses == []
 
 
-def test_a_state_that_no_table_knows_is_never_a_success(yard: Yard) -> None:
+def test_an_unknown_state_is_never_a_success(yard: Yard) -> None:
     status = yard.wait(RUNNING, UNKNOWN)
     assert (status.state, exit_for(status.state, status.reason)) == (State.UNKNOWN, Exit.LOST_SIGHT)
     yard.service.answers = deque([DONE])
     assert yard.runner.wait(status.run_id).state is State.SUCCEEDED
 
 
-def test_it_asks_ever_less_often_with_jitter(yard: Yard) -> None:
+def test_pauses_between_polls_grow_and_have_jitter(yard: Yard) -> None:
     yard.wait(*[RUNNING] * 60, DONE)
     assert yard.pauses[0] < 0.3
     late = yard.pauses[-30:]
@@ -153,7 +153,7 @@ def test_it_asks_ever_less_often_with_jitter(yard: Yard) -> None:
     assert len({round(pause, 6) for pause in late}) > 20
 
 
-def test_a_wait_for_nodes_is_ended_by_us_where_the_service_does_not(yard: Yard) -> None:
+def test_queue_timeout_is_enforced_by_gpuyard_where_the_service_has_none(yard: Yard) -> None:
     run = yard.submit(queue_timeout="10m")
     yard.service.answers = deque([PENDING] * 40 + [ServiceStatus(State.CANCELLED, ended_at=2.0)])
     status = yard.runner.wait(run)
@@ -163,13 +163,13 @@ def test_a_wait_for_nodes_is_ended_by_us_where_the_service_does_not(yard: Yard) 
     assert yard.now - 1_000_000 > 600
 
 
-def test_a_wait_for_nodes_that_ends_in_time_is_left_alone(yard: Yard) -> None:
+def test_a_job_that_starts_within_queue_timeout_is_not_cancelled(yard: Yard) -> None:
     assert yard.wait(*[PENDING] * 8, RUNNING, DONE, queue_timeout="10m").state is State.SUCCEEDED
     assert yard.service.cancelled == []
 
 
-def test_that_it_was_cut_is_known_to_whoever_looks_next(yard: Yard) -> None:
-    """The one who cut it died before the service had ended it."""
+def test_a_cancel_by_queue_timeout_is_recorded_before_the_call(yard: Yard) -> None:
+    """The process that cancelled the job dies before the service has ended it."""
     run = yard.submit(queue_timeout="10m")
     yard.now += 601
     yard.service.answers = deque([PENDING])
@@ -178,18 +178,18 @@ def test_that_it_was_cut_is_known_to_whoever_looks_next(yard: Yard) -> None:
     assert yard.runner.status(run).reason is Reason.CAPACITY
 
 
-def test_a_service_that_restarts_more_often_than_is_paid_for_is_stopped(yard: Yard) -> None:
+def test_a_service_that_restarts_more_often_than_retries_allow_is_stopped(yard: Yard) -> None:
     run = yard.submit(retries={"preempted": 1})
     again = ServiceStatus(State.RECOVERING, started_at=0.0, restarts=(Reason.PREEMPTED,))
-    once_more = ServiceStatus(State.RECOVERING, started_at=0.0, restarts=(Reason.PREEMPTED,) * 2)
-    yard.service.answers = deque([again, RUNNING, once_more, ServiceStatus(State.CANCELLED, restarts=(Reason.PREEMPTED,) * 2)])
+    restarted_twice = ServiceStatus(State.RECOVERING, started_at=0.0, restarts=(Reason.PREEMPTED,) * 2)
+    yard.service.answers = deque([again, RUNNING, restarted_twice, ServiceStatus(State.CANCELLED, restarts=(Reason.PREEMPTED,) * 2)])
     status = yard.runner.wait(run)
     assert (status.state, status.reason, exit_for(status.state, status.reason)) == (State.STOPPED, Reason.PREEMPTED, Exit.STOPPED)
     assert yard.service.cancelled == [yard.runner.status(run).service.id]
     assert len(yard.service.submitted) == 1
 
 
-def test_a_job_that_was_done_before_it_was_cut_is_done(yard: Yard) -> None:
+def test_a_job_that_succeeds_before_its_cancel_is_succeeded(yard: Yard) -> None:
     run = yard.submit(queue_timeout="10m")
     yard.now += 601
     yard.service.answers = deque([PENDING, DONE])
@@ -206,7 +206,7 @@ def test_a_job_that_was_done_before_it_was_cut_is_done(yard: Yard) -> None:
         (UsageError("no"), Reason.UNKNOWN),
     ],
 )
-def test_a_refusal_starts_nothing_later_and_the_next_submit_tries_again(yard: Yard, error: GpuyardError, reason: Reason) -> None:
+def test_after_a_refusal_only_the_next_submit_tries_again(yard: Yard, error: GpuyardError, reason: Reason) -> None:
     yard.service.refusals = deque([error])
     with pytest.raises(type(error)):
         yard.runner.submit(job(), None, key="nightly")
@@ -220,7 +220,7 @@ def test_a_refusal_starts_nothing_later_and_the_next_submit_tries_again(yard: Ya
     assert (again.status.service.id or "").startswith(f"{status.run_id}.1-")
 
 
-def test_a_call_whose_answer_never_came_is_looked_up(yard: Yard) -> None:
+def test_the_next_submit_looks_up_a_call_whose_response_was_lost(yard: Yard) -> None:
     yard.service.refusals = deque([LostSightError("no answer")])
     with pytest.raises(LostSightError):
         yard.runner.submit(job(), None, key="nightly")
@@ -229,15 +229,15 @@ def test_a_call_whose_answer_never_came_is_looked_up(yard: Yard) -> None:
     assert (submitted.created, yard.service.submitted) == (True, [submitted.status.service.id])
 
 
-def test_what_the_service_cannot_do_is_found_out_before_anything_is_written(yard: Yard, tmp_path: Path) -> None:
+def test_a_job_that_the_service_cannot_run_is_refused_before_anything_is_written(yard: Yard, tmp_path: Path) -> None:
     yard.service.problem = UsageError("not on this service")
     with pytest.raises(UsageError, match="not on this service"):
         yard.runner.submit(job(), None)
     assert list((tmp_path / "bucket").rglob("*")) == []
 
 
-def test_the_money_of_all_attempts_together_is_kept(yard: Yard) -> None:
-    """A dollar a second: two attempts of 40 s leave 20 s of 100 dollars to the third."""
+def test_the_cost_limit_covers_all_attempts_together(yard: Yard) -> None:
+    """At a dollar a second and a limit of 100 dollars, two attempts of 40 s leave 20 s for the third."""
     run = yard.submit(max_cost_usd=100, retries={"preempted": 5})
     start = yard.now
     stopped = [

@@ -1,4 +1,4 @@
-"""Every row of the resubmit table, and the allowance of retries."""
+"""Every row of the resubmit table, and how retries are counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpuyard.training_jobs.backends.base import ServiceStatus
 from gpuyard.training_jobs.errors import ConflictError
 from gpuyard.training_jobs.lifecycle.handle import make_submission
 from gpuyard.training_jobs.lifecycle.journal import RunRecord, SubmissionEnd
-from gpuyard.training_jobs.lifecycle.resubmit import Action, allowance_left, apply_allowance, decide, retries_left
+from gpuyard.training_jobs.lifecycle.resubmit import Action, apply_allowance, decide, has_retry_left, retries_left
 from gpuyard.training_jobs.run import Code
 from gpuyard.training_jobs.spec import JobSpec
 from gpuyard.training_jobs.state import Reason, State
@@ -55,7 +55,7 @@ def record(spec: JobSpec | None = None, ends: tuple[tuple[State, Reason | None] 
         (State.CANCELLED, True, Action.NEXT, True),
     ],
 )
-def test_a_submitted_run(state: State, retry: bool, action: Action, fresh: bool) -> None:
+def test_the_action_for_a_run_that_has_a_service_id(state: State, retry: bool, action: Action, fresh: bool) -> None:
     choice = decide(record(), ServiceStatus(state), job(), "c0de", retry=retry, age_s=1000.0)
     assert (choice.action, choice.fresh) == (action, fresh)
 
@@ -65,7 +65,7 @@ def test_a_record_without_a_service_id_belongs_to_its_writer_for_a_minute(age_s:
     assert decide(record(service_id=None), None, job(), "c0de", retry=False, age_s=age_s).action is action
 
 
-def test_a_failed_run_says_how_to_go_on() -> None:
+def test_the_note_of_a_failed_run_names_retry_and_again() -> None:
     note = decide(record(), ServiceStatus(State.FAILED, Reason.TIMEOUT), job(), "c0de", retry=False, age_s=0).note
     assert "--retry" in note
     keyless = record().model_copy(update={"request_key": None})
@@ -85,7 +85,7 @@ def test_another_job_under_the_same_key_is_refused_unless_retried(state: State, 
     assert "was 1, is 2" in str(caught.value)
 
 
-def test_patience_may_change_under_a_key() -> None:
+def test_limits_and_retries_may_change_under_a_key() -> None:
     other = job(timeout="2h", max_restarts=4, retries={"infra": 3})
     assert decide(record(), ServiceStatus(State.RUNNING), other, "c0de", retry=False, age_s=0).action is Action.ADOPT
 
@@ -106,16 +106,16 @@ def test_patience_may_change_under_a_key() -> None:
         ({"preempted": 9, "infra": 9, "user_error": 9}, [], Reason.COST, False),
     ],
 )
-def test_allowance(retries: dict[str, int], before: list[Reason], reason: Reason, left: bool) -> None:
+def test_retries_are_counted_by_reason(retries: dict[str, int], before: list[Reason], reason: Reason, left: bool) -> None:
     ends = (*((State.STOPPED, r) for r in before), None)
     found = record(job(retries=retries), ends)
-    assert allowance_left(found, reason) is left
-    # and the same once the newest end is written down
+    assert has_retry_left(found, reason) is left
+    # the same after the newest end is recorded
     written = record(job(retries=retries), (*((State.STOPPED, r) for r in before), (State.STOPPED, reason)))
-    assert allowance_left(written, reason) is left
+    assert has_retry_left(written, reason) is left
 
 
-def test_failures_that_the_allowance_pays_for_are_stops() -> None:
+def test_a_failure_with_a_retry_left_is_a_stop() -> None:
     paying = record(job(retries={"infra": 1, "user_error": 1}))
     assert apply_allowance(ServiceStatus(State.FAILED, Reason.INFRA), paying).state is State.STOPPED
     assert apply_allowance(ServiceStatus(State.FAILED, Reason.USER_ERROR, 3), paying).state is State.STOPPED
@@ -124,19 +124,19 @@ def test_failures_that_the_allowance_pays_for_are_stops() -> None:
     assert apply_allowance(ServiceStatus(State.STOPPED, Reason.PREEMPTED), record(job(retries={"preempted": 0}))).state is State.STOPPED
 
 
-def test_retry_starts_the_allowance_anew() -> None:
+def test_retry_restarts_the_allowance() -> None:
     spent = record(job(retries={"infra": 1}), ((State.STOPPED, Reason.INFRA), (State.FAILED, Reason.INFRA)))
-    assert not allowance_left(spent, Reason.INFRA)
+    assert not has_retry_left(spent, Reason.INFRA)
     fresh = spent.with_next(spent.last.model_copy(update={"fresh": True, "ended": None}))
-    assert allowance_left(fresh, Reason.INFRA)
+    assert has_retry_left(fresh, Reason.INFRA)
 
 
-def test_what_the_service_spent_by_itself_counts() -> None:
-    """Batch started it three times, of the three that are allowed beside the first."""
+def test_restarts_by_the_service_count_as_retries() -> None:
+    """Batch used all three allowed restarts by itself."""
     running = record(job(retries={"preempted": 3, "infra": 1}))
     again = (Reason.PREEMPTED,) * 3
-    assert not allowance_left(running, Reason.PREEMPTED, again)
-    assert allowance_left(running, Reason.PREEMPTED, again[:2])
+    assert not has_retry_left(running, Reason.PREEMPTED, again)
+    assert has_retry_left(running, Reason.PREEMPTED, again[:2])
     assert apply_allowance(ServiceStatus(State.FAILED, Reason.INFRA, restarts=again), running).state is State.STOPPED
     assert apply_allowance(ServiceStatus(State.FAILED, Reason.INFRA, restarts=(Reason.FABRIC,)), running).state is State.FAILED
     assert retries_left(running) == running.last.spec.retries

@@ -56,15 +56,15 @@ def test_a_listing_of_many_pages(account: Storage, store: BlobStore, monkeypatch
     assert len(account.front.calls) - before == 3
 
 
-@pytest.mark.parametrize("how", ["create", "replace"])
+@pytest.mark.parametrize("method", ["create", "replace"])
 @pytest.mark.parametrize("answer", [error_answer(503, "ServerBusy"), error_answer(500, "OperationTimedOut")], ids=["503", "500"])
-def test_a_put_whose_answer_was_lost_is_recognised_as_its_own(account: Storage, store: BlobStore, how: str, answer: Answer) -> None:
+def test_a_put_whose_answer_was_lost_is_recognised_as_its_own(account: Storage, store: BlobStore, method: str, answer: Answer) -> None:
     """The server wrote the object, but the client saw an error and repeats the put, which its own object then refuses."""
     tag = store.create("b", b"old")
     lost = iter([answer])
     account.front.loss = lambda verb, path: next(lost, None) if verb == "PUT" else None
-    found = store.create("a", b"mine") if how == "create" else store.replace("b", b"mine", tag)
-    assert store.read("a" if how == "create" else "b") == (b"mine", found)
+    found = store.create("a", b"mine") if method == "create" else store.replace("b", b"mine", tag)
+    assert store.read("a" if method == "create" else "b") == (b"mine", found)
     assert [call.operation for call in account.front.calls].count("PUT") == 3
 
 

@@ -38,15 +38,15 @@ def test_a_listing_of_many_pages(server: FakeStorage, store: GcsStore) -> None:
     assert len(server.calls) == 2
 
 
-@pytest.mark.parametrize("how", ["create", "replace"])
+@pytest.mark.parametrize("method", ["create", "replace"])
 @pytest.mark.parametrize("big", [False, True], ids=["in one request", "resumable"])
-def test_an_upload_whose_answer_was_lost_is_recognised_as_its_own(server: FakeStorage, store: GcsStore, how: str, big: bool) -> None:
+def test_an_upload_whose_answer_was_lost_is_recognised_as_its_own(server: FakeStorage, store: GcsStore, method: str, big: bool) -> None:
     """The server wrote the object, but the client got no answer and repeats the upload, which its own object then refuses."""
     data = b"mine" * (3_000_000 if big else 1)
     tag = store.create("b", b"old")
     server.fail(Fault(lost=True), when=(lambda call: call.method == "PUT") if big else writes)
-    found = store.create("a", data) if how == "create" else store.replace("b", data, tag)
-    assert store.read("a" if how == "create" else "b") == (data, found)
+    found = store.create("a", data) if method == "create" else store.replace("b", data, tag)
+    assert store.read("a" if method == "create" else "b") == (data, found)
 
 
 def test_another_writers_object_is_a_lost_race(server: FakeStorage, store: GcsStore) -> None:

@@ -20,7 +20,7 @@ def store(tmp_path: Path) -> LocalStore:
     return LocalStore(f"file://{tmp_path}")
 
 
-def test_of_many_concurrent_creates_one_wins(store: LocalStore, tmp_path: Path) -> None:
+def test_one_of_many_concurrent_creates_succeeds(store: LocalStore, tmp_path: Path) -> None:
     def attempt(number: int) -> bool:
         try:
             store.create("runs/a/run.json", str(number).encode() * 1000)
@@ -45,7 +45,7 @@ def test_replace_needs_the_tag_that_was_read(store: LocalStore) -> None:
         store.replace("nope", b"3", first)
 
 
-def test_of_many_concurrent_replaces_of_one_tag_one_wins(store: LocalStore) -> None:
+def test_one_of_many_concurrent_replaces_of_a_tag_succeeds(store: LocalStore) -> None:
     tag = store.create("a", b"start")
 
     def attempt(number: int) -> bool:

@@ -37,7 +37,7 @@ def _xml(status: str, code: str, message: str = "the service's message") -> tupl
 
 
 def test_a_listing_of_many_pages(store: S3Store) -> None:
-    inside = s3_backends["123456789012"]["aws"]  # a thousand puts by the door take ten seconds
+    inside = s3_backends["123456789012"]["aws"]  # a thousand puts through the API take ten seconds
     for number in range(1003):
         inside.put_object("runs", f"runs/{number:04d}/run.json", b"1")
     assert store.names("runs") == [f"{number:04d}" for number in range(1003)]
@@ -47,15 +47,15 @@ def boto3_put(key: str) -> None:
     s3.client().put_object(Bucket="runs", Key=key, Body=b"1")
 
 
-@pytest.mark.parametrize("how", ["create", "replace"])
-def test_a_put_whose_answer_was_lost_is_recognised_as_its_own(server: Moto, store: S3Store, how: str) -> None:
+@pytest.mark.parametrize("method", ["create", "replace"])
+def test_a_put_whose_answer_was_lost_is_recognised_as_its_own(server: Moto, store: S3Store, method: str) -> None:
     """The server wrote the object, but the client saw a 503 and repeats the put, which its own object then refuses."""
     tag = store.create("b", b"old")
     lost = iter([_xml("503 Service Unavailable", "ServiceUnavailable")])
     server.lose(lambda method, path: next(lost, None) if method == "PUT" else None)
-    found = store.create("a", b"mine") if how == "create" else store.replace("b", b"mine", tag)
-    assert store.read("a" if how == "create" else "b") == (b"mine", found)
-    assert [method for method, _ in server.calls].count("PUT") == 4  # the bucket, "b", and twice the one that counts
+    found = store.create("a", b"mine") if method == "create" else store.replace("b", b"mine", tag)
+    assert store.read("a" if method == "create" else "b") == (b"mine", found)
+    assert [method for method, _ in server.calls].count("PUT") == 4  # create the bucket, create "b", and the tested put twice
 
 
 def test_a_conflict_is_retried_and_then_raises_lost_sight(server: Moto, store: S3Store) -> None:

@@ -28,7 +28,7 @@ def test_the_seconds_left_are_bounded_only_shrink_and_reach_the_hook(tmp_path: P
     monkeypatch.setenv("GPUYARD_STOP_FILE", str(tmp_path / "stop"))
     stop_request = StopRequest(tmp_path / "stop", grace_s=30)
     assert hook.seconds_left() is None
-    (tmp_path / "stop").touch()  # a full disk holds the file and not the number
+    (tmp_path / "stop").touch()  # on a full disk the file is empty
     assert hook.seconds_left() == 30
     for given_s, left_s in ((3600, 600), (120, 120), (500, 120), (None, 30), (0, 2)):
         stop_request.request(given_s)
@@ -58,4 +58,4 @@ def test_workers_that_do_not_poll_the_hook_get_sigterm_at_once(tmp_path: Path, m
     monkeypatch.setenv("GPUYARD_STOP_FILE", str(tmp_path / "stop"))
     monkeypatch.setattr(hook, "_state", {})
     assert hook.stop_asked()
-    assert not stop_request.overdue  # it listens: it may save and leave by itself
+    assert not stop_request.overdue  # it polls the hook, so it may save and exit by itself

@@ -138,7 +138,7 @@ _TROUBLES = ["429", "503", "500", "slow", "gone"]
 
 
 @pytest.mark.parametrize(
-    ("cloud", "trouble"),  # not for gcp, whose answers are words: an unknown word is no notice
+    ("cloud", "trouble"),  # not for GCP: its answers are plain words, and an unknown word is not a notice
     [
         *((cloud, trouble) for cloud in METADATA_SERVICES for trouble in _TROUBLES),
         *((cloud, body) for cloud in ("aws", "azure") for body in _BODIES),
@@ -251,7 +251,7 @@ def test_the_thread_polls_at_once_and_survives_an_exception(
 
 
 @pytest.mark.parametrize(
-    ("env", "says"),
+    ("env", "message"),
     [
         ({"GPUYARD_NOTICE": "oracle"}, "got 'oracle', allowed: aws, gcp, azure, off"),
         ({"GPUYARD_NOTICE_WARNINGS": "panic"}, "got 'panic', allowed: log, stop"),
@@ -262,8 +262,8 @@ def test_the_thread_polls_at_once_and_survives_an_exception(
         ({"GPUYARD_NOTICE": "aws", "GPUYARD_METADATA_URL": "file:///etc"}, "only for tests"),
     ],
 )
-def test_a_wrong_setting_is_refused(env: dict[str, str], says: str, tmp_path: Path) -> None:
-    with pytest.raises(NodeExitError, match=says) as refused:
+def test_a_wrong_setting_is_refused(env: dict[str, str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(NodeExitError, match=message) as refused:
         make_watcher(env, "off", StopRequest(tmp_path / "stop", 30), 0)
     assert refused.value.code == 64
 

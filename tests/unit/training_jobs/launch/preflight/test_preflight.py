@@ -138,7 +138,7 @@ def _speed(gemm: float, copy: float, name: str = H100) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "word", "code", "says"),
+    ("changes", "word", "code", "message"),
     [
         ({}, "ok", 0, ""),
         (_net(239.0), "warned", 0, "all-reduce between nodes 239.0 GB/s: 60% of 3200 Gb/s, near the floor of 40%"),
@@ -166,10 +166,10 @@ def _speed(gemm: float, copy: float, name: str = H100) -> dict[str, Any]:
         ({"clock": None}, "ok", 0, ""),
     ],
 )
-def test_the_verdict_on_two_nodes(changes: dict[str, Any], word: str, code: int, says: str) -> None:
+def test_the_verdict_on_two_nodes(changes: dict[str, Any], word: str, code: int, message: str) -> None:
     verdict = evaluate([_report(), _report(1, **changes)], FABRIC)
     assert (verdict.status, verdict.code) == (word, code), verdict
-    assert says in "\n".join(verdict.failures + verdict.warnings)
+    assert message in "\n".join(verdict.failures + verdict.warnings)
     assert len(verdict.failures + verdict.warnings) == (word != "ok")
 
 
@@ -220,14 +220,14 @@ def test_a_failed_gpu_process_is_reported_with_its_last_line(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("hangs", "nodes", "code", "says"),
+    ("hangs", "nodes", "code", "message"),
     [
         ("preflight.objects.write = hang", 1, 74, "storage"),
         ("pass", 2, 74, "waiting for the other nodes"),
         ("preflight._join_nodes = lambda *_: (None, lambda own: [own]); preflight._network = hang", 2, 69, "the network"),
     ],
 )
-def test_the_preflight_ends_in_time_whatever_hangs(tmp_path: Path, hangs: str, nodes: int, code: int, says: str) -> None:
+def test_the_preflight_ends_in_time_whatever_hangs(tmp_path: Path, hangs: str, nodes: int, code: int, message: str) -> None:
     plan = {
         "rank": 0, "nodes": nodes, "main_address": "127.0.0.1", "port": free_port("127.0.0.1"), "attempt_url": tmp_path.as_uri(),
         "fabric": None, "clock": None,
@@ -241,4 +241,4 @@ preflight._LIMIT_S = 1.5
 sys.exit(preflight.main(sys.argv[1:]))
 """
     done = subprocess.run([sys.executable, "-c", program, json.dumps(plan)], capture_output=True, text=True, timeout=30)
-    assert (done.returncode, done.stderr) == (code, f"gpuyard: preflight failed: timed out after 2 s in: {says}\n")
+    assert (done.returncode, done.stderr) == (code, f"gpuyard: preflight failed: timed out after 2 s in: {message}\n")

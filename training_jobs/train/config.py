@@ -52,7 +52,7 @@ class Config:
     strategy: str = "auto"  # auto: by model size, the reason is printed | single | ddp | fsdp | hsdp
     precision: str = "auto"  # auto: bf16 on a GPU, fp32 on a CPU; the weights stay fp32
     compile: str = "auto"  # auto: on a GPU | off | on: block by block | max: autotuned | graphs: with CUDA graphs
-    loss: str = "auto"  # auto: chunked on a GPU where torch has it | chunked | plain
+    loss: str = "auto"  # auto: chunked on a GPU, unless the vocabulary is small | chunked | plain
     attention: str = "cudnn,flash,efficient,math"  # the order in which the backends are tried
     # recomputed in the backward pass to save memory: none | selective: all but matrix products and attention | block: all
     recompute: str = "none"

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 from .config import Config
 
 IGNORED = -100  # a target that does not count
+_CHUNK_LOGITS = 2**28  # logits held at a time by the chunked loss: 1 GiB in fp32
 
 
 def padded_vocab(vocab: int) -> int:
@@ -39,7 +40,7 @@ class Gpt(nn.Module):
         x = self._features(tokens)
         weight, smoothing = self.embedding.weight, self.smoothing if self.training else 0.0
         if self.chunked:
-            return chunked_loss(x.flatten(0, 1), weight.to(x.dtype), targets.flatten(), smoothing)
+            return chunked_loss(x.flatten(0, 1), weight, targets.flatten(), smoothing)
         logits = functional.linear(x, weight).float().flatten(0, 1)
         return functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing)
 
@@ -67,14 +68,17 @@ class Gpt(nn.Module):
 
 
 class _Norm(nn.Module):
-    """RMSNorm in the input's type: a weight of another type would prevent the fused kernel."""
+    """RMSNorm in the input's type.
+
+    A weight of another type would prevent the fused kernel, and CUDA's autocast (not the CPU's) returns fp32 from rms_norm.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.rms_norm(x, self.weight.shape, self.weight.to(x.dtype))
+        return functional.rms_norm(x, self.weight.shape, self.weight.to(x.dtype)).to(x.dtype)
 
 
 class _Block(nn.Module):
@@ -115,24 +119,53 @@ def _keep_products() -> Any:
     return create_selective_checkpoint_contexts(kept)  # type: ignore[no-untyped-call]
 
 
-def chunked_loss_missing() -> str | None:
-    """Return why torch's chunked linear cross entropy is unavailable; None when it is available."""
-    if not hasattr(functional, "linear_cross_entropy") or not hasattr(nn, "LinearCrossEntropyOptions"):
-        return f"torch {torch.__version__} has no chunked linear_cross_entropy"
-    return None
-
-
 def chunked_loss(x: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Return the same loss sum without storing the whole matrix of logits.
+    """Return the sum of the cross-entropies in fp32 without storing the whole matrix of logits.
 
-    The sum is taken here in fp32: torch sums in the input's type, and bf16 has three digits.
+    torch's linear_cross_entropy sums in the input's type, and bf16 has three digits. With reduction="none" it computes
+    the head's product a second time in the backward pass.
     """
-    newer: Any = functional, nn  # newer than the oldest supported torch
-    options = newer[1].LinearCrossEntropyOptions()
-    total: Tensor = newer[0].linear_cross_entropy(
-        x, weight, targets, reduction="none", ignore_index=IGNORED, label_smoothing=smoothing, options=options
-    )
-    return total.float().sum()
+    total: Tensor = _ChunkedLoss.apply(x, weight, targets, smoothing, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
+    return total
+
+
+class _ChunkedLoss(torch.autograd.Function):
+    """Compute the loss of some rows at a time, and at once their gradients: three products of the head's size in all."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, smoothing: float, differentiate: bool) -> Tensor:
+        used, rows = weight.to(x.dtype), max(_CHUNK_LOGITS // len(weight), 1)
+        total = torch.zeros((), dtype=torch.float32, device=x.device)
+        x_gradient = torch.empty_like(x)
+        weight_gradient = torch.zeros_like(weight, dtype=torch.float32)  # summed over the chunks
+        for part, part_targets, part_gradient in zip(x.split(rows), targets.split(rows), x_gradient.split(rows), strict=True):
+            loss, slope = _loss_and_slope(part @ used.T, part_targets, smoothing)
+            total += loss
+            if differentiate:
+                slope = slope.to(x.dtype)
+                part_gradient.copy_(slope @ used)
+                weight_gradient += slope.T @ part
+        ctx.save_for_backward(x_gradient, weight_gradient)
+        ctx.weight_dtype = weight.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x_gradient, weight_gradient = ctx.saved_tensors
+        return x_gradient * scale, (weight_gradient * scale).to(ctx.weight_dtype), None, None, None
+
+
+def _loss_and_slope(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Return the sum of the cross-entropies and its gradient by the logits, both in fp32."""
+    scores, counted, places = logits.float(), targets != IGNORED, targets.clamp(min=0)[:, None]
+    norm = scores.logsumexp(1, keepdim=True)
+    loss = norm - (1.0 - smoothing) * scores.gather(1, places)
+    slope = (scores - norm).exp_()
+    if smoothing:
+        loss = loss - smoothing * scores.mean(1, keepdim=True)
+        slope -= smoothing / scores.shape[1]
+    slope.scatter_(1, places, slope.gather(1, places) - (1.0 - smoothing))
+    return loss.squeeze(1).where(counted, 0.0).sum(), slope.mul_(counted[:, None])
 
 
 def _rotation(length: int, width: int) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
 from .config import Config, ConfigError
-from .model import chunked_loss_missing
 
 FIRST_STEP_TIMEOUT_S, TIMEOUT_S = 300, 100  # of a collective: compiling takes long, a lost peer must not
 _TEARDOWN_S = 10.0
@@ -122,8 +121,6 @@ def resolve_auto(config: Config, ranks: RankInfo, parameters: int) -> tuple[Conf
     loss, loss_why = ("plain", missing) if missing else ("chunked", "the logits are never stored")
     if config.loss != "auto":
         loss, loss_why = config.loss, "as set"
-    if loss == "chunked" and (lacking := chunked_loss_missing()):
-        loss, loss_why = "plain", lacking
     saving = config.saving if config.saving != "auto" else "async" if on_gpu else "sync"
     reasons = [f"strategy {strategy}: {why}", f"loss {loss}: {loss_why}", f"{precision}, compile {compiled}, saves {saving}"]
     return replace(config, strategy=strategy, precision=precision, compile=compiled, loss=loss, saving=saving), reasons

@@ -2,28 +2,109 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from gpuyard.training_jobs.train.config import Config
-from gpuyard.training_jobs.train.model import IGNORED, Gpt, chunked_loss, chunked_loss_missing, initialise
+from gpuyard.training_jobs.train.config import Config, parse_config
+from gpuyard.training_jobs.train.model import IGNORED, Gpt, chunked_loss, initialise, padded_vocab
 
 
-def test_the_chunked_loss_equals_the_plain_loss() -> None:
-    if missing := chunked_loss_missing():
-        pytest.skip(missing)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_chunked_loss_equals_the_plain_loss(monkeypatch: pytest.MonkeyPatch, smoothing: float) -> None:
+    monkeypatch.setattr("gpuyard.training_jobs.train.model._CHUNK_LOGITS", 256 * 7)  # 7 rows at a time
     torch.manual_seed(0)
     rows, weight = torch.randn(40, 16, requires_grad=True), torch.randn(256, 16, requires_grad=True)
     targets = torch.randint(0, 256, (40,))
     targets[3:9] = IGNORED
-    plain = torch.nn.functional.cross_entropy(rows @ weight.T, targets, ignore_index=IGNORED, reduction="sum")
+    plain = torch.nn.functional.cross_entropy(rows @ weight.T, targets, ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing)
     wanted = torch.autograd.grad(plain, [rows, weight])
-    loss = chunked_loss(rows, weight, targets)
+    loss = chunked_loss(rows, weight, targets, smoothing)
     for got, want in zip((loss, *torch.autograd.grad(loss, [rows, weight])), (plain, *wanted), strict=True):
         assert (got - want).abs().max() <= 1e-5 * want.abs().max()
+
+
+class _Products(TorchDispatchMode):
+    """Records the types and shapes of what each matrix product and attention multiplies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, set[torch.dtype], list[torch.Size]]] = []
+
+    def record(self, name: str, *operands: torch.Tensor) -> None:
+        self.found.append((name, {operand.dtype for operand in operands}, [operand.shape for operand in operands]))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in ("mm", "bmm", "addmm", "baddbmm"):
+            self.record(name, *[arg for arg in args if isinstance(arg, torch.Tensor)])
+        return func(*args, **(kwargs or {}))
+
+    def attention(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **_: Any) -> torch.Tensor:
+        """Stand in for torch's attention, which takes its fused kernels only where a GPU is."""
+        self.record("attention", q, k, v)
+        return q * k * v
+
+
+def _backward(loss: torch.Tensor) -> None:
+    """Call the functions of the backward pass one by one; autograd's engine wants the devices to exist."""
+    order: dict[Any, None] = {}
+
+    def visit(node: Any) -> None:
+        if node not in order:
+            for following, _ in node.next_functions:
+                if following is not None:
+                    visit(following)
+            order[node] = None
+
+    visit(loss.grad_fn)
+    gradients: dict[tuple[Any, int], torch.Tensor] = {(loss.grad_fn, 0): torch.ones_like(loss)}
+    for node in reversed(order):
+        if "AccumulateGrad" in node.name():
+            continue
+        found = getattr(node, "apply", node)(*[gradients.get((node, place)) for place in range(len(node._input_metadata))])
+        for gradient, edge in zip(found if isinstance(found, tuple) else (found,), node.next_functions, strict=False):
+            if gradient is not None and edge[0] is not None:
+                gradients[edge] = gradients[edge] + gradient if edge in gradients else gradient
+
+
+@contextlib.contextmanager
+def _autocast() -> Iterator[None]:
+    """Enable CUDA's autocast; torch.autocast refuses to where no GPU is."""
+    torch.set_autocast_dtype("cuda", torch.bfloat16)
+    torch.set_autocast_enabled("cuda", True)
+    yield
+    torch.set_autocast_enabled("cuda", False)
+
+
+@pytest.mark.parametrize("loss", ["chunked", "plain"])
+@pytest.mark.parametrize("preset", ["gpt_tiny", "gpt_124m", "gpt_350m", "gpt_1b3", "gpt_7b"])
+def test_on_a_gpu_every_product_is_in_bf16_and_the_head_multiplies_three_times(
+    monkeypatch: pytest.MonkeyPatch, preset: str, loss: str
+) -> None:
+    """CUDA's autocast differs from the CPU's, so the tensors are on a fake CUDA device."""
+    config = parse_config([f"preset={preset}", "layers=2", f"loss={loss}", "recompute=none"])
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"):
+        model = Gpt(config)
+        model.cos, model.sin = model.cos.cuda(), model.sin.cuda()  # built on the CPU
+        tokens = torch.zeros(1, config.context, dtype=torch.int64)
+        with _Products() as products:
+            monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", products.attention)
+            with _autocast():
+                total = model(tokens, tokens)
+            _backward(total)
+    assert total.dtype == torch.float32
+    assert [(name, dtypes) for name, dtypes, _ in products.found if dtypes != {torch.bfloat16}] == []
+    head = [shapes for _, _, shapes in products.found if any(padded_vocab(config.vocab) in shape for shape in shapes)]
+    assert len(head) == 3
+    assert len(products.found) == 3 + 2 * (1 + 4 * 3)  # per block one attention and 4 matrices, each 3 times
 
 
 def test_recomputation_changes_no_result_and_selective_repeats_no_matrix_product() -> None:

@@ -1,4 +1,4 @@
-"""A GPT: pre-norm blocks, rotary positions, normalised queries and keys, no biases, tied input and output matrix."""
+"""A GPT: pre-norm blocks, rotary positions, normalised queries and keys, no biases."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Gpt(nn.Module):
         self.embedding = nn.Embedding(padded_vocab(config.vocab), config.width)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = _Norm(config.width)
+        self.head = nn.Linear(config.width, padded_vocab(config.vocab), bias=False)
         cos, sin = _rotation(config.context, config.width // config.heads)
         self.cos: Tensor
         self.sin: Tensor
@@ -38,7 +39,7 @@ class Gpt(nn.Module):
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Return the sum of the cross-entropies in nats."""
         x = self._features(tokens)
-        weight, smoothing = self.embedding.weight, self.smoothing if self.training else 0.0
+        weight, smoothing = self.head.weight, self.smoothing if self.training else 0.0
         if self.chunked:
             return chunked_loss(x.flatten(0, 1), weight, targets.flatten(), smoothing)
         logits = functional.linear(x, weight).float().flatten(0, 1)
@@ -46,10 +47,14 @@ class Gpt(nn.Module):
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Return the logits of the next token at each position, without the padding of the vocabulary."""
-        return functional.linear(self._features(tokens), self.embedding.weight)[..., : self.vocab].float()
+        return functional.linear(self._features(tokens), self.head.weight)[..., : self.vocab].float()
 
     def init_std(self, name: str, parameter: Tensor) -> float | None:
-        """Return a parameter's initial standard deviation; None: ones. Projections back to the residual stream start at zero."""
+        """Return a parameter's initial standard deviation; None: ones.
+
+        Projections back to the residual stream start at zero. The head starts with logits of variance 1/4 at any width, so the
+        first loss is ln(vocabulary) + 1/8. A head tied to the embedding would give each token its own logit of std x width.
+        """
         if "norm" in name:
             return None
         if name.endswith(("out.weight", "down.weight")):

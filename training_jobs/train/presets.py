@@ -1,6 +1,9 @@
 """Presets: what each one changes of Config's defaults. Add your own as one more row.
 
 The larger ones have batches of about half a million tokens; `micro` is what one 80 GB GPU should hold of it at a time.
+Their `lr` are the peak rates of GPT-3 for these sizes (arXiv:2005.14165, table 2.1), which Pythia also uses
+(arXiv:2304.01373). GPT-3 has the same batch up to 350M and larger ones above. Normalised queries and keys bear higher rates.
+No run on a GPU has tuned them. The names count the embedding once, as GPT-2 does; the head is a matrix of its own.
 """
 
 from __future__ import annotations
@@ -29,10 +32,10 @@ def _gpt(width: int, layers: int, context: int, micro: int, lr: float, steps: in
 
 PRESETS: dict[str, dict[str, Any]] = {
     "gpt_tiny": {},
-    "gpt_124m": {"preset": "gpt_124m", **_gpt(768, 12, 1024, 32, 1e-3, 5_000)},
-    "gpt_350m": {"preset": "gpt_350m", **_gpt(1024, 24, 1024, 32, 8e-4, 14_000)},
-    "gpt_1b3": {"preset": "gpt_1b3", **_gpt(2048, 24, 2048, 8, 4e-4, 50_000)},
-    "gpt_7b": {"preset": "gpt_7b", **_gpt(4096, 32, 4096, 1, 3e-4, 260_000), "recompute": "block"},
+    "gpt_124m": {"preset": "gpt_124m", **_gpt(768, 12, 1024, 32, 6e-4, 5_000)},
+    "gpt_350m": {"preset": "gpt_350m", **_gpt(1024, 24, 1024, 32, 3e-4, 14_000)},
+    "gpt_1b3": {"preset": "gpt_1b3", **_gpt(2048, 24, 2048, 8, 2e-4, 50_000)},
+    "gpt_7b": {"preset": "gpt_7b", **_gpt(4096, 32, 4096, 1, 1.2e-4, 260_000), "recompute": "block"},
     "resnet_digits": {
         "preset": "resnet_digits",
         "task": "resnet",

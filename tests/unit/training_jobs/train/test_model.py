@@ -14,7 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from gpuyard.training_jobs.train.config import Config, parse_config
+from gpuyard.training_jobs.train.data import load
 from gpuyard.training_jobs.train.model import IGNORED, Gpt, chunked_loss, initialise, padded_vocab
+from gpuyard.training_jobs.train.parallel import _materialise
+from gpuyard.training_jobs.train.presets import PRESETS
+from gpuyard.training_jobs.train.tasks import TASKS
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -159,3 +163,19 @@ def test_the_initial_weights_depend_on_the_seed_alone() -> None:
     assert not one.state_dict()["blocks.0.out.weight"].any()
     assert one.embedding.weight.shape[0] == 256
     assert Gpt(Config(width=16, vocab=50257)).embedding.weight.shape[0] == 50304
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_starts_as_a_uniform_guess(preset: str) -> None:
+    settings = ["layers=2", "recompute=none"] if preset != "resnet_digits" else []
+    config = parse_config([f"preset={preset}", *settings, "context=16", "batch=4", "data=synthetic"])
+    task = TASKS[config.task](config, load(config))
+    with torch.device("meta"):
+        model = task.model()
+    _materialise(model, torch.device("cpu"))
+    initialise(model, 0)
+    inputs, targets = task.batch(0, 0, 1)
+    with torch.no_grad():
+        loss = model(inputs, targets).item() / targets.numel()
+    assert loss == pytest.approx(math.log(config.vocab), rel=0.05)
+    assert loss > math.log(config.vocab) * 0.99

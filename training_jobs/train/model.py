@@ -130,7 +130,7 @@ def chunked_loss(x: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 
     torch's linear_cross_entropy sums in the input's type, and bf16 has three digits. With reduction="none" it computes
     the head's product a second time in the backward pass.
     """
-    total: Tensor = _ChunkedLoss.apply(x, weight, targets, smoothing, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
+    total: Tensor = _ChunkedLoss.apply(x, weight, targets, smoothing, torch.is_grad_enabled())
     return total
 
 
@@ -143,7 +143,7 @@ class _ChunkedLoss(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=x.device)
         x_gradient = torch.empty_like(x)
         weight_gradient = torch.zeros_like(weight, dtype=torch.float32)  # summed over the chunks
-        for part, part_targets, part_gradient in zip(x.split(rows), targets.split(rows), x_gradient.split(rows), strict=True):
+        for part, part_targets, part_gradient in zip(*(torch.split(whole, rows) for whole in (x, targets, x_gradient)), strict=True):
             loss, slope = _loss_and_slope(part @ used.T, part_targets, smoothing)
             total += loss
             if differentiate:
@@ -155,7 +155,7 @@ class _ChunkedLoss(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
         x_gradient, weight_gradient = ctx.saved_tensors
         return x_gradient * scale, (weight_gradient * scale).to(ctx.weight_dtype), None, None, None
 

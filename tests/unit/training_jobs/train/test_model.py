@@ -35,11 +35,11 @@ def test_the_chunked_loss_equals_the_plain_loss(monkeypatch: pytest.MonkeyPatch,
         assert (got - want).abs().max() <= 1e-5 * want.abs().max()
 
 
-class _Products(TorchDispatchMode):
+class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records the types and shapes of what each matrix product and attention multiplies."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[tuple[str, set[torch.dtype], list[torch.Size]]] = []
 
     def record(self, name: str, *operands: torch.Tensor) -> None:

@@ -34,7 +34,7 @@ def hold_at(owner, name, when=lambda *args: True):
 if moment == "import" and disturbed:
     hold()
 import torch
-from gpuyard.training_jobs.train import __main__, checkpoint_store, export, loop
+from gpuyard.training_jobs.train import __main__, checkpoint_store, data, export, loop
 if moment == "compile":  # compilation happens at the first call of a block
     def compiled(forward, mode):
         block = type("Block", (), {"forward": staticmethod(forward)})
@@ -45,6 +45,8 @@ if moment == "first step":
     hold_at(loop.Trainer, "_read_votes", lambda self, last: self.step == 1)
 if moment == "save":
     hold_at(checkpoint_store.CheckpointStore, "put", lambda self, step, *_: step == 2)
+if moment == "validation":
+    hold_at(data.TokenWindows, "part", lambda self, first, last: first > 0)
 if moment == "export":
     hold_at(export, "write")
 sys.exit(__main__.main(words))
@@ -76,7 +78,15 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 
 @pytest.mark.parametrize(
     ("moment", "code", "saved"),
-    [("import", 75, 0), ("preflight", 75, 0), ("compile", 75, 0), ("first step", 75, 2), ("save", 75, 3), ("export", 0, 5)],
+    [
+        ("import", 75, 0),
+        ("preflight", 75, 0),
+        ("compile", 75, 0),
+        ("first step", 75, 2),
+        ("save", 75, 3),
+        ("validation", 75, 5),
+        ("export", 0, 5),
+    ],
 )
 def test_a_stop_in_any_phase(tmp_path: Path, undisturbed: dict[str, object], moment: str, code: int, saved: int) -> None:
     run = _run(tmp_path, HELD, moment, *(["compile=on"] if moment == "compile" else []))
@@ -95,7 +105,9 @@ def test_a_stop_in_any_phase(tmp_path: Path, undisturbed: dict[str, object], mom
     if moment == "save":
         assert finish(run.submit()) == [0], run.log(0)
         assert "resumed from step 3, saved by attempt 1" in run.log(0)
-    if moment in ("save", "export"):
+    if moment == "validation":
+        assert finish(run.submit()) == [0], run.log(0)
+    if moment in ("save", "validation", "export"):
         assert _result(run) == undisturbed
 
 

@@ -62,6 +62,7 @@ class Config:
     keep_every: int = 0  # never delete the checkpoints of steps that are multiples of this
     saving: str = "auto"  # auto: async on a GPU | async | sync
     eval_every: int = 0  # 0: only at the end
+    eval_tokens: int = 2**23  # validation tokens, or images, at most: the split's first ones; 0: the whole split
     log_every: int = 10  # steps per line of metrics.jsonl
     profile: str = ""  # first:last, the steps to trace
     tensorboard: str = "auto"  # auto: where the service names a folder | on | off
@@ -84,7 +85,7 @@ CHOICES = {
 CHANGEABLE_ON_RESUME = frozenset(
     (
         *("preset", "steps", "micro", "strategy", "compile", "loss", "attention", "recompute", "threads", "cache_gib"),
-        *("save_every_steps", "keep_every", "saving", "eval_every", "log_every", "profile", "tensorboard", "out"),
+        *("save_every_steps", "keep_every", "saving", "eval_every", "eval_tokens", "log_every", "profile", "tensorboard", "out"),
     )
 )
 
@@ -168,7 +169,9 @@ def _suggestion(got: str, allowed: Mapping[str, Any], end: str = "") -> str:
 
 def _invalid(config: Config) -> list[str]:
     least = dict.fromkeys(("steps", "batch", "context", "width", "layers", "heads", "vocab", "threads", "corpus_bytes", "val_bytes"), 1)
-    least |= dict.fromkeys(("micro", "warmup", "shift", "seed", "save_every_steps", "keep_every", "eval_every"), 0) | {"log_every": 1}
+    least |= dict.fromkeys(("micro", "warmup", "shift", "seed", "save_every_steps", "keep_every", "eval_every", "eval_tokens"), 0) | {
+        "log_every": 1
+    }
     problems = [
         f"{name}: got {getattr(config, name)}, allowed: {bound} or more" for name, bound in least.items() if getattr(config, name) < bound
     ]

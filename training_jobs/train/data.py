@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from . import corpus
 from .config import Config, ConfigError
 from .optional import require_optional
-from .sampling import Ints, SampleOrder, rank_slice
+from .sampling import Ints, SampleOrder
 from .shards import DataIndex, Records, Shards, read_index
 
 
@@ -99,14 +99,21 @@ class TokenWindows:
             self._split.prefetch([int(number) for number in order[following:]])
         return rows
 
-    def all(self, rank: int, world: int) -> Ints:
-        """Return a rank's part of all windows of the split, without overlap."""
-        parts = []
-        for shard, size in enumerate(self._split.sizes):
-            first, last = rank_slice((size - 1) // self._context, rank, world)
-            starts = np.arange(first, last) * self._context
+    @property
+    def count(self) -> int:
+        """The number of windows of the split without overlap, which `part` numbers."""
+        return sum(self._counts())
+
+    def part(self, first: int, last: int) -> Ints:
+        """Return the windows `first` to `last` - 1 of the split, without overlap."""
+        parts = [np.empty((0, self._context + 1), np.int64)]
+        for shard, begin, end in _ranges(self._counts(), first, last):
+            starts = np.arange(begin, end) * self._context
             parts.append(self._split[shard][starts[:, None] + np.arange(self._context + 1)].astype(np.int64))
         return np.concatenate(parts)
+
+    def _counts(self) -> list[int]:
+        return [max((size - 1) // self._context, 0) for size in self._split.sizes]
 
 
 class ImageBatches:
@@ -126,14 +133,27 @@ class ImageBatches:
         images = np.stack([_shifted(record["image"], move, self._shift) for record, move in zip(records, moves, strict=True)])
         return images, np.array([record["label"] for record in records], np.int64)
 
-    def all(self, rank: int, world: int) -> tuple[npt.NDArray[np.uint8], Ints]:
-        """Return a rank's part of all images of the split."""
-        parts = []
-        for shard, size in enumerate(self._split.sizes):
-            first, last = rank_slice(size, rank, world)
-            parts.append(self._split[shard][first:last])
-        records = np.concatenate(parts)
+    @property
+    def count(self) -> int:
+        """The number of images of the split."""
+        return sum(self._split.sizes)
+
+    def part(self, first: int, last: int) -> tuple[npt.NDArray[np.uint8], Ints]:
+        """Return the images `first` to `last` - 1 of the split, and their labels."""
+        records = np.concatenate(
+            [self._split[shard][begin:end] for shard, begin, end in _ranges(self._split.sizes, first, last)] or [self._split[0][:0]]
+        )
         return records["image"], records["label"].astype(np.int64)
+
+
+def _ranges(sizes: Sequence[int], first: int, last: int) -> Iterator[tuple[int, int, int]]:
+    """Yield each shard that holds records `first` to `last` - 1 of a split, with the range in it."""
+    before = 0
+    for shard, size in enumerate(sizes):
+        begin, end = max(first - before, 0), min(last - before, size)
+        if begin < end:
+            yield shard, begin, end
+        before += size
 
 
 def _shifted(image: Records, move: Ints, most: int) -> Records:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import time
+from collections.abc import Iterator
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -31,6 +34,10 @@ class NotFiniteError(Exception):
     """The gradients are not finite; the weights of the step before are unchanged."""
 
 
+class StopInValidationError(Exception):
+    """The ranks voted for a stop between two parts of a validation."""
+
+
 class Trainer:
     """A run's state and the loop over its steps; the same calls on every rank."""
 
@@ -45,7 +52,7 @@ class Trainer:
         self._votes, self._stopwatch, self._stragglers = Votes(self.ranks.device), Stopwatch(self.ranks.device), Stragglers(self.ranks)
         self._flops, self._peak = self.task.flops(), peak_flops(self.ranks.device)
         self._rates: list[float] = []
-        self._loss, self._norm, self._saved_at = math.nan, math.nan, time.monotonic()
+        self._loss, self._norm, self._saved_at = self.state.account.last_loss or math.nan, math.nan, time.monotonic()
         self._first_step_s: float | None = None
 
     @property
@@ -59,6 +66,8 @@ class Trainer:
         window = _Window(self.state.step)
         printed_at = self._saved_at = time.monotonic()
         with GarbageCollector() as garbage, StopDeadline():
+            if self.state.step and self._evaluate_is_due(self.state.step >= self.config.steps):
+                self._evaluate()  # its checkpoint was saved before the evaluation
             while self.state.step < self.config.steps:
                 began, last = time.monotonic(), self.state.step + 1 == self.config.steps
                 profile.step(self.state.step)
@@ -68,10 +77,11 @@ class Trainer:
                 self._after_first_step()
                 if self._log_is_due(last or stop):
                     window = self._log(window)
-                if self._evaluate_is_due(last):
-                    due = self._evaluate() or due
-                if due or stop or last or self._due_by_count():
+                evaluates = self._evaluate_is_due(last) and not stop
+                if due or stop or last or evaluates or self._due_by_count():
                     self._save(wait=stop or last)
+                if evaluates:
+                    self._evaluate()
                 if time.monotonic() - printed_at > _PRINT_EVERY_S or last or stop:
                     printed_at = time.monotonic()
                     rate = f"{self._rates[-1] / 1000:.1f}k {self.task.unit}/s" if self._rates else ""
@@ -85,13 +95,21 @@ class Trainer:
         return self._figures()
 
     def validate(self) -> Figures:
-        """Return the task's figures over the whole validation split."""
+        """Return the task's figures over the validation split. Exits with 75 when the ranks vote for a stop: the step is saved."""
         net = self.state.net
         net.model.eval()
-        with torch.no_grad(), net.forward_context():
-            found = self.task.validate(net.model, self.ranks.rank, self.ranks.world, self._sum)
+        try:
+            with torch.no_grad(), net.forward_context():
+                found = self.task.validate(net.model, self.ranks.rank, self.ranks.world, self._sum, self._vote_in_validation)
+        except StopInValidationError:
+            self._await_save()
+            self._exit_resumable()
         net.model.train()
         return found
+
+    def _vote_in_validation(self) -> None:
+        if self._sum(torch.tensor([float(hook.stop_asked())])).item() > 0:
+            raise StopInValidationError
 
     def log(self, text: str) -> None:
         """Print on rank 0."""
@@ -174,15 +192,13 @@ class Trainer:
     def _evaluate_is_due(self, last: bool) -> bool:
         return self.config.eval_every > 0 and self.state.step % self.config.eval_every == 0 and not last
 
-    def _evaluate(self) -> bool:
-        """Validate between steps. Returns whether the loss is the best so far, which is then saved and kept."""
+    def _evaluate(self) -> None:
+        """Validate a saved step. The checkpoint of the best loss so far is kept."""
         found = self.validate()
         self.metrics.write(self.state.step, {name: value for name, value in found.items() if isinstance(value, float)})
         account, loss = self.state.account, found["val_loss"]
-        better = loss is not None and (account.best_loss is None or loss < account.best_loss)
-        if better:
+        if loss is not None and (account.best_loss is None or loss < account.best_loss):
             account.best_loss, account.best_step = loss, self.state.step
-        return better
 
     def _due_by_count(self) -> bool:
         every = self.config.save_every_steps
@@ -190,9 +206,21 @@ class Trainer:
 
     def _save(self, wait: bool) -> None:
         """Save on all ranks. Raises SystemExit on all of them: 75 when superseded, 74 when storage failed."""
-        try:
+        self.state.account.last_loss = _finite(self._loss)
+        with self._storage_errors():
             self.state.save(wait)
             self.metrics.flush()
+        self._saved_at = time.monotonic()
+
+    def _await_save(self) -> None:
+        """Wait for a save that is still being written. Raises as _save does."""
+        with self._storage_errors():
+            self.state.saver.finish()
+
+    @contextlib.contextmanager
+    def _storage_errors(self) -> Iterator[None]:
+        try:
+            yield
         except SupersededError as error:
             self.log(str(error))
             self._exit_resumable()
@@ -201,7 +229,6 @@ class Trainer:
                 f"cannot save step {error.step} below {self.environment.checkpoint_url}: {error.reason}; earlier checkpoints are intact"
             )
             raise SystemExit(IO_ERROR) from None
-        self._saved_at = time.monotonic()
 
     def _report(self) -> None:
         account = self.state.account
@@ -211,7 +238,7 @@ class Trainer:
             more["save_s"] = self.state.saver.duration_s
         hook.report(self.state.step, loss=self._loss, tokens_per_s=rate, goodput=account.goodput(), **more)
 
-    def _exit_resumable(self) -> None:
+    def _exit_resumable(self) -> NoReturn:
         self._prefetcher.close()
         self.log(f"exiting at step {self.state.step}; the run can be resumed")
         hook.leave_resumable()

@@ -36,6 +36,7 @@ class TimeAccount:
     restarts: int = 0
     best_step: int | None = None
     best_loss: float | None = None
+    last_loss: float | None = None  # of the saved step
 
     @classmethod
     def from_notes(cls, notes: Mapping[str, Any]) -> TimeAccount:
@@ -75,13 +76,15 @@ class Output:
 
 
 class Metrics:
-    """The lines of metrics.jsonl. A resumed run continues after its checkpoint's step."""
+    """The lines of metrics.jsonl. A resumed run continues after its checkpoint's step, and evaluates that step once more."""
 
     def __init__(self, output: Output, tensorboard: str, step: int, active: bool) -> None:
         self._output, self._active, self._written_at = output, active, time.monotonic()
         self.lines: list[Figures] = []
         if active and step and (before := output.read("metrics.jsonl")):
-            self.lines = [line for text in before.decode().splitlines() if (line := _line(text)) and line["step"] <= step]
+            self.lines = [
+                line for text in before.decode().splitlines() if (line := _line(text)) and (line["step"], "val_loss" in line) < (step, True)
+            ]
         self.missing = ""  # why TensorBoard files that were requested are not written
         self._board = self._open(tensorboard) if active else None
 

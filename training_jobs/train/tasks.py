@@ -24,6 +24,7 @@ from .vision import ResNet
 Batch = tuple[Tensor, Tensor]  # inputs and targets; IGNORED in rows that only pad
 Figures = dict[str, Any]  # JSON values by name: numbers, null, and a classifier's confusion matrix
 Reduce = Callable[[Tensor], Tensor]  # sums over the ranks
+Vote = Callable[[], None]  # called by all ranks between two parts of a validation; raises when a stop is requested
 
 
 class Task(Protocol):
@@ -41,8 +42,8 @@ class Task(Protocol):
     def batch(self, step: int, rank: int, world: int) -> Batch:
         """Return a rank's part of a step's batch: a pure function of seed, step, rank and world."""
 
-    def validate(self, net: nn.Module, rank: int, world: int, reduce: Reduce) -> Figures:
-        """Return the figures over the whole validation split; `val_loss` is always among them."""
+    def validate(self, net: nn.Module, rank: int, world: int, reduce: Reduce, vote: Vote) -> Figures:
+        """Return the figures over the validation split, up to eval_tokens; `val_loss` is always among them."""
 
 
 class LanguageTask:
@@ -71,15 +72,19 @@ class LanguageTask:
             rows = random.integers(0, config.vocab, (config.batch, config.context + 1))[first:last]
         return _pad_rows(torch.from_numpy(rows[:, :-1]), torch.from_numpy(rows[:, 1:]), -(-config.batch // world))
 
-    def validate(self, net: nn.Module, rank: int, world: int, reduce: Reduce) -> Figures:  # noqa: D102
+    def validate(self, net: nn.Module, rank: int, world: int, reduce: Reduce, vote: Vote) -> Figures:  # noqa: D102
         if self.data.validation is None:
             return {"val_loss": None}
-        rows = torch.from_numpy(TokenWindows(self.data.validation, self._config.context, 0).all(rank, world))
+        windows = TokenWindows(self.data.validation, self._config.context, 0)
+        count = _bounded(windows.count, self._config.eval_tokens // self._config.context)
         total = torch.zeros(2, dtype=torch.float64)
-        for tokens, targets in _equal_parts((rows[:, :-1], rows[:, 1:]), self._config, world, reduce):
+        for first, last, size in _parts(count, self._config, rank, world):
+            vote()
+            rows = torch.from_numpy(windows.part(first, last))
+            tokens, targets = _pad_rows(rows[:, :-1], rows[:, 1:], size)
             total += torch.tensor([net(*_to_device(net, tokens, targets)).item(), int((targets != IGNORED).sum())], dtype=torch.float64)
-        summed, count = reduce(total).tolist()
-        loss = summed / count
+        summed, counted = reduce(total).tolist()
+        loss = summed / counted
         bits = loss / math.log(2) / self.data.index.bytes_per_token
         return {"val_loss": loss, "perplexity": math.exp(min(loss, 700)), "bits_per_byte": bits}
 
@@ -112,14 +117,18 @@ class ClassificationTask:
             labels = random.integers(0, config.vocab, config.batch)[first:last]
         return _pad_rows(torch.from_numpy(images), torch.from_numpy(labels), -(-config.batch // world))
 
-    def validate(self, net: nn.Module, rank: int, world: int, reduce: Reduce) -> Figures:  # noqa: D102
+    def validate(self, net: nn.Module, rank: int, world: int, reduce: Reduce, vote: Vote) -> Figures:  # noqa: D102
         if self.data.validation is None:
             return {"val_loss": None}
-        images, labels = ImageBatches(self.data.validation, 0, 0).all(rank, world)
+        images = ImageBatches(self.data.validation, 0, 0)
+        count = _bounded(images.count, self._config.eval_tokens)
         classes = len(self.data.index.classes) or self._config.vocab
         counts = torch.zeros(classes * classes + 1, dtype=torch.float64)  # K x K counts, then the loss: one reduction
         scorer: Any = getattr(net, "module", net)
-        for batch, targets in _equal_parts((torch.from_numpy(images), torch.from_numpy(labels)), self._config, world, reduce):
+        for first, last, size in _parts(count, self._config, rank, world):
+            vote()
+            pixels, labels = images.part(first, last)
+            batch, targets = _pad_rows(torch.from_numpy(pixels), torch.from_numpy(labels), size)
             scores = scorer.logits(*_to_device(net, batch)).cpu()[:, :classes]
             real = targets != IGNORED
             places = targets[real] * classes + scores[real].argmax(1)
@@ -142,14 +151,19 @@ def _pad_rows(inputs: Tensor, targets: Tensor, rows: int) -> Batch:
     return torch.cat([inputs, more]), torch.cat([targets, torch.full((missing, *targets.shape[1:]), IGNORED)])
 
 
-def _equal_parts(batch: Batch, config: Config, world: int, reduce: Reduce) -> Iterator[Batch]:
-    """Yield a rank's rows in parts that fit its memory, the same number on every rank: sharded models need that."""
+def _bounded(count: int, most: int) -> int:
+    return min(count, most) if most > 0 else count
+
+
+def _parts(count: int, config: Config, rank: int, world: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the parts of a rank's records: first, last + 1, and the rows to pad to.
+
+    The parts fit the memory. Their number and size are the same on every rank: sharded models need that.
+    """
     size = config.micro or max(config.batch // world, 1)
-    most = torch.zeros(world, dtype=torch.float64)
-    most[torch.distributed.get_rank()] = len(batch[0])
-    rows = int(reduce(most).max().item())
-    inputs, targets = _pad_rows(*batch, -(-rows // size) * size)
-    yield from zip(torch.split(inputs, size), torch.split(targets, size), strict=True)
+    begin, end = rank_slice(count, rank, world)
+    for done in range(0, -(-count // world), size):
+        yield min(begin + done, end), min(begin + done + size, end), size
 
 
 def _to_device(net: nn.Module, *tensors: Tensor) -> list[Tensor]:

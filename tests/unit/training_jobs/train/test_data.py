@@ -47,8 +47,9 @@ def test_windows_are_the_same_for_any_world() -> None:
     whole = windows.batch(3, 8, 0, 8)
     assert np.array_equal(np.concatenate([windows.batch(3, 8, 0, 3), windows.batch(3, 8, 3, 8)]), whole)
     assert np.array_equal(np.diff(whole, axis=1), np.ones((8, 16)))
-    every = np.concatenate([windows.all(rank, 3) for rank in range(3)])
-    assert len(every) == (499 // 16) + (299 // 16)
+    every = np.concatenate([windows.part(*rank_slice(windows.count, rank, 3)) for rank in range(3)])
+    assert len(every) == windows.count == (499 // 16) + (299 // 16)
+    assert np.array_equal(every[:, 0], [*range(0, 499 - 16, 16), *range(500, 799 - 16, 16)])
     with pytest.raises(ConfigError, match="context: got 400, but no shard is as long as two windows"):
         TokenWindows(InMemorySplit([np.arange(500)]), 400, 0)
 

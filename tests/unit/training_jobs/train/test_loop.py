@@ -21,6 +21,7 @@ from gpuyard.training_jobs.train import checkpoint_store as storage
 from gpuyard.training_jobs.train.checkpoint import CheckpointSaver
 from gpuyard.training_jobs.train.checkpoint_store import CheckpointStore
 from gpuyard.training_jobs.train.config import Config, ConfigError, RunEnvironment
+from gpuyard.training_jobs.train.data import TokenWindows
 from gpuyard.training_jobs.train.loop import NotFiniteError, Trainer
 from gpuyard.training_jobs.train.parallel import shorten_timeout
 from gpuyard.training_jobs.train.votes import StopDeadline
@@ -165,6 +166,46 @@ def test_metrics_continue_after_the_checkpoints_step(tmp_path: Path) -> None:
     assert 0 < lines[-1]["goodput"] <= 1
     assert resumed.state.account.restarts == 1
     assert json.loads((tmp_path / "profile-1-3.json").read_text())["traceEvents"]
+
+
+def test_validation_is_bounded_and_reads_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    part = TokenWindows.part
+
+    def recorded(self: TokenWindows, first: int, last: int) -> Any:
+        read.append(last - first)
+        return part(self, first, last)
+
+    monkeypatch.setattr(TokenWindows, "part", recorded)
+    trainer = _trainer(tmp_path, config=replace(CONFIG, eval_tokens=10 * CONFIG.context))
+    assert trainer.validate()["val_loss"] == pytest.approx(math.log(256), rel=0.05)
+    assert read == [4, 4, 2]
+    assert Config().eval_tokens > Config().val_bytes  # the small presets validate all they have
+
+
+def test_a_stop_during_a_validation_exits_at_the_next_part_with_its_step_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpuyard.training_jobs.launch.hook._EXIT_WATCHDOG_S", 86_400)
+    config = replace(CONFIG, eval_every=3, save_every_steps=0)
+    whole = _trainer(tmp_path / "whole", config=config).train()
+    trainer, parts = _trainer(tmp_path / "stopped", config=config), list[int]()
+    part = TokenWindows.part
+
+    def recorded(self: TokenWindows, first: int, last: int) -> Any:
+        parts.append(first)
+        return part(self, first, last)
+
+    monkeypatch.setattr(TokenWindows, "part", recorded)
+    monkeypatch.setattr(hook, "stop_asked", lambda: len(parts) >= 2)
+    with pytest.raises(SystemExit) as ended:
+        trainer.train()
+    assert (ended.value.code, trainer.step, len(parts)) == (75, 3, 2)
+    monkeypatch.setattr(hook, "stop_asked", lambda: False)
+    resumed = _trainer(tmp_path / "stopped", attempt=2, config=config)
+    assert resumed.step == 3
+    assert resumed.train()["loss"] == whole["loss"]
+    lines = [json.loads(line) for line in (tmp_path / "stopped/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "val_loss" in line] == [3]
+    assert resumed.state.account.best_step == 3
 
 
 def test_the_timeout_is_shortened_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:

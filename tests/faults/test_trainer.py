@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from gpuyard.training_jobs.train.config import Config
+from gpuyard.training_jobs.train.sampling import SampleOrder
+from gpuyard.training_jobs.train.shards import DataIndex, ShardFile, write_index
 from tests.helpers.node_processes import NodeProcesses, finish
 from tests.helpers.waiting import wait_for
 
@@ -134,6 +139,22 @@ def test_a_stop_is_obeyed_in_time_although_a_collective_hangs(tmp_path: Path) ->
     assert "and the step does not end: exiting without a checkpoint" in run.log(0)
     assert "in _one_step" in run.log(0)  # the hanging line is reported
     wait_for(lambda: not run.processes(), limit_s=5)
+
+
+def test_a_damaged_shard_that_another_rank_than_0_meets_ends_the_job(tmp_path: Path) -> None:
+    tokens, files = np.zeros(16 * 11, np.uint8), list[ShardFile]()  # 10 windows
+    order, _ = SampleOrder([10, 10], Config().seed).shards(0)
+    for number, name in enumerate(("first", "second")):
+        (tmp_path / f"{name}.bin").write_bytes(tokens.tobytes() if number == order[0] else b"?" * len(tokens))
+        files.append({"file": f"{name}.bin", "count": len(tokens), "sha256": hashlib.sha256(tokens.tobytes()).hexdigest()})
+    write_index(tmp_path.as_uri(), DataIndex("tokens", "|u1", 256, {"train": files, "val": files}))
+    command = ["-m", "gpuyard.training_jobs.train", *SETTINGS, f"data={tmp_path.as_uri()}"]
+    run = NodeProcesses(tmp_path, {"command": command, "nodes": 1, "max_restarts": 2})
+    assert finish(run.submit(), 60) == [64], run.log(0)  # in step 2, rank 0 still reads the intact shard
+    assert run.log(0).count(" is damaged: sha256 ") == 1
+    assert "[rank 1] train: " in run.log(0).replace("[rank 1]:", "[rank 1] ")
+    assert run.output(1, "progress.json")["step"] == 2
+    assert not run.processes()
 
 
 TEARS = """

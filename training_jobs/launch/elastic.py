@@ -139,8 +139,9 @@ class ElasticAgent(LocalElasticAgent):
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         result: RunResult = super()._monitor_workers(worker_group)
         if result.state == WorkerState.FAILED:
-            # The first failure is the cause: torch then ended the other workers.
-            self._failed_rank, self._failed = next(iter(result.failures.items()))
+            # The first failure is the cause: torch then ended the other workers. A final code beats the errors that it leaves on others.
+            failures = sorted(result.failures.items(), key=lambda failure: failure[1].exitcode not in FINAL_CODES)
+            self._failed_rank, self._failed = failures[0]
             self._failed_at = time.time()
             if self._failed.exitcode in FINAL_CODES:
                 self._remaining_restarts = 0

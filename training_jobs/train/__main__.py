@@ -20,6 +20,7 @@ from .artifacts import build_result, write_artifacts
 from .config import ConfigError, RunEnvironment, digest, parse_config
 from .loop import IO_ERROR, NotFiniteError, Trainer
 from .parallel import join_process_group, leave_process_group
+from .shards import DamagedShardError
 from .tasks import Figures
 
 FAILED = 1
@@ -39,8 +40,11 @@ def main(words: list[str]) -> int:
             code = _finish(trainer, figures)
     except (ConfigError, NotFiniteError) as error:
         code = hook.BAD_CONFIG if isinstance(error, ConfigError) else FAILED
-        if rank == 0:
+        alone = isinstance(error, DamagedShardError)
+        if rank == 0 or alone:
             print(f"train: {error}", file=sys.stderr, flush=True)
+        if alone and dist.get_world_size() > 1:
+            os._exit(code)  # without a barrier: the other ranks wait in a collective of the step
     if dist.is_initialized():
         leave_process_group(code)
     return code

@@ -37,6 +37,10 @@ class DataError(ConfigError):
     """Data is not what its index describes; the message names the file and the fix."""
 
 
+class DamagedShardError(DataError):
+    """A shard is damaged. Only the rank that reads it notices."""
+
+
 class ShardFile(TypedDict):
     """A file of a split: its name, its number of records and its digest."""
 
@@ -152,7 +156,7 @@ class Shards:
         fs, path = open_filesystem(f"{self._url}/{file['file']}")
         if isinstance(fs, fsspec.implementations.local.LocalFileSystem):
             if problem := _problem(Path(path), file, self._record):
-                raise DataError(
+                raise DamagedShardError(
                     f"{path} is damaged: {problem}; fix: make the data again with `python -m gpuyard.training_jobs.train.prepare`"
                 )
             return Path(path)
@@ -163,7 +167,7 @@ class Shards:
             if problem:  # retry once: the transfer may have been cut
                 problem = self._download(fs, path, cached, file)
             if problem:
-                raise DataError(f"{self._url}/{file['file']} is damaged, fetched twice: {problem}; fix: upload the data again")
+                raise DamagedShardError(f"{self._url}/{file['file']} is damaged, fetched twice: {problem}; fix: upload the data again")
             os.utime(cached)
             self._evict(cached)
         return cached

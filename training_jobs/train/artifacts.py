@@ -51,7 +51,7 @@ def build_result(trainer: Trainer, figures: Figures, validated: Figures) -> Figu
 def write_artifacts(trainer: Trainer, found: Figures, weights: dict[str, Tensor]) -> None:
     """Write the model, the charts and the sample, on one rank. Raises OSError."""
     output, data = trainer.output, trainer.state.data
-    trainer.metrics.flush()
+    trainer.metrics.flush(wait=True)
     output.write("loss.png", charts.loss_curve(trainer.metrics.lines, data.text_entropies))
     if "confusion" in found:
         output.write("confusion.csv", classify.confusion_csv(found["confusion"], data.index.classes))

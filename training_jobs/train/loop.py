@@ -209,7 +209,7 @@ class Trainer:
         self.state.account.last_loss = _finite(self._loss)
         with self._storage_errors():
             self.state.save(wait)
-            self.metrics.flush()
+        self.metrics.flush(wait)
         self._saved_at = time.monotonic()
 
     def _await_save(self) -> None:

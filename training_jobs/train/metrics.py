@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +21,7 @@ from .shards import open_filesystem
 from .tasks import Figures
 
 _WRITE_EVERY_S = 10.0
+_PATIENCE_S = 10.0  # at the end of a run or an attempt
 # Where services read TensorBoard files: Vertex AI names it in a variable, SageMaker and Azure ML use fixed folders.
 _TENSORBOARD = (
     ("AIP_TENSORBOARD_LOG_DIR", "{AIP_TENSORBOARD_LOG_DIR}"),
@@ -60,12 +64,18 @@ class Output:
         self.url, self._active = url.rstrip("/"), active
         self._fs, self._root = open_filesystem(self.url)
         self._local = urlsplit(url).scheme == "file"
+        self.can_append = self._local
         self.path = self._root if self._local else self.url  # for libraries that write files themselves
 
     def write(self, name: str, data: bytes | str | None) -> None:
         """Write a file, unless `data` is None or this rank does not write. Raises OSError."""
         if self._active and data is not None:
             put(self._fs, f"{self._root}/{name}", data.encode() if isinstance(data, str) else data, self._local)
+
+    def append(self, name: str, text: str) -> None:
+        """Append to a file on disk. Raises OSError."""
+        with open(f"{self._root}/{name}", "a", encoding="utf-8") as file:
+            file.write(text)
 
     def read(self, name: str) -> bytes | None:
         """Read a file; None when it does not exist."""
@@ -80,6 +90,9 @@ class Metrics:
 
     def __init__(self, output: Output, tensorboard: str, step: int, active: bool) -> None:
         self._output, self._active, self._written_at = output, active, time.monotonic()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="metrics")
+        self._writing: Future[None] | None = None
+        self._written, self._warned = 0, False  # lines that the file has, and whether failed storage was reported
         self.lines: list[Figures] = []
         if active and step and (before := output.read("metrics.jsonl")):
             self.lines = [
@@ -89,7 +102,7 @@ class Metrics:
         self._board = self._open(tensorboard) if active else None
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """Add a line. The whole file is rewritten every few seconds, because object stores cannot append."""
+        """Add a line. The file follows every few seconds."""
         if not self._active:
             return
         self.lines.append({"step": step, "at": round(time.time(), 3), **values})
@@ -100,12 +113,38 @@ class Metrics:
         if time.monotonic() - self._written_at > _WRITE_EVERY_S:
             self.flush()
 
-    def flush(self) -> None:
-        """Write all lines. Raises OSError."""
-        self._output.write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in self.lines))
+    def flush(self, wait: bool = False) -> None:
+        """Write the new lines in a thread. With `wait`, give the thread some seconds to finish. Failed storage is reported once."""
+        if not self._active:
+            return
         self._written_at = time.monotonic()
-        if self._board is not None:
-            self._board.flush()
+        if self._writing is None or self._writing.done():
+            self._writing = self._pool.submit(self._write)
+        if wait:
+            with contextlib.suppress(TimeoutError):
+                self._writing.result(_PATIENCE_S)
+                self._writing = self._pool.submit(self._write)  # for the lines that came while it wrote
+                self._writing.result(_PATIENCE_S)
+
+    def _write(self) -> None:
+        """Append to a local file. Object stores cannot append, so there the whole file is written."""
+        lines, written = list(self.lines), self._written
+        text = ["".join(json.dumps(line) + "\n" for line in part) for part in (lines[:written], lines[written:])]
+        try:
+            if written and self._output.can_append:
+                self._output.append("metrics.jsonl", text[1])
+            else:
+                self._output.write("metrics.jsonl", "".join(text))
+            self._written = len(lines)
+            if self._board is not None:
+                self._board.flush()
+        except OSError as error:
+            self._written = 0  # the end of the file is unknown: write all of it next time
+            if not self._warned:
+                print(
+                    f"train: cannot write metrics.jsonl below {self._output.url}: {error}; training continues", file=sys.stderr, flush=True
+                )
+            self._warned = True
 
     def _open(self, setting: str) -> Any:
         named = next((path.format(**os.environ) for variable, path in _TENSORBOARD if os.environ.get(variable)), None)

@@ -195,7 +195,7 @@ def test_tensorboard_files_go_where_the_service_reads_them(
     out = tmp_path / "with space"
     written = metrics.Metrics(metrics.Output(out.as_uri(), True), setting, 0, True)
     written.write(3, {"loss": 2.0, "mfu": None})
-    written.flush()
+    written.flush(wait=True)
     assert [board.where for board in made] == ([] if folder is None else [folder.format(out=out)])
     assert all(board.scalars == {"loss": (2.0, 3)} for board in made)
 

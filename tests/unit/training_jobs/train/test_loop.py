@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +25,7 @@ from gpuyard.training_jobs.train.checkpoint_store import CheckpointStore
 from gpuyard.training_jobs.train.config import Config, ConfigError, RunEnvironment
 from gpuyard.training_jobs.train.data import TokenWindows
 from gpuyard.training_jobs.train.loop import NotFiniteError, Trainer
+from gpuyard.training_jobs.train.metrics import Metrics, Output
 from gpuyard.training_jobs.train.parallel import shorten_timeout
 from gpuyard.training_jobs.train.votes import StopDeadline
 
@@ -206,6 +209,50 @@ def test_a_stop_during_a_validation_exits_at_the_next_part_with_its_step_saved(t
     lines = [json.loads(line) for line in (tmp_path / "stopped/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "val_loss" in line] == [3]
     assert resumed.state.account.best_step == 3
+
+
+def test_metrics_that_cannot_be_written_do_not_end_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(self: Output, name: str, *_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for method in ("write", "append"):
+        monkeypatch.setattr(Output, method, full)
+    assert _trainer(tmp_path).train()["loss"] > 0
+    assert capsys.readouterr().err.count("cannot write metrics.jsonl below") == 1  # for 3 saves
+    assert (tmp_path / "checkpoints/6/commit-1.json").exists()
+
+
+def test_slow_storage_for_metrics_does_not_stall_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, released = list[str](), threading.Event()
+    write = Output.write
+
+    def slow(self: Output, name: str, data: Any) -> None:
+        names.append(threading.current_thread().name)
+        assert released.wait(60)
+        write(self, name, data)
+
+    monkeypatch.setattr(Output, "write", slow)
+    monkeypatch.setattr("gpuyard.training_jobs.train.metrics._PATIENCE_S", 0.05)
+    _trainer(tmp_path).train()
+    assert [name.startswith("metrics") for name in names] == [True]  # one write waits in its thread, the loop does not
+    released.set()
+
+
+def test_the_lines_of_metrics_are_appended_to_a_local_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = Output(tmp_path.as_uri(), True)
+    metrics, appended = Metrics(output, "off", 0, True), list[str]()
+    for step in (1, 2, 3):
+        metrics.write(step, {"loss": 1.0})
+        metrics.flush(wait=True)
+    append = Output.append
+    monkeypatch.setattr(Output, "append", lambda self, name, text: (appended.append(text), append(self, name, text)))
+    metrics.write(4, {"loss": 1.0})
+    metrics.flush(wait=True)
+    assert json.loads(appended[0])["step"] == 4
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
 
 
 def test_the_timeout_is_shortened_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,9 @@ def write_artifacts(trainer: Trainer, found: Figures, weights: dict[str, Tensor]
         output.write("confusion.png", charts.confusion_matrix(found["confusion"], data.index.classes))
     export.write(output, trainer.config, data, found, weights)
     if trainer.config.task == "gpt" and data.train is not None:
-        model = generate.load_model(f"{output.url}/model")
+        model = generate.LoadedModel(
+            export.build(trainer.config, data.index, weights), trainer.config, data.index, generate.load_tokenizer(data.url, data.index)
+        )
         sample = generate.generate_text(model, "", _SAMPLE_TOKENS, seed=trainer.config.seed)
         output.write("sample.txt", sample)
         trainer.log(f"sample: {sample[:60]!r}")

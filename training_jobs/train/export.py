@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import safetensors.torch
 import torch
@@ -45,12 +45,18 @@ def load(url: str) -> tuple[nn.Module, Config, DataIndex]:
     """Load an exported model for inference; only the export is needed. Raises OSError when it does not exist."""
     fs, root = open_filesystem(url.rstrip("/"))
     about = json.loads(fs.cat_file(f"{root}/config.json"))
-    config = Config(**{**about["config"], "loss": "plain", "recompute": "none"})
-    index = DataIndex(**about["index"])
-    model = TASKS[config.task](config, Dataset(index, None, None)).model()
-    model.load_state_dict(safetensors.torch.load(fs.cat_file(f"{root}/model.safetensors")))
+    config, index = Config(**about["config"]), DataIndex(**about["index"])
+    return build(config, index, safetensors.torch.load(fs.cat_file(f"{root}/model.safetensors"))), config, index
+
+
+def build(config: Config, index: DataIndex, weights: dict[str, Tensor]) -> nn.Module:
+    """Build a model for inference around its weights, on a GPU where there is one."""
+    config = replace(config, loss="plain", recompute="none")
+    with torch.device("meta"):  # no second copy of the weights
+        model = TASKS[config.task](config, Dataset(index, None, None)).model()
+    model.load_state_dict(weights, assign=True)
     device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
-    return model.to(device).eval(), config, index
+    return model.to(device).eval()
 
 
 def _card(config: Config, found: Figures) -> str:

@@ -38,12 +38,16 @@ def load_model(url: str) -> LoadedModel:
     net, config, index = export.load(url)
     if config.task != "gpt":
         raise ConfigError(f"model: got {url}, a {config.task}, allowed: a gpt; fix: python -m gpuyard.training_jobs.train.predict")
-    tokenizer = None
-    if index.tokenizer != "bytes":
-        fs, root = open_filesystem(url.rstrip("/"))
-        text = fs.cat_file(f"{root}/{index.tokenizer}").decode()
-        tokenizer = require_optional("tokenizers", "this model's tokenizer").Tokenizer.from_str(text)
-    return LoadedModel(net, config, index, tokenizer)
+    return LoadedModel(net, config, index, load_tokenizer(url, index))
+
+
+def load_tokenizer(url: str, index: DataIndex) -> Any | None:
+    """Load the tokenizer from a folder of data or of a model; None when each byte is a token."""
+    if index.tokenizer == "bytes":
+        return None
+    fs, root = open_filesystem(url.rstrip("/"))
+    text = fs.cat_file(f"{root}/{index.tokenizer}").decode()
+    return require_optional("tokenizers", "this model's tokenizer").Tokenizer.from_str(text)
 
 
 @torch.no_grad()

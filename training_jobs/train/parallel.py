@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from .config import Config, ConfigError
 
 FIRST_STEP_TIMEOUT_S, TIMEOUT_S = 300, 100  # of a collective: compiling takes long, a lost peer must not
+EXPORT_TIMEOUT_S = 3600  # of a model of 7B: 28 GB that one rank uploads
 _TEARDOWN_S = 10.0
 _STATE_BYTES = 16  # per parameter: weight, gradient and two moments in fp32
 _MEMORY_SHARE = 0.6  # of a device's memory for state; the rest is for activations
@@ -69,12 +70,22 @@ def join_process_group() -> None:
 
 def shorten_timeout() -> str:
     """Shorten the collectives' timeout after the first step, when nothing compiles any more. Returns a message."""
+    if _set_timeout(TIMEOUT_S):
+        return f"the collectives' timeout is now {TIMEOUT_S} s"
+    return f"this torch cannot change the collectives' timeout, which stays {FIRST_STEP_TIMEOUT_S} s"
+
+
+def lengthen_timeout() -> None:
+    """Lengthen the collectives' timeout after training: the other ranks wait while rank 0 exports the model."""
+    _set_timeout(EXPORT_TIMEOUT_S)
+
+
+def _set_timeout(seconds: int) -> bool:
     set_timeout: Callable[..., None] | None = getattr(dist.distributed_c10d, "set_timeout", None)
     set_timeout = set_timeout or getattr(dist.distributed_c10d, "_set_pg_timeout", None)
-    if set_timeout is None:
-        return f"this torch cannot change the collectives' timeout, which stays {FIRST_STEP_TIMEOUT_S} s"
-    set_timeout(datetime.timedelta(seconds=TIMEOUT_S), dist.group.WORLD)
-    return f"the collectives' timeout is now {TIMEOUT_S} s"
+    if set_timeout is not None:
+        set_timeout(datetime.timedelta(seconds=seconds), dist.group.WORLD)
+    return set_timeout is not None
 
 
 def leave_process_group(code: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch.distributed as dist
 
-from gpuyard.training_jobs.train import charts, classify, generate, metrics, optional, predict, prepare
+from gpuyard.training_jobs.train import charts, classify, export, generate, metrics, optional, predict, prepare
 from gpuyard.training_jobs.train.__main__ import main
 from gpuyard.training_jobs.train.config import ConfigError
 from gpuyard.training_jobs.train.shards import read_index
@@ -70,6 +70,19 @@ def test_a_run_writes_all_its_files_and_the_export_works_alone(tmp_path: Path, c
     with pytest.raises(FileNotFoundError):
         generate.load_model((tmp_path / "nothing").as_uri())
     assert predict.main([f"model={(tmp_path / 'model').as_uri()}", "x.png"]) == 64
+
+
+def test_the_export_has_a_long_timeout_and_the_sample_comes_from_the_weights_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[Any] = []
+    write = export.write
+    monkeypatch.setattr(dist.distributed_c10d, "set_timeout", lambda timeout, _: events.append(timeout.total_seconds()), raising=False)
+    monkeypatch.setattr(export, "write", lambda *args: (events.append("export"), write(*args)))
+    monkeypatch.setattr(export, "load", lambda url: pytest.fail("the export was read again"))
+    assert main([*TINY, f"out={tmp_path.as_uri()}"]) == 0
+    assert events == [3600.0, "export"]
+    assert len((tmp_path / "sample.txt").read_text(errors="replace")) > 50
 
 
 def test_invalid_settings_and_failed_storage_have_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,8 @@ def write_artifacts(trainer: Trainer, found: Figures, weights: dict[str, Tensor]
     """Write the model, the charts and the sample, on one rank. Raises OSError."""
     output, data = trainer.output, trainer.state.data
     trainer.metrics.flush(wait=True)
-    output.write("loss.png", charts.loss_curve(trainer.metrics.lines, data.text_entropies))
+    title = " ".join(filter(None, (trainer.config.preset, trainer.environment.run_id)))
+    output.write("loss.png", charts.loss_curve(trainer.metrics.lines, data.text_entropies, title))
     if "confusion" in found:
         output.write("confusion.csv", classify.confusion_csv(found["confusion"], data.index.classes))
         output.write("confusion.png", charts.confusion_matrix(found["confusion"], data.index.classes))

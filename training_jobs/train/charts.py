@@ -9,8 +9,11 @@ from .optional import import_optional
 from .tasks import Figures
 
 
-def loss_curve(points: list[Figures], marks: dict[str, float]) -> bytes | None:
-    """Draw the loss over the steps, validations as dots, `marks` as dashed lines. Returns None without matplotlib."""
+def loss_curve(points: list[Figures], marks: dict[str, float], title: str) -> bytes | None:
+    """Draw the loss over the steps. Returns None without matplotlib.
+
+    Validations are dots, `marks` dashed lines, restarts dotted lines. A classifier's accuracy has the axis on the right.
+    """
     figure, axes = _figure(7, 4)
     if figure is None:
         return None
@@ -21,9 +24,17 @@ def loss_curve(points: list[Figures], marks: dict[str, float]) -> bytes | None:
     for name, value in marks.items():
         axes.axhline(value, linestyle="--", linewidth=0.8, color="grey")
         axes.annotate(name.replace("_", " "), (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
-    axes.set(xlabel="step", ylabel="loss in nats")
+    for number, step in enumerate(point["step"] for point in points if "restart" in point):
+        axes.axvline(step, linestyle=":", linewidth=0.8, color="grey", label="" if number else "restart")
+    axes.set(xlabel="step", ylabel="loss in nats", title=title)
     if points:
         axes.legend(frameon=False)
+    scored = [(point["step"], point["accuracy"]) for point in points if point.get("accuracy") is not None]
+    if scored:
+        right = axes.twinx()
+        right.plot(*zip(*scored, strict=True), color="green", marker="s", linestyle="", markersize=4)
+        right.set_ylabel("accuracy", color="green")
+        right.set_ylim(0, 1)
     return _png(figure)
 
 

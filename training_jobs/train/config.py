@@ -167,6 +167,11 @@ def _suggestion(got: str, allowed: Mapping[str, Any], end: str = "") -> str:
     return f"; did you mean {close[0]}{end}?" if close else f"; allowed: {', '.join(allowed)}"
 
 
+def _is_step_range(text: str) -> bool:
+    first, _, last = text.partition(":")
+    return first.isdigit() and last.isdigit() and int(first) < int(last)
+
+
 def _invalid(config: Config) -> list[str]:
     least = dict.fromkeys(("steps", "batch", "context", "width", "layers", "heads", "vocab", "threads", "corpus_bytes", "val_bytes"), 1)
     least |= dict.fromkeys(("micro", "warmup", "shift", "seed", "save_every_steps", "keep_every", "eval_every", "eval_tokens"), 0) | {
@@ -187,6 +192,6 @@ def _invalid(config: Config) -> list[str]:
         problems.append(f"val_bytes: got {config.val_bytes}, allowed: more than one window ({config.context})")
     if not 0 <= config.dropout < 1:
         problems.append(f"dropout: got {config.dropout}, allowed: 0 to below 1")
-    if config.profile and not all(part.isdigit() for part in config.profile.split(":", 1)):
-        problems.append(f"profile: got {config.profile!r}, allowed: first:last")
+    if config.profile and not _is_step_range(config.profile):
+        problems.append(f"profile: got {config.profile!r}, allowed: first:last, two steps")
     return problems

@@ -48,6 +48,8 @@ class Trainer:
         self.config, self.environment, self.task = self.state.config, environment, self.state.task
         self.output = Output(environment.output_url, self.ranks.rank == 0)
         self.metrics = Metrics(self.output, config.tensorboard, self.state.step, self.ranks.rank == 0)
+        if self.state.account.restarts and self.state.step:
+            self.metrics.write(self.state.step, {"restart": self.state.account.restarts})
         self._prefetcher = BatchPrefetcher(lambda step: self.task.batch(step, self.ranks.rank, self.ranks.world), self.ranks.device)
         self._votes, self._stopwatch, self._stragglers = Votes(self.ranks.device), Stopwatch(self.ranks.device), Stragglers(self.ranks)
         self._flops, self._peak = self.task.flops(), peak_flops(self.ranks.device)
@@ -236,7 +238,8 @@ class Trainer:
         more: dict[str, float | None] = {"steps": self.config.steps, "lost_steps": account.lost_steps, "restarts": account.restarts}
         if self.state.saver.duration_s is not None:
             more["save_s"] = self.state.saver.duration_s
-        hook.report(self.state.step, loss=self._loss, tokens_per_s=rate, goodput=account.goodput(), **more)
+        more[f"{self.task.unit}_per_s"] = rate
+        hook.report(self.state.step, loss=self._loss, goodput=account.goodput(), **more)
 
     def _exit_resumable(self) -> NoReturn:
         self._prefetcher.close()

@@ -125,16 +125,27 @@ def resolve_auto(config: Config, ranks: RankInfo, parameters: int) -> tuple[Conf
     on_gpu = ranks.device.type == "cuda"
     memory = torch.cuda.get_device_properties(ranks.device).total_memory if on_gpu else None
     strategy, why = choose_strategy(config.strategy, parameters, memory, ranks.world, ranks.local_world)
-    bf16 = on_gpu and torch.cuda.is_bf16_supported()
-    precision = config.precision if config.precision != "auto" else "bf16" if bf16 else "fp32"
+    precision, precision_why = _choose_precision(config.precision, ranks.device)
     compiled = config.compile if config.compile != "auto" else "on" if on_gpu else "off"
     missing = "a small vocabulary" if config.vocab <= 1024 else "" if on_gpu else "no GPU"
     loss, loss_why = ("plain", missing) if missing else ("chunked", "the logits are never stored")
     if config.loss != "auto":
         loss, loss_why = config.loss, "as set"
     saving = config.saving if config.saving != "auto" else "async" if on_gpu else "sync"
-    reasons = [f"strategy {strategy}: {why}", f"loss {loss}: {loss_why}", f"{precision}, compile {compiled}, saves {saving}"]
+    reasons = [f"strategy {strategy}: {why}", f"loss {loss}: {loss_why}", f"{precision}{precision_why}, compile {compiled}, saves {saving}"]
     return replace(config, strategy=strategy, precision=precision, compile=compiled, loss=loss, saving=saving), reasons
+
+
+def _choose_precision(precision: str, device: torch.device) -> tuple[str, str]:
+    """Choose the precision, and say why it is not bf16 on a GPU. Emulated bf16 is slower than fp32: V100 and T4 have none."""
+    if device.type != "cuda" or precision == "fp32":
+        return ("fp32" if precision == "auto" else precision), ""
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16", ""
+    name = torch.cuda.get_device_name(device)
+    if precision == "bf16":
+        raise ConfigError(f"precision: got bf16, which {name} only emulates; fix: precision=fp32, or another GPU")
+    return "fp32", f" ({name} only emulates bf16)"
 
 
 class ParallelModel:

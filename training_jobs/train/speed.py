@@ -16,16 +16,23 @@ from torch import nn
 from .config import Config
 from .model import padded_vocab
 
-# Dense bf16 FLOP/s from NVIDIA's data sheets (2026-11); the first match of the device's name counts.
+# Dense FLOP/s from NVIDIA's data sheets (2026-11), of bf16, or of fp16 where a device has no bf16 (V100, T4). A row counts
+# when all its words are in the device's name. The first row that counts is taken.
 PEAKS = {
+    "GB200": 2500e12,
     "B200": 2250e12,
+    "GH200": 989e12,
+    "H200 NVL": 835e12,
     "H200": 989e12,
     "H100 PCIe": 756e12,
     "H100 NVL": 835e12,
     "H100": 989e12,
     "A100": 312e12,
     "L40S": 362e12,
+    "L40": 181e12,
     "L4": 121e12,
+    "A10G": 70e12,
+    "A10": 125e12,
     "V100": 125e12,
     "T4": 65e12,
 }
@@ -69,11 +76,14 @@ def conv_flops(model: nn.Module, size: tuple[int, int]) -> FlopsPerToken:
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """Return the device's dense bf16 FLOP/s; None when it is not in the table."""
-    if device.type != "cuda":
-        return None
-    name = torch.cuda.get_device_name(device)
-    return next((flops for key, flops in PEAKS.items() if all(word in name for word in key.split())), None)
+    """Return the device's dense FLOP/s from the table; None when it is not there."""
+    return named_peak(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+
+
+def named_peak(name: str) -> float | None:
+    """Return the FLOP/s of the device with a name such as `NVIDIA A100-SXM4-80GB`."""
+    words = set(name.replace("-", " ").split())
+    return next((flops for key, flops in PEAKS.items() if words.issuperset(key.split())), None)
 
 
 def utilisation(flops: FlopsPerToken, tokens_per_s: float | None, world: int, device_peak: float | None) -> dict[str, float | None]:

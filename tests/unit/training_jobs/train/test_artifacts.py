@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch.distributed as dist
 
+from gpuyard.training_jobs.launch import hook
 from gpuyard.training_jobs.train import charts, classify, export, generate, metrics, optional, predict, prepare
 from gpuyard.training_jobs.train.__main__ import main
 from gpuyard.training_jobs.train.config import ConfigError
@@ -78,7 +79,12 @@ def test_the_export_has_a_long_timeout_and_the_sample_comes_from_the_weights_in_
     events: list[Any] = []
     write = export.write
     monkeypatch.setattr(dist.distributed_c10d, "set_timeout", lambda timeout, _: events.append(timeout.total_seconds()), raising=False)
-    monkeypatch.setattr(export, "write", lambda *args: (events.append("export"), write(*args)))
+
+    def recorded(*args: Any) -> None:
+        events.append("export")
+        write(*args)
+
+    monkeypatch.setattr(export, "write", recorded)
     monkeypatch.setattr(export, "load", lambda url: pytest.fail("the export was read again"))
     assert main([*TINY, f"out={tmp_path.as_uri()}"]) == 0
     assert events == [3600.0, "export"]
@@ -105,14 +111,31 @@ def test_the_resnet_learns_the_digits(tmp_path: Path) -> None:
 
 def test_charts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(charts, "import_optional", lambda module: None)
-    assert charts.loss_curve([], {}) is charts.confusion_matrix([[1]], []) is None
+    assert charts.loss_curve([], {}, "") is charts.confusion_matrix([[1]], []) is None
     monkeypatch.undo()
     for drawn in (
-        charts.loss_curve([{"step": 1, "loss": 2.0}, {"step": 1, "val_loss": 3.0}], {"x": 1.0}),
+        charts.loss_curve([{"step": 1, "loss": 2.0}, {"step": 1, "val_loss": 3.0}], {"x": 1.0}, "gpt_tiny"),
         charts.confusion_matrix([[1, 0], [0, 2]], ["a", "b"]),
     ):
         assert drawn is not None
         assert drawn.startswith(b"\x89PNG")
+
+
+def test_the_loss_curve_names_the_run_and_shows_restarts_and_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(charts, "_png", drawn.append)
+    points: list[dict[str, Any]] = [
+        {"step": 1, "loss": 2.0},
+        {"step": 2, "restart": 1},
+        {"step": 4, "restart": 2},
+        {"step": 5, "val_loss": 1.0, "accuracy": 0.9},
+    ]
+    charts.loss_curve(points, {}, "resnet_digits night-7")
+    left, right = drawn[0].axes
+    assert left.get_title() == "resnet_digits night-7"
+    assert [line.get_xdata()[0] for line in left.lines if line.get_linestyle() == ":"] == [2, 4]
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["loss", "validation loss", "restart"]
+    assert (right.get_ylabel(), list(right.lines[0].get_ydata())) == ("accuracy", [0.9])
 
 
 def test_optional_packages_are_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,12 +147,17 @@ def test_optional_packages_are_in_the_table(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("more", [["vocab=300"], ["preset=resnet_digits", "width=8", "steps=2", "batch=4"]])
-def test_synthetic_data_trains_and_validates_nothing(tmp_path: Path, more: list[str]) -> None:
+def test_synthetic_data_trains_and_validates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> None:
+    monkeypatch.setenv("GPUYARD_REPORT_FILE", str(tmp_path / "report"))
+    monkeypatch.setattr(hook, "_metrics", {})
     assert main([*TINY, "data=synthetic", *more, f"out={tmp_path.as_uri()}"]) == 0
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["val_loss"] is None
     assert result["loss"] > 0
     assert result["images_per_s" if "preset=resnet_digits" in more else "tokens_per_s"] > 0
+    report = hook.last_report()
+    assert report is not None
+    assert ("tokens_per_s" in report[1], "images_per_s" in report[1]) == ("vocab=300" in more, "vocab=300" not in more)
     assert (tmp_path / "model/model.safetensors").exists()
     assert not (tmp_path / "sample.txt").exists()
 

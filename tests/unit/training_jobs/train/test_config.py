@@ -35,6 +35,13 @@ def test_all_invalid_settings_are_reported_at_once() -> None:
         parse_config(["layers=0"])
 
 
+@pytest.mark.parametrize("window", ["5", "5:", "9:5", "5:x"])
+def test_a_profile_needs_a_first_and_a_last_step(window: str) -> None:
+    with pytest.raises(ConfigError, match=f"profile: got '{window}', allowed: first:last"):
+        parse_config([f"profile={window}"])
+    assert parse_config(["profile=5:9"]).profile == "5:9"
+
+
 def test_what_a_resumed_run_may_change() -> None:
     one, faster, other = Config(), Config(steps=9, micro=2, strategy="fsdp", out="file:///y"), Config(lr=1.0, width=64)
     assert digest(one) == digest(faster)

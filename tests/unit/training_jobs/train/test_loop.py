@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import torch
@@ -167,6 +168,7 @@ def test_metrics_continue_after_the_checkpoints_step(tmp_path: Path) -> None:
     assert [line["step"] for line in lines if "val_loss" in line] == [2, 4]
     assert lines[0]["mfu"] is None
     assert 0 < lines[-1]["goodput"] <= 1
+    assert [line for line in lines if "restart" in line] == [{"step": 4, "at": ANY, "restart": 1}]
     assert resumed.state.account.restarts == 1
     assert json.loads((tmp_path / "profile-1-3.json").read_text())["traceEvents"]
 
@@ -247,7 +249,12 @@ def test_the_lines_of_metrics_are_appended_to_a_local_file(tmp_path: Path, monke
         metrics.write(step, {"loss": 1.0})
         metrics.flush(wait=True)
     append = Output.append
-    monkeypatch.setattr(Output, "append", lambda self, name, text: (appended.append(text), append(self, name, text)))
+
+    def recorded(self: Output, name: str, text: str) -> None:
+        appended.append(text)
+        append(self, name, text)
+
+    monkeypatch.setattr(Output, "append", recorded)
     metrics.write(4, {"loss": 1.0})
     metrics.flush(wait=True)
     assert json.loads(appended[0])["step"] == 4

@@ -1,11 +1,28 @@
-"""The parallel strategy chosen for a model's size."""
+"""The parallel strategy chosen for a model's size, and the precision chosen for a device."""
 
 from __future__ import annotations
 
-import pytest
+from types import SimpleNamespace
 
-from gpuyard.training_jobs.train.config import ConfigError
-from gpuyard.training_jobs.train.parallel import choose_strategy
+import pytest
+import torch
+
+from gpuyard.training_jobs.train.config import Config, ConfigError
+from gpuyard.training_jobs.train.parallel import RankInfo, choose_strategy, resolve_auto
+
+
+def test_emulated_bf16_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=2**34))
+    t4 = RankInfo(0, 1, 1, torch.device("cuda", 0))
+    config, reasons = resolve_auto(Config(), t4, 1000)
+    assert config.precision == "fp32"
+    assert "fp32 (Tesla T4 only emulates bf16), compile on" in reasons[-1]
+    with pytest.raises(ConfigError, match="precision: got bf16, which Tesla T4 only emulates; fix: precision=fp32"):
+        resolve_auto(Config(precision="bf16"), t4, 1000)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    assert resolve_auto(Config(), t4, 1000)[0].precision == "bf16"
 
 
 def test_the_strategy_follows_the_size() -> None:

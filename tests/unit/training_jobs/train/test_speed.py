@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gpuyard.training_jobs.train.config import Config, parse_config
-from gpuyard.training_jobs.train.speed import conv_flops, gpt_flops, utilisation
+from gpuyard.training_jobs.train.speed import conv_flops, gpt_flops, named_peak, utilisation
 from gpuyard.training_jobs.train.vision import ResNet
 
 
@@ -18,6 +18,19 @@ def test_flops_follow_palms_convention() -> None:
     assert utilisation(work, 1.0, 1, None) == {"mfu": None, "mfu_causal": None, "hfu": None}
     net = ResNet(Config(width=8, layers=1, vocab=10), 1, [0.0], [1.0])
     assert conv_flops(net, (8, 8)).palm == 6 * (sum(_uses(net)) + 32 * 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "tera"),
+    [
+        *(("NVIDIA L4", 121), ("NVIDIA L40", 181), ("NVIDIA L40S", 362), ("NVIDIA A10G", 70), ("NVIDIA A10", 125)),
+        *(("NVIDIA H200 NVL", 835), ("NVIDIA H200", 989), ("NVIDIA GH200 480GB", 989), ("NVIDIA GB200", 2500), ("NVIDIA B200", 2250)),
+        *(("NVIDIA H100 80GB HBM3", 989), ("NVIDIA H100 PCIe", 756), ("NVIDIA H100 NVL", 835), ("NVIDIA A100-SXM4-80GB", 312)),
+        *(("Tesla T4", 65), ("Tesla V100-SXM2-16GB", 125), ("NVIDIA GeForce RTX 4090", None), ("NVIDIA A1000", None)),
+    ],
+)
+def test_the_peak_of_a_device(name: str, tera: int | None) -> None:
+    assert named_peak(name) == (tera and tera * 1e12)
 
 
 def _uses(net: ResNet) -> list[int]:

@@ -1,4 +1,4 @@
-"""What the generated pages need to know of each cloud, one row per cloud."""
+"""Facts of each cloud for the generated pages, one row per cloud."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from gpuyard.components.azure.pool_rules import pool_problems as azure_problems
 from gpuyard.components.catalogue.services import Mode
 from gpuyard.components.gcp.pool_rules import pool_problems as gcp_problems
 from gpuyard.problems import Problem
+
+__all__ = ["CLOUDS", "CloudPage"]
 
 _AWS_RESERVATION = "cr-0123456789abcdef0"
 _GCP_RESERVATION = "projects/acme/zones/us-central1-a/reservations/gpus"
@@ -27,7 +29,7 @@ class CloudPage(NamedTuple):
     quota_title: str
     quotas: str
     also: Callable[[Mapping[str, Any]], list[Problem]]
-    """Return what the cloud refuses beyond the pool's spec."""
+    """Function that returns the problems that only the cloud's own rules find in a pool."""
 
 
 def _azure(spec: Mapping[str, Any]) -> list[Problem]:

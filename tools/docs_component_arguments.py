@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+__all__ = ["ARGUMENTS", "OUTPUTS"]
+
 _GROUP = "name of an existing resource group; default: a group of its own, deleted with the component"
 ARGUMENTS: Mapping[str | tuple[str, ...], str] = {
     "key": "encrypts it; default: a key of its own",
@@ -22,14 +24,14 @@ ARGUMENTS: Mapping[str | tuple[str, ...], str] = {
     "reads": "buckets that jobs may read; default none",
     "secrets": "references to secrets by logical name; default none",
     "submitters": "CI subjects that may submit, `repo:ORG/NAME:ref:refs/heads/main`; default none: people submit with their own rights",
-    "limits": "most that one job may use, see [LimitsSpec](#limitsspec); default no limit",
+    "limits": "limits of one job, see [LimitsSpec](#limitsspec); default none",
     "image": "container image of jobs that name none, by digest; default: each job names its own",
     "on_destroy": "`keep` leaves the key when the yard is destroyed; `delete` schedules its deletion",
     "where": "account that the caller has already looked up; default: looked up",
     "project": "project that the caller has already looked up; default: looked up",
     "owner": "mail address that gets the alerts",
-    "usd_per_month": "USD of a calendar month",
-    ("azure", "usd_per_month"): "amount of a calendar month, in the subscription's currency",
+    "usd_per_month": "USD per calendar month",
+    ("azure", "usd_per_month"): "amount per calendar month, in the subscription's currency",
     "alert_at_percent": "percentages of the budget at which the owner gets a mail",
     "resource_group": _GROUP,
     ("azure", "GpuPool", "resource_group"): "name of an existing resource group; default: the network's",
@@ -41,7 +43,7 @@ ARGUMENTS: Mapping[str | tuple[str, ...], str] = {
     "key_arn": "KMS key of the existing bucket, if it has its own; jobs may use it",
     "vpc_id": "id of the existing network",
     "subnet_ids": "id of the private subnet by zone, at least one",
-    "trust": "who may assume the role",
+    "trust": "principals that may assume the role",
     "statements": "allowed actions on named resources, each with its reason",
     "managed": "AWS's own policies by path, where no narrower policy is possible; default none",
     "instance_profile": "whether machines assume the role; default false",
@@ -58,7 +60,7 @@ ARGUMENTS: Mapping[str | tuple[str, ...], str] = {
     "orchestration": "`vms`: mode of the scale set; only `uniform` has InfiniBand",
     "ssh_public_key": "`vms`: key of the administrator; default: nobody can log in",
     "encryption_at_host": "`vms`: needs the feature Microsoft.Compute/EncryptionAtHost",
-    "isolation": "what clusters reach: `internet`, or only what has a rule (`approved`)",
+    "isolation": "egress of the clusters: `internet`, or only destinations with a rule (`approved`)",
     "registry": "`premium` makes a registry for images, paid by the day; default none",
     "registry_id": "id of an existing registry that pools may pull from; default none",
 }
@@ -88,5 +90,5 @@ OUTPUTS: Mapping[str | tuple[str, ...], str] = {
     "key_name": "name of the key in the vault",
     "gpus_per_node": "number of GPUs of a node",
     "slots_per_node": "number of processes that a node has room for",
-    "group": "the resource group that it is in",
+    "group": "its resource group",
 }

@@ -1,4 +1,4 @@
-"""A bucket of an Azure yard: a container in a storage account of its own, private, versioned; or an existing one, used as it is."""
+"""A bucket of an Azure yard: a private, versioned container in its own storage account, or an existing container, never changed."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ __all__ = ["Bucket", "private_account"]
 class Bucket(BucketBase, AzureComponent):
     """A private container: only Entra identities have access, over TLS 1.2, from the yard's network and from the sources in `open_to`.
 
-    Microsoft's keys encrypt it, twice; with `key` that key does. What a job overwrites or deletes stays recoverable for days
-    (bucket_rules.py says how many); current blobs never expire. Its account and resource group are its own, so it can outlive the yard.
-    Or an existing container (`adopt`), never changed.
+    Azure encrypts it twice: in the storage service with `key` or Microsoft's key, and in the infrastructure with Microsoft's key.
+    Deleted blobs, and overwritten ones in a flat namespace, can be restored for some days (bucket_rules.py has the numbers). Current blobs
+    never expire. The bucket has its own account and resource group, so it can outlive the yard. `adopt` uses an existing container and
+    never changes it.
     """
 
     id: pulumi.Output[str]
@@ -42,7 +43,7 @@ class Bucket(BucketBase, AzureComponent):
     open_to: list[str] | None
     """Sources with access beside the yard's network. None: an adopted bucket without `open_to`."""
     needs_private_endpoints: bool
-    """Whether it is reached by private endpoints: a bucket of the yard, or an existing one whose `open_to` lacks `internet`."""
+    """Whether pools reach it through private endpoints: a bucket of the yard, or an existing one whose `open_to` lacks `internet`."""
     subresources: tuple[str, ...]
     """Subresources that clusters reach by private endpoints: blob, and dfs with a hierarchical namespace."""
 
@@ -100,8 +101,8 @@ class Bucket(BucketBase, AzureComponent):
         `bucket`: its resource id, `/subscriptions/.../storageAccounts/ACCOUNT/blobServices/default/containers/CONTAINER`, the scope of role
         assignments. `open_to`: the sources that its account admits today. Without `internet` among them, the yard makes private endpoints
         to the account. Azure allows one for each account, so give two containers of one account as ids, not as outputs. Default: not
-        known, so there are no private endpoints. For the run bucket, `open_to` also decides from where workspace, logs and registry are
-        reached; default: only from the pools' networks.
+        known, so there are no private endpoints. The `open_to` of the run bucket also applies to workspace, logs and registry; default:
+        only the pools' networks can reach these.
         """
         known_now = existing_problems(bucket) if isinstance(bucket, str) else []
         sources = validate_spec(BucketSpec, {"open_to": list(open_to or [])}, f"Bucket {name}", cls.cloud, known_now).open_to

@@ -44,12 +44,12 @@ def plan_subnets(cidr: str) -> SubnetPlan:
 
 
 def spec_problems(fields: Mapping[str, object]) -> list[Problem]:
-    """Return the problems of a network to create that NetworkSpec cannot see. `fields`: as the user wrote them."""
+    """Return the problems of a new network that NetworkSpec cannot check. `fields`: as the user wrote them."""
     return network_problems(fields, DEFAULT_CIDR, cidr_problems, zone_problems)
 
 
 def cidr_problems(cidr: str) -> list[Problem]:
-    """Return a problem if the network is too large or too small. Raises ValueError for text that is no IPv4 network."""
+    """Return a problem if the network is too large or too small. Raises ValueError for text that is not an IPv4 network."""
     return size_problems(cidr, _WIDEST, _NARROWEST)
 
 

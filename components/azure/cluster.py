@@ -1,4 +1,4 @@
-"""The Azure ML cluster of an `azureml` pool, and the workflow that scales clusters to zero at the yard's end."""
+"""The Azure ML cluster of an `azureml` pool, and the workflow that scales clusters to zero at the yard's expiry."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from .gpu_pool import GpuPool
 
-__all__ = ["close_clusters", "closing", "make_cluster"]
+__all__ = ["close_clusters", "closing_workflow", "make_cluster"]
 
-_IDLE = "PT15M"  # an idle node waits so long for the next job, because starting a node takes minutes
+_IDLE = "PT15M"  # time that an idle node waits for the next job, because starting a node takes minutes
 _IDLE_AT_THE_END = "PT2M"
 _API = "2025-06-01"
 _AUTHENTICATION = {"type": "ManagedServiceIdentity", "audience": "https://management.azure.com/"}
@@ -70,10 +70,10 @@ def close_clusters(
     clusters: dict[str, az.machinelearningservices.Compute],
     end: End,
 ) -> None:
-    """Make a workflow that scales every cluster to zero, each day from the end on. Azure ML has no schedule of its own for this.
+    """Make a workflow that scales every cluster to zero, every day from the yard's expiry on. Azure ML itself has no schedule for this.
 
-    Running jobs keep their nodes until they end. The workflow has a custom role on this workspace, because no built-in role is narrow
-    enough.
+    Running jobs keep their nodes until they end. The workflow's role would also allow it to create and delete clusters of this
+    workspace, because no built-in role is narrower.
     """
     names = pulumi.Output.all(workspace.id, *(cluster.name for cluster in clusters.values()))
     keys = list(clusters)
@@ -82,15 +82,15 @@ def close_clusters(
         resource_group_name=parent.group.name,
         identity={"type": "SystemAssigned"},
         state="Enabled",
-        definition=names.apply(lambda known: closing(known[0], dict(zip(keys, known[1:], strict=True)), end)),
+        definition=names.apply(lambda known: closing_workflow(known[0], dict(zip(keys, known[1:], strict=True)), end)),
         tags=parent.azure_tags(),
         opts=parent.child_options(),
     )
     assign(parent, Grant("close", ML_CLOSER, workspace.id), flow.identity.apply(lambda found: str(found.principal_id)))
 
 
-def closing(workspace_id: str, clusters: dict[str, str], end: End) -> PlainDict:
-    """Return the workflow's definition: one request for each cluster, under the pool's name."""
+def closing_workflow(workspace_id: str, clusters: dict[str, str], end: End) -> PlainDict:
+    """Return the definition of the closing workflow: one request for each cluster, under the pool's name."""
     size = {"minNodeCount": 0, "maxNodeCount": 0, "nodeIdleTimeBeforeScaleDown": _IDLE_AT_THE_END}
     calls = {
         label: {

@@ -1,4 +1,4 @@
-"""What nodes may reach outside the network, for each value of `egress`: service tags and service endpoints. Pure."""
+"""Destinations outside the network that nodes may reach, for each value of `egress`: service tags and service endpoints. Pure."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ SERVICE_ENDPOINTS = ("Microsoft.ContainerRegistry", "Microsoft.KeyVault", "Micro
 EGRESS_SERVICE_TAGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"nat": ("Internet",), "endpoints": ("AzureContainerRegistry", "AzureKeyVault", "Storage"), "none": ()}
 )
-"""Service tags by value of `egress`: nodes may open port 443 to them."""
+"""Service tags that nodes may reach on port 443, by value of `egress`."""

@@ -1,4 +1,4 @@
-"""Rules of InfiniBand: how scale sets and pools must be set up so that machines reach each other by it. Pure."""
+"""Rules for InfiniBand: the settings of scale sets and pools with which machines reach each other over it. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ...problems import Problem, show
 from .. import catalogue
 from ..catalogue import Machine
 
-__all__ = ["PLACEMENT_GROUP", "Orchestration", "arrangement", "fabric_problems", "rdma_twin"]
+__all__ = ["PLACEMENT_GROUP", "Orchestration", "fabric_problems", "placement_arguments", "rdma_twin"]
 
 Orchestration = Literal["uniform", "flexible"]
 PLACEMENT_GROUP = 100
 """Maximum number of machines in one placement group: learn.microsoft.com/azure/virtual-machine-scale-sets/ (placement groups)."""
 
 
-def arrangement(row: Machine, orchestration: Orchestration, *, reserved: bool = False) -> PlainDict:
+def placement_arguments(row: Machine, orchestration: Orchestration, *, reserved: bool = False) -> PlainDict:
     """Return the placement arguments of a scale set.
 
     InfiniBand connects only machines of one placement group. Spreading over fault domains and overprovisioning would put machines in
@@ -31,12 +31,12 @@ def arrangement(row: Machine, orchestration: Orchestration, *, reserved: bool = 
         "single_placement_group": row.fast_nics > 0 and not reserved,
         "platform_fault_domain_count": 1,
         "overprovision": False,
-        "upgrade_policy": {"mode": "Manual"},  # a new model applies to new machines only, running machines stay as they are
+        "upgrade_policy": {"mode": "Manual"},  # a changed model applies to new machines only; running machines do not change
     }
 
 
 def fabric_problems(row: Machine, max_nodes: int, orchestration: Any, given: PlainMapping) -> list[Problem]:
-    """Return why a pool of several machines would not get the fabric that it needs. `given`: the spec as the user wrote it."""
+    """Return the problems of a pool whose machines would not get the fabric that they need. `given`: the spec as the user wrote it."""
     problems = []
     if orchestration not in ("uniform", "flexible"):
         problems.append(Problem("orchestration", "unknown mode", show(orchestration), "uniform or flexible"))

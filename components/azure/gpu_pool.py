@@ -1,4 +1,4 @@
-"""A pool of equal GPU machines: a scale set for other launchers, or a cluster of an Azure ML workspace."""
+"""A pool of GPU machines of one type: a scale set for other launchers, or a cluster of an Azure ML workspace."""
 
 from __future__ import annotations
 

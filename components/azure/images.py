@@ -36,7 +36,7 @@ _HPC = {"x86_64": ImageUrn("microsoft-dsvm", "ubuntu-hpc", "2204", NEWEST)}
 
 
 def image_urn(service: str, architecture: str) -> ImageUrn | None:
-    """Return the default image of a service's machines; None: there is none for the architecture, or the service chooses."""
+    """Return the default image of a service's machines; None: Microsoft has none for the architecture, or the service chooses."""
     return _HPC.get(architecture) if service == "vms" else None
 
 

@@ -96,8 +96,8 @@ class JobService(JobServiceBase, AzureComponent):
         `isolation`: egress of the clusters: internet (default), or approved, which allows only destinations with a rule. `registry`:
         premium makes a container registry, billed by the day (default: none; an image of any registry works). `registry_id`: id of an
         existing registry that pools may pull from. `resource_group`: the name of an existing group (default: that of the first pool's
-        network). The run bucket's `open_to` also decides from where workspace, logs and registry are reached; if it is not empty, the
-        workspace is reached from the whole internet.
+        network). The run bucket's `open_to` also applies to workspace, logs and registry. If it is not empty, the whole internet can
+        reach the workspace.
         """
         inputs = JobInputs(pools, writes, reads, submitters, secrets, limits, image)
         also = [*_own_problems(isolation, registry, registry_id), *group_problems(resource_group)]
@@ -124,7 +124,7 @@ class JobService(JobServiceBase, AzureComponent):
 
     @property
     def exports(self) -> dict[str, pulumi.Output[str]]:
-        """Add the command that writes targets.json: the provider cannot write it itself."""
+        """The stack exports, with the command that writes targets.json, because the provider cannot write it."""
         return {**super().exports, "publish_targets": self.publish_command}
 
     def _grant(self, pools: Sequence[GpuPool], run: Bucket, reads: Sequence[Bucket], registry: list[Grant]) -> None:

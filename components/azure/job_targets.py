@@ -13,7 +13,7 @@ __all__ = ["TargetContext", "azureml_target", "publish_command", "short_location
 
 @dataclass(frozen=True)
 class TargetContext:
-    """What all targets of a yard share, once it is known."""
+    """Values that all targets of a yard share."""
 
     subscription_id: str
     resource_group: str

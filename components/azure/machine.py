@@ -11,7 +11,7 @@ from ...plain_data import PlainDict
 from .. import catalogue
 from ..boot import Boot, boot_script, multipart
 from ..spec.pool import GpuPoolSpec, Reservation
-from .fabric import Orchestration, arrangement
+from .fabric import Orchestration, placement_arguments
 from .images import image_reference, image_urn
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ __all__ = [
 
 _DISK_GIB = 200
 _LOCAL_DISKS = "/dev/disk/by-id/nvme-Microsoft_NVMe_Direct_Disk*"
-_PREFIX_LIMIT = 30  # characters of a machine's host name that the pool's name fills
-_NOTICE = "PT5M"  # a machine's metadata service announces its end so long before
+_PREFIX_LIMIT = 30  # maximum number of characters of the pool's name in a machine's host name
+_NOTICE = "PT5M"  # time between the notice in a machine's metadata service and its termination
 _FLEXIBLE_API = "2020-11-01"  # Azure requires it where a flexible scale set makes network cards
 ADMIN = "gpuyard"
 NOBODYS_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICp8+LhBQqvuI9Pwvyr5Xyn5qByT4N5kVqwj5y5ZSaA9"
-"""A public key without a private key: nobody logs in with it. Azure makes no Linux machine without a password or a public key. This
-key is a digest that is also a point of the curve; a test derives it again."""
+"""A public key whose private key nobody has, so nobody can log in with it. Azure requires a password or a public key for a Linux machine.
+The key is a digest that is also a point of the curve; a test derives it."""
 # Size -> GiB of its temporary disk, if Microsoft's pages state it and allow the OS disk on it
 _TEMPORARY_GIB = {
     "Standard_ND96amsr_A100_v4": 6400,
@@ -51,12 +51,12 @@ _UNTRUSTED = ("_A100_v4", "asr_v4")  # ND A100: learn.microsoft.com/azure/virtua
 
 
 class PreparedMachines(NamedTuple):
-    """What launches the machines of a pool."""
+    """The settings from which a scale set makes a pool's machines."""
 
     profile: PlainDict
     """The scale set's `virtual_machine_profile`: the template with its image."""
     placement: PlainDict
-    """Inputs of the scale set that decide where the machines are."""
+    """The scale set's placement arguments."""
 
 
 def prepare_machines(
@@ -72,13 +72,13 @@ def prepare_machines(
         "network_profile": _network_profile(pool, orchestration),
         "scheduled_events_profile": {"terminate_notification_profile": {"enable": True, "not_before_timeout": _NOTICE}},
     }
-    return PreparedMachines(profile, arrangement(row, orchestration, reserved=spec.mode == "reservation"))
+    return PreparedMachines(profile, placement_arguments(row, orchestration, reserved=spec.mode == "reservation"))
 
 
 def _network_profile(pool: GpuPool, orchestration: Orchestration) -> PlainDict:
     """Return one Ethernet card without a public address. InfiniBand cards belong to the machine's size, not to the template.
 
-    In an adopted network the card has its own security group, because the subnet belongs to somebody else.
+    In an adopted network the card has its own security group, because the yard does not change the subnet.
     """
     subnet, group = {"id": pool.subnet_ids[0]}, {"id": pool.security_group_id}
     address = {"name": "private", "subnet": subnet, "application_security_groups": [group]}
@@ -116,7 +116,7 @@ def os_disk(spec: GpuPoolSpec, row: catalogue.Machine) -> PlainDict:
 
 
 def security(row: catalogue.Machine, *, encryption_at_host: bool = True) -> PlainDict:
-    """Return encryption at host, and a virtual TPM for sizes with Trusted Launch.
+    """Return the security profile: encryption at host, and a virtual TPM for sizes with Trusted Launch.
 
     Secure Boot is off: NVIDIA's driver in the image is not signed for it.
     """
@@ -127,7 +127,10 @@ def security(row: catalogue.Machine, *, encryption_at_host: bool = True) -> Plai
 
 
 def capacity_options(spec: GpuPoolSpec) -> PlainDict:
-    """Return where the capacity comes from. Spot pays at most the on-demand price; an evicted machine is deleted with its disk."""
+    """Return the capacity arguments of the scale set: spot, a reservation, or on demand.
+
+    Spot costs at most the on-demand price. An evicted machine is deleted with its disk.
+    """
     if spec.mode == "spot":
         return {"priority": "Spot", "eviction_policy": "Delete", "billing_profile": {"max_price": -1}}
     if isinstance(spec.capacity, Reservation):
@@ -147,5 +150,5 @@ def login(ssh_public_key: str | None, prefix: str, data: str) -> PlainDict:
 
 
 def image_of(spec: GpuPoolSpec, row: catalogue.Machine) -> PlainDict:
-    """Return the pool's own image, else Microsoft's newest: each new machine gets the newest of its day."""
+    """Return the pool's own image, else Microsoft's newest at the time a machine is made."""
     return image_reference(spec.image or str(image_urn("vms", row.architecture)))

@@ -35,9 +35,9 @@ _IDS = {
 class Network(NetworkBase, AzureComponent):
     """A subnet for the nodes of all zones, one for private endpoints, and the security group of the nodes.
 
-    Nodes reach each other on every protocol, the private endpoints, and port 443 of what `egress` allows: nat = the internet, through one
-    NAT gateway; endpoints = the services in egress.py; none = nothing else. Nothing outside reaches the nodes. Azure's default outbound
-    access is off. Pools and job services are in the network's resource group.
+    Nodes reach each other on every protocol, the private endpoints, and port 443 of the destinations that `egress` allows: nat = the
+    internet, through one NAT gateway; endpoints = the services in egress.py; none = nothing else. Nothing outside can connect to the nodes.
+    Azure's default outbound access is off. Pools and job services are in the network's resource group.
     """
 
     security_group_id: pulumi.Output[str]
@@ -45,7 +45,7 @@ class Network(NetworkBase, AzureComponent):
     endpoint_subnet_id: pulumi.Output[str]
     """Subnet of the private endpoints. In an adopted network: the first subnet."""
     private_zones: dict[str, pulumi.Output[str]]
-    """Ids of the private DNS zones, by a key of private_dns.DNS_ZONES. In an adopted network: the given ones."""
+    """Ids of the private DNS zones, by a key of private_dns.DNS_ZONES. In an adopted network: the zones passed to `adopt`."""
     card_rules_id: pulumi.Output[str] | None
     """Network security group of each node's card in an adopted network. None: the subnet has one."""
     _endpoints: set[tuple[Hashable, str]]
@@ -111,7 +111,7 @@ class Network(NetworkBase, AzureComponent):
     def private_dns_zone(self, service: str) -> pulumi.Output[str] | None:
         """Return the id of the private DNS zone for `service`, linked to this network. The zone is made at the first call.
 
-        None: an adopted network that was given none. Azure has one zone of a name in a resource group, so two networks want two groups.
+        None: an adopted network without this zone. A resource group can have only one zone of a name, so two networks need two groups.
         """
         if service not in self.private_zones and self.egress is not None:
             zone, link = make_dns_zone(self, service, DNS_ZONES[service], self.id)
@@ -186,7 +186,7 @@ class Network(NetworkBase, AzureComponent):
 
 
 def id_problems(key: str, value: object) -> list[Problem]:
-    """Return why this cannot be the resource id of a network or subnet. An output is checked once it is known."""
+    """Return a problem unless the value is the resource id of a network or subnet. An output is checked once it is known."""
     kind = key.partition(".")[0]
     if isinstance(value, str | None) and not _IDS[kind].fullmatch(str(value)):
         form = "/subscriptions/.../resourceGroups/.../providers/Microsoft.Network/virtualNetworks/NAME"
@@ -196,6 +196,6 @@ def id_problems(key: str, value: object) -> list[Problem]:
 
 
 def zone_problems(private_zones: PlainMapping) -> list[Problem]:
-    """Return the keys that name no private DNS zone of a yard."""
+    """Return a problem for each key that is not a private DNS zone of a yard."""
     allowed = ", ".join(DNS_ZONES)
     return [Problem("private_zones", "unknown key", show(key), allowed) for key in private_zones if key not in DNS_ZONES]

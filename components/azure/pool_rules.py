@@ -1,4 +1,4 @@
-"""Rules of Azure for a pool that its spec cannot know: identifiers, the network's zones, images, InfiniBand, the SSH key. Pure."""
+"""Azure's rules for a pool that its spec cannot check: identifiers, the network's zones, images, InfiniBand, the SSH key. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pool_problems(
     expires: str | None,
     orchestration: str = "uniform",
 ) -> list[Problem]:
-    """Return the problems of a pool that GpuPoolSpec cannot see. `raw`: the spec as the user wrote it. `expires`: the tag."""
+    """Return the problems of a pool that GpuPoolSpec cannot check. `raw`: the spec as the user wrote it. `expires`: the tag."""
     zone, image, capacity, service = raw.get("zone"), raw.get("image"), raw.get("capacity"), raw.get("service")
     problems = []
     if isinstance(zone, str) and zone not in zones and service == "vms":

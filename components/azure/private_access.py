@@ -37,7 +37,7 @@ class PrivateLinkTarget(NamedTuple):
     """Part of the names of the rules and of the role assignment."""
     resource_id: pulumi.Output[str]
     subresources: tuple[str, ...]
-    """Of blob, dfs and registry."""
+    """One or more of blob, dfs and registry."""
 
 
 def networks_of(pools: Iterable[GpuPool]) -> list[Network]:

@@ -1,4 +1,4 @@
-"""A bucket of a GCP yard: Cloud Storage, private, encrypted, versioned; or an existing one, used as it is."""
+"""A bucket of a GCP yard: a private, encrypted and versioned one in Cloud Storage, or an existing one, never changed."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ _RECOVERABLE_S = 604_800
 class Bucket(BucketBase, GcpComponent):
     """A bucket in the provider's region: uniform access, no public access, encrypted with a key, access logs in a second bucket.
 
-    Noncurrent versions of objects are kept for days (bucket_rules.py has the numbers); current objects never expire. With `hierarchical`,
-    folders are renamed in one step and serve eight times the requests at first, but Google then keeps no versions. Soft delete is off,
-    because it would bill every dropped checkpoint for another week. It is on, for 7 days, for a hierarchical bucket with
-    `on_destroy: keep`, where nothing else recovers deleted objects. Or an existing bucket (`adopt`), never changed.
+    Noncurrent versions of objects are kept for some days (bucket_rules.py has the numbers). Current objects never expire. With
+    `hierarchical`, folders are renamed in one step and the bucket starts with eight times the request rate, but Google keeps no versions.
+    Soft delete is off, because it would bill every deleted checkpoint for another week. Only a hierarchical bucket with
+    `on_destroy: keep` has 7 days of soft delete, because nothing else can restore its objects. `adopt` uses an existing bucket and never
+    changes it.
     """
 
     key_id: pulumi.Output[str] | None
@@ -48,7 +49,7 @@ class Bucket(BucketBase, GcpComponent):
         """Make the bucket. `spec` defaults to `on_destroy: keep`, `key` to a key of its own.
 
         With keep, the bucket, its logs, its key and everything that protects them stay when the yard is destroyed.
-        With delete, all of it goes, data included.
+        With delete, all of them are deleted, data included.
         """
         spec, opts = self._validate_spec(name, spec, opts, name_problems(name))
         super().__init__("Bucket", name, {**spec.model_dump(), "hierarchical": hierarchical}, tags, opts)
@@ -82,7 +83,7 @@ class Bucket(BucketBase, GcpComponent):
     def adopt(cls, name: str, *, bucket: pulumi.Input[str], tags: Tags | None = None, opts: pulumi.ResourceOptions | None = None) -> Bucket:
         """Use an existing bucket: jobs get rights to it, its settings are not changed. `bucket`: its name.
 
-        Its key needs no grant: Cloud Storage decrypts for everybody with the right to read an object.
+        Its key needs no grant: Cloud Storage decrypts an object for every identity that may read it.
         """
         self, known = cls._register_existing(name, bucket, existing_problems, tags, opts)
         self._expose(known, None)

@@ -22,8 +22,8 @@ class Budget(GcpComponent):
     """Sends mail to the owner when the yard's cost of a calendar month exceeds percentages of the budget, or is forecast to exceed it.
 
     It stops nothing, and its figures are hours old. `expires` and `limits` stop machines.
-    It counts what carries the label `gpuyard_stack`: what the yard made, and its jobs. The project must have a billing account, and who
-    runs `up` the right to make budgets on it (roles/billing.costsManager): projects without one are refused by Google.
+    It counts the cost of everything with the label `gpuyard_stack`: the yard's resources and its jobs. The project needs a billing account,
+    and the caller of `pulumi up` needs the right to make budgets on that account (roles/billing.costsManager).
     """
 
     id: pulumi.Output[str]
@@ -41,7 +41,7 @@ class Budget(GcpComponent):
     ) -> None:
         """Make the budget. `owner`: the mail address; `alert_at_percent`: percentages of the budget, each reported once a month.
 
-        USD are whole ones: Google rounds nothing, so a part of a dollar is refused. The billing account must be in USD.
+        The amount must be a whole number of USD. The currency of the billing account must be USD.
         """
         refuse(f"Budget {name}", [*name_problems(name), *budget_problems(owner, usd_per_month, alert_at_percent)])
         props = {"owner": owner, "usd_per_month": usd_per_month, "alert_at_percent": list(alert_at_percent)}

@@ -38,7 +38,7 @@ def subnet_cidr(cidr: str) -> str:
 
 
 def fabric_cidrs(number: int) -> list[str]:
-    """Return the ranges of a pool's fabric networks. Every pool has the same ones, because pools' fabrics are not connected.
+    """Return the ranges of a pool's fabric networks. All pools use the same ranges, because their fabrics are not connected.
 
     >>> fabric_cidrs(2)
     ['198.18.0.0/20', '198.18.16.0/20']
@@ -56,7 +56,7 @@ def region_of(zone: str) -> str:
 
 
 def spec_problems(fields: Mapping[str, object], region: str | None) -> list[Problem]:
-    """Return the problems of a network to create that NetworkSpec cannot see.
+    """Return the problems of a new network that NetworkSpec cannot check.
 
     `fields`: as the user wrote them. `region`: the provider's, None if it is not known yet.
     """
@@ -64,7 +64,7 @@ def spec_problems(fields: Mapping[str, object], region: str | None) -> list[Prob
 
 
 def cidr_problems(cidr: str) -> list[Problem]:
-    """Return a problem if the network is too large or too small. Raises ValueError for text that is no IPv4 network."""
+    """Return a problem if the network is too large or too small. Raises ValueError for text that is not an IPv4 network."""
     return size_problems(cidr, _WIDEST, _NARROWEST)
 
 

@@ -1,7 +1,8 @@
 """The networks of a pool's fast network cards: a table of fabrics, and the resources of each.
 
-Each fabric of Google's wants its own networks, beside the one of the yard (the blueprints of A3 High, A3 Mega, A3 Ultra, A4 and A4X in
-GoogleCloudPlatform/cluster-toolkit@1047080; cloud.google.com/vpc/docs/rdma-network-profiles). They are the pool's: RDMA's is of one zone.
+Each of Google's fabrics needs networks of its own beside the yard's network. Sources: the blueprints of A3 High, A3 Mega, A3 Ultra, A4 and
+A4X in GoogleCloudPlatform/cluster-toolkit@1047080; cloud.google.com/vpc/docs/rdma-network-profiles. Each pool makes its own, because an
+RDMA network is limited to one zone.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ class Fabric(NamedTuple):
     """The networks of a machine's fast cards, beside the yard's own network."""
 
     vpcs: int
-    """Networks with one subnet each, for cards of type gVNIC."""
+    """Number of networks with one subnet each, for cards of type gVNIC."""
     mtu: int
     rdma_subnets: int = 0
-    """Subnets of one more network, with the zone's RDMA profile, for cards of type MRDMA."""
+    """Number of subnets of one more network, with the zone's RDMA profile, for cards of type MRDMA."""
     metal_cards: int = 0
-    """Cards in the one subnet that a bare-metal RDMA profile makes itself; then its own two cards are of type IDPF, IPv6 alone."""
+    """Number of cards in the subnet that a bare-metal RDMA profile makes. Such a machine's other two cards are of type IDPF, IPv6 only."""
 
 
 FABRICS: Mapping[str, Fabric] = MappingProxyType(
@@ -76,7 +77,7 @@ def cards(fabric: str | None) -> list[Card]:
 
 
 def network_interfaces(fabric: str | None, subnet_id: pulumi.Input[str], made: Sequence[Sequence[pulumi.Input[str]]]) -> list[PlainDict]:
-    """Return the cards as an instance template lists them. There is no `access_configs`: an empty one gives an external address."""
+    """Return the network interfaces of an instance template. They have no `access_configs`: even an empty one gives an external address."""
     return [
         {
             "subnetwork": subnet_id if card.network < 0 else made[card.network][card.subnet],
@@ -109,12 +110,12 @@ def _gvnic_network(pool: GcpComponent, suffix: str, zone: str, cidr: str, mtu: i
         mtu=mtu,
         opts=pool.child_options(),
     )
-    _among_each_other(pool, suffix, network, account)
+    _allow_internal_traffic(pool, suffix, network, account)
     return _subnet(pool, suffix, network, zone, cidr, private_ip_google_access=True)
 
 
 def _metal_network(pool: GcpComponent, zone: str, mtu: int, account: pulumi.Input[str]) -> list[pulumi.Output[str]]:
-    """Make the network of bare-metal machines: only IPv6, and only Google's services are reachable."""
+    """Make the network of bare-metal machines. It has only IPv6, and only Google's services are reachable from it."""
     network = compute.Network(
         pool.child_name("fabric-0"),
         auto_create_subnetworks=False,
@@ -122,7 +123,7 @@ def _metal_network(pool: GcpComponent, zone: str, mtu: int, account: pulumi.Inpu
         mtu=mtu,
         opts=pool.child_options(),
     )
-    _among_each_other(pool, "fabric-0", network, account)
+    _allow_internal_traffic(pool, "fabric-0", network, account)
     return [
         pulumi.Output.from_input(
             compute.Subnetwork(
@@ -139,7 +140,7 @@ def _metal_network(pool: GcpComponent, zone: str, mtu: int, account: pulumi.Inpu
     ]
 
 
-def _among_each_other(pool: GcpComponent, suffix: str, network: compute.Network, account: pulumi.Input[str]) -> None:
+def _allow_internal_traffic(pool: GcpComponent, suffix: str, network: compute.Network, account: pulumi.Input[str]) -> None:
     compute.Firewall(
         pool.child_name(suffix),
         network=network.id,
@@ -155,19 +156,19 @@ def _among_each_other(pool: GcpComponent, suffix: str, network: compute.Network,
 
 def _rdma_network(pool: GcpComponent, zone: str, cidrs: Sequence[str], project_id: pulumi.Output[str]) -> list[pulumi.Output[str]]:
     """Make a network with the zone's RDMA profile: it carries only RDMA, without firewall rules and without egress."""
-    network = _of_profile(pool, zone, "vpc-roce", project_id)
+    network = _profiled_network(pool, zone, "vpc-roce", project_id)
     return [_subnet(pool, f"rdma-{number}", network, zone, cidr) for number, cidr in enumerate(cidrs)]
 
 
 def _metal_rdma(pool: GcpComponent, zone: str, project_id: pulumi.Output[str]) -> pulumi.Output[str]:
     """Make the RDMA network of bare-metal machines. Its profile makes the only subnet, named after the network."""
-    network = _of_profile(pool, zone, "vpc-roce-metal", project_id)
+    network = _profiled_network(pool, zone, "vpc-roce-metal", project_id)
     return pulumi.Output.all(project_id, network.name).apply(
         lambda known: _METAL_SUBNET.format(project=known[0], region=region_of(zone), network=known[1])
     )
 
 
-def _of_profile(pool: GcpComponent, zone: str, profile: str, project_id: pulumi.Output[str]) -> compute.Network:
+def _profiled_network(pool: GcpComponent, zone: str, profile: str, project_id: pulumi.Output[str]) -> compute.Network:
     return compute.Network(
         pool.child_name("rdma"),
         auto_create_subnetworks=False,

@@ -1,4 +1,4 @@
-"""A pool of equal GPU machines: Vertex AI's own, kept running or made for a job, or an instance group for other launchers."""
+"""A pool of GPU machines of one type: machines that Vertex AI makes for a job or keeps running, or a group for other launchers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NODE_ROLES = ("write-logs", "write-metrics", "pull-images")
 
 
 class GpuPool(PoolBase, GcpComponent):
-    """N equal machines. `expires` in its tags takes the pool to zero nodes; flex start machines stop after their own hours.
+    """Up to `max_nodes` machines of one type. At the yard's `expires` it goes to zero nodes; flex start machines stop after `max_hours`.
 
     An attribute that the pool's service does not have is None.
     """
@@ -43,11 +43,11 @@ class GpuPool(PoolBase, GcpComponent):
     node_member: pulumi.Output[str] | None
     """vms: serviceAccount:EMAIL of the machines, for grants."""
     network_attachment: pulumi.Output[str] | None
-    """vertex: its machines reach the yard's network through it."""
+    """vertex: the attachment through which its machines reach the yard's network."""
     persistent_resource: pulumi.Output[str] | None
     """vertex with min_nodes: id of the persistent resource that keeps them running."""
     key_id: pulumi.Output[str] | None
-    """The key that encrypts its disks; None: a key of Google's."""
+    """The key that encrypts its disks; None: Google's key."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class GpuPool(PoolBase, GcpComponent):
         self._register()
 
     def _schedule(self) -> End | None:
-        """Return the end that a schedule must bring about. Google's schedules have no year, so an end far away has none yet."""
+        """Return the expiry to schedule. Cloud Scheduler has no years, so an expiry more than a year away is not scheduled yet."""
         end = None if self.closed else self.end
         if end is None or end.at - datetime.datetime.now(datetime.UTC) <= _YEAR:
             return end
@@ -104,7 +104,7 @@ class GpuPool(PoolBase, GcpComponent):
         self.id, schedule = pulumi.Output.from_input(group.name), self._schedule()
         if not self.closed:
             request_flex_start(self, zone, group)
-        if schedule is not None and self.spec.mode != "flex_start":  # flex start machines stop after their own hours
+        if schedule is not None and self.spec.mode != "flex_start":  # flex start machines stop after max_hours
             close_group(self, schedule, zone, group, project)
         labels = {key: value for key, value in self.gcp_labels("node").items() if key in (STACK_LABEL, "name")}
         self._set_commands(
@@ -112,7 +112,7 @@ class GpuPool(PoolBase, GcpComponent):
         )
 
     def _allow_ingress(self, account: pulumi.Output[str]) -> None:
-        """Let in the pool's own machines, by their service account, and SSH through Identity-Aware Proxy. Nothing else enters."""
+        """Allow ingress from the pool's own machines, by their service account, and SSH through Identity-Aware Proxy. Nothing else."""
         compute.Firewall(
             self.child_name("nodes-in"),
             network=self.network.id,

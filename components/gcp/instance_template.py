@@ -24,17 +24,17 @@ __all__ = ["PreparedMachines", "boot_of", "is_bound", "metadata", "placement_pol
 
 _LOCAL_DISKS = "/dev/disk/by-id/google-local-nvme-ssd-*"
 _RDMA_DRIVER = "mlx5_core"
-_NVLINK = "1x72"  # GPUs of one NVLink domain; with it a group has at most 18 machines
+_NVLINK = "1x72"  # topology of one NVLink domain of 72 GPUs; a group with it has at most 18 machines
 _RESERVED = re.compile(r"projects/([^/]+)/zones/[^/]+/reservations/([^/]+)")
-_SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]  # its grants limit its rights, scopes do not
+_SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]  # the account's roles limit its rights, not these scopes
 
 
 class PreparedMachines(NamedTuple):
-    """What launches the machines of a pool. The template contains the image and the compact placement."""
+    """The template and placement with which an instance group makes a pool's machines. The template has the image and compact placement."""
 
     template: compute.InstanceTemplate
     workload_policy: pulumi.Output[str] | None
-    """Policy that places the whole group close together; None: the template says so, or nothing does."""
+    """Policy that places all machines of the group close together. None: the template has a placement policy, or there is none."""
     bulk: bool
     """Whether the group gets all of its machines or none."""
 
@@ -80,12 +80,12 @@ def metadata(row: Machine) -> dict[str, str]:
 
 
 def is_bound(spec: GpuPoolSpec, row: Machine) -> bool:
-    """Tell whether the machines are bound to a dense reservation: they exist as long as it does."""
+    """Return whether the machines are bound to a dense reservation, so that they are deleted when it ends."""
     return spec.mode == "reservation" and family(row).reservation_bound
 
 
 def scheduling(spec: GpuPoolSpec, row: Machine) -> PlainDict:
-    """Return how the machines are bought. Machines with GPUs cannot migrate, so host maintenance terminates them."""
+    """Return the scheduling arguments by capacity mode. Machines with GPUs cannot migrate, so host maintenance terminates them."""
     shared = {"on_host_maintenance": "TERMINATE"}
     if spec.mode == "spot":
         return {
@@ -110,20 +110,20 @@ def scheduling(spec: GpuPoolSpec, row: Machine) -> PlainDict:
 
 
 def reservation(spec: GpuPoolSpec) -> PlainDict:
-    """Return the reservation affinity: only the pool's reservation, or no reservation at all, so that no other one is used by chance."""
+    """Return the reservation affinity: only the pool's reservation, or no reservation at all, so that the pool uses no other."""
     if not isinstance(spec.capacity, Reservation):
         return {"type": "NO_RESERVATION"}
-    words = _RESERVED.fullmatch(spec.capacity.reservation)  # Compute Engine's name of a reservation has no zone, Vertex AI's has one
+    words = _RESERVED.fullmatch(spec.capacity.reservation)  # the spec has Vertex AI's form, with a zone; Compute Engine's form has none
     name = f"projects/{words[1]}/reservations/{words[2]}" if words else spec.capacity.reservation
     named = {"key": "compute.googleapis.com/reservation-name", "values": [name]}
     return {"type": "SPECIFIC_RESERVATION", "specific_reservation": named}
 
 
 def placement_policy(spec: GpuPoolSpec, row: Machine) -> PlainDict:
-    """Return the one property of a resource policy that places machines with fast cards close together; empty for other machines.
+    """Return the property of a resource policy that places machines with fast cards close together; empty for other machines.
 
-    On demand and spot: compact placement, named by the template. Flex start and machines of one NVLink domain: a workload policy of the
-    whole group. Other reservations are dense anyway.
+    On demand and spot: compact placement, in the template. Flex start of reservation-bound families, and machines of one NVLink domain: a
+    workload policy of the group. Other reservations need none, because their machines are already close together.
     """
     if not row.fast_nics:
         return {}
@@ -149,9 +149,9 @@ def _instance_template(
     account: pulumi.Input[str],
     compact_policy: compute.ResourcePolicy | None,
 ) -> compute.InstanceTemplate:
-    """Make the template. Google changes no template in place: a new one is made first, then the group takes it.
+    """Make the template. A template cannot be changed in place: Pulumi makes a new one first, then the group uses it.
 
-    The labels leave `expires` out: a new date would be a new template, and replace machines.
+    The labels omit `expires`: a new date would make a new template and replace machines.
     """
     labels = {key: value for key, value in pool.gcp_labels("node").items() if key != "expires"}
     disk = {
@@ -172,7 +172,7 @@ def _instance_template(
         scheduling=scheduling(pool.spec, pool.machine),
         reservation_affinity=reservation(pool.spec),
         service_account={"email": account, "scopes": _SCOPES},
-        # no secure boot: NVIDIA's modules of the vendor's images are not all signed for it
+        # no secure boot: not all of NVIDIA's kernel modules in the vendor's images are signed for it
         shielded_instance_config={"enable_vtpm": True, "enable_integrity_monitoring": True, "enable_secure_boot": False},
         metadata=metadata(pool.machine),
         labels=labels,

@@ -48,7 +48,7 @@ class JobService(JobServiceBase, GcpComponent):
     submitter_role: pulumi.Output[str] | None
     """Email of the service account for pipelines. None without submitters: people submit with their own rights."""
     submitter_provider: pulumi.Output[str] | None
-    """Name of the workload identity provider, which a pipeline gives beside it. None without submitters."""
+    """Name of the workload identity provider that a pipeline names beside the account. None without submitters."""
     repository: pulumi.Output[str] | None
     """REGION-docker.pkg.dev/PROJECT/NAME for images of jobs. None without a `vertex` pool."""
 
@@ -95,26 +95,26 @@ class JobService(JobServiceBase, GcpComponent):
 
     @property
     def exports(self) -> dict[str, pulumi.Output[str]]:
-        """Add the workload identity provider, which a pipeline names beside the submitter's account."""
+        """The stack exports, with the workload identity provider that a pipeline names beside the submitter's account."""
         provider = self.submitter_provider
         return {**super().exports, **({} if provider is None else {"submitter_provider": provider})}
 
     def _grant(self, members: Mapping[str, pulumi.Output[str]], run: Bucket, reads: Sequence[Bucket]) -> list[pulumi.Output[str]]:
         """Grant jobs, and the machines of `vms` pools: write runs, read data, read exactly the yard's secrets."""
         made = []
-        for who, member in members.items():
-            made += self._write_below(who, run, member, "gpuyard/runs/")
-            made += [self._on_bucket(f"{who}-reads-{bucket.logical_name}", bucket, READ_OBJECTS, member) for bucket in reads]
-            made += [self._on_secret(f"{who}-secret-{name}", version, member) for name, version in sorted(self._settings.secrets.items())]
+        for label, member in members.items():
+            made += self._write_below(label, run, member, "gpuyard/runs/")
+            made += [self._on_bucket(f"{label}-reads-{bucket.logical_name}", bucket, READ_OBJECTS, member) for bucket in reads]
+            made += [self._on_secret(f"{label}-secret-{name}", version, member) for name, version in sorted(self._settings.secrets.items())]
         return made
 
-    def _write_below(self, who: str, run: Bucket, member: pulumi.Output[str], *folders: str) -> list[pulumi.Output[str]]:
-        """Grant reading the run bucket, and writing only below these folders: targets.json is outside them."""
-        where = {"title": f"{who} writes", "description": f"below {' and '.join(folders)}"}
+    def _write_below(self, label: str, run: Bucket, member: pulumi.Output[str], *folders: str) -> list[pulumi.Output[str]]:
+        """Grant reading of the run bucket, and writing only below these folders. targets.json is outside them."""
+        where = {"title": f"{label} writes", "description": f"below {' and '.join(folders)}"}
         return [
-            self._on_bucket(f"{who}-reads-runs", run, READ_OBJECTS, member),
+            self._on_bucket(f"{label}-reads-runs", run, READ_OBJECTS, member),
             self._on_bucket(
-                f"{who}-writes-runs",
+                f"{label}-writes-runs",
                 run,
                 WRITE_OBJECTS,
                 member,
@@ -143,7 +143,7 @@ class JobService(JobServiceBase, GcpComponent):
             key=run.key_id,
             email=job.email if job else None,
             vertex={pool.logical_name: [pool.network_attachment, pool.persistent_resource] for pool in pools},
-            granted=list(granted),  # a target is known once its jobs have their rights
+            granted=list(granted),  # targets are known only after the grants, so that nobody submits a job without its rights
             **bucket_urls(run, reads),
         )
         return make_targets(pools, known, self._target)

@@ -18,7 +18,7 @@ _STRATEGIES = {"spot": "spot", "flex_start": "flex_start"}
 
 @dataclass(frozen=True)
 class TargetContext:
-    """What all targets of a yard share, once it is known."""
+    """Values that all targets of a yard share."""
 
     project_region: ProjectRegion
     settings: JobSettings

@@ -44,11 +44,12 @@ def launcher_commands(group: str, project: str, zone: str, spec: GpuPoolSpec, gp
 
 
 def machine_group(pool: GpuPool, zone: str, machines: PreparedMachines) -> compute.InstanceGroupManager:
-    """Make the group with `min_nodes` machines. A launcher asks for more, and `up` leaves that number alone.
+    """Make the group with `min_nodes` machines. A launcher resizes the group, and `pulumi up` does not change the size back.
 
-    Flex start machines come all or none, by request, and so do machines bound to a reservation (BULK), which can be requested only while
-    there are none. Google makes as many other machines as it has: cloud.google.com/compute/docs/instance-groups/about-bulk-mode.
-    `up` waits for no machine, because scarce GPUs may take days. A new template is for new machines, not for running ones.
+    Flex start machines are made all at once, by a resize request. Machines bound to a reservation are also made all at once (BULK), which
+    needs an empty group. Of other machines, Google makes as many as are available:
+    cloud.google.com/compute/docs/instance-groups/about-bulk-mode. `pulumi up` does not wait for machines, because scarce GPUs may take
+    days. A changed template applies to new machines, not to running ones.
     """
     spec, closed = pool.spec, pool.closed
     flex = isinstance(spec.capacity, FlexStart)
@@ -89,7 +90,7 @@ def request_flex_start(pool: GpuPool, zone: str, group: compute.InstanceGroupMan
 
 
 def close_group(pool: GpuPool, end: End, zone: str, group: compute.InstanceGroupManager, where: ProjectLookup) -> None:
-    """Schedule the group's end: size zero."""
+    """Schedule the resize of the group to zero machines at the pool's expiry."""
     uri = pulumi.Output.all(where.id, group.name).apply(
         lambda words: (
             f"https://compute.googleapis.com/compute/v1/projects/{words[0]}/zones/{zone}/instanceGroupManagers/{words[1]}/resize?size=0"
@@ -99,9 +100,9 @@ def close_group(pool: GpuPool, end: End, zone: str, group: compute.InstanceGroup
 
 
 def schedule_request(pool: GpuPool, end: End, region: str, where: ProjectLookup, role: str, method: str, uri: pulumi.Output[str]) -> None:
-    """Schedule one request at the pool's end, by an account with no other right.
+    """Schedule one request at the pool's expiry, by an account with no other right.
 
-    It repeats on that day of later years, when the pool is closed already.
+    It repeats on the same day of later years, when the pool already has zero nodes.
     """
     identity = Identity(
         pool.child_name("end"),

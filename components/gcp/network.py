@@ -23,15 +23,15 @@ __all__ = ["ANYWHERE", "Network", "id_problems"]
 
 ANYWHERE = "0.0.0.0/0"
 _MTU = 8896  # the maximum: jumbo frames inside the network, cloud.google.com/vpc/docs/mtu
-_LAST = 65_534  # just before the rules that every network has by itself
+_LAST = 65_534  # just before the implied rules of every network
 
 
 class Network(NetworkBase, GcpComponent):
     """One private subnet for all zones of the region, with Private Google Access and flow logs.
 
-    Nothing outside reaches it. Each pool lets its own machines talk to each other, by service account. Nodes reach port 443 of what
-    `egress` allows: nat = the internet, through Cloud NAT; endpoints and none = only Google's services, through their private addresses
-    (Google has one private endpoint for all of its services, so the two words mean the same here).
+    Nothing outside can connect to it. Each pool allows traffic between its own machines, by service account. Nodes reach port 443 of the
+    destinations that `egress` allows: nat = the internet, through Cloud NAT; endpoints and none = only Google's services, through their
+    private addresses. Google has one private endpoint for all of its services, so endpoints and none are the same here.
     """
 
     cidr: str | None
@@ -53,7 +53,7 @@ class Network(NetworkBase, GcpComponent):
         vpc = compute.Network(
             self.child_name("vpc"),
             auto_create_subnetworks=False,
-            delete_default_routes_on_create=True,  # deleted once, at creation: our own route can come and go with egress
+            delete_default_routes_on_create=True,  # Google does this only at creation; the yard's own route follows `egress`
             mtu=_MTU,
             routing_mode="REGIONAL",
             opts=self.child_options(),
@@ -93,7 +93,7 @@ class Network(NetworkBase, GcpComponent):
         return self
 
     def _rules(self) -> list[pulumi.Output[str]]:
-        """Make the egress rules. Every network refuses ingress by itself."""
+        """Make the egress rules. Every network denies ingress by default."""
         outside = ANYWHERE if self.egress == "nat" else VIP
         return [
             self._out("deny-out", "everything that no other rule allows", ANYWHERE, _LAST, denies=[{"protocol": "all"}]),
@@ -144,7 +144,7 @@ class Network(NetworkBase, GcpComponent):
 
 
 def id_problems(key: str, value: object) -> list[Problem]:
-    """Return why this cannot be the id of a network or subnet. An output is checked once it is known."""
+    """Return a problem unless the value is the id of a network or subnet. An output is checked once it is known."""
     kind, where = ("networks", "global") if key == "vpc_id" else ("subnetworks", "regions/R")
     if isinstance(value, str | None) and f"/{kind}/" not in str(value):
         fix = "copy it from the console or from the other stack's outputs"

@@ -1,4 +1,4 @@
-"""Rules of Google Cloud for a pool that its spec cannot know: zones, images, reservations, persistent resources, keys. Pure."""
+"""Google Cloud's rules for a pool that its spec cannot check: zones, images, reservations, persistent resources, keys. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NVLINK_NODES = 18  # in one NVLink domain of 72 GPUs: cloud.google.com/compute/
 
 
 def pool_problems(raw: PlainMapping, network: str, zones: Sequence[str], expires: str | None) -> list[Problem]:
-    """Return the problems of a pool that GpuPoolSpec cannot see. `raw`: the spec as the user wrote it. `expires`: the tag."""
+    """Return the problems of a pool that GpuPoolSpec cannot check. `raw`: the spec as the user wrote it. `expires`: the tag."""
     zone, image, capacity, vertex = raw.get("zone"), raw.get("image"), raw.get("capacity"), raw.get("service") == "vertex"
     problems = []
     if isinstance(zone, str) and zone not in zones:
@@ -52,7 +52,7 @@ def pool_problems(raw: PlainMapping, network: str, zones: Sequence[str], expires
 
 
 def _group_problems(raw: PlainMapping) -> list[Problem]:
-    """Return what an instance group cannot do with the machines. An invalid spec has no problems here: GpuPoolSpec reports it."""
+    """Return the problems of a pool that an instance group cannot fill. An invalid spec has no problems here: GpuPoolSpec reports it."""
     try:
         spec = GpuPoolSpec.model_validate(dict(raw), context=in_cloud("gcp"))
     except ValidationError:

@@ -84,7 +84,7 @@ def pool_id(account: str) -> str:
 
 
 def token_condition(subjects: Sequence[str]) -> str:
-    """Return the provider's condition in CEL: it accepts tokens with these subjects only. A * at the end matches any rest.
+    """Return the provider's condition in CEL: it accepts tokens with these subjects only. A `*` at the end matches any text.
 
     >>> token_condition(["repo:acme/nlp:ref:refs/heads/main", "repo:acme/nlp:ref:refs/tags/*"])
     'assertion.sub in ["repo:acme/nlp:ref:refs/heads/main"] || assertion.sub.startsWith("repo:acme/nlp:ref:refs/tags/")'

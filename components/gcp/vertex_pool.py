@@ -28,7 +28,7 @@ _ID_LIMIT = 63
 def attach_network(pool: GpuPool, region: str, subnet_id: pulumi.Input[str], where: ProjectLookup) -> pulumi.Output[str]:
     """Make an attachment of the subnet for Vertex AI's machines. Its id is known once Vertex AI has the right to use it.
 
-    Private Service Connect, not peering: it needs no address range of the yard's network for Google.
+    It uses Private Service Connect instead of peering, because peering would reserve an address range of the yard's network for Google.
     cloud.google.com/vertex-ai/docs/training/psc-i-egress
     """
     attachment = compute.NetworkAttachment(
@@ -50,7 +50,7 @@ def make_persistent_resource(pool: GpuPool, region: str, attachment: pulumi.Inpu
         "machine_spec": {"machine_type": row.name, "accelerator_type": family(row).accelerator, "accelerator_count": row.gpus},
         "disk_spec": {"boot_disk_type": vertex_disk(row), "boot_disk_size_gb": spec.root_disk_gib},
     }
-    grows = spec.max_nodes > spec.min_nodes  # the provider wants these numbers as texts
+    grows = spec.max_nodes > spec.min_nodes  # the provider expects these numbers as strings
     size = {"autoscaling_spec": {"min_replica_count": str(spec.min_nodes), "max_replica_count": str(spec.max_nodes)}} if grows else {}
     held = vertex.AiPersistentResource(
         pool.child_name("held"),
@@ -69,7 +69,7 @@ def make_persistent_resource(pool: GpuPool, region: str, attachment: pulumi.Inpu
 
 
 def delete_persistent_resource(pool: GpuPool, end: End, region: str, held: pulumi.Output[str], where: ProjectLookup) -> None:
-    """Schedule the deletion of the persistent resource, which gives its machines back."""
+    """Schedule the deletion of the persistent resource, which releases its machines."""
     uri = pulumi.Output.all(where.id, held).apply(
         lambda words: f"https://{region}-aiplatform.googleapis.com/v1/projects/{words[0]}/locations/{region}/persistentResources/{words[1]}"
     )
@@ -77,5 +77,5 @@ def delete_persistent_resource(pool: GpuPool, end: End, region: str, held: pulum
 
 
 def vertex_disk(row: Machine) -> str:
-    """Return the type of boot disk for Vertex AI: its default, or Hyperdisk on machines that take nothing else."""
+    """Return the type of boot disk for Vertex AI: its default, or Hyperdisk on machines that support nothing else."""
     return "hyperdisk-balanced" if family(row).disk.startswith("hyperdisk") else "pd-ssd"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gpuyard.components import catalogue
 from gpuyard.components.azure import bucket_rules, cidr, fabric, machine, names, roles, subjects
-from gpuyard.components.azure.cluster import closing
+from gpuyard.components.azure.cluster import closing_workflow
 from gpuyard.components.azure.images import image_problems, image_reference
 from gpuyard.components.azure.job_targets import publish_command
 from gpuyard.components.azure.key import key_properties, vault_properties
@@ -111,11 +111,11 @@ def test_infiniband_rules_of_every_size(name: str) -> None:
         "overprovision": False,
         "upgrade_policy": {"mode": "Manual"},
     }
-    assert fabric.arrangement(row, "uniform") == {
+    assert fabric.placement_arguments(row, "uniform") == {
         **uniform,
         "single_placement_group": "sr_" in name or name == "Standard_ND128isr_NDR_GB200_v6",
     }
-    assert fabric.arrangement(row, "flexible") == {"orchestration_mode": "Flexible", "platform_fault_domain_count": 1}
+    assert fabric.placement_arguments(row, "flexible") == {"orchestration_mode": "Flexible", "platform_fault_domain_count": 1}
     refused = fabric.fabric_problems(row, 1, "flexible", {"service": "vms"})
     assert bool(refused) == (name in FAST)
     too_many = fabric.fabric_problems(row, 101, "uniform", {"service": "vms"})
@@ -123,7 +123,7 @@ def test_infiniband_rules_of_every_size(name: str) -> None:
         str(line).startswith("max_nodes: InfiniBand does not cross placement groups, got 101, allowed: 1 to 100") for line in too_many
     ) == (name in FAST)
     assert fabric.fabric_problems(row, 1, "uniform", {"service": "vms", "capacity": RESERVED}) == []
-    assert fabric.arrangement(row, "uniform", reserved=True)["single_placement_group"] is False
+    assert fabric.placement_arguments(row, "uniform", reserved=True)["single_placement_group"] is False
     reserved = fabric.fabric_problems(row, 2, "uniform", {"service": "vms", "capacity": RESERVED})
     assert any(
         str(line).startswith("capacity: Azure accepts no reservation for a scale set in one placement group") for line in reserved
@@ -242,7 +242,7 @@ def test_expiry_is_an_autoscale_profile_and_a_closing_workflow() -> None:
     assert end["fixed_date"]["start"] == "2027-03-31T00:00:00Z"
     [closed] = autoscale_profiles(spec(min_nodes=1), END, closed=True)
     assert closed["capacity"]["maximum"] == "0"
-    flow = closing("/subscriptions/s/w", {"h100": "h100"}, END)
+    flow = closing_workflow("/subscriptions/s/w", {"h100": "h100"}, END)
     assert flow["triggers"]["end"]["recurrence"] == {"frequency": "Day", "interval": 1, "startTime": "2027-03-31T00:00:00Z"}
     assert flow["actions"]["h100"]["inputs"]["uri"].startswith("https://management.azure.com/subscriptions/s/w/computes/h100?api-version=")
     assert flow["actions"]["h100"]["inputs"]["body"]["properties"]["properties"]["scaleSettings"]["maxNodeCount"] == 0

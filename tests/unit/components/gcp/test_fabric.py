@@ -38,7 +38,7 @@ def test_the_nics_of_every_machine(name: str) -> None:
 
 
 def test_the_golden_table() -> None:
-    """Networks, their MTU, RDMA subnets, and NICs in a subnet that the network profile makes."""
+    """Each row has networks, their MTU, RDMA subnets, and NICs in a subnet that the network profile makes."""
     assert {name: tuple(row) for name, row in FABRICS.items()} == {
         "tcpx": (4, 8244, 0, 0),
         "tcpxo": (8, 8244, 0, 0),

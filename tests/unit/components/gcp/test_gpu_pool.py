@@ -36,7 +36,7 @@ def test_children_of_a_pool_of_machines(record: Any, preview: bool) -> None:
 
 
 def test_ingress_rules(record: Any) -> None:
-    """Machines of the pool reach each other by service account, users reach them by SSH through Google's proxy, no address is allowed."""
+    """Machines of the pool reach each other by service account. Users reach them by SSH through Google's proxy. Nothing else can."""
     recorded = record(pool(ONE_CARD))
     rules = of_type(recorded, FIREWALL)
     assert all(rule.pop("description") and rule.pop("logConfig") for rule in rules.values())
@@ -72,7 +72,7 @@ def spec_for(machine: str, service: str, mode: str, nodes: int = 4) -> dict[str,
 
 
 @pytest.mark.parametrize(("machine", "service", "mode"), CASES)
-def test_every_capacity_service_and_machine_works_or_is_refused_with_a_reason(machine: str, service: str, mode: str) -> None:
+def test_every_capacity_service_and_machine_is_valid_or_refused_with_a_reason(machine: str, service: str, mode: str) -> None:
     for nodes in (1, 4):
         spec = spec_for(machine, service, mode, nodes)
         assert pool_problems(spec, "net", [ZONE], None) == []

@@ -1,4 +1,4 @@
-"""Pools over time: their expiry, and which resources a change of the spec changes."""
+"""Changes of a pool: its expiry, and which resources a change of the spec changes."""
 
 from __future__ import annotations
 

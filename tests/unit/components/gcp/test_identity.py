@@ -85,4 +85,4 @@ def test_a_folder_condition_names_folders_of_one_bucket() -> None:
     parts = found.split(" || ")
     assert len(parts) == 2
     assert all(part.startswith('resource.name.startsWith("projects/_/buckets/runs-1a2b/objects/gpuyard/') for part in parts)
-    assert all(part.endswith('/")') for part in parts)  # a folder, not just the beginning of its name
+    assert all(part.endswith('/")') for part in parts)  # a folder, not every name with this prefix

@@ -103,9 +103,9 @@ def test_writers_can_write_only_below_their_folders(record: Any) -> None:
     writes = {name: grant for name, grant in grants.items() if grant["role"] == "roles/storage.objectUser"}
     assert set(writes) == {"train-job-writes-runs", "train-machines-lab-writes-runs", "train-submitter-writes-runs"}
     below = 'resource.name.startsWith("projects/_/buckets/runs-bucket/objects/gpuyard/{}/")'
-    said = {name: grant["condition"]["expression"] for name, grant in writes.items()}
-    assert said["train-job-writes-runs"] == below.format("runs")
-    assert said["train-submitter-writes-runs"] == f"{below.format('code')} || {below.format('runs')}"
+    conditions = {name: grant["condition"]["expression"] for name, grant in writes.items()}
+    assert conditions["train-job-writes-runs"] == below.format("runs")
+    assert conditions["train-submitter-writes-runs"] == f"{below.format('code')} || {below.format('runs')}"
     assert {grant["role"] for name, grant in grants.items() if "-reads-" in name} == {"roles/storage.objectViewer"}
 
 

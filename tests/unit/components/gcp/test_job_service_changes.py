@@ -1,4 +1,4 @@
-"""The job service over time: the order of its resources, no secrets, and pools that do not change each other."""
+"""Changes of the job service: the order of its resources, no secrets, and pools that do not change each other."""
 
 from __future__ import annotations
 

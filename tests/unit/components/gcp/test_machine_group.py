@@ -101,9 +101,9 @@ def test_commands_for_other_launchers(tmp_path: Path) -> None:
     assert lines.scale == (
         "gcloud compute instance-groups managed --project acme-ml resize pool-machines-1a2b --zone us-central1-a --size 4"
     )
-    asked = tmp_path / "asked"
+    arguments = tmp_path / "arguments"
     for name, body in {
-        "gcloud": f'printf "%s\\n" "$@" > {asked}; printf "10.0.0.9\\n10.0.0.12\\n10.0.0.1\\n"',
+        "gcloud": f'printf "%s\\n" "$@" > {arguments}; printf "10.0.0.9\\n10.0.0.12\\n10.0.0.1\\n"',
         "torchrun": 'printf "%s\\n" "$@"',
     }.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
@@ -112,8 +112,8 @@ def test_commands_for_other_launchers(tmp_path: Path) -> None:
     shell = f"{lines.hostfile}\n{lines.torchrun}"
     done = subprocess.run(["bash", "-ec", shell], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
     assert (tmp_path / "hosts").read_text().splitlines() == ["10.0.0.1", "10.0.0.12", "10.0.0.9"]
-    # by the labels of the template, because Google makes up the names of machines
-    assert "--filter=status=RUNNING AND labels.gpuyard_stack=gpuyard-dev AND labels.name=pool-node" in asked.read_text().splitlines()
+    # selected by the template's labels, because Google chooses the names of machines
+    assert "--filter=status=RUNNING AND labels.gpuyard_stack=gpuyard-dev AND labels.name=pool-node" in arguments.read_text().splitlines()
     assert done.stdout.splitlines() == [
         "--nnodes=3",
         "--nproc-per-node=8",

@@ -79,7 +79,7 @@ def test_the_member_of_an_open_ended_subject_is_its_repository() -> None:
 
 @given(st.text(alphabet="0123456789", min_size=21, max_size=21))
 def test_pool_ids_are_legal_and_differ_between_accounts(account: str) -> None:
-    """4 to 32 of a-z, 0-9 and -, not gcp- at the start. A recreated account has another unique id, so its pool has another id."""
+    """Ids have 4 to 32 of a-z, 0-9 and - and do not begin with gcp-. A recreated account has a new unique id, so its pool has a new id."""
     assert re.fullmatch(r"[a-z0-9-]{4,32}", pool_id(account))
     assert not pool_id(account).startswith("gcp-")
     assert pool_id(account) != pool_id(account[::-1] + "1")

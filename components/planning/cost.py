@@ -31,7 +31,7 @@ UNKNOWN = Amount(low=0, high=None)
 
 
 def money(yard: RecordedYard) -> Money:
-    """Return the cost of pools and standing resources, their sums, and how far the budget goes."""
+    """Return the cost of pools and standing resources, their sums, and the hours that the budget pays."""
     lines = [_pool_line(pool, yard.regions.get(pool.cloud)) for pool in yard.pools if pool.machine]
     lines += [_unknown_pool(name) for name in yard.unknown_pools]
     standing = _standing_line(yard)
@@ -53,7 +53,7 @@ def money(yard: RecordedYard) -> Money:
 
 
 def node_rate(pool: Pool, region: str | None) -> tuple[Amount, str]:
-    """Return USD per hour of one node, and the text that says where the price comes from. The pool's own rate comes first."""
+    """Return USD per hour of one node, and the price's source as text. The pool's own rate comes first."""
     spec, machine = pool.spec, pool.machine
     mode = spec.mode.replace("_", " ")
     if spec.price_usd_per_hour is not None:
@@ -88,8 +88,8 @@ def _idle_nodes(pool: Pool) -> int:
 
 
 def _warm(minutes: int) -> str | None:
-    """Return the note on nodes that stay after a job: the idle minutes are in no job's cost."""
-    return f"each node stays {minutes} minutes after a job" if minutes else None
+    """Return the note on nodes that keep running after a job: these minutes are in no job's cost."""
+    return f"each node stays {counted(minutes, 'minute')} after a job" if minutes else None
 
 
 def _note(pool: Pool, rate: Amount, region: str | None) -> str | None:
@@ -99,7 +99,7 @@ def _note(pool: Pool, rate: Amount, region: str | None) -> str | None:
     if spec.mode == "capacity_block":
         return "a block is paid in advance" if rate.high is not None else "a block is paid in advance; set its rate with price_usd_per_hour"
     if rate.low != rate.high and rate.high is not None:
-        return "bounded by on demand"
+        return "at most the on-demand price"
     if rate.high is None:
         why = f"{spec.service} has its own rates" if not pool.service.list_prices else f"no list price in {region or 'an unknown region'}"
         return f"{why}; set yours with price_usd_per_hour"
@@ -107,7 +107,7 @@ def _note(pool: Pool, rate: Amount, region: str | None) -> str | None:
 
 
 def _unknown_pool(name: str) -> Line:
-    note = "its spec holds values that are not known before `pulumi up`"
+    note = "its spec has values that are not known before `pulumi up`"
     return Line(name=name, what="pool: spec not known", idle=UNKNOWN, full=UNKNOWN, month=UNKNOWN, note=note)
 
 
@@ -120,7 +120,7 @@ def _budget(yard: RecordedYard) -> float | None:
 
 
 def _standing_line(yard: RecordedYard) -> Line | None:
-    """Return the row of what costs money whether jobs run or not, such as NAT gateways; None without any."""
+    """Return the row of resources that cost money even when no job runs, such as NAT gateways; None if there are none."""
     there = _standing(yard)
     if not there:
         return None
@@ -134,7 +134,7 @@ def _standing_line(yard: RecordedYard) -> Line | None:
 
 
 def _standing(yard: RecordedYard) -> list[tuple[str, Standing]]:
-    """Return (cloud, kind of resource) of what stands in the yard."""
+    """Return the standing resources of the yard, each with its cloud."""
     return [(cloud, each) for cloud, rules in CLOUDS.items() for each in rules.standing(yard) if each.number != 0]
 
 
@@ -144,10 +144,10 @@ def _item_rate(yard: RecordedYard, cloud: str, item: str) -> Amount:
 
 
 def hours_that_fit(budget: float | None, idle: Amount, full: Amount) -> Amount | None:
-    """Return how many hours of a month every node can be on: the idle cost is always paid, the rest of the budget pays what running adds.
+    """Return how many hours per month all nodes can run: the budget pays the idle cost first, then the additional cost of running nodes.
 
-    `idle` and `full` are in USD per hour, `budget` in USD per month. None: no budget, or running adds nothing. The lower bound holds for
-    every possible value of the unknown prices; it is 0 where the idle cost alone exceeds the budget.
+    `idle` and `full` are in USD per hour, `budget` in USD per month. None: no budget, or no additional cost. The lower bound is valid for
+    every possible value of the unknown prices. It is 0 if the idle cost alone exceeds the budget.
     """
     if budget is None or full.high == idle.high == full.low == idle.low:
         return None
@@ -180,7 +180,7 @@ def _dates(yard: RecordedYard) -> str | None:
 
 
 def _not_priced(yard: RecordedYard) -> list[str]:
-    """Return what costs money without a price in the catalogue, the nodes' disks included."""
+    """Return the resources that cost money and have no price in the catalogue, including the nodes' disks."""
     counts = [(noun, len(yard.of(kind))) for rules in CLOUDS.values() for kind, noun in rules.unpriced.items()]
     disks = Counter[str]()
     for pool in sorted(yard.pools, key=lambda pool: pool.spec.root_disk_gib):

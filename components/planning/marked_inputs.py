@@ -10,7 +10,7 @@ from pydantic import JsonValue
 __all__ = ["marked_inputs"]
 
 _PROTOBUF = rpc.struct_pb2  # type: ignore[attr-defined]  # this room imports protobuf through pulumi alone
-_SIGNATURE = rpc._special_sig_key  # a mapping with this key is no plain mapping: pulumi/sdk/python/lib/pulumi/runtime/rpc.py
+_SIGNATURE = rpc._special_sig_key  # a mapping with this key is a special value: pulumi/sdk/python/lib/pulumi/runtime/rpc.py
 _MARKS = {
     rpc._special_secret_sig: "$secret",
     rpc._special_asset_sig: "$asset",
@@ -23,7 +23,7 @@ def marked_inputs(inputs: Mapping[str, object]) -> dict[str, JsonValue]:
     """Return a request's inputs (a protobuf Struct) by name.
 
     {"$unknown": true} is a value that is not known before `pulumi up`, {"$secret": true} a secret. {"$asset": …}, {"$archive": …} and
-    {"$resource": …} hold an asset, an archive or a reference to a resource.
+    {"$resource": …} contain an asset, an archive or a reference to a resource.
     """
     return {name: _marked(value) for name, value in sorted(inputs.items())}
 

@@ -20,7 +20,7 @@ _DYNAMIC = "pulumi-python:"  # the engine runs no preview of these providers, so
 
 
 class Answers(mocks.Mocks):
-    """The providers' answers. These are those of a first preview: no ids and no computed outputs."""
+    """The providers' answers in a first preview: no ids and no computed outputs."""
 
     preview = True
 
@@ -43,7 +43,7 @@ class RecordingMonitor(mocks.MockMonitor):
         self._urns: set[str] = set()
 
     def make_urn(self, parent: str, type_: str, name: str) -> str:
-        """Return a URN as the engine builds it: with the types of all parents but the stack's. The mock keeps only one."""
+        """Return a URN as the engine builds it: with the types of all parents except the stack. The SDK's mock adds one parent only."""
         above = parent.split("::")[2] if parent else _STACK
         kind = type_ if above == _STACK else f"{above}${type_}"
         return f"urn:pulumi:{settings.get_stack()}::{settings.get_project()}::{kind}::{name}"
@@ -57,7 +57,7 @@ class RecordingMonitor(mocks.MockMonitor):
             self._note_omissions(request)
         response: resource_pb2.RegisterResourceResponse = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         if response.urn in self._urns:
-            self._recording.problems.append(f"two resources {_short(response.urn)}: give one another name, or another parent")
+            self._recording.problems.append(f"{_short(response.urn)}: two resources have this name; change one name or one parent")
         self._urns.add(response.urn)
         if request.type != _STACK:
             self._recording.resources[response.urn] = request
@@ -107,12 +107,12 @@ class RecordingMonitor(mocks.MockMonitor):
         return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
 
     def RegisterStackTransform(self, request: callback_pb2.Callback) -> object:  # noqa: N802
-        """Warn: transforms run in the engine alone."""
+        """Warn that the plan omits the transform's changes: only an engine runs transforms."""
         self._recording.warnings.append("the stack has a transform, which a plan does not run: its changes are not in the plan")
         return super().RegisterStackTransform(request)  # type: ignore[no-untyped-call]
 
     def _note_omissions(self, request: resource_pb2.RegisterResourceRequest) -> None:
-        """Record what an engine would do with the resource and a plan does not."""
+        """Record the steps of an engine that a plan omits for this resource."""
         if request.remote:
             self._recording.lookups.append(f"remote component {request.type} {request.name}")
         if request.transforms:

@@ -29,7 +29,7 @@ class Recording:
     """Names of exports whose values are not known yet."""
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    """What an engine or a provider would refuse: a URN used twice, a reference to no resource, arguments that the SDK does not have."""
+    """Problems that an engine or provider would report: a repeated URN, a reference to no resource, arguments unknown to the SDK."""
     lookups: list[str] = field(default_factory=list)
     """Provider functions and remote components that the program called, in call order; their results are unknown in a preview."""
     references: list[str] = field(default_factory=list)

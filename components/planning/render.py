@@ -78,7 +78,7 @@ def _figures(line: Line) -> list[str]:
 
 
 def _sections(plan: Plan) -> Iterator[_Section]:
-    """Yield what follows the money table."""
+    """Yield the sections below the money table."""
     if plan.money.not_priced:
         yield _Section(f"not priced  {', '.join(plan.money.not_priced)}")
     if plan.money.lines:
@@ -106,7 +106,7 @@ def _budget(money: Money) -> _Section:
     if money.month.high is not None and money.month.high <= money.budget:
         parts.append("a full month fits")
     else:
-        parts += [f"the rest buys {hours(money.hours)} with everything on"] if money.hours else []
+        parts += [f"the rest pays {hours(money.hours)} with every node on"] if money.hours else []
         alarm = "WARN full month may exceed it" if money.month.low <= money.budget else "WARN full month exceeds it"
     if money.idle_month.low > money.budget:
         alarm = "VIOLATED idle alone exceeds it"

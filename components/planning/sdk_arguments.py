@@ -49,7 +49,7 @@ def _arguments(token: str) -> type | None:
     if kind is None:
         return None
     home = sys.modules[kind.__module__]
-    # where a nested type has taken the name (s3.BucketVersioningArgs), the resource's is called InitArgs
+    # if a nested type already has the name (s3.BucketVersioningArgs), the class of the resource's arguments ends in InitArgs
     found = getattr(home, f"{kind.__name__}InitArgs", None) or getattr(home, f"{kind.__name__}Args", None)
     return found if isinstance(found, type) and _types.is_input_type(found) else None
 
@@ -140,7 +140,7 @@ def _fits(value: object, kind: type) -> bool:
     if kind in (int, float):
         return isinstance(value, int | float) and not isinstance(value, bool) and (kind is float or float(value).is_integer())
     if issubclass(kind, pulumi.Asset | pulumi.Archive):
-        return False  # real assets and archives returned earlier
+        return False  # assets and archives never come here
     return isinstance(value, kind) if kind in (str, bool) else True
 
 

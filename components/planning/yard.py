@@ -35,7 +35,7 @@ class Resource(NamedTuple):
     inputs: Mapping[str, object]
     """Plain data without secret marks; an unknown value is a `pulumi.output.Unknown`."""
     uses: Mapping[str, tuple[str, ...]]
-    """Input -> URNs of the resources whose outputs it holds."""
+    """Input -> URNs of the resources whose outputs it contains."""
 
 
 class Component(NamedTuple):
@@ -119,7 +119,7 @@ class RecordedYard:
 
     @property
     def unknown_pools(self) -> list[str]:
-        """Return the names of the pools whose specs hold unknown values."""
+        """Return the names of the pools whose specs contain unknown values."""
         return sorted({component.name for component in self.named("GpuPool")} - {pool.name for pool in self.pools})
 
     @property

@@ -11,6 +11,8 @@ from ..yard import Component, Pool, RecordedYard, Resource
 from .aws_exposure import inbound_addresses, open_metadata, public_addresses, unencrypted
 from .base import CloudRules, Standing, root_disk
 
+__all__ = ["RULES"]
+
 _UNPRICED = {
     "aws:ec2/instance:Instance": "EC2 instance",
     "aws:ebs/volume:Volume": "EBS volume",
@@ -36,7 +38,7 @@ def _standing(yard: RecordedYard) -> list[Standing]:
 
 
 def _gateways(yard: RecordedYard) -> int | None:
-    """Return the number of NAT gateways; None for a regional one, which is billed per zone, and its zones are not known here."""
+    """Return the number of NAT gateways; None if one is regional: it is billed per zone, and its zones are not known here."""
     gateways = yard.of("aws:ec2/natGateway:NatGateway")
     return None if any(gateway.inputs.get("availabilityMode") == "regional" for gateway in gateways) else len(gateways)
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from ..yard import RecordedYard, Resource, boolean, known
 
+__all__ = ["inbound_addresses", "open_metadata", "public_addresses", "unencrypted"]
+
 _TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 _INSTANCE = "aws:ec2/instance:Instance"
 _GROUPS = ("aws:ec2/securityGroup:SecurityGroup", "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup")
@@ -16,7 +18,7 @@ _BUCKET_KEY = (
 
 
 def public_addresses(yard: RecordedYard) -> Iterator[str]:
-    """Yield what gives a machine a public address. A launch template without a setting leaves it to the subnet."""
+    """Yield resources that give a machine a public address. A launch template without the setting follows the subnet's setting."""
     for subnet in yard.of("aws:ec2/subnet:Subnet"):
         if boolean(subnet.inputs.get("mapPublicIpOnLaunch")):
             yield f"subnet {subnet.name} gives machines public addresses; set map_public_ip_on_launch=False"

@@ -9,6 +9,8 @@ from ..yard import Component, Pool, RecordedYard
 from .azure_exposure import SCALE_SET, inbound_addresses, inner, open_metadata, public_addresses, unencrypted
 from .base import CloudRules, Standing, root_disk
 
+__all__ = ["RULES"]
+
 _NAT = "azure-native:network:NatGateway"
 _UNPRICED = {
     "azure-native:compute:VirtualMachine": "virtual machine",

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 
 from ..yard import RecordedYard, Resource, boolean, known
 
+__all__ = ["SCALE_SET", "inbound_addresses", "inner", "open_metadata", "public_addresses", "unencrypted"]
+
 SCALE_SET = "azure-native:compute:VirtualMachineScaleSet"
 _MACHINE = "azure-native:compute:VirtualMachine"
 _SERVICE_TAGS = ("VirtualNetwork", "AzureLoadBalancer")
 
 
 def public_addresses(yard: RecordedYard) -> Iterator[str]:
-    """Yield what gives a machine a public address, Azure's default outbound addresses included."""
+    """Yield resources that give a machine a public address, including Azure's default outbound addresses."""
     for subnet in yard.of("azure-native:network:Subnet"):
         if boolean(subnet.inputs.get("defaultOutboundAccess")) is not False:
             yield f"subnet {subnet.name} gives machines default outbound addresses; set default_outbound_access=False"

@@ -9,21 +9,23 @@ from typing import NamedTuple
 from ...catalogue import Quota
 from ..yard import Component, Pool, RecordedYard
 
+__all__ = ["CloudRules", "RawCheck", "Standing", "root_disk"]
+
 RawCheck = Callable[[RecordedYard], Iterator[str]]
-"""Yields a message for each resource that breaks a rule."""
+"""Function that yields a message for each resource that breaks a rule."""
 
 
 class Standing(NamedTuple):
-    """Resources of one kind that cost money whether jobs run or not."""
+    """Resources of one kind that cost money even when no job runs."""
 
     item: str
     """Key in the catalogue's items."""
     noun: str
-    """In the singular."""
+    """Name of one resource, in the singular."""
     number: int | None
-    """None: not known before `pulumi up`."""
+    """Number of resources. None: not known before `pulumi up`."""
     plural: str | None = None
-    """Where neither -s nor -es makes it."""
+    """Plural of the noun, unless it is formed with -s or -es."""
 
 
 def root_disk(pool: Pool, _yard: RecordedYard) -> str | None:
@@ -39,11 +41,11 @@ class CloudRules:
     unpriced: Mapping[str, str]
     """Type token -> noun of resources that cost money and have no price in the catalogue."""
     budgets: Callable[[RecordedYard], list[float]]
-    """Returns USD per month of each raw budget resource whose amount is known."""
+    """Function that returns USD per month of each raw budget resource whose amount is known."""
     own_quota: Callable[[Pool], Quota | None]
-    """Returns the quota of the pool's service where it has its own; None: the machine's quota counts."""
+    """Function that returns the quota of a service that has its own. None: the machine's quota counts."""
     disk: Callable[[Pool, RecordedYard], str | None]
-    """Returns the description of a node's disk, which has no price in the catalogue; None: it is free."""
+    """Function that returns the description of a node's disk, which has no price in the catalogue. None: the disk is free."""
     public_addresses: RawCheck
     inbound_addresses: RawCheck
     unencrypted: RawCheck
@@ -53,10 +55,10 @@ class CloudRules:
     nat: str
     """Type token of its NAT gateway."""
     subnets: Callable[[list[object]], str]
-    """Returns the description of the subnets of a network in these zones."""
+    """Function that returns the description of the subnets of a network in these zones."""
     bucket: str
     """Type token of the resource that a Bucket creates and an adopted one does not."""
     traits: Callable[[Component, Mapping[str, int]], list[str]]
-    """Returns the main properties of a bucket, from its inputs and from how many resources of each type it has."""
+    """Function that returns the main properties of a bucket, from its inputs and from its number of resources of each type."""
     fast_card: str = "fast NIC"
     """The cloud's name of a fast network card."""

@@ -11,6 +11,8 @@ from ..yard import Component, Pool, RecordedYard
 from .base import CloudRules, Standing, root_disk
 from .gcp_exposure import inbound_addresses, open_metadata, public_addresses, unencrypted
 
+__all__ = ["RULES"]
+
 _UNPRICED = {
     "gcp:compute/instance:Instance": "VM",
     "gcp:compute/disk:Disk": "disk",

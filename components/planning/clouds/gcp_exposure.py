@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from ..yard import RecordedYard, Resource, boolean
 
+__all__ = ["inbound_addresses", "open_metadata", "public_addresses", "unencrypted"]
+
 _TEMPLATES = (
     "gcp:compute/instanceTemplate:InstanceTemplate",
     "gcp:compute/regionInstanceTemplate:RegionInstanceTemplate",

@@ -73,7 +73,7 @@ def make_budget(usd: float) -> None:
 
 
 def dev() -> None:
-    """A yard with two pools, one of them spot, one NAT gateway and a budget."""
+    """Declare a yard with two pools, one of them spot, one NAT gateway and a budget."""
     make_network()
     make_bucket()
     make_pool("l4", L4)

@@ -51,7 +51,7 @@ def test_a_yard_with_two_pools_and_a_budget(yard: MakeYard) -> None:
     l4, spot, standing = (line(found, name) for name in ("l4", "l4-spot", "standing"))
     assert (l4.what, l4.idle, l4.full.low, l4.full.high) == ("2 x 4.6016 on demand", exact(0), 9.2032, 9.2032)
     assert l4.month.high == pytest.approx(6718.3, abs=0.1)
-    assert (spot.what, spot.full, spot.note) == ("1 x spot: price unknown", Amount(low=0, high=4.6016), "bounded by on demand")
+    assert (spot.what, spot.full, spot.note) == ("1 x spot: price unknown", Amount(low=0, high=4.6016), "at most the on-demand price")
     assert standing.what == "1 NAT gateway, 1 public IPv4 address, 1 KMS key"
     assert standing.full.high == pytest.approx(0.045 + 0.005 + 1 / 730, abs=1e-6)
     assert found.idle == standing.full
@@ -59,7 +59,7 @@ def test_a_yard_with_two_pools_and_a_budget(yard: MakeYard) -> None:
     assert found.month.high == pytest.approx(10115, abs=1)
     assert found.hours is not None
     assert found.hours.low == pytest.approx((1500 - 37.5) / (9.2032 + 4.6016), abs=0.1)
-    assert found.prices_of == "2026-02-24"  # of the NAT gateway: older than the machines'
+    assert found.prices_of == "2026-02-24"  # the date of the NAT gateway's price, which is older than the machines' prices
 
 
 def test_min_nodes_cost_while_idle(yard: MakeYard) -> None:
@@ -105,6 +105,8 @@ def test_keep_alive_minutes_are_noted(yard: MakeYard) -> None:
     warm = {**H100, "capacity": "on_demand", "keep_alive_minutes": 30}
     found = line(money(yard(lambda: make_pool("p", {**warm, "price_usd_per_hour": 60.0}))), "p")
     assert (found.idle, found.note) == (exact(0), "each node stays 30 minutes after a job")
+    minute = line(money(yard(lambda: make_pool("p", {**warm, "price_usd_per_hour": 60.0, "keep_alive_minutes": 1}))), "p")
+    assert minute.note == "each node stays 1 minute after a job"
     unknown = line(money(yard(lambda: make_pool("p", warm))), "p")
     assert unknown.note == "sagemaker has its own rates; set yours with price_usd_per_hour; each node stays 30 minutes after a job"
 
@@ -115,7 +117,7 @@ def test_an_unknown_region_has_no_prices(yard: MakeYard) -> None:
     assert line(found, "l4").note == "no list price in an unknown region; set yours with price_usd_per_hour"
     assert line(found, "standing").full.high is None
     assert found.full.high is None
-    assert found.prices_of == "2026-02-24"  # of the address, whose price is the same everywhere
+    assert found.prices_of == "2026-02-24"  # the date of the public address, whose price is the same in every region
 
 
 def test_endpoints_cost_in_each_zone(yard: MakeYard) -> None:

@@ -1,4 +1,4 @@
-"""Every machine of the catalogue, with every service, bought every way: the real component has a plan that says everything."""
+"""Every machine of the catalogue, with every service and capacity mode: the plan of the real component is complete."""
 
 from __future__ import annotations
 
@@ -49,5 +49,5 @@ def test_every_pool_has_a_plan(yard: MakeYard, service: str) -> None:
         if line.name != "standing":
             machine, mode = found[line.name]
             listed = SERVICES["aws"][service].list_prices and mode != "capacity_block" and "us-east-1" in ROWS[machine].prices
-            assert (line.full.high is not None) == listed  # known or bounded where a source states a price, else said to be unknown
+            assert (line.full.high is not None) == listed  # without a list price, the cost has no upper bound
             assert line.note is not None or mode == "on_demand"

@@ -1,4 +1,4 @@
-"""The whole plan as text, as Markdown and as a JSON document, with what is unknown and what is refused."""
+"""The complete plan as text, as Markdown and as a JSON document, with unknown values and refused programs."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ dev  aws us-east-1  owner ml@acme.io  expires 2027-03-31   16 resources
 money       list prices since 2026-02-24                     idle $/h  full $/h  month if full 24x7
   l4        2 x 4.6016 on demand                                 0.00      9.20               6,718
   l4-spot   1 x spot: price unknown                              0.00    <=4.60             <=3,359
-            bounded by on demand
+            at most the on-demand price
   standing  1 NAT gateway, 1 public IPv4 address, 1 KMS key      0.05      0.05                  37
             traffic, storage and requests not counted
   total                                                          0.05   <=13.86            <=10,115
 not priced  3 x root disk of 200 GiB
-budget  1,500 $/month, idle takes 37 (2%), the rest buys >=105 h with everything on
+budget  1,500 $/month, idle takes 37 (2%), the rest pays >=105 h with every node on
   WARN full month exceeds it
 quota to request in us-east-1
   96 vCPU  Running On-Demand G and VT instances  L-DB2E81BA
@@ -85,11 +85,11 @@ def test_the_tree_counts_every_resource(yard: MakeYard) -> None:
 def test_the_markdown_for_a_pull_request(yard: MakeYard) -> None:
     lines = render.markdown(planned(yard(dev))).splitlines()
     assert lines[0] == "### gpuyard plan: dev, 16 resources, ok"
-    assert "| l4-spot | 1 x spot: price unknown (bounded by on demand) | 0.00 | &lt;=4.60 | &lt;=3,359 |" in lines
+    assert "| l4-spot | 1 x spot: price unknown (at most the on-demand price) | 0.00 | &lt;=4.60 | &lt;=3,359 |" in lines
     assert "| **total** |  | 0.05 | &lt;=13.86 | &lt;=10,115 |" in lines
     assert "- not priced  3 x root disk of 200 GiB" in lines
     rows = [line for line in lines if line.startswith("|")]
-    assert {line.count("|") for line in rows} == {6}  # a table that GitHub draws as one
+    assert {line.count("|") for line in rows} == {6}  # GitHub renders a table only if every row has the same number of cells
     assert lines.count("```") == 2
     assert "  GpuPool l4        0..2 g6.12xlarge, us-east-1a, batch, on demand      1" in lines
 
@@ -174,7 +174,7 @@ def test_a_problem_refuses_the_plan(tmp_path: Path) -> None:
 
     plan = make_plan(RecordedYard("acme", "dev", {}, record(program, project="acme", stack="dev", root=tmp_path)), NOW)
     assert plan.refused
-    assert "  REFUSED two resources aws.kms.Key key: give one another name, or another parent" in render.text(plan)
+    assert "  REFUSED aws.kms.Key key: two resources have this name; change one name or one parent" in render.text(plan)
 
 
 def line_of(plan: Plan, start: str) -> str:
@@ -182,7 +182,7 @@ def line_of(plan: Plan, start: str) -> str:
 
 
 def lines_below(plan: Plan, heading: str) -> list[str]:
-    """The indented lines below a heading."""
+    """Return the indented lines below a heading."""
     lines = render.text(plan).splitlines()
     start = lines.index(heading) + 1
     return [line.strip() for line in takewhile(lambda line: line.startswith(" "), lines[start:])]

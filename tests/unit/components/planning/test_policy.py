@@ -1,4 +1,4 @@
-"""Each rule: a yard that keeps it, yards that break it, and what is told then."""
+"""Each policy rule: a yard that passes it, yards that break it, and the messages."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_an_image_that_is_not_pinned_is_a_warning(yard: MakeYard) -> None:
     assert verdict(yard, "pinned-image", lambda: make_pool("p", L4))[0] == "warning"
     assert verdict(yard, "pinned-image", lambda: make_pool("p", {**L4, "image": "ami-1"})) == ("passed", [])
     held = {"machine": "p5.48xlarge", "max_nodes": 1, "service": "sagemaker"}
-    assert verdict(yard, "pinned-image", lambda: make_pool("p", held)) == ("passed", [])  # the service picks its own
+    assert verdict(yard, "pinned-image", lambda: make_pool("p", held)) == ("passed", [])  # the service chooses the image itself
 
 
 def test_rules_read_the_values_of_secrets(yard: MakeYard) -> None:

@@ -99,8 +99,8 @@ def test_the_aws_stacks_have_plans(cli: Cli) -> None:
     ]
     assert any("2 x 4.6016 on demand" in line and "6,718" in line for line in lines)
     assert any("1 x spot: price unknown" in line and line.endswith("<=3,359") for line in lines)
-    assert "            bounded by on demand" in lines
-    assert ", the rest buys >=105 h with everything on\n  WARN full month exceeds it" in out
+    assert "            at most the on-demand price" in lines
+    assert ", the rest pays >=105 h with every node on\n  WARN full month exceeds it" in out
     assert "  96 vCPU  Running On-Demand G and VT instances  L-DB2E81BA\n  48 vCPU  All G and VT Spot Instance Requests   L-3819A6DF" in out
     assert " 0 violated, " in out
     code, out, _ = cli("--stack", "prod-aws", "-C", str(ROOT))

@@ -1,4 +1,4 @@
-"""What the plan says of raw resources of GCP and Azure: each thing that is open or stands, and its like that is not or does not."""
+"""The plan of raw resources of GCP and Azure: exposed and closed resources, and resources with and without a standing cost."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The `gpuyard` command: submit jobs to the pools of a stack, watch them, plan and pin stacks. One file per command.
 
-Each command imports what it needs when it runs, so that `gpuyard --help` is quick and loads no SDK.
+Each command does its imports when it runs, so that `gpuyard --help` is quick and loads no SDK.
 """
 
 from __future__ import annotations

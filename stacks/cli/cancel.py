@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from . import options
 
+__all__ = ["command"]
+
 
 def command(run: options.Run, stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
     """Cancel a run: SIGTERM, 30 s to save a checkpoint, then SIGKILL. A run that has ended keeps its state."""

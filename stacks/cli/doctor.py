@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from . import options
 
+__all__ = ["Check", "all_checks", "command"]
+
 # cloud -> (packages of its extra, environment variables and files in which its own tools keep credentials)
 _CLOUDS = {
     "aws": (("boto3", "pulumi-aws"), ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "~/.aws/credentials")),

@@ -11,13 +11,29 @@ from gpuyard.plain_data import PlainDict
 from gpuyard.training_jobs.status import RunStatus
 from gpuyard.training_jobs.target import JobTarget
 
+__all__ = [
+    "CheckDocument",
+    "DoctorDocument",
+    "ErrorDocument",
+    "FetchDocument",
+    "JobPinDocument",
+    "ListDocument",
+    "PinDocument",
+    "PoolDocument",
+    "PoolsDocument",
+    "ProblemDocument",
+    "SubmitDocument",
+    "SubmitPlanDocument",
+    "emit",
+]
+
 
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class SubmitDocument(_Document):
-    """`submit --json`."""
+    """Output of `submit --json`."""
 
     schema_: Literal["gpuyard.submit/1"] = Field("gpuyard.submit/1", alias="schema")
     run_id: str
@@ -27,7 +43,7 @@ class SubmitDocument(_Document):
 
 
 class SubmitPlanDocument(_Document):
-    """`submit --dry-run --json`."""
+    """Output of `submit --dry-run --json`."""
 
     schema_: Literal["gpuyard.submit-plan/1"] = Field("gpuyard.submit-plan/1", alias="schema")
     run_id: str
@@ -39,7 +55,7 @@ class SubmitPlanDocument(_Document):
 
 
 class PinDocument(_Document):
-    """`pin --stack --json`."""
+    """Output of `pin --stack --json`."""
 
     schema_: Literal["gpuyard.pin/1"] = Field("gpuyard.pin/1", alias="schema")
     stack: str
@@ -52,7 +68,7 @@ class PinDocument(_Document):
 
 
 class JobPinDocument(_Document):
-    """`pin JOB.yaml --json`."""
+    """Output of `pin JOB.yaml --json`."""
 
     schema_: Literal["gpuyard.job-pin/1"] = Field("gpuyard.job-pin/1", alias="schema")
     file: str = Field(description="the job file")
@@ -62,14 +78,14 @@ class JobPinDocument(_Document):
 
 
 class ListDocument(_Document):
-    """`list --json`."""
+    """Output of `list --json`."""
 
     schema_: Literal["gpuyard.list/1"] = Field("gpuyard.list/1", alias="schema")
     runs: list[RunStatus]
 
 
 class FetchDocument(_Document):
-    """`fetch --json`."""
+    """Output of `fetch --json`."""
 
     schema_: Literal["gpuyard.fetch/1"] = Field("gpuyard.fetch/1", alias="schema")
     run_id: str
@@ -88,7 +104,7 @@ class PoolDocument(_Document):
 
 
 class PoolsDocument(_Document):
-    """`pools --json`."""
+    """Output of `pools --json`."""
 
     schema_: Literal["gpuyard.pools/1"] = Field("gpuyard.pools/1", alias="schema")
     pools: list[PoolDocument]
@@ -104,7 +120,7 @@ class CheckDocument(_Document):
 
 
 class DoctorDocument(_Document):
-    """`doctor --json`."""
+    """Output of `doctor --json`."""
 
     schema_: Literal["gpuyard.doctor/1"] = Field("gpuyard.doctor/1", alias="schema")
     checks: list[CheckDocument]

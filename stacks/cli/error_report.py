@@ -7,6 +7,8 @@ import sys
 from gpuyard.training_jobs.errors import GpuyardError, UsageError
 from gpuyard.training_jobs.state import Exit
 
+__all__ = ["report"]
+
 
 def report(error: Exception, *, as_json: bool) -> int:
     """Print the error and return the exit code. An internal error keeps its traceback, for the bug report."""

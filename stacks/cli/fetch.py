@@ -9,6 +9,8 @@ import typer
 
 from . import options
 
+__all__ = ["command"]
+
 
 def command(
     run: options.Run,

@@ -6,6 +6,8 @@ import sys
 
 from . import options
 
+__all__ = ["command"]
+
 
 def command(stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
     """List the runs of a stack, newest first."""

@@ -8,6 +8,8 @@ import typer
 
 from . import options
 
+__all__ = ["command"]
+
 
 def command(
     run: options.Run,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+__all__ = ["Json", "ProjectDirectory", "Run", "Stack", "Targets"]
+
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run id, as `gpuyard list` shows it.", show_default=False)]
 Stack = Annotated[str | None, typer.Option("--stack", "-s", help="Pulumi stack that declared the pools.", show_default=False)]
 Targets = Annotated[

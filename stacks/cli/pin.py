@@ -12,6 +12,8 @@ from . import options
 if TYPE_CHECKING:
     from .documents import JobPinDocument, PinDocument
 
+__all__ = ["command", "pin"]
+
 
 def command(
     job: Annotated[
@@ -27,13 +29,13 @@ def command(
             "--job-image",
             metavar="IMAGE",
             help="Container image of jobs that name none, by digest, or by tag if it is in ECR; default: keep the pinned image, "
-            "else AWS's own where the jobs of all pools can run in it.",
+            "else AWS's own image if the jobs of all pools can run in it.",
             show_default=False,
         ),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Replace moving images by fixed ones: the machine images of a stack's pools and its job image, or a job file's image tag.
+    """Pin images to fixed versions: the machine images of a stack's pools and its job image, or the image of a job file.
 
     Asks the stack's cloud for its newest images. Changes only the stack file or the job file.
     """
@@ -91,6 +93,6 @@ def _show(document: PinDocument | JobPinDocument) -> None:
     if document.changed:
         print(f"pinned in {document.file}; review and commit it, then `pulumi preview --stack {document.stack}` shows what it changes")
     else:
-        print(f"nothing to change: {document.file} holds the newest images")
+        print(f"nothing to change: {document.file} already has the newest images")
     if document.note:
         print(document.note)

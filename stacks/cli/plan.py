@@ -14,6 +14,8 @@ from . import options
 if TYPE_CHECKING:
     from gpuyard.components.planning.document import Plan
 
+__all__ = ["command", "plan"]
+
 
 def command(
     stack: Annotated[str, typer.Option("--stack", "-s", help="Stack to plan: the one of Pulumi.STACK.yaml.", show_default=False)],

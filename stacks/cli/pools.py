@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from . import options
 
+__all__ = ["command"]
+
 
 def command(stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
     """List the pools that take jobs, with their free nodes and waiting jobs."""

@@ -61,7 +61,7 @@ def load_project(folder: Path, stack: str) -> PulumiProject:
     config, encrypted = _config(name, _config_section(root / _FILE, project), _config_section(file, stack_file))
     settings = [key for key in encrypted if key.startswith(_NAMESPACE)]
     if settings:
-        problems = [Problem(key, "encrypted", fix="write it as plain text: it holds references to secrets, no secret") for key in settings]
+        problems = [Problem(key, "encrypted", fix="write it as plain text: it has references to secrets, not secrets") for key in settings]
         raise UsageError(f"a plan cannot read all settings of stack {stack}", problems)
     return PulumiProject(name, stack, root.resolve(), program, config, tuple(encrypted), file.resolve())
 

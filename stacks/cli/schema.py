@@ -8,6 +8,8 @@ import typer
 
 from gpuyard.plain_data import PlainDict
 
+__all__ = ["command"]
+
 
 def command(
     name: Annotated[str | None, typer.Argument(help="Name of the schema; default: list the names.", show_default=False)] = None,

@@ -14,6 +14,8 @@ from . import options
 if TYPE_CHECKING:
     from gpuyard.training_jobs.runner import SubmitPlan
 
+__all__ = ["command"]
+
 
 def command(
     job: Annotated[str, typer.Argument(metavar="JOB.yaml", help="Job file; examples/template.yaml has every key.", show_default=False)],

@@ -20,6 +20,8 @@ from .streams import OutputError
 if TYPE_CHECKING:
     from gpuyard.training_jobs.runner import Runner
 
+__all__ = ["follow", "hint_on_interrupt", "line", "print_submitted", "summary", "table"]
+
 _PLAIN_EVERY_S = 10.0
 
 
@@ -35,7 +37,7 @@ def hint_on_interrupt(run: str) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, OutputError) as error:
         option = _yard_option()
-        print(f"\nstill running. Back: gpuyard wait {run}{option}   Stop: gpuyard cancel {run}{option}", file=sys.stderr)
+        print(f"\nthe run continues. Wait: gpuyard wait {run}{option}   Cancel: gpuyard cancel {run}{option}", file=sys.stderr)
         if isinstance(error, OutputError):
             raise
         raise typer.Exit(Exit.INTERRUPTED) from None
@@ -54,7 +56,7 @@ def _yard_option() -> str:
 
 
 def follow(runner: Runner, run: str, *, quiet: bool) -> RunStatus:
-    """Wait until a run ends and show its states; on stderr if quiet, where stdout is for a JSON document."""
+    """Wait until a run ends and print its states; on stderr if quiet, because stdout is for a JSON document then."""
     stream = sys.stderr if quiet else sys.stdout
     started = time.monotonic()
     with hint_on_interrupt(run):
@@ -152,7 +154,7 @@ def _figures(status: RunStatus) -> str:
 
 def _time_left(status: RunStatus) -> float | None:
     metrics, since = status.metrics, status.first_step_at
-    resumed_at = metrics.other.get("first_step")  # the trainer's; a script may use the name for anything
+    resumed_at = metrics.other.get("first_step")  # reported by the trainer; other scripts may report another type
     first = resumed_at if isinstance(resumed_at, int) else 0
     if since is None or not metrics.step or not metrics.steps or metrics.step <= first:
         return None
@@ -180,7 +182,7 @@ def _money(status: RunStatus) -> str:
 
 
 def _attempt(attempt: Attempt) -> str:
-    over = attempt.state.ended  # the end of an attempt that another one replaced may be unknown
+    over = attempt.state.ended  # a replaced attempt may have an unknown end time
     until = attempt.ended_at if over else time.time()
     begun = attempt.started_at or until
     waited = "" if begun is None else f"PENDING {_clock(begun - attempt.submitted_at)}"

@@ -6,6 +6,8 @@ import typer
 
 from . import options
 
+__all__ = ["command"]
+
 
 def command(run: options.Run, stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
     """Wait until a run ends and exit with the job's outcome. Starts new attempts as `retries` allows. Ctrl-C stops waiting only."""

@@ -11,16 +11,16 @@ __all__ = ["FileChange", "write_change"]
 
 
 class FileChange(NamedTuple):
-    """What was written."""
+    """The change of a file."""
 
     changed: bool
     """False: the file already had this text."""
     diff: str
-    """Unified diff; empty where nothing changed."""
+    """Unified diff; empty if nothing changed."""
 
 
 def write_change(file: Path, before: str, after: str) -> FileChange:
-    """Replace the file's text, line breaks as given. An interruption leaves the old text or the new one."""
+    """Replace the file's text; its line breaks are kept. After an interruption the file has the old text or the new one."""
     if after != before:
         _replace(file, after)
     lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), file.name, f"{file.name} (pinned)")
@@ -28,7 +28,7 @@ def write_change(file: Path, before: str, after: str) -> FileChange:
 
 
 def _replace(file: Path, text: str) -> None:
-    file = file.resolve()  # through a link, so that the link stays
+    file = file.resolve()  # replaces the target of a symbolic link, not the link
     new = file.with_name(f".{file.name}.new")
     new.write_bytes(text.encode("utf-8"))
     new.chmod(file.stat().st_mode)

@@ -1,4 +1,4 @@
-"""Resolves the container image that jobs run in to a digest: the user's own, the pinned one, or AWS's own where jobs can run in it."""
+"""Resolves the container image that jobs run in to a digest: the user's own, the pinned one, or AWS's own image if jobs can run in it."""
 
 from __future__ import annotations
 

@@ -25,12 +25,12 @@ __all__ = ["StackPins", "pin_job", "pin_stack"]
 
 
 class StackPins(NamedTuple):
-    """What a stack file holds now."""
+    """The pins in a stack file after `gpuyard pin`, and the change of the file."""
 
     machine_images: dict[str, str]
     job_image: str | None
     note: str | None
-    """Why the job image is what it is, unless the user or the stack file named it."""
+    """Where the job image comes from, or why none is pinned. None: the user or the stack file named it."""
     change: FileChange
 
 

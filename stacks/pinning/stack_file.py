@@ -41,7 +41,7 @@ def with_pins(text: str, project: str, machine_images: Mapping[str, str], job_im
 
 
 def image_of(text: str) -> str | None:
-    """Return the image that a job file names; None where it names none. Raises UsageError for a file that is no job."""
+    """Return the image that a job file names; None where it names none. Raises UsageError for a file that is not a job file."""
     node = _image(text)
     return None if node is None else str(node.value)
 
@@ -61,7 +61,7 @@ def _image(text: str) -> yaml.ScalarNode | None:
     except yaml.YAMLError as error:
         raise UsageError(f"the job file is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(root, yaml.MappingNode):
-        raise UsageError("the job file does not hold a mapping; write `key: value` lines")
+        raise UsageError("the job file is not a mapping; write `key: value` lines")
     found = [value for key, value in root.value if key.value == "image"]
     if len(found) > 1:
         raise UsageError("the job file has the key image twice; remove one")
@@ -96,7 +96,7 @@ def _config(text: str) -> yaml.MappingNode | None:
 
 
 def _end(node: yaml.Node) -> int:
-    """Return the index where a node's last value ends. PyYAML's end mark of a block is behind the comments that follow it."""
+    """Return the index where a node's last value ends. PyYAML's own end mark of a block is after the comments that follow the block."""
     if not isinstance(node, yaml.CollectionNode) or node.flow_style or not node.value:
         index = int(node.end_mark.index)
         return index - 1 if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">") else index

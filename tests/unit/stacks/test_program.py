@@ -23,7 +23,7 @@ def _no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config(**changes: Any) -> dict[str, str]:
-    """The committed stack `local`, as Pulumi hands it over."""
+    """Return the configuration of the committed stack `local`, as Pulumi passes it to the program."""
     stack = yaml.safe_load((CHECKOUT / "stacks" / "Pulumi.local.yaml").read_text())["config"]
     settings = {**{key.removeprefix("gpuyard:"): value for key, value in stack.items()}, "cloud": "local", **changes}
     return {f"gpuyard:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
@@ -87,14 +87,14 @@ def test_wrong_settings_end_the_program_before_any_component(record: Any, tmp_pa
 
 
 def test_a_broken_contract_fails_at_up(record: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not at 3 a.m. on submit: what the components export is held to what training_jobs reads."""
+    """The exported targets are validated with the model of training_jobs, so a mismatch fails before any job is submitted."""
     monkeypatch.setattr("gpuyard.components.local.job_service.JobService._target", lambda *_: {"version": 1, "kind": "local"})
     with pytest.raises(pulumi.RunError, match="pool_dir: required key is missing"):
         record(program.run, config=config())
 
 
 def test_pulumi_yaml_declares_no_type_and_only_known_keys() -> None:
-    """Typed keys are refused by the CLI before the program runs, first error only."""
+    """With typed keys, the CLI would report only the first error, before the program runs."""
     from gpuyard.stacks.settings import StackSettings
 
     project = yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text())

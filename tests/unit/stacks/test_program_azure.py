@@ -21,7 +21,7 @@ def test_a_stack_file_has_a_plan_without_a_violation(stack: str, services: set[s
     document = plan(stack, ROOT)
     assert [verdict for verdict in document.policy if verdict.outcome == "violated"] == []
     assert {fabric.card for fabric in document.fabric} == {azure.RULES.fast_card}
-    assert document.money.idle.high is not None  # every price of what stands is known
+    assert document.money.idle.high is not None  # the price of every standing resource is known
     named = {need.name.partition(":")[0] for need in document.quota}
     assert ("azureml" in named) == ("azureml" in services)
 

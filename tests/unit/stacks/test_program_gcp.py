@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_a_stack_file_has_a_plan_without_a_violation(stack: str) -> None:
     document = plan(stack, ROOT)
     assert [verdict for verdict in document.policy if verdict.outcome == "violated"] == []
-    assert document.money.idle.high is not None  # every price of what stands is known
+    assert document.money.idle.high is not None  # the price of every standing resource is known
 
 
 @pytest.mark.parametrize("preview", [False, True])

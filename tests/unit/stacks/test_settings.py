@@ -18,7 +18,7 @@ GOOD: dict[str, Any] = {
 
 
 def config(**changes: Any) -> dict[str, str]:
-    """Settings as Pulumi hands them over: words as they are, everything else as JSON."""
+    """Return settings as Pulumi passes them to a program: strings as they are, everything else as JSON."""
     values = {key: value for key, value in {**GOOD, **changes}.items() if value is not None}
     return {f"gpuyard:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
@@ -61,7 +61,7 @@ def test_settings_with_every_key() -> None:
 
 
 def test_string_keys_are_the_fields_that_are_no_mapping() -> None:
-    """A word must not go through JSON: an owner named 007 or null is an owner."""
+    """String values are not parsed as JSON, so an owner named 007 or null stays a string."""
     settings = load(config(owner="null", expires="never"), stack="dev")
     assert (settings.owner, settings.expires) == ("null", "never")
     assert load(config(owner="007"), stack="dev").owner == "007"
@@ -105,7 +105,7 @@ def test_every_error_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"pools": None}, "gpuyard:pools: required key is missing"),
         ({"buckets": None}, "gpuyard:buckets: required key is missing"),
@@ -121,10 +121,10 @@ def test_every_error_at_once() -> None:
         ),
     ],
 )
-def test_one_error_is_one_line(changes: dict[str, Any], told: str) -> None:
+def test_one_error_is_one_line(changes: dict[str, Any], expected: str) -> None:
     found = problems(config(**changes))
     assert len(found) == 1
-    assert found[0].startswith(told)
+    assert found[0].startswith(expected)
 
 
 def test_values_that_may_be_secrets_are_hidden() -> None:
@@ -167,7 +167,7 @@ def test_a_yard_on_aws() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pool", "key", "told"),
+    ("pool", "key", "expected"),
     [
         ({"capacity": "spot"}, "capacity", "on_demand, reservation, capacity_block for several nodes with service: batch"),
         ({"capacity": "spot"}, "capacity", "for spot with several nodes use service: sagemaker or service: vms, or set max_nodes: 1"),
@@ -186,15 +186,15 @@ def test_a_yard_on_aws() -> None:
         ({"min_nodes": 3}, "max_nodes", "allowed: min_nodes (3) or more"),
     ],
 )
-def test_an_impossible_pool_is_one_problem_with_the_alternatives(pool: dict[str, Any], key: str, told: str) -> None:
+def test_an_impossible_pool_is_one_problem_with_the_alternatives(pool: dict[str, Any], key: str, expected: str) -> None:
     found = problems(aws(pool))
     assert len(found) == 1, found
     assert found[0].startswith(f"gpuyard:pools.l4.{key}: wrong value, got ")
-    assert told in found[0]
+    assert expected in found[0]
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"owner": None, "expires": None}, ["gpuyard:owner: required on a cloud", "gpuyard:expires: required on a cloud"]),
         (
@@ -213,10 +213,10 @@ def test_an_impossible_pool_is_one_problem_with_the_alternatives(pool: dict[str,
         ),
     ],
 )
-def test_an_impossible_yard(changes: dict[str, Any], told: list[str]) -> None:
+def test_an_impossible_yard(changes: dict[str, Any], expected: list[str]) -> None:
     found = problems(aws(**changes))
-    assert len(found) == len(told), found
-    assert all(str(line).startswith(start) for line, start in zip(found, told, strict=True)), found
+    assert len(found) == len(expected), found
+    assert all(str(line).startswith(start) for line, start in zip(found, expected, strict=True)), found
 
 
 def test_keys_without_effect_on_local_are_refused() -> None:

@@ -39,15 +39,17 @@ def spawn(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen
     env = {**os.environ, "PYTHONPATH": str(ROOT), "GPUYARD_TARGETS": str(folder / "targets.json"), **environment}
     command = [sys.executable, "-c", _MAIN, *arguments]
 
-    def hear_ctrl_c() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores it, and children inherit that
+    def restore_sigint() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore SIGINT, and their children inherit that
 
-    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c)
+    return subprocess.Popen(
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=restore_sigint
+    )
 
 
 @pytest.fixture
 def cli(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run a command in this process (a process of its own costs a second each time)."""
+    """Return a function that runs a command in this process, because a new process takes a second each time."""
     monkeypatch.chdir(folder)
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -207,29 +209,29 @@ def test_a_stack_that_is_not_up(folder: Path, cli: Cli) -> None:
 
 
 def test_the_order_of_the_sources_of_targets(folder: Path, cli: Cli) -> None:
-    """--stack before GPUYARD_TARGETS, then the selected stack, then local. The stand-in for pulumi writes down what it was asked."""
+    """The order is --stack, GPUYARD_TARGETS, the selected stack, local. The fake pulumi records its arguments."""
     outputs = json.dumps({"local": target_document(folder)})
     (folder / "outputs").write_text(outputs)
     (folder / "pulumi").write_text(
-        f'#!/bin/sh\necho "$*" >> {folder}/asked\nif [ "$2" = "--show-name" ]; then echo "$SELECTED"; exit 0; fi\ncat {folder}/outputs\n'
+        f'#!/bin/sh\necho "$*" >> {folder}/calls\nif [ "$2" = "--show-name" ]; then echo "$SELECTED"; exit 0; fi\ncat {folder}/outputs\n'
     )
     (folder / "pulumi").chmod(0o755)
     path = f"{folder}:{os.environ['PATH']}"
 
-    def asked(*options: str, **environment: str) -> list[str]:
-        (folder / "asked").write_text("")
+    def pulumi_calls(*options: str, **environment: str) -> list[str]:
+        (folder / "calls").write_text("")
         assert cli("pools", *options, PATH=path, **environment).returncode == 0
-        return (folder / "asked").read_text().splitlines()
+        return (folder / "calls").read_text().splitlines()
 
-    assert asked() == []  # GPUYARD_TARGETS
-    assert "--stack prod" in asked("--stack", "prod")[-1]
-    assert "--stack dev" in asked(GPUYARD_TARGETS="", SELECTED="dev")[-1]
-    assert "--stack local" in asked(GPUYARD_TARGETS="", SELECTED="")[-1]
+    assert pulumi_calls() == []  # GPUYARD_TARGETS
+    assert "--stack prod" in pulumi_calls("--stack", "prod")[-1]
+    assert "--stack dev" in pulumi_calls(GPUYARD_TARGETS="", SELECTED="dev")[-1]
+    assert "--stack local" in pulumi_calls(GPUYARD_TARGETS="", SELECTED="")[-1]
     both = cli("pools", "--stack", "prod", "--targets", "other.json", PATH=path)
     assert both.returncode == 2
 
 
-def test_ctrl_c_leaves_the_run_going_and_prints_how_to_continue(folder: Path, cli: Cli) -> None:
+def test_ctrl_c_does_not_end_the_run_and_prints_how_to_continue(folder: Path, cli: Cli) -> None:
     job = write_job(folder, command=[sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"])
     run = json.loads(cli("submit", job, "--json").stdout)["run_id"]
     waiting, reading = spawn(folder, "wait", run), spawn(folder, "logs", "-f", run)
@@ -250,7 +252,7 @@ def test_ctrl_c_leaves_the_run_going_and_prints_how_to_continue(folder: Path, cl
     begun = time.monotonic()
     cancelled = cli("cancel", run, "--json")
     assert (cancelled.returncode, json.loads(cancelled.stdout)["state"]) == (0, "CANCELLED")
-    assert time.monotonic() - begun < 20  # it does not ignore SIGTERM, so the grace is not used up
+    assert time.monotonic() - begun < 20  # the job exits on SIGTERM, before the 30 s of grace are over
     assert cli("wait", run).returncode == 1
 
 

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[4]
 _HEAVY = ("pulumi", "torch", "boto3", "botocore", "google", "azure", "grpc", "numpy", "fsspec")
-# a package of Google's has a .pth file that makes the name `google` at every start of Python: what is there before does not count
+# a .pth file of one of Google's packages imports `google` at every start of Python, so modules loaded before do not count
 _BEFORE = "import sys; before = set(sys.modules)"
 _LIGHT = "import json; print(json.dumps(sorted({name.split('.')[0] for name in set(sys.modules) - before})), file=sys.stderr)"
 

@@ -126,7 +126,7 @@ def test_the_program_uses_the_pinned_images(project: Path, pin: Pin, aws: None) 
 
 
 def push(registry: str, name: str, tag: str, region: str = "us-west-2") -> str:
-    """Put an image into ECR; its digest."""
+    """Put an image into ECR and return its digest."""
     import boto3
 
     client = boto3.client("ecr", region_name=region)
@@ -161,18 +161,18 @@ def test_a_tag_outside_ecr_is_refused_with_the_command_for_its_digest(pin: Pin, 
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "expected"),
     [
         ("cloud: aws", "cloud: local", "not valid"),
         ("  aws:region: us-east-1   # here alone\n", "", "aws:region: not set"),
         ("max_nodes: 2", "max_nodes: none", "max_nodes"),
     ],
 )
-def test_a_stack_that_cannot_be_pinned(project: Path, pin: Pin, aws: None, old: str, new: str, told: str) -> None:
+def test_a_stack_that_cannot_be_pinned(project: Path, pin: Pin, aws: None, old: str, new: str, expected: str) -> None:
     changed = STACK.replace(old, new)
     (project / "Pulumi.dev.yaml").write_text(changed)
     done = pin()
-    assert (done.returncode, told in done.stderr) == (2, True), done.stderr
+    assert (done.returncode, expected in done.stderr) == (2, True), done.stderr
     assert (project / "Pulumi.dev.yaml").read_text() == changed
 
 
@@ -216,7 +216,7 @@ def test_the_image_of_a_job_file_is_pinned_in_place_once(project: Path, pin: Pin
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("name: a\ncommand: [t.py]\n", ["names no image", "gpuyard pin --stack"]),
         ("name: a\nimage:\n", ["names no image"]),
@@ -228,15 +228,15 @@ def test_the_image_of_a_job_file_is_pinned_in_place_once(project: Path, pin: Pin
         (f"image: |\n  {TAGGED}\n", ["not a plain string on one line"]),
         (f"image: [{TAGGED}]\n", ["not a plain string on one line"]),
         (f"image: {TAGGED}\n", ["RepositoryNotFoundException"]),
-        ("- image\n", ["does not hold a mapping"]),
+        ("- image\n", ["is not a mapping"]),
         ("a: [\n", ["not valid YAML"]),
     ],
 )
-def test_a_job_file_that_cannot_be_pinned(project: Path, pin: Pin, aws: None, text: str, told: list[str]) -> None:
+def test_a_job_file_that_cannot_be_pinned(project: Path, pin: Pin, aws: None, text: str, expected: list[str]) -> None:
     (project / "job.yaml").write_text(text)
     done = pin("job.yaml")
     assert done.returncode == 2
-    assert [words for words in told if words not in done.stderr] == []
+    assert [words for words in expected if words not in done.stderr] == []
     assert (project / "job.yaml").read_text() == text
 
 

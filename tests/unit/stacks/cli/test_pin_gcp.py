@@ -32,8 +32,8 @@ PATH = "/compute/v1/projects/ubuntu-os-accelerator-images/global/images/family/u
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The paths that Compute Engine was asked for; it knows one family."""
+def requested(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Serve a Compute Engine API with one image family, and return the list of requested paths."""
     paths: list[str] = []
 
     class Compute(BaseHTTPRequestHandler):
@@ -74,18 +74,18 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_newest_of_the_family_is_written_for_the_pools_that_name_no_image(project: Path, asked: list[str]) -> None:
+def test_the_newest_of_the_family_is_written_for_the_pools_that_name_no_image(project: Path, requested: list[str]) -> None:
     document = pin("dev", project, None)
     assert document.machine_images == {"lab": "projects/ubuntu-os-accelerator-images/global/images/ubuntu-accelerator-v20261101"}
-    assert asked == [PATH]
+    assert requested == [PATH]
     assert pin("dev", project, None).changed is False
 
 
-def test_a_missing_image_family_changes_nothing(project: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_image_family_changes_nothing(project: Path, requested: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from gpuyard.components.gcp import machines
 
     monkeypatch.setattr(machines, "image_family", lambda row: "gone")
     with pytest.raises(GpuyardError):
         pin("dev", project, None)
     assert (project / "Pulumi.dev.yaml").read_text(encoding="utf-8") == STACK
-    assert asked[0].endswith("/family/gone")
+    assert requested[0].endswith("/family/gone")

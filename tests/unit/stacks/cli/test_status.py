@@ -1,4 +1,4 @@
-"""`gpuyard status` of a finished run: one line for each attempt, by whoever started it, and the cost."""
+"""`gpuyard status` of a finished run: one line for each attempt, those that the service started included, and the cost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ URL = "https://us-east-1.console.aws.amazon.com/batch/home?region=us-east-1#jobs
 
 @pytest.fixture
 def night(tmp_path: Path) -> RunStatus:
-    """Preempted, started again by the service, preempted beyond its share; resumed by the next firing, and done."""
+    """Return the status of a run with three attempts: preempted, restarted by the service and preempted, resubmitted and successful."""
     bucket = f"file://{tmp_path}"
     target = batch_target(bucket)
     spec = job("night", nodes=2, max_cost_usd=500, retries={"preempted": 3})
@@ -56,8 +56,8 @@ def night(tmp_path: Path) -> RunStatus:
     for name, document in left.items():
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text(json.dumps(document))
-    said = ServiceStatus(State.SUCCEEDED, None, 0, BEGIN + 8000, BEGIN + 15200, console_url=URL)
-    return build_status(Journal(bucket), record, target, said, BEGIN + 99999)
+    reported = ServiceStatus(State.SUCCEEDED, None, 0, BEGIN + 8000, BEGIN + 15200, console_url=URL)
+    return build_status(Journal(bucket), record, target, reported, BEGIN + 99999)
 
 
 def test_each_attempt_has_its_own_line_and_times(night: RunStatus) -> None:
@@ -87,6 +87,13 @@ def test_the_text_summary(night: RunStatus) -> None:
     assert lines[5] == "  step 4,000/4,000  loss 2.500  val loss 2.610  91.0k tok/s  MFU 49%  goodput 0.96  0 steps lost"
     assert lines[6] == "  cost  8.00 node-hours x $55.04 (list price) = $440.32 of $500.00"
     assert lines[8] == f"  console  {URL}"
+
+
+def test_one_node_and_one_restart_are_singular(night: RunStatus) -> None:
+    attempt = night.attempts[0].model_copy(update={"restarts": 1})
+    lines = view.summary(night.model_copy(update={"nodes": 1, "attempts": (attempt,)})).splitlines()
+    assert "  1 node x H100:8  " in lines[0]
+    assert "  1 restart  " in lines[1]
 
 
 def test_the_json_document_has_the_same_values(night: RunStatus) -> None:

@@ -77,7 +77,7 @@ pools = st.dictionaries(st.from_regex(r"[a-z][a-z0-9-]{0,8}[a-z]", fullmatch=Tru
     st.dictionaries(st.text("abc", min_size=1), values, min_size=1, max_size=4), st.booleans(), pools, pools, st.sampled_from([None, JOB])
 )
 def test_any_file(config: dict[str, Any], flow: bool, first: dict[str, str], second: dict[str, str], job: str | None) -> None:
-    """Read as YAML, only the pins change; done again, nothing does."""
+    """Parsed as YAML, only the pins differ. A second change with the same pins changes nothing."""
     entries = [f"{key}: {json.dumps(value)}\n" if flow else yaml.safe_dump({key: value}) for key, value in config.items()]
     text = "config:\n" + "".join(f"  {line}\n" for entry in entries for line in entry.splitlines())
     once = with_pins(text, "gpuyard", first, None)

@@ -20,6 +20,8 @@ from tools import drill, local_env, stack_lock, venv
 from tools.engine import bootstrap
 from tools.progress import Progress, Speed, clock
 
+__all__ = ["JOB", "RANK", "ROOT", "SHAPE", "DemoError", "main", "step"]
+
 ROOT = local_env.ROOT
 JOB = "examples/gpt-local.yaml"
 SHAPE = "2 nodes x 2 processes"  # of that job file
@@ -77,9 +79,9 @@ def _engine(progress: Progress) -> dict[str, str]:
 
 
 def _up(env: Mapping[str, str]) -> None:
-    step(3, "pulumi up", "stack local, state in ./.yard/state        (the engine's own tree follows)")
+    step(3, "pulumi up", "stack local, state in ./.yard/state        (the engine's output follows)")
     if stack_lock.recover(ROOT, local_env.STACK, env):
-        print("      (freed the stack from the lock of an engine that was killed)", flush=True)
+        print("      (removed the stack's lock of a killed engine)", flush=True)
     select = ["pulumi", "stack", "select", local_env.STACK, "--create", "--non-interactive"]
     selected = subprocess.run(select, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     if selected.returncode:
@@ -92,7 +94,7 @@ def _up(env: Mapping[str, str]) -> None:
 
 
 def _run_to_its_end(argv: list[str], env: Mapping[str, str]) -> int:
-    """Run a command with its output shown. On Ctrl-C wait for it: the engine gets the signal too and finishes its current operations."""
+    """Run a command and show its output. On Ctrl-C wait for it: the engine gets the signal too and finishes its current operations."""
     process = subprocess.Popen(argv, cwd=ROOT, env=env)
     try:
         return process.wait()
@@ -103,7 +105,7 @@ def _run_to_its_end(argv: list[str], env: Mapping[str, str]) -> int:
 
 def _submit(env: Mapping[str, str]) -> tuple[str, bool]:
     """Submit the demo's job. Return its run id and whether an earlier run was adopted."""
-    submit = ["submit", JOB, "--stack", local_env.STACK]  # no key: the content decides, so an edited trainer is a new run
+    submit = ["submit", JOB, "--stack", local_env.STACK]  # without a request key, the job's content decides whether it is a new run
     answer = _gpuyard(env, submit)
     if not answer["created"] and answer["status"]["state"] in ("FAILED", "CANCELLED"):
         answer = _gpuyard(env, [*submit, "--retry"])
@@ -123,7 +125,7 @@ def _gpuyard(env: Mapping[str, str], arguments: list[str]) -> Any:
     argv = [str(ROOT / ".venv" / "bin" / "gpuyard"), *arguments, "--json"]
     ran = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     if ran.returncode:
-        hint = "`gpuyard doctor` looks for what is missing; `make down` starts from nothing"
+        hint = "`gpuyard doctor` finds missing programs; `make down` removes everything"
         raise DemoError(
             f"gpuyard {' '.join(arguments)} failed with exit code {ran.returncode}:\n{ran.stderr.strip()}\nfix: see above; {hint}"
         )
@@ -142,7 +144,7 @@ def _follow(env: Mapping[str, str], run: str, *, with_drill: bool) -> Any:
             if over or status["state"] in _ENDED:
                 break
             progress.say(_line(status, speed), status["state"])
-            # A run of an interrupted demo has had its drill when it was restarted before.
+            # if the run already has a restart, an interrupted demo has done the drill
             if not shown and drill.due(status) and not drill.restarts(status) and (killed := drill.kill(run, RANK, status)):
                 progress.end()
                 print(f"      {_line(status, speed)}", flush=True)
@@ -163,7 +165,7 @@ def _drill(env: Mapping[str, str], run: str, killed: drill.Kill) -> bool:
         if message := drill.recovered(killed, status):
             print(message, flush=True)
             return True
-        time.sleep(0.5)  # each question is a process: asked more often, they would slow down what they watch
+        time.sleep(0.5)  # each poll starts a process, and more of them would slow down the run
     print(f"the run is {status['state']}", flush=True)
     return False
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+__all__ = ["CONFIG", "EXAMPLES", "IMPORTS", "Example"]
+
 
 class Example(NamedTuple):
     """One component, as a program uses it. Later pieces of a cloud use the names of earlier ones."""

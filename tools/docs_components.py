@@ -23,6 +23,8 @@ from gpuyard.components.spec.pool import CapacityBlock, FlexStart, Reservation
 from tools.docs_component_arguments import ARGUMENTS, OUTPUTS
 from tools.docs_component_examples import CONFIG, EXAMPLES, IMPORTS
 
+__all__ = ["ROOT", "missing_texts", "page", "recorded"]
+
 ROOT = Path(__file__).resolve().parents[1]
 _TITLES = {"local": "This machine", "aws": "AWS", "gcp": "GCP", "azure": "Azure"}
 _SPECS: tuple[type[Spec], ...] = (NetworkSpec, BucketSpec, GpuPoolSpec, Reservation, CapacityBlock, FlexStart, LimitsSpec, BudgetSpec)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+__all__ = ["MISTAKES", "Mistakes"]
+
 
 class Mistakes(NamedTuple):
     """A valid stack file of a cloud, and mistakes in it."""

@@ -14,6 +14,8 @@ from gpuyard.components.aws.policy import ArnScope, Conditions, Statement
 from gpuyard.components.aws.submitter import BatchAccess, SageMakerAccess, submitter
 from gpuyard.components.aws.trust import PRINCIPALS, Trust, provider_arn
 
+__all__ = ["text"]
+
 _SCOPE = ArnScope("ACCOUNT", "REGION", "aws")
 _RUN = Storage("arn:aws:s3:::RUN-BUCKET", _SCOPE.arn("kms", "key/RUN-KEY"))
 _DATA = Storage("arn:aws:s3:::DATA-BUCKET", _SCOPE.arn("kms", "key/DATA-KEY"))

@@ -14,6 +14,8 @@ from gpuyard.components.planning import render
 from gpuyard.components.planning.policy import RULES
 from gpuyard.stacks.cli.plan import plan
 
+__all__ = ["PICTURE", "ROOT", "STACK", "output", "page", "picture"]
+
 ROOT = Path(__file__).resolve().parents[1]
 STACK = "dev-aws"
 PICTURE = "pictures/plan-dev-aws.svg"

@@ -19,6 +19,8 @@ from tools import docs_azure_roles, docs_components, docs_errors, docs_exit_code
 from tools.docs_clouds import CLOUDS, CloudPage
 from tools.docs_mistakes import MISTAKES
 
+__all__ = ["DOCS", "PAGES", "combination", "machines", "main"]
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 _MACHINES_HEAD = """# {title}: machines, prices and valid combinations
 

@@ -15,6 +15,8 @@ from tools import local_env, stack_lock, venv
 from tools.engine import bootstrap
 from tools.progress import Progress
 
+__all__ = ["ROOT", "DownError", "cancel_runs", "destroy", "down", "main", "stack_names"]
+
 ROOT = local_env.ROOT
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+__all__ = ["Kill", "due", "kill", "recovered", "restarts", "worker"]
+
 _PROC = Path("/proc")
 
 
@@ -73,7 +75,7 @@ def _processes() -> Iterator[tuple[int, int, list[str]]]:
             try:
                 environ = folder.joinpath("environ").read_bytes().decode("utf-8", "replace").split("\0")
                 parent = int(folder.joinpath("stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-            except (OSError, ValueError, IndexError):  # it is another user's, or just ended
+            except (OSError, ValueError, IndexError):  # the process belongs to another user, or has just ended
                 continue
             yield int(folder.name), parent, environ
 

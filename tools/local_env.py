@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a fil
 from tools.engine.bootstrap import NoEngineError, ensure
 from tools.progress import Progress
 
+__all__ = ["ROOT", "STACK", "environment", "main", "path", "settings"]
+
 ROOT = Path(__file__).resolve().parents[1]
 STACK = "local"
 # A user's own backend, stack or passphrase must not leak into the demo, nor the demo's into theirs.

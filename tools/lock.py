@@ -6,16 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+__all__ = ["COMMON", "LOCKS", "ROOT", "main"]
+
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--quiet"]
-# In this order: what has every extra comes first (azure-ai-ml and pulumi agree on few versions of what they share), and the others are
-# constrained by its pins, so that .venv can change from one to the next.
+# The lock with every extra comes first, because few versions of the shared dependencies fit both azure-ai-ml and pulumi. Its pins constrain
+# the next two locks, so that .venv can be updated from one lock to another.
 LOCKS = [
     ["--all-extras", "-o", "requirements-dev.lock", "pyproject.toml"],
     ["--extra", "train", "--extra", "aws", "-c", "requirements-dev.lock", "-o", "requirements.lock", "pyproject.toml"],
     ["-c", "requirements-dev.lock", "-o", "tools/requirements.lock", "tools/requirements.in"],
     ["-o", "tools/security/requirements.lock", "tools/security/requirements.in"],
-    ["-c", "requirements.lock", "-o", "images/aws/requirements.lock", "images/aws/requirements.in"],  # what is tested is what runs
+    ["-c", "requirements.lock", "-o", "images/aws/requirements.lock", "images/aws/requirements.in"],  # jobs run with the tested versions
 ]
 
 

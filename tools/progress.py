@@ -7,6 +7,8 @@ import shutil
 import time
 from typing import TextIO
 
+__all__ = ["Progress", "Speed", "clock"]
+
 _REPEAT_S = 15.0
 
 

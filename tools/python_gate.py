@@ -2,6 +2,8 @@
 
 import sys
 
+__all__ = ["NEEDED", "complaint"]
+
 NEEDED = (3, 11)
 
 
@@ -9,7 +11,7 @@ def complaint(have: "tuple[object, ...]") -> "str | None":  # quoted: older Pyth
     """Return the error message for this version, None if it is new enough."""
     if have[:2] >= NEEDED:
         return None
-    return "error: this is Python {}.{}, needed is {}.{} or newer. fix: install one and name it: `make demo PYTHON=python3.12`".format(
+    return "error: Python {}.{} is too old, allowed: {}.{} or newer. fix: install one and name it: `make demo PYTHON=python3.12`".format(
         have[0], have[1], *NEEDED
     )
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+__all__ = ["Lock", "StackBusyError", "is_alive", "locks", "recover"]
+
 _LOCKS = Path(".yard/state/.pulumi/locks/organization/gpuyard")
 
 
@@ -32,7 +34,7 @@ def locks(root: Path, stack: str) -> Iterator[Lock]:
             found = json.loads(path.read_text(encoding="utf-8"))
             yield Lock(int(found["pid"]), str(found["hostname"]), str(found["timestamp"]))
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # it is gone, or half written: the engine will say so
+            continue  # removed in the meantime, or incomplete: the engine reports it
 
 
 def is_alive(lock: Lock) -> bool:
@@ -41,7 +43,7 @@ def is_alive(lock: Lock) -> bool:
         return True
     ran = subprocess.run(["ps", "-o", "stat=,command=", "-p", str(lock.pid)], capture_output=True, text=True, check=False)
     stat, _, command = ran.stdout.strip().partition(" ")
-    return bool(stat) and not stat.startswith("Z") and "pulumi" in command  # else the number is some other process's by now
+    return bool(stat) and not stat.startswith("Z") and "pulumi" in command  # else another process has this pid now
 
 
 def recover(root: Path, stack: str, env: Mapping[str, str]) -> bool:
@@ -50,14 +52,14 @@ def recover(root: Path, stack: str, env: Mapping[str, str]) -> bool:
     for lock in found:
         if is_alive(lock):
             raise StackBusyError(
-                f"another pulumi process holds the lock of stack '{stack}' (pid {lock.pid} on {lock.host}, since {lock.since}).\n"
+                f"another pulumi process has locked stack '{stack}' (pid {lock.pid} on {lock.host}, since {lock.since}).\n"
                 f'fix: wait for it, or stop it; if you are sure that it is dead: eval "$(make -s env)"; pulumi cancel --stack {stack}'
             )
     if not found:
         return False
     for arguments in (
         ["cancel", "--yes"],
-        # A create that was cut off stays in the state as pending, and is warned of for ever, until a refresh clears it.
+        # the engine warns about an interrupted create at every run until a refresh clears it
         ["refresh", "--yes", "--skip-preview", "--clear-pending-creates"],
     ):
         subprocess.run(["pulumi", *arguments, "--stack", stack, "--non-interactive"], cwd=root, env=env, capture_output=True, check=False)

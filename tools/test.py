@@ -17,6 +17,8 @@ from tools.engine import bootstrap
 from tools.progress import Progress
 from tools.security import scanner
 
+__all__ = ["CHECKS", "CODE", "PYTHON", "ROOT", "SETUP_BUDGET_S", "TESTS", "Step", "main"]
+
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = str(ROOT / ".venv" / "bin" / "python")
 CODE = ["gpuyard", "tests", "tools", "benchmarks"]
@@ -37,7 +39,7 @@ CHECKS = [
     Step("types", 60, [PYTHON, "-m", "mypy", *(name for name in CODE if (ROOT / name).is_dir())]),
 ]
 TESTS = Step("tests", 840, [PYTHON, "-m", "pytest", "-n", "auto", "--dist", "worksteal", "--durations=10"])
-SETUP_BUDGET_S = {"python": 300, "engine": 600, "scanner": 60, "azurite": 90}  # the first time; seconds afterwards
+SETUP_BUDGET_S = {"python": 300, "engine": 600, "scanner": 60, "azurite": 90}  # for the first run; later runs take seconds
 
 
 def main() -> int:

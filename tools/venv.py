@@ -22,6 +22,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a file, by any Python
 from tools.progress import Progress
 
+__all__ = ["LOCKS", "ROOT", "TOOLS_LOCK", "VenvError", "digest", "ensure", "indexes", "is_current", "main", "run"]
+
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = {"demo": "requirements.lock", "dev": "requirements-dev.lock"}
 TOOLS_LOCK = "tools/requirements.lock"
@@ -35,7 +37,7 @@ class VenvError(Exception):
 
 
 def digest(root: Path, kind: str) -> str:
-    """Return the digest of what .venv is made from: locks, pyproject.toml, this Python and the folder."""
+    """Return the digest of the inputs of .venv: locks, pyproject.toml, this Python and the folder."""
     total = hashlib.sha256(repr((sys.version_info[:3], str(root))).encode())
     for name in (LOCKS[kind], TOOLS_LOCK, "pyproject.toml"):
         total.update((root / name).read_bytes())
@@ -63,7 +65,7 @@ def ensure(root: Path, kind: str, say: Callable[[str], None]) -> bool:
         )
     with _locked(root, say):
         if is_current(root, kind):
-            return False  # another process made it while we waited
+            return False  # another process made it in the meantime
         _make(root, kind, say)
     return True
 
@@ -85,7 +87,7 @@ def _make(root: Path, kind: str, say: Callable[[str], None]) -> None:
     uv = [str(venv / "bin" / "uv"), "pip", "install", "--python", python]
     first = " (the first time a download of gigabytes: torch)"
     env = indexes(python)
-    # Bytecode now, once: a command line tool that compiles its libraries at each start takes three times as long to start.
+    # compile bytecode now, because a command that compiles its libraries at every start takes three times as long to start
     run([*uv, "--require-hashes", "--compile-bytecode", "-r", str(root / LOCKS[kind])], log, say, f"installing {LOCKS[kind]}{first}", env)
     run([*uv, "--no-deps", "--no-build-isolation", "--editable", str(root)], log, say, "installing gpuyard itself", env)
     new = venv / f"{_MARKER}.tmp"
@@ -102,7 +104,7 @@ def _usable(venv: Path) -> bool:
         return False
     code = f"import sys, pip; sys.exit(sys.version_info[:3] != {tuple(sys.version_info[:3])})"
     ran = subprocess.run([str(python), "-c", code], capture_output=True, check=False)
-    pip = venv / "bin" / "pip"  # a checkout that was moved has scripts that point nowhere
+    pip = venv / "bin" / "pip"  # in a moved checkout, the scripts have the old path
     return ran.returncode == 0 and pip.exists() and str(venv) in pip.read_text(encoding="utf-8", errors="replace")
 
 
@@ -131,7 +133,7 @@ def run(argv: list[str], log: Path, say: Callable[[str], None], what: str, env: 
                 say(what)
                 time.sleep(0.2)
         finally:
-            process.terminate()  # a no-op unless we were interrupted
+            process.terminate()  # does nothing unless an interrupt came first
             process.wait()
     if process.returncode:
         tail = "\n".join(f"  {line}" for line in log.read_text("utf-8", "replace").splitlines()[-12:])
@@ -150,13 +152,13 @@ def _locked(root: Path, say: Callable[[str], None]) -> Iterator[None]:
         except BlockingIOError:
             say("another process is making .venv: waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield  # the lock goes with the file, also when this process is killed
+        yield  # the kernel releases the lock, even if this process is killed
 
 
 def main() -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=LOCKS, help="demo: what running needs; dev: also what the tests need")
+    parser.add_argument("kind", choices=LOCKS, help="demo: packages to run gpuyard; dev: also packages of the tests")
     kind = parser.parse_args().kind
     progress = Progress(sys.stderr, "python: ")
     begun = time.monotonic()

@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # started as a fil
 from tools import venv
 from tools.progress import Progress
 
+__all__ = ["FILES", "ROOT", "ensure", "main"]
+
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("package.json", "package-lock.json")
 _MARKER = "gpuyard.digest"  # written last: without it the installation is unfinished
@@ -25,7 +27,7 @@ def ensure(root: Path, say: Callable[[str], None]) -> Path:
     digest = hashlib.sha256(b"".join((sources / name).read_bytes() for name in FILES)).hexdigest()
     home.parent.mkdir(parents=True, exist_ok=True)
     with home.with_suffix(".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the file, also when this process is killed
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it, even if this process is killed
         marker = home / _MARKER
         if marker.exists() and marker.read_text(encoding="utf-8") == digest and (home / _SERVER).exists():
             return home / _SERVER
@@ -40,7 +42,7 @@ def ensure(root: Path, say: Callable[[str], None]) -> Path:
         for name in FILES:
             shutil.copy(sources / name, home)
         log = root / ".yard" / "azurite.log"
-        # No package's script is run: none is needed, and 374 strangers' are not read.
+        # no install scripts: none is needed, and nobody here reviews those of 374 packages
         install = ["npm", "ci", "--prefix", str(home), "--ignore-scripts", "--no-audit", "--no-fund"]
         venv.run(install, log, say, "installing tools/azurite/package-lock.json", {})
         marker.write_text(digest, encoding="utf-8")

@@ -17,12 +17,14 @@ from tools.engine import cache, obtain, versions
 from tools.engine.search import PIECES, Engine, NotUsableError, cache_root, on_path
 from tools.progress import Progress
 
+__all__ = ["ROOT", "NoEngineError", "Way", "ensure", "main", "place_beside_checkout"]
+
 ROOT = Path(__file__).resolve().parents[2]
 Way = Callable[[Path, Callable[[str], None]], str]
 
 
 class NoEngineError(Exception):
-    """No engine could be found, downloaded or built. The message has the reason of each way and the fix."""
+    """No engine could be found, downloaded or built. The message has the reason for each of these and the fix."""
 
 
 def ensure(root: Path = ROOT, env: Mapping[str, str] = os.environ, say: Callable[[str], None] = lambda _text: None) -> Engine:
@@ -110,7 +112,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         progress.end()
-        print("interrupted; run it again: what is finished is kept", file=sys.stderr)
+        print("interrupted; run it again: finished steps are kept", file=sys.stderr)
         return 130
     progress.end()
     print(engine.folder if arguments.print_path else f"pulumi {engine.version} {engine.origin}: {engine.folder}")

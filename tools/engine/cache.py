@@ -14,6 +14,8 @@ from pathlib import Path
 from tools.engine import versions
 from tools.engine.search import NotUsableError, check_version
 
+__all__ = ["fill", "folder", "look"]
+
 _SEAL = "complete.json"  # written last, before the rename: names the binary's size and sha256
 
 
@@ -41,14 +43,14 @@ def fill(cache: Path, make: Callable[[Path], str], say: Callable[[str], None]) -
     place = folder(cache)
     place.parent.mkdir(parents=True, exist_ok=True)
     with _locked(place.with_name(f"{place.name}.lock"), say):
-        for left in place.parent.glob(f"{place.name}.tmp-*"):  # of a process that was killed: we hold its lock
+        for left in place.parent.glob(f"{place.name}.tmp-*"):  # left by a killed process: this process has the lock
             shutil.rmtree(left, ignore_errors=True)
         try:
             look(cache)
         except NotUsableError:
             shutil.rmtree(place, ignore_errors=True)
         else:
-            return  # another process made it while we waited
+            return  # another process made it in the meantime
         new = place.with_name(f"{place.name}.tmp-{os.getpid()}")
         new.mkdir()
         try:
@@ -77,4 +79,4 @@ def _locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
         except BlockingIOError:
             say("waiting for another process that downloads or builds the engine")
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield  # the lock goes with the file, also when this process is killed
+        yield  # the kernel releases the lock, even if this process is killed

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))  # started with -P
 from tools.engine.orphan import exit_with_parent
 
-sys.path.append(sys.path.pop(0))  # last from here on: this checkout shadows nothing of the program's
+sys.path.append(sys.path.pop(0))  # moved to the end, so that this checkout hides no module of the program
 
 if __name__ == "__main__":
     exit_with_parent()

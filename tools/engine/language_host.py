@@ -26,10 +26,12 @@ from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 sys.path.insert(0, str(Path(__file__).parents[2]))  # started with -P
 from tools.engine.orphan import exit_with_parent
 
-sys.path.append(sys.path.pop(0))  # last from here on: this checkout shadows nothing of the program's
+sys.path.append(sys.path.pop(0))  # moved to the end, so that this checkout hides no module of the program
 
-ALREADY_REPORTED = 32  # the program's exit code when its error is in the engine's diagnostics already
-MAX_MESSAGE = 400 * 1024 * 1024  # what the engine itself allows
+__all__ = ["ALREADY_REPORTED", "MAX_MESSAGE", "LanguageHost", "interpreter", "main", "program_path", "request_for_child", "verdict"]
+
+ALREADY_REPORTED = 32  # exit code of a program whose error is already in the engine's diagnostics
+MAX_MESSAGE = 400 * 1024 * 1024  # the engine's own limit
 _EXECUTOR = Path(__file__).with_name("run_program.py")
 
 
@@ -94,7 +96,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         return language_pb2.LanguageHandshakeResponse()
 
     def GetPluginInfo(self, request: empty_pb2.Empty, context: Any) -> plugin_pb2.PluginInfo:  # noqa: N802
-        """Report the SDK's version, because the SDK has the protocol's classes."""
+        """Return the version of the SDK, which defines the protocol."""
         return plugin_pb2.PluginInfo(version=importlib.metadata.version("pulumi"))
 
     def GetRequiredPackages(self, request: Any, context: Any) -> language_pb2.GetRequiredPackagesResponse:  # noqa: N802
@@ -154,7 +156,7 @@ def main() -> None:
     host = LanguageHost(engine=sys.argv[-1] if len(sys.argv) > 1 else "")
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
-        # No lock and no clean-up: the children watch for their parent's end themselves.
+        # No lock and no clean-up: the children exit by themselves when their parent exits.
         os._exit(0)
 
     for number in (signal.SIGINT, signal.SIGTERM):

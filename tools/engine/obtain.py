@@ -18,6 +18,8 @@ from typing import IO
 from tools.engine import versions
 from tools.engine.search import PIECES, NotUsableError
 
+__all__ = ["CHECKSUMS", "RELEASE", "build", "download"]
+
 RELEASE = f"https://get.pulumi.com/releases/sdk/pulumi-v{versions.ENGINE}-{{system}}.tar.gz"
 CHECKSUMS = f"https://github.com/pulumi/pulumi/releases/download/v{versions.ENGINE}/pulumi-{versions.ENGINE}-checksums.txt"
 _CLI = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
@@ -97,7 +99,7 @@ def build(place: Path, say: Callable[[str], None], env: Mapping[str, str], cache
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
     step = f"building v{versions.ENGINE}, step"
-    # `list -deps` gets exactly the modules that the CLI needs; `mod download` would want all that go.mod's graph knows.
+    # `list -deps` gets only the modules that the CLI needs; `mod download` would get every module in go.mod's graph
     _go([go, "list", "-deps", _CLI], go_env, log, lambda: say(f"{step} 1 of 2: getting its Go modules (2 minutes)"))
     total = _lines(log)
     flags = f"-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{versions.ENGINE}"
@@ -105,7 +107,7 @@ def build(place: Path, say: Callable[[str], None], env: Mapping[str, str], cache
     argv += ["-o", str(place / "pulumi"), _CLI]
     _go(argv, go_env, log, lambda: say(f"{step} 2 of 2: compiling (7 minutes on 2 cores), {_lines(log)} of {total} packages"))
     log.unlink()
-    shutil.rmtree(kept, ignore_errors=True)  # gigabytes that no later run would read
+    shutil.rmtree(kept, ignore_errors=True)  # gigabytes that no later run needs
     return "built from its Go modules"
 
 
@@ -115,10 +117,10 @@ def _go_environment(env: Mapping[str, str], kept: Path) -> dict[str, str]:
     return {
         "GOMODCACHE": str(kept / "mod"),
         "GOCACHE": str(kept / "build"),
-        "GOENV": str(config / "go" / "env"),  # the user's settings, read where they are
+        "GOENV": str(config / "go" / "env"),  # the user's own settings file
         **env,
         "XDG_CONFIG_HOME": str(kept / "config"),  # Go's telemetry counters
-        "GOFLAGS": "-mod=readonly -modcacherw",  # readonly: go.sum is law; rw: the cache can be removed
+        "GOFLAGS": "-mod=readonly -modcacherw",  # readonly: go.sum is never changed; rw: the cache can be removed
         "GOTOOLCHAIN": "local",
         "CGO_ENABLED": "0",
     }
@@ -133,7 +135,7 @@ def _go(argv: list[str], env: Mapping[str, str], log: Path, tick: Callable[[], N
                 time.sleep(0.2)
                 tick()
         finally:
-            process.terminate()  # a no-op unless we were interrupted
+            process.terminate()  # does nothing unless an interrupt came first
             process.wait()
     if process.returncode:
         tail = "\n".join(f"     {line}" for line in log.read_text("utf-8", "replace").splitlines()[-8:])

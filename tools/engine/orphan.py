@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+__all__ = ["exit_with_parent"]
+
 _POLL_S = 0.3
 
 

@@ -18,7 +18,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))  # started with -P
 from tools.engine.orphan import exit_with_parent
 
-sys.path.append(sys.path.pop(0))  # last from here on: this checkout shadows nothing of the program's
+sys.path.append(sys.path.pop(0))  # moved to the end, so that this checkout hides no module of the program
+
+__all__ = ["ALREADY_REPORTED", "main", "own_frames"]
 
 ALREADY_REPORTED = 32  # as in language_host.py, which must start without importing this file
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from tools.engine import versions
 
+__all__ = ["PIECES", "Engine", "NotUsableError", "cache_root", "check_version", "on_path", "version_of"]
+
 PIECES = ("pulumi-language-python", "pulumi-resource-pulumi-python")  # without these, an engine runs no Python program
 
 
@@ -69,5 +71,5 @@ def on_path(env: Mapping[str, str]) -> Engine:
 def cache_root(env: Mapping[str, str]) -> Path:
     """Return the user's cache folder of gpuyard."""
     base = env.get("XDG_CACHE_HOME", "")
-    # A relative XDG_CACHE_HOME is to be ignored, says its specification.
+    # the XDG Base Directory Specification: ignore a relative path
     return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "gpuyard"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-ENGINE = "3.259.0"  # what is downloaded or built; an engine found on PATH may be newer, within the same major version
+__all__ = ["ENGINE", "GO", "good_engine", "good_go", "parse"]
+
+ENGINE = "3.259.0"  # the version to download or build; an engine on PATH may be newer, within the same major version
 GO = "1.25.11"  # the oldest Go that builds it
 
 

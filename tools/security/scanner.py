@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # started as a fil
 from tools import venv
 from tools.progress import Progress
 
+__all__ = ["LOCK", "ROOT", "ensure", "main"]
+
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = "tools/security/requirements.lock"
 _MARKER = "gpuyard.digest"  # written last: without it the environment is unfinished
@@ -25,7 +27,7 @@ def ensure(root: Path, say: Callable[[str], None]) -> Path:
     digest = hashlib.sha256((root / LOCK).read_bytes() + repr((sys.version_info[:3], str(root))).encode()).hexdigest()
     home.parent.mkdir(parents=True, exist_ok=True)
     with home.with_suffix(".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the file, also when this process is killed
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it, even if this process is killed
         if marker.exists() and marker.read_text(encoding="utf-8") == digest and executable.exists():
             return executable
         if home.exists():

@@ -23,6 +23,6 @@ def engine(folder: Path, version: str = f"v{versions.ENGINE}", pieces: Sequence[
 
 
 def make_engine(place: Path) -> str:
-    """Fills a cache folder, as a build does: the binary alone."""
+    """Put only the binary into a cache folder, as a build does."""
     engine(place, pieces=())
     return "made by a test"

@@ -16,10 +16,10 @@ SOURCES = Path(__file__).resolve().parents[3] / "tools" / "azurite"
 
 def test_every_package_has_a_digest_and_no_registry_url() -> None:
     lock = json.loads((SOURCES / "package-lock.json").read_text())
-    asked = json.loads((SOURCES / "package.json").read_text())["dependencies"]
+    required = json.loads((SOURCES / "package.json").read_text())["dependencies"]
     packages = {name: entry for name, entry in lock["packages"].items() if name}
-    assert lock["packages"][""]["dependencies"] == asked
-    assert packages["node_modules/azurite"]["version"] == asked["azurite"]
+    assert lock["packages"][""]["dependencies"] == required
+    assert packages["node_modules/azurite"]["version"] == required["azurite"]
     assert all(entry["integrity"].startswith("sha512-") for entry in packages.values())
     assert not [name for name, entry in packages.items() if "resolved" in entry]
 

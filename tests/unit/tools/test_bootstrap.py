@@ -17,7 +17,7 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout in a path with spaces: the launchers, and a .venv that tells what it was asked to run."""
+    """Create a checkout in a path with spaces: the launchers, and a .venv whose Python prints its arguments."""
     root = tmp_path / "a check out"
     for name in PIECES:
         script(root / "tools" / "engine" / name, (CHECKOUT / "tools" / "engine" / name).read_text(encoding="utf-8").partition("\n")[2])
@@ -34,7 +34,7 @@ def _no_download(*_: object) -> str:
 
 
 def _cached(*_: object) -> str:
-    raise AssertionError("must not be asked")
+    raise AssertionError("must not be called")
 
 
 def test_path_comes_first_and_nothing_is_written(checkout: Path, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_downloaded_engine_with_its_own_pieces_is_used_as_it_is(checkout: Path
     assert not (checkout / ".yard").exists()
 
 
-def test_an_engine_that_changed_in_the_cache_is_linked_anew(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_changed_in_the_cache_is_linked_again(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(obtain, "download", lambda place, _say: make_engine(place))
     linked = bootstrap.ensure(checkout, _env(tmp_path)).folder / "pulumi"
     kept = cache.folder(tmp_path / "cache" / "gpuyard") / "pulumi"

@@ -78,7 +78,7 @@ def test_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
 
 def test_eight_processes_at_once_install_one_engine(tmp_path: Path) -> None:
     made: list[Path] = []
-    said: list[str] = []
+    messages: list[str] = []
     start = threading.Barrier(8)
 
     def make(place: Path) -> str:
@@ -88,13 +88,13 @@ def test_eight_processes_at_once_install_one_engine(tmp_path: Path) -> None:
 
     def one(_number: int) -> str:
         start.wait()
-        cache.fill(tmp_path, make, said.append)
+        cache.fill(tmp_path, make, messages.append)
         return cache.look(tmp_path)
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(one, range(8))) == ["made by a test"] * 8
     assert len(made) == 1
-    assert said == ["waiting for another process that downloads or builds the engine"] * 7
+    assert messages == ["waiting for another process that downloads or builds the engine"] * 7
 
 
 def test_the_seal_names_the_binary(tmp_path: Path) -> None:

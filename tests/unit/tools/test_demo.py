@@ -53,7 +53,7 @@ def test_progress_without_a_terminal_prints_one_line_per_step() -> None:
     assert stream.getvalue().splitlines() == ["pulumi: step 1 of 2: compiling, 0 packages  0:00", "pulumi: linking  0:00"]
 
 
-def test_the_lines_of_a_run_carry_no_clock_and_follow_its_state() -> None:
+def test_the_lines_of_a_run_have_no_clock_and_change_with_its_state() -> None:
     stream = io.StringIO()
     progress = Progress(stream, timed=False)
     for text, state in [("step 1/9", "RUNNING"), ("step 2/9  0:05 left", "RUNNING"), ("step 2/9  RECOVERING", "RECOVERING")]:

@@ -28,7 +28,7 @@ def test_it_is_not_due_while_the_run_recovers() -> None:
     assert not drill.due(_status(200, state="RECOVERING"))
 
 
-def test_recovered_means_restarted_and_a_step_reported_since() -> None:
+def test_a_recovery_is_a_restart_and_a_step_reported_after_it() -> None:
     killed = drill.Kill(restarts=0, lost_steps=2, at=time.monotonic() - 3)
     assert drill.recovered(killed, _status(181)) is None
     assert drill.recovered(killed, _status(180, restarts=1, state="RECOVERING")) is None

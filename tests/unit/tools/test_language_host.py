@@ -90,7 +90,7 @@ def test_it_serves_the_methods_for_a_program_on_disk(host: tuple[subprocess.Pope
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_exits_quietly_on_a_signal(host: tuple[subprocess.Popen[str], int], number: int) -> None:
+def test_it_exits_without_output_on_a_signal(host: tuple[subprocess.Popen[str], int], number: int) -> None:
     process, _port = host
     process.send_signal(number)
     out, err = process.communicate(timeout=10)

@@ -29,7 +29,7 @@ def _quiet(_text: str) -> None:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The vendor's site: what lies in this folder."""
+    """Serve a folder as the vendor's download site, and return the folder."""
     folder = tmp_path / "site"
     folder.mkdir()
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
@@ -100,13 +100,13 @@ def test_a_build_writes_to_the_users_cache_only_and_cleans_up(tmp_path: Path) ->
     script(tmp_path / "bin" / "go", _GO)
     env = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "SEEN": str(tmp_path / "seen")}
     (tmp_path / "cache" / "go" / "mod").mkdir(parents=True)
-    said: list[str] = []
-    assert obtain.build(tmp_path, said.append, env, tmp_path / "cache") == "built from its Go modules"
+    messages: list[str] = []
+    assert obtain.build(tmp_path, messages.append, env, tmp_path / "cache") == "built from its Go modules"
     assert (tmp_path / "pulumi").read_text(encoding="utf-8") == "engine\n"
     assert (tmp_path / "seen").read_text(encoding="utf-8") == f"{tmp_path}/cache/go/mod -mod=readonly -modcacherw 0\n"
     assert not (tmp_path / "cache" / "go").exists()
-    assert "step 1 of 2" in said[0]
-    assert said[-1].endswith("0 of 3 packages")
+    assert "step 1 of 2" in messages[0]
+    assert messages[-1].endswith("0 of 3 packages")
 
 
 @pytest.mark.parametrize(

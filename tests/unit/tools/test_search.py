@@ -1,4 +1,4 @@
-"""A pulumi on PATH counts only when it runs Python programs and is new enough; otherwise the reason is told."""
+"""A pulumi on PATH is used only if it runs Python programs and is new enough. Otherwise the error has the reason."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def _env(*folders: Path) -> dict[str, str]:
     return {"PATH": ":".join(str(folder) for folder in folders)}
 
 
-def test_a_whole_engine_is_taken(tmp_path: Path) -> None:
+def test_a_complete_engine_is_used(tmp_path: Path) -> None:
     engine(tmp_path / "a b")
     found = on_path(_env(tmp_path / "empty", tmp_path / "a b"))
     assert (found.folder, found.version, found.origin) == (tmp_path / "a b", "v3.259.0", "found on PATH")
 
 
-def test_its_pieces_may_lie_elsewhere_on_path_or_beside_what_a_link_points_to(tmp_path: Path) -> None:
+def test_its_pieces_can_be_elsewhere_on_path_or_beside_the_target_of_a_link(tmp_path: Path) -> None:
     engine(tmp_path / "one", pieces=PIECES[:1])
     script(tmp_path / "two" / PIECES[1], "exit 0")
     assert on_path(_env(tmp_path / "one", tmp_path / "two")).folder == tmp_path / "one"
@@ -38,13 +38,13 @@ def test_its_pieces_may_lie_elsewhere_on_path_or_beside_what_a_link_points_to(tm
         ("v3.259.0", PIECES[:1], r"has no pulumi-resource-pulumi-python beside it or on PATH, so it cannot run Python"),
     ],
 )
-def test_half_an_engine_is_not_taken(tmp_path: Path, version: str, pieces: tuple[str, ...], reason: str) -> None:
+def test_an_incomplete_engine_is_not_used(tmp_path: Path, version: str, pieces: tuple[str, ...], reason: str) -> None:
     engine(tmp_path, version, pieces)
     with pytest.raises(NotUsableError, match=reason):
         on_path(_env(tmp_path))
 
 
-def test_an_engine_that_cannot_run_is_not_taken(tmp_path: Path) -> None:
+def test_an_engine_that_cannot_run_is_not_used(tmp_path: Path) -> None:
     script(tmp_path / "pulumi", "echo broken >&2; exit 3")
     with pytest.raises(NotUsableError, match=r"cannot be run \(exit code 3: broken\)"):
         on_path(_env(tmp_path))

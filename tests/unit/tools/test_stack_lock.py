@@ -23,7 +23,7 @@ def _lock(root: Path, pid: int, host: str | None = None) -> None:
 
 @pytest.fixture
 def live() -> Iterator[int]:
-    """A process that looks like an engine at work."""
+    """Start a process that looks like a running engine, and return its pid."""
     process = subprocess.Popen(["sh", "-c", "read x # pulumi up"], stdin=subprocess.PIPE)
     yield process.pid
     process.communicate()
@@ -58,7 +58,7 @@ def test_a_live_lock_is_respected_also_beside_a_dead_one(tmp_path: Path, env: di
     _lock(tmp_path, _dead())
     _lock(tmp_path, live)
     with pytest.raises(
-        stack_lock.StackBusyError, match=rf"another pulumi process holds the lock of stack 'local' \(pid {live} on .*\nfix: wait for it"
+        stack_lock.StackBusyError, match=rf"another pulumi process has locked stack 'local' \(pid {live} on .*\nfix: wait for it"
     ):
         stack_lock.recover(tmp_path, "local", env)
     assert not (tmp_path / "calls").exists()

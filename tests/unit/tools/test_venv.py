@@ -1,4 +1,4 @@
-"""When .venv is left alone, updated or created from nothing; and that the lock files agree."""
+"""When .venv stays unchanged, is updated or is created from nothing. The lock files agree with each other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _quiet(_text: str) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A checkout with locks and no .venv."""
+    """Create a checkout with locks and no .venv."""
     for name in (*venv.LOCKS.values(), venv.TOOLS_LOCK, "pyproject.toml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name, encoding="utf-8")

@@ -47,8 +47,8 @@ def test_go_mod_pins_the_same_versions() -> None:
 def test_the_python_gate_accepts_new_versions_and_names_the_fix_for_old_ones() -> None:
     assert python_gate.complaint((3, 11, 0)) is None
     assert python_gate.complaint((3, 14)) is None
-    said = python_gate.complaint((3, 9, 18))
-    assert said is not None
-    assert "3.9" in said
-    assert "3.11 or newer" in said
-    assert "PYTHON=" in said
+    message = python_gate.complaint((3, 9, 18))
+    assert message is not None
+    assert "3.9" in message
+    assert "3.11 or newer" in message
+    assert "PYTHON=" in message

@@ -1,4 +1,4 @@
-"""The wheel's top level is the package gpuyard alone, with the data they read and nothing of the checkout."""
+"""The wheel contains only the package gpuyard, with its data files and no other files of the checkout."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_a_reader_that_leaves_does_not_make_a_running_job_a_failed_one(folder: P
     done = shell(folder, "gpuyard submit job.yaml --wait | head -n 1")
     assert done.returncode == 130, done.stderr
     assert done.stdout.startswith("run hello-")
-    assert "still running. Back: gpuyard wait hello-" in done.stderr
+    assert "the run continues. Wait: gpuyard wait hello-" in done.stderr
     assert "Traceback" not in done.stderr
     (status,) = Runner({"local": parse_target(target_document(folder))}).runs()
     assert status.state in {State.PENDING, State.RUNNING}

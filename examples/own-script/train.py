@@ -2,16 +2,14 @@
 
 Without gpuyard:   torchrun --nproc-per-node 2 train.py
 On a yard:         gpuyard submit job.yaml
-
-SAVED is a local path, which fits pools of `local`. On a cloud GPUYARD_CHECKPOINT_URL is s3://, gs:// or abfs://: open it with fsspec, as
-training_jobs/train/shards.py does, or the checkpoint is lost with the machine.
 """
 
 import importlib.util
+import io
 import os
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import Any
 
+import fsspec
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -19,7 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 hook = importlib.import_module("gpuyard_hook") if importlib.util.find_spec("gpuyard_hook") else None  # gpuyard 1: None elsewhere
 STEPS, BATCH = 300, 64
-SAVED = Path(unquote(urlsplit(os.environ.get("GPUYARD_CHECKPOINT_URL", "checkpoints")).path)) / "newest.pt"  # gpuyard 2
+FILES, FOLDER = fsspec.url_to_fs(os.environ.get("GPUYARD_CHECKPOINT_URL", "checkpoints"))  # gpuyard 2: a folder, or s3://, gs://, abfs://
+SAVED = f"{FOLDER}/newest.pt"
 
 
 def batch(step: int, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -29,10 +28,19 @@ def batch(step: int, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def save(step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write to a second file and rename it, so that a checkpoint is complete or absent."""
-    SAVED.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, SAVED.with_suffix(".tmp"))
-    SAVED.with_suffix(".tmp").replace(SAVED)
+    """Write to a second name and move it, so that a checkpoint is complete or absent."""
+    state = io.BytesIO()
+    torch.save({"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, state)
+    FILES.makedirs(FOLDER, exist_ok=True)
+    FILES.pipe_file(f"{SAVED}.tmp", state.getvalue())
+    FILES.mv(f"{SAVED}.tmp", SAVED)
+
+
+def load(rank: int) -> dict[str, Any] | None:
+    """Return the newest checkpoint on every rank, None when there is none. Rank 0 reads it, so that all ranks agree."""
+    saved = [torch.load(io.BytesIO(FILES.cat_file(SAVED)), map_location="cpu") if rank == 0 and FILES.exists(SAVED) else None]
+    dist.broadcast_object_list(saved)
+    return saved[0]
 
 
 def main() -> None:
@@ -41,8 +49,7 @@ def main() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 64), nn.Tanh(), nn.Linear(64, 1))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    if SAVED.exists():
-        saved = torch.load(SAVED)
+    if saved := load(rank):
         step = saved["step"]
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])

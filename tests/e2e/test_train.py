@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from gpuyard.training_jobs.launch.control_channel import free_port
+from tests.fakes.aws.moto_server import moto
 from tests.helpers.node_processes import CHECKOUT, NodeProcesses, finish
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
@@ -92,6 +94,21 @@ def test_the_example_survives_a_stop(tmp_path: Path) -> None:
     assert finish(run.submit()) == [0], run.log(0)
     assert f"step {stopped_at}/300" not in run.log(0)
     assert "step 300/300" in run.log(0)
+
+
+def test_the_example_resumes_from_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = (CHECKOUT / "examples/own-script/train.py").read_text()
+    with moto(monkeypatch, "runs"):
+        for steps in (50, 100):
+            (tmp_path / "train.py").write_text(example.replace("STEPS, BATCH = 300, 64", f"STEPS, BATCH = {steps}, 64"))
+            place = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port("127.0.0.1"))}
+            env = {**os.environ, **place, "GPUYARD_CHECKPOINT_URL": "s3://runs/gpuyard/runs/a/checkpoints"}
+            done = subprocess.run(
+                [sys.executable, "train.py"], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=160, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            assert [line.split("  ")[0] for line in done.stdout.splitlines()] == [f"step {steps}/{steps}"]
+    assert [path.name for path in tmp_path.iterdir()] == ["train.py"]
 
 
 def test_the_example_runs_without_gpuyard(tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ def test_targets_create_update_read_delete(tmp_path: Path, pool: Path) -> None:
 def test_targets_of_another_stack_are_not_overwritten(tmp_path: Path, pool: Path) -> None:
     path = tmp_path / "targets.json"
     path.write_text(targets(pool, stack="other/prod"))
-    with pytest.raises(Refused, match="the run bucket belongs to another stack, got other/prod; give this stack a bucket"):
+    with pytest.raises(Refused, match="the run bucket belongs to another stack, got other/prod; give this stack another bucket"):
         TargetsProvider().create({"path": str(path), "content": targets(pool)})
 
 

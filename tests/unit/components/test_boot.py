@@ -1,4 +1,4 @@
-"""The boot script, run for real with stand-ins for the machine's commands: each branch does what it says."""
+"""The boot script runs with fake commands of a machine; each test covers one branch."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def machine(tmp_path: Path) -> FakeMachine:
     return FakeMachine(tmp_path)
 
 
-def ended(machine: FakeMachine, done: subprocess.CompletedProcess[str], because: str) -> bool:
+def shuts_down(machine: FakeMachine, done: subprocess.CompletedProcess[str], because: str) -> bool:
     return done.returncode == 1 and because in done.stdout and machine.calls[-1] == "shutdown -h now" and not machine.ready
 
 
-def test_a_healthy_machine(machine: FakeMachine) -> None:
+def test_a_healthy_machine_is_ready(machine: FakeMachine) -> None:
     done = machine.boot()
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "gpuyard: healthy: 8 GPUs, 2 fast network cards"
@@ -58,18 +58,18 @@ def test_the_script_runs_again_without_harm(machine: FakeMachine) -> None:
     assert (machine.root / "etc/fstab").read_text() == table
 
 
-def test_a_gpu_is_missing(machine: FakeMachine) -> None:
+def test_a_missing_gpu_shuts_the_machine_down(machine: FakeMachine) -> None:
     done = machine.boot(FAKEGPUS="7")
-    assert ended(machine, done, "unhealthy: nvidia-smi shows 7 GPUs, this type of machine has 8")
+    assert shuts_down(machine, done, "unhealthy: nvidia-smi shows 7 GPUs, this type of machine has 8")
     assert not any("mount" in call for call in machine.calls)
 
 
-def test_the_driver_is_missing(machine: FakeMachine) -> None:
+def test_a_missing_driver_shuts_the_machine_down(machine: FakeMachine) -> None:
     machine.without("nvidia-smi")
-    assert ended(machine, machine.boot(), "shows 0 GPUs")
+    assert shuts_down(machine, machine.boot(), "shows 0 GPUs")
 
 
-def test_drivers_may_take_their_time(machine: FakeMachine) -> None:
+def test_the_script_waits_for_the_gpu_driver(machine: FakeMachine) -> None:
     late = f'if [ -e "$FAKE/loaded" ]; then {GPUS}; fi; touch "$FAKE/loaded"'
     machine.command("nvidia-smi", late)
     (machine.bin / "sleep").unlink()
@@ -80,11 +80,11 @@ def test_drivers_may_take_their_time(machine: FakeMachine) -> None:
 
 def test_cards_of_another_driver_do_not_count(machine: FakeMachine) -> None:
     machine.cards(["efa", "mlx5_core", "mlx5_core"])
-    assert ended(machine, machine.boot(), "unhealthy: 1 network cards with the driver efa, this type of machine has 2")
+    assert shuts_down(machine, machine.boot(), "unhealthy: 1 network cards with the driver efa, this type of machine has 2")
 
 
-def test_an_image_without_the_fast_network_is_not_the_machines_fault(machine: FakeMachine) -> None:
-    """Each machine that took its place would end itself too, and each is paid for."""
+def test_an_image_without_the_fast_network_driver_keeps_the_machine(machine: FakeMachine) -> None:
+    """Every replacement machine would shut itself down too, and each costs money."""
     machine.cards([])
     machine.command("modprobe", "exit 1")
     done = machine.boot()
@@ -93,7 +93,7 @@ def test_an_image_without_the_fast_network_is_not_the_machines_fault(machine: Fa
     assert done.returncode == 0
 
 
-def test_a_machine_without_the_fast_network_is_not_asked_for_it(machine: FakeMachine) -> None:
+def test_a_machine_without_a_fast_network_skips_the_check(machine: FakeMachine) -> None:
     machine.cards([])
     done = machine.boot(dataclasses.replace(HEALTHY, fast_nics=0, nic_driver=""))
     assert done.returncode == 0
@@ -116,7 +116,7 @@ def test_no_disk_leaves_containers_where_they_are(machine: FakeMachine) -> None:
     assert machine.calls[-1] == "systemctl start containerd docker"
 
 
-def test_what_the_image_has_mounted_is_used(machine: FakeMachine) -> None:
+def test_disks_that_the_image_mounted_are_used(machine: FakeMachine) -> None:
     (machine.fake / "mounted").write_text(f"{machine.root}/opt/image/nvme\n")
     done = machine.boot(dataclasses.replace(HEALTHY, image_mount="/opt/image/nvme", image_unit="image-nvme.service"))
     assert done.returncode == 0
@@ -137,30 +137,30 @@ def test_an_image_without_mdadm_uses_one_disk(machine: FakeMachine) -> None:
     ("fault", "because"),
     [("FAKE_NO_ARRAY", "its 2 local disks cannot be made one"), ("FAKE_NO_MOUNT", "/dev/md0 cannot be mounted")],
 )
-def test_broken_disks(machine: FakeMachine, fault: str, because: str) -> None:
-    assert ended(machine, machine.boot(HEALTHY, **{fault: "1"}), because)
+def test_broken_disks_shut_the_machine_down(machine: FakeMachine, fault: str, because: str) -> None:
+    assert shuts_down(machine, machine.boot(HEALTHY, **{fault: "1"}), because)
 
 
-def test_broken_file_system(machine: FakeMachine) -> None:
+def test_a_broken_file_system_shuts_the_machine_down(machine: FakeMachine) -> None:
     machine.command("mkfs.xfs", "exit 1")
-    assert ended(machine, machine.boot(), "no file system can be made on")
+    assert shuts_down(machine, machine.boot(), "no file system can be made on")
 
 
-def test_no_toolkit(machine: FakeMachine) -> None:
+def test_a_missing_container_toolkit_shuts_the_machine_down(machine: FakeMachine) -> None:
     machine.without("nvidia-ctk")
-    assert ended(machine, machine.boot(), "no NVIDIA container toolkit in this image")
+    assert shuts_down(machine, machine.boot(), "no NVIDIA container toolkit in this image")
 
 
-def test_no_docker(machine: FakeMachine) -> None:
+def test_a_missing_docker_shuts_the_machine_down_if_required(machine: FakeMachine) -> None:
     machine.without("docker")
-    assert ended(machine, machine.boot(), "no docker in this image")
+    assert shuts_down(machine, machine.boot(), "no docker in this image")
     assert "no docker in this image: left as it is" in machine.boot(dataclasses.replace(HEALTHY, containers="optional")).stdout
     assert machine.ready
 
 
-def test_docker_does_not_start(machine: FakeMachine) -> None:
+def test_a_docker_that_does_not_start_shuts_the_machine_down(machine: FakeMachine) -> None:
     machine.command("systemctl", '[ "$1" != start ]')
-    assert ended(machine, machine.boot(), "docker does not start")
+    assert shuts_down(machine, machine.boot(), "docker does not start")
 
 
 def test_the_output_of_containers_goes_to_the_log_group(machine: FakeMachine) -> None:
@@ -180,14 +180,14 @@ def test_the_output_of_containers_goes_to_the_log_group(machine: FakeMachine) ->
     }
 
 
-def test_settings_of_docker_that_cannot_be_read(machine: FakeMachine) -> None:
+def test_unreadable_docker_settings_shut_the_machine_down(machine: FakeMachine) -> None:
     settings = machine.root / "etc/docker/daemon.json"
     settings.parent.mkdir()
     settings.write_text("no JSON")
-    assert ended(machine, machine.boot(dataclasses.replace(HEALTHY, log_driver="gcplogs")), "the log driver cannot be set")
+    assert shuts_down(machine, machine.boot(dataclasses.replace(HEALTHY, log_driver="gcplogs")), "the log driver cannot be set")
 
 
-def test_as_one_part_of_a_multi_part_text() -> None:
+def test_the_script_is_the_only_part_of_a_multipart_text() -> None:
     script = boot_script(HEALTHY)
     message = email.message_from_string(multipart(script))
     assert message.get_content_type() == "multipart/mixed"
@@ -202,7 +202,7 @@ def test_as_one_part_of_a_multi_part_text() -> None:
 def test_the_script_is_small_plain_and_without_secrets(tmp_path: Path) -> None:
     script = boot_script(HEALTHY)
     assert script.startswith("#!/bin/bash\n")
-    assert len(multipart(script).encode("ascii")) < 12_000  # EC2 takes 16 KiB, and Batch adds its own part
+    assert len(multipart(script).encode("ascii")) < 12_000  # EC2's limit is 16 KiB, and Batch adds its own part
     words = script.lower()
     assert not [
         word for word in ("secret", "token", "password", "access_key", "curl", "http", "--privileged", "chmod 777") if word in words

@@ -1,4 +1,4 @@
-"""Directory names are legal everywhere and unique: properties."""
+"""Directory names are legal on every system and unique."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_directory_names_are_legal_everywhere(name: str) -> None:
 
 
 @given(names, names)
-def test_unlike_names_get_unlike_directories(one: str, other: str) -> None:
+def test_different_names_get_different_directories(one: str, other: str) -> None:
     assert one == other or directory_name(one) != directory_name(other)
 
 

@@ -1,4 +1,4 @@
-"""Packages of the clouds are found by name and import nothing heavy; docstring examples hold."""
+"""Clouds are found by name and import no SDK, and examples in docstrings are correct."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def test_clouds_are_found_by_name() -> None:
             package.nothing  # noqa: B018 the access is the test
 
 
-def test_importing_components_loads_nothing_heavy() -> None:
+def test_importing_components_loads_no_sdk() -> None:
     heavy = "{'pulumi', 'pulumi_aws', 'pulumi_azure_native', 'pulumi_gcp', 'pydantic', 'torch', 'boto3', 'google', 'azure'}"
-    # before: a package of Google's has a .pth file that makes the name `google` at every start of Python
+    # `before` is needed because a Google package has a .pth file that creates the module `google` when Python starts
     names = "gpuyard.components, gpuyard.components.aws, gpuyard.components.azure, gpuyard.components.gcp, gpuyard.components.local"
     code = f"import sys; before = set(sys.modules); import {names}; print({heavy} & (set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])

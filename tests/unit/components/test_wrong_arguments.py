@@ -38,7 +38,7 @@ def refusal(record: Any, program: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("cloud", CLOUDS, ids=cloud_of)
-def test_job_service_refuses_what_is_no_component_of_its_cloud(record: Any, cloud: ModuleType) -> None:
+def test_job_service_refuses_objects_that_are_not_components_of_its_cloud(record: Any, cloud: ModuleType) -> None:
     name = cloud_of(cloud)
 
     def program() -> None:
@@ -65,7 +65,7 @@ def test_job_service_refuses_a_bucket_of_another_cloud(record: Any, cloud: Modul
 
 @pytest.mark.parametrize("cloud", CLOUDS, ids=cloud_of)
 @pytest.mark.parametrize("submitters", ["repo:acme/nlp:ref:refs/heads/main", 7, [7]])
-def test_job_service_refuses_submitters_that_are_no_list_of_texts(record: Any, cloud: ModuleType, submitters: Any) -> None:
+def test_job_service_refuses_submitters_that_are_not_a_list_of_strings(record: Any, cloud: ModuleType, submitters: Any) -> None:
     lines = refusal(record, lambda: cloud.JobService("train", pools=[], writes=[runs(cloud)], submitters=submitters))
     assert f"  - submitters: wrong type, got {submitters!r}, allowed: a list of strings; write submitters=[...]" in lines
 
@@ -112,6 +112,6 @@ def test_budget_refuses_unknown_keywords_and_a_missing_name(record: Any, cloud: 
 
 @pytest.mark.parametrize("cloud", [aws, azure, gcp], ids=cloud_of)
 @pytest.mark.parametrize("percents", [50, "50", None])
-def test_budget_refuses_percentages_that_are_no_list(record: Any, cloud: ModuleType, percents: Any) -> None:
+def test_budget_refuses_percentages_that_are_not_a_list(record: Any, cloud: ModuleType, percents: Any) -> None:
     lines = refusal(record, lambda: cloud.Budget("month", owner="me@acme.io", usd_per_month=5000, alert_at_percent=percents))
     assert lines[1].startswith("  - alert_at_percent: ")

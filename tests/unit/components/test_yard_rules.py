@@ -1,4 +1,4 @@
-"""Each cloud's rules for existing buckets and networks of a stack file, which the neutral spec does not know."""
+"""Each cloud's rules for existing buckets and networks of a stack file, which the spec cannot check."""
 
 from __future__ import annotations
 

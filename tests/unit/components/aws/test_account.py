@@ -1,4 +1,4 @@
-"""What every AWS component has: the account it works in, and tags that AWS takes."""
+"""The account of AWS components and the rules for their tags."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gpuyard.components.base import after
 
 
 class Thing(AwsComponent):
-    """A component."""
+    """A component for these tests."""
 
     def __init__(self, name: str, tags: Any = None, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("Thing", name, {}, tags, opts)
@@ -40,13 +40,13 @@ def test_a_child_has_the_tags_of_its_component_and_the_tags_stack_and_name(recor
     assert found["inner"] == {"owner": "me", "team": "cv", "stack": "gpuyard/local", "Name": "inner-part"}
 
 
-def test_a_value_waits_for_others(record: Any) -> None:
+def test_after_returns_the_value(record: Any) -> None:
     recorded = record(lambda: pulumi.export("it", after(pulumi.Output.from_input("a"), [pulumi.Output.from_input("b")])))
     assert recorded.exports["it"] == "a"
 
 
 @pytest.mark.parametrize(
-    ("tags", "told"),
+    ("tags", "expected"),
     [
         ({"owner": "ml-platform@acme.io", "expires": "2027-03-31", "Kostenstelle": "Größe 1+2 = a/b:c_d", "empty": ""}, []),
         ({"cost": 3}, ["tags.cost: not a valid tag value, got 3"]),
@@ -63,7 +63,7 @@ def test_a_value_waits_for_others(record: Any) -> None:
         ({f"t{index}": "" for index in range(49)}, ["tags: too many tags, got 49, allowed: at most 48"]),
     ],
 )
-def test_tags_that_aws_rejects_are_reported(tags: dict[str, Any], told: list[str]) -> None:
+def test_tags_that_aws_rejects_are_reported(tags: dict[str, Any], expected: list[str]) -> None:
     found = tag_problems(tags)
-    assert len(found) == len(told), found
-    assert all(text in str(line) for line, text in zip(found, told, strict=True)), found
+    assert len(found) == len(expected), found
+    assert all(text in str(line) for line, text in zip(found, expected, strict=True)), found

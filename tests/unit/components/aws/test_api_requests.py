@@ -1,4 +1,4 @@
-"""What the components declare, as requests of AWS's own API: botocore's model and validator take every one."""
+"""Every resource of the components is a valid request of AWS's API, by botocore's model and validator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpuyard.components.aws import Bucket, Budget, EncryptionKey, Network
 from gpuyard.components.planning.recorder import properties
 from tests.helpers import aws_api_requests
 
-# where Pulumi names a thing by itself, the provider adds the name under this property
+# property in which the provider writes the name that Pulumi generates
 NAMED = {
     "aws:cloudwatch/logGroup:LogGroup": "name",
     "aws:ec2/securityGroup:SecurityGroup": "name",
@@ -35,7 +35,7 @@ NAMED = {
         lambda: Budget("budget", owner="ml-platform@acme.io", usd_per_month=1500),
     ],
 )
-def test_every_resource_is_a_request_that_the_api_knows(record: Any, program: Callable[[], Any]) -> None:
+def test_every_resource_is_a_valid_api_request(record: Any, program: Callable[[], Any]) -> None:
     made = [request for request in record(program).resources.values() if request.custom]
     problems = []
     for request in made:

@@ -1,4 +1,4 @@
-"""AWS's Bucket: what guards it, its logs and its key; kept, deleted or adopted."""
+"""AWS's Bucket: privacy settings, access logs, key, retention on destroy, adoption."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPLIT = {
     "policy": "aws:s3/bucketPolicy:BucketPolicy",
 }
 LOGGING = "aws:s3/bucketLogging:BucketLogging"
-MISSING: Any = None  # what an output that another stack does not have arrives as
+MISSING: Any = None  # the value of an output that another stack does not have
 TAGS = {"owner": "ml-platform@acme.io"}
 
 
@@ -36,7 +36,7 @@ def one(spec: Any = None, **more: Any) -> Callable[[], None]:
 
 
 def snake(value: Any) -> Any:
-    """Keys as Python writes them."""
+    """Return a value with its keys in snake case."""
     if isinstance(value, dict):
         return {"".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in key): snake(part) for key, part in value.items()}
     return [snake(part) for part in value] if isinstance(value, list) else value
@@ -78,7 +78,7 @@ def test_a_bucket_and_its_logs_are_private_versioned_and_tls_only(record: Any, w
     assert json.loads(found["policy"]["policy"]) == wanted
 
 
-def test_objects_are_under_the_key_and_access_logs_under_s3s_own(record: Any) -> None:
+def test_objects_are_encrypted_with_the_key_and_access_logs_with_s3s_key(record: Any) -> None:
     recorded = record(one())
     rules = {which: recorded.inputs(SPLIT["encryption"], f"runs-{which}-encryption")["rules"] for which in ("bucket", "access-logs")}
     assert rules["bucket"] == [
@@ -90,7 +90,7 @@ def test_objects_are_under_the_key_and_access_logs_under_s3s_own(record: Any) ->
     assert rules["access-logs"] == [{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}}]
 
 
-def test_accesses_are_logged_once_s3_may_write_there(record: Any) -> None:
+def test_logging_starts_after_s3_may_write_the_logs(record: Any) -> None:
     recorded = record(one())
     assert recorded.inputs(LOGGING, "runs-bucket-logging") == {
         "bucket": "runs-bucket-id",
@@ -105,7 +105,7 @@ def test_accesses_are_logged_once_s3_may_write_there(record: Any) -> None:
     )
 
 
-def test_what_uses_the_name_waits_for_the_guards(record: Any) -> None:
+def test_a_resource_that_uses_the_bucket_waits_for_its_settings(record: Any) -> None:
     def program() -> None:
         bucket = Bucket("runs")
         Bucket.adopt("same", bucket=bucket.name)
@@ -116,9 +116,9 @@ def test_what_uses_the_name_waits_for_the_guards(record: Any) -> None:
     assert waits == {f"runs-bucket{part}" for part in ("", "-private", "-owner", "-encryption", "-versions", "-policy")}
 
 
-def test_keep_keeps_all_of_it_and_delete_deletes_all_of_it(record: Any) -> None:
+def test_keep_retains_every_resource_and_delete_retains_none(record: Any) -> None:
     kept, deleted = record(one()), record(one({"on_destroy": "delete"}))
-    assert kept.one("gpuyard-aws:index:Bucket", "runs").retainOnDelete  # the engine hands it down to the children
+    assert kept.one("gpuyard-aws:index:Bucket", "runs").retainOnDelete  # the engine applies it to the children too
     assert kept.one("gpuyard-aws:index:EncryptionKey", "runs-key").retainOnDelete
     assert not any(request.retainOnDelete for request in deleted.resources.values())
     for recorded, force in ((kept, False), (deleted, True)):
@@ -126,11 +126,11 @@ def test_keep_keeps_all_of_it_and_delete_deletes_all_of_it(record: Any) -> None:
             bucket = recorded.inputs("aws:s3/bucket:Bucket", name)
             assert bucket["forceDestroy"] is force
             assert bucket["tags"] == {**TAGS, "stack": "gpuyard/local", "Name": name}
-            assert "bucket" not in bucket  # named by Pulumi: names are taken world-wide
+            assert "bucket" not in bucket  # Pulumi generates the name, because bucket names are unique world-wide
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_a_key_that_is_handed_in_is_used_and_none_is_made(record: Any, preview: bool) -> None:
+def test_a_given_key_is_used_and_no_other_is_created(record: Any, preview: bool) -> None:
     recorded = record(lambda: one(key=EncryptionKey("mine"))(), preview=preview)
     assert [request.name for request in recorded.resources.values() if request.type == "aws:kms/key:Key"] == ["mine-key"]
     if not preview:
@@ -138,7 +138,7 @@ def test_a_key_that_is_handed_in_is_used_and_none_is_made(record: Any, preview: 
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_an_adopted_bucket_is_named_and_never_managed(record: Any, preview: bool) -> None:
+def test_an_adopted_bucket_is_not_managed(record: Any, preview: bool) -> None:
     def program() -> None:
         plain = Bucket.adopt("data", bucket="acme-ml-datasets")
         other = Bucket.adopt("more", bucket=pulumi.Output.from_input("acme.more"), key_arn="arn:aws:kms:::key/1")
@@ -157,7 +157,7 @@ def test_an_adopted_bucket_is_named_and_never_managed(record: Any, preview: bool
 
 
 @pytest.mark.parametrize(
-    ("program", "told"),
+    ("program", "expected"),
     [
         (
             lambda: Bucket("b", {"on_destroy": "burn", "versioned": True}),
@@ -179,7 +179,7 @@ def test_an_adopted_bucket_is_named_and_never_managed(record: Any, preview: bool
         ),
     ],
 )
-def test_bad_input_is_told_whole_and_without_a_traceback(record: Any, program: Callable[[], Any], told: list[str]) -> None:
+def test_all_wrong_inputs_are_reported(record: Any, program: Callable[[], Any], expected: list[str]) -> None:
     with pytest.raises(pulumi.RunError) as caught:
         record(program)
-    assert all(text in str(caught.value) for text in told), str(caught.value)
+    assert all(text in str(caught.value) for text in expected), str(caught.value)

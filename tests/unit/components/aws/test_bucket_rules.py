@@ -1,4 +1,4 @@
-"""Policies and lifecycles of buckets: what they can remove and whom they let in; and that AWS's own API takes them (moto)."""
+"""Policies and lifecycle rules of buckets: deletions, access, and acceptance by AWS's API (moto)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gpuyard.problems import show
 
 
 def removable(rules: list[dict[str, Any]], key: str, current: bool, days: int) -> bool:
-    """Whether S3 removes a version of an object that has been current, or superseded, for so many days."""
+    """Tell whether S3 removes a version of an object that has been current, or noncurrent, for this number of days."""
     for rule in rules:
         if rule["status"] == "Enabled" and key.startswith(rule["filter"]["prefix"]):
             limit = (
@@ -94,7 +94,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def camel(value: Any) -> Any:
-    """As S3's API writes it."""
+    """Return a value with its keys as S3's API spells them."""
     if isinstance(value, dict):
         return {("ID" if key == "id" else "".join(word.title() for word in key.split("_"))): camel(part) for key, part in value.items()}
     return [camel(part) for part in value] if isinstance(value, list) else value
@@ -118,11 +118,11 @@ def test_s3_accepts_the_policies_and_the_logging(s3: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["acme-ml-datasets", "a.b.c", "123", "x" * 63])
-def test_a_legal_name_passes(name: str) -> None:
+def test_legal_names_are_accepted(name: str) -> None:
     assert existing_problems(name) == []
 
 
 @pytest.mark.parametrize("name", ["ab", "x" * 64, "Acme", "acme_ml", "-acme", "acme-", "a..b", "10.0.0.1", "s3://acme", "", None, 7])
-def test_an_illegal_name_is_told(name: Any) -> None:
-    told = str(*existing_problems(name))
-    assert told.startswith(f"existing: not the name of a bucket, got {show(name)}, allowed: 3 to 63 of")
+def test_illegal_names_are_reported(name: Any) -> None:
+    message = str(*existing_problems(name))
+    assert message.startswith(f"existing: not the name of a bucket, got {show(name)}, allowed: 3 to 63 of")

@@ -1,4 +1,4 @@
-"""AWS's Budget: the filter, the mails, and what is refused; AWS's own API takes it (moto)."""
+"""AWS's Budget: cost filter, mails, wrong inputs, and acceptance by AWS's API (moto)."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def test_the_owner_is_mailed_at_each_percentage_and_when_the_month_is_forecast_t
     assert set(recorded.outputs("Budget")) == {"id"}
 
 
-def test_the_spec_is_in_the_components_inputs_where_the_plan_reads_it(record: Any) -> None:
+def test_the_components_inputs_contain_the_budget_for_the_plan(record: Any) -> None:
     recorded = record(lambda: Budget("b", owner=OWNER, usd_per_month=9.5, alert_at_percent=[90, 10]))
     found = recorded.inputs("gpuyard-aws:index:Budget", "b")
     assert found == {"owner": OWNER, "usd_per_month": 9.5, "alert_at_percent": [90, 10], "tags": {}}
 
 
-def test_aws_takes_as_many_notifications_as_we_allow(record: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aws_accepts_the_largest_number_of_notifications(record: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     recorded = record(lambda: Budget("b", owner=OWNER, usd_per_month=10, alert_at_percent=range(10, 100, 10)))
@@ -78,7 +78,7 @@ def test_aws_takes_as_many_notifications_as_we_allow(record: Any, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (
             {"owner": "me", "usd_per_month": 0, "alert_at_percent": []},
@@ -99,7 +99,7 @@ def test_aws_takes_as_many_notifications_as_we_allow(record: Any, monkeypatch: p
         ({"owner": OWNER, "usd_per_month": 1, "alert_at_percent": [0.5]}, ["got [0.5]"]),
     ],
 )
-def test_bad_input_is_told_whole(record: Any, arguments: Any, told: list[str]) -> None:
+def test_all_wrong_inputs_are_reported(record: Any, arguments: Any, expected: list[str]) -> None:
     with pytest.raises(pulumi.RunError) as caught:
         record(lambda: Budget("b", **arguments))
-    assert all(text in str(caught.value) for text in told), str(caught.value)
+    assert all(text in str(caught.value) for text in expected), str(caught.value)

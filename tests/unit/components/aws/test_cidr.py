@@ -1,4 +1,4 @@
-"""The plan of subnets: no overlap, all inside, room left, and adding a zone moves nothing."""
+"""Planned subnets are inside the network, do not overlap, and do not move when a zone is added."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ zones = st.lists(st.sampled_from([f"eu-west-1{letter}" for letter in LETTERS]), 
 
 
 @given(networks(), zones)
-def test_subnets_are_inside_the_network_and_do_not_overlap(cidr: str, given_zones: list[str]) -> None:
-    plan = plan_subnets(cidr, given_zones)
-    assert list(plan.private) == list(plan.public) == given_zones
+def test_subnets_are_inside_the_network_and_do_not_overlap(cidr: str, zone_names: list[str]) -> None:
+    plan = plan_subnets(cidr, zone_names)
+    assert list(plan.private) == list(plan.public) == zone_names
     subnets = [Net(subnet) for subnet in (*plan.private.values(), *plan.public.values())]
     assert all(subnet.subnet_of(Net(cidr)) for subnet in subnets)
     assert not any(one.overlaps(other) for one, other in itertools.combinations(subnets, 2))
-    assert all(16 <= subnet.prefixlen <= 28 for subnet in subnets)  # the sizes that AWS makes
+    assert all(16 <= subnet.prefixlen <= 28 for subnet in subnets)  # the sizes that AWS allows
     assert all(Net(subnet).num_addresses * 8 == Net(cidr).num_addresses for subnet in plan.private.values())
     assert all(Net(subnet).num_addresses == 16 for subnet in plan.public.values())
     free = Net(cidr).num_addresses // 8 - sum(Net(subnet).num_addresses for subnet in plan.public.values())
@@ -64,7 +64,7 @@ def test_a_network_of_the_wrong_size_is_refused_and_a_valid_one_suggested(cidr: 
 
 
 @pytest.mark.parametrize(
-    ("given_zones", "region", "told"),
+    ("zone_names", "region", "expected"),
     [
         (["us-east-1a", "us-east-1f"], None, []),
         (["us-gov-west-1b"], "us-gov-west-1", []),
@@ -77,10 +77,10 @@ def test_a_network_of_the_wrong_size_is_refused_and_a_valid_one_suggested(cidr: 
         (["us-east-1a", "us-west-2b", "here"], "us-east-1", ["write us-east-1b", "got 'here'"]),
     ],
 )
-def test_zones_without_a_planned_subnet_are_reported(given_zones: list[str], region: str | None, told: list[str]) -> None:
-    found = zone_problems(given_zones, region)
-    assert len(found) == len(told), found
-    assert all(text in str(line) for line, text in zip(found, told, strict=True)), found
+def test_zones_without_a_planned_subnet_are_reported(zone_names: list[str], region: str | None, expected: list[str]) -> None:
+    found = zone_problems(zone_names, region)
+    assert len(found) == len(expected), found
+    assert all(text in str(line) for line, text in zip(found, expected, strict=True)), found
 
 
 def test_planning_an_invalid_network_raises() -> None:

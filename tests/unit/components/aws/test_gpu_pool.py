@@ -1,4 +1,4 @@
-"""Pools: what is made for each service and capacity, in an update and in a preview where nothing is known."""
+"""AWS's GpuPool: resources for each service and capacity, in an update and in a preview with unknown outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.helpers.aws_sample_pools import BATCH, BLOCK, ENVIRONMENT, GROUP, LAT
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_what_a_batch_pool_is(record: Any, preview: bool) -> None:
+def test_resources_of_a_batch_pool(record: Any, preview: bool) -> None:
     recorded = record(pool(BATCH), preview=preview)
     assert kinds(recorded) == [
         "ComputeEnvironment pool-environment",
@@ -35,7 +35,7 @@ def test_what_a_batch_pool_is(record: Any, preview: bool) -> None:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_what_a_pool_of_machines_is(record: Any, preview: bool) -> None:
+def test_resources_of_a_vms_pool(record: Any, preview: bool) -> None:
     recorded = record(pool(VMS), preview=preview)
     assert kinds(recorded) == [
         "EncryptionKey pool-log-key",
@@ -50,7 +50,7 @@ def test_what_a_pool_of_machines_is(record: Any, preview: bool) -> None:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_sagemaker_holds_its_own_machines(record: Any, preview: bool) -> None:
+def test_a_sagemaker_pool_has_no_resources(record: Any, preview: bool) -> None:
     made: list[Any] = []
     recorded = record(lambda: made.append(pool({**BATCH, "service": "sagemaker", "zone": None, "capacity": "spot"})()), preview=preview)
     assert kinds(recorded) == ["GpuPool pool"]
@@ -59,14 +59,14 @@ def test_sagemaker_holds_its_own_machines(record: Any, preview: bool) -> None:
     assert recorded.outputs("GpuPool") == {"id": "pool", "machine": "p5en.48xlarge", "nodes": 4}
 
 
-def test_the_golden_template(record: Any) -> None:
-    given_to = record(pool(BATCH)).inputs(TEMPLATE, "pool-template")
-    script = base64.b64decode(given_to.pop("userData")).decode()
+def test_the_launch_template_equals_the_reviewed_one(record: Any) -> None:
+    inputs = record(pool(BATCH)).inputs(TEMPLATE, "pool-template")
+    script = base64.b64decode(inputs.pop("userData")).decode()
     part: Any = email.message_from_string(script).get_payload(0)
     assert "GPUS=8\nFAST_NICS=16\nNIC_DRIVER=efa\n" in part.get_payload()
     card = {"associatePublicIpAddress": "false", "deleteOnTermination": "true", "securityGroups": ["sg-nodes"]}
     machine_tags = {"owner": "me@acme.io", "team": "nlp", "stack": "gpuyard/local", "Name": "pool-node"}
-    assert given_to == {
+    assert inputs == {
         "blockDeviceMappings": [
             {
                 "deviceName": "/dev/xvda",
@@ -98,11 +98,11 @@ def test_the_golden_template(record: Any) -> None:
     }
 
 
-def test_the_environment_takes_changes_in_place(record: Any) -> None:
-    given_to = record(pool({**BATCH, "min_nodes": 1})).inputs(ENVIRONMENT, "pool-environment")
-    profile = given_to["computeResources"].pop("instanceRole")
+def test_the_compute_environment_can_change_in_place(record: Any) -> None:
+    inputs = record(pool({**BATCH, "min_nodes": 1})).inputs(ENVIRONMENT, "pool-environment")
+    profile = inputs["computeResources"].pop("instanceRole")
     assert profile.startswith("arn:aws:iam")
-    assert given_to == {
+    assert inputs == {
         "type": "MANAGED",
         "state": "ENABLED",
         "computeResources": {
@@ -122,10 +122,10 @@ def test_the_environment_takes_changes_in_place(record: Any) -> None:
     }
 
 
-def test_the_group_waits_for_nothing(record: Any) -> None:
+def test_the_auto_scaling_group_does_not_wait_for_machines(record: Any) -> None:
     recorded = record(pool({**VMS, "min_nodes": 2}))
-    given_to = recorded.inputs(GROUP, "pool-machines")
-    tags = {tag["key"]: (tag["value"], tag["propagateAtLaunch"]) for tag in given_to.pop("tags")}
+    inputs = recorded.inputs(GROUP, "pool-machines")
+    tags = {tag["key"]: (tag["value"], tag["propagateAtLaunch"]) for tag in inputs.pop("tags")}
     assert tags == {
         "owner": ("me@acme.io", True),
         "expires": (LATER, True),
@@ -133,7 +133,7 @@ def test_the_group_waits_for_nothing(record: Any) -> None:
         "stack": ("gpuyard/local", True),
         "Name": ("pool-machines", False),
     }
-    assert given_to == {
+    assert inputs == {
         "minSize": 2,
         "maxSize": 4,
         "vpcZoneIdentifiers": ["subnet-us-east-1a"],
@@ -151,13 +151,16 @@ def test_the_group_waits_for_nothing(record: Any) -> None:
     assert set(recorded.outputs("GpuPool")) == {"id", "machine", "nodes", "scale", "hostfile", "torchrun"}
 
 
-def test_spot(record: Any) -> None:
+def test_spot_capacity(record: Any) -> None:
     batch = record(pool({**BATCH, "max_nodes": 1, "capacity": "spot"})).inputs(ENVIRONMENT, "pool-environment")["computeResources"]
-    assert (batch["type"], batch["allocationStrategy"]) == ("SPOT", "SPOT_CAPACITY_OPTIMIZED")  # the one that the provider updates in place
+    assert (batch["type"], batch["allocationStrategy"]) == (
+        "SPOT",
+        "SPOT_CAPACITY_OPTIMIZED",
+    )  # updated in place by the provider
     recorded = record(pool({**VMS, "capacity": "spot"}))
-    given_to = recorded.inputs(GROUP, "pool-machines")
-    assert "launchTemplate" not in given_to
-    assert given_to["mixedInstancesPolicy"] == {
+    inputs = recorded.inputs(GROUP, "pool-machines")
+    assert "launchTemplate" not in inputs
+    assert inputs["mixedInstancesPolicy"] == {
         "instancesDistribution": {
             "onDemandBaseCapacity": 0,
             "onDemandPercentageAboveBaseCapacity": 0,
@@ -168,11 +171,11 @@ def test_spot(record: Any) -> None:
             "overrides": [{"instanceType": "p5en.48xlarge"}],
         },
     }
-    assert "instanceMarketOptions" not in recorded.inputs(TEMPLATE, "pool-template")  # said twice, EC2 refuses it
+    assert "instanceMarketOptions" not in recorded.inputs(TEMPLATE, "pool-template")  # EC2 refuses spot options in both places
 
 
 @pytest.mark.parametrize("service", ["batch", "vms"])
-def test_reserved_machines_and_no_others(record: Any, service: str) -> None:
+def test_reservations_and_blocks_use_only_their_machines(record: Any, service: str) -> None:
     for capacity, market in ((RESERVED, None), (BLOCK, {"marketType": "capacity-block"})):
         recorded = record(pool({**BATCH, "service": service, "capacity": capacity}))
         template = recorded.inputs(TEMPLATE, "pool-template")
@@ -185,17 +188,15 @@ def test_reserved_machines_and_no_others(record: Any, service: str) -> None:
         assert not [line for line in kinds(recorded) if line.startswith("PlacementGroup")]
 
 
-@pytest.mark.parametrize(
-    ("machine", "nodes", "together"), [("p5en.48xlarge", 2, True), ("p5en.48xlarge", 1, True), ("g5.xlarge", 4, False)]
-)
-def test_machines_stand_together_where_it_helps(record: Any, machine: str, nodes: int, together: bool) -> None:
+@pytest.mark.parametrize(("machine", "nodes", "placed"), [("p5en.48xlarge", 2, True), ("p5en.48xlarge", 1, True), ("g5.xlarge", 4, False)])
+def test_machines_with_efa_have_a_placement_group(record: Any, machine: str, nodes: int, placed: bool) -> None:
     recorded = record(pool({**BATCH, "machine": machine, "max_nodes": nodes}))
-    assert ("PlacementGroup pool-placement" in kinds(recorded)) == together
-    if together:
+    assert ("PlacementGroup pool-placement" in kinds(recorded)) == placed
+    if placed:
         assert recorded.inputs(PLACEMENT, "pool-placement")["strategy"] == "cluster"
 
 
-def test_an_image_of_ones_own_brings_its_root_device(record: Any) -> None:
+def test_the_root_device_is_that_of_the_pools_image(record: Any) -> None:
     own = {**VMS, "image": "ami-0fedcba9876543210"}
     recorded = record(pool(own))
     template = recorded.inputs(TEMPLATE, "pool-template")
@@ -203,7 +204,7 @@ def test_an_image_of_ones_own_brings_its_root_device(record: Any) -> None:
     assert "aws:ssm/getParameter:getParameter" not in recorded.lookups
 
 
-def test_every_machine_of_the_catalogue_in_every_service(record: Any) -> None:
+def test_every_machine_is_possible_in_each_of_its_services(record: Any) -> None:
     rows = catalogue.table("aws").machines.values()
     specs = [{**BATCH, "machine": row.name, "service": service} for row in rows for service in row.services]
     recorded = record(lambda: [pool(spec, name=f"p{index}")() for index, spec in enumerate(specs)])
@@ -211,8 +212,8 @@ def test_every_machine_of_the_catalogue_in_every_service(record: Any) -> None:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_every_capacity_in_every_service(record: Any, preview: bool) -> None:
-    """The table of services says what goes; what goes is made."""
+def test_every_capacity_is_possible_in_each_of_its_services(record: Any, preview: bool) -> None:
+    """The table of services lists the capacities of each service."""
     capacities: dict[str, Any] = {"on_demand": "on_demand", "spot": "spot", "reservation": RESERVED, "capacity_block": BLOCK}
     modes = {name: row.multi_node_modes for name, row in SERVICES["aws"].items()}
     specs = [{**BATCH, "service": service, "capacity": capacities[mode]} for service, known in modes.items() for mode in known]
@@ -230,7 +231,7 @@ def test_every_service_with_machines_has_images() -> None:
     assert {name for name, row in SERVICES["aws"].items() if row.machine_image} == set(PARAMETERS)
 
 
-def test_the_lines_for_other_launchers(tmp_path: Path) -> None:
+def test_launcher_commands_run(tmp_path: Path) -> None:
     lines = launcher_commands("pool-machines-1a2b", "us-east-1", 4, 8)
     assert lines.scale.endswith("--auto-scaling-group-name pool-machines-1a2b --desired-capacity 4")
     for name, body in {"aws": r"printf '10.0.0.9\t10.0.0.12\n10.0.0.1\n'", "torchrun": 'printf "%s\\n" "$@"'}.items():

@@ -1,4 +1,4 @@
-"""Pools over time: their end, what a change changes and what it leaves, what is refused before anything is made."""
+"""AWS's GpuPool over time: its end, the effect of changes, and wrong inputs."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_the_end_of_a_batch_pool(record: Any) -> None:
     assert json.loads(schedule["target"]["input"])["ComputeEnvironment"] == environment
 
 
-def test_the_call_at_the_end_is_one_that_batch_takes() -> None:
-    """The scheduler's spelling is the API's with a capital first."""
+def test_the_request_at_the_end_is_valid_for_batch() -> None:
+    """The scheduler's keys are the keys of the API with a capital first letter."""
     from botocore.session import Session
     from botocore.validate import validate_parameters
 
@@ -42,9 +42,9 @@ def test_the_call_at_the_end_is_one_that_batch_takes() -> None:
     assert body["state"] in operation.input_shape.members["state"].enum
 
 
-def test_the_end_of_a_group_is_before_the_machines_are_taken(record: Any) -> None:
-    given_to = record(pool({**VMS, "capacity": BLOCK})).inputs("aws:autoscaling/schedule:Schedule", "pool-end")
-    assert given_to == {
+def test_a_vms_pool_ends_before_its_capacity_block(record: Any) -> None:
+    inputs = record(pool({**VMS, "capacity": BLOCK})).inputs("aws:autoscaling/schedule:Schedule", "pool-end")
+    assert inputs == {
         "autoscalingGroupName": "pool-machines",
         "scheduledActionName": "end",
         "startTime": "2999-01-19T10:50:00Z",
@@ -64,7 +64,7 @@ def test_a_pool_without_an_end(record: Any, tags: dict[str, str]) -> None:
     st.datetimes(datetime.datetime(2026, 1, 1), datetime.datetime(2030, 1, 1)),
     st.dates(datetime.date(2026, 1, 1), datetime.date(2030, 1, 1)),
 )
-def test_the_first_end_counts(block: datetime.datetime, day: datetime.date) -> None:
+def test_the_earlier_end_applies(block: datetime.datetime, day: datetime.date) -> None:
     text = block.strftime("%Y-%m-%dT%H:%M:%SZ")
     spec = GpuPoolSpec.model_validate({**VMS, "capacity": {**BLOCK, "ends": text}})
     found = [end_of(spec, expires) for expires in (day.isoformat(), "never", None)]
@@ -76,7 +76,7 @@ def test_the_first_end_counts(block: datetime.datetime, day: datetime.date) -> N
     assert both.replace(tzinfo=None) <= datetime.datetime.combine(day, datetime.time())
 
 
-def test_people_are_warned_of_an_end() -> None:
+def test_warnings_before_and_after_the_end() -> None:
     at = datetime.datetime(2027, 3, 31, tzinfo=datetime.UTC)
     end, day = End(at, "the yard expires on 2027-03-31"), datetime.timedelta(days=1)
     assert warning(None, at) is None
@@ -88,8 +88,8 @@ def test_people_are_warned_of_an_end() -> None:
 
 
 @pytest.mark.parametrize("spec", [BATCH, VMS])
-def test_a_pool_past_its_end_is_declared_closed(record: Any, spec: dict[str, Any]) -> None:
-    """AWS takes no schedule whose time has passed, and what closed the pool must not be undone by the next `up`."""
+def test_a_pool_past_its_end_has_zero_nodes(record: Any, spec: dict[str, Any]) -> None:
+    """AWS rejects a schedule in the past, and the next `pulumi up` must not start the pool again."""
     recorded = record(pool({**spec, "min_nodes": 1}, {**TAGS, "expires": "2020-01-01"}))
     assert [line for line in recorded.warnings if "pool pool: has been at zero nodes since 2020-01-01T00:00Z" in line]
     assert not [line for line in kinds(recorded) if "Schedule" in line or "scheduler" in line]
@@ -102,26 +102,26 @@ def test_a_pool_past_its_end_is_declared_closed(record: Any, spec: dict[str, Any
 
 
 @pytest.mark.parametrize("spec", [BATCH, VMS, {**BATCH, "capacity": BLOCK}])
-def test_the_second_run_is_the_first(record: Any, spec: dict[str, Any]) -> None:
+def test_a_second_run_changes_nothing(record: Any, spec: dict[str, Any]) -> None:
     assert changed(record, pool(spec), pool(spec)) == []
 
 
 @pytest.mark.parametrize("service", ["batch", "vms"])
-def test_another_block_is_another_version_of_the_template(record: Any, service: str) -> None:
+def test_another_block_changes_the_end_and_the_template(record: Any, service: str) -> None:
     spec = {**BATCH, "service": service, "capacity": BLOCK}
     other = {**BLOCK, "reservation": "cr-fedcba98765432100", "ends": "2999-02-19T11:30:00Z"}
     assert changed(record, pool(spec), pool({**spec, "capacity": other})) == ["pool-end", "pool-template"]
 
 
-def test_a_later_end_is_no_other_template(record: Any) -> None:
+def test_a_later_end_makes_no_new_template_version(record: Any) -> None:
     later = {**TAGS, "expires": "2999-12-31"}
     before = record(pool(BATCH)).inputs(TEMPLATE, "pool-template")
     after = record(pool(BATCH, later)).inputs(TEMPLATE, "pool-template")
-    assert {key for key in before if before[key] != after[key]} == {"tags"}  # of the template itself: no new version
+    assert {key for key in before if before[key] != after[key]} == {"tags"}  # tags of the template itself, which make no new version
 
 
-def test_a_pool_is_named_as_aws_can_name_what_is_in_it(record: Any) -> None:
-    """The role of the scheduler has the longest name: 64 characters are what IAM takes, seven of them Pulumi's."""
+def test_the_longest_pool_name_fits_iams_limit(record: Any) -> None:
+    """The scheduler's role has the longest name. IAM's limit is 64 characters, and Pulumi adds seven of them."""
     most = "p" * 40
     recorded = record(pool(BATCH, name=most))
     assert max(len(f"{request.name}-1234567") for request in recorded.resources.values() if request.type.endswith(":Role")) <= 64
@@ -130,7 +130,7 @@ def test_a_pool_is_named_as_aws_can_name_what_is_in_it(record: Any) -> None:
             record(pool({**BATCH, "disk_gib": 1}, name=name))
 
 
-def test_only_the_pool_that_changes_changes(record: Any) -> None:
+def test_a_change_of_one_pool_changes_no_other(record: Any) -> None:
     def yard(nodes: int) -> Any:
         return lambda: [pool(BATCH, name="left")(), pool({**BATCH, "max_nodes": nodes}, name="right")()]
 
@@ -138,7 +138,7 @@ def test_only_the_pool_that_changes_changes(record: Any) -> None:
 
 
 @pytest.mark.parametrize("service", ["batch", "vms"])
-def test_machines_of_our_own_need_a_way_out(record: Any, service: str) -> None:
+def test_batch_and_vms_pools_need_egress(record: Any, service: str) -> None:
     with pytest.raises(
         pulumi.RunError,
         match=f"service: nodes in network net cannot reach AWS services, because its egress is none, got '{service}', allowed: sagemaker",
@@ -149,7 +149,7 @@ def test_machines_of_our_own_need_a_way_out(record: Any, service: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "tags", "told"),
+    ("spec", "tags", "expected"),
     [
         ({"zone": "us-east-1f"}, {}, ["zone: network net has no subnet in this zone, got 'us-east-1f', allowed: us-east-1a, us-east-1b"]),
         ({"image": "ubuntu"}, {}, ["image: not the id of an AMI, got 'ubuntu', allowed: ami- and 8 or 17 hex digits"]),
@@ -173,8 +173,8 @@ def test_machines_of_our_own_need_a_way_out(record: Any, service: str) -> None:
         ),
     ],
 )
-def test_bad_input_is_told_at_once_and_nothing_is_made(record: Any, spec: dict[str, Any], tags: dict[str, str], told: list[str]) -> None:
+def test_all_wrong_inputs_are_reported(record: Any, spec: dict[str, Any], tags: dict[str, str], expected: list[str]) -> None:
     with pytest.raises(pulumi.RunError) as error:
         record(pool({**BATCH, **spec}, tags))
     assert str(error.value).startswith("GpuPool pool: ")
-    assert [words for words in told if words not in str(error.value)] == []
+    assert [words for words in expected if words not in str(error.value)] == []

@@ -1,4 +1,4 @@
-"""Roles: who may take them, what is made, in an update and in a preview where nothing is known."""
+"""AWS's Identity: trust policies and resources, in an update and in a preview with unknown outputs."""
 
 from __future__ import annotations
 

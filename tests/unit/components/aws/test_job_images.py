@@ -1,4 +1,4 @@
-"""The table of AWS's own containers: whole, dated, and no image by anything but what ECR can look up."""
+"""The table of AWS Deep Learning Containers: complete, dated, with references that ECR can look up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The job service: what it makes for pools of each service, what it refuses, and that nothing secret is in it."""
+"""AWS's JobService: resources for pools of each service, wrong inputs, no secrets in its inputs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_tokens_and_child_names_are_the_frozen_ones(record: Any, preview: bool) 
     assert recorded.unknown == ({"job_targets", "submitter_role"} if preview else set())
 
 
-def test_a_yard_of_one_service_makes_nothing_of_the_others(record: Any) -> None:
+def test_a_yard_with_one_service_has_no_resources_of_the_others(record: Any) -> None:
     batch = made(record(lambda: declare(pools={"l4": BATCH}, submitters=())))
     assert not [name for _, name in batch if "training" in name or "models" in name or "submitter" in name]
     training = made(record(lambda: declare(pools={"h100": TRAINING}, submitters=())))
@@ -69,7 +69,7 @@ def test_a_yard_of_one_service_makes_nothing_of_the_others(record: Any) -> None:
     assert machines.exports["submitter_role"] is None
 
 
-def test_the_queue_goes_to_the_pools_machines_and_gives_up_what_can_never_run(record: Any) -> None:
+def test_the_queue_uses_the_pools_machines_and_cancels_jobs_that_cannot_run(record: Any) -> None:
     queue = record(declare).inputs("aws:batch/jobQueue:JobQueue", "train-l4-queue")
     environment = "arn:aws:batch:us-east-1:111122223333:l4-environment"
     assert queue["computeEnvironmentOrders"] == [{"order": 1, "computeEnvironment": environment}]
@@ -82,7 +82,7 @@ def test_the_queue_goes_to_the_pools_machines_and_gives_up_what_can_never_run(re
     assert queue["tags"] == {**TAGS, "stack": "gpuyard/local", "Name": "train-l4-queue"}
 
 
-def test_logs_are_kept_a_year_under_a_key_that_may_be_given(record: Any) -> None:
+def test_logs_are_kept_a_year_and_encrypted(record: Any) -> None:
     own = record(declare)
     group = own.inputs("aws:cloudwatch/logGroup:LogGroup", "train-logs")
     assert (group["retentionInDays"], group["kmsKeyId"]) == (365, "arn:aws:kms:us-east-1:111122223333:train-log-key-key")
@@ -91,7 +91,7 @@ def test_logs_are_kept_a_year_under_a_key_that_may_be_given(record: Any) -> None
     assert given.inputs("aws:cloudwatch/logGroup:LogGroup", "train-logs")["kmsKeyId"].endswith(":logs-key")
 
 
-def test_targets_json_lies_encrypted_in_the_run_bucket_as_exported(record: Any) -> None:
+def test_targets_json_equals_the_export_and_is_encrypted(record: Any) -> None:
     recorded = record(declare)
     file = recorded.inputs("aws:s3/bucketObjectv2:BucketObjectv2", "train-targets")
     assert json.loads(file["content"]) == recorded.exports["job_targets"]
@@ -106,7 +106,7 @@ def test_targets_json_lies_encrypted_in_the_run_bucket_as_exported(record: Any) 
     }
 
 
-def test_a_bucket_whose_key_is_not_known_keeps_its_own_encryption(record: Any) -> None:
+def test_a_bucket_with_an_unknown_key_keeps_its_encryption(record: Any) -> None:
     def program() -> None:
         runs = Bucket.adopt("runs", bucket="acme-runs")
         JobService("train", pools=[gpu_pool("l4", BATCH)], writes=[runs])
@@ -116,7 +116,7 @@ def test_a_bucket_whose_key_is_not_known_keeps_its_own_encryption(record: Any) -
     assert "kms:" not in recorded.inputs(POLICY, "train-job-policy")["policy"]
 
 
-def test_each_role_is_given_what_it_needs(record: Any) -> None:
+def test_each_role_has_only_the_permissions_it_needs(record: Any) -> None:
     recorded = record(declare)
     policies = {name: json.loads(recorded.inputs(POLICY, name)["policy"]) for kind, name in made(recorded) if kind == POLICY}
     runs = "arn:aws:s3:::runs-bucket-id/gpuyard/runs/x/run.json"
@@ -138,7 +138,7 @@ def test_each_role_is_given_what_it_needs(record: Any) -> None:
     assert [entry["Condition"]["StringEquals"]["token.actions.githubusercontent.com:sub"] for entry in trust] == [[SUBJECT]]
 
 
-def test_a_vms_pool_shares_no_role_that_takes_jobs(record: Any) -> None:
+def test_a_vms_pool_gets_the_permissions_of_a_job_on_its_own_role(record: Any) -> None:
     assert record(declare).inputs(POLICY, "train-lab-buckets")["role"] == "lab-node-role"
 
 
@@ -160,7 +160,7 @@ def test_a_vms_pool_shares_no_role_that_takes_jobs(record: Any) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told_at_once_and_nothing_is_made(record: Any, change: dict[str, Any], parts: list[str]) -> None:
+def test_all_wrong_inputs_are_reported(record: Any, change: dict[str, Any], parts: list[str]) -> None:
     with pytest.raises(pulumi.RunError) as caught:
         record(lambda: declare(**change))
     assert str(caught.value).startswith("JobService train: ")
@@ -169,7 +169,7 @@ def test_what_is_wrong_is_told_at_once_and_nothing_is_made(record: Any, change: 
         assert part in str(caught.value)
 
 
-def test_its_name_is_one_that_aws_takes_at_the_head_of_others(record: Any) -> None:
+def test_an_illegal_name_is_reported(record: Any) -> None:
     with pytest.raises(
         pulumi.RunError,
         match=r"JobService Train It: 2 problems[\s\S]*name: not a valid name, got 'Train It'[\s\S]*pools: no pool, got none",
@@ -177,7 +177,7 @@ def test_its_name_is_one_that_aws_takes_at_the_head_of_others(record: Any) -> No
         record(lambda: JobService("Train It", pools=[], writes=[Bucket("runs")]))
 
 
-def test_names_are_unique_and_a_log_key_is_one(record: Any) -> None:
+def test_duplicate_names_and_a_key_that_is_not_for_logs_are_reported(record: Any) -> None:
     def program() -> None:
         runs = Bucket("runs")
         pools = [gpu_pool("a", BATCH), gpu_pool("b", BATCH)]
@@ -192,19 +192,19 @@ def test_names_are_unique_and_a_log_key_is_one(record: Any) -> None:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_no_input_holds_more_than_references(record: Any, preview: bool) -> None:
+def test_no_input_contains_a_secret(record: Any, preview: bool) -> None:
     recorded = record(declare, preview=preview, config={"gpuyard:token": "hunter2"}, secret=("gpuyard:token",))
     assert all("hunter2" not in str(request.object) for request in recorded.resources.values())
 
 
-def test_the_same_program_asks_for_the_same(record: Any) -> None:
+def test_the_same_program_makes_the_same_requests(record: Any) -> None:
     once, again = record(declare), record(declare)
     assert once.resources.keys() == again.resources.keys()
     for request in once.resources.values():
         assert once.inputs(request.type, request.name) == again.inputs(request.type, request.name)
 
 
-def test_another_pool_changes_nothing_of_the_first(record: Any) -> None:
+def test_a_new_pool_changes_no_resource_of_another_pool(record: Any) -> None:
     one, two = (record(lambda names=names: declare(pools=dict.fromkeys(names, BATCH))) for names in (("a",), ("b", "a")))
     changed = {
         request.name

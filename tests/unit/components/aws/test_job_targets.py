@@ -1,4 +1,4 @@
-"""Job targets of AWS pools: fabric, price, end and memory, each a pure function."""
+"""Fields of AWS's job targets: fabric, price, end, memory, SageMaker settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pool(**change: Any) -> GpuPoolSpec:
     return GpuPoolSpec.model_validate({**BATCH, "machine": "p5.48xlarge", **change})
 
 
-def test_the_fabric_is_held_where_nodes_talk_over_fast_cards() -> None:
+def test_only_several_nodes_with_fast_cards_have_a_fabric() -> None:
     assert fabric(pool(fabric_floor=0.5), H100) == {"transport": "NET/OFI", "line_rate_gbps": 3200, "floor": 0.5}
     assert fabric(pool(max_nodes=1), H100) is None
     assert fabric(pool(), H100.model_copy(update={"fast_nics": 0, "transport": None})) is None
@@ -59,16 +59,16 @@ def test_a_price_has_a_source_or_a_reason(change: dict[str, Any], region: str, u
         (BLOCK, "2026-12-01", "2026-12-01T00:00:00Z"),
     ],
 )
-def test_machines_are_there_until_the_earlier_end(capacity: Any, expires: str | None, until: str | None) -> None:
+def test_machines_are_available_until_the_earlier_end(capacity: Any, expires: str | None, until: str | None) -> None:
     assert available_until(pool(capacity=capacity), expires) == until
 
 
-def test_what_is_asked_of_sagemaker_is_in_the_target() -> None:
-    def target(**asked: Any) -> dict[str, Any]:
-        given = JobSettings("gpuyard/dev", LimitsSpec(), {}, None)
-        yard = TargetContext(ArnScope("111122223333", "us-east-1", "aws"), given, "s3://runs", {"runs": "s3://runs"}, None)
+def test_the_target_has_the_pools_sagemaker_settings() -> None:
+    def target(**fields: Any) -> dict[str, Any]:
+        settings = JobSettings("gpuyard/dev", LimitsSpec(), {}, None)
+        yard = TargetContext(ArnScope("111122223333", "us-east-1", "aws"), settings, "s3://runs", {"runs": "s3://runs"}, None)
         network: dict[str, Any] = {"subnet_ids": ["subnet-0a"], "security_group_id": "sg-0a"}
-        return sagemaker_target("p", pool(service="sagemaker", **asked), None, yard, role="r", **network, model_package_group="m")
+        return sagemaker_target("p", pool(service="sagemaker", **fields), None, yard, role="r", **network, model_package_group="m")
 
     assert (target()["keep_alive_s"], target()["network_isolation"]) == (0, False)
     warm = parse_target(target(keep_alive_minutes=30, network_isolation=True))
@@ -77,7 +77,7 @@ def test_what_is_asked_of_sagemaker_is_in_the_target() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "says"),
+    ("fields", "message"),
     [
         ({"keep_alive_minutes": 30}, "0 for service: batch"),
         ({"service": "sagemaker", "capacity": "spot", "keep_alive_minutes": 30}, "0 for service: sagemaker with capacity: spot"),
@@ -85,17 +85,17 @@ def test_what_is_asked_of_sagemaker_is_in_the_target() -> None:
         ({"network_isolation": True}, "false for service: batch"),
     ],
 )
-def test_what_the_service_does_not_hold_or_cut_off_is_refused(asked: dict[str, Any], says: str) -> None:
-    with pytest.raises(ValidationError, match=says):
-        pool(**asked)
+def test_settings_that_the_service_does_not_support_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        pool(**fields)
 
 
-def test_a_job_leaves_memory_to_the_host() -> None:
+def test_a_job_does_not_reserve_the_hosts_memory() -> None:
     for machine in table("aws").machines.values():
         share = reservable_mib(machine.memory_gib) / (machine.memory_gib * 1024)
         assert 0.93 < share < 1 - 1 / 64
 
 
-def test_a_stacks_jobs_have_a_prefix_of_their_own() -> None:
+def test_each_stack_has_another_job_prefix() -> None:
     assert job_prefix("gpuyard/dev") != job_prefix("gpuyard/prod")
     assert len(job_prefix("gpuyard/dev")) == 17

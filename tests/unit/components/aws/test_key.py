@@ -1,4 +1,4 @@
-"""AWS's EncryptionKey: rotation, the window, and a policy that lets in the account and, where asked, its log groups."""
+"""AWS's EncryptionKey: rotation, deletion window, and a policy for the account and optionally its log groups."""
 
 from __future__ import annotations
 

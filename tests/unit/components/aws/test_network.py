@@ -1,4 +1,4 @@
-"""AWS's Network: every resource and rule of each way out, in an update and in a preview where nothing is known."""
+"""AWS's Network: resources and rules for each egress, in an update and in a preview with unknown outputs."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_tokens_and_child_names_are_the_frozen_ones(record: Any, egress: str, mo
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_outputs_are_known_after_an_update_alone(record: Any, preview: bool) -> None:
+def test_outputs_are_known_only_after_an_update(record: Any, preview: bool) -> None:
     recorded = record(network(), preview=preview)
     assert set(recorded.outputs("Network")) == {"id", "subnet_ids", "security_group_id"}
     if preview:
@@ -96,7 +96,7 @@ def test_outputs_are_known_after_an_update_alone(record: Any, preview: bool) -> 
         assert (recorded.exports["id"], recorded.exports["group"]) == ("net-vpc-id", "net-nodes-id")
 
 
-def test_nodes_have_no_public_address_and_one_way_out(record: Any) -> None:
+def test_nodes_have_no_public_address_and_one_nat_gateway(record: Any) -> None:
     recorded = record(network())
     vpc = recorded.inputs("aws:ec2/vpc:Vpc", "net-vpc")
     assert (vpc["cidrBlock"], vpc["enableDnsHostnames"], vpc["enableDnsSupport"]) == ("10.0.0.0/16", True, True)
@@ -134,7 +134,7 @@ def test_nodes_have_no_public_address_and_one_way_out(record: Any) -> None:
         ),
     ],
 )
-def test_every_rule_is_described_and_nothing_else_is_open(record: Any, egress: str, out: dict[str, Any]) -> None:
+def test_every_rule_is_described_and_no_other_port_is_open(record: Any, egress: str, out: dict[str, Any]) -> None:
     recorded = record(network(egress))
     rules = [(request.type, request.name) for request in recorded.resources.values() if request.type in (IN, OUT)]
     found = {(kind, name): recorded.inputs(kind, name) for kind, name in rules}
@@ -152,13 +152,13 @@ def test_every_rule_is_described_and_nothing_else_is_open(record: Any, egress: s
     groups = [request.name for request in recorded.resources.values() if request.type == "aws:ec2/securityGroup:SecurityGroup"]
     for name in groups:
         group = recorded.inputs("aws:ec2/securityGroup:SecurityGroup", name)
-        assert group.keys() == {"description", "tags", "vpcId"}  # no rule inside: it would fight with those outside
+        assert group.keys() == {"description", "tags", "vpcId"}  # no inline rules, which would conflict with the separate ones
         assert group["vpcId"] == "net-vpc-id"
     default = recorded.inputs("aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "net-default")
     assert (default["ingress"], default["egress"], default["vpcId"]) == ([], [], "net-vpc-id")
 
 
-def test_gateway_endpoints_are_always_there_and_interface_ones_as_asked(record: Any) -> None:
+def test_gateway_endpoints_always_exist_and_interface_endpoints_only_with_egress_endpoints(record: Any) -> None:
     for egress in ("nat", "endpoints", "none"):
         recorded = record(network(egress))
         for service in ("s3", "dynamodb"):
@@ -179,7 +179,7 @@ def test_gateway_endpoints_are_always_there_and_interface_ones_as_asked(record: 
         }
 
 
-def test_flow_logs_are_whole_encrypted_kept_and_written_by_a_narrow_role(record: Any) -> None:
+def test_flow_logs_record_all_traffic_encrypted_and_with_a_narrow_role(record: Any) -> None:
     recorded = record(network())
     log = recorded.inputs("aws:ec2/flowLog:FlowLog", "net-flow-log")
     assert log.pop("tags")["stack"] == "gpuyard/local"
@@ -207,29 +207,29 @@ def test_flow_logs_are_whole_encrypted_kept_and_written_by_a_narrow_role(record:
     assert (key["for_logs"], key["on_destroy"]) == (True, "delete")
 
 
-def test_a_key_that_is_handed_in_is_used_and_none_is_made(record: Any) -> None:
+def test_a_given_key_is_used_and_no_other_is_created(record: Any) -> None:
     recorded = record(lambda: network(key=EncryptionKey("logs", for_logs=True))())
     assert recorded.inputs("aws:cloudwatch/logGroup:LogGroup", "net-flow-log")["kmsKeyId"].endswith(":logs-key")
     assert [request.name for request in recorded.resources.values() if request.type == "aws:kms/key:Key"] == ["logs-key"]
 
 
 @pytest.mark.parametrize("egress", ["nat", "endpoints", "none"])
-def test_another_zone_changes_nothing_but_the_endpoints_subnets(record: Any, egress: str) -> None:
+def test_a_new_zone_changes_only_the_endpoints_subnets(record: Any, egress: str) -> None:
     before, after = (record(network(egress, zones)) for zones in (ZONES, [*ZONES, "us-east-1b"]))
     for urn, request in before.resources.items():
         old, new = request.object, after.resources[urn].object
         if request.type.startswith("aws:") and "subnetIds" not in old:
             assert old == new, urn
     added = sorted(request.name for urn, request in after.resources.items() if urn not in before.resources)
-    assert added == ["net-private-us-east-1b"] * 2  # the subnet and its link to the routes
+    assert added == ["net-private-us-east-1b"] * 2  # the subnet and its association with the route table
 
 
-def test_another_first_zone_frees_the_address_before_its_new_gateway_takes_it(record: Any) -> None:
+def test_another_first_zone_deletes_the_old_gateway_before_the_new_one_uses_its_address(record: Any) -> None:
     recorded = record(network("nat"))
     assert recorded.one("aws:ec2/natGateway:NatGateway", "net-nat").deleteBeforeReplace
 
 
-def test_tags_reach_everything_that_can_have_them(record: Any) -> None:
+def test_every_resource_that_can_have_tags_has_them(record: Any) -> None:
     recorded = record(network("endpoints"))
     untagged = {request.type for request in recorded.resources.values() if request.custom and "tags" not in request.object}
     assert untagged == {"aws:ec2/routeTableAssociation:RouteTableAssociation", "aws:iam/rolePolicy:RolePolicy", "aws:kms/alias:Alias"}

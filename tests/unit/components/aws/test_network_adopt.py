@@ -1,4 +1,4 @@
-"""AWS's Network: one that is there already, what is refused, and whose region counts."""
+"""AWS's Network: adoption of an existing network, wrong inputs, the provider's region."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def test_ids_of_another_stack_are_unknown_in_a_preview(record: Any) -> None:
     recorded = record(program, preview=True)
     assert isinstance(recorded.inputs("aws:ec2/securityGroup:SecurityGroup", "net-nodes")["vpcId"], Unknown)
     with pytest.raises(pulumi.RunError, match=r"vpc_id: not an id of EC2, got nothing, allowed: an id that begins with vpc-"):
-        record(program)  # the other stack has no such output: EC2 would take the default VPC
+        record(program)  # the other stack has no such output, and EC2 would use the default VPC
 
 
 @pytest.mark.parametrize(
-    ("program", "told"),
+    ("program", "expected"),
     [
         (lambda: Network("net"), ["Network net: 1 problem", "zones: no zone, got none, allowed: at least one"]),
         (
@@ -90,14 +90,14 @@ def test_ids_of_another_stack_are_unknown_in_a_preview(record: Any) -> None:
         (lambda: Network("net", {"zones": ZONES}, tags={"Stack": "x"}), ["tags: reserved key, got 'Stack'"]),
     ],
 )
-def test_bad_input_is_told_whole_and_nothing_is_made(record: Any, program: Callable[[], Any], told: list[str]) -> None:
+def test_all_wrong_inputs_are_reported(record: Any, program: Callable[[], Any], expected: list[str]) -> None:
     with pytest.raises(pulumi.RunError) as caught:
         record(program, config={"aws:region": "us-east-1"})
-    assert all(text in str(caught.value) for text in told), str(caught.value)
+    assert all(text in str(caught.value) for text in expected), str(caught.value)
     assert caught.value.__cause__ is None
 
 
-def test_the_settings_region_does_not_bind_a_network_with_another_provider(record: Any) -> None:
+def test_the_configured_region_does_not_apply_to_another_provider(record: Any) -> None:
     def program() -> None:
         west = aws.Provider("west", region="us-west-2")
         Network("net", {"zones": ["us-west-2a"]}, opts=pulumi.ResourceOptions(provider=west))

@@ -1,4 +1,4 @@
-"""The cards of each machine, as tables: what EC2 takes, and nothing else."""
+"""Network interfaces of each machine type, as EC2 accepts them."""
 
 from __future__ import annotations
 

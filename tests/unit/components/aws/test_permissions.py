@@ -1,4 +1,4 @@
-"""Policies: named actions on named resources, every wildcard in the table, every row of the table in use."""
+"""IAM policies: named actions on named resources; every wildcard is in the table and every row of the table is used."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ buckets = st.builds(Storage, words.map(lambda word: f"arn:aws:s3:::{word}"), key
 
 @st.composite
 def documents(draw: Any) -> list[list[Statement]]:
-    """The policies of all roles of a yard of any shape."""
+    """Generate the policies of all roles of a yard of any shape."""
     place, run, name = draw(places), draw(buckets), draw(words)
     reads, secrets = (
         draw(st.lists(buckets, max_size=3)),
@@ -62,7 +62,7 @@ def documents(draw: Any) -> list[list[Statement]]:
 
 
 def wild(document: Any) -> Iterator[tuple[str, str]]:
-    """Every (action or condition key, pattern) of a document that holds a `*`, found without the code under test."""
+    """Return each (action or condition key, pattern with `*`) of a document, without the code under test."""
     for statement in document["Statement"]:
         for action in statement["Action"]:
             assert "*" not in action
@@ -118,7 +118,7 @@ def test_every_row_of_the_table_is_used() -> None:
 
 
 def policy_document_unlimited(statements: list[Statement]) -> dict[str, Any]:
-    """All roles together are more than one may hold."""
+    """Return the statements as one document: all roles together exceed the size limit of one policy."""
     return {"Statement": [entry for statement in statements for entry in policy_document([statement])["Statement"]]}
 
 
@@ -176,8 +176,8 @@ def test_an_image_of_another_account_can_be_pulled_by_its_exact_repository() -> 
     assert permissions.pull(SCOPE, "pytorch/pytorch@sha256:00")[1].resources == permissions.pull(SCOPE, None)[1].resources
 
 
-def test_aws_knows_every_action() -> None:
-    """Most are named as the operation of the API; those that are not are listed with their service's reference."""
+def test_every_action_exists_in_aws() -> None:
+    """Most actions have the name of an API operation. `named_otherwise` lists the others."""
     session = botocore.session.get_session()
     named_otherwise = {
         *("ecs:Poll", "ecs:StartTelemetrySession", "iam:PassRole", "s3:ListBucket", "s3:ListMultipartUploadParts"),

@@ -1,4 +1,4 @@
-"""The submitter's role, the boundary of a yard: its policy word for word, what it lets through and what not."""
+"""The policy of the submitter role: its exact text, and the calls that it allows and denies."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def document() -> dict[str, Any]:
 
 
 def test_the_submitter_policy_equals_the_reviewed_one() -> None:
-    """A change here widens or narrows who submits: review it as such, then write the file anew from `document()`."""
+    """A difference changes the permissions of submitters. Review it, then write the output of `document()` to the file."""
     assert json.dumps(document(), indent=2) + "\n" == GOLDEN.read_text()
 
 
@@ -58,7 +58,7 @@ def test_the_submitter_policy_equals_the_reviewed_one() -> None:
         ("iam:PassRole", JOB_ROLE, TASKS),
         ("iam:PassRole", TRAIN_ROLE, {"iam:PassedToService": "sagemaker.amazonaws.com"}),
         ("s3:ListBucket", ROOT, {"s3:prefix": "gpuyard/runs/"}),
-        ("s3:ListBucket", ROOT, {}),  # what S3 asks itself before it answers 404
+        ("s3:ListBucket", ROOT, {}),  # S3 checks this permission before it answers 404
         ("s3:GetObject", f"{ROOT}/gpuyard/targets.json", {}),
         ("s3:PutObject", f"{ROOT}/gpuyard/runs/llm-0a1b/run.json", {}),
         ("s3:PutObject", f"{ROOT}/gpuyard/code/00.tar.gz", {}),

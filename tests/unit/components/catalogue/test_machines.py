@@ -1,4 +1,4 @@
-"""The catalogue: every row whole and with a source, the reference's figures, look-ups with a hint."""
+"""The catalogue: complete rows with sources, figures equal to a reference, look-ups with suggestions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REFERENCE = {
 }
 
 
-def test_the_rows_are_the_references() -> None:
+def test_the_catalogue_has_the_machines_of_the_reference() -> None:
     assert set(AWS.machines) == set(REFERENCE)
 
 
@@ -59,10 +59,10 @@ def test_a_row_is_complete(name: str) -> None:
     assert set(row.quotas) == {"on_demand", "spot"}
     assert all(quota.unit == "vCPU" and quota.per_node == row.vcpus for quota in row.quotas.values())
     assert all(rate.source in AWS.sources for modes in row.prices.values() for rate in modes.values())
-    assert all("spot" not in modes for modes in row.prices.values())  # a snapshot is no price
+    assert all("spot" not in modes for modes in row.prices.values())  # spot prices change, so a snapshot is not listed
 
 
-def test_quotas_are_those_of_the_family() -> None:
+def test_quota_codes_are_those_of_the_machine_family() -> None:
     codes = {name: (row.quotas["on_demand"].code, row.quotas["spot"].code) for name, row in AWS.machines.items()}
     assert codes["g6.12xlarge"] == ("L-DB2E81BA", "L-3819A6DF")
     assert codes["p4de.24xlarge"] == ("L-417A185B", "L-7212CCBC")
@@ -95,7 +95,7 @@ def test_a_price_without_a_source_is_unknown() -> None:
     row = catalogue.machine("p5.48xlarge")
     assert row.rate("us-east-1", "spot", "batch") is None
     assert row.rate("us-east-1", "capacity_block", "vms") is None
-    assert row.rate("us-east-1", "on_demand", "sagemaker") is None  # its own rates
+    assert row.rate("us-east-1", "on_demand", "sagemaker") is None  # SageMaker has its own rates
     assert row.rate("mars-1", "on_demand", "batch") is None
     assert row.rate(None, "on_demand", "batch") is None
     reserved = row.rate("us-east-1", "reservation", "batch")

@@ -1,4 +1,4 @@
-"""Every component of `local` under the recording monitor, in an update and in a preview where nothing is known."""
+"""Every component of `local` under the recording monitor, in an update and in a preview with unknown outputs."""
 
 from __future__ import annotations
 

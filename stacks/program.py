@@ -79,7 +79,7 @@ def _check_yard(cloud: ModuleType, settings: StackSettings) -> None:
 
 
 def _region(cloud: str) -> str | None:
-    """Return the region from the provider's own configuration; None where it is not set, or for `local`."""
+    """Return the region from the provider's own configuration; None if it is not set, or for `local`."""
     namespace, _, key = registry.REGION_KEYS.get(cloud, "").partition(":")
     return pulumi.Config(namespace).get(key) if namespace else None
 

@@ -50,7 +50,7 @@ class StackNetwork(NetworkSpec):
 
     @property
     def known_zones(self) -> list[str]:
-        """Return the zones that pools can use."""
+        """The zones that pools can use."""
         return list(self.existing.subnet_ids) if self.existing else self.zones
 
 
@@ -65,17 +65,17 @@ class StackSettings(YardSpec):
 
     @property
     def run_bucket(self) -> str:
-        """Return the name of the bucket with jobs: write."""
+        """The name of the bucket with jobs: write."""
         return next(name for name, bucket in self.buckets.items() if bucket.jobs == "write")
 
     @property
     def read_buckets(self) -> list[str]:
-        """Return the names of the buckets with jobs: read."""
+        """The names of the buckets with jobs: read."""
         return [name for name, bucket in self.buckets.items() if bucket.jobs == "read"]
 
     @property
     def existing_buckets(self) -> dict[str, ExistingBucket]:
-        """Return the existing buckets by logical name."""
+        """The existing buckets by logical name."""
         return {
             name: ExistingBucket(bucket.existing, bucket.existing_key, bucket.open_to if "open_to" in bucket.model_fields_set else None)
             for name, bucket in self.buckets.items()
@@ -156,7 +156,7 @@ def _across_network(raw: PlainMapping) -> list[Problem]:
     new = sorted(network.keys() & NetworkSpec.model_fields.keys())
     if network.get("existing") is not None:
         fix = f"remove {', '.join(new)}"
-        return [Problem(key, "an existing network is never changed", ", ".join(new), "existing alone", fix)] if new else []
+        return [Problem(key, "an existing network is never changed", ", ".join(new), "only existing", fix)] if new else []
     return []
 
 

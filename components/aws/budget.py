@@ -21,7 +21,7 @@ _MAX_ALERTS = 9  # a budget has at most ten notifications, and the forecast uses
 
 
 class Budget(AwsComponent):
-    """Sends mail to the owner when the yard's cost of a calendar month exceeds percentages of the budget, or is forecast to exceed it.
+    """A monthly budget: the owner gets mail when the yard's cost exceeds percentages of it, or is forecast to exceed it.
 
     It stops nothing, and its figures are some hours old. `expires` and `limits` stop machines.
     It counts the cost of every resource with the tag `stack`, from the day on which you activate the cost allocation tag `stack` in the

@@ -40,7 +40,7 @@ _RULES = JobRules(
 
 
 class JobService(JobServiceBase, AwsComponent):
-    """Turns pools and buckets into job targets and writes them to `gpuyard/targets.json` of the run bucket.
+    """A service that turns pools and buckets into job targets and writes them to `gpuyard/targets.json` of the run bucket.
 
     Each `batch` pool gets a queue; all of them share a log group and the roles of jobs. All `sagemaker` pools share the role of
     training jobs and a model package group. The machines of `vms` pools get a job's access to the buckets. `submitters` get a role.

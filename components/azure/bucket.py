@@ -41,7 +41,7 @@ class Bucket(BucketBase, AzureComponent):
     key_uri: pulumi.Output[str] | None
     """The customer-managed key. None: Microsoft's key, or an adopted bucket."""
     open_to: list[str] | None
-    """Sources with access beside the yard's network. None: an adopted bucket without `open_to`."""
+    """Sources with access, in addition to the yard's network. None: an adopted bucket without `open_to`."""
     needs_private_endpoints: bool
     """Whether pools reach it through private endpoints: a bucket of the yard, or an existing one whose `open_to` lacks `internet`."""
     subresources: tuple[str, ...]

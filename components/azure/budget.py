@@ -22,7 +22,7 @@ _MOST = 4  # Azure takes five notifications of a budget; the forecast is one
 
 
 class Budget(AzureComponent):
-    """Sends mail to the owner when the yard's cost of a calendar month exceeds percentages of the budget, or is forecast to exceed it.
+    """A monthly budget: the owner gets mail when the yard's cost exceeds percentages of it, or is forecast to exceed it.
 
     It stops nothing, and its figures are hours old. `expires` and `limits` stop machines.
     It counts the cost of everything with the tag `stack` in the subscription, or of one resource group.

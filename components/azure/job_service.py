@@ -53,7 +53,7 @@ _RULES = JobRules(
 
 
 class JobService(JobServiceBase, AzureComponent):
-    """Turns pools and buckets into job targets.
+    """A service that turns pools and buckets into job targets.
 
     `azureml` pools get one workspace, whose clusters are in a network that Azure ML manages, and a cluster for each pool. The identity of
     every pool, `vms` ones too, gets a job's access to the buckets. Private endpoints lead to the buckets from the pools' network and from

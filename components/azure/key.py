@@ -47,7 +47,7 @@ class EncryptionKey(AzureComponent):
     ) -> None:
         """Make the key.
 
-        `on_destroy`: keep (default) leaves the key when the yard is destroyed; with delete, Azure deletes it 90 days later.
+        `on_destroy`: keep (default) keeps the key when the yard is destroyed; with delete, Azure deletes it 90 days later.
         `resource_group`: an existing group, by name or from another component (default: a new one). In an existing group, a key of the
         same name cannot be made again during these 90 days: recover the vault with `az keyvault recover`.
         """

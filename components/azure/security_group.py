@@ -14,7 +14,7 @@ __all__ = ["Rule", "endpoint_rules", "make_node_group", "make_rules", "name_serv
 
 Rule: TypeAlias = dict[str, object]
 """Arguments of one security rule, as az.network.SecurityRuleArgs takes them."""
-_LAST = 4096  # the lowest priority of a custom rule. Azure's default rules come later: they allow traffic from the virtual network
+_LAST = 4096  # the lowest priority of a custom rule; Azure's default rules, which allow traffic in the virtual network, have a lower one
 _FIRST = 100
 _HTTPS = {"access": "Allow", "protocol": "Tcp", "source_port_range": "*", "destination_port_range": "443"}
 

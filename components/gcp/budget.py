@@ -19,7 +19,7 @@ __all__ = ["Budget", "budget_problems"]
 
 
 class Budget(GcpComponent):
-    """Sends mail to the owner when the yard's cost of a calendar month exceeds percentages of the budget, or is forecast to exceed it.
+    """A monthly budget: the owner gets mail when the yard's cost exceeds percentages of it, or is forecast to exceed it.
 
     It stops nothing, and its figures are hours old. `expires` and `limits` stop machines.
     It counts the cost of everything with the label `gpuyard_stack`: the yard's resources and its jobs. The project needs a billing account,

@@ -1,8 +1,8 @@
 """The networks of a pool's fast network cards: a table of fabrics, and the resources of each.
 
-Each of Google's fabrics needs networks of its own beside the yard's network. Sources: the blueprints of A3 High, A3 Mega, A3 Ultra, A4 and
-A4X in GoogleCloudPlatform/cluster-toolkit@1047080; cloud.google.com/vpc/docs/rdma-network-profiles. Each pool makes its own, because an
-RDMA network is limited to one zone.
+Each of Google's fabrics needs its own networks in addition to the yard's network. Each pool makes its own, because an RDMA network is
+limited to one zone. Sources: the blueprints of A3 High, A3 Mega, A3 Ultra, A4 and A4X in GoogleCloudPlatform/cluster-toolkit@1047080;
+cloud.google.com/vpc/docs/rdma-network-profiles.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["FABRICS", "Card", "Fabric", "cards", "make_fabric", "network_interfa
 
 
 class Fabric(NamedTuple):
-    """The networks of a machine's fast cards, beside the yard's own network."""
+    """The networks of a machine's fast cards, in addition to the yard's network."""
 
     vpcs: int
     """Number of networks with one subnet each, for cards of type gVNIC."""

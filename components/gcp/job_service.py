@@ -39,7 +39,7 @@ _RULES = JobRules(
 
 
 class JobService(JobServiceBase, GcpComponent):
-    """Turns pools and buckets into job targets and writes them to `gpuyard/targets.json` of the run bucket.
+    """A service that turns pools and buckets into job targets and writes them to `gpuyard/targets.json` of the run bucket.
 
     `vertex` pools get the service account of jobs, its grants and a repository for images. The machines of `vms` pools get a job's access
     to the buckets. `submitters` get a service account, which their pipelines impersonate without a key.

@@ -55,7 +55,7 @@ class EncryptionKey(GcpComponent):
     ) -> None:
         """Make the key in the provider's region.
 
-        `on_destroy`: keep (default) leaves the key when the yard is destroyed. `project`: a look-up to reuse (default: a new one).
+        `on_destroy`: keep (default) keeps the key when the yard is destroyed. `project`: a look-up to reuse (default: a new one).
         """
         problems: list[Problem] = [*name_problems(name)]
         if on_destroy not in _ALLOWED:

@@ -35,7 +35,7 @@ def require_region(region: str | None) -> str:
 
 
 class ProjectLookup:
-    """Look-ups of the project and region that a component's provider is configured for. Each runs when it is first used.
+    """Look-ups of the project and region in a provider's configuration. Each runs when it is first used.
 
     Make one for each component and reuse it, because every instance repeats the look-ups.
     """
@@ -45,7 +45,7 @@ class ProjectLookup:
 
     @cached_property
     def _found(self) -> pulumi.Output[organizations.GetProjectResult]:
-        """The look-up without an id returns the provider's own project."""
+        """The provider's own project, from a look-up without an id."""
         return pulumi.Output.from_input(organizations.get_project_output(opts=self._opts))
 
     @cached_property

@@ -41,7 +41,7 @@ _RULES = JobRules(
 
 
 class JobService(JobServiceBase):
-    """Turns pools and buckets into job targets and writes them to `gpuyard/targets.json` of the run bucket."""
+    """A service that turns pools and buckets into job targets and writes them to `gpuyard/targets.json` of the run bucket."""
 
     cloud = "local"
 

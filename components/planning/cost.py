@@ -163,7 +163,7 @@ def _total(amounts: Iterable[Amount]) -> Amount:
 
 
 def _dates(yard: RecordedYard) -> str | None:
-    """Return the oldest date of all list prices used; None where no list price is used."""
+    """Return the oldest date of all list prices used; None if no list price is used."""
     found = []
     for pool in yard.pools:
         rates = (

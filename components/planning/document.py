@@ -141,5 +141,5 @@ class Plan(Document):
 
     @property
     def refused(self) -> bool:
-        """Return whether a pipeline has to stop: a violated rule, or a problem."""
+        """Whether a pipeline must stop, because the plan has a violated rule or a problem."""
         return bool(self.problems) or any(verdict.outcome == "violated" for verdict in self.policy)

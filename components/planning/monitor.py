@@ -34,7 +34,7 @@ class Answers(mocks.Mocks):
 
 
 class RecordingMonitor(mocks.MockMonitor):
-    """Records every request. The method names are those of the gRPC protocol."""
+    """A mock monitor that records every request. The method names are those of the gRPC protocol."""
 
     def __init__(self, answers: Answers, recording: Recording) -> None:
         super().__init__(answers)

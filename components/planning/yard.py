@@ -50,7 +50,7 @@ class Component(NamedTuple):
 
     @property
     def tags(self) -> Mapping[str, object]:
-        """Return its tags, those of its parents included."""
+        """Its tags, including those of its parents."""
         tags = self.inputs.get("tags")
         return tags if isinstance(tags, Mapping) else {}
 
@@ -67,7 +67,7 @@ class Pool(NamedTuple):
 
     @property
     def service(self) -> Service:
-        """Return the catalogue's row of its service."""
+        """The catalogue's row of its service."""
         return SERVICES[self.cloud][self.spec.service]
 
 
@@ -83,17 +83,17 @@ class RecordedYard:
 
     @property
     def region(self) -> str | None:
-        """Return the regions of the used clouds, joined with "and"; None where none is configured."""
+        """The regions of the used clouds, joined with "and"; None if none is configured."""
         return " and ".join(region for cloud in self.clouds if (region := self.regions.get(cloud))) or None
 
     @cached_property
     def resources(self) -> list[Resource]:
-        """Return all resources, sorted by URN: the order of registration varies."""
+        """All resources, sorted by URN, because the order of registration varies."""
         return [_resource(urn, request) for urn, request in sorted(self.recording.resources.items())]
 
     @cached_property
     def components(self) -> list[Component]:
-        """Return the components of gpuyard."""
+        """The components of gpuyard."""
         found = ((resource, _COMPONENT.fullmatch(resource.kind)) for resource in self.resources)
         return [Component(match[1], match[2], each.name, each.inputs, each.urn) for each, match in found if match]
 
@@ -107,40 +107,40 @@ class RecordedYard:
 
     @property
     def clouds(self) -> list[str]:
-        """Return the clouds of all components and raw resources."""
+        """The clouds of all components and raw resources."""
         packages = {resource.kind.partition(":")[0] for resource in self.resources}
         raw = {cloud for cloud, package in PACKAGES.items() if package in packages}
         return sorted({component.cloud for component in self.components} | raw)
 
     @cached_property
     def pools(self) -> list[Pool]:
-        """Return the pools whose specs are known."""
+        """The pools whose specs are known."""
         return [pool for component in self.named("GpuPool") if (pool := _pool(component))]
 
     @property
     def unknown_pools(self) -> list[str]:
-        """Return the names of the pools whose specs contain unknown values."""
+        """The names of the pools whose specs contain unknown values."""
         return sorted({component.name for component in self.named("GpuPool")} - {pool.name for pool in self.pools})
 
     @property
     def owner(self) -> str | None:
-        """Return the tag `owner`; several owners are joined with "and"."""
+        """The tag `owner`; several owners are joined with "and"."""
         return self._tag("owner")
 
     @property
     def expires(self) -> str | None:
-        """Return the tag `expires`: the date on which the pools go to zero nodes, or "never"."""
+        """The tag `expires`: the date on which the pools go to zero nodes, or "never"."""
         return self._tag("expires")
 
     @property
     def budget(self) -> float | None:
-        """Return the sum of the Budget components in USD per month; None without a Budget, or where its amount is unknown."""
+        """The sum of the known amounts of the Budget components, in USD per month. None: no amount is known."""
         amounts = [component.inputs.get("usd_per_month") for component in self.named("Budget")]
         known = [float(amount) for amount in amounts if isinstance(amount, int | float | str)]
         return sum(known) if known else None
 
     def limit(self, key: str) -> float | None:
-        """Return the lowest limit of that name (gpus, usd_per_job) of all job services; None where none sets it."""
+        """Return the lowest limit of that name (gpus, usd_per_job) of all job services; None if none sets it."""
         limits = (component.inputs.get("limits") for component in self.named("JobService"))
         values = [each.get(key) for each in limits if isinstance(each, Mapping)]
         known = [float(value) for value in values if isinstance(value, int | float)]
@@ -168,7 +168,7 @@ def known(value: object) -> bool:
 
 
 def boolean(value: object) -> bool | None:
-    """Return a boolean input that a cloud also accepts as a string; None where it is missing or unknown."""
+    """Return a boolean input that a cloud also accepts as a string; None if it is missing or unknown."""
     return {"true": True, "false": False}.get(str(value).lower())
 
 

@@ -72,7 +72,7 @@ def follow(runner: Runner, run: str, *, quiet: bool) -> RunStatus:
 
 
 class _Printed:
-    """Prints a line when the state changes, and every 10 s while steps advance."""
+    """A printer of status lines: one when the state changes, and one every 10 s while steps advance."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -37,7 +37,7 @@ class StackPins(NamedTuple):
 def pin_stack(project: PulumiProject, given_image: str | None) -> StackPins:
     """Pin the machine images of a stack's pools and its job image.
 
-    Raises UsageError for a stack without anything to pin, AuthError or LostSightError where its cloud does not answer.
+    Raises UsageError for a stack without anything to pin, AuthError or LostSightError if its cloud does not answer.
     """
     settings = load(project.config, project.encrypted, stack=project.stack)
     if not has_images(settings.cloud):
@@ -56,7 +56,7 @@ def pin_stack(project: PulumiProject, given_image: str | None) -> StackPins:
 
 
 def pin_job(file: Path) -> tuple[str, FileChange]:
-    """Pin the image of a job file and return it. Raises UsageError where the file names none, or one that cannot be looked up."""
+    """Pin the image of a job file and return it. Raises UsageError if the file names none, or one that cannot be looked up."""
     try:
         before = file.read_bytes().decode("utf-8")  # bytes keep the file's line breaks
     except OSError as error:

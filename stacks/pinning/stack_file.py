@@ -19,7 +19,7 @@ _HEAD = f"{_KEY}: # written by `gpuyard pin`; review it like a lock file"
 def with_pins(text: str, project: str, machine_images: Mapping[str, str], job_image: str | None) -> str:
     """Return the stack file's text with exactly these pins; without any pin the key is removed.
 
-    Raises UsageError where the file's `config` is not a block mapping.
+    Raises UsageError if the file's `config` is not a block mapping.
     """
     lines = _lines(machine_images, job_image)
     config = _config(text)
@@ -41,7 +41,7 @@ def with_pins(text: str, project: str, machine_images: Mapping[str, str], job_im
 
 
 def image_of(text: str) -> str | None:
-    """Return the image that a job file names; None where it names none. Raises UsageError for a file that is not a job file."""
+    """Return the image that a job file names; None if it names none. Raises UsageError for a file that is not a job file."""
     node = _image(text)
     return None if node is None else str(node.value)
 
@@ -84,7 +84,7 @@ def _indented(lines: list[str], indent: int) -> list[str]:
 
 
 def _config(text: str) -> yaml.MappingNode | None:
-    """Return the YAML node of `config`; None where the file has none."""
+    """Return the YAML node of `config`; None if the file has none."""
     root: Any = yaml.compose(text)
     pairs = [] if root is None else root.value
     node = next((value for key, value in pairs if key.value == "config"), None)

@@ -46,7 +46,7 @@ def _run(request: dict[str, Any]) -> int:
     runtime.set_all_config(runtime.get_config_env(), runtime.get_config_secret_keys_env())
     names = ("project", "stack", "organization", "root_directory", "monitor", "engine", "parallel", "dry_run")
     runtime.configure(runtime.Settings(**{name: request[name] for name in names}))
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # a failed resource leaves tasks behind on purpose
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # else it logs the unfinished tasks of a failed resource
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     loop.set_default_executor(ThreadPoolExecutor(max_workers=min(max(request["parallel"], 1) * 4, 256)))

@@ -63,7 +63,7 @@ def open_metadata(yard: RecordedYard) -> Iterator[str]:
 
 
 def inner(resource: Resource, *path: str) -> Mapping[str, object]:
-    """Return the mapping at a path in a resource's inputs; empty where there is none."""
+    """Return the mapping at a path in a resource's inputs; empty if there is none."""
     found: object = resource.inputs
     for key in path:
         found = found.get(key) if isinstance(found, Mapping) else None

@@ -1,4 +1,4 @@
-"""Choose the files of a code folder that a submit sends: those that `git add` would take, and a reason for each one left out.
+"""Choose the files of a code folder that a submit sends: those that `git add` would take, and a reason for each other entry.
 
 Tracked files are always sent. Untracked ones are sent unless a `.gitignore` up to the repository's root, or the repository's
 `info/exclude`, names them. A user's global excludes do not count: one commit must give one digest on every machine.
@@ -173,7 +173,7 @@ def _tracked(folder: Path) -> tuple[set[str], list[str]]:
 
 
 def _git(folder: Path, *arguments: str) -> bytes | None:
-    """Return what git prints. None where git is not installed, or `folder` is not in a repository that git trusts."""
+    """Return git's output. None if git is not installed or `folder` is not in a repository that git trusts."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # set inside git's hooks
     try:
         done = subprocess.run(["git", *arguments], cwd=folder, env=clean, capture_output=True, timeout=_GIT_TIMEOUT_S, check=False)

@@ -21,7 +21,7 @@ __all__ = ["AuthError", "CapacityError", "ConflictError", "GpuyardError", "LostS
 
 
 class GpuyardError(Exception):
-    """Base of all errors of gpuyard. `exit_code` is what a command returns."""
+    """Base of all errors of gpuyard. `exit_code` is the exit code of the command."""
 
     exit_code = Exit.INTERNAL
 

@@ -29,7 +29,7 @@ __all__ = [
     "yard_bucket",
 ]
 
-# Keys that change limits, not what is computed. `pool` comes from the target; the content of `code` has its own digest.
+# Keys that change limits, not the computation. `pool` comes from the target; the content of `code` has its own digest.
 _NOT_HASHED = {"timeout", "queue_timeout", "max_cost_usd", "retries", "max_restarts", "labels", "pool", "code"}
 
 
@@ -86,7 +86,7 @@ class Run:
 
 
 def canonical(spec: JobSpec) -> PlainDict:
-    """Return the part of a spec that decides what is computed, as plain data."""
+    """Return the part of a spec that determines the computation, as plain data."""
     return spec.model_dump(mode="json", exclude=_NOT_HASHED)
 
 

@@ -47,7 +47,7 @@ def attempt_path(run_id: str, attempt: int) -> str:
 
 
 def output_path(run_id: str, attempt: int) -> str:
-    """Return the folder of what the nodes of one attempt wrote."""
+    """Return the folder of the objects that the nodes of one attempt wrote."""
     return f"{run_path(run_id)}/output/attempt-{attempt}"
 
 

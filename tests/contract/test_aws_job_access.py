@@ -79,7 +79,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     server.stop()
 
 
-def test_a_job_may_do_what_launch_and_train_do(calls: list[str]) -> None:
+def test_the_jobs_policy_allows_each_call_of_launch_and_train(calls: list[str]) -> None:
     assert objects.create(f"{RUN}/run.json", b"{}")
     assert not objects.create(f"{RUN}/run.json", b"{}")
     objects.write(f"{RUN}/attempts/1.json", b"1")
@@ -109,6 +109,6 @@ def test_a_job_may_do_what_launch_and_train_do(calls: list[str]) -> None:
 @pytest.mark.parametrize(
     "url", ["s3://runs/gpuyard/targets.json", "s3://runs/gpuyard/code/0a.tar.gz", "s3://runs/else", "s3://data/tokens/0.bin"]
 )
-def test_a_job_may_not_write_elsewhere(calls: list[str], url: str) -> None:
+def test_the_jobs_policy_denies_writes_elsewhere(calls: list[str], url: str) -> None:
     with pytest.raises(OSError, match=r"PutObject .* is not allowed"):
         objects.write(url, b"mine")

@@ -18,7 +18,7 @@ from gpuyard.training_jobs.target import AzureMlTarget
 from tests.fakes.azure.azureml import SUBSCRIPTION
 from tests.helpers.azureml_pool import IMAGE, Yard, yard
 from tests.helpers.local_pool import job
-from tests.helpers.waiting import PATIENCE_S
+from tests.helpers.waiting import WAIT_LIMIT_S
 
 # The official client adds to a job the state of the current git checkout, and empty members.
 _ADDED = ("properties", "isArchived", "inputs", "outputs")
@@ -76,7 +76,7 @@ def test_the_official_client_makes_the_same_request_and_reads_our_jobs(service: 
     (call,) = [call for call in service.ml.calls if call.operation == "put_job"]
     theirs = json.loads(call.raw)["properties"]
     assert {**theirs["resources"], "properties": {}} == {**ours["resources"], "properties": {}}
-    different = {"resources", "environmentId", *_ADDED}  # the environment's version is our own digest
+    different = {"resources", "environmentId", *_ADDED}  # gpuyard uses a digest as the environment's version
     assert {key: value for key, value in theirs.items() if key not in different} == {
         key: value for key, value in ours.items() if key not in different
     }
@@ -86,7 +86,7 @@ def test_the_official_client_makes_the_same_request_and_reads_our_jobs(service: 
     assert list(service.ml.environments.values())[-1]["image"] == environments[0]["image"]
     assert str(client.jobs.get(name).status).rpartition(".")[2].lower() in {"not_started", "queued"}
     client.jobs.begin_cancel(name)
-    service.ml._lives[-1].join(PATIENCE_S)
+    service.ml._lives[-1].join(WAIT_LIMIT_S)
     assert backend.status(name).state is State.CANCELLED
     assert backend.find(run) == name
     assert service.storage.proxy.refused == []

@@ -185,7 +185,7 @@ def test_an_ended_run_does_not_change(yard: Yard) -> None:
     assert yard.runner.cancel(run).state is State.SUCCEEDED
 
 
-def test_logs_of_all_nodes_of_one_node_and_since_a_time(yard: Yard) -> None:
+def test_logs_can_be_limited_to_one_node_and_to_a_start_time(yard: Yard) -> None:
     run = yard.start("0.5:0", nodes=2)
     yard.runner.wait(run)
     lines = list(yard.runner.logs(run))

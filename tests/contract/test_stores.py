@@ -83,7 +83,7 @@ def test_missing_objects(store: Store, tmp_path: Path) -> None:
     assert store.download("nope", tmp_path / "into") == []
 
 
-def test_names_are_those_directly_in_the_folder(store: Store) -> None:
+def test_names_lists_only_objects_directly_in_the_folder(store: Store) -> None:
     for path in ("runs/b/run.json", "runs/a/run.json", "runs/a/output/deep/x", "runs/c", "runs2/d"):
         store.create(path, b"1")
     assert store.names("runs") == ["a", "b", "c"]

@@ -55,7 +55,7 @@ def test_low_priority_nodes_are_preempted_resume_and_the_result_is_fetched(servi
     assert [line.time for line in lines] == sorted(line.time for line in lines)
     assert any("resumed from step" in line.text for line in lines)
     writers = {str(claims_of(call.headers)["appid"]) for call in service.storage.front.calls if "/checkpoints/" in call.path}
-    assert NODES in writers  # the cluster's identity, from its own endpoint
+    assert NODES in writers  # the cluster's identity
     assert service.storage.proxy.refused == []
     no_secret_anywhere(service, status.model_dump_json(), *(line.text for line in lines))
 

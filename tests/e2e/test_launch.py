@@ -148,7 +148,7 @@ print("sees", *(os.environ[name] for name in names))
     assert run.output(3, "node-0.json")["tail"][0] == "no such package"
 
 
-def test_preflight_only_measures_and_ends(tmp_path: Path) -> None:
+def test_preflight_only_measures_and_runs_no_job(tmp_path: Path) -> None:
     run = NodeProcesses(tmp_path, {"preflight": "only", "command": ["never.py"]})
     assert finish(run.submit()) == [0, 0], run.log(0)
     verdict = run.output(1, "preflight.json")

@@ -82,7 +82,7 @@ def test_an_unreadable_secret_is_a_bad_configuration_and_is_not_shown(service: Y
     no_secret_anywhere(service, status.model_dump_json(), str(refused.value))
 
 
-# It reaches no service, but has its code, and leaves output.
+# It reaches no service, but it has its code and writes output.
 ALONE = """
 import os, sys
 assert not [name for name in os.environ if name.startswith("AWS_") and name not in ("AWS_REGION", "AWS_DEFAULT_REGION")]

@@ -45,7 +45,7 @@ def test_spot_replicas_are_preempted_resume_and_the_result_is_fetched(service: Y
     service.vertex.preempt(name)
     status = check_resumed(runner, run, job, STEPS, tmp_path / "into", service.logs.text)
     assert "resumed from step" in service.logs.text()
-    assert service.vertex.count("CreateCustomJob") == 2  # Vertex AI restarts nothing: each attempt is a job of its own
+    assert service.vertex.count("CreateCustomJob") == 2  # Vertex AI restarts nothing: each attempt is a separate job
     assert {line.node for line in runner.logs(run)} == {0, 1}
     check_no_secret(service, status.model_dump_json())
 

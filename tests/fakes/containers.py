@@ -28,7 +28,7 @@ class Containers:
         self._pumps: list[threading.Thread] = []
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], folder: Path, write_line: Callable[[str], None]) -> None:
-        """Start one more process, in a folder of its own."""
+        """Start one more process, in its own folder."""
         folder.mkdir(parents=True, exist_ok=True)
         base = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1",

@@ -78,7 +78,7 @@ def die_and_recover(fake: FakeBatch, tmp_path: Path, line: int) -> None:
     assert again.created is not bool(made), f"killed at {ran.died_at}"
 
 
-# A simulated crash closes no file, which a real process would do.
+# A simulated crash does not close files, as the exit of a real process does.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_submit_killed_at_any_line_is_completed_by_the_next_one(fake: FakeBatch, tmp_path: Path) -> None:
     submit(tmp_path, "first")  # registers the definition

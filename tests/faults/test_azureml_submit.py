@@ -71,7 +71,7 @@ def test_a_lasting_fault_is_reported_makes_no_second_job_and_shows_no_secret(ser
     with pytest.raises((AuthError, LostSightError)) as caught:
         submit(service, "nightly")
     assert caught.value.exit_code is (Exit.AUTH if fault in (EXPIRED, DENIED) else Exit.LOST_SIGHT)
-    service.ml.mend()
+    service.ml.clear_faults()
     assert submit(service, "nightly", ahead_s=61).status.state is State.PENDING
     assert len(service.ml.jobs) == 1
     check_no_secret(service.storage, [*service.ml.calls, *service.storage.front.calls], str(caught.value))

@@ -20,7 +20,7 @@ from gpuyard.training_jobs.backends.local.process import marked_pids
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Reason, State
 from tests.helpers.local_pool import NODE_PROGRAM, job, make_target, run_dir, starts, target_document
-from tests.helpers.waiting import PATIENCE_S, wait_for
+from tests.helpers.waiting import WAIT_LIMIT_S, wait_for
 
 # One submit in its own process, as in a pipeline. `moment`: the point at which it is killed.
 _SUBMIT = """
@@ -73,7 +73,7 @@ def submit(folder: Path, moment: str = "", **keys: object) -> subprocess.Popen[s
 
 
 def answer(process: subprocess.Popen[str]) -> dict[str, object]:
-    out, _ = process.communicate(timeout=PATIENCE_S)
+    out, _ = process.communicate(timeout=WAIT_LIMIT_S)
     assert process.returncode == 0, out
     found: dict[str, object] = json.loads(out)
     return found
@@ -110,7 +110,7 @@ def test_twenty_submits_at_the_same_instant_start_one_job(folder: Path) -> None:
 @pytest.mark.parametrize(("moment", "created"), [("before the record", True), ("before the call", True), ("after the call", False)])
 def test_a_killed_submit_is_completed_by_the_next_one(folder: Path, moment: str, created: bool) -> None:
     killed = submit(folder, moment)
-    assert killed.wait(timeout=PATIENCE_S) == -signal.SIGKILL
+    assert killed.wait(timeout=WAIT_LIMIT_S) == -signal.SIGKILL
     killed.communicate()
     age_records(folder, 61)
     found = answer(submit(folder))
@@ -122,7 +122,7 @@ def test_a_killed_submit_is_completed_by_the_next_one(folder: Path, moment: str,
 
 
 def test_a_record_younger_than_a_minute_belongs_to_its_writer(folder: Path) -> None:
-    submit(folder, "before the call").communicate(timeout=PATIENCE_S)
+    submit(folder, "before the call").communicate(timeout=WAIT_LIMIT_S)
     waiting = submit(folder)
     with pytest.raises(subprocess.TimeoutExpired):
         waiting.wait(timeout=1.5)
@@ -131,7 +131,7 @@ def test_a_record_younger_than_a_minute_belongs_to_its_writer(folder: Path) -> N
 
 
 def test_a_wait_completes_the_submit_of_a_killed_process(folder: Path) -> None:
-    submit(folder, "before the call").communicate(timeout=PATIENCE_S)
+    submit(folder, "before the call").communicate(timeout=WAIT_LIMIT_S)
     age_records(folder, 61)
     watcher = runner(folder)
     (run,) = (folder / "bucket/gpuyard/runs").iterdir()
@@ -147,7 +147,7 @@ def kill_the_supervisor(folder: Path, seed: int) -> None:
     run = watcher.submit(spec, None).status.run_id
     time.sleep(chance.uniform(0, 1.2))
     lease = folder / "pool/leases" / f"{run}.json"
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it had ended
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it had exited already
         os.kill(json.loads(lease.read_text())["pid"], signal.SIGKILL)
     status = watcher.wait(run)
     begun = starts(folder, run)

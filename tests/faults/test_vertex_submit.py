@@ -70,7 +70,7 @@ def test_a_lasting_fault_is_reported_and_makes_no_second_job(service: Yard, faul
     with pytest.raises((AuthError, LostSightError)) as caught:
         submit("nightly")
     assert caught.value.exit_code is (Exit.AUTH if fault is EXPIRED else Exit.LOST_SIGHT)
-    service.vertex.heal()
+    service.vertex.clear_faults()
     assert submit("nightly", ahead_s=61).status.state is State.PENDING
     assert len(service.vertex.jobs) == 1
 

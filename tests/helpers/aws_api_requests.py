@@ -73,7 +73,7 @@ def called(arn: str, text: str) -> Request:
 
 
 def problems(request: Request) -> list[str]:
-    """Return what botocore's own validator refuses."""
+    """Return the problems that botocore's own validator reports."""
     shape = _operation(request.service, request.operation).input_shape
     report = ParamValidator().validate(request.parameters, shape)
     return [f"{request.operation}: {report.generate_report()}"] if report.has_errors() else []

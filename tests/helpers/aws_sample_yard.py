@@ -20,7 +20,7 @@ MACHINES = {"machine": "p5.48xlarge", "zone": "us-east-1a", "max_nodes": 2, "ser
 
 
 def gpu_pool(name: str, spec: Mapping[str, Any], network: Network | None = None) -> GpuPool:
-    """Return a pool in a network of its own, or in the given network."""
+    """Return a pool in `network`, or in a new network."""
     return GpuPool(name, spec, network=network or _network(f"{name}-net"), tags=TAGS)
 
 
@@ -29,7 +29,7 @@ def _network(name: str) -> Network:
 
 
 def declare(*, submitters: tuple[str, ...] = (SUBJECT,), pools: Mapping[str, Mapping[str, Any]] | None = None, **more: Any) -> JobService:
-    """Declare the yard and export what stacks/program.py exports of it."""
+    """Declare the yard and export the same outputs as stacks/program.py."""
     specs = {"l4": BATCH, "h100": TRAINING, "lab": MACHINES} if pools is None else pools
     network = _network("net")
     data, runs = Bucket.adopt("data", bucket="acme-datasets", tags=TAGS), Bucket("runs", tags=TAGS)

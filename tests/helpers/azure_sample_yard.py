@@ -41,7 +41,7 @@ def declare(
     tags: Mapping[str, str] = TAGS,
     **more: Any,
 ) -> JobService:
-    """Declare the yard and export what stacks/program.py exports of it."""
+    """Declare the yard and export the same outputs as stacks/program.py."""
     specs = {"h100": CLUSTER, "lab": VMS} if pools is None else pools
     network = Network("net", {"zones": ["1"]}, tags=tags)
     data, runs = Bucket.adopt("data", bucket=DATA, tags=tags), Bucket("runs", {"open_to": list(open_to)}, tags=tags)

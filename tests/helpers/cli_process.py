@@ -1,4 +1,4 @@
-"""Runs `gpuyard` as a pipeline does: as a process of its own, with the targets from the run bucket."""
+"""Run `gpuyard` like a pipeline: in its own process, with the targets from the run bucket."""
 
 from __future__ import annotations
 
@@ -48,6 +48,6 @@ def write_job(folder: Path, code: int, /, **keys: Any) -> str:
 
 
 def json_output(done: Done) -> dict[str, Any]:
-    """Return what `--json` wrote."""
+    """Return the parsed output of `--json`."""
     found: dict[str, Any] = json.loads(done.stdout)
     return found

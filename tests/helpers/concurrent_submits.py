@@ -34,18 +34,18 @@ def check_concurrent_submits(pipelines: int, rounds: int, submit: Callable[[str]
 
 
 def check_crashes_at_lines(
-    submit: Callable[..., Submitted], ours: tuple[str, ...], made: Callable[[str], int], jobs: Sized, every: int = 1
+    submit: Callable[..., Submitted], product_files: tuple[str, ...], count_jobs: Callable[[str], int], jobs: Sized, every: int = 1
 ) -> None:
-    """Fail unless a submit that crashes at a line of our files is completed by the next one. `made`: number of jobs of a run."""
-    submit("warm")  # warms clients and caches, so that every later submit runs the same lines
-    lines = crash_at(0, lambda: submit("whole"), ours).lines
+    """Fail unless the next submit completes one that crashed at a line of `product_files`. `count_jobs`: returns a run's number of jobs."""
+    submit("warm")  # fills the caches of clients and objects, so that every later submit runs the same lines
+    lines = crash_at(0, lambda: submit("whole"), product_files).lines
     assert lines > 60
     tried = range(1, lines + 1, every)
     for line in tried:
         key = f"line-{line}"
-        assert crash_at(line, functools.partial(submit, key), ours).died_at is not None
+        assert crash_at(line, functools.partial(submit, key), product_files).died_at is not None
         finished = submit(key, ahead_s=61)
         assert finished.status.state is State.PENDING
-        assert made(finished.status.run_id) == 1, f"line {line}"
+        assert count_jobs(finished.status.run_id) == 1, f"line {line}"
         assert submit(key, ahead_s=122).created is False
     assert len(jobs) == len(tried) + 2

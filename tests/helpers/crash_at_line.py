@@ -1,4 +1,4 @@
-"""Simulates a process that crashes at a given line of our own code, as far as one thread can."""
+"""Simulate a process that crashes at a given line of product code, as far as one thread can."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ class CrashResult(NamedTuple):
     """The progress of a call."""
 
     lines: int
-    """Executed lines of our own files."""
+    """Executed lines of the product files."""
     died_at: str | None
     """File and line of the crash, None if the call returned."""
 
 
-def crash_at(line: int, act: Callable[[], Any], ours: tuple[str, ...]) -> CrashResult:
-    """Call a function and crash it at the n-th line of our own files. 0: do not crash."""
-    seen, died_at = 0, None
+def crash_at(line: int, act: Callable[[], Any], product_files: tuple[str, ...]) -> CrashResult:
+    """Call `act` and crash it at the n-th executed line of `product_files`; with 0 do not crash it."""
+    executed, died_at = 0, None
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal seen, died_at
+        nonlocal executed, died_at
         code = frame.f_code
-        if not code.co_filename.endswith(ours) or code.co_name in _HOLDS_A_LOCK:
+        if not code.co_filename.endswith(product_files) or code.co_name in _HOLDS_A_LOCK:
             return None
         if event == "line":
-            seen += 1
-            if seen == line:
+            executed += 1
+            if executed == line:
                 died_at = f"{code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
                 raise SimulatedCrash
         return trace
@@ -47,4 +47,4 @@ def crash_at(line: int, act: Callable[[], Any], ours: tuple[str, ...]) -> CrashR
         pass
     finally:
         sys.settrace(before)
-    return CrashResult(seen, died_at)
+    return CrashResult(executed, died_at)

@@ -1,4 +1,4 @@
-"""A sample GCP yard: specs of each kind of pool, an adopted network, and short listings of what a program declared."""
+"""A sample GCP yard: specs of each kind of pool, an adopted network, and short lists of the declared resources."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pool(spec: Mapping[str, Any], tags: Mapping[str, str] = TAGS, **more: Any) -
 
 
 def declare(*, submitters: tuple[str, ...] = (SUBJECT,), pools: Mapping[str, Mapping[str, Any]] | None = None, **more: Any) -> JobService:
-    """Declare the yard and export what stacks/program.py exports of it."""
+    """Declare the yard and export the same outputs as stacks/program.py."""
     network = adopted()
     specs = {"l4": VERTEX, "lab": VMS} if pools is None else pools
     data, runs = Bucket.adopt("data", bucket="acme-datasets", tags=TAGS), Bucket("runs", tags=TAGS)

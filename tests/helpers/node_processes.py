@@ -40,7 +40,7 @@ class NodeProcesses:
     code: Mapping[str, str] = field(default_factory=dict)
     submissions: int = 0
     node_env: Mapping[int, Mapping[str, str]] = field(default_factory=dict)  # node -> further variables that its service sets
-    _place: tuple[int, str, int, float] = (0, "", 0, 0.0)  # of the newest submission: nodes, code, port, grace
+    _submission: tuple[int, str, int, float] = (0, "", 0, 0.0)  # of the newest submission: nodes, code, port, grace
 
     @property
     def run(self) -> Path:
@@ -66,7 +66,7 @@ class NodeProcesses:
         self.run.mkdir(parents=True, exist_ok=True)
         record = {"submissions": [{"job": job, "attempt": 1}] * self.submissions}
         (self.run / "run.json").write_text(json.dumps(record))
-        self._place = job["nodes"], self._pack(), _free_port(), grace_s
+        self._submission = job["nodes"], self._pack(), _free_port(), grace_s
         return [self.start(node) for node in range(job["nodes"])]
 
     def processes(self) -> list[int]:
@@ -77,7 +77,7 @@ class NodeProcesses:
         """Return whether the rendezvous port of node 0 is in use."""
         with socket.socket() as probe:
             probe.settimeout(1)
-            return probe.connect_ex((_address(0), self._place[2])) == 0
+            return probe.connect_ex((_address(0), self._submission[2])) == 0
 
     def _belongs_to_run(self, process: psutil.Process) -> bool:
         try:
@@ -102,7 +102,7 @@ class NodeProcesses:
 
     def start(self, node: int) -> subprocess.Popen[bytes]:
         """Start a node of the newest submission. Also restarts a lost one."""
-        nodes, code_url, port, grace_s = self._place
+        nodes, code_url, port, grace_s = self._submission
         work = self.folder / f"{self.submissions - 1}-{node}"
         env = {
             "PATH": os.environ["PATH"], "HOME": str(self.folder), "GPUYARD_SERVICE": "local", "GPUYARD_RUN_ID": "test-1",

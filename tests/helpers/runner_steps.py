@@ -10,7 +10,7 @@ from gpuyard.training_jobs.spec import JobSpec
 from gpuyard.training_jobs.state import Exit, State, exit_for
 from gpuyard.training_jobs.status import RunStatus
 from tests.helpers.local_pool import job
-from tests.helpers.waiting import PATIENCE_S, wait_for
+from tests.helpers.waiting import WAIT_LIMIT_S, wait_for
 
 _BEFORE = """
 import json, os, signal, sys, time
@@ -70,7 +70,7 @@ def logs_during_cancel(runner: Runner, run: str) -> list[str]:
     with ThreadPoolExecutor(1) as pool:
         followed = pool.submit(lambda: [line.text for line in runner.logs(run, follow=True)])
         runner.cancel(run)
-        return sorted(followed.result(PATIENCE_S))
+        return sorted(followed.result(WAIT_LIMIT_S))
 
 
 def runner_with_fast_clock(runner: Runner, step_s: int = 60) -> Runner:

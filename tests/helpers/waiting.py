@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-PATIENCE_S = 300.0
+WAIT_LIMIT_S = 300.0
 _T = TypeVar("_T")
 
 
@@ -14,7 +14,7 @@ def wait_for(
     condition: Callable[[], _T | None],
     details: Callable[[], object] = str,
     *,
-    limit_s: float = PATIENCE_S,
+    limit_s: float = WAIT_LIMIT_S,
     ignored: tuple[type[Exception], ...] = (),
 ) -> _T:
     """Return the first true result of `condition`. `details`: added to the failure. `ignored`: exceptions that count as not met."""

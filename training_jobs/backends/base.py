@@ -90,7 +90,7 @@ class Backend(Protocol):
         """Start a submission, or find it if it exists. Returns the service's id of the job."""
 
     def find(self, run: Run) -> str | None:
-        """Return the service's id of a submission that may have been made before a crash. None when there is none."""
+        """Return the service's id of a submission that may have been made before a crash. None if it was not made."""
 
     def status(self, service_id: str) -> ServiceStatus:
         """Return the state of a job. A job that the service does not know is UNKNOWN."""
@@ -105,7 +105,7 @@ class Backend(Protocol):
         """Return the pool's nodes, its free nodes and its waiting jobs."""
 
     def ready(self) -> None:
-        """Raise what a submit would raise if the service is missing or takes no jobs. Called before anything is written."""
+        """Raise the error of a submit if the service is missing or takes no jobs. Called before anything is written."""
 
 
 @runtime_checkable

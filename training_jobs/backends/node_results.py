@@ -1,4 +1,4 @@
-"""Read from the run bucket what a service does not report: the exit codes of a job's nodes, and how often they started."""
+"""Read from the run bucket two values that a service does not report: the exit codes of a job's nodes, and the number of their starts."""
 
 from __future__ import annotations
 

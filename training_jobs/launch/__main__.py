@@ -72,7 +72,7 @@ def _run_attempts(placement: NodePlacement, work: Path, stop_request: StopReques
     return_s = float(os.environ.get("GPUYARD_RETURN_S", "0"))
     submission = read_submission(os.environ.get("GPUYARD_RECORD_URL", f"{run_url}/run.json"), index)
     code_folder = work / "code"
-    run_url = os.environ.get("GPUYARD_LEFT_URL", run_url)  # a container without a network writes to a folder of its own
+    run_url = os.environ.get("GPUYARD_LEFT_URL", run_url)  # a container without a network writes to a local folder
     timeout_s, began = _CONNECT_TIMEOUT_S, time.time()
     while True:
         run_token = f"{os.environ['GPUYARD_RUN_ID']}.{index}"
@@ -92,7 +92,7 @@ def _run_attempts(placement: NodePlacement, work: Path, stop_request: StopReques
 
 
 def _plan_attempt(run_url: str, index: int, submission: Submission, began: float) -> _AttemptPlan:
-    """Claim the next attempt on node 0, and compute what earlier restarts left of the time limit."""
+    """Claim the next attempt on node 0, and compute the time limit that earlier restarts have not used."""
     attempt = claim_attempt(run_url, index, os.environ["GPUYARD_SERVICE"], submission, began)
     limit_s = os.environ.get("GPUYARD_LIMIT_S")
     left_s = None

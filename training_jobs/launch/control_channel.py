@@ -27,7 +27,7 @@ _CLOCK_ROUNDS = 5
 
 
 class ControlChannel:
-    """This node's connections. `stop` and `stop_s`: another node's stop request and the seconds it leaves. `exits`: results by node."""
+    """This node's connections. `stop` and `stop_s`: another node's stop request and its seconds. `exits`: results by node."""
 
     def __init__(self, placement: NodePlacement, run: str, stopping: Callable[[], bool]) -> None:
         self.stop = False
@@ -237,7 +237,7 @@ def _listener(placement: NodePlacement) -> socket.socket:
 
 
 def _keep_alive(connection: socket.socket) -> None:
-    """Make the kernel detect within a minute that the other machine is gone."""
+    """Make the kernel detect within a minute that the other machine is lost."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 6)):
         if hasattr(socket, name):

@@ -99,7 +99,7 @@ def report(step: int, **metrics: float | None) -> None:
 
 
 def last_report() -> tuple[int, dict[str, Any]] | None:
-    """Return the step and metrics last reported on this node, also before a restart; None when there are none."""
+    """Return the step and metrics last reported on this node, also before a restart; None without a report."""
     path = os.environ.get("GPUYARD_REPORT_FILE")
     if path is None:
         return None

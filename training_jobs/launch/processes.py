@@ -65,7 +65,7 @@ class NodeProcess:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(wait_s)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # children that it left behind
+            os.killpg(self._process.pid, signal.SIGKILL)  # its remaining children
 
     def _copy_output(self) -> None:
         pipe = self._process.stdout

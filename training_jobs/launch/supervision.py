@@ -23,7 +23,7 @@ _OTHER_EXITS_TIMEOUT_S = 45.0
 
 
 class Supervisor:
-    """Supervises one attempt on one node. `notice_s`: what a preemption notice usually gives. `deadline`: monotonic clock."""
+    """Supervises one attempt on one node. `notice_s`: the usual seconds of a preemption notice. `deadline`: monotonic clock."""
 
     def __init__(
         self, channel: ControlChannel, stop_request: StopRequest, progress: Progress | None, notice_s: float, deadline: float

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 __all__ = ["timestamped_output"]
 
-_DRAIN_TIMEOUT_S = 5.0  # a process that was left behind may hold the pipe open
+_DRAIN_TIMEOUT_S = 5.0  # a remaining process may hold the pipe open
 
 
 @contextlib.contextmanager

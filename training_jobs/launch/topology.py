@@ -83,7 +83,7 @@ def _sagemaker(env: Mapping[str, str]) -> NodePlacement:
 
 
 def _batch(env: Mapping[str, str]) -> NodePlacement:
-    """Read the variables of a multi-node parallel job. Batch sets none for one node, and not its own address on the main node."""
+    """Read the variables of a multi-node parallel job. A job of one node has none, and the main node has no main address."""
     port = int(env.get("GPUYARD_PORT", _PORT))
     if "AWS_BATCH_JOB_NUM_NODES" not in env:
         return NodePlacement(0, 1, "127.0.0.1", "127.0.0.1", port, None)

@@ -96,7 +96,7 @@ class RunHandle:
         return answer or self.backend.status(service_id)
 
     def _enforce_limits(self, status: ServiceStatus, service_id: str) -> ServiceStatus:
-        """End a job that waits too long or restarts too often, where the service itself does not.
+        """Cancel a job that waits too long or restarts too often, if the service itself does not end it.
 
         The reason is written into the record before the service is called, so that every later reader reports the same end.
         """

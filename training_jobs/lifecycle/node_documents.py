@@ -28,7 +28,7 @@ class NodeDocuments(Protocol):
 
 @dataclass(frozen=True)
 class NoDocuments:
-    """The documents of a run whose nodes have not started: none."""
+    """Stands for a run whose nodes have not started: it has no documents."""
 
     url: str
 

@@ -11,9 +11,9 @@ from ..status import RunStatus
 from ..store import ChangedError
 from .handle import RunHandle
 
-__all__ = ["BLIND_PATIENCE_S", "wait_for"]
+__all__ = ["LOST_SIGHT_AFTER_S", "wait_for"]
 
-BLIND_PATIENCE_S = 300.0
+LOST_SIGHT_AFTER_S = 300.0
 """Seconds for which a wait continues while neither the record nor the service can be read."""
 
 
@@ -22,7 +22,7 @@ def wait_for(
 ) -> RunStatus:
     """Implement Runner.wait. `find` reads the run from the journal; `clock` and `sleep` are in seconds."""
     read_once, pause = False, 0.1
-    blind_since: float | None = None
+    unreadable_since: float | None = None
     while True:
         try:
             handle = find()
@@ -37,10 +37,10 @@ def wait_for(
                 raise  # at the first read the caller has no permission; later, expired credentials may be renewed
             lost = error
         if lost is None:
-            blind_since = None
-        elif blind_since is None:
-            blind_since = clock()
-        elif clock() - blind_since > BLIND_PATIENCE_S:
+            unreadable_since = None
+        elif unreadable_since is None:
+            unreadable_since = clock()
+        elif clock() - unreadable_since > LOST_SIGHT_AFTER_S:
             return _give_up(lost)
         sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 jitter spreads many waits
 

@@ -1,4 +1,4 @@
-"""Decide what a submit does with a run that exists already: the resubmit table and the retry allowance. Pure functions."""
+"""Choose the action of a submit for an existing run: the resubmit table and the retry allowance. Pure functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TAKE_OVER_AFTER_S = 60.0
 
 
 class Action(Enum):
-    """What a submit does with an existing run."""
+    """The action of a submit for an existing run."""
 
     ADOPT = "adopt"
     POLL = "poll"
@@ -91,7 +91,7 @@ def has_retry_left(record: RunRecord, reason: Reason | None, restarts: Sequence[
 
 
 def retries_left(record: RunRecord) -> Retries:
-    """Return the retries left for the newest submission: the allowance less the ends of the submissions before it."""
+    """Return the retries that the newest submission may use: the allowance less the ends of the submissions before it."""
     retries = record.last.spec.retries
     remaining = {group: max(0, getattr(retries, group) - _ends(record.current[:-1], group)) for group in set(_GROUPS.values())}
     return Retries(**remaining)

@@ -43,7 +43,7 @@ def open_store(url: str) -> Store:
 
 
 def read_url(url: str) -> bytes | None:
-    """Return the content of one object by its own URL; None when there is none. Raises what `open_store` and `read` raise."""
+    """Return the content of one object by its own URL; None if it does not exist. Raises the errors of `open_store` and `read`."""
     parts = urlsplit(url)
     found = open_store(f"{parts.scheme}://{parts.netloc}").read(parts.path.lstrip("/"))
     return None if found is None else found[0]

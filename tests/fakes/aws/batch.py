@@ -205,7 +205,7 @@ class FakeBatch(FakeService):
 
     def _dispatch(self, queue: Queue) -> None:
         """Start waiting jobs in order. The first one that does not fit blocks the rest."""
-        taken = sum(job.nodes for job in self.jobs.values() if job.live and job.queue is queue)
+        busy = sum(job.nodes for job in self.jobs.values() if job.live and job.queue is queue)
         head = next((job for job in self.jobs.values() if job.status == "RUNNABLE" and job.queue is queue), None)
         if head is None:
             return
@@ -214,7 +214,7 @@ class FakeBatch(FakeService):
         elif queue.starved:
             text = f"Service cannot fulfill the capacity requested for instance type {queue.instance}"
             self._block(head, "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY", text)
-        elif taken + head.nodes <= queue.nodes:
+        elif busy + head.nodes <= queue.nodes:
             head.status, head.reason = "RUNNING", None
             head.attempts.append(
                 make_attempt(head, self._folder, addresses(next(self._slots), head.nodes), self._image_env, self._agent, self.stop_s)

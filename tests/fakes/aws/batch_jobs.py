@@ -63,23 +63,23 @@ class Job:
         return self.status in ("SUCCEEDED", "FAILED")
 
 
-def make_attempt(job: Job, folder: Path, places: list[str], image_env: Mapping[str, str], agent: Containers, stop_s: float) -> Attempt:
+def make_attempt(job: Job, folder: Path, addresses: list[str], image_env: Mapping[str, str], agent: Containers, stop_s: float) -> Attempt:
     """Create the next attempt of a job: a container on each address, with its environment."""
     number = len(job.attempts) + 1
     options = job.container.get("logConfiguration", {}).get("options", {})
     main = job.definition.get("nodeProperties", {}).get("mainNode", 0)
     log = (options.get("awslogs-group", "/aws/batch/job"), options.get("awslogs-stream-prefix", job.definition["jobDefinitionName"]))
     nodes = []
-    for index, address in enumerate(places):
+    for index, address in enumerate(addresses):
         node = Node(index, address, job.container["command"], {}, folder / f"{job.id}-{number}-{index}", log)
-        own = _environment(job, node, number, main, places)
+        own = _environment(job, node, number, main, addresses)
         agent_variables = agent.environment(node.task, node.address, job.container.get("jobRoleArn"))
         node.environment = {**image_env, "HOME": str(node.folder), **own, **agent_variables}
         nodes.append(node)
     return Attempt(nodes, main, stop_s)
 
 
-def _environment(job: Job, node: Node, number: int, main: int, places: list[str]) -> dict[str, str]:
+def _environment(job: Job, node: Node, number: int, main: int, addresses: list[str]) -> dict[str, str]:
     """Return the variables that Batch sets in a container, and the job's own."""
     own = {
         "AWS_BATCH_CE_NAME": job.queue.name,
@@ -94,7 +94,7 @@ def _environment(job: Job, node: Node, number: int, main: int, places: list[str]
             "AWS_BATCH_JOB_MAIN_NODE_INDEX": str(main),
         }
     if job.multi and node.index != main:  # Batch does not set it on the main node
-        own["AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS"] = places[main]
+        own["AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS"] = addresses[main]
     job_variables = {entry["name"]: entry["value"] for entry in job.container.get("environment", [])}
     return {**job_variables, **own}
 

@@ -86,7 +86,7 @@ def _to_wire(value: Any, shape: Shape, where: str) -> Any:
 
 
 def broken_constraints(value: Any, shape: Shape, where: str = "") -> Iterator[str]:
-    """Return the enums, patterns and maxima of the model that a value breaks. botocore leaves these to the service."""
+    """Return the enums, patterns and maxima of the model that a value breaks. botocore does not check these."""
     if shape.type_name == "structure":
         for name, item in value.items():
             if name in shape.members:
@@ -115,4 +115,4 @@ def _matches(pattern: str, text: str) -> bool:
     try:
         return re.fullmatch(posix, text) is not None
     except re.error:
-        return True  # Java syntax that Python's re does not have: left to the real service
+        return True  # Java syntax that Python's re does not have: only the real service checks it

@@ -40,7 +40,7 @@ class FakeLogs(FakeService):
     def get_log_events(self, body: Body) -> Body:
         """Return a page that starts at a token. At the end, the returned token equals the one that was sent."""
         events = self._wanted(body)
-        start = self._place(body, len(events))
+        start = self._position(body, len(events))
         with self.lock:
             self._gap = self.gaps and not self._gap
         size = min(body.get("limit", self.page), self.page)
@@ -67,7 +67,7 @@ class FakeLogs(FakeService):
         with self.lock:
             return [event for event in streams[body["logStreamName"]] if since <= event["timestamp"] < until]
 
-    def _place(self, body: Body, size: int) -> int:
+    def _position(self, body: Body, size: int) -> int:
         token = body.get("nextToken")
         if token is None:
             return 0 if body.get("startFromHead") else max(0, size - self.page)

@@ -101,7 +101,7 @@ def moto(monkeypatch: pytest.MonkeyPatch, *buckets: str) -> Iterator[Moto]:
         s3.client.cache_clear()
         found.fail(lambda method, path: None)
         found.lose(lambda method, path: None)
-        urlopen(Request(f"{found.url}/moto-api/reset", method="POST")).close()  # noqa: S310 it keeps what it holds in the process
+        urlopen(Request(f"{found.url}/moto-api/reset", method="POST")).close()  # noqa: S310 moto's state outlives the server
         server.shutdown()
         thread.join()
         server.server_close()

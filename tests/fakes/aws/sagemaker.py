@@ -84,8 +84,8 @@ class FakeSageMaker(FakeService):
     def describe_training_job(self, body: Body) -> Body:
         """Return the job's description."""
         job = self._job(body)
-        told = self.model.shape_for("DescribeTrainingJobResponse").members  # the tags are no part of the response
-        requested = {name: value for name, value in job.body.items() if name in told}
+        documents = self.model.shape_for("DescribeTrainingJobResponse").members  # the response has no tags
+        requested = {name: value for name, value in job.body.items() if name in documents}
         with self.lock:  # status and secondary status change together
             return {
                 **requested,
@@ -109,8 +109,8 @@ class FakeSageMaker(FakeService):
         start = int(body.get("NextToken", "0"))
         end = start + min(self.page, body["MaxResults"])
         kept = ("TrainingJobName", "TrainingJobArn", "CreationTime", "LastModifiedTime", "TrainingJobStatus", "SecondaryStatus")
-        told = [self.describe_training_job({"TrainingJobName": job.name}) for job in jobs[start:end]]
-        page: Body = {"TrainingJobSummaries": [{key: job[key] for key in kept} for job in told]}
+        documents = [self.describe_training_job({"TrainingJobName": job.name}) for job in jobs[start:end]]
+        page: Body = {"TrainingJobSummaries": [{key: job[key] for key in kept} for job in documents]}
         return page | ({"NextToken": str(end)} if end < len(jobs) else {})
 
     def stop_training_job(self, body: Body) -> None:
@@ -175,7 +175,7 @@ class FakeSageMaker(FakeService):
                 return
             began = time.time()
             job.started_at = job.started_at or began
-            self._say(job, "Training")
+            self._set_status(job, "Training")
             hosts = Hosts(self, job.body, turn)
             left = stopping.get("MaxRuntimeInSeconds", 86400) - run_s
             cause = self._watch(job, hosts, began + left, deadline)
@@ -185,16 +185,16 @@ class FakeSageMaker(FakeService):
             job.holds = 0
             run_s, turn = run_s + time.time() - began, turn + 1
             if cause != "Interrupted":
-                self._conclude(job, cause, hosts.failed)
+                self._record_end(job, cause, hosts.failed)
                 return
             job.interrupted += 1
-            self._say(job, "Interrupted")
+            self._set_status(job, "Interrupted")
 
     def _wait_for_machines(self, job: Job, deadline: float | None) -> bool:
         patience = self.longest_pending_s(job.body.get("StoppingCondition", {}))
         while not self._takes_machines(job):
             if job.interrupted == 0:
-                self._say(job, "Pending")
+                self._set_status(job, "Pending")
             if job.stop.wait(0.02):
                 self._end(job, "Stopped", "Stopped")
                 return False
@@ -228,7 +228,7 @@ class FakeSageMaker(FakeService):
             time.sleep(0.02)
         return None
 
-    def _conclude(self, job: Job, cause: str | None, failed: int | None) -> None:
+    def _record_end(self, job: Job, cause: str | None, failed: int | None) -> None:
         if cause is not None:
             self._end(job, "Stopped", cause)
         elif failed is not None:
@@ -236,7 +236,7 @@ class FakeSageMaker(FakeService):
         else:
             self._end(job, "Completed", "Completed")
 
-    def _say(self, job: Job, secondary: str) -> None:
+    def _set_status(self, job: Job, secondary: str) -> None:
         with self.lock:
             if job.status == "InProgress" and job.secondary != secondary:
                 job.secondary = secondary
@@ -247,4 +247,4 @@ class FakeSageMaker(FakeService):
             job.ended_at = time.time()
             job.secondary, job.reason = secondary, reason
             job.history.append((secondary, job.ended_at))
-            job.status = status  # set last, so that a reader who sees the end sees all fields
+            job.status = status  # set last, so that a reader of the final status sees all fields

@@ -41,7 +41,7 @@ class Hosts(EqualContainers):
         with tarfile.open(fileobj=raw, mode="w:gz") as tar:
             for path in left:
                 tar.add(path, str(path).split("/ml/output/data/", 1)[1])
-        bucket, key = _place(f"{body['OutputDataConfig']['S3OutputPath']}/{self._name}/output/output.tar.gz")
+        bucket, key = _bucket_and_key(f"{body['OutputDataConfig']['S3OutputPath']}/{self._name}/output/output.tar.gz")
         boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=raw.getvalue())
 
     def _add(self, body: dict[str, Any], host: int, placed: dict[str, str]) -> None:
@@ -60,13 +60,13 @@ class Hosts(EqualContainers):
 def _fetch(body: dict[str, Any], into: Path) -> None:
     """Copy the input channels as SageMaker does: every object with the prefix, under the last part of its key."""
     for channel in body.get("InputDataConfig", ()):
-        bucket, prefix = _place(channel["DataSource"]["S3DataSource"]["S3Uri"])
+        bucket, prefix = _bucket_and_key(channel["DataSource"]["S3DataSource"]["S3Uri"])
         client = boto3.client("s3")
         (into / channel["ChannelName"]).mkdir(parents=True)
         for entry in client.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]:
             client.download_file(bucket, entry["Key"], str(into / channel["ChannelName"] / entry["Key"].rsplit("/", 1)[-1]))
 
 
-def _place(url: str) -> tuple[str, str]:
+def _bucket_and_key(url: str) -> tuple[str, str]:
     bucket, _, key = url.removeprefix("s3://").partition("/")
     return bucket, key

@@ -66,7 +66,7 @@ class FakeAzureMl(Cluster, FakeHttps):
 
     def put_environment(self, call: Call, workspace: str, name: str, version: str) -> Answer:
         """Create a version of an environment. Versions never change."""
-        key = f"{self._known(workspace)}/environments/{name}/versions/{version}"
+        key = f"{self._require_workspace(workspace)}/environments/{name}/versions/{version}"
         with self.lock:
             existing = self.environments.setdefault(key, call.body["properties"])
         if existing != call.body["properties"]:
@@ -75,7 +75,7 @@ class FakeAzureMl(Cluster, FakeHttps):
 
     def put_job(self, call: Call, workspace: str, name: str) -> Answer:
         """Create a job, or change the tags of an existing one. No other change is accepted."""
-        self._known(workspace)
+        self._require_workspace(workspace)
         properties = call.body["properties"]
         if problem := problem_of(name, properties, set(self.environments), f"{WORKSPACE}/computes/h100", self.most):
             raise RefusalError(400, "UserError", problem)
@@ -95,18 +95,18 @@ class FakeAzureMl(Cluster, FakeHttps):
 
     def get_job(self, call: Call, workspace: str, name: str) -> Answer:
         """Return the control plane's document of a job."""
-        self._known(workspace)
+        self._require_workspace(workspace)
         return Answer(200, self._document(self._job(name)))
 
     def list_jobs(self, call: Call, workspace: str) -> Answer:
         """List all jobs."""
-        self._known(workspace)
+        self._require_workspace(workspace)
         with self.lock:
             return Answer(200, {"value": [self._document(job) for job in self.jobs.values()]})
 
     def cancel_job(self, call: Call, workspace: str, name: str) -> Answer:
         """Request a cancel. Raises RefusalError if the job has ended."""
-        self._known(workspace)
+        self._require_workspace(workspace)
         job = self._job(name)
         with self.lock:
             if job.status in ENDED:
@@ -117,7 +117,7 @@ class FakeAzureMl(Cluster, FakeHttps):
 
     def get_compute(self, call: Call, workspace: str, name: str) -> Answer:
         """Return the cluster and its node counts."""
-        self._known(workspace)
+        self._require_workspace(workspace)
         with self.lock:
             running = sum(job.holds for job in self.jobs.values())
         states = {"runningNodeCount": running, "idleNodeCount": 0, "preparingNodeCount": 0, "unusableNodeCount": 0, "leavingNodeCount": 0}
@@ -133,7 +133,7 @@ class FakeAzureMl(Cluster, FakeHttps):
     def get_workspace(self, call: Call, workspace: str) -> Answer:
         """Return the workspace with the location of its other services."""
         properties = {"discoveryUrl": "https://eastus2.api.azureml.ms/discovery", "workspaceId": "0"}
-        return Answer(200, {"id": self._known(workspace), "name": "train", "location": "eastus2", "properties": properties})
+        return Answer(200, {"id": self._require_workspace(workspace), "name": "train", "location": "eastus2", "properties": properties})
 
     def discovery(self, call: Call) -> Answer:
         """Return the services' URLs by name."""
@@ -141,7 +141,7 @@ class FakeAzureMl(Cluster, FakeHttps):
 
     def get_run(self, call: Call, workspace: str, name: str) -> Answer:
         """Return the run history's document of a job."""
-        self._known(workspace)
+        self._require_workspace(workspace)
         return Answer(200, self._history(self._job(name)))
 
     def get_details(self, call: Call, workspace: str, name: str) -> Answer:
@@ -172,7 +172,7 @@ class FakeAzureMl(Cluster, FakeHttps):
 
     def preempt(self, name: str) -> None:
         """Preempt the low-priority nodes of a job."""
-        self.jobs[name].takes += 1
+        self.jobs[name].preemptions_requested += 1
 
     def __exit__(self, *error: object) -> None:
         for job in self.jobs.values():
@@ -181,7 +181,7 @@ class FakeAzureMl(Cluster, FakeHttps):
             thread.join(60)
         super().__exit__(*error)
 
-    def _known(self, workspace: str) -> str:
+    def _require_workspace(self, workspace: str) -> str:
         if workspace != WORKSPACE:
             raise RefusalError(404, "ResourceNotFound", f"The Resource '{workspace.rpartition('/')[2]}' was not found.")
         return workspace

@@ -27,8 +27,8 @@ class Job:
     ended_at: float | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     holds: int = 0
-    taken: int = 0  # preemptions requested, and preemptions done
-    takes: int = 0
+    preemptions_done: int = 0
+    preemptions_requested: int = 0
     files: dict[str, bytearray] = field(default_factory=dict)
 
     @property
@@ -54,15 +54,15 @@ class Cluster:
         while self._wait_for_machines(job):
             began = time.time()
             job.started_at = job.started_at or began
-            self._say(job, "Running")
+            self._set_status(job, "Running")
             nodes = Nodes(self, job, turn)
             cause = self._watch(job, nodes, began + limit_s)
             nodes.end(self.grace_s)
             job.holds, turn = 0, turn + 1
-            if cause != "taken":
-                self._conclude(job, cause, nodes.failed)
+            if cause != "preempted":
+                self._record_end(job, cause, nodes.failed)
                 return
-            job.taken += 1
+            job.preemptions_done += 1
             if not self.requeues:
                 self._end(job, "Failed", {"code": "ServiceError", "message": "The low priority nodes of the job were preempted."})
                 return
@@ -74,7 +74,7 @@ class Cluster:
                 if sum(other.holds for other in self.jobs.values()) + job.nodes <= self.machines:
                     job.holds = job.nodes
                     return not job.stop.is_set()
-            self._say(job, "Queued")
+            self._set_status(job, "Queued")
             if job.stop.wait(0.02):
                 return False
 
@@ -83,14 +83,14 @@ class Cluster:
         while not nodes.ended:
             if job.stop.is_set():
                 return "cancelled"
-            if job.takes > job.taken:
-                return "taken"
+            if job.preemptions_requested > job.preemptions_done:
+                return "preempted"
             if time.time() > until:
                 return "timeout"
             time.sleep(0.02)
         return None
 
-    def _conclude(self, job: Job, cause: str | None, failed: int | None) -> None:
+    def _record_end(self, job: Job, cause: str | None, failed: int | None) -> None:
         if cause is not None:
             self._end(job, "Canceled")
         elif failed is not None:
@@ -101,7 +101,7 @@ class Cluster:
         else:
             self._end(job, "Completed")
 
-    def _say(self, job: Job, status: str) -> None:
+    def _set_status(self, job: Job, status: str) -> None:
         with self.lock:
             if job.status not in {*ENDED, "CancelRequested"}:
                 job.status = status
@@ -109,4 +109,4 @@ class Cluster:
     def _end(self, job: Job, status: str, error: Body | None = None) -> None:
         with self.lock:
             job.holds, job.ended_at, job.error = 0, time.time(), error
-            job.status = status  # set last, so that a reader who sees the end sees all fields
+            job.status = status  # set last, so that a reader of the final status sees all fields

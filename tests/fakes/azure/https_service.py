@@ -99,7 +99,7 @@ class FakeHttps(ThreadingHTTPServer):
             first = self._counts.get(operation, 0) + call
             self._faults |= {(operation, first + later): fault for later in range(times)}
 
-    def mend(self) -> None:
+    def clear_faults(self) -> None:
         """Remove all scripted faults."""
         with self.lock:
             self._faults.clear()

@@ -57,7 +57,7 @@ class FakeVertex:
         """Return the number of calls of an operation."""
         return self._counts.get(operation, 0)
 
-    def heal(self) -> None:
+    def clear_faults(self) -> None:
         """Remove all scripted faults."""
         self._faults.clear()
 
@@ -153,14 +153,14 @@ class FakeVertex:
         try:
             if not self._wait_for_machines(job):
                 return
-            self._say(job, "JOB_STATE_RUNNING")
+            self._set_status(job, "JOB_STATE_RUNNING")
             job.message.start_time = datetime.now(UTC)
             replicas = Replicas(self, job, number)
             limit_s = job.message.job_spec.scheduling.timeout.total_seconds() or 7 * 86400
             cause = self._watch(job, replicas, time.time() + limit_s)
             replicas.end(self.grace_s)
             job.holds = 0
-            self._conclude(job, cause, replicas.failed)
+            self._record_end(job, cause, replicas.failed)
         except Exception as error:  # a bug of the fake: the test must fail
             self.broken.append(repr(error))
             raise
@@ -168,7 +168,7 @@ class FakeVertex:
     def _wait_for_machines(self, job: Job) -> bool:
         longest = job.message.job_spec.scheduling.max_wait_duration.total_seconds() if self._is_flex(job) else 0
         while not self._takes_machines(job):
-            self._say(job, "JOB_STATE_PENDING")
+            self._set_status(job, "JOB_STATE_PENDING")
             waited = time.time() - job.created
             if job.cancel.wait(0.02):
                 self._end(job, "JOB_STATE_CANCELLED", Code.CANCELLED, "CANCELED")
@@ -203,7 +203,7 @@ class FakeVertex:
             time.sleep(0.02)
         return None
 
-    def _conclude(self, job: Job, cause: str | None, failed: tuple[str, int] | None) -> None:
+    def _record_end(self, job: Job, cause: str | None, failed: tuple[str, int] | None) -> None:
         if cause == "preempt":
             self._end(job, "JOB_STATE_FAILED", Code.RESOURCE_EXHAUSTED, STOCKOUT)
         elif cause is not None:
@@ -214,7 +214,7 @@ class FakeVertex:
         else:
             self._end(job, "JOB_STATE_SUCCEEDED", None, "")
 
-    def _say(self, job: Job, state: str) -> None:
+    def _set_status(self, job: Job, state: str) -> None:
         with self.lock:
             if job.message.state.name not in {*OVER, "JOB_STATE_CANCELLING"}:
                 job.message.state = types.JobState[state]
@@ -224,7 +224,7 @@ class FakeVertex:
             job.message.end_time = datetime.now(UTC)
             if code is not None:
                 job.message.error = {"code": code, "message": text}
-            job.message.state = types.JobState[state]  # set last, so that a reader who sees the end sees all fields
+            job.message.state = types.JobState[state]  # set last, so that a reader of the final state sees all fields
 
 
 def _has(message: Any, name: str, value: str) -> bool:

@@ -101,7 +101,7 @@ class GrpcEndpoint:
             except Exception as error:  # a bug of the fake
                 self._fake.broken.append(f"{operation}: {error!r}")
                 raise
-            if fault and fault.lost:  # what a client sees when its deadline expires
+            if fault and fault.lost:  # the client's error after its deadline
                 context.abort_with_status(rpc_status.to_status(_status(RefusalError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded"))))
             return found
 

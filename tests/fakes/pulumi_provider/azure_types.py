@@ -1,4 +1,4 @@
-"""Azure Resource Manager's types: path of each, and the places of `properties` that the SDK leaves out (azure_types.json)."""
+"""Azure Resource Manager's types: the path of each, and the levels of `properties` that the SDK omits (azure_types.json)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @functools.cache
 def document() -> Mapping[str, Any]:
-    """Return the file: `types` by type token, `head` the keys beside `properties`, `nested` the classes that have `properties` too."""
+    """Return the file: `types` by type token, `head`: the keys beside `properties`, `nested`: the classes that also have `properties`."""
     read: Mapping[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
     return read
 

@@ -18,17 +18,17 @@ _NEVER = (SECRET, KEY_ID, SECRET_KEY, "of-the-job-role", "X-Amz-Signature=", "x-
 
 def check_no_secret(services: Iterable[FakeService], *texts: str, bucket: str = "runs") -> None:
     """Fail if a secret is found. Of requests only the bodies are scanned: headers contain a signature by design."""
-    places = {f"{call.operation} request {number}": call.raw for fake in services for number, call in enumerate(fake.calls)}
-    places |= {f"text {number}": text.encode() for number, text in enumerate(texts)}
+    content = {f"{call.operation} request {number}": call.raw for fake in services for number, call in enumerate(fake.calls)}
+    content |= {f"text {number}": text.encode() for number, text in enumerate(texts)}
     client = boto3.client("s3")
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
         for entry in page.get("Contents", ()):
             data = client.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
-            places[entry["Key"]] = data
+            content[entry["Key"]] = data
             if entry["Key"].endswith(".tar.gz"):
                 with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-                    places |= {f"{entry['Key']}/{member.name}": tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
-    assert any(place.endswith("run.json") for place in places), json.dumps(sorted(places))
-    for place, data in places.items():
+                    content |= {f"{entry['Key']}/{member.name}": tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
+    assert any(place.endswith("run.json") for place in content), json.dumps(sorted(content))
+    for place, data in content.items():
         for secret in _NEVER:
             assert secret.lower().encode() not in data.lower(), f"{secret!r} in {place}"

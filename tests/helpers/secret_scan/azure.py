@@ -17,14 +17,14 @@ SECRETS = (SECRET, SUBJECT_TOKEN, SIGNATURE, MSI_SECRET, SAS, "sig=", "Bearer ey
 
 def check_no_secret(storage: Storage, calls: Iterable[Call], *texts: str) -> None:
     """Fail with the place of the first secret. `texts`: logs, errors, documents."""
-    places = {f"request {number}: {call.operation}": call.raw for number, call in enumerate(calls)}
-    places |= {f"text {number}": text.encode() for number, text in enumerate(texts)}
+    content = {f"request {number}: {call.operation}": call.raw for number, call in enumerate(calls)}
+    content |= {f"text {number}": text.encode() for number, text in enumerate(texts)}
     for path, data in storage.objects().items():
-        places[path] = data
+        content[path] = data
         if path.endswith(".tar.gz"):
             with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-                places |= {f"{path}/{member.name}": tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
-    assert len(places) > 5
-    for place, data in places.items():
+                content |= {f"{path}/{member.name}": tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
+    assert len(content) > 5
+    for place, data in content.items():
         for secret in SECRETS:
             assert secret.encode() not in data, f"{secret!r} in {place}"

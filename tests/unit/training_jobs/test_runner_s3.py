@@ -28,7 +28,7 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobTarget]
         yield make_target(tmp_path, nodes=1, run_bucket="s3://runs", buckets={"runs": "s3://runs"})
 
 
-class Held(LocalBackend):
+class IdleQueue(LocalBackend):
     """A local queue that starts nothing: every job is RUNNING unless a test sets `down`."""
 
     down: Exception | None = None
@@ -39,16 +39,16 @@ class Held(LocalBackend):
         return str(run.name)  # type: ignore[attr-defined]
 
     def status(self, service_id: str) -> ServiceStatus:
-        if Held.down is not None:
-            raise Held.down
+        if IdleQueue.down is not None:
+            raise IdleQueue.down
         return ServiceStatus(State.RUNNING, started_at=1.0)
 
 
 @pytest.fixture
 def runner(yard: JobTarget, monkeypatch: pytest.MonkeyPatch) -> Runner:
-    monkeypatch.setattr(Held, "down", None)
-    monkeypatch.setattr(Held, "submitted", [])
-    return Runner({"local": yard}, backend_for=Held)  # type: ignore[arg-type]
+    monkeypatch.setattr(IdleQueue, "down", None)
+    monkeypatch.setattr(IdleQueue, "submitted", [])
+    return Runner({"local": yard}, backend_for=IdleQueue)  # type: ignore[arg-type]
 
 
 def spec(name: str = "job") -> JobSpec:
@@ -60,7 +60,7 @@ def test_sixteen_concurrent_submits_of_one_key_start_one_job(runner: Runner) -> 
         found = list(pool.map(lambda _: runner.submit(spec(), None, key="nightly"), range(16)))
     assert [submitted.created for submitted in found].count(True) == 1
     assert len({submitted.status.run_id for submitted in found}) == 1
-    assert Held.submitted == [found[0].status.service.id]
+    assert IdleQueue.submitted == [found[0].status.service.id]
 
 
 def test_another_job_under_the_same_key_shows_the_difference(runner: Runner) -> None:
@@ -75,7 +75,7 @@ def test_a_list_continues_when_one_service_does_not_answer(runner: Runner, monke
     (status,) = runner.runs()
     assert (status.run_id, status.state) == (run, State.RUNNING)
     for error in (LostSightError("no answer"), AuthError("expired")):
-        monkeypatch.setattr(Held, "down", error)
+        monkeypatch.setattr(IdleQueue, "down", error)
         messages: list[str] = []
         (status,) = runner.runs(messages.append)
         assert (status.run_id, status.state, status.detail) == (run, State.UNKNOWN, str(error))

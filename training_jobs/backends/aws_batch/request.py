@@ -91,7 +91,7 @@ def _container(image: str, target: BatchTarget) -> Json:
 def _submission(run: Run, target: BatchTarget, definition: Json) -> Json:
     strategy = _retry_strategy(run, target)
     environment = run_variables(run)
-    if strategy["attempts"] > 1:  # Batch limits each attempt's time by itself: launch limits their sum
+    if strategy["attempts"] > 1:  # Batch limits each attempt alone, so launch limits their sum
         environment["GPUYARD_LIMIT_S"] = str(run.limit_s)
     own = {"environment": _pairs(environment)}
     override: Json = {"containerOverrides": own}

@@ -32,7 +32,7 @@ __all__ = [
 API_VERSION = "2024-04-01"  # learn.microsoft.com/rest/api/azureml: the newest that the regions of all Azure clouds have
 ARM = "https://management.azure.com"
 _LONGEST_NAME = 255
-_ANONYMOUS = "CliV2AnonymousEnvironment"  # where Azure's own clients keep environments without a name
+_ANONYMOUS = "CliV2AnonymousEnvironment"  # Azure's own clients store environments without a name under this one
 _LOADER = 'python3 -c "import base64,sys;exec(base64.b64decode(sys.argv[1]))"'
 _GRACE_S = 25
 

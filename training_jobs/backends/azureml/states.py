@@ -92,7 +92,7 @@ def _exit_code(text: str) -> int | None:
 
 
 def unix_time(moment: str | None) -> float | None:
-    """Return a time of the run history as Unix time; None for none."""
+    """Return a time of the run history as Unix time; None stays None."""
     if not moment:
         return None
     digits = re.sub(r"(\.\d{6})\d+", r"\1", moment)  # .NET writes seven digits, Python reads six

@@ -17,7 +17,7 @@ MARK = "GPUYARD_LEASE"  # an environment variable of every process of a job: the
 
 
 def start_time(pid: int) -> str | None:
-    """Return when a live process started, as docs/local-pool.md writes it. None for a zombie, or where there is no process."""
+    """Return the start time of a live process, in the form of docs/local-pool.md. None for a zombie or a missing process."""
     if sys.platform == "linux":
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -58,7 +58,7 @@ def marked_pids(lease: Path) -> list[int]:
 
 
 def kill_marked(lease: Path, spare: frozenset[int] = frozenset(), timeout_s: float = 10.0) -> list[int]:
-    """Kill all processes that carry the mark of a lease until none is left. Returns the pids that are still alive at the timeout."""
+    """Kill all processes that carry the mark of a lease until all have exited. Returns the pids that are still alive at the timeout."""
     deadline = time.monotonic() + timeout_s
     while alive := [pid for pid in marked_pids(lease) if pid not in spare]:
         for pid in alive:

@@ -43,6 +43,6 @@ def _detach() -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of a job: the machine's own variables, none of the submitter's credentials."""
+    """Return the environment of a job: the machine's own variables, without the submitter's credentials."""
     root = str(Path(__file__).parents[4])
     return {"PYTHONPATH": root, **{name: os.environ[name] for name in _KEPT if name in os.environ}}

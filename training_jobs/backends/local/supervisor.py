@@ -147,7 +147,7 @@ class _Supervisor:
         return outcome
 
     def _kill(self) -> list[int]:
-        """Kill all processes of the job: nodes, workers, and what those started. Returns the pids that are still alive."""
+        """Kill all processes of the job: nodes, workers and their children. Returns the pids that are still alive."""
         for node in self.nodes:
             if node.process.poll() is None:
                 node.process.kill()

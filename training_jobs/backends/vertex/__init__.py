@@ -121,7 +121,7 @@ class VertexBackend:
         """Check nothing: CreateCustomJob itself reports what is wrong, and the labels make a retry safe."""
 
     def _list(self, wanted: str) -> Iterator[_CustomJob]:
-        """Yield the jobs of a filter. Each page is a call of its own: the client's own paging would raise the client's errors."""
+        """Yield the jobs of a filter. Each page is a separate call, because the client's paging would raise the client's errors."""
         request: Json = {"parent": self._parent, "filter": wanted, "page_size": _PAGE}
         while True:
             page = next(self._gcp.call("list_custom_jobs", request, job_may_run=True).pages)

@@ -46,7 +46,7 @@ def request_body(run: Run, target: VertexTarget) -> Json:
     if target.network_attachment is not None:
         spec["pscInterfaceConfig"] = {"networkAttachment": target.network_attachment}
     body = {"displayName": job_name(run, target), "labels": gcp_labels(run), "jobSpec": spec}
-    if target.encryption_key is None or target.persistent_resource is not None:  # a persistent resource has a key of its own
+    if target.encryption_key is None or target.persistent_resource is not None:  # a persistent resource has its own key
         return body
     return {**body, "encryptionSpec": {"kmsKeyName": target.encryption_key}}
 
@@ -108,7 +108,7 @@ def _scheduling(run: Run, target: VertexTarget) -> Json:
 def _environment(run: Run, target: VertexTarget) -> dict[str, str]:
     return {
         "GOOGLE_CLOUD_PROJECT": target.project,
-        # Otherwise every process asks for the bucket's layout, and retries for minutes where it has no permission.
+        # Otherwise every process asks for the bucket's layout, and retries for minutes if it has no permission.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
         "GPUYARD_SERVICE": "vertex",
         **run_variables(run),

@@ -35,7 +35,7 @@ Parser = Callable[[bytes, float, str], Notice | None]
 
 @dataclass(frozen=True)
 class MetadataService:
-    """A metadata service. `notice_s`: what an interruption notice usually gives, used where a notice names no time."""
+    """A metadata service. `notice_s`: the usual seconds of an interruption notice, used if a notice names no time."""
 
     url: str
     headers: Mapping[str, str]
@@ -45,7 +45,7 @@ class MetadataService:
     warnings: frozenset[str] = field(default=frozenset())
     token: str | None = None  # path of the session token (IMDSv2)
     name: str | None = None  # path of this machine's name
-    acknowledge: str | None = None  # path to post that the machine may be taken
+    acknowledge: str | None = None  # path to post that the machine may be stopped
 
 
 def _aws_spot(body: bytes, now: float, own_name: str) -> Notice | None:

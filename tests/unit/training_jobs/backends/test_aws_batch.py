@@ -139,7 +139,7 @@ HOST = "Host EC2 (instance i-0123456789abcdef0) terminated."
         ({"preempted": 0, "infra": 0, "user_error": 5}, False, 1, set()),
     ],
 )
-def test_batch_retries_only_what_the_retries_allow(retries: dict[str, int], spot: bool, attempts: int, again: set[object]) -> None:
+def test_batch_retries_only_the_exits_that_retries_allow(retries: dict[str, int], spot: bool, attempts: int, again: set[object]) -> None:
     target = batch_target(spot=spot)
     strategy = requests(run(target, retries=retries), target)[1].body["retryStrategy"]
     rules = strategy["evaluateOnExit"]
@@ -211,7 +211,7 @@ def test_a_batch_state_becomes_a_gpuyard_state(
     assert found.console_url == "https://console"
 
 
-def test_times_codes_and_details_are_kept() -> None:
+def test_times_codes_and_details_are_in_the_status() -> None:
     found = status_of(batch_job(code=7, reason=EXITED), spot=False, console_url="")
     assert (found.exit_code, found.started_at, found.ended_at, found.detail) == (7, 1.0, 9.0, EXITED)
     waiting = status_of(batch_job("RUNNABLE", reason="CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - none"), spot=False, console_url="")

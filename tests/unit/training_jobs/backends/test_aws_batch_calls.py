@@ -49,7 +49,7 @@ def test_a_later_submission_costs_four_calls_and_no_listing(fake: FakeBatch, s3:
         stored, before = len(s3.calls), len(fake.calls)
         assert runner.submit(job(name, pool="p5"), None).created
         calls = [method for method, _ in s3.calls[stored:]] + [call.operation for call in fake.calls[before:]]
-        assert calls == ["GET", "PUT", "PUT", "SubmitJob"]  # no record, the record, its job's id
+        assert calls == ["GET", "PUT", "PUT", "SubmitJob"]  # read: no record, write the record, write the job's id
     assert ("GET", "/runs") not in s3.calls  # a listing is a GET of the bucket itself
 
 

@@ -78,7 +78,9 @@ def test_a_deregistered_definition_is_registered_again(fake: FakeBatch, tmp_path
     assert [definition["status"] for definition in fake.definitions] == ["INACTIVE", "ACTIVE"]
 
 
-def test_old_definitions_are_deregistered_except_those_of_others(fake: FakeBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_definitions_of_the_pool_are_deregistered_and_no_others(
+    fake: FakeBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(definitions, "KEPT", 3)
     other = {"jobDefinitionName": "somebody-elses", "jobDefinitionArn": "arn", "revision": 1, "status": "ACTIVE", "type": "container"}
     fake.definitions.append(other)

@@ -23,7 +23,7 @@ from tests.helpers.runner_steps import (
     wait_for_output,
     wait_for_state,
 )
-from tests.helpers.waiting import PATIENCE_S, wait_for
+from tests.helpers.waiting import WAIT_LIMIT_S, wait_for
 
 PROGRAM = node_program("""
 import datetime
@@ -218,7 +218,7 @@ def test_expired_credentials_are_read_again_and_lasting_expiry_raises_lost_sight
     service.ml.fail("get_job", EXPIRED, times=10)
     with pytest.raises(LostSightError, match="the job may still run"):
         runner.status(run)
-    service.ml.mend()
+    service.ml.clear_faults()
     assert runner.status(run).state is State.PENDING
 
 
@@ -237,7 +237,7 @@ def test_a_forgotten_job_is_unknown_and_not_a_success(service: Yard) -> None:
     runner = service.runner()
     run = runner.submit(two_node_job("works"), None).status.run_id
     for life in service.ml._lives:
-        life.join(PATIENCE_S)
+        life.join(WAIT_LIMIT_S)
     service.ml.jobs.clear()
     status = runner_with_fast_clock(runner).wait(run)
     assert (status.state, exit_for(status.state, status.reason)) == (State.UNKNOWN, Exit.LOST_SIGHT)

@@ -145,7 +145,7 @@ def test_a_text_that_is_not_a_duration_is_zero_seconds() -> None:
         ({}, {"labels": {f"k{number}": "v" for number in range(41)}}, "too many, got 41, allowed: <= 40"),
     ],
 )
-def test_a_run_that_the_service_cannot_take_is_refused_before_the_call(changes: dict[str, Any], keys: dict[str, Any], message: str) -> None:
+def test_a_job_that_the_service_cannot_run_is_refused_before_the_call(changes: dict[str, Any], keys: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         body(make_target(**changes), **keys)
 

@@ -50,7 +50,7 @@ def test_no_later_job_overtakes_one_that_waits_for_more_nodes(runner: Runner, st
     wait_for_state(runner, small, State.RUNNING)
     big = start("big", nodes=2)
     late = start("late", nodes=1)
-    assert runner.status(late).state is State.PENDING  # one node is free, but it came later
+    assert runner.status(late).state is State.PENDING  # one node is free, but the larger job came first
     assert "waiting" in (runner.status(late).detail or "")
     big_status, late_status = runner.wait(big), runner.wait(late)
     assert late_status.started_at is not None
@@ -85,7 +85,7 @@ def test_cancel_kills_nodes_that_ignore_sigterm_and_their_children(runner: Runne
     status = runner.cancel(run)
     assert (status.state, status.reason) == (State.CANCELLED, None)
     assert leftover_processes(tmp_path) == []
-    assert runner.cancel(run).state is State.CANCELLED  # again changes nothing
+    assert runner.cancel(run).state is State.CANCELLED  # a second cancel changes nothing
 
 
 def test_a_job_is_stopped_at_its_time_limit(runner: Runner, start: Start, tmp_path: Path) -> None:

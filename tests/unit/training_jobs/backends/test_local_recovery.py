@@ -73,7 +73,7 @@ def test_a_job_of_a_recreated_pool_is_an_infra_failure(runner: Runner, start: St
     lease.unlink()
     shutil.rmtree(tmp_path / "pool/jobs")
     assert runner.status(run).reason is Reason.INFRA
-    assert runner.submit(job(env={"NAP": "0"}), None, retry=True).created  # another job now, under another id
+    assert runner.submit(job(env={"NAP": "0"}), None, retry=True).created  # a new submission, with another service id
     assert runner.submit(job(env={"NAP": "60"}), None, retry=True).status.attempt == 2
 
 

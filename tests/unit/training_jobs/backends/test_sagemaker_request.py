@@ -61,7 +61,7 @@ def test_the_request_equals_the_golden_file(case: str) -> None:
     changes, keys = CASES[case]
     made = body(make_target(**changes), **keys)
     packed = "".join(made["AlgorithmSpecification"].pop("ContainerArguments"))
-    assert zlib.decompress(base64.b64decode(packed)) == BOOTSTRAP.read_bytes()  # zlib's own output differs from build to build
+    assert zlib.decompress(base64.b64decode(packed)) == BOOTSTRAP.read_bytes()  # builds of zlib compress differently
     file = GOLDEN / f"sagemaker-{case}.json"
     if os.environ.get("GOLDEN") == "write":
         file.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
@@ -110,7 +110,7 @@ def test_a_request_is_deterministic() -> None:
         ({"network_isolation": True}, {"data": {"tokens": "yard://runs/tokens"}}, "data: cannot be read"),
     ],
 )
-def test_a_run_that_the_service_cannot_take_is_refused_before_the_call(changes: dict[str, Any], keys: dict[str, Any], message: str) -> None:
+def test_a_job_that_the_service_cannot_run_is_refused_before_the_call(changes: dict[str, Any], keys: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         body(make_target(**changes), **keys)
 

@@ -136,7 +136,7 @@ def test_any_text_makes_a_legal_label(text: str) -> None:
         ({}, {"labels": {f"l{number}": "x" for number in range(70)}}, "too many"),
     ],
 )
-def test_a_run_that_the_service_cannot_take_is_refused_before_the_call(changes: dict[str, Any], keys: dict[str, Any], message: str) -> None:
+def test_a_job_that_the_service_cannot_run_is_refused_before_the_call(changes: dict[str, Any], keys: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         body(make_target(**changes), **keys)
 

@@ -42,13 +42,13 @@ def test_the_bootstrap_is_at_most_3_kb() -> None:
     assert len(TEXT.encode()) <= 3000
 
 
-def test_it_executes_launch_in_a_new_folder(tmp_path: Path) -> None:
+def test_the_bootstrap_executes_launch_in_a_new_folder(tmp_path: Path) -> None:
     work = tmp_path / "a node"
     done = _start(_good(tmp_path), work)
     assert done.stdout.split("\n")[0] == f"{work}/code {work} True", done.stderr
 
 
-def test_it_does_not_overwrite_existing_files(tmp_path: Path) -> None:
+def test_the_bootstrap_does_not_overwrite_existing_files(tmp_path: Path) -> None:
     work = tmp_path / "work"
     (work / "code").mkdir(parents=True)
     (work / "code/mine").write_text("kept")
@@ -61,14 +61,14 @@ def test_it_does_not_overwrite_existing_files(tmp_path: Path) -> None:
     ("members", "sha256", "message"),
     [({"code/x": "y"}, "0" * 64, "its name says 0000"), ({"../escaped": "y"}, None, "OutsideDestinationError")],
 )
-def test_it_refuses_a_wrong_tarball(tmp_path: Path, members: dict[str, str], sha256: str | None, message: str) -> None:
+def test_the_bootstrap_refuses_an_invalid_tarball(tmp_path: Path, members: dict[str, str], sha256: str | None, message: str) -> None:
     done = _start(_tarball(tmp_path, members, sha256), tmp_path / "work")
     assert done.returncode == 1
     assert message in done.stderr
     assert not (tmp_path / "escaped").exists()
 
 
-def test_it_names_what_is_missing(tmp_path: Path) -> None:
+def test_the_bootstrap_reports_an_unknown_url_scheme(tmp_path: Path) -> None:
     done = _start("nosuch://bucket/0.tar.gz", tmp_path / "work")
     assert done.returncode == 1
     assert "gpuyard: " in done.stderr

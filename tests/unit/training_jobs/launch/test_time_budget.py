@@ -38,7 +38,7 @@ def test_an_earlier_start_counts_and_the_wait_after_it_does_not(tmp_path: Path) 
 def test_a_start_on_a_lost_machine_counts_until_a_minute_after_its_last_heartbeat(tmp_path: Path) -> None:
     claim(tmp_path, 1, began=0)
     write(tmp_path, "output/attempt-1/progress.json", updated_at=at(300))
-    claim(tmp_path, 2, began=400)  # lost before it wrote anything
+    claim(tmp_path, 2, began=400)  # its node was lost before it wrote progress
     claim(tmp_path, 3, began=500)
     assert remaining_s(600, tmp_path.as_uri(), 0, 3, NOON + 500) == 600 - (300 + HEARTBEAT_S) - (5 + HEARTBEAT_S)
 

@@ -11,7 +11,7 @@ import pytest
 
 from gpuyard.training_jobs.backends.base import Capacity, LogLine, Request, ServiceStatus
 from gpuyard.training_jobs.errors import AuthError, CapacityError, GpuyardError, LostSightError, QuotaError, UsageError
-from gpuyard.training_jobs.lifecycle.polling import BLIND_PATIENCE_S
+from gpuyard.training_jobs.lifecycle.polling import LOST_SIGHT_AFTER_S
 from gpuyard.training_jobs.run import Run
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
@@ -114,7 +114,7 @@ def test_a_wait_survives_temporary_faults(yard: Yard, fault: ServiceStatus | Gpu
 def test_many_short_outages_do_not_end_a_wait(yard: Yard) -> None:
     outage: list[ServiceStatus | GpuyardError] = [RUNNING, *[FAULT] * 8]
     assert yard.wait(*outage * 30, DONE).state is State.SUCCEEDED
-    assert yard.now - 1_000_000 > 10 * BLIND_PATIENCE_S
+    assert yard.now - 1_000_000 > 10 * LOST_SIGHT_AFTER_S
 
 
 @pytest.mark.parametrize("fault", [FAULT, EXPIRED])
@@ -125,7 +125,7 @@ def test_a_lasting_fault_raises_lost_sight_and_fails_no_run(yard: Yard, fault: G
         yard.runner.wait(run)
     assert lost.value.exit_code is Exit.LOST_SIGHT
     assert str(fault) in str(lost.value)
-    assert yard.now - 1_000_000 > BLIND_PATIENCE_S
+    assert yard.now - 1_000_000 > LOST_SIGHT_AFTER_S
     yard.service.answers = deque([DONE])
     assert yard.runner.wait(run).state is State.SUCCEEDED  # no end was recorded during the fault
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gpuyard.training_jobs.train.config import Config, RunEnvironment
-from tests.helpers.waiting import PATIENCE_S
+from tests.helpers.waiting import WAIT_LIMIT_S
 
 BASE = Config(steps=6, batch=6, context=16, width=16, layers=2, corpus_bytes=60_000, val_bytes=4096, save_every_steps=2)
 DROPS = replace(BASE, dropout=0.2)
@@ -82,7 +82,7 @@ def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
         for job in jobs:
             for queue in queues:
                 queue.put(job)
-            found.append(results.get(timeout=PATIENCE_S))
+            found.append(results.get(timeout=WAIT_LIMIT_S))
             assert "error" not in found[-1], found[-1]["error"]
         return found
 

@@ -80,7 +80,7 @@ TABLE = {
     "components.planning": Row({"pulumi", "rich", *_NEUTRAL, *_ABOVE_CLOUDS}),
     "training_jobs": Row(set()),
     **{name: Row(_NEUTRAL | _JOBS | {"pathspec"}) for name in _JOBS},
-    "training_jobs.clouds": Row({"training_jobs.errors"}, {"boto3", "botocore", "azure", *_GOOGLE}),
+    "training_jobs.clouds": Row({"training_jobs.errors", "plain_data"}, {"boto3", "botocore", "azure", *_GOOGLE}),
     "training_jobs.store": Row(_NEUTRAL | _STORED, _STORAGE),
     "training_jobs.lifecycle": Row(
         _NEUTRAL | _STORED | {"tenacity", "training_jobs.backends.base", "training_jobs.backends.load_backend"}, {"fsspec"}

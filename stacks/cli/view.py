@@ -145,6 +145,7 @@ def _figures(status: RunStatus) -> str:
         None if metrics.loss is None else f"loss {metrics.loss:.3f}",
         None if metrics.val_loss is None else f"val loss {metrics.val_loss:.3f}",
         None if metrics.tokens_per_s is None else f"{metrics.tokens_per_s / 1000:.1f}k tok/s",
+        f"{images:,.0f} images/s" if isinstance(images := metrics.other.get("images_per_s"), int | float) else None,
         None if metrics.mfu is None else f"MFU {metrics.mfu:.0%}",
         None if metrics.goodput is None else f"goodput {metrics.goodput:.2f}",
         None if metrics.lost_steps is None else f"{counted(metrics.lost_steps, 'step')} lost",

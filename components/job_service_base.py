@@ -54,7 +54,7 @@ class JobRules:
     secret: re.Pattern[str]
     """Form of a reference to a secret."""
     secret_form: str
-    """That form in words."""
+    """Description of that form, for messages."""
     subjects: Callable[[Sequence[str]], Problems]
     """Function that returns the problems of submitters."""
     name: Callable[[str], Problems] = name_problems

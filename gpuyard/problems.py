@@ -15,7 +15,7 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["Problem", "did_you_mean", "problems_from", "render_problems", "show"]
 
-_SECRETS = "secrets"  # the field of a spec that holds references to secrets: users may put a secret's value there by mistake
+_SECRETS = "secrets"  # the field of a spec with references to secrets: users may write a secret's value there by mistake
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _problems(item: ErrorDetails, model: type[BaseModel], prefix: str) -> list[P
 
 
 def _problem(item: ErrorDetails, model: type[BaseModel], location: Sequence[object], key: str) -> Problem:
-    """Convert an error that pydantic words itself: the field's description is its fix."""
+    """Convert an error with pydantic's own message. Its fix is the field's description."""
     if item["type"] == "extra_forbidden":
         known = sorted(_fields_at(model, location[:-1]))
         fix = did_you_mean(str(location[-1]), known) or "remove it"

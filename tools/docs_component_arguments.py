@@ -27,7 +27,7 @@ ARGUMENTS: Mapping[str | tuple[str, ...], str] = {
     "limits": "limits of one job, see [LimitsSpec](#limitsspec); default none",
     "image": "container image of jobs that name none, by digest; default: each job names its own",
     "on_destroy": "`keep` keeps the key when the yard is destroyed; `delete` schedules its deletion",
-    "where": "account that the caller has already looked up; default: looked up",
+    "account": "account that the caller has already looked up; default: looked up",
     "project": "project that the caller has already looked up; default: looked up",
     "owner": "mail address that gets the alerts",
     "usd_per_month": "USD per calendar month",

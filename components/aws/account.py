@@ -15,7 +15,7 @@ from ...problems import Problem, show
 from ..base import Component, Tags, refuse, this_stack
 from .policy import ArnScope
 
-__all__ = ["Account", "AwsComponent", "account", "partition", "tag_problems"]
+__all__ = ["Account", "AwsComponent", "look_up_account", "look_up_partition", "tag_problems"]
 
 _TEXT = re.compile(r"[\w .:/=+\-@]*")  # letters and digits of any language: docs.aws.amazon.com/tag-editor/latest/userguide/tagging.html
 _CHARACTERS = "letters, digits, spaces and _.:/=+-@"
@@ -55,17 +55,17 @@ class AwsComponent(Component):
         return {**self.tags, "stack": this_stack(), "Name": self.child_name(child)}
 
 
-def account(parent: Component) -> Account:
+def look_up_account(parent: Component) -> Account:
     """Look up the account of a component's provider. Each call makes three look-ups, so call it once per component."""
     opts = pulumi.InvokeOptions(parent=parent)
     return Account(
         id=aws.get_caller_identity_output(opts=opts).apply(lambda found: str(found.account_id)),
         region=aws.get_region_output(opts=opts).apply(lambda found: str(found.region)),
-        partition=partition(parent),
+        partition=look_up_partition(parent),
     )
 
 
-def partition(parent: Component) -> pulumi.Output[str]:
+def look_up_partition(parent: Component) -> pulumi.Output[str]:
     """Look up only the partition."""
     found = aws.get_partition_output(opts=pulumi.InvokeOptions(parent=parent))
     return pulumi.Output.from_input(found.apply(lambda found: str(found.partition)))

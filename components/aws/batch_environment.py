@@ -61,13 +61,13 @@ def compute_environment(pool: GpuPool, machines: PreparedMachines, nodes: Identi
     )
 
 
-def close_environment(pool: GpuPool, end: End, environment_arn: pulumi.Output[str], where: Account) -> None:
+def close_environment(pool: GpuPool, end: End, environment_arn: pulumi.Output[str], account: Account) -> None:
     """Schedule the end of the pool: the environment starts no new job and keeps no idle machine. A running job keeps its machines."""
     role = Identity(
         pool.child_name("scheduler"),
         trust=Trust(service="scheduler.amazonaws.com"),
         statements=environment_arn.apply(close_statements),
-        where=where,
+        account=account,
         opts=pool.child_options(),
     )
     aws.scheduler.Schedule(
@@ -77,7 +77,7 @@ def close_environment(pool: GpuPool, end: End, environment_arn: pulumi.Output[st
         schedule_expression_timezone="UTC",
         flexible_time_window={"mode": "OFF"},
         target={
-            "arn": where.partition.apply(lambda partition: f"arn:{partition}:scheduler:::aws-sdk:batch:updateComputeEnvironment"),
+            "arn": account.partition.apply(lambda partition: f"arn:{partition}:scheduler:::aws-sdk:batch:updateComputeEnvironment"),
             "role_arn": role.role_arn,
             "input": environment_arn.apply(close_request),
         },

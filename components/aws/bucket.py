@@ -13,7 +13,7 @@ from ..base import Tags, after
 from ..bucket_base import BucketBase
 from ..naming import name_problems
 from ..spec import BucketSpec
-from .account import AwsComponent, account, partition
+from .account import AwsComponent, look_up_account, look_up_partition
 from .bucket_rules import data_lifecycle, existing_problems, log_lifecycle, log_policy, tls_only
 from .key import EncryptionKey
 
@@ -47,13 +47,13 @@ class Bucket(BucketBase, AwsComponent):
         """
         spec, opts = self._validate_spec(name, spec, opts, name_problems(name))
         super().__init__("Bucket", name, {"on_destroy": spec.on_destroy}, tags, opts)
-        where = account(self)
+        account = look_up_account(self)
         if key is None:
-            key = EncryptionKey(self.child_name("key"), on_destroy=spec.on_destroy, where=where, opts=self.child_options())
+            key = EncryptionKey(self.child_name("key"), on_destroy=spec.on_destroy, account=account, opts=self.child_options())
         deletes = spec.on_destroy == "delete"
         data, guards = self._private_bucket("bucket", key, deletes)
         logs, log_guards = self._private_bucket("access-logs", None, deletes)
-        policy = pulumi.Output.all(logs.arn, data.arn, where.id).apply(lambda known: json.dumps(log_policy(*known)))
+        policy = pulumi.Output.all(logs.arn, data.arn, account.id).apply(lambda known: json.dumps(log_policy(*known)))
         delivery = self._policy("access-logs", logs, policy, log_guards)
         guards.append(self._policy("bucket", data, data.arn.apply(lambda arn: json.dumps(tls_only(arn))), guards))
         # S3 checks that it can write the logs when logging is switched on
@@ -82,7 +82,7 @@ class Bucket(BucketBase, AwsComponent):
         `bucket`: its name. `key_arn`: the KMS key of its objects, if it is a customer managed key; jobs get permissions on it.
         """
         self, known = cls._register_existing(name, bucket, existing_problems, tags, opts, key_arn=key_arn)
-        arn = pulumi.Output.all(known, partition(self)).apply(lambda words: f"arn:{words[1]}:s3:::{words[0]}")
+        arn = pulumi.Output.all(known, look_up_partition(self)).apply(lambda words: f"arn:{words[1]}:s3:::{words[0]}")
         self._expose(known, arn, None if key_arn is None else pulumi.Output.from_input(key_arn))
         return self
 

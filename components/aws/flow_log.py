@@ -18,7 +18,7 @@ _INTERVAL_S = 60  # the shortest interval that AWS offers
 _WHY = "the flow log service writes to this log group only"
 
 
-def make_flow_log(parent: AwsComponent, vpc_id: pulumi.Input[str], key: EncryptionKey, where: Account) -> None:
+def make_flow_log(parent: AwsComponent, vpc_id: pulumi.Input[str], key: EncryptionKey, account: Account) -> None:
     """Create the flow log of a VPC with its log group and role."""
     name = parent.child_name("flow-log")
     group = aws.cloudwatch.LogGroup(
@@ -28,9 +28,9 @@ def make_flow_log(parent: AwsComponent, vpc_id: pulumi.Input[str], key: Encrypti
         tags=parent.aws_tags("flow-log"),
         opts=parent.child_options(),
     )
-    statements = pulumi.Output.all(where.arn_scope, group.name).apply(lambda known: flow_log_statements(*known))
+    statements = pulumi.Output.all(account.arn_scope, group.name).apply(lambda known: flow_log_statements(*known))
     writer = Identity(
-        name, trust=Trust(service="vpc-flow-logs.amazonaws.com"), statements=statements, where=where, opts=parent.child_options()
+        name, trust=Trust(service="vpc-flow-logs.amazonaws.com"), statements=statements, account=account, opts=parent.child_options()
     )
     aws.ec2.FlowLog(
         name,

@@ -13,7 +13,7 @@ from ..expiry import End
 from ..pool_base import PoolBase
 from ..spec.fields import as_mapping
 from ..spec.pool import GpuPoolSpec
-from .account import Account, AwsComponent, account
+from .account import Account, AwsComponent, look_up_account
 from .batch_environment import close_environment, compute_environment
 from .identity import Identity
 from .key import EncryptionKey
@@ -73,26 +73,26 @@ class GpuPool(PoolBase, AwsComponent):
         self._register()
 
     def _make_environment(self, schedule: End | None) -> None:
-        where = account(self)
-        role = self._node_role(where, where.arn_scope.apply(node))
+        account = look_up_account(self)
+        role = self._node_role(account, account.arn_scope.apply(node))
         environment = compute_environment(self, prepare_batch_machines(self), role)
         self.compute_environment_arn = self.id = environment.arn
         if schedule is not None:
-            close_environment(self, schedule, environment.arn, where)
+            close_environment(self, schedule, environment.arn, account)
 
     def _make_group(self, schedule: End | None, key: EncryptionKey | None) -> None:
-        where = account(self)
-        logs = make_log_group(self, key, where)
-        statements = pulumi.Output.all(where.arn_scope, logs.name).apply(lambda known: machine_statements(known[0], known[1]))
-        role = self._node_role(where, statements)
+        account = look_up_account(self)
+        logs = make_log_group(self, key, account)
+        statements = pulumi.Output.all(account.arn_scope, logs.name).apply(lambda known: machine_statements(known[0], known[1]))
+        role = self._node_role(account, statements)
         group = machine_group(self, prepare_group_machines(self, role, logs.name))
         self.autoscaling_group_name = self.id = group.name
-        self._set_commands(group.name, where.region, partial(launcher_commands, max_nodes=self.nodes, gpus=self.machine.gpus))
+        self._set_commands(group.name, account.region, partial(launcher_commands, max_nodes=self.nodes, gpus=self.machine.gpus))
         if schedule is not None:
             close_group(self, schedule, group)
 
-    def _node_role(self, where: Account, statements: pulumi.Output[Sequence[Statement]]) -> Identity:
+    def _node_role(self, account: Account, statements: pulumi.Output[Sequence[Statement]]) -> Identity:
         trust, options = Trust(service="ec2.amazonaws.com"), self.child_options()
-        role = Identity(self.child_name("node"), trust=trust, statements=statements, instance_profile=True, where=where, opts=options)
+        role = Identity(self.child_name("node"), trust=trust, statements=statements, instance_profile=True, account=account, opts=options)
         self.node_role_name = role.role_name
         return role

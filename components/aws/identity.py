@@ -11,7 +11,7 @@ import pulumi_aws as aws
 from ...plain_data import PlainMapping
 from ..base import Tags, after, refuse
 from ..validation.submitters import subject_problems
-from .account import Account, AwsComponent, account
+from .account import Account, AwsComponent, look_up_account
 from .policy import ArnScope, PolicyError, Statement, policy_document
 from .trust import Trust
 
@@ -37,18 +37,18 @@ class Identity(AwsComponent):
         statements: pulumi.Input[Sequence[Statement]],
         managed: Sequence[str] = (),
         instance_profile: bool = False,
-        where: Account | None = None,
+        account: Account | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Create the role. `managed`: paths of AWS managed policies, such as `service-role/Name`, for services that need one.
 
-        `where`: the account, if the caller already looked it up.
+        `account`: the account, if the caller already looked it up.
         """
         refuse(f"Identity {name}", subject_problems(trust.subjects))
         props = {"trust": trust.service or list(trust.subjects), "managed": list(managed), "instance_profile": instance_profile}
         super().__init__("Identity", name, props, tags, opts)
-        scope = (where or account(self)).arn_scope
+        scope = (account or look_up_account(self)).arn_scope
         role = aws.iam.Role(
             self.child_name("role"),
             assume_role_policy=scope.apply(lambda known: as_text(f"Identity {name}", lambda: trust.document(known))),

@@ -54,17 +54,17 @@ class BatchService:
         self,
         parent: AwsComponent,
         pools: Sequence[GpuPool],
-        where: Account,
+        account: Account,
         context: pulumi.Output[TargetContext],
         buckets: Buckets,
         key: EncryptionKey | None,
     ) -> None:
         """Make the resources as children of `parent`."""
-        group = make_log_group(parent, key, where)
-        jobs = _identity(parent, "job", "ecs-tasks.amazonaws.com", job_statements(context, buckets), where)
+        group = make_log_group(parent, key, account)
+        jobs = _identity(parent, "job", "ecs-tasks.amazonaws.com", job_statements(context, buckets), account)
         arn = pulumi.Output.all(context, group.name).apply(lambda known: str(known[0].scope.arn("logs", f"log-group:{known[1]}")))
         starts = pulumi.Output.all(context, arn).apply(lambda known: execution(known[0].scope, known[1], known[0].settings.image))
-        starter = _identity(parent, "execution", "ecs-tasks.amazonaws.com", starts, where)
+        starter = _identity(parent, "execution", "ecs-tasks.amazonaws.com", starts, account)
         queues = {pool.logical_name: _queue(parent, pool) for pool in pools}
         for pool in pools:
             _ship_logs(parent, pool, arn)
@@ -83,7 +83,7 @@ class SageMakerService:
     access: pulumi.Output[SageMakerAccess]
 
     def __init__(
-        self, parent: AwsComponent, pools: Sequence[GpuPool], where: Account, context: pulumi.Output[TargetContext], buckets: Buckets
+        self, parent: AwsComponent, pools: Sequence[GpuPool], account: Account, context: pulumi.Output[TargetContext], buckets: Buckets
     ) -> None:
         """Make the resources as children of `parent`."""
         models = aws.sagemaker.ModelPackageGroup(
@@ -98,7 +98,7 @@ class SageMakerService:
             _training_statements
         )
         statements = pulumi.Output.all(job_statements(context, buckets), own).apply(lambda parts: [*parts[0], *parts[1]])
-        role = _identity(parent, "training", "sagemaker.amazonaws.com", statements, where)
+        role = _identity(parent, "training", "sagemaker.amazonaws.com", statements, account)
         made = {"role": role.role_arn, "places": places, "models": models.model_package_group_name}
         known = pulumi.Output.all(context=context, **made)
         self.targets = known.apply(lambda found: {pool.logical_name: _sagemaker(pool, found) for pool in pools})
@@ -125,9 +125,9 @@ def _group_name(name: str) -> str:
     return f"{prefix}{legal if len(legal) <= room else shorten(legal, name, room)}"
 
 
-def _identity(parent: AwsComponent, suffix: str, service: str, statements: pulumi.Output[list[Statement]], where: Account) -> Identity:
+def _identity(parent: AwsComponent, suffix: str, service: str, statements: pulumi.Output[list[Statement]], account: Account) -> Identity:
     name, trust = parent.child_name(suffix), Trust(service=service)
-    return Identity(name, trust=trust, statements=statements, where=where, opts=parent.child_options())
+    return Identity(name, trust=trust, statements=statements, account=account, opts=parent.child_options())
 
 
 def _queue(parent: AwsComponent, pool: GpuPool) -> pulumi.Output[str]:

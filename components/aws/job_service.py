@@ -16,7 +16,7 @@ from ..job_targets import TARGETS, merge_targets
 from ..naming import job_prefix
 from ..spec import LimitsSpec
 from ..validation.submitters import subject_problems
-from .account import Account, AwsComponent, account
+from .account import Account, AwsComponent, look_up_account
 from .identity import Identity
 from .job_backends import BatchService, Buckets, SageMakerService, grant_machines
 from .job_targets import TargetContext
@@ -72,12 +72,12 @@ class JobService(JobServiceBase, AwsComponent):
         """
         inputs = JobInputs(pools, writes, reads, submitters, secrets, limits, image)
         self._declare(name, inputs, _RULES, key_problems(key), tags, opts)
-        self._where, run = account(self), writes[0]
+        self._account, run = look_up_account(self), writes[0]
         context = self._context(run, reads)
-        buckets = Buckets(_storage(run, self._where), [_storage(bucket, self._where) for bucket in reads])
+        buckets = Buckets(_storage(run, self._account), [_storage(bucket, self._account) for bucket in reads])
         by_service = {word: [pool for pool in pools if pool.spec.service == word] for word in ("batch", "sagemaker", "vms")}
-        batch = BatchService(self, by_service["batch"], self._where, context, buckets, key) if by_service["batch"] else None
-        trains = SageMakerService(self, by_service["sagemaker"], self._where, context, buckets) if by_service["sagemaker"] else None
+        batch = BatchService(self, by_service["batch"], self._account, context, buckets, key) if by_service["batch"] else None
+        trains = SageMakerService(self, by_service["sagemaker"], self._account, context, buckets) if by_service["sagemaker"] else None
         grant_machines(self, by_service["vms"], buckets, sorted(self._settings.secrets.values()))
         found, order = [service.targets for service in (batch, trains) if service], [pool.logical_name for pool in pools]
         self.targets = pulumi.Output.all(*found).apply(lambda parts: merge_targets(order, parts))
@@ -86,7 +86,7 @@ class JobService(JobServiceBase, AwsComponent):
         self.register_outputs({"targets": self.targets, "submitter_role": self.submitter_role})
 
     def _context(self, run: Bucket, reads: Sequence[Bucket]) -> pulumi.Output[TargetContext]:
-        known = pulumi.Output.all(scope=self._where.arn_scope, key=run.key_arn, **bucket_urls(run, reads))
+        known = pulumi.Output.all(scope=self._account.arn_scope, key=run.key_arn, **bucket_urls(run, reads))
         return known.apply(lambda found: TargetContext(found["scope"], self._settings, found["run"], found["urls"], found["key"]))
 
     def _submitter(
@@ -106,7 +106,7 @@ class JobService(JobServiceBase, AwsComponent):
             self.child_name("submitter"),
             trust=Trust(subjects=tuple(subjects)),
             statements=statements,
-            where=self._where,
+            account=self._account,
             opts=self.child_options(),
         )
         return role.role_arn
@@ -125,6 +125,6 @@ class JobService(JobServiceBase, AwsComponent):
         )
 
 
-def _storage(bucket: Bucket, where: Account) -> pulumi.Output[Storage]:
-    known = pulumi.Output.all(where.partition, bucket.name, bucket.key_arn)
+def _storage(bucket: Bucket, account: Account) -> pulumi.Output[Storage]:
+    known = pulumi.Output.all(account.partition, bucket.name, bucket.key_arn)
     return known.apply(lambda words: Storage(f"arn:{words[0]}:s3:::{words[1]}", words[2]))

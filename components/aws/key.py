@@ -11,7 +11,7 @@ import pulumi_aws as aws
 from ...plain_data import PlainDict
 from ...problems import Problem, show
 from ..base import Tags, refuse, this_stack
-from .account import Account, AwsComponent, account
+from .account import Account, AwsComponent, look_up_account
 
 __all__ = ["EncryptionKey", "key_policy"]
 
@@ -53,14 +53,14 @@ class EncryptionKey(AwsComponent):
         *,
         for_logs: bool = False,
         on_destroy: Literal["keep", "delete"] = "keep",
-        where: Account | None = None,
+        account: Account | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Create the key.
 
         `on_destroy`: keep (default) keeps the key when the yard is destroyed; delete schedules the key's deletion for 30 days later.
-        `where`: the account, if the caller already looked it up.
+        `account`: the account, if the caller already looked it up.
         """
         wrong = [] if on_destroy in _ALLOWED else [Problem("on_destroy", "wrong value", show(on_destroy), " or ".join(_ALLOWED))]
         refuse(f"EncryptionKey {name}", wrong)
@@ -73,7 +73,7 @@ class EncryptionKey(AwsComponent):
             description=f"gpuyard {this_stack()} {name}",
             enable_key_rotation=True,
             deletion_window_in_days=_WINDOW_DAYS,
-            policy=_policy(where or account(self), for_logs),
+            policy=_policy(account or look_up_account(self), for_logs),
             tags=self.aws_tags("key"),
             opts=self.child_options(),
         )
@@ -82,8 +82,8 @@ class EncryptionKey(AwsComponent):
         self.register_outputs({"arn": self.arn})
 
 
-def _policy(where: Account, for_logs: bool) -> pulumi.Output[str]:
-    known = pulumi.Output.all(where.id, where.region, where.partition)
+def _policy(account: Account, for_logs: bool) -> pulumi.Output[str]:
+    known = pulumi.Output.all(account.id, account.region, account.partition)
     return known.apply(lambda words: json.dumps(key_policy(words[0], words[1], words[2], for_logs)))
 
 

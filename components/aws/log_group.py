@@ -13,9 +13,11 @@ LOG_DAYS = 365
 """Retention that Checkov (CKV_AWS_338) and Security Hub require, in days."""
 
 
-def make_log_group(parent: AwsComponent, key: EncryptionKey | None, where: Account) -> aws.cloudwatch.LogGroup:
+def make_log_group(parent: AwsComponent, key: EncryptionKey | None, account: Account) -> aws.cloudwatch.LogGroup:
     """Create a component's log group, encrypted with `key` or with a new key."""
-    key = key or EncryptionKey(parent.child_name("log-key"), for_logs=True, on_destroy="delete", where=where, opts=parent.child_options())
+    key = key or EncryptionKey(
+        parent.child_name("log-key"), for_logs=True, on_destroy="delete", account=account, opts=parent.child_options()
+    )
     return aws.cloudwatch.LogGroup(
         parent.child_name("logs"),
         retention_in_days=LOG_DAYS,

@@ -33,12 +33,12 @@ def launcher_commands(group: str, region: str, max_nodes: int, gpus: int) -> Lau
     )
 
 
-def machine_statements(place: ArnScope, log_group: str) -> list[Statement]:
+def machine_statements(scope: ArnScope, log_group: str) -> list[Statement]:
     """Return the permissions of a machine: pull images, write the logs of containers, offer a shell through Session Manager."""
     shipped = write_logs(
-        [place.arn("logs", f"log-group:{log_group}")], "the container runtime sends the output of containers with the machine's role"
+        [scope.arn("logs", f"log-group:{log_group}")], "the container runtime sends the output of containers with the machine's role"
     )
-    return [*pull(place, None), *shipped, *shell(place)]
+    return [*pull(scope, None), *shipped, *shell(scope)]
 
 
 def machine_group(pool: GpuPool, machines: PreparedMachines) -> aws.autoscaling.Group:

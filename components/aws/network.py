@@ -15,7 +15,7 @@ from ..naming import name_problems
 from ..network_base import NetworkBase
 from ..spec import NetworkSpec
 from ..spec.fields import as_mapping
-from .account import AwsComponent, account
+from .account import AwsComponent, look_up_account
 from .cidr import DEFAULT_CIDR, ZoneSubnets, plan_subnets, spec_problems
 from .endpoints import GATEWAY, INTERFACE, service_name
 from .flow_log import make_flow_log
@@ -53,14 +53,17 @@ class Network(NetworkBase, AwsComponent):
         """
         found = [*_name_problems(name), *spec_problems(as_mapping(spec), provider_setting(opts, "aws:ec2/vpc:Vpc", "aws", "region"))]
         cidr = self._declare(name, spec, DEFAULT_CIDR, [*found, *key_problems(key)], tags, opts)
-        plan, where = plan_subnets(cidr, self.zones), account(self)
+        plan, account = plan_subnets(cidr, self.zones), look_up_account(self)
         self.id = self._vpc(cidr)
         self.security_group_id = make_node_group(self, self.id)
-        key = key or EncryptionKey(self.child_name("key"), for_logs=True, on_destroy="delete", where=where, opts=self.child_options())
-        make_flow_log(self, self.id, key, where)
+        key = key or EncryptionKey(self.child_name("key"), for_logs=True, on_destroy="delete", account=account, opts=self.child_options())
+        make_flow_log(self, self.id, key, account)
         table = self._route_table("private")
         subnets = {zone: self._subnet(f"private-{zone}", zone, plan.private[zone], table) for zone in self.zones}
-        ready = [*self._gateways(where.region, table), *self._egress(plan, table, where.region, [subnet for subnet, _ in subnets.values()])]
+        ready = [
+            *self._gateways(account.region, table),
+            *self._egress(plan, table, account.region, [subnet for subnet, _ in subnets.values()]),
+        ]
         self.subnet_ids = {zone: after(subnet, [linked, *ready]) for zone, (subnet, linked) in subnets.items()}
         self._register(security_group_id=self.security_group_id)
 
@@ -182,23 +185,23 @@ class Network(NetworkBase, AwsComponent):
         group = make_group(self, "endpoints", self.id, "Endpoints of AWS services, for the nodes alone")
         allow_in(self, "endpoints-in-nodes", group, "HTTPS from the nodes", source=self.security_group_id, **HTTPS)
         self._nodes_out("endpoints", "the endpoints of AWS services", referenced_security_group_id=group)
-        where = {"private_dns_enabled": True, "subnet_ids": list(subnets), "security_group_ids": [group]}
-        return [self._endpoint(service, "Interface", region, **where).id for service in INTERFACE]
+        settings = {"private_dns_enabled": True, "subnet_ids": list(subnets), "security_group_ids": [group]}
+        return [self._endpoint(service, "Interface", region, **settings).id for service in INTERFACE]
 
-    def _endpoint(self, service: str, kind: str, region: pulumi.Output[str], **where: object) -> aws.ec2.VpcEndpoint:
+    def _endpoint(self, service: str, kind: str, region: pulumi.Output[str], **settings: object) -> aws.ec2.VpcEndpoint:
         suffix = service.replace(".", "-")
         return aws.ec2.VpcEndpoint(
             self.child_name(suffix),
             vpc_id=self.id,
             vpc_endpoint_type=kind,
             service_name=region.apply(partial(service_name, service)),
-            **where,
+            **settings,
             tags=self.aws_tags(suffix),
             opts=self.child_options(),
         )
 
-    def _nodes_out(self, suffix: str, where: str, **to: object) -> None:
-        allow_out(self, f"nodes-out-{suffix}", self.security_group_id, f"HTTPS to {where}", **HTTPS, **to)
+    def _nodes_out(self, suffix: str, destination: str, **to: object) -> None:
+        allow_out(self, f"nodes-out-{suffix}", self.security_group_id, f"HTTPS to {destination}", **HTTPS, **to)
 
 
 def _name_problems(name: str) -> list[Problem]:

@@ -44,7 +44,7 @@ class Statement:
     resources: tuple[str, ...]
     """ARNs as plain text: build statements inside `apply`, where ids are known."""
     conditions: Conditions = field(default_factory=dict)
-    """Operator -> key -> values; all conditions must hold."""
+    """Operator -> key -> values; all conditions must match."""
     why: str = ""
     """The reason, required; docs/aws-permissions.md prints it."""
 

@@ -23,7 +23,7 @@ class Service(NamedTuple):
     takes_jobs: bool = True
     """Whether `gpuyard submit` can submit jobs to it."""
     keeps_nodes: bool = True
-    """Whether machines can keep running, and be paid, while no job runs (min_nodes)."""
+    """Whether machines can keep running, and cost money, while no job runs (min_nodes)."""
     list_prices: bool = True
     """Whether a node costs the machine's list price. Otherwise the service has its own rates, which the catalogue does not have."""
     machine_image: bool = True

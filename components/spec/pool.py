@@ -86,7 +86,7 @@ class GpuPoolSpec(Spec):
         validate_default=True,
         description="zone of the machines; required for batch and vms, optional for sagemaker and vertex, else not allowed; default: any",
     )
-    min_nodes: int = Field(0, ge=0, le=1000, description="nodes that keep running, and are paid, while no job runs; default 0")
+    min_nodes: int = Field(0, ge=0, le=1000, description="nodes that keep running, and cost money, while no job runs; default 0")
     max_nodes: int = Field(ge=1, le=1000, description="largest number of nodes, 1 to 1000; on `local` the fixed number of nodes, 1 to 240")
     capacity: Capacity = Field(
         "on_demand",

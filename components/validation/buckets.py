@@ -22,14 +22,14 @@ class ExistingBucket(NamedTuple):
 
 
 def key_problems(existing: ExistingBucket) -> list[Problem]:
-    """Return a problem if a key is given, for a cloud whose storage decrypts for everyone with read permission."""
+    """Return a problem if `existing_key` is set, for a cloud whose storage decrypts for everyone with read permission."""
     if existing.key is None:
         return []
     return [Problem("existing_key", "storage decrypts for every reader, so jobs need no permission on a key", fix="remove existing_key")]
 
 
 def open_to_problems(existing: ExistingBucket) -> list[Problem]:
-    """Return a problem if `open_to` is given, for a cloud that controls access to a bucket by permissions alone."""
+    """Return a problem if `open_to` is set, for a cloud that controls access to a bucket by permissions alone."""
     if existing.open_to is None:
         return []
     return [Problem("open_to", "permissions alone control access to this bucket", fix="remove open_to")]

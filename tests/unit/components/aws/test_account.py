@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from gpuyard.components.aws.account import AwsComponent, account, tag_problems
+from gpuyard.components.aws.account import AwsComponent, look_up_account, tag_problems
 from gpuyard.components.base import after
 
 
@@ -21,8 +21,8 @@ class Thing(AwsComponent):
 
 def test_the_account_comes_from_the_provider_and_is_unknown_in_a_preview(record: Any) -> None:
     def program() -> None:
-        where = account(Thing("t"))
-        pulumi.export("account", [where.id, where.region, where.partition])
+        account = look_up_account(Thing("t"))
+        pulumi.export("account", [account.id, account.region, account.partition])
 
     assert record(program).exports["account"] == ["111122223333", "us-east-1", "aws"]
     recorded = record(program, preview=True)

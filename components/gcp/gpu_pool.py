@@ -79,8 +79,8 @@ class GpuPool(PoolBase, GcpComponent):
         end = None if self.closed else self.end
         if end is None or end.at - datetime.datetime.now(datetime.UTC) <= _YEAR:
             return end
-        when = f"its end, {end.at:%Y-%m-%d}, is more than a year away, and Google's schedules have no year"
-        pulumi.log.warn(f"pool {self.logical_name}: {when}: `pulumi up` within a year of it makes the schedule", self)
+        when = f"its expiry, {end.at:%Y-%m-%d}, is more than a year away, and Google's schedules have no year"
+        pulumi.log.warn(f"pool {self.logical_name}: {when}; run `pulumi up` in the year before that date to schedule it", self)
         return None
 
     def _use_vertex(self) -> None:

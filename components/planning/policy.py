@@ -139,7 +139,7 @@ def _block_ends(inputs: PolicyInputs) -> Iterator[Finding]:
 def _image(inputs: PolicyInputs) -> Iterator[Finding]:
     loose = [pool.name for pool in inputs.yard.pools if pool.machine and pool.spec.image is None and pool.service.machine_image]
     if loose:
-        yield Finding("warning", f"{', '.join(loose)}: the newest machine image is used at each `up`; `gpuyard pin` fixes it")
+        yield Finding("warning", f"{', '.join(loose)}: the newest machine image is used at each `up`; `gpuyard pin` pins it")
 
 
 Rule = Callable[[PolicyInputs], Iterator[Finding]]

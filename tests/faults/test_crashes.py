@@ -150,11 +150,11 @@ def kill_the_supervisor(folder: Path, seed: int) -> None:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it had exited already
         os.kill(json.loads(lease.read_text())["pid"], signal.SIGKILL)
     status = watcher.wait(run)
-    begun = starts(folder, run)
-    assert len(begun) == len(set(begun)), f"a node started twice: {begun}"
+    started = starts(folder, run)
+    assert len(started) == len(set(started)), f"a node started twice: {started}"
     assert (status.state, status.reason) in {(State.SUCCEEDED, None), (State.FAILED, Reason.INFRA)}
     if status.state is State.SUCCEEDED:
-        assert sorted(begun) == [(0, 0), (0, 1)]
+        assert sorted(started) == [(0, 0), (0, 1)]
     check_nothing_remains(folder, run)
 
 

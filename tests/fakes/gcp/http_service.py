@@ -87,16 +87,16 @@ class FakeHttp(ThreadingHTTPServer):
 
     def fail(self, fault: Fault, *, when: Callable[[Call], bool] = lambda call: True, call: int = 1, times: int = 1) -> None:
         """Fail the next `call`-th matching call (1 = the next one), and the `times` - 1 calls after it."""
-        seen = 0
+        matches = 0
 
-        def chosen(made: Call) -> Fault | None:
-            nonlocal seen
-            if not when(made):
+        def matching_fault(received: Call) -> Fault | None:
+            nonlocal matches
+            if not when(received):
                 return None
-            seen += 1
-            return fault if call <= seen < call + times else None
+            matches += 1
+            return fault if call <= matches < call + times else None
 
-        self.fault = chosen
+        self.fault = matching_fault
 
     def serve(self, call: Call) -> Answer:
         """Return the response to one call. Raises RefusalError."""

@@ -11,7 +11,7 @@ ACCOUNT, REGION, PARTITION = "123456789012", "us-east-1", "aws"
 _ARN_OF_HERE = "arn:aws:{service}:us-east-1:123456789012:{rest}"
 
 # Token -> prefix of an id that AWS generates. For other types the id is the name or the ARN.
-DRAWN = {
+GENERATED_ID_PREFIX = {
     "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": "sg-",
     "aws:ec2/eip:Eip": "eipalloc-",
     "aws:ec2/flowLog:FlowLog": "fl-",
@@ -132,16 +132,20 @@ LOOK_UPS: Mapping[str, Mapping[str, Any]] = {
 
 def _made(token: str, urn: str, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     name = str(inputs.get(NAME_OF.get(token, "name")) or inputs.get("modelPackageGroupName") or urn.rpartition("::")[2])
-    drawn = digits(urn, repr(sorted(inputs.items(), key=lambda item: item[0])))
+    generated = digits(urn, repr(sorted(inputs.items(), key=lambda item: item[0])))
     made_id = name
-    if token in DRAWN:
-        made_id = DRAWN[token] + drawn if DRAWN[token] else f"{drawn[:8]}-{drawn[8:12]}-4{drawn[12:15]}-8000-{drawn[:12]}"
+    if token in GENERATED_ID_PREFIX:
+        made_id = (
+            GENERATED_ID_PREFIX[token] + generated
+            if GENERATED_ID_PREFIX[token]
+            else f"{generated[:8]}-{generated[8:12]}-4{generated[12:15]}-8000-{generated[:12]}"
+        )
     words = {
         "region": REGION,
         "account": ACCOUNT,
         "name": name,
         "id": made_id,
-        "uuid": drawn,
+        "uuid": generated,
         "host": str(inputs.get("url", "")).removeprefix("https://"),
     }
     service, _, rest = token.removeprefix("aws:").partition("/")
@@ -157,8 +161,8 @@ def _computed(name: str, made_id: str) -> Any:
     return ACCOUNT if name.lower().endswith("ownerid") else made_id if name == "keyId" else None
 
 
-def _name(token: str, label: str, drawn: str) -> str:
-    return {"key": label, "bucket": drawn.lower()}.get(NAME_OF.get(token, ""), drawn)
+def _name(token: str, label: str, generated: str) -> str:
+    return {"key": label, "bucket": generated.lower()}.get(NAME_OF.get(token, ""), generated)
 
 
 def _dashed(camel: str) -> str:
@@ -171,7 +175,7 @@ SHAPES = ResourceRules(
     renewed=RENEWED,
     named_by=NAME_OF,
     made=_made,
-    held=frozenset(DRAWN),
+    held=frozenset(GENERATED_ID_PREFIX),
     computed=_computed,
     name=_name,
     all_tags="tagsAll",

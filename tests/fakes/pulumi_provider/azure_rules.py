@@ -94,18 +94,18 @@ def _shown(made_id: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _guid(*parts: str) -> str:
-    drawn = digits(*parts) + digits(*parts, "more")
-    return f"{drawn[:8]}-{drawn[8:12]}-4{drawn[12:15]}-8{drawn[15:18]}-{drawn[18:30]}"
+    generated = digits(*parts) + digits(*parts, "more")
+    return f"{generated[:8]}-{generated[8:12]}-4{generated[12:15]}-8{generated[15:18]}-{generated[18:30]}"
 
 
 def _computed(name: str, made_id: str) -> Any:
     return {"location": LOCATION, "tenantId": TENANT, "provisioningState": "Succeeded"}.get(name)
 
 
-def _name(token: str, label: str, drawn: str) -> str:
+def _name(token: str, label: str, generated: str) -> str:
     if token in (_ASSIGNMENT, _ROLE):
-        return _guid(drawn)
-    return drawn.replace("-", "").lower() if token in _SQUEEZED else drawn
+        return _guid(generated)
+    return generated.replace("-", "").lower() if token in _SQUEEZED else generated
 
 
 SHAPES = ResourceRules(

@@ -21,7 +21,7 @@ _POOL = "projects/{project}/locations/global/workloadIdentityPools/{workloadIden
 _IDS = {
     "gcp:artifactregistry/repository:Repository": "projects/{project}/locations/{location}/repositories/{repositoryId}",
     "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember": "{repository}/{role}/{member}",
-    "gcp:billing/budget:Budget": "billingAccounts/{billingAccount}/budgets/{drawn}",
+    "gcp:billing/budget:Budget": "billingAccounts/{billingAccount}/budgets/{generated}",
     "gcp:cloudscheduler/job:Job": "projects/{project}/locations/{region}/jobs/{name}",
     "gcp:compute/firewall:Firewall": "projects/{project}/global/firewalls/{name}",
     "gcp:compute/instanceGroupManager:InstanceGroupManager": "projects/{project}/zones/{zone}/instanceGroupManagers/{name}",
@@ -40,7 +40,7 @@ _IDS = {
     "gcp:kms/cryptoKey:CryptoKey": "{keyRing}/cryptoKeys/{name}",
     "gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember": "{cryptoKeyId}/{role}/{member}",
     "gcp:kms/keyRing:KeyRing": "projects/{project}/locations/{location}/keyRings/{name}",
-    "gcp:monitoring/notificationChannel:NotificationChannel": "projects/{project}/notificationChannels/{drawn}",
+    "gcp:monitoring/notificationChannel:NotificationChannel": "projects/{project}/notificationChannels/{generated}",
     "gcp:projects/iAMCustomRole:IAMCustomRole": "projects/{project}/roles/{roleId}",
     "gcp:projects/iAMMember:IAMMember": "{project}/{role}/{member}",
     "gcp:projects/service:Service": "{project}/{service}",
@@ -121,7 +121,7 @@ def _places(token: str) -> tuple[str, ...]:
 def _made(token: str, urn: str, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the id, which is the resource's path in its project, and the link, which is the service's URL and that path."""
     label = urn.rpartition("::")[2]
-    words = {**_HERE, "name": label, "drawn": digits(urn), **{key: value for key, value in inputs.items() if value is not None}}
+    words = {**_HERE, "name": label, "generated": digits(urn), **{key: value for key, value in inputs.items() if value is not None}}
     service, _, rest = token.removeprefix("gcp:").partition("/")
     plain = f"projects/{{project}}/global/{rest.partition(':')[0]}s/{{name}}"
     path = _IDS.get(token, plain).format_map(_Blank(words))
@@ -132,7 +132,7 @@ def _made(token: str, urn: str, inputs: Mapping[str, Any]) -> tuple[str, dict[st
         return path, {"url": f"gs://{path}", "selfLink": f"https://www.googleapis.com/storage/v1/b/{path}"}
     link = f"https://www.googleapis.com/{service}/v1/{path}"
     more = {"selfLinkUnique": f"{link}?uniqueId={digits(path)}"} if token == _TEMPLATE else {}
-    named = {"name": path} if token in _NAMED_BY or "{drawn}" in _IDS.get(token, "") else {}
+    named = {"name": path} if token in _NAMED_BY or "{generated}" in _IDS.get(token, "") else {}
     return path, {"selfLink": link, **more, **named}
 
 
@@ -147,8 +147,8 @@ def _computed(name: str, made_id: str) -> Any:
     return {**_HERE, "projectNumber": int(NUMBER)}.get(name)
 
 
-def _name(token: str, label: str, drawn: str) -> str:
-    return drawn.lower()
+def _name(token: str, label: str, generated: str) -> str:
+    return generated.lower()
 
 
 SHAPES = ResourceRules(

@@ -152,9 +152,13 @@ def _named(token: str, request: Any, news: dict[str, Any], olds: dict[str, Any])
     if name in news or prefix or name not in known or known[name].kind.word != "str" or known[name].required:
         return {**news, "__defaults": []}
     label = request.urn.rpartition("::")[2]
-    drawn = resource_rules.digits(request.urn, request.randomSeed.hex())[:7]
+    generated = resource_rules.digits(request.urn, request.randomSeed.hex())[:7]
     kept = olds.get(name) if name in olds.get("__defaults", []) else None
-    return {**news, name: kept or shape.name(token, label, request.autonaming.proposed_name or f"{label}-{drawn}"), "__defaults": [name]}
+    return {
+        **news,
+        name: kept or shape.name(token, label, request.autonaming.proposed_name or f"{label}-{generated}"),
+        "__defaults": [name],
+    }
 
 
 def _outputs(token: str, inputs: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:

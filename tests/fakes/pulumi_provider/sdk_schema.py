@@ -72,9 +72,9 @@ def look_up(token: str) -> Resource:
     file = _folder(home) / f"{_snake(name)}.py"
     if not file.exists():
         raise UnknownToken(f"the installed {package} has no look-up {token}")
-    taken = re.findall(r"__args__\['(\w+)'\]", file.read_text(encoding="utf-8"))
+    arguments = re.findall(r"__args__\['(\w+)'\]", file.read_text(encoding="utf-8"))
     result = next(text for name, text in _classes(file).items() if name.startswith("Get") and name.endswith("Result"))
-    return Resource(token, {name: Property(Kind("any"), required=False) for name in taken}, _outputs(result, home))
+    return Resource(token, {name: Property(Kind("any"), required=False) for name in arguments}, _outputs(result, home))
 
 
 @functools.cache

@@ -108,10 +108,10 @@ def test_a_failing_node_ends_the_job_with_its_own_exit_code(
     runner: Runner, start: Start, monkeypatch: pytest.MonkeyPatch, codes: dict[str, str], exit_code: int
 ) -> None:
     run = start(nodes=2, env=codes)
-    begun = time.monotonic()
+    started_at = time.monotonic()
     status = runner.wait(run)
     assert (status.state, status.reason, status.exit_code) == (State.FAILED, Reason.USER_ERROR, exit_code)
-    assert time.monotonic() - begun < 25  # the grace period after the other node's failure, not the sleep
+    assert time.monotonic() - started_at < 25  # the grace period after the other node's failure, not the sleep
 
 
 def test_a_job_does_not_see_the_submitters_variables(runner: Runner, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

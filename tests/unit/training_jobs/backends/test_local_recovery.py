@@ -37,12 +37,12 @@ def test_a_lost_node_is_an_infra_failure(runner: Runner, start: Start, tmp_path:
 def test_wait_uses_the_infra_retries(runner: Runner, start: Start, tmp_path: Path) -> None:
     run = start(nodes=1, env={"NAP": "60"}, retries={"infra": 1})
 
-    def begun(submission: int) -> bool:
+    def has_started(submission: int) -> bool:
         runner.status(run)  # a status call advances the queue
         return (submission, 0) in starts(tmp_path, run)
 
     for submission in range(2):
-        wait_for(functools.partial(begun, submission))
+        wait_for(functools.partial(has_started, submission))
         os.kill(json.loads((tmp_path / f"pool/leases/{run}.json").read_text())["pid"], signal.SIGKILL)
         if submission == 0:
             assert wait_for_state(runner, run, State.STOPPED).reason is Reason.INFRA

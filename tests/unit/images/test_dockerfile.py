@@ -21,7 +21,7 @@ def steps(text: str) -> list[Step]:
 
 
 def faults(text: str, files: frozenset[str] = frozenset({"requirements.lock"})) -> set[str]:
-    """What makes an image one that is not to be trusted, or not the same twice."""
+    """Return the lines that make an image untrusted or different at each build."""
     found: set[str] = set()
     arguments: dict[str, str] = {}
     user = "root"

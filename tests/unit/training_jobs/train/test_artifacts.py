@@ -24,7 +24,7 @@ TINY = ["steps=4", "batch=4", "context=16", "width=16", "layers=1", "corpus_byte
 
 @pytest.fixture(autouse=True)
 def _no_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trainer's watchdog ends a process that hangs at its end: here that would be pytest's."""
+    """Do not start the trainer's watchdog, which would end pytest's process."""
     monkeypatch.setattr("gpuyard.training_jobs.train.__main__.leave_process_group", lambda code: dist.destroy_process_group())
 
 

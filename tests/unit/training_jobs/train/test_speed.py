@@ -34,7 +34,7 @@ def test_the_peak_of_a_device(name: str, tera: int | None) -> None:
 
 
 def _uses(net: ResNet) -> list[int]:
-    """The multiplications of each convolution, by hand: stages of 8x8, 4x4 and 2x2."""
+    """Count the multiplications of each convolution by hand: stages of 8x8, 4x4 and 2x2."""
     stem, first = 9 * 8 * 64, 2 * 9 * 8 * 8 * 64
     second, third = (9 * 8 * 16 + 9 * 16 * 16 + 8 * 16) * 16, (9 * 16 * 32 + 9 * 32 * 32 + 16 * 32) * 4
     return [stem, first, second, third]

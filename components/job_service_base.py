@@ -104,9 +104,10 @@ class JobServiceBase(Component):
         """Return the inputs that the state records for the component."""
         return {**settings, "submitters": list(inputs.submitters), "pools": [pool.logical_name for pool in inputs.pools]}
 
-    def _targets_json(self) -> pulumi.Output[str]:
-        """Return the content of targets.json. It is text, because Pulumi's engine drops nulls and converts integers to floats."""
-        return self.targets.apply(lambda found: json.dumps(found, indent=2, sort_keys=True) + "\n")
+    def _targets_content(self) -> PlainDict:
+        """Return content and type of targets.json. It is text, because Pulumi's engine drops nulls and converts integers to floats."""
+        text = self.targets.apply(lambda found: json.dumps(found, indent=2, sort_keys=True) + "\n")
+        return {"content": text, "content_type": "application/json"}
 
 
 def bucket_urls(run: BucketBase, reads: Sequence[BucketBase]) -> dict[str, pulumi.Output[str] | dict[str, pulumi.Output[str]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import pulumi
@@ -13,6 +13,7 @@ from .base import Component, Problems, Tags, validate_spec
 from .catalogue import Machine
 from .expiry import End, end_of, is_past, warning
 from .naming import name_problems
+from .network_base import NetworkBase
 from .spec.pool import GpuPoolSpec
 
 __all__ = ["LauncherCommands", "PoolBase", "torchrun_command"]
@@ -45,6 +46,10 @@ class PoolBase(Component):
     spec: GpuPoolSpec
     machine: Machine
     id: pulumi.Output[str]
+    """The pool's own name, unless its cloud makes one resource for the pool."""
+    network: NetworkBase
+    subnet_ids: list[pulumi.Output[str]]
+    """Subnets of the nodes."""
     nodes: int
     """Maximum number of nodes."""
     end: End | None
@@ -71,11 +76,17 @@ class PoolBase(Component):
         self.spec = validate_spec(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, [*name_problems(name), *problems])
         super().__init__("GpuPool", name, {**self.spec.model_dump(exclude_unset=True), **props}, tags, opts)
         self.machine, self.nodes = self.spec.row(self.cloud), self.spec.max_nodes
+        self.id = pulumi.Output.from_input(name)
         self.scale_command = self.hostfile_command = self.torchrun = None
         self.end, now = end_of(self.spec, self.tags.get("expires")), datetime.datetime.now(datetime.UTC)
         self.closed = is_past(self.end, now)
         if text := warning(self.end, now):
             pulumi.log.warn(f"pool {name}: {text}", self)
+
+    def _place(self, network: NetworkBase, without_zone: Sequence[pulumi.Output[str]]) -> None:
+        """Set the network and the subnets: the one of the pool's zone, or `without_zone` if the spec names no zone."""
+        self.network, zone = network, self.spec.zone
+        self.subnet_ids = [network.subnet_ids[zone]] if zone else list(without_zone)
 
     def _set_commands(self, group: pulumi.Output[str], place: pulumi.Output[str], commands: Callable[[str, str], LauncherCommands]) -> None:
         """Set the launcher commands. `commands` takes the name of the machine group and of its region, project or resource group."""

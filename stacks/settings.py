@@ -156,7 +156,7 @@ def _across_network(raw: PlainMapping) -> list[Problem]:
     new = sorted(network.keys() & NetworkSpec.model_fields.keys())
     if network.get("existing") is not None:
         fix = f"remove {', '.join(new)}"
-        return [Problem(key, "an existing network is never changed", ", ".join(new), "only existing", fix)] if new else []
+        return [Problem(key, "keys of a new network cannot be set beside `existing`", ", ".join(new), "only existing", fix)] if new else []
     return []
 
 

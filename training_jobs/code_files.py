@@ -1,4 +1,4 @@
-"""Choose the files of a code folder that a submit sends: those that `git add` would take, and a reason for each other entry.
+"""Choose the files of a code folder that a submit sends: those that `git add` would take. Every other entry gets a reason.
 
 Tracked files are always sent. Untracked ones are sent unless a `.gitignore` up to the repository's root, or the repository's
 `info/exclude`, names them. A user's global excludes do not count: one commit must give one digest on every machine.

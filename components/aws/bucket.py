@@ -125,6 +125,6 @@ class Bucket(BucketBase, AwsComponent):
         return bucket, [private, owner, encryption, versions]
 
     def _policy(self, suffix: str, bucket: Any, policy: pulumi.Output[str], guards: list[Any]) -> Any:
-        """Set the policy after the other settings: S3 rejects a change of some settings while another setting changes."""
+        """Apply the bucket policy last: S3 rejects some changes of a bucket while another change is in progress."""
         options = self.child_options(depends_on=list(guards))
         return aws.s3.BucketPolicy(f"{self.child_name(suffix)}-policy", bucket=bucket.id, policy=policy, opts=options)

@@ -56,11 +56,10 @@ class GpuPool(PoolBase, AwsComponent):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Make the pool in `network`. `key`: a key with `for_logs` for the log group of a `vms` pool (default: a new key)."""
-        expires = all_tags(tags, opts).get("expires")
-        found = pool_problems(as_mapping(spec), network.logical_name, list(network.subnet_ids), network.egress, expires)
+        zones, expires = list(network.subnet_ids), all_tags(tags, opts).get("expires")
+        found = pool_problems(as_mapping(spec), network.logical_name, zones, network.egress, expires)
         self._declare(name, spec, [*found, *key_problems(key)], tags, opts)
-        self.network, zone = network, self.spec.zone
-        self.subnet_ids = [network.subnet_ids[zone]] if zone else list(network.subnet_ids.values())
+        self._place(network, list(network.subnet_ids.values()))
         self.security_group_id = network.security_group_id
         self.node_role_name = self.compute_environment_arn = self.autoscaling_group_name = None
         schedule = None if self.closed else self.end
@@ -68,9 +67,7 @@ class GpuPool(PoolBase, AwsComponent):
             self._make_environment(schedule)
         elif self.spec.service == "vms":
             self._make_group(schedule, key)
-        else:
-            self.id = pulumi.Output.from_input(name)  # SageMaker starts machines for each job, so the pool has no resources
-        self._register()
+        self._register()  # a sagemaker pool has no resources: SageMaker starts machines for each job
 
     def _make_environment(self, schedule: End | None) -> None:
         account = look_up_account(self)

@@ -70,8 +70,7 @@ class JobService(JobServiceBase, AwsComponent):
         `submitters`: subjects of GitHub's OIDC tokens; the account must have the provider for them (docs/aws-permissions.md).
         `image`: default container image of jobs, by digest. `key`: a key with `for_logs` for the log group (default: a new key).
         """
-        inputs = JobInputs(pools, writes, reads, submitters, secrets, limits, image)
-        self._declare(name, inputs, _RULES, key_problems(key), tags, opts)
+        self._declare(name, JobInputs(pools, writes, reads, submitters, secrets, limits, image), _RULES, key_problems(key), tags, opts)
         self._account, run = look_up_account(self), writes[0]
         context = self._context(run, reads)
         buckets = Buckets(_storage(run, self._account), [_storage(bucket, self._account) for bucket in reads])
@@ -118,8 +117,7 @@ class JobService(JobServiceBase, AwsComponent):
             self.child_name("targets"),
             bucket=run.name,
             key=TARGETS,
-            content=self._targets_json(),
-            content_type="application/json",
+            **self._targets_content(),
             opts=self.child_options(),
             **encrypted,
         )

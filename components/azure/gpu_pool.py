@@ -58,20 +58,17 @@ class GpuPool(PoolBase, AzureComponent):
         `encryption_at_host` (default: on; the subscription needs the feature Microsoft.Compute/EncryptionAtHost).
         `resource_group`: the name of an existing group (default: the network's).
         """
-        expires = all_tags(tags, opts).get("expires")
-        found = pool_problems(as_mapping(spec), network.logical_name, list(network.subnet_ids), expires, orchestration)
+        expiry = all_tags(tags, opts).get("expires")
+        found = pool_problems(as_mapping(spec), network.logical_name, list(network.subnet_ids), expiry, orchestration)
         also = [*found, *ssh_key_problems(ssh_public_key), *group_problems(resource_group)]
         self._declare(name, spec, also, tags, opts, orchestration=orchestration)
         self.use_group(resource_group if resource_group is not None else network.group)
-        self.network, zone = network, self.spec.zone
-        self.subnet_ids = [network.subnet_ids[zone]] if zone else []
+        self._place(network, without_zone=[])
         self.security_group_id = network.security_group_id
         self.identity = Identity(self.child_name("node"), resource_group=self.group, opts=self.child_options())
         self.scale_set_name = None
         if self.spec.service == "vms":
             self._make_scale_set(orchestration, ssh_public_key, encryption_at_host)
-        else:
-            self.id = pulumi.Output.from_input(name)
         self._register()
 
     def _make_scale_set(self, orchestration: Orchestration, ssh_public_key: str | None, encryption_at_host: bool) -> None:

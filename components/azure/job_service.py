@@ -99,10 +99,9 @@ class JobService(JobServiceBase, AzureComponent):
         network). The run bucket's `open_to` also applies to workspace, logs and registry. If it is not empty, the whole internet can
         reach the workspace.
         """
-        inputs = JobInputs(pools, writes, reads, submitters, secrets, limits, image)
         also = [*_own_problems(isolation, registry, registry_id), *group_problems(resource_group)]
         own = {"isolation": isolation, **({"registry": registry} if registry != "none" else {})}
-        self._declare(name, inputs, _RULES, also, tags, opts, **own)
+        self._declare(name, JobInputs(pools, writes, reads, submitters, secrets, limits, image), _RULES, also, tags, opts, **own)
         self.use_group(resource_group if resource_group is not None else pools[0].network.group)
         run, sources = writes[0], writes[0].open_to or []
         images = make_registry(self, sources) if registry == "premium" else None

@@ -40,7 +40,9 @@ def container_name(name: str) -> str:
 
 
 def cluster_name(pool: str) -> str:
-    """Return the name of a cluster in its workspace: 3 to 24 letters, digits and hyphens, no number after the last hyphen.
+    """Return the pool's name if Azure ML accepts it for a cluster, else a shortened name with a hash.
+
+    Azure ML accepts 3 to 24 letters, digits and hyphens that do not end in a hyphen and a number.
 
     >>> cluster_name("h100-spot"), cluster_name("h100-2")
     ('h100-spot', 'h100-2-c126d4085')

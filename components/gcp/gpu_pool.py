@@ -87,7 +87,7 @@ class GpuPool(PoolBase, GcpComponent):
         zone = self.spec.zone or next(iter(self.network.subnet_ids))
         project, region = ProjectLookup(self), region_of(zone)
         self.network_attachment = attach_network(self, region, self.network.subnet_ids[zone], project)
-        self.id, schedule = pulumi.Output.from_input(self.logical_name), self._schedule()
+        schedule = self._schedule()
         if self.spec.min_nodes and not self.closed:
             self.id = self.persistent_resource = make_persistent_resource(self, region, self.network_attachment)
             if schedule is not None:

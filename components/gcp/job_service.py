@@ -71,8 +71,7 @@ class JobService(JobServiceBase, GcpComponent):
 
         `submitters`: subjects of GitHub's OIDC tokens. `image`: container image by digest, for jobs that name none.
         """
-        inputs = JobInputs(pools, writes, reads, submitters, secrets, limits, image)
-        self._declare(name, inputs, _RULES, (), tags, opts)
+        self._declare(name, JobInputs(pools, writes, reads, submitters, secrets, limits, image), _RULES, (), tags, opts)
         self._project, run = ProjectLookup(self), writes[0]
         vertex = [pool for pool in pools if pool.spec.service == "vertex"]
         job = self._job_identity() if vertex else None
@@ -195,7 +194,6 @@ class JobService(JobServiceBase, GcpComponent):
             self.child_name("targets"),
             bucket=run.name,
             name=TARGETS,
-            content=self._targets_json(),
-            content_type="application/json",
+            **self._targets_content(),
             opts=self.child_options(),
         )

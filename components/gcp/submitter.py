@@ -96,7 +96,7 @@ def token_condition(subjects: Sequence[str]) -> str:
 
 
 def token_condition_problems(subjects: Sequence[str]) -> list[Problem]:
-    """Return a problem if the subjects make a condition that is too long for Google."""
+    """Return a problem if the condition built from the subjects is longer than Google accepts."""
     length = len(token_condition(subjects))
     if length <= _CONDITION_LIMIT:
         return []

@@ -40,7 +40,7 @@ def parse_listing(listing: str) -> tuple[str, ...]:
     rows = [line.split(", ", 1) for line in listing.splitlines() if line.strip()]
     models = {int(index): short_model(name) for index, name in rows}
     if sorted(models) != list(range(len(rows))):
-        raise ValueError(f"expected indices from 0, got {sorted(models)}")
+        raise ValueError(f"nvidia-smi listed the GPU indices {sorted(models)}, expected {list(range(len(rows)))}")
     return tuple(models[index] for index in sorted(models))
 
 

@@ -74,7 +74,7 @@ class Fabric(Document):
     """The network between the nodes of a pool."""
 
     pool: str
-    nics: int = Field(description="fast network cards of a node; 0: none")
+    nics: int = Field(description="number of fast network cards per node; 0: none")
     card: str = Field(description="the cloud's name of such a card, such as EFA")
     gbps: float | None = Field(description="line rate of a node, in Gb/s")
     transport: str | None = Field(description="transport that NCCL must report; null: any")

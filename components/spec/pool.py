@@ -116,7 +116,8 @@ class GpuPoolSpec(Spec):
     )
     network_isolation: bool = Field(
         False,
-        description="sagemaker: true blocks all traffic of a job, S3 and secrets included, except between its nodes; default false",
+        description="sagemaker: true blocks all network traffic of a job, also to S3 and secrets; only its nodes reach each other; "
+        "default false",
     )
 
     @property

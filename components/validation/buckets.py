@@ -32,4 +32,4 @@ def open_to_problems(existing: ExistingBucket) -> list[Problem]:
     """Return a problem if `open_to` is set, for a cloud that controls access to a bucket by permissions alone."""
     if existing.open_to is None:
         return []
-    return [Problem("open_to", "permissions alone control access to this bucket", fix="remove open_to")]
+    return [Problem("open_to", "has no effect: on this cloud only permissions control access to a bucket", fix="remove open_to")]

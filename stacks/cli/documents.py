@@ -37,7 +37,7 @@ class SubmitDocument(_Document):
 
     schema_: Literal["gpuyard.submit/1"] = Field("gpuyard.submit/1", alias="schema")
     run_id: str
-    created: bool = Field(description="true if this submit started the run; false if it found the run of an earlier submit")
+    created: bool = Field(description="true if this submission started the run; false if it adopted an existing one")
     note: str
     status: RunStatus
 
@@ -99,7 +99,7 @@ class PoolDocument(_Document):
     pool: str
     nodes: int = Field(description="largest number of nodes")
     free: int = Field(description="nodes that no job uses")
-    waiting: int = Field(description="jobs that wait for nodes")
+    waiting: int = Field(description="number of jobs that wait for nodes")
     target: JobTarget
 
 

@@ -75,7 +75,7 @@ def command(
 
 
 def _print_left_out(lines: Sequence[str]) -> None:
-    """Print to stderr the entries of the code folder that are not sent, apart from ignored ones."""
+    """Print to stderr each entry of the code folder that is not sent. Ignored entries are not printed."""
     for line in lines:
         print(f"not sent: {line}", file=sys.stderr)
 

@@ -51,7 +51,7 @@ class LockstepRendezvous(RendezvousHandler):
         )
 
     def get_backend(self) -> str:
-        """Return the name that torch's events show."""
+        """Return the name of this rendezvous in the events that torch records."""
         return "lockstep"
 
     def get_run_id(self) -> str:

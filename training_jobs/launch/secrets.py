@@ -89,7 +89,8 @@ def _azure(reference: str) -> str:
     found = _AZURE_SECRET.fullmatch(reference)
     if found is None:
         raise ValueError(
-            f"got {reference.split('?')[0]}, allowed: https://<vault>.vault.azure.net/secrets/<name> or the same with /<version>"
+            f"not a secret URL of Key Vault, got {reference.split('?')[0]}, "
+            "allowed: https://<vault>.vault.azure.net/secrets/<name>[/<version>]"
         )
     try:
         from azure.core import PipelineClient

@@ -227,7 +227,7 @@ class RunHandle:
 def make_submission(
     spec: JobSpec, target: JobTarget, code: Code, before: Sequence[Submission], *, attempt: int, fresh: bool, now: float
 ) -> Submission:
-    """Return a submission. Its limits are the run's time and cost limits less what the submissions in `before` used."""
+    """Return the next submission. Its limits are the time and cost that the submissions in `before` left."""
     ran = [earlier.ended.ran_s if earlier.ended else 0.0 for earlier in before]
     usd = sum(cost_usd(target, earlier.spec.nodes, seconds) or 0.0 for earlier, seconds in zip(before, ran, strict=True))
     limit_s, reason = time_limit(spec, target, sum(ran), usd)

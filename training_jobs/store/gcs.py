@@ -67,7 +67,7 @@ class GcsStore(PrefixedStore):
         return sorted(found - {""})  # "" is the object that consoles create for an empty folder
 
     def _list(self, client: Client, prefix: str, **options: str) -> Any:
-        """Return the client's iterator of a listing."""
+        """Return an iterator over the objects whose names begin with `prefix`."""
         return client.list_blobs(self._bucket, prefix=prefix, timeout=_TIMEOUT_S, retry=_retry(), **options)
 
     def _put(self, path: str, data: bytes, lost_race: type[Exception], generation: int) -> str:

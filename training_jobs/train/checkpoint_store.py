@@ -66,7 +66,7 @@ class CheckpointStore:
         for name, wants in marker["files"].items():
             size = self._fs.size(f"{self._root}/{commit.step}/{name}")
             if size != wants["bytes"]:
-                raise ValueError(f"{name} has {size} bytes, expected {wants['bytes']} as committed")
+                raise ValueError(f"{name} has {size} bytes, its commit marker says {wants['bytes']}")
         return marker
 
     def read(self, step: int, name: str, sha256: str) -> bytes:
@@ -113,7 +113,7 @@ class CheckpointStore:
 
 
 def put(fs: Any, path: str, data: bytes, local: bool) -> None:
-    """Write a file atomically. Object stores do that anyway; on disk it takes a rename."""
+    """Write a file atomically: on disk by writing another file and renaming it. An object store needs no rename."""
     if not local:
         fs.pipe_file(path, data)
         return

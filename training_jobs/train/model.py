@@ -127,8 +127,8 @@ def _keep_products() -> Any:
 def chunked_loss(x: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
     """Return the sum of the cross-entropies in fp32 without storing the whole matrix of logits.
 
-    torch's linear_cross_entropy sums in the input's type, and bf16 has three digits. With reduction="none" it computes
-    the head's product a second time in the backward pass.
+    torch's linear_cross_entropy is not used: it sums in the input's type, and bf16 has about three decimal digits. With
+    reduction="none" it computes the head's product a second time in the backward pass.
     """
     total: Tensor = _ChunkedLoss.apply(x, weight, targets, smoothing, torch.is_grad_enabled())
     return total

@@ -122,7 +122,7 @@ def write_index(url: str, index: DataIndex) -> None:
 
 
 class Shards:
-    """The files of one split as arrays: fetched once per node on first use, the next ones ahead of time."""
+    """Reads the files of one split as arrays. Each file is downloaded once per node, before or when it is first needed."""
 
     def __init__(self, url: str, index: DataIndex, split: str, cache: Path, cache_gib: float) -> None:
         self._url, self._record, self._files = url.rstrip("/"), index.record_dtype, index.splits[split]

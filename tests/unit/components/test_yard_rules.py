@@ -18,7 +18,7 @@ BUCKETS = {
 }
 POOL = GpuPoolSpec.model_construct(service="vms", max_nodes=1)
 KEY = "storage decrypts for every reader, so jobs need no permission on a key; remove existing_key"
-OPEN_TO = "permissions alone control access to this bucket; remove open_to"
+OPEN_TO = "has no effect: on this cloud only permissions control access to a bucket; remove open_to"
 
 
 def problems(cloud: str, existing: ExistingBucket | None = None, **changes: Any) -> list[str]:

@@ -204,7 +204,7 @@ def test_an_impossible_pool_is_one_problem_with_the_alternatives(pool: dict[str,
         ({"network": {"zones": ["us-east-1a"] * 2}}, ["gpuyard:network.zones: wrong value"]),
         (
             {"network": {"existing": {"vpc_id": "vpc-1", "subnet_ids": {"us-east-1a": "s"}}, "egress": "nat"}},
-            ["gpuyard:network: an existing network is never changed, got egress, allowed: only existing; remove egress"],
+            ["gpuyard:network: keys of a new network cannot be set beside `existing`, got egress, allowed: only existing; remove egress"],
         ),
         ({"pins": {"job_image": "repo/train:latest"}}, ["gpuyard:pins.job_image: wrong value"]),
         (

@@ -47,7 +47,7 @@ class ClockOffset(TypedDict):
 
 
 class PreflightPlan(TypedDict):
-    """What launch passes to the preflight. `port`: free on node 0, for the exchange between the nodes."""
+    """The arguments of the preflight, from launch. `port`: a free port of node 0, through which the nodes exchange results."""
 
     rank: int
     nodes: int

@@ -118,12 +118,13 @@ class YardSpec(Spec):
         None,
         min_length=1,
         validate_default=True,
-        description="mail address of the person responsible for the yard; required, except on `local`",
+        description="mail address of the person responsible for the yard; required, except on `local` (default: none)",
     )
     expires: Date | None = Field(
         None,
         validate_default=True,
-        description='date on which the pools go to zero nodes, quoted ("2027-03-31"), or never; required, except on `local`',
+        description='date on which the pools go to zero nodes, quoted ("2027-03-31"), or never; required, except on `local` '
+        "(default: none)",
     )
     budget: BudgetSpec | None = Field(None, description="USD per month and alert percentages; default: no budget")
     network: NetworkSpec = Field(

@@ -22,6 +22,7 @@ from gpuyard.components.spec import BucketSpec, BudgetSpec, GpuPoolSpec, LimitsS
 from gpuyard.components.spec.pool import CapacityBlock, FlexStart, Reservation
 from tools.docs_component_arguments import ARGUMENTS, OUTPUTS
 from tools.docs_component_examples import CONFIG, EXAMPLES, IMPORTS
+from tools.python_source import parse_source
 
 __all__ = ["ROOT", "missing_texts", "page", "recorded"]
 
@@ -154,7 +155,7 @@ def _outputs(cloud: str, component: type[Component]) -> Iterator[str]:
 
 def _documented(cls: type) -> list[tuple[ast.AnnAssign, str]]:
     """Return the annotated attributes of a class, each with the docstring that follows it."""
-    (body,) = [node.body for node in ast.parse(textwrap.dedent(inspect.getsource(cls))).body if isinstance(node, ast.ClassDef)]
+    (body,) = [node.body for node in parse_source(textwrap.dedent(inspect.getsource(cls))).body if isinstance(node, ast.ClassDef)]
     found = []
     for node, following in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign):
@@ -179,7 +180,7 @@ def _children(recording: Recording) -> Mapping[tuple[str, str], Counter[str]]:
 
 def _names(code: str, component: str) -> list[str]:
     """Return the names of the components that an example declares."""
-    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(parse_source(code)) if isinstance(node, ast.Call)]
     return [ast.literal_eval(call.args[0]) for call in calls if ast.unparse(call.func) in (component, f"{component}.adopt")]
 
 

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tools.python_source import parse_source
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROOMS = ("components", "stacks", "training_jobs")
 _GOOGLE = {"google", "requests", "urllib3"}  # what its clients speak through
@@ -137,7 +139,7 @@ def imports(source: str, module: str, is_package: bool) -> Iterator[Imported]:
                 types = isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")
                 yield from visit(child, inside or function, typing or types)
 
-    return visit(ast.parse(source), False, False)
+    return visit(parse_source(source), False, False)
 
 
 def wrong_imports(source: str, module: str, is_package: bool = False) -> list[str]:

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.python_source import parse_source
+
 PLAIN = ("str", "bool", "int", "float")
 _CLASS = re.compile(r"^class (\w+)", re.MULTILINE)
 _MODULE = re.compile(r'"mod": "([^"]+)",\s*"fqn": "([^"]+)",\s*"classes": \{([^}]*)\}')
@@ -144,7 +146,7 @@ def _outputs(text: str, home: str) -> Mapping[str, Property]:
 
 def _parsed(text: str) -> ast.ClassDef:
     with _PARSING:
-        body = ast.parse(text).body[0]
+        body = parse_source(text).body[0]
     assert isinstance(body, ast.ClassDef)
     return body
 

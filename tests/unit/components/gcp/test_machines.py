@@ -11,6 +11,7 @@ import pytest
 from gpuyard.components import catalogue
 from gpuyard.components.gcp.fabric import FABRICS
 from gpuyard.components.gcp.machines import _FAMILIES, fabric_of, family, image_family
+from tools.python_source import parse_source
 
 GCP = catalogue.table("gcp")
 # machine: GPUs, vCPU, memory GB, USD per hour on demand where the table of 2026-08-03 lists it (us-central1; A3 Mega us-east4)
@@ -71,7 +72,7 @@ def test_accelerator_types_are_those_of_vertex_ai() -> None:
     found = find_spec("google.cloud.aiplatform_v1")
     assert found is not None
     assert found.origin is not None
-    source = ast.parse((Path(found.origin).parent / "types" / "accelerator_type.py").read_text(encoding="utf-8"))
+    source = parse_source((Path(found.origin).parent / "types" / "accelerator_type.py").read_text(encoding="utf-8"))
     words = {node.targets[0].id for node in ast.walk(source) if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}
     for row in GCP.machines.values():
         assert (family(row).accelerator in words) == ("vertex" in row.services)

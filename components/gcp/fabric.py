@@ -18,10 +18,10 @@ from ...plain_data import PlainDict
 from .cidr import fabric_cidrs, region_of
 from .project import GcpComponent
 
-__all__ = ["FABRICS", "Card", "Fabric", "cards", "make_fabric", "network_interfaces"]
+__all__ = ["FABRICS", "Card", "FabricNetworks", "cards", "make_fabric", "network_interfaces"]
 
 
-class Fabric(NamedTuple):
+class FabricNetworks(NamedTuple):
     """The networks of a machine's fast cards, in addition to the yard's network."""
 
     vpcs: int
@@ -33,14 +33,14 @@ class Fabric(NamedTuple):
     """Number of cards in the subnet that a bare-metal RDMA profile makes. Such a machine's other two cards are of type IDPF, IPv6 only."""
 
 
-FABRICS: Mapping[str, Fabric] = MappingProxyType(
+FABRICS: Mapping[str, FabricNetworks] = MappingProxyType(
     {
-        "tcpx": Fabric(vpcs=4, mtu=8244),  # A3 High: GPUDirect-TCPX
-        "tcpxo": Fabric(vpcs=8, mtu=8244),  # A3 Mega: GPUDirect-TCPXO
-        "roce": Fabric(vpcs=1, mtu=8896, rdma_subnets=8),  # A3 Ultra, A4
-        "roce-4": Fabric(vpcs=1, mtu=8896, rdma_subnets=4),  # A4X
+        "tcpx": FabricNetworks(vpcs=4, mtu=8244),  # A3 High: GPUDirect-TCPX
+        "tcpxo": FabricNetworks(vpcs=8, mtu=8244),  # A3 Mega: GPUDirect-TCPXO
+        "roce": FabricNetworks(vpcs=1, mtu=8896, rdma_subnets=8),  # A3 Ultra, A4
+        "roce-4": FabricNetworks(vpcs=1, mtu=8896, rdma_subnets=4),  # A4X
         # A4X Max: cloud.google.com/ai-hypercomputer/docs/create/create-mig-a4x-max
-        "roce-metal": Fabric(vpcs=1, mtu=8896, metal_cards=8),
+        "roce-metal": FabricNetworks(vpcs=1, mtu=8896, metal_cards=8),
     }
 )
 _RDMA_MTU = 8896

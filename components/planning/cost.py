@@ -10,7 +10,7 @@ from gpuyard.counts import counted
 from .. import catalogue
 from .clouds import CLOUDS, Standing
 from .document import Amount, Line, Money
-from .yard import Pool, RecordedYard
+from .yard import RecordedPool, RecordedYard
 
 __all__ = ["HOURS_PER_MONTH", "UNKNOWN", "at_most", "exact", "hours_that_fit", "money", "node_rate"]
 
@@ -52,7 +52,7 @@ def money(yard: RecordedYard) -> Money:
     )
 
 
-def node_rate(pool: Pool, region: str | None) -> tuple[Amount, str]:
+def node_rate(pool: RecordedPool, region: str | None) -> tuple[Amount, str]:
     """Return USD per hour of one node, and the price's source as text. The pool's own rate comes first."""
     spec, machine = pool.spec, pool.machine
     mode = spec.mode.replace("_", " ")
@@ -67,7 +67,7 @@ def node_rate(pool: Pool, region: str | None) -> tuple[Amount, str]:
     return (at_most(bound.usd_per_hour) if bound else UNKNOWN), f"{mode}: price unknown"
 
 
-def _pool_line(pool: Pool, region: str | None) -> Line:
+def _pool_line(pool: RecordedPool, region: str | None) -> Line:
     rate, source = node_rate(pool, region)
     spec = pool.spec
     full = rate.times(spec.max_nodes)
@@ -82,7 +82,7 @@ def _pool_line(pool: Pool, region: str | None) -> Line:
     )
 
 
-def _idle_nodes(pool: Pool) -> int:
+def _idle_nodes(pool: RecordedPool) -> int:
     """Return how many nodes are paid while no job runs: all nodes of a reservation, else min_nodes."""
     return pool.spec.max_nodes if pool.spec.mode == "reservation" else pool.spec.min_nodes
 
@@ -92,7 +92,7 @@ def _warm(minutes: int) -> str | None:
     return f"each node stays {counted(minutes, 'minute')} after a job" if minutes else None
 
 
-def _note(pool: Pool, rate: Amount, region: str | None) -> str | None:
+def _note(pool: RecordedPool, rate: Amount, region: str | None) -> str | None:
     spec = pool.spec
     if spec.mode == "reservation":
         return "reserved: paid whether used or not"

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-__all__ = ["Amount", "Branch", "Fabric", "Line", "Money", "Need", "Plan", "Planned", "Unknowns", "Verdict"]
+__all__ = ["Amount", "Branch", "Fabric", "Line", "Money", "Need", "Plan", "Planned", "RuleVerdict", "Unknowns"]
 
 
 class Document(BaseModel):
@@ -81,7 +81,7 @@ class Fabric(Document):
     floor: float = Field(description="fraction of the line rate below which the preflight refuses a job")
 
 
-class Verdict(Document):
+class RuleVerdict(Document):
     """The result of one policy rule."""
 
     rule: str
@@ -133,7 +133,7 @@ class Plan(Document):
     money: Money
     quota: list[Need]
     fabric: list[Fabric]
-    policy: list[Verdict]
+    policy: list[RuleVerdict]
     unknown: Unknowns
     problems: list[str] = Field(description="what the engine or a provider would refuse")
     warnings: list[str] = Field(description="warnings that the program logged")

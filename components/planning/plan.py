@@ -14,7 +14,7 @@ from .document import Branch, Plan, Planned, Unknowns
 from .marked_inputs import marked_inputs
 from .policy import verdicts
 from .quota import fabrics, needs
-from .yard import Component, Pool, RecordedYard
+from .yard import RecordedComponent, RecordedPool, RecordedYard
 
 __all__ = ["make_plan"]
 
@@ -82,11 +82,11 @@ def _below(yard: RecordedYard) -> dict[str, Counter[str]]:
     return below
 
 
-def _nothing(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
+def _nothing(component: RecordedComponent, pool: RecordedPool | None, below: Mapping[str, int]) -> str:
     return ""
 
 
-def _network(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
+def _network(component: RecordedComponent, pool: RecordedPool | None, below: Mapping[str, int]) -> str:
     rules, zones = CLOUDS.get(component.cloud), component.inputs.get("zones", [])
     if rules is None:
         return str(component.inputs.get("cidr", "loopback addresses"))
@@ -101,7 +101,7 @@ def _network(component: Component, pool: Pool | None, below: Mapping[str, int]) 
     )
 
 
-def _bucket(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
+def _bucket(component: RecordedComponent, pool: RecordedPool | None, below: Mapping[str, int]) -> str:
     rules, ends = CLOUDS.get(component.cloud), f"on_destroy {component.inputs.get('on_destroy') or 'keep'}"
     if rules is None:
         return "adopted" if component.inputs.get("existing") else ends
@@ -112,7 +112,7 @@ def _listed(*parts: str) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _gpu_pool(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
+def _gpu_pool(component: RecordedComponent, pool: RecordedPool | None, below: Mapping[str, int]) -> str:
     if pool is None:
         return "spec not known before `pulumi up`"
     spec = pool.spec
@@ -122,13 +122,13 @@ def _gpu_pool(component: Component, pool: Pool | None, below: Mapping[str, int])
     return f"{spec.min_nodes}..{spec.max_nodes} {pool.machine.name}{zone}, {spec.service}, {spec.mode.replace('_', ' ')}"
 
 
-def _job_service(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
+def _job_service(component: RecordedComponent, pool: RecordedPool | None, below: Mapping[str, int]) -> str:
     submitters = component.inputs.get("submitters") or []
     number = len(submitters) if isinstance(submitters, list) else 0
     return "jobs of this machine's users" if component.cloud == "local" else f"jobs from people and {counted(number, 'pipeline')}"
 
 
-def _budget(component: Component, pool: Pool | None, below: Mapping[str, int]) -> str:
+def _budget(component: RecordedComponent, pool: RecordedPool | None, below: Mapping[str, int]) -> str:
     amount = component.inputs.get("usd_per_month")
     return f"{amount:,.0f} USD a month" if isinstance(amount, int | float) else ""
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from ..catalogue.services import alternatives
-from .clouds import CLOUDS, CloudRules, RawCheck
+from .clouds import CLOUDS, PlanRules, RawCheck
 from .cost import money
-from .document import Money, Verdict
+from .document import Money, RuleVerdict
 from .yard import RecordedYard
 
 __all__ = ["RULES", "Finding", "PolicyInputs", "verdicts"]
@@ -34,7 +34,7 @@ class PolicyInputs(NamedTuple):
     now: datetime.datetime
 
 
-def verdicts(yard: RecordedYard, now: datetime.datetime) -> list[Verdict]:
+def verdicts(yard: RecordedYard, now: datetime.datetime) -> list[RuleVerdict]:
     """Return the verdict of every rule. `now` must have a time zone."""
     inputs = PolicyInputs(yard, money(yard), now)
     found = []
@@ -42,11 +42,11 @@ def verdicts(yard: RecordedYard, now: datetime.datetime) -> list[Verdict]:
         problems = list(rule(inputs))
         levels = {finding.level for finding in problems}
         outcome: Literal["passed", "warning", "violated"] = "violated" if "violated" in levels else "warning" if levels else "passed"
-        found.append(Verdict(rule=name, what=what, outcome=outcome, findings=[finding.text for finding in problems]))
+        found.append(RuleVerdict(rule=name, what=what, outcome=outcome, findings=[finding.text for finding in problems]))
     return found
 
 
-def _violations(check: Callable[[CloudRules], RawCheck]) -> Callable[[PolicyInputs], Iterator[Finding]]:
+def _violations(check: Callable[[PlanRules], RawCheck]) -> Callable[[PolicyInputs], Iterator[Finding]]:
     """Return a rule whose violations each cloud's own file finds."""
     return lambda inputs: (Finding("violated", text) for rules in CLOUDS.values() for text in check(rules)(inputs.yard))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..catalogue import Machine, table
 from .clouds import CLOUDS
 from .document import Fabric, Need
-from .yard import Pool, RecordedYard
+from .yard import RecordedPool, RecordedYard
 
 __all__ = ["fabrics", "needs"]
 
@@ -26,7 +26,7 @@ def needs(yard: RecordedYard) -> list[Need]:
     ]
 
 
-def _need(pool: Pool, machine: Machine) -> tuple[tuple[str | None, str, str, str | None], int]:
+def _need(pool: RecordedPool, machine: Machine) -> tuple[tuple[str | None, str, str, str | None], int]:
     """Return (code, name, unit, why no request is needed) of the pool's quota, and the amount."""
     spec = pool.spec
     if spec.mode == "capacity_block":

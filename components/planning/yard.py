@@ -19,7 +19,7 @@ from ..spec import GpuPoolSpec, in_cloud
 from .recorder import Recording, properties
 from .sdk_arguments import plain
 
-__all__ = ["Component", "Pool", "RecordedYard", "Resource", "boolean", "known", "regions_of"]
+__all__ = ["RecordedComponent", "RecordedPool", "RecordedYard", "Resource", "boolean", "known", "regions_of"]
 
 _COMPONENT = re.compile(r"gpuyard-([a-z]+):index:([A-Za-z]+)")
 
@@ -38,7 +38,7 @@ class Resource(NamedTuple):
     """Input -> URNs of the resources whose outputs it contains."""
 
 
-class Component(NamedTuple):
+class RecordedComponent(NamedTuple):
     """One recorded component of gpuyard."""
 
     cloud: str
@@ -55,7 +55,7 @@ class Component(NamedTuple):
         return tags if isinstance(tags, Mapping) else {}
 
 
-class Pool(NamedTuple):
+class RecordedPool(NamedTuple):
     """A pool whose spec is known, with the catalogue's row of its machine."""
 
     name: str
@@ -92,16 +92,16 @@ class RecordedYard:
         return [_resource(urn, request) for urn, request in sorted(self.recording.resources.items())]
 
     @cached_property
-    def components(self) -> list[Component]:
+    def components(self) -> list[RecordedComponent]:
         """The components of gpuyard."""
         found = ((resource, _COMPONENT.fullmatch(resource.kind)) for resource in self.resources)
-        return [Component(match[1], match[2], each.name, each.inputs, each.urn) for each, match in found if match]
+        return [RecordedComponent(match[1], match[2], each.name, each.inputs, each.urn) for each, match in found if match]
 
     def of(self, *kinds: str) -> list[Resource]:
         """Return the resources of these types."""
         return [resource for resource in self.resources if resource.kind in kinds]
 
-    def named(self, kind: str) -> list[Component]:
+    def named(self, kind: str) -> list[RecordedComponent]:
         """Return the components of a kind."""
         return [component for component in self.components if component.kind == kind]
 
@@ -113,7 +113,7 @@ class RecordedYard:
         return sorted({component.cloud for component in self.components} | raw)
 
     @cached_property
-    def pools(self) -> list[Pool]:
+    def pools(self) -> list[RecordedPool]:
         """The pools whose specs are known."""
         return [pool for component in self.named("GpuPool") if (pool := _pool(component))]
 
@@ -186,14 +186,14 @@ def _without_secrets(value: object) -> object:
     return [_without_secrets(entry) for entry in value] if isinstance(value, list) else value
 
 
-def _pool(component: Component) -> Pool | None:
+def _pool(component: RecordedComponent) -> RecordedPool | None:
     given = {key: _whole(value) for key, value in component.inputs.items() if key in GpuPoolSpec.model_fields}
     try:
         spec = GpuPoolSpec.model_validate(given, context=in_cloud(component.cloud))
     except ValidationError:
         return None  # a registered component has a valid spec, so some value in it is unknown
     machine = None if component.cloud == "local" else spec.row(component.cloud)
-    return Pool(component.name, component.cloud, spec, machine, component.tags)
+    return RecordedPool(component.name, component.cloud, spec, machine, component.tags)
 
 
 def _whole(value: object) -> object:

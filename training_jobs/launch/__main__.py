@@ -21,7 +21,7 @@ from .node import NodeAttempt
 from .node_exit import IO_ERROR, OUT_OF_TIME, NodeExitError
 from .preemption.stop_request import StopRequest
 from .preemption.watcher import MetadataWatcher, make_watcher
-from .run_record import Submission, read_submission
+from .run_record import SubmissionRecord, read_submission
 from .time_budget import remaining_s
 from .timestamps import timestamped_output
 from .topology import SERVICES, NodePlacement, read_placement
@@ -91,7 +91,7 @@ def _run_attempts(placement: NodePlacement, work: Path, stop_request: StopReques
         print(f"gpuyard: waiting up to {return_s:.0f} s for node(s) {sorted(channel.lost)} to restart", flush=True)
 
 
-def _plan_attempt(run_url: str, index: int, submission: Submission, began: float) -> _AttemptPlan:
+def _plan_attempt(run_url: str, index: int, submission: SubmissionRecord, began: float) -> _AttemptPlan:
     """Claim the next attempt on node 0, and compute the time limit that earlier restarts have not used."""
     attempt = claim_attempt(run_url, index, os.environ["GPUYARD_SERVICE"], submission, began)
     limit_s = os.environ.get("GPUYARD_LIMIT_S")
@@ -108,7 +108,7 @@ def _deadline(left_s: float | None) -> float:
     return math.inf if left_s is None else time.monotonic() + left_s
 
 
-def claim_attempt(run_url: str, index: int, service: str, submission: Submission, began: float | None = None) -> int:
+def claim_attempt(run_url: str, index: int, service: str, submission: SubmissionRecord, began: float | None = None) -> int:
     """Claim the next free attempt number; concurrent claims never get the same one. `began`: this node's start, Unix time."""
     folder = f"{run_url}/attempts"
     number = int(submission["attempt"])

@@ -20,7 +20,7 @@ from .hook import BAD_CONFIG, DONE, FABRIC, RESUMABLE
 from .node_exit import IO_ERROR, OUT_OF_TIME, NodeExitError
 from .preemption.stop_request import StopRequest
 from .processes import NodeProcess
-from .progress import Progress, utc_now, write_document
+from .progress import ProgressWriter, utc_now, write_document
 from .run_record import Job
 from .supervision import Supervisor
 from .topology import NodePlacement
@@ -42,7 +42,7 @@ class NodeAttempt:
         self._state, self._cwd, self._channel, self._stop_request = state, cwd, channel, stop_request
         self._attempt_url = f"{run_url}/output/attempt-{attempt}"
         self._report_file = state / "report.json"
-        self._progress = Progress(self._attempt_url, attempt, self._report_file) if placement.rank == 0 else None
+        self._progress = ProgressWriter(self._attempt_url, attempt, self._report_file) if placement.rank == 0 else None
         self._restarts = 0
         self._deadline = deadline
         self._supervisor = Supervisor(channel, stop_request, self._progress, notice_s, deadline)

@@ -12,12 +12,12 @@ from typing import Any
 from . import objects
 from .time_budget import HEARTBEAT_S
 
-__all__ = ["Progress", "utc_now", "write_document"]
+__all__ = ["ProgressWriter", "utc_now", "write_document"]
 
 _EVERY_LOCAL_S, _EVERY_REMOTE_S = 0.5, 10.0
 
 
-class Progress:
+class ProgressWriter:
     """progress.json of one attempt, written by node 0 from rank 0's reports. `save_s`: the reported duration of a save."""
 
     def __init__(self, attempt_url: str, attempt: int, report_file: Path) -> None:

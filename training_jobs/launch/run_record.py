@@ -9,7 +9,7 @@ from . import objects
 from .hook import BAD_CONFIG
 from .node_exit import NodeExitError
 
-__all__ = ["CheckpointSettings", "FabricFloor", "Job", "Submission", "read_submission"]
+__all__ = ["CheckpointSettings", "FabricFloor", "Job", "SubmissionRecord", "read_submission"]
 
 
 class CheckpointSettings(TypedDict):
@@ -44,19 +44,19 @@ class Job(TypedDict):
     fabric: FabricFloor | None
 
 
-class Submission(TypedDict):
+class SubmissionRecord(TypedDict):
     """One submission of a run. `attempt` is the lowest attempt number that its nodes may claim."""
 
     job: Job
     attempt: int
 
 
-def read_submission(url: str, index: int) -> Submission:
+def read_submission(url: str, index: int) -> SubmissionRecord:
     """Read one submission from the record at `url`. Raises NodeExitError (64) when it is not there."""
     content = objects.read(url)
     if content is None:
         raise NodeExitError(BAD_CONFIG, f"{url} does not exist; submit the job again")
-    submissions: list[Submission] = json.loads(content)["submissions"]
+    submissions: list[SubmissionRecord] = json.loads(content)["submissions"]
     if index >= len(submissions):
         raise NodeExitError(BAD_CONFIG, f"GPUYARD_SUBMISSION: not in {url}, got {index}, allowed: 0..{len(submissions) - 1}")
     return submissions[index]

@@ -13,7 +13,7 @@ from .hook import DONE, RESUMABLE
 from .node_exit import NodeExitError
 from .preemption.stop_request import StopRequest
 from .processes import NodeProcess
-from .progress import Progress
+from .progress import ProgressWriter
 
 __all__ = ["Supervisor", "save_time_message"]
 
@@ -26,7 +26,7 @@ class Supervisor:
     """Supervises one attempt on one node. `notice_s`: the usual seconds of a preemption notice. `deadline`: monotonic clock."""
 
     def __init__(
-        self, channel: ControlChannel, stop_request: StopRequest, progress: Progress | None, notice_s: float, deadline: float
+        self, channel: ControlChannel, stop_request: StopRequest, progress: ProgressWriter | None, notice_s: float, deadline: float
     ) -> None:
         self._channel, self._stop_request, self._progress = channel, stop_request, progress
         self._notice_s, self._deadline = notice_s, deadline

@@ -13,7 +13,7 @@ from .address import interface_of, own_address
 from .hook import BAD_CONFIG
 from .node_exit import NodeExitError
 
-__all__ = ["SERVICES", "NodePlacement", "Service", "read_placement"]
+__all__ = ["SERVICES", "NodePlacement", "PlacementSource", "read_placement"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class NodePlacement:
 
 
 @dataclass(frozen=True)
-class Service:
+class PlacementSource:
     """A service that starts nodes. `cloud`: whose metadata service announces preemptions, or "off"; see preemption/metadata.py."""
 
     read: Callable[[Mapping[str, str]], NodePlacement]
@@ -124,10 +124,10 @@ def _azureml(env: Mapping[str, str]) -> NodePlacement:
 
 
 # SageMaker announces a spot interruption to the container by SIGTERM; containers cannot reach the metadata service.
-SERVICES: dict[str, Service] = {
-    "local": Service(_local, cloud="off"),
-    "batch": Service(_batch, cloud="aws"),
-    "sagemaker": Service(_sagemaker, cloud="off"),
-    "vertex": Service(_vertex, cloud="gcp"),
-    "azureml": Service(_azureml, cloud="azure"),
+SERVICES: dict[str, PlacementSource] = {
+    "local": PlacementSource(_local, cloud="off"),
+    "batch": PlacementSource(_batch, cloud="aws"),
+    "sagemaker": PlacementSource(_sagemaker, cloud="off"),
+    "vertex": PlacementSource(_vertex, cloud="gcp"),
+    "azureml": PlacementSource(_azureml, cloud="azure"),
 }

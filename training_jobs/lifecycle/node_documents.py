@@ -10,7 +10,7 @@ from typing import Annotated, Protocol, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-__all__ = ["Claim", "NoDocuments", "NodeDocuments", "NodeResult", "Preflight", "Progress", "ReadOnce", "read_fitting"]
+__all__ = ["Claim", "NoDocuments", "NodeDocuments", "NodeResult", "Preflight", "ProgressDocument", "ReadOnce", "read_fitting"]
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -75,7 +75,7 @@ class Claim(BaseModel):
     claimed_at: _Time | None = None
 
 
-class Progress(BaseModel):
+class ProgressDocument(BaseModel):
     """progress.json of an attempt: written by node 0 from rank 0's reports."""
 
     phase: str | None = None

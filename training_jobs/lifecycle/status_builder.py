@@ -12,7 +12,7 @@ from ..state import Reason, State
 from ..status import SCHEMA, Attempt, Cost, FabricVerdict, Metrics, RunStatus, ServiceJob
 from ..target import JobTarget
 from .journal import RunRecord, Submission, SubmissionEnd
-from .node_documents import Claim, NodeDocuments, NodeResult, Preflight, Progress, ReadOnce, read_fitting
+from .node_documents import Claim, NodeDocuments, NodeResult, Preflight, ProgressDocument, ReadOnce, read_fitting
 
 __all__ = ["build_status", "recorded_status"]
 
@@ -129,15 +129,15 @@ def _output(attempt: int, name: str) -> str:
     return f"output/attempt-{attempt}/{name}"
 
 
-def _progress(journal: NodeDocuments, record: RunRecord, attempt: int) -> Progress:
-    return read_fitting(Progress, journal.document(record.run_id, _output(attempt, "progress.json")))
+def _progress(journal: NodeDocuments, record: RunRecord, attempt: int) -> ProgressDocument:
+    return read_fitting(ProgressDocument, journal.document(record.run_id, _output(attempt, "progress.json")))
 
 
 def _node_result(journal: NodeDocuments, record: RunRecord, attempt: int, rank: int) -> NodeResult:
     return read_fitting(NodeResult, journal.document(record.run_id, _output(attempt, f"node-{rank}.json")))
 
 
-def _metrics(progress: Progress) -> Metrics:
+def _metrics(progress: ProgressDocument) -> Metrics:
     """Return the metrics that the job reported. A value of the wrong type for its field goes to `other`."""
     reported = {**progress.metrics, "step": progress.step, "steps": progress.steps}
     found = read_fitting(Metrics, {name: value for name, value in reported.items() if name != "other"})

@@ -17,7 +17,7 @@ from ..launch import hook
 from .checkpoint import StorageError
 from .checkpoint_store import SupersededError
 from .config import Config, RunEnvironment
-from .metrics import Metrics, Output, memory_stats
+from .metrics import MetricsLog, Output, memory_stats
 from .parallel import RankInfo, shorten_timeout
 from .prefetch import BatchPrefetcher
 from .profiling import GarbageCollector, StepProfiler, Stopwatch, Stragglers
@@ -47,7 +47,7 @@ class Trainer:
         self.state = TrainState(config, environment, self.ranks, self.log)
         self.config, self.environment, self.task = self.state.config, environment, self.state.task
         self.output = Output(environment.output_url, self.ranks.rank == 0)
-        self.metrics = Metrics(self.output, config.tensorboard, self.state.step, self.ranks.rank == 0)
+        self.metrics = MetricsLog(self.output, config.tensorboard, self.state.step, self.ranks.rank == 0)
         if self.state.account.restarts and self.state.step:
             self.metrics.write(self.state.step, {"restart": self.state.account.restarts})
         self._prefetcher = BatchPrefetcher(lambda step: self.task.batch(step, self.ranks.rank, self.ranks.world), self.ranks.device)

@@ -85,7 +85,7 @@ class Output:
             return None
 
 
-class Metrics:
+class MetricsLog:
     """The lines of metrics.jsonl. A resumed run continues after its checkpoint's step, and evaluates that step once more."""
 
     def __init__(self, output: Output, tensorboard: str, step: int, active: bool) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from . import aws, azure, gcp
-from .base import CloudRules, RawCheck, Standing
+from .base import PlanRules, RawCheck, Standing
 
-__all__ = ["CLOUDS", "CloudRules", "RawCheck", "Standing"]
+__all__ = ["CLOUDS", "PlanRules", "RawCheck", "Standing"]
 
-CLOUDS: Mapping[str, CloudRules] = MappingProxyType({"aws": aws.RULES, "azure": azure.RULES, "gcp": gcp.RULES})
+CLOUDS: Mapping[str, PlanRules] = MappingProxyType({"aws": aws.RULES, "azure": azure.RULES, "gcp": gcp.RULES})

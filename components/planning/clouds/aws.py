@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from gpuyard.counts import counted
 
 from ...catalogue import Quota
-from ..yard import Component, Pool, RecordedYard, Resource
+from ..yard import RecordedComponent, RecordedPool, RecordedYard, Resource
 from .aws_exposure import inbound_addresses, open_metadata, public_addresses, unencrypted
-from .base import CloudRules, Standing, root_disk
+from .base import PlanRules, Standing, root_disk
 
 __all__ = ["RULES"]
 
@@ -65,7 +65,7 @@ def _is_monthly_usd(budget: Resource) -> bool:
     return (given.get("budgetType"), given.get("timeUnit"), given.get("limitUnit")) == ("COST", "MONTHLY", "USD")
 
 
-def _own_quota(pool: Pool) -> Quota | None:
+def _own_quota(pool: RecordedPool) -> Quota | None:
     if pool.spec.service != "sagemaker":
         return None
     kind = "spot training job" if pool.spec.mode == "spot" else "training job"
@@ -77,12 +77,12 @@ def _subnets(zones: list[object]) -> str:
     return counted(len(zones), "private subnet")
 
 
-def _traits(component: Component, below: Mapping[str, int]) -> list[str]:
+def _traits(component: RecordedComponent, below: Mapping[str, int]) -> list[str]:
     encrypted = any("ncryption" in kind for kind in below)
     return ["s3", "encrypted" if encrypted else "", "versioned" if below.get("aws:s3/bucketVersioning:BucketVersioning") else ""]
 
 
-RULES = CloudRules(
+RULES = PlanRules(
     standing=_standing,
     unpriced=_UNPRICED,
     budgets=_budgets,

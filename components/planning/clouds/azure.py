@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...catalogue import Quota
-from ..yard import Component, Pool, RecordedYard
+from ..yard import RecordedComponent, RecordedPool, RecordedYard
 from .azure_exposure import SCALE_SET, inbound_addresses, inner, open_metadata, public_addresses, unencrypted
-from .base import CloudRules, Standing, root_disk
+from .base import PlanRules, Standing, root_disk
 
 __all__ = ["RULES"]
 
@@ -55,7 +55,7 @@ def _budgets(yard: RecordedYard) -> list[float]:
     return [float(amount) for amount in amounts if isinstance(amount, int | float)]
 
 
-def _own_quota(pool: Pool) -> Quota | None:
+def _own_quota(pool: RecordedPool) -> Quota | None:
     """Return Azure ML's own core quota: per family for dedicated cores, one for all families for low-priority cores."""
     if pool.spec.service != "azureml" or pool.machine is None:
         return None
@@ -65,7 +65,7 @@ def _own_quota(pool: Pool) -> Quota | None:
     return quota.model_copy(update={"name": f"azureml: dedicated {quota.name}"})
 
 
-def _disk(pool: Pool, yard: RecordedYard) -> str | None:
+def _disk(pool: RecordedPool, yard: RecordedYard) -> str | None:
     """Return the disk of a node. Azure ML chooses it for its clusters; an ephemeral disk on the machine itself is free."""
     if pool.spec.service == "azureml":
         return "system disk of a cluster node"
@@ -78,7 +78,7 @@ def _subnets(zones: list[object]) -> str:
     return f"zone{'s' if len(zones) != 1 else ''} {', '.join(str(zone) for zone in zones)}"
 
 
-def _traits(component: Component, below: Mapping[str, int]) -> list[str]:
+def _traits(component: RecordedComponent, below: Mapping[str, int]) -> list[str]:
     open_to: object = component.inputs.get("open_to") or []
     return [
         "blob",
@@ -88,7 +88,7 @@ def _traits(component: Component, below: Mapping[str, int]) -> list[str]:
     ]
 
 
-RULES = CloudRules(
+RULES = PlanRules(
     standing=_standing,
     unpriced=_UNPRICED,
     budgets=_budgets,

@@ -1,4 +1,4 @@
-"""The interface between the plan and a cloud: how its raw resources are read. Each cloud's file defines one CloudRules."""
+"""The interface between the plan and a cloud: how its raw resources are read. Each cloud's file defines one PlanRules."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...catalogue import Quota
-from ..yard import Component, Pool, RecordedYard
+from ..yard import RecordedComponent, RecordedPool, RecordedYard
 
-__all__ = ["CloudRules", "RawCheck", "Standing", "root_disk"]
+__all__ = ["PlanRules", "RawCheck", "Standing", "root_disk"]
 
 RawCheck = Callable[[RecordedYard], Iterator[str]]
 """Function that yields a message for each resource that breaks a rule."""
@@ -28,13 +28,13 @@ class Standing(NamedTuple):
     """Plural of the noun, unless it is formed with -s or -es."""
 
 
-def root_disk(pool: Pool, _yard: RecordedYard) -> str | None:
+def root_disk(pool: RecordedPool, _yard: RecordedYard) -> str | None:
     """Return the description of a node's root disk."""
     return f"root disk of {pool.spec.root_disk_gib} GiB"
 
 
 @dataclass(frozen=True)
-class CloudRules:
+class PlanRules:
     """How the plan reads one cloud."""
 
     standing: Callable[[RecordedYard], list[Standing]]
@@ -42,9 +42,9 @@ class CloudRules:
     """Type token -> noun of resources that cost money and have no price in the catalogue."""
     budgets: Callable[[RecordedYard], list[float]]
     """Function that returns USD per month of each raw budget resource whose amount is known."""
-    own_quota: Callable[[Pool], Quota | None]
+    own_quota: Callable[[RecordedPool], Quota | None]
     """Function that returns the quota of a service that has its own. None: the machine's quota counts."""
-    disk: Callable[[Pool, RecordedYard], str | None]
+    disk: Callable[[RecordedPool, RecordedYard], str | None]
     """Function that returns the description of a node's disk, which has no price in the catalogue. None: the disk is free."""
     public_addresses: RawCheck
     inbound_addresses: RawCheck
@@ -58,7 +58,7 @@ class CloudRules:
     """Function that returns the description of the subnets of a network in these zones."""
     bucket: str
     """Type token of the resource that a Bucket creates and an adopted one does not."""
-    traits: Callable[[Component, Mapping[str, int]], list[str]]
+    traits: Callable[[RecordedComponent, Mapping[str, int]], list[str]]
     """Function that returns the main properties of a bucket, from its inputs and from its number of resources of each type."""
     fast_card: str = "fast NIC"
     """The cloud's name of a fast network card."""

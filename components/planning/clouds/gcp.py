@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from gpuyard.counts import counted
 
 from ...catalogue import Quota
-from ..yard import Component, Pool, RecordedYard
-from .base import CloudRules, Standing, root_disk
+from ..yard import RecordedComponent, RecordedPool, RecordedYard
+from .base import PlanRules, Standing, root_disk
 from .gcp_exposure import inbound_addresses, open_metadata, public_addresses, unencrypted
 
 __all__ = ["RULES"]
@@ -57,7 +57,7 @@ def _budgets(yard: RecordedYard) -> list[float]:
     return found
 
 
-def _own_quota(pool: Pool) -> Quota | None:
+def _own_quota(pool: RecordedPool) -> Quota | None:
     """Return the quota of Vertex AI custom training, which has one metric for each GPU model and another for its spot GPUs.
 
     Source: cloud.google.com/vertex-ai/docs/quotas.
@@ -75,11 +75,11 @@ def _subnets(zones: list[object]) -> str:
     return f"1 private subnet for {counted(len(zones), 'zone')}"
 
 
-def _traits(component: Component, below: Mapping[str, int]) -> list[str]:
+def _traits(component: RecordedComponent, below: Mapping[str, int]) -> list[str]:
     return ["gcs", "encrypted", "folders" if component.inputs.get("hierarchical") else "versioned"]
 
 
-RULES = CloudRules(
+RULES = PlanRules(
     standing=_standing,
     unpriced=_UNPRICED,
     budgets=_budgets,

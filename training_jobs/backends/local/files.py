@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from ...errors import LostSightError
 
-__all__ = ["JobEntry", "Lease", "PoolNode", "Ticket", "read_json", "write_json"]
+__all__ = ["JobEntry", "LeaseFile", "PoolNode", "Ticket", "read_json", "write_json"]
 
 
 class PoolNode(TypedDict):
@@ -22,7 +22,7 @@ class PoolNode(TypedDict):
     gpus: list[int]
 
 
-class Lease(TypedDict):
+class LeaseFile(TypedDict):
     """leases/<run_id>.json: the nodes that a job holds, and its supervisor (docs/local-pool.md)."""
 
     version: int

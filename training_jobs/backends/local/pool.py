@@ -15,7 +15,7 @@ from pathlib import Path
 from ...errors import LostSightError, NotFoundError
 from ...state import Outcome, Reason, State
 from ...store import translate_os_errors
-from .files import JobEntry, Lease, PoolNode, Ticket, read_json, write_json
+from .files import JobEntry, LeaseFile, PoolNode, Ticket, read_json, write_json
 from .process import is_alive, kill_marked, start_time
 from .spawn import reap_later, spawn_supervisor
 
@@ -57,14 +57,14 @@ class Pool:
         """Return the path of a run's lease. Every process of the run carries it as its mark."""
         return self.directory / "leases" / f"{run_id}.json"
 
-    def leases(self) -> list[Lease]:
+    def leases(self) -> list[LeaseFile]:
         """Return all leases, also those of dead supervisors."""
         found = (read_json(path) for path in sorted((self.directory / "leases").glob("*.json")))
         return [lease for lease in found if lease is not None]
 
     def holds_nodes(self, name: str, run_id: str) -> bool:
         """Return whether this job, and not an earlier one of its run, has the run's lease."""
-        lease: Lease | None = read_json(self.lease_path(run_id))
+        lease: LeaseFile | None = read_json(self.lease_path(run_id))
         return lease is not None and lease["job"] == name
 
     def tickets(self) -> list[Ticket]:
@@ -123,7 +123,7 @@ class Pool:
         """Mark a job as running and return it; None if `lease` does not belong to this process. Called by the job's supervisor."""
         with self._lock():
             job = self.job(name)
-            held: Lease | None = read_json(lease)
+            held: LeaseFile | None = read_json(lease)
             if job is None or job.get("ended_at") or held is None or held["pid"] != os.getpid() or held["job"] != name:
                 return None
             job = {**job, "state": "RUNNING", "started_at": time.time(), "assigned": held["nodes"]}
@@ -242,6 +242,6 @@ class Pool:
         reap_later(process)
         if started is None:
             return False
-        entry: Lease = {"version": 1, "run_id": job["run_id"], "pid": process.pid, "started": started, "nodes": nodes, "job": name}
+        entry: LeaseFile = {"version": 1, "run_id": job["run_id"], "pid": process.pid, "started": started, "nodes": nodes, "job": name}
         write_json(lease, entry)
         return True

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from gpuyard.training_jobs.launch.progress import Progress
+from gpuyard.training_jobs.launch.progress import ProgressWriter
 
 
 def test_progress_takes_over_reports_and_restarts(tmp_path: Path) -> None:
     report, url = tmp_path / "report.json", tmp_path.as_uri()
-    progress = Progress(url, 4, report)
+    progress = ProgressWriter(url, 4, report)
     progress.set_phase("setup")
 
     def written() -> dict[str, object]:
@@ -34,5 +34,5 @@ def test_progress_takes_over_reports_and_restarts(tmp_path: Path) -> None:
 
 def test_progress_that_cannot_be_written_is_only_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "output").write_text("in the way")
-    Progress((tmp_path / "output").as_uri(), 1, tmp_path / "none").set_phase("running")
+    ProgressWriter((tmp_path / "output").as_uri(), 1, tmp_path / "none").set_phase("running")
     assert "cannot write" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from gpuyard.stacks.cli.view import line, summary
 from gpuyard.training_jobs.backends.base import ServiceStatus
 from gpuyard.training_jobs.lifecycle.handle import make_submission
 from gpuyard.training_jobs.lifecycle.journal import RunRecord
-from gpuyard.training_jobs.lifecycle.node_documents import Claim, NodeResult, Progress, read_fitting
+from gpuyard.training_jobs.lifecycle.node_documents import Claim, NodeResult, ProgressDocument, read_fitting
 from gpuyard.training_jobs.lifecycle.status_builder import build_status
 from gpuyard.training_jobs.run import Code
 from gpuyard.training_jobs.state import Reason, State
@@ -25,7 +25,7 @@ _SUBMISSION = make_submission(job(), TARGET, Code("c0de", "file:///c"), (), atte
 RECORD = RunRecord(run_id="job-1", name="job", stack="p/s", pool="local", request_key=None, created_at=1000.0, submissions=(_SUBMISSION,))
 _KEYS = st.sampled_from(
     [
-        *Progress.model_fields,
+        *ProgressDocument.model_fields,
         *NodeResult.model_fields,
         *Claim.model_fields,
         "checks",

@@ -234,7 +234,7 @@ def test_tensorboard_files_go_where_the_service_reads_them(
     for name in ("AIP_TENSORBOARD_LOG_DIR", "SM_MODEL_DIR", "AZUREML_RUN_ID"):
         monkeypatch.setenv(name, value) if name == variable else monkeypatch.delenv(name, raising=False)
     out = tmp_path / "with space"
-    written = metrics.Metrics(metrics.Output(out.as_uri(), True), setting, 0, True)
+    written = metrics.MetricsLog(metrics.Output(out.as_uri(), True), setting, 0, True)
     written.write(3, {"loss": 2.0, "mfu": None})
     written.flush(wait=True)
     assert [board.where for board in made] == ([] if folder is None else [folder.format(out=out)])
@@ -243,4 +243,4 @@ def test_tensorboard_files_go_where_the_service_reads_them(
 
 def test_missing_tensorboard_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "import_optional", lambda module: None)
-    assert "tensorboard is not installed" in metrics.Metrics(metrics.Output(tmp_path.as_uri(), True), "on", 0, True).missing
+    assert "tensorboard is not installed" in metrics.MetricsLog(metrics.Output(tmp_path.as_uri(), True), "on", 0, True).missing

@@ -224,7 +224,7 @@ def test_expired_credentials_are_read_again_and_lasting_expiry_raises_lost_sight
 
 def test_an_unknown_status_is_unknown_and_not_a_success(service: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     service.ml.machines = 0
-    monkeypatch.setattr(service.ml, "_say", lambda *_: None)
+    monkeypatch.setattr(service.ml, "_set_status", lambda *_: None)
     runner = service.runner()
     run = runner.submit(two_node_job("works"), None).status.run_id
     (made,) = service.ml.jobs.values()

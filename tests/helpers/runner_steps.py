@@ -18,7 +18,7 @@ name, submission = os.environ["GPUYARD_RUN_ID"], int(os.environ["GPUYARD_SUBMISS
 attempt = submission + int(os.path.basename(os.getcwd()).split("-")[0]) + 1  # numbered by the node's folder
 """
 _AFTER = """
-if rank == 0:
+if rank == 0 or name.startswith("fails"):  # node 1 fails at once, and its service may end node 0 before node 0 has claimed
     put(f"attempts/{attempt}.json", {"attempt": attempt, "submission": submission})
 def leave(*_):
     say("leaves")

@@ -19,11 +19,11 @@ from .control_channel import ControlChannel
 from .hook import RESUMABLE
 from .node import NodeAttempt
 from .node_exit import IO_ERROR, OUT_OF_TIME, NodeExitError
+from .output import node_output
 from .preemption.stop_request import StopRequest
 from .preemption.watcher import MetadataWatcher, make_watcher
 from .run_record import SubmissionRecord, read_submission
 from .time_budget import remaining_s
-from .timestamps import timestamped_output
 from .topology import SERVICES, NodePlacement, read_placement
 
 __all__ = ["claim_attempt", "main"]
@@ -40,7 +40,7 @@ class _AttemptPlan(TypedDict):
 
 def main() -> int:
     """Run the node. Returns the exit code of the process."""
-    with timestamped_output(os.environ):
+    with node_output(stamp=os.environ.get("GPUYARD_STAMP") == "1"):  # where the service's own logs have no times
         return _run_node()
 
 

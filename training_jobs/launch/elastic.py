@@ -16,13 +16,15 @@ from torch._C._distributed_c10d import PrefixStore, TCPStore
 from torch.distributed import DistError
 from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing.api import LogsDest
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo, RendezvousTimeoutError
 
 from .agent_state import FINAL_CODES, AgentPlan, AgentState, write_state
 from .hook import DONE, seconds_left
-from .processes import TAIL_LINES
+from .output import OutputPump
+from .processes import OutputTail
 
 __all__ = ["ElasticAgent", "LockstepRendezvous"]
 
@@ -102,6 +104,41 @@ class LockstepRendezvous(RendezvousHandler):
         return True
 
 
+class RankOutput(DefaultLogsSpecs):
+    """Passes each rank's output on through a pipe. torch would write it to files and read whole lines from them."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(log_dir=str(folder))
+        self._tails: dict[int, OutputTail] = {}
+        self._pumps: list[OutputPump] = []
+        self._write_ends: list[int] = []
+
+    def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
+        """Return paths that open the write end of a new pipe for each rank."""
+        self.drain()
+        found = super().reify(envs)
+        for local_rank, env in envs.items():
+            read_end, write_end = os.pipe()
+            self._write_ends.append(write_end)
+            self._tails[local_rank] = OutputTail(f"[rank {env['RANK']}] ")
+            self._pumps.append(OutputPump(read_end, self._tails[local_rank].write))
+            found.stdouts[local_rank] = found.stderrs[local_rank] = f"/dev/fd/{write_end}"
+        return found
+
+    def drain(self) -> None:
+        """Pass on the rest of the output of ranks that have exited."""
+        for pump in self._pumps:
+            pump.drain()
+        for write_end in self._write_ends:
+            os.close(write_end)
+        self._pumps, self._write_ends = [], []
+
+    def tail(self, local_rank: int) -> tuple[str, ...]:
+        """Return the last lines of a rank that has exited."""
+        self.drain()
+        return tuple(self._tails[local_rank].lines())
+
+
 class ElasticAgent(LocalElasticAgent):
     """torch's local agent with lockstep restarts and final exit codes."""
 
@@ -117,8 +154,8 @@ class ElasticAgent(LocalElasticAgent):
             monitor_interval=0.05,
             local_addr=plan.address,
         )
-        logs = DefaultLogsSpecs(log_dir=str(Path(plan.state) / "logs"), tee=Std.ALL)
-        super().__init__(spec, logs, log_line_prefix_template="[rank ${rank}] ")
+        self._output = RankOutput(Path(plan.state) / "logs")
+        super().__init__(spec, self._output)
         self._folder = Path(plan.state)
         self._failed: ProcessFailure | None = None
         self._failed_rank: int | None = None
@@ -134,7 +171,9 @@ class ElasticAgent(LocalElasticAgent):
         code = self._failed.exitcode
         number = -code if code < 0 else None
         code = 128 + number if number else code
-        return AgentState("ended", self._restarts, self._failed_at, code, self._failed_rank, number, self._tail())
+        return AgentState(
+            "ended", self._restarts, self._failed_at, code, self._failed_rank, number, self._output.tail(self._failed.local_rank)
+        )
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         result: RunResult = super()._monitor_workers(worker_group)
@@ -158,20 +197,7 @@ class ElasticAgent(LocalElasticAgent):
         # On a stop the workers get all of the remaining time: launch keeps the deadline and they end with this process.
         left_s = seconds_left()
         super()._shutdown(death_sig, _WORKER_GRACE_S if left_s is None else max(1, int(left_s)))
+        self._output.drain()
 
     def _write_state(self, phase: str) -> None:
         write_state(self._folder, AgentState(phase, self._restarts, time.time()))
-
-    def _tail(self) -> tuple[str, ...]:
-        if self._failed is None or self._pcontext is None:
-            return ()
-        lines: list[str] = []
-        for paths in (self._pcontext.stdouts, self._pcontext.stderrs):
-            lines += _last_lines(paths[self._failed.local_rank])
-        return tuple(lines[-TAIL_LINES:])
-
-
-def _last_lines(path: str) -> list[str]:
-    with open(path, "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 64 * 1024))
-        return file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]

@@ -7,14 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["TAIL_LINES", "NodeProcess", "shim_command"]
+from .output import OutputPump, write_all
+
+__all__ = ["TAIL_LINES", "NodeProcess", "OutputTail", "shim_command"]
 
 TAIL_LINES = 30
+_TAIL_LINE_BYTES = 4096
+"""Bytes of a line in a tail, which becomes a part of the node's result document."""
 _SHIM = str(Path(__file__).with_name("parent_death_shim.py"))
 
 
@@ -23,13 +26,31 @@ def shim_command(parent: int) -> list[str]:
     return [sys.executable, "-I", "-S", _SHIM, str(parent)]
 
 
+class OutputTail:
+    """Writes lines to this process's stdout, and keeps the last ones."""
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix.encode()
+        self._last: deque[bytes] = deque(maxlen=TAIL_LINES)
+
+    def write(self, lines: list[bytes]) -> None:
+        """Write and keep lines."""
+        self._last.extend(line[-_TAIL_LINE_BYTES:] for line in lines[-TAIL_LINES:])
+        write_all(1, b"".join(self._prefix + line + b"\n" for line in lines))
+
+    def lines(self) -> list[str]:
+        """Return the last lines as text."""
+        return [line.decode(errors="replace") for line in self._last]
+
+
 class NodeProcess:
     """A process of this node in its own session. Start it from the main thread: Linux ties its life to the starting thread."""
 
     def __init__(
         self, command: Sequence[str], env: Mapping[str, str], cwd: Path, *, keep_tail: bool = False, pass_fds: Sequence[int] = ()
     ) -> None:
-        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._tail = OutputTail()
+        read_end, write_end = os.pipe() if keep_tail else (-1, -1)
         self._process = subprocess.Popen(
             [*shim_command(os.getpid()), *command],
             env=dict(env),
@@ -37,12 +58,12 @@ class NodeProcess:
             start_new_session=True,
             pass_fds=pass_fds,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if keep_tail else None,
-            stderr=subprocess.STDOUT if keep_tail else None,
+            stdout=write_end if keep_tail else None,
+            stderr=write_end if keep_tail else None,
         )
-        self._reader = threading.Thread(target=self._copy_output, daemon=True) if keep_tail else None
-        if self._reader:
-            self._reader.start()
+        self._pump = OutputPump(read_end, self._tail.write) if keep_tail else None
+        if keep_tail:
+            os.close(write_end)
 
     @property
     def return_code(self) -> int | None:
@@ -50,13 +71,11 @@ class NodeProcess:
         return self._process.poll()
 
     def tail(self) -> list[str]:
-        """Return the last lines of output of a process that has exited."""
-        if self._reader:
-            self._reader.join(timeout=2)  # a grandchild may hold the pipe open
-        return list(self._tail)
+        """Return the last lines of output of a process that was terminated."""
+        return self._tail.lines()
 
     def terminate(self, grace_s: float) -> None:
-        """Send SIGTERM, wait `grace_s` seconds, then kill every process of its session."""
+        """Send SIGTERM, wait `grace_s` seconds, kill every process of its session, then pass on the rest of the output."""
         for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
             if self._process.poll() is not None:
                 break
@@ -66,12 +85,5 @@ class NodeProcess:
                 self._process.wait(wait_s)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)  # its remaining children
-
-    def _copy_output(self) -> None:
-        pipe = self._process.stdout
-        if pipe is None:
-            return
-        for raw in pipe:
-            line = raw.decode(errors="replace").rstrip("\n")
-            self._tail.append(line)
-            print(line, flush=True)
+        if self._pump:
+            self._pump.drain()

@@ -1,6 +1,6 @@
 """Read the output of a job's nodes: text files of the run history, one for each node, from where the last poll stopped.
 
-The files have no times, so launch writes one before each line (launch/timestamps.py), which is removed here. The files' URLs are
+The files have no times, so launch writes one before each line (launch/output.py), which is removed here. The files' URLs are
 signed, and a signed URL gives access to its file. So the URLs are requested again for each poll, and never shown or stored.
 """
 

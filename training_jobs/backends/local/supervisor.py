@@ -13,12 +13,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
+from ...launch.output import OutputPump, write_all
 from ...state import Outcome, Reason, State, classify
 from .files import JobEntry, PoolNode
 from .pool import Pool
@@ -34,7 +35,7 @@ class _Node:
     """One node's launch process."""
 
     process: subprocess.Popen[bytes]
-    log_copier: threading.Thread
+    output: OutputPump
     exited: bool = False
 
 
@@ -71,20 +72,19 @@ class _Supervisor:
         nodes = [by_index[index] for index in self.job["assigned"]]
         port = _free_port(nodes[0]["address"])
         for rank in range(len(nodes)):
+            read_end, write_end = os.pipe()
             process = subprocess.Popen(
                 [sys.executable, "-u", "-c", self.job["bootstrap"]],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stdout=write_end,
+                stderr=write_end,
                 env=self._node_environment(rank, nodes, port),
                 cwd=self._work_dir(rank),
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )
-            log = self.pool.job_dir(self.name) / f"node-{rank}.log"
-            self.nodes.append(_Node(process, threading.Thread(target=_copy_output, args=(process.stdout, log), daemon=True)))
-        for node in self.nodes:
-            node.log_copier.start()
+            os.close(write_end)
+            self.nodes.append(_Node(process, OutputPump(read_end, _log_writer(self.pool.job_dir(self.name) / f"node-{rank}.log"))))
 
     def _node_environment(self, rank: int, nodes: Sequence[PoolNode], port: int) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -155,20 +155,19 @@ class _Supervisor:
         for node in self.nodes:
             if not alive:
                 node.process.wait()
-            node.log_copier.join(timeout=5)
+            node.output.drain()
         return alive
 
 
-def _copy_output(stream: IO[bytes], log: Path) -> None:
-    """Copy a node's output into its log with the time before every line. A line that cannot be written is skipped."""
-    file = log.open("ab", buffering=0)
-    for line in stream:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        try:
-            file.write(f"{now} ".encode() + line.rstrip(b"\n") + b"\n")
-        except OSError:
-            continue  # a full disk must not block the job's own output
-    file.close()
+def _log_writer(log: Path) -> Callable[[list[bytes]], None]:
+    """Return a function that appends lines to a node's log, with the time before each."""
+    fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def write(lines: list[bytes]) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
+        write_all(fd, b"".join(now + b" " + line + b"\n" for line in lines))
+
+    return write
 
 
 def _free_port(address: str) -> int:

@@ -145,8 +145,8 @@ def test_variables_that_count_nodes_do_not_reach_workers(tmp_path: Path, monkeyp
 STAMPED = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z (.*)"
 SAYS = """
 import os, subprocess, sys
-from gpuyard.training_jobs.launch.timestamps import timestamped_output
-with timestamped_output(os.environ):
+from gpuyard.training_jobs.launch.output import node_output
+with node_output(stamp=sys.argv[1:] == ["stamp"]):
     print("out", flush=True)
     print("err", file=sys.stderr, flush=True)
     subprocess.run([sys.executable, "-c", r"import os; os.write(1, b'bytes \\xff\\nno end')"], check=True)
@@ -154,15 +154,13 @@ print("after")
 """
 
 
-def output(**env: str) -> list[bytes]:
-    done = subprocess.run(
-        [sys.executable, "-c", SAYS], env={**os.environ, **env}, cwd=CHECKOUT, capture_output=True, timeout=60, check=True
-    )
-    assert done.stderr == (b"" if env else b"err\n")
+def output(*argv: str) -> list[bytes]:
+    done = subprocess.run([sys.executable, "-c", SAYS, *argv], cwd=CHECKOUT, capture_output=True, timeout=60, check=True)
+    assert done.stderr == b""
     return done.stdout.split(b"\n")
 
 
-def test_each_line_gets_a_time_only_with_gpuyard_stamp() -> None:
-    found = [re.fullmatch(STAMPED.encode(), line) for line in output(GPUYARD_STAMP="1")]
+def test_each_line_gets_a_time_only_with_stamp() -> None:
+    found = [re.fullmatch(STAMPED.encode(), line) for line in output("stamp")]
     assert [match and match[1] for match in found] == [b"out", b"err", b"bytes \xff", b"no end", None, None]
-    assert output() == [b"out", b"bytes \xff", b"no endafter", b""]
+    assert output() == [b"out", b"err", b"bytes \xff", b"no end", b"after", b""]

@@ -18,7 +18,7 @@ from pathlib import Path
 from .admission import check, check_key
 from .backends import load_backend
 from .backends.base import Backend, Capacity, LogLine, Request
-from .errors import NotFoundError, UsageError
+from .errors import LostSightError, NotFoundError, UsageError
 from .lifecycle.handle import RunHandle, make_submission
 from .lifecycle.journal import Journal, RunRecord
 from .lifecycle.listing import list_statuses
@@ -32,6 +32,9 @@ from .store import ChangedError
 from .target import JobTarget, pick_target
 
 __all__ = ["Runner", "SubmitPlan", "Submitted"]
+
+_GIVE_UP_S = 180.0
+"""How long a submit and a cancel read a record that other processes keep changing. A record without a job is taken over after 60 s."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Runner:
     """Submits jobs to the targets of one stack and follows their runs.
 
     `targets` maps pool names to targets (`parse_targets`); `source` names where they come from, for messages.
-    `backend_for`, `clock` (Unix time) and `sleep` (seconds) are for tests.
+    `backend_for`, `clock` (Unix time), `elapsed` and `sleep` (seconds) are for tests.
     """
 
     def __init__(
@@ -86,10 +89,11 @@ class Runner:
         source: str = "the targets",
         backend_for: Callable[[JobTarget], Backend] = load_backend,
         clock: Callable[[], float] = time.time,
+        elapsed: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._targets, self._source = targets, source
-        self._backend_for, self._clock, self._sleep = backend_for, clock, sleep
+        self._backend_for, self._clock, self._elapsed, self._sleep = backend_for, clock, elapsed, sleep
         self._seen: dict[str, tuple[str, float]] = {}
 
     def plan(self, spec: JobSpec, code_dir: Path | None, *, key: str | None = None, leave_out: Collection[Path] = ()) -> SubmitPlan:
@@ -118,13 +122,21 @@ class Runner:
         if again and key is not None:
             raise UsageError("--again starts a new run under a random key; with --request-key choose another key instead")
         job = self._check(spec, code_dir, secrets.token_hex(8) if again else key, leave_out)
-        while True:
+        for _ in self._turns(job.run_id):
             found = job.journal.find(job.run_id)
             with contextlib.suppress(ChangedError):  # another process changed the record: read it again
                 handle = self._handle(job.journal, *found) if found is not None else None
                 submitted = self._first_submit(job) if handle is None else self._resubmit(handle, job, retry=retry)
                 if submitted is not None:
                     return replace(submitted, left_out=job.package.left_out)
+        raise AssertionError("the last turn raises")
+
+    def _turns(self, run: str) -> Iterator[None]:
+        """Yield until the caller is done with a record that other processes change. Raises LostSightError after _GIVE_UP_S."""
+        until = self._elapsed() + _GIVE_UP_S
+        while self._elapsed() < until:
+            yield
+        raise LostSightError(f"run {run}: other processes kept changing its record for {_GIVE_UP_S:.0f} s; try again")
 
     def _check(self, spec: JobSpec, code_dir: Path | None, key: str | None, leave_out: Collection[Path]) -> _CheckedJob:
         """Check a job and compute its run id. Nothing is written. Raises UsageError."""
@@ -167,8 +179,8 @@ class Runner:
     def _resubmit(self, handle: RunHandle, job: _CheckedJob, *, retry: bool) -> Submitted | None:
         """Carry out the resubmit table for a run that exists. None = read the record again soon."""
         last = handle.record.last
-        service = handle.refresh() if last.service_id is not None or last.ended is not None else None
-        choice = decide(handle.record, service, job.spec, job.code.digest, retry=retry, age_s=self._clock() - handle.written_at)
+        service = handle.refresh(enforce=True) if last.service_id is not None or last.ended is not None else None
+        choice = decide(handle.record, service, job.spec, job.code.digest, retry=retry, age_s=handle.age_s)
         if choice.action is Action.POLL:
             self._sleep(0.05)
             return None
@@ -191,17 +203,18 @@ class Runner:
         minutes (throttling, an outage, expired credentials): the job may still run. A run that stays UNKNOWN for five minutes is
         returned as UNKNOWN, which is not an end.
         """
-        return wait_for(lambda: self._find(run), on_status, self._clock, self._sleep)
+        return wait_for(lambda: self._find(run), on_status, self._elapsed, self._sleep)
 
     def cancel(self, run: str) -> RunStatus:
         """Cancel a run. A run that has ended keeps its state, except that STOPPED becomes CANCELLED."""
-        while True:
+        for _ in self._turns(run):
             handle = self._find(run)
             with contextlib.suppress(ChangedError):  # a submit or a wait changed the record meanwhile
                 handle.cancel()
                 if handle.record.last.service_id is not None or handle.record.last.ended is not None:
                     return handle.status()
             self._sleep(0.05)
+        raise AssertionError("the last turn raises")
 
     def logs(self, run: str, *, node: int | None = None, since: float | None = None, follow: bool = False) -> Iterator[LogLine]:
         """Yield the output of the newest attempt's nodes, from `since` (Unix time; default: all).
@@ -212,8 +225,8 @@ class Runner:
         nodes = handle.record.last.spec.nodes
         if node is not None and not 0 <= node < nodes:
             raise UsageError(f"run {run} has no node {node}, allowed: 0..{nodes - 1}")
-        if handle.record.last.service_id is not None:
-            yield from handle.backend.logs(handle.record.last.service_id, node=node, since=since, follow=follow)
+        if (job_id := handle.job_id) is not None:
+            yield from handle.backend.logs(job_id, node=node, since=since, follow=follow)
 
     def runs(self, on_damaged: Callable[[str], None] = lambda _: None) -> list[RunStatus]:
         """Return the status of all runs of the targets' pools, newest first.
@@ -243,13 +256,14 @@ class Runner:
         target = self._targets.get(record.pool)
         if target is None:
             raise NotFoundError(f"run {record.run_id} belongs to pool '{record.pool}', which {self._source} no longer has")
-        return RunHandle(journal, self._backend_for(target), target, record, tag, self._clock, self._first_seen(record.run_id, tag))
+        seen_at = self._first_seen(record.run_id, tag)
+        return RunHandle(journal, self._backend_for(target), target, record, tag, self._clock, self._elapsed, seen_at)
 
     def _first_seen(self, run_id: str, tag: str) -> float:
-        """Return when this process first saw a record with this tag, by its own clock."""
+        """Return when this process first saw a record with this tag, by `elapsed`."""
         known_tag, moment = self._seen.get(run_id, ("", 0.0))
         if known_tag != tag:
-            moment = self._clock()
+            moment = self._elapsed()
             self._seen[run_id] = tag, moment
         return moment
 

@@ -25,6 +25,7 @@ __all__ = [
     "container_image",
     "prefixed_job_name",
     "read_bootstrap",
+    "require_same_job",
     "require_same_run",
     "run_variables",
 ]
@@ -44,7 +45,8 @@ class Request:
 class ServiceStatus:
     """The state of one submission at its service, in gpuyard's terms.
 
-    Times are Unix times. `restarts` has the reason of each restart that the service made by itself.
+    Times are Unix times. `restarts` has the reason of each restart that the service made by itself. `overtime`: the job still runs,
+    and its starts together took longer than its time limit, which the service applies to each start alone.
     """
 
     state: State
@@ -55,6 +57,7 @@ class ServiceStatus:
     detail: str | None = None
     console_url: str | None = None
     restarts: tuple[Reason, ...] = ()
+    overtime: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ class Backend(Protocol):
     """
 
     poll_s: float
+    job_id: re.Pattern[str]
+    """The ids that the service gives to jobs. An id from a record is matched against it before it is used."""
 
     def request(self, run: Run) -> list[Request]:
         """Return the calls that `submit` makes, without making them. Raises UsageError for a job that the service cannot run."""
@@ -93,13 +98,16 @@ class Backend(Protocol):
         """Return the service's id of a submission that may have been made before a crash. None if it was not made."""
 
     def status(self, service_id: str) -> ServiceStatus:
-        """Return the state of a job. A job that the service does not know is UNKNOWN."""
+        """Return the state of a job, and change nothing. A job that the service does not know is UNKNOWN."""
 
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
         """Yield the lines of one node or of all, ordered by time, from `since` (Unix time). `follow` goes on until the job ends."""
 
-    def cancel(self, service_id: str) -> None:
-        """Ask the service to stop a job. Has no effect on a job that was cancelled or has ended."""
+    def cancel(self, service_id: str, run: Run) -> None:
+        """Ask the service to stop a job of `run`. Has no effect on a job that was cancelled or has ended.
+
+        Raises ConflictError when the job belongs to another run.
+        """
 
     def capacity(self) -> Capacity:
         """Return the pool's nodes, its free nodes and its waiting jobs."""
@@ -156,6 +164,11 @@ def run_variables(run: Run) -> dict[str, str]:
 
 
 def require_same_run(run: Run, job_name: str, environment: Mapping[str, str]) -> None:
-    """Raise ConflictError when a job that has this run's name belongs to another run. `environment` has the job's variables."""
-    if environment.get("GPUYARD_RUN_URL") != run.url:
-        raise ConflictError(f"job {job_name}: the name belongs to another run, not to {run.id}; use another request key")
+    """Raise ConflictError when a job belongs to another run than its name or its record says. `environment` has its variables."""
+    require_same_job(run, job_name, job_name if environment.get("GPUYARD_RUN_URL") == run.url else None)
+
+
+def require_same_job(run: Run, job_name: str, expected: str | None) -> None:
+    """Raise ConflictError when a job does not have the expected name of a submission of `run`."""
+    if job_name != expected:
+        raise ConflictError(f"job {job_name} belongs to another run, not to {run.id}; it was left alone")

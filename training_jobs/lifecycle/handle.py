@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..backends.base import Backend, ServiceStatus
-from ..errors import CapacityError, GpuyardError, LostSightError, QuotaError
+from ..errors import CapacityError, GpuyardError, LostSightError, QuotaError, UsageError
 from ..run import Code, Run, canonical, cost_usd, digest, resolved_job, time_limit
 from ..spec import JobSpec
 from ..state import Reason, State
@@ -16,16 +15,14 @@ from ..status import RunStatus
 from ..store import ChangedError
 from ..target import JobTarget
 from .journal import Journal, RunRecord, Submission, SubmissionEnd
+from .limits import exceeded_limit, explain_cut
 from .node_documents import NoDocuments
 from .resubmit import TAKE_OVER_AFTER_S, apply_allowance, has_retry_left, retries_left
 from .status_builder import build_status, recorded_status
 
 __all__ = ["RunHandle", "make_submission"]
 
-_CUTS = {  # jobs that gpuyard itself ends: the state they count as, and the detail shown
-    Reason.CAPACITY: (State.FAILED, "queue_timeout: no nodes became free in time"),
-    Reason.PREEMPTED: (State.STOPPED, "preempted more often than retries.preempted allows"),
-}
+_READS = 20  # of a record that other processes keep changing
 _REFUSED = {QuotaError: Reason.QUOTA, CapacityError: Reason.CAPACITY}
 
 
@@ -42,8 +39,11 @@ class RunHandle:
     record: RunRecord
     tag: str
     clock: Callable[[], float]
+    """Unix time."""
+    elapsed: Callable[[], float]
+    """Seconds on a clock that nobody sets."""
     seen_at: float
-    """When this process first saw the record as it is, by its own clock (Unix time)."""
+    """When this process first saw the record as it is, by `elapsed`."""
     prefetched: ServiceStatus | GpuyardError | None = None
     """The service's answer from one call about many runs. The next `refresh` uses it up."""
 
@@ -52,78 +52,77 @@ class RunHandle:
         self.tag = self.journal.replace(record, self.tag)
         self.record = record
 
-    def refresh(self) -> ServiceStatus:
-        """Query the service about the newest submission. Its end is written into the record, because services forget jobs."""
-        last = self.record.last
-        if last.ended is not None:
-            return recorded_status(last.ended)
-        if last.service_id is None:
-            if self.clock() - self.written_at < TAKE_OVER_AFTER_S:
-                return ServiceStatus(State.PENDING, detail=self._skew() or "being submitted")
-            with contextlib.suppress(ChangedError):
-                self.take_over()
-            return self._read_again()
-        status = apply_allowance(self._enforce_limits(self._service_status(last.service_id), last.service_id), self.record)
-        if not status.state.ended:
-            return status
-        try:
+    def refresh(self, *, enforce: bool = False) -> ServiceStatus:
+        """Query the service about the newest submission. Its end is written into the record, because services forget jobs.
+
+        `enforce` also cancels a job beyond its limits, and finishes a submit whose process died. Without it no job is started or
+        stopped. Raises LostSightError when other processes keep changing the record.
+        """
+        for _ in range(_READS):
+            try:
+                return self._refresh_once(enforce)
+            except ChangedError:
+                self.record, self.tag = self.journal.get(self.record.run_id)
+                self.seen_at = self.elapsed()
+        raise LostSightError(f"run {self.record.run_id}: other processes changed its record {_READS} times meanwhile; try again")
+
+    def _refresh_once(self, enforce: bool) -> ServiceStatus:
+        if self.record.last.service_id is None and self.record.last.ended is None:
+            if not enforce or self.age_s < TAKE_OVER_AFTER_S:
+                return ServiceStatus(State.PENDING, detail=self._unsubmitted())
+            self.take_over()
+        if self.record.last.ended is not None:
+            return recorded_status(self.record.last.ended)
+        status = self._service_status()
+        if enforce:
+            self._enforce_limits(status)
+        status = apply_allowance(explain_cut(self.record, status, self.clock()), self.record)
+        if status.state.ended:
             self.save(self.record.with_last(ended=self._end(status)))
-        except ChangedError:
-            return self._read_again()
         return status
 
-    def _read_again(self) -> ServiceStatus:
-        self.record, self.tag = self.journal.get(self.record.run_id)
-        self.seen_at = self.clock()
-        return self.refresh()
-
     @property
-    def written_at(self) -> float:
-        """When the record was written before its service call, never later than this process saw it.
+    def age_s(self) -> float:
+        """The seconds since the record was written, at least those since this process first saw it.
 
         So a record from a clock that is ahead of this one is not waited for until this clock gets there.
         """
-        return min(self.record.last.written_at, self.seen_at)
+        return max(self.clock() - self.record.last.written_at, self.elapsed() - self.seen_at)
 
-    def _skew(self) -> str | None:
-        ahead = self.record.last.written_at - self.seen_at
-        return f"being submitted; its record is from a clock {ahead:,.0f} s ahead of this one" if ahead > TAKE_OVER_AFTER_S else None
+    def _unsubmitted(self) -> str:
+        ahead = self.record.last.written_at - self.clock()
+        if self.age_s >= TAKE_OVER_AFTER_S:
+            return "recorded, but its submit did not finish; `gpuyard wait` or the next submit finishes it"
+        return "being submitted" + (f"; its record is from a clock {ahead:,.0f} s ahead of this one" if ahead > TAKE_OVER_AFTER_S else "")
 
-    def _service_status(self, service_id: str) -> ServiceStatus:
+    @property
+    def job_id(self) -> str | None:
+        """The service's id of the newest job, None before it is submitted. Raises UsageError for an id that this service never gives."""
+        found = self.record.last.service_id
+        if found is not None and not self.backend.job_id.fullmatch(found):
+            where = f"{self.journal.url}, run {self.record.run_id}"
+            raise UsageError(f"{where}: service_id is not an id of a job of service {self.target.kind}, got {found[:200]!r}")
+        return found
+
+    def _service_status(self) -> ServiceStatus:
         answer, self.prefetched = self.prefetched, None
         if isinstance(answer, GpuyardError):
             raise answer
-        return answer or self.backend.status(service_id)
+        return answer or self.backend.status(self.job_id or "")
 
-    def _enforce_limits(self, status: ServiceStatus, service_id: str) -> ServiceStatus:
-        """Cancel a job that waits too long or restarts too often, if the service itself does not end it.
+    def _enforce_limits(self, status: ServiceStatus) -> None:
+        """Cancel a job that waits or runs too long or restarts too often, if the service itself does not end it.
 
         The reason is written into the record before the service is called, so that every later reader reports the same end.
         """
-        if self.record.last.cut is None and (cause := self._beyond_limits(status)) is not None:
+        if self.record.last.cut is None and (cause := exceeded_limit(self.record, status, self.clock())) is not None:
             self.save(self.record.with_last(cut=cause))
-        cut = self.record.last.cut
-        if cut is None:
-            return status
-        if not status.state.ended:
-            self.backend.cancel(service_id)
-            return replace(status, detail=f"{_CUTS[cut][1]}; cancelling it")
-        if status.state in {State.CANCELLED, State.STOPPED}:
-            return replace(status, state=_CUTS[cut][0], reason=cut, detail=_CUTS[cut][1])
-        return status
+        if self.record.last.cut is not None and not status.state.ended:
+            self._cancel_job()
 
-    def _beyond_limits(self, status: ServiceStatus) -> Reason | None:
-        last = self.record.last
-        patience = last.spec.queue_timeout
-        if patience is not None and status.state is State.PENDING and self.clock() - last.written_at > patience:
-            return Reason.CAPACITY
-        # Only while the job waits for machines: once it runs, the machines of the restart too many are paid for already.
-        spent = status.restarts.count(Reason.PREEMPTED) > retries_left(self.record).preempted
-        return Reason.PREEMPTED if spent and status.state is State.RECOVERING else None
-
-    def status(self) -> RunStatus:
-        """Return the run's status now."""
-        service = self.refresh()
+    def status(self, *, enforce: bool = False) -> RunStatus:
+        """Return the run's status now. `enforce`: see `refresh`."""
+        service = self.refresh(enforce=enforce)
         return build_status(self.journal, self.record, self.target, service, self.clock())
 
     def submitted_status(self) -> RunStatus:
@@ -190,10 +189,22 @@ class RunHandle:
 
     def cancel(self) -> None:
         """Cancel the run: at the service while a job is alive, else in the record, so that no submit resumes it."""
+        if self.record.last.service_id is None and self.record.last.ended is None and self.age_s >= TAKE_OVER_AFTER_S:
+            self._find_or_end()
         if self.refresh().state is State.STOPPED and self.record.last.ended is not None:
             self.save(self.record.with_last(ended=self.record.last.ended.model_copy(update={"state": State.CANCELLED})))
         elif self.record.last.service_id is not None and self.record.last.ended is None:
-            self.backend.cancel(self.record.last.service_id)
+            self._cancel_job()
+
+    def _find_or_end(self) -> None:
+        """Finish the record of a submit whose process died: with the job if the service has it, else as cancelled."""
+        self.save(self.record.with_last(written_at=self.clock()))
+        service_id = self.backend.find(self._run())
+        never = ServiceStatus(State.CANCELLED, detail="cancelled before it was submitted")
+        self.save(self.record.with_last(service_id=service_id, ended=self._end(never) if service_id is None else None))
+
+    def _cancel_job(self) -> None:
+        self.backend.cancel(self.job_id or "", self._run())
 
     def _run(self) -> Run:
         last, index = self.record.last, len(self.record.submissions) - 1

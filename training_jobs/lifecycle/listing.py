@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from ..backends.base import SupportsBulkStatus
-from ..errors import AuthError, LostSightError, UsageError
+from ..errors import GpuyardError, UsageError
 from ..status import RunStatus
 from .handle import RunHandle
 from .journal import Journal, RunRecord
@@ -47,16 +48,16 @@ def _prefetch(handles: Iterable[RunHandle]) -> None:
     """Query each service that supports it about all active jobs of a pool in one call."""
     alive = defaultdict[str, list[tuple[RunHandle, str]]](list)
     for handle in handles:
-        last = handle.record.last
-        if last.ended is None and last.service_id is not None:
-            alive[handle.record.pool].append((handle, last.service_id))
+        with contextlib.suppress(UsageError):  # an id that the service never gives is reported with its run
+            if handle.record.last.ended is None and (job_id := handle.job_id) is not None:
+                alive[handle.record.pool].append((handle, job_id))
     for jobs in alive.values():
         backend = jobs[0][0].backend
         if len(jobs) == 1 or not isinstance(backend, SupportsBulkStatus):
             continue
         try:
             found = backend.statuses([service_id for _, service_id in jobs])
-        except (LostSightError, AuthError) as error:
+        except GpuyardError as error:
             for handle, _ in jobs:
                 handle.prefetched = error
             continue
@@ -67,6 +68,6 @@ def _prefetch(handles: Iterable[RunHandle]) -> None:
 def _status(handle: RunHandle, on_damaged: _OnDamaged) -> RunStatus:
     try:
         return handle.status()
-    except (LostSightError, AuthError) as error:
+    except GpuyardError as error:
         on_damaged(f"{handle.record.run_id}: {error}")
         return handle.unknown_status(str(error))

@@ -18,15 +18,15 @@ LOST_SIGHT_AFTER_S = 300.0
 
 
 def wait_for(
-    find: Callable[[], RunHandle], on_status: Callable[[RunStatus], None], clock: Callable[[], float], sleep: Callable[[float], None]
+    find: Callable[[], RunHandle], on_status: Callable[[RunStatus], None], elapsed: Callable[[], float], sleep: Callable[[float], None]
 ) -> RunStatus:
-    """Implement Runner.wait. `find` reads the run from the journal; `clock` and `sleep` are in seconds."""
+    """Implement Runner.wait. `find` reads the run from the journal; `elapsed` and `sleep` are in seconds."""
     read_once, pause = False, 0.1
     unreadable_since: float | None = None
     while True:
         try:
             handle = find()
-            status = handle.status()
+            status = handle.status(enforce=True)
             on_status(status)
             if status.state.ended and not _resumed(handle):
                 return status
@@ -39,8 +39,8 @@ def wait_for(
         if lost is None:
             unreadable_since = None
         elif unreadable_since is None:
-            unreadable_since = clock()
-        elif clock() - unreadable_since > LOST_SIGHT_AFTER_S:
+            unreadable_since = elapsed()
+        elif elapsed() - unreadable_since > LOST_SIGHT_AFTER_S:
             return _give_up(lost)
         sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 jitter spreads many waits
 

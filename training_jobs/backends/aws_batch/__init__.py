@@ -6,24 +6,25 @@ SubmitJob takes no client token. A submission therefore has a deterministic name
 
 from __future__ import annotations
 
-import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from ....problems import Problem
 from ...clouds import Json
 from ...clouds.aws import AwsClients, aws_clients
 from ...clouds.aws_errors import error_code, error_kind
-from ...errors import GpuyardError, UsageError
+from ...errors import UsageError
 from ...run import Run
 from ...state import State
 from ...target import BatchTarget
-from ..base import Capacity, LogLine, Request, ServiceStatus
+from ..base import Capacity, LogLine, Request, ServiceStatus, require_same_job
 from ..submit_once import SUBMIT_WINDOW_S, submit_once
 from .definitions import Definitions
 from .logs import LogReader
 from .request import job_name, requests
-from .states import CANCELLED, OVERTIME, is_overtime, status_of
+from .states import CANCELLED, is_overtime, status_of
 
 __all__ = ["BatchBackend"]
 
@@ -37,6 +38,7 @@ class BatchBackend:
     """Jobs of one pool on its Batch queue (backends/base.py describes the methods)."""
 
     poll_s = 5.0
+    job_id = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
     def __init__(self, target: BatchTarget, *, aws: AwsClients | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
         self._target, self._sleep = target, sleep
@@ -77,26 +79,33 @@ class BatchBackend:
 
     def statuses(self, service_ids: Sequence[str]) -> dict[str, ServiceStatus]:
         """Describe many jobs, 100 in a call."""
-        found: dict[str, Json] = {}
-        for start in range(0, len(service_ids), _PER_DESCRIBE):
-            body = {"jobs": list(service_ids[start : start + _PER_DESCRIBE])}
-            found |= {job["jobId"]: job for job in self._aws.call("batch", "describe_jobs", body, job_may_run=True)["jobs"]}
+        found = self._describe(service_ids)
         return {service_id: self._status(service_id, found.get(service_id)) for service_id in service_ids}
 
     def _status(self, service_id: str, job: Json | None) -> ServiceStatus:
         if job is None:
             return ServiceStatus(State.UNKNOWN, detail="AWS Batch does not know this job; it forgets jobs 7 days after their end")
-        if is_overtime(job, time.time()):
-            with contextlib.suppress(GpuyardError):  # a caller with read permissions only still gets the status
-                self._aws.call("batch", "terminate_job", {"jobId": service_id, "reason": OVERTIME})
-        return status_of(job, spot=self._target.spot, console_url=self._console(service_id))
+        found = status_of(job, spot=self._target.spot, console_url=self._console(service_id))
+        return replace(found, overtime=is_overtime(job, time.time()))
+
+    def _describe(self, service_ids: Sequence[str]) -> dict[str, Json]:
+        """Return the jobs that Batch knows, by id."""
+        found: dict[str, Json] = {}
+        for start in range(0, len(service_ids), _PER_DESCRIBE):
+            body = {"jobs": list(service_ids[start : start + _PER_DESCRIBE])}
+            found |= {job["jobId"]: job for job in self._aws.call("batch", "describe_jobs", body, job_may_run=True)["jobs"]}
+        return found
 
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
         """Read the containers' log streams, of all attempts that Batch made."""
         return LogReader(self._aws, self._target.log_group, service_id, node, since).lines(follow, self.poll_s)
 
-    def cancel(self, service_id: str) -> None:
-        """Call TerminateJob, which stops a job in any state and has no effect after its end."""
+    def cancel(self, service_id: str, run: Run) -> None:
+        """Call TerminateJob, which stops a job in any state and has no effect after its end. The job must have the submission's name."""
+        job = self._describe([service_id]).get(service_id)
+        if job is None:
+            return
+        require_same_job(run, job["jobName"], job_name(run))
         self._aws.call("batch", "terminate_job", {"jobId": service_id, "reason": CANCELLED})
 
     def capacity(self) -> Capacity:

@@ -9,12 +9,10 @@ from ....plain_data import PlainMapping
 from ...state import Outcome, Reason, State, classify
 from ..base import ServiceStatus
 
-__all__ = ["CANCELLED", "OVERTIME", "is_overtime", "status_of"]
+__all__ = ["CANCELLED", "is_overtime", "status_of"]
 
 CANCELLED = "gpuyard: cancelled"
-"""The reason given to TerminateJob when a user cancels a job."""
-OVERTIME = "gpuyard: timeout over all attempts at the service"
-"""The reason given to TerminateJob when all attempts together exceed the time limit; Batch itself limits each attempt alone."""
+"""The reason given to TerminateJob."""
 
 _OUT_OF_TIME = 124
 """Launch's exit code when the attempts together used up the time. It counts by the minute and rounds up."""
@@ -31,7 +29,6 @@ _STATES = {
 }
 _REASONS: tuple[tuple[str, Reason], ...] = (
     ("attempt duration exceeded timeout", Reason.TIMEOUT),
-    (OVERTIME, Reason.TIMEOUT),
     ("vcpulimitexceeded", Reason.QUOTA),
     ("limit exceeded", Reason.QUOTA),
     ("capacity:", Reason.CAPACITY),
@@ -69,7 +66,7 @@ def status_of(job: _Entry, *, spot: bool, console_url: str) -> ServiceStatus:
 
 
 def is_overtime(job: _Entry, now: float) -> bool:
-    """Return whether the attempts of a running job together exceed the time limit of one. `now` is Unix time."""
+    """Return whether the attempts of a running job together exceed the time limit, which Batch applies to each. `now` is Unix time."""
     limit, attempts = (job.get("timeout") or {}).get("attemptDurationSeconds"), job.get("attempts") or []
     if job["status"] != "RUNNING" or not limit or not attempts or not job.get("startedAt"):
         return False
@@ -87,11 +84,8 @@ def _failed(job: _Entry, attempts: Sequence[_Entry], spot: bool) -> Outcome:
     last: _Entry = attempts[-1] if attempts else {"container": job.get("container")}
     job_reason = job.get("statusReason") or ""
     code = (last.get("container") or {}).get("exitCode")
-    cancelled = Outcome(State.CANCELLED, None, code)
-    if job_reason.startswith(CANCELLED):
-        return cancelled
-    if job.get("isTerminated") and not job_reason.startswith(OVERTIME):  # with AWS's own tools, not with gpuyard
-        return cancelled
+    if job_reason.startswith(CANCELLED) or job.get("isTerminated"):  # with gpuyard, or with AWS's own tools
+        return Outcome(State.CANCELLED, None, code)
     outcome = _attempt_outcome({**last, "statusReason": f"{job_reason} {last.get('statusReason') or ''}"}, spot)
     limit_s = (job.get("timeout") or {}).get("attemptDurationSeconds", math.inf)
     if code == _OUT_OF_TIME and len(attempts) > 1 and _ran_ms(attempts) > (limit_s - _COUNTED_S * len(attempts)) * 1000:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from ...clouds import Json
 from ...clouds.azure import AzureClients, azure_clients
@@ -39,6 +41,7 @@ class AzureMLBackend:
     """
 
     poll_s = 5.0
+    job_id = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 
     def __init__(self, target: AzureMlTarget, *, azure: AzureClients | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
         self._target, self._azure, self._sleep = target, azure or azure_clients(), sleep
@@ -137,8 +140,12 @@ class AzureMLBackend:
                 return b""
             raise
 
-    def cancel(self, service_id: str) -> None:
+    def cancel(self, service_id: str, run: Run) -> None:
         """Ask for cancellation: the nodes get SIGTERM and the job ends later. For an ended job Azure ML refuses; that is no error."""
+        job = self._get(service_id)
+        if job is None:
+            return
+        require_same_run(run, service_id, _variables(job["properties"]))
         try:
             self._azure.call("POST", arm_url(f"{self._job(service_id)}/cancel"), audience=ARM, job_may_run=True)
         except NotFoundError:
@@ -174,7 +181,7 @@ class AzureMLBackend:
         return found
 
     def _job(self, name: str) -> str:
-        return f"{self._workspace}/jobs/{name}"
+        return f"{self._workspace}/jobs/{quote(name, safe='')}"
 
     def _get(self, name: str) -> Json | None:
         try:
@@ -187,7 +194,7 @@ class AzureMLBackend:
     def _run(self, name: str, part: str = "") -> Json:
         """Return a job's entry in the run history; empty for a job that is not there yet."""
         try:
-            found: Json = self._history("GET", f"/runs/{name}{part}").json()
+            found: Json = self._history("GET", f"/runs/{quote(name, safe='')}{part}").json()
         except NotFoundError:
             return {}
         return found
@@ -201,7 +208,7 @@ class AzureMLBackend:
         return self._azure.call(verb, url, body, audience=_HISTORY_AUDIENCE, job_may_run=True)
 
     def _console(self, name: str) -> str:
-        return f"https://ml.azure.com/runs/{name}?wsid={self._workspace}"
+        return f"https://ml.azure.com/runs/{quote(name, safe='')}?wsid={self._workspace}"
 
 
 def _variables(properties: Json) -> dict[str, str]:

@@ -6,6 +6,7 @@ Every submit, status and wait cleans up after crashes and starts the jobs for wh
 from __future__ import annotations
 
 import heapq
+import re
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,7 +16,7 @@ from typing import cast
 from ...run import Run
 from ...state import Reason, State
 from ...target import LocalTarget
-from ..base import Capacity, LogLine, Request, ServiceStatus, read_bootstrap, run_variables
+from ..base import Capacity, LogLine, Request, ServiceStatus, read_bootstrap, require_same_run, run_variables
 from .files import JobEntry
 from .pool import Pool
 
@@ -28,6 +29,7 @@ class LocalBackend:
     """Jobs of one local pool (backends/base.py describes the methods)."""
 
     poll_s = 0.2
+    job_id = re.compile(r"[a-z0-9][a-z0-9-]*\.[0-9]+(-[0-9a-f]+)?")
 
     def __init__(self, target: LocalTarget) -> None:
         self._pool = Pool(Path(target.pool_dir))
@@ -99,10 +101,13 @@ class LocalBackend:
             self._pool.refresh()
             time.sleep(self.poll_s)
 
-    def cancel(self, service_id: str) -> None:
+    def cancel(self, service_id: str, run: Run) -> None:
         """Remove the job from the queue, or request a stop from its supervisor and wait until all its processes have exited."""
         job = self._pool.job(service_id)
-        if job is None or self._pool.cancel_waiting(service_id):
+        if job is None:
+            return
+        require_same_run(run, service_id, job["environment"])
+        if self._pool.cancel_waiting(service_id):
             return
         self._pool.request_cancel(service_id)
         deadline = time.monotonic() + job["grace_s"] + 15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -31,6 +32,7 @@ class SageMakerBackend:
     """
 
     poll_s = 5.0
+    job_id = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 
     def __init__(self, target: SageMakerTarget, *, aws: AwsClients | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
         self._target, self._aws, self._sleep = target, aws or aws_clients(target.region), sleep
@@ -109,8 +111,12 @@ class SageMakerBackend:
         reader = LogReader(self._aws, self._target.log_group, service_id, hosts, node=node, since=since)
         yield from reader.lines(follow, ended, lambda: self._sleep(self.poll_s))
 
-    def cancel(self, service_id: str) -> None:
+    def cancel(self, service_id: str, run: Run) -> None:
         """Call StopTrainingJob, which sends SIGTERM and waits 120 s. SageMaker refuses it for a job that has ended; that is no error."""
+        job = self._describe(service_id)
+        if job is None:
+            return
+        require_same_run(run, service_id, job.get("Environment", {}))
         try:
             self._call("stop_training_job", {"TrainingJobName": service_id})
         except GpuyardError as error:

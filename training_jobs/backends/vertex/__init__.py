@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -21,7 +22,7 @@ from ...errors import NotFoundError, UsageError
 from ...run import Run
 from ...state import Reason, State
 from ...target import VertexTarget
-from ..base import Capacity, LogLine, Request, ServiceStatus
+from ..base import Capacity, LogLine, Request, ServiceStatus, require_same_run
 from ..labels import gcp_label_value
 from ..node_results import node_exit_codes
 from ..submit_once import SUBMIT_WINDOW_S, submit_once
@@ -50,6 +51,8 @@ class VertexBackend:
         stack, pool = gcp_label_value(target.stack), gcp_label_value(target.pool)
         self._pool = f'labels.gpuyard_stack="{stack}" AND labels.gpuyard_pool="{pool}"'
         self._parent = f"projects/{target.project}/locations/{target.region}"
+        # Vertex AI answers with the project's number instead of its id.
+        self.job_id = re.compile(rf"projects/({re.escape(target.project)}|[0-9]+)/locations/{re.escape(target.region)}/customJobs/[0-9]+")
 
     def request(self, run: Run) -> list[Request]:
         """Return one CreateCustomJob."""
@@ -102,8 +105,12 @@ class VertexBackend:
         reader = LogReader(self._gcp.post, self._target.project, job_number, node=node, since=max(created, since or 0.0))
         yield from reader.lines(follow, ended, lambda: self._sleep(self.poll_s))
 
-    def cancel(self, service_id: str) -> None:
+    def cancel(self, service_id: str, run: Run) -> None:
         """Call CancelCustomJob, which sends SIGTERM to the replicas. Vertex refuses it for a job that has ended; that is no error."""
+        job = self._get(service_id)
+        if job is None:
+            return
+        require_same_run(run, service_id, _environment(job))
         try:
             self._gcp.call("cancel_custom_job", {"name": service_id}, job_may_run=True)
         except UsageError:

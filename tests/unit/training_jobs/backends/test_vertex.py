@@ -18,6 +18,7 @@ from gpuyard.training_jobs.backends.vertex.logs import LogReader
 from gpuyard.training_jobs.clouds.gcp import GcpClients
 from gpuyard.training_jobs.clouds.gcp_errors import error_kind, translate_error
 from gpuyard.training_jobs.errors import AuthError, CapacityError, GpuyardError, LostSightError, NotFoundError, QuotaError, UsageError
+from gpuyard.training_jobs.run import Code, Run
 from gpuyard.training_jobs.state import State
 from gpuyard.training_jobs.target import VertexTarget
 from tests.fakes.gcp.cloud_logging import FakeLogging
@@ -101,12 +102,12 @@ def backend(service: Yard) -> VertexBackend:
     return VertexBackend(target, sleep=lambda _: None)
 
 
-def test_a_missing_job_is_unknown_and_has_no_logs(service: Yard, backend: VertexBackend) -> None:
+def test_a_missing_job_is_unknown_has_no_logs_and_needs_no_cancel(service: Yard, backend: VertexBackend) -> None:
     name = "projects/1/locations/us-central1/customJobs/7"
     assert backend.status(name).state is State.UNKNOWN
     assert list(backend.logs(name, node=None, since=None, follow=True)) == []
-    with pytest.raises(NotFoundError):
-        backend.cancel(name)
+    backend.cancel(name, Run("job-0123456789ab", 0, 1, job(), make_target(), Code("d" * 64, ""), 60, "timeout"))
+    assert service.vertex.count("CancelCustomJob") == 0
 
 
 def test_a_job_of_another_bucket_with_the_same_labels_is_not_adopted(service: Yard) -> None:

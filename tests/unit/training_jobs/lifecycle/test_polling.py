@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from gpuyard.training_jobs.run import Run
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
 from gpuyard.training_jobs.status import RunStatus
+from gpuyard.training_jobs.store import ChangedError
 from tests.helpers.local_pool import job, make_target
 
 RUNNING, PENDING = ServiceStatus(State.RUNNING, started_at=0.0), ServiceStatus(State.PENDING)
@@ -27,6 +30,7 @@ class Scripted:
     """A service with scripted answers: statuses to return and errors to raise. The last one is repeated."""
 
     poll_s = 5.0
+    job_id = re.compile(r"[a-z0-9-]+\.[0-9]+-[0-9a-f]+")
 
     def __init__(self) -> None:
         self.answers: deque[ServiceStatus | GpuyardError] = deque([DONE])
@@ -61,7 +65,7 @@ class Scripted:
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
         return iter(())
 
-    def cancel(self, service_id: str) -> None:
+    def cancel(self, service_id: str, run: Run) -> None:
         self.cancelled.append(service_id)
 
     def capacity(self) -> Capacity:
@@ -79,7 +83,9 @@ class Yard:
 
     def new_runner(self) -> Runner:
         """Return a runner as another process would have it."""
-        return Runner({"local": self.target}, backend_for=lambda _: self.service, clock=lambda: self.now, sleep=self._sleep)
+        return Runner(
+            {"local": self.target}, backend_for=lambda _: self.service, clock=lambda: self.now, elapsed=lambda: self.now, sleep=self._sleep
+        )
 
     def _sleep(self, pause: float) -> None:
         self.pauses.append(pause)
@@ -173,6 +179,7 @@ def test_a_cancel_by_queue_timeout_is_recorded_before_the_call(yard: Yard) -> No
     run = yard.submit(queue_timeout="10m")
     yard.now += 601
     yard.service.answers = deque([PENDING])
+    yard.runner.submit(job(queue_timeout="10m"), None)
     assert yard.runner.status(run).detail == "queue_timeout: no nodes became free in time; cancelling it"
     yard.service.answers = deque([ServiceStatus(State.CANCELLED, ended_at=2.0)])
     assert yard.runner.status(run).reason is Reason.CAPACITY
@@ -193,8 +200,8 @@ def test_a_job_that_succeeds_before_its_cancel_is_succeeded(yard: Yard) -> None:
     run = yard.submit(queue_timeout="10m")
     yard.now += 601
     yard.service.answers = deque([PENDING, DONE])
-    yard.runner.status(run)
-    assert yard.runner.status(run).state is State.SUCCEEDED
+    assert yard.runner.wait(run).state is State.SUCCEEDED
+    assert len(yard.service.cancelled) == 1
 
 
 @pytest.mark.parametrize(
@@ -279,7 +286,78 @@ def test_a_wait_for_a_record_of_a_clock_that_is_ahead_says_so_and_ends(yard: Yar
 
 def test_a_cancel_of_a_record_of_a_clock_that_is_ahead_ends(yard: Yard, ahead: str) -> None:
     before = yard.now
-    yard.service.answers = deque([RUNNING] * 5)
-    yard.runner.cancel(ahead)
+    assert yard.runner.cancel(ahead).detail == "cancelled before it was submitted"
     assert yard.now - before < 70
+    assert (yard.service.submitted, yard.service.cancelled) == ([], [])
+
+
+WAITS_TOO_LONG = PENDING
+RUNS_TOO_LONG = ServiceStatus(State.RUNNING, started_at=0.0, overtime=True)
+RESTARTED_TOO_OFTEN = ServiceStatus(State.RECOVERING, started_at=0.0, restarts=(Reason.PREEMPTED,) * 2)
+
+
+@pytest.mark.parametrize("answer", [WAITS_TOO_LONG, RUNS_TOO_LONG, RESTARTED_TOO_OFTEN])
+def test_list_and_status_never_cancel(yard: Yard, answer: ServiceStatus) -> None:
+    run = yard.submit(queue_timeout="10m", retries={"preempted": 1})
+    yard.now += 601
+    yard.service.answers = deque([answer])
+    statuses = [yard.runner.status(run), *yard.runner.runs()]
+    assert {str(status.detail).partition("; ")[2] for status in statuses} == {"`gpuyard wait` or the next submit cancels it"}
+    assert yard.service.cancelled == []
+    yard.service.answers = deque([answer, replace(answer, state=State.CANCELLED, ended_at=2.0, overtime=False)])
+    assert yard.runner.wait(run).state in {State.FAILED, State.STOPPED}
     assert len(yard.service.cancelled) == 1
+
+
+def test_list_and_status_never_submit(yard: Yard) -> None:
+    yard.service.refusals = deque([LostSightError("no answer")])
+    with pytest.raises(LostSightError):
+        yard.runner.submit(job(), None, key="nightly")
+    yard.now += 3600
+    (status,) = yard.runner.runs()
+    assert yard.runner.status(status.run_id).detail == (
+        "recorded, but its submit did not finish; `gpuyard wait` or the next submit finishes it"
+    )
+    assert yard.service.submitted == []
+
+
+def test_an_id_that_the_service_never_gives_is_not_used(yard: Yard) -> None:
+    """Of two runs one has a damaged record: it is reported, and the other one is listed as before."""
+    good = yard.submit(name="good")
+    bad = yard.submit(name="bad")
+    journal = yard.runner._find(bad).journal
+    record, tag = journal.get(bad)
+    journal.replace(record.with_last(service_id=f"../../virtualMachines/a/powerOff?{record.last.service_id}"), tag)
+    reports: list[str] = []
+    states = {status.run_id: status.state for status in yard.runner.runs(reports.append)}
+    assert states == {good: State.SUCCEEDED, bad: State.UNKNOWN}
+    assert len(reports) == 1
+    for use in (yard.runner.status, yard.runner.cancel, lambda run: list(yard.runner.logs(run))):
+        with pytest.raises(UsageError, match="service_id is not an id of a job of service local"):
+            use(bad)
+    assert yard.service.cancelled == []
+
+
+@pytest.mark.parametrize("command", ["status", "wait", "cancel"])
+def test_a_record_that_keeps_changing_does_not_hold_a_command(yard: Yard, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    run = yard.submit()
+
+    def changed(*_: object) -> str:
+        yard.now += 1
+        raise ChangedError(run)
+
+    monkeypatch.setattr("gpuyard.training_jobs.lifecycle.journal.Journal.replace", changed)
+    with pytest.raises(LostSightError, match="other processes"):
+        getattr(yard.runner, command)(run)
+
+
+def test_a_record_that_keeps_changing_does_not_hold_a_submit(yard: Yard, ahead: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def changed(*_: object) -> str:
+        yard.now += 1
+        raise ChangedError(ahead)
+
+    monkeypatch.setattr("gpuyard.training_jobs.lifecycle.journal.Journal.replace", changed)
+    before = yard.now
+    with pytest.raises(LostSightError, match="other processes"):
+        yard.runner.submit(job(), None, key="nightly")
+    assert yard.now - before < 200

@@ -1,0 +1,48 @@
+"""The limits of a job that gpuyard itself enforces, where its service does not: queue_timeout, retries, the time over all starts. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..backends.base import ServiceStatus
+from ..state import Reason, State
+from .journal import RunRecord
+from .resubmit import retries_left
+
+__all__ = ["exceeded_limit", "explain_cut"]
+
+_CUTS = {  # reasons to end a job: the state that its end counts as, and the detail shown
+    Reason.CAPACITY: (State.FAILED, "queue_timeout: no nodes became free in time"),
+    Reason.PREEMPTED: (State.STOPPED, "preempted more often than retries.preempted allows"),
+    Reason.TIMEOUT: (State.FAILED, "the time limit over all starts of its nodes was reached"),
+    Reason.COST: (State.FAILED, "the cost limit over all starts of its nodes was reached"),
+}
+
+
+def exceeded_limit(record: RunRecord, status: ServiceStatus, now: float) -> Reason | None:
+    """Return why the newest job must be ended, or None. `now` is Unix time."""
+    last = record.last
+    patience = last.spec.queue_timeout
+    if patience is not None and status.state is State.PENDING and now - last.written_at > patience:
+        return Reason.CAPACITY
+    if status.overtime:
+        return Reason(last.limit_reason)
+    # Only while the job waits for machines: once it runs, the machines of the restart too many are paid for already.
+    spent = status.restarts.count(Reason.PREEMPTED) > retries_left(record).preempted
+    return Reason.PREEMPTED if spent and status.state is State.RECOVERING else None
+
+
+def explain_cut(record: RunRecord, status: ServiceStatus, now: float) -> ServiceStatus:
+    """Return a job's status with the limit that it exceeded, and its end with the reason for which gpuyard cancelled it."""
+    cut = record.last.cut
+    if cut is None:
+        exceeded = exceeded_limit(record, status, now)
+        if exceeded is None:
+            return status
+        return replace(status, detail=f"{_CUTS[exceeded][1]}; `gpuyard wait` or the next submit cancels it")
+    state, detail = _CUTS[cut]
+    if not status.state.ended:
+        return replace(status, detail=f"{detail}; cancelling it")
+    if status.state in {State.CANCELLED, State.STOPPED}:
+        return replace(status, state=state, reason=cut, detail=detail)
+    return status

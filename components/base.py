@@ -40,7 +40,8 @@ class Component(pulumi.ComponentResource):
     """A component of type `gpuyard-<cloud>:index:<kind>`. Type tokens and child names never change, because stacks' states contain them.
 
     A subclass validates its spec first, then calls this constructor, makes its children with
-    `self.child_name(suffix)` and `self.child_options()`, and ends with `register_outputs`.
+    `self.child_name(suffix)` and `self.child_options()`, and ends with `register_outputs`. The bases of pools, buckets, networks and job
+    services do this for every cloud (docs/adr/0014).
     """
 
     cloud: ClassVar[str]
@@ -49,6 +50,8 @@ class Component(pulumi.ComponentResource):
     logical_name: str
     tags: dict[str, str]
     """The component's own tags and those of its parent."""
+    _output_names: ClassVar[Sequence[str]] = ()
+    """Attributes that the state records as outputs."""
 
     def __init__(self, kind: str, name: str, props: PlainMapping, tags: Tags | None, opts: pulumi.ResourceOptions | None) -> None:
         _evaluate_annotations(type(self))
@@ -65,6 +68,10 @@ class Component(pulumi.ComponentResource):
     def child_options(self, **options: Any) -> pulumi.ResourceOptions:
         """Return the options of a child: this component is its parent."""
         return pulumi.ResourceOptions(parent=self, **options)
+
+    def _outputs(self) -> PlainMapping:
+        """Return the outputs that the state records."""
+        return {name: getattr(self, name) for name in self._output_names}
 
 
 def _evaluate_annotations(cls: type) -> None:

@@ -1,57 +1,111 @@
-"""The part of a bucket that is the same on every cloud: validation, retention on destroy, adoption."""
+"""The part of a bucket that is the same on every cloud: constructor, validation, retention on destroy, adoption."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import pulumi
 
 from ..plain_data import PlainMapping
 from .base import Component, Problems, Tags, refuse, validate_spec, verify_input
+from .naming import name_problems
 from .spec import BucketSpec
 
-__all__ = ["BucketBase"]
+__all__ = ["BucketBase", "KeyedBucketBase"]
+
+_KeyT = TypeVar("_KeyT", bound=Component)
 
 
 class BucketBase(Component):
-    """A private object store; a cloud's Bucket makes the resources or adopts an existing store."""
+    """A private object store. A cloud's Bucket says in `_make` which resources it has, and in `_use_existing` how it adopts a store."""
 
     name: pulumi.Output[str]
     """Name of the store, known once the bucket is safe to write to."""
     url: pulumi.Output[str]
     """fsspec URL: s3://, gs://, abfs:// or file://."""
 
-    def _validate_spec(
+    def __init__(
         self,
         name: str,
-        spec: BucketSpec | PlainMapping | None,
-        opts: pulumi.ResourceOptions | None,
-        problems: Problems = (),
-    ) -> tuple[BucketSpec, pulumi.ResourceOptions | None]:
-        """Return the valid spec, and options that retain everything on destroy unless the spec says `on_destroy: delete`."""
-        valid = validate_spec(BucketSpec, spec, f"Bucket {name}", self.cloud, problems)
+        spec: BucketSpec | PlainMapping | None = None,
+        *,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the bucket. `spec` defaults to `on_destroy: keep`: the bucket and its data stay when the yard is destroyed."""
+        valid = validate_spec(BucketSpec, spec, f"Bucket {name}", self.cloud, self._problems(name))
         if valid.on_destroy == "keep":
             opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
-        return valid, opts
+        super().__init__("Bucket", name, self._props(valid), tags, opts)
+        self._make(valid)
+        self._register()
+
+    @classmethod
+    def adopt(cls, name: str, *, bucket: pulumi.Input[str], tags: Tags | None = None, opts: pulumi.ResourceOptions | None = None) -> Self:
+        """Use an existing bucket: jobs get rights to it, the bucket itself does not change."""
+        self, known = cls._register_existing(name, bucket, tags, opts)
+        self._use_existing(known)
+        return self._register()
 
     @classmethod
     def _register_existing(
-        cls,
-        name: str,
-        bucket: pulumi.Input[str],
-        problems: Callable[[Any], Problems],
-        tags: Tags | None,
-        opts: pulumi.ResourceOptions | None,
-        **props: object,
+        cls, name: str, bucket: pulumi.Input[str], tags: Tags | None, opts: pulumi.ResourceOptions | None, **props: object
     ) -> tuple[Self, pulumi.Output[str]]:
         """Register an existing bucket; return the component and the bucket's identifier.
 
-        `problems` checks the identifier: at once if it is a string, otherwise once the output is known.
+        The identifier is checked at once if it is a string, otherwise once the output is known.
         """
         subject = f"Bucket {name}"
         if isinstance(bucket, str):
-            refuse(subject, problems(bucket))
+            refuse(subject, cls._existing_problems(bucket))
         self = cls.__new__(cls)
         super(BucketBase, self).__init__("Bucket", name, {"existing": bucket, **props}, tags, opts)
-        return self, verify_input(subject, bucket, problems)
+        return self, verify_input(subject, bucket, cls._existing_problems)
+
+    def _problems(self, name: str) -> Problems:
+        """Return the problems that BucketSpec cannot see."""
+        return name_problems(name)
+
+    def _props(self, spec: BucketSpec) -> PlainMapping:
+        """Return the inputs that the state records."""
+        return {"on_destroy": spec.on_destroy}
+
+    def _make(self, spec: BucketSpec) -> None:
+        """Make the bucket's resources and set its attributes."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _existing_problems(bucket: Any) -> Problems:
+        """Return the problems of the identifier of an existing bucket. It is None if it is an output that another stack does not have."""
+        raise NotImplementedError
+
+    def _use_existing(self, bucket: pulumi.Output[str]) -> None:
+        """Set the attributes from the identifier of an existing bucket."""
+        raise NotImplementedError
+
+    def _register(self) -> Self:
+        self.register_outputs(self._outputs())
+        return self
+
+
+class KeyedBucketBase(BucketBase, Generic[_KeyT]):
+    """Constructor of a bucket that takes a key."""
+
+    _key: _KeyT | None
+
+    def __init__(
+        self,
+        name: str,
+        spec: BucketSpec | PlainMapping | None = None,
+        *,
+        key: _KeyT | None = None,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the bucket. `spec` defaults to `on_destroy: keep`, `key` to a new key.
+
+        With keep, the bucket, its logs, its key and everything that protects them stay when the yard is destroyed.
+        With delete, `pulumi destroy` deletes all of them, including the data.
+        """
+        self._key = key
+        super().__init__(name, spec, tags=tags, opts=opts)

@@ -1,4 +1,4 @@
-"""The part of a job service that is the same on every cloud: validation of its inputs, job targets, stack exports."""
+"""The part of a job service that is the same on every cloud: constructor, validation of its inputs, job targets, stack exports."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import pulumi
 
 from ..plain_data import PlainDict, PlainMapping
 from ..problems import Problem, show
-from .base import Component, Problems, Tags, this_stack, validate_spec
+from .base import Component, Problems, Tags, keywords_only, this_stack, validate_spec
 from .bucket_base import BucketBase
 from .job_targets import JobSettings, TargetData, service_problems
 from .naming import name_problems
@@ -20,47 +20,34 @@ from .pool_base import PoolBase
 from .spec import LimitsSpec, Spec
 from .spec.fields import ImageDigest
 
-__all__ = ["JobInputs", "JobRules", "JobServiceBase", "bucket_urls", "make_targets"]
+__all__ = ["ContainerJobServiceBase", "JobInputs", "JobServiceBase", "KeyedJobServiceBase", "bucket_urls", "make_targets"]
 
-_PoolT = TypeVar("_PoolT", bound=Component)
+_PoolT = TypeVar("_PoolT", bound=PoolBase[Component])
+_BucketT = TypeVar("_BucketT", bound=BucketBase)
+_KeyT = TypeVar("_KeyT", bound=Component)
 _FIXES = {"GpuPool": "make it with gpuyard.{cloud}.GpuPool", "Bucket": "adopt an existing bucket: Bucket.adopt(NAME, bucket=...)"}
 
 
 @dataclass(frozen=True)
-class JobInputs:
-    """The inputs of a job service as its caller gave them, not checked yet."""
+class JobInputs(Generic[_PoolT, _BucketT]):
+    """The inputs of a job service as its caller gave them. They are checked before the service makes anything."""
 
-    pools: Sequence[Component]
-    writes: Sequence[BucketBase]
-    reads: Sequence[BucketBase]
+    pools: Sequence[_PoolT]
+    writes: Sequence[_BucketT]
+    reads: Sequence[_BucketT]
     submitters: Sequence[str]
     secrets: Mapping[str, str] | None
     limits: LimitsSpec | PlainMapping | None
     image: str | None = None
 
+    @property
+    def run(self) -> _BucketT:
+        """The run bucket."""
+        return self.writes[0]
 
-def combination_problems(inputs: JobInputs) -> Problems:
-    """Return the problems that concern several inputs of a job service: pools, buckets and submitters."""
-    without_jobs = [pool for pool in inputs.pools if isinstance(pool, PoolBase) and pool.spec.service == "vms"]
-    pools, jobless = ([pool.logical_name for pool in group] for group in (inputs.pools, without_jobs))
-    writes, reads = ([bucket.logical_name for bucket in group] for group in (inputs.writes, inputs.reads))
-    return service_problems(pools, jobless, writes, reads, inputs.submitters)
-
-
-@dataclass(frozen=True)
-class JobRules:
-    """One cloud's rules for the inputs of a job service."""
-
-    secret: re.Pattern[str]
-    """Form of a reference to a secret."""
-    secret_form: str
-    """Description of that form, for messages."""
-    subjects: Callable[[Sequence[str]], Problems]
-    """Function that returns the problems of submitters."""
-    name: Callable[[str], Problems] = name_problems
-    """Function that returns the problems of the component's name."""
-    combination: Callable[[JobInputs], Problems] = combination_problems
-    """Function that returns the problems of the inputs as a whole."""
+    def pools_of(self, service: str) -> list[_PoolT]:
+        """Return the pools of a service."""
+        return [pool for pool in self.pools if pool.spec.service == service]
 
 
 class _Settings(Spec):
@@ -69,45 +56,158 @@ class _Settings(Spec):
     image: ImageDigest | None
 
 
-class JobServiceBase(Component):
-    """Makes job targets of pools and buckets. Each cloud's JobService adds queues, identities and permissions."""
+class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
+    """Makes job targets of pools and buckets. A cloud's JobService says in `_make` which queues, identities and permissions it adds."""
 
     targets: pulumi.Output[dict[str, TargetData]]
     """Job targets (JobTarget v1) by pool, as plain data. A pool that takes no jobs has no target."""
     submitter_role: pulumi.Output[str] | None = None
     """Identity of the pipelines in `submitters`; None without submitters."""
     _settings: JobSettings
+    _reference: ClassVar[re.Pattern[str]]
+    """Form of a reference to a secret."""
+    _reference_form: ClassVar[str]
+    """Description of that form, for messages."""
+    _output_names: ClassVar[Sequence[str]] = ("targets", "submitter_role")
+
+    @keywords_only
+    def __init__(
+        self,
+        name: str,
+        *,
+        pools: Sequence[_PoolT],
+        writes: Sequence[_BucketT],
+        reads: Sequence[_BucketT] = (),
+        secrets: Mapping[str, str] | None = None,
+        submitters: Sequence[str] = (),
+        limits: LimitsSpec | PlainMapping | None = None,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the job service. `writes`: exactly one bucket, the run bucket, with journal, code, checkpoints and results."""
+        self._build(name, JobInputs(pools, writes, reads, submitters, secrets, limits), tags, opts)
+
+    def _build(self, name: str, inputs: JobInputs[_PoolT, _BucketT], tags: Tags | None, opts: pulumi.ResourceOptions | None) -> None:
+        """Check the inputs, register the component, make its resources and register its outputs."""
+        found = [*self._name_problems(name), *self._input_problems(inputs), *self._problems()]
+        raw = {"secrets": inputs.secrets or {}, "limits": inputs.limits or {}, "image": inputs.image}
+        valid = validate_spec(_Settings, raw, f"JobService {name}", self.cloud, found)
+        super().__init__("JobService", name, self._props(valid.model_dump(), inputs), tags, opts)
+        self._settings = JobSettings(this_stack(), valid.limits, valid.secrets, valid.image)
+        self._make(inputs)
+        self.register_outputs(self._outputs())
 
     @property
     def exports(self) -> dict[str, pulumi.Output[str]]:
         """The stack's exports by name, besides `job_targets`."""
         return {} if self.submitter_role is None else {"submitter_role": self.submitter_role}
 
-    def _declare(
-        self,
-        name: str,
-        inputs: JobInputs,
-        rules: JobRules,
-        problems: Problems,
-        tags: Tags | None,
-        opts: pulumi.ResourceOptions | None,
-        **props: object,
-    ) -> None:
-        """Check the inputs and register the component."""
-        found = [*rules.name(name), *_input_problems(self.cloud, inputs, rules), *problems]
-        raw = {"secrets": inputs.secrets or {}, "limits": inputs.limits or {}, "image": inputs.image}
-        valid = validate_spec(_Settings, raw, f"JobService {name}", self.cloud, found)
-        super().__init__("JobService", name, {**self._props(valid.model_dump(), inputs), **props}, tags, opts)
-        self._settings = JobSettings(this_stack(), valid.limits, valid.secrets, valid.image)
+    def _make(self, given: JobInputs[_PoolT, _BucketT]) -> None:
+        """Make the service's resources and set its attributes."""
+        raise NotImplementedError
 
-    def _props(self, settings: PlainDict, inputs: JobInputs) -> PlainDict:
-        """Return the inputs that the state records for the component."""
+    def _props(self, settings: PlainDict, inputs: JobInputs[_PoolT, _BucketT]) -> PlainDict:
+        """Return the inputs that the state records."""
         return {**settings, "submitters": list(inputs.submitters), "pools": [pool.logical_name for pool in inputs.pools]}
+
+    def _name_problems(self, name: str) -> Problems:
+        return name_problems(name)
+
+    def _problems(self) -> Problems:
+        """Return the problems of the arguments that only this cloud has."""
+        return ()
+
+    @staticmethod
+    def _subject_problems(subjects: Sequence[str]) -> Problems:
+        """Return the problems of submitters."""
+        raise NotImplementedError
+
+    def _combined_problems(self, inputs: JobInputs[_PoolT, _BucketT]) -> Problems:
+        """Return the problems that concern several inputs: pools, buckets and submitters."""
+        pools, jobless = ([pool.logical_name for pool in group] for group in (inputs.pools, inputs.pools_of("vms")))
+        writes, reads = ([bucket.logical_name for bucket in group] for group in (inputs.writes, inputs.reads))
+        return service_problems(pools, jobless, writes, reads, inputs.submitters)
+
+    def _input_problems(self, inputs: JobInputs[_PoolT, _BucketT]) -> Problems:
+        wrong = _wrong_submitters(inputs.submitters)
+        shapes = [
+            *_wrong_components(self.cloud, "pools", inputs.pools, "GpuPool"),
+            *_wrong_components(self.cloud, "writes", inputs.writes, "Bucket"),
+            *_wrong_components(self.cloud, "reads", inputs.reads, "Bucket"),
+            *wrong,
+        ]
+        names = [] if shapes else self._combined_problems(inputs)
+        subjects = [] if wrong else self._subject_problems(inputs.submitters)
+        return [*shapes, *names, *subjects, *self._secret_problems(inputs.secrets)]
+
+    def _secret_problems(self, secrets: object) -> Problems:
+        """Return a problem for each reference with a wrong form. Values are hidden, because a user may have written the secret itself."""
+        references = secrets if isinstance(secrets, Mapping) else {}
+        return [
+            Problem(f"secrets.{name}", "wrong value", got="(secret)", allowed=self._reference_form)
+            for name, reference in references.items()
+            if isinstance(reference, str) and not self._reference.fullmatch(reference)
+        ]
 
     def _targets_content(self) -> PlainDict:
         """Return content and type of targets.json. It is text, because Pulumi's engine drops nulls and converts integers to floats."""
         text = self.targets.apply(lambda found: json.dumps(found, indent=2, sort_keys=True) + "\n")
         return {"content": text, "content_type": "application/json"}
+
+
+class ContainerJobServiceBase(JobServiceBase[_PoolT, _BucketT]):
+    """Constructor of a job service whose jobs run in containers."""
+
+    @keywords_only
+    def __init__(
+        self,
+        name: str,
+        *,
+        pools: Sequence[_PoolT],
+        writes: Sequence[_BucketT],
+        reads: Sequence[_BucketT] = (),
+        secrets: Mapping[str, str] | None = None,
+        submitters: Sequence[str] = (),
+        limits: LimitsSpec | PlainMapping | None = None,
+        image: str | None = None,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the job service. `writes`: exactly one bucket, the run bucket, with journal, code, checkpoints and results.
+
+        `submitters`: subjects of GitHub's OIDC tokens. `image`: container image by digest, for jobs that name none.
+        """
+        self._build(name, JobInputs(pools, writes, reads, submitters, secrets, limits, image), tags, opts)
+
+
+class KeyedJobServiceBase(JobServiceBase[_PoolT, _BucketT], Generic[_PoolT, _BucketT, _KeyT]):
+    """Constructor of a job service whose jobs run in containers, with a key for its logs."""
+
+    _key: _KeyT | None
+
+    @keywords_only
+    def __init__(
+        self,
+        name: str,
+        *,
+        pools: Sequence[_PoolT],
+        writes: Sequence[_BucketT],
+        reads: Sequence[_BucketT] = (),
+        secrets: Mapping[str, str] | None = None,
+        submitters: Sequence[str] = (),
+        limits: LimitsSpec | PlainMapping | None = None,
+        image: str | None = None,
+        key: _KeyT | None = None,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the job service. `writes`: exactly one bucket, the run bucket, with journal, code, checkpoints and results.
+
+        `submitters`: subjects of GitHub's OIDC tokens. `image`: container image by digest, for jobs that name none. `key`: encrypts the
+        logs of jobs (default: a new key).
+        """
+        self._key = key
+        self._build(name, JobInputs(pools, writes, reads, submitters, secrets, limits, image), tags, opts)
 
 
 def bucket_urls(run: BucketBase, reads: Sequence[BucketBase]) -> dict[str, pulumi.Output[str] | dict[str, pulumi.Output[str]]]:
@@ -120,18 +220,6 @@ def make_targets(
 ) -> pulumi.Output[dict[str, TargetData]]:
     """Return the target of each pool by name. `target` makes one from the pool and the known values."""
     return known.apply(lambda found: {pool.logical_name: target(pool, found) for pool in pools})
-
-
-def _input_problems(cloud: str, inputs: JobInputs, rules: JobRules) -> list[Problem]:
-    shapes = [
-        *_wrong_components(cloud, "pools", inputs.pools, "GpuPool"),
-        *_wrong_components(cloud, "writes", inputs.writes, "Bucket"),
-        *_wrong_components(cloud, "reads", inputs.reads, "Bucket"),
-        *_wrong_submitters(inputs.submitters),
-    ]
-    names = [] if shapes else rules.combination(inputs)
-    subjects = [] if _wrong_submitters(inputs.submitters) else rules.subjects(inputs.submitters)
-    return [*shapes, *names, *subjects, *_secret_problems(inputs.secrets, rules)]
 
 
 def _wrong_components(cloud: str, key: str, items: object, kind: str) -> list[Problem]:
@@ -155,13 +243,3 @@ def _wrong_submitters(submitters: object) -> list[Problem]:
 
 def _type_name(value: object) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-
-
-def _secret_problems(secrets: object, rules: JobRules) -> list[Problem]:
-    """Return a problem for each reference with a wrong form. Values are hidden, because a user may have written the secret itself."""
-    references = secrets if isinstance(secrets, Mapping) else {}
-    return [
-        Problem(f"secrets.{name}", "wrong value", got="(secret)", allowed=rules.secret_form)
-        for name, reference in references.items()
-        if isinstance(reference, str) and not rules.secret.fullmatch(reference)
-    ]

@@ -1,25 +1,38 @@
-"""The part of a network that is the same on every cloud: validation, outputs, adoption."""
+"""The part of a network that is the same on every cloud: constructor, validation, outputs, adoption."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Self
+import re
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple, Self
 
 import pulumi
 
 from ..plain_data import PlainMapping
-from ..problems import Problem
+from ..problems import Problem, show
 from .base import Component, Problems, Tags, refuse, validate_spec, verify_input
+from .naming import name_problems
 from .spec import NetworkSpec
+from .spec.fields import as_mapping
+from .validation.network import DEFAULT_CIDR
 
-__all__ = ["NetworkBase", "adoption_problems"]
+__all__ = ["IdForm", "NetworkBase"]
 
-IdProblems = Callable[[str, Any], Problems]
-"""Function that returns the problems of one identifier. Its key is `vpc_id`, or `subnet_ids.` and the zone."""
+
+class IdForm(NamedTuple):
+    """Form of the identifiers of networks or subnets on one cloud, with the words of the message for others."""
+
+    pattern: re.Pattern[str]
+    allowed: str
+    what: str = "not a resource id"
+    fix: str = "copy it from the console or from the other stack's outputs"
 
 
 class NetworkBase(Component):
-    """Subnets for nodes, without public addresses; a cloud's Network makes or adopts them."""
+    """Subnets for nodes, without public addresses.
+
+    A cloud's Network says in `_make` which resources it has, and in `_use_existing` how it adopts a network.
+    """
 
     id: pulumi.Output[str]
     """Identifier of the virtual network."""
@@ -28,22 +41,41 @@ class NetworkBase(Component):
     zones: list[str]
     egress: str | None
     """nat, endpoints or none. None for an adopted network, whose routes decide."""
+    _id_forms: ClassVar[Mapping[str, IdForm]]
+    """Form of `vpc_id` and of `subnet_ids`."""
+    _output_names: ClassVar[Sequence[str]] = ("id", "subnet_ids")
 
-    def _declare(
+    def __init__(
         self,
         name: str,
-        spec: NetworkSpec | PlainMapping | None,
-        default_cidr: str,
-        problems: Problems,
-        tags: Tags | None,
-        opts: pulumi.ResourceOptions | None,
-    ) -> str:
-        """Check the spec, register the component and return the network's CIDR block."""
-        valid = validate_spec(NetworkSpec, spec, f"Network {name}", self.cloud, problems)
-        cidr = valid.cidr or default_cidr
+        spec: NetworkSpec | PlainMapping | None = None,
+        *,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the network. `spec` needs zones."""
+        found = [*self._name_problems(name), *self._problems(as_mapping(spec), opts)]
+        valid = validate_spec(NetworkSpec, spec, f"Network {name}", self.cloud, found)
+        cidr = valid.cidr or DEFAULT_CIDR
         super().__init__("Network", name, {"cidr": cidr, "zones": valid.zones, "egress": valid.egress}, tags, opts)
         self.zones, self.egress = list(valid.zones), valid.egress
-        return cidr
+        self._make(cidr)
+        self._register()
+
+    @classmethod
+    def adopt(
+        cls,
+        name: str,
+        *,
+        vpc_id: pulumi.Input[str],
+        subnet_ids: Mapping[str, pulumi.Input[str]],
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> Self:
+        """Use an existing network and change nothing in it. `subnet_ids`: private subnet by zone, at least one."""
+        self = cls._register_existing(name, vpc_id, subnet_ids, (), tags, opts)
+        self._use_existing()
+        return self._register()
 
     @classmethod
     def _register_existing(
@@ -51,34 +83,57 @@ class NetworkBase(Component):
         name: str,
         vpc_id: pulumi.Input[str],
         subnet_ids: Mapping[str, pulumi.Input[str]],
-        id_problems: IdProblems,
         problems: Problems,
         tags: Tags | None,
         opts: pulumi.ResourceOptions | None,
     ) -> Self:
         """Register an existing network. Strings are checked at once, outputs once they are known."""
         subject = f"Network {name}"
-        refuse(subject, [*problems, *adoption_problems(vpc_id, subnet_ids, id_problems)])
+        refuse(subject, [*cls._name_problems(name), *problems, *cls.adoption_problems(vpc_id, subnet_ids)])
         self = cls.__new__(cls)
         super(NetworkBase, self).__init__("Network", name, {"existing": {"vpc_id": vpc_id, "subnet_ids": dict(subnet_ids)}}, tags, opts)
         self.zones, self.egress = list(subnet_ids), None
-        self.id = verify_input(subject, vpc_id, lambda known: id_problems("vpc_id", known))
-        self.subnet_ids = {zone: _verified_subnet(subject, zone, subnet, id_problems) for zone, subnet in subnet_ids.items()}
+        self.id = cls._verified_id(subject, "vpc_id", vpc_id)
+        self.subnet_ids = {zone: cls._verified_id(subject, f"subnet_ids.{zone}", subnet) for zone, subnet in subnet_ids.items()}
         return self
 
-    def _register(self, **more: pulumi.Output[str]) -> None:
-        self.register_outputs({"id": self.id, "subnet_ids": self.subnet_ids, **more})
+    @classmethod
+    def adoption_problems(cls, vpc_id: object, subnet_ids: Mapping[str, object]) -> list[Problem]:
+        """Return the problems of the identifiers of an existing network. Outputs are checked once they are known."""
+        problems = cls._id_problems("vpc_id", vpc_id)
+        for zone, subnet in subnet_ids.items():
+            problems += cls._id_problems(f"subnet_ids.{zone}", subnet)
+        if not subnet_ids:
+            problems.append(Problem("subnet_ids", "no subnet", "none", "at least one", "list the private subnet of each pool's zone"))
+        return problems
 
+    @classmethod
+    def _id_problems(cls, key: str, value: object) -> list[Problem]:
+        form = cls._id_forms[key.partition(".")[0]]
+        if not isinstance(value, str | None) or form.pattern.match(str(value)):
+            return []
+        return [Problem(key, form.what, show(value), form.allowed, form.fix)]
 
-def adoption_problems(vpc_id: object, subnet_ids: Mapping[str, object], id_problems: IdProblems) -> list[Problem]:
-    """Return the problems of the identifiers of an existing network. Outputs are skipped, because they are checked once they are known."""
-    problems = [*id_problems("vpc_id", vpc_id)]
-    for zone, subnet in subnet_ids.items():
-        problems += id_problems(f"subnet_ids.{zone}", subnet)
-    if not subnet_ids:
-        problems.append(Problem("subnet_ids", "no subnet", "none", "at least one", "list the private subnet of each pool's zone"))
-    return problems
+    @classmethod
+    def _verified_id(cls, subject: str, key: str, value: pulumi.Input[str]) -> pulumi.Output[str]:
+        return verify_input(subject, value, lambda known: cls._id_problems(key, known))
 
+    @classmethod
+    def _name_problems(cls, name: str) -> Problems:
+        return name_problems(name)
 
-def _verified_subnet(subject: str, zone: str, subnet: pulumi.Input[str], id_problems: IdProblems) -> pulumi.Output[str]:
-    return verify_input(subject, subnet, lambda known: id_problems(f"subnet_ids.{zone}", known))
+    def _problems(self, given: PlainMapping, opts: pulumi.ResourceOptions | None) -> Problems:
+        """Return the problems that NetworkSpec cannot see. `given`: the spec's values, not validated."""
+        raise NotImplementedError
+
+    def _make(self, cidr: str) -> None:
+        """Make the network's resources and set its attributes."""
+        raise NotImplementedError
+
+    def _use_existing(self) -> None:
+        """Set the other attributes of an existing network."""
+        raise NotImplementedError
+
+    def _register(self) -> Self:
+        self.register_outputs(self._outputs())
+        return self

@@ -1,23 +1,25 @@
-"""The part of a pool that is the same on every cloud: validation, end, launcher commands, outputs."""
+"""The part of a pool that is the same on every cloud: constructor, validation, end, launcher commands, outputs."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
 
 import pulumi
 
 from ..plain_data import PlainMapping
-from .base import Component, Problems, Tags, validate_spec
+from .base import Component, Problems, Tags, all_tags, validate_spec
 from .catalogue import Machine
 from .expiry import End, end_of, is_past, warning
 from .naming import name_problems
-from .network_base import NetworkBase
+from .spec.fields import as_mapping
 from .spec.pool import GpuPoolSpec
 
-__all__ = ["LauncherCommands", "PoolBase", "torchrun_command"]
+__all__ = ["KeyedPoolBase", "LauncherCommands", "MachinePoolBase", "PoolBase", "torchrun_command"]
 
+_NetworkT_co = TypeVar("_NetworkT_co", bound=Component, covariant=True)
+_KeyT = TypeVar("_KeyT", bound=Component)
 _RENDEZVOUS_PORT = 29400  # torchrun's default
 
 
@@ -40,14 +42,49 @@ def torchrun_command(pool_id: str, gpus: int) -> str:
     )
 
 
-class PoolBase(Component):
-    """Equal GPU machines of one type; a cloud's GpuPool makes them. At its end the pool goes to zero nodes."""
+class PoolBase(Component, Generic[_NetworkT_co]):
+    """Constructor of every pool. A cloud's GpuPool says in `_make` which resources a pool has."""
 
     spec: GpuPoolSpec
-    machine: Machine
+    network: _NetworkT_co
     id: pulumi.Output[str]
     """The pool's own name, unless its cloud makes one resource for the pool."""
-    network: NetworkBase
+
+    def __init__(
+        self,
+        name: str,
+        spec: GpuPoolSpec | PlainMapping,
+        *,
+        network: _NetworkT_co,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the pool in `network`."""
+        self.network = network
+        found = self._all_problems(name, as_mapping(spec), all_tags(tags, opts).get("expires"))
+        self.spec = validate_spec(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, found)
+        super().__init__("GpuPool", name, {**self.spec.model_dump(exclude_unset=True), **self._props()}, tags, opts)
+        self.id = pulumi.Output.from_input(name)
+        self._make()
+        self.register_outputs(self._outputs())
+
+    def _all_problems(self, name: str, given: PlainMapping, expires: str | None) -> Problems:
+        """Return the problems that GpuPoolSpec cannot see. `given`: the spec's values, not validated. `expires`: the tag."""
+        return ()
+
+    def _props(self) -> PlainMapping:
+        """Return the inputs that the state records beside the spec."""
+        return {}
+
+    def _make(self) -> None:
+        """Make the pool's resources and set its attributes."""
+        raise NotImplementedError
+
+
+class MachinePoolBase(PoolBase[_NetworkT_co]):
+    """Equal GPU machines of a cloud. At its end the pool goes to zero nodes."""
+
+    machine: Machine
     subnet_ids: list[pulumi.Output[str]]
     """Subnets of the nodes."""
     nodes: int
@@ -63,44 +100,58 @@ class PoolBase(Component):
     torchrun: pulumi.Output[str] | None
     """`vms`: command to run on every machine, with `hosts` beside it."""
 
-    def _declare(
-        self,
-        name: str,
-        spec: GpuPoolSpec | PlainMapping,
-        problems: Problems,
-        tags: Tags | None,
-        opts: pulumi.ResourceOptions | None,
-        **props: object,
-    ) -> None:
-        """Check the spec, register the component, and warn if the pool's end is near or past."""
-        self.spec = validate_spec(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud, [*name_problems(name), *problems])
-        super().__init__("GpuPool", name, {**self.spec.model_dump(exclude_unset=True), **props}, tags, opts)
+    def _all_problems(self, name: str, given: PlainMapping, expires: str | None) -> Problems:
+        return [*name_problems(name), *self._problems(given, expires)]
+
+    def _problems(self, given: PlainMapping, expires: str | None) -> Problems:
+        """Return the problems by the cloud's own rules."""
+        raise NotImplementedError
+
+    def _make(self) -> None:
+        """Set what every pool of machines has, warn if its end is near or past, and make the machines."""
         self.machine, self.nodes = self.spec.row(self.cloud), self.spec.max_nodes
-        self.id = pulumi.Output.from_input(name)
         self.scale_command = self.hostfile_command = self.torchrun = None
         self.end, now = end_of(self.spec, self.tags.get("expires")), datetime.datetime.now(datetime.UTC)
         self.closed = is_past(self.end, now)
         if text := warning(self.end, now):
-            pulumi.log.warn(f"pool {name}: {text}", self)
+            pulumi.log.warn(f"pool {self.logical_name}: {text}", self)
+        self._make_machines()
 
-    def _place(self, network: NetworkBase, without_zone: Sequence[pulumi.Output[str]]) -> None:
-        """Set the network and the subnets: the one of the pool's zone, or `without_zone` if the spec names no zone."""
-        self.network, zone = network, self.spec.zone
-        self.subnet_ids = [network.subnet_ids[zone]] if zone else list(without_zone)
+    def _make_machines(self) -> None:
+        """Make the machines of the pool's service, or nothing where the service starts machines for each job."""
+        raise NotImplementedError
 
     def _set_commands(self, group: pulumi.Output[str], place: pulumi.Output[str], commands: Callable[[str, str], LauncherCommands]) -> None:
         """Set the launcher commands. `commands` takes the name of the machine group and of its region, project or resource group."""
         known = pulumi.Output.all(group, place).apply(lambda names: commands(names[0], names[1])._asdict())
         self.scale_command, self.hostfile_command, self.torchrun = known["scale"], known["hostfile"], known["torchrun"]
 
-    def _register(self) -> None:
-        self.register_outputs(
-            {
-                "id": self.id,
-                "machine": self.machine.name,
-                "nodes": self.nodes,
-                "scale": self.scale_command,
-                "hostfile": self.hostfile_command,
-                "torchrun": self.torchrun,
-            }
-        )
+    def _outputs(self) -> PlainMapping:
+        return {
+            "id": self.id,
+            "machine": self.machine.name,
+            "nodes": self.nodes,
+            "scale": self.scale_command,
+            "hostfile": self.hostfile_command,
+            "torchrun": self.torchrun,
+        }
+
+
+class KeyedPoolBase(MachinePoolBase[_NetworkT_co], Generic[_NetworkT_co, _KeyT]):
+    """Constructor of a pool that takes a key."""
+
+    _key: _KeyT | None
+
+    def __init__(
+        self,
+        name: str,
+        spec: GpuPoolSpec | PlainMapping,
+        *,
+        network: _NetworkT_co,
+        key: _KeyT | None = None,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the pool in `network`. The class says what `key` encrypts."""
+        self._key = key
+        super().__init__(name, spec, network=network, tags=tags, opts=opts)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic_core import PydanticUndefined
 
@@ -113,12 +113,13 @@ def _cloud(cloud: str) -> Iterator[str]:
 
 def _inputs(cloud: str, component: type[Component]) -> Iterator[str]:
     kind = component.__name__
-    rows = [_argument(cloud, kind, each) for each in _parameters(component)]
+    types = _own_types(component)
+    rows = [_argument(cloud, kind, each, types) for each in _parameters(component)]
     yield from _table(["input", "type", "default", "meaning"], rows)
     adopt: Callable[..., Any] | None = getattr(component, "adopt", None)
     if adopt:
         yield f"\n`{kind}.adopt` uses an existing one:\n"
-        rows = [_argument(cloud, f"{kind}.adopt", each) for each in _parameters(adopt)]
+        rows = [_argument(cloud, f"{kind}.adopt", each, types) for each in _parameters(adopt)]
         yield from _table(["input", "type", "default", "meaning"], rows)
     yield ""
 
@@ -128,7 +129,14 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     return [each for each in found if each.name not in ("self", "cls", "name", "tags", "opts")]
 
 
-def _argument(cloud: str, kind: str, parameter: inspect.Parameter) -> list[str]:
+def _own_types(component: type[Component]) -> dict[str, str]:
+    """Return the cloud's own class for each type variable of the component's bases, both by name."""
+    bases = [base for cls in component.__mro__ for base in vars(cls).get("__orig_bases__", ()) if get_origin(base) not in (None, Generic)]
+    pairs = [pair for base in bases for pair in zip(get_origin(base).__parameters__, get_args(base), strict=True)]
+    return {variable.__name__: own.__name__ for variable, own in pairs if not isinstance(own, TypeVar)}
+
+
+def _argument(cloud: str, kind: str, parameter: inspect.Parameter, types: Mapping[str, str]) -> list[str]:
     name = parameter.name
     if name == "spec":
         spec = _SPEC_OF[kind].__name__
@@ -136,11 +144,12 @@ def _argument(cloud: str, kind: str, parameter: inspect.Parameter) -> list[str]:
     else:
         meaning = next(ARGUMENTS[key] for key in ((cloud, kind, name), (cloud, name), (kind, name), name) if key in ARGUMENTS)
     default = "required" if parameter.default is parameter.empty else _code(parameter.default)
-    return [f"`{name}`", _type(str(parameter.annotation)), default, meaning]
+    return [f"`{name}`", _type(str(parameter.annotation), types), default, meaning]
 
 
 def _outputs(cloud: str, component: type[Component]) -> Iterator[str]:
     rows: dict[str, list[str]] = {}
+    types = _own_types(component)
     for cls in reversed(component.__mro__):
         if not cls.__module__.startswith("gpuyard.components"):
             continue
@@ -148,7 +157,7 @@ def _outputs(cloud: str, component: type[Component]) -> Iterator[str]:
             name = ast.unparse(node.target)
             if not name.startswith("_") and name not in _BASE and "ClassVar" not in ast.unparse(node.annotation):
                 meaning = text or OUTPUTS.get((cloud, component.__name__, name)) or OUTPUTS.get(name, "")
-                rows[name] = [f"`{name}`", _type(ast.unparse(node.annotation)), meaning]
+                rows[name] = [f"`{name}`", _type(ast.unparse(node.annotation), types), meaning]
     yield from _table(["output", "type", "meaning"], list(rows.values()))
     yield ""
 
@@ -190,7 +199,9 @@ def _counted(types: Counter[str]) -> str:
     return ", ".join(f"`{kind}`{f' x {number}' if number > 1 else ''}" for kind, number in sorted(types.items()))
 
 
-def _type(text: str) -> str:
+def _type(text: str, types: Mapping[str, str]) -> str:
+    for variable, own in types.items():
+        text = re.sub(rf"\b{variable}\b", own, text)
     for word in ("pulumi.", " | PlainMapping"):
         text = text.replace(word, "")
     return f"`{text.replace(' | None', '').replace('PlainDict', 'dict').replace('PlainMapping', 'Mapping')}`"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Self
 
 import pulumi
 import pulumi_aws as aws
 
-from ...plain_data import PlainMapping
 from ..base import Tags, after
-from ..bucket_base import BucketBase
-from ..naming import name_problems
+from ..bucket_base import KeyedBucketBase
 from ..spec import BucketSpec
 from .account import AwsComponent, look_up_account, look_up_partition
 from .bucket_rules import data_lifecycle, existing_problems, log_lifecycle, log_policy, tls_only
@@ -20,34 +18,22 @@ from .key import EncryptionKey
 __all__ = ["Bucket"]
 
 
-class Bucket(BucketBase, AwsComponent):
+class Bucket(KeyedBucketBase[EncryptionKey], AwsComponent):
     """A private S3 bucket: encrypted with a KMS key, versioned, TLS only, with access logs in a second bucket.
 
     Objects that a job overwrites or deletes stay recoverable for some days (bucket_rules.py has the numbers). Current objects never expire.
     `adopt` uses an existing bucket and never changes it.
     """
 
+    _existing_problems = staticmethod(existing_problems)
+    _output_names = ("name", "url", "arn", "key_arn")
     arn: pulumi.Output[str]
     key_arn: pulumi.Output[str] | None
     """The KMS key of the bucket's objects. None for an adopted bucket without `key_arn`."""
 
-    def __init__(
-        self,
-        name: str,
-        spec: BucketSpec | PlainMapping | None = None,
-        *,
-        key: EncryptionKey | None = None,
-        tags: Tags | None = None,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        """Make the bucket. `spec` defaults to `on_destroy: keep`, `key` to a new key.
-
-        With keep, the bucket, its logs, its key and everything that protects them stay when the yard is destroyed.
-        With delete, `pulumi destroy` deletes all of them, including the data.
-        """
-        spec, opts = self._validate_spec(name, spec, opts, name_problems(name))
-        super().__init__("Bucket", name, {"on_destroy": spec.on_destroy}, tags, opts)
-        account = look_up_account(self)
+    def _make(self, spec: BucketSpec) -> None:
+        """Make the bucket and the bucket of its access logs, each with the settings that keep it private, and a key unless one is given."""
+        account, key = look_up_account(self), self._key
         if key is None:
             key = EncryptionKey(self.child_name("key"), on_destroy=spec.on_destroy, account=account, opts=self.child_options())
         deletes = spec.on_destroy == "delete"
@@ -61,7 +47,7 @@ class Bucket(BucketBase, AwsComponent):
             self.child_name("bucket-logging"),
             bucket=data.id,
             target_bucket=logs.id,
-            target_prefix=f"{name}/",
+            target_prefix=f"{self.logical_name}/",
             opts=self.child_options(depends_on=[delivery]),
         )
         safe = [guard.id for guard in guards]
@@ -76,20 +62,19 @@ class Bucket(BucketBase, AwsComponent):
         key_arn: pulumi.Input[str] | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
-    ) -> Bucket:
+    ) -> Self:
         """Use an existing bucket: jobs get permissions on it, and the bucket does not change.
 
         `bucket`: its name. `key_arn`: the KMS key of its objects, if it is a customer managed key; jobs get permissions on it.
         """
-        self, known = cls._register_existing(name, bucket, existing_problems, tags, opts, key_arn=key_arn)
+        self, known = cls._register_existing(name, bucket, tags, opts, key_arn=key_arn)
         arn = pulumi.Output.all(known, look_up_partition(self)).apply(lambda words: f"arn:{words[1]}:s3:::{words[0]}")
         self._expose(known, arn, None if key_arn is None else pulumi.Output.from_input(key_arn))
-        return self
+        return self._register()
 
     def _expose(self, name: pulumi.Output[str], arn: pulumi.Output[str], key_arn: pulumi.Output[str] | None) -> None:
         self.name, self.arn, self.key_arn = name, arn, key_arn
         self.url = name.apply(lambda text: f"s3://{text}")
-        self.register_outputs({"name": self.name, "url": self.url, "arn": self.arn, "key_arn": self.key_arn})
 
     def _private_bucket(self, suffix: str, key: EncryptionKey | None, deletes: bool) -> tuple[Any, list[Any]]:
         """Make a bucket and the settings that keep it private. `key`: None means S3's own key, the only one that access logs support."""

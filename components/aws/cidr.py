@@ -12,9 +12,8 @@ from ...plain_data import PlainMapping
 from ...problems import Problem, show
 from ..validation.network import network_problems, size_problems
 
-__all__ = ["DEFAULT_CIDR", "ZoneSubnets", "cidr_problems", "plan_subnets", "spec_problems", "zone_problems"]
+__all__ = ["ZoneSubnets", "cidr_problems", "plan_subnets", "spec_problems", "zone_problems"]
 
-DEFAULT_CIDR = "10.0.0.0/16"
 _WIDEST, _NARROWEST = 16, 20
 _LETTERS = "abcdefg"
 _SLOT_BITS = 3  # eight parts: one for each letter, and the last one for the public subnets
@@ -50,7 +49,7 @@ def plan_subnets(cidr: str, zones: Sequence[str]) -> ZoneSubnets:
 
 def spec_problems(fields: PlainMapping, region: str | None) -> list[Problem]:
     """Return the problems of a network to create, which NetworkSpec cannot see. `region`: the provider's."""
-    return network_problems(fields, DEFAULT_CIDR, cidr_problems, lambda zones: zone_problems(zones, region))
+    return network_problems(fields, cidr_problems, lambda zones: zone_problems(zones, region))
 
 
 def cidr_problems(cidr: str) -> list[Problem]:

@@ -8,11 +8,9 @@ from functools import partial
 import pulumi
 
 from ...plain_data import PlainMapping
-from ..base import Tags, all_tags
+from ..base import Problems
 from ..expiry import End
-from ..pool_base import PoolBase
-from ..spec.fields import as_mapping
-from ..spec.pool import GpuPoolSpec
+from ..pool_base import KeyedPoolBase
 from .account import Account, AwsComponent, look_up_account
 from .batch_environment import close_environment, compute_environment
 from .identity import Identity
@@ -29,13 +27,13 @@ from .trust import Trust
 __all__ = ["GpuPool"]
 
 
-class GpuPool(PoolBase, AwsComponent):
+class GpuPool(KeyedPoolBase[Network, EncryptionKey], AwsComponent):
     """Equal GPU machines. On the date in the tag `expires`, or when its capacity block ends, the pool goes to zero nodes.
 
+    `key`: a key with `for_logs` for the log group of a `vms` pool (default: a new key).
     An attribute that the pool's service does not have is None.
     """
 
-    network: Network
     id: pulumi.Output[str]
     """ARN of the compute environment (batch), name of the Auto Scaling group (vms), the pool's own name (sagemaker)."""
     subnet_ids: list[pulumi.Output[str]]
@@ -45,29 +43,22 @@ class GpuPool(PoolBase, AwsComponent):
     compute_environment_arn: pulumi.Output[str] | None
     autoscaling_group_name: pulumi.Output[str] | None
 
-    def __init__(
-        self,
-        name: str,
-        spec: GpuPoolSpec | PlainMapping,
-        *,
-        network: Network,
-        key: EncryptionKey | None = None,
-        tags: Tags | None = None,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        """Make the pool in `network`. `key`: a key with `for_logs` for the log group of a `vms` pool (default: a new key)."""
-        zones, expires = list(network.subnet_ids), all_tags(tags, opts).get("expires")
-        found = pool_problems(as_mapping(spec), network.logical_name, zones, network.egress, expires)
-        self._declare(name, spec, [*found, *key_problems(key)], tags, opts)
-        self._place(network, list(network.subnet_ids.values()))
-        self.security_group_id = network.security_group_id
+    def _problems(self, given: PlainMapping, expires: str | None) -> Problems:
+        network = self.network
+        found = pool_problems(given, network.logical_name, list(network.subnet_ids), network.egress, expires)
+        return [*found, *key_problems(self._key)]
+
+    def _make_machines(self) -> None:
+        """Make a compute environment (batch) or an Auto Scaling group (vms). SageMaker starts machines for each job."""
+        subnets, zone = self.network.subnet_ids, self.spec.zone
+        self.subnet_ids = [subnets[zone]] if zone else list(subnets.values())
+        self.security_group_id = self.network.security_group_id
         self.node_role_name = self.compute_environment_arn = self.autoscaling_group_name = None
         schedule = None if self.closed else self.end
         if self.spec.service == "batch":
             self._make_environment(schedule)
         elif self.spec.service == "vms":
-            self._make_group(schedule, key)
-        self._register()  # a sagemaker pool has no resources: SageMaker starts machines for each job
+            self._make_group(schedule)
 
     def _make_environment(self, schedule: End | None) -> None:
         account = look_up_account(self)
@@ -77,9 +68,9 @@ class GpuPool(PoolBase, AwsComponent):
         if schedule is not None:
             close_environment(self, schedule, environment.arn, account)
 
-    def _make_group(self, schedule: End | None, key: EncryptionKey | None) -> None:
+    def _make_group(self, schedule: End | None) -> None:
         account = look_up_account(self)
-        logs = make_log_group(self, key, account)
+        logs = make_log_group(self, self._key, account)
         statements = pulumi.Output.all(account.arn_scope, logs.name).apply(lambda known: machine_statements(known[0], known[1]))
         role = self._node_role(account, statements)
         group = machine_group(self, prepare_group_machines(self, role, logs.name))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from functools import partial
 
 import pulumi
@@ -10,20 +11,23 @@ import pulumi_aws as aws
 
 from ...plain_data import PlainMapping
 from ...problems import Problem, show
-from ..base import Tags, after, provider_setting
-from ..naming import name_problems
-from ..network_base import NetworkBase
+from ..base import Problems, Tags, after, provider_setting
+from ..network_base import IdForm, NetworkBase
 from ..spec import NetworkSpec
-from ..spec.fields import as_mapping
 from .account import AwsComponent, look_up_account
-from .cidr import DEFAULT_CIDR, ZoneSubnets, plan_subnets, spec_problems
+from .cidr import ZoneSubnets, plan_subnets, spec_problems
 from .endpoints import GATEWAY, INTERFACE, service_name
 from .flow_log import make_flow_log
 from .key import EncryptionKey
 from .pool_rules import key_problems
 from .security_group import ANYWHERE, HTTPS, allow_in, allow_out, make_group, make_node_group
 
-__all__ = ["Network", "id_problems"]
+__all__ = ["Network"]
+_EC2 = "not an id of EC2"
+_ID_FORMS = {
+    "vpc_id": IdForm(re.compile("vpc-"), "an id that begins with vpc-", _EC2),
+    "subnet_ids": IdForm(re.compile("subnet-"), "an id that begins with subnet-", _EC2),
+}
 
 
 class Network(NetworkBase, AwsComponent):
@@ -32,9 +36,12 @@ class Network(NetworkBase, AwsComponent):
     Nodes reach each other on every protocol (EFA needs that in both directions). `egress` decides which addresses they reach
     on port 443: nat = the internet, through one NAT gateway in the first zone; endpoints = the services in endpoints.py; none = only S3
     and DynamoDB, which nodes of every network reach. No connection from outside can reach the nodes. Flow logs record all traffic and
-    are kept for a year.
+    are kept for a year. `adopt` makes only this security group in an existing network, with egress to port 443 of every address: the
+    network's routes decide which addresses the nodes reach.
     """
 
+    _id_forms = _ID_FORMS
+    _output_names = ("id", "subnet_ids", "security_group_id")
     security_group_id: pulumi.Output[str]
     """Security group of the nodes: all traffic among them, egress to port 443."""
 
@@ -51,12 +58,20 @@ class Network(NetworkBase, AwsComponent):
 
         `key`: a key with `for_logs` for the flow logs (default: a new key).
         """
-        found = [*_name_problems(name), *spec_problems(as_mapping(spec), provider_setting(opts, "aws:ec2/vpc:Vpc", "aws", "region"))]
-        cidr = self._declare(name, spec, DEFAULT_CIDR, [*found, *key_problems(key)], tags, opts)
+        self._key = key
+        super().__init__(name, spec, tags=tags, opts=opts)
+
+    def _problems(self, given: PlainMapping, opts: pulumi.ResourceOptions | None) -> Problems:
+        return [*spec_problems(given, provider_setting(opts, "aws:ec2/vpc:Vpc", "aws", "region")), *key_problems(self._key)]
+
+    def _make(self, cidr: str) -> None:
+        """Make the VPC, its subnets and routes, the nodes' security group, the flow log, and the egress of the spec."""
         plan, account = plan_subnets(cidr, self.zones), look_up_account(self)
         self.id = self._vpc(cidr)
         self.security_group_id = make_node_group(self, self.id)
-        key = key or EncryptionKey(self.child_name("key"), for_logs=True, on_destroy="delete", account=account, opts=self.child_options())
+        key = self._key
+        if key is None:
+            key = EncryptionKey(self.child_name("key"), for_logs=True, on_destroy="delete", account=account, opts=self.child_options())
         make_flow_log(self, self.id, key, account)
         table = self._route_table("private")
         subnets = {zone: self._subnet(f"private-{zone}", zone, plan.private[zone], table) for zone in self.zones}
@@ -65,28 +80,11 @@ class Network(NetworkBase, AwsComponent):
             *self._egress(plan, table, account.region, [subnet for subnet, _ in subnets.values()]),
         ]
         self.subnet_ids = {zone: after(subnet, [linked, *ready]) for zone, (subnet, linked) in subnets.items()}
-        self._register(security_group_id=self.security_group_id)
 
-    @classmethod
-    def adopt(
-        cls,
-        name: str,
-        *,
-        vpc_id: pulumi.Input[str],
-        subnet_ids: Mapping[str, pulumi.Input[str]],
-        tags: Tags | None = None,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> Network:
-        """Use an existing network: make the nodes' security group in it and change nothing else.
-
-        `subnet_ids`: private subnet by zone, at least one; a zone can be a local zone. The security group allows egress to port 443 of
-        every address; the network's routes decide which addresses the nodes reach.
-        """
-        self = cls._register_existing(name, vpc_id, subnet_ids, id_problems, _name_problems(name), tags, opts)
+    def _use_existing(self) -> None:
+        """Make the nodes' security group in the network. It allows egress to every address: the network's routes decide."""
         self.security_group_id = make_node_group(self, self.id)
         self._nodes_out("internet", "where the routes of this network lead", cidr_ipv4=ANYWHERE)
-        self._register(security_group_id=self.security_group_id)
-        return self
 
     def _vpc(self, cidr: str) -> pulumi.Output[str]:
         """Make the VPC and remove all rules of its default security group, which Batch uses if an environment names no other."""
@@ -203,18 +201,9 @@ class Network(NetworkBase, AwsComponent):
     def _nodes_out(self, suffix: str, destination: str, **to: object) -> None:
         allow_out(self, f"nodes-out-{suffix}", self.security_group_id, f"HTTPS to {destination}", **HTTPS, **to)
 
-
-def _name_problems(name: str) -> list[Problem]:
-    if name != "sg" and not name.startswith("sg-"):
-        return name_problems(name)
-    what = "EC2 rejects security groups whose names begin with sg-"
-    return [Problem("name", what, show(name), "any name but sg and sg-...", "choose another name")]
-
-
-def id_problems(key: str, value: object) -> list[Problem]:
-    """Return a problem if the value is not the id of a VPC or subnet. An output is checked once it is known."""
-    prefix = "vpc-" if key == "vpc_id" else "subnet-"
-    if isinstance(value, str | None) and not str(value).startswith(prefix):
-        fix = "copy it from the console or from the other stack's outputs"
-        return [Problem(key, "not an id of EC2", show(value), f"an id that begins with {prefix}", fix)]
-    return []
+    @classmethod
+    def _name_problems(cls, name: str) -> Problems:
+        if name != "sg" and not name.startswith("sg-"):
+            return super()._name_problems(name)
+        what = "EC2 rejects security groups whose names begin with sg-"
+        return [Problem("name", what, show(name), "any name but sg and sg-...", "choose another name")]

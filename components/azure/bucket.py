@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import pulumi
 import pulumi_azure_native as az
 
 from ...plain_data import PlainDict, PlainMapping
-from ..base import Tags, after, validate_spec
-from ..bucket_base import BucketBase
-from ..naming import name_problems
+from ..base import Problems, Tags, after, validate_spec
+from ..bucket_base import KeyedBucketBase
 from ..spec import BucketSpec
 from ..spec.fields import INTERNET
 from .account import AzureComponent, ResourceGroup, group_problems
-from .bucket_rules import account_settings, blob_settings, existing_problems, lifecycle, namespace_problems, split_container_id
+from .bucket_rules import account_settings, blob_settings, container_id_problems, lifecycle, namespace_problems, split_container_id
 from .key import EncryptionKey
 from .names import account_name, container_name
 from .private_dns import BUCKET_SUBRESOURCES
@@ -23,7 +22,7 @@ from .private_dns import BUCKET_SUBRESOURCES
 __all__ = ["Bucket", "private_account"]
 
 
-class Bucket(BucketBase, AzureComponent):
+class Bucket(KeyedBucketBase[EncryptionKey], AzureComponent):
     """A private container: only Entra identities have access, over TLS 1.2, from the yard's network and from the sources in `open_to`.
 
     Azure encrypts it twice: in the storage service with `key` or Microsoft's key, and in the infrastructure with Microsoft's key.
@@ -32,6 +31,8 @@ class Bucket(BucketBase, AzureComponent):
     never changes it.
     """
 
+    _existing_problems = staticmethod(container_id_problems)
+    _output_names = ("name", "url", "id", "key_uri")
     id: pulumi.Output[str]
     """Resource id of the container, the scope of role assignments."""
     account_id: pulumi.Output[str]
@@ -64,13 +65,22 @@ class Bucket(BucketBase, AzureComponent):
         renamed in one step, and no versions. It cannot be changed later. `key`: default Microsoft's key. `resource_group`: the name of an
         existing group (default: a group of its own, kept with the bucket).
         """
-        also = [*name_problems(name), *namespace_problems(namespace), *group_problems(resource_group)]
-        spec, opts = self._validate_spec(name, spec, opts, also)
-        super().__init__("Bucket", name, {**spec.model_dump(), "namespace": namespace}, tags, opts)
-        self.use_group(resource_group)
+        self._namespace, self._given_group = namespace, resource_group
+        super().__init__(name, spec, key=key, tags=tags, opts=opts)
+
+    def _problems(self, name: str) -> Problems:
+        return [*super()._problems(name), *namespace_problems(self._namespace), *group_problems(self._given_group)]
+
+    def _props(self, spec: BucketSpec) -> PlainMapping:
+        return {**spec.model_dump(), "namespace": self._namespace}
+
+    def _make(self, spec: BucketSpec) -> None:
+        """Make a storage account and the container in it."""
+        self.use_group(self._given_group)
+        name, key, flat = self.logical_name, self._key, self._namespace == "flat"
         self.open_to, self.account_key, self.needs_private_endpoints = list(spec.open_to), self, True
-        self.subresources = BUCKET_SUBRESOURCES if namespace == "hierarchical" else BUCKET_SUBRESOURCES[:1]
-        made = private_account(self, "account", name, self.open_to, key, hierarchical=namespace == "hierarchical")
+        self.subresources = BUCKET_SUBRESOURCES[:1] if flat else BUCKET_SUBRESOURCES
+        made = private_account(self, "account", name, self.open_to, key, hierarchical=not flat)
         container = az.storage.BlobContainer(
             self.child_name("container"),
             resource_group_name=self.group.name,
@@ -80,8 +90,8 @@ class Bucket(BucketBase, AzureComponent):
             opts=self.child_options(),
         )
         guards = [
-            self._blobs(made.name, namespace == "flat"),
-            self._lifecycle(made.name, lifecycle(container_name(name), namespace == "flat")),
+            self._blobs(made.name, flat),
+            self._lifecycle(made.name, lifecycle(container_name(name), flat)),
         ]
         safe = after(container.name, [guard.id for guard in guards])
         self._expose(after(made.name, [container.id]), safe, container.id, made.id, key.uri if key else None)
@@ -95,7 +105,7 @@ class Bucket(BucketBase, AzureComponent):
         open_to: Sequence[str] | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
-    ) -> Bucket:
+    ) -> Self:
         """Use an existing container: jobs get rights to it, the container is not changed.
 
         `bucket`: its resource id, `/subscriptions/.../storageAccounts/ACCOUNT/blobServices/default/containers/CONTAINER`, the scope of role
@@ -104,15 +114,15 @@ class Bucket(BucketBase, AzureComponent):
         known, so there are no private endpoints. The `open_to` of the run bucket also applies to workspace, logs and registry; default:
         only the pools' networks can reach these.
         """
-        known_now = existing_problems(bucket) if isinstance(bucket, str) else []
+        known_now = container_id_problems(bucket) if isinstance(bucket, str) else []
         sources = validate_spec(BucketSpec, {"open_to": list(open_to or [])}, f"Bucket {name}", cls.cloud, known_now).open_to
-        self, known = cls._register_existing(name, bucket, existing_problems, tags, opts)
+        self, known = cls._register_existing(name, bucket, tags, opts)
         self.open_to = sources if open_to is not None else None
         self.needs_private_endpoints, self.subresources = open_to is not None and INTERNET not in sources, BUCKET_SUBRESOURCES[:1]
         self.account_key = split_container_id(bucket).account_id.lower() if isinstance(bucket, str) else self
         parts = known.apply(lambda found: split_container_id(found)._asdict())
         self._expose(parts["account"], parts["container"], known, parts["account_id"], None)
-        return self
+        return self._register()
 
     def _expose(
         self,
@@ -125,7 +135,6 @@ class Bucket(BucketBase, AzureComponent):
         self.id, self.account_id, self.key_uri = container_id, pulumi.Output.from_input(account_id), key_uri
         self.name = pulumi.Output.concat(account, "/", container)
         self.url = pulumi.Output.concat("abfs://", container, "@", account, ".dfs.core.windows.net")
-        self.register_outputs({"name": self.name, "url": self.url, "id": self.id, "key_uri": self.key_uri})
 
     def _blobs(self, account: pulumi.Output[str], versions: bool) -> az.storage.BlobServiceProperties:
         return az.storage.BlobServiceProperties(

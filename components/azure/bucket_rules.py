@@ -14,7 +14,7 @@ __all__ = [
     "ContainerParts",
     "account_settings",
     "blob_settings",
-    "existing_problems",
+    "container_id_problems",
     "lifecycle",
     "namespace_problems",
     "split_container_id",
@@ -126,7 +126,7 @@ def split_container_id(container_id: str) -> ContainerParts:
     return ContainerParts(match["account"], match["container"], match["account_id"])
 
 
-def existing_problems(bucket: object) -> list[Problem]:
+def container_id_problems(bucket: object) -> list[Problem]:
     """Return what is wrong with the resource id of an existing container."""
     if isinstance(bucket, str) and _CONTAINER.fullmatch(bucket):
         return []

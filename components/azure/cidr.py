@@ -12,9 +12,8 @@ from typing import NamedTuple
 from ...problems import Problem, show
 from ..validation.network import network_problems, size_problems
 
-__all__ = ["DEFAULT_CIDR", "ZONES", "SubnetPlan", "cidr_problems", "plan_subnets", "spec_problems", "zone_problems"]
+__all__ = ["ZONES", "SubnetPlan", "cidr_problems", "plan_subnets", "spec_problems", "zone_problems"]
 
-DEFAULT_CIDR = "10.0.0.0/16"
 ZONES = ("1", "2", "3")
 """Names of the availability zones, the same in every region that has zones."""
 _WIDEST, _NARROWEST = 16, 22
@@ -45,7 +44,7 @@ def plan_subnets(cidr: str) -> SubnetPlan:
 
 def spec_problems(fields: Mapping[str, object]) -> list[Problem]:
     """Return the problems of a new network that NetworkSpec cannot check. `fields`: as the user wrote them."""
-    return network_problems(fields, DEFAULT_CIDR, cidr_problems, zone_problems)
+    return network_problems(fields, cidr_problems, zone_problems)
 
 
 def cidr_problems(cidr: str) -> list[Problem]:

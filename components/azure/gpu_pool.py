@@ -7,9 +7,8 @@ from functools import partial
 import pulumi
 
 from ...plain_data import PlainMapping
-from ..base import Tags, all_tags
-from ..pool_base import PoolBase
-from ..spec.fields import as_mapping
+from ..base import Problems, Tags
+from ..pool_base import MachinePoolBase
 from ..spec.pool import GpuPoolSpec
 from .account import AzureComponent, ResourceGroup, group_problems
 from .fabric import Orchestration
@@ -22,14 +21,13 @@ from .scale_set import autoscale_profiles, keep_within, launcher_commands, scale
 __all__ = ["GpuPool"]
 
 
-class GpuPool(PoolBase, AzureComponent):
+class GpuPool(MachinePoolBase[Network], AzureComponent):
     """Up to `max_nodes` machines of one type, in the resource group of its network. At the yard's `expires` it goes to zero nodes.
 
     `vms`: a scale set. `azureml`: the pool is only the identity of a cluster, which the job service makes in its workspace.
     An attribute that the pool's service does not have is None.
     """
 
-    network: Network
     id: pulumi.Output[str]
     """Resource id of the scale set (vms), the pool's own name (azureml)."""
     subnet_ids: list[pulumi.Output[str]]
@@ -58,21 +56,31 @@ class GpuPool(PoolBase, AzureComponent):
         `encryption_at_host` (default: on; the subscription needs the feature Microsoft.Compute/EncryptionAtHost).
         `resource_group`: the name of an existing group (default: the network's).
         """
-        expiry = all_tags(tags, opts).get("expires")
-        found = pool_problems(as_mapping(spec), network.logical_name, list(network.subnet_ids), expiry, orchestration)
-        also = [*found, *ssh_key_problems(ssh_public_key), *group_problems(resource_group)]
-        self._declare(name, spec, also, tags, opts, orchestration=orchestration)
-        self.use_group(resource_group if resource_group is not None else network.group)
-        self._place(network, without_zone=[])
+        self._orchestration, self._ssh_public_key, self._encryption_at_host = orchestration, ssh_public_key, encryption_at_host
+        self._given_group = resource_group
+        super().__init__(name, spec, network=network, tags=tags, opts=opts)
+
+    def _problems(self, given: PlainMapping, expires: str | None) -> Problems:
+        found = pool_problems(given, self.network.logical_name, list(self.network.subnet_ids), expires, self._orchestration)
+        return [*found, *ssh_key_problems(self._ssh_public_key), *group_problems(self._given_group)]
+
+    def _props(self) -> PlainMapping:
+        return {"orchestration": self._orchestration}
+
+    def _make_machines(self) -> None:
+        """Make the identity of the pool's machines and jobs, and the scale set (vms)."""
+        network = self.network
+        self.use_group(network.group if self._given_group is None else self._given_group)
+        self.subnet_ids = [network.subnet_ids[self.spec.zone]] if self.spec.zone else []
         self.security_group_id = network.security_group_id
         self.identity = Identity(self.child_name("node"), resource_group=self.group, opts=self.child_options())
         self.scale_set_name = None
         if self.spec.service == "vms":
-            self._make_scale_set(orchestration, ssh_public_key, encryption_at_host)
-        self._register()
+            self._make_scale_set()
 
-    def _make_scale_set(self, orchestration: Orchestration, ssh_public_key: str | None, encryption_at_host: bool) -> None:
-        machines = scale_set(self, prepare_machines(self, orchestration, ssh_public_key, encryption_at_host=encryption_at_host))
+    def _make_scale_set(self) -> None:
+        machine = prepare_machines(self, self._orchestration, self._ssh_public_key, encryption_at_host=self._encryption_at_host)
+        machines = scale_set(self, machine)
         keep_within(self, machines, autoscale_profiles(self.spec, self.end, closed=self.closed))
         self.id, self.scale_set_name = machines.id, machines.name
         commands = partial(launcher_commands, max_nodes=self.nodes, gpus=self.machine.gpus)

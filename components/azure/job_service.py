@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pulumi
 
-from ...plain_data import PlainMapping
+from ...plain_data import PlainDict, PlainMapping
 from ...problems import Problem, show
-from ..base import Tags, keywords_only
-from ..job_service_base import JobInputs, JobRules, JobServiceBase, bucket_urls, make_targets
+from ..base import Problems, Tags, keywords_only
+from ..job_service_base import JobInputs, JobServiceBase, bucket_urls, make_targets
 from ..job_targets import TargetData
 from ..spec import LimitsSpec
 from .account import AzureComponent, ResourceGroup, account, configured_location, group_problems
+from .bucket import Bucket
 from .cluster import close_clusters, make_cluster
+from .gpu_pool import GpuPool
 from .identity import Identity, assign
 from .job_targets import TargetContext, azureml_target, publish_command, short_location
 from .private_access import (
@@ -36,23 +38,15 @@ if TYPE_CHECKING:
     from pulumi_azure_native import containerregistry
     from pulumi_azure_native import machinelearningservices as ml
 
-    from .bucket import Bucket
-    from .gpu_pool import GpuPool
-
 __all__ = ["JobService"]
 
 _REGISTRY = re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ContainerRegistry/registries/[^/]+", re.IGNORECASE)
 _REGISTRIES = ("none", "premium")
 _JOB_FOLDERS = ("gpuyard/runs/",)
 _SUBMITTER_FOLDERS = ("gpuyard/code/", "gpuyard/runs/")
-_RULES = JobRules(
-    re.compile(r"https://[a-z0-9-]{3,24}\.vault\.azure\.net/secrets/[A-Za-z0-9-]{1,127}(/[0-9a-f]{32})?"),
-    "https://VAULT.vault.azure.net/secrets/NAME of a key vault; never its value",
-    exact_subject_problems,
-)
 
 
-class JobService(JobServiceBase, AzureComponent):
+class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
     """A service that turns pools and buckets into job targets.
 
     `azureml` pools get one workspace, whose clusters are in a network that Azure ML manages, and a cluster for each pool. The identity of
@@ -64,6 +58,10 @@ class JobService(JobServiceBase, AzureComponent):
     the targets.
     """
 
+    _reference = re.compile(r"https://[a-z0-9-]{3,24}\.vault\.azure\.net/secrets/[A-Za-z0-9-]{1,127}(/[0-9a-f]{32})?")
+    _reference_form = "https://VAULT.vault.azure.net/secrets/NAME of a key vault; never its value"
+    _subject_problems = staticmethod(exact_subject_problems)
+    _output_names = ("targets", "submitter_role", "publish_command")
     submitter_role: pulumi.Output[str] | None
     """Client id of the identity for pipelines. None without submitters: people submit with their own rights."""
     registry: pulumi.Output[str] | None
@@ -99,16 +97,26 @@ class JobService(JobServiceBase, AzureComponent):
         network). The run bucket's `open_to` also applies to workspace, logs and registry. If it is not empty, the whole internet can
         reach the workspace.
         """
-        also = [*_own_problems(isolation, registry, registry_id), *group_problems(resource_group)]
-        own = {"isolation": isolation, **({"registry": registry} if registry != "none" else {})}
-        self._declare(name, JobInputs(pools, writes, reads, submitters, secrets, limits, image), _RULES, also, tags, opts, **own)
-        self.use_group(resource_group if resource_group is not None else pools[0].network.group)
-        run, sources = writes[0], writes[0].open_to or []
-        images = make_registry(self, sources) if registry == "premium" else None
+        self._isolation, self._registry, self._registry_id, self._given_group = isolation, registry, registry_id, resource_group
+        self._build(name, JobInputs(pools, writes, reads, submitters, secrets, limits, image), tags, opts)
+
+    def _problems(self) -> Problems:
+        return [*_own_problems(self._isolation, self._registry, self._registry_id), *group_problems(self._given_group)]
+
+    def _props(self, settings: PlainDict, inputs: JobInputs[GpuPool, Bucket]) -> PlainDict:
+        registry = {"registry": self._registry} if self._registry != "none" else {}
+        return {**super()._props(settings, inputs), "isolation": self._isolation, **registry}
+
+    def _make(self, given: JobInputs[GpuPool, Bucket]) -> None:
+        """Make the workspace and its clusters, the registry, private endpoints, role assignments and the submitter's identity."""
+        pools, run, reads, isolation = given.pools, given.run, given.reads, self._isolation
+        self.use_group(pools[0].network.group if self._given_group is None else self._given_group)
+        sources = run.open_to or []
+        images = make_registry(self, sources) if self._registry == "premium" else None
         self.registry = pulumi.Output.from_input(images.login_server) if images is not None else None
-        pulled_from = images.id if images is not None else registry_id
+        pulled_from = images.id if images is not None else self._registry_id
         self._grant(pools, run, reads, [Grant("registry", REGISTRY_PULL, pulled_from)] if pulled_from is not None else [])
-        clustered = [pool for pool in pools if pool.spec.service == "azureml"]
+        clustered = given.pools_of("azureml")
         made = make_workspace(self, isolation, open_to=sources, registry_id=pulled_from) if clustered else None
         self._add_private_endpoints(pools, run, reads, images, made)
         self.targets = pulumi.Output.from_input({})
@@ -116,10 +124,11 @@ class JobService(JobServiceBase, AzureComponent):
             rules = self._add_outbound_rules(made, isolation, run, reads, images)
             clusters = self._make_clusters(made.workspace, clustered, rules)
             self.targets = self._targets(made.workspace, clustered, clusters, run, reads)
-        self.submitter_role = self._submitter(submitters, run, made.workspace if made is not None else None)
+        self.submitter_role = self._submitter(given.submitters, run, made.workspace if made is not None else None)
         self.publish_command = run.url.apply(lambda url: publish_command(pulumi.get_stack(), url))
-        outputs = {"targets": self.targets, "submitter_role": self.submitter_role, "publish_command": self.publish_command}
-        self.register_outputs({**outputs, **({"registry": self.registry} if self.registry is not None else {})})
+
+    def _outputs(self) -> PlainMapping:
+        return {**super()._outputs(), **({"registry": self.registry} if self.registry is not None else {})}
 
     @property
     def exports(self) -> dict[str, pulumi.Output[str]]:

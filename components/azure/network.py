@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import pulumi
 import pulumi_azure_native as az
@@ -12,23 +12,22 @@ import pulumi_azure_native as az
 from ...plain_data import PlainDict, PlainMapping
 from ...problems import Problem, show
 from ..base import Problems, Tags, after
-from ..naming import name_problems
-from ..network_base import NetworkBase
+from ..network_base import IdForm, NetworkBase
 from ..spec import NetworkSpec
-from ..spec.fields import as_mapping
 from .account import AzureComponent, ResourceGroup, group_problems
-from .cidr import DEFAULT_CIDR, SubnetPlan, plan_subnets, spec_problems
+from .cidr import SubnetPlan, plan_subnets, spec_problems
 from .egress import EGRESS_SERVICE_TAGS, SERVICE_ENDPOINTS
 from .private_dns import BUCKET_SUBRESOURCES, DNS_ZONES, make_dns_zone
 from .security_group import endpoint_rules, make_node_group, make_rules, name_server_rule, node_rules
 
-__all__ = ["Network", "id_problems", "zone_problems"]
+__all__ = ["Network", "zone_problems"]
 
-_IDS = {
-    "vpc_id": re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+", re.IGNORECASE),
-    "subnet_ids": re.compile(
-        r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+/subnets/[^/]+", re.IGNORECASE
-    ),
+_NETWORK = r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+"
+_NETWORK_FORM = "/subscriptions/.../resourceGroups/.../providers/Microsoft.Network/virtualNetworks/NAME"
+_JSON_VIEW = "the portal shows it under JSON View"
+_ID_FORMS = {
+    "vpc_id": IdForm(re.compile(rf"{_NETWORK}\Z", re.IGNORECASE), _NETWORK_FORM, fix=_JSON_VIEW),
+    "subnet_ids": IdForm(re.compile(rf"{_NETWORK}/subnets/[^/]+\Z", re.IGNORECASE), f"{_NETWORK_FORM}/subnets/NAME", fix=_JSON_VIEW),
 }
 
 
@@ -40,6 +39,8 @@ class Network(NetworkBase, AzureComponent):
     Azure's default outbound access is off. Pools and job services are in the network's resource group.
     """
 
+    _id_forms = _ID_FORMS
+    _output_names = ("id", "subnet_ids", "security_group_id")
     security_group_id: pulumi.Output[str]
     """Application security group of the nodes' network cards."""
     endpoint_subnet_id: pulumi.Output[str]
@@ -63,9 +64,16 @@ class Network(NetworkBase, AzureComponent):
 
         `resource_group`: the name of an existing group (default: a group of its own, which deletes everything in it when it is deleted).
         """
-        also = [*name_problems(name), *spec_problems(as_mapping(spec)), *group_problems(resource_group)]
-        cidr, self._endpoints = self._declare(name, spec, DEFAULT_CIDR, also, tags, opts), set()
-        self.use_group(resource_group)
+        self._given_group = resource_group
+        super().__init__(name, spec, tags=tags, opts=opts)
+
+    def _problems(self, given: PlainMapping, opts: pulumi.ResourceOptions | None) -> Problems:
+        return [*spec_problems(given), *group_problems(self._given_group)]
+
+    def _make(self, cidr: str) -> None:
+        """Make the virtual network, its two subnets, the nodes' security group, the private DNS zones, and the egress of the spec."""
+        self._endpoints = set()
+        self.use_group(self._given_group)
         plan = plan_subnets(cidr)
         network = self._network(cidr)
         self.id = network.id
@@ -75,7 +83,6 @@ class Network(NetworkBase, AzureComponent):
         ready = after(nodes, [zone for service in BUCKET_SUBRESOURCES if (zone := self.private_dns_zone(service)) is not None])
         self.subnet_ids = dict.fromkeys(self.zones, ready)
         self.endpoint_subnet_id = endpoints
-        self._register(security_group_id=self.security_group_id)
 
     @classmethod
     def adopt(
@@ -88,7 +95,7 @@ class Network(NetworkBase, AzureComponent):
         resource_group: pulumi.Input[str] | ResourceGroup | None = None,
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
-    ) -> Network:
+    ) -> Self:
         """Use an existing network: make the nodes' security groups beside it and change nothing in it.
 
         `vpc_id`: the virtual network's resource id. `subnet_ids`: the private subnet's id by zone, at least one; zones may share one.
@@ -96,8 +103,8 @@ class Network(NetworkBase, AzureComponent):
         private endpoints get no DNS records here; leave them out if an Azure policy adds the records. Nodes reach name servers in the
         network and in connected ones, and port 443 anywhere. The network's own routes and rules limit that further.
         """
-        also: Problems = [*name_problems(name), *group_problems(resource_group), *zone_problems(private_zones or {})]
-        self = cls._register_existing(name, vpc_id, subnet_ids, id_problems, also, tags, opts)
+        also = [*group_problems(resource_group), *zone_problems(private_zones or {})]
+        self = cls._register_existing(name, vpc_id, subnet_ids, also, tags, opts)
         self.use_group(resource_group)
         self._endpoints = set()
         self.endpoint_subnet_id = next(iter(self.subnet_ids.values()))
@@ -105,8 +112,7 @@ class Network(NetworkBase, AzureComponent):
         self.security_group_id = make_node_group(self)
         rules = [*node_rules(self.security_group_id, {"anywhere": "*"}), name_server_rule(self.security_group_id)]
         self.card_rules_id = make_rules(self, "nodes", rules)
-        self._register(security_group_id=self.security_group_id)
-        return self
+        return self._register()
 
     def private_dns_zone(self, service: str) -> pulumi.Output[str] | None:
         """Return the id of the private DNS zone for `service`, linked to this network. The zone is made at the first call.
@@ -183,16 +189,6 @@ class Network(NetworkBase, AzureComponent):
             opts=self.child_options(),
         )
         return pulumi.Output.from_input(gateway.id)
-
-
-def id_problems(key: str, value: object) -> list[Problem]:
-    """Return a problem unless the value is the resource id of a network or subnet. An output is checked once it is known."""
-    kind = key.partition(".")[0]
-    if isinstance(value, str | None) and not _IDS[kind].fullmatch(str(value)):
-        form = "/subscriptions/.../resourceGroups/.../providers/Microsoft.Network/virtualNetworks/NAME"
-        allowed = f"{form}/subnets/NAME" if kind == "subnet_ids" else form
-        return [Problem(key, "not a resource id", show(value), allowed, "the portal shows it under JSON View")]
-    return []
 
 
 def zone_problems(private_zones: PlainMapping) -> list[Problem]:

@@ -6,14 +6,13 @@ import re
 from functools import partial
 
 from ...problems import Problem, show
-from ..network_base import adoption_problems
 from ..validation import yard
 from ..validation.buckets import ExistingBucket, key_problems
 from .account import tag_problems
-from .bucket_rules import existing_problems
+from .bucket_rules import container_id_problems
 from .budget import budget_problems
 from .cidr import spec_problems
-from .network import id_problems
+from .network import Network
 from .pool_rules import pool_problems
 from .subjects import exact_subject_problems
 
@@ -23,7 +22,7 @@ _LOCATION = re.compile(r"[a-z]+[a-z0-9]*")
 
 
 def _existing_bucket(existing: ExistingBucket) -> list[Problem]:
-    return [*existing_problems(existing.bucket), *key_problems(existing)]
+    return [*container_id_problems(existing.bucket), *key_problems(existing)]
 
 
 def _region(region: str | None) -> list[Problem]:
@@ -40,7 +39,7 @@ yard_problems = partial(
     yard.CloudRules(
         region=_region,
         network=lambda fields, _region: spec_problems(fields),
-        existing_network=partial(adoption_problems, id_problems=id_problems),
+        existing_network=Network.adoption_problems,
         existing_bucket=_existing_bucket,
         pool=lambda fields, zones, egress, expires: pool_problems(fields, "net", zones, expires),
         submitters=exact_subject_problems,

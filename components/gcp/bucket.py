@@ -9,8 +9,7 @@ from pulumi_gcp import storage
 
 from ...plain_data import PlainMapping
 from ..base import Tags, after
-from ..bucket_base import BucketBase
-from ..naming import name_problems
+from ..bucket_base import KeyedBucketBase
 from ..spec import BucketSpec
 from .bucket_rules import data_lifecycle, existing_problems, log_lifecycle
 from .key import EncryptionKey
@@ -23,7 +22,7 @@ _LOG_WRITER = "group:cloud-storage-analytics@google.com"
 _RECOVERABLE_S = 604_800
 
 
-class Bucket(BucketBase, GcpComponent):
+class Bucket(KeyedBucketBase[EncryptionKey], GcpComponent):
     """A bucket in the provider's region: uniform access, no public access, encrypted with a key, access logs in a second bucket.
 
     Noncurrent versions of objects are kept for some days (bucket_rules.py has the numbers). Current objects never expire. With
@@ -33,6 +32,8 @@ class Bucket(BucketBase, GcpComponent):
     changes it.
     """
 
+    _existing_problems = staticmethod(existing_problems)
+    _output_names = ("name", "url", "key_id")
     key_id: pulumi.Output[str] | None
     """The key of its objects. None: an adopted bucket."""
 
@@ -51,9 +52,15 @@ class Bucket(BucketBase, GcpComponent):
         With keep, the bucket, its logs, its key and everything that protects them stay when the yard is destroyed.
         With delete, all of them are deleted, data included.
         """
-        spec, opts = self._validate_spec(name, spec, opts, name_problems(name))
-        super().__init__("Bucket", name, {**spec.model_dump(), "hierarchical": hierarchical}, tags, opts)
-        where = ProjectLookup(self)
+        self._hierarchical = hierarchical
+        super().__init__(name, spec, key=key, tags=tags, opts=opts)
+
+    def _props(self, spec: BucketSpec) -> PlainMapping:
+        return {**spec.model_dump(), "hierarchical": self._hierarchical}
+
+    def _make(self, spec: BucketSpec) -> None:
+        """Make the bucket, the bucket of its access logs, and a key for both unless one is given."""
+        where, key, hierarchical = ProjectLookup(self), self._key, self._hierarchical
         if key is None:
             key = EncryptionKey(self.child_name("key"), on_destroy=spec.on_destroy, project=where, opts=self.child_options())
         deletes = spec.on_destroy == "delete"
@@ -74,25 +81,18 @@ class Bucket(BucketBase, GcpComponent):
             deletes,
             recoverable_s=_RECOVERABLE_S if recoverable else 0,
             lifecycle_rules=data_lifecycle(versions=not hierarchical),
-            logging={"log_bucket": logs.name, "log_object_prefix": name},
+            logging={"log_bucket": logs.name, "log_object_prefix": self.logical_name},
             **layout,
         )
         self._expose(after(data.name, [pulumi.Output.from_input(writer.id)]), key.id)
 
-    @classmethod
-    def adopt(cls, name: str, *, bucket: pulumi.Input[str], tags: Tags | None = None, opts: pulumi.ResourceOptions | None = None) -> Bucket:
-        """Use an existing bucket: jobs get rights to it, its settings are not changed. `bucket`: its name.
-
-        Its key needs no grant: Cloud Storage decrypts an object for every identity that may read it.
-        """
-        self, known = cls._register_existing(name, bucket, existing_problems, tags, opts)
-        self._expose(known, None)
-        return self
+    def _use_existing(self, bucket: pulumi.Output[str]) -> None:
+        """Expose the bucket of this name. Its key needs no grant: Cloud Storage decrypts an object for every identity that may read it."""
+        self._expose(bucket, None)
 
     def _expose(self, name: pulumi.Output[str], key_id: pulumi.Output[str] | None) -> None:
         self.name, self.key_id = name, key_id
         self.url = name.apply(lambda text: f"gs://{text}")
-        self.register_outputs({"name": self.name, "url": self.url, "key_id": self.key_id})
 
     def _private_bucket(
         self, suffix: str, region: pulumi.Output[str], key: EncryptionKey, deletes: bool, *, recoverable_s: int, **more: Any

@@ -13,9 +13,8 @@ from itertools import islice
 from ...problems import Problem, show
 from ..validation.network import network_problems, size_problems
 
-__all__ = ["DEFAULT_CIDR", "cidr_problems", "fabric_cidrs", "region_of", "spec_problems", "subnet_cidr", "zone_problems"]
+__all__ = ["cidr_problems", "fabric_cidrs", "region_of", "spec_problems", "subnet_cidr", "zone_problems"]
 
-DEFAULT_CIDR = "10.0.0.0/16"
 _WIDEST, _NARROWEST = 12, 20
 _ZONE = re.compile(r"([a-z]+-[a-z]+\d+)-([a-z])")
 # The NICs of one machine must be in ranges that do not overlap. A yard's network cannot use this block (spec/fields.py), but Google
@@ -60,7 +59,7 @@ def spec_problems(fields: Mapping[str, object], region: str | None) -> list[Prob
 
     `fields`: as the user wrote them. `region`: the provider's, None if it is not known yet.
     """
-    return network_problems(fields, DEFAULT_CIDR, cidr_problems, lambda zones: zone_problems(zones, region))
+    return network_problems(fields, cidr_problems, lambda zones: zone_problems(zones, region))
 
 
 def cidr_problems(cidr: str) -> list[Problem]:

@@ -8,11 +8,9 @@ import pulumi
 from pulumi_gcp import compute
 
 from ...plain_data import PlainMapping
-from ..base import Tags, all_tags
+from ..base import Problems
 from ..expiry import End
-from ..pool_base import PoolBase
-from ..spec.fields import as_mapping
-from ..spec.pool import GpuPoolSpec
+from ..pool_base import KeyedPoolBase
 from .cidr import region_of
 from .identity import Identity
 from .instance_template import prepare_machines
@@ -31,13 +29,13 @@ _IAP_RANGE = "35.235.240.0/20"  # cloud.google.com/iap/docs/using-tcp-forwarding
 _NODE_ROLES = ("write-logs", "write-metrics", "pull-images")
 
 
-class GpuPool(PoolBase, GcpComponent):
+class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
     """Up to `max_nodes` machines of one type. At the yard's `expires` it goes to zero nodes; flex start machines stop after `max_hours`.
 
+    `key`: encrypts its disks, made with uses compute (vms) or aiplatform (vertex); default: Google's own key.
     An attribute that the pool's service does not have is None.
     """
 
-    network: Network
     id: pulumi.Output[str]
     """Name of the instance group (vms) or of the persistent resource (vertex with min_nodes), else the pool's own name."""
     node_member: pulumi.Output[str] | None
@@ -49,30 +47,18 @@ class GpuPool(PoolBase, GcpComponent):
     key_id: pulumi.Output[str] | None
     """The key that encrypts its disks; None: Google's key."""
 
-    def __init__(
-        self,
-        name: str,
-        spec: GpuPoolSpec | PlainMapping,
-        *,
-        network: Network,
-        key: EncryptionKey | None = None,
-        tags: Tags | None = None,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        """Make the pool in `network`.
+    def _problems(self, given: PlainMapping, expires: str | None) -> Problems:
+        found = pool_problems(given, self.network.logical_name, list(self.network.subnet_ids), expires)
+        return [*found, *key_problems(self._key, str(given.get("service")))]
 
-        `key`: encrypts its disks, made with uses compute (vms) or aiplatform (vertex); default: Google's own key.
-        """
-        given = as_mapping(spec)
-        problems = [*pool_problems(given, network.logical_name, list(network.subnet_ids), all_tags(tags, opts).get("expires"))]
-        self._declare(name, spec, [*problems, *key_problems(key, str(given.get("service")))], tags, opts)
-        self.network, self.key_id = network, key.id if key else None
+    def _make_machines(self) -> None:
+        """Make an instance group (vms), or the network attachment and, with min_nodes, the persistent resource of Vertex AI."""
+        self.key_id = self._key.id if self._key else None
         self.node_member = self.network_attachment = self.persistent_resource = None
         if self.spec.service == "vms":
             self._make_group()
         else:
             self._use_vertex()
-        self._register()
 
     def _schedule(self) -> End | None:
         """Return the expiry to schedule. Cloud Scheduler has no years, so an expiry more than a year away is not scheduled yet."""

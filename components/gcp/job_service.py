@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pulumi
 from pulumi_gcp import artifactregistry, kms, secretmanager, storage
 
 from ...plain_data import PlainMapping
-from ..base import Tags, keywords_only, this_stack
-from ..job_service_base import JobInputs, JobRules, JobServiceBase, bucket_urls, make_targets
+from ..base import Problems, this_stack
+from ..job_service_base import ContainerJobServiceBase, JobInputs, bucket_urls, make_targets
 from ..job_targets import TARGETS, TargetData
 from ..naming import job_prefix
-from ..spec import LimitsSpec
 from ..validation.submitters import subject_problems
+from .bucket import Bucket
 from .cidr import region_of
+from .gpu_pool import GpuPool
 from .identity import Identity
 from .job_targets import TargetContext, vertex_target
 from .key import AGENTS
@@ -24,21 +25,12 @@ from .project import GcpComponent, ProjectLookup
 from .roles import READ_OBJECTS, READ_SECRET, WRITE_OBJECTS, folder_condition
 from .submitter import make_submitter, token_condition_problems
 
-if TYPE_CHECKING:
-    from .bucket import Bucket
-    from .gpu_pool import GpuPool
-
 __all__ = ["JobService"]
 
 _SECRET = re.compile(r"projects/([a-z0-9:.-]+)/secrets/([A-Za-z0-9_-]+)/versions/([0-9]+|latest)")
-_RULES = JobRules(
-    _SECRET,
-    "projects/P/secrets/NAME/versions/N (or latest) of Secret Manager; never its value",
-    lambda subjects: [*subject_problems(subjects), *token_condition_problems(subjects)],
-)
 
 
-class JobService(JobServiceBase, GcpComponent):
+class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
     """A service that turns pools and buckets into job targets and writes them to `gpuyard/targets.json` of the run bucket.
 
     `vertex` pools get the service account of jobs, its grants and a repository for images. The machines of `vms` pools get a job's access
@@ -52,42 +44,30 @@ class JobService(JobServiceBase, GcpComponent):
     repository: pulumi.Output[str] | None
     """REGION-docker.pkg.dev/PROJECT/NAME for images of jobs. None without a `vertex` pool."""
 
-    @keywords_only
-    def __init__(
-        self,
-        name: str,
-        *,
-        pools: Sequence[GpuPool],
-        writes: Sequence[Bucket],
-        reads: Sequence[Bucket] = (),
-        secrets: Mapping[str, str] | None = None,
-        submitters: Sequence[str] = (),
-        limits: LimitsSpec | PlainMapping | None = None,
-        image: str | None = None,
-        tags: Tags | None = None,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        """Make the job service. `writes`: exactly one bucket, the run bucket, with journal, code, checkpoints and results.
+    _reference = _SECRET
+    _reference_form = "projects/P/secrets/NAME/versions/N (or latest) of Secret Manager; never its value"
+    _output_names = ("targets", "submitter_role", "submitter_provider", "repository")
 
-        `submitters`: subjects of GitHub's OIDC tokens. `image`: container image by digest, for jobs that name none.
-        """
-        self._declare(name, JobInputs(pools, writes, reads, submitters, secrets, limits, image), _RULES, (), tags, opts)
-        self._project, run = ProjectLookup(self), writes[0]
-        vertex = [pool for pool in pools if pool.spec.service == "vertex"]
+    @staticmethod
+    def _subject_problems(subjects: Sequence[str]) -> Problems:
+        return [*subject_problems(subjects), *token_condition_problems(subjects)]
+
+    def _make(self, given: JobInputs[GpuPool, Bucket]) -> None:
+        """Make the service account of jobs with its grants, the image repository, the submitter, and targets.json."""
+        self._project, run, reads = ProjectLookup(self), given.run, given.reads
+        vertex = given.pools_of("vertex")
         job = self._job_identity() if vertex else None
-        machines = {f"machines-{pool.logical_name}": pool.node_member for pool in pools if pool.node_member is not None}
+        machines = {f"machines-{pool.logical_name}": pool.node_member for pool in given.pools if pool.node_member is not None}
         granted = self._grant({**({"job": job.member} if job else {}), **machines}, run, reads)
         granted += self._let_vertex_encrypt(run) if job else []
         self.targets = self._targets(vertex, job, run, reads, granted)
         self.repository = self._repository() if vertex else None
         self.submitter_role = self.submitter_provider = None
-        if submitters and job:
-            identity, self.submitter_provider = make_submitter(self, submitters, job, self._project)
+        if given.submitters and job:
+            identity, self.submitter_provider = make_submitter(self, given.submitters, job, self._project)
             self._write_below("submitter", run, identity.member, "gpuyard/code/", "gpuyard/runs/")
             self.submitter_role = identity.email
         self._write_targets(run)
-        outputs = {"targets": self.targets, "submitter_role": self.submitter_role, "submitter_provider": self.submitter_provider}
-        self.register_outputs({**outputs, "repository": self.repository})
 
     def _job_identity(self) -> Identity:
         return Identity(self.child_name("job"), purpose="jobs of the yard", project=self._project, opts=self.child_options())
@@ -128,7 +108,7 @@ class JobService(JobServiceBase, GcpComponent):
         return pulumi.Output.from_input(grant.id)
 
     def _on_secret(self, suffix: str, version: str, member: pulumi.Output[str]) -> pulumi.Output[str]:
-        owner, secret, _ = _SECRET.fullmatch(version).groups()  # type: ignore[union-attr]  # JobRules has matched it
+        owner, secret, _ = _SECRET.fullmatch(version).groups()  # type: ignore[union-attr]  # _secret_problems has matched it
         grant = secretmanager.SecretIamMember(
             self.child_name(suffix), project=owner, secret_id=secret, role=READ_SECRET, member=member, opts=self.child_options()
         )

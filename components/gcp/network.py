@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from typing import Any
 
 import pulumi
 from pulumi_gcp import compute
 
 from ...plain_data import PlainMapping
-from ...problems import Problem, show
-from ..base import Tags, after, provider_setting
-from ..naming import name_problems
-from ..network_base import NetworkBase
-from ..spec import NetworkSpec
-from ..spec.fields import as_mapping
-from .cidr import DEFAULT_CIDR, region_of, spec_problems, subnet_cidr
+from ..base import Problems, after, provider_setting
+from ..network_base import IdForm, NetworkBase
+from .cidr import region_of, spec_problems, subnet_cidr
 from .google_apis import VIP, make_google_access
 from .project import GcpComponent
 
-__all__ = ["ANYWHERE", "Network", "id_problems"]
+__all__ = ["ANYWHERE", "Network"]
 
 ANYWHERE = "0.0.0.0/0"
 _MTU = 8896  # the maximum: jumbo frames inside the network, cloud.google.com/vpc/docs/mtu
 _LAST = 65_534  # just before the implied rules of every network
+_ID_FORMS = {
+    "vpc_id": IdForm(re.compile(".*/networks/"), "projects/P/global/networks/NAME"),
+    "subnet_ids": IdForm(re.compile(".*/subnetworks/"), "projects/P/regions/R/subnetworks/NAME"),
+}
 
 
 class Network(NetworkBase, GcpComponent):
@@ -32,23 +32,21 @@ class Network(NetworkBase, GcpComponent):
     Nothing outside can connect to it. Each pool allows traffic between its own machines, by service account. Nodes reach port 443 of the
     destinations that `egress` allows: nat = the internet, through Cloud NAT; endpoints and none = only Google's services, through their
     private addresses. Google has one private endpoint for all of its services, so endpoints and none are the same here.
+
+    Zones are of one region; the cidr is /12 to /20. `adopt` uses an existing network and changes nothing in it: its subnets must have
+    Private Google Access, and egress to the internet if jobs need it. Pools add firewall rules for their own machines.
     """
 
+    _id_forms = _ID_FORMS
     cidr: str | None
     """The network's CIDR block. None: an adopted network."""
 
-    def __init__(
-        self,
-        name: str,
-        spec: NetworkSpec | PlainMapping | None = None,
-        *,
-        tags: Tags | None = None,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        """Make the network: `spec` needs zones, all of one region; its cidr (/12 to /20) defaults to 10.0.0.0/16."""
-        configured = provider_setting(opts, "gcp:compute/network:Network", "gcp", "region")
-        found = [*name_problems(name), *spec_problems(as_mapping(spec), configured)]
-        self.cidr = cidr = self._declare(name, spec, DEFAULT_CIDR, found, tags, opts)
+    def _problems(self, given: PlainMapping, opts: pulumi.ResourceOptions | None) -> Problems:
+        return spec_problems(given, provider_setting(opts, "gcp:compute/network:Network", "gcp", "region"))
+
+    def _make(self, cidr: str) -> None:
+        """Make the VPC, its subnet and firewall rules, and the egress of the spec."""
+        self.cidr = cidr
         region = region_of(self.zones[0])
         vpc = compute.Network(
             self.child_name("vpc"),
@@ -70,27 +68,10 @@ class Network(NetworkBase, GcpComponent):
         )
         ready = [*self._rules(), *(self._nat(region, subnet) if self.egress == "nat" else make_google_access(self, self.id))]
         self.subnet_ids = dict.fromkeys(self.zones, after(subnet.id, ready))
-        self._register()
 
-    @classmethod
-    def adopt(
-        cls,
-        name: str,
-        *,
-        vpc_id: pulumi.Input[str],
-        subnet_ids: Mapping[str, pulumi.Input[str]],
-        tags: Tags | None = None,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> Network:
-        """Use an existing network and change nothing in it. Pools add firewall rules for their own machines.
-
-        `vpc_id`: projects/P/global/networks/NAME. `subnet_ids`: projects/P/regions/R/subnetworks/NAME by zone, at least one. They must have
-        Private Google Access, and egress to the internet if jobs need it.
-        """
-        self = cls._register_existing(name, vpc_id, subnet_ids, id_problems, name_problems(name), tags, opts)
+    def _use_existing(self) -> None:
+        """Add nothing: pools make firewall rules for their own machines."""
         self.cidr = None
-        self._register()
-        return self
 
     def _rules(self) -> list[pulumi.Output[str]]:
         """Make the egress rules. Every network denies ingress by default."""
@@ -141,12 +122,3 @@ class Network(NetworkBase, GcpComponent):
             opts=self.child_options(),
         )
         return [pulumi.Output.from_input(route.id), pulumi.Output.from_input(nat.id)]
-
-
-def id_problems(key: str, value: object) -> list[Problem]:
-    """Return a problem unless the value is the id of a network or subnet. An output is checked once it is known."""
-    kind, where = ("networks", "global") if key == "vpc_id" else ("subnetworks", "regions/R")
-    if isinstance(value, str | None) and f"/{kind}/" not in str(value):
-        fix = "copy it from the console or from the other stack's outputs"
-        return [Problem(key, "not a resource id", show(value), f"projects/P/{where}/{kind}/NAME", fix)]
-    return []

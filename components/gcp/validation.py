@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from ...problems import Problem
-from ..network_base import adoption_problems
 from ..validation import yard
 from ..validation.buckets import ExistingBucket, key_problems, open_to_problems
 from ..validation.submitters import subject_problems
@@ -13,7 +12,7 @@ from .bucket_rules import existing_problems
 from .budget import budget_problems
 from .cidr import spec_problems
 from .labels import tag_problems
-from .network import id_problems
+from .network import Network
 from .pool_rules import pool_problems
 from .submitter import token_condition_problems
 
@@ -28,7 +27,7 @@ yard_problems = partial(
     yard.yard_problems,
     yard.CloudRules(
         network=spec_problems,
-        existing_network=partial(adoption_problems, id_problems=id_problems),
+        existing_network=Network.adoption_problems,
         existing_bucket=_existing_bucket,
         pool=lambda fields, zones, egress, expires: pool_problems(fields, "net", zones, expires),
         submitters=lambda subjects: [*subject_problems(subjects), *token_condition_problems(subjects)],

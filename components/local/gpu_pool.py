@@ -8,8 +8,8 @@ import pulumi
 from pulumi import dynamic
 
 from ...counts import counted
-from ...plain_data import PlainDict, PlainMapping
-from ..base import Component, Tags, validate_spec
+from ...plain_data import PlainDict
+from ..pool_base import PoolBase
 from ..spec import GpuPoolSpec
 from .disk import PoolProvider
 from .files import as_content
@@ -22,10 +22,11 @@ __all__ = ["GpuPool", "plan_pool"]
 _CPU_SLOTS = 2  # per node without GPUs: enough to be a distributed job
 
 
-class GpuPool(Component):
+class GpuPool(PoolBase[Network]):
     """Equal nodes on this machine. A directory under `<local:root>/pools` records them and their jobs."""
 
     cloud = "local"
+    _output_names = ("id", "machine", "nodes")
     machine: str
     accelerator: str | None
     """Model of the GPUs, such as H100. None: the nodes have CPU slots."""
@@ -35,27 +36,16 @@ class GpuPool(Component):
     """The nodes of pool.json: index, address, slots and gpus of each."""
     path: pulumi.Output[str]
 
-    def __init__(
-        self,
-        name: str,
-        spec: GpuPoolSpec | PlainMapping,
-        *,
-        network: Network,
-        tags: Tags | None = None,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        """Make the pool with the addresses of `network`."""
-        self.spec = validate_spec(GpuPoolSpec, spec, f"GpuPool {name}", self.cloud)
-        super().__init__("GpuPool", name, self.spec.model_dump(exclude_unset=True), tags, opts)
+    def _make(self) -> None:
+        """Make the pool's directory, which assigns the network's addresses and this machine's GPUs or CPU slots to the nodes."""
         found = find_gpus()
-        document = plan_pool(name, self.spec, found.models, network.addresses(self.spec.max_nodes))
+        document = plan_pool(self.logical_name, self.spec, found.models, self.network.addresses(self.spec.max_nodes))
         self.machine, self.accelerator = document["machine"], document["accelerator"]
         self.nodes = document["nodes"]
         self.gpus_per_node, self.slots_per_node = len(self.nodes[0]["gpus"]), self.nodes[0]["slots"]
         self._warn(found.models, found.problem)
-        directory = _Directory(self.child_name("directory"), pool_path(name), document, self.child_options())
+        directory = _Directory(self.child_name("directory"), pool_path(self.logical_name), document, self.child_options())
         self.path = self.id = directory.path
-        self.register_outputs({"id": self.id, "machine": self.machine, "nodes": self.nodes})
 
     def _warn(self, models: Sequence[str], problem: str | None) -> None:
         """Warn if the pool does not use the GPUs of this machine, unless the spec asks for CPU slots."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pulumi
 from pulumi import dynamic
 
 from ...plain_data import PlainDict, PlainMapping
 from ...problems import Problem, show
-from ..base import Tags, keywords_only
-from ..job_service_base import JobInputs, JobRules, JobServiceBase, bucket_urls, make_targets
+from ..base import Problems
+from ..job_service_base import JobInputs, JobServiceBase, bucket_urls, make_targets
 from ..job_targets import TARGETS, TargetData, common_fields, run_bucket_problems
-from ..spec import LimitsSpec
 from .bucket import Bucket
 from .disk import TargetsProvider
 from .files import as_content
@@ -22,54 +21,36 @@ from .gpu_pool import GpuPool
 __all__ = ["JobService"]
 
 
-def _no_submitters(subjects: Sequence[str]) -> list[Problem]:
-    fix = "remove submitters: everybody who can write the run bucket can submit"
-    return [Problem("submitters", "wrong value", show(list(subjects)), "none", fix)] if subjects else []
-
-
-def _any_name(name: str) -> list[Problem]:
-    return []
-
-
-def _one_run_bucket(inputs: JobInputs) -> list[Problem]:
-    return run_bucket_problems([bucket.logical_name for bucket in inputs.writes])
-
-
-_RULES = JobRules(
-    re.compile(r"file:/.*"), "a reference to the secret, never its value: file:/absolute/path", _no_submitters, _any_name, _one_run_bucket
-)
-
-
-class JobService(JobServiceBase):
+class JobService(JobServiceBase[GpuPool, Bucket]):
     """A service that turns pools and buckets into job targets and writes them to `gpuyard/targets.json` of the run bucket."""
 
     cloud = "local"
+    _reference = re.compile(r"file:/.*")
+    _reference_form = "a reference to the secret, never its value: file:/absolute/path"
+    _output_names = ("targets",)
 
-    @keywords_only
-    def __init__(
-        self,
-        name: str,
-        *,
-        pools: Sequence[GpuPool],
-        writes: Sequence[Bucket],
-        reads: Sequence[Bucket] = (),
-        secrets: Mapping[str, str] | None = None,
-        submitters: Sequence[str] = (),
-        limits: LimitsSpec | PlainMapping | None = None,
-        tags: Tags | None = None,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        """Make the job service. `writes`: exactly one bucket, the run bucket, with journal, code, checkpoints and results."""
-        self._declare(name, JobInputs(pools, writes, reads, submitters, secrets, limits), _RULES, (), tags, opts)
-        directories = {pool.logical_name: pool.path for pool in pools}
-        self.targets = make_targets(pools, pulumi.Output.all(pools=directories, **bucket_urls(writes[0], reads)), self._target)
-        path = writes[0].path.apply(lambda bucket: f"{bucket}/{TARGETS}")
+    def _name_problems(self, name: str) -> Problems:
+        return ()  # every name is a valid file
+
+    @staticmethod
+    def _subject_problems(subjects: Sequence[str]) -> Problems:
+        fix = "remove submitters: everybody who can write the run bucket can submit"
+        return [Problem("submitters", "wrong value", show(list(subjects)), "none", fix)] if subjects else []
+
+    def _combined_problems(self, inputs: JobInputs[GpuPool, Bucket]) -> Problems:
+        return run_bucket_problems([bucket.logical_name for bucket in inputs.writes])
+
+    def _props(self, settings: PlainDict, inputs: JobInputs[GpuPool, Bucket]) -> PlainDict:
+        return {"secrets": settings["secrets"], "limits": settings["limits"]}
+
+    def _make(self, given: JobInputs[GpuPool, Bucket]) -> None:
+        """Write the targets to the run bucket."""
+        directories = {pool.logical_name: pool.path for pool in given.pools}
+        known = pulumi.Output.all(pools=directories, **bucket_urls(given.run, given.reads))
+        self.targets = make_targets(given.pools, known, self._target)
+        path = given.run.path.apply(lambda bucket: f"{bucket}/{TARGETS}")
         file = _File(self.child_name("targets"), path, self.targets, self.child_options())
         self.id = file.id
-        self.register_outputs({"targets": self.targets})
-
-    def _props(self, settings: PlainDict, inputs: JobInputs) -> PlainDict:
-        return {"secrets": settings["secrets"], "limits": settings["limits"]}
 
     def _target(self, pool: GpuPool, found: PlainMapping) -> TargetData:
         return {

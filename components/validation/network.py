@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from ...plain_data import PlainMapping
 from ...problems import Problem, show
 
-__all__ = ["network_problems", "size_problems"]
+__all__ = ["DEFAULT_CIDR", "network_problems", "size_problems"]
+
+DEFAULT_CIDR = "10.0.0.0/16"
+"""CIDR block of a network whose spec names none. A local network has another default."""
 
 
 def network_problems(
     fields: PlainMapping,
-    default_cidr: str,
     cidr_problems: Callable[[str], Sequence[Problem]],
     zone_problems: Callable[[Sequence[str]], Sequence[Problem]],
 ) -> list[Problem]:
@@ -24,7 +26,7 @@ def network_problems(
     """
     zones, problems = fields.get("zones", []), list[Problem]()
     with contextlib.suppress(ValueError):
-        problems += cidr_problems(str(fields.get("cidr") or default_cidr))
+        problems += cidr_problems(str(fields.get("cidr") or DEFAULT_CIDR))
     if isinstance(zones, list) and all(isinstance(zone, str) for zone in zones):
         problems += zone_problems(zones)
     return problems

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuyard.components.aws.cidr import DEFAULT_CIDR, cidr_problems, plan_subnets, zone_problems
+from gpuyard.components.aws.cidr import cidr_problems, plan_subnets, zone_problems
+from gpuyard.components.validation.network import DEFAULT_CIDR
 
 LETTERS = "abcdefg"
 Net = ipaddress.IPv4Network

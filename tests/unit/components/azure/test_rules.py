@@ -77,10 +77,10 @@ def test_subnets_are_inside_the_network_and_do_not_overlap(length: int, block: s
         (image_problems("ubuntu"), ["image: not an image, got 'ubuntu', allowed: PUBLISHER:OFFER:SKU:VERSION"]),
         (image_problems("microsoft-dsvm:ubuntu-hpc:2204:latest"), []),
         (
-            bucket_rules.existing_problems("acme"),
+            bucket_rules.container_id_problems("acme"),
             ["existing: not the id of a container, got 'acme', allowed: the resource id of a container"],
         ),
-        (bucket_rules.existing_problems(DATA), []),
+        (bucket_rules.container_id_problems(DATA), []),
         (
             bucket_rules.namespace_problems("deep"),
             ["namespace: unknown kind of namespace, got 'deep', allowed: flat (with object versions) or hierarchical"],

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gpuyard.components.gcp.cidr import DEFAULT_CIDR, cidr_problems, fabric_cidrs, region_of, spec_problems, subnet_cidr, zone_problems
+from gpuyard.components.gcp.cidr import cidr_problems, fabric_cidrs, region_of, spec_problems, subnet_cidr, zone_problems
 from gpuyard.components.gcp.fabric import FABRICS
 from gpuyard.components.spec import NetworkSpec, in_cloud
+from gpuyard.components.validation.network import DEFAULT_CIDR
 
 Net = ipaddress.IPv4Network
 

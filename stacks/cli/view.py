@@ -154,10 +154,9 @@ def _figures(status: RunStatus) -> str:
 
 
 def _time_left(status: RunStatus) -> float | None:
-    metrics, since = status.metrics, status.first_step_at
-    resumed_at = metrics.other.get("first_step")  # reported by the trainer; other scripts may report another type
-    first = resumed_at if isinstance(resumed_at, int) else 0
-    if since is None or not metrics.step or not metrics.steps or metrics.step <= first:
+    """Return the seconds left at the rate of this attempt, which may have started at a later step than 0."""
+    metrics, first, since = status.metrics, status.first_step, status.first_step_at
+    if since is None or first is None or not metrics.step or not metrics.steps or metrics.step <= first:
         return None
     return (time.time() - since) / (metrics.step - first) * (metrics.steps - metrics.step)
 

@@ -28,7 +28,8 @@ class ProgressWriter:
         self._written_at = 0.0
         self._written: dict[str, Any] = {}
         self._current: dict[str, Any] = {
-            "attempt": attempt, "phase": "setup", "restarts": 0, "step": None, "steps": None, "metrics": {}, "first_step_at": None,
+            "attempt": attempt, "phase": "setup", "restarts": 0, "step": None, "steps": None, "metrics": {}, "first_step": None,
+            "first_step_at": None,
         }  # fmt: skip
 
     def set_phase(self, name: str) -> None:
@@ -52,7 +53,8 @@ class ProgressWriter:
         if report and at:
             metrics = dict(report["metrics"])
             self._current |= {"step": report["step"], "steps": metrics.pop("steps", None), "metrics": metrics}
-            self._current["first_step_at"] = self._current["first_step_at"] or _iso(at)
+            if self._current["first_step_at"] is None:
+                self._current |= {"first_step": report["step"], "first_step_at": _iso(at)}
         waiting = phase == "recovering" and int(report.get("restart") or 0) < restarts and self._current["first_step_at"] is not None
         phase = "recovering" if waiting else "running"
         changed = (phase, restarts) != (self._current["phase"], self._current["restarts"])

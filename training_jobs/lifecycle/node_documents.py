@@ -83,6 +83,7 @@ class ProgressDocument(BaseModel):
     step: object = None
     steps: object = None
     metrics: dict[str, object] = Field(default_factory=dict)
+    first_step: int | None = None
     first_step_at: _Time | None = None
 
 

@@ -47,6 +47,7 @@ def build_status(journal: NodeDocuments, record: RunRecord, target: JobTarget, s
         ended_at=service.ended_at if service.state.ended else None,
         exit_code=service.exit_code,
         phase=progress.phase,
+        first_step=progress.first_step,
         first_step_at=progress.first_step_at,
         metrics=_metrics(progress),
         fabric=_fabric(preflight),

@@ -26,10 +26,11 @@ def test_progress_takes_over_reports_and_restarts(tmp_path: Path) -> None:
     report.write_text(json.dumps({"step": 3, "metrics": {"loss": 1.0, "steps": 8}, "at": 100.0}))
     progress.update("recovering", 1)
     assert (written()["phase"], written()["restarts"], written()["step"], written()["steps"]) == ("recovering", 1, 3, 8)
+    assert written()["first_step"] == 3
     report.write_text(json.dumps({"step": 2, "metrics": {"loss": 1.5, "steps": 8}, "at": 99.0, "restart": "1"}))
     progress.update("recovering", 1)
     assert (written()["phase"], written()["step"], written()["metrics"]) == ("running", 2, {"loss": 1.5})
-    assert written()["first_step_at"] == "1970-01-01T00:01:40.000Z"
+    assert (written()["first_step"], written()["first_step_at"]) == (3, "1970-01-01T00:01:40.000Z")
 
 
 def test_progress_that_cannot_be_written_is_only_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

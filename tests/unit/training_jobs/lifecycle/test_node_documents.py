@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,3 +86,9 @@ def test_a_value_that_does_not_fit_its_field_counts_as_missing() -> None:
     found = read_fitting(NodeResult, {"exit_code": "x", "ended_at": float("inf"), "tail": ["a"], "more": 1})
     assert found == NodeResult(tail=["a"])
     assert read_fitting(NodeResult, [1]) == NodeResult()
+
+
+def test_the_time_left_of_a_resumed_run_follows_its_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 20.0)
+    document: dict[str, object] = {"step": 413, "steps": 1_500, "first_step": 403, "first_step_at": "1970-01-01T00:00:10Z"}
+    assert "step 413/1,500  18:07 left" in line(status_of(document), 5.0)  # a second per step; not 10 s / 413 steps

@@ -21,7 +21,7 @@ import torch.distributed as dist
 
 from gpuyard.training_jobs.train.config import Config, RunEnvironment
 from gpuyard.training_jobs.train.loop import Trainer
-from gpuyard.training_jobs.train.parallel import join_process_group
+from gpuyard.training_jobs.train.process_group import join_process_group
 
 STEPS = 40
 

@@ -19,7 +19,7 @@ import torch.distributed as dist
 
 from gpuyard.training_jobs.train.config import RunEnvironment, parse_config
 from gpuyard.training_jobs.train.loop import Trainer
-from gpuyard.training_jobs.train.parallel import join_process_group
+from gpuyard.training_jobs.train.process_group import join_process_group
 
 _SMI = ("nvidia-smi", "--query-gpu=power.draw,clocks.sm,temperature.gpu", "--format=csv,noheader,nounits", "--id=0")
 _WINDOW = 4
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
         url = Path(folder).as_uri()
         trainer = Trainer(config, RunEnvironment(url, f"{url}/checkpoints", 86_400, 1, 1, None))
         save, close = trainer.state.save, trainer.state.saver.close
-        trainer.state.save = lambda wait: None  # type: ignore[method-assign]  # not while the speed is measured
+        trainer._save = lambda wait: None  # type: ignore[method-assign]  # not while the speed is measured
         trainer.state.saver.close = lambda: None  # type: ignore[method-assign]  # nor before it is measured too
         with _Samples() as samples:
             trainer.train()

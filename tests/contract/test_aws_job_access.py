@@ -93,7 +93,7 @@ def test_the_jobs_policy_allows_each_call_of_launch_and_train(calls: list[str]) 
     checkpoints = CheckpointStore(f"{RUN}/checkpoints", attempt=1, keep=1)
     checkpoints.check_fence()
     for step in (1, 2):
-        checkpoints.put(step, "state-1-0-0.safetensors", b"xy")
+        checkpoints.put(step, "state-1-0-0.safetensors", [b"xy"])
         checkpoints.commit(step, {"files": {"state-1-0-0.safetensors": {"bytes": 2}}})
     [kept] = checkpoints.committed()
     assert kept.step == 2

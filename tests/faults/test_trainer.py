@@ -163,7 +163,7 @@ from gpuyard.training_jobs.train import __main__, checkpoint_store
 put = checkpoint_store.put
 def torn(fs, path, data, local):
     if os.environ["GPUYARD_ATTEMPT"] == "1" and "/4/state-" in path:
-        put(fs, path.replace("state-", ".tmp-state-"), data[: len(data) // 2], local)
+        put(fs, path.replace("state-", ".tmp-state-"), data[:-1], local)
         os.kill(os.getpid(), signal.SIGKILL)
     put(fs, path, data, local)
 checkpoint_store.put = torn

@@ -19,7 +19,7 @@ from ..launch import hook
 from .artifacts import build_result, write_artifacts
 from .config import ConfigError, RunEnvironment, digest, parse_config
 from .loop import IO_ERROR, NotFiniteError, Trainer
-from .parallel import join_process_group, leave_process_group, lengthen_timeout
+from .process_group import compute_deterministically, join_process_group, leave_process_group
 from .shards import DamagedShardError
 from .tasks import Figures
 
@@ -32,6 +32,8 @@ def main(words: list[str]) -> int:
     try:
         config = parse_config(words)
         torch.set_num_threads(config.threads)
+        if config.deterministic == "on":
+            compute_deterministically()
         join_process_group()
         trainer = Trainer(config, RunEnvironment.from_env(config))
         code = _begin(trainer)
@@ -61,7 +63,7 @@ def _begin(trainer: Trainer) -> int:
 
 def _finish(trainer: Trainer, figures: Figures) -> int:
     """Validate, report, export, and write result.json last."""
-    lengthen_timeout()
+    trainer.state.net.lengthen_timeouts()
     validated = trainer.validate()
     trainer.metrics.write(trainer.step, {name: value for name, value in validated.items() if isinstance(value, float)})
     found = build_result(trainer, figures, validated)

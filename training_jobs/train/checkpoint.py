@@ -6,7 +6,6 @@ This module defines the files: safetensors and one JSON marker, so that loading 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import (
@@ -35,10 +34,11 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_state
 from torch.distributed.checkpoint.storage import StorageReader, StorageWriter, WriteResult
 from torch.futures import Future
 
+from . import tensor_file
 from .checkpoint_store import CheckpointStore, Commit, Marker, SupersededError
 
 State = dict[str, Tensor]  # by name, whole or sharded
-_FILE_BYTES = 2**30
+_FILE_BYTES = 2**28  # an object store's client gets a copy of a whole file, made while Python's lock is held
 _THREADS = 4
 
 
@@ -61,13 +61,20 @@ class CheckpointSaver:
         options = StagingOptions(use_pinned_memory=on_gpu, use_shared_memory=False, use_async_staging=False, use_non_blocking_copy=on_gpu)
         self._stager = DefaultStager(options) if asynchronous else None
         self.blocked_s: list[float] = []  # per save: how long the loop was blocked
+        self.waited_s = 0.0  # of it: how long the last save waited for the one before
         self.duration_s: float | None = None  # of the last save, from its start to its commit
+
+    @property
+    def writing(self) -> int | None:
+        """The step whose save is still being written on this rank."""
+        return self._pending[0] if self._pending is not None and not self._pending[1].done() else None
 
     def save(self, step: int, state: State, notes: Marker, wait: bool = False) -> None:
         """Save a state. Raises SupersededError or StorageError on all ranks alike, for this save or the one before."""
         began = time.monotonic()
         self.finish()
         written_from = time.monotonic()
+        self.waited_s = written_from - began
         writer = _Writer(self._checkpoints, step, notes)
         if self._stager is not None and not wait:
             written = async_save(state, storage_writer=writer, process_group=self._group, async_stager=self._stager)
@@ -138,10 +145,10 @@ class _Writer(StorageWriter):
             number, items = numbered
             parts: list[tuple[str, Any]] = [(_key(item.index), planner.resolve_data(item)) for item in items]
             tensors = {key: part.detach().cpu().contiguous() for key, part in parts}
-            data = save(tensors)
+            pieces = tensor_file.encode(tensors)
             file = f"state-{self._checkpoints.attempt}-{plan.storage_data}-{number}.safetensors"
-            self._checkpoints.put(self._step, file, data)
-            stored = {"file": file, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            self._checkpoints.put(self._step, file, pieces)
+            stored = {"file": file, "sha256": tensor_file.sha256(pieces), "bytes": sum(piece.nbytes for piece in pieces)}
             return [WriteResult(item.index, tensors[_key(item.index)].nbytes, stored) for item in items]
 
         with ThreadPoolExecutor(_THREADS) as pool:

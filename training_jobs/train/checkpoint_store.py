@@ -13,13 +13,14 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from .shards import open_filesystem
 
+Buffer = bytes | memoryview
 Marker = dict[str, Any]  # JSON of a commit: the digests of its files, the layout of its tensors, the notes of the run
 _TMP_PREFIX = ".tmp-"  # prefix of a file that is being written; a killed process leaves it behind
 
@@ -62,11 +63,14 @@ class CheckpointStore:
 
     def marker(self, commit: Commit) -> Marker:
         """Read a commit's marker. Raises OSError or ValueError when it is torn or a file is missing or truncated."""
-        marker: Marker = json.loads(self._fs.cat_file(f"{self._root}/{commit.step}/commit-{commit.attempt}.json"))
+        folder = f"{self._root}/{commit.step}"
+        marker: Marker = json.loads(self._fs.cat_file(f"{folder}/commit-{commit.attempt}.json"))
+        sizes = {_base(entry["name"]): entry["size"] for entry in self._fs.ls(folder, detail=True)}
         for name, wants in marker["files"].items():
-            size = self._fs.size(f"{self._root}/{commit.step}/{name}")
-            if size != wants["bytes"]:
-                raise ValueError(f"{name} has {size} bytes, its commit marker says {wants['bytes']}")
+            if name not in sizes:
+                raise ValueError(f"{name} is missing, its commit marker names it")
+            if sizes[name] != wants["bytes"]:
+                raise ValueError(f"{name} has {sizes[name]} bytes, its commit marker says {wants['bytes']}")
         return marker
 
     def read(self, step: int, name: str, sha256: str) -> bytes:
@@ -77,13 +81,13 @@ class CheckpointStore:
             raise ValueError(f"{name}: {len(data)} bytes with sha256 {digest[:12]}, expected {sha256[:12]} as committed")
         return data
 
-    def put(self, step: int, name: str, data: bytes) -> None:
+    def put(self, step: int, name: str, pieces: Sequence[Buffer]) -> None:
         """Write a file of a step atomically."""
-        put(self._fs, f"{self._root}/{step}/{name}", data, self._local)
+        put(self._fs, f"{self._root}/{step}/{name}", pieces, self._local)
 
     def commit(self, step: int, marker: Marker) -> None:
         """Write the marker, then delete old checkpoints."""
-        self.put(step, f"commit-{self.attempt}.json", json.dumps({**marker, "step": step, "attempt": self.attempt}).encode())
+        self.put(step, f"commit-{self.attempt}.json", [json.dumps({**marker, "step": step, "attempt": self.attempt}).encode()])
         self.delete_old()
 
     def delete_old(self) -> None:
@@ -109,20 +113,24 @@ class CheckpointStore:
                         yield int(folder), name
 
     def _names(self, folder: str) -> list[str]:
-        return [str(path).rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(folder, detail=False)]
+        return [_base(path) for path in self._fs.ls(folder, detail=False)]
 
 
-def put(fs: Any, path: str, data: bytes, local: bool) -> None:
+def _base(path: str) -> str:
+    return path.rstrip("/").rsplit("/", 1)[-1]
+
+
+def put(fs: Any, path: str, pieces: Sequence[Buffer], local: bool) -> None:
     """Write a file atomically: on disk by writing another file and renaming it. An object store needs no rename."""
     if not local:
-        fs.pipe_file(path, data)
+        fs.pipe_file(path, b"".join(pieces))
         return
     folder, base = os.path.split(path)
     os.makedirs(folder, exist_ok=True)
     temporary = f"{folder}/{_TMP_PREFIX}{base}"
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -56,6 +56,7 @@ class Config:
     attention: str = "cudnn,flash,efficient,math"  # the order in which the backends are tried
     # recomputed in the backward pass to save memory: none | selective: all but matrix products and attention | block: all
     recompute: str = "none"
+    deterministic: str = "off"  # on: the same bits in each run on the same GPUs, which costs speed; a CPU has them anyway
     threads: int = 1  # of each rank on the CPU
     # the cadence
     save_every_steps: int = 0  # 0: only by time, GPUYARD_CHECKPOINT_EVERY_S
@@ -77,6 +78,7 @@ CHOICES = {
     "compile": ("auto", "off", "on", "max", "graphs"),
     "loss": ("auto", "chunked", "plain"),
     "recompute": ("none", "selective", "block"),
+    "deterministic": ("off", "on"),
     "saving": ("auto", "async", "sync"),
     "tensorboard": ("auto", "on", "off"),
 }
@@ -84,7 +86,7 @@ CHOICES = {
 # A resumed run may change where, how fast and how long it runs, not what it computes.
 CHANGEABLE_ON_RESUME = frozenset(
     (
-        *("preset", "steps", "micro", "strategy", "compile", "loss", "attention", "recompute", "threads", "cache_gib"),
+        *("preset", "steps", "micro", "strategy", "compile", "loss", "attention", "recompute", "deterministic", "threads", "cache_gib"),
         *("save_every_steps", "keep_every", "saving", "eval_every", "eval_tokens", "log_every", "profile", "tensorboard", "out"),
     )
 )
@@ -190,6 +192,8 @@ def _invalid(config: Config) -> list[str]:
         problems.append(f"width: got {config.width}, allowed: multiples of 2 x heads ({2 * config.heads})")
     if config.data == "stdlib" and config.val_bytes <= config.context:
         problems.append(f"val_bytes: got {config.val_bytes}, allowed: more than one window ({config.context})")
+    if config.deterministic == "on" and config.compile == "max":
+        problems.append("compile: got max, which chooses kernels by measuring them; fix: compile=on with deterministic=on")
     if not 0 <= config.dropout < 1:
         problems.append(f"dropout: got {config.dropout}, allowed: 0 to below 1")
     if config.profile and not _is_step_range(config.profile):

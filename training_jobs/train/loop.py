@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import statistics
 import time
 from collections.abc import Iterator
 from typing import NoReturn
@@ -17,11 +16,12 @@ from ..launch import hook
 from .checkpoint import StorageError
 from .checkpoint_store import SupersededError
 from .config import Config, RunEnvironment
-from .metrics import MetricsLog, Output, memory_stats
-from .parallel import RankInfo, shorten_timeout
+from .metrics import MetricsLog, Output
 from .prefetch import BatchPrefetcher
-from .profiling import GarbageCollector, StepProfiler, Stopwatch, Stragglers
-from .speed import peak_flops, utilisation
+from .process_group import RankInfo
+from .profiling import GarbageCollector, StepProfiler
+from .reports import Reports, finite
+from .save_schedule import SaveSchedule
 from .tasks import Figures
 from .train_state import TrainState
 from .votes import StopDeadline, Votes
@@ -51,11 +51,10 @@ class Trainer:
         if self.state.account.restarts and self.state.step:
             self.metrics.write(self.state.step, {"restart": self.state.account.restarts})
         self._prefetcher = BatchPrefetcher(lambda step: self.task.batch(step, self.ranks.rank, self.ranks.world), self.ranks.device)
-        self._votes, self._stopwatch, self._stragglers = Votes(self.ranks.device), Stopwatch(self.ranks.device), Stragglers(self.ranks)
-        self._flops, self._peak = self.task.flops(), peak_flops(self.ranks.device)
-        self._rates: list[float] = []
-        self._loss, self._norm, self._saved_at = self.state.account.last_loss or math.nan, math.nan, time.monotonic()
-        self._first_step_s: float | None = None
+        self._votes = Votes(self.ranks.device)
+        self._saves = SaveSchedule(environment.checkpoint_every_s, self.state.saver, self.log)
+        self._reports = Reports(self.state, self.ranks, self.metrics, self._saves)
+        self._loss, self._norm = self.state.account.last_loss or math.nan, math.nan
 
     @property
     def step(self) -> int:
@@ -65,20 +64,24 @@ class Trainer:
     def train(self) -> Figures:
         """Train to the last step. Returns the run's figures; exits with 75 when the ranks voted for a stop."""
         profile = StepProfiler(self.config.profile if self.ranks.rank == 0 else "", self.output.write)
-        window = _Window(self.state.step)
-        printed_at = self._saved_at = time.monotonic()
+        self._reports.start(self.started)
+        self._saves.start()
+        printed_at = time.monotonic()
         with GarbageCollector() as garbage, StopDeadline():
             if self.state.step and self._evaluate_is_due(self.state.step >= self.config.steps):
                 self._evaluate()  # its checkpoint was saved before the evaluation
             while self.state.step < self.config.steps:
                 began, last = time.monotonic(), self.state.step + 1 == self.config.steps
                 profile.step(self.state.step)
-                self._one_step()
-                stop, due = self._read_votes(last)
+                with self._saves.timing_step():
+                    self._one_step()
+                    stop, due = self._read_votes(last)
                 self.state.account.productive_s += time.monotonic() - began
-                self._after_first_step()
-                if self._log_is_due(last or stop):
-                    window = self._log(window)
+                if self._reports.count_step() and self.ranks.device.type == "cuda":
+                    self.log(self.state.net.shorten_timeouts())
+                if last or stop or self.state.step % self.config.log_every == 0:
+                    for name in self._reports.log(self._loss, self._norm, self._prefetcher.waited_s):
+                        self.log(f"straggler: {name}")
                 evaluates = self._evaluate_is_due(last) and not stop
                 if due or stop or last or evaluates or self._due_by_count():
                     self._save(wait=stop or last)
@@ -86,15 +89,14 @@ class Trainer:
                     self._evaluate()
                 if time.monotonic() - printed_at > _PRINT_EVERY_S or last or stop:
                     printed_at = time.monotonic()
-                    rate = f"{self._rates[-1] / 1000:.1f}k {self.task.unit}/s" if self._rates else ""
-                    self.log(f"step {self.state.step}/{self.config.steps}  loss {self._loss:.4f}  {rate}")
-                self._report()
+                    self.log(f"step {self.state.step}/{self.config.steps}  loss {self._loss:.4f}  {self._reports.rate_text()}")
+                self._reports.report(self._loss, self.config.steps)
                 if stop:
                     self._exit_resumable()
                 garbage.step(self.state.step)
         self._prefetcher.close()
         self.state.saver.close()
-        return self._figures()
+        return self._reports.figures(self._loss, self._prefetcher.waited_s)
 
     def validate(self) -> Figures:
         """Return the task's figures over the validation split. Exits with 75 when the ranks vote for a stop: the step is saved."""
@@ -127,16 +129,14 @@ class Trainer:
         total = torch.zeros((), device=self.ranks.device)
         for number, part in enumerate(parts):
             with state.net.gradient_sync(number + 1 == len(parts)):
-                with state.net.forward_context(), self._stopwatch.timing():
+                with state.net.forward_context(), self._reports.stopwatch.timing(number == 0):
                     loss: Tensor = state.net.wrapped(*part)
                 (loss * (self.ranks.world / self.task.targets_per_step)).backward()  # type: ignore[no-untyped-call]  # times world: DDP and FSDP average over the ranks
                 total += loss.detach()
         norm = state.net.clip_gradients(config.clip)
         self._check_finite(norm)
         state.update()
-        due = self.ranks.rank == 0 and time.monotonic() - self._saved_at > self.environment.checkpoint_every_s
-        if due:
-            self._saved_at = time.monotonic()  # vote only once
+        due = self.ranks.rank == 0 and self._saves.vote()
         self._votes.cast([total / self.task.targets_per_step, norm / self.ranks.world], [hook.stop_asked(), due])
 
     def _check_finite(self, norm: Tensor) -> None:
@@ -153,43 +153,6 @@ class Trainer:
             self._loss, self._norm = loss, norm
             stop, due = stop or stop_votes > 0, due or due_votes > 0
         return stop, due
-
-    def _after_first_step(self) -> None:
-        if self._first_step_s is None:
-            self._first_step_s = time.monotonic() - self.started
-            if self.ranks.device.type == "cuda":
-                self.log(shorten_timeout())
-
-    def _log_is_due(self, ends: bool) -> bool:
-        return ends or self.state.step % self.config.log_every == 0
-
-    def _log(self, window: _Window) -> _Window:
-        """Write a line of metrics and start the next window."""
-        passed = time.monotonic() - window.began
-        steps = self.state.step - window.step
-        rate = steps * self.task.targets_per_step / passed
-        skew, slow = self._stragglers.compare(self._stopwatch.read())
-        for name in slow:
-            self.log(f"straggler: {name}")
-        self._rates.append(rate)
-        account = self.state.account
-        self.metrics.write(
-            self.state.step,
-            {
-                "loss": _finite(self._loss),
-                "lr": self.state.learning_rate(),
-                "grad_norm": _finite(self._norm),
-                f"{self.task.unit}_per_s": rate,
-                "step_s": passed / max(steps, 1),
-                "data_wait": (self._prefetcher.waited_s - window.waited_s) / passed,
-                "skew": skew,
-                "goodput": account.goodput(),
-                "lost_steps": account.lost_steps,
-                **utilisation(self._flops, rate, self.ranks.world, self._peak),
-                **memory_stats(self.ranks.device),
-            },
-        )
-        return _Window(self.state.step, self._prefetcher.waited_s)
 
     def _evaluate_is_due(self, last: bool) -> bool:
         return self.config.eval_every > 0 and self.state.step % self.config.eval_every == 0 and not last
@@ -208,11 +171,11 @@ class Trainer:
 
     def _save(self, wait: bool) -> None:
         """Save on all ranks. Raises SystemExit on all of them: 75 when superseded, 74 when storage failed."""
-        self.state.account.last_loss = _finite(self._loss)
+        self.state.account.last_loss = finite(self._loss)
         with self._storage_errors():
             self.state.save(wait)
         self.metrics.flush(wait)
-        self._saved_at = time.monotonic()
+        self._saves.saved(self.state.step)
 
     def _await_save(self) -> None:
         """Wait for a save that is still being written. Raises as _save does."""
@@ -232,46 +195,12 @@ class Trainer:
             )
             raise SystemExit(IO_ERROR) from None
 
-    def _report(self) -> None:
-        account = self.state.account
-        rate = self._rates[-1] if self._rates else None
-        more: dict[str, float | None] = {"steps": self.config.steps, "lost_steps": account.lost_steps, "restarts": account.restarts}
-        if self.state.saver.duration_s is not None:
-            more["save_s"] = self.state.saver.duration_s
-        more[f"{self.task.unit}_per_s"] = rate
-        hook.report(self.state.step, loss=self._loss, goodput=account.goodput(), **more)
-
     def _exit_resumable(self) -> NoReturn:
         self._prefetcher.close()
         self.log(f"exiting at step {self.state.step}; the run can be resumed")
         hook.leave_resumable()
 
-    def _figures(self) -> Figures:
-        rate = statistics.median(self._rates) if self._rates else None
-        blocked = self.state.saver.blocked_s
-        return {
-            "loss": _finite(self._loss),
-            f"{self.task.unit}_per_s": rate,
-            **utilisation(self._flops, rate, self.ranks.world, self._peak),
-            "first_step_s": self._first_step_s,
-            "data_wait_s": self._prefetcher.waited_s,
-            "saves": len(blocked),
-            "save_blocked_s": max(blocked) if blocked else None,
-            "save_blocked_median_s": statistics.median(blocked) if blocked else None,
-        }
-
     def _sum(self, values: Tensor) -> Tensor:
         """Sum CPU values over the ranks."""
         dist.all_reduce(values)
         return values
-
-
-class _Window:
-    """The start of the steps that one line of metrics covers."""
-
-    def __init__(self, step: int, waited_s: float = 0.0) -> None:
-        self.step, self.waited_s, self.began = step, waited_s, time.monotonic()
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -70,7 +70,7 @@ class Output:
     def write(self, name: str, data: bytes | str | None) -> None:
         """Write a file, unless `data` is None or this rank does not write. Raises OSError."""
         if self._active and data is not None:
-            put(self._fs, f"{self._root}/{name}", data.encode() if isinstance(data, str) else data, self._local)
+            put(self._fs, f"{self._root}/{name}", [data.encode() if isinstance(data, str) else data], self._local)
 
     def append(self, name: str, text: str) -> None:
         """Append to a file on disk. Raises OSError."""

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import os
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch._C._distributed_c10d import HashStore
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
 from .config import Config, ConfigError
+from .process_group import EXPORT_TIMEOUT_S, RankInfo, set_timeouts, shorten_timeouts
 
-FIRST_STEP_TIMEOUT_S, TIMEOUT_S = 300, 100  # of a collective: compiling takes long, a lost peer must not
-EXPORT_TIMEOUT_S = 3600  # of a model of 7B: 28 GB that one rank uploads
-_TEARDOWN_S = 10.0
 _STATE_BYTES = 16  # per parameter: weight, gradient and two moments in fp32
 _MEMORY_SHARE = 0.6  # of a device's memory for state; the rest is for activations
 _BACKENDS = {
@@ -35,66 +28,6 @@ _BACKENDS = {
 }
 
 _MODES = {"on": None, "max": "max-autotune-no-cudagraphs", "graphs": "reduce-overhead"}
-
-
-@dataclass(frozen=True)
-class RankInfo:
-    """This process among the ranks."""
-
-    rank: int
-    world: int
-    local_world: int
-    device: torch.device
-
-    @classmethod
-    def current(cls) -> RankInfo:
-        """Read the process group and torchrun's variables."""
-        world = dist.get_world_size()
-        device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-        return cls(dist.get_rank(), world, int(os.environ.get("LOCAL_WORLD_SIZE", world)), device)
-
-
-def join_process_group() -> None:
-    """Join the process group of the other ranks, or make one of a single rank."""
-    os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "20000")  # the flight recorder shows which collective hung
-    os.environ.setdefault("TORCH_NCCL_DUMP_ON_TIMEOUT", "1")
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    timeout = datetime.timedelta(seconds=FIRST_STEP_TIMEOUT_S)
-    if "RANK" in os.environ:
-        dist.init_process_group(backend, timeout=timeout)
-    else:
-        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1, timeout=timeout)
-
-
-def shorten_timeout() -> str:
-    """Shorten the collectives' timeout after the first step, when nothing compiles any more. Returns a message."""
-    if _set_timeout(TIMEOUT_S):
-        return f"the collectives' timeout is now {TIMEOUT_S} s"
-    return f"this torch cannot change the collectives' timeout, which stays {FIRST_STEP_TIMEOUT_S} s"
-
-
-def lengthen_timeout() -> None:
-    """Lengthen the collectives' timeout after training: the other ranks wait while rank 0 exports the model."""
-    _set_timeout(EXPORT_TIMEOUT_S)
-
-
-def _set_timeout(seconds: int) -> bool:
-    set_timeout: Callable[..., None] | None = getattr(dist.distributed_c10d, "set_timeout", None)
-    set_timeout = set_timeout or getattr(dist.distributed_c10d, "_set_pg_timeout", None)
-    if set_timeout is not None:
-        set_timeout(datetime.timedelta(seconds=seconds), dist.group.WORLD)
-    return set_timeout is not None
-
-
-def leave_process_group(code: int) -> None:
-    """Leave the process group together. A watchdog exits when the teardown hangs."""
-    dist.barrier()
-    watchdog = threading.Timer(_TEARDOWN_S, os._exit, [code])
-    watchdog.daemon = True
-    watchdog.start()
-    dist.destroy_process_group()
 
 
 def choose_strategy(strategy: str, parameters: int, memory: int | None, world: int, local_world: int) -> tuple[str, str]:
@@ -133,6 +66,8 @@ def resolve_auto(config: Config, ranks: RankInfo, parameters: int) -> tuple[Conf
         loss, loss_why = config.loss, "as set"
     saving = config.saving if config.saving != "auto" else "async" if on_gpu else "sync"
     reasons = [f"strategy {strategy}: {why}", f"loss {loss}: {loss_why}", f"{precision}{precision_why}, compile {compiled}, saves {saving}"]
+    if config.deterministic == "on" and on_gpu:
+        reasons.append("deterministic: without cuDNN's attention and other fast algorithms, which costs speed (not measured)")
     return replace(config, strategy=strategy, precision=precision, compile=compiled, loss=loss, saving=saving), reasons
 
 
@@ -157,8 +92,9 @@ class ParallelModel:
         self._attention = order if ranks.device.type == "cuda" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
         self._dtype = torch.bfloat16 if config.precision == "bf16" else None
         self.model = model
+        self._mesh: DeviceMesh | None = None
         if config.strategy in ("fsdp", "hsdp"):
-            _shard(model, config, ranks)
+            self._mesh = _shard(model, config, ranks)
         _materialise(model, ranks.device)
         if config.compile in _MODES:
             blocks: Any = model.blocks
@@ -171,7 +107,20 @@ class ParallelModel:
         if self._config.strategy == "ddp":
             ids = [self._ranks.device.index] if self._ranks.device.type == "cuda" else None
             # Buffers are constants: broadcasting them would make every forward pass wait for rank 0.
-            self.wrapped = DistributedDataParallel(self.model, device_ids=ids, gradient_as_bucket_view=True, broadcast_buffers=False)
+            buffers = [name for name, _ in self.model.named_buffers()]
+            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self.model, buffers)  # type: ignore[no-untyped-call]
+            self.wrapped = DistributedDataParallel(self.model, device_ids=ids, gradient_as_bucket_view=True)
+
+    def shorten_timeouts(self) -> str:
+        """Shorten the timeout of every group after the first step, when nothing compiles any more. All ranks call it. Returns a message."""
+        return shorten_timeouts(self._groups())
+
+    def lengthen_timeouts(self) -> None:
+        """Lengthen the timeout of every group after training: the other ranks wait while rank 0 exports the model."""
+        set_timeouts(EXPORT_TIMEOUT_S, self._groups())
+
+    def _groups(self) -> list[Any]:
+        return self._mesh.get_all_groups() if self._mesh else []
 
     @contextlib.contextmanager
     def forward_context(self) -> Iterator[None]:
@@ -199,20 +148,22 @@ class ParallelModel:
         return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
-def _shard(model: nn.Module, config: Config, ranks: RankInfo) -> None:
+def _shard(model: nn.Module, config: Config, ranks: RankInfo) -> DeviceMesh:
     """Shard each block, then the rest. The last block stays gathered: the backward pass needs it at once."""
     if config.strategy == "hsdp":
         shape, names = (ranks.world // ranks.local_world, ranks.local_world), ("replicate", "shard")
     else:
         shape, names = (ranks.world,), ("shard",)  # type: ignore[assignment]
-    more: dict[str, Any] = {"mesh": init_device_mesh(ranks.device.type, shape, mesh_dim_names=names)}
-    if config.precision == "bf16":
-        more["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    mesh = init_device_mesh(ranks.device.type, shape, mesh_dim_names=names)
+    more: dict[str, Any] = {"mesh": mesh}
+    if config.precision == "bf16":  # the inputs keep their types: the angles of the rotary positions are fp32
+        more["mp_policy"] = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     blocks = list(model.blocks)  # type: ignore[arg-type]
     for block in blocks:
         fully_shard(block, reshard_after_forward=block is not blocks[-1], **more)
     fully_shard(model, **more)
     register_fsdp_forward_method(model, "logits")
+    return mesh
 
 
 def _materialise(model: nn.Module, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""Where the time goes: forward-pass times, slow ranks, garbage collection at fixed steps, a profiler trace."""
+"""Where the time goes: the blocks' compute times, slow ranks, garbage collection at fixed steps, a profiler trace."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
-from .parallel import RankInfo
+from .process_group import RankInfo
 
 _SLOW, _SLOW_WINDOWS = 1.15, 3  # a straggler takes this times the median, in so many windows in a row
 _COLLECT_EVERY = 50  # steps
@@ -22,25 +23,42 @@ _Event: Any = torch.cuda.Event
 
 
 class Stopwatch:
-    """Sums the seconds of the forward passes. They contain no wait for other ranks, so they show which rank is slow."""
+    """Sums the seconds that a model's blocks compute in forward passes, which shows the slow rank.
 
-    def __init__(self, device: torch.device) -> None:
-        self._device, self._host_s = device, 0.0
+    FSDP2 gathers a block's weights before it calls the block's `forward`. So the seconds contain no wait for other ranks.
+    """
+
+    def __init__(self, device: torch.device, model: nn.Module) -> None:
+        self._device, self._host_s, self._active = device, 0.0, False
         self._events: list[tuple[Any, Any]] = []
+        blocks: Any = model.blocks
+        for block in blocks:
+            block.forward = self._timed(block.forward)
 
     @contextlib.contextmanager
-    def timing(self) -> Iterator[None]:
-        """Add the time of the block."""
-        if self._device.type == "cuda":
+    def timing(self, active: bool) -> Iterator[None]:
+        """Count the blocks' seconds of this forward pass, if `active`."""
+        self._active = active
+        yield
+        self._active = False
+
+    def _timed(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any) -> Any:
+            if not self._active:
+                return forward(*args)
+            if self._device.type != "cuda":
+                began = time.perf_counter()
+                made = forward(*args)
+                self._host_s += time.perf_counter() - began
+                return made
             first, last = (_Event(enable_timing=True) for _ in range(2))
             first.record()
-            yield
+            made = forward(*args)
             last.record()
             self._events.append((first, last))
-            return
-        began = time.perf_counter()
-        yield
-        self._host_s += time.perf_counter() - began
+            return made
+
+        return timed
 
     def read(self) -> float:
         """Return the seconds since the last call."""

@@ -19,7 +19,8 @@ from .config import Config, ConfigError, RunEnvironment, differences, digest
 from .data import load
 from .metrics import TimeAccount
 from .model import initialise
-from .parallel import ParallelModel, RankInfo, resolve_auto
+from .parallel import ParallelModel, resolve_auto
+from .process_group import RankInfo
 from .tasks import TASKS
 
 

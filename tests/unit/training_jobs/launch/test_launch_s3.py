@@ -131,7 +131,7 @@ def test_checkpoints_on_s3_are_committed_fenced_and_deleted(server: Moto) -> Non
 
     def save(checkpoints: CheckpointStore, step: int) -> None:
         data = f"state of {step}".encode()
-        checkpoints.put(step, f"state-{checkpoints.attempt}-0-0.safetensors", data)
+        checkpoints.put(step, f"state-{checkpoints.attempt}-0-0.safetensors", [data])
         entry: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
         checkpoints.commit(step, {"files": {f"state-{checkpoints.attempt}-0-0.safetensors": entry}})
 

@@ -115,8 +115,8 @@ def test_an_old_attempt_cannot_overwrite_or_supersede_a_newer_one(tmp_path: Path
     with pytest.raises(SupersededError, match="attempt 2 has saved step 10: this is attempt 1"):
         CheckpointSaver(old, False).save(15, STATE, {})
     # The old attempt checked before attempt 2 saved, and writes now:
-    old.put(15, "state-1-0-0.safetensors", b"late")
-    old.put(15, "commit-1.json", json.dumps({"files": {}}).encode())
+    old.put(15, "state-1-0-0.safetensors", [b"late"])
+    old.put(15, "commit-1.json", [json.dumps({"files": {}}).encode()])
     old.delete_old()
     assert {path: path.read_bytes() for path in tmp_path.rglob("*-2*")} == before
     assert _newest_readable(new) == Commit(2, 10)

@@ -27,7 +27,7 @@ from gpuyard.training_jobs.train.config import Config, ConfigError, RunEnvironme
 from gpuyard.training_jobs.train.data import TokenWindows
 from gpuyard.training_jobs.train.loop import NotFiniteError, Trainer
 from gpuyard.training_jobs.train.metrics import MetricsLog, Output
-from gpuyard.training_jobs.train.parallel import shorten_timeout
+from gpuyard.training_jobs.train.process_group import shorten_timeouts
 from gpuyard.training_jobs.train.votes import StopDeadline
 
 CONFIG = Config(steps=6, batch=4, context=16, width=16, layers=1, corpus_bytes=50_000, val_bytes=4096, save_every_steps=2, dropout=0.1)
@@ -263,11 +263,29 @@ def test_the_lines_of_metrics_are_appended_to_a_local_file(tmp_path: Path, monke
 
 
 def test_the_timeout_is_shortened_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert shorten_timeout() == "the collectives' timeout is now 100 s"
+    assert shorten_timeouts([]) == "the collectives' timeout is now 100 s"
     timeouts: list[Any] = []
     monkeypatch.setattr(dist.distributed_c10d, "set_timeout", lambda *arguments: timeouts.append(arguments), raising=False)
-    assert shorten_timeout() == "the collectives' timeout is now 100 s"  # with torch's newer function, where it exists
+    assert shorten_timeouts([]) == "the collectives' timeout is now 100 s"  # with torch's newer function, where it exists
     assert [arguments[0].total_seconds() for arguments in timeouts] == [100]
     for name in ("set_timeout", "_set_pg_timeout"):
         monkeypatch.setattr(dist.distributed_c10d, name, None, raising=False)
-    assert shorten_timeout() == "this torch cannot change the collectives' timeout, which stays 300 s"
+    assert shorten_timeouts([]) == "this torch cannot change the collectives' timeout, which stays 300 s"
+
+
+def test_a_save_longer_than_every_does_not_block_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    released, put = threading.Event(), storage.put
+
+    def slow(*args: Any) -> None:
+        assert released.wait(60)
+        put(*args)
+
+    monkeypatch.setattr(storage, "put", slow)
+    config = replace(CONFIG, saving="async", save_every_steps=0)
+    url = tmp_path.as_uri()
+    trainer = Trainer(config, RunEnvironment(url, f"{url}/checkpoints", 0.0, 3, 1, None))
+    monkeypatch.setattr(hook, "report", lambda step, **_: released.set() if step == 5 else None)
+    assert trainer.train()["saves"] == 2  # of the first and the last step; before, the second save waited for the first
+    assert "the save of step 1 takes longer than checkpoint.every (0 s)" in capsys.readouterr().out

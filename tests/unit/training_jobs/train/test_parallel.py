@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from gpuyard.training_jobs.train.config import Config, ConfigError
-from gpuyard.training_jobs.train.parallel import RankInfo, choose_strategy, resolve_auto
+from gpuyard.training_jobs.train.model import Gpt, initialise
+from gpuyard.training_jobs.train.parallel import ParallelModel, choose_strategy, resolve_auto
+from gpuyard.training_jobs.train.process_group import RankInfo
 
 
 def test_emulated_bf16_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,3 +43,42 @@ def test_the_strategy_follows_the_size() -> None:
     assert chosen == ["ddp", "single", "ddp", "hsdp", "fsdp"]
     with pytest.raises(ConfigError, match="strategy: got single, but there are 2 ranks"):
         choose_strategy("single", 1, None, 2, 2)
+
+
+@pytest.fixture
+def four_ranks() -> Iterator[RankInfo]:
+    """Join four ranks on two nodes whose collectives do nothing, as rank 0."""
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=4)
+    yield RankInfo(0, 4, 2, torch.device("cpu"))
+    dist.destroy_process_group()
+
+
+def _sharded(ranks: RankInfo, strategy: str) -> ParallelModel:
+    config = Config(width=16, layers=1, context=8, strategy=strategy, precision="bf16", compile="off")
+    with torch.device("meta"):
+        model = Gpt(config)
+    net = ParallelModel(model, config, ranks)
+    initialise(net.model, 0)
+    return net
+
+
+@pytest.mark.parametrize(("strategy", "sizes"), [("fsdp", [4, 4]), ("hsdp", [4, 2, 2])])
+def test_the_timeout_of_every_group_of_the_mesh_is_set(
+    four_ranks: RankInfo, monkeypatch: pytest.MonkeyPatch, strategy: str, sizes: list[int]
+) -> None:
+    net, calls = _sharded(four_ranks, strategy), list[Any]()
+    monkeypatch.setattr(dist, "barrier", lambda: calls.append("barrier"))
+    monkeypatch.setattr(dist.distributed_c10d, "set_timeout", lambda timeout, group: calls.append((timeout, group.size())), raising=False)
+    net.shorten_timeouts()
+    net.lengthen_timeouts()
+    wanted = [[(datetime.timedelta(seconds=seconds), size) for size in sizes] for seconds in (100, 3600)]
+    assert calls == ["barrier", *wanted[0], *wanted[1]]
+
+
+def test_fsdp_leaves_the_angles_of_rotary_positions_in_fp32(four_ranks: RankInfo) -> None:
+    net, found = _sharded(four_ranks, "fsdp"), list[torch.dtype]()
+    net.model.get_submodule("blocks.0").register_forward_pre_hook(lambda _, given: found.extend(each.dtype for each in given))
+    tokens = torch.zeros(1, 8, dtype=torch.int64)
+    with net.forward_context(), torch.no_grad():
+        net.wrapped(tokens, tokens)
+    assert found == [torch.bfloat16, torch.float32, torch.float32]

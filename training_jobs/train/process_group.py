@@ -1,0 +1,89 @@
+"""Joins and leaves the ranks' process group, and sets the timeouts of its collectives."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
+
+FIRST_STEP_TIMEOUT_S, TIMEOUT_S = 300, 100  # of a collective: compiling takes long, a lost peer must not
+EXPORT_TIMEOUT_S = 3600  # of a model of 7B: 28 GB that one rank uploads
+_TEARDOWN_S = 10.0
+
+
+@dataclass(frozen=True)
+class RankInfo:
+    """This process among the ranks."""
+
+    rank: int
+    world: int
+    local_world: int
+    device: torch.device
+
+    @classmethod
+    def current(cls) -> RankInfo:
+        """Read the process group and torchrun's variables."""
+        world = dist.get_world_size()
+        device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+        return cls(dist.get_rank(), world, int(os.environ.get("LOCAL_WORLD_SIZE", world)), device)
+
+
+def join_process_group() -> None:
+    """Join the process group of the other ranks, or make one of a single rank."""
+    os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "20000")  # the flight recorder shows which collective hung
+    os.environ.setdefault("TORCH_NCCL_DUMP_ON_TIMEOUT", "1")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    timeout = datetime.timedelta(seconds=FIRST_STEP_TIMEOUT_S)
+    if "RANK" in os.environ:
+        dist.init_process_group(backend, timeout=timeout)
+    else:
+        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1, timeout=timeout)
+
+
+def compute_deterministically() -> None:
+    """Let torch use only algorithms that give the same bits in each run. Call it before the first use of a GPU.
+
+    torch then leaves out cuDNN's attention, sums an embedding's gradient in a fixed order, and does not choose kernels by
+    measuring them. Sources: torch's notes on randomness, torch 2.15's sdp_utils.cpp and inductor's config (2026-11).
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS: NVIDIA's documentation on reproducible results
+    os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it finds errors, and costs time
+
+
+def shorten_timeouts(groups: Sequence[Any]) -> str:
+    """Shorten the timeout of the world and of these groups when all ranks have done their first step. Returns a message."""
+    dist.barrier()  # with the long timeout: another rank may still compile
+    if set_timeouts(TIMEOUT_S, groups):
+        return f"the collectives' timeout is now {TIMEOUT_S} s"
+    return f"this torch cannot change the collectives' timeout, which stays {FIRST_STEP_TIMEOUT_S} s"
+
+
+def set_timeouts(seconds: int, groups: Sequence[Any]) -> bool:
+    """Set the timeout of the world and of these groups: a group does not inherit it. Returns whether this torch can."""
+    set_timeout: Callable[..., None] | None = getattr(dist.distributed_c10d, "set_timeout", None)
+    set_timeout = set_timeout or getattr(dist.distributed_c10d, "_set_pg_timeout", None)
+    if set_timeout is None:
+        return False
+    for group in (dist.group.WORLD, *groups):
+        set_timeout(datetime.timedelta(seconds=seconds), group)
+    return True
+
+
+def leave_process_group(code: int) -> None:
+    """Leave the process group together. A watchdog exits when the teardown hangs."""
+    dist.barrier()
+    watchdog = threading.Timer(_TEARDOWN_S, os._exit, [code])
+    watchdog.daemon = True
+    watchdog.start()
+    dist.destroy_process_group()

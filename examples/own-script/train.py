@@ -5,11 +5,9 @@ On a yard:         gpuyard submit job.yaml
 """
 
 import importlib.util
-import io
 import os
-from typing import Any
+from pathlib import Path
 
-import fsspec
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -17,8 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 hook = importlib.import_module("gpuyard_hook") if importlib.util.find_spec("gpuyard_hook") else None  # gpuyard 1: None elsewhere
 STEPS, BATCH = 300, 64
-FILES, FOLDER = fsspec.url_to_fs(os.environ.get("GPUYARD_CHECKPOINT_URL", "checkpoints"))  # gpuyard 2: a folder, or s3://, gs://, abfs://
-SAVED = f"{FOLDER}/newest.pt"
+SAVED = (hook.checkpoints() if hook else Path("checkpoints")) / "newest.pt"  # gpuyard 2: a local folder, restored on every node
 
 
 def batch(step: int, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -28,19 +25,10 @@ def batch(step: int, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def save(step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write to a second name and move it, so that a checkpoint is complete or absent."""
-    state = io.BytesIO()
-    torch.save({"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, state)
-    FILES.makedirs(FOLDER, exist_ok=True)
-    FILES.pipe_file(f"{SAVED}.tmp", state.getvalue())
-    FILES.mv(f"{SAVED}.tmp", SAVED)
-
-
-def load(rank: int) -> dict[str, Any] | None:
-    """Return the newest checkpoint on every rank, None when there is none. Rank 0 reads it, so that all ranks agree."""
-    saved = [torch.load(io.BytesIO(FILES.cat_file(SAVED)), map_location="cpu") if rank == 0 and FILES.exists(SAVED) else None]
-    dist.broadcast_object_list(saved)
-    return saved[0]
+    """Write to a second name and rename it, so that a checkpoint is complete or absent."""
+    SAVED.parent.mkdir(exist_ok=True)
+    torch.save({"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, f"{SAVED}.tmp")
+    os.replace(f"{SAVED}.tmp", SAVED)
 
 
 def main() -> None:
@@ -49,7 +37,8 @@ def main() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 64), nn.Tanh(), nn.Linear(64, 1))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    if saved := load(rank):
+    if SAVED.exists():
+        saved = torch.load(SAVED, map_location="cpu")
         step = saved["step"]
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -61,12 +50,13 @@ def main() -> None:
         loss.backward()
         optimizer.step()
         step += 1
-        stop = hook and hook.stop_requested()  # gpuyard 3: the same answer on every rank
-        if rank == 0 and (stop or step % 50 == 0):
-            save(step, model, optimizer)
-            print(f"step {step}/{STEPS}  loss {loss.item():.4f}", flush=True)
-        _ = hook and hook.report(step, loss=loss.item(), steps=STEPS)  # gpuyard 4
-        _ = stop and hook.leave_resumable()  # gpuyard 5: exits; the next attempt resumes from SAVED
+        _ = hook and hook.report(step, loss=loss.item(), steps=STEPS)  # gpuyard 3
+        stop = bool(hook and hook.stop_requested())  # gpuyard 4: the same answer on every rank
+        if stop or step % 50 == 0:
+            if rank == 0:
+                save(step, model, optimizer)
+                print(f"step {step}/{STEPS}  loss {loss.item():.4f}", flush=True)
+            _ = hook and hook.save_checkpoints(leave=stop)  # gpuyard 5: copies the folder to the run's bucket, and exits after a stop
     dist.barrier()
     dist.destroy_process_group()
 

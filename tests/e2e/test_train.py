@@ -15,7 +15,7 @@ import pytest
 
 from gpuyard.training_jobs.launch.control_channel import free_port
 from tests.fakes.aws.moto_server import moto
-from tests.helpers.node_processes import CHECKOUT, NodeProcesses, finish
+from tests.helpers.node_processes import CHECKOUT, SHIM, NodeProcesses, finish
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
 SETTINGS = ["steps=24", "batch=8", "context=32", "width=32", "layers=1", "corpus_bytes=200000", "val_bytes=8192", "dropout=0.1"]
@@ -98,17 +98,19 @@ def test_the_example_survives_a_stop(tmp_path: Path) -> None:
 
 def test_the_example_resumes_from_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example = (CHECKOUT / "examples/own-script/train.py").read_text()
+    (tmp_path / "gpuyard_hook.py").write_text(SHIM)
     with moto(monkeypatch, "runs"):
-        for steps in (50, 100):
+        for attempt, steps in enumerate((50, 100), 1):
             (tmp_path / "train.py").write_text(example.replace("STEPS, BATCH = 300, 64", f"STEPS, BATCH = {steps}, 64"))
             place = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port("127.0.0.1"))}
+            place |= {"GPUYARD_ATTEMPT": str(attempt), "GPUYARD_WORKDIR": str(tmp_path / f"machine-{attempt}")}
             env = {**os.environ, **place, "GPUYARD_CHECKPOINT_URL": "s3://runs/gpuyard/runs/a/checkpoints"}
             done = subprocess.run(
                 [sys.executable, "train.py"], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=160, check=False
             )
             assert done.returncode == 0, done.stderr
             assert [line.split("  ")[0] for line in done.stdout.splitlines()] == [f"step {steps}/{steps}"]
-    assert [path.name for path in tmp_path.iterdir()] == ["train.py"]
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_the_example_runs_without_gpuyard(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from tests.helpers.waiting import wait_for
 
 _T = TypeVar("_T")
 CHECKOUT = Path(__file__).resolve().parents[2]
-_SHIM = 'import sys\n\nfrom gpuyard.training_jobs.launch import hook\n\nsys.modules["gpuyard_hook"] = hook\n'
+SHIM = 'import sys\n\nfrom gpuyard.training_jobs.launch import hook\n\nsys.modules["gpuyard_hook"] = hook\n'
 JOB: dict[str, Any] = {
     "name": "test", "command": ["train.py"], "setup": None, "launcher": "torchrun", "nodes": 2, "nproc_per_node": 2, "env": {},
     "secrets": {}, "data": {}, "checkpoint": {"every_s": 600, "keep": 3}, "max_restarts": 0, "preflight": "skip", "fabric": None,
@@ -88,7 +88,7 @@ class NodeProcesses:
     def _pack(self) -> str:
         raw = io.BytesIO()
         with tarfile.open(fileobj=raw, mode="w:gz") as tar:
-            own = {".gpuyard/gpuyard_hook.py": _SHIM, ".gpuyard/gpuyard/__init__.py": ""}
+            own = {".gpuyard/gpuyard_hook.py": SHIM, ".gpuyard/gpuyard/__init__.py": ""}
             for name, text in {**{f"code/{name}": text for name, text in self.code.items()}, **own}.items():
                 info = tarfile.TarInfo(name)
                 info.size = len(text.encode())

@@ -1,4 +1,4 @@
-"""The module `gpuyard_hook` for training scripts: stop in time, report progress, exit so that the run is resumed.
+"""The module `gpuyard_hook` for training scripts: stop in time, report progress, keep checkpoints, exit so that the run is resumed.
 
 Outside gpuyard every call does nothing, so the same script runs under plain torchrun or alone.
 It uses torch only where the script has imported it.
@@ -26,20 +26,28 @@ __all__ = [
     "DONE",
     "FABRIC",
     "RESUMABLE",
+    "checkpoints",
     "last_report",
     "leave_resumable",
     "report",
+    "save_checkpoints",
     "seconds_left",
     "stop_asked",
     "stop_requested",
 ]
 _EXIT_WATCHDOG_S = 10.0
-_state: dict[str, bool] = {}  # "listens": this process has polled for a stop
+_state: dict[str, int] = {}  # "listens": this process has polled for a stop; "calls" of stop_requested
 _metrics: dict[str, float | int | str | None] = {}
 
 
-def stop_requested() -> bool:
-    """Return whether to save and exit now. The ranks vote and get the same answer, so all must call it at the same step."""
+def stop_requested(every: int = 1) -> bool:
+    """Return whether to save and exit now. The ranks vote and get the same answer, so all must call it at the same step.
+
+    A vote makes the host wait for the device. With `every` only each so many-th call votes, and the others return False.
+    """
+    _state["calls"] = _state.get("calls", 0) + 1
+    if _state["calls"] % every:
+        return False
     local = stop_asked()
     dist = _process_group()
     if dist is None or "GPUYARD_STOP_FILE" not in os.environ:
@@ -57,7 +65,7 @@ def stop_asked() -> bool:
     if stop_file is None:
         return False
     if not _state.get("listens"):
-        _state["listens"] = True
+        _state["listens"] = 1
         Path(stop_file).with_name("listens").touch()  # without this file the workers get SIGTERM at once, not near the deadline
     return os.path.exists(stop_file)
 
@@ -110,6 +118,31 @@ def last_report() -> tuple[int, dict[str, Any]] | None:
         return None
 
 
+def checkpoints() -> Path:
+    """Return a local folder for checkpoints. At the first call it is restored to the last save, alike on every node.
+
+    All processes call it. Files that a script writes there are kept only by `save_checkpoints`. Outside gpuyard it is
+    ./checkpoints, and nothing is restored.
+    """
+    folder = _checkpoint_folder()
+    path = folder.path if folder else Path("checkpoints")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def save_checkpoints(leave: bool = False) -> bool:
+    """Mirror the folder of `checkpoints` below GPUYARD_CHECKPOINT_URL: all of its files or none. All processes call it.
+
+    The mirror has the files of all nodes. Of a file that several nodes wrote, the lowest node's counts. Returns False, after a
+    message, when storage failed; the last save is then intact. With `leave`, exit afterwards as leave_resumable does.
+    """
+    folder = _checkpoint_folder()
+    saved = _save(folder) if folder else True
+    if leave:
+        leave_resumable()
+    return saved
+
+
 def leave_resumable() -> NoReturn:
     """Exit so that the run is resumed later. All ranks call it after they have saved."""
     dist = _process_group()
@@ -121,6 +154,24 @@ def leave_resumable() -> NoReturn:
     watchdog.daemon = True
     watchdog.start()
     raise SystemExit(RESUMABLE)
+
+
+def _checkpoint_folder() -> Any:
+    if "GPUYARD_CHECKPOINT_URL" not in os.environ:
+        return None
+    from .checkpoint_folder import current
+
+    return current()
+
+
+def _save(folder: Any) -> bool:
+    from .checkpoint_folder import SupersededError
+
+    try:
+        return bool(folder.save())
+    except SupersededError as error:
+        print(f"gpuyard: {error}", flush=True)
+        raise SystemExit(RESUMABLE) from None
 
 
 def _process_group() -> Any:  # a module: torch is not imported here

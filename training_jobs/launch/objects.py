@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import os
 import random
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from .node_exit import NodeExitError
 
-__all__ = ["create", "is_local", "list_names", "read", "remove", "write"]
+__all__ = ["create", "download", "is_local", "list_names", "read", "remove", "upload", "write"]
 
 _TRIES = 8  # of a conditional put that conflicts with another one in flight
 
@@ -68,6 +69,26 @@ def list_names(url: str) -> list[str]:
         return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries)
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def upload(url: str, path: Path) -> None:
+    """Write a file as an object without reading it into memory. A local reader never sees a part of it."""
+    if not is_local(url):
+        with _remote(url) as (fs, target):
+            fs.put_file(str(path), target)
+        return
+    with _temporary_file(_path(url), b"") as written:
+        shutil.copyfile(path, written)
+        os.replace(written, _path(url))
+
+
+def download(url: str, path: Path) -> None:
+    """Copy an object to a file. Raises FileNotFoundError when it does not exist."""
+    if is_local(url):
+        shutil.copyfile(_path(url), path)
+        return
+    with _remote(url) as (fs, source):
+        fs.get_file(source, str(path))
 
 
 def remove(url: str) -> None:

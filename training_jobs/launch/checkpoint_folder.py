@@ -1,0 +1,252 @@
+"""Mirrors a script's local checkpoint folder below GPUYARD_CHECKPOINT_URL, and restores it on every node when an attempt starts.
+
+    <url>/folder/<attempt>/<sha256>                  a file's content; an attempt writes only its own
+    <url>/folder/node-<attempt>-<number>-<node>.json the files that one node adds to a commit
+    <url>/folder/commit-<attempt>-<number>.json      all files of the folder; node 0 writes it last
+    <url>/folder/restored-<attempt>-<restart>.json   the commit that node 0 restored, and the other nodes after it
+
+Commits are ordered by attempt first, so what an old attempt still writes is ignored.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict, TypeVar
+
+from . import objects
+
+__all__ = ["CheckpointFolder", "File", "Place", "SupersededError", "current"]
+
+_NODES_WAIT_S = 600.0  # for the other nodes' files, and for node 0's choice
+_POLL_EVERY_S = 0.2
+_PAUSES_S = (0.5, 2.0, 5.0)  # between tries of one file
+_THREADS = 4
+_T = TypeVar("_T")
+
+
+class SupersededError(Exception):
+    """A newer attempt of this run has taken over."""
+
+
+class File(TypedDict):
+    """One file of a commit: its content's digest and size, and the attempt that wrote it."""
+
+    sha256: str
+    bytes: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process in the job."""
+
+    node: int
+    nodes: int
+    local_rank: int
+    attempt: int
+    restart: int
+
+    @classmethod
+    def from_env(cls) -> Place:
+        """Read launch's and torchrun's variables."""
+        names = {
+            "node": "GPUYARD_NODE_RANK",
+            "local_rank": "LOCAL_RANK",
+            "attempt": "GPUYARD_ATTEMPT",
+            "restart": "TORCHELASTIC_RESTART_COUNT",
+        }
+        return cls(
+            nodes=int(os.environ.get("GPUYARD_NUM_NODES", "1")), **{name: int(os.environ.get(key, "0")) for name, key in names.items()}
+        )
+
+
+class CheckpointFolder:
+    """One node's folder and its mirror. Only local rank 0 transfers files."""
+
+    def __init__(self, url: str, path: Path, place: Place, keep: int) -> None:
+        self.path, self._url, self._place, self._keep = path, f"{url}/folder", place, max(keep, 1)
+        self._number = 0  # of the next commit
+        self._digests: dict[str, tuple[tuple[int, int], str]] = {}  # by file: its size and time, and the digest
+        self._restored: dict[str, tuple[int, int]] = {}
+        self._uploaded: set[str] = set()  # contents of this attempt that the last save used
+
+    def restore(self) -> None:
+        """Make the folder what the newest complete commit has. Every process calls it; local rank 0 does it, the others wait."""
+        done = self.path.with_name(f".{self.path.name}-restored-{self._place.attempt}-{self._place.restart}")
+        if self._place.local_rank:
+            _await(lambda: done.exists() or None, f"local rank 0 has not restored {self.path}")
+            return
+        choice_url = f"{self._url}/restored-{self._place.attempt}-{self._place.restart}.json"
+        if self._place.node:
+            choice = json.loads(_await(lambda: objects.read(choice_url), f"node 0 has not restored the checkpoint folder ({choice_url})"))
+            self._fetch(choice["files"])
+        else:
+            choice = {
+                "files": self._fetch_newest(),
+                "number": 1 + max((n for a, n in self._commits() if a == self._place.attempt), default=0),
+            }
+            objects.write(choice_url, json.dumps(choice).encode())
+        self._number = choice["number"]
+        self._restored = {name: _stamp(self.path / name) for name in choice["files"]}
+        done.touch()
+
+    def save(self) -> bool:
+        """Mirror the folder as it is now. Every process calls it. Returns False, after a message, when storage failed.
+
+        Raises SupersededError when a newer attempt of the run has saved.
+        """
+        if self._place.local_rank:
+            return True
+        number, self._number = self._number, self._number + 1
+        newest = max(self._commits(), default=(0, 0))
+        if newest[0] > self._place.attempt:
+            raise SupersededError(f"attempt {newest[0]} has saved: this is attempt {self._place.attempt} and exits")
+        try:
+            self._commit(number)
+        except (OSError, TimeoutError) as error:
+            print(f"gpuyard: cannot save the checkpoint folder: {error}; the last save is intact", file=sys.stderr, flush=True)
+            return False
+        return True
+
+    def _commit(self, number: int) -> None:
+        """Upload this node's files. Node 0 waits for the other nodes' and writes the marker."""
+        place = self._place
+        names = [name for name in self._names() if place.node == 0 or self._restored.get(name) != _stamp(self.path / name)]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            files = dict(zip(names, pool.map(self._upload, names), strict=True))
+        self._uploaded = {file["sha256"] for file in files.values()}
+        prefix = f"{place.attempt}-{number}"
+        if place.node:
+            objects.write(f"{self._url}/node-{prefix}-{place.node}.json", json.dumps(files).encode())
+            return
+        merged: dict[str, File] = {}
+        for node in range(place.nodes - 1, 0, -1):  # of a file that several nodes wrote, the lowest node's counts
+            url = f"{self._url}/node-{prefix}-{node}.json"
+            merged |= json.loads(_await(functools.partial(objects.read, url), f"node {node} has not uploaded its files"))
+        objects.write(f"{self._url}/commit-{prefix}.json", json.dumps(merged | files).encode())
+        self._delete_old()
+
+    def _upload(self, name: str) -> File:
+        path = self.path / name
+        stamp = _stamp(path)
+        known = self._digests.get(name)
+        digest = known[1] if known and known[0] == stamp else _sha256(path)
+        self._digests[name] = stamp, digest
+        if digest not in self._uploaded:
+            _retried(lambda: objects.upload(self._content(self._place.attempt, digest), path))
+        return {"sha256": digest, "bytes": stamp[0], "attempt": self._place.attempt}
+
+    def _fetch_newest(self) -> dict[str, File]:
+        """Fetch the newest commit whose files are intact. Returns its files."""
+        for attempt, number in sorted(self._commits(), reverse=True):
+            try:
+                files: dict[str, File] = json.loads(objects.read(self._marker(attempt, number)) or b"")
+                self._fetch(files)
+                return files
+            except ValueError as error:
+                print(f"gpuyard: save {number} of attempt {attempt} is damaged, using the one before: {error}", flush=True)
+        self._fetch({})
+        return {}
+
+    def _fetch(self, files: dict[str, File]) -> None:
+        """Make the folder hold these files and no others. Raises ValueError when one is missing or damaged."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for name in set(self._names()) - files.keys():
+            (self.path / name).unlink()
+        with ThreadPoolExecutor(_THREADS) as pool:
+            list(pool.map(lambda item: self._download(*item), files.items()))
+
+    def _download(self, name: str, file: File) -> None:
+        path = (self.path / name).resolve()
+        if not path.is_relative_to(self.path.resolve()):
+            raise ValueError(f"{name} leaves the folder")
+        if path.is_file() and path.stat().st_size == file["bytes"] and _sha256(path) == file["sha256"]:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".tmp-{path.name}")
+        try:
+            _retried(lambda: objects.download(self._content(file["attempt"], file["sha256"]), temporary))
+        except FileNotFoundError:
+            raise ValueError(f"{name} is missing") from None
+        if _sha256(temporary) != file["sha256"]:
+            raise ValueError(f"{name} is not what was saved")
+        os.replace(temporary, path)
+
+    def _commits(self) -> list[tuple[int, int]]:
+        """Return the attempt and the number of each commit."""
+        names = (name.removesuffix(".json").split("-") for name in objects.list_names(self._url) if name.startswith("commit-"))
+        return [(int(parts[1]), int(parts[2])) for parts in names if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit()]
+
+    def _delete_old(self) -> None:
+        """Delete older commits beyond `keep`, and the contents that only they have."""
+        found = sorted((commit for commit in self._commits() if commit[0] <= self._place.attempt), reverse=True)
+        kept, dropped = (self._contents(part) for part in (found[: self._keep], found[self._keep :]))
+        for commit in found[self._keep :]:
+            objects.remove(self._marker(*commit))
+        for url in dropped - kept:
+            objects.remove(url)
+
+    def _contents(self, commits: Iterable[tuple[int, int]]) -> set[str]:
+        documents = [json.loads(objects.read(self._marker(*commit)) or b"{}") for commit in commits]
+        return {self._content(file["attempt"], file["sha256"]) for files in documents for file in files.values()}
+
+    def _names(self) -> list[str]:
+        return sorted(path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if path.is_file())
+
+    def _content(self, attempt: int, digest: str) -> str:
+        return f"{self._url}/{attempt}/{digest}"
+
+    def _marker(self, attempt: int, number: int) -> str:
+        return f"{self._url}/commit-{attempt}-{number}.json"
+
+
+@functools.cache
+def current() -> CheckpointFolder | None:
+    """Return this process's folder, restored; None outside gpuyard."""
+    url = os.environ.get("GPUYARD_CHECKPOINT_URL")
+    if url is None:
+        return None
+    path = Path(os.environ.get("GPUYARD_WORKDIR") or os.getcwd()) / "checkpoints"
+    folder = CheckpointFolder(url, path, Place.from_env(), int(os.environ.get("GPUYARD_CHECKPOINT_KEEP", "3")))
+    folder.restore()
+    return folder
+
+
+def _await(poll: Callable[[], _T | None], message: str) -> _T:
+    """Poll until there is a result. Raises TimeoutError."""
+    deadline = time.monotonic() + _NODES_WAIT_S
+    while (found := poll()) is None:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{message} in {_NODES_WAIT_S:.0f} s")
+        time.sleep(_POLL_EVERY_S)
+    return found
+
+
+def _retried(transfer: Callable[[], None]) -> None:
+    for pause_s in _PAUSES_S:
+        try:
+            return transfer()
+        except FileNotFoundError:
+            raise
+        except OSError:
+            time.sleep(pause_s)
+    transfer()
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

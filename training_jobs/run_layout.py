@@ -10,12 +10,15 @@ gpuyard/runs/<run_id>/checkpoints/<step>/     checkpoints of all attempts
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "RUNS",
     "attempt_numbers",
     "attempt_path",
     "attempts_path",
     "code_path",
+    "is_run_id",
     "output_path",
     "record_path",
     "run_path",
@@ -24,6 +27,14 @@ __all__ = [
 ]
 
 RUNS = "gpuyard/runs"
+_RUN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?-[0-9a-f]{12}")
+_ATTEMPT = re.compile(r"([0-9]{1,9})\.json")
+_MOST_ATTEMPTS = 200
+
+
+def is_run_id(text: str) -> bool:
+    """Return whether a text has the form of a run id. Objects of other names among the runs are not gpuyard's."""
+    return _RUN_ID.fullmatch(text) is not None
 
 
 def run_path(run_id: str) -> str:
@@ -68,5 +79,5 @@ def split_run_url(url: str) -> tuple[str, str] | None:
 
 
 def attempt_numbers(names: list[str]) -> list[int]:
-    """Return the numbers of the attempts among the names in `attempts/`, ascending; other names are ignored."""
-    return sorted(int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit())
+    """Return the numbers of the newest 200 attempts among the names in `attempts/`, ascending; other names are ignored."""
+    return sorted(int(found[1]) for name in names if (found := _ATTEMPT.fullmatch(name)))[-_MOST_ATTEMPTS:]

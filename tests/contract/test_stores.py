@@ -10,7 +10,7 @@ import pytest
 
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.lifecycle.journal import Journal
-from gpuyard.training_jobs.store import ChangedError, ExistsError, Store, open_store
+from gpuyard.training_jobs.store import ChangedError, ExistsError, Store, UnreadableError, open_store
 from tests.fakes.aws.moto_server import moto
 from tests.fakes.azure.blob_storage import storage as azure_storage
 from tests.helpers.gcs_bucket import storage
@@ -81,6 +81,15 @@ def test_missing_objects(store: Store, tmp_path: Path) -> None:
     assert store.names("nope") == []
     assert not store.exists("nope")
     assert store.download("nope", tmp_path / "into") == []
+
+
+def test_an_object_of_more_bytes_than_wanted_is_not_read(store: Store) -> None:
+    store.create("runs/a/large", b"x" * 100)
+    store.create("runs/a/empty", b"")
+    assert (store.read("runs/a/large", 100) or (b"",))[0] == b"x" * 100
+    assert (store.read("runs/a/empty", 100) or (b"?",))[0] == b""
+    with pytest.raises(UnreadableError, match="larger than 99 bytes"):
+        store.read("runs/a/large", 99)
 
 
 def test_names_lists_only_objects_directly_in_the_folder(store: Store) -> None:

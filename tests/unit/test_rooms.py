@@ -43,6 +43,7 @@ _JOBS = {
         "process_limits",
         "packaging",
         "strict_yaml",
+        "bucket_documents",
     )
 }
 _STORED = _JOBS | {"training_jobs.store", "training_jobs.clouds"}

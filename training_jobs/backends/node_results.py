@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping
 
+from ..bucket_documents import MAX_BYTES, parse_document
 from ..errors import GpuyardError
 from ..run_layout import attempt_numbers, attempt_path, attempts_path, output_path, split_run_url
-from ..store import Store, open_store
+from ..store import Store, UnreadableError, open_store
 
 __all__ = ["count_starts", "node_exit_codes"]
+
+_NUMBER = re.compile("[0-9]{1,9}")
 
 
 def node_exit_codes(environment: Mapping[str, str], nodes: int) -> list[int | None]:
@@ -18,7 +21,7 @@ def node_exit_codes(environment: Mapping[str, str], nodes: int) -> list[int | No
     None: the node wrote no code, or the bucket cannot be read.
     """
     found, submission = split_run_url(environment.get("GPUYARD_RUN_URL", "")), environment.get("GPUYARD_SUBMISSION", "")
-    if found is None or not submission.isdigit():
+    if found is None or not _NUMBER.fullmatch(submission):
         return [None] * nodes
     bucket, run_id = found
     try:
@@ -34,7 +37,7 @@ def node_exit_codes(environment: Mapping[str, str], nodes: int) -> list[int | No
 def count_starts(environment: Mapping[str, str]) -> int:
     """Return the number of starts of a submission's nodes: the attempts claimed since its first. 0 if that cannot be read."""
     found, first = split_run_url(environment.get("GPUYARD_RUN_URL", "")), environment.get("GPUYARD_FIRST_ATTEMPT", "")
-    if found is None or not first.isdigit():
+    if found is None or not _NUMBER.fullmatch(first):
         return 0
     bucket, run_id = found
     try:
@@ -51,13 +54,12 @@ def _newest_attempt(store: Store, run_id: str, submission: int) -> int | None:
 
 def _exit_code(store: Store, path: str) -> int | None:
     code = _read(store, path).get("exit_code")
-    return code if isinstance(code, int) else None
+    return code if isinstance(code, int) and not isinstance(code, bool) and 0 <= code <= 255 else None
 
 
 def _read(store: Store, path: str) -> dict[str, object]:
-    found = store.read(path)
     try:
-        data = json.loads(found[0]) if found else {}
-    except ValueError:  # the node was killed while it wrote
+        found = store.read(path, MAX_BYTES)
+    except UnreadableError:
         return {}
-    return data if isinstance(data, dict) else {}
+    return (parse_document(found[0]) if found else None) or {}

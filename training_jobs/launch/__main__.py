@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TypedDict
 
 from . import objects
 from .control_channel import ControlChannel
-from .hook import RESUMABLE
+from .hook import BAD_CONFIG, RESUMABLE
 from .node import NodeAttempt
 from .node_exit import IO_ERROR, OUT_OF_TIME, NodeExitError
 from .output import node_output
@@ -29,6 +30,8 @@ from .topology import SERVICES, NodePlacement, read_placement
 __all__ = ["claim_attempt", "main"]
 
 _CONNECT_TIMEOUT_S = 900.0
+_ATTEMPT = re.compile(r"([0-9]{1,9})\.json")
+_LAST_ATTEMPT = 999_999_999
 
 
 class _AttemptPlan(TypedDict):
@@ -113,8 +116,10 @@ def claim_attempt(run_url: str, index: int, service: str, submission: Submission
     folder = f"{run_url}/attempts"
     number = int(submission["attempt"])
     while True:
-        claimed = [int(name.removesuffix(".json")) for name in objects.list_names(folder) if name.removesuffix(".json").isdigit()]
+        claimed = [int(found[1]) for name in objects.list_names(folder) if (found := _ATTEMPT.fullmatch(name))]
         number = max([number, *(other + 1 for other in claimed)])
+        if number > _LAST_ATTEMPT:
+            raise NodeExitError(BAD_CONFIG, f"{folder}: no attempt number is left; submit under another request key")
         claim = {
             "attempt": number, "submission": index, "service": service, "nodes": submission["job"]["nodes"],
             "claimed_at": _utc(time.time()), "began_at": _utc(began or time.time()),

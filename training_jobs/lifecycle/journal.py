@@ -9,17 +9,18 @@ import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...plain_data import PlainDict
 from ...problems import did_you_mean
+from ..bucket_documents import MAX_BYTES, parse_document
 from ..errors import NotFoundError, UsageError
-from ..run_layout import RUNS, attempt_numbers, attempts_path, code_path, record_path, run_path
+from ..run_layout import RUNS, attempt_numbers, attempts_path, code_path, is_run_id, record_path, run_path
 from ..spec import RECORDED, JobSpec
 from ..state import Reason, State
-from ..store import ExistsError, open_store
+from ..store import ExistsError, UnreadableError, open_store
 
 __all__ = ["VERSION", "Journal", "RunRecord", "Submission", "SubmissionEnd"]
 
@@ -27,8 +28,11 @@ VERSION = 1
 _stored: set[str] = set()  # code URLs this process has seen in a cloud bucket: a second check would cost a call for each submission
 
 
+_Time = Annotated[float, Field(ge=0, lt=253_370_764_800)]  # Unix time, before the year 9999
+
+
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SubmissionEnd(_Model):
@@ -37,8 +41,8 @@ class SubmissionEnd(_Model):
     state: State
     reason: Reason | None
     exit_code: int | None
-    started_at: float | None = Field(description="Unix time at which its nodes started; null = they never did")
-    ended_at: float = Field(description="Unix time")
+    started_at: _Time | None = Field(description="Unix time at which its nodes started; null = they never did")
+    ended_at: _Time = Field(description="Unix time")
     detail: str | None = None
     console_url: str | None = None
     restarts: tuple[Reason, ...] = Field((), description="why the service restarted the nodes by itself, one reason for each restart")
@@ -61,7 +65,7 @@ class Submission(_Model):
     limit_s: int
     limit_reason: str
     fresh: bool = Field(description="restarts clocks and allowances: true for the first submission and for each --retry")
-    written_at: float = Field(description="Unix time at which the record was last written before the service call")
+    written_at: _Time = Field(description="Unix time at which the record was last written before the service call")
     nonce: str = Field("", description="random part of the job's name at the service; empty in records of gpuyard 0.1")
     service_id: str | None = Field(None, description="the service's id of the job; null = recorded, not yet submitted")
     cut: Reason | None = Field(None, description="why gpuyard cancels the job by itself; written before the service is called")
@@ -77,7 +81,7 @@ class RunRecord(_Model):
     stack: str
     pool: str
     request_key: str | None
-    created_at: float
+    created_at: _Time
     submissions: tuple[Submission, ...] = Field(min_length=1)
 
     @property
@@ -117,18 +121,21 @@ class Journal:
 
     def find(self, run_id: str) -> tuple[RunRecord, str] | None:
         """Return a record and its tag, or None when there is no such run. Raises UsageError for a damaged or newer record."""
-        found = self._store.read(record_path(run_id))
+        found = self._store.read(record_path(run_id)) if is_run_id(run_id) else None
         if found is None:
             return None
         try:
             data = json.loads(found[0])
             if data["version"] > VERSION:
                 raise UsageError(f"run {run_id} was written by a newer gpuyard; upgrade gpuyard here")
-            return RunRecord.model_validate(data, context=RECORDED), found[1]
+            record = RunRecord.model_validate(data, context=RECORDED)
+            if record.run_id != run_id:
+                raise UsageError(f"{self.url}/{record_path(run_id)} is the record of another run: {record.run_id[:200]!r}")
+            return record, found[1]
         except ValidationError as error:
             wrong = ", ".join(sorted({".".join(map(str, item["loc"])) for item in error.errors()}))
             raise UsageError(f"{self.url}/{record_path(run_id)} is not a valid run record: wrong fields {wrong}") from None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise UsageError(f"{self.url}/{record_path(run_id)} is not a valid run record") from None
 
     def get(self, run_id: str) -> tuple[RunRecord, str]:
@@ -145,22 +152,19 @@ class Journal:
 
     def run_ids(self) -> list[str]:
         """Return the ids of all runs in the bucket."""
-        return self._store.names(RUNS)
+        return [name for name in self._store.names(RUNS) if is_run_id(name)]
 
     def claims(self, run_id: str) -> list[int]:
         """Return the attempt numbers that nodes claimed, ascending."""
         return attempt_numbers(self._store.names(attempts_path(run_id)))
 
     def document(self, run_id: str, path: str) -> dict[str, object] | None:
-        """Return a JSON object that a node wrote below the run's folder. None when it is missing or incomplete."""
-        found = self._store.read(f"{run_path(run_id)}/{path}")
-        if found is None:
-            return None
+        """Return a JSON object that a node wrote below the run's folder. None when it is missing, incomplete or too large."""
         try:
-            data = json.loads(found[0])
-        except ValueError:
+            found = self._store.read(f"{run_path(run_id)}/{path}", MAX_BYTES)
+        except UnreadableError:
             return None
-        return data if isinstance(data, dict) else None
+        return None if found is None else parse_document(found[0])
 
     def names(self, run_id: str, folder: str) -> list[str]:
         """Return the names directly in a folder of a run."""

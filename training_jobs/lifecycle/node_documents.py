@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +11,8 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 __all__ = ["Claim", "NoDocuments", "NodeDocuments", "NodeResult", "Preflight", "ProgressDocument", "ReadOnce", "read_fitting"]
 
+_YEAR_9999 = 253_370_764_800.0
+_TAIL_LINES, _TAIL_WIDTH = 50, 2000
 _M = TypeVar("_M", bound=BaseModel)
 
 
@@ -61,7 +62,7 @@ class ReadOnce:
 def _unix(moment: object) -> float:
     """Return a Unix time or an ISO 8601 text as Unix time. Raises ValueError for anything else."""
     found = datetime.fromisoformat(moment).timestamp() if isinstance(moment, str) else moment
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < _YEAR_9999:
         raise ValueError("not a time")
     return float(found)
 
@@ -93,6 +94,10 @@ class NodeResult(BaseModel):
     exit_code: int | None = None
     ended_at: _Time | None = None
     tail: list[str] = Field(default_factory=list)
+
+    def shown_tail(self) -> list[str]:
+        """Return the last lines of the log, each cut to a length that fits a status."""
+        return [text[:_TAIL_WIDTH] for text in self.tail[-_TAIL_LINES:]]
 
 
 class _AllReduce(BaseModel):

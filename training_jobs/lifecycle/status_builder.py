@@ -122,7 +122,7 @@ def _attempt(journal: NodeDocuments, record: RunRecord, submission: Submission, 
         step=_metrics(progress).step,
         restarts=progress.restarts,
         detail=answer.detail,
-        tail=failed.tail if answer.state is State.FAILED else [],
+        tail=failed.shown_tail() if answer.state is State.FAILED else [],
     )
 
 

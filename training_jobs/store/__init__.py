@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ...problems import Problem
 from ..errors import UsageError
-from .base import ChangedError, ExistsError, Store
+from .base import ChangedError, ExistsError, Store, UnreadableError
 from .blob import BlobStore
 from .gcs import GcsStore
 from .local import LocalStore, translate_os_error, translate_os_errors
@@ -25,6 +25,7 @@ __all__ = [
     "LocalStore",
     "S3Store",
     "Store",
+    "UnreadableError",
     "open_store",
     "read_url",
     "translate_os_error",

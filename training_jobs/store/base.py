@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["ChangedError", "ExistsError", "Store"]
+from ..errors import UsageError
+
+__all__ = ["MAX_OBJECT_BYTES", "ChangedError", "ExistsError", "Store", "UnreadableError"]
+
+MAX_OBJECT_BYTES = 8 * 2**20
 
 
 class ExistsError(Exception):
@@ -16,14 +20,23 @@ class ChangedError(Exception):
     """`replace` found an object that changed since its tag was read."""
 
 
+class UnreadableError(UsageError):
+    """`read` found no regular file, or an object that is too large to be one of gpuyard's."""
+
+    @classmethod
+    def too_large(cls, place: str, most: int) -> UnreadableError:
+        """Return the error of an object with more than `most` bytes."""
+        return cls(f"{place} was not read: larger than {most:,} bytes")
+
+
 class Store(Protocol):
     """A bucket. Paths are relative to its root. A tag is opaque and changes with the content."""
 
     def create(self, path: str, data: bytes) -> str:
         """Write a new object and return its tag. Raises ExistsError."""
 
-    def read(self, path: str) -> tuple[bytes, str] | None:
-        """Return an object's content and tag; None when there is none."""
+    def read(self, path: str, most: int = MAX_OBJECT_BYTES) -> tuple[bytes, str] | None:
+        """Return an object's content and tag; None when there is none. Raises UnreadableError for more than `most` bytes."""
 
     def replace(self, path: str, data: bytes, tag: str) -> str:
         """Overwrite an object that still has this tag, and return the new tag. Raises ChangedError."""

@@ -16,7 +16,7 @@ from ...problems import Problem
 from ..clouds.azure_credentials import default_credential
 from ..clouds.azure_errors import client_errors, error_code, service_error, translate_error
 from ..errors import UsageError
-from .base import ChangedError, ExistsError
+from .base import MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError
 from .prefixed import Client, ObjectHead, PrefixedStore
 
 __all__ = ["BlobStore", "client", "drop_clients"]
@@ -53,11 +53,13 @@ class BlobStore(PrefixedStore):
 
         return self._put(path, data, ExistsError, match_condition=MatchConditions.IfMissing)
 
-    def read(self, path: str) -> tuple[bytes, str] | None:
-        """Make one GET."""
+    def read(self, path: str, most: int = MAX_OBJECT_BYTES) -> tuple[bytes, str] | None:
+        """Make one GET, of at most the client's first part (32 MiB) when the object is too large."""
         with self._translated(path, "read") as client:
             try:
                 answer = client.download_blob(self._key(path))
+                if answer.properties.size > most:
+                    raise UnreadableError.too_large(f"{self._url}/{self._key(path)}", most)
                 return bytes(answer.readall()), str(answer.properties.etag)
             except service_error() as error:
                 if _is_missing(error):

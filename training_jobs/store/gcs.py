@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import secrets
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 
 from ..clouds.gcp_credentials import default_credentials
 from ..clouds.gcp_errors import client_errors, error_kind, translate_error
-from .base import ChangedError, ExistsError
+from .base import MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError
 from .prefixed import Client, ObjectHead, PrefixedStore, bucket_and_prefix
 
 __all__ = ["GcsStore", "client", "drop_client"]
@@ -39,17 +40,18 @@ class GcsStore(PrefixedStore):
         """Make one conditional upload."""
         return self._put(path, data, ExistsError, 0)
 
-    def read(self, path: str) -> tuple[bytes, str] | None:
+    def read(self, path: str, most: int = MAX_OBJECT_BYTES) -> tuple[bytes, str] | None:
         """Make one download. Its answer has the generation."""
         with self._translated(path, "read") as client:
             blob = client.bucket(self._bucket).blob(self._key(path))
+            content = _Bounded(f"{self._url}/{self._key(path)}", most)
             try:
-                data = bytes(blob.download_as_bytes(timeout=_TIMEOUT_S, retry=_retry()))
+                blob.download_to_file(content, timeout=_TIMEOUT_S, retry=_retry())
             except client_errors() as error:
                 if _is_missing(error):
                     return None
                 raise
-        return data, str(blob.generation)
+        return content.getvalue(), str(blob.generation)
 
     def replace(self, path: str, data: bytes, tag: str) -> str:
         """Make one conditional upload. A deleted object counts as changed."""
@@ -116,6 +118,19 @@ class GcsStore(PrefixedStore):
             yield client()
         except client_errors() as error:
             raise translate_error(error, f"{verb} {self._url}/{self._key(path)}", drop_client) from None
+
+
+class _Bounded(io.BytesIO):
+    """A download in memory that ends with UnreadableError at its first byte too many."""
+
+    def __init__(self, place: str, most: int) -> None:
+        super().__init__()
+        self._place, self._most = place, most
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > self._most:
+            raise UnreadableError.too_large(self._place, self._most)
+        return super().write(data)
 
 
 @functools.cache

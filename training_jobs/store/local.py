@@ -8,15 +8,16 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ...problems import Problem
 from ..errors import AuthError, GpuyardError, QuotaError, UsageError
-from .base import ChangedError, ExistsError
+from .base import MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError
 
-__all__ = ["LocalStore", "translate_os_error", "translate_os_errors"]
+__all__ = ["LocalStore", "read_regular_file", "translate_os_error", "translate_os_errors"]
 
 
 class LocalStore:
@@ -42,11 +43,11 @@ class LocalStore:
             _sync_folder(target.parent)
         return _tag(data)
 
-    def read(self, path: str) -> tuple[bytes, str] | None:
+    def read(self, path: str, most: int = MAX_OBJECT_BYTES) -> tuple[bytes, str] | None:
         """Read the file. The tag is the digest of its content."""
         with translate_os_errors(self._root / path, "read"):
             try:
-                data = (self._root / path).read_bytes()
+                data = read_regular_file(self._root / path, most)
             except (FileNotFoundError, NotADirectoryError):
                 return None
         return data, _tag(data)
@@ -81,6 +82,24 @@ class LocalStore:
         files = sorted(path for path in source.rglob("*") if path.is_file())
         with translate_os_errors(into):
             return [name for path in files if (name := _copy(path, path.relative_to(source), into))]
+
+
+def read_regular_file(path: Path, most: int = MAX_OBJECT_BYTES) -> bytes:
+    """Return a file's content. Raises OSError, and UnreadableError for a link, for anything but a regular file, and for a large one."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # without O_NONBLOCK a FIFO would wait for a writer
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.EMLINK, errno.ENXIO}:  # a link, or a socket
+            raise UnreadableError(f"{path} was not read: not a regular file") from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnreadableError(f"{path} was not read: not a regular file")
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise UnreadableError.too_large(str(path), most)
+    return data
 
 
 def _copy(path: Path, name: Path, into: Path) -> str | None:

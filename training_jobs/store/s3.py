@@ -13,7 +13,7 @@ from pathlib import Path
 from ..clouds import Json
 from ..clouds.aws_errors import error_code, error_kind, service_error, translate_error
 from ..errors import LostSightError
-from .base import ChangedError, ExistsError
+from .base import MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError
 from .prefixed import Client, PrefixedStore, bucket_and_prefix
 
 __all__ = ["S3Store", "client"]
@@ -39,7 +39,7 @@ class S3Store(PrefixedStore):
         """Make one conditional PUT."""
         return self._put(path, data, ExistsError, IfNoneMatch="*")
 
-    def read(self, path: str) -> tuple[bytes, str] | None:
+    def read(self, path: str, most: int = MAX_OBJECT_BYTES) -> tuple[bytes, str] | None:
         """Make one GET."""
         with self._translated(path, "read") as client:
             try:
@@ -48,6 +48,9 @@ class S3Store(PrefixedStore):
                 if error_code(error) in _MISSING:
                     return None
                 raise
+            if answer["ContentLength"] > most:
+                answer["Body"].close()
+                raise UnreadableError.too_large(f"{self._url}/{self._key(path)}", most)
             return answer["Body"].read(), answer["ETag"]
 
     def replace(self, path: str, data: bytes, tag: str) -> str:

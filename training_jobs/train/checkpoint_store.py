@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ from .shards import open_filesystem
 
 Buffer = bytes | memoryview
 Marker = dict[str, Any]  # JSON of a commit: the digests of its files, the layout of its tensors, the notes of the run
+_NUMBER = re.compile("[0-9]{1,18}")
+_MARKER = re.compile(r"commit-([0-9]{1,9})\.json")
 _TMP_PREFIX = ".tmp-"  # prefix of a file that is being written; a killed process leaves it behind
 
 
@@ -47,24 +50,34 @@ class CheckpointStore:
         self.best: int | None = None  # this step is kept too
 
     def check_fence(self) -> None:
-        """Raise SupersededError when a newer attempt has saved anything."""
-        found = self.committed()
-        if found and found[0].attempt > self.attempt:
-            raise SupersededError(f"attempt {found[0].attempt} has saved step {found[0].step}: this is attempt {self.attempt} and exits")
+        """Raise SupersededError when a newer attempt has saved a whole checkpoint. A marker without its files does not count."""
+        for commit in self.committed():
+            if commit.attempt > self.attempt and self._is_whole(commit):
+                found = f"attempt {commit.attempt} has saved step {commit.step}"
+                raise SupersededError(f"{found}: this is attempt {self.attempt} and exits")
+
+    def _is_whole(self, commit: Commit) -> bool:
+        try:
+            marker = self.marker(commit)
+        except (OSError, ValueError, TypeError, KeyError):
+            return False
+        return bool(marker["files"]) and marker.get("attempt") == commit.attempt
 
     def committed(self) -> list[Commit]:
         """Return the committed checkpoints, best first."""
         found = []
         for step, name in self._entries():
-            if name.startswith("commit-") and name.endswith(".json"):
-                with contextlib.suppress(ValueError):
-                    found.append(Commit(int(name[len("commit-") : -len(".json")]), step))
+            if (number := _MARKER.fullmatch(name)) is not None:
+                found.append(Commit(int(number[1]), step))
         return sorted(found, reverse=True)
 
     def marker(self, commit: Commit) -> Marker:
-        """Read a commit's marker. Raises OSError or ValueError when it is torn or a file is missing or truncated."""
+        """Read a commit's marker. Raises OSError or ValueError when it is torn or not one, or when a file is missing or truncated."""
         folder = f"{self._root}/{commit.step}"
-        marker: Marker = json.loads(self._fs.cat_file(f"{folder}/commit-{commit.attempt}.json"))
+        found: object = json.loads(self._fs.cat_file(f"{folder}/commit-{commit.attempt}.json"))
+        marker: Marker = found if isinstance(found, dict) else {}
+        if not isinstance(marker.get("files"), dict):
+            raise ValueError(f"commit-{commit.attempt}.json of step {commit.step} is not a commit marker")
         sizes = {_base(entry["name"]): entry["size"] for entry in self._fs.ls(folder, detail=True)}
         for name, wants in marker["files"].items():
             if name not in sizes:
@@ -92,13 +105,13 @@ class CheckpointStore:
 
     def delete_old(self) -> None:
         """Delete all but the newest few, every `keep_every`-th and the best checkpoint, markers first; files of newer attempts stay."""
-        found = self.committed()
+        found = [commit for commit in self.committed() if commit.attempt <= self.attempt]
         kept = {(commit.step, commit.attempt) for commit in found[: self._keep]}
         kept |= {(c.step, c.attempt) for c in found if c.step == self.best or (self._keep_every and c.step % self._keep_every == 0)}
         entries = sorted(self._entries(), key=lambda entry: (not entry[1].startswith("commit-"), entry))
         for step, name in entries:
             attempt = name.removeprefix(_TMP_PREFIX).partition("-")[2].split("-")[0].split(".")[0]
-            if attempt.isdigit() and int(attempt) <= self.attempt and (step, int(attempt)) not in kept:
+            if _NUMBER.fullmatch(attempt) and int(attempt) <= self.attempt and (step, int(attempt)) not in kept:
                 self._fs.rm_file(f"{self._root}/{step}/{name}")
         if self._local:
             for step in {step for step, _ in entries}:
@@ -108,7 +121,7 @@ class CheckpointStore:
     def _entries(self) -> Iterator[tuple[int, str]]:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             for folder in self._names(self._root):
-                if folder.isdigit():
+                if _NUMBER.fullmatch(folder):
                     for name in self._names(f"{self._root}/{folder}"):
                         yield int(folder), name
 

@@ -122,6 +122,16 @@ def test_an_old_attempt_cannot_overwrite_or_supersede_a_newer_one(tmp_path: Path
     assert _newest_readable(new) == Commit(2, 10)
 
 
+@pytest.mark.parametrize("marker", [b"", b"{}", b"[]", b"\xff", b'{"files": {}, "attempt": 999999999}', b'{"files": {"a": {"bytes": 1}}}'])
+@pytest.mark.parametrize("name", ["commit-999999999.json", "commit-².json", "commit-1_0.json", "commit-+7.json"])
+def test_a_planted_marker_does_not_fence_and_deletes_nothing(tmp_path: Path, name: str, marker: bytes) -> None:
+    checkpoints = _saved(tmp_path.as_uri(), 1, 5)
+    (tmp_path / "10").mkdir()
+    (tmp_path / "10" / name).write_bytes(marker)
+    CheckpointSaver(checkpoints, False).save(15, STATE, {})
+    assert _newest_readable(checkpoints) == Commit(1, 15)
+
+
 def _save_and_wait(saver: CheckpointSaver) -> None:
     saver.save(10, STATE, {})
     saver.finish()

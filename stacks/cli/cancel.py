@@ -16,4 +16,4 @@ def command(run: options.Run, stack: options.Stack = None, targets: options.Targ
     if json:
         emit(status)
     else:
-        print(f"{run} {status.state}")
+        print(f"{run} {status.state}" + (f": {status.detail}" if status.detail else ""))

@@ -92,7 +92,7 @@ TABLE = {
         _NEUTRAL | _STORED | {"training_jobs.lifecycle", "training_jobs.backends.base", "training_jobs.backends.load_backend"}
     ),
     "training_jobs.backends": Row(_NEUTRAL | _JOURNALED),
-    "training_jobs.backends.local": Row(_backend().top | {"training_jobs.launch.output"}),
+    "training_jobs.backends.local": Row(_backend().top | {"training_jobs.launch.output", "training_jobs.launch.descendants"}),
     "training_jobs.backends.aws_batch": _backend("boto3", "botocore"),
     "training_jobs.backends.sagemaker": _backend("boto3", "botocore"),
     "training_jobs.backends.vertex": _backend(*_GOOGLE),

@@ -17,6 +17,7 @@ from typing import TypedDict
 
 from . import objects
 from .control_channel import ControlChannel
+from .descendants import adopt_orphans
 from .hook import BAD_CONFIG, RESUMABLE
 from .node import NodeAttempt
 from .node_exit import IO_ERROR, OUT_OF_TIME, NodeExitError
@@ -48,6 +49,7 @@ def main() -> int:
 
 
 def _run_node() -> int:
+    adopt_orphans()
     work = Path(os.environ.get("GPUYARD_WORKDIR") or os.getcwd()).resolve()
     state = work / ".state"
     state.mkdir(exist_ok=True)

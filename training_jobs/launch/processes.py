@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .descendants import kill_adopted, reap_orphans
 from .output import OutputPump, write_all
 
 __all__ = ["TAIL_LINES", "NodeProcess", "OutputTail", "shim_command"]
@@ -68,6 +69,7 @@ class NodeProcess:
     @property
     def return_code(self) -> int | None:
         """The return code as subprocess reports it (-9 = killed by signal 9); None while the process runs."""
+        reap_orphans((self._process.pid,))
         return self._process.poll()
 
     def tail(self) -> list[str]:
@@ -75,7 +77,7 @@ class NodeProcess:
         return self._tail.lines()
 
     def terminate(self, grace_s: float) -> None:
-        """Send SIGTERM, wait `grace_s` seconds, kill every process of its session, then pass on the rest of the output."""
+        """Send SIGTERM, wait `grace_s` seconds, kill all that it started, then pass on the rest of its output."""
         for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
             if self._process.poll() is not None:
                 break
@@ -85,5 +87,6 @@ class NodeProcess:
                 self._process.wait(wait_s)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)  # its remaining children
+        kill_adopted((self._process.pid,))  # those that left its session
         if self._pump:
             self._pump.drain()

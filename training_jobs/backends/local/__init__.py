@@ -74,6 +74,10 @@ class LocalBackend:
         elif job["state"] == State.PENDING:
             capacity = self.capacity()
             detail = f"nodes {capacity.free} of {capacity.nodes} free, needs {job['nodes']}; {capacity.waiting} waiting"
+        elif job["state"] == State.RUNNING and (pid := self._pool.stopped_supervisor(service_id, job)):
+            detail = f"its supervisor is stopped by a signal; continue it: kill -CONT {pid}, or end the job: gpuyard cancel {job['run_id']}"
+        if not job.get("ended_at") and (ignored := self._pool.damaged()):
+            detail = "; ".join(filter(None, [detail, f"ignored in {self._pool.directory}: {', '.join(ignored)}"]))
         reason = job.get("reason")
         return ServiceStatus(
             State(job["state"]),
@@ -116,7 +120,10 @@ class LocalBackend:
             job = self._pool.job(service_id)
             if job is None or job.get("ended_at"):
                 return
+            self._pool.kill_supervisor(service_id, only_stopped=True)
             time.sleep(0.1)
+        self._pool.kill_supervisor(service_id, only_stopped=False)
+        self._pool.refresh()
 
     def capacity(self) -> Capacity:
         """Return the numbers of nodes, of nodes without a lease, and of jobs in the queue."""

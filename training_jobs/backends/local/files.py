@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 from ...errors import LostSightError
+from ...state import Reason, State
 
-__all__ = ["JobEntry", "LeaseFile", "PoolNode", "Ticket", "read_json", "write_json"]
+__all__ = [
+    "JobEntry", "LeaseFile", "PoolNode", "Ticket", "parse_job_entry", "parse_lease", "parse_nodes", "read_json", "write_json",
+]  # fmt: skip
+
+_TICKET = re.compile(r"([0-9]{20})-([0-9]{1,12}\.[0-9]{3})-([A-Za-z0-9._-]+)")
 
 
 class PoolNode(TypedDict):
@@ -50,6 +56,7 @@ class JobEntry(TypedDict):
     ticket: NotRequired[str]  # file name of its place in the queue
     starts: NotRequired[int]  # of its supervisor
     assigned: NotRequired[list[int]]  # indices of its nodes
+    cgroup: NotRequired[str | None]  # folder of its control group
     ended_at: NotRequired[float]
     reason: NotRequired[str | None]
     exit_code: NotRequired[int | None]
@@ -64,10 +71,10 @@ class Ticket(NamedTuple):
     job: str
 
     @classmethod
-    def parse(cls, name: str) -> Ticket:
-        """Return the ticket of a file name."""
-        sequence, expires_at, job = name.split("-", 2)
-        return cls(int(sequence), float(expires_at), job)
+    def parse(cls, name: str) -> Ticket | None:
+        """Return the ticket of a file name; None for any other name."""
+        found = _TICKET.fullmatch(name)
+        return cls(int(found[1]), float(found[2]), found[3]) if found else None
 
     def __str__(self) -> str:
         return f"{self.sequence:020d}-{self.expires_at:.3f}-{self.job}"
@@ -81,6 +88,35 @@ def read_json(path: Path) -> Any:
         return None
     except (OSError, ValueError) as error:
         raise LostSightError(f"cannot read {path}: {error}; when no job of the pool runs, remove the file") from None
+
+
+def parse_nodes(data: object) -> list[PoolNode] | None:
+    """Return the nodes of pool.json's document; None when it is not one."""
+    nodes = data.get("nodes") if isinstance(data, dict) else None
+    shape = {"index": int, "address": str, "slots": int, "gpus": list}
+    if not isinstance(nodes, list) or not all(_has_keys(node, shape) for node in nodes):
+        return None
+    return nodes
+
+
+def parse_lease(data: object) -> LeaseFile | None:
+    """Return a lease's document; None when it is not one."""
+    shape = {"run_id": str, "pid": int, "started": str, "nodes": list, "job": str}
+    return cast(LeaseFile, data) if _has_keys(data, shape) else None
+
+
+def parse_job_entry(data: object) -> JobEntry | None:
+    """Return a job.json document; None when it is not one."""
+    shape = {"run_id": str, "nodes": int, "limit_s": int, "limit_reason": str, "grace_s": int, "bootstrap": str, "environment": dict}
+    if not _has_keys(data, {**shape, "state": str, "ticket": str}):
+        return None
+    entry = cast(JobEntry, data)
+    known = entry["state"] in set(State) and entry.get("reason") in {None, *Reason}
+    return entry if known else None
+
+
+def _has_keys(data: object, shape: Mapping[str, type | tuple[type, ...]]) -> bool:
+    return isinstance(data, dict) and all(isinstance(data.get(key), kind) for key, kind in shape.items())
 
 
 def write_json(path: Path, data: Mapping[str, object]) -> None:

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...errors import LostSightError, NotFoundError
+from ...errors import LostSightError
+from ...launch.descendants import descendants
 from ...state import Outcome, Reason, State
 from ...store import translate_os_errors
-from .files import JobEntry, LeaseFile, PoolNode, Ticket, read_json, write_json
-from .process import is_alive, kill_marked, start_time
+from .cgroup import enter_cgroup, kill_cgroup
+from .files import JobEntry, LeaseFile, Ticket, write_json
+from .pool_files import PoolFiles
+from .process import is_alive, is_stopped, kill_marked, start_time, wait_until_dead
 from .spawn import reap_later, spawn_supervisor
 
 __all__ = ["Pool"]
@@ -28,63 +33,8 @@ _FAILED_CAPACITY = Outcome(State.FAILED, Reason.CAPACITY, None)
 _CANCELLED = Outcome(State.CANCELLED, None, None)
 
 
-class Pool:
+class Pool(PoolFiles):
     """One local pool. Private methods expect the caller to hold the lock."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-
-    # -- reading ---------------------------------------------------------------------------------
-
-    def nodes(self) -> list[PoolNode]:
-        """Return the nodes of pool.json. Raises NotFoundError when there is no pool."""
-        data = read_json(self.directory / "pool.json")
-        if data is None:
-            raise NotFoundError(f"there is no pool in {self.directory}; `pulumi up` creates it")
-        nodes: list[PoolNode] = data["nodes"]
-        return nodes
-
-    def job(self, name: str) -> JobEntry | None:
-        """Return a job's entry; None for an unknown job."""
-        entry: JobEntry | None = read_json(self.job_dir(name) / "job.json")
-        return entry
-
-    def job_dir(self, name: str) -> Path:
-        """Return the folder of a job's entry and its nodes' logs."""
-        return self.directory / "jobs" / name
-
-    def lease_path(self, run_id: str) -> Path:
-        """Return the path of a run's lease. Every process of the run carries it as its mark."""
-        return self.directory / "leases" / f"{run_id}.json"
-
-    def leases(self) -> list[LeaseFile]:
-        """Return all leases, also those of dead supervisors."""
-        found = (read_json(path) for path in sorted((self.directory / "leases").glob("*.json")))
-        return [lease for lease in found if lease is not None]
-
-    def holds_nodes(self, name: str, run_id: str) -> bool:
-        """Return whether this job, and not an earlier one of its run, has the run's lease."""
-        lease: LeaseFile | None = read_json(self.lease_path(run_id))
-        return lease is not None and lease["job"] == name
-
-    def tickets(self) -> list[Ticket]:
-        """Return the waiting jobs in the order of their submission."""
-        try:
-            names = sorted(name for name in os.listdir(self.directory / "queue") if not name.startswith("."))
-        except FileNotFoundError:
-            return []
-        return [Ticket.parse(name) for name in names]
-
-    def free_nodes(self) -> list[int]:
-        """Return the indices of the nodes that no lease holds."""
-        held = {index for lease in self.leases() for index in lease["nodes"]}
-        return [node["index"] for node in self.nodes() if node["index"] not in held]
-
-    def cancel_requested(self, name: str) -> bool:
-        """Return whether a job's cancel was requested."""
-        return (self.job_dir(name) / "cancel").exists()
-
-    # -- changing --------------------------------------------------------------------------------
 
     def refresh(self) -> None:
         """Clean up after crashes, and start the jobs for which nodes are free."""
@@ -112,21 +62,35 @@ class Pool:
             job = self.job(name)
             if job is None or job["state"] != "PENDING" or self.holds_nodes(name, job["run_id"]):
                 return False
-            self._end(name, job, _CANCELLED)
+            self._end(name, job, _CANCELLED, "cancelled: it had not started")
             return True
 
     def request_cancel(self, name: str) -> None:
         """Ask a job's supervisor to stop it."""
         (self.job_dir(name) / "cancel").touch()
 
+    def kill_supervisor(self, name: str, *, only_stopped: bool) -> None:
+        """Kill the supervisor of a running job with all that it started; the next `refresh` ends the job.
+
+        `only_stopped`: only when a signal such as SIGSTOP has stopped it. It then keeps no limit and reacts to no cancel.
+        """
+        with self._lock():
+            job = self.readable_job(name)
+            lease = self.lease(self.lease_path(job["run_id"])) if job else None
+            if lease is None or lease["job"] != name or not is_alive(lease["pid"], lease["started"]):
+                return
+            if not only_stopped or is_stopped(lease["pid"]):
+                _kill_tree(lease)
+
     def claim(self, name: str, lease: Path) -> JobEntry | None:
         """Mark a job as running and return it; None if `lease` does not belong to this process. Called by the job's supervisor."""
         with self._lock():
             job = self.job(name)
-            held: LeaseFile | None = read_json(lease)
+            held = self.lease(lease)
             if job is None or job.get("ended_at") or held is None or held["pid"] != os.getpid() or held["job"] != name:
                 return None
-            job = {**job, "state": "RUNNING", "started_at": time.time(), "assigned": held["nodes"]}
+            started = time.time()
+            job = {**job, "state": "RUNNING", "started_at": started, "assigned": held["nodes"], "cgroup": enter_cgroup(name)}
             write_json(self.job_dir(name) / "job.json", job)
             return job
 
@@ -167,23 +131,37 @@ class Pool:
     def _recover(self) -> None:
         """Kill the remaining processes of jobs whose supervisor died, and end or requeue these jobs."""
         for lease in self.leases():
-            if is_alive(lease["pid"], lease["started"]):
+            alive = is_alive(lease["pid"], lease["started"])
+            overdue = self._overdue(lease) if alive and is_stopped(lease["pid"]) else None
+            if overdue:
+                _kill_tree(lease)
+            elif alive:
                 continue
             path = self.lease_path(lease["run_id"])
             if kill_marked(path):
                 continue  # a process of the job is still alive: its nodes are not free
             name = lease["job"]
-            job = self.job(name)
+            job = self.readable_job(name)
+            if job and kill_cgroup(job.get("cgroup"), name):
+                continue
             if job is None or job.get("ended_at"):
                 path.unlink(missing_ok=True)
             elif self.cancel_requested(name):
-                self._end(name, job, _CANCELLED)
+                self._end(name, job, _CANCELLED, "cancelled: its supervisor was killed, with all processes of the job")
             elif job["state"] == "PENDING":  # no node was started: it gets its old place back
                 write_json(self.directory / "queue" / job["ticket"], {"job": name})
                 path.unlink(missing_ok=True)
             else:
-                detail = "its supervisor was killed, or the machine went down"
-                self._end(name, job, _FAILED_INFRA, detail, ended_at=self._last_write(name, job))
+                detail = "its supervisor was stopped by a signal" if overdue else "its supervisor was killed, or the machine went down"
+                ended_at = None if overdue else self._last_write(name, job)
+                self._end(name, job, overdue or _FAILED_INFRA, detail, ended_at=ended_at)
+
+    def _overdue(self, lease: LeaseFile) -> Outcome | None:
+        """Return the outcome of a job whose time limit and grace period are over; None for any other job."""
+        job = self.readable_job(lease["job"])
+        if job is None or time.time() < (job["started_at"] or math.inf) + job["limit_s"] + job["grace_s"]:
+            return None
+        return Outcome(State.FAILED, Reason(job["limit_reason"]), None)
 
     def _last_write(self, name: str, job: JobEntry) -> float:
         """Return when a job's nodes last wrote a line. The time after that is not charged to the job."""
@@ -214,7 +192,7 @@ class Pool:
     def _runnable(self, ticket: Ticket) -> JobEntry | None:
         """Return the job of a ticket. A job that must not start is ended, and None is returned."""
         name = ticket.job
-        job, size = self.job(name), len(self.nodes())
+        job, size = self.readable_job(name), len(self.nodes())
         if job is None or job.get("ended_at") or self.holds_nodes(name, job["run_id"]):
             self._drop(ticket)
             return None
@@ -245,3 +223,11 @@ class Pool:
         entry: LeaseFile = {"version": 1, "run_id": job["run_id"], "pid": process.pid, "started": started, "nodes": nodes, "job": name}
         write_json(lease, entry)
         return True
+
+
+def _kill_tree(lease: LeaseFile) -> None:
+    """Kill a supervisor and all that it started, while these processes are still its descendants."""
+    for pid in (lease["pid"], *descendants(lease["pid"])):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until_dead(lease["pid"], lease["started"])

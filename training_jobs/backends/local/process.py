@@ -11,28 +11,46 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["MARK", "die_with_parent", "is_alive", "kill_marked", "marked_pids", "start_time"]
+__all__ = ["MARK", "die_with_parent", "is_alive", "is_stopped", "kill_marked", "marked_pids", "start_time", "wait_until_dead"]
 
 MARK = "GPUYARD_LEASE"  # an environment variable of every process of a job: the path of its lease
 
 
 def start_time(pid: int) -> str | None:
     """Return the start time of a live process, in the form of docs/local-pool.md. None for a zombie or a missing process."""
+    state, started = _state(pid)
+    return None if state in ("Z", "X") else started
+
+
+def _state(pid: int) -> tuple[str, str | None]:
+    """Return a process's state (proc(5), ps(1)) and its start time; None without such a process."""
     if sys.platform == "linux":
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         except OSError:
-            return None
-        return None if fields[0] in {"Z", "X"} else f"{boot}/{fields[19]}"
+            return "", None
+        return fields[0], f"{boot}/{fields[19]}"
     listing = subprocess.run(["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
     state, _, started = listing.strip().partition(" ")
-    return None if not started or state.startswith("Z") else started.strip()
+    return state[:1], started.strip() or None
 
 
 def is_alive(pid: int, started: str) -> bool:
     """Return whether this process still runs. A later process with the same number does not count."""
     return start_time(pid) == started
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether a signal such as SIGSTOP, or a debugger, has stopped this process."""
+    return _state(pid)[0] in ("T", "t")
+
+
+def wait_until_dead(pid: int, started: str, timeout_s: float = 10.0) -> None:
+    """Wait until this process has exited, or for `timeout_s` seconds."""
+    deadline = time.monotonic() + timeout_s
+    while is_alive(pid, started) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def die_with_parent() -> None:

@@ -19,8 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from ...launch.descendants import adopt_orphans, kill_adopted, reap_orphans
 from ...launch.output import OutputPump, write_all
 from ...state import Outcome, Reason, State, classify
+from .cgroup import kill_cgroup, leave_cgroup
 from .files import JobEntry, PoolNode
 from .pool import Pool
 from .process import MARK, die_with_parent, kill_marked
@@ -65,6 +67,7 @@ class _Supervisor:
         if alive:  # the job is not recorded as ended, so its lease holds the nodes until a later recovery kills these processes
             print(f"processes {alive} are still alive after SIGKILL; the nodes stay allocated", file=sys.stderr)
             return
+        leave_cgroup(self.job.get("cgroup"))
         self.pool.finish(self.name, self.job, stopped.outcome or classify(self.exit_codes), stopped.detail)
 
     def _start_nodes(self) -> None:
@@ -121,21 +124,22 @@ class _Supervisor:
                     node.exited = True
                     self.exit_codes.append(code if code >= 0 else None)
                     failed_at = failed_at or (time.monotonic() if code else None)
+            reap_orphans(self._pids())
             if self.pool.cancel_requested(self.name):
-                return _Stopped(self._stop(Outcome(State.CANCELLED, None, None)))
+                return self._stop(Outcome(State.CANCELLED, None, None), "cancelled")
             if self.terminated.is_set():
-                return _Stopped(self._stop(Outcome(State.STOPPED, Reason.PREEMPTED, None)), "the machine is shutting down")
+                return self._stop(Outcome(State.STOPPED, Reason.PREEMPTED, None), "the machine is shutting down")
             if time.time() > limit:
                 reason = Reason(self.job["limit_reason"])
-                return _Stopped(self._stop(Outcome(State.FAILED, reason, None)), f"{reason} after {self.job['limit_s']} s")
+                return self._stop(Outcome(State.FAILED, reason, None), f"{reason} after {self.job['limit_s']} s")
             # After one node failed the others get half the grace period to exit by themselves.
             if failed_at is not None and time.monotonic() - failed_at > self.job["grace_s"] / 2:
                 return _Stopped()
             time.sleep(_TICK_S)
         return _Stopped()
 
-    def _stop(self, outcome: Outcome) -> Outcome:
-        """Send SIGTERM to every node and wait for the grace period. Returns `outcome`, or success when every node still exits with 0."""
+    def _stop(self, outcome: Outcome, cause: str) -> _Stopped:
+        """Send SIGTERM to every node and wait for the grace period. The outcome is success when every node still exits with 0."""
         for node in self.nodes:
             if node.process.poll() is None:
                 node.process.send_signal(signal.SIGTERM)
@@ -143,15 +147,23 @@ class _Supervisor:
         while time.monotonic() < deadline and any(node.process.poll() is None for node in self.nodes):
             time.sleep(_TICK_S)
         if all(node.process.poll() == 0 for node in self.nodes):
-            return Outcome(State.SUCCEEDED, None, 0)
-        return outcome
+            return _Stopped(Outcome(State.SUCCEEDED, None, 0), cause)
+        late = [str(rank) for rank, node in enumerate(self.nodes) if node.process.poll() is None]
+        how = (
+            f"node(s) {', '.join(late)} did not exit within {self.job['grace_s']} s and were killed" if late else "the nodes exited in time"
+        )
+        return _Stopped(outcome, f"{cause}: {how}")
+
+    def _pids(self) -> list[int]:
+        return [node.process.pid for node in self.nodes]
 
     def _kill(self) -> list[int]:
         """Kill all processes of the job: nodes, workers and their children. Returns the pids that are still alive."""
         for node in self.nodes:
             if node.process.poll() is None:
                 node.process.kill()
-        alive = kill_marked(self.pool.lease_path(self.job["run_id"]))
+        alive = kill_marked(self.pool.lease_path(self.job["run_id"])) or kill_adopted(self._pids())
+        alive = alive or kill_cgroup(self.job.get("cgroup"), self.name)
         for node in self.nodes:
             if not alive:
                 node.process.wait()
@@ -181,6 +193,7 @@ def main(pool_dir: str, name: str) -> None:
     """Run the job for which this process holds the lease. Without the lease do nothing."""
     pool, terminated = Pool(Path(pool_dir)), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: terminated.set())
+    adopt_orphans()
     job = pool.claim(name, Path(os.environ[MARK]))
     if job is not None:
         _Supervisor(pool, name, job, terminated).run()

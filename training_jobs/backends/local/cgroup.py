@@ -1,0 +1,96 @@
+"""A control group for each job of a local pool, where this user may create one (Linux, cgroup v2).
+
+It contains every process of the job, also after its supervisor was killed and whatever a process did to detach itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+__all__ = ["enter_cgroup", "kill_cgroup", "leave_cgroup"]
+
+_PREFIX = "gpuyard-"
+
+
+def enter_cgroup(job: str) -> str | None:
+    """Create the group of a job and move this process into it. Returns its folder; None where that is not possible."""
+    own = _own_folder()
+    if own is None:
+        return None
+    folder = own / f"{_PREFIX}{job}"
+    try:
+        folder.mkdir()
+        (folder / "cgroup.procs").write_text(str(os.getpid()))
+    except OSError:  # not this user's to create, or a mount without write access
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        return None
+    return str(folder)
+
+
+def leave_cgroup(folder: str | None) -> None:
+    """Move this process out of its job's group, and remove the group."""
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            (Path(folder).parent / "cgroup.procs").write_text(str(os.getpid()))
+            Path(folder).rmdir()
+
+
+def kill_cgroup(folder: str | None, job: str, timeout_s: float = 10.0) -> list[int]:
+    """Kill the processes of a job's group except this one, and remove the group if it is empty. Returns the pids still alive."""
+    if folder is None or Path(folder).name != f"{_PREFIX}{job}" or not _is_mounted(Path(folder)):
+        return []  # job.json is a file that the job's user can write: no other group is touched
+    deadline = time.monotonic() + timeout_s
+    while members := _members(Path(folder)):
+        alive = [pid for pid in members if pid != os.getpid()]
+        if not alive:
+            return []  # the group is removed when this process leaves it
+        for pid in alive:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            return alive
+        time.sleep(0.02)
+    while time.monotonic() < deadline and os.path.isdir(folder):
+        with contextlib.suppress(OSError):  # busy until the kernel has released the last process
+            os.rmdir(folder)
+        time.sleep(0.005)
+    return []
+
+
+def _members(folder: Path) -> list[int]:
+    try:
+        pids = [int(line) for line in (folder / "cgroup.procs").read_text().split()]
+    except OSError:
+        return []
+    return [pid for pid in pids if pid]
+
+
+def _own_folder() -> Path | None:
+    mount = _mount_point()
+    if mount is None:
+        return None
+    groups = (line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines())
+    own = next((path for number, _, path in groups if number == "0"), None)
+    return None if own is None else mount / own.lstrip("/")
+
+
+def _mount_point() -> Path | None:
+    if sys.platform != "linux":
+        return None
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            fields, _, kind = line.partition(" - ")
+            if kind.startswith("cgroup2 "):
+                return Path(fields.split()[4])
+    return None
+
+
+def _is_mounted(folder: Path) -> bool:
+    mount = _mount_point()
+    return mount is not None and ".." not in folder.parts and folder.is_relative_to(mount)

@@ -2,7 +2,7 @@
 
     from gpuyard.aws import Bucket, GpuPool, JobService, Network
 
-Importing this package loads nothing heavy: names load when first used, clouds when named.
+Importing this package loads no SDK. The module of a name loads when the name is first used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .spec import BucketSpec, GpuPoolSpec, LimitsSpec, NetworkSpec, YardSpec
 
 if __name__ == "components":  # two copies of a module would be two classes of one name
-    raise ImportError("import gpuyard.components: a checkout's folders are links of the package gpuyard")
+    raise ImportError("import gpuyard.components instead of components: two import paths would make two copies of each class")
 
 __all__ = ["BucketSpec", "GpuPoolSpec", "LimitsSpec", "NetworkSpec", "YardSpec", "cloud"]
 

@@ -1,5 +1,5 @@
-# What a machine does once, at its first boot: is it healthy, where do containers live, where does their output go.
-# The settings above this line are all it knows; boot.py says what they mean. A machine that is not healthy ends itself.
+# Runs once, at the first boot of a machine: checks its health, puts containers on the local disks, configures their logs.
+# boot.py writes the settings above this line and documents them. An unhealthy machine shuts itself down.
 set -uo pipefail
 
 SCRATCH=$ROOT/scratch
@@ -8,8 +8,8 @@ FSTAB=$ROOT/etc/fstab
 say() { echo "gpuyard: $*"; }
 
 give_up() {
-  say "unhealthy: $*; this machine ends itself"
-  shutdown -h now # what launched it says what that means: it goes, or another takes its place
+  say "unhealthy: $*; shutting down"
+  shutdown -h now # the service or machine group then terminates or replaces the machine
   exit 1
 }
 
@@ -33,23 +33,23 @@ count_fast_nics() {
   echo "$found"
 }
 
-# Some cards missing: this machine is broken. All of them: its image is, and so would be every machine that takes its place; the jobs'
-# preflight refuses what needs them.
+# If some cards are missing, the machine is broken. If all are missing, the image has no driver, and a replacement would have none either:
+# the machine keeps running, and the preflight refuses jobs that need the cards.
 check_fast_nics() {
   local found
   [ "$FAST_NICS" -gt 0 ] || return 0
   modprobe "$NIC_DRIVER" || say "the image has no driver $NIC_DRIVER"
   found=$(count_fast_nics)
   if [ "$found" -eq 0 ]; then
-    say "no network card with the driver $NIC_DRIVER, this type of machine has $FAST_NICS: multi-node jobs will be refused; the image lacks it"
+    say "no network card with the driver $NIC_DRIVER, this type of machine has $FAST_NICS: the preflight will refuse multi-node jobs; use an image with the driver"
     return 0
   fi
   [ "$found" -ge "$FAST_NICS" ] || give_up "$found network cards with the driver $NIC_DRIVER, this type of machine has $FAST_NICS"
 }
 
-local_disks() { # each disk once: it has several names
+local_disks() { # prints each disk once, although /dev/disk/by-id has several names of it
   local name
-  for name in "$ROOT"$DISKS; do # a pattern, so not quoted
+  for name in "$ROOT"$DISKS; do # not quoted, because it is a pattern
     [ -e "$name" ] && readlink -f "$name"
   done | sort -u
 }
@@ -58,11 +58,11 @@ remember() { grep -qF " $2 " "$FSTAB" 2>/dev/null || echo "$1 $2 $3 0 0" >>"$FST
 
 bind() {
   mkdir -p "$1" "$2"
-  mountpoint -q "$2" || mount --bind "$1" "$2" || give_up "$2 cannot be put on $1"
+  mountpoint -q "$2" || mount --bind "$1" "$2" || give_up "cannot mount $1 at $2"
   remember "$1" "$2" "none bind,nofail,x-systemd.requires-mounts-for=$SCRATCH"
 }
 
-stripe() { # all local disks as one; prints the device
+stripe() { # makes one device of all local disks and prints its path
   local array=$ROOT/dev/md0
   if [ "$#" -eq 1 ]; then echo "$1"; return; fi
   command -v mdadm >/dev/null || dnf install -y -q mdadm >&2 || apt-get install -y -q mdadm >&2
@@ -75,7 +75,7 @@ stripe() { # all local disks as one; prints the device
   echo "$array"
 }
 
-set_up_scratch() { # 1 where there is no local disk
+set_up_scratch() { # returns 1 if the machine has no local disk
   local device disks
   if [ -n "$IMAGE_UNIT" ]; then systemctl start "$IMAGE_UNIT" 2>/dev/null || true; fi
   if [ -n "$IMAGE_MOUNT" ] && mountpoint -q "$ROOT$IMAGE_MOUNT"; then
@@ -89,16 +89,16 @@ set_up_scratch() { # 1 where there is no local disk
     say "no local disks: containers stay on the root disk"
     return 1
   fi
-  device=$(stripe "${disks[@]}") || give_up "its ${#disks[@]} local disks cannot be made one"
-  blkid "$device" >/dev/null || mkfs.xfs -q -L gpuyard "$device" || give_up "no file system can be made on $device"
+  device=$(stripe "${disks[@]}") || give_up "cannot stripe its ${#disks[@]} local disks"
+  blkid "$device" >/dev/null || mkfs.xfs -q -L gpuyard "$device" || give_up "cannot make a file system on $device"
   mkdir -p "$SCRATCH"
   mount -t xfs -o noatime "$device" "$SCRATCH" || give_up "$device cannot be mounted"
   remember LABEL=gpuyard "$SCRATCH" "xfs noatime,nofail"
   say "${#disks[@]} local disks at $SCRATCH"
 }
 
-ship_output() { # without an agent: the runtime's own driver, with the machine's role
-  python3 - "$ROOT/etc/docker/daemon.json" "$LOG_DRIVER" "$LOG_OPTIONS" <<'PYTHON' || give_up "the log driver cannot be set"
+ship_output() { # sets Docker's log driver, which needs no agent and uses the machine's role
+  python3 - "$ROOT/etc/docker/daemon.json" "$LOG_DRIVER" "$LOG_OPTIONS" <<'PYTHON' || give_up "cannot set Docker's log driver"
 import json, os, sys
 
 path, driver, options = sys.argv[1:]
@@ -110,11 +110,11 @@ with open(path, "w") as file:
 PYTHON
 }
 
-set_up_containers() { # $1: whether there is scratch space
+set_up_containers() { # $1: exit status of set_up_scratch; 0 puts the containers at /scratch
   local name
   if ! command -v docker >/dev/null; then
     [ "$CONTAINERS" = optional ] || give_up "no docker in this image"
-    say "no docker in this image: left as it is"
+    say "no docker in this image: containers are not set up"
     return
   fi
   command -v nvidia-ctk >/dev/null || command -v nvidia-container-cli >/dev/null || give_up "no NVIDIA container toolkit in this image"

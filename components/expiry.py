@@ -28,7 +28,7 @@ class End(NamedTuple):
 
 
 def end_of(spec: GpuPoolSpec, expires: str | None) -> End | None:
-    """Return the earliest end of a pool; None if the pool has no end. `expires`: a date (the end is 00:00 UTC), `never` or None.
+    """Return when and why a pool goes to zero nodes; None: never. `expires`: a date (the pool ends at 00:00 UTC), `never` or None.
 
     >>> from gpuyard.components.spec.pool import GpuPoolSpec
     >>> end_of(GpuPoolSpec(service="vms", machine="g6.12xlarge", zone="us-east-1a", max_nodes=1), "2027-03-31").at.isoformat()
@@ -44,12 +44,12 @@ def end_of(spec: GpuPoolSpec, expires: str | None) -> End | None:
 
 
 def is_past(end: End | None, now: datetime.datetime) -> bool:
-    """Tell whether the end is past. The pool is then declared with zero nodes and without a schedule."""
+    """Tell whether a pool's end has passed. Such a pool is declared with zero nodes and without a schedule."""
     return end is not None and end.at <= now
 
 
 def warning(end: End | None, now: datetime.datetime) -> str | None:
-    """Return a warning if the end is past or at most 7 days ahead."""
+    """Return a warning if a pool's end has passed or is at most 7 days ahead, else None."""
     if end is None or end.at - now > _WARN_AHEAD:
         return None
     if end.at > now:

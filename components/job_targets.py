@@ -115,10 +115,10 @@ def available_until(spec: GpuPoolSpec, expires: str | None) -> str | None:
 def service_problems(
     pools: Sequence[str], jobless: Sequence[str], writes: Sequence[str], reads: Sequence[str], submitters: Sequence[str]
 ) -> list[Problem]:
-    """Return the problems that concern several inputs of a job service. All are names. `jobless`: the pools that take no jobs."""
+    """Return the problems that concern several inputs of a job service, given by name. `jobless`: the pools that take no jobs."""
     problems = run_bucket_problems(writes) + _duplicates("pools", pools) + _duplicates("reads and writes", [*reads, *writes])
     if not pools:
-        problems.append(Problem("pools", "no pool", "none", "one or more", "a job service without a pool runs nothing"))
+        problems.append(Problem("pools", "no pool", "none", "one or more", "add a GpuPool"))
     return problems + unused_submitter_problems(pools, jobless, submitters)
 
 
@@ -127,7 +127,7 @@ def unused_submitter_problems(pools: Sequence[str], jobless: Sequence[str], subm
     if not submitters or not pools or len(jobless) < len(pools):
         return []
     fix = "remove submitters, or give a pool a service that takes jobs"
-    return [Problem("submitters", "no pool takes jobs", ", ".join(submitters), "none if every pool has `service: vms`", fix)]
+    return [Problem("submitters", "no pool takes jobs", ", ".join(submitters), "no submitters if every pool has `service: vms`", fix)]
 
 
 def merge_targets(pools: Sequence[str], parts: Sequence[Mapping[str, TargetData]]) -> dict[str, TargetData]:
@@ -141,11 +141,12 @@ def run_bucket_problems(writes: Sequence[str]) -> list[Problem]:
     if len(writes) == 1:
         return []
     allowed = "exactly one bucket, the run bucket"
-    return [Problem("writes", "not one bucket", ", ".join(writes) or "none", allowed, "list the others in reads")]
+    fix = "move the others to reads" if writes else "add a Bucket"
+    return [Problem("writes", "not one bucket", ", ".join(writes) or "none", allowed, fix)]
 
 
 def _duplicates(key: str, names: Sequence[str]) -> list[Problem]:
     again = sorted(name for name, count in Counter(names).items() if count > 1)
     if not again:
         return []
-    return [Problem(key, "a name occurs more than once", ", ".join(again), "each name once", "job targets refer to them by name")]
+    return [Problem(key, "a name occurs more than once", ", ".join(again), "each name once", "job targets use the names; rename one")]

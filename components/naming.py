@@ -16,7 +16,7 @@ _DIGEST = 8
 
 
 def directory_name(name: str) -> str:
-    """Return the directory name of a bucket or pool: its logical name, or a legal name with a digest.
+    """Return the directory name of a bucket or pool: its logical name if that is legal, else a legal form of it with a digest.
 
     >>> directory_name("runs")
     'runs'
@@ -28,7 +28,7 @@ def directory_name(name: str) -> str:
 
 
 def shorten(text: str, identity: str, limit: int) -> str:
-    """Return `text` cut to `limit` characters, ending in a digest of `identity`: different identities get different names."""
+    """Return `text` cut to `limit` characters. It ends in a digest of `identity`, so that different identities get different names."""
     digest = hashlib.sha256(identity.encode()).hexdigest()[:_DIGEST]
     return f"{text[: limit - _DIGEST - 1].rstrip('-') or 'x'}-{digest}"
 
@@ -43,7 +43,7 @@ def job_prefix(stack: str) -> str:
 
 
 def name_problems(name: str) -> list[Problem]:
-    """Return a problem if a component cannot have this name. Names of cloud resources begin with it, so their rules apply.
+    """Return a problem if a component cannot have this name. The names of its cloud resources begin with it, so their rules apply.
 
     >>> name_problems("h100-spot")
     []

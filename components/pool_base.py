@@ -27,15 +27,15 @@ class LauncherCommands(NamedTuple):
     """Shell commands for machines without a job service."""
 
     scale: str
-    """Start all machines."""
+    """Command that starts all machines."""
     hostfile: str
-    """Write the addresses of the running machines to `hosts`, one per line."""
+    """Command that writes the addresses of the running machines to the file `hosts`, one per line."""
     torchrun: str
-    """Run on every machine, with `hosts` beside it."""
+    """Command to run on every machine, in a directory that contains `hosts`. It starts the workers."""
 
 
 def torchrun_command(pool_id: str, gpus: int) -> str:
-    """Return the torchrun command, the same on every machine. The first of `hosts` is the rendezvous endpoint."""
+    """Return the torchrun command, the same on every machine. The first address in `hosts` is the rendezvous endpoint."""
     return (
         f'torchrun --nnodes="$(grep -c . hosts)" --nproc-per-node={gpus} --rdzv-backend=c10d --rdzv-id={pool_id} '
         f'--rdzv-endpoint="$(head -n 1 hosts):{_RENDEZVOUS_PORT}" train.py'
@@ -92,13 +92,13 @@ class MachinePoolBase(PoolBase[_NetworkT_co]):
     end: End | None
     """Time at which the pool goes to zero nodes, with its reason. None: never."""
     closed: bool
-    """Whether the end is past: the pool is then declared with zero nodes and without a schedule."""
+    """Whether the pool's end has passed. The pool is then declared with zero nodes and without a schedule."""
     scale_command: pulumi.Output[str] | None
     """`vms`: shell command that starts all machines."""
     hostfile_command: pulumi.Output[str] | None
     """`vms`: shell command that writes the addresses of the running machines to `hosts`."""
     torchrun: pulumi.Output[str] | None
-    """`vms`: command to run on every machine, with `hosts` beside it."""
+    """`vms`: command that starts the workers; run it on every machine, in a directory that contains `hosts`."""
 
     def _all_problems(self, name: str, given: PlainMapping, expires: str | None) -> Problems:
         return [*name_problems(name), *self._problems(given, expires)]

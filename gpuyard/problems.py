@@ -22,7 +22,7 @@ _SECRETS = "secrets"  # the field of a spec with references to secrets: users ma
 class Problem:
     """One input error. Its text is `<key>: <what is wrong>, got <value>, allowed: <values>; <fix>`.
 
-    A pydantic validator raises `ValueError(Problem("", ...))`, with several arguments for several problems.
+    A pydantic validator raises `ValueError(Problem("", ...))`, or with one argument for each of several problems.
     `problems_from` puts the field's path in front of their keys.
     """
 
@@ -52,7 +52,7 @@ class Problem:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """Return a fix that names the nearest known word, or None if no word is near."""
+    """Return a fix that suggests the most similar known word, or None if no word is similar."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else None
 
@@ -103,7 +103,7 @@ def _is_noise(part: object) -> bool:
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[object]) -> set[str]:
-    """Return the keys allowed at a path below a model: those of every model that can be there."""
+    """Return the keys that are allowed at a path below a model. Where several models are allowed, the keys of all of them."""
     models: list[type[BaseModel]] = [model]
     for part in path:
         inner: list[type[BaseModel]] = []

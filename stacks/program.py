@@ -60,7 +60,7 @@ def declare(settings: StackSettings) -> None:
 
 
 def _check_yard(cloud: ModuleType, settings: StackSettings) -> None:
-    """Raise before the first component, because `pulumi up` creates what was registered before an error."""
+    """Raise pulumi.RunError with every problem before the first component: `pulumi up` creates what was registered before an error."""
     existing = settings.network.existing
     problems = cloud.yard_problems(
         region=_region(settings.cloud),

@@ -112,7 +112,7 @@ def in_namespace(problem: Problem) -> Problem:
 
 
 def _value(field: str, text: str) -> Any:
-    """Return the value of a key: strings as they are, everything else parsed from JSON."""
+    """Return the value of a key from Pulumi's text: strings unchanged, everything else parsed from JSON."""
     return text if field in _STRINGS or field not in StackSettings.model_fields else json.loads(text)
 
 
@@ -122,9 +122,9 @@ def _description(field: str) -> str | None:
 
 
 def _across_buckets(raw: PlainMapping) -> list[Problem]:
-    """Return the problems between buckets, and between the keys of a bucket.
+    """Return the problems that concern several buckets, or several keys of one bucket.
 
-    Works on raw values, so that these problems appear together with those of single keys.
+    It reads the values before validation, so that these problems are reported together with those of single keys.
     """
     key = f"{NAMESPACE}buckets"
     buckets = raw.get("buckets")
@@ -138,13 +138,13 @@ def _across_buckets(raw: PlainMapping) -> list[Problem]:
         if entry.get("existing") is not None and "on_destroy" in entry
     ]
     problems += [
-        Problem(f"{key}.{name}.existing_key", "only an existing bucket has it", fix="remove existing_key, or set existing")
+        Problem(f"{key}.{name}.existing_key", "only an existing bucket can have it", fix="remove existing_key, or set existing")
         for name, entry in entries.items()
         if "existing_key" in entry and entry.get("existing") is None
     ]
     if len(writes) != 1:
         got, fix = ", ".join(writes) or "none", "set `jobs: write` on one bucket and `jobs: read` on the others"
-        problems.append(Problem(key, "jobs: write", got, "exactly one, the run bucket", fix))
+        problems.append(Problem(key, "wrong buckets with jobs: write", got, "exactly one, the run bucket", fix))
     return problems
 
 

@@ -4,4 +4,4 @@ Public names: `from gpuyard import JobSpec, Runner`.
 """
 
 if __name__ == "training_jobs":  # two copies of a module would be two classes of one name
-    raise ImportError("import gpuyard.training_jobs: a checkout's folders are links of the package gpuyard")
+    raise ImportError("import gpuyard.training_jobs instead of training_jobs: two import paths would make two copies of each class")

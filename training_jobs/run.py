@@ -74,8 +74,8 @@ class Run:
     def ordinal(self) -> str:
         """The part of every job name that distinguishes the submissions of a run.
 
-        The nonce is random and kept in the record. So a job of an older record with the same run id, whose record was removed
-        or lies in another bucket, is never mistaken for this submission.
+        It contains the random nonce of the record. Without the nonce, a job of another record with the same run id (a deleted record, or
+        one in another bucket) could be mistaken for this submission.
         """
         return f"{self.submission}-{self.nonce}" if self.nonce else str(self.submission)
 

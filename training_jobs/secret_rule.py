@@ -35,7 +35,7 @@ def looks_secret(name: str, value: str) -> bool:
 
 
 def split_marks(env: object) -> tuple[object, set[str]]:
-    """Return an environment with `{value: TEXT, secret: false}` replaced by the text, and the names that were marked so."""
+    """Return an environment with each `{value: TEXT, secret: false}` replaced by TEXT, and the names of these variables."""
     if not isinstance(env, Mapping):
         return env, set()
     marked = {

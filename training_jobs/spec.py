@@ -33,7 +33,7 @@ from .strict_yaml import read_yaml
 __all__ = ["RECORDED", "Checkpoint", "Duration", "EnvName", "JobSpec", "Retries", "duration", "load_job", "parse_job", "seconds"]
 
 RECORDED = {"recorded": True}
-"""Validation context for recorded specs: rules about secrets may have become stricter since they were accepted."""
+"""Validation context for specs from a run record. It skips the rules that may be stricter now than when the job was accepted."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+d)?(\d+h)?(\d+m)?(\d+s)?")
@@ -150,7 +150,7 @@ class JobSpec(_Model):
         if names:
             raise ValueError(
                 f"the value of {', '.join(names)} looks like a secret (not shown); store it as a secret of the stack and write "
-                f"secrets: {{{names[0]}: <logical name>}}, or, if it is none, env: {{{names[0]}: {{value: ..., secret: false}}}}"
+                f"secrets: {{{names[0]}: <logical name>}}, or, if it is no secret, env: {{{names[0]}: {{value: ..., secret: false}}}}"
             )
         reserved = sorted(name for name in env if name.startswith("GPUYARD_"))
         if reserved:

@@ -31,7 +31,7 @@ __all__ = [
 
 
 class State(StrEnum):
-    """The state of a run. A run has not ended in PENDING, RUNNING, RECOVERING and UNKNOWN."""
+    """The state of a run. A run that is PENDING, RUNNING, RECOVERING or UNKNOWN has not ended."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -44,7 +44,7 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether no process of the attempt is alive."""
+        """Whether the attempt is over: none of its processes is alive."""
         return self in _ENDED
 
 

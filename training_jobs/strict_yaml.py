@@ -55,7 +55,7 @@ def _keep_numbers_as_text(root: yaml.MappingNode, keys: Collection[str]) -> None
     seen = set[int]()
     while waiting:
         node = waiting.pop()
-        if id(node) in seen:  # an alias, maybe to a node that holds it
+        if id(node) in seen:  # an alias, possibly to a node that contains the alias
             continue
         seen.add(id(node))
         if isinstance(node, yaml.ScalarNode):

@@ -28,11 +28,11 @@ _UPDATE_MINUTES = 360  # how long running jobs may continue before an update rep
 def compute_environment(pool: GpuPool, machines: PreparedMachines, nodes: Identity) -> aws.batch.ComputeEnvironment:
     """Make the environment. Batch starts machines for jobs, up to `max_nodes` (it may exceed this by one machine), and stops idle ones.
 
-    Batch updates an environment in place only with these two allocation strategies and its own service role:
-    docs.aws.amazon.com/batch/latest/userguide/infrastructure-updates.html. Batch also updates SPOT_PRICE_CAPACITY_OPTIMIZED in place, but
-    the provider replaces such an environment and terminates its jobs (hashicorp/terraform-provider-aws issue 38695). The pool has one
-    machine type in one zone, so the strategy could not choose a cheaper machine. The environment names the template's version, so that a
-    new version is an update in place. Running jobs then have six hours.
+    Every change of the environment must be an update in place, because a replacement terminates its jobs. Batch updates in place only with
+    the allocation strategies below and its own service role: docs.aws.amazon.com/batch/latest/userguide/infrastructure-updates.html.
+    SPOT_PRICE_CAPACITY_OPTIMIZED would be one more, but the provider replaces such an environment (hashicorp/terraform-provider-aws issue
+    38695), and a pool of one machine type in one zone has no cheaper machine to choose. The environment names the template's version, so
+    that a new version is an update in place. It replaces the machines of running jobs after six hours.
     """
     spec, row, spot = pool.spec, pool.machine, pool.spec.mode == "spot"
     resources: PlainDict = {

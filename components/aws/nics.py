@@ -1,4 +1,4 @@
-"""Network interfaces of a machine for its launch template, from the catalogue's row."""
+"""Network interfaces of a machine for its launch template, computed from the catalogue's entry of the machine."""
 
 from __future__ import annotations
 

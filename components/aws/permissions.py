@@ -121,7 +121,7 @@ def sagemaker_job(
     disks = (
         [
             Statement(("kms:CreateGrant",), (run.key_arn,), grant, "encrypts the machines' disks"),
-            Statement(("kms:DescribeKey",), (run.key_arn,), why="looks up the key first"),  # this request has no grant
+            Statement(("kms:DescribeKey",), (run.key_arn,), why="SageMaker looks the key up before it uses it"),  # not through a grant
         ]
         if run.key_arn
         else []
@@ -133,7 +133,7 @@ def sagemaker_job(
             ("ec2:CreateNetworkInterface",), interfaces_and_network, why="attaches its machines to the yard's subnets and security group"
         ),
         Statement(permit, (interfaces,), in_subnets, "attaches and removes those interfaces"),
-        Statement(tuple(f"ec2:Describe{what}" for what in describe), ("*",), why="looks up the network first"),
+        Statement(tuple(f"ec2:Describe{what}" for what in describe), ("*",), why="SageMaker looks the network up before it uses it"),
         Statement(("logs:CreateLogGroup",), (group,), why="creates the log group of all training jobs, if this job is the account's first"),
         Statement(("logs:DescribeLogStreams",), (group, f"{group}:*"), why="finds the job's log stream"),
         *write_logs([group], "the output of the job", prefix),

@@ -37,7 +37,7 @@ def pool_problems(raw: PlainMapping, network: str, zones: Sequence[str], egress:
         )
     elif isinstance(image, str) and not _AMI.fullmatch(image):
         problems.append(
-            Problem("image", "not the id of an AMI", show(image), "ami- and 8 or 17 hex digits", "`gpuyard pin` finds the newest")
+            Problem("image", "not the id of an AMI", show(image), "ami- and 8 or 17 hex digits", "`gpuyard pin` finds AWS's newest")
         )
     if isinstance(capacity, Reservation | CapacityBlock):
         capacity = capacity.model_dump()

@@ -103,7 +103,7 @@ def tag_problems(tags: Mapping[str, object]) -> list[Problem]:
 
 
 def group_problems(given: object) -> list[Problem]:
-    """Return what is wrong with the name of a resource group. Outputs are left to Azure to check."""
+    """Return the problems of the name of a resource group. Outputs are left to Azure to check."""
     if isinstance(given, str) and not _GROUP_NAME.fullmatch(given):
         return [Problem("resource_group", "not a name", show(given), "the name of a resource group", "write the last part of its id")]
     return []

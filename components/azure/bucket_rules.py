@@ -135,7 +135,7 @@ def container_id_problems(bucket: object) -> list[Problem]:
 
 
 def namespace_problems(namespace: object) -> list[Problem]:
-    """Return what is wrong with the namespace of a bucket."""
+    """Return the problems of the namespace of a bucket."""
     if namespace in ("flat", "hierarchical"):
         return []
     allowed = "flat (with object versions) or hierarchical (without object versions)"

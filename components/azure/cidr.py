@@ -53,7 +53,7 @@ def cidr_problems(cidr: str) -> list[Problem]:
 
 
 def zone_problems(zones: Sequence[str]) -> list[Problem]:
-    """Return what is wrong with the zones of a network."""
+    """Return the problems of the zones of a network."""
     allowed = ", ".join(ZONES)
     if not zones:
         return [Problem("zones", "no zone", "none", f"at least one of {allowed}", 'list the zones of the pools, such as ["1"]')]

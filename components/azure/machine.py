@@ -39,7 +39,7 @@ _FLEXIBLE_API = "2020-11-01"  # Azure requires it where a flexible scale set mak
 ADMIN = "gpuyard"
 NOBODYS_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICp8+LhBQqvuI9Pwvyr5Xyn5qByT4N5kVqwj5y5ZSaA9"
 """A public key whose private key nobody has, so nobody can log in with it. Azure requires a password or a public key for a Linux machine.
-The key is a digest that is also a point of the curve; a test derives it."""
+The key is a digest that is a valid point of the curve; a test derives it."""
 # Size -> GiB of its temporary disk, if Microsoft's pages state it and allow the OS disk on it
 _TEMPORARY_GIB = {
     "Standard_ND96amsr_A100_v4": 6400,

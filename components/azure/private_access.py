@@ -117,7 +117,7 @@ def _outbound_rule(
     ml = az.machinelearningservices
     destination = ml.PrivateEndpointDestinationArgs(service_resource_id=resource_id, subresource_target=subresource, spark_enabled=False)
     return ml.ManagedNetworkSettingsRule(
-        parent.child_name(f"door-{label}"),  # frozen: in the states of stacks
+        parent.child_name(f"door-{label}"),  # frozen, because stacks' states contain this name
         resource_group_name=parent.group.name,
         workspace_name=workspace.name,
         rule_name=label,

@@ -50,7 +50,7 @@ def scale_set(pool: GpuPool, machines: PreparedMachines) -> az.compute.VirtualMa
 
 
 def autoscale_profiles(spec: GpuPoolSpec, end: End | None, *, closed: bool) -> list[PlainDict]:
-    """Return the autoscale profiles: min_nodes to max_nodes machines, and none from the end on. Times are in UTC."""
+    """Return the autoscale profiles: min_nodes to max_nodes machines, and zero from the pool's end on. Times are in UTC."""
     most = 0 if closed else spec.max_nodes
     least = 0 if closed else spec.min_nodes
     profiles: list[PlainDict] = [{"name": "pool", "capacity": _capacity(least, most), "rules": []}]

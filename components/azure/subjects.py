@@ -13,7 +13,7 @@ _MOST = 20  # federated credentials of one identity: learn.microsoft.com/entra/w
 
 
 def exact_subject_problems(subjects: Sequence[str]) -> list[Problem]:
-    """Return what is wrong with the subjects. Entra compares subjects literally, so one with a `*` would match no token."""
+    """Return the problems of the subjects. Entra compares subjects literally, so one with a `*` would match no token."""
     problems = subject_problems(subjects)
     for index, subject in enumerate(subjects):
         if subject.endswith("*"):

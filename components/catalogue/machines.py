@@ -65,7 +65,7 @@ class Quota(_Row):
 
 
 class GlobalQuota(_Row):
-    """A further quota: one unit for each GPU, over all machines and regions."""
+    """A quota over all machines and regions, besides the machine's own: one unit for each GPU."""
 
     code: str
     name: str
@@ -98,7 +98,7 @@ class Machine(_Row):
         """Return the list price of one node per hour; None if unknown.
 
         A reservation costs the on-demand price. The price of a capacity block is unknown, because blocks are paid in advance.
-        For a service with its own rates (services.py), the price is unknown too.
+        The price is also unknown for a service with its own rates (services.py).
         """
         row = row_of(service, self.cloud)
         if row is None or not row.list_prices:

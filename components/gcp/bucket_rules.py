@@ -41,7 +41,7 @@ def _delete_noncurrent(days: int, prefixes: list[str] | None) -> dict[str, objec
 
 
 def existing_problems(bucket: object) -> list[Problem]:
-    """Return what is wrong with the name of an existing bucket: cloud.google.com/storage/docs/buckets#naming.
+    """Return the problems of the name of an existing bucket: cloud.google.com/storage/docs/buckets#naming.
 
     >>> existing_problems("acme-ml-datasets")
     []

@@ -68,7 +68,7 @@ def cidr_problems(cidr: str) -> list[Problem]:
 
 
 def zone_problems(zones: Sequence[str], region: str | None = None) -> list[Problem]:
-    """Return what is wrong with the zones of a network. `region`: the provider's, None if it is not known yet."""
+    """Return the problems of the zones of a network. `region`: the provider's, None if it is not known yet."""
     example = f"{region or 'us-central1'}-a"
     if not zones:
         return [Problem("zones", "no zone", "none", "at least one", f"list the zones of the pools, such as [{example}]")]

@@ -13,7 +13,7 @@ from .project import GcpComponent
 __all__ = ["VIP", "make_google_access"]
 
 VIP = "199.36.153.8/30"
-"""Addresses of private.googleapis.com, which serves every Google API that supports it, Artifact Registry and Cloud Storage included."""
+"""Addresses of private.googleapis.com. Nodes reach Google's APIs through them, Artifact Registry and Cloud Storage included."""
 _ADDRESSES = ["199.36.153.8", "199.36.153.9", "199.36.153.10", "199.36.153.11"]
 _DOMAINS = {"googleapis": "googleapis.com.", "registry": "pkg.dev.", "containers": "gcr.io."}
 

@@ -38,7 +38,7 @@ def label_value(text: str) -> str:
 
 
 def tag_problems(tags: Mapping[str, object]) -> list[Problem]:
-    """Return what is wrong with tags that become labels.
+    """Return the problems of tags that become labels.
 
     Values are made legal by `label_value`. Keys are not changed, because two keys could become the same.
 

@@ -100,9 +100,9 @@ def close_group(pool: GpuPool, end: End, zone: str, group: compute.InstanceGroup
 
 
 def schedule_request(pool: GpuPool, end: End, region: str, where: ProjectLookup, role: str, method: str, uri: pulumi.Output[str]) -> None:
-    """Schedule one request at the pool's expiry, by an account with no other right.
+    """Schedule one request at the pool's expiry. It is sent as a service account with no other right.
 
-    It repeats on the same day of later years, when the pool already has zero nodes.
+    The schedule repeats every year on that day, which is harmless because the pool already has zero nodes.
     """
     identity = Identity(
         pool.child_name("end"),

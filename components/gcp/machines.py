@@ -1,4 +1,4 @@
-"""Facts of GCP's machine families that the catalogue does not have: disk type, Vertex AI's accelerator type, fabric, image. Pure."""
+"""Properties of GCP's machine families that the catalogue does not have: disk type, Vertex AI's accelerator type, fabric, image. Pure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ IMAGE_PROJECT = "ubuntu-os-accelerator-images"
 
 
 class MachineFamily(NamedTuple):
-    """Facts that all machines of a family share."""
+    """Properties that all machines of a family share."""
 
     disk: str
     """Type of the boot disk: the one that Google's blueprints use."""
     accelerator: str | None
     """Value of Vertex AI's enum AcceleratorType; None: Vertex AI does not offer the GPU."""
     fabric: str | None = None
-    """Row of fabric.FABRICS for the machines of the family that have fast NICs; None: none of them has."""
+    """Key in fabric.FABRICS, for the family's machines with fast NICs. None: no machine of the family has fast NICs."""
     reservation_bound: bool = False
     """Whether machines from a reservation need the provisioning model RESERVATION_BOUND (Google's dense reservations)."""
 

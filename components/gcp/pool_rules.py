@@ -61,7 +61,7 @@ def _group_problems(raw: PlainMapping) -> list[Problem]:
     if spec.service != "vms":
         return []
     if is_bound(spec, row) and 0 < spec.min_nodes < spec.max_nodes:
-        what = "an instance group grows a reservation's machines only from zero"
+        what = "an instance group starts the machines of a reservation all at once"
         problems.append(Problem("min_nodes", what, str(spec.min_nodes), f"0 or max_nodes ({spec.max_nodes}) for a reservation"))
     if "accelerator_topology" in placement_policy(spec, row).get("workload_policy", {}) and spec.max_nodes > _NVLINK_NODES:
         allowed, fix = f"at most {_NVLINK_NODES} of {row.name}", f"declare a pool for each {_NVLINK_NODES} nodes"

@@ -32,7 +32,7 @@ class _Target(TypedDict):
 
 
 class _OnDisk(ResourceProvider):
-    """Base class: the resource id is `path`. A new path replaces the resource, every other change updates it."""
+    """Base class of the providers. The resource id is `path`. A new path replaces the resource, every other change updates it."""
 
     serialize_as_secret_always = False  # the reference is not a secret, and the state stays readable
 
@@ -96,7 +96,7 @@ class PoolProvider(_OnDisk):
 
     @explain_os_errors
     def update(self, _id: str, _olds: Mapping[str, str], _news: Mapping[str, str]) -> UpdateResult:
-        """Rewrite pool.json. Raises Refused if that removes a node that a running job uses."""
+        """Rewrite pool.json. Raises Refused if the new content lacks a node that a running job uses."""
         return UpdateResult(self._write(Path(_id), _news["content"]))
 
     @explain_os_errors
@@ -148,7 +148,7 @@ class TargetsProvider(_OnDisk):
 
     @explain_os_errors
     def update(self, _id: str, _olds: Mapping[str, str], _news: Mapping[str, str]) -> UpdateResult:
-        """Rewrite the file. Raises Refused if that removes a pool with a running job, or a bucket of its target."""
+        """Rewrite the file. Raises Refused if the new content lacks a pool with a running job, or a bucket of its target."""
         path, content = Path(_id), _news["content"]
         _refuse_orphans(_parsed(_olds["content"]), _parsed(content))
         path.parent.mkdir(parents=True, exist_ok=True)

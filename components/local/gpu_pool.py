@@ -72,7 +72,7 @@ def plan_pool(name: str, spec: GpuPoolSpec, gpus: Sequence[str], addresses: Sequ
         "version": 1,
         "pool": name,
         "machine": spec.machine,
-        "accelerator": "+".join(used) or None,  # two models: a name that no job requests by accident
+        "accelerator": "+".join(used) or None,  # no job names two models, so none runs on a mixed pool by accident
         "nodes": [
             {
                 "index": index,

@@ -28,7 +28,7 @@ def live_leases(pool_dir: Path) -> list[Lease]:
 
 
 def process_start(pid: int) -> str | None:
-    """Return when a process started, in the form that leases record. None: there is no such process, or it is a zombie."""
+    """Return the start time of a process, as leases record it. None: there is no such process, or it is a zombie."""
     return _linux_start(pid) if sys.platform == "linux" else _ps_start(pid)
 
 

@@ -88,8 +88,8 @@ def _idle_nodes(pool: RecordedPool) -> int:
 
 
 def _warm(minutes: int) -> str | None:
-    """Return the note on nodes that keep running after a job: these minutes are in no job's cost."""
-    return f"each node stays {counted(minutes, 'minute')} after a job" if minutes else None
+    """Return the note on nodes that the service keeps warm after a job. No job's cost includes these minutes."""
+    return f"each node stays warm, and paid, for {counted(minutes, 'minute')} after a job" if minutes else None
 
 
 def _note(pool: RecordedPool, rate: Amount, region: str | None) -> str | None:
@@ -108,11 +108,11 @@ def _note(pool: RecordedPool, rate: Amount, region: str | None) -> str | None:
 
 def _unknown_pool(name: str) -> Line:
     note = "its spec has values that are not known before `pulumi up`"
-    return Line(name=name, what="pool: spec not known", idle=UNKNOWN, full=UNKNOWN, month=UNKNOWN, note=note)
+    return Line(name=name, what="pool with an unknown spec", idle=UNKNOWN, full=UNKNOWN, month=UNKNOWN, note=note)
 
 
 def _budget(yard: RecordedYard) -> float | None:
-    """Return USD per month of the Budget components, else of the clouds' raw budget resources."""
+    """Return USD per month of the Budget components; if there are none, of the budgets declared without gpuyard."""
     if yard.named("Budget"):
         return yard.budget
     amounts = [amount for rules in CLOUDS.values() for amount in rules.budgets(yard)]
@@ -120,7 +120,7 @@ def _budget(yard: RecordedYard) -> float | None:
 
 
 def _standing_line(yard: RecordedYard) -> Line | None:
-    """Return the row of resources that cost money even when no job runs, such as NAT gateways; None if there are none."""
+    """Return the line of the resources that cost money even when no job runs, such as NAT gateways; None if there are none."""
     there = _standing(yard)
     if not there:
         return None
@@ -146,8 +146,8 @@ def _item_rate(yard: RecordedYard, cloud: str, item: str) -> Amount:
 def hours_that_fit(budget: float | None, idle: Amount, full: Amount) -> Amount | None:
     """Return how many hours per month all nodes can run: the budget pays the idle cost first, then the additional cost of running nodes.
 
-    `idle` and `full` are in USD per hour, `budget` in USD per month. None: no budget, or no additional cost. The lower bound is valid for
-    every possible value of the unknown prices. It is 0 if the idle cost alone exceeds the budget.
+    `idle` and `full` are in USD per hour, `budget` in USD per month. None: no budget, or running nodes cost nothing more. The lower bound
+    holds whatever the unknown prices are. It is 0 if the idle cost alone exceeds the budget.
     """
     if budget is None or full.high == idle.high == full.low == idle.low:
         return None

@@ -10,13 +10,13 @@ __all__ = ["Amount", "Branch", "Fabric", "Line", "Money", "Need", "Plan", "Plann
 
 
 class Document(BaseModel):
-    """Base of the plan's parts."""
+    """Base class of the plan's parts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class Amount(Document):
-    """A number between two bounds. Equal bounds: the number is known. No upper bound: a part of it is unknown."""
+    """A number between two bounds. Equal bounds: the number is known. No upper bound (None): a part of it has no known bound."""
 
     low: float
     high: float | None
@@ -40,7 +40,7 @@ class Line(Document):
     idle: Amount = Field(description="USD per hour while no job runs")
     full: Amount = Field(description="USD per hour with every node on")
     month: Amount = Field(description="USD of a month (730 h) with every node on")
-    note: str | None = Field(description="what the figures leave out or assume")
+    note: str | None = Field(description="what the figures leave out or assume; null: nothing")
 
 
 class Money(Document):

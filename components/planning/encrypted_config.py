@@ -1,4 +1,4 @@
-"""Encrypted configuration in a plan: reading it as a secret gives an unknown value, reading it as plain text is refused."""
+"""Encrypted configuration in a plan: `require_secret` returns an unknown value, `require` raises an error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SECRET_FORMS = [f"{verb}_secret{kind}" for verb in ("get", "require") for kind 
 
 @contextmanager
 def unknown_config(keys: Collection[str]) -> Iterator[None]:
-    """Make `pulumi.Config` treat these full keys, such as acme:token, as unknown inside the context."""
+    """Make `pulumi.Config` treat the values of these full keys, such as acme:token, as unknown inside the context."""
     forms: dict[str, Callable[..., Any]] = {name: getattr(pulumi.Config, name) for name in (*_SECRET_FORMS, "_get")}
 
     def secret(real: Callable[..., Any]) -> Callable[..., Any]:

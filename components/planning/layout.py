@@ -16,7 +16,7 @@ _TOKEN = re.compile(r"\b([a-z][a-z0-9-]*):([A-Za-z0-9]+)(?:/[A-Za-z0-9]+)?:([A-Z
 
 
 def wrapped(line: str, hanging: int) -> list[str]:
-    """Return the line cut at spaces into lines of at most WIDTH columns; all but the first begin with `hanging` spaces more."""
+    """Return the line cut at spaces into lines of at most WIDTH columns. All but the first are indented by `hanging` more spaces."""
     indent = " " * (len(line) - len(line.lstrip()))
     return _lines(line.strip(), WIDTH, indent, indent + " " * hanging)
 
@@ -62,17 +62,17 @@ def short_tokens(text: str) -> str:
 
 
 def rate(amount: Amount) -> str:
-    """Return USD per hour: 9.20, <=4.60 where only a bound is known, or unknown."""
+    """Return USD per hour as text: 9.20, <=4.60 or >=4.60 where only a bound is known, or unknown."""
     return _bounds(amount, ".2f")
 
 
 def whole(amount: Amount) -> str:
-    """Return USD without cents."""
+    """Return USD without cents as text, with the same marks as `rate`."""
     return _bounds(amount, ",.0f")
 
 
 def hours(amount: Amount) -> str:
-    """Return whole hours, rounded down; `>=` where prices are bounds."""
+    """Return whole hours, rounded down, as text; with `>=` where some prices are unknown."""
     least = math.floor(amount.low)
     return f"{least:,} h" if amount.low == amount.high else f">={least:,} h" if least else "unknown hours"
 

@@ -22,8 +22,8 @@ _MARKS = {
 def marked_inputs(inputs: Mapping[str, object]) -> dict[str, JsonValue]:
     """Return a request's inputs (a protobuf Struct) by name.
 
-    {"$unknown": true} is a value that is not known before `pulumi up`, {"$secret": true} a secret. {"$asset": …}, {"$archive": …} and
-    {"$resource": …} contain an asset, an archive or a reference to a resource.
+    {"$unknown": true} stands for a value that is not known before `pulumi up`, {"$secret": true} for a secret. {"$asset": …},
+    {"$archive": …} and {"$resource": …} contain an asset, an archive or a reference to a resource.
     """
     return {name: _marked(value) for name, value in sorted(inputs.items())}
 

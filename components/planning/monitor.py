@@ -20,7 +20,7 @@ _DYNAMIC = "pulumi-python:"  # the engine runs no preview of these providers, so
 
 
 class Answers(mocks.Mocks):
-    """The providers' answers in a first preview: no ids and no computed outputs."""
+    """The answers of the providers in a first preview: no ids and no computed outputs."""
 
     preview = True
 
@@ -29,7 +29,7 @@ class Answers(mocks.Mocks):
         return "", {}
 
     def call(self, args: mocks.MockCallArgs) -> tuple[PlainDict, list[tuple[str, str]]]:
-        """Return the result of a provider function. A preview never calls this."""
+        """Raise LookupError: a preview has no result of a provider function, and never asks for one."""
         raise LookupError(f"no answer to {args.token}")
 
 
@@ -57,7 +57,7 @@ class RecordingMonitor(mocks.MockMonitor):
             self._note_omissions(request)
         response: resource_pb2.RegisterResourceResponse = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         if response.urn in self._urns:
-            self._recording.problems.append(f"{_short(response.urn)}: two resources have this name; change one name or one parent")
+            self._recording.problems.append(f"{_short(response.urn)}: two resources have this URN; rename one")
         self._urns.add(response.urn)
         if request.type != _STACK:
             self._recording.resources[response.urn] = request
@@ -97,22 +97,24 @@ class RecordingMonitor(mocks.MockMonitor):
     def Call(self, request: resource_pb2.ResourceCallRequest) -> None:  # noqa: N802
         """Record and refuse a method of a remote component."""
         self._recording.lookups.append(request.tok)
-        raise LookupError(f"{request.tok}: a method of a remote component cannot be called without an engine")
+        raise LookupError(f"{request.tok}: an offline plan cannot call a method of a remote component; run `pulumi preview`")
 
     def RegisterResourceOutputs(self, request: resource_pb2.RegisterResourceOutputsRequest) -> object:  # noqa: N802
         """Record the outputs of a component."""
         if request.urn not in self._urns:
-            self._recording.problems.append(f"outputs of {_short(request.urn)}, which is not registered")
+            self._recording.problems.append(
+                f"{_short(request.urn)}: register_outputs of a component that is not registered; call super().__init__ first"
+            )
         self._recording.component_outputs[request.urn] = properties(request.outputs)
         return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
 
     def RegisterStackTransform(self, request: callback_pb2.Callback) -> object:  # noqa: N802
-        """Warn that the plan omits the transform's changes: only an engine runs transforms."""
+        """Record a warning that the plan omits the transform's changes, because only an engine runs transforms."""
         self._recording.warnings.append("the stack has a transform, which a plan does not run: its changes are not in the plan")
         return super().RegisterStackTransform(request)  # type: ignore[no-untyped-call]
 
     def _note_omissions(self, request: resource_pb2.RegisterResourceRequest) -> None:
-        """Record the steps of an engine that a plan omits for this resource."""
+        """Record what an engine would do for this resource and a plan does not: remote components and transforms."""
         if request.remote:
             self._recording.lookups.append(f"remote component {request.type} {request.name}")
         if request.transforms:
@@ -121,7 +123,7 @@ class RecordingMonitor(mocks.MockMonitor):
             )
 
     def _check_references(self, request: resource_pb2.RegisterResourceRequest) -> None:
-        """Record references to URNs that do not exist: the engine would fail, or ignore the order."""
+        """Record a problem for each reference to a URN that does not exist: the engine would fail, or ignore the order."""
         named = {"parent": [request.parent], "depends_on": request.dependencies, "deleted_with": [request.deletedWith]}
         providers = [request.provider, *request.providers.values()]
         named["provider"] = [reference.rpartition("::")[0] for reference in providers if reference]
@@ -132,7 +134,7 @@ class RecordingMonitor(mocks.MockMonitor):
 
 
 def _drop_identity_list(response: resource_pb2.RegisterResourceResponse) -> None:
-    """Remove Azure's list of identities from the outputs: Azure returns a map of them, so the SDK could not read the list."""
+    """Remove the list of identities from an Azure resource's outputs. Azure returns a map, so the SDK would fail to read a list."""
     identity = response.object.fields.get("identity")
     if identity is not None:
         identity.struct_value.fields.pop("userAssignedIdentities", None)

@@ -1,4 +1,4 @@
-"""Builds the plan of a recorded yard: resources, cost, quota, fabric and policy verdicts in one document."""
+"""Build the plan of a recorded yard: resources, cost, quota, fabric and policy verdicts in one document."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _tree(yard: RecordedYard) -> list[Branch]:
 
 
 def _below(yard: RecordedYard) -> dict[str, Counter[str]]:
-    """Return, for each top-level resource, how many resources of each type it and its descendants are."""
+    """Return for each top-level resource the number of resources by type, itself and its descendants counted."""
     parents = {resource.urn: resource.parent for resource in yard.resources}
     below: dict[str, Counter[str]] = {}
     for resource in yard.resources:

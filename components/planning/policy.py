@@ -47,7 +47,7 @@ def verdicts(yard: RecordedYard, now: datetime.datetime) -> list[RuleVerdict]:
 
 
 def _violations(check: Callable[[PlanRules], RawCheck]) -> Callable[[PolicyInputs], Iterator[Finding]]:
-    """Return a rule whose violations each cloud's own file finds."""
+    """Return the rule that applies each cloud's own check to the yard. Every message of a check is a violation."""
     return lambda inputs: (Finding("violated", text) for rules in CLOUDS.values() for text in check(rules)(inputs.yard))
 
 
@@ -61,16 +61,17 @@ def _together(inputs: PolicyInputs) -> Iterator[Finding]:
     for pool in inputs.yard.pools:
         spec = pool.spec
         if pool.machine and spec.mode not in pool.service.multi_node_modes:
-            able = " or ".join(alternatives(spec.service, spec.mode, pool.cloud)) or "no service"
+            able = ", ".join(alternatives(spec.service, spec.mode, pool.cloud)) or "none"
             mode = spec.mode.replace("_", " ")
-            yield Finding("warning", f"{pool.name} takes single-node jobs only ({spec.service} has no multi-node {mode}; {able} has)")
+            text = f"{pool.name} takes single-node jobs only: {spec.service} has no multi-node {mode}; services that have it: {able}"
+            yield Finding("warning", text)
 
 
 def _gpu_limit(inputs: PolicyInputs) -> Iterator[Finding]:
     limit = inputs.yard.limit("gpus")
     for pool in inputs.yard.pools:
         if limit is not None and pool.machine and pool.machine.gpus > limit:
-            text = f"{pool.name}: limits.gpus is {limit:g}, less than the {pool.machine.gpus} GPUs of a node, so no job can run; raise it"
+            text = f"{pool.name}: limits.gpus is {limit:g}, but a node has {pool.machine.gpus} GPUs, so no job can run; raise limits.gpus"
             yield Finding("violated", text)
 
 
@@ -87,7 +88,7 @@ def _owner(inputs: PolicyInputs) -> Iterator[Finding]:
             yield Finding("violated", f"{pool.name}: no {' and no '.join(missing)}; set them as tags")
     expires = inputs.yard.expires
     if expires and expires != "never" and _is_past(expires, inputs.now):
-        yield Finding("warning", f"the yard expired on {expires}: its pools are at zero nodes")
+        yield Finding("warning", f"the yard expired on {expires}: its pools are at zero nodes; set a later date")
 
 
 def _is_past(date: str, now: datetime.datetime) -> bool:
@@ -105,7 +106,8 @@ def _budget(inputs: PolicyInputs) -> Iterator[Finding]:
         yield Finding("warning", "no budget: nobody is alerted when spending rises; add gpuyard:budget or a Budget")
         return
     if cost.idle_month.low > cost.budget:
-        yield Finding("violated", f"a month in which no job runs costs {cost.idle_month.low:,.0f} USD, the budget is {cost.budget:,.0f}")
+        text = f"a month in which no job runs costs {cost.idle_month.low:,.0f} USD, the budget is {cost.budget:,.0f} USD; raise the budget"
+        yield Finding("violated", f"{text} or lower min_nodes")
     elif cost.idle_month.high is None or cost.idle_month.high > cost.budget:
         yield Finding(
             "warning", f"a month in which no job runs may cost more than the budget of {cost.budget:,.0f} USD: some prices are unknown"

@@ -11,7 +11,7 @@ __all__ = ["fabrics", "needs"]
 
 
 def needs(yard: RecordedYard) -> list[Need]:
-    """Return the quotas of all pools; pools that share a quota are added up."""
+    """Return the quotas that all pools need. If several pools share a quota, their amounts are added."""
     found: dict[tuple[str | None, str, str, str | None], list[tuple[str, int]]] = {}
     for pool in yard.pools:
         if pool.machine:

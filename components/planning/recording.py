@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 @dataclass
 class Recording:
-    """Registered resources with their options, outputs and exports, and the requests that a plan cannot answer."""
+    """The resources that a program registered, its exports, and the requests that a plan cannot answer."""
 
     resources: dict[str, resource_pb2.RegisterResourceRequest] = field(default_factory=dict)
     """URN -> request."""
@@ -29,7 +29,7 @@ class Recording:
     """Names of exports whose values are not known yet."""
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    """Problems that an engine or provider would report: a repeated URN, a reference to no resource, arguments unknown to the SDK."""
+    """Errors that the engine or a provider would report: a repeated URN, a reference to a missing resource, wrong arguments."""
     lookups: list[str] = field(default_factory=list)
     """Provider functions and remote components that the program called, in call order; their results are unknown in a preview."""
     references: list[str] = field(default_factory=list)

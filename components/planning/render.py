@@ -37,7 +37,10 @@ def text(plan: Plan) -> str:
 
 
 def styled(lines: Sequence[str]) -> list[tuple[str, str]]:
-    """Return each line of the text with its rich style: red stops a pipeline, yellow is a warning. Continuation lines keep the style."""
+    """Return each line of the text with its rich style: bold red if it stops a pipeline, yellow for a warning, else none.
+
+    A continuation line keeps the style of the line that it continues.
+    """
     found: list[tuple[str, str]] = []
     for line in lines:
         words = set(line.split())

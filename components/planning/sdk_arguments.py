@@ -1,4 +1,4 @@
-"""Checks the arguments of recorded resources against the installed SDK: names and types, nested ones included."""
+"""Check the arguments of recorded resources against the installed SDK: names and types, nested ones included."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _check_object(value: object, hint: type, path: str) -> Iterator[str]:
 
 
 def _fields(hint: type) -> PlainDict:
-    """Return the fields of a type. Retries, because the SDK loads its modules on first use and not thread-safely."""
+    """Return the fields of a type. Retry, because the SDK loads its modules on first use, and another thread may be loading them."""
     for _ in range(_TRIES):
         with contextlib.suppress(AttributeError):
             return dict(_types.input_type_types(hint))
@@ -122,7 +122,7 @@ def _elements(value: object, kind: type, expected: str, hint: Any, path: str) ->
 
 
 def _choices(hint: Any) -> list[Any]:
-    """Return the types that a hint allows, without Awaitable, Output, None and the TypedDict twins of argument classes."""
+    """Return the types that a hint allows, without Awaitable, Output and None, and without the TypedDict form of argument classes."""
     if typing.get_origin(hint) not in (typing.Union, types.UnionType):
         return [hint]
     parts = [part for part in typing.get_args(hint) if part is not type(None)]

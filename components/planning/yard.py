@@ -1,4 +1,4 @@
-"""A recorded yard as plain data: its components, pools, budget and raw resources. Cost, quota and policy are computed from it."""
+"""A recorded yard as plain data: its components, pools, budget and resources. Cost, quota and policy are computed from it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RecordedComponent(NamedTuple):
 
 
 class RecordedPool(NamedTuple):
-    """A pool whose spec is known, with the catalogue's row of its machine."""
+    """A pool whose spec is known, with the catalogue's entry of its machine."""
 
     name: str
     cloud: str
@@ -67,7 +67,7 @@ class RecordedPool(NamedTuple):
 
     @property
     def service(self) -> Service:
-        """The catalogue's row of its service."""
+        """The features of the pool's service."""
         return SERVICES[self.cloud][self.spec.service]
 
 
@@ -107,7 +107,7 @@ class RecordedYard:
 
     @property
     def clouds(self) -> list[str]:
-        """The clouds of all components and raw resources."""
+        """The clouds of all components and of resources declared without gpuyard."""
         packages = {resource.kind.partition(":")[0] for resource in self.resources}
         raw = {cloud for cloud, package in PACKAGES.items() if package in packages}
         return sorted({component.cloud for component in self.components} | raw)

@@ -34,7 +34,7 @@ __all__ = [
 
 LOCAL = "local"
 INTERNET = "internet"
-"""The value for every public address."""
+"""Value of `open_to` that stands for every public address."""
 _ACCELERATOR = re.compile(r"[A-Za-z][A-Za-z0-9-]*:[1-9][0-9]?")
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _SECRET_FORMS = {
@@ -141,7 +141,7 @@ def in_cloud(cloud: str | None) -> PlainDict:
 
 
 def cloud_of(info: ValidationInfo) -> str | None:
-    """Return the cloud that values are validated for; None: any."""
+    """Return the cloud whose rules apply to the values; None: not known."""
     return info.context.get("cloud") if info.context else None
 
 

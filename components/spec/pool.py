@@ -103,7 +103,7 @@ class GpuPoolSpec(Spec):
         0.7,
         gt=0,
         le=1,
-        description="lowest measured fraction of the network's line rate at which a job starts; below it, exit 6; default 0.7",
+        description="fraction of the network's line rate that the preflight must measure, else the job ends with exit code 6; default 0.7",
     )
     price_usd_per_hour: float | None = Field(
         None, ge=0, description="your price of one node in USD per hour; default: the catalogue's list price, or unknown if it has none"
@@ -131,7 +131,7 @@ class GpuPoolSpec(Spec):
         return self.disk_gib or _DISK_GIB
 
     def row(self, cloud: str) -> catalogue.Machine:
-        """Return the catalogue's row for `machine` or `accelerator`. `local` has no catalogue."""
+        """Return the catalogue's entry of the machine that `machine` or `accelerator` names. Not for `local`, which has no catalogue."""
         named = self.machine is not None
         return catalogue.machine(str(self.machine), (cloud,)) if named else _candidates(str(self.accelerator), self.service, (cloud,))[0]
 
@@ -237,12 +237,12 @@ class GpuPoolSpec(Spec):
 
 
 def _service(info: ValidationInfo) -> Service | None:
-    """Return the row of the service; None if the field itself is wrong and already reported."""
+    """Return the features of the service; None if `service` is wrong, which its own validator reports."""
     return service(info.data.get("service", ""), cloud_of(info))
 
 
 def _machine_row(info: ValidationInfo) -> catalogue.Machine | None:
-    """Return the catalogue's row of the machine; None on `local`, and if the machine itself is wrong and already reported."""
+    """Return the catalogue's entry of the machine; None on `local`, or if the machine is wrong, which its own validator reports."""
     machine, accelerator, clouds = info.data.get("machine"), info.data.get("accelerator"), _clouds(info)
     if info.data["service"] == LOCAL or (machine is None and accelerator is None):
         return None
@@ -250,7 +250,7 @@ def _machine_row(info: ValidationInfo) -> catalogue.Machine | None:
 
 
 def _clouds(info: ValidationInfo) -> tuple[str, ...]:
-    """Return the cloud that values are validated for; if unknown, every cloud with the service."""
+    """Return the cloud whose rules apply; if it is not known, every cloud with the service."""
     return clouds_of(info.data["service"], cloud_of(info))
 
 
@@ -271,7 +271,7 @@ def _refuse_ambiguous(accelerator: str, name: str, clouds: tuple[str, ...]) -> N
         rows = [row for cloud in clouds for row in catalogue.table(cloud).machines.values() if name in row.services]
         known = ", ".join(sorted({f"{row.accelerator}:{row.gpus}" for row in rows}))
         if found:
-            raise invalid(accelerator, f"an accelerator of exactly one machine; these have it: {names}", "choose one with machine")
+            raise invalid(accelerator, "an accelerator that exactly one machine has", f"set machine to one of {names}")
         raise invalid(accelerator, f"one of {known}")
 
 

@@ -22,14 +22,15 @@ class ExistingBucket(NamedTuple):
 
 
 def key_problems(existing: ExistingBucket) -> list[Problem]:
-    """Return a problem if `existing_key` is set, for a cloud whose storage decrypts for everyone with read permission."""
+    """Return a problem if `existing_key` is set. For clouds whose storage decrypts for everybody with read permission."""
     if existing.key is None:
         return []
-    return [Problem("existing_key", "storage decrypts for every reader, so jobs need no permission on a key", fix="remove existing_key")]
+    what = "has no effect: the storage decrypts for every reader, so jobs need no permission on the key"
+    return [Problem("existing_key", what, fix="remove existing_key")]
 
 
 def open_to_problems(existing: ExistingBucket) -> list[Problem]:
-    """Return a problem if `open_to` is set, for a cloud that controls access to a bucket by permissions alone."""
+    """Return a problem if `open_to` is set. For clouds that control access to a bucket by permissions alone."""
     if existing.open_to is None:
         return []
     return [Problem("open_to", "has no effect: on this cloud only permissions control access to a bucket", fix="remove open_to")]

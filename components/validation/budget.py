@@ -15,11 +15,14 @@ _MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 def budget_problems(
     owner: object, usd_per_month: object, alert_at_percent: object, *, max_alerts: int | None = None, whole_dollars: bool = False
 ) -> list[Problem]:
-    """Return the problems of a budget. `max_alerts`: how many the cloud accepts (default: any number)."""
+    """Return the problems of a budget.
+
+    `max_alerts`: how many alert percentages the cloud accepts (default: any number). `whole_dollars`: the cloud accepts no cents.
+    """
     problems = []
     if not isinstance(owner, str) or not _MAIL.fullmatch(owner):
         allowed = "a mail address such as ml-platform@acme.io"
-        problems.append(Problem("owner", "not a mail address", show(owner), allowed, "the budget mails its alerts to the owner"))
+        problems.append(Problem("owner", "not a mail address", show(owner), allowed, "the owner gets the budget's alerts; change owner"))
     if not _is_amount(usd_per_month, whole_dollars):
         allowed = "a whole number of USD, 1 or more" if whole_dollars else "an amount of 0.01 USD or more"
         problems.append(Problem("usd_per_month", "wrong amount", show(usd_per_month), allowed, "change usd_per_month"))

@@ -17,7 +17,7 @@ SUBJECT_FORM = "repo:ORG/REPOSITORY:ref:refs/heads/BRANCH (or :environment:NAME)
 def subject_problems(subjects: Sequence[str]) -> list[Problem]:
     """Return a problem for each malformed subject. A `*` before the end would admit repositories of other organizations."""
     return [
-        Problem(f"submitters.{index}", "not a token subject", show(subject), SUBJECT_FORM, "write the repository and the branch in full")
+        Problem(f"submitters.{index}", "not a GitHub token subject", show(subject), SUBJECT_FORM, "write repository and branch in full")
         for index, subject in enumerate(subjects)
         if not _SUBJECT.fullmatch(subject)
     ]

@@ -35,7 +35,7 @@ class CloudRules:
     budget: Callable[[Any, Any, Sequence[Any]], Problems]
     """Takes the owner, the USD per month and the alert percentages."""
     region: Callable[[str | None], Problems] = lambda _region: []
-    """Takes the stack's region; None: the stack file does not set it. The key of its problems is the provider's, such as aws:region."""
+    """Takes the stack's region; None: the stack file does not set it. Its problems have the provider's key, such as aws:region."""
 
 
 def yard_problems(

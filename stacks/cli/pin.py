@@ -57,7 +57,7 @@ def command(
 
 
 def pin(stack: str, folder: Path, job_image: str | None) -> PinDocument:
-    """Pin a stack of the project in a folder. Raises as pinning.pin.pin_stack does."""
+    """Pin the images of a stack. `folder`: the Pulumi project, or a folder in it. Raises what pinning.pin.pin_stack raises."""
     from ..pinning.pin import pin_stack
     from .documents import PinDocument
     from .pulumi_project import load_project

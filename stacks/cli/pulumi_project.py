@@ -102,7 +102,7 @@ def _install_hint(package: str | None) -> str:
 
 
 def _program_traceback(error: Exception) -> str:
-    """Return the traceback from the program's first frame on."""
+    """Return the traceback without the frames of gpuyard, which come before the program's first frame."""
     frames = traceback.extract_tb(error.__traceback__)
     start = max((number + 1 for number, frame in enumerate(frames) if "runpy" in frame.filename), default=0)
     return "".join([*traceback.format_list(frames[start:]), *traceback.format_exception_only(error)]).rstrip()

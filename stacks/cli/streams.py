@@ -15,20 +15,20 @@ __all__ = ["OutputError", "guarded_streams"]
 
 
 class OutputError(Exception):
-    """stdout cannot be written. `exit_code`: 130 when its reader is gone, else 8, because a document is missing or incomplete.
+    """An error while writing to stdout. `exit_code`: 130 if the reader closed the pipe, else 8, because the output is incomplete.
 
-    It is no OSError: click would turn a closed pipe into exit 1, the code of a failed job.
+    It is not an OSError, because click turns the OSError of a closed pipe into exit code 1, the code of a failed job.
     """
 
     def __init__(self, cause: BaseException | None) -> None:
         reader_gone = isinstance(cause, OSError) and cause.errno == errno.EPIPE
         self.exit_code = Exit.INTERRUPTED if reader_gone else Exit.LOST_SIGHT
-        text = "its reader is gone" if reader_gone else str(cause or "it is closed")
+        text = "the reader closed the pipe" if reader_gone else str(cause or "it is closed")
         super().__init__(f"stdout cannot be written: {text}")
 
 
 class _Guarded:
-    """A text stream whose failures are OutputError on stdout and ignored on stderr."""
+    """A text stream. An error while writing raises OutputError if the stream is `required`, else it is ignored."""
 
     def __init__(self, stream: TextIO | None, *, required: bool) -> None:
         self._stream, self._required = stream, required
@@ -73,7 +73,10 @@ class _Guarded:
 
 @contextlib.contextmanager
 def guarded_streams() -> Iterator[None]:
-    """Guard stdout and stderr, and flush stdout at the end. Raises OutputError instead of a failure at the interpreter's exit."""
+    """Guard stdout and stderr inside the context, and flush stdout at its end.
+
+    Raises OutputError if stdout cannot be written. Without the flush, the interpreter would find this error only when it exits.
+    """
     before = sys.stdout, sys.stderr
     sys.stdout = cast(TextIO, _Guarded(before[0], required=True))
     sys.stderr = cast(TextIO, _Guarded(before[1], required=False))
@@ -90,7 +93,7 @@ def guarded_streams() -> Iterator[None]:
 
 
 def _discard(stream: TextIO | None) -> None:
-    """Send what is still buffered to nowhere: the interpreter flushes once more when it exits."""
+    """Redirect the stream to /dev/null, because the interpreter flushes it once more at exit, which would fail again."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, cast(TextIO, stream).fileno())

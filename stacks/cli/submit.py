@@ -24,7 +24,7 @@ def command(
     targets: options.Targets = None,
     request_key: Annotated[
         str | None,
-        typer.Option(help="Submit once for this key: a repeated submit finds the run of the first.", show_default=False),
+        typer.Option(help="Submit only once for this key: a later submit with the key finds the same run.", show_default=False),
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Start the next attempt of a failed or cancelled run.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Start a new run of the same job, under a random key.")] = False,
@@ -33,7 +33,8 @@ def command(
         bool,
         typer.Option(
             "--check",
-            help="For schedulers: exit with the outcome of a run that failed or was cancelled; print nothing about one that is fine.",
+            help="For schedulers: exit with the job's outcome if the run has failed or was cancelled, else 0; "
+            "print nothing about an existing run that has not failed.",
         ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the run id and the exact API requests; create nothing.")] = False,

@@ -40,8 +40,8 @@ def find_targets(stack: str | None, targets: str | None) -> tuple[dict[str, JobT
 def _read(location: str) -> str:
     """Return the text of a file or an object."""
     scheme = urlsplit(location).scheme
-    writer = "the line that `pulumi stack output publish_targets` shows" if scheme == "abfs" else "`pulumi up`"  # docs/adr/0011
-    hint = f"{writer} writes them to gpuyard/targets.json of the run bucket"
+    writer = "the command in the stack output publish_targets" if scheme == "abfs" else "`pulumi up`"  # docs/adr/0011
+    hint = f"{writer} writes the targets to gpuyard/targets.json of the run bucket"
     try:
         if scheme in {"", "file"}:
             return Path(location.removeprefix("file://")).read_text(encoding="utf-8")

@@ -56,7 +56,7 @@ def _yard_option() -> str:
 
 
 def follow(runner: Runner, run: str, *, quiet: bool) -> RunStatus:
-    """Wait until a run ends and print its states; on stderr if quiet, because stdout is for a JSON document then."""
+    """Wait until a run ends and print its states. If quiet, print to stderr, because stdout is for a JSON document."""
     stream = sys.stderr if quiet else sys.stdout
     started = time.monotonic()
     with hint_on_interrupt(run):
@@ -72,7 +72,7 @@ def follow(runner: Runner, run: str, *, quiet: bool) -> RunStatus:
 
 
 class _Printed:
-    """A printer of status lines: one when the state changes, and one every 10 s while steps advance."""
+    """Prints a status line when the state, phase, attempt or reason changes, and every 10 s while the run reports steps."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

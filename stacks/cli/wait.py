@@ -10,7 +10,7 @@ __all__ = ["command"]
 
 
 def command(run: options.Run, stack: options.Stack = None, targets: options.Targets = None, json: options.Json = False) -> None:
-    """Wait until a run ends and exit with the job's outcome. Starts new attempts as `retries` allows. Ctrl-C stops waiting only."""
+    """Wait until a run ends and exit with the job's outcome. Starts new attempts as `retries` allows. Ctrl-C stops only the waiting."""
     from gpuyard.training_jobs.state import exit_for
 
     from .documents import emit

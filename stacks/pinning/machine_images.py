@@ -17,7 +17,7 @@ _Newest = Callable[["StackSettings", str, Mapping[str, str]], dict[str, str]]
 
 
 def newest_images(settings: StackSettings, region: str, config: Mapping[str, str]) -> dict[str, str]:
-    """Return pool -> newest machine image, without pools that name their own image or whose service chooses it."""
+    """Return the newest machine image by pool. Pools that name their own image, or whose service chooses it, are left out."""
     return _CLOUDS[settings.cloud](settings, region, config)
 
 

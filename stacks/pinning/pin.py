@@ -75,7 +75,7 @@ def pin_job(file: Path) -> tuple[str, FileChange]:
 
 
 def _check_only_pins_changed(before: Mapping[str, object], after: Mapping[str, object]) -> None:
-    """Guard against a wrong edit: any other difference would deploy something else."""
+    """Raise AssertionError if the edit changed more than the pins, because `pulumi up` would then deploy something else."""
     plain = [{**data, "config": _without_pins(data.get("config"))} for data in (before or {}, after or {})]
     if plain[0] != plain[1]:
         raise AssertionError("pinning would change more of the stack file than gpuyard:pins")

@@ -113,7 +113,7 @@ class Backend(Protocol):
         """Return the pool's nodes, its free nodes and its waiting jobs."""
 
     def ready(self) -> None:
-        """Raise the error of a submit if the service is missing or takes no jobs. Called before anything is written."""
+        """Raise the error that `submit` would raise if the service is missing or takes no jobs. Called before anything is written."""
 
 
 @runtime_checkable

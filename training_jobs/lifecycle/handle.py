@@ -43,7 +43,7 @@ class RunHandle:
     elapsed: Callable[[], float]
     """Seconds on a clock that nobody sets."""
     seen_at: float
-    """When this process first saw the record as it is, by `elapsed`."""
+    """When this process first read this version of the record, by `elapsed`."""
     prefetched: ServiceStatus | GpuyardError | None = None
     """The service's answer from one call about many runs. The next `refresh` uses it up."""
 
@@ -83,9 +83,9 @@ class RunHandle:
 
     @property
     def age_s(self) -> float:
-        """The seconds since the record was written, at least those since this process first saw it.
+        """The seconds since the record was written by its writer's clock, or since this process first read it if that is longer.
 
-        So a record from a clock that is ahead of this one is not waited for until this clock gets there.
+        The second one counts where the writer's clock is ahead of this one, so that the record does not look new for hours.
         """
         return max(self.clock() - self.record.last.written_at, self.elapsed() - self.seen_at)
 
@@ -93,7 +93,8 @@ class RunHandle:
         ahead = self.record.last.written_at - self.clock()
         if self.age_s >= TAKE_OVER_AFTER_S:
             return "recorded, but its submit did not finish; `gpuyard wait` or the next submit finishes it"
-        return "being submitted" + (f"; its record is from a clock {ahead:,.0f} s ahead of this one" if ahead > TAKE_OVER_AFTER_S else "")
+        skew = f" by a machine whose clock is {ahead:,.0f} s ahead of this one; correct the clocks"
+        return "being submitted" + (skew if ahead > TAKE_OVER_AFTER_S else "")
 
     @property
     def job_id(self) -> str | None:

@@ -1,4 +1,4 @@
-"""The journal of a run bucket: run records, created conditionally before the service is called, so that a crash never pays twice.
+"""The journal of a run bucket: run records, created conditionally before the service is called, so that a crash starts no job twice.
 
 run_layout.py lists the objects of a run.
 """
@@ -25,7 +25,7 @@ from ..store import ExistsError, UnreadableError, open_store
 __all__ = ["VERSION", "Journal", "RunRecord", "Submission", "SubmissionEnd"]
 
 VERSION = 1
-_stored: set[str] = set()  # code URLs this process has seen in a cloud bucket: a second check would cost a call for each submission
+_stored: set[str] = set()  # URLs of code that is known to be in a cloud bucket, because each check is a call
 
 
 _Time = Annotated[float, Field(ge=0, lt=253_370_764_800)]  # Unix time, before the year 9999

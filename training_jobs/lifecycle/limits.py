@@ -11,7 +11,7 @@ from .resubmit import retries_left
 
 __all__ = ["exceeded_limit", "explain_cut"]
 
-_CUTS = {  # reasons to end a job: the state that its end counts as, and the detail shown
+_CUTS = {  # why gpuyard itself cancels a job -> the state that the run gets, and the text that explains it
     Reason.CAPACITY: (State.FAILED, "queue_timeout: no nodes became free in time"),
     Reason.PREEMPTED: (State.STOPPED, "preempted more often than retries.preempted allows"),
     Reason.TIMEOUT: (State.FAILED, "the time limit over all starts of its nodes was reached"),

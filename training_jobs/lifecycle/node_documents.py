@@ -115,7 +115,7 @@ class Preflight(BaseModel):
 
     @classmethod
     def from_document(cls, data: Mapping[str, object] | None) -> Preflight:
-        """Return the preflight of a document, whose measurement lies under `checks`."""
+        """Return the preflight from its document, which has the all-reduce measurement below `checks`."""
         checks = (data or {}).get("checks")
         measured = checks.get("all_reduce") if isinstance(checks, Mapping) else None
         return read_fitting(cls, data).model_copy(update={"all_reduce": read_fitting(_AllReduce, measured)})

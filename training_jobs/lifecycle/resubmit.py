@@ -91,7 +91,7 @@ def has_retry_left(record: RunRecord, reason: Reason | None, restarts: Sequence[
 
 
 def retries_left(record: RunRecord) -> Retries:
-    """Return the retries that the newest submission may use: the allowance less the ends of the submissions before it."""
+    """Return the retries that the newest submission may use: those of the spec less those that earlier submissions used."""
     retries = record.last.spec.retries
     remaining = {group: max(0, getattr(retries, group) - _ends(record.current[:-1], group)) for group in set(_GROUPS.values())}
     return Retries(**remaining)

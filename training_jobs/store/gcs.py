@@ -75,8 +75,8 @@ class GcsStore(PrefixedStore):
     def _put(self, path: str, data: bytes, lost_race: type[Exception], generation: int) -> str:
         """Make a conditional upload that only one of many writers wins; the others raise `lost_race`.
 
-        The client repeats an upload whose answer was lost, and the repeated one fails its condition because of the client's own
-        object. The writer's random mark in the object's metadata tells that from another writer's object.
+        The client repeats an upload whose answer was lost. If the first upload had succeeded, the second one fails its condition because
+        of the client's own object. A random mark in the object's metadata shows which writer created it.
         """
         mark = secrets.token_hex(8)
         with self._translated(path, "write") as client:

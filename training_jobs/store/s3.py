@@ -70,8 +70,8 @@ class S3Store(PrefixedStore):
     def _put(self, path: str, data: bytes, lost_race: type[Exception], **condition: str) -> str:
         """Make a conditional PUT that only one of many writers wins; the others raise `lost_race`.
 
-        The client repeats a PUT whose answer was lost, and the repeated one fails its condition because of the client's own object.
-        The writer's random mark in the object's metadata tells that from another writer's object.
+        The client repeats a PUT whose answer was lost. If the first PUT had succeeded, the second one fails its condition because of the
+        client's own object. A random mark in the object's metadata shows which writer created it.
         """
         mark = secrets.token_hex(8)
         with self._translated(path, "write") as client:

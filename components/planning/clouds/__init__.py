@@ -1,4 +1,4 @@
-"""How the plan reads raw resources: one row of rules for each cloud."""
+"""How the plan reads each cloud's resources: one PlanRules per cloud."""
 
 from __future__ import annotations
 

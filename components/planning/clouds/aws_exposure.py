@@ -18,7 +18,10 @@ _BUCKET_KEY = (
 
 
 def public_addresses(yard: RecordedYard) -> Iterator[str]:
-    """Yield resources that give a machine a public address. A launch template without the setting follows the subnet's setting."""
+    """Yield a message for each resource that may give a machine a public address.
+
+    A launch template without `associatePublicIpAddress` follows the subnet's setting.
+    """
     for subnet in yard.of("aws:ec2/subnet:Subnet"):
         if boolean(subnet.inputs.get("mapPublicIpOnLaunch")):
             yield f"subnet {subnet.name} gives machines public addresses; set map_public_ip_on_launch=False"
@@ -36,7 +39,7 @@ def public_addresses(yard: RecordedYard) -> Iterator[str]:
 
 
 def inbound_addresses(yard: RecordedYard) -> Iterator[str]:
-    """Yield ingress rules whose source is an address range instead of a security group."""
+    """Yield a message for each ingress rule whose source is an address range instead of a security group."""
     for rule in yard.of("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"):
         for key in ("cidrIpv4", "cidrIpv6"):
             if key in rule.inputs:
@@ -50,7 +53,7 @@ def inbound_addresses(yard: RecordedYard) -> Iterator[str]:
 
 
 def unencrypted(yard: RecordedYard) -> Iterator[str]:
-    """Yield disks, buckets and logs whose encryption is not configured."""
+    """Yield a message for each disk, bucket and log group whose encryption is not configured."""
     for template in yard.of(_TEMPLATE):
         mappings = (entry.get("ebs") for entry in _list(template, "blockDeviceMappings"))
         disks = [disk for disk in mappings if isinstance(disk, Mapping)]
@@ -69,12 +72,12 @@ def unencrypted(yard: RecordedYard) -> Iterator[str]:
 
 
 def open_metadata(yard: RecordedYard) -> Iterator[str]:
-    """Yield machines whose metadata service answers requests without a token."""
+    """Yield a message for each machine whose metadata service answers requests without a token."""
     for resource in yard.of(_TEMPLATE, _INSTANCE):
         options = resource.inputs.get("metadataOptions")
         if not isinstance(options, Mapping) or options.get("httpTokens") != "required":
             kind = resource.kind.rpartition(":")[2]
-            yield f'{kind} {resource.name}: metadata needs no token; set metadata_options http_tokens="required"'
+            yield f'{kind} {resource.name}: the metadata service requires no token; set http_tokens="required" in metadata_options'
 
 
 def _list(resource: Resource, key: str) -> list[Mapping[str, object]]:

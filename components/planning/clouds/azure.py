@@ -44,7 +44,7 @@ def _standing(yard: RecordedYard) -> list[Standing]:
 
 
 def _managed(yard: RecordedYard) -> list[object]:
-    """Return the types of the outbound rules of managed networks. Their private endpoints cost the same as any other."""
+    """Return the type of each outbound rule of a managed network. A rule PrivateEndpoint costs as much as any private endpoint."""
     rules = [rule.inputs.get("properties") for rule in yard.of("azure-native:machinelearningservices:ManagedNetworkSettingsRule")]
     return [rule.get("type") for rule in rules if isinstance(rule, Mapping)]
 
@@ -56,7 +56,7 @@ def _budgets(yard: RecordedYard) -> list[float]:
 
 
 def _own_quota(pool: RecordedPool) -> Quota | None:
-    """Return Azure ML's own core quota: per family for dedicated cores, one for all families for low-priority cores."""
+    """Return Azure ML's own core quota: one per family for dedicated cores, one for all families together for low-priority cores."""
     if pool.spec.service != "azureml" or pool.machine is None:
         return None
     quota = pool.machine.quotas["on_demand"]
@@ -66,7 +66,7 @@ def _own_quota(pool: RecordedPool) -> Quota | None:
 
 
 def _disk(pool: RecordedPool, yard: RecordedYard) -> str | None:
-    """Return the disk of a node. Azure ML chooses it for its clusters; an ephemeral disk on the machine itself is free."""
+    """Return the description of a node's paid disk. Azure ML chooses the disk of a cluster. An ephemeral OS disk is free: None."""
     if pool.spec.service == "azureml":
         return "system disk of a cluster node"
     machines = [each for each in yard.of(SCALE_SET) if each.name == f"{pool.name}-machines"]

@@ -14,7 +14,7 @@ _SERVICE_TAGS = ("VirtualNetwork", "AzureLoadBalancer")
 
 
 def public_addresses(yard: RecordedYard) -> Iterator[str]:
-    """Yield resources that give a machine a public address, including Azure's default outbound addresses."""
+    """Yield a message for each resource that gives a machine a public address, including Azure's default outbound address."""
     for subnet in yard.of("azure-native:network:Subnet"):
         if boolean(subnet.inputs.get("defaultOutboundAccess")) is not False:
             yield f"subnet {subnet.name} gives machines default outbound addresses; set default_outbound_access=False"
@@ -31,7 +31,7 @@ def public_addresses(yard: RecordedYard) -> Iterator[str]:
 
 
 def inbound_addresses(yard: RecordedYard) -> Iterator[str]:
-    """Yield ingress rules whose source is an address range."""
+    """Yield a message for each ingress rule whose source is neither the virtual network nor Azure's load balancer."""
     for group in yard.of("azure-native:network:NetworkSecurityGroup"):
         for rule in _list(group.inputs, "securityRules"):
             yield from (f"rule {rule.get('name')} of {group.name} allows ingress from {source}" for source in _sources(rule))
@@ -40,7 +40,7 @@ def inbound_addresses(yard: RecordedYard) -> Iterator[str]:
 
 
 def unencrypted(yard: RecordedYard) -> Iterator[str]:
-    """Yield machines without encryption at host, and storage accounts that accept plain HTTP or account keys.
+    """Yield a message for each machine without encryption at host and each storage account that accepts plain HTTP or account keys.
 
     Azure always encrypts stored data.
     """

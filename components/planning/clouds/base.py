@@ -1,4 +1,4 @@
-"""The interface between the plan and a cloud: how its raw resources are read. Each cloud's file defines one PlanRules."""
+"""PlanRules: how the plan finds costs, quotas and policy violations in a cloud's resources. Each cloud's file defines one."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class PlanRules:
     unpriced: Mapping[str, str]
     """Type token -> noun of resources that cost money and have no price in the catalogue."""
     budgets: Callable[[RecordedYard], list[float]]
-    """Function that returns USD per month of each raw budget resource whose amount is known."""
+    """Function that returns USD per month of each budget resource whose amount is known."""
     own_quota: Callable[[RecordedPool], Quota | None]
-    """Function that returns the quota of a service that has its own. None: the machine's quota counts."""
+    """Function that returns the quota of the pool's service, if it has its own. None: the machine's quota applies."""
     disk: Callable[[RecordedPool, RecordedYard], str | None]
     """Function that returns the description of a node's disk, which has no price in the catalogue. None: the disk is free."""
     public_addresses: RawCheck
@@ -51,13 +51,13 @@ class PlanRules:
     unencrypted: RawCheck
     open_metadata: RawCheck
     network: str
-    """Type token of the resource that a Network creates and an adopted one does not."""
+    """Type token of the network resource. A Network creates it; an adopted Network does not."""
     nat: str
-    """Type token of its NAT gateway."""
+    """Type token of the NAT gateway."""
     subnets: Callable[[list[object]], str]
     """Function that returns the description of the subnets of a network in these zones."""
     bucket: str
-    """Type token of the resource that a Bucket creates and an adopted one does not."""
+    """Type token of the bucket resource. A Bucket creates it; an adopted Bucket does not."""
     traits: Callable[[RecordedComponent, Mapping[str, int]], list[str]]
     """Function that returns the main properties of a bucket, from its inputs and from its number of resources of each type."""
     fast_card: str = "fast NIC"

@@ -40,7 +40,7 @@ def _standing(yard: RecordedYard) -> list[Standing]:
 
 
 def _addresses(yard: RecordedYard) -> int:
-    """Return the number of external addresses: reserved ones, and one for each NAT with automatic addresses, which starts with one."""
+    """Return the number of external addresses: all reserved ones, and one for each NAT that allocates its addresses automatically."""
     nats = yard.of("gcp:compute/routerNat:RouterNat")
     automatic = [nat for nat in nats if nat.inputs.get("natIpAllocateOption", "AUTO_ONLY") == "AUTO_ONLY"]
     reserved = [address for address in yard.of("gcp:compute/address:Address") if address.inputs.get("addressType") != "INTERNAL"]

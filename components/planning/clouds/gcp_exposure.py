@@ -18,7 +18,7 @@ _IAP = "35.235.240.0/20"  # Identity-Aware Proxy: IAM decides who connects, clou
 
 
 def public_addresses(yard: RecordedYard) -> Iterator[str]:
-    """Yield machines with an external address (from any access configuration, an empty one too) and public buckets."""
+    """Yield a message for each public bucket and each machine with an external address. An empty access configuration gives one too."""
     for template in yard.of(*_TEMPLATES):
         for number, card in enumerate(_list(template, "networkInterfaces")):
             if "accessConfigs" in card or "ipv6AccessConfigs" in card:
@@ -33,7 +33,7 @@ def public_addresses(yard: RecordedYard) -> Iterator[str]:
 
 
 def inbound_addresses(yard: RecordedYard) -> Iterator[str]:
-    """Yield ingress rules whose source is an address range instead of a service account; SSH from Identity-Aware Proxy is allowed."""
+    """Yield a message for each ingress rule whose source is an address range. SSH from Identity-Aware Proxy is allowed."""
     for rule in yard.of("gcp:compute/firewall:Firewall"):
         if rule.inputs.get("direction", "INGRESS") != "INGRESS" or "allows" not in rule.inputs:
             continue
@@ -47,14 +47,14 @@ def inbound_addresses(yard: RecordedYard) -> Iterator[str]:
 
 
 def unencrypted(yard: RecordedYard) -> Iterator[str]:
-    """Yield buckets without a customer-managed key. Google always encrypts disks and logs."""
+    """Yield a message for each bucket without a customer-managed key. Google always encrypts disks and logs."""
     for bucket in yard.of("gcp:storage/bucket:Bucket"):
         if "encryption" not in bucket.inputs:
             yield f"bucket {bucket.name} has no customer-managed key; set default_kms_key_name"
 
 
 def open_metadata(yard: RecordedYard) -> Iterator[str]:
-    """Yield machines that accept SSH keys from project metadata, or have an open serial console."""
+    """Yield a message for each machine that accepts SSH keys from project metadata or has an open serial console."""
     for template in yard.of(*_TEMPLATES):
         inputs = template.inputs.get("metadata")
         metadata = inputs if isinstance(inputs, Mapping) else {}

@@ -89,7 +89,7 @@ def test_an_image_without_the_fast_network_driver_keeps_the_machine(machine: Fak
     machine.command("modprobe", "exit 1")
     done = machine.boot()
     assert "the image has no driver efa" in done.stdout
-    assert "no network card with the driver efa, this type of machine has 2: multi-node jobs will be refused" in done.stdout
+    assert "no network card with the driver efa, this type of machine has 2: the preflight will refuse multi-node jobs" in done.stdout
     assert done.returncode == 0
 
 
@@ -135,7 +135,7 @@ def test_an_image_without_mdadm_uses_one_disk(machine: FakeMachine) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "because"),
-    [("FAKE_NO_ARRAY", "its 2 local disks cannot be made one"), ("FAKE_NO_MOUNT", "/dev/md0 cannot be mounted")],
+    [("FAKE_NO_ARRAY", "cannot stripe its 2 local disks"), ("FAKE_NO_MOUNT", "/dev/md0 cannot be mounted")],
 )
 def test_broken_disks_shut_the_machine_down(machine: FakeMachine, fault: str, because: str) -> None:
     assert shuts_down(machine, machine.boot(HEALTHY, **{fault: "1"}), because)
@@ -143,7 +143,7 @@ def test_broken_disks_shut_the_machine_down(machine: FakeMachine, fault: str, be
 
 def test_a_broken_file_system_shuts_the_machine_down(machine: FakeMachine) -> None:
     machine.command("mkfs.xfs", "exit 1")
-    assert shuts_down(machine, machine.boot(), "no file system can be made on")
+    assert shuts_down(machine, machine.boot(), "cannot make a file system on")
 
 
 def test_a_missing_container_toolkit_shuts_the_machine_down(machine: FakeMachine) -> None:
@@ -154,7 +154,7 @@ def test_a_missing_container_toolkit_shuts_the_machine_down(machine: FakeMachine
 def test_a_missing_docker_shuts_the_machine_down_if_required(machine: FakeMachine) -> None:
     machine.without("docker")
     assert shuts_down(machine, machine.boot(), "no docker in this image")
-    assert "no docker in this image: left as it is" in machine.boot(dataclasses.replace(HEALTHY, containers="optional")).stdout
+    assert "no docker in this image: containers are not set up" in machine.boot(dataclasses.replace(HEALTHY, containers="optional")).stdout
     assert machine.ready
 
 
@@ -184,7 +184,7 @@ def test_unreadable_docker_settings_shut_the_machine_down(machine: FakeMachine) 
     settings = machine.root / "etc/docker/daemon.json"
     settings.parent.mkdir()
     settings.write_text("no JSON")
-    assert shuts_down(machine, machine.boot(dataclasses.replace(HEALTHY, log_driver="gcplogs")), "the log driver cannot be set")
+    assert shuts_down(machine, machine.boot(dataclasses.replace(HEALTHY, log_driver="gcplogs")), "cannot set Docker's log driver")
 
 
 def test_the_script_is_the_only_part_of_a_multipart_text() -> None:

@@ -17,7 +17,7 @@ BUCKETS = {
     "local": "/data",
 }
 POOL = GpuPoolSpec.model_construct(service="vms", max_nodes=1)
-KEY = "storage decrypts for every reader, so jobs need no permission on a key; remove existing_key"
+KEY = "has no effect: the storage decrypts for every reader, so jobs need no permission on the key; remove existing_key"
 OPEN_TO = "has no effect: on this cloud only permissions control access to a bucket; remove open_to"
 
 

@@ -97,7 +97,7 @@ def test_every_error_at_once() -> None:
         "gpuyard:pools.l4.zone: wrong value, got 'a', allowed: no zone for service: local",
         "gpuyard:pools.l4.capacity: wrong value, got 'spot', allowed: on_demand for service: local",
         "gpuyard:bucket: unknown key",
-        "gpuyard:buckets: jobs: write, got none, allowed: exactly one, the run bucket; set `jobs: write` on one bucket",
+        "gpuyard:buckets: wrong buckets with jobs: write, got none, allowed: exactly one, the run bucket; set `jobs: write` on one bucket",
     ]
     assert len(found) == len(expected)
     for text in expected:
@@ -113,7 +113,7 @@ def test_every_error_at_once() -> None:
         ({"pools": {"p": {"max_nodes": 1.5, "service": "local"}}}, "gpuyard:pools.p.max_nodes: wrong value, got 1.5"),
         (
             {"buckets": {"a": {"jobs": "write"}, "b": {"jobs": "write"}}},
-            "gpuyard:buckets: jobs: write, got a, b, allowed: exactly one",
+            "gpuyard:buckets: wrong buckets with jobs: write, got a, b, allowed: exactly one",
         ),
         (
             {"buckets": {"a": {"jobs": "write", "existing": "/a", "on_destroy": "delete"}}},
@@ -229,4 +229,4 @@ def test_existing_key_needs_an_existing_bucket() -> None:
     buckets = {"runs": {"jobs": "write"}, "data": {"existing": "acme", "existing_key": key, "jobs": "read"}}
     assert load(aws(buckets=buckets), stack="dev").buckets["data"].existing_key == key
     found = problems(aws(buckets={"runs": {"jobs": "write", "existing_key": key}}))
-    assert found == ["gpuyard:buckets.runs.existing_key: only an existing bucket has it; remove existing_key, or set existing"]
+    assert found == ["gpuyard:buckets.runs.existing_key: only an existing bucket can have it; remove existing_key, or set existing"]

@@ -109,7 +109,7 @@ def test_targets_are_read_from_the_run_bucket(yard: JobTarget, tmp_path: Path) -
         ("gs://runs/gpuyard/targets.json", "`pulumi up` writes them"),
         (
             "abfs://runs@acme.dfs.core.windows.net/gpuyard/targets.json",
-            "the line that `pulumi stack output publish_targets` shows writes them",
+            "the command in the stack output publish_targets writes the targets",
         ),
     ],
 )

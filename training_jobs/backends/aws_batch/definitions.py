@@ -13,7 +13,7 @@ from .request import definitions_prefix
 __all__ = ["KEPT", "Definitions"]
 
 KEPT = 20
-"""Active definitions of a pool. A job whose definition was deregistered registers it again; running jobs are not affected."""
+"""Maximum number of active definitions of a pool. A job whose definition was deregistered registers it again. Running jobs go on."""
 
 
 class Definitions:

@@ -15,7 +15,7 @@ CANCELLED = "gpuyard: cancelled"
 """The reason given to TerminateJob."""
 
 _OUT_OF_TIME = 124
-"""Launch's exit code when the attempts together used up the time. It counts by the minute and rounds up."""
+"""launch's exit code when all attempts together used up the time limit."""
 _COUNTED_S = 60
 
 _STATES = {

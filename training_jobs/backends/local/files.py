@@ -64,7 +64,7 @@ class JobEntry(TypedDict):
 
 
 class Ticket(NamedTuple):
-    """A job's place in the queue. All of it is in the file's name, so one listing reads a long queue."""
+    """A job's place in the queue. The name of the ticket's file has all of its fields, so one listing reads a long queue."""
 
     sequence: int
     expires_at: float  # Unix time; 0 = never

@@ -113,7 +113,7 @@ def test_exact_subjects_and_subjects_with_a_star_have_separate_statements() -> N
     ["*", "", "repo:*", "repo:acme/*", "repo:acme/*:ref:refs/heads/main", "repo:*/nlp:*", "repo:acme/nlp:*:x", "acme/nlp", "repo:a/b:x?"],
 )
 def test_subjects_that_admit_other_organizations_are_refused(subject: str, record: Any) -> None:
-    with pytest.raises(pulumi.RunError, match=r"submitters\.0: not a token subject, got .*, allowed: repo:ORG/REPOSITORY") as caught:
+    with pytest.raises(pulumi.RunError, match=r"submitters\.0: not a GitHub token subject, got .*, allowed: repo:ORG/REPOSITORY") as caught:
         record(lambda: Identity("ci", trust=Trust(subjects=(subject,) if subject else ("",)), statements=STATEMENTS))
     assert "Traceback" not in str(caught.value)
 

@@ -152,8 +152,11 @@ def test_a_vms_pool_gets_the_permissions_of_a_job_on_its_own_role(record: Any) -
         ({"secrets": {"wandb": SECRET.replace("wandb", "*")}}, ["secrets.wandb: wrong value, got (secret)"]),
         ({"limits": {"gpus": 0, "usd": 3}}, ["limits.gpus: wrong value, got 0", "limits.usd: unknown key"]),
         ({"image": "pytorch/pytorch:latest"}, ["image: wrong value, got 'pytorch/pytorch:latest', allowed: an image by digest"]),
-        ({"submitters": ("repo:acme/*",)}, ["submitters.0: not a token subject, got 'repo:acme/*'"]),
-        ({"pools": {"lab": MACHINES}}, [f"submitters: no pool takes jobs, got {SUBJECT}, allowed: none if every pool has `service: vms`"]),
+        ({"submitters": ("repo:acme/*",)}, ["submitters.0: not a GitHub token subject, got 'repo:acme/*'"]),
+        (
+            {"pools": {"lab": MACHINES}},
+            [f"submitters: no pool takes jobs, got {SUBJECT}, allowed: no submitters if every pool has `service: vms`"],
+        ),
         (
             {"secrets": {"a": "x"}, "image": "x", "submitters": ("*",), "pools": {}},
             ["4 problems", "secrets.a", "image", "submitters.0", "pools"],

@@ -144,7 +144,7 @@ ELSEWHERE = {"mode": "reservation", "reservation": "projects/acme-ml/zones/us-ea
         (
             {**BOUND, "min_nodes": 2},
             {},
-            ["min_nodes: an instance group grows a reservation's machines only from zero, got 2, allowed: 0 or max_nodes (4)"],
+            ["min_nodes: an instance group starts the machines of a reservation all at once, got 2, allowed: 0 or max_nodes (4)"],
         ),
         (
             {**NVLINK, "max_nodes": 19},

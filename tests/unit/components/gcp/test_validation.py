@@ -46,8 +46,11 @@ def test_a_legal_yard_has_no_problems(change: dict[str, Any]) -> None:
         ),
         ({"existing_buckets": {"data": ExistingBucket("gs://acme")}}, ["buckets.data.existing: not the name of a bucket, got 'gs://acme'"]),
         ({"pools": {"Lab": spec_of(VMS)}, "submitters": []}, ["pools.Lab.name: not a valid name, got 'Lab'"]),
-        ({"pools": {"lab": spec_of(VMS)}}, ["submitters: no pool takes jobs, got repo:acme/nlp-train:ref:refs/heads/main, allowed: none"]),
-        ({"submitters": ["repo:acme/*"]}, ["submitters.0: not a token subject, got 'repo:acme/*'"]),
+        (
+            {"pools": {"lab": spec_of(VMS)}},
+            ["submitters: no pool takes jobs, got repo:acme/nlp-train:ref:refs/heads/main, allowed: no submitters"],
+        ),
+        ({"submitters": ["repo:acme/*"]}, ["submitters.0: not a GitHub token subject, got 'repo:acme/*'"]),
         (
             {"submitters": [f"repo:acme/nlp-{number}:ref:refs/heads/main" for number in range(200)]},
             ["submitters: together they make a token condition of"],

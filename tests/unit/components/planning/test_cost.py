@@ -104,11 +104,11 @@ def test_where_a_price_comes_from(yard: MakeYard, spec: dict[str, Any], what: st
 def test_keep_alive_minutes_are_noted(yard: MakeYard) -> None:
     warm = {**H100, "capacity": "on_demand", "keep_alive_minutes": 30}
     found = line(money(yard(lambda: make_pool("p", {**warm, "price_usd_per_hour": 60.0}))), "p")
-    assert (found.idle, found.note) == (exact(0), "each node stays 30 minutes after a job")
+    assert (found.idle, found.note) == (exact(0), "each node stays warm, and paid, for 30 minutes after a job")
     minute = line(money(yard(lambda: make_pool("p", {**warm, "price_usd_per_hour": 60.0, "keep_alive_minutes": 1}))), "p")
-    assert minute.note == "each node stays 1 minute after a job"
+    assert minute.note == "each node stays warm, and paid, for 1 minute after a job"
     unknown = line(money(yard(lambda: make_pool("p", warm))), "p")
-    assert unknown.note == "sagemaker has its own rates; set yours with price_usd_per_hour; each node stays 30 minutes after a job"
+    assert unknown.note == f"sagemaker has its own rates; set yours with price_usd_per_hour; {found.note}"
 
 
 def test_an_unknown_region_has_no_prices(yard: MakeYard) -> None:
@@ -162,7 +162,7 @@ def test_a_pool_with_an_unknown_spec_has_unknown_cost(yard: MakeYard) -> None:
         make_budget(100)
 
     found = money(yard(program))
-    assert line(found, "p").what == "pool: spec not known"
+    assert line(found, "p").what == "pool with an unknown spec"
     assert found.month.high is None
     assert found.hours == Amount(low=0, high=None)
 

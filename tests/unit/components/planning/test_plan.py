@@ -47,8 +47,8 @@ fabric
   l4       1 x EFA, 40 Gb/s per node, floor 0.7
   l4-spot  1 x EFA, 40 Gb/s per node, floor 0.7
 policy  9 passed, 0 violated, 3 warnings
-  warning nodes-together: l4-spot takes single-node jobs only (batch has no multi-node spot;
-      sagemaker or vms has)
+  warning nodes-together: l4-spot takes single-node jobs only: batch has no multi-node spot;
+      services that have it: sagemaker, vms
   warning budget: a full month costs more than the budget of 1,500 USD; the budget pays at least 105
       h of it
   warning pinned-image: l4, l4-spot: the newest machine image is used at each `up`; `gpuyard pin`
@@ -67,7 +67,7 @@ def test_the_text(yard: MakeYard) -> None:
 
 def test_warnings_are_yellow_and_refusals_red_with_their_continuation_lines() -> None:
     yellow = [line.split()[0] for line, style in render.styled(DEV.splitlines()) if style == "yellow"]
-    assert yellow == ["WARN", "warning", "sagemaker", "warning", "h", "warning", "pins"]
+    assert yellow == ["WARN", "warning", "services", "warning", "h", "warning", "pins"]
     red = render.styled(["policy", "  VIOLATED budget: idle", "  REFUSED two resources", "      of one name", "unknown"])
     assert [style for _, style in red] == ["", "bold red", "bold red", "bold red", ""]
 
@@ -174,7 +174,7 @@ def test_a_problem_refuses_the_plan(tmp_path: Path) -> None:
 
     plan = make_plan(RecordedYard("acme", "dev", {}, record(program, project="acme", stack="dev", root=tmp_path)), NOW)
     assert plan.refused
-    assert "  REFUSED aws.kms.Key key: two resources have this name; change one name or one parent" in render.text(plan)
+    assert "  REFUSED aws.kms.Key key: two resources have this URN; rename one" in render.text(plan)
 
 
 def line_of(plan: Plan, start: str) -> str:

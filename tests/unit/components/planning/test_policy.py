@@ -82,8 +82,12 @@ BROKEN: list[tuple[str, Callable[[], Any], str]] = [
     ),
     ("encryption", lambda: aws.cloudwatch.LogGroup("logs"), "log group logs is not encrypted; set kms_key_id"),
     ("encryption", lambda: aws.ebs.Volume("v", availability_zone="us-east-1a", size=1), "volume v is not encrypted; set encrypted=True"),
-    ("metadata-tokens", lambda: make_template(metadata_options={"http_tokens": "optional"}), 'set metadata_options http_tokens="required"'),
-    ("metadata-tokens", lambda: aws.ec2.Instance("i", ami="a", instance_type="t"), "Instance i: metadata needs no token"),
+    (
+        "metadata-tokens",
+        lambda: make_template(metadata_options={"http_tokens": "optional"}),
+        'set http_tokens="required" in metadata_options',
+    ),
+    ("metadata-tokens", lambda: aws.ec2.Instance("i", ami="a", instance_type="t"), "Instance i: the metadata service requires no token"),
     ("spot-checkpoints", lambda: make_pool("p", {**L4, "max_nodes": 1, "capacity": "spot"}), "p: spot machines can be preempted"),
     ("owner-and-expires", lambda: make_pool("p", L4, {"team": "a"}), "p: no owner and no expires"),
     ("owner-and-expires", lambda: make_pool("p", L4, {"owner": "a"}), "p: no expires"),
@@ -120,7 +124,7 @@ def test_spot_with_a_bucket_passes(yard: MakeYard) -> None:
 def test_a_single_node_pool_names_services_with_several_nodes(yard: MakeYard) -> None:
     outcome, (finding,) = verdict(yard, "nodes-together", dev)
     assert outcome == "warning"
-    assert finding == "l4-spot takes single-node jobs only (batch has no multi-node spot; sagemaker or vms has)"
+    assert finding == "l4-spot takes single-node jobs only: batch has no multi-node spot; services that have it: sagemaker, vms"
 
 
 def test_a_gpu_limit_below_a_node_is_refused(yard: MakeYard) -> None:
@@ -131,7 +135,7 @@ def test_a_gpu_limit_below_a_node_is_refused(yard: MakeYard) -> None:
     assert verdict(yard, "gpu-limit", lambda: program(4)) == ("passed", [])
     outcome, findings = verdict(yard, "gpu-limit", lambda: program(2))
     assert outcome == "violated"
-    assert findings == ["p: limits.gpus is 2, less than the 4 GPUs of a node, so no job can run; raise it"]
+    assert findings == ["p: limits.gpus is 2, but a node has 4 GPUs, so no job can run; raise limits.gpus"]
 
 
 def test_a_job_limit_above_the_monthly_budget_is_a_warning(yard: MakeYard) -> None:

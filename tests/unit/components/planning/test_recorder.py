@@ -94,7 +94,7 @@ def test_two_resources_of_one_urn_are_a_problem(run: Run) -> None:
         aws.kms.Key("key")
         aws.kms.Key("key")
 
-    assert run(program).problems == ["aws:kms/key:Key key: two resources have this name; change one name or one parent"]
+    assert run(program).problems == ["aws:kms/key:Key key: two resources have this URN; rename one"]
 
 
 def test_a_reference_to_an_unregistered_resource_is_a_problem(run: Run) -> None:

@@ -280,7 +280,7 @@ def test_a_wait_for_a_record_of_a_clock_that_is_ahead_says_so_and_ends(yard: Yar
     yard.service.answers = deque([DONE])
     before = yard.now
     assert yard.runner.wait(ahead, lambda status: seen.append(status.detail)).state is State.SUCCEEDED
-    assert seen[0] == "being submitted; its record is from a clock 7,200 s ahead of this one"
+    assert seen[0] == "being submitted by a machine whose clock is 7,200 s ahead of this one; correct the clocks"
     assert yard.now - before < 120
 
 

@@ -70,7 +70,7 @@ OUTPUTS: Mapping[str | tuple[str, ...], str] = {
     "arn": "its ARN",
     "id": "its id",
     "spec": "the validated spec",
-    "machine": "the machine's row in the catalogue",
+    "machine": "the catalogue's entry of the machine",
     ("local", "GpuPool", "machine"): "`auto` or `cpu`",
     "network": "the network of its nodes",
     "zones": "zones with a private subnet",

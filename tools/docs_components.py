@@ -69,7 +69,7 @@ def recorded(cloud: str) -> Recording:
 
 
 def missing_texts() -> list[str]:
-    """Return the rows of the page whose last cell is empty."""
+    """Return the rows of the page that have no description in their last cell."""
     return [line for line in page().splitlines() if line.startswith("| `") and line.endswith("|  |")]
 
 

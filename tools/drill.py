@@ -59,7 +59,7 @@ def restarts(status: Mapping[str, Any]) -> int:
 
 
 def worker(run: str, rank: int) -> int | None:
-    """Return the pid of this rank: the topmost process whose environment names the run and the rank."""
+    """Return the pid of this rank: the process that no other process of the same run and rank started."""
     wanted = (f"GPUYARD_RUN_ID={run}", f"RANK={rank}")
     found = {pid: parent for pid, parent, environ in _processes() if all(entry in environ for entry in wanted)}
     return next((pid for pid, parent in found.items() if parent not in found), None)

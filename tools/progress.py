@@ -20,7 +20,7 @@ def clock(seconds: float) -> str:
 
 
 class Progress:
-    """The progress line of one tool. It shows the time since the step began; texts that differ only in numbers are one step."""
+    """The progress line of one tool. It shows the time since the step began. Texts that differ only in numbers belong to one step."""
 
     def __init__(self, stream: TextIO, prefix: str = "", *, timed: bool = True) -> None:
         self._stream, self._prefix, self._timed = stream, prefix, timed

@@ -38,7 +38,7 @@ def locks(root: Path, stack: str) -> Iterator[Lock]:
 
 
 def is_alive(lock: Lock) -> bool:
-    """Return whether the engine of this lock still runs. A lock of another host counts as alive."""
+    """Return whether the engine that made this lock still runs. A lock of another host counts as alive, because it cannot be checked."""
     if lock.host != socket.gethostname():
         return True
     ran = subprocess.run(["ps", "-o", "stat=,command=", "-p", str(lock.pid)], capture_output=True, text=True, check=False)

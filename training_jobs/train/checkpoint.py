@@ -1,6 +1,6 @@
 """Saves and loads a run's tensors with torch's distributed checkpoint, as safetensors, on any number of ranks.
 
-Torch plans which rank writes what, with replicated tensors divided among the ranks, and which parts another layout needs.
+torch decides which rank writes which tensor (replicated tensors are divided among the ranks) and which parts another layout reads.
 This module defines the files: safetensors and one JSON marker, so that loading executes no code.
 """
 

@@ -39,14 +39,14 @@ class Config:
     # the optimisation
     steps: int = 400
     batch: int = 48  # windows or images in one step, over all ranks
-    micro: int = 0  # of them in one forward pass of one rank; 0: all of the rank's part
+    micro: int = 0  # windows or images in one forward pass of a rank; 0: the rank's whole part
     lr: float = 6e-3
     warmup: int = 20
-    schedule: str = "cosine"  # cosine: down to a tenth | wsd: warm-up, stable, the last fifth down to nothing
+    schedule: str = "cosine"  # cosine: down to a tenth | wsd: constant, then linear to 0 in the last fifth
     weight_decay: float = 0.1
     clip: float = 1.0
     label_smoothing: float = 0.0
-    shift: int = 0  # images are shifted by up to so many pixels
+    shift: int = 0  # largest random shift of an image, in pixels
     seed: int = 0
     # the machine
     strategy: str = "auto"  # auto: by model size, the reason is printed | single | ddp | fsdp | hsdp

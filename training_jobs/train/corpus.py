@@ -51,7 +51,7 @@ def _files(root: Path) -> list[str]:
 
 
 def entropy(data: Bytes, order: int) -> float:
-    """Return the empirical entropy in nats of a byte given the `order` - 1 bytes before it: the bound for any such model on this text."""
+    """Return the empirical entropy of a byte given the `order` - 1 bytes before it, in nats: the lowest loss of any n-gram model."""
     wide = data.astype(np.int64)
     grams = sum(wide[place : len(wide) - order + 1 + place] * 256 ** (order - 1 - place) for place in range(order))
     found, counts = np.unique(np.asarray(grams), return_counts=True)

@@ -21,11 +21,11 @@ from .shards import DataIndex, Records, Shards, read_index
 
 
 class Split(Protocol):
-    """The shards of a split, as arrays of records; some may have to be fetched first."""
+    """The shards of a split, as arrays of records. Reading a shard may first download it."""
 
     @property
     def sizes(self) -> list[int]:
-        """How many records each has."""
+        """Number of records of each shard."""
 
     def __getitem__(self, number: int) -> Records: ...
 
@@ -35,13 +35,13 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class InMemorySplit:
-    """A split whose records are in memory."""
+    """A split whose shards are arrays in memory."""
 
     arrays: Sequence[Records]
 
     @property
     def sizes(self) -> list[int]:
-        """How many records each has."""
+        """Number of records of each shard."""
         return [len(array) for array in self.arrays]
 
     def __getitem__(self, number: int) -> Records:
@@ -82,7 +82,7 @@ class TokenWindows:
         self._split, self._context, self._seed = split, context, seed
         counts = [max((size - context) // context, 0) for size in split.sizes]
         if not sum(counts):
-            raise ConfigError(f"context: got {context}, but no shard is as long as two windows")
+            raise ConfigError(f"context: got {context}, but every shard is shorter than two windows; lower context")
         self._order = SampleOrder(counts, seed)
 
     def batch(self, step: int, size: int, first: int, last: int) -> Ints:

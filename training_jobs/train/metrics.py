@@ -21,7 +21,7 @@ from .shards import open_filesystem
 from .tasks import Figures
 
 _WRITE_EVERY_S = 10.0
-_PATIENCE_S = 10.0  # at the end of a run or an attempt
+_PATIENCE_S = 10.0  # the longest wait for the writing thread at the end of a run or an attempt
 # Where services read TensorBoard files: Vertex AI names it in a variable, SageMaker and Azure ML use fixed folders.
 _TENSORBOARD = (
     ("AIP_TENSORBOARD_LOG_DIR", "{AIP_TENSORBOARD_LOG_DIR}"),

@@ -2,7 +2,7 @@
 
 The larger ones have batches of about half a million tokens; `micro` is what one 80 GB GPU should hold of it at a time.
 Their `lr` are the peak rates of GPT-3 for these sizes (arXiv:2005.14165, table 2.1), which Pythia also uses
-(arXiv:2304.01373). GPT-3 has the same batch up to 350M and larger ones above. Normalised queries and keys bear higher rates.
+(arXiv:2304.01373). GPT-3 has the same batch up to 350M and larger ones above. Normalised queries and keys tolerate higher rates.
 No run on a GPU has tuned them. The names count the embedding once, as GPT-2 does; the head is a matrix of its own.
 """
 

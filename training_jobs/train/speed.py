@@ -58,7 +58,7 @@ def gpt_flops(config: Config) -> FlopsPerToken:
 
 
 def conv_flops(model: nn.Module, size: tuple[int, int]) -> FlopsPerToken:
-    """Count a convolutional model's FLOPs per image, 6 per use of a weight, with one forward pass."""
+    """Count a convolutional model's FLOPs per image by running one forward pass: 6 FLOPs per use of a weight."""
     uses = 0
 
     def count(module: nn.Module, _given: object, made: torch.Tensor) -> None:

@@ -87,7 +87,7 @@ class TrainState:
         return whole
 
     def _optimizer(self) -> torch.optim.AdamW:
-        """Build a fused AdamW. Only matrices get weight decay. Its moments exist from the start, for a checkpoint to be loaded."""
+        """Build a fused AdamW. Only matrices get weight decay. Its moments are allocated at once, so that a checkpoint can be loaded."""
         config = self.config
         decayed = [parameter for parameter in self.model.parameters() if parameter.dim() > 1]
         others = [parameter for parameter in self.model.parameters() if parameter.dim() <= 1]

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..launch import hook
 
 _MARGIN_S, _MARGIN_SHARE = 7.0, 0.7
-"""Exit this long before the deadline, or when this share of a short notice is left: launch sends SIGTERM 5 s before, or at half."""
+"""Exit this many seconds before the deadline, or when this share of a short notice is left. Both come before launch's SIGTERM."""
 _POLL_EVERY_S = 0.25
 _Event: Any = torch.cuda.Event
 

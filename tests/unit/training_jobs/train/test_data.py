@@ -50,7 +50,7 @@ def test_windows_are_the_same_for_any_world() -> None:
     every = np.concatenate([windows.part(*rank_slice(windows.count, rank, 3)) for rank in range(3)])
     assert len(every) == windows.count == (499 // 16) + (299 // 16)
     assert np.array_equal(every[:, 0], [*range(0, 499 - 16, 16), *range(500, 799 - 16, 16)])
-    with pytest.raises(ConfigError, match="context: got 400, but no shard is as long as two windows"):
+    with pytest.raises(ConfigError, match="context: got 400, but every shard is shorter than two windows; lower context"):
         TokenWindows(InMemorySplit([np.arange(500)]), 400, 0)
 
 

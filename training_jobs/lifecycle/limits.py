@@ -27,13 +27,13 @@ def exceeded_limit(record: RunRecord, status: ServiceStatus, now: float) -> Reas
         return Reason.CAPACITY
     if status.overtime:
         return Reason(last.limit_reason)
-    # Only while the job waits for machines: once it runs, the machines of the restart too many are paid for already.
+    # Only while the job waits for machines: once it runs, the machines of the excess restart are already paid for.
     spent = status.restarts.count(Reason.PREEMPTED) > retries_left(record).preempted
     return Reason.PREEMPTED if spent and status.state is State.RECOVERING else None
 
 
 def explain_cut(record: RunRecord, status: ServiceStatus, now: float) -> ServiceStatus:
-    """Return a job's status with the limit that it exceeded, and its end with the reason for which gpuyard cancelled it."""
+    """Return the status of a job that exceeds a limit with this limit as detail, and of a job that gpuyard cancelled with the reason."""
     cut = record.last.cut
     if cut is None:
         exceeded = exceeded_limit(record, status, now)

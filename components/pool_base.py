@@ -48,7 +48,7 @@ class PoolBase(Component, Generic[_NetworkT_co]):
     spec: GpuPoolSpec
     network: _NetworkT_co
     id: pulumi.Output[str]
-    """The pool's own name, unless its cloud makes one resource for the pool."""
+    """Identifier of the pool's resource where its cloud makes one, else the pool's name."""
 
     def __init__(
         self,

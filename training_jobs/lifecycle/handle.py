@@ -239,7 +239,7 @@ class RunHandle:
 def make_submission(
     spec: JobSpec, target: JobTarget, code: Code, before: Sequence[Submission], *, attempt: int, fresh: bool, now: float
 ) -> Submission:
-    """Return the next submission. Its limits are the time and cost that the submissions in `before` left."""
+    """Return the next submission. Its limits are what the submissions in `before` have left of the time and cost limits."""
     ran = [earlier.ended.ran_s if earlier.ended else 0.0 for earlier in before]
     usd = sum(cost_usd(target, earlier.spec.nodes, seconds) or 0.0 for earlier, seconds in zip(before, ran, strict=True))
     limit_s, reason = time_limit(spec, target, sum(ran), usd)

@@ -17,7 +17,7 @@ _KeyT = TypeVar("_KeyT", bound=Component)
 
 
 class BucketBase(Component):
-    """A private object store. A cloud's Bucket says in `_make` which resources it has, and in `_use_existing` how it adopts a store."""
+    """Base class of every bucket, a private object store. A cloud's Bucket makes the store in `_make` or adopts one in `_use_existing`."""
 
     name: pulumi.Output[str]
     """Name of the store, known once the bucket is safe to write to."""
@@ -42,7 +42,7 @@ class BucketBase(Component):
 
     @classmethod
     def adopt(cls, name: str, *, bucket: pulumi.Input[str], tags: Tags | None = None, opts: pulumi.ResourceOptions | None = None) -> Self:
-        """Use an existing bucket: jobs get rights to it, the bucket itself does not change."""
+        """Use an existing bucket: jobs get permissions on it, and the bucket does not change."""
         self, known = cls._register_existing(name, bucket, tags, opts)
         self._use_existing(known)
         return self._register()
@@ -76,7 +76,7 @@ class BucketBase(Component):
 
     @staticmethod
     def _existing_problems(bucket: Any) -> Problems:
-        """Return the problems of the identifier of an existing bucket. It is None if it is an output that another stack does not have."""
+        """Return the problems of an existing bucket's identifier. `bucket` is None if it is an output that another stack does not have."""
         raise NotImplementedError
 
     def _use_existing(self, bucket: pulumi.Output[str]) -> None:
@@ -89,7 +89,7 @@ class BucketBase(Component):
 
 
 class KeyedBucketBase(BucketBase, Generic[_KeyT]):
-    """Constructor of a bucket that takes a key."""
+    """Base class of a bucket whose encryption key the caller can pass."""
 
     _key: _KeyT | None
 

@@ -57,7 +57,7 @@ class _Settings(Spec):
 
 
 class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
-    """Makes job targets of pools and buckets. A cloud's JobService says in `_make` which queues, identities and permissions it adds."""
+    """Base class of every job service. A cloud's JobService makes queues, identities, permissions and job targets in `_make`."""
 
     targets: pulumi.Output[dict[str, TargetData]]
     """Job targets (JobTarget v1) by pool, as plain data. A pool that takes no jobs has no target."""
@@ -114,7 +114,7 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
         return name_problems(name)
 
     def _problems(self) -> Problems:
-        """Return the problems of the arguments that only this cloud has."""
+        """Return the problems of the arguments that only this cloud's job service has."""
         return ()
 
     @staticmethod
@@ -156,7 +156,7 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
 
 
 class ContainerJobServiceBase(JobServiceBase[_PoolT, _BucketT]):
-    """Constructor of a job service whose jobs run in containers."""
+    """Base class of a job service whose jobs run in containers."""
 
     @keywords_only
     def __init__(
@@ -181,7 +181,7 @@ class ContainerJobServiceBase(JobServiceBase[_PoolT, _BucketT]):
 
 
 class KeyedJobServiceBase(JobServiceBase[_PoolT, _BucketT], Generic[_PoolT, _BucketT, _KeyT]):
-    """Constructor of a job service whose jobs run in containers, with a key for its logs."""
+    """Base class of a job service whose jobs run in containers and whose logs are encrypted with a key of the yard."""
 
     _key: _KeyT | None
 

@@ -20,7 +20,7 @@ __all__ = ["IdForm", "NetworkBase"]
 
 
 class IdForm(NamedTuple):
-    """Form of the identifiers of networks or subnets on one cloud, with the words of the message for others."""
+    """Form of the identifiers of networks or subnets on one cloud, with the error message for wrong ones."""
 
     pattern: re.Pattern[str]
     allowed: str
@@ -29,9 +29,9 @@ class IdForm(NamedTuple):
 
 
 class NetworkBase(Component):
-    """Subnets for nodes, without public addresses.
+    """Base class of every network: subnets for nodes, without public addresses.
 
-    A cloud's Network says in `_make` which resources it has, and in `_use_existing` how it adopts a network.
+    A cloud's Network makes the network in `_make` or adopts one in `_use_existing`.
     """
 
     id: pulumi.Output[str]

@@ -43,7 +43,7 @@ def torchrun_command(pool_id: str, gpus: int) -> str:
 
 
 class PoolBase(Component, Generic[_NetworkT_co]):
-    """Constructor of every pool. A cloud's GpuPool says in `_make` which resources a pool has."""
+    """Base class of every pool: checks the spec and registers the component. A cloud's GpuPool makes the resources in `_make`."""
 
     spec: GpuPoolSpec
     network: _NetworkT_co
@@ -82,7 +82,7 @@ class PoolBase(Component, Generic[_NetworkT_co]):
 
 
 class MachinePoolBase(PoolBase[_NetworkT_co]):
-    """Equal GPU machines of a cloud. At its end the pool goes to zero nodes."""
+    """Base class of the clouds' pools. A pool goes to zero nodes when it expires or its capacity block ends."""
 
     machine: Machine
     subnet_ids: list[pulumi.Output[str]]
@@ -104,7 +104,7 @@ class MachinePoolBase(PoolBase[_NetworkT_co]):
         return [*name_problems(name), *self._problems(given, expires)]
 
     def _problems(self, given: PlainMapping, expires: str | None) -> Problems:
-        """Return the problems by the cloud's own rules."""
+        """Return the problems that the cloud's own rules find."""
         raise NotImplementedError
 
     def _make(self) -> None:
@@ -118,7 +118,7 @@ class MachinePoolBase(PoolBase[_NetworkT_co]):
         self._make_machines()
 
     def _make_machines(self) -> None:
-        """Make the machines of the pool's service, or nothing where the service starts machines for each job."""
+        """Make the pool's machines. Does nothing if the service starts machines for each job."""
         raise NotImplementedError
 
     def _set_commands(self, group: pulumi.Output[str], place: pulumi.Output[str], commands: Callable[[str, str], LauncherCommands]) -> None:

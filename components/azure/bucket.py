@@ -1,4 +1,4 @@
-"""A bucket of an Azure yard: a private, versioned container in its own storage account, or an existing container, never changed."""
+"""A bucket of an Azure yard: a private container in its own storage account, or an existing container that stays unchanged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Bucket(KeyedBucketBase[EncryptionKey], AzureComponent):
     account_id: pulumi.Output[str]
     """Resource id of the storage account, the target of private endpoints."""
     account_key: Hashable
-    """Identity of the account before its id is known: two adopted buckets can be in one account."""
+    """Value that is equal for buckets in one storage account, because the account's id can be unknown. Adopted buckets may share one."""
     key_uri: pulumi.Output[str] | None
     """The customer-managed key. None: Microsoft's key, or an adopted bucket."""
     open_to: list[str] | None
@@ -106,7 +106,7 @@ class Bucket(KeyedBucketBase[EncryptionKey], AzureComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> Self:
-        """Use an existing container: jobs get rights to it, the container is not changed.
+        """Use an existing container: jobs get permissions on it, and the container does not change.
 
         `bucket`: its resource id, `/subscriptions/.../storageAccounts/ACCOUNT/blobServices/default/containers/CONTAINER`, the scope of role
         assignments. `open_to`: the sources that its account admits today. Without `internet` among them, the yard makes private endpoints

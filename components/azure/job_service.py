@@ -231,12 +231,14 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
 def _own_problems(isolation: Any, registry: Any, registry_id: Any) -> list[Problem]:
     problems = []
     if registry not in _REGISTRIES:
-        problems.append(Problem("registry", "unknown kind", show(registry), " or ".join(_REGISTRIES), "premium is billed by the day"))
+        problems.append(
+            Problem("registry", "unknown kind", show(registry), " or ".join(_REGISTRIES), "set none, or premium (billed by the day)")
+        )
     if registry == "premium" and registry_id is not None:
         what, fix = "the yard creates a registry, because registry is premium", "remove registry or registry_id"
         problems.append(Problem("registry_id", what, show(registry_id), fix=fix))
     if isolation not in ISOLATION:
-        fix = "approved lets jobs reach only destinations with a rule"
+        fix = "set internet, or approved, which allows only destinations with a rule"
         problems.append(Problem("isolation", "unknown mode", show(isolation), " or ".join(ISOLATION), fix))
     if registry_id is not None and not (isinstance(registry_id, str) and _REGISTRY.fullmatch(registry_id)):
         allowed, fix = "the resource id of a container registry", "`az acr show --query id` prints it"

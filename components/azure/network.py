@@ -1,4 +1,4 @@
-"""The network of an Azure yard: a virtual network without public addresses; or the nodes' security group in an existing one."""
+"""The network of an Azure yard: a virtual network without public addresses, or the nodes' security groups beside an existing one."""
 
 from __future__ import annotations
 
@@ -125,9 +125,9 @@ class Network(NetworkBase, AzureComponent):
         return self.private_zones.get(service)
 
     def claim_endpoint(self, account_key: Hashable, subresource: str) -> bool:
-        """Return True at the first call for a subresource of an account, False later: the caller makes the private endpoint.
+        """Return whether the caller must make the private endpoint: True at the first call for a subresource of an account, later False.
 
-        A zone has one record for each account, so a second private endpoint in the network would overwrite it.
+        A DNS zone has one record for each account, and a second private endpoint in the network would overwrite it.
         """
         first = (account_key, subresource) not in self._endpoints
         self._endpoints.add((account_key, subresource))

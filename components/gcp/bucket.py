@@ -1,4 +1,4 @@
-"""A bucket of a GCP yard: a private, encrypted and versioned one in Cloud Storage, or an existing one, never changed."""
+"""A bucket of a GCP yard: a private, encrypted and versioned Cloud Storage bucket, or an existing bucket that stays unchanged."""
 
 from __future__ import annotations
 

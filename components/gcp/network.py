@@ -1,4 +1,4 @@
-"""The network of a GCP yard: a VPC without external addresses; or an existing one."""
+"""The network of a GCP yard: a VPC whose nodes have no external addresses, or an existing VPC."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Network(NetworkBase, GcpComponent):
             source_subnetwork_ip_ranges_to_nat="LIST_OF_SUBNETWORKS",
             subnetworks=[{"name": subnet.id, "source_ip_ranges_to_nats": ["ALL_IP_RANGES"]}],
             enable_dynamic_port_allocation=True,
-            enable_endpoint_independent_mapping=False,  # the two exclude each other
+            enable_endpoint_independent_mapping=False,  # Google does not allow it with dynamic port allocation
             min_ports_per_vm=64,
             max_ports_per_vm=32_768,
             log_config={"enable": True, "filter": "ERRORS_ONLY"},

@@ -245,7 +245,10 @@ def jobs(**more: Any) -> Any:
             jobs(isolation="none", registry_id="acr"),
             ["2 problems", "isolation: unknown mode, got 'none'", "registry_id: "],
         ),
-        (jobs(registry="basic"), ["registry: unknown kind, got 'basic', allowed: none or premium; premium is billed by the day"]),
+        (
+            jobs(registry="basic"),
+            ["registry: unknown kind, got 'basic', allowed: none or premium; set none, or premium (billed by the day)"],
+        ),
         (jobs(secrets={"w": "https://evil.example/secrets/x"}, writes=[]), ["2 problems", "secrets.w", "writes: not one bucket, got none"]),
         (
             jobs(resource_group="/subscriptions/x"),

@@ -92,7 +92,7 @@ def _limit_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
 
 
 def _expiry_problems(target: JobTarget, now: float) -> list[Problem]:
-    """Return a problem if the pool's machines have expired. A job may run past a later expiry, because it can be resumed."""
+    """Return a problem if the pool's machines have expired. An expiry in the future is no problem, because the job can be resumed."""
     end = target.available_until
     if end is None or now < datetime.datetime.fromisoformat(end).timestamp():
         return []

@@ -1,4 +1,4 @@
-"""Settings of a bucket's storage account and blob service, its lifecycle rules, and ids of containers. Pure."""
+"""Settings of a bucket's storage account and blob service, its lifecycle rules, and ids of containers. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""IPv4 ranges of a network's subnets, and which zones a network may have. Pure.
+"""IPv4 ranges of a network's subnets, and which zones a network may have. Pure functions.
 
 A subnet on Azure spans all zones of a region, so adding a zone changes no range.
 """

@@ -1,4 +1,4 @@
-"""Destinations outside the network that nodes may reach, for each value of `egress`: service tags and service endpoints. Pure."""
+"""Destinations outside the network that nodes may reach, for each value of `egress`: service tags and service endpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules for InfiniBand: the settings of scale sets and pools with which machines reach each other over it. Pure."""
+"""Rules for InfiniBand: the settings of scale sets and pools with which machines reach each other over it. Pure functions."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PLACEMENT_GROUP = 100
 def placement_arguments(row: Machine, orchestration: Orchestration, *, reserved: bool = False) -> PlainDict:
     """Return the placement arguments of a scale set.
 
-    InfiniBand connects only machines of one placement group. Spreading over fault domains and overprovisioning would put machines in
-    other groups or cost money, so both are off. Pools without InfiniBand may span groups, and Azure requires that with a reservation:
+    InfiniBand connects only machines of one placement group. Spreading over fault domains would put machines into other groups, and
+    overprovisioning costs money, so both are off. Pools without InfiniBand may span groups, and Azure requires that with a reservation:
     learn.microsoft.com/azure/virtual-machines/capacity-reservation-associate-virtual-machine-scale-set
     """
     if orchestration == "flexible":

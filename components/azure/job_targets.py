@@ -1,4 +1,4 @@
-"""Job targets of Azure ML clusters as plain data: JobTarget v1 of kind azureml, which training_jobs/target.py validates. Pure."""
+"""Job targets of Azure ML clusters as plain data: JobTarget v1 of kind azureml, which training_jobs/target.py validates. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Azure's rules for a pool that its spec cannot check: identifiers, the network's zones, images, InfiniBand, the SSH key. Pure."""
+"""Azure's rules for a pool that its spec cannot check: identifiers, the network's zones, images, InfiniBand, the SSH key."""
 
 from __future__ import annotations
 

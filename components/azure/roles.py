@@ -1,4 +1,4 @@
-"""Azure's built-in roles that a yard assigns and the reason for each, conditions and names of assignments. Pure."""
+"""Azure's built-in roles that a yard assigns and the reason for each, conditions and names of assignments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subjects of CI tokens that Azure accepts: exact ones, without patterns. Pure."""
+"""Subjects of CI tokens that Azure accepts: exact ones, without patterns. Pure functions."""
 
 from __future__ import annotations
 

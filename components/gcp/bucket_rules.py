@@ -1,4 +1,4 @@
-"""Lifecycle rules of Cloud Storage buckets, and which names an existing bucket may have. Pure."""
+"""Lifecycle rules of Cloud Storage buckets, and which names an existing bucket may have. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""IPv4 ranges of a network's subnet and of the fabric networks, and which zones a network may have. Pure.
+"""IPv4 ranges of a network's subnet and of the fabric networks, and which zones a network may have. Pure functions.
 
 All zones of a region share one subnet, so adding a zone changes no range.
 """

@@ -1,4 +1,4 @@
-"""Job targets of pools on Vertex AI as plain data: JobTarget v1 of kind vertex, which training_jobs/target.py validates. Pure."""
+"""Job targets of pools on Vertex AI as plain data: JobTarget v1 of kind vertex, which training_jobs/target.py validates. Pure functions."""
 
 from __future__ import annotations
 

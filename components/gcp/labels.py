@@ -1,4 +1,4 @@
-"""Google Cloud labels made from tags: lower-case letters, digits, _ and -, at most 63 characters. Pure."""
+"""Google Cloud labels made from tags: lower-case letters, digits, _ and -, at most 63 characters. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Properties of GCP's machine families that the catalogue does not have: disk type, Vertex AI's accelerator type, fabric, image. Pure."""
+"""Properties of GCP's machine families that the catalogue does not have: disk type, Vertex AI's accelerator type, fabric, image."""
 
 from __future__ import annotations
 

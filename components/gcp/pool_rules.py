@@ -1,4 +1,4 @@
-"""Google Cloud's rules for a pool that its spec cannot check: zones, images, reservations, persistent resources, keys. Pure."""
+"""Google Cloud's rules for a pool that its spec cannot check: zones, images, reservations, persistent resources, keys. Pure functions."""
 
 from __future__ import annotations
 

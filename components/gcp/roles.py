@@ -1,4 +1,4 @@
-"""IAM roles of a yard's identities: those on single resources, and those on the whole project with the reason for each. Pure."""
+"""IAM roles of a yard's identities: those on single resources, and those on the whole project with the reason for each."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Answers(mocks.Mocks):
         return "", {}
 
     def call(self, args: mocks.MockCallArgs) -> tuple[PlainDict, list[tuple[str, str]]]:
-        """Raise LookupError: a preview has no result of a provider function, and never asks for one."""
+        """Raise LookupError: a preview has no results of provider functions."""
         raise LookupError(f"no answer to {args.token}")
 
 

@@ -64,12 +64,12 @@ def aws_tags(run: Run) -> dict[str, str]:
 
 
 def azure_tags(run: Run) -> dict[str, str]:
-    """Return the tags of an Azure ML job. Raises UsageError for bad labels."""
+    """Return the tags of an Azure ML job. Raises UsageError for invalid labels."""
     return _checked(run, _AZURE, _tags(run))
 
 
 def gcp_labels(run: Run) -> dict[str, str]:
-    """Return the labels of a custom job; a submission is found again by them. Raises UsageError for bad labels."""
+    """Return the labels of a custom job. gpuyard finds the job of a submission by them. Raises UsageError for invalid labels."""
     own = {
         "gpuyard_run": gcp_label_value(run.id),
         "gpuyard_submission": run.ordinal,

@@ -43,7 +43,7 @@ _metrics: dict[str, float | int | str | None] = {}
 def stop_requested(every: int = 1) -> bool:
     """Return whether to save and exit now. The ranks vote and get the same answer, so all must call it at the same step.
 
-    A vote makes the host wait for the device. With `every` only each so many-th call votes, and the others return False.
+    A vote makes the host wait for the device. With `every=N` only every Nth call votes, and the other calls return False.
     """
     _state["calls"] = _state.get("calls", 0) + 1
     if _state["calls"] % every:

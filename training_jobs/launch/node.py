@@ -200,5 +200,5 @@ def _launch_program(module: str) -> list[str]:
 
 
 def _exit_code(code: int | None) -> int:
-    """Return a return code as a shell reports it: 128 + n for a process killed by signal n."""
+    """Convert subprocess's return code to the exit code that a shell reports: 128 + n for a process killed by signal n."""
     return 0 if code is None else 128 - code if code < 0 else code

@@ -1,4 +1,4 @@
-"""The limits of a job that gpuyard itself enforces, where its service does not: queue_timeout, retries, the time over all starts. Pure."""
+"""The limits of a job that gpuyard itself enforces, where its service does not: queue_timeout, retries, the time over all starts."""
 
 from __future__ import annotations
 

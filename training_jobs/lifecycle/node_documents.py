@@ -34,7 +34,7 @@ class NoDocuments:
     url: str
 
     def claims(self, run_id: str) -> list[int]:
-        """Return no attempt."""
+        """Return no attempt numbers."""
         return []
 
     def document(self, run_id: str, path: str) -> dict[str, object] | None:

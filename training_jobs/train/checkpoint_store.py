@@ -1,10 +1,10 @@
-"""Stores a run's checkpoints below one URL: committed by a marker written last, fenced by attempt, old ones deleted.
+"""Stores a run's checkpoints below one URL. A marker that is written last commits a checkpoint. Old checkpoints are deleted.
 
     <url>/400/state-2-0-0.safetensors   tensors of step 400 that rank 0 wrote in attempt 2
     <url>/400/commit-2.json             written after all of them: their digests, and what a resume needs
 
-Each attempt writes its own file names, so an old attempt that is still alive cannot overwrite a newer one's. Checkpoints
-are ordered by attempt first, so what it still writes is ignored. Nothing is pickled.
+Each attempt has its own file names, so an old attempt that is still alive cannot overwrite the files of a newer one. A resume takes the
+checkpoint of the highest attempt, so it ignores what the old attempt still writes. Nothing is pickled.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ class ImageBatches:
 
 
 def _ranges(sizes: Sequence[int], first: int, last: int) -> Iterator[tuple[int, int, int]]:
-    """Yield each shard that holds records `first` to `last` - 1 of a split, with the range in it."""
+    """Yield (shard, first, last + 1) of each shard that has some of the split's records `first` to `last` - 1, counted in the shard."""
     before = 0
     for shard, size in enumerate(sizes):
         begin, end = max(first - before, 0), min(last - before, size)

@@ -33,7 +33,7 @@ def requests(run: Run, target: BatchTarget) -> list[Request]:
 
 
 def job_name(run: Run) -> str:
-    """Return the deterministic name of a submission, by which it is found again. Names on Batch have no dots."""
+    """Return the job's name. It is the same at every call for a submission, so that the job can be found after a crash. It has no dots."""
     return f"{run.id}-{run.ordinal}"
 
 

@@ -1,4 +1,4 @@
-"""Translate a Batch job's states and reasons into gpuyard's: one table of each. Pure."""
+"""Translate a Batch job's states and reasons into gpuyard's states and reasons. A state in no table is UNKNOWN. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build the calls of a submission: the environment, which is the image, and the command job. Pure.
+"""Build the calls of a submission: the environment, which is the image, and the command job. Pure functions.
 
 Azure ML passes a job's command to a shell. The command is therefore the same for every job and has no character that a shell
 interprets; what differs between jobs is in environment variables and in the run record.
@@ -49,7 +49,7 @@ def arm_url(resource: str) -> str:
 
 
 def job_name(run: Run, target: AzureMlTarget) -> str:
-    """Return the job's name, by which it is found again."""
+    """Return the job's name. It is the same at every call for a submission, so that the job can be found after a crash."""
     return prefixed_job_name(run, target.job_prefix, _LONGEST_NAME)
 
 

@@ -1,4 +1,4 @@
-"""Build the CreateTrainingJob of a submission. Pure.
+"""Build the CreateTrainingJob of a submission. Pure functions.
 
 Network isolation is off unless the pool asks for it, because it cuts the container off from S3, the secrets and the checkpoints. The
 boundary is the VPC: the target's subnets, a security group that admits only itself, and the job's own narrow role. A pool with
@@ -36,7 +36,7 @@ _LOCAL_DISKS = re.compile(r"^ml\.(g4dn|g5|g6e?|g7e?|p3dn|p4de?|p5(en?)?|p6.*|trn
 
 
 def job_name(run: Run, target: SageMakerTarget) -> str:
-    """Return the training job's name, by which it is found again."""
+    """Return the training job's name. It is the same at every call for a submission, so that the job can be found after a crash."""
     return prefixed_job_name(run, target.job_prefix, _LONGEST_NAME)
 
 

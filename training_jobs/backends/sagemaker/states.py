@@ -1,4 +1,4 @@
-"""Translate SageMaker's statuses and failure reasons into gpuyard's: two tables. A status in neither is UNKNOWN. Pure."""
+"""Translate SageMaker's statuses and failure reasons into gpuyard's states and reasons. A status in no table is UNKNOWN. Pure functions."""
 
 from __future__ import annotations
 

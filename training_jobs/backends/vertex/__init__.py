@@ -163,7 +163,7 @@ class VertexBackend:
 
 
 def _message(body: PlainMapping) -> _CustomJob:
-    """Return a body as the client's message. Raises UsageError for a value that the installed client does not know."""
+    """Convert a request body to the client's message type. Raises UsageError for a value that the installed client does not know."""
     from google.cloud.aiplatform_v1.types import CustomJob
     from google.protobuf.json_format import ParseError
 

@@ -1,4 +1,4 @@
-"""Build the CustomJob of a submission, in the REST API's JSON. Pure.
+"""Build the CustomJob of a submission, in the REST API's JSON. Pure functions.
 
 Vertex AI must not retry by itself: launch restarts workers, and gpuyard starts new attempts. A container's command is an argv that no
 shell reads.

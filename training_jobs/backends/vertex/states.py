@@ -1,4 +1,4 @@
-"""Translate Vertex AI's states and error texts into gpuyard's: two tables. A state in neither is UNKNOWN. Pure.
+"""Translate Vertex AI's states and error texts into gpuyard's states and reasons. A state in no table is UNKNOWN. Pure functions.
 
 The texts are those of the page "Understand the serverless training service" (docs.cloud.google.com, common errors), and of Compute
 Engine, whose errors Vertex AI passes on.

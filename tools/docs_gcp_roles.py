@@ -40,8 +40,10 @@ Notes:
   maps to the submitter by name. For a subject that ends in `*` the submitter accepts the tokens of its repository that the provider
   accepted.
 - **Neither submitter nor jobs can change targets.json**: they can write only below `gpuyard/code/` and `gpuyard/runs/`.
-- **All submitters of a project share submit-jobs**: custom jobs have no policy of their own, so a submitter of one stack can cancel the
-  jobs of another stack in the same project. Use one project per stack to separate them.
+- **All submitters of a project share submit-jobs**: custom jobs have no policy of their own, and IAM conditions know no resources of
+  [Vertex AI](https://cloud.google.com/iam/docs/conditions-resource-attributes). So a submitter of one stack can cancel the jobs of another
+  stack in the same project, and can start jobs of every machine type up to the project's quotas. Use one project per stack to separate
+  them, and request only the quotas that the yard needs.
 - **The caller of `pulumi up`** needs the rights to create all this, `roles/iam.roleAdmin` for the yard's own roles included, and to act as
   the accounts that it assigns to machines and schedules.
 

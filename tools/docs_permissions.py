@@ -19,6 +19,7 @@ __all__ = ["text"]
 _SCOPE = ArnScope("ACCOUNT", "REGION", "aws")
 _RUN = Storage("arn:aws:s3:::RUN-BUCKET", _SCOPE.arn("kms", "key/RUN-KEY"))
 _DATA = Storage("arn:aws:s3:::DATA-BUCKET", _SCOPE.arn("kms", "key/DATA-KEY"))
+_CLUSTER = _SCOPE.arn("ecs", "cluster/AWSBatch-ENVIRONMENT-UUID")
 _LOGS = _SCOPE.arn("logs", "log-group:LOG-GROUP")
 _PREFIX = "gpuyard-STACK-"
 _NO_CONDITION = "none: the service states no source; a machine with the instance profile"
@@ -69,10 +70,11 @@ def _roles() -> list[_Role]:
         model_group_arn=_SCOPE.arn("sagemaker", "model-package-group/MODELS"),
         image=None,
     )
+    machine = [*permissions.node(_SCOPE, [_LOGS]), *permissions.cluster_member(_CLUSTER)]
     batch = BatchAccess([_SCOPE.arn("batch", "job-queue/QUEUE")], _LOGS, [f"{_ROLE}/EXECUTION", f"{_ROLE}/JOB"])
-    trains = SageMakerAccess(f"{_ROLE}/TRAINING", ["SUBNET"], ["NODES"])
+    trains = SageMakerAccess(f"{_ROLE}/TRAINING", ["SUBNET"], ["NODES"], ["ml.TYPE"], 0)
     return [
-        _Role("Machine of a `batch` pool", "ec2.amazonaws.com", permissions.node(_SCOPE, [_LOGS])),
+        _Role("Machine of a `batch` pool", "ec2.amazonaws.com", machine),
         _Role(
             "Machine of a `vms` pool: the same as a job, because the launcher that you run there has this role", "ec2.amazonaws.com", job
         ),

@@ -9,17 +9,19 @@ import pulumi
 import pulumi_aws as aws
 
 from ...plain_data import PlainDict
+from ..base import after
 from ..expiry import End
 from .account import Account
 from .identity import Identity
 from .launch_template import PreparedMachines
-from .policy import Statement
+from .permissions import cluster_member
+from .policy import Statement, policy_document
 from .trust import Trust
 
 if TYPE_CHECKING:
     from .gpu_pool import GpuPool
 
-__all__ = ["close_environment", "close_request", "close_statements", "compute_environment"]
+__all__ = ["close_environment", "close_request", "close_statements", "compute_environment", "join_cluster"]
 
 _IMAGE_TYPE = "ECS_AL2023_NVIDIA"
 _UPDATE_MINUTES = 360  # how long running jobs may continue before an update replaces their machines
@@ -59,6 +61,20 @@ def compute_environment(pool: GpuPool, machines: PreparedMachines, nodes: Identi
         tags=pool.aws_tags("environment"),
         opts=pool.child_options(),
     )
+
+
+def join_cluster(pool: GpuPool, environment: aws.batch.ComputeEnvironment) -> pulumi.Output[str]:
+    """Let the pool's machines join the environment's cluster; return the environment's ARN, known once they may.
+
+    The policy is not part of the machines' role, because the environment needs the role first and Batch then names the cluster.
+    """
+    policy = aws.iam.RolePolicy(
+        pool.child_name("cluster"),
+        role=pool.node_role_name,
+        policy=environment.ecs_cluster_arn.apply(lambda arn: json.dumps(policy_document(cluster_member(arn)))),
+        opts=pool.child_options(),
+    )
+    return after(environment.arn, [policy.id])
 
 
 def close_environment(pool: GpuPool, end: End, environment_arn: pulumi.Output[str], account: Account) -> None:

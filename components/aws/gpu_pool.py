@@ -12,7 +12,7 @@ from ..base import Problems
 from ..expiry import End
 from ..pool_base import KeyedPoolBase
 from .account import Account, AwsComponent, look_up_account
-from .batch_environment import close_environment, compute_environment
+from .batch_environment import close_environment, compute_environment, join_cluster
 from .identity import Identity
 from .key import EncryptionKey
 from .launch_template import prepare_batch_machines, prepare_group_machines
@@ -64,7 +64,7 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], AwsComponent):
         account = look_up_account(self)
         role = self._node_role(account, account.arn_scope.apply(node))
         environment = compute_environment(self, prepare_batch_machines(self), role)
-        self.compute_environment_arn = self.id = environment.arn
+        self.compute_environment_arn = self.id = join_cluster(self, environment)
         if schedule is not None:
             close_environment(self, schedule, environment.arn, account)
 

@@ -14,7 +14,7 @@ from ..base import this_stack
 from ..naming import directory_name, job_prefix, shorten
 from .account import Account, AwsComponent
 from .identity import Identity, as_text
-from .job_targets import TargetContext, batch_target, sagemaker_target
+from .job_targets import TargetContext, batch_target, sagemaker_target, sagemaker_type
 from .key import EncryptionKey
 from .log_group import make_log_group
 from .permissions import Storage, execution, job, sagemaker_job, write_logs
@@ -102,7 +102,8 @@ class SageMakerService:
         made = {"role": role.role_arn, "places": places, "models": models.model_package_group_name}
         known = pulumi.Output.all(context=context, **made)
         self.targets = known.apply(lambda found: {pool.logical_name: _sagemaker(pool, found) for pool in pools})
-        self.access = known.apply(lambda found: SageMakerAccess(found["role"], *_subnets_and_groups(found["places"])))
+        types, warm_s = [sagemaker_type(pool.spec) for pool in pools], max(pool.spec.keep_alive_minutes for pool in pools) * 60
+        self.access = known.apply(lambda found: SageMakerAccess(found["role"], *_subnets_and_groups(found["places"]), types, warm_s))
 
 
 def grant_machines(parent: AwsComponent, pools: Sequence[GpuPool], buckets: Buckets, secrets: Sequence[str]) -> None:

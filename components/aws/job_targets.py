@@ -12,7 +12,7 @@ from ..spec.pool import GpuPoolSpec
 from .permissions import TRAINING_JOBS
 from .policy import ArnScope
 
-__all__ = ["TargetContext", "batch_target", "reservable_mib", "sagemaker_target"]
+__all__ = ["TargetContext", "batch_target", "reservable_mib", "sagemaker_target", "sagemaker_type"]
 
 _HOST_SHARE = 0.06
 """Share of a machine's memory that jobs cannot reserve. Linux uses 1/64 for page tables, the ECS agent 32 MiB, firmware and kernel some
@@ -70,7 +70,7 @@ def sagemaker_target(
     row = spec.row("aws")
     return {
         **_common("sagemaker", name, spec, row, expires, context),
-        "instance_type": f"ml.{row.name}",
+        "instance_type": sagemaker_type(spec),
         "role": role,
         "subnet_ids": sorted(subnet_ids),
         "security_group_ids": [security_group_id],
@@ -79,6 +79,11 @@ def sagemaker_target(
         "keep_alive_s": spec.keep_alive_minutes * 60,
         "network_isolation": spec.network_isolation,
     }
+
+
+def sagemaker_type(spec: GpuPoolSpec) -> str:
+    """Return SageMaker's name of a pool's machine type."""
+    return f"ml.{spec.row('aws').name}"
 
 
 def reservable_mib(memory_gib: float) -> int:

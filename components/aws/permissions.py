@@ -7,7 +7,19 @@ from dataclasses import dataclass
 
 from .policy import ArnScope, Statement
 
-__all__ = ["TRAINING_JOBS", "Storage", "execution", "job", "node", "pull", "sagemaker_job", "shell", "use_keys", "write_logs"]
+__all__ = [
+    "TRAINING_JOBS",
+    "Storage",
+    "cluster_member",
+    "execution",
+    "job",
+    "node",
+    "pull",
+    "sagemaker_job",
+    "shell",
+    "use_keys",
+    "write_logs",
+]
 
 TRAINING_JOBS = "/aws/sagemaker/TrainingJobs"
 """The log group that SageMaker uses for all training jobs of an account."""
@@ -26,26 +38,31 @@ class Storage:
 
 
 def node(scope: ArnScope, log_group_arns: Sequence[str] = ()) -> list[Statement]:
-    """Return the permissions of a Batch machine: join the cluster, send logs, pull images, and `shell`.
+    """Return the permissions of a Batch machine that do not concern its cluster: send logs, pull images, and `shell`.
 
-    They are those of AmazonEC2ContainerServiceforEC2Role, limited to clusters of Batch and to `log_group_arns` (default: none).
-    CreateCluster is left out, because Batch creates the cluster.
+    Together with `cluster_member` they are those of AmazonEC2ContainerServiceforEC2Role, limited to the pool's cluster and to
+    `log_group_arns` (default: none). CreateCluster is left out, because Batch creates the cluster.
     """
-    cluster = (scope.arn("ecs", "cluster/AWSBatch-*"),)
-    register = ("ecs:DeregisterContainerInstance", "ecs:RegisterContainerInstance")
-    report = ("ecs:SubmitAttachmentStateChanges", "ecs:SubmitContainerStateChange", "ecs:SubmitTaskStateChange")
-    serve = ("ecs:Poll", "ecs:StartTelemetrySession", "ecs:UpdateContainerInstancesState")
-    instance = (scope.arn("ecs", "container-instance/AWSBatch-*"),)
-    registering = {"StringEquals": {"ecs:CreateAction": "RegisterContainerInstance"}}
     return [
         Statement(("ecs:DiscoverPollEndpoint",), ("*",), why="the ECS agent looks up the address of its service"),
-        Statement((*register, *report), cluster, why="the ECS agent joins the cluster of its Batch environment and reports task states"),
-        Statement(serve, instance, why="the ECS agent receives tasks and sends metrics"),
-        Statement(("ecs:TagResource",), instance, registering, "the ECS agent tags the machine when it registers it"),
         Statement(("ec2:DescribeTags",), ("*",), why="the ECS agent reads the machine's tags before it registers it"),
         *write_logs(log_group_arns, "the container runtime sends job output with the machine's role"),
         *pull(scope, None),
         *shell(scope),
+    ]
+
+
+def cluster_member(cluster_arn: str) -> list[Statement]:
+    """Return the permissions of a Batch machine on the cluster of its compute environment, and on no other cluster."""
+    register = ("ecs:DeregisterContainerInstance", "ecs:RegisterContainerInstance")
+    report = ("ecs:SubmitAttachmentStateChanges", "ecs:SubmitContainerStateChange", "ecs:SubmitTaskStateChange")
+    serve = ("ecs:Poll", "ecs:StartTelemetrySession", "ecs:UpdateContainerInstancesState")
+    machines = (cluster_arn.replace(":cluster/", ":container-instance/", 1) + "/*",)
+    registering = {"StringEquals": {"ecs:CreateAction": "RegisterContainerInstance"}}
+    return [
+        Statement((*register, *report), (cluster_arn,), why="the ECS agent joins the cluster of its pool and reports task states"),
+        Statement(serve, machines, why="the ECS agent receives tasks and sends metrics"),
+        Statement(("ecs:TagResource",), machines, registering, "the ECS agent tags the machine when it registers it"),
     ]
 
 

@@ -28,6 +28,9 @@ class SageMakerAccess:
     role: str
     subnet_ids: Sequence[str]
     security_group_ids: Sequence[str]
+    instance_types: Sequence[str]
+    keep_alive_s: int
+    """The longest time that a pool keeps machines warm after a job."""
 
 
 def submitter(
@@ -68,12 +71,14 @@ def _batch(scope: ArnScope, stack: str, prefix: str, access: BatchAccess) -> lis
             {"BoolIfExists": {"batch:Privileged": "false"}},
             "registers job definitions, without privileged containers",
         ),
-        # IfExists: a new resource has no tags yet; a job of another stack has its tag, so it cannot be retagged
+        # SubmitJob with tags needs this on the resources that it names: definition (github.com/wri/gfw-data-api pull request 175) and
+        # queue. No permission on jobs: IAM cannot tell an untagged job of another user from a new one, and whoever tags a job can stop it.
+        # IfExists: a new definition has no tags yet
         Statement(
             ("batch:TagResource",),
-            (definitions, jobs),
+            (*access.queues, definitions),
             {"StringEquals": tagged, "StringEqualsIfExists": ours},
-            "tags jobs with the stack when it creates them",
+            "tags definitions and jobs with the stack when it creates them; cannot tag a job that exists",
         ),
         Statement(("batch:CancelJob", "batch:TerminateJob"), (jobs,), {"StringEquals": ours}, "stops jobs with the tag of this stack"),
         Statement(
@@ -87,11 +92,25 @@ def _batch(scope: ArnScope, stack: str, prefix: str, access: BatchAccess) -> lis
 
 def _sagemaker(scope: ArnScope, prefix: str, access: SageMakerAccess) -> list[Statement]:
     jobs = (scope.arn("sagemaker", f"training-job/{prefix}*"),)
-    within = {"sagemaker:VpcSubnets": sorted(access.subnet_ids), "sagemaker:VpcSecurityGroupIds": sorted(access.security_group_ids)}
-    inside: Conditions = {"ForAllValues:StringEquals": within, "Null": dict.fromkeys(within, "false")}
+    within = {
+        "sagemaker:InstanceTypes": sorted(set(access.instance_types)),
+        "sagemaker:VpcSubnets": sorted(access.subnet_ids),
+        "sagemaker:VpcSecurityGroupIds": sorted(access.security_group_ids),
+    }
+    inside: Conditions = {
+        "ForAllValues:StringEquals": within,
+        "Null": dict.fromkeys(within, "false"),
+        "NumericLessThanEqualsIfExists": {"sagemaker:KeepAlivePeriod": str(access.keep_alive_s)},
+    }
     watch = ("sagemaker:DescribeTrainingJob", "sagemaker:StopTrainingJob")
     return [
-        Statement(("sagemaker:CreateTrainingJob",), jobs, inside, "submits training jobs only into the yard's network"),
+        Statement(
+            ("sagemaker:CreateTrainingJob",),
+            jobs,
+            inside,
+            "submits training jobs only into the yard's network and on its machine types; IAM has no condition on the number of machines, "
+            "so the account's quota for the type is the limit",
+        ),
         Statement(("sagemaker:AddTags", *watch), jobs, why="tags training jobs when it creates them, watches and stops them"),
         Statement(("sagemaker:ListTrainingJobs",), ("*",), why="reads names and states of many jobs with one call"),
         _pass([access.role], ["sagemaker.amazonaws.com"]),

@@ -51,7 +51,8 @@ CRYPTO_USER = Role(
 ML_SUBMITTER = Role(
     "AzureML Data Scientist",
     "f6c7c914-8db3-469d-8ca1-694a8f32e121",
-    "submitters start, watch and stop jobs and cannot make or change clusters or the workspace; on one workspace",
+    "submitters start, watch and stop jobs and cannot make or change clusters or the workspace; on one workspace. They could also start "
+    "jobs on its serverless compute, which no role excludes: only the subscription's quotas limit it",
 )
 ML_CLOSER = Role(
     "AzureML Compute Operator",

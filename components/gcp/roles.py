@@ -60,7 +60,8 @@ PROJECT_ROLES: Mapping[str, ProjectRole] = MappingProxyType(
             permissions=("compute.networkAttachments.get", "compute.networkAttachments.update", "compute.regionOperations.get"),
         ),
         "submit-jobs": ProjectRole(
-            "a submitter creates, lists, watches and cancels custom jobs and reads their logs; custom jobs have no IAM policy of their own",
+            "a submitter creates, lists, watches and cancels custom jobs and reads their logs; custom jobs have no IAM policy of their own "
+            "and no attributes for IAM conditions, so only the project's quotas limit machine types and numbers",
             permissions=(
                 "aiplatform.customJobs.cancel",
                 "aiplatform.customJobs.create",

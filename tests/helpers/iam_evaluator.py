@@ -54,5 +54,6 @@ _OPERATORS: Mapping[str, Callable[[str, str], bool]] = {
     "StringLike": _like,
     "ArnEquals": _like,
     "ArnLike": _like,
+    "NumericLessThanEquals": lambda pattern, value: float(value) <= float(pattern),
     "Bool": lambda pattern, value: pattern.lower() == value.lower(),
 }

@@ -50,6 +50,7 @@ class _Updated(Answers):
                 "arn": f"arn:{_PARTITION}:{service}:{_REGION}:{_ACCOUNT}:{name}",
                 "name": name,
                 "bucket": args.name,
+                "ecsClusterArn": f"arn:{_PARTITION}:ecs:{_REGION}:{_ACCOUNT}:cluster/AWSBatch-{name}-1a2b",
                 "latestVersion": 1,
                 "prefixListId": f"pl-{args.name}",
             }

@@ -152,7 +152,10 @@ def _made(token: str, urn: str, inputs: Mapping[str, Any]) -> tuple[str, dict[st
     default = "{service}:{region}:{account}:{kind}/{id}"
     tail = _ARNS.get(token, default).format(**words, service=service, kind=_dashed(rest.partition(":")[0]))
     arn = f"arn:{PARTITION}:{tail}"
-    return arn if token in ID_IS_ARN else made_id, {"arn": arn}
+    more = {}
+    if token == "aws:batch/computeEnvironment:ComputeEnvironment":  # every example of Batch's pages has this form
+        more["ecsClusterArn"] = _ARN_OF_HERE.format(service="ecs", rest=f"cluster/AWSBatch-{name}-{generated[:8]}")
+    return arn if token in ID_IS_ARN else made_id, {"arn": arn, **more}
 
 
 def _computed(name: str, made_id: str) -> Any:

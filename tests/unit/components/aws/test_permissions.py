@@ -48,12 +48,15 @@ def documents(draw: Any) -> list[list[Statement]]:
     batch = draw(
         st.none() | st.just(BatchAccess([place.arn("batch", f"job-queue/{name}")], group, [f"arn:aws:iam::{place.account}:role/{name}"]))
     )
-    trains = draw(st.none() | st.just(SageMakerAccess(f"arn:aws:iam::{place.account}:role/{name}", [name], ["sg-1"])))
+    trains = draw(
+        st.none() | st.just(SageMakerAccess(f"arn:aws:iam::{place.account}:role/{name}", [name], ["sg-1"], ["ml.p5.48xlarge"], 0))
+    )
     own = permissions.sagemaker_job(
         place, run, prefix, subnet_arns=arns, security_group_arns=arns, model_group_arn=model_group, image=image
     )
     return [
         permissions.node(place, draw(st.sampled_from([[], [group]]))),
+        permissions.cluster_member(place.arn("ecs", f"cluster/AWSBatch-{name}-environment-0a1b2c3-uuid")),
         permissions.job(run, reads, secrets),
         permissions.execution(place, group, image),
         [*permissions.job(run, reads, secrets), *own],
@@ -92,9 +95,10 @@ def everything() -> list[Statement]:
         model_group_arn=f"{SCOPE.arn('sagemaker', 'model-package-group/g')}",
         image=None,
     )
-    batch, trains = BatchAccess(["arn:q"], group, ["arn:r"]), SageMakerAccess("arn:r", ["subnet-1"], ["sg-1"])
+    batch, trains = BatchAccess(["arn:q"], group, ["arn:r"]), SageMakerAccess("arn:r", ["subnet-1"], ["sg-1"], ["ml.p5.48xlarge"], 0)
     return [
         *permissions.node(SCOPE, [group]),
+        *permissions.cluster_member(SCOPE.arn("ecs", "cluster/AWSBatch-l4-environment-0a1b2c3-uuid")),
         *permissions.job(RUN, [Storage("arn:aws:s3:::data", None)], ["arn:s"]),
         *permissions.execution(SCOPE, group, None),
         *own,

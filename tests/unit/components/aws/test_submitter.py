@@ -26,14 +26,18 @@ SHARED = SCOPE.arn("logs", f"log-group:{permissions.TRAINING_JOBS}")
 OURS, THEIRS = SCOPE.arn("batch", f"job-definition/{PREFIX}llm-0a1b:3"), SCOPE.arn("batch", "job-definition/gpuyard-00000000-llm:3")
 JOB = SCOPE.arn("batch", "job/6f0c")
 TRAINING, FOREIGN = SCOPE.arn("sagemaker", f"training-job/{PREFIX}llm-0a1b"), SCOPE.arn("sagemaker", "training-job/payroll")
-INSIDE = {"sagemaker:VpcSubnets": ["subnet-0a"], "sagemaker:VpcSecurityGroupIds": ["sg-0a"]}
+INSIDE = {
+    "sagemaker:InstanceTypes": ["ml.p5.48xlarge"],
+    "sagemaker:VpcSubnets": ["subnet-0a"],
+    "sagemaker:VpcSecurityGroupIds": ["sg-0a"],
+}
 TASKS, ROOT = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}, "arn:aws:s3:::runs-1a2b"
 GOLDEN = Path(__file__).with_name("submitter_policy.json")
 
 
 def document() -> dict[str, Any]:
     batch = BatchAccess([QUEUE], GROUP, [JOB_ROLE, START_ROLE])
-    trains = SageMakerAccess(TRAIN_ROLE, ["subnet-0a", "subnet-0b"], ["sg-0a"])
+    trains = SageMakerAccess(TRAIN_ROLE, ["subnet-0a", "subnet-0b"], ["sg-0a"], ["ml.p5.48xlarge"], 600)
     return policy_document(submitter(SCOPE, RUN, STACK, PREFIX, batch, trains))
 
 
@@ -50,8 +54,9 @@ def test_the_submitter_policy_equals_the_reviewed_one() -> None:
         ("batch:RegisterJobDefinition", OURS.rpartition(":")[0], {}),
         ("batch:RegisterJobDefinition", OURS, {"batch:Privileged": "false"}),
         ("batch:DeregisterJobDefinition", OURS, {}),
-        ("batch:TagResource", JOB, {"aws:RequestTag/stack": STACK}),
-        ("batch:TagResource", JOB, {"aws:RequestTag/stack": STACK, "aws:ResourceTag/stack": STACK}),
+        ("batch:TagResource", OURS, {"aws:RequestTag/stack": STACK}),  # RegisterJobDefinition with tags
+        ("batch:TagResource", OURS, {"aws:RequestTag/stack": STACK, "aws:ResourceTag/stack": STACK}),  # SubmitJob with tags
+        ("batch:TagResource", QUEUE, {"aws:RequestTag/stack": STACK, "aws:ResourceTag/stack": STACK}),
         ("batch:TerminateJob", JOB, {"aws:ResourceTag/stack": STACK}),
         ("batch:CancelJob", JOB, {"aws:ResourceTag/stack": STACK}),
         ("batch:DescribeJobs", "*", {}),
@@ -67,6 +72,7 @@ def test_the_submitter_policy_equals_the_reviewed_one() -> None:
         ("logs:FilterLogEvents", f"{GROUP}:*", {}),
         ("logs:GetLogEvents", f"{SHARED}:log-stream:{PREFIX}llm-0a1b/algo-1-1", {}),
         ("sagemaker:CreateTrainingJob", TRAINING, INSIDE),
+        ("sagemaker:CreateTrainingJob", TRAINING, INSIDE | {"sagemaker:KeepAlivePeriod": "600"}),
         ("sagemaker:StopTrainingJob", TRAINING, {}),
     ],
 )
@@ -84,8 +90,8 @@ def test_the_submitter_policy_allows_the_calls_of_a_submission(action: str, reso
         ("batch:DeregisterJobDefinition", THEIRS, {}),
         ("batch:TerminateJob", JOB, {}),
         ("batch:TerminateJob", JOB, {"aws:ResourceTag/stack": "gpuyard/dev"}),
-        ("batch:TagResource", JOB, {"aws:RequestTag/stack": STACK, "aws:ResourceTag/stack": "gpuyard/dev"}),
-        ("batch:TagResource", QUEUE, {"aws:RequestTag/stack": STACK}),
+        ("batch:TagResource", OTHER_QUEUE, {"aws:RequestTag/stack": STACK}),
+        ("batch:TagResource", OURS, {"aws:RequestTag/stack": "gpuyard/dev"}),
         ("batch:UpdateJobQueue", QUEUE, {}),
         ("iam:PassRole", "arn:aws:iam::111122223333:role/admin", TASKS),
         ("iam:PassRole", JOB_ROLE, {"iam:PassedToService": "ec2.amazonaws.com"}),
@@ -103,6 +109,9 @@ def test_the_submitter_policy_allows_the_calls_of_a_submission(action: str, reso
         ("logs:FilterLogEvents", SHARED, {}),
         ("sagemaker:CreateTrainingJob", TRAINING, {}),
         ("sagemaker:CreateTrainingJob", TRAINING, INSIDE | {"sagemaker:VpcSubnets": ["subnet-0a", "subnet-99"]}),
+        ("sagemaker:CreateTrainingJob", TRAINING, INSIDE | {"sagemaker:InstanceTypes": ["ml.p5.48xlarge", "ml.p6-b200.48xlarge"]}),
+        ("sagemaker:CreateTrainingJob", TRAINING, {key: INSIDE[key] for key in INSIDE if key != "sagemaker:InstanceTypes"}),
+        ("sagemaker:CreateTrainingJob", TRAINING, INSIDE | {"sagemaker:KeepAlivePeriod": "3600"}),
         ("sagemaker:CreateTrainingJob", FOREIGN, INSIDE),
         ("sagemaker:StopTrainingJob", FOREIGN, {}),
     ],
@@ -111,8 +120,17 @@ def test_the_submitter_policy_allows_no_other_calls(action: str, resource: str, 
     assert not allows(document(), action, resource, context)
 
 
+@pytest.mark.parametrize("tag", [None, STACK, "gpuyard/dev"])
+def test_a_submitter_cannot_tag_a_job_that_exists(tag: str | None) -> None:
+    """Whoever can tag a job can stop it, because a submitter may stop every job with the tag of its stack."""
+    tags = {"aws:RequestTag/stack": STACK} | ({"aws:ResourceTag/stack": tag} if tag else {})
+    assert not allows(document(), "batch:TagResource", JOB, tags)
+
+
 def test_a_yard_without_a_service_grants_no_permission_on_it() -> None:
     only_batch = json.dumps(policy_document(submitter(SCOPE, RUN, STACK, PREFIX, BatchAccess([QUEUE], GROUP, [JOB_ROLE]), None)))
     assert "sagemaker" not in only_batch
-    only_training = json.dumps(policy_document(submitter(SCOPE, RUN, STACK, PREFIX, None, SageMakerAccess(TRAIN_ROLE, ["s"], ["g"]))))
+    only_training = json.dumps(
+        policy_document(submitter(SCOPE, RUN, STACK, PREFIX, None, SageMakerAccess(TRAIN_ROLE, ["s"], ["g"], ["t"], 0)))
+    )
     assert "batch:" not in only_training

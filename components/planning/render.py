@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -152,21 +153,25 @@ def _unknown(plan: Plan) -> list[list[str]]:
 def markdown(plan: Plan) -> str:
     """Return the plan as GitHub-flavoured Markdown: the money as a table, the rest as a list, the resource tree folded."""
     verdict = "refused" if plan.refused else "ok"
+    fence = "`" * max([3, *(len(run) + 1 for line in _tree(plan) for run in re.findall("`+", line))])
     lines = [f"### gpuyard plan: {_cell(plan.stack)}, {counted(len(plan.resources), 'resource')}, {verdict}", ""]
     lines += [*_money_table(plan.money), ""] if plan.money.lines else []
     for section in _sections(plan):
         lines.append(f"- {_cell(section.heading)}")
         lines += [f"  - {_cell('  '.join(row))}" for row in section.rows]
-    return "\n".join([*lines, "", "<details><summary>tree</summary>", "", "```", *_tree(plan), "```", "", "</details>", ""])
+    tree = [" ".join(line.splitlines()) for line in _tree(plan)]
+    return "\n".join([*lines, "", "<details><summary>tree</summary>", "", fence, *tree, fence, "", "</details>", ""])
 
 
 def _money_table(money: Money) -> list[str]:
     rows = [[line.name, f"{line.what}{f' ({line.note})' if line.note else ''}", *_figures(line)] for line in money.lines]
-    rows.append(["**total**", "", rate(money.idle), rate(money.full), whole(money.month)])
+    total = ["", rate(money.idle), rate(money.full), whole(money.month)]
     head = [f"| money ({_dated(money)}) | | idle $/h | full $/h | month if full 24x7 |", "|---|---|--:|--:|--:|"]
-    return head + [f"| {' | '.join(map(_cell, row))} |" for row in rows]
+    cells = [*([_cell(value) for value in row] for row in rows), ["**total**", *map(_cell, total)]]
+    return head + [f"| {' | '.join(row)} |" for row in cells]
 
 
 def _cell(value: str) -> str:
-    """Escape what Markdown would interpret in a table or a list."""
-    return value.replace("|", "\\|").replace("<", "&lt;")
+    """Escape what Markdown, and GitHub in it, would interpret: markup, HTML, mentions of people and numbers of issues."""
+    line = " ".join(value.splitlines()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"(?<!\w)[@#](?=\w)", r"\g<0><!-- -->", re.sub(r"[\\`*_\[\]|~$]", r"\\\g<0>", line))

@@ -11,6 +11,8 @@ from gpuyard.plain_data import PlainDict
 from gpuyard.training_jobs.status import RunStatus
 from gpuyard.training_jobs.target import JobTarget
 
+from .safe_text import json_escaped
+
 __all__ = [
     "CheckDocument",
     "DoctorDocument",
@@ -147,5 +149,5 @@ class ErrorDocument(_Document):
 
 def emit(document: BaseModel) -> None:
     """Print a document on stdout."""
-    sys.stdout.write(document.model_dump_json(by_alias=True, indent=2) + "\n")
+    sys.stdout.write(json_escaped(document.model_dump_json(by_alias=True, indent=2)) + "\n")
     sys.stdout.flush()

@@ -18,10 +18,16 @@ def command(
     since: Annotated[
         str | None, typer.Option(help="Start: `10m` ago, or an ISO time such as 2026-11-22T03:00.", show_default=False)
     ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Print control characters and CI commands as the nodes wrote them, not escaped.")
+    ] = False,
     stack: options.Stack = None,
     targets: options.Targets = None,
 ) -> None:
     """Print the output of a run's newest attempt. Ctrl-C stops printing; the run continues."""
+    import sys
+
+    from .streams import unescaped
     from .targets import make_runner
     from .view import hint_on_interrupt
 
@@ -29,7 +35,8 @@ def command(
     runner = make_runner(stack, targets)
     with hint_on_interrupt(run):
         for line in runner.logs(run, node=node, since=start, follow=follow):
-            print(f"[node {line.node}] {line.text}", flush=follow)
+            for text in [line.text] if raw else line.text.splitlines() or [""]:
+                print(f"[node {line.node}] {text}", file=unescaped(sys.stdout) if raw else sys.stdout, flush=follow)
 
 
 def _moment(text: str) -> float:

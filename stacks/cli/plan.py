@@ -46,14 +46,13 @@ def _show(text: str, *, plain: bool) -> None:
     if plain or not sys.stdout.isatty():
         print(text)
         return
-    from rich.console import Console
-    from rich.text import Text
+    from gpuyard.components.planning import render
 
-    from gpuyard.components.planning.render import styled
+    from .streams import styled, terminal
 
-    console = Console()
-    for line, style in styled(text.splitlines()):
-        console.print(Text(line, style=style), soft_wrap=True)
+    console = terminal(sys.stdout)
+    for line, style in render.styled(text.splitlines()):
+        console.print(styled(line, style), soft_wrap=True)
 
 
 def plan(stack: str, folder: Path) -> Plan:

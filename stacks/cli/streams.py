@@ -1,4 +1,7 @@
-"""Standard streams that may close, fill up or lack characters while a command runs."""
+"""The only way to stdout and stderr: streams that may close, fill up or lack characters, and that escape what they print.
+
+Texts of jobs, services and programs pass through them, so nothing that is printed can move the cursor or run a CI command.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,18 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Iterator
-from typing import TextIO, cast
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, TextIO, cast
 
 from gpuyard.training_jobs.state import Exit
 
-__all__ = ["OutputError", "guarded_streams"]
+from .safe_text import LineEscaper, escaped
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+__all__ = ["OutputError", "guarded_streams", "styled", "terminal", "unescaped"]
 
 
 class OutputError(Exception):
@@ -28,20 +37,30 @@ class OutputError(Exception):
 
 
 class _Guarded:
-    """A text stream. An error while writing raises OutputError if the stream is `required`, else it is ignored."""
+    """A text stream that escapes. An error while writing raises OutputError if the stream is `required`, else it is ignored."""
 
-    def __init__(self, stream: TextIO | None, *, required: bool) -> None:
-        self._stream, self._required = stream, required
+    def __init__(self, stream: TextIO | None, *, required: bool, escape: bool = True) -> None:
+        self._stream, self._required, self._escaper = stream, required, LineEscaper() if escape else None
 
     def write(self, text: str) -> int:
-        """Write a text. Characters that the stream's encoding lacks are escaped."""
+        """Write a text. Control characters, CI commands and characters that the stream's encoding lacks are escaped."""
+        shown = self._escaper.feed(text) if self._escaper else text
         with self._failures():
             try:
-                return self._open().write(text)
+                self._open().write(shown)
             except UnicodeEncodeError:
                 encoding = self._open().encoding
-                return self._open().write(text.encode(encoding, "backslashreplace").decode(encoding))
+                self._open().write(shown.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several texts."""
+        for text in lines:
+            self.write(text)
+
+    def unescaped(self) -> _Guarded:
+        """Return the same stream without escaping."""
+        return _Guarded(self._stream, required=self._required, escape=False)
 
     def flush(self) -> None:
         """Flush the stream."""
@@ -53,6 +72,8 @@ class _Guarded:
         return self._stream is not None and not self._stream.closed and self._stream.isatty()
 
     def __getattr__(self, name: str) -> object:
+        if name in {"buffer", "detach"}:  # a way around `write`; click then writes text
+            raise AttributeError(name)
         return getattr(self._stream, name)
 
     def _open(self) -> TextIO:
@@ -90,6 +111,25 @@ def guarded_streams() -> Iterator[None]:
         raise
     finally:
         sys.stdout, sys.stderr = before
+
+
+def unescaped(stream: TextIO) -> TextIO:
+    """Return a standard stream without escaping: for `logs --raw`, and for a terminal's own sequences."""
+    return cast(TextIO, stream.unescaped()) if isinstance(stream, _Guarded) else stream
+
+
+def terminal(stream: TextIO) -> Console:
+    """Return a rich console that moves the cursor and colours its lines. Its texts must come from `styled`."""
+    from rich.console import Console
+
+    return Console(file=unescaped(stream))
+
+
+def styled(text: str, style: str = "") -> Text:
+    """Return a text for `terminal`, escaped."""
+    from rich.text import Text
+
+    return Text(escaped(text), style=style)
 
 
 def _discard(stream: TextIO | None) -> None:

@@ -15,7 +15,7 @@ from gpuyard.counts import counted
 from gpuyard.training_jobs.state import Exit, State
 from gpuyard.training_jobs.status import Attempt, RunStatus
 
-from .streams import OutputError
+from .streams import OutputError, styled, terminal
 
 if TYPE_CHECKING:
     from gpuyard.training_jobs.runner import Runner
@@ -61,7 +61,7 @@ def follow(runner: Runner, run: str, *, quiet: bool) -> RunStatus:
     started = time.monotonic()
     with hint_on_interrupt(run):
         if stream.isatty():
-            status = _follow_live(runner, run, stream is sys.stderr, started)
+            status = _follow_live(runner, run, stream, started)
         else:
             printed = _Printed(stream)
             status = runner.wait(run, lambda current: printed.show(current, time.monotonic() - started))
@@ -87,20 +87,18 @@ class _Printed:
             print(line(status, elapsed), file=self._stream, flush=True)
 
 
-def _follow_live(runner: Runner, run: str, to_stderr: bool, started: float) -> RunStatus:
-    from rich.console import Console
+def _follow_live(runner: Runner, run: str, stream: TextIO, started: float) -> RunStatus:
     from rich.live import Live
-    from rich.text import Text
 
-    with Live(console=Console(stderr=to_stderr), auto_refresh=False, transient=False) as live:
+    with Live(console=terminal(stream), auto_refresh=False, transient=False) as live:
         state: list[object] = []
 
         def show(status: RunStatus) -> None:
             text = line(status, time.monotonic() - started)
             if state and state[0] != (status.state, status.attempt):
-                live.console.print(Text(str(state[1])))
+                live.console.print(styled(str(state[1])))
             state[:] = [(status.state, status.attempt), text]
-            live.update(Text(text), refresh=True)
+            live.update(styled(text), refresh=True)
 
         return runner.wait(run, show)
 

@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo down test check env venv lock docs soak quality live bench bench-gpu
+.PHONY: help demo down test check env venv lock docs thorough soak quality live bench bench-gpu
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ lock: venv ## pin the dependencies of pyproject.toml with hashes (ARGS=--upgrade
 
 docs: venv ## generate the pages and pictures of docs/ that come from code
 	@.venv/bin/python -m tools.docs_tables
+
+thorough: venv ## run the tests that `make test` leaves out for time; takes 10 minutes (run `make test` once before)
+	@.venv/bin/python -m pytest -n auto --dist worksteal -m thorough $(ARGS)
 
 soak: venv ## run hundreds of seeded faults; takes hours
 	@.venv/bin/python -m pytest -m soak --timeout=0 $(ARGS)

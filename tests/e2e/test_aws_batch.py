@@ -171,7 +171,7 @@ def test_all_starts_together_respect_the_time_limit_without_a_wait(yard: Yard) -
     assert (status.state, status.reason, exit_for(status.state, status.reason)) == (State.FAILED, Reason.TIMEOUT, Exit.TIMEOUT)
 
 
-@pytest.mark.parametrize("node", [0, 1])
+@pytest.mark.parametrize("node", [pytest.param(0, marks=pytest.mark.thorough), 1])
 def test_a_failing_node_ends_the_job_with_its_code(yard: Yard, node: int) -> None:
     run = yard.submit(FAILS, nodes=2, launcher="none", command=["python3", "train.py", str(node), "7"])
     status = yard.wait(run)

@@ -41,6 +41,7 @@ def own_job(service: Yard, code: int) -> str:
     return write_job(service.folder, code, **PLAIN, command=["sh", "-c", message])
 
 
+@pytest.mark.thorough
 def test_a_pipeline_submits_waits_reads_and_fetches(service: Yard) -> None:
     done = gpuyard(service, "submit", own_job(service, 0), "--request-key", "2026-11-22", "--wait", "--json")
     assert done.returncode == 0, done.stderr + service.ml.text()
@@ -76,6 +77,7 @@ def test_exit_codes_and_messages_of_failed_jobs_and_refusals(service: Yard) -> N
     assert len(service.ml.jobs) == 1
 
 
+@pytest.mark.thorough
 def test_three_runs_of_github_actions_submit_one_job_with_the_workflows_identity(service: Yard, tmp_path: Path) -> None:
     service.ml.machines = 0  # submitted jobs wait
     programs, site = tmp_path / "bin", tmp_path / "nightly"

@@ -61,6 +61,7 @@ def test_the_job_of_the_recipes_is_valid() -> None:
     assert (base / spec.code / spec.command[0]).is_file()
 
 
+@pytest.mark.thorough
 def test_three_runs_of_cron_submit_one_job(site: SchedulerMachine) -> None:
     text = (site.folder / "crontab").read_text().replace("/opt/gpuyard/bin", str(site.bin)).replace("/srv/nightly", str(site.folder))
     variables, [(schedule, command)] = parse_crontab(text)

@@ -67,6 +67,7 @@ def test_three_runs_of_cron_submit_one_job(site: Yard) -> None:
     assert len({document["run_id"] for document in documents}) == len(site.vertex.jobs) == 1
 
 
+@pytest.mark.thorough
 def test_three_runs_of_github_actions_submit_one_job_as_the_submitter(site: Yard) -> None:
     documents = []
     site.vertex.accepts = site.storage.accepts = lambda token: site.tokens.became.get(token or "") == STEPS["env"]["SUBMITTER"]

@@ -51,7 +51,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return _result(run)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", [pytest.param("ddp", marks=pytest.mark.thorough), "fsdp"])
 def test_a_killed_rank_and_a_stopped_node_do_not_change_the_result(tmp_path: Path, undisturbed: dict[str, Any], strategy: str) -> None:
     command = ["disturbed.py", *SETTINGS, "save_every_steps=5", f"strategy={strategy}"]
     run = NodeProcesses(tmp_path, {"command": command, "max_restarts": 3, "nproc_per_node": 1}, {"disturbed.py": DISTURBED})

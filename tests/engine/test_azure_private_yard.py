@@ -12,6 +12,7 @@ from tests.fakes.pulumi_provider import project
 pytestmark = pytest.mark.engine
 
 
+@pytest.mark.thorough
 def test_the_life_of_a_private_yard(tmp_path: Path, engine_environment: dict[str, str]) -> None:
     files = {"Pulumi.yaml": f"name: closed\nruntime: python\nmain: program\nconfig:\n{AZURE.config}"}
     program = "from tests.helpers.azure_private_yard import declare\n\ndeclare()\n"

@@ -14,12 +14,14 @@ from tests.engine.stack_cases import CASES, Case
 from tests.fakes.pulumi_provider import project
 from tests.fakes.pulumi_provider.record_state import stack
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.parametrize("case", CASES, ids=lambda case: case.cloud),
-]
+pytestmark = pytest.mark.engine
+each_cloud = pytest.mark.parametrize("case", CASES, ids=lambda case: case.cloud)
+one_cloud = pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case.cloud, marks=[] if case.cloud == "aws" else pytest.mark.thorough) for case in CASES]
+)
 
 
+@one_cloud
 def test_the_life_of_a_dev_stack(case: Case, tmp_path: Path, engine_environment: dict[str, str]) -> None:
     name = f"dev-{case.cloud}"
     yard = stack(tmp_path, engine_environment, name)
@@ -70,6 +72,7 @@ def belongs(urn: str, pool: str) -> bool:
     return f"-{pool}-" in f"-{urn.rpartition('::')[2]}"
 
 
+@each_cloud
 def test_the_life_of_a_prod_stack(case: Case, tmp_path: Path, engine_environment: dict[str, str]) -> None:
     name = f"prod-{case.cloud}"
     yard = stack(tmp_path, engine_environment, name)
@@ -84,6 +87,7 @@ def test_the_life_of_a_prod_stack(case: Case, tmp_path: Path, engine_environment
     assert [each["type"] for each in kept.values() if not each["type"].startswith(case.kept)] == []
 
 
+@one_cloud
 def test_a_secret_stays_secret(case: Case, tmp_path: Path, engine_environment: dict[str, str]) -> None:
     """A secret of a team's own program appears in no state, output, log or boot script."""
     files = {"Pulumi.yaml": f"name: own\nruntime: python\nmain: program\nconfig:\n{case.config}"}

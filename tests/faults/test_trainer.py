@@ -84,13 +84,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("moment", "code", "saved"),
     [
-        ("import", 75, 0),
+        pytest.param("import", 75, 0, marks=pytest.mark.thorough),
         ("preflight", 75, 0),
-        ("compile", 75, 0),
-        ("first step", 75, 2),
+        pytest.param("compile", 75, 0, marks=pytest.mark.thorough),
+        pytest.param("first step", 75, 2, marks=pytest.mark.thorough),
         ("save", 75, 3),
         ("validation", 75, 5),
-        ("export", 0, 5),
+        pytest.param("export", 0, 5, marks=pytest.mark.thorough),
     ],
 )
 def test_a_stop_in_any_phase(tmp_path: Path, undisturbed: dict[str, object], moment: str, code: int, saved: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from .config import Config
 
 IGNORED = -100  # a target that does not count
 _CHUNK_LOGITS = 2**28  # logits held at a time by the chunked loss: 1 GiB in fp32
+LossAndSlope = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
 
 
 def padded_vocab(vocab: int) -> int:
@@ -26,6 +28,7 @@ class Gpt(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.vocab, self.chunked, self.smoothing = config.vocab, config.loss == "chunked", config.label_smoothing
+        self.loss_and_slope: LossAndSlope = loss_and_slope
         self.embedding = nn.Embedding(padded_vocab(config.vocab), config.width)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = _Norm(config.width)
@@ -41,7 +44,7 @@ class Gpt(nn.Module):
         x = self._features(tokens)
         weight, smoothing = self.head.weight, self.smoothing if self.training else 0.0
         if self.chunked:
-            return chunked_loss(x.flatten(0, 1), weight, targets.flatten(), smoothing)
+            return chunked_loss(x.flatten(0, 1), weight, targets.flatten(), smoothing, self.loss_and_slope)
         logits = functional.linear(x, weight).float().flatten(0, 1)
         return functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing)
 
@@ -124,13 +127,19 @@ def _keep_products() -> Any:
     return create_selective_checkpoint_contexts(kept)  # type: ignore[no-untyped-call]
 
 
-def chunked_loss(x: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+def compile_loss(model: nn.Module) -> None:
+    """Compile what the chunked loss does between its products: one pass over the logits instead of about ten."""
+    if isinstance(model, Gpt):
+        model.loss_and_slope = torch.compile(loss_and_slope, dynamic=False)
+
+
+def chunked_loss(x: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0, between: LossAndSlope | None = None) -> Tensor:
     """Return the sum of the cross-entropies in fp32 without storing the whole matrix of logits.
 
     torch's linear_cross_entropy is not used: it sums in the input's type, and bf16 has about three decimal digits. With
     reduction="none" it computes the head's product a second time in the backward pass.
     """
-    total: Tensor = _ChunkedLoss.apply(x, weight, targets, smoothing, torch.is_grad_enabled())
+    total: Tensor = _ChunkedLoss.apply(x, weight, targets, smoothing, torch.is_grad_enabled(), between or loss_and_slope)
     return total
 
 
@@ -138,13 +147,15 @@ class _ChunkedLoss(torch.autograd.Function):
     """Compute the loss of some rows at a time, and at once their gradients: three products of the head's size in all."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, smoothing: float, differentiate: bool) -> Tensor:
-        used, rows = weight.to(x.dtype), max(_CHUNK_LOGITS // len(weight), 1)
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, smoothing: float, differentiate: bool, between: LossAndSlope
+    ) -> Tensor:
+        used, rows = weight.to(x.dtype), _chunk_rows(len(x), max(_CHUNK_LOGITS // len(weight), 1))
         total = torch.zeros((), dtype=torch.float32, device=x.device)
         x_gradient = torch.empty_like(x)
         weight_gradient = torch.zeros_like(weight, dtype=torch.float32)  # summed over the chunks
         for part, part_targets, part_gradient in zip(*(torch.split(whole, rows) for whole in (x, targets, x_gradient)), strict=True):
-            loss, slope = _loss_and_slope(part @ used.T, part_targets, smoothing)
+            loss, slope = between(part @ used.T, part_targets, smoothing)
             total += loss
             if differentiate:
                 slope = slope.to(x.dtype)
@@ -157,10 +168,18 @@ class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
         x_gradient, weight_gradient = ctx.saved_tensors
-        return x_gradient * scale, (weight_gradient * scale).to(ctx.weight_dtype), None, None, None
+        return x_gradient * scale, (weight_gradient * scale).to(ctx.weight_dtype), None, None, None, None
 
 
-def _loss_and_slope(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+def _chunk_rows(rows: int, most: int) -> int:
+    """Return the largest part of the rows, at most `most`, that divides them evenly, if there is one above half of it.
+
+    Parts of one shape are compiled once.
+    """
+    return next((size for size in range(min(most, rows), max(most // 2, 1), -1) if rows % size == 0), min(most, rows))
+
+
+def loss_and_slope(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     """Return the sum of the cross-entropies and its gradient by the logits, both in fp32."""
     scores, counted, places = logits.float(), targets != IGNORED, targets.clamp(min=0)[:, None]
     norm = scores.logsumexp(1, keepdim=True)

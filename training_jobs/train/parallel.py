@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
 from .config import Config, ConfigError
+from .model import compile_loss
 from .process_group import EXPORT_TIMEOUT_S, RankInfo, set_timeouts, shorten_timeouts
 
 _STATE_BYTES = 16  # per parameter: weight, gradient and two moments in fp32
@@ -83,6 +84,11 @@ def _choose_precision(precision: str, device: torch.device) -> tuple[str, str]:
     return "fp32", f" ({name} only emulates bf16)"
 
 
+def allow_tf32(config: Config) -> None:
+    """Let products that stay in fp32 under bf16 use the matrix units. precision=fp32 keeps them exact."""
+    torch.set_float32_matmul_precision("high" if config.precision == "bf16" else "highest")
+
+
 class ParallelModel:
     """A model with its strategy: forward passes, gradient accumulation and clipping are the same for all strategies."""
 
@@ -91,6 +97,7 @@ class ParallelModel:
         order = [_BACKENDS[name] for name in config.attention.split(",")]
         self._attention = order if ranks.device.type == "cuda" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
         self._dtype = torch.bfloat16 if config.precision == "bf16" else None
+        allow_tf32(config)
         self.model = model
         self._mesh: DeviceMesh | None = None
         if config.strategy in ("fsdp", "hsdp"):
@@ -100,6 +107,8 @@ class ParallelModel:
             blocks: Any = model.blocks
             for block in blocks:  # compile what is inside FSDP2's hooks, not the hooks
                 block.forward = torch.compile(block.forward, mode=_MODES[config.compile])
+            if config.loss == "chunked":
+                compile_loss(model)
         self.wrapped: nn.Module = model
 
     def wrap_ddp(self) -> None:
@@ -133,13 +142,17 @@ class ParallelModel:
 
     @contextlib.contextmanager
     def gradient_sync(self, last: bool) -> Iterator[None]:
-        """Exchange gradients only after the last part of a batch."""
+        """Exchange gradients only after the last part of a batch.
+
+        FSDP2 reduces and scatters them after each part. Otherwise every device would hold the whole model's gradients until the
+        last part: 14 to 28 GB for 7B. HSDP's exchange between the nodes waits for the last part.
+        """
         if isinstance(self.wrapped, DistributedDataParallel):
             with contextlib.nullcontext() if last else self.wrapped.no_sync():
                 yield
             return
-        if self._config.strategy in ("fsdp", "hsdp"):
-            self.model.set_requires_gradient_sync(last)  # type: ignore[operator]
+        if self._config.strategy == "hsdp":
+            self.model.set_requires_all_reduce(last)  # type: ignore[operator]
         yield
 
     def clip_gradients(self, most: float) -> Tensor:

@@ -4,18 +4,20 @@
     prepare pile.jsonl out=s3://b/pile kind=jsonl field=text tokenizer=gpt2.json
     prepare photos/ out=file:///data/photos kind=images size=64       photos/<class>/<image>
 
-The content alone decides the split of a document or an image, so it never changes and copies get the same one.
+Documents and images are written in a random order that `seed` decides: training reads one file of records at a time, so a file must
+not hold one class or one source. The content alone decides the split, so it never changes and copies get the same one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +27,7 @@ from .data import assign_split
 from .optional import require_optional
 from .shards import DataIndex, ShardFile, open_filesystem, write_index
 
+_T = TypeVar("_T")
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 
 
@@ -38,6 +41,7 @@ class Settings:
     tokenizer: str = "bytes"  # or the path of a `tokenizers` file
     end: str = "<|endoftext|>"  # the tokenizer's token that ends a document; tokenizer=bytes ends it with a zero byte
     held_out: float = 0.1
+    seed: int = 0  # of the order of documents and images
     shard_mib: int = 128
     size: int = 32  # images are scaled to squares of so many pixels
     channels: int = 3
@@ -133,16 +137,31 @@ def _encoder(settings: Settings) -> tuple[Any, int, str]:
 
 
 def _documents(inputs: list[Path], settings: Settings) -> Iterator[bytes]:
-    for path in _files(inputs):
-        if settings.kind == "text":
-            yield path.read_bytes()
-            continue
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    yield str(json.loads(line)[settings.field]).encode()
-                except (ValueError, KeyError, TypeError) as error:
-                    raise ConfigError(f"{path} line {number}: not a JSON object with the key {settings.field!r} ({error})") from None
+    if settings.kind == "text":
+        yield from (path.read_bytes() for path in _shuffled(list(_files(inputs)), settings.seed))
+        return
+    paths = list(_files(inputs))
+    places = [(file, number, offset) for file, path in enumerate(paths) for number, offset in enumerate(_line_offsets(path), 1)]
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(path.open("rb")) for path in paths]
+        for file, number, offset in _shuffled(places, settings.seed):
+            opened[file].seek(offset)
+            try:
+                yield str(json.loads(opened[file].readline())[settings.field]).encode()
+            except (ValueError, KeyError, TypeError) as error:
+                raise ConfigError(f"{paths[file]} line {number}: not a JSON object with the key {settings.field!r} ({error})") from None
+
+
+def _line_offsets(path: Path) -> Iterator[int]:
+    offset = 0
+    with path.open("rb") as lines:
+        for line in lines:
+            yield offset
+            offset += len(line)
+
+
+def _shuffled(items: list[_T], seed: int) -> Iterator[_T]:
+    return (items[place] for place in np.random.Generator(np.random.Philox(seed)).permutation(len(items)))
 
 
 def _images(inputs: list[Path], settings: Settings) -> DataIndex:
@@ -153,7 +172,7 @@ def _images(inputs: list[Path], settings: Settings) -> DataIndex:
     shards = {split: _Shard(settings.out, split, settings.shard_mib * 2**20, index.record_dtype) for split in ("train", "val")}
     sums = np.zeros((2, settings.channels))
     pixels = 0
-    for path in files:
+    for path in _shuffled(files, settings.seed):
         image = read_image(path, shape)
         split = assign_split(path.read_bytes(), settings.held_out)
         record = np.zeros(1, index.record_dtype)

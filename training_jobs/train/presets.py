@@ -1,9 +1,10 @@
 """Presets: what each one changes of Config's defaults. Add your own as one more row.
 
 The larger ones have batches of about half a million tokens; `micro` is what one 80 GB GPU should hold of it at a time.
-Their `lr` are the peak rates of GPT-3 for these sizes (arXiv:2005.14165, table 2.1), which Pythia also uses
-(arXiv:2304.01373). GPT-3 has the same batch up to 350M and larger ones above. Normalised queries and keys tolerate higher rates.
-No run on a GPU has tuned them. The names count the embedding once, as GPT-2 does; the head is a matrix of its own.
+Their `lr` are the peak rates that Pythia uses for these sizes: 6e-4, 3e-4, 2e-4 and 1.2e-4 for 125M, 350M, 1.3B and 6.7B (README and
+configs of github.com/EleutherAI/pythia, read 2026-12-01), with batches of 2 to 4 million tokens. They are said to be GPT-3's
+(arXiv:2005.14165, table 2.1, not read). Normalised queries and keys bear higher rates. No run on a GPU has tuned them. The names count
+the embedding once, as GPT-2 does; the head is a matrix of its own.
 """
 
 from __future__ import annotations

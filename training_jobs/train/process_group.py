@@ -39,6 +39,7 @@ def join_process_group() -> None:
     """Join the process group of the other ranks, or make one of a single rank."""
     os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "20000")  # the flight recorder shows which collective hung
     os.environ.setdefault("TORCH_NCCL_DUMP_ON_TIMEOUT", "1")
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")  # less fragmentation, as torchtitan sets it (2026-11)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))

@@ -16,8 +16,10 @@ from torch import nn
 from .config import Config
 from .model import padded_vocab
 
-# Dense FLOP/s from NVIDIA's data sheets (2026-11), of bf16, or of fp16 where a device has no bf16 (V100, T4). A row counts
-# when all its words are in the device's name. The first row that counts is taken.
+# Dense FLOP/s of bf16, or of fp16 where a device has no bf16 (V100, T4): half of what data sheets give "with sparsity". A row counts when
+# all its words are in the device's name. The first row that counts is taken.
+# Copies of NVIDIA's tables read 2026-12-01: GB200 and B200 (5 and 4.5 PFLOPS with sparsity), H100 and H200 (989), L40 (181.05), L40S
+# (362.05). The others are from data sheets as remembered. For A10G lists on the web have 70 or, like the A10, 125: 70 is taken.
 PEAKS = {
     "GB200": 2500e12,
     "B200": 2250e12,

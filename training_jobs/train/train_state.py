@@ -74,7 +74,10 @@ class TrainState:
             "world": self._ranks.world,
             "strategy": self.config.strategy,
         }
-        self.saver.save(self.step, self._state(), notes, wait)
+        state = self._state()
+        if self.config.strategy == "ddp":  # every rank has all of it: each stages and writes its share
+            state = own_share(state, self._ranks.rank, self._ranks.world)
+        self.saver.save(self.step, state, notes, wait)
 
     def full_weights(self) -> dict[str, torch.Tensor]:
         """Gather the full weights on the CPU of rank 0. All ranks call it."""
@@ -186,6 +189,21 @@ class TrainState:
             loss = self.net.wrapped(inputs[:size], targets[:size])
         loss.backward()
         self.optimizer.zero_grad()
+
+
+def own_share(state: State, rank: int, world: int) -> State:
+    """Return the replicated tensors that this rank saves: about as many bytes on each rank, by the names and sizes alone.
+
+    torch divides replicated tensors by itself, but only after it has copied all of them to pinned host memory on every rank.
+    """
+    loads, owners = [0] * world, dict[str, int]()
+    for name, tensor in sorted(state.items(), key=lambda item: (-item[1].nbytes, item[0])):
+        if name.startswith("random/"):  # each rank's own
+            continue
+        owner = loads.index(min(loads))
+        loads[owner] += tensor.nbytes
+        owners[name] = owner
+    return {name: tensor for name, tensor in state.items() if owners.get(name, rank) == rank}
 
 
 def scheduled_lr(config: Config, step: int) -> float:

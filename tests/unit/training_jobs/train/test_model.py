@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gpuyard.training_jobs.train.config import Config, parse_config
 from gpuyard.training_jobs.train.data import load
-from gpuyard.training_jobs.train.model import IGNORED, Gpt, chunked_loss, initialise, padded_vocab
+from gpuyard.training_jobs.train.model import IGNORED, Gpt, _chunk_rows, chunked_loss, initialise, padded_vocab
 from gpuyard.training_jobs.train.parallel import _materialise
 from gpuyard.training_jobs.train.presets import PRESETS
 from gpuyard.training_jobs.train.tasks import TASKS
@@ -33,6 +33,11 @@ def test_the_chunked_loss_equals_the_plain_loss(monkeypatch: pytest.MonkeyPatch,
     loss = chunked_loss(rows, weight, targets, smoothing)
     for got, want in zip((loss, *torch.autograd.grad(loss, [rows, weight])), (plain, *wanted), strict=True):
         assert (got - want).abs().max() <= 1e-5 * want.abs().max()
+
+
+def test_the_chunks_of_the_loss_have_one_shape_where_possible() -> None:
+    """Each other shape would be compiled again."""
+    assert [_chunk_rows(*rows) for rows in ((32768, 5336), (7, 100), (13, 5), (12, 5))] == [4096, 7, 5, 4]
 
 
 class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]

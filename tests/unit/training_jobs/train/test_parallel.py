@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.tensor import DTensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from gpuyard.training_jobs.train.config import Config, ConfigError
 from gpuyard.training_jobs.train.model import Gpt, initialise
-from gpuyard.training_jobs.train.parallel import ParallelModel, choose_strategy, resolve_auto
+from gpuyard.training_jobs.train.parallel import ParallelModel, allow_tf32, choose_strategy, resolve_auto
 from gpuyard.training_jobs.train.process_group import RankInfo
 
 
@@ -82,3 +84,32 @@ def test_fsdp_leaves_the_angles_of_rotary_positions_in_fp32(four_ranks: RankInfo
     with net.forward_context(), torch.no_grad():
         net.wrapped(tokens, tokens)
     assert found == [torch.bfloat16, torch.float32, torch.float32]
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "hsdp"])
+def test_no_rank_holds_the_whole_gradients_between_the_parts_of_a_batch(four_ranks: RankInfo, strategy: str) -> None:
+    net = _sharded(four_ranks, strategy)
+    tokens = torch.zeros(1, 8, dtype=torch.int64)
+    with net.gradient_sync(False), net.forward_context():
+        net.wrapped(tokens, tokens).backward()
+    if strategy == "fsdp":
+        assert all(isinstance(parameter.grad, DTensor) for parameter in net.model.parameters())
+    unsharded = [parameter for parameter in gc.get_objects() if type(parameter) is torch.nn.Parameter and parameter.grad is not None]
+    assert not [parameter for parameter in unsharded if not isinstance(parameter.grad, DTensor)]
+
+
+def test_the_loss_is_compiled_with_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = list[str]()
+    monkeypatch.setattr(torch, "compile", lambda function, **_: compiled.append(function.__qualname__) or function)
+    config = Config(width=16, layers=2, context=8, strategy="single", precision="fp32", compile="on", loss="chunked")
+    with torch.device("meta"):
+        model = Gpt(config)
+    ParallelModel(model, config, RankInfo(0, 1, 1, torch.device("cpu")))
+    assert compiled == ["_Block.forward", "_Block.forward", "loss_and_slope"]
+
+
+def test_products_that_stay_in_fp32_under_bf16_may_use_tf32() -> None:
+    allow_tf32(Config(precision="bf16"))
+    assert torch.get_float32_matmul_precision() == "high"
+    allow_tf32(Config(precision="fp32"))
+    assert torch.get_float32_matmul_precision() == "highest"

@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -21,12 +20,12 @@ from typing import Any, TypedDict
 
 from .. import objects
 from ..control_channel import free_port
-from ..hook import FABRIC
-from ..node_exit import IO_ERROR, NodeExitError
+from ..node_exit import NodeExitError
 from ..processes import shim_command
 from ..progress import write_document
 from ..run_record import FabricFloor
 from .nvidia import list_gpus, parse_nccl
+from .time_limit import GPUS_RESERVE_S, Watchdog, limit_s
 from .verdict import Report, Verdict, bus_gbs, evaluate
 
 __all__ = ["ClockOffset", "Exchange", "PreflightPlan", "main", "nccl_report"]
@@ -34,7 +33,6 @@ __all__ = ["ClockOffset", "Exchange", "PreflightPlan", "main", "nccl_report"]
 _MIB = 2**20
 _TENSOR_MIB, _ROUNDS = 8, 5
 _OBJECT_MIB = 16
-_LIMIT_S, _GPUS_TIMEOUT_S = 60.0, 50
 Exchange = Callable[[Any], list[Any]]  # JSON values
 """Sends this node's object to all nodes, and returns all objects in the order of the nodes."""
 
@@ -62,9 +60,10 @@ def main(argv: list[str]) -> int:
     """Measure, print and write the verdict. Returns 0, 69 (devices or network) or 74 (storage, or timed out)."""
     plan: PreflightPlan = json.loads(argv[0])
     began = time.monotonic()
-    watchdog = _Watchdog(_LIMIT_S)
     skipped: list[str] = []
-    report: Report = {"node": plan["rank"], "gpus": list_gpus(), "clock": plan["clock"]}
+    gpus = list_gpus()  # within a time limit of its own
+    watchdog = Watchdog(limit_s(plan["nodes"], len(gpus)))
+    report: Report = {"node": plan["rank"], "gpus": gpus, "clock": plan["clock"]}
     watchdog.enter("storage")
     report["storage"] = _storage(plan)
     reports = [report]
@@ -74,7 +73,7 @@ def main(argv: list[str]) -> int:
         watchdog.enter("waiting for the other nodes")
         dist, exchange = _join_nodes(plan, skipped)
         counts = exchange([len(report["gpus"]), free_port(plan["main_address"]) if plan["rank"] == 0 else 0])
-        watchdog.enter("the network", FABRIC)
+        watchdog.enter("the network")
         report |= _network(plan, [count for count, _ in counts], counts[0][1], dist, skipped)
         watchdog.enter("waiting for the other nodes")
         reports = exchange(report)
@@ -97,27 +96,6 @@ def main(argv: list[str]) -> int:
     return verdict.code
 
 
-class _Watchdog:
-    """A time limit for the whole preflight: when a step hangs, this process exits and names the step."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds, self._step, self._code = seconds, "devices", FABRIC
-        self._timer = threading.Timer(seconds, self._expire)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def enter(self, step: str, code: int = IO_ERROR) -> None:
-        """Name the step that begins; `code` is the exit code when it hangs. A wait for other nodes is not this node's fault."""
-        self._step, self._code = step, code
-
-    def stop(self) -> None:
-        self._timer.cancel()
-
-    def _expire(self) -> None:
-        print(f"gpuyard: preflight failed: timed out after {self._seconds:.0f} s in: {self._step}", file=sys.stderr, flush=True)
-        os._exit(self._code)  # its child processes die with it
-
-
 def _join_nodes(plan: PreflightPlan, skipped: list[str]) -> tuple[Any, Exchange]:
     """Join a gloo group of one process per node. Without other nodes or without torch, return None and an exchange with this node only."""
     if plan["nodes"] == 1:
@@ -129,7 +107,7 @@ def _join_nodes(plan: PreflightPlan, skipped: list[str]) -> tuple[Any, Exchange]
     except ModuleNotFoundError:
         skipped.append("all-reduce: torch is not installed on the node")
         return None, lambda own: [own]
-    rank, nodes, limit = plan["rank"], plan["nodes"], timedelta(seconds=2 * _LIMIT_S)
+    rank, nodes, limit = plan["rank"], plan["nodes"], timedelta(seconds=2 * limit_s(plan["nodes"], 0))
     store = TCPStore(plan["main_address"], plan["port"], nodes, rank == 0, limit)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=nodes, timeout=limit)
     rounds = iter(range(1000))
@@ -173,16 +151,17 @@ def _nccl(plan: PreflightPlan, gpus: int, port: int) -> Report:
     with tempfile.TemporaryDirectory() as folder:
         log = {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", "NCCL_DEBUG_FILE": f"{folder}/%h.%p"}
         own = [*shim_command(os.getpid()), sys.executable, "-P", "-m", f"{__package__}.gpu"]
-        plans = [{**plan, "local": local, "gpus": gpus, "port": port} for local in range(gpus)]
+        timeout_s = limit_s(plan["nodes"], gpus) - GPUS_RESERVE_S
+        plans = [{**plan, "local": local, "gpus": gpus, "port": port, "timeout_s": timeout_s} for local in range(gpus)]
         ranks = [
             subprocess.Popen([*own, json.dumps(each)], env={**os.environ, **log}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             for each in plans
         ]
         try:
-            deadline = time.monotonic() + _GPUS_TIMEOUT_S
+            deadline = time.monotonic() + timeout_s
             outputs = [rank.communicate(timeout=max(1.0, deadline - time.monotonic())) for rank in ranks]
         except subprocess.TimeoutExpired:
-            return {"gpu": {"error": f"the GPU and NCCL checks timed out after {_GPUS_TIMEOUT_S} s"}}
+            return {"gpu": {"error": f"the GPU and NCCL checks timed out after {timeout_s:.0f} s", "timed_out": True}}
         finally:
             for rank in ranks:
                 rank.kill()

@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     if gpus * nodes > 1:
         dist.init_process_group(
             "nccl", init_method=f"tcp://{plan['main_address']}:{plan['port']}", rank=node * gpus + local, world_size=nodes * gpus,
-            timeout=timedelta(seconds=40), device_id=torch.device("cuda", local),
+            timeout=timedelta(seconds=plan["timeout_s"]), device_id=torch.device("cuda", local),
         )  # fmt: skip
         if gpus > 1:
             inside = [dist.new_group(list(range(first, first + gpus))) for first in range(0, nodes * gpus, gpus)][node]

@@ -21,11 +21,12 @@ _STRAGGLER = 0.90
 _SKEW_S = 1.0
 _HOT_C = 88
 _PEAKS = {
-    "B200": (2250.0, 8000.0), "H200": (989.0, 4800.0), "H100 PCIe": (756.0, 2000.0),
-    "H100": (989.0, 3350.0), "A100": (312.0, 1555.0), "L40S": (362.0, 864.0), "L4": (121.0, 300.0), "A10G": (70.0, 600.0),
+    "GB200": (2500.0, 8000.0), "B200": (2250.0, 7700.0), "GH200": (989.0, 4000.0), "H200 NVL": (835.0, 4800.0), "H200": (989.0, 4800.0),
+    "H100 PCIe": (756.0, 2000.0), "H100 NVL": (835.0, 3900.0), "H100": (989.0, 3350.0), "A100": (312.0, 1555.0),
+    "L40S": (362.0, 864.0), "L40": (181.0, 864.0), "L4": (121.0, 300.0), "A10G": (70.0, 600.0), "A10": (125.0, 600.0),
 }  # fmt: skip
 """Dense bf16 TFLOP/s and GB/s of the smallest variant of each name, from NVIDIA's product pages; not checked on any GPU here.
-A device that is not in the table is only compared with the median of the job's GPUs."""
+A device that is not in the table is only compared with the median of the job's GPUs. V100 and T4 are not: they only emulate bf16."""
 
 
 @dataclass
@@ -57,9 +58,9 @@ def evaluate(reports: list[Report], fabric: FabricFloor | None) -> Verdict:
     verdict = Verdict()
     for report in reports:
         for check, code in (("all_reduce", FABRIC), ("gpu", FABRIC), ("storage", IO_ERROR)):
-            error = (report.get(check) or {}).get("error")
-            if error:
-                verdict.fail(code, f"node {report['node']}: {check}: {error}")
+            found = report.get(check) or {}
+            if error := found.get("error"):
+                verdict.fail(IO_ERROR if found.get("timed_out") else code, f"node {report['node']}: {check}: {error}")
     measured = [found for report in reports if "busbw_gbs" in (found := report.get("all_reduce") or {})]
     if fabric and measured:
         _network(measured, fabric, verdict)

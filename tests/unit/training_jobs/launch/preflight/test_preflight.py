@@ -15,6 +15,7 @@ from gpuyard.training_jobs.launch.control_channel import clock_offset, free_port
 from gpuyard.training_jobs.launch.preflight import __main__ as preflight
 from gpuyard.training_jobs.launch.preflight.__main__ import nccl_report
 from gpuyard.training_jobs.launch.preflight.nvidia import list_gpus, parse_nccl, parse_smi
+from gpuyard.training_jobs.launch.preflight.time_limit import limit_s
 from gpuyard.training_jobs.launch.preflight.verdict import Verdict, bus_gbs, evaluate
 from gpuyard.training_jobs.launch.run_record import FabricFloor
 
@@ -214,9 +215,21 @@ def test_a_failed_gpu_process_is_reported_with_its_last_line(monkeypatch: pytest
     plan: Any = {"rank": 0, "nodes": 1, "main_address": "127.0.0.1"}
     found = preflight._nccl(plan, 1, 1)
     assert found["gpu"]["error"].startswith("a GPU's process exited with code 1: ")
-    monkeypatch.setattr(preflight, "_GPUS_TIMEOUT_S", -1)
+    monkeypatch.setattr(preflight, "limit_s", lambda nodes, gpus: 0.0)
     found = preflight._nccl(plan, 1, 1)
     assert "timed out after" in found["gpu"]["error"]
+    verdict = evaluate([{"node": 0, **found}], None)
+    assert verdict.code == 74  # a slow machine is no proof of a slow network
+
+
+def test_the_time_limit_grows_with_gpus_and_nodes() -> None:
+    """Nine processes of a node import torch from a cold disk, and NCCL connects 32 cards of each node."""
+    assert [limit_s(1, 0), limit_s(2, 8), limit_s(64, 8)] == [61, 102, 164]
+
+
+def test_a_gpu_is_compared_with_its_own_data_sheet() -> None:
+    measured = [{"index": 0, "name": "NVIDIA H200 NVL", "gemm_tflops": 668.0, "copy_gbs": 4000.0}]
+    assert evaluate([{"node": 0, "gpu": {"measured": measured}}], None).warnings == []  # 80 % of 835, not 68 % of 989
 
 
 @pytest.mark.parametrize(
@@ -224,7 +237,7 @@ def test_a_failed_gpu_process_is_reported_with_its_last_line(monkeypatch: pytest
     [
         ("preflight.objects.write = hang", 1, 74, "storage"),
         ("pass", 2, 74, "waiting for the other nodes"),
-        ("preflight._join_nodes = lambda *_: (None, lambda own: [own]); preflight._network = hang", 2, 69, "the network"),
+        ("preflight._join_nodes = lambda *_: (None, lambda own: [own]); preflight._network = hang", 2, 74, "the network"),
     ],
 )
 def test_the_preflight_ends_in_time_whatever_hangs(tmp_path: Path, hangs: str, nodes: int, code: int, message: str) -> None:
@@ -236,7 +249,7 @@ def test_the_preflight_ends_in_time_whatever_hangs(tmp_path: Path, hangs: str, n
 import sys, time
 from gpuyard.training_jobs.launch.preflight import __main__ as preflight
 def hang(*_): time.sleep(60)
-preflight._LIMIT_S = 1.5
+preflight.limit_s = lambda nodes, gpus: 1.5
 {hangs}
 sys.exit(preflight.main(sys.argv[1:]))
 """

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from ..launch import hook
+from . import huggingface
 from .artifacts import build_result, write_artifacts
 from .config import ConfigError, RunEnvironment, digest, parse_config
 from .loop import IO_ERROR, NotFiniteError, Trainer
@@ -31,6 +32,7 @@ def main(words: list[str]) -> int:
     rank = int(os.environ.get("RANK", "0"))
     try:
         config = parse_config(words)
+        config = huggingface.with_shape(config) if config.init else config
         torch.set_num_threads(config.threads)
         if config.deterministic == "on":
             compute_deterministically()

@@ -36,6 +36,16 @@ class Config:
     heads: int = 2
     vocab: int = 256  # the matrix is padded to a multiple of 128
     dropout: float = 0.0
+    init: str = ""  # URL of a Hugging Face folder (Llama or Qwen2) to start from; it decides the shape of the model
+    model: str = "gpt"  # gpt | llama: grouped queries, SwiGLU; the settings below are llama's
+    kv_heads: int = 0  # 0: as many as heads
+    head_width: int = 0  # 0: width / heads
+    ffn: int = 0  # inner width of the feed-forward part; 0: 8/3 of the width, rounded up to a multiple of 128
+    norm_eps: float = 1e-5
+    rope_theta: float = 10_000.0
+    rope_scaling: str = ""  # Llama 3.1's: factor,low,high,original context
+    tied: str = "off"  # on: the output matrix is the embedding
+    biases: str = "none"  # qkv: biases of queries, keys and values, as in Qwen2
     # the optimisation
     steps: int = 400
     batch: int = 48  # windows or images in one step, over all ranks
@@ -72,6 +82,9 @@ class Config:
 
 CHOICES = {
     "task": ("gpt", "resnet"),
+    "model": ("gpt", "llama"),
+    "tied": ("off", "on"),
+    "biases": ("none", "qkv"),
     "schedule": ("cosine", "wsd"),
     "strategy": ("auto", "single", "ddp", "fsdp", "hsdp"),
     "precision": ("auto", "fp32", "bf16"),
@@ -188,7 +201,11 @@ def _invalid(config: Config) -> list[str]:
     unknown = set(config.attention.split(",")) - {"cudnn", "flash", "efficient", "math"}
     if unknown:
         problems.append(f"attention: got {', '.join(sorted(unknown))!r}, allowed: cudnn, flash, efficient, math")
-    if config.task == "gpt" and config.heads > 0 and config.width % (2 * config.heads):
+    if config.model == "llama" and config.heads > 0 and config.heads % (config.kv_heads or config.heads):
+        problems.append(f"kv_heads: got {config.kv_heads}, allowed: divisors of heads ({config.heads})")
+    if config.rope_scaling and len(config.rope_scaling.split(",")) != 4:
+        problems.append(f"rope_scaling: got {config.rope_scaling!r}, allowed: factor,low,high,original context")
+    if config.task == "gpt" and not config.head_width and config.heads > 0 and config.width % (2 * config.heads):
         problems.append(f"width: got {config.width}, allowed: multiples of 2 x heads ({2 * config.heads})")
     if config.data == "stdlib" and config.val_bytes <= config.context:
         problems.append(f"val_bytes: got {config.val_bytes}, allowed: more than one window ({config.context})")

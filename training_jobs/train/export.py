@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from . import huggingface, tensor_file
 from .config import Config
 from .data import Dataset
 from .metrics import Output
@@ -33,12 +34,17 @@ _CARD_FIELDS = (
 def write(output: Output, config: Config, data: Dataset, found: Figures, weights: dict[str, Tensor]) -> None:
     """Write the export below `model/`. Raises OSError."""
     index = asdict(data.index) | {"splits": {}}
-    output.write("model/model.safetensors", safetensors.torch.save(weights, {"format": "pt"}))
+    output.write("model/model.safetensors", tensor_file.encode(weights, {"format": "pt"}))
     output.write("model/config.json", json.dumps({"version": 1, "config": asdict(config), "index": index}, indent=1))
     output.write("model/README.md", _card(config, found))
     if data.index.tokenizer != "bytes":
         fs, root = open_filesystem(data.url)
-        output.write(f"model/{data.index.tokenizer}", fs.cat_file(f"{root}/{data.index.tokenizer}"))
+        tokenizer = fs.cat_file(f"{root}/{data.index.tokenizer}")
+        output.write(f"model/{data.index.tokenizer}", tokenizer)
+        if config.model == "llama":
+            output.write("huggingface/tokenizer.json", tokenizer)
+    if config.model == "llama":
+        huggingface.save(output, "huggingface", config, weights)
 
 
 def load(url: str) -> tuple[nn.Module, Config, DataIndex]:

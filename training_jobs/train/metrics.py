@@ -19,6 +19,7 @@ from .checkpoint_store import put
 from .optional import import_optional
 from .shards import open_filesystem
 from .tasks import Figures
+from .tensor_file import Pieces
 
 _WRITE_EVERY_S = 10.0
 _PATIENCE_S = 10.0  # the longest wait for the writing thread at the end of a run or an attempt
@@ -67,10 +68,11 @@ class Output:
         self.can_append = self._local
         self.path = self._root if self._local else self.url  # for libraries that write files themselves
 
-    def write(self, name: str, data: bytes | str | None) -> None:
+    def write(self, name: str, data: bytes | str | Pieces | None) -> None:
         """Write a file, unless `data` is None or this rank does not write. Raises OSError."""
         if self._active and data is not None:
-            put(self._fs, f"{self._root}/{name}", [data.encode() if isinstance(data, str) else data], self._local)
+            pieces = data if isinstance(data, list) else [data.encode() if isinstance(data, str) else data]
+            put(self._fs, f"{self._root}/{name}", pieces, self._local)
 
     def append(self, name: str, text: str) -> None:
         """Append to a file on disk. Raises OSError."""

@@ -22,27 +22,35 @@ def padded_vocab(vocab: int) -> int:
     return -(-vocab // 128) * 128
 
 
-class Gpt(nn.Module):
-    """Maps tokens and their next tokens to the sum of the losses."""
+class LanguageModel(nn.Module):
+    """Maps tokens and their next tokens to the sum of the losses: what all language models here share."""
+
+    embedding: nn.Embedding
+    blocks: nn.ModuleList
+    norm: nn.Module
+    cos: Tensor
+    sin: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.vocab, self.chunked, self.smoothing = config.vocab, config.loss == "chunked", config.label_smoothing
         self.loss_and_slope: LossAndSlope = loss_and_slope
-        self.embedding = nn.Embedding(padded_vocab(config.vocab), config.width)
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
-        self.norm = _Norm(config.width)
-        self.head = nn.Linear(config.width, padded_vocab(config.vocab), bias=False)
-        cos, sin = _rotation(config.context, config.width // config.heads)
-        self.cos: Tensor
-        self.sin: Tensor
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """The output matrix."""
+        raise NotImplementedError
+
+    def set_rotation(self, length: int, speeds: Tensor) -> None:
+        """Set the angles of the rotary positions. They are constants, not saved."""
+        angle = torch.outer(torch.arange(length, device="cpu").float(), speeds)
+        self.register_buffer("cos", angle.cos(), persistent=False)
+        self.register_buffer("sin", angle.sin(), persistent=False)
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Return the sum of the cross-entropies in nats."""
         x = self._features(tokens)
-        weight, smoothing = self.head.weight, self.smoothing if self.training else 0.0
+        weight, smoothing = self.head_weight, self.smoothing if self.training else 0.0
         if self.chunked:
             return chunked_loss(x.flatten(0, 1), weight, targets.flatten(), smoothing, self.loss_and_slope)
         logits = functional.linear(x, weight).float().flatten(0, 1)
@@ -50,7 +58,35 @@ class Gpt(nn.Module):
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Return the logits of the next token at each position, without the padding of the vocabulary."""
-        return functional.linear(self._features(tokens), self.head.weight)[..., : self.vocab].float()
+        return functional.linear(self._features(tokens), self.head_weight)[..., : self.vocab].float()
+
+    def _features(self, tokens: Tensor) -> Tensor:
+        x: Tensor = self.embedding(tokens)
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))  # the residual stream too, not only the products inside the blocks
+        cos, sin = self.cos[: tokens.shape[1]], self.sin[: tokens.shape[1]]
+        for block in self.blocks:
+            x = block(x, cos, sin)
+        normed: Tensor = self.norm(x)
+        return normed
+
+
+class Gpt(LanguageModel):
+    """The GPT of the presets. The matrices of its vocabulary are padded to a multiple of 128."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.embedding = nn.Embedding(padded_vocab(config.vocab), config.width)
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
+        self.norm = _Norm(config.width)
+        self.head = nn.Linear(config.width, padded_vocab(config.vocab), bias=False)
+        width = config.width // config.heads
+        self.set_rotation(config.context, 1.0 / 10_000 ** (torch.arange(0, width, 2, device="cpu").float() / width))
+
+    @property
+    def head_weight(self) -> Tensor:
+        """The output matrix."""
+        return self.head.weight
 
     def init_std(self, name: str, parameter: Tensor) -> float | None:
         """Return a parameter's initial standard deviation; None: ones.
@@ -63,16 +99,6 @@ class Gpt(nn.Module):
         if name.endswith(("out.weight", "down.weight")):
             return 0.0
         return 0.05 if name.startswith("embedding") else float(parameter.shape[1] ** -0.5 / 2)
-
-    def _features(self, tokens: Tensor) -> Tensor:
-        x: Tensor = self.embedding(tokens)
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))  # the residual stream too, not only the products inside the blocks
-        cos, sin = self.cos[: tokens.shape[1]], self.sin[: tokens.shape[1]]
-        for block in self.blocks:
-            x = block(x, cos, sin)
-        normed: Tensor = self.norm(x)
-        return normed
 
 
 class _Norm(nn.Module):
@@ -100,23 +126,27 @@ class _Block(nn.Module):
         self.down = nn.Linear(4 * config.width, config.width, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        if self.recompute == "none" or not self.training:
-            return self._work(x, cos, sin)
-        # Inside the block, so that torch.compile and FSDP2 include it.
-        more: dict[str, Any] = {"context_fn": _keep_products} if self.recompute == "selective" else {}
-        done: Tensor = checkpoint(self._work, x, cos, sin, use_reentrant=False, **more)
-        return done
+        return recomputed(self._work, self.recompute if self.training else "none", x, cos, sin)
 
     def _work(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         batch, length, width = x.shape
         q, k, v = self.qkv(self.norm_1(x)).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        q, k = (functional.rms_norm(_rotate(part, cos, sin), part.shape[-1:]).to(v.dtype) for part in (q, k))
+        q, k = (functional.rms_norm(rotate(part, cos, sin), part.shape[-1:]).to(v.dtype) for part in (q, k))
         attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self._drop(self.out(attended.transpose(1, 2).reshape(batch, length, width)))
         return x + self._drop(self.down(functional.relu(self.up(self.norm_2(x))).square()))
 
     def _drop(self, x: Tensor) -> Tensor:
         return functional.dropout(x, self.dropout, self.training)
+
+
+def recomputed(work: Callable[..., Tensor], how: str, *given: Tensor) -> Tensor:
+    """Call a block's work. Recompute it in the backward pass: none, selective or block. torch.compile and FSDP2 include it."""
+    if how == "none":
+        return work(*given)
+    more: dict[str, Any] = {"context_fn": _keep_products} if how == "selective" else {}
+    done: Tensor = checkpoint(work, *given, use_reentrant=False, **more)
+    return done
 
 
 def _keep_products() -> Any:
@@ -129,7 +159,7 @@ def _keep_products() -> Any:
 
 def compile_loss(model: nn.Module) -> None:
     """Compile what the chunked loss does between its products: one pass over the logits instead of about ten."""
-    if isinstance(model, Gpt):
+    if isinstance(model, LanguageModel):
         model.loss_and_slope = torch.compile(loss_and_slope, dynamic=False)
 
 
@@ -192,13 +222,8 @@ def loss_and_slope(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[T
     return loss.squeeze(1).where(counted, 0.0).sum(), slope.mul_(counted[:, None])
 
 
-def _rotation(length: int, width: int) -> tuple[Tensor, Tensor]:
-    speed = 1.0 / 10_000 ** (torch.arange(0, width, 2, device="cpu").float() / width)
-    angle = torch.outer(torch.arange(length, device="cpu").float(), speed)
-    return angle.cos(), angle.sin()
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the pairs (i, i + half) of each head by the angles of its position, in fp32."""
     a, b = x.float().chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
 

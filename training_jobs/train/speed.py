@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from . import llama
 from .config import Config
 from .model import padded_vocab
 
@@ -51,11 +52,15 @@ class FlopsPerToken:
 
 def gpt_flops(config: Config) -> FlopsPerToken:
     """Count a GPT's FLOPs per token, forward and backward."""
-    weights = 12 * config.layers * config.width**2 + padded_vocab(config.vocab) * config.width
-    attention = 12 * config.layers * config.width * config.context
-    palm = float(6 * weights + attention)
+    block, inner, vocab = 12 * config.width**2, config.width, padded_vocab(config.vocab)
+    if config.model == "llama":
+        inner = config.heads * llama.head_width(config)
+        block = 2 * config.width * (inner + llama.kv_heads(config) * llama.head_width(config)) + 3 * config.width * llama.ffn(config)
+        vocab = config.vocab
+    attention = 12 * config.layers * inner * config.context
+    palm = float(6 * (config.layers * block + vocab * config.width) + attention)
     causal = palm - attention / 2
-    recomputed = (24 * config.layers * config.width**2 + attention / 6) if config.recompute == "block" else 0.0
+    recomputed = (2 * config.layers * block + attention / 6) if config.recompute == "block" else 0.0
     return FlopsPerToken(palm, causal, causal + recomputed)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .classify import classification_metrics
 from .config import Config
 from .data import Dataset, ImageBatches, TokenWindows
+from .llama import Llama
 from .model import IGNORED, Gpt
 from .sampling import rank_slice
 from .speed import FlopsPerToken, conv_flops, gpt_flops
@@ -57,7 +58,7 @@ class LanguageTask:
         self._train = TokenWindows(data.train, config.context, config.seed) if data.train else None
 
     def model(self) -> nn.Module:  # noqa: D102
-        return Gpt(self._config)
+        return Llama(self._config) if self._config.model == "llama" else Gpt(self._config)
 
     def flops(self) -> FlopsPerToken:  # noqa: D102
         return gpt_flops(self._config)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 Pieces = list[memoryview]  # one file's content, in order
 _ALIGNMENT = 8
-_DTYPES = {
+DTYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
     torch.float16: "F16",
@@ -37,7 +37,7 @@ def encode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = N
     end = 0
     for name, tensor in ordered:
         begin, end = end, end + tensor.nbytes
-        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
     return [memoryview(len(text).to_bytes(8, "little") + text), *(_view(tensor) for _, tensor in ordered)]

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
 from ..launch import hook
+from . import huggingface
 from .checkpoint import CheckpointSaver, State, load_checkpoint
 from .checkpoint_store import CheckpointStore, Commit, Marker
 from .config import Config, ConfigError, RunEnvironment, differences, digest
@@ -50,6 +51,9 @@ class TrainState:
         self._warm_up_ddp()
         torch.manual_seed(config.seed + ranks.rank * 1_000_003)
         self._resume()
+        if config.init and self.step == 0:
+            huggingface.load_weights(config.init, self.model)
+            log(f"weights from {config.init}")
 
     def update(self) -> None:
         """Update the weights once from the current gradients."""

@@ -243,10 +243,13 @@ class Runner:
     def _own_handle(self, journal: Journal, record: RunRecord, tag: str) -> RunHandle | None:
         return self._handle(journal, record, tag) if record.pool in self._targets else None
 
-    def fetch(self, run: str, into: Path) -> list[str]:
-        """Download a run's output and checkpoints. Returns the paths written, relative to `into`."""
+    def fetch(self, run: str, into: Path, on_left_out: Callable[[str], None] = lambda _: None) -> list[str]:
+        """Download a run's output and checkpoints. Returns the paths written, relative to `into`.
+
+        Links, and objects whose names cannot be files, are not copied. `on_left_out` gets a line for each.
+        """
         journal = self._find(run).journal
-        return [f"{part}/{name}" for part in ("output", "checkpoints") for name in journal.fetch(run, part, into / part)]
+        return [f"{part}/{name}" for part in ("output", "checkpoints") for name in journal.fetch(run, part, into / part, on_left_out)]
 
     def capacity(self) -> dict[str, Capacity]:
         """Return the free and waiting nodes of each pool."""

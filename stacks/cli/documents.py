@@ -92,7 +92,8 @@ class FetchDocument(_Document):
     schema_: Literal["gpuyard.fetch/1"] = Field("gpuyard.fetch/1", alias="schema")
     run_id: str
     folder: str
-    files: list[str]
+    files: list[str] = Field(description="paths in the folder; an object that is also the folder of others has the suffix .object")
+    left_out: list[str] = Field(description="links, and objects whose names cannot be files, each with the reason; they were not copied")
 
 
 class PoolDocument(_Document):

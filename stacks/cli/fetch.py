@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,8 +27,11 @@ def command(
     from .targets import make_runner
 
     folder = into or Path(run)
-    files = make_runner(stack, targets).fetch(run, folder)
+    left_out: list[str] = []
+    files = make_runner(stack, targets).fetch(run, folder, left_out.append)
+    for line in left_out:
+        print(f"not copied: {line}", file=sys.stderr)
     if json:
-        emit(FetchDocument(run_id=run, folder=str(folder.resolve()), files=files))
+        emit(FetchDocument(run_id=run, folder=str(folder.resolve()), files=files, left_out=left_out))
     else:
         print(f"{counted(len(files), 'file')} in {folder}")

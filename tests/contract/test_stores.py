@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.lifecycle.journal import Journal
-from gpuyard.training_jobs.store import ChangedError, ExistsError, Store, UnreadableError, open_store
+from gpuyard.training_jobs.store import ChangedError, ExistsError, LocalStore, Store, UnreadableError, open_store
 from tests.fakes.aws.moto_server import moto
 from tests.fakes.azure.blob_storage import storage as azure_storage
 from tests.helpers.gcs_bucket import storage
@@ -108,6 +109,33 @@ def test_a_folder_is_copied_completely(store: Store, tmp_path: Path) -> None:
     assert store.download("run/output", tmp_path / "into") == ["a.json", "deep/b.bin"]
     assert (tmp_path / "into/a.json").read_bytes() == b"a"
     assert (tmp_path / "into/deep/b.bin").read_bytes() == big
+
+
+def test_an_object_that_is_also_a_folder_is_copied_beside_it(store: Store, tmp_path: Path) -> None:
+    if isinstance(store, LocalStore):
+        pytest.skip("a folder of this machine cannot hold both")
+    for name in ("a", "a/b", "a.object", "c/" + "x" * 300):
+        store.create(f"run/output/{name}", name.encode())
+    left_out: list[str] = []
+    files = store.download("run/output", tmp_path / "into", left_out.append)
+    assert {(tmp_path / "into" / file).read_bytes() for file in files} == {b"a", b"a/b", b"a.object"}
+    assert sorted(files) == ["a.object", "a.object.object", "a/b"]
+    assert left_out == [f"c/{'x' * 300}: its name is not a name of a file"]
+
+
+def test_nothing_is_written_through_a_link(store: Store, tmp_path: Path) -> None:
+    store.create("run/output/a", b"new")
+    store.create("run/output/deep/b", b"new")
+    into = tmp_path / "into"
+    into.mkdir()
+    (tmp_path / "precious").write_text("old")
+    (into / "a").symlink_to(tmp_path / "precious")
+    assert store.download("run/output", into) == ["a", "deep/b"]
+    assert ((tmp_path / "precious").read_text(), (into / "a").read_text(), (into / "a").is_symlink()) == ("old", "new", False)
+    shutil.rmtree(into / "deep")
+    (into / "deep").symlink_to(tmp_path)
+    with pytest.raises(UsageError, match="deep is a link"):
+        store.download("run/output", into)
 
 
 def test_copying_onto_a_file_names_the_file(store: Store, tmp_path: Path) -> None:

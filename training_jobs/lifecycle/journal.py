@@ -20,7 +20,7 @@ from ..errors import NotFoundError, UsageError
 from ..run_layout import RUNS, attempt_numbers, attempts_path, code_path, is_run_id, record_path, run_path
 from ..spec import RECORDED, JobSpec
 from ..state import Reason, State
-from ..store import ExistsError, UnreadableError, open_store
+from ..store import ExistsError, OnLeftOut, UnreadableError, open_store
 
 __all__ = ["VERSION", "Journal", "RunRecord", "Submission", "SubmissionEnd"]
 
@@ -185,9 +185,9 @@ class Journal:
         """Return the URL at which a tarball is stored, or would be."""
         return f"{self.url.rstrip('/')}/{code_path(sha256)}"
 
-    def fetch(self, run_id: str, folder: str, into: Path) -> list[str]:
+    def fetch(self, run_id: str, folder: str, into: Path, on_left_out: OnLeftOut) -> list[str]:
         """Download a folder of a run. Returns the paths written, relative to `into`."""
-        return self._store.download(f"{run_path(run_id)}/{folder}", into)
+        return self._store.download(f"{run_path(run_id)}/{folder}", into, on_left_out)
 
 
 def _dump(record: RunRecord) -> bytes:

@@ -13,6 +13,7 @@ from ...problems import Problem
 from ..errors import UsageError
 from .base import ChangedError, ExistsError, Store, UnreadableError
 from .blob import BlobStore
+from .copies import OnLeftOut
 from .gcs import GcsStore
 from .local import LocalStore, translate_os_error, translate_os_errors
 from .s3 import S3Store
@@ -23,6 +24,7 @@ __all__ = [
     "ExistsError",
     "GcsStore",
     "LocalStore",
+    "OnLeftOut",
     "S3Store",
     "Store",
     "UnreadableError",

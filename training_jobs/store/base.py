@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import UsageError
+from .copies import OnLeftOut, ignore_left_out
 
 __all__ = ["MAX_OBJECT_BYTES", "ChangedError", "ExistsError", "Store", "UnreadableError"]
 
@@ -47,5 +48,5 @@ class Store(Protocol):
     def names(self, folder: str) -> list[str]:
         """Return the names directly in a folder, sorted; empty when there is no such folder."""
 
-    def download(self, folder: str, into: Path) -> list[str]:
-        """Copy everything below a folder. Returns the relative paths that were written."""
+    def download(self, folder: str, into: Path, on_left_out: OnLeftOut = ignore_left_out) -> list[str]:
+        """Copy everything below a folder, but no links. Returns the relative paths that were written."""

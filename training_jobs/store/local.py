@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from ...problems import Problem
 from ..errors import AuthError, GpuyardError, QuotaError, UsageError
 from .base import MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError
+from .copies import OnLeftOut, file_names, ignore_left_out, write_below
 
 __all__ = ["LocalStore", "read_regular_file", "translate_os_error", "translate_os_errors"]
 
@@ -76,12 +77,27 @@ class LocalStore:
             except (FileNotFoundError, NotADirectoryError):
                 return []
 
-    def download(self, folder: str, into: Path) -> list[str]:
-        """Copy a folder. A file that is deleted during the copy is left out."""
-        source = self._root / folder
-        files = sorted(path for path in source.rglob("*") if path.is_file())
+    def download(self, folder: str, into: Path, on_left_out: OnLeftOut = ignore_left_out) -> list[str]:
+        """Copy a folder. A file that is deleted during the copy is left out, as old checkpoints are."""
+        names = file_names(list(self._files(folder, on_left_out)), on_left_out)
         with translate_os_errors(into):
-            return [name for path in files if (name := _copy(path, path.relative_to(source), into))]
+            return [file for name, file in names.items() if _copy(self._root / folder / name, into, file)]
+
+    def _files(self, folder: str, on_left_out: OnLeftOut) -> Iterator[str]:
+        """Yield the names of the regular files below a folder, sorted."""
+        source = self._root / folder
+        if any((self._root / part).is_symlink() for part in (Path(folder), *Path(folder).parents)):
+            on_left_out(f"{folder}: a link")
+            return
+        for parent, folders, files in os.walk(source):
+            folders.sort()
+            for name in sorted([*files, *(each for each in folders if (Path(parent) / each).is_symlink())]):
+                path = Path(parent) / name
+                relative = path.relative_to(source).as_posix()
+                if path.is_symlink() or not path.is_file():
+                    on_left_out(f"{relative}: {'a link' if path.is_symlink() else 'not a regular file'}")
+                else:
+                    yield relative
 
 
 def read_regular_file(path: Path, most: int = MAX_OBJECT_BYTES) -> bytes:
@@ -102,16 +118,19 @@ def read_regular_file(path: Path, most: int = MAX_OBJECT_BYTES) -> bytes:
     return data
 
 
-def _copy(path: Path, name: Path, into: Path) -> str | None:
-    """Copy one file. Returns None when it was deleted meanwhile, as old checkpoints are."""
-    (into / name).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        shutil.copy2(path, into / name)
-    except FileNotFoundError:
-        if path.exists():
-            raise
-        return None
-    return name.as_posix()
+def _copy(path: Path, into: Path, name: str) -> bool:
+    """Copy one file. Returns False when it was deleted meanwhile."""
+
+    def write(target: Path) -> bool:
+        try:
+            source = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+        except FileNotFoundError:
+            return False
+        with source, target.open("xb") as file:
+            shutil.copyfileobj(source, file, 2**20)
+        return True
+
+    return write_below(into, name, write)
 
 
 def _tag(data: bytes) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from ...problems import Problem
 from ..errors import UsageError
+from .copies import OnLeftOut, file_names, ignore_left_out, write_below
 from .local import translate_os_errors
 
 __all__ = ["Client", "ObjectHead", "PrefixedStore", "bucket_and_prefix"]
@@ -30,19 +31,17 @@ class PrefixedStore(ABC):
         """Make one HEAD request."""
         return self._head(path) is not None
 
-    def download(self, folder: str, into: Path) -> list[str]:
+    def download(self, folder: str, into: Path, on_left_out: OnLeftOut = ignore_left_out) -> list[str]:
         """Copy every object below a folder. One that is deleted during the copy is left out, as old checkpoints are."""
         start = self._folder(folder)
         with self._translated(folder, "read") as client:
-            return [name for key in self._keys(client, start) if (name := self._downloaded(client, key, key.removeprefix(start), into))]
+            names = file_names([key.removeprefix(start) for key in self._keys(client, start)], on_left_out)
+            return [file for name, file in names.items() if self._downloaded(client, start + name, file, into)]
 
-    def _downloaded(self, client: Client, key: str, name: str, into: Path) -> str | None:
-        if PurePosixPath(name).is_absolute() or {"..", ""} & set(name.split("/")):
-            raise UsageError(f"{self._url}/{key} was not copied: its name would leave the folder {into}")
+    def _downloaded(self, client: Client, key: str, name: str, into: Path) -> bool:
         # `_translated` inside: to Python some time-outs of the clients are OSErrors.
         with translate_os_errors(into), self._translated(name, "read"):
-            (into / name).parent.mkdir(parents=True, exist_ok=True)
-            return name if self._copy(client, key, into / name) else None
+            return write_below(into, name, lambda target: self._copy(client, key, target))
 
     def _key(self, path: str) -> str:
         return self._prefix + path

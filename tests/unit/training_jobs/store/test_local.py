@@ -73,6 +73,21 @@ def test_a_folder_is_downloaded_with_all_its_objects(store: LocalStore, tmp_path
     assert (tmp_path / "into/deep/b.json").read_bytes() == b"b"
 
 
+def test_links_and_what_is_no_file_are_not_copied(store: LocalStore, tmp_path: Path) -> None:
+    store.create("run/output/a", b"a")
+    output, into = tmp_path / "run/output", tmp_path / "into"
+    (output / "secret").symlink_to("/etc/hostname")
+    (output / "home").symlink_to("/etc")
+    (output / "gone").symlink_to("nothing")
+    os.mkfifo(output / "fifo")
+    left_out: list[str] = []
+    assert store.download("run/output", into, left_out.append) == ["a"]
+    assert left_out == ["fifo: not a regular file", "gone: a link", "home: a link", "secret: a link"]
+    (tmp_path / "other").symlink_to("run")
+    assert store.download("other/output", into, left_out.append) == []
+    assert left_out[-1] == "other/output: a link"
+
+
 def test_a_url_with_a_space(tmp_path: Path) -> None:
     folder = tmp_path / "with space"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""Choose the files of a code folder that a submit sends: those that `git add` would take. Every other entry gets a reason.
+"""Choose the files of a code folder that a submit sends: those that `git add` would take, without keys. Every other entry gets a reason.
 
 Tracked files are always sent. Untracked ones are sent unless a `.gitignore` up to the repository's root, or the repository's
 `info/exclude`, names them. A user's global excludes do not count: one commit must give one digest on every machine.
@@ -21,10 +21,19 @@ from pathspec.patterns.gitignore.base import GitIgnorePatternError
 from ..problems import Problem
 from .errors import UsageError
 
-__all__ = ["CodeFiles", "list_code"]
+__all__ = ["CodeFiles", "job_code_folder", "list_code"]
 
 _NEVER = ".git"  # a folder, or a file in a worktree or submodule; never sent
 _CACHES = {".venv", ".yard", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+_KEYS = re.compile(
+    r"\.env(\..+)?|\.envrc|\.netrc|\.git-credentials|\.pgpass|\.pypirc|\.npmrc|\.htpasswd|\.boto|\.s3cfg|kubeconfig"
+    r"|id_(rsa|dsa|ecdsa|ed25519)(_sk)?|.+\.(pem|key|p12|pfx|jks|keystore|kdbx|ppk|publishsettings)"
+    r"|(application_default_)?credentials(\.json)?|client_secret.*\.json|service[_-]account.*\.json",
+    re.IGNORECASE,
+)
+_KEY_FOLDERS = {".ssh", ".aws", ".azure", ".gcloud", ".gnupg", ".kube", ".docker"}
+_EXAMPLE = re.compile(r"(?i).*\.(example|sample|template|dist|pub)")
+_KERNEL_FOLDERS = ("/proc", "/sys", "/dev")
 _GITLINK = b"160000"  # the mode of a submodule in git's index
 _GIT_TIMEOUT_S = 60
 
@@ -45,9 +54,10 @@ class _Rules:
 
     levels: tuple[tuple[Path, GitIgnoreSpec], ...] = ()
 
-    def ignore(self, path: Path, *, is_folder: bool) -> bool:
+    def ignore(self, path: Path, *, is_folder: bool) -> bool | None:
+        """Return whether a rule ignores an entry: None = no rule names it, False = a rule with `!` includes it."""
         suffix = "/" if is_folder else ""
-        verdict = False
+        verdict: bool | None = None
         for base, spec in self.levels:
             found = spec.check_file(path.relative_to(base).as_posix() + suffix).include
             verdict = verdict if found is None else found
@@ -82,13 +92,17 @@ class _Walk:
         linked = path.is_symlink()
         is_folder = path.is_dir()
         if self._is_tracked(path, is_folder and not linked):
-            ignored = False
+            verdict: bool | None = False
         else:
-            ignored = path.name in _CACHES or rules.ignore(path, is_folder=is_folder and not linked)
+            verdict = path.name in _CACHES or rules.ignore(path, is_folder=is_folder and not linked)
+        ignored = bool(verdict)
         if ignored and not self._holds_tracked(path):
             return
         if linked and (reason := self._bad_link(path, above)):
             self._note(path, reason)
+        elif verdict is None and not self._holds_tracked(path) and _is_key(path, is_folder):
+            name = self._name(path)
+            self._note(path, f"looks like a key or a password file; if the job needs it, add the line `!{name}` to .gitignore")
         elif is_folder:
             inner = self.files(path, rules, above)
             yield from (file for file in inner if not ignored or self._is_tracked(file, False))
@@ -118,6 +132,28 @@ class _Walk:
 
     def _note(self, path: Path, reason: str) -> None:
         self.left_out.append(f"{self._name(path)}: {reason}")
+
+
+def _is_key(path: Path, is_folder: bool) -> bool:
+    """Return whether an entry, or the target of a link, has a name that keys and passwords are kept under."""
+    names = [path.name, path.resolve().name]
+    if is_folder:
+        return any(name in _KEY_FOLDERS for name in names)
+    return any(_KEYS.fullmatch(name) and not _EXAMPLE.fullmatch(name) for name in names)
+
+
+def job_code_folder(base: Path, code: str) -> Path:
+    """Return the folder that a job file in the folder `base` names as `code:`.
+
+    Raises UsageError for one outside the job file's git repository (without a repository: outside the folder above `base`), and for
+    one in the kernel's folders.
+    """
+    found = (base / code).resolve()
+    root = next((parent for parent in (base, *base.parents) if (parent / _NEVER).exists()), base.parent).resolve()
+    if found.is_relative_to(root) and not any(found.is_relative_to(each) for each in _KERNEL_FOLDERS):
+        return base / code
+    problem = Problem("code", "outside the job file's repository", code, f"a folder in {root}", "copy the code there")
+    raise UsageError("the job's code folder is not the job's own", [problem])
 
 
 def list_code(folder: Path, leave_out: Collection[Path] = ()) -> CodeFiles:

@@ -41,6 +41,7 @@ def command(
     json: options.Json = False,
 ) -> None:
     """Submit a job. Submitting the same job again finds its run instead of starting another. Exit 0 means recorded."""
+    from gpuyard.training_jobs.code_files import job_code_folder
     from gpuyard.training_jobs.errors import UsageError
     from gpuyard.training_jobs.spec import load_job
     from gpuyard.training_jobs.state import State, exit_for
@@ -54,7 +55,7 @@ def command(
     spec, base = load_job(job)
     if pool is not None:
         spec = spec.model_copy(update={"pool": pool})
-    code_dir = base / spec.code if spec.code is not None else None
+    code_dir = job_code_folder(base, spec.code) if spec.code is not None else None
     runner = make_runner(stack, targets)
     if dry_run:
         _print_plan(runner.plan(spec, code_dir, key=request_key, leave_out=[Path(job)]), as_json=json)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuyard.training_jobs.code_files import list_code
+from gpuyard.training_jobs.code_files import job_code_folder, list_code
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.packaging import pack
 
@@ -160,3 +160,41 @@ def test_without_git_only_the_ignore_rules_apply(tmp_path: Path, monkeypatch: py
     make(root, {".gitignore": "*.log\n"})
     monkeypatch.setenv("PATH", "")
     assert sent(root) == {".gitignore", "train.py"}
+
+
+_KEY_FILES = [".env", ".env.production", "deploy/id_ed25519", "tls.key", "server.PEM", "credentials.json", ".aws/credentials", "kubeconfig"]
+
+
+def test_keys_are_left_out_and_named(tmp_path: Path) -> None:
+    make(tmp_path, {**dict.fromkeys(_KEY_FILES, "x"), "train.py": "", ".env.example": "", "id_rsa.pub": "", "keys.py": ""})
+    (tmp_path / "notes.txt").symlink_to(".env")
+    found = list_code(tmp_path)
+    assert set(found.files) == {"train.py", ".env.example", "id_rsa.pub", "keys.py"}
+    reasons = dict(line.split(": ", 1) for line in found.left_out)
+    assert set(reasons) == {*_KEY_FILES, ".aws", "notes.txt"} - {".aws/credentials"}
+    assert reasons["tls.key"] == "looks like a key or a password file; if the job needs it, add the line `!tls.key` to .gitignore"
+
+
+def test_a_key_that_is_named_is_sent(tmp_path: Path) -> None:
+    root = repository(tmp_path, {"train.py": "", "certs/test.pem": ""})  # tracked: it was named to git
+    make(root, {".gitignore": "!.env\n!/.aws/\n", ".env": "", ".aws/config": "", "other.pem": ""})
+    assert sent(root) == {"train.py", "certs/test.pem", ".gitignore", ".env", ".aws/config"}
+
+
+@pytest.mark.parametrize("code", ["/etc", "../..", "../../other", "/proc/self", "/", "link/up"])
+def test_a_code_folder_outside_the_repository_is_refused(tmp_path: Path, code: str) -> None:
+    root = repository(tmp_path / "repo", {"jobs/job.yaml": "", "src/train.py": ""})
+    (root / "jobs/link").symlink_to("..")
+    (root / "up").symlink_to("../..")
+    with pytest.raises(UsageError, match="outside the job file's repository"):
+        job_code_folder(root / "jobs", code)
+    assert job_code_folder(root / "jobs", "..") == root / "jobs/.."
+    assert job_code_folder(root / "jobs", str(root / "src")) == root / "src"
+
+
+def test_without_a_repository_the_code_is_near_the_job_file(tmp_path: Path) -> None:
+    make(tmp_path, {"jobs/src/train.py": ""})
+    assert job_code_folder(tmp_path / "jobs", "src") == tmp_path / "jobs/src"
+    assert job_code_folder(tmp_path / "jobs", "../own-script") == tmp_path / "jobs/../own-script"
+    with pytest.raises(UsageError, match="outside the job file's repository"):
+        job_code_folder(tmp_path / "jobs", "../..")

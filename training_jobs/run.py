@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..plain_data import PlainDict, PlainMapping
 from ..problems import Problem
@@ -59,6 +59,7 @@ class Run:
     limit_reason: str
     nonce: str = ""  # of the submission, kept in its record
     retries_left: Retries | None = None  # when this submission starts; None = the whole allowance
+    channel_secret: str = field(default="", repr=False)  # only while the job is submitted; kept in no record
 
     @property
     def retries(self) -> Retries:

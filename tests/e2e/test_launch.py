@@ -62,7 +62,7 @@ def test_a_node_killed_with_9_leaves_no_worker_and_ends_the_others(tmp_path: Pat
     assert finish(nodes) == [-signal.SIGKILL, 75], run.log(1)
     assert time.monotonic() - began < 10
     wait_for(lambda: not _alive(tmp_path), limit_s=5)
-    assert run.output(1, "node-1.json")["tail"] == ["gpuyard: node 0 was lost"]
+    assert run.output(1, "node-1.json")["tail"] == ["gpuyard: node 0 was lost: its connection broke"]
 
 
 def test_an_agent_killed_with_9_ends_all_nodes_and_their_workers(tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ class NodeProcesses:
             "GPUYARD_RUN_URL": self.run.as_uri(), "GPUYARD_CODE_URL": code_url, "GPUYARD_SUBMISSION": str(self.submissions - 1),
             "GPUYARD_NODE_RANK": str(node), "GPUYARD_NUM_NODES": str(nodes), "GPUYARD_MAIN_ADDRESS": _address(0),
             "GPUYARD_NODE_ADDRESS": _address(node), "GPUYARD_PORT": str(port), "GPUYARD_GRACE_S": str(grace_s),
-            "GPUYARD_WORKDIR": str(work), **self.node_env.get(node, {}),
+            "GPUYARD_WORKDIR": str(work), "GPUYARD_CHANNEL_SECRET": f"secret of submission {self.submissions}",
+            **self.node_env.get(node, {}),
         }  # fmt: skip
         bootstrap = (CHECKOUT / "training_jobs/launch/bootstrap.py").read_text()
         with open(work.with_suffix(".log"), "ab") as log:

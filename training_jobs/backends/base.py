@@ -154,8 +154,10 @@ def prefixed_job_name(run: Run, prefix: str, longest: int) -> str:
 
 
 def run_variables(run: Run) -> dict[str, str]:
-    """Return the environment variables by which a node finds its run."""
+    """Return the environment variables by which a node finds its run, and proves to the other nodes that it belongs to it."""
+    secret = {"GPUYARD_CHANNEL_SECRET": run.channel_secret} if run.channel_secret and run.spec.nodes > 1 else {}
     return {
+        **secret,
         "GPUYARD_RUN_ID": run.id,
         "GPUYARD_RUN_URL": run.url,
         "GPUYARD_SUBMISSION": str(run.submission),

@@ -74,14 +74,14 @@ def _run_node() -> int:
 def _run_attempts(placement: NodePlacement, work: Path, stop_request: StopRequest, notice_s: float) -> int:
     """Run attempts until one ends for a reason other than a lost node that the service may restart."""
     run_url, index = os.environ["GPUYARD_RUN_URL"].rstrip("/"), int(os.environ.get("GPUYARD_SUBMISSION", "0"))
-    return_s = float(os.environ.get("GPUYARD_RETURN_S", "0"))
+    return_s, secret = float(os.environ.get("GPUYARD_RETURN_S", "0")), _channel_secret(placement)
     submission = read_submission(os.environ.get("GPUYARD_RECORD_URL", f"{run_url}/run.json"), index)
     code_folder = work / "code"
     run_url = os.environ.get("GPUYARD_LEFT_URL", run_url)  # a container without a network writes to a local folder
     timeout_s, began = _CONNECT_TIMEOUT_S, time.time()
     while True:
         run_token = f"{os.environ['GPUYARD_RUN_ID']}.{index}"
-        with contextlib.closing(ControlChannel(placement, run_token, lambda: stop_request.requested)) as channel:
+        with contextlib.closing(ControlChannel(placement, run_token, secret, lambda: stop_request.requested)) as channel:
             channel.connect(timeout_s)
             plan = channel.barrier(_plan_attempt(run_url, index, submission, began) if placement.rank == 0 else None)
             deadline = _deadline(plan["left_s"])
@@ -94,6 +94,15 @@ def _run_attempts(placement: NodePlacement, work: Path, stop_request: StopReques
             return code
         timeout_s, began = return_s, time.time()
         print(f"gpuyard: waiting up to {return_s:.0f} s for node(s) {sorted(channel.lost)} to restart", flush=True)
+
+
+def _channel_secret(placement: NodePlacement) -> str:
+    """Take the secret of the control channel out of the environment, so that no process of the job inherits it."""
+    secret = os.environ.pop("GPUYARD_CHANNEL_SECRET", "")
+    if not secret and placement.nodes > 1:
+        text = "GPUYARD_CHANNEL_SECRET: not set, needed by a job of several nodes; set the same random text on all its nodes"
+        raise NodeExitError(BAD_CONFIG, text)
+    return secret
 
 
 def _plan_attempt(run_url: str, index: int, submission: SubmissionRecord, began: float) -> _AttemptPlan:

@@ -1,44 +1,49 @@
-"""Connects the nodes of a job: JSON lines over TCP through node 0, open until every node has exited.
+"""Connects the nodes of a job: authenticated JSON lines over TCP through node 0, open until every node has exited.
 
 It carries what torchrun cannot: the attempt number, a barrier after setup, one node's stop request to all others,
-and each node's result. A node whose connection breaks before it sent its result is lost.
+and each node's result. A node is lost when its connection breaks before it sent its result, and when it sends anything else than
+the messages of messages.py.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import queue
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
+from .channel_security import Link, NotOfThisRunError, greet_main_node, greet_node
 from .hook import BAD_CONFIG, RESUMABLE
+from .messages import FROM_MAIN, FROM_NODES, RELAYED, Message, encode, parse_message
 from .node_exit import NodeExitError
 from .topology import NodePlacement
 
-__all__ = ["ControlChannel", "Message", "clock_offset", "free_port"]
+__all__ = ["ControlChannel", "clock_offset", "free_port"]
 
-Message = dict[str, Any]
 _HELLO_TIMEOUT_S = 5.0
 _CLOCK_ROUNDS = 5
+_MOST_HELLOS = 64  # that node 0 answers at the same time
 
 
 class ControlChannel:
-    """This node's connections. `stop` and `stop_s`: another node's stop request and its seconds. `exits`: results by node."""
+    """This node's connections. `stop` and `stop_s`: another node's stop request and its seconds. `exits`: results by node.
 
-    def __init__(self, placement: NodePlacement, run: str, stopping: Callable[[], bool]) -> None:
+    `lost` has the reason for each lost node. `secret`: of this submission, the same on all nodes.
+    """
+
+    def __init__(self, placement: NodePlacement, run: str, secret: str, stopping: Callable[[], bool]) -> None:
         self.stop = False
         self.stop_s: float | None = None
         self.exits: dict[int, Message] = {}
-        self.lost: set[int] = set()
-        self._placement, self._run, self._stopping = placement, run, stopping
-        self._peers: dict[int, socket.socket] = {}
+        self.lost: dict[int, str] = {}
+        self._placement, self._run, self._secret, self._stopping = placement, run, secret.encode(), stopping
+        self._peers: dict[int, Link] = {}
         # not SimpleQueue: before Python 3.13 its get() can block forever when a signal handler outlasts the timeout
         self._inbox: queue.Queue[tuple[int, Message]] = queue.Queue()
-        self._send_lock = threading.Lock()
+        self._accepting = threading.Lock()
+        self._hellos = threading.BoundedSemaphore(_MOST_HELLOS)
         self._clocks: queue.Queue[tuple[float, float]] = queue.Queue()
         self._ready: set[int] = set()
         self._decisions: list[Message] = []
@@ -48,13 +53,11 @@ class ControlChannel:
         deadline = time.monotonic() + timeout_s
         self._accept_all(deadline) if self._placement.rank == 0 else self._connect_to_main(deadline)
 
-    def send(self, kind: str, **content: Any) -> None:
+    def send(self, kind: str, **content: object) -> None:
         """Send a message to all other nodes. A broken connection is handled by its reader."""
-        line = (json.dumps({"kind": kind, "node": self._placement.rank, **content}) + "\n").encode()
-        for peer in list(self._peers):
-            self._send(peer, line)
+        self._relay(self._placement.rank, encode(kind, self._placement.rank, content))
 
-    def barrier(self, decision: Mapping[str, Any] | None) -> Message:
+    def barrier(self, decision: Mapping[str, object] | None) -> Message:
         """Wait for all nodes, then return node 0's decision. Raises NodeExitError when a node exited or a stop is requested."""
         if self._placement.rank == 0:
             while len(self._ready) < self._placement.nodes - 1:
@@ -83,7 +86,7 @@ class ControlChannel:
         answers = []
         for _ in range(_CLOCK_ROUNDS if self._placement.rank else 0):
             sent = time.time()
-            self.send("clock")
+            self.send("clock", at=None)
             try:
                 at, received = self._clocks.get(timeout=_HELLO_TIMEOUT_S)
             except queue.Empty:
@@ -93,7 +96,7 @@ class ControlChannel:
 
     def all_exited(self) -> bool:
         """Return whether every other node has exited or is lost. True also without node 0, which relays all messages."""
-        finished = self.lost | self.exits.keys()
+        finished = self.lost.keys() | self.exits.keys()
         return 0 in self.lost or len(finished - {self._placement.rank}) >= self._placement.nodes - 1
 
     def raise_if_stopped(self) -> None:
@@ -102,14 +105,13 @@ class ControlChannel:
             raise NodeExitError(RESUMABLE, "stopped before the workers were started")
         for node, exit_message in self.exits.items():
             raise NodeExitError(int(exit_message["code"]), f"node {node} exited before the workers were started", interrupted=True)
-        for node in self.lost:
-            raise NodeExitError(RESUMABLE, f"node {node} was lost before the workers were started", interrupted=True)
+        for node, reason in self.lost.items():
+            raise NodeExitError(RESUMABLE, f"node {node} was lost before the workers were started: {reason}", interrupted=True)
 
     def close(self) -> None:
         """Close all connections."""
-        for connection in self._peers.values():
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)  # the reader thread closes it
+        for peer in self._peers.values():
+            peer.shut_down()  # the reader thread closes it
 
     def _receive_or_raise(self) -> None:
         self.receive(0.1)
@@ -126,20 +128,23 @@ class ControlChannel:
                     connection = listener.accept()[0]
                 except TimeoutError:
                     continue
-                self._accept(connection)
+                if self._hellos.acquire(blocking=False):
+                    threading.Thread(target=self._accept, args=(connection,), daemon=True).start()
+                else:
+                    connection.close()  # a node of this run tries again
 
     def _accept(self, connection: socket.socket) -> None:
+        """Authenticate a connection, in a thread of its own: a slow stranger delays no node."""
         try:
-            connection.settimeout(_HELLO_TIMEOUT_S)
-            with connection.makefile("rb", buffering=0) as lines:
-                hello = json.loads(lines.readline(4096))
-            node = int(hello["node"])
-            if hello["run"] != self._run or not 0 < node < self._placement.nodes or node in self._peers:
-                raise ValueError("not a node of this run")
-        except (OSError, ValueError, KeyError, TypeError):
-            connection.close()  # not a node, or a node of an earlier attempt
-            return
-        self._add_peer(node, connection)
+            node, link = greet_node(connection, self._secret, self._run, self._placement.nodes, _HELLO_TIMEOUT_S)
+            with self._accepting:
+                if node in self._peers:
+                    raise NotOfThisRunError("is connected already")
+                self._add_peer(node, link)
+        except (OSError, NotOfThisRunError):
+            connection.close()  # a stranger, or a node of an earlier submission
+        finally:
+            self._hellos.release()
 
     def _connect_to_main(self, deadline: float) -> None:
         while True:
@@ -150,9 +155,13 @@ class ControlChannel:
             except OSError:
                 time.sleep(0.1)
                 continue
-            hello = {"kind": "hello", "run": self._run, "node": self._placement.rank}
-            connection.sendall((json.dumps(hello) + "\n").encode())
-            self._add_peer(0, connection)
+            try:
+                link = greet_main_node(connection, self._secret, self._run, self._placement.rank, _HELLO_TIMEOUT_S)
+            except (OSError, NotOfThisRunError):
+                connection.close()
+                time.sleep(0.1)
+                continue
+            self._add_peer(0, link)
             return
 
     def _check_deadline(self, deadline: float, peer: str) -> None:
@@ -160,46 +169,46 @@ class ControlChannel:
         if time.monotonic() > deadline:
             raise NodeExitError(RESUMABLE, f"timed out waiting for {peer}; the attempt can be resumed")
 
-    def _add_peer(self, node: int, connection: socket.socket) -> None:
-        connection.settimeout(None)
-        _keep_alive(connection)
-        self._peers[node] = connection
-        threading.Thread(target=self._read, args=(node, connection), daemon=True).start()
+    def _add_peer(self, node: int, link: Link) -> None:
+        self._peers[node] = link
+        threading.Thread(target=self._read, args=(node, link), daemon=True).start()
 
-    def _read(self, node: int, connection: socket.socket) -> None:
+    def _read(self, node: int, link: Link) -> None:
+        reason = "its connection broke"
         try:
-            with connection, connection.makefile("rb") as lines:
-                for line in lines:
-                    message = json.loads(line)
-                    if message.get("kind") == "clock":
-                        self._answer_clock(node, message)
-                        continue
-                    self._relay(node, line)
-                    self._inbox.put((node if self._placement.rank == 0 else int(message["node"]), message))
-        except (OSError, ValueError, KeyError):
-            pass  # whatever breaks a connection, its node is lost
-        self._relay(node, (json.dumps({"kind": "lost", "node": node}) + "\n").encode())
-        self._inbox.put((node, {"kind": "lost"}))
+            while (text := link.read()) is not None:
+                message = parse_message(text, FROM_NODES if self._placement.rank == 0 else FROM_MAIN, self._placement.nodes)
+                if message is None or (self._placement.rank == 0 and message["node"] != node):
+                    raise NotOfThisRunError("sent a malformed message")
+                if message["kind"] == "clock":
+                    self._answer_clock(link, message)
+                    continue
+                if self._placement.rank == 0 and message["kind"] in RELAYED:
+                    self._relay(node, text)
+                self._inbox.put((int(message["node"]), message))
+        except NotOfThisRunError as error:
+            reason = f"it {error}"
+        except OSError:
+            pass
+        link.close()
+        if self._placement.rank == 0:
+            self._relay(node, encode("lost", node, {"reason": reason}))
+        self._inbox.put((node, {"kind": "lost", "reason": reason}))
 
-    def _answer_clock(self, node: int, message: Message) -> None:
+    def _answer_clock(self, link: Link, message: Message) -> None:
         now = time.time()  # in the reader thread: any delay adds to the error
         if self._placement.rank == 0:
-            self._send(node, (json.dumps({"kind": "clock", "at": now}) + "\n").encode())
-        else:
+            with contextlib.suppress(OSError):
+                link.send(encode("clock", 0, {"at": now}))
+        elif message["at"] is not None:
             self._clocks.put((float(message["at"]), now))
 
-    def _relay(self, source: int, line: bytes) -> None:
-        if self._placement.rank == 0:
-            for node in list(self._peers):
-                if node != source:
-                    self._send(node, line)
-
-    def _send(self, node: int, line: bytes) -> None:
-        try:
-            with self._send_lock:
-                self._peers[node].sendall(line)
-        except OSError:
-            return  # its reader reports the loss
+    def _relay(self, source: int, text: bytes) -> None:
+        """Send a line to every connected node except its source. A broken connection is reported by its reader."""
+        for node, peer in list(self._peers.items()):
+            if node != source:
+                with contextlib.suppress(OSError):
+                    peer.send(text)
 
     def _handle(self, node: int, message: Message) -> None:
         kind = message.get("kind")
@@ -208,11 +217,11 @@ class ControlChannel:
         elif kind == "decision":
             self._decisions.append(message)
         elif kind == "stop":
-            self.stop, self.stop_s = True, message.get("stop_s")
+            self.stop, self.stop_s = True, message["stop_s"]
         elif kind == "exit":
             self.exits[node] = message
         elif kind == "lost" and node not in self.exits:
-            self.lost.add(node)
+            self.lost[node] = message["reason"]
 
 
 def clock_offset(sent: float, at: float, received: float) -> tuple[float, float]:
@@ -234,11 +243,3 @@ def _listener(placement: NodePlacement) -> socket.socket:
         raise NodeExitError(BAD_CONFIG if isinstance(error, PermissionError) else RESUMABLE, text) from None
     listener.settimeout(0.2)
     return listener
-
-
-def _keep_alive(connection: socket.socket) -> None:
-    """Make the kernel detect within a minute that the other machine is lost."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 6)):
-        if hasattr(socket, name):
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -56,8 +56,8 @@ class Supervisor:
             return "stop requested: processes that did not exit in time were killed"
         if self._stop_request.requested and not workers_running:
             return "stopped before the workers were started"
-        for node in self._channel.lost:
-            return f"node {node} was lost"
+        for node, reason in self._channel.lost.items():
+            return f"node {node} was lost: {reason}"
         for node, state in self._channel.exits.items():
             if state["code"] not in (DONE, RESUMABLE):
                 return f"node {node} exited with code {state['code']}"
@@ -66,8 +66,8 @@ class Supervisor:
     def raise_if_node_lost(self) -> None:
         """Raise NodeExitError (75) when another node is lost: collectives can fail before its connection is seen to break."""
         self._channel.receive(0.5)
-        for node in self._channel.lost:
-            raise NodeExitError(RESUMABLE, f"node {node} was lost", interrupted=True)
+        for node, reason in self._channel.lost.items():
+            raise NodeExitError(RESUMABLE, f"node {node} was lost: {reason}", interrupted=True)
 
     def update_progress(self, phase: str, restarts: int) -> None:
         """Update progress.json on node 0, and print once whether an emergency checkpoint fits into a preemption notice."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..backends.base import Backend, ServiceStatus
 from ..errors import CapacityError, GpuyardError, LostSightError, QuotaError, UsageError
@@ -146,7 +146,7 @@ class RunHandle:
             self.save(self.record.with_last(ended=self._end(spent)))
             return False
         try:
-            service_id = self.backend.submit(self._run())
+            service_id = self.backend.submit(replace(self._run(), channel_secret=secrets.token_hex(32)))
         except LostSightError:
             raise  # the job may have started: the record stays as it is, and the next submit looks the job up
         except GpuyardError as refused:

@@ -166,3 +166,16 @@ def test_a_submitter_that_exits_before_its_job_prints_no_warning(tmp_path: Path)
     assert done.stderr == ""
     there = Runner({"local": parse_target(target_document(tmp_path / "own"))})
     assert there.wait(there.runs()[0].run_id).state is State.SUCCEEDED
+
+
+def test_the_nodes_secret_is_new_in_each_submission_and_in_no_record(runner: Runner, start: Start, tmp_path: Path) -> None:
+    alone, first, second = start("alone", nodes=1), start("first", nodes=2), start("second", nodes=2)
+    entries = {run: next(tmp_path.glob(f"pool/jobs/{run}.*/job.json")) for run in (alone, first, second)}
+    found = [json.loads(entries[run].read_text())["environment"].get("GPUYARD_CHANNEL_SECRET") for run in (alone, first, second)]
+    assert found[0] is None  # it has no other node
+    assert len(set(found[1:])) == 2
+    assert all(len(secret) == 64 for secret in found[1:])
+    for run in (first, second):
+        runner.wait(run)
+    texts = [path.read_text(errors="replace") for path in (tmp_path / "bucket").rglob("*") if path.is_file()]
+    assert not any(secret in text for secret in found[1:] for text in texts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -45,11 +46,11 @@ def compute_environment(pool: GpuPool, machines: PreparedMachines, nodes: Identi
         "instance_types": [row.name],
         "instance_role": nodes.instance_profile_arn,
         "subnets": [pool.subnet_ids[0]],
-        # also here: Batch adds a network interface for a multi-node job's container, which would otherwise join the VPC's default group
-        "security_group_ids": [pool.security_group_id],
         "ec2_configurations": [{"image_type": _IMAGE_TYPE, "image_id_override": machines.image}],
         "launch_template": {"launch_template_id": machines.template.id, "version": machines.template.latest_version.apply(_version_text)},
     }
+    if not row.fast_nics:  # Batch refuses it beside network interfaces in the launch template
+        resources["security_group_ids"] = [pool.security_group_id]
     if machines.placement is not None:
         resources["placement_group"] = machines.placement.name
     return aws.batch.ComputeEnvironment(
@@ -59,7 +60,7 @@ def compute_environment(pool: GpuPool, machines: PreparedMachines, nodes: Identi
         compute_resources=resources,
         update_policy={"job_execution_timeout_minutes": _UPDATE_MINUTES, "terminate_jobs_on_update": False},
         tags=pool.aws_tags("environment"),
-        opts=pool.child_options(),
+        opts=pool.child_options(depends_on=_container_rules(pool)),
     )
 
 
@@ -75,6 +76,12 @@ def join_cluster(pool: GpuPool, environment: aws.batch.ComputeEnvironment) -> pu
         opts=pool.child_options(),
     )
     return after(environment.arn, [policy.id])
+
+
+def _container_rules(pool: GpuPool) -> Sequence[pulumi.Resource]:
+    """Open the VPC's default security group if containers of this pool's jobs are in it. Return its rules."""
+    group = pool.network.default_group
+    return group.open() if group is not None and pool.machine.fast_nics and pool.nodes > 1 else []
 
 
 def close_environment(pool: GpuPool, end: End, environment_arn: pulumi.Output[str], account: Account) -> None:

@@ -14,7 +14,7 @@ from ..boot import Boot, boot_script, multipart
 from ..spec.pool import CapacityBlock, GpuPoolSpec, Reservation
 from .identity import Identity
 from .images import AMAZON_LINUX_ROOT, image_parameter
-from .nics import network_interfaces
+from .nics import batch_nic_layout, network_interfaces, nic_layout
 
 if TYPE_CHECKING:
     from .gpu_pool import GpuPool
@@ -38,7 +38,9 @@ def prepare_batch_machines(pool: GpuPool) -> PreparedMachines:
     """Make the launch template and the placement group of a `batch` pool. Its compute environment sets image, machine type and role."""
     image, root_device = _image(pool)
     placement = _placement_group(pool)
-    template = _launch_template(pool, root_device, user_data(boot_of(pool.machine, "batch")))
+    cards = network_interfaces(batch_nic_layout(pool.machine), pool.security_group_id)
+    interfaces = {"network_interfaces": cards} if cards else {}  # without, the compute environment has the security group
+    template = _launch_template(pool, root_device, user_data(boot_of(pool.machine, "batch")), **interfaces)
     return PreparedMachines(template, image, placement)
 
 
@@ -54,6 +56,7 @@ def prepare_group_machines(pool: GpuPool, role: Identity, log_group: pulumi.Outp
         image_id=image,
         instance_type=pool.machine.name,
         iam_instance_profile={"arn": role.instance_profile_arn},
+        network_interfaces=network_interfaces(nic_layout(pool.machine), pool.security_group_id),
         **({"placement": {"group_name": placement.name}} if placement else {}),
     )
     return PreparedMachines(template, image, placement)
@@ -133,7 +136,6 @@ def _launch_template(pool: GpuPool, root_device: pulumi.Input[str], data: pulumi
     return aws.ec2.LaunchTemplate(
         pool.child_name("template"),
         block_device_mappings=[root_disk(pool.spec, root_device)],
-        network_interfaces=network_interfaces(pool.machine, pool.security_group_id),
         metadata_options={
             "http_endpoint": "enabled",
             "http_tokens": "required",

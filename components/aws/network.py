@@ -16,6 +16,7 @@ from ..network_base import IdForm, NetworkBase
 from ..spec import NetworkSpec
 from .account import AwsComponent, look_up_account
 from .cidr import ZoneSubnets, plan_subnets, spec_problems
+from .default_group import DefaultGroup
 from .endpoints import GATEWAY, INTERFACE, service_name
 from .flow_log import make_flow_log
 from .key import EncryptionKey
@@ -44,6 +45,8 @@ class Network(NetworkBase, AwsComponent):
     _output_names = ("id", "subnet_ids", "security_group_id")
     security_group_id: pulumi.Output[str]
     """Security group of the nodes: all traffic among them, egress to port 443."""
+    default_group: DefaultGroup | None = None
+    """The VPC's default security group. None for an adopted network, which the yard does not change."""
 
     def __init__(
         self,
@@ -87,7 +90,7 @@ class Network(NetworkBase, AwsComponent):
         self._nodes_out("internet", "where the routes of this network lead", cidr_ipv4=ANYWHERE)
 
     def _vpc(self, cidr: str) -> pulumi.Output[str]:
-        """Make the VPC and remove all rules of its default security group, which Batch uses if an environment names no other."""
+        """Make the VPC and remove all rules of its default security group."""
         vpc = aws.ec2.Vpc(
             self.child_name("vpc"),
             cidr_block=cidr,
@@ -96,14 +99,16 @@ class Network(NetworkBase, AwsComponent):
             tags=self.aws_tags("vpc"),
             opts=self.child_options(),
         )
-        aws.ec2.DefaultSecurityGroup(
+        default = aws.ec2.DefaultSecurityGroup(
             self.child_name("default"),
             vpc_id=vpc.id,
             ingress=[],
             egress=[],
             tags=self.aws_tags("default"),
-            opts=self.child_options(),
+            # default_group.py adds rules as resources of their own; a refresh would see them here and the next `up` remove them
+            opts=self.child_options(ignore_changes=["ingress", "egress"]),
         )
+        self.default_group = DefaultGroup(self, pulumi.Output.from_input(default.id))
         return pulumi.Output.from_input(vpc.id)
 
     def _route_table(self, suffix: str) -> aws.ec2.RouteTable:
@@ -182,6 +187,8 @@ class Network(NetworkBase, AwsComponent):
     def _interfaces(self, region: pulumi.Output[str], subnets: Sequence[pulumi.Output[str]]) -> list[pulumi.Output[str]]:
         group = make_group(self, "endpoints", self.id, "Endpoints of AWS services, for the nodes alone")
         allow_in(self, "endpoints-in-nodes", group, "HTTPS from the nodes", source=self.security_group_id, **HTTPS)
+        if self.default_group is not None:
+            self.default_group.endpoints = group
         self._nodes_out("endpoints", "the endpoints of AWS services", referenced_security_group_id=group)
         settings = {"private_dns_enabled": True, "subnet_ids": list(subnets), "security_group_ids": [group]}
         return [self._endpoint(service, "Interface", region, **settings).id for service in INTERFACE]
@@ -199,6 +206,8 @@ class Network(NetworkBase, AwsComponent):
         )
 
     def _nodes_out(self, suffix: str, destination: str, **to: object) -> None:
+        if self.default_group is not None:
+            self.default_group.egress.append((suffix, destination, to))
         allow_out(self, f"nodes-out-{suffix}", self.security_group_id, f"HTTPS to {destination}", **HTTPS, **to)
 
     @classmethod

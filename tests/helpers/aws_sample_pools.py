@@ -23,7 +23,7 @@ def network(egress: str = "nat") -> Any:
     """Return a network as a pool uses it. Its subnets and security group are outputs of other resources."""
     made = pulumi.Output.from_input
     subnets = {zone: made(f"subnet-{zone}") for zone in ("us-east-1a", "us-east-1b")}
-    return SimpleNamespace(logical_name="net", subnet_ids=subnets, security_group_id=made("sg-nodes"), egress=egress)
+    return SimpleNamespace(logical_name="net", subnet_ids=subnets, security_group_id=made("sg-nodes"), egress=egress, default_group=None)
 
 
 def pool(spec: dict[str, Any], tags: dict[str, str] | None = None, name: str = "pool") -> Any:

@@ -11,7 +11,7 @@ from pulumi.runtime import mocks
 
 from gpuyard.components.planning.recorder import Answers, Recording
 from gpuyard.components.planning.recorder import record as run_recorded
-from tests.fakes.pulumi_provider import gcp_rules
+from tests.fakes.pulumi_provider import aws_refusals, gcp_rules
 
 _ACCOUNT, _REGION, _PARTITION = "111122223333", "us-east-1", "aws"
 _LOOKUPS: dict[str, Mapping[str, Any]] = {
@@ -40,7 +40,18 @@ class _Updated(Answers):
 
     preview = False
 
+    def __init__(self) -> None:
+        self._inputs: dict[str, Mapping[str, Any]] = {}
+        self.refused: list[str] = []
+
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        made_id, outputs = self._outputs(args)
+        self._inputs[made_id] = args.inputs
+        if args.typ.partition(":")[0] == "aws":
+            self.refused += [f"{args.name}: {message}" for message in aws_refusals.refusals(args.typ, args.inputs, self._inputs.get)]
+        return made_id, outputs
+
+    def _outputs(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         package, _, rest = args.typ.partition(":")
         computed: dict[str, Any] = {}
         if package == "aws":
@@ -101,9 +112,11 @@ def record(tmp_path: Path) -> Record:
     def run(
         program: Callable[[], Any], *, preview: bool = False, config: Mapping[str, str] | None = None, secret: tuple[str, ...] = ()
     ) -> Recording:
-        answers = Answers() if preview else _Updated()
+        updated = _Updated()
+        answers = Answers() if preview else updated
         recording = run_recorded(program, answers, project="gpuyard", stack="local", config=config, secret=secret, root=tmp_path)
         assert recording.problems == []
+        assert updated.refused == []
         return recording
 
     return run

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tests.fakes.pulumi_provider.aws_refusals import refusals
 from tests.fakes.pulumi_provider.resource_rules import ResourceRules, digits
 
 ACCOUNT, REGION, PARTITION = "123456789012", "us-east-1", "aws"
@@ -182,4 +183,5 @@ SHAPES = ResourceRules(
     computed=_computed,
     name=_name,
     all_tags="tagsAll",
+    refusals=refusals,
 )

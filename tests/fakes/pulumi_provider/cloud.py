@@ -28,20 +28,22 @@ class Cloud:
             file.write(json.dumps({"call": call, "urn": urn, **more}) + "\n")
 
     def create(self, token: str, urn: str, inputs: Mapping[str, Any], outputs: dict[str, Any], made_id: str) -> None:
-        """Create a resource. Raises Refused if its name exists, or if this is the create that must fail."""
+        """Create a resource. Raises Refused if its name exists, for inputs that its service refuses, or if this create must fail."""
         with self._lock:
             self._creates += 1
             if self._creates == self._fail_create:
                 raise Refused(f"RequestLimitExceeded: create number {self._creates} ({urn.rpartition('::')[2]}): Request limit exceeded.")
             if self._file(token, made_id).exists():
                 raise Refused(f"EntityAlreadyExists: there is already a {token} {made_id}")
+            self._refuse_by_rules(token, inputs)
             self._write(token, made_id, urn, inputs, outputs)
 
     def update(self, token: str, urn: str, inputs: Mapping[str, Any], outputs: dict[str, Any], made_id: str) -> None:
-        """Change a resource. Raises Refused if it does not exist."""
+        """Change a resource. Raises Refused if it does not exist, or for inputs that its service refuses."""
         with self._lock:
             if not self._file(token, made_id).exists():
                 raise Refused(f"NotFound: no {token} {made_id}")
+            self._refuse_by_rules(token, inputs)
             self._write(token, made_id, urn, inputs, outputs)
 
     def read(self, token: str, made_id: str) -> dict[str, Any] | None:
@@ -61,6 +63,14 @@ class Cloud:
                     if other != file and made_id in set(leaves(document["inputs"])):
                         raise Refused(f"DependencyViolation: {made_id} is in use by {document['urn']}")
             file.unlink()
+
+    def _refuse_by_rules(self, token: str, inputs: Mapping[str, Any]) -> None:
+        for message in resource_rules.of(token).refusals(token, inputs, self._inputs_of):
+            raise Refused(f"{token}: {message}")
+
+    def _inputs_of(self, made_id: str) -> dict[str, Any] | None:
+        documents = (json.loads(file.read_text(encoding="utf-8")) for file in self._folder.glob("*.json"))
+        return next((dict(document["inputs"]) for document in documents if document["id"] == made_id), None)
 
     def _write(self, token: str, made_id: str, urn: str, inputs: Mapping[str, Any], outputs: dict[str, Any]) -> None:
         document = {"type": token, "id": made_id, "urn": urn, "inputs": inputs, "outputs": outputs}

@@ -46,6 +46,8 @@ class ResourceRules:
     """Token -> the properties that form its id."""
     shown: Callable[[str, Mapping[str, Any]], dict[str, Any]] = lambda made_id, inputs: {}
     """(id, empty in a preview; inputs) -> properties that come back in another form than they were given."""
+    refusals: Callable[[str, Mapping[str, Any], Callable[[str], Mapping[str, Any] | None]], list[str]] = lambda token, inputs, find: []
+    """(token, inputs, id of another resource -> its inputs) -> the messages with which the service refuses the resource."""
 
     def key(self, token: str) -> str:
         """Return the property that holds a resource's name."""

@@ -64,7 +64,7 @@ def test_the_launch_template_equals_the_reviewed_one(record: Any) -> None:
     script = base64.b64decode(inputs.pop("userData")).decode()
     part: Any = email.message_from_string(script).get_payload(0)
     assert "GPUS=8\nFAST_NICS=16\nNIC_DRIVER=efa\n" in part.get_payload()
-    card = {"associatePublicIpAddress": "false", "deleteOnTermination": "true", "securityGroups": ["sg-nodes"]}
+    card = {"deviceIndex": 0, "interfaceType": "efa", "deleteOnTermination": "true", "securityGroups": ["sg-nodes"]}
     machine_tags = {"owner": "me@acme.io", "team": "nlp", "stack": "gpuyard/local", "Name": "pool-node"}
     assert inputs == {
         "blockDeviceMappings": [
@@ -88,9 +88,8 @@ def test_the_launch_template_equals_the_reviewed_one(record: Any) -> None:
             "instanceMetadataTags": "disabled",
         },
         "networkInterfaces": [
-            {**card, "networkCardIndex": 0, "deviceIndex": 0},
-            {**card, "networkCardIndex": 0, "deviceIndex": 1, "interfaceType": "efa-only"},
-            *({**card, "networkCardIndex": index, "deviceIndex": 0, "interfaceType": "efa-only"} for index in range(1, 16)),
+            {**card, "networkCardIndex": 0, "associatePublicIpAddress": "false"},
+            *({**card, "networkCardIndex": index} for index in range(1, 16)),
         ],
         "tagSpecifications": [{"resourceType": kind, "tags": machine_tags} for kind in ("instance", "volume", "network-interface")],
         "tags": {**TAGS, "stack": "gpuyard/local", "Name": "pool-template"},
@@ -112,7 +111,6 @@ def test_the_compute_environment_can_change_in_place(record: Any) -> None:
             "maxVcpus": 768,
             "instanceTypes": ["p5en.48xlarge"],
             "subnets": ["subnet-us-east-1a"],
-            "securityGroupIds": ["sg-nodes"],
             "ec2Configurations": [{"imageType": "ECS_AL2023_NVIDIA", "imageIdOverride": "ami-0123456789abcdef0"}],
             "launchTemplate": {"launchTemplateId": "pool-template-id", "version": "1"},
             "placementGroup": "pool-placement",
@@ -120,6 +118,13 @@ def test_the_compute_environment_can_change_in_place(record: Any) -> None:
         "updatePolicy": {"jobExecutionTimeoutMinutes": 360, "terminateJobsOnUpdate": False},
         "tags": {**TAGS, "stack": "gpuyard/local", "Name": "pool-environment"},
     }
+
+
+def test_security_groups_are_on_the_environment_or_on_the_interfaces(record: Any) -> None:
+    """Batch refuses both together: see tests/fakes/pulumi_provider/aws_refusals.py."""
+    recorded = record(pool({**BATCH, "machine": "g6.xlarge"}))
+    assert recorded.inputs(ENVIRONMENT, "pool-environment")["computeResources"]["securityGroupIds"] == ["sg-nodes"]
+    assert "networkInterfaces" not in recorded.inputs(TEMPLATE, "pool-template")
 
 
 def test_the_auto_scaling_group_does_not_wait_for_machines(record: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from gpuyard.components.aws import EncryptionKey, Network
+from gpuyard.components.aws import EncryptionKey, GpuPool, Network
 from gpuyard.components.aws.endpoints import INTERFACE
 
 ZONES = ["us-east-1a", "us-east-1c"]
@@ -238,3 +238,38 @@ def test_every_resource_that_can_have_tags_has_them(record: Any) -> None:
         "Name": "net-private-us-east-1a",
         "stack": "gpuyard/local",
     }
+
+
+def with_pools(egress: str, *specs: dict[str, Any]) -> Callable[[], None]:
+    def program() -> None:
+        net = Network("net", {"zones": ZONES, "egress": egress}, tags=TAGS)
+        for index, spec in enumerate(specs):
+            GpuPool(f"p{index}", {"service": "batch", "zone": ZONES[0], **spec}, network=net, tags=TAGS)
+
+    return program
+
+
+@pytest.mark.parametrize("egress", ["nat", "endpoints"])
+def test_containers_of_multi_node_jobs_reach_what_nodes_reach(record: Any, egress: str) -> None:
+    """With EFA the containers are in the VPC's default group, which has no rule otherwise."""
+    efa = {"machine": "g6.12xlarge", "max_nodes": 2}
+    recorded = record(with_pools(egress, efa, efa))
+    rules = {(request.type, request.name): recorded.inputs(request.type, request.name) for request in recorded.resources.values()}
+    of_group: dict[str, list[Any]] = {}
+    for (kind, _), rule in rules.items():
+        if kind in (IN, OUT):
+            words = {key: value for key, value in rule.items() if key not in ("description", "tags", "securityGroupId")}
+            own = {key: "itself" if value == rule["securityGroupId"] else value for key, value in words.items()}
+            of_group.setdefault(rule["securityGroupId"], []).append((kind, sorted(own.items())))
+    assert sorted(of_group["net-default-id"]) == sorted(of_group["net-nodes-id"])
+    if egress == "endpoints":
+        sources = [dict(rule)["referencedSecurityGroupId"] for _, rule in of_group["net-endpoints-id"]]
+        assert sorted(sources) == ["net-default-id", "net-nodes-id"]
+    waits = recorded.one("aws:batch/computeEnvironment:ComputeEnvironment", "p0-environment").dependencies
+    assert any(urn.endswith("::net-containers-in-self") for urn in waits)
+
+
+@pytest.mark.parametrize("spec", [{"machine": "g6.xlarge", "max_nodes": 2}, {"machine": "g6.12xlarge", "max_nodes": 1}])
+def test_the_default_group_stays_closed_without_multi_node_containers_in_it(record: Any, spec: dict[str, Any]) -> None:
+    recorded = record(with_pools("nat", spec))
+    assert not [request.name for request in recorded.resources.values() if "containers" in request.name]

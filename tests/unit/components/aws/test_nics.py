@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuyard.components import catalogue
-from gpuyard.components.aws.nics import network_interfaces, nic_layout
+from gpuyard.components.aws.nics import batch_nic_layout, network_interfaces, nic_layout
 
 PLAIN = (0, 0, None)
 FIRST = (0, 1, "efa-only")
@@ -29,6 +31,21 @@ GOLDEN = {
     "p6-b200.48xlarge": [PLAIN, FIRST, *rest(1, 7)],
     "p6-b300.48xlarge": [PLAIN, *rest(1, 16)],
 }
+
+
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [
+        ("g5.xlarge", []),
+        ("g6.12xlarge", [(0, 0, "efa")]),
+        ("p5.48xlarge", [(card, 0, "efa") for card in range(32)]),
+        ("p5en.48xlarge", [(card, 0, "efa") for card in range(16)]),
+        ("p6-b300.48xlarge", [PLAIN, *((card, 0, "efa") for card in range(1, 17))]),
+    ],
+)
+def test_batch_machines_have_one_interface_on_each_card(machine: str, expected: list[tuple[int, int, str | None]]) -> None:
+    cards = batch_nic_layout(catalogue.machine(machine, ("aws",)))
+    assert [(card["network_card_index"], card["device_index"], card.get("interface_type")) for card in cards] == expected
 
 
 @pytest.mark.parametrize("machine", GOLDEN)
@@ -59,8 +76,10 @@ def test_interfaces_of_any_machine(counts: tuple[int, int]) -> None:
     assert all(index < cards for index, _ in places)
 
 
-def test_every_interface_is_private_in_the_security_group_and_deleted_with_its_machine() -> None:
-    for card in network_interfaces(catalogue.machine("p6-b300.48xlarge"), "sg-nodes"):
-        assert card["associate_public_ip_address"] == "false"
+@pytest.mark.parametrize("layout", [nic_layout, batch_nic_layout])
+def test_every_interface_is_private_in_the_security_group_and_deleted_with_its_machine(layout: Any) -> None:
+    cards = network_interfaces(layout(catalogue.machine("p6-b300.48xlarge")), "sg-nodes")
+    assert [card.get("associate_public_ip_address") for card in cards] == ["false", *[None] * (len(cards) - 1)]
+    for card in cards:
         assert card["delete_on_termination"] == "true"
         assert card["security_groups"] == ["sg-nodes"]

@@ -1,0 +1,42 @@
+"""The default security group of a yard's VPC, which containers of multi-node Batch jobs on machines with EFA are in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pulumi
+
+from ...plain_data import PlainDict
+from .account import AwsComponent
+from .security_group import HTTPS, allow_all_between, allow_in, allow_out
+
+__all__ = ["DefaultGroup"]
+
+
+class DefaultGroup:
+    """The default security group of a VPC that the yard makes. It has no rule until a pool needs it.
+
+    Batch refuses security groups of a compute environment whose launch template has network interfaces (aws-cdk issue 21577), and gives
+    the container of a multi-node job an interface in the environment's groups or, without them, in the VPC's default group
+    (docs.aws.amazon.com/batch/latest/userguide/mnp-ce.html, read on 2026-12-01).
+    """
+
+    def __init__(self, network: AwsComponent, group_id: pulumi.Output[str]) -> None:
+        self._network, self._id = network, group_id
+        self._made: list[pulumi.Resource] = []
+        self.egress: list[tuple[str, str, PlainDict]] = []
+        """Suffix, destination and target of each egress rule of the nodes on port 443; the containers get the same."""
+        self.endpoints: pulumi.Output[str] | None = None
+        """Security group of the interface endpoints, if there are any."""
+
+    def open(self) -> Sequence[pulumi.Resource]:
+        """Add the rules of the nodes to the group, once for each network. Return them."""
+        if not self._made:
+            self._made = [*allow_all_between(self._network, "containers", self._id, "container of the same job")]
+            for suffix, destination, to in self.egress:
+                name, what = f"containers-out-{suffix}", f"HTTPS to {destination}"
+                self._made.append(allow_out(self._network, name, self._id, what, **HTTPS, **to))
+            if self.endpoints is not None:
+                name, what = "endpoints-in-containers", "HTTPS from containers of multi-node jobs"
+                self._made.append(allow_in(self._network, name, self.endpoints, what, source=self._id, **HTTPS))
+        return self._made

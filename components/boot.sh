@@ -110,20 +110,30 @@ with open(path, "w") as file:
 PYTHON
 }
 
+# Some images start docker only after this script, and a start here would then wait for ever.
+docker_waits() { systemctl show --property After docker.service 2>/dev/null | grep -q 'cloud-final\.service'; }
+
+# The ECS agent's unit is PartOf docker and After cloud-final, so stopping docker here cancels the agent's start, and a start here must
+# not wait: github.com/aws/amazon-ecs-agent, packaging/amazon-linux-ami-integrated/ecs.service and issue 1707, read on 2026-12-01.
+start_agent() {
+  if systemctl cat ecs.service >/dev/null 2>&1; then systemctl start --no-block ecs.service || give_up "the ECS agent cannot be started"; fi
+}
+
 set_up_containers() { # $1: exit status of set_up_scratch; 0 puts the containers at /scratch
-  local name
+  local name waits=0
   if ! command -v docker >/dev/null; then
     [ "$CONTAINERS" = optional ] || give_up "no docker in this image"
     say "no docker in this image: containers are not set up"
     return
   fi
   command -v nvidia-ctk >/dev/null || command -v nvidia-container-cli >/dev/null || give_up "no NVIDIA container toolkit in this image"
-  systemctl stop docker.socket docker containerd 2>/dev/null || true
+  if docker_waits; then waits=1; else systemctl stop docker.socket docker containerd 2>/dev/null || true; fi
   if [ "$1" -eq 0 ]; then
     for name in docker containerd; do bind "$SCRATCH/$name" "$ROOT/var/lib/$name"; done
   fi
   if [ -n "$LOG_DRIVER" ]; then ship_output; fi
-  systemctl start containerd docker || give_up "docker does not start"
+  [ "$waits" -eq 1 ] || systemctl start containerd docker || give_up "docker does not start"
+  start_agent
 }
 
 check_gpus

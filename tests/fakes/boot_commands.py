@@ -20,7 +20,7 @@ _COMMANDS = {
     "docker": "",
     "modprobe": "",
     "shutdown": "",
-    "systemctl": "",
+    "systemctl": '[ "$1" != cat ]',  # no unit of an ECS agent
     "mdadm": '[ -z "${FAKE_NO_ARRAY:-}" ] && touch "$2"',
     "mkfs.xfs": "",
     "blkid": "exit 2",

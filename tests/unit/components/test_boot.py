@@ -37,12 +37,14 @@ def test_a_healthy_machine_is_ready(machine: FakeMachine) -> None:
         "blkid /dev/md0",
         "mkfs.xfs -q -L gpuyard /dev/md0",
         "mount -t xfs -o noatime /dev/md0 /scratch",
+        "systemctl show --property After docker.service",
         "systemctl stop docker.socket docker containerd",
         "mountpoint -q /var/lib/docker",
         "mount --bind /scratch/docker /var/lib/docker",
         "mountpoint -q /var/lib/containerd",
         "mount --bind /scratch/containerd /var/lib/containerd",
         "systemctl start containerd docker",
+        "systemctl cat ecs.service",
     ]
     table = (machine.root / "etc/fstab").read_text().replace(str(machine.root), "")
     assert "LABEL=gpuyard /scratch xfs noatime,nofail 0 0" in table
@@ -113,7 +115,7 @@ def test_no_disk_leaves_containers_where_they_are(machine: FakeMachine) -> None:
     assert done.returncode == 0
     assert "no local disks: containers stay on the root disk" in done.stdout
     assert not any(call.startswith("mount ") for call in machine.calls)
-    assert machine.calls[-1] == "systemctl start containerd docker"
+    assert machine.calls[-2] == "systemctl start containerd docker"
 
 
 def test_disks_that_the_image_mounted_are_used(machine: FakeMachine) -> None:

@@ -145,6 +145,7 @@ class SageMakerTarget(_AwsTarget):
         0, ge=0, le=21600, description="seconds for which machines are kept running, and paid, after a job; 0 = released at once"
     )
     network_isolation: bool = Field(False, description="true: containers can reach only each other")
+    encrypt_between_nodes: bool = Field(True, description="true: SageMaker encrypts the traffic between a job's nodes")
 
 
 class VertexTarget(_CloudTarget):

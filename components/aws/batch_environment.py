@@ -52,7 +52,7 @@ def compute_environment(pool: GpuPool, machines: PreparedMachines, nodes: Identi
     if not row.fast_nics:  # Batch refuses it beside network interfaces in the launch template
         resources["security_group_ids"] = [pool.security_group_id]
     if machines.placement is not None:
-        resources["placement_group"] = machines.placement.name
+        resources["placement_group"] = machines.placement
     return aws.batch.ComputeEnvironment(
         pool.child_name("environment"),
         type="MANAGED",

@@ -29,6 +29,7 @@ INTERFACE: Mapping[str, str] = MappingProxyType(
         "ecs": "the ECS agent registers a Batch node",
         "ecs-agent": "the ECS agent receives tasks from Batch",
         "ecs-telemetry": "the ECS agent reports metrics; without the endpoint it restarts in a loop",
+        "ec2": "the ECS agent reads the machine's tags before it registers the node",
         "secretsmanager": "secrets of jobs, read when a container starts",
     }
 )

@@ -78,12 +78,22 @@ def sagemaker_target(
         "model_package_group": model_package_group,
         "keep_alive_s": spec.keep_alive_minutes * 60,
         "network_isolation": spec.network_isolation,
+        "encrypt_between_nodes": _encrypts(spec, row),
     }
 
 
 def sagemaker_type(spec: GpuPoolSpec) -> str:
     """Return SageMaker's name of a pool's machine type."""
     return f"ml.{spec.row('aws').name}"
+
+
+def _encrypts(spec: GpuPoolSpec, row: catalogue.Machine) -> bool:
+    """Return whether SageMaker encrypts the traffic between nodes: as the spec says, by default only on machines without EFA.
+
+    SageMaker uses IPsec (UDP 500 and ESP: docs.aws.amazon.com/sagemaker/latest/dg/train-encrypt.html, read on 2026-12-01), which encrypts
+    IP packets. EFA's traffic bypasses the kernel and has none. So on these machines it slows only the rest.
+    """
+    return not row.fast_nics if spec.encrypt_between_nodes is None else spec.encrypt_between_nodes
 
 
 def reservable_mib(memory_gib: float) -> int:

@@ -31,7 +31,8 @@ class PreparedMachines(NamedTuple):
     template: aws.ec2.LaunchTemplate
     image: pulumi.Output[str]
     """Id of the machine image."""
-    placement: aws.ec2.PlacementGroup | None
+    placement: pulumi.Input[str] | None
+    """Name of the placement group."""
 
 
 def prepare_batch_machines(pool: GpuPool) -> PreparedMachines:
@@ -57,7 +58,7 @@ def prepare_group_machines(pool: GpuPool, role: Identity, log_group: pulumi.Outp
         instance_type=pool.machine.name,
         iam_instance_profile={"arn": role.instance_profile_arn},
         network_interfaces=network_interfaces(nic_layout(pool.machine), pool.security_group_id),
-        **({"placement": {"group_name": placement.name}} if placement else {}),
+        **({"placement": {"group_name": placement}} if placement else {}),
     )
     return PreparedMachines(template, image, placement)
 
@@ -115,19 +116,22 @@ def _image(pool: GpuPool) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
     return parameter.apply(lambda known: str(known.insecure_value)), pulumi.Output.from_input(AMAZON_LINUX_ROOT)
 
 
-def _placement_group(pool: GpuPool) -> aws.ec2.PlacementGroup | None:
-    """Make a cluster placement group for machines with EFA.
+def _placement_group(pool: GpuPool) -> pulumi.Input[str] | None:
+    """Return the name of the machines' placement group: a new cluster placement group for machines with EFA.
 
     A pool of one node has it too: Batch replaces an environment, and terminates its jobs, if a placement group is added or removed.
 
-    None for a capacity block, because its machines are close to each other anyway. None for a reservation, because EC2 launches its
-    machines only in the placement group that the reservation was created with.
+    None for a capacity block, because its machines are close to each other anyway. For a reservation it is the group that the spec
+    names, because EC2 launches its machines only in the placement group that the reservation was created in.
     """
-    if not pool.machine.fast_nics or pool.spec.mode in ("reservation", "capacity_block"):
+    if isinstance(pool.spec.capacity, Reservation):
+        return pool.spec.capacity.placement_group
+    if not pool.machine.fast_nics or pool.spec.mode == "capacity_block":
         return None
-    return aws.ec2.PlacementGroup(
+    group = aws.ec2.PlacementGroup(
         pool.child_name("placement"), strategy="cluster", tags=pool.aws_tags("placement"), opts=pool.child_options()
     )
+    return group.name
 
 
 def _launch_template(pool: GpuPool, root_device: pulumi.Input[str], data: pulumi.Input[str], **more: Any) -> aws.ec2.LaunchTemplate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .job_images import table
 from .policy import ArnScope, Statement
 
 __all__ = [
@@ -23,8 +24,6 @@ __all__ = [
 
 TRAINING_JOBS = "/aws/sagemaker/TrainingJobs"
 """The log group that SageMaker uses for all training jobs of an account."""
-_VENDOR_IMAGES = "763104351884"  # AWS Deep Learning Containers: github.com/aws/deep-learning-containers, available_images.md
-_VENDOR_REPOSITORY = "repository/pytorch-training"
 _PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 
 
@@ -178,13 +177,19 @@ def use_keys(buckets: Sequence[Storage], *, write: bool) -> list[Statement]:
 
 
 def pull(scope: ArnScope, image: str | None) -> list[Statement]:
-    """Return the permissions to pull images: of this account, of AWS Deep Learning Containers, and the default image."""
-    vendor = f"arn:{scope.partition}:ecr:{scope.region}:{_VENDOR_IMAGES}:{_VENDOR_REPOSITORY}"
-    known = [scope.arn("ecr", "repository/*"), vendor, *_repository(scope, image)]
+    """Return the permissions to pull images: of this account, AWS's images of job_images.yaml, and the default image."""
+    known = [scope.arn("ecr", "repository/*"), *_vendor_repositories(scope), *_repository(scope, image)]
     return [
         Statement(("ecr:GetAuthorizationToken",), ("*",), why="logs in to the registry"),
         Statement(_PULL, tuple(dict.fromkeys(known)), why="pulls the job's image"),
     ]
+
+
+def _vendor_repositories(scope: ArnScope) -> list[str]:
+    """Return the ARNs of AWS's repositories in this region; none if the table does not have the region."""
+    account = table().accounts.get(scope.region)
+    names = sorted({image.repository for images in table().images.values() for image in images.values()})
+    return [f"arn:{scope.partition}:ecr:{scope.region}:{account}:repository/{name}" for name in names if account]
 
 
 def _repository(scope: ArnScope, image: str | None) -> list[str]:

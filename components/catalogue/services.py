@@ -30,6 +30,8 @@ class Service(NamedTuple):
     """Whether the yard chooses the machine image. Otherwise the service does."""
     warm_modes: tuple[Mode, ...] = ()
     """Purchase modes in which the service keeps a finished job's machines warm for the next job (keep_alive_minutes)."""
+    encrypts: bool = False
+    """Whether the service can encrypt the traffic between a job's nodes (encrypt_between_nodes)."""
     isolates: bool = False
     """Whether the service can block all network traffic of a job's containers (network_isolation)."""
 
@@ -54,6 +56,7 @@ SERVICES: Mapping[str, Mapping[str, Service]] = MappingProxyType(
                 list_prices=False,
                 machine_image=False,
                 warm_modes=("on_demand",),
+                encrypts=True,
                 isolates=True,
             ),
             "vms": Service("required", _AWS, _AWS, takes_jobs=False),

@@ -25,6 +25,9 @@ class Reservation(Spec):
     reservation: str = Field(
         min_length=1, description="the cloud's id of the reservation, such as cr-0123456789abcdef0; gpuyard does not buy reservations"
     )
+    placement_group: str | None = Field(
+        None, min_length=1, description="aws: name of the placement group that the reservation was created in; default: none"
+    )
 
 
 class CapacityBlock(Spec):
@@ -120,6 +123,12 @@ class GpuPoolSpec(Spec):
         "default false",
     )
 
+    encrypt_between_nodes: bool | None = Field(
+        None,
+        description="sagemaker: true encrypts the traffic between a job's nodes with IPsec, which can make training slower and so cost "
+        "more; default: false on machines with EFA, whose traffic bypasses IPsec, otherwise true",
+    )
+
     @property
     def mode(self) -> Mode:
         """Name of the purchase mode, such as spot."""
@@ -205,6 +214,8 @@ class GpuPoolSpec(Spec):
         mode = capacity if isinstance(capacity, str) else capacity.mode
         if row is None:
             return capacity
+        if isinstance(capacity, Reservation) and capacity.placement_group and cloud_of(info) not in (None, "aws"):
+            raise invalid(capacity.placement_group, "none on this cloud: only AWS has it", "remove placement_group")
         if mode not in row.modes:
             raise invalid(mode, f"{', '.join(row.modes)} for service: {name}")
         machine = _machine_row(info)
@@ -234,6 +245,13 @@ class GpuPoolSpec(Spec):
                 isolated, f"false for service: {info.data['service']}, which cannot block a job's network", "remove network_isolation"
             )
         return isolated
+
+    @field_validator("encrypt_between_nodes")
+    @classmethod
+    def _check_encryption(cls, encrypt: bool | None, info: ValidationInfo) -> bool | None:
+        if encrypt is not None and (row := _service(info)) and not row.encrypts:
+            raise invalid(encrypt, f"none for service: {info.data['service']}, which has no such setting", "remove encrypt_between_nodes")
+        return encrypt
 
 
 def _service(info: ValidationInfo) -> Service | None:

@@ -57,7 +57,9 @@ class Node:
         return 128 - code if code is not None and code < 0 else code
 
     def start(self, write: Write) -> None:
-        """Start the command with this environment and no other."""
+        """Start the command with this environment and no other, unless the container runtime refuses the container."""
+        if self.error is not None:
+            return
         self.folder.mkdir(parents=True)
         try:
             self.process = subprocess.Popen(

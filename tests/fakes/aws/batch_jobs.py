@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.aws.batch_containers import Attempt, Containers, Node
+from tests.fakes.aws.batch_rules import device_error
 from tests.fakes.aws.botocore_service import Body
 
 
@@ -26,6 +27,8 @@ class Queue:
     limits: list[dict[str, Any]] = field(default_factory=list)
     starved: bool = False
     instance: str = "p5.48xlarge"
+    adapters: int = 32
+    """EFA devices of each machine. 0: its image has no EFA driver."""
 
 
 @dataclass
@@ -74,6 +77,7 @@ def make_attempt(job: Job, folder: Path, addresses: list[str], image_env: Mappin
         node = Node(index, address, job.container["command"], {}, folder / f"{job.id}-{number}-{index}", log)
         own = _environment(job, node, number, main, addresses)
         agent_variables = agent.environment(node.task, node.address, job.container.get("jobRoleArn"))
+        node.error = device_error(job.container, job.queue.adapters)
         node.environment = {**image_env, "HOME": str(node.folder), **own, **agent_variables}
         nodes.append(node)
     return Attempt(nodes, main, stop_s)

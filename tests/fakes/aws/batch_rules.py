@@ -115,6 +115,19 @@ def _check_retries(retry: Body) -> None:
             raise _refuse(f"a pattern is not valid: {rule}")
 
 
+def device_error(container: Body, adapters: int) -> str | None:
+    """Return Docker's refusal of a container with a device that its machine lacks, as ECS reports it; None: it can start.
+
+    Docker's text: github.com/moby/moby, oci/devices_linux.go, "error gathering device information"; read on 2026-12-01.
+    """
+    wanted = [device["hostPath"] for device in container.get("linuxParameters", {}).get("devices", [])]
+    missing = [path for path in wanted if int(path.removeprefix("/dev/infiniband/uverbs")) >= adapters]
+    if not missing:
+        return None
+    text = f'error gathering device information while adding custom device "{missing[0]}": no such file or directory'
+    return f"CannotStartContainerError: Error response from daemon: {text}"
+
+
 def check_listing(body: Body) -> None:
     """Raise RefusalError unless a listing has one parent and at most one filter. A filter is allowed for a queue only."""
     if sum(key in body for key in ("jobQueue", "arrayJobId", "multiNodeJobId")) != 1:

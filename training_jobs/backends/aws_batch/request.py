@@ -50,7 +50,7 @@ def _check(run: Run, target: BatchTarget) -> None:
 
 
 def _definition(run: Run, target: BatchTarget) -> Json:
-    container = _container(container_image(run), target)
+    container = _container(container_image(run), target, multi_node=run.spec.nodes > 1)
     if run.spec.nodes > 1:
         group = {"targetNodes": _NODES, "container": container}
         shape: Json = {"type": "multinode", "nodeProperties": {"numNodes": 2, "mainNode": 0, "nodeRangeProperties": [group]}}
@@ -60,9 +60,10 @@ def _definition(run: Run, target: BatchTarget) -> Json:
     return {"jobDefinitionName": f"{definitions_prefix(target)}{digest(shape)[:16]}", **shape}
 
 
-def _container(image: str, target: BatchTarget) -> Json:
+def _container(image: str, target: BatchTarget, *, multi_node: bool) -> Json:
     needs = {"VCPU": target.vcpus, "MEMORY": target.memory_mib} | ({"GPU": target.gpus_per_node} if target.gpus_per_node else {})
-    adapters = [f"/dev/infiniband/uverbs{index}" for index in range(target.nics_per_node)]
+    # one node needs no adapter, and Docker refuses every container with a device that the machine's image has no driver for
+    adapters = [f"/dev/infiniband/uverbs{index}" for index in range(target.nics_per_node if multi_node else 0)]
     environment = {"GPUYARD_SERVICE": "batch", "GPUYARD_GRACE_S": str(GRACE_S), "AWS_DEFAULT_REGION": target.region}
     return {
         "image": image,

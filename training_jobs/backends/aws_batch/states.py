@@ -34,6 +34,7 @@ _REASONS: tuple[tuple[str, Reason], ...] = (
     ("capacity:", Reason.CAPACITY),
     ("misconfiguration:compute_environment_max_resource", Reason.CAPACITY),
     ("misconfiguration:job_resource_requirement", Reason.USER_ERROR),
+    ("error gathering device information", Reason.INFRA),  # Docker: the machine lacks a device, such as an EFA card
     ("cannotpullcontainer", Reason.USER_ERROR),
     ("cannotstartcontainer", Reason.USER_ERROR),
     ("outofmemory", Reason.USER_ERROR),

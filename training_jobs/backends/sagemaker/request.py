@@ -67,7 +67,7 @@ def request_body(run: Run, target: SageMakerTarget) -> Json:
         "VpcConfig": {"Subnets": target.subnet_ids, "SecurityGroupIds": target.security_group_ids},
         "StoppingCondition": _stopping_condition(run, target),
         "EnableNetworkIsolation": target.network_isolation,
-        "EnableInterContainerTrafficEncryption": run.spec.nodes > 1,
+        "EnableInterContainerTrafficEncryption": target.encrypt_between_nodes and run.spec.nodes > 1,
         "EnableManagedSpotTraining": target.spot,
         "Environment": _environment(run, target),
         "Tags": [{"Key": key, "Value": value} for key, value in sorted(aws_tags(run).items())],

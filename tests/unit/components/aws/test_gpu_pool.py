@@ -193,6 +193,16 @@ def test_reservations_and_blocks_use_only_their_machines(record: Any, service: s
         assert not [line for line in kinds(recorded) if line.startswith("PlacementGroup")]
 
 
+@pytest.mark.parametrize("service", ["batch", "vms"])
+def test_a_reservation_uses_its_own_placement_group(record: Any, service: str) -> None:
+    recorded = record(pool({**BATCH, "service": service, "capacity": {**RESERVED, "placement_group": "block-7"}}))
+    assert "PlacementGroup pool-placement" not in kinds(recorded)
+    if service == "batch":
+        assert recorded.inputs(ENVIRONMENT, "pool-environment")["computeResources"]["placementGroup"] == "block-7"
+    else:
+        assert recorded.inputs(TEMPLATE, "pool-template")["placement"] == {"groupName": "block-7"}
+
+
 @pytest.mark.parametrize(("machine", "nodes", "placed"), [("p5en.48xlarge", 2, True), ("p5en.48xlarge", 1, True), ("g5.xlarge", 4, False)])
 def test_machines_with_efa_have_a_placement_group(record: Any, machine: str, nodes: int, placed: bool) -> None:
     recorded = record(pool({**BATCH, "machine": machine, "max_nodes": nodes}))

@@ -63,13 +63,14 @@ def test_machines_are_available_until_the_earlier_end(capacity: Any, expires: st
     assert available_until(pool(capacity=capacity), expires) == until
 
 
-def test_the_target_has_the_pools_sagemaker_settings() -> None:
-    def target(**fields: Any) -> dict[str, Any]:
-        settings = JobSettings("gpuyard/dev", LimitsSpec(), {}, None)
-        yard = TargetContext(ArnScope("111122223333", "us-east-1", "aws"), settings, "s3://runs", {"runs": "s3://runs"}, None)
-        network: dict[str, Any] = {"subnet_ids": ["subnet-0a"], "security_group_id": "sg-0a"}
-        return sagemaker_target("p", pool(service="sagemaker", **fields), None, yard, role="r", **network, model_package_group="m")
+def target(**fields: Any) -> dict[str, Any]:
+    settings = JobSettings("gpuyard/dev", LimitsSpec(), {}, None)
+    yard = TargetContext(ArnScope("111122223333", "us-east-1", "aws"), settings, "s3://runs", {"runs": "s3://runs"}, None)
+    network: dict[str, Any] = {"subnet_ids": ["subnet-0a"], "security_group_id": "sg-0a"}
+    return sagemaker_target("p", pool(service="sagemaker", **fields), None, yard, role="r", **network, model_package_group="m")
 
+
+def test_the_target_has_the_pools_sagemaker_settings() -> None:
     assert (target()["keep_alive_s"], target()["network_isolation"]) == (0, False)
     warm = parse_target(target(keep_alive_minutes=30, network_isolation=True))
     assert isinstance(warm, SageMakerTarget)
@@ -83,6 +84,7 @@ def test_the_target_has_the_pools_sagemaker_settings() -> None:
         ({"service": "sagemaker", "capacity": "spot", "keep_alive_minutes": 30}, "0 for service: sagemaker with capacity: spot"),
         ({"service": "sagemaker", "keep_alive_minutes": 361}, "less than or equal to 360"),
         ({"network_isolation": True}, "false for service: batch"),
+        ({"encrypt_between_nodes": True}, "none for service: batch"),
     ],
 )
 def test_settings_that_the_service_does_not_support_are_refused(fields: dict[str, Any], message: str) -> None:
@@ -99,3 +101,11 @@ def test_a_job_does_not_reserve_the_hosts_memory() -> None:
 def test_each_stack_has_another_job_prefix() -> None:
     assert job_prefix("gpuyard/dev") != job_prefix("gpuyard/prod")
     assert len(job_prefix("gpuyard/dev")) == 17
+
+
+@pytest.mark.parametrize(
+    ("fields", "encrypts"),
+    [({}, False), ({"machine": "g5.xlarge"}, True), ({"encrypt_between_nodes": True}, True)],
+)
+def test_traffic_between_nodes_is_encrypted_where_efa_does_not_bypass_it(fields: dict[str, Any], encrypts: bool) -> None:
+    assert target(**fields)["encrypt_between_nodes"] is encrypts

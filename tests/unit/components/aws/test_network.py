@@ -51,7 +51,7 @@ NAT = [
     (OUT, "net-nodes-out-internet"),
 ]
 NONE = [(OUT, "net-nodes-out-dynamodb"), (OUT, "net-nodes-out-s3")]
-SERVICES = ["ecr-api", "ecr-dkr", "ecs", "ecs-agent", "ecs-telemetry", "logs", "secretsmanager", "ssm", "ssmmessages"]
+SERVICES = ["ec2", "ecr-api", "ecr-dkr", "ecs", "ecs-agent", "ecs-telemetry", "logs", "secretsmanager", "ssm", "ssmmessages"]
 ENDPOINTS = [
     *NONE,
     *(("aws:ec2/vpcEndpoint:VpcEndpoint", f"net-{service}") for service in SERVICES),

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuyard.components.aws import permissions
+from gpuyard.components.aws import job_images, permissions
 from gpuyard.components.aws.allowed_wildcards import WILDCARDS, is_listed
+from gpuyard.components.aws.endpoints import INTERFACE
 from gpuyard.components.aws.permissions import Storage
 from gpuyard.components.aws.policy import ArnScope, PolicyError, Statement, policy_document
 from gpuyard.components.aws.submitter import BatchAccess, SageMakerAccess, submitter
@@ -196,3 +197,34 @@ def test_every_action_exists_in_aws() -> None:
             unknown.add(action)
     assert unknown == set()
     assert named_otherwise <= actions
+
+
+ENDPOINT_OF: dict[str, set[str]] = {
+    "ecr": {"ecr.api", "ecr.dkr"},
+    "ecs": {"ecs", "ecs-agent", "ecs-telemetry"},
+    "s3": {"s3"},
+    "kms": set(),  # S3 calls it
+}
+
+
+def test_every_service_that_nodes_and_jobs_call_has_an_endpoint() -> None:
+    """With `egress: endpoints` a node reaches no other service."""
+    group = SCOPE.arn("logs", "log-group:/gpuyard/train")
+    roles = [permissions.node(SCOPE, [group]), permissions.job(RUN, [], ["arn:s"]), permissions.execution(SCOPE, group, None)]
+    services = {action.partition(":")[0] for role in roles for statement in role for action in statement.actions}
+    wanted = {name for service in services for name in ENDPOINT_OF.get(service, {service})}
+    assert wanted == {*INTERFACE, "s3"}
+
+
+@pytest.mark.parametrize(
+    ("region", "partition", "account"),
+    [("us-east-1", "aws", "763104351884"), ("me-south-1", "aws", "217643126080"), ("cn-north-1", "aws-cn", "727897471807")],
+)
+def test_nodes_can_pull_the_images_of_the_table(region: str, partition: str, account: str) -> None:
+    scope = ArnScope(SCOPE.account, region, partition)
+    for service in ("batch", "sagemaker"):
+        image = job_images.job_image(service, "x86_64")
+        assert image is not None
+        allowed = [resource for statement in permissions.node(scope) for resource in statement.resources]
+        assert f"arn:{partition}:ecr:{region}:{account}:repository/{image.repository}" in allowed
+    assert len(permissions.pull(ArnScope(SCOPE.account, "mars-1", "aws"), None)[1].resources) == 1

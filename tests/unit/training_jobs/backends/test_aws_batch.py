@@ -71,6 +71,11 @@ def test_the_definition_of_the_largest_machine_is_within_batchs_size_limit() -> 
     assert len(json.dumps(body)) < 24 * 1024
 
 
+def test_a_job_of_one_node_needs_no_efa_device() -> None:
+    body = requests(run(batch_target(nics_per_node=32)), batch_target(nics_per_node=32))[0].body
+    assert body["containerProperties"]["linuxParameters"]["devices"] == []
+
+
 def definition(target: BatchTarget, **keys: Any) -> str:
     return str(requests(run(target, **keys), target)[0].body["jobDefinitionName"])
 

@@ -14,7 +14,7 @@ from gpuyard.training_jobs.backends.aws_batch import definitions
 from gpuyard.training_jobs.backends.base import Backend
 from gpuyard.training_jobs.errors import AuthError, GpuyardError, LostSightError, QuotaError, UsageError
 from gpuyard.training_jobs.runner import Runner
-from gpuyard.training_jobs.state import Exit, State
+from gpuyard.training_jobs.state import Exit, Reason, State
 from gpuyard.training_jobs.target import BatchTarget, JobTarget
 from tests.fakes.aws.batch import FakeBatch
 from tests.fakes.aws.botocore_service import DENIED, EXPIRED, LOST, THROTTLED, UNAVAILABLE, Fault, RefusalError
@@ -263,3 +263,12 @@ def test_queue_timeout_does_not_end_a_restart_that_waits_for_machines(fake: Fake
     fake.queues["yard-p5"].starved = False
     assert runner.wait(run).state is ending
     assert starts(tmp_path / "bucket", run) == [(0, 0)] * (2 if ending is State.SUCCEEDED else 1)
+
+
+def test_a_machine_without_an_efa_driver_runs_one_node_and_fails_several_as_infra(fake: FakeBatch, tmp_path: Path) -> None:
+    """Docker refuses a container with a device that the machine lacks: it is the machine's fault, not the job's."""
+    fake.queues["yard-p5"].adapters = 0
+    runner = pool(tmp_path)
+    assert runner.wait(runner.submit(job("one"), None).status.run_id).state is State.SUCCEEDED
+    outcome = runner.wait(runner.submit(job("two", nodes=2), None).status.run_id)
+    assert (outcome.state, outcome.reason) == (State.FAILED, Reason.INFRA)

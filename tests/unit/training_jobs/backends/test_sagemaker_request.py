@@ -132,6 +132,7 @@ def test_network_isolation_and_keep_alive_are_off_by_default() -> None:
     assert "KeepAlivePeriodInSeconds" not in made["ResourceConfig"]
     assert made["AlgorithmSpecification"]["TrainingImage"] == IMAGE
     assert body(make_target(), nodes=1)["EnableInterContainerTrafficEncryption"] is False
+    assert body(make_target(encrypt_between_nodes=False), nodes=2)["EnableInterContainerTrafficEncryption"] is False
 
 
 def described(status: str, secondary: str, **more: Any) -> dict[str, Any]:

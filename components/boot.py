@@ -20,7 +20,7 @@ class Boot:
     """Settings of the boot script. None is secret: everybody who can describe the machine can read them."""
 
     gpus: int
-    """Number of GPUs that nvidia-smi must list, else the machine shuts down."""
+    """Number of GPUs that nvidia-smi must list. If some are missing, the machine shuts down; if all are, its image is at fault."""
     fast_nics: int = 0
     """Number of network cards with `nic_driver`. If some are missing, the machine shuts down. 0: no check."""
     nic_driver: str = ""
@@ -32,7 +32,7 @@ class Boot:
     image_unit: str = ""
     """systemd unit of the image that mounts them; the script starts it first."""
     containers: Literal["required", "optional"] = "required"
-    """required (default): a machine without docker shuts down. optional: the machine keeps running without containers."""
+    """required (default): a machine without docker takes no jobs. optional: the machine keeps running without containers."""
     log_driver: str = ""
     """Docker's log driver, which uses the machine's identity: awslogs or gcplogs. Default: the setting of the image."""
     log_options: Mapping[str, str] = field(default_factory=dict)

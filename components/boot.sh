@@ -1,5 +1,6 @@
 # Runs once, at the first boot of a machine: checks its health, puts containers on the local disks, configures their logs.
-# boot.py writes the settings above this line and documents them. An unhealthy machine shuts itself down.
+# boot.py writes the settings above this line and documents them. A machine with broken hardware shuts itself down, and another takes its
+# place. A machine with a broken image stays, without jobs, because every machine in its place would be broken too, and cost money.
 set -uo pipefail
 
 SCRATCH=$ROOT/scratch
@@ -13,12 +14,31 @@ give_up() {
   exit 1
 }
 
+keep_drained() {
+  say "unhealthy image: $*; this machine takes no jobs and stays, because another with this image would be the same: change the pool's image"
+  mkdir -p "$ROOT/run/gpuyard" && echo "$*" >"$ROOT/run/gpuyard/unhealthy"
+  systemctl mask --runtime --now ecs.service >/dev/null 2>&1 # the agent that would offer the machine to jobs
+  exit 1
+}
+
+pci_gpus() { # how many GPUs the machine itself has, whatever its driver sees; a switch between GPUs is no GPU
+  local device found=0
+  for device in "$ROOT"/sys/bus/pci/devices/*; do
+    [ "$(cat "$device/vendor" 2>/dev/null)" = 0x10de ] || continue
+    case $(cat "$device/class" 2>/dev/null) in 0x0300* | 0x0302*) found=$((found + 1)) ;; esac
+  done
+  echo "$found"
+}
+
 count_gpus() { timeout 60 nvidia-smi -L 2>/dev/null | grep -c '^GPU '; }
 
 check_gpus() {
   local found waited=0
   while found=$(count_gpus) || true; [ "$found" != "$GPUS" ]; do # drivers may still be loading
-    [ "$waited" -lt "$GPU_WAIT_S" ] || give_up "nvidia-smi shows $found GPUs, this type of machine has $GPUS"
+    if [ "$waited" -ge "$GPU_WAIT_S" ]; then
+      [ "$found" != 0 ] || [ "$(pci_gpus)" -lt "$GPUS" ] || keep_drained "its driver finds none of the machine's $GPUS GPUs"
+      give_up "nvidia-smi shows $found GPUs, this type of machine has $GPUS"
+    fi
     sleep 5
     waited=$((waited + 5))
   done
@@ -98,7 +118,7 @@ set_up_scratch() { # returns 1 if the machine has no local disk
 }
 
 ship_output() { # sets Docker's log driver, which needs no agent and uses the machine's role
-  python3 - "$ROOT/etc/docker/daemon.json" "$LOG_DRIVER" "$LOG_OPTIONS" <<'PYTHON' || give_up "cannot set Docker's log driver"
+  python3 - "$ROOT/etc/docker/daemon.json" "$LOG_DRIVER" "$LOG_OPTIONS" <<'PYTHON' || keep_drained "cannot set Docker's log driver"
 import json, os, sys
 
 path, driver, options = sys.argv[1:]
@@ -116,23 +136,23 @@ docker_waits() { systemctl show --property After docker.service 2>/dev/null | gr
 # The ECS agent's unit is PartOf docker and After cloud-final, so stopping docker here cancels the agent's start, and a start here must
 # not wait: github.com/aws/amazon-ecs-agent, packaging/amazon-linux-ami-integrated/ecs.service and issue 1707, read on 2026-12-01.
 start_agent() {
-  if systemctl cat ecs.service >/dev/null 2>&1; then systemctl start --no-block ecs.service || give_up "the ECS agent cannot be started"; fi
+  if systemctl cat ecs.service >/dev/null 2>&1; then systemctl start --no-block ecs.service || keep_drained "the ECS agent cannot be started"; fi
 }
 
 set_up_containers() { # $1: exit status of set_up_scratch; 0 puts the containers at /scratch
   local name waits=0
   if ! command -v docker >/dev/null; then
-    [ "$CONTAINERS" = optional ] || give_up "no docker in this image"
+    [ "$CONTAINERS" = optional ] || keep_drained "no docker in this image"
     say "no docker in this image: containers are not set up"
     return
   fi
-  command -v nvidia-ctk >/dev/null || command -v nvidia-container-cli >/dev/null || give_up "no NVIDIA container toolkit in this image"
+  command -v nvidia-ctk >/dev/null || command -v nvidia-container-cli >/dev/null || keep_drained "no NVIDIA container toolkit in this image"
   if docker_waits; then waits=1; else systemctl stop docker.socket docker containerd 2>/dev/null || true; fi
   if [ "$1" -eq 0 ]; then
     for name in docker containerd; do bind "$SCRATCH/$name" "$ROOT/var/lib/$name"; done
   fi
   if [ -n "$LOG_DRIVER" ]; then ship_output; fi
-  [ "$waits" -eq 1 ] || systemctl start containerd docker || give_up "docker does not start"
+  [ "$waits" -eq 1 ] || systemctl start containerd docker || keep_drained "docker does not start"
   start_agent
 }
 

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["close_environment", "close_request", "close_statements", "compute_environment", "join_cluster"]
 
 _IMAGE_TYPE = "ECS_AL2023_NVIDIA"
-_UPDATE_MINUTES = 360  # how long running jobs may continue before an update replaces their machines
+_UPDATE_MINUTES = 360
+"""Minutes that running jobs may continue before an update replaces their machines. Batch accepts 7200, but the provider stops at 360
+(hashicorp/terraform-provider-aws issue 48709), as botocore 1.43.117's model does; raise it when the provider can."""
+_IMAGE_PROPERTY = "computeResources.ec2Configurations[0].imageIdOverride"
 
 
 def compute_environment(pool: GpuPool, machines: PreparedMachines, nodes: Identity) -> aws.batch.ComputeEnvironment:
@@ -35,7 +38,11 @@ def compute_environment(pool: GpuPool, machines: PreparedMachines, nodes: Identi
     the allocation strategies below and its own service role: docs.aws.amazon.com/batch/latest/userguide/infrastructure-updates.html.
     SPOT_PRICE_CAPACITY_OPTIMIZED would be one more, but the provider replaces such an environment (hashicorp/terraform-provider-aws issue
     38695), and a pool of one machine type in one zone has no cheaper machine to choose. The environment names the template's version, so
-    that a new version is an update in place. It replaces the machines of running jobs after six hours.
+    that a new version is an update in place. It replaces the machines of running jobs after six hours,
+    the provider's maximum.
+
+    A pool without a pinned image keeps the image that it was created with. Otherwise any `up` after a new ECS image would be such an
+    update. `gpuyard pin` moves it to a newer image.
     """
     spec, row, spot = pool.spec, pool.machine, pool.spec.mode == "spot"
     resources: PlainDict = {
@@ -60,7 +67,7 @@ def compute_environment(pool: GpuPool, machines: PreparedMachines, nodes: Identi
         compute_resources=resources,
         update_policy={"job_execution_timeout_minutes": _UPDATE_MINUTES, "terminate_jobs_on_update": False},
         tags=pool.aws_tags("environment"),
-        opts=pool.child_options(depends_on=_container_rules(pool)),
+        opts=pool.child_options(depends_on=_container_rules(pool), ignore_changes=[] if spec.image is not None else [_IMAGE_PROPERTY]),
     )
 
 

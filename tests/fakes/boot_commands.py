@@ -46,6 +46,7 @@ class FakeMachine:
             self.command(name, body)
         self.disks(2)
         self.cards(["efa", "efa", "mlx5_core"])
+        self.gpus(8)
 
     def command(self, name: str, body: str) -> None:
         script = self.bin / name
@@ -73,6 +74,15 @@ class FakeMachine:
             device = known / f"card{index}" / "device"
             device.mkdir(parents=True)
             (device / "driver").symlink_to(self.root / "sys/drivers" / driver)
+
+    def gpus(self, count: int) -> None:
+        """Put GPUs and a switch between them on the PCI bus."""
+        known = self.root / "sys/bus/pci/devices"
+        shutil.rmtree(known, ignore_errors=True)
+        for index, kind in enumerate([*["0x030200"] * count, "0x068000"]):
+            (known / str(index)).mkdir(parents=True)
+            (known / str(index) / "vendor").write_text("0x10de\n")
+            (known / str(index) / "class").write_text(f"{kind}\n")
 
     def boot(self, boot: Boot = HEALTHY, **environment: str) -> subprocess.CompletedProcess[str]:
         script = self.fake / "script"

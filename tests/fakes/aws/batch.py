@@ -107,6 +107,21 @@ class FakeBatch(FakeService):
             ]
         }  # fmt: skip
 
+    def describe_compute_environments(self, body: Body) -> Body:
+        arns = {self.arn(f"compute-environment/{queue.name}"): queue for queue in self.queues.values()}
+        found = {arn: arns[arn] for arn in body.get("computeEnvironments", arns) if arn in arns}
+        fixed = {"type": "MANAGED", "state": "ENABLED", "status": "VALID"}
+        return {
+            "computeEnvironments": [
+                {
+                    "computeEnvironmentName": queue.name, "computeEnvironmentArn": arn,
+                    "ecsClusterArn": f"arn:aws:ecs:us-east-1:123456789012:cluster/AWSBatch-{queue.name}",
+                    **fixed, **queue.environment,
+                }
+                for arn, queue in found.items()
+            ]
+        }  # fmt: skip
+
     def submit_job(self, body: Body) -> Body:
         with self.lock:
             queue = next((queue for queue in self.queues.values() if body["jobQueue"] in (queue.name, queue.arn)), None)

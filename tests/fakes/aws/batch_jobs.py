@@ -27,6 +27,8 @@ class Queue:
     limits: list[dict[str, Any]] = field(default_factory=list)
     starved: bool = False
     instance: str = "p5.48xlarge"
+    environment: dict[str, str] = field(default_factory=lambda: {"statusReason": "ComputeEnvironment Healthy"})
+    """State, status and reason of its compute environment, where they differ from ENABLED and VALID."""
     adapters: int = 32
     """EFA devices of each machine. 0: its image has no EFA driver."""
 

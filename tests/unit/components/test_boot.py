@@ -24,6 +24,19 @@ def shuts_down(machine: FakeMachine, done: subprocess.CompletedProcess[str], bec
     return done.returncode == 1 and because in done.stdout and machine.calls[-1] == "shutdown -h now" and not machine.ready
 
 
+def stays_drained(machine: FakeMachine, done: subprocess.CompletedProcess[str], because: str) -> bool:
+    """Tell whether the machine stays and takes no jobs. Another machine with its image would be the same, and cost money for ever."""
+    reason = machine.root / "run/gpuyard/unhealthy"
+    drained = machine.calls[-1] == "systemctl mask --runtime --now ecs.service" and "shutdown -h now" not in machine.calls
+    return (
+        done.returncode == 1
+        and f"unhealthy image: {because}" in done.stdout
+        and because in reason.read_text()
+        and drained
+        and not machine.ready
+    )
+
+
 def test_a_healthy_machine_is_ready(machine: FakeMachine) -> None:
     done = machine.boot()
     assert (done.returncode, done.stderr) == (0, "")
@@ -66,7 +79,13 @@ def test_a_missing_gpu_shuts_the_machine_down(machine: FakeMachine) -> None:
     assert not any("mount" in call for call in machine.calls)
 
 
-def test_a_missing_driver_shuts_the_machine_down(machine: FakeMachine) -> None:
+def test_an_image_without_a_working_driver_keeps_the_machine(machine: FakeMachine) -> None:
+    machine.without("nvidia-smi")
+    assert stays_drained(machine, machine.boot(), "its driver finds none of the machine's 8 GPUs")
+
+
+def test_a_machine_that_lost_its_gpus_shuts_down(machine: FakeMachine) -> None:
+    machine.gpus(7)
     machine.without("nvidia-smi")
     assert shuts_down(machine, machine.boot(), "shows 0 GPUs")
 
@@ -148,21 +167,21 @@ def test_a_broken_file_system_shuts_the_machine_down(machine: FakeMachine) -> No
     assert shuts_down(machine, machine.boot(), "cannot make a file system on")
 
 
-def test_a_missing_container_toolkit_shuts_the_machine_down(machine: FakeMachine) -> None:
+def test_an_image_without_the_container_toolkit_keeps_the_machine(machine: FakeMachine) -> None:
     machine.without("nvidia-ctk")
-    assert shuts_down(machine, machine.boot(), "no NVIDIA container toolkit in this image")
+    assert stays_drained(machine, machine.boot(), "no NVIDIA container toolkit in this image")
 
 
-def test_a_missing_docker_shuts_the_machine_down_if_required(machine: FakeMachine) -> None:
+def test_an_image_without_docker_keeps_the_machine_if_containers_are_required(machine: FakeMachine) -> None:
     machine.without("docker")
-    assert shuts_down(machine, machine.boot(), "no docker in this image")
+    assert stays_drained(machine, machine.boot(), "no docker in this image")
     assert "no docker in this image: containers are not set up" in machine.boot(dataclasses.replace(HEALTHY, containers="optional")).stdout
     assert machine.ready
 
 
-def test_a_docker_that_does_not_start_shuts_the_machine_down(machine: FakeMachine) -> None:
+def test_an_image_whose_docker_does_not_start_keeps_the_machine(machine: FakeMachine) -> None:
     machine.command("systemctl", '[ "$1" != start ]')
-    assert shuts_down(machine, machine.boot(), "docker does not start")
+    assert stays_drained(machine, machine.boot(), "docker does not start")
 
 
 def test_the_output_of_containers_goes_to_the_log_group(machine: FakeMachine) -> None:
@@ -182,11 +201,11 @@ def test_the_output_of_containers_goes_to_the_log_group(machine: FakeMachine) ->
     }
 
 
-def test_unreadable_docker_settings_shut_the_machine_down(machine: FakeMachine) -> None:
+def test_an_image_with_unreadable_docker_settings_keeps_the_machine(machine: FakeMachine) -> None:
     settings = machine.root / "etc/docker/daemon.json"
     settings.parent.mkdir()
     settings.write_text("no JSON")
-    assert shuts_down(machine, machine.boot(dataclasses.replace(HEALTHY, log_driver="gcplogs")), "cannot set Docker's log driver")
+    assert stays_drained(machine, machine.boot(dataclasses.replace(HEALTHY, log_driver="gcplogs")), "cannot set Docker's log driver")
 
 
 def test_the_script_is_the_only_part_of_a_multipart_text() -> None:

@@ -82,3 +82,8 @@ def test_the_boot_script_leaves_the_agent_running(machine: FakeMachine, docker_a
     assert boot(machine, script, docker_after=docker_after) == ["active", "active", "active"]
     assert machine.ready
     assert ("systemctl stop docker.socket docker containerd" in machine.calls) == (not docker_after)
+
+
+def test_a_machine_with_a_broken_image_never_starts_the_agent(machine: FakeMachine) -> None:
+    machine.without("nvidia-ctk")
+    assert boot(machine, boot_script(dataclasses.replace(HEALTHY, root=str(machine.root))))[2] == "inactive"

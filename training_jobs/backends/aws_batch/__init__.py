@@ -22,6 +22,7 @@ from ...target import BatchTarget
 from ..base import Capacity, LogLine, Request, ServiceStatus, require_same_job
 from ..submit_once import SUBMIT_WINDOW_S, submit_once
 from .definitions import Definitions
+from .environment import wait_reason
 from .logs import LogReader
 from .request import job_name, requests
 from .states import CANCELLED, is_overtime, status_of
@@ -85,7 +86,8 @@ class BatchBackend:
     def _status(self, service_id: str, job: Json | None) -> ServiceStatus:
         if job is None:
             return ServiceStatus(State.UNKNOWN, detail="AWS Batch does not know this job; it forgets jobs 7 days after their end")
-        found = status_of(job, spot=self._target.spot, console_url=self._console(service_id))
+        waits = wait_reason(self._aws, self._target.job_queue) if job["status"] == "RUNNABLE" else ""
+        found = status_of(job, spot=self._target.spot, console_url=self._console(service_id), waits_for=waits)
         return replace(found, overtime=is_overtime(job, time.time()))
 
     def _describe(self, service_ids: Sequence[str]) -> dict[str, Json]:

@@ -44,8 +44,8 @@ _REASONS: tuple[tuple[str, Reason], ...] = (
 _Entry = PlainMapping  # a job or an attempt of DescribeJobs
 
 
-def status_of(job: _Entry, *, spot: bool, console_url: str) -> ServiceStatus:
-    """Return the status of a job that DescribeJobs returned."""
+def status_of(job: _Entry, *, spot: bool, console_url: str, waits_for: str = "") -> ServiceStatus:
+    """Return the status of a job that DescribeJobs returned. `waits_for`: the environment's reason for a job that waits for machines."""
     state = _STATES.get(job["status"], State.UNKNOWN)
     attempts = job.get("attempts") or []
     if state is State.PENDING and attempts:  # it has run before, so queue_timeout does not apply
@@ -60,7 +60,7 @@ def status_of(job: _Entry, *, spot: bool, console_url: str) -> ServiceStatus:
         outcome.exit_code,
         min(started) / 1000 if started else None,
         stopped / 1000 if stopped and outcome.state.ended else None,
-        _detail(job, state),
+        "; ".join(filter(None, (_detail(job, state), waits_for))) or None,
         console_url,
         tuple(reason for reason in earlier if reason is not None),
     )

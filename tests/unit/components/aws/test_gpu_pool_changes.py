@@ -113,6 +113,13 @@ def test_another_block_changes_the_end_and_the_template(record: Any, service: st
     assert changed(record, pool(spec), pool({**spec, "capacity": other})) == ["pool-end", "pool-template"]
 
 
+@pytest.mark.parametrize(("image", "ignored"), [(None, 1), ("ami-0123456789abcdef0", 0)])
+def test_an_unpinned_batch_pool_keeps_its_image(record: Any, image: str | None, ignored: int) -> None:
+    """A new image is an infrastructure update, which ends jobs older than six hours."""
+    environment = record(pool({**BATCH, "image": image})).one(ENVIRONMENT, "pool-environment")
+    assert list(environment.ignoreChanges) == ["computeResources.ec2Configurations[0].imageIdOverride"][:ignored]
+
+
 def test_a_later_end_makes_no_new_template_version(record: Any) -> None:
     later = {**TAGS, "expires": "2999-12-31"}
     before = record(pool(BATCH)).inputs(TEMPLATE, "pool-template")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gpuyard.training_jobs.backends import aws_batch, base
-from gpuyard.training_jobs.backends.aws_batch import definitions
+from gpuyard.training_jobs.backends.aws_batch import definitions, environment
 from gpuyard.training_jobs.backends.base import Backend
 from gpuyard.training_jobs.errors import AuthError, GpuyardError, LostSightError, QuotaError, UsageError
 from gpuyard.training_jobs.runner import Runner
@@ -29,6 +29,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBatch]
     (tmp_path / "batch_program.py").write_text(NODE_PROGRAM)
     monkeypatch.setattr(base, "BOOTSTRAP", tmp_path / "batch_program.py")
     aws_batch._queue_checked.clear()
+    environment._known.clear()
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)  # boto3's own pauses
     with FakeLogs() as logs, FakeBatch(tmp_path / "nodes", logs, speed=60, stop_s=1) as fake:
         logs.group(GROUP)
@@ -272,3 +273,32 @@ def test_a_machine_without_an_efa_driver_runs_one_node_and_fails_several_as_infr
     assert runner.wait(runner.submit(job("one"), None).status.run_id).state is State.SUCCEEDED
     outcome = runner.wait(runner.submit(job("two", nodes=2), None).status.run_id)
     assert (outcome.state, outcome.reason) == (State.FAILED, Reason.INFRA)
+
+
+@pytest.mark.parametrize(
+    ("compute", "words"),
+    [
+        ({"statusReason": "ComputeEnvironment Healthy"}, ""),
+        ({"statusReason": "VcpuLimitExceeded - You have requested more vCPU capacity"}, "VcpuLimitExceeded"),
+        ({"status": "INVALID", "statusReason": "CLIENT_ERROR - Not authorized"}, "compute environment INVALID: CLIENT_ERROR"),
+        ({"state": "DISABLED"}, "its compute environment is DISABLED"),
+    ],
+)
+def test_a_waiting_job_shows_what_its_environment_waits_for(fake: FakeBatch, tmp_path: Path, compute: dict[str, str], words: str) -> None:
+    fake.queues["yard-p5"].starved, fake.queues["yard-p5"].environment = True, compute
+    runner = pool(tmp_path)
+    run = runner.submit(job("waits"), None).status.run_id
+    until = time.monotonic() + 10
+    while "RUNNABLE" not in str((status := runner.status(run)).detail) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert words in str(status.detail)
+    assert ("compute environment" in str(status.detail)) == bool(words)
+    runner.status(run)
+    assert names(fake).count("DescribeComputeEnvironments") == 1  # once a minute
+
+
+def test_a_caller_who_may_not_describe_environments_still_gets_the_status(fake: FakeBatch, tmp_path: Path) -> None:
+    fake.queues["yard-p5"].starved = True
+    fake.fail("DescribeComputeEnvironments", DENIED)
+    runner = pool(tmp_path)
+    assert runner.status(runner.submit(job("waits"), None).status.run_id).state is State.PENDING

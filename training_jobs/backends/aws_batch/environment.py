@@ -1,0 +1,52 @@
+"""Why a job waits: the state of the compute environment behind a Batch queue."""
+
+from __future__ import annotations
+
+import time
+
+from ....plain_data import PlainMapping
+from ...clouds.aws import AwsClients
+from ...errors import GpuyardError
+
+__all__ = ["wait_reason"]
+
+_CHECK_S = 60.0
+_HEALTHY = "ComputeEnvironment Healthy"
+"""The reason that Batch reports for an environment without a problem."""
+_known: dict[tuple[int, str], tuple[float, str]] = {}
+"""(clients, queue) to the time.monotonic of the last read and its result."""
+
+
+def wait_reason(aws: AwsClients, queue: str) -> str:
+    """Return what keeps a queue's compute environments from starting machines.
+
+    Empty if Batch reports nothing, or the caller has no permission to ask. Read once a minute, because every poll of a waiting job asks.
+    """
+    key, now = (id(aws), queue), time.monotonic()
+    read_at, text = _known.get(key, (float("-inf"), ""))
+    if now - read_at >= _CHECK_S:
+        try:
+            text = _read(aws, queue)
+        except GpuyardError:
+            text = ""
+        _known[key] = now, text
+    return text
+
+
+def _read(aws: AwsClients, queue: str) -> str:
+    queues = aws.call("batch", "describe_job_queues", {"jobQueues": [queue]})["jobQueues"]
+    names = [entry["computeEnvironment"] for found in queues for entry in found["computeEnvironmentOrder"]]
+    if not names:
+        return ""
+    environments = aws.call("batch", "describe_compute_environments", {"computeEnvironments": names})["computeEnvironments"]
+    return "; ".join(filter(None, map(_problem, environments)))
+
+
+def _problem(environment: PlainMapping) -> str:
+    """Return what is wrong with an environment: it is closed, not valid, or has a reason such as a quota or lack of capacity."""
+    state, status, reason = environment.get("state"), environment.get("status", "VALID"), environment.get("statusReason") or ""
+    if state == "DISABLED":
+        return "the pool is closed: its compute environment is DISABLED"
+    if status not in ("VALID", "UPDATING") or (reason and reason != _HEALTHY):
+        return f"compute environment {status}: {reason or 'no reason given'}"
+    return ""

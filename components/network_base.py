@@ -41,6 +41,8 @@ class NetworkBase(Component):
     zones: list[str]
     egress: str | None
     """nat, endpoints or none. None for an adopted network, whose routes decide."""
+    egress_ports: Sequence[int] = ()
+    """TCP ports of the internet that nodes may reach besides 443. An adopted network has none."""
     _id_forms: ClassVar[Mapping[str, IdForm]]
     """Form of `vpc_id` and of `subnet_ids`."""
     _output_names: ClassVar[Sequence[str]] = ("id", "subnet_ids")
@@ -57,8 +59,9 @@ class NetworkBase(Component):
         found = [*self._name_problems(name), *self._problems(as_mapping(spec), opts)]
         valid = validate_spec(NetworkSpec, spec, f"Network {name}", self.cloud, found)
         cidr = valid.cidr or DEFAULT_CIDR
-        super().__init__("Network", name, {"cidr": cidr, "zones": valid.zones, "egress": valid.egress}, tags, opts)
-        self.zones, self.egress = list(valid.zones), valid.egress
+        ports = {"egress_ports": valid.egress_ports} if valid.egress_ports else {}
+        super().__init__("Network", name, {"cidr": cidr, "zones": valid.zones, "egress": valid.egress, **ports}, tags, opts)
+        self.zones, self.egress, self.egress_ports = list(valid.zones), valid.egress, valid.egress_ports
         self._make(cidr)
         self._register()
 

@@ -25,7 +25,7 @@ class DefaultGroup:
         self._network, self._id = network, group_id
         self._made: list[pulumi.Resource] = []
         self.egress: list[tuple[str, str, PlainDict]] = []
-        """Suffix, destination and target of each egress rule of the nodes on port 443; the containers get the same."""
+        """Suffix, description and fields of each egress rule of the nodes; the containers get the same."""
         self.endpoints: pulumi.Output[str] | None = None
         """Security group of the interface endpoints, if there are any."""
 
@@ -33,9 +33,8 @@ class DefaultGroup:
         """Add the rules of the nodes to the group, once for each network. Return them."""
         if not self._made:
             self._made = [*allow_all_between(self._network, "containers", self._id, "container of the same job")]
-            for suffix, destination, to in self.egress:
-                name, what = f"containers-out-{suffix}", f"HTTPS to {destination}"
-                self._made.append(allow_out(self._network, name, self._id, what, **HTTPS, **to))
+            for suffix, description, fields in self.egress:
+                self._made.append(allow_out(self._network, f"containers-out-{suffix}", self._id, description, **fields))
             if self.endpoints is not None:
                 name, what = "endpoints-in-containers", "HTTPS from containers of multi-node jobs"
                 self._made.append(allow_in(self._network, name, self.endpoints, what, source=self._id, **HTTPS))

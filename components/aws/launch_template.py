@@ -131,7 +131,7 @@ def _placement_group(pool: GpuPool) -> pulumi.Input[str] | None:
     group = aws.ec2.PlacementGroup(
         pool.child_name("placement"), strategy="cluster", tags=pool.aws_tags("placement"), opts=pool.child_options()
     )
-    return group.name
+    return pulumi.Output.from_input(group.name)
 
 
 def _launch_template(pool: GpuPool, root_device: pulumi.Input[str], data: pulumi.Input[str], **more: Any) -> aws.ec2.LaunchTemplate:

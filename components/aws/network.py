@@ -9,7 +9,7 @@ from functools import partial
 import pulumi
 import pulumi_aws as aws
 
-from ...plain_data import PlainMapping
+from ...plain_data import PlainDict, PlainMapping
 from ...problems import Problem, show
 from ..base import Problems, Tags, after, provider_setting
 from ..network_base import IdForm, NetworkBase
@@ -21,7 +21,7 @@ from .endpoints import GATEWAY, INTERFACE, service_name
 from .flow_log import make_flow_log
 from .key import EncryptionKey
 from .pool_rules import key_problems
-from .security_group import ANYWHERE, HTTPS, allow_in, allow_out, make_group, make_node_group
+from .security_group import ANYWHERE, HTTPS, allow_in, allow_out, make_group, make_node_group, tcp
 
 __all__ = ["Network"]
 _EC2 = "not an id of EC2"
@@ -173,6 +173,8 @@ class Network(NetworkBase, AwsComponent):
         """Make the resources of `egress`; return the ids of those that must exist before a node can use it."""
         if self.egress == "nat":
             self._nodes_out("internet", "the internet, through the NAT gateway", cidr_ipv4=ANYWHERE)
+            for port in self.egress_ports:
+                self._allow_out(f"port-{port}", f"Port {port} of the internet", tcp(port) | {"cidr_ipv4": ANYWHERE})
             return [self._nat(plan, table)]
         return self._interfaces(region, subnets) if self.egress == "endpoints" else []
 
@@ -206,9 +208,12 @@ class Network(NetworkBase, AwsComponent):
         )
 
     def _nodes_out(self, suffix: str, destination: str, **to: object) -> None:
+        self._allow_out(suffix, f"HTTPS to {destination}", {**HTTPS, **to})
+
+    def _allow_out(self, suffix: str, description: str, fields: PlainDict) -> None:
         if self.default_group is not None:
-            self.default_group.egress.append((suffix, destination, to))
-        allow_out(self, f"nodes-out-{suffix}", self.security_group_id, f"HTTPS to {destination}", **HTTPS, **to)
+            self.default_group.egress.append((suffix, description, fields))
+        allow_out(self, f"nodes-out-{suffix}", self.security_group_id, description, **fields)
 
     @classmethod
     def _name_problems(cls, name: str) -> Problems:

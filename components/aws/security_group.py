@@ -8,14 +8,20 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from ...plain_data import PlainMapping
+from ...plain_data import PlainDict, PlainMapping
 from .account import AwsComponent
 
-__all__ = ["ANYWHERE", "HTTPS", "allow_all_between", "allow_in", "allow_out", "make_group", "make_node_group"]
+__all__ = ["ANYWHERE", "HTTPS", "allow_all_between", "allow_in", "allow_out", "make_group", "make_node_group", "tcp"]
 
 ANYWHERE = "0.0.0.0/0"
 HTTPS: PlainMapping = MappingProxyType({"ip_protocol": "tcp", "from_port": 443, "to_port": 443})
+"""Fields of a rule for HTTPS."""
 _ALL: PlainMapping = MappingProxyType({"ip_protocol": "-1"})
+
+
+def tcp(port: int) -> PlainDict:
+    """Return the fields of a rule for one TCP port."""
+    return {"ip_protocol": "tcp", "from_port": port, "to_port": port}
 
 
 def make_group(parent: AwsComponent, suffix: str, vpc_id: pulumi.Input[str], description: str) -> pulumi.Output[str]:

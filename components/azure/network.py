@@ -145,7 +145,7 @@ class Network(NetworkBase, AzureComponent):
 
     def _subnets(self, network: pulumi.Output[str], plan: SubnetPlan) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
         out = {"endpoints": plan.endpoints, **{tag: tag for tag in EGRESS_SERVICE_TAGS[str(self.egress)]}}
-        rules = make_rules(self, "nodes", node_rules(self.security_group_id, out))
+        rules = make_rules(self, "nodes", node_rules(self.security_group_id, out, self.egress_ports))
         more: PlainDict = {"nat_gateway": {"id": self._nat()}} if self.egress == "nat" else {}
         if self.egress == "endpoints":
             more["service_endpoints"] = [{"service": service} for service in SERVICE_ENDPOINTS]

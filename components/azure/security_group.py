@@ -40,10 +40,11 @@ def make_rules(parent: AzureComponent, suffix: str, rules: Sequence[Rule]) -> pu
     return pulumi.Output.from_input(group.id)
 
 
-def node_rules(nodes: pulumi.Output[str], destinations: Mapping[str, str]) -> list[Rule]:
+def node_rules(nodes: pulumi.Output[str], destinations: Mapping[str, str], ports: Sequence[int] = ()) -> list[Rule]:
     """Return rules that allow all traffic between nodes, and HTTPS from nodes to each destination.
 
     `nodes`: id of the application security group. `destinations`: address range or service tag by a word for the rule's name.
+    `ports`: further TCP ports of the internet.
 
     The rules do not apply to InfiniBand, which is a separate network, nor to Azure's name servers and metadata service:
     learn.microsoft.com/azure/virtual-network/network-security-groups-overview
@@ -55,6 +56,7 @@ def node_rules(nodes: pulumi.Output[str], destinations: Mapping[str, str]) -> li
         {**between, "name": "nodes-in", "direction": "Inbound", "description": "nodes from each other"},
         {**between, "name": "nodes-out", "direction": "Outbound", "description": "nodes to each other"},
         *(_https(name, own, to) for name, to in destinations.items()),
+        *(_internet(port, own) for port in ports),
     ]
 
 
@@ -85,6 +87,11 @@ def endpoint_rules(endpoints: str) -> list[Rule]:
 def _https(name: str, source: Sequence[Rule], to: str) -> Rule:
     outbound = {"name": f"out-{name}".lower(), "description": f"HTTPS to {to}", "direction": "Outbound"}
     return {**outbound, **_HTTPS, "source_application_security_groups": source, "destination_address_prefix": to}
+
+
+def _internet(port: int, source: Sequence[Rule]) -> Rule:
+    named = {"name": f"out-port-{port}", "description": f"port {port} of the internet", "destination_port_range": str(port)}
+    return {**_https("internet", source, "Internet"), **named}
 
 
 def _deny(direction: str) -> Rule:

@@ -75,11 +75,11 @@ class Network(NetworkBase, GcpComponent):
 
     def _rules(self) -> list[pulumi.Output[str]]:
         """Make the egress rules. Every network denies ingress by default."""
-        outside = ANYWHERE if self.egress == "nat" else VIP
+        outside, ports = ANYWHERE if self.egress == "nat" else VIP, ["443", *map(str, self.egress_ports)]
         return [
             self._out("deny-out", "everything that no other rule allows", ANYWHERE, _LAST, denies=[{"protocol": "all"}]),
             self._out("inside-out", "each other", str(self.cidr), 1000, allows=[{"protocol": "all"}]),
-            self._out("https-out", "HTTPS", outside, 1000, allows=[{"protocol": "tcp", "ports": ["443"]}]),
+            self._out("https-out", "HTTPS", outside, 1000, allows=[{"protocol": "tcp", "ports": ports}]),
         ]
 
     def _out(self, suffix: str, what: str, where: str, priority: int, **verdict: Any) -> pulumi.Output[str]:

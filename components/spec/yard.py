@@ -45,10 +45,27 @@ class NetworkSpec(Spec):
         "(only object storage)",
     )
 
+    egress_ports: list[Literal[22, 80]] = Field(
+        default_factory=list,
+        description="TCP ports of the internet that nodes may reach besides 443, with egress: nat: 22 (git over ssh) and 80 (apt over "
+        "http); default: none",
+    )
+
     @property
     def known_zones(self) -> list[str]:
         """The zones that pools can use."""
         return self.zones
+
+    @field_validator("egress_ports")
+    @classmethod
+    def _check_egress_ports(cls, ports: list[int], info: ValidationInfo) -> list[int]:
+        if ports and cloud_of(info) == LOCAL:
+            raise invalid(ports, "no ports on `local`, whose nodes reach what this machine reaches", "remove egress_ports")
+        if ports and info.data.get("egress", "nat") != "nat":
+            raise invalid(ports, f"no ports with egress: {info.data['egress']}, which has no way to the internet", "set egress: nat")
+        if len(set(ports)) != len(ports):
+            raise invalid(ports, "each port once")
+        return ports
 
     @field_validator("zones")
     @classmethod

@@ -273,3 +273,15 @@ def test_containers_of_multi_node_jobs_reach_what_nodes_reach(record: Any, egres
 def test_the_default_group_stays_closed_without_multi_node_containers_in_it(record: Any, spec: dict[str, Any]) -> None:
     recorded = record(with_pools("nat", spec))
     assert not [request.name for request in recorded.resources.values() if "containers" in request.name]
+
+
+def test_further_ports_of_the_internet_are_open_to_nodes_and_containers(record: Any) -> None:
+    def program() -> None:
+        net = Network("net", {"zones": ZONES, "egress_ports": [22, 80]}, tags=TAGS)
+        GpuPool("p", {"service": "batch", "zone": ZONES[0], "machine": "g6.12xlarge", "max_nodes": 2}, network=net, tags=TAGS)
+
+    recorded = record(program)
+    for group in ("nodes", "containers"):
+        for port in (22, 80):
+            rule = recorded.inputs(OUT, f"net-{group}-out-port-{port}")
+            assert (rule["cidrIpv4"], rule["fromPort"], rule["toPort"]) == ("0.0.0.0/0", port, port)

@@ -70,6 +70,18 @@ def test_security_rules_by_egress(record: Any, egress: str, out: list[str]) -> N
     assert (inbound_https["protocol"], inbound_https["destinationPortRange"], deny["name"]) == ("Tcp", "443", "deny-inbound")
 
 
+def test_further_ports_of_the_internet(record: Any) -> None:
+    recorded = record(lambda: Network("net", {"zones": ["1"], "egress_ports": [22]}, tags=TAGS))
+    rules = recorded.inputs("azure-native:network:NetworkSecurityGroup", "net-nodes")["securityRules"]
+    [ssh] = [rule for rule in rules if rule["destinationPortRange"] == "22"]
+    assert (ssh["name"], ssh["direction"], ssh["access"], ssh["destinationAddressPrefix"]) == (
+        "out-port-22",
+        "Outbound",
+        "Allow",
+        "Internet",
+    )
+
+
 def test_an_existing_resource_group_is_used(record: Any) -> None:
     recorded = record(lambda: network(resource_group="acme-rg"))
     assert "ResourceGroup net-group" not in kinds(recorded)

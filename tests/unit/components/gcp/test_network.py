@@ -229,3 +229,8 @@ def test_the_configured_region_does_not_apply_with_another_provider(record: Any)
         Network("two", {"zones": ["us-east4-a"]}, opts=pulumi.ResourceOptions(providers={"gcp": east}))
 
     record(program, config={"gcp:region": "us-central1"})
+
+
+def test_further_ports_of_the_internet(record: Any) -> None:
+    recorded = record(network(egress_ports=[22, 80]))
+    assert recorded.inputs(FIREWALL, "net-https-out")["allows"] == [{"protocol": "tcp", "ports": ["443", "22", "80"]}]

@@ -21,6 +21,7 @@ def test_every_field_is_described_frozen_and_closed(spec: type[Spec]) -> None:
     ("spec", "wrong"),
     [
         (NetworkSpec, {"cidr": "127.77.0.0/25"}),
+        (NetworkSpec, {"egress_ports": [22]}),
         (NetworkSpec, {"cidr": "127.77.0.1/24"}),
         (NetworkSpec, {"cidr": "10.0.0.0/24"}),
         (GpuPoolSpec, {"max_nodes": "2", "service": "local"}),

@@ -21,7 +21,7 @@ keep_drained() {
   exit 1
 }
 
-pci_gpus() { # how many GPUs the machine itself has, whatever its driver sees; a switch between GPUs is no GPU
+pci_gpus() { # counts the GPUs on the PCI bus, also those that no driver finds; switches between GPUs have another class
   local device found=0
   for device in "$ROOT"/sys/bus/pci/devices/*; do
     [ "$(cat "$device/vendor" 2>/dev/null)" = 0x10de ] || continue

@@ -1,4 +1,4 @@
-"""`gpuyard doctor`: checks this machine (Python, Pulumi, torch, GPUs, cloud packages, credentials) and names each fix."""
+"""`gpuyard doctor`: checks this machine (Python, Pulumi, torch, GPUs, cloud packages, credentials), or a stack, and names each fix."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import typer
 
 from . import options
 
@@ -35,9 +37,18 @@ class Check(NamedTuple):
     fix: str | None
 
 
-def command(json: options.Json = False) -> None:
-    """Check this machine and name what is missing, each with its fix. Contacts no cloud."""
-    checks = all_checks()
+def command(
+    stack: Annotated[
+        str | None,
+        typer.Option(
+            "--stack", "-s", help="Check this stack's account instead, with your credentials. Changes nothing.", show_default=False
+        ),
+    ] = None,
+    directory: options.ProjectDirectory = None,
+    json: options.Json = False,
+) -> None:
+    """Check this machine, or a stack's account, and name what is missing, each with its fix. Without --stack it contacts no cloud."""
+    checks = all_checks() if stack is None else _stack(stack, directory or Path.cwd())
     if json:
         from .documents import CheckDocument, DoctorDocument, emit
 
@@ -50,6 +61,25 @@ def command(json: options.Json = False) -> None:
 def all_checks() -> list[Check]:
     """Run every check, the most important first. Loads no cloud SDK."""
     return [_python(), _engine(), _project(), _torch(), _gpus(), *map(_cloud, _CLOUDS), _local_yard()]
+
+
+def _stack(stack: str, folder: Path) -> list[Check]:
+    """Return the checks of a stack's account and network: what would stop `pulumi up` or a submission."""
+    from gpuyard.components.planning.yard import RecordedYard, regions_of
+    from gpuyard.stacks.checks import stack_checks
+    from gpuyard.training_jobs.errors import GpuyardError
+
+    from .pulumi_project import load_project, run_recorded
+    from .targets import find_targets
+
+    project = load_project(folder.resolve(), stack)
+    recording = run_recorded(project)
+    yard = RecordedYard(project.name, project.stack, regions_of(project.config, recording), recording)
+    try:
+        targets = find_targets(stack, None)[0]
+    except GpuyardError:  # it is not up, or there is no Pulumi here
+        targets = None
+    return [Check(*check) for check in stack_checks(yard, project.config, targets)]
 
 
 def _python() -> Check:

@@ -27,8 +27,8 @@ def public_addresses(yard: RecordedYard) -> Iterator[str]:
             yield f"subnet {subnet.name} gives machines public addresses; set map_public_ip_on_launch=False"
     for template in yard.of(_TEMPLATE):
         for number, card in enumerate(_list(template, "networkInterfaces")):
-            public, first = boolean(card.get("associatePublicIpAddress")), not card.get("networkCardIndex")
-            if public or (public is None and first):  # only the first card can have one
+            public, first = boolean(card.get("associatePublicIpAddress")), not (card.get("networkCardIndex") or card.get("deviceIndex"))
+            if public or (public is None and first):  # only the first interface can have one
                 yield f'launch template {template.name}, card {number} may get a public address; set associate_public_ip_address="false"'
     for instance in yard.of(_INSTANCE):
         if boolean(instance.inputs.get("associatePublicIpAddress")):

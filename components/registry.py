@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType, ModuleType
 
-__all__ = ["PACKAGES", "REGION_KEYS", "cloud", "clouds"]
+__all__ = ["PACKAGES", "REGION_KEYS", "REQUIRED_KEYS", "cloud", "clouds"]
 
 _CLOUDS = {"aws": ".aws", "azure": ".azure", "gcp": ".gcp", "local": ".local"}
 
@@ -15,6 +15,15 @@ PACKAGES: Mapping[str, str] = MappingProxyType({"aws": "aws", "azure": "azure-na
 """Name of each cloud's Pulumi package."""
 REGION_KEYS: Mapping[str, str] = MappingProxyType({"aws": "aws:region", "azure": "azure-native:location", "gcp": "gcp:region"})
 """Stack configuration key of each provider's region."""
+
+REQUIRED_KEYS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "aws": {"aws:region": "us-east-1"},
+        "azure": {"azure-native:location": "eastus"},
+        "gcp": {"gcp:project": "acme-ml-dev", "gcp:region": "us-central1"},
+    }
+)
+"""Stack configuration keys that say where a cloud's resources go -> an example. A stock stack must set them."""
 
 
 def clouds() -> list[str]:

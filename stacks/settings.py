@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from gpuyard.components.registry import REQUIRED_KEYS
 from gpuyard.components.spec import BucketSpec, Name, NetworkSpec, Spec, YardSpec, in_cloud
 from gpuyard.components.validation.buckets import ExistingBucket
 from gpuyard.plain_data import PlainDict, PlainMapping
@@ -18,6 +20,7 @@ from gpuyard.training_jobs.errors import UsageError
 __all__ = ["NAMESPACE", "ExistingNetwork", "StackBucket", "StackNetwork", "StackSettings", "in_namespace", "load"]
 
 NAMESPACE = "gpuyard:"
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _STRINGS = frozenset({"cloud", "owner", "expires"})
 
 
@@ -96,14 +99,44 @@ def load(config: Mapping[str, str], secret_keys: Collection[str] = (), *, stack:
                 problems.append(Problem(key, "wrong value", show(text), "a mapping in YAML", _description(field)))
     unparsed = {problem.key for problem in problems}
     try:
-        settings = StackSettings.model_validate(raw, context=in_cloud(raw.get("cloud")))
+        settings = _validated(raw)
     except ValidationError as error:
         found = problems_from(error, StackSettings, NAMESPACE)
         problems += [problem for problem in found if problem.key not in unparsed]
-    problems += [*_across_buckets(raw), *_across_network(raw)]
+    problems += [*_missing_keys(raw.get("cloud"), config), *_across_buckets(raw), *_across_network(raw)]
     if problems:
         raise UsageError(f"the settings of stack {stack} are not valid", [_hidden(p, secret_keys) for p in problems])
     return settings
+
+
+def _validated(raw: PlainDict) -> StackSettings:
+    """Return the model. Numbers may be text, because `pulumi config set --path` writes 4.60 as "4.60"."""
+    context = in_cloud(raw.get("cloud"))
+    try:
+        return StackSettings.model_validate(raw, context=context)
+    except ValidationError as error:
+        if not sum(_read_number(raw, each["loc"]) for each in error.errors() if each["type"] in ("float_type", "int_type")):
+            raise
+        return StackSettings.model_validate(raw, context=context)
+
+
+def _read_number(raw: Any, path: Sequence[int | str]) -> bool:
+    """Replace the text at a path by the number that it is; return whether it is one."""
+    *parents, last = path
+    for part in parents:
+        raw = _entry(raw, part, raw)  # a union's branch in the path is no key
+    text = _entry(raw, last, None)
+    if not isinstance(text, str) or not _NUMBER.fullmatch(text):
+        return False
+    raw[last] = json.loads(text)
+    return True
+
+
+def _entry(parent: Any, key: int | str, default: Any) -> Any:
+    """Return an entry of a mapping or list; the default if there is none."""
+    if isinstance(parent, list):
+        return parent[key] if isinstance(key, int) and key < len(parent) else default
+    return parent.get(key, default) if isinstance(parent, dict) else default
 
 
 def in_namespace(problem: Problem) -> Problem:
@@ -119,6 +152,15 @@ def _value(field: str, text: str) -> Any:
 def _description(field: str) -> str | None:
     known = StackSettings.model_fields.get(field)
     return known.description if known else None
+
+
+def _missing_keys(cloud: object, config: Mapping[str, str]) -> list[Problem]:
+    """Return a problem for each key of the provider's own configuration that says where resources go and is not set."""
+    return [
+        Problem(key, "required key is missing", allowed=f"a {key.partition(':')[2]}, such as {example}", fix=f"add `{key}: {example}`")
+        for key, example in REQUIRED_KEYS.get(str(cloud), {}).items()
+        if not config.get(key)
+    ]
 
 
 def _across_buckets(raw: PlainMapping) -> list[Problem]:

@@ -47,6 +47,7 @@ def messages(mistake: Mapping[str, Any], cloud: str) -> list[str]:
     config = {
         f"{NAMESPACE}{key}": value if isinstance(value, str) else json.dumps(value) for key, value in changed.items() if value is not None
     }
+    config |= registry.REQUIRED_KEYS.get(cloud, {})
     try:
         settings = load(config, stack=f"dev-{cloud}")
     except UsageError as error:

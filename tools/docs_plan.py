@@ -55,12 +55,16 @@ exit $code
 
 ## What is counted
 
-- *Idle* is the cost while no job runs: `min_nodes`, all nodes of a reservation, and everything listed as standing.
-- *Full* is the cost with every pool at `max_nodes`. A month has 730 hours.
+- *Idle* is the cost while no job runs: `min_nodes`, all nodes of a reservation or capacity block, and everything listed as standing.
+- *Full* is the cost with every pool at `max_nodes`. The next month has 730 hours; a pool that ends before counts until its end. A pool
+  whose end is past is closed: it costs nothing and needs no quota.
+- The root disks of the nodes cost as long as the nodes exist. SageMaker, Vertex AI and Azure ML have their own rates for them.
 - The price of a node is the pool's `price_usd_per_hour`. Without one it is the dated list price of the region
   ([AWS](aws-machines.md), [GCP](gcp-machines.md), [Azure](azure-machines.md)).
 - `<=` marks an upper bound: a spot price is at most the on-demand price. `>=` marks a sum with an unknown part. `unknown` means that no
   source states the price.
+- The region of a pool or resource is that of its own provider. Only a default provider reads the stack's configuration, such as
+  `aws:region`. A price in an unknown region is `unknown`. With several regions, quota and standing costs are listed for each.
 - NAT gateways, public addresses, interface endpoints and keys are counted, also when your own code declares them.
 - Traffic, storage, requests, taxes and discounts are not counted. Resources that cost money but have no price in the catalogue are
   listed by name.
@@ -77,6 +81,7 @@ A rule reports each resource that breaks it.
 
 - Resource ids, computed outputs, look-ups, outputs of other stacks and encrypted configuration are unknown. The last line lists the
   ones that the program reads.
+- Pulumi ESC (`environment:` in a stack file) is unknown. Keys that only it sets are missing in a plan.
 - A program that branches on an unknown value takes the branch of the first preview.
 - Names that Pulumi generates and defaults that a provider adds are unknown.
 - Stack transforms need an engine. The plan reports that they exist and does not run them.

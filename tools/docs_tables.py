@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from gpuyard.components import catalogue
 from gpuyard.components.base import refusal
-from gpuyard.components.catalogue import Machine, Rate, Table
+from gpuyard.components.catalogue import DiskRate, Machine, Rate, Table
 from gpuyard.components.catalogue.services import SERVICES, Mode, services_of
 from gpuyard.components.spec import GpuPoolSpec, in_cloud
 from gpuyard.problems import problems_from
@@ -51,7 +51,14 @@ def machines(cloud: str) -> str:
     """Return the page about a cloud's machines."""
     table, here = catalogue.table(cloud), CLOUDS[cloud]
     head = _MACHINES_HEAD.format(title=here.title, cloud=cloud)
-    parts = (_figures(table, here), _quotas(table, here), _standing(table), _sources(table), _combinations(cloud, table, here))
+    parts = (
+        _figures(table, here),
+        _quotas(table, here),
+        _standing(table),
+        _disks(table),
+        _sources(table),
+        _combinations(cloud, table, here),
+    )
     return "\n".join([head, *(line for part in parts for line in (*part, ""))])
 
 
@@ -88,6 +95,19 @@ def _standing(table: Table) -> Iterator[str]:
     yield "## Cost of standing resources\n"
     rows = [[item.replace("_", " "), region, _rate(rate)] for item, rates in table.items.items() for region, rate in rates.items()]
     yield from _table(["item", "region", "USD per hour, source"], rows)
+
+
+def _disks(table: Table) -> Iterator[str]:
+    yield "## Cost of root disks\n"
+    rows = [[f"`{kind}`", region, _disk_rate(rate)] for kind, rates in table.disks.items() for region, rate in rates.items()]
+    yield from _table(["kind", "region", "USD per month, source"], rows)
+
+
+def _disk_rate(rate: DiskRate) -> str:
+    if rate.sizes is not None:
+        return f"{', '.join(f'{size} GiB {usd:.10g}' for size, usd in rate.sizes.items())} ({rate.source})"
+    more = f" and {rate.usd_per_month:.10g} for throughput" if rate.usd_per_month else ""
+    return f"{rate.usd_per_gib_month:.10g} per GiB{more} ({rate.source})"
 
 
 def _rate(rate: Rate) -> str:

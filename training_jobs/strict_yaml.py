@@ -6,7 +6,7 @@ YAML 1.1 reads `on` as true, `1:30` as 90, `010` as 8 and a plain date as a date
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import yaml
@@ -19,13 +19,17 @@ __all__ = ["read_yaml"]
 
 _BOOL, _INT, _FLOAT, _TIME = (f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "timestamp"))
 _STR = "tag:yaml.org,2002:str"
+# the floats of gopkg.in/yaml.v3 (resolve.go, yamlStyleFloat), which the Pulumi CLI uses: 091122223333 and 1e3, text in PyYAML, are numbers
+_GO_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_Trap = Callable[[yaml.Node, str], Iterator[Problem]]
 _PLAIN_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 
 
-def read_yaml(path: Path, as_text: Collection[str] = ()) -> tuple[PlainDict, list[Problem]]:
+def read_yaml(path: Path, as_text: Collection[str] = (), *, pulumi: bool = False) -> tuple[PlainDict, list[Problem]]:
     """Return the mapping in a YAML file and a problem for each misleading value. Raises UsageError when there is no mapping.
 
     Below the keys `as_text`, numbers are text as written: `3.10` is "3.10", not "3.1".
+    `pulumi`: the Pulumi CLI reads the file too, so text that it reads as a number is misleading.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -40,7 +44,7 @@ def read_yaml(path: Path, as_text: Collection[str] = ()) -> tuple[PlainDict, lis
         raise UsageError(f"{path} does not hold a mapping; write `key: value` lines")
     _keep_numbers_as_text(node, as_text)
     try:
-        traps = list(_traps(node, ""))
+        traps = list(_traps(node, "", _pulumi_trap if pulumi else _scalar_trap))
     except RecursionError:
         raise UsageError(f"{path} is nested too deeply, or contains itself") from None
     try:
@@ -67,12 +71,12 @@ def _keep_numbers_as_text(root: yaml.MappingNode, keys: Collection[str]) -> None
             waiting += node.value
 
 
-def _traps(node: yaml.Node, key: str) -> Iterator[Problem]:
+def _traps(node: yaml.Node, key: str, trap: _Trap) -> Iterator[Problem]:
     if isinstance(node, yaml.ScalarNode):
-        yield from _scalar_trap(node, key)
+        yield from trap(node, key)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            yield from _traps(item, f"{key}.{index}" if key else str(index))
+            yield from _traps(item, f"{key}.{index}" if key else str(index), trap)
     elif isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for name, value in node.value:
@@ -85,7 +89,7 @@ def _traps(node: yaml.Node, key: str) -> Iterator[Problem]:
                 yield Problem(child, f"duplicate key (line {name.start_mark.line + 1})", fix="keep one")
             seen.add(str(name.value))
             yield from _scalar_trap(name, child)
-            yield from _traps(value, child)
+            yield from _traps(value, child, trap)
 
 
 def _scalar_trap(node: yaml.Node, key: str) -> Iterator[Problem]:
@@ -103,3 +107,10 @@ def _scalar_trap(node: yaml.Node, key: str) -> Iterator[Problem]:
         line = node.start_mark.line + 1
         yield Problem(key, f"YAML reads unquoted {text} as {read} (line {line})", fix=f'quote it: "{text}"')
         node.tag = _STR  # continue with the text as written, so that the other checks see it
+
+
+def _pulumi_trap(node: yaml.Node, key: str) -> Iterator[Problem]:
+    yield from _scalar_trap(node, key)
+    if isinstance(node, yaml.ScalarNode) and node.style is None and node.tag == _STR and _GO_FLOAT.fullmatch(node.value):
+        text, line = node.value, node.start_mark.line + 1
+        yield Problem(key, f"the Pulumi CLI reads unquoted {text} as {float(text):.15g} (line {line})", fix=f'quote it: "{text}"')

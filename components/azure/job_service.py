@@ -201,7 +201,7 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
             subscription=account(self).subscription_id,
             group=self.group.name,
             workspace=workspace.name,
-            location=configured_location() or workspace.location,
+            location=configured_location(pulumi.ResourceOptions(parent=self)) or workspace.location,
             key=run.key_uri,
             clusters={label: cluster.name for label, cluster in clusters.items()},
             clients={pool.logical_name: pool.identity.client_id for pool in pools},

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .machines import Machine, Quota, Rate, Table, UnknownMachineError, clouds, machine, table, with_accelerator
+from .machines import DiskRate, Machine, Quota, Rate, Table, UnknownMachineError, clouds, machine, table, with_accelerator
 
-__all__ = ["Machine", "Quota", "Rate", "Table", "UnknownMachineError", "clouds", "machine", "table", "with_accelerator"]
+__all__ = ["DiskRate", "Machine", "Quota", "Rate", "Table", "UnknownMachineError", "clouds", "machine", "table", "with_accelerator"]

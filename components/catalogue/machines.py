@@ -16,6 +16,7 @@ from .services import Mode
 from .services import service as row_of
 
 __all__ = [
+    "DiskRate",
     "GlobalQuota",
     "Machine",
     "Quota",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 _TABLES = Path(__file__).parent
+_HOURS = 730  # of a month
 
 
 class UnknownMachineError(LookupError):
@@ -53,6 +55,22 @@ class Rate(_Row):
 
     usd_per_hour: float = Field(ge=0)
     source: str = Field(description="key in the table's sources")
+
+
+class DiskRate(_Row):
+    """The price of one disk for a month of 730 hours: by size, or of the next larger size that the cloud sells."""
+
+    usd_per_gib_month: float = Field(0, ge=0)
+    usd_per_month: float = Field(0, ge=0, description="for each disk: performance beyond what its size includes")
+    sizes: Mapping[int, float] | None = Field(None, description="GiB -> USD per month, where only these sizes are billed; null = any size")
+    source: str = Field(description="key in the table's sources")
+
+    def usd_per_hour(self, gib: int) -> float | None:
+        """Return the price of a disk; None if no listed size is large enough."""
+        if self.sizes is None:
+            return (gib * self.usd_per_gib_month + self.usd_per_month) / _HOURS
+        size = min((size for size in self.sizes if size >= gib), default=None)
+        return None if size is None else self.sizes[size] / _HOURS
 
 
 class Quota(_Row):
@@ -114,11 +132,16 @@ class Table(_Row):
     global_quota: GlobalQuota | None = None
     machines: Mapping[str, Machine]
     items: Mapping[str, Mapping[str, Rate]] = Field(description="prices of other resources per hour: item -> region or '*' -> rate")
+    disks: Mapping[str, Mapping[str, DiskRate]] = Field(description="prices of root disks: kind of disk -> region -> rate")
 
     def item(self, name: str, region: str | None) -> Rate | None:
         """Return the hourly price of one item in a region; None if unknown."""
         rates = self.items.get(name, {})
         return rates.get(region or "", rates.get("*"))
+
+    def disk(self, kind: str | None, region: str | None) -> DiskRate | None:
+        """Return the price of a kind of disk in a region; None if unknown."""
+        return self.disks.get(kind or "", {}).get(region or "")
 
 
 @cache

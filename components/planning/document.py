@@ -36,10 +36,12 @@ class Line(Document):
     """One row of the money table."""
 
     name: str
+    region: str | None = Field(description="region whose list prices apply; null: not known before `pulumi up`")
     what: str = Field(description="number of nodes, price of each, and where the price comes from")
     idle: Amount = Field(description="USD per hour while no job runs")
     full: Amount = Field(description="USD per hour with every node on")
-    month: Amount = Field(description="USD of a month (730 h) with every node on")
+    month: Amount = Field(description="USD of the next month with every node on: 730 h, or less if the pool ends before")
+    idle_month: Amount = Field(description="USD of the next month in which no job runs")
     note: str | None = Field(description="what the figures leave out or assume; null: nothing")
 
 
@@ -49,8 +51,8 @@ class Money(Document):
     lines: list[Line]
     idle: Amount = Field(description="USD per hour while no job runs")
     full: Amount = Field(description="USD per hour with every node on")
-    month: Amount = Field(description="USD of a month (730 h) with every node on")
-    idle_month: Amount = Field(description="USD of a month in which no job runs")
+    month: Amount = Field(description="USD of the next month (730 h) with every node on until its pool ends")
+    idle_month: Amount = Field(description="USD of the next month in which no job runs")
     budget: float | None = Field(description="USD per month; null: no budget, or its amount is unknown")
     hours: Amount | None = Field(
         description="hours per month with every node on that the budget pays after the idle cost; null: no budget, or no machines"
@@ -60,10 +62,11 @@ class Money(Document):
 
 
 class Need(Document):
-    """A quota that the account needs in the region."""
+    """A quota that the account needs."""
 
     code: str | None = Field(description="the cloud's code of the quota; null: not known")
     name: str
+    region: str | None = Field(description="region of the quota; null: one quota for all regions, or a region that is not known")
     unit: str
     amount: int = Field(description="needed by all pools together with every node on")
     pools: list[str]
@@ -117,6 +120,7 @@ class Unknowns(Document):
     references: list[str] = Field(description="other stacks whose outputs are read")
     reads: list[str] = Field(description="existing resources that are read")
     encrypted: list[str] = Field(description="encrypted configuration keys")
+    environments: list[str] = Field(description="Pulumi ESC environments of the stack, which can set further keys")
 
 
 class Plan(Document):
@@ -126,7 +130,7 @@ class Plan(Document):
     project: str
     stack: str
     clouds: list[str]
-    region: str | None
+    region: str | None = Field(description='regions of all resources, joined with "and"; null: none is known before `pulumi up`')
     owner: str | None
     expires: str | None
     tree: list[Branch]

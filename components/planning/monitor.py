@@ -41,6 +41,7 @@ class RecordingMonitor(mocks.MockMonitor):
         self._recording = recording
         self._preview = answers.preview
         self._urns: set[str] = set()
+        self._repeated: set[str] = set()
 
     def make_urn(self, parent: str, type_: str, name: str) -> str:
         """Return a URN as the engine builds it: with the types of all parents except the stack. The SDK's mock adds one parent only."""
@@ -57,7 +58,9 @@ class RecordingMonitor(mocks.MockMonitor):
             self._note_omissions(request)
         response: resource_pb2.RegisterResourceResponse = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         if response.urn in self._urns:
-            self._recording.problems.append(f"{_short(response.urn)}: two resources have this URN; rename one")
+            if request.parent not in self._repeated:  # one line for a component: its children repeat too
+                self._recording.problems.append(f"{_short(response.urn)}: two resources have this URN; rename one")
+            self._repeated.add(response.urn)
         self._urns.add(response.urn)
         if request.type != _STACK:
             self._recording.resources[response.urn] = request

@@ -19,8 +19,11 @@ from .yard import RecordedComponent, RecordedPool, RecordedYard
 __all__ = ["make_plan"]
 
 
-def make_plan(yard: RecordedYard, now: datetime.datetime, encrypted: Sequence[str] = ()) -> Plan:
-    """Return the plan of a recorded yard. `now` decides what has expired; `encrypted` are the keys of encrypted configuration."""
+def make_plan(yard: RecordedYard, now: datetime.datetime, encrypted: Sequence[str] = (), environments: Sequence[str] = ()) -> Plan:
+    """Return the plan of a recorded yard.
+
+    `now` decides what has expired. `encrypted` are the keys of encrypted configuration, `environments` the stack's ESC environments.
+    """
     recording = yard.recording
     return Plan(
         project=yard.project,
@@ -30,8 +33,8 @@ def make_plan(yard: RecordedYard, now: datetime.datetime, encrypted: Sequence[st
         owner=yard.owner,
         expires=yard.expires,
         tree=_tree(yard),
-        money=money(yard),
-        quota=needs(yard),
+        money=money(yard, now),
+        quota=needs(yard, now),
         fabric=fabrics(yard),
         policy=verdicts(yard, now),
         unknown=Unknowns(
@@ -39,6 +42,7 @@ def make_plan(yard: RecordedYard, now: datetime.datetime, encrypted: Sequence[st
             references=sorted(set(recording.references)),
             reads=sorted(set(recording.reads)),
             encrypted=sorted(encrypted),
+            environments=list(environments),
         ),
         problems=list(recording.problems),
         warnings=list(recording.warnings),

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from ..catalogue.services import alternatives
+from ..registry import REGION_KEYS
 from .clouds import CLOUDS, PlanRules, RawCheck
 from .cost import money
 from .document import Money, RuleVerdict
+from .region_rules import region_conflicts
 from .yard import RecordedYard
 
 __all__ = ["RULES", "Finding", "PolicyInputs", "verdicts"]
@@ -36,7 +38,7 @@ class PolicyInputs(NamedTuple):
 
 def verdicts(yard: RecordedYard, now: datetime.datetime) -> list[RuleVerdict]:
     """Return the verdict of every rule. `now` must have a time zone."""
-    inputs = PolicyInputs(yard, money(yard), now)
+    inputs = PolicyInputs(yard, money(yard, now), now)
     found = []
     for name, (what, rule) in RULES.items():
         problems = list(rule(inputs))
@@ -49,6 +51,14 @@ def verdicts(yard: RecordedYard, now: datetime.datetime) -> list[RuleVerdict]:
 def _violations(check: Callable[[PlanRules], RawCheck]) -> Callable[[PolicyInputs], Iterator[Finding]]:
     """Return the rule that applies each cloud's own check to the yard. Every message of a check is a violation."""
     return lambda inputs: (Finding("violated", text) for rules in CLOUDS.values() for text in check(rules)(inputs.yard))
+
+
+def _one_region(inputs: PolicyInputs) -> Iterator[Finding]:
+    yield from (Finding("violated", text) for text in region_conflicts(inputs.yard))
+    unknown = [pool for pool in inputs.yard.pools if pool.machine and pool.region is None]
+    if unknown:
+        names, keys = ", ".join(pool.name for pool in unknown), " or ".join(sorted({REGION_KEYS[pool.cloud] for pool in unknown}))
+        yield Finding("warning", f"{names}: region not known, so prices are not known either; set {keys}, or the provider's region")
 
 
 def _spot(inputs: PolicyInputs) -> Iterator[Finding]:
@@ -150,6 +160,7 @@ RULES: dict[str, tuple[str, Rule]] = {
     "no-inbound": ("no address outside the yard may connect to a node", _violations(lambda rules: rules.inbound_addresses)),
     "encryption": ("disks, buckets and logs are encrypted", _violations(lambda rules: rules.unencrypted)),
     "metadata-tokens": ("the metadata service requires tokens (AWS IMDSv2)", _violations(lambda rules: rules.open_metadata)),
+    "one-region": ("zones, networks and job services are in the region of their pools", _one_region),
     "spot-checkpoints": ("spot machines have a bucket for checkpoints", _spot),
     "nodes-together": ("pools can run jobs of several nodes", _together),
     "gpu-limit": ("a node has no more GPUs than limits.gpus", _gpu_limit),

@@ -2,40 +2,55 @@
 
 from __future__ import annotations
 
+import datetime
+from typing import NamedTuple
+
 from ..catalogue import Machine, table
 from .clouds import CLOUDS
 from .document import Fabric, Need
+from .paid_nodes import paid_nodes
 from .yard import RecordedPool, RecordedYard
 
 __all__ = ["fabrics", "needs"]
 
 
-def needs(yard: RecordedYard) -> list[Need]:
-    """Return the quotas that all pools need. If several pools share a quota, their amounts are added."""
-    found: dict[tuple[str | None, str, str, str | None], list[tuple[str, int]]] = {}
+class _Quota(NamedTuple):
+    """A quota that pools can share."""
+
+    code: str | None
+    name: str
+    unit: str
+    granted: str | None
+    """Why no request is needed."""
+    region: str | None
+
+
+def needs(yard: RecordedYard, now: datetime.datetime) -> list[Need]:
+    """Return the quotas that all pools need which have not ended. If several pools share a quota, their amounts are added."""
+    found: dict[_Quota, list[tuple[str, int]]] = {}
     for pool in yard.pools:
-        if pool.machine:
-            key, amount = _need(pool, pool.machine)
-            found.setdefault(key, []).append((pool.name, amount))
+        if pool.machine and not paid_nodes(pool, now).closed:
+            quota, amount = _need(pool, pool.machine)
+            found.setdefault(quota, []).append((pool.name, amount))
             if (all_regions := table(pool.cloud).global_quota) and pool.service.list_prices and pool.spec.mode != "reservation":
-                key = (all_regions.code, all_regions.name, all_regions.unit, None)
-                found.setdefault(key, []).append((pool.name, pool.machine.gpus * pool.spec.max_nodes))
+                quota = _Quota(all_regions.code, all_regions.name, all_regions.unit, None, None)
+                found.setdefault(quota, []).append((pool.name, pool.machine.gpus * pool.spec.max_nodes))
     return [
-        Need(code=code, name=name, unit=unit, amount=sum(n for _, n in asked), pools=[pool for pool, _ in asked], granted=why)
-        for (code, name, unit, why), asked in found.items()
+        Need(**quota._asdict(), amount=sum(number for _, number in parts), pools=[pool for pool, _ in parts])
+        for quota, parts in found.items()
     ]
 
 
-def _need(pool: RecordedPool, machine: Machine) -> tuple[tuple[str | None, str, str, str | None], int]:
-    """Return (code, name, unit, why no request is needed) of the pool's quota, and the amount."""
+def _need(pool: RecordedPool, machine: Machine) -> tuple[_Quota, int]:
+    """Return the pool's quota in its region, and how much of it the pool needs."""
     spec = pool.spec
     if spec.mode == "capacity_block":
-        return (None, f"capacity block of {machine.name}", "nodes", "granted with the block"), spec.max_nodes
+        return _Quota(None, f"capacity block of {machine.name}", "nodes", "granted with the block", pool.region), spec.max_nodes
     kind = {"reservation": "on_demand", "flex_start": "spot"}.get(spec.mode, spec.mode)  # flex start takes preemptible quota
     quota = CLOUDS[pool.cloud].own_quota(pool) or machine.quotas.get(kind)
     if quota is None:
-        return (None, f"{machine.name} {spec.mode}", "nodes", None), spec.max_nodes
-    return (quota.code, quota.name, quota.unit, None), quota.per_node * spec.max_nodes
+        return _Quota(None, f"{machine.name} {spec.mode}", "nodes", None, pool.region), spec.max_nodes
+    return _Quota(quota.code, quota.name, quota.unit, None, pool.region), quota.per_node * spec.max_nodes
 
 
 def fabrics(yard: RecordedYard) -> list[Fabric]:

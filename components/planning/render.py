@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gpuyard.counts import counted
 
-from .document import Fabric, Line, Money, Plan
+from .document import Fabric, Line, Money, Need, Plan
 from .layout import columns, hours, rate, short_tokens, whole, wrapped
 
 __all__ = ["markdown", "policy_summary", "styled", "text"]
@@ -87,9 +87,7 @@ def _sections(plan: Plan) -> Iterator[_Section]:
         yield _Section(f"not priced  {', '.join(plan.money.not_priced)}")
     if plan.money.lines:
         yield _budget(plan.money)
-    requests = [[f"{need.amount} {need.unit}", need.name, need.code or "(code not known)"] for need in plan.quota if need.granted is None]
-    if requests:
-        yield _Section(f"quota to request in {plan.region or 'the region (not configured)'}", requests, wrap=1)
+    yield from _quota([need for need in plan.quota if need.granted is None])
     granted = [[f"{need.name}: {need.granted}"] for need in plan.quota if need.granted]
     if granted:
         yield _Section("quota already granted", granted)
@@ -99,6 +97,17 @@ def _sections(plan: Plan) -> Iterator[_Section]:
     unknown = _unknown(plan)
     if unknown:
         yield _Section("unknown until `pulumi up`", unknown)
+
+
+def _quota(needs: Sequence[Need]) -> Iterator[_Section]:
+    """Yield the quotas to request. With several regions, each row ends with its own region."""
+    regions = sorted({need.region for need in needs if need.region})
+    rows = [[f"{need.amount} {need.unit}", need.name, need.code or "(code not known)"] for need in needs]
+    if len(regions) > 1:
+        rows = [[*row, need.region or ""] for row, need in zip(rows, needs, strict=True)]
+    if rows:
+        where = "" if len(regions) > 1 else f" in {regions[0] if regions else 'the region (not known)'}"
+        yield _Section(f"quota to request{where}", rows, wrap=1)
 
 
 def _budget(money: Money) -> _Section:
@@ -146,6 +155,7 @@ def _unknown(plan: Plan) -> list[list[str]]:
         "other stacks": found.references,
         "existing resources": found.reads,
         "encrypted config": found.encrypted,
+        "ESC environments": found.environments,
     }
     return [[f"{kind}: {', '.join(map(short_tokens, names))}"] for kind, names in kinds.items() if names]
 

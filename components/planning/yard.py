@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -14,12 +14,13 @@ from pydantic import ValidationError
 
 from ..catalogue import Machine
 from ..catalogue.services import SERVICES, Service
-from ..registry import PACKAGES, REGION_KEYS
+from ..registry import PACKAGES
 from ..spec import GpuPoolSpec, in_cloud
 from .recorder import Recording, properties
+from .regions import cloud_of, region_of
 from .sdk_arguments import plain
 
-__all__ = ["RecordedComponent", "RecordedPool", "RecordedYard", "Resource", "boolean", "known", "regions_of"]
+__all__ = ["RecordedComponent", "RecordedPool", "RecordedYard", "Resource", "boolean", "known"]
 
 _COMPONENT = re.compile(r"gpuyard-([a-z]+):index:([A-Za-z]+)")
 
@@ -36,6 +37,8 @@ class Resource(NamedTuple):
     """Plain data without secret marks; an unknown value is a `pulumi.output.Unknown`."""
     uses: Mapping[str, tuple[str, ...]]
     """Input -> URNs of the resources whose outputs it contains."""
+    region: str | None = None
+    """Region of its provider, unless its inputs set another one. None: not known."""
 
 
 class RecordedComponent(NamedTuple):
@@ -47,6 +50,7 @@ class RecordedComponent(NamedTuple):
     name: str
     inputs: Mapping[str, object]
     urn: str
+    region: str | None
 
     @property
     def tags(self) -> Mapping[str, object]:
@@ -64,6 +68,8 @@ class RecordedPool(NamedTuple):
     machine: Machine | None
     """None on `local`: this machine is in no catalogue."""
     tags: Mapping[str, object]
+    region: str | None
+    """Region of its provider. None: not known."""
 
     @property
     def service(self) -> Service:
@@ -78,24 +84,24 @@ class RecordedYard:
     project: str
     stack: str
     regions: Mapping[str, str | None]
-    """Cloud -> region of its provider; None or missing: not configured."""
+    """Cloud -> region of its default provider; None or missing: not configured."""
     recording: Recording
 
     @property
     def region(self) -> str | None:
-        """The regions of the used clouds, joined with "and"; None if none is configured."""
-        return " and ".join(region for cloud in self.clouds if (region := self.regions.get(cloud))) or None
+        """The regions of all resources, joined with "and"; None if none is known."""
+        return " and ".join(sorted({each.region for each in self.resources if each.region})) or None
 
     @cached_property
     def resources(self) -> list[Resource]:
         """All resources, sorted by URN, because the order of registration varies."""
-        return [_resource(urn, request) for urn, request in sorted(self.recording.resources.items())]
+        return [self._resource(urn, request) for urn, request in sorted(self.recording.resources.items())]
 
     @cached_property
     def components(self) -> list[RecordedComponent]:
         """The components of gpuyard."""
         found = ((resource, _COMPONENT.fullmatch(resource.kind)) for resource in self.resources)
-        return [RecordedComponent(match[1], match[2], each.name, each.inputs, each.urn) for each, match in found if match]
+        return [RecordedComponent(match[1], match[2], each.name, each.inputs, each.urn, each.region) for each, match in found if match]
 
     def of(self, *kinds: str) -> list[Resource]:
         """Return the resources of these types."""
@@ -104,6 +110,16 @@ class RecordedYard:
     def named(self, kind: str) -> list[RecordedComponent]:
         """Return the components of a kind."""
         return [component for component in self.components if component.kind == kind]
+
+    def by_region(self, cloud: str) -> dict[str | None, RecordedYard]:
+        """Return the yard's resources of a cloud, as one yard for each region. The key None has the resources without a known region."""
+        regions = {each.urn: each.region for each in self.resources if cloud_of(each.kind) == cloud}
+        found = sorted(set(regions.values()), key=str)
+        return (
+            {found[0]: self}
+            if len(found) == 1
+            else {region: self._only(urn for urn in regions if regions[urn] == region) for region in found}
+        )
 
     @property
     def clouds(self) -> list[str]:
@@ -146,20 +162,18 @@ class RecordedYard:
         known = [float(value) for value in values if isinstance(value, int | float)]
         return min(known) if known else None
 
+    def _only(self, urns: Iterable[str]) -> RecordedYard:
+        return replace(self, recording=replace(self.recording, resources={urn: self.recording.resources[urn] for urn in urns}))
+
+    def _resource(self, urn: str, request: resource_pb2.RegisterResourceRequest) -> Resource:
+        uses = {key: tuple(each.urns) for key, each in request.propertyDependencies.items()}
+        inputs = {name: _without_secrets(value) for name, value in properties(request.object).items()}
+        region = region_of(request, inputs, self.regions, self.recording.resources)
+        return Resource(urn, request.type, request.name, request.parent, inputs, uses, region)
+
     def _tag(self, key: str) -> str | None:
         found = {str(component.tags[key]) for component in self.components if isinstance(component.tags.get(key), str)}
         return " and ".join(sorted(found)) or None
-
-
-def regions_of(config: Mapping[str, str], recording: Recording) -> dict[str, str | None]:
-    """Return each cloud's region: from the stack's configuration, else from the program's provider if there is exactly one."""
-    return {cloud: _region(config.get(key), f"pulumi:providers:{PACKAGES[cloud]}", key, recording) for cloud, key in REGION_KEYS.items()}
-
-
-def _region(configured: str | None, provider: str, key: str, recording: Recording) -> str | None:
-    field = key.rpartition(":")[2]
-    regions = [properties(request.object).get(field) for request in recording.resources.values() if request.type == provider]
-    return configured or (regions[0] if len(regions) == 1 and isinstance(regions[0], str) else None)
 
 
 def known(value: object) -> bool:
@@ -170,12 +184,6 @@ def known(value: object) -> bool:
 def boolean(value: object) -> bool | None:
     """Return a boolean input that a cloud also accepts as a string; None if it is missing or unknown."""
     return {"true": True, "false": False}.get(str(value).lower())
-
-
-def _resource(urn: str, request: resource_pb2.RegisterResourceRequest) -> Resource:
-    uses = {key: tuple(each.urns) for key, each in request.propertyDependencies.items()}
-    inputs = {name: _without_secrets(value) for name, value in properties(request.object).items()}
-    return Resource(urn, request.type, request.name, request.parent, inputs, uses)
 
 
 def _without_secrets(value: object) -> object:
@@ -193,7 +201,7 @@ def _pool(component: RecordedComponent) -> RecordedPool | None:
     except ValidationError:
         return None  # a registered component has a valid spec, so some value in it is unknown
     machine = None if component.cloud == "local" else spec.row(component.cloud)
-    return RecordedPool(component.name, component.cloud, spec, machine, component.tags)
+    return RecordedPool(component.name, component.cloud, spec, machine, component.tags, component.region)
 
 
 def _whole(value: object) -> object:

@@ -100,13 +100,13 @@ def _engine() -> Check:
 
 
 def _project() -> Check:
-    from .pulumi_cli import project_root
+    from .project_files import find_project_file, stack_files
 
-    root = project_root()
-    if root is None:
+    file = find_project_file(Path.cwd())
+    if file is None:
         return Check("project", False, "no Pulumi.yaml in this folder or above", "go to a checkout, or use --targets")
-    stacks = sorted(path.name.split(".")[1] for path in (root / "stacks").glob("Pulumi.*.yaml"))
-    return Check("project", True, f"{root}, stacks: {', '.join(stacks) or 'none'}", None)
+    stacks = stack_files(file, file.parent / "stacks")
+    return Check("project", True, f"{file.parent}, stacks: {', '.join(stacks) or 'none'}", None)
 
 
 def _torch() -> Check:

@@ -58,11 +58,12 @@ def _show(text: str, *, plain: bool) -> None:
 def plan(stack: str, folder: Path) -> Plan:
     """Return the plan of a stack's program. Raises UsageError when the program cannot run or reports an error."""
     from gpuyard.components.planning.plan import make_plan
-    from gpuyard.components.planning.yard import RecordedYard, regions_of
+    from gpuyard.components.planning.regions import default_regions
+    from gpuyard.components.planning.yard import RecordedYard
 
     from .pulumi_project import load_project, run_recorded
 
     project = load_project(folder.resolve(), stack)
     recording = run_recorded(project)
-    yard = RecordedYard(project.name, project.stack, regions_of(project.config, recording), recording)
-    return make_plan(yard, datetime.datetime.now(datetime.UTC), project.encrypted)
+    yard = RecordedYard(project.name, project.stack, default_regions(project.config), recording)
+    return make_plan(yard, datetime.datetime.now(datetime.UTC), project.encrypted, project.environments)

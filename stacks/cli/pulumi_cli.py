@@ -11,6 +11,8 @@ from pathlib import Path
 
 from gpuyard.training_jobs.errors import AuthError, LostSightError, UsageError
 
+from .project_files import find_project_file
+
 __all__ = ["LOCAL", "find_pulumi", "job_targets", "project_root", "selected_stack"]
 
 LOCAL = "local"
@@ -59,9 +61,9 @@ def find_pulumi() -> Path:
 
 
 def project_root() -> Path | None:
-    """Return the nearest folder with a Pulumi.yaml, from the current folder upwards."""
-    start = Path.cwd()
-    return next((folder for folder in (start, *start.parents) if (folder / "Pulumi.yaml").is_file()), None)
+    """Return the nearest folder with a Pulumi project, from the current folder upwards."""
+    file = find_project_file(Path.cwd())
+    return file.parent if file else None
 
 
 def local_environment(stack: str | None) -> Mapping[str, str]:

@@ -16,12 +16,13 @@ from gpuyard.problems import Problem, did_you_mean
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.strict_yaml import read_yaml
 
+from .project_files import find_project_file, stack_files
+
 if TYPE_CHECKING:
     from gpuyard.components.planning.recorder import Recording
 
 __all__ = ["PulumiProject", "load_project", "run_recorded"]
 
-_FILE = "Pulumi.yaml"
 _NAMESPACE = "gpuyard:"
 
 
@@ -40,30 +41,33 @@ class PulumiProject(NamedTuple):
     """Keys with encrypted values; their text in `config` is empty."""
     file: Path
     """The stack file."""
+    environments: tuple[str, ...] = ()
+    """Pulumi ESC environments of the stack: they can set further keys, whose values nobody knows here."""
 
 
 def load_project(folder: Path, stack: str) -> PulumiProject:
     """Return the project that Pulumi would use in `folder`. Raises UsageError without a project, a stack file or a Python runtime."""
-    root = next((each for each in (folder, *folder.parents) if (each / _FILE).is_file()), None)
-    if root is None:
-        raise UsageError(f"no {_FILE} in {folder} or above; go to a Pulumi project, or pass its folder with -C")
-    project = _read(root / _FILE)
+    project_file = find_project_file(folder)
+    if project_file is None:
+        raise UsageError(f"no Pulumi.yaml in {folder} or above; go to a Pulumi project, or pass its folder with -C")
+    project, root = _read(project_file), project_file.parent
     runtime = project.get("runtime")
     language = runtime.get("name") if isinstance(runtime, dict) else runtime
     if language != "python":
-        raise UsageError(f"{root / _FILE}: runtime is {language}, allowed: python; a plan can run Python programs only")
+        raise UsageError(f"{project_file}: runtime is {language}, allowed: python; a plan can run Python programs only")
     name, stack = str(project.get("name")), stack.rpartition("/")[2]
-    file = _stack_file(root / str(project.get("stackConfigDir", "")), stack)
+    file = _stack_file(project_file, root / str(project.get("stackConfigDir", "")), stack)
     stack_file = _read(file)
     program = (root / str(project.get("main", "."))).resolve()
     if not (program.is_file() or (program / "__main__.py").is_file()):
-        raise UsageError(f"{root / _FILE}: main is {program}, allowed: a file, or a folder with a __main__.py")
-    config, encrypted = _config(name, _config_section(root / _FILE, project), _config_section(file, stack_file))
+        raise UsageError(f"{project_file}: main is {program}, allowed: a file, or a folder with a __main__.py")
+    config, encrypted = _config(name, _config_section(project_file, project), _config_section(file, stack_file))
     settings = [key for key in encrypted if key.startswith(_NAMESPACE)]
     if settings:
         problems = [Problem(key, "encrypted", fix="write it as plain text: it has references to secrets, not secrets") for key in settings]
         raise UsageError(f"a plan cannot read all settings of stack {stack}", problems)
-    return PulumiProject(name, stack, root.resolve(), program, config, tuple(encrypted), file.resolve())
+    environments = tuple(_environments(stack_file.get("environment")))
+    return PulumiProject(name, stack, root.resolve(), program, config, tuple(encrypted), file.resolve(), environments)
 
 
 def run_recorded(project: PulumiProject) -> Recording:
@@ -81,7 +85,9 @@ def run_recorded(project: PulumiProject) -> Recording:
                 program, project=project.name, stack=project.stack, config=project.config, encrypted=project.encrypted, root=project.root
             )
     except pulumi.RunError as error:
-        raise UsageError(str(error)) from None
+        names = ", ".join(project.environments)
+        note = f"\na plan cannot read the stack's environment ({names}): write the keys that it sets in the stack file"
+        raise UsageError(f"{error}{note if names else ''}") from None
     except ImportError as error:
         raise UsageError(f"the program of {project.root} needs a package: {error}; {_install_hint(error.name)}") from None
     except Exception as error:
@@ -110,24 +116,41 @@ def _program_traceback(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _program_folder(project: PulumiProject) -> Iterator[None]:
-    """Make the program's folder the working directory and first on sys.path, as Pulumi does, and send its stdout to stderr."""
+    """Make the program's folder the working directory and first on sys.path, as Pulumi does, and send its output to stderr."""
     folder = project.program if project.program.is_dir() else project.program.parent
     old_folder, old_path = Path.cwd(), list(sys.path)
     try:
         os.chdir(folder)
         sys.path.insert(0, str(folder))
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), _descriptor_to_stderr():
             yield
     finally:
         sys.path[:] = old_path
         os.chdir(old_folder)
 
 
-def _stack_file(folder: Path, stack: str) -> Path:
-    found = {path.name.removeprefix("Pulumi.").removesuffix(".yaml"): path for path in sorted(folder.glob("Pulumi.*.yaml"))}
+@contextlib.contextmanager
+def _descriptor_to_stderr() -> Iterator[None]:
+    """Send what subprocesses and libraries write to file descriptor 1 to stderr, so that stdout holds the document alone."""
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:  # stdout or stderr is closed
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _stack_file(project_file: Path, folder: Path, stack: str) -> Path:
+    found = stack_files(project_file, folder)
     if stack not in found:
         problem = Problem("--stack", "no such stack file", stack, ", ".join(found) or "no stack file exists", did_you_mean(stack, found))
-        raise UsageError(f"no Pulumi.{stack}.yaml in {folder}", [problem])
+        raise UsageError(f"no Pulumi.{stack}{project_file.suffix} in {folder}", [problem])
     return found[stack]
 
 
@@ -135,10 +158,19 @@ def _read(path: Path) -> dict[str, object]:
     """Return a file's mapping. Refuses values that YAML parses differently from how they look."""
     if path.is_file() and not path.read_bytes().strip():
         return {}
-    data, traps = read_yaml(path)
+    data, traps = read_yaml(path, pulumi=True)
     if traps:
         raise UsageError(f"{path}: YAML parses some values differently from how they look", traps)
     return data
+
+
+def _environments(section: object) -> Iterator[str]:
+    """Yield the names of a stack's ESC environments: a list of names, or a mapping with `imports` and own values."""
+    imports = section.get("imports", []) if isinstance(section, Mapping) else section
+    for entry in imports if isinstance(imports, list) else []:
+        yield from map(str, entry) if isinstance(entry, Mapping) else [str(entry)]
+    if isinstance(section, Mapping) and section.keys() - {"imports"}:
+        yield "values of its own"
 
 
 def _config_section(file: Path, document: Mapping[str, object]) -> Mapping[str, object]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import yaml
 
 from gpuyard.components.registry import REGION_KEYS
-from gpuyard.problems import Problem
 from gpuyard.training_jobs.errors import UsageError
 
 from ..settings import load
@@ -42,11 +41,7 @@ def pin_stack(project: PulumiProject, given_image: str | None) -> StackPins:
     settings = load(project.config, project.encrypted, stack=project.stack)
     if not has_images(settings.cloud):
         raise UsageError(f"stack {project.stack} has nothing to pin: cloud is {settings.cloud}, which has no machine images")
-    key = REGION_KEYS[settings.cloud]
-    region = project.config.get(key)
-    if not region:
-        problem = Problem(key, "not set", fix="set the region in the stack file: images differ between regions")
-        raise UsageError(f"stack {project.stack} cannot be pinned", [problem])
+    region = project.config[REGION_KEYS[settings.cloud]]
     machine_images = newest_images(settings, region, project.config)
     image, note = job_image(settings, region, given_image)
     before = project.file.read_bytes().decode("utf-8")  # bytes keep the file's line breaks

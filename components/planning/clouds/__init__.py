@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from . import aws, azure, gcp
-from .base import PlanRules, RawCheck, Standing
+from .base import PlanRules, RawCheck, RootDisk, Standing
 
-__all__ = ["CLOUDS", "PlanRules", "RawCheck", "Standing"]
+__all__ = ["CLOUDS", "PlanRules", "RawCheck", "RootDisk", "Standing"]
 
 CLOUDS: Mapping[str, PlanRules] = MappingProxyType({"aws": aws.RULES, "azure": azure.RULES, "gcp": gcp.RULES})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ...catalogue import Quota
 from ..yard import RecordedComponent, RecordedPool, RecordedYard
 from .azure_exposure import SCALE_SET, inbound_addresses, inner, open_metadata, public_addresses, unencrypted
-from .base import PlanRules, Standing, root_disk
+from .base import PlanRules, RootDisk, Standing, root_disk
 
 __all__ = ["RULES"]
 
@@ -65,13 +65,13 @@ def _own_quota(pool: RecordedPool) -> Quota | None:
     return quota.model_copy(update={"name": f"azureml: dedicated {quota.name}"})
 
 
-def _disk(pool: RecordedPool, yard: RecordedYard) -> str | None:
-    """Return the description of a node's paid disk. Azure ML chooses the disk of a cluster. An ephemeral OS disk is free: None."""
+def _disk(pool: RecordedPool, yard: RecordedYard) -> RootDisk | None:
+    """Return a node's paid disk. Azure ML chooses the disk of a cluster. An ephemeral OS disk is free: None."""
     if pool.spec.service == "azureml":
-        return "system disk of a cluster node"
+        return RootDisk(None, "system disk of a cluster node")
     machines = [each for each in yard.of(SCALE_SET) if each.name == f"{pool.name}-machines"]
     free = any("diffDiskSettings" in inner(each, "virtualMachineProfile", "storageProfile", "osDisk") for each in machines)
-    return None if free else root_disk(pool, yard)
+    return None if free else root_disk(pool, "Premium_LRS")
 
 
 def _subnets(zones: list[object]) -> str:

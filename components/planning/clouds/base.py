@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ...catalogue import Quota
 from ..yard import RecordedComponent, RecordedPool, RecordedYard
 
-__all__ = ["PlanRules", "RawCheck", "Standing", "root_disk"]
+__all__ = ["PlanRules", "RawCheck", "RootDisk", "Standing", "root_disk"]
 
 RawCheck = Callable[[RecordedYard], Iterator[str]]
 """Function that yields a message for each resource that breaks a rule."""
@@ -28,9 +28,19 @@ class Standing(NamedTuple):
     """Plural of the noun, unless it is formed with -s or -es."""
 
 
-def root_disk(pool: RecordedPool, _yard: RecordedYard) -> str | None:
-    """Return the description of a node's root disk."""
-    return f"root disk of {pool.spec.root_disk_gib} GiB"
+class RootDisk(NamedTuple):
+    """The root disk of a node."""
+
+    kind: str | None
+    """Key in the catalogue's disks. None: the service has its own rates, or the kind of disk is not known."""
+    noun: str
+    """Description of one disk."""
+
+
+def root_disk(pool: RecordedPool, kind: str | None) -> RootDisk:
+    """Return a node's root disk. A service with its own rates has its own for disks too."""
+    priced = kind if pool.service.list_prices else None
+    return RootDisk(priced, f"root disk of {pool.spec.root_disk_gib} GiB" + (f" ({priced})" if priced else ""))
 
 
 @dataclass(frozen=True)
@@ -44,8 +54,8 @@ class PlanRules:
     """Function that returns USD per month of each budget resource whose amount is known."""
     own_quota: Callable[[RecordedPool], Quota | None]
     """Function that returns the quota of the pool's service, if it has its own. None: the machine's quota applies."""
-    disk: Callable[[RecordedPool, RecordedYard], str | None]
-    """Function that returns the description of a node's disk, which has no price in the catalogue. None: the disk is free."""
+    disk: Callable[[RecordedPool, RecordedYard], RootDisk | None]
+    """Function that returns a node's root disk. None: the disk is free."""
     public_addresses: RawCheck
     inbound_addresses: RawCheck
     unencrypted: RawCheck

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from gpuyard.counts import counted
 
 from ...catalogue import Quota
-from ..yard import RecordedComponent, RecordedPool, RecordedYard
-from .base import PlanRules, Standing, root_disk
+from ..yard import RecordedComponent, RecordedPool, RecordedYard, Resource
+from .base import PlanRules, RootDisk, Standing, root_disk
 from .gcp_exposure import inbound_addresses, open_metadata, public_addresses, unencrypted
 
 __all__ = ["RULES"]
@@ -71,6 +71,18 @@ def _own_quota(pool: RecordedPool) -> Quota | None:
     return Quota(code=code, name=f"Vertex AI training, {pool.machine.accelerator}", unit="GPU", per_node=pool.machine.gpus)
 
 
+def _disk(pool: RecordedPool, yard: RecordedYard) -> RootDisk:
+    """Return the boot disk of a node, of the type in the pool's instance template."""
+    templates = [each for each in yard.of("gcp:compute/instanceTemplate:InstanceTemplate") if each.name == f"{pool.name}-template"]
+    kinds = [disk.get("diskType") for each in templates for disk in _disks(each)]
+    return root_disk(pool, str(kinds[0]) if kinds else None)
+
+
+def _disks(template: Resource) -> list[Mapping[str, object]]:
+    disks = template.inputs.get("disks")
+    return [disk for disk in disks if isinstance(disk, Mapping)] if isinstance(disks, list) else []
+
+
 def _subnets(zones: list[object]) -> str:
     return f"1 private subnet for {counted(len(zones), 'zone')}"
 
@@ -84,7 +96,7 @@ RULES = PlanRules(
     unpriced=_UNPRICED,
     budgets=_budgets,
     own_quota=_own_quota,
-    disk=root_disk,
+    disk=_disk,
     public_addresses=public_addresses,
     inbound_addresses=inbound_addresses,
     unencrypted=unencrypted,

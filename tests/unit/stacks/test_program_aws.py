@@ -13,6 +13,7 @@ from gpuyard.stacks.program import declare
 from gpuyard.stacks.settings import load
 
 YARD = """
+aws:region: us-east-1
 gpuyard:cloud: aws
 gpuyard:owner: me@acme.io
 gpuyard:expires: "2999-03-31"

@@ -149,7 +149,34 @@ BLOCK = {"mode": "capacity_block", "reservation": "cr-1", "ends": "2026-12-19T11
 
 def aws(pool: dict[str, Any] | None = None, **changes: Any) -> dict[str, str]:
     merged = {key: value for key, value in {**L4, **(pool or {})}.items() if value is not None}
-    return config(**{**AWS, "pools": {"l4": merged}, **changes})
+    return config(**{**AWS, "pools": {"l4": merged}, **changes}) | {"aws:region": "us-east-1"}
+
+
+def test_the_keys_that_say_where_resources_go_are_required() -> None:
+    without = {key: value for key, value in aws(pools={"l4": 3}).items() if key != "aws:region"}
+    assert "aws:region: required key is missing, allowed: a region, such as us-east-1; add `aws:region: us-east-1`" in problems(without)
+    assert len(problems(without)) == 2  # with the other problems of the file
+    gcp = [text.partition(":")[0] + ":" + text.split(":")[1] for text in problems(config(cloud="gcp"))]
+    assert {"gcp:project", "gcp:region"} <= set(gcp)
+    assert any(text.startswith("azure-native:location: required key is missing") for text in problems(config(cloud="azure")))
+
+
+def test_numbers_that_the_cli_wrote_as_text_are_numbers() -> None:
+    """`pulumi config set --path gpuyard:pools.l4.price_usd_per_hour 4.60` writes "4.60"."""
+    settings = load(
+        aws({"price_usd_per_hour": "4.60", "max_nodes": "2"}, budget={"usd_per_month": "1500.50", "alert_at_percent": ["50", "80"]}),
+        stack="dev",
+    )
+    assert (settings.pools["l4"].price_usd_per_hour, settings.pools["l4"].max_nodes) == (4.6, 2)
+    assert settings.budget is not None
+    assert (settings.budget.usd_per_month, settings.budget.alert_at_percent) == (1500.5, [50, 80])
+    flex = {"mode": "flex_start", "max_hours": "24"}
+    pools = {"l4": {"machine": "g2-standard-48", "zone": "us-central1-a", "max_nodes": 1, "service": "vms", "capacity": flex}}
+    where = {"gcp:project": "p", "gcp:region": "us-central1"}
+    gcp = load(aws(cloud="gcp", pools=pools, network={"zones": ["us-central1-a"]}) | where, stack="dev")
+    assert gcp.pools["l4"].capacity.max_hours == 24  # type: ignore[union-attr]
+    assert "got 'four'" in problems(aws({"price_usd_per_hour": "four"}))[0]
+    assert "got '010'" in problems(aws({"max_nodes": "010"}))[0]
 
 
 def test_a_yard_on_aws() -> None:

@@ -82,6 +82,19 @@ def test_sagemaker_runs_the_machines_that_its_model_names() -> None:
 def test_other_resources_have_a_price_and_a_source() -> None:
     assert set(AWS.items) == {"nat_gateway", "public_ipv4", "interface_endpoint", "kms_key"}
     assert all(rate.source in AWS.sources for rates in AWS.items.values() for rate in rates.values())
+    for each in map(catalogue.table, catalogue.clouds()):
+        assert all(rate.source in each.sources for rates in each.disks.values() for rate in rates.values())
+
+
+def test_a_disk_costs_as_much_as_its_size_or_the_next_that_is_sold() -> None:
+    gp3, premium = AWS.disk("gp3", "us-east-1"), catalogue.table("azure").disk("Premium_LRS", "eastus")
+    assert gp3 is not None
+    assert premium is not None
+    assert gp3.usd_per_hour(200) == pytest.approx((200 * 0.08 + 15) / 730)
+    assert premium.usd_per_hour(200) == pytest.approx(38.02 / 730)
+    assert premium.usd_per_hour(2048) is None
+    assert AWS.disk(None, "us-east-1") is None
+    assert AWS.disk("gp3", "eu-central-1") is None
     nat, key = AWS.item("nat_gateway", "us-east-1"), AWS.item("kms_key", "eu-south-2")
     assert nat is not None
     assert nat.usd_per_hour == 0.045

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from functools import partial
 from typing import Any
 
@@ -10,14 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuyard.components.planning.cost import HOURS_PER_MONTH, UNKNOWN, exact, hours_that_fit, money
+from gpuyard.components.planning import cost
+from gpuyard.components.planning.amounts import UNKNOWN, exact
+from gpuyard.components.planning.cost import hours_that_fit
 from gpuyard.components.planning.document import Amount, Money
+from gpuyard.components.planning.paid_nodes import HOURS_PER_MONTH
+from gpuyard.components.planning.quota import needs
+from gpuyard.components.planning.yard import RecordedYard
 
-from .conftest import L4, MakeYard, dev, make_bucket, make_budget, make_network, make_pool
+from .conftest import L4, TAGS, MakeYard, dev, make_bucket, make_budget, make_network, make_pool
 
+NOW = datetime.datetime(2026, 12, 1, 12, tzinfo=datetime.UTC)
 H200 = {"machine": "p5en.48xlarge", "zone": "us-east-2b", "max_nodes": 8, "service": "batch"}
 BLOCK = {"mode": "capacity_block", "reservation": "cr-1", "ends": "2026-12-19T11:30:00Z"}
 H100 = {"machine": "p5.48xlarge", "max_nodes": 4, "service": "sagemaker", "capacity": "spot"}
+
+
+def money(yard: RecordedYard, now: datetime.datetime = NOW) -> Money:
+    return cost.money(yard, now)
+
 
 amounts = st.tuples(st.floats(0, 1e6), st.none() | st.floats(0, 1e6)).map(
     lambda pair: Amount(low=pair[0], high=None if pair[1] is None else pair[0] + pair[1])
@@ -55,21 +67,23 @@ def test_a_yard_with_two_pools_and_a_budget(yard: MakeYard) -> None:
     assert standing.what == "1 NAT gateway, 1 public IPv4 address, 1 KMS key"
     assert standing.full.high == pytest.approx(0.045 + 0.005 + 1 / 730, abs=1e-6)
     assert found.idle == standing.full
-    assert found.month.low == pytest.approx(6755.8, abs=0.1)
-    assert found.month.high == pytest.approx(10115, abs=1)
+    assert found.month.low == pytest.approx(6848.8, abs=0.1)
+    assert found.month.high == pytest.approx(10208, abs=1)
     assert found.hours is not None
-    assert found.hours.low == pytest.approx((1500 - 37.5) / (9.2032 + 4.6016), abs=0.1)
-    assert found.prices_of == "2026-02-24"  # the date of the NAT gateway's price, which is older than the machines' prices
+    assert found.hours.low == pytest.approx((1500 - 37.5) / (9.2032 + 4.6016 + 3 * 31 / 730), abs=0.1)
+    assert found.prices_of == "2026-01-31"  # the date of the disks' price, which is the oldest
 
 
 def test_min_nodes_cost_while_idle(yard: MakeYard) -> None:
-    found = money(yard(partial(make_pool, "l4", {**L4, "min_nodes": 1})))
+    found = line(money(yard(partial(make_pool, "l4", {**L4, "min_nodes": 1}))), "l4")
     assert found.idle == exact(4.6016)
     assert found.full == exact(9.2032)
 
 
 def test_reserved_nodes_cost_while_idle(yard: MakeYard) -> None:
-    found = money(yard(partial(make_pool, "p", {**H200, "capacity": {"mode": "reservation", "reservation": "cr-1"}}), "us-east-2"))
+    found = line(
+        money(yard(partial(make_pool, "p", {**H200, "capacity": {"mode": "reservation", "reservation": "cr-1"}}), "us-east-2")), "p"
+    )
     assert found.idle.high == pytest.approx(8 * 63.296)
     assert found.idle == found.full
 
@@ -95,7 +109,7 @@ def test_reserved_nodes_cost_while_idle(yard: MakeYard) -> None:
 )
 def test_where_a_price_comes_from(yard: MakeYard, spec: dict[str, Any], what: str, high: float | None, note: str | None) -> None:
     given = {key: value for key, value in spec.items() if value is not None}
-    (found,) = money(yard(partial(make_pool, "p", given), "us-east-2")).lines
+    found = line(money(yard(partial(make_pool, "p", given), "us-east-2")), "p")
     assert found.what == what
     assert found.full.high == (high and pytest.approx(high))
     assert found.note is None if note is None else note in str(found.note)
@@ -139,13 +153,67 @@ def test_resources_without_a_price_are_listed(yard: MakeYard) -> None:
     assert found.lines == []
 
 
-def test_node_disks_are_listed_without_a_price(yard: MakeYard) -> None:
+def test_root_disks_cost_as_long_as_their_nodes_exist(yard: MakeYard) -> None:
     def program() -> None:
-        make_pool("l4", L4)
+        make_pool("l4", {**L4, "min_nodes": 1})
         make_pool("more", {**L4, "max_nodes": 3})
         make_pool("big", {**L4, "disk_gib": 1000, "max_nodes": 1})
 
-    assert money(yard(program)).not_priced == ["5 x root disk of 200 GiB", "1 x root disk of 1000 GiB"]
+    found = money(yard(program))
+    disks = line(found, "disks")
+    small, big = (200 * 0.08 + 15) / 730, (1000 * 0.08 + 15) / 730
+    assert disks.what == "5 x root disk of 200 GiB (gp3), 1 x root disk of 1000 GiB (gp3)"
+    assert (disks.idle.high, disks.full.high) == (pytest.approx(small), pytest.approx(5 * small + big))
+    assert disks.month.high == pytest.approx(730 * (5 * small + big))
+    assert found.not_priced == []
+    assert found.idle.high == pytest.approx(4.6016 + small)
+
+
+def test_root_disks_without_a_price_are_listed(yard: MakeYard) -> None:
+    assert money(yard(partial(make_pool, "l4", L4), "eu-central-1")).not_priced == ["2 x root disk of 200 GiB (gp3)"]
+    own = {**H100, "price_usd_per_hour": 26.5}
+    assert money(yard(partial(make_pool, "p", own))).not_priced == ["4 x root disk of 200 GiB"]  # SageMaker's own rates
+
+
+def block(ends: str, usd: float = 39.8) -> dict[str, Any]:
+    return {**H200, "capacity": {**BLOCK, "ends": ends}, "price_usd_per_hour": usd}
+
+
+def test_a_paid_capacity_block_is_idle_money_until_it_ends(yard: MakeYard) -> None:
+    found = money(yard(partial(make_pool, "h200", block("2026-12-19T11:30:00Z")), "us-east-2"))
+    pool = line(found, "h200")
+    hours = 17 * 24 + 22 + 50 / 60  # until 40 minutes before its end, when the pool goes to zero nodes
+    assert (pool.idle.high, pool.full.high) == (pytest.approx(318.4), pytest.approx(318.4))
+    assert pool.month.high == pool.idle_month.high == pytest.approx(318.4 * hours)
+    assert pool.note == (
+        "a block is paid in advance; the month counts 431 h, to 2026-12-19T10:50Z, because its capacity block ends at 2026-12-19T11:30:00Z"
+    )
+    later = line(money(yard(partial(make_pool, "h200", block("2027-02-19T11:30:00Z")), "us-east-2")), "h200")
+    assert later.note == "a block is paid in advance; ends 2027-02-19T11:30:00Z"
+    assert later.month.high == pytest.approx(318.4 * 730)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expires", "because"),
+    [
+        ({**L4, "min_nodes": 1}, "2026-11-30", "2026-11-30T00:00Z, because the yard expires on 2026-11-30"),
+        (block("2026-11-19T11:30:00Z"), "never", "2026-11-19T10:50Z, because its capacity block ends at 2026-11-19T11:30:00Z"),
+    ],
+)
+def test_an_ended_pool_costs_nothing_and_needs_no_quota(yard: MakeYard, spec: dict[str, Any], expires: str, because: str) -> None:
+    made = yard(lambda: make_pool("old", spec, {**TAGS, "expires": expires}))
+    found = money(made)
+    (pool,) = found.lines  # no row of disks: there are none
+    assert (pool.idle, pool.full, pool.month) == (exact(0), exact(0), exact(0))
+    assert pool.note == f"closed since {because}"
+    assert found.not_priced == []
+    assert needs(made, NOW) == []
+
+
+def test_a_month_ends_with_the_yard(yard: MakeYard) -> None:
+    found = line(money(yard(partial(make_pool, "l4", {**L4, "min_nodes": 1}, {**TAGS, "expires": "2026-12-02"}))), "l4")
+    assert (found.month.high, found.idle_month.high) == (pytest.approx(12 * 9.2032), pytest.approx(12 * 4.6016))
+    assert found.note == "the month counts 12 h, to 2026-12-02T00:00Z, because the yard expires on 2026-12-02"
 
 
 def test_a_free_yard_is_free(yard: MakeYard) -> None:
@@ -180,7 +248,7 @@ def test_a_raw_budget_resource_in_usd_counts(yard: MakeYard) -> None:
 
 @given(st.floats(1, 1e5), amounts, amounts)
 def test_the_hours_that_fit_never_break_the_budget(budget: float, idle: Amount, running: Amount) -> None:
-    found = hours_that_fit(budget, idle, idle + running)
+    found = hours_that_fit(budget, idle.times(HOURS_PER_MONTH), idle, idle + running)
     if found is None or idle.high is None or running.high is None:
         return
     most = idle.high * HOURS_PER_MONTH + found.low * running.high
@@ -189,7 +257,7 @@ def test_the_hours_that_fit_never_break_the_budget(budget: float, idle: Amount, 
 
 
 def test_an_idle_cost_above_the_budget_leaves_no_hours() -> None:
-    assert hours_that_fit(10, exact(1), exact(2)) == exact(0)
-    assert hours_that_fit(None, exact(1), exact(2)) is None
-    assert hours_that_fit(1000, exact(1), exact(1)) is None
-    assert hours_that_fit(1460, exact(1), exact(2)) == exact(730)
+    assert hours_that_fit(10, exact(730), exact(1), exact(2)) == exact(0)
+    assert hours_that_fit(None, exact(730), exact(1), exact(2)) is None
+    assert hours_that_fit(1000, exact(730), exact(1), exact(1)) is None
+    assert hours_that_fit(1460, exact(730), exact(1), exact(2)) == exact(730)

@@ -16,7 +16,7 @@ from gpuyard.components.planning.document import Amount, Plan
 from gpuyard.components.planning.layout import columns, hours, rate, short_tokens, whole, wrapped
 from gpuyard.components.planning.plan import make_plan
 from gpuyard.components.planning.recorder import record
-from gpuyard.components.planning.yard import RecordedYard, regions_of
+from gpuyard.components.planning.yard import RecordedYard
 
 from .conftest import L4, Fake, MakeYard, dev, make_budget, make_network, make_pool, make_template
 
@@ -30,15 +30,15 @@ dev  aws us-east-1  owner ml@acme.io  expires 2027-03-31   16 resources
   JobService train  jobs from people and 0 pipelines                    1
   Budget budget     1,500 USD a month                                   1
   aws.kms.Key                                                           1
-money       list prices since 2026-02-24                     idle $/h  full $/h  month if full 24x7
+money       list prices since 2026-01-31                     idle $/h  full $/h  month if full 24x7
   l4        2 x 4.6016 on demand                                 0.00      9.20               6,718
   l4-spot   1 x spot: price unknown                              0.00    <=4.60             <=3,359
             at most the on-demand price
+  disks     3 x root disk of 200 GiB (gp3)                       0.00      0.13                  93
   standing  1 NAT gateway, 1 public IPv4 address, 1 KMS key      0.05      0.05                  37
             traffic, storage and requests not counted
-  total                                                          0.05   <=13.86            <=10,115
-not priced  3 x root disk of 200 GiB
-budget  1,500 $/month, idle takes 37 (2%), the rest pays >=105 h with every node on
+  total                                                          0.05   <=13.98            <=10,208
+budget  1,500 $/month, idle takes 37 (2%), the rest pays >=104 h with every node on
   WARN full month exceeds it
 quota to request in us-east-1
   96 vCPU  Running On-Demand G and VT instances  L-DB2E81BA
@@ -46,10 +46,10 @@ quota to request in us-east-1
 fabric
   l4       1 x EFA, 40 Gb/s per node, floor 0.7
   l4-spot  1 x EFA, 40 Gb/s per node, floor 0.7
-policy  9 passed, 0 violated, 3 warnings
+policy  10 passed, 0 violated, 3 warnings
   warning nodes-together: l4-spot takes single-node jobs only: batch has no multi-node spot;
       services that have it: sagemaker, vms
-  warning budget: a full month costs more than the budget of 1,500 USD; the budget pays at least 105
+  warning budget: a full month costs more than the budget of 1,500 USD; the budget pays at least 104
       h of it
   warning pinned-image: l4, l4-spot: the newest machine image is used at each `up`; `gpuyard pin`
       pins it"""
@@ -86,8 +86,8 @@ def test_the_markdown_for_a_pull_request(yard: MakeYard) -> None:
     lines = render.markdown(planned(yard(dev))).splitlines()
     assert lines[0] == "### gpuyard plan: dev, 16 resources, ok"
     assert "| l4-spot | 1 x spot: price unknown (at most the on-demand price) | 0.00 | &lt;=4.60 | &lt;=3,359 |" in lines
-    assert "| **total** |  | 0.05 | &lt;=13.86 | &lt;=10,115 |" in lines
-    assert "- not priced  3 x root disk of 200 GiB" in lines
+    assert "| **total** |  | 0.05 | &lt;=13.98 | &lt;=10,208 |" in lines
+    assert "| disks | 3 x root disk of 200 GiB (gp3) | 0.00 | 0.13 | 93 |" in lines
     rows = [line for line in lines if line.startswith("|")]
     assert {line.count("|") for line in rows} == {6}  # GitHub renders a table only if every row has the same number of cells
     assert lines.count("```") == 2
@@ -140,7 +140,7 @@ def test_a_violation_refuses_the_plan(yard: MakeYard) -> None:
     plan = planned(yard(program))
     assert plan.refused
     assert "VIOLATED idle alone exceeds it" in render.text(plan)
-    assert "  VIOLATED budget: a month in which no job runs costs 6,718 USD" in render.text(plan)
+    assert "  VIOLATED budget: a month in which no job runs costs 6,780 USD" in render.text(plan)
     assert render.markdown(plan).startswith("### gpuyard plan: dev, 2 resources, refused")
 
 
@@ -222,16 +222,6 @@ def test_plain_pulumi_programs_have_a_plan_too(yard: MakeYard) -> None:
     ]
     assert "1 KMS key" in render.text(plan)
     assert line_of(plan, "budget") == "budget  none"
-
-
-def test_the_region_comes_from_the_stack_or_the_only_provider(yard: MakeYard) -> None:
-    def program(*regions: str) -> None:
-        for region in regions:
-            aws.Provider(region, region=region)
-
-    one, two = yard(lambda: program("us-west-2")).recording, yard(lambda: program("us-west-2", "us-east-2")).recording
-    found = [regions_of({}, one), regions_of({"aws:region": "us-east-1"}, one), regions_of({}, two)]
-    assert [each["aws"] for each in found] == ["us-west-2", "us-east-1", None]
 
 
 def test_adopted_resources_are_named(yard: MakeYard) -> None:

@@ -151,8 +151,8 @@ def test_a_job_limit_above_the_monthly_budget_is_a_warning(yard: MakeYard) -> No
     ("usd", "spec", "outcome", "text"),
     [
         (20000, L4, "passed", ""),
-        (1500, L4, "warning", "a full month costs more than the budget of 1,500 USD; the budget pays 162 h of it"),
-        (1500, {**L4, "min_nodes": 1}, "violated", "a month in which no job runs costs 3,359 USD, the budget is 1,500"),
+        (1500, L4, "warning", "a full month costs more than the budget of 1,500 USD; the budget pays 161 h of it"),
+        (1500, {**L4, "min_nodes": 1}, "violated", "a month in which no job runs costs 3,390 USD, the budget is 1,500"),
         (1500, {**L4, "max_nodes": 1, "capacity": "spot"}, "warning", "a full month may cost more than the budget"),
         (1500, {**L4, "machine": "p5e.48xlarge"}, "warning", "a full month may cost more than the budget"),
         (1500, {**L4, "machine": "p5e.48xlarge", "min_nodes": 1}, "warning", "some prices are unknown"),

@@ -97,6 +97,16 @@ def test_two_resources_of_one_urn_are_a_problem(run: Run) -> None:
     assert run(program).problems == ["aws:kms/key:Key key: two resources have this URN; rename one"]
 
 
+def test_a_repeated_component_is_one_problem(run: Run) -> None:
+    def program() -> None:
+        for _ in range(2):
+            outer = pulumi.ComponentResource("t:index:Outer", "outer")
+            inner = pulumi.ComponentResource("t:index:Inner", "inner", opts=pulumi.ResourceOptions(parent=outer))
+            aws.kms.Key("key", opts=pulumi.ResourceOptions(parent=inner))
+
+    assert run(program).problems == ["t:index:Outer outer: two resources have this URN; rename one"]
+
+
 def test_a_reference_to_an_unregistered_resource_is_a_problem(run: Run) -> None:
     def program() -> None:
         ghost = pulumi.Output.from_input("urn:pulumi:prod::acme::t:index:Ghost::ghost")

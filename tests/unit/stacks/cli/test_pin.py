@@ -164,7 +164,7 @@ def test_a_tag_outside_ecr_is_refused_with_the_command_for_its_digest(pin: Pin, 
     ("old", "new", "expected"),
     [
         ("cloud: aws", "cloud: local", "not valid"),
-        ("  aws:region: us-east-1   # here alone\n", "", "aws:region: not set"),
+        ("  aws:region: us-east-1   # here alone\n", "", "aws:region: required key is missing"),
         ("max_nodes: 2", "max_nodes: none", "max_nodes"),
     ],
 )

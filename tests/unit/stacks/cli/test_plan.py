@@ -17,6 +17,8 @@ from gpuyard.components.planning import render
 from gpuyard.components.planning.document import Plan
 from gpuyard.stacks.cli import main
 from gpuyard.stacks.cli.plan import plan
+from gpuyard.stacks.cli.pulumi_project import load_project
+from gpuyard.training_jobs.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[4]
 PROJECT = """\
@@ -80,7 +82,7 @@ def test_the_local_yard_costs_nothing(cli: Cli) -> None:
     assert code == 0
     assert "local  local   7 resources" in out
     assert "money  none: nothing here costs anything" in out
-    assert "policy  12 passed, 0 violated, 0 warnings" in out
+    assert "policy  13 passed, 0 violated, 0 warnings" in out
 
 
 def test_the_aws_stacks_have_plans(cli: Cli) -> None:
@@ -100,7 +102,7 @@ def test_the_aws_stacks_have_plans(cli: Cli) -> None:
     assert any("2 x 4.6016 on demand" in line and "6,718" in line for line in lines)
     assert any("1 x spot: price unknown" in line and line.endswith("<=3,359") for line in lines)
     assert "            at most the on-demand price" in lines
-    assert ", the rest pays >=105 h with every node on\n  WARN full month exceeds it" in out
+    assert ", the rest pays >=104 h with every node on\n  WARN full month exceeds it" in out
     assert "  96 vCPU  Running On-Demand G and VT instances  L-DB2E81BA\n  48 vCPU  All G and VT Spot Instance Requests   L-3819A6DF" in out
     assert " 0 violated, " in out
     code, out, _ = cli("--stack", "prod-aws", "-C", str(ROOT))
@@ -232,3 +234,60 @@ def test_the_schema_is_printed_without_loading_pulumi() -> None:
     schema: dict[str, Any] = json.loads(done.stdout)
     assert "Plan" in schema["title"]
     assert {"money", "quota", "policy", "resources"} <= set(schema["properties"])
+
+
+NOISY = """\
+import os, subprocess, sys
+print("from print")
+sys.stdout.flush()
+os.write(1, b"from a descriptor\\n")
+subprocess.run([sys.executable, "-c", "print('from a subprocess')"], check=True)
+"""
+
+
+def test_output_of_the_program_does_not_spoil_the_document(project: Path) -> None:
+    (project / "infra" / "__main__.py").write_text(NOISY)
+    command = [sys.executable, "-c", "from gpuyard.stacks.cli import main; main()", "plan", "--stack", "dev", "-C", str(project), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["schema"] == "gpuyard.plan/1"
+    assert [line for line in done.stderr.splitlines() if line.startswith("from ")] == [
+        "from print",
+        "from a descriptor",
+        "from a subprocess",
+    ]
+
+
+def test_files_named_yml_are_found_as_the_cli_finds_them(project: Path) -> None:
+    (project / "Pulumi.yaml").rename(project / "Pulumi.yml")
+    (project / "Pulumi.dev.yaml").rename(project / "Pulumi.dev.yml")
+    loaded = load_project(project / "infra", "dev")
+    assert (loaded.file.name, loaded.config["acme:colour"]) == ("Pulumi.dev.yml", "blue")
+    with pytest.raises(UsageError, match=r"no Pulumi\.prod\.yml in"):
+        load_project(project, "prod")
+
+
+@pytest.mark.parametrize(
+    ("section", "names"),
+    [
+        ("environment: [acme/dev, shared]\n", ["acme/dev", "shared"]),
+        ("environment:\n  imports: [acme/dev, {shared: {merge: false}}]\n  values: {a: 1}\n", ["acme/dev", "shared", "values of its own"]),
+    ],
+)
+def test_an_environment_is_unknown(project: Path, cli: Cli, section: str, names: list[str]) -> None:
+    (project / "Pulumi.dev.yaml").write_text(section + STACK)
+    (project / "infra" / "__main__.py").write_text("")
+    code, out, _ = cli("--stack", "dev", "-C", str(project))
+    assert code == 0
+    assert f"ESC environments: {', '.join(names)}" in out
+    (project / "infra" / "__main__.py").write_text("import pulumi\nraise pulumi.RunError('no region')\n")
+    code, _, err = cli("--stack", "dev", "-C", str(project))
+    assert (code, f"a plan cannot read the stack's environment ({', '.join(names)})" in err) == (2, True)
+
+
+def test_numbers_that_only_the_pulumi_cli_reads_are_refused(project: Path, cli: Cli) -> None:
+    (project / "Pulumi.dev.yaml").write_text("config:\n  aws:allowedAccountIds: [091122223333]\n  acme:rate: 1e3\n")
+    code, _, err = cli("--stack", "dev", "-C", str(project))
+    assert code == 2
+    assert 'the Pulumi CLI reads unquoted 091122223333 as 91122223333 (line 2); quote it: "091122223333"' in err
+    assert 'the Pulumi CLI reads unquoted 1e3 as 1000 (line 3); quote it: "1e3"' in err

@@ -123,14 +123,14 @@ def owned() -> None:
 
 
 def test_standing_resources_of_gcp_are_counted_and_its_budget_is_read(yard: MakeYard) -> None:
-    found = money(yard(owned))
-    assert [line.what for line in found.lines] == ["1 Cloud NAT, 1 external address, 1 KMS key"]
+    found = money(yard(owned), NOW)
+    assert [line.what for line in found.lines] == ["1 KMS key", "1 Cloud NAT, 1 external address"]  # the key's region is not known
     assert found.budget == 200
 
 
 @pytest.mark.parametrize(("kind", "stands"), [("FQDN", ["1 managed network firewall"]), ("PrivateEndpoint", ["1 private endpoint"])])
 def test_managed_network_rules_count_the_resources_that_azure_creates(yard: MakeYard, kind: str, stands: list[str]) -> None:
-    assert [line.what for line in money(yard(lambda: managed(kind))).lines] == stands
+    assert [line.what for line in money(yard(lambda: managed(kind)), NOW).lines] == stands
 
 
 def pools(**lab: Any) -> None:
@@ -143,8 +143,8 @@ def pools(**lab: Any) -> None:
     ("disk", "listed"),
     [
         ({}, ["4 x system disk of a cluster node"]),  # the other is on the machine itself, and free
-        ({"disk_gib": 2000}, ["4 x system disk of a cluster node", "2 x root disk of 2000 GiB"]),
+        ({"disk_gib": 2000}, ["4 x system disk of a cluster node", "2 x root disk of 2000 GiB (Premium_LRS)"]),
     ],
 )
 def test_azure_disks_that_cost_are_listed(yard: MakeYard, disk: dict[str, Any], listed: list[str]) -> None:
-    assert [line for line in money(yard(lambda: pools(**disk))).not_priced if "disk" in line] == listed
+    assert [line for line in money(yard(lambda: pools(**disk)), NOW).not_priced if "disk" in line] == listed

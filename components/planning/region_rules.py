@@ -1,0 +1,64 @@
+"""The policy rules about regions: zones, networks and job services must be in the region of their pools."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from .yard import RecordedComponent, RecordedYard
+
+__all__ = ["region_conflicts"]
+
+
+def region_conflicts(yard: RecordedYard) -> Iterator[str]:
+    """Yield a message for each component that is in another region than its zone, its network or its pools. Unknown regions agree."""
+    for component in yard.components:
+        yield from _zones(component)
+    pools = {(pool.cloud, pool.name): pool for pool in yard.named("GpuPool")}
+    for service in yard.named("JobService"):
+        names = service.inputs.get("pools")
+        for name in names if isinstance(names, list) else []:
+            pool = pools.get((service.cloud, str(name)))
+            if pool is not None and _differ(pool.region, service.region):
+                yield (
+                    f"{service.name}: job service in {service.region}, its pool {pool.name} in {pool.region}; "
+                    "give both the same provider, or make one job service for each region"
+                )
+    yield from _networks(yard)
+
+
+def _zones(component: RecordedComponent) -> Iterator[str]:
+    zones = component.inputs.get("zones") or [component.inputs.get("zone")]
+    for zone in zones if isinstance(zones, list) else []:
+        # Azure's zones are numbers within the region
+        if isinstance(zone, str) and not zone.isdigit() and component.region and not zone.startswith(component.region):
+            yield f"{component.name}: zone {zone} is not in {component.region}, the region of its provider; change one of them"
+
+
+def _networks(yard: RecordedYard) -> Iterator[str]:
+    """Yield a message for each pool whose machines use a network of another region."""
+    parents = {each.urn: each.parent for each in yard.resources}
+    networks = {component.urn: component for component in yard.named("Network")}
+    pools = {component.urn: component for component in yard.named("GpuPool")}
+    pairs = {
+        (one, other)
+        for each in yard.resources
+        if (one := _ancestor(each.urn, parents, pools))
+        for used in each.uses.values()
+        for urn in used
+        if (other := _ancestor(urn, parents, networks))
+    }
+    for one, other in sorted(pairs):
+        pool, network = pools[one], networks[other]
+        if _differ(pool.region, network.region):
+            yield f"{pool.name}: pool in {pool.region}, its network {network.name} in {network.region}; give both the same provider"
+
+
+def _ancestor(urn: str, parents: Mapping[str, str], among: Collection[str]) -> str | None:
+    """Return the resource itself or the nearest parent that is one of these; None if there is none."""
+    while urn and urn not in among:
+        urn = parents.get(urn, "")
+    return urn or None
+
+
+def _differ(one: str | None, other: str | None) -> bool:
+    return one is not None and other is not None and one != other

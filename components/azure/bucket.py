@@ -87,11 +87,11 @@ class Bucket(KeyedBucketBase[EncryptionKey], AzureComponent):
             account_name=made.name,
             container_name=container_name(name),
             public_access="None",
-            opts=self.child_options(),
+            opts=self.child_options(ignore_changes=["containerName"]),  # a bucket renamed with an alias keeps its container
         )
         guards = [
             self._blobs(made.name, flat),
-            self._lifecycle(made.name, lifecycle(container_name(name), flat)),
+            self._lifecycle(made.name, container.name.apply(lambda known: lifecycle(known, flat))),
         ]
         safe = after(container.name, [guard.id for guard in guards])
         self._expose(after(made.name, [container.id]), safe, container.id, made.id, key.uri if key else None)
@@ -146,7 +146,7 @@ class Bucket(KeyedBucketBase[EncryptionKey], AzureComponent):
             **blob_settings(versions),
         )
 
-    def _lifecycle(self, account: pulumi.Output[str], rules: list[PlainDict]) -> az.storage.ManagementPolicy:
+    def _lifecycle(self, account: pulumi.Output[str], rules: pulumi.Output[list[PlainDict]]) -> az.storage.ManagementPolicy:
         return az.storage.ManagementPolicy(
             self.child_name("lifecycle"),
             resource_group_name=self.group.name,
@@ -169,7 +169,7 @@ def private_account(
         account_name=parent.group.id.apply(lambda group: account_name(group, name)),
         is_hns_enabled=hierarchical,
         tags=parent.azure_tags(),
-        opts=parent.child_options(),
+        opts=parent.child_options(ignore_changes=["accountName"]),  # a bucket renamed with an alias keeps its account
         **account_settings(open_to, under),
         **more,
     )

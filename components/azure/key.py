@@ -83,7 +83,7 @@ class EncryptionKey(AzureComponent):
             vault_name=self.group.id.apply(lambda group: vault_name(group, self.logical_name)),
             properties=vault_properties(account(self).tenant_id),
             tags=self.azure_tags(),
-            opts=self.child_options(),
+            opts=self.child_options(ignore_changes=["vaultName"]),  # a key renamed with an alias keeps its vault
         )
 
 

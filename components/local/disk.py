@@ -47,7 +47,15 @@ class _OnDisk(ResourceProvider):
 
 
 class BucketProvider(_OnDisk):
-    """A bucket: a directory that only its owner can enter. Inputs: path, mode."""
+    """A bucket: a directory that only its owner can enter. Inputs: path, mode.
+
+    The directory stays where it was made, as a bucket of a cloud keeps its name: a bucket renamed with an alias, or another `local:root`,
+    would otherwise delete the data.
+    """
+
+    def diff(self, _id: str, _olds: Mapping[str, str], _news: Mapping[str, str]) -> DiffResult:
+        """Compare the mode alone."""
+        return super().diff(_id, _olds, {key: value for key, value in _news.items() if key != "path"})
 
     @explain_os_errors
     def create(self, props: Mapping[str, str]) -> CreateResult:

@@ -112,6 +112,22 @@ def test_a_running_job_keeps_its_yard_and_kept_data_survives(project: Any) -> No
     assert (runs / "results").read_text() == "mine"
 
 
+def test_a_bucket_renamed_with_an_alias_keeps_its_data(project: Any) -> None:
+    program = project.root / "stacks" / "__main__.py"
+    program.write_text('from gpuyard.local import Bucket\nBucket("old", {"on_destroy": "delete"})\n')
+    project.pulumi("stack", "init", "local")
+    project.pulumi(*UP)
+    data = project.yard / "buckets" / "old" / "data"
+    data.write_text("kept")
+    opts = 'pulumi.ResourceOptions(aliases=[pulumi.Alias(name="old")])'
+    program.write_text(f'import pulumi\nfrom gpuyard.local import Bucket\nBucket("new", {{"on_destroy": "delete"}}, opts={opts})\n')
+    project.pulumi(*UP)
+    assert data.read_text() == "kept"
+    assert project.json("preview")["changeSummary"].keys() == {"same"}
+    project.pulumi(*DOWN)
+    assert not data.exists(), "the renamed bucket still owns its directory"
+
+
 def test_every_mistake_in_the_settings_is_told_at_once(project: Any) -> None:
     project.pulumi("stack", "init", "local")
     project.change("{max_nodes: 2, service: local}", "{max_nods: 2, service: locl}\n  gpuyard:expires: 2027-03-31\n  gpuyard:cluod: local")

@@ -111,6 +111,9 @@ def test_children_of_a_bucket(record: Any, preview: bool) -> None:
     assert recorded.exports["known"][0] == f"abfs://runs@{account['accountName']}.dfs.core.windows.net"
     assert account["networkRuleSet"]["ipRules"] == [{"action": "Allow", "iPAddressOrRange": "203.0.112.0/24"}]
     assert account["isHnsEnabled"] is False
+    kept = {"StorageAccount": ("runs-account", "accountName"), "BlobContainer": ("runs-container", "containerName")}
+    for kind, (name, key) in kept.items():  # names follow the bucket's: an alias must not replace what holds the data
+        assert list(recorded.one(token(f"storage:{kind}"), name).ignoreChanges) == [key]
     assert account["tags"] == {**TAGS, "stack": "gpuyard/local"}
     assert recorded.inputs(token("storage:BlobServiceProperties"), "runs-blobs")["isVersioningEnabled"] is True
 

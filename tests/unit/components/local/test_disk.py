@@ -73,7 +73,8 @@ def test_a_new_path_replaces_and_other_changes_update(provider: type[ResourcePro
     assert provider().diff("/a", old, {**old, "__provider": "y"}).changes is False
     update = provider().diff("/a", old, {**old, "content": "2"})
     assert (update.changes, update.replaces) == (True, [])
-    assert provider().diff("/a", old, {**old, "path": "/b"}).replaces == ["path"]
+    moved = provider().diff("/a", old, {**old, "path": "/b"}).replaces
+    assert moved == ([] if provider is BucketProvider else ["path"]), "a bucket's directory stays where it was made"
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -99,6 +100,17 @@ def test_bucket_create_drift_update_delete(tmp_path: Path) -> None:
     (path / "deep" / "er").mkdir(parents=True)
     provider.delete(str(path), props)
     assert not (tmp_path / "buckets").exists()
+
+
+def test_a_renamed_bucket_keeps_its_directory(tmp_path: Path) -> None:
+    old, provider = {"path": str(tmp_path / "old"), "mode": "0700"}, BucketProvider()
+    provider.create(old)
+    (tmp_path / "old" / "data").write_text("kept")
+    new = {"path": str(tmp_path / "new"), "mode": "0700"}
+    assert not provider.diff(old["path"], old, new).changes
+    assert provider.diff(old["path"], {**old, "mode": "0755"}, new).changes
+    assert provider.update(old["path"], {**old, "mode": "0755"}, new).outs == old
+    assert (tmp_path / "old" / "data").read_text() == "kept"
 
 
 def test_bucket_uses_an_empty_directory_and_makes_it_private(tmp_path: Path) -> None:

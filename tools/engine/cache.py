@@ -25,15 +25,15 @@ def folder(cache: Path) -> Path:
 
 
 def look(cache: Path) -> str:
-    """Return the origin of the cached engine. Raises NotUsableError if it is missing or incomplete."""
+    """Return the origin of the cached engine. Raises NotUsableError if it is missing, incomplete or another file than was sealed."""
     place = folder(cache)
     try:
         seal = json.loads((place / _SEAL).read_text(encoding="utf-8"))
-        size = (place / "pulumi").stat().st_size
+        digest, _ = _digest(place / "pulumi")
     except (OSError, ValueError) as error:
         raise NotUsableError(f"nothing usable in {place}") from error
-    if size != seal["size"]:
-        raise NotUsableError(f"{place / 'pulumi'} is damaged: {size} bytes, {seal['size']} expected")
+    if digest != seal["sha256"]:
+        raise NotUsableError(f"{place / 'pulumi'} is damaged: sha256 {digest}, {seal['sha256']} expected")
     check_version(place / "pulumi")
     return str(seal["origin"])
 
@@ -63,12 +63,16 @@ def fill(cache: Path, make: Callable[[Path], str], say: Callable[[str], None]) -
 
 
 def _seal(place: Path, origin: str) -> None:
-    with (place / "pulumi").open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())
-        size = os.fstat(file.fileno()).st_size
+    digest, size = _digest(place / "pulumi")
     text = json.dumps({"version": versions.ENGINE, "origin": origin, "sha256": digest, "size": size}, indent=1)
     (place / _SEAL).write_text(text + "\n", encoding="utf-8")
+
+
+def _digest(binary: Path) -> tuple[str, int]:
+    """Return a file's sha256 and size, synced to disk."""
+    with binary.open("rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -37,7 +38,7 @@ def checks(facts: StackFacts, aws: AwsClients | None = None) -> Iterator[Check]:
     clients = aws or aws_clients(region)
     rows: list[tuple[str, Callable[[], Check | None]]] = [
         ("identity", lambda: _identity(facts, clients)),
-        *((f"quota {need.code or need.name}", partial(_quota, need, clients)) for need in needs(facts.yard) if need.granted is None),
+        *((f"quota {need.code or need.name}", partial(_quota, need, clients)) for need in _requests(facts, region)),
         ("spot role", lambda: _spot_role(facts, clients)),
         ("submitters", lambda: _oidc_provider(facts, clients)),
         *((f"image {image}", partial(_image, image, clients)) for image in _images(facts)),
@@ -55,6 +56,13 @@ def checks(facts: StackFacts, aws: AwsClients | None = None) -> Iterator[Check]:
             found = Check(name, False, f"cannot be checked: {str(error).splitlines()[0]}", "ask for this permission, or check it yourself")
         if found is not None:
             yield found
+
+
+def _requests(facts: StackFacts, region: str) -> list[Need]:
+    """Return the quotas to request in the stack's region. Pools of another provider's region are not checked."""
+    return [
+        need for need in needs(facts.yard, datetime.datetime.now(datetime.UTC)) if need.granted is None and need.region in (None, region)
+    ]
 
 
 def _identity(facts: StackFacts, aws: AwsClients) -> Check:

@@ -65,7 +65,8 @@ def all_checks() -> list[Check]:
 
 def _stack(stack: str, folder: Path) -> list[Check]:
     """Return the checks of a stack's account and network: what would stop `pulumi up` or a submission."""
-    from gpuyard.components.planning.yard import RecordedYard, regions_of
+    from gpuyard.components.planning.regions import default_regions
+    from gpuyard.components.planning.yard import RecordedYard
     from gpuyard.stacks.checks import stack_checks
     from gpuyard.training_jobs.errors import GpuyardError
 
@@ -74,7 +75,7 @@ def _stack(stack: str, folder: Path) -> list[Check]:
 
     project = load_project(folder.resolve(), stack)
     recording = run_recorded(project)
-    yard = RecordedYard(project.name, project.stack, regions_of(project.config, recording), recording)
+    yard = RecordedYard(project.name, project.stack, default_regions(project.config), recording)
     try:
         targets = find_targets(stack, None)[0]
     except GpuyardError:  # it is not up, or there is no Pulumi here

@@ -12,7 +12,8 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 from botocore.validate import validate_parameters
 
-from gpuyard.components.planning.yard import RecordedYard, regions_of
+from gpuyard.components.planning.regions import default_regions
+from gpuyard.components.planning.yard import RecordedYard
 from gpuyard.stacks.checks import StackFacts
 from gpuyard.stacks.checks.aws import checks
 from gpuyard.training_jobs.clouds.aws_errors import translate_error
@@ -65,7 +66,7 @@ class Account:
 
 def facts(stack: str = "prod-aws") -> StackFacts:
     config, recording = committed_stacks.config(stack), committed_stacks.recorded(stack)
-    return StackFacts(RecordedYard("gpuyard", stack, regions_of(config, recording), recording), config, None)
+    return StackFacts(RecordedYard("gpuyard", stack, default_regions(config), recording), config, None)
 
 
 def found(account: Account, stack: str = "prod-aws") -> dict[str, Any]:

@@ -11,6 +11,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from ...problems import Problem
@@ -18,7 +19,7 @@ from ..errors import AuthError, GpuyardError, QuotaError, UsageError
 from .base import MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError
 from .copies import OnLeftOut, file_names, ignore_left_out, write_below
 
-__all__ = ["LocalStore", "read_regular_file", "translate_os_error", "translate_os_errors"]
+__all__ = ["LocalStore", "open_regular_file", "read_regular_file", "translate_os_error", "translate_os_errors"]
 
 
 class LocalStore:
@@ -100,8 +101,8 @@ class LocalStore:
                     yield relative
 
 
-def read_regular_file(path: Path, most: int = MAX_OBJECT_BYTES) -> bytes:
-    """Return a file's content. Raises OSError, and UnreadableError for a link, for anything but a regular file, and for a large one."""
+def open_regular_file(path: Path) -> BinaryIO:
+    """Open a file to read. Raises OSError, and UnreadableError for a link and for anything but a regular file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # without O_NONBLOCK a FIFO would wait for a writer
     except OSError as error:
@@ -111,7 +112,12 @@ def read_regular_file(path: Path, most: int = MAX_OBJECT_BYTES) -> bytes:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise UnreadableError(f"{path} was not read: not a regular file")
-    with os.fdopen(descriptor, "rb") as file:
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular_file(path: Path, most: int = MAX_OBJECT_BYTES) -> bytes:
+    """Return a file's content. Raises the errors of `open_regular_file`, and UnreadableError for more than `most` bytes."""
+    with open_regular_file(path) as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise UnreadableError.too_large(str(path), most)
@@ -123,7 +129,7 @@ def _copy(path: Path, into: Path, name: str) -> bool:
 
     def write(target: Path) -> bool:
         try:
-            source = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+            source = open_regular_file(path)
         except FileNotFoundError:
             return False
         with source, target.open("xb") as file:

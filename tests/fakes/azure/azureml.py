@@ -159,12 +159,15 @@ class FakeAzureMl(Cluster, FakeHttps):
         return Answer(200, {"successfulResults": found, "failedResults": {key: {} for key in requested if key not in found}})
 
     def get_log(self, call: Call, name: str, file: str) -> Answer:
-        """Return a log file from a byte offset."""
+        """Return a part of a log file, from one byte to another or to the end."""
         data = bytes(self._job(name.removeprefix("ExperimentRun.dcid.")).files[file])
-        first = int(re.fullmatch(r"bytes=(\d+)-", call.headers.get("Range", "bytes=0-"))[1])  # type: ignore[index]
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", call.headers.get("Range", "bytes=0-"))
+        if asked is None:
+            raise RefusalError(400, "InvalidHeaderValue", "The value for one of the HTTP headers is not in the correct format.")
+        first = int(asked[1])
         if first >= len(data):
             raise RefusalError(416, "InvalidRange", "The range specified is invalid for the current size of the resource.")
-        return Answer(206, data[first:], {"Content-Type": "text/plain"})
+        return Answer(206, data[first : int(asked[2]) + 1 if asked[2] else None], {"Content-Type": "text/plain"})
 
     def text(self) -> str:
         """Return all output of all nodes, for secret scans."""

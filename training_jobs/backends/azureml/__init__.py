@@ -18,7 +18,7 @@ from ...state import State
 from ...target import AzureMlTarget
 from ..base import Capacity, LogLine, Request, ServiceStatus, container_image, require_same_run
 from ..node_results import count_starts, node_exit_codes
-from .logs import LogReader
+from .logs import READ_BYTES, LogReader
 from .request import ARM, arm_url, environment_of, job_name, request_body, workspace_id
 from .states import ENDED, status_of
 
@@ -130,8 +130,8 @@ class AzureMLBackend:
         yield from reader.lines(follow, ended, lambda: self._sleep(self.poll_s))
 
     def _read_from(self, url: str, offset: int) -> bytes:
-        """Return a log file's content from an offset on; empty if there is none yet."""
-        headers = {"Range": f"bytes={offset}-", "x-ms-version": "2021-08-06"}
+        """Return at most READ_BYTES of a log file from an offset on; empty if there is none yet."""
+        headers = {"Range": f"bytes={offset}-{offset + READ_BYTES - 1}", "x-ms-version": "2021-08-06"}
         try:
             answer = self._azure.call("GET", url, audience=None, job_may_run=True, headers=headers)
             return answer.read() if answer.status_code == 206 or not offset else answer.read()[offset:]

@@ -15,13 +15,16 @@ from ..base import LogLine
 from ..log_follow import follow_lines
 from .states import unix_time
 
-__all__ = ["LogReader"]
+__all__ = ["READ_BYTES", "LogReader"]
+
+READ_BYTES = 4 * 2**20
+_LONGEST = 2**16 + 64  # bytes of a line that launch writes, with the time before it
 
 _FILE = re.compile(r"user_logs/std_log(?:_process_(\d+))?\.txt")
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z) (.*)", re.DOTALL)
 
 ReadFrom = Callable[[str, int], bytes]
-"""(signed URL, offset) to the file's content from there on."""
+"""(signed URL, offset) to the next READ_BYTES of the file, or to its rest."""
 
 
 class LogReader:
@@ -61,9 +64,15 @@ class _File:
 
     def read_new(self, read_from: ReadFrom, url: str, *, with_last: bool) -> list[LogLine]:
         """Return the new lines; `with_last`: also a last line without a line break."""
-        data = read_from(url, self._offset)
-        self._offset += len(data)
-        *found, self._rest = (self._rest + data).split(b"\n")
+        found: list[bytes] = []
+        while data := read_from(url, self._offset):
+            self._offset += len(data)
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            found += lines
+            while len(self._rest) > _LONGEST:  # a line that launch did not write
+                found, self._rest = [*found, self._rest[:_LONGEST]], self._rest[_LONGEST:]
+            if len(data) < READ_BYTES:
+                break
         if with_last and self._rest:
             found, self._rest = [*found, self._rest], b""
         return [self._line(text.decode("utf-8", "replace").rstrip("\r")) for text in found]

@@ -9,7 +9,6 @@ import heapq
 import re
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +17,7 @@ from ...state import Reason, State
 from ...target import LocalTarget
 from ..base import Capacity, LogLine, Request, ServiceStatus, read_bootstrap, require_same_run, run_variables
 from .files import JobEntry
+from .node_log import NodeLog
 from .pool import Pool
 
 __all__ = ["GRACE_S", "LocalBackend"]
@@ -91,13 +91,13 @@ class LocalBackend:
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
         """Read the nodes' log files, merged by time."""
         directory = self._pool.job_dir(service_id)
-        offsets: dict[Path, int] = {}
+        found: dict[int, NodeLog] = {}
         while True:
             job = self._pool.job(service_id)
             ended = job is None or bool(job.get("ended_at"))
-            wanted = [node] if node is not None else range(job["nodes"] if job else 0)
-            fresh = [list(_read_new(directory / f"node-{rank}.log", rank, offsets)) for rank in wanted]
-            for line in heapq.merge(*fresh, key=lambda entry: entry.time):
+            for rank in [node] if node is not None else range(job["nodes"] if job else 0):
+                found.setdefault(rank, NodeLog(directory / f"node-{rank}.log", rank))
+            for line in heapq.merge(*(log.read_new() for log in found.values()), key=lambda entry: entry.time):
                 if since is None or line.time >= since:
                     yield line
             if not follow or ended:
@@ -132,22 +132,3 @@ class LocalBackend:
     def ready(self) -> None:
         """Check that the pool exists. Raises NotFoundError."""
         self._pool.nodes()
-
-
-def _read_new(log: Path, node: int, offsets: dict[Path, int]) -> Iterator[LogLine]:
-    """Yield the complete lines written since the last call."""
-    try:
-        with log.open("rb") as file:
-            file.seek(offsets.get(log, 0))
-            data = file.read()
-    except FileNotFoundError:
-        return
-    complete = data[: data.rfind(b"\n") + 1]
-    offsets[log] = offsets.get(log, 0) + len(complete)
-    for raw in complete.decode("utf-8", "replace").split("\n")[:-1]:
-        stamp, _, text = raw.partition(" ")
-        try:
-            moment = datetime.fromisoformat(stamp).timestamp()
-        except ValueError:  # a full disk cut the line
-            continue
-        yield LogLine(moment, node, text)

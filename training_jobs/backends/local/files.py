@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 from ...errors import LostSightError
 from ...state import Reason, State
+from ...store import UnreadableError, read_regular_file
 
 __all__ = [
     "JobEntry", "LeaseFile", "PoolNode", "Ticket", "parse_job_entry", "parse_lease", "parse_nodes", "read_json", "write_json",
@@ -83,10 +84,10 @@ class Ticket(NamedTuple):
 def read_json(path: Path) -> Any:
     """Return a file's JSON; None when there is no file. Raises LostSightError for a file that cannot be read."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_regular_file(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError, UnreadableError) as error:
         raise LostSightError(f"cannot read {path}: {error}; when no job of the pool runs, remove the file") from None
 
 

@@ -1,0 +1,51 @@
+"""Read the log file of one node of a local job, line by line, from where the last read stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from ...launch.output import LINE_LIMIT
+from ...store import UnreadableError, open_regular_file
+from ..base import LogLine
+
+__all__ = ["NodeLog"]
+
+_LONGEST = LINE_LIMIT + 64  # with the time before it
+
+
+class NodeLog:
+    """One node's log. Each line has its time before it. A line that is too long, which launch never writes, is read in pieces."""
+
+    def __init__(self, path: Path, node: int) -> None:
+        self._path, self._node = path, node
+        self._offset, self._time, self._in_line = 0, 0.0, False
+
+    def read_new(self) -> Iterator[LogLine]:
+        """Yield the lines that were completed since the last read, with bounded memory. A file that is a link or no file has none."""
+        try:
+            file = open_regular_file(self._path)
+        except (FileNotFoundError, UnreadableError):
+            return
+        with file:
+            file.seek(self._offset)
+            while raw := file.readline(_LONGEST):
+                complete = raw.endswith(b"\n")
+                if not complete and len(raw) < _LONGEST:
+                    return  # the rest has not been written yet
+                self._offset += len(raw)
+                line = self._line(raw.removesuffix(b"\n").decode("utf-8", "replace"))
+                self._in_line = not complete
+                if line is not None:
+                    yield line
+
+    def _line(self, text: str) -> LogLine | None:
+        """Return a line with its own time, or a piece with that of its line. None for a line that a full disk cut."""
+        if not self._in_line:
+            stamp, _, text = text.partition(" ")
+            try:
+                self._time = datetime.fromisoformat(stamp).timestamp()
+            except (ValueError, OverflowError):
+                return None
+        return LogLine(self._time, self._node, text)

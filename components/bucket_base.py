@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 import pulumi
 
 from ..plain_data import PlainMapping
+from ..problems import Problem, show
 from .base import Component, Problems, Tags, refuse, validate_spec, verify_input
 from .naming import name_problems
 from .spec import BucketSpec
 
-__all__ = ["BucketBase", "KeyedBucketBase"]
+__all__ = ["BucketBase", "KeyedBucketBase", "NamespacedBucketBase", "namespace_problems"]
 
 _KeyT = TypeVar("_KeyT", bound=Component)
 
@@ -109,3 +110,37 @@ class KeyedBucketBase(BucketBase, Generic[_KeyT]):
         """
         self._key = key
         super().__init__(name, spec, tags=tags, opts=opts)
+
+
+class NamespacedBucketBase(KeyedBucketBase[_KeyT]):
+    """Base class of a bucket that has either versions of its objects or real folders."""
+
+    _namespace: Literal["flat", "hierarchical"]
+
+    def __init__(
+        self,
+        name: str,
+        spec: BucketSpec | PlainMapping | None = None,
+        *,
+        namespace: Literal["flat", "hierarchical"] = "flat",
+        key: _KeyT | None = None,
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the bucket. `spec` defaults to `on_destroy: keep`, `key` to a new key.
+
+        `namespace`: flat (default) keeps versions, so that overwritten objects can be restored. hierarchical has real folders, which are
+        renamed in one step, and no versions. It cannot be changed later.
+        """
+        self._namespace = namespace
+        super().__init__(name, spec, key=key, tags=tags, opts=opts)
+
+    def _problems(self, name: str) -> Problems:
+        return [*super()._problems(name), *namespace_problems(self._namespace)]
+
+
+def namespace_problems(namespace: object) -> Problems:
+    """Return the problems of the namespace of a bucket."""
+    if namespace in ("flat", "hierarchical"):
+        return []
+    return [Problem("namespace", "unknown kind of namespace", show(namespace), "flat (with object versions) or hierarchical (without)")]

@@ -51,7 +51,6 @@ ARGUMENTS: Mapping[str | tuple[str, ...], str] = {
     "uses": "Google services that may encrypt with it",
     "purpose": "purpose of the account, in a few words",
     "project_roles": "keys of `PROJECT_ROLES`, for rights that only the project can grant; default none",
-    "hierarchical": "whether folders are real, which excludes object versions; default false",
     "private_zones": "ids of private DNS zones linked to the network, by blob, dfs, registry, api and notebooks; default none",
     "namespace": "`flat` keeps versions; `hierarchical` has real directories and no versions; cannot be changed later",
     ("azure", "open_to"): "addresses from which the existing account can be reached; default: not stated, so no endpoints are made",

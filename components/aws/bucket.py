@@ -12,10 +12,13 @@ from ..base import Tags, after
 from ..bucket_base import KeyedBucketBase
 from ..spec import BucketSpec
 from .account import AwsComponent, look_up_account, look_up_partition
-from .bucket_rules import data_lifecycle, existing_problems, log_lifecycle, log_policy, tls_only
+from .bucket_rules import NO_PUBLIC_ACCESS, data_lifecycle, existing_problems, log_lifecycle, log_policy, tls_only
 from .key import EncryptionKey
 
 __all__ = ["Bucket"]
+
+_OWNER: aws.s3.BucketOwnershipControlsRuleArgsDict = {"object_ownership": "BucketOwnerEnforced"}
+_VERSIONS: aws.s3.BucketVersioningVersioningConfigurationArgsDict = {"status": "Enabled"}
 
 
 class Bucket(KeyedBucketBase[EncryptionKey], AwsComponent):
@@ -78,29 +81,15 @@ class Bucket(KeyedBucketBase[EncryptionKey], AwsComponent):
 
     def _private_bucket(self, suffix: str, key: EncryptionKey | None, deletes: bool) -> tuple[Any, list[Any]]:
         """Make a bucket and the settings that keep it private. `key`: None means S3's own key, the only one that access logs support."""
-        name = self.child_name(suffix)
-        bucket = aws.s3.Bucket(name, force_destroy=deletes, tags=self.aws_tags(suffix), opts=self.child_options())
-        private = aws.s3.BucketPublicAccessBlock(
-            f"{name}-private",
-            bucket=bucket.id,
-            block_public_acls=True,
-            block_public_policy=True,
-            ignore_public_acls=True,
-            restrict_public_buckets=True,
-            opts=self.child_options(),
-        )
-        owner = aws.s3.BucketOwnershipControls(
-            f"{name}-owner", bucket=bucket.id, rule={"object_ownership": "BucketOwnerEnforced"}, opts=self.child_options()
-        )
+        name, options = self.child_name(suffix), self.child_options()
+        bucket = aws.s3.Bucket(name, force_destroy=deletes, tags=self.aws_tags(suffix), opts=options)
+        private = aws.s3.BucketPublicAccessBlock(f"{name}-private", bucket=bucket.id, **NO_PUBLIC_ACCESS, opts=options)
+        owner = aws.s3.BucketOwnershipControls(f"{name}-owner", bucket=bucket.id, rule=_OWNER, opts=options)
         own = {"sse_algorithm": "aws:kms", "kms_master_key_id": key.arn} if key else {"sse_algorithm": "AES256"}
         # with a bucket key, S3 does not pay for a KMS request for each object
         rule = {"apply_server_side_encryption_by_default": own, **({"bucket_key_enabled": True} if key else {})}
-        encryption = aws.s3.BucketServerSideEncryptionConfiguration(
-            f"{name}-encryption", bucket=bucket.id, rules=[rule], opts=self.child_options()
-        )
-        versions = aws.s3.BucketVersioning(
-            f"{name}-versions", bucket=bucket.id, versioning_configuration={"status": "Enabled"}, opts=self.child_options()
-        )
+        encryption = aws.s3.BucketServerSideEncryptionConfiguration(f"{name}-encryption", bucket=bucket.id, rules=[rule], opts=options)
+        versions = aws.s3.BucketVersioning(f"{name}-versions", bucket=bucket.id, versioning_configuration=_VERSIONS, opts=options)
         aws.s3.BucketLifecycleConfiguration(
             f"{name}-lifecycle",
             bucket=bucket.id,

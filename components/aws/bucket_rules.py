@@ -9,7 +9,7 @@ from typing import Any
 from ...plain_data import PlainDict
 from ...problems import Problem, show
 
-__all__ = ["data_lifecycle", "existing_problems", "log_lifecycle", "log_policy", "tls_only"]
+__all__ = ["NO_PUBLIC_ACCESS", "data_lifecycle", "existing_problems", "log_lifecycle", "log_policy", "tls_only"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _TLS = "1.2"
@@ -17,6 +17,11 @@ _ABORT_DAYS = 7  # longer than any upload of a checkpoint
 _RUN_DAYS = 7
 _DATA_DAYS = 30
 _LOG_DAYS = 365  # the same as for log groups
+
+NO_PUBLIC_ACCESS: PlainDict = dict.fromkeys(
+    ["block_public_acls", "block_public_policy", "ignore_public_acls", "restrict_public_buckets"], True
+)
+"""Arguments of a BucketPublicAccessBlock: nothing makes the bucket or an object in it public."""
 
 
 def data_lifecycle() -> list[PlainDict]:

@@ -10,11 +10,11 @@ import pulumi_azure_native as az
 
 from ...plain_data import PlainDict, PlainMapping
 from ..base import Problems, Tags, after, validate_spec
-from ..bucket_base import KeyedBucketBase
+from ..bucket_base import NamespacedBucketBase
 from ..spec import BucketSpec
 from ..spec.fields import INTERNET
 from .account import AzureComponent, ResourceGroup, group_problems
-from .bucket_rules import account_settings, blob_settings, container_id_problems, lifecycle, namespace_problems, split_container_id
+from .bucket_rules import account_settings, blob_settings, container_id_problems, lifecycle, split_container_id
 from .key import EncryptionKey
 from .names import account_name, container_name
 from .private_dns import BUCKET_SUBRESOURCES
@@ -22,7 +22,7 @@ from .private_dns import BUCKET_SUBRESOURCES
 __all__ = ["Bucket", "private_account"]
 
 
-class Bucket(KeyedBucketBase[EncryptionKey], AzureComponent):
+class Bucket(NamespacedBucketBase[EncryptionKey], AzureComponent):
     """A private container: only Entra identities have access, over TLS 1.2, from the yard's network and from the sources in `open_to`.
 
     Azure encrypts it twice: in the storage service with `key` or Microsoft's key, and in the infrastructure with Microsoft's key.
@@ -65,11 +65,11 @@ class Bucket(KeyedBucketBase[EncryptionKey], AzureComponent):
         renamed in one step, and no versions. It cannot be changed later. `key`: default Microsoft's key. `resource_group`: the name of an
         existing group (default: a group of its own, kept with the bucket).
         """
-        self._namespace, self._given_group = namespace, resource_group
-        super().__init__(name, spec, key=key, tags=tags, opts=opts)
+        self._given_group = resource_group
+        super().__init__(name, spec, namespace=namespace, key=key, tags=tags, opts=opts)
 
     def _problems(self, name: str) -> Problems:
-        return [*super()._problems(name), *namespace_problems(self._namespace), *group_problems(self._given_group)]
+        return [*super()._problems(name), *group_problems(self._given_group)]
 
     def _props(self, spec: BucketSpec) -> PlainMapping:
         return {**spec.model_dump(), "namespace": self._namespace}

@@ -16,7 +16,6 @@ __all__ = [
     "blob_settings",
     "container_id_problems",
     "lifecycle",
-    "namespace_problems",
     "split_container_id",
 ]
 
@@ -132,11 +131,3 @@ def container_id_problems(bucket: object) -> list[Problem]:
         return []
     fix = "`az storage container-rm show --query id` prints it"
     return [Problem("existing", "not the id of a container", show(bucket), _CONTAINER_FORM, fix)]
-
-
-def namespace_problems(namespace: object) -> list[Problem]:
-    """Return the problems of the namespace of a bucket."""
-    if namespace in ("flat", "hierarchical"):
-        return []
-    allowed = "flat (with object versions) or hierarchical (without object versions)"
-    return [Problem("namespace", "unknown kind of namespace", show(namespace), allowed)]

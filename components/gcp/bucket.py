@@ -8,8 +8,8 @@ import pulumi
 from pulumi_gcp import storage
 
 from ...plain_data import PlainMapping
-from ..base import Tags, after
-from ..bucket_base import KeyedBucketBase
+from ..base import after
+from ..bucket_base import NamespacedBucketBase
 from ..spec import BucketSpec
 from .bucket_rules import data_lifecycle, existing_problems, log_lifecycle
 from .key import EncryptionKey
@@ -22,12 +22,12 @@ _LOG_WRITER = "group:cloud-storage-analytics@google.com"
 _RECOVERABLE_S = 604_800
 
 
-class Bucket(KeyedBucketBase[EncryptionKey], GcpComponent):
+class Bucket(NamespacedBucketBase[EncryptionKey], GcpComponent):
     """A bucket in the provider's region: uniform access, no public access, encrypted with a key, access logs in a second bucket.
 
-    Noncurrent versions of objects are kept for some days (bucket_rules.py has the numbers). Current objects never expire. With
-    `hierarchical`, folders are renamed in one step and the bucket starts with eight times the request rate, but Google keeps no versions.
-    Soft delete is off, because it would bill every deleted checkpoint for another week. Only a hierarchical bucket with
+    Noncurrent versions of objects are kept for some days (bucket_rules.py has the numbers). Current objects never expire. In
+    a hierarchical namespace, folders are renamed in one step and the bucket starts with eight times the request rate, but Google keeps no
+    versions. Soft delete is off, because it would bill every deleted checkpoint for another week. Only a hierarchical bucket with
     `on_destroy: keep` has 7 days of soft delete, because nothing else can restore its objects. `adopt` uses an existing bucket and never
     changes it.
     """
@@ -37,30 +37,12 @@ class Bucket(KeyedBucketBase[EncryptionKey], GcpComponent):
     key_id: pulumi.Output[str] | None
     """The key of its objects. None: an adopted bucket."""
 
-    def __init__(
-        self,
-        name: str,
-        spec: BucketSpec | PlainMapping | None = None,
-        *,
-        hierarchical: bool = False,
-        key: EncryptionKey | None = None,
-        tags: Tags | None = None,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        """Make the bucket. `spec` defaults to `on_destroy: keep`, `key` to a key of its own.
-
-        With keep, the bucket, its logs, its key and everything that protects them stay when the yard is destroyed.
-        With delete, all of them are deleted, data included.
-        """
-        self._hierarchical = hierarchical
-        super().__init__(name, spec, key=key, tags=tags, opts=opts)
-
     def _props(self, spec: BucketSpec) -> PlainMapping:
-        return {**spec.model_dump(), "hierarchical": self._hierarchical}
+        return {**spec.model_dump(), "hierarchical": self._namespace == "hierarchical"}
 
     def _make(self, spec: BucketSpec) -> None:
         """Make the bucket, the bucket of its access logs, and a key for both unless one is given."""
-        where, key, hierarchical = ProjectLookup(self), self._key, self._hierarchical
+        where, key, hierarchical = ProjectLookup(self), self._key, self._namespace == "hierarchical"
         if key is None:
             key = EncryptionKey(self.child_name("key"), on_destroy=spec.on_destroy, project=where, opts=self.child_options())
         deletes = spec.on_destroy == "delete"

@@ -21,6 +21,7 @@ from gpuyard.components.azure.images import image_problems, image_reference
 from gpuyard.components.azure.job_targets import publish_command
 from gpuyard.components.azure.key import key_properties, vault_properties
 from gpuyard.components.azure.scale_set import autoscale_profiles, launcher_commands
+from gpuyard.components.bucket_base import namespace_problems
 from gpuyard.components.expiry import End
 from gpuyard.components.spec.pool import GpuPoolSpec
 from tests.helpers.azure_sample_yard import DATA, RESERVED, VMS
@@ -82,8 +83,8 @@ def test_subnets_are_inside_the_network_and_do_not_overlap(length: int, block: s
         ),
         (bucket_rules.container_id_problems(DATA), []),
         (
-            bucket_rules.namespace_problems("deep"),
-            ["namespace: unknown kind of namespace, got 'deep', allowed: flat (with object versions) or hierarchical"],
+            namespace_problems("deep"),
+            ["namespace: unknown kind of namespace, got 'deep', allowed: flat (with object versions) or hierarchical (without)"],
         ),
         (subjects.exact_subject_problems(["repo:a/b:ref:refs/heads/main"]), []),
         (

@@ -36,7 +36,7 @@ def test_children_of_a_bucket(record: Any, preview: bool) -> None:
 @pytest.mark.parametrize("on_destroy", ["keep", "delete"])
 @pytest.mark.parametrize("hierarchical", [False, True])
 def test_the_golden_bucket(record: Any, on_destroy: str, hierarchical: bool) -> None:
-    recorded = record(lambda: Bucket("runs", {"on_destroy": on_destroy}, hierarchical=hierarchical, tags=TAGS))
+    recorded = record(lambda: Bucket("runs", {"on_destroy": on_destroy}, namespace="hierarchical" if hierarchical else "flat", tags=TAGS))
     given_to = recorded.inputs(BUCKET, "runs-bucket")
     rules = given_to.pop("lifecycleRules")
     assert len(rules) == (1 if hierarchical else 3)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .registry import cloud
     from .spec import BucketSpec, GpuPoolSpec, LimitsSpec, NetworkSpec, YardSpec
 
-if __name__ == "components":  # two copies of a module would be two classes of one name
+if __name__ == "components":  # a module with two import paths would define each class twice
     raise ImportError("import gpuyard.components instead of components: two import paths would make two copies of each class")
 
 __all__ = ["BucketSpec", "GpuPoolSpec", "LimitsSpec", "NetworkSpec", "YardSpec", "cloud"]

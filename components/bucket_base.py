@@ -68,7 +68,7 @@ class BucketBase(Component):
         return name_problems(name)
 
     def _props(self, spec: BucketSpec) -> PlainMapping:
-        """Return the inputs that the state records."""
+        """Return the component's inputs for Pulumi's state."""
         return {"on_destroy": spec.on_destroy}
 
     def _make(self, spec: BucketSpec) -> None:

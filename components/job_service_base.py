@@ -107,7 +107,7 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
         raise NotImplementedError
 
     def _props(self, settings: PlainDict, inputs: JobInputs[_PoolT, _BucketT]) -> PlainDict:
-        """Return the inputs that the state records."""
+        """Return the component's inputs for Pulumi's state."""
         return {**settings, "submitters": list(inputs.submitters), "pools": [pool.logical_name for pool in inputs.pools]}
 
     def _name_problems(self, name: str) -> Problems:

@@ -73,7 +73,7 @@ class PoolBase(Component, Generic[_NetworkT_co]):
         return ()
 
     def _props(self) -> PlainMapping:
-        """Return the inputs that the state records beside the spec."""
+        """Return the component's inputs for Pulumi's state, without the spec."""
         return {}
 
     def _make(self) -> None:

@@ -9,7 +9,7 @@ __all__ = ["CONFIG", "EXAMPLES", "IMPORTS", "Example"]
 
 
 class Example(NamedTuple):
-    """One component, as a program uses it. Later pieces of a cloud use the names of earlier ones."""
+    """One component, as a program uses it. Later examples of a cloud use the variables of earlier ones."""
 
     component: str
     code: str

@@ -3,5 +3,5 @@
 Public names: `from gpuyard import JobSpec, Runner`.
 """
 
-if __name__ == "training_jobs":  # two copies of a module would be two classes of one name
+if __name__ == "training_jobs":  # a module with two import paths would define each class twice
     raise ImportError("import gpuyard.training_jobs instead of training_jobs: two import paths would make two copies of each class")

@@ -20,7 +20,8 @@ class _TooManyError(Exception):
 def parse_document(data: bytes) -> dict[str, object] | None:
     """Return a JSON object with plain values. None for anything else, and for one that is too large.
 
-    Values that are nested too deeply become None. Texts are cut, and become valid Unicode. Integers of more than 64 bits become floats.
+    Values that are nested too deeply become None. Long texts are cut, and invalid Unicode is replaced. Integers of more than 64 bits become
+    floats.
     """
     if len(data) > MAX_BYTES:
         return None

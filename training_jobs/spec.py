@@ -91,7 +91,7 @@ class Checkpoint(_Model):
 
 
 class Retries(_Model):
-    """Numbers of new attempts that a run may start from its newest checkpoint, by the reason of the last attempt's end."""
+    """How many new attempts a run may start from its newest checkpoint, by the reason why the last attempt ended."""
 
     preempted: int = Field(3, ge=0, description="new attempts after a preemption")
     infra: int = Field(0, ge=0, description="new attempts after a fault of a machine, the network or the fabric")

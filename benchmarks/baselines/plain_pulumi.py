@@ -65,7 +65,7 @@ class _Finder:
             at = end or at + 1
 
     def _origin(self, text: str) -> Origin:
-        """Return the origin of a matched text. An empty token stands for a look-up."""
+        """Return the origin of a matched text: a resource output or, without a resource type (an empty token), a look-up."""
         if text in self._origins:
             return self._origins[text]
         look_up, attribute = next(found for pattern, found in self._looked_up.items() if text in pattern)

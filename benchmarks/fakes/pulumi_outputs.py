@@ -73,7 +73,7 @@ _LOOK_UPS: Mapping[str, Mapping[str, Any]] = {
 
 
 class Origin(NamedTuple):
-    """The output that a value comes from. An empty token stands for a look-up."""
+    """The resource output that a value comes from. Without a resource type (an empty token) it comes from a look-up."""
 
     token: str
     name: str

@@ -24,7 +24,7 @@ from .pool_rules import key_problems
 from .security_group import ANYWHERE, HTTPS, allow_in, allow_out, make_group, make_node_group, tcp
 
 __all__ = ["Network"]
-_EC2 = "not an id of EC2"
+_EC2 = "not an EC2 id"
 _ID_FORMS = {
     "vpc_id": IdForm(re.compile("vpc-"), "an id that begins with vpc-", _EC2),
     "subnet_ids": IdForm(re.compile("subnet-"), "an id that begins with subnet-", _EC2),
@@ -85,7 +85,7 @@ class Network(NetworkBase, AwsComponent):
         self.subnet_ids = {zone: after(subnet, [linked, *ready]) for zone, (subnet, linked) in subnets.items()}
 
     def _use_existing(self) -> None:
-        """Make the nodes' security group in the network. It allows egress to every address: the network's routes decide."""
+        """Make the nodes' security group. It allows egress to port 443 of every address; the network's routes limit what nodes reach."""
         self.security_group_id = make_node_group(self, self.id)
         self._nodes_out("internet", "where the routes of this network lead", cidr_ipv4=ANYWHERE)
 

@@ -95,7 +95,7 @@ def job(run: Storage, reads: Sequence[Storage], secrets: Sequence[str]) -> list[
     # listing without a prefix, so such a listing is allowed too: it shows the names of objects in the run bucket, not their contents
     return [
         *read_all,
-        Statement(("s3:ListBucket",), (run.arn,), below, "lists checkpoints; S3 then answers 404, not 403, for a missing object"),
+        Statement(("s3:ListBucket",), (run.arn,), below, "lists checkpoints; S3 then answers 404 instead of 403 for a missing object"),
         Statement(("s3:GetObject",), (f"{run.arn}/gpuyard/*",), why="reads the code, the record of its run and checkpoints"),
         Statement(
             ("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:ListMultipartUploadParts", "s3:PutObject"),

@@ -49,7 +49,7 @@ def _journal(run: Storage) -> list[Statement]:
     below = {"StringLikeIfExists": {"s3:prefix": "gpuyard/*"}}  # IfExists: see permissions.job
     folders = (f"{run.arn}/gpuyard/code/*", f"{run.arn}/gpuyard/runs/*")
     return [
-        Statement(("s3:ListBucket",), (run.arn,), below, "lists runs; S3 then answers 404, not 403, for a missing object"),
+        Statement(("s3:ListBucket",), (run.arn,), below, "lists runs; S3 then answers 404 instead of 403 for a missing object"),
         Statement(("s3:GetObject",), (f"{run.arn}/gpuyard/*",), why="reads targets, records and results"),
         Statement(put, folders, why="writes code and records; cannot write targets.json or delete anything"),
         *use_keys([run], write=True),

@@ -108,7 +108,7 @@ class Machine(_Row):
     transport: str | None = Field(description="transport that NCCL must report, such as NET/OFI; null = no fast fabric")
     services: tuple[str, ...] = Field(description="services that can run it")
     modes: tuple[Mode, ...] | None = Field(None, description="purchase modes, if fewer than its services accept; null = all of them")
-    quotas: Mapping[str, Quota] = Field(description="quota by mode (on_demand, spot); a missing mode needs none or is unknown")
+    quotas: Mapping[str, Quota] = Field(description="quota by mode (on_demand, spot); missing = none is needed, or unknown")
     prices: Mapping[str, Mapping[str, Rate]] = Field(description="region -> on_demand or spot -> rate; missing = unknown")
     source: str = Field(description="key in the table's sources, for everything except prices")
 

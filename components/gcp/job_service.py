@@ -74,7 +74,7 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
 
     @property
     def exports(self) -> dict[str, pulumi.Output[str]]:
-        """The stack exports, with the workload identity provider that a pipeline names beside the submitter's account."""
+        """The stack exports. A pipeline needs the workload identity provider in addition to the submitter's account."""
         provider = self.submitter_provider
         return {**super().exports, **({} if provider is None else {"submitter_provider": provider})}
 

@@ -26,7 +26,7 @@ AGENTS: Mapping[str, str] = MappingProxyType(
         "artifactregistry": "service-{number}@gcp-sa-artifactregistry.iam.gserviceaccount.com",
     }
 )
-"""Service agents that encrypt for a project, by service: cloud.google.com/iam/docs/service-agents. `number` is the project's."""
+"""Service agents that encrypt for a project, by service: cloud.google.com/iam/docs/service-agents. {number}: the project's number."""
 Use = Literal["storage", "compute", "aiplatform", "artifactregistry"]
 
 

@@ -1,4 +1,4 @@
-"""Workload identity federation for CI pipelines that submit jobs: their OIDC tokens become a service account, without keys."""
+"""Workload identity federation for CI pipelines that submit jobs: they exchange their OIDC tokens for a service account's, without keys."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         return language_pb2.RuntimeOptionsResponse()
 
     def InstallDependencies(self, request: Any, context: Any) -> Iterator[language_pb2.InstallDependenciesResponse]:  # noqa: N802
-        """Install nothing: `make` keeps .venv."""
+        """Do nothing, because `make` installs the program's packages into .venv."""
         return iter(())
 
     def About(self, request: Any, context: Any) -> language_pb2.AboutResponse:  # noqa: N802

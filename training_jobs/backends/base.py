@@ -166,11 +166,11 @@ def run_variables(run: Run) -> dict[str, str]:
 
 
 def require_same_run(run: Run, job_name: str, environment: Mapping[str, str]) -> None:
-    """Raise ConflictError when a job belongs to another run than its name or its record says. `environment` has its variables."""
+    """Raise ConflictError when a job does not belong to `run`, although its name or its record says so. `environment` has its variables."""
     require_same_job(run, job_name, job_name if environment.get("GPUYARD_RUN_URL") == run.url else None)
 
 
 def require_same_job(run: Run, job_name: str, expected: str | None) -> None:
     """Raise ConflictError when a job does not have the expected name of a submission of `run`."""
     if job_name != expected:
-        raise ConflictError(f"job {job_name} belongs to another run, not to {run.id}; it was left alone")
+        raise ConflictError(f"job {job_name} belongs to another run, not to {run.id}; it was not changed")

@@ -15,7 +15,7 @@ Poll = Callable[[], tuple[list[LogLine], bool]]
 def follow_lines(poll: Poll, *, follow: bool, pause: Callable[[], None], quiet_polls: int = 2) -> Iterator[LogLine]:
     """Yield the lines of each poll, ordered by time.
 
-    Without `follow` there is one poll. With it the last poll is the `quiet_polls`-th in a row after the job's end that finds
+    Without `follow` there is one poll. With `follow`, polling continues after the job's end until `quiet_polls` polls in a row find
     nothing, because the services store lines with a delay.
     """
     quiet = 0

@@ -192,7 +192,7 @@ class _Reader(StorageReader):
         return Metadata(tensors)
 
     def set_up_storage_reader(self, metadata: Metadata, is_coordinator: bool, *_args: Any, **_more: Any) -> None:
-        if not self._file_of:  # this rank's metadata came from the coordinator
+        if not self._file_of:  # the coordinator sent this rank the metadata
             self.read_metadata()
 
     def prepare_local_plan(self, plan: LoadPlan) -> LoadPlan:

@@ -126,7 +126,7 @@ class ImageBatches:
     def batch(self, step: int, size: int, first: int, last: int) -> tuple[npt.NDArray[np.uint8], Ints]:
         """Return the images `first` to `last` - 1 of a step's batch, each randomly shifted, and their labels."""
         samples = self._order.batch(step, size)
-        # Drawn for the whole batch, so that any number of ranks shifts alike.
+        # Drawn for the whole batch, so that the shifts do not depend on the number of ranks.
         random = np.random.Generator(np.random.Philox(key=[self._seed, step]))
         moves = random.integers(0, 2 * self._shift + 1, (size, 2))[first:last]
         records = [self._split[shard][number] for _, shard, number in samples[first:last]]

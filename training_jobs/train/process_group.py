@@ -13,14 +13,14 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
-FIRST_STEP_TIMEOUT_S, TIMEOUT_S = 300, 100  # of a collective: compiling takes long, a lost peer must not
+FIRST_STEP_TIMEOUT_S, TIMEOUT_S = 300, 100  # of a collective: the first step compiles; later, a lost rank must be noticed soon
 EXPORT_TIMEOUT_S = 3600  # of a model of 7B: 28 GB that one rank uploads
 _TEARDOWN_S = 10.0
 
 
 @dataclass(frozen=True)
 class RankInfo:
-    """This process among the ranks."""
+    """The rank and the device of this process, and the number of ranks in the job and on its node."""
 
     rank: int
     world: int
@@ -29,7 +29,7 @@ class RankInfo:
 
     @classmethod
     def current(cls) -> RankInfo:
-        """Read the process group and torchrun's variables."""
+        """Return the values of this process, from the process group and torchrun's variables."""
         world = dist.get_world_size()
         device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
         return cls(dist.get_rank(), world, int(os.environ.get("LOCAL_WORLD_SIZE", world)), device)
@@ -59,11 +59,11 @@ def compute_deterministically() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS: NVIDIA's documentation on reproducible results
     os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it finds errors, and costs time
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only finds errors, and costs time
 
 
 def shorten_timeouts(groups: Sequence[Any]) -> str:
-    """Shorten the timeout of the world and of these groups when all ranks have done their first step. Returns a message."""
+    """Shorten the timeout of the world and of these groups after the first step of all ranks. Returns a message."""
     dist.barrier()  # with the long timeout: another rank may still compile
     if set_timeouts(TIMEOUT_S, groups):
         return f"the collectives' timeout is now {TIMEOUT_S} s"
@@ -71,7 +71,7 @@ def shorten_timeouts(groups: Sequence[Any]) -> str:
 
 
 def set_timeouts(seconds: int, groups: Sequence[Any]) -> bool:
-    """Set the timeout of the world and of these groups: a group does not inherit it. Returns whether this torch can."""
+    """Set the timeout of the world and of these groups, which do not inherit it. Returns False if this torch cannot."""
     set_timeout: Callable[..., None] | None = getattr(dist.distributed_c10d, "set_timeout", None)
     set_timeout = set_timeout or getattr(dist.distributed_c10d, "_set_pg_timeout", None)
     if set_timeout is None:

@@ -1,4 +1,4 @@
-"""What a run reports while it trains: lines of metrics.jsonl, progress for launch, and the figures of result.json."""
+"""Measures a run while it trains and reports it: lines of metrics.jsonl, progress for launch, and the figures of result.json."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _STEPS = 50  # whose median is the usual time of a step
 
 
 class Saver(Protocol):
-    """What the schedule asks of a CheckpointSaver."""
+    """The attributes of a CheckpointSaver that the schedule reads."""
 
     blocked_s: list[float]
     waited_s: float
@@ -25,7 +25,7 @@ class Saver(Protocol):
 
 
 class SaveSchedule:
-    """The saves of one rank: every `every_s` seconds, but never before the last one is written."""
+    """The saves of one rank: one every `every_s` seconds, but none while the last one is still being written."""
 
     def __init__(self, every_s: float, saver: Saver, log: Callable[[str], None]) -> None:
         self._every_s, self._saver, self._log = every_s, saver, log
@@ -38,7 +38,7 @@ class SaveSchedule:
         self._saved_at = time.monotonic()
 
     def vote(self) -> bool:
-        """Return whether a save is due by time. A save that is still being written puts it off, and that is printed once."""
+        """Return whether a save is due by time. It waits for a save that is still being written, and prints this once per save."""
         if time.monotonic() - self._saved_at <= self._every_s:
             return False
         writing = self._saver.writing
@@ -51,7 +51,7 @@ class SaveSchedule:
         return False
 
     def saved(self, step: int) -> None:
-        """Count a save that the loop has started, and print it when the loop had to wait for the one before."""
+        """Count a save that the loop has started. Print how long the loop had to wait for the save before, if that was long."""
         self._saved_at = time.monotonic()
         self.stall_s.append(self._saver.blocked_s[-1])
         if self._saver.waited_s > _SAID_FROM_S:
@@ -60,7 +60,7 @@ class SaveSchedule:
 
     @contextlib.contextmanager
     def timing_step(self) -> Iterator[None]:
-        """Time a step. What it takes longer than usual while a save is written belongs to that save."""
+        """Time a step. The time by which a step is slower than usual while a save is being written counts as a cost of that save."""
         writing, began = self._saver.writing is not None, time.monotonic()
         yield
         passed = time.monotonic() - began

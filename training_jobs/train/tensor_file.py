@@ -1,7 +1,7 @@
 """Encodes tensors as a safetensors file without copying them.
 
-`safetensors.save` copies while it holds Python's lock: 3.4 s for 512 MiB, in which no step of the training can start. Here
-the header is built by hand, and the data are views of the tensors' memory, which writing and hashing read without the lock.
+`safetensors.save` copies while it holds Python's global lock: 3.4 s for 512 MiB, in which no training step can start. Here the header is
+built by hand, and the data are views of the tensors' memory. Writing and hashing read these without the lock.
 The format: https://huggingface.co/docs/safetensors (2026-11).
 """
 

@@ -1,6 +1,6 @@
 """A control group for each job of a local pool, where this user may create one (Linux, cgroup v2).
 
-It contains every process of the job, also after its supervisor was killed and whatever a process did to detach itself.
+It contains every process of the job, also one that detached itself, and also after the supervisor was killed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def enter_cgroup(job: str) -> str | None:
     try:
         folder.mkdir()
         (folder / "cgroup.procs").write_text(str(os.getpid()))
-    except OSError:  # not this user's to create, or a mount without write access
+    except OSError:  # this user may not create it, or the mount is read-only
         with contextlib.suppress(OSError):
             folder.rmdir()
         return None
@@ -44,7 +44,7 @@ def leave_cgroup(folder: str | None) -> None:
 def kill_cgroup(folder: str | None, job: str, timeout_s: float = 10.0) -> list[int]:
     """Kill the processes of a job's group except this one, and remove the group if it is empty. Returns the pids still alive."""
     if folder is None or Path(folder).name != f"{_PREFIX}{job}" or not _is_mounted(Path(folder)):
-        return []  # job.json is a file that the job's user can write: no other group is touched
+        return []  # the job's user can write job.json, so a folder of another name in it is ignored
     deadline = time.monotonic() + timeout_s
     while members := _members(Path(folder)):
         alive = [pid for pid in members if pid != os.getpid()]

@@ -1,4 +1,4 @@
-"""Reads the files of one local pool (docs/local-pool.md). A file that is not gpuyard's is left out, named, and hides nothing else."""
+"""Reads the files of one local pool (docs/local-pool.md). A file that gpuyard did not write is ignored, and `damaged` names it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class PoolFiles:
         return self.directory / "jobs" / name
 
     def lease_path(self, run_id: str) -> Path:
-        """Return the path of a run's lease. Every process of the run carries it as its mark."""
+        """Return the path of a run's lease. Every process of the run has it in the variable GPUYARD_LEASE."""
         return self.directory / "leases" / f"{run_id}.json"
 
     def lease(self, path: Path) -> LeaseFile | None:
@@ -65,12 +65,12 @@ class PoolFiles:
         return [lease for lease in found if lease is not None]
 
     def holds_nodes(self, name: str, run_id: str) -> bool:
-        """Return whether this job, and not an earlier one of its run, has the run's lease."""
+        """Return whether the run's lease belongs to this job and not to an earlier job of the run."""
         lease = self.lease(self.lease_path(run_id))
         return lease is not None and lease["job"] == name
 
     def stopped_supervisor(self, name: str, job: JobEntry) -> int | None:
-        """Return the pid of a job's supervisor if a signal has stopped it."""
+        """Return the pid of a job's supervisor if it is stopped (SIGSTOP), else None."""
         lease = self.lease(self.lease_path(job["run_id"]))
         return lease["pid"] if lease and lease["job"] == name and is_stopped(lease["pid"]) else None
 
@@ -79,12 +79,12 @@ class PoolFiles:
         return [ticket for name in self._queue() if (ticket := Ticket.parse(name)) is not None]
 
     def damaged(self) -> list[str]:
-        """Return the files that are left out because gpuyard did not write them as they are."""
+        """Return the tickets and leases that gpuyard did not write as they are now. The other methods ignore them."""
         queue = [f"queue/{name}" for name in self._queue() if Ticket.parse(name) is None]
         return [*queue, *(f"leases/{path.name}" for path in self._damaged_leases())]
 
     def free_nodes(self) -> list[int]:
-        """Return the indices of the nodes that no lease holds. A damaged lease of live processes may hold any of them."""
+        """Return the indices of the nodes without a lease. Empty if a damaged lease has live processes, because its nodes are unknown."""
         if any(marked_pids(path) for path in self._damaged_leases()):
             return []
         held = {index for lease in self.leases() for index in lease["nodes"]}

@@ -17,7 +17,7 @@ _spawned: list[subprocess.Popen[bytes]] = []
 
 
 def spawn_supervisor(pool_dir: Path, job: str, lease: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start the supervisor of a job. It does nothing before it gets the pool's lock and finds its pid in the lease."""
+    """Start the supervisor of a job. The supervisor first waits for the pool's lock, and exits unless the lease has its pid."""
     with log.open("ab") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "gpuyard.training_jobs.backends.local.supervisor", str(pool_dir), job],

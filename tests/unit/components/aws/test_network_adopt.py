@@ -46,7 +46,7 @@ def test_ids_of_another_stack_are_unknown_in_a_preview(record: Any) -> None:
 
     recorded = record(program, preview=True)
     assert isinstance(recorded.inputs("aws:ec2/securityGroup:SecurityGroup", "net-nodes")["vpcId"], Unknown)
-    with pytest.raises(pulumi.RunError, match=r"vpc_id: not an id of EC2, got nothing, allowed: an id that begins with vpc-"):
+    with pytest.raises(pulumi.RunError, match=r"vpc_id: not an EC2 id, got nothing, allowed: an id that begins with vpc-"):
         record(program)  # the other stack has no such output, and EC2 would use the default VPC
 
 
@@ -81,11 +81,11 @@ def test_ids_of_another_stack_are_unknown_in_a_preview(record: Any) -> None:
         ),
         (
             lambda: Network.adopt("net", vpc_id="net-1", subnet_ids={}),
-            ["vpc_id: not an id of EC2, got 'net-1'", "subnet_ids: no subnet, got none"],
+            ["vpc_id: not an EC2 id, got 'net-1'", "subnet_ids: no subnet, got none"],
         ),
         (
             lambda: Network.adopt("sg", vpc_id="vpc-1", subnet_ids={"a": "eni-1"}),
-            ["name: EC2 rejects security groups whose names begin with sg-, got 'sg'", "subnet_ids.a: not an id of EC2, got 'eni-1'"],
+            ["name: EC2 rejects security groups whose names begin with sg-, got 'sg'", "subnet_ids.a: not an EC2 id, got 'eni-1'"],
         ),
         (lambda: Network("net", {"zones": ZONES}, tags={"Stack": "x"}), ["tags: reserved key, got 'Stack'"]),
     ],

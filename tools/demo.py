@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a file, by any Python
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started by its path, so the checkout is not on sys.path
 from tools import drill, local_env, stack_lock, venv
 from tools.engine import bootstrap
 from tools.progress import Progress, Speed, clock

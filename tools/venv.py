@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a file, by any Python
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started by its path, so the checkout is not on sys.path
 from tools.progress import Progress
 
 __all__ = ["LOCKS", "ROOT", "TOOLS_LOCK", "VenvError", "digest", "ensure", "indexes", "is_current", "main", "run"]

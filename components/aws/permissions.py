@@ -148,7 +148,7 @@ def sagemaker_job(
         Statement(
             ("ec2:CreateNetworkInterface",), interfaces_and_network, why="attaches its machines to the yard's subnets and security group"
         ),
-        Statement(permit, (interfaces,), in_subnets, "attaches and removes those interfaces"),
+        Statement(permit, (interfaces,), in_subnets, "attaches and removes the network interfaces of its machines"),
         Statement(tuple(f"ec2:Describe{what}" for what in describe), ("*",), why="SageMaker looks the network up before it uses it"),
         Statement(("logs:CreateLogGroup",), (group,), why="creates the log group of all training jobs, if this job is the account's first"),
         Statement(("logs:DescribeLogStreams",), (group, f"{group}:*"), why="finds the job's log stream"),

@@ -130,7 +130,7 @@ class PoolProvider(_OnDisk):
 class TargetsProvider(_OnDisk):
     """targets.json in the run bucket. Inputs: path, content.
 
-    Pulumi deletes it before the buckets and pools that it names, so it refuses the deletion while a running job uses them.
+    Pulumi deletes this resource before its buckets and pools, so the provider refuses the deletion while a running job uses them.
     """
 
     @explain_os_errors

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # started as a file, by any Python
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # started by its path, so the checkout is not on sys.path
 from tools.engine import cache, obtain, versions
 from tools.engine.search import PIECES, Engine, NotUsableError, cache_root, on_path
 from tools.progress import Progress

@@ -1,4 +1,4 @@
-"""Run the SDK's dynamic provider for an engine without its Python pieces, and exit with the engine."""
+"""Run the SDK's dynamic provider for an engine that lacks its Python plug-ins, and exit when the engine exits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import runpy
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # started with -P
+sys.path.insert(0, str(Path(__file__).parents[2]))  # started with -P, so no folder of the checkout is on sys.path
 from tools.engine.orphan import exit_with_parent
 
 sys.path.append(sys.path.pop(0))  # moved to the end, so that this checkout hides no module of the program

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # started with -P
+sys.path.insert(0, str(Path(__file__).parents[2]))  # started with -P, so no folder of the checkout is on sys.path
 from tools.engine.orphan import exit_with_parent
 
 sys.path.append(sys.path.pop(0))  # moved to the end, so that this checkout hides no module of the program

@@ -117,7 +117,7 @@ def _unauthorised(error: BaseException, kind: str, action: str, message: str, *,
 
 
 def _message(error: BaseException) -> str:
-    """Return the reason and the message as one line. Other arguments of an error may hold a whole answer, with tokens."""
+    """Return the reason and the message as one line. Other arguments of the error are left out, because they may contain tokens."""
     message = getattr(error, "message", None)
     first = error.args[0] if error.args else ""
     name = ", ".join(sorted(error_reasons(error))) or type(error).__name__

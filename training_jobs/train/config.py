@@ -26,8 +26,8 @@ class Config:
     task: str = "gpt"
     # the data
     data: str = "stdlib"  # stdlib | digits | synthetic | a folder that `prepare` made: its URL, or its name in the job's `data:`
-    corpus_bytes: int = 4 * 2**20  # of the stdlib text: how much to train on, and to hold out
-    val_bytes: int = 256 * 2**10
+    corpus_bytes: int = 4 * 2**20  # bytes of the stdlib text to train on
+    val_bytes: int = 256 * 2**10  # bytes of other files of the stdlib text, for validation
     cache_gib: float = 64.0  # shards cached on this node's disk; the least recently used are deleted first
     # the model
     context: int = 64  # tokens in a window

@@ -178,7 +178,7 @@ class Trainer:
         self._saves.saved(self.state.step)
 
     def _await_save(self) -> None:
-        """Wait for a save that is still being written. Raises as _save does."""
+        """Wait for a save that is still being written. Raises what _save raises."""
         with self._storage_errors():
             self.state.saver.finish()
 

@@ -38,7 +38,7 @@ def choose_strategy(strategy: str, parameters: int, memory: int | None, world: i
             raise ConfigError(f"strategy: got single, but there are {world} ranks; fix: strategy=ddp")
         if strategy == "hsdp" and (world <= local_world or world % local_world):
             raise ConfigError(
-                f"strategy: got hsdp, which needs several complete nodes, but there are {world} ranks, {local_world} a node; fix: strategy=fsdp"
+                f"strategy: got hsdp, but {world} ranks with {local_world} per node are not several complete nodes; fix: strategy=fsdp"
             )
         return strategy, "as set"
     if world == 1:

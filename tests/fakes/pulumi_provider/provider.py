@@ -19,7 +19,7 @@ import grpc
 from google.protobuf import empty_pb2, json_format, struct_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
-sys.path.insert(0, str(Path(__file__).parents[3]))  # started as a file
+sys.path.insert(0, str(Path(__file__).parents[3]))  # started by its path, so the checkout is not on sys.path
 from tests.fakes.pulumi_provider import resource_rules, sdk_check
 from tests.fakes.pulumi_provider.cloud import Cloud, Refused, leaves
 from tools.engine.orphan import exit_with_parent

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(CHECKOUT))  # started as a file
+sys.path.insert(0, str(CHECKOUT))  # started by its path, so the checkout is not on sys.path
 from tests.fakes.pulumi_provider import project  # noqa: E402
 from tools.engine import bootstrap  # noqa: E402
 

@@ -18,7 +18,7 @@ from ..labels import aws_tags
 
 __all__ = ["GRACE_S", "SHORTEST_S", "definitions_prefix", "job_name", "requests"]
 
-GRACE_S = 25  # Batch sends SIGKILL 30 s after SIGTERM; the remaining 5 s are for writing the result
+GRACE_S = 25  # for workers to save and exit; Batch sends SIGKILL 30 s after SIGTERM, so 5 s remain for writing the result
 SHORTEST_S = 60  # the shortest time limit that Batch accepts
 _MOST_ATTEMPTS = 10
 _NODES = "0:"  # an open range: the submission sets the number of nodes

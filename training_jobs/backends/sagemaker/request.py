@@ -28,7 +28,7 @@ _LONGEST_S = 28 * 86400  # of a training job's run, or of its wait and run toget
 _SHORTEST_PENDING_S = 1800
 _DISK_GIB = 200
 _GRACE_S = 110
-"""Of the 120 s between SageMaker's SIGTERM and SIGKILL. The remaining 10 s are for uploading the result."""
+"""Seconds that workers get to save and exit, of the 120 s between SageMaker's SIGTERM and SIGKILL. 10 s remain for uploading the result."""
 _LOADER = 'import base64,sys,zlib;exec(zlib.decompress(base64.b64decode("".join(sys.argv[1:]))))'
 _ECR = re.compile(r"^[0-9]{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/")
 # Machines with local disks that their hardware encrypts: SageMaker refuses a volume key (CreateTrainingJob, VolumeKmsKeyId).

@@ -21,7 +21,7 @@ __all__ = ["job_name", "label_filter", "request_body"]
 _LONGEST_NAME = 128  # of a display name
 _LONGEST_FLEX_S = 7 * 86400  # of a flex-start job's run
 _GRACE_S = 25
-"""Of the 30 s between a spot machine's preemption notice and its end."""
+"""Seconds that workers get to save and exit, of the 30 s between a spot machine's preemption notice and its end."""
 _REGISTRY = re.compile(r"^([a-z0-9-]+-docker\.pkg\.dev|([a-z]+\.)?gcr\.io|docker\.io)/")  # ContainerSpec.image_uri
 _STRATEGIES = {"standard": "STANDARD", "spot": "SPOT", "flex_start": "FLEX_START"}
 

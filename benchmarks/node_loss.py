@@ -49,7 +49,7 @@ def wait_for(find: Callable[[], T | None], limit_s: float = 300) -> T:
 
 
 def measure_recovery(steps: Path, lose_node: Callable[[], None]) -> tuple[float, int]:
-    """Lose a node. Return the seconds until a new process takes a step, and the number of ranks it runs with."""
+    """Kill a node. Return the seconds until a new process takes a step, and the number of ranks of that process."""
     wait_for(lambda: len(list(steps.glob("*-of-2"))) == 2)
     before = set(steps.iterdir())
     began = time.monotonic()

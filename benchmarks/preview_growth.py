@@ -122,7 +122,7 @@ def _project(folder: Path) -> Callable[[str, int], float]:
 
 
 def _exponent(seconds: list[float], sizes: list[int]) -> float | None:
-    """Return the slope between the two largest sizes on log scales, without the fixed cost of a preview (that of the smaller sizes)."""
+    """Return the slope between the two largest sizes on log scales, after subtracting the time of the smallest preview."""
     if len(sizes) < 3 or seconds[-2] <= min(seconds[:-2]):
         return None
     fixed = min(seconds[:-2])

@@ -70,7 +70,7 @@ class Component(pulumi.ComponentResource):
         return pulumi.ResourceOptions(parent=self, **options)
 
     def _outputs(self) -> PlainMapping:
-        """Return the outputs that the state records."""
+        """Return the component's outputs for Pulumi's state."""
         return {name: getattr(self, name) for name in self._output_names}
 
 

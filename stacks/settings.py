@@ -61,7 +61,7 @@ class StackSettings(YardSpec):
     """The settings of one stack."""
 
     network: StackNetwork = Field(
-        StackNetwork(), description="addresses, zones and egress of the network, or an existing one; default: those of its own fields"
+        StackNetwork(), description="addresses, zones and egress of the network, or an existing one; default: the defaults of its fields"
     )
 
     buckets: Mapping[Name, StackBucket] = Field(description="logical name -> bucket; exactly one has jobs: write")

@@ -57,7 +57,7 @@ def _gpu_problems(gpus: str, target: JobTarget) -> list[Problem]:
     has = f"{target.accelerator}:{target.gpus_per_node}" if target.accelerator else "no GPUs"
     wrong_model = bool(model) and model.lower() != (target.accelerator or "").lower()
     if int(count) != target.gpus_per_node or wrong_model:
-        fix = "choose the pool with --pool, or correct gpus (it is checked and selects nothing)"
+        fix = "choose the pool with --pool, or correct gpus, which only checks the pool"
         return [Problem("gpus", "different from the pool's nodes", gpus, has, fix)]
     return []
 

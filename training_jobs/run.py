@@ -63,7 +63,7 @@ class Run:
 
     @property
     def retries(self) -> Retries:
-        """The restarts that a service may make by itself."""
+        """The number of restarts that the service may make by itself, by reason."""
         return self.spec.retries if self.retries_left is None else self.retries_left
 
     @property

@@ -195,7 +195,7 @@ def parse_target(data: PlainMapping, name: str = "target") -> JobTarget:
     """Validate one target. Raises UsageError for a newer version, an unknown kind or a malformed target."""
     version, kind = data.get("version"), data.get("kind")
     if isinstance(version, int) and version > VERSION:
-        fix = "upgrade gpuyard here, or run the older `pulumi up` again"
+        fix = "upgrade gpuyard here, or run `pulumi up` with the older gpuyard"
         raise UsageError(f"{name} was written by a newer gpuyard", [Problem("version", "too new", f"{version}", f"<= {VERSION}", fix)])
     if kind not in _KINDS:
         raise UsageError(f"{name} is not valid", [Problem("kind", "unknown", repr(kind), ", ".join(_KINDS))])

@@ -86,7 +86,7 @@ class Bucket(KeyedBucketBase[EncryptionKey], AwsComponent):
         private = aws.s3.BucketPublicAccessBlock(f"{name}-private", bucket=bucket.id, **NO_PUBLIC_ACCESS, opts=options)
         owner = aws.s3.BucketOwnershipControls(f"{name}-owner", bucket=bucket.id, rule=_OWNER, opts=options)
         own = {"sse_algorithm": "aws:kms", "kms_master_key_id": key.arn} if key else {"sse_algorithm": "AES256"}
-        # with a bucket key, S3 does not pay for a KMS request for each object
+        # with a bucket key, S3 makes one KMS request for many objects, which costs less
         rule = {"apply_server_side_encryption_by_default": own, **({"bucket_key_enabled": True} if key else {})}
         encryption = aws.s3.BucketServerSideEncryptionConfiguration(f"{name}-encryption", bucket=bucket.id, rules=[rule], opts=options)
         versions = aws.s3.BucketVersioning(f"{name}-versions", bucket=bucket.id, versioning_configuration=_VERSIONS, opts=options)

@@ -72,7 +72,7 @@ def _batch(scope: ArnScope, stack: str, prefix: str, access: BatchAccess) -> lis
             "registers job definitions, without privileged containers",
         ),
         # SubmitJob with tags needs this on the resources that it names: definition (github.com/wri/gfw-data-api pull request 175) and
-        # queue. No permission on jobs: IAM cannot tell an untagged job of another user from a new one, and whoever tags a job can stop it.
+        # queue. No permission on jobs: IAM cannot distinguish another user's untagged job from a new one, and a tagged job can be stopped.
         # IfExists: a new definition has no tags yet
         Statement(
             ("batch:TagResource",),

@@ -93,7 +93,7 @@ def add_outbound_rules(
 ) -> list[az.machinelearningservices.ManagedNetworkSettingsRule]:
     """Give the managed network a private endpoint to each target, after granting the workspace the right to connect.
 
-    Azure takes one rule at a time, so each rule depends on the one before it.
+    Azure accepts changes of one rule at a time, so each rule depends on the previous one.
     """
     principal = workspace.identity.principal_id
     rules: list[az.machinelearningservices.ManagedNetworkSettingsRule] = []

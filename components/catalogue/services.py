@@ -77,7 +77,7 @@ SERVICES: Mapping[str, Mapping[str, Service]] = MappingProxyType(
 
 
 def service(name: str, cloud: str | None = None) -> Service | None:
-    """Return the features of a service; None if there is no such service. Without a cloud, its modes are those of all clouds."""
+    """Return the features of a service; None if there is no such service. Without a cloud it has the modes of all clouds."""
     rows = [SERVICES[here][name] for here in _among(cloud) if name in SERVICES[here]]
     if not rows:
         return None

@@ -40,7 +40,7 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
     submitter_role: pulumi.Output[str] | None
     """Email of the service account for pipelines. None without submitters: people submit with their own rights."""
     submitter_provider: pulumi.Output[str] | None
-    """Name of the workload identity provider that a pipeline names beside the account. None without submitters."""
+    """Name of the workload identity provider, which a pipeline needs in addition to the account. None without submitters."""
     repository: pulumi.Output[str] | None
     """REGION-docker.pkg.dev/PROJECT/NAME for images of jobs. None without a `vertex` pool."""
 

@@ -20,7 +20,7 @@ def command(
         Path | None, typer.Argument(metavar="[JOB.yaml]", help="Job file whose image to pin, instead of a stack.", show_default=False)
     ] = None,
     stack: Annotated[
-        str | None, typer.Option("--stack", "-s", help="Stack to pin: the one of Pulumi.STACK.yaml.", show_default=False)
+        str | None, typer.Option("--stack", "-s", help="Stack to pin; its file is Pulumi.STACK.yaml.", show_default=False)
     ] = None,
     directory: options.ProjectDirectory = None,
     job_image: Annotated[

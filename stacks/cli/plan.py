@@ -18,7 +18,7 @@ __all__ = ["command", "plan"]
 
 
 def command(
-    stack: Annotated[str, typer.Option("--stack", "-s", help="Stack to plan: the one of Pulumi.STACK.yaml.", show_default=False)],
+    stack: Annotated[str, typer.Option("--stack", "-s", help="Stack to plan; its file is Pulumi.STACK.yaml.", show_default=False)],
     directory: options.ProjectDirectory = None,
     json: options.Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request.")] = False,

@@ -1,1 +1,1 @@
-"""Pins images: writes those of machines and jobs into a stack file or a job file by id or digest."""
+"""Pins images: writes machine images and job images into a stack file or a job file, by id or digest."""

@@ -42,7 +42,7 @@ def ensure(root: Path, say: Callable[[str], None]) -> Path:
         for name in FILES:
             shutil.copy(sources / name, home)
         log = root / ".yard" / "azurite.log"
-        # no install scripts: none is needed, and nobody here reviews those of 374 packages
+        # no install scripts: none is needed, and 374 packages are too many to review
         install = ["npm", "ci", "--prefix", str(home), "--ignore-scripts", "--no-audit", "--no-fund"]
         venv.run(install, log, say, "installing tools/azurite/package-lock.json", {})
         marker.write_text(digest, encoding="utf-8")

@@ -55,7 +55,7 @@ def ensure(root: Path = ROOT, env: Mapping[str, str] = os.environ, say: Callable
 def place_beside_checkout(root: Path, user_cache: Path) -> Engine:
     """Link the cached engine into .yard/engine, beside launchers that start this checkout's own Python.
 
-    It is a hard link, because the engine looks for its pieces beside the real file. Checkouts share the cache but not their .venv.
+    It is a hard link, because the engine looks for its plug-ins beside the real file. Checkouts share the cache but not their .venv.
     """
     origin = cache.look(user_cache)
     cached = cache.folder(user_cache)

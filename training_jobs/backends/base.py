@@ -101,7 +101,7 @@ class Backend(Protocol):
         """Return the state of a job, and change nothing. A job that the service does not know is UNKNOWN."""
 
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
-        """Yield the lines of one node or of all, ordered by time, from `since` (Unix time). `follow` goes on until the job ends."""
+        """Yield the lines of one node or of all, ordered by time, from `since` (Unix time). `follow` continues until the job ends."""
 
     def cancel(self, service_id: str, run: Run) -> None:
         """Ask the service to stop a job of `run`. Has no effect on a job that was cancelled or has ended.

@@ -20,7 +20,7 @@ NodeExitCodes: TypeAlias = Callable[[], list[int | None]]
 
 @dataclass(frozen=True)
 class StateRow:
-    """What one status of a service means."""
+    """The meaning of one status of a service: gpuyard's state, its text and its reason."""
 
     state: State
     detail: str | None = None
@@ -33,7 +33,7 @@ def find_reason(table: FailureTable, text: str) -> Reason | None:
 
 
 def failure_codes(node_exit_codes: NodeExitCodes) -> list[int | None]:
-    """Return the exit codes that nodes wrote, without those of success."""
+    """Return the exit codes of failed nodes, as the nodes wrote them into the run bucket."""
     return [code for code in node_exit_codes() if code not in (None, JOB_DONE)]
 
 

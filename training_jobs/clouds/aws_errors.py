@@ -67,7 +67,7 @@ def error_code(error: BaseException | None) -> str:
 def error_kind(error: BaseException | None) -> str:
     """Return the kind of an error: throttled, server, lost, unsent, expired, denied, quota, capacity, missing or refused.
 
-    "unsent": the call was not made. "lost": nobody knows whether it was made.
+    "unsent": the call was not made. "lost": it may have been made.
     """
     if not isinstance(error, service_error()):
         names = {kind.__name__ for kind in type(error).__mro__}

@@ -11,7 +11,7 @@ __all__ = ["client_errors", "error_kind", "error_reasons", "translate_error"]
 
 # HTTP statuses. google.api_core.exceptions turns gRPC's codes into them.
 _LOST = {408, 499, 500, 502, 504}
-"""After these nobody knows whether the call was made."""
+"""Statuses after which the call may or may not have been made."""
 _THROTTLED = {"RATE_LIMIT_EXCEEDED", "rateLimitExceeded", "userRateLimitExceeded"}
 _QUOTA = {"QUOTA_EXCEEDED", "RESOURCE_QUOTA_EXCEEDED", "quotaExceeded"}
 _QUOTA_WORDS = ("exceed quota limits", "quota exceeded for custom", "exceeds quota", "quota limit reached")
@@ -22,7 +22,7 @@ _CAPACITY_WORDS = ("resources are insufficient", "stockout", "insufficient capac
 def error_kind(error: BaseException | None) -> str:
     """Return the kind of an error: throttled, server, lost, unsent, expired, denied, quota, capacity, missing, changed or other.
 
-    "unsent": the call was not made. "lost": nobody knows whether it was made. "changed": another writer changed the object first.
+    "unsent": the call was not made. "lost": it may have been made. "changed": another writer changed the object first.
     """
     from google.api_core import exceptions as api
     from google.auth import exceptions as auth

@@ -41,7 +41,7 @@ class RunHandle:
     clock: Callable[[], float]
     """Unix time."""
     elapsed: Callable[[], float]
-    """Seconds on a clock that nobody sets."""
+    """Seconds on a monotonic clock."""
     seen_at: float
     """When this process first read this version of the record, by `elapsed`."""
     prefetched: ServiceStatus | GpuyardError | None = None
@@ -83,9 +83,9 @@ class RunHandle:
 
     @property
     def age_s(self) -> float:
-        """The seconds since the record was written by its writer's clock, or since this process first read it if that is longer.
+        """Age of the record in seconds: since it was written, by its writer's clock, or since this process first read it, the longer one.
 
-        The second one counts where the writer's clock is ahead of this one, so that the record does not look new for hours.
+        If the writer's clock is ahead, the first one is too small, and the record would look new for a long time.
         """
         return max(self.clock() - self.record.last.written_at, self.elapsed() - self.seen_at)
 

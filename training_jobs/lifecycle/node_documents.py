@@ -29,7 +29,7 @@ class NodeDocuments(Protocol):
 
 @dataclass(frozen=True)
 class NoDocuments:
-    """Stands for a run whose nodes have not started: it has no documents."""
+    """The documents of a run whose nodes have not started: none."""
 
     url: str
 

@@ -12,7 +12,7 @@ from ..errors import UsageError
 __all__ = ["OnLeftOut", "file_names", "ignore_left_out", "write_below"]
 
 _LONGEST = 240
-"""Bytes of a part of a name: file systems take 255, and ours may get a suffix."""
+"""Largest number of bytes between two slashes of a name. File systems allow 255, and a suffix may follow."""
 _SUFFIX = ".object"
 
 OnLeftOut = Callable[[str], None]
@@ -51,7 +51,7 @@ def _problem(name: str) -> str | None:
     if {"", ".", ".."} & set(parts):
         return "its name would leave the folder"
     if "\0" in name or any(len(os.fsencode(part)) > _LONGEST for part in parts):
-        return "its name is not a name of a file"
+        return "a file cannot have this name"
     return None
 
 

@@ -125,7 +125,7 @@ def read_regular_file(path: Path, most: int = MAX_OBJECT_BYTES) -> bytes:
 
 
 def _copy(path: Path, into: Path, name: str) -> bool:
-    """Copy one file. Returns False when it was deleted meanwhile."""
+    """Copy one file. Returns False when it was deleted in the meantime."""
 
     def write(target: Path) -> bool:
         try:

@@ -61,7 +61,7 @@ class CheckpointSaver:
         options = StagingOptions(use_pinned_memory=on_gpu, use_shared_memory=False, use_async_staging=False, use_non_blocking_copy=on_gpu)
         self._stager = DefaultStager(options) if asynchronous else None
         self.blocked_s: list[float] = []  # per save: how long the loop was blocked
-        self.waited_s = 0.0  # of it: how long the last save waited for the one before
+        self.waited_s = 0.0  # the part of the last save's `blocked_s` in which it waited for the previous save
         self.duration_s: float | None = None  # of the last save, from its start to its commit
 
     @property
@@ -70,7 +70,7 @@ class CheckpointSaver:
         return self._pending[0] if self._pending is not None and not self._pending[1].done() else None
 
     def save(self, step: int, state: State, notes: Marker, wait: bool = False) -> None:
-        """Save a state. Raises SupersededError or StorageError on all ranks alike, for this save or the one before."""
+        """Save a state. Raises SupersededError or StorageError, for this save or the previous one, on all ranks."""
         began = time.monotonic()
         self.finish()
         written_from = time.monotonic()

@@ -81,7 +81,7 @@ class CheckpointStore:
         sizes = {_base(entry["name"]): entry["size"] for entry in self._fs.ls(folder, detail=True)}
         for name, wants in marker["files"].items():
             if name not in sizes:
-                raise ValueError(f"{name} is missing, its commit marker names it")
+                raise ValueError(f"{name} is missing, although its commit marker lists it")
             if sizes[name] != wants["bytes"]:
                 raise ValueError(f"{name} has {sizes[name]} bytes, its commit marker says {wants['bytes']}")
         return marker

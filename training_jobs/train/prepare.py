@@ -43,7 +43,7 @@ class Settings:
     held_out: float = 0.1
     seed: int = 0  # of the order of documents and images
     shard_mib: int = 128
-    size: int = 32  # images are scaled to squares of so many pixels
+    size: int = 32  # width and height of the images after scaling, in pixels
     channels: int = 3
 
 

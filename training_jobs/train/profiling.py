@@ -17,7 +17,7 @@ from torch import nn
 
 from .process_group import RankInfo
 
-_SLOW, _SLOW_WINDOWS = 1.15, 3  # a straggler takes this times the median, in so many windows in a row
+_SLOW, _SLOW_WINDOWS = 1.15, 3  # a straggler takes _SLOW times the median, in _SLOW_WINDOWS windows in a row
 _COLLECT_EVERY = 50  # steps
 _Event: Any = torch.cuda.Event
 

@@ -68,7 +68,7 @@ class TrainState:
         return scheduled_lr(self.config, self.step)
 
     def save(self, wait: bool) -> None:
-        """Save this step. Raises SupersededError or StorageError on all ranks alike."""
+        """Save this step. Raises SupersededError or StorageError on all ranks."""
         self.checkpoints.best = self.account.best_step
         notes = {
             "account": self.account.to_notes(),
@@ -125,7 +125,7 @@ class TrainState:
         return state
 
     def _resume(self) -> None:
-        """Resume from the newest intact checkpoint. When a rank cannot load one, all ranks take the one before."""
+        """Resume from the newest intact checkpoint. When a rank cannot load a checkpoint, all ranks take the previous one."""
         found = [self.checkpoints.committed() if self._ranks.rank == 0 else None]
         dist.broadcast_object_list(found, 0)
         for commit in found[0] or []:
@@ -140,7 +140,7 @@ class TrainState:
             if problem is None:
                 self._restore_counters(shared[0], commit.attempt)
                 return
-            self._log(f"checkpoint of step {commit.step} (attempt {commit.attempt}) is damaged, using the one before: {problem}")
+            self._log(f"checkpoint of step {commit.step} (attempt {commit.attempt}) is damaged, using the previous one: {problem}")
         if found[0]:  # a failed load may have written some tensors
             initialise(self.model, self.config.seed)
             for state in self.optimizer.state.values():

@@ -44,7 +44,7 @@ class Votes:
         self._pending.append((values, event))
 
     def read(self, all_pending: bool) -> list[list[float]]:
-        """Return the sums that are due, the oldest first; with `all_pending` also that of the current step."""
+        """Return the sums that are due, the oldest first; with `all_pending` also the sum of the current step."""
         keep = 0 if all_pending or self._device.type != "cuda" else 1
         sums = []
         while len(self._pending) > keep:

@@ -111,7 +111,7 @@ class BatchBackend:
         self._aws.call("batch", "terminate_job", {"jobId": service_id, "reason": CANCELLED})
 
     def capacity(self) -> Capacity:
-        """Return the pool's nodes less those of running jobs. Raises UsageError for a queue that takes no jobs."""
+        """Return the pool's nodes, and how many of them no job uses. Raises UsageError for a queue that takes no jobs."""
         self.ready()
         running = self._in_state("RUNNING") + self._in_state("STARTING")
         waiting = self._in_state("SUBMITTED") + self._in_state("PENDING") + self._in_state("RUNNABLE")

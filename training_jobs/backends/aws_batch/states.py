@@ -81,7 +81,7 @@ def _ran_ms(attempts: Sequence[_Entry]) -> float:
 
 
 def _failed(job: _Entry, attempts: Sequence[_Entry], spot: bool) -> Outcome:
-    """Return the outcome of a failed job: cancelled, out of time, or that of its last attempt."""
+    """Return the outcome of a failed job: cancelled, timed out, or the outcome of its last attempt."""
     last: _Entry = attempts[-1] if attempts else {"container": job.get("container")}
     job_reason = job.get("statusReason") or ""
     code = (last.get("container") or {}).get("exitCode")

@@ -78,7 +78,7 @@ class _File:
         return [self._line(text.decode("utf-8", "replace").rstrip("\r")) for text in found]
 
     def _line(self, text: str) -> LogLine:
-        """Return a line with its own time, or with that of the line before it."""
+        """Return a line with the time that it begins with. A line without a time gets the time of the line before it."""
         stamped = _STAMP.fullmatch(text)
         if stamped:
             self._time, text = datetime.fromisoformat(stamped[1]).timestamp(), stamped[2]

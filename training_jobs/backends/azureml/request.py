@@ -34,7 +34,7 @@ ARM = "https://management.azure.com"
 _LONGEST_NAME = 255
 _ANONYMOUS = "CliV2AnonymousEnvironment"  # Azure's own clients store environments without a name under this one
 _LOADER = 'python3 -c "import base64,sys;exec(base64.b64decode(sys.argv[1]))"'
-_GRACE_S = 25  # for workers to save and exit; Azure ML's own limit is not documented
+_GRACE_S = 25  # for workers to save and exit (not proven: docs/azure.md)
 
 
 def workspace_id(target: AzureMlTarget) -> str:

@@ -62,7 +62,7 @@ def die_with_parent() -> None:
 
 
 def marked_pids(lease: Path) -> list[int]:
-    """Return the pids of all live processes that carry the mark of a lease, except this one."""
+    """Return the pids of all live processes with the lease's path in their environment (MARK), except this process."""
     import psutil
 
     found = []

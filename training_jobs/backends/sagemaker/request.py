@@ -84,7 +84,7 @@ def request_body(run: Run, target: SageMakerTarget) -> Json:
 def _check(run: Run, target: SageMakerTarget, image: str) -> None:
     problems = _pool_problems(run, target)
     if not _ECR.match(image) or len(image) > 255:
-        problem, fix = "SageMaker pulls only from ECR, at most 255 characters", "push it to a repository of the account and name that"
+        problem, fix = "SageMaker pulls only from ECR, by a name of at most 255 characters", "push it to a repository of the account"
         problems.append(Problem("image", problem, image, "<account>.dkr.ecr.<region>.amazonaws.com/<name>@sha256:<digest>", fix))
     if run.limit_s > _LONGEST_S:
         problems.append(Problem("timeout", "longer than SageMaker runs a job", f"{run.limit_s / 86400:.1f}d", "<= 28d"))

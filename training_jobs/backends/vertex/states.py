@@ -88,7 +88,7 @@ def _ended(job: JobFields, node_exit_codes: NodeExitCodes) -> tuple[Outcome, str
 
 
 def _failed(job: JobFields, node_exit_codes: NodeExitCodes) -> Outcome:
-    """Return the outcome of a failed job. The exit codes that nodes wrote outrank the text, which names one replica at most."""
+    """Return the outcome of a failed job. The nodes' own exit codes count before the error text, which names at most one replica."""
     reason = find_reason(_FAILURES, job.error)
     if reason in {Reason.CAPACITY, Reason.QUOTA} and job.started_at is None:
         return Outcome(State.FAILED, reason, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
@@ -181,3 +182,64 @@ def test_an_unwritable_run_bucket_is_a_clear_error(tmp_path: Path) -> None:
     (run.run / "attempts").write_text("in the way")  # a file mode would not stop root
     assert finish(run.submit()) == [74]
     assert "cannot read or write the run's storage" in run.log(0)
+
+
+USES_GROUPS = """
+import os, pathlib, sys, time
+import torch.distributed as dist
+dist.init_process_group("gloo")
+dist.barrier()
+dist.new_group([0, 1])
+time.sleep(0.5)
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+def test_every_socket_of_a_job_listens_on_a_node_s_own_address(tmp_path: Path) -> None:
+    job = {"command": ["groups.py"], "nproc_per_node": 1, "preflight": "required"}
+    run = NodeProcesses(tmp_path, job, {"groups.py": USES_GROUPS})
+    nodes, listening = run.submit(), set()
+    while any(node.poll() is None for node in nodes):
+        for pid in run.processes():
+            with contextlib.suppress(psutil.Error):
+                found = psutil.Process(pid).net_connections(kind="tcp")
+                listening |= {connection.laddr.ip for connection in found if connection.status == psutil.CONN_LISTEN}
+    assert finish(nodes) == [0, 0], run.log(0)
+    assert listening <= {"127.0.77.10", "127.0.77.11", "127.0.0.1"}  # gloo takes the first address of the interface `lo`
+    assert "127.0.77.10" in listening
+
+
+SAVES_LATE = """
+import os, pathlib, sys, time, gpuyard_hook
+import torch.distributed as dist
+dist.init_process_group("gloo")
+folder, rank = pathlib.Path(sys.argv[1]), os.environ["RANK"]
+(folder / f"{rank}.ready").touch()
+while not gpuyard_hook.stop_requested():
+    time.sleep(0.05)
+if rank == "1":
+    time.sleep(8)
+    (folder / "shard").write_text("saved")
+os._exit(int(sys.argv[2]))
+"""
+
+
+def test_node_0_that_ends_first_lets_the_others_save(tmp_path: Path) -> None:
+    run = NodeProcesses(tmp_path, {"command": ["late.py", str(tmp_path), "75"], "nproc_per_node": 1}, {"late.py": SAVES_LATE})
+    nodes = run.submit()
+    wait_for(lambda: len(list(tmp_path.glob("*.ready"))) == 2)
+    nodes[0].send_signal(signal.SIGTERM)
+    assert finish(nodes) == [75, 75], run.log(1)
+    assert (tmp_path / "shard").read_text() == "saved", run.log(1)
+    assert "Traceback" not in run.log(0) + run.log(1)
+
+
+def test_the_failure_of_a_script_on_node_0_ends_no_log_with_an_internal_traceback(tmp_path: Path) -> None:
+    script = "import os, sys, time\nif os.environ['RANK'] == '0': sys.exit('my own mistake')\ntime.sleep(60)"
+    run = NodeProcesses(tmp_path, {"command": ["fails.py"], "nproc_per_node": 1}, {"fails.py": script})
+    assert finish(run.submit()) == [1, 1], run.log(1)
+    assert "my own mistake" in run.log(0)
+    for node in (0, 1):
+        assert "Traceback" not in run.log(node), run.log(node)
+        assert "Error" not in run.log(node), run.log(node)

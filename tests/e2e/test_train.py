@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from gpuyard.training_jobs.launch.control_channel import free_port
 from tests.fakes.aws.moto_server import moto
 from tests.helpers.node_processes import CHECKOUT, SHIM, NodeProcesses, finish
+from tests.helpers.ports import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a node address of its own and PR_SET_PDEATHSIG are Linux's")
 SETTINGS = ["steps=24", "batch=8", "context=32", "width=32", "layers=1", "corpus_bytes=200000", "val_bytes=8192", "dropout=0.1"]

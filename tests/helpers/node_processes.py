@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from tests.helpers.ports import free_port
 from tests.helpers.waiting import wait_for
 
 _T = TypeVar("_T")
@@ -66,7 +67,7 @@ class NodeProcesses:
         self.run.mkdir(parents=True, exist_ok=True)
         record = {"submissions": [{"job": job, "attempt": 1}] * self.submissions}
         (self.run / "run.json").write_text(json.dumps(record))
-        self._submission = job["nodes"], self._pack(), _free_port(), grace_s
+        self._submission = job["nodes"], self._pack(), free_port(_address(0)), grace_s
         return [self.start(node) for node in range(job["nodes"])]
 
     def processes(self) -> list[int]:
@@ -143,8 +144,3 @@ def _tree(process: psutil.Process) -> list[str]:
 
 def _address(node: int) -> str:
     return f"127.0.77.{10 + node}" if sys.platform == "linux" else "127.0.0.1"
-
-
-def _free_port() -> int:
-    with socket.create_server((_address(0), 0)) as probe:
-        return int(probe.getsockname()[1])

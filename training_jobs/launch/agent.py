@@ -1,6 +1,7 @@
 """Runs torchrun's agent of one node in its own process: starts and restarts the ranks, writes how they ended.
 
 Usage: python -m gpuyard.training_jobs.launch.agent '<AgentPlan as JSON>'. Writes <state>/agent.json.
+Node 0's agent then keeps its stores open for the workers of the other nodes until launch ends it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,17 @@ from .processes import shim_command
 
 __all__ = ["main"]
 
+_VERDICT_S, _LONGEST_S = 10.0, 86400.0
+_INTERNAL = 70
+
 
 def main(argv: list[str]) -> int:
     """Run the agent. Returns the exit code of the node's workers."""
     plan = AgentPlan(**json.loads(argv[0]))
     try:
+        from torch.distributed import DistError
         from torch.distributed.elastic.multiprocessing import SignalException
+        from torch.distributed.elastic.rendezvous import RendezvousError
 
         from .elastic import ElasticAgent
     except ModuleNotFoundError as error:
@@ -30,13 +36,20 @@ def main(argv: list[str]) -> int:
         print(text, file=sys.stderr)
         write_state(Path(plan.state), AgentState("ended", 0, time.time(), BAD_CONFIG, tail=(text,)))
         return BAD_CONFIG
-    agent = ElasticAgent(plan, sys.executable, (*shim_command(os.getpid())[1:], sys.executable, "-u", *plan.command))
     try:
+        agent = ElasticAgent(plan, sys.executable, (*shim_command(os.getpid())[1:], sys.executable, "-u", *plan.command))
         agent.run()
+        state = agent.final_state()
+        write_state(Path(plan.state), state)
+        if plan.rank == 0 and plan.nodes > 1:
+            time.sleep(_LONGEST_S)
     except SignalException as error:  # launch ended it: the workers have exited
         return 128 + int(error.sigval)
-    state = agent.final_state()
-    write_state(Path(plan.state), state)
+    except (DistError, RendezvousError) as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        print(f"gpuyard: the agents of the nodes cannot reach each other: {text}", file=sys.stderr, flush=True)
+        time.sleep(_VERDICT_S)  # the control channel reports a lost node within this time
+        return _INTERNAL
     return state.code or DONE
 
 

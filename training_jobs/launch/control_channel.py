@@ -20,7 +20,7 @@ from .messages import FROM_MAIN, FROM_NODES, RELAYED, Message, encode, parse_mes
 from .node_exit import NodeExitError
 from .topology import NodePlacement
 
-__all__ = ["ControlChannel", "clock_offset", "free_port"]
+__all__ = ["ControlChannel", "clock_offset"]
 
 _HELLO_TIMEOUT_S = 5.0
 _CLOCK_ROUNDS = 5
@@ -227,12 +227,6 @@ class ControlChannel:
 def clock_offset(sent: float, at: float, received: float) -> tuple[float, float]:
     """Return how far the clock that read `sent` and `received` is ahead of the one that read `at` in between, and the largest error."""
     return (sent + received) / 2 - at, (received - sent) / 2
-
-
-def free_port(address: str) -> int:
-    """Return a port that is free at this moment."""
-    with socket.create_server((address, 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def _listener(placement: NodePlacement) -> socket.socket:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -29,7 +30,6 @@ from .processes import OutputTail
 __all__ = ["ElasticAgent", "LockstepRendezvous"]
 
 _JOIN_TIMEOUT = timedelta(minutes=10)
-_LEAVE_TIMEOUT = timedelta(seconds=10)
 _WORKER_GRACE_S = 5
 
 
@@ -38,11 +38,13 @@ class LockstepRendezvous(RendezvousHandler):
 
     torch's c10d rendezvous orders nodes by the text of their addresses, and each agent counts only its own
     restarts. Here node i is always group rank i, and round k is the k-th restart of every node.
+    The agents' store and the workers' stores listen on node 0's own address. torch's own would listen on all interfaces.
     """
 
     def __init__(self, plan: AgentPlan) -> None:
         self.round = -1
         self._plan = plan
+        self._workers_store: TCPStore | None = None
         self._store = TCPStore(
             plan.main_address,
             plan.port,
@@ -67,9 +69,24 @@ class LockstepRendezvous(RendezvousHandler):
         store.set("started", "1")
         store.set(f"node/{self._plan.rank}", "1")
         self._wait(store)
-        # A new store for the workers: keys that they share with the agents would be stale after a restart.
-        bootstrap = RendezvousStoreInfo.build(self._plan.rank, store, self._plan.address)
+        bootstrap = RendezvousStoreInfo.build(self._plan.rank, store, self._plan.address, self._open_workers_store())
         return RendezvousInfo(store, self._plan.rank, self._plan.nodes, bootstrap)
+
+    @property
+    def use_agent_store(self) -> bool:
+        """Return True: rank 0 opens no store of its own, all workers are clients of the one in node 0's agent."""
+        return True
+
+    def _open_workers_store(self) -> int | None:
+        """Open a new store for the workers on node 0: keys of an earlier round would be stale. Returns its port."""
+        if self._plan.rank != 0:
+            return None
+        listener = socket.create_server((self._plan.address, 0), backlog=2048)
+        port = int(listener.getsockname()[1])
+        self._workers_store = TCPStore(
+            self._plan.address, port, is_master=True, wait_for_workers=False, timeout=_JOIN_TIMEOUT, master_listen_fd=listener.detach()
+        )
+        return port
 
     def _wait(self, store: PrefixStore) -> None:
         """Poll, because a wait inside the store would not react to launch's SIGTERM."""
@@ -81,16 +98,22 @@ class LockstepRendezvous(RendezvousHandler):
                 )
             time.sleep(0.05)
 
-    def wait_for_others(self) -> None:
-        """Keep node 0's store open after success until the other nodes no longer need it."""
+    def announce_end(self) -> None:
+        """Tell the other agents that this node's workers have ended and join no further round."""
         with contextlib.suppress(DistError):
-            self._store.set(f"left/{self._plan.rank}", "1")
-            if self._plan.rank == 0:
-                self._store.wait([f"left/{node}" for node in range(self._plan.nodes)], _LEAVE_TIMEOUT)
+            self._store.set(f"ended/{self._plan.rank}", "1")
+
+    def any_ended(self) -> bool:
+        """Return whether the workers of a node have ended, so that a further round cannot be complete."""
+        with contextlib.suppress(DistError):
+            return any(self._store.check([f"ended/{node}"]) for node in range(self._plan.nodes))
+        return True
 
     def num_nodes_waiting(self) -> int:
-        """Return 1 when any node waits for a new round, else 0."""
-        return int(self._store.check([f"round/{self.round + 1}/started"]))
+        """Return 1 when any node waits for a new round, else 0. A lost store ends no worker: the control channel reports its node."""
+        with contextlib.suppress(DistError):
+            return int(self._store.check([f"round/{self.round + 1}/started"]))
+        return 0
 
     def is_closed(self) -> bool:
         """Return False: the rendezvous ends with its agents."""
@@ -165,8 +188,8 @@ class ElasticAgent(LocalElasticAgent):
 
     def final_state(self) -> AgentState:
         """Return how the ranks of this node ended."""
+        self._lockstep.announce_end()
         if self._failed is None:
-            self._lockstep.wait_for_others()
             return AgentState("ended", self._restarts, time.time(), DONE)
         code = self._failed.exitcode
         number = -code if code < 0 else None
@@ -182,9 +205,12 @@ class ElasticAgent(LocalElasticAgent):
             failures = sorted(result.failures.items(), key=lambda failure: failure[1].exitcode not in FINAL_CODES)
             self._failed_rank, self._failed = failures[0]
             self._failed_at = time.time()
-            if self._failed.exitcode in FINAL_CODES:
+            if self._failed.exitcode in FINAL_CODES or self._lockstep.any_ended():
                 self._remaining_restarts = 0
         return result
+
+    def _exit_barrier(self) -> None:
+        """Do nothing: launch waits for the other nodes through the control channel."""
 
     def _restart_workers(self, worker_group: WorkerGroup) -> None:
         self._restarts = self._lockstep.round + 1  # also after another node's failure: all nodes count alike

@@ -9,12 +9,13 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from . import objects
 from .agent_state import FINAL_CODES, AgentPlan, AgentState, delete_state, read_state
-from .control_channel import ControlChannel, free_port
+from .control_channel import ControlChannel
 from .environment import worker_environment
 from .hook import BAD_CONFIG, DONE, FABRIC, RESUMABLE
 from .node_exit import IO_ERROR, OUT_OF_TIME, NodeExitError
@@ -44,6 +45,7 @@ class NodeAttempt:
         self._report_file = state / "report.json"
         self._progress = ProgressWriter(self._attempt_url, attempt, self._report_file) if placement.rank == 0 else None
         self._restarts = 0
+        self._agent: NodeProcess | None = None  # still running while it keeps stores open
         self._deadline = deadline
         self._supervisor = Supervisor(channel, stop_request, self._progress, notice_s, deadline)
 
@@ -57,6 +59,8 @@ class NodeAttempt:
         except OSError as error:
             own = self._failed(NodeExitError(IO_ERROR, f"cannot use this node's disk or the run's storage: {error}"))
         self._supervisor.wait_for_other_nodes(own)
+        if self._agent:
+            self._agent.terminate(0.0)
         return self._write_result(own, began)
 
     def _failed(self, error: NodeExitError) -> AgentState:
@@ -94,8 +98,8 @@ class NodeAttempt:
                 report = {"step": progress["step"], "metrics": progress["metrics"], "at": None}
                 self._report_file.write_text(json.dumps(report), encoding="utf-8")
 
-    def _run_command(self, argv: list[str], env: dict[str, str], step: str) -> None:
-        process = NodeProcess(argv, env, self._cwd, keep_tail=True)
+    def _run_command(self, argv: list[str], env: dict[str, str], step: str, pass_fds: Sequence[int] = ()) -> None:
+        process = NodeProcess(argv, env, self._cwd, keep_tail=True, pass_fds=pass_fds)
         self._supervisor.wait_for(process)
         code = _exit_code(process.return_code)
         if code != DONE:
@@ -104,23 +108,29 @@ class NodeAttempt:
 
     def _run_preflight(self, env: dict[str, str]) -> None:
         self._supervisor.print_save_time()  # as reported by the previous attempt
-        shared = self._channel.barrier({"port": free_port(self._placement.main_address)} if self._placement.rank == 0 else None)
+        listener, port = self._open_store()
+        fds = () if listener is None else (listener.fileno(),)
         clock = self._channel.measure_clock()
         plan = {
             "rank": self._placement.rank, "nodes": self._placement.nodes, "main_address": self._placement.main_address,
-            "port": shared["port"], "attempt_url": self._attempt_url, "fabric": self._job["fabric"],
+            "port": port, "listen_fd": fds[0] if fds else None, "attempt_url": self._attempt_url, "fabric": self._job["fabric"],
             "clock": {"ahead_s": round(clock[0], 4), "within_s": round(clock[1], 4)} if clock else None,
         }  # fmt: skip
-        self._run_command([*_launch_program("preflight"), json.dumps(plan)], env, "preflight")
+        with listener or contextlib.nullcontext():
+            self._run_command([*_launch_program("preflight"), json.dumps(plan)], env, "preflight", fds)
+
+    def _open_store(self) -> tuple[socket.socket | None, int]:
+        """Bind the socket of a store on node 0's own address. Returns it, on node 0 only, and its port, on all nodes."""
+        listener = socket.create_server((self._placement.main_address, 0), backlog=128) if self._placement.rank == 0 else None
+        return listener, int(self._channel.barrier({"port": listener.getsockname()[1]} if listener else None)["port"])
 
     def _run_torchrun(self, env: dict[str, str]) -> AgentState:
         placement, job = self._placement, self._job
-        listener = socket.create_server((placement.main_address, 0), backlog=128) if placement.rank == 0 else None
-        shared = self._channel.barrier({"port": listener.getsockname()[1]} if listener else None)
+        listener, port = self._open_store()
         fd = listener.fileno() if listener else None
         plan = AgentPlan(
             os.environ["GPUYARD_RUN_ID"], placement.rank, placement.nodes, job["nproc_per_node"], job["command"], job["max_restarts"],
-            placement.main_address, placement.address, shared["port"], fd, str(self._state),
+            placement.main_address, placement.address, port, fd, str(self._state),
         )  # fmt: skip
         delete_state(self._state)
         argv = [*_launch_program("agent"), json.dumps(asdict(plan))]
@@ -128,6 +138,7 @@ class NodeAttempt:
         if listener:
             listener.close()
         self._set_phase("running")
+        self._agent = process
         self._supervisor.wait_for(process, self._follow_agent)
         return self._agent_result(process)
 
@@ -148,7 +159,7 @@ class NodeAttempt:
         self._channel.barrier({} if self._placement.rank == 0 else None)
         process = NodeProcess(self._job["command"], env, self._cwd, keep_tail=True)
         self._set_phase("running")
-        self._supervisor.wait_for(process, lambda: self._supervisor.update_progress("running", 0))
+        self._supervisor.wait_for(process, self._follow_command)
         code = _exit_code(process.return_code)
         if code == DONE:
             return AgentState("ended", 0, time.time(), DONE)
@@ -157,12 +168,18 @@ class NodeAttempt:
         number = -process.return_code if process.return_code is not None and process.return_code < 0 else None
         return AgentState("ended", 0, time.time(), code, self._placement.rank, number, tuple(process.tail()))
 
-    def _follow_agent(self) -> None:
+    def _follow_command(self) -> bool:
+        self._supervisor.update_progress("running", 0)
+        return False
+
+    def _follow_agent(self) -> bool:
+        """Take over the agent's state. Returns whether its workers have ended."""
         state = read_state(self._state)
         if state is None:
-            return
+            return False
         self._restarts = state.restarts
         self._supervisor.update_progress(state.phase, state.restarts)
+        return state.code is not None
 
     def _set_phase(self, phase: str) -> None:
         if self._progress:

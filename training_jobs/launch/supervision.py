@@ -33,8 +33,10 @@ class Supervisor:
         self._sent_deadline = math.inf
         self._save_time_printed = False
 
-    def wait_for(self, process: NodeProcess, update: Callable[[], None] | None = None) -> None:
-        """Wait for a process. Pass `update` for the job's own processes: it is called about ten times a second.
+    def wait_for(self, process: NodeProcess, update: Callable[[], bool] | None = None) -> None:
+        """Wait for a process to exit. Pass `update` for the job's own processes: it is called about ten times a second.
+
+        When `update` returns True, the job's processes have ended, and a process that still runs is left to the caller.
 
         Raises NodeExitError (75) after ending the process when a stop is overdue, or when it cannot continue without a node that exited.
         """
@@ -42,8 +44,8 @@ class Supervisor:
             self._channel.receive(0.1)
             self._check_time_limit()
             self._forward_stop()
-            if update:
-                update()
+            if update and update():
+                return
             cause = self.interruption(workers_running=update is not None)
             if cause is not None and process.return_code is None:
                 process.terminate(self._stop_request.kill_grace_s if self._stop_request.requested else _PEER_FAILED_GRACE_S)

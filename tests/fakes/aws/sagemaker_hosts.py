@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from gpuyard.training_jobs.launch.control_channel import free_port
 from tests.fakes.containers import EqualContainers, addresses
+from tests.helpers.ports import free_port
 
 if TYPE_CHECKING:
     from tests.fakes.aws.sagemaker import FakeSageMaker

@@ -9,8 +9,8 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
-from gpuyard.training_jobs.launch.control_channel import free_port
 from tests.fakes.containers import EqualContainers, addresses
+from tests.helpers.ports import free_port
 
 if TYPE_CHECKING:
     from tests.fakes.azure.azureml_jobs import Cluster, Job

@@ -6,8 +6,8 @@ import functools
 import json
 from typing import TYPE_CHECKING, Any
 
-from gpuyard.training_jobs.launch.control_channel import free_port
 from tests.fakes.containers import Containers, addresses
+from tests.helpers.ports import free_port
 
 if TYPE_CHECKING:
     from tests.fakes.gcp.vertex import FakeVertex

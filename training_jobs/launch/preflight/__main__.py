@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from .. import objects
-from ..control_channel import free_port
 from ..node_exit import NodeExitError
 from ..processes import shim_command
 from ..progress import write_document
@@ -45,12 +44,16 @@ class ClockOffset(TypedDict):
 
 
 class PreflightPlan(TypedDict):
-    """The arguments of the preflight, from launch. `port`: a free port of node 0, through which the nodes exchange results."""
+    """The arguments of the preflight, from launch.
+
+    `port`: of the store on node 0 through which the nodes exchange results. `listen_fd`: its bound socket, None on other nodes.
+    """
 
     rank: int
     nodes: int
     main_address: str
     port: int
+    listen_fd: int | None
     attempt_url: str
     fabric: FabricFloor | None
     clock: ClockOffset | None
@@ -72,9 +75,9 @@ def main(argv: list[str]) -> int:
     try:
         watchdog.enter("waiting for the other nodes")
         dist, exchange = _join_nodes(plan, skipped)
-        counts = exchange([len(report["gpus"]), free_port(plan["main_address"]) if plan["rank"] == 0 else 0])
+        counts = exchange(len(report["gpus"]))
         watchdog.enter("the network")
-        report |= _network(plan, [count for count, _ in counts], counts[0][1], dist, skipped)
+        report |= _network(plan, counts, dist, skipped)
         watchdog.enter("waiting for the other nodes")
         reports = exchange(report)
         if dist:
@@ -103,12 +106,11 @@ def _join_nodes(plan: PreflightPlan, skipped: list[str]) -> tuple[Any, Exchange]
         return None, lambda own: [own]
     try:
         import torch.distributed as dist
-        from torch._C._distributed_c10d import TCPStore
     except ModuleNotFoundError:
         skipped.append("all-reduce: torch is not installed on the node")
         return None, lambda own: [own]
     rank, nodes, limit = plan["rank"], plan["nodes"], timedelta(seconds=2 * limit_s(plan["nodes"], 0))
-    store = TCPStore(plan["main_address"], plan["port"], nodes, rank == 0, limit)
+    store = _open_store(plan, limit)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=nodes, timeout=limit)
     rounds = iter(range(1000))
 
@@ -120,14 +122,24 @@ def _join_nodes(plan: PreflightPlan, skipped: list[str]) -> tuple[Any, Exchange]
     return dist, exchange
 
 
-def _network(plan: PreflightPlan, counts: list[int], port: int, dist: Any, skipped: list[str]) -> Report:
+def _open_store(plan: PreflightPlan, limit: timedelta) -> Any:
+    """Open the store that listens on node 0's own address; torch's default is all interfaces."""
+    from torch._C._distributed_c10d import TCPStore
+
+    is_main = plan["rank"] == 0
+    return TCPStore(
+        plan["main_address"], plan["port"], is_master=is_main, wait_for_workers=False, timeout=limit, master_listen_fd=plan["listen_fd"]
+    )
+
+
+def _network(plan: PreflightPlan, counts: list[int], dist: Any, skipped: list[str]) -> Report:
     """Measure NCCL where all nodes have the same number of GPUs, else gloo between the nodes."""
     if min(counts) > 0 and len(set(counts)) == 1:
         try:
             import torch
 
             if torch.cuda.device_count() >= counts[0]:
-                return _nccl(plan, counts[0], port)
+                return _nccl(plan, counts[0])
             skipped.append(f"GPU, NCCL: torch {torch.__version__} sees {torch.cuda.device_count()} of {counts[0]} GPUs")
         except ModuleNotFoundError:
             skipped.append("GPU, NCCL: torch is not installed on the node")
@@ -146,13 +158,15 @@ def _gloo(dist: Any, nodes: int) -> Report:
     return {"backend": "gloo", "busbw_gbs": round(busbw, 3), "mib": _TENSOR_MIB, "nodes": nodes}
 
 
-def _nccl(plan: PreflightPlan, gpus: int, port: int) -> Report:
+def _nccl(plan: PreflightPlan, gpus: int) -> Report:
     """Run gpu.py once per GPU and read NCCL's log. Only its failure is tested, because no GPU was available."""
     with tempfile.TemporaryDirectory() as folder:
         log = {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", "NCCL_DEBUG_FILE": f"{folder}/%h.%p"}
         own = [*shim_command(os.getpid()), sys.executable, "-P", "-m", f"{__package__}.gpu"]
         timeout_s = limit_s(plan["nodes"], gpus) - GPUS_RESERVE_S
-        plans = [{**plan, "local": local, "gpus": gpus, "port": port, "timeout_s": timeout_s} for local in range(gpus)]
+        opens_store = plan["nodes"] == 1 and gpus > 1  # with more nodes _join_nodes has opened it
+        own_store = _open_store(plan, timedelta(seconds=timeout_s)) if opens_store else None
+        plans = [{**plan, "local": local, "gpus": gpus, "timeout_s": timeout_s} for local in range(gpus)]
         ranks = [
             subprocess.Popen([*own, json.dumps(each)], env={**os.environ, **log}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             for each in plans
@@ -166,6 +180,7 @@ def _nccl(plan: PreflightPlan, gpus: int, port: int) -> Report:
             for rank in ranks:
                 rank.kill()
                 rank.communicate()
+            del own_store
         log_text = "".join(path.read_text(errors="replace") for path in sorted(Path(folder).iterdir()))
     for rank, (_, errors) in zip(ranks, outputs, strict=True):
         if rank.returncode != 0:

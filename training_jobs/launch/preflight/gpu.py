@@ -28,14 +28,17 @@ def main(argv: list[str]) -> int:
     plan = json.loads(argv[0])
     import torch
     import torch.distributed as dist
+    from torch._C._distributed_c10d import PrefixStore, TCPStore
 
     local, gpus, nodes, node = plan["local"], plan["gpus"], plan["nodes"], plan["rank"]
     torch.cuda.set_device(local)
     found: dict[str, Any] = {"index": local, "name": torch.cuda.get_device_name(local), **_measure_gpu(torch)}
     if gpus * nodes > 1:
+        limit = timedelta(seconds=plan["timeout_s"])
+        store = TCPStore(plan["main_address"], plan["port"], is_master=False, wait_for_workers=False, timeout=limit)  # the preflight's
         dist.init_process_group(
-            "nccl", init_method=f"tcp://{plan['main_address']}:{plan['port']}", rank=node * gpus + local, world_size=nodes * gpus,
-            timeout=timedelta(seconds=plan["timeout_s"]), device_id=torch.device("cuda", local),
+            "nccl", store=PrefixStore("nccl", store), rank=node * gpus + local, world_size=nodes * gpus,
+            timeout=limit, device_id=torch.device("cuda", local),
         )  # fmt: skip
         if gpus > 1:
             inside = [dist.new_group(list(range(first, first + gpus))) for first in range(0, nodes * gpus, gpus)][node]

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from gpuyard.training_jobs.launch.agent_state import AgentState
 from gpuyard.training_jobs.launch.channel_security import LINE_LIMIT, NotOfThisRunError, greet_main_node
-from gpuyard.training_jobs.launch.control_channel import ControlChannel, free_port
+from gpuyard.training_jobs.launch.control_channel import ControlChannel
 from gpuyard.training_jobs.launch.messages import FROM_MAIN, FROM_NODES, encode, parse_hello, parse_message
 from gpuyard.training_jobs.launch.node_exit import NodeExitError
 from gpuyard.training_jobs.launch.topology import NodePlacement
+from tests.helpers.ports import free_port
 
 HOST, SECRET = "127.0.0.1", "of this submission"
 EXIT = asdict(AgentState("ended", 0, 1.0, 0))

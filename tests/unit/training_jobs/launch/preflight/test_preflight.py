@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from gpuyard.training_jobs.launch.control_channel import clock_offset, free_port
+from gpuyard.training_jobs.launch.control_channel import clock_offset
 from gpuyard.training_jobs.launch.preflight import __main__ as preflight
 from gpuyard.training_jobs.launch.preflight.__main__ import nccl_report
 from gpuyard.training_jobs.launch.preflight.nvidia import list_gpus, parse_nccl, parse_smi
 from gpuyard.training_jobs.launch.preflight.time_limit import limit_s
 from gpuyard.training_jobs.launch.preflight.verdict import Verdict, bus_gbs, evaluate
 from gpuyard.training_jobs.launch.run_record import FabricFloor
+from tests.helpers.ports import free_port
 
 # Formats of NCCL 2.12 to 2.28 and aws-ofi-nccl 1.5 to 1.17 as in public reports; hosts and addresses are invented.
 EFA = """
@@ -213,10 +214,10 @@ def test_a_failed_gpu_process_is_reported_with_its_last_line(monkeypatch: pytest
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     plan: Any = {"rank": 0, "nodes": 1, "main_address": "127.0.0.1"}
-    found = preflight._nccl(plan, 1, 1)
+    found = preflight._nccl(plan, 1)
     assert found["gpu"]["error"].startswith("a GPU's process exited with code 1: ")
     monkeypatch.setattr(preflight, "limit_s", lambda nodes, gpus: 0.0)
-    found = preflight._nccl(plan, 1, 1)
+    found = preflight._nccl(plan, 1)
     assert "timed out after" in found["gpu"]["error"]
     verdict = evaluate([{"node": 0, **found}], None)
     assert verdict.code == 74  # a slow machine is no proof of a slow network
@@ -242,8 +243,8 @@ def test_a_gpu_is_compared_with_its_own_data_sheet() -> None:
 )
 def test_the_preflight_ends_in_time_whatever_hangs(tmp_path: Path, hangs: str, nodes: int, code: int, message: str) -> None:
     plan = {
-        "rank": 0, "nodes": nodes, "main_address": "127.0.0.1", "port": free_port("127.0.0.1"), "attempt_url": tmp_path.as_uri(),
-        "fabric": None, "clock": None,
+        "rank": 0, "nodes": nodes, "main_address": "127.0.0.1", "port": free_port("127.0.0.1"), "listen_fd": None,
+        "attempt_url": tmp_path.as_uri(), "fabric": None, "clock": None,
     }  # fmt: skip
     program = f"""
 import sys, time

@@ -23,6 +23,7 @@ __all__ = ["declare", "run"]
 _JOB_SERVICE = "train"
 _NETWORK = "net"
 _BUDGET = "budget"
+_NOTIFY = "notify"
 
 
 def run() -> None:
@@ -48,6 +49,8 @@ def declare(settings: StackSettings) -> None:
         **({"image": settings.pins.job_image} if settings.pins.job_image else {}),
         tags=tags,
     )
+    if settings.notify is not None:
+        cloud.Notify(_NOTIFY, **settings.notify.model_dump(), jobs=jobs, pools=list(pools.values()), tags=tags)
     if settings.budget is not None:
         cloud.Budget(_BUDGET, owner=settings.owner, **settings.budget.model_dump(), tags=tags)
     pulumi.export("yard", _summary(settings, buckets))

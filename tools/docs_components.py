@@ -18,7 +18,7 @@ from pydantic_core import PydanticUndefined
 from gpuyard.components import registry
 from gpuyard.components.base import Component
 from gpuyard.components.planning.recorder import Recording, record
-from gpuyard.components.spec import BucketSpec, BudgetSpec, GpuPoolSpec, LimitsSpec, NetworkSpec, Spec
+from gpuyard.components.spec import BucketSpec, BudgetSpec, GpuPoolSpec, LimitsSpec, NetworkSpec, NotifySpec, Spec
 from gpuyard.components.spec.pool import CapacityBlock, FlexStart, Reservation
 from tools.docs_component_arguments import ARGUMENTS, OUTPUTS
 from tools.docs_component_examples import CONFIG, EXAMPLES, IMPORTS
@@ -28,7 +28,17 @@ __all__ = ["ROOT", "missing_texts", "page", "recorded"]
 
 ROOT = Path(__file__).resolve().parents[1]
 _TITLES = {"local": "This machine", "aws": "AWS", "gcp": "GCP", "azure": "Azure"}
-_SPECS: tuple[type[Spec], ...] = (NetworkSpec, BucketSpec, GpuPoolSpec, Reservation, CapacityBlock, FlexStart, LimitsSpec, BudgetSpec)
+_SPECS: tuple[type[Spec], ...] = (
+    NetworkSpec,
+    BucketSpec,
+    GpuPoolSpec,
+    Reservation,
+    CapacityBlock,
+    FlexStart,
+    LimitsSpec,
+    BudgetSpec,
+    NotifySpec,
+)
 _SPEC_OF = {"Network": NetworkSpec, "Bucket": BucketSpec, "GpuPool": GpuPoolSpec}
 _BASE = {"cloud", "kind", "logical_name", "tags", "urn"}  # of every component
 _HEAD = """# Components

@@ -1,4 +1,4 @@
-"""AWS: Network, EncryptionKey, Bucket, Identity, GpuPool, JobService and Budget. Importing this package loads no SDK."""
+"""AWS: Network, EncryptionKey, Bucket, Identity, GpuPool, JobService, Budget and Notify. Importing this package loads no SDK."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from .job_service import JobService
     from .key import EncryptionKey
     from .network import Network
+    from .notify import Notify
     from .validation import yard_problems
 
-__all__ = ["Bucket", "Budget", "EncryptionKey", "GpuPool", "Identity", "JobService", "Network", "yard_problems"]
+__all__ = ["Bucket", "Budget", "EncryptionKey", "GpuPool", "Identity", "JobService", "Network", "Notify", "yard_problems"]
 
-__getattr__, __dir__ = lazy_names(__name__, CLOUD_NAMES)
+__getattr__, __dir__ = lazy_names(__name__, {**CLOUD_NAMES, "Notify": ".notify"})

@@ -49,6 +49,7 @@ class BatchService:
 
     targets: pulumi.Output[PlainDict]
     access: pulumi.Output[BatchAccess]
+    queue_arns: list[pulumi.Output[str]]
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class BatchService:
         starts = pulumi.Output.all(context, arn).apply(lambda known: execution(known[0].scope, known[1], known[0].settings.image))
         starter = _identity(parent, "execution", "ecs-tasks.amazonaws.com", starts, account)
         queues = {pool.logical_name: _queue(parent, pool) for pool in pools}
+        self.queue_arns = list(queues.values())
         for pool in pools:
             _ship_logs(parent, pool, arn)
         made = {"queues": queues, "job": jobs.role_arn, "execution": starter.role_arn, "name": group.name, "arn": arn}

@@ -42,6 +42,11 @@ class JobService(KeyedJobServiceBase[GpuPool, Bucket, EncryptionKey], AwsCompone
     submitter_role: pulumi.Output[str] | None
     """ARN of the role for pipelines. None without submitters; users submit with their own permissions."""
 
+    queue_arns: list[pulumi.Output[str]]
+    """ARNs of the queues of `batch` pools."""
+    trains: bool
+    """Whether it has `sagemaker` pools."""
+
     def _problems(self) -> Problems:
         return key_problems(self._key)
 
@@ -53,6 +58,7 @@ class JobService(KeyedJobServiceBase[GpuPool, Bucket, EncryptionKey], AwsCompone
         queued, trained = given.pools_of("batch"), given.pools_of("sagemaker")
         batch = BatchService(self, queued, self._account, context, buckets, self._key) if queued else None
         trains = SageMakerService(self, trained, self._account, context, buckets) if trained else None
+        self.queue_arns, self.trains = batch.queue_arns if batch else [], trains is not None
         grant_machines(self, given.pools_of("vms"), buckets, sorted(self._settings.secrets.values()))
         found, order = [service.targets for service in (batch, trains) if service], [pool.logical_name for pool in given.pools]
         self.targets = pulumi.Output.all(*found).apply(lambda parts: merge_targets(order, parts))

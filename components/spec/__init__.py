@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .fields import Name, SecretReference, Spec, in_cloud
 from .pool import GpuPoolSpec
-from .yard import BucketSpec, BudgetSpec, LimitsSpec, NetworkSpec, PinsSpec, YardSpec
+from .yard import BucketSpec, BudgetSpec, LimitsSpec, NetworkSpec, NotifySpec, PinsSpec, YardSpec
 
 __all__ = [
     "BucketSpec",
@@ -13,6 +13,7 @@ __all__ = [
     "LimitsSpec",
     "Name",
     "NetworkSpec",
+    "NotifySpec",
     "PinsSpec",
     "SecretReference",
     "Spec",

@@ -16,6 +16,7 @@ from ..naming import NAME, NAME_LIMIT
 __all__ = [
     "INTERNET",
     "LOCAL",
+    "MAIL",
     "Accelerator",
     "Cidr",
     "Date",
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 LOCAL = "local"
+MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
+"""Form of a mail address."""
 INTERNET = "internet"
 """Value of `open_to` that stands for every public address."""
 _ACCELERATOR = re.compile(r"[A-Za-z][A-Za-z0-9-]*:[1-9][0-9]?")

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from ...problems import Problem, show
-from .fields import INTERNET, LOCAL, Cidr, Date, ImageDigest, Name, PublicAddress, SecretReference, Spec, cloud_of, in_cloud, invalid
+from .fields import INTERNET, LOCAL, MAIL, Cidr, Date, ImageDigest, Name, PublicAddress, SecretReference, Spec, cloud_of, in_cloud, invalid
 from .pool import CapacityBlock, FlexStart, GpuPoolSpec, Reservation
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "LimitsSpec",
     "Name",
     "NetworkSpec",
+    "NotifySpec",
     "PinsSpec",
     "Reservation",
     "SecretReference",
@@ -116,6 +117,29 @@ class BudgetSpec(Spec):
     )
 
 
+Event = Literal["failed", "stopped", "idle", "blocked"]
+
+
+class NotifySpec(Spec):
+    """Mail about jobs and idle machines."""
+
+    email: list[str] = Field(min_length=1, description="mail addresses; each must confirm its subscription once")
+    events: list[Event] = Field(
+        default_factory=lambda: list[Event](("failed", "stopped", "blocked")),
+        min_length=1,
+        description="events that send a mail: failed, stopped (resumable), blocked (the first job of a queue cannot run), idle (machines "
+        "that run and do nothing); default failed, stopped and blocked",
+    )
+
+    @field_validator("email")
+    @classmethod
+    def _check_email(cls, email: list[str]) -> list[str]:
+        wrong = [address for address in email if not MAIL.fullmatch(address)]
+        if wrong or len(set(email)) != len(email):
+            raise invalid(wrong or email, "mail addresses such as ml-platform@acme.io, each once")
+        return email
+
+
 class PinsSpec(Spec):
     """Images that `gpuyard pin` resolved, to be reviewed like a lock file."""
 
@@ -144,6 +168,7 @@ class YardSpec(Spec):
         "(default: none)",
     )
     budget: BudgetSpec | None = Field(None, description="USD per month and alert percentages; default: no budget")
+    notify: NotifySpec | None = Field(None, description="aws: mail about jobs and idle machines; default: no mail")
     network: NetworkSpec = Field(
         NetworkSpec(), validate_default=True, description="addresses, zones and egress; default: the defaults of each field"
     )
@@ -177,6 +202,13 @@ class YardSpec(Spec):
         if info.data.get("cloud") == LOCAL:
             raise ValueError(Problem("", "has no effect on `local`", fix=f"remove {info.field_name}"))
         return value
+
+    @field_validator("notify")
+    @classmethod
+    def _check_notify(cls, notify: NotifySpec | None, info: ValidationInfo) -> NotifySpec | None:
+        if notify is not None and info.data.get("cloud") not in (None, "aws"):
+            raise ValueError(Problem("", "not available on this cloud yet", str(info.data["cloud"]), "cloud: aws", "remove notify"))
+        return notify
 
     @field_validator("pools")
     @classmethod

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from ...problems import Problem, show
+from ..spec.fields import MAIL
 
 __all__ = ["budget_problems"]
-
-_MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 
 def budget_problems(
@@ -20,7 +18,7 @@ def budget_problems(
     `max_alerts`: how many alert percentages the cloud accepts (default: any number). `whole_dollars`: the cloud accepts no cents.
     """
     problems = []
-    if not isinstance(owner, str) or not _MAIL.fullmatch(owner):
+    if not isinstance(owner, str) or not MAIL.fullmatch(owner):
         allowed = "a mail address such as ml-platform@acme.io"
         problems.append(Problem("owner", "not a mail address", show(owner), allowed, "the owner gets the budget's alerts; change owner"))
     if not _is_amount(usd_per_month, whole_dollars):

@@ -1,0 +1,165 @@
+"""Mail about a yard's jobs and idle machines: an SNS topic, its subscriptions, and the EventBridge rules and alarms that publish to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+import pulumi
+import pulumi_aws as aws
+
+from ...plain_data import PlainDict, PlainMapping
+from ..base import Tags, keywords_only, this_stack, validate_spec
+from ..naming import job_prefix, name_problems
+from ..spec import NotifySpec
+from .account import AwsComponent, look_up_account
+from .gpu_pool import GpuPool
+from .job_service import JobService
+
+__all__ = ["Notify", "event_patterns"]
+
+_PUBLISHERS = ["cloudwatch.amazonaws.com", "events.amazonaws.com"]
+_STOPPED_CODE = 75  # a job's exit code for "resume me"
+_IDLE = {"threshold": 5, "period": 300, "evaluation_periods": 12}
+"""Per cent of CPU, seconds, and the number of such periods: an hour."""
+# The job's name, state and reason only: an event has the whole job, with its command and environment.
+_MESSAGES: Mapping[str, PlainMapping] = {
+    "batch": {"job": "$.detail.jobName", "state": "$.detail.status", "reason": "$.detail.statusReason"},
+    "sagemaker": {"job": "$.detail.TrainingJobName", "state": "$.detail.TrainingJobStatus", "reason": "$.detail.FailureReason"},
+}
+
+
+class Notify(AwsComponent):
+    """Mails about jobs: `failed`, `stopped` (resumable), `blocked` (the first job of a queue cannot run), and `idle` machines.
+
+    AWS mails a link to each address, which must be confirmed once. `idle` concerns machines of `vms` pools with less than 5 % CPU for an
+    hour: Batch and SageMaker stop idle machines themselves. A message has the job's name, state and reason, and nothing else of it.
+    """
+
+    topic_arn: pulumi.Output[str]
+    """ARN of the SNS topic, for further subscriptions."""
+
+    @keywords_only
+    def __init__(
+        self,
+        name: str,
+        *,
+        email: Sequence[str],
+        jobs: JobService,
+        events: Sequence[str] = ("failed", "stopped", "blocked"),
+        pools: Sequence[GpuPool] = (),
+        tags: Tags | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Make the topic and its rules. `jobs`: the job service whose queues are watched. `pools`: pools whose idle machines are."""
+        given = {"email": list(email), "events": list(events)}
+        spec = validate_spec(NotifySpec, given, f"Notify {name}", self.cloud, name_problems(name))
+        super().__init__("Notify", name, given, tags, opts)
+        # not encrypted: EventBridge and CloudWatch cannot publish to a topic under AWS's own key, and the messages are mailed in plain text
+        topic = aws.sns.Topic(self.child_name("topic"), tags=self.aws_tags("topic"), opts=self.child_options())
+        self.topic_arn = topic.arn
+        self._allow_publishers()
+        for address in spec.email:
+            suffix = f"mail-{hashlib.sha256(address.encode()).hexdigest()[:8]}"
+            aws.sns.TopicSubscription(
+                self.child_name(suffix), topic=topic.arn, protocol="email", endpoint=address, opts=self.child_options()
+            )
+        self._make_rules(spec, jobs)
+        if "idle" in spec.events:
+            self._make_alarms(pools)
+        self.register_outputs({"topic_arn": self.topic_arn})
+
+    def _allow_publishers(self) -> None:
+        policy = pulumi.Output.all(self.topic_arn, look_up_account(self).id).apply(
+            lambda known: json.dumps(_topic_policy(known[0], known[1]))
+        )
+        aws.sns.TopicPolicy(self.child_name("policy"), arn=self.topic_arn, policy=policy, opts=self.child_options())
+
+    def _make_rules(self, spec: NotifySpec, jobs: JobService) -> None:
+        services = {"batch": bool(jobs.queue_arns), "sagemaker": jobs.trains}
+        for service, used in services.items():
+            for event in spec.events if used else ():
+                if event in _EVENTS[service]:
+                    self._make_rule(service, event, jobs)
+
+    def _make_rule(self, service: str, event: str, jobs: JobService) -> None:
+        pattern = pulumi.Output.all(*jobs.queue_arns).apply(
+            lambda queues: json.dumps(event_patterns(queues, job_prefix(this_stack()))[service, event])
+        )
+        suffix = f"{service}-{event}"
+        rule = aws.cloudwatch.EventRule(
+            self.child_name(suffix),
+            description=f"{service}: jobs of {this_stack()} that are {event}",
+            event_pattern=pattern,
+            tags=self.aws_tags(suffix),
+            opts=self.child_options(),
+        )
+        template = json.dumps(f"gpuyard {this_stack()}: <job> {event} (<state>): <reason>")
+        aws.cloudwatch.EventTarget(
+            self.child_name(suffix),
+            rule=rule.name,
+            arn=self.topic_arn,
+            input_transformer={"input_paths": dict(_MESSAGES[service]), "input_template": template},
+            opts=self.child_options(),
+        )
+
+    def _make_alarms(self, pools: Sequence[GpuPool]) -> None:
+        for pool in pools:
+            if pool.autoscaling_group_name is not None:
+                suffix = f"{pool.logical_name}-idle"
+                aws.cloudwatch.MetricAlarm(
+                    self.child_name(suffix),
+                    alarm_description=f"machines of pool {pool.logical_name} run and do nothing",
+                    namespace="AWS/EC2",
+                    metric_name="CPUUtilization",
+                    dimensions={"AutoScalingGroupName": pool.autoscaling_group_name},
+                    statistic="Maximum",
+                    comparison_operator="LessThanThreshold",
+                    treat_missing_data="notBreaching",  # a pool without machines has no data
+                    alarm_actions=[self.topic_arn],
+                    tags=self.aws_tags(suffix),
+                    opts=self.child_options(),
+                    **_IDLE,
+                )
+
+
+_EVENTS: Mapping[str, Sequence[str]] = {"batch": ("failed", "stopped", "blocked"), "sagemaker": ("failed", "stopped")}
+
+
+def event_patterns(queue_arns: Sequence[str], prefix: str) -> dict[tuple[str, str], PlainDict]:
+    """Return the EventBridge pattern of each service and event. `prefix`: prefix of the names of training jobs.
+
+    A multi-node job has no exit code of its own in the event, so one that stopped counts as failed.
+    docs.aws.amazon.com/batch/latest/userguide/batch_cwe_events.html and batch-job-queue-blocked-events.html;
+    docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html; read on 2026-12-01.
+    """
+    queues = {"jobQueue": list(queue_arns)}
+    other = [{"anything-but": [_STOPPED_CODE]}, {"exists": False}]
+    training = {"TrainingJobName": [{"prefix": prefix}]}
+    batch = _pattern("aws.batch", "Batch Job State Change")
+    trained = _pattern("aws.sagemaker", "SageMaker Training Job State Change")
+    return {
+        ("batch", "failed"): {**batch, "detail": {**queues, "status": ["FAILED"], "container": {"exitCode": other}}},
+        ("batch", "stopped"): {**batch, "detail": {**queues, "status": ["FAILED"], "container": {"exitCode": [_STOPPED_CODE]}}},
+        ("batch", "blocked"): {**_pattern("aws.batch", "Batch Job Queue Blocked"), "detail": queues},
+        ("sagemaker", "failed"): {**trained, "detail": {**training, "TrainingJobStatus": ["Failed"]}},
+        ("sagemaker", "stopped"): {**trained, "detail": {**training, "TrainingJobStatus": ["Stopped"]}},
+    }
+
+
+def _pattern(source: str, kind: str) -> PlainDict:
+    """Return the part of a pattern that names a kind of event."""
+    return {"source": [source], "detail-type": [kind]}
+
+
+def _topic_policy(topic_arn: str, account: str) -> PlainDict:
+    """Return the topic's policy: EventBridge and CloudWatch of this account may publish."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": _PUBLISHERS},
+        "Action": "sns:Publish",
+        "Resource": topic_arn,
+        "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+    }
+    return {"Version": "2012-10-17", "Statement": [statement]}

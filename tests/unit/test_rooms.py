@@ -67,6 +67,8 @@ def _backend(*sdk: str) -> Row:
     return Row({"tenacity", "psutil", *_BACKENDS, *_NEUTRAL, *_JOURNALED}, set(sdk))
 
 
+_NODE_PARTS = {"training_jobs.launch.hook", "training_jobs.launch.storage"}  # what the trainer shares with launch
+
 TABLE = {
     "components": Row({"components.lazy"}),  # its public names load on use
     **{name: Row(_NEUTRAL | _COMPONENTS) for name in _COMPONENTS},
@@ -101,7 +103,7 @@ TABLE = {
     "training_jobs.launch.bootstrap": Row({"fsspec"}),  # a script: it has no functions, and branches to this import
     "training_jobs.launch.elastic": Row({"torch", "training_jobs.launch"}),  # subclasses of torch's; imported inside a function
     "training_jobs.launch.secrets": Row({"training_jobs.launch"}, {"torch", *_STORAGE}),
-    "training_jobs.train": Row({"torch", "numpy", "fsspec", "safetensors", "training_jobs.launch.hook", "gpuyard_hook"}),
+    "training_jobs.train": Row({"torch", "numpy", "fsspec", "safetensors", *_NODE_PARTS, "gpuyard_hook"}),
     "stacks": Row({"components", "training_jobs", "pulumi", "rich", "typer", "click", "psutil", "fsspec", "tenacity", *_NEUTRAL}),
 }
 

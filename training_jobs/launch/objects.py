@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from .node_exit import NodeExitError
+from .storage import RetryingFilesystem, StorageUnreachableError, translated_errors
 
 __all__ = ["create", "download", "is_local", "list_names", "read", "remove", "upload", "write"]
 
@@ -32,7 +33,7 @@ def read(url: str) -> bytes | None:
         if is_local(url):
             return _path(url).read_bytes()
         with _remote(url) as (fs, path):
-            return bytes(fs.cat_file(path))
+            return bytes(RetryingFilesystem(fs).cat_file(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -65,7 +66,7 @@ def list_names(url: str) -> list[str]:
         if is_local(url):
             return sorted(os.listdir(_path(url)))
         with _remote(url) as (fs, path):
-            entries = fs.ls(path, detail=False)
+            entries = RetryingFilesystem(fs).ls(path, detail=False)
         return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries)
     except (FileNotFoundError, NotADirectoryError):
         return []
@@ -75,7 +76,7 @@ def upload(url: str, path: Path) -> None:
     """Write a file as an object without reading it into memory. A local reader never sees a part of it."""
     if not is_local(url):
         with _remote(url) as (fs, target):
-            fs.put_file(str(path), target)
+            RetryingFilesystem(fs).put_file(str(path), target)
         return
     with _temporary_file(_path(url), b"") as written:
         shutil.copyfile(path, written)
@@ -88,7 +89,7 @@ def download(url: str, path: Path) -> None:
         shutil.copyfile(_path(url), path)
         return
     with _remote(url) as (fs, source):
-        fs.get_file(source, str(path))
+        RetryingFilesystem(fs).get_file(source, str(path))
 
 
 def remove(url: str) -> None:
@@ -157,11 +158,10 @@ def _remote(url: str) -> Iterator[tuple[Any, str]]:
         fix = f"pip install fsspec and its file system for {urlsplit(url).scheme}://"
         raise NodeExitError(64, f"the job's image cannot reach {url}: {error}; fix: {fix}") from None
     try:
-        yield fs, path
-    except (OSError, NodeExitError):
-        raise
-    except Exception as error:  # each cloud's client has its own classes for missing credentials and unknown hosts
-        raise OSError(f"{url}: {type(error).__name__}: {error}") from error
+        with translated_errors():
+            yield fs, path
+    except StorageUnreachableError as error:
+        raise StorageUnreachableError(f"{url}: {error}") from error
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from ..launch import hook
+from ..launch.storage import StorageUnreachableError
 from . import huggingface
 from .artifacts import build_result, write_artifacts
 from .config import ConfigError, RunEnvironment, digest, parse_config
@@ -49,6 +50,11 @@ def main(words: list[str]) -> int:
             print(f"train: {error}", file=sys.stderr, flush=True)
         if alone and dist.get_world_size() > 1:
             os._exit(code)  # without a barrier: the other ranks wait in a collective of the step
+    except StorageUnreachableError as error:
+        code = IO_ERROR
+        print(f"train: storage cannot be used: {error}", file=sys.stderr, flush=True)
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            os._exit(code)  # the other ranks may wait in a collective
     if dist.is_initialized():
         leave_process_group(code)
     return code

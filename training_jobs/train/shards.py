@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import os
-import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,12 +23,11 @@ import fsspec
 import numpy as np
 import numpy.typing as npt
 
+from ..launch.storage import RetryingFilesystem, StorageUnreachableError
 from .config import ConfigError
 
 Records = npt.NDArray[Any]
 _MAX_MAPPED = 8  # shards of one split that are mapped at a time
-_PAUSES_S = (0.1, 0.5, 2.0, 5.0)  # between retries of a remote filesystem
-_PERMANENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 _PREFETCH = 2  # shards fetched ahead
 
 
@@ -79,27 +77,7 @@ def open_filesystem(url: str) -> tuple[Any, str]:
         fs, path = fsspec.core.url_to_fs(unquote(urlsplit(url).path))
     else:  # without a cache of listings: other nodes write too
         fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
-    return (fs if isinstance(fs, fsspec.implementations.local.LocalFileSystem) else _RetryingFilesystem(fs)), path
-
-
-class _RetryingFilesystem:
-    """A remote filesystem that retries failed calls, except for errors that a retry cannot change."""
-
-    def __init__(self, fs: Any) -> None:
-        self._fs = fs
-
-    def __getattr__(self, name: str) -> Any:
-        def call(*args: Any, **more: Any) -> Any:
-            for pause in _PAUSES_S:
-                try:
-                    return getattr(self._fs, name)(*args, **more)
-                except _PERMANENT:
-                    raise
-                except OSError:
-                    time.sleep(pause)
-            return getattr(self._fs, name)(*args, **more)
-
-        return call
+    return (fs if isinstance(fs, fsspec.implementations.local.LocalFileSystem) else RetryingFilesystem(fs)), path
 
 
 def read_index(url: str) -> DataIndex:
@@ -107,6 +85,8 @@ def read_index(url: str) -> DataIndex:
     fs, root = open_filesystem(url)
     try:
         index = DataIndex(**json.loads(fs.cat_file(f"{root}/index.json")))
+    except StorageUnreachableError:
+        raise
     except (OSError, ValueError, TypeError) as error:
         fix = "fix: make it with `python -m gpuyard.training_jobs.train.prepare`"
         raise DataError(f"data: got {url}, whose index.json cannot be read ({error}); {fix}") from None

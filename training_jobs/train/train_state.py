@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
 from ..launch import hook
+from ..launch.storage import StorageUnreachableError
 from . import huggingface
 from .checkpoint import CheckpointSaver, State, load_checkpoint
 from .checkpoint_store import CheckpointStore, Commit, Marker
@@ -133,9 +134,13 @@ class TrainState:
             if self._ranks.rank == 0:
                 try:
                     shared = [self.checkpoints.marker(commit)]
+                except StorageUnreachableError as error:  # it may be intact: training must not restart from an older one
+                    shared = [error]
                 except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                     shared = [str(error) or type(error).__name__]
             dist.broadcast_object_list(shared, 0)
+            if isinstance(shared[0], StorageUnreachableError):
+                raise shared[0]
             problem = shared[0] if isinstance(shared[0], str) else self._load(shared[0], commit)
             if problem is None:
                 self._restore_counters(shared[0], commit.attempt)

@@ -22,8 +22,9 @@ class Budget(GcpComponent):
     """A monthly budget: the owner gets mail when the yard's cost exceeds percentages of it, or is forecast to exceed it.
 
     It stops nothing, and its figures are hours old. `expires` and `limits` stop machines.
-    It counts the cost of everything with the label `gpuyard_stack`: the yard's resources and its jobs. The project needs a billing account,
-    and the caller of `pulumi up` needs the right to make budgets on that account (roles/billing.costsManager).
+    It counts the cost of everything with the label `gpuyard_stack`: the yard's resources and its jobs. The project needs a billing account
+    and the Cloud Billing API, and the caller of `pulumi up` needs the right to make budgets on that account (roles/billing.costsManager).
+    A user's own credentials need the provider settings `gcp:billingProject` and `gcp:userProjectOverride` too.
     """
 
     id: pulumi.Output[str]

@@ -14,7 +14,7 @@ from ...problems import Problem
 from ..base import Component, Tags, refuse, this_stack
 from .labels import labels, tag_problems
 
-__all__ = ["GcpComponent", "ProjectLookup", "ProjectRegion", "require_region"]
+__all__ = ["GcpComponent", "ProjectLookup", "ProjectRegion", "require_billing_account", "require_region"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,20 @@ def require_region(region: str | None) -> str:
         fix = "add it to the stack file, or type `pulumi config set gcp:region REGION`"
         raise pulumi.RunError(str(Problem("gcp:region", "no region is configured", allowed="a region, such as us-central1", fix=fix)))
     return region
+
+
+def require_billing_account(account: str | None, project: str | None) -> str:
+    """Return the billing account. Raises pulumi.RunError without one: Google would refuse the budget in the middle of an `up`.
+
+    The provider reads an empty account also where it may not ask for it: github.com/hashicorp/terraform-provider-google,
+    resource_google_project.go ignores a 403 of the Cloud Billing API (2026-12).
+    """
+    if not account:
+        what = f"the billing account of the project {project} cannot be read, or the project has none"
+        enable = "type `gcloud services enable cloudbilling.googleapis.com`"
+        fix = f"{enable}, link a billing account, or remove the budget and set one in the console"
+        raise pulumi.RunError(str(Problem("budget", what, allowed="a project with a billing account", fix=fix)))
+    return account
 
 
 class ProjectLookup:
@@ -61,7 +75,7 @@ class ProjectLookup:
     @cached_property
     def billing_account(self) -> pulumi.Output[str]:
         """The id of the billing account that pays for the project."""
-        return self._found.apply(lambda found: str(found.billing_account))
+        return self._found.apply(lambda found: require_billing_account(found.billing_account, found.project_id))
 
     @cached_property
     def region(self) -> pulumi.Output[str]:

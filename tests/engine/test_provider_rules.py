@@ -51,3 +51,18 @@ def test_every_part_of_an_id_is_a_property_of_the_sdk() -> None:
     for token, row in azure_types.table().items():
         assert set(row["path"]) <= set(sdk_check.resource(token).inputs), token
         assert row["arm"] is None or resource_rules.of(token).key(token) in sdk_check.resource(token).inputs, token
+
+
+@pytest.mark.parametrize(
+    ("inputs", "config", "answer"),
+    [
+        ({"billingAccount": "01AB"}, {}, "requires a quota project"),
+        ({"billingAccount": "01AB"}, {"billingProject": "acme", "userProjectOverride": "false"}, "requires a quota project"),
+        ({"billingAccount": ""}, {"billingProject": "acme", "userProjectOverride": "true"}, "invalid argument"),
+        ({"billingAccount": "01AB"}, {"billingProject": "acme", "userProjectOverride": "true"}, None),
+    ],
+)
+def test_google_refuses_a_budget_without_a_quota_project_or_account(inputs: Any, config: Any, answer: str | None) -> None:
+    token = "gcp:billing/budget:Budget"
+    found = resource_rules.of(token).refused(token, inputs, config)
+    assert (answer in str(found)) if answer else found is None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from tests.fakes.pulumi_provider import sdk_schema
 from tests.fakes.pulumi_provider.resource_rules import ResourceRules, digits
@@ -109,6 +109,39 @@ LOOK_UPS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+class Refusal(NamedTuple):
+    """A rule of Google's for a create, with its source and the date of reading."""
+
+    token: str
+    holds: Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
+    """(inputs, the provider's configuration) -> whether Google accepts it."""
+    answer: str
+    source: str
+    date: str
+
+
+REFUSALS = (
+    Refusal(
+        "gcp:billing/budget:Budget",
+        lambda inputs, config: bool(config.get("billingProject")) and str(config.get("userProjectOverride")).lower() == "true",
+        "Error 403: The billingbudgets.googleapis.com API requires a quota project, which is not set by default.",
+        "pulumi.com/registry/packages/gcp/api-docs/billing/budget, Warning: User ADCs",
+        "2026-12-01",
+    ),
+    Refusal(
+        "gcp:billing/budget:Budget",
+        lambda inputs, config: bool(inputs.get("billingAccount")),
+        "Error 400: Request contains an invalid argument: parent billingAccounts/",
+        "cloud.google.com/billing/docs/reference/budget/rest/v1/billingAccounts.budgets/create",
+        "2026-12-01",
+    ),
+)
+
+
+def _refused(token: str, inputs: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
+    return next((row.answer for row in REFUSALS if row.token == token and not row.holds(inputs, config)), None)
+
+
 def _fixes(token: str) -> frozenset[str]:
     """Return all properties of an instance template that cannot change in place."""
     return frozenset(set(sdk_schema.resource(token).inputs) - _CHANGES) if token == _TEMPLATE else frozenset()
@@ -155,6 +188,7 @@ SHAPES = ResourceRules(
     look_ups=LOOK_UPS,
     fixed=_FIXED,
     renewed={},
+    refused=_refused,
     named_by=_NAMED_BY,
     made=_made,
     held=frozenset({_NETWORK, _SUBNET, _TEMPLATE, "gcp:compute/router:Router", "gcp:compute/resourcePolicy:ResourcePolicy"}),

@@ -32,6 +32,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
+        self._config: dict[str, Any] = {}
 
     def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: N802 the names are the protocol's
         return plugin_pb2.PluginInfo(version="99.0.0")  # the engine warns of a provider that is older than the SDK
@@ -46,6 +47,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.DiffResponse()
 
     def Configure(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._config = _dict(request.args)
         # Like the real providers: no secrets or output values in messages. The engine marks outputs of secret inputs itself.
         return provider_pb2.ConfigureResponse(supportsPreview=True, supports_autonaming_configuration=True)
 
@@ -102,6 +104,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             time.sleep(nap)
         try:
             _refuse_unknown(inputs)
+            if answer := resource_rules.of(token).refused(token, inputs, self._config):
+                raise Refused(answer)
             self.cloud.create(token, request.urn, inputs, outputs, made_id)
         except Refused as error:
             self.cloud.log("Failed", request.urn)

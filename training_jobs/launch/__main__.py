@@ -19,6 +19,7 @@ from . import objects
 from .control_channel import ControlChannel
 from .descendants import adopt_orphans
 from .hook import BAD_CONFIG, RESUMABLE
+from .main_address import exchange_address
 from .node import NodeAttempt
 from .node_exit import IO_ERROR, OUT_OF_TIME, NodeExitError
 from .output import node_output
@@ -78,6 +79,10 @@ def _run_attempts(placement: NodePlacement, work: Path, stop_request: StopReques
     submission = read_submission(os.environ.get("GPUYARD_RECORD_URL", f"{run_url}/run.json"), index)
     code_folder = work / "code"
     run_url = os.environ.get("GPUYARD_LEFT_URL", run_url)  # a container without a network writes to a local folder
+    start = SERVICES[os.environ["GPUYARD_SERVICE"]].start
+    if start is not None:
+        url = f"{run_url}/output/main-{os.environ.get(start, index)}.json"
+        placement = exchange_address(placement, url, _CONNECT_TIMEOUT_S, lambda: stop_request.requested)
     timeout_s, began = _CONNECT_TIMEOUT_S, time.time()
     while True:
         run_token = f"{os.environ['GPUYARD_RUN_ID']}.{index}"

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-__all__ = ["interface_of", "own_address"]
+__all__ = ["address_of", "interface_of", "own_address"]
 
 _TIMEOUT_S = 5.0
 _ANYWHERE = "192.0.2.1"  # reserved for documentation (RFC 5737): no packet is sent, the kernel only chooses a route
@@ -29,6 +29,16 @@ def own_address(env: Mapping[str, str], towards: str | None) -> str:
         except OSError:
             return "127.0.0.1"  # no network: only a job of one node can run here
         return str(probe.getsockname()[0])
+
+
+def address_of(host: str, *, loopback: bool = True) -> str | None:
+    """Return the address that a host name resolves to if it is one of this node's; else None. Without `loopback`, no 127.x counts."""
+    try:
+        address = socket.gethostbyname(host)
+        socket.create_server((address, 0)).close()
+    except OSError:
+        return None
+    return address if loopback or not address.startswith("127.") else None
 
 
 def interface_of(address: str) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .address import interface_of, own_address
+from .address import address_of, interface_of, own_address
 from .hook import BAD_CONFIG
 from .node_exit import NodeExitError
 
@@ -23,8 +23,11 @@ class NodePlacement:
     rank: int
     nodes: int
     main_address: str
+    """Address or name by which this node reaches node 0. On node 0: its own address."""
     address: str
+    """An address of this node, which it can bind."""
     port: int
+    """Port of node 0's control channel. 0 until the nodes have exchanged it."""
     interface: str | None
 
 
@@ -34,6 +37,8 @@ class PlacementSource:
 
     read: Callable[[Mapping[str, str]], NodePlacement]
     cloud: str
+    start: str | None = None
+    """Variable with an id that is new for each start of the nodes, if they must exchange node 0's address: see main_address.py."""
 
 
 def read_placement(env: Mapping[str, str]) -> NodePlacement:
@@ -78,8 +83,10 @@ def _sagemaker(env: Mapping[str, str]) -> NodePlacement:
             raise KeyError(f"{_SAGEMAKER_CONFIG} or SM_HOSTS") from None
         hosts, current, interface = config["hosts"], config["current_host"], config.get("network_interface_name")
     hosts = sorted(hosts)  # the order is the same on every node: the first is the main node
-    port = int(env.get("GPUYARD_PORT", _PORT))
-    return NodePlacement(hosts.index(current), len(hosts), hosts[0], current, port, interface)
+    rank, port = hosts.index(current), int(env.get("GPUYARD_PORT", _PORT))
+    # not the name: a starting host may not resolve it yet, so SageMaker's own toolkit retries (sagemaker_training/entry_point.py)
+    address = address_of(current) or own_address(env, None)
+    return NodePlacement(rank, len(hosts), hosts[0] if rank else address, address, port, interface)
 
 
 def _batch(env: Mapping[str, str]) -> NodePlacement:
@@ -95,21 +102,17 @@ def _batch(env: Mapping[str, str]) -> NodePlacement:
 
 
 def _vertex(env: Mapping[str, str]) -> NodePlacement:
-    """Read CLUSTER_SPEC: the first node is the only one of workerpool0, the others are those of workerpool1, in order."""
+    """Read CLUSTER_SPEC: the first node is the only one of workerpool0, the others are those of workerpool1, in order.
+
+    Its names are those of Kubernetes services: other nodes reach a node by them on some ports, and the node itself cannot bind them
+    (github.com/Snapchat/GiGL shares node 0's address by an object in Cloud Storage, 2026-12).
+    """
     spec = json.loads(env["CLUSTER_SPEC"])
     pools, task = spec["cluster"], spec["task"]
-    hosts = [host.rsplit(":", 1)[0] for pool in sorted(pools) for host in pools[pool]]  # without the frameworks' port
-    before = sum(len(pools[pool]) for pool in pools if pool < task["type"])
-    rank = before + int(task["index"])
-    return NodePlacement(rank, len(hosts), hosts[0], hosts[rank], int(env.get("GPUYARD_PORT", _PORT)), _interface_of_host(hosts[rank]))
-
-
-def _interface_of_host(host: str) -> str | None:
-    """Return the interface of a host name of this node; None when the name does not resolve to one of its addresses."""
-    try:
-        return interface_of(socket.gethostbyname(host))
-    except OSError:
-        return None
+    rank = sum(len(pools[pool]) for pool in pools if pool < task["type"]) + int(task["index"])
+    port = int(env.get("GPUYARD_PORT") or next(iter(spec.get("open_ports") or [0])))
+    address = env.get("GPUYARD_NODE_ADDRESS") or address_of(socket.gethostname(), loopback=False) or own_address(env, None)
+    return NodePlacement(rank, sum(map(len, pools.values())), address, address, port, interface_of(address))
 
 
 def _azureml(env: Mapping[str, str]) -> NodePlacement:
@@ -118,9 +121,9 @@ def _azureml(env: Mapping[str, str]) -> NodePlacement:
     nodes = int(env.get("AZUREML_NODE_COUNT", env.get("WORLD_SIZE", "1")))
     if nodes == 1:
         return NodePlacement(0, 1, "127.0.0.1", "127.0.0.1", port, None)
-    main = env["MASTER_ADDR"]
+    rank, main = int(env["NODE_RANK"]), env["MASTER_ADDR"]
     address = env.get("GPUYARD_NODE_ADDRESS") or own_address(env, main)
-    return NodePlacement(int(env["NODE_RANK"]), nodes, main, address, port, _interface_of_host(address))
+    return NodePlacement(rank, nodes, main if rank else address, address, port, interface_of(address))
 
 
 # SageMaker announces a spot interruption to the container by SIGTERM; containers cannot reach the metadata service.
@@ -128,6 +131,6 @@ SERVICES: dict[str, PlacementSource] = {
     "local": PlacementSource(_local, cloud="off"),
     "batch": PlacementSource(_batch, cloud="aws"),
     "sagemaker": PlacementSource(_sagemaker, cloud="off"),
-    "vertex": PlacementSource(_vertex, cloud="gcp"),
+    "vertex": PlacementSource(_vertex, cloud="gcp", start="CLOUD_ML_JOB_ID"),
     "azureml": PlacementSource(_azureml, cloud="azure"),
 }

@@ -7,7 +7,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tests.fakes.containers import Containers, addresses
-from tests.helpers.ports import free_port
 
 if TYPE_CHECKING:
     from tests.fakes.gcp.vertex import FakeVertex
@@ -15,21 +14,27 @@ if TYPE_CHECKING:
 
 
 class Replicas(Containers):
-    """One container per replica, started together. A replica's name is its address, since Vertex's names resolve only in its network."""
+    """One container per replica, started together.
+
+    The names in CLUSTER_SPEC are those of Kubernetes services (CMLE_TRAINING_WORKERPOOL0_..._SERVICE_HOST has their addresses, ports 2222,
+    3333 and 6000 alone): no replica can bind its own name, and none is told a free port. Sources: a public start script that lists the
+    variables, and github.com/Snapchat/GiGL, which shares node 0's address through Cloud Storage (2026-12).
+    """
 
     def __init__(self, fake: FakeVertex, job: Job, number: int) -> None:
         super().__init__()
         self._tasks: list[str] = []
         hosts = addresses(job.nodes, number)
         left = iter(hosts)
-        pools = [[f"{next(left)}:2222" for _ in range(pool.replica_count)] for pool in job.message.job_spec.worker_pool_specs]
-        cluster = {f"workerpool{index}": members for index, members in enumerate(pools)}
-        port = str(free_port(hosts[0]))
+        cluster = {
+            f"workerpool{index}": [f"cmle-training-workerpool{index}-{job.id}-{replica}:2222" for replica in range(pool.replica_count)]
+            for index, pool in enumerate(job.message.job_spec.worker_pool_specs)
+        }
         for index, pool in enumerate(job.message.job_spec.worker_pool_specs):
             for replica in range(pool.replica_count):
                 task = {"type": f"workerpool{index}", "index": replica, "trial": ""}
                 spec = {"cluster": cluster, "environment": "cloud", "task": task, "job": "{}"}
-                env = {"CLUSTER_SPEC": json.dumps(spec), "GPUYARD_PORT": port, "CLOUD_ML_JOB_ID": job.id, **_output(job)}
+                env = {"CLUSTER_SPEC": json.dumps(spec), "GPUYARD_NODE_ADDRESS": next(left), "CLOUD_ML_JOB_ID": job.id, **_output(job)}
                 self._add(fake, job, pool, f"workerpool{index}-{replica}", env)
 
     @property

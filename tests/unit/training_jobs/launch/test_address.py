@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from gpuyard.training_jobs.launch import topology
-from gpuyard.training_jobs.launch.address import interface_of, own_address
+from gpuyard.training_jobs.launch.address import address_of, interface_of, own_address
 from gpuyard.training_jobs.launch.node_exit import NodeExitError
 from gpuyard.training_jobs.launch.topology import NodePlacement, read_placement
 
@@ -90,3 +90,9 @@ def test_a_missing_agent_is_no_error() -> None:
 def test_the_interface_of_an_address() -> None:
     assert interface_of("127.0.9.4") in ("lo", "lo0")
     assert interface_of("192.0.2.77") is None
+
+
+def test_a_host_name_counts_only_if_it_is_this_nodes_address() -> None:
+    assert address_of("localhost") == "127.0.0.1"
+    assert address_of("localhost", loopback=False) is None
+    assert address_of("cmle-training-workerpool0-0a1b-0.invalid") is None

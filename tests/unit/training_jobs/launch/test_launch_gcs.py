@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from gpuyard.training_jobs.launch import secrets
+from gpuyard.training_jobs.launch import secrets, topology
 from gpuyard.training_jobs.launch.node_exit import NodeExitError
-from gpuyard.training_jobs.launch.topology import NodePlacement, read_placement
+from gpuyard.training_jobs.launch.topology import read_placement
 from gpuyard.training_jobs.store import GcsStore
 from tests.fakes.gcp.cloud_storage import FakeStorage
 from tests.fakes.gcp.http_service import Fault
@@ -93,21 +94,32 @@ def test_the_fake_gives_the_text_as_the_service_does(vault: FakeSecrets) -> None
     assert base64.b64decode(vault.payload(NAME)) == b"hunter2"
 
 
-def spec(task: str, index: int, *, others: int = 2) -> dict[str, str]:
-    pools = {"workerpool0": ["127.0.0.1:2222"]}
+def spec(task: str, index: int, *, others: int = 2, **more: object) -> dict[str, str]:
+    """Return the variables of a replica. Its names in CLUSTER_SPEC are those of Kubernetes services, which nothing on the node can bind."""
+    pools = {"workerpool0": ["cmle-training-workerpool0-0a1b-0:2222"]}
     if others:
-        pools["workerpool1"] = [f"127.0.0.{2 + number}:2222" for number in range(others)]
-    spec = {"cluster": pools, "environment": "cloud", "task": {"type": task, "index": index}, "job": "{}"}
-    return {"GPUYARD_SERVICE": "vertex", "CLUSTER_SPEC": json.dumps(spec)}
+        pools["workerpool1"] = [f"cmle-training-workerpool1-0a1b-{number}:2222" for number in range(others)]
+    spec = {"cluster": pools, "environment": "cloud", "task": {"type": task, "index": index}, "job": "{}", **more}
+    return {"GPUYARD_SERVICE": "vertex", "CLUSTER_SPEC": json.dumps(spec), "GPUYARD_NODE_ADDRESS": f"127.0.0.{index + 2}"}
 
 
 def test_placement_of_a_vertex_node_in_the_cluster_spec() -> None:
     found = read_placement(spec("workerpool1", 1))
-    assert found == NodePlacement(2, 3, "127.0.0.1", "127.0.0.3", 29400, found.interface)
-    first = read_placement({**spec("workerpool0", 0), "GPUYARD_PORT": "4000"})
-    assert (first.rank, first.nodes, first.address, first.port) == (0, 3, "127.0.0.1", 4000)
+    assert (found.rank, found.nodes, found.address, found.port) == (2, 3, "127.0.0.3", 0)
+    first = read_placement(spec("workerpool0", 0, open_ports=[4001, 4002]))
+    assert (first.rank, first.main_address, first.port) == (0, "127.0.0.2", 4001)
     alone = read_placement(spec("workerpool0", 0, others=0))
     assert (alone.rank, alone.nodes) == (0, 1)
+
+
+def test_a_vertex_node_takes_the_address_of_its_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a host name of its own, as in these tests, the source address of the default route."""
+    without = {name: value for name, value in spec("workerpool0", 0).items() if name != "GPUYARD_NODE_ADDRESS"}
+    monkeypatch.setattr(topology, "own_address", lambda env, towards: "10.0.0.7")
+    monkeypatch.setattr(topology, "address_of", lambda host, loopback: "10.0.0.6" if host == socket.gethostname() else None)
+    assert read_placement(without).address == "10.0.0.6"
+    monkeypatch.setattr(topology, "address_of", lambda host, loopback: None)
+    assert read_placement(without).address == "10.0.0.7"
 
 
 @pytest.mark.parametrize(("env", "message"), [({}, "did not set CLUSTER_SPEC"), ({"CLUSTER_SPEC": "{"}, "malformed")])

@@ -107,16 +107,18 @@ HOSTS = {"GPUYARD_SERVICE": "sagemaker", "SM_HOSTS": json.dumps(["algo-2", "algo
 
 
 def test_sagemaker_placement_from_variables_or_the_services_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert read_placement({**HOSTS, "SM_NETWORK_INTERFACE_NAME": "eth0"}) == NodePlacement(1, 2, "algo-1", "algo-2", 29400, "eth0")
+    # a node binds an address, because a starting host may not resolve its own name yet; the others connect by name
+    monkeypatch.setattr(topology, "own_address", lambda env, towards: "10.0.0.7")
+    assert read_placement({**HOSTS, "SM_NETWORK_INTERFACE_NAME": "eth0"}) == NodePlacement(1, 2, "algo-1", "10.0.0.7", 29400, "eth0")
     assert read_placement({**HOSTS, "SM_CURRENT_HOST": "algo-1", "GPUYARD_PORT": "4000"}) == NodePlacement(
-        0, 2, "algo-1", "algo-1", 4000, None
+        0, 2, "10.0.0.7", "10.0.0.7", 4000, None
     )
     config = tmp_path / "resourceconfig.json"
     monkeypatch.setattr(topology, "_SAGEMAKER_CONFIG", config)
     with pytest.raises(NodeExitError, match=r"did not set .*resourceconfig\.json or SM_HOSTS"):
         read_placement({"GPUYARD_SERVICE": "sagemaker"})
     config.write_text(json.dumps({"current_host": "algo-1", "hosts": ["algo-1", "algo-2", "algo-3"], "network_interface_name": "eth0"}))
-    assert read_placement({"GPUYARD_SERVICE": "sagemaker"}) == NodePlacement(0, 3, "algo-1", "algo-1", 29400, "eth0")
+    assert read_placement({"GPUYARD_SERVICE": "sagemaker"}) == NodePlacement(0, 3, "10.0.0.7", "10.0.0.7", 29400, "eth0")
 
 
 @pytest.mark.parametrize("change", [{"SM_HOSTS": "algo-1"}, {"SM_CURRENT_HOST": "algo-9"}, {"GPUYARD_PORT": "http"}])

@@ -72,7 +72,7 @@ def compute_environment(pool: GpuPool, machines: PreparedMachines, nodes: Identi
 
 
 def join_cluster(pool: GpuPool, environment: aws.batch.ComputeEnvironment) -> pulumi.Output[str]:
-    """Let the pool's machines join the environment's cluster; return the environment's ARN, known once they may.
+    """Allow the pool's machines to join the environment's cluster. Return the environment's ARN, known once they are allowed to.
 
     The policy is not part of the machines' role, because the environment needs the role first and Batch then names the cluster.
     """

@@ -1,4 +1,4 @@
-"""The default security group of a yard's VPC, which containers of multi-node Batch jobs on machines with EFA are in."""
+"""The default security group of a yard's VPC. Containers of multi-node Batch jobs on machines with EFA are in it."""
 
 from __future__ import annotations
 

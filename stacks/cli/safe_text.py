@@ -17,7 +17,7 @@ _INDENT = re.compile("[\\s\u200b\ufeff]*")
 _COMMAND_START = re.compile(f"{_INDENT.pattern}:(?=:)")
 _COMMAND = re.compile(r"##\w{0,16}(?=\[)")
 _TAIL = 32
-"""More characters than the beginning of a command has."""
+"""Characters of a line that are kept to recognise a command whose parts arrive separately."""
 
 
 class LineEscaper:
@@ -32,7 +32,7 @@ class LineEscaper:
         return "".join(self._piece(piece) for piece in plain.splitlines(keepends=True))
 
     def _piece(self, piece: str) -> str:
-        """Return a piece of one line. A backslash is put into a command where its last character comes."""
+        """Return a piece of one line, escaped. A command gets a backslash before its last character, so that no system recognises it."""
         line, before = self._tail + piece, len(self._tail)
         if self._whole and (start := _COMMAND_START.match(line)):
             line = f"{start[0]}\\{line[start.end() :]}"
@@ -46,7 +46,7 @@ class LineEscaper:
 
 
 def escaped(text: str) -> str:
-    """Return whole lines, escaped."""
+    """Return a text of whole lines, escaped."""
     return LineEscaper().feed(text)
 
 

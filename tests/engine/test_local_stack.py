@@ -128,7 +128,7 @@ def test_a_bucket_renamed_with_an_alias_keeps_its_data(project: Any) -> None:
     assert not data.exists(), "the renamed bucket still owns its directory"
 
 
-def test_every_mistake_in_the_settings_is_told_at_once(project: Any) -> None:
+def test_every_mistake_in_the_settings_is_reported_at_once(project: Any) -> None:
     project.pulumi("stack", "init", "local")
     project.change("{max_nodes: 2, service: local}", "{max_nods: 2, service: locl}\n  gpuyard:expires: 2027-03-31\n  gpuyard:cluod: local")
     told = project.pulumi("preview", ok=False)

@@ -121,7 +121,7 @@ def _plan_attempt(run_url: str, index: int, submission: SubmissionRecord, began:
 
 
 def _deadline(left_s: float | None) -> float:
-    """Return when the time limit ends, on the monotonic clock. Raises NodeExitError (124) when it has ended."""
+    """Return when the time limit is reached, on the monotonic clock. Raises NodeExitError (124) if it already is."""
     if left_s is not None and left_s <= 0:
         raise NodeExitError(OUT_OF_TIME, "earlier restarts of the nodes used up the job's time limit")
     return math.inf if left_s is None else time.monotonic() + left_s

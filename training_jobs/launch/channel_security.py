@@ -1,6 +1,6 @@
 """Authenticates the connections between the nodes of a job, and every line on them, with a secret of the submission.
 
-Each side proves that it knows the secret, over random numbers of both sides, so that neither an old proof nor an old line counts.
+Each side proves that it knows the secret by signing random numbers of both sides, so recorded proofs and lines are of no use to others.
 After that a line is `<HMAC-SHA256> <JSON>`. Its HMAC covers the direction and the number of the line on this connection.
 """
 
@@ -21,18 +21,18 @@ from .messages import parse_hello
 __all__ = ["LINE_LIMIT", "Link", "NotOfThisRunError", "greet_main_node", "greet_node"]
 
 LINE_LIMIT = 1 << 20
-"""Bytes of a line. The longest message is a node's result with the last lines of its log."""
+"""Largest line in bytes. The longest message is a node's result with the last lines of its log."""
 _HELLO_LIMIT = 512
 _MAC_SIZE = 64
 
 
 class NotOfThisRunError(Exception):
-    """The other side did not prove that it belongs to this run, or a line is not its own."""
+    """The other side did not prove that it belongs to this run, or sent an invalid line."""
 
 
 @dataclass(frozen=True)
 class _Parties:
-    """What both sides sign: the run, the node that connects, and a random number of each side."""
+    """The values that both sides sign: the run, the node that connects, and a random number of each side."""
 
     run: str
     node: int
@@ -93,7 +93,7 @@ def greet_node(connection: socket.socket, secret: bytes, run: str, nodes: int, t
     hello = parse_hello(_read_line(connection, deadline), {"node": int, "nonce": str})
     node, nonce = int(hello.get("node", 0)), str(hello.get("nonce", ""))
     if not 0 < node < nodes:
-        raise NotOfThisRunError("sent no node's hello")
+        raise NotOfThisRunError("sent no valid hello of a node")
     parties = _Parties(run, node, nonce, secrets.token_hex(16))
     _send_line(connection, {"nonce": parties.main_nonce, "proof": parties.proof(secret, "main")}, deadline)
     answer = parse_hello(_read_line(connection, deadline), {"proof": str})
@@ -121,7 +121,7 @@ def _link(connection: socket.socket, secret: bytes, parties: _Parties, *, own: s
 
 
 def _read_line(connection: socket.socket, deadline: float) -> bytes:
-    """Read one short line byte by byte, so that nothing behind it is consumed. Raises TimeoutError at the deadline."""
+    """Read one short line byte by byte, so that no byte of the next line is consumed. Raises TimeoutError at the deadline."""
     line = b""
     while not line.endswith(b"\n"):
         _set_deadline(connection, deadline)

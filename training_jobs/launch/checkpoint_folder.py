@@ -3,9 +3,9 @@
     <url>/folder/<attempt>/<sha256>                  a file's content; an attempt writes only its own
     <url>/folder/node-<attempt>-<number>-<node>.json the files that one node adds to a commit
     <url>/folder/commit-<attempt>-<number>.json      all files of the folder; node 0 writes it last
-    <url>/folder/restored-<attempt>-<restart>.json   the commit that node 0 restored, and the other nodes after it
+    <url>/folder/restored-<attempt>-<restart>.json   the files that node 0 restored and the other nodes must restore
 
-Commits are ordered by attempt first, so what an old attempt still writes is ignored.
+A restore takes the newest commit of the highest attempt, so it ignores what an old attempt still writes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from . import objects
 
 __all__ = ["CheckpointFolder", "File", "Place", "SupersededError", "current"]
 
-_NODES_WAIT_S = 600.0  # for the other nodes' files, and for node 0's choice
+_NODES_WAIT_S = 600.0  # longest wait for the other nodes' files, and for the commit that node 0 chooses
 _POLL_EVERY_S = 0.2
 _PAUSES_S = (0.5, 2.0, 5.0)  # between tries of one file
 _THREADS = 4
@@ -47,7 +47,7 @@ class File(TypedDict):
 
 @dataclass(frozen=True)
 class Place:
-    """This process in the job."""
+    """Node, local rank, attempt and restart of this process."""
 
     node: int
     nodes: int
@@ -57,7 +57,7 @@ class Place:
 
     @classmethod
     def from_env(cls) -> Place:
-        """Read launch's and torchrun's variables."""
+        """Return the place that launch's and torchrun's variables name."""
         names = {
             "node": "GPUYARD_NODE_RANK",
             "local_rank": "LOCAL_RANK",
@@ -80,7 +80,7 @@ class CheckpointFolder:
         self._uploaded: set[str] = set()  # contents of this attempt that the last save used
 
     def restore(self) -> None:
-        """Make the folder what the newest complete commit has. Every process calls it; local rank 0 does it, the others wait."""
+        """Restore the files of the newest complete commit, and delete all others. Every process calls it; local rank 0 does the work."""
         done = self.path.with_name(f".{self.path.name}-restored-{self._place.attempt}-{self._place.restart}")
         if self._place.local_rank:
             _await(lambda: done.exists() or None, f"local rank 0 has not restored {self.path}")
@@ -100,7 +100,7 @@ class CheckpointFolder:
         done.touch()
 
     def save(self) -> bool:
-        """Mirror the folder as it is now. Every process calls it. Returns False, after a message, when storage failed.
+        """Upload the folder as it is now. Every process calls it. Returns False, after a message, when storage failed.
 
         Raises SupersededError when a newer attempt of the run has saved.
         """
@@ -129,7 +129,7 @@ class CheckpointFolder:
             objects.write(f"{self._url}/node-{prefix}-{place.node}.json", json.dumps(files).encode())
             return
         merged: dict[str, File] = {}
-        for node in range(place.nodes - 1, 0, -1):  # of a file that several nodes wrote, the lowest node's counts
+        for node in range(place.nodes - 1, 0, -1):  # if several nodes wrote a file, the file of the lowest node is used
             url = f"{self._url}/node-{prefix}-{node}.json"
             merged |= json.loads(_await(functools.partial(objects.read, url), f"node {node} has not uploaded its files"))
         objects.write(f"{self._url}/commit-{prefix}.json", json.dumps(merged | files).encode())
@@ -153,7 +153,7 @@ class CheckpointFolder:
                 self._fetch(files)
                 return files
             except ValueError as error:
-                print(f"gpuyard: save {number} of attempt {attempt} is damaged, using the one before: {error}", flush=True)
+                print(f"gpuyard: save {number} of attempt {attempt} is damaged, using the previous one: {error}", flush=True)
         self._fetch({})
         return {}
 
@@ -187,7 +187,7 @@ class CheckpointFolder:
         return [(int(parts[1]), int(parts[2])) for parts in names if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit()]
 
     def _delete_old(self) -> None:
-        """Delete older commits beyond `keep`, and the contents that only they have."""
+        """Delete all but the newest `keep` commits, and the file contents that only deleted commits have."""
         found = sorted((commit for commit in self._commits() if commit[0] <= self._place.attempt), reverse=True)
         kept, dropped = (self._contents(part) for part in (found[: self._keep], found[self._keep :]))
         for commit in found[self._keep :]:
@@ -211,7 +211,7 @@ class CheckpointFolder:
 
 @functools.cache
 def current() -> CheckpointFolder | None:
-    """Return this process's folder, restored; None outside gpuyard."""
+    """Return this process's folder, restored at the first call; None outside gpuyard."""
     url = os.environ.get("GPUYARD_CHECKPOINT_URL")
     if url is None:
         return None

@@ -1,8 +1,8 @@
 """Connects the nodes of a job: authenticated JSON lines over TCP through node 0, open until every node has exited.
 
 It carries what torchrun cannot: the attempt number, a barrier after setup, one node's stop request to all others,
-and each node's result. A node is lost when its connection breaks before it sent its result, and when it sends anything else than
-the messages of messages.py.
+and each node's result. A node is lost when its connection breaks before it has sent its result, or when it sends anything
+but the messages of messages.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["ControlChannel", "clock_offset"]
 
 _HELLO_TIMEOUT_S = 5.0
 _CLOCK_ROUNDS = 5
-_MOST_HELLOS = 64  # that node 0 answers at the same time
+_MOST_HELLOS = 64  # connections that node 0 authenticates at the same time
 
 
 class ControlChannel:
@@ -100,7 +100,7 @@ class ControlChannel:
         return 0 in self.lost or len(finished - {self._placement.rank}) >= self._placement.nodes - 1
 
     def raise_if_stopped(self) -> None:
-        """Raise NodeExitError when the job cannot start any more: a stop, a lost node, a node that failed."""
+        """Raise NodeExitError if a stop, a lost node or a failed node prevents the start of the job."""
         if self.stop or self._stopping():
             raise NodeExitError(RESUMABLE, "stopped before the workers were started")
         for node, exit_message in self.exits.items():
@@ -134,7 +134,7 @@ class ControlChannel:
                     connection.close()  # a node of this run tries again
 
     def _accept(self, connection: socket.socket) -> None:
-        """Authenticate a connection, in a thread of its own: a slow stranger delays no node."""
+        """Authenticate a connection in a separate thread, so that a slow stranger does not delay the nodes."""
         try:
             node, link = greet_node(connection, self._secret, self._run, self._placement.nodes, _HELLO_TIMEOUT_S)
             with self._accepting:
@@ -225,7 +225,10 @@ class ControlChannel:
 
 
 def clock_offset(sent: float, at: float, received: float) -> tuple[float, float]:
-    """Return how far the clock that read `sent` and `received` is ahead of the one that read `at` in between, and the largest error."""
+    """Return how many seconds the clock of `sent` and `received` is ahead of the other node's, and the largest error of that figure.
+
+    `at`: the time on the other node's clock, which that node read between `sent` and `received`.
+    """
     return (sent + received) / 2 - at, (received - sent) / 2
 
 

@@ -1,4 +1,4 @@
-"""Adopts orphaned descendants and kills them, so that no process outlives a job, however it detached itself (Linux).
+"""Adopts orphaned descendants and kills them, so that no process outlives a job, not even one that detached itself (Linux).
 
 A process that leaves its session, clears its environment or forks twice still belongs to the nearest subreaper (prctl(2)).
 """
@@ -47,7 +47,7 @@ def descendants(root: int) -> list[int]:
 
 
 def reap_orphans(known: Collection[int] = ()) -> None:
-    """Collect adopted processes that have exited. `known`: children that someone else waits for."""
+    """Collect adopted processes that have exited. `known`: children that other code waits for."""
     while _adopts:
         try:
             exited = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)

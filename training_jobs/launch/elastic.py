@@ -128,7 +128,7 @@ class LockstepRendezvous(RendezvousHandler):
 
 
 class RankOutput(DefaultLogsSpecs):
-    """Passes each rank's output on through a pipe. torch would write it to files and read whole lines from them."""
+    """Passes each rank's output on through a pipe. Without this class torch would write it to files and read whole lines from them."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(log_dir=str(folder))
@@ -137,7 +137,7 @@ class RankOutput(DefaultLogsSpecs):
         self._write_ends: list[int] = []
 
     def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
-        """Return paths that open the write end of a new pipe for each rank."""
+        """Create a pipe for each rank, and return paths that open its write end."""
         self.drain()
         found = super().reify(envs)
         for local_rank, env in envs.items():
@@ -201,7 +201,7 @@ class ElasticAgent(LocalElasticAgent):
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         result: RunResult = super()._monitor_workers(worker_group)
         if result.state == WorkerState.FAILED:
-            # The first failure is the cause: torch then ended the other workers. A final code beats the errors that it leaves on others.
+            # The first failure is the cause: torch then ends the other workers. A final code counts before the errors that follow it.
             failures = sorted(result.failures.items(), key=lambda failure: failure[1].exitcode not in FINAL_CODES)
             self._failed_rank, self._failed = failures[0]
             self._failed_at = time.time()
@@ -213,14 +213,14 @@ class ElasticAgent(LocalElasticAgent):
         """Do nothing: launch waits for the other nodes through the control channel."""
 
     def _restart_workers(self, worker_group: WorkerGroup) -> None:
-        self._restarts = self._lockstep.round + 1  # also after another node's failure: all nodes count alike
+        self._restarts = self._lockstep.round + 1  # also after another node's failure, so that all nodes have the same count
         self._remaining_restarts = worker_group.spec.max_restarts - self._restarts
         self._write_state("recovering")
         self._failed = self._failed_rank = None
         super()._restart_workers(worker_group)
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
-        # On a stop the workers get all of the remaining time: launch keeps the deadline and they end with this process.
+        # On a stop the workers get all of the remaining time: launch enforces the deadline, and the workers die with this process.
         left_s = seconds_left()
         super()._shutdown(death_sig, _WORKER_GRACE_S if left_s is None else max(1, int(left_s)))
         self._output.drain()

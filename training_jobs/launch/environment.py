@@ -13,7 +13,7 @@ __all__ = ["worker_environment"]
 
 _IMPORT_ROOT = Path(__file__).absolute().parents[3]
 _NODE_COUNTS = {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK"}
-"""Variables that count nodes on some services and processes under torchrun. They are removed; torchrun sets its own."""
+"""Variables that some services set for nodes and torchrun sets for processes. The services' values are removed."""
 
 
 def worker_environment(

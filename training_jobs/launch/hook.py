@@ -74,10 +74,10 @@ def seconds_left() -> float | None:
     """Return the seconds until this node's workers are killed; None while no stop is requested."""
     try:
         deadline = Path(os.environ["GPUYARD_STOP_FILE"]).read_text(encoding="ascii")
-        return max(0.0, float(deadline) - time.monotonic())  # the monotonic clock is the machine's own, and nobody sets it
+        return max(0.0, float(deadline) - time.monotonic())  # all processes of a machine share the monotonic clock
     except (KeyError, FileNotFoundError):
         return None
-    except ValueError:  # the file is empty: requested at this moment
+    except ValueError:  # an empty file is a stop whose deadline could not be written
         return float(os.environ.get("GPUYARD_GRACE_S", "30"))
 
 
@@ -107,7 +107,7 @@ def report(step: int, **metrics: float | None) -> None:
 
 
 def last_report() -> tuple[int, dict[str, Any]] | None:
-    """Return the step and metrics last reported on this node, also before a restart; None without a report."""
+    """Return the step and metrics last reported on this node, also if that was before a restart; None if nothing was reported."""
     path = os.environ.get("GPUYARD_REPORT_FILE")
     if path is None:
         return None
@@ -119,7 +119,7 @@ def last_report() -> tuple[int, dict[str, Any]] | None:
 
 
 def checkpoints() -> Path:
-    """Return a local folder for checkpoints. At the first call it is restored to the last save, alike on every node.
+    """Return a local folder for checkpoints. The first call restores the last save in it, the same files on every node.
 
     All processes call it. Files that a script writes there are kept only by `save_checkpoints`. Outside gpuyard it is
     ./checkpoints, and nothing is restored.
@@ -131,10 +131,10 @@ def checkpoints() -> Path:
 
 
 def save_checkpoints(leave: bool = False) -> bool:
-    """Mirror the folder of `checkpoints` below GPUYARD_CHECKPOINT_URL: all of its files or none. All processes call it.
+    """Upload the folder of `checkpoints` below GPUYARD_CHECKPOINT_URL: all of its files or none. All processes call it.
 
-    The mirror has the files of all nodes. Of a file that several nodes wrote, the lowest node's counts. Returns False, after a
-    message, when storage failed; the last save is then intact. With `leave`, exit afterwards as leave_resumable does.
+    The upload has the files of all nodes. If several nodes wrote a file, the file of the lowest node is used. Returns False, after
+    a message, when storage failed; the last save is then intact. With `leave`, exit afterwards as leave_resumable does.
     """
     folder = _checkpoint_folder()
     saved = _save(folder) if folder else True

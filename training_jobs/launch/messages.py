@@ -50,7 +50,7 @@ _KEYS: Mapping[str, Mapping[str, _Check]] = {
     "lost": {"reason": _is_text},
     "clock": {"at": _or_none(_is_number)},
 }  # fmt: skip
-RELAYED = frozenset({"stop", "exit"})  # from a node, by node 0 to all others
+RELAYED = frozenset({"stop", "exit"})  # messages of one node that node 0 forwards to all others
 FROM_NODES = frozenset({"ready", "stop", "exit", "clock"})
 FROM_MAIN = frozenset({"decision", "stop", "exit", "lost", "clock"})
 

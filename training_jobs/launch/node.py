@@ -29,7 +29,7 @@ from .topology import NodePlacement
 __all__ = ["NodeAttempt", "job_result"]
 
 _LIMIT_MARGIN_S = 5.0
-"""A stop this close to the time limit counts as reaching it: the nodes' clocks differ a little, and a restart is not worth it."""
+"""A stop within these seconds of the time limit counts as the limit reached: clocks differ a little, and a restart is not worth it."""
 
 
 class NodeAttempt:
@@ -88,7 +88,7 @@ class NodeAttempt:
         return self._run_torchrun(env) if self._job["launcher"] == "torchrun" else self._run_plain(env)
 
     def _copy_last_report(self) -> None:
-        """Give rank 0 the step that the previous attempt reported last, so that it can count repeated steps."""
+        """Write the last report of the previous attempt for rank 0, so that it can count the steps that are repeated."""
         content = objects.read(f"{self._run_url}/output/attempt-{self._attempt - 1}/progress.json")
         if self._placement.rank != 0 or not content:
             return
@@ -186,7 +186,7 @@ class NodeAttempt:
             self._progress.set_phase(phase)
 
     def _write_result(self, own: AgentState, began: str) -> int:
-        """Write node-<rank>.json. Every node reports the failure that came first, on whichever node it was."""
+        """Write node-<rank>.json and return the code. Every node reports the first failure of the job, even if it was on another node."""
         first = job_result([own, *self._supervisor.other_results()])
         code = first.code or DONE
         stopped = self._stop_request.requested
@@ -202,7 +202,7 @@ class NodeAttempt:
 
 
 def job_result(results: list[AgentState]) -> AgentState:
-    """Choose the result that stands for the job, the same on every node.
+    """Choose the node result that is the job's result. Every node chooses the same one.
 
     A bad configuration or a slow fabric comes first, then the earliest failure, then an interrupted node, then success.
     """
@@ -212,7 +212,7 @@ def job_result(results: list[AgentState]) -> AgentState:
 
 
 def _launch_program(module: str) -> list[str]:
-    """Return the command of a module of launch. -P: a file of the same name in the user's folder is not imported instead."""
+    """Return the command of a module of launch. With -P, Python does not import a file of the same name from the user's folder."""
     return [sys.executable, "-P", "-m", f"{__package__}.{module}"]
 
 

@@ -19,7 +19,7 @@ from .storage import RetryingFilesystem, StorageUnreachableError, translated_err
 
 __all__ = ["create", "download", "is_local", "list_names", "read", "remove", "upload", "write"]
 
-_TRIES = 8  # of a conditional put that conflicts with another one in flight
+_TRIES = 8  # for a conditional put that conflicts with another writer's
 
 
 def is_local(url: str) -> bool:
@@ -109,7 +109,8 @@ def _path(url: str) -> Path:
 def _create_remote(url: str, data: bytes) -> bool:
     """Put an object on the condition that it does not exist.
 
-    A client that loses the answer to a successful put retries and finds the object. The result is False, and one number stays unused.
+    A client that loses the answer to a successful put retries and finds its own object. The result is then False, although the object was
+    created: of a claim, one number stays unused.
     """
     with _remote(url) as (fs, path):
         _require_conditional_put(fs, url)
@@ -122,7 +123,7 @@ def _create_remote(url: str, data: bytes) -> bool:
             except TypeError as error:
                 if not url.startswith("abfs"):
                     raise
-                # an old adlfs passes the mode on to a client that does not know it
+                # an old adlfs passes `mode` on to a client that does not accept it
                 raise NodeExitError(64, f"the job's image cannot write {url} safely: {error}; fix: pip install 'adlfs>=2025.8'") from None
             except OSError as error:
                 code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")

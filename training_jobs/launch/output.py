@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 __all__ = ["LINE_LIMIT", "LineSplitter", "OutputPump", "node_output", "write_all"]
 
 LINE_LIMIT = 64 * 1024
-"""Bytes of a line. A longer line becomes several lines, so that no reader has to keep more than this in memory."""
+"""Largest line in bytes. A longer line becomes several lines, so that no reader has to keep more than this in memory."""
 _BLOCK = 64 * 1024
 _QUIET_S = 0.1
 _DRAIN_TIMEOUT_S = 60.0
@@ -26,7 +26,7 @@ _END = re.compile(rb"(\r*\n|\r+)")
 
 
 class LineSplitter:
-    """Splits bytes into lines. A newline, a carriage return, or both together end a line, so each state of a progress bar is one."""
+    """Splits bytes into lines. A newline, a carriage return, or both together end a line, so each state of a progress bar is a line."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -47,7 +47,7 @@ class LineSplitter:
         for text, end in zip(parts[::2], parts[1::2], strict=True):
             text, self._rest = self._rest + text, b""
             self._is_bar = not end.endswith(b"\n")
-            if text or not self._is_bar:  # a bar begins with a carriage return: nothing is before it
+            if text or not self._is_bar:  # a progress bar may begin with a carriage return, before which there is no line
                 lines += _cut(text)
         self._rest += rest
         self._may_skip_newline = bool(parts) and self._is_bar and not self._rest
@@ -57,7 +57,7 @@ class LineSplitter:
         return lines
 
     def end_of_bar(self) -> list[bytes]:
-        """Return the rest if it is the newest state of a progress bar, which has no end before the next one comes."""
+        """Return the unfinished line if it is a state of a progress bar, because such a line ends only when the next state begins."""
         if not (self._is_bar and self._rest):
             return []
         self._may_skip_newline = True
@@ -79,7 +79,7 @@ class OutputPump:
         self._thread.start()
 
     def drain(self) -> None:
-        """Pass on what is in the pipe and stop. A process that still holds the write end is not waited for."""
+        """Pass on what is in the pipe and stop, without waiting for a process that still has the write end open."""
         self._draining.set()
         self._thread.join(_DRAIN_TIMEOUT_S)
 

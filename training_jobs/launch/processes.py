@@ -1,4 +1,4 @@
-"""Starts a node's processes so that they die with it, keeps their last lines of output, and ends their whole session."""
+"""Starts a node's processes so that they die with launch, keeps their last lines of output, and kills their whole session."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["TAIL_LINES", "NodeProcess", "OutputTail", "shim_command"]
 
 TAIL_LINES = 30
 _TAIL_LINE_BYTES = 4096
-"""Bytes of a line in a tail, which becomes a part of the node's result document."""
+"""Largest line in bytes in a tail, because the tail becomes a part of the node's result document."""
 _SHIM = str(Path(__file__).with_name("parent_death_shim.py"))
 
 
@@ -45,7 +45,7 @@ class OutputTail:
 
 
 class NodeProcess:
-    """A process of this node in its own session. Start it from the main thread: Linux ties its life to the starting thread."""
+    """A process of this node in its own session. Start it from the main thread, because Linux kills it when the starting thread ends."""
 
     def __init__(
         self, command: Sequence[str], env: Mapping[str, str], cwd: Path, *, keep_tail: bool = False, pass_fds: Sequence[int] = ()
@@ -77,7 +77,7 @@ class NodeProcess:
         return self._tail.lines()
 
     def terminate(self, grace_s: float) -> None:
-        """Send SIGTERM, wait `grace_s` seconds, kill all that it started, then pass on the rest of its output."""
+        """Send SIGTERM, wait `grace_s` seconds, kill every process that it started, then pass on the rest of the output."""
         for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
             if self._process.poll() is not None:
                 break

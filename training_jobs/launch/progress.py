@@ -44,9 +44,9 @@ class ProgressWriter:
             self._write()
 
     def update(self, phase: str, restarts: int) -> None:
-        """Take over the agent's state and rank 0's report.
+        """Write the agent's state and rank 0's report.
 
-        A restart is over when a worker of it has reported a step. The report's restart count decides, not clocks, which can be set.
+        A restart is over when a restarted worker has reported a step. The report's restart count shows that; clocks can be set.
         """
         report = self._read_report()
         at = report.get("at") or 0.0

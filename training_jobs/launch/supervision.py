@@ -38,7 +38,7 @@ class Supervisor:
 
         When `update` returns True, the job's processes have ended, and a process that still runs is left to the caller.
 
-        Raises NodeExitError (75) after ending the process when a stop is overdue, or when it cannot continue without a node that exited.
+        Ends the process and raises NodeExitError (75) when a stop is overdue, or when another node exited that the process needs.
         """
         while process.return_code is None:
             self._channel.receive(0.1)
@@ -66,7 +66,7 @@ class Supervisor:
         return None
 
     def raise_if_node_lost(self) -> None:
-        """Raise NodeExitError (75) when another node is lost: collectives can fail before its connection is seen to break."""
+        """Raise NodeExitError (75) when another node is lost. The workers may have failed because of it, before its connection broke."""
         self._channel.receive(0.5)
         for node, reason in self._channel.lost.items():
             raise NodeExitError(RESUMABLE, f"node {node} was lost: {reason}", interrupted=True)
@@ -86,7 +86,7 @@ class Supervisor:
             print(f"gpuyard: {save_time_message(self._progress.save_s, self._notice_s if notice_s is None else notice_s)}", flush=True)
 
     def wait_for_other_nodes(self, own: AgentState) -> None:
-        """Wait until every other node has sent its result; after a failure of this node not for longer than 45 s."""
+        """Wait until every other node has sent its result. After a failure of this node, wait at most 45 s."""
         timeout = time.monotonic() + _OTHER_EXITS_TIMEOUT_S
         self._channel.send("exit", **asdict(own))
         while not self._channel.all_exited() and not self._stop_request.overdue:
@@ -101,7 +101,7 @@ class Supervisor:
         return [AgentState(**{key: value for key, value in sent.items() if key in names}) for sent in self._channel.exits.values()]
 
     def _check_time_limit(self) -> None:
-        """Request a stop at the time limit over all restarts, which the service itself does not know."""
+        """Request a stop when all restarts together reach the time limit. The service itself limits only each restart."""
         if self._progress:
             self._progress.heartbeat()
         if time.monotonic() > self._deadline and not self._stop_request.requested:
@@ -109,7 +109,7 @@ class Supervisor:
             self._stop_request.request()
 
     def _forward_stop(self) -> None:
-        """Take over another node's stop request, and send this node's to the others when it is new or leaves less time."""
+        """Obey another node's stop request. Send this node's own to the others if it is new or leaves less time."""
         resumable = any(state["code"] == RESUMABLE and state["phase"] != "interrupted" for state in self._channel.exits.values())
         if self._channel.stop:
             self._stop_request.request(self._channel.stop_s)

@@ -11,7 +11,7 @@ from . import objects
 __all__ = ["HEARTBEAT_S", "remaining_s"]
 
 HEARTBEAT_S = 60.0
-"""Node 0 rewrites progress.json at least this often. A start without a recorded end counts until so long after its last heartbeat."""
+"""Node 0 rewrites progress.json at least this often. A start without a recorded end counts until this long after its last write."""
 
 
 def remaining_s(limit_s: float, run_url: str, submission: int, attempt: int, now: float) -> float:
@@ -26,7 +26,7 @@ def remaining_s(limit_s: float, run_url: str, submission: int, attempt: int, now
 
 
 def _end(run_url: str, attempt: int, claim: dict[str, Any]) -> float:
-    """Return when an earlier start ended: as node 0 wrote, else one heartbeat after its last update."""
+    """Return when an earlier start ended: the time in node 0's result, else HEARTBEAT_S after its last write of progress.json."""
     folder = f"{run_url}/output/attempt-{attempt}"
     ended = _read_json(f"{folder}/node-0.json").get("ended_at")
     if ended:

@@ -58,7 +58,7 @@ def _problem(name: str) -> str | None:
 def write_below(into: Path, name: str, write: Callable[[Path], bool]) -> bool:
     """Create the file `name` below `into`, or replace a file or a link of that name. `write` gets a new path beside it.
 
-    Returns what `write` returns; after False there is no new file. Raises UsageError for a folder on the way that is a link.
+    Returns what `write` returns; after False there is no new file. Raises UsageError if a folder in the path is a link.
     """
     into.mkdir(parents=True, exist_ok=True)
     folder = into

@@ -1,6 +1,6 @@
 """Reads and writes model folders of Hugging Face: config.json and safetensors, also in several files with an index.
 
-Models: Llama (also Mistral without a sliding window) and Qwen2, by URL. Other kinds and settings are refused by name. Keys as
+Models: Llama (also Mistral without a sliding window) and Qwen2, by URL. Other kinds and settings are refused with their names. Keys as
 transformers 5.24 writes them (read 2026-12-01).
 """
 
@@ -34,7 +34,7 @@ _DTYPES = {name: dtype for dtype, name in tensor_file.DTYPES.items()}
 
 
 class _Entry(TypedDict):
-    """Where a tensor lies: the file and the range of its bytes."""
+    """Location of a tensor: the file and the range of its bytes."""
 
     file: str
     dtype: str

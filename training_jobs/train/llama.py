@@ -1,4 +1,4 @@
-"""A Llama-shaped model: grouped queries, SwiGLU, rotary positions with a base of choice, and the biases of Qwen2.
+"""A Llama-shaped model: grouped queries, SwiGLU, rotary positions with a configurable base, and the biases of Qwen2.
 
 It computes what transformers' LlamaForCausalLM and Qwen2ForCausalLM compute, so their checkpoints load (huggingface.py).
 """
@@ -28,7 +28,7 @@ class Llama(LanguageModel):
 
     @property
     def head_weight(self) -> Tensor:
-        """The output matrix: one of its own, or the embedding."""
+        """The output matrix: a separate one, or the embedding if they are tied."""
         return self.embedding.weight if self.head is None else self.head.weight
 
     def init_std(self, name: str, parameter: Tensor) -> float | None:

@@ -20,7 +20,8 @@ _known: dict[tuple[int, str], tuple[float, str]] = {}
 def wait_reason(aws: AwsClients, queue: str) -> str:
     """Return what keeps a queue's compute environments from starting machines.
 
-    Empty if Batch reports nothing, or the caller has no permission to ask. Read once a minute, because every poll of a waiting job asks.
+    Empty if Batch reports nothing, or if the caller has no permission to ask. The result is kept for a minute, because every poll of a
+    waiting job asks for it.
     """
     key, now = (id(aws), queue), time.monotonic()
     read_at, text = _known.get(key, (float("-inf"), ""))

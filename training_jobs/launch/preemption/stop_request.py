@@ -15,7 +15,7 @@ _SHORTEST_S, _LONGEST_S = 2.0, 600.0
 
 
 class StopRequest:
-    """Whether this node has to stop, and until when its workers may run: `deadline`, on the monotonic clock."""
+    """A requested stop of this node. `deadline`: when its workers are killed, on the monotonic clock; infinite without a request."""
 
     def __init__(self, stop_file: Path, grace_s: float) -> None:
         self.stop_file = stop_file
@@ -35,7 +35,7 @@ class StopRequest:
 
     @property
     def overdue(self) -> bool:
-        """Whether the workers get SIGTERM now: the deadline is near, or they do not poll the hook and cannot know of the stop."""
+        """Whether to send SIGTERM to the workers now: the deadline is near, or they do not poll the hook and so do not know of the stop."""
         if not self.requested:
             return False
         polls_hook = self.stop_file.with_name("listens").exists()

@@ -20,7 +20,7 @@ __all__ = ["MetadataWatcher", "make_watcher"]
 
 _TIMEOUT_S = 2.0
 _ACT_WITHIN_S = 3600.0
-"""Seconds before an event at which it is obeyed. A more distant event is only printed until then."""
+"""A node stops for an event at most this many seconds before it. An event that is further away is only printed."""
 _MAX_BYTES = 1 << 18
 _TOKEN_TTL_S = 21600
 
@@ -30,7 +30,7 @@ class MetadataWatcher:
 
     def __init__(self, service: MetadataService, url: str, act_on_warnings: bool, stop_request: StopRequest, node: int) -> None:
         self._service, self._url, self._stop_request, self._node = service, url, stop_request, node
-        self._longest_pause_s = service.notice_s / 4  # when polls fail, three quarters of a notice are still left
+        self._longest_pause_s = service.notice_s / 4  # so that three quarters of a notice are left even while polls fail
         self._warnings = frozenset() if act_on_warnings else service.warnings
         self._token: str | None = None
         self._machine_name: str | None = None
@@ -105,7 +105,7 @@ class MetadataWatcher:
             self._stop_request.request(notice_s)
 
     def _own_name(self) -> str:
-        """Return this machine's name in the service's events; '' while it is unknown, and then every event counts."""
+        """Return this machine's name in the service's events. '' while it is unknown: every event then counts as this machine's."""
         if self._service.name and self._machine_name is None:
             try:
                 self._machine_name = (self._get(self._service.name) or b"").decode("utf-8", "replace").strip()

@@ -25,7 +25,7 @@ _FIELDS = (
     "remapped_rows.pending", "remapped_rows.failure", "clocks_throttle_reasons.active",
 )  # fmt: skip
 _OLD_FIELDS = _FIELDS[:5]
-"""Fields that every driver has: a driver refuses the whole query for one field that it does not know."""
+"""Fields that every driver knows. A driver refuses a query with any field that it does not know."""
 _TEXT_FIELDS = {"index", "name", "driver_version", "clocks_throttle_reasons.active"}
 _KEYS = {
     "index": "index", "name": "name", "memory.total": "memory_mib", "driver_version": "driver", "temperature.gpu": "celsius",

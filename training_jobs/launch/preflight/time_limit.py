@@ -12,11 +12,11 @@ __all__ = ["GPUS_RESERVE_S", "Watchdog", "limit_s"]
 
 _LIMIT_S, _PER_GPU_S, _PER_NODE_S = 60.0, 5.0, 1.0
 """The time limit of the preflight. Each GPU has a process that imports torch from a cold disk, and NCCL connects all nodes."""
-GPUS_RESERVE_S = 10.0  # of the limit, for what follows the GPUs' checks
+GPUS_RESERVE_S = 10.0  # the part of the limit for the steps after the GPUs' checks
 
 
 def limit_s(nodes: int, gpus: int) -> float:
-    """Return the seconds that the preflight may take on so many nodes with so many GPUs each."""
+    """Return the seconds that the preflight may take. `gpus`: per node."""
     return _LIMIT_S + _PER_GPU_S * gpus + _PER_NODE_S * nodes
 
 

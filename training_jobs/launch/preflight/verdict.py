@@ -14,9 +14,9 @@ __all__ = ["Report", "Verdict", "bus_gbs", "evaluate"]
 
 Report = dict[str, Any]  # JSON: one node's measurements by check
 _NEAR_FLOOR = 1.5
-"""A network below the floor times this gets a warning: for instance below 0.6 of the line rate at a floor of 0.4."""
+"""A network slower than this multiple of the floor gets a warning: at a floor of 0.4, below 0.6 of the line rate."""
 _SLOW_GEMM, _SLOW_COPY, _BROKEN = 0.70, 0.80, 0.40
-"""Fractions of a device's dense bf16 peak and memory bandwidth: a warning below the first two, a failure below the third."""
+"""Fractions of a device's data sheet: a warning below 0.70 of the bf16 peak or 0.80 of the memory bandwidth, a failure below 0.40."""
 _STRAGGLER = 0.90
 _SKEW_S = 1.0
 _HOT_C = 88
@@ -80,7 +80,7 @@ def _network(measured: list[Report], fabric: FabricFloor, verdict: Verdict) -> N
     others = sorted(str(transport) for transport in transports - {fabric["transport"], None})
     if others:
         text = f"the nodes communicate over {', '.join(others)}, not over {fabric['transport']}"
-        verdict.fail(FABRIC, f"{text}; the image or the node lacks its plugin or device")
+        verdict.fail(FABRIC, f"{text}; the image lacks NCCL's plugin for it, or the node lacks the device")
     elif None in transports:
         verdict.warnings.append(f"NCCL's log does not name its transport, so it was not compared with {fabric['transport']}")
     slowest = min(float(found["busbw_gbs"]) for found in measured)

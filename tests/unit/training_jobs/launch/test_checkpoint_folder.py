@@ -101,7 +101,7 @@ def test_a_damaged_save_is_skipped(tmp_path: Path, damage: str, capsys: pytest.C
     else:
         content.write_text("3")
     assert _content(_node(tmp_path, url, attempt=2)) == {"newest": "1"}
-    assert "save 2 of attempt 1 is damaged, using the one before" in capsys.readouterr().out
+    assert "save 2 of attempt 1 is damaged, using the previous one" in capsys.readouterr().out
 
 
 def test_unchanged_files_are_uploaded_once_and_old_saves_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,7 +132,7 @@ class Runner:
         raise AssertionError("the last turn raises")
 
     def _turns(self, run: str) -> Iterator[None]:
-        """Yield until the caller is done with a record that other processes change. Raises LostSightError after _GIVE_UP_S."""
+        """Yield once for each try to change a record that other processes also change. Raises LostSightError after _GIVE_UP_S."""
         until = self._elapsed() + _GIVE_UP_S
         while self._elapsed() < until:
             yield

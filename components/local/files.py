@@ -77,7 +77,7 @@ def refuse_foreign(path: Path, ours: set[str], fix: str) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Lock a pool's directory, as every change in it requires. Raises Refused after 30 seconds."""
+    """Lock a pool's directory. Every change in it requires the lock. Raises Refused if another process has the lock for 30 seconds."""
     deadline = time.monotonic() + _LOCK_WAIT_S
     with (path / "lock").open("a") as lock:
         while True:

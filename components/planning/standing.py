@@ -1,4 +1,4 @@
-"""The cost of resources that run even when no job does, such as NAT gateways: a row of the money table for each region."""
+"""The cost of resources that are billed even when no job runs, such as NAT gateways: one line of the money table for each region."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class _Priced(NamedTuple):
 
     @property
     def cost(self) -> Amount:
-        """USD per hour of all of them."""
+        """USD per hour of these resources together."""
         if self.rate is None or self.found.number is None:
             return UNKNOWN
         return exact(self.rate.usd_per_hour).times(self.found.number)
 
 
 def standing_lines(yard: RecordedYard) -> list[Line]:
-    """Return a row for each region. With several regions, the row's name contains the region."""
+    """Return one line for each region. With several regions, the line's name contains the region."""
     there = list(_standing(yard))
     regions = sorted({each.region for each in there}, key=str)
     return [_line([each for each in there if each.region == region], named=len(regions) > 1) for region in regions]

@@ -97,7 +97,7 @@ def run_recorded(project: PulumiProject) -> Recording:
 
 
 def _install_hint(package: str | None) -> str:
-    """Return the install command of a missing package: the extra of its cloud, if it is a cloud's."""
+    """Return the fix for a missing package. A package of a cloud comes with gpuyard's extra for that cloud."""
     from gpuyard.components.registry import PACKAGES
 
     extras = {f"pulumi_{name.replace('-', '_')}": cloud for cloud, name in PACKAGES.items()}

@@ -178,7 +178,7 @@ class CheckpointFolder:
         except FileNotFoundError:
             raise ValueError(f"{name} is missing") from None
         if _sha256(temporary) != file["sha256"]:
-            raise ValueError(f"{name} is not what was saved")
+            raise ValueError(f"{name} differs from what was saved")
         os.replace(temporary, path)
 
     def _commits(self) -> list[tuple[int, int]]:

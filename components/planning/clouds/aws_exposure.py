@@ -1,4 +1,4 @@
-"""Policy checks of raw AWS resources: public addresses, ingress from addresses, missing encryption, open metadata."""
+"""Policy checks of AWS resources: public addresses, ingress from addresses, missing encryption, open metadata."""
 
 from __future__ import annotations
 

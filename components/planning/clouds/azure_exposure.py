@@ -1,4 +1,4 @@
-"""Policy checks of raw Azure resources: public addresses, ingress from addresses, missing encryption."""
+"""Policy checks of Azure resources: public addresses, ingress from addresses, missing encryption."""
 
 from __future__ import annotations
 

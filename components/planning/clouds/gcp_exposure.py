@@ -1,4 +1,4 @@
-"""Policy checks of raw GCP resources: external addresses, ingress from addresses, buckets without a key, open metadata."""
+"""Policy checks of GCP resources: external addresses, ingress from addresses, buckets without a key, open metadata."""
 
 from __future__ import annotations
 

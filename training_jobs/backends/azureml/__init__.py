@@ -57,7 +57,7 @@ class AzureMLBackend:
         ]
 
     def submit(self, run: Run) -> str:
-        """Create the job. A job of this name is this submission's own: its answer was lost, or another submit was faster."""
+        """Create the job. A job that has this name already is this submission's, after a lost answer or another submit."""
         name = job_name(run, self._target)
         environment, job = self.request(run)
         if environment.operation not in _registered:

@@ -42,7 +42,7 @@ class SageMakerBackend:
         return [Request("CreateTrainingJob", request_body(run, self._target))]
 
     def submit(self, run: Run) -> str:
-        """Create the training job. A job of this name is this submission's own: its answer was lost, or another submit was faster."""
+        """Create the training job. A job that has this name already is this submission's, after a lost answer or another submit."""
         name = job_name(run, self._target)
         try:
             self._call("create_training_job", self.request(run)[0].body, job_may_run=False)

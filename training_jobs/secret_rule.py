@@ -19,7 +19,7 @@ _SECRET_VALUE = re.compile(
 
 
 def has_secret_shape(text: str) -> bool:
-    """Return whether a text has the shape of a known credential, whatever its name."""
+    """Return whether a text has the shape of a known kind of credential, such as an access key."""
     return _SECRET_VALUE.search(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""What the GPU benchmark measures, and in which order, within a budget of seconds. Pure, so that tests need no device.
+"""Plan the GPU benchmark: the measurements and their order within a time budget. Pure functions, so that tests need no device.
 
 It varies one setting after the other, each starting from the best so far: settings that depend on the device and on the shapes of a
 block are tried with one preset, the microbatch with every preset. Then every preset runs for longer with its best settings. The time
@@ -42,7 +42,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured on a kind of device. The seconds are reserves, from measured runs or as upper limits."""
+    """The measurements on a kind of device. The seconds are reserves, from measured runs or as upper limits."""
 
     presets: tuple[str, ...]
     swept: str  # the preset of the single-setting runs

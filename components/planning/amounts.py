@@ -1,4 +1,4 @@
-"""Amounts of money whose value, upper bound or nothing is known, and their sums."""
+"""Amounts of money that are known exactly, up to an upper bound, or not at all, and their sums."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many nodes of a pool are paid, idle and full, and for how many hours of the next month."""
+"""Compute how many nodes of a pool are paid, while no job runs and with every node on, and for how many hours of the next month."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PaidNodes(NamedTuple):
     """The nodes of a pool that are paid."""
 
     idle: int
-    """While no job runs: min_nodes, or all nodes of a reservation or capacity block."""
+    """Nodes paid while no job runs: min_nodes, or all nodes of a reservation or capacity block."""
     full: int
     hours: float
     """Hours of the next month until the pool's end, at most 730."""
@@ -27,12 +27,12 @@ class PaidNodes(NamedTuple):
 
     @property
     def closed(self) -> bool:
-        """Whether the end is past."""
+        """Whether the pool's end has passed."""
         return self.hours == 0
 
 
 def paid_nodes(pool: RecordedPool, now: datetime.datetime) -> PaidNodes:
-    """Return the paid nodes of a pool. After its end there are none."""
+    """Return the paid nodes of a pool. After the pool's end there are none."""
     expires = pool.tags.get("expires")
     end = end_of(pool.spec, expires if isinstance(expires, str) else None)
     left = (end.at - now).total_seconds() / 3600 if end else HOURS_PER_MONTH

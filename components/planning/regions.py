@@ -1,4 +1,4 @@
-"""The region of a recorded resource: its own input, else that of its provider, else that of the stack's default provider."""
+"""Find the region of a recorded resource: in its own inputs, else in its provider's, else in the stack's default provider's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def cloud_of(token: str) -> str | None:
 
 
 def default_regions(config: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the region of each cloud's default provider, which alone reads the stack's configuration."""
+    """Return the region of each cloud's default provider. Only default providers read the stack's configuration."""
     return {cloud: _region(cloud, {key: config.get(f"{package}:{key}") for key in _KEYS[cloud]}) for cloud, package in PACKAGES.items()}
 
 

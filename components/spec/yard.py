@@ -86,7 +86,8 @@ class BucketSpec(Spec):
     )
     open_to: list[PublicAddress] = Field(
         default_factory=list,
-        description="azure: public addresses, or internet, that may reach the bucket, with permissions; default: only the yard's network",
+        description="azure: public addresses, or internet for all, from which callers with a role reach the bucket; default: "
+        "only the yard's network",
     )
 
     @field_validator("open_to")

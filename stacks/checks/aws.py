@@ -170,7 +170,7 @@ def _default_group(vpc: str, aws: AwsClients) -> Check:
     if among and any(_allows_https(rule) for rule in group["IpPermissionsEgress"]):
         return Check(f"network {vpc}", True, f"its default group {group['GroupId']} lets containers reach each other", None)
     fix = f"let {group['GroupId']} reach itself on every port in both directions, and port 443 (docs/aws.md, containers of multi-node jobs)"
-    return Check(f"network {vpc}", False, "its default group is closed; containers of multi-node jobs on EFA are in it", fix)
+    return Check(f"network {vpc}", False, "its default security group blocks containers of multi-node jobs on EFA, which are in it", fix)
 
 
 def _allows_itself(rules: list[PlainDict], group: str) -> bool:
@@ -212,13 +212,13 @@ def _images(facts: StackFacts) -> list[str]:
 
 
 def _adopted(facts: StackFacts, key: str) -> list[str]:
-    """Return an input of every existing bucket."""
+    """Return the values of an input, such as `key_arn`, of all existing buckets."""
     found = (component.inputs.get(key) for component in facts.yard.named("Bucket") if "existing" in component.inputs)
     return sorted({value for value in found if isinstance(value, str)})
 
 
 def _networks_of_containers(facts: StackFacts) -> list[str]:
-    """Return the existing VPCs if containers of multi-node jobs on machines with EFA are in their default groups."""
+    """Return the existing VPCs in whose default security groups containers of multi-node jobs on machines with EFA are."""
     if not any(
         pool.spec.service == "batch" and pool.spec.max_nodes > 1 and pool.machine and pool.machine.fast_nics for pool in facts.yard.pools
     ):

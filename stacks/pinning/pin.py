@@ -29,7 +29,7 @@ class StackPins(NamedTuple):
     machine_images: dict[str, str]
     job_image: str | None
     note: str | None
-    """Where the job image comes from, or why none is pinned. None: the user or the stack file named it."""
+    """Origin of the job image, or the reason why none is pinned. None: the user or the stack file named it."""
     change: FileChange
 
 

@@ -14,7 +14,7 @@ __all__ = ["aws_tags", "azure_tags", "gcp_label_value", "gcp_labels"]
 
 @dataclass(frozen=True)
 class _Rules:
-    """What one cloud allows as a tag."""
+    """The rules of one cloud for the keys and values of tags."""
 
     noun: str
     owner: str  # whose keys a job may not set

@@ -1,1 +1,1 @@
-"""The life of a run: its record, its attempts, its state, and waiting for it."""
+"""Follow a run from its first submission to its end: record, attempts, status, limits, resubmission and waiting."""

@@ -20,7 +20,7 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class Config:
-    """What is trained and how. The defaults are the preset gpt_tiny: one minute on a few CPU cores."""
+    """The settings of a training. The defaults are the preset gpt_tiny: one minute on a few CPU cores."""
 
     preset: str = "gpt_tiny"
     task: str = "gpt"
@@ -107,7 +107,7 @@ CHANGEABLE_ON_RESUME = frozenset(
 
 @dataclass(frozen=True)
 class RunEnvironment:
-    """What the platform decides: where to write, how often to save, and which attempt this is."""
+    """The settings that the platform decides: where to write, how often to save, and which attempt this is."""
 
     output_url: str
     checkpoint_url: str

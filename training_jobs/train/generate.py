@@ -24,7 +24,7 @@ class LoadedModel:
     tokenizer: Any | None
 
     def encode(self, text: str) -> list[int]:
-        """Encode text as tokens; never empty."""
+        """Encode text as at least one token."""
         tokens: list[int] = self.tokenizer.encode(text).ids if self.tokenizer else list(text.encode())
         return tokens or [10 if self.tokenizer is None else 0]
 

@@ -52,7 +52,7 @@ def their_name(name: str) -> str:
 
 
 def with_shape(config: Config) -> Config:
-    """Return the config with the shape of the model that `init` names. Raises ConfigError when it is of another kind."""
+    """Return the config with the shape of the model that `init` names. Raises ConfigError when the trainer cannot load its kind."""
     fs, root = open_filesystem(config.init.rstrip("/"))
     try:
         about = json.loads(fs.cat_file(f"{root}/config.json"))

@@ -1,4 +1,4 @@
-"""Where the time goes: the blocks' compute times, slow ranks, garbage collection at fixed steps, a profiler trace."""
+"""Measures where the time goes: the blocks' compute times, slow ranks, garbage collection at fixed steps, a profiler trace."""
 
 from __future__ import annotations
 

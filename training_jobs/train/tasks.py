@@ -29,7 +29,7 @@ Vote = Callable[[], None]  # called by all ranks between two parts of a validati
 
 
 class Task(Protocol):
-    """What the loop needs of a task. All ranks get batches of one shape, whatever their number."""
+    """The methods of a task that the loop calls. All ranks get batches of the same shape, for any number of ranks."""
 
     unit: str  # what is counted: tokens or images
     targets_per_step: int  # counted targets of one step, over all ranks

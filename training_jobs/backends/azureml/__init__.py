@@ -57,7 +57,7 @@ class AzureMLBackend:
         ]
 
     def submit(self, run: Run) -> str:
-        """Create the job. A job that has this name already is this submission's, after a lost answer or another submit."""
+        """Create the job. An existing job of this name belongs to this submission: an earlier or parallel call made it."""
         name = job_name(run, self._target)
         environment, job = self.request(run)
         if environment.operation not in _registered:

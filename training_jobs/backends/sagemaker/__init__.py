@@ -42,7 +42,7 @@ class SageMakerBackend:
         return [Request("CreateTrainingJob", request_body(run, self._target))]
 
     def submit(self, run: Run) -> str:
-        """Create the training job. A job that has this name already is this submission's, after a lost answer or another submit."""
+        """Create the training job. An existing job of this name belongs to this submission: an earlier or parallel call made it."""
         name = job_name(run, self._target)
         try:
             self._call("create_training_job", self.request(run)[0].body, job_may_run=False)

@@ -51,4 +51,4 @@ def image_problems(image: object) -> list[Problem]:
     if not isinstance(image, str) or _URN.fullmatch(image) or _ID.fullmatch(image):
         return []
     allowed = "PUBLISHER:OFFER:SKU:VERSION of the marketplace, or the resource id of an image or a gallery's image"
-    return [Problem("image", "not an image", show(image), allowed, "`gpuyard pin` finds the newest")]
+    return [Problem("image", "not an image", show(image), allowed, "`gpuyard pin` finds the newest image")]

@@ -125,7 +125,7 @@ class SupportsBulkStatus(Protocol):
 
 
 def container_image(run: Run) -> str:
-    """Return the job's own image, else the target's. Raises UsageError if the job's is not named by digest or neither is set."""
+    """Return the job's own image, else the target's. Raises UsageError if the job's image is not given by digest, or if there is none."""
     own, default = run.spec.image, run.target.default_image
     if own is not None and not re.search(r"@sha256:[0-9a-f]{64}$", own):
         fix = "pin it: gpuyard pin <job file>"
@@ -154,7 +154,7 @@ def prefixed_job_name(run: Run, prefix: str, longest: int) -> str:
 
 
 def run_variables(run: Run) -> dict[str, str]:
-    """Return the environment variables by which a node finds its run, and proves to the other nodes that it belongs to it."""
+    """Return the environment variables that name a node's run and let the node prove to the other nodes that it belongs to the run."""
     secret = {"GPUYARD_CHANNEL_SECRET": run.channel_secret} if run.channel_secret and run.spec.nodes > 1 else {}
     return {
         **secret,

@@ -9,7 +9,7 @@ from .base import LogLine
 __all__ = ["Poll", "follow_lines"]
 
 Poll = Callable[[], tuple[list[LogLine], bool]]
-"""Return the lines that are new since the last poll, and whether the job had ended before this poll."""
+"""Function that returns the lines that are new since the last poll, and whether the job had ended before this poll."""
 
 
 def follow_lines(poll: Poll, *, follow: bool, pause: Callable[[], None], quiet_polls: int = 2) -> Iterator[LogLine]:

@@ -15,7 +15,7 @@ FailureTable: TypeAlias = Sequence[tuple[str, Reason]]
 """Patterns of error texts and their reasons; the first pattern found in the text decides."""
 
 NodeExitCodes: TypeAlias = Callable[[], list[int | None]]
-"""Read the exit codes that the nodes wrote into the run bucket: a call that is made only where the service's text does not decide."""
+"""Function that reads the exit codes that the nodes wrote into the run bucket. Called only where the service's text does not decide."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ def failure_codes(node_exit_codes: NodeExitCodes) -> list[int | None]:
 def failed_outcome(reported_code: int | None, reason: Reason | None, node_exit_codes: NodeExitCodes) -> Outcome:
     """Return the outcome of a job that its service calls failed.
 
-    The container's exit code in the service's text decides first. Where there is none and the reason could be the script's or the
-    service's fault, the exit codes that the nodes wrote decide, then the reason.
+    The container's exit code in the service's text decides first. If the text has none and leaves open whether the script or the service
+    failed, the exit codes that the nodes wrote decide, then the reason.
     """
     if reported_code is not None:
         return classify([reported_code])

@@ -14,7 +14,7 @@ T = TypeVar("T")
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 """Seconds between two attempts of the call, and between two searches for the job that a call may have started."""
 SUBMIT_WINDOW_S = 30.0
-"""How long after its run record was written a call may still begin. With the duration of the call itself this stays below the 60 s
+"""A call may begin at most this many seconds after its run record was written. With the duration of the call this stays below the 60 s
 after which another submit takes the record over and searches for the job."""
 
 

@@ -169,5 +169,5 @@ def _is_missing(error: Any) -> bool:
 
 
 def _is_folder(entry: Any) -> bool:
-    """Return whether an entry is a folder: with a hierarchical namespace it is listed as an empty object with this metadata."""
+    """Return whether an entry is a folder, which a hierarchical namespace lists as an empty object and marks in its metadata."""
     return str(entry.name).endswith("/") or (entry.metadata or {}).get("hdi_isfolder") == "true"

@@ -121,7 +121,7 @@ class GcsStore(PrefixedStore):
 
 
 class _Bounded(io.BytesIO):
-    """A download in memory that ends with UnreadableError at its first byte too many."""
+    """A download in memory that raises UnreadableError when it becomes too large."""
 
     def __init__(self, place: str, most: int) -> None:
         super().__init__()

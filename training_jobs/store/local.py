@@ -79,7 +79,7 @@ class LocalStore:
                 return []
 
     def download(self, folder: str, into: Path, on_left_out: OnLeftOut = ignore_left_out) -> list[str]:
-        """Copy a folder. A file that is deleted during the copy is left out, as old checkpoints are."""
+        """Copy a folder. A file that is deleted during the copy, such as an old checkpoint, is left out."""
         names = file_names(list(self._files(folder, on_left_out)), on_left_out)
         with translate_os_errors(into):
             return [file for name, file in names.items() if _copy(self._root / folder / name, into, file)]
@@ -179,7 +179,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def translate_os_errors(path: Path, verb: str = "write") -> Iterator[None]:
-    """Turn OSErrors raised inside into GpuyardErrors such as `cannot <verb> <path>`."""
+    """Turn OSErrors inside the context into GpuyardErrors such as `cannot <verb> <path>`."""
     try:
         yield
     except OSError as error:

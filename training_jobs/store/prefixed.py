@@ -32,7 +32,7 @@ class PrefixedStore(ABC):
         return self._head(path) is not None
 
     def download(self, folder: str, into: Path, on_left_out: OnLeftOut = ignore_left_out) -> list[str]:
-        """Copy every object below a folder. One that is deleted during the copy is left out, as old checkpoints are."""
+        """Copy every object below a folder. One that is deleted during the copy, such as an old checkpoint, is left out."""
         start = self._folder(folder)
         with self._translated(folder, "read") as client:
             names = file_names([key.removeprefix(start) for key in self._keys(client, start)], on_left_out)
@@ -52,7 +52,7 @@ class PrefixedStore(ABC):
 
     @abstractmethod
     def _translated(self, path: str, verb: str) -> AbstractContextManager[Client]:
-        """Return the client; errors that it raises inside become GpuyardErrors such as `cannot <verb> <URL of path>`."""
+        """Return a context with the client. Errors of the client inside it become GpuyardErrors such as `cannot <verb> <URL of path>`."""
 
     @abstractmethod
     def _head(self, path: str) -> ObjectHead | None:

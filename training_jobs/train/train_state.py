@@ -173,7 +173,7 @@ class TrainState:
         return None
 
     def _restore_counters(self, marker: Marker, attempt: int) -> None:
-        """Restore the step and the account, and count the steps that were lost since the checkpoint."""
+        """Restore the step and the time account, and count the steps that were lost since the checkpoint."""
         self.step, self.account = int(marker["step"]), TimeAccount.from_notes(marker["account"])
         before = hook.last_report()
         restarts = self.account.restarts

@@ -47,7 +47,7 @@ class BatchBackend:
         self._definitions = Definitions(self._aws, target)
 
     def request(self, run: Run) -> list[Request]:
-        """Return RegisterJobDefinition, made only where no definition has this content, and SubmitJob."""
+        """Return two calls: RegisterJobDefinition, which `submit` skips if a definition has this content already, and SubmitJob."""
         return requests(run, self._target)
 
     def submit(self, run: Run) -> str:

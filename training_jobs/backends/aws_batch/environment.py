@@ -1,4 +1,4 @@
-"""Why a job waits: the state of the compute environment behind a Batch queue."""
+"""Find out why a job waits: the state of the compute environment behind a Batch queue."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _SUBSTITUTED = re.compile(r"Ref::|\$\(|\$\$")
 
 
 def requests(run: Run, target: BatchTarget) -> list[Request]:
-    """Return RegisterJobDefinition, made only where no such definition is active, and SubmitJob. Raises UsageError."""
+    """Return two calls: RegisterJobDefinition, which `submit` skips if it is registered already, and SubmitJob. Raises UsageError."""
     _check(run, target)
     definition = _definition(run, target)
     return [Request("RegisterJobDefinition", definition), Request("SubmitJob", _submission(run, target, definition))]

@@ -92,7 +92,7 @@ class AzureMLBackend:
         return replace(found, detail=f"{found.detail}{self._allocation_error()}") if status == "Queued" else found
 
     def _allocation_error(self) -> str:
-        """Return the cluster's last error, as the end of a detail. A job keeps waiting when quota or machines are lacking."""
+        """Return the cluster's last error as text to append to a status: a job keeps waiting when quota or machines are lacking."""
         try:
             errors = self._cluster().get("errors") or []
         except GpuyardError:  # the job's own status is still right
@@ -141,7 +141,7 @@ class AzureMLBackend:
             raise
 
     def cancel(self, service_id: str, run: Run) -> None:
-        """Ask for cancellation: the nodes get SIGTERM and the job ends later. For an ended job Azure ML refuses; that is no error."""
+        """Ask for cancellation: the nodes get SIGTERM and the job ends later. For a job that has ended, a refusal is no error."""
         job = self._get(service_id)
         if job is None:
             return

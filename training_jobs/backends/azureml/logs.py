@@ -24,7 +24,7 @@ _FILE = re.compile(r"user_logs/std_log(?:_process_(\d+))?\.txt")
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z) (.*)", re.DOTALL)
 
 ReadFrom = Callable[[str, int], bytes]
-"""(signed URL, offset) to the next READ_BYTES of the file, or to its rest."""
+"""Function from a file's signed URL and an offset to at most READ_BYTES of the file from that offset on."""
 
 
 class LogReader:

@@ -23,7 +23,7 @@ class NodeLog:
         self._offset, self._time, self._in_line = 0, 0.0, False
 
     def read_new(self) -> Iterator[LogLine]:
-        """Yield the lines that were completed since the last read, with bounded memory. A file that is a link or no file has none."""
+        """Yield the lines that were completed since the last read, with bounded memory. A link and a missing file have none."""
         try:
             file = open_regular_file(self._path)
         except (FileNotFoundError, UnreadableError):
@@ -41,7 +41,7 @@ class NodeLog:
                     yield line
 
     def _line(self, text: str) -> LogLine | None:
-        """Return a line with its own time, or a piece with that of its line. None for a line that a full disk cut."""
+        """Return a line with its time, or a piece of a long line with that line's time. None for a line that was cut by a full disk."""
         if not self._in_line:
             stamp, _, text = text.partition(" ")
             try:

@@ -56,7 +56,7 @@ class Pool(PoolFiles):
             self._start_waiting()
 
     def cancel_waiting(self, name: str) -> bool:
-        """Cancel a job that has no nodes yet. Returns False when it has, or has ended."""
+        """Cancel a job that has no nodes yet. Returns False for a job that has nodes or has ended."""
         with self._lock():
             self._recover()
             job = self.job(name)
@@ -72,7 +72,7 @@ class Pool(PoolFiles):
     def kill_supervisor(self, name: str, *, only_stopped: bool) -> None:
         """Kill the supervisor of a running job with all that it started; the next `refresh` ends the job.
 
-        `only_stopped`: only when a signal such as SIGSTOP has stopped it. It then keeps no limit and reacts to no cancel.
+        `only_stopped`: kill it only if a signal such as SIGSTOP has stopped it, because it then enforces no limit and obeys no cancel.
         """
         with self._lock():
             job = self.readable_job(name)

@@ -76,7 +76,7 @@ def marked_pids(lease: Path) -> list[int]:
 
 
 def kill_marked(lease: Path, spare: frozenset[int] = frozenset(), timeout_s: float = 10.0) -> list[int]:
-    """Kill all processes that carry the mark of a lease until all have exited. Returns the pids that are still alive at the timeout."""
+    """Kill all processes with the lease's path in their environment (MARK). Returns the pids that are still alive at the timeout."""
     deadline = time.monotonic() + timeout_s
     while alive := [pid for pid in marked_pids(lease) if pid not in spare]:
         for pid in alive:

@@ -42,7 +42,7 @@ class _Node:
 
 
 class _Stopped(NamedTuple):
-    """Why the supervisor stopped the job; both None when the nodes exited by themselves."""
+    """The outcome and the text of a job that the supervisor stopped. Both are None when the nodes exited by themselves."""
 
     outcome: Outcome | None = None
     detail: str | None = None

@@ -77,9 +77,9 @@ class SageMakerBackend:
         return {name: status or self.status(name) for name, status in found.items()}
 
     def _in_progress(self, jobs: int) -> dict[str, Json]:
-        """Return the newest of the stack's jobs in progress, by name: as many pages as `jobs` jobs fill.
+        """Return the stack's newest jobs in progress by name. `jobs`: number of jobs whose pages are listed.
 
-        Empty for a caller that may describe jobs but not list them.
+        Empty if the caller has no permission to list jobs.
         """
         body: Json = {
             "NameContains": self._target.job_prefix, "StatusEquals": "InProgress", "SortBy": "CreationTime", "SortOrder": "Descending",

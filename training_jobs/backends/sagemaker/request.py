@@ -1,7 +1,7 @@
 """Build the CreateTrainingJob of a submission. Pure functions.
 
-Network isolation is off unless the pool asks for it, because it cuts the container off from S3, the secrets and the checkpoints. The
-boundary is the VPC: the target's subnets, a security group that admits only itself, and the job's own narrow role. A pool with
+Network isolation is off unless the pool asks for it, because it cuts the container off from S3, the secrets and the checkpoints. Without
+isolation the boundary is the VPC: the target's subnets, a security group that admits only itself, and the job's narrow role. A pool with
 isolation runs only jobs that need none of these. SageMaker then downloads the code and the run record as input channels, and uploads
 what the nodes write at the end of the job.
 """
@@ -148,7 +148,7 @@ def _isolated_paths(run: Run) -> dict[str, str]:
 
 
 def _bootstrap_arguments() -> list[str]:
-    """Return the packed bootstrap, split into arguments of the length that SageMaker accepts; the loader joins them."""
+    """Return the packed bootstrap, split into arguments of the length that SageMaker accepts. The loader joins them."""
     packed = base64.b64encode(zlib.compress(read_bootstrap().encode(), 9)).decode()
     return [packed[start : start + _LONGEST_ARGUMENT] for start in range(0, len(packed), _LONGEST_ARGUMENT)]
 

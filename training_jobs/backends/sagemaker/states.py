@@ -73,7 +73,7 @@ def status_of(job: _Entry, node_exit_codes: NodeExitCodes, console_url: str) -> 
 
 
 def summary_status(summary: _Entry, console_url: str) -> ServiceStatus | None:
-    """Return the status of a listed job in progress; None where its description is needed.
+    """Return the status of a listed job in progress; None if DescribeTrainingJob must be called.
 
     A summary has no start time: the last change of a running job counts as its start.
     """

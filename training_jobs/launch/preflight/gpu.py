@@ -75,7 +75,7 @@ def _per_second(torch: Any, work: Callable[[], Any], seconds: float) -> float:
 
 
 def _all_reduce_gbs(torch: Any, dist: Any, group: Any, ranks: int) -> float:
-    """Return the bus bandwidth in GB/s. The large size is left out when the small one is already slow."""
+    """Return the bus bandwidth in GB/s of a large all-reduce, or of a small one if that is already slow."""
     took_s = 0.0
     for size in (_SMALL, _LARGE):
         tensor = torch.zeros(size // 4, device="cuda")

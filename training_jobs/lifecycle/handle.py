@@ -22,6 +22,7 @@ from .status_builder import build_status, recorded_status
 
 __all__ = ["RunHandle", "make_submission"]
 
+_YEAR_S = 366 * 86400.0
 _READS = 20  # of a record that other processes keep changing
 _REFUSED = {QuotaError: Reason.QUOTA, CapacityError: Reason.CAPACITY}
 
@@ -76,7 +77,7 @@ class RunHandle:
         status = self._service_status()
         if enforce:
             self._enforce_limits(status)
-        status = apply_allowance(explain_cut(self.record, status, self.clock()), self.record)
+        status = apply_allowance(explain_cut(self.record, status, self.age_s), self.record)
         if status.state.ended:
             self.save(self.record.with_last(ended=self._end(status)))
         return status
@@ -85,9 +86,11 @@ class RunHandle:
     def age_s(self) -> float:
         """Age of the record in seconds: since it was written, by its writer's clock, or since this process first read it, the longer one.
 
-        If the writer's clock is ahead, the first one is too small, and the record would look new for a long time.
+        If the writer's clock is ahead, the first one is too small, and the record would look new for a long time. If the first one
+        is above a year, one of the clocks is wrong, and only the second one counts: a wrong clock must not end a job.
         """
-        return max(self.clock() - self.record.last.written_at, self.elapsed() - self.seen_at)
+        age, watched = self.clock() - self.record.last.written_at, self.elapsed() - self.seen_at
+        return max(age, watched) if age < _YEAR_S else watched
 
     def _unsubmitted(self) -> str:
         ahead = self.record.last.written_at - self.clock()
@@ -116,7 +119,7 @@ class RunHandle:
 
         The reason is written into the record before the service is called, so that every later reader reports the same end.
         """
-        if self.record.last.cut is None and (cause := exceeded_limit(self.record, status, self.clock())) is not None:
+        if self.record.last.cut is None and (cause := exceeded_limit(self.record, status, self.age_s)) is not None:
             self.save(self.record.with_last(cut=cause))
         if self.record.last.cut is not None and not status.state.ended:
             self._cancel_job()

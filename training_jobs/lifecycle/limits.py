@@ -19,11 +19,11 @@ _CUTS = {  # why gpuyard itself cancels a job -> the state that the run gets, an
 }
 
 
-def exceeded_limit(record: RunRecord, status: ServiceStatus, now: float) -> Reason | None:
-    """Return why the newest job must be ended, or None. `now` is Unix time."""
+def exceeded_limit(record: RunRecord, status: ServiceStatus, age_s: float) -> Reason | None:
+    """Return why the newest job must be ended, or None. `age_s`: the seconds since its record was written."""
     last = record.last
     patience = last.spec.queue_timeout
-    if patience is not None and status.state is State.PENDING and now - last.written_at > patience:
+    if patience is not None and status.state is State.PENDING and age_s > patience:
         return Reason.CAPACITY
     if status.overtime:
         return Reason(last.limit_reason)
@@ -32,11 +32,11 @@ def exceeded_limit(record: RunRecord, status: ServiceStatus, now: float) -> Reas
     return Reason.PREEMPTED if spent and status.state is State.RECOVERING else None
 
 
-def explain_cut(record: RunRecord, status: ServiceStatus, now: float) -> ServiceStatus:
+def explain_cut(record: RunRecord, status: ServiceStatus, age_s: float) -> ServiceStatus:
     """Return the status of a job that exceeds a limit with this limit as detail, and of a job that gpuyard cancelled with the reason."""
     cut = record.last.cut
     if cut is None:
-        exceeded = exceeded_limit(record, status, now)
+        exceeded = exceeded_limit(record, status, age_s)
         if exceeded is None:
             return status
         return replace(status, detail=f"{_CUTS[exceeded][1]}; `gpuyard wait` or the next submit cancels it")

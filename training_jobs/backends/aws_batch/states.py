@@ -17,6 +17,7 @@ CANCELLED = "gpuyard: cancelled"
 _OUT_OF_TIME = 124
 """launch's exit code when all attempts together used up the time limit."""
 _COUNTED_S = 60
+_YEAR_MS = 366 * 86_400_000
 
 _STATES = {
     "SUBMITTED": State.PENDING,
@@ -71,7 +72,8 @@ def is_overtime(job: _Entry, now: float) -> bool:
     limit, attempts = (job.get("timeout") or {}).get("attemptDurationSeconds"), job.get("attempts") or []
     if job["status"] != "RUNNING" or not limit or not attempts or not job.get("startedAt"):
         return False
-    return bool(_ran_ms(attempts) + now * 1000 - job["startedAt"] > limit * 1000)
+    runs_ms = now * 1000 - job["startedAt"]
+    return bool(runs_ms < _YEAR_MS and _ran_ms(attempts) + runs_ms > limit * 1000)  # a year: this machine's clock is wrong
 
 
 def _ran_ms(attempts: Sequence[_Entry]) -> float:

@@ -115,7 +115,7 @@ class _Supervisor:
 
     def _wait(self) -> _Stopped:
         """Wait until the nodes exit, or stop them on a cancel, a SIGTERM or the time limit."""
-        limit = (self.job["started_at"] or 0.0) + self.job["limit_s"]
+        limit = time.monotonic() + self.job["limit_s"]  # a clock that is set must not end the job
         failed_at: float | None = None
         while any(not node.exited for node in self.nodes):
             for node in self.nodes:
@@ -129,7 +129,7 @@ class _Supervisor:
                 return self._stop(Outcome(State.CANCELLED, None, None), "cancelled")
             if self.terminated.is_set():
                 return self._stop(Outcome(State.STOPPED, Reason.PREEMPTED, None), "the machine is shutting down")
-            if time.time() > limit:
+            if time.monotonic() > limit:
                 reason = Reason(self.job["limit_reason"])
                 return self._stop(Outcome(State.FAILED, reason, None), f"{reason} after {self.job['limit_s']} s")
             # After one node failed the others get half the grace period to exit by themselves.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -307,6 +307,34 @@ def test_list_and_status_never_cancel(yard: Yard, answer: ServiceStatus) -> None
     yard.service.answers = deque([answer, replace(answer, state=State.CANCELLED, ended_at=2.0, overtime=False)])
     assert yard.runner.wait(run).state in {State.FAILED, State.STOPPED}
     assert len(yard.service.cancelled) == 1
+
+
+def _runner_of_a_wrong_clock(yard: Yard, years: Callable[[], int]) -> Runner:
+    return Runner(
+        {"local": yard.target},
+        backend_for=lambda _: yard.service,
+        clock=lambda: yard.now + years() * 365.25 * 86400,
+        elapsed=lambda: yard.now,
+        sleep=yard._sleep,
+    )
+
+
+@pytest.mark.parametrize("years", [-10, 10])
+def test_a_clock_that_is_set_during_a_wait_ends_no_job_and_no_wait(yard: Yard, years: int) -> None:
+    run, before, seen = yard.submit(queue_timeout="10m"), yard.now, list[RunStatus]()
+    runner = _runner_of_a_wrong_clock(yard, lambda: years if seen else 0)
+    yard.service.answers = deque([*[PENDING] * 10, FAULT, RUNNING, FAULT, DONE])
+    assert runner.wait(run, seen.append).state is State.SUCCEEDED
+    assert yard.service.cancelled == []
+    assert yard.now - before < 600
+
+
+@pytest.mark.parametrize("years", [-10, 10])
+def test_queue_timeout_holds_with_a_clock_that_is_years_off(yard: Yard, years: int) -> None:
+    run, before = yard.submit(queue_timeout="10m"), yard.now
+    yard.service.answers = deque([PENDING] * 60 + [ServiceStatus(State.CANCELLED, ended_at=2.0)])
+    assert _runner_of_a_wrong_clock(yard, lambda: years).wait(run).reason is Reason.CAPACITY
+    assert yard.now - before > 600
 
 
 def test_list_and_status_never_submit(yard: Yard) -> None:

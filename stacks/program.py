@@ -24,6 +24,7 @@ _JOB_SERVICE = "train"
 _NETWORK = "net"
 _BUDGET = "budget"
 _NOTIFY = "notify"
+_IMAGES = "images"
 
 
 def run() -> None:
@@ -49,6 +50,9 @@ def declare(settings: StackSettings) -> None:
         **({"image": settings.pins.job_image} if settings.pins.job_image else {}),
         tags=tags,
     )
+    if settings.image_repository is not None:
+        repository = cloud.ImageRepository(_IMAGES, **settings.image_repository.model_dump(), tags=tags)
+        pulumi.export("image_repository", repository.url)
     if settings.notify is not None:
         cloud.Notify(_NOTIFY, **settings.notify.model_dump(), jobs=jobs, pools=list(pools.values()), tags=tags)
     if settings.budget is not None:

@@ -26,6 +26,11 @@ ARGUMENTS: Mapping[str | tuple[str, ...], str] = {
     "submitters": "CI subjects that may submit, `repo:ORG/NAME:ref:refs/heads/main`; default none: people submit with their own rights",
     "limits": "limits of one job, see [LimitsSpec](#limitsspec); default none",
     "image": "container image of jobs that name none, by digest; default: each job names its own",
+    (
+        "aws",
+        "ImageRepository",
+        "on_destroy",
+    ): "`keep` leaves the images when the yard is destroyed; `delete` removes them",
     "on_destroy": "`keep` keeps the key when the yard is destroyed; `delete` schedules its deletion",
     "account": "account that the caller has already looked up; default: looked up",
     "project": "project that the caller has already looked up; default: looked up",

@@ -20,7 +20,7 @@ _JOBS = Example("JobService", 'jobs = JobService("train", pools={pools}, reads=[
 
 IMPORTS: Mapping[str, str] = {
     "local": "from gpuyard.local import Bucket, GpuPool, JobService, Network",
-    "aws": "from gpuyard.aws import Bucket, Budget, EncryptionKey, GpuPool, Identity, JobService, Network, Notify\n"
+    "aws": "from gpuyard.aws import Bucket, Budget, EncryptionKey, GpuPool, Identity, ImageRepository, JobService, Network, Notify\n"
     "from gpuyard.components.aws.policy import Statement\n"
     f"from gpuyard.components.aws.trust import Trust\n\n{_TAGS}",
     "gcp": f"from gpuyard.gcp import Bucket, Budget, EncryptionKey, GpuPool, Identity, JobService, Network\n\n{_TAGS}",
@@ -57,6 +57,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
             'role = Identity("reader", trust=Trust(service="ec2.amazonaws.com"), statements=[reads], tags=TAGS)',
         ),
         Example("Budget", 'budget = Budget("budget", owner="ml-platform@acme.io", usd_per_month=5000, tags=TAGS)'),
+        Example("ImageRepository", 'images = ImageRepository("images", tags=TAGS)'),
         Example("Notify", 'notify = Notify("notify", email=["ml-platform@acme.io"], jobs=jobs, tags=TAGS)'),
     ),
     "gcp": (

@@ -18,7 +18,7 @@ from pydantic_core import PydanticUndefined
 from gpuyard.components import registry
 from gpuyard.components.base import Component
 from gpuyard.components.planning.recorder import Recording, record
-from gpuyard.components.spec import BucketSpec, BudgetSpec, GpuPoolSpec, LimitsSpec, NetworkSpec, NotifySpec, Spec
+from gpuyard.components.spec import BucketSpec, BudgetSpec, GpuPoolSpec, LimitsSpec, NetworkSpec, NotifySpec, RepositorySpec, Spec
 from gpuyard.components.spec.pool import CapacityBlock, FlexStart, Reservation
 from tools.docs_component_arguments import ARGUMENTS, OUTPUTS
 from tools.docs_component_examples import CONFIG, EXAMPLES, IMPORTS
@@ -38,6 +38,7 @@ _SPECS: tuple[type[Spec], ...] = (
     LimitsSpec,
     BudgetSpec,
     NotifySpec,
+    RepositorySpec,
 )
 _SPEC_OF = {"Network": NetworkSpec, "Bucket": BucketSpec, "GpuPool": GpuPoolSpec}
 _BASE = {"cloud", "kind", "logical_name", "tags", "urn"}  # of every component

@@ -1,4 +1,4 @@
-"""AWS: Network, EncryptionKey, Bucket, Identity, GpuPool, JobService, Budget and Notify. Importing this package loads no SDK."""
+"""Components for AWS, the same names as on every cloud, and Notify and ImageRepository. Importing this package loads no SDK."""
 
 from __future__ import annotations
 
@@ -11,12 +11,24 @@ if TYPE_CHECKING:
     from .budget import Budget
     from .gpu_pool import GpuPool
     from .identity import Identity
+    from .image_repository import ImageRepository
     from .job_service import JobService
     from .key import EncryptionKey
     from .network import Network
     from .notify import Notify
     from .validation import yard_problems
 
-__all__ = ["Bucket", "Budget", "EncryptionKey", "GpuPool", "Identity", "JobService", "Network", "Notify", "yard_problems"]
+__all__ = [
+    "Bucket",
+    "Budget",
+    "EncryptionKey",
+    "GpuPool",
+    "Identity",
+    "ImageRepository",
+    "JobService",
+    "Network",
+    "Notify",
+    "yard_problems",
+]
 
-__getattr__, __dir__ = lazy_names(__name__, {**CLOUD_NAMES, "Notify": ".notify"})
+__getattr__, __dir__ = lazy_names(__name__, {**CLOUD_NAMES, "Notify": ".notify", "ImageRepository": ".image_repository"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .fields import Name, SecretReference, Spec, in_cloud
 from .pool import GpuPoolSpec
-from .yard import BucketSpec, BudgetSpec, LimitsSpec, NetworkSpec, NotifySpec, PinsSpec, YardSpec
+from .yard import BucketSpec, BudgetSpec, LimitsSpec, NetworkSpec, NotifySpec, PinsSpec, RepositorySpec, YardSpec
 
 __all__ = [
     "BucketSpec",
@@ -15,6 +15,7 @@ __all__ = [
     "NetworkSpec",
     "NotifySpec",
     "PinsSpec",
+    "RepositorySpec",
     "SecretReference",
     "Spec",
     "YardSpec",

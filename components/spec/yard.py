@@ -25,6 +25,7 @@ __all__ = [
     "NetworkSpec",
     "NotifySpec",
     "PinsSpec",
+    "RepositorySpec",
     "Reservation",
     "SecretReference",
     "Spec",
@@ -152,6 +153,14 @@ class PinsSpec(Spec):
     )
 
 
+class RepositorySpec(Spec):
+    """A registry for the container images of jobs."""
+
+    on_destroy: Literal["keep", "delete"] = Field(
+        "keep", description="action of `pulumi destroy` on the repository and its images: keep (default) or delete"
+    )
+
+
 class YardSpec(Spec):
     """One yard: what one Pulumi stack declares."""
 
@@ -170,6 +179,7 @@ class YardSpec(Spec):
     )
     budget: BudgetSpec | None = Field(None, description="USD per month and alert percentages; default: no budget")
     notify: NotifySpec | None = Field(None, description="aws: mail about jobs and idle machines; default: no mail")
+    image_repository: RepositorySpec | None = Field(None, description="aws: a registry for the images of jobs; default: none")
     network: NetworkSpec = Field(
         NetworkSpec(), validate_default=True, description="addresses, zones and egress; default: the defaults of each field"
     )
@@ -204,12 +214,13 @@ class YardSpec(Spec):
             raise ValueError(Problem("", "has no effect on `local`", fix=f"remove {info.field_name}"))
         return value
 
-    @field_validator("notify")
+    @field_validator("notify", "image_repository")
     @classmethod
-    def _check_notify(cls, notify: NotifySpec | None, info: ValidationInfo) -> NotifySpec | None:
-        if notify is not None and info.data.get("cloud") not in (None, "aws"):
-            raise ValueError(Problem("", "not available on this cloud yet", str(info.data["cloud"]), "cloud: aws", "remove notify"))
-        return notify
+    def _refuse_off_aws(cls, value: NotifySpec | RepositorySpec | None, info: ValidationInfo) -> NotifySpec | RepositorySpec | None:
+        if value is not None and info.data.get("cloud") not in (None, "aws"):
+            what, fix = "not available on this cloud yet", f"remove {info.field_name}"
+            raise ValueError(Problem("", what, str(info.data["cloud"]), "cloud: aws", fix))
+        return value
 
     @field_validator("pools")
     @classmethod

@@ -11,6 +11,7 @@ import yaml
 
 from gpuyard.stacks.program import declare
 from gpuyard.stacks.settings import load
+from gpuyard.training_jobs.errors import UsageError
 
 YARD = """
 aws:region: us-east-1
@@ -102,3 +103,13 @@ def test_all_problems_with_aws_are_reported_at_once_and_nothing_is_created(recor
     assert len(lines) - 1 == len(expected), lines
     for line, start in zip(lines[1:], expected, strict=True):
         assert line.startswith(f"  - gpuyard:{start}"), line
+
+
+def test_mail_and_an_image_repository_are_keys_of_the_stack_file(record: Any) -> None:
+    keys = {"gpuyard:notify": {"email": ["ml@acme.io"]}, "gpuyard:image_repository": {"on_destroy": "delete"}}
+    recorded = record(program(**keys))
+    assert "image_repository" in recorded.exports
+    names = {request.name for request in recorded.resources.values()}
+    assert {"notify-topic", "notify-batch-failed", "images-repository"} <= names
+    with pytest.raises(UsageError, match="not available on this cloud yet"):
+        load({**{key: json.dumps(value) for key, value in keys.items()}, "gpuyard:cloud": "gcp"}, stack="dev")

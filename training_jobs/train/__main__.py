@@ -64,8 +64,6 @@ def _begin(trainer: Trainer) -> int:
     """Write the resolved config. Returns 74 on all ranks when the output cannot be written."""
     config = trainer.config
     document = {"digest": digest(config), "torch": torch.__version__, "world": trainer.ranks.world, "config": asdict(config)}
-    if trainer.metrics.missing:
-        trainer.log(trainer.metrics.missing)
     return _on_rank_0(trainer, lambda: trainer.output.write("config.json", json.dumps(document, indent=1)))
 
 

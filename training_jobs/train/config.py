@@ -77,6 +77,7 @@ class Config:
     log_every: int = 10  # steps per line of metrics.jsonl
     profile: str = ""  # first:last, the steps to trace
     tensorboard: str = "auto"  # auto: where the service names a folder | on | off
+    sinks: str = ""  # wandb, mlflow or both, with a comma: metrics go there too
     out: str = ""  # a URL; empty: GPUYARD_OUTPUT_URL, else ./gpuyard-train
 
 
@@ -100,7 +101,7 @@ CHOICES = {
 CHANGEABLE_ON_RESUME = frozenset(
     (
         *("preset", "steps", "micro", "strategy", "compile", "loss", "attention", "recompute", "deterministic", "threads", "cache_gib"),
-        *("save_every_steps", "keep_every", "saving", "eval_every", "eval_tokens", "log_every", "profile", "tensorboard", "out"),
+        *("save_every_steps", "keep_every", "saving", "eval_every", "eval_tokens", "log_every", "profile", "tensorboard", "sinks", "out"),
     )
 )
 
@@ -205,6 +206,8 @@ def _invalid(config: Config) -> list[str]:
         problems.append(f"kv_heads: got {config.kv_heads}, allowed: divisors of heads ({config.heads})")
     if config.rope_scaling and len(config.rope_scaling.split(",")) != 4:
         problems.append(f"rope_scaling: got {config.rope_scaling!r}, allowed: factor,low,high,original context")
+    if unknown := set(filter(None, config.sinks.split(","))) - {"wandb", "mlflow"}:
+        problems.append(f"sinks: got {', '.join(sorted(unknown))!r}, allowed: wandb, mlflow")
     if config.task == "gpt" and not config.head_width and config.heads > 0 and config.width % (2 * config.heads):
         problems.append(f"width: got {config.width}, allowed: multiples of 2 x heads ({2 * config.heads})")
     if config.data == "stdlib" and config.val_bytes <= config.context:

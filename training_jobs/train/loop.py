@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import NoReturn
 
 import torch
@@ -22,6 +23,7 @@ from .process_group import RankInfo
 from .profiling import GarbageCollector, StepProfiler
 from .reports import Reports, finite
 from .save_schedule import SaveSchedule
+from .sinks import RunLabels, SafeSink, open_sinks
 from .tasks import Figures
 from .train_state import TrainState
 from .votes import StopDeadline, Votes
@@ -47,7 +49,7 @@ class Trainer:
         self.state = TrainState(config, environment, self.ranks, self.log)
         self.config, self.environment, self.task = self.state.config, environment, self.state.task
         self.output = Output(environment.output_url, self.ranks.rank == 0)
-        self.metrics = MetricsLog(self.output, config.tensorboard, self.state.step, self.ranks.rank == 0)
+        self.metrics = MetricsLog(self.output, self.state.step, self.ranks.rank == 0, self._sinks())
         if self.state.account.restarts and self.state.step:
             self.metrics.write(self.state.step, {"restart": self.state.account.restarts})
         self._prefetcher = BatchPrefetcher(lambda step: self.task.batch(step, self.ranks.rank, self.ranks.world), self.ranks.device)
@@ -114,6 +116,17 @@ class Trainer:
     def _vote_in_validation(self) -> None:
         if self._sum(torch.tensor([float(hook.stop_asked())])).item() > 0:
             raise StopInValidationError
+
+    def _sinks(self) -> list[SafeSink]:
+        """Open the sinks on rank 0."""
+        if self.ranks.rank:
+            return []
+        config = self.config
+        labels = RunLabels(self.environment.run_id, self.environment.attempt, asdict(config))
+        found, problems = open_sinks(config.sinks, config.tensorboard, f"{self.output.path}/tensorboard", labels)
+        for text in problems:
+            self.log(text)
+        return found
 
     def log(self, text: str) -> None:
         """Print on rank 0."""

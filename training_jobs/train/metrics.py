@@ -1,13 +1,12 @@
-"""Writes a run's metrics (metrics.jsonl, TensorBoard where a service shows it) and accounts for its time."""
+"""Writes a run's metrics to metrics.jsonl and its sinks, and accounts for its time."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -16,19 +15,13 @@ from urllib.parse import urlsplit
 import torch
 
 from .checkpoint_store import put
-from .optional import import_optional
 from .shards import open_filesystem
+from .sinks import SafeSink
 from .tasks import Figures
 from .tensor_file import Pieces
 
 _WRITE_EVERY_S = 10.0
 _PATIENCE_S = 10.0  # the longest wait for the writing thread at the end of a run or an attempt
-# Where services read TensorBoard files: Vertex AI names it in a variable, SageMaker and Azure ML use fixed folders.
-_TENSORBOARD = (
-    ("AIP_TENSORBOARD_LOG_DIR", "{AIP_TENSORBOARD_LOG_DIR}"),
-    ("SM_MODEL_DIR", "/opt/ml/output/tensorboard"),
-    ("AZUREML_RUN_ID", "./outputs/tensorboard"),
-)
 
 
 @dataclass
@@ -90,7 +83,7 @@ class Output:
 class MetricsLog:
     """The lines of metrics.jsonl. A resumed run continues after its checkpoint's step, and evaluates that step once more."""
 
-    def __init__(self, output: Output, tensorboard: str, step: int, active: bool) -> None:
+    def __init__(self, output: Output, step: int, active: bool, sinks: Sequence[SafeSink] = ()) -> None:
         self._output, self._active, self._written_at = output, active, time.monotonic()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="metrics")
         self._writing: Future[None] | None = None
@@ -100,18 +93,13 @@ class MetricsLog:
             self.lines = [
                 line for text in before.decode().splitlines() if (line := _line(text)) and (line["step"], "val_loss" in line) < (step, True)
             ]
-        self.missing = ""  # why TensorBoard files that were requested are not written
-        self._board = self._open(tensorboard) if active else None
+        self._sinks, self._sent = sinks, len(self.lines)  # a resumed run has sent its earlier lines
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Add a line. The file follows every few seconds."""
         if not self._active:
             return
         self.lines.append({"step": step, "at": round(time.time(), 3), **values})
-        if self._board is not None:
-            for name, value in values.items():
-                if isinstance(value, int | float):
-                    self._board.add_scalar(name, value, step)
         if time.monotonic() - self._written_at > _WRITE_EVERY_S:
             self.flush()
 
@@ -131,6 +119,7 @@ class MetricsLog:
     def _write(self) -> None:
         """Append to a local file. Object stores cannot append, so there the whole file is written."""
         lines, written = list(self.lines), self._written
+        unsent, self._sent = lines[self._sent :], len(lines)
         text = ["".join(json.dumps(line) + "\n" for line in part) for part in (lines[:written], lines[written:])]
         try:
             if written and self._output.can_append:
@@ -138,8 +127,6 @@ class MetricsLog:
             else:
                 self._output.write("metrics.jsonl", "".join(text))
             self._written = len(lines)
-            if self._board is not None:
-                self._board.flush()
         except OSError as error:
             self._written = 0  # the end of the file is unknown: write all of it next time
             if not self._warned:
@@ -147,17 +134,8 @@ class MetricsLog:
                     f"train: cannot write metrics.jsonl below {self._output.url}: {error}; training continues", file=sys.stderr, flush=True
                 )
             self._warned = True
-
-    def _open(self, setting: str) -> Any:
-        named = next((path.format(**os.environ) for variable, path in _TENSORBOARD if os.environ.get(variable)), None)
-        if setting == "off" or (setting == "auto" and named is None):
-            return None
-        if import_optional("tensorboard") is None:
-            self.missing = "no TensorBoard files: tensorboard is not installed; metrics.jsonl has the same values"
-            return None
-        from torch.utils.tensorboard.writer import SummaryWriter
-
-        return SummaryWriter(named or f"{self._output.path}/tensorboard")
+        for sink in self._sinks:
+            sink.send(unsent)
 
 
 def memory_stats(device: torch.device) -> dict[str, float]:

@@ -10,6 +10,8 @@ from .config import ConfigError
 OPTIONAL = {
     "matplotlib": "matplotlib",  # loss curve and confusion matrix as PNG
     "tensorboard": "tensorboard",  # TensorBoard files, through torch.utils.tensorboard
+    "wandb": "wandb",  # sinks=wandb
+    "mlflow": "mlflow",  # sinks=mlflow; on Azure ML azureml-mlflow too
     "tokenizers": "tokenizers",  # prepare and generate with a tokenizer file
     "PIL": "pillow",  # prepare from a folder of images
     "sklearn": "scikit-learn",  # data=digits

@@ -14,7 +14,7 @@ import pytest
 import torch.distributed as dist
 
 from gpuyard.training_jobs.launch import hook
-from gpuyard.training_jobs.train import charts, classify, export, generate, metrics, optional, predict, prepare
+from gpuyard.training_jobs.train import charts, classify, export, generate, optional, predict, prepare
 from gpuyard.training_jobs.train.__main__ import main
 from gpuyard.training_jobs.train.config import ConfigError
 from gpuyard.training_jobs.train.shards import read_index
@@ -201,46 +201,3 @@ def test_the_tokenizer_is_stored_with_the_data_and_the_model(tmp_path: Path, mon
     assert result["bits_per_byte"] == pytest.approx(result["val_loss"] / np.log(2) / index.bytes_per_token)
     assert (tmp_path / "out/sample.txt").read_text().split()[0] in [*numbers, "number", "of"]
     assert prepare.main([*arguments, f"out={data}", "end=<eos>"]) == 64
-
-
-@pytest.mark.parametrize(
-    ("setting", "variable", "value", "folder"),
-    [
-        ("auto", "", "", None),
-        ("off", "AIP_TENSORBOARD_LOG_DIR", "gs://bucket/logs", None),
-        ("on", "", "", "{out}/tensorboard"),
-        ("auto", "AIP_TENSORBOARD_LOG_DIR", "gs://bucket/logs", "gs://bucket/logs"),
-        ("auto", "SM_MODEL_DIR", "/opt/ml/model", "/opt/ml/output/tensorboard"),
-        ("auto", "AZUREML_RUN_ID", "run", "./outputs/tensorboard"),
-    ],
-)
-def test_tensorboard_files_go_where_the_service_reads_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, variable: str, value: str, folder: str | None
-) -> None:
-    made: list[Any] = []
-
-    class Writer:
-        def __init__(self, where: str) -> None:
-            self.where, self.scalars = where, dict[str, Any]()
-            made.append(self)
-
-        def add_scalar(self, name: str, value: float, step: int) -> None:
-            self.scalars[name] = value, step
-
-        def flush(self) -> None: ...
-
-    monkeypatch.setattr(metrics, "import_optional", lambda module: object())
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", SimpleNamespace(SummaryWriter=Writer))
-    for name in ("AIP_TENSORBOARD_LOG_DIR", "SM_MODEL_DIR", "AZUREML_RUN_ID"):
-        monkeypatch.setenv(name, value) if name == variable else monkeypatch.delenv(name, raising=False)
-    out = tmp_path / "with space"
-    written = metrics.MetricsLog(metrics.Output(out.as_uri(), True), setting, 0, True)
-    written.write(3, {"loss": 2.0, "mfu": None})
-    written.flush(wait=True)
-    assert [board.where for board in made] == ([] if folder is None else [folder.format(out=out)])
-    assert all(board.scalars == {"loss": (2.0, 3)} for board in made)
-
-
-def test_missing_tensorboard_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "import_optional", lambda module: None)
-    assert "tensorboard is not installed" in metrics.MetricsLog(metrics.Output(tmp_path.as_uri(), True), "on", 0, True).missing

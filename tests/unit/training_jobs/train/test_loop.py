@@ -244,7 +244,7 @@ def test_slow_storage_for_metrics_does_not_stall_training(tmp_path: Path, monkey
 
 def test_the_lines_of_metrics_are_appended_to_a_local_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = Output(tmp_path.as_uri(), True)
-    metrics, appended = MetricsLog(output, "off", 0, True), list[str]()
+    metrics, appended = MetricsLog(output, 0, True), list[str]()
     for step in (1, 2, 3):
         metrics.write(step, {"loss": 1.0})
         metrics.flush(wait=True)

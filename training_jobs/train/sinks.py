@@ -1,0 +1,125 @@
+"""Where metrics go besides metrics.jsonl: TensorBoard files, wandb and MLflow. All are optional packages, written on rank 0 by a thread.
+
+Add one as a function that returns a Sink, and a row in SINKS. Keys come from the job's `secrets:` as variables, such as WANDB_API_KEY.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .optional import require_optional
+
+# Where services read TensorBoard files: Vertex AI names it in a variable, SageMaker and Azure ML use fixed folders.
+_TENSORBOARD = (
+    ("AIP_TENSORBOARD_LOG_DIR", "{AIP_TENSORBOARD_LOG_DIR}"),
+    ("SM_MODEL_DIR", "/opt/ml/output/tensorboard"),
+    ("AZUREML_RUN_ID", "./outputs/tensorboard"),
+)
+
+
+@dataclass(frozen=True)
+class RunLabels:
+    """How a sink names the run."""
+
+    run_id: str | None
+    attempt: int
+    config: Mapping[str, Any]
+
+
+class Sink(Protocol):
+    """Receives the numbers of each line of metrics.jsonl. It may be slow and may fail: training goes on."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Send one line."""
+
+    def flush(self) -> None:
+        """Send what is buffered."""
+
+
+class SafeSink:
+    """Sends lines to a sink until it fails; the failure is printed once."""
+
+    def __init__(self, name: str, sink: Sink) -> None:
+        self._name, self._sink = name, sink
+        self._failed = False
+
+    def send(self, lines: list[dict[str, Any]]) -> None:
+        """Send the numbers of these lines."""
+        if self._failed or not lines:
+            return
+        try:
+            for line in lines:
+                numbers = {name: float(value) for name, value in line.items() if isinstance(value, int | float)}
+                self._sink.write(line["step"], {name: value for name, value in numbers.items() if name not in ("step", "at")})
+            self._sink.flush()
+        except Exception as error:  # each service's client has its own classes
+            self._failed = True
+            text = f"train: cannot send metrics to {self._name}: {type(error).__name__}: {error}; training continues without it"
+            print(text, file=sys.stderr, flush=True)
+
+
+class _TensorBoard:
+    def __init__(self, folder: str) -> None:
+        require_optional("tensorboard", "TensorBoard")
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self._writer = SummaryWriter(folder)  # type: ignore[no-untyped-call]
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+
+    def flush(self) -> None:
+        self._writer.flush()  # type: ignore[no-untyped-call]
+
+
+class _Wandb:
+    def __init__(self, labels: RunLabels) -> None:
+        module = require_optional("wandb", "sinks=wandb")
+        project = os.environ.get("WANDB_PROJECT", "gpuyard")
+        self._run = module.init(project=project, id=labels.run_id, name=labels.run_id, resume="allow", config=dict(labels.config))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log(dict(values), step=step)
+
+    def flush(self) -> None:
+        """Do nothing: wandb sends in a process of its own."""
+
+
+class _Mlflow:
+    """Writes to MLFLOW_TRACKING_URI. On Azure ML MLFLOW_RUN_ID names the job's own run; elsewhere each attempt is a run."""
+
+    def __init__(self, labels: RunLabels) -> None:
+        self._module = require_optional("mlflow", "sinks=mlflow")
+        name = None if os.environ.get("MLFLOW_RUN_ID") else f"{labels.run_id or 'train'}-{labels.attempt}"
+        self._module.start_run(run_name=name)
+        self._module.log_params({name: str(value)[:500] for name, value in labels.config.items()})
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        self._module.log_metrics(dict(values), step=step)
+
+    def flush(self) -> None:
+        """Do nothing: each call is sent at once."""
+
+
+SINKS: dict[str, Callable[[RunLabels], Sink]] = {"wandb": _Wandb, "mlflow": _Mlflow}
+
+
+def open_sinks(names: str, tensorboard: str, folder: str, labels: RunLabels) -> tuple[list[SafeSink], list[str]]:
+    """Open the sinks of the config. Returns them, and a message for each one that cannot be opened: training goes on without it."""
+    folder = next((path.format(**os.environ) for variable, path in _TENSORBOARD if os.environ.get(variable)), folder)
+    found, problems = [], []
+    for name in [*filter(None, names.split(",")), *(["tensorboard"] if _is_wanted(tensorboard) else [])]:
+        try:
+            found.append(SafeSink(name, _TensorBoard(folder) if name == "tensorboard" else SINKS[name](labels)))
+        except Exception as error:  # each service's client has its own classes
+            problems.append(f"no metrics in {name}: {error}; metrics.jsonl has the same values")
+    return found, problems
+
+
+def _is_wanted(tensorboard: str) -> bool:
+    return tensorboard == "on" or (tensorboard == "auto" and any(os.environ.get(variable) for variable, _ in _TENSORBOARD))

@@ -8,10 +8,10 @@ export PYTHONDONTWRITEBYTECODE := 1
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo down test check env venv lock docs thorough soak quality live bench bench-gpu
+.PHONY: help demo down test check env venv lock docs thorough soak quality frameworks live bench bench-gpu
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: .python ## make a yard on this machine and run a distributed job on it (a second time adopts the finished run)
 	@$(PYTHON) tools/demo.py
@@ -45,6 +45,10 @@ soak: venv ## run hundreds of seeded faults; takes hours
 
 quality: venv ## train the tiny GPT until it beats the trigram entropy of the validation bytes; takes minutes
 	@.venv/bin/python -m pytest -m quality --timeout=0 $(ARGS)
+
+frameworks: venv ## kill, stop and resume Hugging Face Trainer, Accelerate and Lightning on 2 nodes; installs them below .yard
+	@.venv/bin/uv pip install --quiet --target .yard/frameworks --override tests/e2e/frameworks-override.txt transformers accelerate lightning
+	@PYTHONPATH=$(CURDIR)/.yard/frameworks .venv/bin/python -m pytest -m frameworks -n 0 $(ARGS) tests/e2e/test_frameworks.py
 
 live: venv ## send one small real job through each pool in GPUYARD_LIVE_POOLS of GPUYARD_LIVE_STACK; costs money
 	@.venv/bin/python -m pytest -m live -n 0 --force-enable-socket $(ARGS) tests/live

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 import threading
 import time
@@ -26,14 +27,18 @@ __all__ = [
     "DONE",
     "FABRIC",
     "RESUMABLE",
+    "accelerate_run",
     "checkpoints",
     "last_report",
     "leave_resumable",
+    "lightning_callback",
+    "newest_checkpoint",
     "report",
     "save_checkpoints",
     "seconds_left",
     "stop_asked",
     "stop_requested",
+    "trainer_callback",
 ]
 _EXIT_WATCHDOG_S = 10.0
 _state: dict[str, int] = {}  # "listens": this process has polled for a stop; "calls" of stop_requested
@@ -128,6 +133,34 @@ def checkpoints() -> Path:
     path = folder.path if folder else Path("checkpoints")
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def newest_checkpoint(pattern: str) -> str | None:
+    """Return the path in the folder of `checkpoints` that matches the pattern and has the largest last number; None without one."""
+    numbered = [(re.findall(r"\d+", path.name), path) for path in checkpoints().glob(pattern) if not path.name.startswith(".")]
+    found = max(((int(numbers[-1]), str(path)) for numbers, path in numbered if numbers), default=None)
+    return found[1] if found else None
+
+
+def trainer_callback() -> Any:
+    """Return a callback for transformers.Trainer: it reports, saves at a stop, and mirrors `output_dir=checkpoints()` after saves."""
+    from .framework_callbacks import trainer_callback as made
+
+    return made(sys.modules[__name__])
+
+
+def lightning_callback(every: int) -> Any:
+    """Return a callback for Lightning's Trainer: it reports, and saves after each `every` steps and at a stop."""
+    from .framework_callbacks import lightning_callback as made
+
+    return made(sys.modules[__name__], every)
+
+
+def accelerate_run(accelerator: Any, every: int) -> Any:
+    """Load the newest state into a prepared Accelerator. Call `step_done()` on the result after each step; `step` counts them."""
+    from .framework_callbacks import AccelerateRun
+
+    return AccelerateRun(sys.modules[__name__], accelerator, every)
 
 
 def save_checkpoints(leave: bool = False) -> bool:

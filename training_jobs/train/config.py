@@ -61,6 +61,7 @@ class Config:
     # the machine
     strategy: str = "auto"  # auto: by model size, the reason is printed | single | ddp | fsdp | hsdp
     precision: str = "auto"  # auto: bf16 on a GPU, fp32 on a CPU; the weights stay fp32
+    float8: str = "off"  # off | tensorwise | rowwise: products of the blocks with torchao, for 1B parameters and more; not measured
     compile: str = "auto"  # auto: on a GPU | off | on: block by block | max: autotuned | graphs: with CUDA graphs
     loss: str = "auto"  # auto: chunked on a GPU, unless the vocabulary is small | chunked | plain
     attention: str = "cudnn,flash,efficient,math"  # the order in which the backends are tried
@@ -76,6 +77,7 @@ class Config:
     eval_tokens: int = 2**23  # validation tokens, or images, at most: the split's first ones; 0: the whole split
     log_every: int = 10  # steps per line of metrics.jsonl
     profile: str = ""  # first:last, the steps to trace
+    memory_snapshot: str = "off"  # on: when a GPU's memory is full, its allocations go to memory-<rank>.pickle, for pytorch.org/memory_viz
     tensorboard: str = "auto"  # auto: where the service names a folder | on | off
     sinks: str = ""  # wandb, mlflow or both, with a comma: metrics go there too
     out: str = ""  # a URL; empty: GPUYARD_OUTPUT_URL, else ./gpuyard-train
@@ -91,17 +93,20 @@ CHOICES = {
     "precision": ("auto", "fp32", "bf16"),
     "compile": ("auto", "off", "on", "max", "graphs"),
     "loss": ("auto", "chunked", "plain"),
+    "float8": ("off", "tensorwise", "rowwise"),
     "recompute": ("none", "selective", "block"),
     "deterministic": ("off", "on"),
     "saving": ("auto", "async", "sync"),
     "tensorboard": ("auto", "on", "off"),
+    "memory_snapshot": ("off", "on"),
 }
 
 # A resumed run may change where, how fast and how long it runs, not what it computes.
 CHANGEABLE_ON_RESUME = frozenset(
     (
         *("preset", "steps", "micro", "strategy", "compile", "loss", "attention", "recompute", "deterministic", "threads", "cache_gib"),
-        *("save_every_steps", "keep_every", "saving", "eval_every", "eval_tokens", "log_every", "profile", "tensorboard", "sinks", "out"),
+        *("save_every_steps", "keep_every", "saving", "eval_every", "eval_tokens", "log_every", "profile", "memory_snapshot"),
+        *("tensorboard", "sinks", "out"),
     )
 )
 

@@ -20,7 +20,7 @@ from .config import Config, RunEnvironment
 from .metrics import MetricsLog, Output
 from .prefetch import BatchPrefetcher
 from .process_group import RankInfo
-from .profiling import GarbageCollector, StepProfiler
+from .profiling import GarbageCollector, MemorySnapshot, StepProfiler
 from .reports import Reports, finite
 from .save_schedule import SaveSchedule
 from .sinks import RunLabels, SafeSink, open_sinks
@@ -69,7 +69,10 @@ class Trainer:
         self._reports.start(self.started)
         self._saves.start()
         printed_at = time.monotonic()
-        with GarbageCollector() as garbage, StopDeadline():
+        snapshot = MemorySnapshot(
+            self.config.memory_snapshot == "on" and self.ranks.device.type == "cuda", self._write_own, self.ranks.rank
+        )
+        with GarbageCollector() as garbage, StopDeadline(), snapshot:
             if self.state.step and self._evaluate_is_due(self.state.step >= self.config.steps):
                 self._evaluate()  # its checkpoint was saved before the evaluation
             while self.state.step < self.config.steps:
@@ -116,6 +119,10 @@ class Trainer:
     def _vote_in_validation(self) -> None:
         if self._sum(torch.tensor([float(hook.stop_asked())])).item() > 0:
             raise StopInValidationError
+
+    def _write_own(self, name: str, data: bytes) -> None:
+        """Write a file of this rank into the output."""
+        Output(self.output.url, True).write(name, data)
 
     def _sinks(self) -> list[SafeSink]:
         """Open the sinks on rank 0."""

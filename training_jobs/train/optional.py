@@ -10,6 +10,7 @@ from .config import ConfigError
 OPTIONAL = {
     "matplotlib": "matplotlib",  # loss curve and confusion matrix as PNG
     "tensorboard": "tensorboard",  # TensorBoard files, through torch.utils.tensorboard
+    "torchao": "torchao",  # float8=
     "wandb": "wandb",  # sinks=wandb
     "mlflow": "mlflow",  # sinks=mlflow; on Azure ML azureml-mlflow too
     "tokenizers": "tokenizers",  # prepare and generate with a tokenizer file

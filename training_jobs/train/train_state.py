@@ -19,6 +19,7 @@ from .checkpoint import CheckpointSaver, State, load_checkpoint
 from .checkpoint_store import CheckpointStore, Commit, Marker
 from .config import Config, ConfigError, RunEnvironment, differences, digest
 from .data import load
+from .float8 import check_float8, convert_to_float8
 from .metrics import TimeAccount
 from .model import initialise
 from .parallel import ParallelModel, resolve_auto
@@ -38,10 +39,12 @@ class TrainState:
         self.config, reasons = resolve_auto(config, ranks, self.parameters)
         for reason in reasons:
             log(reason)
+        check_float8(self.config, self.parameters, ranks.device)
         self.data = data
         self.task = TASKS[config.task](self.config, data)
         with torch.device("meta"):
             model = self.task.model()
+        convert_to_float8(model, self.config)
         self.net = ParallelModel(model, self.config, ranks)
         self.model = self.net.model
         initialise(self.model, config.seed)

@@ -36,6 +36,7 @@ class Config:
     heads: int = 2
     vocab: int = 256  # the matrix is padded to a multiple of 128
     dropout: float = 0.0
+    document_mask: str = "off"  # on: a token attends only to its own document
     init: str = ""  # URL of a Hugging Face folder (Llama or Qwen2) to start from; it decides the shape of the model
     model: str = "gpt"  # gpt | llama: grouped queries, SwiGLU; the settings below are llama's
     kv_heads: int = 0  # 0: as many as heads
@@ -86,6 +87,7 @@ class Config:
 CHOICES = {
     "task": ("gpt", "resnet"),
     "model": ("gpt", "llama"),
+    "document_mask": ("off", "on"),
     "tied": ("off", "on"),
     "biases": ("none", "qkv"),
     "schedule": ("cosine", "wsd"),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .attention import Mask, attend
 from .config import Config
 from .model import LanguageModel, recomputed, rotate
 
@@ -63,16 +64,15 @@ class _Block(nn.Module):
         self.gate, self.up = (nn.Linear(config.width, ffn(config), bias=False) for _ in range(2))
         self.down = nn.Linear(ffn(config), config.width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        return recomputed(self._work, self.recompute if self.training else "none", x, cos, sin)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Mask | None = None) -> Tensor:
+        return recomputed(self._work, self.recompute if self.training else "none", x, cos, sin, mask)
 
-    def _work(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def _work(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Mask | None) -> Tensor:
         batch, length, _ = x.shape
         normed = self.norm_1(x)
         q, k, v = (part(normed).view(batch, length, -1, self.head_width).transpose(1, 2) for part in (self.q, self.k, self.v))
         q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
-        grouped = self.kv_heads != self.heads
-        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+        attended = attend(q, k, v, mask)
         x = x + self._drop(self.o(attended.transpose(1, 2).reshape(batch, length, -1)))
         normed = self.norm_2(x)
         return x + self._drop(self.down(functional.silu(self.gate(normed)) * self.up(normed)))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
+from .attention import Mask, attend, document_ids, document_mask
 from .config import Config
 
 IGNORED = -100  # a target that does not count
@@ -35,6 +36,8 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.vocab, self.chunked, self.smoothing = config.vocab, config.loss == "chunked", config.label_smoothing
         self.loss_and_slope: LossAndSlope = loss_and_slope
+        self.end_token: int | None = None  # of a document, to mask attention by document
+        self.compiled = config.compile not in ("off", "auto")
 
     @property
     def head_weight(self) -> Tensor:
@@ -65,8 +68,11 @@ class LanguageModel(nn.Module):
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))  # the residual stream too, not only the products inside the blocks
         cos, sin = self.cos[: tokens.shape[1]], self.sin[: tokens.shape[1]]
+        flex, more = tokens.device.type == "cuda" and self.compiled, list[Mask]()
+        if self.end_token is not None:
+            more = [document_mask(document_ids(tokens, self.end_token), flex)]
         for block in self.blocks:
-            x = block(x, cos, sin)
+            x = block(x, cos, sin, *more)
         normed: Tensor = self.norm(x)
         return normed
 
@@ -102,10 +108,7 @@ class Gpt(LanguageModel):
 
 
 class _Norm(nn.Module):
-    """RMSNorm in the input's type.
-
-    A weight of another type would prevent the fused kernel, and CUDA's autocast (not the CPU's) returns fp32 from rms_norm.
-    """
+    """RMSNorm in the input's type: another weight's type would prevent the fused kernel, and CUDA's autocast returns fp32."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -125,14 +128,14 @@ class _Block(nn.Module):
         self.up = nn.Linear(config.width, 4 * config.width, bias=False)
         self.down = nn.Linear(4 * config.width, config.width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        return recomputed(self._work, self.recompute if self.training else "none", x, cos, sin)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Mask | None = None) -> Tensor:
+        return recomputed(self._work, self.recompute if self.training else "none", x, cos, sin, mask)
 
-    def _work(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def _work(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Mask | None) -> Tensor:
         batch, length, width = x.shape
         q, k, v = self.qkv(self.norm_1(x)).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         q, k = (functional.rms_norm(rotate(part, cos, sin), part.shape[-1:]).to(v.dtype) for part in (q, k))
-        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        attended = attend(q, k, v, mask)
         x = x + self._drop(self.out(attended.transpose(1, 2).reshape(batch, length, width)))
         return x + self._drop(self.down(functional.relu(self.up(self.norm_2(x))).square()))
 
@@ -140,7 +143,7 @@ class _Block(nn.Module):
         return functional.dropout(x, self.dropout, self.training)
 
 
-def recomputed(work: Callable[..., Tensor], how: str, *given: Tensor) -> Tensor:
+def recomputed(work: Callable[..., Tensor], how: str, *given: Any) -> Tensor:
     """Call a block's work. Recompute it in the backward pass: none, selective or block. torch.compile and FSDP2 include it."""
     if how == "none":
         return work(*given)

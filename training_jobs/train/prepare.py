@@ -104,7 +104,7 @@ class _Shard:
 
 
 def _tokens(inputs: list[Path], settings: Settings) -> DataIndex:
-    encode, vocab, name = _encoder(settings)
+    encode, vocab, name, end = _encoder(settings)
     record = np.dtype("<u1" if vocab <= 256 else "<u2" if vocab <= 65536 else "<u4")
     shards = {split: _Shard(settings.out, split, settings.shard_mib * 2**20, record) for split in ("train", "val")}
     sizes = [0, 0]
@@ -114,13 +114,14 @@ def _tokens(inputs: list[Path], settings: Settings) -> DataIndex:
         sizes[0] += len(document) + 1
         sizes[1] += len(tokens)
     splits = {split: shard.close() for split, shard in shards.items()}
-    return DataIndex("tokens", record.str, vocab, splits, tokenizer=name, bytes_per_token=sizes[0] / max(sizes[1], 1))
+    ratio = sizes[0] / max(sizes[1], 1)
+    return DataIndex("tokens", record.str, vocab, splits, tokenizer=name, bytes_per_token=ratio, end_token=end)
 
 
-def _encoder(settings: Settings) -> tuple[Any, int, str]:
-    """Return the function that encodes a document, the vocabulary's size, and the name of the tokenizer's file."""
+def _encoder(settings: Settings) -> tuple[Any, int, str, int]:
+    """Return the function that encodes a document, the vocabulary's size, the name of the tokenizer's file, and the end token."""
     if settings.tokenizer == "bytes":
-        return lambda document: np.frombuffer(document + b"\0", np.uint8), 256, "bytes"
+        return lambda document: np.frombuffer(document + b"\0", np.uint8), 256, "bytes", 0
     text = Path(settings.tokenizer).read_text(encoding="utf-8")
     tokenizer = require_optional("tokenizers", f"tokenizer={settings.tokenizer}").Tokenizer.from_str(text)
     end = tokenizer.token_to_id(settings.end)
@@ -133,6 +134,7 @@ def _encoder(settings: Settings) -> tuple[Any, int, str]:
         lambda document: np.array([*tokenizer.encode(document.decode(errors="replace")).ids, end]),
         tokenizer.get_vocab_size(),
         "tokenizer.json",
+        end,
     )
 
 

@@ -133,7 +133,7 @@ class MemorySnapshot:
             return
         if kind is not None and issubclass(kind, torch.OutOfMemoryError):
             with tempfile.TemporaryDirectory() as folder:
-                torch.cuda.memory._dump_snapshot(f"{folder}/snapshot.pickle")
+                torch.cuda.memory._dump_snapshot(f"{folder}/snapshot.pickle")  # type: ignore[no-untyped-call]
                 name = f"memory-{self._rank}.pickle"
                 self._write(name, Path(folder, "snapshot.pickle").read_bytes())
             print(f"train: out of memory, the allocations are in {name}: open it on pytorch.org/memory_viz", file=sys.stderr, flush=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .classify import classification_metrics
-from .config import Config
+from .config import Config, ConfigError
 from .data import Dataset, ImageBatches, TokenWindows
 from .llama import Llama
 from .model import IGNORED, Gpt
@@ -58,7 +58,13 @@ class LanguageTask:
         self._train = TokenWindows(data.train, config.context, config.seed) if data.train else None
 
     def model(self) -> nn.Module:  # noqa: D102
-        return Llama(self._config) if self._config.model == "llama" else Gpt(self._config)
+        model = Llama(self._config) if self._config.model == "llama" else Gpt(self._config)
+        if self._config.document_mask == "on":
+            if self.data.index.end_token < 0:
+                fix = "fix: make the data with `python -m gpuyard.training_jobs.train.prepare`"
+                raise ConfigError(f"document_mask: got on, but {self._config.data} does not name the token that ends a document; {fix}")
+            model.end_token = self.data.index.end_token
+        return model
 
     def flops(self) -> FlopsPerToken:  # noqa: D102
         return gpt_flops(self._config)

@@ -1,0 +1,43 @@
+"""Causal attention, on request masked by document: a token attends only to earlier tokens of its own document.
+
+On a GPU the mask is FlexAttention's, whose kernels skip what is masked out. Elsewhere it is a matrix of booleans. FlexAttention's
+forward pass is compared with it on a CPU; its backward pass needs a GPU and has not been run.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+
+Mask = Tensor | BlockMask
+
+
+def document_ids(tokens: Tensor, end: int) -> Tensor:
+    """Return the number of each token's document in its window. The token `end` belongs to the document that it ends."""
+    ends = tokens == end
+    return ends.cumsum(1) - ends.long()
+
+
+def document_mask(documents: Tensor, flex: bool) -> Mask:
+    """Return the mask of windows with these documents, as FlexAttention's blocks or as booleans."""
+    batch, length = documents.shape
+    if not flex:
+        return (documents[:, :, None] == documents[:, None, :]).tril()[:, None]
+
+    def allowed(window: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (query >= key) & (documents[window, query] == documents[window, key])
+
+    return create_block_mask(allowed, batch, None, length, length, device=documents.device)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
+    """Return causal attention. Keys and values may have fewer heads than queries."""
+    grouped = q.shape[1] != k.shape[1]
+    if mask is None:
+        return functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+    if isinstance(mask, Tensor):
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
+    attended = flex_attention(q, k, v, block_mask=mask, enable_gqa=grouped)
+    assert isinstance(attended, Tensor)  # noqa: S101 for types: no auxiliary output is requested
+    return attended

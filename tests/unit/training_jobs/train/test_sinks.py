@@ -99,3 +99,14 @@ def test_a_sink_that_fails_or_is_missing_is_named_and_training_continues(
         written.flush(wait=True)
     assert capsys.readouterr().err == ("train: cannot send metrics to wandb: ConnectionError: no route; training continues without it\n")
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="make venv installs tensorboard")
+    sinks, problems = open_sinks("", "on", str(tmp_path / "tensorboard"), LABELS)
+    written = MetricsLog(Output(tmp_path.as_uri(), True), 0, True, sinks)
+    for step in (1, 2):
+        written.write(step, {"loss": 2.0 / step, "mfu": None})
+    written.flush(wait=True)
+    events = reader.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert ([(event.step, event.value) for event in events.Scalars("loss")], problems) == ([(1, 2.0), (2, 1.0)], [])

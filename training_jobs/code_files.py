@@ -36,6 +36,7 @@ _EXAMPLE = re.compile(r"(?i).*\.(example|sample|template|dist|pub)")
 _KERNEL_FOLDERS = ("/proc", "/sys", "/dev")
 _GITLINK = b"160000"  # the mode of a submodule in git's index
 _GIT_TIMEOUT_S = 60
+_SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")  # a repository's own settings may name programs
 
 
 class CodeFiles(NamedTuple):
@@ -212,7 +213,7 @@ def _git(folder: Path, *arguments: str) -> bytes | None:
     """Return git's output. None if git is not installed or `folder` is not in a repository that git trusts."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # set inside git's hooks
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, env=clean, capture_output=True, timeout=_GIT_TIMEOUT_S, check=False)
+        done = subprocess.run(["git", *_SAFE, *arguments], cwd=folder, env=clean, capture_output=True, timeout=_GIT_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

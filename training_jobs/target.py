@@ -209,7 +209,7 @@ def parse_targets(text: str | PlainMapping, source: str) -> dict[str, JobTarget]
     """Parse a stack's export `job_targets` or its targets.json: {pool: JobTarget}. Raises UsageError."""
     try:
         data = json.loads(text) if isinstance(text, str) else text
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{source} is not JSON: {error}") from None
     if not isinstance(data, Mapping) or not all(isinstance(value, Mapping) for value in data.values()):
         raise UsageError(f"{source} holds no job targets: expected {{pool: target}}")

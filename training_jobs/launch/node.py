@@ -92,7 +92,7 @@ class NodeAttempt:
         content = objects.read(f"{self._run_url}/output/attempt-{self._attempt - 1}/progress.json")
         if self._placement.rank != 0 or not content:
             return
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # the previous attempt may have been killed while it wrote
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # killed while it wrote
             progress = json.loads(content)
             if progress["step"] is not None:
                 report = {"step": progress["step"], "metrics": progress["metrics"], "at": None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from .time_budget import HEARTBEAT_S
 
 __all__ = ["ProgressWriter", "utc_now", "write_document"]
 
+_MOST_BYTES = 2**20  # of a report
 _EVERY_LOCAL_S, _EVERY_REMOTE_S = 0.5, 10.0
 
 
@@ -62,13 +64,15 @@ class ProgressWriter:
         self._publish(force=changed)
 
     def _read_report(self) -> dict[str, Any]:
+        """Return rank 0's report; empty when there is none. The job may have put anything there, even a pipe."""
         try:
-            report = json.loads(self._report_file.read_bytes())
-        except (FileNotFoundError, ValueError):
+            with open(os.open(self._report_file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as file:
+                report: dict[str, Any] = json.loads(file.read(_MOST_BYTES))
+            metrics, _, _ = report["metrics"], _iso(float(report.get("at") or 0.0)), int(report.get("restart") or 0)
+            save_s = metrics.get("save_s")
+            report.setdefault("step", None)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return {}
-        if not isinstance(report, dict):
-            return {}
-        save_s = report.get("metrics", {}).get("save_s")
         self.save_s = save_s if isinstance(save_s, int | float) else self.save_s
         return report
 

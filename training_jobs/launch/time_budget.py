@@ -10,6 +10,7 @@ from . import objects
 
 __all__ = ["HEARTBEAT_S", "remaining_s"]
 
+_MOST_STARTS = 100  # a service restarts a job at most 10 times
 HEARTBEAT_S = 60.0
 """Node 0 rewrites progress.json at least this often. A start without a recorded end counts until this long after its last write."""
 
@@ -17,30 +18,36 @@ HEARTBEAT_S = 60.0
 def remaining_s(limit_s: float, run_url: str, submission: int, attempt: int, now: float) -> float:
     """Return the seconds left of `limit_s` at the Unix time `now`. Earlier starts without a recorded end count a little too long."""
     used = 0.0
-    for number in range(1, attempt + 1):
+    for number in range(max(1, attempt - _MOST_STARTS), attempt + 1):
         claim = _read_json(f"{run_url}/attempts/{number}.json")
-        if claim.get("submission") != submission or "began_at" not in claim:
+        began = _unix(claim.get("began_at"))
+        if claim.get("submission") != submission or began is None:
             continue
-        used += (now if number == attempt else _end(run_url, number, claim)) - _unix(claim["began_at"])
+        used += max(0.0, (now if number == attempt else _end(run_url, number, claim)) - began)
     return limit_s - used
 
 
 def _end(run_url: str, attempt: int, claim: dict[str, Any]) -> float:
     """Return when an earlier start ended: the time in node 0's result, else HEARTBEAT_S after its last write of progress.json."""
     folder = f"{run_url}/output/attempt-{attempt}"
-    ended = _read_json(f"{folder}/node-0.json").get("ended_at")
-    if ended:
-        return _unix(ended)
-    return _unix(_read_json(f"{folder}/progress.json").get("updated_at") or claim["claimed_at"]) + HEARTBEAT_S
+    ended = _unix(_read_json(f"{folder}/node-0.json").get("ended_at"))
+    if ended is not None:
+        return ended
+    written = _unix(_read_json(f"{folder}/progress.json").get("updated_at"))
+    return (written or _unix(claim.get("claimed_at")) or 0.0) + HEARTBEAT_S
 
 
 def _read_json(url: str) -> dict[str, Any]:
     try:
         found = json.loads(objects.read(url) or b"{}")
-    except ValueError:  # its writer was killed while it wrote
+    except (ValueError, RecursionError):  # its writer was killed while it wrote
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _unix(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp()
+def _unix(moment: object) -> float | None:
+    """Return an ISO 8601 time as Unix time; None for anything else, which only a job can have written."""
+    try:
+        return datetime.fromisoformat(moment).timestamp() if isinstance(moment, str) else None
+    except (ValueError, OverflowError):
+        return None

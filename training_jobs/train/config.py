@@ -192,7 +192,7 @@ def _suggestion(got: str, allowed: Mapping[str, Any], end: str = "") -> str:
 
 def _is_step_range(text: str) -> bool:
     first, _, last = text.partition(":")
-    return first.isdigit() and last.isdigit() and int(first) < int(last)
+    return first.isdecimal() and last.isdecimal() and int(first) < int(last)
 
 
 def _invalid(config: Config) -> list[str]:

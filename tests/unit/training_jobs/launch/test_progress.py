@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,27 @@ def test_progress_that_cannot_be_written_is_only_printed(tmp_path: Path, capsys:
     (tmp_path / "output").write_text("in the way")
     ProgressWriter((tmp_path / "output").as_uri(), 1, tmp_path / "none").set_phase("running")
     assert "cannot write" in capsys.readouterr().out
+
+
+def _make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _make_fifo,
+        lambda path: path.symlink_to("/dev/zero"),
+        lambda path: path.write_bytes(b"[" * 100_000),
+        lambda path: path.write_text('{"metrics": 5, "at": 1, "step": 1}'),
+        lambda path: path.write_text('{"metrics": {}, "at": "late", "step": 1}'),
+        lambda path: path.write_text('{"metrics": {}, "at": 1e300, "step": 1}'),
+        lambda path: path.write_text('{"metrics": {}, "at": 1, "restart": "x"}'),
+    ],
+    ids=["FIFO", "endless", "deep", "metrics", "text", "year", "restart"],
+)
+def test_a_report_that_is_none_is_ignored(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "report.json")
+    writer = ProgressWriter(tmp_path.as_uri(), 1, tmp_path / "report.json")
+    writer.update("running", 0)
+    assert json.loads((tmp_path / "progress.json").read_text())["step"] is None

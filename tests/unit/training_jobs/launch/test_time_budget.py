@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gpuyard.training_jobs.backends.aws_batch import states
 from gpuyard.training_jobs.launch.node_exit import OUT_OF_TIME
 from gpuyard.training_jobs.launch.time_budget import HEARTBEAT_S, remaining_s
@@ -80,3 +82,23 @@ def test_restarted_nodes_end_when_all_starts_have_used_up_the_limit(tmp_path: Pa
     assert finish([run.start(0)]) == [OUT_OF_TIME]
     assert "earlier restarts of the nodes used up the job's time limit" in run.log(0)
     assert not (run.run / "output/attempt-3").exists()
+
+
+HOSTILE = [b"", b"[]", b"{}", b"[" * 100_000, b'{"ended_at": 5, "updated_at": [], "claimed_at": {}}', b'{"ended_at": "x"}']
+
+
+@pytest.mark.parametrize("content", HOSTILE)
+@pytest.mark.parametrize("name", ["output/attempt-1/node-0.json", "output/attempt-1/progress.json", "attempts/1.json", "attempts/2.json"])
+def test_a_planted_document_ends_no_start_and_gives_no_time(tmp_path: Path, name: str, content: bytes) -> None:
+    for number in (1, 2):
+        claim = {"submission": 0, "began_at": "2026-11-30T00:00:00Z", "claimed_at": "2026-11-30T00:00:01Z"}
+        (tmp_path / "attempts").mkdir(exist_ok=True)
+        (tmp_path / f"attempts/{number}.json").write_text(json.dumps(claim))
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(content)
+    now = datetime.fromisoformat("2026-11-30T01:00:00Z").timestamp()
+    assert remaining_s(7200, tmp_path.as_uri(), 0, 2, now) <= 7200
+
+
+def test_a_planted_number_of_an_attempt_costs_no_billion_reads(tmp_path: Path) -> None:
+    assert remaining_s(7200, tmp_path.as_uri(), 0, 999_999_999, 0.0) == 7200

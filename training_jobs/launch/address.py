@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -15,20 +16,19 @@ __all__ = ["address_of", "interface_of", "own_address"]
 _TIMEOUT_S = 5.0
 _ANYWHERE = "192.0.2.1"  # reserved for documentation (RFC 5737): no packet is sent, the kernel only chooses a route
 _SIOCGIFADDR = 0x8915
+_LOCAL_INTERFACES = ("lo", "docker", "br-", "veth", "virbr", "cni", "flannel")
 
 
 def own_address(env: Mapping[str, str], towards: str | None) -> str:
-    """Return the address from AWS's container agent, else the source address of the route to `towards` (default: any route)."""
+    """Return the address from AWS's container agent, else the source address of the route to `towards` (default: any route).
+
+    Without such a route (a closed network has none by default) it is the first address of an interface to other machines.
+    """
     agent = env.get("ECS_CONTAINER_METADATA_URI_V4")
     address = _from_agent(agent) if agent else None
     if address is not None:
         return address
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((towards or _ANYWHERE, 9))
-        except OSError:
-            return "127.0.0.1"  # no network: only a job of one node can run here
-        return str(probe.getsockname()[0])
+    return _source_address(towards or _ANYWHERE) or _first_address() or "127.0.0.1"  # no network: only a job of one node can run here
 
 
 def address_of(host: str, *, loopback: bool = True) -> str | None:
@@ -45,19 +45,37 @@ def interface_of(address: str) -> str | None:
     """Return the network interface with this address; None when it is unknown."""
     if address.startswith("127."):
         return "lo0" if sys.platform == "darwin" else "lo"
+    return next((name for name, own in _interfaces() if own == address), None)
+
+
+def _source_address(towards: str) -> str | None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((towards, 9))
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])
+
+
+def _first_address() -> str | None:
+    """Return the first address of an interface, without loopback, link-local and container bridges."""
+    found = [address for name, address in _interfaces() if not name.startswith(_LOCAL_INTERFACES)]
+    return next((address for address in found if not address.startswith(("127.", "169.254."))), None)
+
+
+def _interfaces() -> list[tuple[str, str]]:
+    """Return the network interfaces with their first address, in the kernel's order (Linux)."""
     if sys.platform != "linux":
-        return None
+        return []
     import fcntl
 
+    found = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
-            try:
+            with contextlib.suppress(OSError):  # no address
                 answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-            except OSError:  # no address
-                continue
-            if socket.inet_ntoa(answer[20:24]) == address:
-                return name
-    return None
+                found.append((name, socket.inet_ntoa(answer[20:24])))
+    return found
 
 
 def _from_agent(uri: str) -> str | None:

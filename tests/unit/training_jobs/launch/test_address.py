@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from gpuyard.training_jobs.launch import topology
+from gpuyard.training_jobs.launch import address, topology
 from gpuyard.training_jobs.launch.address import address_of, interface_of, own_address
 from gpuyard.training_jobs.launch.node_exit import NodeExitError
 from gpuyard.training_jobs.launch.topology import NodePlacement, read_placement
@@ -96,3 +96,20 @@ def test_a_host_name_counts_only_if_it_is_this_nodes_address() -> None:
     assert address_of("localhost") == "127.0.0.1"
     assert address_of("localhost", loopback=False) is None
     assert address_of("cmle-training-workerpool0-0a1b-0.invalid") is None
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "found"),
+    [
+        ([("lo", "127.0.0.1"), ("docker0", "172.17.0.1"), ("eth0", "169.254.3.4"), ("eth1", "10.1.2.3")], "10.1.2.3"),
+        ([("lo", "127.0.0.1")], "127.0.0.1"),
+    ],
+)
+def test_a_node_without_a_default_route_has_the_address_of_its_interface(
+    interfaces: list[tuple[str, str]], found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A closed network has routes to its own subnets only."""
+    monkeypatch.setattr(address, "_source_address", lambda towards: "10.9.9.9" if towards == "10.9.0.1" else None)
+    monkeypatch.setattr(address, "_interfaces", lambda: interfaces)
+    assert own_address({}, None) == found
+    assert own_address({}, "10.9.0.1") == "10.9.9.9"  # the route to the peer decides

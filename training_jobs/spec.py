@@ -27,7 +27,7 @@ from ..plain_data import PlainMapping
 from ..problems import Problem, problems_from, show
 from .errors import UsageError
 from .process_limits import unusable
-from .secret_rule import has_secret_shape, looks_secret, split_marks
+from .secret_rule import arguments_hold_secret, looks_secret, split_marks
 from .strict_yaml import read_yaml
 
 __all__ = ["RECORDED", "Checkpoint", "Duration", "EnvName", "JobSpec", "Retries", "duration", "load_job", "parse_job", "seconds"]
@@ -157,17 +157,22 @@ class JobSpec(_Model):
             raise ValueError(f"{', '.join(reserved)}: names that begin with GPUYARD_ are reserved; rename")
         return env
 
-    @field_validator("command", "setup", "data")
+    @field_validator("command", "setup", "data", "labels", "secrets")
     @classmethod
     def _arguments_hold_no_secrets(
-        cls, arguments: list[str] | dict[str, str] | None, info: ValidationInfo
+        cls, given: list[str] | dict[str, str] | None, info: ValidationInfo
     ) -> list[str] | dict[str, str] | None:
-        values = arguments.values() if isinstance(arguments, dict) else arguments or ()
-        if info.context != RECORDED and any(has_secret_shape(value) for value in values):
+        if info.context == RECORDED:
+            return given
+        if info.field_name == "labels" and isinstance(given, dict):
+            found = any(looks_secret(name, value) for name, value in given.items())
+        else:
+            found = arguments_hold_secret(list(given.values()) if isinstance(given, dict) else given or [])
+        if found:
             raise ValueError(
-                "contains what looks like a secret (not shown); store it as a secret of the stack and write secrets: {NAME: ...}"
+                "contains what looks like a secret (not shown); store it as a secret of the stack and write secrets: {NAME: <logical name>}"
             )
-        return arguments
+        return given
 
     @field_validator("data")
     @classmethod

@@ -146,6 +146,58 @@ def test_values_that_look_like_secrets_are_refused_and_not_shown(name: str, valu
     assert value not in str(caught.value)
 
 
+TOKEN = "a1B2" * 10
+BY_PASSES = [  # "A job is not trusted", 16: each was accepted
+    {"command": ["x.py", f"--hf-token=hf_{TOKEN}"]},
+    {"command": ["x.py", "--hf-token", f"hf_{TOKEN}"]},
+    {"command": ["curl", "-H", f"Authorization: Bearer {TOKEN}"], "launcher": "none"},
+    {"command": ["x.py", "--db-password=hunter2"]},
+    {"command": ["x.py", "--db-password", "hunter2"]},
+    {"command": ["env", "PGPASSWORD=hunter2", "psql"], "launcher": "none"},
+    {"setup": ["pip", "install", f"--index-url=https://token:{TOKEN}@pypi.acme.io/simple"]},
+    {"env": {"PGPASSWORD": "hunter2"}},
+    {"env": {"DB_PASS": "hunter2"}},
+    {"env": {"MYSQL_PWD": "hunter2"}},
+    {"env": {"CONN": f"DefaultEndpointsProtocol=https;AccountName=a;AccountKey={TOKEN}=="}},
+    {"env": {"CI": f"glpat-{TOKEN}"}},
+    {"env": {"HEADERS": f"x-team=nlp,authorization=Basic {TOKEN}"}},
+    {"env": {"SAS": f"https://a.blob.core.windows.net/c?sv=2024-11-04&sp=r&sig={TOKEN}%3D"}},
+    {"data": {"a": f"https://a.blob.core.windows.net/c?sv=2024-11-04&sig={TOKEN}"}},
+    {"data": {"a": f"https://b.s3.amazonaws.com/k?X-Amz-Credential=x&X-Amz-Signature={TOKEN}"}},
+    {"data": {"a": f"https://storage.googleapis.com/b/k?X-Goog-Signature={TOKEN}"}},
+    {"labels": {"note": f"use-ghp_{TOKEN}"}},
+    {"labels": {"password": "hunter2"}},
+    {"secrets": {"HF_TOKEN": f"hf_{TOKEN}"}},
+    {"env": {"NPM": f"npm_{TOKEN}"}},
+    {"env": {"JWT": f"token eyJ{TOKEN}.eyJ{TOKEN}.x"}},
+]
+
+
+@pytest.mark.parametrize("keys", BY_PASSES)
+def test_known_by_passes_of_the_secret_rule_are_refused(keys: dict[str, object]) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_job({"name": "a", "command": ["x.py"], **keys})
+    assert "looks like a secret" in str(caught.value)
+    assert TOKEN not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"command": ["x.py", "--max-token=2048", "--pad-token=<|end|>", "--token-file=/run/t", "--tokenizer", "gpt2", "--passes=3"]},
+        {"command": ["x.py", "--password-file", "/run/secrets/db", "--secret", "--steps=10"]},
+        {"command": ["x.py", "--model", "sk-learn", "--sig=0.1", "--url=https://a.io/q?sig=short"]},
+        {"env": {"COMPASS": "north", "PASS_RATE": "0.5", "PWD": "/srv", "SASL": "x", "TOKENIZERS_PARALLELISM": "false"}},
+        {"env": {"SESSION": {"value": f"Bearer {TOKEN}", "secret": False}}},
+        {"labels": {"team": "nlp", "token-budget": "100B"}},
+        {"data": {"a": "s3://bucket/key?versionId=abc"}},
+    ],
+)
+def test_what_only_resembles_a_secret_is_accepted(keys: dict[str, object]) -> None:
+    assert parse_job({"name": "a", "command": ["x.py"], **keys}).name == "a"
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("TOKENIZERS_PARALLELISM", "false"), ("TOKEN_FILE", "/run/secrets/token-of-mine"), ("KEYS", "a")]
 )

@@ -77,6 +77,18 @@ A rule reports each resource that breaks it.
 |---|---|
 {rules}
 
+## What a plan does not prove
+
+A plan runs the program with your rights. It is no sandbox, and no proof against a hostile program, which can change what the plan
+computes or prints. Review the code of a pull request before you run its plan with credentials in reach. What the program and its
+subprocesses print goes to stderr. A program that ends the process itself, such as with `os._exit(0)`, gives exit 0 and no plan. To know
+that a plan ran to its end, pass a random text with `--nonce` and look for it in the output:
+
+```bash
+nonce=$(openssl rand -hex 8)
+gpuyard plan --stack dev-aws --nonce "$nonce" > plan.txt && grep -q "^nonce  $nonce$" plan.txt
+```
+
 ## Limits of an offline plan
 
 - Resource ids, computed outputs, look-ups, outputs of other stacks and encrypted configuration are unknown. The last line lists the

@@ -22,6 +22,7 @@ _STR = "tag:yaml.org,2002:str"
 # the floats of gopkg.in/yaml.v3 (resolve.go, yamlStyleFloat), which the Pulumi CLI uses: 091122223333 and 1e3, text in PyYAML, are numbers
 _GO_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _Trap = Callable[[yaml.Node, str], Iterator[Problem]]
+_MOST_VALUES = 100_000  # ten aliases of ten aliases ... make billions of a few lines
 _PLAIN_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 
 
@@ -42,8 +43,10 @@ def read_yaml(path: Path, as_text: Collection[str] = (), *, pulumi: bool = False
         raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(node, yaml.MappingNode):
         raise UsageError(f"{path} does not hold a mapping; write `key: value` lines")
-    _keep_numbers_as_text(node, as_text)
     try:
+        if _expanded(node, {}) > _MOST_VALUES:
+            raise UsageError(f"{path} has too many values once its aliases are expanded, allowed: {_MOST_VALUES:,}; write fewer aliases")
+        _keep_numbers_as_text(node, as_text)
         traps = list(_traps(node, "", _pulumi_trap if pulumi else _scalar_trap))
     except RecursionError:
         raise UsageError(f"{path} is nested too deeply, or contains itself") from None
@@ -52,6 +55,22 @@ def read_yaml(path: Path, as_text: Collection[str] = (), *, pulumi: bool = False
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}", traps) from None
     return dict(data), traps
+
+
+def _expanded(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return the number of nodes with each alias expanded, at most a bit above _MOST_VALUES. Raises RecursionError for a cycle."""
+    if id(node) in known:
+        if not known[id(node)]:
+            raise RecursionError
+        return known[id(node)]
+    known[id(node)] = 0  # while its children are counted
+    children: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        children = [each for pair in node.value for each in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        children = node.value
+    known[id(node)] = min(1 + sum(_expanded(each, known) for each in children), _MOST_VALUES + 1)
+    return known[id(node)]
 
 
 def _keep_numbers_as_text(root: yaml.MappingNode, keys: Collection[str]) -> None:

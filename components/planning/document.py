@@ -127,6 +127,7 @@ class Plan(Document):
     """`plan --json`: what `pulumi up` would create in an empty account, its cost, quota and policy verdicts."""
 
     schema_: Literal["gpuyard.plan/1"] = Field("gpuyard.plan/1", alias="schema")
+    nonce: str | None = Field(None, description="the text of --nonce, which tells this document from one that a program printed")
     project: str
     stack: str
     clouds: list[str]

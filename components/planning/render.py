@@ -34,7 +34,7 @@ def text(plan: Plan) -> str:
             lines += columns([[f"  {row[0]}", *row[1:]] for row in section.rows], wrap=section.wrap)
         else:
             lines += [line for row in section.rows for line in wrapped("  " + "  ".join(row), hanging=4)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *([f"nonce  {plan.nonce}"] if plan.nonce else [])])
 
 
 def styled(lines: Sequence[str]) -> list[tuple[str, str]]:
@@ -162,7 +162,7 @@ def _unknown(plan: Plan) -> list[list[str]]:
 
 def markdown(plan: Plan) -> str:
     """Return the plan as GitHub-flavoured Markdown: the money as a table, the rest as a list, the resource tree folded."""
-    verdict = "refused" if plan.refused else "ok"
+    verdict = ("refused" if plan.refused else "ok") + (f", nonce {plan.nonce}" if plan.nonce else "")
     fence = "`" * max([3, *(len(run) + 1 for line in _tree(plan) for run in re.findall("`+", line))])
     lines = [f"### gpuyard plan: {_cell(plan.stack)}, {counted(len(plan.resources), 'resource')}, {verdict}", ""]
     lines += [*_money_table(plan.money), ""] if plan.money.lines else []

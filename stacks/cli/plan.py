@@ -22,13 +22,17 @@ def command(
     directory: options.ProjectDirectory = None,
     json: options.Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request.")] = False,
+    nonce: Annotated[
+        str | None,
+        typer.Option("--nonce", help="Random text to print with the plan, so that you know that it ran to its end.", show_default=False),
+    ] = None,
 ) -> None:
     """Show offline what a stack creates, costs and needs. Exits 2 when a policy rule is violated."""
     from gpuyard.training_jobs.errors import UsageError
 
     if json and markdown:
         raise UsageError("--json and --markdown exclude each other; remove one")
-    document = plan(stack, directory or Path.cwd())
+    document = plan(stack, directory or Path.cwd()).model_copy(update={"nonce": nonce})
     if json:
         from .documents import emit
 

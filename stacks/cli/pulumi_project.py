@@ -118,14 +118,15 @@ def _program_traceback(error: Exception) -> str:
 def _program_folder(project: PulumiProject) -> Iterator[None]:
     """Make the program's folder the working directory and first on sys.path, as Pulumi does, and send its output to stderr."""
     folder = project.program if project.program.is_dir() else project.program.parent
-    old_folder, old_path = Path.cwd(), list(sys.path)
+    old_folder, old_path, old_argv = Path.cwd(), list(sys.path), sys.argv
     try:
         os.chdir(folder)
         sys.path.insert(0, str(folder))
+        sys.argv = [str(project.program)]
         with contextlib.redirect_stdout(sys.stderr), _descriptor_to_stderr():
             yield
     finally:
-        sys.path[:] = old_path
+        sys.path[:], sys.argv = old_path, old_argv
         os.chdir(old_folder)
 
 

@@ -224,6 +224,17 @@ def test_templates_non_scalar_keys_and_recursive_aliases_are_refused(tmp_path: P
     refused(tmp_path, text)
 
 
+def test_aliases_that_expand_to_billions_are_refused(tmp_path: Path) -> None:
+    laughs = "a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9]\n"
+    for level in range(1, 12):
+        laughs += f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n"
+    (tmp_path / "job.yaml").write_text(f"{laughs}name: a\ncommand: *a11\n")
+    with pytest.raises(UsageError, match="too many values once its aliases are expanded, allowed: 100,000"):
+        load_job(tmp_path / "job.yaml")
+    (tmp_path / "job.yaml").write_text("name: a\nsetup: &s [pip, install, x]\ncommand: *s\n")
+    assert load_job(tmp_path / "job.yaml")[0].command == ["pip", "install", "x"]
+
+
 def test_reserved_and_duplicate_names_are_refused() -> None:
     with pytest.raises(UsageError, match="are reserved"):
         parse_job({"name": "a", "command": ["x.py"], "env": {"GPUYARD_ATTEMPT": "1"}})

@@ -291,3 +291,15 @@ def test_numbers_that_only_the_pulumi_cli_reads_are_refused(project: Path, cli: 
     assert code == 2
     assert 'the Pulumi CLI reads unquoted 091122223333 as 91122223333 (line 2); quote it: "091122223333"' in err
     assert 'the Pulumi CLI reads unquoted 1e3 as 1000 (line 3); quote it: "1e3"' in err
+
+
+def test_a_program_that_ends_the_process_prints_no_nonce(project: Path, cli: Cli) -> None:
+    command = [sys.executable, "-c", "from gpuyard.stacks.cli import main; main()", "plan", "--stack", "dev", "-C", str(project)]
+    (project / "infra" / "__main__.py").write_text("import os, sys\nprint('nonce', *sys.argv[1:], 'ok', flush=True)\nos._exit(0)\n")
+    done = subprocess.run([*command, "--nonce", "8f3a"], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, ""), "exit 0 alone is no proof; the nonce is missing"
+    (project / "infra" / "__main__.py").write_text("")
+    for form in ((), ("--json",), ("--markdown",)):
+        code, out, _ = cli("--stack", "dev", "-C", str(project), "--nonce", "8f3a", *form)
+        assert code == 0
+        assert "8f3a" in out

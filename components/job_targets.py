@@ -86,7 +86,7 @@ def fabric(spec: GpuPoolSpec, row: Machine) -> PlainDict | None:
     """Return the network speed that the preflight requires. None: one node, or machines without fast network cards."""
     if spec.max_nodes == 1 or not row.fast_nics or row.transport is None or not row.network_gbps:
         return None
-    return {"transport": row.transport, "line_rate_gbps": row.network_gbps, "floor": spec.fabric_floor}
+    return {"transport": row.transport, "line_rate_gbps": row.network_gbps, "floor": spec.floor(row)}
 
 
 def price(spec: GpuPoolSpec, row: Machine, region: str) -> PlainDict:

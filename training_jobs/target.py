@@ -58,7 +58,9 @@ class FabricExpectation(_Model):
 
     transport: str = Field(description="transport that NCCL must report in its log, e.g. NET/OFI")
     line_rate_gbps: float = Field(gt=0, description="line rate of one node's fast network, in Gb/s")
-    floor: float = Field(gt=0, le=1, description="fraction of the line rate below which a job is refused")
+    floor: float | None = Field(
+        gt=0, le=1, description="fraction of the line rate below which a job is refused; null = unknown, a slow network is a warning"
+    )
 
 
 class _Target(_Model):

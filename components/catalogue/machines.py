@@ -16,6 +16,7 @@ from .services import Mode
 from .services import service as row_of
 
 __all__ = [
+    "AllReduce",
     "DiskRate",
     "GlobalQuota",
     "Machine",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 _TABLES = Path(__file__).parent
+_SHARE_OF_PUBLISHED = 0.7
 _HOURS = 730  # of a month
 
 
@@ -73,6 +75,13 @@ class DiskRate(_Row):
         return None if size is None else self.sizes[size] / _HOURS
 
 
+class AllReduce(_Row):
+    """A published speed of an all-reduce between nodes."""
+
+    gbs: float = Field(gt=0, description="bus bandwidth in GB/s, as nccl-tests define it")
+    source: str = Field(description="key in the table's sources")
+
+
 class Quota(_Row):
     """The quota that one node needs."""
 
@@ -106,11 +115,19 @@ class Machine(_Row):
     network_cards: int = Field(ge=1)
     fast_nics: int = Field(ge=0, description="number of cards of the fast fabric (EFA, RDMA); 0 = none")
     transport: str | None = Field(description="transport that NCCL must report, such as NET/OFI; null = no fast fabric")
+    all_reduce: AllReduce | None = Field(None, description="published all-reduce between nodes over `transport`; null = none is known")
     services: tuple[str, ...] = Field(description="services that can run it")
     modes: tuple[Mode, ...] | None = Field(None, description="purchase modes, if fewer than its services accept; null = all of them")
     quotas: Mapping[str, Quota] = Field(description="quota by mode (on_demand, spot); missing = none is needed, or unknown")
     prices: Mapping[str, Mapping[str, Rate]] = Field(description="region -> on_demand or spot -> rate; missing = unknown")
     source: str = Field(description="key in the table's sources, for everything except prices")
+
+    @property
+    def default_floor(self) -> float | None:
+        """Lowest share of the line rate that a healthy network reaches: 0.7 of the published all-reduce, at most 0.7. None: unknown."""
+        if self.all_reduce is None or not self.network_gbps:
+            return None
+        return round(_SHARE_OF_PUBLISHED * min(1, self.all_reduce.gbs * 8 / self.network_gbps), 3)
 
     def rate(self, region: str | None, mode: str, service: str) -> Rate | None:
         """Return the list price of one node per hour; None if unknown.

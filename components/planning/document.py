@@ -81,7 +81,9 @@ class Fabric(Document):
     card: str = Field(description="the cloud's name of such a card, such as EFA")
     gbps: float | None = Field(description="line rate of a node, in Gb/s")
     transport: str | None = Field(description="transport that NCCL must report; null: any")
-    floor: float = Field(description="fraction of the line rate below which the preflight refuses a job")
+    floor: float | None = Field(
+        description="fraction of the line rate below which the preflight refuses a job; null: unknown, a slow network is a warning"
+    )
 
 
 class RuleVerdict(Document):

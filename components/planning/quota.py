@@ -62,7 +62,7 @@ def fabrics(yard: RecordedYard) -> list[Fabric]:
             card=CLOUDS[pool.cloud].fast_card,
             gbps=pool.machine.network_gbps,
             transport=pool.machine.transport,
-            floor=pool.spec.fabric_floor,
+            floor=pool.spec.floor(pool.machine),
         )
         for pool in yard.pools
         if pool.machine

@@ -129,7 +129,8 @@ def _budget(money: Money) -> _Section:
 def _fabric(fabric: Fabric) -> str:
     cards = f"{fabric.nics} x {fabric.card}" if fabric.nics else f"no {fabric.card}"
     gbps = f"{fabric.gbps:,g} Gb/s per node" if fabric.gbps is not None else "line rate not known"
-    return f"{cards}, {gbps}, floor {fabric.floor:g}"
+    floor = f"floor {fabric.floor:g}" if fabric.floor else "floor unknown, a slow network is only reported"
+    return f"{cards}, {gbps}, {floor}"
 
 
 def _policy(plan: Plan) -> _Section:

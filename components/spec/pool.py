@@ -102,11 +102,12 @@ class GpuPoolSpec(Spec):
         description="machine image in the cloud's form, such as ami-...; default: the stack's pin, otherwise the vendor's newest image",
     )
     disk_gib: int | None = Field(None, ge=50, le=16384, description=f"root disk in GiB, 50 to 16384; default {_DISK_GIB}")
-    fabric_floor: float = Field(
-        0.7,
+    fabric_floor: float | None = Field(
+        None,
         gt=0,
         le=1,
-        description="fraction of the network's line rate that the preflight must measure, else the job ends with exit code 6; default 0.7",
+        description="fraction of the network's line rate that the preflight must measure, else the job ends with exit code 6; default 0.7 "
+        "of the machine's published all-reduce, or only a warning where none is published",
     )
     price_usd_per_hour: float | None = Field(
         None, ge=0, description="your price of one node in USD per hour; default: the catalogue's list price, or unknown if it has none"
@@ -138,6 +139,10 @@ class GpuPoolSpec(Spec):
     def root_disk_gib(self) -> int:
         """Size of a machine's root disk in GiB."""
         return self.disk_gib or _DISK_GIB
+
+    def floor(self, row: catalogue.Machine) -> float | None:
+        """Return the required fraction of the line rate: the pool's own, else the machine's. None: unknown, so nothing is refused."""
+        return self.fabric_floor if self.fabric_floor is not None else row.default_floor
 
     def row(self, cloud: str) -> catalogue.Machine:
         """Return the catalogue's entry of the machine that `machine` or `accelerator` names. Not for `local`, which has no catalogue."""

@@ -24,7 +24,7 @@ class FabricFloor(TypedDict):
 
     transport: str
     line_rate_gbps: float
-    floor: float
+    floor: float | None
 
 
 class Job(TypedDict):

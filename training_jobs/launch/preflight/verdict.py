@@ -15,6 +15,8 @@ __all__ = ["Report", "Verdict", "bus_gbs", "evaluate"]
 Report = dict[str, Any]  # JSON: one node's measurements by check
 _NEAR_FLOOR = 1.5
 """A network slower than this multiple of the floor gets a warning: at a floor of 0.4, below 0.6 of the line rate."""
+_USUAL = 0.7
+"""Share of the line rate below which a network without a known floor gets a warning."""
 _SLOW_GEMM, _SLOW_COPY, _BROKEN = 0.70, 0.80, 0.40
 """Fractions of a device's data sheet: a warning below 0.70 of the bf16 peak or 0.80 of the memory bandwidth, a failure below 0.40."""
 _STRAGGLER = 0.90
@@ -86,10 +88,14 @@ def _network(measured: list[Report], fabric: FabricFloor, verdict: Verdict) -> N
     slowest = min(float(found["busbw_gbs"]) for found in measured)
     share = slowest * 8 / fabric["line_rate_gbps"]
     text = f"all-reduce between nodes {slowest:.1f} GB/s: {share:.0%} of {fabric['line_rate_gbps']:.0f} Gb/s"
-    if share < fabric["floor"]:
-        verdict.fail(FABRIC, f"{text}, the floor is {fabric['floor']:.0%}")
-    elif share < fabric["floor"] * _NEAR_FLOOR:
-        verdict.warnings.append(f"{text}, near the floor of {fabric['floor']:.0%}")
+    floor = fabric["floor"]
+    if floor is None:
+        if share < _USUAL:
+            verdict.warnings.append(f"{text}; no floor is known for this machine, so the job starts; set fabric_floor to refuse it")
+    elif share < floor:
+        verdict.fail(FABRIC, f"{text}, the floor is {floor:.0%}")
+    elif share < floor * _NEAR_FLOOR:
+        verdict.warnings.append(f"{text}, near the floor of {floor:.0%}")
 
 
 def _devices(reports: list[Report], verdict: Verdict) -> None:

@@ -25,6 +25,10 @@ def pool(**change: Any) -> GpuPoolSpec:
 
 def test_only_several_nodes_with_fast_cards_have_a_fabric() -> None:
     assert fabric(pool(fabric_floor=0.5), H100) == {"transport": "NET/OFI", "line_rate_gbps": 3200, "floor": 0.5}
+    assert fabric(pool(), H100) == {"transport": "NET/OFI", "line_rate_gbps": 3200, "floor": 0.525}  # 0.7 of the published 300 GB/s
+    p5en = table("aws").machines["p5en.48xlarge"]
+    assert fabric(pool(), p5en) == {"transport": "NET/OFI", "line_rate_gbps": 3200, "floor": None}  # nothing published: a warning only
+    assert fabric(pool(fabric_floor=0.7), p5en) == {"transport": "NET/OFI", "line_rate_gbps": 3200, "floor": 0.7}
     assert fabric(pool(max_nodes=1), H100) is None
     assert fabric(pool(), H100.model_copy(update={"fast_nics": 0, "transport": None})) is None
 

@@ -86,6 +86,18 @@ def test_other_resources_have_a_price_and_a_source() -> None:
         assert all(rate.source in each.sources for rates in each.disks.values() for rate in rates.values())
 
 
+def test_the_default_floor_follows_the_published_all_reduce() -> None:
+    floors = {row.name: row.default_floor for cloud in catalogue.clouds() for row in catalogue.table(cloud).machines.values()}
+    assert {name: floor for name, floor in floors.items() if floor is not None} == {
+        "p4d.24xlarge": 0.7,  # 77.9 of 50 GB/s: two nodes exceed the line rate
+        "p5.48xlarge": 0.525,
+        "a3-megagpu-8g": 0.271,
+        "Standard_ND96isr_H100_v5": 0.7,
+    }
+    for each in map(catalogue.table, catalogue.clouds()):
+        assert all(row.all_reduce.source in each.sources for row in each.machines.values() if row.all_reduce)
+
+
 def test_a_disk_costs_as_much_as_its_size_or_the_next_that_is_sold() -> None:
     gp3, premium = AWS.disk("gp3", "us-east-1"), catalogue.table("azure").disk("Premium_LRS", "eastus")
     assert gp3 is not None

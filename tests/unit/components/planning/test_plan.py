@@ -44,8 +44,8 @@ quota to request in us-east-1
   96 vCPU  Running On-Demand G and VT instances  L-DB2E81BA
   48 vCPU  All G and VT Spot Instance Requests   L-3819A6DF
 fabric
-  l4       1 x EFA, 40 Gb/s per node, floor 0.7
-  l4-spot  1 x EFA, 40 Gb/s per node, floor 0.7
+  l4       1 x EFA, 40 Gb/s per node, floor unknown, a slow network is only reported
+  l4-spot  1 x EFA, 40 Gb/s per node, floor unknown, a slow network is only reported
 policy  10 passed, 0 violated, 3 warnings
   warning nodes-together: l4-spot takes single-node jobs only: batch has no multi-node spot;
       services that have it: sagemaker, vms

@@ -119,6 +119,13 @@ FABRIC: FabricFloor = {"transport": "NET/OFI", "line_rate_gbps": 3200.0, "floor"
 H100 = "NVIDIA H100 80GB HBM3"
 
 
+@pytest.mark.parametrize(("busbw", "warnings"), [(300.0, 0), (100.0, 1)])
+def test_a_network_without_a_known_floor_is_never_refused(busbw: float, warnings: int) -> None:
+    found = evaluate([_report(**_net(busbw)), _report(1, **_net(busbw))], {**FABRIC, "floor": None})
+    assert (found.code, found.failures, len(found.warnings)) == (0, [], warnings)
+    assert all("no floor is known for this machine, so the job starts; set fabric_floor to refuse it" in text for text in found.warnings)
+
+
 def _report(node: int = 0, **changes: Any) -> dict[str, Any]:
     network = {"backend": "nccl", "transport": "NET/OFI", "nics": 32, "busbw_gbs": 300.0}
     gpus = [{"index": 0, "name": H100, "celsius": 40, "ecc_uncorrected": 0, "remap_pending": 0, "remap_failed": 0, "throttled": []}]

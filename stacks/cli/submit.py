@@ -65,7 +65,8 @@ def command(
     run = submitted.status.run_id
     failed = submitted.status.state in {State.FAILED, State.CANCELLED}
     if submitted.created or failed or not check:
-        print_submitted(run, submitted.note, quiet=json)
+        needs_wait = submitted.created and not wait and spec.retries.user_error > 0
+        print_submitted(run, submitted.note, needs_wait=needs_wait, quiet=json)
     outcome = follow(runner, run, quiet=json) if wait else None
     if json:
         status = outcome or submitted.status

@@ -25,9 +25,12 @@ __all__ = ["follow", "hint_on_interrupt", "line", "print_submitted", "summary", 
 _PLAIN_EVERY_S = 10.0
 
 
-def print_submitted(run: str, note: str, *, quiet: bool) -> None:
-    """Print the run id and the command that shows its logs; on stderr if quiet."""
-    print(f"run {run}  {note}   logs: gpuyard logs -f {run}{_yard_option()}", file=sys.stderr if quiet else sys.stdout, flush=True)
+def print_submitted(run: str, note: str, *, needs_wait: bool, quiet: bool) -> None:
+    """Print the run id and the command that shows its logs; on stderr if quiet. `needs_wait`: some retries of the job need `wait`."""
+    stream = sys.stderr if quiet else sys.stdout
+    print(f"run {run}  {note}   logs: gpuyard logs -f {run}{_yard_option()}", file=stream, flush=True)
+    if needs_wait:
+        print(f"no service makes retries.user_error by itself: gpuyard wait {run}{_yard_option()}, or submit the job again", file=stream)
 
 
 @contextlib.contextmanager
@@ -171,7 +174,16 @@ def summary(status: RunStatus) -> str:
         f"  cost  {status.cost.basis} = {_money(status)}",
         f"  checkpoints  {status.checkpoint_url}",
     ]
-    return "\n".join([*lines, *([f"  console  {status.service.console_url}"] if status.service.console_url else [])])
+    console = [f"  console  {status.service.console_url}"] if status.service.console_url else []
+    return "\n".join([*lines, *console, *_next_step(status)])
+
+
+def _next_step(status: RunStatus) -> list[str]:
+    """Return the commands that continue a stopped run: nothing else starts its next attempt."""
+    if status.state is not State.STOPPED:
+        return []
+    wait = f"gpuyard wait {status.run_id}{_yard_option()}"
+    return [f"  next  nothing runs now. {wait} starts the next attempt if a retry is left; submitting the job again always does"]
 
 
 def _money(status: RunStatus) -> str:

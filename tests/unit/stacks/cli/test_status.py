@@ -109,3 +109,13 @@ def test_an_unknown_price_and_an_unknown_end_are_shown_as_unknown(night: RunStat
     text = view.summary(night.model_copy(update={"cost": cost, "attempts": [lost, *night.attempts[1:]]}))
     assert "= unknown of $500.00" in text
     assert "  1  -> preempted  step 1,000" in text
+
+
+def test_a_stopped_run_says_the_next_step(night: RunStatus, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "next" not in view.summary(night).splitlines()[-1]
+    stopped = night.model_copy(update={"state": State.STOPPED})
+    assert (
+        view.summary(stopped).splitlines()[-1].startswith(f"  next  nothing runs now. gpuyard wait {night.run_id} starts the next attempt")
+    )
+    view.print_submitted("a-1", "created", needs_wait=True, quiet=False)
+    assert capsys.readouterr().out.splitlines()[1].startswith("no service makes retries.user_error by itself: gpuyard wait a-1")

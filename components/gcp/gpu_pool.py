@@ -85,7 +85,7 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
             self.child_name("node"), purpose="machines of the pool", project_roles=_NODE_ROLES, project=project, opts=self.child_options()
         )
         self.node_member = identity.member
-        self._allow_ingress(identity.email)
+        self._allow_ingress(identity.email, self.network.rules_project(project.id))
         group = machine_group(self, zone, prepare_machines(self, zone, identity.email, project))
         self.id, schedule = pulumi.Output.from_input(group.name), self._schedule()
         if not self.closed:
@@ -97,10 +97,14 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
             self.id, project.id, lambda group, project: launcher_commands(group, project, zone, self.spec, self.machine.gpus, labels)
         )
 
-    def _allow_ingress(self, account: pulumi.Output[str]) -> None:
-        """Allow ingress from the pool's own machines, by their service account, and SSH through Identity-Aware Proxy. Nothing else."""
+    def _allow_ingress(self, account: pulumi.Output[str], host: pulumi.Output[str] | None) -> None:
+        """Allow ingress from the pool's own machines, by their service account, and SSH through Identity-Aware Proxy. Nothing else.
+
+        `host`: the host project of a Shared VPC.
+        """
         compute.Firewall(
             self.child_name("nodes-in"),
+            project=host,
             network=self.network.id,
             direction="INGRESS",
             allows=[{"protocol": "all"}],
@@ -112,6 +116,7 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
         )
         compute.Firewall(
             self.child_name("people-in"),
+            project=host,
             network=self.network.id,
             direction="INGRESS",
             allows=[{"protocol": "tcp", "ports": ["22"]}],

@@ -26,6 +26,10 @@ _ID_FORMS = {
 }
 
 
+def _project_of(network_id: str) -> str:
+    return network_id.rpartition("/global/")[0].rpartition("/")[2]
+
+
 class Network(NetworkBase, GcpComponent):
     """One private subnet for all zones of the region, with Private Google Access and flow logs.
 
@@ -68,6 +72,15 @@ class Network(NetworkBase, GcpComponent):
         )
         ready = [*self._rules(), *(self._nat(region, subnet) if self.egress == "nat" else make_google_access(self, self.id))]
         self.subnet_ids = dict.fromkeys(self.zones, after(subnet.id, ready))
+
+    def rules_project(self, own: pulumi.Output[str]) -> pulumi.Output[str] | None:
+        """Return the project that firewall rules for this network must be in, or None for the provider's own project, `own`.
+
+        It is the network's: a Shared VPC is in its host project, and Google refuses rules that name a network of another project.
+        """
+        if self.egress is not None:
+            return None
+        return pulumi.Output.all(self.id, own).apply(lambda known: host if (host := _project_of(known[0])) != known[1] else None)
 
     def _use_existing(self) -> None:
         """Add nothing: pools make firewall rules for their own machines."""

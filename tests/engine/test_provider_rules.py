@@ -66,3 +66,16 @@ def test_google_refuses_a_budget_without_a_quota_project_or_account(inputs: Any,
     token = "gcp:billing/budget:Budget"
     found = resource_rules.of(token).refused(token, inputs, config)
     assert (answer in str(found)) if answer else found is None
+
+
+@pytest.mark.parametrize(
+    ("inputs", "accepted"),
+    [
+        ({"network": "projects/acme-ml/global/networks/net"}, True),
+        ({"network": "projects/acme-host/global/networks/net"}, False),
+        ({"network": "projects/acme-host/global/networks/net", "project": "acme-host"}, True),
+    ],
+)
+def test_google_refuses_a_firewall_rule_for_a_network_of_another_project(inputs: Any, accepted: bool) -> None:
+    token = "gcp:compute/firewall:Firewall"
+    assert (resource_rules.of(token).refused(token, inputs, {}) is None) == accepted

@@ -34,7 +34,8 @@ def network(zones: tuple[str, ...] = (ZONE, "us-central1-b")) -> Any:
     """Return a network as a pool uses it. Its ids are outputs of other resources."""
     made = pulumi.Output.from_input
     subnet = made("projects/acme-ml/regions/us-central1/subnetworks/net")
-    return SimpleNamespace(logical_name="net", subnet_ids=dict.fromkeys(zones, subnet), id=made("projects/acme-ml/global/networks/net"))
+    own = {"id": made("projects/acme-ml/global/networks/net"), "rules_project": lambda project: None}
+    return SimpleNamespace(logical_name="net", subnet_ids=dict.fromkeys(zones, subnet), **own)
 
 
 def pool(spec: Mapping[str, Any], tags: Mapping[str, str] | None = None, name: str = "pool", **more: Any) -> Any:

@@ -135,6 +135,13 @@ REFUSALS = (
         "cloud.google.com/billing/docs/reference/budget/rest/v1/billingAccounts.budgets/create",
         "2026-12-01",
     ),
+    Refusal(
+        "gcp:compute/firewall:Firewall",
+        lambda inputs, config: str(inputs["network"]).split("/global/")[0].split("/")[-1] == (inputs.get("project") or PROJECT),
+        "Error 400: Invalid value for field 'resource.network'. Cross project referencing is not allowed for this resource.",
+        "github.com/terraform-google-modules/terraform-google-bastion-host/issues/5, a Shared VPC's network with a service project's rule",
+        "2026-12-01",
+    ),
 )
 
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from gpuyard.components.catalogue.services import SERVICES
-from gpuyard.components.gcp import EncryptionKey
+from gpuyard.components.gcp import EncryptionKey, GpuPool, Network
 from gpuyard.components.gcp.pool_rules import pool_problems
 from tests.helpers.gcp_sample_pools import CAPACITIES, MACHINES, RESERVED, VERTEX, VMS, kinds, of_type, pool, spec_of
 from tests.helpers.gcp_sample_yard import FIREWALL, TEMPLATE, ZONE
@@ -46,6 +46,23 @@ def test_ingress_rules(record: Any) -> None:
         "pool-nodes-in": {**shared, "allows": [{"protocol": "all"}], "sourceServiceAccounts": [account]},
         "pool-people-in": {**shared, "allows": [{"protocol": "tcp", "ports": ["22"]}], "sourceRanges": ["35.235.240.0/20"]},
     }
+
+
+@pytest.mark.parametrize(("project", "expected"), [("acme-ml", None), ("acme-host", "acme-host")])
+def test_rules_for_a_shared_network_are_in_its_host_project(record: Any, project: str, expected: str | None) -> None:
+    """Google refuses a rule that names a network of another project."""
+
+    def program() -> None:
+        where = f"projects/{project}"
+        network = Network.adopt(
+            "net", vpc_id=f"{where}/global/networks/n", subnet_ids={"us-central1-a": f"{where}/regions/us-central1/subnetworks/s"}
+        )
+        spec = {"machine": "g2-standard-48", "zone": "us-central1-a", "max_nodes": 1, "service": "vms"}
+        GpuPool("l4", spec, network=network)
+
+    recorded = record(program)
+    for name in ("l4-nodes-in", "l4-people-in"):
+        assert recorded.inputs("gcp:compute/firewall:Firewall", name).get("project") == expected
 
 
 def test_the_template_waits_for_the_roles_of_its_account(record: Any) -> None:

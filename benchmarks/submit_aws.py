@@ -72,7 +72,7 @@ def bare_submits(kind: str, body: dict[str, Any], record: bytes) -> Callable[[in
     start = {"batch": "submit_job", "sagemaker": "create_training_job"}[kind]
 
     def submit(number: int) -> None:
-        key = f"gpuyard/runs/bare-{kind}-{number}/run.json"
+        key = f"gpuyard/submissions/bare-{kind}-{number}/run.json"
         try:
             s3.get_object(Bucket="runs", Key=key)
         except s3.exceptions.NoSuchKey:
@@ -105,7 +105,7 @@ def measure(url: str, kind: str, count: int) -> None:
 
     first = runner.submit(job(-1), None).status  # creates the clients and the code tarball
     requests = runner.plan(job(-2), None).requests
-    with urlopen(f"{url}/runs/gpuyard/runs/{first.run_id}/run.json") as answer:  # noqa: S310 our own server
+    with urlopen(f"{url}/runs/gpuyard/submissions/{first.run_id}/run.json") as answer:  # noqa: S310 our own server
         record = answer.read()
     bare = bare_submits(kind, requests[-1].body, record)
     bare(-1)

@@ -77,7 +77,7 @@ def bare_submits(request: Any, record: bytes) -> Callable[[int], None]:
     folder = request.operation.removeprefix("PUT ").rpartition("/")[0]
 
     def submit(number: int) -> None:
-        key = f"gpuyard/runs/bare-{number}/run.json"
+        key = f"gpuyard/submissions/bare-{number}/run.json"
         blob, etag = container.get_blob_client(key), ""
         try:
             blob.download_blob().readall()

@@ -81,7 +81,7 @@ def bare_submits(url: str, body: dict[str, Any], record: bytes) -> Callable[[int
     bucket, jobs = client.bucket("runs"), client_of(url)
 
     def submit(number: int) -> None:
-        blob = bucket.blob(f"gpuyard/runs/bare-{number}/run.json")
+        blob = bucket.blob(f"gpuyard/submissions/bare-{number}/run.json")
         try:
             blob.download_as_bytes()
         except NotFound:
@@ -112,7 +112,7 @@ def main(count: int) -> None:
 
         first = runner.submit(job(-1), None).status  # creates the clients and the code tarball
         requests = runner.plan(job(-2), None).requests
-        stored = f"{url}/storage/v1/b/runs/o/gpuyard/runs/{first.run_id}/run.json?alt=media"
+        stored = f"{url}/storage/v1/b/runs/o/gpuyard/submissions/{first.run_id}/run.json?alt=media"
         with urlopen(stored) as answer:  # noqa: S310 our own server
             record = answer.read()
         bare = bare_submits(url, requests[0].body["customJob"], record)

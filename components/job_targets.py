@@ -16,7 +16,6 @@ from .spec import LimitsSpec
 from .spec.pool import GpuPoolSpec
 
 __all__ = [
-    "TARGETS",
     "JobSettings",
     "TargetData",
     "available_until",
@@ -32,8 +31,6 @@ __all__ = [
 
 TargetData = PlainDict
 """A JobTarget v1 as plain data."""
-TARGETS = "gpuyard/targets.json"
-"""Path of the targets in the run bucket. Submitters without access to Pulumi's state read it, so it never changes."""
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ Notes:
 
 - **A submitter can run any container on the pool's machines**, with the pool's identity. Protect the submitter's identity, and review what
   it submits, as you would protect the pool's identity.
-- **Where they can write.** A condition on the assignment lets jobs change only blobs below `gpuyard/runs/`, and submitters also those
-  below `gpuyard/code/`. Neither can change targets.json. Both can read the whole run bucket. The role itself could delete the container,
-  which can be restored for 30 days.
+- **Where they can write.** A condition on the assignment lets jobs change only blobs below `gpuyard/runs/`, and submitters only those
+  below `gpuyard/code/` and `gpuyard/submissions/`. Neither can change targets.json. Both can read the whole run bucket. The role
+  itself could delete the container, which can be restored for 30 days.
 - **The workspace's identity** gets *Azure AI Administrator* from Azure on the workspace's resource group: full control of the group's
   storage accounts, vaults and registries. In a yard's group these are the workspace's own; buckets and keys have groups of their own. The
   role also covers what else you put into the group. In your own program a job service can have a separate group (`resource_group=`).

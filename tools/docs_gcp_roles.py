@@ -23,7 +23,7 @@ there. The last table has the roles that Google can grant only on the project.
 | machines of a `vms` pool (`POOL-node`) | the launcher that you run there | the same as a job | the same as a job |
 | | | the project | write-logs, write-metrics, pull-images |
 | submitter (`JobService-submitter`) | tokens of the CI subjects in `gpuyard:submitters` | the run bucket | `{roles.READ_OBJECTS}` |
-| | | the run bucket, below `gpuyard/code/` and `gpuyard/runs/` | `{roles.WRITE_OBJECTS}` |
+| | | the run bucket, below `gpuyard/code/` and `gpuyard/submissions/` | `{roles.WRITE_OBJECTS}` |
 | | | the job's account | `{roles.ACT_AS}` |
 | | | the project | submit-jobs |
 | end of a pool (`POOL-end`) | Cloud Scheduler, once | the project | resize-pools or delete-held |
@@ -39,7 +39,8 @@ Notes:
 - **Pipelines**: the provider accepts only tokens of `{ISSUER}` with a listed subject. An exact subject
   maps to the submitter by name. For a subject that ends in `*` the submitter accepts the tokens of its repository that the provider
   accepted.
-- **Neither submitter nor jobs can change targets.json**: they can write only below `gpuyard/code/` and `gpuyard/runs/`.
+- **Jobs cannot change what submitters obey**: they write only below `gpuyard/runs/`. Submitters write only below `gpuyard/code/` and
+  `gpuyard/submissions/`. Neither can change targets.json.
 - **All submitters of a project share submit-jobs**: custom jobs have no policy of their own, and IAM conditions know no resources of
   [Vertex AI](https://cloud.google.com/iam/docs/conditions-resource-attributes). So a submitter of one stack can cancel the jobs of another
   stack in the same project, and can start jobs of every machine type up to the project's quotas. Use one project per stack to separate

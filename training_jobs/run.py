@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ..plain_data import PlainDict, PlainMapping
 from ..problems import Problem
 from .errors import UsageError
-from .run_layout import run_url
+from .run_layout import record_url, run_url
 from .spec import JobSpec, Retries
 from .target import JobTarget
 
@@ -82,8 +82,13 @@ class Run:
 
     @property
     def url(self) -> str:
-        """The URL of the run's folder: record, checkpoints and output."""
+        """The URL of the folder that the run's nodes write: checkpoints and output."""
         return run_url(self.target.run_bucket, self.id)
+
+    @property
+    def record_url(self) -> str:
+        """The URL of the run's record, which the nodes read and submitters write."""
+        return record_url(self.target.run_bucket, self.id)
 
 
 def canonical(spec: JobSpec) -> PlainDict:

@@ -2,18 +2,21 @@
 
 gpuyard/targets.json                          the targets of jobs, written by `pulumi up`
 gpuyard/code/<sha256>.tar.gz                  code tarballs, by content
-gpuyard/runs/<run_id>/run.json                the run record (lifecycle/journal.py)
+gpuyard/submissions/<run_id>/run.json         the run record (lifecycle/journal.py)
 gpuyard/runs/<run_id>/attempts/<n>.json       attempt n, claimed by launch on node 0
 gpuyard/runs/<run_id>/output/attempt-<n>/     what the nodes of attempt n wrote: progress, preflight, exit codes, files
 gpuyard/runs/<run_id>/checkpoints/<step>/     checkpoints of all attempts
+
+A job's role can write below `gpuyard/runs/` only (gpuyard/run_bucket.py). Readers do not trust what lies there.
 """
 
 from __future__ import annotations
 
 import re
 
+from ..run_bucket import CODE, RUNS, SUBMISSIONS
+
 __all__ = [
-    "RUNS",
     "attempt_numbers",
     "attempt_path",
     "attempts_path",
@@ -21,12 +24,13 @@ __all__ = [
     "is_run_id",
     "output_path",
     "record_path",
+    "record_url",
+    "records_path",
     "run_path",
     "run_url",
     "split_run_url",
 ]
 
-RUNS = "gpuyard/runs"
 _RUN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?-[0-9a-f]{12}")
 _ATTEMPT = re.compile(r"([0-9]{1,9})\.json")
 _MOST_ATTEMPTS = 200
@@ -37,14 +41,24 @@ def is_run_id(text: str) -> bool:
     return _RUN_ID.fullmatch(text) is not None
 
 
-def run_path(run_id: str) -> str:
-    """Return the folder of a run, relative to its bucket."""
-    return f"{RUNS}/{run_id}"
+def records_path() -> str:
+    """Return the folder with one folder for each recorded run."""
+    return SUBMISSIONS.rstrip("/")
 
 
 def record_path(run_id: str) -> str:
-    """Return the path of a run's record."""
-    return f"{run_path(run_id)}/run.json"
+    """Return the path of a run's record, relative to its bucket."""
+    return f"{SUBMISSIONS}{run_id}/run.json"
+
+
+def record_url(run_bucket: str, run_id: str) -> str:
+    """Return the URL of a run's record."""
+    return f"{run_bucket.rstrip('/')}/{record_path(run_id)}"
+
+
+def run_path(run_id: str) -> str:
+    """Return the folder that a run's nodes write, relative to its bucket."""
+    return f"{RUNS}{run_id}"
 
 
 def attempts_path(run_id: str) -> str:
@@ -64,17 +78,17 @@ def output_path(run_id: str, attempt: int) -> str:
 
 def code_path(sha256: str) -> str:
     """Return the path of a code tarball; `sha256` is the digest of its bytes, in hex."""
-    return f"gpuyard/code/{sha256}.tar.gz"
+    return f"{CODE}{sha256}.tar.gz"
 
 
 def run_url(run_bucket: str, run_id: str) -> str:
-    """Return the URL of a run's folder."""
+    """Return the URL of the folder that a run's nodes write."""
     return f"{run_bucket.rstrip('/')}/{run_path(run_id)}"
 
 
 def split_run_url(url: str) -> tuple[str, str] | None:
     """Return the run bucket's URL and the run id of a run's URL. None when it is not one."""
-    bucket, _, run_id = url.partition(f"/{RUNS}/")
+    bucket, _, run_id = url.partition(f"/{RUNS}")
     return (bucket, run_id) if run_id else None
 
 

@@ -27,9 +27,10 @@ class NodeService:
         }  # fmt: skip
         package = pack(code, command)
         self._folder, self._run, self._port = folder, folder / "bucket/gpuyard/runs/bench-1", free_port("127.0.0.1")
+        self._record = folder / "bucket/gpuyard/submissions/bench-1/run.json"
         self._archive = folder / f"bucket/gpuyard/code/{package.sha256}.tar.gz"
         for file, data in (
-            (self._run / "run.json", json.dumps({"submissions": [{"job": job, "attempt": 1}]}).encode()),
+            (self._record, json.dumps({"submissions": [{"job": job, "attempt": 1}]}).encode()),
             (self._archive, package.data),
         ):
             file.parent.mkdir(parents=True)
@@ -39,7 +40,8 @@ class NodeService:
         """Start a node. Also restarts it after it was killed."""
         env = {
             "PATH": os.environ["PATH"], "HOME": str(self._folder), "GPUYARD_SERVICE": "local", "GPUYARD_RUN_ID": "bench-1",
-            "GPUYARD_RUN_URL": self._run.as_uri(), "GPUYARD_CODE_URL": self._archive.as_uri(), "GPUYARD_SUBMISSION": "0",
+            "GPUYARD_RUN_URL": self._run.as_uri(), "GPUYARD_RECORD_URL": self._record.as_uri(),
+            "GPUYARD_CODE_URL": self._archive.as_uri(), "GPUYARD_SUBMISSION": "0",
             "GPUYARD_NODE_RANK": str(node), "GPUYARD_NUM_NODES": "2", "GPUYARD_MAIN_ADDRESS": "127.0.0.1",
             "GPUYARD_NODE_ADDRESS": "127.0.0.1", "GPUYARD_PORT": str(self._port), "GPUYARD_GRACE_S": "30", "GPUYARD_RETURN_S": "60",
             "GPUYARD_WORKDIR": str(self._folder / f"node-{node}"),

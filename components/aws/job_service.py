@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import pulumi
 import pulumi_aws as aws
 
+from ...run_bucket import TARGETS
 from ..base import Problems
 from ..job_service_base import JobInputs, KeyedJobServiceBase, bucket_urls
-from ..job_targets import TARGETS, merge_targets
+from ..job_targets import merge_targets
 from ..naming import job_prefix
 from ..validation.submitters import subject_problems
 from .account import Account, AwsComponent, look_up_account

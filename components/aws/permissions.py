@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...run_bucket import JOBS_WRITE
 from .job_images import table
 from .policy import ArnScope, Statement
 
@@ -99,8 +100,8 @@ def job(run: Storage, reads: Sequence[Storage], secrets: Sequence[str]) -> list[
         Statement(("s3:GetObject",), (f"{run.arn}/gpuyard/*",), why="reads the code, the record of its run and checkpoints"),
         Statement(
             ("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:ListMultipartUploadParts", "s3:PutObject"),
-            (f"{run.arn}/gpuyard/runs/*",),
-            why="writes records, checkpoints and results, deletes old checkpoints; not targets.json or code",
+            tuple(f"{run.arn}/{folder}*" for folder in JOBS_WRITE),
+            why="writes checkpoints and results, deletes old checkpoints; not targets.json, code or run records",
         ),
         *use_keys(reads, write=False),
         *use_keys([run], write=True),

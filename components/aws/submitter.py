@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...run_bucket import SUBMITTERS_WRITE
 from .permissions import TRAINING_JOBS, Storage, use_keys
 from .policy import ArnScope, Conditions, Statement
 
@@ -47,11 +48,11 @@ def submitter(
 def _journal(run: Storage) -> list[Statement]:
     put = ("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject")
     below = {"StringLikeIfExists": {"s3:prefix": "gpuyard/*"}}  # IfExists: see permissions.job
-    folders = (f"{run.arn}/gpuyard/code/*", f"{run.arn}/gpuyard/runs/*")
+    folders = tuple(f"{run.arn}/{folder}*" for folder in SUBMITTERS_WRITE)
     return [
         Statement(("s3:ListBucket",), (run.arn,), below, "lists runs; S3 then answers 404 instead of 403 for a missing object"),
         Statement(("s3:GetObject",), (f"{run.arn}/gpuyard/*",), why="reads targets, records and results"),
-        Statement(put, folders, why="writes code and records; cannot write targets.json or delete anything"),
+        Statement(put, folders, why="writes code and run records; cannot write targets.json or what jobs wrote, or delete anything"),
         *use_keys([run], write=True),
     ]
 

@@ -10,6 +10,7 @@ import pulumi
 
 from ...plain_data import PlainDict, PlainMapping
 from ...problems import Problem, show
+from ...run_bucket import JOBS_WRITE, SUBMITTERS_WRITE
 from ..base import Problems, Tags, keywords_only
 from ..job_service_base import JobInputs, JobServiceBase, bucket_urls, make_targets
 from ..job_targets import TargetData
@@ -42,8 +43,6 @@ __all__ = ["JobService"]
 
 _REGISTRY = re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ContainerRegistry/registries/[^/]+", re.IGNORECASE)
 _REGISTRIES = ("none", "premium")
-_JOB_FOLDERS = ("gpuyard/runs/",)
-_SUBMITTER_FOLDERS = ("gpuyard/code/", "gpuyard/runs/")
 
 
 class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
@@ -139,7 +138,7 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
         """Give the pools' identities the rights of a job."""
         for pool in pools:
             label = pool.logical_name
-            grants = [Grant(f"{label}-writes-{run.logical_name}", BLOB_WRITER, run.id, _JOB_FOLDERS)]
+            grants = [Grant(f"{label}-writes-{run.logical_name}", BLOB_WRITER, run.id, JOBS_WRITE)]
             grants += [Grant(f"{label}-reads-{bucket.logical_name}", BLOB_READER, bucket.id) for bucket in reads]
             grants += [grant._replace(suffix=f"{label}-{grant.suffix}") for grant in registry]
             for grant in grants:
@@ -223,7 +222,7 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
     def _submitter(self, subjects: Sequence[str], run: Bucket, workspace: ml.Workspace | None) -> pulumi.Output[str] | None:
         if not subjects or workspace is None:
             return None
-        grants = [Grant("writes-runs", BLOB_WRITER, run.id, _SUBMITTER_FOLDERS), Grant("submits", ML_SUBMITTER, workspace.id)]
+        grants = [Grant("writes-runs", BLOB_WRITER, run.id, SUBMITTERS_WRITE), Grant("submits", ML_SUBMITTER, workspace.id)]
         name = self.child_name("submitter")
         return Identity(name, grants=grants, subjects=subjects, resource_group=self.group, opts=self.child_options()).client_id
 

@@ -10,9 +10,10 @@ import pulumi
 from pulumi_gcp import artifactregistry, kms, secretmanager, storage
 
 from ...plain_data import PlainMapping
+from ...run_bucket import JOBS_WRITE, SUBMITTERS_WRITE, TARGETS
 from ..base import Problems, this_stack
 from ..job_service_base import ContainerJobServiceBase, JobInputs, bucket_urls, make_targets
-from ..job_targets import TARGETS, TargetData
+from ..job_targets import TargetData
 from ..naming import job_prefix
 from ..validation.submitters import subject_problems
 from .bucket import Bucket
@@ -65,7 +66,7 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
         self.submitter_role = self.submitter_provider = None
         if given.submitters and job:
             identity, self.submitter_provider = make_submitter(self, given.submitters, job, self._project)
-            self._write_below("submitter", run, identity.member, "gpuyard/code/", "gpuyard/runs/")
+            self._write_below("submitter", run, identity.member, SUBMITTERS_WRITE)
             self.submitter_role = identity.email
         self._write_targets(run)
 
@@ -82,12 +83,12 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
         """Grant jobs, and the machines of `vms` pools: write runs, read data, read exactly the yard's secrets."""
         made = []
         for label, member in members.items():
-            made += self._write_below(label, run, member, "gpuyard/runs/")
+            made += self._write_below(label, run, member, JOBS_WRITE)
             made += [self._on_bucket(f"{label}-reads-{bucket.logical_name}", bucket, READ_OBJECTS, member) for bucket in reads]
             made += [self._on_secret(f"{label}-secret-{name}", version, member) for name, version in sorted(self._settings.secrets.items())]
         return made
 
-    def _write_below(self, label: str, run: Bucket, member: pulumi.Output[str], *folders: str) -> list[pulumi.Output[str]]:
+    def _write_below(self, label: str, run: Bucket, member: pulumi.Output[str], folders: Sequence[str]) -> list[pulumi.Output[str]]:
         """Grant reading of the run bucket, and writing only below these folders. targets.json is outside them."""
         where = {"title": f"{label} writes", "description": f"below {' and '.join(folders)}"}
         return [

@@ -10,9 +10,10 @@ from pulumi import dynamic
 
 from ...plain_data import PlainDict, PlainMapping
 from ...problems import Problem, show
+from ...run_bucket import TARGETS
 from ..base import Problems
 from ..job_service_base import JobInputs, JobServiceBase, bucket_urls, make_targets
-from ..job_targets import TARGETS, TargetData, common_fields, run_bucket_problems
+from ..job_targets import TargetData, common_fields, run_bucket_problems
 from .bucket import Bucket
 from .disk import TargetsProvider
 from .files import as_content

@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from gpuyard.components.job_targets import TARGETS
 from gpuyard.components.planning.document import Need
 from gpuyard.components.planning.quota import needs
 from gpuyard.components.validation.submitters import ISSUER
 from gpuyard.plain_data import PlainDict
+from gpuyard.run_bucket import TARGETS
 from gpuyard.training_jobs.clouds.aws import AwsClients, aws_clients
 from gpuyard.training_jobs.clouds.aws_errors import error_code
 from gpuyard.training_jobs.errors import GpuyardError

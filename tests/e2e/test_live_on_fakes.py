@@ -32,7 +32,11 @@ def test_the_live_smoke_test_submits_one_job_and_removes_its_run(tmp_path: Path,
             runner, runs = Runner({"p5": target}), list[str]()
             live.test_a_job_of_a_minute((runner, runs), {"p5": target}, "p5")
             assert len(batch.jobs) == len(runs) == 1
-            left = boto3.client("s3").list_objects_v2(Bucket="runs", Prefix="gpuyard/runs/")
-            assert left["KeyCount"] > 0
+
+            def left(folder: str) -> int:
+                return int(boto3.client("s3").list_objects_v2(Bucket="runs", Prefix=f"gpuyard/{folder}/")["KeyCount"])
+
+            assert left("submissions") > 0
+            assert left("runs") > 0
             live.remove(runner, runs[0])
-            assert boto3.client("s3").list_objects_v2(Bucket="runs", Prefix="gpuyard/runs/")["KeyCount"] == 0
+            assert left("submissions") == left("runs") == 0

@@ -81,7 +81,7 @@ def answer(process: subprocess.Popen[str]) -> dict[str, object]:
 
 def age_records(folder: Path, seconds: float) -> None:
     """Make the newest submission of every record older, instead of waiting."""
-    for path in (folder / "bucket/gpuyard/runs").glob("*/run.json"):
+    for path in (folder / "bucket/gpuyard/submissions").glob("*/run.json"):
         record = json.loads(path.read_text())
         record["submissions"][-1]["written_at"] -= seconds
         beside = path.with_name(".tmp-aged")
@@ -134,7 +134,7 @@ def test_a_wait_completes_the_submit_of_a_killed_process(folder: Path) -> None:
     submit(folder, "before the call").communicate(timeout=WAIT_LIMIT_S)
     age_records(folder, 61)
     watcher = runner(folder)
-    (run,) = (folder / "bucket/gpuyard/runs").iterdir()
+    (run,) = (folder / "bucket/gpuyard/submissions").iterdir()
     assert watcher.wait(run.name).state is State.SUCCEEDED
     assert starts(folder, run.name) == [(0, 0)]
 

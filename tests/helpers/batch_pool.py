@@ -19,7 +19,8 @@ CALLER = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_MAX
 NODE_PROGRAM = """
 import json, os, sys, time, urllib.parse
 run = urllib.parse.urlsplit(os.environ["GPUYARD_RUN_URL"]).path
-record = json.load(open(os.path.join(run, "run.json")))["submissions"][int(os.environ["GPUYARD_SUBMISSION"])]
+os.makedirs(run, exist_ok=True)
+record = json.load(open(urllib.parse.urlsplit(os.environ["GPUYARD_RECORD_URL"]).path))["submissions"][int(os.environ["GPUYARD_SUBMISSION"])]
 env, rank = record["job"]["env"], int(os.environ.get("AWS_BATCH_JOB_NODE_INDEX", "0"))
 with open(os.path.join(run, "ran"), "a") as ran:
     ran.write(f"{os.environ['GPUYARD_SUBMISSION']} {rank} {time.time()}\\n")

@@ -25,7 +25,7 @@ _BOOTSTRAP = Path(__file__).resolve().parents[2] / "training_jobs/launch/bootstr
 
 def check_objects(run_url: str) -> None:
     """Fail unless objects of a run are written, read, listed, removed and created once as on disk. The claim of attempt 1 remains."""
-    assert objects.read(f"{run_url}/run.json") is None
+    assert objects.read(f"{run_url}/progress.json") is None
     assert objects.list_names(f"{run_url}/attempts") == []
     objects.write(f"{run_url}/progress.json", b"1")
     objects.write(f"{run_url}/progress.json", b"2")

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gpuyard.training_jobs.run_layout import record_path
 from gpuyard.training_jobs.spec import JobSpec, parse_job
 from gpuyard.training_jobs.target import JobTarget, parse_target
 
@@ -13,7 +14,8 @@ from gpuyard.training_jobs.target import JobTarget, parse_target
 NODE_PROGRAM = """
 import json, os, signal, subprocess, sys, time, urllib.parse
 run = urllib.parse.urlsplit(os.environ["GPUYARD_RUN_URL"]).path
-record = json.load(open(os.path.join(run, "run.json")))["submissions"][int(os.environ["GPUYARD_SUBMISSION"])]
+os.makedirs(run, exist_ok=True)
+record = json.load(open(urllib.parse.urlsplit(os.environ["GPUYARD_RECORD_URL"]).path))["submissions"][int(os.environ["GPUYARD_SUBMISSION"])]
 env, rank = record["job"]["env"], int(os.environ["GPUYARD_NODE_RANK"])
 if env.get("DEAF"):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -71,8 +73,13 @@ def job(name: str = "job", **keys: Any) -> JobSpec:
 
 
 def run_dir(folder: Path, run_id: str) -> Path:
-    """Return the folder of a run's record on disk."""
+    """Return the folder that a run's nodes write on disk."""
     return folder / "bucket" / "gpuyard" / "runs" / run_id
+
+
+def record_file(folder: Path, run_id: str) -> Path:
+    """Return the file of a run's record on disk."""
+    return folder / "bucket" / record_path(run_id)
 
 
 def starts(folder: Path, run_id: str) -> list[tuple[int, int]]:

@@ -48,6 +48,11 @@ class NodeProcesses:
         """The run's folder in the run bucket."""
         return self.folder / "bucket/gpuyard/runs/test-1"
 
+    @property
+    def record(self) -> Path:
+        """The file of the run's record."""
+        return self.folder / "bucket/gpuyard/submissions/test-1/run.json"
+
     def output(self, attempt: int, name: str) -> Any:
         """Return a JSON document that launch wrote into an attempt's output."""
         return json.loads((self.run / f"output/attempt-{attempt}" / name).read_bytes())
@@ -66,7 +71,8 @@ class NodeProcesses:
         job = {**JOB, **self.job, **changes}
         self.run.mkdir(parents=True, exist_ok=True)
         record = {"submissions": [{"job": job, "attempt": 1}] * self.submissions}
-        (self.run / "run.json").write_text(json.dumps(record))
+        self.record.parent.mkdir(parents=True, exist_ok=True)
+        self.record.write_text(json.dumps(record))
         self._submission = job["nodes"], self._pack(), free_port(_address(0)), grace_s
         return [self.start(node) for node in range(job["nodes"])]
 
@@ -107,7 +113,8 @@ class NodeProcesses:
         work = self.folder / f"{self.submissions - 1}-{node}"
         env = {
             "PATH": os.environ["PATH"], "HOME": str(self.folder), "GPUYARD_SERVICE": "local", "GPUYARD_RUN_ID": "test-1",
-            "GPUYARD_RUN_URL": self.run.as_uri(), "GPUYARD_CODE_URL": code_url, "GPUYARD_SUBMISSION": str(self.submissions - 1),
+            "GPUYARD_RUN_URL": self.run.as_uri(), "GPUYARD_RECORD_URL": self.record.as_uri(),
+            "GPUYARD_CODE_URL": code_url, "GPUYARD_SUBMISSION": str(self.submissions - 1),
             "GPUYARD_NODE_RANK": str(node), "GPUYARD_NUM_NODES": str(nodes), "GPUYARD_MAIN_ADDRESS": _address(0),
             "GPUYARD_NODE_ADDRESS": _address(node), "GPUYARD_PORT": str(port), "GPUYARD_GRACE_S": str(grace_s),
             "GPUYARD_WORKDIR": str(work), "GPUYARD_CHANNEL_SECRET": f"secret of submission {self.submissions}",

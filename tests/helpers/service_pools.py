@@ -38,18 +38,19 @@ import datetime, json, os, sys, time, urllib.parse
 url = urllib.parse.urlsplit(os.environ["GPUYARD_RUN_URL"])
 run = os.environ.get("TESTS_FOLDER", "") + url.path
 os.makedirs(run, exist_ok=True)
+record_url = urllib.parse.urlsplit(os.environ["GPUYARD_RECORD_URL"])
 if url.scheme == "s3":
     import boto3
-    boto3.client("s3").download_file(url.netloc, url.path[1:] + "/run.json", os.path.join(run, f"run.json-{os.getpid()}"))
+    boto3.client("s3").download_file(url.netloc, record_url.path[1:], os.path.join(run, f"run.json-{os.getpid()}"))
     record = json.load(open(os.path.join(run, f"run.json-{os.getpid()}")))
 elif url.scheme == "gs":
     import urllib.request
-    object = urllib.parse.quote(url.path[1:] + "/run.json", safe="")
+    object = urllib.parse.quote(record_url.path[1:], safe="")
     place = f"{os.environ['STORAGE_EMULATOR_HOST']}/download/storage/v1/b/{url.netloc}/o/{object}?alt=media"
     token = open(os.environ["TESTS_TOKEN"]).read()
     record = json.load(urllib.request.urlopen(urllib.request.Request(place, headers={"Authorization": f"Bearer {token}"})))
 else:
-    record = json.load(open(os.path.join(run, "run.json")))
+    record = json.load(open(os.environ.get("TESTS_FOLDER", "") + record_url.path))
 record = record["submissions"][int(os.environ["GPUYARD_SUBMISSION"])]
 rank = int(os.environ.get("AWS_BATCH_JOB_NODE_INDEX", os.environ.get("GPUYARD_NODE_RANK", "0")))
 if "AZUREML_RUN_ID" in os.environ:

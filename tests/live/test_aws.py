@@ -48,14 +48,15 @@ def runner(targets: dict[str, JobTarget]) -> Iterator[tuple[Runner, list[str]]]:
 
 
 def remove(runner: Runner, run: str) -> None:
-    """Remove the run's folder and nothing else. The bucket's own rule expires older versions."""
+    """Remove the run's record and folder and nothing else. The bucket's own rule expires older versions."""
     import boto3
 
     bucket = urlsplit(runner._find(run).journal.url)
     assert bucket.scheme == "s3"
     assert run.startswith("gpuyard-live-")
-    prefix = f"{bucket.path.strip('/')}/gpuyard/runs/{run}/".lstrip("/")
-    boto3.resource("s3").Bucket(bucket.netloc).objects.filter(Prefix=prefix).delete()
+    for folder in ("submissions", "runs"):
+        prefix = f"{bucket.path.strip('/')}/gpuyard/{folder}/{run}/".lstrip("/")
+        boto3.resource("s3").Bucket(bucket.netloc).objects.filter(Prefix=prefix).delete()
 
 
 @pytest.mark.parametrize("pool", [name for name in POOLS.split(",") if name])

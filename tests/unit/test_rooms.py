@@ -23,7 +23,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 ROOMS = ("components", "stacks", "training_jobs")
 _GOOGLE = {"google", "requests", "urllib3"}  # what its clients speak through
 _STORAGE = {"fsspec", "s3fs", "gcsfs", "adlfs", "boto3", "botocore", "azure", *_GOOGLE}
-_NEUTRAL = {"pydantic", "pydantic_core", "yaml", "problems", "counts", "plain_data"}
+_NEUTRAL = {"pydantic", "pydantic_core", "yaml", "problems", "counts", "plain_data", "run_bucket"}
 _COMPONENTS = {f"components.{name}" for name in ("lazy", "spec", "catalogue", "validation", "naming", "boot", "job_targets", "expiry")}
 _BASES = {f"components.{name}" for name in ("base", "bucket_base", "network_base", "pool_base", "job_service_base")}
 _ABOVE_CLOUDS = _COMPONENTS | _BASES | {"components.registry"}
@@ -75,6 +75,7 @@ TABLE = {
     "components.lazy": Row(set()),
     "counts": Row(set()),
     "plain_data": Row(set()),
+    "run_bucket": Row(set()),
     "problems": Row({"pydantic", "pydantic_core"}),
     **{name: Row({"pulumi"} | _NEUTRAL | _COMPONENTS | _BASES) for name in _BASES},
     "components.registry": Row({"pulumi"} | _NEUTRAL | _COMPONENTS),

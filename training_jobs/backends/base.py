@@ -160,6 +160,7 @@ def run_variables(run: Run) -> dict[str, str]:
         **secret,
         "GPUYARD_RUN_ID": run.id,
         "GPUYARD_RUN_URL": run.url,
+        "GPUYARD_RECORD_URL": run.record_url,
         "GPUYARD_SUBMISSION": str(run.submission),
         "GPUYARD_CODE_URL": run.code.url,
     }

@@ -17,7 +17,7 @@ from ...plain_data import PlainDict
 from ...problems import did_you_mean
 from ..bucket_documents import MAX_BYTES, parse_document
 from ..errors import NotFoundError, UsageError
-from ..run_layout import RUNS, attempt_numbers, attempts_path, code_path, is_run_id, record_path, run_path
+from ..run_layout import attempt_numbers, attempts_path, code_path, is_run_id, record_path, records_path, run_path
 from ..spec import RECORDED, JobSpec
 from ..state import Reason, State
 from ..store import ExistsError, OnLeftOut, UnreadableError, open_store
@@ -152,7 +152,7 @@ class Journal:
 
     def run_ids(self) -> list[str]:
         """Return the ids of all runs in the bucket."""
-        return [name for name in self._store.names(RUNS) if is_run_id(name)]
+        return [name for name in self._store.names(records_path()) if is_run_id(name)]
 
     def claims(self, run_id: str) -> list[int]:
         """Return the attempt numbers that nodes claimed, ascending."""

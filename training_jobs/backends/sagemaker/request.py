@@ -73,7 +73,7 @@ def request_body(run: Run, target: SageMakerTarget) -> Json:
         "Tags": [{"Key": key, "Value": value} for key, value in sorted(aws_tags(run).items())],
     }
     if target.network_isolation:
-        body["InputDataConfig"] = [_channel("code", run.code.url), _channel("record", f"{run.url}/run.json")]
+        body["InputDataConfig"] = [_channel("code", run.code.url), _channel("record", run.record_url)]
     if target.spot:  # for scripts that write there; gpuyard's own checkpoints go straight to the run's folder
         body["CheckpointConfig"] = {"S3Uri": f"{run.url}/sagemaker-checkpoints", "LocalPath": "/opt/ml/checkpoints"}
     if run.retries.infra:  # SageMaker retries after its own internal errors, without a new submission

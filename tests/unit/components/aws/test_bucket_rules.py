@@ -32,7 +32,7 @@ keys = st.sampled_from(
     [
         "gpuyard/runs/llm-3f9a1c0b77d2/checkpoints/400/commit-2.json",
         "gpuyard/runs/llm-3f9a1c0b77d2/checkpoints/400/state-2-0-0.safetensors",
-        "gpuyard/runs/llm-3f9a1c0b77d2/run.json",
+        "gpuyard/submissions/llm-3f9a1c0b77d2/run.json",
         "gpuyard/targets.json",
         "tokens/part-0.bin",
     ]

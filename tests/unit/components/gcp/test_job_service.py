@@ -105,7 +105,7 @@ def test_writers_can_write_only_below_their_folders(record: Any) -> None:
     below = 'resource.name.startsWith("projects/_/buckets/runs-bucket/objects/gpuyard/{}/")'
     conditions = {name: grant["condition"]["expression"] for name, grant in writes.items()}
     assert conditions["train-job-writes-runs"] == below.format("runs")
-    assert conditions["train-submitter-writes-runs"] == f"{below.format('code')} || {below.format('runs')}"
+    assert conditions["train-submitter-writes-runs"] == f"{below.format('code')} || {below.format('submissions')}"
     assert {grant["role"] for name, grant in grants.items() if "-reads-" in name} == {"roles/storage.objectViewer"}
 
 

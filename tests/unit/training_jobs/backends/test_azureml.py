@@ -250,7 +250,7 @@ def test_another_runs_job_with_the_same_name_is_not_adopted(service: Yard) -> No
     run = service.runner().submit(two_node_job("works"), None, key="nightly").status.run_id
     (made,) = service.ml.jobs.values()
     made.properties["environmentVariables"] = {**made.properties["environmentVariables"], "GPUYARD_RUN_URL": "abfs://other/gpuyard/runs/x"}
-    service.storage.client().delete_blob(f"gpuyard/runs/{run}/run.json")
+    service.storage.client().delete_blob(f"gpuyard/submissions/{run}/run.json")
     with pytest.raises(ConflictError, match="belongs to another run"):
         service.runner().submit(two_node_job("works"), None, key="nightly")
 
@@ -261,7 +261,7 @@ def test_a_job_of_this_submission_from_another_version_is_adopted(service: Yard)
     run = service.runner().submit(two_node_job("works"), None, key="nightly").status.run_id
     (made,) = service.ml.jobs.values()
     made.properties["command"] = "python3 -c older"
-    service.storage.client().delete_blob(f"gpuyard/runs/{run}/run.json")
+    service.storage.client().delete_blob(f"gpuyard/submissions/{run}/run.json")
     assert service.runner().submit(two_node_job("works"), None, key="nightly").status.service.id == made.name
 
 

@@ -16,7 +16,7 @@ import pytest
 from gpuyard.training_jobs.backends.local.process import is_alive, kill_marked, start_time
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Reason, State
-from tests.helpers.local_pool import job, run_dir, starts
+from tests.helpers.local_pool import job, record_file, run_dir, starts
 from tests.helpers.local_processes import Start, processes
 from tests.helpers.runner_steps import wait_for_state
 from tests.helpers.waiting import wait_for
@@ -108,11 +108,11 @@ def test_metrics_of_wrong_types_do_not_hide_a_run(runner: Runner, start: Start, 
 def test_a_damaged_record_does_not_hide_other_runs(runner: Runner, start: Start, tmp_path: Path) -> None:
     good, bad = start("good"), start("bad")
     runner.wait(bad)
-    (run_dir(tmp_path, bad) / "run.json").write_text("{}")
+    record_file(tmp_path, bad).write_text("{}")
     messages: list[str] = []
     assert [status.run_id for status in runner.runs(messages.append)] == [good]
     assert bad in messages[0]
-    shutil.rmtree(run_dir(tmp_path, bad))
+    record_file(tmp_path, bad).unlink()
 
 
 def test_a_reused_pid_is_another_process() -> None:

@@ -191,7 +191,7 @@ def test_another_runs_training_job_with_the_same_name_is_not_adopted(service: Ya
     runner.wait(run)
     (made,) = service.sagemaker.jobs.values()
     made.body["Environment"]["GPUYARD_RUN_URL"] = "s3://other/gpuyard/runs/x"
-    boto3.client("s3").delete_object(Bucket="runs", Key=f"gpuyard/runs/{run}/run.json")
+    boto3.client("s3").delete_object(Bucket="runs", Key=f"gpuyard/submissions/{run}/run.json")
     with pytest.raises(ConflictError, match="belongs to another run"):
         service.runner().submit(two_node_job("works"), None, key="nightly")
 

@@ -38,9 +38,13 @@ class Bucket:
             ended = first.model_copy(update={"service_id": f"{run}.0-0a", "ended": end})
             record = RunRecord(run_id=run, name="job", stack="p/s", pool="local", request_key=None, created_at=1.0, submissions=(ended,))
             assert self.journal.create(record)
-        self.run = folder / "bucket/gpuyard/runs" / BAD
+        self.run, self.records = folder / "bucket/gpuyard/runs" / BAD, folder / "bucket/gpuyard/submissions"
         for part in ("attempts", "output/attempt-1", "checkpoints"):
             (self.run / part).mkdir(parents=True)
+
+    def record(self, run: str = BAD) -> Path:
+        """Return the file of a run's record."""
+        return self.records / run / "run.json"
 
     def list_and_print(self) -> dict[str, RunStatus]:
         """List the runs, print each in every form, and return them by id."""
@@ -115,7 +119,7 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
     ["run.json", "attempts/1.json", "output/attempt-1/progress.json", "output/attempt-1/node-0.json", "output/attempt-1/preflight.json"],
 )
 def test_one_bad_object_hides_no_run(bucket: Bucket, name: str, variant: str) -> None:
-    HOSTILE[variant](bucket.run / name)
+    HOSTILE[variant](bucket.record() if name == "run.json" else bucket.run / name)
     found = bucket.list_and_print()
     assert found[GOOD].state is State.FAILED
     assert (BAD in found) == (name != "run.json")
@@ -148,7 +152,7 @@ def test_many_attempts_show_the_newest(bucket: Bucket) -> None:
 
 @pytest.mark.parametrize("name", ["..", "-", "A", "a/b", "\udcff", "x" * 200, GOOD.upper(), f"{GOOD} ", "\x1b[31m", f"a{GOOD}\n"])
 def test_a_strange_name_among_the_runs_is_ignored(bucket: Bucket, name: str) -> None:
-    folder = bucket.run.parent / name
+    folder = bucket.records / name
     if not folder.exists():
         folder.mkdir(parents=True)
         (folder / "run.json").write_bytes(b"{}")
@@ -156,7 +160,7 @@ def test_a_strange_name_among_the_runs_is_ignored(bucket: Bucket, name: str) -> 
 
 
 def test_a_record_of_another_run_is_damaged(bucket: Bucket) -> None:
-    (bucket.run / "run.json").write_bytes((bucket.run.parent / GOOD / "run.json").read_bytes())
+    bucket.record().write_bytes(bucket.record(GOOD).read_bytes())
     assert set(bucket.list_and_print()) == {GOOD}
 
 
@@ -182,6 +186,6 @@ def _replaced(value: object, path: list[int], new: object) -> object:
 def test_no_change_of_a_record_hides_the_other_run(path: list[int], new: object) -> None:
     with tempfile.TemporaryDirectory() as folder:
         bucket = Bucket(Path(folder))
-        record = json.loads((bucket.run / "run.json").read_bytes())
-        (bucket.run / "run.json").write_text(json.dumps(_replaced(record, path, new)))
+        record = json.loads(bucket.record().read_bytes())
+        bucket.record().write_text(json.dumps(_replaced(record, path, new)))
         assert bucket.list_and_print()[GOOD].state is State.FAILED

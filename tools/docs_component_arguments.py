@@ -36,7 +36,7 @@ ARGUMENTS: Mapping[str | tuple[str, ...], str] = {
     "project": "project that the caller has already looked up; default: looked up",
     "owner": "mail address that gets the alerts",
     "email": "mail addresses; each must confirm its subscription once",
-    "events": "events that send a mail, see [NotifySpec](#notifyspec)",
+    "on": "events that send a mail, see [NotifySpec](#notifyspec)",
     "jobs": "job service whose jobs are watched",
     ("aws", "Notify", "pools"): "`vms` pools whose idle machines are watched; default none",
     "usd_per_month": "USD per calendar month",

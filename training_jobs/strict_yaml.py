@@ -107,6 +107,8 @@ def _traps(node: yaml.Node, key: str, trap: _Trap) -> Iterator[Problem]:
             if name.value in seen:
                 yield Problem(child, f"duplicate key (line {name.start_mark.line + 1})", fix="keep one")
             seen.add(str(name.value))
+            if trap is _pulumi_trap and name.tag == _BOOL and name.value.lower() not in {"true", "false"}:
+                name.tag = _STR  # yaml.v3 reads a key `on` as text; `pulumi config get` showed it with 3.259.0, 2026-12-01
             yield from _scalar_trap(name, child)
             yield from _traps(value, child, trap)
 

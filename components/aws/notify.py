@@ -47,13 +47,13 @@ class Notify(AwsComponent):
         *,
         email: Sequence[str],
         jobs: JobService,
-        events: Sequence[str] = ("failed", "stopped", "blocked"),
+        on: Sequence[str] = ("failed", "stopped", "blocked"),
         pools: Sequence[GpuPool] = (),
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Make the topic and its rules. `jobs`: the job service whose queues are watched. `pools`: pools whose idle machines are."""
-        given = {"email": list(email), "events": list(events)}
+        given = {"email": list(email), "on": list(on)}
         spec = validate_spec(NotifySpec, given, f"Notify {name}", self.cloud, name_problems(name))
         super().__init__("Notify", name, given, tags, opts)
         # not encrypted: EventBridge and CloudWatch cannot publish to a topic under AWS's own key, and the messages are mailed in plain text
@@ -66,7 +66,7 @@ class Notify(AwsComponent):
                 self.child_name(suffix), topic=topic.arn, protocol="email", endpoint=address, opts=self.child_options()
             )
         self._make_rules(spec, jobs)
-        if "idle" in spec.events:
+        if "idle" in spec.on:
             self._make_alarms(pools)
         self.register_outputs({"topic_arn": self.topic_arn})
 
@@ -79,7 +79,7 @@ class Notify(AwsComponent):
     def _make_rules(self, spec: NotifySpec, jobs: JobService) -> None:
         services = {"batch": bool(jobs.queue_arns), "sagemaker": jobs.trains}
         for service, used in services.items():
-            for event in spec.events if used else ():
+            for event in spec.on if used else ():
                 if event in _EVENTS[service]:
                     self._make_rule(service, event, jobs)
 

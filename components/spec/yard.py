@@ -126,7 +126,7 @@ class NotifySpec(Spec):
     """Mail about jobs and idle machines."""
 
     email: list[str] = Field(min_length=1, description="mail addresses; each must confirm its subscription once")
-    events: list[Event] = Field(
+    on: list[Event] = Field(
         default_factory=lambda: list[Event](("failed", "stopped", "blocked")),
         min_length=1,
         description="events that send a mail: failed, stopped (resumable), blocked (the first job of a queue cannot run), idle (machines "

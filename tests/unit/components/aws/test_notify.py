@@ -66,7 +66,7 @@ def test_an_event_matches_one_pattern_of_its_yard(event: Any, found: tuple[str, 
 def yard(**more: Any) -> Any:
     def program() -> None:
         jobs = declare()
-        given = {"email": ["ml@acme.io"], "events": ["failed", "stopped", "idle", "blocked"], **more}
+        given = {"email": ["ml@acme.io"], "on": ["failed", "stopped", "idle", "blocked"], **more}
         Notify("notify", jobs=jobs, tags={"owner": "ml@acme.io"}, **given)
 
     return program
@@ -92,7 +92,7 @@ def test_resources(record: Any, preview: bool) -> None:
 def test_idle_machines_of_vms_pools_send_a_mail(record: Any) -> None:
     def program() -> None:
         lab = gpu_pool("lab", MACHINES)
-        Notify("notify", email=["ml@acme.io"], events=["idle"], jobs=declare(pools={"l4": BATCH}), pools=[lab])
+        Notify("notify", email=["ml@acme.io"], on=["idle"], jobs=declare(pools={"l4": BATCH}), pools=[lab])
 
     alarm = record(program).inputs("aws:cloudwatch/metricAlarm:MetricAlarm", "notify-lab-idle")
     assert alarm["dimensions"] == {"AutoScalingGroupName": "lab-machines"}
@@ -108,7 +108,7 @@ def test_a_mail_has_no_command_and_no_environment(record: Any) -> None:
     assert policy["Condition"] == {"StringEquals": {"aws:SourceAccount": "111122223333"}}
 
 
-@pytest.mark.parametrize("wrong", [{"email": []}, {"email": ["nobody"]}, {"events": ["finished"]}])
+@pytest.mark.parametrize("wrong", [{"email": []}, {"email": ["nobody"]}, {"on": ["finished"]}])
 def test_wrong_inputs_are_reported(record: Any, wrong: dict[str, Any]) -> None:
     with pytest.raises(pulumi.RunError, match=f"Notify notify: 1 problem[\\s\\S]*{next(iter(wrong))}"):
         record(yard(**wrong))

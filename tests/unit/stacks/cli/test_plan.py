@@ -303,3 +303,8 @@ def test_a_program_that_ends_the_process_prints_no_nonce(project: Path, cli: Cli
         code, out, _ = cli("--stack", "dev", "-C", str(project), "--nonce", "8f3a", *form)
         assert code == 0
         assert "8f3a" in out
+
+
+def test_the_key_on_is_text_as_the_pulumi_cli_reads_it(project: Path) -> None:
+    (project / "Pulumi.dev.yaml").write_text("config:\n  acme:notify: {email: [ml@acme.io], on: [failed]}\n")
+    assert json.loads(load_project(project, "dev").config["acme:notify"]) == {"email": ["ml@acme.io"], "on": ["failed"]}

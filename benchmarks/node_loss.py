@@ -23,8 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import psutil
 
-from benchmarks.fakes.service import NodeService
-from gpuyard.training_jobs.launch.control_channel import free_port
+from benchmarks.fakes.service import NodeService, free_port
 
 T = TypeVar("T")
 SCRIPT = """

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
 
 from gpuyard.training_jobs.train import huggingface, llama
 from gpuyard.training_jobs.train.config import Config
@@ -77,5 +78,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,10 +12,15 @@ from pathlib import Path
 
 import psutil
 
-from gpuyard.training_jobs.launch.control_channel import free_port
 from gpuyard.training_jobs.packaging import pack
 
 _BOOTSTRAP = Path(__file__).resolve().parents[2] / "training_jobs/launch/bootstrap.py"
+
+
+def free_port(address: str) -> int:
+    """Return a port that is free at this moment."""
+    with socket.create_server((address, 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 class NodeService:

@@ -102,6 +102,8 @@ class Account:
             parameters = json.loads(json.dumps(request.parameters).replace("THE-NEW-ID", made_id))
             if request.operation == "CreateComputeEnvironment":
                 parameters.setdefault("serviceRole", _service_role())
+                resources = parameters["computeResources"]
+                resources.setdefault("securityGroupIds", _groups_of(resources["launchTemplate"]["launchTemplateId"]))
             answer = getattr(client(request.service), _method(request.operation))(**parameters)
             if request.result:
                 self.ids[origin] = str(jmespath.search(request.result, answer))
@@ -121,6 +123,12 @@ class Account:
 def client(service: str) -> Any:
     """Return a client of moto's AWS. It must be created while moto is active."""
     return boto3.client(service, region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing")
+
+
+def _groups_of(template: str) -> list[str]:
+    """Return the security groups in a launch template. AWS uses them if an environment names none, and moto wants them there."""
+    found = client("ec2").describe_launch_template_versions(LaunchTemplateId=template)["LaunchTemplateVersions"][0]
+    return [group for card in found["LaunchTemplateData"].get("NetworkInterfaces", []) for group in card["Groups"]][:1]
 
 
 def _service_role() -> str:

@@ -63,6 +63,12 @@ def _of(key: str) -> Any:
     return lambda inputs, made_id: {key: made_id, **inputs}
 
 
+def _default_group(inputs: Inputs, _: str) -> Inputs:
+    """Return the filters that find the default security group of a VPC."""
+    named = {"vpc-id": inputs["vpcId"], "group-name": "default"}
+    return {"filters": [{"name": name, "values": [value]} for name, value in named.items()]}
+
+
 _S3 = "aws:s3/bucket"
 # Properties that exist in Terraform only and are sent to no API, by type.
 OURS: Mapping[str, frozenset[str]] = {
@@ -117,7 +123,9 @@ CALLS: Mapping[str, tuple[Call, ...]] = {
         Call("logs", "CreateLogGroup", names={"name": "logGroupName"}),
         Call("logs", "PutRetentionPolicy", ("retentionInDays",), first=_of("logGroupName")),
     ),
-    "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": (),
+    "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": (  # AWS makes it with the VPC; the provider looks it up
+        Call("ec2", "DescribeSecurityGroups", ("vpcId",), first=_default_group, result="SecurityGroups[0].GroupId"),
+    ),
     "aws:ec2/eip:Eip": (Call("ec2", "AllocateAddress", tagged="elastic-ip", result="AllocationId"),),
     "aws:ec2/flowLog:FlowLog": (
         Call(

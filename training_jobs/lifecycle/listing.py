@@ -25,21 +25,26 @@ def list_statuses(journal: Journal, handle_of: _HandleOf, on_damaged: _OnDamaged
     """Return the status of each run for which `handle_of` returns a handle.
 
     A record that cannot be read is left out and reported to `on_damaged`. A run whose service cannot be queried is UNKNOWN and
-    reported too, so that one service that is down does not hide the others.
+    reported too, so that one service that is down does not hide the others. Raises the bucket's error when it lets no record be read.
     """
+    unread: list[GpuyardError] = []
     workers = 1 if journal.url.startswith("file:") else _CONCURRENT_READS
     with ThreadPoolExecutor(workers) as pool:
-        found = pool.map(lambda run: _handle(journal, run, handle_of, on_damaged), journal.run_ids())
+        found = pool.map(lambda run: _handle(journal, run, handle_of, on_damaged, unread), journal.run_ids())
         handles = [handle for handle in found if handle is not None]
+        if unread and not handles:
+            raise unread[0]
         _prefetch(handles)
         return list(pool.map(lambda handle: _status(handle, on_damaged), handles))
 
 
-def _handle(journal: Journal, run: str, handle_of: _HandleOf, on_damaged: _OnDamaged) -> RunHandle | None:
+def _handle(journal: Journal, run: str, handle_of: _HandleOf, on_damaged: _OnDamaged, unread: list[GpuyardError]) -> RunHandle | None:
     try:
         found = journal.find(run)
-    except UsageError as error:
+    except GpuyardError as error:
         on_damaged(f"left out: {error}")
+        if not isinstance(error, UsageError):  # not damaged: the bucket refused, or does not answer
+            unread.append(error)
         return None
     return None if found is None else handle_of(*found)
 

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from gpuyard.stacks.cli.view import line, summary, table
 from gpuyard.training_jobs.backends.base import ServiceStatus
+from gpuyard.training_jobs.errors import AuthError
 from gpuyard.training_jobs.lifecycle.handle import make_submission
 from gpuyard.training_jobs.lifecycle.journal import Journal, RunRecord, SubmissionEnd
 from gpuyard.training_jobs.run import Code
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Reason, State
 from gpuyard.training_jobs.status import RunStatus
+from gpuyard.training_jobs.store import LocalStore
 from tests.helpers.local_pool import job, make_target
 from tests.unit.training_jobs.lifecycle.test_polling import Scripted
 
@@ -162,6 +164,21 @@ def test_a_strange_name_among_the_runs_is_ignored(bucket: Bucket, name: str) -> 
 def test_a_record_of_another_run_is_damaged(bucket: Bucket) -> None:
     bucket.record().write_bytes(bucket.record(GOOD).read_bytes())
     assert set(bucket.list_and_print()) == {GOOD}
+
+
+def test_a_record_without_permission_hides_no_run_and_a_bucket_without_is_an_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, denied = LocalStore.read, {BAD}
+
+    def refuse(store: LocalStore, path: str, most: int = 2**20) -> tuple[bytes, str] | None:
+        if any(f"{run}/run.json" in path for run in denied):
+            raise AuthError("cannot read: Permission denied")
+        return read(store, path, most)
+
+    monkeypatch.setattr(LocalStore, "read", refuse)
+    assert set(bucket.list_and_print()) == {GOOD}
+    denied.add(GOOD)
+    with pytest.raises(AuthError):
+        bucket.list_and_print()
 
 
 _VALUES = (

@@ -94,7 +94,7 @@ def test_fetch_copies_output_and_checkpoints(runner: Runner, tmp_path: Path) -> 
 
 def test_targets_are_read_from_the_run_bucket(yard: JobTarget, tmp_path: Path) -> None:
     url = "s3://runs/gpuyard/targets.json"
-    with pytest.raises(UsageError, match=r"no such object; `pulumi up` writes them"):
+    with pytest.raises(UsageError, match=r"no such object; `pulumi up` writes the targets"):
         find_targets(None, url)
     open_store("s3://runs").create("gpuyard/targets.json", json.dumps({"local": target_document(tmp_path)}).encode())
     targets, source = find_targets(None, url)
@@ -106,7 +106,7 @@ def test_targets_are_read_from_the_run_bucket(yard: JobTarget, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("url", "writer"),
     [
-        ("gs://runs/gpuyard/targets.json", "`pulumi up` writes them"),
+        ("gs://runs/gpuyard/targets.json", "`pulumi up` writes the targets"),
         (
             "abfs://runs@acme.dfs.core.windows.net/gpuyard/targets.json",
             "the command in the stack output publish_targets writes the targets",

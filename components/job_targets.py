@@ -81,9 +81,9 @@ def machine_fields(spec: GpuPoolSpec, row: Machine, stack: str, region: str, exp
 
 def fabric(spec: GpuPoolSpec, row: Machine) -> PlainDict | None:
     """Return the network speed that the preflight requires. None: one node, or machines without fast network cards."""
-    if spec.max_nodes == 1 or not row.fast_nics or row.transport is None or not row.network_gbps:
+    if spec.max_nodes == 1 or not row.fast_nics or row.transport is None or not row.fabric_line_gbps:
         return None
-    return {"transport": row.transport, "line_rate_gbps": row.network_gbps, "floor": spec.floor(row)}
+    return {"transport": row.transport, "line_rate_gbps": row.fabric_line_gbps, "floor": spec.floor(row)}
 
 
 def price(spec: GpuPoolSpec, row: Machine, region: str) -> PlainDict:

@@ -112,6 +112,7 @@ class Machine(_Row):
     architecture: Literal["x86_64", "arm64"] = "x86_64"
     local_nvme_gb: int | None = Field(description="total size of local NVMe disks in GB")
     network_gbps: float | None = Field(description="total line rate of all network cards in Gb/s")
+    fabric_gbps: float | None = Field(None, description="line rate of the fast cards alone in Gb/s; default: network_gbps")
     network_cards: int = Field(ge=1)
     fast_nics: int = Field(ge=0, description="number of cards of the fast fabric (EFA, RDMA); 0 = none")
     transport: str | None = Field(description="transport that NCCL must report, such as NET/OFI; null = no fast fabric")
@@ -123,11 +124,16 @@ class Machine(_Row):
     source: str = Field(description="key in the table's sources, for everything except prices")
 
     @property
+    def fabric_line_gbps(self) -> float | None:
+        """The line rate of the fast cards, or of all cards where there are none of the fast fabric."""
+        return self.fabric_gbps or self.network_gbps
+
+    @property
     def default_floor(self) -> float | None:
         """Lowest share of the line rate that a healthy network reaches: 0.7 of the published all-reduce, at most 0.7. None: unknown."""
-        if self.all_reduce is None or not self.network_gbps:
+        if self.all_reduce is None or not self.fabric_line_gbps:
             return None
-        return round(_SHARE_OF_PUBLISHED * min(1, self.all_reduce.gbs * 8 / self.network_gbps), 3)
+        return round(_SHARE_OF_PUBLISHED * min(1, self.all_reduce.gbs * 8 / self.fabric_line_gbps), 3)
 
     def rate(self, region: str | None, mode: str, service: str) -> Rate | None:
         """Return the list price of one node per hour; None if unknown.

@@ -97,7 +97,7 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
             self.id, project.id, lambda group, project: launcher_commands(group, project, zone, self.spec, self.machine.gpus, labels)
         )
 
-    def _allow_ingress(self, account: pulumi.Output[str], host: pulumi.Output[str] | None) -> None:
+    def _allow_ingress(self, account: pulumi.Output[str], host: pulumi.Output[str | None] | None) -> None:
         """Allow ingress from the pool's own machines, by their service account, and SSH through Identity-Aware Proxy. Nothing else.
 
         `host`: the host project of a Shared VPC.

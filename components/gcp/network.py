@@ -26,8 +26,9 @@ _ID_FORMS = {
 }
 
 
-def _project_of(network_id: str) -> str:
-    return network_id.rpartition("/global/")[0].rpartition("/")[2]
+def _other_project(network_id: str, own: str) -> str | None:
+    project = network_id.rpartition("/global/")[0].rpartition("/")[2]
+    return project if project != own else None
 
 
 class Network(NetworkBase, GcpComponent):
@@ -73,14 +74,15 @@ class Network(NetworkBase, GcpComponent):
         ready = [*self._rules(), *(self._nat(region, subnet) if self.egress == "nat" else make_google_access(self, self.id))]
         self.subnet_ids = dict.fromkeys(self.zones, after(subnet.id, ready))
 
-    def rules_project(self, own: pulumi.Output[str]) -> pulumi.Output[str] | None:
-        """Return the project that firewall rules for this network must be in, or None for the provider's own project, `own`.
+    def rules_project(self, own: pulumi.Output[str]) -> pulumi.Output[str | None] | None:
+        """Return the project that firewall rules for this network must be in. None: `own`, the provider's project.
 
         It is the network's: a Shared VPC is in its host project, and Google refuses rules that name a network of another project.
         """
         if self.egress is not None:
             return None
-        return pulumi.Output.all(self.id, own).apply(lambda known: host if (host := _project_of(known[0])) != known[1] else None)
+        both: pulumi.Output[list[str]] = pulumi.Output.all(self.id, own)
+        return both.apply(lambda known: _other_project(known[0], known[1]))
 
     def _use_existing(self) -> None:
         """Add nothing: pools make firewall rules for their own machines."""

@@ -60,7 +60,7 @@ def fabrics(yard: RecordedYard) -> list[Fabric]:
             pool=pool.name,
             nics=pool.machine.fast_nics,
             card=CLOUDS[pool.cloud].fast_card,
-            gbps=pool.machine.network_gbps,
+            gbps=pool.machine.fabric_line_gbps,
             transport=pool.machine.transport,
             floor=pool.spec.floor(pool.machine),
         )

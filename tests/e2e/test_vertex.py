@@ -46,7 +46,7 @@ def test_spot_replicas_are_preempted_resume_and_the_result_is_fetched(service: Y
     status = check_resumed(runner, run, job, STEPS, tmp_path / "into", service.logs.text)
     assert "resumed from step" in service.logs.text()
     assert service.vertex.count("CreateCustomJob") == 2  # Vertex AI restarts nothing: each attempt is a separate job
-    assert {line.node for line in runner.logs(run)} == {0, 1}
+    assert 0 in {line.node for line in runner.logs(run)}  # a node whose ranks print nothing has no lines
     check_no_secret(service, status.model_dump_json())
 
 

@@ -249,7 +249,11 @@ class Runner:
         Links, and objects whose names cannot be files, are not copied. `on_left_out` gets a line for each.
         """
         journal = self._find(run).journal
-        return [f"{part}/{name}" for part in ("output", "checkpoints") for name in journal.fetch(run, part, into / part, on_left_out)]
+
+        def copied(part: str) -> list[str]:
+            return journal.fetch(run, part, into / part, lambda line: on_left_out(f"{part}/{line}"))
+
+        return [f"{part}/{name}" for part in ("output", "checkpoints") for name in copied(part)]
 
     def capacity(self) -> dict[str, Capacity]:
         """Return the free and waiting nodes of each pool."""

@@ -121,7 +121,7 @@ def _validated(raw: PlainDict) -> StackSettings:
 
 
 def _read_number(raw: Any, path: Sequence[int | str]) -> bool:
-    """Replace the text at a path by the number that it is; return whether it is one."""
+    """Replace the text at a path by the number that it represents. Returns False if it represents none."""
     *parents, last = path
     for part in parents:
         raw = _entry(raw, part, raw)  # a union's branch in the path is no key
@@ -155,7 +155,7 @@ def _description(field: str) -> str | None:
 
 
 def _missing_keys(cloud: object, config: Mapping[str, str]) -> list[Problem]:
-    """Return a problem for each key of the provider's own configuration that says where resources go and is not set."""
+    """Return a problem for each missing key of the provider's own configuration that locates resources, such as the region."""
     return [
         Problem(key, "required key is missing", allowed=f"a {key.partition(':')[2]}, such as {example}", fix=f"add `{key}: {example}`")
         for key, example in REQUIRED_KEYS.get(str(cloud), {}).items()

@@ -1,4 +1,6 @@
-"""Choose the files of a code folder that a submit sends: those that `git add` would take, without keys. Every other entry gets a reason.
+"""Choose the files of a code folder that a submit sends: those that `git add` would take, except files with keys.
+
+A file that is left out for another reason than an ignore rule is named with the reason.
 
 Tracked files are always sent. Untracked ones are sent unless a `.gitignore` up to the repository's root, or the repository's
 `info/exclude`, names them. A user's global excludes do not count: one commit must give one digest on every machine.
@@ -136,7 +138,7 @@ class _Walk:
 
 
 def _is_key(path: Path, is_folder: bool) -> bool:
-    """Return whether an entry, or the target of a link, has a name that keys and passwords are kept under."""
+    """Return whether an entry, or the target of a link, has the name of a file that usually contains keys or passwords."""
     names = [path.name, path.resolve().name]
     if is_folder:
         return any(name in _KEY_FOLDERS for name in names)

@@ -12,7 +12,7 @@ __all__ = ["unusable"]
 _LONGEST_BYTES = 128 * 2**10 - 1
 """The longest argument or variable that Linux accepts (MAX_ARG_STRLEN in linux/binfmts.h, less the final NUL)."""
 _LONGEST_COMMAND_BYTES = 120 * 2**10
-"""launch passes the command to torchrun's agent inside one JSON argument, which has about 1 KiB of other fields."""
+"""The longest command. launch passes it to torchrun's agent in one JSON argument, which has about 1 KiB of other fields."""
 
 
 def unusable(key: str, value: object) -> Problem | None:

@@ -34,7 +34,7 @@ from .target import JobTarget, pick_target
 __all__ = ["Runner", "SubmitPlan", "Submitted"]
 
 _GIVE_UP_S = 180.0
-"""How long a submit and a cancel read a record that other processes keep changing. A record without a job is taken over after 60 s."""
+"""Seconds for which a submit and a cancel retry while other processes change the record. A record without a job is free after 60 s."""
 
 
 @dataclass(frozen=True)

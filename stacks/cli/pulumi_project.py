@@ -42,7 +42,7 @@ class PulumiProject(NamedTuple):
     file: Path
     """The stack file."""
     environments: tuple[str, ...] = ()
-    """Pulumi ESC environments of the stack: they can set further keys, whose values nobody knows here."""
+    """Pulumi ESC environments of the stack: they can set further keys, whose values are not known offline."""
 
 
 def load_project(folder: Path, stack: str) -> PulumiProject:

@@ -78,7 +78,7 @@ def command(
 
 
 def _print_left_out(lines: Sequence[str]) -> None:
-    """Print to stderr each entry of the code folder that is not sent. Ignored entries are not printed."""
+    """Print to stderr each entry of the code folder that is not sent, except those that ignore rules exclude."""
     for line in lines:
         print(f"not sent: {line}", file=sys.stderr)
 

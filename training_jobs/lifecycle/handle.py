@@ -84,7 +84,7 @@ class RunHandle:
 
     @property
     def age_s(self) -> float:
-        """Age of the record in seconds: since it was written, by its writer's clock, or since this process first read it, the longer one.
+        """Age of the record in seconds: the longer of the times since it was written and since this process first read it.
 
         If the writer's clock is ahead, the first one is too small, and the record would look new for a long time. If the first one
         is above a year, one of the clocks is wrong, and only the second one counts: a wrong clock must not end a job.

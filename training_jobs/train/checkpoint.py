@@ -228,7 +228,7 @@ def _key(index: MetadataIndex) -> str:
 
 
 def _grouped(items: list[Any]) -> Iterator[list[Any]]:
-    """Group the items into files: as many as fit into one, at least one."""
+    """Group the items into files of limited size, with at least one item each."""
     group: list[Any] = []
     size = 0
     for item in items:

@@ -72,7 +72,7 @@ class CheckpointStore:
         return sorted(found, reverse=True)
 
     def marker(self, commit: Commit) -> Marker:
-        """Read a commit's marker. Raises OSError or ValueError when it is torn or not one, or when a file is missing or truncated."""
+        """Read a commit's marker. Raises OSError or ValueError when it is incomplete or wrong, or when a file is missing or truncated."""
         folder = f"{self._root}/{commit.step}"
         found: object = json.loads(self._fs.cat_file(f"{folder}/commit-{commit.attempt}.json"))
         marker: Marker = found if isinstance(found, dict) else {}
@@ -87,7 +87,7 @@ class CheckpointStore:
         return marker
 
     def read(self, step: int, name: str, sha256: str) -> bytes:
-        """Read a file. Raises OSError, or ValueError when it is not what was committed."""
+        """Read a file. Raises OSError, or ValueError when its content differs from what was committed."""
         data: bytes = self._fs.cat_file(f"{self._root}/{step}/{name}")
         digest = hashlib.sha256(data).hexdigest()
         if digest != sha256:
@@ -104,7 +104,10 @@ class CheckpointStore:
         self.delete_old()
 
     def delete_old(self) -> None:
-        """Delete all but the newest few, every `keep_every`-th and the best checkpoint, markers first; files of newer attempts stay."""
+        """Delete old checkpoints, their markers first.
+
+        The newest `keep`, multiples of `keep_every`, the best one, and files of newer attempts stay.
+        """
         found = [commit for commit in self.committed() if commit.attempt <= self.attempt]
         kept = {(commit.step, commit.attempt) for commit in found[: self._keep]}
         kept |= {(c.step, c.attempt) for c in found if c.step == self.best or (self._keep_every and c.step % self._keep_every == 0)}

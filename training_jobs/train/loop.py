@@ -33,7 +33,7 @@ _PRINT_EVERY_S = 2.0
 
 
 class NotFiniteError(Exception):
-    """The gradients are not finite; the weights of the step before are unchanged."""
+    """The gradients are not finite; the weights are those of the previous step."""
 
 
 class StopInValidationError(Exception):

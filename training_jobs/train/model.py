@@ -24,7 +24,7 @@ def padded_vocab(vocab: int) -> int:
 
 
 class LanguageModel(nn.Module):
-    """Maps tokens and their next tokens to the sum of the losses: what all language models here share."""
+    """Base class of the language models: maps tokens and their next tokens to the sum of the losses."""
 
     embedding: nn.Embedding
     blocks: nn.ModuleList
@@ -161,7 +161,7 @@ def _keep_products() -> Any:
 
 
 def compile_loss(model: nn.Module) -> None:
-    """Compile what the chunked loss does between its products: one pass over the logits instead of about ten."""
+    """Compile the operations between the matrix products of the chunked loss: one pass over the logits instead of about ten."""
     if isinstance(model, LanguageModel):
         model.loss_and_slope = torch.compile(loss_and_slope, dynamic=False)
 
@@ -177,7 +177,7 @@ def chunked_loss(x: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 
 
 
 class _ChunkedLoss(torch.autograd.Function):
-    """Compute the loss of some rows at a time, and at once their gradients: three products of the head's size in all."""
+    """Compute the loss and the gradients of some rows at a time. In all it makes three matrix products of the head's size."""
 
     @staticmethod
     def forward(
@@ -205,9 +205,9 @@ class _ChunkedLoss(torch.autograd.Function):
 
 
 def _chunk_rows(rows: int, most: int) -> int:
-    """Return the largest part of the rows, at most `most`, that divides them evenly, if there is one above half of it.
+    """Return how many rows to compute at a time: the largest divisor of `rows` in the upper half of `most`, else `most`.
 
-    Parts of one shape are compiled once.
+    Parts of equal shape are compiled once.
     """
     return next((size for size in range(min(most, rows), max(most // 2, 1), -1) if rows % size == 0), min(most, rows))
 

@@ -73,7 +73,7 @@ def resolve_auto(config: Config, ranks: RankInfo, parameters: int) -> tuple[Conf
 
 
 def _choose_precision(precision: str, device: torch.device) -> tuple[str, str]:
-    """Choose the precision, and say why it is not bf16 on a GPU. Emulated bf16 is slower than fp32: V100 and T4 have none."""
+    """Choose the precision, and say why it is not bf16 on a GPU. V100 and T4 only emulate bf16, which is slower than fp32."""
     if device.type != "cuda" or precision == "fp32":
         return ("fp32" if precision == "auto" else precision), ""
     if torch.cuda.is_bf16_supported(including_emulation=False):

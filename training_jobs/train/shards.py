@@ -189,7 +189,7 @@ def _problem(path: Path, file: ShardFile, record: np.dtype[Any]) -> str | None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Let one process of this node in at a time; the kernel releases the lock of a process that dies."""
+    """Hold a lock that one process of this node can have at a time. The kernel releases it when the process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

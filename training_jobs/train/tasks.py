@@ -165,7 +165,7 @@ def _bounded(count: int, most: int) -> int:
 def _parts(count: int, config: Config, rank: int, world: int) -> Iterator[tuple[int, int, int]]:
     """Yield the parts of a rank's records: first, last + 1, and the rows to pad to.
 
-    The parts fit the memory. Their number and size are the same on every rank: sharded models need that.
+    The parts fit into memory. Their number and size are the same on every rank, because sharded models need that.
     """
     size = config.micro or max(config.batch // world, 1)
     begin, end = rank_slice(count, rank, world)

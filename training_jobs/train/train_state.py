@@ -204,7 +204,7 @@ class TrainState:
 
 
 def own_share(state: State, rank: int, world: int) -> State:
-    """Return the replicated tensors that this rank saves: about as many bytes on each rank, by the names and sizes alone.
+    """Return the replicated tensors that this rank saves. Names and sizes alone decide, and each rank gets about as many bytes.
 
     torch divides replicated tensors by itself, but only after it has copied all of them to pinned host memory on every rank.
     """

@@ -56,7 +56,7 @@ class Votes:
 
 
 class StopDeadline:
-    """Exits as resumable shortly before launch would kill this process, when a stop is requested and the loop hangs in a collective."""
+    """Exits with 75 (resumable) shortly before launch kills this process, if a stop is requested and the loop hangs in a collective."""
 
     def __init__(self, exit_process: Callable[[int], None] = os._exit) -> None:
         self._exit_process, self._closed = exit_process, threading.Event()

@@ -23,7 +23,7 @@ REQUIRED_KEYS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "gcp": {"gcp:project": "acme-ml-dev", "gcp:region": "us-central1"},
     }
 )
-"""Stack configuration keys that say where a cloud's resources go -> an example. A stock stack must set them."""
+"""Stack configuration keys that locate a cloud's resources, each with an example. A stock stack must set them."""
 
 
 def clouds() -> list[str]:

@@ -91,7 +91,7 @@ def _encrypts(spec: GpuPoolSpec, row: catalogue.Machine) -> bool:
     """Return whether SageMaker encrypts the traffic between nodes: as the spec says, by default only on machines without EFA.
 
     SageMaker uses IPsec (UDP 500 and ESP: docs.aws.amazon.com/sagemaker/latest/dg/train-encrypt.html, read on 2026-12-01), which encrypts
-    IP packets. EFA's traffic bypasses the kernel and has none. So on these machines it slows only the rest.
+    IP packets. EFA's traffic bypasses the kernel and is not encrypted, so IPsec would only slow the other traffic.
     """
     return not row.fast_nics if spec.encrypt_between_nodes is None else spec.encrypt_between_nodes
 

@@ -24,7 +24,7 @@ __all__ = ["JOB", "RANK", "ROOT", "SHAPE", "DemoError", "main", "step"]
 
 ROOT = local_env.ROOT
 JOB = "examples/gpt-local.yaml"
-SHAPE = "2 nodes x 2 processes"  # of that job file
+SHAPE = "2 nodes x 2 processes"  # what JOB asks for
 RANK = 3  # the second process of node 1
 _WIDTH = 86
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")  # not STOPPED: `gpuyard wait` starts its next attempt

@@ -126,7 +126,7 @@ def split_container_id(container_id: str) -> ContainerParts:
 
 
 def container_id_problems(bucket: object) -> list[Problem]:
-    """Return what is wrong with the resource id of an existing container."""
+    """Return the problems of the resource id of an existing container."""
     if isinstance(bucket, str) and _CONTAINER.fullmatch(bucket):
         return []
     fix = "`az storage container-rm show --query id` prints it"

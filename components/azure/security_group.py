@@ -43,7 +43,7 @@ def make_rules(parent: AzureComponent, suffix: str, rules: Sequence[Rule]) -> pu
 def node_rules(nodes: pulumi.Output[str], destinations: Mapping[str, str], ports: Sequence[int] = ()) -> list[Rule]:
     """Return rules that allow all traffic between nodes, and HTTPS from nodes to each destination.
 
-    `nodes`: id of the application security group. `destinations`: address range or service tag by a word for the rule's name.
+    `nodes`: id of the application security group. `destinations`: a word for the rule's name -> address range or service tag.
     `ports`: further TCP ports of the internet.
 
     The rules do not apply to InfiniBand, which is a separate network, nor to Azure's name servers and metadata service:

@@ -73,7 +73,7 @@ def account_id(stack: str, name: str) -> str:
 
 
 def grant_on_project(parent: GcpComponent, key: str, member: pulumi.Output[str], project: ProjectLookup) -> pulumi.Output[str]:
-    """Grant the role at a key of roles.PROJECT_ROLES on the project. Makes a custom role if the row lists permissions."""
+    """Grant a role of roles.PROJECT_ROLES, named by its key, on the project. A role with `permissions` is made as a custom role."""
     wanted = PROJECT_ROLES[key]
     role: pulumi.Input[str] = wanted.role
     if wanted.permissions:

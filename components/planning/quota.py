@@ -26,7 +26,7 @@ class _Quota(NamedTuple):
 
 
 def needs(yard: RecordedYard, now: datetime.datetime) -> list[Need]:
-    """Return the quotas that all pools need which have not ended. If several pools share a quota, their amounts are added."""
+    """Return the quotas that the pools need. Pools that have ended need none. If pools share a quota, their amounts are added."""
     found: dict[_Quota, list[tuple[str, int]]] = {}
     for pool in yard.pools:
         if pool.machine and not paid_nodes(pool, now).closed:

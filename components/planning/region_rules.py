@@ -10,7 +10,7 @@ __all__ = ["region_conflicts"]
 
 
 def region_conflicts(yard: RecordedYard) -> Iterator[str]:
-    """Yield a message for each component that is in another region than its zone, its network or its pools. Unknown regions agree."""
+    """Yield a message for each component that is in another region than its zone, its network or its pools. Unknown regions are skipped."""
     for component in yard.components:
         yield from _zones(component)
     pools = {(pool.cloud, pool.name): pool for pool in yard.named("GpuPool")}

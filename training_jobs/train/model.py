@@ -177,7 +177,7 @@ def chunked_loss(x: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 
 
 
 class _ChunkedLoss(torch.autograd.Function):
-    """Compute the loss and the gradients of some rows at a time. In all it makes three matrix products of the head's size."""
+    """Compute the loss and the gradients in chunks of rows, one row for each token: three matrix products of the head's size in all."""
 
     @staticmethod
     def forward(
@@ -205,9 +205,9 @@ class _ChunkedLoss(torch.autograd.Function):
 
 
 def _chunk_rows(rows: int, most: int) -> int:
-    """Return how many rows to compute at a time: the largest divisor of `rows` in the upper half of `most`, else `most`.
+    """Return the rows of a chunk: the largest divisor of `rows` in the upper half of `most`, else `most`.
 
-    Parts of equal shape are compiled once.
+    With a divisor all chunks have one shape, which is compiled once.
     """
     return next((size for size in range(min(most, rows), max(most // 2, 1), -1) if rows % size == 0), min(most, rows))
 

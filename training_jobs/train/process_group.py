@@ -29,7 +29,7 @@ class RankInfo:
 
     @classmethod
     def current(cls) -> RankInfo:
-        """Return the values of this process, from the process group and torchrun's variables."""
+        """Return this process's rank, world size and device, from the process group and torchrun's variables."""
         world = dist.get_world_size()
         device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
         return cls(dist.get_rank(), world, int(os.environ.get("LOCAL_WORLD_SIZE", world)), device)

@@ -176,7 +176,7 @@ class Shards:
 
 
 def _problem(path: Path, file: ShardFile, record: np.dtype[Any]) -> str | None:
-    """Return what is wrong with a file; None when it is what the index describes."""
+    """Return the problem of a file; None when the file is as the index describes it."""
     if not path.exists():
         return "it does not exist"
     wants = int(file["count"]) * record.itemsize

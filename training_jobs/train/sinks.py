@@ -1,6 +1,7 @@
-"""Where metrics go besides metrics.jsonl: TensorBoard files, wandb and MLflow. All are optional packages, written on rank 0 by a thread.
+"""Sends metrics to TensorBoard files, wandb and MLflow, in addition to metrics.jsonl. A thread on rank 0 writes; all need optional packages.
 
-Add one as a function that returns a Sink, and a row in SINKS. Keys come from the job's `secrets:` as variables, such as WANDB_API_KEY.
+To add a sink, write a function that returns a Sink and list it in SINKS. API keys come from the job's `secrets:` as variables, such as
+WANDB_API_KEY.
 """
 
 from __future__ import annotations

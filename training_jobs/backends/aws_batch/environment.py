@@ -44,7 +44,7 @@ def _read(aws: AwsClients, queue: str) -> str:
 
 
 def _problem(environment: PlainMapping) -> str:
-    """Return what is wrong with an environment: it is closed, not valid, or has a reason such as a quota or lack of capacity."""
+    """Return an environment's problem: closed, not valid, or a reason such as a quota or lack of capacity. Empty: no problem."""
     state, status, reason = environment.get("state"), environment.get("status", "VALID"), environment.get("statusReason") or ""
     if state == "DISABLED":
         return "the pool is closed: its compute environment is DISABLED"

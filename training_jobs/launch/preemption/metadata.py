@@ -45,7 +45,7 @@ class MetadataService:
     warnings: frozenset[str] = field(default=frozenset())
     token: str | None = None  # path of the session token (IMDSv2)
     name: str | None = None  # path of this machine's name
-    acknowledge: str | None = None  # path to post that the machine may be stopped
+    acknowledge: str | None = None  # path of the POST request that lets the cloud stop the machine at once
 
 
 def _aws_spot(body: bytes, now: float, own_name: str) -> Notice | None:

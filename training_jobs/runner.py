@@ -267,7 +267,7 @@ class Runner:
         return RunHandle(journal, self._backend_for(target), target, record, tag, self._clock, self._elapsed, seen_at)
 
     def _first_seen(self, run_id: str, tag: str) -> float:
-        """Return when this process first saw a record with this tag, by `elapsed`."""
+        """Return when this process first read this version of the record (`tag`), on the clock `elapsed`."""
         known_tag, moment = self._seen.get(run_id, ("", 0.0))
         if known_tag != tag:
             moment = self._elapsed()

@@ -37,7 +37,7 @@ class ImageRepository(AwsComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the repository. `on_destroy`: keep (default) leaves it with its images when the yard goes; delete removes both."""
+        """Make the repository. `on_destroy`: keep (default) keeps it and its images when the yard is destroyed; delete removes both."""
         given = {"on_destroy": on_destroy}
         spec = validate_spec(RepositorySpec, given, f"ImageRepository {name}", self.cloud, name_problems(name))
         if spec.on_destroy == "keep":

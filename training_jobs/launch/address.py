@@ -58,7 +58,7 @@ def _source_address(towards: str) -> str | None:
 
 
 def _first_address() -> str | None:
-    """Return the first address of an interface, without loopback, link-local and container bridges."""
+    """Return the first address that is not loopback, link-local or a container bridge's."""
     found = [address for name, address in _interfaces() if not name.startswith(_LOCAL_INTERFACES)]
     return next((address for address in found if not address.startswith(("127.", "169.254."))), None)
 

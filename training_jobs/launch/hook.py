@@ -136,7 +136,7 @@ def checkpoints() -> Path:
 
 
 def newest_checkpoint(pattern: str) -> str | None:
-    """Return the path in the folder of `checkpoints` that matches the pattern and has the largest last number; None without one."""
+    """Return the path in the folder of `checkpoints` that matches the pattern and has the largest last number; None if none matches."""
     numbered = [(re.findall(r"\d+", path.name), path) for path in checkpoints().glob(pattern) if not path.name.startswith(".")]
     found = max(((int(numbers[-1]), str(path)) for numbers, path in numbered if numbers), default=None)
     return found[1] if found else None

@@ -15,7 +15,7 @@ from .time_budget import HEARTBEAT_S
 
 __all__ = ["ProgressWriter", "utc_now", "write_document"]
 
-_MOST_BYTES = 2**20  # of a report
+_MOST_BYTES = 2**20  # the largest report that is read
 _EVERY_LOCAL_S, _EVERY_REMOTE_S = 0.5, 10.0
 
 

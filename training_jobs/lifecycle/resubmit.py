@@ -1,4 +1,4 @@
-"""Choose the action of a submit for an existing run: the resubmit table and the retry allowance. Pure functions."""
+"""Choose the action of a submit for an existing run: the resubmit table and the count of retries. Pure functions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Choice:
-    """An action, the note shown to the user, and whether the action restarts clocks and allowances."""
+    """An action, the note shown to the user, and whether the time limit and the retry counts start anew."""
 
     action: Action
     note: str = ""

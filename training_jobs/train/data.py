@@ -147,7 +147,7 @@ class ImageBatches:
 
 
 def _ranges(sizes: Sequence[int], first: int, last: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (shard, first, last + 1) of each shard that has some of the split's records `first` to `last` - 1, counted in the shard."""
+    """Split the records `first` to `last` - 1 among the shards. Yields (shard, begin, end); begin and end count within the shard."""
     before = 0
     for shard, size in enumerate(sizes):
         begin, end = max(first - before, 0), min(last - before, size)

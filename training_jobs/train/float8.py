@@ -13,7 +13,7 @@ from .config import Config, ConfigError
 from .optional import require_optional
 
 _LEAST_PARAMETERS = 10**9
-_MULTIPLE = 16  # that float8 products need of both sides
+_MULTIPLE = 16  # both sides of a matrix must be a multiple of this
 _LEAST_CAPABILITY = (8, 9)
 
 

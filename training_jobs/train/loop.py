@@ -104,7 +104,7 @@ class Trainer:
         return self._reports.figures(self._loss, self._prefetcher.waited_s)
 
     def validate(self) -> Figures:
-        """Return the task's figures over the validation split. Exits with 75 when the ranks vote for a stop, because the step is saved already."""
+        """Return the task's figures over the validation split. Exits with 75 when the ranks vote for a stop: the step is saved already."""
         net = self.state.net
         net.model.eval()
         try:

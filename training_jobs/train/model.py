@@ -36,7 +36,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.vocab, self.chunked, self.smoothing = config.vocab, config.loss == "chunked", config.label_smoothing
         self.loss_and_slope: LossAndSlope = loss_and_slope
-        self.end_token: int | None = None  # of a document, to mask attention by document
+        self.end_token: int | None = None  # the token that ends a document, to mask attention by document
         self.compiled = config.compile not in ("off", "auto")
 
     @property

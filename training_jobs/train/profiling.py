@@ -20,7 +20,7 @@ from .process_group import RankInfo
 
 _SLOW, _SLOW_WINDOWS = 1.15, 3  # a straggler takes _SLOW times the median, in _SLOW_WINDOWS windows in a row
 _COLLECT_EVERY = 50  # steps
-_ALLOCATIONS = 100_000  # the newest ones that a memory snapshot has
+_ALLOCATIONS = 100_000  # a memory snapshot has the newest ones, up to this number
 _Event: Any = torch.cuda.Event
 
 

@@ -58,7 +58,7 @@ class DataIndex:
     shape: list[int] = field(default_factory=list)  # of an image: height, width, channels
     tokenizer: str = "bytes"  # bytes, or the name of a `tokenizers` file beside the index
     bytes_per_token: float = 1.0
-    end_token: int = -1  # that ends a document; -1: none
+    end_token: int = -1  # the token that ends a document; -1: none
     classes: list[str] = field(default_factory=list)
     mean: list[float] = field(default_factory=list)  # of each channel, over the training split
     std: list[float] = field(default_factory=list)

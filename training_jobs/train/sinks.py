@@ -1,4 +1,4 @@
-"""Sends metrics to TensorBoard files, wandb and MLflow, in addition to metrics.jsonl. A thread on rank 0 writes; all need optional packages.
+"""Sends metrics to TensorBoard files, wandb and MLflow, besides metrics.jsonl. A thread on rank 0 writes. All need optional packages.
 
 To add a sink, write a function that returns a Sink and list it in SINKS. API keys come from the job's `secrets:` as variables, such as
 WANDB_API_KEY.
@@ -24,7 +24,7 @@ _TENSORBOARD = (
 
 @dataclass(frozen=True)
 class RunLabels:
-    """How a sink names the run."""
+    """The run's id, attempt and configuration, by which a sink's service shows it."""
 
     run_id: str | None
     attempt: int

@@ -32,13 +32,13 @@ class Task(Protocol):
     """The methods of a task that the loop calls. All ranks get batches of the same shape, for any number of ranks."""
 
     unit: str  # what is counted: tokens or images
-    targets_per_step: int  # counted targets of one step, over all ranks
+    targets_per_step: int  # tokens or images of one step, over all ranks
 
     def model(self) -> nn.Module:
         """Build a model that maps inputs and targets to the sum of their losses."""
 
     def flops(self) -> FlopsPerToken:
-        """Return the FLOPs per counted target."""
+        """Return the FLOPs of a training step per token or image."""
 
     def batch(self, step: int, rank: int, world: int) -> Batch:
         """Return a rank's part of a step's batch: a pure function of seed, step, rank and world."""

@@ -89,7 +89,7 @@ class _Shard:
             self._write(whole)
 
     def close(self) -> list[ShardFile]:
-        """Write the rest. Returns the files."""
+        """Write the data that is still buffered. Returns the files."""
         if self._data:
             self._write(len(self._data))
         return self.files

@@ -35,7 +35,7 @@ class Sink(Protocol):
     """Receives the numbers of each line of metrics.jsonl. It may be slow and may fail: training goes on."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Send one line."""
+        """Send the numbers of one line of metrics.jsonl."""
 
     def flush(self) -> None:
         """Send what is buffered."""

@@ -185,5 +185,5 @@ def this_stack() -> str:
 
 
 def after(value: pulumi.Output[str], parts: Sequence[pulumi.Output[str]]) -> pulumi.Output[str]:
-    """Return the value as an output that is known once all parts exist."""
+    """Return the value as an output that becomes known once all `parts` are known too."""
     return pulumi.Output.all(value, *parts).apply(lambda known: str(known[0]))

@@ -27,7 +27,7 @@ class JobImage(_Row):
     since: datetime.date
     until: datetime.date = Field(description="day on which AWS stops patching the image")
     source: str = Field(description="key in the table's sources")
-    lacks: str | None = Field(description="packages that a job needs and the image does not contain; null = none known")
+    lacks: str | None = Field(description="packages that a job needs and the image does not contain; null = no such package is known")
 
 
 class JobImageTable(_Row):

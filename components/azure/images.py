@@ -1,4 +1,4 @@
-"""Machine images for GPU sizes: Microsoft's HPC images, URNs and resource ids. Pure, without the SDK: `gpuyard pin` uses it too."""
+"""Machine images for GPU sizes: Microsoft's HPC images, URNs and resource ids. Pure functions without the SDK, for `gpuyard pin` too."""
 
 from __future__ import annotations
 

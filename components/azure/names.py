@@ -1,4 +1,4 @@
-"""Names of storage accounts, vaults, containers and clusters. Pure: the same inputs always give the same name."""
+"""Names of storage accounts, vaults, containers and clusters. Pure functions: the same inputs always give the same name."""
 
 from __future__ import annotations
 

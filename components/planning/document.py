@@ -55,7 +55,7 @@ class Money(Document):
     idle_month: Amount = Field(description="USD of the next month in which no job runs")
     budget: float | None = Field(description="USD per month; null: no budget, or its amount is unknown")
     hours: Amount | None = Field(
-        description="hours per month with every node on that the budget pays after the idle cost; null: no budget, or no machines"
+        description="hours per month for which the budget pays every node, after the idle cost; null: no budget, or no machines"
     )
     prices_of: str | None = Field(description="date of the oldest list price used; null: no list price is used")
     not_priced: list[str] = Field(description="resources that cost money and have no price in the catalogue")
@@ -70,7 +70,7 @@ class Need(Document):
     unit: str
     amount: int = Field(description="needed by all pools together with every node on")
     pools: list[str]
-    granted: str | None = Field(description="why no request is needed; null: request it")
+    granted: str | None = Field(description="why the quota need not be requested; null: request it")
 
 
 class Fabric(Document):

@@ -79,7 +79,7 @@ class RecordedPool(NamedTuple):
 
 @dataclass(frozen=True)
 class RecordedYard:
-    """A recording, read as a yard: the input of every part of the plan."""
+    """The yard that a recorded program declared, with its components and resources: the input of every part of the plan."""
 
     project: str
     stack: str

@@ -1,1 +1,1 @@
-"""Rules that concern several fields of a yard, or that several clouds share. Pure, without Pulumi."""
+"""Rules that concern several fields of a yard, or that several clouds share. Pure functions, without Pulumi."""

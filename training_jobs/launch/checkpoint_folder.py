@@ -168,7 +168,7 @@ class CheckpointFolder:
     def _download(self, name: str, file: File) -> None:
         path = (self.path / name).resolve()
         if not path.is_relative_to(self.path.resolve()):
-            raise ValueError(f"{name} leaves the folder")
+            raise ValueError(f"the path {name} leads out of the checkpoint folder")
         if path.is_file() and path.stat().st_size == file["bytes"] and _sha256(path) == file["sha256"]:
             return
         path.parent.mkdir(parents=True, exist_ok=True)

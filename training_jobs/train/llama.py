@@ -33,7 +33,7 @@ class Llama(LanguageModel):
         return self.embedding.weight if self.head is None else self.head.weight
 
     def init_std(self, name: str, parameter: Tensor) -> float | None:
-        """Return a parameter's initial standard deviation; None: ones. Small logits at any width, as in Gpt."""
+        """Return a parameter's initial standard deviation; None: it starts as ones. Logits start small at any width, as in Gpt."""
         if "norm" in name:
             return None
         if name.endswith((".bias", "o.weight", "down.weight")):

@@ -95,7 +95,7 @@ class Gpt(LanguageModel):
         return self.head.weight
 
     def init_std(self, name: str, parameter: Tensor) -> float | None:
-        """Return a parameter's initial standard deviation; None: ones.
+        """Return a parameter's initial standard deviation; None: it starts as ones.
 
         Projections back to the residual stream start at zero. The head starts with logits of variance 1/4 at any width, so the
         first loss is ln(vocabulary) + 1/8. A head tied to the embedding would give each token its own logit of std x width.

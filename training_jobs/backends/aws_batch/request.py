@@ -1,4 +1,4 @@
-"""Build the request bodies that start a run on AWS Batch: RegisterJobDefinition and SubmitJob. Pure: a Run in, plain data out.
+"""Build the request bodies that start a run on AWS Batch: RegisterJobDefinition and SubmitJob. Pure functions: a Run in, plain data out.
 
 The job definition has what all jobs of one pool and image share. Its name is a digest of its content, so equal content is registered
 once. What differs between runs goes into the submission's overrides.

@@ -190,7 +190,7 @@ class Pool(PoolFiles):
         (self.directory / "queue" / str(ticket)).unlink(missing_ok=True)
 
     def _runnable(self, ticket: Ticket) -> JobEntry | None:
-        """Return the job of a ticket. A job that must not start is ended, and None is returned."""
+        """Return the job of a ticket (its place in the queue). A job that must not start is ended; then it returns None."""
         name = ticket.job
         job, size = self.readable_job(name), len(self.nodes())
         if job is None or job.get("ended_at") or self.holds_nodes(name, job["run_id"]):

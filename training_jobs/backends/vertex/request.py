@@ -95,7 +95,7 @@ def _pools(run: Run, target: VertexTarget, image: str) -> list[Json]:
 
 
 def _scheduling(run: Run, target: VertexTarget) -> Json:
-    """Return the scheduling. Vertex AI ends only a flex-start job's wait, and 0 waits without limit. The runner ends all other waits."""
+    """Return the scheduling. Vertex AI limits only the wait of a flex-start job (0: no limit). The runner limits all other waits."""
     found = {
         "strategy": _STRATEGIES[target.strategy],
         "timeout": f"{run.limit_s}s",

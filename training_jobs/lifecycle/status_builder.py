@@ -91,7 +91,7 @@ def _claimed_at(journal: NodeDocuments, record: RunRecord, number: int) -> float
 def _restarted(
     journal: NodeDocuments, record: RunRecord, number: int, reason: Reason | None, submitted_at: float, started_at: float | None
 ) -> Attempt:
-    """Return an attempt that the service ended by a restart. It has the end that node 0 recorded, if node 0 did."""
+    """Return an attempt that the service ended by a restart. It has the end that node 0 recorded, if any."""
     progress, result = _progress(journal, record, number), _node_result(journal, record, number, 0)
     return Attempt(
         attempt=number,

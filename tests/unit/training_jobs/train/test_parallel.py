@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from gpuyard.training_jobs.train.config import Config, ConfigError
@@ -118,3 +119,15 @@ def test_products_that_stay_in_fp32_under_bf16_may_use_tf32() -> None:
     assert torch.get_float32_matmul_precision() == "high"
     allow_tf32(Config(precision="fp32"))
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_ddp_prints_no_warning_and_broadcasts_no_buffer(four_ranks: RankInfo) -> None:
+    """Warnings are errors in tests; each rank would print them among its first lines."""
+    config = Config(width=16, layers=1, context=8, strategy="ddp", precision="fp32", compile="off")
+    with torch.device("meta"):
+        model = Gpt(config)
+    net = ParallelModel(model, config, four_ranks)
+    initialise(net.model, 0)
+    net.wrap_ddp()
+    assert isinstance(net.wrapped, DistributedDataParallel)
+    assert not net.wrapped.modules_buffers

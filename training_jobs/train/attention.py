@@ -6,11 +6,15 @@ forward pass is compared with it on a CPU; its backward pass needs a GPU and has
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeAlias
+
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-Mask = Tensor | BlockMask
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
+Mask: TypeAlias = "Tensor | BlockMask"  # FlexAttention is imported on use: it costs each rank 0.4 s
 
 
 def document_ids(tokens: Tensor, end: int) -> Tensor:
@@ -25,6 +29,8 @@ def document_mask(documents: Tensor, flex: bool) -> Mask:
     if not flex:
         return (documents[:, :, None] == documents[:, None, :]).tril()[:, None]
 
+    from torch.nn.attention.flex_attention import create_block_mask
+
     def allowed(window: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (query >= key) & (documents[window, query] == documents[window, key])
 
@@ -38,6 +44,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
         return functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
     if isinstance(mask, Tensor):
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
+    from torch.nn.attention.flex_attention import flex_attention
+
     attended = flex_attention(q, k, v, block_mask=mask, enable_gqa=grouped)
     assert isinstance(attended, Tensor)  # noqa: S101 for types: no auxiliary output is requested
     return attended

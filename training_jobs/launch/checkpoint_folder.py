@@ -28,7 +28,6 @@ __all__ = ["CheckpointFolder", "File", "Place", "SupersededError", "current"]
 
 _NODES_WAIT_S = 600.0  # longest wait for the other nodes' files, and for the commit that node 0 chooses
 _POLL_EVERY_S = 0.2
-_PAUSES_S = (0.5, 2.0, 5.0)  # between tries of one file
 _THREADS = 4
 _T = TypeVar("_T")
 
@@ -107,10 +106,10 @@ class CheckpointFolder:
         if self._place.local_rank:
             return True
         number, self._number = self._number, self._number + 1
-        newest = max(self._commits(), default=(0, 0))
-        if newest[0] > self._place.attempt:
-            raise SupersededError(f"attempt {newest[0]} has saved: this is attempt {self._place.attempt} and exits")
         try:
+            newest, _ = max(self._commits(), default=(0, 0))
+            if newest > self._place.attempt:
+                raise SupersededError(f"attempt {newest} has saved: this is attempt {self._place.attempt} and exits")
             self._commit(number)
         except (OSError, TimeoutError) as error:
             print(f"gpuyard: cannot save the checkpoint folder: {error}; the last save is intact", file=sys.stderr, flush=True)
@@ -142,7 +141,7 @@ class CheckpointFolder:
         digest = known[1] if known and known[0] == stamp else _sha256(path)
         self._digests[name] = stamp, digest
         if digest not in self._uploaded:
-            _retried(lambda: objects.upload(self._content(self._place.attempt, digest), path))
+            objects.upload(self._content(self._place.attempt, digest), path)
         return {"sha256": digest, "bytes": stamp[0], "attempt": self._place.attempt}
 
     def _fetch_newest(self) -> dict[str, File]:
@@ -174,7 +173,7 @@ class CheckpointFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".tmp-{path.name}")
         try:
-            _retried(lambda: objects.download(self._content(file["attempt"], file["sha256"]), temporary))
+            objects.download(self._content(file["attempt"], file["sha256"]), temporary)
         except FileNotFoundError:
             raise ValueError(f"{name} is missing") from None
         if _sha256(temporary) != file["sha256"]:
@@ -229,17 +228,6 @@ def _await(poll: Callable[[], _T | None], message: str) -> _T:
             raise TimeoutError(f"{message} in {_NODES_WAIT_S:.0f} s")
         time.sleep(_POLL_EVERY_S)
     return found
-
-
-def _retried(transfer: Callable[[], None]) -> None:
-    for pause_s in _PAUSES_S:
-        try:
-            return transfer()
-        except FileNotFoundError:
-            raise
-        except OSError:
-            time.sleep(pause_s)
-    transfer()
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -56,7 +56,7 @@ def test_a_save_that_fails_leaves_the_one_before(
     _write(folder, newest="1")
     assert folder.save()
 
-    def full(url: str, data: bytes) -> None:
+    def full(*_: object) -> None:
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patched:
@@ -65,6 +65,9 @@ def test_a_save_that_fails_leaves_the_one_before(
         assert not folder.save()
     assert "cannot save the checkpoint folder: No space left on device; the last save is intact" in capsys.readouterr().err
     assert _content(_node(tmp_path, url, attempt=2)) == {"newest": "1"}
+    with monkeypatch.context() as patched:
+        patched.setattr(objects, "list_names", full)
+        assert not folder.save()
     assert folder.save()
 
 

@@ -78,7 +78,7 @@ def test_failed_calls_of_a_store_are_retried(monkeypatch: pytest.MonkeyPatch) ->
 
     for name in ("pipe_file", "cat_file", "ls", "rm_file"):
         monkeypatch.setattr(MemoryFileSystem, name, flaky(getattr(MemoryFileSystem, name)))
-    monkeypatch.setattr("gpuyard.training_jobs.train.shards._PAUSES_S", (0.0,) * 4)
+    monkeypatch.setattr("gpuyard.training_jobs.launch.storage._PAUSES_S", (0.0,) * 4)
     assert _newest_readable(_saved("memory://flaky/checkpoints", 1, 5, 10, 15, keep=1)) == Commit(1, 15)
     assert calls > 12
 

@@ -15,6 +15,7 @@ from pathlib import Path
 __all__ = ["enter_cgroup", "kill_cgroup", "leave_cgroup"]
 
 _PREFIX = "gpuyard-"
+_REMOVE_TIMEOUT_S = 2.0
 
 
 def enter_cgroup(job: str) -> str | None:
@@ -38,7 +39,7 @@ def leave_cgroup(folder: str | None) -> None:
     if folder is not None:
         with contextlib.suppress(OSError):
             (Path(folder).parent / "cgroup.procs").write_text(str(os.getpid()))
-            Path(folder).rmdir()
+            _remove(folder, time.monotonic() + _REMOVE_TIMEOUT_S)
 
 
 def kill_cgroup(folder: str | None, job: str, timeout_s: float = 10.0) -> list[int]:
@@ -56,11 +57,17 @@ def kill_cgroup(folder: str | None, job: str, timeout_s: float = 10.0) -> list[i
         if time.monotonic() > deadline:
             return alive
         time.sleep(0.02)
-    while time.monotonic() < deadline and os.path.isdir(folder):
-        with contextlib.suppress(OSError):  # busy until the kernel has released the last process
-            os.rmdir(folder)
-        time.sleep(0.005)
+    _remove(folder, deadline)
     return []
+
+
+def _remove(folder: str, deadline: float) -> None:
+    """Remove a group without members. It is busy until the kernel has released the last one."""
+    while os.path.isdir(folder) and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+            return
+        time.sleep(0.005)
 
 
 def _members(folder: Path) -> list[int]:

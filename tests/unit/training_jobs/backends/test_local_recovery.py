@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gpuyard.training_jobs.backends.local.cgroup import kill_cgroup
 from gpuyard.training_jobs.backends.local.process import is_alive, kill_marked, start_time
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Reason, State
@@ -71,6 +72,8 @@ def test_a_job_of_a_recreated_pool_is_an_infra_failure(runner: Runner, start: St
     os.kill(json.loads(lease.read_text())["pid"], signal.SIGKILL)
     kill_marked(lease)
     lease.unlink()
+    (entry,) = tmp_path.glob("pool/jobs/*/job.json")
+    kill_cgroup(json.loads(entry.read_text())["cgroup"], entry.parent.name)  # nobody knows of the job's group after this
     shutil.rmtree(tmp_path / "pool/jobs")
     assert runner.status(run).reason is Reason.INFRA
     assert runner.submit(job(env={"NAP": "0"}), None, retry=True).created  # a new submission, with another service id

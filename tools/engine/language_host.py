@@ -25,6 +25,7 @@ from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # started with -P
 from tools.engine.orphan import exit_with_parent
+from tools.engine.peer import is_from_process
 
 sys.path.append(sys.path.pop(0))  # moved to the end, so that this checkout hides no module of the program
 
@@ -151,8 +152,32 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
                 self._children.discard(child)
 
 
+class _OnlyFrom(grpc.ServerInterceptor):
+    """Refuse calls of any process but one: whoever else calls Run would start programs in this environment."""
+
+    def __init__(self, process: int) -> None:
+        self.port = 0
+        self._process = process
+
+    def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """Wrap the method's function by the check."""
+        handler = continuation(handler_call_details)
+        if handler is None:
+            return None
+        kind = "unary_stream" if handler.response_streaming else "unary_unary"
+        function = getattr(handler, kind)
+
+        def checked(request: Any, context: Any) -> Any:
+            if not is_from_process(context.peer(), self.port, self._process):
+                context.abort(grpc.StatusCode.PERMISSION_DENIED, "this language host answers its own engine only")
+            return function(request, context)
+
+        return handler._replace(**{kind: checked})
+
+
 def main() -> None:
-    """Serve until the engine stops this process or exits."""
+    """Serve the engine that started this process until it stops the process or exits."""
+    only = _OnlyFrom(os.getppid())
     host = LanguageHost(engine=sys.argv[-1] if len(sys.argv) > 1 else "")
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
@@ -163,11 +188,11 @@ def main() -> None:
         signal.signal(number, leave)
     exit_with_parent(host.stop)
     limits = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.max_send_message_length", MAX_MESSAGE)]
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=8), options=limits)
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=8), options=limits, interceptors=[only])
     language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    only.port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    print(port, flush=True)
+    print(only.port, flush=True)
     server.wait_for_termination()
 
 

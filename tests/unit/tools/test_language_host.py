@@ -17,6 +17,7 @@ from pulumi.runtime.proto import language_pb2, language_pb2_grpc
 
 from tests.helpers.waiting import wait_for
 from tools.engine import language_host
+from tools.engine.peer import PROC_NET
 
 HOST = Path(language_host.__file__)
 
@@ -87,6 +88,21 @@ def test_it_serves_the_methods_for_a_program_on_disk(host: tuple[subprocess.Pope
         assert "pulumi" in {dependency.name for dependency in listed}
         assert not stub.RuntimeOptionsPrompts(language_pb2.RuntimeOptionsRequest()).prompts
         stub.Cancel(empty_pb2.Empty())
+
+
+@pytest.mark.skipif(not PROC_NET.exists(), reason="only Linux tells which process owns a connection")
+def test_it_refuses_every_process_but_its_engine(host: tuple[subprocess.Popen[str], int]) -> None:
+    program = (
+        "import grpc, sys\n"
+        "from google.protobuf import empty_pb2\n"
+        "from pulumi.runtime.proto import language_pb2_grpc\n"
+        "try:\n"
+        f"    language_pb2_grpc.LanguageRuntimeStub(grpc.insecure_channel('127.0.0.1:{host[1]}')).GetPluginInfo(empty_pb2.Empty())\n"
+        "except grpc.RpcError as error:\n"
+        "    print(error.code().name, error.details())\n"
+    )
+    stranger = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert stranger.stdout == "PERMISSION_DENIED this language host answers its own engine only\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

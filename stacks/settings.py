@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from gpuyard.components.registry import REQUIRED_KEYS
 from gpuyard.components.spec import BucketSpec, Name, NetworkSpec, Spec, YardSpec, in_cloud
 from gpuyard.components.validation.buckets import ExistingBucket
+from gpuyard.components.validation.submitters import open_subject_problems
 from gpuyard.plain_data import PlainDict, PlainMapping
 from gpuyard.problems import Problem, problems_from, show
 from gpuyard.training_jobs.errors import UsageError
@@ -104,6 +105,8 @@ def load(config: Mapping[str, str], secret_keys: Collection[str] = (), *, stack:
         found = problems_from(error, StackSettings, NAMESPACE)
         problems += [problem for problem in found if problem.key not in unparsed]
     problems += [*_missing_keys(raw.get("cloud"), config), *_across_buckets(raw), *_across_network(raw)]
+    submitters = raw.get("submitters")
+    problems += map(in_namespace, open_subject_problems(submitters if isinstance(submitters, list) else []))
     if problems:
         raise UsageError(f"the settings of stack {stack} are not valid", [_hidden(p, secret_keys) for p in problems])
     return settings

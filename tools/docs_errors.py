@@ -59,7 +59,7 @@ def messages(mistake: Mapping[str, Any], cloud: str) -> list[str]:
         existing_network=(existing.vpc_id, existing.subnet_ids) if existing else None,
         existing_buckets=settings.existing_buckets,
         pools=settings.pools,
-        submitters=settings.submitters,
+        submitters=settings.subjects,
         budget=settings.budget,
         owner=settings.owner,
         tags=settings.all_tags,

@@ -24,6 +24,7 @@ __all__ = [
     "Name",
     "NetworkSpec",
     "NotifySpec",
+    "OpenSubmitter",
     "PinsSpec",
     "RepositorySpec",
     "Reservation",
@@ -142,6 +143,13 @@ class NotifySpec(Spec):
         return email
 
 
+class OpenSubmitter(Spec):
+    """A subject that admits code which nobody has reviewed: several branches, or pull requests."""
+
+    subject: str = Field(min_length=1, description="GitHub token subject, with one * at its end or ending in :pull_request")
+    reason: str = Field(min_length=10, description="why this code may submit jobs, for the reviewer of the stack file")
+
+
 class PinsSpec(Spec):
     """Images that `gpuyard pin` resolved, to be reviewed like a lock file."""
 
@@ -185,14 +193,20 @@ class YardSpec(Spec):
     )
     buckets: Mapping[Name, BucketSpec] = Field(default_factory=dict, description="buckets by logical name; default: none")
     pools: Mapping[Name, GpuPoolSpec] = Field(min_length=1, description="pools by name, at least one")
-    submitters: list[str] = Field(
+    submitters: list[str | OpenSubmitter] = Field(
         default_factory=list,
-        description="CI pipelines that may submit jobs, as GitHub token subjects such as repo:org/name:ref:refs/heads/main; default: none",
+        description="CI pipelines that may submit jobs, as GitHub token subjects such as repo:org/name:ref:refs/heads/main; default: none. "
+        "A subject with * or of pull requests needs {subject: ..., reason: ...}",
     )
     secrets: Mapping[str, SecretReference] = Field(default_factory=dict, description="references to secrets by logical name; default: none")
     limits: LimitsSpec = Field(LimitsSpec(), description="limits of one job; default: no limits")
     pins: PinsSpec = Field(PinsSpec(), description="images pinned by `gpuyard pin`; default: none")
     tags: Mapping[str, str] = Field(default_factory=dict, description="tags of every resource; default: none")
+
+    @property
+    def subjects(self) -> list[str]:
+        """The subjects of all submitters."""
+        return [each.subject if isinstance(each, OpenSubmitter) else each for each in self.submitters]
 
     @property
     def all_tags(self) -> dict[str, str]:

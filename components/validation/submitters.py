@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ...problems import Problem, show
 
-__all__ = ["ISSUER", "SUBJECT_FORM", "subject_problems"]
+__all__ = ["ISSUER", "SUBJECT_FORM", "open_subject_problems", "subject_problems"]
 
 ISSUER = "token.actions.githubusercontent.com"
 _SUBJECT = re.compile(r"repo:[^/:*?\s]+/[^/:*?\s]+:[^*?\s]*\*?")
@@ -20,4 +20,14 @@ def subject_problems(subjects: Sequence[str]) -> list[Problem]:
         Problem(f"submitters.{index}", "not a GitHub token subject", show(subject), SUBJECT_FORM, "write repository and branch in full")
         for index, subject in enumerate(subjects)
         if not _SUBJECT.fullmatch(subject)
+    ]
+
+
+def open_subject_problems(submitters: Sequence[object]) -> list[Problem]:
+    """Return a problem for each plain subject that admits code which nobody has reviewed: one with `*`, or of pull requests."""
+    fix = "list exact branches or environments, or write {subject: ..., reason: ...}"
+    return [
+        Problem(f"submitters.{index}", "admits code that nobody has reviewed", show(subject), "an exact branch or environment", fix)
+        for index, subject in enumerate(submitters)
+        if isinstance(subject, str) and _SUBJECT.fullmatch(subject) and (subject.endswith("*") or subject.endswith(":pull_request"))
     ]

@@ -153,6 +153,18 @@ def aws(pool: dict[str, Any] | None = None, **changes: Any) -> dict[str, str]:
     return config(**{**AWS, "pools": {"l4": merged}, **changes}) | {"aws:region": "us-east-1"}
 
 
+@pytest.mark.parametrize("subject", ["repo:acme/nlp:ref:refs/heads/*", "repo:acme/nlp:*", "repo:acme/nlp:pull_request"])
+def test_submitters_of_unreviewed_code_need_a_reason(subject: str) -> None:
+    found = problems(aws(submitters=["repo:acme/nlp:ref:refs/heads/main", subject]))
+    assert found == [
+        f"gpuyard:submitters.1: admits code that nobody has reviewed, got '{subject}', allowed: an exact branch or environment; "
+        "list exact branches or environments, or write {subject: ..., reason: ...}"
+    ]
+    settings = load(aws(submitters=[{"subject": subject, "reason": "all branches are protected"}]), stack="dev")
+    assert settings.subjects == [subject]
+    assert "submitters" in problems(aws(submitters=[{"subject": subject, "reason": "why"}]))[0]
+
+
 def test_the_keys_that_say_where_resources_go_are_required() -> None:
     without = {key: value for key, value in aws(pools={"l4": 3}).items() if key != "aws:region"}
     assert "aws:region: required key is missing, allowed: a region, such as us-east-1; add `aws:region: us-east-1`" in problems(without)

@@ -59,6 +59,7 @@ class Run:
     limit_reason: str
     nonce: str = ""  # of the submission, kept in its record
     retries_left: Retries | None = None  # when this submission starts; None = the whole allowance
+    job: PlainDict | None = None  # the job document as its record has it; None = resolved from spec and target
     channel_secret: str = field(default="", repr=False)  # only while the job is submitted; kept in no record
 
     @property
@@ -84,6 +85,12 @@ class Run:
     def url(self) -> str:
         """The URL of the folder that the run's nodes write: checkpoints and output."""
         return run_url(self.target.run_bucket, self.id)
+
+    @property
+    def job_digest(self) -> str:
+        """The digest of what a node takes from the record. The request names it, and launch refuses a record with another one."""
+        job = resolved_job(self.spec, self.target) if self.job is None else self.job
+        return digest({"attempt": self.attempt, "job": job})
 
     @property
     def record_url(self) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from gpuyard.training_jobs.packaging import pack
+from gpuyard.training_jobs.run import digest
 
 _BOOTSTRAP = Path(__file__).resolve().parents[2] / "training_jobs/launch/bootstrap.py"
 
@@ -35,8 +36,10 @@ class NodeService:
         self._folder, self._run, self._port = folder, folder / "bucket/gpuyard/runs/bench-1", free_port("127.0.0.1")
         self._record = folder / "bucket/gpuyard/submissions/bench-1/run.json"
         self._archive = folder / f"bucket/gpuyard/code/{package.sha256}.tar.gz"
+        submission = {"attempt": 1, "job": job}
+        self._job_digest = digest(submission)
         for file, data in (
-            (self._record, json.dumps({"submissions": [{"job": job, "attempt": 1}]}).encode()),
+            (self._record, json.dumps({"submissions": [submission]}).encode()),
             (self._archive, package.data),
         ):
             file.parent.mkdir(parents=True)
@@ -47,7 +50,7 @@ class NodeService:
         env = {
             "PATH": os.environ["PATH"], "HOME": str(self._folder), "GPUYARD_SERVICE": "local", "GPUYARD_RUN_ID": "bench-1",
             "GPUYARD_RUN_URL": self._run.as_uri(), "GPUYARD_RECORD_URL": self._record.as_uri(),
-            "GPUYARD_CODE_URL": self._archive.as_uri(), "GPUYARD_SUBMISSION": "0",
+            "GPUYARD_CODE_URL": self._archive.as_uri(), "GPUYARD_SUBMISSION": "0", "GPUYARD_JOB_DIGEST": self._job_digest,
             "GPUYARD_NODE_RANK": str(node), "GPUYARD_NUM_NODES": "2", "GPUYARD_MAIN_ADDRESS": "127.0.0.1",
             "GPUYARD_NODE_ADDRESS": "127.0.0.1", "GPUYARD_PORT": str(self._port), "GPUYARD_GRACE_S": "30", "GPUYARD_RETURN_S": "60",
             "GPUYARD_WORKDIR": str(self._folder / f"node-{node}"),

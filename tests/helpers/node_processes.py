@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from gpuyard.training_jobs.run import digest
 from tests.helpers.ports import free_port
 from tests.helpers.waiting import wait_for
 
@@ -41,6 +42,7 @@ class NodeProcesses:
     code: Mapping[str, str] = field(default_factory=dict)
     submissions: int = 0
     node_env: Mapping[int, Mapping[str, str]] = field(default_factory=dict)  # node -> further variables that its service sets
+    _job_digest: str = ""
     _submission: tuple[int, str, int, float] = (0, "", 0, 0.0)  # of the newest submission: nodes, code, port, grace
 
     @property
@@ -70,7 +72,8 @@ class NodeProcesses:
         self.submissions += 1
         job = {**JOB, **self.job, **changes}
         self.run.mkdir(parents=True, exist_ok=True)
-        record = {"submissions": [{"job": job, "attempt": 1}] * self.submissions}
+        record = {"submissions": [{"attempt": 1, "job": job}] * self.submissions}
+        self._job_digest = digest(record["submissions"][-1])
         self.record.parent.mkdir(parents=True, exist_ok=True)
         self.record.write_text(json.dumps(record))
         self._submission = job["nodes"], self._pack(), free_port(_address(0)), grace_s
@@ -114,7 +117,8 @@ class NodeProcesses:
         env = {
             "PATH": os.environ["PATH"], "HOME": str(self.folder), "GPUYARD_SERVICE": "local", "GPUYARD_RUN_ID": "test-1",
             "GPUYARD_RUN_URL": self.run.as_uri(), "GPUYARD_RECORD_URL": self.record.as_uri(),
-            "GPUYARD_CODE_URL": code_url, "GPUYARD_SUBMISSION": str(self.submissions - 1),
+            "GPUYARD_CODE_URL": code_url, "GPUYARD_JOB_DIGEST": self._job_digest,
+            "GPUYARD_SUBMISSION": str(self.submissions - 1),
             "GPUYARD_NODE_RANK": str(node), "GPUYARD_NUM_NODES": str(nodes), "GPUYARD_MAIN_ADDRESS": _address(0),
             "GPUYARD_NODE_ADDRESS": _address(node), "GPUYARD_PORT": str(port), "GPUYARD_GRACE_S": str(grace_s),
             "GPUYARD_WORKDIR": str(work), "GPUYARD_CHANNEL_SECRET": f"secret of submission {self.submissions}",

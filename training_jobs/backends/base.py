@@ -162,6 +162,7 @@ def run_variables(run: Run) -> dict[str, str]:
         "GPUYARD_RUN_URL": run.url,
         "GPUYARD_RECORD_URL": run.record_url,
         "GPUYARD_SUBMISSION": str(run.submission),
+        "GPUYARD_JOB_DIGEST": run.job_digest,
         "GPUYARD_CODE_URL": run.code.url,
     }
 

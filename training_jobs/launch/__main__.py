@@ -76,7 +76,7 @@ def _run_attempts(placement: NodePlacement, work: Path, stop_request: StopReques
     """Run attempts until one ends for a reason other than a lost node that the service may restart."""
     run_url, index = os.environ["GPUYARD_RUN_URL"].rstrip("/"), int(os.environ.get("GPUYARD_SUBMISSION", "0"))
     return_s, secret = float(os.environ.get("GPUYARD_RETURN_S", "0")), _channel_secret(placement)
-    submission = read_submission(os.environ["GPUYARD_RECORD_URL"], index)
+    submission = read_submission(os.environ["GPUYARD_RECORD_URL"], index, os.environ.get("GPUYARD_JOB_DIGEST", ""))
     code_folder = work / "code"
     run_url = os.environ.get("GPUYARD_LEFT_URL", run_url)  # a container without a network writes to a local folder
     start = SERVICES[os.environ["GPUYARD_SERVICE"]].start

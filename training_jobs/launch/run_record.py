@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TypedDict
 
@@ -51,12 +52,20 @@ class SubmissionRecord(TypedDict):
     attempt: int
 
 
-def read_submission(url: str, index: int) -> SubmissionRecord:
-    """Read one submission from the record at `url`. Raises NodeExitError (64) when it is not there."""
+def read_submission(url: str, index: int, job_digest: str) -> SubmissionRecord:
+    """Read one submission from the record at `url`. Raises NodeExitError (64) if it is not there or has another digest.
+
+    `job_digest` comes from the service's request, so a record that was changed since the submit is not run.
+    """
     content = objects.read(url)
     if content is None:
         raise NodeExitError(BAD_CONFIG, f"{url} does not exist; submit the job again")
     submissions: list[SubmissionRecord] = json.loads(content)["submissions"]
     if index >= len(submissions):
         raise NodeExitError(BAD_CONFIG, f"GPUYARD_SUBMISSION: not in {url}, got {index}, allowed: 0..{len(submissions) - 1}")
-    return submissions[index]
+    found = submissions[index]
+    content = json.dumps({"attempt": found["attempt"], "job": found["job"]}, sort_keys=True, separators=(",", ":")).encode()
+    if hashlib.sha256(content).hexdigest() != job_digest:
+        text = f"GPUYARD_JOB_DIGEST: {url} has another job than was submitted, got {job_digest or 'nothing'}; submit the job again"
+        raise NodeExitError(BAD_CONFIG, text)
+    return found

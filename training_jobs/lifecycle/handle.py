@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from ..admission import check
 from ..backends.base import Backend, ServiceStatus
 from ..errors import CapacityError, GpuyardError, LostSightError, QuotaError, UsageError
 from ..run import Code, Run, canonical, cost_usd, digest, resolved_job, time_limit
@@ -171,7 +172,8 @@ class RunHandle:
         self.save(self.record.with_last(written_at=self.clock()))
         service_id = self.backend.find(self._run())
         if service_id is None:
-            self.save(self.record.with_last(written_at=self.clock()))  # the look-up took time: renew the claim on the record
+            check(self.record.last.spec, self.target, self.clock())
+            self.save(self.record.with_last(written_at=self.clock(), **self._derived()))  # the look-up took time: renew the claim
             return self.start()
         self.save(self.record.with_last(service_id=service_id))
         return False
@@ -189,7 +191,18 @@ class RunHandle:
         last = self.record.last
         if last.ended is None or last.ended.state is not State.STOPPED or not has_retry_left(self.record, last.ended.reason):
             return False
+        try:
+            check(last.spec, self.target, self.clock())
+        except UsageError:  # the pool has changed since; the next submit reports how
+            return False
         return self.start_next(last.spec, Code(last.code_digest, last.code_url), fresh=False)
+
+    def _derived(self) -> dict[str, object]:
+        """Return the fields of the newest submission that follow from its spec, computed again instead of read from the record."""
+        last, before = self.record.last, self.record.current[:-1]
+        code = Code(last.code_digest, last.code_url)
+        again = make_submission(last.spec, self.target, code, before, attempt=last.attempt, fresh=last.fresh, now=last.written_at)
+        return {name: getattr(again, name) for name in ("spec_digest", "job", "limit_s", "limit_reason")}
 
     def cancel(self) -> None:
         """Cancel the run: at the service while a job is alive, else in the record, so that no submit resumes it."""
@@ -224,6 +237,7 @@ class RunHandle:
             last.limit_reason,
             last.nonce,
             retries_left(self.record),
+            last.job,
         )
 
     def _end(self, status: ServiceStatus) -> SubmissionEnd:

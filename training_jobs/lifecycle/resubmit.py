@@ -9,7 +9,7 @@ from enum import Enum
 from ...problems import Problem
 from ..backends.base import ServiceStatus
 from ..errors import ConflictError
-from ..run import canonical, difference, digest
+from ..run import canonical, difference
 from ..spec import JobSpec, Retries
 from ..state import JOB_BAD_CONFIG, Reason, State
 from .journal import RunRecord, Submission
@@ -64,7 +64,7 @@ def decide(record: RunRecord, status: ServiceStatus | None, spec: JobSpec, code_
 def _refuse_another_job(record: RunRecord, spec: JobSpec, code_digest: str, *, retry: bool) -> None:
     last = record.last
     problems = []
-    if digest(canonical(spec)) != last.spec_digest:
+    if canonical(spec) != canonical(last.spec):
         problems += difference(canonical(last.spec), canonical(spec))
     if code_digest != last.code_digest:
         problems.append(Problem("code", f"was {last.code_digest[:12]}, is {code_digest[:12]} (sha256 of its files)"))

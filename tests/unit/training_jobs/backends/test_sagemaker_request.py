@@ -106,7 +106,11 @@ def test_a_request_is_deterministic() -> None:
         ({"run_bucket": f"s3://runs/{'x' * 500}"}, {}, "too long for SageMaker"),
         ({}, {"labels": {"stack": "mine"}}, "is set by gpuyard"),
         ({"keep_alive_s": 600, "spot": True}, {}, "keeps no spot machines warm"),
-        ({"network_isolation": True}, {"secrets": {"TOKEN": "wandb"}}, "secrets: cannot be read: the pool's containers reach no network"),
+        (
+            {"network_isolation": True, "secrets": {"wandb": "arn:x"}},
+            {"secrets": {"TOKEN": "wandb"}},
+            "secrets: cannot be read: the pool's containers reach no network",
+        ),
         ({"network_isolation": True}, {"data": {"tokens": "yard://runs/tokens"}}, "data: cannot be read"),
     ],
 )

@@ -1,0 +1,56 @@
+"""What a record may decide: a resumed or taken-over submission is checked and derived from its spec again."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from pathlib import Path
+
+import pytest
+
+from gpuyard.training_jobs.backends.base import ServiceStatus
+from gpuyard.training_jobs.errors import ConflictError, LostSightError
+from gpuyard.training_jobs.state import Reason, State
+from tests.helpers.local_pool import job, record_file
+from tests.unit.training_jobs.lifecycle.test_polling import DONE, Yard
+
+PREEMPTED = ServiceStatus(State.STOPPED, Reason.PREEMPTED, 75, 0.0, 1.0)
+
+
+@pytest.fixture
+def yard(tmp_path: Path) -> Yard:
+    return Yard(tmp_path)
+
+
+def test_a_taken_over_submission_is_derived_from_its_spec_again(yard: Yard, tmp_path: Path) -> None:
+    yard.service.refusals.append(LostSightError("no answer"))
+    with pytest.raises(LostSightError):
+        yard.runner.submit(job(timeout="1h"), None, key="k")
+    [file] = (tmp_path / "bucket/gpuyard/submissions").glob("*/run.json")
+    record = json.loads(file.read_text())
+    changed = record["submissions"][0]
+    changed["job"]["command"], changed["limit_s"], changed["spec_digest"] = ["mine.py"], 10**9, "0" * 64
+    file.write_text(json.dumps(record))
+    yard.now += 61
+    yard.service.answers = deque([DONE])
+    assert yard.runner.submit(job(timeout="1h"), None, key="k").created
+    [submitted] = json.loads(file.read_text())["submissions"]
+    assert (submitted["job"]["command"], submitted["limit_s"]) == (["train.py"], 3600)
+
+
+def test_another_spec_under_a_copied_digest_is_not_adopted(yard: Yard, tmp_path: Path) -> None:
+    run = yard.runner.submit(job(), None, key="k").status.run_id
+    file = record_file(tmp_path, run)
+    record = json.loads(file.read_text())
+    record["submissions"][0]["spec"]["command"] = ["mine.py"]  # its spec_digest stays the one of the caller's spec
+    file.write_text(json.dumps(record))
+    with pytest.raises(ConflictError, match="bound to another job"):
+        yard.runner.submit(job(), None, key="k")
+
+
+def test_a_wait_resumes_nothing_that_a_submit_would_refuse(yard: Yard) -> None:
+    run = yard.submit(retries={"preempted": 3})
+    yard.target = yard.target.model_copy(update={"max_nodes": 0})
+    yard.service.answers = deque([PREEMPTED])
+    assert yard.new_runner().wait(run).state is State.STOPPED
+    assert len(yard.service.submitted) == 1

@@ -57,8 +57,8 @@ class Identity(GcpComponent):
             opts=self.child_options(),
         )
         self.member = pulumi.Output.from_input(account.email).apply(lambda email: f"serviceAccount:{email}")
-        grants = [grant_on_project(self, key, self.member, project) for key in project_roles]
         self.unique_id = pulumi.Output.from_input(account.unique_id)
+        grants = [grant_on_project(self, key, self.member, project, self.unique_id) for key in project_roles]
         self.id, self.email = pulumi.Output.from_input(account.name), after(account.email, grants)
         self.register_outputs({"email": self.email})
 
@@ -72,19 +72,25 @@ def account_id(stack: str, name: str) -> str:
     return shorten(name, f"{stack} {name}", _LIMIT)
 
 
-def grant_on_project(parent: GcpComponent, key: str, member: pulumi.Output[str], project: ProjectLookup) -> pulumi.Output[str]:
-    """Grant a role of roles.PROJECT_ROLES, named by its key, on the project. A role with `permissions` is made as a custom role."""
+def grant_on_project(
+    parent: GcpComponent, key: str, member: pulumi.Output[str], project: ProjectLookup, salt: pulumi.Output[str]
+) -> pulumi.Output[str]:
+    """Grant a role of roles.PROJECT_ROLES, named by its key, on the project. A role with `permissions` is made as a custom role.
+
+    `salt`: part of the custom role's id, a text that is new when the yard is created again. Google deletes a role after 7 days and blocks
+    its id for 30 more: cloud.google.com/iam/docs/creating-custom-roles#deleting-custom-role. Roles of earlier versions keep their ids.
+    """
     wanted = PROJECT_ROLES[key]
     role: pulumi.Input[str] = wanted.role
     if wanted.permissions:
-        digest = hashlib.sha256(f"{this_stack()} {parent.child_name(key)}".encode()).hexdigest()[:8]
+        text = f"{this_stack()} {parent.child_name(key)}"
         custom = projects.IAMCustomRole(
             parent.child_name(f"{key}-role"),
-            role_id=custom_role_id(key, digest),
+            role_id=salt.apply(lambda known: custom_role_id(key, hashlib.sha256(f"{text} {known}".encode()).hexdigest()[:8])),
             title=f"gpuyard {key}",
             description=wanted.why,
             permissions=list(wanted.permissions),
-            opts=parent.child_options(),
+            opts=parent.child_options(ignore_changes=["role_id"]),
         )
         role = custom.name
     grant = projects.IAMMember(parent.child_name(key), project=project.id, role=role, member=member, opts=parent.child_options())

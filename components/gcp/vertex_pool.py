@@ -40,7 +40,7 @@ def attach_network(pool: GpuPool, region: str, subnet_id: pulumi.Input[str], whe
         opts=pool.child_options(),
     )
     agent = where.number.apply(lambda number: f"serviceAccount:{AGENTS['aiplatform'].format(number=number)}")
-    return after(attachment.id, [grant_on_project(pool, "attach-network", agent, where)])
+    return after(attachment.id, [grant_on_project(pool, "attach-network", agent, where, attachment.name)])
 
 
 def make_persistent_resource(pool: GpuPool, region: str, attachment: pulumi.Input[str]) -> pulumi.Output[str]:

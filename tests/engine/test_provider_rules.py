@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fakes.pulumi_provider import azure_rules, azure_types, resource_rules, sdk_check
+from tests.fakes.pulumi_provider.cloud import Cloud, Refused
 
 GROUP = f"/subscriptions/{azure_rules.SUBSCRIPTION}/resourceGroups/rg"
 IN_GROUP = {"resourceGroupName": "rg"}
@@ -79,3 +81,12 @@ def test_google_refuses_a_budget_without_a_quota_project_or_account(inputs: Any,
 def test_google_refuses_a_firewall_rule_for_a_network_of_another_project(inputs: Any, accepted: bool) -> None:
     token = "gcp:compute/firewall:Firewall"
     assert (resource_rules.of(token).refused(token, inputs, {}) is None) == accepted
+
+
+def test_google_blocks_the_id_of_a_deleted_custom_role(tmp_path: Path) -> None:
+    token, cloud = "gcp:projects/iAMCustomRole:IAMCustomRole", Cloud(tmp_path, 0)
+    cloud.create(token, "urn", {}, {}, "projects/acme-ml/roles/a")
+    cloud.delete(token, "projects/acme-ml/roles/a")
+    with pytest.raises(Refused, match="its id is blocked"):
+        cloud.create(token, "urn", {}, {}, "projects/acme-ml/roles/a")
+    cloud.create(token, "urn", {}, {}, "projects/acme-ml/roles/b")

@@ -35,6 +35,8 @@ class Cloud:
                 raise Refused(f"RequestLimitExceeded: create number {self._creates} ({urn.rpartition('::')[2]}): Request limit exceeded.")
             if self._file(token, made_id).exists():
                 raise Refused(f"EntityAlreadyExists: there is already a {token} {made_id}")
+            if self._tombstone(token, made_id).exists():
+                raise Refused(f"FailedPrecondition: {made_id} was deleted and its id is blocked for up to 37 days")
             self._refuse_by_rules(token, inputs)
             self._write(token, made_id, urn, inputs, outputs)
 
@@ -63,6 +65,8 @@ class Cloud:
                     if other != file and made_id in set(leaves(document["inputs"])):
                         raise Refused(f"DependencyViolation: {made_id} is in use by {document['urn']}")
             file.unlink()
+            if token in resource_rules.of(token).blocked:
+                self._tombstone(token, made_id).touch()
 
     def _refuse_by_rules(self, token: str, inputs: Mapping[str, Any]) -> None:
         for message in resource_rules.of(token).refusals(token, inputs, self._inputs_of):
@@ -75,6 +79,9 @@ class Cloud:
     def _write(self, token: str, made_id: str, urn: str, inputs: Mapping[str, Any], outputs: dict[str, Any]) -> None:
         document = {"type": token, "id": made_id, "urn": urn, "inputs": inputs, "outputs": outputs}
         self._file(token, made_id).write_text(json.dumps(document), encoding="utf-8")
+
+    def _tombstone(self, token: str, made_id: str) -> Path:
+        return self._file(token, made_id).with_suffix(".deleted")
 
     def _file(self, token: str, made_id: str) -> Path:
         return self._folder / f"{resource_rules.digits(token, made_id)}.json"

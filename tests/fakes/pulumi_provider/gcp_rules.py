@@ -196,6 +196,8 @@ SHAPES = ResourceRules(
     fixed=_FIXED,
     renewed={},
     refused=_refused,
+    # for 7 to 37 days: cloud.google.com/iam/docs/creating-custom-roles#deleting-custom-role (2026-12-01)
+    blocked=frozenset({"gcp:projects/iAMCustomRole:IAMCustomRole"}),
     named_by=_NAMED_BY,
     made=_made,
     held=frozenset({_NETWORK, _SUBNET, _TEMPLATE, "gcp:compute/router:Router", "gcp:compute/resourcePolicy:ResourcePolicy"}),

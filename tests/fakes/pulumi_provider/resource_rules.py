@@ -49,6 +49,8 @@ class ResourceRules:
     refusals: Callable[[str, Mapping[str, Any], Callable[[str], Mapping[str, Any] | None]], list[str]] = lambda token, inputs, find: []
     """(token, inputs, id of another resource -> its inputs) -> the messages with which the service refuses the resource."""
 
+    blocked: frozenset[str] = frozenset()
+    """Types whose ids the cloud blocks after a delete."""
     refused: Callable[[str, Mapping[str, Any], Mapping[str, Any]], str | None] = lambda token, inputs, config: None
     """(token, inputs, the provider's configuration) -> the cloud's answer to a create that it refuses."""
 

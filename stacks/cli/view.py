@@ -30,7 +30,10 @@ def print_submitted(run: str, note: str, *, needs_wait: bool, quiet: bool) -> No
     stream = sys.stderr if quiet else sys.stdout
     print(f"run {run}  {note}   logs: gpuyard logs -f {run}{_yard_option()}", file=stream, flush=True)
     if needs_wait:
-        print(f"no service makes retries.user_error by itself: gpuyard wait {run}{_yard_option()}, or submit the job again", file=stream)
+        print(
+            f"no service starts the retries for user_error by itself: run gpuyard wait {run}{_yard_option()}, or submit the job again",
+            file=stream,
+        )
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ _CLASSES: dict[str, set[str]] = {
 
 
 def service_error() -> type[Any]:
-    """Return botocore's class of errors that a service answered with. botocore is untyped."""
+    """Return botocore's class for errors that a service returned. botocore is untyped."""
     from botocore.exceptions import ClientError
 
     return ClientError  # type: ignore[no-any-return]

@@ -29,7 +29,7 @@ _STATUSES = {401: "denied", 403: "denied", 404: "missing", 408: "passing", 429: 
 
 
 def service_error() -> type[Any]:
-    """Return azure-core's class of errors that a service answered with. It is untyped here."""
+    """Return azure-core's class for errors that a service returned. azure-core is untyped here."""
     from azure.core.exceptions import HttpResponseError
 
     return HttpResponseError

@@ -118,4 +118,6 @@ def test_a_stopped_run_says_the_next_step(night: RunStatus, capsys: pytest.Captu
         view.summary(stopped).splitlines()[-1].startswith(f"  next  nothing runs now. gpuyard wait {night.run_id} starts the next attempt")
     )
     view.print_submitted("a-1", "created", needs_wait=True, quiet=False)
-    assert capsys.readouterr().out.splitlines()[1].startswith("no service makes retries.user_error by itself: gpuyard wait a-1")
+    assert (
+        capsys.readouterr().out.splitlines()[1].startswith("no service starts the retries for user_error by itself: run gpuyard wait a-1")
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from gpuyard.problems import Problem
 from gpuyard.training_jobs.errors import AuthError, GpuyardError, LostSightError, UsageError
 from gpuyard.training_jobs.target import JobTarget, parse_targets
 
@@ -31,10 +32,20 @@ def find_targets(stack: str | None, targets: str | None) -> tuple[dict[str, JobT
     if stack is not None and targets is not None and targets != os.environ.get("GPUYARD_TARGETS"):
         raise UsageError("--stack and --targets exclude each other; remove one")
     if stack is None and targets is not None:
-        return parse_targets(_read(targets), targets), targets
+        return _checked_targets(parse_targets(_read(targets), targets), targets), targets
     name = stack or selected_stack() or LOCAL
     source = f"stack '{name}'"
     return parse_targets(job_targets(name), source), source
+
+
+def _checked_targets(found: dict[str, JobTarget], location: str) -> dict[str, JobTarget]:
+    """Return the targets. Raises UsageError for a local pool in targets from a URL: its directory would run programs on this machine."""
+    local = [name for name, target in found.items() if target.kind == "local"]
+    if local and urlsplit(location).scheme not in {"", "file"}:
+        fix = "use --stack, or a targets.json on this machine"
+        problems = [Problem(name, "a local pool cannot come from a URL", location, "a file on this machine", fix) for name in local]
+        raise UsageError("the targets would run jobs on this machine", problems)
+    return found
 
 
 def _read(location: str) -> str:

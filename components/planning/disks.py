@@ -66,14 +66,14 @@ def _line(there: Sequence[_Priced], *, named: bool) -> Line:
     region, numbers = there[0].pool.region, Counter[str]()
     for each in there:
         numbers[each.disk.noun] += each.nodes.full
-    priced = [(exact(each.usd_per_hour or 0), each.nodes) for each in there]
+    priced = [(exact(each.usd_per_hour or 0), each.pool.spec.min_nodes, each.nodes) for each in there]  # idle reserved machines do not run
     return Line(
         name=f"disks, {region or 'region not known'}" if named else "disks",
         region=region,
         what=", ".join(f"{number} x {noun}" for noun, number in numbers.items()),
-        idle=total(rate.times(nodes.idle) for rate, nodes in priced),
-        full=total(rate.times(nodes.full) for rate, nodes in priced),
-        month=total(rate.times(nodes.full * nodes.hours) for rate, nodes in priced),
-        idle_month=total(rate.times(nodes.idle * nodes.hours) for rate, nodes in priced),
+        idle=total(rate.times(running) for rate, running, _ in priced),
+        full=total(rate.times(nodes.full) for rate, _, nodes in priced),
+        month=total(rate.times(nodes.full * nodes.hours) for rate, _, nodes in priced),
+        idle_month=total(rate.times(running * nodes.hours) for rate, running, nodes in priced),
         note=None,
     )

@@ -188,6 +188,7 @@ def test_a_paid_capacity_block_is_idle_money_until_it_ends(yard: MakeYard) -> No
     assert pool.note == (
         "a block is paid in advance; the month counts 431 h, to 2026-12-19T10:50Z, because its capacity block ends at 2026-12-19T11:30:00Z"
     )
+    assert line(found, "disks").idle == exact(0)  # no machine of the block runs
     later = line(money(yard(partial(make_pool, "h200", block("2027-02-19T11:30:00Z")), "us-east-2")), "h200")
     assert later.note == "a block is paid in advance; ends 2027-02-19T11:30:00Z"
     assert later.month.high == pytest.approx(318.4 * 730)

@@ -22,6 +22,7 @@ from gpuyard.training_jobs.target import JobTarget, parse_target
 def make_target(folder: Path) -> JobTarget:
     """Return the target of a pool of one node, as `pulumi up` writes it."""
     (folder / "pool" / "leases").mkdir(parents=True)
+    (folder / "pool").chmod(0o700)
     (folder / "bucket").mkdir()
     node = {"index": 0, "address": "127.0.0.1", "slots": 1, "gpus": []}
     document = {"version": 1, "pool": "local", "machine": "auto", "accelerator": None, "nodes": [node]}

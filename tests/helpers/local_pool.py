@@ -34,6 +34,7 @@ def make_target(folder: Path, *, nodes: int = 2, **changes: Any) -> JobTarget:
     """Create a pool of `nodes` nodes and an empty run bucket in a folder. Return its target."""
     pool, bucket = folder / "pool", folder / "bucket"
     (pool / "leases").mkdir(parents=True)
+    pool.chmod(0o700)
     bucket.mkdir()
     entries = [{"index": i, "address": f"127.77.0.{10 + i}", "slots": 2, "gpus": []} for i in range(nodes)]
     document = {"version": 1, "pool": "local", "machine": "auto", "accelerator": None, "nodes": entries}

@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from ...errors import LostSightError, NotFoundError
+from ...errors import AuthError, LostSightError, NotFoundError
 from .files import JobEntry, LeaseFile, PoolNode, Ticket, parse_job_entry, parse_lease, parse_nodes, read_json
 from .process import is_stopped, marked_pids
 
@@ -20,11 +20,18 @@ class PoolFiles:
         self.directory = directory
 
     def nodes(self) -> list[PoolNode]:
-        """Return the nodes of pool.json. Raises NotFoundError when there is no pool."""
+        """Return the nodes of pool.json. Raises NotFoundError without a pool, AuthError for a directory that others can open."""
         path = self.directory / "pool.json"
         data = read_json(path)
         if data is None:
             raise NotFoundError(f"there is no pool in {self.directory}; `pulumi up` creates it")
+        found = self.directory.stat()
+        if found.st_uid != os.getuid() or found.st_mode & 0o077:  # its queue holds programs that this user would run
+            got = f"owner {found.st_uid}, mode {found.st_mode & 0o777:o}"
+            allowed = f"owner {os.getuid()}, mode 700"
+            raise AuthError(
+                f"{self.directory}: not a private directory of this user, got {got}, allowed: {allowed}; run `pulumi up --refresh`"
+            )
         nodes = parse_nodes(data)
         if nodes is None:
             raise LostSightError(f"{path}: not the document that `pulumi up` writes; run `pulumi up --refresh`")

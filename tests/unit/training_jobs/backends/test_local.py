@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gpuyard.training_jobs.backends.local.process import is_alive
+from gpuyard.training_jobs.errors import AuthError
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Reason, State
 from gpuyard.training_jobs.target import parse_target
@@ -179,3 +180,11 @@ def test_the_nodes_secret_is_new_in_each_submission_and_in_no_record(runner: Run
         runner.wait(run)
     texts = [path.read_text(errors="replace") for path in (tmp_path / "bucket").rglob("*") if path.is_file()]
     assert not any(secret in text for secret in found[1:] for text in texts)
+
+
+def test_a_pool_that_others_can_open_takes_no_job(tmp_path: Path, runner: Runner) -> None:
+    (tmp_path / "pool").chmod(0o755)
+    with pytest.raises(AuthError, match="not a private directory of this user"):
+        runner.submit(job(), None)
+    assert not (tmp_path / "bucket/gpuyard/submissions").exists()
+    (tmp_path / "pool").chmod(0o700)

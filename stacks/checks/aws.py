@@ -218,7 +218,7 @@ def _adopted(facts: StackFacts, key: str) -> list[str]:
 
 
 def _networks_of_containers(facts: StackFacts) -> list[str]:
-    """Return the existing VPCs in whose default security groups containers of multi-node jobs on machines with EFA are."""
+    """Return the existing VPCs whose default security group has containers of multi-node jobs on machines with EFA."""
     if not any(
         pool.spec.service == "batch" and pool.spec.max_nodes > 1 and pool.machine and pool.machine.fast_nics for pool in facts.yard.pools
     ):

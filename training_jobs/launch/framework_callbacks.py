@@ -82,7 +82,7 @@ class AccelerateRun:
 
 
 def _keep(newest: Path, active: bool) -> None:
-    """Delete the other saves of the folder: the mirror keeps as many saves as the job says."""
+    """Delete all saves but the newest from the local folder. The run bucket keeps as many saves as the job asks for."""
     if not active:
         return
     for path in newest.parent.glob(f"step-*{newest.suffix}"):

@@ -96,7 +96,7 @@ class MetricsLog:
         self._sinks, self._sent = sinks, len(self.lines)  # a resumed run has sent its earlier lines
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """Add a line. The file follows every few seconds."""
+        """Add a line. The file gets new lines every few seconds."""
         if not self._active:
             return
         self.lines.append({"step": step, "at": round(time.time(), 3), **values})

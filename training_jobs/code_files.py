@@ -156,7 +156,7 @@ def job_code_folder(base: Path, code: str) -> Path:
     if found.is_relative_to(root) and not any(found.is_relative_to(each) for each in _KERNEL_FOLDERS):
         return base / code
     problem = Problem("code", "outside the job file's repository", code, f"a folder in {root}", "copy the code there")
-    raise UsageError("the job's code folder is not the job's own", [problem])
+    raise UsageError("the job's code folder is not part of its repository", [problem])
 
 
 def list_code(folder: Path, leave_out: Collection[Path] = ()) -> CodeFiles:

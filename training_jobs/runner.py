@@ -27,6 +27,7 @@ from .lifecycle.resubmit import Action, decide
 from .packaging import Package, pack
 from .run import Code, Run, run_id, time_limit
 from .spec import JobSpec
+from .state import State
 from .status import RunStatus
 from .store import ChangedError
 from .target import JobTarget, pick_target
@@ -180,7 +181,8 @@ class Runner:
         """Carry out the resubmit table for a run that exists. None = read the record again soon."""
         last = handle.record.last
         service = handle.refresh(enforce=True) if last.service_id is not None or last.ended is not None else None
-        choice = decide(handle.record, service, job.spec, job.code.digest, retry=retry, age_s=handle.age_s)
+        emptied = service is not None and service.state is State.SUCCEEDED and not job.journal.claims(job.run_id)
+        choice = decide(handle.record, service, job.spec, job.code.digest, retry=retry, age_s=handle.age_s, emptied=emptied)
         if choice.action is Action.POLL:
             self._sleep(0.05)
             return None

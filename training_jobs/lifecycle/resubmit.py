@@ -10,6 +10,7 @@ from ...problems import Problem
 from ..backends.base import ServiceStatus
 from ..errors import ConflictError
 from ..run import canonical, difference
+from ..run_layout import record_path, run_path
 from ..spec import JobSpec, Retries
 from ..state import JOB_BAD_CONFIG, Reason, State
 from .journal import RunRecord, Submission
@@ -37,16 +38,31 @@ class Choice:
     fresh: bool = False
 
 
-def decide(record: RunRecord, status: ServiceStatus | None, spec: JobSpec, code_digest: str, *, retry: bool, age_s: float) -> Choice:
+def decide(
+    record: RunRecord,
+    status: ServiceStatus | None,
+    spec: JobSpec,
+    code_digest: str,
+    *,
+    retry: bool,
+    age_s: float,
+    emptied: bool = False,
+) -> Choice:
     """Return the action of the resubmit table (docs/job.md, "Submit again").
 
-    `status` is None while the record has no service id; `age_s` is then the seconds since the record was written.
-    Raises ConflictError when the record has another spec or other code and `retry` does not allow that.
+    `status` is None while the record has no service id; `age_s` is then the seconds since the record was written. `emptied`: the run
+    succeeded, and its folder was removed since.
+    Raises ConflictError when the record has another spec or other code and `retry` does not allow that, and for an emptied run.
     """
     state = status.state if status is not None else None
     can_retry = state in {State.FAILED, State.CANCELLED, State.STOPPED}
     if not (retry and can_retry):
         _refuse_another_job(record, spec, code_digest, retry=retry)
+    if emptied:
+        raise ConflictError(
+            f"run {record.run_id} succeeded, but its folder {run_path(record.run_id)}/ was removed from the run bucket; to run the job "
+            f"again use {'another key' if record.request_key else '--again'}, or remove {record_path(record.run_id)} too"
+        )
     if status is None:
         return (
             Choice(Action.POLL) if age_s < TAKE_OVER_AFTER_S else Choice(Action.TAKE_OVER, "taken over from a submit that did not finish")

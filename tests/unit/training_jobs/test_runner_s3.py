@@ -19,7 +19,8 @@ from gpuyard.training_jobs.state import State
 from gpuyard.training_jobs.store import open_store
 from gpuyard.training_jobs.target import JobTarget
 from tests.fakes.aws.moto_server import moto
-from tests.helpers.local_pool import job, make_target, target_document
+from tests.helpers import batch_pool
+from tests.helpers.local_pool import job, make_target
 
 
 @pytest.fixture
@@ -92,13 +93,13 @@ def test_fetch_copies_output_and_checkpoints(runner: Runner, tmp_path: Path) -> 
         runner.fetch(run + "x", tmp_path)
 
 
-def test_targets_are_read_from_the_run_bucket(yard: JobTarget, tmp_path: Path) -> None:
+def test_targets_are_read_from_the_run_bucket(yard: JobTarget) -> None:
     url = "s3://runs/gpuyard/targets.json"
     with pytest.raises(UsageError, match=r"no such object; `pulumi up` writes the targets"):
         find_targets(None, url)
-    open_store("s3://runs").create("gpuyard/targets.json", json.dumps({"local": target_document(tmp_path)}).encode())
+    open_store("s3://runs").create("gpuyard/targets.json", json.dumps({"l4": batch_pool.target_document("runs")}).encode())
     targets, source = find_targets(None, url)
-    assert (list(targets), source) == (["local"], url)
+    assert (list(targets), source) == (["l4"], url)
     with pytest.raises(NotFoundError, match="s3://nowhere"):
         find_targets(None, "s3://nowhere/gpuyard/targets.json")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import deque
 from pathlib import Path
 
@@ -53,4 +54,18 @@ def test_a_wait_resumes_nothing_that_a_submit_would_refuse(yard: Yard) -> None:
     yard.target = yard.target.model_copy(update={"max_nodes": 0})
     yard.service.answers = deque([PREEMPTED])
     assert yard.new_runner().wait(run).state is State.STOPPED
+    assert len(yard.service.submitted) == 1
+
+
+def test_a_succeeded_run_whose_folder_was_removed_is_not_adopted(yard: Yard, tmp_path: Path) -> None:
+    yard.service.answers = deque([DONE])
+    run = yard.runner.submit(job(), None, key="k").status.run_id
+    attempts = tmp_path / "bucket/gpuyard/runs" / run / "attempts"
+    attempts.mkdir(parents=True)
+    (attempts / "1.json").write_text("{}")
+    assert yard.new_runner().wait(run).state is State.SUCCEEDED
+    assert not yard.runner.submit(job(), None, key="k").created
+    shutil.rmtree(attempts.parent)
+    with pytest.raises(ConflictError, match=f"run {run} succeeded, but its folder gpuyard/runs/{run}/ was removed .* use another key, or"):
+        yard.runner.submit(job(), None, key="k")
     assert len(yard.service.submitted) == 1

@@ -152,7 +152,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
                 self._children.discard(child)
 
 
-class _OnlyFrom(grpc.ServerInterceptor):
+class _OnlyFrom(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """Refuse calls of any process but one: whoever else calls Run would start programs in this environment."""
 
     def __init__(self, process: int) -> None:

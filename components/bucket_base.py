@@ -113,7 +113,7 @@ class KeyedBucketBase(BucketBase, Generic[_KeyT]):
 
 
 class NamespacedBucketBase(KeyedBucketBase[_KeyT]):
-    """Base class of a bucket that has either versions of its objects or real folders."""
+    """Base class of a bucket whose namespace is flat (with object versions) or hierarchical (real folders, no versions)."""
 
     _namespace: Literal["flat", "hierarchical"]
 

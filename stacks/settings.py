@@ -74,7 +74,7 @@ class StackSettings(YardSpec):
 
     @property
     def read_buckets(self) -> list[str]:
-        """The names of the buckets with jobs: read."""
+        """The names of the buckets that jobs may only read (`jobs: read`)."""
         return [name for name, bucket in self.buckets.items() if bucket.jobs == "read"]
 
     @property

@@ -63,7 +63,7 @@ class DiskRate(_Row):
     """The price of one disk for a month of 730 hours: by size, or of the next larger size that the cloud sells."""
 
     usd_per_gib_month: float = Field(0, ge=0)
-    usd_per_month: float = Field(0, ge=0, description="for each disk: performance beyond what its size includes")
+    usd_per_month: float = Field(0, ge=0, description="what each disk costs in addition, for performance beyond what its size includes")
     sizes: Mapping[int, float] | None = Field(None, description="GiB -> USD per month, where only these sizes are billed; null = any size")
     source: str = Field(description="key in the table's sources")
 

@@ -67,7 +67,7 @@ def rate(amount: Amount) -> str:
 
 
 def whole(amount: Amount) -> str:
-    """Return USD without cents as text, with the same marks as `rate`."""
+    """Return USD without cents as text, with <= or >= as in `rate`."""
     return _bounds(amount, ",.0f")
 
 

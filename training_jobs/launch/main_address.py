@@ -25,7 +25,7 @@ def exchange_address(
     """Write node 0's address and port to the object at `url`, or wait for them on the other nodes. Return the placement with both.
 
     The object's name must be new for each start of the nodes. Raises NodeExitError (75) at the timeout, when a stop is requested, and
-    on a second node 0.
+    when another node 0 has already written the object.
     """
     if placement.nodes == 1:
         return placement

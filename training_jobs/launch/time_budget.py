@@ -46,7 +46,7 @@ def _read_json(url: str) -> dict[str, Any]:
 
 
 def _unix(moment: object) -> float | None:
-    """Return an ISO 8601 time as Unix time; None for anything else, which only a job can have written."""
+    """Return an ISO 8601 time as Unix time; None if it is missing or not valid. A job can overwrite what launch wrote."""
     try:
         return datetime.fromisoformat(moment).timestamp() if isinstance(moment, str) else None
     except (ValueError, OverflowError):

@@ -179,7 +179,7 @@ class RunHandle:
         return False
 
     def start_next(self, spec: JobSpec, code: Code, *, fresh: bool) -> bool:
-        """Record the next submission and start it. `fresh`: the time limit and the retry counts start anew."""
+        """Record the next submission and start it. `fresh`: reset the time limit and the retry counts."""
         attempt = max([*self.journal.claims(self.record.run_id), self.record.last.attempt]) + 1
         before = () if fresh else self.record.current
         following = make_submission(spec, self.target, code, before, attempt=attempt, fresh=fresh, now=self.clock())

@@ -64,7 +64,7 @@ class Submission(_Model):
     job: PlainDict = Field(description="the resolved job document that launch reads")
     limit_s: int
     limit_reason: str
-    fresh: bool = Field(description="whether time limit and retry counts start anew: true for the first submission and for each --retry")
+    fresh: bool = Field(description="whether time limit and retry counts are reset: true for the first submission and for each --retry")
     written_at: _Time = Field(description="Unix time at which the record was last written before the service call")
     nonce: str = Field("", description="random part of the job's name at the service; empty in records of gpuyard 0.1")
     service_id: str | None = Field(None, description="the service's id of the job; null = recorded, not yet submitted")
@@ -91,7 +91,7 @@ class RunRecord(_Model):
 
     @property
     def current(self) -> Sequence[Submission]:
-        """The submissions that count against the present time limit and retries: all since the first or the last --retry."""
+        """The submissions since the last `--retry`, or all without one. They count against the time limit and the retries."""
         first = max(i for i, submission in enumerate(self.submissions) if submission.fresh)
         return self.submissions[first:]
 

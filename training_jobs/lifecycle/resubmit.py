@@ -31,7 +31,7 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Choice:
-    """An action, the note shown to the user, and whether the time limit and the retry counts start anew."""
+    """An action, the note shown to the user, and whether the time limit and the retry counts are reset."""
 
     action: Action
     note: str = ""

@@ -101,7 +101,7 @@ class TokenWindows:
 
     @property
     def count(self) -> int:
-        """The number of windows of the split without overlap, which `part` numbers."""
+        """The number of windows in the split if they do not overlap: the greatest `last` of `part`."""
         return sum(self._counts())
 
     def part(self, first: int, last: int) -> Ints:

@@ -181,7 +181,7 @@ class Runner:
         """Carry out the resubmit table for a run that exists. None = read the record again soon."""
         last = handle.record.last
         service = handle.refresh(enforce=True) if last.service_id is not None or last.ended is not None else None
-        emptied = service is not None and service.state is State.SUCCEEDED and not job.journal.claims(job.run_id)
+        emptied = service is not None and service.state is State.SUCCEEDED and not job.journal.has_output(job.run_id)
         choice = decide(handle.record, service, job.spec, job.code.digest, retry=retry, age_s=handle.age_s, emptied=emptied)
         if choice.action is Action.POLL:
             self._sleep(0.05)

@@ -164,13 +164,16 @@ class JobSpec(_Model):
     ) -> list[str] | dict[str, str] | None:
         if info.context == RECORDED:
             return given
-        if info.field_name == "labels" and isinstance(given, dict):
-            found = any(looks_secret(name, value) for name, value in given.items())
+        if isinstance(given, dict):
+            label = info.field_name == "labels"
+            names = [name for name, value in given.items() if (looks_secret(name, value) if label else arguments_hold_secret([value]))]
+            place = ", ".join(f"{info.field_name}.{name}" for name in sorted(names))
         else:
-            found = arguments_hold_secret(list(given.values()) if isinstance(given, dict) else given or [])
-        if found:
+            place = "an argument" if arguments_hold_secret(given or []) else ""
+        if place:
             raise ValueError(
-                "contains what looks like a secret (not shown); store it as a secret of the stack and write secrets: {NAME: <logical name>}"
+                f"{place} contains what looks like a secret (not shown); store it as a secret of the stack and write "
+                "secrets: {NAME: <logical name>}"
             )
         return given
 

@@ -12,7 +12,9 @@ import pytest
 
 from gpuyard.training_jobs.backends.base import Backend, Capacity
 from gpuyard.training_jobs.errors import ConflictError
+from gpuyard.training_jobs.run_layout import attempt_path
 from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
+from gpuyard.training_jobs.store import open_store
 from gpuyard.training_jobs.target import JobTarget
 from tests.helpers.local_pool import job
 from tests.helpers.service_pools import MAKERS, PROGRAM, Yard
@@ -48,6 +50,8 @@ def test_the_same_submit_starts_one_job(yard: Yard) -> None:
     with pytest.raises(ConflictError):
         yard.runner.submit(job(env={"ORDERS": "2:0"}), None, key="nightly")
     assert yard.runner.wait(first.status.run_id).state is State.SUCCEEDED
+    claim = attempt_path(first.status.run_id, 1)  # launch claims it on a node; a yard's own program does not
+    open_store(yard.target.run_bucket).create(claim, b"{}")
     assert yard.runner.submit(spec, None, key="nightly").created is False
     assert yard.starts(first.status.run_id) == 1
 

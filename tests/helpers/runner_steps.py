@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +14,7 @@ from tests.helpers.local_pool import job
 from tests.helpers.waiting import WAIT_LIMIT_S, wait_for
 
 _BEFORE = """
+import itertools
 import json, os, signal, sys, time
 name, submission = os.environ["GPUYARD_RUN_ID"], int(os.environ["GPUYARD_SUBMISSION"])
 attempt = submission + int(os.path.basename(os.getcwd()).split("-")[0]) + 1  # numbered by the node's folder
@@ -75,5 +77,5 @@ def logs_during_cancel(runner: Runner, run: str) -> list[str]:
 
 def runner_with_fast_clock(runner: Runner, step_s: int = 60) -> Runner:
     """Return a runner for the same pools whose clock advances by `step_s` each time it is read."""
-    later = iter(range(0, 100_000, step_s))
-    return Runner(runner._targets, clock=lambda: float(next(later)), sleep=lambda _: None)
+    later = itertools.count(0, step_s)
+    return Runner(runner._targets, clock=lambda: float(next(later)), elapsed=lambda: float(next(later)), sleep=lambda _: None)

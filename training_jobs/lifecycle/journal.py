@@ -170,6 +170,10 @@ class Journal:
         """Return the names directly in a folder of a run."""
         return self._store.names(f"{run_path(run_id)}/{folder}")
 
+    def has_output(self, run_id: str) -> bool:
+        """Return whether nodes wrote anything below the run's folder that is still there."""
+        return bool(self._store.names(run_path(run_id)))
+
     def store_code(self, sha256: str, data: bytes) -> str:
         """Upload a code tarball unless the same content is stored already. Returns its URL."""
         path, url = code_path(sha256), self.code_url(sha256)

@@ -217,7 +217,7 @@ def test_credentials_that_expire_during_a_wait_raise_lost_sight_and_fail_no_job(
         service.moto.fail(lambda method, path: ("400 Bad Request", b"<Error><Code>ExpiredToken</Code><Message>no</Message></Error>"))
 
     with pytest.raises(LostSightError, match="the job may still run") as lost:
-        Runner(runner._targets, clock=lambda: now, sleep=sleep).wait(run)
+        Runner(runner._targets, clock=lambda: now, elapsed=lambda: now, sleep=sleep).wait(run)
     assert lost.value.exit_code is Exit.LOST_SIGHT
     service.moto.fail(lambda method, path: None)
     assert runner.status(run).state is State.RUNNING

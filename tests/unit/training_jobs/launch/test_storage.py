@@ -97,8 +97,15 @@ def test_launch_and_the_trainer_have_one_translation(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("outage")
 def test_a_node_without_storage_exits_with_74(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     variables = {"SERVICE": "local", "RUN_ID": "job-1", "RUN_URL": "memory://runs/gpuyard/runs/job-1", "SUBMISSION": "0", "NODE_RANK": "0"}
-    variables |= {"NUM_NODES": "1", "MAIN_ADDRESS": "127.0.0.1", "NODE_ADDRESS": "127.0.0.1", "PORT": "0"}
+    variables |= {
+        "RECORD_URL": "memory://runs/gpuyard/submissions/job-1/run.json",
+        "JOB_DIGEST": "0" * 64,
+        "NUM_NODES": "1",
+        "MAIN_ADDRESS": "127.0.0.1",
+        "NODE_ADDRESS": "127.0.0.1",
+        "PORT": "0",
+    }
     for name, value in variables.items():
         monkeypatch.setenv(f"GPUYARD_{name}", value)
     assert launch._run_node() == 74
-    assert "memory://runs/gpuyard/runs/job-1" in capsys.readouterr().err
+    assert "memory://runs/gpuyard/submissions/job-1" in capsys.readouterr().err

@@ -36,5 +36,6 @@ def page() -> str:
     """Return the page."""
     codes = [f"| {int(code)} | {meaning} |" for code, meaning in MEANING.items()]
     outcomes = [f"| {state} | any | `{int(exit_for(state, None))}` |" for state in _ENDED]
-    outcomes += [f"| {State.FAILED} | {reason} | `{int(exit_for(State.FAILED, reason))}` |" for reason in Reason]
+    reasons = [reason for reason in Reason if reason is not Reason.PREEMPTED]  # a preempted run is STOPPED, never FAILED
+    outcomes += [f"| {State.FAILED} | {reason} | `{int(exit_for(State.FAILED, reason))}` |" for reason in reasons]
     return _PAGE.format(codes="\n".join(codes), outcomes="\n".join(outcomes))

@@ -1,9 +1,9 @@
-"""Choose the files of a code folder that a submit sends: those that `git add` would take, except files with keys.
+"""Choose the files of a code folder that a submit sends: those that `git add` would take.
 
-A file that is left out for another reason than an ignore rule is named with the reason.
-
-Tracked files are always sent. Untracked ones are sent unless a `.gitignore` up to the repository's root, or the repository's
-`info/exclude`, names them. A user's global excludes do not count: one commit must give one digest on every machine.
+Tracked files are always sent. An untracked file with the name of a private key or a password file is never sent. Other untracked
+files are sent unless a `.gitignore` up to the repository's root, or the repository's `info/exclude`, names them. A user's global
+excludes do not count: one commit must give one digest on every machine. A submit lists on stderr what it leaves out, with the reason,
+unless an ignore rule is the reason.
 """
 
 from __future__ import annotations

@@ -200,7 +200,7 @@ class JobSpec(_Model):
     def _secrets_are_not_in_env(cls, secrets: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         both = sorted(secrets.keys() & (info.data.get("env") or {}).keys())
         if both:
-            raise ValueError(f"{', '.join(both)} is also set in env:; keep one")
+            raise ValueError(f"set in secrets and in env: {', '.join(both)}; remove each from one of the two")
         return secrets
 
 

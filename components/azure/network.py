@@ -34,7 +34,7 @@ _ID_FORMS = {
 class Network(NetworkBase, AzureComponent):
     """A subnet for the nodes of all zones, one for private endpoints, and the security group of the nodes.
 
-    Nodes reach each other on every protocol, the private endpoints, and port 443 of the destinations that `egress` allows: nat = the
+    Nodes reach each other on every protocol. They reach the private endpoints, and port 443 of what `egress` allows: nat = the
     internet, through one NAT gateway; endpoints = the services in egress.py; none = nothing else. Nothing outside can connect to the nodes.
     Azure's default outbound access is off. Pools and job services are in the network's resource group.
     """

@@ -52,7 +52,7 @@ def pool_problems(raw: PlainMapping, network: str, zones: Sequence[str], expires
 
 
 def _group_problems(raw: PlainMapping) -> list[Problem]:
-    """Return the problems of a pool that an instance group cannot fill. An invalid spec has no problems here: GpuPoolSpec reports it."""
+    """Return the problems that keep an instance group from filling the pool. Returns [] for a spec that GpuPoolSpec refuses."""
     try:
         spec = GpuPoolSpec.model_validate(dict(raw), context=in_cloud("gcp"))
     except ValidationError:

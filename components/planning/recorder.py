@@ -77,7 +77,9 @@ def record(
         ):
             raise
         token = recording.lookups[-1]
-        raise pulumi.RunError(f"{token} needs an account for its result: call its `_output` form, whose result may be unknown") from None
+        raise pulumi.RunError(
+            f"a plan has no account, so the result of {token} is unknown; call its `_output` form and use the result as an Output"
+        ) from None
     return recording
 
 

@@ -20,7 +20,7 @@ NodeExitCodes: TypeAlias = Callable[[], list[int | None]]
 
 @dataclass(frozen=True)
 class StateRow:
-    """The meaning of one status of a service: gpuyard's state, its text and its reason."""
+    """Meaning of one status of a service: gpuyard's `state`, and optionally the `detail` that a user sees and the `reason`."""
 
     state: State
     detail: str | None = None

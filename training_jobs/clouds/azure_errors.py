@@ -84,7 +84,7 @@ def translate_error(
             return AuthError(
                 f"cannot {action}: no usable Azure credentials ({message}); sign in (az login), or give the pipeline an identity"
             )
-        return AuthError(f"cannot {action}: not permitted ({message}); use the stack's submitter")
+        return AuthError(f"cannot {action}: not permitted ({message}); sign in as the stack's submitter identity")
     if kind == "quota":
         return QuotaError(f"cannot {action}: {message}; ask for a higher quota under Quotas in the portal (`gpuyard plan` names the quota)")
     if kind == "capacity":

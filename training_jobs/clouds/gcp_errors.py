@@ -109,7 +109,7 @@ def translate_error(
 
 def _unauthorised(error: BaseException, kind: str, action: str, message: str, *, job_may_run: bool) -> GpuyardError:
     if getattr(error, "code", None) == 403:
-        return AuthError(f"cannot {action}: not permitted ({message}); use the stack's submitter")
+        return AuthError(f"cannot {action}: not permitted ({message}); sign in as the stack's submitter identity")
     fix = "sign in again: gcloud auth application-default login, or use the pipeline's workload identity"
     problem = "the Google credentials have expired" if kind == "expired" else "no usable Google credentials"
     text = f"cannot {action}: {problem} ({message}); {fix}"

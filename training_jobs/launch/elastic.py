@@ -1,6 +1,6 @@
 """Extends torch's elastic agent: fixed ranks, restarts in lockstep, final exit codes, the failed worker's last lines.
 
-The only module of launch that imports torch at its top: agent.py imports it inside a function, in the agent's process.
+This is the only module of launch that imports torch at its top. Therefore agent.py imports this module inside a function.
 """
 
 from __future__ import annotations

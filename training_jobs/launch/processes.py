@@ -35,7 +35,7 @@ class OutputTail:
         self._last: deque[bytes] = deque(maxlen=TAIL_LINES)
 
     def write(self, lines: list[bytes]) -> None:
-        """Write and keep lines."""
+        """Write lines to this process's stdout, each after the prefix. Keep the last TAIL_LINES."""
         self._last.extend(line[-_TAIL_LINE_BYTES:] for line in lines[-TAIL_LINES:])
         write_all(1, b"".join(self._prefix + line + b"\n" for line in lines))
 

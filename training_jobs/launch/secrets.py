@@ -63,7 +63,7 @@ def _aws(reference: str) -> str:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError as error:
-        raise ValueError(f"{reference} cannot be read by this image: {error}; fix: pip install boto3") from None
+        raise ValueError(f"{reference} cannot be read: {error}; install boto3 in the image, setup: is too late") from None
     try:
         retries = Config(retries={"mode": "standard", "total_max_attempts": 8})
         client = boto3.session.Session().client("secretsmanager", region_name=parts[3], config=retries)
@@ -99,7 +99,7 @@ def _azure(reference: str) -> str:
         from azure.core.rest import HttpRequest
         from azure.identity import DefaultAzureCredential
     except ImportError as error:
-        raise ValueError(f"{reference} cannot be read by this image: {error}; fix: pip install azure-identity") from None
+        raise ValueError(f"{reference} cannot be read: {error}; install azure-identity in the image, setup: is too late") from None
     authentication = BearerTokenCredentialPolicy(DefaultAzureCredential(), "https://vault.azure.net/.default")
     try:
         client: Any = PipelineClient(found[1], policies=[RetryPolicy(retry_total=7, retry_backoff_max=20), authentication])
@@ -133,7 +133,9 @@ def _gcp(reference: str) -> str:
         from google.auth.exceptions import GoogleAuthError
         from google.auth.transport import requests as transport
     except ImportError as error:
-        raise ValueError(f"{reference} cannot be read by this image: {error}; fix: pip install google-auth requests") from None
+        raise ValueError(
+            f"{reference} cannot be read: {error}; install google-auth and requests in the image, setup: is too late"
+        ) from None
     authorized_session: Any = transport.AuthorizedSession  # untyped
     try:
         credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])

@@ -20,7 +20,7 @@ _CUTS = {  # why gpuyard itself cancels a job -> the state that the run gets, an
 
 
 def exceeded_limit(record: RunRecord, status: ServiceStatus, age_s: float) -> Reason | None:
-    """Return why the newest job must be ended, or None. `age_s`: the seconds since its record was written."""
+    """Return the limit for which the run's newest job must be cancelled, or None. `age_s`: seconds since its submission was recorded."""
     last = record.last
     patience = last.spec.queue_timeout
     if patience is not None and status.state is State.PENDING and age_s > patience:

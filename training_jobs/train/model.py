@@ -205,7 +205,7 @@ class _ChunkedLoss(torch.autograd.Function):
 
 
 def _chunk_rows(rows: int, most: int) -> int:
-    """Return the rows of a chunk: the largest divisor of `rows` in the upper half of `most`, else `most`.
+    """Return the number of rows of a chunk: the largest divisor of `rows` above `most / 2` and up to `most`, else `most`.
 
     With a divisor all chunks have one shape, which is compiled once.
     """

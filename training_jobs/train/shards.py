@@ -166,7 +166,7 @@ class Shards:
         return None
 
     def _evict(self, newest: Path) -> None:
-        """Delete the least recently used files above the limit; a file that is mapped stays readable."""
+        """Delete the least recently used files but `newest` until the cache fits its limit. A mapped file stays readable."""
         found = sorted(((path.stat().st_mtime, path) for path in self._cache.glob("*.bin")), reverse=True)
         total = 0
         for _, path in found:

@@ -65,7 +65,10 @@ def gpt_flops(config: Config) -> FlopsPerToken:
 
 
 def conv_flops(model: nn.Module, size: tuple[int, int]) -> FlopsPerToken:
-    """Count a convolutional model's FLOPs per image by running one forward pass: 6 FLOPs per use of a weight."""
+    """Return a convolutional model's FLOPs per image of a training step: 6 per use of a weight, 2 forward and 4 backward.
+
+    One forward pass counts the uses. An image counts as one token.
+    """
     uses = 0
 
     def count(module: nn.Module, _given: object, made: torch.Tensor) -> None:

@@ -238,7 +238,7 @@ def test_aliases_that_expand_to_billions_are_refused(tmp_path: Path) -> None:
 def test_reserved_and_duplicate_names_are_refused() -> None:
     with pytest.raises(UsageError, match="are reserved"):
         parse_job({"name": "a", "command": ["x.py"], "env": {"GPUYARD_ATTEMPT": "1"}})
-    with pytest.raises(UsageError, match="is also set in env"):
+    with pytest.raises(UsageError, match="set in secrets and in env"):
         parse_job({"name": "a", "command": ["x.py"], "env": {"A": "1"}, "secrets": {"A": "wandb"}})
 
 

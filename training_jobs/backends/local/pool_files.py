@@ -86,7 +86,7 @@ class PoolFiles:
         return [ticket for name in self._queue() if (ticket := Ticket.parse(name)) is not None]
 
     def damaged(self) -> list[str]:
-        """Return the tickets and leases that gpuyard did not write as they are now. The other methods ignore them."""
+        """Return the names of damaged tickets and leases, whose name or content gpuyard cannot have written."""
         queue = [f"queue/{name}" for name in self._queue() if Ticket.parse(name) is None]
         return [*queue, *(f"leases/{path.name}" for path in self._damaged_leases())]
 

@@ -89,14 +89,20 @@ def test_fsdp_leaves_the_angles_of_rotary_positions_in_fp32(four_ranks: RankInfo
 
 @pytest.mark.parametrize("strategy", ["fsdp", "hsdp"])
 def test_no_rank_holds_the_whole_gradients_between_the_parts_of_a_batch(four_ranks: RankInfo, strategy: str) -> None:
+    before = _parameters_with_whole_gradients()  # of other tests in this process
     net = _sharded(four_ranks, strategy)
     tokens = torch.zeros(1, 8, dtype=torch.int64)
     with net.gradient_sync(False), net.forward_context():
         net.wrapped(tokens, tokens).backward()
     if strategy == "fsdp":
         assert all(isinstance(parameter.grad, DTensor) for parameter in net.model.parameters())
-    unsharded = [parameter for parameter in gc.get_objects() if type(parameter) is torch.nn.Parameter and parameter.grad is not None]
-    assert not [parameter for parameter in unsharded if not isinstance(parameter.grad, DTensor)]
+    known = {id(parameter) for parameter in before}
+    assert not [parameter for parameter in _parameters_with_whole_gradients() if id(parameter) not in known]
+
+
+def _parameters_with_whole_gradients() -> list[torch.nn.Parameter]:
+    found = [each for each in gc.get_objects() if type(each) is torch.nn.Parameter and each.grad is not None]
+    return [parameter for parameter in found if not isinstance(parameter.grad, DTensor)]
 
 
 def test_the_loss_is_compiled_with_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,4 +65,4 @@ def test_the_tiny_gpt_beats_trigrams_of_the_same_text(tmp_path: Path) -> None:
 def test_the_tiny_gpt_beats_the_trigram_entropy_of_the_validation_text(tmp_path: Path) -> None:
     """A hard bound: no trigram model of another text reaches the trigram entropy of the validation text itself."""
     text = corpus.load(Config().corpus_bytes, Config().val_bytes).validation
-    assert _train(tmp_path, "steps=1300")[0] < corpus.entropy(text, 3)
+    assert _train(tmp_path, "steps=1200")[0] < corpus.entropy(text, 3)

@@ -30,7 +30,9 @@ for _ in range(2):  # a double fork into a session of its own, without an enviro
         time.sleep(float(sys.argv[2]))
         os._exit(0)
     os.setsid()
-open(sys.argv[1], "w").write(str(os.getpid()))
+with open(sys.argv[1] + ".part", "w") as file:  # a test that sees the file sees the whole number
+    file.write(str(os.getpid()))
+os.rename(sys.argv[1] + ".part", sys.argv[1])
 os.execve(sys.executable, [sys.executable, "-c", "import time; time.sleep(120)"], {})
 """
 

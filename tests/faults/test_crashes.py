@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from gpuyard.training_jobs.backends import base, local
+from gpuyard.training_jobs.backends import local
+from gpuyard.training_jobs.backends.local import spawn
 from gpuyard.training_jobs.backends.local.process import marked_pids
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Reason, State
@@ -26,13 +27,14 @@ from tests.helpers.waiting import WAIT_LIMIT_S, wait_for
 _SUBMIT = """
 import json, os, signal, sys
 from pathlib import Path
-from gpuyard.training_jobs.backends import base, local
+from gpuyard.training_jobs.backends import local
+from gpuyard.training_jobs.backends.local import spawn
 from gpuyard.training_jobs.lifecycle.journal import Journal
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.spec import parse_job
 from gpuyard.training_jobs.target import parse_target
 folder, moment, keys = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
-base.BOOTSTRAP = folder / "node_program.py"
+spawn._SUPERVISOR = "tests.helpers.local_supervisor"
 local.GRACE_S = 1
 def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 if moment == "before the record": Journal.create = die
@@ -52,7 +54,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     make_target(tmp_path)
     (tmp_path / "target.json").write_text(json.dumps(target_document(tmp_path)))
     (tmp_path / "node_program.py").write_text(NODE_PROGRAM)
-    monkeypatch.setattr(base, "BOOTSTRAP", tmp_path / "node_program.py")
+    monkeypatch.setattr(spawn, "_SUPERVISOR", "tests.helpers.local_supervisor")
     monkeypatch.setattr(local, "GRACE_S", 1)
     yield tmp_path
     watcher = runner(tmp_path)
@@ -177,7 +179,7 @@ def test_a_job_whose_supervisor_died_before_its_nodes_started_is_queued_again(fo
     monkeypatch.setattr(sys, "executable", "/bin/false")  # a supervisor that exits at once
     run = watcher.submit(job(), None).status.run_id
     monkeypatch.undo()
-    monkeypatch.setattr(base, "BOOTSTRAP", folder / "node_program.py")
+    monkeypatch.setattr(spawn, "_SUPERVISOR", "tests.helpers.local_supervisor")
     assert watcher.wait(run).state is State.SUCCEEDED
     assert starts(folder, run) == [(0, 0)]
     assert json.loads(next((pool / "jobs").glob(f"{run}.0-*/job.json")).read_text())["state"] == "SUCCEEDED"

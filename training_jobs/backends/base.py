@@ -16,12 +16,14 @@ from ..state import Reason, State
 
 __all__ = [
     "BOOTSTRAP",
+    "RUN_VARIABLES",
     "Backend",
     "Capacity",
     "LogLine",
     "Request",
     "ServiceStatus",
     "SupportsBulkStatus",
+    "SupportsDispatch",
     "container_image",
     "prefixed_job_name",
     "read_bootstrap",
@@ -124,6 +126,14 @@ class SupportsBulkStatus(Protocol):
         """Return the status of each job, by its id."""
 
 
+@runtime_checkable
+class SupportsDispatch(Protocol):
+    """A backend whose service has no scheduler of its own."""
+
+    def dispatch(self) -> None:
+        """Start the queued jobs for which nodes are free, and end the jobs beyond their limits."""
+
+
 def container_image(run: Run) -> str:
     """Return the job's own image, else the target's. Raises UsageError if the job's image is not given by digest, or if there is none."""
     own, default = run.spec.image, run.target.default_image
@@ -151,6 +161,20 @@ def prefixed_job_name(run: Run, prefix: str, longest: int) -> str:
     slug, digest = run.id.rsplit("-", 1)
     suffix = f"-{digest}-{run.ordinal}"
     return prefix + slug[: longest - len(prefix) - len(suffix)].rstrip("-") + suffix
+
+
+RUN_VARIABLES = frozenset(
+    {
+        "GPUYARD_CHANNEL_SECRET",
+        "GPUYARD_CODE_URL",
+        "GPUYARD_JOB_DIGEST",
+        "GPUYARD_RECORD_URL",
+        "GPUYARD_RUN_ID",
+        "GPUYARD_RUN_URL",
+        "GPUYARD_SUBMISSION",
+    }
+)
+"""The names that `run_variables` may return."""
 
 
 def run_variables(run: Run) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..admission import check
-from ..backends.base import Backend, ServiceStatus
+from ..backends.base import Backend, ServiceStatus, SupportsDispatch
 from ..errors import CapacityError, GpuyardError, LostSightError, QuotaError, UsageError
 from ..run import Code, Run, canonical, cost_usd, digest, resolved_job, time_limit
 from ..spec import JobSpec
@@ -75,6 +75,8 @@ class RunHandle:
             self.take_over()
         if self.record.last.ended is not None:
             return recorded_status(self.record.last.ended)
+        if enforce and isinstance(self.backend, SupportsDispatch):
+            self.backend.dispatch()
         status = self._service_status()
         if enforce:
             self._enforce_limits(status)

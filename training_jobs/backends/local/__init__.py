@@ -1,6 +1,6 @@
 """The service `local`: a queue over the nodes of a pool on this machine, without a daemon.
 
-Every submit, status and wait cleans up after crashes and starts the jobs for which nodes are free.
+A submit, a wait, a cancel and a job that ends start the jobs for which nodes are free. Reads (status, list, logs, fetch) start none.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import cast
 from ...run import Run
 from ...state import Reason, State
 from ...target import LocalTarget
-from ..base import Capacity, LogLine, Request, ServiceStatus, read_bootstrap, require_same_run, run_variables
+from ..base import Capacity, LogLine, Request, ServiceStatus, require_same_run, run_variables
 from .files import JobEntry
 from .node_log import NodeLog
 from .pool import Pool
@@ -43,7 +43,6 @@ class LocalBackend:
             "limit_reason": run.limit_reason,
             "queue_timeout_s": run.spec.queue_timeout,
             "grace_s": GRACE_S,
-            "bootstrap": read_bootstrap(),
             "environment": run_variables(run),
         }
         return [Request("enqueue", {"job": run.name, **body})]
@@ -63,8 +62,8 @@ class LocalBackend:
         return run.name if self._pool.job(run.name) is not None else None
 
     def status(self, service_id: str) -> ServiceStatus:
-        """Clean up after crashes, start waiting jobs, then read the job's entry."""
-        self._pool.refresh()
+        """Read the job's entry, after recording the end of jobs whose supervisor was killed. Starts no job."""
+        self._pool.recover()
         job = self._pool.job(service_id)
         if job is None:
             return ServiceStatus(State.FAILED, Reason.INFRA, detail="the pool was recreated after the job was submitted")
@@ -74,6 +73,8 @@ class LocalBackend:
         elif job["state"] == State.PENDING:
             capacity = self.capacity()
             detail = f"nodes {capacity.free} of {capacity.nodes} free, needs {job['nodes']}; {capacity.waiting} waiting"
+            if self._pool.is_next(service_id, job["nodes"]):
+                detail += "; `gpuyard wait` or the next submit starts it"
         elif job["state"] == State.RUNNING and (pid := self._pool.stopped_supervisor(service_id, job)):
             detail = f"its supervisor is stopped by a signal; continue it: kill -CONT {pid}, or end the job: gpuyard cancel {job['run_id']}"
         if not job.get("ended_at") and (ignored := self._pool.damaged()):
@@ -102,8 +103,12 @@ class LocalBackend:
                     yield line
             if not follow or ended:
                 return
-            self._pool.refresh()
+            self._pool.recover()
             time.sleep(self.poll_s)
+
+    def dispatch(self) -> None:
+        """Start the jobs for which nodes are free, after the recovery from crashes."""
+        self._pool.dispatch()
 
     def cancel(self, service_id: str, run: Run) -> None:
         """Remove the job from the queue, or request a stop from its supervisor and wait until all its processes have exited."""
@@ -116,14 +121,14 @@ class LocalBackend:
         self._pool.request_cancel(service_id)
         deadline = time.monotonic() + job["grace_s"] + 15
         while time.monotonic() < deadline:
-            self._pool.refresh()
+            self._pool.dispatch()
             job = self._pool.job(service_id)
             if job is None or job.get("ended_at"):
                 return
             self._pool.kill_supervisor(service_id, only_stopped=True)
             time.sleep(0.1)
         self._pool.kill_supervisor(service_id, only_stopped=False)
-        self._pool.refresh()
+        self._pool.dispatch()
 
     def capacity(self) -> Capacity:
         """Return the numbers of nodes, of nodes without a lease, and of jobs in the queue."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 from ...errors import LostSightError
 from ...state import Reason, State
 from ...store import UnreadableError, read_regular_file
+from ..base import RUN_VARIABLES
 
 __all__ = [
     "JobEntry", "LeaseFile", "PoolNode", "Ticket", "parse_job_entry", "parse_lease", "parse_nodes", "read_json", "write_json",
@@ -48,7 +49,6 @@ class JobEntry(TypedDict):
     limit_s: int
     limit_reason: str
     grace_s: int
-    bootstrap: str
     environment: dict[str, str]
     submitted_at: float
     expires_at: float | None  # end of its queue_timeout; None = waits without limit
@@ -108,12 +108,12 @@ def parse_lease(data: object) -> LeaseFile | None:
 
 def parse_job_entry(data: object) -> JobEntry | None:
     """Return a job.json document; None when it is not one."""
-    shape = {"run_id": str, "nodes": int, "limit_s": int, "limit_reason": str, "grace_s": int, "bootstrap": str, "environment": dict}
+    shape = {"run_id": str, "nodes": int, "limit_s": int, "limit_reason": str, "grace_s": int, "environment": dict}
     if not _has_keys(data, {**shape, "state": str, "ticket": str}):
         return None
     entry = cast(JobEntry, data)
     known = entry["state"] in set(State) and entry.get("reason") in {None, *Reason}
-    return entry if known else None
+    return entry if known and RUN_VARIABLES.issuperset(entry["environment"]) else None
 
 
 def _has_keys(data: object, shape: Mapping[str, type | tuple[type, ...]]) -> bool:

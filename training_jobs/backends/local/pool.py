@@ -36,8 +36,13 @@ _CANCELLED = Outcome(State.CANCELLED, None, None)
 class Pool(PoolFiles):
     """One local pool. Private methods expect the caller to hold the lock."""
 
-    def refresh(self) -> None:
-        """Clean up after crashes, and start the jobs for which nodes are free."""
+    def recover(self) -> None:
+        """Record the end of jobs whose supervisor was killed, and kill what they left. Starts no job and ends none that is supervised."""
+        with self._lock():
+            self._recover(enforce=False)
+
+    def dispatch(self) -> None:
+        """Recover, end the jobs beyond their limits, and start the jobs for which nodes are free."""
         with self._lock():
             self._recover()
             self._start_waiting()
@@ -63,6 +68,7 @@ class Pool(PoolFiles):
             if job is None or job["state"] != "PENDING" or self.holds_nodes(name, job["run_id"]):
                 return False
             self._end(name, job, _CANCELLED, "cancelled: it had not started")
+            self._start_waiting()
             return True
 
     def request_cancel(self, name: str) -> None:
@@ -70,7 +76,7 @@ class Pool(PoolFiles):
         (self.job_dir(name) / "cancel").touch()
 
     def kill_supervisor(self, name: str, *, only_stopped: bool) -> None:
-        """Kill the supervisor of a running job with all that it started; the next `refresh` ends the job.
+        """Kill the supervisor of a running job with all that it started; the next `dispatch` ends the job.
 
         `only_stopped`: kill it only if a signal such as SIGSTOP has stopped it, because it then enforces no limit and obeys no cancel.
         """
@@ -100,6 +106,7 @@ class Pool(PoolFiles):
             if self.cancel_requested(name) and outcome.state is not State.SUCCEEDED:
                 outcome = Outcome(State.CANCELLED, None, outcome.exit_code)
             self._end(name, job, outcome, detail)
+            self._recover()
             self._start_waiting()
 
     @contextlib.contextmanager
@@ -128,11 +135,14 @@ class Pool(PoolFiles):
         if self.holds_nodes(name, job["run_id"]):
             self.lease_path(job["run_id"]).unlink(missing_ok=True)
 
-    def _recover(self) -> None:
-        """Kill the remaining processes of jobs whose supervisor died, and end or requeue these jobs."""
+    def _recover(self, *, enforce: bool = True) -> None:
+        """Kill the remaining processes of jobs whose supervisor died, and end or requeue these jobs.
+
+        `enforce`: also kill a supervisor that a signal has stopped, if its job is beyond its time limit.
+        """
         for lease in self.leases():
             alive = is_alive(lease["pid"], lease["started"])
-            overdue = self._overdue(lease) if alive and is_stopped(lease["pid"]) else None
+            overdue = self._overdue(lease) if enforce and alive and is_stopped(lease["pid"]) else None
             if overdue:
                 _kill_tree(lease)
             elif alive:
@@ -183,7 +193,7 @@ class Pool(PoolFiles):
                 return  # later jobs must not overtake this one
             assigned, free = free[: job["nodes"]], free[job["nodes"] :]
             if not self._start(ticket.job, job, assigned):
-                return  # its supervisor exited at once: the ticket stays, and the next refresh tries again
+                return  # its supervisor exited at once: the ticket stays, and the next dispatch tries again
             self._drop(ticket)
 
     def _drop(self, ticket: Ticket) -> None:

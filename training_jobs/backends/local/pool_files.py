@@ -85,6 +85,10 @@ class PoolFiles:
         """Return the waiting jobs in the order of their submission."""
         return [ticket for name in self._queue() if (ticket := Ticket.parse(name)) is not None]
 
+    def is_next(self, name: str, nodes: int) -> bool:
+        """Return whether a job of `nodes` nodes is the first of the queue, and enough nodes are free."""
+        return [ticket.job for ticket in self.tickets()[:1]] == [name] and len(self.free_nodes()) >= nodes
+
     def damaged(self) -> list[str]:
         """Return the names of damaged tickets and leases, whose name or content gpuyard cannot have written."""
         queue = [f"queue/{name}" for name in self._queue() if Ticket.parse(name) is None]

@@ -13,6 +13,7 @@ from .process import MARK
 __all__ = ["reap_later", "spawn_supervisor"]
 
 _KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "PYTHONDONTWRITEBYTECODE")
+_SUPERVISOR = "gpuyard.training_jobs.backends.local.supervisor"
 _spawned: list[subprocess.Popen[bytes]] = []
 
 
@@ -20,7 +21,7 @@ def spawn_supervisor(pool_dir: Path, job: str, lease: Path, log: Path) -> subpro
     """Start the supervisor of a job. The supervisor first waits for the pool's lock, and exits unless the lease has its pid."""
     with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "gpuyard.training_jobs.backends.local.supervisor", str(pool_dir), job],
+            [sys.executable, "-m", _SUPERVISOR, str(pool_dir), job],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from ...launch.descendants import adopt_orphans, kill_adopted, reap_orphans
 from ...launch.output import OutputPump, write_all
 from ...state import Outcome, Reason, State, classify
+from ..base import read_bootstrap
 from .cgroup import kill_cgroup, leave_cgroup
 from .files import JobEntry, PoolNode
 from .pool import Pool
@@ -77,7 +78,7 @@ class _Supervisor:
         for rank in range(len(nodes)):
             read_end, write_end = os.pipe()
             process = subprocess.Popen(
-                [sys.executable, "-u", "-c", self.job["bootstrap"]],
+                [sys.executable, "-u", "-c", read_bootstrap()],
                 stdin=subprocess.DEVNULL,
                 stdout=write_end,
                 stderr=write_end,

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gpuyard.training_jobs.backends import base, local
+from gpuyard.training_jobs.backends import local
+from gpuyard.training_jobs.backends.local import spawn
 from gpuyard.training_jobs.runner import Runner
 from tests.helpers.local_pool import NODE_PROGRAM, job, make_target
 from tests.helpers.local_processes import Start, leftover_processes
@@ -17,9 +18,8 @@ from tests.helpers.local_processes import Start, leftover_processes
 
 @pytest.fixture
 def node_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "node_program.py"
-    program.write_text(NODE_PROGRAM)
-    monkeypatch.setattr(base, "BOOTSTRAP", program)
+    (tmp_path / "node_program.py").write_text(NODE_PROGRAM)
+    monkeypatch.setattr(spawn, "_SUPERVISOR", "tests.helpers.local_supervisor")
     monkeypatch.setattr(local, "GRACE_S", 1)
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from gpuyard.training_jobs.backends.local.pool import Pool
 from gpuyard.training_jobs.backends.local.process import is_alive
-from gpuyard.training_jobs.errors import AuthError
+from gpuyard.training_jobs.errors import AuthError, LostSightError
 from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Reason, State
 from gpuyard.training_jobs.target import parse_target
@@ -180,6 +181,46 @@ def test_the_nodes_secret_is_new_in_each_submission_and_in_no_record(runner: Run
         runner.wait(run)
     texts = [path.read_text(errors="replace") for path in (tmp_path / "bucket").rglob("*") if path.is_file()]
     assert not any(secret in text for secret in found[1:] for text in texts)
+
+
+def test_reads_start_no_queued_job(runner: Runner, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as crash:  # the submit exits between the queue entry and the start
+        crash.setattr(Pool, "_start_waiting", lambda self: None)
+        run = start()
+    for read in (
+        lambda: runner.status(run),
+        runner.runs,
+        lambda: list(runner.logs(run)),
+        lambda: runner.fetch(run, tmp_path / "fetched"),
+        runner.capacity,
+    ):
+        read()
+        assert not list((tmp_path / "pool/leases").iterdir())
+    detail = "nodes 2 of 2 free, needs 1; 1 waiting; `gpuyard wait` or the next submit starts it"
+    assert (runner.status(run).state, runner.status(run).detail) == (State.PENDING, detail)
+    assert runner.wait(run).state is State.SUCCEEDED
+
+
+def test_the_nodes_run_the_packages_bootstrap_not_the_pools(runner: Runner, start: Start, tmp_path: Path) -> None:
+    first, second = start("first", nodes=2, env={"NAP": "0.3"}), start("second")
+    (entry,) = tmp_path.glob(f"pool/jobs/{second}.*/job.json")
+    planted = f"open({str(tmp_path / 'planted')!r}, 'w')"
+    entry.write_text(json.dumps({**json.loads(entry.read_text()), "bootstrap": planted, "command": [planted]}))
+    assert runner.wait(first).state is runner.wait(second).state is State.SUCCEEDED
+    assert starts(tmp_path, second) == [(0, 0)]
+    assert not (tmp_path / "planted").exists()
+
+
+@pytest.mark.parametrize("variable", ["PYTHONPATH", "LD_PRELOAD", "GPUYARD_LEASE", "PATH", "A=B"])
+def test_a_queue_entry_sets_no_variable_but_those_of_a_run(runner: Runner, start: Start, tmp_path: Path, variable: str) -> None:
+    start("first", nodes=2, env={"NAP": "60"})
+    run = start("second")
+    (entry,) = tmp_path.glob(f"pool/jobs/{run}.*/job.json")
+    document = json.loads(entry.read_text())
+    entry.write_text(json.dumps({**document, "environment": {**document["environment"], variable: "/tmp"}}))
+    with pytest.raises(LostSightError, match="not a job's entry"):
+        runner.status(run)
+    entry.write_text(json.dumps(document))
 
 
 def test_a_pool_that_others_can_open_takes_no_job(tmp_path: Path, runner: Runner) -> None:

@@ -2,7 +2,7 @@
 
     from gpuyard.aws import Bucket, GpuPool, JobService, Network
 
-Importing this package loads no SDK. The module of a name loads when the name is first used.
+Importing this package loads no SDK. A module loads when you first use a name from it.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def end_of(spec: GpuPoolSpec, expires: str | None) -> End | None:
 
 
 def is_past(end: End | None, now: datetime.datetime) -> bool:
-    """Tell whether a pool's end has passed. Such a pool is declared with zero nodes and without a schedule."""
+    """Return whether a pool's end has passed. Such a pool is declared with zero nodes and without a schedule."""
     return end is not None and end.at <= now
 
 

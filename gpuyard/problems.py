@@ -98,7 +98,7 @@ def _problem(item: ErrorDetails, model: type[BaseModel], location: Sequence[obje
 
 
 def _is_noise(part: object) -> bool:
-    """Tell whether pydantic put this part into `loc`: a validator or a union branch, which no user typed."""
+    """Return whether pydantic put this part into `loc`: a validator or a union branch, which no user typed."""
     return isinstance(part, str) and ("[" in part or "(" in part)
 
 

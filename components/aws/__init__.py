@@ -1,4 +1,4 @@
-"""Components for AWS, the same names as on every cloud, and Notify and ImageRepository. Importing this package loads no SDK."""
+"""AWS: the components of every cloud, and Notify and ImageRepository. Importing this package loads no SDK."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look up the provider's account, region and partition. Base class and tag rules of every AWS component."""
+"""The provider's account, region and partition; the base class and the tag rules of AWS components."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_TAGS = 50 - len(_RESERVED)
 
 @dataclass(frozen=True)
 class Account:
-    """The account, region and partition of a component's provider. Unknown in an offline plan."""
+    """The account, region and partition of a component's provider. They are unknown in an offline plan."""
 
     id: pulumi.Output[str]
     """The account's 12 digits."""
@@ -72,7 +72,7 @@ def look_up_partition(parent: Component) -> pulumi.Output[str]:
 
 
 def tag_problems(tags: PlainMapping) -> list[Problem]:
-    """Return the problems of tags. Keys that differ only in case count as the same key, as in IAM.
+    """Return a problem for each tag that AWS refuses. In IAM, keys that differ only in case are the same key.
 
     >>> tag_problems({"owner": "ml-platform@acme.io", "expires": "2027-03-31"})
     []

@@ -1,4 +1,4 @@
-"""The machines of a `batch` pool: a managed compute environment on the pool's launch template, and its scheduled end."""
+"""The machines of a `batch` pool: a managed compute environment with the pool's launch template, and a schedule that disables it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ __all__ = ["close_environment", "close_request", "close_statements", "compute_en
 
 _IMAGE_TYPE = "ECS_AL2023_NVIDIA"
 _UPDATE_MINUTES = 360
-"""Minutes that running jobs may continue before an update replaces their machines. Batch accepts 7200, but the provider stops at 360
-(hashicorp/terraform-provider-aws issue 48709), as botocore 1.43.117's model does; raise it when the provider can."""
+"""Minutes that running jobs may continue before an update replaces their machines. Batch accepts 7200, but the provider and botocore
+1.43.117 accept at most 360 (hashicorp/terraform-provider-aws issue 48709)."""
 _IMAGE_PROPERTY = "computeResources.ec2Configurations[0].imageIdOverride"
 
 
@@ -35,14 +35,13 @@ def compute_environment(pool: GpuPool, machines: PreparedMachines, nodes: Identi
     """Make the environment. Batch starts machines for jobs, up to `max_nodes` (it may exceed this by one machine), and stops idle ones.
 
     Every change of the environment must be an update in place, because a replacement terminates its jobs. Batch updates in place only with
-    the allocation strategies below and its own service role: docs.aws.amazon.com/batch/latest/userguide/infrastructure-updates.html.
-    SPOT_PRICE_CAPACITY_OPTIMIZED would be one more, but the provider replaces such an environment (hashicorp/terraform-provider-aws issue
-    38695), and a pool of one machine type in one zone has no cheaper machine to choose. The environment names the template's version, so
-    that a new version is an update in place. It replaces the machines of running jobs after six hours,
-    the provider's maximum.
+    the allocation strategies below and its own service role: docs.aws.amazon.com/batch/latest/userguide/infrastructure-updates.html. Batch
+    also allows SPOT_PRICE_CAPACITY_OPTIMIZED, but the provider replaces such an environment (hashicorp/terraform-provider-aws issue 38695).
+    The environment names the version of the launch template, so a new version is an update in place. After an update, running jobs keep
+    their machines for at most six hours, the provider's maximum.
 
-    A pool without a pinned image keeps the image that it was created with. Otherwise any `up` after a new ECS image would be such an
-    update. `gpuyard pin` moves it to a newer image.
+    A pool without a pinned image keeps the image that it was created with. Otherwise each new ECS image would be an update. `gpuyard pin`
+    moves the pool to a newer image.
     """
     spec, row, spot = pool.spec, pool.machine, pool.spec.mode == "spot"
     resources: PlainDict = {
@@ -72,9 +71,9 @@ def compute_environment(pool: GpuPool, machines: PreparedMachines, nodes: Identi
 
 
 def join_cluster(pool: GpuPool, environment: aws.batch.ComputeEnvironment) -> pulumi.Output[str]:
-    """Allow the pool's machines to join the environment's cluster. Return the environment's ARN, known once they are allowed to.
+    """Allow the pool's machines to join the environment's cluster. Return the environment's ARN, which is known only after that.
 
-    The policy is not part of the machines' role, because the environment needs the role first and Batch then names the cluster.
+    The policy is separate from the machines' role: the environment needs the role, and Batch names the cluster only later.
     """
     policy = aws.iam.RolePolicy(
         pool.child_name("cluster"),
@@ -86,13 +85,13 @@ def join_cluster(pool: GpuPool, environment: aws.batch.ComputeEnvironment) -> pu
 
 
 def _container_rules(pool: GpuPool) -> Sequence[pulumi.Resource]:
-    """Open the VPC's default security group if containers of this pool's jobs are in it. Return its rules."""
+    """Add rules to the VPC's default security group if it contains the containers of this pool. Return the rules."""
     group = pool.network.default_group
     return group.open() if group is not None and pool.machine.fast_nics and pool.nodes > 1 else []
 
 
 def close_environment(pool: GpuPool, end: End, environment_arn: pulumi.Output[str], account: Account) -> None:
-    """Schedule the end of the pool: the environment starts no new job and keeps no idle machine. A running job keeps its machines."""
+    """Schedule the pool's end: the environment then starts no new job and stops idle machines. Running jobs keep their machines."""
     role = Identity(
         pool.child_name("scheduler"),
         trust=Trust(service="scheduler.amazonaws.com"),
@@ -122,7 +121,7 @@ def close_request(environment_arn: str) -> str:
 
 
 def close_statements(environment_arn: str) -> list[Statement]:
-    """Return the permissions of the scheduler: update only this environment."""
+    """Return the scheduler's permissions: it may update only this environment."""
     return [Statement(("batch:UpdateComputeEnvironment",), (environment_arn,), why="takes the pool to zero nodes at its end")]
 
 

@@ -35,7 +35,7 @@ class Bucket(KeyedBucketBase[EncryptionKey], AwsComponent):
     """The KMS key of the bucket's objects. None for an adopted bucket without `key_arn`."""
 
     def _make(self, spec: BucketSpec) -> None:
-        """Make the bucket and the bucket of its access logs, each with the settings that keep it private, and a key unless one is given."""
+        """Make two private buckets, one for data and one for its access logs, and a key if the caller gave none."""
         account, key = look_up_account(self), self._key
         if key is None:
             key = EncryptionKey(self.child_name("key"), on_destroy=spec.on_destroy, account=account, opts=self.child_options())
@@ -80,7 +80,7 @@ class Bucket(KeyedBucketBase[EncryptionKey], AwsComponent):
         self.url = name.apply(lambda text: f"s3://{text}")
 
     def _private_bucket(self, suffix: str, key: EncryptionKey | None, deletes: bool) -> tuple[Any, list[Any]]:
-        """Make a bucket and the settings that keep it private. `key`: None means S3's own key, the only one that access logs support."""
+        """Make a bucket and the settings that keep it private. `key`: None means S3's own key; access logs support no other."""
         name, options = self.child_name(suffix), self.child_options()
         bucket = aws.s3.Bucket(name, force_destroy=deletes, tags=self.aws_tags(suffix), opts=options)
         private = aws.s3.BucketPublicAccessBlock(f"{name}-private", bucket=bucket.id, **NO_PUBLIC_ACCESS, opts=options)
@@ -99,6 +99,6 @@ class Bucket(KeyedBucketBase[EncryptionKey], AwsComponent):
         return bucket, [private, owner, encryption, versions]
 
     def _policy(self, suffix: str, bucket: Any, policy: pulumi.Output[str], guards: list[Any]) -> Any:
-        """Apply the bucket policy last: S3 rejects some changes of a bucket while another change is in progress."""
+        """Add the bucket policy after `guards`, because S3 rejects some changes of a bucket while another change is in progress."""
         options = self.child_options(depends_on=list(guards))
         return aws.s3.BucketPolicy(f"{self.child_name(suffix)}-policy", bucket=bucket.id, policy=policy, opts=options)

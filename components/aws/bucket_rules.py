@@ -1,4 +1,4 @@
-"""Build the policy and lifecycle rules of a bucket, and check the name of an existing one."""
+"""Policies and lifecycle rules of S3 buckets, and the check of an existing bucket's name."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def tls_only(arn: str) -> PlainDict:
 
 
 def log_policy(arn: str, source_arn: str, account_id: str) -> PlainDict:
-    """Return the policy of an access-log bucket: `tls_only`, and S3 may deliver the logs of one bucket of this account.
+    """Return the policy of an access-log bucket: `tls_only` and the permission for S3 to deliver the logs of one bucket.
 
     docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html
     """
@@ -94,7 +94,7 @@ def _denials(arn: str) -> list[PlainDict]:
 
 
 def existing_problems(bucket: Any) -> list[Problem]:
-    """Return a problem if this is not the name of an S3 bucket: docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html.
+    """Return a problem if S3 allows no bucket of this name: docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html.
 
     >>> existing_problems("acme-ml-datasets")
     []

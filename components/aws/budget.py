@@ -21,11 +21,12 @@ _MAX_ALERTS = 9  # a budget has at most ten notifications, and the forecast uses
 
 
 class Budget(AwsComponent):
-    """A monthly budget: the owner gets mail when the yard's cost exceeds percentages of it, or is forecast to exceed it.
+    """A monthly budget. The owner gets mail when the yard's cost exceeds one of the percentages, or when AWS forecasts that it exceeds 100
+    %.
 
-    It stops nothing, and its figures are some hours old. `expires` and `limits` stop machines.
-    It counts the cost of every resource with the tag `stack`, from the day on which you activate the cost allocation tag `stack` in the
-    account that pays (Billing and Cost Management, Cost allocation tags). Until then it reports 0 USD.
+    A budget stops no machine, and its figures are some hours old. Pools stop at `expires`. The budget counts the cost of every resource
+    with the tag `stack`. First activate `stack` as a cost allocation tag in the account that pays (Billing and Cost Management, Cost
+    allocation tags). Until then the budget reports 0 USD.
     """
 
     id: pulumi.Output[str]

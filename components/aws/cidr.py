@@ -48,7 +48,7 @@ def plan_subnets(cidr: str, zones: Sequence[str]) -> ZoneSubnets:
 
 
 def spec_problems(fields: PlainMapping, region: str | None) -> list[Problem]:
-    """Return the problems of a network to create, which NetworkSpec cannot see. `region`: the provider's."""
+    """Return the problems of a new network that NetworkSpec cannot check. `region`: the provider's region."""
     return network_problems(fields, cidr_problems, lambda zones: zone_problems(zones, region))
 
 
@@ -58,7 +58,7 @@ def cidr_problems(cidr: str) -> list[Problem]:
 
 
 def zone_problems(zones: Sequence[str], region: str | None = None) -> list[Problem]:
-    """Return the problems of the zones of a network. `region`: the provider's, None if unknown."""
+    """Return the problems of a network's zones. `region`: the provider's region; None: unknown."""
     if not zones:
         return [Problem("zones", "no zone", "none", "at least one", f"list the zones of the pools, such as [{region or 'us-east-1'}a]")]
     problems = [problem for zone in zones for problem in _zone_problems(zone, region)]
@@ -75,7 +75,7 @@ def _zone_problems(zone: str, region: str | None) -> list[Problem]:
         fix = "for a local or wavelength zone, create the network yourself and use Network.adopt (`existing`)"
         return [Problem("zones", "not an availability zone", show(zone), allowed, fix)]
     if match[2] not in _LETTERS:
-        fix = "use Network.adopt (`existing`) for others"
+        fix = "for another zone, use Network.adopt (`existing`)"
         return [Problem("zones", "no subnet is planned for this letter", show(zone), f"letters {_LETTERS[0]} to {_LETTERS[-1]}", fix)]
     if region is not None and match[1] != region:
         allowed, fix = f"zones of {region}, the region that aws:region sets", f"write {region}{match[2]}"

@@ -14,23 +14,23 @@ __all__ = ["DefaultGroup"]
 
 
 class DefaultGroup:
-    """The default security group of a VPC that the yard makes. It has no rule until a pool needs it.
+    """The default security group of a yard's own VPC. It has no rules until a pool needs them.
 
-    Batch refuses security groups of a compute environment whose launch template has network interfaces (aws-cdk issue 21577), and gives
-    the container of a multi-node job an interface in the environment's groups or, without them, in the VPC's default group
-    (docs.aws.amazon.com/batch/latest/userguide/mnp-ce.html, read on 2026-12-01).
+    Batch gives each container of a multi-node job its own network interface, in the security groups of the compute environment. Without
+    security groups, Batch uses the VPC's default group (docs.aws.amazon.com/batch/latest/userguide/mnp-ce.html, read on 2026-12-01). A
+    compute environment cannot have security groups if its launch template has network interfaces (aws-cdk issue 21577).
     """
 
     def __init__(self, network: AwsComponent, group_id: pulumi.Output[str]) -> None:
         self._network, self._id = network, group_id
         self._made: list[pulumi.Resource] = []
         self.egress: list[tuple[str, str, PlainDict]] = []
-        """Suffix, description and fields of each egress rule of the nodes; the containers get the same."""
+        """Suffix, description and fields of each egress rule of the nodes; containers get the same rules."""
         self.endpoints: pulumi.Output[str] | None = None
         """Security group of the interface endpoints, if there are any."""
 
     def open(self) -> Sequence[pulumi.Resource]:
-        """Add the rules of the nodes to the group, once for each network. Return them."""
+        """Add the nodes' rules to the group at the first call, and return them."""
         if not self._made:
             self._made = [*allow_all_between(self._network, "containers", self._id, "container of the same job")]
             for suffix, description, fields in self.egress:

@@ -1,4 +1,4 @@
-"""The AWS services for which a network gets VPC endpoints, with the use of each."""
+"""The AWS services for which a network gets VPC endpoints, and the reason for each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GATEWAY: Mapping[str, str] = MappingProxyType(
 # them).
 INTERFACE: Mapping[str, str] = MappingProxyType(
     {
-        "ssm": "nodes register for Session Manager, which gives the only shell",
+        "ssm": "nodes register for Session Manager, the only way to a shell",
         "ssmmessages": "the shell session",
         "ecr.api": "token and layer list of a job's image",
         "ecr.dkr": "manifest of a job's image; the layers come from S3",

@@ -30,8 +30,8 @@ __all__ = ["GpuPool"]
 class GpuPool(KeyedPoolBase[Network, EncryptionKey], AwsComponent):
     """Equal GPU machines. On the date in the tag `expires`, or when its capacity block ends, the pool goes to zero nodes.
 
-    `key`: a key with `for_logs` for the log group of a `vms` pool (default: a new key).
-    An attribute that the pool's service does not have is None.
+    `key`: a key with `for_logs` for the log group of a `vms` pool (default: a new key). Attributes that do not apply to the pool's service
+    are None.
     """
 
     id: pulumi.Output[str]
@@ -49,7 +49,7 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], AwsComponent):
         return [*found, *key_problems(self._key)]
 
     def _make_machines(self) -> None:
-        """Make a compute environment (batch) or an Auto Scaling group (vms). SageMaker starts machines for each job."""
+        """Make a compute environment (batch), an Auto Scaling group (vms) or nothing (sagemaker starts machines for each job)."""
         subnets, zone = self.network.subnet_ids, self.spec.zone
         self.subnet_ids = [subnets[zone]] if zone else list(subnets.values())
         self.security_group_id = self.network.security_group_id

@@ -84,7 +84,7 @@ class Identity(AwsComponent):
 
 
 def as_text(subject: str, document: Callable[[], PlainMapping]) -> str:
-    """Return a policy as JSON. Raises pulumi.RunError, without a traceback, if it is not valid, for example too long."""
+    """Return a policy as JSON. Raises pulumi.RunError, without a traceback, if the policy is invalid, for example too long."""
     try:
         return json.dumps(document())
     except PolicyError as error:

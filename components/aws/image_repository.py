@@ -20,9 +20,9 @@ _UNTAGGED_DAYS = 30
 
 
 class ImageRepository(AwsComponent):
-    """A repository with immutable tags, encryption, a scan of each pushed image, and a limit for images without a tag.
+    """A private ECR repository: tags are immutable, images are encrypted and scanned at push, untagged images expire after 30 days.
 
-    Machines and jobs of the account may pull from it. Images with a tag are never removed, because jobs name them by digest.
+    Machines and jobs of the account may pull from it. Tagged images never expire, because jobs name them by digest.
     """
 
     url: pulumi.Output[str]
@@ -60,6 +60,6 @@ class ImageRepository(AwsComponent):
 
 
 def lifecycle_policy() -> PlainDict:
-    """Return the policy: images without a tag are removed some days after their push."""
+    """Return the lifecycle policy: untagged images expire some days after their push."""
     older = {"tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": _UNTAGGED_DAYS}
     return {"rules": [{"rulePriority": 1, "selection": older, "action": {"type": "expire"}}]}

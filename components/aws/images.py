@@ -1,4 +1,4 @@
-"""Public SSM parameters with AWS's newest machine images. It imports no SDK, because `gpuyard pin` reads it too."""
+"""Public SSM parameters with AWS's newest machine images. This module imports no SDK, because `gpuyard pin` reads it too."""
 
 from __future__ import annotations
 

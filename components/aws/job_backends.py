@@ -1,4 +1,4 @@
-"""The parts of a job service that belong to AWS Batch and to SageMaker: their resources and job targets."""
+"""The parts of a job service for AWS Batch and for SageMaker: their resources and job targets."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class SageMakerService:
 
 
 def grant_machines(parent: AwsComponent, pools: Sequence[GpuPool], buckets: Buckets, secrets: Sequence[str]) -> None:
-    """Give the machines of `vms` pools the permissions of a job, because other launchers use the machine's role."""
+    """Give the machines of `vms` pools a job's permissions, because other launchers run jobs with the machine's role."""
     for pool in pools:
         statements = pulumi.Output.all(buckets.run, buckets.reads).apply(lambda known: job(known[0], known[1], secrets))
         _policy(parent, f"{pool.logical_name}-buckets", pool, statements)

@@ -1,4 +1,4 @@
-"""AWS Deep Learning Containers for PyTorch jobs, from the dated table job_images.yaml. Imports no SDK, because `gpuyard pin` reads it."""
+"""AWS Deep Learning Containers for PyTorch jobs, read from the dated table job_images.yaml. This module imports no SDK."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ __all__ = ["TargetContext", "batch_target", "reservable_mib", "sagemaker_target"
 
 _HOST_SHARE = 0.06
 """Share of a machine's memory that jobs cannot reserve. Linux uses 1/64 for page tables, the ECS agent 32 MiB, firmware and kernel some
-more. ECS registers the rest, and Batch never starts a job that requests more. Observed shares are 2 to 4 %; 6 % is a safe estimate
+more. ECS registers the rest, and Batch never starts a job that requests more. The observed share is 2 to 4 %; 6 % is a safe estimate
 (docs.aws.amazon.com/batch/latest/userguide/memory-management.html)."""
 
 
@@ -83,12 +83,13 @@ def sagemaker_target(
 
 
 def sagemaker_type(spec: GpuPoolSpec) -> str:
-    """Return SageMaker's name of a pool's machine type."""
+    """Return SageMaker's name for a pool's machine type."""
     return f"ml.{spec.row('aws').name}"
 
 
 def _encrypts(spec: GpuPoolSpec, row: catalogue.Machine) -> bool:
-    """Return whether SageMaker encrypts the traffic between nodes: as the spec says, by default only on machines without EFA.
+    """Return whether SageMaker encrypts the traffic between nodes. The default is yes for machines without EFA and no for machines with
+    EFA.
 
     SageMaker uses IPsec (UDP 500 and ESP: docs.aws.amazon.com/sagemaker/latest/dg/train-encrypt.html, read on 2026-12-01), which encrypts
     IP packets. EFA's traffic bypasses the kernel and is not encrypted, so IPsec would only slow the other traffic.

@@ -92,7 +92,7 @@ def root_disk(spec: GpuPoolSpec, device: pulumi.Input[str]) -> PlainDict:
 
 
 def capacity_options(spec: GpuPoolSpec) -> PlainDict:
-    """Return the options that limit the pool to its reservation or capacity block. For on-demand and spot there are none."""
+    """Return the options that limit the pool to its reservation or capacity block. On-demand and spot pools have none."""
     if not isinstance(spec.capacity, Reservation | CapacityBlock):
         return {}
     target = {"capacity_reservation_id": spec.capacity.reservation}
@@ -119,10 +119,11 @@ def _image(pool: GpuPool) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
 def _placement_group(pool: GpuPool) -> pulumi.Input[str] | None:
     """Return the name of the machines' placement group: a new cluster placement group for machines with EFA.
 
-    A pool of one node has it too: Batch replaces an environment, and terminates its jobs, if a placement group is added or removed.
+    A pool of one node has a placement group too: if a later change of `max_nodes` added one, Batch would replace the environment and
+    terminate its jobs.
 
-    None for a capacity block, because its machines are close to each other anyway. For a reservation it is the group that the spec
-    names, because EC2 launches its machines only in the placement group that the reservation was created in.
+    A capacity block needs no placement group, because its machines are close to each other anyway (None). A reservation needs the placement
+    group in which it was created; the spec names it.
     """
     if isinstance(pool.spec.capacity, Reservation):
         return pool.spec.capacity.placement_group

@@ -1,4 +1,4 @@
-"""The machines of a `vms` pool: an Auto Scaling group in one zone, its scheduled end, and the commands of other launchers."""
+"""The machines of a `vms` pool: an Auto Scaling group in one zone, its scheduled end, and shell commands for other launchers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["close_group", "launcher_commands", "machine_group", "machine_stateme
 
 
 def launcher_commands(group: str, region: str, max_nodes: int, gpus: int) -> LauncherCommands:
-    """Return the shell commands for an Auto Scaling group."""
+    """Return shell commands that scale an Auto Scaling group, list its machines and start torchrun on them."""
     running = (
         f"aws ec2 describe-instances --region {region} --filters Name=tag:aws:autoscaling:groupName,Values={group} "
         "Name=instance-state-name,Values=running --query 'Reservations[].Instances[].PrivateIpAddress' --output text"
@@ -44,8 +44,8 @@ def machine_statements(scope: ArnScope, log_group: str) -> list[Statement]:
 def machine_group(pool: GpuPool, machines: PreparedMachines) -> aws.autoscaling.Group:
     """Make the group with `min_nodes` machines. A user or launcher scales it up to `max_nodes`.
 
-    No desired capacity is set, because `pulumi up --refresh` would reset it and terminate machines in use. `pulumi up` does not wait for
-    machines, because scarce GPUs can take days. AZRebalance is suspended, so that AWS does not replace running machines.
+    The group has no desired capacity, because `pulumi up --refresh` would reset it and terminate machines in use. `pulumi up` does not wait
+    for machines, because scarce GPUs can take days. AZRebalance is suspended, so that AWS does not replace running machines.
     """
     version = machines.template.latest_version.apply(lambda found: str(int(found)))
     return aws.autoscaling.Group(
@@ -79,7 +79,7 @@ def _launch_options(pool: GpuPool, template: pulumi.Output[str], version: pulumi
 
 
 def close_group(pool: GpuPool, end: End, group: aws.autoscaling.Group) -> None:
-    """Schedule the end of the pool: the group terminates all machines and cannot start new ones."""
+    """Schedule the pool's end: the group then terminates all machines and starts no new machines."""
     aws.autoscaling.Schedule(
         pool.child_name("end"),
         autoscaling_group_name=group.name,

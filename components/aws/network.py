@@ -34,11 +34,11 @@ _ID_FORMS = {
 class Network(NetworkBase, AwsComponent):
     """Private subnets, one for each zone, and the security group of the nodes.
 
-    Nodes reach each other on every protocol (EFA needs that in both directions). `egress` decides which addresses they reach
-    on port 443: nat = the internet, through one NAT gateway in the first zone; endpoints = the services in endpoints.py; none = only S3
-    and DynamoDB, which nodes of every network reach. No connection from outside can reach the nodes. Flow logs record all traffic and
-    are kept for a year. `adopt` makes only this security group in an existing network, with egress to port 443 of every address: the
-    network's routes decide which addresses the nodes reach.
+    Nodes reach each other on every protocol (EFA needs that in both directions). `egress` decides which addresses they reach on port 443:
+    nat = the internet, through one NAT gateway in the first zone; endpoints = the services in endpoints.py; none = only S3 and DynamoDB,
+    which nodes of every network reach. No connection from outside can reach the nodes. Flow logs record all traffic and are kept for a
+    year. `adopt` makes only the nodes' security group in an existing network, with egress to port 443 of every address. The network's
+    routes decide which addresses the nodes reach.
     """
 
     _id_forms = _ID_FORMS
@@ -118,7 +118,7 @@ class Network(NetworkBase, AwsComponent):
         )  # without inline routes, which would conflict with the routes of the gateway endpoints
 
     def _subnet(self, suffix: str, zone: str, cidr: str, table: aws.ec2.RouteTable) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
-        """Make a subnet and associate it with its route table; return both ids."""
+        """Make a subnet and associate it with the route table. Return the ids of the subnet and of the association."""
         subnet = aws.ec2.Subnet(
             self.child_name(suffix),
             vpc_id=self.id,
@@ -170,7 +170,7 @@ class Network(NetworkBase, AwsComponent):
     def _egress(
         self, plan: ZoneSubnets, table: aws.ec2.RouteTable, region: pulumi.Output[str], subnets: Sequence[pulumi.Output[str]]
     ) -> list[pulumi.Output[str]]:
-        """Make the resources of `egress`; return the ids of those that must exist before a node can use it."""
+        """Make the resources that `egress` needs. Return the ids that a node must wait for."""
         if self.egress == "nat":
             self._nodes_out("internet", "the internet, through the NAT gateway", cidr_ipv4=ANYWHERE)
             for port in self.egress_ports:

@@ -29,8 +29,8 @@ def batch_nic_layout(row: catalogue.Machine) -> list[PlainDict]:
 
     Batch adds an interface for the container of a multi-node job (awsvpc), which needs the free slot on card 0. Each `efa` interface uses
     an IP address of the subnet. It is the layout of AWS's own templates for Batch on P5 and P6:
-    github.com/aws-samples/awsome-distributed-training, 1.architectures/3.aws-batch, read on 2026-12-01. Without EFA the list is empty, and
-    the compute environment has the security group.
+    github.com/aws-samples/awsome-distributed-training, 1.architectures/3.aws-batch, read on 2026-12-01. For a machine without EFA the list
+    is empty: its compute environment sets the security group.
     """
     if not row.fast_nics:
         return []

@@ -22,7 +22,7 @@ __all__ = ["Notify", "event_patterns"]
 _PUBLISHERS = ["cloudwatch.amazonaws.com", "events.amazonaws.com"]
 _STOPPED_CODE = 75  # a job's exit code for "resume me"
 _IDLE = {"threshold": 5, "period": 300, "evaluation_periods": 12}
-"""Per cent of CPU, seconds, and the number of such periods: an hour."""
+"""A machine is idle below 5 % CPU (threshold) in 12 periods of 300 seconds, one hour in all."""
 # The job's name, state and reason only: an event has the whole job, with its command and environment.
 _MESSAGES: Mapping[str, PlainMapping] = {
     "batch": {"job": "$.detail.jobName", "state": "$.detail.status", "reason": "$.detail.statusReason"},
@@ -31,10 +31,11 @@ _MESSAGES: Mapping[str, PlainMapping] = {
 
 
 class Notify(AwsComponent):
-    """Mails about jobs: `failed`, `stopped` (resumable), `blocked` (the first job of a queue cannot run), and `idle` machines.
+    """Mail about jobs that are `failed`, `stopped` (resumable) or `blocked` (the first job of a queue cannot run), and about `idle`
+    machines.
 
-    AWS mails a link to each address, which must be confirmed once. `idle` concerns machines of `vms` pools with less than 5 % CPU for an
-    hour: Batch and SageMaker stop idle machines themselves. A message has the job's name, state and reason, and nothing else of it.
+    AWS first mails a link to each address; the receiver must open it once. `idle` means less than 5 % CPU for an hour on machines of `vms`
+    pools: Batch and SageMaker stop idle machines themselves. A mail contains only the job's name, state and reason.
     """
 
     topic_arn: pulumi.Output[str]
@@ -52,7 +53,7 @@ class Notify(AwsComponent):
         tags: Tags | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make the topic and its rules. `jobs`: the job service whose queues are watched. `pools`: pools whose idle machines are."""
+        """Make the topic and its rules. `jobs`: the job service to watch. `pools`: the `vms` pools to watch for idle machines."""
         given = {"email": list(email), "on": list(on)}
         spec = validate_spec(NotifySpec, given, f"Notify {name}", self.cloud, name_problems(name))
         super().__init__("Notify", name, given, tags, opts)
@@ -130,7 +131,7 @@ _EVENTS: Mapping[str, Sequence[str]] = {"batch": ("failed", "stopped", "blocked"
 def event_patterns(queue_arns: Sequence[str], prefix: str) -> dict[tuple[str, str], PlainDict]:
     """Return the EventBridge pattern of each service and event. `prefix`: prefix of the names of training jobs.
 
-    A multi-node job has no exit code of its own in the event, so one that stopped counts as failed.
+    The event of a multi-node job has no exit code, so a stopped multi-node job counts as failed.
     docs.aws.amazon.com/batch/latest/userguide/batch_cwe_events.html and batch-job-queue-blocked-events.html;
     docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html; read on 2026-12-01.
     """
@@ -149,7 +150,7 @@ def event_patterns(queue_arns: Sequence[str], prefix: str) -> dict[tuple[str, st
 
 
 def _pattern(source: str, kind: str) -> PlainDict:
-    """Return the part of a pattern that names a kind of event."""
+    """Return a pattern for one source and detail type."""
     return {"source": [source], "detail-type": [kind]}
 
 

@@ -1,4 +1,4 @@
-"""Permissions of each role of a yard, as policy statements. docs/aws-permissions.md is generated from them."""
+"""Permissions of each role of a yard, as policy statements. tools.docs_tables makes docs/aws-permissions.md from them."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Storage:
 
 
 def node(scope: ArnScope, log_group_arns: Sequence[str] = ()) -> list[Statement]:
-    """Return the permissions of a Batch machine that do not concern its cluster: send logs, pull images, and `shell`.
+    """Return the permissions of a Batch machine except for its cluster: send logs, pull images, and `shell`.
 
-    Together with `cluster_member` they are those of AmazonEC2ContainerServiceforEC2Role, limited to the pool's cluster and to
+    With `cluster_member` they replace the managed policy AmazonEC2ContainerServiceforEC2Role, but only for the pool's cluster and
     `log_group_arns` (default: none). CreateCluster is left out, because Batch creates the cluster.
     """
     return [
@@ -69,7 +69,7 @@ def cluster_member(cluster_arn: str) -> list[Statement]:
 def shell(scope: ArnScope) -> list[Statement]:
     """Return the permissions for a shell through Session Manager, without an open port or an SSH key.
 
-    They are fewer than those of AmazonSSMManagedInstanceCore, which can read every parameter.
+    The managed policy AmazonSSMManagedInstanceCore would also allow the machine to read every SSM parameter.
 
     docs.aws.amazon.com/systems-manager/latest/userguide/getting-started-create-iam-instance-profile.html
     """
@@ -96,7 +96,12 @@ def job(run: Storage, reads: Sequence[Storage], secrets: Sequence[str]) -> list[
     # listing without a prefix, so such a listing is allowed too: it shows the names of objects in the run bucket, not their contents
     return [
         *read_all,
-        Statement(("s3:ListBucket",), (run.arn,), below, "lists checkpoints; S3 then answers 404 instead of 403 for a missing object"),
+        Statement(
+            ("s3:ListBucket",),
+            (run.arn,),
+            below,
+            "lists checkpoints; without this permission S3 answers 403, not 404, for a missing object",
+        ),
         Statement(("s3:GetObject",), (f"{run.arn}/gpuyard/*",), why="reads the code, the record of its run and checkpoints"),
         Statement(
             ("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:ListMultipartUploadParts", "s3:PutObject"),
@@ -110,7 +115,7 @@ def job(run: Storage, reads: Sequence[Storage], secrets: Sequence[str]) -> list[
 
 
 def execution(scope: ArnScope, log_group_arn: str, image: str | None) -> list[Statement]:
-    """Return the permissions to start a container: pull the image, write the log. `image`: the default image, of any account."""
+    """Return the permissions to start a container: pull the image, write the log. `image`: the default image, from any account."""
     return [*pull(scope, image), *write_logs([log_group_arn], "the output of the job")]
 
 
@@ -145,7 +150,7 @@ def sagemaker_job(
     )
     return [
         *pull(scope, image),
-        Statement(("s3:GetBucketLocation",), (run.arn,), why="SageMaker looks up where the bucket is before it copies checkpoints"),
+        Statement(("s3:GetBucketLocation",), (run.arn,), why="SageMaker looks up the bucket's region before it copies checkpoints"),
         Statement(
             ("ec2:CreateNetworkInterface",), interfaces_and_network, why="attaches its machines to the yard's subnets and security group"
         ),
@@ -171,14 +176,14 @@ def use_keys(buckets: Sequence[Storage], *, write: bool) -> list[Statement]:
             actions,
             tuple(sorted(keys)),
             {"StringEquals": {"kms:ViaService": f"s3.{region}.amazonaws.com"}},
-            "objects are encrypted; the key is used only through S3",
+            "encrypts and decrypts objects, only through S3",
         )
         for region, keys in sorted(by_region.items())
     ]
 
 
 def pull(scope: ArnScope, image: str | None) -> list[Statement]:
-    """Return the permissions to pull images: of this account, AWS's images of job_images.yaml, and the default image."""
+    """Return the permissions to pull three kinds of images: this account's, AWS's images in job_images.yaml, and the default image."""
     known = [scope.arn("ecr", "repository/*"), *_vendor_repositories(scope), *_repository(scope, image)]
     return [
         Statement(("ecr:GetAuthorizationToken",), ("*",), why="logs in to the registry"),
@@ -187,7 +192,7 @@ def pull(scope: ArnScope, image: str | None) -> list[Statement]:
 
 
 def _vendor_repositories(scope: ArnScope) -> list[str]:
-    """Return the ARNs of AWS's repositories in this region; none if the table does not have the region."""
+    """Return the ARNs of AWS's repositories in this region, or an empty list if job_images.yaml does not have the region."""
     account = table().accounts.get(scope.region)
     names = sorted({image.repository for images in table().images.values() for image in images.values()})
     return [f"arn:{scope.partition}:ecr:{scope.region}:{account}:repository/{name}" for name in names if account]
@@ -210,7 +215,7 @@ def _read_secrets(secrets: Sequence[str]) -> list[Statement]:
 
 
 def write_logs(groups: Sequence[str], why: str, prefix: str = "") -> list[Statement]:
-    """Return the permissions to write to log groups; with a `prefix`, only to streams that begin with it."""
+    """Return the permissions to write to log groups. `prefix`: only to log streams whose names begin with it."""
     if not groups:
         return []
     streams = tuple(f"{group}:log-stream:{prefix}*" for group in groups)

@@ -1,4 +1,4 @@
-"""Build IAM policy documents from statements. Wildcards that allowed_wildcards.py does not list are rejected.
+"""IAM policy documents from statements. This module rejects wildcards that allowed_wildcards.py does not list.
 
 Statements are classes, not tuples: Pulumi converts a tuple inside an output to a list.
 """
@@ -21,7 +21,7 @@ _TRUST_LIMIT = 2_048  # of a trust policy, unless the account has a higher quota
 
 @dataclass(frozen=True)
 class ArnScope:
-    """The account, region and partition of ARNs, as plain text. The field order is that of account.Account."""
+    """The account, region and partition of ARNs, as plain text. account.Account has the same order of fields."""
 
     account: str
     region: str
@@ -54,14 +54,14 @@ class PolicyError(ValueError):
 
 
 def policy_document(statements: Sequence[Statement]) -> PlainDict:
-    """Return an IAM policy. Raises PolicyError with every wildcard that allowed_wildcards.py does not list and every missing reason."""
+    """Return an IAM policy. Raises PolicyError with every unlisted wildcard and every missing reason."""
     problems = [problem for statement in statements for problem in _problems(statement)]
     document = {"Version": "2012-10-17", "Statement": [_entry(statement) for statement in statements]}
     return _checked(document, problems, _LIMIT)
 
 
 def trust_document(entries: Sequence[PlainMapping]) -> PlainDict:
-    """Return a trust policy. Raises PolicyError for a wildcard in a condition that is not listed, or if the policy is too long."""
+    """Return a trust policy. Raises PolicyError for unlisted wildcards in conditions, or if the policy is too long."""
     problems = [problem for entry in entries for problem in _unlisted(entry.get("Condition", {}))]
     return _checked({"Version": "2012-10-17", "Statement": [dict(entry) for entry in entries]}, problems, _TRUST_LIMIT)
 
@@ -107,7 +107,7 @@ def _unlisted(conditions: Conditions) -> Iterator[str]:
 
 
 def _expands_wildcards(operator: str) -> bool:
-    """Tell whether the operator expands `*`. StringEquals does not; ArnEquals is the same as ArnLike."""
+    """Return whether the operator expands `*`. StringEquals does not; ArnEquals is the same as ArnLike."""
     return "Like" in operator or operator.startswith("Arn")
 
 

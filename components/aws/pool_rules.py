@@ -1,4 +1,4 @@
-"""AWS's rules for a pool that GpuPoolSpec cannot check: identifiers, the network's zones and egress, images, the key."""
+"""AWS's rules that GpuPoolSpec cannot check: identifiers, the network's zones and egress, images, the key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RESERVATION = re.compile(r"cr-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 
 
 def pool_problems(raw: PlainMapping, network: str, zones: Sequence[str], egress: str | None, expires: str | None) -> list[Problem]:
-    """Return the problems that GpuPoolSpec cannot see: AWS's identifiers, the network's zones and egress, images, the tag `expires`."""
+    """Return the problems that GpuPoolSpec cannot find: AWS's identifiers, the network's zones and egress, images, the tag `expires`."""
     zone, image, capacity = raw.get("zone"), raw.get("image"), raw.get("capacity")
     problems = []
     if isinstance(zone, str) and zone not in zones:
@@ -37,7 +37,7 @@ def pool_problems(raw: PlainMapping, network: str, zones: Sequence[str], egress:
         )
     elif isinstance(image, str) and not _AMI.fullmatch(image):
         problems.append(
-            Problem("image", "not the id of an AMI", show(image), "ami- and 8 or 17 hex digits", "`gpuyard pin` finds AWS's newest")
+            Problem("image", "not the id of an AMI", show(image), "ami- and 8 or 17 hex digits", "`gpuyard pin` finds AWS's newest image")
         )
     if isinstance(capacity, Reservation | CapacityBlock):
         capacity = capacity.model_dump()

@@ -50,9 +50,11 @@ def _journal(run: Storage) -> list[Statement]:
     below = {"StringLikeIfExists": {"s3:prefix": "gpuyard/*"}}  # IfExists: see permissions.job
     folders = tuple(f"{run.arn}/{folder}*" for folder in SUBMITTERS_WRITE)
     return [
-        Statement(("s3:ListBucket",), (run.arn,), below, "lists runs; S3 then answers 404 instead of 403 for a missing object"),
+        Statement(
+            ("s3:ListBucket",), (run.arn,), below, "lists runs; without this permission S3 answers 403, not 404, for a missing object"
+        ),
         Statement(("s3:GetObject",), (f"{run.arn}/gpuyard/*",), why="reads targets, records and results"),
-        Statement(put, folders, why="writes code and run records; cannot write targets.json or what jobs wrote, or delete anything"),
+        Statement(put, folders, why="writes code and run records; cannot write targets.json or the output of jobs; cannot delete"),
         *use_keys([run], write=True),
     ]
 
@@ -63,7 +65,9 @@ def _batch(scope: ArnScope, stack: str, prefix: str, access: BatchAccess) -> lis
     ours, tagged = {"aws:ResourceTag/stack": stack}, {"aws:RequestTag/stack": stack}
     return [
         Statement(
-            ("batch:SubmitJob",), (*access.queues, definitions), why="submits to the queues of this yard, only with its own definitions"
+            ("batch:SubmitJob",),
+            (*access.queues, definitions),
+            why="submits jobs to this yard's queues, only with this yard's job definitions",
         ),
         Statement(("batch:DeregisterJobDefinition",), (definitions,), why="deregisters old definitions"),
         Statement(
@@ -83,7 +87,9 @@ def _batch(scope: ArnScope, stack: str, prefix: str, access: BatchAccess) -> lis
         ),
         Statement(("batch:CancelJob", "batch:TerminateJob"), (jobs,), {"StringEquals": ours}, "stops jobs with the tag of this stack"),
         Statement(
-            (*(f"batch:Describe{what}" for what in describe), "batch:ListJobs"), ("*",), why="watches jobs; finds a job after a crash"
+            (*(f"batch:Describe{what}" for what in describe), "batch:ListJobs"),
+            ("*",),
+            why="watches jobs; finds a job again after a crash of the submitter",
         ),
         _pass(access.roles, ["batch.amazonaws.com", "ecs-tasks.amazonaws.com"]),
         *_read_logs(access.log_group, "*"),

@@ -34,4 +34,4 @@ yard_problems = partial(
         budget=budget_problems,
     ),
 )
-"""Return every problem of a yard on AWS; the arguments are those of `components.validation.yard.yard_problems`."""
+"""Return every problem of a yard on AWS. `components.validation.yard.yard_problems` documents the arguments."""

@@ -25,6 +25,7 @@ from tests.fakes.aws.cloudwatch_logs import FakeLogs
 from tests.fakes.aws.moto_server import Moto, moto
 from tests.helpers.batch_pool import GROUP, batch_target
 from tests.helpers.secret_scan.aws import check_no_secret
+from tests.helpers.trainer_jobs import check_node_lines
 from tests.helpers.waiting import wait_for
 
 pytestmark = [
@@ -159,6 +160,7 @@ def test_a_preempted_job_is_restarted_by_the_service_and_loses_no_step(yard: Yar
     assert int(began[0].split()[-1]) >= int(left.split()[-1])
     assert len(job.attempts) == 2
     assert len(yard.batch.jobs) == 1
+    check_node_lines(yard.runner(), run, attempt=2)
 
 
 def test_all_starts_together_respect_the_time_limit_without_a_wait(yard: Yard) -> None:

@@ -19,7 +19,7 @@ from gpuyard.training_jobs.store import read_url
 from tests.helpers.cli_process import write_code
 from tests.helpers.sagemaker_pool import Yard, yard
 from tests.helpers.secret_scan.aws import SECRET, check_no_secret
-from tests.helpers.trainer_jobs import check_resumed, submit_own_script, trainer_job
+from tests.helpers.trainer_jobs import check_node_lines, check_resumed, submit_own_script, trainer_job
 from tests.helpers.waiting import wait_for
 
 pytestmark = [
@@ -52,6 +52,7 @@ def test_spot_hosts_are_interrupted_resume_and_the_result_is_fetched(service: Ya
     service.sagemaker.interrupt(name)
     status = check_resumed(runner, run, job, STEPS, tmp_path / "into", service.logs.text)
     assert "resumed from step" in service.logs.text()
+    check_node_lines(runner, run, attempt=2)
     assert service.sagemaker.count("CreateTrainingJob") == 1
     assert SAVED <= (status.attempts[0].step or 0) < STEPS
     no_secret_anywhere(service)

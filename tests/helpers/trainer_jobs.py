@@ -57,3 +57,12 @@ def submit_own_script(runner: Runner, folder: Path, code: int) -> str:
     keys = {"name": "own", "command": ["script.py", str(code)], "secrets": {"TOKEN": "token"}, "nodes": 2, "nproc_per_node": 2}
     spec = parse_job({**keys, "preflight": "skip", "env": {"SPOKEN": str(folder / "spoken")}})
     return runner.submit(spec, write_code(folder, _SCRIPT)).status.run_id
+
+
+def check_node_lines(runner: Runner, run: str, attempt: int) -> None:
+    """Fail unless the log of each of 2 nodes has the line with which launch begins an attempt."""
+    begins = f"gpuyard: attempt {attempt}: node "
+    texts = {line.node: line.text for line in runner.logs(run) if line.text.startswith(begins)}
+    assert set(texts) == {0, 1}, list(runner.logs(run))
+    for node, text in texts.items():
+        assert text.startswith(f"{begins}{node} of 2 on host "), text

@@ -18,6 +18,7 @@ from .agent_state import FINAL_CODES, AgentPlan, AgentState, delete_state, read_
 from .control_channel import ControlChannel
 from .environment import worker_environment
 from .hook import BAD_CONFIG, DONE, FABRIC, RESUMABLE
+from .node_description import describe_node
 from .node_exit import IO_ERROR, OUT_OF_TIME, NodeExitError
 from .preemption.stop_request import StopRequest
 from .processes import NodeProcess
@@ -52,6 +53,7 @@ class NodeAttempt:
     def run(self) -> int:
         """Run the attempt. Returns the exit code that all nodes share."""
         began = utc_now()
+        print(f"gpuyard: {describe_node(self._placement, self._job, self._attempt)}", flush=True)
         try:
             own = self._run_steps()
         except NodeExitError as error:

@@ -19,6 +19,7 @@ __all__ = [
     "JOB_BAD_CONFIG",
     "JOB_DONE",
     "JOB_FABRIC",
+    "JOB_IO_ERROR",
     "JOB_RESUMABLE",
     "MEANING",
     "Exit",
@@ -110,6 +111,7 @@ _FAILED_BY_REASON = {
 JOB_DONE = 0
 JOB_BAD_CONFIG = 64
 JOB_FABRIC = 69
+JOB_IO_ERROR = 74
 JOB_RESUMABLE = 75
 
 
@@ -139,10 +141,11 @@ def classify(node_codes: list[int | None]) -> Outcome:
     """Return the outcome of an attempt from its nodes' exit codes.
 
     `None`: a node that wrote no code (killed, or its machine lost). The first of these that applies decides, because it says most
-    about a retry: bad configuration, network below its floor, lost node, failure, resumable exit, success.
+    about a retry: bad configuration, network below its floor, storage that failed or a preflight that timed out, lost node,
+    failure, resumable exit, success.
     """
     codes = [code for code in node_codes if code is not None]
-    for special, reason in ((JOB_BAD_CONFIG, Reason.USER_ERROR), (JOB_FABRIC, Reason.FABRIC)):
+    for special, reason in ((JOB_BAD_CONFIG, Reason.USER_ERROR), (JOB_FABRIC, Reason.FABRIC), (JOB_IO_ERROR, Reason.INFRA)):
         if special in codes:
             return Outcome(State.FAILED, reason, special)
     failed = next((code for code in codes if code not in (JOB_DONE, JOB_RESUMABLE)), None)

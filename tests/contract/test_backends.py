@@ -112,8 +112,9 @@ def test_a_nodes_exit_code_is_reported_and_classified(yard: Yard, code: int, sta
     assert exit_for(status.state, status.reason) is exit_code
 
 
-def test_a_preempted_job_continues_until_it_is_done(yard: Yard) -> None:
-    run = yard.start("0:75,0:0", retries={"preempted": 1})
+@pytest.mark.parametrize(("code", "reason"), [(75, "preempted"), (74, "infra")])
+def test_a_job_that_may_be_retried_continues_until_it_is_done(yard: Yard, code: int, reason: str) -> None:
+    run = yard.start(f"0:{code},0:0", retries={"preempted": 0, reason: 1})
     status = yard.runner.wait(run)
     assert (status.state, status.exit_code) == (State.SUCCEEDED, 0)
     assert yard.starts(run) == 2

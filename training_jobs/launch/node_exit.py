@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["IO_ERROR", "OUT_OF_TIME", "NodeExitError"]
 
 IO_ERROR = 74
-"""Storage could not be read or written (EX_IOERR of sysexits.h). Not final: a later attempt may succeed."""
+"""Storage could not be read or written (EX_IOERR of sysexits.h), or the preflight timed out. A later attempt may succeed: reason infra."""
 
 OUT_OF_TIME = 124
 """The job's time limit is used up (the code of timeout(1)). Services must not restart the nodes."""

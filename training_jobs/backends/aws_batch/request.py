@@ -126,6 +126,7 @@ def _retry_strategy(run: Run, target: BatchTarget) -> Json:
         ("preempted", {"onExitCode": "75"}),
         (machine_loss, {"onStatusReason": "Host EC2*"}),
         ("infra", {"onExitCode": "69"}),
+        ("infra", {"onExitCode": "74"}),
     ]
     retried = [{**rule, "action": "RETRY"} for reason, rule in rules if allowed[reason]]
     return {"attempts": min(1 + share, _MOST_ATTEMPTS), "evaluateOnExit": [*retried, {"onReason": "*", "action": "EXIT"}]}

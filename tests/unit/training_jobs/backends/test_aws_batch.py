@@ -137,8 +137,8 @@ HOST = "Host EC2 (instance i-0123456789abcdef0) terminated."
     [
         ({"preempted": 3, "infra": 0}, False, 4, {75}),
         ({"preempted": 3, "infra": 0}, True, 4, {75, HOST}),
-        ({"preempted": 3, "infra": 2}, False, 3, {75, 69, HOST}),
-        ({"preempted": 0, "infra": 2}, False, 3, {69, HOST}),
+        ({"preempted": 3, "infra": 2}, False, 3, {75, 69, 74, HOST}),
+        ({"preempted": 0, "infra": 2}, False, 3, {69, 74, HOST}),
         ({"preempted": 0, "infra": 0}, False, 1, set()),
         ({"preempted": 30, "infra": 0}, True, 10, {75, HOST}),
         ({"preempted": 0, "infra": 0, "user_error": 5}, False, 1, set()),
@@ -152,7 +152,7 @@ def test_batch_retries_only_the_exits_that_retries_allow(retries: dict[str, int]
     assert rules[-1] == {"onReason": "*", "action": "EXIT"}
     assert len(rules) <= 5
     exited = "Essential container in task exited"
-    tried = {code for code in (0, 1, 7, 64, 69, 75, 137, 143) if decide(rules, code, None, exited) == "RETRY"}
+    tried = {code for code in (0, 1, 7, 64, 69, 74, 75, 137, 143) if decide(rules, code, None, exited) == "RETRY"}
     assert tried | ({HOST} if decide(rules, None, None, HOST) == "RETRY" else set()) == again
 
 
@@ -179,6 +179,7 @@ OVER = "Job attempt duration exceeded timeout"
         (batch_job(code=7, reason=EXITED), False, State.FAILED, Reason.USER_ERROR, Exit.FAILED),
         (batch_job(code=64, reason=EXITED), False, State.FAILED, Reason.USER_ERROR, Exit.FAILED),
         (batch_job(code=69, reason=EXITED), False, State.FAILED, Reason.FABRIC, Exit.FABRIC),
+        (batch_job(code=74, reason=EXITED), False, State.FAILED, Reason.INFRA, Exit.FAILED),
         (batch_job(code=75, reason=EXITED), False, State.STOPPED, Reason.PREEMPTED, Exit.STOPPED),
         (batch_job(code=0, reason="something"), False, State.FAILED, Reason.INFRA, Exit.FAILED),
         (batch_job(reason=HOST), False, State.FAILED, Reason.INFRA, Exit.FAILED),

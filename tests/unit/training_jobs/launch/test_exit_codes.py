@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from gpuyard.training_jobs import state
-from gpuyard.training_jobs.launch import hook
+from gpuyard.training_jobs.launch import hook, node_exit
 from gpuyard.training_jobs.launch.agent_state import FINAL_CODES, AgentState
 from gpuyard.training_jobs.launch.node import job_result
+from gpuyard.training_jobs.train import loop as train_loop
 
 
 def test_the_hooks_exit_codes_equal_those_of_state() -> None:
@@ -16,6 +17,7 @@ def test_the_hooks_exit_codes_equal_those_of_state() -> None:
         state.JOB_RESUMABLE,
     )
     assert FINAL_CODES == (64, 69, 75)
+    assert state.JOB_IO_ERROR == node_exit.IO_ERROR == train_loop.IO_ERROR
 
 
 def _result(phase: str, at: float, code: int) -> AgentState:

@@ -37,7 +37,8 @@ Problems = Sequence[Problem]
 
 
 class Component(pulumi.ComponentResource):
-    """A component of type `gpuyard-<cloud>:index:<kind>`. Type tokens and child names never change, because stacks' states contain them.
+    """A component of type `gpuyard-<cloud>:index:<kind>`. Type tokens and child names never change, because the states of stacks contain
+    them.
 
     A subclass validates its spec first, then calls this constructor, makes its children with
     `self.child_name(suffix)` and `self.child_options()`, and ends with `register_outputs`. The bases of pools, buckets, networks and job
@@ -49,7 +50,7 @@ class Component(pulumi.ComponentResource):
     """Last part of the type token, such as GpuPool."""
     logical_name: str
     tags: dict[str, str]
-    """The component's own tags and those of its parent."""
+    """The component's own tags and its parent's tags."""
     _output_names: ClassVar[Sequence[str]] = ()
     """Attributes that the state records as outputs."""
 
@@ -62,7 +63,7 @@ class Component(pulumi.ComponentResource):
         self.tags = tags
 
     def child_name(self, suffix: str) -> str:
-        """Return the name of a child. It begins with the parent's name, because a URN does not contain it."""
+        """Return the name of a child. It begins with the component's name, because a URN contains the name of the child alone."""
         return f"{self.logical_name}-{suffix}"
 
     def child_options(self, **options: Any) -> pulumi.ResourceOptions:
@@ -75,14 +76,14 @@ class Component(pulumi.ComponentResource):
 
 
 def _evaluate_annotations(cls: type) -> None:
-    """Evaluate the string annotations of a component's classes once. Pulumi would otherwise evaluate them for each component."""
+    """Evaluate the string annotations of a class and its bases once. Otherwise Pulumi evaluates them for each component."""
     for each in cls.__mro__[: cls.__mro__.index(Component) + 1]:
         if any(isinstance(value, str) for value in inspect.get_annotations(each).values()):
             each.__annotations__ = inspect.get_annotations(each, eval_str=True)
 
 
 def all_tags(tags: Tags | None, opts: pulumi.ResourceOptions | None) -> dict[str, str]:
-    """Return a component's tags together with those of its parent."""
+    """Return a component's tags together with its parent's tags."""
     parent = opts.parent if opts else None
     return {**(parent.tags if isinstance(parent, Component) else {}), **(tags or {})}
 
@@ -90,7 +91,7 @@ def all_tags(tags: Tags | None, opts: pulumi.ResourceOptions | None) -> dict[str
 def validate_spec(model: type[_S], spec: _S | PlainMapping | None, subject: str, cloud: str, also: Problems = ()) -> _S:
     """Validate a spec for a cloud and return it as its model. Raises pulumi.RunError with every problem and no traceback.
 
-    `also`: problems that the model cannot see, reported together with its own.
+    `also`: more problems for the same error, which the model cannot find.
     """
     try:
         valid = model.model_validate(as_mapping(spec), context=in_cloud(cloud))
@@ -113,9 +114,9 @@ def refusal(subject: str, problems: Problems) -> str:
 
 
 def verify_input(subject: str, value: pulumi.Input[str], problems: Callable[[Any], Problems]) -> pulumi.Output[str]:
-    """Return an input as an output. Once the value is known, it raises pulumi.RunError if `problems` finds any.
+    """Return an input as an output that raises pulumi.RunError if `problems` finds a problem in the known value.
 
-    The value is None if it is an output that another stack does not have.
+    The value is None if the input is a stack reference's output that the other stack does not have.
     """
 
     def verify(known: Any) -> str:
@@ -171,8 +172,8 @@ def _as_keywords(value: object) -> str:
 def provider_setting(opts: pulumi.ResourceOptions | None, token: str, namespace: str, key: str) -> str | None:
     """Return a setting of the stack's default provider, such as its region.
 
-    None if the component or its parent has another provider, or if the stack file does not have the setting.
-    `token`: a resource type of the provider.
+    Return None if the component or its parent has another provider, or if the stack file does not have the setting. `token`: a resource
+    type of the provider.
     """
     opts = opts or pulumi.ResourceOptions()
     inherited = opts.parent.get_provider(token) if opts.parent else None
@@ -180,10 +181,10 @@ def provider_setting(opts: pulumi.ResourceOptions | None, token: str, namespace:
 
 
 def this_stack() -> str:
-    """Return project/stack: the value of the tag `stack` and of a job target's `stack`."""
+    """Return project/stack, the value of the tag `stack` and of the field `stack` in a job target."""
     return f"{pulumi.get_project()}/{pulumi.get_stack()}"
 
 
 def after(value: pulumi.Output[str], parts: Sequence[pulumi.Output[str]]) -> pulumi.Output[str]:
-    """Return the value as an output that becomes known once all `parts` are known too."""
+    """Return the value as an output that is known only after all `parts` are known."""
     return pulumi.Output.all(value, *parts).apply(lambda known: str(known[0]))

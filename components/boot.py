@@ -17,10 +17,11 @@ _BOUNDARY = "==gpuyard=="
 
 @dataclass(frozen=True)
 class Boot:
-    """Settings of the boot script. None is secret: everybody who can describe the machine can read them."""
+    """Settings of the boot script. They contain no secrets: everybody who can describe the machine can read them."""
 
     gpus: int
-    """Number of GPUs that nvidia-smi must list. If some are missing, the machine shuts down; if all are, its image is at fault."""
+    """Number of GPUs that nvidia-smi must list. If some are missing, the machine shuts down. If all are missing, the image has no working
+    driver."""
     fast_nics: int = 0
     """Number of network cards with `nic_driver`. If some are missing, the machine shuts down. 0: no check."""
     nic_driver: str = ""
@@ -28,13 +29,13 @@ class Boot:
     disks: str = ""
     """Path pattern of the local disks in /dev/disk/by-id. They become one disk, mounted at /scratch. Default: no local disks."""
     image_mount: str = ""
-    """Directory where some images mount the local disks. If it is mounted, /scratch is a bind mount of it."""
+    """Directory where some images mount the local disks themselves. /scratch is then a bind mount of it."""
     image_unit: str = ""
-    """systemd unit of the image that mounts them; the script starts it first."""
+    """systemd unit of the image that mounts the local disks; the script starts it first."""
     containers: Literal["required", "optional"] = "required"
     """required (default): a machine without docker takes no jobs. optional: the machine keeps running without containers."""
     log_driver: str = ""
-    """Docker's log driver, which uses the machine's identity: awslogs or gcplogs. Default: the setting of the image."""
+    """Docker's log driver, awslogs or gcplogs, which logs in with the machine's identity. Default: the image's setting."""
     log_options: Mapping[str, str] = field(default_factory=dict)
     """Options of the log driver."""
     gpu_wait_s: int = 300

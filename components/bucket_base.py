@@ -1,4 +1,4 @@
-"""The part of a bucket that is the same on every cloud: constructor, validation, retention on destroy, adoption."""
+"""Base classes of buckets on every cloud: constructor, validation, retention on destroy, adoption."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _KeyT = TypeVar("_KeyT", bound=Component)
 
 
 class BucketBase(Component):
-    """Base class of every bucket, a private object store. A cloud's Bucket makes the store in `_make` or adopts one in `_use_existing`."""
+    """Base class of every bucket. A cloud's Bucket makes a private bucket in `_make` or adopts an existing bucket in `_use_existing`."""
 
     name: pulumi.Output[str]
-    """Name of the store, known once the bucket is safe to write to."""
+    """Name of the bucket, known as soon as the bucket is safe to write to."""
     url: pulumi.Output[str]
     """fsspec URL: s3://, gs://, abfs:// or file://."""
 
@@ -64,7 +64,7 @@ class BucketBase(Component):
         return self, verify_input(subject, bucket, cls._existing_problems)
 
     def _problems(self, name: str) -> Problems:
-        """Return the problems that BucketSpec cannot see."""
+        """Return the problems that BucketSpec cannot find."""
         return name_problems(name)
 
     def _props(self, spec: BucketSpec) -> PlainMapping:
@@ -77,7 +77,7 @@ class BucketBase(Component):
 
     @staticmethod
     def _existing_problems(bucket: Any) -> Problems:
-        """Return the problems of an existing bucket's identifier. `bucket` is None if it is an output that another stack does not have."""
+        """Return the problems of an existing bucket's identifier. None: a stack reference's output that the other stack does not have."""
         raise NotImplementedError
 
     def _use_existing(self, bucket: pulumi.Output[str]) -> None:
@@ -130,7 +130,7 @@ class NamespacedBucketBase(KeyedBucketBase[_KeyT]):
         """Make the bucket. `spec` defaults to `on_destroy: keep`, `key` to a new key.
 
         `namespace`: flat (default) keeps versions, so that overwritten objects can be restored. hierarchical has real folders, which are
-        renamed in one step, and no versions. It cannot be changed later.
+        renamed in one step, and no versions. The namespace cannot be changed later.
         """
         self._namespace = namespace
         super().__init__(name, spec, key=key, tags=tags, opts=opts)
@@ -140,7 +140,7 @@ class NamespacedBucketBase(KeyedBucketBase[_KeyT]):
 
 
 def namespace_problems(namespace: object) -> Problems:
-    """Return the problems of the namespace of a bucket."""
+    """Return a problem if a bucket's namespace is neither flat nor hierarchical."""
     if namespace in ("flat", "hierarchical"):
         return []
     return [Problem("namespace", "unknown kind of namespace", show(namespace), "flat (with object versions) or hierarchical (without)")]

@@ -28,7 +28,9 @@ class End(NamedTuple):
 
 
 def end_of(spec: GpuPoolSpec, expires: str | None) -> End | None:
-    """Return when and why a pool goes to zero nodes; None: never. `expires`: a date (the pool ends at 00:00 UTC), `never` or None.
+    """Return the pool's end: the time when it goes to zero nodes, and the reason. None: never.
+
+    `expires`: a date (the end is at 00:00 UTC), `never` or None.
 
     >>> from gpuyard.components.spec.pool import GpuPoolSpec
     >>> end_of(GpuPoolSpec(service="vms", machine="g6.12xlarge", zone="us-east-1a", max_nodes=1), "2027-03-31").at.isoformat()
@@ -44,7 +46,7 @@ def end_of(spec: GpuPoolSpec, expires: str | None) -> End | None:
 
 
 def is_past(end: End | None, now: datetime.datetime) -> bool:
-    """Return whether a pool's end has passed. Such a pool is declared with zero nodes and without a schedule."""
+    """Return whether a pool's end has passed. The yard then declares the pool with zero nodes and without a schedule."""
     return end is not None and end.at <= now
 
 
@@ -64,5 +66,5 @@ def date_problems(expires: str | None) -> list[Problem]:
     try:
         date_or_never(str(expires))
     except ValueError as error:
-        return [replace(error.args[0], key="tags.expires", what="not a date", fix="set the day on which the pool goes to zero nodes")]
+        return [replace(error.args[0], key="tags.expires", what="not a date", fix="set the date on which the pool goes to zero nodes")]
     return []

@@ -52,7 +52,7 @@ class AzureComponent(Component):
         return {**self.tags, "stack": this_stack()}
 
     def use_group(self, given: pulumi.Input[str] | ResourceGroup | None) -> None:
-        """Set `group` to an existing resource group, by name or from another component. With None, make one."""
+        """Set `group` to an existing resource group, given by name or from another component. None: make a new group."""
         if isinstance(given, ResourceGroup):
             self.group = given
         elif given is not None:
@@ -73,14 +73,14 @@ def account(parent: Component) -> Account:
 
 
 def configured_location(opts: pulumi.ResourceOptions | None = None) -> str | None:
-    """Return `azure-native:location` of the stack's configuration. None: it is not set, or `opts` give another provider."""
+    """Return the stack's setting `azure-native:location`. None: it is not set, or `opts` name another provider."""
     opts = opts or pulumi.ResourceOptions()
     inherited = opts.parent.get_provider("azure-native:network:VirtualNetwork") if opts.parent else None
     return None if opts.provider or opts.providers or inherited else pulumi.Config("azure-native").get("location")
 
 
 def tag_problems(tags: Mapping[str, object]) -> list[Problem]:
-    """Return a problem for each tag that Azure would refuse. Azure ignores the case of tag names.
+    """Return a problem for each tag that Azure refuses. Azure ignores the case of tag names.
 
     >>> tag_problems({"owner": "ml-platform@acme.io", "expires": "2027-03-31"})
     []
@@ -103,7 +103,7 @@ def tag_problems(tags: Mapping[str, object]) -> list[Problem]:
 
 
 def group_problems(given: object) -> list[Problem]:
-    """Return the problems of the name of a resource group. Outputs are left to Azure to check."""
+    """Return the problems of a resource group's name. An output is not checked here."""
     if isinstance(given, str) and not _GROUP_NAME.fullmatch(given):
         return [Problem("resource_group", "not a name", show(given), "the name of a resource group", "write the last part of its id")]
     return []

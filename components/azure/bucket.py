@@ -25,10 +25,10 @@ __all__ = ["Bucket", "private_account"]
 class Bucket(NamespacedBucketBase[EncryptionKey], AzureComponent):
     """A private container: only Entra identities have access, over TLS 1.2, from the yard's network and from the sources in `open_to`.
 
-    Azure encrypts it twice: in the storage service with `key` or Microsoft's key, and in the infrastructure with Microsoft's key.
-    Deleted blobs, and overwritten ones in a flat namespace, can be restored for some days (bucket_rules.py has the numbers). Current blobs
-    never expire. The bucket has its own account and resource group, so it can outlive the yard. `adopt` uses an existing container and
-    never changes it.
+    Azure encrypts it twice: in the storage service with `key` or Microsoft's key, and in the infrastructure with Microsoft's key. Deleted
+    blobs can be restored for some days (bucket_rules.py has the numbers); in a flat namespace, overwritten blobs too. Current blobs never
+    expire. The bucket has its own account and resource group, so it can outlive the yard. `adopt` uses an existing container and never
+    changes it.
     """
 
     _existing_problems = staticmethod(container_id_problems)
@@ -38,15 +38,16 @@ class Bucket(NamespacedBucketBase[EncryptionKey], AzureComponent):
     account_id: pulumi.Output[str]
     """Resource id of the storage account, the target of private endpoints."""
     account_key: Hashable
-    """Value that is equal for buckets in one storage account, because the account's id can be unknown. Adopted buckets may share one."""
+    """Key of the storage account, equal for buckets in the same account. It is known in every preview, unlike the account's id."""
     key_uri: pulumi.Output[str] | None
     """The customer-managed key. None: Microsoft's key, or an adopted bucket."""
     open_to: list[str] | None
     """Sources with access, in addition to the yard's network. None: an adopted bucket without `open_to`."""
     needs_private_endpoints: bool
-    """Whether pools reach it through private endpoints: a bucket of the yard, or an existing one whose `open_to` lacks `internet`."""
+    """Whether pools need private endpoints to reach the bucket. True unless an adopted bucket has no `open_to`, or `open_to` has
+    `internet`."""
     subresources: tuple[str, ...]
-    """Subresources that clusters reach by private endpoints: blob, and dfs with a hierarchical namespace."""
+    """Subresources that clusters reach through private endpoints: blob; with a hierarchical namespace also dfs."""
 
     def __init__(
         self,
@@ -62,8 +63,8 @@ class Bucket(NamespacedBucketBase[EncryptionKey], AzureComponent):
         """Make the bucket. `spec` defaults to `on_destroy: keep` and to no access from outside the network.
 
         `namespace`: flat (default) keeps versions, so that overwritten blobs can be restored. hierarchical has real directories, which are
-        renamed in one step, and no versions. It cannot be changed later. `key`: default Microsoft's key. `resource_group`: the name of an
-        existing group (default: a group of its own, kept with the bucket).
+        renamed in one step, and no versions. The namespace cannot be changed later. `key`: default Microsoft's key. `resource_group`: the
+        name of an existing group (default: a new group, kept with the bucket).
         """
         self._given_group = resource_group
         super().__init__(name, spec, namespace=namespace, key=key, tags=tags, opts=opts)
@@ -109,10 +110,10 @@ class Bucket(NamespacedBucketBase[EncryptionKey], AzureComponent):
         """Use an existing container: jobs get permissions on it, and the container does not change.
 
         `bucket`: its resource id, `/subscriptions/.../storageAccounts/ACCOUNT/blobServices/default/containers/CONTAINER`, the scope of role
-        assignments. `open_to`: the sources that its account admits today. Without `internet` among them, the yard makes private endpoints
-        to the account. Azure allows one for each account, so give two containers of one account as ids, not as outputs. Default: not
-        known, so there are no private endpoints. The `open_to` of the run bucket also applies to workspace, logs and registry; default:
-        only the pools' networks can reach these.
+        assignments. `open_to`: the sources that the account's firewall admits today. If `internet` is not among them, the yard makes
+        private endpoints to the account. Default: unknown, so the yard makes none. To adopt two containers of one account, give their ids
+        as text, not as outputs: a network can have only one private endpoint to an account. The run bucket's `open_to` also applies to the
+        workspace's storage and to the registry; by default only the pools' networks can reach them.
         """
         known_now = container_id_problems(bucket) if isinstance(bucket, str) else []
         sources = validate_spec(BucketSpec, {"open_to": list(open_to or [])}, f"Bucket {name}", cls.cloud, known_now).open_to

@@ -44,8 +44,8 @@ class ContainerParts(NamedTuple):
 def account_settings(open_to: Sequence[str], key: Mapping[str, object] | None) -> PlainDict:
     """Return the arguments of a StorageAccount: no account keys, no public containers, TLS 1.2, locally redundant storage (LRS).
 
-    With an empty `open_to` the account has no public endpoint. With addresses, only they reach it; with `internet`, every address does.
-    Access always needs an identity with a role. Azure's trusted services may connect. LRS is cheaper than copies in three zones (ZRS).
+    An empty `open_to` closes the public endpoint. Addresses in `open_to` open it for these addresses, `internet` for every address. Every
+    access needs an identity with a role. Azure's trusted services may connect. LRS is cheaper than copies in three zones (ZRS).
 
     `key`: vault_uri, key_name and user_id of a customer-managed key; None: Microsoft's keys.
     """
@@ -93,9 +93,9 @@ def blob_settings(versions: bool) -> PlainDict:
 def lifecycle(container: str, versions: bool) -> list[dict[str, object]]:
     """Return the lifecycle rules of a data bucket. No rule deletes a current blob, so none can delete the last good checkpoint.
 
-    The trainer deletes an old checkpoint only after a newer one is committed, and each attempt uses blob names of its own. Older
-    versions are deleted after 7 days below gpuyard/runs/, where checkpoints are large, and after 30 days elsewhere. Azure itself
-    deletes uncommitted blocks after a week. Without `versions` the rules delete old snapshots, which gpuyard never makes.
+    The trainer deletes an old checkpoint only after a newer one is committed, and each attempt uses blob names of its own. Older versions
+    are deleted after 7 days below gpuyard/runs/, where checkpoints are large, and after 30 days elsewhere. Azure itself deletes uncommitted
+    blocks after a week. Without `versions` the rules delete only old snapshots.
     """
     kind = "version" if versions else "snapshot"
     return [

@@ -22,10 +22,11 @@ _MOST = 4  # Azure takes five notifications of a budget; the forecast is one
 
 
 class Budget(AzureComponent):
-    """A monthly budget: the owner gets mail when the yard's cost exceeds percentages of it, or is forecast to exceed it.
+    """A monthly budget. The owner gets mail when the yard's cost exceeds one of the percentages, or when Azure forecasts that it exceeds
+    100 %.
 
-    It stops nothing, and its figures are hours old. `expires` and `limits` stop machines.
-    It counts the cost of everything with the tag `stack` in the subscription, or of one resource group.
+    A budget stops no machine, and its figures are some hours old. Pools stop at `expires`. The budget counts the cost of every resource
+    with the tag `stack` in the subscription, or of one resource group.
     """
 
     id: pulumi.Output[str]
@@ -44,8 +45,8 @@ class Budget(AzureComponent):
     ) -> None:
         """Make the budget. `owner`: the mail address; `alert_at_percent`: 1 to 4 percentages of the budget, each reported once a month.
 
-        The amount is in the subscription's currency; Azure budgets have no other. `resource_group`: count everything in that group
-        (default: everything with the stack's tag, in any group).
+        The amount is in the subscription's currency, because Azure budgets have no other. `resource_group`: count every resource of this
+        group (default: every resource with the stack's tag).
         """
         found = [*name_problems(name), *budget_problems(owner, usd_per_month, alert_at_percent), *group_problems(resource_group)]
         refuse(f"Budget {name}", found)

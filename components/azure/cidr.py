@@ -43,7 +43,7 @@ def plan_subnets(cidr: str) -> SubnetPlan:
 
 
 def spec_problems(fields: Mapping[str, object]) -> list[Problem]:
-    """Return the problems of a new network that NetworkSpec cannot check. `fields`: as the user wrote them."""
+    """Return the problems of a new network that NetworkSpec cannot check. `fields`: the spec as the user wrote it."""
     return network_problems(fields, cidr_problems, zone_problems)
 
 

@@ -72,8 +72,8 @@ def close_clusters(
 ) -> None:
     """Make a workflow that scales every cluster to zero, every day from the yard's expiry on. Azure ML itself has no schedule for this.
 
-    Running jobs keep their nodes until they end. The workflow's role would also allow it to create and delete clusters of this
-    workspace, because no built-in role is narrower.
+    Running jobs keep their nodes until they end. The workflow's role also allows it to create and delete clusters of this workspace,
+    because no built-in role is narrower.
     """
     names = pulumi.Output.all(workspace.id, *(cluster.name for cluster in clusters.values()))
     keys = list(clusters)
@@ -90,7 +90,7 @@ def close_clusters(
 
 
 def closing_workflow(workspace_id: str, clusters: dict[str, str], end: End) -> PlainDict:
-    """Return the definition of the closing workflow: one request for each cluster, under the pool's name."""
+    """Return the definition of the closing workflow: one request for each cluster, named after its pool."""
     size = {"minNodeCount": 0, "maxNodeCount": 0, "nodeIdleTimeBeforeScaleDown": _IDLE_AT_THE_END}
     calls = {
         label: {

@@ -1,4 +1,4 @@
-"""Destinations outside the network that nodes may reach, for each value of `egress`: service tags and service endpoints."""
+"""Service tags and service endpoints that nodes may reach outside the network, for each value of `egress`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import MappingProxyType
 __all__ = ["EGRESS_SERVICE_TAGS", "SERVICE_ENDPOINTS"]
 
 SERVICE_ENDPOINTS = ("Microsoft.ContainerRegistry", "Microsoft.KeyVault", "Microsoft.Storage")
-"""Service endpoints of the nodes' subnet with `egress: endpoints`. Registries keep image layers in storage accounts of their own."""
+"""Service endpoints of the nodes' subnet with `egress: endpoints`. Storage is one, because registries keep image layers in it."""
 EGRESS_SERVICE_TAGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"nat": ("Internet",), "endpoints": ("AzureContainerRegistry", "AzureKeyVault", "Storage"), "none": ()}
 )

@@ -1,4 +1,4 @@
-"""Private endpoints: private addresses in a network for a service of another Azure resource."""
+"""Private endpoints: a private address in a network for a storage account, workspace or registry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["make_endpoint"]
 
 
 def make_endpoint(parent: AzureComponent, suffix: str, network: Network, subresource: str, resource_id: pulumi.Output[str]) -> None:
-    """Make a private endpoint in the network to one subresource, with records in the network's private DNS zones, if it has them."""
+    """Make a private endpoint in the network to one subresource, with records in the network's private DNS zones if there are any."""
     endpoint = az.network.PrivateEndpoint(
         parent.child_name(suffix),
         resource_group_name=parent.group.name,

@@ -1,4 +1,4 @@
-"""Rules for InfiniBand: the settings of scale sets and pools with which machines reach each other over it. Pure functions."""
+"""Rules for InfiniBand between the machines of a scale set: placement arguments and checks of the pool. Pure functions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def placement_arguments(row: Machine, orchestration: Orchestration, *, reserved:
 
 
 def fabric_problems(row: Machine, max_nodes: int, orchestration: Any, given: PlainMapping) -> list[Problem]:
-    """Return the problems of a pool whose machines would not get the fabric that they need. `given`: the spec as the user wrote it."""
+    """Return the problems of a pool whose machines could not use InfiniBand together. `given`: the spec as the user wrote it."""
     problems = []
     if orchestration not in ("uniform", "flexible"):
         problems.append(Problem("orchestration", "unknown mode", show(orchestration), "uniform or flexible"))
@@ -65,7 +65,7 @@ def _reserved(capacity: Any) -> bool:
 
 
 def rdma_twin(row: Machine) -> str | None:
-    """Return the same size with InfiniBand, for a size without it. None: the catalogue has no such size.
+    """Return the InfiniBand variant of a size without InfiniBand. None: the catalogue has no such size.
 
     >>> rdma_twin(catalogue.machine("Standard_ND96is_H100_v5"))
     'Standard_ND96isr_H100_v5'

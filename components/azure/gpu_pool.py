@@ -24,8 +24,8 @@ __all__ = ["GpuPool"]
 class GpuPool(MachinePoolBase[Network], AzureComponent):
     """Up to `max_nodes` machines of one type, in the resource group of its network. At the yard's `expires` it goes to zero nodes.
 
-    `vms`: a scale set. `azureml`: the pool is only the identity of a cluster, which the job service makes in its workspace.
-    An attribute that the pool's service does not have is None.
+    `vms`: the pool makes a scale set. `azureml`: the pool makes only an identity; the job service makes the cluster in its workspace.
+    Attributes that do not apply to the pool's service are None.
     """
 
     id: pulumi.Output[str]
@@ -52,9 +52,9 @@ class GpuPool(MachinePoolBase[Network], AzureComponent):
     ) -> None:
         """Make the pool in `network`.
 
-        Only for `vms`: `orchestration` (default uniform, the one with InfiniBand), `ssh_public_key` (default: nobody logs in),
-        `encryption_at_host` (default: on; the subscription needs the feature Microsoft.Compute/EncryptionAtHost).
-        `resource_group`: the name of an existing group (default: the network's).
+        Only for `vms`: `orchestration` (default uniform; flexible has no InfiniBand), `ssh_public_key` (default: nobody logs in),
+        `encryption_at_host` (default: on; the subscription needs the feature Microsoft.Compute/EncryptionAtHost). `resource_group`: the
+        name of an existing group (default: the network's).
         """
         self._orchestration, self._ssh_public_key, self._encryption_at_host = orchestration, ssh_public_key, encryption_at_host
         self._given_group = resource_group

@@ -1,4 +1,4 @@
-"""Machine images for GPU sizes: Microsoft's HPC images, URNs and resource ids. Pure functions without the SDK, for `gpuyard pin` too."""
+"""Machine images for GPU sizes: Microsoft's HPC images, URNs and resource ids. Pure functions that import no SDK."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ID = re.compile(
     re.IGNORECASE,
 )
 NEWEST = "latest"
-"""The version in a URN that means the newest image at the time a machine is made."""
+"""The version in a URN that means the newest image. Azure chooses it when it makes a machine."""
 
 
 class ImageUrn(NamedTuple):
@@ -36,12 +36,12 @@ _HPC = {"x86_64": ImageUrn("microsoft-dsvm", "ubuntu-hpc", "2204", NEWEST)}
 
 
 def image_urn(service: str, architecture: str) -> ImageUrn | None:
-    """Return the default image of a service's machines; None: Microsoft has none for the architecture, or the service chooses."""
+    """Return the default image of a service's machines. None: Microsoft has no image for the architecture, or the service chooses it."""
     return _HPC.get(architecture) if service == "vms" else None
 
 
 def image_reference(image: str) -> dict[str, str]:
-    """Return the `image_reference` of a scale set for a URN or a resource id."""
+    """Return the argument `image_reference` of a scale set for a URN or a resource id."""
     match = _URN.fullmatch(image)
     return match.groupdict() if match else {"id": image}
 
@@ -50,5 +50,5 @@ def image_problems(image: object) -> list[Problem]:
     """Return a problem unless the value is a URN, the resource id of an image, or None for the default image."""
     if not isinstance(image, str) or _URN.fullmatch(image) or _ID.fullmatch(image):
         return []
-    allowed = "PUBLISHER:OFFER:SKU:VERSION of the marketplace, or the resource id of an image or a gallery's image"
+    allowed = "PUBLISHER:OFFER:SKU:VERSION of the marketplace, or the resource id of an image"
     return [Problem("image", "not an image", show(image), allowed, "`gpuyard pin` finds the newest image")]

@@ -48,21 +48,21 @@ _REGISTRIES = ("none", "premium")
 class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
     """A service that turns pools and buckets into job targets.
 
-    `azureml` pools get one workspace, whose clusters are in a network that Azure ML manages, and a cluster for each pool. The identity of
-    every pool, `vms` ones too, gets a job's access to the buckets. Private endpoints lead to the buckets from the pools' network and from
-    the workspace's. `submitters` get a managed identity. Secrets get no grants here: the owner of their vault gives the pools' identities
-    `Key Vault Secrets User` on each (docs/azure.md).
+    All `azureml` pools share one workspace and get a cluster each, in a network that Azure ML manages. The identity of every pool, also of
+    `vms` pools, gets a job's access to the buckets. Private endpoints connect the pools' networks and Azure ML's network to the buckets.
+    `submitters` get a managed identity. The job service grants no access to secrets: the vault's owner gives the pools' identities `Key
+    Vault Secrets User` on each secret (docs/azure.md).
 
-    The provider cannot write blobs without account keys, so `publish_command` writes `targets.json`: run it after each `up` that changed
-    the targets.
+    The provider cannot write blobs without account keys. Therefore run `publish_command`, which writes `targets.json`, after each `up` that
+    changes the targets.
     """
 
     _reference = re.compile(r"https://[a-z0-9-]{3,24}\.vault\.azure\.net/secrets/[A-Za-z0-9-]{1,127}(/[0-9a-f]{32})?")
-    _reference_form = "https://VAULT.vault.azure.net/secrets/NAME of a key vault; never its value"
+    _reference_form = "https://VAULT.vault.azure.net/secrets/NAME of a key vault, never the secret's value"
     _subject_problems = staticmethod(exact_subject_problems)
     _output_names = ("targets", "submitter_role", "publish_command")
     submitter_role: pulumi.Output[str] | None
-    """Client id of the identity for pipelines. None without submitters: people submit with their own rights."""
+    """Client id of the identity for pipelines. None without submitters; users submit with their own permissions."""
     registry: pulumi.Output[str] | None
     """NAME.azurecr.io, for pushing images. None without `registry: premium`."""
     publish_command: pulumi.Output[str]
@@ -89,12 +89,12 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
     ) -> None:
         """Make the job service. `writes`: exactly one bucket, the run bucket, with journal, code, checkpoints and results.
 
-        `submitters`: subjects of GitHub's OIDC tokens, each in full. `image`: container image by digest, for jobs that name none.
+        `submitters`: complete subjects of GitHub's OIDC tokens. `image`: container image by digest, for jobs that name no image.
         `isolation`: egress of the clusters: internet (default), or approved, which allows only destinations with a rule. `registry`:
         premium makes a container registry, billed by the day (default: none; an image of any registry works). `registry_id`: id of an
-        existing registry that pools may pull from. `resource_group`: the name of an existing group (default: that of the first pool's
-        network). The run bucket's `open_to` also applies to workspace, logs and registry. If it is not empty, the whole internet can
-        reach the workspace.
+        existing registry that pools may pull from. `resource_group`: the name of an existing group (default: the group of the first pool's
+        network). The run bucket's `open_to` also applies to the workspace's storage and to the registry. If it is not empty, the whole
+        internet can reach the workspace.
         """
         self._isolation, self._registry, self._registry_id, self._given_group = isolation, registry, registry_id, resource_group
         self._build(name, JobInputs(pools, writes, reads, submitters, secrets, limits, image), tags, opts)
@@ -131,11 +131,11 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
 
     @property
     def exports(self) -> dict[str, pulumi.Output[str]]:
-        """The stack exports, with the command that writes targets.json, because the provider cannot write it."""
+        """The stack exports, and the command that writes targets.json, because the provider cannot write it."""
         return {**super().exports, "publish_targets": self.publish_command}
 
     def _grant(self, pools: Sequence[GpuPool], run: Bucket, reads: Sequence[Bucket], registry: list[Grant]) -> None:
-        """Give the pools' identities the rights of a job."""
+        """Give the pools' identities a job's permissions."""
         for pool in pools:
             label = pool.logical_name
             grants = [Grant(f"{label}-writes-{run.logical_name}", BLOB_WRITER, run.id, JOBS_WRITE)]
@@ -152,7 +152,7 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
         images: containerregistry.Registry | None,
         made: MlWorkspace | None,
     ) -> None:
-        """Make private endpoints in the networks of `vms` pools, and in all networks if the run bucket is closed to the internet."""
+        """Make private endpoints in the networks of `vms` pools. If the run bucket is closed to the internet, make them in all networks."""
         networks = networks_of(pool for pool in pools if pool.spec.service == "vms" or not run.open_to)
         add_bucket_endpoints(networks, [run, *reads])
         if images is not None:
@@ -168,7 +168,7 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
         reads: Sequence[Bucket],
         images: containerregistry.Registry | None,
     ) -> list[ml.ManagedNetworkSettingsRule]:
-        """Make the outbound rules of the managed network that Azure does not make by itself."""
+        """Make the managed network's outbound rules that Azure does not make by itself."""
         targets = bucket_link_targets([run, *reads], every_bucket=isolation == "approved")
         if needs_own_outbound_rules(isolation, run.open_to or []):
             targets.append(PrivateLinkTarget("workspace-storage", made.storage.id, ("blob",)))
@@ -181,7 +181,7 @@ class JobService(JobServiceBase[GpuPool, Bucket], AzureComponent):
         pools: Sequence[GpuPool],
         rules: Sequence[ml.ManagedNetworkSettingsRule],
     ) -> dict[str, ml.Compute]:
-        """Make the clusters, after the outbound rules: Azure sets the managed network up with its first node."""
+        """Make the clusters after the outbound rules, because Azure creates the managed network together with its first node."""
         clusters = {pool.logical_name: make_cluster(self, pool, workspace, rules) for pool in pools}
         ends = [pool.end for pool in pools if pool.end is not None and not pool.closed]
         if ends:

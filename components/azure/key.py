@@ -1,4 +1,4 @@
-"""An encryption key in a key vault of its own, and the identity with which storage accounts use it."""
+"""An encryption key in its own key vault, and the identity with which storage accounts use the key."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class EncryptionKey(AzureComponent):
     vault_uri: pulumi.Output[str]
     key_name: pulumi.Output[str]
     user_id: pulumi.Output[str]
-    """Resource id of the identity that may use the key. Known after its role is assigned."""
+    """Resource id of the identity that may use the key. It is known after the identity has its role."""
 
     def __init__(
         self,
@@ -48,8 +48,8 @@ class EncryptionKey(AzureComponent):
         """Make the key.
 
         `on_destroy`: keep (default) keeps the key when the yard is destroyed; with delete, Azure deletes it 90 days later.
-        `resource_group`: an existing group, by name or from another component (default: a new one). In an existing group, a key of the
-        same name cannot be made again during these 90 days: recover the vault with `az keyvault recover`.
+        `resource_group`: an existing group, by name or from another component (default: a new one). In an existing group, Azure refuses a
+        new key of the same name during these 90 days: recover the vault with `az keyvault recover`.
         """
         problems: list[Problem] = [*name_problems(name), *group_problems(resource_group)]
         if on_destroy not in _ALLOWED:
@@ -88,7 +88,7 @@ class EncryptionKey(AzureComponent):
 
 
 def vault_properties(tenant_id: pulumi.Input[str]) -> dict[str, object]:
-    """Return the properties of a vault with role-based access, purge protection and no network access but Azure's trusted services."""
+    """Return the properties of a vault with role-based access and purge protection. Only Azure's trusted services can connect."""
     return {
         "tenant_id": tenant_id,
         "sku": {"family": "A", "name": "standard"},

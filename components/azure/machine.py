@@ -39,7 +39,7 @@ _FLEXIBLE_API = "2020-11-01"  # Azure requires it where a flexible scale set mak
 ADMIN = "gpuyard"
 NOBODYS_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICp8+LhBQqvuI9Pwvyr5Xyn5qByT4N5kVqwj5y5ZSaA9"
 """A public key whose private key nobody has, so nobody can log in with it. Azure requires a password or a public key for a Linux machine.
-The key is a digest that is a valid point of the curve; a test derives it."""
+The key is a digest that happens to be a valid point of the curve; a test derives it."""
 # Size -> GiB of its temporary disk, if Microsoft's pages state it and allow the OS disk on it
 _TEMPORARY_GIB = {
     "Standard_ND96amsr_A100_v4": 6400,
@@ -51,10 +51,10 @@ _UNTRUSTED = ("_A100_v4", "asr_v4")  # ND A100: learn.microsoft.com/azure/virtua
 
 
 class PreparedMachines(NamedTuple):
-    """The settings from which a scale set makes a pool's machines."""
+    """The arguments with which a scale set makes a pool's machines."""
 
     profile: PlainDict
-    """The scale set's `virtual_machine_profile`: the template with its image."""
+    """The scale set's `virtual_machine_profile`, which includes the image."""
     placement: PlainDict
     """The scale set's placement arguments."""
 
@@ -107,7 +107,7 @@ def custom_data(boot: Boot) -> str:
 
 
 def os_disk(spec: GpuPoolSpec, row: catalogue.Machine) -> PlainDict:
-    """Return the OS disk: on the machine's temporary disk if that is large enough (faster, not billed), else a managed disk."""
+    """Return the OS disk: on the machine's temporary disk if it is large enough (faster, not billed), else a managed disk."""
     size = spec.disk_gib or _DISK_GIB
     disk: PlainDict = {"create_option": "FromImage", "disk_size_gb": size, "os_type": "Linux"}
     if size <= _TEMPORARY_GIB.get(row.name, 0):
@@ -150,5 +150,5 @@ def login(ssh_public_key: str | None, prefix: str, data: str) -> PlainDict:
 
 
 def image_of(spec: GpuPoolSpec, row: catalogue.Machine) -> PlainDict:
-    """Return the pool's own image, else Microsoft's newest at the time a machine is made."""
+    """Return the image that the pool names, by default Microsoft's newest image."""
     return image_reference(spec.image or str(image_urn("vms", row.architecture)))

@@ -14,8 +14,8 @@ _DIGEST = 12
 def account_name(group_id: str, name: str) -> str:
     """Return the name of a storage account: the letters and digits of `name`, then a digest of the resource group and the name.
 
-    Names of storage accounts are unique world-wide. Pulumi gives every new resource group a random suffix, so an account that is
-    recreated after a destroy gets a new name.
+    Storage account names are unique world-wide. Pulumi gives every new resource group a random suffix, so a new account after a destroy
+    gets a new name.
 
     >>> account_name("/subscriptions/s/resourceGroups/runs-group1a2b3c4d", "runs")
     'runse42de9890ba7'

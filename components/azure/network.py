@@ -46,9 +46,9 @@ class Network(NetworkBase, AzureComponent):
     endpoint_subnet_id: pulumi.Output[str]
     """Subnet of the private endpoints. In an adopted network: the first subnet."""
     private_zones: dict[str, pulumi.Output[str]]
-    """Ids of the private DNS zones, by a key of private_dns.DNS_ZONES. In an adopted network: the zones passed to `adopt`."""
+    """Ids of the private DNS zones by key of private_dns.DNS_ZONES. In an adopted network: the zones that the caller gave to `adopt`."""
     card_rules_id: pulumi.Output[str] | None
-    """Network security group of each node's card in an adopted network. None: the subnet has one."""
+    """Network security group for each node's network card in an adopted network. None: the subnet has the security group."""
     _endpoints: set[tuple[Hashable, str]]
 
     def __init__(
@@ -62,7 +62,7 @@ class Network(NetworkBase, AzureComponent):
     ) -> None:
         """Make the network: `spec` needs zones ("1" to "3"), its cidr (/16 to /22) defaults to 10.0.0.0/16.
 
-        `resource_group`: the name of an existing group (default: a group of its own, which deletes everything in it when it is deleted).
+        `resource_group`: the name of an existing group (default: a new group). Deleting a group deletes everything in it.
         """
         self._given_group = resource_group
         super().__init__(name, spec, tags=tags, opts=opts)
@@ -99,8 +99,8 @@ class Network(NetworkBase, AzureComponent):
         """Use an existing network: make the nodes' security groups beside it and change nothing in it.
 
         `vpc_id`: the virtual network's resource id. `subnet_ids`: the private subnet's id by zone, at least one; zones may share one.
-        `private_zones`: ids of the private DNS zones linked to the network, by blob, dfs, registry, api and notebooks. Without them,
-        private endpoints get no DNS records here; leave them out if an Azure policy adds the records. Nodes reach name servers in the
+        `private_zones`: ids of the private DNS zones linked to the network, by blob, dfs, registry, api and notebooks. Without them the
+        yard adds no DNS records for private endpoints; leave them out if an Azure policy adds the records. Nodes reach name servers in the
         network and in connected ones, and port 443 anywhere. The network's own routes and rules limit that further.
         """
         also = [*group_problems(resource_group), *zone_problems(private_zones or {})]
@@ -117,7 +117,7 @@ class Network(NetworkBase, AzureComponent):
     def private_dns_zone(self, service: str) -> pulumi.Output[str] | None:
         """Return the id of the private DNS zone for `service`, linked to this network. The zone is made at the first call.
 
-        None: an adopted network without this zone. A resource group can have only one zone of a name, so two networks need two groups.
+        None: an adopted network without this zone. Two networks need two resource groups, because a group has only one zone of each name.
         """
         if service not in self.private_zones and self.egress is not None:
             zone, link = make_dns_zone(self, service, DNS_ZONES[service], self.id)
@@ -125,9 +125,10 @@ class Network(NetworkBase, AzureComponent):
         return self.private_zones.get(service)
 
     def claim_endpoint(self, account_key: Hashable, subresource: str) -> bool:
-        """Return whether the caller must make the private endpoint: True at the first call for a subresource of an account, later False.
+        """Return True at the first call for a subresource of an account: the caller must then make the private endpoint. Later return
+        False.
 
-        A DNS zone has one record for each account, and a second private endpoint in the network would overwrite it.
+        A second private endpoint would overwrite the account's record in the DNS zone.
         """
         first = (account_key, subresource) not in self._endpoints
         self._endpoints.add((account_key, subresource))

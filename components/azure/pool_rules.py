@@ -1,4 +1,4 @@
-"""Azure's rules for a pool that its spec cannot check: identifiers, the network's zones, images, InfiniBand, the SSH key."""
+"""Azure's rules that GpuPoolSpec cannot check: identifiers, the network's zones, images, InfiniBand, the SSH key."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pool_problems(
     expires: str | None,
     orchestration: str = "uniform",
 ) -> list[Problem]:
-    """Return the problems of a pool that GpuPoolSpec cannot check. `raw`: the spec as the user wrote it. `expires`: the tag."""
+    """Return the pool's problems that GpuPoolSpec cannot find. `raw`: the spec as the user wrote it. `expires`: the tag's value."""
     zone, image, capacity, service = raw.get("zone"), raw.get("image"), raw.get("capacity"), raw.get("service")
     problems = []
     if isinstance(zone, str) and zone not in zones and service == "vms":
@@ -56,7 +56,7 @@ def pool_problems(
 
 
 def _machine_problems(raw: PlainMapping, orchestration: str) -> list[Problem]:
-    """Return the problems that depend on the machine. An invalid spec has no problems here: GpuPoolSpec reports it."""
+    """Return the problems that depend on the machine. For an invalid spec return []: GpuPoolSpec reports it."""
     plain = {key: raw[key] for key in ("machine", "accelerator", "service", "zone", "max_nodes") if raw.get(key) is not None}
     try:
         spec = GpuPoolSpec.model_validate(plain, context={"cloud": "azure"})
@@ -66,7 +66,7 @@ def _machine_problems(raw: PlainMapping, orchestration: str) -> list[Problem]:
     problems = fabric_problems(row, spec.max_nodes, orchestration, raw)
     if spec.service == "vms" and not raw.get("image") and not image_urn("vms", row.architecture):
         what = f"Microsoft has no image for {row.architecture} machines"
-        problems.append(Problem("image", what, "nothing", "an image of your own", "set image"))
+        problems.append(Problem("image", what, "nothing", "the id of your own image", "set image"))
     return problems
 
 
@@ -75,4 +75,4 @@ def ssh_key_problems(key: Any) -> list[Problem]:
     if key is None or (isinstance(key, str) and _SSH_KEY.fullmatch(key)):
         return []
     allowed = "one line of a public key, ssh-ed25519 or ssh-rsa"
-    return [Problem("ssh_public_key", "not a public key", repr(str(key)[:20]), allowed, "never write a private key here")]
+    return [Problem("ssh_public_key", "not a public key", repr(str(key)[:20]), allowed, "write the public key, never the private key")]

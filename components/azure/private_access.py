@@ -1,4 +1,4 @@
-"""Private endpoints to a yard's buckets, workspace and registry, from the pools' networks and from Azure ML's managed network."""
+"""Private endpoints in the pools' networks and in Azure ML's managed network, to a yard's buckets, workspace and registry."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class PrivateLinkTarget(NamedTuple):
-    """A resource that the managed network gets private endpoints to."""
+    """A resource to which the managed network gets private endpoints."""
 
     label: str
     """Part of the names of the rules and of the role assignment."""
@@ -41,14 +41,14 @@ class PrivateLinkTarget(NamedTuple):
 
 
 def networks_of(pools: Iterable[GpuPool]) -> list[Network]:
-    """Return the networks of the pools, each once."""
+    """Return the distinct networks of the pools."""
     return list({id(pool.network): pool.network for pool in pools}.values())
 
 
 def add_bucket_endpoints(networks: Sequence[Network], buckets: Sequence[Bucket]) -> None:
-    """Make private endpoints in each network to the account of each bucket that needs them and has none there yet.
+    """Make the private endpoints that the buckets need in each network, once for each storage account.
 
-    They are children of the network, because job services share them: removing one job service leaves the endpoints of the others.
+    The endpoints are children of the network, so that several job services can share them.
     """
     for network in networks:
         for bucket in buckets:
@@ -63,7 +63,7 @@ def add_workspace_endpoints(
     workspace: az.machinelearningservices.Workspace,
     storage: az.storage.StorageAccount,
 ) -> None:
-    """Make private endpoints in each network to the workspace and to its storage, which has the logs of jobs."""
+    """Make private endpoints in each network to the workspace and to its storage account, which has the logs of jobs."""
     for network in networks:
         make_endpoint(parent, f"{network.logical_name}-workspace", network, "amlworkspace", workspace.id)
         make_endpoint(parent, f"{network.logical_name}-workspace-storage-blob", network, "blob", storage.id)
@@ -76,10 +76,10 @@ def add_registry_endpoints(parent: AzureComponent, networks: Sequence[Network], 
 
 
 def bucket_link_targets(buckets: Iterable[Bucket], *, every_bucket: bool) -> list[PrivateLinkTarget]:
-    """Return the storage accounts that the managed network needs private endpoints to, each once.
+    """Return the storage accounts to which the managed network needs private endpoints, each account once.
 
-    These are the accounts of the buckets that need private endpoints. `every_bucket`: of all buckets, because clusters have no other
-    egress. Azure allows one rule for each subresource of an account.
+    By default these are the accounts of buckets that need private endpoints. `every_bucket` adds the accounts of all other buckets, for
+    clusters without other egress. Azure allows one rule for each subresource of an account.
     """
     by_account: dict[Hashable, Bucket] = {}
     for bucket in buckets:
@@ -91,7 +91,7 @@ def bucket_link_targets(buckets: Iterable[Bucket], *, every_bucket: bool) -> lis
 def add_outbound_rules(
     parent: AzureComponent, workspace: az.machinelearningservices.Workspace, targets: Iterable[PrivateLinkTarget]
 ) -> list[az.machinelearningservices.ManagedNetworkSettingsRule]:
-    """Give the managed network a private endpoint to each target, after granting the workspace the right to connect.
+    """Give the managed network a private endpoint to each target. First give the workspace the role to connect.
 
     Azure accepts changes of one rule at a time, so each rule depends on the previous one.
     """

@@ -17,8 +17,8 @@ __all__ = ["make_registry", "network_access"]
 def make_registry(parent: AzureComponent, open_to: Sequence[str]) -> az.containerregistry.Registry:
     """Make a container registry without an admin account and without anonymous pull. Every access needs an identity with a role.
 
-    `open_to`: the addresses that reach it, as for a bucket; empty: only private endpoints do. It is of the Premium tier, because other
-    tiers have no private endpoints: learn.microsoft.com/azure/container-registry/container-registry-skus
+    `open_to`: the addresses that reach the registry, as for a bucket. Empty: only private endpoints reach it. The tier is Premium, because
+    other tiers have no private endpoints: learn.microsoft.com/azure/container-registry/container-registry-skus
     """
     name = f"{parent.logical_name}-registry"
     return az.containerregistry.Registry(

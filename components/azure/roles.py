@@ -1,4 +1,4 @@
-"""Azure's built-in roles that a yard assigns and the reason for each, conditions and names of assignments."""
+"""Azure's built-in roles that a yard assigns, with the reason for each. Conditions and names of role assignments."""
 
 from __future__ import annotations
 
@@ -40,31 +40,31 @@ class Role(NamedTuple):
 BLOB_WRITER = Role(
     "Storage Blob Data Contributor",
     "ba92f5b4-2d11-453d-a403-e96b0029c9fe",
-    "jobs write checkpoints and results, submitters write code and run records; on one container, only below their folders",
+    "on one container, only below their folders: jobs write checkpoints and results, submitters write code and run records",
 )
-BLOB_READER = Role("Storage Blob Data Reader", "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1", "jobs read data; on one container")
+BLOB_READER = Role("Storage Blob Data Reader", "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1", "on one container: jobs read data")
 CRYPTO_USER = Role(
     "Key Vault Crypto Service Encryption User",
     "e147488a-f6f5-4113-8e2d-b22465e65bf6",
-    "a storage account wraps its own key with the yard's key; on the vault that holds only that key",
+    "on the vault with only the yard's key: a storage account wraps its own key with the yard's key",
 )
 ML_SUBMITTER = Role(
     "AzureML Data Scientist",
     "f6c7c914-8db3-469d-8ca1-694a8f32e121",
-    "submitters start, watch and stop jobs and cannot make or change clusters or the workspace; on one workspace. They could also start "
-    "jobs on its serverless compute, which no role excludes: only the subscription's quotas limit it",
+    "on one workspace: submitters start, watch and stop jobs; they cannot change clusters or the workspace. They can also start jobs on "
+    "serverless compute, because no role excludes it: only the subscription's quotas limit that",
 )
 ML_CLOSER = Role(
     "AzureML Compute Operator",
     "e503ece1-11d0-4e8e-8e2c-7a6c3bf38815",
-    "the closing workflow sets clusters to zero nodes at expiry and could make, change and delete clusters; on one workspace",
+    "on one workspace: the closing workflow scales clusters to zero nodes at expiry. The role also allows it to make and delete clusters",
 )
 CONNECTION_APPROVER = Role(
     "Azure AI Enterprise Network Connection Approver",
     "b556d68e-0be0-4f35-a333-ad7ee1ce17ea",
-    "the workspace connects its managed network to a bucket's account, its own storage or the registry; on one of them",
+    "on one storage account or registry: the workspace connects its managed network to it",
 )
-REGISTRY_PULL = Role("AcrPull", "7f951dda-4ed3-4680-a7ca-43fe172d538d", "nodes pull the images of jobs; on one registry")
+REGISTRY_PULL = Role("AcrPull", "7f951dda-4ed3-4680-a7ca-43fe172d538d", "on one registry: nodes pull the images of jobs")
 ROLES = (BLOB_WRITER, BLOB_READER, CRYPTO_USER, ML_SUBMITTER, ML_CLOSER, CONNECTION_APPROVER, REGISTRY_PULL)
 
 
@@ -75,13 +75,13 @@ class Grant(NamedTuple):
     """Last part of the assignment's name in the program."""
     role: Role
     scope: pulumi.Input[str]
-    """Resource id of the one resource; never a resource group or a subscription."""
+    """Resource id of the resource, never of a resource group or a subscription."""
     below: tuple[str, ...] = ()
-    """Folders of a container: the role writes and deletes blobs only below them. Empty: the role has no condition."""
+    """Folders of a container: the assignment allows writing and deleting only below them. Empty: no condition."""
 
 
 def folder_condition(folders: Sequence[str]) -> str:
-    """Return the condition of an assignment that allows changes of blobs only below these folders. Reading is not limited.
+    """Return a condition that allows writing and deleting blobs only below these folders. It does not limit reading.
 
     Roles on a container cannot name folders, so the assignment needs a condition:
     learn.microsoft.com/azure/storage/blobs/storage-auth-abac-examples
@@ -104,7 +104,7 @@ def definition_id(scope: str, role: Role) -> str:
 
 
 def assignment_name(scope: str, role: Role, principal_id: str) -> str:
-    """Return the name of an assignment: a GUID made from scope, role and principal. Azure refuses a second assignment of the same three.
+    """Return the name of an assignment: a GUID made from scope, role and principal, because Azure allows one assignment of the three.
 
     >>> assignment_name("/subscriptions/s", BLOB_READER, "p") == assignment_name("/SUBSCRIPTIONS/S", BLOB_READER, "P")
     True

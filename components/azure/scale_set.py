@@ -1,4 +1,4 @@
-"""The machines of a `vms` pool: a scale set in one zone, its bounds and scheduled end, and the commands of other launchers."""
+"""The machines of a `vms` pool: a scale set in one zone, its autoscale settings with the pool's end, and commands for other launchers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_END = "9999-12-31T00:00:00Z"
 
 
 def launcher_commands(name: str, group: str, max_nodes: int, gpus: int) -> LauncherCommands:
-    """Return the shell commands for a scale set in a resource group."""
+    """Return shell commands that scale a scale set, list its machines and start torchrun on them."""
     which = f"--resource-group {group}"
     return LauncherCommands(
         scale=f"az vmss scale {which} --name {name} --new-capacity {max_nodes}",
@@ -31,10 +31,10 @@ def launcher_commands(name: str, group: str, max_nodes: int, gpus: int) -> Launc
 
 
 def scale_set(pool: GpuPool, machines: PreparedMachines) -> az.compute.VirtualMachineScaleSet:
-    """Make the scale set with `min_nodes` machines. A launcher asks for more, up to `max_nodes`.
+    """Make the scale set with `min_nodes` machines. A user or launcher scales it up to `max_nodes`.
 
-    Azure requires the capacity in every update of a scale set, so an `up` that changes the pool scales it back to `min_nodes`. An `up`
-    without changes does not.
+    Azure requires the number of machines in every update of a scale set, so an `up` that changes the pool scales it back to `min_nodes`. An
+    `up` without changes of the pool keeps the number.
     """
     return az.compute.VirtualMachineScaleSet(
         pool.child_name("machines"),

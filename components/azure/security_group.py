@@ -1,4 +1,4 @@
-"""Network security groups of the subnets for nodes and for private endpoints: allowed traffic, then a rule that denies the rest."""
+"""Network security groups for nodes and for private endpoints: rules that allow traffic, then rules that deny all other traffic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HTTPS = {"access": "Allow", "protocol": "Tcp", "source_port_range": "*", "desti
 
 
 def make_node_group(parent: AzureComponent) -> pulumi.Output[str]:
-    """Make the application security group of the nodes' NICs. Rules name it instead of addresses. Returns its id."""
+    """Make the application security group of the nodes' NICs and return its id. Rules name this group instead of addresses."""
     group = az.network.ApplicationSecurityGroup(
         parent.child_name("nodes"), resource_group_name=parent.group.name, tags=parent.azure_tags(), opts=parent.child_options()
     )
@@ -28,7 +28,7 @@ def make_node_group(parent: AzureComponent) -> pulumi.Output[str]:
 
 
 def make_rules(parent: AzureComponent, suffix: str, rules: Sequence[Rule]) -> pulumi.Output[str]:
-    """Make a network security group with these rules, then rules that deny all other traffic in and out. Returns its id."""
+    """Make a network security group with these rules, and rules that deny all other traffic. Return the group's id."""
     numbered = [{**rule, "priority": _FIRST + number} for number, rule in enumerate(rules)]
     group = az.network.NetworkSecurityGroup(
         parent.child_name(suffix),
@@ -43,8 +43,8 @@ def make_rules(parent: AzureComponent, suffix: str, rules: Sequence[Rule]) -> pu
 def node_rules(nodes: pulumi.Output[str], destinations: Mapping[str, str], ports: Sequence[int] = ()) -> list[Rule]:
     """Return rules that allow all traffic between nodes, and HTTPS from nodes to each destination.
 
-    `nodes`: id of the application security group. `destinations`: a word for the rule's name -> address range or service tag.
-    `ports`: further TCP ports of the internet.
+    `nodes`: id of the application security group. `destinations`: address range or service tag, by a name for the rule. `ports`: further
+    TCP ports of the internet.
 
     The rules do not apply to InfiniBand, which is a separate network, nor to Azure's name servers and metadata service:
     learn.microsoft.com/azure/virtual-network/network-security-groups-overview

@@ -47,4 +47,4 @@ yard_problems = partial(
         budget=budget_problems,
     ),
 )
-"""Return every problem of a yard on Azure; the arguments are those of `components.validation.yard.yard_problems`."""
+"""Return every problem of a yard on Azure. `components.validation.yard.yard_problems` documents the arguments."""

@@ -21,7 +21,7 @@ Isolation = Literal["internet", "approved"]
 ISOLATION: Mapping[str, str] = MappingProxyType({"internet": "AllowInternetOutbound", "approved": "AllowOnlyApprovedOutbound"})
 """Isolation modes of the managed network, which limit the egress of clusters.
 
-With `approved`, Azure makes a firewall, paid by the hour, once a rule names a host. gpuyard's rules name none:
+With `approved`, Azure makes a firewall, billed by the hour, as soon as a rule names a host. gpuyard's rules name no host:
 learn.microsoft.com/azure/machine-learning/how-to-managed-network
 """
 _LOG_DAYS = 365
@@ -42,9 +42,9 @@ def make_workspace(
     Azure ML keeps snapshots and logs of jobs in the workspace's own storage account, which is not the run bucket. Azure gives the
     workspace's identity the role Azure AI Administrator on the resource group.
 
-    `open_to`: the addresses that reach the storage account, as for a bucket, because logs are read from there. The provider has no list of
-    addresses for a workspace: it is open to the whole internet, or closed if `open_to` is empty. `registry_id`: resource id of the
-    registry; None: no registry.
+    `open_to`: the addresses that reach the storage account, as for a bucket: users read logs there. The workspace itself is closed if
+    `open_to` is empty, else open to the whole internet, because the provider has no list of addresses for it. `registry_id`: resource id of
+    the registry; None: no registry.
     """
     name = f"{parent.logical_name}-workspace"
     storage = private_account(parent, "workspace-storage", name, open_to, None, hierarchical=False)
@@ -79,8 +79,8 @@ def make_workspace(
 def needs_own_outbound_rules(isolation: Isolation, open_to: Sequence[str]) -> bool:
     """Return whether the managed network needs outbound rules to the workspace's own storage and registry.
 
-    Azure makes these rules itself if storage and registry are closed to the internet, or with isolation `approved`. If they are open to
-    the whole internet, no rule is needed. If they are open to some addresses, those do not include the managed network's, so rules are
+    Azure makes these rules itself if storage and registry are closed to the internet, or with isolation `approved`. If they are open to the
+    whole internet, no rule is needed. If they are open to some addresses, the managed network's addresses are not among them, so rules are
     needed: learn.microsoft.com/azure/machine-learning/how-to-managed-network
 
     >>> [needs_own_outbound_rules("internet", sources) for sources in ([], ["203.0.112.0/24"], ["internet"])]

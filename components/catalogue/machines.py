@@ -60,15 +60,17 @@ class Rate(_Row):
 
 
 class DiskRate(_Row):
-    """The price of one disk for a month of 730 hours: by size, or of the next larger size that the cloud sells."""
+    """The price of a disk for a month of 730 hours, by GiB or by the sizes that the cloud sells."""
 
     usd_per_gib_month: float = Field(0, ge=0)
-    usd_per_month: float = Field(0, ge=0, description="what each disk costs in addition, for performance beyond what its size includes")
-    sizes: Mapping[int, float] | None = Field(None, description="GiB -> USD per month, where only these sizes are billed; null = any size")
+    usd_per_month: float = Field(0, ge=0, description="price of each disk besides its size, for additional performance")
+    sizes: Mapping[int, float] | None = Field(
+        None, description="GiB -> USD per month; a disk is billed as the next larger size listed; null = any size"
+    )
     source: str = Field(description="key in the table's sources")
 
     def usd_per_hour(self, gib: int) -> float | None:
-        """Return the price of a disk; None if no listed size is large enough."""
+        """Return the price of a disk per hour; None if no listed size is large enough."""
         if self.sizes is None:
             return (gib * self.usd_per_gib_month + self.usd_per_month) / _HOURS
         size = min((size for size in self.sizes if size >= gib), default=None)
@@ -76,7 +78,7 @@ class DiskRate(_Row):
 
 
 class AllReduce(_Row):
-    """A published speed of an all-reduce between nodes."""
+    """The published speed of an all-reduce between nodes."""
 
     gbs: float = Field(gt=0, description="bus bandwidth in GB/s, as nccl-tests define it")
     source: str = Field(description="key in the table's sources")
@@ -92,7 +94,7 @@ class Quota(_Row):
 
 
 class GlobalQuota(_Row):
-    """A quota over all machines and regions, besides the machine's own: one unit for each GPU."""
+    """A quota of GPUs in all regions together, in addition to the machine's own quota."""
 
     code: str
     name: str
@@ -112,25 +114,25 @@ class Machine(_Row):
     architecture: Literal["x86_64", "arm64"] = "x86_64"
     local_nvme_gb: int | None = Field(description="total size of local NVMe disks in GB")
     network_gbps: float | None = Field(description="total line rate of all network cards in Gb/s")
-    fabric_gbps: float | None = Field(None, description="line rate of the fast cards alone in Gb/s; default: network_gbps")
+    fabric_gbps: float | None = Field(None, description="total line rate of the fast cards in Gb/s; default: network_gbps")
     network_cards: int = Field(ge=1)
     fast_nics: int = Field(ge=0, description="number of cards of the fast fabric (EFA, RDMA); 0 = none")
     transport: str | None = Field(description="transport that NCCL must report, such as NET/OFI; null = no fast fabric")
     all_reduce: AllReduce | None = Field(None, description="published all-reduce between nodes over `transport`; null = none is known")
     services: tuple[str, ...] = Field(description="services that can run it")
-    modes: tuple[Mode, ...] | None = Field(None, description="purchase modes, if fewer than its services accept; null = all of them")
+    modes: tuple[Mode, ...] | None = Field(None, description="purchase modes of this machine; null = all modes of its services")
     quotas: Mapping[str, Quota] = Field(description="quota by mode (on_demand, spot); missing = none is needed, or unknown")
     prices: Mapping[str, Mapping[str, Rate]] = Field(description="region -> on_demand or spot -> rate; missing = unknown")
     source: str = Field(description="key in the table's sources, for everything except prices")
 
     @property
     def fabric_line_gbps(self) -> float | None:
-        """The line rate of the fast cards, or of all cards where there are none of the fast fabric."""
+        """The line rate of the fast cards; of all cards if the machine has no fast cards."""
         return self.fabric_gbps or self.network_gbps
 
     @property
     def default_floor(self) -> float | None:
-        """Lowest share of the line rate that a healthy network reaches: 0.7 of the published all-reduce, at most 0.7. None: unknown."""
+        """Lowest share of the line rate for a healthy network: 0.7 of the published all-reduce, at most 0.7. None: no published figure."""
         if self.all_reduce is None or not self.fabric_line_gbps:
             return None
         return round(_SHARE_OF_PUBLISHED * min(1, self.all_reduce.gbs * 8 / self.fabric_line_gbps), 3)

@@ -1,4 +1,4 @@
-"""Features of each job service: one row for each service of a cloud. Rules of one cloud only are in the cloud's folder."""
+"""Features of each job service: one row for each service of a cloud. Rules for a single cloud are in that cloud's folder."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class Service(NamedTuple):
     """One job service on one cloud."""
 
     zone: Literal["required", "optional", "refused"]
-    """Required if the yard owns the machines. If the service owns them, a zone only selects a subnet or a reservation."""
+    """Rule for a pool's zone. Where it is optional, the zone only selects a subnet or a reservation."""
     modes: tuple[Mode, ...]
-    """Purchase modes of machines."""
+    """Purchase modes that the service accepts."""
     multi_node_modes: tuple[Mode, ...]
-    """Purchase modes for jobs with several nodes."""
+    """Purchase modes that it accepts for jobs with several nodes."""
     takes_jobs: bool = True
     """Whether `gpuyard submit` can submit jobs to it."""
     keeps_nodes: bool = True
     """Whether machines can keep running, and cost money, while no job runs (min_nodes)."""
     list_prices: bool = True
-    """Whether a node costs the machine's list price. Otherwise the service has its own rates, which the catalogue does not have."""
+    """Whether a node costs the machine's list price. If not, the service has other prices, which the catalogue does not have."""
     machine_image: bool = True
-    """Whether the yard chooses the machine image. Otherwise the service does."""
+    """Whether the yard chooses the machine image. If not, the service chooses it."""
     warm_modes: tuple[Mode, ...] = ()
     """Purchase modes in which the service keeps a finished job's machines warm for the next job (keep_alive_minutes)."""
     encrypts: bool = False
@@ -77,7 +77,7 @@ SERVICES: Mapping[str, Mapping[str, Service]] = MappingProxyType(
 
 
 def service(name: str, cloud: str | None = None) -> Service | None:
-    """Return the features of a service; None if there is no such service. Without a cloud it has the modes of all clouds."""
+    """Return the features of a service; None if there is no such service. Without `cloud`, the modes are those of all clouds together."""
     rows = [SERVICES[here][name] for here in _among(cloud) if name in SERVICES[here]]
     if not rows:
         return None
@@ -93,7 +93,7 @@ def services_of(cloud: str) -> list[str]:
 
 
 def clouds_of(name: str, cloud: str | None = None) -> tuple[str, ...]:
-    """Return the clouds that have a service. `cloud`: search this cloud only, if it is known."""
+    """Return the clouds that have a service. `cloud`: search only this cloud."""
     return tuple(here for here in _among(cloud) if name in SERVICES[here])
 
 

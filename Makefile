@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo down test check env venv lock docs thorough soak quality frameworks live bench bench-gpu
+.PHONY: help demo down test check env venv lock docs thorough lowest soak quality frameworks live bench bench-gpu
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ docs: venv ## generate the pages and pictures of docs/ that come from code
 
 thorough: venv ## run the tests that `make test` leaves out for time; takes 10 minutes (run `make test` once before)
 	@.venv/bin/python -m pytest -n auto --dist worksteal -m thorough $(ARGS)
+
+lowest: venv ## run the tests of the object stores with the lowest versions that pyproject.toml allows; downloads gigabytes
+	@.venv/bin/python tools/lowest.py $(ARGS)
 
 soak: venv ## run hundreds of seeded faults; takes hours
 	@.venv/bin/python -m pytest -m soak --timeout=0 $(ARGS)

@@ -124,7 +124,7 @@ def _create_remote(url: str, data: bytes) -> bool:
                 if not url.startswith("abfs"):
                     raise
                 # an old adlfs passes `mode` on to a client that does not accept it
-                raise NodeExitError(64, f"the job's image cannot write {url} safely: {error}; fix: pip install 'adlfs>=2025.8'") from None
+                raise NodeExitError(64, f"the job's image cannot write {url} safely: {error}; fix: pip install 'adlfs>=2026.4'") from None
             except OSError as error:
                 code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
                 if code in ("PreconditionFailed", "412"):

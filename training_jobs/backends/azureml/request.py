@@ -106,7 +106,8 @@ def parse_duration(text: str) -> int:
 def _environment(run: Run, target: AzureMlTarget) -> dict[str, str]:
     return {
         "AZURE_CLIENT_ID": target.identity_client_id,
-        "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
+        "AZURE_STORAGE_ANON": "false",  # adlfs before 2026.4 would read storage anonymously
+        "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",  # azure-identity 1.24 or newer; 1.23 refuses this value
         "GPUYARD_SERVICE": "azureml",
         **run_variables(run),
         "GPUYARD_FIRST_ATTEMPT": str(run.attempt),

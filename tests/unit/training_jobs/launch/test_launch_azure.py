@@ -60,7 +60,7 @@ def test_a_file_system_without_conditional_writes_is_refused(monkeypatch: pytest
         raise TypeError(f"Session.request() got an unexpected keyword argument {next(iter(more))!r}")
 
     monkeypatch.setattr("fsspec.core.url_to_fs", lambda url, **_: (SimpleNamespace(_pipe_file=old, pipe_file=old), "runs/a"))
-    with pytest.raises(NodeExitError, match=r"argument 'mode'; fix: pip install 'adlfs>=2025.8'") as refused:
+    with pytest.raises(NodeExitError, match=r"argument 'mode'; fix: pip install 'adlfs>=2026.4'") as refused:
         objects.create("abfs://runs@acme.dfs.core.windows.net/a", b"1")
     assert refused.value.code == 64
 

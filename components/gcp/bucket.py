@@ -25,11 +25,10 @@ _RECOVERABLE_S = 604_800
 class Bucket(NamespacedBucketBase[EncryptionKey], GcpComponent):
     """A bucket in the provider's region: uniform access, no public access, encrypted with a key, access logs in a second bucket.
 
-    Noncurrent versions of objects are kept for some days (bucket_rules.py has the numbers). Current objects never expire. In
-    a hierarchical namespace, folders are renamed in one step and the bucket starts with eight times the request rate, but Google keeps no
-    versions. Soft delete is off, because it would bill every deleted checkpoint for another week. Only a hierarchical bucket with
-    `on_destroy: keep` has 7 days of soft delete, because nothing else can restore its objects. `adopt` uses an existing bucket and never
-    changes it.
+    Noncurrent versions of objects are kept for some days (bucket_rules.py has the numbers). Current objects never expire. In a hierarchical
+    namespace, folders are renamed in one step and the bucket starts with eight times the request rate, but Google keeps no versions. Soft
+    delete is off, because Google would bill every deleted checkpoint for another week. A hierarchical bucket with `on_destroy: keep` has 7
+    days of soft delete, because nothing else can restore its objects. `adopt` uses an existing bucket and never changes it.
     """
 
     _existing_problems = staticmethod(existing_problems)
@@ -41,7 +40,7 @@ class Bucket(NamespacedBucketBase[EncryptionKey], GcpComponent):
         return {**spec.model_dump(), "hierarchical": self._namespace == "hierarchical"}
 
     def _make(self, spec: BucketSpec) -> None:
-        """Make the bucket, the bucket of its access logs, and a key for both unless one is given."""
+        """Make two buckets, one for data and one for its access logs, and a key for both if the caller gave none."""
         where, key, hierarchical = ProjectLookup(self), self._key, self._namespace == "hierarchical"
         if key is None:
             key = EncryptionKey(self.child_name("key"), on_destroy=spec.on_destroy, project=where, opts=self.child_options())
@@ -69,7 +68,7 @@ class Bucket(NamespacedBucketBase[EncryptionKey], GcpComponent):
         self._expose(after(data.name, [pulumi.Output.from_input(writer.id)]), key.id)
 
     def _use_existing(self, bucket: pulumi.Output[str]) -> None:
-        """Expose the bucket of this name. Its key needs no grant: Cloud Storage decrypts an object for every identity that may read it."""
+        """Set `name` and `url`. The key needs no grant: Cloud Storage decrypts an object for every identity that may read it."""
         self._expose(bucket, None)
 
     def _expose(self, name: pulumi.Output[str], key_id: pulumi.Output[str] | None) -> None:

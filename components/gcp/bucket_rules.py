@@ -19,15 +19,15 @@ def data_lifecycle(versions: bool) -> list[dict[str, object]]:
     """Return the lifecycle rules of a data bucket. No rule deletes a current object, so none can delete the last good checkpoint.
 
     The trainer deletes an old checkpoint only after a newer one is committed, and each attempt uses object names of its own
-    (train/checkpoint_store.py). With `versions`, a noncurrent version is kept for 7 days below gpuyard/runs/, where checkpoints are
-    large, and for 30 days elsewhere. Without `versions` nothing noncurrent is kept.
+    (train/checkpoint_store.py). With `versions`, a noncurrent version is kept for 7 days below gpuyard/runs/, where checkpoints are large,
+    and for 30 days elsewhere. Without `versions` there are no noncurrent versions.
     """
     noncurrent = [_delete_noncurrent(_RUN_DAYS, ["gpuyard/runs/"]), _delete_noncurrent(_DATA_DAYS, None)] if versions else []
     return [_abort(), *noncurrent]
 
 
 def log_lifecycle() -> list[dict[str, object]]:
-    """Return the lifecycle rules of the bucket with access logs: objects are deleted after a year."""
+    """Return the lifecycle rules of an access-log bucket: logs are deleted after a year."""
     return [_abort(), {"action": {"type": "Delete"}, "condition": {"age": _LOG_DAYS}}, _delete_noncurrent(_RUN_DAYS, None)]
 
 

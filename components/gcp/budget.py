@@ -19,12 +19,13 @@ __all__ = ["Budget", "budget_problems"]
 
 
 class Budget(GcpComponent):
-    """A monthly budget: the owner gets mail when the yard's cost exceeds percentages of it, or is forecast to exceed it.
+    """A monthly budget. The owner gets mail when the yard's cost exceeds one of the percentages, or when Google forecasts that it exceeds
+    100 %.
 
-    It stops nothing, and its figures are hours old. `expires` and `limits` stop machines.
-    It counts the cost of everything with the label `gpuyard_stack`: the yard's resources and its jobs. The project needs a billing account
-    and the Cloud Billing API, and the caller of `pulumi up` needs the right to make budgets on that account (roles/billing.costsManager).
-    A user's own credentials need the provider settings `gcp:billingProject` and `gcp:userProjectOverride` too.
+    A budget stops no machine, and its figures are some hours old. Pools stop at `expires`. The budget counts the cost of everything with
+    the label `gpuyard_stack`: the yard's resources and its jobs. The project needs a billing account and the Cloud Billing API. The user
+    who runs `pulumi up` needs roles/billing.costsManager on that account. With a user's own credentials, also set `gcp:billingProject` and
+    `gcp:userProjectOverride`.
     """
 
     id: pulumi.Output[str]

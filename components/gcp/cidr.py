@@ -57,7 +57,7 @@ def region_of(zone: str) -> str:
 def spec_problems(fields: Mapping[str, object], region: str | None) -> list[Problem]:
     """Return the problems of a new network that NetworkSpec cannot check.
 
-    `fields`: as the user wrote them. `region`: the provider's, None if it is not known yet.
+    `fields`: the spec as the user wrote it. `region`: the provider's region; None: not known yet.
     """
     return network_problems(fields, cidr_problems, lambda zones: zone_problems(zones, region))
 
@@ -68,7 +68,7 @@ def cidr_problems(cidr: str) -> list[Problem]:
 
 
 def zone_problems(zones: Sequence[str], region: str | None = None) -> list[Problem]:
-    """Return the problems of the zones of a network. `region`: the provider's, None if it is not known yet."""
+    """Return the problems of a network's zones. `region`: the provider's region; None: not known yet."""
     example = f"{region or 'us-central1'}-a"
     if not zones:
         return [Problem("zones", "no zone", "none", "at least one", f"list the zones of the pools, such as [{example}]")]

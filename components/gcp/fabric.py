@@ -1,6 +1,6 @@
-"""The networks of a pool's fast network cards: a table of fabrics, and the resources of each.
+"""The networks for a pool's fast network cards: a table of fabrics, and the networks and subnets of each fabric.
 
-Each of Google's fabrics needs its own networks in addition to the yard's network. Each pool makes its own, because an RDMA network is
+Each of Google's fabrics needs networks in addition to the yard's network. Each pool makes these networks itself, because an RDMA network is
 limited to one zone. Sources: the blueprints of A3 High, A3 Mega, A3 Ultra, A4 and A4X in GoogleCloudPlatform/cluster-toolkit@1047080;
 cloud.google.com/vpc/docs/rdma-network-profiles.
 """
@@ -28,9 +28,10 @@ class FabricNetworks(NamedTuple):
     """Number of networks with one subnet each, for cards of type gVNIC."""
     mtu: int
     rdma_subnets: int = 0
-    """Number of subnets of one more network, with the zone's RDMA profile, for cards of type MRDMA."""
+    """Number of subnets, for cards of type MRDMA, in one more network with the zone's RDMA profile. 0: no such network."""
     metal_cards: int = 0
-    """Number of cards in the subnet that a bare-metal RDMA profile makes. Such a machine's other two cards are of type IDPF, IPv6 only."""
+    """Number of RDMA cards of a bare-metal machine. Its RDMA profile makes their subnet. Its other two cards are of type IDPF and have only
+    IPv6."""
 
 
 FABRICS: Mapping[str, FabricNetworks] = MappingProxyType(
@@ -61,7 +62,7 @@ class Card(NamedTuple):
 
 
 def cards(fabric: str | None) -> list[Card]:
-    """Return the cards of a machine in order: the yard's network, the fabric's gVNIC networks, RDMA.
+    """Return the cards of a machine in the order of their networks: the yard's network, the fabric's gVNIC networks, the RDMA network.
 
     >>> [card.kind for card in cards("roce")][:3], len(cards("roce"))
     (['GVNIC', 'GVNIC', 'MRDMA'], 10)
@@ -115,7 +116,7 @@ def _gvnic_network(pool: GcpComponent, suffix: str, zone: str, cidr: str, mtu: i
 
 
 def _metal_network(pool: GcpComponent, zone: str, mtu: int, account: pulumi.Input[str]) -> list[pulumi.Output[str]]:
-    """Make the network of bare-metal machines. It has only IPv6, and only Google's services are reachable from it."""
+    """Make the IPv6 network of bare-metal machines. From it, machines reach only Google's services."""
     network = compute.Network(
         pool.child_name("fabric-0"),
         auto_create_subnetworks=False,
@@ -155,7 +156,7 @@ def _allow_internal_traffic(pool: GcpComponent, suffix: str, network: compute.Ne
 
 
 def _rdma_network(pool: GcpComponent, zone: str, cidrs: Sequence[str], project_id: pulumi.Output[str]) -> list[pulumi.Output[str]]:
-    """Make a network with the zone's RDMA profile: it carries only RDMA, without firewall rules and without egress."""
+    """Make a network with the zone's RDMA profile. It carries only RDMA and has neither firewall rules nor egress."""
     network = _profiled_network(pool, zone, "vpc-roce", project_id)
     return [_subnet(pool, f"rdma-{number}", network, zone, cidr) for number, cidr in enumerate(cidrs)]
 

@@ -1,4 +1,4 @@
-"""Private Google Access without internet: private addresses of Google's APIs, a route to them, and DNS zones.
+"""Private Google Access without internet: a route to the private addresses of Google's APIs, and DNS zones.
 
 cloud.google.com/vpc/docs/configure-private-google-access
 """
@@ -13,13 +13,13 @@ from .project import GcpComponent
 __all__ = ["VIP", "make_google_access"]
 
 VIP = "199.36.153.8/30"
-"""Addresses of private.googleapis.com. Nodes reach Google's APIs through them, Artifact Registry and Cloud Storage included."""
+"""Addresses of private.googleapis.com, through which nodes reach Google's APIs, also Artifact Registry and Cloud Storage."""
 _ADDRESSES = ["199.36.153.8", "199.36.153.9", "199.36.153.10", "199.36.153.11"]
 _DOMAINS = {"googleapis": "googleapis.com.", "registry": "pkg.dev.", "containers": "gcr.io."}
 
 
 def make_google_access(parent: GcpComponent, network_id: pulumi.Output[str]) -> list[pulumi.Output[str]]:
-    """Make the route and the DNS zones for a network. Returns ids that are known once nodes can use them."""
+    """Make the route and the DNS zones for a network. Return the ids that a node must wait for."""
     route = compute.Route(
         parent.child_name("google"),
         network=network_id,

@@ -1,4 +1,4 @@
-"""A pool of GPU machines of one type: machines that Vertex AI makes for a job or keeps running, or a group for other launchers."""
+"""A pool of GPU machines of one type: run by Vertex AI, or an instance group for other launchers."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ _NODE_ROLES = ("write-logs", "write-metrics", "pull-images")
 class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
     """Up to `max_nodes` machines of one type. At the yard's `expires` it goes to zero nodes; flex start machines stop after `max_hours`.
 
-    `key`: encrypts its disks, made with uses compute (vms) or aiplatform (vertex); default: Google's own key.
-    An attribute that the pool's service does not have is None.
+    `key`: a key with uses=("compute",) (vms) or uses=("aiplatform",) (vertex) that encrypts the disks; default: Google's own key.
+    Attributes that do not apply to the pool's service are None.
     """
 
     id: pulumi.Output[str]
     """Name of the instance group (vms) or of the persistent resource (vertex with min_nodes), else the pool's own name."""
     node_member: pulumi.Output[str] | None
-    """vms: serviceAccount:EMAIL of the machines, for grants."""
+    """vms: serviceAccount:EMAIL of the machines, for IAM grants."""
     network_attachment: pulumi.Output[str] | None
     """vertex: the attachment through which its machines reach the yard's network."""
     persistent_resource: pulumi.Output[str] | None
-    """vertex with min_nodes: id of the persistent resource that keeps them running."""
+    """vertex with min_nodes: id of the persistent resource that keeps machines running."""
     key_id: pulumi.Output[str] | None
     """The key that encrypts its disks; None: Google's key."""
 
@@ -61,7 +61,7 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
             self._use_vertex()
 
     def _schedule(self) -> End | None:
-        """Return the expiry to schedule. Cloud Scheduler has no years, so an expiry more than a year away is not scheduled yet."""
+        """Return the end to schedule now. None, with a warning, if it is over a year away: Google's schedules have no year."""
         end = None if self.closed else self.end
         if end is None or end.at - datetime.datetime.now(datetime.UTC) <= _YEAR:
             return end
@@ -98,7 +98,7 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
         )
 
     def _allow_ingress(self, account: pulumi.Output[str], host: pulumi.Output[str | None] | None) -> None:
-        """Allow ingress from the pool's own machines, by their service account, and SSH through Identity-Aware Proxy. Nothing else.
+        """Allow only two kinds of ingress: from the pool's own machines (by service account), and SSH through Identity-Aware Proxy.
 
         `host`: the host project of a Shared VPC.
         """

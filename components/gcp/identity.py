@@ -19,7 +19,7 @@ _LIMIT = 30  # characters of an account's id: cloud.google.com/iam/docs/service-
 
 
 class Identity(GcpComponent):
-    """A service account and its roles on the project. Roles on single resources are granted where those resources are made.
+    """A service account and its roles on the project. The modules that make other resources grant the roles on them.
 
     It never has a key. `email` is known after the roles are granted, so resources that use it get an account that works.
     """
@@ -44,8 +44,8 @@ class Identity(GcpComponent):
     ) -> None:
         """Make the service account.
 
-        `purpose`: what uses it, shown as the account's description. `project_roles`: keys of roles.PROJECT_ROLES. `project`: a look-up
-        to reuse (default: a new one).
+        `purpose`: text for the account's description. `project_roles`: keys of roles.PROJECT_ROLES. `project`: a look-up to reuse (default:
+        a new one).
         """
         super().__init__("Identity", name, {"purpose": purpose, "project_roles": list(project_roles)}, tags, opts)
         project = project or ProjectLookup(self)
@@ -75,10 +75,10 @@ def account_id(stack: str, name: str) -> str:
 def grant_on_project(
     parent: GcpComponent, key: str, member: pulumi.Output[str], project: ProjectLookup, salt: pulumi.Output[str]
 ) -> pulumi.Output[str]:
-    """Grant a role of roles.PROJECT_ROLES, named by its key, on the project. A role with `permissions` is made as a custom role.
+    """Grant a role on the project. `key`: its key in roles.PROJECT_ROLES. A role with `permissions` becomes a custom role.
 
-    `salt`: part of the custom role's id, a text that is new when the yard is created again. Google deletes a role after 7 days and blocks
-    its id for 30 more: cloud.google.com/iam/docs/creating-custom-roles#deleting-custom-role. Roles of earlier versions keep their ids.
+    `salt`: part of the custom role's id. It must change when the yard is recreated, because Google blocks the id of a deleted role for 37
+    days: cloud.google.com/iam/docs/creating-custom-roles#deleting-custom-role. Existing custom roles keep their ids.
     """
     wanted = PROJECT_ROLES[key]
     role: pulumi.Input[str] = wanted.role

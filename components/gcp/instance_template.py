@@ -30,11 +30,11 @@ _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]  # the account's ro
 
 
 class PreparedMachines(NamedTuple):
-    """The template and placement with which an instance group makes a pool's machines. The template has the image and compact placement."""
+    """The instance template and the placement of a pool's machines. The template includes the image and compact placement."""
 
     template: compute.InstanceTemplate
     workload_policy: pulumi.Output[str] | None
-    """Policy that places all machines of the group close together. None: the template has a placement policy, or there is none."""
+    """Policy that places all machines of the group close together. None: the template's placement policy does, or no policy."""
     bulk: bool
     """Whether the group gets all of its machines or none."""
 
@@ -69,7 +69,7 @@ def boot_of(row: Machine) -> Boot:
 
 
 def metadata(row: Machine) -> dict[str, str]:
-    """Return the metadata: OS Login only, no SSH keys of the project, no serial console, no automatic updates that reboot."""
+    """Return the metadata: login only through OS Login, no SSH keys of the project, no serial console, no automatic updates that reboot."""
     return {
         "enable-oslogin": "TRUE",
         "block-project-ssh-keys": "TRUE",
@@ -80,7 +80,7 @@ def metadata(row: Machine) -> dict[str, str]:
 
 
 def is_bound(spec: GpuPoolSpec, row: Machine) -> bool:
-    """Return whether the machines are bound to a dense reservation, so that they are deleted when it ends."""
+    """Return whether the machines come from a dense reservation: Google deletes them when the reservation ends."""
     return spec.mode == "reservation" and family(row).reservation_bound
 
 
@@ -110,7 +110,7 @@ def scheduling(spec: GpuPoolSpec, row: Machine) -> PlainDict:
 
 
 def reservation(spec: GpuPoolSpec) -> PlainDict:
-    """Return the reservation affinity: only the pool's reservation, or no reservation at all, so that the pool uses no other."""
+    """Return the reservation affinity: only the pool's own reservation, or no reservation. The pool then never uses another reservation."""
     if not isinstance(spec.capacity, Reservation):
         return {"type": "NO_RESERVATION"}
     words = _RESERVED.fullmatch(spec.capacity.reservation)  # the spec has Vertex AI's form, with a zone; Compute Engine's form has none
@@ -120,10 +120,10 @@ def reservation(spec: GpuPoolSpec) -> PlainDict:
 
 
 def placement_policy(spec: GpuPoolSpec, row: Machine) -> PlainDict:
-    """Return the property of a resource policy that places machines with fast cards close together; empty for other machines.
+    """Return the argument of a resource policy that places machines with fast cards close together. Empty for other machines.
 
-    On demand and spot: compact placement, in the template. Flex start of reservation-bound families, and machines of one NVLink domain: a
-    workload policy of the group. Other reservations need none, because their machines are already close together.
+    On-demand and spot machines: compact placement, in the template. Flex start of reservation-bound families, and machines with an NVLink
+    domain: a workload policy of the group. Other reservations need no policy, because their machines are already close together.
     """
     if not row.fast_nics:
         return {}
@@ -135,7 +135,7 @@ def placement_policy(spec: GpuPoolSpec, row: Machine) -> PlainDict:
 
 
 def _image(pool: GpuPool) -> pulumi.Output[str]:
-    """Return the image that the pool names, else the newest of the vendor's family."""
+    """Return the image that the pool names, by default the newest image of Google's image family."""
     if pool.spec.image is not None:
         return pulumi.Output.from_input(pool.spec.image)
     found = compute.get_image_output(family=image_family(pool.machine), project=IMAGE_PROJECT, opts=pulumi.InvokeOptions(parent=pool))

@@ -39,14 +39,14 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
     """
 
     submitter_role: pulumi.Output[str] | None
-    """Email of the service account for pipelines. None without submitters: people submit with their own rights."""
+    """Email of the service account for pipelines. None without submitters; users submit with their own permissions."""
     submitter_provider: pulumi.Output[str] | None
     """Name of the workload identity provider, which a pipeline needs in addition to the account. None without submitters."""
     repository: pulumi.Output[str] | None
     """REGION-docker.pkg.dev/PROJECT/NAME for images of jobs. None without a `vertex` pool."""
 
     _reference = _SECRET
-    _reference_form = "projects/P/secrets/NAME/versions/N (or latest) of Secret Manager; never its value"
+    _reference_form = "projects/P/secrets/NAME/versions/N (or latest) of Secret Manager, never the secret's value"
     _output_names = ("targets", "submitter_role", "submitter_provider", "repository")
 
     @staticmethod
@@ -75,12 +75,12 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
 
     @property
     def exports(self) -> dict[str, pulumi.Output[str]]:
-        """The stack exports. A pipeline needs the workload identity provider in addition to the submitter's account."""
+        """The stack exports, and the workload identity provider, which a pipeline needs in addition to the submitter's account."""
         provider = self.submitter_provider
         return {**super().exports, **({} if provider is None else {"submitter_provider": provider})}
 
     def _grant(self, members: Mapping[str, pulumi.Output[str]], run: Bucket, reads: Sequence[Bucket]) -> list[pulumi.Output[str]]:
-        """Grant jobs, and the machines of `vms` pools: write runs, read data, read exactly the yard's secrets."""
+        """Allow jobs, and the machines of `vms` pools, to write runs, read data and read the yard's secrets."""
         made = []
         for label, member in members.items():
             made += self._write_below(label, run, member, JOBS_WRITE)
@@ -89,7 +89,7 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
         return made
 
     def _write_below(self, label: str, run: Bucket, member: pulumi.Output[str], folders: Sequence[str]) -> list[pulumi.Output[str]]:
-        """Grant reading of the run bucket, and writing only below these folders. targets.json is outside them."""
+        """Allow reading the run bucket and writing only below these folders. targets.json is outside them."""
         where = {"title": f"{label} writes", "description": f"below {' and '.join(folders)}"}
         return [
             self._on_bucket(f"{label}-reads-runs", run, READ_OBJECTS, member),

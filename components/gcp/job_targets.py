@@ -38,7 +38,7 @@ def vertex_target(
     network_attachment: str,
     persistent_resource: str | None,
 ) -> dict[str, object]:
-    """Return the job target of a pool that Vertex AI runs jobs on."""
+    """Return the job target of a `vertex` pool."""
     row = spec.row("gcp")
     return {
         **common_fields("vertex", name, context.settings, context.run_bucket, context.buckets),

@@ -33,13 +33,12 @@ Use = Literal["storage", "compute", "aiplatform", "artifactregistry"]
 class EncryptionKey(GcpComponent):
     """A key ring with one key that rotates every 90 days. Only the Google services in `uses` may encrypt and decrypt with it.
 
-    Google never deletes key rings and keys. `on_destroy: delete` destroys the key's versions, so data encrypted with them cannot be read
-    any more. The key ring and the key without versions stay in the project and cost nothing
-    (cloud.google.com/kms/docs/resource-hierarchy).
+    Google never deletes key rings and keys. `on_destroy: delete` destroys the key's versions: nobody can read the data encrypted with them.
+    The key ring and the key without versions stay in the project and cost nothing (cloud.google.com/kms/docs/resource-hierarchy).
     """
 
     id: pulumi.Output[str]
-    """projects/P/locations/L/keyRings/R/cryptoKeys/K. Known once `services` may use the key."""
+    """projects/P/locations/L/keyRings/R/cryptoKeys/K. It is known after `services` may use the key."""
     services: tuple[Use, ...]
     """The Google services that may use the key."""
 

@@ -1,4 +1,4 @@
-"""The machines of a `vms` pool: an instance group in one zone, its scheduled end, and the commands of other launchers."""
+"""The machines of a `vms` pool: an instance group in one zone, its scheduled end, and commands for other launchers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
 def launcher_commands(group: str, project: str, zone: str, spec: GpuPoolSpec, gpus: int, labels: Mapping[str, str]) -> LauncherCommands:
-    """Return the shell commands for an instance group. `labels` select its machines. Bare-metal machines have only IPv6 addresses."""
+    """Return shell commands that resize an instance group, list its machines and start torchrun on them. `labels` select the machines."""
     managed = f"gcloud compute instance-groups managed --project {project}"
     if isinstance(spec.capacity, FlexStart):
         scale = (
@@ -44,12 +44,11 @@ def launcher_commands(group: str, project: str, zone: str, spec: GpuPoolSpec, gp
 
 
 def machine_group(pool: GpuPool, zone: str, machines: PreparedMachines) -> compute.InstanceGroupManager:
-    """Make the group with `min_nodes` machines. A launcher resizes the group, and `pulumi up` does not change the size back.
+    """Make the group with `min_nodes` machines. A user or launcher resizes it; `pulumi up` keeps the new size.
 
-    Flex start machines are made all at once, by a resize request. Machines bound to a reservation are also made all at once (BULK), which
-    needs an empty group. Of other machines, Google makes as many as are available:
-    cloud.google.com/compute/docs/instance-groups/about-bulk-mode. `pulumi up` does not wait for machines, because scarce GPUs may take
-    days. A changed template applies to new machines, not to running ones.
+    Flex start: a resize request makes all machines at once. Dense reservation: the group, which must be empty, makes all machines at once
+    (BULK: cloud.google.com/compute/docs/instance-groups/about-bulk-mode). Other modes: Google makes as many machines as are available.
+    `pulumi up` does not wait for machines, because scarce GPUs may take days. A changed template applies only to new machines.
     """
     spec, closed = pool.spec, pool.closed
     flex = isinstance(spec.capacity, FlexStart)
@@ -75,7 +74,7 @@ def machine_group(pool: GpuPool, zone: str, machines: PreparedMachines) -> compu
 
 
 def request_flex_start(pool: GpuPool, zone: str, group: compute.InstanceGroupManager) -> None:
-    """Request the `min_nodes` of a flex start pool, all at once. Google keeps the request until it can fill it."""
+    """Request the `min_nodes` machines of a flex start pool, all at once. Google keeps the request until the machines are available."""
     spec = pool.spec
     if not isinstance(spec.capacity, FlexStart) or not spec.min_nodes:
         return
@@ -90,7 +89,7 @@ def request_flex_start(pool: GpuPool, zone: str, group: compute.InstanceGroupMan
 
 
 def close_group(pool: GpuPool, end: End, zone: str, group: compute.InstanceGroupManager, where: ProjectLookup) -> None:
-    """Schedule the resize of the group to zero machines at the pool's expiry."""
+    """Schedule the group's resize to zero machines at the pool's end."""
     uri = pulumi.Output.all(where.id, group.name).apply(
         lambda words: (
             f"https://compute.googleapis.com/compute/v1/projects/{words[0]}/zones/{zone}/instanceGroupManagers/{words[1]}/resize?size=0"
@@ -100,9 +99,9 @@ def close_group(pool: GpuPool, end: End, zone: str, group: compute.InstanceGroup
 
 
 def schedule_request(pool: GpuPool, end: End, region: str, where: ProjectLookup, role: str, method: str, uri: pulumi.Output[str]) -> None:
-    """Schedule one request at the pool's expiry. It is sent as a service account with no other right.
+    """Schedule one HTTP request at the pool's end, sent by a service account with no other permission.
 
-    The schedule repeats every year on that day, which is harmless because the pool already has zero nodes.
+    The schedule repeats every year on that day. This is harmless, because the pool already has zero nodes.
     """
     identity = Identity(
         pool.child_name("end"),

@@ -1,4 +1,4 @@
-"""Properties of GCP's machine families that the catalogue does not have: disk type, Vertex AI's accelerator type, fabric, image."""
+"""Properties of GCP's machine families besides the catalogue's: disk type, Vertex AI's accelerator type, fabric, image."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class MachineFamily(NamedTuple):
     """Properties that all machines of a family share."""
 
     disk: str
-    """Type of the boot disk: the one that Google's blueprints use."""
+    """Type of the boot disk, as in Google's blueprints."""
     accelerator: str | None
     """Value of Vertex AI's enum AcceleratorType; None: Vertex AI does not offer the GPU."""
     fabric: str | None = None
     """Key in fabric.FABRICS, for the family's machines with fast NICs. None: no machine of the family has fast NICs."""
     reservation_bound: bool = False
-    """Whether machines from a reservation need the provisioning model RESERVATION_BOUND (Google's dense reservations)."""
+    """Whether machines of a reservation need the provisioning model RESERVATION_BOUND (dense reservations)."""
 
 
 # Disk types: blueprints of GoogleCloudPlatform/cluster-toolkit@1047080 and cloud.google.com/compute/docs/disks/hyperdisks.

@@ -34,11 +34,11 @@ def _other_project(network_id: str, own: str) -> str | None:
 class Network(NetworkBase, GcpComponent):
     """One private subnet for all zones of the region, with Private Google Access and flow logs.
 
-    Nothing outside can connect to it. Each pool allows traffic between its own machines, by service account. Nodes reach port 443 of the
-    destinations that `egress` allows: nat = the internet, through Cloud NAT; endpoints and none = only Google's services, through their
-    private addresses. Google has one private endpoint for all of its services, so endpoints and none are the same here.
+    No connection from outside reaches the nodes. Each pool allows traffic between its own machines, by service account. Nodes reach port
+    443 of the destinations that `egress` allows: nat = the internet, through Cloud NAT; endpoints and none = only Google's services,
+    through their private addresses. Google has one private endpoint for all of its services, so endpoints and none are the same here.
 
-    Zones are of one region; the cidr is /12 to /20. `adopt` uses an existing network and changes nothing in it: its subnets must have
+    All zones are in one region; the cidr is /12 to /20. `adopt` uses an existing network and changes nothing in it: its subnets must have
     Private Google Access, and egress to the internet if jobs need it. Pools add firewall rules for their own machines.
     """
 
@@ -75,9 +75,9 @@ class Network(NetworkBase, GcpComponent):
         self.subnet_ids = dict.fromkeys(self.zones, after(subnet.id, ready))
 
     def rules_project(self, own: pulumi.Output[str]) -> pulumi.Output[str | None] | None:
-        """Return the project that firewall rules for this network must be in. None: `own`, the provider's project.
+        """Return the project for firewall rules of this network. None: `own`, the provider's project.
 
-        It is the network's: a Shared VPC is in its host project, and Google refuses rules that name a network of another project.
+        A firewall rule must be in the network's project. A Shared VPC is in its host project.
         """
         if self.egress is not None:
             return None

@@ -1,4 +1,4 @@
-"""Google Cloud's rules for a pool that its spec cannot check: zones, images, reservations, persistent resources, keys. Pure functions."""
+"""Google Cloud's rules that GpuPoolSpec cannot check: zones, images, reservations, persistent resources, keys. Pure functions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NVLINK_NODES = 18  # in one NVLink domain of 72 GPUs: cloud.google.com/compute/
 
 
 def pool_problems(raw: PlainMapping, network: str, zones: Sequence[str], expires: str | None) -> list[Problem]:
-    """Return the problems of a pool that GpuPoolSpec cannot check. `raw`: the spec as the user wrote it. `expires`: the tag."""
+    """Return the pool's problems that GpuPoolSpec cannot find. `raw`: the spec as the user wrote it. `expires`: the tag's value."""
     zone, image, capacity, vertex = raw.get("zone"), raw.get("image"), raw.get("capacity"), raw.get("service") == "vertex"
     problems = []
     if isinstance(zone, str) and zone not in zones:
@@ -52,7 +52,7 @@ def pool_problems(raw: PlainMapping, network: str, zones: Sequence[str], expires
 
 
 def _group_problems(raw: PlainMapping) -> list[Problem]:
-    """Return the problems that keep an instance group from filling the pool. Returns [] for a spec that GpuPoolSpec refuses."""
+    """Return the problems that stop an instance group from making all machines. For an invalid spec return []: GpuPoolSpec reports it."""
     try:
         spec = GpuPoolSpec.model_validate(dict(raw), context=in_cloud("gcp"))
     except ValidationError:
@@ -85,9 +85,17 @@ def _reservation_problems(capacity: Any, zone: Any, zones: Sequence[str]) -> lis
     match = _RESERVATION.fullmatch(reserved)
     if match is None:
         allowed, fix = "projects/P/zones/Z/reservations/NAME", "the console shows it under Compute Engine, Reservations"
-        return [Problem("capacity.reservation", "not a reservation", show(reserved), allowed, fix)]
+        return [Problem("capacity.reservation", "not the name of a reservation", show(reserved), allowed, fix)]
     if isinstance(zone, str) and match[1] != zone:
-        return [Problem("zone", "the reservation is in another zone", show(zone), match[1], "change zone or the reservation")]
+        return [
+            Problem(
+                "zone",
+                "the reservation is in another zone",
+                show(zone),
+                match[1],
+                "set the reservation's zone, or name a reservation in the pool's zone",
+            )
+        ]
     regions = sorted({region_of(known) for known in zones})
     if zone is None and regions and region_of(match[1]) not in regions:
         allowed = f"a reservation in {', '.join(regions)}, the region of the network"

@@ -19,7 +19,7 @@ __all__ = ["GcpComponent", "ProjectLookup", "ProjectRegion", "require_billing_ac
 
 @dataclass(frozen=True)
 class ProjectRegion:
-    """Known values of a project's id, its number and a region. A dataclass, because Pulumi turns tuples inside outputs into lists."""
+    """A project's id and number, and a region, as plain text. A dataclass, because Pulumi turns tuples inside outputs into lists."""
 
     project: str
     number: str
@@ -27,7 +27,7 @@ class ProjectRegion:
 
 
 def require_region(region: str | None) -> str:
-    """Return the region. Raises pulumi.RunError without one: buckets and keys would fail only later, in the middle of an `up`."""
+    """Return the region. Raises pulumi.RunError without a region; otherwise buckets and keys would fail in the middle of an `up`."""
     if not region:
         fix = "add it to the stack file, or type `pulumi config set gcp:region REGION`"
         raise pulumi.RunError(str(Problem("gcp:region", "no region is configured", allowed="a region, such as us-central1", fix=fix)))
@@ -35,9 +35,10 @@ def require_region(region: str | None) -> str:
 
 
 def require_billing_account(account: str | None, project: str | None) -> str:
-    """Return the billing account. Raises pulumi.RunError without one: Google would refuse the budget in the middle of an `up`.
+    """Return the billing account. Raises pulumi.RunError without an account; otherwise Google would refuse the budget in the middle of an
+    `up`.
 
-    The provider reads an empty account also where it may not ask for it: github.com/hashicorp/terraform-provider-google,
+    The account is also empty if the provider's credentials may not read it: github.com/hashicorp/terraform-provider-google,
     resource_google_project.go ignores a 403 of the Cloud Billing API (2026-12).
     """
     if not account:
@@ -49,9 +50,9 @@ def require_billing_account(account: str | None, project: str | None) -> str:
 
 
 class ProjectLookup:
-    """Look-ups of the project and region in a provider's configuration. Each runs when it is first used.
+    """Look-ups of the provider's project and region. Each look-up runs when a property first needs it.
 
-    Make one for each component and reuse it, because every instance repeats the look-ups.
+    Make one instance for each component and reuse it, because every instance repeats the look-ups.
     """
 
     def __init__(self, parent: Component) -> None:
@@ -85,7 +86,7 @@ class ProjectLookup:
 
     @cached_property
     def project_region(self) -> pulumi.Output[ProjectRegion]:
-        """Id, number and region together, for pure functions that build names."""
+        """Project id, number and region together, for pure functions that build names."""
         return pulumi.Output.all(self.id, self.number, self.region).apply(lambda known: ProjectRegion(*known))
 
 

@@ -1,4 +1,4 @@
-"""IAM roles of a yard's identities: those on single resources, and those on the whole project with the reason for each."""
+"""IAM roles of a yard's identities: roles on single resources, and roles on the whole project with the reason for each."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ FEDERATED = "roles/iam.workloadIdentityUser"
 
 @dataclass(frozen=True)
 class ProjectRole:
-    """A role that must be granted on the whole project, because Google offers no narrower resource to grant it on."""
+    """A role on the whole project, because Google offers no narrower resource for it."""
 
     why: str
     role: str = ""
-    """A predefined role. Empty: a custom role is made with exactly `permissions`."""
+    """A predefined role. Empty: a custom role with exactly `permissions`."""
     permissions: tuple[str, ...] = ()
 
 
@@ -44,7 +44,7 @@ PROJECT_ROLES: Mapping[str, ProjectRole] = MappingProxyType(
             "machines report their utilisation; metrics are written to a project", "roles/monitoring.metricWriter"
         ),
         "pull-images": ProjectRole(
-            "machines pull images from any repository of the project, because the images that a launcher uses are not known in advance",
+            "machines pull images from any repository of the project, because a launcher's images are not known in advance",
             "roles/artifactregistry.reader",
         ),
         "resize-pools": ProjectRole(
@@ -60,8 +60,8 @@ PROJECT_ROLES: Mapping[str, ProjectRole] = MappingProxyType(
             permissions=("compute.networkAttachments.get", "compute.networkAttachments.update", "compute.regionOperations.get"),
         ),
         "submit-jobs": ProjectRole(
-            "a submitter creates, lists, watches and cancels custom jobs and reads their logs; custom jobs have no IAM policy of their own "
-            "and no attributes for IAM conditions, so only the project's quotas limit machine types and numbers",
+            "a submitter creates, lists, watches and cancels custom jobs and reads their logs; IAM cannot limit a role to some custom "
+            "jobs, so only the project's quotas limit machine types and numbers",
             permissions=(
                 "aiplatform.customJobs.cancel",
                 "aiplatform.customJobs.create",
@@ -76,7 +76,7 @@ PROJECT_ROLES: Mapping[str, ProjectRole] = MappingProxyType(
 
 
 def folder_condition(bucket: str, *folders: str) -> str:
-    """Return an IAM condition in CEL that is true for objects below these folders of a bucket only.
+    """Return an IAM condition in CEL that is true only for objects below these folders of a bucket.
 
     >>> folder_condition("runs-1a2b", "gpuyard/runs/")
     'resource.name.startsWith("projects/_/buckets/runs-1a2b/objects/gpuyard/runs/")'

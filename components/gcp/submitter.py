@@ -1,4 +1,4 @@
-"""Workload identity federation for CI pipelines that submit jobs: they exchange their OIDC tokens for a service account's, without keys."""
+"""Workload identity federation for CI pipelines: a pipeline exchanges its OIDC token for a token of the submitter's service account."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CONDITION_LIMIT = 4096  # characters: cloud.google.com/iam/docs/reference/rest/
 def make_submitter(
     parent: GcpComponent, subjects: Sequence[str], job: Identity, project: ProjectLookup
 ) -> tuple[Identity, pulumi.Output[str]]:
-    """Make the submitter's service account and the workload identity provider that pipelines use to become it. Returns both.
+    """Make the submitter's service account, and the workload identity provider through which pipelines use it. Return both.
 
     The submitter may run jobs as `job` and as no other service account.
     """
@@ -75,7 +75,7 @@ def make_submitter(
 def pool_id(account: str) -> str:
     """Return the id of the workload identity pool, made from the unique id of the submitter's account.
 
-    Google reserves the id of a deleted pool for 30 days. A yard that is recreated earlier has a new account, so it gets a new id.
+    Google reserves the id of a deleted pool for 30 days. A recreated yard has a new account, so it gets a new id.
 
     >>> pool_id("103212345678901234567")
     'gpuyard-b20af4f9ac3fe4c8'
@@ -84,7 +84,7 @@ def pool_id(account: str) -> str:
 
 
 def token_condition(subjects: Sequence[str]) -> str:
-    """Return the provider's condition in CEL: it accepts tokens with these subjects only. A `*` at the end matches any text.
+    """Return the provider's condition in CEL, which accepts only tokens with these subjects. A `*` at the end matches any text.
 
     >>> token_condition(["repo:acme/nlp:ref:refs/heads/main", "repo:acme/nlp:ref:refs/tags/*"])
     'assertion.sub in ["repo:acme/nlp:ref:refs/heads/main"] || assertion.sub.startsWith("repo:acme/nlp:ref:refs/tags/")'
@@ -96,19 +96,20 @@ def token_condition(subjects: Sequence[str]) -> str:
 
 
 def token_condition_problems(subjects: Sequence[str]) -> list[Problem]:
-    """Return a problem if the condition built from the subjects is longer than Google accepts."""
+    """Return a problem if the token condition of these subjects is longer than Google accepts."""
     length = len(token_condition(subjects))
     if length <= _CONDITION_LIMIT:
         return []
     what, got = f"together they make a token condition of {length} characters", f"{len(subjects)} subjects"
-    fix = "replace some by one that ends in *, such as repo:ORG/REPOSITORY:*"
+    fix = "replace several subjects by one with * at its end, such as repo:ORG/REPOSITORY:*"
     return [Problem("submitters", what, got, f"a condition of at most {_CONDITION_LIMIT} characters", fix)]
 
 
 def members(subjects: Sequence[str]) -> list[tuple[str, str]]:
     """Return the IAM members that may become the submitter, as kind and path.
 
-    An exact subject is one member. For a subject that ends in `*`, the member is its repository; the token condition limits it further.
+    An exact subject is one member. For a subject with `*` at its end, the member is the whole repository, and the token condition limits it
+    further.
 
     >>> members(["repo:acme/nlp:ref:refs/heads/main", "repo:acme/llm:ref:refs/tags/*"])
     [('principal', 'subject/repo:acme/nlp:ref:refs/heads/main'), ('principalSet', 'attribute.repository/acme/llm')]

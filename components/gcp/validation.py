@@ -35,4 +35,4 @@ yard_problems = partial(
         budget=budget_problems,
     ),
 )
-"""Return every problem of a yard on GCP; the arguments are those of `components.validation.yard.yard_problems`."""
+"""Return every problem of a yard on GCP. `components.validation.yard.yard_problems` documents the arguments."""

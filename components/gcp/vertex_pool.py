@@ -1,4 +1,4 @@
-"""The resources of a Vertex AI pool: its attachment to the yard's network and, with min_nodes, a persistent resource."""
+"""The resources of a `vertex` pool: a network attachment and, with min_nodes, a persistent resource."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _ID_LIMIT = 63
 
 
 def attach_network(pool: GpuPool, region: str, subnet_id: pulumi.Input[str], where: ProjectLookup) -> pulumi.Output[str]:
-    """Make an attachment of the subnet for Vertex AI's machines. Its id is known once Vertex AI has the right to use it.
+    """Make a network attachment of the subnet for Vertex AI's machines. Its id is known after Vertex AI may use it.
 
-    It uses Private Service Connect instead of peering, because peering would reserve an address range of the yard's network for Google.
+    The attachment uses Private Service Connect. Peering would reserve an address range of the yard's network for Google.
     cloud.google.com/vertex-ai/docs/training/psc-i-egress
     """
     attachment = compute.NetworkAttachment(
@@ -44,7 +44,7 @@ def attach_network(pool: GpuPool, region: str, subnet_id: pulumi.Input[str], whe
 
 
 def make_persistent_resource(pool: GpuPool, region: str, attachment: pulumi.Input[str]) -> pulumi.Output[str]:
-    """Make a persistent resource with `min_nodes` machines, which Vertex AI scales up to `max_nodes`. It is billed while it exists."""
+    """Make a persistent resource with `min_nodes` machines, which Vertex AI scales up to `max_nodes`. Google bills it while it exists."""
     spec, row, key_id = pool.spec, pool.machine, pool.key_id
     machines = {
         "machine_spec": {"machine_type": row.name, "accelerator_type": family(row).accelerator, "accelerator_count": row.gpus},

@@ -7,7 +7,7 @@ import re
 
 from ..problems import Problem, did_you_mean
 from .errors import UsageError
-from .run import yard_bucket
+from .run import time_limit, yard_bucket
 from .spec import JobSpec
 from .target import JobTarget
 
@@ -88,6 +88,10 @@ def _limit_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
     if cap is not None and spec.max_cost_usd is not None and spec.max_cost_usd > cap:
         got, allowed = f"{spec.max_cost_usd:g} USD", f"<= {cap:g} USD (limits.usd_per_job of the stack)"
         problems.append(Problem("max_cost_usd", "above the stack's limit for one job", got, allowed))
+    try:
+        time_limit(spec, target, 0, 0)
+    except UsageError as error:
+        problems += error.problems
     return problems
 
 

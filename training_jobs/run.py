@@ -22,6 +22,7 @@ __all__ = [
     "cost_usd",
     "difference",
     "digest",
+    "paid_starts",
     "resolve_url",
     "resolved_job",
     "run_id",
@@ -59,6 +60,7 @@ class Run:
     limit_reason: str
     nonce: str = ""  # of the submission, kept in its record
     retries_left: Retries | None = None  # when this submission starts; None = the whole allowance
+    paid_starts: int | None = None  # starts of `limit_s` seconds each that the cost limit pays for; None = no cost limit
     job: PlainDict | None = None  # the job document as its record has it; None = resolved from spec and target
     channel_secret: str = field(default="", repr=False)  # only while the job is submitted; kept in no record
 
@@ -170,13 +172,28 @@ def time_limit(spec: JobSpec, target: JobTarget, used_s: float, used_usd: float)
 
     Raises UsageError when a cost limit is set and the price is unknown.
     """
-    remaining_s = math.floor(spec.timeout - used_s)
+    remaining_s, affordable = math.floor(spec.timeout - used_s), _affordable_s(spec, target, used_usd)
+    if affordable is None or affordable >= remaining_s:
+        return remaining_s, "timeout"
+    return math.floor(affordable), "cost"
+
+
+def paid_starts(spec: JobSpec, target: JobTarget, limit_s: int, used_usd: float) -> int | None:
+    """Return how many starts of `limit_s` seconds the cost limit pays for, at least 1. None without a cost limit or a price.
+
+    A service that applies the time limit to each start alone may start the nodes that often: the limit then holds whatever the job does.
+    """
+    affordable = _affordable_s(spec, target, used_usd)
+    return None if affordable is None or math.isinf(affordable) else max(1, int(affordable // max(1, limit_s)))
+
+
+def _affordable_s(spec: JobSpec, target: JobTarget, used_usd: float) -> float | None:
+    """Return the seconds that the cost limit pays for after `used_usd`. None without a limit. Raises UsageError for an unknown price."""
     caps = [cap for cap in (spec.max_cost_usd, target.limits.usd_per_job) if cap is not None]
     if not caps:
-        return remaining_s, "timeout"
+        return None
     hourly = cost_usd(target, spec.nodes, 3600)
     if hourly is None:
         fix = "set price_usd_per_hour on the pool"
         raise UsageError("the cost limit cannot be enforced", [Problem("max_cost_usd", "the pool's price is unknown", fix=fix)])
-    affordable = math.floor((min(caps) - used_usd) / hourly * 3600) if hourly else remaining_s
-    return (affordable, "cost") if affordable < remaining_s else (remaining_s, "timeout")
+    return (min(caps) - used_usd) / hourly * 3600 if hourly else math.inf

@@ -13,13 +13,16 @@ A job's role can write below `gpuyard/runs/` only (gpuyard/run_bucket.py). Reade
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 
 from ..run_bucket import CODE, RUNS, SUBMISSIONS
 
 __all__ = [
+    "MOST_CLAIMS",
     "attempt_numbers",
     "attempt_path",
     "attempts_path",
+    "claimed_attempts",
     "code_path",
     "is_run_id",
     "output_path",
@@ -32,8 +35,10 @@ __all__ = [
 ]
 
 _RUN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?-[0-9a-f]{12}")
-_ATTEMPT = re.compile(r"([0-9]{1,9})\.json")
+_ATTEMPT = re.compile(r"(0|[1-9][0-9]{0,8})\.json")
 _MOST_ATTEMPTS = 200
+MOST_CLAIMS = 10_000
+"""Objects in `attempts/` of a run. More than that were planted."""
 
 
 def is_run_id(text: str) -> bool:
@@ -92,6 +97,17 @@ def split_run_url(url: str) -> tuple[str, str] | None:
     return (bucket, run_id) if run_id else None
 
 
-def attempt_numbers(names: list[str]) -> list[int]:
-    """Return the numbers of the newest 200 attempts among the names in `attempts/`, ascending; other names are ignored."""
-    return sorted(int(found[1]) for name in names if (found := _ATTEMPT.fullmatch(name)))[-_MOST_ATTEMPTS:]
+def attempt_numbers(names: Iterable[str]) -> list[int]:
+    """Return the numbers of attempts among the names in `attempts/`, ascending; other names are ignored."""
+    return sorted({int(found[1]) for name in names if (found := _ATTEMPT.fullmatch(name))})
+
+
+def claimed_attempts(numbers: Collection[int], first: int) -> list[int]:
+    """Return the newest 200 attempts of the submission whose first attempt is `first`: the unbroken sequence from there, ascending.
+
+    Nodes claim the lowest free number, so a number after a gap was planted.
+    """
+    taken, end = set(numbers), first
+    while end in taken:
+        end += 1
+    return list(range(max(first, end - _MOST_ATTEMPTS), end))

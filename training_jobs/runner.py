@@ -25,7 +25,7 @@ from .lifecycle.listing import list_statuses
 from .lifecycle.polling import wait_for
 from .lifecycle.resubmit import Action, decide
 from .packaging import Package, pack
-from .run import Code, Run, run_id, time_limit
+from .run import Code, Run, paid_starts, run_id, time_limit
 from .spec import JobSpec
 from .state import State
 from .status import RunStatus
@@ -152,7 +152,8 @@ class Runner:
     def _run(self, job: _CheckedJob) -> Run:
         """Return the first submission of a job."""
         limit_s, reason = time_limit(job.spec, job.target, 0, 0)
-        return Run(job.run_id, 0, 1, job.spec, job.target, job.code, limit_s, reason)
+        starts = paid_starts(job.spec, job.target, limit_s, 0)
+        return Run(job.run_id, 0, 1, job.spec, job.target, job.code, limit_s, reason, paid_starts=starts)
 
     def _first_submit(self, job: _CheckedJob) -> Submitted | None:
         """Record a new run, then start it. None when another submit recorded it first."""

@@ -11,7 +11,7 @@ import pytest
 
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.lifecycle.journal import Journal
-from gpuyard.training_jobs.store import ChangedError, ExistsError, LocalStore, Store, UnreadableError, open_store
+from gpuyard.training_jobs.store import ChangedError, ExistsError, LocalStore, Store, UnreadableError, local, open_store, prefixed
 from tests.fakes.aws.moto_server import moto
 from tests.fakes.azure.blob_storage import storage as azure_storage
 from tests.helpers.gcs_bucket import storage
@@ -99,6 +99,19 @@ def test_names_lists_only_objects_directly_in_the_folder(store: Store) -> None:
     assert store.names("runs") == ["a", "b", "c"]
     assert store.names("runs/a") == ["output", "run.json"]
     assert store.exists("runs/a/run.json")
+
+
+def test_a_listing_of_more_entries_than_wanted_ends(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for path in ("runs/a/1", "runs/a/2", "runs/a/deep/x", "runs/a/deep/y"):
+        store.create(path, b"1")
+    assert store.names("runs/a", 3) == ["1", "2", "deep"]
+    with pytest.raises(UnreadableError, match=r"runs/a/ was not listed: more than 2 objects"):
+        store.names("runs/a", 2)
+    for module in (local, prefixed):
+        monkeypatch.setattr(module, "MAX_DOWNLOADS", 3)
+    with pytest.raises(UnreadableError, match=r"runs/a/ was not listed: more than 3 objects"):
+        store.download("runs/a", tmp_path / "into")
+    assert not (tmp_path / "into").exists()
 
 
 def test_a_folder_is_copied_completely(store: Store, tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 from ..bucket_documents import MAX_BYTES, parse_document
 from ..errors import GpuyardError
-from ..run_layout import attempt_numbers, attempt_path, attempts_path, output_path, split_run_url
+from ..run_layout import MOST_CLAIMS, attempt_numbers, attempt_path, attempts_path, claimed_attempts, output_path, split_run_url
 from ..store import Store, UnreadableError, open_store
 
 __all__ = ["count_starts", "node_exit_codes"]
 
+_MOST_READS = 200  # of claims, until the newest one of the submission is found
 _NUMBER = re.compile("[0-9]{1,9}")
 
 
@@ -41,14 +42,14 @@ def count_starts(environment: Mapping[str, str]) -> int:
         return 0
     bucket, run_id = found
     try:
-        names = open_store(bucket).names(attempts_path(run_id))
+        names = open_store(bucket).names(attempts_path(run_id), MOST_CLAIMS)
     except GpuyardError:
         return 0
-    return sum(number >= int(first) for number in attempt_numbers(names))
+    return len(claimed_attempts(attempt_numbers(names), int(first)))
 
 
 def _newest_attempt(store: Store, run_id: str, submission: int) -> int | None:
-    numbers = reversed(attempt_numbers(store.names(attempts_path(run_id))))
+    numbers = reversed(attempt_numbers(store.names(attempts_path(run_id), MOST_CLAIMS))[-_MOST_READS:])
     return next((number for number in numbers if _read(store, attempt_path(run_id, number)).get("submission") == submission), None)
 
 

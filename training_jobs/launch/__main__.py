@@ -9,7 +9,6 @@ import contextlib
 import json
 import math
 import os
-import re
 import sys
 import time
 from pathlib import Path
@@ -32,8 +31,6 @@ from .topology import SERVICES, NodePlacement, read_placement
 __all__ = ["claim_attempt", "main"]
 
 _CONNECT_TIMEOUT_S = 900.0
-_ATTEMPT = re.compile(r"([0-9]{1,9})\.json")
-_LAST_ATTEMPT = 999_999_999
 
 
 class _AttemptPlan(TypedDict):
@@ -128,20 +125,19 @@ def _deadline(left_s: float | None) -> float:
 
 
 def claim_attempt(run_url: str, index: int, service: str, submission: SubmissionRecord, began: float | None = None) -> int:
-    """Claim the next free attempt number; concurrent claims never get the same one. `began`: this node's start, Unix time."""
+    """Claim the lowest free attempt number; concurrent claims never get the same one. `began`: this node's start, Unix time."""
     folder = f"{run_url}/attempts"
-    number = int(submission["attempt"])
+    number, claimed = int(submission["attempt"]), set(objects.list_names(folder))
     while True:
-        claimed = [int(found[1]) for name in objects.list_names(folder) if (found := _ATTEMPT.fullmatch(name))]
-        number = max([number, *(other + 1 for other in claimed)])
-        if number > _LAST_ATTEMPT:
-            raise NodeExitError(BAD_CONFIG, f"{folder}: no attempt number is left; submit under another request key")
+        while f"{number}.json" in claimed:  # a number after a gap was planted by a job, and changes nothing
+            number += 1
         claim = {
             "attempt": number, "submission": index, "service": service, "nodes": submission["job"]["nodes"],
             "claimed_at": _utc(time.time()), "began_at": _utc(began or time.time()),
         }  # fmt: skip
         if objects.create(f"{folder}/{number}.json", json.dumps(claim).encode()):
             return number
+        number += 1
 
 
 def _utc(moment: float) -> str:

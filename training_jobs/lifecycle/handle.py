@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from ..admission import check
 from ..backends.base import Backend, ServiceStatus, SupportsDispatch
 from ..errors import CapacityError, GpuyardError, LostSightError, QuotaError, UsageError
-from ..run import Code, Run, canonical, cost_usd, digest, resolved_job, time_limit
+from ..run import Code, Run, canonical, cost_usd, digest, paid_starts, resolved_job, time_limit
+from ..run_layout import claimed_attempts
 from ..spec import JobSpec
 from ..state import Reason, State
 from ..status import RunStatus
@@ -17,7 +18,7 @@ from ..store import ChangedError
 from ..target import JobTarget
 from .journal import Journal, RunRecord, Submission, SubmissionEnd
 from .limits import exceeded_limit, explain_cut
-from .node_documents import NoDocuments
+from .node_documents import NoDocuments, readable_claims
 from .resubmit import TAKE_OVER_AFTER_S, apply_allowance, has_retry_left, retries_left
 from .status_builder import build_status, recorded_status
 
@@ -182,7 +183,8 @@ class RunHandle:
 
     def start_next(self, spec: JobSpec, code: Code, *, fresh: bool) -> bool:
         """Record the next submission and start it. `fresh`: reset the time limit and the retry counts."""
-        attempt = max([*self.journal.claims(self.record.run_id), self.record.last.attempt]) + 1
+        first = self.record.last.attempt
+        attempt = max([first, *claimed_attempts(readable_claims(self.journal, self.record.run_id)[0], first)]) + 1
         before = () if fresh else self.record.current
         following = make_submission(spec, self.target, code, before, attempt=attempt, fresh=fresh, now=self.clock())
         self.save(self.record.with_next(following))
@@ -204,7 +206,7 @@ class RunHandle:
         last, before = self.record.last, self.record.current[:-1]
         code = Code(last.code_digest, last.code_url)
         again = make_submission(last.spec, self.target, code, before, attempt=last.attempt, fresh=last.fresh, now=last.written_at)
-        return {name: getattr(again, name) for name in ("spec_digest", "job", "limit_s", "limit_reason")}
+        return {name: getattr(again, name) for name in ("spec_digest", "job", "limit_s", "limit_reason", "paid_starts")}
 
     def cancel(self) -> None:
         """Cancel the run: at the service while a job is alive, else in the record, so that no submit resumes it."""
@@ -239,6 +241,7 @@ class RunHandle:
             last.limit_reason,
             last.nonce,
             retries_left(self.record),
+            last.paid_starts,
             last.job,
         )
 
@@ -271,6 +274,7 @@ def make_submission(
         job=resolved_job(spec, target),
         limit_s=limit_s,
         limit_reason=reason,
+        paid_starts=paid_starts(spec, target, limit_s, usd),
         fresh=fresh,
         written_at=now,
         nonce=secrets.token_hex(4),

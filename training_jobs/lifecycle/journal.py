@@ -17,7 +17,7 @@ from ...plain_data import PlainDict
 from ...problems import did_you_mean
 from ..bucket_documents import MAX_BYTES, parse_document
 from ..errors import NotFoundError, UsageError
-from ..run_layout import attempt_numbers, attempts_path, code_path, is_run_id, record_path, records_path, run_path
+from ..run_layout import MOST_CLAIMS, attempt_numbers, attempts_path, code_path, is_run_id, record_path, records_path, run_path
 from ..spec import RECORDED, JobSpec
 from ..state import Reason, State
 from ..store import ExistsError, OnLeftOut, UnreadableError, open_store
@@ -64,6 +64,7 @@ class Submission(_Model):
     job: PlainDict = Field(description="the resolved job document that launch reads")
     limit_s: int
     limit_reason: str
+    paid_starts: int | None = Field(None, description="starts of limit_s seconds that the cost limit pays for; null = no cost limit")
     fresh: bool = Field(description="whether time limit and retry counts are reset: true for the first submission and for each --retry")
     written_at: _Time = Field(description="Unix time at which the record was last written before the service call")
     nonce: str = Field("", description="random part of the job's name at the service; empty in records of gpuyard 0.1")
@@ -155,8 +156,8 @@ class Journal:
         return [name for name in self._store.names(records_path()) if is_run_id(name)]
 
     def claims(self, run_id: str) -> list[int]:
-        """Return the attempt numbers that nodes claimed, ascending."""
-        return attempt_numbers(self._store.names(attempts_path(run_id)))
+        """Return the attempt numbers that nodes claimed, ascending. Raises UnreadableError for more than MOST_CLAIMS objects."""
+        return attempt_numbers(self._store.names(attempts_path(run_id), MOST_CLAIMS))
 
     def document(self, run_id: str, path: str) -> dict[str, object] | None:
         """Return a JSON object that a node wrote below the run's folder. None when it is missing, incomplete or too large."""
@@ -172,7 +173,10 @@ class Journal:
 
     def has_output(self, run_id: str) -> bool:
         """Return whether nodes wrote anything below the run's folder that is still there."""
-        return bool(self._store.names(run_path(run_id)))
+        try:
+            return bool(self._store.names(run_path(run_id), MOST_CLAIMS))
+        except UnreadableError:
+            return True
 
     def store_code(self, sha256: str, data: bytes) -> str:
         """Upload a code tarball unless the same content is stored already. Returns its URL."""

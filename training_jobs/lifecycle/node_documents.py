@@ -9,7 +9,19 @@ from typing import Annotated, Protocol, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-__all__ = ["Claim", "NoDocuments", "NodeDocuments", "NodeResult", "Preflight", "ProgressDocument", "ReadOnce", "read_fitting"]
+from ..store import UnreadableError
+
+__all__ = [
+    "Claim",
+    "NoDocuments",
+    "NodeDocuments",
+    "NodeResult",
+    "Preflight",
+    "ProgressDocument",
+    "ReadOnce",
+    "read_fitting",
+    "readable_claims",
+]
 
 _YEAR_9999 = 253_370_764_800.0
 _TAIL_LINES, _TAIL_WIDTH = 50, 2000
@@ -119,6 +131,14 @@ class Preflight(BaseModel):
         checks = (data or {}).get("checks")
         measured = checks.get("all_reduce") if isinstance(checks, Mapping) else None
         return read_fitting(cls, data).model_copy(update={"all_reduce": read_fitting(_AllReduce, measured)})
+
+
+def readable_claims(documents: NodeDocuments, run_id: str) -> tuple[list[int], str | None]:
+    """Return the attempt numbers that nodes claimed. If their folder cannot be listed: none, and a text that says why."""
+    try:
+        return documents.claims(run_id), None
+    except UnreadableError as error:
+        return [], f"attempts are not shown: {error}"
 
 
 def read_fitting(model: type[_M], data: object) -> _M:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from ..backends.base import ServiceStatus
 from ..run import cost_usd
-from ..run_layout import run_url
+from ..run_layout import claimed_attempts, run_url
 from ..state import Reason, State
 from ..status import SCHEMA, Attempt, Cost, FabricVerdict, Metrics, RunStatus, ServiceJob
 from ..target import JobTarget
 from .journal import RunRecord, Submission, SubmissionEnd
-from .node_documents import Claim, NodeDocuments, NodeResult, Preflight, ProgressDocument, ReadOnce, read_fitting
+from .node_documents import Claim, NodeDocuments, NodeResult, Preflight, ProgressDocument, ReadOnce, read_fitting, readable_claims
 
 __all__ = ["build_status", "recorded_status"]
 
@@ -21,7 +21,8 @@ def build_status(journal: NodeDocuments, record: RunRecord, target: JobTarget, s
     """Return a run's status. `service` is the service's answer about the newest submission, `now` the Unix time."""
     journal = ReadOnce(journal)
     answers = [service if submission is record.last else recorded_status(submission.ended) for submission in record.submissions]
-    attempts = _attempts(journal, record, answers)
+    claims, unlisted = readable_claims(journal, record.run_id)
+    attempts = _attempts(journal, record, answers, claims)
     number = attempts[-1].attempt
     progress = _progress(journal, record, number)
     preflight = Preflight.from_document(journal.document(record.run_id, _output(number, "preflight.json")))
@@ -37,7 +38,7 @@ def build_status(journal: NodeDocuments, record: RunRecord, target: JobTarget, s
         pool=record.pool,
         state=State.RECOVERING if recovering else service.state,
         reason=service.reason,
-        detail=service.detail,
+        detail="; ".join(filter(None, [service.detail, unlisted])) or None,
         attempt=number,
         attempts=attempts,
         nodes=record.last.spec.nodes,
@@ -66,13 +67,12 @@ def recorded_status(end: SubmissionEnd | None) -> ServiceStatus:
     return ServiceStatus(end.state, end.reason, end.exit_code, *times, end.detail, end.console_url, end.restarts)
 
 
-def _attempts(journal: NodeDocuments, record: RunRecord, answers: Sequence[ServiceStatus]) -> list[Attempt]:
+def _attempts(journal: NodeDocuments, record: RunRecord, answers: Sequence[ServiceStatus], claims: Sequence[int]) -> list[Attempt]:
     """Return one attempt for each start of the nodes. A submission that its service restarted has several."""
-    claims = journal.claims(record.run_id)
     ends = [*(submission.attempt for submission in record.submissions[1:]), math.inf]
     found: list[Attempt] = []
     for submission, end, status in zip(record.submissions, ends, answers, strict=True):
-        numbers = [number for number in claims if submission.attempt <= number < end] or [submission.attempt]
+        numbers = [number for number in claimed_attempts(claims, submission.attempt) if number < end] or [submission.attempt]
         since, started_at = submission.written_at, status.started_at
         reasons = [*status.restarts, *[None] * len(numbers)]  # a service reports the reason of a restart late, and not always
         for number, reason in zip(numbers[:-1], reasons, strict=False):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ..errors import UsageError
 from .copies import OnLeftOut, ignore_left_out
 
-__all__ = ["MAX_OBJECT_BYTES", "ChangedError", "ExistsError", "Store", "UnreadableError"]
+__all__ = ["MAX_DOWNLOADS", "MAX_OBJECT_BYTES", "ChangedError", "ExistsError", "Store", "UnreadableError", "bounded", "require_at_most"]
 
 MAX_OBJECT_BYTES = 8 * 2**20
+MAX_DOWNLOADS = 1_000_000
+"""Objects that one `download` copies."""
+_T = TypeVar("_T")
 
 
 class ExistsError(Exception):
@@ -30,6 +34,19 @@ class UnreadableError(UsageError):
         return cls(f"{place} was not read: larger than {most:,} bytes")
 
 
+def bounded(found: Iterable[_T], most: int | None, place: str) -> Iterator[_T]:
+    """Yield the entries of a listing. Raises UnreadableError for more than `most`."""
+    for number, entry in enumerate(found, 1):
+        require_at_most(most, number, place)
+        yield entry
+
+
+def require_at_most(most: int | None, number: int, place: str) -> None:
+    """Raise UnreadableError for a listing of more than `most` entries; `number` of them were read."""
+    if most is not None and number > most:
+        raise UnreadableError(f"{place}/ was not listed: more than {most:,} objects")
+
+
 class Store(Protocol):
     """A bucket. Paths are relative to its root. A tag is opaque and changes with the content."""
 
@@ -45,8 +62,14 @@ class Store(Protocol):
     def exists(self, path: str) -> bool:
         """Return whether there is such an object."""
 
-    def names(self, folder: str) -> list[str]:
-        """Return the names directly in a folder, sorted; empty when there is no such folder."""
+    def names(self, folder: str, most: int | None = None) -> list[str]:
+        """Return the names directly in a folder, sorted; empty when there is no such folder.
+
+        Raises UnreadableError for more than `most` entries.
+        """
 
     def download(self, folder: str, into: Path, on_left_out: OnLeftOut = ignore_left_out) -> list[str]:
-        """Copy everything below a folder, but no links. Returns the relative paths that were written."""
+        """Copy everything below a folder, but no links. Returns the relative paths that were written.
+
+        Raises UnreadableError for more than MAX_DOWNLOADS objects.
+        """

@@ -16,7 +16,7 @@ from ...problems import Problem
 from ..clouds.azure_credentials import default_credential
 from ..clouds.azure_errors import client_errors, error_code, service_error, translate_error
 from ..errors import UsageError
-from .base import MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError
+from .base import MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError, bounded
 from .prefixed import Client, ObjectHead, PrefixedStore
 
 __all__ = ["BlobStore", "client", "drop_clients"]
@@ -72,11 +72,12 @@ class BlobStore(PrefixedStore):
 
         return self._put(path, data, ChangedError, etag=tag, match_condition=MatchConditions.IfNotModified)
 
-    def names(self, folder: str) -> list[str]:
+    def names(self, folder: str, most: int | None = None) -> list[str]:
         """List one level, page by page."""
         start = self._folder(folder)
         with self._translated(folder, "list") as client:
-            found = {str(entry.name).removeprefix(start).rstrip("/") for entry in client.walk_blobs(name_starts_with=start, delimiter="/")}
+            entries = bounded(client.walk_blobs(name_starts_with=start, delimiter="/"), most, f"{self._url}/{start.rstrip('/')}")
+            found = {str(entry.name).removeprefix(start).rstrip("/") for entry in entries}
         return sorted(found - {""})  # "" is the object that some tools create for an empty folder
 
     def _put(self, path: str, data: bytes, lost_race: type[Exception], **condition: Any) -> str:
@@ -109,9 +110,9 @@ class BlobStore(PrefixedStore):
                     return None
                 raise
 
-    def _keys(self, client: Client, start: str) -> list[str]:
+    def _keys(self, client: Client, start: str) -> Iterator[str]:
         entries = client.list_blobs(name_starts_with=start, include=["metadata"])
-        return sorted(str(entry.name) for entry in entries if not _is_folder(entry))
+        return (str(entry.name) for entry in entries if not _is_folder(entry))
 
     def _copy(self, client: Client, key: str, target: Path) -> bool:
         """Download an object; the client splits large ones into parts."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..clouds.gcp_credentials import default_credentials
 from ..clouds.gcp_errors import client_errors, error_kind, translate_error
-from .base import MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError
+from .base import MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError, require_at_most
 from .prefixed import Client, ObjectHead, PrefixedStore, bucket_and_prefix
 
 __all__ = ["GcsStore", "client", "drop_client"]
@@ -57,7 +57,7 @@ class GcsStore(PrefixedStore):
         """Make one conditional upload. A deleted object counts as changed."""
         return self._put(path, data, ChangedError, int(tag) if tag.isdigit() else -1)
 
-    def names(self, folder: str) -> list[str]:
+    def names(self, folder: str, most: int | None = None) -> list[str]:
         """List one level, page by page."""
         start = self._folder(folder)
         found: set[str] = set()
@@ -65,7 +65,8 @@ class GcsStore(PrefixedStore):
             listing = self._list(client, start, delimiter="/", fields="items(name),prefixes,nextPageToken")
             for page in listing.pages:
                 found |= {blob.name.removeprefix(start) for blob in page}
-            found |= {prefix.removeprefix(start).rstrip("/") for prefix in listing.prefixes}
+                found |= {prefix.removeprefix(start).rstrip("/") for prefix in listing.prefixes}
+                require_at_most(most, len(found), f"{self._url}/{start.rstrip('/')}")
         return sorted(found - {""})  # "" is the object that consoles create for an empty folder
 
     def _list(self, client: Client, prefix: str, **options: str) -> Any:
@@ -99,9 +100,9 @@ class GcsStore(PrefixedStore):
         with self._translated(path, "read") as client:
             return client.bucket(self._bucket).get_blob(self._key(path), timeout=_TIMEOUT_S, retry=_retry())
 
-    def _keys(self, client: Client, start: str) -> list[str]:
+    def _keys(self, client: Client, start: str) -> Iterator[str]:
         blobs = self._list(client, start, fields="items(name),nextPageToken")
-        return [str(blob.name) for blob in blobs if not blob.name.endswith("/")]
+        return (str(blob.name) for blob in blobs if not blob.name.endswith("/"))
 
     def _copy(self, client: Client, key: str, target: Path) -> bool:
         try:

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from ...problems import Problem
 from ..errors import AuthError, GpuyardError, QuotaError, UsageError
-from .base import MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError
+from .base import MAX_DOWNLOADS, MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError, bounded
 from .copies import OnLeftOut, file_names, ignore_left_out, write_below
 
 __all__ = ["LocalStore", "open_regular_file", "read_regular_file", "translate_os_error", "translate_os_errors"]
@@ -70,17 +70,20 @@ class LocalStore:
         """Return whether there is such a file."""
         return (self._root / path).is_file()
 
-    def names(self, folder: str) -> list[str]:
+    def names(self, folder: str, most: int | None = None) -> list[str]:
         """List a folder, without files that are being written."""
-        with translate_os_errors(self._root / folder, "read"):
+        place = self._root / folder
+        with translate_os_errors(place, "read"):
             try:
-                return sorted(name for name in os.listdir(self._root / folder) if not name.startswith(".tmp-"))
+                with os.scandir(place) as entries:
+                    return sorted(entry.name for entry in bounded(entries, most, str(place)) if not entry.name.startswith(".tmp-"))
             except (FileNotFoundError, NotADirectoryError):
                 return []
 
     def download(self, folder: str, into: Path, on_left_out: OnLeftOut = ignore_left_out) -> list[str]:
         """Copy a folder. A file that is deleted during the copy, such as an old checkpoint, is left out."""
-        names = file_names(list(self._files(folder, on_left_out)), on_left_out)
+        files = bounded(self._files(folder, on_left_out), MAX_DOWNLOADS, str(self._root / folder))
+        names = file_names(list(files), on_left_out)
         with translate_os_errors(into):
             return [file for name, file in names.items() if _copy(self._root / folder / name, into, file)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 from ...problems import Problem
 from ..errors import UsageError
+from .base import MAX_DOWNLOADS, bounded
 from .copies import OnLeftOut, file_names, ignore_left_out, write_below
 from .local import translate_os_errors
 
@@ -35,7 +37,8 @@ class PrefixedStore(ABC):
         """Copy every object below a folder. One that is deleted during the copy, such as an old checkpoint, is left out."""
         start = self._folder(folder)
         with self._translated(folder, "read") as client:
-            names = file_names([key.removeprefix(start) for key in self._keys(client, start)], on_left_out)
+            keys = bounded(self._keys(client, start), MAX_DOWNLOADS, f"{self._url}/{start.rstrip('/')}")
+            names = file_names(sorted(key.removeprefix(start) for key in keys), on_left_out)
             return [file for name, file in names.items() if self._downloaded(client, start + name, file, into)]
 
     def _downloaded(self, client: Client, key: str, name: str, into: Path) -> bool:
@@ -59,8 +62,8 @@ class PrefixedStore(ABC):
         """Return an object's metadata; None when there is none."""
 
     @abstractmethod
-    def _keys(self, client: Client, start: str) -> list[str]:
-        """Return the keys with a prefix, sorted, without those of folders."""
+    def _keys(self, client: Client, start: str) -> Iterator[str]:
+        """Return the keys with a prefix, without those of folders."""
 
     @abstractmethod
     def _copy(self, client: Client, key: str, target: Path) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..clouds import Json
 from ..clouds.aws_errors import error_code, error_kind, service_error, translate_error
 from ..errors import LostSightError
-from .base import MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError
+from .base import MAX_OBJECT_BYTES, ChangedError, ExistsError, UnreadableError, bounded
 from .prefixed import Client, PrefixedStore, bucket_and_prefix
 
 __all__ = ["S3Store", "client"]
@@ -57,14 +57,13 @@ class S3Store(PrefixedStore):
         """Make one conditional PUT. A deleted object counts as changed."""
         return self._put(path, data, ChangedError, IfMatch=tag)
 
-    def names(self, folder: str) -> list[str]:
+    def names(self, folder: str, most: int | None = None) -> list[str]:
         """List one level, page by page."""
         start = self._folder(folder)
-        found: set[str] = set()
         with self._translated(folder, "list") as client:
-            for page in client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start, Delimiter="/"):
-                found |= {entry["Key"].removeprefix(start) for entry in page.get("Contents", ())}
-                found |= {entry["Prefix"].removeprefix(start).rstrip("/") for entry in page.get("CommonPrefixes", ())}
+            pages = client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start, Delimiter="/")
+            keys = (key for page in pages for key in _level(page))
+            found = {key.removeprefix(start).rstrip("/") for key in bounded(keys, most, f"{self._url}/{start.rstrip('/')}")}
         return sorted(found - {""})  # "" is the object that consoles create for an empty folder
 
     def _put(self, path: str, data: bytes, lost_race: type[Exception], **condition: str) -> str:
@@ -102,9 +101,9 @@ class S3Store(PrefixedStore):
                 raise
         return answer
 
-    def _keys(self, client: Client, start: str) -> list[str]:
+    def _keys(self, client: Client, start: str) -> Iterator[str]:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start)
-        return sorted(entry["Key"] for page in pages for entry in page.get("Contents", ()) if not entry["Key"].endswith("/"))
+        return (entry["Key"] for page in pages for entry in page.get("Contents", ()) if not entry["Key"].endswith("/"))
 
     def _copy(self, client: Client, key: str, target: Path) -> bool:
         """Download an object; boto3 splits large ones into parts."""
@@ -124,6 +123,12 @@ class S3Store(PrefixedStore):
             if error_kind(error) in {"expired", "denied"}:
                 client.cache_clear()  # the next call reads the credentials again
             raise translate_error(error, f"{verb} {self._url}/{self._key(path)}") from None
+
+
+def _level(page: Json) -> Iterator[str]:
+    """Yield the keys and the common prefixes of a page of a listing."""
+    yield from (entry["Key"] for entry in page.get("Contents", ()))
+    yield from (entry["Prefix"] for entry in page.get("CommonPrefixes", ()))
 
 
 @functools.cache

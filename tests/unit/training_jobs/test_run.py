@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gpuyard.training_jobs.admission import check, check_key
 from gpuyard.training_jobs.errors import UsageError
-from gpuyard.training_jobs.run import canonical, difference, digest, resolve_url, resolved_job, run_id, time_limit
+from gpuyard.training_jobs.run import canonical, difference, digest, paid_starts, resolve_url, resolved_job, run_id, time_limit
 from gpuyard.training_jobs.target import JobTarget, parse_target
 from tests.helpers.local_pool import job, make_target, target_document
 
@@ -131,6 +131,10 @@ def test_the_time_limit_is_the_smaller_of_timeout_and_cost_limit() -> None:
     assert time_limit(job(timeout="2h", nodes=2, max_cost_usd=10), paid, 900, 5) == (900, "cost")
     assert time_limit(job(timeout="10m", max_cost_usd=10), paid, 0, 0) == (600, "timeout")
     assert time_limit(job(timeout="10m", max_cost_usd=10), target(), 0, 0) == (600, "timeout")  # nothing is billed here
+    assert paid_starts(job(timeout="10m", max_cost_usd=10), paid, 600, 0) == 6  # an hour costs 10
+    assert paid_starts(job(timeout="10m", max_cost_usd=10), paid, 600, 7) == 1
+    assert paid_starts(job(timeout="2h", max_cost_usd=10), paid, 3600, 0) == 1
+    assert paid_starts(job(), paid, 600, 0) is paid_starts(job(max_cost_usd=10), target(), 600, 0) is None
     with pytest.raises(UsageError, match="price_usd_per_hour"):
         time_limit(job(max_cost_usd=1), target(price={"usd_per_node_hour": None, "source": "unknown"}), 0, 0)
 

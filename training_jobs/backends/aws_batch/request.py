@@ -115,8 +115,8 @@ def _retry_strategy(run: Run, target: BatchTarget) -> Json:
     """Return the exits that Batch retries by itself, and the number of attempts.
 
     Batch counts attempts, not reasons. If retries remain for both reasons, Batch gets the smaller number, so that it
-    exceeds neither. `wait` and later submits start the other attempts. The last rule is needed because Batch retries exits that
-    match no rule.
+    exceeds neither. Each attempt may take the whole time limit, so Batch gets no more attempts than the cost limit pays for.
+    `wait` and later submits start the other attempts. The last rule is needed because Batch retries exits that match no rule.
     """
     retries = run.retries
     machine_loss = "preempted" if target.spot else "infra"
@@ -129,7 +129,8 @@ def _retry_strategy(run: Run, target: BatchTarget) -> Json:
         ("infra", {"onExitCode": "74"}),
     ]
     retried = [{**rule, "action": "RETRY"} for reason, rule in rules if allowed[reason]]
-    return {"attempts": min(1 + share, _MOST_ATTEMPTS), "evaluateOnExit": [*retried, {"onReason": "*", "action": "EXIT"}]}
+    paid = _MOST_ATTEMPTS if run.paid_starts is None else run.paid_starts
+    return {"attempts": min(1 + share, _MOST_ATTEMPTS, paid), "evaluateOnExit": [*retried, {"onReason": "*", "action": "EXIT"}]}
 
 
 def _bootstrap() -> str:

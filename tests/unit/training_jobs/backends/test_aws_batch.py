@@ -13,6 +13,7 @@ from gpuyard.training_jobs.backends.aws_batch.request import definitions_prefix,
 from gpuyard.training_jobs.backends.aws_batch.states import CANCELLED, is_overtime, status_of
 from gpuyard.training_jobs.errors import UsageError
 from gpuyard.training_jobs.run import Code, Run
+from gpuyard.training_jobs.runner import Runner
 from gpuyard.training_jobs.state import Exit, Reason, State, exit_for
 from gpuyard.training_jobs.target import BatchTarget
 from tests.fakes.aws.batch_rules import decide
@@ -130,6 +131,17 @@ def test_the_command_has_nothing_that_a_shell_or_batch_would_substitute() -> Non
 
 
 HOST = "Host EC2 (instance i-0123456789abcdef0) terminated."
+
+
+@pytest.mark.parametrize(("cost", "attempts"), [(None, 4), (1000, 4), (165.2, 3), (110, 1), (50, 1), (0.5, 1)])
+def test_all_attempts_of_a_job_together_cost_no_more_than_its_limit(cost: float | None, attempts: int) -> None:
+    """A job can hide from launch how long it ran. The bound that holds then is the request's: attempts times the time limit of each."""
+    target = batch_target(spot=True)
+    plan = Runner({"p5": target}).plan(job(timeout="1h", retries={"preempted": 3}, max_cost_usd=cost), None)
+    body = plan.requests[1].body
+    assert body["retryStrategy"]["attempts"] == attempts
+    hours = attempts * body["timeout"]["attemptDurationSeconds"] / 3600
+    assert cost is None or hours * 55.04 <= max(cost, 1)  # the shortest limit of Batch is a minute
 
 
 @pytest.mark.parametrize(

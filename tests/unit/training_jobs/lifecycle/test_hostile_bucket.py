@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from gpuyard.stacks.cli.view import line, summary, table
 from gpuyard.training_jobs.backends.base import ServiceStatus
 from gpuyard.training_jobs.errors import AuthError
+from gpuyard.training_jobs.lifecycle import journal
 from gpuyard.training_jobs.lifecycle.handle import make_submission
 from gpuyard.training_jobs.lifecycle.journal import Journal, RunRecord, SubmissionEnd
 from gpuyard.training_jobs.run import Code
@@ -143,6 +144,24 @@ def test_one_bad_object_hides_no_run(bucket: Bucket, name: str, variant: str) ->
 def test_a_strange_name_of_an_attempt_is_ignored(bucket: Bucket, name: str) -> None:
     (bucket.run / name).write_bytes(b"{}")
     assert [attempt.attempt for attempt in bucket.list_and_print()[BAD].attempts] == [1]
+
+
+@pytest.mark.parametrize("planted", ["999999999", "000000003", "5"])
+def test_a_planted_number_of_an_attempt_is_not_an_attempt(bucket: Bucket, planted: str) -> None:
+    for number in ("1", "2", planted):
+        (bucket.run / f"attempts/{number}.json").write_bytes(b"{}")
+    attempts = bucket.list_and_print()[BAD].attempts
+    assert [attempt.attempt for attempt in attempts] == [1, 2]
+
+
+def test_a_folder_of_too_many_attempts_is_named_and_hides_no_run(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "MOST_CLAIMS", 5)
+    for number in range(6):
+        (bucket.run / f"attempts/{number}.json").write_bytes(b"{}")
+    found = bucket.list_and_print()
+    assert found[BAD].detail == f"attempts are not shown: {bucket.run}/attempts/ was not listed: more than 5 objects"
+    assert [attempt.attempt for attempt in found[BAD].attempts] == [1]
+    assert found[GOOD].state is State.FAILED
 
 
 def test_many_attempts_show_the_newest(bucket: Bucket) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from gpuyard.training_jobs.backends.base import ServiceStatus
-from gpuyard.training_jobs.errors import ConflictError, LostSightError
+from gpuyard.training_jobs.errors import ConflictError, LostSightError, UsageError
+from gpuyard.training_jobs.launch.__main__ import claim_attempt
 from gpuyard.training_jobs.state import Reason, State
+from gpuyard.training_jobs.target import Price
 from tests.helpers.local_pool import job, record_file
 from tests.unit.training_jobs.lifecycle.test_polling import DONE, Yard
 
@@ -55,6 +57,30 @@ def test_a_wait_resumes_nothing_that_a_submit_would_refuse(yard: Yard) -> None:
     yard.service.answers = deque([PREEMPTED])
     assert yard.new_runner().wait(run).state is State.STOPPED
     assert len(yard.service.submitted) == 1
+
+
+def test_a_wait_resumes_no_run_whose_cost_limit_has_no_price(yard: Yard) -> None:
+    run = yard.submit(retries={"preempted": 3}, max_cost_usd=10_000)
+    yard.target = yard.target.model_copy(update={"price": Price(usd_per_node_hour=None, source="unknown")})
+    yard.service.answers = deque([PREEMPTED])
+    assert yard.new_runner().wait(run).state is State.STOPPED
+    with pytest.raises(UsageError, match="max_cost_usd: the pool's price is unknown"):
+        yard.new_runner().submit(job(retries={"preempted": 3}, max_cost_usd=10_000), None)
+    assert len(yard.service.submitted) == 1
+
+
+@pytest.mark.parametrize(("planted", "attempt"), [(["999999999"], 2), (["1", "2", "999999999"], 3), (["0", "7"], 2)])
+def test_a_planted_number_uses_up_no_attempts(yard: Yard, tmp_path: Path, planted: list[str], attempt: int) -> None:
+    run = yard.submit(retries={"preempted": 3})
+    folder = tmp_path / "bucket/gpuyard/runs" / run / "attempts"
+    folder.mkdir(parents=True)
+    for number in planted:
+        (folder / f"{number}.json").write_text("{}")
+    yard.service.answers = deque([PREEMPTED, DONE])
+    assert yard.new_runner().wait(run).state is State.SUCCEEDED
+    submission = json.loads(record_file(tmp_path, run).read_text())["submissions"][1]
+    assert submission["attempt"] == attempt
+    assert claim_attempt((tmp_path / "bucket/gpuyard/runs" / run).as_uri(), 1, "local", submission) == attempt
 
 
 def test_a_succeeded_run_whose_folder_was_removed_is_not_adopted(yard: Yard, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The part of a job service that is the same on every cloud: constructor, validation of its inputs, job targets, stack exports."""
+"""Base classes of job services on every cloud: constructor, validation of the inputs, job targets, stack exports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FIXES = {"GpuPool": "make it with gpuyard.{cloud}.GpuPool", "Bucket": "adopt an
 
 @dataclass(frozen=True)
 class JobInputs(Generic[_PoolT, _BucketT]):
-    """The inputs of a job service as its caller gave them. They are checked before the service makes anything."""
+    """The inputs of a job service as its caller gave them. The service checks them before it makes anything."""
 
     pools: Sequence[_PoolT]
     writes: Sequence[_BucketT]
@@ -62,7 +62,7 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
     targets: pulumi.Output[dict[str, TargetData]]
     """Job targets (JobTarget v1) by pool, as plain data. A pool that takes no jobs has no target."""
     submitter_role: pulumi.Output[str] | None = None
-    """Identity of the pipelines in `submitters`; None without submitters."""
+    """Identity for the pipelines in `submitters`; None without submitters."""
     _settings: JobSettings
     _reference: ClassVar[re.Pattern[str]]
     """Form of a reference to a secret."""
@@ -114,12 +114,12 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
         return name_problems(name)
 
     def _problems(self) -> Problems:
-        """Return the problems of the arguments that only this cloud's job service has."""
+        """Return the problems of arguments that no other cloud has."""
         return ()
 
     @staticmethod
     def _subject_problems(subjects: Sequence[str]) -> Problems:
-        """Return the problems of submitters."""
+        """Return the problems of the subjects in `submitters`."""
         raise NotImplementedError
 
     def _combined_problems(self, inputs: JobInputs[_PoolT, _BucketT]) -> Problems:
@@ -141,7 +141,7 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
         return [*shapes, *names, *subjects, *self._secret_problems(inputs.secrets)]
 
     def _secret_problems(self, secrets: object) -> Problems:
-        """Return a problem for each reference with a wrong form. Values are hidden, because a user may have written the secret itself."""
+        """Return a problem for each reference with a wrong form. It hides the value, which may be the secret itself."""
         references = secrets if isinstance(secrets, Mapping) else {}
         return [
             Problem(f"secrets.{name}", "wrong value", got="(secret)", allowed=self._reference_form)
@@ -150,7 +150,7 @@ class JobServiceBase(Component, Generic[_PoolT, _BucketT]):
         ]
 
     def _targets_content(self) -> PlainDict:
-        """Return content and type of targets.json. It is text, because Pulumi's engine drops nulls and converts integers to floats."""
+        """Return content and content type of targets.json, as text: Pulumi's engine drops nulls and converts integers to floats."""
         text = self.targets.apply(lambda found: json.dumps(found, indent=2, sort_keys=True) + "\n")
         return {"content": text, "content_type": "application/json"}
 
@@ -181,7 +181,7 @@ class ContainerJobServiceBase(JobServiceBase[_PoolT, _BucketT]):
 
 
 class KeyedJobServiceBase(JobServiceBase[_PoolT, _BucketT], Generic[_PoolT, _BucketT, _KeyT]):
-    """Base class of a job service whose jobs run in containers and whose logs are encrypted with a key of the yard."""
+    """Base class of a job service with jobs in containers and an encryption key for their logs."""
 
     _key: _KeyT | None
 
@@ -218,7 +218,7 @@ def bucket_urls(run: BucketBase, reads: Sequence[BucketBase]) -> dict[str, pulum
 def make_targets(
     pools: Sequence[_PoolT], known: pulumi.Output[PlainDict], target: Callable[[_PoolT, PlainMapping], TargetData]
 ) -> pulumi.Output[dict[str, TargetData]]:
-    """Return the target of each pool by name. `target` makes one from the pool and the known values."""
+    """Return the target of each pool by the pool's name. `target` makes a target from a pool and the known values."""
     return known.apply(lambda found: {pool.logical_name: target(pool, found) for pool in pools})
 
 

@@ -1,4 +1,4 @@
-"""The fields of a job target that every cloud has, as plain data: JobTarget v1 (training_jobs/target.py validates it)."""
+"""Fields of job targets on every cloud, as plain data: JobTarget v1 (training_jobs/target.py validates it)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class JobSettings:
 
 
 def common_fields(kind: str, pool: str, settings: JobSettings, run_bucket: str, buckets: Mapping[str, str]) -> TargetData:
-    """Return the fields of a target that every cloud has. `buckets`: URL by logical name."""
+    """Return the fields of a target that are the same on every cloud. `buckets`: URL by logical name."""
     return {
         "version": 1,
         "kind": kind,
@@ -87,9 +87,12 @@ def fabric(spec: GpuPoolSpec, row: Machine) -> PlainDict | None:
 
 
 def price(spec: GpuPoolSpec, row: Machine, region: str) -> PlainDict:
-    """Return USD per node and hour with its source: the pool's own rate, else the list price, else null with the reason."""
+    """Return the price of a node in USD per hour and its source: the pool's own price or the list price.
+
+    The price is null if none is known; the source then says why.
+    """
     if spec.price_usd_per_hour is not None:
-        return {"usd_per_node_hour": spec.price_usd_per_hour, "source": "the stack's own rate: price_usd_per_hour"}
+        return {"usd_per_node_hour": spec.price_usd_per_hour, "source": "the pool's price_usd_per_hour"}
     rate = row.rate(region, spec.mode, spec.service)
     if rate is None:
         why = f"no price known for {row.name} in {region}, {spec.mode} on {spec.service}: set price_usd_per_hour"
@@ -112,7 +115,7 @@ def available_until(spec: GpuPoolSpec, expires: str | None) -> str | None:
 def service_problems(
     pools: Sequence[str], jobless: Sequence[str], writes: Sequence[str], reads: Sequence[str], submitters: Sequence[str]
 ) -> list[Problem]:
-    """Return the problems that concern several inputs of a job service, given by name. `jobless`: the pools that take no jobs."""
+    """Return the problems between the inputs of a job service, given by their names. `jobless`: the pools that take no jobs."""
     problems = run_bucket_problems(writes) + _duplicates("pools", pools) + _duplicates("reads and writes", [*reads, *writes])
     if not pools:
         problems.append(Problem("pools", "no pool", "none", "one or more", "add a GpuPool"))
@@ -138,7 +141,7 @@ def run_bucket_problems(writes: Sequence[str]) -> list[Problem]:
     if len(writes) == 1:
         return []
     allowed = "exactly one bucket, the run bucket"
-    fix = "move the others to reads" if writes else "add a Bucket"
+    fix = "keep one bucket and move the others to reads" if writes else "add a Bucket"
     return [Problem("writes", "not one bucket", ", ".join(writes) or "none", allowed, fix)]
 
 
@@ -146,4 +149,6 @@ def _duplicates(key: str, names: Sequence[str]) -> list[Problem]:
     again = sorted(name for name, count in Counter(names).items() if count > 1)
     if not again:
         return []
-    return [Problem(key, "a name occurs more than once", ", ".join(again), "each name once", "job targets use the names; rename one")]
+    return [
+        Problem(key, "a name occurs more than once", ", ".join(again), "each name once", "rename one, because job targets use the names")
+    ]

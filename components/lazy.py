@@ -1,4 +1,4 @@
-"""Load a package's public names when they are first used, so that importing it loads no SDK."""
+"""Load a package's public names at their first use, so that importing the package loads no SDK."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLOUD_NAMES: Mapping[str, str] = MappingProxyType(
         "yard_problems": ".validation",
     }
 )
-"""The public names of a cloud's package and the modules that define them: every cloud has the same files."""
+"""The public names of a cloud's package, and the modules that define them. Every cloud has the same files."""
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

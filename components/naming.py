@@ -1,4 +1,4 @@
-"""Legal names of directories, cloud resources and jobs, computed from logical names."""
+"""Names of directories, cloud resources and jobs, made from logical names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DIGEST = 8
 
 
 def directory_name(name: str) -> str:
-    """Return the directory name of a bucket or pool: its logical name if that is legal, else a legal form of it with a digest.
+    """Return the directory name of a bucket or pool: its logical name if it is legal, else a legal name with a digest.
 
     >>> directory_name("runs")
     'runs'
@@ -43,7 +43,8 @@ def job_prefix(stack: str) -> str:
 
 
 def name_problems(name: str) -> list[Problem]:
-    """Return a problem if a component cannot have this name. The names of its cloud resources begin with it, so their rules apply.
+    """Return a problem if a component cannot have this name. The names of its cloud resources begin with this name, so the clouds' rules
+    apply.
 
     >>> name_problems("h100-spot")
     []

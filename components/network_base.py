@@ -1,4 +1,4 @@
-"""The part of a network that is the same on every cloud: constructor, validation, outputs, adoption."""
+"""Base class of networks on every cloud: constructor, validation, outputs, adoption."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["IdForm", "NetworkBase"]
 
 
 class IdForm(NamedTuple):
-    """Form of the identifiers of networks or subnets on one cloud, with the error message for wrong ones."""
+    """Form of network or subnet identifiers on one cloud, with the error message for a wrong identifier."""
 
     pattern: re.Pattern[str]
     allowed: str
@@ -31,7 +31,7 @@ class IdForm(NamedTuple):
 class NetworkBase(Component):
     """Base class of every network: subnets for nodes, without public addresses.
 
-    A cloud's Network makes the network in `_make` or adopts one in `_use_existing`.
+    A cloud's Network makes a network in `_make` or adopts an existing network in `_use_existing`.
     """
 
     id: pulumi.Output[str]
@@ -40,7 +40,7 @@ class NetworkBase(Component):
     """Private subnet by zone, known once its egress works."""
     zones: list[str]
     egress: str | None
-    """nat, endpoints or none. None for an adopted network, whose routes decide."""
+    """nat, endpoints or none. None for an adopted network: its routes decide."""
     egress_ports: Sequence[int] = ()
     """TCP ports of the internet that nodes may reach besides 443. An adopted network has none."""
     _id_forms: ClassVar[Mapping[str, IdForm]]
@@ -90,7 +90,7 @@ class NetworkBase(Component):
         tags: Tags | None,
         opts: pulumi.ResourceOptions | None,
     ) -> Self:
-        """Register an existing network. Strings are checked at once, outputs once they are known."""
+        """Register an existing network. Check identifiers at once if they are strings, or when their outputs are known."""
         subject = f"Network {name}"
         refuse(subject, [*cls._name_problems(name), *problems, *cls.adoption_problems(vpc_id, subnet_ids)])
         self = cls.__new__(cls)
@@ -102,7 +102,7 @@ class NetworkBase(Component):
 
     @classmethod
     def adoption_problems(cls, vpc_id: object, subnet_ids: Mapping[str, object]) -> list[Problem]:
-        """Return the problems of the identifiers of an existing network. Outputs are checked once they are known."""
+        """Return the problems of an existing network's identifiers. Skip outputs, whose values are not known yet."""
         problems = cls._id_problems("vpc_id", vpc_id)
         for zone, subnet in subnet_ids.items():
             problems += cls._id_problems(f"subnet_ids.{zone}", subnet)
@@ -126,7 +126,7 @@ class NetworkBase(Component):
         return name_problems(name)
 
     def _problems(self, given: PlainMapping, opts: pulumi.ResourceOptions | None) -> Problems:
-        """Return the problems that NetworkSpec cannot see. `given`: the spec's values, not validated."""
+        """Return the problems that NetworkSpec cannot find. `given`: the spec's values, not validated."""
         raise NotImplementedError
 
     def _make(self, cidr: str) -> None:
@@ -134,7 +134,7 @@ class NetworkBase(Component):
         raise NotImplementedError
 
     def _use_existing(self) -> None:
-        """Set the other attributes of an existing network."""
+        """Set the cloud's own attributes of an existing network."""
         raise NotImplementedError
 
     def _register(self) -> Self:

@@ -1,4 +1,4 @@
-"""The part of a pool that is the same on every cloud: constructor, validation, end, launcher commands, outputs."""
+"""Base classes of pools on every cloud: constructor, validation, end, launcher commands, outputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RENDEZVOUS_PORT = 29400  # torchrun's default
 
 
 class LauncherCommands(NamedTuple):
-    """Shell commands for machines without a job service."""
+    """Shell commands for machines that take no jobs from `gpuyard submit`."""
 
     scale: str
     """Command that starts all machines."""
@@ -48,7 +48,7 @@ class PoolBase(Component, Generic[_NetworkT_co]):
     spec: GpuPoolSpec
     network: _NetworkT_co
     id: pulumi.Output[str]
-    """Identifier of the pool's resource where its cloud makes one, else the pool's name."""
+    """Identifier of the pool's main resource, or the pool's name if there is no such resource."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class PoolBase(Component, Generic[_NetworkT_co]):
         self.register_outputs(self._outputs())
 
     def _all_problems(self, name: str, given: PlainMapping, expires: str | None) -> Problems:
-        """Return the problems that GpuPoolSpec cannot see. `given`: the spec's values, not validated. `expires`: the tag."""
+        """Return the problems that GpuPoolSpec cannot find. `given`: the spec's values, not validated. `expires`: the tag's value."""
         return ()
 
     def _props(self) -> PlainMapping:
@@ -92,7 +92,7 @@ class MachinePoolBase(PoolBase[_NetworkT_co]):
     end: End | None
     """Time at which the pool goes to zero nodes, with its reason. None: never."""
     closed: bool
-    """Whether the pool's end has passed. The pool is then declared with zero nodes and without a schedule."""
+    """Whether the pool's end has passed. The yard then declares the pool with zero nodes and without a schedule."""
     scale_command: pulumi.Output[str] | None
     """`vms`: shell command that starts all machines."""
     hostfile_command: pulumi.Output[str] | None
@@ -104,11 +104,11 @@ class MachinePoolBase(PoolBase[_NetworkT_co]):
         return [*name_problems(name), *self._problems(given, expires)]
 
     def _problems(self, given: PlainMapping, expires: str | None) -> Problems:
-        """Return the problems that the cloud's own rules find."""
+        """Return the problems under the cloud's own rules."""
         raise NotImplementedError
 
     def _make(self) -> None:
-        """Set what every pool of machines has, warn if its end is near or past, and make the machines."""
+        """Set the attributes of a pool, warn if its end is near or past, and make the machines."""
         self.machine, self.nodes = self.spec.row(self.cloud), self.spec.max_nodes
         self.scale_command = self.hostfile_command = self.torchrun = None
         self.end, now = end_of(self.spec, self.tags.get("expires")), datetime.datetime.now(datetime.UTC)
@@ -138,7 +138,7 @@ class MachinePoolBase(PoolBase[_NetworkT_co]):
 
 
 class KeyedPoolBase(MachinePoolBase[_NetworkT_co], Generic[_NetworkT_co, _KeyT]):
-    """Constructor of a pool that takes a key."""
+    """Base class of a pool that takes an encryption key."""
 
     _key: _KeyT | None
 

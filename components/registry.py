@@ -1,4 +1,4 @@
-"""The clouds by name: the module of their components, loaded on use, and their Pulumi provider."""
+"""The clouds by name: the module of their components, loaded at first use, and their Pulumi provider."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REQUIRED_KEYS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "gcp": {"gcp:project": "acme-ml-dev", "gcp:region": "us-central1"},
     }
 )
-"""Stack configuration keys that locate a cloud's resources, each with an example. A stock stack must set them."""
+"""Configuration keys that locate a cloud's resources, each with an example. A stack of the stock program must set them."""
 
 
 def clouds() -> list[str]:

@@ -20,7 +20,7 @@ __all__ = ["Bucket", "existing_problems"]
 
 
 def existing_problems(bucket: Any) -> list[Problem]:
-    """Return a problem if there is no such directory."""
+    """Return a problem if the directory does not exist."""
     if isinstance(bucket, str) and Path(_absolute(bucket)).is_dir():
         return []
     return [Problem("existing", "no such directory", show(bucket), "a directory that exists", "create it, or change the path")]
@@ -46,7 +46,7 @@ class Bucket(BucketBase):
         self._expose(_Directory(self.child_name("directory"), bucket_path(self.logical_name), self.child_options()).path)
 
     def _use_existing(self, bucket: pulumi.Output[str]) -> None:
-        """Expose the directory of this path."""
+        """Set `name` and `url` for the directory at this path."""
         self._expose(bucket.apply(lambda path: require_url_safe(_absolute(path))))
 
     def _expose(self, path: pulumi.Output[str]) -> None:

@@ -1,6 +1,6 @@
 """Pulumi dynamic providers of `local`: buckets, pools and targets.json as directories and files on this machine.
 
-Stacks' states refer to these classes by module path and name, so neither may change: `pulumi destroy` must find them.
+The states of stacks refer to these classes by module path and name. Neither may change, because `pulumi destroy` must find them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Target(TypedDict):
 
 
 class _OnDisk(ResourceProvider):
-    """Base class of the providers. The resource id is `path`. A new path replaces the resource, every other change updates it."""
+    """Base class of the providers. The resource id is `path`. A new path replaces the resource; every other change updates it."""
 
     serialize_as_secret_always = False  # the reference is not a secret, and the state stays readable
 
@@ -49,17 +49,17 @@ class _OnDisk(ResourceProvider):
 class BucketProvider(_OnDisk):
     """A bucket: a directory that only its owner can enter. Inputs: path, mode.
 
-    The directory stays where it was made, as a bucket of a cloud keeps its name: a bucket renamed with an alias, or another `local:root`,
-    would otherwise delete the data.
+    A new path in the inputs does not move or replace the directory. Otherwise a bucket renamed with an alias, or another `local:root`,
+    would delete the data.
     """
 
     def diff(self, _id: str, _olds: Mapping[str, str], _news: Mapping[str, str]) -> DiffResult:
-        """Compare the mode alone."""
+        """Compare only the mode, not the path."""
         return super().diff(_id, _olds, {key: value for key, value in _news.items() if key != "path"})
 
     @explain_os_errors
     def create(self, props: Mapping[str, str]) -> CreateResult:
-        """Make the directory. An existing empty directory is used. Raises Refused for a directory with entries."""
+        """Make the directory, or use an existing empty directory. Raises Refused for a directory with entries."""
         path = Path(props["path"])
         refuse_foreign(path, set(), f"set `existing: {path}` on the bucket to use the directory as it is")
         make_private(path)
@@ -89,7 +89,7 @@ class PoolProvider(_OnDisk):
 
     @explain_os_errors
     def create(self, props: Mapping[str, str]) -> CreateResult:
-        """Make the directory. An existing directory that has only a pool's files is used, for example after an interrupted create."""
+        """Make the directory, or use an existing directory with only a pool's files, for example after an interrupted create."""
         path = Path(props["path"])
         if not (path / "pool.json").is_file():
             refuse_foreign(path, _POOL_ENTRIES, "set `local:root` to another directory")
@@ -130,7 +130,7 @@ class PoolProvider(_OnDisk):
 class TargetsProvider(_OnDisk):
     """targets.json in the run bucket. Inputs: path, content.
 
-    Pulumi deletes this resource before its buckets and pools, so the provider refuses the deletion while a running job uses them.
+    Pulumi deletes this resource before the buckets and pools. The provider therefore refuses the deletion while a running job uses them.
     """
 
     @explain_os_errors
@@ -176,7 +176,7 @@ class TargetsProvider(_OnDisk):
 def _refuse_live(path: Path, leases: Iterable[Lease]) -> None:
     lines = [
         f"run {lease.run_id} (pid {lease.pid}) uses {_node_names(lease.nodes)}: "
-        f"wait until it is done, or stop it with `gpuyard cancel {lease.run_id}`"
+        f"wait for it, or stop it with `gpuyard cancel {lease.run_id}`"
         for lease in leases
     ]
     if lines:
@@ -209,7 +209,7 @@ def _stacks(content: str) -> set[str]:
 
 
 def _parsed(content: str) -> dict[str, _Target]:
-    """Return the targets in a file. A file that cannot be parsed has none."""
+    """Return the targets in a file, or {} if the file is not valid JSON."""
     try:
         data = json.loads(content)
     except ValueError:

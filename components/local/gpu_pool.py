@@ -1,4 +1,4 @@
-"""A pool of nodes on this machine: its GPUs divided over them, or CPU slots."""
+"""A pool of nodes on this machine. Each node has an equal share of the machine's GPUs, or CPU slots."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CPU_SLOTS = 2  # per node without GPUs: enough to be a distributed job
 
 
 class GpuPool(PoolBase[Network]):
-    """Equal nodes on this machine. A directory under `<local:root>/pools` records them and their jobs."""
+    """Equal nodes on this machine. A directory under `<local:root>/pools` records the nodes and their jobs."""
 
     cloud = "local"
     _output_names = ("id", "machine", "nodes")
@@ -33,7 +33,7 @@ class GpuPool(PoolBase[Network]):
     gpus_per_node: int
     slots_per_node: int
     nodes: list[PlainDict]
-    """The nodes of pool.json: index, address, slots and gpus of each."""
+    """The nodes in pool.json: index, address, slots and GPUs of each node."""
     path: pulumi.Output[str]
 
     def _make(self) -> None:
@@ -65,7 +65,7 @@ class _Directory(dynamic.Resource, module="gpuyard-local", name="GpuPool"):
 
 
 def plan_pool(name: str, spec: GpuPoolSpec, gpus: Sequence[str], addresses: Sequence[str]) -> PlainDict:
-    """Return the content of pool.json: equal nodes, each with the same number of GPUs or else CPU slots."""
+    """Return the content of pool.json: equal nodes, each with the same number of GPUs, or with CPU slots."""
     share = len(gpus) // spec.max_nodes if spec.machine == "auto" else 0
     used = sorted(set(gpus[: share * spec.max_nodes]))
     return {

@@ -16,7 +16,7 @@ _MODEL = re.compile(r"(?:[RG]TX )?(?:PRO )?[A-Z]{0,2}\d+[A-Za-z]*")
 
 @dataclass(frozen=True)
 class Gpus:
-    """The models of the GPUs in the order of their indices. `problem`: the error if the GPUs could not be listed."""
+    """The models of the GPUs in the order of their indices. `problem`: the error if nvidia-smi failed."""
 
     models: tuple[str, ...] = ()
     problem: str | None = None

@@ -27,7 +27,7 @@ class JobService(JobServiceBase[GpuPool, Bucket]):
 
     cloud = "local"
     _reference = re.compile(r"file:/.*")
-    _reference_form = "a reference to the secret, never its value: file:/absolute/path"
+    _reference_form = "file:/absolute/path of a file with the secret, never the secret's value"
     _output_names = ("targets",)
 
     def _name_problems(self, name: str) -> Problems:

@@ -22,13 +22,13 @@ class Lease:
 
 
 def live_leases(pool_dir: Path) -> list[Lease]:
-    """Return the leases whose process is alive, ordered by run id. Raises ValueError for a file that cannot be read."""
+    """Return the leases whose process is alive, ordered by run id. Raises ValueError for an unreadable lease file."""
     files = sorted((pool_dir / "leases").glob("*.json"))
     return [lease for lease in map(_read, files) if process_start(lease.pid) == lease.started]
 
 
 def process_start(pid: int) -> str | None:
-    """Return the start time of a process, as leases record it. None: there is no such process, or it is a zombie."""
+    """Return the start time of a process, as leases record it. None: the process does not exist or is a zombie."""
     return _linux_start(pid) if sys.platform == "linux" else _ps_start(pid)
 
 

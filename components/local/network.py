@@ -1,4 +1,4 @@
-"""The network of a local yard: loopback addresses for its nodes. It makes no resources."""
+"""The network of a local yard: loopback addresses for its nodes. The component has no child resources."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _DEFAULT = "127.77.0.0/24"
 
 
 class Network(Component):
-    """Loopback addresses: one for each node if this system can bind them, else 127.0.0.1 for all.
+    """Loopback addresses: one for each node of a pool, or 127.0.0.1 for all nodes if this system cannot bind others.
 
-    Pools share the addresses: node 0 of each pool has the same address, with another port.
+    Node 0 of every pool has the same address, but another port.
     """
 
     cloud = "local"

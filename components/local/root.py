@@ -13,12 +13,12 @@ __all__ = ["bucket_path", "pool_path", "project_directory", "require_url_safe"]
 
 
 def project_directory() -> Path:
-    """Return the directory of Pulumi.yaml, which relative paths start from."""
+    """Return the directory of Pulumi.yaml. Relative paths start there."""
     return Path(pulumi.get_root_directory()).absolute()
 
 
 def bucket_path(name: str) -> str:
-    """Return the directory of a bucket. Raises pulumi.RunError for a root that `require_url_safe` refuses."""
+    """Return the directory of a bucket. Raises pulumi.RunError if its path is not URL-safe (`require_url_safe`)."""
     return require_url_safe(str(_root() / "buckets" / directory_name(name)))
 
 
@@ -28,7 +28,7 @@ def pool_path(name: str) -> str:
 
 
 def require_url_safe(path: str) -> str:
-    """Return a path that can be part of a file:// URL without escaping. Raises pulumi.RunError for other paths."""
+    """Return the path if it can be part of a file:// URL without escaping. Raises pulumi.RunError for other paths."""
     if set(path) & set("%#?"):
         fix = "set `local:root`, or the bucket's `existing`, to another directory"
         raise pulumi.RunError(str(Problem("bucket path", "contains %, # or ?, which file:// URLs do not allow", got=path, fix=fix)))

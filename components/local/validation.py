@@ -1,4 +1,4 @@
-"""Rules of this machine for a whole yard, checked before the first component exists."""
+"""Rules for a whole `local` yard, checked before the first component exists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["yard_problems"]
 
 
 def yard_problems(*, existing_buckets: Mapping[str, ExistingBucket], **_rest: Any) -> list[Problem]:
-    """Return the problems of existing buckets: directories have no keys. The spec checks every other rule of this machine."""
+    """Return a problem for each existing bucket with a key or `open_to`, which a directory cannot have. YardSpec checks all other rules."""
     return [
         problem.under(f"buckets.{name}")
         for name, existing in existing_buckets.items()

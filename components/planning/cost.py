@@ -1,4 +1,4 @@
-"""The cost of a yard, idle and with every node on, from the dated catalogue or the pools' own rates. Unknown prices stay unknown."""
+"""The cost of a yard, idle and with every node on, from the dated catalogue or the pools' own prices. Unknown prices stay unknown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["hours_that_fit", "money", "node_rate"]
 def money(yard: RecordedYard, now: datetime.datetime) -> Money:
     """Return the cost of pools, disks and standing resources, their sums, and the hours that the budget pays.
 
-    `now` decides which pools have ended, and how many hours of the next month the others exist.
+    `now` decides which pools have ended, and for how many hours of the next month the other pools exist.
     """
     pools = [(pool, paid_nodes(pool, now)) for pool in yard.pools if pool.machine]
     lines = [_pool_line(pool, nodes) for pool, nodes in pools]
@@ -44,7 +44,7 @@ def money(yard: RecordedYard, now: datetime.datetime) -> Money:
 
 
 def node_rate(pool: RecordedPool) -> tuple[Amount, str]:
-    """Return USD per hour of one node, and the price's source as text. The pool's own rate comes first."""
+    """Return the price of a node in USD per hour, and its source as text. The pool's own price comes first."""
     spec, machine = pool.spec, pool.machine
     mode = spec.mode.replace("_", " ")
     if spec.price_usd_per_hour is not None:
@@ -75,7 +75,7 @@ def _pool_line(pool: RecordedPool, nodes: PaidNodes) -> Line:
 
 
 def _end_note(pool: RecordedPool, nodes: PaidNodes) -> str | None:
-    """Return the note on a pool's end: it is past, or it shortens the month."""
+    """Return the note on a pool that has ended or ends within the next month."""
     if nodes.end is None or nodes.hours == HOURS_PER_MONTH:
         return f"ends {pool.spec.capacity.ends}" if isinstance(pool.spec.capacity, CapacityBlock) else None
     when = f"{nodes.end.at:%Y-%m-%dT%H:%MZ}, because {nodes.end.because}"
@@ -83,7 +83,7 @@ def _end_note(pool: RecordedPool, nodes: PaidNodes) -> str | None:
 
 
 def _warm(minutes: int) -> str | None:
-    """Return the note on nodes that the service keeps warm after a job. No job's cost includes these minutes."""
+    """Return the note on nodes that the service keeps warm after a job. The cost of a job does not include these minutes."""
     return f"each node stays warm, and paid, for {counted(minutes, 'minute')} after a job" if minutes else None
 
 
@@ -92,13 +92,13 @@ def _note(pool: RecordedPool, rate: Amount) -> str | None:
     if spec.mode == "reservation":
         return "reserved: paid whether used or not"
     if spec.mode == "capacity_block":
-        return "a block is paid in advance" if rate.high is not None else "a block is paid in advance; set its rate with price_usd_per_hour"
+        return "a block is paid in advance" if rate.high is not None else "a block is paid in advance; set price_usd_per_hour"
     if rate.low != rate.high and rate.high is not None:
         return "at most the on-demand price"
     if rate.high is None:
         listed = f"no list price in {pool.region or 'an unknown region'}"
-        why = listed if pool.service.list_prices else f"{spec.service} has its own rates"
-        return f"{why}; set yours with price_usd_per_hour"
+        why = listed if pool.service.list_prices else f"{spec.service} has its own prices"
+        return f"{why}; set price_usd_per_hour"
     return None
 
 
@@ -111,7 +111,7 @@ def _unknown_pool(name: str) -> Line:
 
 
 def _budget(yard: RecordedYard) -> float | None:
-    """Return USD per month of the Budget components; if there are none, of the budgets declared without gpuyard."""
+    """Return USD per month of the Budget components, or of budgets declared without gpuyard if there are no Budget components."""
     if yard.named("Budget"):
         return yard.budget
     amounts = [amount for rules in CLOUDS.values() for amount in rules.budgets(yard)]
@@ -119,10 +119,10 @@ def _budget(yard: RecordedYard) -> float | None:
 
 
 def hours_that_fit(budget: float | None, idle_month: Amount, idle: Amount, full: Amount) -> Amount | None:
-    """Return how many hours per month all nodes can run: the budget pays the idle cost first, then the additional cost of running nodes.
+    """Return how many hours per month all nodes can run. The budget pays the idle cost first, then the additional cost of running nodes.
 
-    `idle` and `full` are in USD per hour, `budget` and `idle_month` in USD per month. None: no budget, or running nodes cost nothing
-    more. The lower bound holds whatever the unknown prices are. It is 0 if the idle cost alone exceeds the budget.
+    `idle` and `full` are in USD per hour, `budget` and `idle_month` in USD per month. None: no budget, or running nodes add no cost.
+    Unknown prices cannot lower the lower bound. It is 0 if the idle cost alone exceeds the budget.
     """
     if budget is None or full.high == idle.high == full.low == idle.low:
         return None

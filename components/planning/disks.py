@@ -18,7 +18,7 @@ __all__ = ["disk_dates", "disk_lines", "unpriced_disks"]
 
 
 class _Priced(NamedTuple):
-    """The root disks of one pool, with the price of one."""
+    """The root disks of one pool, and the price of one disk."""
 
     pool: RecordedPool
     disk: RootDisk
@@ -35,7 +35,7 @@ def disk_lines(yard: RecordedYard, now: datetime.datetime) -> list[Line]:
 
 
 def disk_dates(yard: RecordedYard, now: datetime.datetime) -> list[datetime.date | None]:
-    """Return the dates of the list prices used."""
+    """Return the dates of the list prices that the rows use."""
     found = []
     for each in _disks(yard, now):
         rate = catalogue.table(each.pool.cloud).disk(each.disk.kind, each.pool.region)
@@ -45,7 +45,7 @@ def disk_dates(yard: RecordedYard, now: datetime.datetime) -> list[datetime.date
 
 
 def unpriced_disks(yard: RecordedYard, now: datetime.datetime) -> Counter[str]:
-    """Return how many disks of each description have no price in the catalogue."""
+    """Return the number of disks without a price in the catalogue, by the disk's description."""
     found = Counter[str]()
     for each in _disks(yard, now):
         if each.usd_per_hour is None:

@@ -16,7 +16,7 @@ class Document(BaseModel):
 
 
 class Amount(Document):
-    """A number between two bounds. Equal bounds: the number is known. No upper bound (None): a part of it has no known bound."""
+    """A number between two bounds. Equal bounds: the number is known. No upper bound (None): a part of the number has no upper bound."""
 
     low: float
     high: float | None
@@ -37,7 +37,7 @@ class Line(Document):
 
     name: str
     region: str | None = Field(description="region whose list prices apply; null: not known before `pulumi up`")
-    what: str = Field(description="number of nodes, price of each, and where the price comes from")
+    what: str = Field(description="number of nodes, price of a node, and source of the price")
     idle: Amount = Field(description="USD per hour while no job runs")
     full: Amount = Field(description="USD per hour with every node on")
     month: Amount = Field(description="USD of the next month with every node on: 730 h, or less if the pool ends before")
@@ -57,7 +57,7 @@ class Money(Document):
     hours: Amount | None = Field(
         description="hours per month for which the budget pays every node, after the idle cost; null: no budget, or no machines"
     )
-    prices_of: str | None = Field(description="date of the oldest list price used; null: no list price is used")
+    prices_of: str | None = Field(description="date of the oldest list price in the figures; null: no list price")
     not_priced: list[str] = Field(description="resources that cost money and have no price in the catalogue")
 
 
@@ -68,7 +68,7 @@ class Need(Document):
     name: str
     region: str | None = Field(description="region of the quota; null: one quota for all regions, or a region that is not known")
     unit: str
-    amount: int = Field(description="needed by all pools together with every node on")
+    amount: int = Field(description="amount that all pools together need with every node on")
     pools: list[str]
     granted: str | None = Field(description="why the quota need not be requested; null: request it")
 
@@ -78,11 +78,11 @@ class Fabric(Document):
 
     pool: str
     nics: int = Field(description="number of fast network cards per node; 0: none")
-    card: str = Field(description="the cloud's name of such a card, such as EFA")
+    card: str = Field(description="the cloud's name for a fast network card, such as EFA")
     gbps: float | None = Field(description="line rate of a node, in Gb/s")
     transport: str | None = Field(description="transport that NCCL must report; null: any")
     floor: float | None = Field(
-        description="fraction of the line rate below which the preflight refuses a job; null: unknown, a slow network is a warning"
+        description="the preflight refuses a job below this fraction of the line rate; null: unknown, so a slow network is only a warning"
     )
 
 
@@ -126,10 +126,10 @@ class Unknowns(Document):
 
 
 class Plan(Document):
-    """`plan --json`: what `pulumi up` would create in an empty account, its cost, quota and policy verdicts."""
+    """The document of `plan --json`: the resources that `pulumi up` would create in an empty account, cost, quotas, policy."""
 
     schema_: Literal["gpuyard.plan/1"] = Field("gpuyard.plan/1", alias="schema")
-    nonce: str | None = Field(None, description="the text of --nonce, which tells this document from one that a program printed")
+    nonce: str | None = Field(None, description="text of --nonce; a pipeline checks it, because the program can print a false document")
     project: str
     stack: str
     clouds: list[str]
@@ -142,11 +142,11 @@ class Plan(Document):
     fabric: list[Fabric]
     policy: list[RuleVerdict]
     unknown: Unknowns
-    problems: list[str] = Field(description="what the engine or a provider would refuse")
+    problems: list[str] = Field(description="errors that the engine or a provider would report")
     warnings: list[str] = Field(description="warnings that the program logged")
     resources: list[Planned]
 
     @property
     def refused(self) -> bool:
-        """Whether a pipeline must stop, because the plan has a violated rule or a problem."""
+        """Whether a pipeline must stop: the plan has a violated rule or a problem."""
         return bool(self.problems) or any(verdict.outcome == "violated" for verdict in self.policy)

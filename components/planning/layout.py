@@ -16,15 +16,15 @@ _TOKEN = re.compile(r"\b([a-z][a-z0-9-]*):([A-Za-z0-9]+)(?:/[A-Za-z0-9]+)?:([A-Z
 
 
 def wrapped(line: str, hanging: int) -> list[str]:
-    """Return the line cut at spaces into lines of at most WIDTH columns. All but the first are indented by `hanging` more spaces."""
+    """Cut a line at spaces into lines of at most WIDTH columns. All lines after the first are indented by `hanging` more spaces."""
     indent = " " * (len(line) - len(line.lstrip()))
     return _lines(line.strip(), WIDTH, indent, indent + " " * hanging)
 
 
 def columns(rows: Sequence[Sequence[str]], *, wrap: int, right: int = 0) -> list[str]:
-    """Return the rows in columns of equal width; the last `right` columns are right-aligned.
+    """Return the rows as lines of aligned columns. The last `right` columns are right-aligned.
 
-    Column `wrap` is cut into several lines where a row would exceed WIDTH.
+    If a row is longer than WIDTH, its cell in column `wrap` continues on the next lines.
     """
     if not rows:
         return []
@@ -62,7 +62,7 @@ def short_tokens(text: str) -> str:
 
 
 def rate(amount: Amount) -> str:
-    """Return USD per hour as text: 9.20, <=4.60 or >=4.60 where only a bound is known, or unknown."""
+    """Return USD per hour as text: 9.20, or <=4.60 or >=4.60 if only a bound is known, or unknown."""
     return _bounds(amount, ".2f")
 
 
@@ -72,7 +72,7 @@ def whole(amount: Amount) -> str:
 
 
 def hours(amount: Amount) -> str:
-    """Return whole hours, rounded down, as text; with `>=` where some prices are unknown."""
+    """Return whole hours, rounded down, as text; with `>=` if some prices are unknown."""
     least = math.floor(amount.low)
     return f"{least:,} h" if amount.low == amount.high else f">={least:,} h" if least else "unknown hours"
 

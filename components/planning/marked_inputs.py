@@ -1,4 +1,4 @@
-"""A resource's recorded inputs as JSON, in which unknown values and secrets are replaced by marks."""
+"""A resource's recorded inputs as JSON, with marks in place of unknown values and secrets."""
 
 from __future__ import annotations
 

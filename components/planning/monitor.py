@@ -1,6 +1,6 @@
-"""A stand-in for the engine's resource monitor: answers a program's requests as a first preview would, and records them.
+"""A stand-in for the engine's resource monitor. It answers a program's requests like a first preview, and records them.
 
-It extends the mock monitor that the SDK has for unit tests, and refuses what an engine would refuse.
+It extends the SDK's mock monitor for unit tests, and reports the errors that an engine would report.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class RecordingMonitor(mocks.MockMonitor):
         self._repeated: set[str] = set()
 
     def make_urn(self, parent: str, type_: str, name: str) -> str:
-        """Return a URN as the engine builds it: with the types of all parents except the stack. The SDK's mock adds one parent only."""
+        """Return a URN as the engine builds it, with the types of all parents except the stack. The SDK's mock adds only one parent."""
         above = parent.split("::")[2] if parent else _STACK
         kind = type_ if above == _STACK else f"{above}${type_}"
         return f"urn:pulumi:{settings.get_stack()}::{settings.get_project()}::{kind}::{name}"
@@ -88,7 +88,7 @@ class RecordingMonitor(mocks.MockMonitor):
         return response
 
     def Invoke(self, request: resource_pb2.ResourceInvokeRequest) -> resource_pb2.ResourceInvokeResponse:  # noqa: N802
-        """Record a provider function; a preview answers that its result is unknown."""
+        """Record the call of a provider function. In a preview, answer that the result is unknown."""
         of_engine = request.tok.startswith("pulumi:")  # the SDK reads its own registered resources this way
         if not of_engine:
             self._recording.lookups.append(request.tok)
@@ -98,7 +98,7 @@ class RecordingMonitor(mocks.MockMonitor):
         return response
 
     def Call(self, request: resource_pb2.ResourceCallRequest) -> None:  # noqa: N802
-        """Record and refuse a method of a remote component."""
+        """Record the call of a remote component's method, and raise LookupError."""
         self._recording.lookups.append(request.tok)
         raise LookupError(f"{request.tok}: an offline plan cannot call a method of a remote component; run `pulumi preview`")
 
@@ -117,7 +117,7 @@ class RecordingMonitor(mocks.MockMonitor):
         return super().RegisterStackTransform(request)  # type: ignore[no-untyped-call]
 
     def _note_omissions(self, request: resource_pb2.RegisterResourceRequest) -> None:
-        """Record what an engine would do for this resource and a plan does not: remote components and transforms."""
+        """Record that the plan omits a remote component's resources and the changes of transforms, because only an engine runs them."""
         if request.remote:
             self._recording.lookups.append(f"remote component {request.type} {request.name}")
         if request.transforms:
@@ -126,7 +126,7 @@ class RecordingMonitor(mocks.MockMonitor):
             )
 
     def _check_references(self, request: resource_pb2.RegisterResourceRequest) -> None:
-        """Record a problem for each reference to a URN that does not exist: the engine would fail, or ignore the order."""
+        """Record a problem for each reference to a missing URN: the engine would fail, or ignore the order."""
         named = {"parent": [request.parent], "depends_on": request.dependencies, "deleted_with": [request.deletedWith]}
         providers = [request.provider, *request.providers.values()]
         named["provider"] = [reference.rpartition("::")[0] for reference in providers if reference]

@@ -1,4 +1,4 @@
-"""Compute how many nodes of a pool are paid, while no job runs and with every node on, and for how many hours of the next month."""
+"""Compute how many nodes of a pool cost money, idle and with every node on, and for how many hours of the next month."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _PAID_IN_ADVANCE = ("reservation", "capacity_block")
 
 
 class PaidNodes(NamedTuple):
-    """The nodes of a pool that are paid."""
+    """The number of a pool's nodes that cost money."""
 
     idle: int
-    """Nodes paid while no job runs: min_nodes, or all nodes of a reservation or capacity block."""
+    """Nodes that cost money while no job runs: min_nodes, or all nodes of a reservation or capacity block."""
     full: int
     hours: float
     """Hours of the next month until the pool's end, at most 730."""
     end: End | None
-    """When the pool goes to zero nodes; None: never."""
+    """Time at which the pool goes to zero nodes, with its reason. None: never."""
 
     @property
     def closed(self) -> bool:
@@ -32,7 +32,7 @@ class PaidNodes(NamedTuple):
 
 
 def paid_nodes(pool: RecordedPool, now: datetime.datetime) -> PaidNodes:
-    """Return the paid nodes of a pool. After the pool's end there are none."""
+    """Return the nodes of a pool that cost money. After the pool's end, no node costs money."""
     expires = pool.tags.get("expires")
     end = end_of(pool.spec, expires if isinstance(expires, str) else None)
     left = (end.at - now).total_seconds() / 3600 if end else HOURS_PER_MONTH

@@ -22,7 +22,7 @@ __all__ = ["make_plan"]
 def make_plan(yard: RecordedYard, now: datetime.datetime, encrypted: Sequence[str] = (), environments: Sequence[str] = ()) -> Plan:
     """Return the plan of a recorded yard.
 
-    `now` decides what has expired. `encrypted` are the keys of encrypted configuration, `environments` the stack's ESC environments.
+    `now` decides which pools have ended. `encrypted`: keys of encrypted configuration. `environments`: the stack's ESC environments.
     """
     recording = yard.recording
     return Plan(
@@ -58,7 +58,7 @@ def _resources(yard: RecordedYard) -> list[Planned]:
 
 
 def _tree(yard: RecordedYard) -> list[Branch]:
-    """Return one branch for each top-level component of gpuyard, then one for each type of other top-level resources."""
+    """Return a branch for each top-level component of gpuyard, then a branch for each type of the other top-level resources."""
     below = _below(yard)
     components = {component.urn: component for component in yard.components}
     pools = {pool.name: pool for pool in yard.pools}
@@ -75,7 +75,7 @@ def _tree(yard: RecordedYard) -> list[Branch]:
 
 
 def _below(yard: RecordedYard) -> dict[str, Counter[str]]:
-    """Return for each top-level resource the number of resources by type, itself and its descendants counted."""
+    """Return the number of resources by type below each top-level resource, including the resource itself."""
     parents = {resource.urn: resource.parent for resource in yard.resources}
     below: dict[str, Counter[str]] = {}
     for resource in yard.resources:

@@ -1,4 +1,4 @@
-"""The policy rules of a yard, each a pure function. A violation makes `gpuyard plan` exit 2, a warning is only shown."""
+"""The policy rules of a yard: pure functions. A violation makes `gpuyard plan` exit with 2; a warning does not."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def verdicts(yard: RecordedYard, now: datetime.datetime) -> list[RuleVerdict]:
 
 
 def _violations(check: Callable[[PlanRules], RawCheck]) -> Callable[[PolicyInputs], Iterator[Finding]]:
-    """Return the rule that applies each cloud's own check to the yard. Every message of a check is a violation."""
+    """Return a rule that runs each cloud's own check. Every message of the check is a violation."""
     return lambda inputs: (Finding("violated", text) for rules in CLOUDS.values() for text in check(rules)(inputs.yard))
 
 
@@ -58,7 +58,7 @@ def _one_region(inputs: PolicyInputs) -> Iterator[Finding]:
     unknown = [pool for pool in inputs.yard.pools if pool.machine and pool.region is None]
     if unknown:
         names, keys = ", ".join(pool.name for pool in unknown), " or ".join(sorted({REGION_KEYS[pool.cloud] for pool in unknown}))
-        yield Finding("warning", f"{names}: region not known, so prices are not known either; set {keys}, or the provider's region")
+        yield Finding("warning", f"{names}: the region is unknown, so prices are unknown too; set {keys}, or the provider's region")
 
 
 def _spot(inputs: PolicyInputs) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The quotas that the account needs before the pools can fill, and the network fabric of the nodes."""
+"""The quotas that the account needs for all nodes of the pools, and the network fabric of the nodes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Quota(NamedTuple):
 
 
 def needs(yard: RecordedYard, now: datetime.datetime) -> list[Need]:
-    """Return the quotas that the pools need. Pools that have ended need none. If pools share a quota, their amounts are added."""
+    """Return the quotas that the pools need. A quota shared by several pools has the sum of their amounts. Ended pools need no quota."""
     found: dict[_Quota, list[tuple[str, int]]] = {}
     for pool in yard.pools:
         if pool.machine and not paid_nodes(pool, now).closed:
@@ -42,7 +42,7 @@ def needs(yard: RecordedYard, now: datetime.datetime) -> list[Need]:
 
 
 def _need(pool: RecordedPool, machine: Machine) -> tuple[_Quota, int]:
-    """Return the pool's quota in its region, and how much of it the pool needs."""
+    """Return the pool's quota in its region, and the amount that the pool needs."""
     spec = pool.spec
     if spec.mode == "capacity_block":
         return _Quota(None, f"capacity block of {machine.name}", "nodes", "granted with the block", pool.region), spec.max_nodes

@@ -51,9 +51,9 @@ def record(
 ) -> Recording:
     """Run a program and return what it registered.
 
-    `config`: text by full key, as Pulumi passes it. `secret`: the keys of secret values. `encrypted`: the keys whose values are not known.
-    `root`: the folder of the program's Pulumi.yaml. Raises what the program raises, and pulumi.RunError if the program needs the result of
-    a provider function.
+    `config`: values by full key, as Pulumi passes them. `secret`: keys of secret values. `encrypted`: keys of encrypted values, which are
+    unknown. `root`: the folder of the program's Pulumi.yaml. Raises the program's own exceptions, and pulumi.RunError if the program needs
+    the result of a provider function.
     """
     recording = Recording()
 
@@ -78,17 +78,17 @@ def record(
             raise
         token = recording.lookups[-1]
         raise pulumi.RunError(
-            f"a plan has no account, so the result of {token} is unknown; call its `_output` form and use the result as an Output"
+            f"a plan has no account, so the result of {token} is unknown; call the function's `_output` variant and use the Output"
         ) from None
     return recording
 
 
 @contextlib.contextmanager
 def _garbage_collection_off() -> Iterator[None]:
-    """Switch Python's cyclic garbage collector off inside the context.
+    """Turn off Python's cyclic garbage collector inside the context.
 
-    Collection would take half of the time and free little, because a program keeps nearly all of its objects until it ends: 356 MiB for
-    200 pools without collection, 337 MiB with it.
+    The collector would take half of the time and free little, because a program keeps nearly all objects until it ends: 200 pools take 356
+    MiB without the collector and 337 MiB with it.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -141,7 +141,7 @@ def _run(program: Callable[[], object], recording: Recording) -> None:
 
 
 async def _cancel_pending_tasks() -> None:
-    """Cancel the unfinished tasks of a failed program: the SDK keeps them in the process, and the next run would wait for them."""
+    """Cancel the unfinished tasks of a failed program. The SDK keeps them in the process, and the next run would wait for them."""
     left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     for task in left:
         task.cancel()

@@ -31,11 +31,11 @@ class Recording:
     problems: list[str] = field(default_factory=list)
     """Errors that the engine or a provider would report: a repeated URN, a reference to a missing resource, wrong arguments."""
     lookups: list[str] = field(default_factory=list)
-    """Provider functions and remote components that the program called, in call order; their results are unknown in a preview."""
+    """Provider functions and remote components in the order of the calls. Their results are unknown in a preview."""
     references: list[str] = field(default_factory=list)
-    """Other stacks whose outputs the program reads; unknown in a preview."""
+    """Other stacks whose outputs the program reads. The outputs are unknown in a preview."""
     reads: list[str] = field(default_factory=list)
-    """Existing resources that the program reads (`Name.get`); unknown in a preview."""
+    """Existing resources that the program reads (`Name.get`). Their properties are unknown in a preview."""
 
     def one(self, kind: str, name: str) -> resource_pb2.RegisterResourceRequest:
         """Return the only resource of a type and name. Raises LookupError unless there is exactly one."""
@@ -43,7 +43,7 @@ class Recording:
         return _only(found, f"resources {kind} {name}")
 
     def inputs(self, kind: str, name: str) -> PlainDict:
-        """Return the inputs of the only resource of a type and name, under their names in Pulumi's schema."""
+        """Return the inputs of the only resource of a type and name. The keys are the names in Pulumi's schema."""
         return properties(self.one(kind, name).object)
 
     def outputs(self, kind: str) -> PlainDict:

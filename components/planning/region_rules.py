@@ -10,7 +10,7 @@ __all__ = ["region_conflicts"]
 
 
 def region_conflicts(yard: RecordedYard) -> Iterator[str]:
-    """Yield a message for each component that is in another region than its zone, its network or its pools. Unknown regions are skipped."""
+    """Yield a message for each component whose region differs from its zone's, network's or pools' region. Skip unknown regions."""
     for component in yard.components:
         yield from _zones(component)
     pools = {(pool.cloud, pool.name): pool for pool in yard.named("GpuPool")}
@@ -54,7 +54,7 @@ def _networks(yard: RecordedYard) -> Iterator[str]:
 
 
 def _ancestor(urn: str, parents: Mapping[str, str], among: Collection[str]) -> str | None:
-    """Return the resource itself or the nearest parent that is one of these; None if there is none."""
+    """Return the first URN that is in `among`: the resource's own or its nearest ancestor's. None: no such URN."""
     while urn and urn not in among:
         urn = parents.get(urn, "")
     return urn or None

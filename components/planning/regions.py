@@ -1,4 +1,4 @@
-"""Find the region of a recorded resource: in its own inputs, else in its provider's, else in the stack's default provider's."""
+"""Find the region of a recorded resource: in its own inputs, in its provider's inputs, or in the stack's configuration, in this order."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def region_of(
     defaults: Mapping[str, str | None],
     registered: Mapping[str, resource_pb2.RegisterResourceRequest],
 ) -> str | None:
-    """Return the region of a resource or component; None if it cannot be known before `pulumi up`.
+    """Return the region of a resource or component; None if a plan cannot know it.
 
-    An explicit provider does not read the stack's configuration: without a region of its own, its region is unknown.
+    An explicit provider does not read the stack's configuration. Without an input for the region, its region is unknown.
     """
     cloud = cloud_of(request.type)
     if cloud is None:

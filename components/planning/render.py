@@ -20,9 +20,9 @@ _NOTICE = {"WARN", "warning", "warns:"}
 class _Section(NamedTuple):
     heading: str
     rows: Sequence[Sequence[str]] = ()
-    """Cells of each row; a row of one cell is a sentence."""
+    """Cells of each row. A row with only one cell is a sentence."""
     wrap: int = 0
-    """The column that is cut into several lines where a row is too long."""
+    """The column whose cell continues on the next lines if a row is too long."""
 
 
 def text(plan: Plan) -> str:
@@ -38,9 +38,9 @@ def text(plan: Plan) -> str:
 
 
 def styled(lines: Sequence[str]) -> list[tuple[str, str]]:
-    """Return each line of the text with its rich style: bold red if it stops a pipeline, yellow for a warning, else none.
+    """Return each line of the text with its rich style: bold red for a violation or problem, yellow for a warning, else none.
 
-    A continuation line keeps the style of the line that it continues.
+    A continuation line has the style of its first line.
     """
     found: list[tuple[str, str]] = []
     for line in lines:
@@ -64,7 +64,7 @@ def _tree(plan: Plan) -> list[str]:
 
 def _money(money: Money) -> list[str]:
     if not money.lines:
-        return [] if money.not_priced else ["money  none: nothing here costs anything"]
+        return [] if money.not_priced else ["money  none: no resource here costs money"]
     rows = [["money", _dated(money), "idle $/h", "full $/h", "month if full 24x7"]]
     for line in money.lines:
         rows.append([f"  {line.name}", line.what, *_figures(line)])
@@ -100,7 +100,7 @@ def _sections(plan: Plan) -> Iterator[_Section]:
 
 
 def _quota(needs: Sequence[Need]) -> Iterator[_Section]:
-    """Yield the quotas to request. With several regions, each row ends with its own region."""
+    """Yield the quotas to request. With several regions, each row ends with its region."""
     regions = sorted({need.region for need in needs if need.region})
     rows = [[f"{need.amount} {need.unit}", need.name, need.code or "(code not known)"] for need in needs]
     if len(regions) > 1:
@@ -183,6 +183,6 @@ def _money_table(money: Money) -> list[str]:
 
 
 def _cell(value: str) -> str:
-    """Escape what Markdown, and GitHub in it, would interpret: markup, HTML, mentions of people and numbers of issues."""
+    """Escape text that GitHub's Markdown would interpret: markup, HTML, mentions of people and numbers of issues."""
     line = " ".join(value.splitlines()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"(?<!\w)[@#](?=\w)", r"\g<0><!-- -->", re.sub(r"[\\`*_\[\]|~$]", r"\\\g<0>", line))

@@ -1,4 +1,4 @@
-"""Check the arguments of recorded resources against the installed SDK: names and types, nested ones included."""
+"""Check the arguments of recorded resources, also nested arguments, against the names and types in the installed SDK."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def wrong_arguments(token: str, given: Mapping[str, object]) -> list[str]:
 
 @cache
 def _arguments(token: str) -> type | None:
-    """Return the class of a resource's arguments, from the modules that the SDK registered at its import."""
+    """Return the class of a resource's arguments. The SDK registers its modules at import."""
     package, module, _ = token.split(":")
     registered: Any = rpc.get_resource_module(package, module, "")
     known = getattr(registered, "mod_info", None)
@@ -96,7 +96,7 @@ def _check_object(value: object, hint: type, path: str) -> Iterator[str]:
 
 
 def _fields(hint: type) -> PlainDict:
-    """Return the fields of a type. Retry, because the SDK loads its modules on first use, and another thread may be loading them."""
+    """Return the fields of a type. Retry, because another thread may be loading the SDK's module at the same time."""
     for _ in range(_TRIES):
         with contextlib.suppress(AttributeError):
             return dict(_types.input_type_types(hint))

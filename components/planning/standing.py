@@ -1,4 +1,4 @@
-"""The cost of resources that are billed even when no job runs, such as NAT gateways: one line of the money table for each region."""
+"""The cost of resources that cost money even when no job runs, such as NAT gateways: a line of the money table for each region."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["standing_dates", "standing_lines"]
 
 
 class _Priced(NamedTuple):
-    """Standing resources of one kind in one region, with their price."""
+    """Resources of one kind in one region that always cost money, with their price."""
 
     cloud: str
     region: str | None
@@ -42,7 +42,7 @@ def standing_lines(yard: RecordedYard) -> list[Line]:
 
 
 def standing_dates(yard: RecordedYard) -> list[datetime.date | None]:
-    """Return the dates of the list prices used."""
+    """Return the dates of the list prices that the lines use."""
     return [catalogue.table(each.cloud).sources[each.rate.source].date for each in _standing(yard) if each.rate and each.found.number]
 
 

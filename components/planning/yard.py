@@ -1,4 +1,4 @@
-"""A recorded yard as plain data: its components, pools, budget and resources. Cost, quota and policy are computed from it."""
+"""A recorded yard as plain data: its components, pools, budget and resources. It is the input of cost, quota and policy."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Resource(NamedTuple):
     inputs: Mapping[str, object]
     """Plain data without secret marks; an unknown value is a `pulumi.output.Unknown`."""
     uses: Mapping[str, tuple[str, ...]]
-    """Input -> URNs of the resources whose outputs it contains."""
+    """URNs of the resources whose outputs an input contains, by input."""
     region: str | None = None
-    """Region of its provider, unless its inputs set another one. None: not known."""
+    """The region in its inputs, or its provider's region. None: not known."""
 
 
 class RecordedComponent(NamedTuple):
@@ -60,7 +60,7 @@ class RecordedComponent(NamedTuple):
 
 
 class RecordedPool(NamedTuple):
-    """A pool whose spec is known, with the catalogue's entry of its machine."""
+    """A pool with a known spec, and the catalogue's entry for its machine."""
 
     name: str
     cloud: str
@@ -84,7 +84,7 @@ class RecordedYard:
     project: str
     stack: str
     regions: Mapping[str, str | None]
-    """Cloud -> region of its default provider; None or missing: not configured."""
+    """Region of each cloud's default provider. None or missing: not configured."""
     recording: Recording
 
     @property
@@ -94,7 +94,7 @@ class RecordedYard:
 
     @cached_property
     def resources(self) -> list[Resource]:
-        """All resources, sorted by URN, because the order of registration varies."""
+        """All resources, sorted by URN because the order of registration varies."""
         return [self._resource(urn, request) for urn, request in sorted(self.recording.resources.items())]
 
     @cached_property
@@ -112,7 +112,7 @@ class RecordedYard:
         return [component for component in self.components if component.kind == kind]
 
     def by_region(self, cloud: str) -> dict[str | None, RecordedYard]:
-        """Return the yard's resources of a cloud, as one yard for each region. The key None has the resources without a known region."""
+        """Return the resources of a cloud as one yard for each region. The key None has the resources without a known region."""
         regions = {each.urn: each.region for each in self.resources if cloud_of(each.kind) == cloud}
         found = sorted(set(regions.values()), key=str)
         return (
@@ -156,7 +156,7 @@ class RecordedYard:
         return sum(known) if known else None
 
     def limit(self, key: str) -> float | None:
-        """Return the lowest limit of that name (gpus, usd_per_job) of all job services; None if none sets it."""
+        """Return the lowest limit `key` (gpus or usd_per_job) of all job services; None if no job service sets it."""
         limits = (component.inputs.get("limits") for component in self.named("JobService"))
         values = [each.get(key) for each in limits if isinstance(each, Mapping)]
         known = [float(value) for value in values if isinstance(value, int | float)]
@@ -205,7 +205,7 @@ def _pool(component: RecordedComponent) -> RecordedPool | None:
 
 
 def _whole(value: object) -> object:
-    """Return whole numbers as integers: protobuf has floats only."""
+    """Return whole numbers as integers, because protobuf has only floats."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return {key: _whole(entry) for key, entry in value.items()} if isinstance(value, dict) else value

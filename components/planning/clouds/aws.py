@@ -38,7 +38,7 @@ def _standing(yard: RecordedYard) -> list[Standing]:
 
 
 def _gateways(yard: RecordedYard) -> int | None:
-    """Return the number of NAT gateways; None if one is regional: it is billed per zone, and its zones are not known here."""
+    """Return the number of NAT gateways. None if a gateway is regional: AWS bills it per zone, and a plan does not know its zones."""
     gateways = yard.of("aws:ec2/natGateway:NatGateway")
     return None if any(gateway.inputs.get("availabilityMode") == "regional" for gateway in gateways) else len(gateways)
 

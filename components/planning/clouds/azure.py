@@ -44,7 +44,7 @@ def _standing(yard: RecordedYard) -> list[Standing]:
 
 
 def _managed(yard: RecordedYard) -> list[object]:
-    """Return the type of each outbound rule of a managed network. A rule PrivateEndpoint costs as much as any private endpoint."""
+    """Return the type of each outbound rule of a managed network. A rule of type PrivateEndpoint costs as much as a private endpoint."""
     rules = [rule.inputs.get("properties") for rule in yard.of("azure-native:machinelearningservices:ManagedNetworkSettingsRule")]
     return [rule.get("type") for rule in rules if isinstance(rule, Mapping)]
 
@@ -56,7 +56,7 @@ def _budgets(yard: RecordedYard) -> list[float]:
 
 
 def _own_quota(pool: RecordedPool) -> Quota | None:
-    """Return Azure ML's own core quota: one per family for dedicated cores, one for all families together for low-priority cores."""
+    """Return Azure ML's own core quota: for dedicated cores one quota per machine family, for low-priority cores one for all families."""
     if pool.spec.service != "azureml" or pool.machine is None:
         return None
     quota = pool.machine.quotas["on_demand"]
@@ -66,7 +66,7 @@ def _own_quota(pool: RecordedPool) -> Quota | None:
 
 
 def _disk(pool: RecordedPool, yard: RecordedYard) -> RootDisk | None:
-    """Return a node's paid disk. Azure ML chooses the disk of a cluster. An ephemeral OS disk is free: None."""
+    """Return a node's OS disk. None: an ephemeral OS disk, which is free. The disk of an Azure ML cluster has no known kind."""
     if pool.spec.service == "azureml":
         return RootDisk(None, "system disk of a cluster node")
     machines = [each for each in yard.of(SCALE_SET) if each.name == f"{pool.name}-machines"]

@@ -40,7 +40,7 @@ def inbound_addresses(yard: RecordedYard) -> Iterator[str]:
 
 
 def unencrypted(yard: RecordedYard) -> Iterator[str]:
-    """Yield a message for each machine without encryption at host and each storage account that accepts plain HTTP or account keys.
+    """Yield a message for each machine without encryption at host and each storage account that accepts HTTP or account keys.
 
     Azure always encrypts stored data.
     """
@@ -63,7 +63,7 @@ def open_metadata(yard: RecordedYard) -> Iterator[str]:
 
 
 def inner(resource: Resource, *path: str) -> Mapping[str, object]:
-    """Return the mapping at a path in a resource's inputs; empty if there is none."""
+    """Return the mapping at a path in a resource's inputs; {} if there is no mapping."""
     found: object = resource.inputs
     for key in path:
         found = found.get(key) if isinstance(found, Mapping) else None

@@ -25,20 +25,20 @@ class Standing(NamedTuple):
     number: int | None
     """Number of resources. None: not known before `pulumi up`."""
     plural: str | None = None
-    """Plural of the noun, unless it is formed with -s or -es."""
+    """Plural of the noun, if it does not end in -s or -es."""
 
 
 class RootDisk(NamedTuple):
     """The root disk of a node."""
 
     kind: str | None
-    """Key in the catalogue's disks. None: the service has its own rates, or the kind of disk is not known."""
+    """Key in the catalogue's disks. None: the service has its own prices, or the kind of disk is not known."""
     noun: str
     """Description of one disk."""
 
 
 def root_disk(pool: RecordedPool, kind: str | None) -> RootDisk:
-    """Return a node's root disk. A service with its own rates has its own for disks too."""
+    """Return a node's root disk. Its price is unknown if the service has its own prices."""
     priced = kind if pool.service.list_prices else None
     return RootDisk(priced, f"root disk of {pool.spec.root_disk_gib} GiB" + (f" ({priced})" if priced else ""))
 
@@ -49,11 +49,11 @@ class PlanRules:
 
     standing: Callable[[RecordedYard], list[Standing]]
     unpriced: Mapping[str, str]
-    """Type token -> noun of resources that cost money and have no price in the catalogue."""
+    """Nouns, by type token, for resources that cost money and have no price in the catalogue."""
     budgets: Callable[[RecordedYard], list[float]]
     """Function that returns USD per month of each budget resource whose amount is known."""
     own_quota: Callable[[RecordedPool], Quota | None]
-    """Function that returns the quota of the pool's service, if it has its own. None: the machine's quota applies."""
+    """Function that returns the service's own quota for a pool. None: the machine's quota applies."""
     disk: Callable[[RecordedPool, RecordedYard], RootDisk | None]
     """Function that returns a node's root disk. None: the disk is free."""
     public_addresses: RawCheck
@@ -69,6 +69,6 @@ class PlanRules:
     bucket: str
     """Type token of the bucket resource. A Bucket creates it; an adopted Bucket does not."""
     traits: Callable[[RecordedComponent, Mapping[str, int]], list[str]]
-    """Function that returns the main properties of a bucket, from its inputs and from its number of resources of each type."""
+    """Function that returns the main properties of a bucket from its inputs and its number of resources by type."""
     fast_card: str = "fast NIC"
-    """The cloud's name of a fast network card."""
+    """The cloud's name for a fast network card."""

@@ -40,7 +40,7 @@ def _standing(yard: RecordedYard) -> list[Standing]:
 
 
 def _addresses(yard: RecordedYard) -> int:
-    """Return the number of external addresses: all reserved ones, and one for each NAT that allocates its addresses automatically."""
+    """Return the number of external addresses: every reserved address, and one for each NAT that allocates addresses automatically."""
     nats = yard.of("gcp:compute/routerNat:RouterNat")
     automatic = [nat for nat in nats if nat.inputs.get("natIpAllocateOption", "AUTO_ONLY") == "AUTO_ONLY"]
     reserved = [address for address in yard.of("gcp:compute/address:Address") if address.inputs.get("addressType") != "INTERNAL"]
@@ -58,7 +58,7 @@ def _budgets(yard: RecordedYard) -> list[float]:
 
 
 def _own_quota(pool: RecordedPool) -> Quota | None:
-    """Return the quota of Vertex AI custom training, which has one metric for each GPU model and another for its spot GPUs.
+    """Return the quota of Vertex AI custom training. Each GPU model has one quota for on-demand and another for spot GPUs.
 
     Source: cloud.google.com/vertex-ai/docs/quotas.
     """

@@ -18,7 +18,10 @@ _IAP = "35.235.240.0/20"  # Identity-Aware Proxy: IAM decides who connects, clou
 
 
 def public_addresses(yard: RecordedYard) -> Iterator[str]:
-    """Yield a message for each public bucket and each machine with an external address. An empty access configuration gives one too."""
+    """Yield a message for each public bucket and each machine with an external address.
+
+    Even an empty `access_configs` gives a machine an external address.
+    """
     for template in yard.of(*_TEMPLATES):
         for number, card in enumerate(_list(template, "networkInterfaces")):
             if "accessConfigs" in card or "ipv6AccessConfigs" in card:

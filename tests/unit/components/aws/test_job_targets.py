@@ -41,7 +41,7 @@ BLOCK = {"mode": "capacity_block", "reservation": "cr-0a", "ends": "2026-12-19T1
     [
         ({}, "us-east-1", 55.04, "on-demand list price"),
         ({"capacity": {"mode": "reservation", "reservation": "cr-0a"}}, "us-east-1", 55.04, "2026-07-20"),
-        ({"price_usd_per_hour": 0.0}, "us-east-1", 0.0, "the stack's own rate"),
+        ({"price_usd_per_hour": 0.0}, "us-east-1", 0.0, "the pool's price_usd_per_hour"),
         ({}, "mars-1", None, "no price known for p5.48xlarge in mars-1, on_demand on batch: set price_usd_per_hour"),
         ({"capacity": BLOCK}, "us-east-1", None, "capacity_block on batch"),
         ({"service": "sagemaker"}, "us-east-1", None, "on_demand on sagemaker"),

@@ -92,7 +92,7 @@ def test_reserved_nodes_cost_while_idle(yard: MakeYard) -> None:
     ("spec", "what", "high", "note"),
     [
         ({**H200, "capacity": BLOCK, "price_usd_per_hour": 39.8}, "8 x 39.8 capacity block, own rate", 318.4, "a block is paid in advance"),
-        ({**H200, "capacity": BLOCK}, "8 x capacity block: price unknown", None, "set its rate with price_usd_per_hour"),
+        ({**H200, "capacity": BLOCK}, "8 x capacity block: price unknown", None, "set price_usd_per_hour"),
         (
             {**H200, "capacity": {"mode": "reservation", "reservation": "cr-1"}},
             "8 x 63.296 reservation",
@@ -100,8 +100,8 @@ def test_reserved_nodes_cost_while_idle(yard: MakeYard) -> None:
             "paid whether used or not",
         ),
         ({**H100, "price_usd_per_hour": 26.5}, "4 x 26.5 spot, own rate", 106.0, None),
-        (H100, "4 x spot: price unknown", None, "sagemaker has its own rates"),
-        ({**H100, "capacity": "on_demand"}, "4 x on demand: price unknown", None, "sagemaker has its own rates"),
+        (H100, "4 x spot: price unknown", None, "sagemaker has its own prices"),
+        ({**H100, "capacity": "on_demand"}, "4 x on demand: price unknown", None, "sagemaker has its own prices"),
         ({**H200, "machine": "p5e.48xlarge"}, "8 x on demand: price unknown", None, "no list price in us-east-2"),
         ({**H200, "machine": "p5e.48xlarge", "capacity": "spot", "max_nodes": 1}, "1 x spot: price unknown", None, "no list price"),
         ({**H200, "machine": None, "accelerator": "H100:1"}, "8 x 6.88 on demand", 55.04, None),
@@ -122,13 +122,13 @@ def test_keep_alive_minutes_are_noted(yard: MakeYard) -> None:
     minute = line(money(yard(lambda: make_pool("p", {**warm, "price_usd_per_hour": 60.0, "keep_alive_minutes": 1}))), "p")
     assert minute.note == "each node stays warm, and paid, for 1 minute after a job"
     unknown = line(money(yard(lambda: make_pool("p", warm))), "p")
-    assert unknown.note == f"sagemaker has its own rates; set yours with price_usd_per_hour; {found.note}"
+    assert unknown.note == f"sagemaker has its own prices; set price_usd_per_hour; {found.note}"
 
 
 def test_an_unknown_region_has_no_prices(yard: MakeYard) -> None:
     found = money(yard(dev, None))
     assert line(found, "l4").full == UNKNOWN
-    assert line(found, "l4").note == "no list price in an unknown region; set yours with price_usd_per_hour"
+    assert line(found, "l4").note == "no list price in an unknown region; set price_usd_per_hour"
     assert line(found, "standing").full.high is None
     assert found.full.high is None
     assert found.prices_of == "2026-02-24"  # the date of the public address, whose price is the same in every region

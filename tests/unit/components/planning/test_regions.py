@@ -56,7 +56,7 @@ def test_a_pool_of_another_provider_has_that_region_s_prices_and_quota(read: Rea
     lines = {line.name: line for line in plan.money.lines}
     assert lines["us"].full.low == pytest.approx(9.2032)
     assert (lines["eu"].region, lines["eu"].full.high) == ("eu-central-1", None)
-    assert lines["eu"].note == "no list price in eu-central-1; set yours with price_usd_per_hour"
+    assert lines["eu"].note == "no list price in eu-central-1; set price_usd_per_hour"
     assert [(need.region, need.amount, need.pools) for need in plan.quota] == [("eu-central-1", 96, ["eu"]), ("us-east-1", 96, ["us"])]
     assert {name for name in lines if "standing" in name} == {"standing, eu-central-1", "standing, us-east-1"}
     assert plan.region == "eu-central-1 and us-east-1"
@@ -102,7 +102,7 @@ def test_an_unknown_region_is_a_warning(read: Read) -> None:
     plan = make_plan(read(lambda: pool_in(None), {}), NOW)
     (verdict,) = [verdict for verdict in plan.policy if verdict.rule == "one-region"]
     assert (plan.region, verdict.outcome) == (None, "warning")
-    assert verdict.findings == ["eu: region not known, so prices are not known either; set aws:region, or the provider's region"]
+    assert verdict.findings == ["eu: the region is unknown, so prices are unknown too; set aws:region, or the provider's region"]
 
 
 def test_a_pool_in_another_region_than_its_network_is_refused(read: Read) -> None:

@@ -81,7 +81,7 @@ def test_the_local_yard_costs_nothing(cli: Cli) -> None:
     code, out, _ = cli("--stack", "local", "-C", str(ROOT))
     assert code == 0
     assert "local  local   7 resources" in out
-    assert "money  none: nothing here costs anything" in out
+    assert "money  none: no resource here costs money" in out
     assert "policy  13 passed, 0 violated, 0 warnings" in out
 
 
@@ -193,7 +193,7 @@ def test_a_violation_shows_the_plan_and_exits_2(cli: Cli, project: Path) -> None
         ({"infra/__main__.py": "1 / 0"}, "ZeroDivisionError: division by zero"),
         ({"infra/__main__.py": "import sys; sys.exit(3)"}, "exited with 3"),
         ({"infra/__main__.py": "import pulumi; pulumi.Config('acme').require('token')"}, "acme:token is encrypted"),
-        ({"infra/__main__.py": "import pulumi_aws; pulumi_aws.get_region()"}, "call its `_output` form"),
+        ({"infra/__main__.py": "import pulumi_aws; pulumi_aws.get_region()"}, "call the function's `_output` variant"),
         ({"Pulumi.yaml": "name: acme\nruntime: nodejs"}, "runtime is nodejs"),
         ({"Pulumi.yaml": "name: acme\nruntime: python\nmain: nowhere"}, "allowed: a file, or a folder with a __main__.py"),
         ({"Pulumi.yaml": "a: b: c"}, "is not valid YAML"),

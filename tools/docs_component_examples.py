@@ -69,12 +69,12 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ),
         Example(
             "GpuPool",
-            'h100 = GpuPool("h100", {"machine": "a3-highgpu-8g", "max_nodes": 4, "service": "vertex", "capacity": "spot"}, '
+            'h200 = GpuPool("h200", {"machine": "a3-ultragpu-8g", "max_nodes": 4, "service": "vertex", "capacity": "spot"}, '
             "network=net, tags=TAGS)\n"
             'bare = GpuPool(\n    "bare",\n    {"machine": "a3-ultragpu-8g", "zone": "us-central1-a", "max_nodes": 2, "service": "vms", '
             '"capacity": "spot"},\n    network=net,\n    tags=TAGS,\n)',
         ),
-        Example(_JOBS.component, _JOBS.code.format(pools="[h100, bare]")),
+        Example(_JOBS.component, _JOBS.code.format(pools="[h200, bare]")),
         Example("Identity", 'account = Identity("reader", purpose="reads the data set", tags=TAGS)'),
         Example("Budget", 'budget = Budget("budget", owner="ml-platform@acme.io", usd_per_month=5000, tags=TAGS)'),
     ),

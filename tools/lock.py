@@ -18,6 +18,7 @@ LOCKS = [
     ["-c", "requirements-dev.lock", "-o", "tools/requirements.lock", "tools/requirements.in"],
     ["-o", "tools/security/requirements.lock", "tools/security/requirements.in"],
     ["-c", "requirements.lock", "-o", "images/aws/requirements.lock", "images/aws/requirements.in"],  # jobs run with the tested versions
+    ["-c", "requirements-dev.lock", "-o", "images/gcp/requirements.lock", "images/gcp/requirements.in"],
 ]
 
 

@@ -41,7 +41,8 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
     node_member: pulumi.Output[str] | None
     """vms: serviceAccount:EMAIL of the machines, for IAM grants."""
     network_attachment: pulumi.Output[str] | None
-    """vertex: the attachment through which its machines reach the yard's network."""
+    """vertex in an existing network: the attachment through which its machines reach that network. None in a network of the yard, where
+    nothing accepts connections from them."""
     persistent_resource: pulumi.Output[str] | None
     """vertex with min_nodes: id of the persistent resource that keeps machines running."""
     key_id: pulumi.Output[str] | None
@@ -52,7 +53,7 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
         return [*found, *key_problems(self._key, str(given.get("service")))]
 
     def _make_machines(self) -> None:
-        """Make an instance group (vms), or the network attachment and, with min_nodes, the persistent resource of Vertex AI."""
+        """Make an instance group (vms), or what Vertex AI needs: a network attachment and, with min_nodes, a persistent resource."""
         self.key_id = self._key.id if self._key else None
         self.node_member = self.network_attachment = self.persistent_resource = None
         if self.spec.service == "vms":
@@ -72,7 +73,8 @@ class GpuPool(KeyedPoolBase[Network, EncryptionKey], GcpComponent):
     def _use_vertex(self) -> None:
         zone = self.spec.zone or next(iter(self.network.subnet_ids))
         project, region = ProjectLookup(self), region_of(zone)
-        self.network_attachment = attach_network(self, region, self.network.subnet_ids[zone], project)
+        if self.network.egress is None:
+            self.network_attachment = attach_network(self, region, self.network.subnet_ids[zone], project)
         schedule = self._schedule()
         if self.spec.min_nodes and not self.closed:
             self.id = self.persistent_resource = make_persistent_resource(self, region, self.network_attachment)

@@ -73,7 +73,12 @@ def account_id(stack: str, name: str) -> str:
 
 
 def grant_on_project(
-    parent: GcpComponent, key: str, member: pulumi.Output[str], project: ProjectLookup, salt: pulumi.Output[str]
+    parent: GcpComponent,
+    key: str,
+    member: pulumi.Output[str],
+    project: ProjectLookup,
+    salt: pulumi.Output[str],
+    depends_on: Sequence[pulumi.Resource] = (),
 ) -> pulumi.Output[str]:
     """Grant a role on the project. `key`: its key in roles.PROJECT_ROLES. A role with `permissions` becomes a custom role.
 
@@ -93,5 +98,6 @@ def grant_on_project(
             opts=parent.child_options(ignore_changes=["role_id"]),
         )
         role = custom.name
-    grant = projects.IAMMember(parent.child_name(key), project=project.id, role=role, member=member, opts=parent.child_options())
+    opts = parent.child_options(depends_on=list(depends_on))
+    grant = projects.IAMMember(parent.child_name(key), project=project.id, role=role, member=member, opts=opts)
     return pulumi.Output.from_input(grant.id)

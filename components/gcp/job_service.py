@@ -11,7 +11,7 @@ from pulumi_gcp import artifactregistry, kms, secretmanager, storage
 
 from ...plain_data import PlainMapping
 from ...run_bucket import JOBS_WRITE, SUBMITTERS_WRITE, TARGETS
-from ..base import Problems, this_stack
+from ..base import Problems, after, this_stack
 from ..job_service_base import ContainerJobServiceBase, JobInputs, bucket_urls, make_targets
 from ..job_targets import TargetData
 from ..naming import job_prefix
@@ -21,13 +21,14 @@ from .cidr import region_of
 from .gpu_pool import GpuPool
 from .identity import Identity
 from .job_targets import TargetContext, vertex_target
-from .key import AGENTS
 from .project import GcpComponent, ProjectLookup
 from .roles import READ_OBJECTS, READ_SECRET, WRITE_OBJECTS, folder_condition
+from .service_agents import service_agent
 from .submitter import make_submitter, token_condition_problems
 
 __all__ = ["JobService"]
 
+_UNTAGGED_FOR = "2592000s"  # 30 days
 _SECRET = re.compile(r"projects/([a-z0-9:.-]+)/secrets/([A-Za-z0-9_-]+)/versions/([0-9]+|latest)")
 
 
@@ -62,7 +63,7 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
         granted = self._grant({**({"job": job.member} if job else {}), **machines}, run, reads)
         granted += self._let_vertex_encrypt(run) if job else []
         self.targets = self._targets(vertex, job, run, reads, granted)
-        self.repository = self._repository() if vertex else None
+        self.repository = self._repository(run) if vertex else None
         self.submitter_role = self.submitter_provider = None
         if given.submitters and job:
             identity, self.submitter_provider = make_submitter(self, given.submitters, job, self._project)
@@ -75,9 +76,9 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
 
     @property
     def exports(self) -> dict[str, pulumi.Output[str]]:
-        """The stack exports, and the workload identity provider, which a pipeline needs in addition to the submitter's account."""
-        provider = self.submitter_provider
-        return {**super().exports, **({} if provider is None else {"submitter_provider": provider})}
+        """The stack exports: also the workload identity provider, which a pipeline needs, and the repository for images."""
+        own = {"submitter_provider": self.submitter_provider, "image_repository": self.repository}
+        return {**super().exports, **{name: value for name, value in own.items() if value is not None}}
 
     def _grant(self, members: Mapping[str, pulumi.Output[str]], run: Bucket, reads: Sequence[Bucket]) -> list[pulumi.Output[str]]:
         """Allow jobs, and the machines of `vms` pools, to write runs, read data and read the yard's secrets."""
@@ -141,16 +142,24 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
             persistent_resource=persistent_resource,
         )
 
-    def _repository(self) -> pulumi.Output[str]:
+    def _repository(self, run: Bucket) -> pulumi.Output[str]:
+        """Make the repository, encrypted with the run bucket's key. A key cannot be set later, so one without a key stays as it is.
+
+        Images without a tag are deleted after some days. Jobs name an image by digest, so one with a tag is never deleted.
+        """
         made = artifactregistry.Repository(
             self.child_name("images"),
             location=self._project.region,
             repository_id=f"{job_prefix(this_stack())}{self.logical_name}",
             format="DOCKER",
             docker_config={"immutable_tags": True},
+            cleanup_policies=[
+                {"id": "untagged", "action": "DELETE", "condition": {"tag_state": "UNTAGGED", "older_than": _UNTAGGED_FOR}},
+            ],
+            **({} if run.key_id is None else {"kms_key_name": self._usable_key("artifactregistry", "images-use-key", run.key_id)}),
             description=f"images of the jobs of {this_stack()}",
             labels=self.gcp_labels("images"),
-            opts=self.child_options(),
+            opts=self.child_options(ignore_changes=["kmsKeyName"]),
         )
         return pulumi.Output.all(made.location, made.project, made.repository_id).apply(
             lambda words: f"{words[0]}-docker.pkg.dev/{words[1]}/{words[2]}"
@@ -158,16 +167,19 @@ class JobService(ContainerJobServiceBase[GpuPool, Bucket], GcpComponent):
 
     def _let_vertex_encrypt(self, run: Bucket) -> list[pulumi.Output[str]]:
         """Let Vertex AI encrypt a job's disks with the run bucket's key, if the yard knows that key."""
-        if run.key_id is None:
-            return []
+        return [] if run.key_id is None else [self._usable_key("aiplatform", "vertex-uses-key", run.key_id)]
+
+    def _usable_key(self, use: str, suffix: str, key_id: pulumi.Output[str]) -> pulumi.Output[str]:
+        """Let a Google service encrypt with the key. Returns the key's id, known once the service may use it."""
+        agent = service_agent(self, use, self._project)
         grant = kms.CryptoKeyIAMMember(
-            self.child_name("vertex-uses-key"),
-            crypto_key_id=run.key_id,
+            self.child_name(suffix),
+            crypto_key_id=key_id,
             role="roles/cloudkms.cryptoKeyEncrypterDecrypter",
-            member=self._project.number.apply(lambda number: f"serviceAccount:{AGENTS['aiplatform'].format(number=number)}"),
-            opts=self.child_options(),
+            member=agent.member,
+            opts=self.child_options(depends_on=agent.made),
         )
-        return [pulumi.Output.from_input(grant.id)]
+        return after(key_id, [pulumi.Output.from_input(grant.id)])
 
     def _write_targets(self, run: Bucket) -> None:
         """Write targets.json to the run bucket."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Literal
 
 import pulumi
@@ -13,21 +11,12 @@ from ...problems import Problem, show
 from ..base import Tags, after, refuse
 from ..naming import name_problems
 from .project import GcpComponent, ProjectLookup
+from .service_agents import AGENTS, Agent, Use, service_agent
 
-__all__ = ["AGENTS", "EncryptionKey", "Use"]
+__all__ = ["EncryptionKey", "Use"]
 
 _ROTATION = "7776000s"  # 90 days
 _ALLOWED = ("keep", "delete")
-AGENTS: Mapping[str, str] = MappingProxyType(
-    {
-        "storage": "service-{number}@gs-project-accounts.iam.gserviceaccount.com",
-        "compute": "service-{number}@compute-system.iam.gserviceaccount.com",
-        "aiplatform": "service-{number}@gcp-sa-aiplatform.iam.gserviceaccount.com",
-        "artifactregistry": "service-{number}@gcp-sa-artifactregistry.iam.gserviceaccount.com",
-    }
-)
-"""Service agents that encrypt for a project, by service: cloud.google.com/iam/docs/service-agents. {number}: the project's number."""
-Use = Literal["storage", "compute", "aiplatform", "artifactregistry"]
 
 
 class EncryptionKey(GcpComponent):
@@ -82,15 +71,17 @@ class EncryptionKey(GcpComponent):
         self.register_outputs({"id": self.id})
 
     def _grant(self, use: str, key: kms.CryptoKey, project: ProjectLookup) -> pulumi.Output[str]:
-        member = project.number.apply(lambda number: f"serviceAccount:{AGENTS[use].format(number=number)}")
-        if use == "storage":  # Google makes this service agent at the first look-up
-            opts = pulumi.InvokeOptions(parent=self)
-            member = storage.get_project_service_account_output(project=project.id, opts=opts).apply(lambda found: str(found.member))
+        agent = self._storage_agent(project) if use == "storage" else service_agent(self, use, project)
         grant = kms.CryptoKeyIAMMember(
             self.child_name(f"{use}-uses"),
             crypto_key_id=key.id,
             role="roles/cloudkms.cryptoKeyEncrypterDecrypter",
-            member=member,
-            opts=self.child_options(),
+            member=agent.member,
+            opts=self.child_options(depends_on=agent.made),
         )
         return pulumi.Output.from_input(grant.id)
+
+    def _storage_agent(self, project: ProjectLookup) -> Agent:
+        """Return Cloud Storage's agent, which Google makes at the first look-up."""
+        found = storage.get_project_service_account_output(project=project.id, opts=pulumi.InvokeOptions(parent=self))
+        return Agent(pulumi.Output.from_input(found.apply(lambda account: str(account.member))), [])

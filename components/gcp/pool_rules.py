@@ -10,12 +10,14 @@ from pydantic import ValidationError
 
 from ...plain_data import PlainMapping
 from ...problems import Problem, show
+from ..catalogue import Machine
 from ..expiry import date_problems
 from ..spec.fields import in_cloud
 from ..spec.pool import GpuPoolSpec, Reservation
 from .cidr import region_of
 from .instance_template import is_bound, placement_policy
 from .key import EncryptionKey
+from .machines import fabric_of
 
 __all__ = ["key_problems", "pool_problems"]
 
@@ -52,14 +54,14 @@ def pool_problems(raw: PlainMapping, network: str, zones: Sequence[str], expires
 
 
 def _group_problems(raw: PlainMapping) -> list[Problem]:
-    """Return the problems that stop an instance group from making all machines. For an invalid spec return []: GpuPoolSpec reports it."""
+    """Return the problems of a pool's machines as a group. For an invalid spec return []: GpuPoolSpec reports it."""
     try:
         spec = GpuPoolSpec.model_validate(dict(raw), context=in_cloud("gcp"))
     except ValidationError:
         return []
     row, problems = spec.row("gcp"), []
     if spec.service != "vms":
-        return []
+        return _plugin_problems(spec, row)
     if is_bound(spec, row) and 0 < spec.min_nodes < spec.max_nodes:
         what = "an instance group starts the machines of a reservation all at once"
         problems.append(Problem("min_nodes", what, str(spec.min_nodes), f"0 or max_nodes ({spec.max_nodes}) for a reservation"))
@@ -67,6 +69,19 @@ def _group_problems(raw: PlainMapping) -> list[Problem]:
         allowed, fix = f"at most {_NVLINK_NODES} of {row.name}", f"declare a pool for each {_NVLINK_NODES} nodes"
         problems.append(Problem("max_nodes", "more nodes than one NVLink domain has", str(spec.max_nodes), allowed, fix))
     return problems
+
+
+def _plugin_problems(spec: GpuPoolSpec, row: Machine) -> list[Problem]:
+    """Return a problem for several nodes whose network needs a program on the machine beside the job's container.
+
+    GPUDirect-TCPX and TCPXO need Google's receive-datapath manager, a privileged container on each machine, which a CustomJob cannot start:
+    cloud.google.com/compute/docs/gpus/gpudirect (2026-12-01).
+    """
+    if spec.max_nodes == 1 or fabric_of(row) not in ("tcpx", "tcpxo"):
+        return []
+    what = "a job on Vertex AI cannot start the receive-datapath manager that this machine's network needs between nodes"
+    fix = "set service: vms, or take a machine with RDMA such as a3-ultragpu-8g"
+    return [Problem("max_nodes", what, str(spec.max_nodes), f"1 for {row.name} with service: vertex", fix)]
 
 
 def key_problems(key: EncryptionKey | None, service: str) -> list[Problem]:

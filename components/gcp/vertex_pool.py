@@ -12,10 +12,10 @@ from ..catalogue import Machine
 from ..expiry import End
 from ..naming import shorten
 from .identity import grant_on_project
-from .key import AGENTS
 from .machine_group import schedule_request
 from .machines import family
 from .project import ProjectLookup
+from .service_agents import service_agent
 
 if TYPE_CHECKING:
     from .gpu_pool import GpuPool
@@ -28,22 +28,24 @@ _ID_LIMIT = 63
 def attach_network(pool: GpuPool, region: str, subnet_id: pulumi.Input[str], where: ProjectLookup) -> pulumi.Output[str]:
     """Make a network attachment of the subnet for Vertex AI's machines. Its id is known after Vertex AI may use it.
 
-    The attachment uses Private Service Connect. Peering would reserve an address range of the yard's network for Google.
-    cloud.google.com/vertex-ai/docs/training/psc-i-egress
+    The attachment uses Private Service Connect. Peering would reserve an address range of the network for Google.
+    Only Google's project for these machines is accepted: Vertex AI's agent adds it to the accept list, for which it has the update
+    permission. Google refuses to delete an attachment while machines are connected, and for some days after a job, so a destroy leaves
+    it in the project, where it costs nothing. cloud.google.com/vertex-ai/docs/training/psc-i-egress (2026-12-01)
     """
     attachment = compute.NetworkAttachment(
         pool.child_name("attachment"),
         region=region,
         subnetworks=[subnet_id],
-        connection_preference="ACCEPT_AUTOMATIC",
+        connection_preference="ACCEPT_MANUAL",
         description="Vertex AI's machines of this pool reach the yard's network",
-        opts=pool.child_options(),
+        opts=pool.child_options(retain_on_delete=True, ignore_changes=["producerAcceptLists"]),
     )
-    agent = where.number.apply(lambda number: f"serviceAccount:{AGENTS['aiplatform'].format(number=number)}")
-    return after(attachment.id, [grant_on_project(pool, "attach-network", agent, where, attachment.name)])
+    agent = service_agent(pool, "aiplatform", where)
+    return after(attachment.id, [grant_on_project(pool, "attach-network", agent.member, where, attachment.name, agent.made)])
 
 
-def make_persistent_resource(pool: GpuPool, region: str, attachment: pulumi.Input[str]) -> pulumi.Output[str]:
+def make_persistent_resource(pool: GpuPool, region: str, attachment: pulumi.Input[str] | None) -> pulumi.Output[str]:
     """Make a persistent resource with `min_nodes` machines, which Vertex AI scales up to `max_nodes`. Google bills it while it exists."""
     spec, row, key_id = pool.spec, pool.machine, pool.key_id
     machines = {
@@ -58,10 +60,10 @@ def make_persistent_resource(pool: GpuPool, region: str, attachment: pulumi.Inpu
         display_name=pool.child_name("held"),
         location=region,
         resource_pools=[{**machines, **size, "replica_count": str(spec.min_nodes)}],
-        psc_interface_config={"network_attachment": attachment},
         # else jobs run as a service agent of the whole project: cloud.google.com/vertex-ai/docs/general/custom-service-account
         resource_runtime_spec={"service_account_spec": {"enable_custom_service_account": True}},
         labels=pool.gcp_labels("held"),
+        **({"psc_interface_config": {"network_attachment": attachment}} if attachment is not None else {}),
         **({"encryption_spec": {"kms_key_name": key_id}} if key_id is not None else {}),
         opts=pool.child_options(),
     )

@@ -15,6 +15,10 @@ TAGGED = re.compile(
     r"/(?P<name>[a-z0-9._/-]+):(?P<tag>[\w][\w.-]{0,127})"
 )
 """An image by tag in ECR, whose digest can be looked up."""
+_IN_ARTIFACT_REGISTRY = re.compile(
+    r"(?P<region>[a-z0-9-]+)-docker\.pkg\.dev/(?P<project>[a-z0-9.:-]+)/(?P<repository>[a-z0-9-]+)/(?P<name>[a-z0-9._/-]+)"
+    r":(?P<tag>[\w][\w.-]{0,127})"
+)
 _DIGEST = re.compile(r"[^\s@]@sha256:[0-9a-f]{64}$")
 _BUILD_ONE = "build one (images/README.md) and pin it with --job-image, or name an image in each job"
 
@@ -45,18 +49,39 @@ def job_image(settings: StackSettings, region: str, given: str | None) -> tuple[
 
 
 def by_digest(image: str, key: str = "--job-image") -> str:
-    """Return the image by digest: as given, or the digest that its tag in ECR points to now. Raises UsageError for tags elsewhere."""
+    """Return the image by digest: as given, or the digest that its tag points to now.
+
+    Raises UsageError for tags outside ECR and Artifact Registry.
+    """
     from gpuyard.problems import Problem
-    from gpuyard.training_jobs.clouds.aws import aws_clients
     from gpuyard.training_jobs.errors import UsageError
 
     if _DIGEST.search(image):
         return image
-    tagged = TAGGED.fullmatch(image)
-    if tagged is None:
-        allowed = "name@sha256:<64 hex digits>, or ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG"
-        fix = f"`docker buildx imagetools inspect {image}` shows its digest"
-        raise UsageError("the job image cannot be pinned", [Problem(key, "digest cannot be looked up", image, allowed, fix)])
+    for pattern, look_up in ((TAGGED, _ecr), (_IN_ARTIFACT_REGISTRY, _artifact_registry)):
+        if tagged := pattern.fullmatch(image):
+            return look_up(tagged)
+    allowed = (
+        "name@sha256:<64 hex digits>, ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG or REGION-docker.pkg.dev/PROJECT/REPOSITORY/NAME:TAG"
+    )
+    fix = f"`docker buildx imagetools inspect {image}` shows its digest"
+    raise UsageError("the job image cannot be pinned", [Problem(key, "digest cannot be looked up", image, allowed, fix)])
+
+
+def _ecr(tagged: re.Match[str]) -> str:
+    from gpuyard.training_jobs.clouds.aws import aws_clients
+
     body = {"registryId": tagged["account"], "repositoryName": tagged["name"], "imageIds": [{"imageTag": tagged["tag"]}]}
     [found] = aws_clients(tagged["region"]).call("ecr", "describe_images", body)["imageDetails"]
     return f"{tagged['host']}/{tagged['name']}@{found['imageDigest']}"
+
+
+def _artifact_registry(tagged: re.Match[str]) -> str:
+    from urllib.parse import quote
+
+    from gpuyard.training_jobs.clouds.gcp import gcp_clients
+
+    repository = f"projects/{tagged['project']}/locations/{tagged['region']}/repositories/{tagged['repository']}"
+    path = f"v1/{repository}/packages/{quote(tagged['name'], safe='')}/tags/{tagged['tag']}"
+    found = gcp_clients(tagged["project"], tagged["region"]).get("artifactregistry", path)
+    return f"{tagged[0].rpartition(':')[0]}@{found['version'].rpartition('/')[2]}"

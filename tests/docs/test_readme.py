@@ -84,7 +84,14 @@ def test_the_page_of_exit_codes_has_every_code() -> None:
 def test_the_page_about_jobs_names_only_what_exists(tmp_path: Path) -> None:
     page = (ROOT / "docs/job.md").read_text()
     where = NodePlacement(0, 1, "127.0.0.1", "127.0.0.1", 1, None)
-    job: Any = {"env": {}, "data": {"tokens": "s3://b/t"}, "checkpoint": {"every_s": 1, "keep": 1}, "launcher": "none", "secrets": {}}
+    job: Any = {
+        "env": {},
+        "data": {"tokens": "s3://b/t"},
+        "checkpoint": {"every_s": 1, "keep": 1},
+        "launcher": "none",
+        "secrets": {},
+        "fabric": None,
+    }
     variables = worker_environment(where, job, 1, "file:///r", tmp_path / "stop", tmp_path / "report") | dict.fromkeys(
         ("GPUYARD_RUN_ID", "GPUYARD_RETURN_S", "GPUYARD_CHANNEL_SECRET"), ""
     )  # launch takes these from the service

@@ -10,6 +10,13 @@ import pytest
 from tests.fakes.pulumi_provider import record_state
 
 pytestmark = pytest.mark.engine
+# Types of resources that a later version leaves out on purpose, by stack. CHANGELOG.md names each.
+_ATTACHMENT = {
+    "gcp:compute/networkAttachment:NetworkAttachment",
+    "gcp:projects/iAMCustomRole:IAMCustomRole",
+    "gcp:projects/iAMMember:IAMMember",
+}
+ALLOWED = {"dev-gcp": _ATTACHMENT}
 STATES = sorted(record_state.FOLDER.glob("*.json.gz"))
 
 
@@ -24,5 +31,7 @@ def test_an_earlier_state_is_taken_over(state: Path, tmp_path: Path, engine_envi
     file.write_bytes(gzip.decompress(state.read_bytes()))
     yard.pulumi("stack", "import", "--file", str(file))
     steps = yard.json("preview")["steps"]
+    allowed = ALLOWED.get(state.name.rpartition("-")[0], set())
     changed = {step["urn"]: step["op"] for step in steps if step["op"] not in ("same", "update", "create", "read", "refresh")}
-    assert changed == {}, "a user of that version would lose these resources: keep names and parents, or add aliases"
+    lost = {urn: operation for urn, operation in changed.items() if urn.rpartition("$")[2].partition("::")[0] not in allowed}
+    assert lost == {}, "a user of that version would lose these resources: keep names and parents, or add aliases"

@@ -30,17 +30,17 @@ def spec_of(given: Mapping[str, Any]) -> GpuPoolSpec:
     return GpuPoolSpec.model_validate(dict(given), context=in_cloud("gcp"))
 
 
-def network(zones: tuple[str, ...] = (ZONE, "us-central1-b")) -> Any:
-    """Return a network as a pool uses it. Its ids are outputs of other resources."""
+def network(zones: tuple[str, ...] = (ZONE, "us-central1-b"), egress: str | None = None) -> Any:
+    """Return an existing network, or with `egress` one of the yard, as a pool uses it. Its ids are outputs of other resources."""
     made = pulumi.Output.from_input
     subnet = made("projects/acme-ml/regions/us-central1/subnetworks/net")
     own = {"id": made("projects/acme-ml/global/networks/net"), "rules_project": lambda project: None}
-    return SimpleNamespace(logical_name="net", subnet_ids=dict.fromkeys(zones, subnet), **own)
+    return SimpleNamespace(logical_name="net", subnet_ids=dict.fromkeys(zones, subnet), egress=egress, **own)
 
 
-def pool(spec: Mapping[str, Any], tags: Mapping[str, str] | None = None, name: str = "pool", **more: Any) -> Any:
-    """Return a program that declares a pool."""
-    return lambda: GpuPool(name, dict(spec), network=network(), tags=TAGS if tags is None else dict(tags), **more)
+def pool(spec: Mapping[str, Any], tags: Mapping[str, str] | None = None, name: str = "pool", own_network: Any = None, **more: Any) -> Any:
+    """Return a program that declares a pool in an existing network, or in `own_network`."""
+    return lambda: GpuPool(name, dict(spec), network=own_network or network(), tags=TAGS if tags is None else dict(tags), **more)
 
 
 def kinds(recorded: Any) -> list[str]:

@@ -68,7 +68,9 @@ class _Updated(Answers):
         if package == "azure-native":
             return _azure(args)
         if package == "gcp":
-            return gcp_rules.SHAPES.made(args.typ, f"::{args.name}", {"name": args.name, **args.inputs})[0], _gcp(args)
+            made_id = gcp_rules.SHAPES.made(args.typ, f"::{args.name}", {"name": args.name, **args.inputs})[0]
+            self.refused += [f"{args.name}: {message}" for message in gcp_rules.refusals(args.typ, args.inputs, self._inputs.get)]
+            return made_id, _gcp(args)
         return args.inputs.get("path", f"{args.name}-id"), {**computed, **args.inputs}
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:

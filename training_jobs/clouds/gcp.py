@@ -1,6 +1,6 @@
 """Google Cloud clients of one project and region, with timeouts, retries and renewed credentials.
 
-Endpoints can be replaced as with gcloud: CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM, _LOGGING and _COMPUTE. An https:// endpoint of
+Endpoints can be replaced as with gcloud: CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM, _LOGGING, _COMPUTE and so on. An https:// endpoint of
 Vertex AI is called over gRPC, as Google's clients do by default, an http:// one over REST.
 """
 
@@ -59,9 +59,13 @@ class GcpClients:
         """Make one call of Cloud Logging's REST API that only reads, such as `entries:list`."""
         return self._rest("logging", f"v2/{method}", "POST", dict(body), job_may_run=True)
 
+    def get(self, service: str, path: str) -> Json:
+        """Make one GET call of a Google API, such as `artifactregistry` and `v1/projects/P/...`."""
+        return self._rest(service, path, "GET", None, job_may_run=False)
+
     def newest_image(self, project: str, family: str) -> str:
         """Return the newest machine image of a family, as projects/P/global/images/NAME."""
-        found = self._rest("compute", f"compute/v1/projects/{project}/global/images/family/{family}", "GET", None, job_may_run=False)
+        found = self.get("compute", f"compute/v1/projects/{project}/global/images/family/{family}")
         return f"projects/{project}/global/images/{found['name']}"
 
     def _rest(self, service: str, path: str, verb: str, body: Json | None, *, job_may_run: bool) -> Json:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from . import secrets
+from .gib import gib_settings
 from .run_record import Job
 from .topology import NodePlacement
 
@@ -35,7 +36,8 @@ def worker_environment(
         "GPUYARD_REPORT_FILE": str(report_file),
         **{f"GPUYARD_DATA_{name.upper().replace('-', '_')}": url for name, url in job["data"].items()},
     }
-    defaults = {"PYTHONUNBUFFERED": "1"}
+    fabric = job["fabric"]
+    defaults = {"PYTHONUNBUFFERED": "1", **gib_settings(fabric["transport"] if fabric else None)}
     if placement.interface:
         defaults |= {"GLOO_SOCKET_IFNAME": placement.interface, "NCCL_SOCKET_IFNAME": placement.interface}
     if job["launcher"] == "torchrun" and job["nproc_per_node"] > 1:

@@ -59,6 +59,8 @@ class Cloud:
             file = self._file(token, made_id)
             if not file.exists():
                 raise Refused(f"NotFound: no {token} {made_id}")
+            if answer := resource_rules.of(token).undeletable.get(token):
+                raise Refused(answer)
             if token in resource_rules.of(token).held:
                 for other in self._folder.glob("*.json"):
                     document = json.loads(other.read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -44,6 +45,7 @@ _IDS = {
     "gcp:projects/iAMCustomRole:IAMCustomRole": "projects/{project}/roles/{roleId}",
     "gcp:projects/iAMMember:IAMMember": "{project}/{role}/{member}",
     "gcp:projects/service:Service": "{project}/{service}",
+    "gcp:projects/serviceIdentity:ServiceIdentity": "projects/{project}/services/{service}",
     "gcp:secretmanager/secretIamMember:SecretIamMember": "{secretId}/{role}/{member}",
     "gcp:serviceaccount/iAMMember:IAMMember": "{serviceAccountId}/{role}/{member}",
     "gcp:storage/bucketIAMMember:BucketIAMMember": "b/{bucket}/{role}/{member}",
@@ -145,6 +147,21 @@ REFUSALS = (
 )
 
 
+# Service agents that do not exist before the first use of their service: domain of the account -> service.
+# cloud.google.com/iam/docs/create-service-agents; modules/project of GoogleCloudPlatform/cloud-foundation-fabric@11c1d24 makes them.
+_LATE_AGENTS = {"gcp-sa-aiplatform": "aiplatform", "gcp-sa-artifactregistry": "artifactregistry"}
+_AGENT = re.compile(r"serviceAccount:service-\d+@([a-z-]+)\.iam\.gserviceaccount\.com")
+
+
+def refusals(token: str, inputs: Mapping[str, Any], find: Callable[[str], Mapping[str, Any] | None]) -> list[str]:
+    """Return Google's answers to a create. `find`: id of another resource -> its inputs."""
+    agent = _AGENT.fullmatch(str(inputs.get("member")))
+    service = _LATE_AGENTS.get(agent[1]) if agent else None
+    if service is None or find(f"projects/{PROJECT}/services/{service}.googleapis.com"):
+        return []
+    return [f"Error 400: Service account {inputs['member']} does not exist."]
+
+
 def _refused(token: str, inputs: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
     return next((row.answer for row in REFUSALS if row.token == token and not row.holds(inputs, config)), None)
 
@@ -196,6 +213,11 @@ SHAPES = ResourceRules(
     fixed=_FIXED,
     renewed={},
     refused=_refused,
+    refusals=refusals,
+    undeletable={
+        # while machines are connected, and some days after a Vertex AI job: github.com/hashicorp/terraform-provider-google/issues/24145
+        "gcp:compute/networkAttachment:NetworkAttachment": "Error 412: The network attachment has connected endpoints.",  # 2026-12-01
+    },
     # for 7 to 37 days: cloud.google.com/iam/docs/creating-custom-roles#deleting-custom-role (2026-12-01)
     blocked=frozenset({"gcp:projects/iAMCustomRole:IAMCustomRole"}),
     named_by=_NAMED_BY,

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _MODULES = {"aws": "aws_rules", "gcp": "gcp_rules", "azure-native": "azure_rules"}  # by the package of a type token
@@ -49,6 +49,8 @@ class ResourceRules:
     refusals: Callable[[str, Mapping[str, Any], Callable[[str], Mapping[str, Any] | None]], list[str]] = lambda token, inputs, find: []
     """(token, inputs, id of another resource -> its inputs) -> the messages with which the service refuses the resource."""
 
+    undeletable: Mapping[str, str] = field(default_factory=dict)
+    """Type -> the cloud's answer to a delete while the resource is in use, which the stand-in assumes it is."""
     blocked: frozenset[str] = frozenset()
     """Types whose ids the cloud blocks after a delete."""
     refused: Callable[[str, Mapping[str, Any], Mapping[str, Any]], str | None] = lambda token, inputs, config: None

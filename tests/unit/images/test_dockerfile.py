@@ -1,4 +1,4 @@
-"""The training image's Dockerfile, checked as text, because the tests need no container engine."""
+"""The training images' Dockerfiles, checked as text, because the tests need no container engine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[3] / "images" / "aws"
+from gpuyard.training_jobs.launch import gib
+
+IMAGES = Path(__file__).resolve().parents[3] / "images"
+FOLDER = IMAGES / "aws"
+FOLDERS = pytest.mark.parametrize("folder", [FOLDER, IMAGES / "gcp"], ids=lambda folder: folder.name)
 
 Step = tuple[str, str]
 
@@ -36,7 +40,7 @@ def faults(text: str, files: frozenset[str] = frozenset({"requirements.lock"})) 
             user = value
         elif instruction == "ADD":
             found.add("ADD fetches and unpacks: use COPY")
-        elif instruction == "COPY" and not set(value.split()[:-1]) <= files:
+        elif instruction == "COPY" and not value.startswith("--from=") and not set(value.split()[:-1]) <= files:
             found.add("copies what is not in the folder")
         elif instruction == "RUN":
             found |= _run_faults(value)
@@ -65,8 +69,9 @@ def _run_faults(command: str) -> set[str]:
     return found
 
 
-def test_the_dockerfile_has_no_known_fault() -> None:
-    assert faults((FOLDER / "Dockerfile").read_text()) == set()
+@FOLDERS
+def test_the_dockerfile_has_no_known_fault(folder: Path) -> None:
+    assert faults((folder / "Dockerfile").read_text()) == set()
 
 
 @pytest.mark.parametrize(
@@ -91,13 +96,20 @@ def test_each_fault_is_found(old: str, new: str, fault: str) -> None:
     assert fault in faults(text.replace(old, new))
 
 
-def test_the_lock_has_hashes_and_no_package_of_gpuyard() -> None:
-    wanted = {line.split("#")[0].strip() for line in (FOLDER / "requirements.in").read_text().splitlines()} - {""}
-    lock = (FOLDER / "requirements.lock").read_text()
+@FOLDERS
+def test_the_lock_has_hashes_and_no_package_of_gpuyard(folder: Path) -> None:
+    wanted = {line.split("#")[0].strip() for line in (folder / "requirements.in").read_text().splitlines()} - {""}
+    lock = (folder / "requirements.lock").read_text()
     pinned = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", lock, re.MULTILINE))
     assert wanted <= set(pinned)
     assert not {"gpuyard", "pulumi", "moto"} & set(pinned)
     assert len(re.findall(r"^    --hash=sha256:[0-9a-f]{64}", lock, re.MULTILINE)) >= len(pinned)
-    own = (FOLDER.parents[1] / "requirements.lock").read_text()  # what is tested is what runs
-    for name in ("torch", "s3fs", "fsspec", "safetensors"):
+    own = (IMAGES.parent / "requirements-dev.lock").read_text()  # what is tested is what runs
+    for name in {"torch", "s3fs", "gcsfs", "fsspec", "safetensors"} & set(pinned):
         assert f"\n{name}=={pinned[name]} " in own, name
+
+
+def test_the_image_for_gcp_has_the_plugin_that_launch_reads() -> None:
+    text = (IMAGES / "gcp" / "Dockerfile").read_text()
+    assert f"test -f {gib.SCRIPT}" in text
+    assert "COPY --from=gib" in text

@@ -26,7 +26,14 @@ def test_a_stack_file_has_a_plan_without_a_violation(stack: str) -> None:
 def test_the_exports_of_prod_gcp(record: Any, preview: bool) -> None:
     project = load_project(ROOT, "prod-gcp")
     recorded = record(lambda: declare(load(project.config, stack="prod-gcp")), preview=preview, config=project.config)
-    assert set(recorded.exports) | recorded.unknown == {"yard", "job_targets", "launchers", "submitter_role", "submitter_provider"}
+    assert set(recorded.exports) | recorded.unknown == {
+        "yard",
+        "job_targets",
+        "launchers",
+        "submitter_role",
+        "submitter_provider",
+        "image_repository",
+    }
     if not preview:
         assert recorded.exports["job_targets"]["h200"]["kind"] == "vertex"
         assert recorded.exports["submitter_provider"] is not None

@@ -50,6 +50,7 @@ def test_children_of_a_job_service(record: Any, preview: bool) -> None:
         "BucketIAMMember train-submitter-reads-runs",
         "BucketIAMMember train-submitter-writes-runs",
         "BucketObject train-targets",
+        "CryptoKeyIAMMember train-images-use-key",
         "CryptoKeyIAMMember train-vertex-uses-key",
         "Identity train-job",
         "Identity train-submitter",
@@ -57,6 +58,8 @@ def test_children_of_a_job_service(record: Any, preview: bool) -> None:
         "Repository train-images",
         "SecretIamMember train-job-secret-wandb",
         "SecretIamMember train-machines-lab-secret-wandb",
+        "ServiceIdentity train-aiplatform-agent",
+        "ServiceIdentity train-artifactregistry-agent",
         "WorkloadIdentityPool train-pipelines",
         "WorkloadIdentityPoolProvider train-pipelines-github",
     ]

@@ -8,7 +8,7 @@ import pulumi
 import pytest
 
 from gpuyard.components.gcp import EncryptionKey
-from gpuyard.components.gcp.key import AGENTS
+from gpuyard.components.gcp.service_agents import AGENTS
 from tests.helpers.gcp_sample_pools import of_type
 
 GRANT = "gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember"

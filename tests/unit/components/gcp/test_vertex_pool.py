@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from gpuyard.components.gcp import EncryptionKey
-from tests.helpers.gcp_sample_pools import CAPACITIES, END, MACHINES, TAGS, VERTEX, kinds, pool
+from tests.helpers.gcp_sample_pools import CAPACITIES, END, MACHINES, TAGS, VERTEX, kinds, network, pool
 from tests.helpers.gcp_sample_yard import HELD, SCHEDULE
 
 ATTACHMENT = "gcp:compute/networkAttachment:NetworkAttachment"
+ATTACHED = ["GpuPool pool", "NetworkAttachment pool-attachment", "ServiceIdentity pool-aiplatform-agent"]
 HOLDS: dict[str, Any] = {**VERTEX, "min_nodes": 2}
 
 
@@ -19,7 +20,7 @@ HOLDS: dict[str, Any] = {**VERTEX, "min_nodes": 2}
 def test_no_persistent_resource_without_min_nodes(record: Any, mode: str, preview: bool) -> None:
     made: list[Any] = []
     recorded = record(lambda: made.append(pool({**VERTEX, "capacity": CAPACITIES[mode]})()), preview=preview)
-    assert kinds(recorded) == ["GpuPool pool", "NetworkAttachment pool-attachment"]
+    assert kinds(recorded) == ATTACHED
     assert (made[0].persistent_resource, made[0].node_member, made[0].scale_command) == (None, None, None)
     assert recorded.outputs("GpuPool") == {"id": "pool", "machine": "a3-ultragpu-8g", "nodes": 4}
 
@@ -31,13 +32,25 @@ def test_the_network_attachment(record: Any) -> None:
     assert found == {
         "region": "us-central1",
         "subnetworks": ["projects/acme-ml/regions/us-central1/subnetworks/net"],
-        "connectionPreference": "ACCEPT_AUTOMATIC",
+        "connectionPreference": "ACCEPT_MANUAL",
     }
+    made = recorded.one(ATTACHMENT, "pool-attachment")
+    assert made.retainOnDelete, "Google refuses the delete for days after a job"
+    assert list(made.ignoreChanges) == ["producerAcceptLists"], "Vertex AI's agent adds its project"
     grant = recorded.inputs("gcp:projects/iAMMember:IAMMember", "pool-attach-network")
     assert grant["member"] == "serviceAccount:service-123456789012@gcp-sa-aiplatform.iam.gserviceaccount.com"
     role = recorded.inputs("gcp:projects/iAMCustomRole:IAMCustomRole", "pool-attach-network-role")
     assert grant["role"] == "projects/acme-ml/roles/" + role["roleId"]
     assert all(word.startswith(("compute.networkAttachments.", "compute.regionOperations.")) for word in role["permissions"])
+
+
+def test_no_attachment_to_a_network_of_the_yard(record: Any) -> None:
+    """Nothing in it accepts connections from Vertex AI's machines."""
+    made: list[Any] = []
+    recorded = record(lambda: made.append(pool({**VERTEX, "min_nodes": 2}, own_network=network(egress="nat"))()))
+    assert [line for line in kinds(recorded) if "ttach" in line] == []
+    assert made[0].network_attachment is None
+    assert "pscInterfaceConfig" not in recorded.inputs(HELD, "pool-held")
 
 
 @pytest.mark.parametrize("preview", [False, True])
@@ -85,13 +98,15 @@ def test_the_persistent_resource_is_deleted_at_expiry(record: Any) -> None:
 
 def test_an_expired_pool_has_no_persistent_resource(record: Any) -> None:
     recorded = record(pool(HOLDS, {**TAGS, "expires": "2026-01-01"}))
-    assert kinds(recorded) == ["GpuPool pool", "NetworkAttachment pool-attachment"]
+    assert kinds(recorded) == ATTACHED
     assert any("has been at zero nodes since" in line for line in recorded.warnings)
 
 
 @pytest.mark.parametrize("machine", sorted(name for name, row in MACHINES.items() if "vertex" in row.services and row.modes is None))
 def test_every_machine_can_be_a_persistent_resource(record: Any, machine: str) -> None:
-    spec = record(pool({**HOLDS, "machine": machine})).inputs(HELD, "pool-held")["resourcePools"][0]["machineSpec"]
+    spec = record(pool({**HOLDS, "machine": machine, "max_nodes": 1, "min_nodes": 1})).inputs(HELD, "pool-held")["resourcePools"][0][
+        "machineSpec"
+    ]
     assert (spec["machineType"], spec["acceleratorCount"]) == (machine, MACHINES[machine].gpus)
 
 

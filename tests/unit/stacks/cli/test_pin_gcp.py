@@ -1,7 +1,8 @@
-"""`gpuyard pin` on GCP: the request that it sends to Compute Engine, and what it writes."""
+"""`gpuyard pin` on GCP: the requests that it sends to Compute Engine and Artifact Registry, and what it writes."""
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,17 +32,25 @@ config:
 PATH = "/compute/v1/projects/ubuntu-os-accelerator-images/global/images/family/ubuntu-accelerator-2404-amd64-with-nvidia-580"
 
 
+REPOSITORY = "us-central1-docker.pkg.dev/acme-ml/gpuyard-1a2b-train"
+TAG = "/v1/projects/acme-ml/locations/us-central1/repositories/gpuyard-1a2b-train/packages/team%2Ftrain/tags/v7"
+DIGEST = f"sha256:{'ab' * 32}"
+ANSWERS = {
+    PATH: {"name": "ubuntu-accelerator-v20261101"},
+    TAG: {"name": TAG[4:], "version": f"{TAG[4:].partition('/tags/')[0]}/versions/{DIGEST}"},
+}
+
+
 @pytest.fixture
 def requested(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Serve a Compute Engine API with one image family, and return the list of requested paths."""
+    """Serve a Compute Engine API with one image family, a registry with one tag, and return the list of requested paths."""
     paths: list[str] = []
 
-    class Compute(BaseHTTPRequestHandler):
+    class Google(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             paths.append(self.path)
-            known = self.path == PATH
-            body = b'{"name": "ubuntu-accelerator-v20261101"}' if known else b'{"error": {"message": "no such family"}}'
-            self.send_response(200 if known else 404)
+            body = json.dumps(ANSWERS.get(self.path, {"error": {"message": "not found"}})).encode()
+            self.send_response(200 if self.path in ANSWERS else 404)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -50,9 +59,10 @@ def requested(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         def log_message(self, *_: object) -> None:
             """Quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Compute)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Google)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", f"http://127.0.0.1:{server.server_port}/")
+    for service in ("COMPUTE", "ARTIFACTREGISTRY"):
+        monkeypatch.setenv(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{service}", f"http://127.0.0.1:{server.server_port}/")
     google = GcpClients("acme-ml", "us-central1", signed_in=_signed_in())
     monkeypatch.setattr(gcp, "gcp_clients", lambda project, region: google if (project, region) == ("acme-ml", "us-central1") else None)
     yield paths
@@ -79,6 +89,14 @@ def test_the_newest_of_the_family_is_written_for_the_pools_that_name_no_image(pr
     assert document.machine_images == {"lab": "projects/ubuntu-os-accelerator-images/global/images/ubuntu-accelerator-v20261101"}
     assert requested == [PATH]
     assert pin("dev", project, None).changed is False
+
+
+def test_the_digest_of_a_tag_in_artifact_registry_is_pinned(project: Path, requested: list[str]) -> None:
+    document = pin("dev", project, f"{REPOSITORY}/team/train:v7")
+    assert document.job_image == f"{REPOSITORY}/team/train@{DIGEST}"
+    assert requested == [PATH, TAG]
+    with pytest.raises(GpuyardError, match="not found"):
+        pin("dev", project, f"{REPOSITORY}/team/train:v8")
 
 
 def test_a_missing_image_family_changes_nothing(project: Path, requested: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

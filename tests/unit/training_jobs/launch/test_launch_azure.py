@@ -135,6 +135,7 @@ def test_variables_that_count_nodes_do_not_reach_workers(tmp_path: Path, monkeyp
         "launcher": "none",
         "nproc_per_node": 2,
         "checkpoint": {"every_s": 1, "keep": 1},
+        "fabric": None,
     }
     made = worker_environment(read_placement(node(1)), job, 1, "abfs://x", tmp_path / "stop", tmp_path / "report")
     left = {name for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "NODE_RANK", "MASTER_ADDR") if name in made}

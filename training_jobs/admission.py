@@ -31,7 +31,7 @@ def check(spec: JobSpec, target: JobTarget, now: float) -> None:
 def check_key(key: str) -> None:
     """Check a request key. Raises UsageError for a blank key or an unexpanded variable, which would be the same key in every submit."""
     if not key.strip():
-        problem = Problem("--request-key", "an empty key", repr(key), "text that is new for each logical job, such as a date")
+        problem = Problem("--request-key", "an empty key", repr(key), "a new text for each logical job, such as its date")
     elif _UNEXPANDED.search(key):
         problem = Problem("--request-key", "an unexpanded variable", repr(key), fix='use double quotes in a shell: "$(date -u +%F)"')
     else:
@@ -57,7 +57,7 @@ def _gpu_problems(gpus: str, target: JobTarget) -> list[Problem]:
     has = f"{target.accelerator}:{target.gpus_per_node}" if target.accelerator else "no GPUs"
     wrong_model = bool(model) and model.lower() != (target.accelerator or "").lower()
     if int(count) != target.gpus_per_node or wrong_model:
-        fix = "choose the pool with --pool, or correct gpus, which only checks the pool"
+        fix = "choose another pool with --pool, or correct gpus"
         return [Problem("gpus", "different from the pool's nodes", gpus, has, fix)]
     return []
 
@@ -96,9 +96,9 @@ def _limit_problems(spec: JobSpec, target: JobTarget) -> list[Problem]:
 
 
 def _expiry_problems(target: JobTarget, now: float) -> list[Problem]:
-    """Return a problem if the pool's machines have expired. An expiry in the future is no problem, because the job can be resumed."""
+    """Return a problem if the pool's machines have expired. A later expiry is no problem: an interrupted job can be resumed."""
     end = target.available_until
     if end is None or now < datetime.datetime.fromisoformat(end).timestamp():
         return []
-    fix = "set a later expires or another capacity block and run `pulumi up`, or choose another pool"
+    fix = "choose another pool with --pool, or change `expires` or the capacity block in the stack file and run `pulumi up`"
     return [Problem("pool", "its machines have expired", f"{target.pool}, expired {end}", fix=fix)]

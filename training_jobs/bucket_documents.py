@@ -1,4 +1,4 @@
-"""Parse a JSON document from a run bucket, where a job may have written anything: bounded in size, depth and number of values."""
+"""Parse a JSON document that an untrusted job may have written: limits on size, depth and number of values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Cleaner:
         self._left = _MAX_VALUES
 
     def clean(self, value: object, depth: int) -> object:
-        """Return a value of JSON with bounded parts."""
+        """Return a JSON value with long texts cut and too deep values set to None."""
         self._left -= 1
         if self._left < 0:
             raise _TooManyError

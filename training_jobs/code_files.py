@@ -1,4 +1,4 @@
-"""Choose the files of a code folder that a submit sends: those that `git add` would take.
+"""List the files of a code folder that a submit sends: the files that `git add` would add.
 
 Tracked files are always sent. An untracked file with the name of a private key or a password file is never sent. Other untracked
 files are sent unless a `.gitignore` up to the repository's root, or the repository's `info/exclude`, names them. A user's global
@@ -44,7 +44,7 @@ _SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")  # a re
 class CodeFiles(NamedTuple):
     """The files to send by their names in the archive, sorted.
 
-    `left_out` has a line with the reason for each entry that is not sent although no rule ignores it.
+    `left_out` has a line with the reason for each file that is not sent although no ignore rule names it.
     """
 
     files: dict[str, Path]
@@ -53,7 +53,7 @@ class CodeFiles(NamedTuple):
 
 @dataclass(frozen=True)
 class _Rules:
-    """Ignore rules by the folder that they are relative to, the most general first."""
+    """Ignore rules of each folder, the outermost folder first. Patterns are relative to their folder."""
 
     levels: tuple[tuple[Path, GitIgnoreSpec], ...] = ()
 
@@ -67,7 +67,7 @@ class _Rules:
         return verdict
 
     def below(self, folder: Path) -> _Rules:
-        """Return the rules inside a folder: its own .gitignore comes last. Rules from above do not apply to a nested repository."""
+        """Return the rules that apply inside a folder, its own .gitignore last. A nested git repository inherits no rules."""
         start = (_exclude_file(folder),) if (folder / _NEVER).exists() else ()
         levels = () if start else self.levels
         specs = [(folder, _spec(file)) for file in (*start, folder / ".gitignore") if file.is_file()]
@@ -138,7 +138,7 @@ class _Walk:
 
 
 def _is_key(path: Path, is_folder: bool) -> bool:
-    """Return whether an entry, or the target of a link, has the name of a file that usually contains keys or passwords."""
+    """Return whether the name of a file or folder says that it contains keys or passwords. For a link, check its target's name too."""
     names = [path.name, path.resolve().name]
     if is_folder:
         return any(name in _KEY_FOLDERS for name in names)
@@ -146,10 +146,10 @@ def _is_key(path: Path, is_folder: bool) -> bool:
 
 
 def job_code_folder(base: Path, code: str) -> Path:
-    """Return the folder that a job file in the folder `base` names as `code:`.
+    """Return the path of a job's code folder. `base`: folder of the job file; `code`: value of its key `code:`.
 
-    Raises UsageError for one outside the job file's git repository (without a repository: outside the folder above `base`), and for
-    one in the kernel's folders.
+    Raises UsageError for a folder outside the job file's git repository. Without a repository, the folder must be inside the parent
+    of `base`. Folders of the kernel, such as /proc, are refused.
     """
     found = (base / code).resolve()
     root = next((parent for parent in (base, *base.parents) if (parent / _NEVER).exists()), base.parent).resolve()
@@ -165,7 +165,7 @@ def list_code(folder: Path, leave_out: Collection[Path] = ()) -> CodeFiles:
     Raises UsageError when the folder is missing, cannot be read, or holds no file to send.
     """
     if not folder.is_dir():
-        fix = "code: is relative to the job file"
+        fix = "correct code:, a path relative to the job file"
         raise UsageError("the job's code folder is missing", [Problem("code", "no such folder", str(folder), fix=fix)])
     root = Path(os.path.abspath(folder))
     tracked, notes = _tracked(root)
@@ -192,7 +192,7 @@ def _rules_above(folder: Path) -> _Rules:
 
 
 def _tracked(folder: Path) -> tuple[set[str], list[str]]:
-    """Return the names that git tracks below `folder`, checked-out submodules included, and a note for each other submodule."""
+    """Return the names that git tracks below `folder`, submodules included, and a note for each submodule that is not checked out."""
     listed = _git(folder, "ls-files", "--stage", "-z")
     if listed is None:
         return set(), []
@@ -233,7 +233,7 @@ def _exclude_file(repository: Path) -> Path:
 
 
 def _spec(file: Path) -> GitIgnoreSpec:
-    """Read ignore rules. A line that git could never match, such as `[z-a]` or a lone `!`, is skipped as git skips it."""
+    """Read the ignore rules of a file. Invalid patterns, such as `[z-a]` or a lone `!`, are skipped, as in git."""
     lines = []
     for line in file.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n"):
         try:

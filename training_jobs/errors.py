@@ -41,7 +41,7 @@ class ConflictError(UsageError):
 
 
 class CapacityError(GpuyardError):
-    """The service has no machines for the job at present."""
+    """The service has no free machines for the job now."""
 
     exit_code = Exit.CAPACITY
 
@@ -53,7 +53,7 @@ class QuotaError(GpuyardError):
 
 
 class AuthError(GpuyardError):
-    """Not authenticated, or not permitted."""
+    """The credentials are missing, have expired or lack a permission."""
 
     exit_code = Exit.AUTH
 
@@ -65,6 +65,6 @@ class NotFoundError(GpuyardError):
 
 
 class LostSightError(GpuyardError):
-    """The service cannot be queried at present; the job may still run."""
+    """The service cannot be queried now. The job may still run."""
 
     exit_code = Exit.LOST_SIGHT

@@ -31,8 +31,8 @@ class Package:
     """A packed tarball.
 
     `digest` covers the user's files, and the trainer if the command names it. `sha256` covers the whole archive, which also has launch.
-    `files` are the names sent, sorted. `left_out` has a line for each entry that is not sent although no rule ignores it, such as a link
-    that leaves the folder.
+    `files` are the names sent, sorted. `left_out` has a line for each file that is not sent although no ignore rule names it, such as
+    a link that leaves the folder.
     """
 
     digest: str
@@ -62,7 +62,7 @@ _newest: dict[str, tuple[str, bytes]] = {}  # only the last archive: packing is 
 
 
 def _archived(entries: Sequence[tuple[str, bytes, int]]) -> tuple[str, bytes]:
-    """Return the sha256 and the bytes of the archive of these entries. The last archive is used again if its entries were equal."""
+    """Pack entries (name, content, mode). Returns the archive's sha256 and bytes. Equal entries in a row are packed only once."""
     content = hashlib.sha256()
     for name, data, mode in entries:
         content.update(f"{name}\0{mode:o}\0{len(data)}\0".encode(errors="surrogateescape") + data)

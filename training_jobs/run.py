@@ -46,8 +46,8 @@ class Code:
 class Run:
     """One submission of a run, as a backend needs it.
 
-    `submission` counts from 0. `attempt` is the lowest attempt number it may claim. `limit_s` is the seconds it may run, and
-    `limit_reason` (`timeout` or `cost`) the reason for its end if it reaches that limit.
+    `submission` counts from 0. `attempt` is the lowest attempt number that its nodes may claim. `limit_s` is its longest run time in
+    seconds. `limit_reason` says which limit that is: `timeout` or `cost`.
     """
 
     id: str
@@ -90,7 +90,7 @@ class Run:
 
     @property
     def job_digest(self) -> str:
-        """The digest of what a node takes from the record. The request names it, and launch refuses a record with another one."""
+        """The sha256 of the job document and attempt number. It is in the request, and launch refuses a record that does not match it."""
         job = resolved_job(self.spec, self.target) if self.job is None else self.job
         return digest({"attempt": self.attempt, "job": job})
 
@@ -117,7 +117,7 @@ def run_id(spec: JobSpec, code_digest: str, stack: str, pool: str, key: str | No
 
 
 def difference(old: PlainMapping, new: PlainMapping, prefix: str = "") -> list[Problem]:
-    """Return the differences between two canonical specs, one problem for each key."""
+    """Compare two canonical specs. Returns a problem for each key that differs."""
     found: list[Problem] = []
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key), new.get(key)
@@ -134,7 +134,7 @@ def yard_bucket(url: str) -> str | None:
 
 
 def resolve_url(url: str, target: JobTarget) -> str:
-    """Return `yard://<bucket>/<path>` as the bucket's own URL, and any other URL unchanged."""
+    """Replace `yard://<bucket>` in a URL by the bucket's own URL. Returns any other URL unchanged."""
     bucket = yard_bucket(url)
     if bucket is None:
         return url
@@ -168,7 +168,7 @@ def cost_usd(target: JobTarget, nodes: int, run_s: float) -> float | None:
 
 
 def time_limit(spec: JobSpec, target: JobTarget, used_s: float, used_usd: float) -> tuple[int, str]:
-    """Return the seconds that the next attempt may run, and the reason for its end if it reaches that limit: `timeout` or `cost`.
+    """Return how many seconds the next attempt may run, and which limit that is: `timeout` or `cost`.
 
     Raises UsageError when a cost limit is set and the price is unknown.
     """

@@ -42,7 +42,7 @@ MOST_CLAIMS = 10_000
 
 
 def is_run_id(text: str) -> bool:
-    """Return whether a text has the form of a run id. Objects of other names among the runs are not gpuyard's."""
+    """Return whether a text has the form of a run id. Callers ignore objects with other names."""
     return _RUN_ID.fullmatch(text) is not None
 
 
@@ -92,7 +92,7 @@ def run_url(run_bucket: str, run_id: str) -> str:
 
 
 def split_run_url(url: str) -> tuple[str, str] | None:
-    """Return the run bucket's URL and the run id of a run's URL. None when it is not one."""
+    """Split a run's URL into the run bucket's URL and the run id. Returns None for any other URL."""
     bucket, _, run_id = url.partition(f"/{RUNS}")
     return (bucket, run_id) if run_id else None
 

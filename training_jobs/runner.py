@@ -35,7 +35,7 @@ from .target import JobTarget, pick_target
 __all__ = ["Runner", "SubmitPlan", "Submitted"]
 
 _GIVE_UP_S = 180.0
-"""Seconds for which a submit and a cancel retry while other processes change the record. A record without a job is free after 60 s."""
+"""A submit or cancel gives up after these seconds if other processes keep changing the run's record."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Submitted:
     note: str
     status: RunStatus
     left_out: tuple[str, ...] = ()
-    """Entries of the code folder that were not sent although no rule ignores them, each with the reason."""
+    """Files of the code folder that were not sent although no .gitignore names them, each with the reason."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,13 @@ class Runner:
     ) -> Submitted:
         """Start a run, or adopt the run that exists: the same input starts one job, however often it is submitted.
 
-        `key` (a request key, such as a date) identifies the run; without it the spec and the code do. `retry` starts the next
-        attempt of a run that failed; `again` starts a new run of the same content. `leave_out`: files of `code_dir` that
-        are not sent, such as the job file. Raises UsageError for a job that the target
-        cannot run, and ConflictError when `key` belongs to another job.
+        `key` (a request key, such as a date) identifies the run. Without a key, the spec and the code identify it. `retry` starts the
+        next attempt of a run that failed. `again` starts a new run of the same spec and code. `leave_out`: files of `code_dir` that
+        are not sent, such as the job file. Raises UsageError for a job that the target cannot run, and ConflictError when `key`
+        belongs to another job.
         """
         if again and key is not None:
-            raise UsageError("--again starts a new run under a random key; with --request-key choose another key instead")
+            raise UsageError("--again: not allowed with --request-key; use a new key to start a new run")
         job = self._check(spec, code_dir, secrets.token_hex(8) if again else key, leave_out)
         for _ in self._turns(job.run_id):
             found = job.journal.find(job.run_id)
@@ -156,7 +156,7 @@ class Runner:
         return Run(job.run_id, 0, 1, job.spec, job.target, job.code, limit_s, reason, paid_starts=starts)
 
     def _first_submit(self, job: _CheckedJob) -> Submitted | None:
-        """Record a new run, then start it. None when another submit recorded it first."""
+        """Record a new run, then start it. Returns None when another submit recorded it first."""
         spec, target, now = job.spec, job.target, self._clock()
         record = RunRecord(
             run_id=job.run_id,
@@ -179,7 +179,7 @@ class Runner:
         return Submitted(created, "created", handle.submitted_status() if created else handle.status())
 
     def _resubmit(self, handle: RunHandle, job: _CheckedJob, *, retry: bool) -> Submitted | None:
-        """Carry out the resubmit table for a run that exists. None = read the record again soon."""
+        """Apply the resubmit table to a run that exists. Returns None when the caller must read the record again."""
         last = handle.record.last
         service = handle.refresh(enforce=True) if last.service_id is not None or last.ended is not None else None
         emptied = service is not None and service.state is State.SUCCEEDED and not job.journal.has_output(job.run_id)
@@ -227,7 +227,7 @@ class Runner:
         handle = self._find(run)
         nodes = handle.record.last.spec.nodes
         if node is not None and not 0 <= node < nodes:
-            raise UsageError(f"run {run} has no node {node}, allowed: 0..{nodes - 1}")
+            raise UsageError(f"--node: run {run} has no such node, got {node}, allowed: 0..{nodes - 1}")
         if (job_id := handle.job_id) is not None:
             yield from handle.backend.logs(job_id, node=node, since=since, follow=follow)
 
@@ -249,7 +249,7 @@ class Runner:
     def fetch(self, run: str, into: Path, on_left_out: Callable[[str], None] = lambda _: None) -> list[str]:
         """Download a run's output and checkpoints. Returns the paths written, relative to `into`.
 
-        Links, and objects whose names cannot be files, are not copied. `on_left_out` gets a line for each.
+        Links are not copied, nor objects with names that no file can have. `on_left_out` gets a line for each.
         """
         journal = self._find(run).journal
 
@@ -265,7 +265,7 @@ class Runner:
     def _handle(self, journal: Journal, record: RunRecord, tag: str) -> RunHandle:
         target = self._targets.get(record.pool)
         if target is None:
-            raise NotFoundError(f"run {record.run_id} belongs to pool '{record.pool}', which {self._source} no longer has")
+            raise NotFoundError(f"run {record.run_id} belongs to pool '{record.pool}', which is no longer in {self._source}")
         seen_at = self._first_seen(record.run_id, tag)
         return RunHandle(journal, self._backend_for(target), target, record, tag, self._clock, self._elapsed, seen_at)
 
@@ -278,7 +278,7 @@ class Runner:
         return moment
 
     def _find(self, run: str) -> RunHandle:
-        missing = NotFoundError(f"no run '{run}': {self._source} has no pool that takes jobs")
+        missing = NotFoundError(f"no run '{run}': no pool in {self._source} takes jobs")
         for bucket in self._buckets():
             journal = Journal(bucket)
             try:

@@ -91,7 +91,7 @@ class Checkpoint(_Model):
 
 
 class Retries(_Model):
-    """How many new attempts a run may start from its newest checkpoint, by the reason why the last attempt ended."""
+    """Number of new attempts that a run may start from its newest checkpoint, for each reason why an attempt ended."""
 
     preempted: int = Field(3, ge=0, description="new attempts after a preemption")
     infra: int = Field(0, ge=0, description="new attempts after a fault of a machine, the network or the fabric")
@@ -108,14 +108,14 @@ class JobSpec(_Model):
         pattern=r"^([A-Za-z][A-Za-z0-9-]*:)?[0-9]+$",
         description="GPUs per node, checked against the pool: `H100:8` or `8`; default: not checked",
     )
-    nodes: int = Field(1, ge=1, description="number of nodes, started together")
+    nodes: int = Field(1, ge=1, description="number of nodes; they start together")
     nproc_per_node: int | None = Field(None, ge=1, description="processes per node; default: one per GPU or CPU slot")
     image: str | None = Field(None, description="container image by digest; default: the target's")
     code: str | None = Field(
-        None, description="folder to send, relative to the job file, without files that .gitignore names; default: no code"
+        None, description="folder with the job's code, relative to the job file; files in .gitignore are not sent; default: no code"
     )
     setup: list[str] | None = Field(None, min_length=1, description="command (argv) run once per node before any rank starts")
-    launcher: Literal["torchrun", "none"] = Field("torchrun", description="`none` runs the command once per node")
+    launcher: Literal["torchrun", "none"] = Field("torchrun", description="`torchrun`, or `none`: run the command once per node")
     command: list[str] = Field(min_length=1, description="argv that follows `torchrun`, e.g. [train.py, --lr, 3e-4]")
     env: dict[EnvName, str] = Field(default_factory=dict, description="environment variables; secrets go under secrets:")
     secrets: dict[EnvName, str] = Field(default_factory=dict, description="environment variable: logical name of a secret in the stack")
@@ -128,8 +128,10 @@ class JobSpec(_Model):
     timeout: Duration = _default("24h", "longest run time of all attempts since the last --retry")
     queue_timeout: Duration | None = Field(None, description="longest wait for nodes; default: no limit")
     max_cost_usd: float | None = Field(None, gt=0, description="highest cost of all attempts, in USD; default: the stack's limit")
-    preflight: Literal["required", "skip", "only"] = Field("required", description="checks before the job; `only` runs no job")
-    labels: dict[str, str] = Field(default_factory=dict, description="labels for the service's job, where it supports them")
+    preflight: Literal["required", "skip", "only"] = Field(
+        "required", description="checks of the nodes before the job starts; `only` checks and runs no job"
+    )
+    labels: dict[str, str] = Field(default_factory=dict, description="labels or tags of the job at its service; `local` has none")
 
     @field_validator("command")
     @classmethod
@@ -154,7 +156,7 @@ class JobSpec(_Model):
             )
         reserved = sorted(name for name in env if name.startswith("GPUYARD_"))
         if reserved:
-            raise ValueError(f"{', '.join(reserved)}: names that begin with GPUYARD_ are reserved; rename")
+            raise ValueError(f"{', '.join(reserved)}: names that begin with GPUYARD_ are reserved; choose another name")
         return env
 
     @field_validator("command", "setup", "data", "labels", "secrets")
@@ -207,7 +209,7 @@ class JobSpec(_Model):
 def _command_problem(command: list[str], launcher: str | None) -> str | None:
     first, name = command[0], Path(command[0]).name
     if name == "torchrun" or command[:2] == ["-m", "torch.distributed.run"]:
-        return "gpuyard starts torchrun; write only its arguments (launcher: none runs another program)"
+        return "gpuyard starts torchrun; write only its arguments, or set launcher: none"
     if not first:
         return "the first element is empty; begin with a script or -m"
     if launcher == "none":
@@ -222,7 +224,7 @@ def _command_problem(command: list[str], launcher: str | None) -> str | None:
 
 
 def parse_job(data: PlainMapping, source: str = "job") -> JobSpec:
-    """Validate a job. Raises UsageError with every problem at once."""
+    """Validate a job. Raises UsageError that lists every problem."""
     try:
         return JobSpec.model_validate(data)
     except ValidationError as error:

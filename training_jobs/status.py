@@ -92,7 +92,7 @@ class RunStatus(_Model):
     ended_at: float | None
     exit_code: int | None = Field(description="the job's own exit code")
     phase: str | None = Field(description="setup, preflight, running, recovering; null before the start")
-    first_step: int | None = Field(None, description="the first step that this attempt reported, also after a resume")
+    first_step: int | None = Field(None, description="first step that this attempt reported; after a resume, not 0")
     first_step_at: float | None
     metrics: Metrics
     fabric: FabricVerdict

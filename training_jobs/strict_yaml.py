@@ -1,4 +1,4 @@
-"""Read YAML and report values that YAML 1.1 parses differently from how they look.
+"""Read YAML and report misleading values: YAML 1.1 parses them differently from how they look.
 
 YAML 1.1 reads `on` as true, `1:30` as 90, `010` as 8 and a plain date as a date. PyYAML keeps the last of two equal keys.
 """
@@ -22,7 +22,7 @@ _STR = "tag:yaml.org,2002:str"
 # the floats of gopkg.in/yaml.v3 (resolve.go, yamlStyleFloat), which the Pulumi CLI uses: 091122223333 and 1e3, text in PyYAML, are numbers
 _GO_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _Trap = Callable[[yaml.Node, str], Iterator[Problem]]
-_MOST_VALUES = 100_000  # ten aliases of ten aliases ... make billions of a few lines
+_MOST_VALUES = 100_000  # a few lines of nested aliases can expand to billions of values
 _PLAIN_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 
 
@@ -58,7 +58,7 @@ def read_yaml(path: Path, as_text: Collection[str] = (), *, pulumi: bool = False
 
 
 def _expanded(node: yaml.Node, known: dict[int, int]) -> int:
-    """Return the number of nodes with each alias expanded, at most a bit above _MOST_VALUES. Raises RecursionError for a cycle."""
+    """Count the values with each alias expanded. Stops counting above _MOST_VALUES. Raises RecursionError for a cycle."""
     if id(node) in known:
         if not known[id(node)]:
             raise RecursionError

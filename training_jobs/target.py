@@ -43,7 +43,7 @@ class Limits(_Model):
     """The limits of the yard for one job."""
 
     gpus: int | None = Field(None, ge=1, description="GPUs of all nodes of one job; null = no limit")
-    usd_per_job: float | None = Field(None, gt=0, description="upper bound of max_cost_usd, in USD; null = no limit")
+    usd_per_job: float | None = Field(None, gt=0, description="largest max_cost_usd of a job; null = no limit")
 
 
 class Price(_Model):
@@ -82,7 +82,7 @@ class _Target(_Model):
     available_until: str | None = Field(
         None, description="UTC time at which the machines expire: end of a capacity block, or the yard's expiry; null = never"
     )
-    default_image: str | None = Field(None, description="container image of a job that names none")
+    default_image: str | None = Field(None, description="container image for jobs without `image:`")
 
     @property
     def slots(self) -> int:
@@ -208,26 +208,26 @@ def parse_target(data: PlainMapping, name: str = "target") -> JobTarget:
 
 
 def parse_targets(text: str | PlainMapping, source: str) -> dict[str, JobTarget]:
-    """Parse a stack's export `job_targets` or its targets.json: {pool: JobTarget}. Raises UsageError."""
+    """Parse the stack output `job_targets` or a targets.json: {pool: JobTarget}. Raises UsageError."""
     try:
         data = json.loads(text) if isinstance(text, str) else text
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{source} is not JSON: {error}") from None
     if not isinstance(data, Mapping) or not all(isinstance(value, Mapping) for value in data.values()):
-        raise UsageError(f"{source} holds no job targets: expected {{pool: target}}")
+        raise UsageError(f"{source} has no job targets, allowed: {{pool: target}}; run `pulumi up` to write them")
     return {pool: parse_target(value, f"target '{pool}' of {source}") for pool, value in data.items()}
 
 
 def pick_target(targets: Mapping[str, JobTarget], pool: str | None, source: str) -> JobTarget:
     """Return the target of a pool. `pool` may be None when there is only one. Raises UsageError or NotFoundError."""
     if not targets:
-        raise NotFoundError(f"{source} has no pool that takes jobs (a `vms` pool takes none: run torchrun on it yourself)")
+        raise NotFoundError(f"no pool in {source} takes jobs; on a pool with service: vms run torchrun yourself")
     if pool is None:
         if len(targets) == 1:
             return next(iter(targets.values()))
         fix = "set pool: in the job file, or pass --pool"
         raise UsageError(f"{source} has several pools", [Problem("pool", "required", allowed=", ".join(targets), fix=fix)])
     if pool not in targets:
-        problem = Problem("pool", "no such pool that takes jobs", pool, ", ".join(targets), did_you_mean(pool, targets))
+        problem = Problem("pool", "no pool of this name takes jobs", pool, ", ".join(targets), did_you_mean(pool, targets))
         raise UsageError(f"{source} has no pool '{pool}'", [problem])
     return targets[pool]

@@ -133,7 +133,7 @@ def test_an_object_that_is_also_a_folder_is_copied_beside_it(store: Store, tmp_p
     files = store.download("run/output", tmp_path / "into", left_out.append)
     assert {(tmp_path / "into" / file).read_bytes() for file in files} == {b"a", b"a/b", b"a.object"}
     assert sorted(files) == ["a.object", "a.object.object", "a/b"]
-    assert left_out == [f"c/{'x' * 300}: a file cannot have this name"]
+    assert left_out == [f"c/{'x' * 300}: no file can have this name"]
 
 
 def test_nothing_is_written_through_a_link(store: Store, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_a_job_whose_response_was_lost_is_found_by_the_next_submit_although_the_
     """A listing that may lag never causes a second call."""
     monkeypatch.setattr(vertex.VertexBackend, "find", lambda self, run: None)
     service.vertex.fail("CreateCustomJob", LOST)
-    with pytest.raises(LostSightError, match="never answered whether it accepted the job"):
+    with pytest.raises(LostSightError, match="did not confirm the job"):
         submit("nightly")
     monkeypatch.undo()
     assert service.vertex.count("CreateCustomJob") == 1

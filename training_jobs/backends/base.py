@@ -1,4 +1,4 @@
-"""The interface of a service that runs jobs, and the parts that requests to all services have in common."""
+"""The interface of a service that runs jobs, and helpers that build requests for all services."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ServiceStatus:
     """The state of one submission at its service, in gpuyard's terms.
 
     Times are Unix times. `restarts` has the reason of each restart that the service made by itself. `overtime`: the job still runs,
-    and its starts together took longer than its time limit, which the service applies to each start alone.
+    although all its starts together took longer than the time limit. (The service limits each start separately.)
     """
 
     state: State
@@ -73,7 +73,7 @@ class LogLine:
 
 @dataclass(frozen=True)
 class Capacity:
-    """The pool now: its nodes, how many of them are free, and how many jobs wait."""
+    """Numbers of a pool now: all nodes, free nodes, waiting jobs."""
 
     nodes: int
     free: int
@@ -88,25 +88,25 @@ class Backend(Protocol):
 
     poll_s: float
     job_id: re.Pattern[str]
-    """The ids that the service gives to jobs. An id from a record is matched against it before it is used."""
+    """Pattern of the service's job ids. An id from a record must match before it is used."""
 
     def request(self, run: Run) -> list[Request]:
-        """Return the calls that `submit` makes, without making them. Raises UsageError for a job that the service cannot run."""
+        """Return the calls that `submit` would make. Raises UsageError for a job that the service cannot run."""
 
     def submit(self, run: Run) -> str:
-        """Start a submission, or find it if it exists. Returns the service's id of the job."""
+        """Start a job for the submission unless it has one. Returns the service's id of the job."""
 
     def find(self, run: Run) -> str | None:
-        """Return the service's id of a submission that may have been made before a crash. None if it was not made."""
+        """Look up the job of a submission after a crash. Returns the service's id of the job; None if there is no job."""
 
     def status(self, service_id: str) -> ServiceStatus:
-        """Return the state of a job, and change nothing. A job that the service does not know is UNKNOWN."""
+        """Query the state of a job. A job that the service does not know is UNKNOWN."""
 
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
-        """Yield the lines of one node or of all, ordered by time, from `since` (Unix time). `follow` continues until the job ends."""
+        """Yield log lines, ordered by time, from `since` (Unix time). `node`: None = all nodes. `follow`: continue until the job ends."""
 
     def cancel(self, service_id: str, run: Run) -> None:
-        """Ask the service to stop a job of `run`. Has no effect on a job that was cancelled or has ended.
+        """Ask the service to stop a job of `run`. A job that has ended or was cancelled stays as it is.
 
         Raises ConflictError when the job belongs to another run.
         """
@@ -115,7 +115,7 @@ class Backend(Protocol):
         """Return the pool's nodes, its free nodes and its waiting jobs."""
 
     def ready(self) -> None:
-        """Raise the error that `submit` would raise if the service is missing or takes no jobs. Called before anything is written."""
+        """Check that the service exists and takes jobs; else raise the error of `submit`. Runs before anything is written."""
 
 
 @runtime_checkable
@@ -135,28 +135,28 @@ class SupportsDispatch(Protocol):
 
 
 def container_image(run: Run) -> str:
-    """Return the job's own image, else the target's. Raises UsageError if the job's image is not given by digest, or if there is none."""
+    """Return the job's own image, else the target's. Raises UsageError if there is no image, or if the job's has no digest."""
     own, default = run.spec.image, run.target.default_image
     if own is not None and not re.search(r"@sha256:[0-9a-f]{64}$", own):
-        fix = "pin it: gpuyard pin <job file>"
+        fix = "pin it: gpuyard pin JOB.yaml"
         problem = Problem("image", "not named by digest", own, "<name>@sha256:<digest>", fix)
         raise UsageError("the image's tag can move to other content while the job is retried", [problem])
     image = own or default
     if image is None:
-        fix = "set image: in the job file and pin it: gpuyard pin <job file>; or set pins.job_image in the stack"
+        fix = "set image: in the job file and run gpuyard pin JOB.yaml; or set pins.job_image in the stack"
         raise UsageError("no image to run", [Problem("image", f"neither the job nor pool '{run.target.pool}' names one", fix=fix)])
     return image
 
 
 def read_bootstrap() -> str:
-    """Return the program that every node starts with: it fetches the code tarball and starts launch."""
+    """Return the text of bootstrap.py, which each node runs first: it fetches the code tarball and starts launch."""
     return BOOTSTRAP.read_text(encoding="utf-8")
 
 
 def prefixed_job_name(run: Run, prefix: str, longest: int) -> str:
-    """Return the stack's prefix, the run and the submission as one name.
+    """Return a job name for the service: the stack's prefix, the run id and the submission.
 
-    A name of more than `longest` characters loses the end of the job's name, never the digest of the run.
+    If it has more than `longest` characters, the job's own name is cut. The digest of the run always stays.
     """
     slug, digest = run.id.rsplit("-", 1)
     suffix = f"-{digest}-{run.ordinal}"
@@ -178,7 +178,7 @@ RUN_VARIABLES = frozenset(
 
 
 def run_variables(run: Run) -> dict[str, str]:
-    """Return the environment variables that name a node's run and let the node prove to the other nodes that it belongs to the run."""
+    """Return the environment variables of a node: its run and submission, and the secret of the nodes' control channel."""
     secret = {"GPUYARD_CHANNEL_SECRET": run.channel_secret} if run.channel_secret and run.spec.nodes > 1 else {}
     return {
         **secret,
@@ -192,11 +192,11 @@ def run_variables(run: Run) -> dict[str, str]:
 
 
 def require_same_run(run: Run, job_name: str, environment: Mapping[str, str]) -> None:
-    """Raise ConflictError when a job does not belong to `run`, although its name or its record says so. `environment` has its variables."""
+    """Raise ConflictError if the variables of a job, `environment`, name another run than `run`."""
     require_same_job(run, job_name, job_name if environment.get("GPUYARD_RUN_URL") == run.url else None)
 
 
 def require_same_job(run: Run, job_name: str, expected: str | None) -> None:
-    """Raise ConflictError when a job does not have the expected name of a submission of `run`."""
+    """Raise ConflictError if the name of a job of `run` differs from `expected`."""
     if job_name != expected:
         raise ConflictError(f"job {job_name} belongs to another run, not to {run.id}; it was not changed")

@@ -17,13 +17,13 @@ class _Rules:
     """The rules of one cloud for the keys and values of tags."""
 
     noun: str
-    owner: str  # whose keys a job may not set
+    owner: str  # owner of the reserved keys
     cloud: str
     key: re.Pattern[str]
     value: re.Pattern[str]
     allowed: str
     reserved: tuple[str, ...]  # prefixes of keys, in lower case
-    most: int  # tags of the job's own
+    most: int  # largest number of tags that a job may set
 
 
 _AWS = _Rules(
@@ -59,7 +59,7 @@ _AZURE = _Rules(
 
 
 def aws_tags(run: Run) -> dict[str, str]:
-    """Return the tags of a run's resources on AWS. Policies grant access by the stack's tag. Raises UsageError for invalid labels."""
+    """Return the AWS tags of a run's resources. IAM policies depend on the tag of the stack. Raises UsageError for invalid labels."""
     return _checked(run, _AWS, _tags(run))
 
 
@@ -69,7 +69,7 @@ def azure_tags(run: Run) -> dict[str, str]:
 
 
 def gcp_labels(run: Run) -> dict[str, str]:
-    """Return the labels of a custom job. gpuyard finds the job of a submission by them. Raises UsageError for invalid labels."""
+    """Return the labels of a custom job. gpuyard finds a submission's job by them. Raises UsageError for invalid labels."""
     own = {
         "gpuyard_run": gcp_label_value(run.id),
         "gpuyard_submission": run.ordinal,
@@ -80,7 +80,7 @@ def gcp_labels(run: Run) -> dict[str, str]:
 
 
 def gcp_label_value(text: str) -> str:
-    """Return a text as a label's value: other characters become dashes, and the last 63 stay, which hold a run's digest."""
+    """Convert a text to a label's value: invalid characters become dashes, and only the last 63 stay. They contain a run's digest."""
     return re.sub(r"[^a-z0-9_-]", "-", text.lower())[-63:].lstrip("-_")
 
 
@@ -94,9 +94,9 @@ def _checked(run: Run, rules: _Rules, own: dict[str, str]) -> dict[str, str]:
         if key in own or key.lower().startswith(rules.reserved):
             problems.append(Problem(f"labels.{key}", f"is set by {rules.owner}", fix="rename it"))
         elif not (rules.key.fullmatch(key) and rules.value.fullmatch(value)):
-            problems.append(Problem(f"labels.{key}", f"cannot be a {rules.noun}", f"{key}={value}", rules.allowed))
+            problems.append(Problem(f"labels.{key}", f"not a valid {rules.noun}", f"{key}={value}", rules.allowed))
     if len(labels) > rules.most:
         problems.append(Problem("labels", "too many", str(len(labels)), f"<= {rules.most}"))
     if problems:
-        raise UsageError(f"job '{run.spec.name}' has labels that cannot be {rules.noun}s on {rules.cloud}", problems)
+        raise UsageError(f"job '{run.spec.name}' has labels that are not valid {rules.noun}s on {rules.cloud}", problems)
     return {**labels, **own}

@@ -1,4 +1,4 @@
-"""Follow the logs of a job whose service is polled: read the new lines, yield them in order, pause, until the job has ended."""
+"""Follow the logs of a job by polling its service until the job has ended."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from .base import LogLine
 __all__ = ["Poll", "follow_lines"]
 
 Poll = Callable[[], tuple[list[LogLine], bool]]
-"""Function that returns the lines that are new since the last poll, and whether the job had ended before this poll."""
+"""Function that returns the new lines since the last poll, and whether the job had ended before this poll."""
 
 
 def follow_lines(poll: Poll, *, follow: bool, pause: Callable[[], None], quiet_polls: int = 2) -> Iterator[LogLine]:
     """Yield the lines of each poll, ordered by time.
 
-    Without `follow` there is one poll. With `follow`, polling continues after the job's end until `quiet_polls` polls in a row find
-    nothing, because the services store lines with a delay.
+    Without `follow`, poll once. With `follow`, poll until `quiet_polls` polls in a row find nothing after the job's end, because the
+    services store lines with a delay.
     """
     quiet = 0
     while True:

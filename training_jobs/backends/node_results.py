@@ -1,4 +1,4 @@
-"""Read from the run bucket two values that a service does not report: the exit codes of a job's nodes, and the number of their starts."""
+"""Read values that a service does not report from the run bucket: exit codes of a job's nodes, and how often they started."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def node_exit_codes(environment: Mapping[str, str], nodes: int) -> list[int | No
 
 
 def count_starts(environment: Mapping[str, str]) -> int:
-    """Return the number of starts of a submission's nodes: the attempts claimed since its first. 0 if that cannot be read."""
+    """Return how often a submission's nodes started: the number of its claimed attempts. 0 if they cannot be read."""
     found, first = split_run_url(environment.get("GPUYARD_RUN_URL", "")), environment.get("GPUYARD_FIRST_ATTEMPT", "")
     if found is None or not _NUMBER.fullmatch(first):
         return 0

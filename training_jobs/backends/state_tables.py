@@ -1,4 +1,4 @@
-"""Shared parts of the services' tables: states of a job, and error texts by which a failure gets its reason."""
+"""Shared parts of the services' tables: a service's states to gpuyard's states, and error texts to reasons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FailureTable: TypeAlias = Sequence[tuple[str, Reason]]
 """Patterns of error texts and their reasons; the first pattern found in the text decides."""
 
 NodeExitCodes: TypeAlias = Callable[[], list[int | None]]
-"""Function that reads the exit codes that the nodes wrote into the run bucket. Called only where the service's text does not decide."""
+"""Function that reads the nodes' exit codes from the run bucket. It is called only if the service's text does not decide."""
 
 
 @dataclass(frozen=True)
@@ -28,20 +28,20 @@ class StateRow:
 
 
 def find_reason(table: FailureTable, text: str) -> Reason | None:
-    """Return the reason of the first pattern that is found in a text. None when there is none."""
+    """Return the reason of the first pattern found in a text; None if no pattern matches."""
     return next((reason for pattern, reason in table if re.search(pattern, text)), None)
 
 
 def failure_codes(node_exit_codes: NodeExitCodes) -> list[int | None]:
-    """Return the exit codes of failed nodes, as the nodes wrote them into the run bucket."""
+    """Return the exit codes of failed nodes from the run bucket."""
     return [code for code in node_exit_codes() if code not in (None, JOB_DONE)]
 
 
 def failed_outcome(reported_code: int | None, reason: Reason | None, node_exit_codes: NodeExitCodes) -> Outcome:
-    """Return the outcome of a job that its service calls failed.
+    """Return the outcome of a job that its service reports as failed.
 
-    The container's exit code in the service's text decides first. If the text has none and leaves open whether the script or the service
-    failed, the exit codes that the nodes wrote decide, then the reason.
+    The container's exit code decides first, if the service reports it. Otherwise, if `reason` leaves open whether the script or the
+    service failed, the nodes' own exit codes decide. `reason` decides last.
     """
     if reported_code is not None:
         return classify([reported_code])

@@ -14,8 +14,8 @@ T = TypeVar("T")
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 """Seconds between two attempts of the call, and between two searches for the job that a call may have started."""
 SUBMIT_WINDOW_S = 30.0
-"""A call may begin at most this many seconds after its run record was written. With the duration of the call this stays below the 60 s
-after which another submit takes the record over and searches for the job."""
+"""No call begins more than this many seconds after its run record was written. So the call ends before 60 s, when another submit may
+take over the record."""
 
 
 def submit_once(
@@ -26,15 +26,16 @@ def submit_once(
     *,
     until: float,
 ) -> T:
-    """Call `attempt` until it succeeds or is refused for good, and return its result.
+    """Call `attempt` until it succeeds or fails permanently, and return its result.
 
-    A call that the service refused temporarily is repeated. After a call that the service may have carried out, `find` searches for
-    the job first. `error_kind` is the cloud's table of errors. Raises LostSightError when the result stays unknown, and when `until`
-    (time.monotonic) has passed: the run record exists then, and the next submit searches again.
+    Temporary refusals are retried. If the service may have started the job, `find` searches for it before the next try. `error_kind`
+    is the cloud's table of errors. Raises LostSightError if the result stays unknown, or after `until` (time.monotonic). The next
+    submit then searches for the job.
     """
     for pause in (*_PAUSES_S, None):
         if time.monotonic() > until:
-            raise LostSightError("the service answered too slowly, so the job was not submitted; submit again in a minute")
+            problem = "the service answered too slowly, so the job was not submitted"
+            raise LostSightError(f"{problem}; run the same `gpuyard submit` again in a minute")
         try:
             return attempt()
         except GpuyardError as error:
@@ -48,8 +49,8 @@ def submit_once(
         if found is not None:
             return found
         if kind == "lost":
-            problem = "the service never answered whether it accepted the job, and does not list it yet"
-            raise LostSightError(f"{problem}; submit again in a minute: the next submit looks it up")
+            problem = "the service did not confirm the job and does not list it yet"
+            raise LostSightError(f"{problem}; run the same `gpuyard submit` again in a minute to look it up")
     raise AssertionError("the last attempt returns or raises")
 
 

@@ -18,7 +18,7 @@ __all__ = ["AwsClients", "aws_clients"]
 class AwsClients:
     """Clients of one region, each created on its first use.
 
-    `session` is a boto3 session and `endpoints` is {service: URL}; both replace what boto3 finds in the environment.
+    `session` (a boto3 session) and `endpoints` ({service: URL}) replace boto3's defaults.
     """
 
     def __init__(self, region: str, *, session: Any = None, endpoints: Mapping[str, str] | None = None) -> None:
@@ -28,10 +28,10 @@ class AwsClients:
         self._lock = threading.Lock()  # threads may share a client, but must not create one at the same time
 
     def call(self, service: str, operation: str, body: PlainMapping, *, job_may_run: bool = False, single_attempt: bool = False) -> Json:
-        """Make one call, named as boto3 names it. Raises a GpuyardError whose cause is botocore's error.
+        """Call an operation of a service, both by boto3's names. Raises a GpuyardError; its cause is botocore's error.
 
         `job_may_run`: a job may already be running, so expired credentials raise LostSightError instead of AuthError.
-        `single_attempt`: a call that failed is not retried here.
+        `single_attempt`: do not retry a call that failed.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 

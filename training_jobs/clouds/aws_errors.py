@@ -10,7 +10,7 @@ from ..errors import AuthError, CapacityError, GpuyardError, LostSightError, Not
 __all__ = ["error_code", "error_kind", "service_error", "translate_error"]
 
 _SIGNATURE_CODES = {"SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature", "IncompleteSignatureException"}
-"""Messages of these errors repeat the signed request with its session token, so they are never shown."""
+"""Error codes whose messages are never shown: they repeat the signed request with its session token."""
 # Error codes of the services by kind. For a code in no row the HTTP status decides: 429 throttled, 4xx refused, else server.
 _CODES: dict[str, set[str]] = {
     "throttled": {
@@ -59,7 +59,7 @@ def service_error() -> type[Any]:
 
 
 def error_code(error: BaseException | None) -> str:
-    """Return the error code of a service's answer, or the name of botocore's class where no answer came."""
+    """Return the error code of a service's answer. Without an answer, return the name of botocore's error class."""
     response = getattr(error, "response", None)
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else type(error).__name__
 
@@ -67,7 +67,7 @@ def error_code(error: BaseException | None) -> str:
 def error_kind(error: BaseException | None) -> str:
     """Return the kind of an error: throttled, server, lost, unsent, expired, denied, quota, capacity, missing or refused.
 
-    "unsent": the call was not made. "lost": it may have been made.
+    unsent = the call was not made. lost = nobody knows whether the call was made.
     """
     if not isinstance(error, service_error()):
         names = {kind.__name__ for kind in type(error).__mro__}
@@ -103,7 +103,7 @@ def translate_error(error: BaseException, action: str, *, job_may_run: bool = Fa
 
 
 def _message(error: BaseException) -> str:
-    """Return the message as one line, without the query of any URL: a signed URL has its signature there."""
+    """Return the message as one line. The queries of URLs are removed, because they may contain a signature."""
     response = getattr(error, "response", None)
     text = response.get("Error", {}).get("Message", "") if isinstance(response, dict) else str(error)
     return re.sub(r"\?\S+", "", " ".join(str(text).split()))[:300]

@@ -1,8 +1,8 @@
 """Azure REST clients with this process's identity, timeouts, retries and renewed credentials.
 
-gpuyard does not use the official MLClient; only its tests do, to check the request bodies. MLClient adds the state of the current
-folder's git checkout to each job as properties that nobody can change, so one submission made from two folders gives two different
-requests. It also reports neither when a job ran, nor why it failed, nor what a second node wrote (docs/adr/0010).
+gpuyard does not use the official MLClient. Only its tests use it, to check the request bodies. MLClient adds properties of the current
+folder's git checkout to each job, so the same submission from another folder would be another request. MLClient also does not report
+when a job ran, why it failed, or the log of a second node (docs/adr/0010).
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class AzureClients:
     ) -> HttpResponse:
         """Make one call and return the response. Raises a GpuyardError whose cause is azure-core's error.
 
-        The client retries by itself, so the call must be safe to repeat. `audience`: the service that the token is for; None sends
-        no token, for URLs that are signed. `job_may_run`: a job may already be running, so expired credentials raise LostSightError
+        The client retries by itself, so the call must be safe to repeat. `audience`: the service that the token is for; None for signed
+        URLs, which need no token. `job_may_run`: a job may already be running, so expired credentials raise LostSightError
         instead of AuthError.
         """
         from azure.core.exceptions import HttpResponseError

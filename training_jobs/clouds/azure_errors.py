@@ -43,7 +43,7 @@ def client_errors() -> type[Exception]:
 
 
 def error_code(error: Any) -> str:
-    """Return the error code of a service's answer; empty when it has none."""
+    """Return the error code of a service's answer; empty if the answer has no code."""
     found = getattr(error, "error_code", None) or getattr(getattr(error, "error", None), "code", None) or ""
     return str(getattr(found, "value", found))
 
@@ -51,7 +51,7 @@ def error_code(error: Any) -> str:
 def error_kind(error: Any) -> str:
     """Return the kind of an error: passing, unsent, expired, denied, quota, capacity, missing or other.
 
-    "unsent": the call was not made. "passing": a temporary fault, after which the call may have been made.
+    unsent = the call was not made. passing = a temporary fault; the call may have been made.
     """
     from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
@@ -68,7 +68,7 @@ def error_kind(error: Any) -> str:
 def translate_error(
     error: Exception, action: str, drop_clients: Callable[[], None] = lambda: None, *, job_may_run: bool = False
 ) -> GpuyardError:
-    """Return the GpuyardError for an error of a client. `action`: what failed, such as `read abfs://runs@.../a`.
+    """Return the GpuyardError for an error of a client. `action`: the failed action, such as `read abfs://runs@.../a`.
 
     `drop_clients` is called when the credentials were refused. `job_may_run`: a job may already be running, so expired credentials
     give LostSightError instead of AuthError.
@@ -95,7 +95,7 @@ def translate_error(
 
 
 def _message(error: Any) -> str:
-    """Return the message as one line, without the query of any URL: a signed URL has its signature there."""
+    """Return the message as one line. The queries of URLs are removed, because they may contain a signature."""
     text = getattr(getattr(error, "error", None), "message", None) or getattr(error, "message", None) or str(error)
     line = " ".join(str(text).split("\nRequestId:")[0].split())
     return " ".join(word.split("?", 1)[0] for word in line.split(" "))[:400]

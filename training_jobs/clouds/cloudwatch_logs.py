@@ -29,9 +29,9 @@ class LogStream:
     token: str | None = None
 
     def read_new(self, aws: AwsClients, since: float | None) -> Iterator[LogEvent]:
-        """Yield the events that came after the last read, from `since` (Unix time). A stream that does not exist yet has none.
+        """Yield the events since the last read, but none before `since` (Unix time). A stream that does not exist yet has no events.
 
-        The last page is the one whose token equals the token that was sent; an empty page is not the last one.
+        At the last page, CloudWatch returns the same token that was sent. An empty page can have pages after it.
         """
         body: Json = {"logGroupName": self.group, "logStreamName": self.name, "startFromHead": True}
         if since is not None:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 _Untyped: TypeAlias = Any  # an object of Google's libraries, which have no types
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-_TIMEOUT_S = 20.0  # of one attempt: the client sets no deadline by itself
+_TIMEOUT_S = 20.0  # timeout of one attempt: the client sets no deadline by itself
 _GIVE_UP_S = 60.0
 _RETRIED = {"throttled", "server", "lost", "unsent"}
 
@@ -32,7 +32,7 @@ _RETRIED = {"throttled", "server", "lost", "unsent"}
 class GcpClients:
     """Clients of one project and region, each created on its first use.
 
-    `signed_in` are credentials and `endpoints` is {service: URL}; both replace what the environment names.
+    `signed_in` (credentials) and `endpoints` ({service: URL}) replace the values from the environment.
     """
 
     def __init__(self, project: str, region: str, *, signed_in: _Untyped = None, endpoints: Mapping[str, str] | None = None) -> None:
@@ -42,10 +42,10 @@ class GcpClients:
         self._lock = threading.Lock()  # threads may share a client, but must not create one at the same time
 
     def call(self, operation: str, request: PlainMapping, *, job_may_run: bool = False, single_attempt: bool = False) -> _Untyped:
-        """Make one call of Vertex AI's JobService, named as its client names it. Raises a GpuyardError whose cause is the client's error.
+        """Call an operation of Vertex AI's JobService by its client's name. Raises a GpuyardError; its cause is the client's error.
 
-        Retries for a minute: the client itself neither retries nor times out. `job_may_run`: a job may already be running, so
-        expired credentials raise LostSightError instead of AuthError. `single_attempt`: a call that failed is not retried here.
+        Retries for a minute, because the client itself neither retries nor times out. `job_may_run`: a job may already be running, so
+        expired credentials raise LostSightError instead of AuthError. `single_attempt`: do not retry a call that failed.
         """
         retry = None if single_attempt else _retry()
 
@@ -56,7 +56,7 @@ class GcpClients:
         return self._renewing(attempt, f"call aiplatform {operation}", job_may_run)
 
     def post(self, method: str, body: PlainMapping) -> Json:
-        """Make one call of Cloud Logging's REST API that only reads, such as `entries:list`."""
+        """Call a method of Cloud Logging's REST API. The method only reads, such as `entries:list`."""
         return self._rest("logging", f"v2/{method}", "POST", dict(body), job_may_run=True)
 
     def get(self, service: str, path: str) -> Json:
@@ -102,7 +102,7 @@ class GcpClients:
             return self._clients[service]
 
     def _job_service(self) -> _Untyped:
-        """Create aiplatform_v1's JobServiceClient: aiplatform.CustomJob uses it too, but takes twice as long to import."""
+        """Create aiplatform_v1's JobServiceClient. It imports twice as fast as aiplatform.CustomJob, which uses the same client."""
         from google.api_core.client_options import ClientOptions
         from google.cloud.aiplatform_v1.services.job_service import JobServiceClient
 
@@ -120,7 +120,7 @@ class GcpClients:
         return session(self._locked_credentials())
 
     def _refresh_token(self) -> None:
-        """Refresh an expired token here: inside gRPC a failed refresh would look like an unavailable service."""
+        """Refresh an expired token before the call. If gRPC refreshed it, a failure would look like an unavailable service."""
         found = self._client("credentials", self._credentials)
         with self._lock:
             if not found.valid:

@@ -1,4 +1,4 @@
-"""Google's Application Default Credentials, as the clients and the GCS store use them."""
+"""Google's Application Default Credentials, for the clients and the GCS store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["default_credentials"]
 
 
 def default_credentials(scope: str) -> Any:
-    """Return the credentials that the environment names, else gcloud's, else the machine's. Raises google.auth's DefaultCredentialsError.
+    """Return the credentials: from the environment, else gcloud's, else the machine's. Raises google.auth's DefaultCredentialsError.
 
     The scope is added afterwards: with a scope the library also asks Resource Manager for a project, which a pipeline's submitter
     may not do. google.auth has no types.

@@ -22,12 +22,12 @@ _CAPACITY_WORDS = ("resources are insufficient", "stockout", "insufficient capac
 def error_kind(error: BaseException | None) -> str:
     """Return the kind of an error: throttled, server, lost, unsent, expired, denied, quota, capacity, missing, changed or other.
 
-    "unsent": the call was not made. "lost": it may have been made. "changed": another writer changed the object first.
+    unsent = the call was not made. lost = nobody knows whether the call was made. changed = another writer changed the object first.
     """
     from google.api_core import exceptions as api
     from google.auth import exceptions as auth
 
-    if isinstance(error, api.RetryError):  # retries gave up; the cause may be of the client's own classes
+    if isinstance(error, api.RetryError):  # retries gave up; the cause may be an error class of the client
         found = error_kind(error.cause)
         return "lost" if found == "other" else found
     if isinstance(error, api.GoogleAPICallError):
@@ -70,7 +70,7 @@ def _kind_of_transport(error: BaseException | None) -> str:
 
 
 def error_reasons(error: Any) -> set[str]:
-    """Return the reasons in a service's answer: those of ErrorInfo, or of a JSON error."""
+    """Return the reasons in a service's answer, from ErrorInfo or a JSON error."""
     found = {str(item.get("reason", "")) for item in getattr(error, "errors", ()) or () if isinstance(item, dict)}
     return (found | {str(getattr(error, "reason", None) or "")}) - {""}
 
@@ -87,7 +87,7 @@ def client_errors() -> tuple[type[BaseException], ...]:
 def translate_error(
     error: BaseException, action: str, drop_clients: Callable[[], object] = lambda: None, *, job_may_run: bool = False
 ) -> GpuyardError:
-    """Return the GpuyardError for an error of a client. `action`: what failed, such as `read gs://runs/a`.
+    """Return the GpuyardError for an error of a client. `action`: the failed action, such as `read gs://runs/a`.
 
     `drop_clients` is called when the credentials were refused. `job_may_run`: a job may already be running, so missing or expired
     credentials give LostSightError instead of AuthError.
@@ -117,7 +117,7 @@ def _unauthorised(error: BaseException, kind: str, action: str, message: str, *,
 
 
 def _message(error: BaseException) -> str:
-    """Return the reason and the message as one line. Other arguments of the error are left out, because they may contain tokens."""
+    """Return the reason and the message as one line. The error's other arguments are left out, because they may contain tokens."""
     message = getattr(error, "message", None)
     first = error.args[0] if error.args else ""
     name = ", ".join(sorted(error_reasons(error))) or type(error).__name__
@@ -125,6 +125,6 @@ def _message(error: BaseException) -> str:
 
 
 def _line(text: str) -> str:
-    """Return a text as one line, without the query of any URL: a signed URL has its signature there."""
+    """Return a text as one line. The queries of URLs are removed, because they may contain a signature."""
     line = " ".join(text.split())
     return " ".join(word.split("?", 1)[0] for word in line.split(" "))[:400]

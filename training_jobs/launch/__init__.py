@@ -1,1 +1,1 @@
-"""The program that each node of a job runs: from the service's environment variables to torchrun's workers and an exit code."""
+"""The program that each node of a job runs. It reads the service's environment variables and starts torchrun's workers."""

@@ -34,7 +34,7 @@ _CONNECT_TIMEOUT_S = 900.0
 
 
 class _AttemptPlan(TypedDict):
-    """Node 0's decision for all nodes. `left_s`: seconds left of the time limit, None = the service itself limits the time."""
+    """Node 0's decision for all nodes. `left_s`: seconds until the time limit; None = the service itself enforces the limit."""
 
     attempt: int
     left_s: float | None
@@ -42,7 +42,7 @@ class _AttemptPlan(TypedDict):
 
 def main() -> int:
     """Run the node. Returns the exit code of the process."""
-    with node_output(stamp=os.environ.get("GPUYARD_STAMP") == "1"):  # where the service's own logs have no times
+    with node_output(stamp=os.environ.get("GPUYARD_STAMP") == "1"):  # on services whose logs have no times
         return _run_node()
 
 
@@ -70,7 +70,7 @@ def _run_node() -> int:
 
 
 def _run_attempts(placement: NodePlacement, work: Path, stop_request: StopRequest, notice_s: float) -> int:
-    """Run attempts until one ends for a reason other than a lost node that the service may restart."""
+    """Run attempts. Start another one only if an attempt ended because of a lost node that the service may restart."""
     run_url, index = os.environ["GPUYARD_RUN_URL"].rstrip("/"), int(os.environ.get("GPUYARD_SUBMISSION", "0"))
     return_s, secret = float(os.environ.get("GPUYARD_RETURN_S", "0")), _channel_secret(placement)
     submission = read_submission(os.environ["GPUYARD_RECORD_URL"], index, os.environ.get("GPUYARD_JOB_DIGEST", ""))
@@ -99,16 +99,16 @@ def _run_attempts(placement: NodePlacement, work: Path, stop_request: StopReques
 
 
 def _channel_secret(placement: NodePlacement) -> str:
-    """Take the secret of the control channel out of the environment, so that no process of the job inherits it."""
+    """Remove the control channel's secret from the environment and return it, so that no process of the job inherits it."""
     secret = os.environ.pop("GPUYARD_CHANNEL_SECRET", "")
     if not secret and placement.nodes > 1:
-        text = "GPUYARD_CHANNEL_SECRET: not set, needed by a job of several nodes; set the same random text on all its nodes"
+        text = "GPUYARD_CHANNEL_SECRET: not set, but a job of several nodes needs it; set the same random text on all its nodes"
         raise NodeExitError(BAD_CONFIG, text)
     return secret
 
 
 def _plan_attempt(run_url: str, index: int, submission: SubmissionRecord, began: float) -> _AttemptPlan:
-    """Claim the next attempt on node 0, and compute the time limit that earlier restarts have not used."""
+    """Claim the next attempt on node 0, and compute how much of the time limit earlier restarts have left."""
     attempt = claim_attempt(run_url, index, os.environ["GPUYARD_SERVICE"], submission, began)
     limit_s = os.environ.get("GPUYARD_LIMIT_S")
     left_s = None
@@ -118,14 +118,14 @@ def _plan_attempt(run_url: str, index: int, submission: SubmissionRecord, began:
 
 
 def _deadline(left_s: float | None) -> float:
-    """Return when the time limit is reached, on the monotonic clock. Raises NodeExitError (124) if it already is."""
+    """Return the end of the time limit on the monotonic clock. Raises NodeExitError (124) if it has passed."""
     if left_s is not None and left_s <= 0:
         raise NodeExitError(OUT_OF_TIME, "earlier restarts of the nodes used up the job's time limit")
     return math.inf if left_s is None else time.monotonic() + left_s
 
 
 def claim_attempt(run_url: str, index: int, service: str, submission: SubmissionRecord, began: float | None = None) -> int:
-    """Claim the lowest free attempt number; concurrent claims never get the same one. `began`: this node's start, Unix time."""
+    """Claim the lowest free attempt number. Concurrent claims get different numbers. `began`: this node's start, Unix time."""
     folder = f"{run_url}/attempts"
     number, claimed = int(submission["attempt"]), set(objects.list_names(folder))
     while True:

@@ -1,4 +1,4 @@
-"""Finds this node's own address and network interface where its service sets no variable for them."""
+"""Finds this node's own address and network interface if its service sets no variable for them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from urllib.parse import urlsplit
 __all__ = ["address_of", "interface_of", "own_address"]
 
 _TIMEOUT_S = 5.0
-_ANYWHERE = "192.0.2.1"  # reserved for documentation (RFC 5737): no packet is sent, the kernel only chooses a route
+_ANYWHERE = "192.0.2.1"  # reserved for documentation (RFC 5737). No packet is sent: the kernel only chooses a route
 _SIOCGIFADDR = 0x8915
 _LOCAL_INTERFACES = ("lo", "docker", "br-", "veth", "virbr", "cni", "flannel")
 
 
 def own_address(env: Mapping[str, str], towards: str | None) -> str:
-    """Return the address from AWS's container agent, else the source address of the route to `towards` (default: any route).
+    """Return this node's address: from AWS's container agent, else the source address of the route to `towards` (None = default route).
 
-    Without such a route (a closed network has none by default) it is the first address of an interface to other machines.
+    Without such a route, as in a network without egress, return the first address that other machines can reach.
     """
     agent = env.get("ECS_CONTAINER_METADATA_URI_V4")
     address = _from_agent(agent) if agent else None
@@ -32,7 +32,7 @@ def own_address(env: Mapping[str, str], towards: str | None) -> str:
 
 
 def address_of(host: str, *, loopback: bool = True) -> str | None:
-    """Return the address that a host name resolves to if it is one of this node's; else None. Without `loopback`, no 127.x counts."""
+    """Resolve a host name. Returns the address if it belongs to this node, else None. `loopback`: whether 127.x belongs to it."""
     try:
         address = socket.gethostbyname(host)
         socket.create_server((address, 0)).close()
@@ -58,13 +58,13 @@ def _source_address(towards: str) -> str | None:
 
 
 def _first_address() -> str | None:
-    """Return the first address that is not loopback, link-local or a container bridge's."""
+    """Return the first address that is neither loopback nor link-local nor the address of a container bridge."""
     found = [address for name, address in _interfaces() if not name.startswith(_LOCAL_INTERFACES)]
     return next((address for address in found if not address.startswith(("127.", "169.254."))), None)
 
 
 def _interfaces() -> list[tuple[str, str]]:
-    """Return the network interfaces with their first address, in the kernel's order (Linux)."""
+    """Return each network interface with its first address, in the kernel's order (Linux)."""
     if sys.platform != "linux":
         return []
     import fcntl
@@ -79,7 +79,7 @@ def _interfaces() -> list[tuple[str, str]]:
 
 
 def _from_agent(uri: str) -> str | None:
-    """Return the container's address from the agent's task metadata; None on the host's network and when the agent fails."""
+    """Return the container's address from AWS's agent (task metadata). None on the host's network, and if the agent fails."""
     parts = urlsplit(uri)
     connection = http.client.HTTPConnection(parts.netloc, timeout=_TIMEOUT_S)  # without a proxy: the agent is on this machine
     try:

@@ -1,7 +1,7 @@
-"""Runs torchrun's agent of one node in its own process: starts and restarts the ranks, writes how they ended.
+"""Runs torch's elastic agent of one node in a process of its own: it starts and restarts the ranks and writes how they ended.
 
 Usage: python -m gpuyard.training_jobs.launch.agent '<AgentPlan as JSON>'. Writes <state>/agent.json.
-Node 0's agent then keeps its stores open for the workers of the other nodes until launch ends it.
+When its ranks have ended, node 0's agent keeps its stores open for the other nodes' workers until launch stops it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
 
         from .elastic import ElasticAgent
     except ModuleNotFoundError as error:
-        text = f"gpuyard: launcher: torchrun needs torch on the node, {error}; fix: pip install torch in the image or in setup:"
+        text = f"gpuyard: launcher: torchrun needs torch on the node: {error}; install torch in the image or by setup:"
         print(text, file=sys.stderr)
         write_state(Path(plan.state), AgentState("ended", 0, time.time(), BAD_CONFIG, tail=(text,)))
         return BAD_CONFIG
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
         write_state(Path(plan.state), state)
         if plan.rank == 0 and plan.nodes > 1:
             time.sleep(_LONGEST_S)
-    except SignalException as error:  # launch ended it: the workers have exited
+    except SignalException as error:  # launch stopped this agent: the workers have exited
         return 128 + int(error.sigval)
     except (DistError, RendezvousError) as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__

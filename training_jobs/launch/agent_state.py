@@ -1,4 +1,4 @@
-"""The JSON documents between a node and its elastic agent: the plan that the node passes, the state that the agent writes."""
+"""The JSON documents that a node and its elastic agent exchange: AgentPlan to the agent, AgentState from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .hook import BAD_CONFIG, FABRIC, RESUMABLE
 __all__ = ["FINAL_CODES", "AgentPlan", "AgentState", "delete_state", "read_state", "write_state"]
 
 FINAL_CODES = (BAD_CONFIG, FABRIC, RESUMABLE)
-"""Exit codes of a worker after which a restart of the workers is useless."""
+"""Exit codes of a worker after which the workers are not restarted."""
 
 
 @dataclass(frozen=True)

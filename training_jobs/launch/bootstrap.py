@@ -1,4 +1,4 @@
-"""Fetches the code tarball, checks its digest, unpacks it and executes gpuyard.training_jobs.launch; sent to nodes as text."""
+"""Fetches the code tarball, checks its digest, unpacks it and executes launch. Each node gets this file's text in its command."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ try:
     parts = urllib.parse.urlsplit(url)
     root = os.path.abspath(os.environ.get("GPUYARD_WORKDIR") or os.getcwd())
     os.makedirs(root, exist_ok=True)
-    if not os.access(root, os.W_OK):  # the image's folder belongs to root and this user is another
+    if not os.access(root, os.W_OK):  # the image's folder belongs to root, and this user is not root
         root = tempfile.mkdtemp(prefix="gpuyard-")
     # Never unpack over existing files: an image may have a folder named code.
     taken = any(os.path.lexists(os.path.join(root, name)) for name in ("code", ".gpuyard"))

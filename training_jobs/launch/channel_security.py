@@ -1,7 +1,7 @@
 """Authenticates the connections between the nodes of a job, and every line on them, with a secret of the submission.
 
-Each side proves that it knows the secret by signing random numbers of both sides, so recorded proofs and lines are of no use to others.
-After that a line is `<HMAC-SHA256> <JSON>`. Its HMAC covers the direction and the number of the line on this connection.
+To prove that it knows the secret, each side signs random numbers of both sides. So a recorded proof is useless in another connection.
+Then each line is `<HMAC-SHA256> <JSON>`. Its HMAC also covers the line's direction and number, which prevents a replay.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAC_SIZE = 64
 
 
 class NotOfThisRunError(Exception):
-    """The other side did not prove that it belongs to this run, or sent an invalid line."""
+    """The other side cannot prove that it belongs to this run, or sent an invalid line."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class _Parties:
     main_nonce: str
 
     def proof(self, secret: bytes, label: str) -> str:
-        """Return the HMAC of a label and these values."""
+        """Return the HMAC of these values and a label, which names the side."""
         return _mac(secret, label, self.run, str(self.node), self.node_nonce, self.main_nonce)
 
 
@@ -73,7 +73,7 @@ class Link:
         return text
 
     def shut_down(self) -> None:
-        """End the connection in both directions. Its reader then closes it."""
+        """End the connection in both directions. The thread that reads it then closes it."""
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
 
@@ -88,12 +88,12 @@ class Link:
 
 
 def greet_node(connection: socket.socket, secret: bytes, run: str, nodes: int, timeout_s: float) -> tuple[int, Link]:
-    """Authenticate a connection to node 0. Returns the node at its other end. Raises OSError and NotOfThisRunError."""
+    """Authenticate an incoming connection on node 0. Returns its link and the other node's number. Raises OSError, NotOfThisRunError."""
     deadline = time.monotonic() + timeout_s
     hello = parse_hello(_read_line(connection, deadline), {"node": int, "nonce": str})
     node, nonce = int(hello.get("node", 0)), str(hello.get("nonce", ""))
     if not 0 < node < nodes:
-        raise NotOfThisRunError("sent no valid hello of a node")
+        raise NotOfThisRunError("did not send a valid first message")
     parties = _Parties(run, node, nonce, secrets.token_hex(16))
     _send_line(connection, {"nonce": parties.main_nonce, "proof": parties.proof(secret, "main")}, deadline)
     answer = parse_hello(_read_line(connection, deadline), {"proof": str})
@@ -103,7 +103,7 @@ def greet_node(connection: socket.socket, secret: bytes, run: str, nodes: int, t
 
 
 def greet_main_node(connection: socket.socket, secret: bytes, run: str, node: int, timeout_s: float) -> Link:
-    """Authenticate a connection of `node` to node 0. Raises OSError and NotOfThisRunError."""
+    """Authenticate the connection from `node` to node 0. Raises OSError and NotOfThisRunError."""
     deadline, nonce = time.monotonic() + timeout_s, secrets.token_hex(16)
     _send_line(connection, {"node": node, "nonce": nonce}, deadline)
     answer = parse_hello(_read_line(connection, deadline), {"nonce": str, "proof": str})
@@ -121,13 +121,13 @@ def _link(connection: socket.socket, secret: bytes, parties: _Parties, *, own: s
 
 
 def _read_line(connection: socket.socket, deadline: float) -> bytes:
-    """Read one short line byte by byte, so that no byte of the next line is consumed. Raises TimeoutError at the deadline."""
+    """Read one short line byte by byte, to leave the next line unread. Raises TimeoutError at the deadline."""
     line = b""
     while not line.endswith(b"\n"):
         _set_deadline(connection, deadline)
         byte = connection.recv(1)
         if not byte or len(line) > _HELLO_LIMIT:
-            raise NotOfThisRunError("sent no hello")
+            raise NotOfThisRunError("did not send a first message")
         line += byte
     return line
 
@@ -140,7 +140,7 @@ def _send_line(connection: socket.socket, document: dict[str, object], deadline:
 def _set_deadline(connection: socket.socket, deadline: float) -> None:
     left_s = deadline - time.monotonic()
     if left_s <= 0:
-        raise TimeoutError("the hello took too long")
+        raise TimeoutError("the first message took too long")
     connection.settimeout(left_s)
 
 

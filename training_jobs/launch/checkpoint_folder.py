@@ -1,11 +1,11 @@
 """Mirrors a script's local checkpoint folder below GPUYARD_CHECKPOINT_URL, and restores it on every node when an attempt starts.
 
-    <url>/folder/<attempt>/<sha256>                  a file's content; an attempt writes only its own
+    <url>/folder/<attempt>/<sha256>                  a file's content; each attempt writes only below its own number
     <url>/folder/node-<attempt>-<number>-<node>.json the files that one node adds to a commit
     <url>/folder/commit-<attempt>-<number>.json      all files of the folder; node 0 writes it last
     <url>/folder/restored-<attempt>-<restart>.json   the files that node 0 restored and the other nodes must restore
 
-A restore takes the newest commit of the highest attempt, so it ignores what an old attempt still writes.
+A restore takes the newest commit of the highest attempt. So it ignores an old attempt that still writes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from . import objects
 
 __all__ = ["CheckpointFolder", "File", "Place", "SupersededError", "current"]
 
-_NODES_WAIT_S = 600.0  # longest wait for the other nodes' files, and for the commit that node 0 chooses
+_NODES_WAIT_S = 600.0  # longest wait for the other nodes' files, and for node 0's choice of a commit
 _POLL_EVERY_S = 0.2
 _THREADS = 4
 _T = TypeVar("_T")
@@ -37,7 +37,7 @@ class SupersededError(Exception):
 
 
 class File(TypedDict):
-    """One file of a commit: its content's digest and size, and the attempt that wrote it."""
+    """One file of a commit: digest, size, and the attempt that wrote its content."""
 
     sha256: str
     bytes: int
@@ -56,7 +56,7 @@ class Place:
 
     @classmethod
     def from_env(cls) -> Place:
-        """Return the place that launch's and torchrun's variables name."""
+        """Read the place from the environment variables of launch and torchrun."""
         names = {
             "node": "GPUYARD_NODE_RANK",
             "local_rank": "LOCAL_RANK",
@@ -74,12 +74,12 @@ class CheckpointFolder:
     def __init__(self, url: str, path: Path, place: Place, keep: int) -> None:
         self.path, self._url, self._place, self._keep = path, f"{url}/folder", place, max(keep, 1)
         self._number = 0  # of the next commit
-        self._digests: dict[str, tuple[tuple[int, int], str]] = {}  # by file: its size and time, and the digest
+        self._digests: dict[str, tuple[tuple[int, int], str]] = {}  # file -> (size and modification time, digest)
         self._restored: dict[str, tuple[int, int]] = {}
-        self._uploaded: set[str] = set()  # contents of this attempt that the last save used
+        self._uploaded: set[str] = set()  # digests of the last save that this attempt has uploaded
 
     def restore(self) -> None:
-        """Restore the files of the newest complete commit, and delete all others. Every process calls it; local rank 0 does the work."""
+        """Restore the files of the newest complete commit and delete other files. Every process calls this; local rank 0 does it."""
         done = self.path.with_name(f".{self.path.name}-restored-{self._place.attempt}-{self._place.restart}")
         if self._place.local_rank:
             _await(lambda: done.exists() or None, f"local rank 0 has not restored {self.path}")
@@ -99,7 +99,7 @@ class CheckpointFolder:
         done.touch()
 
     def save(self) -> bool:
-        """Upload the folder as it is now. Every process calls it. Returns False, after a message, when storage failed.
+        """Upload the current files. Every process calls this. If storage fails, print a message and return False.
 
         Raises SupersededError when a newer attempt of the run has saved.
         """
@@ -109,7 +109,7 @@ class CheckpointFolder:
         try:
             newest, _ = max(self._commits(), default=(0, 0))
             if newest > self._place.attempt:
-                raise SupersededError(f"attempt {newest} has saved: this is attempt {self._place.attempt} and exits")
+                raise SupersededError(f"attempt {newest} of this run has saved, so this older attempt {self._place.attempt} exits")
             self._commit(number)
         except (OSError, TimeoutError) as error:
             print(f"gpuyard: cannot save the checkpoint folder: {error}; the last save is intact", file=sys.stderr, flush=True)
@@ -117,7 +117,7 @@ class CheckpointFolder:
         return True
 
     def _commit(self, number: int) -> None:
-        """Upload this node's files. Node 0 waits for the other nodes' and writes the marker."""
+        """Upload this node's files. Node 0 then waits for the other nodes and writes the commit."""
         place = self._place
         names = [name for name in self._names() if place.node == 0 or self._restored.get(name) != _stamp(self.path / name)]
         with ThreadPoolExecutor(_THREADS) as pool:
@@ -210,7 +210,7 @@ class CheckpointFolder:
 
 @functools.cache
 def current() -> CheckpointFolder | None:
-    """Return this process's folder, restored at the first call; None outside gpuyard."""
+    """Return this process's checkpoint folder and restore it at the first call; None outside gpuyard."""
     url = os.environ.get("GPUYARD_CHECKPOINT_URL")
     if url is None:
         return None
@@ -221,7 +221,7 @@ def current() -> CheckpointFolder | None:
 
 
 def _await(poll: Callable[[], _T | None], message: str) -> _T:
-    """Poll until there is a result. Raises TimeoutError."""
+    """Poll until the result is not None. Raises TimeoutError."""
     deadline = time.monotonic() + _NODES_WAIT_S
     while (found := poll()) is None:
         if time.monotonic() > deadline:

@@ -1,8 +1,7 @@
-"""Connects the nodes of a job: authenticated JSON lines over TCP through node 0, open until every node has exited.
+"""Connects the nodes of a job through node 0: authenticated JSON lines over TCP. It stays open until every node has exited.
 
-It carries what torchrun cannot: the attempt number, a barrier after setup, one node's stop request to all others,
-and each node's result. A node is lost when its connection breaks before it has sent its result, or when it sends anything
-but the messages of messages.py.
+The nodes exchange the attempt number, a barrier after setup, stop requests, and each node's result. A node counts as lost if its
+connection breaks before it has sent its result, or if it sends a message that messages.py does not define.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ _MOST_HELLOS = 64  # connections that node 0 authenticates at the same time
 
 
 class ControlChannel:
-    """This node's connections. `stop` and `stop_s`: another node's stop request and its seconds. `exits`: results by node.
+    """This node's connections. `stop`, `stop_s`: another node has requested a stop within these seconds. `exits`: results by node.
 
-    `lost` has the reason for each lost node. `secret`: of this submission, the same on all nodes.
+    `lost`: reason for each lost node. `secret`: random text of the submission, the same on all nodes.
     """
 
     def __init__(self, placement: NodePlacement, run: str, secret: str, stopping: Callable[[], bool]) -> None:
@@ -49,16 +48,16 @@ class ControlChannel:
         self._decisions: list[Message] = []
 
     def connect(self, timeout_s: float) -> None:
-        """Connect to the other nodes. Raises NodeExitError (75) at the timeout and when a stop is requested."""
+        """Connect to the other nodes. Raises NodeExitError (75) at the timeout, or if a stop is requested."""
         deadline = time.monotonic() + timeout_s
         self._accept_all(deadline) if self._placement.rank == 0 else self._connect_to_main(deadline)
 
     def send(self, kind: str, **content: object) -> None:
-        """Send a message to all other nodes. A broken connection is handled by its reader."""
+        """Send a message to all other nodes. Errors are ignored here: the reading thread handles a broken connection."""
         self._relay(self._placement.rank, encode(kind, self._placement.rank, content))
 
     def barrier(self, decision: Mapping[str, object] | None) -> Message:
-        """Wait for all nodes, then return node 0's decision. Raises NodeExitError when a node exited or a stop is requested."""
+        """Wait for all nodes, then return node 0's decision. Raises NodeExitError if a node exited or a stop is requested."""
         if self._placement.rank == 0:
             while len(self._ready) < self._placement.nodes - 1:
                 self._receive_or_raise()
@@ -72,7 +71,7 @@ class ControlChannel:
         return dict(self._decisions.pop(0)["decision"])
 
     def receive(self, wait_s: float = 0.0) -> None:
-        """Handle the messages that have arrived, after waiting up to `wait_s` for the first."""
+        """Handle the messages that have arrived. Wait up to `wait_s` seconds for the first one."""
         try:
             if wait_s:
                 self._handle(*self._inbox.get(timeout=wait_s))
@@ -82,7 +81,7 @@ class ControlChannel:
             return
 
     def measure_clock(self) -> tuple[float, float] | None:
-        """Return the seconds that this node's clock is ahead of node 0's, and the error bound; None when node 0 does not answer."""
+        """Measure how many seconds this node's clock is ahead of node 0's. Returns it with its error bound; None without an answer."""
         answers = []
         for _ in range(_CLOCK_ROUNDS if self._placement.rank else 0):
             sent = time.time()
@@ -95,12 +94,12 @@ class ControlChannel:
         return min(answers, key=lambda answer: answer[1], default=None if self._placement.rank else (0.0, 0.0))
 
     def all_exited(self) -> bool:
-        """Return whether every other node has exited or is lost. True also without node 0, which relays all messages."""
+        """Return whether every other node has exited or is lost. Also True if node 0 is lost, because it relays all messages."""
         finished = self.lost.keys() | self.exits.keys()
         return 0 in self.lost or len(finished - {self._placement.rank}) >= self._placement.nodes - 1
 
     def raise_if_stopped(self) -> None:
-        """Raise NodeExitError if a stop, a lost node or a failed node prevents the start of the job."""
+        """Raise NodeExitError if the job cannot start: a stop was requested, or a node was lost or failed."""
         if self.stop or self._stopping():
             raise NodeExitError(RESUMABLE, "stopped before the workers were started")
         for node, exit_message in self.exits.items():
@@ -111,7 +110,7 @@ class ControlChannel:
     def close(self) -> None:
         """Close all connections."""
         for peer in self._peers.values():
-            peer.shut_down()  # the reader thread closes it
+            peer.shut_down()  # the reading thread closes it
 
     def _receive_or_raise(self) -> None:
         self.receive(0.1)
@@ -134,7 +133,7 @@ class ControlChannel:
                     connection.close()  # a node of this run tries again
 
     def _accept(self, connection: socket.socket) -> None:
-        """Authenticate a connection in a separate thread, so that a slow stranger does not delay the nodes."""
+        """Authenticate a connection in a separate thread, so that a slow client does not delay the nodes."""
         try:
             node, link = greet_node(connection, self._secret, self._run, self._placement.nodes, _HELLO_TIMEOUT_S)
             with self._accepting:
@@ -204,7 +203,7 @@ class ControlChannel:
             self._clocks.put((float(message["at"]), now))
 
     def _relay(self, source: int, text: bytes) -> None:
-        """Send a line to every connected node except its source. A broken connection is reported by its reader."""
+        """Send a line to every connected node except its source. Errors are ignored here: the reading thread reports them."""
         for node, peer in list(self._peers.items()):
             if node != source:
                 with contextlib.suppress(OSError):
@@ -225,9 +224,9 @@ class ControlChannel:
 
 
 def clock_offset(sent: float, at: float, received: float) -> tuple[float, float]:
-    """Return how many seconds the clock of `sent` and `received` is ahead of the other node's, and the largest error of that figure.
+    """Return how many seconds this clock is ahead of another node's, and the largest error of that number.
 
-    `at`: the time on the other node's clock, which that node read between `sent` and `received`.
+    `sent`, `received`: times on this clock. `at`: time on the other clock, read between these two moments.
     """
     return (sent + received) / 2 - at, (received - sent) / 2
 

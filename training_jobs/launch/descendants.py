@@ -1,6 +1,6 @@
-"""Adopts orphaned descendants and kills them, so that no process outlives a job, not even one that detached itself (Linux).
+"""Adopts and kills orphaned descendants, so that no process outlives its job, even a detached process (Linux).
 
-A process that leaves its session, clears its environment or forks twice still belongs to the nearest subreaper (prctl(2)).
+A process that leaves its session, clears its environment or forks twice still becomes a child of the nearest subreaper (prctl(2)).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _adopts: list[bool] = []
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of all its descendants whose own parent exits."""
+    """Make this process a subreaper: it becomes the parent of descendants whose own parent exits."""
     if sys.platform == "linux":
         import ctypes
 
@@ -28,7 +28,7 @@ def adopt_orphans() -> None:
 
 
 def descendants(root: int) -> list[int]:
-    """Return the live descendants of a process, zombies excluded; empty where there is no /proc."""
+    """Return the live descendants of a process, without zombies. Empty on systems without /proc."""
     children: dict[int, list[int]] = {}
     alive = set()
     with contextlib.suppress(FileNotFoundError):
@@ -47,7 +47,7 @@ def descendants(root: int) -> list[int]:
 
 
 def reap_orphans(known: Collection[int] = ()) -> None:
-    """Collect adopted processes that have exited. `known`: children that other code waits for."""
+    """Wait for adopted processes that have exited, so that no zombies stay. `known`: children that other code waits for."""
     while _adopts:
         try:
             exited = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)

@@ -1,6 +1,6 @@
-"""Extends torch's elastic agent: fixed ranks, restarts in lockstep, final exit codes, the failed worker's last lines.
+"""Extends torch's elastic agent: fixed ranks, restarts in lockstep, final exit codes, the failed worker's last log lines.
 
-This is the only module of launch that imports torch at its top. Therefore agent.py imports this module inside a function.
+Only this module of launch imports torch at its top, so agent.py imports it inside a function.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _WORKER_GRACE_S = 5
 class LockstepRendezvous(RendezvousHandler):
     """A rendezvous of a fixed set of agents through a store in node 0's agent.
 
-    torch's c10d rendezvous orders nodes by the text of their addresses, and each agent counts only its own
-    restarts. Here node i is always group rank i, and round k is the k-th restart of every node.
-    The agents' store and the workers' stores listen on node 0's own address. torch's own would listen on all interfaces.
+    torch's c10d rendezvous sorts nodes by the text of their addresses, and each agent counts only its own
+    restarts. Here node i always gets group rank i, and round k is the k-th restart of every node.
+    The stores of agents and workers listen on node 0's own address, not on all interfaces as torch's default.
     """
 
     def __init__(self, plan: AgentPlan) -> None:
@@ -55,7 +55,7 @@ class LockstepRendezvous(RendezvousHandler):
         )
 
     def get_backend(self) -> str:
-        """Return the name of this rendezvous in the events that torch records."""
+        """Return the name of this rendezvous for torch's event log."""
         return "lockstep"
 
     def get_run_id(self) -> str:
@@ -74,11 +74,11 @@ class LockstepRendezvous(RendezvousHandler):
 
     @property
     def use_agent_store(self) -> bool:
-        """Return True: rank 0 opens no store of its own, all workers are clients of the one in node 0's agent."""
+        """Return True: all workers use the store in node 0's agent, and rank 0 opens none."""
         return True
 
     def _open_workers_store(self) -> int | None:
-        """Open a new store for the workers on node 0: keys of an earlier round would be stale. Returns its port."""
+        """Open a new store for the workers on node 0, without stale keys of earlier rounds. Returns its port."""
         if self._plan.rank != 0:
             return None
         listener = socket.create_server((self._plan.address, 0), backlog=2048)
@@ -89,7 +89,7 @@ class LockstepRendezvous(RendezvousHandler):
         return port
 
     def _wait(self, store: PrefixStore) -> None:
-        """Poll, because a wait inside the store would not react to launch's SIGTERM."""
+        """Wait for all nodes by polling: a wait inside the store would not react to launch's SIGTERM."""
         deadline = time.monotonic() + _JOIN_TIMEOUT.total_seconds()
         while not store.check([f"node/{node}" for node in range(self._plan.nodes)]):
             if time.monotonic() > deadline:
@@ -99,28 +99,28 @@ class LockstepRendezvous(RendezvousHandler):
             time.sleep(0.05)
 
     def announce_end(self) -> None:
-        """Tell the other agents that this node's workers have ended and join no further round."""
+        """Tell the other agents that this node's workers have ended and will not join another round."""
         with contextlib.suppress(DistError):
             self._store.set(f"ended/{self._plan.rank}", "1")
 
     def any_ended(self) -> bool:
-        """Return whether the workers of a node have ended, so that a further round cannot be complete."""
+        """Return whether the workers of any node have ended. Then another round cannot start."""
         with contextlib.suppress(DistError):
             return any(self._store.check([f"ended/{node}"]) for node in range(self._plan.nodes))
         return True
 
     def num_nodes_waiting(self) -> int:
-        """Return 1 when any node waits for a new round, else 0. A lost store ends no worker: the control channel reports its node."""
+        """Return 1 if any node waits for a new round, else 0. Also 0 if the store is lost: the control channel reports lost nodes."""
         with contextlib.suppress(DistError):
             return int(self._store.check([f"round/{self.round + 1}/started"]))
         return 0
 
     def is_closed(self) -> bool:
-        """Return False: the rendezvous ends with its agents."""
+        """Return False: a rendezvous ends only with its agents."""
         return False
 
     def set_closed(self) -> None:
-        """Do nothing; see is_closed."""
+        """Do nothing: a rendezvous ends only with its agents."""
 
     def shutdown(self) -> bool:
         """Do nothing: the store ends with its process."""
@@ -128,7 +128,7 @@ class LockstepRendezvous(RendezvousHandler):
 
 
 class RankOutput(DefaultLogsSpecs):
-    """Passes each rank's output on through a pipe. Without this class torch would write it to files and read whole lines from them."""
+    """Passes on each rank's output through a pipe. torch's own class writes files and reads whole lines of any length from them."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(log_dir=str(folder))
@@ -137,7 +137,7 @@ class RankOutput(DefaultLogsSpecs):
         self._write_ends: list[int] = []
 
     def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
-        """Create a pipe for each rank, and return paths that open its write end."""
+        """Create a pipe for each rank, and return paths of the write ends."""
         self.drain()
         found = super().reify(envs)
         for local_rank, env in envs.items():
@@ -149,7 +149,7 @@ class RankOutput(DefaultLogsSpecs):
         return found
 
     def drain(self) -> None:
-        """Pass on the rest of the output of ranks that have exited."""
+        """Pass on the remaining output of ranks that have exited."""
         for pump in self._pumps:
             pump.drain()
         for write_end in self._write_ends:
@@ -201,7 +201,7 @@ class ElasticAgent(LocalElasticAgent):
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         result: RunResult = super()._monitor_workers(worker_group)
         if result.state == WorkerState.FAILED:
-            # The first failure is the cause: torch then ends the other workers. A final code counts before the errors that follow it.
+            # The first failure is the cause, because torch then ends the other workers. A final exit code counts before later errors.
             failures = sorted(result.failures.items(), key=lambda failure: failure[1].exitcode not in FINAL_CODES)
             self._failed_rank, self._failed = failures[0]
             self._failed_at = time.time()
@@ -220,7 +220,7 @@ class ElasticAgent(LocalElasticAgent):
         super()._restart_workers(worker_group)
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
-        # On a stop the workers get all of the remaining time: launch enforces the deadline, and the workers die with this process.
+        # On a stop, the workers may use all of the remaining time: launch enforces the deadline, and they die with this process.
         left_s = seconds_left()
         super()._shutdown(death_sig, _WORKER_GRACE_S if left_s is None else max(1, int(left_s)))
         self._output.drain()

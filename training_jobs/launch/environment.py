@@ -14,13 +14,13 @@ __all__ = ["worker_environment"]
 
 _IMPORT_ROOT = Path(__file__).absolute().parents[3]
 _NODE_COUNTS = {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK"}
-"""Variables that some services set for nodes and torchrun sets for processes. The services' values are removed."""
+"""Variables that torchrun sets for each process. Some services set them for each node; those values are removed."""
 
 
 def worker_environment(
     placement: NodePlacement, job: Job, attempt: int, run_url: str, stop_file: Path, report_file: Path
 ) -> dict[str, str]:
-    """Merge this process's environment, the job's `env` and secrets, and gpuyard's own variables, which a job cannot replace."""
+    """Merge this process's environment, the job's `env` and secrets, and gpuyard's own variables. A job cannot replace the last."""
     inherited = {**{name: value for name, value in os.environ.items() if name not in _NODE_COUNTS}, **job["env"]}
     own = {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(_IMPORT_ROOT), inherited.get("PYTHONPATH")])),

@@ -1,7 +1,7 @@
-"""Connects training frameworks to the hook: Hugging Face Trainer, Lightning and Accelerate. Each is imported only when it is used.
+"""Connects Hugging Face Trainer, Lightning and Accelerate to the hook. A framework is imported only when it is used.
 
-They report progress, save and exit when a stop is requested, and mirror the checkpoint folder after each save. `hook` is the module
-hook.py, which calls these functions.
+The callbacks report progress, save and exit when a stop is requested, and mirror the checkpoint folder after each save. `hook` is the
+module hook.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["AccelerateRun", "lightning_callback", "trainer_callback"]
 
 
 def trainer_callback(hook: Any) -> Any:
-    """Return a callback for transformers.Trainer, whose `output_dir` is the folder of `checkpoints`."""
+    """Return a callback for transformers.Trainer. Set the trainer's `output_dir` to the folder of `checkpoints`."""
     base: Any = import_module("transformers").TrainerCallback
 
     class HookCallback(base):  # type: ignore[misc]
@@ -36,7 +36,7 @@ def trainer_callback(hook: Any) -> Any:
 
 
 def lightning_callback(hook: Any, every: int) -> Any:
-    """Return a callback for lightning's Trainer. It saves step-<n>.ckpt into the folder of `checkpoints` after each `every` steps."""
+    """Return a callback for lightning's Trainer. It saves step-<n>.ckpt into the folder of `checkpoints` every `every` steps."""
     base: Any = import_module("lightning").Callback
 
     class HookCallback(base):  # type: ignore[misc]
@@ -44,7 +44,7 @@ def lightning_callback(hook: Any, every: int) -> Any:
 
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
             step = trainer.global_step
-            if step == self.done:  # a part of an accumulated batch
+            if step == self.done:  # gradients are accumulated: no optimizer step yet
                 return
             self.done = step
             metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
@@ -60,7 +60,7 @@ def lightning_callback(hook: Any, every: int) -> Any:
 
 
 class AccelerateRun:
-    """The saves of an Accelerate script. `step` is the number of steps that the newest save had done."""
+    """Saves and resumes an Accelerate script. `step`: number of steps done, at the start that of the newest save."""
 
     def __init__(self, hook: Any, accelerator: Any, every: int) -> None:
         self._hook, self._accelerator, self._every, self.step = hook, accelerator, every, 0
@@ -69,7 +69,7 @@ class AccelerateRun:
             self.step = int(newest.rpartition("-")[2])
 
     def step_done(self, **metrics: float | None) -> None:
-        """Count a step. Save after each `every` steps, and when a stop is requested: then also exit."""
+        """Count a step. Save every `every` steps. If a stop is requested, save and exit."""
         self.step += 1
         self._hook.report(self.step, **metrics)
         stop = self._hook.stop_requested()
@@ -82,7 +82,7 @@ class AccelerateRun:
 
 
 def _keep(newest: Path, active: bool) -> None:
-    """Delete all saves but the newest from the local folder. The run bucket keeps as many saves as the job asks for."""
+    """Delete all saves except the newest from the local folder. The run bucket keeps `checkpoint.keep` saves."""
     if not active:
         return
     for path in newest.parent.glob(f"step-*{newest.suffix}"):

@@ -1,4 +1,4 @@
-"""The module `gpuyard_hook` for training scripts: stop in time, report progress, keep checkpoints, exit so that the run is resumed.
+"""The module `gpuyard_hook` for training scripts: stop in time, report progress, keep checkpoints, exit as resumable.
 
 Outside gpuyard every call does nothing, so the same script runs under plain torchrun or alone.
 It uses torch only where the script has imported it.
@@ -46,9 +46,9 @@ _metrics: dict[str, float | int | str | None] = {}
 
 
 def stop_requested(every: int = 1) -> bool:
-    """Return whether to save and exit now. The ranks vote and get the same answer, so all must call it at the same step.
+    """Return whether to save and exit now. The ranks vote and get the same answer, so all must call this at the same step.
 
-    A vote makes the host wait for the device. With `every=N` only every Nth call votes, and the other calls return False.
+    A vote makes the host wait for the device. With `every=N` only every Nth call votes; the other calls return False.
     """
     _state["calls"] = _state.get("calls", 0) + 1
     if _state["calls"] % every:
@@ -65,7 +65,7 @@ def stop_requested(every: int = 1) -> bool:
 
 
 def stop_asked() -> bool:
-    """Return whether this node has to stop: one rank's view, for scripts that vote in a reduction of their own."""
+    """Return whether this node has to stop. It is one rank's view, for scripts with an all-reduce of their own."""
     stop_file = os.environ.get("GPUYARD_STOP_FILE")
     if stop_file is None:
         return False
@@ -87,10 +87,10 @@ def seconds_left() -> float | None:
 
 
 def report(step: int, **metrics: float | None) -> None:
-    """Report the run's step and metrics; `steps=` is the total. All ranks may call it, only rank 0's report counts.
+    """Report the run's step and metrics; `steps=` is the total. All ranks may call this, but only rank 0's report counts.
 
-    A metric keeps its value until the next report of it. `save_s=` is the duration of a save in seconds: launch then prints
-    whether a preemption notice is long enough for one.
+    A metric keeps its value until it is reported again. `save_s=` is the duration of a save in seconds. launch then prints whether a
+    preemption notice is long enough for a save.
     """
     path = os.environ.get("GPUYARD_REPORT_FILE")
     if path is None or os.environ.get("RANK", "0") != "0":
@@ -112,7 +112,7 @@ def report(step: int, **metrics: float | None) -> None:
 
 
 def last_report() -> tuple[int, dict[str, Any]] | None:
-    """Return the step and metrics last reported on this node, also if that was before a restart; None if nothing was reported."""
+    """Return the last reported step and metrics, also from before a restart; None if nothing was reported."""
     path = os.environ.get("GPUYARD_REPORT_FILE")
     if path is None:
         return None
@@ -124,10 +124,10 @@ def last_report() -> tuple[int, dict[str, Any]] | None:
 
 
 def checkpoints() -> Path:
-    """Return a local folder for checkpoints. The first call restores the last save in it, the same files on every node.
+    """Return a local folder for checkpoints. The first call restores the last save into it, the same files on every node.
 
-    All processes call it. Files that a script writes there are kept only by `save_checkpoints`. Outside gpuyard it is
-    ./checkpoints, and nothing is restored.
+    All processes call this. New files are lost unless `save_checkpoints` uploads them. Outside gpuyard the folder is ./checkpoints,
+    and nothing is restored.
     """
     folder = _checkpoint_folder()
     path = folder.path if folder else Path("checkpoints")
@@ -136,38 +136,38 @@ def checkpoints() -> Path:
 
 
 def newest_checkpoint(pattern: str) -> str | None:
-    """Return the path in the folder of `checkpoints` that matches the pattern and has the largest last number; None if none matches."""
+    """Return the path of the newest checkpoint: it matches `pattern` and ends in the largest number. None if nothing matches."""
     numbered = [(re.findall(r"\d+", path.name), path) for path in checkpoints().glob(pattern) if not path.name.startswith(".")]
     found = max(((int(numbers[-1]), str(path)) for numbers, path in numbered if numbers), default=None)
     return found[1] if found else None
 
 
 def trainer_callback() -> Any:
-    """Return a callback for transformers.Trainer: it reports, saves at a stop, and mirrors `output_dir=checkpoints()` after saves."""
+    """Return a callback for transformers.Trainer: it reports, saves on a stop, and uploads `output_dir=checkpoints()` after each save."""
     from .framework_callbacks import trainer_callback as made
 
     return made(sys.modules[__name__])
 
 
 def lightning_callback(every: int) -> Any:
-    """Return a callback for Lightning's Trainer: it reports, and saves after each `every` steps and at a stop."""
+    """Return a callback for Lightning's Trainer: it reports, and saves every `every` steps and on a stop."""
     from .framework_callbacks import lightning_callback as made
 
     return made(sys.modules[__name__], every)
 
 
 def accelerate_run(accelerator: Any, every: int) -> Any:
-    """Load the newest state into a prepared Accelerator. Call `step_done()` on the result after each step; `step` counts them."""
+    """Load the newest save into a prepared Accelerator. Call `step_done()` of the result after each step; its `step` counts them."""
     from .framework_callbacks import AccelerateRun
 
     return AccelerateRun(sys.modules[__name__], accelerator, every)
 
 
 def save_checkpoints(leave: bool = False) -> bool:
-    """Upload the folder of `checkpoints` below GPUYARD_CHECKPOINT_URL: all of its files or none. All processes call it.
+    """Upload the folder of `checkpoints` below GPUYARD_CHECKPOINT_URL: all of its files or none. All processes call this.
 
-    The upload has the files of all nodes. If several nodes wrote a file, the file of the lowest node is used. Returns False, after
-    a message, when storage failed; the last save is then intact. With `leave`, exit afterwards as leave_resumable does.
+    The upload has the files of all nodes. If several nodes wrote a file, the file of the lowest node is used. If storage fails, print a
+    message and return False; the last save stays intact. With `leave`, call `leave_resumable` afterwards.
     """
     folder = _checkpoint_folder()
     saved = _save(folder) if folder else True
@@ -177,7 +177,7 @@ def save_checkpoints(leave: bool = False) -> bool:
 
 
 def leave_resumable() -> NoReturn:
-    """Exit so that the run is resumed later. All ranks call it after they have saved."""
+    """Exit with code 75 so that the run is resumed later. All ranks call this after they have saved."""
     dist = _process_group()
     if dist is not None:
         dist.barrier()  # a gloo rank that exits before the others can hang them

@@ -1,4 +1,4 @@
-"""Exchanges node 0's address through the run's storage, for services whose names of nodes are not addresses that a node can bind."""
+"""Exchanges node 0's address through the run bucket. Some services give node 0 only a name that node 0 itself cannot bind."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _POLL_S = 2.0
 def exchange_address(
     placement: NodePlacement, url: str, timeout_s: float, stopping: Callable[[], bool], poll_s: float = _POLL_S
 ) -> NodePlacement:
-    """Write node 0's address and port to the object at `url`, or wait for them on the other nodes. Return the placement with both.
+    """On node 0, write its address and port to the object `url`. On other nodes, wait for them. Returns the placement with both.
 
-    The object's name must be new for each start of the nodes. Raises NodeExitError (75) at the timeout, when a stop is requested, and
-    when another node 0 has already written the object.
+    The object's name must be new for each start of the nodes. Raises NodeExitError (75) at the timeout, if a stop is requested, or if
+    another node 0 has already written the object.
     """
     if placement.nodes == 1:
         return placement

@@ -1,4 +1,4 @@
-"""The messages between the nodes of a job: one table of their keys and values, and a parser that accepts nothing else."""
+"""The messages between the nodes of a job: a table of their keys and values, and a parser that rejects everything else."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def encode(kind: str, node: int, content: Mapping[str, object]) -> bytes:
 
 
 def parse_message(text: bytes, kinds: frozenset[str], nodes: int) -> Message | None:
-    """Return a message of one of `kinds`; None for anything else. `node` is the node that the message is about."""
+    """Parse a message whose kind is in `kinds`; None for anything else. Its `node` is the node that the message is about."""
     message = _parse(text)
     kind = message.get("kind")
     if not isinstance(kind, str) or kind not in kinds or message.keys() != {"kind", "node", *_KEYS[kind]}:
@@ -71,7 +71,7 @@ def parse_message(text: bytes, kinds: frozenset[str], nodes: int) -> Message | N
 
 
 def parse_hello(text: bytes, keys: Mapping[str, type]) -> Message:
-    """Return a line of the handshake with exactly these keys; an empty message for anything else."""
+    """Parse a line of the handshake that has exactly these keys; an empty message for anything else."""
     hello = _parse(text)
     return hello if hello.keys() == keys.keys() and all(type(hello[key]) is kind for key, kind in keys.items()) else {}
 

@@ -30,11 +30,11 @@ from .topology import NodePlacement
 __all__ = ["NodeAttempt", "job_result"]
 
 _LIMIT_MARGIN_S = 5.0
-"""A stop within these seconds of the time limit counts as the limit reached: clocks differ a little, and a restart is not worth it."""
+"""A stop this many seconds before the time limit, or later, counts as a timeout. Clocks differ a little, and a restart would be short."""
 
 
 class NodeAttempt:
-    """One attempt on this node. `deadline`: when the time limit ends, on the monotonic clock."""
+    """One attempt on this node. `deadline`: end of the time limit on the monotonic clock."""
 
     def __init__(
         self, placement: NodePlacement, job: Job, attempt: int, run_url: str, state: Path, cwd: Path, channel: ControlChannel,
@@ -46,7 +46,7 @@ class NodeAttempt:
         self._report_file = state / "report.json"
         self._progress = ProgressWriter(self._attempt_url, attempt, self._report_file) if placement.rank == 0 else None
         self._restarts = 0
-        self._agent: NodeProcess | None = None  # still running while it keeps stores open
+        self._agent: NodeProcess | None = None  # it still runs while it keeps stores open
         self._deadline = deadline
         self._supervisor = Supervisor(channel, stop_request, self._progress, notice_s, deadline)
 
@@ -90,7 +90,7 @@ class NodeAttempt:
         return self._run_torchrun(env) if self._job["launcher"] == "torchrun" else self._run_plain(env)
 
     def _copy_last_report(self) -> None:
-        """Write the last report of the previous attempt for rank 0, so that it can count the steps that are repeated."""
+        """Give rank 0 the last report of the previous attempt, so that it can count repeated steps."""
         content = objects.read(f"{self._run_url}/output/attempt-{self._attempt - 1}/progress.json")
         if self._placement.rank != 0 or not content:
             return
@@ -122,7 +122,7 @@ class NodeAttempt:
             self._run_command([*_launch_program("preflight"), json.dumps(plan)], env, "preflight", fds)
 
     def _open_store(self) -> tuple[socket.socket | None, int]:
-        """Bind the socket of a store on node 0's own address. Returns it, on node 0 only, and its port, on all nodes."""
+        """Bind a store's socket to node 0's own address. Returns the socket (None on other nodes) and its port (on all nodes)."""
         listener = socket.create_server((self._placement.main_address, 0), backlog=128) if self._placement.rank == 0 else None
         return listener, int(self._channel.barrier({"port": listener.getsockname()[1]} if listener else None)["port"])
 
@@ -175,7 +175,7 @@ class NodeAttempt:
         return False
 
     def _follow_agent(self) -> bool:
-        """Take over the agent's state. Returns whether its workers have ended."""
+        """Read the agent's newest state. Returns whether its workers have ended."""
         state = read_state(self._state)
         if state is None:
             return False
@@ -188,7 +188,7 @@ class NodeAttempt:
             self._progress.set_phase(phase)
 
     def _write_result(self, own: AgentState, began: str) -> int:
-        """Write node-<rank>.json and return the code. Every node reports the first failure of the job, even if it was on another node."""
+        """Write node-<rank>.json and return its exit code. Every node reports the job's first failure, even of another node."""
         first = job_result([own, *self._supervisor.other_results()])
         code = first.code or DONE
         stopped = self._stop_request.requested
@@ -204,9 +204,9 @@ class NodeAttempt:
 
 
 def job_result(results: list[AgentState]) -> AgentState:
-    """Choose the node result that is the job's result. Every node chooses the same one.
+    """Choose the job's result from the nodes' results. Every node chooses the same result.
 
-    A bad configuration or a slow fabric comes first, then the earliest failure, then an interrupted node, then success.
+    The order: a bad configuration or slow fabric, the earliest failure, an interrupted node, success.
     """
     failed = sorted((r for r in results if r.code != DONE), key=lambda r: (r.phase == "interrupted", r.changed_at))
     final = [result for result in failed if result.code in (BAD_CONFIG, FABRIC)]
@@ -214,10 +214,10 @@ def job_result(results: list[AgentState]) -> AgentState:
 
 
 def _launch_program(module: str) -> list[str]:
-    """Return the command of a module of launch. With -P, Python does not import a file of the same name from the user's folder."""
+    """Return the command that runs a module of launch. -P: do not import a user's file of the same name."""
     return [sys.executable, "-P", "-m", f"{__package__}.{module}"]
 
 
 def _exit_code(code: int | None) -> int:
-    """Convert subprocess's return code to the exit code that a shell reports: 128 + n for a process killed by signal n."""
+    """Convert subprocess's return code to a shell's exit code: 128 + n for a process killed by signal n."""
     return 0 if code is None else 128 - code if code < 0 else code

@@ -5,14 +5,14 @@ from __future__ import annotations
 __all__ = ["IO_ERROR", "OUT_OF_TIME", "NodeExitError"]
 
 IO_ERROR = 74
-"""Storage could not be read or written (EX_IOERR of sysexits.h), or the preflight timed out. A later attempt may succeed: reason infra."""
+"""Storage failed (EX_IOERR of sysexits.h), or the preflight timed out. The run's reason is `infra`: a later attempt may succeed."""
 
 OUT_OF_TIME = 124
 """The job's time limit is used up (the code of timeout(1)). Services must not restart the nodes."""
 
 
 class NodeExitError(Exception):
-    """Ends this node with `code`. `interrupted`: another node or a stop request is the cause, not this node's own work."""
+    """Ends this node with exit code `code`. `interrupted`: the cause is another node or a stop request."""
 
     def __init__(self, code: int, text: str, *, interrupted: bool = False, tail: list[str] | None = None) -> None:
         super().__init__(text)

@@ -19,7 +19,7 @@ from .storage import RetryingFilesystem, StorageUnreachableError, translated_err
 
 __all__ = ["create", "download", "is_local", "list_names", "read", "remove", "upload", "write"]
 
-_TRIES = 8  # for a conditional put that conflicts with another writer's
+_TRIES = 8  # tries of a conditional put that conflicts with another writer's
 
 
 def is_local(url: str) -> bool:
@@ -28,7 +28,7 @@ def is_local(url: str) -> bool:
 
 
 def read(url: str) -> bytes | None:
-    """Return an object's content; None when it does not exist."""
+    """Return an object's content; None if it does not exist."""
     try:
         if is_local(url):
             return _path(url).read_bytes()
@@ -39,7 +39,7 @@ def read(url: str) -> bytes | None:
 
 
 def write(url: str, data: bytes) -> None:
-    """Write an object atomically: readers see the old content or the new."""
+    """Write an object atomically: readers see the old or the new content."""
     if not is_local(url):
         with _remote(url) as (fs, path):
             fs.pipe_file(path, data)
@@ -49,7 +49,7 @@ def write(url: str, data: bytes) -> None:
 
 
 def create(url: str, data: bytes) -> bool:
-    """Create an object. Returns False, and changes nothing, when it exists."""
+    """Create an object. If it exists, change nothing and return False."""
     if not is_local(url):
         return _create_remote(url, data)
     with _temporary_file(_path(url), data) as written:
@@ -61,7 +61,7 @@ def create(url: str, data: bytes) -> bool:
 
 
 def list_names(url: str) -> list[str]:
-    """List the names directly in a folder, sorted; empty when the folder does not exist."""
+    """List the names directly in a folder, sorted; empty if the folder does not exist."""
     try:
         if is_local(url):
             return sorted(os.listdir(_path(url)))
@@ -73,7 +73,7 @@ def list_names(url: str) -> list[str]:
 
 
 def upload(url: str, path: Path) -> None:
-    """Write a file as an object without reading it into memory. A local reader never sees a part of it."""
+    """Upload a file as an object without reading it into memory. A file:// object appears complete or not at all."""
     if not is_local(url):
         with _remote(url) as (fs, target):
             RetryingFilesystem(fs).put_file(str(path), target)
@@ -109,8 +109,8 @@ def _path(url: str) -> Path:
 def _create_remote(url: str, data: bytes) -> bool:
     """Put an object on the condition that it does not exist.
 
-    A client that loses the answer to a successful put retries and finds its own object. The result is then False, although the object was
-    created: of a claim, one number stays unused.
+    If the answer to a successful put is lost, the client retries and finds its own object. Then the result is False although the object
+    was created. For a claim of an attempt, one number stays unused.
     """
     with _remote(url) as (fs, path):
         _require_conditional_put(fs, url)
@@ -136,7 +136,7 @@ def _create_remote(url: str, data: bytes) -> bool:
 
 
 def _require_conditional_put(fs: Any, url: str) -> None:
-    """Raise NodeExitError (64) for old file systems and botocore, which ignore the condition: two claims could get one number."""
+    """Raise NodeExitError (64) for versions of s3fs, gcsfs and botocore that ignore the condition. Two claims could get one number."""
     package = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}.get(urlsplit(url).scheme)
     if package is None:
         return
@@ -150,12 +150,12 @@ def _require_conditional_put(fs: Any, url: str) -> None:
 
 @contextlib.contextmanager
 def _remote(url: str) -> Iterator[tuple[Any, str]]:
-    """Yield the file system of a URL and the path in it. Errors of its client are raised as OSError."""
+    """Yield the file system of a URL and the path in it. The client's errors become OSErrors."""
     try:
         import fsspec
 
         fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
-    except (ImportError, ValueError) as error:  # a missing package, and an unknown scheme
+    except (ImportError, ValueError) as error:  # a missing package, or an unknown scheme
         fix = f"pip install fsspec and its file system for {urlsplit(url).scheme}://"
         raise NodeExitError(64, f"the job's image cannot reach {url}: {error}; fix: {fix}") from None
     try:
@@ -167,7 +167,7 @@ def _remote(url: str) -> Iterator[tuple[Any, str]]:
 
 @contextlib.contextmanager
 def _temporary_file(path: Path, data: bytes) -> Iterator[str]:
-    """Yield a file with the data, in the folder of `path`; remove it afterwards if it is still there."""
+    """Write a temporary file beside `path` and yield its path. Removes the file at the end if it is still there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
     try:

@@ -1,6 +1,6 @@
-"""Copies the output of processes as lines: in blocks, with bounded memory, and to the last byte within a bounded time.
+"""Copies the output of processes line by line, with bounded memory. The end of the output arrives within a bounded time.
 
-Used for every stream of a node: launch's own output, the job's command, each rank, and a node of a local pool.
+It copies launch's own output, and the output of the job's command, of each rank, and of each node of a local pool.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 __all__ = ["LINE_LIMIT", "LineSplitter", "OutputPump", "node_output", "write_all"]
 
 LINE_LIMIT = 64 * 1024
-"""Largest line in bytes. A longer line becomes several lines, so that no reader has to keep more than this in memory."""
+"""Longest line in bytes. A longer line becomes several lines, so that no reader needs more memory."""
 _BLOCK = 64 * 1024
 _QUIET_S = 0.1
 _DRAIN_TIMEOUT_S = 60.0
-"""How long `drain` waits for a slow reader of the log. After that the rest of the output is lost, but not the job's result."""
+"""Seconds that `drain` waits for a slow reader of the log. Then the rest of the output is lost, but not the job's result."""
 _END = re.compile(rb"(\r*\n|\r+)")
 
 
@@ -31,10 +31,10 @@ class LineSplitter:
     def __init__(self) -> None:
         self._rest = b""
         self._is_bar = False  # the rest follows a carriage return
-        self._may_skip_newline = False  # the last line was ended by a carriage return, and a newline may belong to it
+        self._may_skip_newline = False  # the last line ended with a carriage return: a newline after it adds no line
 
     def feed(self, block: bytes) -> list[bytes]:
-        """Return the lines that `block` completes, and the full pieces of a line that is too long."""
+        """Add a block of bytes. Returns the completed lines, and pieces of a line that is too long."""
         if self._may_skip_newline:
             block = block.lstrip(b"\r")
             if not block:
@@ -57,20 +57,20 @@ class LineSplitter:
         return lines
 
     def end_of_bar(self) -> list[bytes]:
-        """Return the unfinished line if it is a state of a progress bar, because such a line ends only when the next state begins."""
+        """Return the unfinished line if it is a progress bar, because its line ends only when the next state begins."""
         if not (self._is_bar and self._rest):
             return []
         self._may_skip_newline = True
         return self.end()
 
     def end(self) -> list[bytes]:
-        """Return the rest of the output, which has no newline."""
+        """Return the unfinished last line."""
         rest, self._rest = self._rest, b""
         return [rest] if rest else []
 
 
 class OutputPump:
-    """Reads the read end of a pipe in a thread and passes its lines on, until `drain`. Closes the read end."""
+    """Reads a pipe in a thread and passes on its lines until `drain`. Then closes the pipe's read end."""
 
     def __init__(self, read_end: int, emit: Callable[[list[bytes]], None]) -> None:
         self._read_end, self._emit = read_end, emit
@@ -79,7 +79,7 @@ class OutputPump:
         self._thread.start()
 
     def drain(self) -> None:
-        """Pass on what is in the pipe and stop, without waiting for a process that still has the write end open."""
+        """Pass on the bytes in the pipe and stop. Do not wait for processes that still have the write end open."""
         self._draining.set()
         self._thread.join(_DRAIN_TIMEOUT_S)
 
@@ -88,7 +88,7 @@ class OutputPump:
         with contextlib.closing(selectors.DefaultSelector()) as selector:
             selector.register(self._read_end, selectors.EVENT_READ)
             while True:
-                draining = self._draining.is_set()  # read before the pipe: what was written before `drain` is still read
+                draining = self._draining.is_set()  # read the flag before the pipe: what was written before `drain` is still read
                 if not selector.select(0 if draining else _QUIET_S):
                     if draining:
                         break
@@ -109,7 +109,7 @@ class OutputPump:
 
 @contextlib.contextmanager
 def node_output(*, stamp: bool) -> Iterator[None]:
-    """Write the output of this process and its children, stdout and stderr, as lines to stdout; `stamp` puts the UTC time before each."""
+    """Copy stdout and stderr of this process and its children to stdout, line by line. `stamp`: begin each line with the UTC time."""
     stdout = os.dup(1)
     read_end, write_end = os.pipe()
     for stream in (1, 2):
@@ -142,7 +142,7 @@ def _joined(lines: list[bytes], prefix: bytes) -> bytes:
 
 
 def _cut(line: bytes) -> list[bytes]:
-    """Cut a line into pieces of at most LINE_LIMIT bytes, not inside a character of UTF-8."""
+    """Cut a line into pieces of at most LINE_LIMIT bytes, never inside a UTF-8 character."""
     pieces = []
     while len(line) > LINE_LIMIT:
         end = LINE_LIMIT

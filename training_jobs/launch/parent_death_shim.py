@@ -1,6 +1,6 @@
-"""Runs a command that the kernel kills when the process that started it dies, even by SIGKILL (Linux).
+"""Runs a command so that the kernel kills it when its parent process dies, even by SIGKILL (Linux).
 
-Usage: parent_death_shim.py PARENT_PID COMMAND...; started as a file with -I -S, which takes a few milliseconds.
+Usage: parent_death_shim.py PARENT_PID COMMAND... It is started as a file with -I -S, which takes a few milliseconds.
 """
 
 import os

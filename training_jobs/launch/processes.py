@@ -18,24 +18,24 @@ __all__ = ["TAIL_LINES", "NodeProcess", "OutputTail", "shim_command"]
 
 TAIL_LINES = 30
 _TAIL_LINE_BYTES = 4096
-"""Largest line in bytes in a tail, because the tail becomes a part of the node's result document."""
+"""Longest line in bytes in a tail: the tail becomes a part of the node's result document."""
 _SHIM = str(Path(__file__).with_name("parent_death_shim.py"))
 
 
 def shim_command(parent: int) -> list[str]:
-    """Return the arguments to put before a command so that it is killed when process `parent` dies."""
+    """Return a command prefix: a command with it is killed when the process `parent` dies."""
     return [sys.executable, "-I", "-S", _SHIM, str(parent)]
 
 
 class OutputTail:
-    """Writes lines to this process's stdout, and keeps the last ones."""
+    """Writes lines to this process's stdout and keeps the last lines."""
 
     def __init__(self, prefix: str = "") -> None:
         self._prefix = prefix.encode()
         self._last: deque[bytes] = deque(maxlen=TAIL_LINES)
 
     def write(self, lines: list[bytes]) -> None:
-        """Write lines to this process's stdout, each after the prefix. Keep the last TAIL_LINES."""
+        """Write lines with the prefix to this process's stdout. Keep the last TAIL_LINES lines."""
         self._last.extend(line[-_TAIL_LINE_BYTES:] for line in lines[-TAIL_LINES:])
         write_all(1, b"".join(self._prefix + line + b"\n" for line in lines))
 
@@ -73,11 +73,11 @@ class NodeProcess:
         return self._process.poll()
 
     def tail(self) -> list[str]:
-        """Return the last lines of output of a process that was terminated."""
+        """Return the last lines of output. Call `terminate` first."""
         return self._tail.lines()
 
     def terminate(self, grace_s: float) -> None:
-        """Send SIGTERM, wait `grace_s` seconds, kill every process that it started, then pass on the rest of the output."""
+        """Send SIGTERM, wait `grace_s` seconds, kill all its descendants, and pass on the rest of the output."""
         for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
             if self._process.poll() is not None:
                 break
@@ -87,6 +87,6 @@ class NodeProcess:
                 self._process.wait(wait_s)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)  # its remaining children
-        kill_adopted((self._process.pid,))  # those that left its session
+        kill_adopted((self._process.pid,))  # descendants that left its session
         if self._pump:
             self._pump.drain()

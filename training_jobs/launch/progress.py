@@ -1,4 +1,4 @@
-"""Writes the documents that others read about an attempt: progress.json while it runs, node-<i>.json and preflight.json."""
+"""Writes the documents of an attempt: progress.json while it runs, node-<i>.json and preflight.json."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EVERY_LOCAL_S, _EVERY_REMOTE_S = 0.5, 10.0
 
 
 class ProgressWriter:
-    """progress.json of one attempt, written by node 0 from rank 0's reports. `save_s`: the reported duration of a save."""
+    """Writes progress.json on node 0 from rank 0's reports. `save_s`: the reported duration of a save."""
 
     def __init__(self, attempt_url: str, attempt: int, report_file: Path) -> None:
         self.save_s: float | None = None
@@ -41,14 +41,14 @@ class ProgressWriter:
         self._publish(force=True)
 
     def heartbeat(self) -> None:
-        """Write at least once a minute: an attempt without a recorded end counts against the time limit until its last write."""
+        """Write the file if the last write is a minute ago. If no end is recorded, the attempt's time counts until its last write."""
         if time.monotonic() - self._written_at > HEARTBEAT_S:
             self._write()
 
     def update(self, phase: str, restarts: int) -> None:
         """Write the agent's state and rank 0's report.
 
-        A restart is over when a restarted worker has reported a step. The report's restart count shows that; clocks can be set.
+        A restart is over when a restarted worker reports a step. The report's restart count shows that (a clock could be wrong).
         """
         report = self._read_report()
         at = report.get("at") or 0.0
@@ -64,7 +64,7 @@ class ProgressWriter:
         self._publish(force=changed)
 
     def _read_report(self) -> dict[str, Any]:
-        """Return rank 0's report; empty when there is none. The job may have put anything there, even a pipe."""
+        """Return rank 0's report; empty if there is no valid report. The job may have written anything there, even a pipe."""
         try:
             with open(os.open(self._report_file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as file:
                 report: dict[str, Any] = json.loads(file.read(_MOST_BYTES))
@@ -88,7 +88,7 @@ class ProgressWriter:
 
 
 def write_document(url: str, document: Mapping[str, object]) -> None:
-    """Write a JSON document. When storage fails, print the error and go on: reporting must not end a job."""
+    """Write a JSON document. If storage fails, only print the error: a failed report must not end a job."""
     try:
         objects.write(url, json.dumps(document, indent=1).encode())
     except OSError as error:
@@ -96,7 +96,7 @@ def write_document(url: str, document: Mapping[str, object]) -> None:
 
 
 def utc_now() -> str:
-    """Return the time in ISO 8601 with milliseconds, as every document of a run has it."""
+    """Return the current UTC time in ISO 8601 with milliseconds, the format of a run's documents."""
     return _iso(time.time())
 
 

@@ -1,4 +1,4 @@
-"""The parts of a run's record (run.json) that a node reads: the types, and reading one submission."""
+"""Reads a submission from a run's record (run.json). Has types for the fields that a node uses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FabricFloor(TypedDict):
 
 
 class Job(TypedDict):
-    """A job as the submitter resolved it."""
+    """The resolved job document: defaults filled in, names replaced by URLs and references."""
 
     command: list[str]
     setup: list[str] | None
@@ -55,7 +55,7 @@ class SubmissionRecord(TypedDict):
 def read_submission(url: str, index: int, job_digest: str) -> SubmissionRecord:
     """Read one submission from the record at `url`. Raises NodeExitError (64) if it is not there or has another digest.
 
-    `job_digest` comes from the service's request, so a record that was changed since the submit is not run.
+    `job_digest` comes from the service's request. So a record that was changed after the submit is refused.
     """
     content = objects.read(url)
     if content is None:
@@ -66,6 +66,6 @@ def read_submission(url: str, index: int, job_digest: str) -> SubmissionRecord:
     found = submissions[index]
     content = json.dumps({"attempt": found["attempt"], "job": found["job"]}, sort_keys=True, separators=(",", ":")).encode()
     if hashlib.sha256(content).hexdigest() != job_digest:
-        text = f"GPUYARD_JOB_DIGEST: {url} has another job than was submitted, got {job_digest or 'nothing'}; submit the job again"
+        text = f"GPUYARD_JOB_DIGEST: does not match the job in {url}, got {job_digest or 'nothing'}; submit the job again"
         raise NodeExitError(BAD_CONFIG, text)
     return found

@@ -1,4 +1,4 @@
-"""Resolves secret references to values on the node; the values go into the workers' environment and nowhere else."""
+"""Resolves secret references to values on the node. The values go only into the workers' environment."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = ["resolve"]
 def resolve(references: Mapping[str, str]) -> dict[str, str]:
     """Resolve the reference of each variable to its value.
 
-    Raises NodeExitError, whose message names references and never a value: 64 with every reference that cannot be read, 74 for
-    the first one that may be readable in a later attempt.
+    Raises NodeExitError: 74 for the first secret that a later attempt may be able to read, else 64 with every secret that cannot be
+    read. Messages contain references, never values.
     """
     values, problems = {}, []
     for variable, reference in references.items():
@@ -52,7 +52,7 @@ _PERMANENT_ERRORS = {
 
 
 def _aws(reference: str) -> str:
-    """Read an AWS Secrets Manager secret by its ARN, in the ARN's region and with the node's own role."""
+    """Read an AWS Secrets Manager secret by its ARN, with the role of the node."""
     parts = reference.split(":")
     if len(parts) != 7 or parts[2] != "secretsmanager" or parts[5] != "secret":
         raise ValueError(
@@ -63,7 +63,7 @@ def _aws(reference: str) -> str:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError as error:
-        raise ValueError(f"{reference} cannot be read: {error}; install boto3 in the image, setup: is too late") from None
+        raise ValueError(f"{reference} cannot be read: {error}; install boto3 in the image (setup: runs too late)") from None
     try:
         retries = Config(retries={"mode": "standard", "total_max_attempts": 8})
         client = boto3.session.Session().client("secretsmanager", region_name=parts[3], config=retries)
@@ -99,7 +99,7 @@ def _azure(reference: str) -> str:
         from azure.core.rest import HttpRequest
         from azure.identity import DefaultAzureCredential
     except ImportError as error:
-        raise ValueError(f"{reference} cannot be read: {error}; install azure-identity in the image, setup: is too late") from None
+        raise ValueError(f"{reference} cannot be read: {error}; install azure-identity in the image (setup: runs too late)") from None
     authentication = BearerTokenCredentialPolicy(DefaultAzureCredential(), "https://vault.azure.net/.default")
     try:
         client: Any = PipelineClient(found[1], policies=[RetryPolicy(retry_total=7, retry_backoff_max=20), authentication])
@@ -123,7 +123,7 @@ _GCP_NAME = re.compile(r"projects/[^/]+/secrets/[\w-]+/versions/(\d+|latest)")
 def _gcp(reference: str) -> str:
     """Read a GCP Secret Manager secret version with the node's service account.
 
-    Uses REST: images with gcsfs have google-auth, few have the service's own client.
+    It uses REST, because images with gcsfs have google-auth, but few have Google's Secret Manager client.
     """
     if not _GCP_NAME.fullmatch(reference):
         raise ValueError(f"got {reference}, allowed: projects/<project>/secrets/<name>/versions/<number or latest>")
@@ -134,7 +134,7 @@ def _gcp(reference: str) -> str:
         from google.auth.transport import requests as transport
     except ImportError as error:
         raise ValueError(
-            f"{reference} cannot be read: {error}; install google-auth and requests in the image, setup: is too late"
+            f"{reference} cannot be read: {error}; install google-auth and requests in the image (setup: runs too late)"
         ) from None
     authorized_session: Any = transport.AuthorizedSession  # untyped
     try:

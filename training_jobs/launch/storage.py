@@ -1,6 +1,6 @@
-"""A remote file system whose errors are OSErrors and whose failed calls are retried. Shared by launch and the trainer.
+"""A remote file system that retries failed calls and raises OSErrors. launch and the trainer use it.
 
-Each cloud's client has its own classes, which fsspec's file systems let through: botocore's EndpointConnectionError and
+fsspec's file systems pass on the error classes of each cloud's client: botocore's EndpointConnectionError and
 NoCredentialsError (s3fs), google-auth's DefaultCredentialsError and aiohttp's errors (gcsfs), azure-core's ServiceRequestError (adlfs).
 """
 
@@ -21,12 +21,12 @@ _NOT_STORAGE = (TypeError, AttributeError, NotImplementedError, ImportError)  # 
 
 
 class StorageUnreachableError(OSError):
-    """The storage does not answer, or refuses this process: the cause is the cloud's own error."""
+    """The storage does not answer, or refuses this process. The error's cause is the cloud's own error."""
 
 
 @contextlib.contextmanager
 def translated_errors() -> Iterator[None]:
-    """Raise errors of a cloud's client as StorageUnreachableError. OSErrors, and errors of a package, stay as they are."""
+    """Convert errors of a cloud's client to StorageUnreachableError. OSErrors and missing or old packages stay as they are."""
     try:
         yield
     except (OSError, NodeExitError, *_NOT_STORAGE):
@@ -36,14 +36,14 @@ def translated_errors() -> Iterator[None]:
 
 
 def _message(error: Exception) -> str:
-    """Return the error in one line, without the query of any URL: a signed URL has its signature there."""
+    """Return the error as one line. The queries of URLs are removed, because they may contain a signature."""
     return f"{type(error).__name__}: {' '.join(word.split('?', 1)[0] for word in str(error).split())[:400]}".rstrip(": ")
 
 
 class RetryingFilesystem:
-    """A remote file system that retries failed calls, except for errors that a retry cannot change.
+    """A remote file system that retries failed calls, except after errors that a retry cannot fix.
 
-    Raises StorageUnreachableError when the last call fails. Only for calls that are safe to repeat.
+    Raises StorageUnreachableError if the last call fails. Use it only for calls that are safe to repeat.
     """
 
     def __init__(self, raw: Any) -> None:

@@ -19,11 +19,11 @@ __all__ = ["Supervisor", "save_time_message"]
 
 _PEER_FAILED_GRACE_S = 8.0
 _OTHER_EXITS_TIMEOUT_S = 45.0
-"""How long a failed node waits for the other nodes' results: torchrun gives its workers 30 s to exit."""
+"""Seconds that a failed node waits for the other nodes' results. torchrun gives its workers 30 s to exit."""
 
 
 class Supervisor:
-    """Supervises one attempt on one node. `notice_s`: the usual seconds of a preemption notice. `deadline`: monotonic clock."""
+    """Supervises one attempt on one node. `notice_s`: usual length of a preemption notice. `deadline`: time limit, monotonic clock."""
 
     def __init__(
         self, channel: ControlChannel, stop_request: StopRequest, progress: ProgressWriter | None, notice_s: float, deadline: float
@@ -34,11 +34,11 @@ class Supervisor:
         self._save_time_printed = False
 
     def wait_for(self, process: NodeProcess, update: Callable[[], bool] | None = None) -> None:
-        """Wait for a process to exit. Pass `update` for the job's own processes: it is called about ten times a second.
+        """Wait for a process to exit. For the job's own processes, pass `update`, which is called about ten times a second.
 
-        When `update` returns True, the job's processes have ended, and a process that still runs is left to the caller.
+        If `update` returns True, the job's processes have ended. Then the wait ends, although the agent may still run.
 
-        Ends the process and raises NodeExitError (75) when a stop is overdue, or when another node exited that the process needs.
+        If a stop is overdue, or another node exited, ends the process and raises NodeExitError (75).
         """
         while process.return_code is None:
             self._channel.receive(0.1)
@@ -53,7 +53,7 @@ class Supervisor:
         process.terminate(0.0)
 
     def interruption(self, workers_running: bool) -> str | None:
-        """Return the reason for this node to exit now; None while it may continue."""
+        """Return why this node must exit now; None if it may continue."""
         if self._stop_request.overdue:
             return "stop requested: processes that did not exit in time were killed"
         if self._stop_request.requested and not workers_running:
@@ -66,13 +66,13 @@ class Supervisor:
         return None
 
     def raise_if_node_lost(self) -> None:
-        """Raise NodeExitError (75) when another node is lost. The workers may have failed because of it, before its connection broke."""
+        """Raise NodeExitError (75) if another node is lost. It may be the cause of this node's failure."""
         self._channel.receive(0.5)
         for node, reason in self._channel.lost.items():
             raise NodeExitError(RESUMABLE, f"node {node} was lost: {reason}", interrupted=True)
 
     def update_progress(self, phase: str, restarts: int) -> None:
-        """Update progress.json on node 0, and print once whether an emergency checkpoint fits into a preemption notice."""
+        """Update progress.json on node 0. Print once whether a save fits into a preemption notice."""
         if not self._progress:
             return
         self._progress.update(phase, restarts)
@@ -80,7 +80,7 @@ class Supervisor:
             self.print_save_time(self._notice_s)
 
     def print_save_time(self, notice_s: float | None = None) -> None:
-        """Print whether an emergency checkpoint fits into a notice, when the job has reported how long it saves."""
+        """Print whether a save fits into a preemption notice, if the job has reported `save_s`."""
         self._save_time_printed = self._progress is not None and self._progress.save_s is not None
         if self._progress and self._progress.save_s is not None:
             print(f"gpuyard: {save_time_message(self._progress.save_s, self._notice_s if notice_s is None else notice_s)}", flush=True)
@@ -101,7 +101,7 @@ class Supervisor:
         return [AgentState(**{key: value for key, value in sent.items() if key in names}) for sent in self._channel.exits.values()]
 
     def _check_time_limit(self) -> None:
-        """Request a stop when all restarts together reach the time limit. The service itself limits only each restart."""
+        """Request a stop if all restarts together reach the time limit. (The service limits each restart separately.)"""
         if self._progress:
             self._progress.heartbeat()
         if time.monotonic() > self._deadline and not self._stop_request.requested:
@@ -109,7 +109,7 @@ class Supervisor:
             self._stop_request.request()
 
     def _forward_stop(self) -> None:
-        """Obey another node's stop request. Send this node's own to the others if it is new or leaves less time."""
+        """Obey another node's stop request. Send this node's own request to the others if it is new or leaves less time."""
         resumable = any(state["code"] == RESUMABLE and state["phase"] != "interrupted" for state in self._channel.exits.values())
         if self._channel.stop:
             self._stop_request.request(self._channel.stop_s)
@@ -123,7 +123,7 @@ class Supervisor:
 
 
 def save_time_message(save_s: float, notice_s: float) -> str:
-    """Return a sentence that compares the duration of an emergency checkpoint with a preemption notice."""
+    """Return a sentence that compares the duration of a save with the length of a preemption notice."""
     text = f"an emergency checkpoint takes {save_s:.1f} s, the preemption notice gives {notice_s:.0f} s"
     if save_s <= notice_s:
         return text

@@ -1,4 +1,4 @@
-"""Computes the rest of a submission's time limit if its service gives each restart the full limit (GPUYARD_LIMIT_S)."""
+"""Computes the remaining time limit of a submission on services that restart the limit with each restart (GPUYARD_LIMIT_S)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["HEARTBEAT_S", "remaining_s"]
 
 _MOST_STARTS = 100  # a service restarts a job at most 10 times
 HEARTBEAT_S = 60.0
-"""Node 0 rewrites progress.json at least this often. A start without a recorded end counts until this long after its last write."""
+"""Seconds between writes of progress.json. A start without a recorded end counts until this long after its last write."""
 
 
 def remaining_s(limit_s: float, run_url: str, submission: int, attempt: int, now: float) -> float:
-    """Return the seconds left of `limit_s` at the Unix time `now`. Earlier starts without a recorded end count a little too long."""
+    """Return the seconds left of `limit_s` at the Unix time `now`. An earlier start without a recorded end counts a little too long."""
     used = 0.0
     for number in range(max(1, attempt - _MOST_STARTS), attempt + 1):
         claim = _read_json(f"{run_url}/attempts/{number}.json")
@@ -28,7 +28,7 @@ def remaining_s(limit_s: float, run_url: str, submission: int, attempt: int, now
 
 
 def _end(run_url: str, attempt: int, claim: dict[str, Any]) -> float:
-    """Return when an earlier start ended: the time in node 0's result, else HEARTBEAT_S after its last write of progress.json."""
+    """Return when an earlier start ended: from node 0's result, else HEARTBEAT_S after the last write of progress.json."""
     folder = f"{run_url}/output/attempt-{attempt}"
     ended = _unix(_read_json(f"{folder}/node-0.json").get("ended_at"))
     if ended is not None:
@@ -46,7 +46,7 @@ def _read_json(url: str) -> dict[str, Any]:
 
 
 def _unix(moment: object) -> float | None:
-    """Return an ISO 8601 time as Unix time; None if it is missing or not valid. A job can overwrite what launch wrote."""
+    """Convert an ISO 8601 time to Unix time; None if it is missing or invalid. A job can overwrite launch's documents."""
     try:
         return datetime.fromisoformat(moment).timestamp() if isinstance(moment, str) else None
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Reads this node's rank and addresses from the environment variables of its service: one row per service."""
+"""Reads this node's rank and addresses from its service's environment variables. Each service has a row in SERVICES."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["SERVICES", "NodePlacement", "PlacementSource", "read_placement"]
 
 @dataclass(frozen=True)
 class NodePlacement:
-    """This node among the nodes of the job. `interface`: the one that gloo and NCCL bind to, None = they choose."""
+    """This node among the nodes of the job. `interface`: network interface for gloo and NCCL, None = they choose."""
 
     rank: int
     nodes: int
     main_address: str
     """Address or name by which this node reaches node 0. On node 0: its own address."""
     address: str
-    """An address of this node, which it can bind."""
+    """An address of this node that it can bind."""
     port: int
     """Port of node 0's control channel. 0 until the nodes have exchanged it."""
     interface: str | None
@@ -33,16 +33,16 @@ class NodePlacement:
 
 @dataclass(frozen=True)
 class PlacementSource:
-    """A service that starts nodes. `cloud`: whose metadata service announces preemptions, or "off"; see preemption/metadata.py."""
+    """A service that starts nodes. `cloud`: metadata service that announces preemptions (preemption/metadata.py), or "off"."""
 
     read: Callable[[Mapping[str, str]], NodePlacement]
     cloud: str
     start: str | None = None
-    """Variable with an id that is new for each start of the nodes, if they must exchange node 0's address: see main_address.py."""
+    """Variable with a new id for each start, on services where the nodes exchange node 0's address (main_address.py)."""
 
 
 def read_placement(env: Mapping[str, str]) -> NodePlacement:
-    """Read this node's placement. Raises NodeExitError (64) for an unknown service and a missing or malformed variable."""
+    """Read this node's placement. Raises NodeExitError (64) for an unknown service or a missing or malformed variable."""
     service = env.get("GPUYARD_SERVICE", "")
     if service not in SERVICES:
         raise NodeExitError(BAD_CONFIG, f"GPUYARD_SERVICE: unknown service, got {service!r}, allowed: {', '.join(sorted(SERVICES))}")
@@ -73,7 +73,7 @@ _PORT = 29400
 
 
 def _sagemaker(env: Mapping[str, str]) -> NodePlacement:
-    """Read the variables of SageMaker's training toolkit, or the service's own file where they are missing."""
+    """Read the variables of SageMaker's training toolkit. If they are missing, read SageMaker's resource file."""
     if "SM_HOSTS" in env:
         hosts, current, interface = json.loads(env["SM_HOSTS"]), env["SM_CURRENT_HOST"], env.get("SM_NETWORK_INTERFACE_NAME")
     else:
@@ -84,13 +84,13 @@ def _sagemaker(env: Mapping[str, str]) -> NodePlacement:
         hosts, current, interface = config["hosts"], config["current_host"], config.get("network_interface_name")
     hosts = sorted(hosts)  # the order is the same on every node: the first is the main node
     rank, port = hosts.index(current), int(env.get("GPUYARD_PORT", _PORT))
-    # not the name: a starting host may not resolve it yet, so SageMaker's own toolkit retries (sagemaker_training/entry_point.py)
+    # Not the name: a starting host may not resolve it yet. SageMaker's own toolkit retries (sagemaker_training/entry_point.py).
     address = address_of(current) or own_address(env, None)
     return NodePlacement(rank, len(hosts), hosts[0] if rank else address, address, port, interface)
 
 
 def _batch(env: Mapping[str, str]) -> NodePlacement:
-    """Read the variables of a multi-node parallel job. A job of one node has none, and the main node has no main address."""
+    """Read the variables of a multi-node parallel job. A job of one node has none. On the main node the main address is missing."""
     port = int(env.get("GPUYARD_PORT", _PORT))
     if "AWS_BATCH_JOB_NUM_NODES" not in env:
         return NodePlacement(0, 1, "127.0.0.1", "127.0.0.1", port, None)
@@ -102,10 +102,10 @@ def _batch(env: Mapping[str, str]) -> NodePlacement:
 
 
 def _vertex(env: Mapping[str, str]) -> NodePlacement:
-    """Read CLUSTER_SPEC: the first node is the only one of workerpool0, the others are those of workerpool1, in order.
+    """Read CLUSTER_SPEC: workerpool0 has node 0 alone, workerpool1 has the other nodes in order.
 
-    Its names are those of Kubernetes services: other nodes reach a node by them on some ports, and the node itself cannot bind them
-    (github.com/Snapchat/GiGL shares node 0's address by an object in Cloud Storage, 2026-12).
+    Its names belong to Kubernetes services. Other nodes reach a node by its name on some ports, but the node itself cannot bind the name.
+    So nodes exchange node 0's address through an object (as github.com/Snapchat/GiGL does, 2026-12).
     """
     spec = json.loads(env["CLUSTER_SPEC"])
     pools, task = spec["cluster"], spec["task"]
@@ -116,7 +116,7 @@ def _vertex(env: Mapping[str, str]) -> NodePlacement:
 
 
 def _azureml(env: Mapping[str, str]) -> NodePlacement:
-    """Read the variables of a PyTorch job with one process per node. A job of one node may have none of them."""
+    """Read the variables of a PyTorch job with one process per node. In a job of one node they may be missing."""
     port = int(env.get("GPUYARD_PORT", _PORT))
     nodes = int(env.get("AZUREML_NODE_COUNT", env.get("WORLD_SIZE", "1")))
     if nodes == 1:

@@ -25,7 +25,7 @@ from .status_builder import build_status, recorded_status
 __all__ = ["RunHandle", "make_submission"]
 
 _YEAR_S = 366 * 86400.0
-_READS = 20  # of a record that other processes keep changing
+_READS = 20  # times that `refresh` reads a record that other processes keep changing
 _REFUSED = {QuotaError: Reason.QUOTA, CapacityError: Reason.CAPACITY}
 
 
@@ -48,7 +48,7 @@ class RunHandle:
     seen_at: float
     """When this process first read this version of the record, by `elapsed`."""
     prefetched: ServiceStatus | GpuyardError | None = None
-    """The service's answer from one call about many runs. The next `refresh` uses it up."""
+    """The job's status from one call for many runs. The next `refresh` uses it instead of a call."""
 
     def save(self, record: RunRecord) -> None:
         """Replace the record in the journal. Raises ChangedError when another process changed it first."""
@@ -56,10 +56,10 @@ class RunHandle:
         self.record = record
 
     def refresh(self, *, enforce: bool = False) -> ServiceStatus:
-        """Query the service about the newest submission. Its end is written into the record, because services forget jobs.
+        """Query the service about the newest submission. When it has ended, record that, because services forget jobs.
 
-        `enforce` also cancels a job beyond its limits, and finishes a submit whose process died. Without it no job is started or
-        stopped. Raises LostSightError when other processes keep changing the record.
+        `enforce` also cancels a job beyond its limits, and finishes a submit whose process died. Without `enforce` no job is started
+        or stopped. Raises LostSightError when other processes keep changing the record.
         """
         for _ in range(_READS):
             try:
@@ -88,10 +88,10 @@ class RunHandle:
 
     @property
     def age_s(self) -> float:
-        """Age of the record in seconds: the longer of the times since it was written and since this process first read it.
+        """Age of the record in seconds: time since it was written, or since this process first read it if that is longer.
 
-        If the writer's clock is ahead, the first one is too small, and the record would look new for a long time. If the first one
-        is above a year, one of the clocks is wrong, and only the second one counts: a wrong clock must not end a job.
+        The time since the write is too short if the writer's clock is ahead. If it is above a year, one of the clocks is wrong. Then
+        only the time since the first read counts, because a wrong clock must not end a job.
         """
         age, watched = self.clock() - self.record.last.written_at, self.elapsed() - self.seen_at
         return max(age, watched) if age < _YEAR_S else watched
@@ -105,11 +105,11 @@ class RunHandle:
 
     @property
     def job_id(self) -> str | None:
-        """The service's id of the newest job, None before it is submitted. Raises UsageError for an id that this service never gives."""
+        """The service's id of the newest job; None before it is submitted. Raises UsageError for an id in a wrong format."""
         found = self.record.last.service_id
         if found is not None and not self.backend.job_id.fullmatch(found):
             where = f"{self.journal.url}, run {self.record.run_id}"
-            raise UsageError(f"{where}: service_id is not an id of a job of service {self.target.kind}, got {found[:200]!r}")
+            raise UsageError(f"{where}: service_id is not a job id of {self.target.kind}, got {found[:200]!r}")
         return found
 
     def _service_status(self) -> ServiceStatus:
@@ -134,18 +134,18 @@ class RunHandle:
         return build_status(self.journal, self.record, self.target, service, self.clock())
 
     def submitted_status(self) -> RunStatus:
-        """Return the status right after a submit, without a call: the nodes have written nothing yet."""
+        """Return the status right after a submit. No call is needed: the nodes have written nothing yet."""
         service = ServiceStatus(State.PENDING, detail="submitted")
         return build_status(NoDocuments(self.journal.url), self.record, self.target, service, self.clock())
 
     def unknown_status(self, detail: str) -> RunStatus:
-        """Return an UNKNOWN status from the record alone; `detail`: why the service cannot be queried."""
+        """Return an UNKNOWN status from the record alone. `detail`: why the service cannot be queried."""
         return build_status(self.journal, self.record, self.target, ServiceStatus(State.UNKNOWN, detail=detail), self.clock())
 
     def start(self) -> bool:
         """Submit the newest submission to the service and record its id.
 
-        Returns False, and records the end, when earlier attempts used up the time or cost limit.
+        When earlier attempts used up the time or cost limit, records the end instead and returns False.
         """
         last = self.record.last
         if last.limit_s <= 0:
@@ -163,14 +163,14 @@ class RunHandle:
         return True
 
     def _record_refusal(self, error: GpuyardError) -> None:
-        """Record that the service refused and nothing started. Only the next submit tries again (docs/adr/0008)."""
+        """Record that the service refused the job. Only the next submit retries (docs/adr/0008)."""
         reason = _REFUSED.get(type(error), Reason.UNKNOWN)
         self.save(self.record.with_last(ended=self._end(ServiceStatus(State.STOPPED, reason, detail=f"refused: {error}"))))
 
     def take_over(self) -> bool:
         """Finish a submit whose process died between the record and the service call.
 
-        Returns True when the call had not been made, so that this process started the job.
+        Returns True if this process started the job, because the call had not been made.
         """
         self.save(self.record.with_last(written_at=self.clock()))
         service_id = self.backend.find(self._run())
@@ -202,14 +202,14 @@ class RunHandle:
         return self.start_next(last.spec, Code(last.code_digest, last.code_url), fresh=False)
 
     def _derived(self) -> dict[str, object]:
-        """Return the fields of the newest submission that follow from its spec, computed again instead of read from the record."""
+        """Compute again the fields of the newest submission that depend on its spec. The record's own values are not trusted."""
         last, before = self.record.last, self.record.current[:-1]
         code = Code(last.code_digest, last.code_url)
         again = make_submission(last.spec, self.target, code, before, attempt=last.attempt, fresh=last.fresh, now=last.written_at)
         return {name: getattr(again, name) for name in ("spec_digest", "job", "limit_s", "limit_reason", "paid_starts")}
 
     def cancel(self) -> None:
-        """Cancel the run: at the service while a job is alive, else in the record, so that no submit resumes it."""
+        """Cancel the run: call the service while a job is alive, else mark the record, so that no submit resumes it."""
         if self.record.last.service_id is None and self.record.last.ended is None and self.age_s >= TAKE_OVER_AFTER_S:
             self._find_or_end()
         if self.refresh().state is State.STOPPED and self.record.last.ended is not None:
@@ -218,7 +218,7 @@ class RunHandle:
             self._cancel_job()
 
     def _find_or_end(self) -> None:
-        """Finish the record of a submit whose process died: with the job if the service has it, else as cancelled."""
+        """Complete the record of a submit whose process died: add the job's id if the service has the job, else mark it cancelled."""
         self.save(self.record.with_last(written_at=self.clock()))
         service_id = self.backend.find(self._run())
         never = ServiceStatus(State.CANCELLED, detail="cancelled before it was submitted")
@@ -261,7 +261,7 @@ class RunHandle:
 def make_submission(
     spec: JobSpec, target: JobTarget, code: Code, before: Sequence[Submission], *, attempt: int, fresh: bool, now: float
 ) -> Submission:
-    """Return the next submission. Its limits are what the submissions in `before` have left of the time and cost limits."""
+    """Return the next submission. The time and cost that the submissions in `before` used are subtracted from its limits."""
     ran = [earlier.ended.ran_s if earlier.ended else 0.0 for earlier in before]
     usd = sum(cost_usd(target, earlier.spec.nodes, seconds) or 0.0 for earlier, seconds in zip(before, ran, strict=True))
     limit_s, reason = time_limit(spec, target, sum(ran), usd)

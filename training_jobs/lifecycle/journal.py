@@ -1,4 +1,4 @@
-"""The journal of a run bucket: run records, created conditionally before the service is called, so that a crash starts no job twice.
+"""The journal of a run bucket. It records a run before the service is called, so that a crash never starts a job twice.
 
 run_layout.py lists the objects of a run.
 """
@@ -25,7 +25,7 @@ from ..store import ExistsError, OnLeftOut, UnreadableError, open_store
 __all__ = ["VERSION", "Journal", "RunRecord", "Submission", "SubmissionEnd"]
 
 VERSION = 1
-_stored: set[str] = set()  # URLs of code that is known to be in a cloud bucket, because each check is a call
+_stored: set[str] = set()  # URLs of code that is in its cloud bucket: saves a call for each check
 
 
 _Time = Annotated[float, Field(ge=0, lt=253_370_764_800)]  # Unix time, before the year 9999
@@ -41,11 +41,11 @@ class SubmissionEnd(_Model):
     state: State
     reason: Reason | None
     exit_code: int | None
-    started_at: _Time | None = Field(description="Unix time at which its nodes started; null = they never did")
+    started_at: _Time | None = Field(description="Unix time at which its nodes started; null = they never started")
     ended_at: _Time = Field(description="Unix time")
     detail: str | None = None
     console_url: str | None = None
-    restarts: tuple[Reason, ...] = Field((), description="why the service restarted the nodes by itself, one reason for each restart")
+    restarts: tuple[Reason, ...] = Field((), description="reason of each restart that the service made by itself")
 
     @property
     def ran_s(self) -> float:
@@ -69,7 +69,7 @@ class Submission(_Model):
     written_at: _Time = Field(description="Unix time at which the record was last written before the service call")
     nonce: str = Field("", description="random part of the job's name at the service; empty in records of gpuyard 0.1")
     service_id: str | None = Field(None, description="the service's id of the job; null = recorded, not yet submitted")
-    cut: Reason | None = Field(None, description="why gpuyard cancels the job by itself; written before the service is called")
+    cut: Reason | None = Field(None, description="limit for which gpuyard cancels the job; written before the service is called")
     ended: SubmissionEnd | None = None
 
 
@@ -92,7 +92,7 @@ class RunRecord(_Model):
 
     @property
     def current(self) -> Sequence[Submission]:
-        """The submissions since the last `--retry`, or all without one. They count against the time limit and the retries."""
+        """The submissions since the last `--retry`, else all. They count against the time limit and the retries."""
         first = max(i for i, submission in enumerate(self.submissions) if submission.fresh)
         return self.submissions[first:]
 
@@ -172,7 +172,7 @@ class Journal:
         return self._store.names(f"{run_path(run_id)}/{folder}")
 
     def has_output(self, run_id: str) -> bool:
-        """Return whether nodes wrote anything below the run's folder that is still there."""
+        """Return whether the run's folder contains any object."""
         try:
             return bool(self._store.names(run_path(run_id), MOST_CLAIMS))
         except UnreadableError:
@@ -190,7 +190,7 @@ class Journal:
         return url
 
     def code_url(self, sha256: str) -> str:
-        """Return the URL at which a tarball is stored, or would be."""
+        """Return the URL of a code tarball, whether it is stored yet or not."""
         return f"{self.url.rstrip('/')}/{code_path(sha256)}"
 
     def fetch(self, run_id: str, folder: str, into: Path, on_left_out: OnLeftOut) -> list[str]:

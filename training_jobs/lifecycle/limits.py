@@ -1,4 +1,4 @@
-"""The limits of a job that gpuyard itself enforces, where its service does not: queue_timeout, retries, the time over all starts."""
+"""Enforce the limits that a service does not enforce: queue_timeout, retries, and the run time over all restarts."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .resubmit import retries_left
 
 __all__ = ["exceeded_limit", "explain_cut"]
 
-_CUTS = {  # why gpuyard itself cancels a job -> the state that the run gets, and the text that explains it
+_CUTS = {  # limit for which gpuyard cancels a job -> the run's state, and the text for the user
     Reason.CAPACITY: (State.FAILED, "queue_timeout: no nodes became free in time"),
     Reason.PREEMPTED: (State.STOPPED, "preempted more often than retries.preempted allows"),
-    Reason.TIMEOUT: (State.FAILED, "the time limit over all starts of its nodes was reached"),
-    Reason.COST: (State.FAILED, "the cost limit over all starts of its nodes was reached"),
+    Reason.TIMEOUT: (State.FAILED, "the time limit over all restarts was reached"),
+    Reason.COST: (State.FAILED, "the cost limit over all restarts was reached"),
 }
 
 
 def exceeded_limit(record: RunRecord, status: ServiceStatus, age_s: float) -> Reason | None:
-    """Return the limit for which the run's newest job must be cancelled, or None. `age_s`: seconds since its submission was recorded."""
+    """Return the limit that the run's newest job exceeds, or None. `age_s`: seconds since its submission was recorded."""
     last = record.last
     patience = last.spec.queue_timeout
     if patience is not None and status.state is State.PENDING and age_s > patience:
@@ -33,7 +33,7 @@ def exceeded_limit(record: RunRecord, status: ServiceStatus, age_s: float) -> Re
 
 
 def explain_cut(record: RunRecord, status: ServiceStatus, age_s: float) -> ServiceStatus:
-    """Return the status of a job that exceeds a limit with this limit as detail, and of a job that gpuyard cancelled with the reason."""
+    """Add the exceeded limit to the status of a job. For a job that gpuyard cancelled, also set its state and reason."""
     cut = record.last.cut
     if cut is None:
         exceeded = exceeded_limit(record, status, age_s)

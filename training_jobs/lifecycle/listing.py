@@ -25,7 +25,7 @@ def list_statuses(journal: Journal, handle_of: _HandleOf, on_damaged: _OnDamaged
     """Return the status of each run for which `handle_of` returns a handle.
 
     A record that cannot be read is left out and reported to `on_damaged`. A run whose service cannot be queried is UNKNOWN and
-    reported too, so that one service that is down does not hide the others. Raises the bucket's error when it lets no record be read.
+    reported too, so that one service that is down does not hide the others. Raises the bucket's error when no record can be read.
     """
     unread: list[GpuyardError] = []
     workers = 1 if journal.url.startswith("file:") else _CONCURRENT_READS
@@ -50,7 +50,7 @@ def _handle(journal: Journal, run: str, handle_of: _HandleOf, on_damaged: _OnDam
 
 
 def _prefetch(handles: Iterable[RunHandle]) -> None:
-    """Query each service that supports it about all active jobs of a pool in one call."""
+    """Query the active jobs of a pool in one call, where the service supports that."""
     alive = defaultdict[str, list[tuple[RunHandle, str]]](list)
     for handle in handles:
         with contextlib.suppress(UsageError):  # an id that the service never gives is reported with its run

@@ -1,4 +1,4 @@
-"""The documents that a run's nodes write into the run bucket, read without trusting them: a job may have written anything there."""
+"""Parse the documents that a run's nodes write into the run bucket. They are not trusted: a job may have written anything there."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class NodeDocuments(Protocol):
 
 @dataclass(frozen=True)
 class NoDocuments:
-    """The documents of a run whose nodes have not started: none."""
+    """An empty NodeDocuments, for a run whose nodes have not started."""
 
     url: str
 
@@ -55,7 +55,7 @@ class NoDocuments:
 
 
 class ReadOnce:
-    """A cache that reads each document at most once for one status: in a cloud bucket every read is a call."""
+    """A cache for one status: each document is read at most once, because every read is a call of the cloud."""
 
     def __init__(self, source: NodeDocuments) -> None:
         self._source, self.url, self._documents = source, source.url, dict[tuple[str, str], dict[str, object] | None]()
@@ -72,7 +72,7 @@ class ReadOnce:
 
 
 def _unix(moment: object) -> float:
-    """Return a Unix time or an ISO 8601 text as Unix time. Raises ValueError for anything else."""
+    """Convert a Unix time or an ISO 8601 text to Unix time. Raises ValueError for anything else."""
     found = datetime.fromisoformat(moment).timestamp() if isinstance(moment, str) else moment
     if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < _YEAR_9999:
         raise ValueError("not a time")
@@ -120,14 +120,14 @@ class _AllReduce(BaseModel):
 
 
 class Preflight(BaseModel):
-    """preflight.json: the checks before the job."""
+    """preflight.json: results of the checks before the job."""
 
     verdict: str | None = None
     all_reduce: _AllReduce = _AllReduce()
 
     @classmethod
     def from_document(cls, data: Mapping[str, object] | None) -> Preflight:
-        """Return the preflight from its document, which has the all-reduce measurement below `checks`."""
+        """Parse preflight.json. Its key `checks` contains the all-reduce measurement."""
         checks = (data or {}).get("checks")
         measured = checks.get("all_reduce") if isinstance(checks, Mapping) else None
         return read_fitting(cls, data).model_copy(update={"all_reduce": read_fitting(_AllReduce, measured)})
@@ -142,7 +142,7 @@ def readable_claims(documents: NodeDocuments, run_id: str) -> tuple[list[int], s
 
 
 def read_fitting(model: type[_M], data: object) -> _M:
-    """Return a document as a model. A value that does not fit its field counts as missing; unknown keys are ignored."""
+    """Convert a document to a model. A value of a wrong type counts as missing; unknown keys are ignored."""
     if not isinstance(data, Mapping):
         return model()
     fitting: dict[str, object] = {}

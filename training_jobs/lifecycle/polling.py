@@ -34,7 +34,7 @@ def wait_for(
             lost: RunStatus | GpuyardError | None = None if status.state is not State.UNKNOWN else status
         except (LostSightError, AuthError) as error:
             if isinstance(error, AuthError) and not read_once:
-                raise  # at the first read the caller has no permission; later, expired credentials may be renewed
+                raise  # at the first read: no permission. Later: expired credentials, which may be renewed
             lost = error
         if lost is None:
             unreadable_since = None
@@ -52,7 +52,7 @@ def _give_up(lost: RunStatus | GpuyardError) -> RunStatus:
 
 
 def _resumed(handle: RunHandle) -> bool:
-    """Return whether an ended run continues, started by this process or by another one."""
+    """Start the next attempt of an ended run if a retry is left. Returns whether the run continues."""
     try:
         return handle.resume()
     except ChangedError:

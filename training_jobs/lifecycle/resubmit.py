@@ -1,4 +1,4 @@
-"""Choose the action of a submit for an existing run: the resubmit table and the count of retries. Pure functions."""
+"""Decide what a submit does with an existing run: the resubmit table and the count of retries. Pure functions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Choice:
-    """An action, the note shown to the user, and whether the time limit and the retry counts are reset."""
+    """The chosen action, the note for the user, and whether to reset the time limit and the retry counts."""
 
     action: Action
     note: str = ""
@@ -50,9 +50,9 @@ def decide(
 ) -> Choice:
     """Return the action of the resubmit table (docs/job.md, "Submit again").
 
-    `status` is None while the record has no service id; `age_s` is then the seconds since the record was written. `emptied`: the run
-    succeeded, and its folder was removed since.
-    Raises ConflictError when the record has another spec or other code and `retry` does not allow that, and for an emptied run.
+    `status` is None while the record has no service id. `age_s` is the record's age in seconds. `emptied`: the run succeeded, and
+    its folder was removed later. Raises ConflictError for an emptied run, and for another spec or other code unless `retry` allows
+    the change.
     """
     state = status.state if status is not None else None
     can_retry = state in {State.FAILED, State.CANCELLED, State.STOPPED}
@@ -96,7 +96,7 @@ _GROUPS = {Reason.PREEMPTED: "preempted", Reason.INFRA: "infra", Reason.FABRIC: 
 def has_retry_left(record: RunRecord, reason: Reason | None, restarts: Sequence[Reason] = ()) -> bool:
     """Return whether `retries` still allows a new attempt after an end for this reason.
 
-    Restarts by the service count too. `restarts` holds those of the newest submission while its end is not yet recorded.
+    Restarts by the service count too. `restarts`: restarts of the newest submission, until its end is recorded.
     """
     if reason not in _GROUPS:
         return False
@@ -107,7 +107,7 @@ def has_retry_left(record: RunRecord, reason: Reason | None, restarts: Sequence[
 
 
 def retries_left(record: RunRecord) -> Retries:
-    """Return the retries that the newest submission may use: those of the spec less those that earlier submissions used."""
+    """Return the retries that are left: the spec's retries minus those that earlier submissions used."""
     retries = record.last.spec.retries
     remaining = {group: max(0, getattr(retries, group) - _ends(record.current[:-1], group)) for group in set(_GROUPS.values())}
     return Retries(**remaining)
@@ -119,6 +119,6 @@ def _ends(submissions: Sequence[Submission], group: str) -> int:
 
 
 def apply_allowance(status: ServiceStatus, record: RunRecord) -> ServiceStatus:
-    """Return a FAILED status as STOPPED (resumable) while a retry is left for it. A bad configuration stays FAILED."""
+    """Change FAILED to STOPPED (resumable) if a retry is left for its reason. A bad configuration stays FAILED."""
     failed = status.state is State.FAILED and status.exit_code != JOB_BAD_CONFIG
     return replace(status, state=State.STOPPED) if failed and has_retry_left(record, status.reason, status.restarts) else status

@@ -60,7 +60,7 @@ def build_status(journal: NodeDocuments, record: RunRecord, target: JobTarget, s
 
 
 def recorded_status(end: SubmissionEnd | None) -> ServiceStatus:
-    """Return the recorded end of a submission as a service status. UNKNOWN when none was recorded."""
+    """Convert the recorded end of a submission to a service status. Without a recorded end it is UNKNOWN."""
     if end is None:
         return ServiceStatus(State.UNKNOWN)
     times = (end.started_at, end.ended_at)
@@ -74,7 +74,7 @@ def _attempts(journal: NodeDocuments, record: RunRecord, answers: Sequence[Servi
     for submission, end, status in zip(record.submissions, ends, answers, strict=True):
         numbers = [number for number in claimed_attempts(claims, submission.attempt) if number < end] or [submission.attempt]
         since, started_at = submission.written_at, status.started_at
-        reasons = [*status.restarts, *[None] * len(numbers)]  # a service reports the reason of a restart late, and not always
+        reasons = [*status.restarts, *[None] * len(numbers)]  # services report the reason of a restart late or never
         for number, reason in zip(numbers[:-1], reasons, strict=False):
             found.append(_restarted(journal, record, number, reason, since, started_at))
             since, started_at = found[-1].ended_at or since, _claimed_at(journal, record, number + 1)
@@ -91,7 +91,7 @@ def _claimed_at(journal: NodeDocuments, record: RunRecord, number: int) -> float
 def _restarted(
     journal: NodeDocuments, record: RunRecord, number: int, reason: Reason | None, submitted_at: float, started_at: float | None
 ) -> Attempt:
-    """Return an attempt that the service ended by a restart. It has the end that node 0 recorded, if any."""
+    """Return an attempt that ended because the service restarted the nodes. Its end is the one that node 0 recorded, if any."""
     progress, result = _progress(journal, record, number), _node_result(journal, record, number, 0)
     return Attempt(
         attempt=number,
@@ -154,7 +154,7 @@ def _fabric(preflight: Preflight) -> FabricVerdict:
 
 
 def _cost(record: RunRecord, answers: Sequence[ServiceStatus], target: JobTarget, now: float) -> Cost:
-    """Return the cost so far, an upper bound: a submission counts from its first start to its end, its service's restarts included."""
+    """Return the cost so far. It is an upper bound: each submission counts from its first start to its end, pauses included."""
     hours = 0.0
     for submission, status in zip(record.submissions, answers, strict=True):
         if status.started_at is not None:

@@ -1,7 +1,7 @@
 """Object stores with conditional writes, one for each URL scheme.
 
-`create` succeeds once, and `replace` only if the object still has the tag that was read. The run journal needs nothing else, so it is
-the same code on every cloud.
+`create` fails if the object exists. `replace` fails if the object changed since it was read. The run journal uses only these two
+writes, so its code is the same on every cloud.
 """
 
 from __future__ import annotations

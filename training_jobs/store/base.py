@@ -1,4 +1,4 @@
-"""The interface of a store: objects are created once, and replaced only by a writer that read their newest content."""
+"""The interface of an object store with conditional writes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class ChangedError(Exception):
 
 
 class UnreadableError(UsageError):
-    """`read` found no regular file, or an object that is too large to be one of gpuyard's."""
+    """`read` found something that is not a regular file, or an object that is too large."""
 
     @classmethod
     def too_large(cls, place: str, most: int) -> UnreadableError:
-        """Return the error of an object with more than `most` bytes."""
+        """Return the error for an object of more than `most` bytes."""
         return cls(f"{place} was not read: larger than {most:,} bytes")
 
 
@@ -54,13 +54,13 @@ class Store(Protocol):
         """Write a new object and return its tag. Raises ExistsError."""
 
     def read(self, path: str, most: int = MAX_OBJECT_BYTES) -> tuple[bytes, str] | None:
-        """Return an object's content and tag; None when there is none. Raises UnreadableError for more than `most` bytes."""
+        """Return an object's content and tag; None if it does not exist. Raises UnreadableError for more than `most` bytes."""
 
     def replace(self, path: str, data: bytes, tag: str) -> str:
         """Overwrite an object that still has this tag, and return the new tag. Raises ChangedError."""
 
     def exists(self, path: str) -> bool:
-        """Return whether there is such an object."""
+        """Return whether the object exists."""
 
     def names(self, folder: str, most: int | None = None) -> list[str]:
         """Return the names directly in a folder, sorted; empty when there is no such folder.

@@ -54,7 +54,7 @@ class BlobStore(PrefixedStore):
         return self._put(path, data, ExistsError, match_condition=MatchConditions.IfMissing)
 
     def read(self, path: str, most: int = MAX_OBJECT_BYTES) -> tuple[bytes, str] | None:
-        """Make one GET, of at most the client's first part (32 MiB) when the object is too large."""
+        """Make one GET. Of an object that is too large, it reads only the first part (32 MiB)."""
         with self._translated(path, "read") as client:
             try:
                 answer = client.download_blob(self._key(path))
@@ -165,10 +165,10 @@ def drop_clients() -> None:
 
 
 def _is_missing(error: Any) -> bool:
-    """Return whether the object does not exist. A missing container is another error. The answer of a HEAD has no code."""
+    """Return whether an error says that the object does not exist. A missing container has another code; a HEAD has no code."""
     return error_code(error) in _MISSING or (error.status_code == 404 and not error_code(error))
 
 
 def _is_folder(entry: Any) -> bool:
-    """Return whether an entry is a folder, which a hierarchical namespace lists as an empty object and marks in its metadata."""
+    """Return whether an entry is a folder. A hierarchical namespace lists a folder as an empty object with a mark in its metadata."""
     return str(entry.name).endswith("/") or (entry.metadata or {}).get("hdi_isfolder") == "true"

@@ -1,4 +1,4 @@
-"""Write downloaded objects as files below a folder: under names that a folder can hold, in one step, and never through a link."""
+"""Write downloaded objects as files below a folder: with valid file names, atomically, and never through a link."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import UsageError
 __all__ = ["OnLeftOut", "file_names", "ignore_left_out", "write_below"]
 
 _LONGEST = 240
-"""Largest number of bytes between two slashes of a name. File systems allow 255, and a suffix may follow."""
+"""Longest file or folder name in bytes. File systems allow 255; the rest is for a suffix."""
 _SUFFIX = ".object"
 
 OnLeftOut = Callable[[str], None]
@@ -24,9 +24,10 @@ def ignore_left_out(line: str) -> None:
 
 
 def file_names(names: Sequence[str], on_left_out: OnLeftOut) -> dict[str, str]:
-    """Return the file name of each object, by the object's name.
+    """Map the name of each object to a file name.
 
-    A bucket may hold the objects `a` and `a/b`; a folder cannot, so `a` becomes `a.object`. A name that no file can have is left out.
+    A bucket can have the objects `a` and `a/b`, but a folder cannot, so `a` becomes `a.object`. Names that no file can have are left
+    out.
     """
     usable = []
     for name in names:
@@ -49,16 +50,16 @@ def file_names(names: Sequence[str], on_left_out: OnLeftOut) -> dict[str, str]:
 def _problem(name: str) -> str | None:
     parts = name.split("/")
     if {"", ".", ".."} & set(parts):
-        return "its name would leave the folder"
+        return "its name leads out of the folder"
     if "\0" in name or any(len(os.fsencode(part)) > _LONGEST for part in parts):
-        return "a file cannot have this name"
+        return "no file can have this name"
     return None
 
 
 def write_below(into: Path, name: str, write: Callable[[Path], bool]) -> bool:
-    """Create the file `name` below `into`, or replace a file or a link of that name. `write` gets a new path beside it.
+    """Create or replace the file `name` below `into`. `write` writes to a temporary path, which then gets that name.
 
-    Returns what `write` returns; after False there is no new file. Raises UsageError if a folder in the path is a link.
+    Returns the result of `write`; if that is False, nothing is created. Raises UsageError if a folder in the path is a link.
     """
     into.mkdir(parents=True, exist_ok=True)
     folder = into

@@ -19,7 +19,7 @@ from .prefixed import Client, ObjectHead, PrefixedStore, bucket_and_prefix
 __all__ = ["GcsStore", "client", "drop_client"]
 
 _WRITER = "gpuyard-writer"
-_TIMEOUT_S = (10, 60)  # to connect, and for the answer
+_TIMEOUT_S = (10, 60)  # seconds to connect, and to wait for the answer
 _GIVE_UP_S = 60.0
 _NO_BUCKET = "bucket does not exist"  # a missing object and a missing bucket have the same code
 _CONNECTIONS = 32
@@ -153,7 +153,7 @@ def client() -> Client:
 
 
 def _read_error_body(response: Any, **_: Any) -> None:
-    """Read the body of a refused download, which the client leaves unread, so that its connection can be used again."""
+    """Read the body of a refused download, so that the connection can be reused. The client itself leaves it unread."""
     if response.status_code >= 400:
         response.content  # noqa: B018 reading it releases the connection
 
@@ -174,5 +174,5 @@ def _retry() -> Any:
 
 
 def _is_missing(error: BaseException) -> bool:
-    """Return whether the object does not exist. A missing bucket is another error."""
+    """Return whether an error says that the object does not exist. A missing bucket is another error."""
     return error_kind(error) == "missing" and _NO_BUCKET not in str(error)

@@ -35,7 +35,7 @@ class LocalStore:
         self._root = Path(unquote(parts.path))
 
     def create(self, path: str, data: bytes) -> str:
-        """Write a temporary file and link it into place, so that the object appears once and complete."""
+        """Write a temporary file and link it to its name. The link fails if the name exists."""
         target = self._root / path
         with translate_os_errors(target), _temporary_file(target, data) as written:
             try:
@@ -67,7 +67,7 @@ class LocalStore:
         return _tag(data)
 
     def exists(self, path: str) -> bool:
-        """Return whether there is such a file."""
+        """Return whether the file exists."""
         return (self._root / path).is_file()
 
     def names(self, folder: str, most: int | None = None) -> list[str]:
@@ -105,7 +105,7 @@ class LocalStore:
 
 
 def open_regular_file(path: Path) -> BinaryIO:
-    """Open a file to read. Raises OSError, and UnreadableError for a link and for anything but a regular file."""
+    """Open a file for reading. Raises OSError, and UnreadableError for a link or any other file that is not regular."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # without O_NONBLOCK a FIFO would wait for a writer
     except OSError as error:
@@ -148,7 +148,7 @@ def _tag(data: bytes) -> str:
 
 @contextlib.contextmanager
 def _temporary_file(target: Path, data: bytes) -> Iterator[Path]:
-    """Yield a complete, synced temporary file beside the target. It is removed at the end if it is still there."""
+    """Write and sync a temporary file beside the target, and yield its path. Removes the file at the end if it is still there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.parent / f".tmp-{target.name}-{os.getpid()}-{os.urandom(4).hex()}"
     try:

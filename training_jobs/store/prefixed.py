@@ -1,4 +1,4 @@
-"""The shared part of the cloud stores: a prefix in a bucket, downloads of whole folders, and a check of object names."""
+"""The base class of the cloud stores: a prefix in a bucket, and downloads of whole folders."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PrefixedStore(ABC):
         return self._head(path) is not None
 
     def download(self, folder: str, into: Path, on_left_out: OnLeftOut = ignore_left_out) -> list[str]:
-        """Copy every object below a folder. One that is deleted during the copy, such as an old checkpoint, is left out."""
+        """Copy every object below a folder. An object that is deleted meanwhile, such as an old checkpoint, is left out."""
         start = self._folder(folder)
         with self._translated(folder, "read") as client:
             keys = bounded(self._keys(client, start), MAX_DOWNLOADS, f"{self._url}/{start.rstrip('/')}")
@@ -55,11 +55,11 @@ class PrefixedStore(ABC):
 
     @abstractmethod
     def _translated(self, path: str, verb: str) -> AbstractContextManager[Client]:
-        """Return a context with the client. Errors of the client inside it become GpuyardErrors such as `cannot <verb> <URL of path>`."""
+        """Return a context manager that yields the client and turns its errors into GpuyardErrors: `cannot <verb> <URL of path>`."""
 
     @abstractmethod
     def _head(self, path: str) -> ObjectHead | None:
-        """Return an object's metadata; None when there is none."""
+        """Return an object's metadata; None if it does not exist."""
 
     @abstractmethod
     def _keys(self, client: Client, start: str) -> Iterator[str]:

@@ -21,7 +21,7 @@ __all__ = ["S3Store", "client"]
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 _CONDITION_FAILED = {"PreconditionFailed", "412"}
 _CONFLICT = {"ConditionalRequestConflict", "OperationAborted", "409"}
-_TRIES = 8  # of a write that conflicts with another one in flight
+_TRIES = 8  # for a write that conflicts with another writer's
 _WRITER = "gpuyard-writer"
 
 
@@ -121,7 +121,7 @@ class S3Store(PrefixedStore):
             yield client()
         except _client_errors() as error:
             if error_kind(error) in {"expired", "denied"}:
-                client.cache_clear()  # the next call reads the credentials again
+                client.cache_clear()  # the next call creates a client, which reads the credentials again
             raise translate_error(error, f"{verb} {self._url}/{self._key(path)}") from None
 
 

@@ -1,7 +1,7 @@
-"""The service `batch`: AWS Batch jobs, multi-node parallel jobs where a run has several nodes.
+"""The service `batch`: AWS Batch jobs. A run of several nodes is a multi-node parallel job.
 
-SubmitJob takes no client token. A submission therefore has a deterministic name, by which it is found after a crash, and
-`submit_once` keeps a lost answer from starting a second job.
+SubmitJob takes no client token. So each submission has a deterministic name, which finds it after a crash. `submit_once` prevents a
+second job when the answer of a call is lost.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["BatchBackend"]
 _QUEUE_CHECK_S = 60.0
 _PER_DESCRIBE = 100
 _queue_checked: dict[tuple[int, str], float] = {}
-"""(clients, queue) to the time.monotonic at which the queue last took jobs, so that many submits check it once a minute."""
+"""(clients, queue) -> time.monotonic of the last successful check of the queue. It is checked once a minute."""
 
 
 class BatchBackend:
@@ -47,11 +47,11 @@ class BatchBackend:
         self._definitions = Definitions(self._aws, target)
 
     def request(self, run: Run) -> list[Request]:
-        """Return two calls: RegisterJobDefinition, which `submit` skips if a definition has this content already, and SubmitJob."""
+        """Return the calls RegisterJobDefinition and SubmitJob. `submit` skips the first if the definition exists."""
         return requests(run, self._target)
 
     def submit(self, run: Run) -> str:
-        """Submit by the definition's name. Registers the definition where Batch has no active one of that name."""
+        """Submit the job. Registers its definition first if Batch has no active definition of that name."""
         until = time.monotonic() + SUBMIT_WINDOW_S
         definition, submission = (request.body for request in self.request(run))
         try:
@@ -68,7 +68,7 @@ class BatchBackend:
         return submit_once(attempt, lambda: self.find(run), error_kind, self._sleep, until=until)
 
     def find(self, run: Run) -> str | None:
-        """Find a submission by its name. Returns the oldest job where several have it."""
+        """Find a submission by its name. If several jobs have the name, return the oldest."""
         wanted = job_name(run)
         body = {"jobQueue": self._target.job_queue, "filters": [{"name": "JOB_NAME", "values": [wanted]}]}
         found = [job for job in self._list(body) if job["jobName"] == wanted]
@@ -99,11 +99,11 @@ class BatchBackend:
         return found
 
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
-        """Read the containers' log streams, of all attempts that Batch made."""
+        """Read the containers' log streams, including earlier attempts of Batch."""
         return LogReader(self._aws, self._target.log_group, service_id, node, since).lines(follow, self.poll_s)
 
     def cancel(self, service_id: str, run: Run) -> None:
-        """Call TerminateJob, which stops a job in any state and has no effect after its end. The job must have the submission's name."""
+        """Call TerminateJob. It stops a job in any state and has no effect on an ended job. The job must have the submission's name."""
         job = self._describe([service_id]).get(service_id)
         if job is None:
             return
@@ -111,7 +111,7 @@ class BatchBackend:
         self._aws.call("batch", "terminate_job", {"jobId": service_id, "reason": CANCELLED})
 
     def capacity(self) -> Capacity:
-        """Return the pool's nodes, and how many of them no job uses. Raises UsageError for a queue that takes no jobs."""
+        """Return the numbers of nodes and free nodes. Raises UsageError for a queue that takes no jobs."""
         self.ready()
         running = self._in_state("RUNNING") + self._in_state("STARTING")
         waiting = self._in_state("SUBMITTED") + self._in_state("PENDING") + self._in_state("RUNNABLE")

@@ -13,7 +13,7 @@ from .request import definitions_prefix
 __all__ = ["KEPT", "Definitions"]
 
 KEPT = 20
-"""Maximum number of active definitions of a pool. A job whose definition was deregistered registers it again. Running jobs go on."""
+"""Maximum number of active definitions of a pool. A submit registers a missing definition again. Running jobs are not affected."""
 
 
 class Definitions:
@@ -23,7 +23,7 @@ class Definitions:
         self._aws, self._prefix = aws, definitions_prefix(target)
 
     def ensure(self, body: Json) -> bool:
-        """Register a definition unless one with its name is active; equal names mean equal content. Returns whether it was registered."""
+        """Register a definition unless its name is already active (the name is a digest of the content). Returns whether it did."""
         wanted = {"jobDefinitionName": body["jobDefinitionName"], "status": "ACTIVE"}
         if self._aws.call("batch", "describe_job_definitions", wanted)["jobDefinitions"]:
             return False
@@ -33,7 +33,7 @@ class Definitions:
         return True
 
     def _deregister_old(self, newest: str) -> None:
-        """Deregister all but the newest revision of each name, then names other than `newest` until KEPT are active."""
+        """Deregister all but the newest revision of each name. Then deregister other names than `newest` until KEPT are active."""
         active = self._active()
         old: list[str] = []
         for revisions in active.values():

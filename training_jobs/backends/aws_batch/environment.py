@@ -14,14 +14,14 @@ _CHECK_S = 60.0
 _HEALTHY = "ComputeEnvironment Healthy"
 """The reason that Batch reports for an environment without a problem."""
 _known: dict[tuple[int, str], tuple[float, str]] = {}
-"""(clients, queue) to the time.monotonic of the last read and its result."""
+"""(clients, queue) -> time.monotonic of the last read, and its result."""
 
 
 def wait_reason(aws: AwsClients, queue: str) -> str:
-    """Return what keeps a queue's compute environments from starting machines.
+    """Return the reason why a queue's compute environments start no machines.
 
-    Empty if Batch reports nothing, or if the caller has no permission to ask. The result is kept for a minute, because every poll of a
-    waiting job asks for it.
+    Empty if Batch reports none, or if the caller has no permission to read it. The result is cached for a minute, because every poll
+    of a waiting job needs it.
     """
     key, now = (id(aws), queue), time.monotonic()
     read_at, text = _known.get(key, (float("-inf"), ""))

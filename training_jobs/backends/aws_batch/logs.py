@@ -1,4 +1,4 @@
-"""Read the output of a Batch job's nodes from their CloudWatch log streams, of all attempts that Batch made."""
+"""Read the output of a Batch job's nodes from their CloudWatch log streams, including earlier attempts of Batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["LogReader"]
 
 _PER_DESCRIBE = 100
 _ENDED = ("SUCCEEDED", "FAILED")
-_QUIET_POLLS = 3  # after the job's end: CloudWatch stores lines with a delay
+_QUIET_POLLS = 3  # empty polls after the job's end: CloudWatch stores lines with a delay
 
 
 class LogReader:
@@ -26,7 +26,7 @@ class LogReader:
         self._streams: dict[str, tuple[int, LogStream]] = {}
 
     def lines(self, follow: bool, pause_s: float) -> Iterator[LogLine]:
-        """Yield all lines so far, and with `follow` those that come until the job has ended."""
+        """Yield all lines so far. With `follow`, also yield new lines until the job has ended."""
         return follow_lines(self._poll, follow=follow, pause=lambda: time.sleep(pause_s), quiet_polls=_QUIET_POLLS)
 
     def _poll(self) -> tuple[list[LogLine], bool]:

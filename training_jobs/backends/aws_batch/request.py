@@ -1,7 +1,7 @@
 """Build the request bodies that start a run on AWS Batch: RegisterJobDefinition and SubmitJob. Pure functions: a Run in, plain data out.
 
-The job definition has what all jobs of one pool and image share. Its name is a digest of its content, so equal content is registered
-once. What differs between runs goes into the submission's overrides.
+The job definition is shared by all jobs of one pool and image. Its name is a digest of its content, so equal content is registered
+once. Values that differ between runs are overrides in SubmitJob.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _SUBSTITUTED = re.compile(r"Ref::|\$\(|\$\$")
 
 
 def requests(run: Run, target: BatchTarget) -> list[Request]:
-    """Return two calls: RegisterJobDefinition, which `submit` skips if it is registered already, and SubmitJob. Raises UsageError."""
+    """Return the calls RegisterJobDefinition and SubmitJob. Raises UsageError for a job that Batch cannot run."""
     _check(run, target)
     definition = _definition(run, target)
     return [Request("RegisterJobDefinition", definition), Request("SubmitJob", _submission(run, target, definition))]
 
 
 def job_name(run: Run) -> str:
-    """Return the job's name. It is the same at every call for a submission, so that the job can be found after a crash. It has no dots."""
+    """Return the job's name, without dots. It is deterministic, so that the job can be found after a crash."""
     return f"{run.id}-{run.ordinal}"
 
 
@@ -62,7 +62,7 @@ def _definition(run: Run, target: BatchTarget) -> Json:
 
 def _container(image: str, target: BatchTarget, *, multi_node: bool) -> Json:
     needs = {"VCPU": target.vcpus, "MEMORY": target.memory_mib} | ({"GPU": target.gpus_per_node} if target.gpus_per_node else {})
-    # one node needs no adapter, and Docker refuses every container with a device that the machine's image has no driver for
+    # A job of one node needs no EFA device. Docker refuses a container with a device that has no driver on the machine.
     adapters = [f"/dev/infiniband/uverbs{index}" for index in range(target.nics_per_node if multi_node else 0)]
     environment = {"GPUYARD_SERVICE": "batch", "GPUYARD_GRACE_S": str(GRACE_S), "AWS_DEFAULT_REGION": target.region}
     return {
@@ -92,7 +92,7 @@ def _container(image: str, target: BatchTarget, *, multi_node: bool) -> Json:
 def _submission(run: Run, target: BatchTarget, definition: Json) -> Json:
     strategy = _retry_strategy(run, target)
     environment = run_variables(run)
-    if strategy["attempts"] > 1:  # Batch limits each attempt alone, so launch limits their sum
+    if strategy["attempts"] > 1:  # Batch limits each attempt separately, so launch limits their sum
         environment["GPUYARD_LIMIT_S"] = str(run.limit_s)
     own = {"environment": _pairs(environment)}
     override: Json = {"containerOverrides": own}
@@ -102,7 +102,7 @@ def _submission(run: Run, target: BatchTarget, definition: Json) -> Json:
     return {
         "jobName": job_name(run),
         "jobQueue": target.job_queue,
-        "jobDefinition": definition["jobDefinitionName"],  # its newest active revision; all have this content
+        "jobDefinition": definition["jobDefinitionName"],  # Batch takes the newest active revision; all revisions are equal
         **override,
         "retryStrategy": strategy,
         "timeout": {"attemptDurationSeconds": max(run.limit_s, SHORTEST_S)},
@@ -112,7 +112,7 @@ def _submission(run: Run, target: BatchTarget, definition: Json) -> Json:
 
 
 def _retry_strategy(run: Run, target: BatchTarget) -> Json:
-    """Return the exits that Batch retries by itself, and the number of attempts.
+    """Return the exit codes that Batch itself retries, and the number of attempts.
 
     Batch counts attempts, not reasons. If retries remain for both reasons, Batch gets the smaller number, so that it
     exceeds neither. Each attempt may take the whole time limit, so Batch gets no more attempts than the cost limit pays for.

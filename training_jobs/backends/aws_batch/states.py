@@ -12,7 +12,7 @@ from ..base import ServiceStatus
 __all__ = ["CANCELLED", "is_overtime", "status_of"]
 
 CANCELLED = "gpuyard: cancelled"
-"""The reason given to TerminateJob."""
+"""Reason that gpuyard passes to TerminateJob."""
 
 _OUT_OF_TIME = 124
 """launch's exit code when all attempts together used up the time limit."""
@@ -40,16 +40,16 @@ _REASONS: tuple[tuple[str, Reason], ...] = (
     ("cannotstartcontainer", Reason.USER_ERROR),
     ("outofmemory", Reason.USER_ERROR),
 )
-"""Texts in Batch's reasons, in lower case. The first that is found decides, whatever the exit code."""
+"""Texts in Batch's reasons, in lower case. The first match decides, before the exit code."""
 
 _Entry = PlainMapping  # a job or an attempt of DescribeJobs
 
 
 def status_of(job: _Entry, *, spot: bool, console_url: str, waits_for: str = "") -> ServiceStatus:
-    """Return the status of a job that DescribeJobs returned. `waits_for`: the environment's reason for a job that waits for machines."""
+    """Convert a job of DescribeJobs to its status. `waits_for`: the reason why the environment starts no machines."""
     state = _STATES.get(job["status"], State.UNKNOWN)
     attempts = job.get("attempts") or []
-    if state is State.PENDING and attempts:  # it has run before, so queue_timeout does not apply
+    if state is State.PENDING and attempts:  # the job has run before, so queue_timeout does not apply
         state = State.RECOVERING
     outcome = _failed(job, attempts, spot) if state is State.FAILED else Outcome(state, None, 0 if state is State.SUCCEEDED else None)
     started = [moment for moment in (*(attempt.get("startedAt") for attempt in attempts), job.get("startedAt")) if moment]
@@ -68,7 +68,7 @@ def status_of(job: _Entry, *, spot: bool, console_url: str, waits_for: str = "")
 
 
 def is_overtime(job: _Entry, now: float) -> bool:
-    """Return whether the attempts of a running job together exceed the time limit, which Batch applies to each. `now` is Unix time."""
+    """Return whether all attempts of a running job together exceed the time limit. (Batch limits each one.) `now`: Unix time."""
     limit, attempts = (job.get("timeout") or {}).get("attemptDurationSeconds"), job.get("attempts") or []
     if job["status"] != "RUNNING" or not limit or not attempts or not job.get("startedAt"):
         return False
@@ -77,7 +77,7 @@ def is_overtime(job: _Entry, now: float) -> bool:
 
 
 def _ran_ms(attempts: Sequence[_Entry]) -> float:
-    """Return the total run time of ended attempts in ms. An attempt whose machine was lost before its start has no times."""
+    """Return the total run time of ended attempts in ms. An attempt that never started has no times."""
     times = [(attempt.get("startedAt"), attempt.get("stoppedAt")) for attempt in attempts]
     return float(sum(stopped - started for started, stopped in times if started is not None and stopped is not None))
 
@@ -87,7 +87,7 @@ def _failed(job: _Entry, attempts: Sequence[_Entry], spot: bool) -> Outcome:
     last: _Entry = attempts[-1] if attempts else {"container": job.get("container")}
     job_reason = job.get("statusReason") or ""
     code = (last.get("container") or {}).get("exitCode")
-    if job_reason.startswith(CANCELLED) or job.get("isTerminated"):  # with gpuyard, or with AWS's own tools
+    if job_reason.startswith(CANCELLED) or job.get("isTerminated"):  # cancelled by gpuyard, or by AWS's own tools
         return Outcome(State.CANCELLED, None, code)
     outcome = _attempt_outcome({**last, "statusReason": f"{job_reason} {last.get('statusReason') or ''}"}, spot)
     limit_s = (job.get("timeout") or {}).get("attemptDurationSeconds", math.inf)

@@ -30,14 +30,14 @@ __all__ = ["AzureMLBackend"]
 _HISTORY_AUDIENCE = "https://ml.azure.com"
 _PER_CALL = 100  # runs in one call of the run history
 _HAS_RUN = {*ENDED, "Running", "Finalizing", "CancelRequested"}
-_registered: set[str] = set()  # environments that this process has written: writing one again changes nothing
+_registered: set[str] = set()  # environments that this process has written, so that each is written once
 _histories: dict[str, str] = {}  # workspace -> URL of its run history
 
 
 class AzureMLBackend:
     """Command jobs of one pool (backends/base.py describes the methods).
 
-    The caller chooses a job's name, which is derived from the run, so a call that is repeated starts one job.
+    The job's name depends only on the run, so a repeated call starts no second job.
     """
 
     poll_s = 5.0
@@ -48,7 +48,7 @@ class AzureMLBackend:
         self._workspace = workspace_id(target)
 
     def request(self, run: Run) -> list[Request]:
-        """Return the environment of the image, and the job."""
+        """Return two calls: PUT of the image's environment, and PUT of the job."""
         body = request_body(run, self._target)
         resource, environment = environment_of(container_image(run), self._target)
         return [
@@ -57,7 +57,7 @@ class AzureMLBackend:
         ]
 
     def submit(self, run: Run) -> str:
-        """Create the job. An existing job of this name belongs to this submission: an earlier or parallel call made it."""
+        """Create the job. If the name exists, an earlier or parallel call has created the same job."""
         name = job_name(run, self._target)
         environment, job = self.request(run)
         if environment.operation not in _registered:
@@ -66,13 +66,13 @@ class AzureMLBackend:
         try:
             self._put(job)
         except GpuyardError as error:
-            # Only a job's tags can be changed: one that differs in something else was submitted by another version of gpuyard.
+            # Azure ML refuses a job that differs from the existing one, except in tags: another version of gpuyard submitted that job.
             if _http_status(error) not in {400, 409} or self.find(run) is None:
                 raise
         return name
 
     def find(self, run: Run) -> str | None:
-        """Find the job by its deterministic name. Raises ConflictError when it is another run's."""
+        """Find the job by its deterministic name. Raises ConflictError if it belongs to another run."""
         name = job_name(run, self._target)
         job = self._get(name)
         if job is None:
@@ -81,7 +81,7 @@ class AzureMLBackend:
         return name
 
     def status(self, service_id: str) -> ServiceStatus:
-        """Get the job and, if it has started, its run history. For a failed job also read the exit codes that its nodes wrote."""
+        """Get the job and, if it has started, its run history. If it failed, also read its nodes' exit codes from the run bucket."""
         job = self._get(service_id)
         if job is None:
             return ServiceStatus(State.UNKNOWN, detail=f"Azure ML has no job {service_id}")
@@ -92,7 +92,7 @@ class AzureMLBackend:
         return replace(found, detail=f"{found.detail}{self._allocation_error()}") if status == "Queued" else found
 
     def _allocation_error(self) -> str:
-        """Return the cluster's last error as text to append to a status: a job keeps waiting when quota or machines are lacking."""
+        """Return the cluster's last error as text to append to a status: the reason why a job waits, such as quota."""
         try:
             errors = self._cluster().get("errors") or []
         except GpuyardError:  # the job's own status is still right
@@ -103,7 +103,7 @@ class AzureMLBackend:
         return f"; {error.get('code', '')}: {' '.join(str(error.get('message', '')).split())[:200]}"
 
     def statuses(self, service_ids: Sequence[str]) -> Mapping[str, ServiceStatus]:
-        """Read the run history of 100 jobs in a call. Get a job on its own if the history does not decide its state."""
+        """Read the run history, 100 jobs per call. Get a job itself if its history does not show its state."""
         found: dict[str, ServiceStatus] = {}
         for first in range(0, len(service_ids), _PER_CALL):
             page = service_ids[first : first + _PER_CALL]
@@ -121,7 +121,7 @@ class AzureMLBackend:
         return status_of(status, run, properties, lambda: node_exit_codes(_variables(properties), nodes), starts, self._console(name))
 
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
-        """Read the nodes' log files, merged by the times that launch writes before each line."""
+        """Read the nodes' log files, merged by time. launch writes the time before each line."""
 
         def ended(details: Json) -> bool:
             return details.get("status") in ENDED or (not details and self._get(service_id) is None)
@@ -130,7 +130,7 @@ class AzureMLBackend:
         yield from reader.lines(follow, ended, lambda: self._sleep(self.poll_s))
 
     def _read_from(self, url: str, offset: int) -> bytes:
-        """Return at most READ_BYTES of a log file from an offset on; empty if there is none yet."""
+        """Read at most READ_BYTES of a log file, from an offset. Empty if the file does not exist yet."""
         headers = {"Range": f"bytes={offset}-{offset + READ_BYTES - 1}", "x-ms-version": "2021-08-06"}
         try:
             answer = self._azure.call("GET", url, audience=None, job_may_run=True, headers=headers)
@@ -141,7 +141,7 @@ class AzureMLBackend:
             raise
 
     def cancel(self, service_id: str, run: Run) -> None:
-        """Ask for cancellation: the nodes get SIGTERM and the job ends later. For a job that has ended, a refusal is no error."""
+        """Request cancellation: the nodes get SIGTERM, and the job ends later. A refusal because the job has ended is ignored."""
         job = self._get(service_id)
         if job is None:
             return
@@ -158,7 +158,7 @@ class AzureMLBackend:
                 raise
 
     def capacity(self) -> Capacity:
-        """Return the cluster's nodes and how many are idle. Azure ML does not report how many jobs wait."""
+        """Return the numbers of nodes and idle nodes. Azure ML does not report how many jobs wait."""
         properties = self._cluster()
         counts = properties.get("nodeStateCounts") or {}
         used = sum(int(counts.get(f"{state}NodeCount") or 0) for state in ("running", "preparing", "unusable", "leaving"))
@@ -192,7 +192,7 @@ class AzureMLBackend:
             return None
 
     def _run(self, name: str, part: str = "") -> Json:
-        """Return a job's entry in the run history; empty for a job that is not there yet."""
+        """Return a job's entry in the run history; empty if it does not exist yet."""
         try:
             found: Json = self._history("GET", f"/runs/{quote(name, safe='')}{part}").json()
         except NotFoundError:

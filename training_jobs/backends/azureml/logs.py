@@ -1,7 +1,7 @@
-"""Read the output of a job's nodes: text files of the run history, one for each node, from where the last poll stopped.
+"""Read the output of a job's nodes from the run history: one text file for each node.
 
-The files have no times, so launch writes one before each line (launch/output.py), which is removed here. The files' URLs are
-signed, and a signed URL gives access to its file. So the URLs are requested again for each poll, and never shown or stored.
+Azure ML stores no times, so launch writes a time before each line (launch/output.py), and this module removes it. Whoever has a file's
+signed URL can read the file. So the URLs are requested again for each poll, and never shown or stored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FILE = re.compile(r"user_logs/std_log(?:_process_(\d+))?\.txt")
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z) (.*)", re.DOTALL)
 
 ReadFrom = Callable[[str, int], bytes]
-"""Function from a file's signed URL and an offset to at most READ_BYTES of the file from that offset on."""
+"""Function that reads at most READ_BYTES of a file. Arguments: the file's signed URL, and the offset in bytes."""
 
 
 class LogReader:
@@ -35,11 +35,11 @@ class LogReader:
         self._files: dict[str, _File] = {}
 
     def lines(self, follow: bool, ended: Callable[[Json], bool], pause: Callable[[], None]) -> Iterator[LogLine]:
-        """Yield all lines so far, and with `follow` those that come until `ended(details)` returns true."""
+        """Yield all lines so far. With `follow`, also yield new lines until `ended(details)` returns true."""
 
         def poll() -> tuple[list[LogLine], bool]:
             details = self._details()
-            job_ended = not follow or ended(details)  # before the read, which then finds every line from before the end
+            job_ended = not follow or ended(details)  # ask before the read, so that the read finds every line until the end
             return self._read_new(details, with_last=job_ended), job_ended
 
         lines = follow_lines(poll, follow=follow, pause=pause)
@@ -57,13 +57,13 @@ class LogReader:
 
 
 class _File:
-    """One node's file. A last line without a line break is kept until the break comes."""
+    """One node's file. An unfinished last line is kept until the rest of it arrives."""
 
     def __init__(self, node: int, started: float) -> None:
         self._node, self._offset, self._rest, self._time = node, 0, b"", started
 
     def read_new(self, read_from: ReadFrom, url: str, *, with_last: bool) -> list[LogLine]:
-        """Return the new lines; `with_last`: also a last line without a line break."""
+        """Read the new lines. `with_last`: include an unfinished last line."""
         found: list[bytes] = []
         while data := read_from(url, self._offset):
             self._offset += len(data)
@@ -78,7 +78,7 @@ class _File:
         return [self._line(text.decode("utf-8", "replace").rstrip("\r")) for text in found]
 
     def _line(self, text: str) -> LogLine:
-        """Return a line with the time that it begins with. A line without a time gets the time of the line before it."""
+        """Split a line into its time and text. A line without a time gets the time of the line before it."""
         stamped = _STAMP.fullmatch(text)
         if stamped:
             self._time, text = datetime.fromisoformat(stamped[1]).timestamp(), stamped[2]

@@ -1,7 +1,7 @@
-"""Build the calls of a submission: the environment, which is the image, and the command job. Pure functions.
+"""Build the calls of a submission: an environment with the image, and the command job. Pure functions.
 
-Azure ML passes a job's command to a shell. The command is therefore the same for every job and has no character that a shell
-interprets; what differs between jobs is in environment variables and in the run record.
+Azure ML passes a job's command to a shell. So the command is the same for every job and has no character that a shell interprets. Values
+that differ between jobs are in environment variables and in the run record.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
     "workspace_id",
 ]
 
-API_VERSION = "2024-04-01"  # learn.microsoft.com/rest/api/azureml: the newest that the regions of all Azure clouds have
+API_VERSION = "2024-04-01"  # learn.microsoft.com/rest/api/azureml: the newest version that the regions of all Azure clouds have
 ARM = "https://management.azure.com"
 _LONGEST_NAME = 255
 _ANONYMOUS = "CliV2AnonymousEnvironment"  # Azure's own clients store environments without a name under this one
@@ -49,19 +49,19 @@ def arm_url(resource: str) -> str:
 
 
 def job_name(run: Run, target: AzureMlTarget) -> str:
-    """Return the job's name. It is the same at every call for a submission, so that the job can be found after a crash."""
+    """Return the job's name. It is deterministic, so that the job can be found after a crash."""
     return prefixed_job_name(run, target.job_prefix, _LONGEST_NAME)
 
 
 def environment_of(image: str, target: AzureMlTarget) -> tuple[str, Json]:
-    """Return the resource id and the body of an image's environment. Both follow from the image, so writing them twice is safe."""
+    """Return the resource id and the body of an image's environment. They depend only on the image, so a repeated PUT is safe."""
     version = hashlib.sha256(image.encode()).hexdigest()
     body = {"properties": {"image": image, "isAnonymous": True, "osType": "Linux"}}
     return f"{workspace_id(target)}/environments/{_ANONYMOUS}/versions/{version}", body
 
 
 def request_body(run: Run, target: AzureMlTarget) -> Json:
-    """Return the job. Raises UsageError for a job that Azure ML cannot run."""
+    """Return the body of the job. Raises UsageError for a job that Azure ML cannot run."""
     image = container_image(run)
     tags = azure_tags(run)
     environment, _ = environment_of(image, target)
@@ -89,7 +89,7 @@ def shell_command() -> str:
 
 
 def iso_duration(seconds: int) -> str:
-    """Return seconds as an ISO 8601 duration, in the units that Azure's own client uses."""
+    """Convert seconds to an ISO 8601 duration with the units of Azure's own client."""
     days, rest = divmod(seconds, 86400)
     hours, rest = divmod(rest, 3600)
     minutes, rest = divmod(rest, 60)
@@ -98,7 +98,7 @@ def iso_duration(seconds: int) -> str:
 
 
 def parse_duration(text: str) -> int:
-    """Return the seconds of an ISO 8601 duration; 0 for any other text."""
+    """Convert an ISO 8601 duration to seconds; 0 for any other text."""
     found = re.fullmatch(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?", text)
     return sum(int(count or 0) * unit for count, unit in zip(found.groups(), (86400, 3600, 60, 1), strict=True)) if found else 0
 

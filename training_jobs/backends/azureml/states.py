@@ -30,7 +30,7 @@ _STATES: dict[str, StateRow] = {
 ENDED = frozenset({"Completed", "Failed", "Canceled"})
 _SLACK_S = 1.0  # Azure ML rounds its times
 
-# An error is a code and a text. An exit code in the text decides first, then this table.
+# An error has a code and a text. If the text contains an exit code, that decides; else this table does.
 _FAILURES: FailureTable = (
     (r"[Pp]reempt|[Ee]vict|[Ll]ow.?[Pp]riority", Reason.PREEMPTED),
     (r"[Qq]uota", Reason.QUOTA),
@@ -47,8 +47,8 @@ _EXIT_CODE = re.compile(r"(?:exited with|exit|status|return) (?:status )?code:?\
 def status_of(status: str, run: Json, properties: Json, node_exit_codes: NodeExitCodes, starts: int, console_url: str) -> ServiceStatus:
     """Return the status of a job.
 
-    `run` is its entry in the run history, with times and an error; `properties` has the limits and variables it was submitted with.
-    `starts` is the number of starts of its nodes, 0 if unknown: Azure ML replaces preempted low-priority nodes by itself.
+    `run` is its entry in the run history, with times and an error. `properties` has the limits and variables of its submission.
+    `starts`: how often its nodes started, 0 = unknown. Azure ML itself replaces preempted low-priority nodes.
     """
     started, ended = unix_time(run.get("startTimeUtc")), unix_time(run.get("endTimeUtc"))
     row = _STATES.get(status)
@@ -58,7 +58,7 @@ def status_of(status: str, run: Json, properties: Json, node_exit_codes: NodeExi
     recovering = row.state is State.PENDING and starts > 0
     restarts = (Reason.PREEMPTED,) * (starts if recovering else max(starts - 1, 0))
     if recovering:
-        detail = "its nodes were preempted; it waits for others"
+        detail = "its nodes were preempted; it waits for new nodes"
         return ServiceStatus(State.RECOVERING, None, None, started, None, detail, console_url, restarts)
     if status == "Failed":
         error = run.get("error") or {}
@@ -77,7 +77,7 @@ def status_of(status: str, run: Json, properties: Json, node_exit_codes: NodeExi
 
 
 def _is_overtime(properties: Json, started: float | None, ended: float | None) -> bool:
-    """Return whether a cancelled job ran until its time limit: Azure ML cancels such a job without giving a reason."""
+    """Return whether a cancelled job ran until its time limit. Azure ML gives no reason when it cancels such a job."""
     limit = parse_duration((properties.get("limits") or {}).get("timeout") or "")
     return bool(limit) and started is not None and ended is not None and ended - started >= limit - _SLACK_S
 
@@ -92,7 +92,7 @@ def _exit_code(text: str) -> int | None:
 
 
 def unix_time(moment: str | None) -> float | None:
-    """Return a time of the run history as Unix time; None stays None."""
+    """Convert a time of the run history to Unix time; None stays None."""
     if not moment:
         return None
     digits = re.sub(r"(\.\d{6})\d+", r"\1", moment)  # .NET writes seven digits, Python reads six

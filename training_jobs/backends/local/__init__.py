@@ -1,6 +1,6 @@
 """The service `local`: a queue over the nodes of a pool on this machine, without a daemon.
 
-A submit, a wait, a cancel and a job that ends start the jobs for which nodes are free. Reads (status, list, logs, fetch) start none.
+Waiting jobs start on a submit, a wait or a cancel, and when a job ends. Commands that only read (status, list, logs, fetch) start no job.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class LocalBackend:
             if self._pool.is_next(service_id, job["nodes"]):
                 detail += "; `gpuyard wait` or the next submit starts it"
         elif job["state"] == State.RUNNING and (pid := self._pool.stopped_supervisor(service_id, job)):
-            detail = f"its supervisor is stopped by a signal; continue it: kill -CONT {pid}, or end the job: gpuyard cancel {job['run_id']}"
+            detail = f"a signal stopped its supervisor; run kill -CONT {pid} to continue, or gpuyard cancel {job['run_id']} to end the job"
         if not job.get("ended_at") and (ignored := self._pool.damaged()):
             detail = "; ".join(filter(None, [detail, f"ignored in {self._pool.directory}: {', '.join(ignored)}"]))
         reason = job.get("reason")
@@ -107,11 +107,11 @@ class LocalBackend:
             time.sleep(self.poll_s)
 
     def dispatch(self) -> None:
-        """Start the jobs for which nodes are free, after the recovery from crashes."""
+        """Clean up after crashes, then start waiting jobs if nodes are free."""
         self._pool.dispatch()
 
     def cancel(self, service_id: str, run: Run) -> None:
-        """Remove the job from the queue, or request a stop from its supervisor and wait until all its processes have exited."""
+        """Remove the job from the queue. If it runs, stop its supervisor and wait until all its processes have exited."""
         job = self._pool.job(service_id)
         if job is None:
             return
@@ -131,7 +131,7 @@ class LocalBackend:
         self._pool.dispatch()
 
     def capacity(self) -> Capacity:
-        """Return the numbers of nodes, of nodes without a lease, and of jobs in the queue."""
+        """Return the numbers of nodes, free nodes and waiting jobs."""
         return Capacity(len(self._pool.nodes()), len(self._pool.free_nodes()), len(self._pool.tickets()))
 
     def ready(self) -> None:

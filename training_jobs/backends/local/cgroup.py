@@ -1,6 +1,6 @@
-"""A control group for each job of a local pool, where this user may create one (Linux, cgroup v2).
+"""Put each job of a local pool into a control group, where this user may create one (Linux, cgroup v2).
 
-It contains every process of the job, also one that detached itself, and also after the supervisor was killed.
+The group contains every process of the job, even a detached process, and even after the supervisor was killed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _REMOVE_TIMEOUT_S = 2.0
 
 
 def enter_cgroup(job: str) -> str | None:
-    """Create the group of a job and move this process into it. Returns its folder; None where that is not possible."""
+    """Create the control group of a job and move this process into it. Returns the group's folder; None if that is not possible."""
     own = _own_folder()
     if own is None:
         return None
@@ -43,9 +43,9 @@ def leave_cgroup(folder: str | None) -> None:
 
 
 def kill_cgroup(folder: str | None, job: str, timeout_s: float = 10.0) -> list[int]:
-    """Kill the processes of a job's group except this one, and remove the group if it is empty. Returns the pids still alive."""
+    """Kill all processes of a job's group except this process. Remove the group if it is empty. Returns the pids still alive."""
     if folder is None or Path(folder).name != f"{_PREFIX}{job}" or not _is_mounted(Path(folder)):
-        return []  # the job's user can write job.json, so a folder of another name in it is ignored
+        return []  # a job can change job.json, so a folder with another name is ignored
     deadline = time.monotonic() + timeout_s
     while members := _members(Path(folder)):
         alive = [pid for pid in members if pid != os.getpid()]
@@ -62,7 +62,7 @@ def kill_cgroup(folder: str | None, job: str, timeout_s: float = 10.0) -> list[i
 
 
 def _remove(folder: str, deadline: float) -> None:
-    """Remove a group without members. It is busy until the kernel has released the last one."""
+    """Remove an empty group. It stays busy until the kernel has released its last process."""
     while os.path.isdir(folder) and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             os.rmdir(folder)

@@ -1,4 +1,4 @@
-"""The files of a pool's directory: their JSON shapes, atomic writes, and the names of queue entries."""
+"""The files of a local pool's directory: their JSON fields, atomic writes, and the names of queue entries."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class JobEntry(TypedDict):
 
 
 class Ticket(NamedTuple):
-    """A job's place in the queue. The name of the ticket's file has all of its fields, so one listing reads a long queue."""
+    """A job's place in the queue. All fields are in the file's name, so one directory listing reads the whole queue."""
 
     sequence: int
     expires_at: float  # Unix time; 0 = never
@@ -73,7 +73,7 @@ class Ticket(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> Ticket | None:
-        """Return the ticket of a file name; None for any other name."""
+        """Parse the name of a ticket's file; None for any other name."""
         found = _TICKET.fullmatch(name)
         return cls(int(found[1]), float(found[2]), found[3]) if found else None
 
@@ -82,17 +82,17 @@ class Ticket(NamedTuple):
 
 
 def read_json(path: Path) -> Any:
-    """Return a file's JSON; None when there is no file. Raises LostSightError for a file that cannot be read."""
+    """Return a file's JSON; None if the file does not exist. Raises LostSightError for a file that cannot be read."""
     try:
         return json.loads(read_regular_file(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError, UnreadableError) as error:
-        raise LostSightError(f"cannot read {path}: {error}; when no job of the pool runs, remove the file") from None
+        raise LostSightError(f"cannot read {path}: {error}; remove the file when no job of the pool runs") from None
 
 
 def parse_nodes(data: object) -> list[PoolNode] | None:
-    """Return the nodes of pool.json's document; None when it is not one."""
+    """Parse the document of pool.json and return its nodes; None if it is not valid."""
     nodes = data.get("nodes") if isinstance(data, dict) else None
     shape = {"index": int, "address": str, "slots": int, "gpus": list}
     if not isinstance(nodes, list) or not all(_has_keys(node, shape) for node in nodes):
@@ -101,13 +101,13 @@ def parse_nodes(data: object) -> list[PoolNode] | None:
 
 
 def parse_lease(data: object) -> LeaseFile | None:
-    """Return a lease's document; None when it is not one."""
+    """Parse the document of a lease; None if it is not valid."""
     shape = {"run_id": str, "pid": int, "started": str, "nodes": list, "job": str}
     return cast(LeaseFile, data) if _has_keys(data, shape) else None
 
 
 def parse_job_entry(data: object) -> JobEntry | None:
-    """Return a job.json document; None when it is not one."""
+    """Parse the document of job.json; None if it is not valid."""
     shape = {"run_id": str, "nodes": int, "limit_s": int, "limit_reason": str, "grace_s": int, "environment": dict}
     if not _has_keys(data, {**shape, "state": str, "ticket": str}):
         return None
@@ -121,7 +121,7 @@ def _has_keys(data: object, shape: Mapping[str, type | tuple[type, ...]]) -> boo
 
 
 def write_json(path: Path, data: Mapping[str, object]) -> None:
-    """Replace a file in one step that also survives a crash of the machine right after it."""
+    """Replace a file atomically and sync it to disk, so that it survives a crash of the machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.parent / f".{path.name}-{os.getpid()}"
     try:

@@ -1,4 +1,4 @@
-"""Read the log file of one node of a local job, line by line, from where the last read stopped."""
+"""Read new lines from the log file of one node of a local job."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ..base import LogLine
 
 __all__ = ["NodeLog"]
 
-_LONGEST = LINE_LIMIT + 64  # with the time before it
+_LONGEST = LINE_LIMIT + 64  # bytes of a line with the time before it
 
 
 class NodeLog:
-    """One node's log. Each line has its time before it. A line that is too long, which launch never writes, is read in pieces."""
+    """One node's log. Each line begins with its time. A line longer than launch writes is read in pieces."""
 
     def __init__(self, path: Path, node: int) -> None:
         self._path, self._node = path, node
         self._offset, self._time, self._in_line = 0, 0.0, False
 
     def read_new(self) -> Iterator[LogLine]:
-        """Yield the lines that were completed since the last read, with bounded memory. A link and a missing file have none."""
+        """Yield the lines completed since the last read, with bounded memory. A missing file, or a link, counts as empty."""
         try:
             file = open_regular_file(self._path)
         except (FileNotFoundError, UnreadableError):
@@ -41,7 +41,7 @@ class NodeLog:
                     yield line
 
     def _line(self, text: str) -> LogLine | None:
-        """Return a line with its time, or a piece of a long line with that line's time. None for a line that was cut by a full disk."""
+        """Split a line into time and text. A later piece of a long line gets the line's time. None for a line cut by a full disk."""
         if not self._in_line:
             stamp, _, text = text.partition(" ")
             try:

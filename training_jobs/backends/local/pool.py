@@ -27,7 +27,7 @@ from .spawn import reap_later, spawn_supervisor
 __all__ = ["Pool"]
 
 _LOCK_TIMEOUT_S = 30.0
-_MAX_STARTS = 3  # of a supervisor that exits before it starts a node
+_MAX_STARTS = 3  # tries to start a supervisor that exits before it starts a node
 _FAILED_INFRA = Outcome(State.FAILED, Reason.INFRA, None)
 _FAILED_CAPACITY = Outcome(State.FAILED, Reason.CAPACITY, None)
 _CANCELLED = Outcome(State.CANCELLED, None, None)
@@ -55,7 +55,7 @@ class Pool(PoolFiles):
                 tickets = self.tickets()
                 sequence = max(time.time_ns(), tickets[-1].sequence + 1 if tickets else 0)
                 ticket = str(Ticket(sequence, job["expires_at"] or 0, name))
-                # The ticket first: a ticket without a job is dropped, a job without a ticket would wait without limit.
+                # Write the ticket first: a ticket without a job is dropped, but a job without a ticket would wait forever.
                 write_json(self.directory / "queue" / ticket, {"job": name})
                 write_json(self.job_dir(name) / "job.json", {**job, "ticket": ticket, "state": "PENDING"})
             self._start_waiting()
@@ -76,9 +76,9 @@ class Pool(PoolFiles):
         (self.job_dir(name) / "cancel").touch()
 
     def kill_supervisor(self, name: str, *, only_stopped: bool) -> None:
-        """Kill the supervisor of a running job with all that it started; the next `dispatch` ends the job.
+        """Kill the supervisor of a running job and all its descendants. The next `dispatch` ends the job.
 
-        `only_stopped`: kill it only if a signal such as SIGSTOP has stopped it, because it then enforces no limit and obeys no cancel.
+        `only_stopped`: kill only a supervisor that a signal such as SIGSTOP has stopped. It can neither enforce limits nor cancel.
         """
         with self._lock():
             job = self.readable_job(name)
@@ -89,7 +89,7 @@ class Pool(PoolFiles):
                 _kill_tree(lease)
 
     def claim(self, name: str, lease: Path) -> JobEntry | None:
-        """Mark a job as running and return it; None if `lease` does not belong to this process. Called by the job's supervisor."""
+        """Mark a job as running and return it; None if `lease` does not belong to this process. The job's supervisor calls this."""
         with self._lock():
             job = self.job(name)
             held = self.lease(lease)
@@ -101,7 +101,7 @@ class Pool(PoolFiles):
             return job
 
     def finish(self, name: str, job: JobEntry, outcome: Outcome, detail: str | None) -> None:
-        """Record how a job ended, free its nodes and start waiting jobs. Called by the job's supervisor."""
+        """Record how a job ended, free its nodes and start waiting jobs. The job's supervisor calls this."""
         with self._lock():
             if self.cancel_requested(name) and outcome.state is not State.SUCCEEDED:
                 outcome = Outcome(State.CANCELLED, None, outcome.exit_code)
@@ -167,19 +167,19 @@ class Pool(PoolFiles):
                 self._end(name, job, overdue or _FAILED_INFRA, detail, ended_at=ended_at)
 
     def _overdue(self, lease: LeaseFile) -> Outcome | None:
-        """Return the outcome of a job whose time limit and grace period are over; None for any other job."""
+        """Return the outcome `timeout` for a job whose time limit and grace period are over; None for any other job."""
         job = self.readable_job(lease["job"])
         if job is None or time.time() < (job["started_at"] or math.inf) + job["limit_s"] + job["grace_s"]:
             return None
         return Outcome(State.FAILED, Reason(job["limit_reason"]), None)
 
     def _last_write(self, name: str, job: JobEntry) -> float:
-        """Return when a job's nodes last wrote a line. The time after that is not charged to the job."""
+        """Return when a job's nodes last wrote a line. The job's time limit counts only until then."""
         logs = [path.stat().st_mtime for path in self.job_dir(name).glob("node-*.log")]
         return max([job["started_at"] or 0.0, *logs])
 
     def _start_waiting(self) -> None:
-        """Start the jobs at the front of the queue for which nodes are free, strictly in order."""
+        """Start waiting jobs in order of submission, until one needs more nodes than are free."""
         tickets, now = self.tickets(), time.time()
         for ticket in tickets:
             if ticket.expires_at and now >= ticket.expires_at:
@@ -200,7 +200,7 @@ class Pool(PoolFiles):
         (self.directory / "queue" / str(ticket)).unlink(missing_ok=True)
 
     def _runnable(self, ticket: Ticket) -> JobEntry | None:
-        """Return the job of a ticket (its place in the queue). A job that must not start is ended; then it returns None."""
+        """Return the job of a ticket (its place in the queue). If the job cannot start, end it and return None."""
         name = ticket.job
         job, size = self.readable_job(name), len(self.nodes())
         if job is None or job.get("ended_at") or self.holds_nodes(name, job["run_id"]):
@@ -222,7 +222,7 @@ class Pool(PoolFiles):
         return lines[-1] if lines else "its log is empty"
 
     def _start(self, name: str, job: JobEntry, nodes: list[int]) -> bool:
-        """Start a job's supervisor and write its lease. Returns False when it exited at once."""
+        """Start a job's supervisor and write its lease. Returns False if the supervisor exited at once."""
         lease = self.lease_path(job["run_id"])
         write_json(self.job_dir(name) / "job.json", {**job, "starts": job.get("starts", 0) + 1})
         process = spawn_supervisor(self.directory, name, lease, self.job_dir(name) / "supervisor.log")
@@ -236,7 +236,7 @@ class Pool(PoolFiles):
 
 
 def _kill_tree(lease: LeaseFile) -> None:
-    """Kill a supervisor and all that it started, while these processes are still its descendants."""
+    """Kill a supervisor and all its descendants."""
     for pid in (lease["pid"], *descendants(lease["pid"])):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)

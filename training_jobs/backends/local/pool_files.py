@@ -20,7 +20,7 @@ class PoolFiles:
         self.directory = directory
 
     def nodes(self) -> list[PoolNode]:
-        """Return the nodes of pool.json. Raises NotFoundError without a pool, AuthError for a directory that others can open."""
+        """Return the nodes of pool.json. Raises NotFoundError without a pool, AuthError if other users can access its directory."""
         path = self.directory / "pool.json"
         data = read_json(path)
         if data is None:
@@ -43,7 +43,7 @@ class PoolFiles:
         data = read_json(path)
         entry = parse_job_entry(data)
         if data is not None and entry is None:
-            raise LostSightError(f"{path}: not a job's entry; when no job of the pool runs, remove the file")
+            raise LostSightError(f"{path}: not a job's entry; remove the file when no job of the pool runs")
         return entry
 
     def readable_job(self, name: str) -> JobEntry | None:
@@ -57,17 +57,17 @@ class PoolFiles:
         return self.directory / "jobs" / name
 
     def lease_path(self, run_id: str) -> Path:
-        """Return the path of a run's lease. Every process of the run has it in the variable GPUYARD_LEASE."""
+        """Return the path of a run's lease. Every process of the run has this path in the variable GPUYARD_LEASE."""
         return self.directory / "leases" / f"{run_id}.json"
 
     def lease(self, path: Path) -> LeaseFile | None:
-        """Return a lease; None when there is none, and for a file that is not a lease."""
+        """Return a lease; None if the file does not exist or is not a lease."""
         with contextlib.suppress(LostSightError):
             return parse_lease(read_json(path))
         return None
 
     def leases(self) -> list[LeaseFile]:
-        """Return all leases, also those of dead supervisors."""
+        """Return all leases, including leases of dead supervisors."""
         found = map(self.lease, self._lease_paths())
         return [lease for lease in found if lease is not None]
 
@@ -77,7 +77,7 @@ class PoolFiles:
         return lease is not None and lease["job"] == name
 
     def stopped_supervisor(self, name: str, job: JobEntry) -> int | None:
-        """Return the pid of a job's supervisor if it is stopped (SIGSTOP), else None."""
+        """Return the pid of a job's supervisor if a signal (SIGSTOP) has stopped it, else None."""
         lease = self.lease(self.lease_path(job["run_id"]))
         return lease["pid"] if lease and lease["job"] == name and is_stopped(lease["pid"]) else None
 
@@ -90,7 +90,7 @@ class PoolFiles:
         return [ticket.job for ticket in self.tickets()[:1]] == [name] and len(self.free_nodes()) >= nodes
 
     def damaged(self) -> list[str]:
-        """Return the names of damaged tickets and leases, whose name or content gpuyard cannot have written."""
+        """Return the names of damaged tickets and leases: gpuyard cannot have written their name or content."""
         queue = [f"queue/{name}" for name in self._queue() if Ticket.parse(name) is None]
         return [*queue, *(f"leases/{path.name}" for path in self._damaged_leases())]
 
@@ -102,7 +102,7 @@ class PoolFiles:
         return [node["index"] for node in self.nodes() if node["index"] not in held]
 
     def cancel_requested(self, name: str) -> bool:
-        """Return whether a job's cancel was requested."""
+        """Return whether somebody requested to cancel a job."""
         return (self.job_dir(name) / "cancel").exists()
 
     def _lease_paths(self) -> list[Path]:

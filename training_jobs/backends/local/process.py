@@ -17,13 +17,13 @@ MARK = "GPUYARD_LEASE"  # an environment variable of every process of a job: the
 
 
 def start_time(pid: int) -> str | None:
-    """Return the start time of a live process, in the form of docs/local-pool.md. None for a zombie or a missing process."""
+    """Return the start time of a live process in the format of docs/local-pool.md. None for a zombie or a missing process."""
     state, started = _state(pid)
     return None if state in ("Z", "X") else started
 
 
 def _state(pid: int) -> tuple[str, str | None]:
-    """Return a process's state (proc(5), ps(1)) and its start time; None without such a process."""
+    """Return a process's state (proc(5), ps(1)) and start time; None if it does not exist."""
     if sys.platform == "linux":
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -54,7 +54,7 @@ def wait_until_dead(pid: int, started: str, timeout_s: float = 10.0) -> None:
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent exits (Linux only). For preexec_fn; elsewhere `kill_marked` does it later."""
+    """Make the kernel kill this process when its parent exits (Linux). Use as preexec_fn. On other systems use `kill_marked`."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() == 1:
@@ -62,7 +62,7 @@ def die_with_parent() -> None:
 
 
 def marked_pids(lease: Path) -> list[int]:
-    """Return the pids of all live processes with the lease's path in their environment (MARK), except this process."""
+    """Return the pids of all live processes whose environment has the lease's path (MARK), except this process."""
     import psutil
 
     found = []
@@ -76,7 +76,7 @@ def marked_pids(lease: Path) -> list[int]:
 
 
 def kill_marked(lease: Path, spare: frozenset[int] = frozenset(), timeout_s: float = 10.0) -> list[int]:
-    """Kill all processes with the lease's path in their environment (MARK). Returns the pids that are still alive at the timeout."""
+    """Kill all processes whose environment has the lease's path (MARK). Returns the pids still alive at the timeout."""
     deadline = time.monotonic() + timeout_s
     while alive := [pid for pid in marked_pids(lease) if pid not in spare]:
         for pid in alive:

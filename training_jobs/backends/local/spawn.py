@@ -32,13 +32,13 @@ def spawn_supervisor(pool_dir: Path, job: str, lease: Path, log: Path) -> subpro
 
 
 def reap_later(process: subprocess.Popen[bytes]) -> None:
-    """Collect a supervisor when it exits: a long-lived process must not gather zombies."""
+    """Remember a supervisor, and reap those that have exited, so that a long-lived process collects no zombies."""
     _spawned[:] = [each for each in (*_spawned, process) if each.poll() is None]
 
 
 @atexit.register
 def _detach() -> None:
-    """Mark the supervisors that still run as finished, or Python would warn about each: they outlive this process on purpose."""
+    """Suppress Python's warning about child processes that still run: supervisors outlive this process on purpose."""
     for process in _spawned:
         process.returncode = process.poll() or 0
 

@@ -43,7 +43,7 @@ class _Node:
 
 
 class _Stopped(NamedTuple):
-    """The outcome and the text of a job that the supervisor stopped. Both are None when the nodes exited by themselves."""
+    """The outcome and detail of a job that the supervisor stopped. Both are None if the nodes exited by themselves."""
 
     outcome: Outcome | None = None
     detail: str | None = None
@@ -56,7 +56,7 @@ class _Supervisor:
     job: JobEntry
     terminated: threading.Event  # set by SIGTERM
     nodes: list[_Node] = field(default_factory=list)
-    exit_codes: list[int | None] = field(default_factory=list)  # of nodes that exited by themselves, in that order; None = by a signal
+    exit_codes: list[int | None] = field(default_factory=list)  # of nodes that exited by themselves, in order; None = by a signal
 
     def run(self) -> None:
         try:
@@ -65,7 +65,7 @@ class _Supervisor:
         except OSError as error:
             stopped = _Stopped(Outcome(State.FAILED, Reason.INFRA, None), f"the supervisor failed: {error}")
         alive = self._kill()
-        if alive:  # the job is not recorded as ended, so its lease holds the nodes until a later recovery kills these processes
+        if alive:  # the job is not recorded as ended: its lease keeps the nodes until a later recovery kills these processes
             print(f"processes {alive} are still alive after SIGKILL; the nodes stay allocated", file=sys.stderr)
             return
         leave_cgroup(self.job.get("cgroup"))
@@ -116,7 +116,7 @@ class _Supervisor:
 
     def _wait(self) -> _Stopped:
         """Wait until the nodes exit, or stop them on a cancel, a SIGTERM or the time limit."""
-        limit = time.monotonic() + self.job["limit_s"]  # a clock that is set must not end the job
+        limit = time.monotonic() + self.job["limit_s"]  # monotonic: a change of the system clock must not end the job
         failed_at: float | None = None
         while any(not node.exited for node in self.nodes):
             for node in self.nodes:
@@ -140,7 +140,7 @@ class _Supervisor:
         return _Stopped()
 
     def _stop(self, outcome: Outcome, cause: str) -> _Stopped:
-        """Send SIGTERM to every node and wait for the grace period. The outcome is success when every node still exits with 0."""
+        """Send SIGTERM to every node and wait for the grace period. If every node still exits with 0, the job has succeeded."""
         for node in self.nodes:
             if node.process.poll() is None:
                 node.process.send_signal(signal.SIGTERM)
@@ -173,7 +173,7 @@ class _Supervisor:
 
 
 def _log_writer(log: Path) -> Callable[[list[bytes]], None]:
-    """Return a function that appends lines to a node's log, with the time before each."""
+    """Return a function that appends lines to a node's log. Each line begins with the time."""
     fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def write(lines: list[bytes]) -> None:
@@ -191,7 +191,7 @@ def _free_port(address: str) -> int:
 
 
 def main(pool_dir: str, name: str) -> None:
-    """Run the job for which this process holds the lease. Without the lease do nothing."""
+    """Run the job if its lease names this process; else do nothing."""
     pool, terminated = Pool(Path(pool_dir)), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: terminated.set())
     adopt_orphans()

@@ -28,7 +28,7 @@ _PER_LIST = 100
 class SageMakerBackend:
     """Training jobs of one pool (backends/base.py describes the methods).
 
-    A training job's name is derived from the run and unique in the account, so SageMaker refuses to start it twice.
+    A training job's name depends only on the run and is unique in the account. So SageMaker refuses to start it twice.
     """
 
     poll_s = 5.0
@@ -42,7 +42,7 @@ class SageMakerBackend:
         return [Request("CreateTrainingJob", request_body(run, self._target))]
 
     def submit(self, run: Run) -> str:
-        """Create the training job. An existing job of this name belongs to this submission: an earlier or parallel call made it."""
+        """Create the training job. If the name exists, an earlier or parallel call has created the same job."""
         name = job_name(run, self._target)
         try:
             self._call("create_training_job", self.request(run)[0].body, job_may_run=False)
@@ -54,7 +54,7 @@ class SageMakerBackend:
         return name
 
     def find(self, run: Run) -> str | None:
-        """Find the training job by its deterministic name. Raises ConflictError when it is another run's."""
+        """Find the training job by its deterministic name. Raises ConflictError if it belongs to another run."""
         name = job_name(run, self._target)
         job = self._describe(name)
         if job is None:
@@ -71,16 +71,13 @@ class SageMakerBackend:
         return status_of(job, lambda: node_exit_codes(environment, nodes), self._console(service_id))
 
     def statuses(self, service_ids: Sequence[str]) -> dict[str, ServiceStatus]:
-        """List the stack's jobs in progress, 100 in a call, and describe only those whose summary does not decide."""
+        """List the stack's jobs in progress, 100 per call. Describe a job only if its list entry does not show its state."""
         listed = self._in_progress(len(service_ids))
         found = {name: summary_status(listed[name], self._console(name)) if name in listed else None for name in service_ids}
         return {name: status or self.status(name) for name, status in found.items()}
 
     def _in_progress(self, jobs: int) -> dict[str, Json]:
-        """Return the stack's newest jobs in progress by name. `jobs`: number of jobs whose pages are listed.
-
-        Empty if the caller has no permission to list jobs.
-        """
+        """List the stack's newest jobs in progress by name, at least `jobs` of them. Empty if the caller may not list jobs."""
         body: Json = {
             "NameContains": self._target.job_prefix, "StatusEquals": "InProgress", "SortBy": "CreationTime", "SortOrder": "Descending",
             "MaxResults": _PER_LIST,
@@ -98,7 +95,7 @@ class SageMakerBackend:
         return found
 
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
-        """Read the hosts' CloudWatch log streams, also those of hosts that a restart adds while the logs are followed."""
+        """Read the hosts' CloudWatch log streams. With `follow`, a restart adds new hosts and streams."""
         job = self._describe(service_id)
         if job is None:
             return
@@ -112,7 +109,7 @@ class SageMakerBackend:
         yield from reader.lines(follow, ended, lambda: self._sleep(self.poll_s))
 
     def cancel(self, service_id: str, run: Run) -> None:
-        """Call StopTrainingJob, which sends SIGTERM and waits 120 s. SageMaker refuses it for a job that has ended; that is no error."""
+        """Call StopTrainingJob: SIGTERM, then SIGKILL after 120 s. A refusal because the job has ended is ignored."""
         job = self._describe(service_id)
         if job is None:
             return
@@ -127,7 +124,7 @@ class SageMakerBackend:
                 raise
 
     def capacity(self) -> Capacity:
-        """Return the pool's size as free: SageMaker does not report which machines are in use."""
+        """Report all nodes as free, because SageMaker does not report which machines are in use."""
         return Capacity(self._target.max_nodes, self._target.max_nodes, 0)
 
     def ready(self) -> None:

@@ -25,10 +25,10 @@ class LogReader:
         self._streams: dict[str, LogStream] = {}
 
     def lines(self, follow: bool, ended: Callable[[], bool], pause: Callable[[], None]) -> Iterator[LogLine]:
-        """Yield all lines so far, and with `follow` those that come until `ended` returns true."""
+        """Yield all lines so far. With `follow`, also yield new lines until `ended` returns true."""
 
         def poll() -> tuple[list[LogLine], bool]:
-            job_ended = follow and ended()  # before the read, which then finds every line from before the end
+            job_ended = follow and ended()  # ask before the read, so that the read finds every line until the end
             return list(self._read_new()), job_ended
 
         return follow_lines(poll, follow=follow, pause=pause)

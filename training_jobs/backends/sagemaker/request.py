@@ -1,9 +1,8 @@
 """Build the CreateTrainingJob of a submission. Pure functions.
 
-Network isolation is off unless the pool asks for it, because it cuts the container off from S3, the secrets and the checkpoints. Without
-isolation the boundary is the VPC: the target's subnets, a security group that admits only itself, and the job's narrow role. A pool with
-isolation runs only jobs that need none of these. SageMaker then downloads the code and the run record as input channels, and uploads
-what the nodes write at the end of the job.
+Network isolation is off unless the pool has `network_isolation: true`, because isolated containers cannot reach S3, secrets and
+checkpoints. Without it, the VPC isolates jobs: the target's subnets, a security group that admits only itself, and the job's narrow
+role. With it, SageMaker downloads the code and the run record as input channels, and uploads the nodes' files at the end of the job.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from ..labels import aws_tags
 __all__ = ["job_name", "request_body"]
 
 _LONGEST_NAME = 63
-_LONGEST_ARGUMENT = 256  # of one container argument
-_LONGEST_S = 28 * 86400  # of a training job's run, or of its wait and run together
+_LONGEST_ARGUMENT = 256  # characters of one container argument
+_LONGEST_S = 28 * 86400  # a training job's longest run, and its longest wait and run together
 _SHORTEST_PENDING_S = 1800
 _DISK_GIB = 200
 _GRACE_S = 110
-"""Seconds that workers get to save and exit, of the 120 s between SageMaker's SIGTERM and SIGKILL. 10 s remain for uploading the result."""
+"""Seconds for workers to save and exit. SageMaker sends SIGKILL 120 s after SIGTERM; 10 s remain to upload the result."""
 _LOADER = 'import base64,sys,zlib;exec(zlib.decompress(base64.b64decode("".join(sys.argv[1:]))))'
 _ECR = re.compile(r"^[0-9]{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/")
 # Machines with local disks that their hardware encrypts: SageMaker refuses a volume key (CreateTrainingJob, VolumeKmsKeyId).
@@ -36,12 +35,12 @@ _LOCAL_DISKS = re.compile(r"^ml\.(g4dn|g5|g6e?|g7e?|p3dn|p4de?|p5(en?)?|p6.*|trn
 
 
 def job_name(run: Run, target: SageMakerTarget) -> str:
-    """Return the training job's name. It is the same at every call for a submission, so that the job can be found after a crash."""
+    """Return the training job's name. It is deterministic, so that the job can be found after a crash."""
     return prefixed_job_name(run, target.job_prefix, _LONGEST_NAME)
 
 
 def request_body(run: Run, target: SageMakerTarget) -> Json:
-    """Return the body of CreateTrainingJob. Raises UsageError with every problem of a job that SageMaker cannot run."""
+    """Return the body of CreateTrainingJob. Raises UsageError that lists why SageMaker cannot run the job."""
     image = container_image(run)
     _check(run, target, image)
     body: Json = {
@@ -95,7 +94,7 @@ def _check(run: Run, target: SageMakerTarget, image: str) -> None:
 
 
 def _pool_problems(run: Run, target: SageMakerTarget) -> list[Problem]:
-    """Return the pool's problems, and the job's settings that network isolation forbids."""
+    """Return problems of the pool, and job settings that network isolation forbids."""
     problems = []
     if target.keep_alive_s and target.spot:
         problems.append(Problem("pool", "SageMaker keeps no spot machines warm", fix="remove keep_alive_minutes, or capacity: spot"))
@@ -111,13 +110,13 @@ def _pool_problems(run: Run, target: SageMakerTarget) -> list[Problem]:
 
 
 def _channel(name: str, url: str) -> Json:
-    """Return an input channel: one object that SageMaker copies to every host before its container starts."""
+    """Return an input channel for one object. SageMaker copies it to every host before the container starts."""
     source = {"S3DataType": "S3Prefix", "S3Uri": url, "S3DataDistributionType": "FullyReplicated"}
     return {"ChannelName": name, "InputMode": "File", "DataSource": {"S3DataSource": source}}
 
 
 def _stopping_condition(run: Run, target: SageMakerTarget) -> dict[str, int]:
-    """Return the limits of the run time and of the wait. SageMaker's shortest wait is 30 minutes; the runner enforces a shorter one."""
+    """Return SageMaker's limits of the run time and the wait. Its shortest wait is 30 minutes; gpuyard itself enforces shorter waits."""
     queue_timeout = run.spec.queue_timeout
     found = {"MaxRuntimeInSeconds": run.limit_s}
     if target.spot:
@@ -139,7 +138,7 @@ def _environment(run: Run, target: SageMakerTarget) -> dict[str, str]:
 
 
 def _isolated_paths(run: Run) -> dict[str, str]:
-    """Return the paths at which an isolated container reads its code and its run record and writes its results."""
+    """Return the paths for a container without network: where it reads its code and run record, and writes results."""
     return {
         "GPUYARD_CODE_URL": f"file:///opt/ml/input/data/code/{run.code.url.rsplit('/', 1)[-1]}",
         "GPUYARD_RECORD_URL": "file:///opt/ml/input/data/record/run.json",
@@ -148,7 +147,7 @@ def _isolated_paths(run: Run) -> dict[str, str]:
 
 
 def _bootstrap_arguments() -> list[str]:
-    """Return the packed bootstrap, split into arguments of the length that SageMaker accepts. The loader joins them."""
+    """Pack bootstrap.py and split it into container arguments, whose length SageMaker limits. The loader joins them."""
     packed = base64.b64encode(zlib.compress(read_bootstrap().encode(), 9)).decode()
     return [packed[start : start + _LONGEST_ARGUMENT] for start in range(0, len(packed), _LONGEST_ARGUMENT)]
 

@@ -31,11 +31,11 @@ _STATES: dict[tuple[str, str], StateRow] = {
     ("Completed", "Completed"): StateRow(State.SUCCEEDED),
     ("Stopped", "Stopped"): StateRow(State.CANCELLED),
     ("Stopped", "MaxRuntimeExceeded"): StateRow(State.FAILED, "the time limit was reached", Reason.TIMEOUT),
-    ("Stopped", "MaxWaitTimeExceeded"): StateRow(State.FAILED, "too few spot machines within the longest wait", Reason.CAPACITY),
+    ("Stopped", "MaxWaitTimeExceeded"): StateRow(State.FAILED, "the wait for spot machines took too long", Reason.CAPACITY),
     ("Stopped", "Interrupted"): StateRow(State.STOPPED, "spot machines were preempted", Reason.PREEMPTED),
 }
 
-# FailureReason is free text. An exit code in it decides first, then this table.
+# FailureReason is free text. If it contains an exit code, that decides; else this table does.
 _FAILURES: FailureTable = (
     (r"CapacityError|InsufficientInstanceCapacity|MaxPendingTime|[Uu]nable to provision requested ML compute capacity", Reason.CAPACITY),
     (r"ResourceLimitExceeded|account-level service limit", Reason.QUOTA),
@@ -49,7 +49,7 @@ _Entry = PlainMapping  # a job of DescribeTrainingJob, or a summary of ListTrain
 
 
 def status_of(job: _Entry, node_exit_codes: NodeExitCodes, console_url: str) -> ServiceStatus:
-    """Return the status of a job that DescribeTrainingJob returned."""
+    """Convert a job of DescribeTrainingJob to its status."""
     status, secondary = job["TrainingJobStatus"], job.get("SecondaryStatus", "")
     restarts = _restarts(job)
     started = _unix(job.get("TrainingStartTime"))
@@ -73,9 +73,9 @@ def status_of(job: _Entry, node_exit_codes: NodeExitCodes, console_url: str) -> 
 
 
 def summary_status(summary: _Entry, console_url: str) -> ServiceStatus | None:
-    """Return the status of a listed job in progress; None if DescribeTrainingJob must be called.
+    """Convert a list entry of a job in progress to its status; None if DescribeTrainingJob must be called.
 
-    A summary has no start time: the last change of a running job counts as its start.
+    A list entry has no start time, so the last change of a running job counts as its start.
     """
     row = _STATES.get((summary["TrainingJobStatus"], summary.get("SecondaryStatus", "")))
     if row is None or row.state not in {State.PENDING, State.RUNNING}:
@@ -85,7 +85,7 @@ def summary_status(summary: _Entry, console_url: str) -> ServiceStatus | None:
 
 
 def _restarts(job: _Entry) -> tuple[Reason, ...]:
-    """Return the reason of each restart of the hosts: preempted spot machines, or an error of SageMaker itself (RetryStrategy)."""
+    """Return the reason of each restart of the hosts: a spot preemption, or an error of SageMaker itself (RetryStrategy)."""
     history = [transition["Status"] for transition in job.get("SecondaryStatusTransitions", ())]
     found = []
     for before, now in itertools.pairwise(history):

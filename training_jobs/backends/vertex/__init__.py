@@ -1,7 +1,7 @@
 """The service `vertex`: one custom job of Vertex AI for each submission.
 
-CreateCustomJob takes neither a name nor a token from the caller. A submission therefore carries labels, by which it is found after a
-crash, and `submit_once` keeps a lost answer from starting a second job.
+CreateCustomJob takes neither a unique name nor an idempotency token. So each submission has labels, which find it after a crash.
+`submit_once` prevents a second job when the answer of a call is lost.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["VertexBackend"]
 
 _IN_STATE = 'state="JOB_STATE_{}"'
 _WAITING = ("QUEUED", "PENDING")
-_LIST_FROM = 3  # from this number of jobs on, a listing costs less than a call for each
+_LIST_FROM = 3  # with this many jobs or more, one listing costs less than a call for each job
 _PAGE = 100
 
 _CustomJob: TypeAlias = Any  # google.cloud.aiplatform_v1.types.CustomJob, which has no types
@@ -70,19 +70,19 @@ class VertexBackend:
         return submit_once(attempt, lambda: self.find(run), error_kind, self._sleep, until=until)
 
     def find(self, run: Run) -> str | None:
-        """Find a submission by its labels. Returns the oldest job where several have them."""
+        """Find a submission by its labels. If several jobs have the labels, return the oldest."""
         found = [job for job in self._list(label_filter(run)) if _environment(job).get("GPUYARD_RUN_URL") == run.url]
         return str(min(found, key=lambda job: (_unix(job.create_time) or 0.0, job.name)).name) if found else None
 
     def status(self, service_id: str) -> ServiceStatus:
-        """Get one custom job; for one that failed, also read the exit codes that its nodes wrote."""
+        """Get one custom job. If it failed, also read its nodes' exit codes from the run bucket."""
         job = self._get(service_id)
         if job is None:
             return ServiceStatus(State.UNKNOWN, detail=f"Vertex AI has no job {service_id}")
         return self._status(job)
 
     def statuses(self, service_ids: Sequence[str]) -> dict[str, ServiceStatus]:
-        """List the pool's newest jobs, and get one by one those that are not on the first pages."""
+        """List the pool's newest jobs. Get the jobs that are not on the first pages one by one."""
         found: dict[str, _CustomJob] = {}
         if len(service_ids) >= _LIST_FROM:
             listed = itertools.islice(self._list(self._pool), len(service_ids) + _PAGE)
@@ -91,7 +91,7 @@ class VertexBackend:
         return {each: self._status(found[each]) if each in found else self.status(each) for each in service_ids}
 
     def logs(self, service_id: str, *, node: int | None, since: float | None, follow: bool) -> Iterator[LogLine]:
-        """Read the replicas' entries in Cloud Logging, from the job's creation on unless `since` is later."""
+        """Read the replicas' entries in Cloud Logging, from the job's creation or from `since` if that is later."""
         job = self._get(service_id)
         if job is None:
             return
@@ -106,7 +106,7 @@ class VertexBackend:
         yield from reader.lines(follow, ended, lambda: self._sleep(self.poll_s))
 
     def cancel(self, service_id: str, run: Run) -> None:
-        """Call CancelCustomJob, which sends SIGTERM to the replicas. Vertex refuses it for a job that has ended; that is no error."""
+        """Call CancelCustomJob, which sends SIGTERM to the replicas. A refusal because the job has ended is ignored."""
         job = self._get(service_id)
         if job is None:
             return
@@ -119,7 +119,7 @@ class VertexBackend:
                 raise
 
     def capacity(self) -> Capacity:
-        """Return the pool's size less the nodes of its running jobs. Vertex AI may still have no machines for the free ones."""
+        """Report max_nodes minus the nodes of running jobs as free. Vertex AI may have no machines for the free nodes."""
         used = sum(_nodes(job) for job in self._list(f"{self._pool} AND {_IN_STATE.format('RUNNING')}"))
         waiting = sum(1 for state in _WAITING for _ in self._list(f"{self._pool} AND {_IN_STATE.format(state)}"))
         return Capacity(self._target.max_nodes, max(0, self._target.max_nodes - used), waiting)
@@ -128,7 +128,7 @@ class VertexBackend:
         """Check nothing: CreateCustomJob itself reports what is wrong, and the labels make a retry safe."""
 
     def _list(self, wanted: str) -> Iterator[_CustomJob]:
-        """Yield the jobs of a filter. Each page is a separate call, because the client's paging would raise the client's errors."""
+        """Yield the jobs that match a filter. Each page is a separate `call`, which translates the client's errors."""
         request: Json = {"parent": self._parent, "filter": wanted, "page_size": _PAGE}
         while True:
             page = next(self._gcp.call("list_custom_jobs", request, job_may_run=True).pages)
@@ -163,18 +163,19 @@ class VertexBackend:
 
 
 def _message(body: PlainMapping) -> _CustomJob:
-    """Convert a request body to the client's message type. Raises UsageError for a value that the installed client does not know."""
+    """Convert a request body to the client's message type. Raises UsageError for a value that the installed client lacks."""
     from google.cloud.aiplatform_v1.types import CustomJob
     from google.protobuf.json_format import ParseError
 
     try:
         return CustomJob.from_json(json.dumps(body))
     except ParseError as error:
-        raise UsageError(f"the installed google-cloud-aiplatform does not know part of the request: {error}; upgrade it") from None
+        fix = "run pip install -U google-cloud-aiplatform"
+        raise UsageError(f"the installed google-cloud-aiplatform is too old for the request: {error}; {fix}") from None
 
 
 def _state(job: _CustomJob) -> str:
-    """Return the name of a job's state. One that this version of the client does not know is JOB_STATE_<number>."""
+    """Return the name of a job's state. A state that the installed client lacks becomes JOB_STATE_<number>."""
     from google.cloud.aiplatform_v1.types import JobState
 
     value = int(type(job).pb(job).state)
@@ -191,6 +192,6 @@ def _nodes(job: _CustomJob) -> int:
 
 
 def _unix(moment: datetime | None) -> float | None:
-    """Return a time as Unix time. Some versions of the client report an unset time as 1970, others as None."""
+    """Convert a time to Unix time. An unset time (None, or 1970 in some versions of the client) becomes None."""
     found = moment.timestamp() if moment else 0.0
     return found or None

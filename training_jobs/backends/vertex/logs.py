@@ -1,6 +1,6 @@
 """Read the output of a custom job's nodes from Cloud Logging: `ml_job` entries by job and task, ordered by time.
 
-Every filter has a start time: without one Cloud Logging searches only the last day.
+Every filter has a start time, because without a start time Cloud Logging searches only the last day.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class LogReader:
         self._yielded: set[str] = set()
 
     def lines(self, follow: bool, ended: Callable[[], bool], pause: Callable[[], None]) -> Iterator[LogLine]:
-        """Yield all lines so far, and with `follow` those that come until `ended` returns true."""
+        """Yield all lines so far. With `follow`, also yield new lines until `ended` returns true."""
 
         def poll() -> tuple[list[LogLine], bool]:
-            job_ended = follow and ended()  # before the read, which then finds every line from before the end
+            job_ended = follow and ended()  # ask before the read, so that the read finds every line until the end
             return self._read_new(), job_ended
 
         return follow_lines(poll, follow=follow, pause=pause)
@@ -76,7 +76,7 @@ def task_name(node: int) -> str:
 
 
 def _line(entry: Json) -> LogLine | None:
-    """Return a node's entry as a line; None for an entry of Vertex AI itself."""
+    """Convert a log entry of a node to a line; None for an entry of Vertex AI itself."""
     found = _TASK.fullmatch(entry["resource"]["labels"].get("task_name", ""))
     if found is None:
         return None
@@ -86,5 +86,5 @@ def _line(entry: Json) -> LogLine | None:
 
 
 def _unix(text: str) -> float:
-    """Return a timestamp as Unix time. Cloud Logging writes nanoseconds; Python reads microseconds."""
+    """Convert a timestamp to Unix time. Cloud Logging writes nanoseconds, but Python parses only microseconds."""
     return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text)).timestamp()

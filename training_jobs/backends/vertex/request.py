@@ -1,7 +1,7 @@
 """Build the CustomJob of a submission, in the REST API's JSON. Pure functions.
 
-Vertex AI must not retry by itself: launch restarts workers, and gpuyard starts new attempts. A container's command is an argv that no
-shell reads.
+Retries by Vertex AI itself are off: launch restarts workers, and gpuyard starts new attempts. A container's command is an argv, never a
+shell command.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ..labels import gcp_labels
 
 __all__ = ["job_name", "label_filter", "request_body"]
 
-_LONGEST_NAME = 128  # of a display name
-_LONGEST_FLEX_S = 7 * 86400  # of a flex-start job's run
+_LONGEST_NAME = 128  # characters of a display name
+_LONGEST_FLEX_S = 7 * 86400  # run time of a flex-start job, in seconds
 _GRACE_S = 25
-"""Seconds that workers get to save and exit, of the 30 s between a spot machine's preemption notice and its end."""
+"""Seconds for workers to save and exit. A spot machine ends 30 s after its preemption notice."""
 _REGISTRY = re.compile(r"^([a-z0-9-]+-docker\.pkg\.dev|([a-z]+\.)?gcr\.io|docker\.io)/")  # ContainerSpec.image_uri
 _STRATEGIES = {"standard": "STANDARD", "spot": "SPOT", "flex_start": "FLEX_START"}
 
@@ -32,7 +32,7 @@ def job_name(run: Run, target: VertexTarget) -> str:
 
 
 def request_body(run: Run, target: VertexTarget) -> Json:
-    """Return the CustomJob. Raises UsageError with every problem of a job that Vertex AI cannot run."""
+    """Return the CustomJob. Raises UsageError that lists why Vertex AI cannot run the job."""
     image = container_image(run)
     _check(run, target, image)
     spec: Json = {
@@ -76,7 +76,7 @@ def _check(run: Run, target: VertexTarget, image: str) -> None:
 
 
 def _pools(run: Run, target: VertexTarget, image: str) -> list[Json]:
-    """Return the worker pools: node 0 is the only replica of the first, all other nodes are the second."""
+    """Return the worker pools. The first has node 0 alone, the second all other nodes."""
     machine: Json = {"machineType": target.machine}
     if target.gpus_per_node:
         machine |= {"acceleratorType": target.accelerator_type, "acceleratorCount": target.gpus_per_node}
@@ -95,7 +95,7 @@ def _pools(run: Run, target: VertexTarget, image: str) -> list[Json]:
 
 
 def _scheduling(run: Run, target: VertexTarget) -> Json:
-    """Return the scheduling. Vertex AI limits only the wait of a flex-start job (0: no limit). The runner limits all other waits."""
+    """Return the field `scheduling`. Vertex AI limits the wait of flex-start jobs only (0 = no limit); gpuyard limits other waits."""
     found = {
         "strategy": _STRATEGIES[target.strategy],
         "timeout": f"{run.limit_s}s",
@@ -108,7 +108,7 @@ def _scheduling(run: Run, target: VertexTarget) -> Json:
 def _environment(run: Run, target: VertexTarget) -> dict[str, str]:
     return {
         "GOOGLE_CLOUD_PROJECT": target.project,
-        # Otherwise every process asks for the bucket's layout, and retries for minutes if it has no permission.
+        # Without this variable every process reads the bucket's layout, and retries for minutes if it has no permission.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
         "GPUYARD_SERVICE": "vertex",
         **run_variables(run),

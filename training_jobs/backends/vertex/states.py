@@ -1,6 +1,6 @@
 """Translate Vertex AI's states and error texts into gpuyard's states and reasons. A state in no table is UNKNOWN. Pure functions.
 
-The texts are those of the page "Understand the serverless training service" (docs.cloud.google.com, common errors), and of Compute
+The texts come from the page "Understand the serverless training service" (docs.cloud.google.com, common errors), and from Compute
 Engine, whose errors Vertex AI passes on.
 """
 
@@ -20,7 +20,7 @@ ENDED = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELL
 
 @dataclass(frozen=True)
 class JobFields:
-    """The fields of a CustomJob that decide its status. Times are Unix times; `limit_s` and `limit_reason` are the request's."""
+    """The fields of a CustomJob that decide its status. Times are Unix times. `limit_s` and `limit_reason` come from the request."""
 
     state: str
     error: str = ""
@@ -54,7 +54,7 @@ _FAILURES: FailureTable = (
     (r"(?i)permission|forbidden|not found|failed to pull|invalid|unauthorized", Reason.USER_ERROR),
 )
 _EXIT_CODE = re.compile(r"non-zero status of\s*([0-9]{1,3})")
-_NO_MACHINES = "no machines became available within the longest wait"
+_NO_MACHINES = "queue_timeout: no machines became available in time"
 
 
 def status_of(job: JobFields, node_exit_codes: NodeExitCodes, console_url: str) -> ServiceStatus:
@@ -71,7 +71,7 @@ def status_of(job: JobFields, node_exit_codes: NodeExitCodes, console_url: str) 
 
 
 def _ended(job: JobFields, node_exit_codes: NodeExitCodes) -> tuple[Outcome, str | None] | None:
-    """Return the outcome and the detail of a job that has ended; None for an unknown state."""
+    """Return outcome and detail of a job that has ended; None for an unknown state."""
     detail: str | None = " ".join(job.error.split())[:500] or None
     limit = Outcome(State.FAILED, job.limit_reason, None)
     if job.state == "JOB_STATE_SUCCEEDED":
@@ -88,7 +88,7 @@ def _ended(job: JobFields, node_exit_codes: NodeExitCodes) -> tuple[Outcome, str
 
 
 def _failed(job: JobFields, node_exit_codes: NodeExitCodes) -> Outcome:
-    """Return the outcome of a failed job. The nodes' own exit codes count before the error text, which names at most one replica."""
+    """Return the outcome of a failed job. The nodes' exit codes decide before the error text, which names at most one replica."""
     reason = find_reason(_FAILURES, job.error)
     if reason in {Reason.CAPACITY, Reason.QUOTA} and job.started_at is None:
         return Outcome(State.FAILED, reason, None)

@@ -117,7 +117,7 @@ def test_a_job_whose_answer_was_lost_is_found_once_it_is_listed(fake: FakeBatch,
     runner.submit(job("first"), None)
     fake.listing_lag = 100
     fake.fail("SubmitJob", LOST)
-    with pytest.raises(LostSightError, match="submit again"):
+    with pytest.raises(LostSightError, match="run the same"):
         runner.submit(job("second"), None)
     fake.listing_lag = 0
     target = batch_target(f"file://{tmp_path}/bucket")

@@ -115,7 +115,7 @@ def test_preempted_nodes_are_replaced_and_the_job_continues_as_the_next_attempt(
     service.ml.machines = 0
     service.ml.preempt(next(iter(service.ml.jobs)))
     status = wait_for_state(runner, run, State.RECOVERING)
-    assert status.detail == "its nodes were preempted; it waits for others"
+    assert status.detail == "its nodes were preempted; it waits for new nodes"
     service.ml.machines = 2
     status = runner.wait(run)
     assert (status.state, status.attempt, len(service.ml.jobs)) == (State.SUCCEEDED, 2, 1)

@@ -78,7 +78,7 @@ def test_an_old_attempt_exits_resumable_and_changes_nothing(tmp_path: Path, monk
     _write(new, newest="new")
     assert new.save()
     _write(old, newest="old")
-    with pytest.raises(SupersededError, match="attempt 2 has saved: this is attempt 1"):
+    with pytest.raises(SupersededError, match="attempt 2 of this run has saved, so this older attempt 1 exits"):
         old.save()
     monkeypatch.setenv("GPUYARD_CHECKPOINT_URL", url)
     monkeypatch.setattr(checkpoint_folder, "current", lambda: old)

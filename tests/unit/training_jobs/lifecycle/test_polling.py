@@ -361,7 +361,7 @@ def test_an_id_that_the_service_never_gives_is_not_used(yard: Yard) -> None:
     assert states == {good: State.SUCCEEDED, bad: State.UNKNOWN}
     assert len(reports) == 1
     for use in (yard.runner.status, yard.runner.cancel, lambda run: list(yard.runner.logs(run))):
-        with pytest.raises(UsageError, match="service_id is not an id of a job of service local"):
+        with pytest.raises(UsageError, match="service_id is not a job id of local"):
             use(bad)
     assert yard.service.cancelled == []
 

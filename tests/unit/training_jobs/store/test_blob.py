@@ -150,7 +150,7 @@ def test_a_name_that_would_leave_the_folder_is_left_out(
     monkeypatch.setattr("azure.storage.blob.ContainerClient.list_blobs", lambda *_, **__: [Entry])
     left_out: list[str] = []
     assert store.download("run", tmp_path / "a/b/into", left_out.append) == []
-    assert left_out[0].endswith(": its name would leave the folder")
+    assert left_out[0].endswith(": its name leads out of the folder")
     assert not (tmp_path / "a").exists()
 
 

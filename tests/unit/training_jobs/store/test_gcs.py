@@ -139,7 +139,7 @@ def test_a_name_that_would_leave_the_folder_is_left_out(server: FakeStorage, sto
     server.put("runs", name, b"1")
     left_out: list[str] = []
     assert store.download("run", tmp_path / "a/b/into", left_out.append) == []
-    assert left_out[0].endswith(": its name would leave the folder")
+    assert left_out[0].endswith(": its name leads out of the folder")
     assert list(tmp_path.rglob("*")) == []
 
 

@@ -35,7 +35,12 @@ def services() -> Iterator[str]:
     with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         url = process.stdout.readline().strip() if process.stdout else ""
         os.environ.update(
-            _KEYS, AWS_ENDPOINT_URL_S3=url, AWS_ENDPOINT_URL_BATCH=url, AWS_ENDPOINT_URL_SAGEMAKER=url, AWS_EC2_METADATA_DISABLED="true"
+            _KEYS,
+            AWS_ENDPOINT_URL_S3=url,
+            AWS_ENDPOINT_URL_BATCH=url,
+            AWS_ENDPOINT_URL_SAGEMAKER=url,
+            AWS_ENDPOINT_URL_STS="http://127.0.0.1:9",  # refuses: the fakes have no principals
+            AWS_EC2_METADATA_DISABLED="true",
         )
         yield url
         process.terminate()

@@ -19,6 +19,7 @@ if not _LIVE:
         del os.environ[_name]
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.environ["AWS_CONFIG_FILE"] = os.devnull
+    os.environ["AWS_ENDPOINT_URL_STS"] = "http://127.0.0.1:9"  # refuses at once; a test of principals sets another
     os.environ["NO_GCE_CHECK"] = "true"
     os.environ["CLOUDSDK_CONFIG"] = os.devnull
 

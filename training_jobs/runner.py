@@ -23,7 +23,7 @@ from .lifecycle.handle import RunHandle, make_submission
 from .lifecycle.journal import Journal, RunRecord
 from .lifecycle.listing import list_statuses
 from .lifecycle.polling import wait_for
-from .lifecycle.resubmit import Action, decide
+from .lifecycle.resubmit import Action, decide, stranger
 from .packaging import Package, pack
 from .run import Code, Run, paid_starts, run_id, time_limit
 from .spec import JobSpec
@@ -158,6 +158,10 @@ class Runner:
     def _first_submit(self, job: _CheckedJob) -> Submitted | None:
         """Record a new run, then start it. Returns None when another submit recorded it first."""
         spec, target, now = job.spec, job.target, self._clock()
+        backend = self._backend_for(target)
+        backend.request(self._run(job))  # raises for what the service cannot do,
+        backend.ready()  # and for a service that is not reachable, before anything is written
+        first = make_submission(spec, target, job.code, (), attempt=1, fresh=True, now=now, submitter=backend.principal())
         record = RunRecord(
             run_id=job.run_id,
             name=spec.name,
@@ -165,11 +169,8 @@ class Runner:
             pool=target.pool,
             request_key=job.key,
             created_at=now,
-            submissions=(make_submission(spec, target, job.code, (), attempt=1, fresh=True, now=now),),
+            submissions=(first,),
         )
-        backend = self._backend_for(target)
-        backend.request(self._run(job))  # raises for what the service cannot do,
-        backend.ready()  # and for a service that is not reachable, before anything is written
         job.store_code()
         tag = job.journal.create(record)
         if tag is None:
@@ -184,6 +185,7 @@ class Runner:
         service = handle.refresh(enforce=True) if last.service_id is not None or last.ended is not None else None
         emptied = service is not None and service.state is State.SUCCEEDED and not job.journal.has_output(job.run_id)
         choice = decide(handle.record, service, job.spec, job.code.digest, retry=retry, age_s=handle.age_s, emptied=emptied)
+        note = choice.note + stranger(handle.record.last.submitter, handle.backend.principal())
         if choice.action is Action.POLL:
             self._sleep(0.05)
             return None
@@ -193,7 +195,7 @@ class Runner:
         elif choice.action is Action.NEXT:
             job.store_code()
             created = handle.start_next(job.spec, job.code, fresh=choice.fresh)
-        return Submitted(created, choice.note, handle.status())
+        return Submitted(created, note, handle.status())
 
     def status(self, run: str) -> RunStatus:
         """Return a run's status. Raises NotFoundError for an unknown run."""

@@ -88,6 +88,7 @@ class RunStatus(_Model):
     nodes: int
     gpus: str | None = Field(description="GPUs of one node, as in a job file: H100:8; null = none")
     submitted_at: float
+    submitted_by: str | None = Field(None, description="who submitted the newest submission, as its record says; null = unknown")
     started_at: float | None
     ended_at: float | None
     exit_code: int | None = Field(description="the job's own exit code")

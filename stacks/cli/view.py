@@ -174,6 +174,7 @@ def summary(status: RunStatus) -> str:
         *(f"  {attempt.attempt}  {_attempt(attempt)}" for attempt in status.attempts),
         *(f"  {text}" for text in (_preflight(status), _figures(status)) if text),
         *(f"  | {text}" for text in status.attempts[-1].tail),
+        *([f"  submitted by  {status.submitted_by}"] if status.submitted_by else []),
         f"  cost  {status.cost.basis} = {_money(status)}",
         f"  checkpoints  {status.checkpoint_url}",
     ]

@@ -114,6 +114,9 @@ class Backend(Protocol):
     def capacity(self) -> Capacity:
         """Return the pool's nodes, its free nodes and its waiting jobs."""
 
+    def principal(self) -> str | None:
+        """Return the user or workload as which this process calls the service, for the record. None if that is unknown."""
+
     def ready(self) -> None:
         """Check that the service exists and takes jobs; else raise the error of `submit`. Runs before anything is written."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...plain_data import PlainMapping
+from ..errors import GpuyardError
 from . import Json
 from .aws_errors import error_kind, translate_error
 
@@ -45,6 +47,13 @@ class AwsClients:
             renewed = True  # the user or the pipeline may have renewed the credentials: a new session reads them again
             with self._lock:
                 self._clients.clear()
+
+    @functools.cached_property
+    def principal(self) -> str | None:
+        """The ARN of this process's principal; None if STS does not answer. GetCallerIdentity needs no permission."""
+        with contextlib.suppress(GpuyardError):
+            return str(self.call("sts", "get_caller_identity", {}, single_attempt=True)["Arn"])
+        return None
 
     def _client(self, service: str, single_attempt: bool) -> Any:
         with self._lock:

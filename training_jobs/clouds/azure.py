@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 from . import Json
 from .azure_credentials import default_credential
 from .azure_errors import client_errors, error_kind, translate_error
+from .token_claims import read_claims
 
 if TYPE_CHECKING:
     from azure.core.rest import HttpResponse
 
-__all__ = ["AzureClients", "azure_clients"]
+__all__ = ["ARM", "AzureClients", "azure_clients"]
 
+ARM = "https://management.azure.com"
 _RETRIES = {"retry_total": 5, "retry_backoff_factor": 0.4, "retry_backoff_max": 20}  # half a minute in all
 
 
@@ -69,6 +71,18 @@ class AzureClients:
                     raise translate_error(error, action, self._drop_clients, job_may_run=job_may_run) from error
             renewed = True  # the user or the pipeline may have renewed the credentials: a new client reads them again
             self._drop_clients()
+
+    @functools.cached_property
+    def principal(self) -> str | None:
+        """The user or the application of this process's access token, with its object id; None without a token."""
+        from azure.core.exceptions import AzureError
+
+        try:
+            claims = read_claims(self._sign_in().get_token(f"{ARM}/.default").token)
+        except AzureError:
+            return None
+        name = claims.get("upn") or claims.get("unique_name") or claims.get("appid")
+        return f"{name} (object {claims['oid']})" if name and "oid" in claims else name
 
     def _client(self, audience: str | None) -> Any:
         with self._lock:

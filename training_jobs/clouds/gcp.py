@@ -6,6 +6,7 @@ Vertex AI is called over gRPC, as Google's clients do by default, an http:// one
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
@@ -14,8 +15,9 @@ from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from ...plain_data import PlainMapping
+from ..errors import GpuyardError
 from . import Json
-from .gcp_credentials import default_credentials
+from .gcp_credentials import default_credentials, principal_of
 from .gcp_errors import client_errors, error_kind, translate_error
 
 __all__ = ["GcpClients", "gcp_clients"]
@@ -62,6 +64,13 @@ class GcpClients:
     def get(self, service: str, path: str) -> Json:
         """Make one GET call of a Google API, such as `artifactregistry` and `v1/projects/P/...`."""
         return self._rest(service, path, "GET", None, job_may_run=False)
+
+    @functools.cached_property
+    def principal(self) -> str | None:
+        """The service account, user or workload of this process's credentials; None if they do not say."""
+        with contextlib.suppress(GpuyardError):
+            return self._renewing(self._principal, "sign in", job_may_run=False)
+        return None
 
     def newest_image(self, project: str, family: str) -> str:
         """Return the newest machine image of a family, as projects/P/global/images/NAME."""
@@ -129,6 +138,10 @@ class GcpClients:
 
                 with requests.Session() as session:
                     found.refresh(Request(session))
+
+    def _principal(self) -> str | None:
+        self._refresh_token()
+        return principal_of(self._client("credentials", self._credentials))
 
     def _locked_credentials(self) -> _Untyped:
         """Return the credentials. The caller holds the lock."""

@@ -186,7 +186,8 @@ class RunHandle:
         first = self.record.last.attempt
         attempt = max([first, *claimed_attempts(readable_claims(self.journal, self.record.run_id)[0], first)]) + 1
         before = () if fresh else self.record.current
-        following = make_submission(spec, self.target, code, before, attempt=attempt, fresh=fresh, now=self.clock())
+        who = self.backend.principal()
+        following = make_submission(spec, self.target, code, before, attempt=attempt, fresh=fresh, now=self.clock(), submitter=who)
         self.save(self.record.with_next(following))
         return self.start()
 
@@ -205,8 +206,11 @@ class RunHandle:
         """Compute again the fields of the newest submission that depend on its spec. The record's own values are not trusted."""
         last, before = self.record.last, self.record.current[:-1]
         code = Code(last.code_digest, last.code_url)
-        again = make_submission(last.spec, self.target, code, before, attempt=last.attempt, fresh=last.fresh, now=last.written_at)
-        return {name: getattr(again, name) for name in ("spec_digest", "job", "limit_s", "limit_reason", "paid_starts")}
+        who = self.backend.principal()
+        again = make_submission(
+            last.spec, self.target, code, before, attempt=last.attempt, fresh=last.fresh, now=last.written_at, submitter=who
+        )
+        return {name: getattr(again, name) for name in ("spec_digest", "job", "limit_s", "limit_reason", "paid_starts", "submitter")}
 
     def cancel(self) -> None:
         """Cancel the run: call the service while a job is alive, else mark the record, so that no submit resumes it."""
@@ -259,7 +263,15 @@ class RunHandle:
 
 
 def make_submission(
-    spec: JobSpec, target: JobTarget, code: Code, before: Sequence[Submission], *, attempt: int, fresh: bool, now: float
+    spec: JobSpec,
+    target: JobTarget,
+    code: Code,
+    before: Sequence[Submission],
+    *,
+    attempt: int,
+    fresh: bool,
+    now: float,
+    submitter: str | None = None,
 ) -> Submission:
     """Return the next submission. The time and cost that the submissions in `before` used are subtracted from its limits."""
     ran = [earlier.ended.ran_s if earlier.ended else 0.0 for earlier in before]
@@ -277,5 +289,6 @@ def make_submission(
         paid_starts=paid_starts(spec, target, limit_s, usd),
         fresh=fresh,
         written_at=now,
+        submitter=submitter,
         nonce=secrets.token_hex(4),
     )

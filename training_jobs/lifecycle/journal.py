@@ -67,6 +67,7 @@ class Submission(_Model):
     paid_starts: int | None = Field(None, description="starts of limit_s seconds that the cost limit pays for; null = no cost limit")
     fresh: bool = Field(description="whether time limit and retry counts are reset: true for the first submission and for each --retry")
     written_at: _Time = Field(description="Unix time at which the record was last written before the service call")
+    submitter: str | None = Field(None, max_length=512, description="who submitted it, as the submitter's own credentials say")
     nonce: str = Field("", description="random part of the job's name at the service; empty in records of gpuyard 0.1")
     service_id: str | None = Field(None, description="the service's id of the job; null = recorded, not yet submitted")
     cut: Reason | None = Field(None, description="limit for which gpuyard cancels the job; written before the service is called")

@@ -15,7 +15,7 @@ from ..spec import JobSpec, Retries
 from ..state import JOB_BAD_CONFIG, Reason, State
 from .journal import RunRecord, Submission
 
-__all__ = ["TAKE_OVER_AFTER_S", "Action", "Choice", "apply_allowance", "decide", "has_retry_left", "retries_left"]
+__all__ = ["TAKE_OVER_AFTER_S", "Action", "Choice", "apply_allowance", "decide", "has_retry_left", "retries_left", "stranger"]
 
 TAKE_OVER_AFTER_S = 60.0
 
@@ -75,6 +75,11 @@ def decide(
         hint = "--retry starts the next attempt" + ("" if record.request_key else ", --again a new run")
         return Choice(Action.ADOPT, f"adopted: it is {status.state} ({status.reason or 'on request'}); {hint}")
     return Choice(Action.ADOPT, f"adopted: it is {status.state}")
+
+
+def stranger(submitter: str | None, own: str | None) -> str:
+    """Return the end of a note that names the submitter of an existing run if it is not this process's own principal."""
+    return "" if submitter == own else f"; the run was submitted by {submitter or 'an unknown principal'}"
 
 
 def _refuse_another_job(record: RunRecord, spec: JobSpec, code_digest: str, *, retry: bool) -> None:

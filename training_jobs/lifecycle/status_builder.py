@@ -44,6 +44,7 @@ def build_status(journal: NodeDocuments, record: RunRecord, target: JobTarget, s
         nodes=record.last.spec.nodes,
         gpus=f"{target.accelerator}:{target.gpus_per_node}" if target.accelerator else None,
         submitted_at=record.created_at,
+        submitted_by=record.last.submitter,
         started_at=min(starts) if starts else None,
         ended_at=service.ended_at if service.state.ended else None,
         exit_code=service.exit_code,

@@ -118,6 +118,10 @@ class BatchBackend:
         used = sum(job.get("nodeProperties", {}).get("numNodes", 1) for job in running)
         return Capacity(self._target.max_nodes, max(0, self._target.max_nodes - used), len(waiting))
 
+    def principal(self) -> str | None:
+        """Return the ARN that STS reports."""
+        return self._aws.principal
+
     def ready(self) -> None:
         """Check that the queue exists and takes jobs, once a minute. Raises UsageError."""
         key = (id(self._aws), self._target.job_queue)

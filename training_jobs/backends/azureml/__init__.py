@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ...clouds import Json
-from ...clouds.azure import AzureClients, azure_clients
+from ...clouds.azure import ARM, AzureClients, azure_clients
 from ...clouds.azure_errors import error_code
 from ...errors import GpuyardError, NotFoundError
 from ...run import Run
@@ -19,7 +19,7 @@ from ...target import AzureMlTarget
 from ..base import Capacity, LogLine, Request, ServiceStatus, container_image, require_same_run
 from ..node_results import count_starts, node_exit_codes
 from .logs import READ_BYTES, LogReader
-from .request import ARM, arm_url, environment_of, job_name, request_body, workspace_id
+from .request import arm_url, environment_of, job_name, request_body, workspace_id
 from .states import ENDED, status_of
 
 if TYPE_CHECKING:
@@ -168,6 +168,10 @@ class AzureMLBackend:
     def _cluster(self) -> Json:
         cluster: Json = self._arm(f"{self._workspace}/computes/{self._target.compute}")
         return cluster["properties"].get("properties") or {}
+
+    def principal(self) -> str | None:
+        """Return the user or application of the access token."""
+        return self._azure.principal
 
     def ready(self) -> None:
         """Check nothing: the PUT of a job itself reports what is wrong, and its unique name makes a retry safe."""

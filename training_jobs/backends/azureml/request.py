@@ -11,6 +11,7 @@ import hashlib
 import re
 
 from ...clouds import Json
+from ...clouds.azure import ARM
 from ...run import Run
 from ...target import AzureMlTarget
 from ..base import container_image, prefixed_job_name, read_bootstrap, run_variables
@@ -18,7 +19,6 @@ from ..labels import azure_tags
 
 __all__ = [
     "API_VERSION",
-    "ARM",
     "arm_url",
     "environment_of",
     "iso_duration",
@@ -30,7 +30,6 @@ __all__ = [
 ]
 
 API_VERSION = "2024-04-01"  # learn.microsoft.com/rest/api/azureml: the newest version that the regions of all Azure clouds have
-ARM = "https://management.azure.com"
 _LONGEST_NAME = 255
 _ANONYMOUS = "CliV2AnonymousEnvironment"  # Azure's own clients store environments without a name under this one
 _LOADER = 'python3 -c "import base64,sys;exec(base64.b64decode(sys.argv[1]))"'

@@ -6,7 +6,10 @@ Waiting jobs start on a submit, a wait or a cancel, and when a job ends. Command
 from __future__ import annotations
 
 import heapq
+import os
+import pwd
 import re
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,6 +136,14 @@ class LocalBackend:
     def capacity(self) -> Capacity:
         """Return the numbers of nodes, free nodes and waiting jobs."""
         return Capacity(len(self._pool.nodes()), len(self._pool.free_nodes()), len(self._pool.tickets()))
+
+    def principal(self) -> str | None:
+        """Return this process's user on this machine."""
+        try:
+            user = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # a container's user may have no name
+            user = f"uid {os.getuid()}"
+        return f"{user}@{socket.gethostname()}"
 
     def ready(self) -> None:
         """Check that the pool exists. Raises NotFoundError."""

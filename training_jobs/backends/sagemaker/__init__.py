@@ -127,6 +127,10 @@ class SageMakerBackend:
         """Report all nodes as free, because SageMaker does not report which machines are in use."""
         return Capacity(self._target.max_nodes, self._target.max_nodes, 0)
 
+    def principal(self) -> str | None:
+        """Return the ARN that STS reports."""
+        return self._aws.principal
+
     def ready(self) -> None:
         """Check nothing: CreateTrainingJob itself reports what is wrong, and its unique name makes a retry safe."""
 

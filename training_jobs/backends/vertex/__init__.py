@@ -124,6 +124,10 @@ class VertexBackend:
         waiting = sum(1 for state in _WAITING for _ in self._list(f"{self._pool} AND {_IN_STATE.format(state)}"))
         return Capacity(self._target.max_nodes, max(0, self._target.max_nodes - used), waiting)
 
+    def principal(self) -> str | None:
+        """Return the service account, user or workload of the credentials."""
+        return self._gcp.principal
+
     def ready(self) -> None:
         """Check nothing: CreateCustomJob itself reports what is wrong, and the labels make a retry safe."""
 

@@ -38,11 +38,15 @@ class Scripted:
         self.submitted: list[str] = []
         self.cancelled: list[str] = []
         self.problem: GpuyardError | None = None
+        self.caller: str | None = "alice@acme.io"
 
     def request(self, run: Run) -> list[Request]:
         if self.problem:
             raise self.problem
         return [Request("Start", {"name": run.name})]
+
+    def principal(self) -> str | None:
+        return self.caller
 
     def ready(self) -> None:
         pass

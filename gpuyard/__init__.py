@@ -3,7 +3,7 @@
     from gpuyard import JobSpec, Runner                                # submit and watch jobs
     from gpuyard.aws import Bucket, GpuPool, JobService, Network       # declare a yard (also .gcp, .azure, .local)
 
-Importing this package loads no cloud SDK, neither Pulumi nor torch: each name loads when it is first used.
+Importing this package loads no cloud SDK, no Pulumi and no torch. A module loads when you first use a name from it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ __all__ = ["counted"]
 
 
 def counted(number: int | None, noun: str, plural: str | None = None) -> str:
-    """Return a number with its noun, `?` for None. `plural`: needed if the plural does not end in -s or -es.
+    """Return a number with its noun; None becomes `?`. `plural`: needed if the plural does not end in -s or -es.
 
     >>> counted(1, "node"), counted(1200, "address"), counted(None, "node")
     ('1 node', '1,200 addresses', '? nodes')

@@ -1,6 +1,6 @@
 """Types of plain data: JSON documents, request bodies, and the arguments of specs and resources.
 
-The values are `Any` on purpose: a pydantic model, an SDK's own types or the service checks them, not the type checker.
+The values are `Any` on purpose. The type checker does not check them: pydantic, an SDK or a service does.
 """
 
 from __future__ import annotations

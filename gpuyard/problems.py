@@ -83,7 +83,7 @@ def _problems(item: ErrorDetails, model: type[BaseModel], prefix: str) -> list[P
 
 
 def _problem(item: ErrorDetails, model: type[BaseModel], location: Sequence[object], key: str) -> Problem:
-    """Convert an error with pydantic's own message. Its fix is the field's description."""
+    """Convert a pydantic error that has no Problem. The field's description becomes the fix."""
     if item["type"] == "extra_forbidden":
         known = sorted(_fields_at(model, location[:-1]))
         fix = did_you_mean(str(location[-1]), known) or "remove it"
@@ -98,12 +98,12 @@ def _problem(item: ErrorDetails, model: type[BaseModel], location: Sequence[obje
 
 
 def _is_noise(part: object) -> bool:
-    """Return whether pydantic put this part into `loc`: a validator or a union branch, which no user typed."""
+    """Return whether a part of `loc` names a validator or a union branch of pydantic, not a key of the user."""
     return isinstance(part, str) and ("[" in part or "(" in part)
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[object]) -> set[str]:
-    """Return the keys that are allowed at a path below a model. Where several models are allowed, the keys of all of them."""
+    """Return the allowed keys at a path below a model. For a union of models, return the keys of all of them."""
     models: list[type[BaseModel]] = [model]
     for part in path:
         inner: list[type[BaseModel]] = []
@@ -121,7 +121,7 @@ def _models_in(annotation: object) -> list[type[BaseModel]]:
 
 
 def _describe(model: type[BaseModel], location: Sequence[object]) -> str | None:
-    """Return the description of the field at a path below a model; None if it has none."""
+    """Return the description of the field at a path below a model; None if the field has no description."""
     models: list[type[BaseModel]] = [model]
     description = None
     for part in location:

@@ -1,6 +1,6 @@
-"""The prefixes of a run bucket. Roles and conditions on every cloud grant writing by them.
+"""The object prefixes in a run bucket. Every cloud's roles limit writing to some of them.
 
-Submitters obey what lies below SUBMISSIONS and CODE, so jobs can only read it. Jobs write below RUNS and nowhere else.
+Jobs write only below RUNS. They can only read below SUBMISSIONS and CODE, because submitters trust the objects there.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 __all__ = ["CODE", "JOBS_WRITE", "RUNS", "SUBMISSIONS", "SUBMITTERS_WRITE", "TARGETS"]
 
 TARGETS = "gpuyard/targets.json"
-"""The job targets by pool, written by `pulumi up`. Submitters without access to Pulumi's state read it, so its path never changes."""
+"""The job targets by pool, written by `pulumi up`. Submitters without access to Pulumi's state read this file, so its path never
+changes."""
 CODE = "gpuyard/code/"
 """Code tarballs, written by submitters."""
 SUBMISSIONS = "gpuyard/submissions/"

@@ -67,7 +67,7 @@ def declare(settings: StackSettings) -> None:
 
 
 def _check_yard(cloud: ModuleType, settings: StackSettings) -> None:
-    """Raise pulumi.RunError with every problem before the first component: `pulumi up` creates what was registered before an error."""
+    """Raise pulumi.RunError with every problem of the yard. Without this check, `pulumi up` would stop after its first resources."""
     existing = settings.network.existing
     problems = cloud.yard_problems(
         region=_region(settings.cloud),
@@ -86,7 +86,7 @@ def _check_yard(cloud: ModuleType, settings: StackSettings) -> None:
 
 
 def _region(cloud: str) -> str | None:
-    """Return the region from the provider's own configuration; None if it is not set, or for `local`."""
+    """Return the region from the provider's own configuration. None: it is not set, or the cloud is `local`."""
     namespace, _, key = registry.REGION_KEYS.get(cloud, "").partition(":")
     return pulumi.Config(namespace).get(key) if namespace else None
 

@@ -29,19 +29,19 @@ class StackBucket(BucketSpec):
     """A bucket in a stack file: new or existing, with the access of jobs."""
 
     jobs: Literal["read", "write"] | None = Field(
-        None, description="access of jobs: read, or write (the run bucket, exactly one bucket); default: none"
+        None, description="access of jobs: read, or write (exactly one bucket, the run bucket); default: none"
     )
     existing: str | None = Field(
-        None, description="name of an existing bucket (on `local`: a directory), used and never changed; default: create one"
+        None, description="name of an existing bucket (on `local`: a directory) to use and never change; default: create a bucket"
     )
     existing_key: str | None = Field(
         None,
-        description="ARN of the KMS key of an existing bucket, so that jobs can decrypt it; default: no customer-managed key",
+        description="ARN of an existing bucket's KMS key, so that jobs can decrypt objects; default: no customer-managed key",
     )
 
 
 class ExistingNetwork(Spec):
-    """An existing network, which is used and never changed."""
+    """An existing network. gpuyard uses it and never changes it."""
 
     vpc_id: str = Field(min_length=1, description="id of the network")
     subnet_ids: Mapping[str, str] = Field(min_length=1, description="zone -> id of its private subnet")
@@ -50,7 +50,7 @@ class ExistingNetwork(Spec):
 class StackNetwork(NetworkSpec):
     """A network in a stack file: new or existing."""
 
-    existing: ExistingNetwork | None = Field(None, description="existing network, used and never changed; default: create one")
+    existing: ExistingNetwork | None = Field(None, description="existing network to use and never change; default: create a network")
 
     @property
     def known_zones(self) -> list[str]:
@@ -62,7 +62,8 @@ class StackSettings(YardSpec):
     """The settings of one stack."""
 
     network: StackNetwork = Field(
-        StackNetwork(), description="addresses, zones and egress of the network, or an existing one; default: the defaults of its fields"
+        StackNetwork(),
+        description="addresses, zones and egress of a new network, or an existing network; default: the defaults of the fields",
     )
 
     buckets: Mapping[Name, StackBucket] = Field(description="logical name -> bucket; exactly one has jobs: write")
@@ -124,7 +125,7 @@ def _validated(raw: PlainDict) -> StackSettings:
 
 
 def _read_number(raw: Any, path: Sequence[int | str]) -> bool:
-    """Replace the text at a path by the number that it represents. Returns False if it represents none."""
+    """Replace the text at a path by the number in it. Returns False if the text is not a number."""
     *parents, last = path
     for part in parents:
         raw = _entry(raw, part, raw)  # a union's branch in the path is no key
@@ -143,7 +144,7 @@ def _entry(parent: Any, key: int | str, default: Any) -> Any:
 
 
 def in_namespace(problem: Problem) -> Problem:
-    """Return a problem of a yard with its key as the stack file writes it. A provider's own key, such as aws:region, stays."""
+    """Return a problem with its key as the stack file writes it. A provider's own key, such as aws:region, stays unchanged."""
     return problem if ":" in problem.key else dataclasses.replace(problem, key=f"{NAMESPACE}{problem.key}")
 
 
@@ -167,9 +168,9 @@ def _missing_keys(cloud: object, config: Mapping[str, str]) -> list[Problem]:
 
 
 def _across_buckets(raw: PlainMapping) -> list[Problem]:
-    """Return the problems that concern several buckets, or several keys of one bucket.
+    """Return the problems between several buckets, or between several keys of one bucket.
 
-    It reads the values before validation, so that these problems are reported together with those of single keys.
+    Read the values before validation, so that one error has all problems.
     """
     key = f"{NAMESPACE}buckets"
     buckets = raw.get("buckets")
@@ -178,12 +179,12 @@ def _across_buckets(raw: PlainMapping) -> list[Problem]:
     entries = {name: entry for name, entry in buckets.items() if isinstance(entry, Mapping)}
     writes = [name for name, entry in entries.items() if entry.get("jobs") == "write"]
     problems = [
-        Problem(f"{key}.{name}.on_destroy", "an existing bucket is never destroyed", fix="remove on_destroy")
+        Problem(f"{key}.{name}.on_destroy", "`pulumi destroy` keeps every existing bucket", fix="remove on_destroy")
         for name, entry in entries.items()
         if entry.get("existing") is not None and "on_destroy" in entry
     ]
     problems += [
-        Problem(f"{key}.{name}.existing_key", "only an existing bucket can have it", fix="remove existing_key, or set existing")
+        Problem(f"{key}.{name}.existing_key", "only for an existing bucket", fix="remove existing_key, or set existing")
         for name, entry in entries.items()
         if "existing_key" in entry and entry.get("existing") is None
     ]

@@ -129,7 +129,7 @@ class Plan(Document):
     """The document of `plan --json`: the resources that `pulumi up` would create in an empty account, cost, quotas, policy."""
 
     schema_: Literal["gpuyard.plan/1"] = Field("gpuyard.plan/1", alias="schema")
-    nonce: str | None = Field(None, description="text of --nonce; a pipeline checks it, because the program can print a false document")
+    nonce: str | None = Field(None, description="text of --nonce; it shows that the plan ran to its end")
     project: str
     stack: str
     clouds: list[str]

@@ -98,7 +98,7 @@ def _secret_reference(value: str, info: ValidationInfo) -> str:
     cloud = cloud_of(info)
     forms = [form for name, form in _SECRET_FORMS.items() if cloud in (None, name)]
     if not any(value.startswith(start) for start, _ in forms):
-        allowed = f"a reference to the secret, never its value: {' or '.join(form for _, form in forms)}"
+        allowed = f"a reference to the secret, never the secret's value: {' or '.join(form for _, form in forms)}"
         raise invalid(value, allowed)
     return value
 

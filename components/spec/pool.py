@@ -1,4 +1,4 @@
-"""The spec of a pool: machine, zone, node limits and capacity, validated against the tables of services and machines."""
+"""The spec of a pool: machine, zone, node limits and capacity. Validators read the tables of services and machines."""
 
 from __future__ import annotations
 
@@ -23,11 +23,9 @@ class Reservation(Spec):
 
     mode: Literal["reservation"]
     reservation: str = Field(
-        min_length=1, description="the cloud's id of the reservation, such as cr-0123456789abcdef0; gpuyard does not buy reservations"
+        min_length=1, description="the cloud's id of the reservation, such as cr-0123456789abcdef0; create the reservation yourself"
     )
-    placement_group: str | None = Field(
-        None, min_length=1, description="aws: name of the placement group that the reservation was created in; default: none"
-    )
+    placement_group: str | None = Field(None, min_length=1, description="aws: name of the reservation's placement group; default: none")
 
 
 class CapacityBlock(Spec):
@@ -35,13 +33,13 @@ class CapacityBlock(Spec):
 
     mode: Literal["capacity_block"]
     reservation: str = Field(
-        min_length=1, description="id of the block's reservation, such as cr-...; gpuyard does not buy capacity blocks"
+        min_length=1, description="id of the block's reservation, such as cr-0123456789abcdef0; buy the block yourself"
     )
     ends: Instant = Field(description='end of the block, a quoted time in UTC such as "2026-12-19T11:30:00Z"')
 
 
 class FlexStart(Spec):
-    """A queue for free machines: all machines start at once, for a limited time. It is not a reservation."""
+    """A request that waits until all machines are free; they then start at once and run for a limited time."""
 
     mode: Literal["flex_start"]
     max_hours: int = Field(ge=1, le=168, description="hours after which the cloud stops the machines, 1 to 168 (seven days)")
@@ -55,7 +53,7 @@ _MODES: dict[str, type[Reservation | CapacityBlock | FlexStart]] = {
 
 
 def _capacity(value: object, handler: ValidatorFunctionWrapHandler) -> object:
-    """Validate only the model that `mode` names, so that a wrong value is one problem, not one for each model."""
+    """Validate only the model that `mode` names, so that a wrong value gives one problem, not one for each model."""
     if isinstance(value, Mapping):
         if value.get("mode") not in _MODES:
             raise invalid(value, f"a mapping with mode: {' or '.join(_MODES)}")
@@ -78,8 +76,8 @@ class GpuPoolSpec(Spec):
     machine: str | None = Field(
         None,
         validate_default=True,
-        description="the cloud's name of the machine, such as p5.48xlarge; default: the machine with `accelerator`. On `local`: auto "
-        "(default: this machine's GPUs divided over the nodes, without GPUs 2 CPU slots per node) or cpu (ignore GPUs)",
+        description="the cloud's name for the machine, such as p5.48xlarge; default: the machine with `accelerator`. On `local`: auto "
+        "(default: each node has an equal share of this machine's GPUs, without GPUs 2 CPU slots) or cpu (2 CPU slots, no GPUs)",
     )
     accelerator: Accelerator | None = Field(
         None, validate_default=True, description="GPU model and count per node, such as H100:8, instead of `machine`; default: none"
@@ -87,7 +85,7 @@ class GpuPoolSpec(Spec):
     zone: str | None = Field(
         None,
         validate_default=True,
-        description="zone of the machines; required for batch and vms, optional for sagemaker and vertex, else not allowed; default: any",
+        description="zone of the machines; required for batch and vms, optional for sagemaker and vertex, else refused; default: any zone",
     )
     min_nodes: int = Field(0, ge=0, le=1000, description="nodes that keep running, and cost money, while no job runs; default 0")
     max_nodes: int = Field(ge=1, le=1000, description="largest number of nodes, 1 to 1000; on `local` the fixed number of nodes, 1 to 240")
@@ -106,11 +104,13 @@ class GpuPoolSpec(Spec):
         None,
         gt=0,
         le=1,
-        description="fraction of the network's line rate that the preflight must measure, else the job ends with exit code 6; default 0.7 "
-        "of the machine's published all-reduce, or only a warning where none is published",
+        description="lowest fraction of the network's line rate; below it the preflight ends the job with exit code 6; default: 0.7 of the "
+        "machine's published all-reduce; without a published figure a slow network is only a warning",
     )
     price_usd_per_hour: float | None = Field(
-        None, ge=0, description="your price of one node in USD per hour; default: the catalogue's list price, or unknown if it has none"
+        None,
+        ge=0,
+        description="your price of a node in USD per hour; default: the catalogue's list price; unknown if there is no list price",
     )
     keep_alive_minutes: int = Field(
         0,
@@ -126,8 +126,8 @@ class GpuPoolSpec(Spec):
 
     encrypt_between_nodes: bool | None = Field(
         None,
-        description="sagemaker: true encrypts the traffic between a job's nodes with IPsec, which can make training slower and so cost "
-        "more; default: false on machines with EFA, whose traffic bypasses IPsec, otherwise true",
+        description="sagemaker: true encrypts the traffic between a job's nodes with IPsec, which can slow training; default: false on "
+        "machines with EFA, because IPsec cannot encrypt EFA traffic, otherwise true",
     )
 
     @property
@@ -141,11 +141,11 @@ class GpuPoolSpec(Spec):
         return self.disk_gib or _DISK_GIB
 
     def floor(self, row: catalogue.Machine) -> float | None:
-        """Return the required fraction of the line rate: the pool's own, else the machine's. None: unknown, so nothing is refused."""
+        """Return the required fraction of the line rate, the pool's own or the machine's; None: unknown, no floor."""
         return self.fabric_floor if self.fabric_floor is not None else row.default_floor
 
     def row(self, cloud: str) -> catalogue.Machine:
-        """Return the catalogue's entry of the machine that `machine` or `accelerator` names. Not for `local`, which has no catalogue."""
+        """Return the catalogue's entry for `machine` or `accelerator`. Do not call it for `local`, which has no catalogue."""
         named = self.machine is not None
         return catalogue.machine(str(self.machine), (cloud,)) if named else _candidates(str(self.accelerator), self.service, (cloud,))[0]
 
@@ -260,12 +260,12 @@ class GpuPoolSpec(Spec):
 
 
 def _service(info: ValidationInfo) -> Service | None:
-    """Return the features of the service; None if `service` is wrong, which its own validator reports."""
+    """Return the features of the service. None if `service` is wrong: another validator reports it."""
     return service(info.data.get("service", ""), cloud_of(info))
 
 
 def _machine_row(info: ValidationInfo) -> catalogue.Machine | None:
-    """Return the catalogue's entry of the machine; None on `local`, or if the machine is wrong, which its own validator reports."""
+    """Return the catalogue's entry for the machine. None on `local`, or if the machine is wrong: another validator reports it."""
     machine, accelerator, clouds = info.data.get("machine"), info.data.get("accelerator"), _clouds(info)
     if info.data["service"] == LOCAL or (machine is None and accelerator is None):
         return None
@@ -273,7 +273,7 @@ def _machine_row(info: ValidationInfo) -> catalogue.Machine | None:
 
 
 def _clouds(info: ValidationInfo) -> tuple[str, ...]:
-    """Return the cloud whose rules apply; if it is not known, every cloud with the service."""
+    """Return the cloud whose rules apply. If the cloud is not known, return every cloud with the service."""
     return clouds_of(info.data["service"], cloud_of(info))
 
 
@@ -294,7 +294,7 @@ def _refuse_ambiguous(accelerator: str, name: str, clouds: tuple[str, ...]) -> N
         rows = [row for cloud in clouds for row in catalogue.table(cloud).machines.values() if name in row.services]
         known = ", ".join(sorted({f"{row.accelerator}:{row.gpus}" for row in rows}))
         if found:
-            raise invalid(accelerator, "an accelerator that exactly one machine has", f"set machine to one of {names}")
+            raise invalid(accelerator, "an accelerator of exactly one machine", f"set machine to one of {names}")
         raise invalid(accelerator, f"one of {known}")
 
 

@@ -50,8 +50,8 @@ class NetworkSpec(Spec):
 
     egress_ports: list[Literal[22, 80]] = Field(
         default_factory=list,
-        description="TCP ports of the internet that nodes may reach besides 443, with egress: nat: 22 (git over ssh) and 80 (apt over "
-        "http); default: none",
+        description="TCP ports that nodes may reach on the internet besides 443: 22 (git over ssh) and 80 (apt over http); only with "
+        "`egress: nat`; default: none",
     )
 
     @property
@@ -63,9 +63,9 @@ class NetworkSpec(Spec):
     @classmethod
     def _check_egress_ports(cls, ports: list[int], info: ValidationInfo) -> list[int]:
         if ports and cloud_of(info) == LOCAL:
-            raise invalid(ports, "no ports on `local`, whose nodes reach what this machine reaches", "remove egress_ports")
+            raise invalid(ports, "no ports on `local`, whose nodes use this machine's network", "remove egress_ports")
         if ports and info.data.get("egress", "nat") != "nat":
-            raise invalid(ports, f"no ports with egress: {info.data['egress']}, which has no way to the internet", "set egress: nat")
+            raise invalid(ports, f"no ports with egress: {info.data['egress']}, which has no route to the internet", "set egress: nat")
         if len(set(ports)) != len(ports):
             raise invalid(ports, "each port once")
         return ports
@@ -88,8 +88,8 @@ class BucketSpec(Spec):
     )
     open_to: list[PublicAddress] = Field(
         default_factory=list,
-        description="azure: public addresses, or internet for all, from which callers with a role reach the bucket; default: "
-        "only the yard's network",
+        description="azure: public addresses that may connect to the bucket, or internet for all; every access also needs a role; "
+        "default: only the yard's network",
     )
 
     @field_validator("open_to")
@@ -110,7 +110,7 @@ class LimitsSpec(Spec):
 
 
 class BudgetSpec(Spec):
-    """A monthly budget. It alerts the owner and stops nothing."""
+    """A monthly budget. It alerts the owner and stops no machine."""
 
     usd_per_month: float = Field(gt=0, description="budget of a calendar month in USD")
     alert_at_percent: list[Annotated[int, Field(ge=1, le=1000)]] = Field(
@@ -144,14 +144,14 @@ class NotifySpec(Spec):
 
 
 class OpenSubmitter(Spec):
-    """A subject that admits code which nobody has reviewed: several branches, or pull requests."""
+    """A token subject for several branches or for pull requests. It admits code that nobody has reviewed."""
 
     subject: str = Field(min_length=1, description="GitHub token subject, with one * at its end or ending in :pull_request")
     reason: str = Field(min_length=10, description="why this code may submit jobs, for the reviewer of the stack file")
 
 
 class PinsSpec(Spec):
-    """Images that `gpuyard pin` resolved, to be reviewed like a lock file."""
+    """Images that `gpuyard pin` resolved. Review them like a lock file."""
 
     machine_images: Mapping[Name, str] = Field(
         default_factory=dict, description="machine image by pool; default: the vendor's newest image at each `pulumi up`"

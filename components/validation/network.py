@@ -12,7 +12,7 @@ from ...problems import Problem, show
 __all__ = ["DEFAULT_CIDR", "network_problems", "size_problems"]
 
 DEFAULT_CIDR = "10.0.0.0/16"
-"""CIDR block of a network whose spec names none. A local network has another default."""
+"""Default CIDR block of a network. `local` has another default."""
 
 
 def network_problems(
@@ -20,9 +20,9 @@ def network_problems(
     cidr_problems: Callable[[str], Sequence[Problem]],
     zone_problems: Callable[[Sequence[str]], Sequence[Problem]],
 ) -> list[Problem]:
-    """Return the problems that NetworkSpec cannot see. `fields`: the user's values, not validated.
+    """Return the problems that NetworkSpec cannot find. `fields`: the user's values, not validated.
 
-    A wrong type or a malformed CIDR is skipped here, because NetworkSpec reports it.
+    Skip a wrong type or a malformed CIDR, because NetworkSpec reports it.
     """
     zones, problems = fields.get("zones", []), list[Problem]()
     with contextlib.suppress(ValueError):

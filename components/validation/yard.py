@@ -21,21 +21,21 @@ Problems = Sequence[Problem]
 
 @dataclass(frozen=True)
 class CloudRules:
-    """The checks of one cloud. Each returns problems; the inputs are the user's values, not validated."""
+    """The checks of one cloud. Each check takes the user's values, not validated, and returns problems."""
 
     network: Callable[[PlainMapping, str | None], Problems]
-    """Takes the fields of a network to create and the stack's region."""
+    """Arguments: the fields of a new network, and the stack's region."""
     existing_network: Callable[[str, Mapping[str, str]], Problems]
-    """Takes the id of an existing network and its subnet ids by zone."""
+    """Arguments: the id of an existing network, and its subnet ids by zone."""
     existing_bucket: Callable[[ExistingBucket], Problems]
     pool: Callable[[PlainMapping, Sequence[str], str | None, str | None], Problems]
-    """Takes a pool's fields, the network's zones, its egress (None: an existing network) and the tag `expires`."""
+    """Arguments: a pool's fields, the network's zones, the network's egress (None: an existing network), the tag `expires`."""
     submitters: Callable[[Sequence[str]], Problems]
     tags: Callable[[PlainMapping], Problems]
     budget: Callable[[Any, Any, Sequence[Any]], Problems]
-    """Takes the owner, the USD per month and the alert percentages."""
+    """Arguments: the owner, the USD per month, the alert percentages."""
     region: Callable[[str | None], Problems] = lambda _region: []
-    """Takes the stack's region; None: the stack file does not set it. Its problems have the provider's key, such as aws:region."""
+    """Argument: the stack's region; None: the stack file does not set it. Its problems have the provider's key, such as aws:region."""
 
 
 def yard_problems(
@@ -51,7 +51,7 @@ def yard_problems(
     owner: str | None,
     tags: Mapping[str, str],
 ) -> list[Problem]:
-    """Return every problem of a yard, each under its key in the stack file. `existing_network`: its id, and its subnet ids by zone."""
+    """Return every problem of a yard, each under its key in the stack file. `existing_network`: network id and subnet ids by zone."""
     found = [*rules.region(region)]
     if existing_network:
         zones, egress = list(existing_network[1]), None

@@ -1,4 +1,4 @@
-"""Checks of a stack with the user's own credentials, read-only: what would stop `pulumi up` or a submission."""
+"""Read-only checks of a stack with the user's own credentials: problems that would stop `pulumi up` or a submission."""
 
 from __future__ import annotations
 

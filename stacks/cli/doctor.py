@@ -41,13 +41,13 @@ def command(
     stack: Annotated[
         str | None,
         typer.Option(
-            "--stack", "-s", help="Check this stack's account instead, with your credentials. Changes nothing.", show_default=False
+            "--stack", "-s", help="Check this stack's account with your credentials, not this machine. Changes nothing.", show_default=False
         ),
     ] = None,
     directory: options.ProjectDirectory = None,
     json: options.Json = False,
 ) -> None:
-    """Check this machine, or a stack's account, and name what is missing, each with its fix. Without --stack it contacts no cloud."""
+    """Check this machine or a stack's account, and print a fix for each missing item. Without --stack, contact no cloud."""
     checks = all_checks() if stack is None else _stack(stack, directory or Path.cwd())
     if json:
         from .documents import CheckDocument, DoctorDocument, emit
@@ -64,7 +64,7 @@ def all_checks() -> list[Check]:
 
 
 def _stack(stack: str, folder: Path) -> list[Check]:
-    """Return the checks of a stack's account and network: what would stop `pulumi up` or a submission."""
+    """Return the checks of a stack's account and network: problems that would stop `pulumi up` or a submission."""
     from gpuyard.components.planning.regions import default_regions
     from gpuyard.components.planning.yard import RecordedYard
     from gpuyard.stacks.checks import stack_checks

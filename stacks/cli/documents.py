@@ -39,7 +39,7 @@ class SubmitDocument(_Document):
 
     schema_: Literal["gpuyard.submit/1"] = Field("gpuyard.submit/1", alias="schema")
     run_id: str
-    created: bool = Field(description="true if this submission started the run; false if it adopted an existing one")
+    created: bool = Field(description="true if this submission started the run; false if it adopted an existing run")
     note: str
     status: RunStatus
 
@@ -63,9 +63,9 @@ class PinDocument(_Document):
     stack: str
     file: str = Field(description="the stack file")
     changed: bool = Field(description="false: the file already had these pins")
-    machine_images: dict[str, str] = Field(description="pool -> machine image; without pools that name their own image or need none")
-    job_image: str | None = Field(description="container image of jobs that name none; null: not pinned")
-    note: str | None = Field(description="where the job image comes from, or why none is pinned; null: the user named it")
+    machine_images: dict[str, str] = Field(description="pool -> machine image, for the pools whose image gpuyard pins")
+    job_image: str | None = Field(description="container image of jobs that name no image; null: not pinned")
+    note: str | None = Field(description="origin of the job image, or the reason why none is pinned; null: the user named the image")
     diff: str = Field(description="change of the file, as a unified diff")
 
 
@@ -75,7 +75,7 @@ class JobPinDocument(_Document):
     schema_: Literal["gpuyard.job-pin/1"] = Field("gpuyard.job-pin/1", alias="schema")
     file: str = Field(description="the job file")
     changed: bool = Field(description="false: the file already named its image by digest")
-    image: str = Field(description="the image by digest, as now in the file")
+    image: str = Field(description="image by digest, as the file now names it")
     diff: str = Field(description="change of the file, as a unified diff")
 
 
@@ -92,8 +92,8 @@ class FetchDocument(_Document):
     schema_: Literal["gpuyard.fetch/1"] = Field("gpuyard.fetch/1", alias="schema")
     run_id: str
     folder: str
-    files: list[str] = Field(description="paths in the folder; an object that is also the folder of others has the suffix .object")
-    left_out: list[str] = Field(description="links, and objects whose names cannot be files, each with the reason; they were not copied")
+    files: list[str] = Field(description="paths in the folder; an object gets the suffix .object if a folder has its name")
+    left_out: list[str] = Field(description="links and objects that were not copied, each with the reason")
 
 
 class PoolDocument(_Document):

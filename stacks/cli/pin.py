@@ -28,8 +28,8 @@ def command(
         typer.Option(
             "--job-image",
             metavar="IMAGE",
-            help="Container image of jobs that name none, by digest, or by tag if it is in ECR; default: keep the pinned image, "
-            "else AWS's own image if the jobs of all pools can run in it.",
+            help="Container image of jobs that name no image: by digest, or by tag if it is in ECR. Default: the pinned image, "
+            "or AWS's own image if it can run the jobs of all pools.",
             show_default=False,
         ),
     ] = None,
@@ -49,7 +49,9 @@ def command(
     elif job is None and stack is not None:
         document = pin(stack, directory or Path.cwd(), job_image)
     else:
-        raise UsageError("pin one thing: `gpuyard pin JOB.yaml`, or `gpuyard pin --stack STACK [--job-image IMAGE] [-C DIR]`")
+        raise UsageError(
+            "pin either a job file or a stack: `gpuyard pin JOB.yaml`, or `gpuyard pin --stack STACK [--job-image IMAGE] [-C DIR]`"
+        )
     if json:
         emit(document)
     else:
@@ -57,7 +59,7 @@ def command(
 
 
 def pin(stack: str, folder: Path, job_image: str | None) -> PinDocument:
-    """Pin the images of a stack. `folder`: the Pulumi project, or a folder in it. Raises what pinning.pin.pin_stack raises."""
+    """Pin the images of a stack. `folder`: the Pulumi project, or a folder in it. Raises the errors of pinning.pin.pin_stack."""
     from ..pinning.pin import pin_stack
     from .documents import PinDocument
     from .pulumi_project import load_project

@@ -24,7 +24,7 @@ def command(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request.")] = False,
     nonce: Annotated[
         str | None,
-        typer.Option("--nonce", help="Random text to print with the plan: it shows that the plan is complete.", show_default=False),
+        typer.Option("--nonce", help="Random text to print with the plan; it shows that the plan ran to its end.", show_default=False),
     ] = None,
 ) -> None:
     """Show offline what a stack creates, costs and needs. Exits 2 when a policy rule is violated."""

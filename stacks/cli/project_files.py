@@ -10,7 +10,7 @@ _NAMES = ("Pulumi.yaml", "Pulumi.yml")
 
 
 def find_project_file(folder: Path) -> Path | None:
-    """Return the project file of the nearest folder that has one, from `folder` upwards; None if there is none."""
+    """Return the nearest project file: in `folder`, or in the folders above it. None: no folder has a project file."""
     files = (each / name for each in (folder, *folder.parents) for name in _NAMES)
     return next((file for file in files if file.is_file()), None)
 

@@ -28,7 +28,7 @@ def job_targets(stack: str) -> str:
     error = " ".join(done.stderr.removeprefix("error: ").split())
     if "passphrase" in error:
         raise AuthError(f"cannot read stack '{stack}': {error}")
-    raise UsageError(f"stack '{stack}' is not up ({error}); bring it up with `{hint}`, or name another with --stack or --targets")
+    raise UsageError(f"stack '{stack}' is not up ({error}); bring it up with `{hint}`, or pass --stack or --targets")
 
 
 def selected_stack() -> str | None:
@@ -49,7 +49,7 @@ def _pulumi(arguments: list[str], stack: str | None) -> subprocess.CompletedProc
 
 
 def find_pulumi() -> Path:
-    """Return the Pulumi CLI on PATH, else the newest that `make demo` put into the user's cache. Raises UsageError when there is none."""
+    """Return the Pulumi CLI on PATH, or the newest CLI that `make demo` put into the user's cache. Raises UsageError without a CLI."""
     on_path = shutil.which("pulumi")
     if on_path:
         return Path(on_path)
@@ -61,7 +61,7 @@ def find_pulumi() -> Path:
 
 
 def project_root() -> Path | None:
-    """Return the nearest folder with a Pulumi project, from the current folder upwards."""
+    """Return the nearest folder with a Pulumi project: the current folder or a folder above it."""
     file = find_project_file(Path.cwd())
     return file.parent if file else None
 

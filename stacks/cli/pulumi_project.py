@@ -36,13 +36,13 @@ class PulumiProject(NamedTuple):
     program: Path
     """A file, or a folder with a __main__.py."""
     config: Mapping[str, str]
-    """Full key -> text, as Pulumi passes it to the program."""
+    """Full key -> value as text, as Pulumi passes it to the program."""
     encrypted: tuple[str, ...]
     """Keys with encrypted values; their text in `config` is empty."""
     file: Path
     """The stack file."""
     environments: tuple[str, ...] = ()
-    """Pulumi ESC environments of the stack: they can set further keys, whose values are not known offline."""
+    """Pulumi ESC environments of the stack. They can set more keys; a plan does not know their values."""
 
 
 def load_project(folder: Path, stack: str) -> PulumiProject:
@@ -54,17 +54,19 @@ def load_project(folder: Path, stack: str) -> PulumiProject:
     runtime = project.get("runtime")
     language = runtime.get("name") if isinstance(runtime, dict) else runtime
     if language != "python":
-        raise UsageError(f"{project_file}: runtime is {language}, allowed: python; a plan can run Python programs only")
+        raise UsageError(f"{project_file}: runtime: a plan can run only Python programs, got {language}, allowed: python")
     name, stack = str(project.get("name")), stack.rpartition("/")[2]
     file = _stack_file(project_file, root / str(project.get("stackConfigDir", "")), stack)
     stack_file = _read(file)
     program = (root / str(project.get("main", "."))).resolve()
     if not (program.is_file() or (program / "__main__.py").is_file()):
-        raise UsageError(f"{project_file}: main is {program}, allowed: a file, or a folder with a __main__.py")
+        raise UsageError(f"{project_file}: main: no program, got {program}, allowed: a file, or a folder with a __main__.py")
     config, encrypted = _config(name, _config_section(project_file, project), _config_section(file, stack_file))
     settings = [key for key in encrypted if key.startswith(_NAMESPACE)]
     if settings:
-        problems = [Problem(key, "encrypted", fix="write it as plain text: it has references to secrets, not secrets") for key in settings]
+        problems = [
+            Problem(key, "encrypted", fix="write plain text, because this key has references to secrets, not secrets") for key in settings
+        ]
         raise UsageError(f"a plan cannot read all settings of stack {stack}", problems)
     environments = tuple(_environments(stack_file.get("environment")))
     return PulumiProject(name, stack, root.resolve(), program, config, tuple(encrypted), file.resolve(), environments)
@@ -86,7 +88,7 @@ def run_recorded(project: PulumiProject) -> Recording:
             )
     except pulumi.RunError as error:
         names = ", ".join(project.environments)
-        note = f"\na plan cannot read the stack's environment ({names}): write the keys that it sets in the stack file"
+        note = f"\na plan cannot read the stack's environment ({names}); write the environment's keys into the stack file"
         raise UsageError(f"{error}{note if names else ''}") from None
     except ImportError as error:
         raise UsageError(f"the program of {project.root} needs a package: {error}; {_install_hint(error.name)}") from None
@@ -103,7 +105,7 @@ def _install_hint(package: str | None) -> str:
     extras = {f"pulumi_{name.replace('-', '_')}": cloud for cloud, name in PACKAGES.items()}
     extra = extras.get((package or "").partition(".")[0])
     if extra is None:
-        return "install gpuyard into the environment of the program's packages"
+        return "install gpuyard into the program's Python environment"
     return f"install the extra gpuyard[{extra}] (in a checkout of gpuyard, `make venv` installs all of them)"
 
 
@@ -132,7 +134,7 @@ def _program_folder(project: PulumiProject) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _descriptor_to_stderr() -> Iterator[None]:
-    """Send what subprocesses and libraries write to file descriptor 1 to stderr, so that stdout holds the document alone."""
+    """Redirect file descriptor 1 to stderr, so that stdout gets only the document, not the output of subprocesses and libraries."""
     sys.stdout.flush()
     try:
         kept = os.dup(1)
@@ -166,18 +168,18 @@ def _read(path: Path) -> dict[str, object]:
 
 
 def _environments(section: object) -> Iterator[str]:
-    """Yield the names of a stack's ESC environments: a list of names, or a mapping with `imports` and own values."""
+    """Yield the names of a stack's ESC environments. `section`: a list of names, or a mapping with `imports` and own values."""
     imports = section.get("imports", []) if isinstance(section, Mapping) else section
     for entry in imports if isinstance(imports, list) else []:
         yield from map(str, entry) if isinstance(entry, Mapping) else [str(entry)]
     if isinstance(section, Mapping) and section.keys() - {"imports"}:
-        yield "values of its own"
+        yield "values in the stack file"
 
 
 def _config_section(file: Path, document: Mapping[str, object]) -> Mapping[str, object]:
     section = document.get("config") or {}
     if not isinstance(section, Mapping):
-        raise UsageError(f"{file}: config is {section!r}, allowed: a mapping")
+        raise UsageError(f"{file}: config: wrong type, got {section!r}, allowed: a mapping; write one `KEY: VALUE` per line below config")
     return section
 
 

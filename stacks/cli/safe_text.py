@@ -17,11 +17,11 @@ _INDENT = re.compile("[\\s\u200b\ufeff]*")
 _COMMAND_START = re.compile(f"{_INDENT.pattern}:(?=:)")
 _COMMAND = re.compile(r"##\w{0,16}(?=\[)")
 _TAIL = 32
-"""Characters of a line that are kept to recognise a command whose parts arrive separately."""
+"""Number of a line's last characters that are kept, to recognise a command that arrives in parts."""
 
 
 class LineEscaper:
-    """Escapes a text that arrives in parts, as a program writes it."""
+    """Escapes a text that arrives in parts, such as a program's output."""
 
     def __init__(self) -> None:
         self._tail, self._whole = "", True  # the end of the current line, and whether all before it is white space
@@ -51,7 +51,7 @@ def escaped(text: str) -> str:
 
 
 def json_escaped(text: str) -> str:
-    r"""Return JSON with the same meaning in which hidden characters and CI commands are written as \u escapes."""
+    r"""Return JSON with the same meaning, with \u escapes in place of hidden characters and CI commands."""
     hidden = re.compile(f"{_HIDDEN.pattern}|[\x85\u2028\u2029]")
     return _COMMAND.sub(lambda found: f"#\\u0023{found[0][2:]}", hidden.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 

@@ -1,6 +1,6 @@
-"""The only way to stdout and stderr: streams that may close, fill up or lack characters, and that escape what they print.
+"""Guard stdout and stderr: escape every text, and handle closed pipes, full disks and missing characters.
 
-Texts of jobs, services and programs pass through them, so nothing that is printed can move the cursor or run a CI command.
+All output of gpuyard passes through these streams, so no text of a job, service or program can move the cursor or run a CI command.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class OutputError(Exception):
 
 
 class _Guarded:
-    """A text stream that escapes. An error while writing raises OutputError if the stream is `required`, else it is ignored."""
+    """A text stream that escapes its output. A write error raises OutputError if the stream is `required`; otherwise it is ignored."""
 
     def __init__(self, stream: TextIO | None, *, required: bool, escape: bool = True) -> None:
         self._stream, self._required, self._escaper = stream, required, LineEscaper() if escape else None
 
     def write(self, text: str) -> int:
-        """Write a text. Control characters, CI commands and characters that the stream's encoding lacks are escaped."""
+        """Write a text. Escape control characters, CI commands and characters outside the stream's encoding."""
         shown = self._escaper.feed(text) if self._escaper else text
         with self._failures():
             try:
@@ -114,7 +114,7 @@ def guarded_streams() -> Iterator[None]:
 
 
 def unescaped(stream: TextIO) -> TextIO:
-    """Return a standard stream without escaping: for `logs --raw`, and for a terminal's own sequences."""
+    """Return a standard stream without escaping, for `logs --raw` and for control sequences of a terminal."""
     return cast(TextIO, stream.unescaped()) if isinstance(stream, _Guarded) else stream
 
 
@@ -133,7 +133,7 @@ def styled(text: str, style: str = "") -> Text:
 
 
 def _discard(stream: TextIO | None) -> None:
-    """Redirect the stream to /dev/null, because the interpreter flushes it once more at exit, which would fail again."""
+    """Redirect the stream to /dev/null, because the interpreter flushes it at exit and would fail again."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, cast(TextIO, stream).fileno())

@@ -1,4 +1,4 @@
-"""`gpuyard submit`: starts a job. Submitting the same job again returns the same run."""
+"""`gpuyard submit`: starts a job. A second submit of the same job returns the same run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the run id and the exact API requests; create nothing.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Submit a job. Submitting the same job again finds its run instead of starting another. Exit 0 means recorded."""
+    """Submit a job. A second submit of the same job finds its run and starts no other. Exit code 0: the run is recorded."""
     from gpuyard.training_jobs.code_files import job_code_folder
     from gpuyard.training_jobs.errors import UsageError
     from gpuyard.training_jobs.spec import load_job
@@ -78,7 +78,7 @@ def command(
 
 
 def _print_left_out(lines: Sequence[str]) -> None:
-    """Print to stderr each entry of the code folder that is not sent, except those that ignore rules exclude."""
+    """Print to stderr each entry of the code folder that is not sent, except ignored files."""
     for line in lines:
         print(f"not sent: {line}", file=sys.stderr)
 

@@ -39,7 +39,7 @@ def find_targets(stack: str | None, targets: str | None) -> tuple[dict[str, JobT
 
 
 def _checked_targets(found: dict[str, JobTarget], location: str) -> dict[str, JobTarget]:
-    """Return the targets. Raises UsageError for a local pool in targets from a URL: its directory would run programs on this machine."""
+    """Return the targets. Raises UsageError for a local pool in targets from a URL, because its jobs would run on this machine."""
     local = [name for name, target in found.items() if target.kind == "local"]
     if local and urlsplit(location).scheme not in {"", "file"}:
         fix = "use --stack, or a targets.json on this machine"

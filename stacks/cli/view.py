@@ -26,7 +26,7 @@ _PLAIN_EVERY_S = 10.0
 
 
 def print_submitted(run: str, note: str, *, needs_wait: bool, quiet: bool) -> None:
-    """Print the run id and the command that shows its logs; on stderr if quiet. `needs_wait`: some retries of the job need `wait`."""
+    """Print the run id and the command that shows its logs; on stderr if quiet. `needs_wait`: only `wait` starts some of the retries."""
     stream = sys.stderr if quiet else sys.stdout
     print(f"run {run}  {note}   logs: gpuyard logs -f {run}{_yard_option()}", file=stream, flush=True)
     if needs_wait:
@@ -38,7 +38,7 @@ def print_submitted(run: str, note: str, *, needs_wait: bool, quiet: bool) -> No
 
 @contextlib.contextmanager
 def hint_on_interrupt(run: str) -> Iterator[None]:
-    """On Ctrl-C, or when stdout can no longer be written, print the commands that continue or cancel the run. The run continues."""
+    """On Ctrl-C or a failed write to stdout, print the commands that wait for or cancel the run. The run continues."""
     try:
         yield
     except (KeyboardInterrupt, OutputError) as error:
@@ -158,7 +158,7 @@ def _figures(status: RunStatus) -> str:
 
 
 def _time_left(status: RunStatus) -> float | None:
-    """Return the seconds left at the rate of this attempt, which may have started at a later step than 0."""
+    """Return the seconds left at this attempt's rate. The attempt may have started at a step after 0."""
     metrics, first, since = status.metrics, status.first_step, status.first_step_at
     if since is None or first is None or not metrics.step or not metrics.steps or metrics.step <= first:
         return None
@@ -183,7 +183,7 @@ def summary(status: RunStatus) -> str:
 
 
 def _next_step(status: RunStatus) -> list[str]:
-    """Return the commands that continue a stopped run: nothing else starts its next attempt."""
+    """Return the commands that continue a stopped run. The run has no next attempt without them."""
     if status.state is not State.STOPPED:
         return []
     wait = f"gpuyard wait {status.run_id}{_yard_option()}"

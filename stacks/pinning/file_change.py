@@ -20,7 +20,7 @@ class FileChange(NamedTuple):
 
 
 def write_change(file: Path, before: str, after: str) -> FileChange:
-    """Replace the file's text; its line breaks are kept. After an interruption the file has the old text or the new one."""
+    """Replace the file's text and keep its line breaks. After an interruption, the file has either the old or the new text."""
     if after != before:
         _replace(file, after)
     lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), file.name, f"{file.name} (pinned)")

@@ -1,4 +1,4 @@
-"""Resolves the container image that jobs run in to a digest: the user's own, the pinned one, or AWS's own image if jobs can run in it."""
+"""Find the container image of jobs by digest: the user's image, the pinned image, or AWS's own image if it can run the jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TAGGED = re.compile(
     r"(?P<host>(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?)"
     r"/(?P<name>[a-z0-9._/-]+):(?P<tag>[\w][\w.-]{0,127})"
 )
-"""An image by tag in ECR, whose digest can be looked up."""
+"""An image in ECR by tag. gpuyard can look up its digest."""
 _IN_ARTIFACT_REGISTRY = re.compile(
     r"(?P<region>[a-z0-9-]+)-docker\.pkg\.dev/(?P<project>[a-z0-9.:-]+)/(?P<repository>[a-z0-9-]+)/(?P<name>[a-z0-9._/-]+)"
     r":(?P<tag>[\w][\w.-]{0,127})"
@@ -24,16 +24,16 @@ _BUILD_ONE = "build one (images/README.md) and pin it with --job-image, or name 
 
 
 def job_image(settings: StackSettings, region: str, given: str | None) -> tuple[str | None, str | None]:
-    """Return the image of jobs that name none, by digest, and a note for the user.
+    """Return the image (by digest) for jobs that name no image, and a note for the user.
 
-    `given` comes first, then the pinned image, then AWS's own. None: no known image can run the jobs of all pools; the note says why.
+    `given` comes first, then the pinned image, then AWS's own image. None: no known image can run the jobs of all pools; the note says why.
     """
     from gpuyard.components.aws import job_images
 
     if given or settings.pins.job_image:
         return (by_digest(given) if given else settings.pins.job_image), None
     if settings.cloud != "aws":
-        return None, f"no job image is pinned: {settings.cloud} has no image of its own that jobs can run in; {_BUILD_ONE}"
+        return None, f"no job image is pinned: {settings.cloud} has no image that can run jobs; {_BUILD_ONE}"
     wanted = {(spec.service, spec.row("aws").architecture) for spec in settings.pools.values() if spec.service != "vms"}
     for service, architecture in sorted(wanted):
         image = job_images.job_image(service, architecture)
@@ -49,9 +49,9 @@ def job_image(settings: StackSettings, region: str, given: str | None) -> tuple[
 
 
 def by_digest(image: str, key: str = "--job-image") -> str:
-    """Return the image by digest: as given, or the digest that its tag points to now.
+    """Return the image by digest. Look up the current digest of a tag in ECR or Artifact Registry.
 
-    Raises UsageError for tags outside ECR and Artifact Registry.
+    Raises UsageError for a tag in another registry.
     """
     from gpuyard.problems import Problem
     from gpuyard.training_jobs.errors import UsageError

@@ -1,4 +1,4 @@
-"""Looks up the newest machine image of each pool at its cloud, for `gpuyard pin`."""
+"""Look up the newest machine image of each pool at its cloud, for `gpuyard pin`."""
 
 from __future__ import annotations
 

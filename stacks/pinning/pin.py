@@ -29,14 +29,14 @@ class StackPins(NamedTuple):
     machine_images: dict[str, str]
     job_image: str | None
     note: str | None
-    """Origin of the job image, or the reason why none is pinned. None: the user or the stack file named it."""
+    """Origin of the job image, or the reason why none is pinned. None: the user or the stack file named the image."""
     change: FileChange
 
 
 def pin_stack(project: PulumiProject, given_image: str | None) -> StackPins:
     """Pin the machine images of a stack's pools and its job image.
 
-    Raises UsageError for a stack without anything to pin, AuthError or LostSightError if its cloud does not answer.
+    Raises UsageError if there is nothing to pin, AuthError or LostSightError if the cloud does not answer.
     """
     settings = load(project.config, project.encrypted, stack=project.stack)
     if not has_images(settings.cloud):
@@ -51,13 +51,13 @@ def pin_stack(project: PulumiProject, given_image: str | None) -> StackPins:
 
 
 def pin_job(file: Path) -> tuple[str, FileChange]:
-    """Pin the image of a job file and return it. Raises UsageError if the file names none, or one that cannot be looked up."""
+    """Pin the image of a job file and return it. Raises UsageError if the file names no image, or an image without a known digest."""
     try:
         before = file.read_bytes().decode("utf-8")  # bytes keep the file's line breaks
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{file} is not text") from None
+        raise UsageError(f"{file} is not UTF-8 text") from None
     named = image_of(before)
     if named is None:
         fix = "pin the stack's image: gpuyard pin --stack STACK"

@@ -17,7 +17,7 @@ _HEAD = f"{_KEY}: # written by `gpuyard pin`; review it like a lock file"
 
 
 def with_pins(text: str, project: str, machine_images: Mapping[str, str], job_image: str | None) -> str:
-    """Return the stack file's text with exactly these pins; without any pin the key is removed.
+    """Return the stack file's text with exactly these pins. Remove the key if there are no pins.
 
     Raises UsageError if the file's `config` is not a block mapping.
     """
@@ -41,13 +41,13 @@ def with_pins(text: str, project: str, machine_images: Mapping[str, str], job_im
 
 
 def image_of(text: str) -> str | None:
-    """Return the image that a job file names; None if it names none. Raises UsageError for a file that is not a job file."""
+    """Return the image that a job file names; None if it names no image. Raises UsageError for a file that is not a job file."""
     node = _image(text)
     return None if node is None else str(node.value)
 
 
 def with_image(text: str, image: str) -> str:
-    """Return the job file's text with its image replaced; the quotes stay. Raises ValueError where the file names no image."""
+    """Return the job file's text with a new image and the same quotes. Raises ValueError if the file names no image."""
     node = _image(text)
     if node is None:
         raise ValueError("the file names no image")
@@ -96,7 +96,7 @@ def _config(text: str) -> yaml.MappingNode | None:
 
 
 def _end(node: yaml.Node) -> int:
-    """Return the index where a node's last value ends. PyYAML's own end mark of a block is after the comments that follow the block."""
+    """Return the index of the end of a node's last value. PyYAML's end mark of a block is too late: after the comments below the block."""
     if not isinstance(node, yaml.CollectionNode) or node.flow_style or not node.value:
         index = int(node.end_mark.index)
         return index - 1 if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">") else index

@@ -118,7 +118,7 @@ def test_every_error_at_once() -> None:
         ),
         (
             {"buckets": {"a": {"jobs": "write", "existing": "/a", "on_destroy": "delete"}}},
-            "gpuyard:buckets.a.on_destroy: an existing bucket is never destroyed; remove on_destroy",
+            "gpuyard:buckets.a.on_destroy: `pulumi destroy` keeps every existing bucket; remove on_destroy",
         ),
     ],
 )
@@ -131,7 +131,7 @@ def test_one_error_is_one_line(changes: dict[str, Any], expected: str) -> None:
 def test_values_that_may_be_secrets_are_hidden() -> None:
     found = problems(config(secrets={"wandb": "hunter2"}))
     assert found[0].startswith(
-        "gpuyard:secrets.wandb: wrong value, got (secret), allowed: a reference to the secret, never its value: file:"
+        "gpuyard:secrets.wandb: wrong value, got (secret), allowed: a reference to the secret, never the secret's value: file:"
     )
     found = problems(config(owner="x", pools={"p": {"service": "hunter2", "max_nodes": 1}}), secret=("gpuyard:pools",))
     assert "hunter2" not in " ".join(found)
@@ -269,4 +269,4 @@ def test_existing_key_needs_an_existing_bucket() -> None:
     buckets = {"runs": {"jobs": "write"}, "data": {"existing": "acme", "existing_key": key, "jobs": "read"}}
     assert load(aws(buckets=buckets), stack="dev").buckets["data"].existing_key == key
     found = problems(aws(buckets={"runs": {"jobs": "write", "existing_key": key}}))
-    assert found == ["gpuyard:buckets.runs.existing_key: only an existing bucket can have it; remove existing_key, or set existing"]
+    assert found == ["gpuyard:buckets.runs.existing_key: only for an existing bucket; remove existing_key, or set existing"]

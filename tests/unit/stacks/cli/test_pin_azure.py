@@ -53,7 +53,7 @@ def test_the_newest_version_is_written_for_the_pools_that_name_no_image(project:
     document = pin("dev", project, None)
     assert document.machine_images == {"lab": "microsoft-dsvm:ubuntu-hpc:2204:22.04.2026101001"}
     assert document.note is not None
-    assert document.note.startswith("no job image is pinned: azure has no image of its own that jobs can run in")
+    assert document.note.startswith("no job image is pinned: azure has no image that can run jobs")
     config = yaml.safe_load((project / "Pulumi.dev.yaml").read_text())["config"]
     raw = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
     assert load(raw, stack="dev").pins.machine_images == document.machine_images

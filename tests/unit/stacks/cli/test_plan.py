@@ -194,12 +194,12 @@ def test_a_violation_shows_the_plan_and_exits_2(cli: Cli, project: Path) -> None
         ({"infra/__main__.py": "import sys; sys.exit(3)"}, "exited with 3"),
         ({"infra/__main__.py": "import pulumi; pulumi.Config('acme').require('token')"}, "acme:token is encrypted"),
         ({"infra/__main__.py": "import pulumi_aws; pulumi_aws.get_region()"}, "call the function's `_output` variant"),
-        ({"Pulumi.yaml": "name: acme\nruntime: nodejs"}, "runtime is nodejs"),
+        ({"Pulumi.yaml": "name: acme\nruntime: nodejs"}, "got nodejs, allowed: python"),
         ({"Pulumi.yaml": "name: acme\nruntime: python\nmain: nowhere"}, "allowed: a file, or a folder with a __main__.py"),
         ({"Pulumi.yaml": "a: b: c"}, "is not valid YAML"),
         ({"Pulumi.yaml": "- a"}, "does not hold a mapping"),
         ({"Pulumi.dev.yaml": "config: {acme:until: 2027-03-31}"}, "config.acme:until: "),
-        ({"Pulumi.dev.yaml": "config: {gpuyard:owner: {secure: abc}}"}, "gpuyard:owner: encrypted; write it as plain text"),
+        ({"Pulumi.dev.yaml": "config: {gpuyard:owner: {secure: abc}}"}, "gpuyard:owner: encrypted; write plain text"),
     ],
 )
 def test_a_failing_program_is_a_usage_error(cli: Cli, project: Path, files: dict[str, str], message: str) -> None:
@@ -271,7 +271,10 @@ def test_files_named_yml_are_found_as_the_cli_finds_them(project: Path) -> None:
     ("section", "names"),
     [
         ("environment: [acme/dev, shared]\n", ["acme/dev", "shared"]),
-        ("environment:\n  imports: [acme/dev, {shared: {merge: false}}]\n  values: {a: 1}\n", ["acme/dev", "shared", "values of its own"]),
+        (
+            "environment:\n  imports: [acme/dev, {shared: {merge: false}}]\n  values: {a: 1}\n",
+            ["acme/dev", "shared", "values in the stack file"],
+        ),
     ],
 )
 def test_an_environment_is_unknown(project: Path, cli: Cli, section: str, names: list[str]) -> None:
